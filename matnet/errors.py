@@ -1,0 +1,79 @@
+"""The exception tree, and the one way in which a command reports it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+
+class MatnetError(RuntimeError):
+    """Something that the caller can mend; its text is one clear message."""
+
+
+class FileFormatError(MatnetError):
+    """A file is missing, cut, corrupt, or not what its name promises."""
+
+
+class UnsupportedLayersError(MatnetError):
+    """A network holds layers that cannot be converted or run; all are listed."""
+
+
+class NetworkError(MatnetError):
+    """A graph that cannot run: cycles, dangling inputs, unknown names, bad parameters."""
+
+
+class ShapeError(MatnetError):
+    """Sizes that do not fit together; both sides are in the text."""
+
+
+class DataError(MatnetError):
+    """A data set or an image that cannot be used."""
+
+
+class DownloadError(MatnetError):
+    """A file that could not be fetched or whose checksum differs."""
+
+
+class EngineError(MatnetError):
+    """An engine, device or precision that is not to be had here."""
+
+
+def listing(what: str, items: Iterable[str], limit: int = 20) -> str:
+    """`what` followed by one indented line per item, so that every problem of a file is told at once."""
+    lines = list(items)
+    shown = [f"  {line}" for line in lines[:limit]]
+    if len(lines) > limit:
+        shown.append(f"  ... and {len(lines) - limit} more")
+    return "\n".join([what, *shown])
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A ready-made hint: `; nearest: a, b` or, where nothing is near, an empty string."""
+    close = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; nearest: {', '.join(close)}" if close else ""
+
+
+def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
+    """Run a command's `main`, and turn what the user can mend into one message on stderr and status 2.
+
+    Status: 0 done, 1 a check failed, 2 bad input or usage, 130 interrupted.
+    """
+    try:
+        return main(argv)
+    except MatnetError as error:
+        print(f"matnet: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("matnet: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"matnet: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("matnet: out of memory; try a smaller batch or input size", file=sys.stderr)
+        return 2
