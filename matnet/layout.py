@@ -1,0 +1,49 @@
+"""All axis-order conversion in one place: MATLAB's column-major H x W x C x N against row-major N x C x H x W."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import ShapeError
+
+
+def pad_to_4d(array: Any) -> Any:
+    """`array` with singleton dimensions appended on the right up to four, as MATLAB sees it.
+
+    MATLAB drops trailing singletons, so a bank of one filter is stored h x w x c. Extra trailing
+    singletons beyond four are removed; ShapeError where a fifth dimension is not 1.
+    """
+    if array.ndim > 4 and any(size != 1 for size in array.shape[4:]):
+        raise ShapeError(f"an array of shape {array.shape} has more than four dimensions; at most 4 are supported")
+    return array.reshape(array.shape[:4] + (1,) * (4 - array.ndim), order="F")
+
+
+def hwcn_to_nchw(array: Any) -> Any:
+    """A view of MATLAB's H x W x C x N array (trailing dimensions may be missing) as N x C x H x W."""
+    return pad_to_4d(np.atleast_2d(array) if array.ndim < 2 else array).transpose(3, 2, 0, 1)
+
+
+def nchw_to_hwcn(array: Any) -> Any:
+    """A view of an N x C x H x W array as MATLAB's H x W x C x N."""
+    return array.transpose(2, 3, 1, 0)
+
+
+def filters_to_rows(filters: Any) -> Any:
+    """MATLAB filters h x w x c x K as a K x (c*w*h) matrix: a view when they lie in MATLAB's order.
+
+    Each row runs h fastest, then w, then c; `patches` in ops/convolution.py are cut in the same order.
+    """
+    h, w, c, k = filters.shape
+    return filters.transpose(3, 2, 1, 0).reshape(k, c * w * h)
+
+
+def filters_to_kchw(filters: Any) -> Any:
+    """MATLAB filters h x w x c x K as K x c x h x w, the order of Caffe, ONNX and PyTorch."""
+    return filters.transpose(3, 2, 0, 1)
+
+
+def kchw_to_filters(weights: Any) -> Any:
+    """K x c x h x w weights (Caffe, ONNX, PyTorch) as MATLAB filters h x w x c x K."""
+    return weights.transpose(2, 3, 1, 0)

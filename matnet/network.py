@@ -1,0 +1,344 @@
+"""Network: layers, params, variables and meta of one graph; its edits, checks and size inference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import MatnetError, NetworkError, ShapeError, listing, nearest
+from matnet.ops.base import Op, Unknown
+from matnet.shapes import ReceptiveField, Shape
+
+
+@dataclass
+class Layer:
+    """One node: an op, the variables it reads and writes, and the params it uses, all by name."""
+
+    name: str
+    op: Op
+    inputs: list[str]
+    outputs: list[str]
+    params: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)  # fields of the file that no op needs, for saving
+
+    @property
+    def type_name(self) -> str:
+        """What the layer is called in a DagNN file, or the unknown type's own name."""
+        return self.op.kind if isinstance(self.op, Unknown) else self.op.dagnn or type(self.op).__name__
+
+
+@dataclass
+class Param:
+    """A parameter array in MatConvNet's shape, with the training factors that files carry along."""
+
+    value: np.ndarray
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+
+
+@dataclass
+class Source:
+    """Where a network came from: kept for messages, for saving in the same format, and for results."""
+
+    path: Path | None = None
+    format: str = "dagnn"  # simplenn, dagnn or caffe
+    notes: list[str] = field(default_factory=list)  # what was decided while reading
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path else "network"
+
+
+class Network:
+    """A directed acyclic graph of layers over named variables.
+
+    `layers` and `params` are ordered dicts by name; `precious` lists variables that MatConvNet must
+    keep; `meta` is the file's free-form structure; `aliases` maps further names (Caffe's blobs, names
+    before they were made MATLAB identifiers) to variables, `blob_ranks` the rank that a Caffe blob has
+    (activations here are always 4-D, missing dimensions being 1).
+    """
+
+    def __init__(self, meta: dict[str, Any] | None = None, source: Source | None = None) -> None:
+        self.layers: dict[str, Layer] = {}
+        self.params: dict[str, Param] = {}
+        self.precious: set[str] = set()
+        self.meta: dict[str, Any] = {} if meta is None else meta
+        self.aliases: dict[str, str] = {}
+        self.blob_ranks: dict[str, int] = {}
+        self.input_shapes: dict[str, Shape] = {}
+        self.source = source or Source()
+
+    # -- building ---------------------------------------------------------------------------------
+
+    def add(self, layer: Layer) -> Layer:
+        """Append a layer; NetworkError where its name is taken or its op takes another number of inputs or params."""
+        if layer.name in self.layers:
+            raise NetworkError(f"{self.source}: two layers are called {layer.name!r}; names must differ")
+        for what, names, (fewest, most) in (
+            ("inputs", layer.inputs, layer.op.input_count),
+            ("params", layer.params, layer.op.param_count),
+        ):
+            if len(names) < fewest or (most is not None and len(names) > most):
+                wanted = str(fewest) if most == fewest else f"{fewest} to {'any' if most is None else most}"
+                raise NetworkError(
+                    f"{self.source}, layer {layer.name!r} ({layer.type_name}): has {len(names)} {what}, needs {wanted}"
+                )
+        self.layers[layer.name] = layer
+        return layer
+
+    def copy(self) -> Network:
+        """A network whose graph can be edited without touching this one; arrays and meta values are shared."""
+        twin = Network(dict(self.meta), replace(self.source, notes=list(self.source.notes)))
+        for layer in self.layers.values():
+            twin.layers[layer.name] = replace(
+                layer, inputs=list(layer.inputs), outputs=list(layer.outputs), params=list(layer.params)
+            )
+        twin.params = {name: replace(param) for name, param in self.params.items()}
+        twin.precious, twin.aliases = set(self.precious), dict(self.aliases)
+        twin.blob_ranks, twin.input_shapes = dict(self.blob_ranks), dict(self.input_shapes)
+        return twin
+
+    # -- the graph --------------------------------------------------------------------------------
+
+    @property
+    def variables(self) -> list[str]:
+        """All variables, in order of first mention."""
+        named: dict[str, None] = {}
+        for layer in self.layers.values():
+            named.update(dict.fromkeys([*layer.inputs, *layer.outputs]))
+        return list(named)
+
+    @property
+    def inputs(self) -> list[str]:
+        """Variables that no layer writes."""
+        written = {name for layer in self.layers.values() for name in layer.outputs}
+        return [name for name in self.variables if name not in written]
+
+    @property
+    def outputs(self) -> list[str]:
+        """Variables that no layer reads."""
+        read = {name for layer in self.layers.values() for name in layer.inputs}
+        return [name for name in self.variables if name not in read]
+
+    def data_inputs(self) -> list[str]:
+        """The inputs that something other than a training-only layer reads: images rather than labels."""
+        read = {v for layer in self.layers.values() if not layer.op.training_only for v in layer.inputs}
+        return [name for name in self.inputs if name in read] or self.inputs
+
+    def execution_order(self) -> list[Layer]:
+        """The layers so that each comes after all that it reads; NetworkError naming the layers of a cycle."""
+        writers: dict[str, list[str]] = {}
+        for layer in self.layers.values():
+            for name in layer.outputs:
+                writers.setdefault(name, []).append(layer.name)
+        waiting = {
+            layer.name: {writer for name in layer.inputs for writer in writers.get(name, ())}
+            for layer in self.layers.values()
+        }
+        readers: dict[str, list[str]] = {}
+        for name, needed in waiting.items():
+            for writer in needed:
+                readers.setdefault(writer, []).append(name)
+        ready = [name for name, needed in waiting.items() if not needed]
+        order: list[Layer] = []
+        for name in ready:
+            order.append(self.layers[name])
+            for reader in readers.get(name, ()):
+                waiting[reader].discard(name)
+                if not waiting[reader]:
+                    ready.append(reader)
+        if len(order) < len(self.layers):
+            stuck = [f"{name!r} reads {', '.join(self.layers[name].inputs)}" for name in waiting if waiting[name]]
+            raise NetworkError(listing(f"{self.source}: the graph has a cycle, through or before these layers:", stuck))
+        position = {name: index for index, name in enumerate(self.layers)}
+        in_file_order = all(position[a] < position[b] for a, needed in readers.items() for b in needed)
+        return list(self.layers.values()) if in_file_order else order
+
+    def resolve(self, name: str) -> str:
+        """The variable that `name` means: a variable, a layer (its first output), or a known alias.
+
+        NetworkError with the nearest names where it means none of them.
+        """
+        variables = self.variables
+        if name in variables:
+            return name
+        if name in self.aliases and self.aliases[name] in variables:
+            return self.aliases[name]
+        if name in self.layers and self.layers[name].outputs:
+            return self.layers[name].outputs[0]
+        hint = nearest(name, [*variables, *self.layers, *self.aliases])
+        raise NetworkError(f"{self.source}: no variable or layer is called {name!r}{hint}")
+
+    # -- edits ------------------------------------------------------------------------------------
+
+    def training_layers(self) -> list[Layer]:
+        """Layers that only training needs: losses and error measures."""
+        return [layer for layer in self.layers.values() if layer.op.training_only]
+
+    def for_inference(self) -> Network:
+        """A copy without training-only layers and what only they needed; what was dropped stands in its notes.
+
+        An unknown layer counts as training-only when its name or type says loss, error, accuracy or metric,
+        it reads an input of labels (or several variables), and nothing reads its outputs.
+        """
+        twin = self.copy()
+        for layer in list(twin.layers.values()):
+            if layer.op.training_only or _looks_like_loss(twin, layer):
+                del twin.layers[layer.name]
+                twin.source.notes.append(f"dropped training-only layer {layer.name!r} ({layer.type_name})")
+        if not twin.layers:
+            raise NetworkError(f"{self.source}: holds training-only layers and nothing else")
+        used = {name for layer in twin.layers.values() for name in layer.params}
+        twin.params = {name: param for name, param in twin.params.items() if name in used}
+        return twin
+
+    def upto(self, outputs: Iterable[str]) -> list[Layer]:
+        """The layers that `outputs` (variables) depend on, in execution order."""
+        wanted = set(outputs)
+        kept = []
+        for layer in reversed(self.execution_order()):
+            if wanted.intersection(layer.outputs):
+                kept.append(layer)
+                wanted.update(layer.inputs)
+        return kept[::-1]
+
+    def rename(self, variables: Mapping[str, str]) -> None:
+        """Rename variables everywhere: in layers, aliases, ranks, precious and input shapes."""
+        new = dict(variables)
+        for layer in self.layers.values():
+            layer.inputs = [new.get(name, name) for name in layer.inputs]
+            layer.outputs = [new.get(name, name) for name in layer.outputs]
+        self.precious = {new.get(name, name) for name in self.precious}
+        self.aliases = {alias: new.get(name, name) for alias, name in self.aliases.items()}
+        self.blob_ranks = {new.get(name, name): rank for name, rank in self.blob_ranks.items()}
+        self.input_shapes = {new.get(name, name): shape for name, shape in self.input_shapes.items()}
+
+    # -- checks and sizes -------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise one NetworkError that lists every fault of the graph: cycles, missing params, bad references."""
+        self.execution_order()
+        faults = [
+            f"layer {layer.name!r} ({layer.type_name}): param {name!r} is not in the file"
+            for layer in self.layers.values()
+            for name in layer.params
+            if name not in self.params
+        ]
+        if faults:
+            raise NetworkError(listing(f"{self.source}: cannot run:", faults))
+
+    def param_shapes(self, layer: Layer) -> list[Shape]:
+        """The 4-D or flat shapes of a layer's params as the file has them; () for one that is missing."""
+        return [self.params[name].value.shape if name in self.params else () for name in layer.params]
+
+    def infer_shapes(
+        self, inputs: Mapping[str, Shape], wanted: Iterable[str] | None = None, partial: bool = False
+    ) -> dict[str, Shape]:
+        """Every variable's shape for these input shapes (N x C x H x W), before any array is allocated.
+
+        `wanted` limits the work to what these variables depend on. Raises ShapeError naming the layer;
+        with `partial` the layers that cannot be sized are left out instead.
+        """
+        shapes: dict[str, Shape] = dict(inputs)
+        layers = self.execution_order() if wanted is None else self.upto(wanted)
+        for layer in layers:
+            missing = [name for name in layer.inputs if name not in shapes]
+            if missing:
+                if partial:
+                    continue
+                raise NetworkError(f"{self.source}, layer {layer.name!r}: its input {missing[0]!r} is not given")
+            try:
+                found = layer.op.output_shapes([shapes[name] for name in layer.inputs], self.param_shapes(layer))
+            except MatnetError as error:
+                if partial:
+                    continue
+                sizes = ", ".join(f"{name!r} {'x'.join(map(str, shapes[name]))}" for name in layer.inputs)
+                where = f"{self.source}, layer {layer.name!r} ({layer.type_name}) on {sizes}"
+                raise ShapeError(f"{where}: {error}") from None
+            shapes.update(zip(layer.outputs, found, strict=False))
+        return shapes
+
+    def receptive_fields(self, variable: str, shapes: Mapping[str, Shape]) -> dict[str, ReceptiveField | None]:
+        """What one pixel of every variable sees of `variable`; None: undefined; absent: nothing of it.
+
+        Composition as in DagNN.getVarReceptiveFields; `shapes` as from `infer_shapes`.
+        """
+        seen: dict[str, ReceptiveField | None] = {variable: ReceptiveField()}
+        for layer in self.execution_order():
+            if not all(name in shapes for name in layer.inputs):
+                continue
+            merged: list[ReceptiveField | None] = []
+            for name, own in zip(
+                layer.inputs, layer.op.receptive_fields([shapes[n] for n in layer.inputs]), strict=True
+            ):
+                if name in seen:
+                    below = seen[name]
+                    merged.append(below.then(own) if below is not None and own is not None else None)
+            if merged:
+                total = merged[0]
+                for other in merged[1:]:
+                    total = total.union(other) if total is not None and other is not None else None
+                seen.update(dict.fromkeys(layer.outputs, total))
+        return seen
+
+    def default_input_shapes(self, batch: int = 1, size: tuple[int, int] | None = None) -> dict[str, Shape]:
+        """Input shapes from meta (inputs, inputSize, normalization.imageSize) or the first filters; N = `batch`.
+
+        `size` replaces height and width of every data input that has more than one pixel or no known size.
+        An input about which nothing is known is left out.
+        """
+        from matnet.meta import declared_input_shapes
+
+        shapes = {}
+        for name, shape in declared_input_shapes(self).items():
+            height_width = size if size is not None and len(shape) == 4 else shape[2:]
+            shapes[name] = (batch, shape[1], *height_width)
+        return shapes
+
+    # -- running ----------------------------------------------------------------------------------
+
+    def compile(self, outputs: Sequence[str] | None = None, backend: str = "numpy", **options: Any) -> Any:
+        """A callable engine for these outputs (default: all of `self.outputs`): see matnet.engines."""
+        from matnet import engines  # an engine knows the network, not the other way round
+
+        return engines.compile_network(self, outputs, backend=backend, **options)
+
+    def forward(
+        self, x: Any, outputs: Sequence[str] | None = None, backend: str = "numpy", **options: Any
+    ) -> dict[str, np.ndarray]:
+        """Run the network in test mode: {wanted name: array N x C x H x W}.
+
+        `x` is one array for a net with one data input, or a dict by input name; float32 N x C x H x W
+        (anything numeric is converted). `outputs` are variable, layer or Caffe blob names, default the
+        network's own outputs. Raises NetworkError or ShapeError where names or sizes do not fit.
+        """
+        engine = self.compile(outputs, backend=backend, **options)
+        return engine(x)
+
+    def __call__(self, x: Any, outputs: Sequence[str] | None = None, **options: Any) -> Any:
+        """As `forward`, but a single output comes as the array itself."""
+        results = self.forward(x, outputs, **options)
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    def __repr__(self) -> str:
+        elements = sum(param.value.size for param in self.params.values())
+        return f"<Network {self.source}: {len(self.layers)} layers, {elements:,} parameters>"
+
+    def _repr_html_(self) -> str:
+        from matnet.display.html import network_to_html  # drawn only in notebooks
+
+        return network_to_html(self)
+
+
+LOSS_WORDS = ("loss", "error", "accuracy", "metric", "objective")
+
+
+def _looks_like_loss(net: Network, layer: Layer) -> bool:
+    if not isinstance(layer.op, Unknown):
+        return False
+    named = any(word in f"{layer.type_name} {layer.name}".lower() for word in LOSS_WORDS)
+    read = {name for other in net.layers.values() for name in other.inputs}
+    return named and not read.intersection(layer.outputs)

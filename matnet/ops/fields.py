@@ -1,0 +1,124 @@
+"""Field types of ops: each turns what a MATLAB file, a Caffe file or a user gives into one canonical Python value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import NetworkError
+from matnet.shapes import Pad
+
+Pair = tuple[int, int]
+
+
+def numbers(value: Any) -> list[float]:
+    """Any numeric value (scalar, sequence, array of any shape and class) as a flat list of Python floats."""
+    try:
+        return [float(item) for item in np.asarray(value).ravel(order="F")]
+    except (TypeError, ValueError):
+        raise NetworkError(f"expected numbers, found {value!r:.80}") from None
+
+
+def integers(value: Any) -> list[int]:
+    """Any numeric value as a flat list of ints; NetworkError where one is not a whole number."""
+    found = numbers(value)
+    if any(not np.isfinite(item) or item != int(item) for item in found):
+        raise NetworkError(f"expected whole numbers, found {found}")
+    return [int(item) for item in found]
+
+
+def as_pad(value: Any) -> Pad:
+    """1, 2 ([vertical horizontal]) or 4 whole numbers >= 0 as (top, bottom, left, right); empty means 0."""
+    found = integers(value)
+    if any(item < 0 for item in found):
+        raise NetworkError(f"pad and crop must not be negative, found {found}")
+    if len(found) <= 1:
+        return (found * 4 or [0, 0, 0, 0])[0:4]  # type: ignore[return-value]
+    if len(found) == 2:
+        return (found[0], found[0], found[1], found[1])
+    if len(found) == 4:
+        return (found[0], found[1], found[2], found[3])
+    raise NetworkError(f"pad and crop take 1, 2 or 4 numbers, found {found}")
+
+
+def as_pair(value: Any) -> Pair:
+    """1 or 2 whole numbers >= 1 as (vertical, horizontal); empty means 1."""
+    found = integers(value) or [1]
+    if len(found) > 2 or any(item < 1 for item in found):
+        raise NetworkError(f"stride, dilate, upsample and window sizes take 1 or 2 numbers >= 1, found {found}")
+    return (found[0], found[-1])
+
+
+def as_offsets(value: Any) -> Pair:
+    """1 or 2 whole numbers of any sign as (vertical, horizontal); empty means 0."""
+    found = integers(value) or [0]
+    if len(found) > 2:
+        raise NetworkError(f"offsets take 1 or 2 numbers, found {found}")
+    return (found[0], found[-1])
+
+
+def as_size(value: Any) -> tuple[int, ...]:
+    """A declared size: flattened, padded with ones or cut to four elements as DagNN's setters do; empty stays empty."""
+    found = integers(value)
+    return tuple((found + [1, 1, 1, 1])[:4]) if found else ()
+
+
+def as_floats(count: int) -> Callable[[Any], tuple[float, ...]]:
+    """A converter to exactly `count` floats."""
+
+    def convert(value: Any) -> tuple[float, ...]:
+        found = numbers(value)
+        if len(found) != count:
+            raise NetworkError(f"expected {count} numbers, found {found}")
+        return tuple(found)
+
+    return convert
+
+
+def as_float(value: Any) -> float:
+    """A scalar, whatever its numeric class."""
+    return as_floats(1)(value)[0]
+
+
+def as_int(value: Any) -> int:
+    """A scalar whole number."""
+    found = integers(value)
+    if len(found) != 1:
+        raise NetworkError(f"expected one whole number, found {found}")
+    return found[0]
+
+
+def as_bool(value: Any) -> bool:
+    """A logical or numeric truth value; empty means false, as in MATLAB's `if`."""
+    found = numbers(value)
+    return bool(found) and all(item != 0 for item in found)
+
+
+def as_text(value: Any) -> str:
+    """A char row, or a one-element cell of one."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if not isinstance(value, str):
+        raise NetworkError(f"expected text, found {value!r:.80}")
+    return value
+
+
+def choice(*allowed: str) -> Callable[[Any], str]:
+    """A converter to one of `allowed`, compared without regard to case."""
+
+    def convert(value: Any) -> str:
+        text = as_text(value).lower()
+        if text not in allowed:
+            raise NetworkError(f"{text!r} is not one of {', '.join(allowed)}")
+        return text
+
+    return convert
+
+
+def of(convert: Callable[[Any], Any], default: Any = ...) -> Any:
+    """A dataclass field whose value always passes through `convert`; required when no default is given."""
+    metadata = {"convert": convert}
+    return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
