@@ -1,0 +1,141 @@
+"""`Message`: a light protobuf message - field values, which of them were given, and where they stood."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from matnet.converters.schema import Field, MessageType, message_type
+
+
+class Source:
+    """The file that a message was read from; turns a position into words.
+
+    text: the whole text of a prototxt (a position is then an index into it), None for a binary file
+    (a position is then a byte offset).
+    """
+
+    def __init__(self, path: str, text: str | None = None) -> None:
+        self.path = path
+        self._text = text
+        self._line_starts: list[int] | None = None
+
+    def place(self, position: int | None) -> str:
+        """`net.prototxt, line 3, column 5`, `net.caffemodel, byte 17`, or the path alone for None."""
+        if position is None:
+            return self.path
+        if self._text is None:
+            return f"{self.path}, byte {position}"
+        line, column = self.line_column(position)
+        return f"{self.path}, line {line}, column {column}"
+
+    def line_column(self, position: int) -> tuple[int, int]:
+        """The line and the column of a character, both counted from 1. For text sources only."""
+        assert self._text is not None
+        if self._line_starts is None:
+            starts, at = [0], self._text.find("\n")
+            while at >= 0:
+                starts.append(at + 1)
+                at = self._text.find("\n", at + 1)
+            self._line_starts = starts
+        line = bisect_right(self._line_starts, position)
+        return line, position - self._line_starts[line - 1] + 1
+
+
+NOWHERE = Source("(built in memory)")
+
+
+class Message:
+    """A protobuf message of the merged Caffe schema.
+
+    Scalars are int, float, bool, str or bytes; an enum is its identifier (str), or the integer where the
+    schema has no name for it; repeated fields are lists. `get` applies defaults and answers an unset
+    sub-message with an empty one, so `layer.get("pooling_param").get("pool")` always works; `has` tells
+    whether the file gave the field. Fields that the schema does not know (read leniently, or of a layer
+    type that nobody knows) are kept under their name and listed in `unknown`.
+    """
+
+    __slots__ = ("type", "source", "position", "unknown", "_values", "_positions")
+
+    def __init__(self, type: MessageType | str, source: Source = NOWHERE, position: int | None = None) -> None:
+        self.type = message_type(type) if isinstance(type, str) else type
+        self.source = source
+        self.position = position
+        self.unknown: list[str] = []
+        self._values: dict[str, Any] = {}
+        self._positions: dict[str, int | None] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether the field was given; for a repeated field, at least once."""
+        return name in self._values
+
+    def get(self, name: str) -> Any:
+        """The field's value, or its default: [] if repeated, an empty message, or the schema's default."""
+        if name in self._values:
+            return self._values[name]
+        field = self.type.field(name)
+        if field.repeated:
+            return []
+        if field.message is not None:
+            return Message(field.message, self.source, self.position)
+        return field.default
+
+    def set(self, name: str, value: Any, position: int | None = None) -> None:
+        """Give a field its whole value (a list if it is repeated); a later call replaces it."""
+        self._values[name] = value
+        self._positions[name] = position if position is not None else self.position
+
+    def append(self, name: str, value: Any, position: int | None = None) -> None:
+        """Add one value to a repeated field."""
+        if name not in self._values:
+            self.set(name, [], position)
+        self._values[name].append(value)
+
+    def clear(self, name: str) -> None:
+        """Forget a field; nothing happens where it was not given."""
+        self._values.pop(name, None)
+        self._positions.pop(name, None)
+
+    def items(self) -> Iterator[tuple[Field, Any]]:
+        """The given fields and their values, in the order in which they were first given."""
+        for name, value in self._values.items():
+            yield self.type.field(name), value
+
+    def place(self, name: str | None = None) -> str:
+        """Where the message, or its field `name`, stands: `net.prototxt, line 3, column 5`."""
+        return self.source.place(self.position if name is None else self._positions.get(name, self.position))
+
+    def shallow_copy(self) -> Message:
+        """A message with the same values; lists are copied, sub-messages are shared."""
+        twin = Message(self.type, self.source, self.position)
+        twin._values = {name: list(value) if isinstance(value, list) else value
+                        for name, value in self._values.items()}
+        twin._positions = dict(self._positions)
+        twin.unknown = list(self.unknown)
+        return twin
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Message) and self.type is other.type and self._values == other._values
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Message({self.type.name}, {self._values!r})"
+
+
+def build(type_name: MessageType | str, **fields: Any) -> Message:
+    """A message made by hand; dicts become sub-messages, lists of dicts repeated ones.
+
+    >>> build("LayerParameter", name="fc", inner_product_param={"num_output": 7}).get("name")
+    'fc'
+    """
+    message = Message(type_name)
+    for name, value in fields.items():
+        inner = message.type.field(name).message
+        if isinstance(value, Mapping) and inner is not None:
+            value = build(inner, **value)
+        elif isinstance(value, (list, tuple)):
+            value = [build(inner, **v) if isinstance(v, Mapping) and inner is not None else v for v in value]
+        message.set(name, value)
+    return message

@@ -1,0 +1,93 @@
+"""What a Caffe network is before it is lowered: its layers, blobs, inputs and weights, as plain records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from matnet.converters.message import Message
+
+
+@dataclass(frozen=True, eq=False)
+class Blob:
+    """One parameter blob of a Caffe layer.
+
+    shape: as the file states it; (num, channels, height, width) where `legacy` is set.
+    data: float32 in C order, of that shape; read-only and, for a packed file, a view of the mapped
+    file that need not be aligned (any numpy operation accepts it; `np.require(x, requirements="A")` aligns).
+    """
+
+    shape: tuple[int, ...]
+    legacy: bool
+    data: np.ndarray
+
+
+@dataclass(eq=False)
+class LayerDef:
+    """One layer of an upgraded (V2), filtered and wired Caffe network.
+
+    bottoms, tops: Caffe's blob names. inputs, outputs: the same blobs as variables that are written
+    once; they differ from Caffe's names only where an in-place layer later overwrites the blob: the value
+    after the last in-place layer keeps Caffe's name, the one that layer L overwrites is `<blob>_before_<L>`.
+    params: the whole LayerParameter (`params.get("convolution_param").get("num_output")`).
+    share_names: ParamSpec names by blob index, "" where there is none; blobs of equal name are one parameter.
+    blobs: filled by `attach_weights`; empty before, and for layers that keep their filler's values.
+    """
+
+    name: str
+    type: str
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    params: Message
+    share_names: tuple[str, ...] = ()
+    blobs: tuple[Blob, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where the layer stands, for an error: `deploy.prototxt, line 12, column 1`."""
+        return self.params.place()
+
+
+@dataclass(eq=False)
+class NetDef:
+    """A Caffe network ready to be lowered: V2 layers, filtered by phase, wired, in file order.
+
+    layers: without Input and data layers, and without Split layers that Caffe inserted by itself.
+    inputs: Caffe's blob name -> shape as stated (N x C x H x W, or any rank), None where unknown, for every
+    top of an Input or data layer (labels too: whoever drops the losses drops them).
+    input_variables: blob name -> variable name; they differ only if an in-place layer overwrites the input.
+    data_layers: Input, Data, ImageData, ... as they stood, for their transform_param and fillers.
+    outputs: blobs that no layer consumes, sorted, as in Caffe.
+    notes: every decision taken on the way (upgrades, layers left out, inputs made of data layers), one line each.
+    message: the upgraded and filtered NetParameter, ready to be printed.
+    """
+
+    path: str
+    name: str
+    layers: list[LayerDef]
+    inputs: dict[str, tuple[int, ...] | None]
+    input_variables: dict[str, str]
+    data_layers: list[LayerDef]
+    outputs: list[str]
+    notes: list[str]
+    message: Message
+
+
+@dataclass(frozen=True, eq=False)
+class CaffeWeights:
+    """The weights of a caffemodel (binary or HDF5), by layer name and in file order.
+
+    layers: name -> blobs; layers without blobs are listed with an empty tuple. A blob is None only in an
+    HDF5 file, where a shared blob is stored with its owner alone. types: name -> V2 type string ("" if the
+    file does not say). notes: what was decided while reading (a layer stored twice, shapes that were missing).
+    """
+
+    path: str
+    layers: Mapping[str, tuple[Blob | None, ...]]
+    types: Mapping[str, str]
+    hdf5: bool = False
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,131 @@
+"""The merged Caffe schema: every message, field, number, type, default and enum of all dialects, by name.
+
+One table serves the text reader, the wire reader and the writers, for V0, V1, V2 and the forks. Text is read
+by field name alone, so forks never collide there; see `layer_parameter_fields` for how a binary layer's
+colliding numbers are told apart.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+from matnet.converters import schema_forks, schema_tables
+
+INTEGERS = {"i32": (-(1 << 31), (1 << 31) - 1), "i64": (-(1 << 63), (1 << 63) - 1), "u32": (0, (1 << 32) - 1)}
+FLOATS = ("f32", "f64")
+SCALARS = (*INTEGERS, *FLOATS, "bool", "str", "bytes")
+
+
+@dataclass(frozen=True)
+class EnumType:
+    """An enum: identifier -> number. Where several identifiers share a number, the first is its name."""
+
+    name: str
+    numbers: dict[str, int]
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """Number -> identifier."""
+        return {number: name for name, number in reversed(self.numbers.items())}
+
+    __hash__ = object.__hash__
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a message.
+
+    number: None for a fork's field whose number differs from fork to fork (text only). kind: one of SCALARS,
+    "enum" or "message". type_name: the enum or message. default: None for a message.
+    """
+
+    name: str
+    number: int | None
+    kind: str
+    type_name: str
+    repeated: bool
+    packed: bool
+    required: bool
+    default: Any
+
+    @property
+    def message(self) -> MessageType | None:
+        """The type of a sub-message, None for a scalar or enum."""
+        return message_type(self.type_name) if self.kind == "message" else None
+
+    @property
+    def enum(self) -> EnumType | None:
+        """The enum's type, None for anything else."""
+        return enum_type(self.type_name) if self.kind == "enum" else None
+
+
+@dataclass(frozen=True)
+class MessageType:
+    """A message: its fields by name and, for the wire, by number."""
+
+    name: str
+    fields: dict[str, Field]
+
+    @cached_property
+    def by_number(self) -> dict[int, Field]:
+        """Number -> field, for the fields that have a settled number."""
+        return {field.number: field for field in self.fields.values() if field.number is not None}
+
+    def field(self, name: str) -> Field:
+        """The field called `name`; KeyError, with the message's name, for one that does not exist."""
+        try:
+            return self.fields[name]
+        except KeyError:
+            raise KeyError(f"Caffe's {self.name} has no field {name!r}") from None
+
+    __hash__ = object.__hash__
+
+
+@cache
+def message_type(name: str) -> MessageType:
+    """The message called `name` (`LayerParameter`, `V1LayerParameter`, `BlobProto`, ...)."""
+    table = f"{schema_tables.MESSAGES.get(name, '')} {schema_forks.FIELDS.get(name, '')}"
+    if name not in schema_tables.MESSAGES and name not in schema_forks.FIELDS:
+        raise KeyError(f"the schema has no message {name!r}")
+    fields = [_parse_field(text) for text in table.split(";") if text.strip()]
+    names = [field.name for field in fields]
+    assert len(set(names)) == len(names), f"a field of {name} is listed twice"
+    return MessageType(name, {field.name: field for field in fields})
+
+
+@cache
+def enum_type(name: str) -> EnumType:
+    """The enum called `name` (`PoolMethod`, `V1LayerType`, ...)."""
+    table = schema_tables.ENUMS.get(name) or schema_forks.ENUMS[name]
+    return EnumType(name, {key: int(number) for key, number in re.findall(r"(\w+)=(\d+)", table)})
+
+
+_FIELD = re.compile(r"\s*(?P<number>\d+|-) (?P<label>[+!]{0,2})(?P<name>\w+) (?P<type>\w+)(?:=(?P<default>\S*))?\s*")
+
+
+def _parse_field(text: str) -> Field:
+    match = _FIELD.fullmatch(text)
+    assert match, f"a field of the schema cannot be read: {text!r}"
+    type_name = match["type"]
+    kind = type_name if type_name in SCALARS else "enum" if _is_enum(type_name) else "message"
+    number = None if match["number"] == "-" else int(match["number"])
+    return Field(name=match["name"], number=number, kind=kind, type_name=type_name,
+                 repeated="+" in match["label"], packed=match["label"] == "++", required=match["label"] == "!",
+                 default=_default(kind, type_name, match["default"]))
+
+
+def _is_enum(name: str) -> bool:
+    return name in schema_tables.ENUMS or name in schema_forks.ENUMS
+
+
+def _default(kind: str, type_name: str, text: str | None) -> Any:
+    if kind == "enum":
+        return text or next(iter(enum_type(type_name).numbers))
+    if kind in INTEGERS:
+        return int(text or 0)
+    if kind in FLOATS:
+        return float(text or 0)
+    return {"bool": text == "true", "str": text or "", "bytes": b"", "message": None}[kind]
