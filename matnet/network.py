@@ -125,7 +125,7 @@ class Network:
 
     def data_inputs(self) -> list[str]:
         """The inputs that something other than a training-only layer reads: images rather than labels."""
-        read = {v for layer in self.layers.values() if not layer.op.training_only for v in layer.inputs}
+        read = {v for layer in self.layers.values() if not _training_only(self, layer) for v in layer.inputs}
         return [name for name in self.inputs if name in read] or self.inputs
 
     def execution_order(self) -> list[Layer]:
@@ -176,17 +176,17 @@ class Network:
 
     def training_layers(self) -> list[Layer]:
         """Layers that only training needs: losses and error measures."""
-        return [layer for layer in self.layers.values() if layer.op.training_only]
+        return [layer for layer in self.layers.values() if _training_only(self, layer)]
 
     def for_inference(self) -> Network:
         """A copy without training-only layers and what only they needed; what was dropped stands in its notes.
 
-        An unknown layer counts as training-only when its name or type says loss, error, accuracy or metric,
-        it reads an input of labels (or several variables), and nothing reads its outputs.
+        An unknown layer counts as training-only when its name or type says loss, error, accuracy or metric
+        and nothing reads its outputs.
         """
         twin = self.copy()
         for layer in list(twin.layers.values()):
-            if layer.op.training_only or _looks_like_loss(twin, layer):
+            if _training_only(twin, layer):
                 del twin.layers[layer.name]
                 twin.source.notes.append(f"dropped training-only layer {layer.name!r} ({layer.type_name})")
         if not twin.layers:
@@ -336,9 +336,10 @@ class Network:
 LOSS_WORDS = ("loss", "error", "accuracy", "metric", "objective")
 
 
-def _looks_like_loss(net: Network, layer: Layer) -> bool:
+def _training_only(net: Network, layer: Layer) -> bool:
+    """Whether inference can do without the layer; of unknown types, sinks that are called a loss or an error."""
     if not isinstance(layer.op, Unknown):
-        return False
+        return layer.op.training_only
     named = any(word in f"{layer.type_name} {layer.name}".lower() for word in LOSS_WORDS)
     read = {name for other in net.layers.values() for name in other.inputs}
     return named and not read.intersection(layer.outputs)

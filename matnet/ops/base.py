@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 from matnet.errors import NetworkError, ShapeError
+from matnet.ops.fields import converter
 from matnet.shapes import ReceptiveField, Shape
 
 Array = Any  # numpy.ndarray, or cupy.ndarray when an engine says so
@@ -17,8 +18,8 @@ class Op:
     """One layer's meaning: its fields (with MatConvNet's names), its shapes, and its reference forward pass.
 
     Activations are N x C x H x W; params come in MatConvNet's shapes (filters h x w x c/groups x K).
-    A subclass is a frozen dataclass; a field made by `fields.of(convert, default)` accepts whatever a
-    MATLAB file holds and always keeps the canonical value. Only `forward` must be written; an op that
+    A subclass is a frozen dataclass; a field made by `fields.of(convert, default)`, or with a plain
+    default, accepts whatever a MATLAB file holds and always keeps the canonical value. Only `forward` must be written; an op that
     changes sizes also writes `output_shapes`, one that looks beyond its own pixel `receptive_fields`.
     """
 
@@ -33,7 +34,7 @@ class Op:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            convert = item.metadata.get("convert")
+            convert = converter(item)
             if convert is None:
                 continue
             try:

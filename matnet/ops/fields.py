@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import Field, field
 from typing import Any
 
 import numpy as np
@@ -122,3 +122,15 @@ def of(convert: Callable[[Any], Any], default: Any = ...) -> Any:
     """A dataclass field whose value always passes through `convert`; required when no default is given."""
     metadata = {"convert": convert}
     return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
+
+
+def converter(item: Field[Any]) -> Callable[[Any], Any] | None:
+    """How a dataclass field brings values into canonical form: as `of` says, else by the type of its default."""
+    stated = item.metadata.get("convert")
+    if stated is not None:
+        return stated
+    default = item.default
+    for kind, convert in ((bool, as_bool), (int, as_int), (float, as_float), (str, as_text)):
+        if isinstance(default, kind):
+            return convert
+    return as_floats(len(default)) if isinstance(default, tuple) else None

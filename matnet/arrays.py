@@ -1,0 +1,105 @@
+"""Files of arrays for `matnet.run`: .npz and .mat, in and out, with variable names that such files can hold."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import DataError, FileFormatError
+from matnet.files import atomic_write, existing_file
+
+LAYOUTS = ("nchw", "hwcn")
+SUFFIXES = (".npz", ".mat")
+
+
+def encoded(name: str) -> str:
+    """A variable's name in an array file: `/` is written `__`."""
+    return name.replace("/", "__")
+
+
+def default_layout(path: str | os.PathLike[str]) -> str:
+    """H x W x C x N for .mat files, N x C x H x W for .npz."""
+    return "hwcn" if Path(path).suffix.lower() == ".mat" else "nchw"
+
+
+def check_suffix(path: str | os.PathLike[str]) -> Path:
+    """`path`, known to be a .npz or .mat; DataError otherwise."""
+    target = Path(path)
+    if target.suffix.lower() not in SUFFIXES:
+        raise DataError(f"{target}: array files end in .npz or .mat; rename it or choose another")
+    return target
+
+
+def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """All numeric arrays of a .npz or .mat file; DataError or FileFormatError where it is neither or damaged."""
+    target = check_suffix(existing_file(path, "array file"))
+    if target.suffix.lower() == ".mat":
+        from matnet.formats.mat import read_mat
+
+        return {name: value for name, value in read_mat(target).items() if isinstance(value, np.ndarray)}
+    try:
+        with np.load(target, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError, AttributeError) as error:
+        raise DataError(f"{target}: is not a readable .npz file ({error}); write it with numpy.savez") from None
+
+
+def input_arrays(arrays: Mapping[str, np.ndarray], inputs: Iterable[str], source: Any) -> dict[str, np.ndarray]:
+    """Which array feeds which input, of a file with arrays `in__NAME` (or plain names where none has the prefix).
+
+    A single input takes the only input array, whatever its name. Other arrays are ignored. DataError
+    where no array can be the input.
+    """
+    marked = {name[4:]: value for name, value in arrays.items() if name.startswith("in__")}
+    candidates = marked or {name: value for name, value in arrays.items() if not name.startswith("out__")}
+    names = list(inputs)
+    found = {name: candidates[key] for name in names for key in (encoded(name), name) if key in candidates}
+    if not found and len(names) == 1 and len(candidates) == 1:
+        found = {names[0]: next(iter(candidates.values()))}
+    if not found:
+        held = ", ".join(arrays) or "nothing"
+        wanted = ", ".join(f"in__{encoded(name)}" for name in names)
+        raise DataError(f"{source}: the input file must hold {wanted}; it holds {held}")
+    return found
+
+
+def to_nchw(array: np.ndarray, layout: str, rank: int | None) -> np.ndarray:
+    """An array of an input file as N x C x H x W: transposed from `hwcn`, or completed to 4-D from its known rank."""
+    if layout == "hwcn":
+        from matnet.layout import hwcn_to_nchw
+
+        return hwcn_to_nchw(array) if array.ndim <= 4 else array
+    if rank is not None and array.ndim == rank < 4:
+        return array.reshape(array.shape + (1,) * (4 - array.ndim))
+    return array
+
+
+def from_nchw(array: np.ndarray, layout: str, rank: int | None) -> np.ndarray:
+    """An activation as an output file shows it: H x W x C x N, or N x C x H x W cut to a Caffe blob's own rank."""
+    if layout == "hwcn":
+        return np.asfortranarray(array.transpose(2, 3, 1, 0))
+    if rank is not None and all(size == 1 for size in array.shape[rank:]):
+        return array.reshape(array.shape[:rank])
+    return array
+
+
+def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays under their variables' names as `out__NAME`; the file appears whole or not at all."""
+    target = check_suffix(path)
+    named = {f"out__{encoded(name)}": value for name, value in arrays.items()}
+    if len(named) < len(arrays):
+        raise FileFormatError(f"{target}: two variables have the same name once `/` is written `__`; ask for one of them")
+    if target.suffix.lower() == ".mat":
+        from matnet.formats.mat import write_mat
+        from matnet.formats.names import identifiers
+
+        fitted = identifiers(named)
+        write_mat(target, {fitted[name]: np.atleast_2d(value) for name, value in named.items()})
+        return
+    with atomic_write(target) as file:
+        np.savez(file, **named)  # type: ignore[arg-type]

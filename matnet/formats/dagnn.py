@@ -1,0 +1,174 @@
+"""DagNN files: struct arrays of layers, params and variables, as saveobj or the Caffe importer writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import MatnetError, NetworkError, listing
+from matnet.formats.mat.values import Cell, Opaque, StructArray
+from matnet.formats.names import META_FIELD, identifiers, remember
+from matnet.formats.plain import as_array, as_names, as_structs, as_text, is_empty, op_fields, op_from_fields, to_matlab
+from matnet.layout import pad_to_4d
+from matnet.network import Layer, Network, Param, Source
+from matnet.ops.base import REGISTRY, Op, Unknown
+
+REMOVED = {"dagnn.Concat": {"numInputs"}, "dagnn.Sum": {"numInputs"}}  # old properties that HEAD ignores
+LAYER_FIELDS = ("name", "type", "inputs", "outputs", "params", "block")
+
+
+def read_dagnn(variables: Mapping[str, Any], source: Source) -> Network:
+    """A Network from the struct arrays `layers`, `params`, `vars` and `meta` (DagNN.loadobj's rules).
+
+    `vars` may be missing, blocks may be empty, single names may be plain text; params that no layer
+    uses are ignored. Every faulty layer is listed in one NetworkError.
+    """
+    source.format = "dagnn"
+    meta = variables.get("meta")
+    net = Network(dict(meta) if isinstance(meta, dict) else {}, source)
+    faults = []
+    for index, struct in enumerate(as_structs(variables["layers"], f"{source}, layers"), 1):
+        try:
+            net.add(_read_layer(struct, f"{source}, layers({index})"))
+        except MatnetError as error:
+            faults.append(str(error))
+    if faults:
+        raise NetworkError(listing(f"{source}: layers that cannot be read:", faults) if len(faults) > 1 else faults[0])
+    _read_params(net, variables.get("params"))
+    for struct in as_structs(variables.get("vars"), f"{source}, vars"):
+        precious = struct.get("precious")
+        if isinstance(precious, np.ndarray) and precious.size and bool(precious.any()):
+            net.precious.add(as_text(struct.get("name"), f"{source}, vars.name"))
+    return net
+
+
+def _read_layer(struct: Mapping[str, Any], where: str) -> Layer:
+    name = as_text(struct.get("name"), f"{where}.name")
+    kind = as_text(struct.get("type"), f"{where}.type")
+    if not name or not kind:
+        raise NetworkError(f"{where}: has no {'name' if not name else 'type'}")
+    where = f"{where} {name!r} ({kind})"
+    block = struct.get("block")
+    properties = block if isinstance(block, dict) else {}
+    known = REGISTRY.dagnn.get(kind)
+    try:
+        op: Op = Unknown(kind=kind) if known is None else op_from_fields(known, properties, {})
+    except NetworkError as error:
+        raise NetworkError(f"{where}: {error}") from None
+    params = as_names(struct.get("params"), f"{where}.params")
+    if getattr(op, "hasBias", True) is False and params:
+        params = params[:1] if kind in ("dagnn.Conv", "dagnn.ConvTranspose") else params
+    extra: dict[str, Any] = {"block": dict(properties)}
+    if isinstance(block, Opaque):
+        extra["opaque"] = block
+    others = {key: value for key, value in struct.items() if key not in LAYER_FIELDS}
+    if others:
+        extra["fields"] = others
+    inputs = as_names(struct.get("inputs"), f"{where}.inputs")
+    return Layer(name, op, inputs, as_names(struct.get("outputs"), f"{where}.outputs"), params, extra)
+
+
+def _read_params(net: Network, stored: Any) -> None:
+    used = {name for layer in net.layers.values() for name in layer.params}
+    where = f"{net.source}, params"
+    for index, struct in enumerate(as_structs(stored, where), 1):
+        name = as_text(struct.get("name"), f"{where}({index}).name")
+        if name not in used or is_empty(struct.get("value")):
+            continue
+        value = as_array(struct["value"], f"{where}({index}) {name!r}")
+        net.params[name] = Param(value, _factor(struct, "learningRate"), _factor(struct, "weightDecay"))
+
+
+def _factor(struct: Mapping[str, Any], field: str) -> float | None:
+    value = struct.get(field)
+    return float(value.ravel()[0]) if isinstance(value, np.ndarray) and value.size else None
+
+
+# -- writing ----------------------------------------------------------------------------------------
+
+
+def write_dagnn(net: Network) -> dict[str, Any]:
+    """The top-level variables `vars`, `params`, `layers`, `meta` as DagNN.saveobj orders them.
+
+    Names become MATLAB identifiers (originals in meta.matnet); `block` holds only properties that the
+    class has. Raises NetworkError for params without a value.
+    """
+    net.check()
+    layer_names = identifiers(net.layers)
+    used = dict.fromkeys(name for layer in net.layers.values() for name in layer.params)
+    param_names = identifiers(used)
+    variables = identifiers(net.variables)
+    vars_ = StructArray(
+        ({"name": variables[name], "precious": np.array([[name in net.precious]])} for name in net.variables),
+        fields=("name", "precious"),
+    )
+    moments = {layer.params[2] for layer in net.layers.values() if layer.op.dagnn == "dagnn.BatchNorm" and layer.params[2:]}
+    params = StructArray(
+        (_write_param(net, name, param_names[name], name in moments) for name in used),
+        fields=("name", "value", "learningRate", "weightDecay"),
+    )
+    layers = StructArray(
+        (_write_layer(net, layer, layer_names, param_names, variables) for layer in net.layers.values()),
+        fields=LAYER_FIELDS,
+    )
+    meta = {name: to_matlab(value) for name, value in net.meta.items()}
+    kept = remember(net, {"layers": layer_names, "params": param_names, "variables": variables})
+    if kept:
+        meta[META_FIELD] = kept
+    return {"vars": _scalar(vars_), "params": _scalar(params), "layers": _scalar(layers), "meta": meta}
+
+
+def _scalar(array: StructArray) -> Any:
+    """A struct array of one element is a plain struct in MATLAB."""
+    return array[0] if len(array) == 1 else array
+
+
+def _write_param(net: Network, name: str, written: str, average: bool) -> dict[str, Any]:
+    param = net.params[name]
+    rate = param.learning_rate if param.learning_rate is not None else (0.1 if average else 1.0)
+    decay = param.weight_decay if param.weight_decay is not None else 1.0
+    return {
+        "name": written,
+        "value": param.value,
+        "learningRate": to_matlab(rate),
+        "weightDecay": to_matlab(decay),
+    }
+
+
+def _write_layer(
+    net: Network, layer: Layer, layers: Mapping[str, str], params: Mapping[str, str], variables: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        "name": layers[layer.name],
+        "type": layer.type_name,
+        "inputs": _names(variables[name] for name in layer.inputs),
+        "outputs": _names(variables[name] for name in layer.outputs),
+        "params": _names(params[name] for name in layer.params),
+        "block": _write_block(net, layer),
+    }
+
+
+def _names(names: Any) -> Cell:
+    found = Cell(names)
+    found.shape = (1, len(found))
+    return found
+
+
+def _write_block(net: Network, layer: Layer) -> dict[str, Any]:
+    original = layer.extra.get("block", {})
+    if isinstance(layer.op, Unknown):
+        return dict(original)
+    block = op_fields(layer.op, original, {})
+    if "simplenn" in layer.extra and layer.op.stock:
+        known = {"dagnn.Conv": ("opts",), "dagnn.ConvTranspose": ("opts",), "dagnn.Pooling": ("opts",)}
+        old = layer.extra["simplenn"]
+        block.update({key: old[key] for key in known.get(layer.op.dagnn, ()) if key in old})
+    dropped = REMOVED.get(layer.op.dagnn, set())
+    block.update({key: value for key, value in original.items() if key not in block and key not in dropped})
+    if "size" in block and layer.params and layer.params[0] in net.params and not np.any(block["size"]):
+        block["size"] = to_matlab([float(n) for n in pad_to_4d(net.params[layer.params[0]].value).shape])
+    if layer.op.dagnn == "dagnn.BatchNorm" and layer.params and layer.params[0] in net.params:
+        block.setdefault("numChannels", to_matlab(float(net.params[layer.params[0]].value.size)))
+    return block

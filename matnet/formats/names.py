@@ -1,0 +1,112 @@
+"""What MATLAB cannot keep about names: identifiers are made on saving, and `meta.matnet` brings the originals back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from matnet.formats.mat.values import Cell, row
+from matnet.formats.plain import as_names, is_empty
+from matnet.network import Network
+
+META_FIELD = "matnet"
+MAX_LENGTH = 63  # MATLAB's namelengthmax
+
+
+def identifiers(names: Iterable[str]) -> dict[str, str]:
+    """name -> MATLAB identifier `[A-Za-z][A-Za-z0-9_]*` of at most 63 characters; distinct names stay distinct.
+
+    >>> identifiers(["conv1/7x7", "conv1_7x7", "1a"])
+    {'conv1/7x7': 'conv1_7x7_', 'conv1_7x7': 'conv1_7x7', '1a': 'x1a'}
+    """
+    names = list(dict.fromkeys(names))
+    taken = {name for name in names if _valid(name)}
+    mapping = {}
+    for name in names:
+        fitted = name
+        if not _valid(name):
+            fitted = re.sub(r"[^A-Za-z0-9_]", "_", name)
+            fitted = (fitted if re.match(r"[A-Za-z]", fitted) else f"x{fitted}")[:MAX_LENGTH]
+            count = 0
+            stem = fitted
+            while fitted in taken:
+                count += 1
+                suffix = "_" if count == 1 else f"_{count}"
+                fitted = stem[: MAX_LENGTH - len(suffix)] + suffix
+            taken.add(fitted)
+        mapping[name] = fitted
+    return mapping
+
+
+def _valid(name: str) -> bool:
+    return re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", name) is not None
+
+
+def remember(net: Network, renamed: dict[str, dict[str, str]]) -> dict[str, Any] | None:
+    """The `meta.matnet` struct for a saved file, or None where the names and blobs need none.
+
+    `renamed` holds, per kind (layers, params, variables), original -> written name.
+    """
+    kept: dict[str, Any] = {}
+    for kind, mapping in renamed.items():
+        changed = {old: new for old, new in mapping.items() if old != new}
+        if changed:
+            kept[kind] = {"written": Cell(changed.values()), "original": Cell(changed)}
+    variable = renamed.get("variables", {})
+    if net.aliases:
+        targets = [variable.get(name, name) for name in net.aliases.values()]
+        kept["aliases"] = {"name": Cell(net.aliases), "variable": Cell(targets)}
+    if net.blob_ranks:
+        ranked = {variable.get(name, name): rank for name, rank in net.blob_ranks.items()}
+        kept["ranks"] = {"variable": Cell(ranked), "rank": row(ranked.values())}
+    if net.input_shapes:
+        shapes = [row(shape) for shape in net.input_shapes.values()]
+        kept["inputs"] = {"name": Cell(variable.get(n, n) for n in net.input_shapes), "shape": Cell(shapes)}
+    return kept or None
+
+
+def recall(net: Network) -> None:
+    """Undo `remember` on a freshly read network: `meta.matnet` leaves meta, the names and blobs come back."""
+    kept = net.meta.get(META_FIELD)
+    if not isinstance(kept, dict):
+        return
+    del net.meta[META_FIELD]
+    net.aliases.update(_pairs(kept.get("aliases"), "name", "variable"))
+    ranks = kept.get("ranks")
+    if isinstance(ranks, dict):
+        values = np.asarray(ranks.get("rank", [])).ravel()
+        net.blob_ranks.update(zip(as_names(ranks.get("variable"), "meta.matnet.ranks"), map(int, values), strict=False))
+    inputs = kept.get("inputs")
+    if isinstance(inputs, dict) and isinstance(inputs.get("shape"), Cell):
+        names = as_names(inputs.get("name"), "meta.matnet.inputs")
+        shapes = [tuple(int(size) for size in np.asarray(shape).ravel()) for shape in inputs["shape"]]
+        net.input_shapes.update(zip(names, shapes, strict=False))
+    _restore_layers(net, _pairs(kept.get("layers"), "written", "original"))
+    _restore_params(net, _pairs(kept.get("params"), "written", "original"))
+    variables = _pairs(kept.get("variables"), "written", "original")
+    if net.source.format == "simplenn":
+        net.aliases.update({original: written for written, original in variables.items()})
+    else:
+        net.rename(variables)
+
+
+def _pairs(kept: Any, key: str, value: str) -> dict[str, str]:
+    if not isinstance(kept, dict) or is_empty(kept.get(key)):
+        return {}
+    keys = as_names(kept[key], f"meta.matnet.{key}")
+    return dict(zip(keys, as_names(kept.get(value), f"meta.matnet.{value}"), strict=False))
+
+
+def _restore_layers(net: Network, original: dict[str, str]) -> None:
+    for layer in net.layers.values():
+        layer.name = original.get(layer.name, layer.name)
+    net.layers = {layer.name: layer for layer in net.layers.values()}
+
+
+def _restore_params(net: Network, original: dict[str, str]) -> None:
+    net.params = {original.get(name, name): param for name, param in net.params.items()}
+    for layer in net.layers.values():
+        layer.params = [original.get(name, name) for name in layer.params]

@@ -1,0 +1,138 @@
+"""Between Python values and the plain MATLAB structure: what readers accept for text and lists, what writers emit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import FileFormatError, NetworkError
+from matnet.formats.mat.values import Cell, CharArray, Opaque, StructArray, empty, row
+from matnet.ops.base import Op
+from matnet.ops.fields import converter
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a value is MATLAB's idea of empty: `[]`, `{}`, `''`, a struct array of no elements, or absent."""
+    if value is None or isinstance(value, (str, list, dict)):
+        return not value and not isinstance(value, dict)
+    return getattr(value, "size", 1) == 0 or (isinstance(value, CharArray) and 0 in value.shape)
+
+
+def as_text(value: Any, where: str) -> str:
+    """A name: a char row, or a cell of exactly one; FileFormatError naming `where` otherwise."""
+    if isinstance(value, Cell) and len(value) == 1:
+        value = value[0]
+    if is_empty(value):
+        return ""
+    if not isinstance(value, str):
+        raise FileFormatError(f"{where}: expected text, found {describe(value)}")
+    return value
+
+
+def as_names(value: Any, where: str) -> list[str]:
+    """A list of names: a cell of char rows, a single char row, or anything empty."""
+    if is_empty(value):
+        return []
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, CharArray):
+        return [line.rstrip() for line in value.rows]
+    if isinstance(value, Cell):
+        return [as_text(item, f"{where}{{{index}}}") for index, item in enumerate(value, 1)]
+    raise FileFormatError(f"{where}: expected a cell of names, found {describe(value)}")
+
+
+def as_structs(value: Any, where: str) -> list[dict[str, Any]]:
+    """The elements of a struct array, whether it has none, one (a plain struct) or many."""
+    if isinstance(value, StructArray):
+        return list(value)
+    if isinstance(value, dict):
+        return [value]
+    if is_empty(value):
+        return []
+    if isinstance(value, Cell) and all(isinstance(item, dict) for item in value):
+        return list(value)
+    raise FileFormatError(f"{where}: expected a struct array, found {describe(value)}")
+
+
+def as_array(value: Any, where: str) -> np.ndarray:
+    """A numeric array; FileFormatError that names what cannot be read, such as a gpuArray."""
+    if isinstance(value, Opaque):
+        advice = "; in MATLAB, gather() it and save again" if value.class_name == "gpuArray" else ""
+        raise FileFormatError(f"{where}: is a MATLAB {value.class_name or value.kind}, which only MATLAB reads{advice}")
+    if hasattr(value, "toarray"):
+        value = value.toarray()
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
+        raise FileFormatError(f"{where}: expected a numeric array, found {describe(value)}")
+    return value
+
+
+def describe(value: Any) -> str:
+    """A value in a few words, for messages."""
+    if isinstance(value, np.ndarray):
+        return f"a {'x'.join(map(str, value.shape))} {value.dtype} array"
+    if isinstance(value, Opaque):
+        return f"a MATLAB {value.class_name or value.kind}"
+    names = {str: "text", Cell: "a cell array", StructArray: "a struct array", dict: "a struct", CharArray: "text"}
+    return names.get(type(value), type(value).__name__)
+
+
+def to_matlab(value: Any) -> Any:
+    """A Python value in its MATLAB form: numbers as doubles, truth as logical, sequences of numbers as rows, of text as cells."""
+    if value is None:
+        return empty()
+    if isinstance(value, (str, Cell, StructArray, CharArray, Opaque)) or hasattr(value, "tocsc"):
+        return value
+    if isinstance(value, (bool, np.bool_)):
+        return np.array([[bool(value)]])
+    if isinstance(value, (int, float, np.integer, np.floating)):
+        return np.array([[float(value)]])
+    if isinstance(value, np.ndarray):
+        return value if value.ndim >= 2 else np.atleast_2d(value)
+    if isinstance(value, Mapping):
+        return {str(name): to_matlab(item) for name, item in value.items()}
+    if isinstance(value, Sequence):
+        if value and all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in value):
+            return row(value)
+        return Cell(to_matlab(item) for item in value)
+    raise NetworkError(f"a value of type {type(value).__name__} has no MATLAB form; use numbers, text, lists or dicts")
+
+
+def op_fields(op: Op, original: Mapping[str, Any], spelling: Mapping[str, str]) -> dict[str, Any]:
+    """The op's fields for a file, under their file spelling.
+
+    A field whose `original` form in the file still means the op's value is written in that very form
+    (a scalar pad stays a scalar), so that load -> save changes nothing.
+    """
+    written = {}
+    for item in fields(op):
+        name = spelling.get(item.name, item.name)
+        value = getattr(op, item.name)
+        written[name] = original[name] if _means(item, original.get(name), value) else to_matlab(value)
+    return written
+
+
+def _means(item: Any, original: Any, value: Any) -> bool:
+    convert = converter(item)
+    if original is None or convert is None:
+        return False
+    try:
+        return bool(convert(original) == value)
+    except (NetworkError, ValueError):
+        return False
+
+
+def op_from_fields(op: type[Op], given: Mapping[str, Any], spelling: Mapping[str, str]) -> Op:
+    """An op from a file's fields; absent and empty ones take the op's defaults. NetworkError for bad values."""
+    arguments = {}
+    for item in fields(op):
+        value = given.get(spelling.get(item.name, item.name))
+        if value is not None and not is_empty(value):
+            arguments[item.name] = value
+    try:
+        return op(**arguments)
+    except TypeError as error:
+        raise NetworkError(f"{op.__name__}: {str(error).split(') ', 1)[-1]}") from None

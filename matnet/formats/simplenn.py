@@ -1,0 +1,267 @@
+"""SimpleNN files: a cell array of layer structs, of every vintage, read into a chain and written from one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import MatnetError, NetworkError, listing
+from matnet.formats.mat.values import Cell, empty
+from matnet.formats.names import META_FIELD, identifiers, remember
+from matnet.formats.plain import as_array, as_text, describe, is_empty, op_fields, op_from_fields, to_matlab
+from matnet.network import Layer, Network, Param, Source
+from matnet.ops.base import REGISTRY, Op, Unknown
+
+INPUT, LABEL = "input", "label"
+
+# What vl_simplenn_tidy fills in where a layer lacks it, and writes back in this form.
+TIDY_DEFAULTS: dict[str, dict[str, Any]] = {
+    "conv": {"pad": 0, "stride": 1, "dilate": 1, "opts": Cell()},
+    "pool": {"pad": 0, "stride": 1, "opts": Cell()},
+    "convt": {"crop": 0, "upsample": 1, "numGroups": 1, "opts": Cell()},
+    "relu": {"leak": 0},
+    "dropout": {"rate": 0.5},
+    "normalize": {"param": [5, 1, 0.0001 / 5, 0.75]},
+    "lrn": {"param": [5, 1, 0.0001 / 5, 0.75]},
+    "pdist": {"noRoot": False, "aggregate": False, "p": 2, "epsilon": 1e-3, "instanceWeights": empty()},
+    "bnorm": {"epsilon": 1e-5},
+}
+# The suffixes that DagNN.fromSimpleNN gives to the params of a layer.
+PARAM_SUFFIXES = {"conv": "fb", "convt": "fb", "bnorm": "mbx"}
+# The fields that a stock type has in SimpleNN; others of the op (declared sizes, bias flags) are not written.
+STOCK_FIELDS: dict[str, set[str]] = {
+    "conv": {"pad", "stride", "dilate"},
+    "convt": {"crop", "upsample", "numGroups"},
+    "pool": {"method", "pool", "pad", "stride"},
+    "pdist": {"p", "noRoot", "aggregate", "epsilon"},
+    "softmaxloss": set(),
+    "loss": set(),
+}
+LEGACY_WEIGHTS = ("filters", "biases")  # up to beta10; bnorm's multipliers and offsets had the same names
+FIELDS_OF_WEIGHTS = ("weights", *LEGACY_WEIGHTS)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a layer stands, for names and messages."""
+
+    index: int
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.where}, layers{{{self.index}}}"
+
+
+def read_simplenn(variables: Mapping[str, Any], source: Source) -> Network:
+    """A chain Network from a file's top-level fields, with everything that vl_simplenn_tidy fills in.
+
+    The variable after the i-th layer is `layer<i>`, the input is `input`, a loss reads `label`. Every
+    faulty layer is listed in one NetworkError.
+    """
+    source.format = "simplenn"
+    net = Network(_tidy_meta(variables), source)
+    faults = []
+    previous = INPUT
+    for index, struct in enumerate(variables["layers"], 1):
+        place = _Place(index, str(source))
+        try:
+            layer = _read_layer(net, struct, place, previous)
+            net.add(layer)
+            previous = layer.outputs[0]
+        except MatnetError as error:
+            faults.append(str(error))
+    if faults:
+        raise NetworkError(listing(f"{source}: layers that cannot be read:", faults) if len(faults) > 1 else faults[0])
+    return net
+
+
+def _tidy_meta(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """meta with the top-level `classes` and `normalization` of old files, and cropSize worked out from border."""
+    meta = dict(variables["meta"]) if isinstance(variables.get("meta"), dict) else {}
+    for name in ("classes", "normalization"):
+        if name in variables:
+            meta[name] = variables[name]
+    normalization = meta.get("normalization")
+    if isinstance(normalization, dict) and "cropSize" not in normalization:
+        size, border = normalization.get("imageSize"), normalization.get("border")
+        if isinstance(size, np.ndarray) and isinstance(border, np.ndarray) and size.size >= 2 and border.size in (1, 2):
+            pixels = size.ravel()[:2].astype(float)
+            fraction = pixels / (pixels + border.ravel())
+            meta["normalization"] = {**normalization, "cropSize": fraction.reshape(1, -1)}
+    return meta
+
+
+def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> Layer:
+    if not isinstance(struct, dict):
+        op: Op = Unknown(kind=f"custom object {getattr(struct, 'class_name', '') or describe(struct)}")
+        return Layer(f"layer{place.index}", op, [previous], [f"layer{place.index}"], [], {"object": struct})
+    kind = as_text(struct.get("type"), f"{place}.type")
+    if not kind:
+        raise NetworkError(f"{place}: has no type")
+    given = {**_tidy_fields(kind), **{key: value for key, value in struct.items() if value is not None}}
+    op = _op_of(kind, given, place)
+    name = _free_name(net, as_text(struct.get("name"), f"{place}.name") or f"layer{place.index}")
+    params = _read_params(net, kind, name, struct, place)
+    if hasattr(op, "hasBias"):
+        op = op_from_fields(type(op), {**_spelled(op, given), "hasBias": len(params) > 1}, {})
+    extra = {key: value for key, value in struct.items() if key not in FIELDS_OF_WEIGHTS}
+    inputs = [previous, *_extra_inputs(net, op)]
+    return Layer(name, op, inputs, [f"layer{place.index}"], params, {"simplenn": extra})
+
+
+def _tidy_fields(kind: str) -> dict[str, Any]:
+    return {name: to_matlab(value) for name, value in TIDY_DEFAULTS.get(kind, {}).items()}
+
+
+def _op_of(kind: str, given: Mapping[str, Any], place: _Place) -> Op:
+    known = REGISTRY.simplenn.get(kind)
+    if known is None:
+        return Unknown(kind=kind)
+    try:
+        fixed = {"loss": "softmaxlog"} if kind in ("softmaxloss", "loss") else {}
+        return op_from_fields(known, {**given, **fixed}, known.simplenn_fields)
+    except NetworkError as error:
+        raise NetworkError(f"{place} ({kind}): {error}") from None
+
+
+def _spelled(op: Op, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's fields under the op's own names."""
+    spelling = {there: here for here, there in op.simplenn_fields.items()}
+    return {spelling.get(name, name): value for name, value in given.items()}
+
+
+def _extra_inputs(net: Network, op: Op) -> list[str]:
+    """Further variables that a chain's layer reads: labels for a loss, a second operand for concat."""
+    if op.training_only:
+        return [LABEL]
+    return [f"input{number}" for number in range(2, op.input_count[0] + 1)]
+
+
+def _free_name(net: Network, name: str) -> str:
+    """SimpleNN allows one name twice, a Network does not: later ones get `x` appended as the importer does."""
+    while name in net.layers:
+        name += "x"
+    return name
+
+
+def _read_params(net: Network, kind: str, name: str, struct: Mapping[str, Any], place: _Place) -> list[str]:
+    values = _weights(kind, struct, place)
+    suffixes = PARAM_SUFFIXES.get(kind) or ("c" if kind == "pdist" else "123456789")
+    while values and is_empty(values[-1]):
+        values.pop()
+    rates, decays = _factors(struct, "learningRate"), _factors(struct, "weightDecay")
+    names = []
+    for position, value in enumerate(values):
+        if position >= len(suffixes):
+            raise NetworkError(f"{place} ({kind}): has {len(values)} weights, expected at most {len(suffixes)}")
+        array = as_array(value, f"{place}.weights{{{position + 1}}}")
+        param = f"{name}{suffixes[position]}"
+        net.params[param] = Param(array, rates.get(position), decays.get(position))
+        names.append(param)
+    return names
+
+
+def _weights(kind: str, struct: Mapping[str, Any], place: _Place) -> list[Any]:
+    if kind == "pdist":
+        return [struct["class"]] if not is_empty(struct.get("class")) else []
+    stored = struct.get("weights")
+    if stored is None and any(name in struct for name in LEGACY_WEIGHTS):
+        values = [struct.get(name) for name in LEGACY_WEIGHTS]
+    elif isinstance(stored, Cell):
+        values = list(stored)
+    elif is_empty(stored):
+        values = []
+    else:
+        raise NetworkError(f"{place} ({kind}): weights is {describe(stored)}, expected a cell array")
+    if kind == "bnorm" and len(values) == 2:  # no moments before beta17: tidy writes zeros, which mean "unknown"
+        values.append(np.zeros((as_array(values[0], f"{place}.weights{{1}}").size, 2), np.float32))
+    return values
+
+
+def _factors(struct: Mapping[str, Any], field: str) -> dict[int, float]:
+    """learningRate or weightDecay per weight, where the file has them."""
+    value = struct.get(field)
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
+        return {}
+    return {index: float(item) for index, item in enumerate(value.ravel())}
+
+
+# -- writing ----------------------------------------------------------------------------------------
+
+
+def simplenn_obstacles(net: Network) -> list[str]:
+    """Why this network is no SimpleNN chain, one sentence each; empty when it can be written."""
+    obstacles = []
+    previous = None
+    uses: dict[str, int] = {}
+    for layer in net.layers.values():
+        op = layer.op
+        if not op.simplenn and not isinstance(op, Unknown) or isinstance(op, Unknown) and "simplenn" not in layer.extra:
+            obstacles.append(f"layer {layer.name!r}: SimpleNN has no type for {layer.type_name}")
+        if len(layer.outputs) != 1 or (previous is not None and layer.inputs[:1] != [previous]):
+            obstacles.append(f"layer {layer.name!r}: does not read just what the layer before it writes")
+        elif any(name not in net.inputs for name in layer.inputs[1:]):
+            obstacles.append(f"layer {layer.name!r}: reads more than one variable")
+        for name in layer.params:
+            uses[name] = uses.get(name, 0) + 1
+        previous = layer.outputs[0] if layer.outputs else None
+    obstacles += [f"param {name!r}: is shared by several layers" for name, count in uses.items() if count > 1]
+    return obstacles
+
+
+def write_simplenn(net: Network) -> dict[str, Any]:
+    """The top-level variables `layers` (1 x L cell) and `meta` of a file that vl_simplenn runs as it is.
+
+    Raises NetworkError listing every reason why the network is no such chain.
+    """
+    obstacles = simplenn_obstacles(net)
+    if obstacles:
+        raise NetworkError(
+            listing(f"{net.source}: cannot be written as SimpleNN; use format='dagnn':", obstacles)
+        )
+    written = identifiers(net.layers)
+    chain = {layer.outputs[0]: f"layer{index}" for index, layer in enumerate(net.layers.values(), 1)}
+    names = {variable: chain.get(variable, variable) for variable in net.variables}
+    first = next(iter(net.layers.values())).inputs[0] if net.layers else INPUT
+    names[first] = INPUT
+    layers = Cell(_write_layer(net, layer, written[layer.name]) for layer in net.layers.values())
+    meta = {name: to_matlab(value) for name, value in net.meta.items()}
+    kept = remember(net, {"layers": written, "variables": names})
+    if kept:
+        meta[META_FIELD] = kept
+    return {"layers": layers, "meta": meta}
+
+
+def _write_layer(net: Network, layer: Layer, name: str) -> Any:
+    if "object" in layer.extra:
+        return layer.extra["object"]
+    original = layer.extra.get("simplenn", {})
+    op = layer.op
+    kind = original.get("type") or op.simplenn[0]
+    struct: dict[str, Any] = {"name": name, "type": kind}
+    if not isinstance(op, Unknown):
+        found = op_fields(op, original, op.simplenn_fields)
+        known = STOCK_FIELDS.get(kind, set(found))
+        struct.update({key: value for key, value in found.items() if key in known})
+    struct.update(_write_weights(net, layer, kind))
+    struct["precious"] = original.get("precious", np.array([[layer.outputs[0] in net.precious]]))
+    merged = {**_tidy_fields(kind), **original, **struct}
+    return {key: merged[key] for key in dict.fromkeys(("name", "type", *original, *merged))}
+
+
+def _write_weights(net: Network, layer: Layer, kind: str) -> dict[str, Any]:
+    values: list[Any] = [net.params[name].value if name in net.params else empty() for name in layer.params]
+    if kind == "pdist":
+        return {"class": values[0] if values else empty(), "weights": Cell()}
+    if kind in ("conv", "convt") and len(values) == 1:
+        values.append(empty())  # vl_simplenn reads weights{2} of every convolution
+    struct: dict[str, Any] = {"weights": Cell(values)}
+    factors = [net.params[name] for name in layer.params if name in net.params]
+    if factors and all(param.learning_rate is not None for param in factors):
+        struct["learningRate"] = to_matlab([float(param.learning_rate or 0) for param in factors])
+    if factors and all(param.weight_decay is not None for param in factors):
+        struct["weightDecay"] = to_matlab([float(param.weight_decay or 0) for param in factors])
+    return struct

@@ -1,0 +1,97 @@
+"""`python -m matnet.run MODEL IN OUT`: arrays in, arrays out, for scripts and MATLAB users."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from matnet import arrays, load
+from matnet.engines import BACKENDS, wanted_variables
+from matnet.errors import run_command
+from matnet.network import Network
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m matnet.run",
+        description="Run a network on arrays from a file and write what its variables hold.",
+        epilog="IN holds arrays in__NAME (a `/` in a name is written `__`), OUT gets arrays out__NAME.",
+    )
+    command.add_argument("model", metavar="MODEL", help="a MatConvNet .mat file")
+    command.add_argument("input", metavar="IN", help=".npz or .mat file of input arrays")
+    command.add_argument("output", metavar="OUT", help=".npz or .mat file to write")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--outputs", metavar="A,B", help="variables, layers or Caffe blobs (default: the net's outputs)")
+    which.add_argument("--all", action="store_true", help="every variable, and every Caffe blob under its own name")
+    command.add_argument(
+        "--layout", choices=arrays.LAYOUTS, help="order of the axes in both files (default: nchw for .npz, hwcn for .mat)"
+    )
+    command.add_argument("--backend", choices=BACKENDS, default="numpy", help="engine (default: %(default)s)")
+    return command
+
+
+def prune(net: Network, given: Sequence[str]) -> Network:
+    """`net` without the training-only layers whose labels are not given."""
+    missing = set(net.inputs).difference(given)
+    kept = net.copy()
+    for layer in net.layers.values():
+        if layer.op.training_only and missing.intersection(layer.inputs):
+            del kept.layers[layer.name]
+    needs_more = set(kept.inputs).difference(given)
+    return kept.for_inference() if needs_more or not kept.layers else kept
+
+
+def requested(net: Network, outputs: str | None, everything: bool) -> list[str]:
+    """The names to write: those asked for, or every variable and alias, or the network's outputs."""
+    if outputs is not None:
+        return [name.strip() for name in outputs.split(",") if name.strip()]
+    if not everything:
+        return list(dict.fromkeys([*wanted_variables(net, None), *net.outputs]))
+    variables = net.variables
+    aliases = [name for name, variable in net.aliases.items() if variable in variables and name not in variables]
+    return [*variables, *aliases]
+
+
+def run_file(net: Network, source: str, target: str, names: str | None, everything: bool, layout: str | None, backend: str) -> dict[str, np.ndarray]:
+    """Read `source`, run, write `target`; returns what was written, N x C x H x W."""
+    arrays.check_suffix(target)
+    layout_in = layout or arrays.default_layout(source)
+    layout_out = layout or arrays.default_layout(target)
+    data_inputs = net.data_inputs()
+    stored = arrays.read_arrays(source)
+    given = arrays.input_arrays(stored, data_inputs, source)
+    others = [name for name in net.inputs if name not in given and f"in__{arrays.encoded(name)}" in stored]
+    given.update({name: stored[f"in__{arrays.encoded(name)}"] for name in others})
+    values = {
+        name: arrays.to_nchw(value, layout_in, net.blob_ranks.get(name)) for name, value in given.items()
+    }
+    pruned = prune(net, list(values))
+    for note in pruned.source.notes[len(net.source.notes) :]:
+        print(f"matnet: {note}", file=sys.stderr)
+    wanted = requested(pruned, names, everything)
+    results = pruned.forward({n: v for n, v in values.items() if n in pruned.variables}, wanted, backend=backend)
+    ranks = {name: net.blob_ranks.get(name, net.blob_ranks.get(pruned.resolve(name))) for name in results}
+    arrays.write_arrays(
+        target, {name: arrays.from_nchw(value, layout_out, ranks[name]) for name, value in results.items()}
+    )
+    return results
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    started = time.perf_counter()
+    net = load(options.model)
+    results = run_file(
+        net, options.input, options.output, options.outputs, options.all, options.layout, options.backend
+    )
+    seconds = time.perf_counter() - started
+    print(f"{options.output}: {len(results)} variables in {seconds:.2f} s ({options.backend})")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

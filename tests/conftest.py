@@ -1,0 +1,38 @@
+"""Where the tests' data lie, and how two results are compared."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DATA = Path(__file__).parent / "data"
+
+
+def conformance_cases(kind: str) -> list[str]:
+    """The case folders of tests/data/`kind`."""
+    return sorted(path.name for path in (DATA / kind).iterdir() if path.is_dir())
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, tolerance: float, what: str) -> None:
+    """max|found - expected| <= tolerance * max(1e-3, max|expected|); on failure the worst index and both values."""
+    assert found.shape == expected.shape, f"{what}: shape {found.shape}, expected {expected.shape}"
+    a, b = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    assert np.array_equal(np.isfinite(a), np.isfinite(b)), f"{what}: other values are infinite or NaN"
+    difference = np.where(np.isfinite(b), np.abs(np.nan_to_num(a) - np.nan_to_num(b)), 0)
+    bound = tolerance * max(1e-3, float(np.abs(np.nan_to_num(b)).max(initial=0)))
+    if difference.size and difference.max() > bound:
+        worst = np.unravel_index(int(difference.argmax()), difference.shape)
+        place = tuple(int(index) for index in worst)
+        raise AssertionError(f"{what}: at {place} found {a[worst]!r}, expected {b[worst]!r}, allowed {bound:.3g}")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real networks and images, which are not part of the project."""
+    folder = os.environ.get("MATNET_REAL_DATA")
+    if not folder:
+        pytest.skip("MATNET_REAL_DATA is not set: real networks are not part of the project")
+    return Path(folder)
