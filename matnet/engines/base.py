@@ -1,0 +1,116 @@
+"""What every engine shares: which outputs are wanted, and whether the given inputs fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import NetworkError, ShapeError, listing, nearest
+from matnet.network import Layer, Network
+from matnet.shapes import text
+
+
+class Engine:
+    """A compiled network: call it with inputs, get {wanted name: float32 array N x C x H x W}.
+
+    Attributes: `net`, `wanted` (name as asked for -> variable), `layers` (in execution order).
+    """
+
+    backend = ""
+
+    def __init__(self, net: Network, outputs: Sequence[str] | None = None) -> None:
+        self.net = net
+        self.wanted = wanted_variables(net, outputs)
+        self.layers: list[Layer] = net.upto(self.wanted.values())
+        self.inputs = _inputs_of(self.layers, self.wanted.values())
+        _refuse_missing_params(net, self.layers)
+
+    def __call__(self, x: Any) -> dict[str, np.ndarray]:
+        values = self.take_inputs(x)
+        self.net.infer_shapes({name: value.shape for name, value in values.items()}, self.wanted.values())
+        results = self.run(values)
+        return {name: results[variable] for name, variable in self.wanted.items()}
+
+    def run(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Values of at least the wanted variables, from checked inputs."""
+        raise NotImplementedError(f"{type(self).__name__} has no run method")
+
+    def take_inputs(self, x: Any) -> dict[str, np.ndarray]:
+        """Given arrays under their input variables, as float32 N x C x H x W; NetworkError, ShapeError if they do not fit."""
+        given = dict(x) if isinstance(x, Mapping) else self._single(x)
+        named = {}
+        for name, array in given.items():
+            variable = self._input_called(name)
+            named[variable] = as_activation(array, f"{self.net.source}, input {name!r}")
+        missing = [name for name in self.inputs if name not in named]
+        if missing:
+            raise NetworkError(
+                f"{self.net.source}: needs input{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}; "
+                f"given: {', '.join(map(repr, given)) or 'nothing'}"
+            )
+        return named
+
+    def _single(self, x: Any) -> dict[str, Any]:
+        if len(self.inputs) != 1:
+            raise NetworkError(
+                f"{self.net.source}: takes {len(self.inputs)} inputs ({', '.join(self.inputs)}); give a dict by name"
+            )
+        return {self.inputs[0]: x}
+
+    def _input_called(self, name: str) -> str:
+        if name in self.inputs or name in self.net.inputs:
+            return name
+        if self.net.aliases.get(name) in self.inputs:
+            return self.net.aliases[name]
+        raise NetworkError(
+            f"{self.net.source}: has no input {name!r}{nearest(name, self.inputs)}; its inputs: {', '.join(self.inputs)}"
+        )
+
+
+def wanted_variables(net: Network, outputs: Sequence[str] | None) -> dict[str, str]:
+    """Name as asked for -> variable, for `outputs` or, by default, all outputs that inference can give.
+
+    By default the outputs of training-only layers are left out, their inputs counting as outputs instead.
+    """
+    if outputs is not None:
+        return {name: net.resolve(name) for name in ([outputs] if isinstance(outputs, str) else outputs)}
+    kept = [layer for layer in net.layers.values() if not layer.op.training_only]
+    read = {name for layer in kept for name in layer.inputs}
+    written = dict.fromkeys(name for layer in kept for name in layer.outputs)
+    names = [name for name in written if name not in read] or net.outputs
+    return {name: name for name in names}
+
+
+def as_activation(array: Any, what: str) -> np.ndarray:
+    """`array` as C-contiguous float32 N x C x H x W; ShapeError where its rank is not 4 or it is not numeric."""
+    found = np.asarray(array)
+    if found.dtype.kind not in "fiub":
+        raise ShapeError(f"{what}: holds {found.dtype}, expected real numbers")
+    if found.ndim != 4:
+        raise ShapeError(
+            f"{what}: has {found.ndim} dimensions ({text(found.shape) or 'a single number'}), "
+            "expected 4 (N x C x H x W); add axes of length 1 where there is one image or one channel"
+        )
+    if found.size == 0:
+        raise ShapeError(f"{what}: is empty ({text(found.shape)})")
+    return np.ascontiguousarray(found, dtype=np.float32)
+
+
+def _inputs_of(layers: Sequence[Layer], wanted: Any) -> list[str]:
+    written = {name for layer in layers for name in layer.outputs}
+    read = dict.fromkeys(name for layer in layers for name in layer.inputs if name not in written)
+    read.update(dict.fromkeys(name for name in wanted if name not in written))
+    return list(read)
+
+
+def _refuse_missing_params(net: Network, layers: Sequence[Layer]) -> None:
+    faults = [
+        f"layer {layer.name!r} ({layer.type_name}): param {name!r} is missing or empty"
+        for layer in layers
+        for name in layer.params
+        if name not in net.params
+    ]
+    if faults:
+        raise NetworkError(listing(f"{net.source}: cannot run, weights are missing:", faults))
