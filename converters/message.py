@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from matnet.converters.schema import Field, MessageType, message_type
+from matnet.converters.schema import OPEN, MessageType, message_type
 
 
 class Source:
@@ -46,6 +46,10 @@ class Source:
 NOWHERE = Source("(built in memory)")
 
 
+class Identifier(str):
+    """A word that stood without quotes in a field that the schema does not know: an enum, most likely."""
+
+
 class Message:
     """A protobuf message of the merged Caffe schema.
 
@@ -53,16 +57,16 @@ class Message:
     schema has no name for it; repeated fields are lists. `get` applies defaults and answers an unset
     sub-message with an empty one, so `layer.get("pooling_param").get("pool")` always works; `has` tells
     whether the file gave the field. Fields that the schema does not know (read leniently, or of a layer
-    type that nobody knows) are kept under their name and listed in `unknown`.
+    type that it does not know) are kept under their name with the value that their spelling suggests,
+    a list where they are repeated; sub-messages among them are of type OPEN.
     """
 
-    __slots__ = ("type", "source", "position", "unknown", "_values", "_positions")
+    __slots__ = ("type", "source", "position", "_values", "_positions")
 
     def __init__(self, type: MessageType | str, source: Source = NOWHERE, position: int | None = None) -> None:
         self.type = message_type(type) if isinstance(type, str) else type
         self.source = source
         self.position = position
-        self.unknown: list[str] = []
         self._values: dict[str, Any] = {}
         self._positions: dict[str, int | None] = {}
 
@@ -97,10 +101,18 @@ class Message:
         self._values.pop(name, None)
         self._positions.pop(name, None)
 
-    def items(self) -> Iterator[tuple[Field, Any]]:
-        """The given fields and their values, in the order in which they were first given."""
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """The given fields' names and values: the schema's in its order, then unknown ones as they came."""
+        for name in self.type.fields:
+            if name in self._values:
+                yield name, self._values[name]
         for name, value in self._values.items():
-            yield self.type.field(name), value
+            if name not in self.type.fields:
+                yield name, value
+
+    def unknown(self) -> list[str]:
+        """The names of the given fields that the schema does not know."""
+        return [] if self.type is OPEN else [name for name in self._values if name not in self.type.fields]
 
     def place(self, name: str | None = None) -> str:
         """Where the message, or its field `name`, stands: `net.prototxt, line 3, column 5`."""
@@ -112,7 +124,6 @@ class Message:
         twin._values = {name: list(value) if isinstance(value, list) else value
                         for name, value in self._values.items()}
         twin._positions = dict(self._positions)
-        twin.unknown = list(self.unknown)
         return twin
 
     def __eq__(self, other: object) -> bool:

@@ -1,8 +1,8 @@
 """The merged Caffe schema: every message, field, number, type, default and enum of all dialects, by name.
 
 One table serves the text reader, the wire reader and the writers, for V0, V1, V2 and the forks. Text is read
-by field name alone, so forks never collide there; see `layer_parameter_fields` for how a binary layer's
-colliding numbers are told apart.
+by field name alone, so forks never collide there. On the wire the forks reuse each other's field numbers
+for layer parameters; there the layer's type string decides (`wire.decode`).
 """
 
 from __future__ import annotations
@@ -12,11 +12,22 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
+import numpy as np
+
 from matnet.converters import schema_forks, schema_tables
 
 INTEGERS = {"i32": (-(1 << 31), (1 << 31) - 1), "i64": (-(1 << 63), (1 << 63) - 1), "u32": (0, (1 << 32) - 1)}
 FLOATS = ("f32", "f64")
 SCALARS = (*INTEGERS, *FLOATS, "bool", "str", "bytes")
+
+
+def float32(value: float) -> float:
+    """The value that a 32-bit float field holds, as the shortest decimal that denotes it.
+
+    Text (`0.1`) and binary (0.100000001490116...) then give the same number: 0.1.
+    """
+    with np.errstate(over="ignore"):
+        return float(str(np.float32(value)))
 
 
 @dataclass(frozen=True)
@@ -84,12 +95,16 @@ class MessageType:
     __hash__ = object.__hash__
 
 
+OPEN = MessageType("(unknown message)", {})
+"""The type of a sub-message that the schema does not know: it takes any field."""
+
+
 @cache
 def message_type(name: str) -> MessageType:
     """The message called `name` (`LayerParameter`, `V1LayerParameter`, `BlobProto`, ...)."""
-    table = f"{schema_tables.MESSAGES.get(name, '')} {schema_forks.FIELDS.get(name, '')}"
     if name not in schema_tables.MESSAGES and name not in schema_forks.FIELDS:
         raise KeyError(f"the schema has no message {name!r}")
+    table = schema_tables.MESSAGES.get(name, "") + schema_forks.FIELDS.get(name, "")
     fields = [_parse_field(text) for text in table.split(";") if text.strip()]
     names = [field.name for field in fields]
     assert len(set(names)) == len(names), f"a field of {name} is listed twice"

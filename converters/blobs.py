@@ -1,0 +1,125 @@
+"""BlobProto -> Blob: float runs as views of the mapped file, shapes by Caffe's two rules."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from matnet.converters.netdef import Blob
+from matnet.converters.schema import enum_type
+from matnet.converters.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, Wire
+from matnet.errors import ShapeError
+
+LEGACY = {1: "num", 2: "channels", 3: "height", 4: "width"}
+SHAPE, RAW_TYPE, RAW_DATA = 7, 10, 12
+RUNS = {5: "<f4", 6: "<f4", 8: "<f8", 9: "<f8"}
+"""Field number of data, diff, double_data and double_diff -> the type of their elements."""
+MOST_AXES = 32
+"""Caffe's limit."""
+
+
+def read_blob(wire: Wire, start: int, end: int) -> Blob:
+    """The BlobProto in `data[start:end]`: packed float32 data is not copied, everything else becomes float32.
+
+    Values are double_data where there is any, else data, else NVIDIA's raw_data (FLOAT, FLOAT16, DOUBLE);
+    diffs are stepped over. Where any of num, channels, height, width is present, they are the shape, even
+    beside `shape`. Raises FileFormatError for damage, ShapeError where shape and values do not agree.
+    """
+    legacy: dict[int, int] = {}
+    dims: list[int] | None = None
+    runs: dict[int, list[np.ndarray]] = {number: [] for number in RUNS}
+    raw_type, raw = "FLOAT", None
+    at = start
+    while at < end:
+        piece = wire.piece(at, end)
+        at = piece.end
+        if piece.number in RUNS:
+            run, at = _run(wire, piece, end)
+            runs[piece.number].append(run)
+        elif piece.number in LEGACY:
+            wire.expect(piece, (VARINT,), f"BlobProto.{LEGACY[piece.number]}")
+            legacy[piece.number] = _signed(piece.value)
+        elif piece.number == SHAPE:
+            wire.expect(piece, (DELIMITED,), "BlobProto.shape")
+            dims = (dims or []) + _dims(wire, piece)
+        elif piece.number == RAW_TYPE:
+            wire.expect(piece, (VARINT,), "BlobProto.raw_data_type")
+            raw_type = enum_type("RawDataType").names.get(piece.value, str(piece.value))
+        elif piece.number == RAW_DATA:
+            wire.expect(piece, (DELIMITED,), "BlobProto.raw_data")
+            raw = piece
+    values = _join(runs[8]) if any(run.size for run in runs[8]) else _join(runs[5])
+    if values.size == 0 and raw is not None:
+        values = _raw(wire, raw, raw_type)
+    shape = tuple(legacy.get(number, 0) for number in LEGACY) if legacy else None if dims is None else tuple(dims)
+    return _shaped(values, shape, legacy=bool(legacy))
+
+
+def _run(wire: Wire, piece: Piece, end: int) -> tuple[np.ndarray, int]:
+    """The numbers of a packed field, or of a whole run of unpacked ones, and the offset behind them."""
+    dtype = np.dtype(RUNS[piece.number])
+    wire.expect(piece, (FOUR if dtype.itemsize == 4 else EIGHT, DELIMITED), "a run of numbers in BlobProto")
+    if piece.wire == DELIMITED:
+        length = piece.end - piece.start
+        if length % dtype.itemsize:
+            wire.refuse(piece.key, f"a run of {length} bytes is no multiple of {dtype.itemsize} bytes; "
+                                   "the file is damaged")
+        return np.frombuffer(wire.data, dtype, length // dtype.itemsize, piece.start), piece.end
+    behind = wire.run_end(piece, end)
+    step = piece.end - piece.key
+    view = np.ndarray(((behind - piece.key) // step,), dtype, wire.data, piece.start, (step,))
+    return view, behind
+
+
+def _raw(wire: Wire, piece: Piece, raw_type: str) -> np.ndarray:
+    dtype = {"FLOAT": "<f4", "FLOAT16": "<f2", "DOUBLE": "<f8"}.get(raw_type)
+    if dtype is None:
+        wire.refuse(piece.key, f"raw_data is of type {raw_type}, expected FLOAT, FLOAT16 or DOUBLE")
+    size = np.dtype(dtype).itemsize
+    if (piece.end - piece.start) % size:
+        wire.refuse(piece.key, f"raw_data of {piece.end - piece.start} bytes is no multiple of {size} bytes; "
+                               "the file is damaged")
+    return np.frombuffer(wire.data, dtype, (piece.end - piece.start) // size, piece.start)
+
+
+def _dims(wire: Wire, shape: Piece) -> list[int]:
+    dims: list[int] = []
+    for piece in wire.pieces(shape.start, shape.end):
+        if piece.number != 1:
+            continue
+        wire.expect(piece, (VARINT, DELIMITED), "BlobShape.dim")
+        if piece.wire == VARINT:
+            dims.append(_signed(piece.value))
+        at = piece.start
+        while piece.wire == DELIMITED and at < piece.end:
+            wire.spend(1, at)
+            value, at = wire.varint(at, piece.end)
+            dims.append(_signed(value))
+    return dims
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _join(runs: list[np.ndarray]) -> np.ndarray:
+    if len(runs) == 1:
+        return runs[0]
+    return np.concatenate(runs) if runs else np.empty(0, np.float32)
+
+
+def _shaped(values: np.ndarray, shape: tuple[int, ...] | None, legacy: bool) -> Blob:
+    """Values and shape as a Blob; values that come without any shape are one axis."""
+    shape = (values.size,) if shape is None else shape
+    if len(shape) > MOST_AXES:
+        raise ShapeError(f"its shape has {len(shape)} axes, and Caffe knows at most {MOST_AXES}")
+    text = "x".join(map(str, shape)) or "()"
+    if any(size <= 0 for size in shape):
+        raise ShapeError(f"its shape {text} has a size that is not positive")
+    if prod(shape) != values.size:
+        raise ShapeError(f"its shape {text} asks for {prod(shape)} values, and the file holds {values.size}")
+    with np.errstate(over="ignore"):
+        data = np.asarray(values, np.float32, order="C").reshape(shape)
+    data.flags.writeable = False
+    return Blob(shape, legacy, data)

@@ -1,0 +1,92 @@
+"""Names of the converted network: unique layer names, and variables under Caffe's blob names or the importer's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from matnet.converters.netdef import LayerDef, NetDef
+
+
+@dataclass(frozen=True)
+class NamedGraph:
+    """The layers of a Caffe network under final names.
+
+    layers: unique names; `inputs` and `outputs` are variables that are written once. inputs: input blob ->
+    variable. finals: Caffe blob -> the variable that holds what the blob holds after a forward pass.
+    """
+
+    layers: list[LayerDef]
+    inputs: dict[str, str]
+    finals: dict[str, str]
+
+
+def named_graph(net: NetDef, layers: Iterable[LayerDef], scheme: str = "caffe") -> tuple[NamedGraph, list[str]]:
+    """`layers` (those of `net` that are kept) under unique names, and a note for every layer that was renamed.
+
+    scheme `caffe`: a blob's last value carries the blob's name. scheme `upstream`: the names of MatConvNet's
+    importer; every in-place layer appends an `x`, and `-` becomes `_` (conv1 -> conv1x -> conv1xx).
+    """
+    kept, notes = _unique(list(layers))
+    finals = dict(net.input_variables)
+    for layer in kept:
+        finals.update(zip(layer.tops, layer.outputs, strict=True))
+    graph = NamedGraph(kept, dict(net.input_variables), finals)
+    return (_renamed(graph, upstream_variables(graph)) if scheme == "upstream" else graph), notes
+
+
+def _unique(layers: list[LayerDef]) -> tuple[list[LayerDef], list[str]]:
+    """Layers whose names all differ: a repeated name gets `x` appended, as MatConvNet's importer does."""
+    taken: set[str] = set()
+    unique, notes = [], []
+    for layer in layers:
+        name = layer.name or layer.type
+        while name in taken:
+            name += "x"
+        taken.add(name)
+        if name != layer.name:
+            notes.append(f"layer {layer.name!r} ({layer.type}) is called {name!r}, because names must differ")
+        unique.append(replace(layer, name=name))
+    return unique, notes
+
+
+def upstream_variables(graph: NamedGraph) -> dict[str, str]:
+    """Variable -> the name that MatConvNet's importer would give it (import-caffe.py)."""
+    taken: set[str] = set()
+    names: dict[str, str] = {}
+    current: dict[str, str] = {}
+
+    def take(name: str, variable: str, blob: str) -> None:
+        while name in taken:
+            name += "x"
+        taken.add(name)
+        names[variable] = current[blob] = name
+
+    for blob, variable in graph.inputs.items():
+        take(_importer_spelling(blob), variable, blob)
+    for layer in graph.layers:
+        for blob, variable in zip(layer.tops, layer.outputs, strict=True):
+            in_place = blob in layer.bottoms
+            take(current[blob] + "x" if in_place else _importer_spelling(blob), variable, blob)
+    return names
+
+
+def _importer_spelling(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _renamed(graph: NamedGraph, names: Mapping[str, str]) -> NamedGraph:
+    layers = [
+        replace(
+            layer,
+            name=_importer_spelling(layer.name),
+            inputs=tuple(names[variable] for variable in layer.inputs),
+            outputs=tuple(names[variable] for variable in layer.outputs),
+        )
+        for layer in graph.layers
+    ]
+    return NamedGraph(
+        _unique(layers)[0],
+        {blob: names[variable] for blob, variable in graph.inputs.items()},
+        {blob: names[variable] for blob, variable in graph.finals.items()},
+    )

@@ -1,0 +1,127 @@
+"""From a training definition to one for inference: losses become what they apply, measures and labels go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from matnet.converters.message import build
+from matnet.converters.netdef import LayerDef, NetDef
+from matnet.errors import NetworkError, nearest
+
+INFERENCE_FORM = {
+    "SoftmaxWithLoss": "Softmax",
+    "SoftmaxLoss": "Softmax",
+    "InfogainLoss": "Softmax",
+    "SigmoidCrossEntropyLoss": "Sigmoid",
+}
+"""What a loss applies to its input before it compares: the layer that takes its place."""
+
+LOSSES = frozenset((*INFERENCE_FORM, "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss", "ContrastiveLoss"))
+SINKS = frozenset(("Accuracy", "Silence", "HDF5Output"))
+LABELLED = LOSSES - {"EuclideanLoss", "ContrastiveLoss"} | {"Accuracy"}
+"""Types whose second input is a label; that of a Euclidean or contrastive loss may be a feature."""
+
+
+def inference_layers(
+    net: NetDef, remove_loss: bool = False, append_softmax: Iterable[str] = ()
+) -> tuple[list[LayerDef], list[str]]:
+    """The layers of `net` that inference needs, and one note per decision.
+
+    Accuracy, Silence and output layers are dropped with the branches that only prepare labels; a loss
+    becomes its inference form (SoftmaxWithLoss: Softmax), or is dropped where it has none, where the same
+    layer is there already, or with `remove_loss`. `append_softmax` names layers whose first output gets a
+    Softmax. Raises NetworkError for a name that no layer has, or where nothing is left.
+    """
+    notes: list[str] = []
+    dropped = [layer for layer in net.layers if layer.type in LOSSES | SINKS]
+    notes += [f"dropped layer {layer.name!r} ({layer.type})" for layer in dropped if layer.type in SINKS]
+    gone = {id(layer) for layer in dropped} | _readers_of(net.layers, dropped, notes)
+    gone |= _label_branches(net.layers, dropped, gone, notes)
+    kept = [layer for layer in net.layers if id(layer) not in gone]
+    for layer in dropped:
+        if layer.type in LOSSES:
+            kept += _inference_form(net, kept, layer, remove_loss, notes)
+    for name in append_softmax:
+        kept.append(_softmax_after(net, kept, name))
+        notes.append(f"appended a Softmax to layer {name!r}: blob {kept[-1].tops[0]!r}")
+    if not kept:
+        raise NetworkError(f"{net.path}: no layer is left for inference; give a prototxt with more than data and losses")
+    return kept, notes
+
+
+def _readers_of(layers: Sequence[LayerDef], dropped: Sequence[LayerDef], notes: list[str]) -> set[int]:
+    """Layers that work on the values of losses and measures (weighted sums of losses, say): they go as well."""
+    lost = {variable for layer in dropped for variable in layer.outputs}
+    gone = set()
+    for layer in layers:
+        if layer not in dropped and lost.intersection(layer.inputs):
+            gone.add(id(layer))
+            lost.update(layer.outputs)
+            notes.append(f"dropped layer {layer.name!r} ({layer.type}), which reads a loss or a measure")
+    return gone
+
+
+def _label_branches(
+    layers: Sequence[LayerDef], dropped: Sequence[LayerDef], gone: set[int], notes: list[str]
+) -> set[int]:
+    """Layers without weights whose every output is nothing but a label of something dropped."""
+    labels = {variable for layer in dropped if layer.type in LABELLED for variable in layer.inputs[1:]}
+    scores = {variable for layer in dropped for variable in layer.inputs[:1]}
+    needed = {variable for layer in layers if id(layer) not in gone for variable in layer.inputs} | scores
+    branches = set()
+    for layer in reversed(layers):
+        if id(layer) in gone or layer.blobs or not labels.intersection(layer.outputs):
+            continue
+        if needed.intersection(layer.outputs):
+            continue
+        branches.add(id(layer))
+        labels.update(layer.inputs)
+        read = [name for other in layers if id(other) not in gone | branches for name in other.inputs]
+        needed = set(read) | scores
+        notes.append(f"dropped layer {layer.name!r} ({layer.type}), which only prepares labels")
+    return branches
+
+
+def _inference_form(
+    net: NetDef, kept: Sequence[LayerDef], loss: LayerDef, remove: bool, notes: list[str]
+) -> list[LayerDef]:
+    form = INFERENCE_FORM.get(loss.type)
+    what = f"layer {loss.name!r} ({loss.type})"
+    score = loss.inputs[0] if loss.inputs else ""
+    producer = next((layer for layer in kept if score in layer.outputs), None)
+    if remove or form is None:
+        notes.append(f"dropped {what}; its input {loss.bottoms[0] if loss.bottoms else ''!r} is an output")
+        return []
+    if any(layer.type == form and score in layer.inputs for layer in kept):
+        notes.append(f"dropped {what}: the network has a {form} of its input already")
+        return []
+    if loss.type == "InfogainLoss" and producer is not None and producer.type == "Softmax":
+        notes.append(f"dropped {what}: its input is a Softmax already")
+        return []
+    blob = _output_name(net, kept, loss, "prob" if form == "Softmax" else "sigmoid")
+    notes.append(f"{what} became {form}: blob {blob!r}")
+    return [replace(loss, type=form, bottoms=loss.bottoms[:1], inputs=(score,), tops=(blob,), outputs=(blob,),
+                    share_names=(), blobs=())]
+
+
+def _output_name(net: NetDef, kept: Sequence[LayerDef], loss: LayerDef, usual: str) -> str:
+    """The loss's own second top, `prob` where that is free and this is the only loss, else `<layer>_prob`."""
+    if len(loss.tops) > 1 and loss.type != "SigmoidCrossEntropyLoss":
+        return loss.tops[1]
+    taken = {*net.inputs, *(name for layer in (*net.layers, *kept) for name in (*layer.tops, *layer.outputs))}
+    alone = sum(layer.type == loss.type for layer in net.layers) == 1
+    name = usual if alone else f"{loss.name}_{usual}"
+    while name in taken:
+        name += "x"
+    return name
+
+
+def _softmax_after(net: NetDef, kept: Sequence[LayerDef], name: str) -> LayerDef:
+    source = next((layer for layer in kept if layer.name == name), None)
+    if source is None or not source.outputs:
+        hint = nearest(name, [layer.name for layer in kept])
+        raise NetworkError(f"{net.path}: no layer to append a Softmax to is called {name!r}{hint}")
+    blob = _output_name(net, kept, source, "prob")
+    return LayerDef("softmax", "Softmax", source.tops[:1], (blob,), source.outputs[:1], (blob,),
+                    build("LayerParameter", name="softmax", type="Softmax"))

@@ -1,0 +1,195 @@
+"""Upgrading a NetParameter of any generation and dialect to V2, step by step as BVLC Caffe does on reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from matnet.converters import layer_types
+from matnet.converters.message import Message, build
+from matnet.converters.upgrade_v0 import upgrade_v0
+from matnet.errors import FileFormatError
+
+_DATA_PARAMETERS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_DATA": "window_data_param"}
+_TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
+_SPEC_FIELDS = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "lr_mult",
+                "weight_decay": "decay_mult"}
+"""Lists of a V1 layer -> the ParamSpec field that takes their i-th value."""
+
+
+def generation(net: Message) -> str:
+    """V0, V1 or V2, from what the file holds. FileFormatError where it holds no layer."""
+    layers = net.get("layers")
+    if any(layer.has("layer") for layer in layers):
+        return "V0"
+    if layers:
+        return "V1"
+    if not net.get("layer"):
+        raise FileFormatError(f"{net.source.path}: holds no layer; is it a solver or an empty file?")
+    return "V2"
+
+
+def upgrade(net: Message, notes: list[str]) -> Message:
+    """A V2 NetParameter made of `net`, which is not changed. Every decision adds a line to `notes`.
+
+    The steps run in Caffe's order, each where its trigger holds; the last brings the forks' spellings of
+    dilation and of the pooling's rounding to BVLC's. Raises FileFormatError for what Caffe refuses.
+    """
+    found = generation(net)
+    if found == "V0":
+        net = upgrade_v0(net, notes)
+    if found != "V2":
+        notes.append(f"upgraded from the {found} format")
+        net = _upgrade_v1(_move_transform_fields(net))
+    steps: tuple[Callable[[Message, list[str]], Message], ...] = (_input_layer, _each_layer)
+    for step in steps:
+        net = step(net, notes)
+    return net
+
+
+def _move_transform_fields(net: Message) -> Message:
+    """V1 data layers: scale, mean_file, crop_size and mirror go into transform_param."""
+    moved = net.shallow_copy()
+    moved.set("layers", [_transform_of(layer) for layer in net.get("layers")])
+    return moved
+
+
+def _transform_of(layer: Message) -> Message:
+    name = _DATA_PARAMETERS.get(layer.get("type"))
+    given = [field for field in _TRANSFORM_FIELDS if name and layer.get(name).has(field)]
+    if name is None or not given:
+        return layer
+    layer = layer.shallow_copy()
+    data, transform = layer.get(name).shallow_copy(), layer.get("transform_param").shallow_copy()
+    for field in given:
+        transform.set(field, data.get(field))
+        data.clear(field)
+    layer.set(name, data)
+    layer.set("transform_param", transform)
+    return layer
+
+
+def _upgrade_v1(net: Message) -> Message:
+    upgraded = net.shallow_copy()
+    upgraded.clear("layers")
+    upgraded.set("layer", [_upgrade_v1_layer(layer) for layer in net.get("layers")])
+    return upgraded
+
+
+def _upgrade_v1_layer(layer: Message) -> Message:
+    upgraded = Message("LayerParameter", layer.source, layer.position)
+    for name, value in layer.items():
+        if name == "type":
+            upgraded.set("type", layer_types.V1_TO_V2.get(value, str(value)))
+        elif name in upgraded.type.fields and name not in _SPEC_FIELDS:
+            upgraded.set(name, value)
+        elif name in layer.unknown():
+            upgraded.set(name, value)
+    specs = _param_specs(layer)
+    if specs:
+        upgraded.set("param", specs)
+    if layer.get("type") == "ELTWISE_PRODUCT":
+        eltwise = upgraded.get("eltwise_param").shallow_copy()
+        eltwise.set("operation", "PROD")
+        upgraded.set("eltwise_param", eltwise)
+    return upgraded
+
+
+def _param_specs(layer: Message) -> list[Message]:
+    """One ParamSpec per index that any of V1's four lists reaches."""
+    count = max(len(layer.get(name)) for name in _SPEC_FIELDS)
+    specs = [Message("ParamSpec", layer.source, layer.position) for _ in range(count)]
+    for name, target in _SPEC_FIELDS.items():
+        for spec, value in zip(specs, layer.get(name)):
+            spec.set(target, value)
+    return specs
+
+
+def _input_layer(net: Message, notes: list[str]) -> Message:
+    """`input` with `input_shape` or `input_dim` becomes an Input layer before all others."""
+    inputs, shapes, dims = net.get("input"), net.get("input_shape"), net.get("input_dim")
+    if not inputs:
+        return net
+    if not shapes and dims:
+        if len(dims) != 4 * len(inputs):
+            raise FileFormatError(f"{net.place('input_dim')}: {len(dims)} input_dim values for {len(inputs)} inputs; "
+                                  "expected 4 (num, channels, height, width) for each")
+        shapes = [build("BlobShape", dim=dims[i:i + 4]) for i in range(0, len(dims), 4)]
+    elif shapes and len(shapes) != len(inputs):
+        raise FileFormatError(f"{net.place('input_shape')}: {len(shapes)} input_shape blocks for {len(inputs)} "
+                              "inputs; expected one for each")
+    if not shapes:
+        notes.append(f"no shape is given for the inputs {', '.join(inputs)}")
+    layer = Message("LayerParameter", net.source, net.position)
+    layer.set("name", "input")
+    layer.set("type", "Input")
+    layer.set("top", list(inputs))
+    if shapes:
+        layer.set("input_param", build("InputParameter", shape=shapes))
+    upgraded = net.shallow_copy()
+    for name in ("input", "input_shape", "input_dim"):
+        upgraded.clear(name)
+    upgraded.set("layer", [layer, *net.get("layer")])
+    return upgraded
+
+
+def _each_layer(net: Message, notes: list[str]) -> Message:
+    """The steps that look at one V2 layer at a time."""
+    upgraded = net.shallow_copy()
+    layers = net.get("layer")
+    for change in (_freeze_batch_norm, _one_dilation, _one_round_mode):
+        layers = [change(layer, notes) for layer in layers]
+    upgraded.set("layer", layers)
+    return upgraded
+
+
+def _freeze_batch_norm(layer: Message, notes: list[str]) -> Message:
+    """Statistics are no parameters to learn: lr_mult = decay_mult = 0 for each of three ParamSpecs."""
+    if layer.get("type") != "BatchNorm" or len(layer.get("param")) != 3:
+        return layer
+    layer = layer.shallow_copy()
+    specs = [spec.shallow_copy() for spec in layer.get("param")]
+    for spec in specs:
+        spec.set("lr_mult", 0.0)
+        spec.set("decay_mult", 0.0)
+    layer.set("param", specs)
+    return layer
+
+
+def _one_dilation(layer: Message, notes: list[str]) -> Message:
+    """`hole`, `hole_h` with `hole_w` (DeepLab) and `filter_stride` (ParseNet) become `dilation`."""
+    convolution = layer.get("convolution_param")
+    given = [name for name in ("hole", "filter_stride", "hole_h", "hole_w") if convolution.has(name)]
+    if not given:
+        return layer
+    if convolution.has("dilation") or len(given) > 1 and set(given) != {"hole_h", "hole_w"}:
+        raise FileFormatError(f"{convolution.place(given[0])}: the dilation is given in several ways "
+                              f"({', '.join([*given, 'dilation'] if convolution.has('dilation') else given)}); "
+                              "keep one")
+    pair = given[0].startswith("hole_")
+    values = [convolution.get("hole_h"), convolution.get("hole_w")] if pair else [convolution.get(given[0])]
+    convolution = convolution.shallow_copy()
+    for name in given:
+        convolution.clear(name)
+    convolution.set("dilation", values)
+    notes.append(f"layer {layer.get('name')!r}: {' and '.join(given)} read as dilation "
+                 f"{'x'.join(map(str, values))}")
+    layer = layer.shallow_copy()
+    layer.set("convolution_param", convolution)
+    return layer
+
+
+def _one_round_mode(layer: Message, notes: list[str]) -> Message:
+    """`ceil_mode` (a fork's) becomes BVLC's `round_mode`, which has the opposite sense: 1 is FLOOR."""
+    pooling = layer.get("pooling_param")
+    if not pooling.has("ceil_mode"):
+        return layer
+    if pooling.has("round_mode"):
+        raise FileFormatError(f"{pooling.place('ceil_mode')}: both ceil_mode and round_mode are given; keep one")
+    mode = "CEIL" if pooling.get("ceil_mode") else "FLOOR"
+    pooling = pooling.shallow_copy()
+    pooling.clear("ceil_mode")
+    pooling.set("round_mode", mode)
+    notes.append(f"layer {layer.get('name')!r}: ceil_mode read as round_mode {mode}")
+    layer = layer.shallow_copy()
+    layer.set("pooling_param", pooling)
+    return layer

@@ -1,0 +1,115 @@
+"""The geometry of Caffe's sliding windows: kernel, stride, pad and dilation from a parameter message, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from matnet.converters.message import Message
+from matnet.errors import NetworkError
+from matnet.shapes import extent
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Kernel, stride, pad and dilation of a Caffe layer, each (height, width)."""
+
+    kernel: Pair
+    stride: Pair = (1, 1)
+    pad: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+
+    @property
+    def spans(self) -> Pair:
+        """Height and width of the dilated kernel."""
+        return extent(self.kernel[0], self.dilation[0]), extent(self.kernel[1], self.dilation[1])
+
+    def centre(self, axis: int) -> Fraction:
+        """Where, in input pixels, output 0 looks: (span - 1) / 2 - pad."""
+        return Fraction(self.spans[axis] - 1, 2) - self.pad[axis]
+
+
+def convolution_window(param: Message) -> Window:
+    """The window of a Convolution, Deconvolution or Im2col layer (BVLC Caffe, base convolution layer).
+
+    Forks' `hole`, `hole_h`, `hole_w` and `filter_stride` mean dilation. Raises NetworkError for sizes that
+    are missing, zero, given twice, or given for another number of axes than two.
+    """
+    kernel = _pair(param, "kernel", repeated="kernel_size")
+    stride = _pair(param, "stride", repeated="stride", default=1)
+    pad = _pair(param, "pad", repeated="pad", default=0)
+    window = Window(kernel, stride, pad, _dilation(param))
+    _refuse_zeros(window)
+    return window
+
+
+def pooling_window(param: Message, size: tuple[int | None, int | None]) -> Window:
+    """The window of a Pooling layer on an input of `size` (height, width; BVLC Caffe, pooling layer).
+
+    Global pooling needs a known size. Raises NetworkError for missing or zero sizes, for a pad that is not
+    smaller than the kernel, and for kernel, pad or stride beside global pooling.
+    """
+    if param.get("global_pooling"):
+        return _global_window(param, size)
+    window = Window(
+        _pair(param, "kernel", repeated="kernel_size"),
+        _pair(param, "stride", repeated="stride", default=1),
+        _pair(param, "pad", repeated="pad", default=0),
+    )
+    _refuse_zeros(window)
+    if any(pad >= kernel for pad, kernel in zip(window.pad, window.kernel, strict=True) if pad):
+        raise NetworkError(
+            f"pad {_text(window.pad)} is not smaller than the pooling window {_text(window.kernel)}; use a smaller pad"
+        )
+    return window
+
+
+def _global_window(param: Message, size: tuple[int | None, int | None]) -> Window:
+    given = [name for name in ("kernel_size", "kernel_h", "kernel_w") if param.has(name)]
+    if given:
+        raise NetworkError(f"has both global_pooling and {given[0]}; remove one of them")
+    others = _pair(param, "stride", repeated="stride", default=1), _pair(param, "pad", repeated="pad", default=0)
+    if others != ((1, 1), (0, 0)):
+        raise NetworkError("global_pooling allows no pad and no stride; remove them")
+    height, width = size
+    if height is None or width is None:
+        raise NetworkError("global_pooling needs a known input size; give the network's with --input-size HxW")
+    return Window((height, width))
+
+
+def _pair(param: Message, stem: str, repeated: str, default: int | None = None) -> Pair:
+    """(height, width) from `<stem>_h` and `<stem>_w`, or from the list or number `repeated`."""
+    value = param.get(repeated)
+    listed = list(value) if isinstance(value, list) else [value] if param.has(repeated) else []
+    if param.has(f"{stem}_h") or param.has(f"{stem}_w"):
+        if listed:
+            raise NetworkError(f"gives both {repeated} and {stem}_h / {stem}_w; keep one of them")
+        return int(param.get(f"{stem}_h")), int(param.get(f"{stem}_w"))
+    if not listed:
+        if default is None:
+            raise NetworkError(f"has no {repeated}; add one")
+        return default, default
+    if len(listed) > 2:
+        raise NetworkError(f"{repeated} has {len(listed)} values; only windows of height and width are supported")
+    return int(listed[0]), int(listed[-1])
+
+
+def _dilation(param: Message) -> Pair:
+    if param.has("dilation"):
+        return _pair(param, "dilation", repeated="dilation")
+    for name in ("hole", "filter_stride"):
+        if param.has(name):
+            return int(param.get(name)), int(param.get(name))
+    return int(param.get("hole_h")), int(param.get("hole_w"))
+
+
+def _refuse_zeros(window: Window) -> None:
+    for name, pair in (("kernel", window.kernel), ("stride", window.stride), ("dilation", window.dilation)):
+        if min(pair) < 1:
+            raise NetworkError(f"{name} {_text(pair)} has a zero; kernel, stride and dilation are at least 1")
+
+
+def _text(pair: Pair) -> str:
+    return f"{pair[0]}x{pair[1]}"

@@ -1,0 +1,302 @@
+"""The wire reader: protobuf's binary format over a mapped file, from varints up to messages of the merged schema."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from matnet.converters import layer_types
+from matnet.converters.message import Message, Source
+from matnet.converters.schema import Field, MessageType, float32, message_type
+from matnet.errors import FileFormatError
+from matnet.files import existing_file, looks_like_html
+
+VARINT, EIGHT, DELIMITED, GROUP, GROUP_END, FOUR = range(6)
+"""Wire types. Groups were never used by Caffe and are skipped."""
+WIRE_NAMES = ("a varint", "an 8-byte value", "a length-delimited value", "a group", "the end of a group",
+              "a 4-byte value")
+DEEPEST = 100
+"""How deep groups may be nested: protobuf's own limit."""
+MOST_FIELDS = 2_000_000
+"""How many fields and listed numbers a file may have beside its float runs; ResNet-152 has some 20,000."""
+LONGEST_TEXT = 1 << 20
+"""Bytes of the longest name or other string that is believed."""
+STRUCTURE = ("NetParameter", "LayerParameter", "V1LayerParameter", "V0LayerParameter", "BlobProto", "BlobShape")
+"""Messages whose numbers mean the same in every fork: a wrong wire type in them is damage, not a dialect."""
+
+
+class Piece(NamedTuple):
+    """One field as it lies in the file: `data[start:end]` is its value, `key` the offset of its key."""
+
+    number: int
+    wire: int
+    key: int
+    start: int
+    end: int
+    value: int
+    """The decoded value of a varint, 0 otherwise."""
+
+
+class Wire:
+    """The bytes of a file and the file's name; every method raises FileFormatError with the byte offset."""
+
+    def __init__(self, data: bytes | mmap.mmap, path: str) -> None:
+        self.data = data
+        self.source = Source(path)
+        self.budget = MOST_FIELDS
+
+    def spend(self, count: int, offset: int) -> None:
+        """Count fields that become Python objects, so that a hostile file costs neither hours nor all memory."""
+        self.budget -= count
+        if self.budget < 0:
+            self.refuse(offset, f"more than {MOST_FIELDS} fields, expected far fewer; the file is damaged or no "
+                                "Caffe file")
+
+    def refuse(self, offset: int, text: str) -> NoReturn:
+        raise FileFormatError(f"{self.source.place(offset)}: {text}")
+
+    def varint(self, at: int, end: int) -> tuple[int, int]:
+        """The unsigned 64-bit value at `at`, and the offset behind it."""
+        value, shift, start = 0, 0, at
+        while at < end:
+            byte = self.data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value & 0xFFFFFFFFFFFFFFFF, at
+            shift += 7
+            if shift >= 70:
+                self.refuse(start, "found a number of more than 10 bytes, expected at most 10; the file is damaged")
+        return self.refuse(start, f"the file is cut inside a number; it has {len(self.data)} bytes")
+
+    def piece(self, at: int, end: int) -> Piece:
+        """The field whose key stands at `at`, in a message that ends at `end`. Groups are skipped whole."""
+        self.spend(1, at)
+        key, start = self.varint(at, end)
+        number, wire = key >> 3, key & 7
+        if number == 0 or number >= 1 << 29 or wire > FOUR or wire == GROUP_END:
+            self.refuse(at, f"found the key {key}, which is no field; the file is damaged or no Caffe file")
+        if wire == VARINT:
+            value, stop = self.varint(start, end)
+            return Piece(number, wire, at, start, stop, value)
+        if wire == DELIMITED:
+            length, start = self.varint(start, end)
+            self.check_length(at, number, start, length, end)
+            return Piece(number, wire, at, start, start + length, 0)
+        if wire == GROUP:
+            return Piece(number, wire, at, start, self.group_end(number, start, end), 0)
+        length = 8 if wire == EIGHT else 4
+        self.check_length(at, number, start, length, end)
+        return Piece(number, wire, at, start, start + length, 0)
+
+    def check_length(self, key: int, number: int, start: int, length: int, end: int) -> None:
+        if length <= end - start:
+            return
+        if end < len(self.data):
+            self.refuse(key, f"field {number} says that it is {length} bytes long, but the message around it "
+                             f"ends after {end - start}; the file is damaged")
+        self.refuse(key, f"field {number} says that it is {length} bytes long, but the file ends after "
+                         f"{end - start}; it is cut at {end} of {start + length} bytes or more: fetch it again")
+
+    def group_end(self, number: int, at: int, end: int) -> int:
+        """The offset behind the end marker of a group; inner groups are counted, not recursed into."""
+        open_groups = [number]
+        while open_groups:
+            key, behind = self.varint(at, end)
+            if key & 7 == GROUP_END:
+                if key >> 3 != open_groups.pop():
+                    self.refuse(at, f"group {key >> 3} ends, but another one is open; the file is damaged")
+            elif key & 7 == GROUP:
+                if len(open_groups) >= DEEPEST:
+                    self.refuse(at, f"more than {DEEPEST} groups inside each other; the file is damaged")
+                open_groups.append(key >> 3)
+            else:
+                behind = self.piece(at, end).end
+            at = behind
+        return at
+
+    def pieces(self, start: int, end: int) -> Iterator[Piece]:
+        """The fields of the message that lies in `data[start:end]`."""
+        while start < end:
+            piece = self.piece(start, end)
+            yield piece
+            start = piece.end
+
+    def run_end(self, piece: Piece, end: int) -> int:
+        """The offset behind the last of the fixed-size fields that follow `piece` under the same key, itself included.
+
+        An unpacked `repeated float` is such a run of `piece.end - piece.key` bytes each. It is found by
+        comparing keys over ever larger blocks, not by walking.
+        """
+        key = bytes(self.data[piece.key:piece.start])
+        step = piece.end - piece.key
+        at, block = piece.end, 16
+        while at < end:
+            count = min(block, (end - at) // step)
+            if count == 0:
+                return at
+            grid = np.frombuffer(self.data, np.uint8, count * step, at).reshape(count, step)
+            same = (grid[:, :len(key)] == np.frombuffer(key, np.uint8)).all(axis=1)
+            if not same.all():
+                return at + int(np.argmin(same)) * step
+            at, block = at + count * step, block * 4
+        return at
+
+    def expect(self, piece: Piece, wires: tuple[int, ...], what: str) -> None:
+        """Refuse a field that is encoded in another way than `what` can be."""
+        if piece.wire not in wires:
+            self.refuse(piece.key, f"found {WIRE_NAMES[piece.wire]} for {what} (field {piece.number}), expected "
+                                   f"{' or '.join(WIRE_NAMES[wire] for wire in wires)}; this is no Caffe file, or it "
+                                   "is damaged")
+
+    def text(self, piece: Piece) -> str:
+        """A string; bytes that are no UTF-8 become \\xNN, as in the text reader."""
+        if piece.end - piece.start > LONGEST_TEXT:
+            self.refuse(piece.key, f"found a text of {piece.end - piece.start} bytes, expected at most "
+                                   f"{LONGEST_TEXT}; the file is damaged")
+        return bytes(self.data[piece.start:piece.end]).decode("utf-8", errors="backslashreplace")
+
+
+def open_wire(path: str | os.PathLike[str], what: str) -> Wire:
+    """A mapped file as a Wire. FileFormatError for a file that is missing, empty, a web page or text."""
+    file = existing_file(path, what)
+    with open(file, "rb") as handle:
+        data = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    head = data[:256]
+    if looks_like_html(head):
+        raise FileFormatError(f"{file}, byte 0: found a web page, expected a {what}; the download link is dead or "
+                              "asks for a login")
+    for magic, name in _OTHER_FILES.items():
+        if head.startswith(magic):
+            raise FileFormatError(f"{file}, byte 0: found {name}, expected a {what}")
+    if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
+        raise FileFormatError(f"{file}, byte 0: found text, expected a {what}, which is binary; are the prototxt and "
+                              "the caffemodel swapped?")
+    return Wire(data, str(file))
+
+
+_OTHER_FILES = {
+    b"PK\x03\x04": "a zip archive (unpack it first)", b"\x1f\x8b": "a gzip file (unpack it first)",
+    b"BZh": "a bzip2 file (unpack it first)", b"\xfd7zXZ": "an xz file (unpack it first)",
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file", b"MATLAB ": "a MATLAB file", b"\x93NUMPY": "a NumPy file",
+}
+
+
+def decode(wire: Wire, type: MessageType, start: int, end: int, skip: tuple[str, ...] = ("blobs",)) -> Message:
+    """The message in `data[start:end]`, by the schema; fields named in `skip` are stepped over.
+
+    Unknown fields are stepped over. In the messages of STRUCTURE a wrong wire type is an error; in parameter
+    messages, which forks have changed, it makes the field an unknown one.
+    """
+    message = Message(type, wire.source, start)
+    _decode_into(wire, message, start, end, skip)
+    return message
+
+
+def _decode_into(wire: Wire, message: Message, start: int, end: int, skip: tuple[str, ...]) -> None:
+    is_layer = message.type.name == "LayerParameter"
+    fields = _fields_of_layer(wire, start, end) if is_layer else message.type.by_number
+    for piece in wire.pieces(start, end):
+        field = fields.get(piece.number)
+        if field is None or field.name in skip or not _fits(wire, message, field, piece):
+            continue
+        if field.message is not None:
+            _decode_submessage(wire, message, field, piece, skip)
+        elif field.repeated:
+            for value in _scalars(wire, field, piece):
+                message.append(field.name, value, piece.key)
+        else:
+            message.set(field.name, _scalar(wire, field, piece), piece.key)
+
+
+def _fields_of_layer(wire: Wire, start: int, end: int) -> dict[int, Field]:
+    """Number -> field for one V2 layer: what every layer has, and the parameters that its type reads.
+
+    Numbers from 102 on are reused by forks. BVLC's types have BVLC's numbers; a fork's type carries one
+    parameter message, under whatever number its fork gave it.
+    """
+    type = message_type("LayerParameter")
+    of_type, numbers = "", []
+    for piece in wire.pieces(start, end):
+        if piece.number == 2 and piece.wire == DELIMITED:
+            of_type = wire.text(piece)
+        elif piece.number > 101 and piece.wire == DELIMITED:
+            numbers.append(piece.number)
+    fields = {number: field for number, field in type.by_number.items() if number <= 101}
+    names = layer_types.PARAMETERS.get(of_type, ())
+    fields.update({number: field for number, field in type.by_number.items() if field.name in names})
+    for name in layer_types.FORK_PARAMETERS.get(of_type, ()):
+        fields.update({number: type.field(name) for number in numbers})
+    return fields
+
+
+_WIRES = {"f32": FOUR, "f64": EIGHT, "str": DELIMITED, "bytes": DELIMITED, "message": DELIMITED}
+
+
+def _fits(wire: Wire, message: Message, field: Field, piece: Piece) -> bool:
+    own = _WIRES.get(field.kind, VARINT)
+    allowed = (own, DELIMITED) if field.repeated and own != DELIMITED else (own,)
+    if message.type.name in STRUCTURE and not (message.type.name == "V0LayerParameter" and piece.number == 22):
+        wire.expect(piece, allowed, f"{message.type.name}.{field.name}")
+    return piece.wire in allowed
+
+
+def _decode_submessage(wire: Wire, message: Message, field: Field, piece: Piece, skip: tuple[str, ...]) -> None:
+    """A repeated message is one more; a singular one that comes twice is merged, as protobuf does."""
+    assert field.message is not None
+    if field.repeated:
+        message.append(field.name, decode(wire, field.message, piece.start, piece.end, skip), piece.key)
+    elif message.has(field.name):
+        _decode_into(wire, message.get(field.name), piece.start, piece.end, skip)
+    else:
+        message.set(field.name, decode(wire, field.message, piece.start, piece.end, skip), piece.key)
+
+
+def _scalar(wire: Wire, field: Field, piece: Piece) -> Any:
+    if field.kind == "str":
+        return wire.text(piece)
+    if field.kind == "bytes":
+        return bytes(wire.data[piece.start:piece.end])
+    if piece.wire == VARINT:
+        return _of_varint(field, piece.value)
+    dtype = "<f4" if piece.wire == FOUR else "<f8"
+    return _of_float(field, np.frombuffer(wire.data, dtype, 1, piece.start)[0])
+
+
+def _scalars(wire: Wire, field: Field, piece: Piece) -> list[Any]:
+    """The values of one piece of a repeated scalar: a packed run, or one unpacked value."""
+    if field.kind in ("str", "bytes") or piece.wire != DELIMITED:
+        return [_scalar(wire, field, piece)]
+    wire.spend((piece.end - piece.start) // 4, piece.key)
+    if field.kind in ("f32", "f64"):
+        size = 4 if field.kind == "f32" else 8
+        if (piece.end - piece.start) % size:
+            wire.refuse(piece.key, f"a packed run of {piece.end - piece.start} bytes is no multiple of {size} bytes")
+        values = np.frombuffer(wire.data, f"<f{size}", (piece.end - piece.start) // size, piece.start)
+        return [_of_float(field, value) for value in values]
+    values, at = [], piece.start
+    while at < piece.end:
+        value, at = wire.varint(at, piece.end)
+        values.append(_of_varint(field, value))
+    return values
+
+
+def _of_float(field: Field, value: Any) -> float:
+    return float32(value) if field.kind == "f32" else float(value)
+
+
+def _of_varint(field: Field, value: int) -> Any:
+    """A varint as its field means it; negative numbers are stored as 64-bit two's complement."""
+    if field.kind == "bool":
+        return value != 0
+    if field.kind == "u32":
+        return value & 0xFFFFFFFF
+    if field.kind == "i64":
+        return value - (1 << 64) if value >> 63 else value
+    value &= 0xFFFFFFFF
+    value = value - (1 << 32) if value >> 31 else value
+    return field.enum.names.get(value, value) if field.enum is not None else value
