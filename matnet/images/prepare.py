@@ -1,0 +1,260 @@
+"""From decoded pixels to a network's input: resize, crop, mean and colour order, as one value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import DataError, ShapeError, nearest
+from matnet.images import crop, resize
+from matnet.images.crop import Size
+from matnet.images.decode import MAX_PIXELS, decode_uint8, with_channels
+from matnet.images.normalization import Normalization, read_normalization
+
+IMREADJPEG = "vl_imreadjpeg"
+IMRESIZE = "imresize"
+RESAMPLERS = (IMREADJPEG, IMRESIZE, *resize.RESIZERS)
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessing:
+    """How an image becomes the input of a network: C x H x W float32, ((pixels 0..255) - mean) * scale.
+
+    image_size: height and width of the input; channels: 1 (gray) or 3.
+    mean: None, one value per channel, or an H x W x C image of the input's size; R, G, B whatever `color` is.
+    scale: multiplies after the mean is subtracted. color: `rgb`, or `bgr` for networks that take that order.
+    resize: `vl_imreadjpeg` cuts the central region and resamples it to image_size; every other one
+    (`imresize`, `pillow`, `opencv`, `opencv-float`) resizes the whole image to image_size / crop_fraction
+    and cuts its centre. keep_aspect: False squashes. crop_fraction: the part of the height and the width
+    that is kept. interpolation: bilinear, bicubic, box, lanczos2, lanczos3 or nearest, where the resampler
+    has it. An image whose size is right is cut, not interpolated. Raises DataError for values that do not
+    go together.
+    """
+
+    image_size: Size
+    channels: int = 3
+    mean: Any = None
+    scale: float = 1.0
+    color: str = "rgb"
+    resize: str = IMREADJPEG
+    interpolation: str = "bicubic"
+    keep_aspect: bool = True
+    crop_fraction: tuple[float, float] = (1.0, 1.0)
+    protocol: str = "custom"
+
+    def __post_init__(self) -> None:
+        if self.mean is not None:
+            object.__setattr__(self, "mean", np.asarray(self.mean, dtype=np.float32))
+        problems = list(self._problems())
+        if problems:
+            raise DataError(f"preprocessing: {'; '.join(problems)}")
+
+    @classmethod
+    def from_meta(cls, meta: Any, protocol: str = "meta", **overrides: Any) -> Preprocessing:
+        """The preprocessing that a network's `meta` asks for, under one of PROTOCOLS.
+
+        `overrides` are fields of this class that replace what the file says. Raises DataError where meta
+        has no normalization, or one that cannot be used; every such field is named, with what to pass
+        instead.
+        """
+        if protocol not in PROTOCOLS:
+            hint = nearest(protocol, PROTOCOLS)
+            raise DataError(f"no protocol is called '{protocol}'{hint}; known: {', '.join(PROTOCOLS)}")
+        stated = read_normalization(meta, overrides.get("image_size"), overrides.get("channels"))
+        fields: dict[str, Any] = {
+            "image_size": stated.image_size,
+            "channels": stated.channels,
+            "scale": stated.scale,
+            "color": stated.color,
+            "protocol": protocol,
+            **PROTOCOLS[protocol](stated),
+            **overrides,
+        }
+        if "mean" not in overrides:
+            covered = covered_size(fields["image_size"], fields["crop_fraction"])
+            fields["mean"] = fitted_mean(stated.average, fields["image_size"], covered, fields["resize"])
+        return cls(**fields)
+
+    def apply(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """An image as the network's C x H x W float32 input.
+
+        image: H x W x 1 or H x W x 3, uint8 or float32, RGB, 0..255. The result is written into `out` where
+        one is given. Raises ShapeError for other arrays.
+        """
+        pixels = self._placed(with_channels(image, self.channels)).transpose(2, 0, 1)
+        planes = np.empty(pixels.shape, np.float32) if out is None else out
+        ordered = planes[::-1] if self.color == "bgr" else planes
+        ordered[...] = pixels
+        if self._mean_planes is not None:
+            ordered -= self._mean_planes
+        if self.scale != 1:
+            planes *= np.float32(self.scale)
+        return planes
+
+    def load(self, path: str | os.PathLike[str], out: np.ndarray | None = None) -> np.ndarray:
+        """An image file as the network's C x H x W float32 input; DataError names one that cannot be used."""
+        pixels = decode_uint8(path, self.channels)
+        try:
+            return self.apply(pixels, out)
+        except (DataError, ShapeError) as error:
+            raise DataError(f"{path}: {error}") from None
+
+    def describe(self) -> str:
+        """The whole preprocessing in one line, for people."""
+        height, width = self.image_size
+        aspect = "aspect kept" if self.keep_aspect else "squashed"
+        if self.resize == IMREADJPEG:
+            rows, columns = (f"{100 * part:.4g}%" for part in self.crop_fraction)
+            part = rows if rows == columns else f"{rows} x {columns}"
+            way = f"central {part} ({aspect}), {self.resize} {self.interpolation}"
+        else:
+            covered = covered_size(self.image_size, self.crop_fraction)
+            way = f"{self.resize} {self.interpolation} to {covered[0]}x{covered[1]} ({aspect}), centre crop"
+        color = "gray" if self.channels == 1 else self.color.upper()
+        steps = [f"{height}x{width} {color}", way, self._mean_text()]
+        if self.scale != 1:
+            steps.append(f"times {self.scale:.6g}")
+        return f"{', '.join(steps)} [{self.protocol}]"
+
+    def _mean_text(self) -> str:
+        if self.mean is None:
+            return "no mean"
+        average = self.mean.reshape(-1, self.channels).mean(axis=0, dtype=np.float64)
+        values = ", ".join(f"{value:.6g}" for value in average)
+        return f"minus mean {'image averaging ' if self.mean.ndim == 3 else ''}({values})"
+
+    @cached_property
+    def _mean_planes(self) -> np.ndarray | None:
+        if self.mean is None:
+            return None
+        image = self.mean if self.mean.ndim == 3 else self.mean.reshape(1, 1, -1)
+        return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+    def _placed(self, image: np.ndarray) -> np.ndarray:
+        """The image resized and cropped to H x W x C of the input's size."""
+        size: Size = image.shape[:2]
+        if self.resize == IMREADJPEG:
+            box = crop.imreadjpeg_box(size, self.image_size, self.crop_fraction, self.keep_aspect)
+            return resize.imreadjpeg_resample(image, box, self.image_size, self.interpolation)
+        covered = covered_size(self.image_size, self.crop_fraction)
+        factors = crop.scale_factors(size, covered, self.keep_aspect)
+        scaled = crop.scaled_size(size, factors)
+        if scaled[0] * scaled[1] > MAX_PIXELS:
+            raise DataError(
+                f"an image of {size[0]}x{size[1]} would have to be resized to {scaled[0]}x{scaled[1]}, "
+                f"more than {MAX_PIXELS:,} pixels; crop it first"
+            )
+        if self.resize == IMRESIZE:
+            image = resize.imresize(image.astype(np.float32), scale=factors, method=self.interpolation)
+        elif scaled != size:
+            image = resize.RESIZERS[self.resize](image, scaled, self.interpolation)
+        return crop.centre_box(scaled, self.image_size).cut(image)
+
+    def _problems(self) -> Iterator[str]:
+        if len(self.image_size) != 2 or min(self.image_size) < 1 or np.prod(self.image_size) > MAX_PIXELS:
+            yield f"image_size is {self.image_size}; expected height, width, at most {MAX_PIXELS:,} pixels"
+        if self.channels not in (1, 3):
+            yield f"the network takes {self.channels} channels; image files give 1 (gray) or 3"
+        elif self.mean is not None and self.mean.shape not in (
+            (self.channels,),
+            (*self.image_size, self.channels),
+        ):
+            yield (
+                f"the mean has shape {self.mean.shape}; expected ({self.channels},) or "
+                f"{(*self.image_size, self.channels)}"
+            )
+        if self.color not in ("rgb", "bgr"):
+            yield f"colour order '{self.color}'; expected rgb or bgr"
+        if self.resize not in RESAMPLERS:
+            yield f"no resampler is called '{self.resize}'; known: {', '.join(RESAMPLERS)}"
+        if min(self.crop_fraction) <= 0 or (max(self.crop_fraction) > 1 and self.resize != IMREADJPEG):
+            yield f"crop_fraction is {self.crop_fraction}; expected fractions in (0, 1]"
+        resize.kernel_named(self.interpolation)
+
+
+def covered_size(image_size: Size, fraction: tuple[float, float]) -> Size:
+    """The size that a whole image is resized to, so that a crop of `image_size` keeps `fraction` of it.
+
+    >>> covered_size((227, 227), (227 / 256, 227 / 256))
+    (256, 256)
+    """
+    return round(image_size[0] / fraction[0]), round(image_size[1] / fraction[1])
+
+
+def fitted_mean(
+    average: np.ndarray | None, image_size: Size, covered: Size, resampler: str
+) -> np.ndarray | None:
+    """A mean as the input needs it: colours as they are, images brought to the input's size.
+
+    Where the whole image is resized as for Caffe and the mean has that size, its centre is cut, because
+    Caffe subtracts before it crops; otherwise it is resized by imresize's bicubic, as cnn_imagenet_evaluate
+    does.
+    """
+    if average is None or average.ndim == 1 or average.shape[:2] == image_size:
+        return average
+    if resampler in resize.RESIZERS and average.shape[:2] == covered:
+        return crop.centre_box(covered, image_size).cut(average)
+    return resize.imresize(average, size=image_size)
+
+
+def _meta_protocol(stated: Normalization) -> dict[str, Any]:
+    """As the file says; what it leaves open is bicubic, with the aspect kept and no border."""
+    bilinear = stated.resize in resize.RESIZERS
+    return {
+        "resize": stated.resize or IMREADJPEG,
+        "interpolation": stated.interpolation or ("bilinear" if bilinear else "bicubic"),
+        "keep_aspect": stated.keep_aspect is not False,
+        "crop_fraction": stated.crop_fraction or (1.0, 1.0),
+    }
+
+
+def _published_protocol(stated: Normalization) -> dict[str, Any]:
+    """cnn_imagenet_evaluate since beta21: bicubic, crop max(imageSize) / 256, whatever the file says."""
+    return {
+        "resize": IMREADJPEG,
+        "interpolation": "bicubic",
+        "keep_aspect": stated.keep_aspect is not False,
+        "crop_fraction": (max(stated.image_size) / 256,) * 2,
+    }
+
+
+def _legacy_protocol(stated: Normalization) -> dict[str, Any]:
+    """cnn_imagenet_get_batch up to beta20, with the file's border (29 pixels where it has none)."""
+    height, width = stated.image_size
+    return {
+        "resize": IMRESIZE,
+        "interpolation": stated.interpolation or "bilinear",
+        "keep_aspect": stated.keep_aspect is not False,
+        "crop_fraction": stated.crop_fraction or (height / (height + 29), width / (width + 29)),
+    }
+
+
+def _published_2016_protocol(stated: Normalization) -> dict[str, Any]:
+    """cnn_imagenet_evaluate of beta16 to beta20: as legacy, with a border of 256 - imageSize for all."""
+    height, width = stated.image_size
+    return {**_legacy_protocol(stated), "crop_fraction": (height / 256, width / 256)}
+
+
+def _caffe_protocol(stated: Normalization) -> dict[str, Any]:
+    """Caffe's data layer on what convert_imageset stored: squashed by OpenCV (or `resize`), centre crop."""
+    return {
+        "resize": stated.resize or "opencv",
+        "interpolation": (stated.interpolation if stated.resize else None) or "bilinear",
+        "keep_aspect": stated.keep_aspect is True,
+        "crop_fraction": stated.crop_fraction or (1.0, 1.0),
+    }
+
+
+PROTOCOLS: dict[str, Callable[[Normalization], dict[str, Any]]] = {
+    "meta": _meta_protocol,
+    "published": _published_protocol,
+    "published-2016": _published_2016_protocol,
+    "legacy": _legacy_protocol,
+    "caffe": _caffe_protocol,
+}
+"""Evaluation protocols by name: what a file says -> the fields of Preprocessing that they decide."""

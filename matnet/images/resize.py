@@ -1,0 +1,322 @@
+"""Resampling: MATLAB's imresize, vl_imreadjpeg's resampler, OpenCV's and Pillow's, each with its own numbers.
+
+All take and give H x W x C (imresize also H x W); what differs is the kernel's support, the borders, the
+order of the two passes and the rounding:
+
+=============  ==========================  =====================  ========================================
+resampler      when shrinking              borders                arithmetic
+=============  ==========================  =====================  ========================================
+imresize       kernel widened (default)    mirrored               double; each pass in the image's class
+imreadjpeg     kernel widened              replicated             single; rows first
+OpenCV         2 x 2 pixels, always        replicated             11-bit fixed point, or single
+Pillow         kernel widened              kernel cut off         22-bit fixed point; columns first
+=============  ==========================  =====================  ========================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import DataError, ShapeError, nearest
+from matnet.images.crop import Box, Size
+
+MATLAB_LANCZOS_EPS = float(np.finfo(np.float64).eps)
+IMREADJPEG_LANCZOS_EPS = 1e-5
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """An interpolation kernel: width in pixels, and weight at a distance (with Lanczos' guard for 0/0)."""
+
+    support: int
+    weight: Callable[[np.ndarray, float], np.ndarray]
+
+
+def _box(x: np.ndarray, eps: float) -> np.ndarray:
+    return ((x >= -0.5) & (x < 0.5)).astype(x.dtype)
+
+
+def _triangle(x: np.ndarray, eps: float) -> np.ndarray:
+    return np.maximum(1 - np.abs(x), 0)
+
+
+def _cubic(x: np.ndarray, eps: float) -> np.ndarray:
+    """Keys' cubic convolution with a = -0.5."""
+    a = np.abs(x)
+    near = (1.5 * a - 2.5) * a * a + 1
+    far = ((-0.5 * a + 2.5) * a - 4) * a + 2
+    return np.where(a <= 1, near, np.where(a <= 2, far, 0))
+
+
+def _lanczos(lobes: int) -> Callable[[np.ndarray, float], np.ndarray]:
+    def weight(x: np.ndarray, eps: float) -> np.ndarray:
+        product = np.sin(np.pi * x) * np.sin(np.pi * x / lobes) + eps
+        return np.where(np.abs(x) < lobes, product / ((np.pi * x) ** 2 / lobes + eps), 0)
+
+    return weight
+
+
+KERNELS = {
+    "box": Kernel(1, _box),
+    "bilinear": Kernel(2, _triangle),
+    "bicubic": Kernel(4, _cubic),
+    "lanczos2": Kernel(4, _lanczos(2)),
+    "lanczos3": Kernel(6, _lanczos(3)),
+}
+_ALIASES = {"nearest": "box", "triangle": "bilinear", "cubic": "bicubic"}
+
+
+def kernel_named(name: str) -> Kernel:
+    """The kernel of one of MATLAB's method names; DataError, with the nearest names, for any other."""
+    known = KERNELS.get(_ALIASES.get(name, name))
+    if known is None:
+        names = sorted([*KERNELS, *_ALIASES])
+        raise DataError(
+            f"no interpolation is called '{name}'{nearest(name, names)}; known: {', '.join(names)}"
+        )
+    return known
+
+
+def imresize(
+    image: np.ndarray,
+    size: Size | None = None,
+    scale: float | tuple[float, float] | None = None,
+    method: str = "bicubic",
+    antialias: bool | None = None,
+) -> np.ndarray:
+    """MATLAB's imresize of an H x W or H x W x C image, to `size` (height, width) or by `scale`.
+
+    With a scale (one for both axes, or a pair) the output is ceil(scale * length) and keeps that scale;
+    with a size the scale is out / in. The axis of smaller scale is resampled first. Floating-point images
+    keep overshoot and fractions; uint8 ones are rounded and clipped after each of the two passes.
+    Antialiasing is on except for nearest, as in MATLAB. Raises ShapeError for other arrays or sizes,
+    DataError for an unknown method.
+    """
+    widened = method != "nearest" if antialias is None else antialias
+    kernel_named(method)
+    pixels = _checked(image)
+    lengths, factors = _target(pixels.shape, size, scale)
+    for axis in sorted((0, 1), key=lambda axis: factors[axis]):
+        matrix = _imresize_matrix(pixels.shape[axis], lengths[axis], factors[axis], method, widened)
+        if matrix is not None:
+            pixels = _stored_as(image.dtype, _resampled(pixels, axis, matrix))
+    return pixels[:, :, 0] if image.ndim == 2 else pixels
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    """`image` as H x W x C, of a class that this module resamples."""
+    if image.ndim not in (2, 3) or image.size == 0:
+        raise ShapeError(f"an image must be H x W or H x W x C with at least one pixel, not {image.shape}")
+    if image.dtype not in (np.uint8, np.float32, np.float64):
+        raise ShapeError(f"an image must be uint8, float32 or float64, not {image.dtype}; convert it first")
+    return image[..., np.newaxis] if image.ndim == 2 else image
+
+
+def _target(
+    shape: tuple[int, ...], size: Size | None, scale: float | tuple[float, float] | None
+) -> tuple[Size, tuple[float, float]]:
+    """The output's height and width and the scale of each axis, from whichever was given."""
+    if (size is None) == (scale is None):
+        raise ShapeError("give either the size (height, width) or the scale of the resized image, not both")
+    if size is None:
+        rows, columns = scale if isinstance(scale, tuple) else (scale, scale)
+        factors = float(rows or 0), float(columns or 0)
+        if not all(0 < factor < math.inf for factor in factors):
+            raise ShapeError(f"the scale of a resized image must be positive, not {scale}")
+        return (math.ceil(factors[0] * shape[0]), math.ceil(factors[1] * shape[1])), factors
+    if min(size) < 1:
+        raise ShapeError(f"a resized image must have at least one pixel; {size[0]}x{size[1]} was asked for")
+    return (size[0], size[1]), (size[0] / shape[0], size[1] / shape[1])
+
+
+@lru_cache(maxsize=256)
+def _imresize_matrix(length: int, output: int, scale: float, method: str, widened: bool) -> Any:
+    """The output x length weights of one imresize pass, sparse; None where they are the identity."""
+    if output == length and scale == 1:
+        return None
+    kernel = kernel_named(method)
+    stretch = scale if widened and scale < 1 else 1.0
+    width = kernel.support / stretch
+    # MATLAB's 1-based coordinates: the k-th output's centre falls on `centre` in the input.
+    centre = np.arange(1, output + 1) / scale + 0.5 * (1 - 1 / scale)
+    taps = np.floor(centre - width / 2)[:, np.newaxis] + np.arange(math.ceil(width) + 2)
+    weights = kernel.weight(stretch * (centre[:, np.newaxis] - taps), MATLAB_LANCZOS_EPS)
+    weights /= weights.sum(axis=1, keepdims=True)
+    mirrored = (taps.astype(np.int64) - 1) % (2 * length)
+    return _sparse(np.minimum(mirrored, 2 * length - 1 - mirrored), weights, length)
+
+
+def _sparse(taps: np.ndarray, weights: np.ndarray, length: int) -> Any:
+    """A CSR matrix from output x tap tables of 0-based input indices and weights, without all-zero taps."""
+    from scipy.sparse import csr_array
+
+    used = weights.any(axis=0)
+    taps, weights = taps[:, used], weights[:, used]
+    starts = np.arange(0, weights.size + 1, weights.shape[1])
+    return csr_array((weights.ravel(), taps.ravel(), starts), shape=(len(weights), length))
+
+
+def _resampled(pixels: np.ndarray, axis: int, matrix: Any) -> np.ndarray:
+    """H x W x C pixels with `matrix` applied along one axis, in the matrix's precision.
+
+    The result is a view whose memory has the resampled axis first, so that the next pass and the final
+    change to C x H x W are plain two-dimensional transpositions, which numpy does quickly.
+    """
+    order = (0, 1, 2) if axis == 0 else (1, 2, 0)
+    moved = pixels.transpose(order)
+    rows = np.ascontiguousarray(moved.reshape(moved.shape[0], -1), dtype=matrix.dtype)
+    result = (matrix @ rows).reshape(matrix.shape[0], *moved.shape[1:])
+    return result if axis == 0 else result.transpose(2, 0, 1)
+
+
+def _stored_as(dtype: np.dtype[Any], pixels: np.ndarray) -> np.ndarray:
+    """Double results as MATLAB assigns them: uint8 is rounded half away from zero and clipped."""
+    if dtype == np.uint8:
+        return np.floor(np.clip(pixels, 0, 255) + 0.5).astype(np.uint8)
+    return pixels.astype(dtype, copy=False)
+
+
+def imreadjpeg_resample(image: np.ndarray, box: Box, size: Size, method: str = "bicubic") -> np.ndarray:
+    """`box` of an H x W x C image resampled to `size` by vl_imreadjpeg: float32, not rounded, not clipped.
+
+    The kernel reads pixels outside the box, and beyond the image its first and last pixels are repeated; so
+    this is not the same as resampling a crop. A box of the wanted size is copied exactly. Upstream stops a
+    sum at the first weight that is exactly zero, which spoils a few rows at shrink factors such as 9/7 or
+    3; this is not reproduced. Raises ShapeError for an image that is not H x W x C, DataError for an
+    unknown method.
+    """
+    kernel_named(method)
+    pixels = _checked(image)
+    if (box.height, box.width) == size:
+        return box.cut(pixels).astype(np.float32)
+    rows = _imreadjpeg_matrix(pixels.shape[0], box.top, box.height, size[0], method)
+    columns = _imreadjpeg_matrix(pixels.shape[1], box.left, box.width, size[1], method)
+    region = pixels[rows.first : rows.last, columns.first : columns.last]
+    return _resampled(_resampled(region, 0, rows.matrix), 1, columns.matrix)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Weights over the input pixels first..last (exclusive), the only ones that they touch."""
+
+    matrix: Any
+    first: int
+    last: int
+
+
+@lru_cache(maxsize=256)
+def _imreadjpeg_matrix(length: int, offset: int, crop: int, output: int, method: str) -> _Window:
+    """One pass of vl_imreadjpeg's resampler, in single precision as upstream computes it."""
+    kernel = kernel_named(method)
+    alpha = np.float32(crop) / np.float32(output)
+    beta = np.float32(0.5) * (alpha - np.float32(1)) + np.float32(offset)
+    stretch = max(alpha, np.float32(1))
+    support = np.float32(kernel.support) * stretch
+    centre = alpha * np.arange(output, dtype=np.float32) + beta
+    start = np.ceil(centre - support / np.float32(2)).astype(np.int64)
+    taps = start[:, np.newaxis] + np.arange(math.ceil(support))
+    distance = (centre[:, np.newaxis] - taps.astype(np.float32)) / stretch
+    weights = kernel.weight(distance, IMREADJPEG_LANCZOS_EPS).astype(np.float32)
+    weights /= weights.sum(axis=1, keepdims=True)
+    inside = np.clip(taps, 0, length - 1)
+    first, last = int(inside.min()), int(inside.max()) + 1
+    return _Window(_sparse(inside - first, weights, last - first), first, last)
+
+
+def opencv_resize(image: np.ndarray, size: Size, method: str = "bilinear") -> np.ndarray:
+    """An H x W x C uint8 image resized as cv::resize does with INTER_LINEAR, to the last bit; gives uint8.
+
+    Each output pixel is a weighted mean of 2 x 2 input pixels around its half-pixel centre, without
+    antialiasing, with weights of 11 bits. Raises DataError for another method.
+    """
+    pixels = _uint8(image)
+    _only_bilinear("opencv", method)
+    top, bottom, down = _opencv_taps(pixels.shape[0], size[0])
+    left, right, across = _opencv_taps(pixels.shape[1], size[1], clamped=True)
+    wide = pixels.astype(np.int32)
+    along = _fixed_point(across)
+    mixed = wide[:, left] * along[0][:, np.newaxis] + wide[:, right] * along[1][:, np.newaxis]
+    upper, lower = _fixed_point(down)[:, :, np.newaxis, np.newaxis]
+    # OpenCV truncates each product to 16 bits before the last two are rounded away.
+    total = ((upper * (mixed[top] >> 4)) >> 16) + ((lower * (mixed[bottom] >> 4)) >> 16)
+    return ((total + 2) >> 2).astype(np.uint8)
+
+
+def opencv_resize_float(image: np.ndarray, size: Size, method: str = "bilinear") -> np.ndarray:
+    """The same 2 x 2 interpolation unrounded: cv::resize of a CV_32F image; gives float32."""
+    pixels = _checked(image)
+    _only_bilinear("opencv-float", method)
+    for axis in (1, 0):
+        first, second, weight = _opencv_taps(pixels.shape[axis], size[axis], clamped=True)
+        taps, weights = np.stack([first, second], axis=1), np.stack([1 - weight, weight], axis=1)
+        pixels = _resampled(pixels, axis, _sparse(taps, weights, pixels.shape[axis]))
+    return pixels
+
+
+def _opencv_taps(
+    length: int, output: int, clamped: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First and second input pixel of each output pixel, and the second's weight (float32, as OpenCV has it).
+
+    At the borders both pixels are the same; there OpenCV sets the weight to zero (`clamped`) across, but
+    not down.
+    """
+    step = 1 / (output / length)
+    centre = ((np.arange(output) + 0.5) * step - 0.5).astype(np.float32)
+    start = np.floor(centre)
+    weight = centre - start
+    first = start.astype(np.int64)
+    if clamped:
+        weight[(first < 0) | (first >= length - 1)] = 0
+    return np.clip(first, 0, length - 1), np.clip(first + 1, 0, length - 1), weight
+
+
+def _fixed_point(weight: np.ndarray) -> np.ndarray:
+    """The weights of the two pixels, in 1/2048 (rounded half to even, each by itself)."""
+    return np.rint(np.stack([np.float32(1) - weight, weight]) * np.float32(2048)).astype(np.int32)
+
+
+def pillow_resize(image: np.ndarray, size: Size, method: str = "bilinear") -> np.ndarray:
+    """An H x W x C uint8 image (C = 1 or 3) resized by Pillow's Image.resize; gives uint8.
+
+    `method` is nearest, box, bilinear, bicubic or lanczos3. Raises DataError for another one.
+    """
+    from PIL import Image
+
+    filters = {
+        "nearest": Image.Resampling.NEAREST,
+        "box": Image.Resampling.BOX,
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+        "lanczos3": Image.Resampling.LANCZOS,
+    }
+    if method not in filters:
+        raise DataError(f"Pillow has no interpolation '{method}'; known: {', '.join(filters)}")
+    pixels = _uint8(image)
+    source = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
+    return np.atleast_3d(np.asarray(source.resize((size[1], size[0]), filters[method])))
+
+
+def _uint8(image: np.ndarray) -> np.ndarray:
+    """Pixels 0..255 of any class as uint8, for the resamplers that work on bytes."""
+    pixels = _checked(image)
+    return pixels if pixels.dtype == np.uint8 else np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
+
+
+def _only_bilinear(resampler: str, method: str) -> None:
+    if method not in ("bilinear", "triangle"):
+        raise DataError(f"the resampler {resampler} is bilinear only; '{method}' was asked for")
+
+
+RESIZERS: dict[str, Callable[[np.ndarray, Size, str], np.ndarray]] = {
+    "opencv": opencv_resize,
+    "opencv-float": opencv_resize_float,
+    "pillow": pillow_resize,
+}
+"""Resamplers of whole images to a size, by name: image, size, interpolation -> image."""
