@@ -1,24 +1,24 @@
-"""Reading Caffe networks: `read_prototxt`, `read_weights`, `attach_weights`, `net_from_caffemodel`, `read_mean`."""
+"""Reading Caffe networks: the one place to import the readers and the records from."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
 
-import numpy as np
-
+from matnet.converters.assemble import assemble, filtered, net_state, without_split_layers
+from matnet.converters.attach import BlobMatch, attach_weights, blob_counts, match_blob
+from matnet.converters.mean import read_mean
+from matnet.converters.message import Message
 from matnet.converters.netdef import Blob, CaffeWeights, LayerDef, NetDef
+from matnet.converters.schema import message_type
+from matnet.converters.text import read_text
+from matnet.converters.upgrade import upgrade
+from matnet.converters.weights import read_weights
+from matnet.converters.wire import decode, open_wire
+from matnet.errors import FileFormatError
 
-__all__ = ["Blob", "CaffeWeights", "LayerDef", "NetDef", "BlobMatch", "attach_weights", "match_blob",
+__all__ = ["Blob", "BlobMatch", "CaffeWeights", "LayerDef", "NetDef", "attach_weights", "blob_counts", "match_blob",
            "net_from_caffemodel", "read_mean", "read_prototxt", "read_weights"]
-
-
-class BlobMatch(NamedTuple):
-    """A blob brought to the shape that a layer expects, and a warning where Caffe would have refused it."""
-
-    array: np.ndarray
-    warning: str | None
 
 
 def read_prototxt(path: str | os.PathLike[str], phase: str = "TEST", level: int = 0,
@@ -29,41 +29,47 @@ def read_prototxt(path: str | os.PathLike[str], phase: str = "TEST", level: int 
     Raises FileFormatError (with line and column) for what is not a prototxt, NetworkError for a graph that
     Caffe would refuse.
     """
-    raise NotImplementedError
+    notes: list[str] = []
+    text = read_text(path, lenient=lenient)
+    notes.extend(_unknown_fields(text))
+    net = upgrade(text, notes)
+    return assemble(filtered(net, net_state(net, phase, level, stages), notes), notes)
 
 
-def net_from_caffemodel(path: str | os.PathLike[str], phase: str = "TEST", level: int = 0,
-                        stages: Iterable[str] = ()) -> NetDef:
-    """The graph that a caffemodel itself carries, without its weights; Caffe's own Split layers are aliased away."""
-    raise NotImplementedError
+def net_from_caffemodel(path: str | os.PathLike[str]) -> NetDef:
+    """The graph that a binary caffemodel itself carries, without its weights.
 
-
-def read_weights(path: str | os.PathLike[str]) -> CaffeWeights:
-    """The weights of a .caffemodel of any generation or of a .caffemodel.h5, as views of the mapped file."""
-    raise NotImplementedError
-
-
-def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
-    """Give every layer of `net` its blobs, by name; shared blobs get one common Blob. Adds notes to `net.notes`.
-
-    Raises FileFormatError listing every layer whose weights are missing or whose blob count is wrong.
+    It is the net as it was trained: already filtered (for the phase TRAIN), with its data and loss layers;
+    Caffe's own Split layers are aliased away. Raises as `read_prototxt`, with byte offsets.
     """
-    raise NotImplementedError
+    wire = open_wire(path, "caffemodel")
+    notes = ["the graph is the one that was trained, as stored in the caffemodel"]
+    net = decode(wire, message_type("NetParameter"), 0, len(wire.data))
+    if net.has("layer") and net.has("layers"):
+        raise FileFormatError(f"{path}: holds both V1 and V2 layers; Caffe takes either")
+    for layer in net.get("layers"):
+        if layer.get("type") == "ELTWISE" and not layer.has("eltwise_param"):
+            notes.append(f"layer {layer.get('name')!r}: type 25 without parameters is read as a sum; files of early "
+                         "2014 mean a product")
+    _declare_inputs(net)
+    return assemble(without_split_layers(upgrade(net, notes), notes), notes)
 
 
-def match_blob(blob: Blob, expected: tuple[int, ...]) -> BlobMatch:
-    """`blob` in the shape `expected`, by Caffe's rule, or with a warning where only the element count agrees.
+def _declare_inputs(net: Message) -> None:
+    """Name as inputs what no layer produces: a caffemodel of the V1 era does not tell its inputs."""
+    layers = net.get("layers") or net.get("layer")
+    produced = {top for layer in layers for top in layer.get("top")} | set(net.get("input"))
+    for name in dict.fromkeys(name for layer in layers for name in layer.get("bottom")):
+        if name not in produced:
+            net.append("input", name)
 
-    Raises ShapeError naming both shapes where the counts differ; whoever calls adds file, layer and blob index.
-    """
-    raise NotImplementedError
 
-
-def read_mean(path: str | os.PathLike[str],
-              load_mat: Callable[[str], Mapping[str, Any]] | None = None) -> np.ndarray:
-    """A mean file as C x H x W float32 in Caffe's channel order (BGR), 0-255.
-
-    .binaryproto (a BlobProto), .npy (C x H x W, or C values), .mat with `load_mat` (VGG's mean.mat: `mean_img`,
-    H x W x 3, RGB). Raises FileFormatError.
-    """
-    raise NotImplementedError
+def _unknown_fields(message: Message) -> list[str]:
+    """One note per field of `message`, or of a message in it, that the schema does not know."""
+    notes = [f"{message.place(name)}: unknown field `{name}` in {message.type.name} is kept, without meaning"
+             for name in message.unknown()]
+    for _, value in message.items():
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, Message):
+                notes.extend(_unknown_fields(inner))
+    return notes

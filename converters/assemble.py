@@ -1,0 +1,225 @@
+"""From an upgraded NetParameter to a NetDef: state filtering, inputs, wiring with in-place layers resolved."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from matnet.converters.inputs import input_shapes, is_source
+from matnet.converters.message import Message
+from matnet.converters.netdef import LayerDef, NetDef
+from matnet.errors import FileFormatError, NetworkError, listing, nearest
+
+
+@dataclass(frozen=True)
+class NetState:
+    """What a layer's include and exclude rules are held against."""
+
+    phase: str = "TEST"
+    level: int = 0
+    stages: frozenset[str] = frozenset()
+
+    def meets(self, rule: Message) -> bool:
+        """Whether every condition of a NetStateRule holds; an empty rule is always met."""
+        return ((not rule.has("phase") or rule.get("phase") == self.phase)
+                and (not rule.has("min_level") or self.level >= rule.get("min_level"))
+                and (not rule.has("max_level") or self.level <= rule.get("max_level"))
+                and self.stages.issuperset(rule.get("stage"))
+                and self.stages.isdisjoint(rule.get("not_stage")))
+
+    def keeps(self, layer: Message) -> bool:
+        """Whether the layer is part of the net. FileFormatError for include and exclude on one layer."""
+        include, exclude = layer.get("include"), layer.get("exclude")
+        if include and exclude:
+            raise FileFormatError(f"{layer.place('include')}: layer {layer.get('name')!r} has both include and exclude "
+                                  "rules; Caffe takes either")
+        if include:
+            return any(self.meets(rule) for rule in include)
+        return not any(self.meets(rule) for rule in exclude)
+
+
+def net_state(net: Message, phase: str, level: int, stages: Iterable[str]) -> NetState:
+    """The state asked for; stages that the file's own `state` names count as well, as in Caffe."""
+    if phase not in ("TRAIN", "TEST"):
+        raise NetworkError(f"the phase {phase!r} does not exist; it is TRAIN or TEST")
+    return NetState(phase, level, frozenset(stages) | frozenset(net.get("state").get("stage")))
+
+
+def filtered(net: Message, state: NetState, notes: list[str]) -> Message:
+    """`net` with the layers that `state` keeps; a note names those that it leaves out."""
+    kept, dropped = [], []
+    for layer in net.get("layer"):
+        (kept if state.keeps(layer) else dropped).append(layer)
+    if dropped:
+        where = f"phase {state.phase}, level {state.level}" + "".join(f", stage {s}" for s in sorted(state.stages))
+        names = ", ".join(layer.get("name") for layer in dropped)
+        notes.append(f"not part of the net in {where}: {names}")
+    if not kept:
+        raise NetworkError(f"{net.source.path}: no layer is part of the net in phase {state.phase}; "
+                           "ask for another phase or stage")
+    result = net.shallow_copy()
+    result.set("layer", kept)
+    return result
+
+
+def without_split_layers(net: Message, notes: list[str]) -> Message:
+    """`net` with every Split layer that Caffe inserted by itself taken out, and its tops read as its bottom."""
+    alias: dict[str, str] = {}
+    kept = []
+    for layer in net.get("layer"):
+        bottoms = [alias.get(name, name) for name in layer.get("bottom")]
+        if _is_automatic_split(layer):
+            alias.update(dict.fromkeys(layer.get("top"), bottoms[0]))
+            continue
+        for top in layer.get("top"):
+            alias.pop(top, None)
+        if bottoms != layer.get("bottom"):
+            layer = layer.shallow_copy()
+            layer.set("bottom", bottoms)
+        kept.append(layer)
+    if len(kept) < len(net.get("layer")):
+        notes.append(f"{len(net.get('layer')) - len(kept)} Split layers that Caffe inserted are taken out")
+    result = net.shallow_copy()
+    result.set("layer", kept)
+    return result
+
+
+def _is_automatic_split(layer: Message) -> bool:
+    """Caffe calls them `<blob>_<layer>_<j>_split` and their tops the same with _0, _1, ... behind."""
+    name = layer.get("name")
+    return (layer.get("type") == "Split" and name.endswith("_split") and len(layer.get("bottom")) == 1
+            and layer.get("top") == [f"{name}_{k}" for k in range(len(layer.get("top")))])
+
+
+def assemble(net: Message, notes: list[str]) -> NetDef:
+    """The wired NetDef of an upgraded, filtered NetParameter.
+
+    Raises NetworkError listing every bottom that nothing before it produces, every top that is produced twice,
+    and every blob that an in-place layer and another layer both read, which Caffe refuses.
+    """
+    names = _layer_names(net, notes)
+    sources = [layer for layer in net.get("layer") if is_source(layer)]
+    wiring = _Wiring(net.get("layer"), names)
+    if wiring.problems:
+        raise NetworkError(listing(f"{net.source.path}: the layers do not fit together", wiring.problems))
+    definitions = {id(layer): _layer_def(layer, names[index], wiring, index)
+                   for index, layer in enumerate(net.get("layer"))}
+    shapes: dict[str, tuple[int, ...] | None] = {}
+    for layer in sources:
+        shapes.update(input_shapes(layer, notes))
+    variables = {top: variable for layer in sources
+                 for top, variable in zip(definitions[id(layer)].tops, definitions[id(layer)].outputs)}
+    return NetDef(
+        path=net.source.path, name=net.get("name"),
+        layers=[definitions[id(layer)] for layer in net.get("layer") if not is_source(layer)],
+        inputs=shapes, input_variables=variables, data_layers=[definitions[id(layer)] for layer in sources],
+        outputs=wiring.outputs(), notes=notes, message=net)
+
+
+def _layer_names(net: Message, notes: list[str]) -> list[str]:
+    """One name per layer: Caffe's own, made unique where it is missing or used before."""
+    taken = Counter(layer.get("name") for layer in net.get("layer"))
+    names: list[str] = []
+    for index, layer in enumerate(net.get("layer")):
+        name = layer.get("name")
+        if not name or name in names:
+            stem, number = name or layer.get("type").lower() or "layer", 2 if name else index
+            while f"{stem}_{number}" in taken:
+                number += 1
+            notes.append(f"{layer.place()}: the layer {f'is called {name!r} as another is' if name else 'has no name'}"
+                         f"; it is called {stem}_{number} here")
+            name = f"{stem}_{number}"
+            taken[name] += 1
+        names.append(name)
+    return names
+
+
+def _layer_def(layer: Message, name: str, wiring: _Wiring, index: int) -> LayerDef:
+    return LayerDef(
+        name=name, type=layer.get("type"), bottoms=tuple(layer.get("bottom")), tops=tuple(layer.get("top")),
+        inputs=wiring.inputs[index], outputs=wiring.outputs_of[index], params=layer,
+        share_names=tuple(spec.get("name") for spec in layer.get("param")))
+
+
+class _Value:
+    """What a blob holds between one writing and the next."""
+
+    def __init__(self, blob: str, producer: int) -> None:
+        self.blob = blob
+        self.producer = producer
+        self.readers: list[int] = []
+        self.overwritten_by: int | None = None
+        self.variable = blob
+
+
+class _Wiring:
+    """Who reads what: every bottom and top of every layer, resolved to values that are written once."""
+
+    def __init__(self, layers: Sequence[Message], names: Sequence[str]) -> None:
+        self.layers, self.names = layers, names
+        self.problems: list[str] = []
+        self.current: dict[str, _Value] = {}
+        self.read: list[list[_Value]] = []
+        self.written: list[list[_Value]] = []
+        for index, layer in enumerate(layers):
+            self.read.append([self._read(index, blob) for blob in layer.get("bottom")])
+            self.written.append([self._write(index, position, blob) for position, blob in
+                                 enumerate(layer.get("top"))])
+        self._check_in_place()
+        self._name_values()
+        self.inputs = [tuple(value.variable for value in values) for values in self.read]
+        self.outputs_of = [tuple(value.variable for value in values) for values in self.written]
+
+    def outputs(self) -> list[str]:
+        """The blobs whose last value no layer reads, sorted by name as Caffe sorts them."""
+        return sorted(blob for blob, value in self.current.items() if not value.readers)
+
+    def _say(self, index: int, text: str) -> None:
+        self.problems.append(f"{self.layers[index].place()}: layer {self.names[index]!r} {text}")
+
+    def _read(self, index: int, blob: str) -> _Value:
+        value = self.current.get(blob)
+        if value is None:
+            later = next((self.names[i] for i in range(index, len(self.layers))
+                          if blob in self.layers[i].get("top")), None)
+            why = (f"which only {later!r} produces, and that does not stand before it: the graph has a cycle or its "
+                   "layers are out of order") if later else "which no layer produces" + nearest(blob, self.current)
+            self._say(index, f"reads {blob!r}, {why}")
+            return _Value(blob, -1)
+        value.readers.append(index)
+        return value
+
+    def _write(self, index: int, position: int, blob: str) -> _Value:
+        bottoms = self.layers[index].get("bottom")
+        before = self.current.get(blob)
+        if before is not None:
+            if position < len(bottoms) and bottoms[position] == blob:
+                before.overwritten_by = index
+            else:
+                self._say(index, f"produces {blob!r}, which {self.names[before.producer]!r} has produced already; only "
+                                 "an in-place layer (same position in bottom and top) may do so")
+        value = self.current[blob] = _Value(blob, index)
+        return value
+
+    def _check_in_place(self) -> None:
+        """Caffe splits a value that several layers read, and then an in-place layer is in place no more."""
+        for value in (value for values in self.written for value in values):
+            others = [reader for reader in value.readers if reader != value.overwritten_by]
+            if value.overwritten_by is not None and (others or value.readers.count(value.overwritten_by) > 1):
+                others = others or [value.overwritten_by]
+                self._say(value.overwritten_by, f"changes {value.blob!r} in place, but "
+                          f"{', '.join(repr(self.names[i]) for i in others)} reads it before that too; give the "
+                          "in-place layer a top of its own")
+
+    def _name_values(self) -> None:
+        """The last value of a blob keeps its name; an earlier one is called after the layer that overwrites it."""
+        taken = set(self.current)
+        for value in (value for values in self.written for value in values):
+            if value.overwritten_by is None:
+                continue
+            name = f"{value.blob}_before_{self.names[value.overwritten_by]}"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            value.variable = name

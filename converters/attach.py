@@ -1,0 +1,183 @@
+"""Bringing weights and layers together: by name, by count, by Caffe's shape rule, shared ones as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+from matnet.converters.message import Message
+from matnet.converters.netdef import Blob, CaffeWeights, LayerDef, NetDef
+from matnet.errors import FileFormatError, ShapeError, listing, nearest
+
+
+class BlobMatch(NamedTuple):
+    """A blob brought to the shape that a layer expects, and a warning where Caffe would have refused it."""
+
+    array: np.ndarray
+    warning: str | None
+
+
+def match_blob(blob: Blob, expected: tuple[int, ...]) -> BlobMatch:
+    """`blob` in the shape `expected`, by Caffe's rule, or with a warning where only the element count agrees.
+
+    Caffe's rule (Blob::ShapeEquals): a legacy blob fits where `expected`, filled up with ones on the left to
+    four axes, is its (num, channels, height, width); any other blob fits only exactly. Values are never
+    permuted. Raises ShapeError naming both shapes where the counts differ; whoever calls adds file, layer and
+    blob index.
+    """
+    if prod(expected) != blob.data.size:
+        raise ShapeError(f"the file has {_text(blob.shape)} ({blob.data.size} values), the layer needs "
+                         f"{_text(expected)} ({prod(expected)} values)")
+    padded = (1,) * (4 - len(expected)) + expected
+    fits = padded == blob.shape if blob.legacy else expected == blob.shape
+    warning = None if fits else (f"the shape {_text(blob.shape)} in the file is read as {_text(expected)}, which Caffe "
+                                 "itself would refuse")
+    return BlobMatch(blob.data.reshape(expected), warning)
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a single value"
+
+
+def blob_counts(layer: LayerDef) -> tuple[int, ...] | None:
+    """How many parameter blobs the layer may have in a caffemodel; None where its type does not tell."""
+    rule = _COUNTS.get(layer.type)
+    if rule is not None:
+        return rule(layer)
+    return (0,) if layer.type in _WITHOUT_BLOBS else None
+
+
+def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
+    """Give every layer of `net` its blobs, by name. Adds notes to `net.notes`.
+
+    As in Caffe a file's layers that the net does not have are left alone, only the first layer of a name is
+    filled, and of all copies of a shared blob the one stored last wins. A Deconvolution with a bilinear filler
+    may be absent: its filler defines it. Raises FileFormatError listing every layer whose weights are missing,
+    whose blob count is wrong, or that shares a blob of another shape.
+    """
+    net.notes.extend(weights.notes)
+    shared = _shared_blobs(net, weights)
+    seen: set[str] = set()
+    problems = []
+    for layer in net.layers:
+        name = layer.params.get("name")
+        stored = () if name in seen else weights.layers.get(name, ())
+        seen.add(name)
+        wanted = blob_counts(layer)
+        try:
+            blobs = _with_shared(layer, stored, shared, max(wanted or (0,)))
+        except ShapeError as error:
+            problems.append(f"layer {layer.name!r} ({layer.type}): {error}")
+            continue
+        if None not in blobs and (wanted is None or len(blobs) in wanted):
+            layer.blobs = tuple(blob for blob in blobs if blob is not None)
+        elif not blobs and _filler_defines(layer):
+            net.notes.append(f"layer {layer.name!r}: no weights in the file; its bilinear filler defines them")
+        else:
+            problems.append(_complaint(layer, stored, wanted, weights))
+    if problems:
+        raise FileFormatError(listing(
+            f"{weights.path}: {len(problems)} layers of {net.path} do not get their weights", problems))
+
+
+def _shared_blobs(net: NetDef, weights: CaffeWeights) -> dict[str, Blob]:
+    """Share name -> the blob that all layers of that name use: of its copies the last one in the file."""
+    shared: dict[str, Blob] = {}
+    names = {layer.params.get("name"): layer.share_names for layer in reversed(net.layers)}
+    for stored, blobs in weights.layers.items():
+        for share, blob in zip(names.get(stored, ()), blobs):
+            if share and blob is not None:
+                shared[share] = blob
+    return shared
+
+
+def _with_shared(layer: LayerDef, stored: tuple[Blob | None, ...], shared: dict[str, Blob],
+                 count: int) -> list[Blob | None]:
+    """The layer's own blobs, with the common ones in the places of shared ones."""
+    names = [name if name in shared else "" for name in layer.share_names]
+    reach = max([len(stored), *(i + 1 for i, name in enumerate(names[:count]) if name)])
+    own = [*stored, *[None] * (reach - len(stored))]
+    return [_common(layer, i, blob, shared[names[i]]) if i < len(names) and names[i] else blob
+            for i, blob in enumerate(own)]
+
+
+def _common(layer: LayerDef, index: int, own: Blob | None, shared: Blob) -> Blob:
+    """The shared blob as this layer takes it: in its own shape, if it shares permissively."""
+    if own is None or own.shape == shared.shape:
+        return shared
+    strict = layer.params.get("param")[index].get("share_mode") == "STRICT"
+    if strict or own.data.size != shared.data.size:
+        raise ShapeError(f"blob {index} has the shape {_text(own.shape)}, but it shares {layer.share_names[index]!r} "
+                         f"of shape {_text(shared.shape)}")
+    return Blob(own.shape, own.legacy, shared.data.reshape(own.shape))
+
+
+def _filler_defines(layer: LayerDef) -> bool:
+    convolution: Message = layer.params.get("convolution_param")
+    return layer.type == "Deconvolution" and convolution.get("weight_filler").get("type") == "bilinear"
+
+
+def _complaint(layer: LayerDef, stored: tuple[Blob | None, ...], wanted: tuple[int, ...] | None,
+               weights: CaffeWeights) -> str:
+    what = f"layer {layer.name!r} ({layer.type})"
+    name = layer.params.get("name")
+    count = " or ".join(map(str, wanted or ())) or "all"
+    if name not in weights.layers:
+        return f"{what}: the file has no layer of that name{nearest(name, weights.layers)}"
+    if not any(blob is not None for blob in stored):
+        return f"{what}: the file holds no weights for it, and it needs {count} blobs"
+    shapes = ", ".join(_text(blob.shape) if blob else "none" for blob in stored)
+    return f"{what}: the file has {len(stored)} blobs ({shapes}), the layer needs {count}"
+
+
+_Count = Callable[[LayerDef], tuple[int, ...]]
+
+
+def _with_bias(parameter: str) -> _Count:
+    return lambda layer: (1 + layer.params.get(parameter).get("bias_term"),)
+
+
+def _scale_count(layer: LayerDef) -> tuple[int, ...]:
+    return ((len(layer.bottoms) == 1) + layer.params.get("scale_param").get("bias_term"),)
+
+
+def _lstm_count(layer: LayerDef) -> tuple[int, ...]:
+    return (3 + _has_static_input(layer, hidden=2),)
+
+
+def _rnn_count(layer: LayerDef) -> tuple[int, ...]:
+    return (5 + _has_static_input(layer, hidden=1),)
+
+
+def _has_static_input(layer: LayerDef, hidden: int) -> bool:
+    exposed = hidden if layer.params.get("recurrent_param").get("expose_hidden") else 0
+    return len(layer.bottoms) - exposed > 2
+
+
+_COUNTS: dict[str, _Count] = {
+    **dict.fromkeys(("Convolution", "Deconvolution", "DepthwiseConvolution", "ConvolutionDepthwise"),
+                    _with_bias("convolution_param")),
+    "InnerProduct": _with_bias("inner_product_param"),
+    "Embed": _with_bias("embed_param"),
+    "Scale": _scale_count,
+    "Bias": lambda layer: (int(len(layer.bottoms) == 1),),
+    "BatchNorm": lambda layer: (3,),
+    "PReLU": lambda layer: (1,),
+    "Parameter": lambda layer: (1,),
+    "LSTM": _lstm_count,
+    "RNN": _rnn_count,
+    "Normalize": lambda layer: (1,),
+    "MultiStageMeanfield": lambda layer: (3,),
+}
+"""Layer type -> how many blobs a layer of it may have."""
+
+_WITHOUT_BLOBS = frozenset((
+    "AbsVal", "Accuracy", "ArgMax", "Axpy", "BNLL", "BatchReindex", "Clip", "Concat", "ContrastiveLoss", "Crop",
+    "DetectionOutput", "Dropout", "ELU", "Eltwise", "EuclideanLoss", "Exp", "Filter", "Flatten", "HDF5Output",
+    "HingeLoss", "Im2col", "Interp", "LRN", "Log", "MVN", "MultinomialLogisticLoss", "Permute", "Pooling", "Power",
+    "PriorBox", "ROIPooling", "ReLU", "ReLU6", "Reduction", "Reshape", "SPP", "ShuffleChannel", "Sigmoid",
+    "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "Swish", "TanH",
+    "Threshold", "Tile"))

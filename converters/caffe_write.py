@@ -1,0 +1,54 @@
+"""Writing Caffe files: prototxt, caffemodel and mean.binaryproto, atomically and the same bytes every time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from matnet.converters.message import Message
+from matnet.converters.netdef import NetDef
+from matnet.converters.text_write import to_text
+from matnet.converters.wire_write import encode, write_data, write_net
+from matnet.errors import ShapeError
+from matnet.files import atomic_write
+
+LARGEST = (1 << 31) - 1
+"""Bytes of the largest caffemodel that Caffe, which reads it as one protobuf message, can load."""
+
+
+def write_prototxt(path: str | os.PathLike[str], net: Message | NetDef) -> None:
+    """A NetParameter, or a NetDef's upgraded and filtered one, as a prototxt."""
+    message = net.message if isinstance(net, NetDef) else net
+    with atomic_write(path) as file:
+        file.write(to_text(message).encode())
+
+
+def write_caffemodel(path: str | os.PathLike[str], net: Message | NetDef,
+                     blobs: Mapping[str, Sequence[np.ndarray]]) -> None:
+    """A V2 network and its parameter blobs as a caffemodel, streamed: no second copy of the weights is made.
+
+    blobs: layer name -> arrays in Caffe's order and shapes; each is written as float32 under its own shape.
+    Every name must be a layer of `net`. Raises ShapeError for more than the 2 GiB that Caffe can load.
+    """
+    message = net.message if isinstance(net, NetDef) else net
+    names = {layer.get("name") for layer in message.get("layer")}
+    assert names.issuperset(blobs), f"blobs for layers that the net does not have: {set(blobs) - names}"
+    size = sum(4 * array.size for arrays in blobs.values() for array in arrays)
+    if size > LARGEST:
+        raise ShapeError(f"{path}: the weights take {size} bytes, and Caffe can load at most {LARGEST}")
+    with atomic_write(path) as file:
+        write_net(file, message, blobs)
+
+
+def write_binaryproto(path: str | os.PathLike[str], mean: np.ndarray) -> None:
+    """A mean of C x H x W (BGR, 0-255) as the BlobProto of 1 x C x H x W that Caffe's tools read and write."""
+    if mean.ndim != 3:
+        raise ShapeError(f"{path}: a mean has the axes channels, height, width; this one has {mean.ndim}")
+    message = Message("BlobProto")
+    for name, size in zip(("num", "channels", "height", "width"), (1, *mean.shape)):
+        message.set(name, size)
+    with atomic_write(path) as file:
+        file.write(encode(message))
+        write_data(file, mean)

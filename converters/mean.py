@@ -1,0 +1,76 @@
+"""Reading mean files: .binaryproto, .npy and .mat, all as C x H x W float32 in Caffe's channel order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matnet.converters.blobs import read_blob
+from matnet.converters.wire import open_wire
+from matnet.errors import FileFormatError, ShapeError
+from matnet.files import existing_file
+
+
+def read_mean(path: str | os.PathLike[str],
+              load_mat: Callable[[str], Mapping[str, Any]] | None = None) -> np.ndarray:
+    """A mean file as C x H x W float32 in Caffe's channel order (BGR), 0-255.
+
+    .binaryproto (a BlobProto of 1 x C x H x W or C x H x W); .npy (the same, or C values, given back as
+    C x 1 x 1); .mat, read by `load_mat` (VGG's mean.mat: the variable `mean_img`, H x W x 3, RGB). Any other
+    ending is taken for a binaryproto. Raises FileFormatError.
+    """
+    file = existing_file(path, "mean file")
+    ending = file.suffix.lower()
+    if ending == ".mat":
+        mean = _from_mat(file, load_mat)
+    elif ending == ".npy":
+        mean = _from_npy(file)
+    else:
+        mean = _from_binaryproto(file)
+    if not np.isfinite(mean).all():
+        raise FileFormatError(f"{file}: the mean holds values that are no finite numbers")
+    return np.ascontiguousarray(mean, np.float32)
+
+
+def _from_binaryproto(file: Path) -> np.ndarray:
+    wire = open_wire(file, "mean file (binaryproto)")
+    try:
+        blob = read_blob(wire, 0, len(wire.data))
+    except ShapeError as error:
+        raise FileFormatError(f"{file}: the mean cannot be used: {error}") from None
+    return _channels_first(file, blob.data)
+
+
+def _from_npy(file: Path) -> np.ndarray:
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError, TypeError, SyntaxError, OverflowError) as error:
+        raise FileFormatError(f"{file}: cannot be read as a NumPy array ({error})") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise FileFormatError(f"{file}: found {getattr(array, 'dtype', type(array).__name__)}, expected an array of "
+                              "numbers")
+    return _channels_first(file, array.reshape(-1, 1, 1) if array.ndim == 1 else array)
+
+
+def _channels_first(file: Path, array: np.ndarray) -> np.ndarray:
+    """C x H x W of an array with leading axes of 1 and at most 4 channels."""
+    shape = array.shape
+    while array.ndim > 3 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 3 or not 1 <= array.shape[0] <= 4 or array.size == 0:
+        raise FileFormatError(f"{file}: the mean has the shape {'x'.join(map(str, shape))}, expected "
+                              "channels x height x width (BGR)")
+    return array
+
+
+def _from_mat(file: Path, load_mat: Callable[[str], Mapping[str, Any]] | None) -> np.ndarray:
+    if load_mat is None:
+        raise FileFormatError(f"{file}: a .mat mean needs the MATLAB reader, which was not handed in")
+    array = np.asarray(load_mat(str(file)).get("mean_img"))
+    if array.dtype.kind not in "fiu" or array.ndim != 3 or array.shape[2] not in (1, 3):
+        raise FileFormatError(f"{file}: found no variable mean_img of height x width x 3 numbers (RGB)")
+    return array.transpose(2, 0, 1)[::-1]

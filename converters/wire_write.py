@@ -1,0 +1,125 @@
+"""The wire writer: messages and parameter blobs as protobuf's binary format, streamed and always the same."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from matnet.converters.message import Message
+from matnet.converters.schema import Field
+
+_LAYER, _BLOBS, _DATA, _SHAPE, _DIM = 100, 7, 5, 7, 1
+"""Field numbers: NetParameter.layer, LayerParameter.blobs, BlobProto.data and shape, BlobShape.dim."""
+
+
+def varint(value: int) -> bytes:
+    """A number of up to 64 bits, negative ones as two's complement, as 1 to 10 bytes."""
+    value &= 0xFFFFFFFFFFFFFFFF
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def delimited(number: int, length: int) -> bytes:
+    """The key and the length that stand before `length` bytes of field `number`."""
+    return varint(number << 3 | 2) + varint(length)
+
+
+def encode(message: Message) -> bytes:
+    """The message's given fields in the order of their numbers; repeated scalars packed where the schema says so.
+
+    Fields without a settled number (the forks' own, whose numbers differ) are left out: in a caffemodel they
+    carry nothing that the prototxt does not say.
+    """
+    return b"".join(data for _, data in _numbered(message))
+
+
+def _numbered(message: Message) -> list[tuple[int, bytes]]:
+    """(field number, encoded field) for every given field, in the order of the numbers."""
+    parts = []
+    for name, value in message.items():
+        field = message.type.fields.get(name)
+        if field is not None and field.number is not None:
+            parts.append((field.number, _field(field, field.number, value)))
+    return sorted(parts, key=lambda part: part[0])
+
+
+def _field(field: Field, number: int, value: Any) -> bytes:
+    if field.packed:
+        run = b"".join(_scalar(field, item) for item in value)
+        return delimited(number, len(run)) + run
+    values = value if field.repeated else [value]
+    return b"".join(_one(field, number, item) for item in values)
+
+
+def _one(field: Field, number: int, value: Any) -> bytes:
+    if field.message is not None:
+        body = encode(value)
+    elif field.kind in ("str", "bytes"):
+        body = value.encode() if isinstance(value, str) else value
+    else:
+        wire_type = {"f32": 5, "f64": 1}.get(field.kind, 0)
+        return varint(number << 3 | wire_type) + _scalar(field, value)
+    return delimited(number, len(body)) + body
+
+
+def _scalar(field: Field, value: Any) -> bytes:
+    if field.kind == "f32":
+        return np.float32(value).astype("<f4").tobytes()
+    if field.kind == "f64":
+        return struct.pack("<d", value)
+    if field.enum is not None and isinstance(value, str):
+        return varint(field.enum.numbers[value])
+    return varint(int(value))
+
+
+def write_net(file: BinaryIO, net: Message, blobs: Mapping[str, Sequence[np.ndarray]]) -> None:
+    """A V2 NetParameter with parameter blobs, layer by layer, so that no copy of all weights is made.
+
+    blobs: layer name -> arrays; each is written as float32 with its own shape (`shape`, packed `data`).
+    """
+    for number, data in _numbered(net):
+        if number != _LAYER:
+            file.write(data)
+    for layer in net.get("layer"):
+        _write_layer(file, layer, blobs.get(layer.get("name"), ()))
+
+
+def _write_layer(file: BinaryIO, layer: Message, arrays: Sequence[np.ndarray]) -> None:
+    fields = [(number, data) for number, data in _numbered(layer) if number != _BLOBS]
+    before = b"".join(data for number, data in fields if number < _BLOBS)
+    behind = b"".join(data for number, data in fields if number > _BLOBS)
+    heads = [_blob_head(array) for array in arrays]
+    length = len(before) + len(behind) + sum(len(head) + 4 * array.size for head, array in zip(heads, arrays))
+    file.write(delimited(_LAYER, length) + before)
+    for head, array in zip(heads, arrays):
+        file.write(head)
+        file.write(_float_bytes(array))
+    file.write(behind)
+
+
+def _blob_head(array: np.ndarray) -> bytes:
+    """Everything of a `blobs` field but its numbers: keys, lengths and the shape."""
+    dims = b"".join(varint(size) for size in array.shape)
+    packed = delimited(_DIM, len(dims)) + dims if dims else b""
+    data_key = delimited(_DATA, 4 * array.size)
+    shape = delimited(_SHAPE, len(packed)) + packed
+    # protobuf writes fields by number: data (5) stands before shape (7), so the shape would follow the
+    # numbers. Any order is legal, and with the shape first the numbers can be streamed last.
+    return delimited(_BLOBS, len(shape) + len(data_key) + 4 * array.size) + shape + data_key
+
+
+def write_data(file: BinaryIO, array: np.ndarray) -> None:
+    """BlobProto's packed `data`, as float32 in C order."""
+    file.write(delimited(_DATA, 4 * array.size))
+    file.write(_float_bytes(array))
+
+
+def _float_bytes(array: np.ndarray) -> memoryview:
+    return memoryview(np.ascontiguousarray(array, "<f4").reshape(-1)).cast("B")
