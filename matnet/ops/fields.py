@@ -36,7 +36,8 @@ def as_pad(value: Any) -> Pad:
     if any(item < 0 for item in found):
         raise NetworkError(f"pad and crop must not be negative, found {found}")
     if len(found) <= 1:
-        return (found * 4 or [0, 0, 0, 0])[0:4]  # type: ignore[return-value]
+        same = found[0] if found else 0
+        return (same, same, same, same)
     if len(found) == 2:
         return (found[0], found[0], found[1], found[1])
     if len(found) == 4:
