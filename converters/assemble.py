@@ -1,4 +1,4 @@
-"""From an upgraded NetParameter to a NetDef: state filtering, inputs, wiring with in-place layers resolved."""
+"""From an upgraded NetParameter to a NetDef: state filtering, inputs, wiring, in-place layers resolved."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class NetState:
         """Whether the layer is part of the net. FileFormatError for include and exclude on one layer."""
         include, exclude = layer.get("include"), layer.get("exclude")
         if include and exclude:
-            raise FileFormatError(f"{layer.place('include')}: layer {layer.get('name')!r} has both include and exclude "
-                                  "rules; Caffe takes either")
+            raise FileFormatError(f"{layer.place('include')}: layer {layer.get('name')!r} has both include "
+                                  "and exclude rules; Caffe takes either")
         if include:
             return any(self.meets(rule) for rule in include)
         return not any(self.meets(rule) for rule in exclude)
@@ -48,13 +48,14 @@ def net_state(net: Message, phase: str, level: int, stages: Iterable[str]) -> Ne
 
 def filtered(net: Message, state: NetState, notes: list[str]) -> Message:
     """`net` with the layers that `state` keeps; a note names those that it leaves out."""
-    kept, dropped = [], []
+    kept: list[Message] = []
+    dropped: list[Message] = []
     for layer in net.get("layer"):
         (kept if state.keeps(layer) else dropped).append(layer)
     if dropped:
-        where = f"phase {state.phase}, level {state.level}" + "".join(f", stage {s}" for s in sorted(state.stages))
+        stages = "".join(f", stage {stage}" for stage in sorted(state.stages))
         names = ", ".join(layer.get("name") for layer in dropped)
-        notes.append(f"not part of the net in {where}: {names}")
+        notes.append(f"not part of the net in phase {state.phase}, level {state.level}{stages}: {names}")
     if not kept:
         raise NetworkError(f"{net.source.path}: no layer is part of the net in phase {state.phase}; "
                            "ask for another phase or stage")
@@ -64,7 +65,7 @@ def filtered(net: Message, state: NetState, notes: list[str]) -> Message:
 
 
 def without_split_layers(net: Message, notes: list[str]) -> Message:
-    """`net` with every Split layer that Caffe inserted by itself taken out, and its tops read as its bottom."""
+    """`net` without the Split layers that Caffe inserted; who read one of their tops reads their bottom."""
     alias: dict[str, str] = {}
     kept = []
     for layer in net.get("layer"):
@@ -95,8 +96,8 @@ def _is_automatic_split(layer: Message) -> bool:
 def assemble(net: Message, notes: list[str]) -> NetDef:
     """The wired NetDef of an upgraded, filtered NetParameter.
 
-    Raises NetworkError listing every bottom that nothing before it produces, every top that is produced twice,
-    and every blob that an in-place layer and another layer both read, which Caffe refuses.
+    Raises NetworkError listing every bottom that nothing before it produces, every top that is produced
+    twice, and every blob that an in-place layer and another layer both read, which Caffe refuses.
     """
     names = _layer_names(net, notes)
     sources = [layer for layer in net.get("layer") if is_source(layer)]
@@ -127,8 +128,8 @@ def _layer_names(net: Message, notes: list[str]) -> list[str]:
             stem, number = name or layer.get("type").lower() or "layer", 2 if name else index
             while f"{stem}_{number}" in taken:
                 number += 1
-            notes.append(f"{layer.place()}: the layer {f'is called {name!r} as another is' if name else 'has no name'}"
-                         f"; it is called {stem}_{number} here")
+            why = f"is called {name!r} as another is" if name else "has no name"
+            notes.append(f"{layer.place()}: the layer {why}; it is called {stem}_{number} here")
             name = f"{stem}_{number}"
             taken[name] += 1
         names.append(name)
@@ -160,6 +161,8 @@ class _Wiring:
         self.layers, self.names = layers, names
         self.problems: list[str] = []
         self.current: dict[str, _Value] = {}
+        self.first_producer = {top: name for layer, name in zip(reversed(layers), reversed(names))
+                               for top in layer.get("top")}
         self.read: list[list[_Value]] = []
         self.written: list[list[_Value]] = []
         for index, layer in enumerate(layers):
@@ -181,11 +184,11 @@ class _Wiring:
     def _read(self, index: int, blob: str) -> _Value:
         value = self.current.get(blob)
         if value is None:
-            later = next((self.names[i] for i in range(index, len(self.layers))
-                          if blob in self.layers[i].get("top")), None)
-            why = (f"which only {later!r} produces, and that does not stand before it: the graph has a cycle or its "
-                   "layers are out of order") if later else "which no layer produces" + nearest(blob, self.current)
-            self._say(index, f"reads {blob!r}, {why}")
+            later = self.first_producer.get(blob)
+            self._say(index, f"reads {blob!r}, " + (
+                f"which only {later!r} produces, and that does not stand before it: the graph has a cycle or "
+                "its layers are out of order" if later
+                else "which no layer produces" + nearest(blob, self.current)))
             return _Value(blob, -1)
         value.readers.append(index)
         return value
@@ -197,8 +200,8 @@ class _Wiring:
             if position < len(bottoms) and bottoms[position] == blob:
                 before.overwritten_by = index
             else:
-                self._say(index, f"produces {blob!r}, which {self.names[before.producer]!r} has produced already; only "
-                                 "an in-place layer (same position in bottom and top) may do so")
+                self._say(index, f"produces {blob!r}, which {self.names[before.producer]!r} has produced too; "
+                                 "only an in-place layer (same place in bottom and top) may do so")
         value = self.current[blob] = _Value(blob, index)
         return value
 
@@ -207,13 +210,12 @@ class _Wiring:
         for value in (value for values in self.written for value in values):
             others = [reader for reader in value.readers if reader != value.overwritten_by]
             if value.overwritten_by is not None and (others or value.readers.count(value.overwritten_by) > 1):
-                others = others or [value.overwritten_by]
-                self._say(value.overwritten_by, f"changes {value.blob!r} in place, but "
-                          f"{', '.join(repr(self.names[i]) for i in others)} reads it before that too; give the "
-                          "in-place layer a top of its own")
+                readers = ", ".join(repr(self.names[i]) for i in others or [value.overwritten_by])
+                self._say(value.overwritten_by, f"changes {value.blob!r} in place, but {readers} reads it "
+                          "before that too; give the in-place layer a top of its own")
 
     def _name_values(self) -> None:
-        """The last value of a blob keeps its name; an earlier one is called after the layer that overwrites it."""
+        """A blob's last value keeps its name; an earlier one is called after the layer that overwrites it."""
         taken = set(self.current)
         for value in (value for values in self.written for value in values):
             if value.overwritten_by is None:

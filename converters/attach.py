@@ -33,9 +33,9 @@ def match_blob(blob: Blob, expected: tuple[int, ...]) -> BlobMatch:
                          f"{_text(expected)} ({prod(expected)} values)")
     padded = (1,) * (4 - len(expected)) + expected
     fits = padded == blob.shape if blob.legacy else expected == blob.shape
-    warning = None if fits else (f"the shape {_text(blob.shape)} in the file is read as {_text(expected)}, which Caffe "
-                                 "itself would refuse")
-    return BlobMatch(blob.data.reshape(expected), warning)
+    warning = (f"the shape {_text(blob.shape)} in the file is read as {_text(expected)}, which Caffe itself "
+               "would refuse")
+    return BlobMatch(blob.data.reshape(expected), None if fits else warning)
 
 
 def _text(shape: tuple[int, ...]) -> str:
@@ -54,9 +54,9 @@ def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
     """Give every layer of `net` its blobs, by name. Adds notes to `net.notes`.
 
     As in Caffe a file's layers that the net does not have are left alone, only the first layer of a name is
-    filled, and of all copies of a shared blob the one stored last wins. A Deconvolution with a bilinear filler
-    may be absent: its filler defines it. Raises FileFormatError listing every layer whose weights are missing,
-    whose blob count is wrong, or that shares a blob of another shape.
+    filled, and of all copies of a shared blob the one stored last wins. A Deconvolution with a bilinear
+    filler may be absent: its filler defines it. Raises FileFormatError listing every layer whose weights are
+    missing, whose blob count is wrong, or that shares a blob of another shape.
     """
     net.notes.extend(weights.notes)
     shared = _shared_blobs(net, weights)
@@ -75,7 +75,7 @@ def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
         if None not in blobs and (wanted is None or len(blobs) in wanted):
             layer.blobs = tuple(blob for blob in blobs if blob is not None)
         elif not blobs and _filler_defines(layer):
-            net.notes.append(f"layer {layer.name!r}: no weights in the file; its bilinear filler defines them")
+            net.notes.append(f"layer {layer.name!r}: no weights in the file; its bilinear filler gives them")
         else:
             problems.append(_complaint(layer, stored, wanted, weights))
     if problems:
@@ -110,8 +110,8 @@ def _common(layer: LayerDef, index: int, own: Blob | None, shared: Blob) -> Blob
         return shared
     strict = layer.params.get("param")[index].get("share_mode") == "STRICT"
     if strict or own.data.size != shared.data.size:
-        raise ShapeError(f"blob {index} has the shape {_text(own.shape)}, but it shares {layer.share_names[index]!r} "
-                         f"of shape {_text(shared.shape)}")
+        raise ShapeError(f"blob {index} has the shape {_text(own.shape)}, but it shares "
+                         f"{layer.share_names[index]!r} of shape {_text(shared.shape)}")
     return Blob(own.shape, own.legacy, shared.data.reshape(own.shape))
 
 
@@ -175,9 +175,9 @@ _COUNTS: dict[str, _Count] = {
 """Layer type -> how many blobs a layer of it may have."""
 
 _WITHOUT_BLOBS = frozenset((
-    "AbsVal", "Accuracy", "ArgMax", "Axpy", "BNLL", "BatchReindex", "Clip", "Concat", "ContrastiveLoss", "Crop",
-    "DetectionOutput", "Dropout", "ELU", "Eltwise", "EuclideanLoss", "Exp", "Filter", "Flatten", "HDF5Output",
-    "HingeLoss", "Im2col", "Interp", "LRN", "Log", "MVN", "MultinomialLogisticLoss", "Permute", "Pooling", "Power",
-    "PriorBox", "ROIPooling", "ReLU", "ReLU6", "Reduction", "Reshape", "SPP", "ShuffleChannel", "Sigmoid",
-    "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "Swish", "TanH",
-    "Threshold", "Tile"))
+    "AbsVal", "Accuracy", "ArgMax", "Axpy", "BNLL", "BatchReindex", "Clip", "Concat", "ContrastiveLoss",
+    "Crop", "DetectionOutput", "Dropout", "ELU", "Eltwise", "EuclideanLoss", "Exp", "Filter", "Flatten",
+    "HDF5Output", "HingeLoss", "Im2col", "Interp", "LRN", "Log", "MVN", "MultinomialLogisticLoss", "Permute",
+    "Pooling", "Power", "PriorBox", "ROIPooling", "ReLU", "ReLU6", "Reduction", "Reshape", "SPP",
+    "ShuffleChannel", "Sigmoid", "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss",
+    "Split", "Swish", "TanH", "Threshold", "Tile"))

@@ -52,8 +52,9 @@ def read_blob(wire: Wire, start: int, end: int) -> Blob:
     values = _join(runs[8]) if any(run.size for run in runs[8]) else _join(runs[5])
     if values.size == 0 and raw is not None:
         values = _raw(wire, raw, raw_type)
-    shape = tuple(legacy.get(number, 0) for number in LEGACY) if legacy else None if dims is None else tuple(dims)
-    return _shaped(values, shape, legacy=bool(legacy))
+    if legacy:
+        dims = [legacy.get(number, 0) for number in LEGACY]
+    return _shaped(values, dims, legacy=bool(legacy))
 
 
 def _run(wire: Wire, piece: Piece, end: int) -> tuple[np.ndarray, int]:
@@ -61,11 +62,7 @@ def _run(wire: Wire, piece: Piece, end: int) -> tuple[np.ndarray, int]:
     dtype = np.dtype(RUNS[piece.number])
     wire.expect(piece, (FOUR if dtype.itemsize == 4 else EIGHT, DELIMITED), "a run of numbers in BlobProto")
     if piece.wire == DELIMITED:
-        length = piece.end - piece.start
-        if length % dtype.itemsize:
-            wire.refuse(piece.key, f"a run of {length} bytes is no multiple of {dtype.itemsize} bytes; "
-                                   "the file is damaged")
-        return np.frombuffer(wire.data, dtype, length // dtype.itemsize, piece.start), piece.end
+        return wire.packed(piece, dtype), piece.end
     behind = wire.run_end(piece, end)
     step = piece.end - piece.key
     view = np.ndarray(((behind - piece.key) // step,), dtype, wire.data, piece.start, (step,))
@@ -76,11 +73,7 @@ def _raw(wire: Wire, piece: Piece, raw_type: str) -> np.ndarray:
     dtype = {"FLOAT": "<f4", "FLOAT16": "<f2", "DOUBLE": "<f8"}.get(raw_type)
     if dtype is None:
         wire.refuse(piece.key, f"raw_data is of type {raw_type}, expected FLOAT, FLOAT16 or DOUBLE")
-    size = np.dtype(dtype).itemsize
-    if (piece.end - piece.start) % size:
-        wire.refuse(piece.key, f"raw_data of {piece.end - piece.start} bytes is no multiple of {size} bytes; "
-                               "the file is damaged")
-    return np.frombuffer(wire.data, dtype, (piece.end - piece.start) // size, piece.start)
+    return wire.packed(piece, np.dtype(dtype))
 
 
 def _dims(wire: Wire, shape: Piece) -> list[int]:
@@ -109,9 +102,9 @@ def _join(runs: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(runs) if runs else np.empty(0, np.float32)
 
 
-def _shaped(values: np.ndarray, shape: tuple[int, ...] | None, legacy: bool) -> Blob:
+def _shaped(values: np.ndarray, dims: list[int] | None, legacy: bool) -> Blob:
     """Values and shape as a Blob; values that come without any shape are one axis."""
-    shape = (values.size,) if shape is None else shape
+    shape = (values.size,) if dims is None else tuple(dims)
     if len(shape) > MOST_AXES:
         raise ShapeError(f"its shape has {len(shape)} axes, and Caffe knows at most {MOST_AXES}")
     text = "x".join(map(str, shape)) or "()"

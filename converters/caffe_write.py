@@ -1,4 +1,4 @@
-"""Writing Caffe files: prototxt, caffemodel and mean.binaryproto, atomically and the same bytes every time."""
+"""Writing Caffe files: prototxt, caffemodel and mean.binaryproto; atomic, and the same bytes every time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write_caffemodel(path: str | os.PathLike[str], net: Message | NetDef,
 
 
 def write_binaryproto(path: str | os.PathLike[str], mean: np.ndarray) -> None:
-    """A mean of C x H x W (BGR, 0-255) as the BlobProto of 1 x C x H x W that Caffe's tools read and write."""
+    """A mean of C x H x W (BGR, 0-255) as the BlobProto of 1 x C x H x W that Caffe's tools use."""
     if mean.ndim != 3:
         raise ShapeError(f"{path}: a mean has the axes channels, height, width; this one has {mean.ndim}")
     message = Message("BlobProto")

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from matnet.converters.assemble import assemble, filtered, net_state, without_split_layers
 from matnet.converters.attach import BlobMatch, attach_weights, blob_counts, match_blob
+from matnet.converters.decode import decode
 from matnet.converters.mean import read_mean
 from matnet.converters.message import Message
 from matnet.converters.netdef import Blob, CaffeWeights, LayerDef, NetDef
@@ -14,11 +15,11 @@ from matnet.converters.schema import message_type
 from matnet.converters.text import read_text
 from matnet.converters.upgrade import upgrade
 from matnet.converters.weights import read_weights
-from matnet.converters.wire import decode, open_wire
+from matnet.converters.wire import open_wire
 from matnet.errors import FileFormatError
 
-__all__ = ["Blob", "BlobMatch", "CaffeWeights", "LayerDef", "NetDef", "attach_weights", "blob_counts", "match_blob",
-           "net_from_caffemodel", "read_mean", "read_prototxt", "read_weights"]
+__all__ = ["Blob", "BlobMatch", "CaffeWeights", "LayerDef", "NetDef", "attach_weights", "blob_counts",
+           "match_blob", "net_from_caffemodel", "read_mean", "read_prototxt", "read_weights"]
 
 
 def read_prototxt(path: str | os.PathLike[str], phase: str = "TEST", level: int = 0,
@@ -49,8 +50,8 @@ def net_from_caffemodel(path: str | os.PathLike[str]) -> NetDef:
         raise FileFormatError(f"{path}: holds both V1 and V2 layers; Caffe takes either")
     for layer in net.get("layers"):
         if layer.get("type") == "ELTWISE" and not layer.has("eltwise_param"):
-            notes.append(f"layer {layer.get('name')!r}: type 25 without parameters is read as a sum; files of early "
-                         "2014 mean a product")
+            notes.append(f"layer {layer.get('name')!r}: type 25 without parameters is read as a sum; files "
+                         "of early 2014 mean a product")
     _declare_inputs(net)
     return assemble(without_split_layers(upgrade(net, notes), notes), notes)
 

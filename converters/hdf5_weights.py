@@ -23,7 +23,7 @@ def is_hdf5(path: str | os.PathLike[str]) -> bool:
 
 
 def read_hdf5_weights(path: Path) -> CaffeWeights:
-    """The layers of a .caffemodel.h5, in the order of their names; a blob that is stored with its owner is None.
+    """The layers of a .caffemodel.h5, in the order of their names; a blob stored with its owner only is None.
 
     A layer name with slashes is a path of groups. Raises FileFormatError for a damaged file, a file without
     `/data`, and lists every dataset that is no array of numbers.
@@ -34,8 +34,8 @@ def read_hdf5_weights(path: Path) -> CaffeWeights:
         with h5py.File(path, "r") as file:
             data = file.get("data")
             if not isinstance(data, h5py.Group):
-                raise FileFormatError(f"{path}: has no group /data, where Caffe keeps weights; it is an HDF5 file, "
-                                      "but no .caffemodel.h5")
+                raise FileFormatError(f"{path}: has no group /data, where Caffe keeps weights; it is an HDF5 "
+                                      "file, but no .caffemodel.h5")
             layers, problems = _collect(data, h5py)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise FileFormatError(f"{path}: cannot be read as HDF5 ({error}); fetch it again") from None

@@ -1,4 +1,4 @@
-"""Where a Caffe network's data comes from: Input and data layers, and the shapes of the blobs that they make."""
+"""Where a Caffe network's data comes from: Input and data layers, and the shapes of what they make."""
 
 from __future__ import annotations
 
@@ -48,19 +48,20 @@ def _stated_shapes(layer: Message, tops: list[str]) -> list[Shape | None]:
     if not shapes and layer.get("type") == "DummyData":
         sizes = [parameter.get(name) for name in ("num", "channels", "height", "width")]
         if len({len(values) for values in sizes}) > 1:
-            raise FileFormatError(f"{parameter.place()}: num, channels, height and width are given "
-                                  f"{', '.join(str(len(values)) for values in sizes)} times; expected the same for all")
+            counts = ", ".join(str(len(values)) for values in sizes)
+            raise FileFormatError(f"{parameter.place()}: num, channels, height and width are given {counts} "
+                                  "times; expected the same for all")
         shapes = list(zip(*sizes))
     if not shapes:
         return []
     if len(shapes) not in (1, len(tops)):
-        raise FileFormatError(f"{parameter.place()}: layer {layer.get('name')!r} has {len(shapes)} shapes for "
-                              f"{len(tops)} tops; expected one for all, or one for each")
+        raise FileFormatError(f"{parameter.place()}: layer {layer.get('name')!r} has {len(shapes)} shapes "
+                              f"for {len(tops)} tops; expected one for all, or one for each")
     return shapes * len(tops) if len(shapes) == 1 else shapes
 
 
 def _image_shapes(layer: Message, parameter: Message) -> list[Shape | None]:
-    """Image and label of a data layer; the image's size is known with crop_size, or where images are resized."""
+    """Image and label of a data layer; the size is known from crop_size, or where images are resized."""
     transform = layer.get("transform_param")
     height = transform.get("crop_h") or transform.get("crop_size") or parameter.get("crop_size")
     width = transform.get("crop_w") or transform.get("crop_size") or parameter.get("crop_size")
@@ -80,5 +81,5 @@ def _channels(layer: Message, transform: Message) -> int:
 def _check(layer: Message, shapes: dict[str, Shape | None]) -> None:
     for top, shape in shapes.items():
         if shape is not None and any(size < 1 for size in shape):
-            raise FileFormatError(f"{layer.place()}: input {top!r} has the shape {'x'.join(map(str, shape))}; "
-                                  "every size must be at least 1")
+            raise FileFormatError(f"{layer.place()}: input {top!r} has the shape "
+                                  f"{'x'.join(map(str, shape))}; every size must be at least 1")

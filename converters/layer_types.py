@@ -1,18 +1,18 @@
 """Layer type names: V0 strings -> V1 enum -> V2 strings, and which parameter message each V2 type reads.
 
-Everything is a plain table. CROP = 40 (longjon's branch) and MULTI_STAGE_MEANFIELD = 42 (CRF-RNN) are fork enums.
+Plain tables. CROP = 40 (longjon's branch) and MULTI_STAGE_MEANFIELD = 42 (CRF-RNN) are forks' enums.
 """
 
 from __future__ import annotations
 
 V0_TO_V1 = {
     "accuracy": "ACCURACY", "bnll": "BNLL", "concat": "CONCAT", "conv": "CONVOLUTION", "data": "DATA",
-    "dropout": "DROPOUT", "euclidean_loss": "EUCLIDEAN_LOSS", "flatten": "FLATTEN", "hdf5_data": "HDF5_DATA",
-    "hdf5_output": "HDF5_OUTPUT", "im2col": "IM2COL", "images": "IMAGE_DATA", "infogain_loss": "INFOGAIN_LOSS",
-    "innerproduct": "INNER_PRODUCT", "lrn": "LRN", "multinomial_logistic_loss": "MULTINOMIAL_LOGISTIC_LOSS",
-    "pool": "POOLING", "relu": "RELU", "sigmoid": "SIGMOID", "softmax": "SOFTMAX",
-    "softmax_loss": "SOFTMAX_LOSS", "split": "SPLIT", "tanh": "TANH", "window_data": "WINDOW_DATA",
-    "crop": "CROP",
+    "dropout": "DROPOUT", "euclidean_loss": "EUCLIDEAN_LOSS", "flatten": "FLATTEN",
+    "hdf5_data": "HDF5_DATA", "hdf5_output": "HDF5_OUTPUT", "im2col": "IM2COL", "images": "IMAGE_DATA",
+    "infogain_loss": "INFOGAIN_LOSS", "innerproduct": "INNER_PRODUCT", "lrn": "LRN",
+    "multinomial_logistic_loss": "MULTINOMIAL_LOGISTIC_LOSS", "pool": "POOLING", "relu": "RELU",
+    "sigmoid": "SIGMOID", "softmax": "SOFTMAX", "softmax_loss": "SOFTMAX_LOSS", "split": "SPLIT",
+    "tanh": "TANH", "window_data": "WINDOW_DATA", "crop": "CROP",
 }
 
 V1_TO_V2 = {
@@ -35,21 +35,23 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "BatchNorm": ("batch_norm_param",), "BatchReindex": (), "Bias": ("bias_param",), "BNLL": (),
     "Clip": ("clip_param",), "Concat": ("concat_param",), "ContrastiveLoss": ("contrastive_loss_param",),
     "Convolution": ("convolution_param",), "Crop": ("crop_param",), "Data": ("data_param",),
-    "Deconvolution": ("convolution_param",), "Dropout": ("dropout_param",), "DummyData": ("dummy_data_param",),
-    "Eltwise": ("eltwise_param",), "ELU": ("elu_param",), "Embed": ("embed_param",), "EuclideanLoss": (),
-    "Exp": ("exp_param",), "Filter": (), "Flatten": ("flatten_param",), "HDF5Data": ("hdf5_data_param",),
-    "HDF5Output": ("hdf5_output_param",), "HingeLoss": ("hinge_loss_param",), "Im2col": ("convolution_param",),
+    "Deconvolution": ("convolution_param",), "Dropout": ("dropout_param",),
+    "DummyData": ("dummy_data_param",), "Eltwise": ("eltwise_param",), "ELU": ("elu_param",),
+    "Embed": ("embed_param",), "EuclideanLoss": (), "Exp": ("exp_param",), "Filter": (),
+    "Flatten": ("flatten_param",), "HDF5Data": ("hdf5_data_param",), "HDF5Output": ("hdf5_output_param",),
+    "HingeLoss": ("hinge_loss_param",), "Im2col": ("convolution_param",),
     "ImageData": ("image_data_param",), "InfogainLoss": ("infogain_loss_param",),
     "InnerProduct": ("inner_product_param",), "Input": ("input_param",), "Log": ("log_param",),
-    "LRN": ("lrn_param",), "LSTM": ("recurrent_param",), "LSTMUnit": (), "MemoryData": ("memory_data_param",),
-    "MultinomialLogisticLoss": (), "MVN": ("mvn_param",), "Parameter": ("parameter_param",),
-    "Pooling": ("pooling_param",), "Power": ("power_param",), "PReLU": ("prelu_param",),
-    "Python": ("python_param",), "Reduction": ("reduction_param",), "ReLU": ("relu_param",),
-    "Reshape": ("reshape_param",), "RNN": ("recurrent_param",), "Scale": ("scale_param",),
-    "Sigmoid": ("sigmoid_param",), "SigmoidCrossEntropyLoss": (), "Silence": (), "Slice": ("slice_param",),
-    "Softmax": ("softmax_param",), "SoftmaxWithLoss": ("softmax_param",), "Split": (), "SPP": ("spp_param",),
-    "Swish": ("swish_param",), "TanH": ("tanh_param",), "Threshold": ("threshold_param",),
-    "Tile": ("tile_param",), "WindowData": ("window_data_param",),
+    "LRN": ("lrn_param",), "LSTM": ("recurrent_param",), "LSTMUnit": (),
+    "MemoryData": ("memory_data_param",), "MultinomialLogisticLoss": (), "MVN": ("mvn_param",),
+    "Parameter": ("parameter_param",), "Pooling": ("pooling_param",), "Power": ("power_param",),
+    "PReLU": ("prelu_param",), "Python": ("python_param",), "Reduction": ("reduction_param",),
+    "ReLU": ("relu_param",), "Reshape": ("reshape_param",), "RNN": ("recurrent_param",),
+    "Scale": ("scale_param",), "Sigmoid": ("sigmoid_param",), "SigmoidCrossEntropyLoss": (),
+    "Silence": (), "Slice": ("slice_param",), "Softmax": ("softmax_param",),
+    "SoftmaxWithLoss": ("softmax_param",), "Split": (), "SPP": ("spp_param",), "Swish": ("swish_param",),
+    "TanH": ("tanh_param",), "Threshold": ("threshold_param",), "Tile": ("tile_param",),
+    "WindowData": ("window_data_param",),
 }
 """The V2 types of BVLC Caffe and the parameter message of each, beside transform_param and loss_param."""
 

@@ -51,8 +51,8 @@ def _from_npy(file: Path) -> np.ndarray:
     except (ValueError, OSError, EOFError, TypeError, SyntaxError, OverflowError) as error:
         raise FileFormatError(f"{file}: cannot be read as a NumPy array ({error})") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise FileFormatError(f"{file}: found {getattr(array, 'dtype', type(array).__name__)}, expected an array of "
-                              "numbers")
+        found = getattr(array, "dtype", type(array).__name__)
+        raise FileFormatError(f"{file}: found {found}, expected an array of numbers")
     return _channels_first(file, array.reshape(-1, 1, 1) if array.ndim == 1 else array)
 
 

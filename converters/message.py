@@ -63,7 +63,8 @@ class Message:
 
     __slots__ = ("type", "source", "position", "_values", "_positions")
 
-    def __init__(self, type: MessageType | str, source: Source = NOWHERE, position: int | None = None) -> None:
+    def __init__(self, type: MessageType | str, source: Source = NOWHERE,
+                 position: int | None = None) -> None:
         self.type = message_type(type) if isinstance(type, str) else type
         self.source = source
         self.position = position

@@ -62,7 +62,7 @@ class NetDef:
     input_variables: blob name -> variable name; they differ only if an in-place layer overwrites the input.
     data_layers: Input, Data, ImageData, ... as they stood, for their transform_param and fillers.
     outputs: blobs that no layer consumes, sorted, as in Caffe.
-    notes: every decision taken on the way (upgrades, layers left out, inputs made of data layers), one line each.
+    notes: every decision on the way (upgrades, layers left out, inputs made of data layers), a line each.
     message: the upgraded and filtered NetParameter, ready to be printed.
     """
 
@@ -83,7 +83,7 @@ class CaffeWeights:
 
     layers: name -> blobs; layers without blobs are listed with an empty tuple. A blob is None only in an
     HDF5 file, where a shared blob is stored with its owner alone. types: name -> V2 type string ("" if the
-    file does not say). notes: what was decided while reading (a layer stored twice, shapes that were missing).
+    file does not say). notes: what was decided while reading (a layer stored twice).
     """
 
     path: str

@@ -2,7 +2,7 @@
 
 One table serves the text reader, the wire reader and the writers, for V0, V1, V2 and the forks. Text is read
 by field name alone, so forks never collide there. On the wire the forks reuse each other's field numbers
-for layer parameters; there the layer's type string decides (`wire.decode`).
+for layer parameters; there the layer's type string decides (`decode.decode`).
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def message_type(name: str) -> MessageType:
     """The message called `name` (`LayerParameter`, `V1LayerParameter`, `BlobProto`, ...)."""
     if name not in schema_tables.MESSAGES and name not in schema_forks.FIELDS:
         raise KeyError(f"the schema has no message {name!r}")
-    table = schema_tables.MESSAGES.get(name, "") + schema_forks.FIELDS.get(name, "")
-    fields = [_parse_field(text) for text in table.split(";") if text.strip()]
+    tables = [table[name] for table in (schema_tables.MESSAGES, schema_forks.FIELDS) if name in table]
+    fields = [_parse_field(text) for text in ";".join(tables).split(";")]
     names = [field.name for field in fields]
     assert len(set(names)) == len(names), f"a field of {name} is listed twice"
     return MessageType(name, {field.name: field for field in fields})
@@ -118,17 +118,18 @@ def enum_type(name: str) -> EnumType:
     return EnumType(name, {key: int(number) for key, number in re.findall(r"(\w+)=(\d+)", table)})
 
 
-_FIELD = re.compile(r"\s*(?P<number>\d+|-) (?P<label>[+!]{0,2})(?P<name>\w+) (?P<type>\w+)(?:=(?P<default>\S*))?\s*")
+_FIELD = re.compile(r"(?P<number>\d+|-) (?P<label>[+!]{0,2})(?P<name>\w+) (?P<type>\w+)"
+                    r"(?:=(?P<default>\S*))?")
 
 
 def _parse_field(text: str) -> Field:
-    match = _FIELD.fullmatch(text)
+    match = _FIELD.fullmatch(text.strip())
     assert match, f"a field of the schema cannot be read: {text!r}"
-    type_name = match["type"]
+    label, type_name = match["label"], match["type"]
     kind = type_name if type_name in SCALARS else "enum" if _is_enum(type_name) else "message"
     number = None if match["number"] == "-" else int(match["number"])
     return Field(name=match["name"], number=number, kind=kind, type_name=type_name,
-                 repeated="+" in match["label"], packed=match["label"] == "++", required=match["label"] == "!",
+                 repeated="+" in label, packed=label == "++", required=label == "!",
                  default=_default(kind, type_name, match["default"]))
 
 

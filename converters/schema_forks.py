@@ -1,50 +1,54 @@
-"""The schema of Caffe's forks: the fields that they added to shared messages, and their own messages (plain tables).
+"""The schema of Caffe's forks: fields that they added to shared messages, and their own messages (tables).
 
-Notation as in schema_tables.py; the number `-` marks a field that is read from text only, because forks give it
-different numbers. Sources: the SSD fork (Permute, PriorBox, DetectionOutput, Normalize), DeepLab and PSPNet (Interp, BN,
-hole), Fast R-CNN (ROIPooling), CRF-RNN (MultiStageMeanfield), CCNN (DenseCRF), ShuffleNet, NVIDIA's fork (raw
-blobs), VGG's V0-era fork (the last rows of V0LayerParameter).
+Notation as in schema_tables.py; the number `-` marks a field that is read from text only, because forks
+give it different numbers. Sources: the SSD fork (Permute, PriorBox, DetectionOutput, Normalize), DeepLab and
+PSPNet (Interp, BN, hole), ParseNet (filter_stride), SegNet (bn_mode), Fast R-CNN (ROIPooling), CRF-RNN
+(MultiStageMeanfield), CCNN (DenseCRF), ShuffleNet, NVIDIA's fork (raw blobs), VGG's V0-era fork.
 """
 
 from __future__ import annotations
 
 FIELDS: dict[str, str] = {
-    "BlobProto": "; 10 raw_data_type RawDataType; 11 raw_diff_type RawDataType; 12 raw_data bytes; 13 raw_diff bytes",
-    "NetParameter": """;
+    "BlobProto": """
+        10 raw_data_type RawDataType; 11 raw_diff_type RawDataType; 12 raw_data bytes; 13 raw_diff bytes""",
+    "NetParameter": """
         - default_forward_type RawDataType; - default_backward_type RawDataType;
         - default_forward_math RawDataType; - default_backward_math RawDataType""",
-    "LayerParameter": """;
+    "LayerParameter": """
         - forward_type RawDataType; - backward_type RawDataType; - forward_math RawDataType;
-        - backward_math RawDataType;
-        - interp_param InterpParameter; - norm_param NormalizeParameter; - bn_param BNParameter;
-        - roi_pooling_param ROIPoolingParameter; - permute_param PermuteParameter;
-        - prior_box_param PriorBoxParameter; - detection_output_param DetectionOutputParameter;
+        - backward_math RawDataType; - interp_param InterpParameter; - norm_param NormalizeParameter;
+        - bn_param BNParameter; - roi_pooling_param ROIPoolingParameter;
+        - permute_param PermuteParameter; - prior_box_param PriorBoxParameter;
+        - detection_output_param DetectionOutputParameter;
         - shuffle_channel_param ShuffleChannelParameter;
         - multi_stage_meanfield_param MultiStageMeanfieldParameter; - densecrf_param DenseCRFParameter""",
-    "V1LayerParameter": "; 44 multi_stage_meanfield_param MultiStageMeanfieldParameter",
-    "V0LayerParameter": """;
+    "V1LayerParameter": "44 multi_stage_meanfield_param MultiStageMeanfieldParameter",
+    "V0LayerParameter": """
         116 vgg_k f32=1; - img_aug_type u32; - img_sampling_type u32; - vis_label i32; - channels i32;
-        - save_dir str; - label_rank u32; - +top_k u32; - margin f32=1; - root_img_dir str; - crop_meanfile str""",
-    "FillerParameter": "; - model_path str; - model_layer_name str",
-    "TransformationParameter": "; - crop_h u32; - crop_w u32",
-    "ConvolutionParameter": "; - hole u32=1; - hole_h u32=1; - hole_w u32=1; - filter_stride u32=1",
-    "PoolingParameter": "; - ceil_mode bool=true",
-    "DropoutParameter": "; 2 sample_weights_test bool; 3 scale_train bool=true",
+        - save_dir str; - label_rank u32; - +top_k u32; - margin f32=1; - root_img_dir str;
+        - crop_meanfile str""",
+    "FillerParameter": "- model_path str; - model_layer_name str",
+    "TransformationParameter": "- crop_h u32; - crop_w u32",
+    "ConvolutionParameter": "- hole u32=1; - hole_h u32=1; - hole_w u32=1; - filter_stride u32=1",
+    "PoolingParameter": "- ceil_mode bool=true",
+    "DropoutParameter": "2 sample_weights_test bool; 3 scale_train bool=true",
     "InterpParameter": """
-        1 height i32; 2 width i32; 3 zoom_factor i32=1; 4 shrink_factor i32=1; 5 pad_beg i32; 6 pad_end i32""",
+        1 height i32; 2 width i32; 3 zoom_factor i32=1; 4 shrink_factor i32=1; 5 pad_beg i32;
+        6 pad_end i32""",
     "NormalizeParameter": """
-        1 across_spatial bool=true; 2 scale_filler FillerParameter; 3 channel_shared bool=true; 4 eps f32=1e-10;
-        - fix_scale bool=true""",
+        1 across_spatial bool=true; 2 scale_filler FillerParameter; 3 channel_shared bool=true;
+        4 eps f32=1e-10; - fix_scale bool=true""",
     "BNParameter": """
         4 eps f32=1e-5; - slope_filler FillerParameter; - bias_filler FillerParameter;
-        - scale_filler FillerParameter; - shift_filler FillerParameter; - momentum f32=0.9; - frozen bool;
-        - engine Engine; - bn_mode BNMode; - var_eps f32=1e-10; - moving_average bool; - decay f32=0.05;
-        - axis i32=1""",
+        - scale_filler FillerParameter; - shift_filler FillerParameter; - momentum f32=0.9;
+        - frozen bool; - engine Engine; - bn_mode BNMode; - var_eps f32=1e-10; - moving_average bool;
+        - decay f32=0.05; - axis i32=1""",
     "ROIPoolingParameter": "1 pooled_h u32; 2 pooled_w u32; 3 spatial_scale f32=1",
     "PermuteParameter": "1 +order u32",
     "PriorBoxParameter": """
-        1 +min_size f32; 2 +max_size f32; 3 +aspect_ratio f32; 4 flip bool=true; 5 clip bool; 6 +variance f32;
-        7 img_size u32; 8 img_h u32; 9 img_w u32; 10 step f32; 11 step_h f32; 12 step_w f32; 13 offset f32=0.5""",
+        1 +min_size f32; 2 +max_size f32; 3 +aspect_ratio f32; 4 flip bool=true; 5 clip bool;
+        6 +variance f32; 7 img_size u32; 8 img_h u32; 9 img_w u32; 10 step f32; 11 step_h f32;
+        12 step_w f32; 13 offset f32=0.5""",
     "DetectionOutputParameter": """
         1 num_classes u32; 2 share_location bool=true; 3 background_label_id i32;
         4 nms_param NonMaximumSuppressionParameter; 5 save_output_param SaveOutputParameter;
@@ -55,17 +59,19 @@ FIELDS: dict[str, str] = {
         1 output_directory str; 2 output_name_prefix str; 3 output_format str; 4 label_map_file str;
         5 name_size_file str; 6 num_test_image u32; 7 resize_param ResizeParameter""",
     "ResizeParameter": """
-        1 prob f32=1; 2 resize_mode ResizeMode=WARP; 3 height u32; 4 width u32; 5 pad_mode ResizePadMode=CONSTANT;
-        6 +pad_value f32; 7 +interp_mode ResizeInterpMode; 8 height_scale u32; 9 width_scale u32""",
+        1 prob f32=1; 2 resize_mode ResizeMode=WARP; 3 height u32; 4 width u32;
+        5 pad_mode ResizePadMode=CONSTANT; 6 +pad_value f32; 7 +interp_mode ResizeInterpMode;
+        8 height_scale u32; 9 width_scale u32""",
     "ShuffleChannelParameter": "1 group u32=1",
     "MultiStageMeanfieldParameter": """
         1 compatibility_mode MeanfieldMode; 2 threshold f32; 3 theta_alpha f32=10; 4 theta_beta f32=10;
         5 theta_gamma f32=10; 6 num_iterations u32=1; 7 spatial_filter_weight f32=1;
-        8 bilateral_filter_weight f32=1; 9 forced_spatial_filter_weight f32; 10 forced_bilateral_filter_weight f32;
-        11 is_reshape bool; - spatial_filter_weights_str str; - bilateral_filter_weights_str str""",
+        8 bilateral_filter_weight f32=1; 9 forced_spatial_filter_weight f32;
+        10 forced_bilateral_filter_weight f32; 11 is_reshape bool; - spatial_filter_weights_str str;
+        - bilateral_filter_weights_str str""",
     "DenseCRFParameter": """
-        - x_gauss f32; - y_gauss f32; - wt_gauss f32; - x_bilateral f32; - y_bilateral f32; - r_bilateral f32;
-        - g_bilateral f32; - b_bilateral f32; - wt_bilateral f32""",
+        - x_gauss f32; - y_gauss f32; - wt_gauss f32; - x_bilateral f32; - y_bilateral f32;
+        - r_bilateral f32; - g_bilateral f32; - b_bilateral f32; - wt_bilateral f32""",
 }
 
 ENUMS: dict[str, str] = {

@@ -27,16 +27,18 @@ _OFFENDER = re.compile(r"[^\s{}<>\[\]:,;#]{1,40}|.")
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 _CLOSER = {"{": "}", "<": ">"}
-_TRUTH = {"true": True, "True": True, "t": True, "1": True, "false": False, "False": False, "f": False, "0": False}
+_TRUTH = {**dict.fromkeys(("true", "True", "t", "1"), True),
+          **dict.fromkeys(("false", "False", "f", "0"), False)}
 
 
-def read_text(path: str | os.PathLike[str], type_name: str = "NetParameter", lenient: bool = False) -> Message:
+def read_text(path: str | os.PathLike[str], type_name: str = "NetParameter",
+              lenient: bool = False) -> Message:
     """A prototxt as a message of `type_name`.
 
-    Raises FileFormatError: at once for wrong syntax (line, column, what was found, what was expected), and with
-    a list for unknown fields, unknown enum words and singular fields given twice. `lenient` keeps those:
-    unknown fields under their names, the last of repeated scalars, the merger of repeated messages.
-    Unknown fields in a layer of a type that the schema does not know are always kept.
+    Raises FileFormatError: at once for wrong syntax (line, column, what was found, what was expected), and
+    with a list for unknown fields, unknown enum words, missing required fields and singular fields given
+    twice. `lenient` keeps those: unknown fields under their names, the last of repeated scalars, the merger
+    of repeated messages. Unknown fields in a layer of an unknown type are always kept.
     """
     file = existing_file(path, "prototxt")
     size = file.stat().st_size
@@ -56,23 +58,23 @@ def parse_text(text: str, path: str, type_name: str = "NetParameter", lenient: b
     if parser.problems and not lenient:
         found = [f"{_line_column(source, position)}: {text}" for position, text in sorted(parser.problems)]
         raise FileFormatError(listing(
-            f"{path}: {len(found)} field{'s' if len(found) > 1 else ''} cannot be read (mend the file, or read it "
-            "leniently to keep what is unknown)", found))
+            f"{path}: fields that cannot be read: {len(found)} (mend the file, or read it leniently to keep "
+            "what is unknown)", found))
     return message
 
 
 def _decoded(data: bytes, path: str) -> str:
-    """The text of a prototxt; bytes that are no UTF-8 become \\xNN, the same as an escape in a string would."""
+    """The text of a prototxt; bytes that are no UTF-8 become \\xNN, as an escape in a string would."""
     head = data[:1024]
     if looks_like_html(head):
         raise FileFormatError(f"{path}, line 1, column 1: found a web page, expected a prototxt; "
                               "the download link is dead or asks for a login")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise FileFormatError(f"{path}, line 1, column 1: found UTF-16 text, expected UTF-8; save it as UTF-8")
+        raise FileFormatError(f"{path}, line 1, column 1: found UTF-16, expected UTF-8; save it as UTF-8")
     for at, byte in enumerate(head):
         if byte < 32 and byte not in b"\t\n\r\f\v":
-            raise FileFormatError(f"{path}, byte {at}: found the binary value {byte}, expected text; a prototxt "
-                                  "is text: are the prototxt and the caffemodel swapped?")
+            raise FileFormatError(f"{path}, byte {at}: found the binary value {byte}, expected text; are the "
+                                  "prototxt and the caffemodel swapped?")
     return data.decode("utf-8-sig", errors="backslashreplace").replace("\r\n", "\n")
 
 
@@ -83,10 +85,10 @@ def _line_column(source: Source, position: int) -> str:
 
 def _refuse_mixed_generations(message: Message) -> None:
     if message.has("layer") and message.has("layers"):
-        raise FileFormatError(
-            f"{message.source.path}: `layer` ({_line_column(message.source, message.get('layer')[0].position)}) and "
-            f"`layers` ({_line_column(message.source, message.get('layers')[0].position)}) stand in one file; Caffe "
-            "takes either the V2 or the V1 form: rewrite the one as the other")
+        source = message.source
+        v2, v1 = (_line_column(source, message.get(name)[0].position) for name in ("layer", "layers"))
+        raise FileFormatError(f"{source.path}: `layer` ({v2}) and `layers` ({v1}) stand in one file; Caffe "
+                              "takes either the V2 or the V1 form: rewrite the one as the other")
 
 
 class _Token(NamedTuple):
@@ -189,8 +191,8 @@ class _Parser:
         """One value of the field `name`, put into `message`."""
         opens = self.token.kind == "sign" and self.token.text in _CLOSER
         if known is None:
-            value = self.submessage(Message(OPEN, self.source, name.start), depth) if opens else self.open_scalar()
-            self.keep_unknown(message, name, value)
+            self.keep_unknown(message, name,
+                              self.submessage(self.new(OPEN, name), depth) if opens else self.open_scalar())
         elif known.message is not None:
             if not opens:
                 self.unexpected(f"`{{`, for `{name.text}` is a message")
@@ -203,14 +205,18 @@ class _Parser:
                 self.check_single(message, name)
                 message.set(name.text, value, start)
 
-    def message_value(self, message: Message, known: Field, type: MessageType, name: _Token, depth: int) -> None:
+    def new(self, type: MessageType, name: _Token) -> Message:
+        return Message(type, self.source, name.start)
+
+    def message_value(self, message: Message, known: Field, type: MessageType, name: _Token,
+                      depth: int) -> None:
         if known.repeated:
-            message.append(name.text, self.submessage(Message(type, self.source, name.start), depth), name.start)
+            message.append(name.text, self.submessage(self.new(type, name), depth), name.start)
         elif message.has(name.text):
             self.check_single(message, name)
             self.submessage(message.get(name.text), depth)
         else:
-            message.set(name.text, self.submessage(Message(type, self.source, name.start), depth), name.start)
+            message.set(name.text, self.submessage(self.new(type, name), depth), name.start)
 
     def submessage(self, message: Message, depth: int) -> Message:
         if depth >= DEEPEST:
@@ -236,7 +242,8 @@ class _Parser:
     def check_required(self, message: Message) -> None:
         for field in message.type.fields.values():
             if field.required and not message.has(field.name):
-                self.problems.append((message.position or 0, f"{message.type.name} needs the field `{field.name}`"))
+                self.problems.append((message.position or 0,
+                                      f"{message.type.name} needs the field `{field.name}`"))
 
     # -- scalars ---------------------------------------------------------------------------------
 
@@ -258,7 +265,8 @@ class _Parser:
             self.unexpected(expected)
         data = b""
         while self.token.kind == "string":
-            data += _ESCAPE.sub(_unescaped, self.advance().text[1:-1].encode("utf-8", errors="backslashreplace"))
+            literal = self.advance().text[1:-1].encode("utf-8", errors="backslashreplace")
+            data += _ESCAPE.sub(_unescaped, literal)
         return data
 
     def enum(self, field: Field) -> str | int:
@@ -271,8 +279,8 @@ class _Parser:
             self.unexpected(f"a word such as {next(iter(enum.numbers))}, without quotes, for `{field.name}`")
         word = self.advance()
         if word.text not in enum.numbers and enum.name != "V1LayerType":
-            known = ", ".join(enum.numbers)
-            self.problems.append((word.start, f"`{field.name}` has the unknown value {word.text}; it may be {known}"))
+            self.problems.append((word.start, f"`{field.name}` has the unknown value {word.text}; it may be "
+                                  + ", ".join(enum.numbers)))
         return word.text
 
     def integer(self, field: Field) -> int:
@@ -305,7 +313,8 @@ class _Parser:
         if self.token.kind == "word" and not negative:
             word = self.advance().text
             return _TRUTH.get(word) if word in ("true", "false", "True", "False") else Identifier(word)
-        value = _integer_of(self.token.text) if self.token.kind == "number" else None
+        number = self.token.kind == "number"
+        value: float | None = _integer_of(self.token.text) if number else None
         if value is None:
             value = _float_of(self.token)
         if value is None:
@@ -315,7 +324,7 @@ class _Parser:
 
 
 def _is_unknown_layer(message: Message) -> bool:
-    """Whether `message` is a layer of a type that the schema does not know, so that its fields cannot be judged."""
+    """Whether `message` is a layer of a type that the schema does not know: its fields cannot be judged."""
     if message.type.name == "LayerParameter":
         return message.has("type") and not layer_types.is_known(message.get("type"))
     return message.type.name == "V1LayerParameter" and message.get("type") not in layer_types.V1_TO_V2

@@ -53,4 +53,5 @@ def _character(character: str, of_bytes: bool) -> str:
 def _float(value: float) -> str:
     if not isfinite(value):
         return "nan" if isnan(value) else "inf" if value > 0 else "-inf"
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 and str(value) != "-0.0" else repr(value)
+    text = repr(value)
+    return text[:-2] if text.endswith(".0") and text != "-0.0" else text

@@ -1,15 +1,14 @@
-"""Upgrading a NetParameter of any generation and dialect to V2, step by step as BVLC Caffe does on reading."""
+"""Upgrading a NetParameter of any generation and dialect to V2, step by step as BVLC Caffe does."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from matnet.converters import layer_types
 from matnet.converters.message import Message, build
 from matnet.converters.upgrade_v0 import upgrade_v0
 from matnet.errors import FileFormatError
 
-_DATA_PARAMETERS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_DATA": "window_data_param"}
+_DATA_PARAMETERS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param",
+                    "WINDOW_DATA": "window_data_param"}
 _TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
 _SPEC_FIELDS = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "lr_mult",
                 "weight_decay": "decay_mult"}
@@ -40,10 +39,7 @@ def upgrade(net: Message, notes: list[str]) -> Message:
     if found != "V2":
         notes.append(f"upgraded from the {found} format")
         net = _upgrade_v1(_move_transform_fields(net))
-    steps: tuple[Callable[[Message, list[str]], Message], ...] = (_input_layer, _each_layer)
-    for step in steps:
-        net = step(net, notes)
-    return net
+    return _each_layer(_input_layer(net, notes), notes)
 
 
 def _move_transform_fields(net: Message) -> Message:
@@ -111,12 +107,12 @@ def _input_layer(net: Message, notes: list[str]) -> Message:
         return net
     if not shapes and dims:
         if len(dims) != 4 * len(inputs):
-            raise FileFormatError(f"{net.place('input_dim')}: {len(dims)} input_dim values for {len(inputs)} inputs; "
-                                  "expected 4 (num, channels, height, width) for each")
+            raise FileFormatError(f"{net.place('input_dim')}: {len(dims)} input_dim values for {len(inputs)} "
+                                  "inputs; expected 4 (num, channels, height, width) for each")
         shapes = [build("BlobShape", dim=dims[i:i + 4]) for i in range(0, len(dims), 4)]
     elif shapes and len(shapes) != len(inputs):
-        raise FileFormatError(f"{net.place('input_shape')}: {len(shapes)} input_shape blocks for {len(inputs)} "
-                              "inputs; expected one for each")
+        raise FileFormatError(f"{net.place('input_shape')}: {len(shapes)} input_shape blocks for "
+                              f"{len(inputs)} inputs; expected one for each")
     if not shapes:
         notes.append(f"no shape is given for the inputs {', '.join(inputs)}")
     layer = Message("LayerParameter", net.source, net.position)
@@ -158,13 +154,13 @@ def _freeze_batch_norm(layer: Message, notes: list[str]) -> Message:
 def _one_dilation(layer: Message, notes: list[str]) -> Message:
     """`hole`, `hole_h` with `hole_w` (DeepLab) and `filter_stride` (ParseNet) become `dilation`."""
     convolution = layer.get("convolution_param")
-    given = [name for name in ("hole", "filter_stride", "hole_h", "hole_w") if convolution.has(name)]
-    if not given:
+    ways = ("dilation", "hole", "filter_stride", "hole_h", "hole_w")
+    given = [name for name in ways if convolution.has(name)]
+    if given in ([], ["dilation"]):
         return layer
-    if convolution.has("dilation") or len(given) > 1 and set(given) != {"hole_h", "hole_w"}:
+    if len(given) > 1 and given != ["hole_h", "hole_w"]:
         raise FileFormatError(f"{convolution.place(given[0])}: the dilation is given in several ways "
-                              f"({', '.join([*given, 'dilation'] if convolution.has('dilation') else given)}); "
-                              "keep one")
+                              f"({', '.join(given)}); keep one")
     pair = given[0].startswith("hole_")
     values = [convolution.get("hole_h"), convolution.get("hole_w")] if pair else [convolution.get(given[0])]
     convolution = convolution.shallow_copy()
@@ -184,7 +180,7 @@ def _one_round_mode(layer: Message, notes: list[str]) -> Message:
     if not pooling.has("ceil_mode"):
         return layer
     if pooling.has("round_mode"):
-        raise FileFormatError(f"{pooling.place('ceil_mode')}: both ceil_mode and round_mode are given; keep one")
+        raise FileFormatError(f"{pooling.place('ceil_mode')}: ceil_mode and round_mode are given; keep one")
     mode = "CEIL" if pooling.get("ceil_mode") else "FLOOR"
     pooling = pooling.shallow_copy()
     pooling.clear("ceil_mode")

@@ -49,8 +49,8 @@ _FIELDS: dict[str, dict[str, str]] = {
 """V0 field -> V1 layer type ("" for every type) -> where its value goes."""
 
 _SAME = ("name", "blobs", "blobs_lr", "weight_decay")
-_WITHOUT_MEANING = ("type", "new_num", "new_channels", "img_aug_type", "img_sampling_type", "vis_label", "channels",
-                    "save_dir", "label_rank", "top_k", "margin", "root_img_dir", "crop_meanfile")
+_WITHOUT_MEANING = ("type", "new_num", "new_channels", "img_aug_type", "img_sampling_type", "vis_label",
+                    "channels", "save_dir", "label_rank", "top_k", "margin", "root_img_dir", "crop_meanfile")
 """Read elsewhere, dropped silently by Caffe too, or of use only to VGG's data and loss layers."""
 
 
@@ -81,8 +81,8 @@ def _fold_padding(net: Message, notes: list[str]) -> list[Message]:
         layer = layer.shallow_copy()
         for index, bottom in enumerate(layer.get("bottom")):
             if bottom not in producers:
-                raise FileFormatError(f"{layer.place('bottom')}: layer {_name_of(layer)!r} reads {bottom!r}, which no "
-                                      "layer before it and no input produces")
+                raise FileFormatError(f"{layer.place('bottom')}: layer {_name_of(layer)!r} reads {bottom!r}, "
+                                      "which no layer before it and no input produces")
             padding = producers[bottom]
             if padding is not None and _type_of(padding) == "padding":
                 _take_over(padding, layer, index)
@@ -103,10 +103,10 @@ def _take_over(padding: Message, consumer: Message, index: int) -> None:
     if _type_of(consumer) not in ("conv", "pool"):
         raise FileFormatError(f"{where} feeds {_name_of(consumer)!r} of type {_type_of(consumer)!r}; "
                               "only conv and pool layers can take padding over")
-    if (len(consumer.get("bottom")), len(padding.get("bottom")), len(padding.get("top"))) != (1, 1, 1):
-        raise FileFormatError(f"{where} and {_name_of(consumer)!r} have {len(padding.get('bottom'))} bottoms, "
-                              f"{len(padding.get('top'))} tops and {len(consumer.get('bottom'))} bottoms; expected "
-                              "one each")
+    counts = len(padding.get("bottom")), len(padding.get("top")), len(consumer.get("bottom"))
+    if counts != (1, 1, 1):
+        raise FileFormatError(f"{where} has {counts[0]} bottoms and {counts[1]} tops, and what it feeds, "
+                              f"{_name_of(consumer)!r}, has {counts[2]} bottoms; expected one each")
     record = consumer.get("layer").shallow_copy()
     record.set("pad", padding.get("layer").get("pad"))
     consumer.set("layer", record)

@@ -42,7 +42,7 @@ class _Collected:
     problems: list[str] = field(default_factory=list)
 
     def add(self, name: str, type: str, blobs: list[Blob]) -> None:
-        """Take a layer up; of two with one name the last with blobs counts, as when Caffe loads them in turn."""
+        """Take a layer up; of two with one name the last with blobs counts: Caffe loads them in turn."""
         before = self.layers.get(name, ())
         if before and blobs:
             self.notes.append(f"layer {name!r} is stored twice; its last weights are used")
@@ -54,9 +54,9 @@ class _Collected:
 def read_weights(path: str | os.PathLike[str]) -> CaffeWeights:
     """The weights of a .caffemodel of any generation or of a .caffemodel.h5, as views of the mapped file.
 
-    Only names, types and blobs are looked at, so a fork's own fields cannot be in the way. Nothing is copied but
-    unpacked, double and float16 values. Raises FileFormatError (with a byte offset) for what is no caffemodel,
-    is cut or damaged, and lists every blob whose shape and values do not agree.
+    Only names, types and blobs are looked at, so a fork's own fields cannot be in the way. Nothing is copied
+    but unpacked, double and float16 values. Raises FileFormatError (with a byte offset) for what is no
+    caffemodel, is cut or damaged, and lists every blob whose shape and values do not agree.
     """
     file = existing_file(path, "caffemodel")
     if is_hdf5(file):
@@ -76,7 +76,7 @@ def read_weights(path: str | os.PathLike[str]) -> CaffeWeights:
     if not count:
         raise FileFormatError(f"{file}: holds no layer in its {len(wire.data)} bytes; it is no caffemodel")
     if found.problems:
-        raise FileFormatError(listing(f"{file}: {len(found.problems)} blobs are damaged; fetch the file again",
+        raise FileFormatError(listing(f"{file}: damaged blobs: {len(found.problems)} (fetch the file again)",
                                       found.problems))
     return CaffeWeights(str(file), found.layers, found.types, notes=found.notes)
 

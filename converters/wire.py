@@ -1,17 +1,15 @@
-"""The wire reader: protobuf's binary format over a mapped file, from varints up to messages of the merged schema."""
+"""Protobuf's binary format over a mapped file: varints, fields, runs of numbers; no schema."""
 
 from __future__ import annotations
 
 import mmap
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from matnet.converters import layer_types
-from matnet.converters.message import Message, Source
-from matnet.converters.schema import Field, MessageType, float32, message_type
+from matnet.converters.message import Source
 from matnet.errors import FileFormatError
 from matnet.files import existing_file, looks_like_html
 
@@ -25,8 +23,6 @@ MOST_FIELDS = 2_000_000
 """How many fields and listed numbers a file may have beside its float runs; ResNet-152 has some 20,000."""
 LONGEST_TEXT = 1 << 20
 """Bytes of the longest name or other string that is believed."""
-STRUCTURE = ("NetParameter", "LayerParameter", "V1LayerParameter", "V0LayerParameter", "BlobProto", "BlobShape")
-"""Messages whose numbers mean the same in every fork: a wrong wire type in them is damage, not a dialect."""
 
 
 class Piece(NamedTuple):
@@ -50,11 +46,11 @@ class Wire:
         self.budget = MOST_FIELDS
 
     def spend(self, count: int, offset: int) -> None:
-        """Count fields that become Python objects, so that a hostile file costs neither hours nor all memory."""
+        """Count what becomes Python objects, so that a hostile file costs neither hours nor all memory."""
         self.budget -= count
         if self.budget < 0:
-            self.refuse(offset, f"more than {MOST_FIELDS} fields, expected far fewer; the file is damaged or no "
-                                "Caffe file")
+            self.refuse(offset, f"found more than {MOST_FIELDS} fields, expected far fewer; the file is "
+                                "damaged or no Caffe file")
 
     def refuse(self, offset: int, text: str) -> NoReturn:
         raise FileFormatError(f"{self.source.place(offset)}: {text}")
@@ -70,7 +66,7 @@ class Wire:
                 return value & 0xFFFFFFFFFFFFFFFF, at
             shift += 7
             if shift >= 70:
-                self.refuse(start, "found a number of more than 10 bytes, expected at most 10; the file is damaged")
+                self.refuse(start, "found a number of more than 10 bytes; the file is damaged")
         return self.refuse(start, f"the file is cut inside a number; it has {len(self.data)} bytes")
 
     def piece(self, at: int, end: int) -> Piece:
@@ -100,7 +96,7 @@ class Wire:
             self.refuse(key, f"field {number} says that it is {length} bytes long, but the message around it "
                              f"ends after {end - start}; the file is damaged")
         self.refuse(key, f"field {number} says that it is {length} bytes long, but the file ends after "
-                         f"{end - start}; it is cut at {end} of {start + length} bytes or more: fetch it again")
+                         f"{end - start}: cut at {end} of {start + length} bytes or more; fetch it anew")
 
     def group_end(self, number: int, at: int, end: int) -> int:
         """The offset behind the end marker of a group; inner groups are counted, not recursed into."""
@@ -127,10 +123,10 @@ class Wire:
             start = piece.end
 
     def run_end(self, piece: Piece, end: int) -> int:
-        """The offset behind the last of the fixed-size fields that follow `piece` under the same key, itself included.
+        """The offset behind the run of fixed-size fields of one key that begins with `piece`.
 
-        An unpacked `repeated float` is such a run of `piece.end - piece.key` bytes each. It is found by
-        comparing keys over ever larger blocks, not by walking.
+        An unpacked `repeated float` is such a run, with `piece.end - piece.key` bytes for each number. Its
+        end is found by comparing keys over ever larger blocks, not by walking.
         """
         key = bytes(self.data[piece.key:piece.start])
         step = piece.end - piece.key
@@ -146,12 +142,20 @@ class Wire:
             at, block = at + count * step, block * 4
         return at
 
+    def packed(self, piece: Piece, dtype: np.dtype) -> np.ndarray:
+        """The numbers of a packed run, as a view of the file."""
+        length = piece.end - piece.start
+        if length % dtype.itemsize:
+            self.refuse(piece.key, f"found a run of {length} bytes, expected a multiple of {dtype.itemsize}; "
+                                   "the file is damaged")
+        return np.frombuffer(self.data, dtype, length // dtype.itemsize, piece.start)
+
     def expect(self, piece: Piece, wires: tuple[int, ...], what: str) -> None:
         """Refuse a field that is encoded in another way than `what` can be."""
         if piece.wire not in wires:
-            self.refuse(piece.key, f"found {WIRE_NAMES[piece.wire]} for {what} (field {piece.number}), expected "
-                                   f"{' or '.join(WIRE_NAMES[wire] for wire in wires)}; this is no Caffe file, or it "
-                                   "is damaged")
+            expected = " or ".join(WIRE_NAMES[wire] for wire in wires)
+            self.refuse(piece.key, f"found {WIRE_NAMES[piece.wire]} for {what} (field {piece.number}), "
+                                   f"expected {expected}; this is no Caffe file, or it is damaged")
 
     def text(self, piece: Piece) -> str:
         """A string; bytes that are no UTF-8 become \\xNN, as in the text reader."""
@@ -168,14 +172,14 @@ def open_wire(path: str | os.PathLike[str], what: str) -> Wire:
         data = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
     head = data[:256]
     if looks_like_html(head):
-        raise FileFormatError(f"{file}, byte 0: found a web page, expected a {what}; the download link is dead or "
-                              "asks for a login")
+        raise FileFormatError(f"{file}, byte 0: found a web page, expected a {what}; the download link is "
+                              "dead or asks for a login")
     for magic, name in _OTHER_FILES.items():
         if head.startswith(magic):
             raise FileFormatError(f"{file}, byte 0: found {name}, expected a {what}")
     if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
-        raise FileFormatError(f"{file}, byte 0: found text, expected a {what}, which is binary; are the prototxt and "
-                              "the caffemodel swapped?")
+        raise FileFormatError(f"{file}, byte 0: found text, expected a {what}, which is binary; are the "
+                              "prototxt and the caffemodel swapped?")
     return Wire(data, str(file))
 
 
@@ -184,119 +188,3 @@ _OTHER_FILES = {
     b"BZh": "a bzip2 file (unpack it first)", b"\xfd7zXZ": "an xz file (unpack it first)",
     b"\x89HDF\r\n\x1a\n": "an HDF5 file", b"MATLAB ": "a MATLAB file", b"\x93NUMPY": "a NumPy file",
 }
-
-
-def decode(wire: Wire, type: MessageType, start: int, end: int, skip: tuple[str, ...] = ("blobs",)) -> Message:
-    """The message in `data[start:end]`, by the schema; fields named in `skip` are stepped over.
-
-    Unknown fields are stepped over. In the messages of STRUCTURE a wrong wire type is an error; in parameter
-    messages, which forks have changed, it makes the field an unknown one.
-    """
-    message = Message(type, wire.source, start)
-    _decode_into(wire, message, start, end, skip)
-    return message
-
-
-def _decode_into(wire: Wire, message: Message, start: int, end: int, skip: tuple[str, ...]) -> None:
-    is_layer = message.type.name == "LayerParameter"
-    fields = _fields_of_layer(wire, start, end) if is_layer else message.type.by_number
-    for piece in wire.pieces(start, end):
-        field = fields.get(piece.number)
-        if field is None or field.name in skip or not _fits(wire, message, field, piece):
-            continue
-        if field.message is not None:
-            _decode_submessage(wire, message, field, piece, skip)
-        elif field.repeated:
-            for value in _scalars(wire, field, piece):
-                message.append(field.name, value, piece.key)
-        else:
-            message.set(field.name, _scalar(wire, field, piece), piece.key)
-
-
-def _fields_of_layer(wire: Wire, start: int, end: int) -> dict[int, Field]:
-    """Number -> field for one V2 layer: what every layer has, and the parameters that its type reads.
-
-    Numbers from 102 on are reused by forks. BVLC's types have BVLC's numbers; a fork's type carries one
-    parameter message, under whatever number its fork gave it.
-    """
-    type = message_type("LayerParameter")
-    of_type, numbers = "", []
-    for piece in wire.pieces(start, end):
-        if piece.number == 2 and piece.wire == DELIMITED:
-            of_type = wire.text(piece)
-        elif piece.number > 101 and piece.wire == DELIMITED:
-            numbers.append(piece.number)
-    fields = {number: field for number, field in type.by_number.items() if number <= 101}
-    names = layer_types.PARAMETERS.get(of_type, ())
-    fields.update({number: field for number, field in type.by_number.items() if field.name in names})
-    for name in layer_types.FORK_PARAMETERS.get(of_type, ()):
-        fields.update({number: type.field(name) for number in numbers})
-    return fields
-
-
-_WIRES = {"f32": FOUR, "f64": EIGHT, "str": DELIMITED, "bytes": DELIMITED, "message": DELIMITED}
-
-
-def _fits(wire: Wire, message: Message, field: Field, piece: Piece) -> bool:
-    own = _WIRES.get(field.kind, VARINT)
-    allowed = (own, DELIMITED) if field.repeated and own != DELIMITED else (own,)
-    if message.type.name in STRUCTURE and not (message.type.name == "V0LayerParameter" and piece.number == 22):
-        wire.expect(piece, allowed, f"{message.type.name}.{field.name}")
-    return piece.wire in allowed
-
-
-def _decode_submessage(wire: Wire, message: Message, field: Field, piece: Piece, skip: tuple[str, ...]) -> None:
-    """A repeated message is one more; a singular one that comes twice is merged, as protobuf does."""
-    assert field.message is not None
-    if field.repeated:
-        message.append(field.name, decode(wire, field.message, piece.start, piece.end, skip), piece.key)
-    elif message.has(field.name):
-        _decode_into(wire, message.get(field.name), piece.start, piece.end, skip)
-    else:
-        message.set(field.name, decode(wire, field.message, piece.start, piece.end, skip), piece.key)
-
-
-def _scalar(wire: Wire, field: Field, piece: Piece) -> Any:
-    if field.kind == "str":
-        return wire.text(piece)
-    if field.kind == "bytes":
-        return bytes(wire.data[piece.start:piece.end])
-    if piece.wire == VARINT:
-        return _of_varint(field, piece.value)
-    dtype = "<f4" if piece.wire == FOUR else "<f8"
-    return _of_float(field, np.frombuffer(wire.data, dtype, 1, piece.start)[0])
-
-
-def _scalars(wire: Wire, field: Field, piece: Piece) -> list[Any]:
-    """The values of one piece of a repeated scalar: a packed run, or one unpacked value."""
-    if field.kind in ("str", "bytes") or piece.wire != DELIMITED:
-        return [_scalar(wire, field, piece)]
-    wire.spend((piece.end - piece.start) // 4, piece.key)
-    if field.kind in ("f32", "f64"):
-        size = 4 if field.kind == "f32" else 8
-        if (piece.end - piece.start) % size:
-            wire.refuse(piece.key, f"a packed run of {piece.end - piece.start} bytes is no multiple of {size} bytes")
-        values = np.frombuffer(wire.data, f"<f{size}", (piece.end - piece.start) // size, piece.start)
-        return [_of_float(field, value) for value in values]
-    values, at = [], piece.start
-    while at < piece.end:
-        value, at = wire.varint(at, piece.end)
-        values.append(_of_varint(field, value))
-    return values
-
-
-def _of_float(field: Field, value: Any) -> float:
-    return float32(value) if field.kind == "f32" else float(value)
-
-
-def _of_varint(field: Field, value: int) -> Any:
-    """A varint as its field means it; negative numbers are stored as 64-bit two's complement."""
-    if field.kind == "bool":
-        return value != 0
-    if field.kind == "u32":
-        return value & 0xFFFFFFFF
-    if field.kind == "i64":
-        return value - (1 << 64) if value >> 63 else value
-    value &= 0xFFFFFFFF
-    value = value - (1 << 32) if value >> 31 else value
-    return field.enum.names.get(value, value) if field.enum is not None else value

@@ -32,7 +32,7 @@ def delimited(number: int, length: int) -> bytes:
 
 
 def encode(message: Message) -> bytes:
-    """The message's given fields in the order of their numbers; repeated scalars packed where the schema says so.
+    """The message's given fields in the order of their numbers; scalars packed where the schema says so.
 
     Fields without a settled number (the forks' own, whose numbers differ) are left out: in a caffemodel they
     carry nothing that the prototxt does not say.
@@ -122,4 +122,4 @@ def write_data(file: BinaryIO, array: np.ndarray) -> None:
 
 
 def _float_bytes(array: np.ndarray) -> memoryview:
-    return memoryview(np.ascontiguousarray(array, "<f4").reshape(-1)).cast("B")
+    return np.ascontiguousarray(array, "<f4").reshape(-1).view(np.uint8).data
