@@ -99,23 +99,22 @@ def assemble(net: Message, notes: list[str]) -> NetDef:
     Raises NetworkError listing every bottom that nothing before it produces, every top that is produced
     twice, and every blob that an in-place layer and another layer both read, which Caffe refuses.
     """
-    names = _layer_names(net, notes)
-    sources = [layer for layer in net.get("layer") if is_source(layer)]
-    wiring = _Wiring(net.get("layer"), names)
+    layers, names = net.get("layer"), _layer_names(net, notes)
+    wiring = _Wiring(layers, names)
     if wiring.problems:
         raise NetworkError(listing(f"{net.source.path}: the layers do not fit together", wiring.problems))
-    definitions = {id(layer): _layer_def(layer, names[index], wiring, index)
-                   for index, layer in enumerate(net.get("layer"))}
+    definitions = [_layer_def(layer, names[index], wiring, index) for index, layer in enumerate(layers)]
+    sources = [definition for definition in definitions if is_source(definition.params)]
     shapes: dict[str, tuple[int, ...] | None] = {}
-    for layer in sources:
-        shapes.update(input_shapes(layer, notes))
-    variables = {top: variable for layer in sources
-                 for top, variable in zip(definitions[id(layer)].tops, definitions[id(layer)].outputs)}
+    variables: dict[str, str] = {}
+    for source in sources:
+        shapes.update(input_shapes(source.params, notes))
+        variables.update(zip(source.tops, source.outputs, strict=True))
     return NetDef(
         path=net.source.path, name=net.get("name"),
-        layers=[definitions[id(layer)] for layer in net.get("layer") if not is_source(layer)],
-        inputs=shapes, input_variables=variables, data_layers=[definitions[id(layer)] for layer in sources],
-        outputs=wiring.outputs(), notes=notes, message=net)
+        layers=[definition for definition in definitions if not is_source(definition.params)],
+        inputs=shapes, input_variables=variables, data_layers=sources, outputs=wiring.outputs(),
+        notes=notes, message=net)
 
 
 def _layer_names(net: Message, notes: list[str]) -> list[str]:
@@ -161,8 +160,8 @@ class _Wiring:
         self.layers, self.names = layers, names
         self.problems: list[str] = []
         self.current: dict[str, _Value] = {}
-        self.first_producer = {top: name for layer, name in zip(reversed(layers), reversed(names))
-                               for top in layer.get("top")}
+        self.first_producer = {top: names[index] for index in reversed(range(len(layers)))
+                               for top in layers[index].get("top")}
         self.read: list[list[_Value]] = []
         self.written: list[list[_Value]] = []
         for index, layer in enumerate(layers):
@@ -200,8 +199,8 @@ class _Wiring:
             if position < len(bottoms) and bottoms[position] == blob:
                 before.overwritten_by = index
             else:
-                self._say(index, f"produces {blob!r}, which {self.names[before.producer]!r} has produced too; "
-                                 "only an in-place layer (same place in bottom and top) may do so")
+                self._say(index, f"produces {blob!r}, which {self.names[before.producer]!r} produces too; "
+                                 "only a layer in place (same position in both) may do so")
         value = self.current[blob] = _Value(blob, index)
         return value
 

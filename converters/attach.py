@@ -88,7 +88,7 @@ def _shared_blobs(net: NetDef, weights: CaffeWeights) -> dict[str, Blob]:
     shared: dict[str, Blob] = {}
     names = {layer.params.get("name"): layer.share_names for layer in reversed(net.layers)}
     for stored, blobs in weights.layers.items():
-        for share, blob in zip(names.get(stored, ()), blobs):
+        for share, blob in zip(names.get(stored, ()), blobs, strict=False):
             if share and blob is not None:
                 shared[share] = blob
     return shared

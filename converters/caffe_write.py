@@ -47,7 +47,7 @@ def write_binaryproto(path: str | os.PathLike[str], mean: np.ndarray) -> None:
     if mean.ndim != 3:
         raise ShapeError(f"{path}: a mean has the axes channels, height, width; this one has {mean.ndim}")
     message = Message("BlobProto")
-    for name, size in zip(("num", "channels", "height", "width"), (1, *mean.shape)):
+    for name, size in zip(("num", "channels", "height", "width"), (1, *mean.shape), strict=True):
         message.set(name, size)
     with atomic_write(path) as file:
         file.write(encode(message))

@@ -32,7 +32,7 @@ def input_shapes(layer: Message, notes: list[str]) -> dict[str, Shape | None]:
         shapes = _image_shapes(layer, layer.get(_IMAGE_LAYERS[type]))
     else:
         shapes = []
-    found = dict(zip(tops, [*shapes, *[None] * len(tops)]))
+    found = dict(zip(tops, [*shapes, *[None] * len(tops)], strict=False))
     _check(layer, found)
     if type != "Input":
         described = ", ".join(f"{top} ({'x'.join(map(str, shape)) if shape else 'size unknown'})"
@@ -51,7 +51,7 @@ def _stated_shapes(layer: Message, tops: list[str]) -> list[Shape | None]:
             counts = ", ".join(str(len(values)) for values in sizes)
             raise FileFormatError(f"{parameter.place()}: num, channels, height and width are given {counts} "
                                   "times; expected the same for all")
-        shapes = list(zip(*sizes))
+        shapes = list(zip(*sizes, strict=True))
     if not shapes:
         return []
     if len(shapes) not in (1, len(tops)):

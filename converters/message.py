@@ -61,7 +61,7 @@ class Message:
     a list where they are repeated; sub-messages among them are of type OPEN.
     """
 
-    __slots__ = ("type", "source", "position", "_values", "_positions")
+    __slots__ = ("_positions", "_values", "position", "source", "type")
 
     def __init__(self, type: MessageType | str, source: Source = NOWHERE,
                  position: int | None = None) -> None:

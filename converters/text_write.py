@@ -45,7 +45,7 @@ def _scalar(value: Any) -> str:
 
 def _character(character: str, of_bytes: bool) -> str:
     escaped = _ESCAPES.get(character)
-    if escaped is None and (character < " " or of_bytes and character > "~"):
+    if escaped is None and (character < " " or (of_bytes and character > "~")):
         escaped = f"\\{ord(character):03o}"
     return escaped or character
 

@@ -76,9 +76,7 @@ def _upgrade_v1_layer(layer: Message) -> Message:
     for name, value in layer.items():
         if name == "type":
             upgraded.set("type", layer_types.V1_TO_V2.get(value, str(value)))
-        elif name in upgraded.type.fields and name not in _SPEC_FIELDS:
-            upgraded.set(name, value)
-        elif name in layer.unknown():
+        elif (name in upgraded.type.fields and name not in _SPEC_FIELDS) or name in layer.unknown():
             upgraded.set(name, value)
     specs = _param_specs(layer)
     if specs:
@@ -95,7 +93,7 @@ def _param_specs(layer: Message) -> list[Message]:
     count = max(len(layer.get(name)) for name in _SPEC_FIELDS)
     specs = [Message("ParamSpec", layer.source, layer.position) for _ in range(count)]
     for name, target in _SPEC_FIELDS.items():
-        for spec, value in zip(specs, layer.get(name)):
+        for spec, value in zip(specs, layer.get(name), strict=False):
             spec.set(target, value)
     return specs
 

@@ -96,9 +96,9 @@ def _write_layer(file: BinaryIO, layer: Message, arrays: Sequence[np.ndarray]) -
     before = b"".join(data for number, data in fields if number < _BLOBS)
     behind = b"".join(data for number, data in fields if number > _BLOBS)
     heads = [_blob_head(array) for array in arrays]
-    length = len(before) + len(behind) + sum(len(head) + 4 * array.size for head, array in zip(heads, arrays))
+    length = sum(map(len, (before, behind, *heads))) + sum(4 * array.size for array in arrays)
     file.write(delimited(_LAYER, length) + before)
-    for head, array in zip(heads, arrays):
+    for head, array in zip(heads, arrays, strict=True):
         file.write(head)
         file.write(_float_bytes(array))
     file.write(behind)
