@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator
@@ -20,21 +21,29 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     without an exception; otherwise it is removed and an older file at `path` stays as it was.
     Raises FileFormatError where the folder does not exist or `path` is a folder.
     """
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """As atomic_write, for libraries that open a file by its name: the path of the temporary file, empty so far."""
     target = Path(path)
     if target.is_dir():
         raise FileFormatError(f"{target}: is a folder; give the name of the file to write")
     if not target.parent.is_dir():
         raise FileFormatError(f"{target}: the folder {target.parent} does not exist; create it first")
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    os.close(descriptor)
+    temporary = Path(name)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, _mode_of(target))
+        temporary.chmod(_mode_of(target))
         os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -60,6 +69,18 @@ def existing_file(path: str | os.PathLike[str], what: str = "file") -> Path:
     if target.stat().st_size == 0:
         raise FileFormatError(f"{target}: the {what} is empty (0 bytes); fetch or copy it again")
     return target
+
+
+def map_file(path: str | os.PathLike[str]) -> memoryview:
+    """The bytes of a non-empty file, read-only and mapped: nothing is read until it is looked at.
+
+    The file stays mapped as long as the view, or an array made of it, lives. Raises FileFormatError.
+    """
+    try:
+        with open(path, "rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{path}: cannot be read: {error}") from error
 
 
 def looks_like_html(head: bytes) -> bool:

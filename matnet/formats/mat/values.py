@@ -75,7 +75,7 @@ def row(values: Iterable[float]) -> np.ndarray:
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Whether two values are the same for MATLAB: class, shape, field names (in any order) and every element."""
+    """Whether two values are the same for MATLAB: class, shape, field names in any order, every element."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         same_kind = a.dtype == b.dtype and a.shape == b.shape
         return same_kind and bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))

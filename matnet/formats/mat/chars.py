@@ -1,0 +1,58 @@
+"""MATLAB's char arrays: UTF-16 code units in column-major order, to and from str and CharArray."""
+
+from __future__ import annotations
+
+import sys
+from math import prod
+
+import numpy as np
+
+from matnet.formats.mat.values import CharArray, Shape
+
+# MATLAB cuts strings by code units, so half a surrogate pair is legal and has to survive.
+_CODEC = f"utf-16-{'le' if sys.byteorder == 'little' else 'be'}"
+
+
+def to_text(units: np.ndarray, shape: Shape) -> str | CharArray:
+    """A char array from its uint16 code units: str for a row or 0 x 0, else CharArray (no rows if empty)."""
+    if shape == (0, 0):
+        return ""
+    if not units.size:
+        return CharArray((), shape)
+    if len(shape) == 2 and shape[0] == 1:
+        return decode(units)
+    table = np.moveaxis(units.reshape(shape, order="F"), 1, -1).reshape((-1, shape[1]), order="F")
+    return CharArray(tuple(decode(row) for row in table), shape)
+
+
+def to_units(text: str | CharArray) -> tuple[np.ndarray, Shape]:
+    """The uint16 code units of a char array without a `problem`, flat and column-major, and its shape."""
+    if isinstance(text, str):
+        units = encode(text)
+        return units, (1, units.size) if units.size else (0, 0)
+    if not prod(text.shape):
+        return np.zeros(0, np.uint16), text.shape
+    rows, width, *rest = text.shape
+    table = np.stack([encode(row) for row in text.rows]).reshape((rows, *rest, width), order="F")
+    return np.moveaxis(table, -1, 1).ravel(order="F"), text.shape
+
+
+def problem(text: CharArray) -> str | None:
+    """Why `text` cannot be written: rows that do not make up its shape; None where they do."""
+    if len(text.shape) < 2:
+        return f"has shape {text.shape}; a char array has at least 2 dimensions"
+    count = prod(text.shape) // text.shape[1] if prod(text.shape) else 0
+    widths = {encode(row).size for row in text.rows}
+    if len(text.rows) == count and widths <= {text.shape[1]}:
+        return None
+    return (
+        f"has {len(text.rows)} rows of widths {sorted(widths)}, which do not make up its shape {text.shape}"
+    )
+
+
+def decode(units: np.ndarray) -> str:
+    return units.astype(np.uint16, copy=False).tobytes().decode(_CODEC, "surrogatepass")
+
+
+def encode(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(_CODEC, "surrogatepass"), np.uint16)

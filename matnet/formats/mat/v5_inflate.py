@@ -1,0 +1,87 @@
+"""Inflating the compressed variables of a MAT v7 file without trusting what they promise."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from matnet.formats.mat import v5_elements as v5
+from matnet.formats.mat.v5_elements import Element, Elements
+
+# Feeding zlib in pieces bounds what one call can produce: deflate grows at most 1032-fold.
+_PIECE = 64 * 2**10
+
+# Array flags, dimensions and the longest name fit easily.
+_START = 1024
+
+
+def inflate(elements: Elements, packed: Element) -> Elements:
+    """The elements inside a compressed one: a single matrix, no longer than its own tag says.
+
+    Raises FileFormatError where the stream is damaged or cut, holds another amount than it promises,
+    or promises more than the file's limits allow.
+    """
+    try:
+        return _part(elements, packed, memoryview(_content(elements, packed)).toreadonly())
+    except zlib.error as error:
+        raise _refused(elements, packed, error) from error
+
+
+def inflate_start(elements: Elements, packed: Element) -> Elements:
+    """The first bytes of a compressed variable, enough for its name."""
+    head = elements.buffer[packed.start : packed.start + min(packed.size, _PIECE)]
+    try:
+        start = zlib.decompressobj().decompress(head, _START)
+    except zlib.error as error:
+        raise _refused(elements, packed, error) from error
+    _promised(elements, packed, start)
+    return _part(elements, packed, memoryview(start))
+
+
+def _part(elements: Elements, packed: Element, content: memoryview) -> Elements:
+    part = f" of the variable inflated from byte {packed.start:,}"
+    return Elements(content, elements.order, elements.path, elements.limits, part)
+
+
+def _refused(elements: Elements, packed: Element, error: zlib.error) -> Exception:
+    return elements.damage(
+        packed.start, f"compressed data that cannot be inflated ({error})", "a zlib stream"
+    )
+
+
+def _content(elements: Elements, packed: Element) -> bytearray:
+    stream = zlib.decompressobj()
+    content = bytearray()
+    promised = 0
+    end = packed.start + packed.size
+    for start in range(packed.start, end, _PIECE):
+        piece: memoryview | bytes = elements.buffer[start : min(start + _PIECE, end)]
+        if not promised:
+            content += stream.decompress(piece, v5.TAG_SIZE - len(content))
+            if len(content) < v5.TAG_SIZE:
+                continue
+            promised = _promised(elements, packed, content)
+            if not elements.limits.allow_bytes(promised):
+                expected = f"at most {elements.limits.max_bytes:,} from a file of {len(elements.buffer):,}"
+                raise elements.damage(
+                    packed.start, f"a variable that inflates to {promised:,} bytes", expected
+                )
+            piece = stream.unconsumed_tail
+        # Room for one byte more than promised: a longer stream shows itself, and the check sum behind is met.
+        content += stream.decompress(piece, promised + 1 - len(content))
+        if stream.eof or len(content) > promised:
+            break
+    if not stream.eof or len(content) != promised:
+        found = f"{'' if stream.eof else 'an unfinished stream of '}{len(content):,} bytes"
+        raise elements.damage(packed.start, found, f"the {promised:,} that the variable's tag promises")
+    return content
+
+
+def _promised(elements: Elements, packed: Element, start: bytes | bytearray) -> int:
+    """The bytes that a variable's tag says it takes, the tag included."""
+    if len(start) < v5.TAG_SIZE:
+        raise elements.damage(packed.start, f"{len(start)} inflated bytes", "a variable")
+    kind, size = struct.unpack_from(f"{elements.order}II", start)
+    if kind != v5.MATRIX:
+        raise elements.damage(packed.start, f"a compressed element of type {kind}", f"type {v5.MATRIX}")
+    return v5.TAG_SIZE + size

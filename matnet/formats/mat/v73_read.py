@@ -1,0 +1,240 @@
+"""Reading MAT v7.3: MATLAB's conventions on top of HDF5, as plain values.
+
+HDF5 stores a MATLAB array with its dimensions reversed, so the transpose of what h5py reads is the array in
+MATLAB's shape and Fortran order, without a copy. Cells and struct arrays are data sets of references.
+h5py's low-level interface is used throughout: a network has thousands of small objects, and each would cost
+ten times as much through the high-level one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5a, h5d, h5g, h5i, h5o, h5r
+
+from matnet.errors import FileFormatError
+from matnet.files import map_file
+from matnet.formats.mat import chars
+from matnet.formats.mat.classes import NUMERIC, as_class, as_complex, as_logical, class_name
+from matnet.formats.mat.hdf5 import HELPER_GROUPS, StoredData, attribute, file_errors, file_order
+from matnet.formats.mat.hdf5_fields import FieldNames
+from matnet.formats.mat.limits import MAX_DEPTH, MAX_VALUES, Limits, is_shape
+from matnet.formats.mat.sparse import sparse_matrix, sparse_problem
+from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArray, empty
+
+
+def read_v73(path: Path, names: Collection[str] | None) -> tuple[dict[str, Any], bool]:
+    """The variables of a MAT v7.3 file in file order (all, or those in `names`); is any compressed?
+
+    Raises FileFormatError for a file that is cut or damaged or promises more than it holds.
+    """
+    with file_errors(path), h5py.File(path, "r") as file:
+        reader = _Reader(file, path)
+        variables = {
+            name: reader.value(h5o.open(file.id, name.encode()), depth=1)
+            for name in file_order(file.id)
+            if name not in HELPER_GROUPS and (names is None or name in names)
+        }
+        return variables, reader.data.compressed
+
+
+class _Reader:
+    """The values of one file's objects; `depth` counts the levels above and at an object."""
+
+    def __init__(self, file: h5py.File, path: Path) -> None:
+        self._file = file.id
+        self._path = path
+        content = map_file(path)
+        self._limits = Limits(len(content))
+        self._declared = FieldNames(content, file.userblock_size)
+        self.data = StoredData(self._limits, len(content))
+
+    def _damage(self, item: Any, found: str, expected: str) -> FileFormatError:
+        name = (h5i.get_name(item) or b"an unnamed object").decode("utf-8", "replace")
+        return FileFormatError(
+            f"{self._path}: {name}: found {found}, expected {expected}; "
+            f"the file is cut or damaged, fetch or copy it again"
+        )
+
+    def value(self, item: Any, depth: int) -> Any:
+        """The value of an HDF5 object."""
+        if depth > MAX_DEPTH:
+            raise self._damage(item, f"values nested {depth} deep", f"at most {MAX_DEPTH} levels")
+        kind = attribute(item, "MATLAB_class")
+        decode = attribute(item, "MATLAB_object_decode")
+        if kind == "function_handle" or decode is not None:
+            return _opaque(str(kind), decode)
+        if isinstance(item, h5g.GroupID):
+            return self._group(item, kind, depth)
+        if isinstance(item, h5d.DatasetID):
+            return self._dataset(item, kind, depth)
+        raise self._damage(item, "a named data type", "a data set or a group")
+
+    def _group(self, group: Any, kind: str | None, depth: int) -> Any:
+        rows = attribute(group, "MATLAB_sparse")
+        if rows is not None:
+            return self._sparse(group, kind, int(rows))
+        if kind not in (None, "struct"):
+            return Opaque("object", kind)
+        fields = {name: h5o.open(group, name.encode()) for name in self._fields(group)}
+        self._count(group, len(fields))
+        if any(_is_struct_array_field(item) for item in fields.values()):
+            return self._struct_array(group, fields, depth)
+        return {name: self.value(item, depth + 1) for name, item in fields.items()}
+
+    def _fields(self, group: Any) -> list[str]:
+        declared, present = self._names(group), file_order(group)
+        missing = set(declared) - set(present)
+        if missing:
+            raise self._damage(group, f"no field {min(missing)!r}", "every field that MATLAB_fields names")
+        return [*declared, *(name for name in present if name not in declared)]
+
+    def _names(self, item: Any) -> list[str]:
+        """The field names that a struct declares in order; MATLAB leaves them out for a single field."""
+        if not h5a.exists(item, b"MATLAB_fields"):
+            return []
+        names = self._declared.of(h5o.get_info(item).addr)
+        if len(set(names)) < len(names):
+            raise self._damage(item, "a field name that occurs twice", "different field names")
+        return names
+
+    def _struct_array(self, group: Any, fields: dict[str, Any], depth: int) -> StructArray:
+        columns = {}
+        shapes = set()
+        for name, item in fields.items():
+            columns[name], shape = self._references(item)
+            shapes.add(shape)
+        if len(shapes) != 1:
+            raise self._damage(group, f"struct array fields of shapes {sorted(shapes)}", "one shape")
+        shape = shapes.pop()
+        count = prod(shape)
+        items = [{name: self._target(refs[i], depth) for name, refs in columns.items()} for i in range(count)]
+        return StructArray(items, shape, fields)
+
+    def _references(self, dataset: Any) -> tuple[list[Any], Shape]:
+        """The references of a cell or of one field of a struct array, column-major, and MATLAB's shape."""
+        if not _holds_references(dataset):
+            raise self._damage(dataset, "other data", "references to the elements of a cell or struct array")
+        self._count(dataset, prod(dataset.shape))
+        stored = self.data.read(dataset)
+        return stored.ravel().tolist(), _matlab(stored).shape
+
+    def _target(self, reference: Any, depth: int) -> Any:
+        """What a reference leads to; an element that was never set leads nowhere."""
+        return self.value(h5r.dereference(reference, self._file), depth + 1) if reference else empty()
+
+    def _count(self, item: Any, count: int) -> None:
+        if not self._limits.allow_values(count):
+            raise self._damage(item, f"{count:,} more values", f"at most {MAX_VALUES:,} in one file")
+
+    def _dataset(self, dataset: Any, kind: str | None, depth: int) -> Any:
+        if kind == "canonical empty":
+            return empty()
+        if attribute(dataset, "MATLAB_empty"):
+            return self._empty(dataset, kind)
+        if kind == "cell" or (kind is None and _holds_references(dataset)):
+            references, shape = self._references(dataset)
+            return Cell([self._target(reference, depth) for reference in references], shape)
+        if kind == "char":
+            return self._text(dataset)
+        if kind is None:
+            kind = class_name(dataset.dtype)
+        if kind == "logical":
+            return _matlab(as_logical(self._real(dataset)))
+        if kind in NUMERIC:
+            return _matlab(self._numbers(dataset, NUMERIC[kind]))
+        if kind is None or kind == "struct":
+            raise self._damage(dataset, f"data of type {dataset.dtype} and class {kind}", "a MATLAB array")
+        return Opaque("object", kind)
+
+    def _empty(self, dataset: Any, kind: str | None) -> Any:
+        """A value whose data set holds its dimensions alone."""
+        shape: Shape = tuple(int(dim) for dim in self._real(dataset).ravel())
+        if not is_shape(shape) or (prod(shape) and kind != "struct"):
+            raise self._damage(dataset, f"dimensions {list(shape)} of an empty {kind}", "one of them 0")
+        if kind == "char":
+            return chars.to_text(np.zeros(0, np.uint16), shape)
+        if kind == "cell":
+            return Cell((), shape)
+        if kind == "struct":
+            # Structs without fields are kept this way too, whatever their number.
+            fields = self._names(dataset)
+            count = prod(shape)
+            self._count(dataset, count * (1 + len(fields)))
+            items = [{name: empty() for name in fields} for _ in range(count)]
+            return items[0] if count == 1 else StructArray(items, shape, fields)
+        if kind == "logical":
+            return np.zeros(shape, bool)
+        if kind in NUMERIC:
+            return np.zeros(shape, NUMERIC[kind])
+        return Opaque("object", str(kind))
+
+    def _real(self, dataset: Any) -> np.ndarray:
+        stored = self.data.read(dataset)
+        if stored.dtype.kind not in "buif":
+            raise self._damage(dataset, f"data of type {stored.dtype}", "real numbers")
+        return stored
+
+    def _numbers(self, dataset: Any, dtype: np.dtype) -> np.ndarray:
+        """The real or complex numbers of a data set as their class's type, in HDF5's shape."""
+        stored = self.data.read(dataset)
+        if stored.dtype.names == ("real", "imag"):
+            real, imaginary = as_class(stored["real"], dtype), as_class(stored["imag"], dtype)
+            values = None if real is None or imaginary is None else as_complex(real, imaginary)
+        else:
+            values = as_class(stored, dtype) if stored.dtype.kind in "buif" else None
+        if values is None:
+            raise self._damage(dataset, f"data of type {stored.dtype}", f"numbers of class {dtype}")
+        return values
+
+    def _text(self, dataset: Any) -> str | CharArray:
+        stored = self._real(dataset)
+        units = as_class(stored, np.dtype(np.uint16))
+        if units is None:
+            raise self._damage(dataset, f"characters of type {stored.dtype}", "UTF-16 code units")
+        return chars.to_text(units.ravel(), _matlab(stored).shape)
+
+    def _sparse(self, group: Any, kind: str | None, rows: int) -> Any:
+        parts = {name: h5o.open(group, name.encode()) for name in file_order(group)}
+        if "jc" not in parts or not all(isinstance(part, h5d.DatasetID) for part in parts.values()):
+            raise self._damage(group, f"a sparse matrix of {sorted(parts)}", "data sets data, ir and jc")
+        starts = self._real(parts["jc"]).ravel()
+        # A matrix of zeros has neither indices nor values.
+        indices = self._real(parts["ir"]).ravel() if "ir" in parts else np.zeros(0, np.uint64)
+        double = NUMERIC["double"]
+        data = self._numbers(parts["data"], double).ravel() if "data" in parts else np.zeros(0)
+        shape = (rows, starts.size - 1)
+        problem = sparse_problem(indices, starts, data.size, shape)
+        if problem:
+            raise self._damage(group, problem, "a sparse matrix")
+        return sparse_matrix(as_logical(data) if kind == "logical" else data, indices, starts, shape)
+
+
+def _opaque(class_name: str, decode: Any) -> Opaque:
+    """A function handle (MATLAB_object_decode 1), an object of an old-style class (2) or of MCOS (3)."""
+    if class_name == "function_handle":
+        return Opaque("function_handle", class_name)
+    return Opaque("opaque" if decode == 3 else "object", class_name)
+
+
+def _holds_references(dataset: Any) -> bool:
+    return h5py.check_ref_dtype(dataset.dtype) is h5py.Reference
+
+
+def _is_struct_array_field(item: Any) -> bool:
+    """A field of references without a class of its own: the one mark of a struct array."""
+    return (
+        isinstance(item, h5d.DatasetID)
+        and attribute(item, "MATLAB_class") is None
+        and _holds_references(item)
+    )
+
+
+def _matlab(stored: np.ndarray) -> np.ndarray:
+    """An HDF5 array in MATLAB's shape; one of rank 1, which MATLAB does not write, is a column."""
+    return stored.T if stored.ndim > 1 else stored.reshape(-1, 1)

@@ -1,0 +1,221 @@
+"""Writing MAT v7.3: HDF5 with MATLAB's attributes, the same bytes for the same variables.
+
+HDF5 is held to what its version 1.8 reads, without time stamps; the elements of cells and struct arrays are
+numbered in the order in which a walk through the variables meets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from h5py import h5a, h5s, h5t
+
+from matnet.files import atomic_path
+from matnet.formats.mat import chars
+from matnet.formats.mat.classes import class_name
+from matnet.formats.mat.header import USER_BLOCK, header_bytes
+from matnet.formats.mat.sparse import canonical
+from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArray, empty
+
+_LEVEL = 3
+# Arrays of at least this many bytes are worth a chunk index and a deflate stream.
+_MIN_COMPRESSED = 4096
+_CHUNK_BYTES = 2**20
+# An array that is not in Fortran order is rearranged in slabs of about this size, not as a whole.
+_SLAB_BYTES = 2**24
+
+# How MATLAB decodes integers that stand for something else.
+_INT_DECODE = {"logical": 1, "char": 2}
+_FIELD_NAME = h5py.vlen_dtype(np.dtype("S1"))
+
+
+def write_v73(path: Path, variables: Mapping[str, Any], compress: bool) -> None:
+    """Write checked variables; with `compress`, arrays of 4 KiB and more are deflated."""
+    with atomic_path(path) as temporary:
+        with h5py.File(temporary, "w", libver=("earliest", "v108"), userblock_size=USER_BLOCK) as file:
+            writer = _Writer(file, compress)
+            for name, value in variables.items():
+                writer.put(file, name, value)
+        with temporary.open("rb+") as header:
+            header.write(header_bytes("7.3"))
+
+
+class _Writer:
+    """One file in the making; `#refs#` appears with the first cell or struct array."""
+
+    def __init__(self, file: h5py.File, compress: bool) -> None:
+        self._file = file
+        self._compress = compress
+        self._references: h5py.Group | None = None
+
+    def put(self, group: h5py.Group, name: str, value: Any) -> Any:
+        """Write `value` as `name` in `group`; the new object."""
+        if isinstance(value, np.ndarray):
+            return self._array(group, name, value)
+        if isinstance(value, (str, CharArray)):
+            units, shape = chars.to_units(value)
+            return self._array(group, name, units.reshape(shape, order="F"), "char")
+        if isinstance(value, dict):
+            return self._struct(group, name, value)
+        if isinstance(value, StructArray):
+            return self._struct_array(group, name, value)
+        if isinstance(value, Cell):
+            return self._cell(group, name, value)
+        if isinstance(value, Opaque):
+            return self._array(group, name, empty())
+        return self._sparse(group, name, value)
+
+    def _array(
+        self, group: h5py.Group, name: str, array: np.ndarray, kind: str | None = None
+    ) -> h5py.Dataset:
+        kind = kind or class_name(array.dtype)
+        dataset = self._data(group, name, array) if array.size else self._empty(group, name, array.shape)
+        _set_text(dataset, "MATLAB_class", kind or "")
+        if kind in _INT_DECODE:
+            _set_number(dataset, "MATLAB_int_decode", np.int32(_INT_DECODE[kind]))
+        return dataset
+
+    def _data(self, group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
+        """A data set of the array's numbers: its transpose, so that both have the same order of bytes."""
+        stored = _storable(array).T
+        options: dict[str, Any] = {}
+        if self._compress and stored.nbytes >= _MIN_COMPRESSED:
+            options = {"chunks": _chunk(stored), "compression": "gzip", "compression_opts": _LEVEL}
+        dataset = group.create_dataset(name, stored.shape, stored.dtype, track_times=False, **options)
+        for part in _slabs(stored):
+            dataset[part] = np.ascontiguousarray(stored[part])
+        return dataset
+
+    def _empty(self, group: h5py.Group, name: str, shape: Shape) -> h5py.Dataset:
+        """MATLAB's form of a value without elements: its dimensions in place of data."""
+        dataset = group.create_dataset(name, data=np.array(shape, np.uint64), track_times=False)
+        _set_number(dataset, "MATLAB_empty", np.uint8(1))
+        return dataset
+
+    def _struct(self, group: h5py.Group, name: str, value: dict[str, Any]) -> Any:
+        if not value:
+            return self._without_elements(group, name, (1, 1), ())
+        struct = self._struct_group(group, name, tuple(value))
+        for field, content in value.items():
+            self.put(struct, field, content)
+        return struct
+
+    def _struct_group(self, group: h5py.Group, name: str, fields: tuple[str, ...]) -> h5py.Group:
+        struct = group.create_group(name)
+        _set_text(struct, "MATLAB_class", "struct")
+        _set_fields(struct, fields)
+        return struct
+
+    def _without_elements(
+        self, group: h5py.Group, name: str, shape: Shape, fields: tuple[str, ...]
+    ) -> h5py.Dataset:
+        """A struct array without elements or without fields: nothing but its dimensions and field names."""
+        dataset = self._empty(group, name, shape)
+        _set_text(dataset, "MATLAB_class", "struct")
+        if fields:
+            _set_fields(dataset, fields)
+        return dataset
+
+    def _struct_array(self, group: h5py.Group, name: str, value: StructArray) -> Any:
+        if not value or not value.fields:
+            return self._without_elements(group, name, value.shape, value.fields)
+        if len(value) == 1:
+            return self._struct(group, name, {field: value[0][field] for field in value.fields})
+        struct = self._struct_group(group, name, value.fields)
+        for field in value.fields:
+            self._reference_data(struct, field, [item[field] for item in value], value.shape)
+        return struct
+
+    def _cell(self, group: h5py.Group, name: str, value: Cell) -> h5py.Dataset:
+        if value:
+            dataset = self._reference_data(group, name, value, value.shape)
+        else:
+            dataset = self._empty(group, name, value.shape)
+        _set_text(dataset, "MATLAB_class", "cell")
+        return dataset
+
+    def _reference_data(self, group: h5py.Group, name: str, items: list[Any], shape: Shape) -> h5py.Dataset:
+        """Write the items into `#refs#` and, under `name`, the references to them."""
+        references = np.empty(len(items), h5py.ref_dtype)
+        references[:] = [self._refer(item) for item in items]
+        return group.create_dataset(name, data=references.reshape(shape[::-1]), track_times=False)
+
+    def _refer(self, value: Any) -> h5py.Reference:
+        if self._references is None:
+            self._references = self._file.create_group("#refs#")
+            # MATLAB's own files start with this stand-in for elements that were never set.
+            unset = self._empty(self._references, "a", (0, 0))
+            _set_text(unset, "MATLAB_class", "canonical empty")
+            self._count = 0
+        self._count += 1
+        return self.put(self._references, f"b{self._count:07d}", value).ref
+
+    def _sparse(self, group: h5py.Group, name: str, value: Any) -> h5py.Group:
+        columns = canonical(value)
+        matrix = group.create_group(name)
+        _set_text(matrix, "MATLAB_class", class_name(columns.dtype) or "")
+        _set_number(matrix, "MATLAB_sparse", np.uint64(columns.shape[0]))
+        if columns.dtype == bool:
+            _set_number(matrix, "MATLAB_int_decode", np.int32(_INT_DECODE["logical"]))
+        parts = {"jc": columns.indptr.astype(np.uint64)}
+        if columns.nnz:
+            parts = {"data": _storable(columns.data), "ir": columns.indices.astype(np.uint64), **parts}
+        for part, numbers in parts.items():
+            matrix.create_dataset(part, data=numbers, track_times=False)
+        return matrix
+
+
+def _storable(array: np.ndarray) -> np.ndarray:
+    """The array as the type that HDF5 keeps: bool as uint8, complex as {real, imag}, all little-endian."""
+    if array.dtype.kind == "b":
+        return array.view(np.uint8)
+    little = array.dtype.newbyteorder("<")
+    array = array.astype(little, copy=False)
+    if array.dtype.kind != "c":
+        return array
+    part = np.dtype(f"<f{array.itemsize // 2}")
+    return array.view(np.dtype([("real", part), ("imag", part)]))
+
+
+def _chunk(stored: np.ndarray) -> tuple[int, ...]:
+    """Whole trailing axes, and of the first that does not fit as much as makes about a mebibyte."""
+    sizes = []
+    room = max(1, _CHUNK_BYTES // stored.itemsize)
+    for size in reversed(stored.shape):
+        sizes.append(max(1, min(size, room)))
+        room //= sizes[-1]
+    return tuple(reversed(sizes))
+
+
+def _slabs(stored: np.ndarray) -> Iterator[Any]:
+    """Parts that make up the whole along the first axis: one part where no rearranged copy is needed."""
+    if stored.flags.c_contiguous:
+        yield ...
+        return
+    step = max(1, _SLAB_BYTES // max(1, stored.nbytes // stored.shape[0]))
+    for start in range(0, stored.shape[0], step):
+        yield slice(start, start + step)
+
+
+def _set_text(item: Any, name: str, text: str) -> None:
+    """A string attribute as MATLAB writes it: exactly as long as the text."""
+    content = np.array(text.encode("ascii"))
+    kind = h5t.C_S1.copy()
+    kind.set_size(content.itemsize)
+    h5a.create(item.id, name.encode(), kind, h5s.create(h5s.SCALAR)).write(content, mtype=kind)
+
+
+def _set_number(item: Any, name: str, number: np.generic) -> None:
+    content = np.asarray(number)
+    h5a.create(item.id, name.encode(), h5t.py_create(content.dtype), h5s.create(h5s.SCALAR)).write(content)
+
+
+def _set_fields(item: Any, fields: tuple[str, ...]) -> None:
+    """The names in order, each an array of single characters."""
+    names = np.empty(len(fields), object)
+    names[:] = [np.frombuffer(field.encode("ascii"), "S1") for field in fields]
+    item.attrs.create("MATLAB_fields", names, dtype=_FIELD_NAME)
