@@ -34,6 +34,10 @@ IMAGE_SUFFIXES = frozenset(
 LIST_NAMES = ("labels.txt", "val.txt", "list.txt", "labels.csv")
 """List files that are looked for in a flat folder of images."""
 
+LARGEST_LIST = 1 << 28
+"""Bytes; anything larger is not a list of images (ImageNet's 1.3 million lines take 50 MiB)."""
+
+_LONGEST_LINE = 4096
 _WNID = re.compile(r"n\d{8}(?!\d)")
 _QUOTED = r"\"[^\"]+\"|'[^']+'"
 _END = r"\s*(?:#.*)?"
@@ -136,9 +140,10 @@ class ImageList:
             return replace(self, class_names=tuple(classes)) if classes else self
         position, notes = _matched(self.class_names, classes, descriptions)
         labels = np.asarray(position, dtype=np.int64)[self.labels]
-        names = tuple(classes) or self.class_names
+        unchanged = position == list(range(len(position)))
+        names = tuple(classes) or (self.class_names if unchanged else None)
         aligned = replace(self, labels=labels, class_names=names, notes=(*self.notes, *notes))
-        aligned._check_range(len(names))
+        aligned._check_range(len(classes))
         return aligned
 
     def head(self, count: int) -> ImageList:
@@ -179,7 +184,12 @@ def _images_below(folder: Path) -> Iterator[Path]:
 def _lines(file: Path) -> list[tuple[int, str]]:
     """Line numbers and texts of a list file, without blank lines and comments."""
     try:
-        text = existing_file(file, "list of images").read_text(encoding="utf-8-sig")
+        size = existing_file(file, "list of images").stat().st_size
+        if size > LARGEST_LIST:
+            raise DataError(
+                f"{file}: has {size:,} bytes, too many for a list of images; expected lines 'path label'"
+            )
+        text = file.read_text(encoding="utf-8-sig")
     except FileFormatError as error:
         raise DataError(str(error)) from None
     except UnicodeDecodeError:
@@ -193,7 +203,7 @@ def _lines(file: Path) -> list[tuple[int, str]]:
 
 def _entries(file: Path, lines: list[tuple[int, str]], base: Path) -> list[tuple[str, int]]:
     """Paths and labels, in the order that fits every line; where both do, the one whose first file exists."""
-    readings = [[pattern.fullmatch(line) for _, line in lines] for pattern in (_PATH_LABEL, _LABEL_PATH)]
+    readings = [[_read(pattern, line) for _, line in lines] for pattern in (_PATH_LABEL, _LABEL_PATH)]
     whole = [matches for matches in readings if all(matches)]
     if not whole:
         best = max(readings, key=lambda matches: sum(map(bool, matches)))
@@ -205,6 +215,10 @@ def _entries(file: Path, lines: list[tuple[int, str]], base: Path) -> list[tuple
         raise DataError(listing(f"{file}: {len(wrong)} line(s) are not 'path label' or 'label path':", wrong))
     entries = [[_entry(match) for match in matches if match] for matches in whole]
     return next((entry for entry in entries if (base / entry[0][0]).is_file()), entries[0])
+
+
+def _read(pattern: re.Pattern[str], line: str) -> re.Match[str] | None:
+    return pattern.fullmatch(line) if len(line) <= _LONGEST_LINE else None
 
 
 def _entry(match: re.Match[str]) -> tuple[str, int]:

@@ -51,7 +51,7 @@ def read_normalization(
         average = fields.array("rgbMean")
     size, depth = _input_size(meta, fields, average)
     size, depth = image_size or size, channels or depth
-    if size is None:
+    if size is None and not any(problem.startswith("imageSize") for problem in fields.problems):
         fields.problems.append("imageSize is missing; pass image_size=(height, width)")
     result = Normalization(
         image_size=size or (1, 1),
@@ -124,7 +124,7 @@ def _input_size(meta: Any, fields: _Fields, average: np.ndarray | None) -> tuple
     stated = fields.array("imageSize")
     if stated is None:
         stated = _stated_elsewhere(meta)
-    depth = average.shape[2] if average is not None and average.ndim >= 3 else 3
+    depth = 1 if average is not None and average.ndim == 2 and min(average.shape) > 1 else 3
     if stated is None:
         is_image = average is not None and average.ndim >= 2 and min(average.shape[:2]) > 1
         return (average.shape[:2] if is_image and average is not None else None), depth

@@ -219,7 +219,9 @@ def _imreadjpeg_matrix(length: int, offset: int, crop: int, output: int, method:
     stretch = max(alpha, np.float32(1))
     support = np.float32(kernel.support) * stretch
     centre = alpha * np.arange(output, dtype=np.float32) + beta
-    start = np.ceil(centre - support / np.float32(2)).astype(np.int64)
+    # Upstream starts at ceil(centre - support / 2): the same, but for a box exactly between two pixels,
+    # where that leaves no pixel at all and its result is NaN.
+    start = np.floor(centre - support / np.float32(2)).astype(np.int64) + 1
     taps = start[:, np.newaxis] + np.arange(math.ceil(support))
     distance = (centre[:, np.newaxis] - taps.astype(np.float32)) / stretch
     weights = kernel.weight(distance, IMREADJPEG_LANCZOS_EPS).astype(np.float32)
