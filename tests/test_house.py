@@ -1,0 +1,199 @@
+"""The house rules: who imports whom, what `import matnet` costs, and that the documents say what is there."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import matnet
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = Path(matnet.__file__).parent
+
+# What each room may import from the others when it is loaded: the table of docs/architecture.md.
+BASE = {"errors", "files", "shapes", "layout"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "files": {"errors"},
+    "shapes": {"errors"},
+    "layout": {"errors"},
+    "ops": {"errors", "shapes", "layout"},
+    "network": {"errors", "shapes", "ops"},
+    "formats.mat": {"errors", "files"},
+    "meta": {"errors", "shapes", "formats.mat"},
+    "formats": BASE | {"ops", "network", "meta", "formats.mat"},
+    "converters": BASE | {"ops", "network", "meta", "formats.mat"},
+    "engines": BASE | {"ops", "network", "meta"},
+    "images": BASE,
+    "datasets": BASE,
+    "metrics": BASE | {"ops"},
+}
+# What a function may import besides: a Network calls on these when asked to run, or to show itself.
+ALSO_WHEN_CALLED = {"network": {"meta", "engines", "display"}}
+NUMPY_ALONE = ("errors", "shapes", "layout", "ops", "network")
+HEAVY = ("cupy", "dask", "h5py", "matplotlib", "onnx", "onnxruntime", "PIL", "pooch", "requests", "scipy")
+HEAVY += ("tabulate", "torch", "tqdm", "yaml")
+
+
+class Import(NamedTuple):
+    """One imported name: its dotted path, its line, and whether it waits for a function to be called."""
+
+    name: str
+    line: int
+    lazy: bool
+
+
+class ImportFinder(ast.NodeVisitor):
+    """Collects all imports of a module, except those that only a type checker sees."""
+
+    def __init__(self) -> None:
+        self.found: list[Import] = []
+        self.functions = 0
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self.functions += 1
+        self.generic_visit(node)
+        self.functions -= 1
+
+    def visit_If(self, node: ast.If) -> None:
+        for child in node.orelse if "TYPE_CHECKING" in ast.unparse(node.test) else [*node.body, *node.orelse]:
+            self.visit(child)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.found += [Import(alias.name, node.lineno, self.functions > 0) for alias in node.names]
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        module = f"{'.' * node.level}{node.module or ''}"
+        names = [f"{module}.{alias.name}" for alias in node.names]
+        self.found += [Import(name, node.lineno, self.functions > 0) for name in names]
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    """Every module of the package by its dotted name; the folders of models are data."""
+    found = {}
+    for folder, subfolders, files in os.walk(PACKAGE, followlinks=True):
+        subfolders[:] = [name for name in subfolders if name not in ("models", "__pycache__")]
+        for path in (Path(folder, name) for name in files if name.endswith(".py")):
+            dotted = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+            found[dotted.removesuffix(".__init__")] = ast.parse(path.read_text(), str(path))
+    return found
+
+
+def imports(module: str) -> list[Import]:
+    finder = ImportFinder()
+    finder.visit(modules()[module])
+    return finder.found
+
+
+def imported_module(name: str) -> str:
+    """The module of the package that `name` is, or stands in."""
+    while name not in modules():
+        name = name.rpartition(".")[0]
+    return name
+
+
+def room(module: str) -> str:
+    """The part of the package that the module belongs to, such as `ops`; "" is the public face."""
+    parts = module.split(".")[1:]
+    return "formats.mat" if parts[:2] == ["formats", "mat"] else ".".join(parts[:1])
+
+
+def is_command(module: str) -> bool:
+    """Whether `python -m` runs it."""
+    return any(
+        isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in modules()[module].body
+    )
+
+
+def first_line(tree: ast.Module) -> str:
+    """The first line of a module's docstring; empty where it has none."""
+    return (ast.get_docstring(tree, clean=False) or "").split("\n")[0].strip()
+
+
+@pytest.mark.parametrize("own", sorted(MAY_IMPORT))
+def test_a_room_imports_only_what_it_may(own: str) -> None:
+    inhabitants = [name for name in modules() if room(name) == own]
+    assert inhabitants, "no such room; mend the table"
+    wrong = []
+    for module in inhabitants:
+        for item in imports(module):
+            other = room(imported_module(item.name)) if item.name.startswith("matnet.") else own
+            allowed = MAY_IMPORT[own] | (ALSO_WHEN_CALLED.get(own, set()) if item.lazy else set())
+            if other != own and other not in allowed:
+                wrong.append(f"{module}, line {item.line}: {item.name}")
+    assert not wrong, f"{own} may import {', '.join(sorted(MAY_IMPORT[own]))}"
+
+
+def test_nothing_imports_a_command() -> None:
+    wrong = [
+        f"{module}, line {item.line}: {item.name}"
+        for module in modules()
+        for item in imports(module)
+        if item.name.startswith("matnet.") and is_command(imported_module(item.name))
+    ]
+    assert not wrong
+
+
+def test_imports_are_absolute() -> None:
+    relative = [name for name in modules() if any(item.name.startswith(".") for item in imports(name))]
+    assert not relative
+
+
+def test_the_core_needs_numpy_alone() -> None:
+    core = [name for name in modules() if room(name) in NUMPY_ALONE]
+    outside = {item.name.split(".")[0] for name in core for item in imports(name)} - sys.stdlib_module_names
+    assert outside <= {"matnet", "numpy"}
+
+
+def test_every_module_says_what_it_is_for_in_its_first_line() -> None:
+    silent = [name for name, tree in modules().items() if not first_line(tree)]
+    assert not silent
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    parents = {name.rpartition(".")[0] for name in modules()} - {""}
+    assert parents <= set(modules()), "without __init__.py a folder is left out of the wheel"
+
+
+def test_import_loads_no_heavy_module() -> None:
+    code = "import sys, matnet; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = set(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split())
+    assert {"matnet", "numpy"} <= loaded
+    assert not loaded.intersection(HEAVY)
+
+
+@pytest.mark.parametrize("name", ["converters", "models", "benchmarks"])
+def test_top_level_folders_are_part_of_the_package(name: str) -> None:
+    inside = {path.name for path in (PACKAGE / name).iterdir() if path.name != "__pycache__"}
+    outside = {path.name for path in (ROOT / name).iterdir() if path.name != "__pycache__"}
+    assert inside == outside
+    assert inside
+
+
+def test_the_readme_begins_with_two_commands() -> None:
+    block = re.search(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert block
+    lines = block.group(1).splitlines()
+    assert [line.split("&&")[-1].split()[:4] for line in lines] == [
+        ["python", "-m", "matnet.eval"],
+        ["python", "-m", "pytest", "-q"],
+    ]
+
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("models/*/*.md")])
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text())
+    local = [target for target in targets if not re.match(r"[a-z]+:", target)]
+    assert [target for target in local if not (document.parent / target).exists()] == []
