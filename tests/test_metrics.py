@@ -118,24 +118,24 @@ def test_what_does_not_fit(shape: tuple[int, ...], labels: list[int], error: typ
 # --- segmentation ---
 
 TRUTH = np.array([[0, 0, 0, 255], [1, 1, 2, 2]])
-GIVEN = np.array([[0, 0, 1, 2], [1, 0, 2, 2]])
+GIVEN = np.array([[0, 0, 1, 2], [1, 2, 2, 2]])
 
 
 def test_segmentation_by_hand() -> None:
-    """Rows are truth: [2 1 0; 1 1 0; 0 0 2]; class 3 never occurs and counts as 0, as in fcnTest.
+    """Rows are truth: [2 1 0; 0 1 1; 0 0 2]; class 3 never occurs and counts as 0, as in fcnTest.
 
-    Pixel accuracy 5/7; class accuracies 2/3, 1/2, 1, 0; IU 2/4, 1/3, 2/2, 0; frequencies 3/7, 2/7, 2/7, 0.
+    Pixel accuracy 5/7; class accuracies 2/3, 1/2, 1, 0; IU 2/3, 1/3, 2/3, 0; frequencies 3/7, 2/7, 2/7, 0.
     """
     confusion = ConfusionMatrix(4)
     confusion.update(GIVEN, TRUTH)
     result = confusion.result()
-    np.testing.assert_array_equal(confusion.counts, [[2, 1, 0, 0], [1, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(confusion.counts, [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 2, 0], [0, 0, 0, 0]])
     assert result.pixels == 7
     np.testing.assert_allclose(result.pixel_accuracy, 500 / 7)
     np.testing.assert_allclose(result.mean_accuracy, 100 * (2 / 3 + 1 / 2 + 1) / 4)
-    np.testing.assert_allclose(result.mean_iu, 100 * (1 / 2 + 1 / 3 + 1) / 4)
-    np.testing.assert_allclose(result.frequency_weighted_iu, 100 * (3 / 2 + 2 / 3 + 2) / 7)
-    np.testing.assert_allclose(result.iu, [50, 100 / 3, 100, 0])
+    np.testing.assert_allclose(result.mean_iu, 100 * (2 / 3 + 1 / 3 + 2 / 3) / 4)
+    np.testing.assert_allclose(result.frequency_weighted_iu, 100 * (2 + 2 / 3 + 4 / 3) / 7)
+    np.testing.assert_allclose(result.iu, [200 / 3, 100 / 3, 200 / 3, 0])
 
 
 def test_confusion_of_shards_adds_up() -> None:

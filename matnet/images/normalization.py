@@ -81,14 +81,17 @@ class _Fields:
         value = self.struct.get(name)
         if value is None or (isinstance(value, (str, list)) and not value):
             return None
-        numbers = np.asarray(value)
-        if numbers.dtype.kind not in "buif":
+        if (
+            not isinstance(value, (np.ndarray, np.generic, int, float))
+            or np.asarray(value).dtype.kind not in "buif"
+        ):
             self.problems.append(f"{name} is {type(value).__name__}, not an array of numbers")
-        elif not np.isfinite(numbers).all():
+            return None
+        numbers = np.asarray(value, dtype=np.float64)
+        if not np.isfinite(numbers).all():
             self.problems.append(f"{name} holds NaN or infinite values")
-        else:
-            return numbers.astype(np.float64) if numbers.size else None
-        return None
+            return None
+        return numbers if numbers.size else None
 
     def pair(self, name: str, what: str) -> tuple[float, float] | None:
         """One number for both axes, or two: (height, width)."""

@@ -240,7 +240,7 @@ def opencv_resize(image: np.ndarray, size: Size, method: str = "bilinear") -> np
     pixels = _uint8(image)
     _only_bilinear("opencv", method)
     top, bottom, down = _opencv_taps(pixels.shape[0], size[0])
-    left, right, across = _opencv_taps(pixels.shape[1], size[1], clamped=True)
+    left, right, across = _opencv_taps(pixels.shape[1], size[1])
     wide = pixels.astype(np.int32)
     along = _fixed_point(across)
     mixed = wide[:, left] * along[0][:, np.newaxis] + wide[:, right] * along[1][:, np.newaxis]
@@ -255,28 +255,19 @@ def opencv_resize_float(image: np.ndarray, size: Size, method: str = "bilinear")
     pixels = _checked(image)
     _only_bilinear("opencv-float", method)
     for axis in (1, 0):
-        first, second, weight = _opencv_taps(pixels.shape[axis], size[axis], clamped=True)
+        first, second, weight = _opencv_taps(pixels.shape[axis], size[axis])
         taps, weights = np.stack([first, second], axis=1), np.stack([1 - weight, weight], axis=1)
         pixels = _resampled(pixels, axis, _sparse(taps, weights, pixels.shape[axis]))
     return pixels
 
 
-def _opencv_taps(
-    length: int, output: int, clamped: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First and second input pixel of each output pixel, and the second's weight (float32, as OpenCV has it).
-
-    At the borders both pixels are the same; there OpenCV sets the weight to zero (`clamped`) across, but
-    not down.
-    """
+def _opencv_taps(length: int, output: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """First and second input pixel of each output pixel, and the second's weight (float32, as in OpenCV)."""
     step = 1 / (output / length)
     centre = ((np.arange(output) + 0.5) * step - 0.5).astype(np.float32)
     start = np.floor(centre)
-    weight = centre - start
     first = start.astype(np.int64)
-    if clamped:
-        weight[(first < 0) | (first >= length - 1)] = 0
-    return np.clip(first, 0, length - 1), np.clip(first + 1, 0, length - 1), weight
+    return np.clip(first, 0, length - 1), np.clip(first + 1, 0, length - 1), centre - start
 
 
 def _fixed_point(weight: np.ndarray) -> np.ndarray:
