@@ -1,0 +1,195 @@
+"""NetDef + options -> Network: every layer lowered in order, problems told together, Caffe's blob names kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from matnet.converters.input_sizes import input_sizes
+from matnet.converters.lower import LOWERINGS, Builder
+from matnet.converters.lower.builder import describe
+from matnet.converters.lower.sizes import known, padded
+from matnet.converters.message import Message
+from matnet.converters.naming import NamedGraph, named_graph
+from matnet.converters.netdef import LayerDef, NetDef
+from matnet.converters.options import Options
+from matnet.converters.training import inference_layers
+from matnet.errors import FileFormatError, MatnetError, NetworkError, UnsupportedLayersError, listing, nearest
+from matnet.network import Layer, Network, Source
+from matnet.ops.base import REGISTRY
+from matnet.ops.extensions.constant import DummyData
+
+SIMPLENN_RUNS = frozenset("conv convt pool lrn relu sigmoid softmax dropout bnorm spnorm".split())
+"""The types that vl_simplenn itself runs, among those that lowering makes."""
+
+
+def build(
+    net_def: NetDef, options: Options, with_weights: bool = True, mean_size: tuple[int, int] | None = None
+) -> Network:
+    """The network that computes what the Caffe net computes at test time.
+
+    `net_def` has its weights attached unless `with_weights` is False; the params then stay empty. mean_size:
+    height and width of a mean image, for data layers that do not tell their own. Decisions are appended to the
+    network's `source.notes`. Raises UnsupportedLayersError listing all layers whose type is not known, and one
+    error that lists all weights that do not fit, or all layers that cannot be lowered.
+    """
+    layers, notes = inference_layers(net_def, options.remove_loss, options.append_softmax)
+    _refuse_unknown_types(net_def, layers)
+    graph, renamed = named_graph(net_def, layers, options.names)
+    net = Network(source=Source(Path(net_def.path), "caffe", [*net_def.notes, *notes, *renamed]))
+    builder = Builder(graph, options, net, with_weights)
+    _declare_inputs(net_def, layers, builder, input_sizes(net_def, layers, options, mean_size))
+    _lower_all(builder, net_def.path)
+    if not net.layers:
+        raise NetworkError(f"{net_def.path}: every layer only hands its input on, so no network is left")
+    _keep_blob_names(builder)
+    if not with_weights:
+        net.params.clear()
+    if any(not set(SIMPLENN_RUNS).intersection(layer.op.simplenn) for layer in net.layers.values()):
+        net.source.format = "dagnn"
+    return net
+
+
+def _refuse_unknown_types(net_def: NetDef, layers: list[LayerDef]) -> None:
+    known_types = {*LOWERINGS, *REGISTRY.caffe}
+    unknown = [layer for layer in layers if layer.type not in known_types]
+    if unknown:
+        lines = [f"{describe(layer)}{nearest(layer.type, known_types)}" for layer in unknown]
+        raise UnsupportedLayersError(
+            listing(f"{net_def.path}: {len(unknown)} layers are of types that cannot be converted:", lines)
+            + "\nRegister a type with matnet.ops.register(..., caffe='Type'), or cut these layers out of the prototxt."
+        )
+
+
+# -- inputs -----------------------------------------------------------------------------------------
+
+
+def _declare_inputs(
+    net_def: NetDef, layers: list[LayerDef], builder: Builder, sizes: dict[str, tuple[int | None, ...]]
+) -> None:
+    constants = _constants(net_def)
+    net = builder.net
+    for blob, shape in sizes.items():
+        variable = builder.graph.inputs[blob]
+        builder.declare(variable, shape)
+        if blob in constants and known(shape):
+            n, c, h, w = padded(shape)
+            op = DummyData(size=(h, w, c, n), value=constants[blob])
+            net.add(Layer(_free_name(net, blob, builder), op, [], [variable]))
+            net.source.notes.append(f"blob {blob!r} is filled with {constants[blob]:g} (DummyData)")
+        elif known(shape):
+            net.input_shapes[variable] = tuple(size or 0 for size in padded(shape))
+
+
+def _constants(net_def: NetDef) -> dict[str, float]:
+    """Blobs that DummyData layers fill with one value, beside real inputs; alone they stand for the image."""
+    if all(layer.type == "DummyData" for layer in net_def.data_layers):
+        return {}
+    found = {}
+    for layer in net_def.data_layers:
+        if layer.type != "DummyData":
+            continue
+        fillers = layer.params.get("dummy_data_param").get("data_filler")
+        for index, blob in enumerate(layer.tops):
+            filler: Message | None = fillers[min(index, len(fillers) - 1)] if fillers else None
+            if filler is None or filler.get("type") == "constant":
+                found[blob] = float(filler.get("value")) if filler is not None else 0.0
+    return found
+
+
+def _free_name(net: Network, name: str, builder: Builder) -> str:
+    while name in net.layers or any(layer.name == name for layer in builder.graph.layers):
+        name += "x"
+    return name
+
+
+# -- layers -----------------------------------------------------------------------------------------
+
+
+def _lower_all(builder: Builder, path: str) -> None:
+    """Lower every layer; after a failure the layers behind it are left out, and all failures are told together."""
+    failures: list[MatnetError] = []
+    for layer in builder.graph.layers:
+        if any(variable not in builder.values for variable in layer.inputs):
+            continue
+        try:
+            lower(layer, builder)
+        except MatnetError as error:
+            failures.append(type(error)(f"{describe(layer)}: {error}"))
+    if builder.problems:
+        raise FileFormatError(listing(f"{path}: {len(builder.problems)} weights do not fit:", builder.problems))
+    if not failures:
+        return
+    kinds = {type(failure) for failure in failures}
+    kind = kinds.pop() if len(kinds) == 1 else UnsupportedLayersError if UnsupportedLayersError in kinds else NetworkError
+    texts = [str(failure) for failure in failures]
+    raise kind(texts[0] if len(texts) == 1 else listing(f"{path}: {len(texts)} layers cannot be converted:", texts))
+
+
+def lower(layer: LayerDef, builder: Builder) -> None:
+    """Add one Caffe layer to the network, by its lowering function or a user's registered op."""
+    if layer.type in LOWERINGS:
+        LOWERINGS[layer.type](layer, builder)
+        return
+    fields = [layer.params.get(name) for name in layer.params.unknown()]
+    messages = [value for value in fields if isinstance(value, Message)]
+    op = REGISTRY.caffe[layer.type].from_caffe(messages[0] if messages else None)
+    params = [
+        builder.param(layer, str(index), np.asarray(blob.data)) for index, blob in enumerate(layer.blobs, 1)
+    ]
+    builder.finish(layer, op, params=params)
+
+
+# -- names ------------------------------------------------------------------------------------------
+
+
+def _keep_blob_names(builder: Builder) -> None:
+    """Aliases and ranks, so that Caffe's blob names and shapes can be had back.
+
+    A variable that holds only the last value of one blob, and is nobody's own name, is called as the blob.
+    """
+    net, graph = builder.net, builder.graph
+    if builder.options.names == "caffe":
+        _rename_to_blobs(builder)
+    variables = set(net.variables)
+    for blob, variable in graph.finals.items():
+        value = builder.values.get(variable)
+        if value is None or value.variable not in variables:
+            continue
+        if value.variable != blob:
+            net.aliases[blob] = value.variable
+        _keep_rank(net, blob, len(value.shape))
+    for value in builder.values.values():
+        if value.variable in variables and value.variable not in graph.finals and padded(value.shape) == builder.sizes.get(
+            value.variable
+        ):
+            _keep_rank(net, value.variable, len(value.shape))
+
+
+def _keep_rank(net: Network, name: str, rank: int) -> None:
+    variable = net.aliases.get(name)
+    if rank != 4 or (variable is not None and net.blob_ranks.get(variable, 4) != 4):
+        net.blob_ranks[name] = rank
+
+
+def _rename_to_blobs(builder: Builder) -> None:
+    """Give a blob's name to the variable that holds it, where a removed layer left the blob with another's."""
+    net, graph = builder.net, builder.graph
+    own_names = {*graph.finals, *graph.inputs.values()}
+    renamed: dict[str, str] = {}
+    for blob, variable in graph.finals.items():
+        value = builder.values.get(variable)
+        if value is None or value.variable == blob or value.variable in own_names or value.variable in renamed:
+            continue
+        if blob not in net.variables:
+            renamed[value.variable] = blob
+    net.rename(renamed)
+    for caffe, value in list(builder.values.items()):
+        if value.variable in renamed:
+            new = renamed[value.variable]
+            builder.sizes.setdefault(new, builder.sizes[value.variable])
+            builder.values[caffe] = type(value)(new, value.shape)
+
+
+__all__ = ["NamedGraph", "build", "lower"]

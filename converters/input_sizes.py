@@ -1,0 +1,102 @@
+"""How large the inputs are: what the file states, what the user says, what weights and a mean image tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matnet.converters.lower.sizes import Sizes, text
+from matnet.converters.netdef import LayerDef, NetDef
+from matnet.converters.options import Options
+from matnet.errors import NetworkError, nearest
+
+IMAGE_LAYERS = ("Data", "ImageData", "WindowData")
+KEEP_CHANNELS = ("ReLU", "Dropout", "Pooling", "LRN", "BatchNorm", "Scale", "Bias", "Power", "Split", "Sigmoid", "TanH")
+USUAL_NAME = "data"
+
+
+def image_input(net: NetDef, layers: Sequence[LayerDef]) -> str | None:
+    """The input blob that is the image: `data` where it exists, else the first of four axes or of unknown shape."""
+    candidates = [blob for blob in used_inputs(net, layers) if len(net.inputs[blob] or UNKNOWN) == 4]
+    return USUAL_NAME if USUAL_NAME in candidates else next(iter(candidates), None)
+
+
+UNKNOWN = (None,) * 4
+
+
+def used_inputs(net: NetDef, layers: Sequence[LayerDef]) -> list[str]:
+    """The input blobs that the kept layers read, in file order."""
+    read = {variable for layer in layers for variable in layer.inputs}
+    return [blob for blob in net.inputs if net.input_variables[blob] in read]
+
+
+def input_sizes(
+    net: NetDef, layers: Sequence[LayerDef], options: Options, mean_size: tuple[int, int] | None
+) -> dict[str, Sizes]:
+    """Input blob -> Caffe's shape, None where a size is not known.
+
+    A size that the user gives replaces the file's; the batch size stays. The channels of data layers come
+    from the first weights that read them, and where the file does not tell height and width those of the mean
+    image are taken (a data layer that crops tells them). Raises NetworkError for sizes that make no sense.
+    """
+    wanted = _wanted(net, layers, options)
+    image = image_input(net, layers)
+    from_data_layers = {top for layer in net.data_layers if layer.type in IMAGE_LAYERS for top in layer.tops}
+    found: dict[str, Sizes] = {}
+    for blob in used_inputs(net, layers):
+        stated: Sizes = net.inputs[blob] or UNKNOWN
+        guessed = net.inputs[blob] is None or blob in from_data_layers
+        sizes = _replaced(stated, wanted.get(blob, ()))
+        if guessed and len(sizes) == 4:
+            if mean_size is not None and blob == image and sizes[2:] == (None, None):
+                sizes = (*sizes[:2], *mean_size)
+            channels = _channels(layers, net.input_variables[blob], sizes) if len(wanted.get(blob, ())) < 3 else None
+            sizes = (sizes[0] or 1, channels or sizes[1], *sizes[2:])
+        found[blob] = sizes
+    return found
+
+
+def _wanted(net: NetDef, layers: Sequence[LayerDef], options: Options) -> dict[str, tuple[int, ...]]:
+    """The sizes that the user gives, by input blob."""
+    given = options.input_size
+    if given is None:
+        return {}
+    image = image_input(net, layers)
+    named: Mapping[str, Sequence[int]] = given if isinstance(given, Mapping) else {image or "": given}
+    inputs = used_inputs(net, layers)
+    for blob, sizes in named.items():
+        if blob not in inputs:
+            known = f"{nearest(blob, inputs)}; its inputs: {', '.join(inputs) or 'none'}"
+            raise NetworkError(f"{net.path}: input_size is given for {blob!r}, which is no input{known}")
+        if any(size < 1 for size in sizes):
+            raise NetworkError(f"{net.path}: input_size {'x'.join(map(str, sizes))} has a size below 1")
+    return {blob: tuple(sizes) for blob, sizes in named.items()}
+
+
+def _replaced(stated: Sizes, wanted: Sequence[int]) -> Sizes:
+    """`stated` with its last axes replaced by `wanted`: H W, C H W or all four."""
+    if not wanted:
+        return stated
+    if len(wanted) > len(stated) or len(wanted) < 2 < len(stated):
+        raise NetworkError(
+            f"input_size has {len(wanted)} numbers for an input of {text(stated)}; expected HxW, CxHxW or NxCxHxW"
+        )
+    return (*stated[: len(stated) - len(wanted)], *wanted)
+
+
+def _channels(layers: Sequence[LayerDef], variable: str, sizes: Sizes) -> int | None:
+    """The channels that the first weights reading `variable` take, looked for behind layers that keep channels."""
+    waiting, seen = [variable], {variable}
+    for name in waiting:
+        for layer in layers:
+            if name not in layer.inputs[:1]:
+                continue
+            if layer.type == "Convolution" and layer.blobs and len(layer.blobs[0].shape) == 4:
+                return layer.blobs[0].shape[1] * int(layer.params.get("convolution_param").get("group"))
+            if layer.type == "InnerProduct" and layer.blobs and sizes[2] and sizes[3]:
+                outputs = int(layer.params.get("inner_product_param").get("num_output")) or 1
+                return layer.blobs[0].data.size // (outputs * sizes[2] * sizes[3]) or None
+            if layer.type in KEEP_CHANNELS:
+                new = [output for output in layer.outputs if output not in seen]
+                waiting += new
+                seen.update(new)
+    return None

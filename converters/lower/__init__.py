@@ -1,0 +1,22 @@
+"""Lowering: one function per Caffe layer type that adds its MatConvNet form to a network; one family per file."""
+
+from __future__ import annotations
+
+from matnet.converters.lower import activation, combine, conv, detect, norm, pool, recurrent, reduce, shape
+from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.registry import LOWERINGS, lowers
+
+__all__ = [
+    "LOWERINGS",
+    "Builder",
+    "activation",
+    "combine",
+    "conv",
+    "detect",
+    "lowers",
+    "norm",
+    "pool",
+    "recurrent",
+    "reduce",
+    "shape",
+]

@@ -1,0 +1,167 @@
+"""Functions of one value: stock blocks where they compute the same, extension blocks otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.registry import lowers
+from matnet.converters.netdef import LayerDef
+from matnet.errors import UnsupportedLayersError
+from matnet.ops.activation import DropOut, ReLU, Sigmoid
+from matnet.ops.combine import Scale, Sum
+from matnet.ops.extensions import activation as extension
+
+ONE = np.ones((1, 1), np.float32)
+
+
+@lowers("ReLU")
+def relu(layer: LayerDef, net: Builder) -> None:
+    """ReLU with negative_slope as its leak."""
+    net.pointwise(layer, ReLU(leak=layer.params.get("relu_param").get("negative_slope")))
+
+
+@lowers("PReLU")
+def prelu(layer: LayerDef, net: Builder) -> None:
+    """max(x, 0) - a max(-x, 0): exact, since one of the two terms is zero; one slope for all is a leak."""
+    shared = layer.params.get("prelu_param").get("channel_shared")
+    shape = net.shape(layer.inputs[0])
+    slope = net.weight(layer, 0, () if shared else shape[1:2])
+    if shared and net.with_weights:
+        net.pointwise(layer, ReLU(leak=float(slope.array)))
+        return
+    x = net.operand(layer.inputs[0])
+    factors = np.broadcast_to(-slope.array, (1, 1, shape[1] or 1))
+    positive = net.step(layer, "positive", ReLU(), [x])
+    negative = net.step(layer, "negative", ReLU(), [scaled(layer, net, "minus", x, -1.0)])
+    params = [net.param(layer, "mult", factors, slope)]
+    op = Scale(size=factors.shape, hasBias=False)
+    net.finish(layer, Sum(), [positive, net.step(layer, "sloped", op, [negative], params)])
+
+
+@lowers("Sigmoid")
+def sigmoid(layer: LayerDef, net: Builder) -> None:
+    """Sigmoid."""
+    net.pointwise(layer, Sigmoid())
+
+
+@lowers("TanH")
+def tanh(layer: LayerDef, net: Builder) -> None:
+    """An extension; 2 sigmoid(2x) - 1, which loses digits near 0, only where extensions are to be avoided."""
+    if net.options.extensions == "allow":
+        net.pointwise(layer, extension.TanH())
+        return
+    halved = net.step(layer, "sigmoid", Sigmoid(), [scaled(layer, net, "double", net.operand(layer.inputs[0]), 2.0)])
+    net.finish(layer, *affine(layer, net, 2.0, -1.0, halved))
+
+
+@lowers("AbsVal")
+def absolute(layer: LayerDef, net: Builder) -> None:
+    """max(x, 0) + max(-x, 0)."""
+    x = net.operand(layer.inputs[0])
+    positive = net.step(layer, "positive", ReLU(), [x])
+    negative = net.step(layer, "negative", ReLU(), [scaled(layer, net, "minus", x, -1.0)])
+    net.finish(layer, Sum(), [positive, negative])
+
+
+@lowers("Power")
+def power(layer: LayerDef, net: Builder) -> None:
+    """(shift + scale x) ^ power: a Scale, its square as a product with itself; other powers are an extension."""
+    param = layer.params.get("power_param")
+    exponent, factor, shift = param.get("power"), param.get("scale"), param.get("shift")
+    x = net.operand(layer.inputs[0])
+    if exponent == 1 and factor != 0:
+        net.finish(layer, *affine(layer, net, factor, shift, x))
+    elif exponent == 2 and factor != 0:
+        if (factor, shift) != (1, 0):
+            op, inputs, params = affine(layer, net, factor, shift, x)
+            x = net.step(layer, "base", op, inputs, params)
+        net.finish(layer, Scale(hasBias=False), [x, x])
+    else:
+        net.pointwise(layer, extension.Power(power=exponent, scale=factor, shift=shift))
+
+
+@lowers("Swish")
+def swish(layer: LayerDef, net: Builder) -> None:
+    """x times sigmoid(beta x)."""
+    beta = layer.params.get("swish_param").get("beta")
+    x = net.operand(layer.inputs[0])
+    gate = x if beta == 1 else scaled(layer, net, "beta", x, beta)
+    net.finish(layer, Scale(hasBias=False), [x, net.step(layer, "gate", Sigmoid(), [gate])])
+
+
+@lowers("Exp")
+def exponential(layer: LayerDef, net: Builder) -> None:
+    """An extension."""
+    param = layer.params.get("exp_param")
+    net.pointwise(layer, extension.Exp(base=param.get("base"), scale=param.get("scale"), shift=param.get("shift")))
+
+
+@lowers("Log")
+def logarithm(layer: LayerDef, net: Builder) -> None:
+    """An extension."""
+    param = layer.params.get("log_param")
+    net.pointwise(layer, extension.Log(base=param.get("base"), scale=param.get("scale"), shift=param.get("shift")))
+
+
+@lowers("ELU")
+def elu(layer: LayerDef, net: Builder) -> None:
+    """An extension."""
+    net.pointwise(layer, extension.ELU(alpha=layer.params.get("elu_param").get("alpha")))
+
+
+@lowers("BNLL")
+def bnll(layer: LayerDef, net: Builder) -> None:
+    """An extension."""
+    net.pointwise(layer, extension.BNLL())
+
+
+@lowers("Threshold")
+def threshold(layer: LayerDef, net: Builder) -> None:
+    """An extension."""
+    net.pointwise(layer, extension.Threshold(threshold=layer.params.get("threshold_param").get("threshold")))
+
+
+@lowers("Clip")
+def clip(layer: LayerDef, net: Builder) -> None:
+    """An extension."""
+    param = layer.params.get("clip_param")
+    net.pointwise(layer, extension.Clip(min=param.get("min"), max=param.get("max")))
+
+
+@lowers("ReLU6")
+def relu6(layer: LayerDef, net: Builder) -> None:
+    """Clip from 0 to 6 (MobileNet forks)."""
+    if layer.params.get("relu_param").get("negative_slope"):
+        raise UnsupportedLayersError("has a negative_slope; a ReLU6 is 0 below 0")
+    net.pointwise(layer, extension.Clip(min=0.0, max=6.0))
+
+
+@lowers("Dropout")
+def dropout(layer: LayerDef, net: Builder) -> None:
+    """DropOut, the identity at test time; a fork's `scale_train: false` scales by the share that training keeps."""
+    param = layer.params.get("dropout_param")
+    ratio = param.get("dropout_ratio")
+    if not param.get("scale_train"):
+        net.note(layer, f"scales by {1 - ratio:g}, because its training does not (scale_train: false)")
+        net.finish(layer, *affine(layer, net, 1 - ratio, 0.0, net.operand(layer.inputs[0])))
+    elif net.options.remove_dropout:
+        net.same(layer)
+    else:
+        net.pointwise(layer, DropOut(rate=ratio))
+
+
+def affine(
+    layer: LayerDef, net: Builder, factor: float, shift: float, variable: str
+) -> tuple[Scale, list[str], list[str]]:
+    """The op, inputs and params of `factor * variable + shift` with the same numbers everywhere."""
+    params = [net.param(layer, "mult", np.float32(factor) * ONE)]
+    if shift:
+        params.append(net.param(layer, "bias", np.float32(shift) * ONE))
+    return Scale(size=(1, 1, 1, 1), hasBias=bool(shift)), [variable], params
+
+
+def scaled(layer: LayerDef, net: Builder, part: str, variable: str, factor: float) -> str:
+    """A variable times a number, as a layer in between."""
+    name = net.param(layer, f"{part}_mult", np.float32(factor) * ONE)
+    return net.step(layer, part, Scale(size=(1, 1, 1, 1), hasBias=False), [variable], [name])

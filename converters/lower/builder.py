@@ -1,0 +1,236 @@
+"""The network under construction: where lowering functions find shapes and weights, and put layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from matnet.converters.caffemodel import match_blob
+from matnet.converters.lower.fillers import filler_values
+from matnet.converters.lower.sizes import Sizes, known, merged, output_sizes, padded, text
+from matnet.converters.naming import NamedGraph
+from matnet.converters.netdef import LayerDef
+from matnet.converters.options import Options
+from matnet.errors import NetworkError, ShapeError
+from matnet.network import Layer, Network, Param
+from matnet.ops.base import Op
+from matnet.shapes import Shape
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a Caffe variable is in the network: the variable that holds it, and Caffe's own shape.
+
+    The variable's four sizes are the shape completed with ones; or, for a blob that only merges trailing
+    axes (Flatten), the sizes before the merge, in the same order.
+    """
+
+    variable: str
+    shape: Sizes
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """A parameter blob in the shape that a layer expects; equal keys mean that Caffe shares the blob."""
+
+    array: np.ndarray
+    key: tuple[str, ...]
+
+
+class Builder:
+    """Layers, params and shapes so far; `problems` collects what is wrong with weights, per layer."""
+
+    def __init__(self, graph: NamedGraph, options: Options, net: Network, with_weights: bool) -> None:
+        self.graph = graph
+        self.options = options
+        self.net = net
+        self.with_weights = with_weights
+        self.values: dict[str, Value] = {}
+        self.sizes: dict[str, Sizes] = {}
+        self.problems: list[str] = []
+        self.crop_offsets: dict[str, tuple[int, int]] = {}
+        self.emitted: dict[str, list[str]] = {}
+        self.readers = Counter(variable for layer in graph.layers for variable in layer.inputs)
+        self._reserved = {name for layer in graph.layers for name in (*layer.inputs, *layer.outputs, *layer.tops)}
+        self._reserved.update(graph.inputs, graph.inputs.values())
+        self._layer_names = {layer.name for layer in graph.layers}
+        self._params: dict[tuple[Any, ...], str] = {}
+
+    # -- blobs --------------------------------------------------------------------------------------
+
+    def declare(self, variable: str, shape: Sizes) -> None:
+        """Enter an input of Caffe's `shape`."""
+        self.values[variable] = Value(variable, shape)
+        self.sizes[variable] = padded(shape)
+
+    def shape(self, variable: str) -> Sizes:
+        """Caffe's shape of a variable of the Caffe graph."""
+        return self.values[variable].shape
+
+    def operand(self, variable: str) -> str:
+        """The network variable whose four sizes are Caffe's shape; a merge of axes is carried out first."""
+        value = self.values[variable]
+        if self.sizes[value.variable] == padded(value.shape) or not known(self.sizes[value.variable]):
+            return value.variable
+        from matnet.converters.lower.shape import carry_out_merge  # it lowers with this builder
+
+        return carry_out_merge(self, variable)
+
+    def operands(self, layer: LayerDef) -> list[str]:
+        """`operand` of every input."""
+        return [self.operand(variable) for variable in layer.inputs]
+
+    def axis(self, layer: LayerDef, axis: int, extra: int = 0) -> int:
+        """A possibly negative axis of the first input (of one with `extra` more axes) as 0, 1, ...; NetworkError beyond it."""
+        rank = len(self.shape(layer.inputs[0])) + extra
+        found = axis + rank if axis < 0 else axis
+        if not 0 <= found < max(rank, 1):
+            raise NetworkError(f"axis {axis} does not exist in a blob of {rank} axes; use 0 to {rank - 1}")
+        return found
+
+    def is_last_value(self, variable: str) -> bool:
+        """Whether a blob still has this value after a forward pass, so that it must stay available."""
+        return variable in self.graph.finals.values()
+
+    # -- weights ------------------------------------------------------------------------------------
+
+    def weight(self, layer: LayerDef, index: int, shape: Sizes) -> Weight:
+        """Blob `index` of a layer as float32 of `shape`, by Caffe's matching rule or its filler.
+
+        What does not fit is entered in `problems`, and zeros stand in for it so that all can be told at once.
+        """
+        shared = layer.share_names[index] if index < len(layer.share_names) else ""
+        key = ("shared", shared) if shared else ("own", layer.name, str(index))
+        if not known(shape):
+            raise NetworkError(
+                f"blob {index} must have the shape {text(shape)}; give the unknown input size with --input-size"
+            )
+        expected: Shape = tuple(size for size in shape if size is not None)
+        try:
+            return Weight(self._blob_values(layer, index, expected), key)
+        except ShapeError as error:
+            self.problems.append(f"{describe(layer)}, blob {index}: {error}")
+            return Weight(np.broadcast_to(np.float32(0), expected), key)
+
+    def _blob_values(self, layer: LayerDef, index: int, shape: Shape) -> np.ndarray:
+        if not self.with_weights:
+            return np.broadcast_to(np.float32(0), shape)
+        if index < len(layer.blobs):
+            found, warning = match_blob(layer.blobs[index], shape)
+            if warning:
+                self.note(layer, f"blob {index}: {warning}")
+            return found
+        return filler_values(layer, index, shape)
+
+    def param(self, layer: LayerDef, suffix: str, value: np.ndarray, *sources: Weight) -> str:
+        """Enter `value` as param `<layer>_<suffix>`, or find the one that the same `sources` gave before; its name."""
+        key = (suffix, value.shape, *(weight.key for weight in sources))
+        if not sources or key not in self._params:
+            name = f"{layer.name}_{suffix}"
+            while name in self.net.params:
+                name += "x"
+            self.net.params[name] = Param(value)
+            self._params[key] = name
+            return name
+        return self._params[key]
+
+    # -- layers -------------------------------------------------------------------------------------
+
+    def step(self, layer: LayerDef, part: str, op: Op, inputs: Sequence[str], params: Sequence[str] = ()) -> str:
+        """Add a layer in between, called `<layer>_<part>`, with one fresh output variable; that variable."""
+        name = f"{layer.name}_{part}"
+        variable = name
+        while variable in self._reserved:
+            variable += "x"
+        self._reserved.add(variable)
+        self._add(layer, name, op, inputs, [variable], params)
+        return variable
+
+    def finish(
+        self,
+        layer: LayerDef,
+        op: Op,
+        inputs: Sequence[str] | None = None,
+        params: Sequence[str] = (),
+        rank: int | None = None,
+        tops: slice = slice(None),
+        part: str = "",
+    ) -> None:
+        """Add the layer that writes the Caffe layer's tops (those in `tops`).
+
+        inputs: network variables, by default `operands(layer)`. rank: of the tops, by default that of the
+        first bottom. part: for the second and later layers that write tops of one Caffe layer.
+        """
+        inputs = self.operands(layer) if inputs is None else inputs
+        rank = len(self.shape(layer.inputs[0])) if rank is None else rank
+        outputs = layer.outputs[tops]
+        self._add(layer, f"{layer.name}_{part}" if part else layer.name, op, inputs, outputs, params)
+        for variable in outputs:
+            self.values[variable] = Value(variable, merged(self.sizes[variable], rank))
+
+    def pointwise(self, layer: LayerDef, op: Op, params: Sequence[str] = ()) -> None:
+        """Add a layer whose output has its input's shape and does not depend on it: merged axes stay merged."""
+        value = self.values[layer.inputs[0]]
+        self._add(layer, layer.name, op, [value.variable], layer.outputs[:1], params)
+        self.values[layer.outputs[0]] = Value(layer.outputs[0], value.shape)
+
+    def same(self, layer: LayerDef, shape: Sizes | None = None) -> None:
+        """Let every top be the first bottom's value, under another `shape` if given, without a layer."""
+        value = self.values[layer.inputs[0]]
+        for variable in layer.outputs:
+            self.values[variable] = Value(value.variable, value.shape if shape is None else shape)
+
+    def carry_out(self, layer: LayerDef, variable: str, op: Op) -> str:
+        """Add the layer that gives a Caffe variable its own sizes, after all; the network variable that has them."""
+        value = self.values[variable]
+        if variable in self.sizes:
+            made = self.step(layer, "reshaped", op, [value.variable])
+        else:
+            self._add(layer, layer.name, op, [value.variable], [variable], [])
+            made = variable
+        self.values[variable] = Value(made, value.shape)
+        return made
+
+    def write_instead(self, writer: Layer, lost: str, layer: LayerDef) -> None:
+        """Let `writer` write the top of `layer`, which it takes over, instead of the variable `lost`."""
+        kept = layer.outputs[0]
+        writer.outputs = [kept if name == lost else name for name in writer.outputs]
+        self.sizes[kept] = self.sizes.pop(lost)
+        self.values[kept] = Value(kept, self.values.pop(lost).shape)
+        self.emitted.setdefault(layer.name, []).append(writer.name)
+
+    def settle(self, variable: str, shape: Sizes) -> None:
+        """State Caffe's shape of a variable whose sizes could not be worked out from unknown ones."""
+        if not known(self.sizes[variable]):
+            self.declare(variable, shape)
+
+    def _add(
+        self, layer: LayerDef, name: str, op: Op, inputs: Sequence[str], outputs: Sequence[str], params: Sequence[str]
+    ) -> None:
+        while name in self.net.layers or (name != layer.name and name in self._layer_names):
+            name += "x"
+        sizes = output_sizes(op, [self.sizes[v] for v in inputs], self._param_shapes(params), len(outputs))
+        for variable, found in zip(outputs, sizes, strict=False):
+            if any(size is not None and size < 1 for size in found):
+                raise ShapeError(f"its output {variable!r} would be empty ({text(found)}); use a larger input")
+            self.sizes[variable] = found
+        self.net.add(Layer(name, op, list(inputs), list(outputs), list(params)))
+        self.emitted.setdefault(layer.name, []).append(name)
+
+    def _param_shapes(self, params: Sequence[str]) -> list[Shape]:
+        return [self.net.params[name].value.shape for name in params]
+
+    # -- reporting ----------------------------------------------------------------------------------
+
+    def note(self, layer: LayerDef, text: str) -> None:
+        """Keep a decision for the user."""
+        self.net.source.notes.append(f"layer {layer.name!r} ({layer.type}): {text}")
+
+
+def describe(layer: LayerDef) -> str:
+    """Where a layer stands and what it is, to begin an error with."""
+    return f"{layer.place}, layer {layer.name!r} ({layer.type})"

@@ -1,0 +1,162 @@
+"""Several blobs into one: Eltwise, Concat, Crop, Axpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matnet.converters.alignment import crop_offsets
+from matnet.converters.lower.activation import scaled
+from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.registry import lowers
+from matnet.converters.lower.shape import Conv, selection
+from matnet.converters.netdef import LayerDef
+from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
+from matnet.ops.activation import ReLU
+from matnet.ops.combine import Concat, Crop, Scale, Sum
+from matnet.ops.extensions.combine import CaffeCrop, Max
+
+DIM_OF_AXIS = (4, 3, 1, 2)
+"""MATLAB's dimension for each axis of N x C x H x W."""
+
+
+@lowers("Eltwise")
+def eltwise(layer: LayerDef, net: Builder) -> None:
+    """SUM: Sum, inputs with a coefficient scaled first; PROD: a chain of Scales; MAX: an extension, or b + max(a - b, 0)."""
+    param = layer.params.get("eltwise_param")
+    operation, coefficients = param.get("operation"), [float(number) for number in param.get("coeff")]
+    inputs = net.operands(layer)
+    _require_one_shape(layer, net)
+    if coefficients and operation == "PROD":
+        raise NetworkError("a product takes no coeff; remove them")
+    if coefficients and len(coefficients) != len(inputs):
+        raise NetworkError(f"has {len(coefficients)} coeff for {len(inputs)} bottoms; expected one for each, or none")
+    if len(inputs) < 2:
+        raise NetworkError("has one bottom; expected two or more")
+    if operation == "SUM":
+        net.finish(layer, Sum(), _weighted(layer, net, inputs, coefficients))
+    elif operation == "PROD":
+        _product(layer, net, inputs)
+    elif net.options.extensions == "allow":
+        net.finish(layer, Max(), inputs)
+    else:
+        _maximum(layer, net, inputs)
+
+
+def _weighted(layer: LayerDef, net: Builder, inputs: list[str], coefficients: list[float]) -> list[str]:
+    if not coefficients:
+        return inputs
+    pairs = enumerate(zip(inputs, coefficients, strict=True), 1)
+    return [x if factor == 1 else scaled(layer, net, f"times{index}", x, factor) for index, (x, factor) in pairs]
+
+
+def _product(layer: LayerDef, net: Builder, inputs: list[str]) -> None:
+    x, *others, last = inputs
+    for index, other in enumerate(others, 2):
+        x = net.step(layer, f"times{index}", Scale(hasBias=False), [x, other])
+    net.finish(layer, Scale(hasBias=False), [x, last])
+
+
+def _maximum(layer: LayerDef, net: Builder, inputs: list[str]) -> None:
+    """max(a, b) = b + max(a - b, 0), one input after another; it rounds, which the extension does not."""
+    x, *others = inputs
+    for index, other in enumerate(others, 2):
+        minus = scaled(layer, net, f"minus{index}", other, -1.0)
+        excess = net.step(layer, f"excess{index}", ReLU(), [net.step(layer, f"less{index}", Sum(), [x, minus])])
+        if index == len(inputs):
+            net.finish(layer, Sum(), [other, excess])
+        else:
+            x = net.step(layer, f"max{index}", Sum(), [other, excess])
+
+
+def _require_one_shape(layer: LayerDef, net: Builder) -> None:
+    first, *others = (net.shape(variable) for variable in layer.inputs)
+    for blob, shape in zip(layer.bottoms[1:], others, strict=True):
+        different = [a != b for a, b in zip(first, shape, strict=False) if a is not None and b is not None]
+        if len(shape) != len(first) or any(different):
+            raise ShapeError(f"{blob!r} is {_text(shape)}, {layer.bottoms[0]!r} is {_text(first)}; they must be equal")
+
+
+def _text(shape: Sequence[int | None]) -> str:
+    return "x".join("?" if size is None else str(size) for size in shape)
+
+
+@lowers("Axpy")
+def axpy(layer: LayerDef, net: Builder) -> None:
+    """a x + y with one a per channel (SENet fork): a Scale by the first bottom, and a Sum."""
+    factor, x, y = net.operands(layer)
+    if len(net.shape(layer.inputs[0])) not in (2, 4):
+        raise UnsupportedLayersError("its first bottom must be N x C or N x C x 1 x 1")
+    net.finish(layer, Sum(), [net.step(layer, "scaled", Scale(hasBias=False), [x, factor]), y], rank=4)
+
+
+@lowers("Concat")
+def concat(layer: LayerDef, net: Builder) -> None:
+    """Concat along MATLAB's dimension for the axis; `concat_dim` counts only where it is given."""
+    param = layer.params.get("concat_param")
+    if param.has("concat_dim") and param.has("axis"):
+        raise NetworkError("gives both concat_dim and axis; keep one of them")
+    axis = net.axis(layer, param.get("concat_dim" if param.has("concat_dim") else "axis"))
+    if len(layer.inputs) == 1:
+        net.same(layer)
+    else:
+        net.finish(layer, Concat(dim=DIM_OF_AXIS[axis]))
+
+
+@lowers("Crop")
+def crop(layer: LayerDef, net: Builder) -> None:
+    """Crop: at the given offsets, else where the geometry of the layers aligns both inputs (FCN's branch of Caffe)."""
+    if len(layer.inputs) != 2:
+        raise NetworkError(f"has {len(layer.inputs)} bottoms; expected the blob to cut and one of the size wanted")
+    if not layer.params.has("crop_param"):
+        _aligned_crop(layer, net)
+        return
+    param = layer.params.get("crop_param")
+    axis, given = net.axis(layer, param.get("axis")), [int(offset) for offset in param.get("offset")]
+    rank = len(net.shape(layer.inputs[0]))
+    if len(given) not in (0, 1, rank - axis):
+        raise NetworkError(f"has {len(given)} offsets for {rank - axis} axes; expected one for all, or one for each")
+    _crop_at(layer, net, axis, given if len(given) > 1 else (given or [0]) * (rank - axis))
+
+
+def _aligned_crop(layer: LayerDef, net: Builder) -> None:
+    sizes = {name: (net.sizes[value.variable][2], net.sizes[value.variable][3]) for name, value in net.values.items()}
+    offsets = crop_offsets(net.graph.layers, layer, net.crop_offsets, sizes)
+    if offsets is None:
+        net.note(layer, "its inputs have no common blob to align them by, so it cuts at 0, 0 as BVLC Caffe does")
+        offsets = (0, 0)
+    else:
+        net.note(layer, f"has no offset; aligned by geometry it cuts at {offsets[0]}, {offsets[1]}")
+    _crop_at(layer, net, 2, list(offsets))
+
+
+def _crop_at(layer: LayerDef, net: Builder, axis: int, offsets: list[int]) -> None:
+    """Stock Crop for height and width, behind a pick of channels where those are cut; else an extension."""
+    rank = len(net.shape(layer.inputs[0]))
+    x, like = net.operands(layer)
+    net.crop_offsets[layer.name] = (offsets[2 - axis], offsets[3 - axis]) if rank == 4 and axis <= 2 else (0, 0)
+    cut, wanted = net.shape(layer.inputs[0]), net.shape(layer.inputs[1])
+    _require_inside(layer, cut, wanted, axis, offsets)
+    if rank != 4 or axis not in (1, 2):
+        net.finish(layer, CaffeCrop(axis=axis, offset=offsets))
+        return
+    if axis == 1:
+        channels, kept = cut[1], wanted[1]
+        if channels is None or kept is None:
+            raise NetworkError("the number of channels is not known; give it with --input-size CxHxW")
+        chosen = range(offsets[0], offsets[0] + kept)
+        filters = net.param(layer, "channels_filter", selection(channels, chosen))
+        x = net.step(layer, "channels", Conv(size=(1, 1, channels, kept), hasBias=False), [x], [filters])
+    net.finish(layer, Crop(crop=offsets[2 - axis :]), [x, like])
+
+
+def _require_inside(
+    layer: LayerDef, cut: Sequence[int | None], wanted: Sequence[int | None], axis: int, offsets: list[int]
+) -> None:
+    if len(cut) != len(wanted):
+        raise ShapeError(f"cuts a blob of {len(cut)} axes to the size of one of {len(wanted)}; they must be equal")
+    for index, offset in enumerate(offsets, axis):
+        have, want = cut[index], wanted[index]
+        if have is not None and want is not None and offset + want > have:
+            raise ShapeError(
+                f"a cut of {want} at {offset} along axis {index} does not lie inside {layer.bottoms[0]!r} ({_text(cut)})"
+            )

@@ -1,0 +1,123 @@
+"""Detection and segmentation layers of forks: PriorBox, DetectionOutput, Interp, MultiStageMeanfield, DenseCRF."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.registry import lowers
+from matnet.converters.message import Message
+from matnet.converters.netdef import LayerDef
+from matnet.errors import NetworkError
+from matnet.layout import nchw_to_hwcn
+from matnet.ops.extensions.boxes import PriorBox
+from matnet.ops.extensions.constant import Parameter
+from matnet.ops.extensions.crf import DenseCRF, MultiStageMeanfield
+from matnet.ops.extensions.detection import DetectionOutput
+from matnet.ops.extensions.interp import Interp
+
+
+@lowers("PriorBox")
+def prior_box(layer: LayerDef, net: Builder) -> None:
+    """An extension (SSD fork); output 1 x 2 x 4K."""
+    param = layer.params.get("prior_box_param")
+    fields: dict[str, Any] = {"clip": param.get("clip"), "offset": param.get("offset")}
+    if param.has("variance"):
+        fields["variance"] = param.get("variance")
+    step = _pair(param, "step")
+    if step is not None:
+        fields["pixelStep"] = step
+    size = _pair(param, "img")
+    if size is not None:
+        fields["imageSize"] = size
+    op = PriorBox.from_ssd(
+        param.get("min_size"), param.get("max_size"), param.get("aspect_ratio"), flip=param.get("flip"), **fields
+    )
+    net.finish(layer, op, rank=3)
+
+
+def _pair(param: Message, stem: str) -> tuple[float, float] | None:
+    """(vertical, horizontal) from `<stem>_h` and `<stem>_w`, or from one number for both; None where neither is given."""
+    one = "img_size" if stem == "img" else stem
+    if param.has(f"{stem}_h") or param.has(f"{stem}_w"):
+        return param.get(f"{stem}_h"), param.get(f"{stem}_w")
+    return (param.get(one), param.get(one)) if param.has(one) else None
+
+
+@lowers("DetectionOutput")
+def detection_output(layer: LayerDef, net: Builder) -> None:
+    """An extension (SSD fork); output 1 x 1 x detections x 7."""
+    param = layer.params.get("detection_output_param")
+    suppression = param.get("nms_param")
+    fields: dict[str, Any] = {}
+    if param.has("confidence_threshold"):
+        fields["confidenceThreshold"] = param.get("confidence_threshold")
+    if suppression.has("top_k"):
+        fields["nmsTopK"] = suppression.get("top_k")
+    op = DetectionOutput(
+        numClasses=param.get("num_classes"),
+        shareLocation=param.get("share_location"),
+        backgroundLabel=param.get("background_label_id"),
+        codeType=param.get("code_type").lower(),
+        varianceEncodedInTarget=param.get("variance_encoded_in_target"),
+        nmsThreshold=suppression.get("nms_threshold"),
+        nmsEta=suppression.get("eta"),
+        keepTopK=param.get("keep_top_k"),
+        **fields,
+    )
+    net.finish(layer, op, rank=4)
+
+
+@lowers("Interp")
+def interp(layer: LayerDef, net: Builder) -> None:
+    """An extension (DeepLab and PSPNet)."""
+    param = layer.params.get("interp_param")
+    if len(layer.inputs) != 1:
+        raise NetworkError(f"has {len(layer.inputs)} bottoms; expected one, and height and width or factors")
+    op = Interp(
+        shrinkFactor=param.get("shrink_factor"),
+        zoomFactor=param.get("zoom_factor"),
+        height=param.get("height"),
+        width=param.get("width"),
+        padBeg=param.get("pad_beg"),
+        padEnd=param.get("pad_end"),
+    )
+    net.finish(layer, op)
+
+
+@lowers("MultiStageMeanfield")
+def multi_stage_meanfield(layer: LayerDef, net: Builder) -> None:
+    """An extension (CRF-RNN); its blobs weigh the spatial and the bilateral filter, and the labels."""
+    param = layer.params.get("multi_stage_meanfield_param")
+    classes = net.shape(layer.inputs[0])[1]
+    params = []
+    for index, suffix in enumerate(("spatial_matrix", "bilateral_matrix", "compatibility_matrix")):
+        weight = net.weight(layer, index, (1, 1, classes, classes))
+        params.append(net.param(layer, suffix, weight.array.reshape(weight.array.shape[2:]), weight))
+    op = MultiStageMeanfield(
+        numIterations=param.get("num_iterations"),
+        thetaAlpha=param.get("theta_alpha"),
+        thetaBeta=param.get("theta_beta"),
+        thetaGamma=param.get("theta_gamma"),
+    )
+    net.finish(layer, op, params=params)
+
+
+@lowers("DenseCRF")
+def dense_crf(layer: LayerDef, net: Builder) -> None:
+    """An extension (CCNN)."""
+    param = layer.params.get("densecrf_param")
+    names = {"x_gauss": "xGauss", "y_gauss": "yGauss", "wt_gauss": "wtGauss"}
+    names |= {f"{letter}_bilateral": f"{letter}Bilateral" for letter in "xyrgb"}
+    names["wt_bilateral"] = "wtBilateral"
+    fields = {field: param.get(name) for name, field in names.items() if param.has(name)}
+    net.finish(layer, DenseCRF(**fields))
+
+
+@lowers("Parameter")
+def parameter(layer: LayerDef, net: Builder) -> None:
+    """An extension that gives its blob."""
+    shape = tuple(layer.params.get("parameter_param").get("shape").get("dim"))
+    weight = net.weight(layer, 0, shape)
+    value = nchw_to_hwcn(weight.array.reshape(shape + (1,) * (4 - len(shape))))
+    net.finish(layer, Parameter(), [], [net.param(layer, "value", value, weight)], rank=len(shape))

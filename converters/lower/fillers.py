@@ -1,0 +1,46 @@
+"""Values of parameter blobs that a caffemodel need not hold, because the prototxt's filler defines them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from matnet.converters.message import Message
+from matnet.converters.netdef import LayerDef
+from matnet.errors import ShapeError
+from matnet.shapes import Shape
+
+FILLERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Deconvolution": ("convolution_param", ("weight_filler", "bias_filler")),
+}
+"""Caffe type -> its parameter message, and the filler of each blob."""
+
+
+def filler_values(layer: LayerDef, index: int, shape: Shape) -> np.ndarray:
+    """The values that a constant or bilinear filler gives to blob `index`.
+
+    ShapeError where the file should have held the blob: a random filler's values exist nowhere else.
+    """
+    message, names = FILLERS.get(layer.type, ("", ()))
+    if index < len(names):
+        filler: Message = layer.params.get(message).get(names[index])
+        kind = filler.get("type")
+        if kind == "bilinear" and len(shape) == 4:
+            return bilinear(shape)
+        if kind == "constant":
+            return np.full(shape, filler.get("value"), np.float32)
+    raise ShapeError(f"is not in the weights file; expected {'x'.join(map(str, shape)) or 'a single number'}")
+
+
+def bilinear(shape: Shape) -> np.ndarray:
+    """Caffe's bilinear filler: every kernel of `shape` (outputs, inputs, h, w) interpolates (BVLC Caffe, filler.hpp).
+
+    >>> bilinear((1, 1, 4, 4))[0, 0, 1]
+    array([0.1875, 0.5625, 0.5625, 0.1875], dtype=float32)
+    """
+    height, width = shape[2:]
+    if height != width:
+        raise ShapeError(f"a bilinear filler needs a square kernel, found {height}x{width}")
+    factor = (width + 1) // 2
+    centre = np.float32((width - 1) / (2.0 * factor))
+    ramp = 1 - np.abs(np.arange(width, dtype=np.float32) / np.float32(factor) - centre)
+    return np.ascontiguousarray(np.broadcast_to(ramp[:, None] * ramp[None, :], shape))

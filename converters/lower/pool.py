@@ -1,0 +1,125 @@
+"""Pooling, SPP and ROIPooling: Caffe's ceil sizes and padded averages in terms of MatConvNet's pooling."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.conv import zero_padded
+from matnet.converters.lower.registry import lowers
+from matnet.converters.lower.sizes import Sizes
+from matnet.converters.message import Message
+from matnet.converters.netdef import LayerDef
+from matnet.converters.windows import Window, pooling_window
+from matnet.errors import NetworkError
+from matnet.ops.combine import Scale
+from matnet.ops.extensions.pooling import SPP, CaffePooling, GlobalPooling
+from matnet.ops.pooling import Pooling
+from matnet.ops.roi import ROIPooling
+from matnet.shapes import Pad, caffe_pool_trailing_pad, caffe_pooled, windows
+
+METHODS = {"MAX": "max", "AVE": "avg", "STOCHASTIC": "stochastic"}
+
+
+@lowers("Pooling")
+def pooling(layer: LayerDef, net: Builder) -> None:
+    """Stock Pooling with Caffe's size; extensions for a mask, stochastic pooling, and windows outside the input."""
+    param = layer.params.get("pooling_param")
+    variable = net.operand(layer.inputs[0])
+    sizes = net.sizes[variable]
+    method, floor = METHODS[param.get("pool")], rounds_down(param)
+    if param.get("global_pooling") and None in sizes[2:] and method != "stochastic":
+        net.note(layer, "pools a map whose size is not known; --input-size HxW makes it a stock layer")
+        net.finish(layer, GlobalPooling(method=method), [variable])
+        return
+    window = pooling_window(param, (sizes[2], sizes[3]))
+    if method == "stochastic" or len(layer.outputs) > 1 or _leaves_input(sizes, window, floor):
+        _as_caffe(layer, net, window, method, floor)
+    elif method == "avg" and any(window.pad):
+        _average_with_border(layer, net, variable, window, floor)
+    else:
+        op = Pooling(method=method, poolSize=window.kernel, stride=window.stride, pad=_pads(window, floor))
+        net.finish(layer, op, [variable])
+
+
+def rounds_down(param: Message) -> bool:
+    """Whether the output size is rounded down: `round_mode: FLOOR`, or `ceil_mode: false` of an older proposal."""
+    if param.has("ceil_mode"):
+        return not param.get("ceil_mode")
+    return bool(param.get("round_mode") == "FLOOR")
+
+
+def _average_with_border(layer: LayerDef, net: Builder, variable: str, window: Window, floor: bool) -> None:
+    """Zeros added first, and an average without pad: it counts them, as Caffe does, but nothing beyond them."""
+    channels = net.sizes[variable][1]
+    if channels is None:
+        raise NetworkError("the number of its input channels is not known; give it with --input-size CxHxW")
+    top, bottom, left, right = _pads(window, floor)
+    bordered = zero_padded(layer, net, variable, channels, (top, top, left, left))
+    pad = (0, bottom - top, 0, right - left)
+    net.finish(layer, Pooling(method="avg", poolSize=window.kernel, stride=window.stride, pad=pad), [bordered])
+
+
+def _pads(window: Window, floor: bool) -> Pad:
+    """Top, bottom, left, right pads for MatConvNet's floor rule; right for every input size."""
+    rows, columns = (
+        pad if floor else caffe_pool_trailing_pad(kernel, stride, pad)
+        for kernel, stride, pad in zip(window.kernel, window.stride, window.pad, strict=True)
+    )
+    return window.pad[0], rows, window.pad[1], columns
+
+
+def _leaves_input(sizes: Sizes, window: Window, floor: bool) -> bool:
+    """Whether a last window lies wholly outside the input, as Caffe has it for some strides beyond the window."""
+    top, bottom, left, right = _pads(window, floor)
+    for axis, (before, after) in enumerate(((top, bottom), (left, right))):
+        size, kernel, stride = sizes[2 + axis], window.kernel[axis], window.stride[axis]
+        if size is None:
+            continue
+        wanted = caffe_pooled(size, kernel, stride, window.pad[axis], floor, clip=any(window.pad))
+        if wanted != windows(size, before, after, kernel, stride):
+            return True
+    return False
+
+
+def _as_caffe(layer: LayerDef, net: Builder, window: Window, method: str, floor: bool) -> None:
+    """The extension with all of Caffe's rules; a second top is the place of each maximum."""
+    op = CaffePooling(
+        method=method,
+        poolSize=window.kernel,
+        stride=window.stride,
+        pad=(window.pad[0], window.pad[0], window.pad[1], window.pad[1]),
+        roundMode="floor" if floor else "ceil",
+        mask=len(layer.outputs) > 1,
+    )
+    net.finish(layer, op)
+
+
+@lowers("SPP")
+def spatial_pyramid(layer: LayerDef, net: Builder) -> None:
+    """An extension; a pyramid of one level is not flattened."""
+    param = layer.params.get("spp_param")
+    height = param.get("pyramid_height")
+    op = SPP(pyramidHeight=height, method=METHODS[param.get("pool")])
+    net.finish(layer, op, rank=4 if height == 1 else 2)
+
+
+@lowers("ROIPooling")
+def roi_pooling(layer: LayerDef, net: Builder) -> None:
+    """ROIPooling; boxes [image x1 y1 x2 y2] count from 0 in Caffe and from 1 in MatConvNet, so 1 is added first."""
+    param = layer.params.get("roi_pooling_param")
+    features, boxes = net.operands(layer)
+    if net.options.roi_base == "caffe":
+        ones = np.ones((1, 1), np.float32)
+        params = [net.param(layer, "from_zero_mult", ones), net.param(layer, "from_zero_bias", ones)]
+        boxes = net.step(layer, "from_zero", Scale(size=(1, 1, 1, 1), hasBias=True), [boxes], params)
+        net.note(layer, f"{layer.bottoms[1]!r} counts from 0 as in Caffe; --roi-base matconvnet makes it count from 1")
+    else:
+        net.note(layer, f"{layer.bottoms[1]!r} counts from 1 as in MatConvNet (image index and coordinates)")
+    op = ROIPooling(
+        method="max",
+        subdivisions=(param.get("pooled_h"), param.get("pooled_w")),
+        transform=param.get("spatial_scale"),
+        flatten=False,
+    )
+    net.finish(layer, op, [features, boxes], rank=4)

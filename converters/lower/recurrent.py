@@ -1,0 +1,76 @@
+"""Sequences and tables: Embed, LSTM, RNN; all are extensions."""
+
+from __future__ import annotations
+
+from math import prod
+
+from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.registry import lowers
+from matnet.converters.lower.sizes import Sizes
+from matnet.converters.netdef import LayerDef
+from matnet.errors import NetworkError
+from matnet.ops.extensions.linear import Embed
+from matnet.ops.extensions.recurrent import LSTM, RNN
+from matnet.shapes import Shape
+
+
+@lowers("Embed")
+def embed(layer: LayerDef, net: Builder) -> None:
+    """One row of a table for each index, along a new last axis."""
+    param = layer.params.get("embed_param")
+    rank, width = len(net.shape(layer.inputs[0])), param.get("num_output")
+    table = net.weight(layer, 0, (param.get("input_dim"), width))
+    params = [net.param(layer, "table", table.array, table)]
+    if param.get("bias_term"):
+        bias = net.weight(layer, 1, (width,))
+        params.append(net.param(layer, "bias", bias.array.reshape(-1, 1), bias))
+    net.finish(layer, Embed(axis=rank, hasBias=len(params) > 1), params=params, rank=rank + 1)
+
+
+@lowers("LSTM")
+def lstm(layer: LayerDef, net: Builder) -> None:
+    """Gates in Caffe's order i, f, o, g."""
+    param = layer.params.get("recurrent_param")
+    width, exposed = param.get("num_output"), param.get("expose_hidden")
+    static = len(layer.inputs) - 2 * exposed > 2
+    shapes = {"x_matrix": (4 * width, _values_per_step(layer, net)), "bias": (4 * width,)}
+    if static:
+        shapes["static_matrix"] = (4 * width, _static_values(layer, net))
+    shapes["hidden_matrix"] = (4 * width, width)
+    net.finish(layer, LSTM(staticInput=static, exposeHidden=exposed), params=_params(layer, net, shapes), rank=3)
+
+
+@lowers("RNN")
+def rnn(layer: LayerDef, net: Builder) -> None:
+    """tanh twice: for the state and for the output."""
+    param = layer.params.get("recurrent_param")
+    width, exposed = param.get("num_output"), param.get("expose_hidden")
+    static = len(layer.inputs) - exposed > 2
+    shapes = {"x_matrix": (width, _values_per_step(layer, net)), "bias": (width,)}
+    if static:
+        shapes["static_matrix"] = (width, _static_values(layer, net))
+    shapes |= {"hidden_matrix": (width, width), "output_matrix": (width, width), "output_bias": (width,)}
+    net.finish(layer, RNN(staticInput=static, exposeHidden=exposed), params=_params(layer, net, shapes), rank=3)
+
+
+def _params(layer: LayerDef, net: Builder, shapes: dict[str, Shape]) -> list[str]:
+    names = []
+    for index, (suffix, shape) in enumerate(shapes.items()):
+        weight = net.weight(layer, index, shape)
+        names.append(net.param(layer, suffix, weight.array.reshape(shape[0], -1), weight))
+    return names
+
+
+def _values_per_step(layer: LayerDef, net: Builder) -> int:
+    return _product(net.shape(layer.inputs[0])[2:])
+
+
+def _static_values(layer: LayerDef, net: Builder) -> int:
+    return _product(net.shape(layer.inputs[2])[1:])
+
+
+def _product(sizes: Sizes) -> int:
+    found = [size for size in sizes if size is not None]
+    if len(found) < len(sizes):
+        raise NetworkError("needs a known input size; give the network's with --input-size")
+    return prod(found)

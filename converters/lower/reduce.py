@@ -1,0 +1,37 @@
+"""Along an axis: Softmax, Reduction, ArgMax."""
+
+from __future__ import annotations
+
+from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.registry import lowers
+from matnet.converters.netdef import LayerDef
+from matnet.ops.activation import SoftMax
+from matnet.ops.extensions.reduce import ArgMax, Reduction, SoftMaxTranspose
+
+
+@lowers("Softmax")
+def softmax(layer: LayerDef, net: Builder) -> None:
+    """SoftMax over channels; along other axes an extension."""
+    axis = net.axis(layer, layer.params.get("softmax_param").get("axis"))
+    net.finish(layer, SoftMax() if axis == 1 else SoftMaxTranspose.along(axis))
+
+
+@lowers("Reduction")
+def reduction(layer: LayerDef, net: Builder) -> None:
+    """An extension; the axes from `axis` on disappear."""
+    param = layer.params.get("reduction_param")
+    axis = net.axis(layer, param.get("axis"))
+    op = Reduction(operation=param.get("operation").lower(), axis=axis, coeff=param.get("coeff"))
+    net.finish(layer, op, rank=axis)
+
+
+@lowers("ArgMax")
+def argmax(layer: LayerDef, net: Builder) -> None:
+    """An extension; without an axis over all values of an item, giving N x 1 x k or, with values, N x 2 x k."""
+    param = layer.params.get("argmax_param")
+    top, values = param.get("top_k"), param.get("out_max_val")
+    if param.has("axis"):
+        net.finish(layer, ArgMax(axis=net.axis(layer, param.get("axis")), topK=top, outMaxVal=values))
+    else:
+        rank = max(len(net.shape(layer.inputs[0])), 3)
+        net.finish(layer, ArgMax(axis=-1, topK=top, outMaxVal=values), rank=rank)

@@ -1,0 +1,177 @@
+"""The same values under other shapes or in another order: Flatten, Reshape, Permute, Slice, Tile, Split, ShuffleChannel.
+
+A Flatten or Reshape that only merges trailing axes costs nothing: its blob is the variable before it, read with fewer
+axes. It is carried out where a layer needs the merged axes as such, and where nobody reads it.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.conv import selection
+from matnet.converters.lower.registry import lowers
+from matnet.converters.lower.sizes import Sizes, known, merged, padded, text
+from matnet.converters.netdef import LayerDef
+from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
+from matnet.ops.convolution import Conv
+from matnet.ops.extensions.combine import Slice, Tile
+from matnet.ops.extensions.reshape import CaffeFlatten, CaffeReshape, ChannelShuffle, Permute, fill_in
+
+
+@lowers("Flatten")
+def flatten(layer: LayerDef, net: Builder) -> None:
+    """Merges axes; trailing ones without a layer where that is enough."""
+    param = layer.params.get("flatten_param")
+    first, last = net.axis(layer, param.get("axis")), net.axis(layer, param.get("end_axis"))
+    if last < first:
+        raise NetworkError(f"end_axis {last} lies before axis {first}")
+    shape = net.shape(layer.inputs[0])
+    if last == len(shape) - 1:
+        _reshape(layer, net, (*shape[:first], _count(shape[first:])), CaffeFlatten(axis=first))
+    else:
+        rank = len(shape) - (last - first)
+        net.finish(layer, CaffeFlatten(axis=first, endAxis=last), rank=rank)
+
+
+@lowers("Reshape")
+def reshape(layer: LayerDef, net: Builder) -> None:
+    """Another shape for the same values; without a layer where it only merges or adds trailing axes."""
+    param = layer.params.get("reshape_param")
+    shape, wanted = net.shape(layer.inputs[0]), tuple(param.get("shape").get("dim"))
+    rank, axis, count = len(shape), param.get("axis"), param.get("num_axes")
+    first = axis + rank + 1 if axis < 0 else axis
+    last = rank if count == -1 else first + count
+    if not 0 <= first <= last <= rank:
+        raise NetworkError(f"axis {axis} and num_axes {count} do not lie within the {rank} axes of {text(shape)}")
+    op = CaffeReshape(shape=wanted, axis=first, numAxes=count)
+    if not known(shape):
+        net.finish(layer, op, rank=rank - (last - first) + len(wanted))
+        return
+    sizes = [size for size in shape if size is not None]
+    new = fill_in(wanted, sizes[first:], prod(sizes[first:last]))
+    _reshape(layer, net, (*sizes[:first], *new, *sizes[last:]), op)
+
+
+def _reshape(layer: LayerDef, net: Builder, shape: Sizes, op: CaffeFlatten | CaffeReshape) -> None:
+    """Under another shape: free where the stored sizes only need merging, and somebody reads it."""
+    stored = net.sizes[net.values[layer.inputs[0]].variable]
+    free = len(shape) <= 4 and (padded(shape) == stored or merged(stored, len(shape)) == shape)
+    if free and net.readers[layer.outputs[0]] and known(shape):
+        net.same(layer, shape)
+    else:
+        net.finish(layer, op, rank=len(shape))
+
+
+def carry_out_merge(net: Builder, variable: str) -> str:
+    """Add the layer that merges a variable's trailing axes, which so far are merged in name only; its output."""
+    value = net.values[variable]
+    layer = next(layer for layer in net.graph.layers if variable in layer.outputs)
+    op = CaffeFlatten(axis=max(len(value.shape) - 1, 0))
+    return net.carry_out(layer, variable, op)
+
+
+def _count(shape: Sizes) -> int | None:
+    return prod(size for size in shape if size is not None) if known(shape) else None
+
+
+@lowers("Permute")
+def permute(layer: LayerDef, net: Builder) -> None:
+    """An extension (SSD fork): output axis i is input axis order[i]; axes that are not named follow in order."""
+    order = [int(axis) for axis in layer.params.get("permute_param").get("order")]
+    rank = len(net.shape(layer.inputs[0]))
+    if len(set(order)) < len(order) or any(axis >= rank for axis in order):
+        raise NetworkError(f"order {order} must name different axes of a blob of {rank}")
+    axes = [*order, *(axis for axis in range(4) if axis not in order)]
+    if axes == [0, 1, 2, 3] and net.readers[layer.outputs[0]]:
+        net.same(layer)
+    else:
+        net.finish(layer, Permute.from_axes(axes))
+
+
+@lowers("Split")
+def split(layer: LayerDef, net: Builder) -> None:
+    """Copies of one blob: other names for it."""
+    net.same(layer)
+
+
+@lowers("Slice")
+def slice_blob(layer: LayerDef, net: Builder) -> None:
+    """Along channels, 1 x 1 convolutions that pick some of them; along other axes an extension."""
+    param = layer.params.get("slice_param")
+    if param.has("slice_dim") and param.has("axis"):
+        raise NetworkError("gives both slice_dim and axis; keep one of them")
+    axis = net.axis(layer, param.get("slice_dim" if param.has("slice_dim") else "axis"))
+    points, parts = [int(point) for point in param.get("slice_point")], len(layer.outputs)
+    if points and len(points) != parts - 1:
+        raise NetworkError(f"has {len(points)} slice points for {parts} tops; expected {parts - 1}")
+    if parts == 1:
+        net.same(layer)
+        return
+    channels = net.shape(layer.inputs[0])[axis]
+    if axis != 1 or channels is None:
+        net.finish(layer, Slice(axis=axis, points=points, parts=parts))
+        return
+    for index, (low, high) in enumerate(_bounds(channels, points, parts)):
+        filters = net.param(layer, f"part{index + 1}_filter", selection(channels, range(low, high)))
+        op = Conv(size=(1, 1, channels, high - low), hasBias=False)
+        part = f"part{index + 1}" if index else ""
+        net.finish(layer, op, params=[filters], tops=slice(index, index + 1), part=part)
+
+
+def _bounds(size: int, points: list[int], parts: int) -> list[tuple[int, int]]:
+    """Where each piece starts and ends."""
+    if not points and size % parts:
+        raise ShapeError(f"{size} channels cannot be cut into {parts} equal parts; add slice_point")
+    cuts = [0, *(points or range(size // parts, size, size // parts)), size]
+    if any(low >= high for low, high in zip(cuts, cuts[1:], strict=False)):
+        raise ShapeError(f"slice points {points} must increase and lie inside {size} channels")
+    return list(zip(cuts, cuts[1:], strict=False))
+
+
+@lowers("Tile")
+def tile(layer: LayerDef, net: Builder) -> None:
+    """Along channels a 1 x 1 convolution that copies all of them several times; along other axes an extension."""
+    param = layer.params.get("tile_param")
+    axis, tiles = net.axis(layer, param.get("axis")), param.get("tiles")
+    channels = net.shape(layer.inputs[0])[axis]
+    if tiles < 1:
+        raise NetworkError(f"tiles is {tiles}; expected at least 1")
+    if axis == 1 and channels is not None:
+        _pick_channels(layer, net, channels, list(range(channels)) * tiles)
+    else:
+        net.finish(layer, Tile(axis=axis, tiles=tiles))
+
+
+@lowers("ShuffleChannel")
+def shuffle_channel(layer: LayerDef, net: Builder) -> None:
+    """An extension; where extensions are to be avoided, a 1 x 1 convolution with every channel."""
+    group = layer.params.get("shuffle_channel_param").get("group")
+    channels = net.shape(layer.inputs[0])[1]
+    if net.options.extensions == "allow" or channels is None:
+        net.finish(layer, ChannelShuffle(group=group))
+        return
+    if group < 1 or channels % group:
+        raise ShapeError(f"{channels} channels cannot be dealt out in {group} equal groups")
+    dealt = np.arange(channels).reshape(group, -1).T.ravel()
+    _pick_channels(layer, net, channels, [int(channel) for channel in dealt])
+
+
+def _pick_channels(layer: LayerDef, net: Builder, channels: int, chosen: list[int]) -> None:
+    filters = net.param(layer, "filter", selection(channels, chosen))
+    net.finish(layer, Conv(size=(1, 1, channels, len(chosen)), hasBias=False), params=[filters])
+
+
+@lowers("Filter", "BatchReindex")
+def selection_of_items(layer: LayerDef, net: Builder) -> None:
+    """Extensions whose result depends on data."""
+    from matnet.ops.extensions.combine import BatchReindex, Filter
+
+    if layer.type == "BatchReindex":
+        net.finish(layer, BatchReindex())
+    elif len(layer.outputs) == len(layer.inputs) - 1:
+        net.finish(layer, Filter())
+    else:
+        raise UnsupportedLayersError(f"has {len(layer.inputs)} bottoms and {len(layer.outputs)} tops; expected one top less")

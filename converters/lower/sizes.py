@@ -1,0 +1,77 @@
+"""Sizes while a network is built: whole numbers, or None where the file does not tell an input's size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from matnet.errors import ShapeError
+from matnet.ops.base import Op
+from matnet.shapes import Shape
+
+Sizes = tuple["int | None", ...]
+
+UNKNOWN: Sizes = (None, None, None, None)
+PROBES = ((2, 3, 1009, 1013), (2, 3, 2003, 2011))
+"""Two sets of sizes to try in place of unknown ones; they differ where an image may be of any size."""
+
+
+def known(sizes: Sizes) -> bool:
+    """Whether every size is a number."""
+    return None not in sizes
+
+
+def text(sizes: Sizes) -> str:
+    """Sizes for messages: `1x3x?x?`."""
+    return "x".join("?" if size is None else str(size) for size in sizes) or "()"
+
+
+def padded(shape: Sizes) -> Sizes:
+    """Caffe's shape of any rank as the four sizes of an activation; ShapeError beyond four axes.
+
+    >>> padded((2, 10)), padded(())
+    ((2, 10, 1, 1), (1, 1, 1, 1))
+    """
+    if len(shape) > 4:
+        raise ShapeError(f"a blob of {len(shape)} axes ({text(shape)}) is not supported; at most 4 are")
+    return shape + (1,) * (4 - len(shape))
+
+
+def merged(sizes: Sizes, rank: int) -> Sizes:
+    """The four sizes of an activation as a blob of `rank` axes whose last axis runs over all that remain.
+
+    >>> merged((2, 6, 13, 17), 2), merged((2, 6, None, 17), 2), merged((2, 5, 1, 1), 4)
+    ((2, 1326), (2, None), (2, 5, 1, 1))
+    """
+    if rank == 0:
+        return ()
+    rest = sizes[rank - 1 :]
+    last = prod(size for size in rest if size is not None) if known(rest) else None
+    return (*sizes[: rank - 1], last)
+
+
+def output_sizes(op: Op, inputs: Sequence[Sizes], params: Sequence[Shape], outputs: int) -> list[Sizes]:
+    """The op's output sizes; where inputs are not all known, those that two different guesses agree on.
+
+    Raises ShapeError where known sizes do not fit. `outputs` is how many there are.
+    """
+    if all(known(sizes) for sizes in inputs):
+        return list(op.output_shapes([_numbers(sizes) for sizes in inputs], params))
+    try:
+        one, two = (
+            op.output_shapes([_filled(sizes, probe) for sizes in inputs], params) for probe in PROBES
+        )
+    except ShapeError:
+        return [UNKNOWN] * outputs
+    return [
+        tuple(size if size == other else None for size, other in zip(shape, again, strict=True))
+        for shape, again in zip(one, two, strict=True)
+    ]
+
+
+def _numbers(sizes: Sizes) -> Shape:
+    return tuple(size for size in sizes if size is not None)
+
+
+def _filled(sizes: Sizes, probe: Shape) -> Shape:
+    return tuple(guess if size is None else size for size, guess in zip(sizes, probe, strict=True))
