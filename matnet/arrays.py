@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,21 +49,25 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise DataError(f"{target}: is not a readable .npz file ({error}); write it with numpy.savez") from None
 
 
-def input_arrays(arrays: Mapping[str, np.ndarray], inputs: Iterable[str], source: Any) -> dict[str, np.ndarray]:
+def input_arrays(
+    arrays: Mapping[str, np.ndarray], inputs: Sequence[str], others: Sequence[str], source: Any
+) -> dict[str, np.ndarray]:
     """Which array feeds which input, of a file with arrays `in__NAME` (or plain names where none has the prefix).
 
-    A single input takes the only input array, whatever its name. Other arrays are ignored. DataError
-    where no array can be the input.
+    `inputs` are those that a result needs: a single one takes the only input array, whatever its name.
+    `others`, such as labels, are taken where they are there. Further arrays are ignored. DataError where
+    no array can be an input.
     """
     marked = {name[4:]: value for name, value in arrays.items() if name.startswith("in__")}
     candidates = marked or {name: value for name, value in arrays.items() if not name.startswith("out__")}
-    names = list(inputs)
-    found = {name: candidates[key] for name in names for key in (encoded(name), name) if key in candidates}
-    if not found and len(names) == 1 and len(candidates) == 1:
-        found = {names[0]: next(iter(candidates.values()))}
+    found = {
+        name: candidates[key] for name in [*inputs, *others] for key in (encoded(name), name) if key in candidates
+    }
+    if len(inputs) == 1 and inputs[0] not in found and len(candidates) - len(found) == 1:
+        found[inputs[0]] = next(value for name, value in candidates.items() if name not in map(encoded, found))
     if not found:
         held = ", ".join(arrays) or "nothing"
-        wanted = ", ".join(f"in__{encoded(name)}" for name in names)
+        wanted = ", ".join(f"in__{encoded(name)}" for name in inputs)
         raise DataError(f"{source}: the input file must hold {wanted}; it holds {held}")
     return found
 
@@ -93,7 +97,7 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray])
     target = check_suffix(path)
     named = {f"out__{encoded(name)}": value for name, value in arrays.items()}
     if len(named) < len(arrays):
-        raise FileFormatError(f"{target}: two variables have the same name once `/` is written `__`; ask for one of them")
+        raise FileFormatError(f"{target}: two variables have one name once `/` is written `__`; ask for one of them")
     if target.suffix.lower() == ".mat":
         from matnet.formats.mat import write_mat
         from matnet.formats.names import identifiers

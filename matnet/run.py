@@ -12,6 +12,7 @@ import numpy as np
 from matnet import arrays, load
 from matnet.engines import BACKENDS, wanted_variables
 from matnet.errors import run_command
+from matnet.layout import hwcn_to_nchw
 from matnet.network import Network
 
 
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("input", metavar="IN", help=".npz or .mat file of input arrays")
     command.add_argument("output", metavar="OUT", help=".npz or .mat file to write")
     which = command.add_mutually_exclusive_group()
-    which.add_argument("--outputs", metavar="A,B", help="variables, layers or Caffe blobs (default: the net's outputs)")
+    which.add_argument("--outputs", metavar="A,B", help="variables, layers or blobs (default: outputs)")
     which.add_argument("--all", action="store_true", help="every variable, and every Caffe blob under its own name")
     command.add_argument(
         "--layout", choices=arrays.LAYOUTS, help="order of the axes in both files (default: nchw for .npz, hwcn for .mat)"
@@ -45,6 +46,19 @@ def prune(net: Network, given: Sequence[str]) -> Network:
     return kept.for_inference() if needs_more or not kept.layers else kept
 
 
+def stored_labels(net: Network, images: int) -> dict[str, np.ndarray]:
+    """Labels that a SimpleNN file keeps in its loss layers, where they are as many as the images; N x C x H x W."""
+    found = {}
+    for layer in net.layers.values():
+        labels = layer.extra.get("simplenn", {}).get("class")
+        if layer.op.training_only and isinstance(labels, np.ndarray) and labels.size and labels.dtype.kind in "fiub":
+            if labels.size == images:
+                found[layer.inputs[1]] = labels.reshape(images, 1, 1, 1)
+            elif labels.ndim == 4 and labels.shape[3] == images:
+                found[layer.inputs[1]] = hwcn_to_nchw(labels)
+    return {name: labels for name, labels in found.items() if name in net.inputs}
+
+
 def requested(net: Network, outputs: str | None, everything: bool) -> list[str]:
     """The names to write: those asked for, or every variable and alias, or the network's outputs."""
     if outputs is not None:
@@ -56,19 +70,21 @@ def requested(net: Network, outputs: str | None, everything: bool) -> list[str]:
     return [*variables, *aliases]
 
 
-def run_file(net: Network, source: str, target: str, names: str | None, everything: bool, layout: str | None, backend: str) -> dict[str, np.ndarray]:
+def run_file(
+    net: Network, source: str, target: str, names: str | None, everything: bool, layout: str | None, backend: str
+) -> dict[str, np.ndarray]:
     """Read `source`, run, write `target`; returns what was written, N x C x H x W."""
     arrays.check_suffix(target)
     layout_in = layout or arrays.default_layout(source)
     layout_out = layout or arrays.default_layout(target)
+    net.execution_order()  # a cycle is told before anything else
     data_inputs = net.data_inputs()
-    stored = arrays.read_arrays(source)
-    given = arrays.input_arrays(stored, data_inputs, source)
-    others = [name for name in net.inputs if name not in given and f"in__{arrays.encoded(name)}" in stored]
-    given.update({name: stored[f"in__{arrays.encoded(name)}"] for name in others})
+    labels = [name for name in net.inputs if name not in data_inputs]
+    given = arrays.input_arrays(arrays.read_arrays(source), data_inputs, labels, source)
     values = {
         name: arrays.to_nchw(value, layout_in, net.blob_ranks.get(name)) for name, value in given.items()
     }
+    values = {**stored_labels(net, next(iter(values.values())).shape[0]), **values}
     pruned = prune(net, list(values))
     for note in pruned.source.notes[len(net.source.notes) :]:
         print(f"matnet: {note}", file=sys.stderr)

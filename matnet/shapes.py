@@ -55,7 +55,7 @@ def transposed(size: tuple[int, int], kernel: tuple[int, int], upsample: tuple[i
     height = upsample[0] * (size[0] - 1) + kernel[0] - top - bottom
     width = upsample[1] * (size[1] - 1) + kernel[1] - left - right
     if height < 1 or width < 1:
-        raise ShapeError(f"crop {list(crop)} leaves nothing of an upsampled {size[0]}x{size[1]} map; use a larger input")
+        raise ShapeError(f"crop {list(crop)} leaves nothing of an upsampled {size[0]}x{size[1]} map; enlarge the input")
     return height, width
 
 
@@ -65,13 +65,13 @@ def caffe_pooled(size: int, kernel: int, stride: int, pad: int, floor: bool = Fa
     `clip` says whether the last window must start inside the padded image; Caffe applies it to both axes
     as soon as one of the two pads is non-zero (BVLC Caffe, pooling layer). Default: pad > 0.
 
-    >>> [caffe_pooled(112, 3, 2, 0), caffe_pooled(112, 3, 2, 1), caffe_pooled(4, 1, 2, 0)]
-    [56, 57, 3]
+    >>> [caffe_pooled(112, 3, 2, 0), caffe_pooled(112, 3, 2, 1), caffe_pooled(4, 1, 2, 0), caffe_pooled(2, 3, 2, 0)]
+    [56, 57, 3, 1]
     """
     room = size + 2 * pad - kernel
-    if room < 0:
-        raise ShapeError(f"a pooling window of {kernel} does not fit in an input of {size} with pad {pad}")
     count = (room // stride if floor else -(-room // stride)) + 1
+    if count < 1:  # a window that overhangs by less than a stride still counts when Caffe rounds up
+        raise ShapeError(f"a pooling window of {kernel} does not fit in an input of {size} with pad {pad}")
     if (pad > 0 if clip is None else clip) and (count - 1) * stride >= size + pad:
         count -= 1
     return count
@@ -86,6 +86,17 @@ def caffe_pool_trailing_pad(kernel: int, stride: int, pad: int) -> int:
     [1, 1, 1, 0, 2, 2]
     """
     return min(pad + stride - 1, kernel - 1)
+
+
+def to_4d(shape: Shape) -> Shape:
+    """`shape` with the trailing ones that MATLAB drops, cut or filled to four; ShapeError for a true fifth dimension.
+
+    >>> to_4d((3, 5, 6)), to_4d((7, 1)), to_4d((3, 5, 6, 8, 1))
+    ((3, 5, 6, 1), (7, 1, 1, 1), (3, 5, 6, 8))
+    """
+    if any(size != 1 for size in shape[4:]):
+        raise ShapeError(f"an array of {text(shape)} has more than four dimensions; at most 4 are supported")
+    return (*shape[:4], *(1,) * (4 - len(shape)))
 
 
 def text(shape: Shape) -> str:
@@ -134,3 +145,17 @@ def window_field(
     spans = extent(kernel[0], dilate[0]), extent(kernel[1], dilate[1])
     offset = 1 - pad[0] + (spans[0] - 1) / 2, 1 - pad[2] + (spans[1] - 1) / 2
     return ReceptiveField((float(spans[0]), float(spans[1])), (float(stride[0]), float(stride[1])), offset)
+
+
+def transposed_field(kernel: tuple[int, int], upsample: tuple[int, int], crop: Pad) -> ReceptiveField:
+    """The receptive field of a convolution transpose (DagNN ConvTranspose.getReceptiveFields).
+
+    >>> transposed_field((4, 4), (2, 2), (1, 1, 1, 1))
+    ReceptiveField(size=(2.5, 2.5), stride=(0.5, 0.5), offset=(0.75, 0.75))
+    """
+    size, stride, offset = [], [], []
+    for span, step, cut in zip(kernel, upsample, (crop[0], crop[2]), strict=True):
+        size.append((span - 1) / step + 1)
+        stride.append(1 / step)
+        offset.append((2 * cut - span + 1) / (2 * step) + 1)
+    return ReceptiveField((size[0], size[1]), (stride[0], stride[1]), (offset[0], offset[1]))

@@ -1,4 +1,4 @@
-"""Saving: nothing that MatConvNet knows is changed, the bytes are always the same, and an accident leaves no half file."""
+"""Saving: nothing that MatConvNet knows changes, the bytes are always the same, an accident leaves no half file."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_simplenn_as_dagnn_and_back(case: str, tmp_path: Path) -> None:
 
 def test_a_graph_is_no_simplenn(tmp_path: Path) -> None:
     net = matnet.load(DATA / "matconvnet/dag_sum2/model.mat")
-    with pytest.raises(NetworkError, match="(?s)cannot be written as SimpleNN.*dagnn.Sum"):
+    with pytest.raises(NetworkError, match=r"(?s)cannot be written as SimpleNN.*dagnn\.Sum"):
         matnet.save(net, tmp_path / "out.mat", format="simplenn")
     assert not list(tmp_path.iterdir())
 
@@ -140,7 +140,7 @@ def test_more_than_2_gib_needs_version_73(tmp_path: Path) -> None:
     net = matnet.load(DATA / "matconvnet/dag_single_layer/model.mat")
     name = next(iter(net.params))
     net.params[name] = Param(np.broadcast_to(np.float32(0), (1, 1, 1 << 15, (1 << 14) + 1)))
-    with pytest.raises(FileFormatError, match="7.3"):
+    with pytest.raises(FileFormatError, match=r"7\.3"):
         matnet.save(net, tmp_path / "big.mat")
     assert not list(tmp_path.iterdir())
 

@@ -23,7 +23,8 @@ def compile_network(
     NetworkError for a graph that cannot run, EngineError for an unknown backend or option.
     """
     if backend not in BACKENDS:
-        raise EngineError(f"no backend is called {backend!r}{nearest(backend, BACKENDS)}; there is {', '.join(BACKENDS)}")
+        hint = nearest(backend, BACKENDS)
+        raise EngineError(f"no backend is called {backend!r}{hint}; there is {', '.join(BACKENDS)}")
     if options:
         raise EngineError(f"backend {backend!r} takes no option {', '.join(options)}")
     from matnet.engines.numpy_engine import NumpyEngine

@@ -38,7 +38,7 @@ class Engine:
         raise NotImplementedError(f"{type(self).__name__} has no run method")
 
     def take_inputs(self, x: Any) -> dict[str, np.ndarray]:
-        """Given arrays under their input variables, as float32 N x C x H x W; NetworkError, ShapeError if they do not fit."""
+        """Given arrays by input variable, as float32 N x C x H x W; NetworkError, ShapeError where they do not fit."""
         given = dict(x) if isinstance(x, Mapping) else self._single(x)
         named = {}
         for name, array in given.items():
@@ -64,9 +64,8 @@ class Engine:
             return name
         if self.net.aliases.get(name) in self.inputs:
             return self.net.aliases[name]
-        raise NetworkError(
-            f"{self.net.source}: has no input {name!r}{nearest(name, self.inputs)}; its inputs: {', '.join(self.inputs)}"
-        )
+        hint, inputs = nearest(name, self.inputs), ", ".join(self.inputs)
+        raise NetworkError(f"{self.net.source}: has no input {name!r}{hint}; its inputs: {inputs}")
 
 
 def wanted_variables(net: Network, outputs: Sequence[str] | None) -> dict[str, str]:

@@ -104,7 +104,8 @@ def write_dagnn(net: Network) -> dict[str, Any]:
         ({"name": variables[name], "precious": np.array([[name in net.precious]])} for name in net.variables),
         fields=("name", "precious"),
     )
-    moments = {layer.params[2] for layer in net.layers.values() if layer.op.dagnn == "dagnn.BatchNorm" and layer.params[2:]}
+    norms = [layer for layer in net.layers.values() if layer.op.dagnn == "dagnn.BatchNorm"]
+    moments = {name for layer in norms for name in layer.params[2:]}
     params = StructArray(
         (_write_param(net, name, param_names[name], name in moments) for name in used),
         fields=("name", "value", "learningRate", "weightDecay"),

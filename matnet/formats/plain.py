@@ -81,7 +81,7 @@ def describe(value: Any) -> str:
 
 
 def to_matlab(value: Any) -> Any:
-    """A Python value in its MATLAB form: numbers as doubles, truth as logical, sequences of numbers as rows, of text as cells."""
+    """A Python value in its MATLAB form: numbers are doubles, truth is logical, lists are rows or cells."""
     if value is None:
         return empty()
     if isinstance(value, (str, Cell, StructArray, CharArray, Opaque)) or hasattr(value, "tocsc"):

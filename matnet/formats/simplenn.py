@@ -107,7 +107,9 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> Laye
     params = _read_params(net, kind, name, struct, place)
     if hasattr(op, "hasBias"):
         op = op_from_fields(type(op), {**_spelled(op, given), "hasBias": len(params) > 1}, {})
-    extra = {key: value for key, value in struct.items() if key not in FIELDS_OF_WEIGHTS}
+    extra = {"weights" if key in FIELDS_OF_WEIGHTS else key: value for key, value in struct.items()}
+    if "weights" in extra:
+        extra["weights"] = None  # only its place among the fields is kept
     inputs = [previous, *_extra_inputs(net, op)]
     return Layer(name, op, inputs, [f"layer{place.index}"], params, {"simplenn": extra})
 
@@ -199,7 +201,7 @@ def simplenn_obstacles(net: Network) -> list[str]:
     uses: dict[str, int] = {}
     for layer in net.layers.values():
         op = layer.op
-        if not op.simplenn and not isinstance(op, Unknown) or isinstance(op, Unknown) and "simplenn" not in layer.extra:
+        if not (op.simplenn or (isinstance(op, Unknown) and {"simplenn", "object"} & layer.extra.keys())):
             obstacles.append(f"layer {layer.name!r}: SimpleNN has no type for {layer.type_name}")
         if len(layer.outputs) != 1 or (previous is not None and layer.inputs[:1] != [previous]):
             obstacles.append(f"layer {layer.name!r}: does not read just what the layer before it writes")

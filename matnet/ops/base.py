@@ -31,6 +31,7 @@ class Op:
     training_only: ClassVar[bool] = False  # losses and metrics: dropped by Network.for_inference
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)  # fewest and most inputs; None: any number
     param_count: ClassVar[tuple[int, int]] = (0, 0)  # fewest and most params
+    size_only_inputs: ClassVar[frozenset[int]] = frozenset()  # inputs of which only the size matters
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -91,10 +92,10 @@ class Registry:
         self.simplenn: dict[str, type[Op]] = {}
         self.caffe: dict[str, type[Op]] = {}
 
-    def add(self, op: type[Op]) -> None:
-        """Enter `op` under all its names; NetworkError where a name is taken (nothing is entered then)."""
-        wanted = [(self.dagnn, op.dagnn)] if op.dagnn else []
-        wanted += [(self.simplenn, name) for name in op.simplenn] + [(self.caffe, name) for name in op.caffe]
+    def add(self, op: type[Op], dagnn: str, simplenn: Sequence[str], caffe: Sequence[str]) -> None:
+        """Enter `op` under these names; NetworkError where a name is taken (nothing is entered then)."""
+        wanted = [(self.dagnn, dagnn)] if dagnn else []
+        wanted += [(self.simplenn, name) for name in simplenn] + [(self.caffe, name) for name in caffe]
         for table, name in wanted:
             if name in table:
                 raise NetworkError(f"layer type {name!r} is already registered by {table[name].__name__}")
@@ -138,12 +139,12 @@ def register(
     """
 
     def enter(op: OpClass) -> OpClass:
-        op.dagnn = dagnn
-        op.simplenn = (simplenn,) if isinstance(simplenn, str) else tuple(simplenn)
-        op.caffe = (caffe,) if isinstance(caffe, str) else tuple(caffe)
+        types = (simplenn,) if isinstance(simplenn, str) else tuple(simplenn)
+        caffe_types = (caffe,) if isinstance(caffe, str) else tuple(caffe)
+        REGISTRY.add(op, dagnn, types, caffe_types)
+        op.dagnn, op.simplenn, op.caffe = dagnn, types, caffe_types
         op.simplenn_fields = dict(simplenn_fields or {})
         op.stock = stock
-        REGISTRY.add(op)
         return op
 
     return enter

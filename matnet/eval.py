@@ -1,0 +1,159 @@
+"""`python -m matnet.eval`: top-1 and top-5 error and images/s of a network over labelled images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matnet import load
+from matnet.engines import BACKENDS
+from matnet.errors import DataError, run_command
+from matnet.evaluation import Evaluation, evaluate
+from matnet.files import atomic_write
+from matnet.tables import published_table
+
+if TYPE_CHECKING:
+    from matnet.datasets import ImageList
+    from matnet.network import Network
+
+EMBEDDED = Path(__file__).parent / "models" / "digits-lenet"
+EMBEDDED_MODEL = EMBEDDED / "digits-lenet.mat"
+EMBEDDED_DATA = EMBEDDED / "test"
+
+
+def parser() -> argparse.ArgumentParser:
+    from matnet.images import PROTOCOLS
+
+    command = argparse.ArgumentParser(
+        prog="python -m matnet.eval",
+        description="Evaluate a network over labelled images. Without a model: digits-lenet, which needs no download.",
+    )
+    command.add_argument("--model", metavar="FILE", help="a MatConvNet .mat file (default: the embedded digits-lenet)")
+    command.add_argument(
+        "--data", metavar="FOLDER", help="a folder with one folder per class, or a list file of lines `path label`"
+    )
+    command.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list file start from")
+    command.add_argument("--scores", metavar="NAME", help="variable to rank (default: the last softmax or output)")
+    command.add_argument("--protocol", choices=PROTOCOLS, default="meta", help="preprocessing (default: %(default)s)")
+    command.add_argument(
+        "--image-size", type=int, nargs=2, metavar=("H", "W"), help="size of the input, for files that do not say"
+    )
+    command.add_argument(
+        "--mean", type=float, nargs="+", metavar="V", help="mean to subtract: R G B, or one value (default: the file's)"
+    )
+    command.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default: 32)")
+    command.add_argument("--workers", type=int, default=2, metavar="N", help="decoding threads (default: %(default)s)")
+    command.add_argument("--backend", choices=BACKENDS, default="numpy", help="engine (default: %(default)s)")
+    command.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    command.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, on stdout or into FILE"
+    )
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    return command
+
+
+def choose(options: argparse.Namespace) -> tuple[Network, ImageList]:
+    """The network and the image list that the options name; DataError where only a model is given."""
+    from matnet.datasets import ImageList
+
+    if options.batch_size < 1 or options.workers < 1 or (options.limit is not None and options.limit < 1):
+        raise DataError("--batch-size, --workers and --limit must be at least 1")
+    net = load(options.model or EMBEDDED_MODEL)
+    if options.data is None and options.model is not None:
+        raise DataError(f"{options.model}: say what to evaluate it on: --data FOLDER (class folders) or a list file")
+    images = ImageList.load(options.data or EMBEDDED_DATA, root=options.root)
+    return net, images.head(options.limit) if options.limit else images
+
+
+def run(options: argparse.Namespace) -> Evaluation:
+    """The whole way from files to figures, with a progress bar on stderr."""
+    from tqdm import tqdm
+
+    from matnet.images import Preprocessing
+    from matnet.meta import class_descriptions, class_names
+
+    net, images = choose(options)
+    preprocessing = Preprocessing.from_meta(net.meta, protocol=options.protocol, **overrides(net, options))
+    images = images.align(class_names(net) or (), class_descriptions(net) or ())
+    hidden = options.quiet or not sys.stderr.isatty()
+    with tqdm(total=len(images.paths), unit="image", disable=hidden, file=sys.stderr) as bar:
+        result = evaluate(
+            net,
+            images,
+            preprocessing,
+            scores=options.scores,
+            backend=options.backend,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            progress=bar.update,
+        )
+    result.protocol = options.protocol
+    result.introduced = introduced(net)
+    result.notes = [*net.source.notes, *images.notes]
+    return result
+
+
+def overrides(net: Network, options: argparse.Namespace) -> dict[str, Any]:
+    """What the options, and the depth of the network's first filters, say instead of its meta."""
+    from matnet.meta import image_input, input_channels
+
+    found: dict[str, Any] = {}
+    if options.image_size:
+        found["image_size"] = tuple(options.image_size)
+    if options.mean:
+        found["mean"] = options.mean
+    image = image_input(net)
+    channels = input_channels(net, image) if image else None
+    if channels:
+        found["channels"] = channels
+    return found
+
+
+def introduced(net: Network) -> str:
+    """The year in the card beside the model's file, or nothing."""
+    card = net.source.path.parent / "readme.md" if net.source.path else None
+    if card is None or not card.is_file():
+        return ""
+    import yaml
+
+    front = card.read_text(encoding="utf-8").split("---")
+    try:
+        fields = yaml.safe_load(front[1]) if len(front) > 2 else {}
+    except yaml.YAMLError:
+        return ""
+    return str(fields.get("introduced", "")) if isinstance(fields, dict) else ""
+
+
+def report(result: Evaluation, target: str | None) -> None:
+    """The table for people, or the JSON where it was asked for on stdout; faults on stderr."""
+    text = json.dumps(result.record(), indent=2)
+    if target == "-":
+        print(text)
+    else:
+        print(published_table([result]))
+        how = f"{result.preprocessing}; {result.backend}, batch {result.batch_size}"
+        print(f"\n{result.images} images of {result.dataset}; {how}")
+        if target:
+            with atomic_write(target) as file:
+                file.write(f"{text}\n".encode())
+    for note in result.notes:
+        print(f"matnet: {note}", file=sys.stderr)
+    for fault in result.unreadable:
+        print(f"matnet: {fault}", file=sys.stderr)
+    if result.unreadable:
+        count = len(result.unreadable)
+        print(f"matnet: {count} unreadable image{'s' if count > 1 else ''} left out of the figures", file=sys.stderr)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    result = run(options)
+    report(result, options.json)
+    return 2 if result.unreadable else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,219 @@
+"""Bad input: one clear sentence on stderr, exit status 2, no traceback, no half-written file."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet.errors import MatnetError, run_command
+from matnet.formats.mat import read_mat, write_mat
+from matnet.run import main as run_main
+from matnet.show import main as show_main
+from tests.conftest import DATA
+
+MODEL = DATA / "matconvnet/sn_alexnet/model.mat"
+IO = DATA / "matconvnet/sn_alexnet/io.npz"
+DAG = DATA / "matconvnet/dag_sum2/model.mat"
+
+
+def expect(capsys: pytest.CaptureFixture[str], main: Callable[..., int], arguments: list[str], text: str) -> None:
+    """Status 2 and a message that matches, without a traceback."""
+    assert run_command(main, arguments) == 2
+    message = capsys.readouterr().err
+    assert re.search(text, message, re.DOTALL), message
+    assert "Traceback" not in message
+
+
+def text_file(path: Path) -> Path:
+    path.write_text("<!DOCTYPE html><html><body>404 Not Found</body></html>" * 20)
+    return path
+
+
+def no_network(path: Path) -> Path:
+    write_mat(path, {"x": np.ones((3, 4))})
+    return path
+
+
+def weights_only(path: Path) -> Path:
+    write_mat(path, {"params": {"name": "f", "value": np.ones((3, 3), np.float32)}})
+    return path
+
+
+def promise(path: Path) -> Path:
+    """A header that promises a 4 GB array in a file of 200 bytes."""
+    head = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
+    body = np.array([14, 4_000_000_000], "<u4").tobytes() + np.array([6, 8, 7, 0, 5, 8, 30000, 30000], "<u4").tobytes()
+    path.write_bytes(head + body + np.array([65537, 0x66, 7, 3_600_000_000], "<u4").tobytes())
+    return path
+
+
+def empty_file(path: Path) -> Path:
+    path.touch()
+    return path
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (lambda path: path, r"model\.mat: no such"),
+    "folder": (folder, r"model\.mat: is a folder"),
+    "empty": (empty_file, r"model\.mat: .*empty"),
+    "web page": (text_file, r"model\.mat: .*web page"),
+    "no network": (no_network, r"model\.mat: no network in it: holds x"),
+    "weights only": (weights_only, r"model\.mat: no network in it: holds params"),
+    "promises more than the file": (promise, r"model\.mat: "),
+}
+
+
+@pytest.mark.parametrize("command", ["run", "show", "eval"])
+@pytest.mark.parametrize("kind", FILES)
+def test_model_files(kind: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make, text = FILES[kind]
+    path = str(make(tmp_path / "model.mat"))
+    out = tmp_path / "out.npz"
+    if command == "run":
+        expect(capsys, run_main, [path, str(IO), str(out)], text)
+    elif command == "show":
+        expect(capsys, show_main, [path], text)
+    else:
+        from matnet.eval import main as eval_main
+
+        expect(capsys, eval_main, ["--model", path], text)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("case", ["sn_alexnet", "sn_file_scipy", "dag_file_v73", "sn_dncnn"])
+def test_cut_anywhere(case: str, tmp_path: Path) -> None:
+    """50 cut points each in a compressed v7, an uncompressed v5, a v7.3 and a v6 file: always a MatnetError."""
+    whole = (DATA / "matconvnet" / case / "model.mat").read_bytes()
+    path = tmp_path / "cut.mat"
+    for cut in np.linspace(1, len(whole) - 9, 50).astype(int):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(MatnetError, match=r"cut\.mat"):
+            matnet.load(path)
+
+
+def edited(tmp_path: Path, source: Path, edit: Callable[[dict], None]) -> Path:  # type: ignore[type-arg]
+    variables = dict(read_mat(source))
+    edit(variables)
+    target = tmp_path / "edited.mat"
+    write_mat(target, variables)
+    return target
+
+
+def nan_moments(variables: dict) -> None:  # type: ignore[type-arg]
+    for layer in variables["layers"]:
+        if layer["type"] == "bnorm":
+            layer["weights"][2] = np.full_like(layer["weights"][2], np.nan)
+
+
+def zero_moments(variables: dict) -> None:  # type: ignore[type-arg]
+    for layer in variables["layers"]:
+        if layer["type"] == "bnorm":
+            layer["weights"][2] = np.zeros_like(layer["weights"][2])
+
+
+def cycle(variables: dict) -> None:  # type: ignore[type-arg]
+    layers = variables["layers"]
+    layers[0]["inputs"] = layers[-1]["outputs"]
+
+
+def no_params(variables: dict) -> None:  # type: ignore[type-arg]
+    variables["params"] = np.zeros((0, 0))
+
+
+GRAPHS: dict[str, tuple[str, Callable[[dict], None], str]] = {  # type: ignore[type-arg]
+    "NaN moments": ("sn_bnorm", nan_moments, "moments.*nan"),
+    "zero moments": ("sn_bnorm", zero_moments, "moments"),
+    "cycle": ("dag_googlenet", cycle, "cycle"),
+    "missing params": ("dag_conv", no_params, "missing"),
+}
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_graphs_that_cannot_run(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    case, edit, text = GRAPHS[kind]
+    source = DATA / "matconvnet" / case
+    path = edited(tmp_path, source / "model.mat", edit)
+    arguments = [str(path), str(source / "io.npz"), str(tmp_path / "out.npz"), "--layout", "hwcn"]
+    expect(capsys, run_main, arguments, rf"(?i)edited\.mat.*{text}")
+    assert not (tmp_path / "out.npz").exists()
+
+
+def npz(path: Path, **arrays: np.ndarray) -> Path:
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    return path
+
+
+with np.load(IO) as _stored:
+    X = _stored["in__x"].transpose(3, 2, 0, 1)
+
+INPUTS: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
+    "rank": ({"in__x": X[0, 0]}, [], "dimensions"),
+    "channels": ({"in__x": X[:, :1]}, [], "conv1|layer1"),
+    "size": ({"in__x": X[:, :, :2, :2]}, [], "does not fit"),
+    "text instead of numbers": ({"in__x": np.array([["a"]])}, [], "numbers"),
+    "unknown output": ({"in__x": X}, ["--outputs", "conv9"], "no variable or layer is called 'conv9'; nearest"),
+    "no array at all": ({}, [], "must hold in__input"),
+}
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+def test_arrays_that_do_not_fit(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays, options, text = INPUTS[kind]
+    source = npz(tmp_path / "in.npz", **arrays)
+    expect(capsys, run_main, [str(MODEL), str(source), str(tmp_path / "out.npz"), *options], text)
+    assert not (tmp_path / "out.npz").exists()
+
+
+def test_a_wrong_input_name_among_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = DATA / "matconvnet/dag_crop"
+    with np.load(folder / "io.npz") as stored:
+        arrays = {name: value for name, value in stored.items() if name.startswith("in__")}
+    name, value = arrays.popitem()
+    arrays["in__nothing_like_it"] = value
+    source = npz(tmp_path / "in.npz", **arrays)
+    arguments = [str(folder / "model.mat"), str(source), str(tmp_path / "out.npz"), "--layout", "hwcn"]
+    expect(capsys, run_main, arguments, f"needs input.*{name[4:]}")
+
+
+def test_array_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "in.npz"
+    broken.write_bytes(IO.read_bytes()[:1000])
+    expect(capsys, run_main, [str(MODEL), str(broken), str(tmp_path / "out.npz")], "in.npz: is not a readable")
+    expect(capsys, run_main, [str(MODEL), str(IO), str(tmp_path / "out.txt")], "out.txt: array files end in")
+
+
+def test_the_command_itself(tmp_path: Path) -> None:
+    """As a user meets it: a process, its stderr and its exit status."""
+    missing = tmp_path / "nothing.mat"
+    command = [sys.executable, "-m", "matnet.run", str(missing), str(IO), str(tmp_path / "out.npz")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("matnet: ") and "nothing.mat" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_unreadable_image_is_named_counted_and_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from matnet.eval import EMBEDDED_DATA
+    from matnet.eval import main as eval_main
+
+    data = tmp_path / "digits"
+    shutil.copytree(EMBEDDED_DATA, data)
+    victim = sorted((data / "3").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:30])
+    assert run_command(eval_main, ["--data", str(data)]) == 2
+    captured = capsys.readouterr()
+    assert victim.name in captured.err and "1 " in captured.err
+    assert "top-1" in captured.out
