@@ -1,0 +1,93 @@
+"""Ops that MatConvNet itself lacks: those of Caffe and its forks.
+
+They carry the names of contributed MATLAB modules where these mean the same. A field called `axis` counts the
+axes of N x C x H x W from 0, as Caffe does; one called `dim` or `order` counts MATLAB's dimensions H, W, C, N
+from 1. Blobs of fewer axes are padded with ones on the right, so that an axis keeps its number. Params are
+matrices (outputs x inputs) and vectors in Caffe's order, or 1 x 1 x C.
+"""
+
+from __future__ import annotations
+
+from matnet.ops.extensions.activation import (
+    BNLL,
+    ELU,
+    AbsVal,
+    Clip,
+    Exp,
+    Log,
+    Power,
+    PReLU,
+    Swish,
+    TanH,
+    Threshold,
+)
+from matnet.ops.extensions.boxes import PriorBox
+from matnet.ops.extensions.combine import Axpy, BatchReindex, CaffeCrop, Eltwise, Filter, Max, Slice, Tile
+from matnet.ops.extensions.constant import DummyData, Parameter
+from matnet.ops.extensions.crf import DenseCRF, MultiStageMeanfield
+from matnet.ops.extensions.detection import DetectionOutput
+from matnet.ops.extensions.interp import Interp
+from matnet.ops.extensions.linear import Embed, InnerProduct
+from matnet.ops.extensions.normalize import MVN, BatchStatNorm, Normalize, WithinChannelLRN
+from matnet.ops.extensions.pooling import SPP, CaffePooling, GlobalPooling
+from matnet.ops.extensions.recurrent import LSTM, RNN
+from matnet.ops.extensions.reduce import ArgMax, Reduction, SoftMaxTranspose
+from matnet.ops.extensions.reshape import (
+    CaffeFlatten,
+    CaffeReshape,
+    ChannelShuffle,
+    Flatten,
+    Im2col,
+    Permute,
+    Reshape,
+)
+
+__all__ = [
+    "BNLL",
+    "ELU",
+    "LSTM",
+    "MVN",
+    "RNN",
+    "SPP",
+    "AbsVal",
+    "ArgMax",
+    "Axpy",
+    "BatchReindex",
+    "BatchStatNorm",
+    "CaffeCrop",
+    "CaffeFlatten",
+    "CaffePooling",
+    "CaffeReshape",
+    "ChannelShuffle",
+    "Clip",
+    "DenseCRF",
+    "DetectionOutput",
+    "DummyData",
+    "Eltwise",
+    "Embed",
+    "Exp",
+    "Filter",
+    "Flatten",
+    "GlobalPooling",
+    "Im2col",
+    "InnerProduct",
+    "Interp",
+    "Log",
+    "Max",
+    "MultiStageMeanfield",
+    "Normalize",
+    "PReLU",
+    "Parameter",
+    "Permute",
+    "Power",
+    "PriorBox",
+    "Reduction",
+    "Reshape",
+    "Slice",
+    "SoftMaxTranspose",
+    "Swish",
+    "TanH",
+    "Threshold",
+    "Tile",
+    "WithinChannelLRN",
+]

@@ -1,0 +1,190 @@
+"""Functions of one value: what Caffe computes element by element and MatConvNet has no block for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from matnet.errors import NetworkError
+from matnet.ops.arrays import as_vector
+from matnet.ops.base import Array, Op, register
+from matnet.ops.extensions.common import require_count
+from matnet.shapes import Shape
+
+
+@register("dagnn.PReLU")
+@dataclass(frozen=True, kw_only=True)
+class PReLU(Op):
+    """max(x, 0) + a min(x, 0), with one learned slope a per channel or one for all (BVLC Caffe, prelu layer).
+
+    Param: the slopes, 1 x 1 x C in MATLAB or a single number.
+    """
+
+    param_count: ClassVar[tuple[int, int]] = (1, 1)
+    useShortCircuit: bool = True
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        require_count(params[0], (inputs[0][1], 1), "the slope")
+        return [inputs[0]]
+
+    def prepare(self, xp: Any, params: Sequence[Array]) -> Any:
+        return as_vector(xp, params[0]).reshape(1, -1, 1, 1)
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        return [xp.maximum(x, 0) + params * xp.minimum(x, 0)]
+
+
+@register("dagnn.ELU")
+@dataclass(frozen=True, kw_only=True)
+class ELU(Op):
+    """max(x, 0) + alpha (exp(min(x, 0)) - 1) (BVLC Caffe, elu layer)."""
+
+    alpha: float = 1.0
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        return [xp.maximum(x, 0) + self.alpha * (xp.exp(xp.minimum(x, 0)) - 1)]
+
+
+@register("dagnn.TanH")
+@dataclass(frozen=True, kw_only=True)
+class TanH(Op):
+    """tanh x (BVLC Caffe, tanh layer)."""
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        return [xp.tanh(inputs[0])]
+
+
+@register("dagnn.BNLL")
+@dataclass(frozen=True, kw_only=True)
+class BNLL(Op):
+    """log(1 + exp x), computed as max(x, 0) + log(1 + exp(-|x|)) (BVLC Caffe, bnll layer)."""
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        return [xp.maximum(x, 0) + xp.log(1 + xp.exp(-xp.abs(x)))]
+
+
+@register("dagnn.AbsVal")
+@dataclass(frozen=True, kw_only=True)
+class AbsVal(Op):
+    """|x| (BVLC Caffe, absval layer)."""
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        return [xp.abs(inputs[0])]
+
+
+@register("dagnn.Power")
+@dataclass(frozen=True, kw_only=True)
+class Power(Op):
+    """(shift + scale x) ^ power (BVLC Caffe, power layer).
+
+    Where power or scale is 0 the result is a constant that x does not touch, NaN included: 1 for power 0,
+    else shift ^ power.
+    """
+
+    power: float = 1.0
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            if self.power == 0:
+                return [xp.ones_like(x)]
+            if self.scale == 0:
+                return [xp.full_like(x, float(np.power(np.float32(self.shift), np.float32(self.power))))]
+            base = self.scale * x + self.shift
+            return [base if self.power == 1 else xp.power(base, xp.float32(self.power))]
+
+
+def _natural_log(base: float) -> float:
+    """ln(base), where base -1 stands for e; NetworkError for a base that Caffe refuses."""
+    if base == -1:
+        return 1.0
+    if not base > 0:
+        raise NetworkError(f"field 'base': must be positive, or -1 for e, found {base}")
+    return math.log(base)
+
+
+@register("dagnn.Exp")
+@dataclass(frozen=True, kw_only=True)
+class Exp(Op):
+    """base ^ (shift + scale x); base -1 stands for e (BVLC Caffe, exp layer)."""
+
+    base: float = -1.0
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _natural_log(self.base)
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        rate = _natural_log(self.base)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return [float(np.exp(rate * self.shift)) * xp.exp((rate * self.scale) * inputs[0])]
+
+
+@register("dagnn.Log")
+@dataclass(frozen=True, kw_only=True)
+class Log(Op):
+    """log_base(shift + scale x); base -1 stands for e (BVLC Caffe, log layer)."""
+
+    base: float = -1.0
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if _natural_log(self.base) == 0:
+            raise NetworkError("field 'base': 1 is the base of no logarithm")
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return [xp.log(self.scale * inputs[0] + self.shift) * (1 / _natural_log(self.base))]
+
+
+@register("dagnn.Threshold")
+@dataclass(frozen=True, kw_only=True)
+class Threshold(Op):
+    """1 where x > threshold, else 0 (BVLC Caffe, threshold layer)."""
+
+    threshold: float = 0.0
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        return [(inputs[0] > xp.float32(self.threshold)).astype(xp.float32)]
+
+
+@register("dagnn.Clip")
+@dataclass(frozen=True, kw_only=True)
+class Clip(Op):
+    """max(min, x) then min(max, x) (BVLC Caffe, clip layer); 0 to 6 is ReLU6."""
+
+    min: float = 0.0
+    max: float = 6.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.min > self.max:
+            raise NetworkError(f"field 'min': {self.min} is greater than max {self.max}")
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        return [xp.maximum(xp.minimum(inputs[0], xp.float32(self.max)), xp.float32(self.min))]
+
+
+@register("dagnn.Swish")
+@dataclass(frozen=True, kw_only=True)
+class Swish(Op):
+    """x sigmoid(beta x), with sigmoid(z) = tanh(z / 2) / 2 + 1/2 (BVLC Caffe, swish layer)."""
+
+    beta: float = 1.0
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        return [x * (0.5 * xp.tanh((0.5 * self.beta) * x) + 0.5)]

@@ -1,0 +1,139 @@
+"""SSD's prior boxes: the boxes of every size and shape around every cell of a feature map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from matnet.errors import NetworkError
+from matnet.ops.base import Array, Op, register
+from matnet.ops.extensions.common import as_integers, as_values
+from matnet.ops.fields import of
+from matnet.shapes import ReceptiveField, Shape
+
+SQUARE = 1e-6  # a ratio this near to 1 is the square, which every size has anyway
+
+
+def expanded_ratios(ratios: Sequence[float], flip: bool) -> list[float]:
+    """The aspect ratios besides 1 in the order of the SSD fork: each new one, then its inverse if `flip`.
+
+    >>> expanded_ratios([1, 2, 3, 2], flip=True) == [2.0, 0.5, 3.0, float(np.float32(1 / 3))]
+    True
+    """
+    found = [1.0]
+    for ratio in ratios:
+        if all(abs(ratio - known) >= SQUARE for known in found):
+            found += [ratio, float(np.float32(1 / ratio))] if flip else [ratio]
+    return found[1:]
+
+
+@register("dagnn.PriorBox")
+@dataclass(frozen=True, kw_only=True)
+class PriorBox(Op):
+    """Boxes around every cell of a feature map (SSD fork of Caffe, prior_box layer; mcnSSD).
+
+    Inputs: the feature map and the image (only its size counts). Output 1 x 2 x 4K x 1: xmin, ymin, xmax,
+    ymax of each box relative to the image, then its four variances. Boxes run over rows, columns, sizes; of
+    each size there is the square of minSize, the square of sqrt(minSize maxSize) if there are maxSizes, then
+    minSize with each aspect ratio r (width times, height divided by sqrt r). flip appends the inverses behind
+    all ratios, as mcnSSD does; `from_ssd` gives the order of the SSD fork. Sizes and pixelStep (one number,
+    or vertical and horizontal) are in pixels; pixelStep 0 is image size over map size. imageSize [h w]
+    replaces the image's own size. One variance stands for all four.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (1, 2)
+    size_only_inputs: ClassVar[frozenset[int]] = frozenset({0, 1})
+    minSize: tuple[float, ...] = of(as_values, ())
+    maxSize: tuple[float, ...] = of(as_values, ())
+    aspectRatios: tuple[float, ...] = of(as_values, ())
+    variance: tuple[float, ...] = of(as_values, (0.1,))
+    pixelStep: tuple[float, ...] = of(as_values, (0.0,))
+    flip: bool = False
+    clip: bool = False
+    offset: float = 0.5
+    imageSize: tuple[int, ...] = of(as_integers, ())
+    usePriorCaching: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.maxSize == (0.0,):  # mcnSSD's way to say that there is none
+            object.__setattr__(self, "maxSize", ())
+        if not self.minSize or min(self.minSize) <= 0:
+            raise NetworkError(f"field 'minSize': expected one or more sizes > 0, found {list(self.minSize)}")
+        if self.maxSize and len(self.maxSize) != len(self.minSize):
+            raise NetworkError(
+                f"field 'maxSize': expected {len(self.minSize)} sizes, found {list(self.maxSize)}"
+            )
+        if any(high <= low for low, high in zip(self.minSize, self.maxSize, strict=False)):
+            raise NetworkError(
+                f"field 'maxSize': {list(self.maxSize)} must exceed minSize {list(self.minSize)}"
+            )
+        if any(ratio <= 0 for ratio in self.aspectRatios):
+            raise NetworkError(f"field 'aspectRatios': must be positive, found {list(self.aspectRatios)}")
+        for name, lengths in (("variance", (1, 4)), ("pixelStep", (1, 2)), ("imageSize", (0, 2))):
+            found = getattr(self, name)
+            if len(found) not in lengths or any(value < 0 for value in found):
+                wanted = f"expected {lengths[0]} or {lengths[1]} numbers >= 0"
+                raise NetworkError(f"field {name!r}: {wanted}, found {list(found)}")
+
+    @classmethod
+    def from_ssd(
+        cls,
+        min_size: Sequence[float],
+        max_size: Sequence[float] = (),
+        aspect_ratio: Sequence[float] = (),
+        flip: bool = True,
+        **fields: Any,
+    ) -> PriorBox:
+        """The op for the SSD fork's parameters: sizes cut to whole pixels, ratios in its order."""
+        return cls(
+            minSize=tuple(float(int(size)) for size in min_size),
+            maxSize=tuple(float(int(size)) for size in max_size),
+            aspectRatios=tuple(expanded_ratios(aspect_ratio, flip)),
+            **fields,
+        )
+
+    def _ratios(self) -> list[float]:
+        flipped = [1 / ratio for ratio in self.aspectRatios] if self.flip else []
+        return [ratio for ratio in (*self.aspectRatios, *flipped) if abs(ratio - 1) >= SQUARE]
+
+    def _extents(self) -> Iterator[tuple[float, float]]:
+        """Width and height of each box of one cell, in pixels."""
+        for index, low in enumerate(self.minSize):
+            yield low, low
+            if self.maxSize:
+                side = math.sqrt(low * self.maxSize[index])
+                yield side, side
+            for ratio in self._ratios():
+                yield low * math.sqrt(ratio), low / math.sqrt(ratio)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        if len(inputs) < 2 and not self.imageSize:
+            raise NetworkError("needs the image as second input, or its size in field 'imageSize'")
+        boxes = len(list(self._extents())) * inputs[0][2] * inputs[0][3]
+        return [(1, 2, 4 * boxes, 1)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None] * len(inputs)
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        image = self.imageSize or inputs[1].shape[2:]
+        centres = [self._centres(axis, inputs[0].shape[2 + axis], image[axis]) for axis in (0, 1)]
+        extents = np.array(list(self._extents()), dtype=np.float32).astype(np.float64)
+        y, x = centres[0][:, None, None], centres[1][None, :, None]
+        half = extents / 2  # the fork halves and divides in double precision, whatever it stores
+        corners = (x - half[:, 0], y - half[:, 1], x + half[:, 0], y + half[:, 1])
+        boxes = np.stack(np.broadcast_arrays(*corners), axis=-1) / (image[1], image[0], image[1], image[0])
+        boxes = boxes.astype(np.float32).reshape(-1, 4)
+        if self.clip:
+            boxes = boxes.clip(0, 1)
+        variances = np.broadcast_to(np.array(self.variance, dtype=np.float32), boxes.shape)
+        return [xp.asarray(np.stack([boxes, variances]).reshape(1, 2, -1, 1))]
+
+    def _centres(self, axis: int, cells: int, pixels: int) -> np.ndarray:
+        step = np.float32(self.pixelStep[axis % len(self.pixelStep)] or pixels / cells)
+        return ((np.arange(cells, dtype=np.float32) + np.float32(self.offset)) * step).astype(np.float64)

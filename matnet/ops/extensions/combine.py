@@ -1,0 +1,234 @@
+"""Several inputs into one, one into several, selections: Caffe's Eltwise, Slice, Tile, Crop and the like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+from matnet.errors import NetworkError, ShapeError
+from matnet.ops.base import Array, Op, register
+from matnet.ops.extensions.common import (
+    RANK,
+    as_axis,
+    as_count,
+    as_integers,
+    as_values,
+    require_equal,
+    require_indices,
+)
+from matnet.ops.fields import choice, of
+from matnet.shapes import ReceptiveField, Shape, text
+
+
+@register("dagnn.Eltwise")
+@dataclass(frozen=True, kw_only=True)
+class Eltwise(Op):
+    """The sum, weighted by `coeff` where given, or the product of its inputs (BVLC Caffe, eltwise layer)."""
+
+    input_count: ClassVar[tuple[int, int | None]] = (2, None)
+    operation: str = of(choice("sum", "prod"), "sum")
+    coeff: tuple[float, ...] = of(as_values, ())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.coeff and self.operation == "prod":
+            raise NetworkError("field 'coeff': a product takes no coefficients")
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        require_equal(inputs)
+        if self.coeff and len(self.coeff) != len(inputs):
+            raise ShapeError(
+                f"has {len(inputs)} inputs and {len(self.coeff)} coefficients; give one for each"
+            )
+        return [inputs[0]]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        weights = self.coeff or (1.0,) * len(inputs)
+        total = inputs[0] if weights[0] == 1 else weights[0] * inputs[0]
+        for weight, x in zip(weights[1:], inputs[1:], strict=True):
+            total = total * x if self.operation == "prod" else total + (x if weight == 1 else weight * x)
+        return [total]
+
+
+@register("dagnn.Max")
+@dataclass(frozen=True, kw_only=True)
+class Max(Op):
+    """The greatest of its inputs at each place (mcnExtraLayers' Max; BVLC Caffe, eltwise layer with MAX)."""
+
+    input_count: ClassVar[tuple[int, int | None]] = (1, None)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        require_equal(inputs)
+        return [inputs[0]]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        greatest = inputs[0]
+        for x in inputs[1:]:
+            greatest = xp.maximum(greatest, x)
+        return [greatest]
+
+
+@register("dagnn.Axpy")
+@dataclass(frozen=True, kw_only=True)
+class Axpy(Op):
+    """a x + y, with a of shape N x C x 1 x 1 (mcnExtraLayers' vl_nnaxpy; SENet fork of Caffe, axpy layer)."""
+
+    input_count: ClassVar[tuple[int, int | None]] = (3, 3)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        require_equal(inputs[1:])
+        if inputs[0] != (*inputs[1][:2], 1, 1):
+            raise ShapeError(f"the scale is {text(inputs[0])}, expected {text((*inputs[1][:2], 1, 1))}")
+        return [inputs[1]]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None, ReceptiveField(), ReceptiveField()]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        return [inputs[0] * inputs[1] + inputs[2]]
+
+
+@register("dagnn.Slice")
+@dataclass(frozen=True, kw_only=True)
+class Slice(Op):
+    """Cuts one axis into consecutive pieces, one output each (BVLC Caffe, slice layer).
+
+    `points` are the 0-based indices where pieces 2, 3, ... start, strictly increasing; without points the
+    axis is cut into `parts` equal pieces.
+    """
+
+    axis: int = of(as_axis, 1)
+    points: tuple[int, ...] = of(as_integers, ())
+    parts: int = of(as_count, 1)
+
+    def _bounds(self, size: int) -> list[int]:
+        if not self.points:
+            if size % self.parts:
+                raise ShapeError(f"an axis of {size} cannot be cut into {self.parts} equal parts")
+            return list(range(0, size + 1, size // self.parts))
+        bounds = [0, *self.points, size]
+        if any(low >= high for low, high in pairwise(bounds)):
+            raise ShapeError(f"slice points {list(self.points)} must increase and lie in an axis of {size}")
+        return bounds
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        shape, bounds = inputs[0], self._bounds(inputs[0][self.axis])
+        return [(*shape[: self.axis], high - low, *shape[self.axis + 1 :]) for low, high in pairwise(bounds)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [ReceptiveField() if self.axis < 2 else None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x, bounds = inputs[0], self._bounds(inputs[0].shape[self.axis])
+        rows = xp.moveaxis(x, self.axis, 0)
+        return [
+            xp.ascontiguousarray(xp.moveaxis(rows[low:high], 0, self.axis)) for low, high in pairwise(bounds)
+        ]
+
+
+@register("dagnn.Tile")
+@dataclass(frozen=True, kw_only=True)
+class Tile(Op):
+    """Repeats its input `tiles` times along one axis (BVLC Caffe, tile layer)."""
+
+    axis: int = of(as_axis, 1)
+    tiles: int = of(as_count, 1)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        shape = inputs[0]
+        return [(*shape[: self.axis], shape[self.axis] * self.tiles, *shape[self.axis + 1 :])]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [ReceptiveField() if self.axis < 2 else None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        return [xp.concatenate([inputs[0]] * self.tiles, axis=self.axis)]
+
+
+@register("dagnn.CaffeCrop")
+@dataclass(frozen=True, kw_only=True)
+class CaffeCrop(Op):
+    """Cuts its first input to the size of the second in every axis from `axis` on (BVLC Caffe, crop layer).
+
+    `offset` is where the cut starts, one number per axis from `axis` on; missing ones are 0. Stock
+    dagnn.Crop does the same for H and W alone.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+    size_only_inputs: ClassVar[frozenset[int]] = frozenset({1})
+    axis: int = of(as_axis, 2)
+    offset: tuple[int, ...] = of(as_integers, ())
+
+    def _starts(self) -> list[int]:
+        return ([0] * self.axis + list(self.offset) + [0] * RANK)[:RANK]
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        x, like = inputs
+        wanted = (*x[: self.axis], *like[self.axis :])
+        places = zip(self._starts(), wanted, x, strict=True)
+        if any(start < 0 or start + size > have for start, size, have in places):
+            raise ShapeError(
+                f"a cut of {text(wanted)} at {self._starts()} does not lie inside an input of {text(x)}"
+            )
+        return [wanted]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        top, left = self._starts()[2:]
+        return [ReceptiveField(offset=(1.0 + top, 1.0 + left)), None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x, like = inputs
+        wanted = (*x.shape[: self.axis], *like.shape[self.axis :])
+        cut = tuple(slice(start, start + size) for start, size in zip(self._starts(), wanted, strict=True))
+        return [xp.ascontiguousarray(x[cut])]
+
+
+@register("dagnn.BatchReindex")
+@dataclass(frozen=True, kw_only=True)
+class BatchReindex(Op):
+    """Item i is x[index[i]], the 0-based indices being input 2 (BVLC Caffe, batch_reindex layer)."""
+
+    input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        x, index = inputs
+        if index[1:] != (1, 1, 1):
+            raise ShapeError(f"the indices are {text(index)}, expected one number per item (Rx1x1x1)")
+        return [(index[0], *x[1:])]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [ReceptiveField(), None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        index = inputs[1].reshape(-1).astype(xp.int64)
+        require_indices(index, x.shape[0], "the batch")
+        return [x[index]]
+
+
+@register("dagnn.Filter")
+@dataclass(frozen=True, kw_only=True)
+class Filter(Op):
+    """Keeps the items whose selector, the last input, N x 1 x 1 x 1, is not 0 (BVLC Caffe, filter layer).
+
+    How many are kept is known only when it runs: `output_shapes` tells the most there can be.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (2, None)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        *data, selector = inputs
+        for shape in data:
+            if selector != (shape[0], 1, 1, 1):
+                raise ShapeError(f"the selector is {text(selector)}, expected {text((shape[0], 1, 1, 1))}")
+        return list(data)
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [*[ReceptiveField()] * (len(inputs) - 1), None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        *data, selector = inputs
+        kept = selector.reshape(-1) != 0
+        return [x[kept] for x in data]

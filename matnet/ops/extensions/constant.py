@@ -1,0 +1,57 @@
+"""Ops without inputs: Caffe's Parameter, which emits a learned array, and DummyData with one value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from matnet.errors import NetworkError
+from matnet.ops.arrays import as_activation
+from matnet.ops.base import Array, Op, register
+from matnet.ops.fields import as_size, of
+from matnet.shapes import Shape
+
+
+@register("dagnn.Parameter")
+@dataclass(frozen=True, kw_only=True)
+class Parameter(Op):
+    """Its param as it is (BVLC Caffe, parameter layer).
+
+    The param is H x W x C x N, as MATLAB sees the variable; trailing ones may be missing.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (0, 0)
+    param_count: ClassVar[tuple[int, int]] = (1, 1)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        h, w, c, n = (*params[0], 1, 1, 1, 1)[:4]
+        return [(n, c, h, w)]
+
+    def prepare(self, xp: Any, params: Sequence[Array]) -> Any:
+        return as_activation(xp, params[0])
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        return [params.copy()]
+
+
+@register("dagnn.DummyData")
+@dataclass(frozen=True, kw_only=True)
+class DummyData(Op):
+    """`value` in an array of size [H W C N] (BVLC Caffe, dummy_data layer with a constant filler)."""
+
+    input_count: ClassVar[tuple[int, int | None]] = (0, 0)
+    size: tuple[int, ...] = of(as_size, (1, 1, 1, 1))
+    value: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.size) != 4 or min(self.size) < 1:
+            raise NetworkError(f"field 'size': expected four sizes >= 1 (H W C N), found {list(self.size)}")
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        h, w, c, n = self.size
+        return [(n, c, h, w)]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        return [xp.full(self.output_shapes([], [])[0], self.value, dtype=xp.float32)]

@@ -1,0 +1,254 @@
+"""Dense conditional random fields: CRF-RNN's MultiStageMeanfield, and DenseCRF of CCNN and DeepLab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from matnet.errors import NetworkError, ShapeError
+from matnet.ops.arrays import on_host
+from matnet.ops.base import Array, Op, register
+from matnet.ops.extensions.common import as_count, as_values, require_count
+from matnet.ops.extensions.permutohedral import Permutohedral
+from matnet.ops.fields import choice, of
+from matnet.shapes import ReceptiveField, Shape, text
+
+
+class NormalizedFilter:
+    """A Gaussian filter whose weights at every pixel sum to one."""
+
+    def __init__(self, features: np.ndarray) -> None:
+        self.lattice = Permutohedral(features)
+        self.norm = 1 / (
+            self.lattice.filter(np.ones((1, len(features)), dtype=np.float32)) + np.float32(1e-20)
+        )
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """C x pixels -> C x pixels."""
+        return self.lattice.filter(values) * self.norm
+
+
+def position_features(height: int, width: int, x_std: float, y_std: float) -> np.ndarray:
+    """Each pixel's column and row in standard deviations, (height width) x 2, row by row."""
+    rows, columns = np.indices((height, width), dtype=np.float32).reshape(2, -1)
+    return np.stack([columns / np.float32(x_std), rows / np.float32(y_std)], axis=1)
+
+
+def bilateral_features(
+    image: np.ndarray, x_std: float, y_std: float, colour_std: Sequence[float]
+) -> np.ndarray:
+    """Each pixel's position and colours in standard deviations, (height width) x 5; image 3 x H x W."""
+    _, height, width = image.shape
+    colours = image.reshape(3, -1).T / np.array(colour_std, dtype=np.float32)
+    return np.concatenate([position_features(height, width, x_std, y_std), colours], axis=1)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Softmax over the first axis."""
+    exponentials = np.exp(scores - scores.max(axis=0))
+    return exponentials / exponentials.sum(axis=0)
+
+
+def _require_positive(op: Op, names: Sequence[str]) -> None:
+    for name in names:
+        if not all(value > 0 for value in np.ravel(getattr(op, name))):
+            raise NetworkError(
+                f"field {name!r}: standard deviations must be positive, found {getattr(op, name)}"
+            )
+
+
+def _require_image(scores: Shape, image: Shape) -> None:
+    if image != (scores[0], 3, *scores[2:]):
+        raise ShapeError(
+            f"the image is {text(image)}, expected {text((scores[0], 3, *scores[2:]))} as the scores have"
+        )
+
+
+@register("dagnn.MultiStageMeanfield")
+@dataclass(frozen=True, kw_only=True)
+class MultiStageMeanfield(Op):
+    """Mean-field steps of a dense CRF as a recurrent network.
+
+    Source: CRF-RNN fork of Caffe, multi_stage_meanfield layer. Inputs: unary scores, the scores to start
+    from (both N x C x H x W), and the image N x 3 x H x W. Params W_s, W_b, M, each C x C: weights of the
+    spatial and of the bilateral filter, and label compatibility. Each step: Q = softmax(scores);
+    scores = unary - M (W_s spatial(Q) + W_b bilateral(Q)), both filters normalised at every pixel. The
+    spatial one has standard deviation thetaGamma pixels, the bilateral one thetaAlpha pixels and thetaBeta
+    grey levels. Output: the scores after the last step, not normalised.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (3, 3)
+    param_count: ClassVar[tuple[int, int]] = (3, 3)
+    numIterations: int = of(as_count, 10)
+    thetaAlpha: float = 160.0
+    thetaBeta: float = 3.0
+    thetaGamma: float = 3.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_positive(self, ("thetaAlpha", "thetaBeta", "thetaGamma"))
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        unary, start, image = inputs
+        if start != unary:
+            raise ShapeError(
+                f"the scores to start from are {text(start)}, the unary ones {text(unary)}; they must agree"
+            )
+        _require_image(unary, image)
+        for name, shape in zip(
+            ("spatial weights", "bilateral weights", "compatibility"), params, strict=True
+        ):
+            require_count(shape, (unary[1] ** 2,), f"the matrix of {name}")
+        return [unary]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None] * len(inputs)
+
+    def prepare(self, xp: Any, params: Sequence[Array]) -> Any:
+        spatial, bilateral, compatibility = (_square(on_host(param)) for param in params)
+        return compatibility @ spatial, compatibility @ bilateral
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        unary, start, image = (on_host(x) for x in inputs)
+        height, width = unary.shape[2:]
+        spatial = NormalizedFilter(position_features(height, width, self.thetaGamma, self.thetaGamma))
+        results = [
+            self._infer(unary[n], start[n], [spatial, self._bilateral(image[n])], params)
+            for n in range(len(unary))
+        ]
+        return [xp.asarray(np.stack(results))]
+
+    def _bilateral(self, image: np.ndarray) -> NormalizedFilter:
+        features = bilateral_features(image, self.thetaAlpha, self.thetaAlpha, (self.thetaBeta,) * 3)
+        return NormalizedFilter(features)
+
+    def _infer(
+        self,
+        unary: np.ndarray,
+        start: np.ndarray,
+        filters: Sequence[NormalizedFilter],
+        matrices: Sequence[np.ndarray],
+    ) -> np.ndarray:
+        fixed = unary.reshape(len(unary), -1)
+        scores = start.reshape(len(start), -1)
+        for _ in range(self.numIterations):
+            beliefs = softmax(scores)
+            scores = fixed - sum(
+                matrix @ smooth(beliefs) for matrix, smooth in zip(matrices, filters, strict=True)
+            )
+        return scores.reshape(unary.shape)
+
+
+def _square(param: Any) -> np.ndarray:
+    """A C x C param, whatever singleton dimensions the file gave it."""
+    flat = np.asarray(param, dtype=np.float32)
+    side = round(flat.size**0.5)
+    return flat.reshape(side, side)
+
+
+@register("dagnn.DenseCRF")
+@dataclass(frozen=True, kw_only=True)
+class DenseCRF(Op):
+    """Mean-field inference in a dense CRF with Potts terms (CCNN and DeepLab forks of Caffe, DenseCRF).
+
+    Inputs: scores N x C x H x W, [the images' true sizes N x 2 x 1 x 1: height, width], and the image
+    N x 3 x H x W in B, G, R order. It starts from Q = softmax(scores); each step is
+    Q = softmax(scores + sum_k weight_k filter_k(Q)), all filters normalised at every pixel: Gaussian terms
+    over position (xGauss, yGauss in pixels, weight wtGauss) and bilateral ones over position and colour
+    (xBilateral, yBilateral, rBilateral, gBilateral, bBilateral, wtBilateral); each field holds one number per
+    term. With byteImage colours are cut to bytes first. Outside an image's true size the result is 0.
+    Output: 'label' N x 1 x H x W, the class of greatest Q, 0-based; 'probability' or 'log' N x C x H x W.
+    CCNN's layer has 10 iterations, byteImage and labels.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (2, 3)
+    iterations: int = of(as_count, 10)
+    wtGauss: tuple[float, ...] = of(as_values, ())
+    xGauss: tuple[float, ...] = of(as_values, ())
+    yGauss: tuple[float, ...] = of(as_values, ())
+    wtBilateral: tuple[float, ...] = of(as_values, ())
+    xBilateral: tuple[float, ...] = of(as_values, ())
+    yBilateral: tuple[float, ...] = of(as_values, ())
+    rBilateral: tuple[float, ...] = of(as_values, ())
+    gBilateral: tuple[float, ...] = of(as_values, ())
+    bBilateral: tuple[float, ...] = of(as_values, ())
+    byteImage: bool = True
+    output: str = of(choice("label", "probability", "log"), "label")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        terms: dict[str, tuple[str, ...]] = {
+            "wtGauss": ("xGauss", "yGauss"),
+            "wtBilateral": ("xBilateral", "yBilateral", "rBilateral", "gBilateral", "bBilateral"),
+        }
+        for weight, names in terms.items():
+            _require_positive(self, names)
+            counts = {name: len(getattr(self, name)) for name in (weight, *names)}
+            if len(set(counts.values())) > 1:
+                raise NetworkError(
+                    f"fields {', '.join(counts)} must have one number per term, found {list(counts.values())}"
+                )
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        scores = inputs[0]
+        _require_image(scores, inputs[-1])
+        if len(inputs) == 3 and inputs[1][:2] != (scores[0], 2):
+            raise ShapeError(f"the true sizes are {text(inputs[1])}, expected {text((scores[0], 2, 1, 1))}")
+        return [(scores[0], 1, *scores[2:]) if self.output == "label" else scores]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None] * len(inputs)
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        scores, image = on_host(inputs[0]), on_host(inputs[-1])
+        result = np.zeros(self.output_shapes([x.shape for x in inputs], [])[0], dtype=np.float32)
+        sizes = on_host(inputs[1]) if len(inputs) == 3 else None
+        for n in range(len(scores)):
+            have = scores.shape[2:]
+            height, width = have if sizes is None else self._true_size(sizes[n], have)
+            within = (n, slice(None), slice(height), slice(width))
+            result[within] = self._infer(scores[within], image[within])
+        return [xp.asarray(result)]
+
+    @staticmethod
+    def _true_size(size: np.ndarray, have: tuple[int, ...]) -> tuple[int, ...]:
+        """DeepLab's rule: an image that covers the map both ways was cropped to it, else it was padded."""
+        height, width = int(size.flat[0]), int(size.flat[1])
+        if have[0] <= height and have[1] <= width:
+            return have
+        if not (0 < height <= have[0] and 0 < width <= have[1]):
+            raise ShapeError(f"an image of {height}x{width} does not lie inside a map of {have[0]}x{have[1]}")
+        return height, width
+
+    def _filters(self, image: np.ndarray) -> list[tuple[float, NormalizedFilter]]:
+        # A cast to a byte keeps the low eight bits: a mean-subtracted image wraps round, as in the fork.
+        colours = (image.astype(np.int64) & 255).astype(np.float32) if self.byteImage else image
+        _, height, width = image.shape
+        filters = [
+            (weight, NormalizedFilter(position_features(height, width, x, y)))
+            for weight, x, y in zip(self.wtGauss, self.xGauss, self.yGauss, strict=True)
+        ]
+        colour_std = zip(self.bBilateral, self.gBilateral, self.rBilateral, strict=True)
+        for weight, x, y, stds in zip(
+            self.wtBilateral, self.xBilateral, self.yBilateral, colour_std, strict=True
+        ):
+            filters.append((weight, NormalizedFilter(bilateral_features(colours, x, y, stds))))
+        return filters
+
+    def _infer(self, scores: np.ndarray, image: np.ndarray) -> np.ndarray:
+        flat = scores.reshape(len(scores), -1)
+        filters = self._filters(image)
+        beliefs = softmax(flat)
+        for _ in range(self.iterations):
+            beliefs = softmax(flat + sum(weight * smooth(beliefs) for weight, smooth in filters))
+        beliefs = beliefs.reshape(scores.shape)
+        if self.output == "label":
+            return beliefs.argmax(axis=0)
+        return (
+            beliefs
+            if self.output == "probability"
+            else np.log(np.maximum(beliefs, np.finfo(np.float32).tiny))
+        )

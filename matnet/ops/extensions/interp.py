@@ -1,0 +1,77 @@
+"""Bilinear resizing whose corners stay aligned: DeepLab's and PSPNet's Interp."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import NetworkError, ShapeError
+from matnet.ops.base import Array, Op, register
+from matnet.ops.extensions.common import as_count
+from matnet.ops.fields import Pair, of
+from matnet.shapes import ReceptiveField, Shape, text
+
+
+@register("dagnn.Interp")
+@dataclass(frozen=True, kw_only=True)
+class Interp(Op):
+    """Bilinear interpolation with aligned corners (DeepLab fork of Caffe, interp layer).
+
+    Place t of o places takes the value at t (i - 1) / (o - 1) of i places. The input first loses -padBeg rows
+    and columns at the start and -padEnd at the end. Then o is `height` and `width` where given (> 0), else
+    (i - 1) / shrinkFactor + 1, rounded down, and of that o + (o - 1) (zoomFactor - 1).
+    """
+
+    shrinkFactor: int = of(as_count, 1)
+    zoomFactor: int = of(as_count, 1)
+    height: int = 0
+    width: int = 0
+    padBeg: int = 0
+    padEnd: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.padBeg > 0 or self.padEnd > 0:
+            raise NetworkError(f"padBeg and padEnd must be 0 or less, found {self.padBeg} and {self.padEnd}")
+        if self.height < 0 or self.width < 0 or (self.height > 0) != (self.width > 0):
+            raise NetworkError(f"give both height and width or none, found {self.height} and {self.width}")
+
+    def _size(self, given: Pair) -> tuple[Pair, Pair]:
+        """Sizes of the input after cropping, and of the output."""
+        kept = [size + self.padBeg + self.padEnd for size in given]
+        if min(kept) < 1:
+            raise ShapeError(f"padBeg {self.padBeg} and padEnd {self.padEnd} leave nothing of {text(given)}")
+        shrunk = [(size - 1) // self.shrinkFactor + 1 for size in kept]
+        zoomed = [size + (size - 1) * (self.zoomFactor - 1) for size in shrunk]
+        result = (self.height, self.width) if self.height else (zoomed[0], zoomed[1])
+        return (kept[0], kept[1]), result
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        n, c, h, w = inputs[0]
+        return [(n, c, *self._size((h, w))[1])]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        kept, result = self._size(x.shape[2:])
+        start = -self.padBeg
+        x = x[:, :, start : start + kept[0], start : start + kept[1]]
+        left, right, weight = _neighbours(xp, kept[1], result[1])
+        x = x[:, :, :, left] * (1 - weight) + x[:, :, :, right] * weight
+        above, below, weight = _neighbours(xp, kept[0], result[0])
+        weight = weight[:, None]
+        return [xp.ascontiguousarray(x[:, :, above] * (1 - weight) + x[:, :, below] * weight)]
+
+
+def _neighbours(xp: Any, given: int, wanted: int) -> tuple[Array, Array, Array]:
+    """The two places to mix for each of the result, and the second's weight; single precision as in Caffe."""
+    ratio = np.float32(given - 1) / np.float32(wanted - 1) if wanted > 1 else np.float32(0)
+    place = np.arange(wanted, dtype=np.float32) * ratio
+    first = place.astype(np.int64)
+    second = np.minimum(first + 1, given - 1)
+    return xp.asarray(first), xp.asarray(second), xp.asarray(place - first.astype(np.float32))

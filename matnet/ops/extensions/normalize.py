@@ -1,0 +1,120 @@
+"""Normalisations without a block in MatConvNet: Caffe's LRN within a channel, MVN, batch statistics, L2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from matnet.errors import NetworkError
+from matnet.ops.arrays import as_vector
+from matnet.ops.base import Array, Op, register
+from matnet.ops.extensions.common import as_count, require_count
+from matnet.ops.extensions.pooling import Windows, average_pool
+from matnet.ops.fields import of
+from matnet.shapes import ReceptiveField, Shape, window_field
+
+
+@register("dagnn.WithinChannelLRN")
+@dataclass(frozen=True, kw_only=True)
+class WithinChannelLRN(Op):
+    """x (1 + alpha A) ^ -beta, A being the mean of x^2 over size x size cells around.
+
+    Source: BVLC Caffe, lrn layer, WITHIN_CHANNEL. Cells outside the map count as 0, the mean always divides
+    by size^2, and Caffe's k has no effect.
+    """
+
+    size: int = of(as_count, 5)
+    alpha: float = 1.0
+    beta: float = 0.75
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size % 2 == 0:
+            raise NetworkError(f"field 'size': must be odd, found {self.size}")
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [window_field((self.size, self.size), (1, 1), (self.size // 2,) * 4)]  # type: ignore[arg-type]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        half = self.size // 2
+        windows = Windows((self.size, self.size), (1, 1), (half, half), x.shape[2:])
+        return [x * xp.power(1 + self.alpha * average_pool(xp, x * x, windows), xp.float32(-self.beta))]
+
+
+@register("dagnn.MVN")
+@dataclass(frozen=True, kw_only=True)
+class MVN(Op):
+    """(x - mean) / (sigma + eps) per channel, or per item with acrossChannels (BVLC Caffe, mvn layer).
+
+    sigma is the biased standard deviation; eps stands outside the root. Without normalizeVariance only
+    the mean is subtracted.
+    """
+
+    normalizeVariance: bool = True
+    acrossChannels: bool = False
+    eps: float = 1e-9
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        axes = (1, 2, 3) if self.acrossChannels else (2, 3)
+        centred = x - x.mean(axis=axes, keepdims=True)
+        if not self.normalizeVariance:
+            return [centred]
+        sigma = xp.sqrt((centred * centred).mean(axis=axes, keepdims=True))
+        return [centred / (sigma + self.eps)]
+
+
+@register("dagnn.BatchStatNorm")
+@dataclass(frozen=True, kw_only=True)
+class BatchStatNorm(Op):
+    """(x - mean) / sqrt(variance + epsilon), both taken over the batch itself, per channel, biased.
+
+    Source: BVLC Caffe, batch_norm layer with use_global_stats false.
+    """
+
+    epsilon: float = 1e-5
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        centred = x - x.mean(axis=(0, 2, 3), keepdims=True)
+        variance = (centred * centred).mean(axis=(0, 2, 3), keepdims=True)
+        return [centred / xp.sqrt(variance + self.epsilon)]
+
+
+@register("dagnn.Normalize")
+@dataclass(frozen=True, kw_only=True)
+class Normalize(Op):
+    """x / sqrt(sum x^2 + eps), times a learned scale.
+
+    Source: ParseNet and SSD forks of Caffe, normalize layer; mcnSSD. The sum runs over the channels, or with
+    acrossSpatial over all of C x H x W. Param: the scale, 1 x 1 x C in MATLAB or a single number. mcnSSD's
+    own Normalize has neither field and no eps.
+    """
+
+    param_count: ClassVar[tuple[int, int]] = (1, 1)
+    acrossSpatial: bool = False
+    eps: float = 1e-10
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        require_count(params[0], (inputs[0][1], 1), "the scale")
+        return [inputs[0]]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None if self.acrossSpatial else ReceptiveField()]
+
+    def prepare(self, xp: Any, params: Sequence[Array]) -> Any:
+        return as_vector(xp, params[0]).reshape(1, -1, 1, 1)
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        axes = (1, 2, 3) if self.acrossSpatial else (1,)
+        norm = xp.sqrt((x * x).sum(axis=axes, keepdims=True) + self.eps)
+        return [x / norm * params]

@@ -1,0 +1,212 @@
+"""Pooling by Caffe's rules where MatConvNet's cannot express them, global pooling, and spatial pyramids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import NetworkError, ShapeError
+from matnet.ops.base import Array, Op, register
+from matnet.ops.extensions.common import as_count
+from matnet.ops.fields import Pair, as_pad, as_pair, choice, of
+from matnet.shapes import Pad, ReceptiveField, Shape, caffe_pooled, window_field
+
+LOWEST = float(np.finfo(np.float32).min)  # -FLT_MAX, what Caffe's maximum starts from
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where pooling windows lie: kernel, stride, pad and number of windows, each (vertical, horizontal)."""
+
+    kernel: Pair
+    stride: Pair
+    pad: Pair
+    count: Pair
+
+    def cells(self, xp: Any, x: Array, outside: float) -> Iterator[tuple[int, int, Array]]:
+        """What all windows see in each cell (i, j) of their kernel; `outside` beyond the input."""
+        spans = [(n - 1) * s + k for n, s, k in zip(self.count, self.stride, self.kernel, strict=True)]
+        after = [max(0, span - p - n) for span, p, n in zip(spans, self.pad, x.shape[2:], strict=True)]
+        border = ((0, 0), (0, 0), (self.pad[0], after[0]), (self.pad[1], after[1]))
+        padded = xp.pad(x, border, constant_values=outside)
+        for i in range(self.kernel[0]):
+            rows = slice(i, i + (self.count[0] - 1) * self.stride[0] + 1, self.stride[0])
+            for j in range(self.kernel[1]):
+                columns = slice(j, j + (self.count[1] - 1) * self.stride[1] + 1, self.stride[1])
+                yield i, j, padded[:, :, rows, columns]
+
+    def starts(self, axis: int) -> np.ndarray:
+        """The first row or column of every window; negative inside the leading pad."""
+        return np.arange(self.count[axis]) * self.stride[axis] - self.pad[axis]
+
+    def areas(self, size: Pair) -> np.ndarray:
+        """Caffe's divisors: each window's cells inside the input or its pad, 0 or less beyond."""
+        starts = [self.starts(axis) for axis in (0, 1)]
+        stops = [np.minimum(starts[i] + self.kernel[i], size[i] + self.pad[i]) for i in (0, 1)]
+        return np.outer(stops[0] - starts[0], stops[1] - starts[1]).astype(np.float32)
+
+
+def max_pool(xp: Any, x: Array, windows: Windows) -> Array:
+    """The greatest value of each window; -FLT_MAX where a window lies outside the input."""
+    greatest = None
+    for _, _, cell in windows.cells(xp, x, LOWEST):
+        greatest = cell.copy() if greatest is None else xp.maximum(greatest, cell)
+    return greatest
+
+
+def max_pool_with_mask(xp: Any, x: Array, windows: Windows) -> tuple[Array, Array]:
+    """`max_pool`, and the place h W + w of each maximum, the first of equal ones; -1 where there is none."""
+    rows = xp.asarray(windows.starts(0), dtype=xp.float32)[:, None] * x.shape[3]
+    places = rows + xp.asarray(windows.starts(1), dtype=xp.float32)
+    greatest = xp.full((*x.shape[:2], *windows.count), LOWEST, dtype=xp.float32)
+    mask = xp.full_like(greatest, -1)
+    for i, j, cell in windows.cells(xp, x, LOWEST):
+        larger = cell > greatest
+        greatest = xp.where(larger, cell, greatest)
+        mask = xp.where(larger, places + xp.float32(i * x.shape[3] + j), mask)
+    return greatest, mask
+
+
+def average_pool(xp: Any, x: Array, windows: Windows) -> Array:
+    """The sum of each window over Caffe's divisor; NaN where a window lies outside input and pad."""
+    total = xp.zeros((*x.shape[:2], *windows.count), dtype=xp.float32)
+    for _, _, cell in windows.cells(xp, x, 0.0):
+        total += cell
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return total / xp.asarray(windows.areas(x.shape[2:]))
+
+
+def stochastic_pool(xp: Any, x: Array, windows: Windows) -> Array:
+    """Each window's values weighted by themselves, sum x^2 / sum x; 0 where the sum is not positive."""
+    total = xp.zeros((*x.shape[:2], *windows.count), dtype=xp.float32)
+    squares = xp.zeros_like(total)
+    for _, _, cell in windows.cells(xp, x, 0.0):
+        total += cell
+        squares += cell * cell
+    return xp.where(total > 0, squares / xp.where(total > 0, total, 1), 0).astype(xp.float32)
+
+
+@register("dagnn.CaffePooling")
+@dataclass(frozen=True, kw_only=True)
+class CaffePooling(Op):
+    """Pooling with Caffe's sizes, divisor and empty windows (BVLC Caffe, pooling layer).
+
+    Sizes are rounded up (roundMode 'floor': down); the last window must start inside the padded input if
+    there is a pad. 'avg' counts padded cells, but none beyond the pad. A window outside the input is
+    -FLT_MAX or NaN. 'stochastic' is the expectation that Caffe takes at test time. With `mask`, 'max' has a
+    second output: the place h W + w of each maximum. pad is the same on opposite sides.
+    """
+
+    method: str = of(choice("max", "avg", "stochastic"), "max")
+    poolSize: Pair = of(as_pair, (1, 1))
+    stride: Pair = of(as_pair, (1, 1))
+    pad: Pad = of(as_pad, (0, 0, 0, 0))
+    roundMode: str = of(choice("ceil", "floor"), "ceil")
+    mask: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        top, bottom, left, right = self.pad
+        if (top, left) != (bottom, right):
+            raise NetworkError(f"field 'pad': Caffe pads opposite sides alike, found {list(self.pad)}")
+        if (top and top >= self.poolSize[0]) or (left and left >= self.poolSize[1]):
+            raise NetworkError(
+                f"field 'pad': {[top, left]} must be less than the window {list(self.poolSize)}"
+            )
+        if self.mask and self.method != "max":
+            raise NetworkError(f"field 'mask': only max pooling has a mask, not {self.method!r}")
+        if self.method == "stochastic" and any(self.pad):
+            raise NetworkError("field 'pad': stochastic pooling takes no pad")
+
+    def _windows(self, size: Pair) -> Windows:
+        pad = (self.pad[0], self.pad[2])
+        count = [
+            caffe_pooled(
+                size[i], self.poolSize[i], self.stride[i], pad[i], self.roundMode == "floor", any(pad)
+            )
+            for i in (0, 1)
+        ]
+        return Windows(self.poolSize, self.stride, pad, (count[0], count[1]))
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        n, c, h, w = inputs[0]
+        return [(n, c, *self._windows((h, w)).count)] * (2 if self.mask else 1)
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [window_field(self.poolSize, self.stride, self.pad)]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        windows = self._windows(x.shape[2:])
+        if self.mask:
+            return list(max_pool_with_mask(xp, x, windows))
+        pool = {"max": max_pool, "avg": average_pool, "stochastic": stochastic_pool}[self.method]
+        return [pool(xp, x, windows)]
+
+
+@register("dagnn.GlobalPooling")
+@dataclass(frozen=True, kw_only=True)
+class GlobalPooling(Op):
+    """The mean or maximum of each channel over the whole map, whatever its size.
+
+    Source: mcnExtraLayers' vl_nnglobalpool; BVLC Caffe, pooling layer with global_pooling.
+    """
+
+    method: str = of(choice("avg", "max"), "avg")
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        return [(*inputs[0][:2], 1, 1)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        height, width = inputs[0][2:]
+        return [window_field((height, width), (1, 1), (0, 0, 0, 0))]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        return [
+            x.max(axis=(2, 3), keepdims=True) if self.method == "max" else x.mean(axis=(2, 3), keepdims=True)
+        ]
+
+
+@register("dagnn.SPP")
+@dataclass(frozen=True, kw_only=True)
+class SPP(Op):
+    """Pools the whole map in 1, 2 x 2, 4 x 4, ... windows, one after the other (BVLC Caffe, spp layer).
+
+    Level l has windows of ceil(size / 2^l), stride the same, pad half of what they overhang (rounded up),
+    and Caffe's ceil and clip rules: some sizes give fewer than 2^l windows. Output N x (all values) x 1 x 1,
+    each level C x rows x columns.
+    """
+
+    pyramidHeight: int = of(as_count, 1)
+    method: str = of(choice("max", "avg"), "max")
+
+    def _level(self, size: Pair, level: int) -> Windows:
+        kernel = [-(-length // 2**level) for length in size]
+        pad = [(k * 2**level - length + 1) // 2 for k, length in zip(kernel, size, strict=True)]
+        if any(p and p >= k for p, k in zip(pad, kernel, strict=True)):
+            raise ShapeError(
+                f"a map of {size[0]}x{size[1]} is too small for pyramid level {level + 1}: "
+                f"its windows of {kernel} would need a pad of {pad}; use a larger input"
+            )
+        count = [caffe_pooled(size[i], kernel[i], kernel[i], pad[i], clip=any(pad)) for i in (0, 1)]
+        return Windows((kernel[0], kernel[1]), (kernel[0], kernel[1]), (pad[0], pad[1]), (count[0], count[1]))
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        n, c, h, w = inputs[0]
+        levels = [self._level((h, w), level).count for level in range(self.pyramidHeight)]
+        return [(n, c * sum(rows * columns for rows, columns in levels), 1, 1)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        pool = max_pool if self.method == "max" else average_pool
+        levels = [pool(xp, x, self._level(x.shape[2:], level)) for level in range(self.pyramidHeight)]
+        return [
+            xp.concatenate([values.reshape(x.shape[0], -1) for values in levels], axis=1)[:, :, None, None]
+        ]

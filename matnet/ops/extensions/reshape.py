@@ -1,0 +1,259 @@
+"""The same values in another shape or order: Caffe's Flatten, Reshape, Permute, ShuffleChannel, Im2col.
+
+Caffe runs the last axis (W) fastest, MATLAB the first dimension (H). Ops called Caffe... keep Caffe's order;
+Permute, Flatten and Reshape mean what the MATLAB modules of that name do: Caffe's Flatten from axis 1 is, in
+them, Permute with order [2 1 3 4], then Flatten with axis 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import NetworkError, ShapeError
+from matnet.ops.base import Array, Op, register
+from matnet.ops.extensions.common import AXIS_OF_DIM, RANK, as_axis, as_count, as_dim, as_integers, to_four
+from matnet.ops.fields import Pair, as_int, as_pad, as_pair, of
+from matnet.shapes import Pad, ReceptiveField, Shape, filtered, text, window_field
+
+DIM_OF_AXIS = {axis: dim for dim, axis in AXIS_OF_DIM.items()}
+
+
+def fill_in(wanted: Sequence[int], given: Sequence[int], count: int) -> list[int]:
+    """`wanted` with each 0 replaced by the size at its place in `given`, one -1 by what is left of `count`.
+
+    ShapeError where that does not come out even.
+
+    >>> fill_in([0, -1, 4], [2, 6, 8], 96)
+    [2, 12, 4]
+    """
+    sizes = [given[index] if size == 0 and index < len(given) else size for index, size in enumerate(wanted)]
+    known = prod(size for size in sizes if size != -1)
+    if sizes.count(-1) > 1 or any(size < -1 or size == 0 for size in sizes):
+        raise ShapeError(f"shape {list(wanted)} takes sizes >= 1, 0 (copy) and at most one -1 (infer)")
+    if (known != count) if -1 not in sizes else count % known:
+        raise ShapeError(f"{text(tuple(given))} ({count} values) cannot be given the shape {list(wanted)}")
+    return [count // known if size == -1 else size for size in sizes]
+
+
+class _Reshaping(Op):
+    """An op that only gives its input another shape, rows running last axis fastest."""
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        return [inputs[0].reshape(self.output_shapes([inputs[0].shape], [])[0])]
+
+
+@register("dagnn.CaffeFlatten")
+@dataclass(frozen=True, kw_only=True)
+class CaffeFlatten(_Reshaping):
+    """Merges the axes from `axis` to `endAxis` into one, last axis fastest (BVLC Caffe, flatten layer).
+
+    Both are axes of N x C x H x W; those behind endAxis move up.
+    """
+
+    axis: int = of(as_axis, 1)
+    endAxis: int = of(as_axis, RANK - 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.endAxis < self.axis:
+            raise NetworkError(f"field 'endAxis': {self.endAxis} lies before axis {self.axis}")
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        shape, stop = inputs[0], self.endAxis + 1
+        return [to_four((*shape[: self.axis], prod(shape[self.axis : stop]), *shape[stop:]))]
+
+
+@register("dagnn.CaffeReshape")
+@dataclass(frozen=True, kw_only=True)
+class CaffeReshape(_Reshaping):
+    """Replaces `numAxes` axes from `axis` on by `shape`, last axis fastest (BVLC Caffe, reshape layer).
+
+    In `shape`, 0 copies the input's size at the same place and one -1 is inferred; numAxes -1 means all
+    axes to the last, 0 inserts.
+    """
+
+    shape: tuple[int, ...] = of(as_integers, ())
+    axis: int = of(as_int, 0)
+    numAxes: int = -1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.axis <= RANK or self.numAxes < -1 or self.axis + self.numAxes > RANK:
+            raise NetworkError(f"axis {self.axis} and numAxes {self.numAxes} do not lie within {RANK} axes")
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        given = inputs[0]
+        stop = RANK if self.numAxes == -1 else self.axis + self.numAxes
+        sizes = fill_in(self.shape, given[self.axis :], prod(given[self.axis : stop]))
+        return [to_four((*given[: self.axis], *sizes, *given[stop:]))]
+
+
+@register("dagnn.ChannelShuffle")
+@dataclass(frozen=True, kw_only=True)
+class ChannelShuffle(Op):
+    """Deals the channels of the groups out in turn: channel j group + i is input channel i (C / group) + j.
+
+    Source: ShuffleNet forks of Caffe, shuffle_channel layer.
+    """
+
+    group: int = of(as_count, 1)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        if inputs[0][1] % self.group:
+            raise ShapeError(f"{inputs[0][1]} channels cannot be dealt out in {self.group} equal groups")
+        return [inputs[0]]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        n, c, h, w = x.shape
+        dealt = x.reshape(n, self.group, c // self.group, h, w).swapaxes(1, 2)
+        return [xp.ascontiguousarray(dealt).reshape(n, c, h, w)]
+
+
+@register("dagnn.Im2col")
+@dataclass(frozen=True, kw_only=True)
+class Im2col(Op):
+    """Every window's values as channels (c kh + i) kw + j (BVLC Caffe, im2col layer)."""
+
+    kernelSize: Pair = of(as_pair, (1, 1))
+    stride: Pair = of(as_pair, (1, 1))
+    pad: Pad = of(as_pad, (0, 0, 0, 0))
+    dilate: Pair = of(as_pair, (1, 1))
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        n, c, *size = inputs[0]
+        height, width = filtered((size[0], size[1]), self.kernelSize, self.stride, self.pad, self.dilate)
+        return [(n, c * prod(self.kernelSize), height, width)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [window_field(self.kernelSize, self.stride, self.pad, self.dilate)]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        n, channels, height, width = self.output_shapes([x.shape], [])[0]
+        top, bottom, left, right = self.pad
+        padded = xp.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+        rows = (height - 1) * self.stride[0] + 1
+        columns = (width - 1) * self.stride[1] + 1
+        windows = [
+            padded[:, :, i : i + rows : self.stride[0], j : j + columns : self.stride[1]]
+            for i in range(0, self.kernelSize[0] * self.dilate[0], self.dilate[0])
+            for j in range(0, self.kernelSize[1] * self.dilate[1], self.dilate[1])
+        ]
+        return [xp.stack(windows, axis=2).reshape(n, channels, height, width)]
+
+
+def _as_order(value: Any) -> tuple[int, ...]:
+    order = as_integers(value)
+    if sorted(order) != list(range(1, RANK + 1)):
+        raise NetworkError(f"expected each of the dimensions 1 2 3 4 once, found {list(order)}")
+    return order
+
+
+@register("dagnn.Permute")
+@dataclass(frozen=True, kw_only=True)
+class Permute(Op):
+    """Exchanges dimensions: MATLAB's permute(x, order) of an H x W x C x N array (mcnPyTorch's Permute)."""
+
+    order: tuple[int, ...] = of(_as_order, (1, 2, 3, 4))
+
+    @classmethod
+    def from_axes(cls, axes: Sequence[int]) -> Permute:
+        """The op whose output axis i is input axis axes[i] of N x C x H x W (SSD fork, permute layer).
+
+        >>> Permute.from_axes((0, 2, 3, 1)).order
+        (2, 3, 1, 4)
+        """
+        if sorted(axes) != list(range(RANK)):
+            raise NetworkError(f"expected each of the axes 0 1 2 3 once, found {list(axes)}")
+        return cls(order=tuple(DIM_OF_AXIS[axes[AXIS_OF_DIM[dim]]] for dim in range(1, RANK + 1)))
+
+    def axes(self) -> tuple[int, ...]:
+        """Which axis of N x C x H x W each output axis is."""
+        return tuple(AXIS_OF_DIM[self.order[DIM_OF_AXIS[axis] - 1]] for axis in range(RANK))
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        return [tuple(inputs[0][axis] for axis in self.axes())]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [ReceptiveField() if self.order[:2] == (1, 2) else None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        return [xp.ascontiguousarray(inputs[0].transpose(self.axes()))]
+
+
+def _as_matlab_reshape(xp: Any, x: Array, sizes: Sequence[int]) -> Array:
+    """MATLAB's reshape of each item's H x W x C array to `sizes`, first dimension fastest."""
+    height, width, channels = sizes
+    columns = x.transpose(0, 1, 3, 2).reshape(x.shape[0], channels, width, height)
+    return xp.ascontiguousarray(columns.transpose(0, 1, 3, 2))
+
+
+@register("dagnn.Flatten")
+@dataclass(frozen=True, kw_only=True)
+class Flatten(Op):
+    """All of an item's H x W x C values along MATLAB's dimension `axis`, H fastest.
+
+    Source: mcnExtraLayers' vl_nnflatten. It does not look at firstAxis, which is carried along.
+    """
+
+    firstAxis: int = 1
+    axis: int = of(as_dim, 3)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.axis > 3:
+            raise NetworkError("field 'axis': must be 1 (H), 2 (W) or 3 (C)")
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        shape = [inputs[0][0], 1, 1, 1]
+        shape[AXIS_OF_DIM[self.axis]] = prod(inputs[0][1:])
+        return [tuple(shape)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        _, channels, height, width = self.output_shapes([x.shape], [])[0]
+        return [_as_matlab_reshape(xp, x, (height, width, channels))]
+
+
+def _as_sizes(value: Any) -> tuple[int, ...]:
+    """2 or 3 sizes; an empty cell, which MATLAB's reshape infers, becomes -1."""
+    items = value if isinstance(value, (list, tuple)) else np.asarray(value).ravel(order="F")
+    sizes = tuple(as_int(item) if np.size(item) else -1 for item in items)
+    if len(sizes) not in (0, 2, 3):
+        raise NetworkError(f"expected 3 sizes (height, width, channels), found {list(sizes)}")
+    return (*sizes, -1) if len(sizes) == 2 else sizes
+
+
+@register("dagnn.Reshape")
+@dataclass(frozen=True, kw_only=True)
+class Reshape(Op):
+    """Each item's H x W x C array with the sizes `shape`, H fastest (mcnExtraLayers' vl_nnreshape).
+
+    0 copies the size at that place, one -1 or empty size is inferred; of two sizes the third is inferred.
+    """
+
+    shape: tuple[int, ...] = of(_as_sizes, ())
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        n, c, h, w = inputs[0]
+        height, width, channels = fill_in(self.shape or (0, 0, 0), (h, w, c), h * w * c)
+        return [(n, channels, height, width)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        _, channels, height, width = self.output_shapes([inputs[0].shape], [])[0]
+        return [_as_matlab_reshape(xp, inputs[0], (height, width, channels))]
