@@ -12,6 +12,7 @@ from matnet.errors import MatnetError, NetworkError, listing
 from matnet.formats.mat.values import Cell, empty
 from matnet.formats.names import META_FIELD, identifiers, remember
 from matnet.formats.plain import as_array, as_text, describe, is_empty, op_fields, op_from_fields, to_matlab
+from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Param, Source
 from matnet.ops.base import REGISTRY, Op, Unknown
 
@@ -105,8 +106,10 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> Laye
     op = _op_of(kind, given, place)
     name = _free_name(net, as_text(struct.get("name"), f"{place}.name") or f"layer{place.index}")
     params = _read_params(net, kind, name, struct, place)
-    if hasattr(op, "hasBias"):
-        op = op_from_fields(type(op), {**_spelled(op, given), "hasBias": len(params) > 1}, {})
+    if hasattr(op, "hasBias"):  # DagNN's properties that a SimpleNN layer leaves to its weights
+        size = pad_to_4d(net.params[params[0]].value).shape if params else ()
+        declared = {"hasBias": len(params) > 1, "size": size if 0 not in size else ()}
+        op = op_from_fields(type(op), {**_spelled(op, given), **declared}, {})
     extra = {"weights" if key in FIELDS_OF_WEIGHTS else key: value for key, value in struct.items()}
     if "weights" in extra:
         extra["weights"] = None  # only its place among the fields is kept
