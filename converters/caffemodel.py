@@ -57,12 +57,14 @@ def net_from_caffemodel(path: str | os.PathLike[str]) -> NetDef:
 
 
 def _declare_inputs(net: Message) -> None:
-    """Name as inputs what no layer produces: a caffemodel of the V1 era does not tell its inputs."""
-    layers = net.get("layers") or net.get("layer")
-    produced = {top for layer in layers for top in layer.get("top")} | set(net.get("input"))
-    for name in dict.fromkeys(name for layer in layers for name in layer.get("bottom")):
-        if name not in produced:
-            net.append("input", name)
+    """Name as inputs what is read before a layer produces it: a V1 caffemodel does not tell its inputs."""
+    produced = set(net.get("input"))
+    for layer in net.get("layers") or net.get("layer"):
+        for name in layer.get("bottom"):
+            if name not in produced:
+                net.append("input", name)
+                produced.add(name)
+        produced.update(layer.get("top"))
 
 
 def _unknown_fields(message: Message) -> list[str]:
