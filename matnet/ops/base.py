@@ -19,8 +19,9 @@ class Op:
 
     Activations are N x C x H x W; params come in MatConvNet's shapes (filters h x w x c/groups x K).
     A subclass is a frozen dataclass; a field made by `fields.of(convert, default)`, or with a plain
-    default, accepts whatever a MATLAB file holds and always keeps the canonical value. Only `forward` must be written; an op that
-    changes sizes also writes `output_shapes`, one that looks beyond its own pixel `receptive_fields`.
+    default, accepts whatever a MATLAB file holds and always keeps the canonical value. Only `forward` must
+    be written; an op that changes sizes also writes `output_shapes`, one that looks beyond its own pixel
+    `receptive_fields`.
     """
 
     dagnn: ClassVar[str] = ""  # class name in DagNN files

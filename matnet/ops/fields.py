@@ -64,7 +64,7 @@ def as_offsets(value: Any) -> Pair:
 def as_size(value: Any) -> tuple[int, ...]:
     """A declared size: flattened, padded with ones or cut to four elements as DagNN's setters do; empty stays empty."""
     found = integers(value)
-    return tuple((found + [1, 1, 1, 1])[:4]) if found else ()
+    return tuple([*found, 1, 1, 1, 1][:4]) if found else ()
 
 
 def as_floats(count: int) -> Callable[[Any], tuple[float, ...]]:

@@ -1,0 +1,64 @@
+"""Functions of one pixel: ReLU, Sigmoid, SoftMax, and DropOut, which is the identity in test mode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from matnet.ops.base import Array, Op, register
+from matnet.ops.fields import as_float, of
+
+
+@register("dagnn.ReLU", simplenn="relu", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class ReLU(Op):
+    """max(x, 0), or with a leak x where x > 0 and leak * x elsewhere (vl_nnrelu).
+
+    Without a leak NaN becomes 0, because MATLAB's max passes over NaN.
+    """
+
+    leak: float = of(as_float, 0.0)
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        if self.leak == 0:
+            return [xp.fmax(x, xp.float32(0))]
+        return [xp.where(x > 0, x, xp.float32(self.leak) * x)]
+
+
+@register("dagnn.Sigmoid", simplenn="sigmoid", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class Sigmoid(Op):
+    """1 / (1 + exp(-x)) (vl_nnsigmoid)."""
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        with np.errstate(over="ignore"):  # exp(-x) of a large negative x is infinite, and the result a true 0
+            result = xp.exp(-inputs[0])
+        result += 1
+        return [xp.reciprocal(result, out=result)]
+
+
+@register("dagnn.SoftMax", simplenn="softmax", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class SoftMax(Op):
+    """exp(x - m) / sum exp(x - m) over channels at every pixel, m being their maximum (vl_nnsoftmax)."""
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        result = xp.exp(x - x.max(axis=1, keepdims=True))
+        result /= result.sum(axis=1, keepdims=True)
+        return [result]
+
+
+@register("dagnn.DropOut", simplenn="dropout", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class DropOut(Op):
+    """The identity in test mode: MatConvNet scales by 1 / (1 - rate) while training (vl_nndropout)."""
+
+    rate: float = of(as_float, 0.5)
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        return [inputs[0]]

@@ -1,0 +1,221 @@
+"""Several arrays into one (Sum, Concat, Scale), and rearrangements of one (Crop, SubP)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from matnet.errors import NetworkError, ShapeError
+from matnet.ops.arrays import activation_shape, as_activation
+from matnet.ops.base import Array, Op, register
+from matnet.ops.fields import Pair, as_float, as_int, as_offsets, as_size, of
+from matnet.shapes import ReceptiveField, Shape, text, transposed_field, window_field
+
+AXIS_OF_DIM = {1: 2, 2: 3, 3: 1, 4: 0}  # MATLAB's dimensions H, W, C, N among the axes of N x C x H x W
+
+
+@register("dagnn.Sum", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class Sum(Op):
+    """The sum of inputs of one shape, added from left to right (dagnn.Sum)."""
+
+    input_count: ClassVar[tuple[int, int | None]] = (1, None)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        for number, shape in enumerate(inputs[1:], 2):
+            if shape != inputs[0]:
+                raise ShapeError(f"input {number} is {text(shape)}, input 1 is {text(inputs[0])}; they must be equal")
+        return [inputs[0]]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        if len(inputs) == 1:
+            return [inputs[0]]
+        total = inputs[0] + inputs[1]
+        for x in inputs[2:]:
+            total += x
+        return [total]
+
+
+def _as_dim(value: Any) -> int:
+    dim = as_int(value)
+    if dim not in AXIS_OF_DIM:
+        raise NetworkError(f"a dimension is 1 (H), 2 (W), 3 (C) or 4 (N), found {dim}")
+    return dim
+
+
+@register("dagnn.Concat", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class Concat(Op):
+    """Inputs one after the other along MATLAB's dimension `dim`: 1 = H, 2 = W, 3 = C, 4 = N (vl_nnconcat)."""
+
+    input_count: ClassVar[tuple[int, int | None]] = (1, None)
+    dim: int = of(_as_dim, 3)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        axis = AXIS_OF_DIM[self.dim]
+        others = [shape[:axis] + shape[axis + 1 :] for shape in inputs]
+        for number, other in enumerate(others[1:], 2):
+            if other != others[0]:
+                raise ShapeError(
+                    f"input {number} is {text(inputs[number - 1])}, input 1 is {text(inputs[0])}; "
+                    f"they may differ only in {'NCHW'[axis]}, along which they are joined"
+                )
+        return [(*inputs[0][:axis], sum(shape[axis] for shape in inputs), *inputs[0][axis + 1 :])]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [ReceptiveField() if self.dim in (3, 4) else None] * len(inputs)
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        return [xp.concatenate(inputs, axis=AXIS_OF_DIM[self.dim])]
+
+
+@register(simplenn="concat")
+@dataclass(frozen=True, kw_only=True)
+class ConcatMap(Op):
+    """A second input appended as further channels: FFDNet's map of noise levels (its vl_simplenn, `concat`).
+
+    The map is N x M x H x W; a single value per channel, 1 x M x 1 x 1 or N x M x 1 x 1, stands for all pixels.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        (n, c, h, w), levels = inputs
+        if levels[0] not in (1, n) or levels[2:] not in ((1, 1), (h, w)):
+            raise ShapeError(
+                f"the map is {text(levels)}, the first input {text(inputs[0])}; expected {n}x{levels[1]}x{h}x{w}, "
+                "or one pixel for all"
+            )
+        return [(n, c + levels[1], h, w)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [ReceptiveField(), ReceptiveField() if inputs[1][2:] == inputs[0][2:] else None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x, levels = inputs
+        spread = xp.broadcast_to(levels, (x.shape[0], levels.shape[1], *x.shape[2:]))
+        return [xp.concatenate([x, spread], axis=1)]
+
+
+@register("dagnn.Scale", simplenn="scale", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class Scale(Op):
+    """x * multiplier, plus a bias with `hasBias`, each broadcast to the other (dagnn.Scale).
+
+    The arguments are the inputs followed by the params: a multiplier may be an input or a param (in
+    MATLAB's shape, 1 x 1 x C mostly).
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (1, 3)
+    param_count: ClassVar[tuple[int, int]] = (0, 2)
+    size: Shape = of(as_size, ())  # as declared in the file; the params themselves decide
+    hasBias: bool = True
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        declared = (activation_shape("a multiplier or bias", shape or self.size) for shape in params)
+        arguments = [*inputs, *declared]
+        if len(arguments) < self._needed:
+            wanted = "x, multiplier and bias" if self.hasBias else "x and multiplier"
+            raise ShapeError(f"has {len(arguments)} arguments (inputs and params), expected {self._needed}: {wanted}")
+        try:
+            return [np.broadcast_shapes(*arguments[: self._needed])]
+        except ValueError:
+            sizes = ", ".join(text(shape) for shape in arguments[: self._needed])
+            raise ShapeError(f"x, multiplier and bias do not fit together: {sizes} (N x C x H x W)") from None
+
+    @property
+    def _needed(self) -> int:
+        return 3 if self.hasBias else 2
+
+    def prepare(self, xp: Any, params: Sequence[Array]) -> list[Array]:
+        return [as_activation(xp, param) for param in params]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: list[Array]) -> list[Array]:
+        x, *factors = [*inputs, *params][: self._needed]
+        result = x * factors[0]
+        return [result if len(factors) == 1 else result + factors[1]]
+
+
+@register("dagnn.Crop", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class Crop(Op):
+    """The part of the first input, from `crop` = [rows columns] on, that is as large as the second (dagnn.Crop).
+
+    Where less than `crop` is left over, all of it is cut on the top and left; the rest goes at the bottom
+    and right.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+    size_only_inputs: ClassVar[frozenset[int]] = frozenset({1})
+    crop: Pair = of(as_offsets, (0, 0))
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        (n, c, h, w), (_, _, height, width) = inputs
+        if height > h or width > w:
+            raise ShapeError(f"the input is {h}x{w}, smaller than the reference to which it is cut, {height}x{width}")
+        if min(self.crop) < 0:
+            raise ShapeError(f"crop is {list(self.crop)}, expected offsets >= 0")
+        return [(n, c, height, width)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [ReceptiveField(offset=(1.0 + self.crop[0], 1.0 + self.crop[1])), None]
+
+    def offsets(self, inputs: Sequence[Shape]) -> Pair:
+        """Rows and columns cut on the top and left for these input shapes."""
+        (_, _, h, w), (_, _, height, width) = inputs
+        return min(self.crop[0], h - height), min(self.crop[1], w - width)
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x, reference = inputs
+        top, left = self.offsets([x.shape, reference.shape])
+        height, width = reference.shape[2:]
+        return [xp.ascontiguousarray(x[:, :, top : top + height, left : left + width])]
+
+
+@register("dagnn.SubP", simplenn="SubP")
+@dataclass(frozen=True, kw_only=True)
+class SubP(Op):
+    """Pixel shuffle: channels to pixels with a scale s > 1, pixels to channels with 1 / s (FFDNet's vl_nnSubP).
+
+    Up: N x C*s*s x H x W -> N x C x H*s x W*s; channel c*s*s + b*s + a goes to row a, column b of each s x s
+    block (rows fastest, which differs from PyTorch's pixel_shuffle). Down is the inverse.
+    """
+
+    scale: float = of(as_float, 2.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.scale < np.inf or (self.scale > 1 and self.scale != int(self.scale)):
+            raise NetworkError(f"field 'scale': expected a whole number, or 1 divided by one, found {self.scale:g}")
+
+    @property
+    def factor(self) -> int:
+        """The side s of the blocks, for either direction."""
+        return int(self.scale) if self.scale > 1 else round(1 / self.scale)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        n, c, h, w = inputs[0]
+        s = self.factor
+        if self.scale > 1:
+            if c % (s * s):
+                raise ShapeError(f"the input has {c} channels, expected a multiple of {s}x{s} = {s * s}")
+            return [(n, c // (s * s), h * s, w * s)]
+        if h % s or w % s:
+            raise ShapeError(f"the input is {h}x{w}, expected both to be multiples of {s}; pad or cut the image")
+        return [(n, c * s * s, h // s, w // s)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        block, none = (self.factor, self.factor), (0, 0, 0, 0)
+        return [transposed_field(block, block, none) if self.scale > 1 else window_field(block, block, none)]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x, s = inputs[0], self.factor
+        ((n, c, h, w),) = self.output_shapes([x.shape], [])
+        if self.scale > 1:
+            blocks = x.reshape(n, c, s, s, h // s, w // s).transpose(0, 1, 4, 3, 5, 2)
+        else:
+            blocks = x.reshape(n, c // (s * s), h, s, w, s).transpose(0, 1, 5, 3, 2, 4)
+        return [blocks.reshape(n, c, h, w)]

@@ -1,0 +1,255 @@
+"""Convolution and convolution transpose as matrix products of filters and patches (vl_nnconv, vl_nnconvt)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar, NamedTuple
+
+from matnet.errors import NetworkError, ShapeError
+from matnet.layout import filters_to_rows, pad_to_4d
+from matnet.ops.arrays import as_float32, as_vector, elements, require_elements
+from matnet.ops.base import Array, Op, register
+from matnet.ops.fields import Pair, as_int, as_pad, as_pair, as_size, of
+from matnet.shapes import (
+    Pad,
+    ReceptiveField,
+    Shape,
+    extent,
+    filtered,
+    text,
+    to_4d,
+    transposed,
+    transposed_field,
+    window_field,
+)
+
+PATCH_ELEMENTS = 1 << 22  # patches are cut in strips of at most this many numbers (16 MiB), whatever the image's size
+
+
+class Filters(NamedTuple):
+    """Params as `forward` wants them; `shape` is MATLAB's, four sizes."""
+
+    rows: Array  # one row per fourth index: (c, w, h), h fastest, as MATLAB has them in memory
+    shape: Shape
+    bias: Array | None  # K x 1 x 1
+
+
+def prepare_filters(xp: Any, params: Sequence[Array], has_bias: bool) -> Filters:
+    """Filters and bias as float32; an empty bias counts as none, and is ignored where the layer has none."""
+    filters = pad_to_4d(as_float32(xp, params[0]))
+    bias = as_vector(xp, params[1]).reshape(-1, 1, 1) if has_bias and len(params) > 1 else None
+    rows = xp.ascontiguousarray(filters_to_rows(filters)) if filters.size else filters
+    return Filters(rows, filters.shape, bias if bias is not None and bias.size else None)
+
+
+@register("dagnn.Conv", simplenn="conv", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class Conv(Op):
+    """Correlation of the zero-padded input with K filters h x w x c, in C / c groups, plus a bias (vl_nnconv).
+
+    N x C x H x W -> N x K x H' x W', H' = floor((H + top + bottom - (h - 1) * dilate - 1) / stride) + 1.
+    Group g reads channels g * c ... and gives the g-th share of the K outputs. Params: filters
+    h x w x c x K and, with `hasBias`, K numbers. Empty filters copy every stride-th pixel.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (1, 1)
+    param_count: ClassVar[tuple[int, int]] = (1, 2)
+    size: Shape = of(as_size, (0, 0, 0, 0))  # as declared in the file; the filters themselves decide
+    hasBias: bool = True
+    pad: Pad = of(as_pad, (0, 0, 0, 0))
+    stride: Pair = of(as_pair, (1, 1))
+    dilate: Pair = of(as_pair, (1, 1))
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        n, c, h, w = inputs[0]
+        fh, fw, depth, count = self._filter_shape(params[0], c)
+        bank = f"the filters are {fh}x{fw}x{depth}x{count}"
+        if c % depth:
+            raise ShapeError(f"{bank}, so the number of input channels must be a multiple of {depth}; it is {c}")
+        if count % (c // depth):
+            raise ShapeError(f"{bank}: {count} do not divide into the {c // depth} groups that {c} input channels make")
+        require_bias(self.hasBias, params, count)
+        return [(n, count, *filtered((h, w), (fh, fw), self.stride, self.pad, self.dilate))]
+
+    def _filter_shape(self, shape: Shape, channels: int) -> Shape:
+        if elements(shape):
+            return to_4d(shape)
+        if all(self.size):  # declared sizes stand for filters that are not in the file
+            return to_4d(self.size)
+        if not shape:
+            raise ShapeError("its filters are not in the file, so its output size is not known")
+        return (1, 1, 1, channels)
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        kernel = self.size[:2]
+        return [window_field((kernel[0], kernel[1]), self.stride, self.pad, self.dilate) if all(kernel) else None]
+
+    def multiply_adds(self, inputs: Sequence[Shape], params: Sequence[Shape], outputs: Sequence[Shape]) -> int:
+        fh, fw, depth, _ = self._filter_shape(params[0], inputs[0][1])
+        return prod(outputs[0]) * fh * fw * depth
+
+    def prepare(self, xp: Any, params: Sequence[Array]) -> Filters:
+        filters = prepare_filters(xp, params, self.hasBias)
+        if not filters.rows.size and all(self.size):
+            raise NetworkError(f"its filters are empty, although declared as {text(self.size)}")
+        return filters
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Filters) -> list[Array]:
+        x = inputs[0]
+        kernel = params.shape[:2]
+        if not params.rows.size:
+            picked = self._picked(xp, x)
+            return [picked if params.bias is None else picked + params.bias]
+        if kernel == (1, 1):
+            result = _product_per_group(xp, params, self._picked(xp, x))
+        elif kernel == x.shape[2:] and params.shape[2] == x.shape[1] and self.stride == (1, 1) and not any(self.pad):
+            result = _product_per_image(xp, params, x)
+        else:
+            result = self._product_per_patch(xp, params, x)
+        if params.bias is not None:
+            result += params.bias
+        return [result]
+
+    def _picked(self, xp: Any, x: Array) -> Array:
+        """The pixels under a 1 x 1 window, padding included; the input itself where that is all of it."""
+        if any(self.pad):
+            top, bottom, left, right = self.pad
+            x = xp.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+        return xp.ascontiguousarray(x[:, :, :: self.stride[0], :: self.stride[1]])
+
+    def _product_per_patch(self, xp: Any, params: Filters, x: Array) -> Array:
+        """Patches are cut image by image, in strips of rows, into one buffer; each strip is one product per group."""
+        fh, fw, depth, count = params.shape
+        groups = x.shape[1] // depth
+        height, width = filtered(x.shape[2:], (fh, fw), self.stride, self.pad, self.dilate)
+        rows = params.rows.reshape(groups, count // groups, -1)
+        result = xp.empty((len(x), groups, count // groups, height * width), dtype=xp.float32)
+        strip = max(1, min(height, PATCH_ELEMENTS // (x.shape[1] * fh * fw * width)))
+        buffer = xp.empty(x.shape[1] * fh * fw * strip * width, dtype=xp.float32)
+        for image, padded in enumerate(_padded_images(xp, x, self.pad)):
+            patches = self._patches(xp, padded, (fh, fw))
+            for top in range(0, height, strip):
+                part = patches[..., top : top + strip, :]
+                columns = buffer[: part.size]
+                columns.reshape(part.shape)[...] = part
+                place = slice(top * width, (top + part.shape[-2]) * width)
+                xp.matmul(rows, columns.reshape(groups, rows.shape[2], -1), out=result[image, :, :, place])
+        return result.reshape(len(x), count, height, width)
+
+    def _patches(self, xp: Any, image: Array, kernel: Pair) -> Array:
+        """A view of one padded image C x H x W as C x w x h x H' x W', the order of the filters' rows."""
+        spans = extent(kernel[0], self.dilate[0]), extent(kernel[1], self.dilate[1])
+        windows = xp.lib.stride_tricks.sliding_window_view(image, spans, axis=(1, 2))
+        taken = windows[:, :: self.stride[0], :: self.stride[1], :: self.dilate[0], :: self.dilate[1]]
+        return taken.transpose(0, 4, 3, 1, 2)
+
+
+def require_bias(has_bias: bool, params: Sequence[Shape], count: int) -> None:
+    """ShapeError unless a bias that is used and not empty has one number per output channel."""
+    if has_bias and len(params) > 1 and elements(params[1]):
+        require_elements("the bias", params[1], count)
+
+
+def _padded_images(xp: Any, x: Array, pad: Pad) -> Iterator[Array]:
+    """The images C x H x W one by one with zeros around them; all in one buffer."""
+    if not any(pad):
+        yield from x
+        return
+    top, bottom, left, right = pad
+    _, c, h, w = x.shape
+    padded = xp.zeros((c, top + h + bottom, left + w + right), dtype=x.dtype)
+    for image in x:
+        padded[:, top : top + h, left : left + w] = image
+        yield padded
+
+
+def _product_per_group(xp: Any, params: Filters, x: Array) -> Array:
+    """1 x 1 filters: the input is its own matrix of patches."""
+    _, _, depth, count = params.shape
+    n, c, h, w = x.shape
+    groups = c // depth
+    result = xp.matmul(params.rows.reshape(groups, count // groups, depth), x.reshape(n, groups, depth, h * w))
+    return result.reshape(n, count, h, w)
+
+
+def _product_per_image(xp: Any, params: Filters, x: Array) -> Array:
+    """Filters as large as the input, fully connected: one product for the whole batch."""
+    columns = x.transpose(0, 1, 3, 2).reshape(len(x), -1)
+    return xp.matmul(columns, params.rows.T).reshape(len(x), -1, 1, 1)
+
+
+@register("dagnn.ConvTranspose", simplenn="convt", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class ConvTranspose(Op):
+    """The adjoint of a convolution: each input pixel adds its filters, weighted, to the output (vl_nnconvt).
+
+    N x D x H x W -> N x K * numGroups x H' x W', H' = upsample * (H - 1) + h - top - bottom (crops). Params:
+    filters h x w x K x D (outputs before inputs) and, with `hasBias`, K * numGroups numbers. Group g maps
+    the g-th share of the D inputs to outputs g * K ...
+    """
+
+    param_count: ClassVar[tuple[int, int]] = (1, 2)
+    size: Shape = of(as_size, (0, 0, 0, 0))  # as declared in the file; the filters themselves decide
+    hasBias: bool = True
+    upsample: Pair = of(as_pair, (1, 1))
+    crop: Pad = of(as_pad, (0, 0, 0, 0))
+    numGroups: int = of(as_int, 1)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        n, c, h, w = inputs[0]
+        fh, fw, count, depth = self._filter_shape(params[0])
+        if c != depth:
+            raise ShapeError(f"the filters are {fh}x{fw}x{count}x{depth}, which take {depth} input channels; it has {c}")
+        if self.numGroups < 1 or depth % self.numGroups:
+            raise ShapeError(f"{depth} input channels do not divide into {self.numGroups} groups")
+        require_bias(self.hasBias, params, count * self.numGroups)
+        return [(n, count * self.numGroups, *transposed((h, w), (fh, fw), self.upsample, self.crop))]
+
+    def _filter_shape(self, shape: Shape) -> Shape:
+        if not elements(shape) and not all(self.size):
+            raise ShapeError("its filters are empty or not in the file, so its output size is not known")
+        return to_4d(shape if elements(shape) else self.size)
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        kernel = self.size[:2]
+        return [transposed_field((kernel[0], kernel[1]), self.upsample, self.crop) if all(kernel) else None]
+
+    def multiply_adds(self, inputs: Sequence[Shape], params: Sequence[Shape], outputs: Sequence[Shape]) -> int:
+        fh, fw, count, _ = self._filter_shape(params[0])
+        return prod(inputs[0]) * fh * fw * count
+
+    def prepare(self, xp: Any, params: Sequence[Array]) -> Filters:
+        filters = prepare_filters(xp, params, self.hasBias)
+        if not filters.rows.size:
+            raise NetworkError("its filters are empty")
+        return filters
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Filters) -> list[Array]:
+        x = inputs[0]
+        fh, fw, count, depth = params.shape
+        n, _, h, w = x.shape
+        groups = self.numGroups
+        columns_from = params.rows.reshape(groups, depth // groups, -1).swapaxes(1, 2)  # group x (K w h) x D
+        full = transposed((h, w), (fh, fw), self.upsample, (0, 0, 0, 0))
+        result = xp.zeros((n, groups * count, *full), dtype=xp.float32)
+        strip = max(1, min(h, PATCH_ELEMENTS // (groups * count * fh * fw * w)))
+        for image, canvas in zip(x, result, strict=True):
+            for top in range(0, h, strip):
+                part = image[:, top : top + strip].reshape(groups, depth // groups, -1)
+                patches = xp.matmul(columns_from, part).reshape(groups * count, fw, fh, -1, w)
+                self._add_patches(canvas[:, top * self.upsample[0] :], patches)
+        top, bottom, left, right = self.crop
+        result = xp.ascontiguousarray(result[:, :, top : full[0] - bottom, left : full[1] - right])
+        if params.bias is not None:
+            result += params.bias
+        return [result]
+
+    def _add_patches(self, canvas: Array, patches: Array) -> None:
+        """Add patches K x w x h x H x W to the canvas, one tap of all patches at a time."""
+        _, fw, fh, h, w = patches.shape
+        down, across = self.upsample
+        for u in range(fh):
+            for v in range(fw):
+                canvas[:, u : u + down * (h - 1) + 1 : down, v : v + across * (w - 1) + 1 : across] += patches[:, v, u]

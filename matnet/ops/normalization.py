@@ -1,0 +1,211 @@
+"""Normalisation across channels, over neighbouring pixels, or by recorded statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from matnet.errors import NetworkError
+from matnet.ops.arrays import as_vector, on_host, require_elements
+from matnet.ops.base import Array, Op, register
+from matnet.ops.fields import as_bool, as_float, as_floats, of
+from matnet.ops.pooling import average_pool
+from matnet.shapes import Pad, ReceptiveField, Shape, window_field
+
+SHIFTED_SUMS = 16  # windows up to this length are summed shift by shift, longer ones through a running sum
+
+
+def _window_and_three(value: Any) -> tuple[float, ...]:
+    """[N kappa alpha beta], N a whole number >= 1."""
+    found = as_floats(4)(value)
+    if found[0] < 1 or found[0] != int(found[0]):
+        raise NetworkError(f"N, the first of [N kappa alpha beta], must be a whole number >= 1, found {found[0]:g}")
+    return found
+
+
+@register("dagnn.LRN", simplenn=("lrn", "normalize"), stock=True)
+@dataclass(frozen=True, kw_only=True)
+class LRN(Op):
+    """x * (kappa + alpha * sum x^2)^(-beta), the sum running over N neighbouring channels (vl_nnnormalize).
+
+    Channel k's window reaches floor((N - 1) / 2) channels down and the rest of N up, cut at the first and
+    last channel. alpha is per element (Caffe's is divided by N). The power is exact, as on the GPU.
+    """
+
+    param: tuple[float, ...] = of(_window_and_three, (5.0, 1.0, 2e-5, 0.75))
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        length, kappa, alpha, beta = self.param
+        result = xp.empty_like(inputs[0])
+        for image, target in zip(inputs[0], result, strict=True):  # one image at a time stays in the cache
+            scale = _window_sums(xp, image * image, int(length))
+            scale *= xp.float32(alpha)
+            scale += xp.float32(kappa)
+            xp.multiply(image, _inverse_power(xp, scale, beta), out=target)
+        return [result]
+
+
+def _window_sums(xp: Any, squares: Array, length: int) -> Array:
+    """Sums of C x H x W over a window of channels around each channel."""
+    channels = len(squares)
+    below = min((length - 1) // 2, channels - 1)
+    above = min(length - 1 - (length - 1) // 2, channels - 1)
+    if below + above + 1 > SHIFTED_SUMS:
+        # In double: differences of a running sum in single would drift from channel to channel.
+        running = xp.zeros((channels + 1, *squares.shape[1:]), dtype=xp.float64)
+        xp.cumsum(squares, axis=0, dtype=xp.float64, out=running[1:])
+        first = np.maximum(np.arange(channels) - below, 0)
+        end = np.minimum(np.arange(channels) + above + 1, channels)
+        return (running[xp.asarray(end)] - running[xp.asarray(first)]).astype(squares.dtype)
+    sums = squares.copy()
+    for shift in range(1, above + 1):
+        sums[:-shift] += squares[shift:]
+    for shift in range(1, below + 1):
+        sums[shift:] += squares[:-shift]
+    return sums
+
+
+def _inverse_power(xp: Any, base: Array, beta: float) -> Array:
+    """base^(-beta); by square roots, which are exact and fast, for the exponent that nearly all networks have."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if beta == 0.75:
+            root = xp.sqrt(base)
+            root *= xp.sqrt(root)
+            return xp.reciprocal(root, out=root)
+        return base ** xp.float32(-beta)
+
+
+class Moments(NamedTuple):
+    """Per-channel factors of `coef * (x - mean) + offset`, each C x 1 x 1."""
+
+    coef: Array
+    mean: Array
+    offset: Array
+
+
+@register("dagnn.BatchNorm", simplenn="bnorm", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class BatchNorm(Op):
+    """g / sigma * (x - mu) + b per channel, with the recorded moments (vl_nnbnorm in test mode).
+
+    Params: g and b, C numbers each, and moments C x 2: the means, then sigma = sqrt(variance + epsilon).
+    `epsilon` is already in sigma; only training would add it.
+    """
+
+    param_count: ClassVar[tuple[int, int]] = (0, 3)
+    epsilon: float = of(as_float, 1e-5)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        channels = inputs[0][1]
+        parts = ("the multiplier g", channels), ("the offset b", channels), ("moments", 2 * channels)
+        for shape, (what, count) in zip(params, parts, strict=False):
+            require_elements(what, shape, count)
+        return [inputs[0]]
+
+    def prepare(self, xp: Any, params: Sequence[Array]) -> Moments:
+        if len(params) < 3:
+            raise NetworkError(f"has {len(params)} of its 3 params (g, b, moments), so it cannot run in test mode")
+        coef, offset, moments = (as_vector(np, on_host(param)) for param in params)
+        if coef.size != offset.size or moments.size != 2 * coef.size:
+            raise NetworkError(
+                f"g, b and moments have {coef.size}, {offset.size} and {moments.size} elements; expected C, C and 2C"
+            )
+        mean, sigma = moments[: coef.size], moments[coef.size :]
+        _refuse_unusable(mean, sigma)
+        factors = (coef / sigma, mean, offset)
+        return Moments(*(xp.asarray(factor.reshape(-1, 1, 1)) for factor in factors))
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Moments) -> list[Array]:
+        result = inputs[0] - params.mean
+        result *= params.coef
+        result += params.offset
+        return [result]
+
+
+def _refuse_unusable(mean: np.ndarray, sigma: np.ndarray) -> None:
+    wrong = int((~np.isfinite(mean) | ~np.isfinite(sigma)).sum())
+    if wrong:
+        raise NetworkError(f"the moments of {wrong} of {mean.size} channels are NaN or infinite")
+    zeros = int((sigma == 0).sum())
+    if zeros:
+        raise NetworkError(
+            f"the moments are unknown: sigma is 0 in {zeros} of {sigma.size} channels, the placeholder of a network "
+            "that was never trained, or was saved before moments were recorded; set [mean sigma] from data first"
+        )
+
+
+@register("dagnn.SpatialNorm", simplenn="spnorm", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class SpatialNorm(Op):
+    """x * (1 + alpha * mean x^2)^(-beta), the mean over a window of pixels cut at the border (vl_nnspnorm).
+
+    param = [height width alpha beta]; an even window reaches one pixel further down and to the right.
+    """
+
+    param: tuple[float, ...] = of(as_floats(4), (2.0, 2.0, 10.0, 2.0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(size < 1 or size != int(size) for size in self.param[:2]):
+            raise NetworkError(f"field 'param': the window must be whole numbers >= 1, found {self.param[:2]}")
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of the window."""
+        return int(self.param[0]), int(self.param[1])
+
+    @property
+    def pad(self) -> Pad:
+        """What keeps the size: top, bottom, left, right."""
+        (h, w) = self.window
+        return (h - 1) // 2, h - 1 - (h - 1) // 2, (w - 1) // 2, w - 1 - (w - 1) // 2
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [window_field(self.window, (1, 1), self.pad)]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        scale = average_pool(xp, x * x, self.window, (1, 1), self.pad)
+        scale *= xp.float32(self.param[2])
+        scale += xp.float32(1)
+        return [x * scale ** xp.float32(-self.param[3])]
+
+
+@register("dagnn.NormOffset", simplenn="noffset", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class NormOffset(Op):
+    """x - a * L^b with L = max(sum over channels of x^2, 1e-8) at each pixel; param = [a b] (vl_nnnoffset)."""
+
+    param: tuple[float, ...] = of(as_floats(2), (1.0, 0.5))
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        length = xp.maximum((x * x).sum(axis=1, keepdims=True), xp.float32(1e-8))
+        return [x - xp.float32(self.param[0]) * length ** xp.float32(self.param[1])]
+
+
+@register(simplenn="normalize_lp")
+@dataclass(frozen=True, kw_only=True)
+class NormalizeLp(Op):
+    """x / (sum x^p + epsilon)^(1/p), the sum over channels or, with `spatial`, over pixels (vl_nnnormalizelp).
+
+    MatConvNet has the function but no layer; the SimpleNN type is that of third-party files. Powers are of
+    x itself, not of its magnitude, so only an even p makes sense.
+    """
+
+    p: float = of(as_float, 2.0)
+    epsilon: float = of(as_float, 0.01)
+    spatial: bool = of(as_bool, False)
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None if self.spatial else ReceptiveField()]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        powers = x * x if self.p == 2 else x ** xp.float32(self.p)
+        total = powers.sum(axis=(2, 3) if self.spatial else 1, keepdims=True)
+        total += xp.float32(self.epsilon)
+        return [x / total ** xp.float32(1 / self.p)]

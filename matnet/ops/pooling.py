@@ -1,0 +1,93 @@
+"""Max and average pooling, and the separable window folds that they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import ShapeError
+from matnet.ops.base import Array, Op, register
+from matnet.ops.fields import Pair, as_pad, as_pair, choice, of
+from matnet.shapes import Pad, ReceptiveField, Shape, filtered, window_field
+
+
+@register("dagnn.Pooling", simplenn="pool", simplenn_fields={"poolSize": "pool"}, stock=True)
+@dataclass(frozen=True, kw_only=True)
+class Pooling(Op):
+    """The maximum or the average of the image's pixels in each window (vl_nnpool).
+
+    N x C x H x W -> N x C x H' x W', H' = floor((H + top + bottom - h) / stride) + 1. Padding only moves
+    the windows: padded cells never win a maximum and are not counted in an average.
+    """
+
+    method: str = of(choice("max", "avg"), "max")
+    poolSize: Pair = of(as_pair, (1, 1))
+    stride: Pair = of(as_pair, (1, 1))
+    pad: Pad = of(as_pad, (0, 0, 0, 0))
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        n, c, h, w = inputs[0]
+        top, bottom, left, right = self.pad
+        if max(top, bottom) >= self.poolSize[0] or max(left, right) >= self.poolSize[1]:
+            raise ShapeError(
+                f"pad [top bottom left right] = {list(self.pad)} must be smaller than the pooling window, "
+                f"which is {self.poolSize[0]}x{self.poolSize[1]}"
+            )
+        return [(n, c, *filtered((h, w), self.poolSize, self.stride, self.pad))]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [window_field(self.poolSize, self.stride, self.pad)]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        pool = max_pool if self.method == "max" else average_pool
+        return [pool(xp, inputs[0], self.poolSize, self.stride, self.pad)]
+
+
+def max_pool(xp: Any, x: Array, window: Pair, stride: Pair, pad: Pad) -> Array:
+    """The maximum over each window's pixels inside the image, rows first and then columns."""
+    for axis in (0, 1):
+        x = _fold(xp, xp.maximum, -np.inf, x, axis, window, stride, pad)
+    return x
+
+
+def average_pool(xp: Any, x: Array, window: Pair, stride: Pair, pad: Pad) -> Array:
+    """The sum over each window's pixels inside the image, times the reciprocal of their number."""
+    size = x.shape[2:]
+    for axis in (0, 1):
+        x = _fold(xp, xp.add, 0.0, x, axis, window, stride, pad)
+    rows, columns = (_valid(size[axis], axis, x.shape[2 + axis], window, stride, pad) for axis in (0, 1))
+    x *= xp.asarray(1 / np.outer(rows, columns), dtype=x.dtype)
+    return x
+
+
+def _fold(
+    xp: Any, combine: Callable[..., Array], start: float, x: Array, axis: int, window: Pair, stride: Pair, pad: Pad
+) -> Array:
+    """Combine the pixels of each window along one spatial axis, one tap of all windows at a time.
+
+    Both maximum and sum over a rectangle separate into rows and columns, which takes h + w taps, not h * w.
+    """
+    size, before, step = x.shape[2 + axis], pad[2 * axis], stride[axis]
+    count = (size + before + pad[2 * axis + 1] - window[axis]) // step + 1
+    shape = (*x.shape[:2], count, x.shape[3]) if axis == 0 else (*x.shape[:3], count)
+    result = xp.full(shape, start, dtype=x.dtype)
+    for tap in range(window[axis]):
+        first = max(0, -((tap - before) // step))  # the first output whose tap lies inside the image
+        last = min(count - 1, (size - 1 + before - tap) // step)
+        if first > last:
+            continue
+        begin, end = first * step + tap - before, last * step + tap - before + 1
+        outputs, pixels = slice(first, last + 1), slice(begin, end, step)
+        index = (..., outputs, slice(None)) if axis == 0 else (..., outputs)
+        source = x[:, :, pixels] if axis == 0 else x[..., pixels]
+        combine(result[index], source, out=result[index])
+    return result
+
+
+def _valid(size: int, axis: int, count: int, window: Pair, stride: Pair, pad: Pad) -> np.ndarray:
+    """How many pixels of each window lie inside the image, along one axis."""
+    begin = np.arange(count) * stride[axis] - pad[2 * axis]
+    return np.minimum(begin + window[axis], size) - np.maximum(begin, 0)

@@ -1,0 +1,122 @@
+"""Pooling of boxes into a fixed number of tiles (vl_nnroipool)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from matnet.errors import NetworkError, ShapeError
+from matnet.layout import nchw_to_hwcn
+from matnet.ops.arrays import on_host
+from matnet.ops.base import Array, Op, register
+from matnet.ops.fields import Pair, as_bool, as_pair, choice, numbers, of
+from matnet.shapes import ReceptiveField, Shape, text
+
+Row = tuple[float, float, float]
+Transform = float | tuple[float, float] | tuple[Row, Row]
+
+
+def _as_transform(value: Any) -> Transform:
+    """One scale, two ([horizontal vertical]), or a 2 x 3 matrix (six numbers run down its columns)."""
+    flat = numbers(value)
+    if len(flat) == 1:
+        return flat[0]
+    if len(flat) == 2:
+        return flat[0], flat[1]
+    if len(flat) == 6:
+        return (flat[0], flat[2], flat[4]), (flat[1], flat[3], flat[5])
+    raise NetworkError(f"transform takes 1, 2 or 6 (2 x 3) numbers, found {len(flat)}")
+
+
+@register("dagnn.ROIPooling", stock=True)
+@dataclass(frozen=True, kw_only=True)
+class ROIPooling(Op):
+    """The maximum or average over each tile of each box; 0 where a tile is empty (vl_nnroipool).
+
+    Inputs: N x C x H x W, and boxes with 5 R numbers in MATLAB's order: image (1-based), then x, y of the
+    upper-left and lower-right pixel (1-based, inclusive). Output: R x C x rows x columns, or with `flatten`
+    R x (C * rows * columns) x 1 x 1, rows fastest. `transform` maps box coordinates to pixels first: a scale
+    T as T * (x - 1) + 1, a matrix as it is. Corners are rounded half away from zero; tiles overlap.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+    method: str = of(choice("max", "avg"), "max")
+    subdivisions: Pair = of(as_pair, (6, 6))
+    transform: Transform = of(_as_transform, 1.0)
+    flatten: bool = of(as_bool, False)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        count, rest = divmod(prod(inputs[1]), 5)
+        if rest:
+            raise ShapeError(f"the boxes are {text(inputs[1])}, {prod(inputs[1])} numbers; expected 5 for each box")
+        channels, (rows, columns) = inputs[0][1], self.subdivisions
+        return [(count, channels * rows * columns, 1, 1) if self.flatten else (count, channels, rows, columns)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None, None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        images, corners = self._boxes(on_host(inputs[1]), len(x))
+        rows = _tiles(corners[:, 1], corners[:, 3], self.subdivisions[0], x.shape[2])
+        columns = _tiles(corners[:, 0], corners[:, 2], self.subdivisions[1], x.shape[3])
+        result = xp.zeros((len(images), x.shape[1], *self.subdivisions), dtype=x.dtype)
+        for image, down, across, target in zip(images, rows, columns, result, strict=True):
+            self._pool_box(xp, x[int(image)], down, across, target)
+        if self.flatten:
+            result = result.transpose(0, 1, 3, 2).reshape(len(images), -1, 1, 1)
+        return [result]
+
+    def _boxes(self, rois: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """0-based image of each box, and its corners left, top, right, bottom as 0-based whole pixels."""
+        boxes = nchw_to_hwcn(rois).ravel(order="F").reshape(-1, 5).astype(np.float64)
+        if not np.isfinite(boxes).all():
+            raise NetworkError("a box holds NaN or infinity; expected image number and pixel coordinates")
+        images = np.clip(np.trunc(boxes[:, 0]) - 1, 0, count - 1).astype(np.int64)
+        # In single: vl_nnroipool rounds the transformed corners to the tensor's precision first.
+        corners = self._transformed(boxes[:, 1:]).astype(np.float32).astype(np.float64)
+        return images, np.sign(corners) * np.floor(np.abs(corners) + 0.5) - 1
+
+    def _transformed(self, corners: np.ndarray) -> np.ndarray:
+        x, y = corners[:, 0::2], corners[:, 1::2]
+        if isinstance(self.transform, float):
+            across, down = self.transform * (x - 1) + 1, self.transform * (y - 1) + 1
+        elif isinstance(self.transform[0], float):
+            across, down = self.transform[0] * (x - 1) + 1, self.transform[1] * (y - 1) + 1  # type: ignore[operator]
+        else:
+            across, down = (row[0] * x + row[1] * y + row[2] for row in self.transform)  # type: ignore[index]
+        return np.stack([across[:, 0], down[:, 0], across[:, 1], down[:, 1]], axis=1)
+
+    def _pool_box(self, xp: Any, image: Array, down: np.ndarray, across: np.ndarray, target: Array) -> None:
+        """Fill C x rows x columns for one box: fold rows first, then columns; empty tiles stay 0."""
+        maximum = self.method == "max"
+        bands = xp.zeros((*target.shape[:2], image.shape[2]), dtype=image.dtype)
+        filled = [tile for tile, (begin, end) in enumerate(down) if end > begin]
+        for tile in filled:
+            band = image[:, down[tile, 0] : down[tile, 1]]
+            bands[:, tile] = band.max(axis=1) if maximum else band.sum(axis=1)
+        for tile, (begin, end) in enumerate(across):
+            if end > begin:
+                part = bands[:, :, begin:end]
+                target[:, :, tile] = part.max(axis=2) if maximum else part.sum(axis=2)
+        if not maximum:
+            areas = np.outer(down[:, 1] - down[:, 0], across[:, 1] - across[:, 0])
+            target *= xp.asarray(1 / np.maximum(areas, 1), dtype=target.dtype)
+
+
+def _tiles(first: np.ndarray, last: np.ndarray, count: int, size: int) -> np.ndarray:
+    """Begin and end pixel of each of `count` tiles of each box along one axis: boxes x count x 2.
+
+    The edges are products in single, as upstream: 7 * single(57 / 7) exceeds 57, which adds a pixel.
+    """
+    length = np.maximum(last - first + 1, 1).astype(np.float32)
+    step = (length / np.float32(count))[:, np.newaxis]
+    tile = np.arange(count, dtype=np.float32)
+    begin, end = np.floor(tile * step) + first[:, np.newaxis], np.ceil((tile + 1) * step) + first[:, np.newaxis]
+    edges = np.clip(np.stack([begin, end], axis=-1), 0, size).astype(np.int64)
+    edges[..., 1] = np.maximum(edges[..., 1], edges[..., 0])
+    return edges
