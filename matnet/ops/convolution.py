@@ -201,7 +201,7 @@ class ConvTranspose(Op):
         n, c, h, w = inputs[0]
         fh, fw, count, depth = self._filter_shape(params[0])
         if c != depth:
-            raise ShapeError(f"the filters are {fh}x{fw}x{count}x{depth}, which take {depth} input channels; it has {c}")
+            raise ShapeError(f"the {fh}x{fw}x{count}x{depth} filters take {depth} channels, but the input has {c}")
         if self.numGroups < 1 or depth % self.numGroups:
             raise ShapeError(f"{depth} input channels do not divide into {self.numGroups} groups")
         require_bias(self.hasBias, params, count * self.numGroups)
