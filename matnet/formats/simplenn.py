@@ -107,8 +107,8 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> Laye
     name = _free_name(net, as_text(struct.get("name"), f"{place}.name") or f"layer{place.index}")
     params = _read_params(net, kind, name, struct, place)
     if hasattr(op, "hasBias"):  # DagNN's properties that a SimpleNN layer leaves to its weights
-        size = pad_to_4d(net.params[params[0]].value).shape if params else ()
-        declared = {"hasBias": len(params) > 1, "size": size if 0 not in size else ()}
+        size = pad_to_4d(net.params[params[0]].value).shape if params else (0, 0, 0, 0)
+        declared = {"hasBias": len(params) > 1, "size": size if 0 not in size else (0, 0, 0, 0)}
         op = op_from_fields(type(op), {**_spelled(op, given), **declared}, {})
     extra = {"weights" if key in FIELDS_OF_WEIGHTS else key: value for key, value in struct.items()}
     if "weights" in extra:
