@@ -271,10 +271,9 @@ class Network:
             if not all(name in shapes for name in layer.inputs):
                 continue
             merged: list[ReceptiveField | None] = []
-            for name, own in zip(
-                layer.inputs, layer.op.receptive_fields([shapes[n] for n in layer.inputs]), strict=True
-            ):
-                if name in seen:
+            fields = layer.op.receptive_fields([shapes[name] for name in layer.inputs])
+            for position, (name, own) in enumerate(zip(layer.inputs, fields, strict=True)):
+                if name in seen and position not in layer.op.size_only_inputs:
                     below = seen[name]
                     merged.append(below.then(own) if below is not None and own is not None else None)
             if merged:
@@ -290,12 +289,16 @@ class Network:
         `size` replaces height and width of every data input that has more than one pixel or no known size.
         An input about which nothing is known is left out.
         """
-        from matnet.meta import declared_input_shapes
+        from matnet.meta import declared_input_shapes, input_channels
 
+        declared = declared_input_shapes(self)
         shapes = {}
-        for name, shape in declared_input_shapes(self).items():
-            height_width = size if size is not None and len(shape) == 4 else shape[2:]
-            shapes[name] = (batch, shape[1], *height_width)
+        for name in self.data_inputs():
+            if name in declared:
+                _, channels, *pixels = declared[name]
+                shapes[name] = (batch, channels, *(size if size and pixels != [1, 1] else pixels))
+            elif size and (channels_read := input_channels(self, name)):
+                shapes[name] = (batch, channels_read, *size)
         return shapes
 
     # -- running ----------------------------------------------------------------------------------
