@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ops": {"errors", "shapes", "layout"},
     "network": {"errors", "shapes", "ops"},
     "formats.mat": {"errors", "files"},
-    "meta": {"errors", "shapes", "formats.mat"},
+    "meta": {"errors", "shapes", "ops", "formats.mat"},
     "formats": BASE | {"ops", "network", "meta", "formats.mat"},
     "converters": BASE | {"ops", "network", "meta", "formats.mat"},
     "engines": BASE | {"ops", "network", "meta"},
