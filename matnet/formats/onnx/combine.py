@@ -1,0 +1,168 @@
+"""Several values into one, parts of one, and products with tables as ONNX."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from matnet.formats.onnx.graph import LayerWriter, NeedsFixedSize
+from matnet.formats.onnx.registry import exporter
+from matnet.ops.combine import AXIS_OF_DIM, Concat, ConcatMap, Crop, Scale, SubP, Sum
+from matnet.ops.extensions.combine import Axpy, CaffeCrop, Eltwise, Max, Slice, Tile
+from matnet.ops.extensions.linear import InnerProduct
+from matnet.ops.training import PDist
+
+LAST = int(np.iinfo(np.int64).max)  # ONNX's way to say "to the end"
+
+
+def chain(writer: LayerWriter, op_type: str, values: list[str]) -> None:
+    """A binary operator over all values from left to right, in the order in which the reference adds."""
+    total = values[0]
+    for place, value in enumerate(values[1:], 2):
+        total = writer.node(op_type, total, value, to=writer.outputs[0] if place == len(values) else None)
+    if len(values) == 1:
+        writer.node("Identity", total, to=writer.outputs[0])
+
+
+@exporter(Sum)
+def write_sum(writer: LayerWriter, op: Sum) -> None:
+    chain(writer, "Add", writer.inputs)
+
+
+@exporter(Max)
+def write_max(writer: LayerWriter, op: Max) -> None:
+    writer.node("Max", *writer.inputs, to=writer.outputs[0])
+
+
+@exporter(Eltwise)
+def write_eltwise(writer: LayerWriter, op: Eltwise) -> None:
+    if op.operation == "prod":
+        chain(writer, "Mul", writer.inputs)
+        return
+    weights = op.coeff or (1.0,) * len(writer.inputs)
+    terms = [
+        value if weight == 1 else writer.node("Mul", value, writer.constant(weight, "coeff"))
+        for value, weight in zip(writer.inputs, weights, strict=True)
+    ]
+    chain(writer, "Add", terms)
+
+
+@exporter(Axpy)
+def write_axpy(writer: LayerWriter, op: Axpy) -> None:
+    scale, x, y = writer.inputs
+    writer.node("Add", writer.node("Mul", scale, x), y, to=writer.outputs[0])
+
+
+@exporter(Concat)
+def write_concat(writer: LayerWriter, op: Concat) -> None:
+    writer.node("Concat", *writer.inputs, to=writer.outputs[0], axis=AXIS_OF_DIM[op.dim])
+
+
+@exporter(ConcatMap)
+def write_concat_map(writer: LayerWriter, op: ConcatMap) -> None:
+    x, levels = writer.inputs
+    if writer.axes[1] != (writer.axes[0][0], writer.axes[1][1], *writer.axes[0][2:]) or None in writer.axes[0]:
+        n, _, h, w = writer.shape()
+        levels = writer.node("Expand", levels, writer.integers([n, writer.size(1, 1), h, w], "shape"))
+    writer.node("Concat", x, levels, to=writer.outputs[0], axis=1)
+
+
+@exporter(Scale)
+def write_scale(writer: LayerWriter, op: Scale) -> None:
+    constants = [writer.constant(param, "factor") for param in writer.prepared()]
+    x, multiplier, *bias = [*writer.inputs, *constants][: 3 if op.hasBias else 2]
+    if bias:
+        writer.node("Add", writer.node("Mul", x, multiplier), bias[0], to=writer.outputs[0])
+    else:
+        writer.node("Mul", x, multiplier, to=writer.outputs[0])
+
+
+@exporter(Crop)
+def write_crop(writer: LayerWriter, op: Crop) -> None:
+    """start = min(crop, size - size of the reference), read off the values themselves."""
+    x, reference = writer.inputs
+    wanted = _spatial_size(writer, reference)
+    start = writer.integers([0, 0], "start")
+    if any(op.crop):
+        left_over = writer.node("Sub", _spatial_size(writer, x), wanted)
+        start = writer.node("Min", writer.integers(op.crop, "crop"), left_over)
+    end = writer.node("Add", start, wanted)
+    writer.node("Slice", x, start, end, writer.integers([2, 3], "axes"), to=writer.outputs[0])
+
+
+@exporter(CaffeCrop)
+def write_caffe_crop(writer: LayerWriter, op: CaffeCrop) -> None:
+    x, like = writer.inputs
+    axes = list(range(op.axis, 4))
+    start = writer.integers((list(op.offset) + [0] * 4)[: len(axes)], "start")
+    wanted = writer.node("Shape", like, start=op.axis)
+    end = writer.node("Add", start, wanted)
+    writer.node("Slice", x, start, end, writer.integers(axes, "axes"), to=writer.outputs[0])
+
+
+def _spatial_size(writer: LayerWriter, value: str) -> str:
+    return writer.node("Shape", value, start=2)
+
+
+@exporter(SubP)
+def write_sub_pixels(writer: LayerWriter, op: SubP) -> None:
+    """ONNX runs columns fastest where MATLAB runs rows, so the channels change places first or last."""
+    s, channels = op.factor, writer.size(1)
+    if op.scale > 1:  # channel (c, column, row) -> (c, row, column)
+        order = np.arange(channels).reshape(-1, s, s).swapaxes(1, 2).ravel()
+        turned = writer.node("Gather", writer.inputs[0], writer.integers(order, "order"), axis=1)
+        writer.node("DepthToSpace", turned, to=writer.outputs[0], blocksize=s, mode="CRD")
+        return
+    blocks = writer.node("SpaceToDepth", writer.inputs[0], blocksize=s)  # channel (row, column, c)
+    order = np.arange(channels * s * s).reshape(s, s, channels).transpose(2, 1, 0).ravel()
+    writer.node("Gather", blocks, writer.integers(order, "order"), to=writer.outputs[0], axis=1)
+
+
+@exporter(Slice)
+def write_slice(writer: LayerWriter, op: Slice) -> None:
+    length = writer.axes[0][op.axis]
+    if length is None and not op.points:
+        raise NeedsFixedSize("cuts an axis of unknown size into equal parts")
+    bounds = [0, *op.points, LAST] if length is None else op._bounds(length)
+    axis = writer.integers([op.axis], "axis")
+    for output, (low, high) in zip(writer.outputs, pairwise(bounds), strict=True):
+        ends = writer.integers([low], "start"), writer.integers([high], "end")
+        writer.node("Slice", writer.inputs[0], *ends, axis, to=output)
+
+
+@exporter(Tile)
+def write_tile(writer: LayerWriter, op: Tile) -> None:
+    repeats = [op.tiles if axis == op.axis else 1 for axis in range(4)]
+    writer.node("Tile", writer.inputs[0], writer.integers(repeats, "repeats"), to=writer.outputs[0])
+
+
+@exporter(InnerProduct)
+def write_inner_product(writer: LayerWriter, op: InnerProduct) -> None:
+    weights, bias = writer.prepared()
+    rows = writer.node("Flatten", writer.inputs[0], axis=op.axis)
+    parts = [writer.constant(weights, "weights")] + ([] if bias is None else [writer.constant(bias, "bias")])
+    product = writer.node("Gemm", rows, *parts, transB=1)
+    writer.reshape(product, writer.output_axes(), to=writer.outputs[0])
+
+
+@exporter(PDist)
+def write_pdist(writer: LayerWriter, op: PDist) -> None:
+    constants = [writer.constant(param, "argument") for param in writer.prepared()]
+    x, x0, *weights = [*writer.inputs, *constants]
+    powers = writer.node("Abs", writer.node("Sub", x, x0))
+    if op.p == 2:
+        powers = writer.node("Mul", powers, powers)
+    elif op.p != 1:
+        powers = writer.node("Pow", powers, writer.constant(op.p, "p"))
+    distance = writer.node("ReduceSum", powers, writer.integers([1], "axes"), keepdims=1)
+    if op.p != 1 and not op.noRoot:
+        root = writer.constant(1 / op.p, "root")
+        distance = writer.node("Sqrt", distance) if op.p == 2 else writer.node("Pow", distance, root)
+    if weights:
+        distance = writer.node("Mul", distance, weights[0])
+    if op.aggregate:
+        axes = writer.integers([0, 1, 2, 3], "axes")
+        writer.node("ReduceSum", distance, axes, to=writer.outputs[0], keepdims=1)
+    else:
+        writer.node("Identity", distance, to=writer.outputs[0])

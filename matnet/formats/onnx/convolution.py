@@ -1,0 +1,103 @@
+"""Conv and ConvTranspose as ONNX: filters K x c x h x w, and Gemm where the window is the whole map."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from matnet.formats.onnx.graph import LayerWriter
+from matnet.formats.onnx.registry import exporter
+from matnet.layout import filters_to_kchw, pad_to_4d
+from matnet.ops.arrays import as_vector
+from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.shapes import Pad
+
+
+def onnx_pads(pad: Pad) -> list[int]:
+    """[top left bottom right], ONNX's order."""
+    top, bottom, left, right = pad
+    return [top, left, bottom, right]
+
+
+def fully_connected(op: Conv, filters: np.ndarray, axes: tuple[int | None, ...]) -> bool:
+    """Whether the filters cover the whole map, so that the layer is a matrix product."""
+    return (
+        filters.size > 0
+        and filters.shape[:2] == axes[2:]
+        and filters.shape[2] == axes[1]
+        and op.stride == (1, 1)
+        and not any(op.pad)
+    )
+
+
+def _bias(writer: LayerWriter, has_bias: bool) -> list[str]:
+    if not has_bias or len(writer.params) < 2 or not writer.params[1].size:
+        return []
+    return [writer.constant(as_vector(np, writer.params[1]), "bias")]
+
+
+@exporter(Conv)
+def write_conv(writer: LayerWriter, op: Conv) -> None:
+    writer.prepared()  # refuses filters that cannot be used
+    filters = pad_to_4d(writer.params[0])
+    if not filters.size:
+        _write_picked(writer, op)
+        return
+    if fully_connected(op, filters, writer.axes[0]):
+        _write_product(writer, op, filters)
+        return
+    weights = writer.constant(filters_to_kchw(filters), "filters")
+    writer.node(
+        "Conv",
+        writer.inputs[0],
+        weights,
+        *_bias(writer, op.hasBias),
+        to=writer.outputs[0],
+        kernel_shape=list(filters.shape[:2]),
+        strides=list(op.stride),
+        pads=onnx_pads(op.pad),
+        dilations=list(op.dilate),
+        group=writer.size(1) // filters.shape[2],
+    )
+
+
+def _write_product(writer: LayerWriter, op: Conv, filters: np.ndarray) -> None:
+    """One product for the whole batch, in which each weight is read once, not once per image."""
+    count = filters.shape[3]
+    weights = writer.constant(filters_to_kchw(filters).reshape(count, -1), "filters")
+    flat = writer.node("Flatten", writer.inputs[0], axis=1)
+    product = writer.node("Gemm", flat, weights, *_bias(writer, op.hasBias), transB=1)
+    writer.reshape(product, writer.output_axes(), to=writer.outputs[0])
+
+
+def _write_picked(writer: LayerWriter, op: Conv) -> None:
+    """Empty filters: every stride-th pixel of the padded input, plus the bias."""
+    value = writer.inputs[0]
+    if any(op.pad):
+        top, bottom, left, right = op.pad
+        value = writer.node("Pad", value, writer.integers([0, 0, top, left, 0, 0, bottom, right], "pads"))
+    if op.stride != (1, 1):
+        bounds = [writer.integers(values) for values in ([0, 0], [np.iinfo(np.int64).max] * 2, [2, 3], op.stride)]
+        value = writer.node("Slice", value, *bounds)
+    bias = _bias(writer, op.hasBias)
+    if bias:
+        column = writer.reshape(bias[0], (1, writer.size(1), 1, 1))
+        writer.node("Add", value, column, to=writer.outputs[0])
+    else:
+        writer.node("Identity", value, to=writer.outputs[0])
+
+
+@exporter(ConvTranspose)
+def write_conv_transpose(writer: LayerWriter, op: ConvTranspose) -> None:
+    writer.prepared()
+    filters = pad_to_4d(writer.params[0])  # h x w x K x D, where D comes first in ONNX
+    writer.node(
+        "ConvTranspose",
+        writer.inputs[0],
+        writer.constant(filters_to_kchw(filters), "filters"),
+        *_bias(writer, op.hasBias),
+        to=writer.outputs[0],
+        kernel_shape=list(filters.shape[:2]),
+        strides=list(op.upsample),
+        pads=onnx_pads(op.crop),
+        group=op.numGroups,
+    )

@@ -1,0 +1,108 @@
+"""The graph that exporters write into: fresh names, nodes, constants, and each layer's view of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import NetworkError
+from matnet.formats.onnx.model import FLOAT, Attribute, Node
+from matnet.formats.onnx.sizes import Axes
+from matnet.network import Layer
+
+
+class NotExpressible(NetworkError):
+    """A layer that ONNX cannot compute; the text says why, to follow the layer's name."""
+
+
+class NeedsFixedSize(NotExpressible):
+    """A layer that ONNX can compute only where the sizes of its inputs are known."""
+
+
+@dataclass
+class Graph:
+    """Nodes and constants so far; `axes` are the known sizes of the network's variables."""
+
+    axes: Mapping[str, Axes]
+    nodes: list[Node] = field(default_factory=list)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    native_lrn: bool = False  # write LRN as ONNX's own operator, which runtimes compute slowly
+
+    def fresh(self, hint: str) -> str:
+        """A name that no value has yet."""
+        name, number = hint, 1
+        while name in self.taken:
+            number += 1
+            name = f"{hint}_{number}"
+        self.taken.add(name)
+        return name
+
+
+class LayerWriter:
+    """One layer on its way into the graph.
+
+    `inputs` and `outputs` are value names, `axes` the inputs' sizes with None for a dynamic axis, `params`
+    the layer's arrays in MatConvNet's shapes.
+    """
+
+    def __init__(self, graph: Graph, layer: Layer, params: Sequence[np.ndarray]) -> None:
+        self.graph, self.layer, self.params = graph, layer, list(params)
+        self.inputs, self.outputs = layer.inputs, layer.outputs
+        self.axes = [graph.axes[name] for name in layer.inputs]
+
+    def prepared(self) -> Any:
+        """The layer's params as its reference forward pass takes them, checked by the op itself."""
+        return self.layer.op.prepare(np, self.params)
+
+    def node(self, op_type: str, *inputs: str, to: str | None = None, **attributes: Attribute) -> str:
+        """Append a node with one output, `to` or a fresh name, and return the output's name."""
+        output = to or self.graph.fresh(f"{self.layer.name}/{op_type}")
+        name = self.graph.fresh(f"{self.layer.name}/{op_type}/node")
+        self.graph.nodes.append(Node(op_type, inputs, (output,), attributes, name))
+        return output
+
+    def cast(self, value: str) -> str:
+        """`value` as float32."""
+        output = self.graph.fresh(f"{self.layer.name}/Cast")
+        name = self.graph.fresh(f"{self.layer.name}/Cast/node")
+        self.graph.nodes.append(Node("Cast", [value], [output], {"to": FLOAT}, name))
+        return output
+
+    def constant(self, array: np.ndarray | float | Sequence[float], what: str = "constant") -> str:
+        """Append a float32 constant."""
+        name = self.graph.fresh(f"{self.layer.name}/{what}")
+        self.graph.constants[name] = np.asarray(array, dtype=np.float32)
+        return name
+
+    def integers(self, values: Iterable[int], what: str = "integers") -> str:
+        """Append an int64 vector."""
+        name = self.graph.fresh(f"{self.layer.name}/{what}")
+        self.graph.constants[name] = np.asarray(list(values), dtype=np.int64)
+        return name
+
+    def size(self, axis: int, which: int = 0) -> int:
+        """The length of an axis of input `which`; NeedsFixedSize where it is dynamic."""
+        found = self.axes[which][axis]
+        if found is None:
+            raise NeedsFixedSize(f"needs a fixed {('batch', 'depth', 'height', 'width')[axis]}")
+        return found
+
+    def shape(self, which: int = 0) -> tuple[int, int, int, int]:
+        """The whole shape of an input; NeedsFixedSize where an axis is dynamic."""
+        n, c, h, w = (self.size(axis, which) for axis in range(4))
+        return n, c, h, w
+
+    def reshape(self, value: str, axes: Axes, to: str | None = None) -> str:
+        """`value` in another shape, of which one axis may be unknown."""
+        if sum(length is None for length in axes) > 1:
+            raise NeedsFixedSize("needs a fixed height and width")
+        lengths = [-1 if length is None else length for length in axes]
+        return self.node("Reshape", value, self.integers(lengths, "shape"), to=to)
+
+    def output_axes(self, which: int = 0) -> Axes:
+        """The known sizes of an output."""
+        return self.graph.axes[self.outputs[which]]

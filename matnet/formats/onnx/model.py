@@ -1,0 +1,135 @@
+"""An ONNX model as plain records (nodes, constants, inputs, outputs), and its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from matnet.formats.onnx.wire import Message, raw_data, raw_size
+
+OPSET = 17
+IR_VERSION = 8  # the one that came with opset 17
+FLOAT, INT64, BOOL = 1, 7, 9  # TensorProto.DataType
+ELEMENT_TYPES = {"f": FLOAT, "i": INT64, "b": BOOL}
+ALIGNMENT = 4096  # of tensors in a file of external data, so that readers can map them
+
+Attribute = int | float | str | Sequence[int] | Sequence[float]
+Axis = int | str  # a size, or the name of a dynamic axis
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator: its type in the default domain, the values it reads and writes, and its attributes."""
+
+    op_type: str
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    name: str = ""
+
+    def message(self) -> Message:
+        message = Message()
+        for read in self.inputs:
+            message.text(1, read)
+        for written in self.outputs:
+            message.text(2, written)
+        if self.name:
+            message.text(3, self.name)
+        message.text(4, self.op_type)
+        for name, value in self.attributes.items():
+            message.message(5, _attribute(name, value))
+        return message
+
+
+def _attribute(name: str, value: Attribute) -> Message:
+    message = Message().text(1, name)
+    if isinstance(value, str):
+        return message.text(4, value).integer(20, 3)
+    if isinstance(value, int):
+        return message.integer(3, value).integer(20, 2)
+    if isinstance(value, float):
+        return message.single(2, value).integer(20, 1)
+    if all(isinstance(item, int) for item in value):
+        return message.integers(8, [int(item) for item in value]).integer(20, 7)
+    return message.singles(7, [float(item) for item in value]).integer(20, 6)
+
+
+@dataclass
+class OnnxModel:
+    """A graph with its constants by name; `inputs` and `outputs` map float32 values to their axes.
+
+    `metadata` becomes the model's metadata_props. Constants may be views: their bytes are read when the
+    model is written.
+    """
+
+    name: str
+    nodes: list[Node]
+    constants: dict[str, np.ndarray]
+    inputs: dict[str, tuple[Axis, ...]]
+    outputs: dict[str, tuple[Axis, ...]]
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def weight_bytes(self) -> int:
+        """The size of all constants."""
+        return sum(raw_size(array) for array in self.constants.values())
+
+    def message(self, external: Mapping[str, Mapping[str, str]] | None = None) -> Message:
+        """The ModelProto; `external` names where constants lie that are not in it."""
+        graph = Message()
+        for node in self.nodes:
+            graph.message(1, node.message())
+        graph.text(2, self.name)
+        for name, array in self.constants.items():
+            graph.message(5, _tensor(name, array, (external or {}).get(name)))
+        for number, values in ((11, self.inputs), (12, self.outputs)):
+            for name, axes in values.items():
+                graph.message(number, _value(name, axes))
+        model = Message().integer(1, IR_VERSION).text(2, "matnet").message(7, graph)
+        model.message(8, Message().text(1, "").integer(2, OPSET))
+        for key, value in self.metadata.items():
+            model.message(14, Message().text(1, key).text(2, value))
+        return model
+
+    def to_bytes(self) -> bytes:
+        """The model with its weights, as onnx.load_model_from_string and runtimes take it; at most 2 GiB."""
+        return b"".join(self.message().chunks())
+
+    def external_layout(self, file_name: str) -> dict[str, dict[str, str]]:
+        """Where each constant lies in a file of external data: location, offset and length."""
+        layout, offset = {}, 0
+        for name, array in self.constants.items():
+            offset = -(-offset // ALIGNMENT) * ALIGNMENT
+            length = raw_size(array)
+            layout[name] = {"location": file_name, "offset": str(offset), "length": str(length)}
+            offset += length
+        return layout
+
+    def external_chunks(self) -> Iterator[bytes | memoryview]:
+        """The bytes of that file."""
+        written = 0
+        for array in self.constants.values():
+            padding = -written % ALIGNMENT
+            yield bytes(padding)
+            yield raw_data(array)
+            written += padding + raw_size(array)
+
+
+def _tensor(name: str, array: np.ndarray, external: Mapping[str, str] | None) -> Message:
+    message = Message().integers(1, array.shape).integer(2, ELEMENT_TYPES[array.dtype.kind]).text(8, name)
+    if external is None:
+        return message.array(9, array)
+    for key, value in external.items():
+        message.message(13, Message().text(1, key).text(2, value))
+    return message.integer(14, 1)
+
+
+def _value(name: str, axes: Sequence[Axis]) -> Message:
+    shape = Message()
+    for axis in axes:
+        dim = Message().text(2, axis) if isinstance(axis, str) else Message().integer(1, axis)
+        shape.message(1, dim)
+    tensor = Message().integer(1, FLOAT).message(2, shape)
+    return Message().text(1, name).message(2, Message().message(1, tensor))

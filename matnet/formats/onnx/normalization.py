@@ -1,0 +1,140 @@
+"""Normalisations as ONNX, composed of operators that runtimes compute fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from matnet.formats.onnx.convolution import onnx_pads
+from matnet.formats.onnx.graph import LayerWriter
+from matnet.formats.onnx.registry import exporter
+from matnet.ops.extensions.normalize import MVN, BatchStatNorm, Normalize, WithinChannelLRN
+from matnet.ops.normalization import LRN, BatchNorm, NormalizeLp, NormOffset, SpatialNorm
+
+WIDEST_BAND = 2048  # channels up to which LRN's window is written as a square matrix
+
+
+def write_divided(writer: LayerWriter, x: str, base: str, power: float, to: str) -> None:
+    """x / base^power; by square roots, which runtimes vectorise, for the powers that nearly all networks have."""
+    root = writer.node("Sqrt", base) if power in (0.25, 0.5, 0.75) else base
+    if power == 0.75:
+        root = writer.node("Mul", root, writer.node("Sqrt", root))
+    elif power == 0.25:
+        root = writer.node("Sqrt", root)
+    elif power not in (0.5, 1.0):
+        root = writer.node("Pow", base, writer.constant(power, "power"))
+    writer.node("Div", x, root, to=to)
+
+
+def _square(writer: LayerWriter, value: str | None = None) -> str:
+    value = value or writer.inputs[0]
+    return writer.node("Mul", value, value)
+
+
+def _sum(writer: LayerWriter, value: str, axes: Sequence[int]) -> str:
+    return writer.node("ReduceSum", value, writer.integers(axes, "axes"), keepdims=1)
+
+
+@exporter(LRN)
+def write_lrn(writer: LayerWriter, op: LRN) -> None:
+    """The sum over neighbouring channels as a 1 x 1 convolution of the squares, kappa being its bias.
+
+    ONNX's own LRN has the same window, also for an even length, but runtimes spend a third of a
+    whole network on it.
+    """
+    length, kappa, alpha, beta = op.param
+    channels = writer.size(1)
+    if writer.graph.native_lrn or channels > WIDEST_BAND:
+        attributes: dict[str, Any] = {"alpha": alpha * length, "beta": beta, "bias": kappa, "size": int(length)}
+        writer.node("LRN", writer.inputs[0], to=writer.outputs[0], **attributes)
+        return
+    offsets = np.arange(channels) - np.arange(channels)[:, np.newaxis]  # of the channel read from the one written
+    below = (int(length) - 1) // 2
+    band = np.where((offsets >= -below) & (offsets < int(length) - below), alpha, 0)
+    weights = writer.constant(band.reshape(channels, channels, 1, 1), "band")
+    bias = writer.constant(np.full(channels, kappa), "kappa")
+    base = writer.node("Conv", _square(writer), weights, bias, kernel_shape=[1, 1])
+    write_divided(writer, writer.inputs[0], base, beta, writer.outputs[0])
+
+
+@exporter(BatchNorm)
+def write_batch_norm(writer: LayerWriter, op: BatchNorm) -> None:
+    """Sigma is in the factor already: its square, as a variance, could underflow."""
+    coef, mean, offset = (np.ravel(factor) for factor in writer.prepared())
+    params = {"factor": coef, "offset": offset, "mean": mean, "variance": np.ones_like(mean)}
+    names = [writer.constant(value, what) for what, value in params.items()]
+    writer.node("BatchNormalization", writer.inputs[0], *names, to=writer.outputs[0], epsilon=0.0)
+
+
+@exporter(SpatialNorm)
+def write_spatial_norm(writer: LayerWriter, op: SpatialNorm) -> None:
+    window: dict[str, Any] = {"kernel_shape": list(op.window), "pads": onnx_pads(op.pad)}
+    mean = writer.node("AveragePool", _square(writer), strides=[1, 1], **window)
+    scaled = writer.node("Mul", mean, writer.constant(op.param[2], "alpha"))
+    base = writer.node("Add", scaled, writer.constant(1.0, "one"))
+    write_divided(writer, writer.inputs[0], base, op.param[3], writer.outputs[0])
+
+
+@exporter(WithinChannelLRN)
+def write_within_channel_lrn(writer: LayerWriter, op: WithinChannelLRN) -> None:
+    window: dict[str, Any] = {"kernel_shape": [op.size] * 2, "pads": [op.size // 2] * 4}
+    mean = writer.node("AveragePool", _square(writer), strides=[1, 1], count_include_pad=1, **window)
+    scaled = writer.node("Mul", mean, writer.constant(op.alpha, "alpha"))
+    base = writer.node("Add", scaled, writer.constant(1.0, "one"))
+    write_divided(writer, writer.inputs[0], base, op.beta, writer.outputs[0])
+
+
+@exporter(NormOffset)
+def write_norm_offset(writer: LayerWriter, op: NormOffset) -> None:
+    length = writer.node("Max", _sum(writer, _square(writer), [1]), writer.constant(1e-8, "least"))
+    power = writer.node("Pow", length, writer.constant(op.param[1], "power"))
+    offset = writer.node("Mul", power, writer.constant(op.param[0], "factor"))
+    writer.node("Sub", writer.inputs[0], offset, to=writer.outputs[0])
+
+
+@exporter(NormalizeLp)
+def write_normalize_lp(writer: LayerWriter, op: NormalizeLp) -> None:
+    x = writer.inputs[0]
+    powers = _square(writer) if op.p == 2 else writer.node("Pow", x, writer.constant(op.p, "p"))
+    total = _sum(writer, powers, [2, 3] if op.spatial else [1])
+    base = writer.node("Add", total, writer.constant(op.epsilon, "epsilon"))
+    write_divided(writer, x, base, 1 / op.p, writer.outputs[0])
+
+
+@exporter(Normalize)
+def write_normalize(writer: LayerWriter, op: Normalize) -> None:
+    total = _sum(writer, _square(writer), [1, 2, 3] if op.acrossSpatial else [1])
+    norm = writer.node("Sqrt", writer.node("Add", total, writer.constant(op.eps, "eps")))
+    unit = writer.node("Div", writer.inputs[0], norm)
+    writer.node("Mul", unit, writer.constant(writer.prepared(), "scale"), to=writer.outputs[0])
+
+
+def _centred(writer: LayerWriter, axes: list[int], to: str | None = None) -> str:
+    mean = writer.node("ReduceMean", writer.inputs[0], axes=axes, keepdims=1)
+    return writer.node("Sub", writer.inputs[0], mean, to=to)
+
+
+def _variance(writer: LayerWriter, centred: str, axes: list[int]) -> str:
+    return writer.node("ReduceMean", _square(writer, centred), axes=axes, keepdims=1)
+
+
+@exporter(MVN)
+def write_mvn(writer: LayerWriter, op: MVN) -> None:
+    axes = [1, 2, 3] if op.acrossChannels else [2, 3]
+    if not op.normalizeVariance:
+        _centred(writer, axes, to=writer.outputs[0])
+        return
+    centred = _centred(writer, axes)
+    sigma = writer.node("Sqrt", _variance(writer, centred, axes))
+    divisor = writer.node("Add", sigma, writer.constant(op.eps, "eps"))
+    writer.node("Div", centred, divisor, to=writer.outputs[0])
+
+
+@exporter(BatchStatNorm)
+def write_batch_stat_norm(writer: LayerWriter, op: BatchStatNorm) -> None:
+    axes = [0, 2, 3]
+    centred = _centred(writer, axes)
+    base = writer.node("Add", _variance(writer, centred, axes), writer.constant(op.epsilon, "epsilon"))
+    writer.node("Div", centred, writer.node("Sqrt", base), to=writer.outputs[0])
