@@ -1,0 +1,70 @@
+"""What is said about a network besides its table: where it comes from, inputs and outputs, classes, preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from matnet.display.table import NetworkTable
+from matnet.display.text import size_text
+from matnet.errors import MatnetError
+from matnet.meta import class_descriptions, class_names, input_channels, preprocessing_summary
+from matnet.network import Network
+from matnet.shapes import Shape
+
+FORMATS = {"simplenn": "SimpleNN", "dagnn": "DagNN", "caffe": "Caffe"}
+CLASSES_SHOWN = 3
+
+
+def summary(net: Network, table: NetworkTable) -> list[tuple[str, str]]:
+    """Labels and their text: file, format, layers, inputs, outputs, classes, preprocessing, notes of the reader."""
+    lines = [
+        ("file", str(net.source.path) if net.source.path else ""),
+        ("format", FORMATS.get(net.source.format, net.source.format)),
+        ("layers", _layers(table)),
+        ("inputs", ", ".join(f"{name} {_size(table, name)}" for name in net.inputs)),
+        ("outputs", ", ".join(f"{name} {_size(table, name)}" for name in net.outputs)),
+        ("classes", _classes(net)),
+        ("preprocessing", preprocessing_summary(net) or ""),
+    ]
+    return [(label, text) for label, text in lines if text] + [("note", note) for note in net.source.notes]
+
+
+def why_unsized(net: Network, table: NetworkTable, inputs: Mapping[str, Shape]) -> str | None:
+    """One sentence on why some sizes are not known, with the option that helps; None where all are known."""
+    if not table.unsized:
+        return None
+    missing = [name for name in table.inputs if name not in inputs]
+    if missing:
+        channels = "" if all(input_channels(net, name) for name in missing) else " CHANNELS"
+        named = ", ".join(map(repr, missing))
+        return f"the file does not say how large {named} is; give --input-size HEIGHT WIDTH{channels}"
+    try:
+        net.for_inference().infer_shapes(inputs)
+    except MatnetError as error:
+        return str(error)
+    return f"sizes are not known for {', '.join(table.unsized)}"
+
+
+def _layers(table: NetworkTable) -> str:
+    groups = {
+        "of unknown type": [row.name for row in table.layers if row.unknown],
+        "for training only": [row.name for row in table.layers if row.training_only],
+    }
+    parts = [f"{what}: {', '.join(names)}" for what, names in groups.items() if names]
+    return f"{len(table.layers)} ({'; '.join(parts)})" if parts else str(len(table.layers))
+
+
+def _size(table: NetworkTable, name: str) -> str:
+    return size_text(table.shape(name))
+
+
+def _classes(net: Network) -> str:
+    """Their number, and the first few by name and description."""
+    names, words = class_names(net), class_descriptions(net)
+    listed = names or words
+    if not listed:
+        return ""
+    described = words if words and names and len(words) == len(names) else [""] * len(listed)
+    texts = [f"{name} ({word})" if word else name for name, word in zip(listed, described, strict=True)]
+    more = ", ..." if len(listed) > CLASSES_SHOWN else ""
+    return f"{len(listed)}: {', '.join(texts[:CLASSES_SHOWN])}{more}"

@@ -1,0 +1,315 @@
+"""The table of a network as data: one row per layer, param and variable, and the totals."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any
+
+from matnet.display.units import BYTES_PER_ELEMENT
+from matnet.errors import MatnetError
+from matnet.meta import input_channels
+from matnet.network import Layer, Network
+from matnet.ops.base import Op, Unknown
+from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.shapes import Pad, ReceptiveField, Shape, extent, to_4d
+
+# Fields of ops that have a column of their own, or that do not change what a layer computes.
+NO_SETTING = {"size", "pad", "stride", "dilate", "poolSize", "method", "hasBias", "opts", "numChannels", "epsilon"}
+NO_SETTING |= {"useShortCircuit", "frozen", "rate", "kind", "ignoreAverage", "normalise"}
+# Two sizes at which fields are compared where no size is known: what agrees depends on no size.
+TRIAL_SIZES = ((1056, 1056), (1440, 1440))
+
+Fields = Mapping[str, ReceptiveField | None]
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer. Shapes are N x C x H x W; None is unknown (sizes) or not applicable (windows)."""
+
+    index: int  # from 1, in file order
+    name: str
+    full_type: str  # as in DagNN files: `dagnn.Conv`
+    kind: str  # as in the file: the SimpleNN type, or the full DagNN class
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    params: tuple[str, ...]
+    filters: Shape | None  # h x w x c x K, or h x w x K x D for a convolution transpose
+    window: tuple[int, int] | None  # rows and columns of the filter or pooling window
+    method: str  # max or avg for pooling, else ''
+    stride: tuple[int, int] | None
+    pad: Pad | None
+    dilate: tuple[int, int] | None
+    settings: str  # what else was set, such as `leak 0.1`
+    fields: Fields  # by data input; an input that the layer sees nothing of is absent
+    output_shapes: tuple[Shape | None, ...]
+    param_count: int
+    multiply_adds: int | None
+    unknown: bool  # the type is not registered
+    training_only: bool
+
+    @property
+    def type(self) -> str:
+        """The type without `dagnn.`."""
+        return self.full_type.removeprefix("dagnn.")
+
+    @property
+    def support(self) -> tuple[int, int]:
+        """The span of the dilated window; 1 for layers that have none, convolution transpose included."""
+        if self.window is None or self.type == "ConvTranspose":
+            return (1, 1)
+        dilate = self.dilate or (1, 1)
+        return extent(max(self.window[0], 1), dilate[0]), extent(max(self.window[1], 1), dilate[1])
+
+    @property
+    def data_bytes(self) -> int | None:
+        """Memory of all outputs; None as soon as one has no known size."""
+        sizes = [variable_bytes(shape) for shape in self.output_shapes]
+        return None if None in sizes else sum(size or 0 for size in sizes)
+
+
+@dataclass(frozen=True)
+class ParamRow:
+    """One parameter array, in MatConvNet's shape; `fanout` counts the layers that use it."""
+
+    name: str
+    shape: Shape | None
+    fanout: int
+
+
+@dataclass(frozen=True)
+class VariableRow:
+    """One variable, N x C x H x W; `fanin` and `fanout` count the layers that write and read it."""
+
+    name: str
+    shape: Shape | None
+    fanin: int
+    fanout: int
+
+
+@dataclass(frozen=True)
+class NetworkTable:
+    """All rows, and their sums. `simplenn` says whether the network is a SimpleNN chain."""
+
+    simplenn: bool
+    batch: int
+    inputs: tuple[str, ...]  # data inputs: images rather than labels
+    layers: tuple[LayerRow, ...]
+    params: tuple[ParamRow, ...]
+    variables: tuple[VariableRow, ...]
+
+    @property
+    def param_count(self) -> int:
+        """Elements of all params, shared ones once, moments included."""
+        return sum(math.prod(row.shape) for row in self.params if row.shape)
+
+    @property
+    def data_bytes(self) -> int:
+        """Memory of all variables whose size is known, inputs included."""
+        return sum(variable_bytes(row.shape) or 0 for row in self.variables)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of all layers whose size is known."""
+        return sum(row.multiply_adds or 0 for row in self.layers)
+
+    @property
+    def unsized(self) -> list[str]:
+        """Layers whose output size is not known, losses aside."""
+        return [row.name for row in self.layers if None in row.output_shapes and not row.training_only]
+
+    def shape(self, variable: str) -> Shape | None:
+        """The shape of a variable, None where it is not known."""
+        return next((row.shape for row in self.variables if row.name == variable), None)
+
+
+def variable_bytes(shape: Shape | None) -> int | None:
+    """Memory of a variable in single precision."""
+    return None if shape is None else BYTES_PER_ELEMENT * math.prod(shape)
+
+
+def network_table(
+    net: Network, batch: int = 1, size: tuple[int, int] | None = None, inputs: Mapping[str, Shape] | None = None
+) -> NetworkTable:
+    """The table for the input shapes that the network declares, for images of `size` (height, width), or for `inputs`.
+
+    What cannot be sized is None. Receptive fields follow DagNN.getVarReceptiveFields, which for chains of
+    convolutions and pooling gives the cumulative sums of vl_simplenn_display. Two things differ from
+    MatConvNet's tables, whose numbers are wrong there: the size and the field after a convolution
+    transpose, and the depth that a grouped one declares. Raises NetworkError for a graph with a cycle.
+    """
+    net = _with_filter_sizes(net)
+    given = dict(inputs) if inputs is not None else net.default_input_shapes(batch, size)
+    shapes = net.infer_shapes(given, partial=True)
+    simplenn = net.source.format == "simplenn"
+    shapes.update(_loss_shapes(net, shapes, batch, simplenn))
+    seen = {name: _receptive_fields(net, name, shapes) for name in net.data_inputs()}
+    sizes = _Sizes(shapes, seen, {layer.name for layer in net.training_layers()})
+    rows = [_layer_row(net, index, layer, sizes) for index, layer in enumerate(net.layers.values(), 1)]
+    return NetworkTable(
+        simplenn=simplenn,
+        batch=batch,
+        inputs=tuple(net.data_inputs()),
+        layers=tuple(rows),
+        params=_param_rows(net),
+        variables=_variable_rows(net, shapes),
+    )
+
+
+def _with_filter_sizes(net: Network) -> Network:
+    """A copy in which the declared `size` of every filter bank, from which its field follows, is that of its filters.
+
+    A DagNN runs with the filters, whatever size its file declares.
+    """
+    twin = net.copy()
+    for layer in twin.layers.values():
+        bank = filter_bank(net, layer)
+        if bank is not None and isinstance(layer.op, (Conv, ConvTranspose)):
+            layer.op = replace(layer.op, size=bank)
+    return twin
+
+
+def filter_bank(net: Network, layer: Layer) -> Shape | None:
+    """The 4-D shape of a convolution's filters; None for other layers, and where filters are missing or empty."""
+    if not isinstance(layer.op, (Conv, ConvTranspose)) or not layer.params or layer.params[0] not in net.params:
+        return None
+    shape = net.param_shapes(layer)[0]
+    return to_4d(shape) if math.prod(shape) and math.prod(shape[4:]) == 1 else None
+
+
+def _loss_shapes(net: Network, shapes: Mapping[str, Shape], batch: int, simplenn: bool) -> dict[str, Shape]:
+    """What MatConvNet's tables declare for losses: 1 x 1 x 1 x N in a DagNN, H x W x 1 x 1 in a SimpleNN."""
+    found = {}
+    for layer in net.training_layers():
+        below = shapes.get(layer.inputs[0]) if layer.inputs else None
+        if below is not None:
+            found.update(dict.fromkeys(layer.outputs, (1, 1, *below[2:]) if simplenn else (batch, 1, 1, 1)))
+    return found
+
+
+# -- receptive fields -------------------------------------------------------------------------------
+
+
+def _receptive_fields(net: Network, variable: str, shapes: Mapping[str, Shape]) -> Fields:
+    """What one pixel of every variable sees of `variable`; without known sizes, what depends on no size."""
+    seen = net.receptive_fields(variable, shapes)
+    if any(name not in shapes for layer in net.layers.values() for name in layer.outputs):
+        seen = {**_size_free_fields(net, variable), **seen}
+    if net.source.format == "simplenn":
+        for layer in net.training_layers():  # vl_simplenn_display takes a loss for a layer of support 1
+            if layer.inputs[0] in seen:
+                seen.update(dict.fromkeys(layer.outputs, seen[layer.inputs[0]]))
+    return seen
+
+
+def _size_free_fields(net: Network, variable: str) -> dict[str, ReceptiveField | None]:
+    trials = []
+    for size in TRIAL_SIZES:
+        given = {name: (1, input_channels(net, name) or 1, *size) for name in net.data_inputs()}
+        trials.append(net.receptive_fields(variable, net.infer_shapes(given, partial=True)))
+    first, second = trials
+    return {name: field for name, field in first.items() if name in second and second[name] == field}
+
+
+# -- rows -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What is known of the graph: shapes by variable, fields by data input and variable, layers for training only."""
+
+    shapes: Mapping[str, Shape]
+    fields: Mapping[str, Fields]
+    training: Set[str]
+
+
+def _layer_row(net: Network, index: int, layer: Layer, known: _Sizes) -> LayerRow:
+    op = layer.op
+    bank = filter_bank(net, layer)
+    source = layer.outputs[0] if layer.outputs else None
+    return LayerRow(
+        index=index,
+        name=layer.name,
+        full_type=layer.type_name,
+        kind=_kind(layer),
+        inputs=tuple(layer.inputs),
+        outputs=tuple(layer.outputs),
+        params=tuple(layer.params),
+        filters=bank,
+        window=(bank[0], bank[1]) if bank else getattr(op, "poolSize", None),
+        method=str(getattr(op, "method", "")) if hasattr(op, "poolSize") else "",
+        stride=getattr(op, "stride", None),
+        pad=getattr(op, "pad", None),
+        dilate=getattr(op, "dilate", None) if bank else None,
+        settings=_settings(op),
+        fields={name: seen[source] for name, seen in known.fields.items() if source is not None and source in seen},
+        output_shapes=tuple(known.shapes.get(name) for name in layer.outputs),
+        param_count=sum(net.params[name].value.size for name in layer.params if name in net.params),
+        multiply_adds=0 if layer.name in known.training else _multiply_adds(net, layer, known.shapes),
+        unknown=isinstance(op, Unknown),
+        training_only=layer.name in known.training,
+    )
+
+
+def _kind(layer: Layer) -> str:
+    struct = layer.extra.get("simplenn")
+    return str(struct.get("type", layer.type_name)) if isinstance(struct, dict) else layer.type_name
+
+
+def _settings(op: Op) -> str:
+    """The fields that differ from their defaults, as `name value`."""
+    changed = []
+    for item in fields(op):
+        value = getattr(op, item.name)
+        default = item.default if item.default_factory is MISSING else item.default_factory()
+        convert = item.metadata.get("convert")
+        if convert is not None and default is not MISSING:
+            default = convert(default)
+        if item.name not in NO_SETTING and value != default and _is_plain(value):
+            changed.append(f"{item.name} {_plain(value)}")
+    return ", ".join(changed)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str)) or (
+        isinstance(value, tuple) and 0 < len(value) <= 6 and all(isinstance(item, (int, float)) for item in value)
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    items: Iterable[Any] = value if isinstance(value, tuple) else (value,)
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        items = value[:1]
+    return " ".join(f"{item:.6g}" if isinstance(item, float) else str(item) for item in items)
+
+
+def _multiply_adds(net: Network, layer: Layer, shapes: Mapping[str, Shape]) -> int | None:
+    """None where a size or the layer type is not known."""
+    if isinstance(layer.op, Unknown) or any(name not in shapes for name in [*layer.inputs, *layer.outputs]):
+        return None
+    try:
+        return layer.op.multiply_adds(
+            [shapes[name] for name in layer.inputs],
+            net.param_shapes(layer),
+            [shapes[name] for name in layer.outputs],
+        )
+    except MatnetError:
+        return None
+
+
+def _param_rows(net: Network) -> tuple[ParamRow, ...]:
+    uses = Counter(name for layer in net.layers.values() for name in layer.params)
+    named = dict.fromkeys([*uses, *net.params])
+    return tuple(
+        ParamRow(name, net.params[name].value.shape if name in net.params else None, uses[name]) for name in named
+    )
+
+
+def _variable_rows(net: Network, shapes: Mapping[str, Shape]) -> tuple[VariableRow, ...]:
+    written = Counter(name for layer in net.layers.values() for name in layer.outputs)
+    read = Counter(name for layer in net.layers.values() for name in layer.inputs)
+    return tuple(VariableRow(name, shapes.get(name), written[name], read[name]) for name in net.variables)

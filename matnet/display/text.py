@@ -1,0 +1,113 @@
+"""The table of a network as text for a terminal: one row per layer; and the totals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from matnet.display.table import LayerRow, NetworkTable
+from matnet.display.units import BYTES_PER_ELEMENT, count, dims, memory
+from matnet.shapes import ReceptiveField, Shape
+
+UNKNOWN = "?"
+
+Column = tuple[str, Callable[[LayerRow], str]]
+
+
+def table_text(table: NetworkTable) -> str:
+    """One row per layer with the columns that this network needs; sizes as H x W x C x N, `?` where unknown."""
+    from tabulate import tabulate  # some 20 ms, spent only when a table is printed
+
+    columns = layer_columns(table)
+    rows = [[render(row) for _, render in columns] for row in table.layers]
+    right = {"#", "output", "data mem", "params", "mult-adds"}
+    align = ["right" if header in right or header.startswith("rf") else "left" for header, _ in columns]
+    return tabulate(rows, headers=[header for header, _ in columns], colalign=align, disable_numparse=True)
+
+
+def totals(table: NetworkTable) -> list[tuple[str, str]]:
+    """Memory of params and data, and multiply-adds, as labels and text that says what could not be counted."""
+    missing = f"{len(table.unsized)} layers of unknown size not counted" if table.unsized else ""
+    sized = len(table.unsized) < len(table.layers)
+    data, work = (memory(table.data_bytes), count(table.multiply_adds)) if sized else (UNKNOWN, UNKNOWN)
+    return [
+        ("parameter memory", f"{memory(BYTES_PER_ELEMENT * table.param_count)} ({table.param_count:.2g} parameters)"),
+        ("data memory", f"{data} (for batch size {table.batch}{f'; {missing}' if missing else ''})"),
+        ("multiply-adds", f"{work} ({missing})" if missing else work),
+    ]
+
+
+def layer_columns(table: NetworkTable) -> list[Column]:
+    """Headers and cell functions; columns in which every cell would be empty are left out."""
+    wanted: list[Column] = [
+        ("#", lambda row: str(row.index)),
+        ("layer", lambda row: row.name),
+        ("type", lambda row: f"{row.type} (unknown)" if row.unknown else row.type),
+        *([] if is_chain(table) else [("inputs", lambda row: ", ".join(row.inputs))]),
+        ("filter", filter_text),
+        ("stride", lambda row: _unless((1, 1), row.stride)),
+        ("pad", lambda row: _unless((0, 0, 0, 0), row.pad)),
+        *_field_columns(table),
+        ("output", lambda row: ", ".join(map(size_text, row.output_shapes))),
+        ("data mem", lambda row: UNKNOWN if row.data_bytes is None else memory(row.data_bytes)),
+        ("params", lambda row: count(row.param_count) if row.param_count else ""),
+        ("mult-adds", _multiply_adds_text),
+    ]
+    return [(header, render) for header, render in wanted if any(render(row) for row in table.layers)]
+
+
+def is_chain(table: NetworkTable) -> bool:
+    """Whether every layer reads what the layer before it wrote, so that inputs need no column."""
+    pairs = zip(table.layers, table.layers[1:], strict=False)
+    return all(row.outputs[:1] == following.inputs[:1] for row, following in pairs)
+
+
+def filter_text(row: LayerRow) -> str:
+    """What the layer applies: `11x11x3x96`, `max 3x3`, `leak 0.1`; empty where there is nothing to say."""
+    parts = []
+    if row.filters:
+        parts.append("x".join(map(str, row.filters)))
+    elif row.window:
+        parts.append(f"{row.method} {'x'.join(map(str, row.window))}".strip())
+    if row.dilate and row.dilate != (1, 1):
+        parts.append(f"dilate {dims(row.dilate)}")
+    if row.settings:
+        parts.append(row.settings)
+    return ", ".join(parts)
+
+
+def size_text(shape: Shape | None) -> str:
+    """N x C x H x W as MatConvNet's H x W x C x N; `?` where unknown.
+
+    >>> size_text((10, 3, 224, 227))
+    '224x227x3x10'
+    """
+    return UNKNOWN if shape is None else "x".join(str(shape[axis]) for axis in (2, 3, 1, 0))
+
+
+def _unless(usual: tuple[int, ...], values: tuple[int, ...] | None) -> str:
+    return "" if values is None or values == usual else dims(values)
+
+
+def _multiply_adds_text(row: LayerRow) -> str:
+    if row.multiply_adds is None:
+        return UNKNOWN
+    return count(row.multiply_adds) if row.multiply_adds else ""
+
+
+def _field_columns(table: NetworkTable) -> Iterable[Column]:
+    """Size, offset and stride of the receptive field in every data input of which some layer sees more than a point."""
+    seen = [name for name in table.inputs if any(row.fields.get(name) for row in table.layers)]
+    for name in seen:
+        suffix = f" ({name})" if len(seen) > 1 else ""
+        for what in ("size", "offset", "stride"):
+            yield f"rf {what}{suffix}", _field_cell(name, what)
+
+
+def _field_cell(name: str, what: str) -> Callable[[LayerRow], str]:
+    def cell(row: LayerRow) -> str:
+        if name not in row.fields:
+            return ""
+        field: ReceptiveField | None = row.fields[name]
+        return UNKNOWN if field is None else dims(getattr(field, what))
+
+    return cell

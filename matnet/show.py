@@ -1,0 +1,158 @@
+"""`python -m matnet.show MODEL`: a network's layers, sizes, memory and receptive fields as table, drawing or data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from matnet import load
+from matnet.display.dot import network_dot
+from matnet.display.markup import printable
+from matnet.display.matconvnet import matconvnet_text
+from matnet.display.outline import outline
+from matnet.display.records import table_csv, table_records
+from matnet.display.summary import summary, why_unsized
+from matnet.display.svg import network_svg
+from matnet.display.table import NetworkTable, network_table
+from matnet.display.text import table_text, totals
+from matnet.errors import run_command
+from matnet.files import atomic_write
+from matnet.meta import class_descriptions, class_names, declared_input_shapes, display_name, image_input
+from matnet.network import Network
+from matnet.shapes import Shape
+
+FORMATS = ("text", "matconvnet", "csv", "json")
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m matnet.show",
+        description="Show a network: its layers with filters, receptive fields, sizes, memory and multiply-adds.",
+        epilog="Sizes are H x W x C x N, as in MATLAB; json and csv give N C H W.",
+    )
+    command.add_argument("model", metavar="MODEL", help="a MatConvNet .mat file")
+    command.add_argument(
+        "--input-size",
+        nargs="+",
+        type=_positive,
+        metavar="SIZE",
+        help="HEIGHT WIDTH of the images (default: the file's), and CHANNELS for a network that takes any number",
+    )
+    command.add_argument(
+        "--batch-size",
+        type=_positive,
+        metavar="N",
+        help="number of images (default: 1; with --format matconvnet what the file says)",
+    )
+    command.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="text",
+        help="text, the table that MatConvNet prints, a row per layer for spreadsheets, or all of it for programs",
+    )
+    command.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    command.add_argument("--meta", action="store_true", help="also the file's meta structure (with text and json)")
+    command.add_argument("--svg", metavar="OUT.svg", help="write the graph as a drawing")
+    command.add_argument("--dot", metavar="OUT.dot", help="write the graph for Graphviz, as model2dot does")
+    return command
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    return number
+
+
+def main(argv: list[str] | None = None) -> int:
+    command = parser()
+    options = command.parse_args(argv)
+    if options.input_size and len(options.input_size) not in (2, 3):
+        command.error("--input-size takes HEIGHT WIDTH or HEIGHT WIDTH CHANNELS")
+    net = load(options.model)
+    batch = options.batch_size or (_declared_batch(net) if options.format == "matconvnet" else 1)
+    inputs = input_shapes(net, batch, options.input_size)
+    table = network_table(net, batch, inputs=inputs)
+    reason = why_unsized(net, table, inputs)
+    write_drawings(net, table, options.svg, options.dot)
+    report = _report(net, table, options.format, options.meta, reason)
+    encoding = sys.stdout.encoding or "utf-8"
+    print(report.encode(encoding, "backslashreplace").decode(encoding))
+    if reason and options.format in ("csv", "matconvnet"):
+        print(f"matnet: {printable(reason)}", file=sys.stderr)
+    return 0
+
+
+def input_shapes(net: Network, batch: int, size: Sequence[int] | None) -> dict[str, Shape]:
+    """The shapes N x C x H x W to show the network for; `size` is (height, width) or (height, width, channels).
+
+    The channels serve inputs of which nothing tells how many they have.
+    """
+    if size is None:
+        return net.default_input_shapes(batch)
+    height, width, *channels = size
+    found = net.default_input_shapes(batch, (height, width))
+    if channels:
+        found.update({name: (batch, channels[0], height, width) for name in net.data_inputs() if name not in found})
+    return found
+
+
+def _declared_batch(net: Network) -> int:
+    """The batch size that the file declares for its images, which vl_simplenn_display takes; else 1."""
+    shape = declared_input_shapes(net).get(image_input(net) or "")
+    return shape[0] if shape else 1
+
+
+def write_drawings(net: Network, table: NetworkTable, svg: str | None, dot: str | None) -> None:
+    """Write the SVG and dot files that are asked for; each appears whole or not at all."""
+    for path, text in ((svg, svg and network_svg(table, display_name(net))), (dot, dot and network_dot(table))):
+        if path and text:
+            with atomic_write(path) as file:
+                file.write(text.encode("utf-8", "replace"))
+            print(f"matnet: wrote {path}", file=sys.stderr)
+
+
+def _report(net: Network, table: NetworkTable, form: str, with_meta: bool, reason: str | None) -> str:
+    if form == "matconvnet":
+        return matconvnet_text(table).rstrip("\n")
+    if form == "csv":
+        return table_csv(table).rstrip("\n")
+    if form == "json":
+        return json.dumps(record(net, table, with_meta, reason), indent=1)
+    return "\n".join(printable(line) for line in text_report(net, table, with_meta, reason))
+
+
+def text_report(net: Network, table: NetworkTable, with_meta: bool = False, reason: str | None = None) -> list[str]:
+    """The lines for people: what the network is, a row per layer, totals, and what could not be sized and why."""
+    lines = [f"{label:17} {text}" for label, text in summary(net, table)]
+    lines += ["", *table_text(table).splitlines(), ""]
+    lines += [f"{label:17} {text}" for label, text in totals(table)]
+    if reason:
+        lines += ["", f"? = {reason}"]
+    if with_meta:
+        lines += ["", "meta", *(f"  {line}" for line in outline(net.meta))]
+    return lines
+
+
+def record(net: Network, table: NetworkTable, with_meta: bool = False, reason: str | None = None) -> dict[str, Any]:
+    """Everything for programs: summary, classes, and the whole table; activations N x C x H x W."""
+    found = {
+        **{label: text for label, text in summary(net, table) if label in ("file", "format", "preprocessing")},
+        "notes": list(net.source.notes),
+        "inputs": list(net.inputs),
+        "outputs": list(net.outputs),
+        "class_names": class_names(net),
+        "class_descriptions": class_descriptions(net),
+        **table_records(table),
+        "sizes_unknown_because": reason,
+    }
+    if with_meta:
+        found["meta"] = list(outline(net.meta))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
