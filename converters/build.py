@@ -11,7 +11,7 @@ from matnet.converters.lower import LOWERINGS, Builder
 from matnet.converters.lower.builder import describe
 from matnet.converters.lower.sizes import known, padded
 from matnet.converters.message import Message
-from matnet.converters.naming import NamedGraph, named_graph
+from matnet.converters.naming import named_graph
 from matnet.converters.netdef import LayerDef, NetDef
 from matnet.converters.options import Options
 from matnet.converters.training import inference_layers
@@ -44,11 +44,14 @@ def build(
     if not net.layers:
         raise NetworkError(f"{net_def.path}: every layer only hands its input on, so no network is left")
     _keep_blob_names(builder)
-    if not with_weights:
-        net.params.clear()
-    if any(not set(SIMPLENN_RUNS).intersection(layer.op.simplenn) for layer in net.layers.values()):
+    for name in builder.placeholders:
+        del net.params[name]
+    if any(not SIMPLENN_RUNS.intersection(layer.op.simplenn) for layer in net.layers.values()):
         net.source.format = "dagnn"
-    return net
+    if builder.joined:
+        joined = ", ".join(builder.joined[:3]) + (", ..." if len(builder.joined) > 3 else "")
+        net.source.notes.append(f"{len(builder.joined)} Scale layers joined with the BatchNorm before them: {joined}")
+    return builder
 
 
 def _refuse_unknown_types(net_def: NetDef, layers: list[LayerDef]) -> None:
@@ -190,6 +193,3 @@ def _rename_to_blobs(builder: Builder) -> None:
             new = renamed[value.variable]
             builder.sizes.setdefault(new, builder.sizes[value.variable])
             builder.values[caffe] = type(value)(new, value.shape)
-
-
-__all__ = ["NamedGraph", "build", "lower"]

@@ -42,7 +42,11 @@ class Weight:
 
 
 class Builder:
-    """Layers, params and shapes so far; `problems` collects what is wrong with weights, per layer."""
+    """Layers, params and shapes so far.
+
+    problems: what is wrong with weights. placeholders: params whose numbers stand in weights that are not given. emitted: Caffe layer -> the layers that stand for it. joined: Scale
+    layers that a BatchNorm took in. crop_offsets: where each Crop cuts.
+    """
 
     def __init__(self, graph: NamedGraph, options: Options, net: Network, with_weights: bool) -> None:
         self.graph = graph
@@ -54,6 +58,8 @@ class Builder:
         self.problems: list[str] = []
         self.crop_offsets: dict[str, tuple[int, int]] = {}
         self.emitted: dict[str, list[str]] = {}
+        self.joined: list[str] = []
+        self.placeholders: set[str] = set()
         self.readers = Counter(variable for layer in graph.layers for variable in layer.inputs)
         self._reserved = {name for layer in graph.layers for name in (*layer.inputs, *layer.outputs, *layer.tops)}
         self._reserved.update(graph.inputs, graph.inputs.values())
@@ -134,6 +140,8 @@ class Builder:
             while name in self.net.params:
                 name += "x"
             self.net.params[name] = Param(value)
+            if sources and not self.with_weights:
+                self.placeholders.add(name)
             self._params[key] = name
             return name
         return self._params[key]

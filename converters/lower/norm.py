@@ -191,7 +191,7 @@ def _join(layer: LayerDef, net: Builder, factor: Weight, offset: Weight | None) 
     if offset is not None:
         net.net.params[before.params[1]].value = offset.array.reshape(channels, 1)
     net.write_instead(before, lost, layer)
-    net.note(layer, f"joined with {before.name!r} in front of it")
+    net.joined.append(layer.name)
 
 
 @lowers("MVN")

@@ -1,0 +1,190 @@
+"""From BGR to RGB: the order of the input's channels carried through the network to the first weights that mix them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from matnet.converters.lower.conv import selection
+from matnet.layout import pad_to_4d
+from matnet.network import Layer, Network, Param
+from matnet.ops.combine import AXIS_OF_DIM
+from matnet.ops.convolution import Conv
+from matnet.shapes import Shape
+
+Order = tuple[int, ...]
+"""For each channel of a variable the channel that Caffe has in this place: (2, 1, 0) for a flipped image."""
+
+FLIPPED: Order = (2, 1, 0)
+RESTORED = "_in_caffe_order"
+"""The suffix of convolutions that only put channels back into Caffe's order."""
+
+PASSING = frozenset(
+    f"dagnn.{name}"
+    for name in """ReLU Sigmoid DropOut Pooling SpatialNorm SoftMax TanH ELU BNLL AbsVal Power Exp Log Threshold Clip Swish
+    MVN WithinChannelLRN CaffePooling GlobalPooling Interp""".split()
+)
+"""Layers that treat every channel alike and give as many as they get."""
+
+PER_CHANNEL = {"dagnn.BatchNorm": 0, "dagnn.Scale": 2}
+"""Layers whose params hold one number per channel, and the axis of the params along which they lie."""
+
+JOINING = frozenset(("dagnn.Sum", "dagnn.Max", "dagnn.Eltwise"))
+
+
+@dataclass(frozen=True)
+class _Edit:
+    """A param to be reordered: of which layer, at which place, along which axis."""
+
+    layer: str
+    place: int
+    axis: int
+    order: Order
+
+
+def reorder_inputs(net: Network, images: Iterable[str], sizes: Mapping[str, Shape | tuple[int | None, ...]]) -> list[str]:
+    """Let the three channels of `images` come in the opposite order, and change params so that results stay the same.
+
+    The order is followed through layers that keep channels apart (their params are reordered), joins and
+    concatenations, up to ungrouped convolutions, whose filters are reordered. Before any other layer a
+    1 x 1 convolution puts the channels back. `sizes` are those of all variables. Changes `net`, and returns
+    one note per decision.
+    """
+    orders: dict[str, Order] = dict.fromkeys(images, FLIPPED)
+    edits: list[_Edit] = []
+    notes: list[str] = []
+    restored: dict[str, str] = {}
+    for layer in list(net.execution_order()):
+        for_size = layer.op.size_only_inputs
+        reads = [None if place in for_size else orders.get(name) for place, name in enumerate(layer.inputs)]
+        if not any(reads):
+            continue
+        passed = _pass_on(net, layer, reads, sizes, edits, notes)
+        if passed is None:
+            layer.inputs = [_restore(net, name, orders, restored, notes) for name in layer.inputs]
+        elif passed:
+            orders.update(dict.fromkeys(layer.outputs, passed))
+    _apply(net, edits)
+    outputs = [name for name in net.outputs if name in orders]
+    if outputs:
+        notes.append(f"in R, G, B order as well, where Caffe has B, G, R: {', '.join(outputs)}")
+    return notes
+
+
+def _pass_on(
+    net: Network,
+    layer: Layer,
+    reads: list[Order | None],
+    sizes: Mapping[str, Shape | tuple[int | None, ...]],
+    edits: list[_Edit],
+    notes: list[str],
+) -> Order | None:
+    """The order of the layer's outputs, () where it is Caffe's again; None where the layer cannot take another order."""
+    kind, order = layer.op.dagnn, reads[0]
+    if kind in ("dagnn.Conv", "dagnn.ConvTranspose"):
+        axis = 2 if kind == "dagnn.Conv" else 3
+        if order is None or getattr(layer.op, "numGroups", 1) != 1 or _filter_depth(net, layer, axis) != len(order):
+            return None
+        edits.append(_Edit(layer.name, 0, axis, order))
+        notes.append(f"layer {layer.name!r}: its filters take R, G, B now, where Caffe's take B, G, R")
+        return ()
+    if kind in PASSING or (kind == "dagnn.LRN" and layer.op.param[0] % 2):  # type: ignore[attr-defined]
+        return order
+    if kind == "dagnn.Crop":
+        return order
+    if kind in PER_CHANNEL and len(layer.inputs) == 1 and order is not None:
+        edits += [_Edit(layer.name, place, PER_CHANNEL[kind], order) for place in range(len(layer.params))]
+        return order
+    if kind in JOINING or (kind == "dagnn.Scale" and not layer.params):
+        return order if all(other == order for other in reads) else None
+    if kind == "dagnn.Concat":
+        return _joined(layer, reads, sizes)
+    return None
+
+
+def _filter_depth(net: Network, layer: Layer, axis: int) -> int:
+    param = net.params.get(layer.params[0])
+    return int(pad_to_4d(param.value).shape[axis] if param is not None else layer.op.size[axis])  # type: ignore[attr-defined]
+
+
+def _joined(
+    layer: Layer, reads: list[Order | None], sizes: Mapping[str, Shape | tuple[int | None, ...]]
+) -> Order | None:
+    """Channels of the inputs one after the other; along other axes all inputs must have one order."""
+    if AXIS_OF_DIM[layer.op.dim] != 1:  # type: ignore[attr-defined]
+        return reads[0] if all(other == reads[0] for other in reads) else None
+    order: list[int] = []
+    for name, own in zip(layer.inputs, reads, strict=True):
+        channels = sizes[name][1]
+        if channels is None:
+            return None
+        order += [len(order) + index for index in (own or range(channels))]
+    return tuple(order)
+
+
+def _restore(
+    net: Network, variable: str, orders: Mapping[str, Order], restored: dict[str, str], notes: list[str]
+) -> str:
+    """The variable in Caffe's order: a copy by a 1 x 1 convolution, one for all its readers."""
+    order = orders.get(variable)
+    if order is None:
+        return variable
+    if variable not in restored:
+        name = variable + RESTORED
+        while name in net.layers or name in net.variables:
+            name += "x"
+        places = [order.index(channel) for channel in range(len(order))]
+        net.params[f"{name}_filter"] = Param(selection(len(order), places))
+        op = Conv(size=(1, 1, len(order), len(order)), hasBias=False)
+        _insert_first(net, Layer(name, op, [variable], [name], [f"{name}_filter"]))
+        restored[variable] = name
+        notes.append(f"layer {name!r} added: it puts the channels of {variable!r} back into Caffe's order")
+    return restored[variable]
+
+
+def _insert_first(net: Network, layer: Layer) -> None:
+    """Put a layer right behind what it reads, so that the file's order stays the order of execution."""
+    names = list(net.layers)
+    writers = [name for name in names if layer.inputs[0] in net.layers[name].outputs]
+    place = names.index(writers[0]) + 1 if writers else 0
+    items = list(net.layers.items())
+    items.insert(place, (layer.name, layer))
+    net.layers.clear()
+    net.layers.update(items)
+
+
+def _apply(net: Network, edits: list[_Edit]) -> None:
+    """Reorder params; one that other layers use as it is, or in another order, gets a copy for these layers."""
+    users: dict[str, set[tuple[str, int]]] = {}
+    for layer in net.layers.values():
+        for place, name in enumerate(layer.params):
+            users.setdefault(name, set()).add((layer.name, place))
+    grouped: dict[tuple[str, int, Order], list[_Edit]] = {}
+    for edit in edits:
+        name = net.layers[edit.layer].params[edit.place]
+        grouped.setdefault((name, edit.axis, edit.order), []).append(edit)
+    for (name, axis, order), same in grouped.items():
+        if name not in net.params:
+            continue
+        original = net.params[name]
+        changed = replace(original, value=_reordered(original.value, axis, order))
+        if users[name] == {(edit.layer, edit.place) for edit in same}:
+            net.params[name] = changed
+            continue
+        copy = f"{name}_rgb"
+        while copy in net.params:
+            copy += "x"
+        net.params[copy] = changed
+        for edit in same:
+            net.layers[edit.layer].params[edit.place] = copy
+
+
+def _reordered(value: np.ndarray, axis: int, order: Order) -> np.ndarray:
+    """A view where the order is a plain reversal, as large filters are not to be copied."""
+    whole = value if axis < value.ndim else pad_to_4d(value)
+    if whole.shape[axis] == 1:
+        return value
+    index: slice | list[int] = slice(None, None, -1) if order == tuple(reversed(range(len(order)))) else list(order)
+    return whole[(slice(None),) * axis + (index,)]

@@ -1,0 +1,107 @@
+"""`convert_caffe`: prototxt and caffemodel in, Network out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from matnet.converters.build import build
+from matnet.converters.caffemodel import attach_weights, net_from_caffemodel, read_prototxt, read_weights
+from matnet.converters.colour import reorder_inputs
+from matnet.converters.input_sizes import image_input
+from matnet.converters.means import given_mean
+from matnet.converters.netdef import NetDef
+from matnet.converters.options import Options, options_from
+from matnet.converters.preprocessing import classes_struct, inputs_struct, normalization_struct
+from matnet.converters.provenance import META_FIELD, remember
+from matnet.converters.transposition import swap_rows_and_columns
+from matnet.errors import NetworkError
+from matnet.network import Network
+from matnet.shapes import Shape
+
+PathLike = str | os.PathLike[str]
+
+
+def convert_caffe(prototxt: PathLike | None = None, caffemodel: PathLike | None = None, **options: Any) -> Network:
+    """The Network that computes at test time what the Caffe net does; see `Options` for the keywords.
+
+    Without a prototxt the graph is the one inside the caffemodel; without a caffemodel the params stay empty.
+    Params are views of the mapped caffemodel. Every decision stands in `net.source.notes`. Raises
+    FileFormatError, NetworkError, ShapeError or UnsupportedLayersError, each listing all that is wrong.
+    """
+    chosen = options_from(options)
+    net_def = _read(prototxt, caffemodel, chosen)
+    mean = given_mean(chosen)
+    size = None if mean is None or mean.shape[1:] == (1, 1) else (mean.shape[1], mean.shape[2])
+    builder = build(net_def, chosen, with_weights=caffemodel is not None, mean_size=size)
+    net = builder.net
+    image = _image_variable(net_def, net)
+    flipped = _flip_colours(net, image, chosen)
+    if not chosen.transpose:
+        swap_rows_and_columns(net)
+    _describe(net, net_def, image, chosen, mean)
+    if not builder.placeholders:
+        net.meta[META_FIELD] = remember(builder, flipped)
+    return net
+
+
+def _read(prototxt: PathLike | None, caffemodel: PathLike | None, options: Options) -> NetDef:
+    if prototxt is None and caffemodel is None:
+        raise NetworkError("nothing to convert: give a prototxt, a caffemodel, or both")
+    if prototxt is None:
+        assert caffemodel is not None
+        net_def = net_from_caffemodel(caffemodel)
+    else:
+        net_def = read_prototxt(prototxt, options.phase, options.level, options.stages, options.lenient)
+    if caffemodel is not None:
+        attach_weights(net_def, read_weights(caffemodel))
+    return net_def
+
+
+def _image_variable(net_def: NetDef, net: Network) -> str | None:
+    blob = image_input(net_def, net_def.layers)
+    variable = net_def.input_variables.get(blob or "")
+    variable = net.aliases.get(variable or "", variable)
+    return variable if variable in net.inputs else None
+
+
+def _flip_colours(net: Network, image: str | None, options: Options) -> Sequence[str]:
+    """Let the net take R, G, B where Caffe's takes B, G, R; the inputs that this concerns."""
+    if options.color_format == "rgb" or not options.transpose or image is None:
+        return []
+    sizes = net.infer_shapes(net.input_shapes, partial=True)
+    if image not in sizes or sizes[image][1] != 3:
+        return []
+    images = _images(net, image, sizes)
+    net.source.notes += reorder_inputs(net, images, sizes)
+    return images
+
+
+def _images(net: Network, image: str, sizes: dict[str, Shape]) -> Sequence[str]:
+    """The image input, and others of three channels that share its first layer's weights (Siamese nets)."""
+    shared = {param for layer in net.layers.values() if image in layer.inputs for param in layer.params}
+    others = [
+        layer.inputs[0]
+        for layer in net.layers.values()
+        if shared.intersection(layer.params) and layer.inputs[0] in net.inputs
+    ]
+    return list(dict.fromkeys([image, *(name for name in others if sizes.get(name, (0, 0))[1] == 3)]))
+
+
+def _describe(net: Network, net_def: NetDef, image: str | None, options: Options, mean: np.ndarray | None) -> None:
+    """Fill in `meta`."""
+    if net.input_shapes:
+        net.meta["inputs"] = inputs_struct(net)
+    shape = net.input_shapes.get(image or "")
+    if shape is not None and shape[1] in (1, 3):
+        net.meta["normalization"] = normalization_struct(net, net_def, shape, options, mean)
+    elif options.mean is not None or options.mean_values is not None:
+        raise NetworkError(f"{net_def.path}: a mean is given, but no image input of known size and 1 or 3 channels is there")
+    classes = classes_struct(net, options, net.infer_shapes(net.input_shapes, partial=True))
+    if classes is not None:
+        net.meta["classes"] = classes
+
+

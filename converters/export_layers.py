@@ -1,0 +1,300 @@
+"""One function per stock MatConvNet layer: the Caffe layer that computes the same, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from matnet.converters.message import Message, build
+from matnet.errors import NetworkError
+from matnet.layout import filters_to_kchw, hwcn_to_nchw, pad_to_4d
+from matnet.network import Layer, Network
+from matnet.ops.combine import AXIS_OF_DIM
+from matnet.shapes import Pad, Shape, caffe_pool_trailing_pad, caffe_pooled, windows
+
+
+@dataclass(frozen=True, eq=False)
+class CaffeLayer:
+    """A Caffe layer to be written: bottoms and tops are the network's variables; `params` names the blobs."""
+
+    name: str
+    bottoms: Sequence[str]
+    tops: Sequence[str]
+    message: Message
+    blobs: Sequence[np.ndarray] = ()
+    params: Sequence[str] = field(default=())
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """What the export of a layer may look at: the network, and the size of every variable."""
+
+    net: Network
+    sizes: Mapping[str, Shape]
+
+    def value(self, layer: Layer, index: int) -> np.ndarray:
+        """A param in MATLAB's shape, as float32."""
+        return np.asarray(self.net.params[layer.params[index]].value, np.float32)
+
+    def is_vector(self, variable: str) -> bool:
+        """Whether Caffe's blob had the two axes N x C."""
+        return self.net.blob_ranks.get(variable, 4) == 2
+
+
+def caffe_layer(
+    layer: Layer, kind: str, fields: Mapping[str, Any] | None = None, blobs: Sequence[np.ndarray] = (), params: Sequence[str] = ()
+) -> CaffeLayer:
+    """A Caffe layer under the layer's own name, inputs and outputs."""
+    message = build("LayerParameter", name=layer.name, type=kind, **(fields or {}))
+    return CaffeLayer(layer.name, layer.inputs, layer.outputs[:1], message, blobs, params or layer.params[: len(blobs)])
+
+
+def _convolution(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
+    op: Any = layer.op
+    filters = pad_to_4d(exporter.value(layer, 0))
+    height, width, depth, outputs = filters.shape
+    if filters.size == 0:
+        raise NetworkError("has empty filters, which copy pixels; Caffe has no such layer")
+    size = exporter.sizes[layer.inputs[0]]
+    blobs = [filters_to_kchw(filters)]
+    if op.hasBias and len(layer.params) > 1 and exporter.value(layer, 1).size:
+        blobs.append(exporter.value(layer, 1).reshape(-1))
+    has_bias = len(blobs) > 1
+    if _is_inner_product(layer, exporter, filters.shape, size):
+        blobs[0] = blobs[0].reshape(outputs, -1)
+        return [caffe_layer(layer, "InnerProduct", {"inner_product_param": _counted(outputs, has_bias)}, blobs)]
+    param = {**_counted(outputs, has_bias), **_kernel((height, width), op.stride)}
+    param.update(_pads(_even_pad(op.pad, size[2:], (height, width), op.stride, op.dilate)))
+    if size[1] != depth:
+        param["group"] = size[1] // depth
+    if op.dilate != (1, 1):
+        param["dilation"] = list(op.dilate)
+    return [caffe_layer(layer, "Convolution", {"convolution_param": param}, blobs)]
+
+
+def _is_inner_product(layer: Layer, exporter: Exporter, filters: Shape, size: Shape) -> bool:
+    """By the blob's rank for a net that was converted; else where the kernel covers the whole input."""
+    op: Any = layer.op
+    covers = (filters[0], filters[1], filters[2]) == (size[2], size[3], size[1]) and not any(op.pad)
+    if "caffe" in exporter.net.meta:
+        return covers and exporter.is_vector(layer.outputs[0])
+    return covers
+
+
+def _counted(outputs: int, has_bias: bool) -> dict[str, Any]:
+    return {"num_output": outputs} if has_bias else {"num_output": outputs, "bias_term": False}
+
+
+def _kernel(kernel: tuple[int, int], stride: tuple[int, int]) -> dict[str, Any]:
+    fields: dict[str, Any] = {"kernel_size": [kernel[0]]} if kernel[0] == kernel[1] else {"kernel_h": kernel[0], "kernel_w": kernel[1]}
+    if stride == (1, 1):
+        return fields
+    return fields | ({"stride": [stride[0]]} if stride[0] == stride[1] else {"stride_h": stride[0], "stride_w": stride[1]})
+
+
+def _pads(pad: tuple[int, int]) -> dict[str, Any]:
+    if pad == (0, 0):
+        return {}
+    return {"pad": [pad[0]]} if pad[0] == pad[1] else {"pad_h": pad[0], "pad_w": pad[1]}
+
+
+def _even_pad(
+    pad: Pad, size: Sequence[int], kernel: tuple[int, int], stride: tuple[int, int], dilate: tuple[int, int]
+) -> tuple[int, int]:
+    """Pads of both axes; an uneven one only where the same pad on both sides gives the same output."""
+    found = []
+    for axis, (before, after) in enumerate(((pad[0], pad[1]), (pad[2], pad[3]))):
+        span = (kernel[axis] - 1) * dilate[axis] + 1
+        wanted = windows(size[axis], before, after, span, stride[axis])
+        if windows(size[axis], before, before, span, stride[axis]) != wanted:
+            raise NetworkError(f"pads {before} before and {after} after; Caffe pads both sides alike")
+        found.append(before)
+    return found[0], found[1]
+
+
+def _deconvolution(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
+    op: Any = layer.op
+    filters = pad_to_4d(exporter.value(layer, 0))
+    height, width, depth, _ = filters.shape
+    if (op.crop[0], op.crop[2]) != (op.crop[1], op.crop[3]):
+        raise NetworkError(f"crops [top bottom left right] = {list(op.crop)}; Caffe crops opposite sides alike")
+    blobs = [filters_to_kchw(filters)]
+    if op.hasBias and len(layer.params) > 1 and exporter.value(layer, 1).size:
+        blobs.append(exporter.value(layer, 1).reshape(-1))
+    param = {**_counted(depth * op.numGroups, len(blobs) > 1), **_kernel((height, width), op.upsample)}
+    param.update(_pads((op.crop[0], op.crop[2])))
+    if op.numGroups != 1:
+        param["group"] = op.numGroups
+    return [caffe_layer(layer, "Deconvolution", {"convolution_param": param}, blobs)]
+
+
+def _pooling(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
+    op: Any = layer.op
+    top, bottom, left, right = op.pad
+    size = exporter.sizes[layer.inputs[0]][2:]
+    if op.method == "avg" and (top or left):
+        raise NetworkError("averages the image's own pixels along a padded border; Caffe counts the pad as zeros")
+    pool = {"pool": "MAX" if op.method == "max" else "AVE"}
+    param = {name: value[0] if isinstance(value, list) else value for name, value in _kernel(op.poolSize, op.stride).items()}
+    param |= {name: value[0] if isinstance(value, list) else value for name, value in _pads((top, left)).items()}
+    axes = [
+        (size[0], op.poolSize[0], op.stride[0], top, bottom),
+        (size[1], op.poolSize[1], op.stride[1], left, right),
+    ]
+    if all(_rounds_up(*axis, clip=bool(top or left)) for axis in axes):
+        return [caffe_layer(layer, "Pooling", {"pooling_param": {**pool, **param}})]
+    if (top, left) == (bottom, right):
+        return [caffe_layer(layer, "Pooling", {"pooling_param": {**pool, **param, "round_mode": "FLOOR"}})]
+    raise NetworkError(f"pads [top bottom left right] = {list(op.pad)}, which neither of Caffe's rounding rules gives")
+
+
+def _rounds_up(size: int, kernel: int, stride: int, before: int, after: int, clip: bool) -> bool:
+    """Whether Caffe's ceil rule gives these windows: for every input size, or at least for this one."""
+    if after == caffe_pool_trailing_pad(kernel, stride, before):
+        return True
+    return caffe_pooled(size, kernel, stride, before, clip=clip) == windows(size, before, after, kernel, stride)
+
+
+def _lrn(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
+    op: Any = layer.op
+    size, kappa, alpha, beta = op.param
+    if size % 2 == 0:
+        raise NetworkError(f"normalises over {size:g} channels; Caffe takes odd windows only")
+    param = {"local_size": int(size), "alpha": float(np.float32(alpha * size)), "beta": beta, "k": kappa}
+    return [caffe_layer(layer, "LRN", {"lrn_param": param})]
+
+
+def _batch_norm(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
+    """BatchNorm with Caffe's statistics, and a Scale behind it for multipliers and offsets."""
+    if len(layer.params) != 3:
+        raise NetworkError("has no moments; its statistics are not known")
+    factor, offset = exporter.value(layer, 0).reshape(-1), exporter.value(layer, 1).reshape(-1)
+    moments = exporter.value(layer, 2)
+    epsilon, variance = _variance(moments[:, 1], float(layer.op.epsilon))  # type: ignore[attr-defined]
+    between = f"{layer.outputs[0]}_before_{layer.name}_scale"
+    statistics = CaffeLayer(
+        layer.name, layer.inputs, [between],
+        build("LayerParameter", name=layer.name, type="BatchNorm", batch_norm_param={"eps": epsilon}),
+        [moments[:, 0], variance, np.ones(1, np.float32)], [f"{layer.name}:{index}" for index in range(3)],
+    )
+    scale = CaffeLayer(
+        f"{layer.name}_scale", [between], layer.outputs[:1],
+        build("LayerParameter", name=f"{layer.name}_scale", type="Scale", scale_param={"bias_term": True}),
+        [factor, offset], layer.params[:2],
+    )
+    return [statistics, scale]
+
+
+def _variance(sigma: np.ndarray, epsilon: float) -> tuple[float, np.ndarray]:
+    """eps and variances with sqrt(variance + eps) == sigma to the last bit, as the conversion computes it."""
+    square = sigma.astype(np.float64) ** 2
+    epsilon = float(np.float32(min(epsilon, square.min(initial=np.inf) / 2)))
+    best = (square - epsilon).astype(np.float32)
+    for _ in range(4):
+        found = np.sqrt(best.astype(np.float64) + epsilon).astype(np.float32)
+        best = np.where(found < sigma, np.nextafter(best, np.float32(np.inf)), best)
+        best = np.where(found > sigma, np.nextafter(best, np.float32(0)), best)
+    return epsilon, best
+
+
+def _scale(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
+    op: Any = layer.op
+    if len(layer.inputs) == 2 and not layer.params:
+        sizes = [exporter.sizes[name] for name in layer.inputs]
+        if sizes[0] == sizes[1]:
+            return [caffe_layer(layer, "Eltwise", {"eltwise_param": {"operation": "PROD"}})]
+        if sizes[1] == (*sizes[0][:2], 1, 1):
+            reshape = build("LayerParameter", name=f"{layer.name}_factor", type="Reshape",
+                            reshape_param={"shape": {"dim": [0, 0]}})
+            flat = CaffeLayer(f"{layer.name}_factor", layer.inputs[1:], [f"{layer.name}_factor"], reshape)
+            message = build("LayerParameter", name=layer.name, type="Scale", scale_param={"axis": 0})
+            return [flat, CaffeLayer(layer.name, [layer.inputs[0], flat.tops[0]], layer.outputs[:1], message)]
+    if len(layer.inputs) != 1 or len(layer.params) != 1 + op.hasBias:
+        raise NetworkError("takes a multiplier that Caffe's Scale cannot take")
+    values = [hwcn_to_nchw(exporter.value(layer, index)) for index in range(len(layer.params))]
+    axis, count, blobs = _spans(values, exporter.sizes[layer.inputs[0]])
+    param: dict[str, Any] = {} if axis == 1 else {"axis": axis}
+    param |= ({} if count == 1 else {"num_axes": count}) | ({"bias_term": True} if op.hasBias else {})
+    return [caffe_layer(layer, "Scale", {"scale_param": param}, blobs)]
+
+
+def _spans(values: list[np.ndarray], size: Shape) -> tuple[int, int, list[np.ndarray]]:
+    """The axes [axis, axis + count) that all params span, and the params cut to them."""
+    sizes = [max(value.shape[axis] for value in values) for axis in range(4)]
+    spanned = [axis for axis in range(4) if sizes[axis] != 1]
+    first, last = (spanned[0], spanned[-1]) if spanned else (1, 0)
+    if not spanned and size[1] == 1:
+        first, last = 1, 1
+    shape = size[first : last + 1]
+    blobs = [np.broadcast_to(value, (1,) * first + shape + (1,) * (3 - last)).reshape(shape) for value in values]
+    return first, last - first + 1, blobs
+
+
+def _concat(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
+    axis = AXIS_OF_DIM[layer.op.dim]  # type: ignore[attr-defined]
+    return [caffe_layer(layer, "Concat", {} if axis == 1 else {"concat_param": {"axis": axis}})]
+
+
+def _crop(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
+    offsets = layer.op.offsets([exporter.sizes[name] for name in layer.inputs])  # type: ignore[attr-defined]
+    return [caffe_layer(layer, "Crop", {"crop_param": {"axis": 2, "offset": list(offsets)}})]
+
+
+def _relu(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
+    leak = layer.op.leak  # type: ignore[attr-defined]
+    return [caffe_layer(layer, "ReLU", {"relu_param": {"negative_slope": leak}} if leak else {})]
+
+
+def _dropout(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
+    return [caffe_layer(layer, "Dropout", {"dropout_param": {"dropout_ratio": layer.op.rate}})]  # type: ignore[attr-defined]
+
+
+def _roi_pooling(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
+    """Caffe counts boxes from 0: 1 is taken off first."""
+    op: Any = layer.op
+    scale = np.ravel(op.transform)
+    if op.method != "max" or op.flatten or scale.size != 1:
+        raise NetworkError("pools by average, flattens, or maps boxes by a matrix; Caffe's ROIPooling does not")
+    param = {"pooled_h": op.subdivisions[0], "pooled_w": op.subdivisions[1], "spatial_scale": float(scale[0])}
+    boxes = f"{layer.name}_boxes"
+    minus = CaffeLayer(
+        boxes, layer.inputs[1:], [boxes], build("LayerParameter", name=boxes, type="Power", power_param={"shift": -1.0})
+    )
+    message = build("LayerParameter", name=layer.name, type="ROIPooling", roi_pooling_param=param)
+    return [minus, CaffeLayer(layer.name, [layer.inputs[0], boxes], layer.outputs[:1], message)]
+
+
+def _plain(kind: str) -> Callable[[Layer, Exporter], list[CaffeLayer]]:
+    return lambda layer, exporter: [caffe_layer(layer, kind)]
+
+
+def _dummy_data(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
+    op: Any = layer.op
+    height, width, channels, batch = op.size
+    rank = exporter.net.blob_ranks.get(layer.outputs[0], 4)
+    shape = {"dim": [batch, channels, height, width][:rank]}
+    param = {"shape": [shape], "data_filler": [{"type": "constant", "value": op.value}]}
+    return [caffe_layer(layer, "DummyData", {"dummy_data_param": param})]
+
+
+EXPORTS: dict[str, Callable[[Layer, Exporter], list[CaffeLayer]]] = {
+    "dagnn.Conv": _convolution,
+    "dagnn.ConvTranspose": _deconvolution,
+    "dagnn.Pooling": _pooling,
+    "dagnn.LRN": _lrn,
+    "dagnn.BatchNorm": _batch_norm,
+    "dagnn.Scale": _scale,
+    "dagnn.Sum": _plain("Eltwise"),
+    "dagnn.Concat": _concat,
+    "dagnn.Crop": _crop,
+    "dagnn.ReLU": _relu,
+    "dagnn.Sigmoid": _plain("Sigmoid"),
+    "dagnn.SoftMax": _plain("Softmax"),
+    "dagnn.DropOut": _dropout,
+    "dagnn.ROIPooling": _roi_pooling,
+    "dagnn.DummyData": _dummy_data,
+}
+"""DagNN class -> its export."""

@@ -1,0 +1,96 @@
+"""The mean that is subtracted: from a file, from values or from the prototxt, brought to the input's size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from matnet.converters.caffemodel import read_mean
+from matnet.converters.message import Message
+from matnet.converters.netdef import NetDef
+from matnet.converters.options import Options
+from matnet.errors import FileFormatError, NetworkError
+from matnet.shapes import text
+
+
+def given_mean(options: Options) -> np.ndarray | None:
+    """The mean file of the options as C x H x W in the order of the converted net's channels: R, G, B.
+
+    A Caffe net takes B, G, R, and so do its mean files, unless `color_format` says that it takes R, G, B;
+    a .mat file holds R, G, B always. With `transpose` off a net keeps Caffe's order. None without a file.
+    """
+    if options.mean is None:
+        return None
+    mean = read_mean(options.mean, _load_mat)
+    if Path(options.mean).suffix.lower() == ".mat":
+        return mean[::-1]
+    return mean[::-1] if options.color_format == "bgr" and options.transpose else mean
+
+
+def _load_mat(path: str) -> dict[str, object]:
+    from matnet.formats.mat import read_mat
+
+    return dict(read_mat(path))
+
+
+def fitted_mean(mean: np.ndarray, channels: int, size: tuple[int, int], treatment: str, where: object) -> np.ndarray:
+    """A mean C x H x W as H x W x C of the input's size, or 1 x 1 x C; both float32.
+
+    `crop` cuts the centre out of an image, at floor((mean - input) / 2), which is what Caffe subtracts;
+    `resize` samples it at evenly spaced points from corner to corner, as MatConvNet's importer does. Raises
+    FileFormatError for another number of channels, and for an image smaller than the input that is to be cut.
+    """
+    found, height, width = mean.shape
+    if found != channels:
+        raise FileFormatError(f"{where}: the mean has {found} channels, the network's input has {channels}")
+    image = mean.transpose(1, 2, 0)
+    if (height, width) in ((1, 1), size):
+        return np.array(image, np.float32)
+    if treatment == "resize":
+        return corner_to_corner(image, size)
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    if min(top, left) < 0:
+        raise FileFormatError(
+            f"{where}: the mean is {text((height, width))}, smaller than the input of {text(size)} that is cut out of it; "
+            "give another mean, or --mean-treatment resize"
+        )
+    return np.array(image[top : top + size[0], left : left + size[1]], np.float32)
+
+
+def corner_to_corner(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An H x W x C image resampled bilinearly at linspace(0, H - 1) x linspace(0, W - 1) (import-caffe.py).
+
+    >>> corner_to_corner(np.arange(3.0).reshape(3, 1, 1), (5, 1)).ravel()
+    array([0. , 0.5, 1. , 1.5, 2. ], dtype=float32)
+    """
+    for axis in (0, 1):
+        places = np.linspace(0, image.shape[axis] - 1, size[axis])
+        low = np.minimum(places.astype(int), image.shape[axis] - 1)
+        high = np.minimum(low + 1, image.shape[axis] - 1)
+        weight = (places - low).reshape([-1 if axis == index else 1 for index in range(3)])
+        image = image.take(low, axis) * (1 - weight) + image.take(high, axis) * weight
+    return image.astype(np.float32)
+
+
+def given_values(options: Options, net: NetDef, channels: int) -> np.ndarray | None:
+    """Mean values as C x 1 x 1 in R, G, B order: those of the options, else those of the prototxt's data layer."""
+    values, where = options.mean_values, "mean values"
+    in_order = True
+    if values is None:
+        transform = next((message for message in transforms(net) if message.get("mean_value")), None)
+        if transform is None:
+            return None
+        values, where = transform.get("mean_value"), f"{transform.place('mean_value')}: mean_value"
+        in_order = options.color_format == "rgb" or not options.transpose
+    if len(values) not in (1, channels):
+        raise NetworkError(f"{where}: {len(values)} given for an input of {channels} channels; give one, or one for each")
+    found = np.asarray(values, np.float32).reshape(-1, 1, 1)
+    whole = np.broadcast_to(found, (channels, 1, 1))
+    return whole if in_order else whole[::-1]
+
+
+def transforms(net: NetDef) -> Iterator[Message]:
+    """The transform_param of every data layer that has one."""
+    return (layer.params.get("transform_param") for layer in net.data_layers if layer.params.has("transform_param"))

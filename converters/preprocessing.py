@@ -1,0 +1,173 @@
+"""`meta.normalization`, `meta.inputs` and `meta.classes` of a converted network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matnet.converters.means import fitted_mean, given_values, transforms
+from matnet.converters.netdef import NetDef
+from matnet.converters.options import Options
+from matnet.errors import FileFormatError, NetworkError
+from matnet.files import existing_file
+from matnet.formats.mat.values import Cell, StructArray, empty, row
+from matnet.network import Network
+from matnet.shapes import Shape, text
+
+USUAL_SIZE = 256
+"""What Caffe's images of ImageNet are resized to before they are cropped."""
+SMALL = 128
+"""Inputs up to this size are taken to be whole images (MNIST, CIFAR), not crops."""
+
+
+def inputs_struct(net: Network) -> Any:
+    """`meta.inputs`: name and [H W C N] of every input of known size."""
+    entries = [
+        {"name": name, "size": row([h, w, c, n])} for name, (n, c, h, w) in net.input_shapes.items() if name in net.inputs
+    ]
+    return entries[0] if len(entries) == 1 else StructArray(entries, fields=("name", "size"))
+
+
+def normalization_struct(
+    net: Network, net_def: NetDef, shape: Shape, options: Options, mean: np.ndarray | None
+) -> dict[str, Any]:
+    """`meta.normalization` for an image input of `shape` (N x C x H x W); `mean` is C x H x W in R, G, B order.
+
+    The fields are those of MatConvNet's importer, with sizes in the order height, width; `scale` is what
+    pixels are multiplied by after the mean is subtracted. Decisions go to the network's notes.
+    """
+    _, channels, height, width = shape
+    notes = net.source.notes
+    average = _average(net_def, channels, (height, width), options, mean)
+    factor = options.scale if options.scale is not None else _stated_scale(net_def)
+    full = _full_size(net_def, (height, width), options, mean)
+    struct: dict[str, Any] = {
+        "imageSize": row([height, width, channels]),
+        "averageImage": empty() if average is None else average,
+        "interpolation": "bicubic" if options.preprocessing == "caffe" else "bilinear",
+        "keepAspect": np.array([[options.preprocessing != "caffe"]]),
+        **_border(full, (height, width)),
+    }
+    if factor != 1:
+        struct["scale"] = row([factor])
+    fate = "squashed" if options.preprocessing == "caffe" else "aspect ratio kept"
+    notes.append(
+        f"images: resized to {text(full) if len(full) > 1 else f'a shorter side of {full[0]}'} ({fate}), "
+        f"centre {height}x{width}, {_mean_text(average)}{f', times {factor:g}' if factor != 1 else ''}"
+    )
+    return struct
+
+
+def _average(
+    net_def: NetDef, channels: int, size: tuple[int, int], options: Options, mean: np.ndarray | None
+) -> np.ndarray | None:
+    if mean is not None:
+        return fitted_mean(mean, channels, size, options.mean_treatment, options.mean)
+    values = given_values(options, net_def, channels)
+    if values is not None:
+        return fitted_mean(values, channels, size, "crop", "mean values")
+    named = next((transform.get("mean_file") for transform in transforms(net_def) if transform.has("mean_file")), None)
+    if named:
+        net_def.notes.append(f"the prototxt names the mean file {named!r}; give it with --mean to have it subtracted")
+    return None
+
+
+def _mean_text(average: np.ndarray | None) -> str:
+    if average is None:
+        return "no mean"
+    values = ", ".join(f"{value:.6g}" for value in average.reshape(-1, average.shape[2]).mean(axis=0, dtype=np.float64))
+    kind = "mean" if average.shape[:2] == (1, 1) else "mean image averaging"
+    return f"minus {kind} ({values})"
+
+
+def _stated_scale(net_def: NetDef) -> float:
+    return float(next((t.get("scale") for t in transforms(net_def) if t.has("scale")), 1.0))
+
+
+def _full_size(
+    net_def: NetDef, size: tuple[int, int], options: Options, mean: np.ndarray | None
+) -> tuple[int, ...]:
+    """What a whole image is resized to: (height, width), or one number for the shorter side.
+
+    By default the size of the mean image, as Caffe subtracts it before it crops; else 256 x 256, but the
+    input's own size for small inputs and for data layers that do not crop.
+    """
+    if options.full_image_size is not None:
+        given = tuple(int(number) for number in options.full_image_size)
+        if len(given) not in (1, 2) or min(given) < 1:
+            raise NetworkError(f"full_image_size is {list(given)}; expected one or two numbers of at least 1")
+        return given if len(given) == 1 else (max(given[0], size[0]), max(given[1], size[1]))
+    if mean is not None and mean.shape[1:] != (1, 1):
+        return max(mean.shape[1], size[0]), max(mean.shape[2], size[1])
+    uncropped = any(layer.type in ("Data", "ImageData") for layer in net_def.data_layers) and not any(
+        transform.get("crop_size") for transform in transforms(net_def)
+    )
+    if uncropped or min(size) <= SMALL:
+        return size
+    return max(USUAL_SIZE, size[0]), max(USUAL_SIZE, size[1])
+
+
+def _border(full: tuple[int, ...], size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """border and cropSize as MatConvNet's importer has them: one number each for a full size of one number."""
+    height, width = max(full[0], size[0]), max(full[-1], size[1])
+    if len(full) == 1:
+        return {
+            "border": row([max(height - size[0], width - size[1])]),
+            "cropSize": row([min(size[0] / height, size[1] / width)]),
+        }
+    return {
+        "border": row([height - size[0], width - size[1]]),
+        "cropSize": row([size[0] / height, size[1] / width]),
+    }
+
+
+# -- classes ----------------------------------------------------------------------------------------
+
+
+def classes_struct(net: Network, options: Options, sizes: dict[str, Shape]) -> dict[str, Any] | None:
+    """`meta.classes`: name and description cells in the order of the outputs; None where no classes are given."""
+    if options.labels is not None:
+        names, descriptions = read_labels(options.labels)
+    elif options.class_names is not None:
+        names = descriptions = list(options.class_names)
+    else:
+        return None
+    counts = {sizes[name][1] for name in net.outputs if name in sizes}
+    if counts and len(names) not in counts:
+        outputs = ", ".join(f"{name!r} has {sizes[name][1]}" for name in net.outputs if name in sizes)
+        net.source.notes.append(f"{len(names)} classes are given, but of the outputs' channels {outputs}")
+    return {"name": Cell(names), "description": Cell(descriptions)}
+
+
+def read_labels(path: Any) -> tuple[list[str], list[str]]:
+    """Names and descriptions of a file with one class per line: `n01440764 tench, Tinca tinca`, or just words.
+
+    Without WordNet ids the whole line is both. Raises FileFormatError for a file that is no text or is empty.
+    """
+    file: Path = existing_file(path, "file of labels")
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise FileFormatError(f"{file}: is no text file; expected one class per line") from None
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise FileFormatError(f"{file}: holds no class; expected one per line")
+    pairs = [_label(line.strip()) for line in lines]
+    return [name for name, _ in pairs], [description for _, description in pairs]
+
+
+def _label(line: str) -> tuple[str, str]:
+    match = re.fullmatch(r"(n\d{8})\s+(.+)", line)
+    return (match[1], match[2]) if match else (line, line)
+
+
+def image_shape(net: Network, variable: str | None, declared: Sequence[int] | None) -> Shape | None:
+    """N x C x H x W of an image input with one or three channels, None where there is none of known size."""
+    if variable is None or declared is None or len(declared) != 4 or declared[1] not in (1, 3):
+        return None
+    return declared[0], declared[1], declared[2], declared[3]

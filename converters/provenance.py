@@ -1,0 +1,183 @@
+"""What a converted network keeps of its Caffe layers, so that the way back gives the same layers and blobs.
+
+MatConvNet's form does not tell everything: BatchNorm keeps sigma where Caffe has sums and a factor, a PReLU is five
+layers. `meta.caffe` therefore holds, for every Caffe layer that is not plainly one stock layer, its prototxt, the blobs
+that no param holds as they are, and a checksum of the layers that stand for it. An entry counts only while these
+layers are what they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from matnet.converters.lower.builder import Builder
+from matnet.converters.message import Message
+from matnet.converters.netdef import LayerDef
+from matnet.converters.text import parse_text
+from matnet.converters.text_write import to_text
+from matnet.errors import FileFormatError
+from matnet.formats.mat.values import Cell, StructArray, empty, row
+from matnet.network import Network
+
+META_FIELD = "caffe"
+
+PLAIN = frozenset(
+    """Convolution Deconvolution InnerProduct ReLU Pooling LRN Dropout Softmax Sigmoid Concat Eltwise Crop Scale""".split()
+)
+"""Caffe types that `to_caffe` finds again from the one stock layer that they became."""
+
+
+@dataclass(frozen=True)
+class Original:
+    """Caffe layers as they were, and the network's layers that stand for them.
+
+    messages: LayerParameters whose bottoms and tops are the network's variables. blobs: per message, its
+    arrays in Caffe's shapes, or, for one that a param holds, that param's name and the shape.
+    """
+
+    messages: list[Message]
+    layers: list[str]
+    blobs: list[list[np.ndarray | tuple[str, tuple[int, ...]]]]
+
+
+def remember(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
+    """The struct `meta.caffe` of a finished conversion; `images` are inputs whose channels were put in another order."""
+    groups: list[tuple[list[LayerDef], list[str]]] = []
+    for layer in builder.graph.layers:
+        made = builder.emitted.get(layer.name, [])
+        shared = next((group for group in groups if set(group[1]).intersection(made)), None)
+        if shared is not None:
+            shared[0].append(layer)
+        elif made:
+            groups.append((([layer]), list(made)))
+    entries = [_entry(builder, layers, made) for layers, made in groups if not _is_plain(builder.net, layers, made)]
+    return {
+        "flipped": Cell(images),
+        "widthFirst": np.array([[not builder.options.transpose]]),
+        "layers": entries[0] if len(entries) == 1 else StructArray(entries, fields=_FIELDS),
+    }
+
+
+_FIELDS = ("prototxt", "layers", "counts", "params", "shapes", "values", "checksum")
+
+
+def _is_plain(net: Network, layers: list[LayerDef], made: list[str]) -> bool:
+    first = layers[0]
+    if len(layers) != 1 or len(made) != 1 or first.type not in PLAIN or not net.layers[made[0]].op.stock:
+        return False
+    return first.type != "Scale" or len(first.inputs) == 1
+
+
+def _entry(builder: Builder, layers: list[LayerDef], made: list[str]) -> dict[str, Any]:
+    net = builder.net
+    found = [_place_of(np.asarray(blob.data), net, made) for layer in layers for blob in layer.blobs]
+    return {
+        "prototxt": "".join(f"layer {{\n{to_text(_renamed(builder, layer))}}}\n" for layer in layers),
+        "layers": Cell(made),
+        "counts": row([len(layer.blobs) for layer in layers]),
+        "params": Cell(place for place, _ in found),
+        "shapes": Cell(row(blob.shape) for layer in layers for blob in layer.blobs),
+        "values": Cell(value for _, value in found),
+        "checksum": checksum(net, made),
+    }
+
+
+def _place_of(blob: np.ndarray, net: Network, made: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Where the blob's numbers stand in its order: [layer param], counted from 1 in `made`; else they themselves."""
+    flat = blob.reshape(-1)
+    for number, layer in enumerate(made, 1):
+        for place, name in enumerate(net.layers[layer].params, 1):
+            value = net.params[name].value
+            if value.size == blob.size and np.array_equal(value.reshape(-1), flat):
+                return row([number, place]), empty()
+    return empty(), np.array(flat, np.float32).reshape(-1, 1)
+
+
+def _renamed(builder: Builder, layer: LayerDef) -> Message:
+    """The layer's definition without blobs and rules, with the network's variables as bottoms and tops."""
+
+    def variable(name: str) -> str:
+        return builder.values[name].variable if name in builder.values else name
+
+    message = layer.params.shallow_copy()
+    for name in ("blobs", "include", "exclude", "phase", "loss_weight"):
+        message.clear(name)
+    message.set("name", layer.name)
+    message.set("type", layer.type)
+    message.set("bottom", [variable(name) for name in layer.inputs])
+    message.set("top", [variable(name) for name in layer.outputs])
+    return message
+
+
+def checksum(net: Network, names: Iterable[str]) -> str:
+    """A digest of layers: types, fields, wiring and the numbers of their params.
+
+    The declared `size` does not count, as SimpleNN files do not have it.
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        layer = net.layers[name]
+        values = {item.name: getattr(layer.op, item.name) for item in fields(layer.op) if item.name != "size"}
+        digest.update(repr((layer.type_name, values, layer.inputs, layer.outputs)).encode())
+        for param in layer.params:
+            if param in net.params:
+                digest.update(np.asarray(net.params[param].value, "<f4").tobytes(order="F"))
+    return digest.hexdigest()
+
+
+def flipped_inputs(net: Network) -> list[str] | None:
+    """The inputs whose channels the conversion put in another order; None for a network that was not converted."""
+    kept = net.meta.get(META_FIELD)
+    if not isinstance(kept, dict):
+        return None
+    names = kept.get("flipped")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+
+def is_width_first(net: Network) -> bool:
+    """Whether the conversion kept Caffe's width-first order (--no-transpose)."""
+    kept = net.meta.get(META_FIELD)
+    return isinstance(kept, dict) and bool(np.any(np.asarray(kept.get("widthFirst", False))))
+
+
+def originals(net: Network) -> list[Original]:
+    """The entries of `meta.caffe` whose layers are unchanged; damaged entries count as changed."""
+    kept = net.meta.get(META_FIELD)
+    stored = kept.get("layers") if isinstance(kept, dict) else None
+    entries = [stored] if isinstance(stored, dict) else stored if isinstance(stored, StructArray) else []
+    found = []
+    for entry in entries:
+        layers = entry.get("layers")
+        if not isinstance(layers, list) or any(name not in net.layers for name in layers):
+            continue
+        if checksum(net, layers) == entry.get("checksum"):
+            original = _restored(net, entry, layers)
+            if original is not None:
+                found.append(original)
+    return found
+
+
+def _restored(net: Network, entry: Mapping[str, Any], layers: list[str]) -> Original | None:
+    try:
+        messages = parse_text(entry["prototxt"], "meta.caffe", lenient=True).get("layer")
+        counts = [int(count) for count in np.ravel(entry["counts"])]
+        stored = iter(zip(entry["params"], entry["shapes"], entry["values"], strict=True))
+        blobs = [[_blob(net, layers, *next(stored)) for _ in range(count)] for count in counts]
+    except (FileFormatError, KeyError, IndexError, StopIteration, TypeError, ValueError):
+        return None
+    return Original(messages, layers, blobs) if len(messages) == len(blobs) else None
+
+
+def _blob(
+    net: Network, layers: list[str], place: np.ndarray, shape: np.ndarray, value: np.ndarray
+) -> np.ndarray | tuple[str, tuple[int, ...]]:
+    sizes = tuple(int(size) for size in np.ravel(shape))
+    if np.size(place) == 0:
+        return np.asarray(value, np.float32).reshape(sizes)
+    layer, param = (int(number) - 1 for number in np.ravel(place))
+    return net.layers[layers[layer]].params[param], sizes

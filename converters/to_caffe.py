@@ -1,0 +1,239 @@
+"""Network -> prototxt and caffemodel: the layers that Caffe can express, all others listed by name."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from matnet.converters.caffe_write import write_caffemodel, write_prototxt
+from matnet.converters.colour import RESTORED, reorder_inputs
+from matnet.converters.export_layers import EXPORTS, CaffeLayer, Exporter
+from matnet.converters.message import Message, build
+from matnet.converters.provenance import Original, flipped_inputs, is_width_first, originals
+from matnet.converters.transposition import swap_rows_and_columns
+from matnet.errors import NetworkError, UnsupportedLayersError, listing
+from matnet.meta import image_input
+from matnet.network import Layer, Network
+from matnet.shapes import Shape
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class CaffeNet:
+    """A network in Caffe's terms: the NetParameter, and the blobs of each layer in Caffe's shapes.
+
+    notes: what was decided.
+    """
+
+    message: Message
+    blobs: Mapping[str, Sequence[np.ndarray]]
+    notes: list[str] = field(default_factory=list)
+
+    def write(self, prototxt: PathLike | None, caffemodel: PathLike | None) -> None:
+        """Write the files that are asked for, each whole or not at all."""
+        if prototxt is not None:
+            write_prototxt(prototxt, self.message)
+        if caffemodel is not None:
+            write_caffemodel(caffemodel, self.message, self.blobs)
+
+
+def to_caffe(
+    net: Network, input_size: tuple[int, int] | None = None, color_format: str | None = None, batch: int = 1
+) -> CaffeNet:
+    """The Caffe network that computes what `net` does.
+
+    A network that was converted from Caffe gives back Caffe's layers and blobs, bit for bit. color_format
+    `bgr` makes the Caffe net take B, G, R where `net` takes R, G, B; the default is what the conversion
+    undid, or `bgr`. input_size (height, width) is needed where the network does not tell it. Training-only
+    layers are dropped. Raises UnsupportedLayersError listing all layers that Caffe has no counterpart for.
+    """
+    net = net.for_inference()
+    net.check()
+    _name_blobs(net)
+    kept = originals(net)
+    if is_width_first(net):
+        swap_rows_and_columns(net)
+    shapes = _input_shapes(net, input_size, batch)
+    sizes = net.infer_shapes(shapes)
+    notes = list(net.source.notes)
+    notes += _flip(net, sizes, color_format)
+    layers = _caffe_layers(net, sizes, kept)
+    names = _blob_names(layers)
+    message = Message("NetParameter")
+    message.set("name", Path(str(net.source)).stem)
+    message.set("layer", [*_inputs(net, shapes, names), *(_message(layer, names) for layer in layers)])
+    _declare_sharing(message, layers)
+    return CaffeNet(message, {layer.name: layer.blobs for layer in layers if layer.blobs}, notes)
+
+
+# -- inputs -----------------------------------------------------------------------------------------
+
+
+def _input_shapes(net: Network, input_size: tuple[int, int] | None, batch: int) -> dict[str, Shape]:
+    shapes = {**net.default_input_shapes(batch, input_size)}
+    for name, shape in net.input_shapes.items():
+        if name in net.inputs and (name not in shapes or input_size is None):
+            shapes[name] = shape
+    missing = [name for name in net.inputs if name not in shapes]
+    if missing:
+        raise NetworkError(f"{net.source}: the size of its input {missing[0]!r} is not known; give it with --input-size HxW")
+    return shapes
+
+
+def _inputs(net: Network, shapes: Mapping[str, Shape], names: Mapping[str, str]) -> list[Message]:
+    messages = []
+    for name in net.inputs:
+        rank = net.blob_ranks.get(name, 4)
+        blob = names.get(name, name)
+        shape = {"dim": list(shapes[name][:rank])}
+        messages.append(build("LayerParameter", name=blob, type="Input", top=[blob], input_param={"shape": [shape]}))
+    return messages
+
+
+def _flip(net: Network, sizes: Mapping[str, Shape], color_format: str | None) -> list[str]:
+    """Undo the flip of the channels, in `net` itself; convolutions that then do nothing are removed."""
+    recorded = flipped_inputs(net)
+    images = recorded
+    if recorded is None or color_format is not None:
+        image = image_input(net)
+        wanted = color_format != "rgb" and image is not None and sizes[image][1] == 3
+        images = [image] if wanted and image is not None else []
+    if not images:
+        return []
+    notes = reorder_inputs(net, [name for name in images if name in net.inputs], sizes)
+    for layer in list(net.layers.values()):
+        if RESTORED in layer.name and _does_nothing(net, layer):
+            del net.layers[layer.name]
+            for other in net.layers.values():
+                other.inputs = [layer.inputs[0] if name == layer.outputs[0] else name for name in other.inputs]
+    return notes
+
+
+def _does_nothing(net: Network, layer: Layer) -> bool:
+    """Whether a convolution is the identity."""
+    if layer.op.dagnn != "dagnn.Conv" or len(layer.params) != 1:
+        return False
+    filters = net.params[layer.params[0]].value
+    return filters.ndim == 4 and filters.shape[:2] == (1, 1) and np.array_equal(filters[0, 0], np.eye(filters.shape[2]))
+
+
+# -- layers -----------------------------------------------------------------------------------------
+
+
+def _caffe_layers(net: Network, sizes: Mapping[str, Shape], kept: Sequence[Original]) -> list[CaffeLayer]:
+    """Every layer in Caffe's terms: as it was where that is known, else from the stock layer."""
+    exporter = Exporter(net, sizes)
+    by_layer = {name: original for original in kept for name in original.layers}
+    done: set[int] = set()
+    layers: list[CaffeLayer] = []
+    refused = []
+    for layer in net.execution_order():
+        original = by_layer.get(layer.name)
+        if original is not None:
+            if id(original) not in done:
+                done.add(id(original))
+                layers += _as_it_was(net, original)
+        elif layer.op.dagnn in EXPORTS:
+            try:
+                layers += EXPORTS[layer.op.dagnn](layer, exporter)
+            except NetworkError as error:
+                refused.append(f"layer {layer.name!r} ({layer.type_name}): {error}")
+        else:
+            refused.append(f"layer {layer.name!r} ({layer.type_name}): Caffe has no such layer")
+    if refused:
+        raise UnsupportedLayersError(listing(f"{net.source}: {len(refused)} layers cannot be written for Caffe:", refused))
+    return _unique(_ordered(layers, net))
+
+
+def _as_it_was(net: Network, original: Original) -> list[CaffeLayer]:
+    layers = []
+    for message, blobs in zip(original.messages, original.blobs, strict=True):
+        arrays = [
+            blob if isinstance(blob, np.ndarray) else net.params[blob[0]].value.reshape(blob[1]) for blob in blobs
+        ]
+        names = [f"{message.get('name')}:{index}" if isinstance(blob, np.ndarray) else blob[0] for index, blob in enumerate(blobs)]
+        layers.append(
+            CaffeLayer(message.get("name"), message.get("bottom"), message.get("top"), message, arrays, names)
+        )
+    return layers
+
+
+def _ordered(layers: list[CaffeLayer], net: Network) -> list[CaffeLayer]:
+    """Caffe reads a prototxt from top to bottom: each layer behind those whose blobs it reads."""
+    made = set(net.inputs)
+    waiting, ordered = list(layers), []
+    while waiting:
+        ready = [layer for layer in waiting if made.issuperset(layer.bottoms)]
+        if not ready:
+            raise NetworkError(f"{net.source}: the graph has a cycle through layer {waiting[0].name!r}")
+        first = ready[0]
+        waiting.remove(first)
+        ordered.append(first)
+        made.update(first.tops)
+    return ordered
+
+
+def _unique(layers: list[CaffeLayer]) -> list[CaffeLayer]:
+    taken: set[str] = set()
+    unique = []
+    for layer in layers:
+        name = layer.name
+        while name in taken:
+            name += "x"
+        taken.add(name)
+        unique.append(replace(layer, name=name))
+    return unique
+
+
+# -- names ------------------------------------------------------------------------------------------
+
+
+def _name_blobs(net: Network) -> None:
+    """In a SimpleNN file variables have no names of their own: give them Caffe's, else those of the layers.
+
+    Of several aliases the last one is the variable's own former name (matnet.formats.names.recall).
+    """
+    if net.source.format != "simplenn":
+        return
+    names = {variable: alias for alias, variable in net.aliases.items()}
+    if not names:
+        names = {layer.outputs[0]: layer.name for layer in net.layers.values()}
+        names |= {name: "data" for name in net.inputs if name == "input"}
+    if len(set(names.values())) == len(names):
+        net.rename(names)
+
+
+def _blob_names(layers: Sequence[CaffeLayer]) -> dict[str, str]:
+    """Variable -> blob: `<blob>_before_<layer>`, read by that layer alone, is the same blob, changed in place."""
+    readers = Counter(name for layer in layers for name in layer.bottoms)
+    names: dict[str, str] = {}
+    for layer in reversed(layers):
+        if len(layer.tops) != 1 or not layer.bottoms:
+            continue
+        top, bottom = layer.tops[0], layer.bottoms[0]
+        blob = names.get(top, top)
+        if bottom == f"{blob}_before_{layer.name}" and readers[bottom] == 1:
+            names[bottom] = blob
+    return names
+
+
+def _message(layer: CaffeLayer, names: Mapping[str, str]) -> Message:
+    message = layer.message.shallow_copy()
+    message.set("name", layer.name)
+    message.set("bottom", [names.get(name, name) for name in layer.bottoms])
+    message.set("top", [names.get(name, name) for name in layer.tops])
+    return message
+
+
+def _declare_sharing(message: Message, layers: Sequence[CaffeLayer]) -> None:
+    """Name the params that several layers use, so that Caffe shares them too."""
+    users = Counter(name for layer in layers for name in layer.params)
+    for layer, definition in zip(layers, message.get("layer")[-len(layers) :], strict=True):
+        if any(users[name] > 1 for name in layer.params) and not definition.has("param"):
+            definition.set("param", [build("ParamSpec", name=name) for name in layer.params])
