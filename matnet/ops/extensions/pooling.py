@@ -176,9 +176,9 @@ class GlobalPooling(Op):
 class SPP(Op):
     """Pools the whole map in 1, 2 x 2, 4 x 4, ... windows, one after the other (BVLC Caffe, spp layer).
 
-    Level l has windows of ceil(size / 2^l), stride the same, pad half of what they overhang (rounded up),
-    and Caffe's ceil and clip rules: some sizes give fewer than 2^l windows. Output N x (all values) x 1 x 1,
-    each level C x rows x columns.
+    Level l has windows of ceil(size / 2^l), stride the same, and as pad half of what they overhang, rounded
+    up; ShapeError where that is no less than the window. Output N x (all values) x 1 x 1, each level
+    C x rows x columns.
     """
 
     pyramidHeight: int = of(as_count, 1)
