@@ -57,7 +57,7 @@ def _collect(data: Any, h5py: Any) -> tuple[dict[str, tuple[Blob | None, ...]], 
                 found.setdefault(name, {})
             return
         layer, _, index = name.rpartition("/")
-        problem = _problem(index, item)
+        problem = _problem(index, item) if isinstance(item, h5py.Dataset) else "is neither group nor dataset"
         if problem:
             problems.append(f"/data/{name}: {problem}")
         else:

@@ -326,8 +326,9 @@ def test_hdf5_weights(tmp_path: Path) -> None:
                                                     "expected the number of a blob"),
     ("data/conv1/0", np.arange(3), "holds int64, expected floats"),
     ("data/conv1/0", np.zeros((3, 0), np.float32), "with a size of 0"),
+    ("data/conv1/0", np.dtype("f4"), "neither group nor dataset"),
 ])
-def test_bad_hdf5_files(tmp_path: Path, name: str, value: np.ndarray, fragment: str) -> None:
+def test_bad_hdf5_files(tmp_path: Path, name: str, value: object, fragment: str) -> None:
     file = tmp_path / "net.caffemodel.h5"
     with h5py.File(file, "w") as out:
         out[name] = value
@@ -367,7 +368,7 @@ def test_mean_files(tmp_path: Path) -> None:
                     blob(MEAN.tobytes(), 1, 3, 4, 5)):
         file.write_bytes(content)
         np.testing.assert_array_equal(read_mean(file), MEAN)
-    for array in (MEAN, MEAN[None], MEAN.astype(np.float64)):
+    for array in (MEAN, MEAN[None], MEAN.astype(">f8"), np.asfortranarray(MEAN), MEAN.astype(np.uint8)):
         np.save(tmp_path / "mean.npy", array)
         np.testing.assert_array_equal(read_mean(tmp_path / "mean.npy"), MEAN)
     np.save(tmp_path / "mean.npy", MEAN[:, 0, 0])
@@ -382,6 +383,7 @@ def test_mean_files(tmp_path: Path) -> None:
     ("m.binaryproto", blob(RUN, 1, 2, 3, 5), "asks for 30 values"),
     ("m.binaryproto", blob(floats(1, 2, float("nan")), 3, 1, 1), "no finite numbers"),
     ("m.npy", b"\x93NUMPY\x01\x00", "NumPy"), ("m.npy", b"nothing", "NumPy"),
+    ("m.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4',", "NumPy header"),
     ("m.mat", b"MATLAB", "mean_img"),
 ])
 def test_bad_mean_files(tmp_path: Path, name: str, content: bytes, fragment: str) -> None:
