@@ -174,6 +174,20 @@ def dense(layers: int) -> Network:
     return graph.net
 
 
+def odd_shapes() -> Network:
+    """Layers with three outputs, without inputs, without outputs; a variable of two writers, one read twice."""
+    net = Network({"inputs": {"name": "data", "size": row(9, 13, 6, 2)}}, Source(format="dagnn"))
+    odd = Unknown(kind="lab.Odd")
+    net.add(Layer("split", REGISTRY.dagnn["dagnn.Slice"](axis=1, points=(1, 3)), ["data"], ["a", "b", "c"]))
+    net.add(Layer("constant", odd, [], ["d"]))
+    net.add(Layer("sink", odd, ["a", "d"], []))
+    net.add(Layer("first", odd, ["b"], ["e"]))
+    net.add(Layer("second", odd, ["c"], ["e"]))
+    net.add(Layer("square", odd, ["e", "e"], ["f"]))
+    net.add(Layer("alone", odd, [], []))
+    return net
+
+
 def random_graph(seed: int, layers: int = 40) -> Network:
     """Layers that read one to three earlier variables, chosen at random."""
     random = np.random.default_rng(seed)

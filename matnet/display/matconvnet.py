@@ -74,7 +74,7 @@ def _simplenn_text(table: NetworkTable) -> str:
 
 def _data_sizes(table: NetworkTable, source: str) -> list[Sequence[float]]:
     """[H W C N] of the input and after each layer; unknown numbers are NaN, as upstream's start."""
-    shapes: list[Shape | None] = [table.shape(source), *(row.output_shapes[0] for row in table.layers)]
+    shapes: list[Shape | None] = [table.shapes.get(source), *(row.output_shapes[0] for row in table.layers)]
     depth = NAN
     sizes: list[Sequence[float]] = []
     for row, shape in zip([None, *table.layers], shapes, strict=True):

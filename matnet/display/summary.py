@@ -55,7 +55,7 @@ def _layers(table: NetworkTable) -> str:
 
 
 def _size(table: NetworkTable, name: str) -> str:
-    return size_text(table.shape(name))
+    return size_text(table.shapes[name])
 
 
 def _classes(net: Network) -> str:

@@ -154,7 +154,7 @@ def _variable_node(name: str, shape: Shape | None) -> _Node:
 
 
 def _size_label(table: NetworkTable, variable: str) -> str:
-    shape = table.shape(variable)
+    shape = table.shapes[variable]
     if shape is None:
         return ""
     batch = (shape[0],) if shape[0] != 1 else ()

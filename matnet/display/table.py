@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import MISSING, dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 from matnet.display.units import BYTES_PER_ELEMENT
@@ -120,9 +121,10 @@ class NetworkTable:
         """Layers whose output size is not known, losses aside."""
         return [row.name for row in self.layers if None in row.output_shapes and not row.training_only]
 
-    def shape(self, variable: str) -> Shape | None:
-        """The shape of a variable, None where it is not known."""
-        return next((row.shape for row in self.variables if row.name == variable), None)
+    @cached_property
+    def shapes(self) -> dict[str, Shape | None]:
+        """The shape of every variable, None where it is not known."""
+        return {row.name: row.shape for row in self.variables}
 
 
 def variable_bytes(shape: Shape | None) -> int | None:

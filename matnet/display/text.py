@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from matnet.display.markup import clipped
 from matnet.display.table import LayerRow, NetworkTable
 from matnet.display.units import BYTES_PER_ELEMENT, count, dims, memory
 from matnet.shapes import ReceptiveField, Shape
 
 UNKNOWN = "?"
+LONGEST_INPUTS = 60  # characters; a layer that joins many variables shows the first and the last of them
 
 Column = tuple[str, Callable[[LayerRow], str]]
 
@@ -27,7 +29,7 @@ def table_text(table: NetworkTable) -> str:
 def totals(table: NetworkTable) -> list[tuple[str, str]]:
     """Memory of params and data, and multiply-adds, as labels and text that says what could not be counted."""
     missing = f"{len(table.unsized)} layers of unknown size not counted" if table.unsized else ""
-    sized = len(table.unsized) < len(table.layers)
+    sized = not table.layers or len(table.unsized) < len(table.layers)
     data, work = (memory(table.data_bytes), count(table.multiply_adds)) if sized else (UNKNOWN, UNKNOWN)
     return [
         ("parameter memory", f"{memory(BYTES_PER_ELEMENT * table.param_count)} ({table.param_count:.2g} parameters)"),
@@ -42,7 +44,7 @@ def layer_columns(table: NetworkTable) -> list[Column]:
         ("#", lambda row: str(row.index)),
         ("layer", lambda row: row.name),
         ("type", lambda row: f"{row.type} (unknown)" if row.unknown else row.type),
-        *([] if is_chain(table) else [("inputs", lambda row: ", ".join(row.inputs))]),
+        *([] if is_chain(table) else [("inputs", lambda row: clipped(", ".join(row.inputs), LONGEST_INPUTS))]),
         ("filter", filter_text),
         ("stride", lambda row: _unless((1, 1), row.stride)),
         ("pad", lambda row: _unless((0, 0, 0, 0), row.pad)),
@@ -108,6 +110,8 @@ def _field_cell(name: str, what: str) -> Callable[[LayerRow], str]:
         if name not in row.fields:
             return ""
         field: ReceptiveField | None = row.fields[name]
-        return UNKNOWN if field is None else dims(getattr(field, what))
+        if field is None:
+            return "" if row.training_only else UNKNOWN
+        return dims(getattr(field, what))
 
     return cell
