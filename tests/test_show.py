@@ -159,6 +159,25 @@ def test_every_conformance_model_is_shown(case: str, form: str, capsys: pytest.C
         assert json.loads(shown)["file"] == str(model)
 
 
+@pytest.mark.parametrize(
+    ("file", "field"),
+    [
+        ("dncnn3/DnCNN3.mat", 41),  # 20 convolutions of 3x3
+        ("charscnn_legacy/charscnn.mat", 32),  # 5, +1, +2*4, +2, +4*3, +4*1
+        ("dcfnet_7_125_2/DCFNet-net-7-125-2.mat", 5),  # 2 convolutions of 3x3
+        ("lapsrn_x2/LapSRN_x2.mat", 25),  # 11 of 3x3, then in half pixels: +1 (3x3 up by 2), +1 (3x3)
+    ],
+)
+def test_real_networks_are_shown(file: str, field: int, real_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The receptive field at the end (before LapSRN's loss), by hand from the filters."""
+    assert show.main([str(real_data / "matconvnet" / file), "--input-size", "64", "96", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    last = [layer for layer in record["layers"] if layer["known"]][-1]
+    [seen] = last["receptive_fields"].values()
+    assert seen["size"] == [field, field]
+    assert None not in last["output_shapes"]
+
+
 def test_drawings_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     svg, dot = tmp_path / "net.svg", tmp_path / "net.dot"
     assert show.main([str(MODELS / "sn_alexnet" / "model.mat"), "--svg", str(svg), "--dot", str(dot)]) == 0

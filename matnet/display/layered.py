@@ -6,6 +6,7 @@ sweeps against crossings. A wire is one variable: its readers share bends, so it
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Sequence
@@ -67,7 +68,7 @@ class Layers:
 
 
 def layered(boxes: Sequence[Box], wires: Sequence[Wire]) -> Layers:
-    """Boxes and wires in ranks; the wires must form no cycle and every box stand after those that it reads."""
+    """Boxes and wires in ranks; the wires must form no cycle."""
     ranks = _tightened(_longest_paths(len(boxes), wires), wires)
     breaks = _column_breaks(boxes, wires, ranks)
     # The wire that crosses a break gets a rank to itself, at the top of the new column, from which it branches.
@@ -222,5 +223,8 @@ def _crossings(elements: Sequence[Element], ranks: Sequence[Sequence[int]]) -> i
     for upper, lower in itertools.pairwise(ranks):
         place = {index: position for position, index in enumerate(lower)}
         ends = [place[below] for index in upper for below in sorted(elements[index].below, key=place.__getitem__)]
-        total += sum(earlier > later for at, earlier in enumerate(ends) for later in ends[at + 1 :])
+        passed: list[int] = []
+        for end in ends:
+            total += len(passed) - bisect.bisect_right(passed, end)
+            bisect.insort(passed, end)
     return total
