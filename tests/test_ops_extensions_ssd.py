@@ -67,6 +67,11 @@ def test_steps_offset_and_clip(fields: dict[str, Any], expected: list[list[float
     np.testing.assert_allclose(boxes * [100, 60, 100, 60], expected, atol=1e-4)
 
 
+def test_fields_are_kept_in_the_form_that_mcn_ssd_reads() -> None:
+    op = ops.PriorBox.from_ssd([20], [], [2], pixelStep=(8, 8))
+    assert (op.maxSize, op.pixelStep, op.aspectRatios, op.flip) == ((0.0,), (8.0,), (2.0, 0.5), False)
+
+
 def test_the_fork_cuts_sizes_to_whole_pixels() -> None:
     op = ops.PriorBox.from_ssd([20.9], [45.9])
     assert (op.minSize, op.maxSize) == ((20.0,), (45.0,))

@@ -31,6 +31,17 @@ def expanded_ratios(ratios: Sequence[float], flip: bool) -> list[float]:
     return found[1:]
 
 
+def _as_max_sizes(value: Any) -> tuple[float, ...]:
+    """Any number of sizes; none is a single 0, as mcnSSD has it."""
+    return as_values(value) or (0.0,)
+
+
+def _as_steps(value: Any) -> tuple[float, ...]:
+    """One or two numbers; two equal ones are one, which is all that mcnSSD takes."""
+    steps = as_values(value)
+    return steps[:1] if len(steps) == 2 and steps[0] == steps[1] else steps
+
+
 @register("dagnn.PriorBox")
 @dataclass(frozen=True, kw_only=True)
 class PriorBox(Op):
@@ -38,7 +49,7 @@ class PriorBox(Op):
 
     Inputs: the feature map and the image (only its size counts). Output 1 x 2 x 4K x 1: xmin, ymin, xmax,
     ymax of each box relative to the image, then its four variances. Boxes run over rows, columns, sizes; of
-    each size there is the square of minSize, the square of sqrt(minSize maxSize) if there are maxSizes, then
+    each size there is the square of minSize, the square of sqrt(minSize maxSize) unless maxSize is 0, then
     minSize with each aspect ratio r (width times, height divided by sqrt r). flip appends the inverses behind
     all ratios, as mcnSSD does; `from_ssd` gives the order of the SSD fork. Sizes and pixelStep (one number,
     or vertical and horizontal) are in pixels; pixelStep 0 is image size over map size. imageSize [h w]
@@ -48,10 +59,10 @@ class PriorBox(Op):
     input_count: ClassVar[tuple[int, int | None]] = (1, 2)
     size_only_inputs: ClassVar[frozenset[int]] = frozenset({0, 1})
     minSize: tuple[float, ...] = of(as_values, ())
-    maxSize: tuple[float, ...] = of(as_values, ())
+    maxSize: tuple[float, ...] = of(_as_max_sizes, (0.0,))
     aspectRatios: tuple[float, ...] = of(as_values, ())
     variance: tuple[float, ...] = of(as_values, (0.1,))
-    pixelStep: tuple[float, ...] = of(as_values, (0.0,))
+    pixelStep: tuple[float, ...] = of(_as_steps, (0.0,))
     flip: bool = False
     clip: bool = False
     offset: float = 0.5
@@ -60,18 +71,13 @@ class PriorBox(Op):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.maxSize == (0.0,):  # mcnSSD's way to say that there is none
-            object.__setattr__(self, "maxSize", ())
         if not self.minSize or min(self.minSize) <= 0:
             raise NetworkError(f"field 'minSize': expected one or more sizes > 0, found {list(self.minSize)}")
-        if self.maxSize and len(self.maxSize) != len(self.minSize):
-            raise NetworkError(
-                f"field 'maxSize': expected {len(self.minSize)} sizes, found {list(self.maxSize)}"
-            )
-        if any(high <= low for low, high in zip(self.minSize, self.maxSize, strict=False)):
-            raise NetworkError(
-                f"field 'maxSize': {list(self.maxSize)} must exceed minSize {list(self.minSize)}"
-            )
+        larger = self._larger()
+        if larger and len(larger) != len(self.minSize):
+            raise NetworkError(f"field 'maxSize': expected {len(self.minSize)} sizes, found {list(larger)}")
+        if any(high <= low for low, high in zip(self.minSize, larger, strict=False)):
+            raise NetworkError(f"field 'maxSize': {list(larger)} must exceed minSize {list(self.minSize)}")
         if any(ratio <= 0 for ratio in self.aspectRatios):
             raise NetworkError(f"field 'aspectRatios': must be positive, found {list(self.aspectRatios)}")
         for name, lengths in (("variance", (1, 4)), ("pixelStep", (1, 2)), ("imageSize", (0, 2))):
@@ -97,16 +103,21 @@ class PriorBox(Op):
             **fields,
         )
 
+    def _larger(self) -> tuple[float, ...]:
+        """The maxSizes, if there are any."""
+        return self.maxSize if any(self.maxSize) else ()
+
     def _ratios(self) -> list[float]:
         flipped = [1 / ratio for ratio in self.aspectRatios] if self.flip else []
         return [ratio for ratio in (*self.aspectRatios, *flipped) if abs(ratio - 1) >= SQUARE]
 
     def _extents(self) -> Iterator[tuple[float, float]]:
         """Width and height of each box of one cell, in pixels."""
+        larger = self._larger()
         for index, low in enumerate(self.minSize):
             yield low, low
-            if self.maxSize:
-                side = math.sqrt(low * self.maxSize[index])
+            if larger:
+                side = math.sqrt(low * larger[index])
                 yield side, side
             for ratio in self._ratios():
                 yield low * math.sqrt(ratio), low / math.sqrt(ratio)
