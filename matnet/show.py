@@ -36,10 +36,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("model", metavar="MODEL", help="a MatConvNet .mat file")
     command.add_argument(
         "--input-size",
-        nargs="+",
+        nargs=2,
         type=_positive,
-        metavar="SIZE",
-        help="HEIGHT WIDTH of the images (default: the file's), and CHANNELS for a network that takes any number",
+        metavar=("HEIGHT", "WIDTH"),
+        help="size of the images (default: the file's)",
+    )
+    command.add_argument(
+        "--channels", type=_positive, metavar="C", help="with --input-size, for inputs that take any number of channels"
     )
     command.add_argument(
         "--batch-size",
@@ -68,13 +71,10 @@ def _positive(text: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    command = parser()
-    options = command.parse_args(argv)
-    if options.input_size and len(options.input_size) not in (2, 3):
-        command.error("--input-size takes HEIGHT WIDTH or HEIGHT WIDTH CHANNELS")
+    options = parser().parse_args(argv)
     net = load(options.model)
     batch = options.batch_size or (_declared_batch(net) if options.format == "matconvnet" else 1)
-    inputs = input_shapes(net, batch, options.input_size)
+    inputs = input_shapes(net, batch, options.input_size, options.channels)
     table = network_table(net, batch, inputs=inputs)
     reason = why_unsized(net, table, inputs)
     write_drawings(net, table, options.svg, options.dot)
@@ -86,17 +86,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def input_shapes(net: Network, batch: int, size: Sequence[int] | None) -> dict[str, Shape]:
-    """The shapes N x C x H x W to show the network for; `size` is (height, width) or (height, width, channels).
+def input_shapes(net: Network, batch: int, size: Sequence[int] | None, channels: int | None) -> dict[str, Shape]:
+    """The shapes N x C x H x W to show the network for, `size` being (height, width).
 
-    The channels serve inputs of which nothing tells how many they have.
+    `channels` serves inputs of which neither meta nor the filters tell how many they have.
     """
     if size is None:
         return net.default_input_shapes(batch)
-    height, width, *channels = size
+    height, width = size
     found = net.default_input_shapes(batch, (height, width))
     if channels:
-        found.update({name: (batch, channels[0], height, width) for name in net.data_inputs() if name not in found})
+        found.update({name: (batch, channels, height, width) for name in net.data_inputs() if name not in found})
     return found
 
 

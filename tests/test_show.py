@@ -96,7 +96,7 @@ def test_the_reason_for_unknown_sizes_names_the_option_that_helps() -> None:
     assert why(chain) == "the file does not say how large 'input' is; give --input-size HEIGHT WIDTH"
     assert why(chain, (7, 11)) is None
     relu = nets.simplenn([{"type": "relu", "name": "r"}])
-    assert (why(relu) or "").endswith("give --input-size HEIGHT WIDTH CHANNELS")
+    assert (why(relu) or "").endswith("give --input-size HEIGHT WIDTH --channels C")
 
 
 def test_the_reason_for_unknown_sizes_names_the_layer_that_stops() -> None:
@@ -203,7 +203,7 @@ def test_matconvnet_format_takes_the_batch_of_the_file(capsys: pytest.CaptureFix
 
 
 def test_input_size_with_channels(capsys: pytest.CaptureFixture[str]) -> None:
-    show.main([str(MODELS / "dag_crop" / "model.mat"), "--input-size", "20", "30", "4", "--json"])
+    show.main(["--input-size", "20", "30", str(MODELS / "dag_crop" / "model.mat"), "--channels", "4", "--json"])
     record = json.loads(capsys.readouterr().out)
     assert record["sizes_unknown_because"] is None
     assert record["layers"][0]["output_shapes"] == [[1, 4, 20, 30]]
@@ -212,7 +212,7 @@ def test_input_size_with_channels(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [["--input-size", "7"], ["--input-size", "7", "0"], ["--input-size", "a", "b"], ["--batch-size", "-1"],
-     ["--format", "pdf"], ["--input-size", "1", "2", "3", "4"]],
+     ["--format", "pdf"], ["--input-size", "1", "2", "3"]],
 )  # fmt: skip
 def test_wrong_options_are_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

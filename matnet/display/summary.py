@@ -35,7 +35,7 @@ def why_unsized(net: Network, table: NetworkTable, inputs: Mapping[str, Shape]) 
         return None
     missing = [name for name in table.inputs if name not in inputs]
     if missing:
-        channels = "" if all(input_channels(net, name) for name in missing) else " CHANNELS"
+        channels = "" if all(input_channels(net, name) for name in missing) else " --channels C"
         named = ", ".join(map(repr, missing))
         return f"the file does not say how large {named} is; give --input-size HEIGHT WIDTH{channels}"
     try:
