@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "formats.mat": {"errors", "files"},
     "meta": {"errors", "shapes", "ops", "formats.mat"},
     "formats": BASE | {"ops", "network", "meta", "formats.mat"},
+    "formats.onnx": BASE | {"ops", "network", "meta", "formats.mat"},
     "converters": BASE | {"ops", "network", "meta", "formats.mat"},
     "engines": BASE | {"ops", "network", "meta"},
     "images": BASE,
@@ -37,7 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": BASE | {"ops"},
 }
 # What a function may import besides: a Network calls on these when asked to run, or to show itself.
-ALSO_WHEN_CALLED = {"network": {"meta", "engines", "display"}}
+# The CPU engine hands its runtime ONNX models.
+ALSO_WHEN_CALLED = {"network": {"meta", "engines", "display"}, "engines": {"formats.onnx"}}
 NUMPY_ALONE = ("errors", "shapes", "layout", "ops", "network")
 HEAVY = ("cupy", "dask", "h5py", "matplotlib", "onnx", "onnxruntime", "PIL", "pooch", "requests", "scipy")
 HEAVY += ("tabulate", "torch", "tqdm", "yaml")
@@ -104,7 +106,8 @@ def imported_module(name: str) -> str:
 def room(module: str) -> str:
     """The part of the package that the module belongs to, such as `ops`; "" is the public face."""
     parts = module.split(".")[1:]
-    return "formats.mat" if parts[:2] == ["formats", "mat"] else ".".join(parts[:1])
+    nested = ".".join(parts[:2])
+    return nested if nested in ("formats.mat", "formats.onnx") else ".".join(parts[:1])
 
 
 def is_command(module: str) -> bool:

@@ -21,7 +21,7 @@ class NumpyEngine(Engine):
 
     def __init__(self, net: Network, outputs: Sequence[str] | None = None) -> None:
         super().__init__(net, outputs)
-        _refuse_unknown(net, self.layers)
+        refuse_unknown(net, self.layers)
         self.prepared = [self._guard(layer, self._prepare, layer) for layer in self.layers]
 
     def _prepare(self, layer: Layer) -> Any:
@@ -48,7 +48,8 @@ class NumpyEngine(Engine):
             raise type(error)(f"{where}: {error}") from None
 
 
-def _refuse_unknown(net: Network, layers: Sequence[Layer]) -> None:
+def refuse_unknown(net: Network, layers: Sequence[Layer]) -> None:
+    """UnsupportedLayersError listing all layers of unknown types."""
     unknown = [
         f"layer {layer.name!r} of type {layer.op.kind!r}" for layer in layers if isinstance(layer.op, Unknown)
     ]

@@ -11,13 +11,17 @@ from matnet.formats.onnx import (
     reshape,
     sampling,
 )
-from matnet.formats.onnx.export import save_onnx, to_onnx_model
-from matnet.formats.onnx.graph import LayerWriter, NeedsFixedSize, NotExpressible
+from matnet.formats.onnx.export import has_fully_connected, save_onnx, to_onnx_model, write_layer, write_model
+from matnet.formats.onnx.graph import Graph, LayerWriter, NeedsFixedSize, NotExpressible
 from matnet.formats.onnx.model import OnnxModel
 from matnet.formats.onnx.registry import EXPORTERS, exporter
+from matnet.formats.onnx.sizes import Axes, Freedom, variable_axes
 
 __all__ = [
     "EXPORTERS",
+    "Axes",
+    "Freedom",
+    "Graph",
     "LayerWriter",
     "NeedsFixedSize",
     "NotExpressible",
@@ -26,10 +30,14 @@ __all__ = [
     "combine",
     "convolution",
     "exporter",
+    "has_fully_connected",
     "normalization",
     "pooling",
     "reshape",
     "sampling",
     "save_onnx",
     "to_onnx_model",
+    "variable_axes",
+    "write_layer",
+    "write_model",
 ]

@@ -63,7 +63,7 @@ def write_conv(writer: LayerWriter, op: Conv) -> None:
 def _write_product(writer: LayerWriter, op: Conv, filters: np.ndarray) -> None:
     """One product for the whole batch, in which each weight is read once, not once per image."""
     count = filters.shape[3]
-    weights = writer.constant(filters_to_kchw(filters).reshape(count, -1), "filters")
+    weights = writer.constant(filters_to_kchw(filters), "filters", shape=(count, filters.size // count))
     flat = writer.node("Flatten", writer.inputs[0], axis=1)
     product = writer.node("Gemm", flat, weights, *_bias(writer, op.hasBias), transB=1)
     writer.reshape(product, writer.output_axes(), to=writer.outputs[0])

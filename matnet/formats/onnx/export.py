@@ -84,7 +84,7 @@ def to_onnx_model(
         raise NetworkError(
             f"{net.source}: does not run on inputs of another size; give the size as (height, width)"
         )
-    model = write_model(inference, given, wanted, axes, native_lrn=native_lrn)
+    model = write_model(inference, list(given), wanted, axes, native_lrn=native_lrn)
     model.metadata = metadata(net)
     return model
 
@@ -124,12 +124,12 @@ def has_fully_connected(net: Network, shapes: Mapping[str, Shape], wanted: Seque
 
 def write_model(
     net: Network,
-    given: Mapping[str, Shape],
+    given: Sequence[str],
     wanted: Sequence[str],
     axes: Mapping[str, Axes],
     native_lrn: bool = False,
 ) -> OnnxModel:
-    """The model of the layers that `wanted` needs, all of which must be expressible."""
+    """The model that computes the variables `wanted` from those `given`; UnsupportedLayersError as above."""
     graph = Graph(axes, taken=set(net.variables), native_lrn=native_lrn)
     faults = []
     for layer in net.upto(wanted):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from matnet.errors import NetworkError
-from matnet.formats.onnx.model import FLOAT, Attribute, Node
+from matnet.formats.onnx.model import FLOAT, Attribute, Constant, Node
 from matnet.formats.onnx.sizes import Axes
 from matnet.network import Layer
 
@@ -28,7 +28,7 @@ class Graph:
 
     axes: Mapping[str, Axes]
     nodes: list[Node] = field(default_factory=list)
-    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    constants: dict[str, Constant] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
     native_lrn: bool = False  # write LRN as ONNX's own operator, which runtimes compute slowly
 
@@ -72,16 +72,18 @@ class LayerWriter:
         self.graph.nodes.append(Node("Cast", [value], [output], {"to": FLOAT}, name))
         return output
 
-    def constant(self, array: np.ndarray | float | Sequence[float], what: str = "constant") -> str:
-        """Append a float32 constant."""
+    def constant(
+        self, array: np.ndarray | float, what: str = "constant", shape: tuple[int, ...] | None = None
+    ) -> str:
+        """Append a float32 constant; its elements, row-major, may be given another shape."""
         name = self.graph.fresh(f"{self.layer.name}/{what}")
-        self.graph.constants[name] = np.asarray(array, dtype=np.float32)
+        self.graph.constants[name] = Constant.of(np.asarray(array, dtype=np.float32), shape)
         return name
 
     def integers(self, values: Iterable[int], what: str = "integers") -> str:
         """Append an int64 vector."""
         name = self.graph.fresh(f"{self.layer.name}/{what}")
-        self.graph.constants[name] = np.asarray(list(values), dtype=np.int64)
+        self.graph.constants[name] = Constant.of(np.asarray(list(values), dtype=np.int64))
         return name
 
     def size(self, axis: int, which: int = 0) -> int:

@@ -20,6 +20,22 @@ Axis = int | str  # a size, or the name of a dynamic axis
 
 
 @dataclass(frozen=True)
+class Constant:
+    """An array of constants, row-major in `shape`; a view of the network's own param is copied only when written."""
+
+    array: np.ndarray
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, array: np.ndarray, shape: tuple[int, ...] | None = None) -> Constant:
+        return cls(array, array.shape if shape is None else shape)
+
+    def contiguous(self) -> np.ndarray:
+        """The array itself, in its shape."""
+        return np.ascontiguousarray(self.array).reshape(self.shape)
+
+
+@dataclass(frozen=True)
 class Node:
     """One operator: its type in the default domain, the values it reads and writes, and its attributes."""
 
@@ -60,13 +76,12 @@ def _attribute(name: str, value: Attribute) -> Message:
 class OnnxModel:
     """A graph with its constants by name; `inputs` and `outputs` map float32 values to their axes.
 
-    `metadata` becomes the model's metadata_props. Constants may be views: their bytes are read when the
-    model is written.
+    `metadata` becomes the model's metadata_props.
     """
 
     name: str
     nodes: list[Node]
-    constants: dict[str, np.ndarray]
+    constants: dict[str, Constant]
     inputs: dict[str, tuple[Axis, ...]]
     outputs: dict[str, tuple[Axis, ...]]
     metadata: dict[str, str] = field(default_factory=dict)
@@ -74,7 +89,7 @@ class OnnxModel:
     @property
     def weight_bytes(self) -> int:
         """The size of all constants."""
-        return sum(raw_size(array) for array in self.constants.values())
+        return sum(raw_size(constant.array) for constant in self.constants.values())
 
     def message(self, external: Mapping[str, Mapping[str, str]] | None = None) -> Message:
         """The ModelProto; `external` names where constants lie that are not in it."""
@@ -82,8 +97,8 @@ class OnnxModel:
         for node in self.nodes:
             graph.message(1, node.message())
         graph.text(2, self.name)
-        for name, array in self.constants.items():
-            graph.message(5, _tensor(name, array, (external or {}).get(name)))
+        for name, constant in self.constants.items():
+            graph.message(5, _tensor(name, constant, (external or {}).get(name)))
         for number, values in ((11, self.inputs), (12, self.outputs)):
             for name, axes in values.items():
                 graph.message(number, _value(name, axes))
@@ -100,9 +115,9 @@ class OnnxModel:
     def external_layout(self, file_name: str) -> dict[str, dict[str, str]]:
         """Where each constant lies in a file of external data: location, offset and length."""
         layout, offset = {}, 0
-        for name, array in self.constants.items():
+        for name, constant in self.constants.items():
             offset = -(-offset // ALIGNMENT) * ALIGNMENT
-            length = raw_size(array)
+            length = raw_size(constant.array)
             layout[name] = {"location": file_name, "offset": str(offset), "length": str(length)}
             offset += length
         return layout
@@ -110,17 +125,18 @@ class OnnxModel:
     def external_chunks(self) -> Iterator[bytes | memoryview]:
         """The bytes of that file."""
         written = 0
-        for array in self.constants.values():
+        for constant in self.constants.values():
             padding = -written % ALIGNMENT
             yield bytes(padding)
-            yield raw_data(array)
-            written += padding + raw_size(array)
+            yield raw_data(constant.array)
+            written += padding + raw_size(constant.array)
 
 
-def _tensor(name: str, array: np.ndarray, external: Mapping[str, str] | None) -> Message:
-    message = Message().integers(1, array.shape).integer(2, ELEMENT_TYPES[array.dtype.kind]).text(8, name)
+def _tensor(name: str, constant: Constant, external: Mapping[str, str] | None) -> Message:
+    kind = ELEMENT_TYPES[constant.array.dtype.kind]
+    message = Message().integers(1, constant.shape).integer(2, kind).text(8, name)
     if external is None:
-        return message.array(9, array)
+        return message.array(9, constant.array)
     for key, value in external.items():
         message.message(13, Message().text(1, key).text(2, value))
     return message.integer(14, 1)

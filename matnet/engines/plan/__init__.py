@@ -1,0 +1,26 @@
+"""Graph passes that make a network cheaper to run and leave its wanted outputs as they are.
+
+A pass is a function (Network, wanted variables) -> Network. It works on a copy: the network that it is given, and
+every array in it, stays as it is. `plan_network` applies all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from matnet.engines.plan.fold import fold_after, fold_before
+from matnet.engines.plan.padding import fold_padding
+from matnet.engines.plan.prune import drop_dropout, keep_needed
+from matnet.network import Network
+
+Pass = Callable[[Network, Sequence[str]], Network]
+PASSES: tuple[Pass, ...] = (keep_needed, drop_dropout, fold_padding, fold_after, fold_before)
+
+__all__ = ["PASSES", "Pass", "drop_dropout", "fold_after", "fold_before", "fold_padding", "keep_needed", "plan_network"]
+
+
+def plan_network(net: Network, wanted: Sequence[str]) -> Network:
+    """What an engine runs for these variables: `net` after all passes; `wanted` keep their names."""
+    for apply in PASSES:
+        net = apply(net, wanted)
+    return net

@@ -1,0 +1,149 @@
+"""Per-channel factors and offsets (batch normalisation, Scale, Power) folded into the convolution beside them.
+
+With y = a x + s after a convolution of filters W and bias b: filters a W, bias a b + s. Before one, without
+padding: filters W a over their depth, bias b + W s. For batch normalisation a = g / sigma, s = beta - a mu.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from matnet.engines.plan.uses import links
+from matnet.layout import pad_to_4d
+from matnet.network import Layer, Network, Param
+from matnet.ops.combine import Scale
+from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.ops.extensions.activation import Power
+from matnet.ops.normalization import BatchNorm
+
+
+class Affine(NamedTuple):
+    """y = factor * x + offset per channel, in double; one number stands for all channels."""
+
+    factor: np.ndarray
+    offset: np.ndarray
+
+
+def fold_after(net: Network, wanted: Sequence[str]) -> Network:
+    """An affine layer that alone reads a convolution's output becomes part of its filters and bias."""
+    planned = net.copy()
+    merged: dict[str, Layer] = {}  # folded layers -> the convolution that they are part of now
+    for writer, layer in links(planned, wanted):
+        conv = merged.get(writer.name, writer)
+        if not isinstance(conv.op, (Conv, ConvTranspose)) or not _has_filters(planned, conv):
+            continue
+        affine = affine_of(planned, layer)
+        if affine is not None and _fits(affine, _output_channels(planned, conv)):
+            _fold_after(planned, conv, affine)
+            conv.outputs = list(layer.outputs)
+            merged[layer.name] = conv
+            del planned.layers[layer.name]
+    return planned
+
+
+def fold_before(net: Network, wanted: Sequence[str]) -> Network:
+    """An affine layer whose output only a convolution reads becomes part of its filters and bias.
+
+    Left alone where it moves pixels away from zero and the convolution pads with zeros.
+    """
+    planned = net.copy()
+    for layer, conv in links(planned, wanted):
+        if not isinstance(conv.op, Conv) or not _has_filters(planned, conv):
+            continue
+        affine = affine_of(planned, layer)
+        if affine is None or (any(conv.op.pad) and affine.offset.any()):
+            continue
+        depth = pad_to_4d(planned.params[conv.params[0]].value).shape[2]
+        # Grouped filters see a share of the channels; a Scale may spread one channel over many.
+        if not _fits(affine, depth if isinstance(layer.op, BatchNorm) else 1):
+            continue
+        _fold_before(planned, conv, affine, depth)
+        conv.inputs = list(layer.inputs)
+        del planned.layers[layer.name]
+    return planned
+
+
+def affine_of(net: Network, layer: Layer) -> Affine | None:
+    """The layer's factor and offset if it is affine per channel with constant params, else None.
+
+    Raises NetworkError for batch normalisation that cannot run.
+    """
+    params = [net.params[name].value for name in layer.params if name in net.params]
+    if len(params) < len(layer.params) or len(layer.outputs) != 1:
+        return None
+    if isinstance(layer.op, BatchNorm):
+        if len(params) < 3:
+            return None
+        g, beta, moments = (np.asarray(param, np.float64).ravel(order="F") for param in params)
+        mu, sigma = moments[: g.size], moments[g.size :]
+        layer.op.prepare(np, params)
+        return Affine(g / sigma, beta - g / sigma * mu)
+    if isinstance(layer.op, Scale) and len(layer.inputs) == 1:
+        return _affine_of_scale(layer.op, params)
+    if isinstance(layer.op, Power) and layer.op.power == 1 and layer.op.scale != 0:
+        return Affine(np.array([layer.op.scale]), np.array([layer.op.shift]))
+    return None
+
+
+def _affine_of_scale(op: Scale, params: Sequence[np.ndarray]) -> Affine | None:
+    needed = 2 if op.hasBias else 1
+    vectors = [np.asarray(param, np.float64) for param in params[:needed]]
+    if len(vectors) < needed or any(vector.size != pad_to_4d(vector).shape[2] for vector in vectors):
+        return None  # it differs from pixel to pixel, or from image to image
+    offset = vectors[1].ravel() if op.hasBias else np.zeros(1)
+    return Affine(vectors[0].ravel(), offset)
+
+
+def _fits(affine: Affine, channels: int) -> bool:
+    return all(vector.size in (1, channels) for vector in affine)
+
+
+def _has_filters(net: Network, conv: Layer) -> bool:
+    return all(name in net.params for name in conv.params) and net.params[conv.params[0]].value.size > 0
+
+
+def _output_channels(net: Network, conv: Layer) -> int:
+    shape = pad_to_4d(net.params[conv.params[0]].value).shape
+    return shape[2] * conv.op.numGroups if isinstance(conv.op, ConvTranspose) else shape[3]
+
+
+def _bias(net: Network, conv: Layer, channels: int) -> np.ndarray:
+    has_bias = getattr(conv.op, "hasBias", False) and len(conv.params) > 1 and net.params[conv.params[1]].value.size
+    return np.asarray(net.params[conv.params[1]].value, np.float64).ravel() if has_bias else np.zeros(channels)
+
+
+def _replace_params(net: Network, conv: Layer, filters: np.ndarray, bias: np.ndarray) -> None:
+    """New params under names of their own: other layers may share the old ones."""
+    conv.params = []
+    for what, value in (("filters", filters), ("bias", bias)):
+        name = f"{conv.name}/{what}"
+        while name in net.params:
+            name += "_folded"
+        net.params[name] = Param(value.astype(np.float32))
+        conv.params.append(name)
+    assert isinstance(conv.op, (Conv, ConvTranspose))
+    conv.op = replace(conv.op, hasBias=True)
+
+
+def _fold_after(net: Network, conv: Layer, affine: Affine) -> None:
+    filters = pad_to_4d(net.params[conv.params[0]].value)
+    channels = _output_channels(net, conv)
+    factor = np.broadcast_to(affine.factor, channels)
+    if isinstance(conv.op, ConvTranspose):  # h x w x K x D: input D of group g makes output g K + k
+        _, _, count, depth = filters.shape
+        per_group = factor.reshape(conv.op.numGroups, count)
+        scaled = filters * np.repeat(per_group, depth // conv.op.numGroups, axis=0).T
+    else:
+        scaled = filters * factor
+    _replace_params(net, conv, scaled, factor * _bias(net, conv, channels) + affine.offset)
+
+
+def _fold_before(net: Network, conv: Layer, affine: Affine, depth: int) -> None:
+    filters = pad_to_4d(net.params[conv.params[0]].value).astype(np.float64)
+    factor, offset = (np.broadcast_to(vector, depth)[:, np.newaxis] for vector in affine)
+    bias = _bias(net, conv, filters.shape[3]) + (filters * offset).sum(axis=(0, 1, 2))
+    _replace_params(net, conv, filters * factor, bias)

@@ -1,0 +1,31 @@
+"""Layers that no wanted output needs, and layers that do nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matnet.engines.plan.uses import Uses
+from matnet.network import Network
+from matnet.ops.activation import DropOut
+
+
+def keep_needed(net: Network, wanted: Sequence[str]) -> Network:
+    """Only the layers, in execution order, and the params that `wanted` depends on."""
+    planned = net.copy()
+    planned.layers = {layer.name: planned.layers[layer.name] for layer in net.upto(wanted)}
+    used = {name for layer in planned.layers.values() for name in layer.params}
+    planned.params = {name: param for name, param in planned.params.items() if name in used}
+    return planned
+
+
+def drop_dropout(net: Network, wanted: Sequence[str]) -> Network:
+    """Readers of a dropout's output read its input instead; one whose output is wanted stays, to give it its name."""
+    planned = net.copy()
+    for layer in net.layers.values():
+        (output,) = layer.outputs[:1] or [""]
+        if not isinstance(layer.op, DropOut) or output in wanted or len(Uses.of(planned, wanted).writers[output]) > 1:
+            continue
+        source = planned.layers.pop(layer.name).inputs[0]
+        for reader in planned.layers.values():
+            reader.inputs = [source if name == output else name for name in reader.inputs]
+    return planned

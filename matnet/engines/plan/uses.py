@@ -1,0 +1,42 @@
+"""Who writes and who reads each variable and param: what a pass must know before it merges two layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from matnet.network import Layer, Network
+
+
+@dataclass
+class Uses:
+    """Writers and readers of the variables of one network, by layer."""
+
+    writers: dict[str, list[Layer]]
+    readers: dict[str, list[Layer]]
+    wanted: set[str]
+
+    @classmethod
+    def of(cls, net: Network, wanted: Iterable[str]) -> Uses:
+        writers: dict[str, list[Layer]] = {}
+        readers: dict[str, list[Layer]] = {}
+        for layer in net.layers.values():
+            for name in layer.outputs:
+                writers.setdefault(name, []).append(layer)
+            for name in layer.inputs:
+                readers.setdefault(name, []).append(layer)
+        return cls(writers, readers, set(wanted))
+
+    def only_link(self, variable: str) -> tuple[Layer, Layer] | None:
+        """The one layer that writes `variable` and the one that reads it, once; None where anyone else cares."""
+        writers, readers = self.writers.get(variable, []), self.readers.get(variable, [])
+        if variable in self.wanted or len(writers) != 1 or len(readers) != 1:
+            return None
+        return writers[0], readers[0]
+
+
+def links(net: Network, wanted: Sequence[str]) -> list[tuple[Layer, Layer]]:
+    """All pairs of layers of which the second reads the only output of the first, and nobody else does."""
+    uses = Uses.of(net, wanted)
+    found = [uses.only_link(layer.outputs[0]) for layer in net.layers.values() if len(layer.outputs) == 1]
+    return [pair for pair in found if pair is not None]

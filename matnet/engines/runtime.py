@@ -1,0 +1,80 @@
+"""ONNX Runtime behind a small interface: a model in, a function from arrays to arrays out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from matnet.errors import EngineError
+
+if TYPE_CHECKING:
+    from matnet.formats.onnx import OnnxModel
+
+INSTALL = "install it with `python -m pip install onnxruntime`, or use backend 'numpy'"
+LARGEST_INLINE = 1024  # bytes; smaller constants stand in the model itself
+
+
+def available() -> bool:
+    """Whether ONNX Runtime is installed; it is not imported here."""
+    from importlib.util import find_spec
+
+    return find_spec("onnxruntime") is not None
+
+
+def import_runtime() -> Any:
+    """The onnxruntime module; EngineError where it is missing or cannot be loaded."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineError(f"backend 'onnx' needs onnxruntime ({error}); {INSTALL}") from None
+    return onnxruntime
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """The exceptions of ONNX Runtime, which have no base class of their own."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
+
+
+class Session:
+    """One compiled model on the CPU. Large weights are handed over as arrays, not inside the serialised model."""
+
+    def __init__(self, model: OnnxModel, threads: int | None = None, optimize: bool = True) -> None:
+        ort = import_runtime()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or processors()
+        options.log_severity_level = 3  # errors only
+        levels = ort.GraphOptimizationLevel
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
+        weights = {
+            name: constant.contiguous()
+            for name, constant in model.constants.items()
+            if constant.array.nbytes > LARGEST_INLINE and constant.array.dtype == np.float32
+        }
+        if weights:
+            values = [ort.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+            options.add_external_initializers(list(weights), values)
+        places = {name: {"location": "memory", "length": str(array.nbytes)} for name, array in weights.items()}
+        coded = b"".join(model.message(places).chunks())
+        try:
+            self._session = ort.InferenceSession(coded, options, providers=["CPUExecutionProvider"])
+        except _errors() as error:
+            raise EngineError(f"ONNX Runtime {ort.__version__} cannot compile this network: {error}") from None
+        self.inputs, self.outputs = list(model.inputs), list(model.outputs)
+
+    def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs for these inputs; EngineError where the runtime gives up, mostly for want of memory."""
+        try:
+            results = self._session.run(self.outputs, {name: values[name] for name in self.inputs})
+        except _errors() as error:
+            raise EngineError(f"ONNX Runtime stopped: {error}") from None
+        return dict(zip(self.outputs, results, strict=True))

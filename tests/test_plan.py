@@ -1,0 +1,151 @@
+"""Graph passes: what each one removes, and that the outputs stay what they were (1e-5 of the greatest value)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from matnet import Layer, Network, Param
+from matnet.engines.plan import Pass, drop_dropout, fold_after, fold_before, fold_padding, keep_needed, plan_network
+from matnet.ops.activation import DropOut, ReLU
+from matnet.ops.base import Op
+from matnet.ops.combine import Scale, Sum
+from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.ops.extensions.activation import Power
+from matnet.ops.normalization import BatchNorm
+from matnet.ops.pooling import Pooling
+
+INPUT = (2, 6, 7, 11)  # N x C x H x W
+RNG_SEED = 7
+Step = tuple[str, Op, Sequence[np.ndarray]]
+
+
+def values(*shape: int, seed: int = RNG_SEED) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def chain(*steps: Step) -> Network:
+    """Layers one after the other: `x`, then a variable called after each layer."""
+    net, last = Network(), "x"
+    for name, op, params in steps:
+        names = [f"{name}_{number}" for number in range(len(params))]
+        net.params.update({key: Param(value) for key, value in zip(names, params, strict=True)})
+        net.add(Layer(name, op, [last], [name], names))
+        last = name
+    return net
+
+
+def conv(count: int = 8, depth: int = 6, **fields: object) -> tuple[Op, list[np.ndarray]]:
+    return Conv(**fields), [values(3, 5, depth, count), values(count, 1)]  # type: ignore[arg-type]
+
+
+def batch_norm(channels: int) -> tuple[Op, list[np.ndarray]]:
+    moments = np.stack([values(channels, seed=1), 0.5 + np.abs(values(channels, seed=2))], axis=1)
+    return BatchNorm(), [values(channels, 1, seed=3), values(channels, 1, seed=4), moments]
+
+
+def scale(channels: int, bias: bool = True) -> tuple[Op, list[np.ndarray]]:
+    params = [values(1, 1, channels, seed=5), values(1, 1, channels, seed=6)]
+    return Scale(hasBias=bias), params[: 1 + bias]
+
+
+NO_BIAS = Conv(hasBias=False, pad=(1, 2, 0, 3)), [values(3, 5, 6, 8)]
+GROUPED = Conv(stride=(2, 1)), [values(3, 5, 2, 9), values(9, 1)]
+PAD_ONLY = Conv(hasBias=False, pad=(1, 2, 0, 3)), [np.zeros((0, 0), np.float32)]
+IDENTITY = Conv(hasBias=False, pad=(1, 2, 0, 3)), [np.eye(6, dtype=np.float32).reshape(1, 1, 6, 6)]
+PADDED = conv(pad=(1, 0, 2, 1))
+TRANSPOSED = ConvTranspose(upsample=(2, 3), crop=(1, 0, 2, 1), numGroups=2), [values(3, 5, 4, 6), values(8, 1)]
+HALVED = Power(scale=0.5, shift=-1.0), []
+MOVED = Scale(), [values(1, 1, 6), np.zeros((1, 1, 6), np.float32)]
+DROPOUT = DropOut(), []
+POOL = Pooling(poolSize=(2, 2), method="avg"), []
+FIVE_PIXELS = Scale(hasBias=False), [values(5, 1, 8)]  # differs from row to row: not per channel
+
+# pass, the chain's ops, names of the layers that are left (layers are called a, b, c ... in order)
+CHAINS: dict[str, tuple[Pass, list[tuple[Op, list[np.ndarray]]], str]] = {
+    "dropout": (drop_dropout, [conv(), DROPOUT, POOL], "ac"),
+    "dropout twice": (drop_dropout, [DROPOUT, DROPOUT, POOL], "c"),
+    "dropout whose output is wanted": (drop_dropout, [conv(), DROPOUT], "ab"),
+    "bnorm after conv": (fold_after, [conv(), batch_norm(8)], "a"),
+    "bnorm after conv without bias": (fold_after, [NO_BIAS, batch_norm(8)], "a"),
+    "bnorm after grouped conv": (fold_after, [GROUPED, batch_norm(9)], "a"),
+    "bnorm after grouped convt": (fold_after, [TRANSPOSED, batch_norm(8)], "a"),
+    "bnorm and scale after conv": (fold_after, [conv(), batch_norm(8), scale(8)], "a"),
+    "scale without bias after conv": (fold_after, [conv(), scale(8, bias=False)], "a"),
+    "power after conv": (fold_after, [conv(), HALVED], "a"),
+    "scale per row after conv": (fold_after, [conv(), FIVE_PIXELS], "ab"),
+    "bnorm behind relu": (fold_after, [conv(), (ReLU(), []), batch_norm(8)], "abc"),
+    "bnorm before conv": (fold_before, [batch_norm(6), conv()], "b"),
+    "bnorm before padded conv": (fold_before, [batch_norm(6), PADDED], "ab"),
+    "bnorm before grouped conv": (fold_before, [batch_norm(6), GROUPED], "ab"),
+    "one factor before grouped conv": (fold_before, [HALVED, GROUPED], "b"),
+    "scale before conv": (fold_before, [MOVED, PADDED], "ab"),
+    "pad before conv": (fold_padding, [PAD_ONLY, PADDED], "b"),
+    "identity filters before conv": (fold_padding, [IDENTITY, conv()], "b"),
+    "pad before pooling": (fold_padding, [PAD_ONLY, POOL], "ab"),
+    "everything": (plan_network, [PAD_ONLY, conv(), batch_norm(8), scale(8), DROPOUT, POOL], "bf"),
+}
+
+
+@pytest.mark.parametrize("case", CHAINS)
+def test_pass_on_a_chain(case: str) -> None:
+    apply, ops, left = CHAINS[case]
+    net = chain(*((name, *op) for name, op in zip("abcdef", ops, strict=False)))
+    compare(net, apply, net.outputs, left)
+
+
+def compare(net: Network, apply: Pass, wanted: list[str], left: str) -> None:
+    """The pass leaves these layers, the same outputs, and the network that it was given as it was."""
+    before = {name: param.value.copy() for name, param in net.params.items()}
+    layers = {name: (layer.op, list(layer.inputs), list(layer.outputs)) for name, layer in net.layers.items()}
+    planned = apply(net, wanted)
+    assert "".join(planned.layers) == left
+    x = {name: values(*INPUT, seed=number) for number, name in enumerate(net.inputs)}
+    expected, found = net.forward(x, wanted), planned.forward(x, wanted)
+    for name in wanted:
+        bound = 1e-5 * np.abs(expected[name]).max()
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=bound)
+    assert {name: (y.op, y.inputs, y.outputs) for name, y in net.layers.items()} == layers
+    for name, value in before.items():
+        np.testing.assert_array_equal(net.params[name].value, value)
+
+
+def test_keep_needed_leaves_out_layers_and_params() -> None:
+    net = chain(("a", *conv()), ("b", *batch_norm(8)), ("c", *POOL))
+    planned = keep_needed(net, ["a"])
+    assert list(planned.layers) == ["a"]
+    assert sorted(planned.params) == ["a_0", "a_1"]
+
+
+@pytest.mark.parametrize("apply", [fold_after, fold_before, fold_padding])
+def test_a_wanted_variable_is_not_folded_away(apply: Pass) -> None:
+    first = {fold_after: conv(), fold_before: batch_norm(6), fold_padding: PAD_ONLY}[apply]
+    second = batch_norm(8) if apply is fold_after else conv()
+    compare(chain(("a", *first), ("b", *second)), apply, ["a", "b"], "ab")
+
+
+def test_a_variable_with_two_readers_is_not_folded_away() -> None:
+    net = chain(("a", *conv()), ("b", *batch_norm(8)))
+    net.add(Layer("c", Sum(), ["a", "b"], ["c"]))
+    compare(net, fold_after, ["c"], "abc")
+
+
+def test_shared_filters_are_folded_for_one_reader_alone() -> None:
+    net = chain(("a", *conv()), ("b", *batch_norm(8)))
+    net.add(Layer("c", Conv(), ["x"], ["c"], ["a_0", "a_1"]))
+    net.add(Layer("d", Sum(), ["b", "c"], ["d"]))
+    compare(net, fold_after, ["d"], "acd")
+
+
+def test_the_folded_bias_by_hand() -> None:
+    """One channel, filter 2, bias 3; g 4, b 5, mu 6, sigma 0.5: factor 8, so filter 16, bias 8 * (3 - 6) + 5 = -19."""
+    one = np.float32
+    net = chain(
+        ("a", Conv(), [np.full((1, 1), 2, one), np.full((1, 1), 3, one)]),
+        ("b", BatchNorm(), [np.full((1, 1), 4, one), np.full((1, 1), 5, one), np.array([[6, 0.5]], one)]),
+    )
+    planned = fold_after(net, ["b"])
+    filters, bias = (planned.params[name].value.ravel() for name in planned.layers["a"].params)
+    np.testing.assert_array_equal([*filters, *bias], [16, -19])
