@@ -119,20 +119,20 @@ def assemble(net: Message, notes: list[str]) -> NetDef:
 
 def _layer_names(net: Message, notes: list[str]) -> list[str]:
     """One name per layer: Caffe's own, made unique where it is missing or used before."""
-    taken = Counter(layer.get("name") for layer in net.get("layer"))
-    names: list[str] = []
-    for index, layer in enumerate(net.get("layer")):
+    given = {layer.get("name") for layer in net.get("layer")}
+    numbers: Counter[str] = Counter()
+    names: dict[str, None] = {}
+    for layer in net.get("layer"):
         name = layer.get("name")
         if not name or name in names:
-            stem, number = name or layer.get("type").lower() or "layer", 2 if name else index
-            while f"{stem}_{number}" in taken:
-                number += 1
             why = f"is called {name!r} as another is" if name else "has no name"
-            notes.append(f"{layer.place()}: the layer {why}; it is called {stem}_{number} here")
-            name = f"{stem}_{number}"
-            taken[name] += 1
-        names.append(name)
-    return names
+            stem = name or layer.get("type").lower() or "layer"
+            while name in given or name in names or not name:
+                numbers[stem] += 1
+                name = f"{stem}_{numbers[stem] + 1}"
+            notes.append(f"{layer.place()}: the layer {why}; it is called {name} here")
+        names[name] = None
+    return list(names)
 
 
 def _layer_def(layer: Message, name: str, wiring: _Wiring, index: int) -> LayerDef:
@@ -187,10 +187,14 @@ class _Wiring:
             self._say(index, f"reads {blob!r}, " + (
                 f"which only {later!r} produces, and that does not stand before it: the graph has a cycle or "
                 "its layers are out of order" if later
-                else "which no layer produces" + nearest(blob, self.current)))
+                else "which no layer produces" + self._nearest(blob)))
             return _Value(blob, -1)
         value.readers.append(index)
         return value
+
+    def _nearest(self, blob: str) -> str:
+        """A hint, for as many problems as are shown: looking for one takes time in a large net."""
+        return nearest(blob, self.current) if len(self.problems) < 20 else ""
 
     def _write(self, index: int, position: int, blob: str) -> _Value:
         bottoms = self.layers[index].get("bottom")

@@ -77,7 +77,7 @@ def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
         elif not blobs and _filler_defines(layer):
             net.notes.append(f"layer {layer.name!r}: no weights in the file; its bilinear filler gives them")
         else:
-            problems.append(_complaint(layer, stored, wanted, weights))
+            problems.append(_complaint(layer, stored, wanted, weights, hint=len(problems) < 20))
     if problems:
         raise FileFormatError(listing(
             f"{weights.path}: {len(problems)} layers of {net.path} do not get their weights", problems))
@@ -121,12 +121,12 @@ def _filler_defines(layer: LayerDef) -> bool:
 
 
 def _complaint(layer: LayerDef, stored: tuple[Blob | None, ...], wanted: tuple[int, ...] | None,
-               weights: CaffeWeights) -> str:
+               weights: CaffeWeights, hint: bool) -> str:
     what = f"layer {layer.name!r} ({layer.type})"
     name = layer.params.get("name")
     count = " or ".join(map(str, wanted or ())) or "all"
     if name not in weights.layers:
-        return f"{what}: the file has no layer of that name{nearest(name, weights.layers)}"
+        return f"{what}: the file has no layer of that name{nearest(name, weights.layers) if hint else ''}"
     if not any(blob is not None for blob in stored):
         return f"{what}: the file holds no weights for it, and it needs {count} blobs"
     shapes = ", ".join(_text(blob.shape) if blob else "none" for blob in stored)

@@ -40,8 +40,9 @@ def read_prototxt(path: str | os.PathLike[str], phase: str = "TEST", level: int 
 def net_from_caffemodel(path: str | os.PathLike[str]) -> NetDef:
     """The graph that a binary caffemodel itself carries, without its weights.
 
-    It is the net as it was trained: already filtered (for the phase TRAIN), with its data and loss layers;
-    Caffe's own Split layers are aliased away. Raises as `read_prototxt`, with byte offsets.
+    It is the net as it was trained: already filtered (for the phase TRAIN), with its data and loss layers.
+    Caffe's own Split layers are aliased away, and layers that ran in the phase TRAIN are set to TEST. Raises as
+    `read_prototxt`, with byte offsets.
     """
     wire = open_wire(path, "caffemodel")
     notes = ["the graph is the one that was trained, as stored in the caffemodel"]
@@ -53,7 +54,11 @@ def net_from_caffemodel(path: str | os.PathLike[str]) -> NetDef:
             notes.append(f"layer {layer.get('name')!r}: type 25 without parameters is read as a sum; files "
                          "of early 2014 mean a product")
     _declare_inputs(net)
-    return assemble(without_split_layers(upgrade(net, notes), notes), notes)
+    net = without_split_layers(upgrade(net, notes), notes)
+    for layer in net.get("layer"):
+        if layer.has("phase"):
+            layer.set("phase", "TEST")
+    return assemble(net, notes)
 
 
 def _declare_inputs(net: Message) -> None:

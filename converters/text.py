@@ -12,7 +12,7 @@ from matnet.converters.schema import FLOATS, INTEGERS, OPEN, Field, MessageType,
 from matnet.errors import FileFormatError, listing, nearest
 from matnet.files import existing_file, looks_like_html
 
-LARGEST = 64 << 20
+LARGEST = 4 << 20
 """Bytes of the largest prototxt that is read; the largest published ones have a few hundred kilobytes."""
 DEEPEST = 100
 """How deep messages may be nested: protobuf's own limit."""
@@ -171,8 +171,8 @@ class _Parser:
     def field(self, message: Message, name: _Token, depth: int) -> None:
         known = message.type.fields.get(name.text)
         if known is None and message.type is not OPEN:
-            self.problems.append((name.start, f"unknown field `{name.text}` in {message.type.name}"
-                                  + nearest(name.text, message.type.fields)))
+            hint = nearest(name.text, message.type.fields) if len(self.problems) < 20 else ""
+            self.problems.append((name.start, f"unknown field `{name.text}` in {message.type.name}{hint}"))
         colon = self.skip(":")
         many = colon and self.skip("[")
         if many and self.skip("]"):

@@ -7,6 +7,8 @@ from matnet.converters.message import Message, build
 from matnet.converters.upgrade_v0 import upgrade_v0
 from matnet.errors import FileFormatError
 
+MOST_LAYERS = 100_000
+"""How many layers are believed; the deepest published networks have some thousands."""
 _DATA_PARAMETERS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param",
                     "WINDOW_DATA": "window_data_param"}
 _TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
@@ -16,8 +18,11 @@ _SPEC_FIELDS = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "l
 
 
 def generation(net: Message) -> str:
-    """V0, V1 or V2, from what the file holds. FileFormatError where it holds no layer."""
+    """V0, V1 or V2, from what the file holds. FileFormatError where it holds no layer, or absurdly many."""
     layers = net.get("layers")
+    if len(layers) + len(net.get("layer")) > MOST_LAYERS:
+        raise FileFormatError(f"{net.source.path}: found {len(layers) + len(net.get('layer'))} layers, expected at "
+                              f"most {MOST_LAYERS}; the file is damaged")
     if any(layer.has("layer") for layer in layers):
         return "V0"
     if layers:

@@ -19,7 +19,7 @@ WIRE_NAMES = ("a varint", "an 8-byte value", "a length-delimited value", "a grou
               "a 4-byte value")
 DEEPEST = 100
 """How deep groups may be nested: protobuf's own limit."""
-MOST_FIELDS = 2_000_000
+MOST_FIELDS = 500_000
 """How many fields and listed numbers a file may have beside its float runs; ResNet-152 has some 20,000."""
 LONGEST_TEXT = 1 << 20
 """Bytes of the longest name or other string that is believed."""

@@ -168,6 +168,40 @@ def test_fields_of_an_unknown_layer_type_are_no_mistakes() -> None:
     assert (v1.get("type"), v1.get("upsample_param").get("scale")) == ("UPSAMPLE", 2)
 
 
+@pytest.mark.parametrize(("text", "path", "expected"), [
+    ("type: 'Permute' permute_param { order: 0 order: 2 order: 3 order: 1 }", "permute_param.order",
+     [0, 2, 3, 1]),
+    ("type: 'Normalize' norm_param { across_spatial: false scale_filler { type: 'constant' value: 20 } }",
+     "norm_param.channel_shared", True),
+    ("type: 'PriorBox' prior_box_param { min_size: 30.0 max_size: 60.0 aspect_ratio: 2 flip: true "
+     "clip: false variance: 0.1 variance: 0.2 step: 8 }", "prior_box_param.variance", [0.1, 0.2]),
+    ("type: 'DetectionOutput' detection_output_param { num_classes: 21 save_output_param { output_format: '' } "
+     "nms_param { nms_threshold: 0.45 top_k: 400 } code_type: CENTER_SIZE keep_top_k: 200 }",
+     "detection_output_param.nms_param.nms_threshold", 0.45),
+    ("type: 'Interp' interp_param { zoom_factor: 8 }", "interp_param.shrink_factor", 1),
+    ("type: 'BN' bn_param { slope_filler { value: 1 } frozen: true momentum: 0.95 }", "bn_param.eps", 1e-5),
+    ("type: 'ROIPooling' roi_pooling_param { pooled_w: 7 pooled_h: 6 spatial_scale: 0.0625 }",
+     "roi_pooling_param.pooled_h", 6),
+    ("type: 'Convolution' convolution_param { num_output: 4 hole: 2 }", "convolution_param.hole", 2),
+    ("type: 'ShuffleChannel' shuffle_channel_param { group: 3 }", "shuffle_channel_param.group", 3),
+    ("type: 'MultiStageMeanfield' multi_stage_meanfield_param { num_iterations: 10 compatibility_mode: POTTS "
+     "threshold: 2 theta_alpha: 160 theta_beta: 3 theta_gamma: 3 spatial_filter_weight: 3 }",
+     "multi_stage_meanfield_param.theta_alpha", 160.0),
+    ("type: 'DenseCRF' densecrf_param { x_gauss: 19 y_gauss: 19 wt_gauss: 15 x_bilateral: 61 y_bilateral: 61 "
+     "r_bilateral: 10 g_bilateral: 10 b_bilateral: 10 wt_bilateral: 35 }", "densecrf_param.wt_bilateral",
+     35.0),
+    ("type: 'DepthwiseConvolution' convolution_param { group: 6 }", "convolution_param.group", 6),
+    ("type: 'Dropout' forward_type: FLOAT16 dropout_param { scale_train: false }",
+     "dropout_param.scale_train", False),
+])
+def test_the_forks_layers(text: str, path: str, expected: object) -> None:
+    """As in published files of SSD, DeepLab, PSPNet, Fast R-CNN, CRF-RNN, CCNN and others; read strictly."""
+    value: Any = layer(text)
+    for name in path.split("."):
+        value = value.get(name)
+    assert value == expected
+
+
 def test_both_generations_in_one_file() -> None:
     with pytest.raises(FileFormatError,
                        match=r"`layer` \(line 2, column 1\) and `layers` \(line 1, column 1\)"):

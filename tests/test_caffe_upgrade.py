@@ -278,6 +278,13 @@ def test_an_upgraded_net_can_be_printed(tmp_path: Path) -> None:
     assert again == found.message and upgrade(again, []).get("layer") == found.message.get("layer")
 
 
+def test_absurdly_many_layers() -> None:
+    net = build("NetParameter")
+    net.set("layer", [build("LayerParameter")] * 100_001)
+    with pytest.raises(FileFormatError, match="found 100001 layers, expected at most 100000"):
+        upgrade(net, [])
+
+
 # -- state ---------------------------------------------------------------------------------------
 
 RULES = [
@@ -416,7 +423,7 @@ def test_graphs_that_caffe_refuses(tmp_path: Path, layers: list[str], fragments:
 def test_names_are_made_unique(tmp_path: Path) -> None:
     found = net(tmp_path, chain("r ReLU x > a", "r ReLU a > b",
                                 "r_2 ReLU b > c") + "layer { type: 'ReLU' bottom: 'c' }")
-    assert [layer.name for layer in found.layers] == ["r", "r_3", "r_2", "relu_4"]
+    assert [layer.name for layer in found.layers] == ["r", "r_3", "r_2", "relu_2"]
     assert sum("it is called" in note for note in found.notes) == 2
 
 
@@ -442,6 +449,12 @@ def test_a_caffemodel_that_does_not_tell_its_inputs(tmp_path: Path) -> None:
     file.write_bytes(part(2, part(4, "a"), number(5, 18), part(2, "data"), part(3, "data")))
     found = net_from_caffemodel(file)
     assert found.inputs == {"data": None} and found.input_variables == {"data": "data_before_a"}
+
+
+def test_a_caffemodels_layers_are_set_to_the_test_phase(tmp_path: Path) -> None:
+    file = tmp_path / "net.caffemodel"
+    file.write_bytes(part(100, part(1, "d"), part(2, "Dropout"), part(3, "x"), part(4, "y"), number(10, 0)))
+    assert net_from_caffemodel(file).layers[0].params.get("phase") == "TEST"
 
 
 # -- data layers ---------------------------------------------------------------------------------
