@@ -27,7 +27,9 @@ SMALL = 128
 def inputs_struct(net: Network) -> Any:
     """`meta.inputs`: name and [H W C N] of every input of known size."""
     entries = [
-        {"name": name, "size": row([h, w, c, n])} for name, (n, c, h, w) in net.input_shapes.items() if name in net.inputs
+        {"name": name, "size": row([h, w, c, n])}
+        for name, (n, c, h, w) in net.input_shapes.items()
+        if name in net.inputs
     ]
     return entries[0] if len(entries) == 1 else StructArray(entries, fields=("name", "size"))
 
@@ -38,7 +40,8 @@ def normalization_struct(
     """`meta.normalization` for an image input of `shape` (N x C x H x W); `mean` is C x H x W in R, G, B order.
 
     The fields are those of MatConvNet's importer, with sizes in the order height, width; `scale` is what
-    pixels are multiplied by after the mean is subtracted. Decisions go to the network's notes.
+    pixels are multiplied by after the mean is subtracted, `resize` the resampler (see images.Preprocessing).
+    Decisions go to the network's notes.
     """
     _, channels, height, width = shape
     notes = net.source.notes
@@ -48,10 +51,12 @@ def normalization_struct(
     struct: dict[str, Any] = {
         "imageSize": row([height, width, channels]),
         "averageImage": empty() if average is None else average,
-        "interpolation": "bicubic" if options.preprocessing == "caffe" else "bilinear",
+        "interpolation": "bilinear",
         "keepAspect": np.array([[options.preprocessing != "caffe"]]),
         **_border(full, (height, width)),
     }
+    if options.preprocessing == "caffe":  # whole images are squashed bilinearly before Caffe sees them
+        struct["resize"] = "pillow"
     if factor != 1:
         struct["scale"] = row([factor])
     fate = "squashed" if options.preprocessing == "caffe" else "aspect ratio kept"
@@ -88,9 +93,7 @@ def _stated_scale(net_def: NetDef) -> float:
     return float(next((t.get("scale") for t in transforms(net_def) if t.has("scale")), 1.0))
 
 
-def _full_size(
-    net_def: NetDef, size: tuple[int, int], options: Options, mean: np.ndarray | None
-) -> tuple[int, ...]:
+def _full_size(net_def: NetDef, size: tuple[int, int], options: Options, mean: np.ndarray | None) -> tuple[int, ...]:
     """What a whole image is resized to: (height, width), or one number for the shorter side.
 
     By default the size of the mean image, as Caffe subtracts it before it crops; else 256 x 256, but the
