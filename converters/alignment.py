@@ -12,10 +12,13 @@ from matnet.errors import NetworkError
 
 Size = tuple[int | None, int | None]
 
-POINTWISE = frozenset(
-    """ReLU PReLU ELU Sigmoid TanH BNLL AbsVal Power Exp Log Threshold Clip Swish ReLU6 Dropout Split Softmax LRN
-    BatchNorm BN Scale Bias Eltwise Concat Slice Normalize MVN Axpy""".split()
-)
+# fmt: off
+POINTWISE = frozenset((
+    "ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "BNLL", "AbsVal", "Power", "Exp", "Log", "Threshold", "Clip",
+    "Swish", "ReLU6", "Dropout", "Split", "Softmax", "LRN", "BatchNorm", "BN", "Scale", "Bias", "Eltwise", "Concat",
+    "Slice", "Normalize", "MVN", "Axpy"
+))
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -89,9 +92,7 @@ def _ancestors(
     return found
 
 
-def layer_map(
-    layer: LayerDef, known: Mapping[str, tuple[int, int]], sizes: Mapping[str, Size]
-) -> CoordinateMap | None:
+def layer_map(layer: LayerDef, known: Mapping[str, tuple[int, int]], sizes: Mapping[str, Size]) -> CoordinateMap | None:
     """The map from a layer's input pixels to its output pixels; None for layers that move pixels about."""
     if layer.type in POINTWISE:
         return IDENTITY

@@ -9,7 +9,7 @@ import numpy as np
 from matnet.converters.input_sizes import input_sizes
 from matnet.converters.lower import LOWERINGS, Builder
 from matnet.converters.lower.builder import describe
-from matnet.converters.lower.sizes import known, padded
+from matnet.converters.lower.sizes import known, numbers, padded
 from matnet.converters.message import Message
 from matnet.converters.naming import named_graph
 from matnet.converters.netdef import LayerDef, NetDef
@@ -20,14 +20,18 @@ from matnet.network import Layer, Network, Source
 from matnet.ops.base import REGISTRY
 from matnet.ops.extensions.constant import DummyData
 
-SIMPLENN_RUNS = frozenset("conv convt pool lrn relu sigmoid softmax dropout bnorm spnorm".split())
+# fmt: off
+SIMPLENN_RUNS = frozenset((
+    "conv", "convt", "pool", "lrn", "relu", "sigmoid", "softmax", "dropout", "bnorm", "spnorm"
+))
+# fmt: on
 """The types that vl_simplenn itself runs, among those that lowering makes."""
 
 
 def build(
     net_def: NetDef, options: Options, with_weights: bool = True, mean_size: tuple[int, int] | None = None
-) -> Network:
-    """The network that computes what the Caffe net computes at test time.
+) -> Builder:
+    """The builder whose `net` is the network that computes what the Caffe net does at test time.
 
     `net_def` has its weights attached unless `with_weights` is False; the params then stay empty. mean_size:
     height and width of a mean image, for data layers that do not tell their own. Decisions are appended to the
@@ -78,11 +82,11 @@ def _declare_inputs(
         builder.declare(variable, shape)
         if blob in constants and known(shape):
             n, c, h, w = padded(shape)
-            op = DummyData(size=(h, w, c, n), value=constants[blob])
+            op = DummyData(size=numbers((h, w, c, n)), value=constants[blob])
             net.add(Layer(_free_name(net, blob, builder), op, [], [variable]))
             net.source.notes.append(f"blob {blob!r} is filled with {constants[blob]:g} (DummyData)")
         elif known(shape):
-            net.input_shapes[variable] = tuple(size or 0 for size in padded(shape))
+            net.input_shapes[variable] = numbers(padded(shape))
 
 
 def _constants(net_def: NetDef) -> dict[str, float]:
@@ -125,7 +129,9 @@ def _lower_all(builder: Builder, path: str) -> None:
     if not failures:
         return
     kinds = {type(failure) for failure in failures}
-    kind = kinds.pop() if len(kinds) == 1 else UnsupportedLayersError if UnsupportedLayersError in kinds else NetworkError
+    kind = (
+        kinds.pop() if len(kinds) == 1 else UnsupportedLayersError if UnsupportedLayersError in kinds else NetworkError
+    )
     texts = [str(failure) for failure in failures]
     raise kind(texts[0] if len(texts) == 1 else listing(f"{path}: {len(texts)} layers cannot be converted:", texts))
 
@@ -138,9 +144,7 @@ def lower(layer: LayerDef, builder: Builder) -> None:
     fields = [layer.params.get(name) for name in layer.params.unknown()]
     messages = [value for value in fields if isinstance(value, Message)]
     op = REGISTRY.caffe[layer.type].from_caffe(messages[0] if messages else None)
-    params = [
-        builder.param(layer, str(index), np.asarray(blob.data)) for index, blob in enumerate(layer.blobs, 1)
-    ]
+    params = [builder.param(layer, str(index), np.asarray(blob.data)) for index, blob in enumerate(layer.blobs, 1)]
     builder.finish(layer, op, params=params)
 
 
@@ -164,8 +168,10 @@ def _keep_blob_names(builder: Builder) -> None:
             net.aliases[blob] = value.variable
         _keep_rank(net, blob, len(value.shape))
     for value in builder.values.values():
-        if value.variable in variables and value.variable not in graph.finals and padded(value.shape) == builder.sizes.get(
-            value.variable
+        if (
+            value.variable in variables
+            and value.variable not in graph.finals
+            and padded(value.shape) == builder.sizes.get(value.variable)
         ):
             _keep_rank(net, value.variable, len(value.shape))
 

@@ -21,11 +21,14 @@ FLIPPED: Order = (2, 1, 0)
 RESTORED = "_in_caffe_order"
 """The suffix of convolutions that only put channels back into Caffe's order."""
 
-PASSING = frozenset(
-    f"dagnn.{name}"
-    for name in """ReLU Sigmoid DropOut Pooling SpatialNorm SoftMax TanH ELU BNLL AbsVal Power Exp Log Threshold Clip Swish
-    MVN WithinChannelLRN CaffePooling GlobalPooling Interp""".split()
-)
+# fmt: off
+PASSING = frozenset((
+    "dagnn.ReLU", "dagnn.Sigmoid", "dagnn.DropOut", "dagnn.Pooling", "dagnn.SpatialNorm", "dagnn.SoftMax",
+    "dagnn.TanH", "dagnn.ELU", "dagnn.BNLL", "dagnn.AbsVal", "dagnn.Power", "dagnn.Exp", "dagnn.Log",
+    "dagnn.Threshold", "dagnn.Clip", "dagnn.Swish", "dagnn.MVN", "dagnn.WithinChannelLRN", "dagnn.CaffePooling",
+    "dagnn.GlobalPooling", "dagnn.Interp"
+))
+# fmt: on
 """Layers that treat every channel alike and give as many as they get."""
 
 PER_CHANNEL = {"dagnn.BatchNorm": 0, "dagnn.Scale": 2}
@@ -44,7 +47,9 @@ class _Edit:
     order: Order
 
 
-def reorder_inputs(net: Network, images: Iterable[str], sizes: Mapping[str, Shape | tuple[int | None, ...]]) -> list[str]:
+def reorder_inputs(
+    net: Network, images: Iterable[str], sizes: Mapping[str, Shape | tuple[int | None, ...]]
+) -> list[str]:
     """Let the three channels of `images` come in the opposite order, and change params so that results stay the same.
 
     The order is followed through layers that keep channels apart (their params are reordered), joins and
@@ -81,7 +86,7 @@ def _pass_on(
     edits: list[_Edit],
     notes: list[str],
 ) -> Order | None:
-    """The order of the layer's outputs, () where it is Caffe's again; None where the layer cannot take another order."""
+    """The order of the layer's outputs, () where it is Caffe's again; None where it cannot take another order."""
     kind, order = layer.op.dagnn, reads[0]
     if kind in ("dagnn.Conv", "dagnn.ConvTranspose"):
         axis = 2 if kind == "dagnn.Conv" else 3

@@ -99,9 +99,9 @@ def _describe(net: Network, net_def: NetDef, image: str | None, options: Options
     if shape is not None and shape[1] in (1, 3):
         net.meta["normalization"] = normalization_struct(net, net_def, shape, options, mean)
     elif options.mean is not None or options.mean_values is not None:
-        raise NetworkError(f"{net_def.path}: a mean is given, but no image input of known size and 1 or 3 channels is there")
+        raise NetworkError(
+            f"{net_def.path}: a mean is given, but no image input of known size and 1 or 3 channels is there"
+        )
     classes = classes_struct(net, options, net.infer_shapes(net.input_shapes, partial=True))
     if classes is not None:
         net.meta["classes"] = classes
-
-

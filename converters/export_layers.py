@@ -45,7 +45,11 @@ class Exporter:
 
 
 def caffe_layer(
-    layer: Layer, kind: str, fields: Mapping[str, Any] | None = None, blobs: Sequence[np.ndarray] = (), params: Sequence[str] = ()
+    layer: Layer,
+    kind: str,
+    fields: Mapping[str, Any] | None = None,
+    blobs: Sequence[np.ndarray] = (),
+    params: Sequence[str] = (),
 ) -> CaffeLayer:
     """A Caffe layer under the layer's own name, inputs and outputs."""
     message = build("LayerParameter", name=layer.name, type=kind, **(fields or {}))
@@ -89,10 +93,14 @@ def _counted(outputs: int, has_bias: bool) -> dict[str, Any]:
 
 
 def _kernel(kernel: tuple[int, int], stride: tuple[int, int]) -> dict[str, Any]:
-    fields: dict[str, Any] = {"kernel_size": [kernel[0]]} if kernel[0] == kernel[1] else {"kernel_h": kernel[0], "kernel_w": kernel[1]}
+    fields: dict[str, Any] = (
+        {"kernel_size": [kernel[0]]} if kernel[0] == kernel[1] else {"kernel_h": kernel[0], "kernel_w": kernel[1]}
+    )
     if stride == (1, 1):
         return fields
-    return fields | ({"stride": [stride[0]]} if stride[0] == stride[1] else {"stride_h": stride[0], "stride_w": stride[1]})
+    return fields | (
+        {"stride": [stride[0]]} if stride[0] == stride[1] else {"stride_h": stride[0], "stride_w": stride[1]}
+    )
 
 
 def _pads(pad: tuple[int, int]) -> dict[str, Any]:
@@ -138,7 +146,9 @@ def _pooling(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
     if op.method == "avg" and (top or left):
         raise NetworkError("averages the image's own pixels along a padded border; Caffe counts the pad as zeros")
     pool = {"pool": "MAX" if op.method == "max" else "AVE"}
-    param = {name: value[0] if isinstance(value, list) else value for name, value in _kernel(op.poolSize, op.stride).items()}
+    param = {
+        name: value[0] if isinstance(value, list) else value for name, value in _kernel(op.poolSize, op.stride).items()
+    }
     param |= {name: value[0] if isinstance(value, list) else value for name, value in _pads((top, left)).items()}
     axes = [
         (size[0], op.poolSize[0], op.stride[0], top, bottom),
@@ -176,14 +186,20 @@ def _batch_norm(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
     epsilon, variance = _variance(moments[:, 1], float(layer.op.epsilon))  # type: ignore[attr-defined]
     between = f"{layer.outputs[0]}_before_{layer.name}_scale"
     statistics = CaffeLayer(
-        layer.name, layer.inputs, [between],
+        layer.name,
+        layer.inputs,
+        [between],
         build("LayerParameter", name=layer.name, type="BatchNorm", batch_norm_param={"eps": epsilon}),
-        [moments[:, 0], variance, np.ones(1, np.float32)], [f"{layer.name}:{index}" for index in range(3)],
+        [moments[:, 0], variance, np.ones(1, np.float32)],
+        [f"{layer.name}:{index}" for index in range(3)],
     )
     scale = CaffeLayer(
-        f"{layer.name}_scale", [between], layer.outputs[:1],
+        f"{layer.name}_scale",
+        [between],
+        layer.outputs[:1],
         build("LayerParameter", name=f"{layer.name}_scale", type="Scale", scale_param={"bias_term": True}),
-        [factor, offset], layer.params[:2],
+        [factor, offset],
+        layer.params[:2],
     )
     return [statistics, scale]
 
@@ -207,8 +223,9 @@ def _scale(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
         if sizes[0] == sizes[1]:
             return [caffe_layer(layer, "Eltwise", {"eltwise_param": {"operation": "PROD"}})]
         if sizes[1] == (*sizes[0][:2], 1, 1):
-            reshape = build("LayerParameter", name=f"{layer.name}_factor", type="Reshape",
-                            reshape_param={"shape": {"dim": [0, 0]}})
+            reshape = build(
+                "LayerParameter", name=f"{layer.name}_factor", type="Reshape", reshape_param={"shape": {"dim": [0, 0]}}
+            )
             flat = CaffeLayer(f"{layer.name}_factor", layer.inputs[1:], [f"{layer.name}_factor"], reshape)
             message = build("LayerParameter", name=layer.name, type="Scale", scale_param={"axis": 0})
             return [flat, CaffeLayer(layer.name, [layer.inputs[0], flat.tops[0]], layer.outputs[:1], message)]

@@ -53,8 +53,8 @@ def fitted_mean(mean: np.ndarray, channels: int, size: tuple[int, int], treatmen
     top, left = (height - size[0]) // 2, (width - size[1]) // 2
     if min(top, left) < 0:
         raise FileFormatError(
-            f"{where}: the mean is {text((height, width))}, smaller than the input of {text(size)} that is cut out of it; "
-            "give another mean, or --mean-treatment resize"
+            f"{where}: the mean is {text((height, width))}, smaller than the input of {text(size)} that is cut out of "
+            "it; give another mean, or --mean-treatment resize"
         )
     return np.array(image[top : top + size[0], left : left + size[1]], np.float32)
 
@@ -85,7 +85,9 @@ def given_values(options: Options, net: NetDef, channels: int) -> np.ndarray | N
         values, where = transform.get("mean_value"), f"{transform.place('mean_value')}: mean_value"
         in_order = options.color_format == "rgb" or not options.transpose
     if len(values) not in (1, channels):
-        raise NetworkError(f"{where}: {len(values)} given for an input of {channels} channels; give one, or one for each")
+        raise NetworkError(
+            f"{where}: {len(values)} given for an input of {channels} channels; give one, or one for each"
+        )
     found = np.asarray(values, np.float32).reshape(-1, 1, 1)
     whole = np.broadcast_to(found, (channels, 1, 1))
     return whole if in_order else whole[::-1]

@@ -26,9 +26,12 @@ from matnet.network import Network
 
 META_FIELD = "caffe"
 
-PLAIN = frozenset(
-    """Convolution Deconvolution InnerProduct ReLU Pooling LRN Dropout Softmax Sigmoid Concat Eltwise Crop Scale""".split()
-)
+# fmt: off
+PLAIN = frozenset((
+    "Convolution", "Deconvolution", "InnerProduct", "ReLU", "Pooling", "LRN", "Dropout", "Softmax", "Sigmoid",
+    "Concat", "Eltwise", "Crop", "Scale"
+))
+# fmt: on
 """Caffe types that `to_caffe` finds again from the one stock layer that they became."""
 
 
@@ -46,7 +49,7 @@ class Original:
 
 
 def remember(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
-    """The struct `meta.caffe` of a finished conversion; `images` are inputs whose channels were put in another order."""
+    """The struct `meta.caffe` of a finished conversion; `images` are inputs whose channels were reordered."""
     groups: list[tuple[list[LayerDef], list[str]]] = []
     for layer in builder.graph.layers:
         made = builder.emitted.get(layer.name, [])

@@ -82,7 +82,9 @@ def _input_shapes(net: Network, input_size: tuple[int, int] | None, batch: int) 
             shapes[name] = shape
     missing = [name for name in net.inputs if name not in shapes]
     if missing:
-        raise NetworkError(f"{net.source}: the size of its input {missing[0]!r} is not known; give it with --input-size HxW")
+        raise NetworkError(
+            f"{net.source}: the size of its input {missing[0]!r} is not known; give it with --input-size HxW"
+        )
     return shapes
 
 
@@ -147,7 +149,9 @@ def _caffe_layers(net: Network, sizes: Mapping[str, Shape], kept: Sequence[Origi
         else:
             refused.append(f"layer {layer.name!r} ({layer.type_name}): Caffe has no such layer")
     if refused:
-        raise UnsupportedLayersError(listing(f"{net.source}: {len(refused)} layers cannot be written for Caffe:", refused))
+        raise UnsupportedLayersError(
+            listing(f"{net.source}: {len(refused)} layers cannot be written for Caffe:", refused)
+        )
     return _unique(_ordered(layers, net))
 
 
@@ -157,7 +161,10 @@ def _as_it_was(net: Network, original: Original) -> list[CaffeLayer]:
         arrays = [
             blob if isinstance(blob, np.ndarray) else net.params[blob[0]].value.reshape(blob[1]) for blob in blobs
         ]
-        names = [f"{message.get('name')}:{index}" if isinstance(blob, np.ndarray) else blob[0] for index, blob in enumerate(blobs)]
+        names = [
+            f"{message.get('name')}:{index}" if isinstance(blob, np.ndarray) else blob[0]
+            for index, blob in enumerate(blobs)
+        ]
         layers.append(
             CaffeLayer(message.get("name"), message.get("bottom"), message.get("top"), message, arrays, names)
         )

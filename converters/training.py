@@ -46,7 +46,9 @@ def inference_layers(
         kept.append(_softmax_after(net, kept, name))
         notes.append(f"appended a Softmax to layer {name!r}: blob {kept[-1].tops[0]!r}")
     if not kept:
-        raise NetworkError(f"{net.path}: no layer is left for inference; give a prototxt with more than data and losses")
+        raise NetworkError(
+            f"{net.path}: no layer is left for inference; give a prototxt with more than data and losses"
+        )
     return kept, notes
 
 
@@ -101,8 +103,18 @@ def _inference_form(
         return []
     blob = _output_name(net, kept, loss, "prob" if form == "Softmax" else "sigmoid")
     notes.append(f"{what} became {form}: blob {blob!r}")
-    return [replace(loss, type=form, bottoms=loss.bottoms[:1], inputs=(score,), tops=(blob,), outputs=(blob,),
-                    share_names=(), blobs=())]
+    return [
+        replace(
+            loss,
+            type=form,
+            bottoms=loss.bottoms[:1],
+            inputs=(score,),
+            tops=(blob,),
+            outputs=(blob,),
+            share_names=(),
+            blobs=(),
+        )
+    ]
 
 
 def _output_name(net: NetDef, kept: Sequence[LayerDef], loss: LayerDef, usual: str) -> str:
@@ -123,5 +135,12 @@ def _softmax_after(net: NetDef, kept: Sequence[LayerDef], name: str) -> LayerDef
         hint = nearest(name, [layer.name for layer in kept])
         raise NetworkError(f"{net.path}: no layer to append a Softmax to is called {name!r}{hint}")
     blob = _output_name(net, kept, source, "prob")
-    return LayerDef("softmax", "Softmax", source.tops[:1], (blob,), source.outputs[:1], (blob,),
-                    build("LayerParameter", name="softmax", type="Softmax"))
+    return LayerDef(
+        "softmax",
+        "Softmax",
+        source.tops[:1],
+        (blob,),
+        source.outputs[:1],
+        (blob,),
+        build("LayerParameter", name="softmax", type="Softmax"),
+    )

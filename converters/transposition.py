@@ -13,11 +13,14 @@ from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network
 from matnet.ops.base import Op
 
-UNCHANGED = frozenset(
-    f"dagnn.{name}"
-    for name in """ReLU Sigmoid SoftMax DropOut LRN BatchNorm Sum TanH ELU BNLL AbsVal Power Exp Log Threshold Clip Swish
-    Max Axpy MVN BatchStatNorm Normalize WithinChannelLRN GlobalPooling ChannelShuffle Interp""".split()
-)
+# fmt: off
+UNCHANGED = frozenset((
+    "dagnn.ReLU", "dagnn.Sigmoid", "dagnn.SoftMax", "dagnn.DropOut", "dagnn.LRN", "dagnn.BatchNorm", "dagnn.Sum",
+    "dagnn.TanH", "dagnn.ELU", "dagnn.BNLL", "dagnn.AbsVal", "dagnn.Power", "dagnn.Exp", "dagnn.Log",
+    "dagnn.Threshold", "dagnn.Clip", "dagnn.Swish", "dagnn.Max", "dagnn.Axpy", "dagnn.MVN", "dagnn.BatchStatNorm",
+    "dagnn.Normalize", "dagnn.WithinChannelLRN", "dagnn.GlobalPooling", "dagnn.ChannelShuffle"
+))
+# fmt: on
 """Layers to which rows and columns are the same."""
 
 
@@ -77,6 +80,10 @@ def _concat(op: Any) -> Op:
     return replace(op, dim={1: 2, 2: 1}.get(op.dim, op.dim))
 
 
+def _interp(op: Any) -> Op:
+    return replace(op, height=op.width, width=op.height)
+
+
 CHANGES: dict[str, Callable[[Any], Op]] = {
     "dagnn.Conv": _swapped("size", "pad", "stride", "dilate"),
     "dagnn.ConvTranspose": _swapped("size", "crop", "upsample"),
@@ -85,4 +92,5 @@ CHANGES: dict[str, Callable[[Any], Op]] = {
     "dagnn.Crop": _swapped("crop"),
     "dagnn.Scale": _swapped("size"),
     "dagnn.Concat": _concat,
+    "dagnn.Interp": _interp,
 }

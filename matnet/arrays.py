@@ -84,12 +84,16 @@ def to_nchw(array: np.ndarray, layout: str, rank: int | None) -> np.ndarray:
 
 
 def from_nchw(array: np.ndarray, layout: str, rank: int | None) -> np.ndarray:
-    """An activation as an output file shows it: H x W x C x N, or N x C x H x W cut to a Caffe blob's own rank."""
+    """An activation as an output file shows it: H x W x C x N, or N x C x H x W with a Caffe blob's own rank.
+
+    A blob of fewer axes has the missing ones in its last one: mostly ones, or, behind a Flatten that is no
+    layer of its own, a whole map.
+    """
     if layout == "hwcn":
         return np.asfortranarray(array.transpose(2, 3, 1, 0))
-    if rank is not None and all(size == 1 for size in array.shape[rank:]):
-        return array.reshape(array.shape[:rank])
-    return array
+    if rank is None or rank >= array.ndim:
+        return array
+    return array.reshape((*array.shape[: rank - 1], -1) if rank else ())
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

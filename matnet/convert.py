@@ -1,7 +1,7 @@
 """`python -m matnet.convert`: Caffe models into `.mat` files that MatConvNet loads, and back.
 
-    python -m matnet.convert --prototxt deploy.prototxt --caffemodel net.caffemodel --mean-values 123,117,104 --out net.mat
-    python -m matnet.convert --to-caffe net.mat --out-prototxt deploy.prototxt --out-caffemodel net.caffemodel
+python -m matnet.convert --prototxt deploy.prototxt --caffemodel net.caffemodel --mean-values 123,117,104 --out net.mat
+python -m matnet.convert --to-caffe net.mat --out-prototxt deploy.prototxt --out-caffemodel net.caffemodel
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from matnet.converters.options import CHOICES
 from matnet.errors import FileFormatError, NetworkError, nearest, run_command
 from matnet.formats import FORMATS, load_network, save_network
 
-ORIGINAL_VARIANTS = "caffe-old vgg-caffe caffe caffe_0115 caffe_6e3916 caffe_b590f1d caffe_fastrcnn".split()
+ORIGINAL_VARIANTS = ["caffe-old", "vgg-caffe", "caffe", "caffe_0115", "caffe_6e3916", "caffe_b590f1d", "caffe_fastrcnn"]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,52 +43,112 @@ def parser() -> argparse.ArgumentParser:
 def _add_files(group: Any) -> None:
     group.add_argument("--prototxt", metavar="FILE", help="the network: text, of any generation of Caffe")
     group.add_argument(
-        "--caffemodel", "--caffe-data", metavar="FILE", help="the weights: .caffemodel or .caffemodel.h5; alone, also the network"
+        "--caffemodel",
+        "--caffe-data",
+        metavar="FILE",
+        help="the weights: .caffemodel or .caffemodel.h5; alone, also the network",
     )
     group.add_argument(
         "--out", metavar="FILE", help="the .mat file to write; with --to-caffe the stem of .prototxt and .caffemodel"
     )
     group.add_argument("--format", "--output-format", choices=FORMATS, default="auto", help="default: auto")
-    group.add_argument("--mat-version", choices=("5", "7.3"), default="5", help="default: 5 (at most 2 GiB per variable)")
-    group.add_argument("--show-upgraded", action="store_true", help="print the prototxt in today's form, as it is understood")
+    group.add_argument(
+        "--mat-version", choices=("5", "7.3"), default="5", help="default: 5 (at most 2 GiB per variable)"
+    )
+    group.add_argument(
+        "--show-upgraded", action="store_true", help="print the prototxt in today's form, as it is understood"
+    )
 
 
 def _add_input(group: Any) -> None:
-    group.add_argument("--input-size", action="append", type=_input_size, metavar="[NAME=][[N]xCx]HxW",
-                       help="size of the image input, or of the input NAME; may be repeated")
-    group.add_argument("--full-image-size", type=_full_size, metavar="HxW or S",
-                       help="what images are resized to before the crop: height and width, or the shorter side; "
-                       "default: 256x256, or the mean image's size ([W,H] as in import-caffe.py works too)")
-    group.add_argument("--color-format", choices=CHOICES["color_format"], default="bgr",
-                       help="what the Caffe net takes: bgr (default) is flipped so that the .mat takes RGB, rgb stays")
-    group.add_argument("--mean", "--average-image", metavar="FILE", help="mean image: .binaryproto, .npy, or .mat (mean_img)")
+    group.add_argument(
+        "--input-size",
+        action="append",
+        type=_input_size,
+        metavar="[NAME=][[N]xCx]HxW",
+        help="size of the image input, or of the input NAME; may be repeated",
+    )
+    group.add_argument(
+        "--full-image-size",
+        type=_full_size,
+        metavar="HxW or S",
+        help="what images are resized to before the crop: height and width, or the shorter side; "
+        "default: 256x256, or the mean image's size ([W,H] as in import-caffe.py works too)",
+    )
+    group.add_argument(
+        "--color-format",
+        choices=CHOICES["color_format"],
+        default="bgr",
+        help="what the Caffe net takes: bgr (default) is flipped so that the .mat takes RGB, rgb stays",
+    )
+    group.add_argument(
+        "--mean", "--average-image", metavar="FILE", help="mean image: .binaryproto, .npy, or .mat (mean_img)"
+    )
     group.add_argument("--mean-values", "--average-value", type=_numbers, metavar="R,G,B", help="mean colour")
-    group.add_argument("--mean-treatment", choices=CHOICES["mean_treatment"], default="crop",
-                       help="of a mean image larger than the input: crop (default, as Caffe) or resize (as import-caffe.py)")
+    group.add_argument(
+        "--mean-treatment",
+        choices=CHOICES["mean_treatment"],
+        default="crop",
+        help="of a mean image larger than the input: crop (default, as Caffe) or resize (as import-caffe.py)",
+    )
     group.add_argument("--scale", type=float, metavar="X", help="factor after the mean; default: the prototxt's, or 1")
-    group.add_argument("--preprocessing", "--preproc", choices=CHOICES["preprocessing"], default="caffe",
-                       help="caffe (default): squash images; vgg-caffe, fcn: keep their aspect ratio")
-    group.add_argument("--labels", "--synsets", metavar="FILE", help="classes, one per line: `n01440764 tench`, or words")
+    group.add_argument(
+        "--preprocessing",
+        "--preproc",
+        choices=CHOICES["preprocessing"],
+        default="caffe",
+        help="caffe (default): squash images; vgg-caffe, fcn: keep their aspect ratio",
+    )
+    group.add_argument(
+        "--labels", "--synsets", metavar="FILE", help="classes, one per line: `n01440764 tench`, or words"
+    )
     group.add_argument("--class-names", type=_names, metavar="A,B,...", help="classes in the order of the outputs")
 
 
 def _add_layers(group: Any) -> None:
-    group.add_argument("--remove-dropout", action=argparse.BooleanOptionalAction, default=False, help="leave Dropout layers out")
-    group.add_argument("--remove-loss", action=argparse.BooleanOptionalAction, default=False,
-                       help="leave losses out; by default they become what inference needs (Softmax, Sigmoid)")
+    group.add_argument(
+        "--remove-dropout", action=argparse.BooleanOptionalAction, default=False, help="leave Dropout layers out"
+    )
+    group.add_argument(
+        "--remove-loss",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="leave losses out; by default they become what inference needs (Softmax, Sigmoid)",
+    )
     group.add_argument("--append-softmax", action="append", default=[], metavar="LAYER", help="may be repeated")
-    group.add_argument("--merge-batchnorm", choices=CHOICES["merge_batchnorm"], default="auto",
-                       help="join BatchNorm and Scale: auto (default) where no blob is lost")
-    group.add_argument("--simplify", action=argparse.BooleanOptionalAction, default=None,
-                       help="--merge-batchnorm always, or never")
-    group.add_argument("--extensions", choices=CHOICES["extensions"], default="allow",
-                       help="avoid: rewrite more layers into stock ones, at the cost of a last digit or of time")
-    group.add_argument("--names", choices=CHOICES["names"], default="caffe",
-                       help="of variables: caffe's blobs (default), or upstream, as import-caffe.py calls them")
-    group.add_argument("--roi-base", choices=CHOICES["roi_base"], default="caffe",
-                       help="boxes count from 0 (caffe, default) or from 1 (matconvnet)")
-    group.add_argument("--transpose", action=argparse.BooleanOptionalAction, default=True,
-                       help="height first, as MATLAB has images; --no-transpose keeps Caffe's width first, and BGR")
+    group.add_argument(
+        "--merge-batchnorm",
+        choices=CHOICES["merge_batchnorm"],
+        default="auto",
+        help="join BatchNorm and Scale: auto (default) where no blob is lost",
+    )
+    group.add_argument(
+        "--simplify", action=argparse.BooleanOptionalAction, default=None, help="--merge-batchnorm always, or never"
+    )
+    group.add_argument(
+        "--extensions",
+        choices=CHOICES["extensions"],
+        default="allow",
+        help="avoid: rewrite more layers into stock ones, at the cost of a last digit or of time",
+    )
+    group.add_argument(
+        "--names",
+        choices=CHOICES["names"],
+        default="caffe",
+        help="of variables: caffe's blobs (default), or upstream, as import-caffe.py calls them",
+    )
+    group.add_argument(
+        "--roi-base",
+        choices=CHOICES["roi_base"],
+        default="caffe",
+        help="boxes count from 0 (caffe, default) or from 1 (matconvnet)",
+    )
+    group.add_argument(
+        "--transpose",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="height first, as MATLAB has images; --no-transpose keeps Caffe's width first, and BGR",
+    )
 
 
 def _add_state(group: Any) -> None:
@@ -96,7 +156,9 @@ def _add_state(group: Any) -> None:
     group.add_argument("--level", type=int, default=0, metavar="N", help="default: 0")
     group.add_argument("--stage", action="append", default=[], metavar="NAME", help="may be repeated")
     group.add_argument("--lenient", action="store_true", help="read past fields that no known Caffe has")
-    group.add_argument("--caffe-variant", choices=ORIGINAL_VARIANTS, help="accepted; dialects are recognised without it")
+    group.add_argument(
+        "--caffe-variant", choices=ORIGINAL_VARIANTS, help="accepted; dialects are recognised without it"
+    )
 
 
 # -- values -----------------------------------------------------------------------------------------
@@ -139,9 +201,28 @@ def _names(text: str) -> list[str]:
 
 def conversion_options(given: argparse.Namespace) -> dict[str, Any]:
     """The keywords of `convert_caffe` that the command line asks for."""
-    direct = ("color_format mean mean_values mean_treatment scale full_image_size preprocessing labels class_names "
-              "remove_dropout remove_loss append_softmax merge_batchnorm extensions names roi_base transpose phase level "
-              "lenient").split()
+    direct = [
+        "color_format",
+        "mean",
+        "mean_values",
+        "mean_treatment",
+        "scale",
+        "full_image_size",
+        "preprocessing",
+        "labels",
+        "class_names",
+        "remove_dropout",
+        "remove_loss",
+        "append_softmax",
+        "merge_batchnorm",
+        "extensions",
+        "names",
+        "roi_base",
+        "transpose",
+        "phase",
+        "level",
+        "lenient",
+    ]
     options = {name: getattr(given, name) for name in direct}
     options["stages"] = given.stage
     if given.simplify is not None:

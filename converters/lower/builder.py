@@ -44,8 +44,9 @@ class Weight:
 class Builder:
     """Layers, params and shapes so far.
 
-    problems: what is wrong with weights. placeholders: params whose numbers stand in weights that are not given. emitted: Caffe layer -> the layers that stand for it. joined: Scale
-    layers that a BatchNorm took in. crop_offsets: where each Crop cuts.
+    problems: what is wrong with weights. placeholders: params whose numbers stand in weights that are not given.
+    emitted: Caffe layer -> the layers that stand for it. joined: Scale layers that a BatchNorm took in.
+    crop_offsets: where each Crop cuts.
     """
 
     def __init__(self, graph: NamedGraph, options: Options, net: Network, with_weights: bool) -> None:
@@ -90,9 +91,9 @@ class Builder:
         """`operand` of every input."""
         return [self.operand(variable) for variable in layer.inputs]
 
-    def axis(self, layer: LayerDef, axis: int, extra: int = 0) -> int:
-        """A possibly negative axis of the first input (of one with `extra` more axes) as 0, 1, ...; NetworkError beyond it."""
-        rank = len(self.shape(layer.inputs[0])) + extra
+    def axis(self, layer: LayerDef, axis: int) -> int:
+        """A possibly negative axis of the first input as 0, 1, ...; NetworkError for one that it does not have."""
+        rank = len(self.shape(layer.inputs[0]))
         found = axis + rank if axis < 0 else axis
         if not 0 <= found < max(rank, 1):
             raise NetworkError(f"axis {axis} does not exist in a blob of {rank} axes; use 0 to {rank - 1}")

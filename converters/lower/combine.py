@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from matnet.converters.alignment import crop_offsets
 from matnet.converters.lower.activation import scaled
 from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.conv import selection
 from matnet.converters.lower.registry import lowers
-from matnet.converters.lower.shape import Conv, selection
+from matnet.converters.lower.sizes import Sizes, text
 from matnet.converters.netdef import LayerDef
 from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat, Crop, Scale, Sum
+from matnet.ops.convolution import Conv
 from matnet.ops.extensions.combine import CaffeCrop, Max
 
 DIM_OF_AXIS = (4, 3, 1, 2)
@@ -21,7 +21,7 @@ DIM_OF_AXIS = (4, 3, 1, 2)
 
 @lowers("Eltwise")
 def eltwise(layer: LayerDef, net: Builder) -> None:
-    """SUM: Sum, inputs with a coefficient scaled first; PROD: a chain of Scales; MAX: an extension, or b + max(a - b, 0)."""
+    """SUM: Sum of inputs times coeff; PROD: a chain of Scales; MAX: an extension, or b + max(a - b, 0)."""
     param = layer.params.get("eltwise_param")
     operation, coefficients = param.get("operation"), [float(number) for number in param.get("coeff")]
     inputs = net.operands(layer)
@@ -73,11 +73,7 @@ def _require_one_shape(layer: LayerDef, net: Builder) -> None:
     for blob, shape in zip(layer.bottoms[1:], others, strict=True):
         different = [a != b for a, b in zip(first, shape, strict=False) if a is not None and b is not None]
         if len(shape) != len(first) or any(different):
-            raise ShapeError(f"{blob!r} is {_text(shape)}, {layer.bottoms[0]!r} is {_text(first)}; they must be equal")
-
-
-def _text(shape: Sequence[int | None]) -> str:
-    return "x".join("?" if size is None else str(size) for size in shape)
+            raise ShapeError(f"{blob!r} is {text(shape)}, {layer.bottoms[0]!r} is {text(first)}; they must be equal")
 
 
 @lowers("Axpy")
@@ -137,7 +133,7 @@ def _crop_at(layer: LayerDef, net: Builder, axis: int, offsets: list[int]) -> No
     cut, wanted = net.shape(layer.inputs[0]), net.shape(layer.inputs[1])
     _require_inside(layer, cut, wanted, axis, offsets)
     if rank != 4 or axis not in (1, 2):
-        net.finish(layer, CaffeCrop(axis=axis, offset=offsets))
+        net.finish(layer, CaffeCrop(axis=axis, offset=tuple(offsets)))
         return
     if axis == 1:
         channels, kept = cut[1], wanted[1]
@@ -146,17 +142,15 @@ def _crop_at(layer: LayerDef, net: Builder, axis: int, offsets: list[int]) -> No
         chosen = range(offsets[0], offsets[0] + kept)
         filters = net.param(layer, "channels_filter", selection(channels, chosen))
         x = net.step(layer, "channels", Conv(size=(1, 1, channels, kept), hasBias=False), [x], [filters])
-    net.finish(layer, Crop(crop=offsets[2 - axis :]), [x, like])
+    net.finish(layer, Crop(crop=(offsets[2 - axis], offsets[3 - axis])), [x, like])
 
 
-def _require_inside(
-    layer: LayerDef, cut: Sequence[int | None], wanted: Sequence[int | None], axis: int, offsets: list[int]
-) -> None:
+def _require_inside(layer: LayerDef, cut: Sizes, wanted: Sizes, axis: int, offsets: list[int]) -> None:
     if len(cut) != len(wanted):
         raise ShapeError(f"cuts a blob of {len(cut)} axes to the size of one of {len(wanted)}; they must be equal")
     for index, offset in enumerate(offsets, axis):
         have, want = cut[index], wanted[index]
         if have is not None and want is not None and offset + want > have:
             raise ShapeError(
-                f"a cut of {want} at {offset} along axis {index} does not lie inside {layer.bottoms[0]!r} ({_text(cut)})"
+                f"a cut of {want} at {offset} along axis {index} does not lie inside {layer.bottoms[0]!r} ({text(cut)})"
             )

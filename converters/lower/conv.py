@@ -143,7 +143,7 @@ def selection(channels: int, chosen: Sequence[int]) -> np.ndarray:
 
 
 def zero_padded(layer: LayerDef, net: Builder, variable: str, channels: int, pad: Pad) -> str:
-    """A variable with zeros around it: a 1 x 1 convolution of every channel with 1 (stock MatConvNet can do no other)."""
+    """A variable with zeros around it: a 1 x 1 convolution of every channel with 1 (a Conv can pad)."""
     ones = net.param(layer, "pad_filter", np.ones((1, 1, 1, channels), np.float32))
     return net.step(layer, "pad", Conv(size=(1, 1, 1, channels), hasBias=False, pad=pad), [variable], [ones])
 
@@ -206,4 +206,3 @@ def _with_holes(filters: np.ndarray, dilation: tuple[int, int]) -> np.ndarray:
     spread = np.zeros(((height - 1) * dilation[0] + 1, (width - 1) * dilation[1] + 1, *rest), np.float32)
     spread[:: dilation[0], :: dilation[1]] = filters
     return spread
-

@@ -37,7 +37,7 @@ def prior_box(layer: LayerDef, net: Builder) -> None:
 
 
 def _pair(param: Message, stem: str) -> tuple[float, float] | None:
-    """(vertical, horizontal) from `<stem>_h` and `<stem>_w`, or from one number for both; None where neither is given."""
+    """(vertical, horizontal) from `<stem>_h` and `<stem>_w`, or one number for both; None without either."""
     one = "img_size" if stem == "img" else stem
     if param.has(f"{stem}_h") or param.has(f"{stem}_w"):
         return param.get(f"{stem}_h"), param.get(f"{stem}_w")

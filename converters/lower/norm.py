@@ -80,8 +80,13 @@ def fork_batch_norm(layer: LayerDef, net: Builder) -> None:
 
 
 def _normalise(
-    layer: LayerDef, net: Builder, epsilon: float, moments: np.ndarray, sources: tuple[Weight, ...],
-    slope: Weight | None = None, bias: Weight | None = None,
+    layer: LayerDef,
+    net: Builder,
+    epsilon: float,
+    moments: np.ndarray,
+    sources: tuple[Weight, ...],
+    slope: Weight | None = None,
+    bias: Weight | None = None,
 ) -> None:
     channels = len(moments)
     mult = np.ones((channels, 1), np.float32) if slope is None else slope.array.reshape(-1, 1)
@@ -119,7 +124,9 @@ def bias(layer: LayerDef, net: Builder) -> None:
     axis = net.axis(layer, param.get("axis"))
     if len(layer.inputs) == 2:
         if net.shape(layer.inputs[0]) != net.shape(layer.inputs[1]):
-            raise UnsupportedLayersError("adds a smaller second bottom; only learned offsets and equal shapes are supported")
+            raise UnsupportedLayersError(
+                "adds a smaller second bottom; only learned offsets and equal shapes are supported"
+            )
         net.finish(layer, Sum())
         return
     offset = net.weight(layer, 0, _span(axis, param.get("num_axes"), net.shape(layer.inputs[0])))
@@ -224,4 +231,3 @@ def _channels(layer: LayerDef, net: Builder) -> int:
     if shape[1] is None:
         raise NetworkError("the number of its input channels is not known; give it with --input-size CxHxW")
     return shape[1]
-

@@ -1,4 +1,4 @@
-"""The same values under other shapes or in another order: Flatten, Reshape, Permute, Slice, Tile, Split, ShuffleChannel.
+"""The same values under other shapes or in another order: Flatten, Reshape, Permute, Slice, Tile, Split and others.
 
 A Flatten or Reshape that only merges trailing axes costs nothing: its blob is the variable before it, read with fewer
 axes. It is carried out where a layer needs the merged axes as such, and where nobody reads it.
@@ -6,6 +6,7 @@ axes. It is carried out where a layer needs the merged axes as such, and where n
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -112,7 +113,7 @@ def slice_blob(layer: LayerDef, net: Builder) -> None:
         return
     channels = net.shape(layer.inputs[0])[axis]
     if axis != 1 or channels is None:
-        net.finish(layer, Slice(axis=axis, points=points, parts=parts))
+        net.finish(layer, Slice(axis=axis, points=tuple(points), parts=parts))
         return
     for index, (low, high) in enumerate(_bounds(channels, points, parts)):
         filters = net.param(layer, f"part{index + 1}_filter", selection(channels, range(low, high)))
@@ -125,10 +126,10 @@ def _bounds(size: int, points: list[int], parts: int) -> list[tuple[int, int]]:
     """Where each piece starts and ends."""
     if not points and size % parts:
         raise ShapeError(f"{size} channels cannot be cut into {parts} equal parts; add slice_point")
-    cuts = [0, *(points or range(size // parts, size, size // parts)), size]
-    if any(low >= high for low, high in zip(cuts, cuts[1:], strict=False)):
+    pieces = list(pairwise([0, *(points or range(size // parts, size, size // parts)), size]))
+    if any(low >= high for low, high in pieces):
         raise ShapeError(f"slice points {points} must increase and lie inside {size} channels")
-    return list(zip(cuts, cuts[1:], strict=False))
+    return pieces
 
 
 @lowers("Tile")
@@ -174,4 +175,6 @@ def selection_of_items(layer: LayerDef, net: Builder) -> None:
     elif len(layer.outputs) == len(layer.inputs) - 1:
         net.finish(layer, Filter())
     else:
-        raise UnsupportedLayersError(f"has {len(layer.inputs)} bottoms and {len(layer.outputs)} tops; expected one top less")
+        raise UnsupportedLayersError(
+            f"has {len(layer.inputs)} bottoms and {len(layer.outputs)} tops; expected one top less"
+        )

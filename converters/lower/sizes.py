@@ -56,11 +56,9 @@ def output_sizes(op: Op, inputs: Sequence[Sizes], params: Sequence[Shape], outpu
     Raises ShapeError where known sizes do not fit. `outputs` is how many there are.
     """
     if all(known(sizes) for sizes in inputs):
-        return list(op.output_shapes([_numbers(sizes) for sizes in inputs], params))
+        return list(op.output_shapes([numbers(sizes) for sizes in inputs], params))
     try:
-        one, two = (
-            op.output_shapes([_filled(sizes, probe) for sizes in inputs], params) for probe in PROBES
-        )
+        one, two = (op.output_shapes([_filled(sizes, probe) for sizes in inputs], params) for probe in PROBES)
     except ShapeError:
         return [UNKNOWN] * outputs
     return [
@@ -69,7 +67,8 @@ def output_sizes(op: Op, inputs: Sequence[Sizes], params: Sequence[Shape], outpu
     ]
 
 
-def _numbers(sizes: Sizes) -> Shape:
+def numbers(sizes: Sizes) -> Shape:
+    """Sizes that are all known."""
     return tuple(size for size in sizes if size is not None)
 
 

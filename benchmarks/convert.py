@@ -1,0 +1,184 @@
+"""`python -m matnet.benchmarks.convert`: Caffe models of 244 and 553 MB into .mat files, beside copying the file with cp.
+
+AlexNet and VGG-16 have their real shapes and random weights. Every conversion is a fresh
+`python -m matnet.convert`, timed from start to exit, interpreter and imports included; its memory is the peak of
+its resident set, in which the mapped pages of the caffemodel count. Copies and conversions take turns; the files
+are in the page cache before the clock starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matnet.benchmarks.mat_load import resident_bytes
+from matnet.converters.caffe_write import write_caffemodel, write_prototxt
+from matnet.converters.message import Message, build
+from matnet.errors import MatnetError, run_command
+from matnet.files import atomic_write
+
+# name, outputs, kernel, stride, pad, groups; a number is a pooling window with stride 2.
+ALEXNET = (
+    ("conv1", 96, 11, 4, 0, 1), 3, ("conv2", 256, 5, 1, 2, 2), 3, ("conv3", 384, 3, 1, 1, 1),
+    ("conv4", 384, 3, 1, 1, 2), ("conv5", 256, 3, 1, 1, 2), 3,
+)  # fmt: skip
+VGG16 = tuple(
+    item
+    for stage, (depth, width) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), 1)
+    for item in (*((f"conv{stage}_{number}", width, 3, 1, 1, 1) for number in range(1, depth + 1)), 2)
+)
+FULLY_CONNECTED = (("fc6", 4096), ("fc7", 4096), ("fc8", 1000))
+NETWORKS: dict[str, tuple[Any, int, int]] = {
+    "AlexNet": (ALEXNET, 227, 256 * 6 * 6),
+    "VGG-16": (VGG16, 224, 512 * 7 * 7),
+}
+"""Convolutional part, input size, and the numbers that reach fc6."""
+
+
+def network(name: str) -> tuple[Message, dict[str, list[np.ndarray]]]:
+    """Definition and random weights."""
+    body, size, features = NETWORKS[name]
+    random = np.random.default_rng(0)
+    weights: dict[str, list[np.ndarray]] = {}
+    layers = [build("LayerParameter", name="data", type="Input", top=["data"],
+                    input_param={"shape": [{"dim": [1, 3, size, size]}]})]  # fmt: skip
+    blob, channels = "data", 3
+    for item in body:
+        if isinstance(item, int):
+            top = f"pool{len(layers)}"
+            layers.append(_layer(top, "Pooling", blob, top, pooling_param={"kernel_size": item, "stride": 2}))
+        else:
+            top, outputs, kernel, stride, pad, group = item
+            param = {"num_output": outputs, "kernel_size": [kernel], "stride": [stride], "pad": [pad], "group": group}
+            layers += [
+                _layer(top, "Convolution", blob, top, convolution_param=param),
+                _layer(f"relu_{top}", "ReLU", top, top),
+            ]
+            weights[top] = _blobs(random, (outputs, channels // group, kernel, kernel))
+            channels = outputs
+        blob = top
+    for top, outputs in FULLY_CONNECTED:
+        layers.append(_layer(top, "InnerProduct", blob, top, inner_product_param={"num_output": outputs}))
+        weights[top] = _blobs(random, (outputs, features))
+        blob, features = top, outputs
+    message = Message("NetParameter")
+    message.set("name", name)
+    message.set("layer", layers)
+    return message, weights
+
+
+def _layer(name: str, kind: str, bottom: str, top: str, **fields: Any) -> Message:
+    return build("LayerParameter", name=name, type=kind, bottom=[bottom], top=[top], **fields)
+
+
+def _blobs(random: np.random.Generator, shape: tuple[int, ...]) -> list[np.ndarray]:
+    return [random.standard_normal(shape, np.float32), np.zeros(shape[0], np.float32)]
+
+
+def probe(prototxt: str, caffemodel: str, target: str) -> None:
+    """Convert in this process, as the command does, and print the peak of its memory."""
+    from matnet.convert import main
+
+    main(["--prototxt", prototxt, "--caffemodel", caffemodel, "--out", target])
+    print(json.dumps({"bytes": resident_bytes(peak=True)}))
+
+
+def measure(folder: Path, repeats: int) -> Iterator[dict[str, float]]:
+    """Seconds of a copy and of a conversion, and the conversion's peak bytes; a first round is left out."""
+    model, copy, target = folder / "net.caffemodel", folder / "copy", folder / "net.mat"
+    command = [sys.executable, "-m", "matnet.benchmarks.convert", "--probe"]
+    arguments = [str(folder / "net.prototxt"), str(model), str(target)]
+    for number in range(repeats + 1):
+        for path in (copy, target):
+            path.unlink(missing_ok=True)
+        start = time.perf_counter()
+        subprocess.run(["cp", str(model), str(copy)], check=True)
+        copied = time.perf_counter()
+        result = subprocess.run([*command, *arguments], capture_output=True, text=True)
+        converted = time.perf_counter()
+        if result.returncode:
+            raise MatnetError(f"the conversion failed: {result.stderr.strip()}")
+        peak = json.loads(result.stdout.splitlines()[-1])["bytes"]
+        if number:
+            yield {"copy_seconds": copied - start, "seconds": converted - copied, "peak_bytes": peak}
+
+
+def run(names: list[str], repeats: int) -> list[dict[str, Any]]:
+    """One row per network: medians of the times, the largest peak, and their ratios."""
+    rows = []
+    for name in names:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            message, weights = network(name)
+            write_prototxt(folder / "net.prototxt", message)
+            write_caffemodel(folder / "net.caffemodel", message, weights)
+            del weights
+            size = (folder / "net.caffemodel").stat().st_size
+            probes = list(measure(folder, repeats))
+        seconds, copy = (statistics.median(found[key] for found in probes) for key in ("seconds", "copy_seconds"))
+        peak = max(found["peak_bytes"] for found in probes)
+        rows.append({
+            "network": name, "file_bytes": size, "copy_seconds": copy, "seconds": seconds, "ratio": seconds / copy,
+            "peak_bytes": peak, "peak_ratio": peak / size, "probes": probes,
+        })  # fmt: skip
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    from tabulate import tabulate
+
+    headers = ["network", "MB", "cp s", "matnet s", "matnet / cp", "peak MB", "peak / file"]
+    lines = [
+        [
+            found["network"],
+            found["file_bytes"] / 1e6,
+            found["copy_seconds"],
+            found["seconds"],
+            found["ratio"],
+            found["peak_bytes"] / 1e6,
+            found["peak_ratio"],
+        ]
+        for found in rows
+    ]
+    return tabulate(lines, headers, floatfmt=("", ".0f", ".2f", ".2f", ".2f", ".0f", ".2f"))
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(prog="python -m matnet.benchmarks.convert", description=__doc__.splitlines()[0])
+    command.add_argument("--network", choices=tuple(NETWORKS), action="append", help="default: all")
+    command.add_argument("--repeats", type=int, default=5, help="timed rounds of each network (default 5)")
+    command.add_argument("--json", metavar="FILE", help="also write the rows, with every probe, to FILE")
+    command.add_argument("--probe", nargs=3, metavar=("PROTOTXT", "CAFFEMODEL", "MAT"), help=argparse.SUPPRESS)
+    return command
+
+
+def main(argv: list[str] | None = None) -> int:
+    given = parser().parse_args(argv)
+    if given.probe:
+        probe(*given.probe)
+        return 0
+    if shutil.which("cp") is None:
+        raise MatnetError("this benchmark compares with cp, and there is none on this system")
+    rows = run(given.network or list(NETWORKS), given.repeats)
+    print(table(rows))
+    print(f"{platform.platform()}, Python {platform.python_version()}, numpy {np.__version__}")
+    if given.json:
+        with atomic_write(given.json) as file:
+            file.write(json.dumps(rows, indent=1).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
