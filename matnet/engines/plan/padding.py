@@ -22,9 +22,9 @@ def fold_padding(net: Network, wanted: Sequence[str]) -> Network:
     for padding, conv in links(planned, wanted):
         if _only_pads(planned, padding) and isinstance(conv.op, Conv) and _filter_size(planned, conv):
             assert isinstance(padding.op, Conv)
-            pad = tuple(a + b for a, b in zip(padding.op.pad, conv.op.pad, strict=True))
+            top, bottom, left, right = (a + b for a, b in zip(padding.op.pad, conv.op.pad, strict=True))
             # Links chain: this layer may be the first of the next pair, so it is edited, not replaced.
-            conv.op, conv.inputs = replace(conv.op, pad=pad), list(padding.inputs)
+            conv.op, conv.inputs = replace(conv.op, pad=(top, bottom, left, right)), list(padding.inputs)
             del planned.layers[padding.name]
     return planned
 

@@ -1,0 +1,309 @@
+"""Networks as ONNX: every exporter against the numpy engine, and the files against onnx's own checker.
+
+The numpy engine is the reference; MatConvNet's and Caffe's own numbers are compared in test_backends.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet import Layer, NetworkError, Param, UnsupportedLayersError
+from matnet.formats.onnx import EXPORTERS, LayerWriter, OnnxModel, exporter, save_onnx, to_onnx_model
+from matnet.network import Network
+from matnet.ops import extensions as ext
+from matnet.ops.activation import DropOut, ReLU, Sigmoid, SoftMax
+from matnet.ops.base import Op
+from matnet.ops.combine import Concat, ConcatMap, Crop, Scale, SubP, Sum
+from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.ops.normalization import LRN, BatchNorm, NormalizeLp, NormOffset, SpatialNorm
+from matnet.ops.pooling import Pooling
+from matnet.ops.sampling import AffineGridGenerator, BilinearSampler, UniformScalingGridGenerator
+from matnet.ops.training import PDist
+from tests.conftest import DATA
+
+onnx = pytest.importorskip("onnx", reason="onnx, which checks the models, is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime, which runs the models, is not installed")
+
+X = (2, 6, 7, 11)  # N x C x H x W
+TOLERANCE = 1e-5
+
+
+def values(*shape: int, seed: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def single(op: Op, params: Sequence[np.ndarray], inputs: int = 1, outputs: int = 1) -> Network:
+    """A network of one layer: inputs x0, x1, ..., outputs y0, y1, ..."""
+    net = Network()
+    names = [f"p{number}" for number in range(len(params))]
+    net.params = {name: Param(value) for name, value in zip(names, params, strict=True)}
+    net.add(Layer("a", op, [f"x{i}" for i in range(inputs)], [f"y{i}" for i in range(outputs)], names))
+    return net
+
+
+def check_and_run(model: OnnxModel, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    coded = model.to_bytes()
+    onnx.checker.check_model(onnx.load_model_from_string(coded), full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(coded, options, providers=["CPUExecutionProvider"])
+    results = session.run(None, {name: inputs[name] for name in model.inputs})
+    return dict(zip(model.outputs, results, strict=True))
+
+
+def of_size(net: Network, *shapes: tuple[int, ...]) -> OnnxModel:
+    """The model for inputs x0, x1, ... of just these shapes."""
+    given = {f"x{number}": shape for number, shape in enumerate(shapes)}
+    return to_onnx_model(net, batch=shapes[0][0], size=shapes[0][2:], input_shapes=given)  # type: ignore[arg-type]
+
+
+def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, reference in expected.items():
+        assert found[name].shape == reference.shape
+        bound = TOLERANCE * max(1e-3, np.abs(reference).max())
+        np.testing.assert_allclose(found[name], reference, rtol=0, atol=bound)
+
+
+MOMENTS = np.stack([values(6, seed=1), 0.5 + np.abs(values(6, seed=2))], axis=1)
+FILTERS = values(3, 5, 6, 8)
+GEOMETRY = {"pad": (1, 2, 0, 3), "stride": (2, 3)}
+
+# op, params, shapes of the inputs, number of outputs
+CASES: dict[str, tuple[Op, list[np.ndarray], list[tuple[int, ...]], int]] = {
+    "conv": (Conv(**GEOMETRY), [FILTERS, values(8, 1)], [X], 1),
+    "conv, dilated": (Conv(dilate=(2, 1), pad=(1, 2, 0, 3)), [FILTERS, values(8, 1)], [X], 1),
+    "conv, groups, no bias": (Conv(hasBias=False, **GEOMETRY), [values(3, 5, 2, 9)], [X], 1),
+    "conv, depthwise": (Conv(), [values(3, 5, 1, 12), values(12, 1)], [X], 1),
+    "conv, one filter": (Conv(), [values(3, 5, 6), values(1, 1)], [X], 1),
+    "conv, whole map": (Conv(), [values(7, 11, 6, 5), values(5, 1)], [X], 1),
+    "conv, one pixel": (Conv(hasBias=False), [values(1, 1, 6, 5)], [(2, 6, 1, 1)], 1),
+    "conv, empty filters": (Conv(**GEOMETRY), [np.zeros((0, 0)), values(6, 1)], [X], 1),
+    "conv, empty filters and bias": (Conv(), [np.zeros((0, 0)), np.zeros((0, 0))], [X], 1),
+    "convt": (ConvTranspose(upsample=(2, 3), crop=(1, 0, 2, 1)), [values(3, 5, 4, 6), values(4, 1)], [X], 1),
+    "convt, groups": (ConvTranspose(upsample=(3, 2), numGroups=2), [values(3, 5, 4, 6), values(8, 1)], [X], 1),
+    "convt, large crop": (ConvTranspose(crop=(3, 2, 6, 1)), [values(3, 5, 4, 6), values(4, 1)], [X], 1),
+    "max pooling": (Pooling(poolSize=(3, 5), **GEOMETRY), [], [X], 1),
+    "average pooling": (Pooling(method="avg", poolSize=(3, 5), **GEOMETRY), [], [X], 1),
+    "average pooling, gaps": (Pooling(method="avg", poolSize=(2, 2), stride=(3, 4), pad=(1, 0, 0, 1)), [], [X], 1),
+    "relu": (ReLU(), [], [X], 1),
+    "leaky relu": (ReLU(leak=0.2), [], [X], 1),
+    "sigmoid": (Sigmoid(), [], [X], 1),
+    "softmax": (SoftMax(), [], [X], 1),
+    "dropout": (DropOut(), [], [X], 1),
+    "lrn": (LRN(param=(5, 1, 0.3, 0.75)), [], [X], 1),
+    "lrn, even window": (LRN(param=(4, 2, 0.3, 0.75)), [], [X], 1),
+    "lrn, window of two": (LRN(param=(2, 1, 0.3, 0.5)), [], [X], 1),
+    "lrn, window beyond the channels": (LRN(param=(20, 1, 0.3, 0.6)), [], [X], 1),
+    "lrn, quarter": (LRN(param=(3, 1, 0.3, 0.25)), [], [X], 1),
+    "bnorm": (BatchNorm(), [values(6, 1, seed=8), values(6, 1), MOMENTS], [X], 1),
+    "spnorm": (SpatialNorm(param=(3, 4, 0.5, 0.6)), [], [X], 1),
+    "noffset": (NormOffset(param=(0.3, 0.4)), [], [X], 1),
+    "normalize_lp": (NormalizeLp(p=2), [], [X], 1),
+    "normalize_lp, pixels": (NormalizeLp(p=4, spatial=True), [], [X], 1),
+    "sum": (Sum(), [], [X, X, X], 1),
+    "sum of one": (Sum(), [], [X], 1),
+    "concat": (Concat(), [], [X, (2, 3, 7, 11)], 1),
+    "concat, rows": (Concat(dim=1), [], [X, (2, 6, 3, 11)], 1),
+    "concat, images": (Concat(dim=4), [], [X, (3, 6, 7, 11)], 1),
+    "concat map": (ConcatMap(), [], [X, (1, 2, 1, 1)], 1),
+    "scale": (Scale(), [values(1, 1, 6), values(1, 1, 6, seed=4)], [X], 1),
+    "scale by an input": (Scale(hasBias=False), [], [X, (2, 6, 1, 1)], 1),
+    "scale, images": (Scale(hasBias=False), [values(7, 1, 6, 2)], [X], 1),
+    "crop": (Crop(crop=(2, 3)), [], [X, (2, 3, 4, 5)], 1),
+    "crop, less left over": (Crop(crop=(2, 3)), [], [X, (2, 3, 6, 10)], 1),
+    "pixels to channels": (SubP(scale=0.5), [], [(2, 3, 8, 10)], 1),
+    "channels to pixels": (SubP(scale=2), [], [(2, 12, 3, 5)], 1),
+    "sampler": (BilinearSampler(), [], [X, (6, 5, 2, 4)], 1),
+    "affine grid": (AffineGridGenerator(Ho=4, Wo=5), [], [(3, 6, 1, 1)], 1),
+    "scaling grid": (UniformScalingGridGenerator(Ho=1, Wo=5), [], [(2, 3, 1, 1)], 1),
+    "pdist": (PDist(aggregate=False), [], [X, X], 1),
+    "pdist, weighted": (PDist(p=3, noRoot=True), [], [X, (2, 6, 1, 1), (2, 1, 7, 11)], 1),
+    "prelu": (ext.PReLU(), [values(1, 1, 6)], [X], 1),
+    "prelu, one slope": (ext.PReLU(), [values(1, 1)], [X], 1),
+    "elu": (ext.ELU(alpha=0.7), [], [X], 1),
+    "tanh": (ext.TanH(), [], [X], 1),
+    "bnll": (ext.BNLL(), [], [X], 1),
+    "absval": (ext.AbsVal(), [], [X], 1),
+    "power": (ext.Power(power=3, scale=0.5, shift=0.2), [], [X], 1),
+    "power 2": (ext.Power(power=2, scale=0.5), [], [X], 1),
+    "power 0": (ext.Power(power=0), [], [X], 1),
+    "power, linear": (ext.Power(scale=-2, shift=1), [], [X], 1),
+    "exp": (ext.Exp(base=2, scale=0.5, shift=0.25), [], [X], 1),
+    "threshold": (ext.Threshold(threshold=0.1), [], [X], 1),
+    "clip": (ext.Clip(min=-0.5, max=0.75), [], [X], 1),
+    "swish": (ext.Swish(beta=1.5), [], [X], 1),
+    "eltwise sum": (ext.Eltwise(coeff=(1, -0.5, 2)), [], [X, X, X], 1),
+    "eltwise product": (ext.Eltwise(operation="prod"), [], [X, X], 1),
+    "max": (ext.Max(), [], [X, X, X], 1),
+    "axpy": (ext.Axpy(), [], [(2, 6, 1, 1), X, X], 1),
+    "slice": (ext.Slice(axis=1, points=(1, 4)), [], [X], 3),
+    "slice, equal": (ext.Slice(axis=1, parts=2), [], [X], 2),
+    "tile": (ext.Tile(axis=2, tiles=3), [], [X], 1),
+    "caffe crop": (ext.CaffeCrop(axis=1, offset=(1, 2, 3)), [], [X, (2, 4, 3, 5)], 1),
+    "global average": (ext.GlobalPooling(), [], [X], 1),
+    "global max": (ext.GlobalPooling(method="max"), [], [X], 1),
+    "caffe pooling, average": (
+        ext.CaffePooling(method="avg", poolSize=(3, 2), stride=(2, 3), pad=(1, 1, 0, 0)), [], [X], 1
+    ),
+    "caffe pooling, max": (ext.CaffePooling(poolSize=(2, 3), stride=(2, 2), pad=(1, 1, 1, 1)), [], [X], 1),
+    "caffe pooling, gaps": (ext.CaffePooling(method="avg", poolSize=(2, 2), stride=(5, 3)), [], [X], 1),
+    "caffe pooling, floor": (ext.CaffePooling(poolSize=(2, 2), stride=(3, 2), roundMode="floor"), [], [X], 1),
+    "spp": (ext.SPP(pyramidHeight=2), [], [X], 1),
+    "within-channel lrn": (ext.WithinChannelLRN(size=3, alpha=0.8), [], [X], 1),
+    "mvn": (ext.MVN(), [], [X], 1),
+    "mvn, all channels, mean alone": (ext.MVN(normalizeVariance=False, acrossChannels=True), [], [X], 1),
+    "batch statistics": (ext.BatchStatNorm(), [], [X], 1),
+    "normalize": (ext.Normalize(), [values(1, 1, 6)], [X], 1),
+    "normalize, all pixels": (ext.Normalize(acrossSpatial=True), [values(1, 1)], [X], 1),
+    "reduction, mean": (ext.Reduction(operation="mean", axis=2, coeff=2), [], [X], 1),
+    "reduction, sumsq": (ext.Reduction(operation="sumsq", axis=1), [], [X], 1),
+    "reduction, asum": (ext.Reduction(operation="asum", axis=1), [], [X], 1),
+    "reduction, sum": (ext.Reduction(axis=0), [], [X], 1),
+    "argmax": (ext.ArgMax(), [], [X], 1),
+    "argmax with value": (ext.ArgMax(outMaxVal=True), [], [X], 1),
+    "argmax of channels": (ext.ArgMax(axis=1), [], [X], 1),
+    "greatest of rows": (ext.ArgMax(axis=2, outMaxVal=True), [], [X], 1),
+    "softmax of rows": (ext.SoftMaxTranspose(dim=1), [], [X], 1),
+    "caffe flatten": (ext.CaffeFlatten(axis=1, endAxis=2), [], [X], 1),
+    "caffe reshape": (ext.CaffeReshape(shape=(0, -1, 21), axis=0, numAxes=3), [], [X], 1),
+    "flatten": (ext.Flatten(axis=3), [], [X], 1),
+    "flatten to rows": (ext.Flatten(axis=1), [], [X], 1),
+    "reshape": (ext.Reshape(shape=(11, 21, 2)), [], [X], 1),
+    "permute": (ext.Permute(order=(3, 1, 2, 4)), [], [X], 1),
+    "shuffle": (ext.ChannelShuffle(group=2), [], [X], 1),
+    "inner product": (ext.InnerProduct(), [values(5, 6 * 77), values(5, 1)], [X], 1),
+    "inner product, axis 2": (ext.InnerProduct(axis=2, hasBias=False), [values(5, 77)], [X], 1),
+    "interp": (ext.Interp(height=9, width=16), [], [X], 1),
+    "interp, zoomed": (ext.Interp(zoomFactor=3, padBeg=-1, padEnd=-2), [], [X], 1),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_exporter(case: str) -> None:
+    op, params, shapes, outputs = CASES[case]
+    net = single(op, params, len(shapes), outputs)
+    inputs = {f"x{number}": 0.6 * values(*shape, seed=number) for number, shape in enumerate(shapes)}
+    assert_same(check_and_run(of_size(net, *shapes), inputs), net.forward(inputs))
+
+
+def test_every_exporter_has_a_case() -> None:
+    other = {ext.Log, ext.Parameter, ext.DummyData}  # below: positive inputs, no inputs
+    assert {type(op) for op, *_ in CASES.values()} | other == set(EXPORTERS)
+
+
+def test_logarithm() -> None:
+    net = single(ext.Log(base=2, scale=0.5, shift=0.25), [])
+    inputs = {"x0": np.abs(values(*X))}
+    assert_same(check_and_run(of_size(net, X), inputs), net.forward(inputs))
+
+
+@pytest.mark.parametrize("op", [ext.Parameter(), ext.DummyData(size=(7, 11, 6, 2), value=0.5)])
+def test_layers_without_inputs(op: Op) -> None:
+    net = single(op, [values(7, 11, 6, 2)] if isinstance(op, ext.Parameter) else [], inputs=0)
+    net.add(Layer("b", Sum(), ["x0", "y0"], ["z"]))
+    inputs = {"x0": values(*X)}
+    assert_same(check_and_run(of_size(net, X), inputs), net.forward(inputs))
+
+
+MODELS = DATA / "matconvnet"
+ANY_SIZE = ["dag_fcn8s", "dag_concat3", "sn_dncnn", "dag_crop"]
+
+
+@pytest.mark.parametrize("name", ANY_SIZE)
+def test_one_model_for_any_batch_and_size(name: str) -> None:
+    net = matnet.load(MODELS / name / "model.mat").for_inference()
+    shapes = {"dag_fcn8s": {"input": (1, 3, 33, 41)}, "dag_concat3": {"x": (2, 4, 9, 8)}}
+    shapes |= {"sn_dncnn": {"input": (1, 1, 10, 9)}, "dag_crop": {"x": (1, 3, 9, 8), "ref": (1, 2, 4, 5)}}
+    model = to_onnx_model(net, size="dynamic", input_shapes=shapes[name])
+    for batch, rows, columns in ((1, 0, 0), (3, 32, 64)):
+        inputs = {k: values(batch, c, h + rows, w + columns) for k, (_, c, h, w) in shapes[name].items()}
+        assert_same(check_and_run(model, inputs), net.forward(inputs, list(model.outputs)))
+
+
+def test_names_of_dynamic_axes() -> None:
+    net = matnet.load(MODELS / "sn_dncnn" / "model.mat")
+    model = to_onnx_model(net, input_shapes={"input": (1, 1, 10, 9)})
+    assert model.inputs == {"input": ("batch", 1, "height", "width")}
+    fixed = to_onnx_model(net, batch=4, size=(20, 30))
+    assert fixed.inputs == {"input": (4, 1, 20, 30)}
+
+
+def test_a_fully_connected_network_keeps_its_size() -> None:
+    """LeNet's last layers cover their maps: they become products, which fixes height and width but not the batch."""
+    net = single(Conv(), [values(7, 11, 6, 5), values(5, 1)])
+    model = to_onnx_model(net, input_shapes={"x0": X})
+    assert model.inputs == {"x0": ("batch", 6, 7, 11)}
+    assert "Gemm" in [node.op_type for node in model.nodes]
+
+
+def test_saved_file_carries_weights_and_metadata(tmp_path: Path) -> None:
+    net = matnet.load(MODELS / "dag_importer" / "model.mat")
+    (path,) = save_onnx(net, tmp_path / "net.onnx", size=(40, 50))
+    onnx.checker.check_model(str(path), full_check=True)
+    model = onnx.load(path)
+    assert [(item.domain, item.version) for item in model.opset_import] == [("", 17)]
+    props = {item.key: item.value for item in model.metadata_props}
+    normalization = net.meta["normalization"]
+    found = json.loads(props["preprocessing"])
+    assert found["imageSize"] == np.asarray(normalization["imageSize"]).ravel().tolist()
+    assert json.loads(props["classes"]) == matnet.meta.class_names(net)  # type: ignore[attr-defined]
+    again = save_onnx(net, tmp_path / "again.onnx", size=(40, 50))[0]
+    assert path.read_bytes() == again.read_bytes()
+
+
+def test_large_weights_go_to_a_second_file(tmp_path: Path) -> None:
+    net = single(Conv(), [FILTERS, values(8, 1)])
+    net.input_shapes["x0"] = X
+    paths = save_onnx(net, tmp_path / "net.onnx", largest=1000)
+    assert [path.name for path in paths] == ["net.onnx", "net.onnx.data"]
+    onnx.checker.check_model(str(paths[0]))
+    session = onnxruntime.InferenceSession(str(paths[0]), providers=["CPUExecutionProvider"])
+    inputs = {"x0": values(*X)}
+    assert_same({"y0": session.run(None, inputs)[0]}, net.forward(inputs))
+
+
+def test_layers_that_onnx_lacks_are_listed_together() -> None:
+    net = single(ext.ArgMax(topK=2), [])
+    net.add(Layer("b", ext.CaffePooling(mask=True), ["x0"], ["z", "mask"]))
+    with pytest.raises(UnsupportedLayersError, match=r"(?s)'a' \(dagnn.ArgMax\).*'b' \(dagnn.CaffePooling\)"):
+        of_size(net, X)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"outputs": ["x0"]}, "'x0' is an input"),
+        ({}, "size of input 'x0' is not in the file"),
+        ({"batch": 0, "size": (7, 11)}, "batch is a number >= 1 or 'dynamic', found 0"),
+        ({"size": "any"}, r"size is \(height, width\) or 'dynamic', found 'any'"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, object], told: str) -> None:
+    with pytest.raises(NetworkError, match=told):
+        to_onnx_model(single(Conv(), [FILTERS, values(8, 1)]), **arguments)  # type: ignore[arg-type]
+
+
+def test_an_exporter_of_ones_own() -> None:
+    class Twice(ReLU):
+        def forward(self, xp, inputs, params):  # type: ignore[no-untyped-def]
+            return [2 * inputs[0]]
+
+    @exporter(Twice)
+    def write_twice(writer: LayerWriter, op: Twice) -> None:
+        writer.node("Add", writer.inputs[0], writer.inputs[0], to=writer.outputs[0])
+
+    try:
+        net, inputs = single(Twice(), []), {"x0": values(*X)}
+        model = to_onnx_model(net, input_shapes={"x0": X})
+        assert_same(check_and_run(model, inputs), net.forward(inputs))
+        with pytest.raises(NetworkError, match="op Twice already has an ONNX exporter, write_twice"):
+            exporter(Twice)(write_twice)
+    finally:
+        del EXPORTERS[Twice]
