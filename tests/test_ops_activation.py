@@ -26,14 +26,14 @@ def row(*values):
 @pytest.mark.parametrize(
     ("leak", "expected"),
     [
-        (0, [0, 0, 0, 2, np.inf, 0]),
-        (0.1, [-np.inf, -0.3, 0, 2, np.inf, np.nan]),
-        (1, [-np.inf, -3, 0, 2, np.inf, np.nan]),
+        (0, [0, 0, 0, 0, 2, np.inf, 0]),
+        (0.1, [-np.inf, -0.3, -0.05, 0, 2, np.inf, np.nan]),
+        (1, [-np.inf, -3, -0.5, 0, 2, np.inf, np.nan]),
     ],
 )
 def test_relu(leak, expected):
     """Without a leak MATLAB's max(x, 0) makes NaN 0; with one, x <= 0 is multiplied by it."""
-    found = run(ReLU(leak=np.array([[leak]])), row(-np.inf, -3, 0, 2, np.inf, np.nan))
+    found = run(ReLU(leak=np.array([[leak]])), row(-np.inf, -3, -0.5, 0, 2, np.inf, np.nan))
     np.testing.assert_allclose(found.ravel(), np.array(expected, np.float32), rtol=1e-7)
 
 

@@ -60,13 +60,19 @@ def test_corners_round_half_away_from_zero():
     np.testing.assert_array_equal(last, [202, 101])
 
 
+def test_corners_are_single_before_they_are_rounded():
+    """1 + 0.49999999 is 1.5 in single and so becomes 2; in double it would become 1."""
+    shifted = ROIPooling(transform=((1, 0, 0.49999999), (0, 1, 0.49999999)), subdivisions=1)
+    assert run(shifted, ranges(9, 13), as_input([[1, 1, 1, 1, 1]])).item() == 101
+
+
 def test_empty_tiles_are_zero():
     """A box wholly outside the image; a negative image shows that it is no maximum over padding."""
     found = run(ROIPooling(subdivisions=(2, 3)), -1 - ranges(9, 13), as_input([[1, 20, 2, 25, 4]]))
     np.testing.assert_array_equal(found, np.zeros((1, 1, 2, 3)))
 
 
-@pytest.mark.parametrize(("number", "image"), [(1, 0), (2, 1), (2.9, 1), (0, 0), (-3, 0), (9, 1)])
+@pytest.mark.parametrize(("number", "image"), [(1, 0), (2, 1), (1.9, 0), (2.9, 1), (0, 0), (-3, 0), (9, 1)])
 def test_image_numbers_are_cut_to_the_batch(number, image):
     found = run(ROIPooling(subdivisions=1), X, as_input([[number, 1, 1, W, H]]))
     np.testing.assert_array_equal(found.ravel(), X[image].max(axis=(1, 2)))
