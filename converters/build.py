@@ -159,20 +159,20 @@ def _keep_blob_names(builder: Builder) -> None:
     net, graph = builder.net, builder.graph
     if builder.options.names == "caffe":
         _rename_to_blobs(builder)
-    variables = set(net.variables)
+    variables, ranked = set(net.variables), set()
     for blob, variable in graph.finals.items():
         value = builder.values.get(variable)
         if value is None or value.variable not in variables:
             continue
+        if value.variable != blob and blob in variables:
+            continue  # the importer's names: a blob's own name is that of its first value
         if value.variable != blob:
             net.aliases[blob] = value.variable
         _keep_rank(net, blob, len(value.shape))
+        ranked.add(blob)
     for value in builder.values.values():
-        if (
-            value.variable in variables
-            and value.variable not in graph.finals
-            and padded(value.shape) == builder.sizes.get(value.variable)
-        ):
+        own = padded(value.shape) == builder.sizes.get(value.variable)
+        if own and value.variable in variables and value.variable not in ranked:
             _keep_rank(net, value.variable, len(value.shape))
 
 

@@ -40,7 +40,8 @@ class Options:
     remove_dropout, remove_loss: leave these layers out. append_softmax: layers whose output gets a Softmax.
     merge_batchnorm: join BatchNorm and the Scale behind it where no blob is lost (`auto`), wherever possible
     (`always`), or `never`. extensions: `avoid` writes rewrites into stock layers that cost a last digit or
-    time where `allow` writes an extension layer. names: Caffe's blob names, or those of MatConvNet's importer.
+    time where `allow` writes an extension layer. names: Caffe's blob names, or those of
+    MatConvNet's importer, where a blob that is changed in place has its first value under its own name.
     roi_base: whether boxes that are fed count from 0 (`caffe`) or 1 (`matconvnet`). transpose: False keeps
     Caffe's width-first axis order, as the importer's --no-transpose. phase, level, stages: Caffe's net state.
     lenient: read past unknown fields.

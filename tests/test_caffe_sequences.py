@@ -1,0 +1,98 @@
+"""Recurrent layers, tables and detection layers of Caffe and its forks, against their definitions in numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.caffe_nets import RANDOM, TOLERANCE, S, V, X, Y, blob_values, check, converted, reloaded, sigmoid
+from tests.conftest import assert_close
+
+# -- sequences and tables ------------------------------------------------------------------------
+
+
+def test_embed(tmp_path: Path) -> None:
+    table, bias = RANDOM.standard_normal((9, 5)).astype(np.float32), np.float32([1, 2, 3, 4, 5])
+    index = np.float32([[0, 8, 3], [5, 5, 1]])
+    param = "embed_param { num_output: 5 input_dim: 9 }"
+    check(tmp_path, "Embed", param, {"x": index}, table[index.astype(int)] + bias, [table, bias])
+
+
+CONT = np.float32([[0, 0], [1, 1], [1, 0], [1, 1]])
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_lstm_gates_are_i_f_o_g(static: bool, tmp_path: Path) -> None:
+    random = np.random.default_rng(8)
+    wx, b, ws, wh = (random.standard_normal(shape).astype(np.float32) for shape in ((12, 5), 12, (12, 5), (12, 3)))
+    h, c, expected = np.zeros((2, 3)), np.zeros((2, 3)), []
+    for x, cont in zip(S, CONT[:, :, None], strict=True):
+        gates = x @ wx.T + b + (V @ ws.T if static else 0) + (cont * h) @ wh.T
+        i, f, o = (sigmoid(gates[:, 3 * k : 3 * k + 3]) for k in range(3))
+        c = cont * f * c + i * np.tanh(gates[:, 9:])
+        h = o * np.tanh(c)
+        expected.append(h)
+    inputs = {"x": S, "cont": CONT, **({"s": V} if static else {})}
+    blobs = [wx, b, ws, wh] if static else [wx, b, wh]
+    check(tmp_path, "LSTM", "recurrent_param { num_output: 3 }", inputs, np.stack(expected), blobs)
+
+
+def test_rnn_with_states_given_and_returned(tmp_path: Path) -> None:
+    random = np.random.default_rng(9)
+    shapes = ((3, 5), 3, (3, 3), (3, 3), 3)
+    wx, b, wh, wo, bo = (random.standard_normal(shape).astype(np.float32) for shape in shapes)
+    start = random.standard_normal((1, 2, 3)).astype(np.float32)
+    h, expected = start[0], []
+    for x, cont in zip(S, CONT[:, :, None], strict=True):
+        h = np.tanh((cont * h) @ wh.T + x @ wx.T + b)
+        expected.append(np.tanh(h @ wo.T + bo))
+    inputs = {"x": S, "cont": CONT, "h0": start}
+    param = "recurrent_param { num_output: 3 expose_hidden: true }"
+    check(tmp_path, "RNN", param, inputs, [np.stack(expected), h[None]], [wx, b, wh, wo, bo])
+
+
+def test_parameter_gives_its_blob(tmp_path: Path) -> None:
+    text = """layer { name: "p" type: "Parameter" top: "w" parameter_param { shape { dim: 2 dim: 6 dim: 7 dim: 11 } } }
+              layer { name: "e" type: "Eltwise" bottom: "x" bottom: "w" top: "y" }"""
+    net = reloaded(converted(tmp_path, text, {"x": X.shape}, {"p": [Y]}), tmp_path)
+    assert_close(blob_values(net, ["y"], {"x": X})["y"], X + Y, TOLERANCE, "y")
+
+
+def test_data_dependent_choices(tmp_path: Path) -> None:
+    check(tmp_path, "BatchReindex", "", {"x": X, "i": np.float32([1, 1, 0])}, X[[1, 1, 0]])
+    check(tmp_path, "Filter", "", {"x": X, "s": np.float32([[0], [1]])}, X[1:])
+
+
+# -- detection -----------------------------------------------------------------------------------
+
+
+def test_interp_keeps_corners_aligned(tmp_path: Path) -> None:
+    """Seven rows to 13: every second row is a row of the input, those between are means of two."""
+    x = X[:, :, :, :6]
+    expected = np.zeros((2, 6, 13, 11))
+    expected[:, :, ::2, ::2] = x
+    expected[:, :, 1::2, ::2] = (x[:, :, 1:] + x[:, :, :-1]) / 2
+    expected[:, :, :, 1::2] = (expected[:, :, :, 2::2] + expected[:, :, :, :-2:2]) / 2
+    check(tmp_path, "Interp", "interp_param { zoom_factor: 2 }", {"x": x}, expected)
+    check(tmp_path, "Interp", "interp_param { height: 13 width: 11 }", {"x": x}, expected)
+
+
+def test_prior_boxes_of_one_cell(tmp_path: Path) -> None:
+    """A 1 x 1 map of a 100 x 200 image: centre (100, 50); sizes 20, sqrt(20 80) = 40, 20 at ratios 4 and 1/4."""
+    boxes = np.float32([[90, 40, 110, 60], [80, 30, 120, 70], [80, 45, 120, 55], [95, 30, 105, 70]])
+    expected = np.stack([(boxes / [200, 100, 200, 100]).ravel(), np.tile([0.1, 0.1, 0.2, 0.2], 4)])[None]
+    param = """prior_box_param { min_size: 20 max_size: 80 aspect_ratio: 4 flip: true clip: false
+               variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 }"""
+    inputs = {"x": X[:1, :, :1, :1], "image": np.zeros((1, 3, 100, 200), np.float32)}
+    check(tmp_path, "PriorBox", param, inputs, expected)
+
+
+def test_detection_output_of_one_box(tmp_path: Path) -> None:
+    """One prior, centre-size code with zero offsets: the prior itself, with the score of class 1."""
+    priors = np.float32([[[0.1, 0.2, 0.5, 0.6], [0.1, 0.1, 0.2, 0.2]]])
+    inputs = {"loc": np.zeros((1, 4), np.float32), "conf": np.float32([[0.3, 0.7]]), "prior": priors}
+    param = """detection_output_param { num_classes: 2 nms_param { nms_threshold: 0.45 top_k: 4 } code_type: CENTER_SIZE
+               keep_top_k: 2 confidence_threshold: 0.01 }"""
+    check(tmp_path, "DetectionOutput", param, inputs, np.float32([0, 1, 0.7, 0.1, 0.2, 0.5, 0.6]).reshape(1, 1, 1, 7))
