@@ -194,9 +194,10 @@ def _file_faults(entry: dict[str, Any], fields: dict[str, Any], folder: Path) ->
     if not name:
         return ["caffe_files: an entry needs `file` or `common` (but for the caffemodel named above)"]
     faults = []
-    if entry.get("common") and entry["common"] not in common_files(folder.parent):
-        faults.append(f"{entry['common']!r} is not in {COMMON_FILES}{nearest(entry['common'], common_files(folder.parent))}")
-    if entry.get("common") and len(entry.keys() - {"role", "common"}):
+    common, known = entry.get("common"), common_files(folder.parent)
+    if common and common not in known:
+        faults.append(f"{common!r} is not in {COMMON_FILES}{nearest(common, known)}")
+    if common and len(entry.keys() - {"role", "common"}):
         faults.append(f"{name}: `common` stands alone, or beside `role`")
     if bool(entry.get("archive")) != bool(entry.get("member")):
         faults.append(f"{name}: `archive` and `member` belong together")

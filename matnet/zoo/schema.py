@@ -171,7 +171,7 @@ def records(fields: Mapping[str, Check], required: tuple[str, ...] = ()) -> Chec
 
 
 def faults_of(value: Any, fields: Mapping[str, Check], required: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every fault of a mapping: unknown fields, missing ones, and values that fail their checks; None is 'not given'."""
+    """Every fault of a mapping: unknown fields, missing ones, and values that fail their checks; None is no value."""
     if not isinstance(value, dict):
         yield f"is {_shown(value)}; expected lines `field: value`"
         return
