@@ -27,7 +27,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """As atomic_write, for libraries that open a file by its name: the path of the temporary file, empty so far."""
+    """As atomic_write, for libraries that open files by name: the path of the temporary file, still empty."""
     target = Path(path)
     if target.is_dir():
         raise FileFormatError(f"{target}: is a folder; give the name of the file to write")

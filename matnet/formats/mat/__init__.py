@@ -15,7 +15,7 @@ __all__ = ["MatFile", "read_mat", "write_mat"]
 
 
 class MatFile(dict[str, Any]):
-    """The variables of a MAT file by name, in file order; `version` is "5" or "7.3"."""
+    """The variables of a MAT file, in file order (v7.3: by alphabet); `version` is "5" or "7.3"."""
 
     def __init__(
         self, variables: Mapping[str, Any], path: Path, version: Literal["5", "7.3"], compressed: bool

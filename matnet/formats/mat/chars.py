@@ -45,9 +45,7 @@ def problem(text: CharArray) -> str | None:
     widths = {encode(row).size for row in text.rows}
     if len(text.rows) == count and widths <= {text.shape[1]}:
         return None
-    return (
-        f"has {len(text.rows)} rows of widths {sorted(widths)}, which do not make up its shape {text.shape}"
-    )
+    return f"has {len(text.rows)} rows of widths {sorted(widths)}, which do not make up its shape {text.shape}"
 
 
 def decode(units: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""HDF5 as MATLAB uses it: attributes, file order, and data sets that are checked before they are read."""
+"""HDF5 as MATLAB uses it: attributes, links, and data sets that are checked before they are read."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5l, h5o, h5s
+from h5py import h5a, h5d, h5l, h5s, h5t
 
 from matnet.errors import FileFormatError, MatnetError
-from matnet.formats.mat.limits import MAX_AXES, Limits
+from matnet.formats.mat.limits import FREE_BYTES, MAX_AXES, Limits
+from matnet.formats.mat.values import Shape
 
 HELPER_GROUPS = ("#refs#", "#subsystem#")
 
@@ -26,7 +27,6 @@ _ERRORS = (
     ValueError,
     TypeError,
     AttributeError,
-    MemoryError,
     OverflowError,
     struct.error,
 )
@@ -37,7 +37,11 @@ _LAYOUTS = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
 _CHUNK_ENTRY = 24
 _FREE_CHUNKS = 2**16
 
-_MAX_ATTRIBUTE = 2**20
+# Attributes are read as one of these, whatever their own length and integer type; longer text is cut.
+_TEXT_BUFFER = np.dtype("S256")
+_NUMBER_BUFFER = np.dtype(np.int64)
+_TEXT = h5t.C_S1.copy()
+_TEXT.set_size(_TEXT_BUFFER.itemsize)
 
 
 @contextmanager
@@ -54,34 +58,49 @@ def file_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def attribute(item: Any, name: str) -> Any:
-    """An attribute's value: str for text, a number for one element, else an array; None if it is absent."""
-    if not h5a.exists(item, name.encode()):
+def text_attribute(item: Any, name: bytes) -> str | None:
+    """A string attribute; None if it is absent."""
+    if not h5a.exists(item, name):
         return None
-    found = h5a.open(item, name.encode())
-    if found.dtype.hasobject:
-        # Variable-length data of a damaged file can crash HDF5 (see hdf5_fields); MATLAB has none here.
-        raise ValueError(f"attribute {name} is of a type that MATLAB does not write")
-    if prod(found.shape) * found.dtype.itemsize > _MAX_ATTRIBUTE:
-        raise ValueError(f"attribute {name} promises {prod(found.shape):,} elements")
-    content = np.empty(found.shape, found.dtype)
-    found.read(content)
-    value = content.item() if content.size == 1 else content
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    found = h5a.open(item, name)
+    kind = found.get_type()
+    if kind.get_class() != h5t.STRING or kind.is_variable_str():
+        # Variable-length data of a damaged file can crash HDF5 (see hdf5_fields); MATLAB writes none here.
+        raise ValueError(f"attribute {name.decode()} is not a string of fixed length")
+    return _single(found, _TEXT, _TEXT_BUFFER).decode("utf-8", "replace")
 
 
-def file_order(group: Any) -> list[str]:
-    """The names in a group in the order in which their objects lie; HDF5 itself lists them by alphabet.
+def number_attribute(item: Any, name: bytes) -> int | None:
+    """An integer attribute; None if it is absent."""
+    if not h5a.exists(item, name):
+        return None
+    found = h5a.open(item, name)
+    if found.get_type().get_class() != h5t.INTEGER:
+        raise ValueError(f"attribute {name.decode()} is not an integer")
+    return _single(found, h5t.NATIVE_INT64, _NUMBER_BUFFER)
+
+
+def _single(found: Any, kind: Any, dtype: np.dtype) -> Any:
+    shape = found.shape
+    if prod(shape) != 1:
+        raise ValueError(f"an attribute of {prod(shape)} values")
+    content = np.empty(shape, dtype)
+    found.read(content, mtype=kind)
+    return content.item()
+
+
+def link_names(group: Any) -> list[str]:
+    """The names in a group, by alphabet as HDF5 keeps them.
 
     Raises ValueError for a link that leads out of the file or by name: MATLAB writes none, and following
     them would read other files.
     """
-    addresses = {}
+    names = []
     for name in group:
         if group.links.get_info(name).type != h5l.TYPE_HARD:
             raise ValueError(f"{name!r} is a link to another place, which MATLAB does not write")
-        addresses[name.decode()] = h5o.get_info(group, name).addr
-    return sorted(addresses, key=addresses.__getitem__)
+        names.append(name.decode())
+    return names
 
 
 class StoredData:
@@ -99,20 +118,20 @@ class StoredData:
         MATLAB file of this size has.
         """
         shape, dtype = dataset.shape, dataset.dtype
-        count = prod(shape)
+        size = prod(shape) * dtype.itemsize
         if dtype.hasobject and h5py.check_ref_dtype(dtype) is not h5py.Reference:
             raise ValueError(f"a data set of type {dtype}, which MATLAB does not write")
-        if len(shape) > MAX_AXES or not self._limits.allow_bytes(count * dtype.itemsize):
-            raise ValueError(
-                f"a data set promises {list(shape)} values of {dtype}, beyond what such a file holds"
-            )
-        self._check_storage(dataset.get_create_plist(), shape, dtype)
+        # Counting the bytes that a data set takes in the file means walking its index; few are so large.
+        stored_size = dataset.get_storage_size() if size > FREE_BYTES else size
+        if len(shape) > MAX_AXES or not self._limits.allow_bytes(size, stored_size):
+            raise ValueError(f"a data set promises {list(shape)} values of {dtype}, beyond what such a file holds")
+        self._check_storage(dataset.get_create_plist(), shape, size, dtype.itemsize)
         stored = np.empty(shape, dtype.newbyteorder("="))
-        if count:
+        if size:
             dataset.read(h5s.ALL, h5s.ALL, stored)
         return stored
 
-    def _check_storage(self, creation: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    def _check_storage(self, creation: Any, shape: Shape, size: int, itemsize: int) -> None:
         layout = creation.get_layout()
         if layout not in _LAYOUTS or creation.get_external_count():
             raise ValueError("a data set lies in another file, which MATLAB does not write")
@@ -120,5 +139,6 @@ class StoredData:
         if layout == h5d.CHUNKED:
             chunk = creation.get_chunk()
             chunks = prod(-(-size // step) for size, step in zip(shape, chunk, strict=True))
-            if chunks > self._free_chunks or prod(chunk) * dtype.itemsize > self._limits.max_bytes:
+            # HDF5 takes memory for a whole chunk, however little of it lies in the data set.
+            if chunks > self._free_chunks or prod(chunk) * itemsize > max(FREE_BYTES, size):
                 raise ValueError(f"a data set of {list(shape)} values in {chunks:,} chunks of {list(chunk)}")

@@ -66,8 +66,8 @@ class FieldNames:
     def _messages(self, start: int) -> Iterator[tuple[int, memoryview]]:
         """Type and data of every message in the object header at `start`, continuations included."""
         version_2 = self._part(start, 4) == b"OHDR"
-        head, block = self._first_block_2(start) if version_2 else self._first_block_1(start)
-        blocks = [block]
+        head, first = self._first_block_2(start) if version_2 else self._first_block_1(start)
+        blocks = [first]
         while blocks:
             block = blocks.pop(0)
             at = 0
@@ -78,9 +78,9 @@ class FieldNames:
                 at += size
                 if kind == _CONTINUATION:
                     offset, length = struct.unpack_from("<QQ", message)
-                    block_2 = self._part(self._base + offset, length)
+                    further = self._part(self._base + offset, length)
                     # A continuation of version 2 has a signature before and a check sum behind it.
-                    blocks.append(block_2[4:-4] if version_2 else block_2)
+                    blocks.append(further[4:-4] if version_2 else further)
                 yield kind, message
 
     def _first_block_1(self, start: int) -> tuple[struct.Struct, memoryview]:

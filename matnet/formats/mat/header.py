@@ -60,7 +60,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
 def _what_else(head: bytes) -> str:
     if looks_like_html(head):
         return "is a web page, not a MAT file (a dead link, or one that asks for a login); download it again"
-    if head.startswith(b"MATLAB"):
+    if b"MATLAB".startswith(head[:6]):
         if len(head) < SIZE:
             return f"is cut after {len(head)} bytes, within the MAT header ({SIZE}); fetch or copy it again"
         return (

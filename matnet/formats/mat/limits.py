@@ -8,8 +8,14 @@ from math import prod
 # Real networks nest about 10 levels; Python's own stack allows several hundred.
 MAX_DEPTH = 100
 
-# One list entry per value: a cell of zero-byte elements must not turn a small file into gigabytes of objects.
+# A value takes at least 8 bytes before compression, and names, the bulk of all values, deflate to a tenth.
+FREE_VALUES = 100_000
 MAX_VALUES = 4_000_000
+_BYTES_PER_VALUE = 4
+
+# References of HDF5 may lead to the same object again and again, so that a few kilobytes could stand for billions
+# of values. MATLAB writes every element of its own.
+MAX_REPEATS = 10_000
 
 # numpy 1 cannot have more axes than this; MATLAB networks have four.
 MAX_AXES = 32
@@ -30,18 +36,23 @@ def is_shape(dims: Sequence[int]) -> bool:
 
 
 class Limits:
-    """The allowance of one file of `file_size` bytes; every question also uses it up."""
+    """The allowance of one file of `file_size` bytes; what is allowed is also used up."""
 
     def __init__(self, file_size: int) -> None:
-        self._values = MAX_VALUES
-        self._bytes = self.max_bytes = max(FREE_BYTES, MAX_EXPANSION * file_size)
+        self._values = self.max_values = min(MAX_VALUES, max(FREE_VALUES, file_size // _BYTES_PER_VALUE))
+        self._bytes = most_bytes(file_size)
 
     def allow_values(self, count: int) -> bool:
         """Whether `count` more values (cell elements, struct fields, struct array elements) may be built."""
         self._values -= count
         return self._values >= 0
 
-    def allow_bytes(self, count: int) -> bool:
-        """Whether `count` more bytes may be inflated from, or read out of, the file."""
+    def allow_bytes(self, count: int, stored: int) -> bool:
+        """Whether `count` more bytes may be made of `stored` bytes of the file."""
         self._bytes -= count
-        return self._bytes >= 0
+        return self._bytes >= 0 and count <= most_bytes(stored)
+
+
+def most_bytes(stored: int) -> int:
+    """The most that `stored` bytes of a file may be inflated to."""
+    return max(FREE_BYTES, MAX_EXPANSION * stored)

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from matnet.formats.mat.limits import is_shape
 from matnet.formats.mat.values import Shape
 
 
 def sparse_problem(rows: np.ndarray, starts: np.ndarray, stored: int, shape: Shape) -> str | None:
     """Why row indices, column starts and `stored` values make no matrix of `shape`; None where they do."""
-    if len(shape) != 2:
-        return f"a sparse array of {len(shape)} dimensions"
+    if len(shape) != 2 or not is_shape(shape):
+        return f"a sparse matrix of shape {list(shape)}"
     if starts.size != shape[1] + 1 or starts[0] != 0 or np.any(starts[1:] < starts[:-1]):
         return f"column starts that do not ascend from 0 over {shape[1]} columns"
     count = int(starts[-1])

@@ -12,16 +12,13 @@ import numpy as np
 from matnet.errors import FileFormatError
 from matnet.formats.mat.classes import NUMERIC
 from matnet.formats.mat.header import ByteOrder
-from matnet.formats.mat.limits import Limits
+from matnet.formats.mat.limits import MAX_AXES, Limits
 
 # Element types.
 INT8, UINT16, INT32, UINT32 = 1, 4, 5, 6
 MATRIX, COMPRESSED, UTF8, UTF16, UTF32 = 14, 15, 16, 17, 18
 STORAGE = {
-    **{
-        number: np.dtype(name)
-        for number, name in enumerate(("i1", "u1", "i2", "u2", "i4", "u4", "f4"), start=1)
-    },
+    **{number: np.dtype(name) for number, name in enumerate(("i1", "u1", "i2", "u2", "i4", "u4", "f4"), start=1)},
     **{9: np.dtype("f8"), 12: np.dtype("i8"), 13: np.dtype("u8")},
 }
 STORAGE_NUMBER = {dtype: number for number, dtype in STORAGE.items()}
@@ -31,6 +28,10 @@ CELL, STRUCT, OBJECT, CHAR, SPARSE, DOUBLE, UINT8, FUNCTION, OPAQUE = 1, 2, 3, 4
 CLASS_NUMBER = {name: number for number, name in enumerate(NUMERIC, start=6)}
 CLASS_TYPE = {number: NUMERIC[name] for name, number in CLASS_NUMBER.items()}
 LOGICAL_FLAG, COMPLEX_FLAG = 0x0200, 0x0800
+
+# The dimensions are the longest header element, a name the longest text beside them.
+_MAX_HEADER = 4 * MAX_AXES
+_MAX_NAME = 1024
 
 TAG_SIZE = 8
 SMALL_SIZE = 4
@@ -51,9 +52,7 @@ class Elements:
     Every reading method raises FileFormatError where the buffer does not hold what a tag or caller promises.
     """
 
-    def __init__(
-        self, buffer: memoryview, order: ByteOrder, path: Path, limits: Limits, part: str = ""
-    ) -> None:
+    def __init__(self, buffer: memoryview, order: ByteOrder, path: Path, limits: Limits, part: str = "") -> None:
         self.buffer = buffer
         self.order = order
         self.path = path
@@ -103,9 +102,9 @@ class Elements:
     def integers(self, element: Element, kinds: Sequence[int], what: str) -> list[int]:
         """The numbers of a short header element of one of the types `kinds`."""
         if element.kind not in kinds:
-            raise self.damage(
-                element.start, f"an element of type {element.kind}", f"{what} (type {kinds[0]})"
-            )
+            raise self.damage(element.start, f"an element of type {element.kind}", f"{what} (type {kinds[0]})")
+        if element.size > _MAX_HEADER:
+            raise self.damage(element.start, f"{element.size:,} bytes", f"{what} of at most {_MAX_HEADER}")
         return [int(number) for number in self.numbers(element)]
 
     def name(self, offset: int, end: int, what: str) -> tuple[str, int]:
@@ -113,4 +112,6 @@ class Elements:
         element = self.element(offset, end)
         if element.kind not in (INT8, 2, UTF8):
             raise self.damage(offset, f"an element of type {element.kind}", f"{what} (type {INT8})")
+        if element.size > _MAX_NAME:
+            raise self.damage(offset, f"{element.size:,} bytes", f"{what} of at most {_MAX_NAME}")
         return self.content(element).rstrip(b"\0").decode("latin-1"), element.next

@@ -6,6 +6,7 @@ import struct
 import zlib
 
 from matnet.formats.mat import v5_elements as v5
+from matnet.formats.mat.limits import most_bytes
 from matnet.formats.mat.v5_elements import Element, Elements
 
 # Feeding zlib in pieces bounds what one call can produce: deflate grows at most 1032-fold.
@@ -44,9 +45,7 @@ def _part(elements: Elements, packed: Element, content: memoryview) -> Elements:
 
 
 def _refused(elements: Elements, packed: Element, error: zlib.error) -> Exception:
-    return elements.damage(
-        packed.start, f"compressed data that cannot be inflated ({error})", "a zlib stream"
-    )
+    return elements.damage(packed.start, f"compressed data that cannot be inflated ({error})", "a zlib stream")
 
 
 def _content(elements: Elements, packed: Element) -> bytearray:
@@ -61,11 +60,9 @@ def _content(elements: Elements, packed: Element) -> bytearray:
             if len(content) < v5.TAG_SIZE:
                 continue
             promised = _promised(elements, packed, content)
-            if not elements.limits.allow_bytes(promised):
-                expected = f"at most {elements.limits.max_bytes:,} from a file of {len(elements.buffer):,}"
-                raise elements.damage(
-                    packed.start, f"a variable that inflates to {promised:,} bytes", expected
-                )
+            if not elements.limits.allow_bytes(promised, packed.size):
+                expected = f"at most {most_bytes(packed.size):,} from {packed.size:,}, and the like for all together"
+                raise elements.damage(packed.start, f"a variable that inflates to {promised:,} bytes", expected)
             piece = stream.unconsumed_tail
         # Room for one byte more than promised: a longer stream shows itself, and the check sum behind is met.
         content += stream.decompress(piece, promised + 1 - len(content))

@@ -19,7 +19,7 @@ from matnet.formats.mat import header as mat_header
 from matnet.formats.mat import v5_elements as v5
 from matnet.formats.mat.classes import as_class, as_complex, as_logical
 from matnet.formats.mat.header import ByteOrder
-from matnet.formats.mat.limits import MAX_DEPTH, MAX_VALUES, Limits, is_shape
+from matnet.formats.mat.limits import MAX_DEPTH, Limits, is_shape
 from matnet.formats.mat.sparse import sparse_matrix, sparse_problem
 from matnet.formats.mat.v5_elements import Element, Elements
 from matnet.formats.mat.v5_inflate import inflate, inflate_start
@@ -85,7 +85,6 @@ class _Reader:
 
     def __init__(self, elements: Elements) -> None:
         self._elements = elements
-        self._limits = elements.limits
 
     def header(self, matrix: Element) -> _Header:
         """What precedes a matrix's payload: class, flags, shape, name."""
@@ -103,9 +102,7 @@ class _Reader:
             element = elements.element(element.next, end)
             shape = tuple(elements.integers(element, (v5.INT32,), "array dimensions"))
             if not is_shape(shape):
-                raise elements.damage(
-                    element.start, f"array dimensions {list(shape)}", "the size of an array"
-                )
+                raise elements.damage(element.start, f"array dimensions {list(shape)}", "the size of an array")
         name, body = elements.name(element.next, end, "an array name")
         return _Header(kind, flags[0], shape, name, body, end)
 
@@ -193,10 +190,10 @@ class _Reader:
         return items, offset
 
     def _count(self, count: int, offset: int) -> None:
-        if not self._limits.allow_values(count):
-            raise self._elements.damage(
-                offset, f"{count:,} more values", f"at most {MAX_VALUES:,} in one file"
-            )
+        limits = self._elements.limits
+        if not limits.allow_values(count):
+            expected = f"at most {limits.max_values:,} in a file of this size"
+            raise self._elements.damage(offset, f"{count:,} more values", expected)
 
     def _struct(self, header: _Header, depth: int) -> dict[str, Any] | StructArray:
         fields, offset = self._fields(header)
@@ -217,8 +214,9 @@ class _Reader:
         length = lengths[0] if len(lengths) == 1 else 0
         if block.size and (length < 1 or block.size % length):
             raise elements.damage(block.start, f"{block.size} bytes of field names", f"names of {lengths}")
-        content = elements.content(block)
         starts = range(0, block.size, length) if block.size else range(0)
+        self._count(len(starts), block.start)
+        content = elements.content(block)
         fields = [content[start : start + length].split(b"\0")[0].decode("latin-1") for start in starts]
         if len(set(fields)) < len(fields):
             raise elements.damage(block.start, "a field name that occurs twice", "different field names")
@@ -259,9 +257,7 @@ def _units(elements: Elements, element: Element) -> np.ndarray:
     if element.kind == v5.UTF8:
         return chars.encode(elements.content(element).decode("utf-8", "surrogatepass"))
     if element.kind == v5.UTF32:
-        return chars.encode(
-            elements.content(element).decode("utf-32-be" if big else "utf-32-le", "surrogatepass")
-        )
+        return chars.encode(elements.content(element).decode("utf-32-be" if big else "utf-32-le", "surrogatepass"))
     kind = v5.UINT16 if element.kind == v5.UTF16 else element.kind
     if kind not in (1, 2, 3, v5.UINT16):
         raise elements.damage(element.start, f"text of type {element.kind}", "8-bit, 16-bit or Unicode text")

@@ -22,6 +22,7 @@ from matnet.formats.mat import chars
 from matnet.formats.mat import v5_elements as v5
 from matnet.formats.mat.classes import class_name
 from matnet.formats.mat.header import header_bytes
+from matnet.formats.mat.slabs import slabs
 from matnet.formats.mat.sparse import canonical
 from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArray, empty
 
@@ -30,8 +31,6 @@ MAX_BYTES = 2**31 - 1
 
 # Trained weights hardly shrink at any level; a low one is several times faster.
 _LEVEL = 3
-# How many numbers of an array that has to be rearranged are copied at a time.
-_CHUNK = 2**18
 # MATLAB's own field for a name; longer names make it longer.
 _MIN_NAME_FIELD = 32
 
@@ -69,7 +68,7 @@ def _write_compressed(file: BinaryIO, matrix: _Matrix) -> None:
     file.seek(end)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Payload:
     """One element of numbers: stored in Fortran order, little-endian, without a copy of the whole."""
 
@@ -85,27 +84,23 @@ class _Payload:
     def pieces(self) -> Iterator[Any]:
         count = self.array.nbytes
         if 0 < count <= v5.SMALL_SIZE:
-            numbers = b"".join(map(bytes, self._chunks()))
+            numbers = b"".join(map(bytes, self._parts()))
             yield struct.pack("<HH", self.kind, count) + numbers.ljust(v5.SMALL_SIZE, b"\0")
         else:
             yield struct.pack("<II", self.kind, count)
-            yield from self._chunks()
+            yield from self._parts()
             yield bytes(-count % 8)
 
-    def _chunks(self) -> Iterator[np.ndarray]:
-        """The numbers in file order: views of an array that has this order, copied parts of any other."""
-        options: dict[str, Any] = {
-            "flags": ["external_loop", "buffered", "zerosize_ok"],
-            "op_flags": [["readonly", "contig"]],
-            "op_dtypes": [self.array.dtype.newbyteorder("<")],
-            "casting": "equiv",
-            "order": "F",
-            "buffersize": _CHUNK,
-        }
-        return iter(np.nditer(self.array, **options))
+    def _parts(self) -> Iterator[np.ndarray]:
+        """The numbers in file order: views of an array that has this order, rearranged parts of any other."""
+        stored = self.array.T
+        if stored.flags.c_contiguous:
+            stored = stored.reshape(-1)
+        little_endian = stored.dtype.newbyteorder("<")
+        return (np.ascontiguousarray(stored[part], little_endian) for part in slabs(stored))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Matrix:
     """One array element: its parts in order, and their size without its own tag."""
 
@@ -155,7 +150,7 @@ def _text(text: str) -> _Payload:
     return _Payload(v5.INT8, np.frombuffer(text.encode("ascii"), np.int8))
 
 
-def _parts(array: np.ndarray) -> tuple[list[_Payload], int]:
+def _payloads(array: np.ndarray) -> tuple[list[_Payload], int]:
     """The payloads of an array's numbers, and its flags."""
     if array.dtype.kind == "b":
         return [_Payload(v5.STORAGE_NUMBER[np.dtype(np.uint8)], array.view(np.uint8))], v5.LOGICAL_FLAG
@@ -170,7 +165,7 @@ def _native(array: np.ndarray) -> np.dtype:
 
 
 def _numeric(array: np.ndarray, name: str) -> _Matrix:
-    body, flags = _parts(array)
+    body, flags = _payloads(array)
     kind = v5.UINT8 if flags == v5.LOGICAL_FLAG else v5.CLASS_NUMBER[class_name(array.dtype) or ""]
     return _assemble(kind, array.shape, name, body, flags)
 
@@ -187,6 +182,6 @@ def _structs(items: Iterable[dict[str, Any]], shape: Shape, fields: Iterable[str
 def _sparse(matrix: Any, name: str) -> _Matrix:
     columns = canonical(matrix)
     indices = [_Payload(v5.INT32, part.astype(np.int32)) for part in (columns.indices, columns.indptr)]
-    values, flags = _parts(columns.data)
+    values, flags = _payloads(columns.data)
     # MATLAB keeps room for at least one value.
     return _assemble(v5.SPARSE, columns.shape, name, [*indices, *values], flags, max(1, columns.nnz))

@@ -21,15 +21,22 @@ from matnet.errors import FileFormatError
 from matnet.files import map_file
 from matnet.formats.mat import chars
 from matnet.formats.mat.classes import NUMERIC, as_class, as_complex, as_logical, class_name
-from matnet.formats.mat.hdf5 import HELPER_GROUPS, StoredData, attribute, file_errors, file_order
+from matnet.formats.mat.hdf5 import (
+    HELPER_GROUPS,
+    StoredData,
+    file_errors,
+    link_names,
+    number_attribute,
+    text_attribute,
+)
 from matnet.formats.mat.hdf5_fields import FieldNames
-from matnet.formats.mat.limits import MAX_DEPTH, MAX_VALUES, Limits, is_shape
+from matnet.formats.mat.limits import MAX_DEPTH, MAX_REPEATS, Limits, is_shape
 from matnet.formats.mat.sparse import sparse_matrix, sparse_problem
 from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArray, empty
 
 
 def read_v73(path: Path, names: Collection[str] | None) -> tuple[dict[str, Any], bool]:
-    """The variables of a MAT v7.3 file in file order (all, or those in `names`); is any compressed?
+    """The variables of a MAT v7.3 file by alphabet (all, or those in `names`); is any compressed?
 
     Raises FileFormatError for a file that is cut or damaged or promises more than it holds.
     """
@@ -37,7 +44,7 @@ def read_v73(path: Path, names: Collection[str] | None) -> tuple[dict[str, Any],
         reader = _Reader(file, path)
         variables = {
             name: reader.value(h5o.open(file.id, name.encode()), depth=1)
-            for name in file_order(file.id)
+            for name in link_names(file.id)
             if name not in HELPER_GROUPS and (names is None or name in names)
         }
         return variables, reader.data.compressed
@@ -51,6 +58,8 @@ class _Reader:
         self._path = path
         content = map_file(path)
         self._limits = Limits(len(content))
+        self._seen: set[int] = set()
+        self._repeats = 0
         self._declared = FieldNames(content, file.userblock_size)
         self.data = StoredData(self._limits, len(content))
 
@@ -65,8 +74,12 @@ class _Reader:
         """The value of an HDF5 object."""
         if depth > MAX_DEPTH:
             raise self._damage(item, f"values nested {depth} deep", f"at most {MAX_DEPTH} levels")
-        kind = attribute(item, "MATLAB_class")
-        decode = attribute(item, "MATLAB_object_decode")
+        kind = text_attribute(item, b"MATLAB_class")
+        if kind == "canonical empty":
+            # MATLAB's one shared object, which stands for every element that was never set.
+            return empty()
+        self._see(item)
+        decode = number_attribute(item, b"MATLAB_object_decode")
         if kind == "function_handle" or decode is not None:
             return _opaque(str(kind), decode)
         if isinstance(item, h5g.GroupID):
@@ -75,10 +88,18 @@ class _Reader:
             return self._dataset(item, kind, depth)
         raise self._damage(item, "a named data type", "a data set or a group")
 
+    def _see(self, item: Any) -> None:
+        """Count how often objects are met again, which bounds the work by the size of the file."""
+        address = h5o.get_info(item).addr
+        self._repeats += address in self._seen
+        self._seen.add(address)
+        if self._repeats > MAX_REPEATS:
+            raise self._damage(item, f"{self._repeats:,} elements that stand elsewhere too", "elements of their own")
+
     def _group(self, group: Any, kind: str | None, depth: int) -> Any:
-        rows = attribute(group, "MATLAB_sparse")
+        rows = number_attribute(group, b"MATLAB_sparse")
         if rows is not None:
-            return self._sparse(group, kind, int(rows))
+            return self._sparse(group, kind, rows)
         if kind not in (None, "struct"):
             return Opaque("object", kind)
         fields = {name: h5o.open(group, name.encode()) for name in self._fields(group)}
@@ -88,7 +109,7 @@ class _Reader:
         return {name: self.value(item, depth + 1) for name, item in fields.items()}
 
     def _fields(self, group: Any) -> list[str]:
-        declared, present = self._names(group), file_order(group)
+        declared, present = self._names(group), link_names(group)
         missing = set(declared) - set(present)
         if missing:
             raise self._damage(group, f"no field {min(missing)!r}", "every field that MATLAB_fields names")
@@ -130,12 +151,11 @@ class _Reader:
 
     def _count(self, item: Any, count: int) -> None:
         if not self._limits.allow_values(count):
-            raise self._damage(item, f"{count:,} more values", f"at most {MAX_VALUES:,} in one file")
+            expected = f"at most {self._limits.max_values:,} in a file of this size"
+            raise self._damage(item, f"{count:,} more values", expected)
 
     def _dataset(self, dataset: Any, kind: str | None, depth: int) -> Any:
-        if kind == "canonical empty":
-            return empty()
-        if attribute(dataset, "MATLAB_empty"):
+        if number_attribute(dataset, b"MATLAB_empty"):
             return self._empty(dataset, kind)
         if kind == "cell" or (kind is None and _holds_references(dataset)):
             references, shape = self._references(dataset)
@@ -155,7 +175,8 @@ class _Reader:
     def _empty(self, dataset: Any, kind: str | None) -> Any:
         """A value whose data set holds its dimensions alone."""
         shape: Shape = tuple(int(dim) for dim in self._real(dataset).ravel())
-        if not is_shape(shape) or (prod(shape) and kind != "struct"):
+        count = prod(shape)
+        if not is_shape(shape) or (count and kind != "struct"):
             raise self._damage(dataset, f"dimensions {list(shape)} of an empty {kind}", "one of them 0")
         if kind == "char":
             return chars.to_text(np.zeros(0, np.uint16), shape)
@@ -164,7 +185,6 @@ class _Reader:
         if kind == "struct":
             # Structs without fields are kept this way too, whatever their number.
             fields = self._names(dataset)
-            count = prod(shape)
             self._count(dataset, count * (1 + len(fields)))
             items = [{name: empty() for name in fields} for _ in range(count)]
             return items[0] if count == 1 else StructArray(items, shape, fields)
@@ -200,7 +220,7 @@ class _Reader:
         return chars.to_text(units.ravel(), _matlab(stored).shape)
 
     def _sparse(self, group: Any, kind: str | None, rows: int) -> Any:
-        parts = {name: h5o.open(group, name.encode()) for name in file_order(group)}
+        parts = {name: h5o.open(group, name.encode()) for name in link_names(group)}
         if "jc" not in parts or not all(isinstance(part, h5d.DatasetID) for part in parts.values()):
             raise self._damage(group, f"a sparse matrix of {sorted(parts)}", "data sets data, ir and jc")
         starts = self._real(parts["jc"]).ravel()
@@ -228,11 +248,7 @@ def _holds_references(dataset: Any) -> bool:
 
 def _is_struct_array_field(item: Any) -> bool:
     """A field of references without a class of its own: the one mark of a struct array."""
-    return (
-        isinstance(item, h5d.DatasetID)
-        and attribute(item, "MATLAB_class") is None
-        and _holds_references(item)
-    )
+    return isinstance(item, h5d.DatasetID) and not h5a.exists(item, b"MATLAB_class") and _holds_references(item)
 
 
 def _matlab(stored: np.ndarray) -> np.ndarray:

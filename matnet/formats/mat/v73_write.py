@@ -6,7 +6,7 @@ numbered in the order in which a walk through the variables meets them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import h5py
 import numpy as np
 from h5py import h5a, h5s, h5t
 
+from matnet.errors import FileFormatError
 from matnet.files import atomic_path
 from matnet.formats.mat import chars
 from matnet.formats.mat.classes import class_name
 from matnet.formats.mat.header import USER_BLOCK, header_bytes
+from matnet.formats.mat.slabs import slabs
 from matnet.formats.mat.sparse import canonical
 from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArray, empty
 
@@ -25,8 +27,6 @@ _LEVEL = 3
 # Arrays of at least this many bytes are worth a chunk index and a deflate stream.
 _MIN_COMPRESSED = 4096
 _CHUNK_BYTES = 2**20
-# An array that is not in Fortran order is rearranged in slabs of about this size, not as a whole.
-_SLAB_BYTES = 2**24
 
 # How MATLAB decodes integers that stand for something else.
 _INT_DECODE = {"logical": 1, "char": 2}
@@ -34,12 +34,18 @@ _FIELD_NAME = h5py.vlen_dtype(np.dtype("S1"))
 
 
 def write_v73(path: Path, variables: Mapping[str, Any], compress: bool) -> None:
-    """Write checked variables; with `compress`, arrays of 4 KiB and more are deflated."""
+    """Write checked variables; with `compress`, arrays of 4 KiB and more are deflated.
+
+    Raises FileFormatError where HDF5 cannot write, as on a full disk.
+    """
     with atomic_path(path) as temporary:
-        with h5py.File(temporary, "w", libver=("earliest", "v108"), userblock_size=USER_BLOCK) as file:
-            writer = _Writer(file, compress)
-            for name, value in variables.items():
-                writer.put(file, name, value)
+        try:
+            with h5py.File(temporary, "w", libver=("earliest", "v108"), userblock_size=USER_BLOCK) as file:
+                writer = _Writer(file, compress)
+                for name, value in variables.items():
+                    writer.put(file, name, value)
+        except (OSError, RuntimeError) as error:
+            raise FileFormatError(f"{path}: not written; HDF5 failed ({error}); is the disk full?") from error
         with temporary.open("rb+") as header:
             header.write(header_bytes("7.3"))
 
@@ -51,6 +57,7 @@ class _Writer:
         self._file = file
         self._compress = compress
         self._references: h5py.Group | None = None
+        self._count = 0
 
     def put(self, group: h5py.Group, name: str, value: Any) -> Any:
         """Write `value` as `name` in `group`; the new object."""
@@ -69,9 +76,7 @@ class _Writer:
             return self._array(group, name, empty())
         return self._sparse(group, name, value)
 
-    def _array(
-        self, group: h5py.Group, name: str, array: np.ndarray, kind: str | None = None
-    ) -> h5py.Dataset:
+    def _array(self, group: h5py.Group, name: str, array: np.ndarray, kind: str | None = None) -> h5py.Dataset:
         kind = kind or class_name(array.dtype)
         dataset = self._data(group, name, array) if array.size else self._empty(group, name, array.shape)
         _set_text(dataset, "MATLAB_class", kind or "")
@@ -86,7 +91,8 @@ class _Writer:
         if self._compress and stored.nbytes >= _MIN_COMPRESSED:
             options = {"chunks": _chunk(stored), "compression": "gzip", "compression_opts": _LEVEL}
         dataset = group.create_dataset(name, stored.shape, stored.dtype, track_times=False, **options)
-        for part in _slabs(stored):
+        # Whole chunks at a time: HDF5 would deflate a chunk that is written in two parts twice.
+        for part in slabs(stored, multiple=dataset.chunks[0] if dataset.chunks else 1):
             dataset[part] = np.ascontiguousarray(stored[part])
         return dataset
 
@@ -110,9 +116,7 @@ class _Writer:
         _set_fields(struct, fields)
         return struct
 
-    def _without_elements(
-        self, group: h5py.Group, name: str, shape: Shape, fields: tuple[str, ...]
-    ) -> h5py.Dataset:
+    def _without_elements(self, group: h5py.Group, name: str, shape: Shape, fields: tuple[str, ...]) -> h5py.Dataset:
         """A struct array without elements or without fields: nothing but its dimensions and field names."""
         dataset = self._empty(group, name, shape)
         _set_text(dataset, "MATLAB_class", "struct")
@@ -150,7 +154,6 @@ class _Writer:
             # MATLAB's own files start with this stand-in for elements that were never set.
             unset = self._empty(self._references, "a", (0, 0))
             _set_text(unset, "MATLAB_class", "canonical empty")
-            self._count = 0
         self._count += 1
         return self.put(self._references, f"b{self._count:07d}", value).ref
 
@@ -189,16 +192,6 @@ def _chunk(stored: np.ndarray) -> tuple[int, ...]:
         sizes.append(max(1, min(size, room)))
         room //= sizes[-1]
     return tuple(reversed(sizes))
-
-
-def _slabs(stored: np.ndarray) -> Iterator[Any]:
-    """Parts that make up the whole along the first axis: one part where no rearranged copy is needed."""
-    if stored.flags.c_contiguous:
-        yield ...
-        return
-    step = max(1, _SLAB_BYTES // max(1, stored.nbytes // stored.shape[0]))
-    for start in range(0, stored.shape[0], step):
-        yield slice(start, start + step)
 
 
 def _set_text(item: Any, name: str, text: str) -> None:

@@ -102,9 +102,7 @@ def _leaf_problem(value: Any) -> str | None:
         if class_name(value.dtype) is None:
             return f"is an array of {value.dtype}, a type MATLAB has not; convert it to float32 or float64"
         if not is_shape(value.shape):
-            return (
-                f"is an array of shape {value.shape}; MATLAB's have at least 2 dimensions, see values.row()"
-            )
+            return f"is an array of shape {value.shape}; MATLAB's have at least 2 dimensions, see values.row()"
         return None
     if hasattr(value, "tocsc"):
         known = value.ndim == 2 and value.dtype in (np.dtype(bool), np.dtype(float), np.dtype(complex))
