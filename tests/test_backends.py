@@ -17,6 +17,7 @@ import pytest
 import matnet
 from matnet import EngineError, Layer, Network, NetworkError, Param, ShapeError, UnsupportedLayersError
 from matnet.engines import BACKENDS, choose_backend, compile_network
+from matnet.engines.listing import plan_lines
 from matnet.engines.onnx_engine import PROGRAMS, OnnxEngine
 from matnet.ops import extensions as ext
 from matnet.ops.activation import ReLU
@@ -154,7 +155,23 @@ def test_a_layer_without_exporter_runs_in_numpy() -> None:
         ("numpy", ["b"]),
         ("onnx", ["c", "d", "e"]),
     ]
-    assert program.segments[1].reasons == {"b": "has no ONNX form"}
+    assert plan_lines(engine, {"x": X}) == [
+        "segment 1, ONNX Runtime: a",
+        "segment 2, numpy: b",
+        "  b: has no ONNX form",
+        "segment 3, ONNX Runtime: 3 layers, c to e",
+        "compiled for x any x 6 x any x any",
+    ]
+
+
+@installed
+def test_the_plan_tells_what_was_merged() -> None:
+    engine = chain(CONV, NORM, WHOLE).compile(backend="onnx")
+    assert plan_lines(engine, {"x": X}) == [
+        "segment 1, ONNX Runtime: 2 layers, a to c",
+        "merged into their neighbours: b",
+        "compiled for x any x 6 x 7 x 11",
+    ]
 
 
 @installed
@@ -213,7 +230,7 @@ def test_faults_are_told_alike_by_every_backend(backend: str) -> None:
         engine({"y": values(*X)})
     unknown = Network()
     unknown.add(Layer("a", Unknown(kind="mylab.Mystery"), ["x"], ["y"]))
-    with pytest.raises(UnsupportedLayersError, match="'a' of type 'mylab.Mystery'"):
+    with pytest.raises(UnsupportedLayersError, match=r"'a' of type 'mylab\.Mystery'"):
         unknown.compile(["y"], backend=backend)
 
 
