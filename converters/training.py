@@ -69,7 +69,9 @@ def _label_branches(
 ) -> set[int]:
     """Layers without weights whose every output is nothing but a label of something dropped."""
     labels = {variable for layer in dropped if layer.type in LABELLED for variable in layer.inputs[1:]}
-    scores = {variable for layer in dropped for variable in layer.inputs[:1]}
+    scores = {
+        variable for layer in dropped if layer.type not in ("Silence", "HDF5Output") for variable in layer.inputs[:1]
+    }
     needed = {variable for layer in layers if id(layer) not in gone for variable in layer.inputs} | scores
     branches = set()
     for layer in reversed(layers):
