@@ -9,8 +9,9 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 import matnet
@@ -190,6 +191,22 @@ def test_the_readme_begins_with_two_commands() -> None:
         ["python", "-m", "matnet.eval"],
         ["python", "-m", "pytest", "-q"],
     ]
+
+
+def test_the_readmes_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"images": np.zeros((2, 1, 8, 8), np.float32)}
+    for block in blocks:
+        exec(block, names)
+    assert names["scores"].shape == (2, 10, 1, 1)
+    assert {name: value.shape for name, value in names["features"].items()} == {
+        "conv2": (1, 32, 4, 4),
+        "ip1": (1, 64, 1, 1),
+    }
+    assert (tmp_path / "digits-dag.mat").is_file()
 
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("models/*/*.md")])
