@@ -82,6 +82,16 @@ def test_conv_is_the_definition(name, strips, monkeypatch):
     assert_close(run(op, X, f, b), reference.nchw(expected), 1e-6, name)
 
 
+@pytest.mark.parametrize("limit", [1, 1000, 2000, 1 << 22])
+def test_a_batch_is_cut_anywhere(limit, monkeypatch):
+    """An image has 810 numbers of patches: five go row by row, one by one, by twos and a rest, or all at once."""
+    monkeypatch.setattr(convolution, "PATCH_ELEMENTS", limit)
+    x = np.random.default_rng(8).standard_normal((5, C, H, W), np.float32)
+    f, op = filters(3, 5, 3, 8), Conv(hasBias=False, stride=(2, 3))
+    expected = reference.conv(reference.hwcn(x), f, np.zeros(8), op.pad, op.stride, op.dilate)
+    assert_close(run(op, x, f), reference.nchw(expected), 1e-6, f"{limit}")
+
+
 @pytest.mark.parametrize("shape", [(8, 1), (1, 8), (1, 1, 8), (8, 1, 1, 1)])
 def test_the_bias_has_any_shape(shape):
     f, b = filters(3, 5, C, 8), filters(*shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar, NamedTuple
@@ -25,7 +25,7 @@ from matnet.shapes import (
     window_field,
 )
 
-PATCH_ELEMENTS = 1 << 22  # patches are cut in strips of at most this many numbers (16 MiB), whatever the image's size
+PATCH_ELEMENTS = 1 << 22  # this many numbers (16 MiB) of patches at a time, or one row of the output if that is more
 
 
 class Filters(NamedTuple):
@@ -114,36 +114,37 @@ class Conv(Op):
 
     def _picked(self, xp: Any, x: Array) -> Array:
         """The pixels under a 1 x 1 window, padding included; the input itself where that is all of it."""
-        if any(self.pad):
-            top, bottom, left, right = self.pad
-            x = xp.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
-        return xp.ascontiguousarray(x[:, :, :: self.stride[0], :: self.stride[1]])
+        padded = _with_zeros(xp, x, self.pad)
+        return xp.ascontiguousarray(padded[:, :, :: self.stride[0], :: self.stride[1]])
 
     def _product_per_patch(self, xp: Any, params: Filters, x: Array) -> Array:
-        """Patches are cut image by image, in strips of rows, into one buffer; each strip is one product per group."""
+        """One product per group for the patches of several images, or of a strip of rows of a large one."""
+        n, c = x.shape[:2]
         fh, fw, depth, count = params.shape
-        groups = x.shape[1] // depth
         height, width = filtered(x.shape[2:], (fh, fw), self.stride, self.pad, self.dilate)
-        rows = params.rows.reshape(groups, count // groups, -1)
-        result = xp.empty((len(x), groups, count // groups, height * width), dtype=xp.float32)
-        strip = max(1, min(height, PATCH_ELEMENTS // (x.shape[1] * fh * fw * width)))
-        buffer = xp.empty(x.shape[1] * fh * fw * strip * width, dtype=xp.float32)
-        for image, padded in enumerate(_padded_images(xp, x, self.pad)):
-            patches = self._patches(xp, padded, (fh, fw))
+        rows = params.rows.reshape(c // depth, -1, fh * fw * depth)
+        row_elements = c * fh * fw * width  # of the patches of one row of the output
+        images = min(n, max(1, PATCH_ELEMENTS // (row_elements * height)))
+        strip = min(height, max(1, PATCH_ELEMENTS // row_elements))
+        result = xp.empty((n, count, height, width), dtype=xp.float32)
+        buffer = xp.empty(row_elements * strip * images, dtype=xp.float32)
+        for first in range(0, n, images):
+            patches = self._patches(xp, _with_zeros(xp, x[first : first + images], self.pad), (fh, fw))
             for top in range(0, height, strip):
                 part = patches[..., top : top + strip, :]
-                columns = buffer[: part.size]
-                columns.reshape(part.shape)[...] = part
-                place = slice(top * width, (top + part.shape[-2]) * width)
-                xp.matmul(rows, columns.reshape(groups, rows.shape[2], -1), out=result[image, :, :, place])
-        return result.reshape(len(x), count, height, width)
+                columns = buffer[: part.size].reshape(part.shape)
+                columns[...] = part
+                product = xp.matmul(rows, columns.reshape(len(rows), rows.shape[2], -1))
+                product = product.reshape(count, *part.shape[3:]).swapaxes(0, 1)
+                result[first : first + images, :, top : top + strip] = product
+        return result
 
-    def _patches(self, xp: Any, image: Array, kernel: Pair) -> Array:
-        """A view of one padded image C x H x W as C x w x h x H' x W', the order of the filters' rows."""
+    def _patches(self, xp: Any, padded: Array, kernel: Pair) -> Array:
+        """A view of padded images as C x w x h x N x H' x W', beginning in the order of the filters' rows."""
         spans = extent(kernel[0], self.dilate[0]), extent(kernel[1], self.dilate[1])
-        windows = xp.lib.stride_tricks.sliding_window_view(image, spans, axis=(1, 2))
-        taken = windows[:, :: self.stride[0], :: self.stride[1], :: self.dilate[0], :: self.dilate[1]]
-        return taken.transpose(0, 4, 3, 1, 2)
+        windows = xp.lib.stride_tricks.sliding_window_view(padded, spans, axis=(2, 3))
+        taken = windows[:, :, :: self.stride[0], :: self.stride[1], :: self.dilate[0], :: self.dilate[1]]
+        return taken.transpose(1, 5, 4, 0, 2, 3)
 
 
 def require_bias(has_bias: bool, params: Sequence[Shape], count: int) -> None:
@@ -152,17 +153,15 @@ def require_bias(has_bias: bool, params: Sequence[Shape], count: int) -> None:
         require_elements("the bias", params[1], count)
 
 
-def _padded_images(xp: Any, x: Array, pad: Pad) -> Iterator[Array]:
-    """The images C x H x W one by one with zeros around them; all in one buffer."""
+def _with_zeros(xp: Any, x: Array, pad: Pad) -> Array:
+    """Images with zeros around them; the same array where there is no padding."""
     if not any(pad):
-        yield from x
-        return
+        return x
     top, bottom, left, right = pad
-    _, c, h, w = x.shape
-    padded = xp.zeros((c, top + h + bottom, left + w + right), dtype=x.dtype)
-    for image in x:
-        padded[:, top : top + h, left : left + w] = image
-        yield padded
+    n, c, h, w = x.shape
+    padded = xp.zeros((n, c, top + h + bottom, left + w + right), dtype=x.dtype)
+    padded[:, :, top : top + h, left : left + w] = x
+    return padded
 
 
 def _product_per_group(xp: Any, params: Filters, x: Array) -> Array:
