@@ -272,7 +272,7 @@ def test_an_interrupted_write_leaves_the_older_file(
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_large_array_is_not_copied_whole(tmp_path: Path, version: str, compress: bool, order: Any) -> None:
     path = tmp_path / "x.mat"
-    weights = np.zeros((64, 64, 32, 32), np.float32, order=order)
+    weights = np.zeros((64, 64, 32, 64), np.float32, order=order)
     tracemalloc.start()
     try:
         write_mat(path, {"weights": weights}, version, compress)
