@@ -2,6 +2,7 @@
 
 python -m matnet.convert --prototxt deploy.prototxt --caffemodel net.caffemodel --mean-values 123,117,104 --out net.mat
 python -m matnet.convert --to-caffe net.mat --out-prototxt deploy.prototxt --out-caffemodel net.caffemodel
+python -m matnet.convert net.mat --to-onnx net.onnx
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ def parser() -> argparse.ArgumentParser:
     """The command line; the spellings of MatConvNet's import-caffe.py are accepted beside matnet's own."""
     result = argparse.ArgumentParser(
         prog="python -m matnet.convert",
-        description="Convert a Caffe model into a .mat file that MatConvNet loads, or back (--to-caffe).",
+        description="Convert a Caffe model into a .mat file that MatConvNet loads, or back (--to-caffe); or to ONNX.",
         epilog="Nothing is written that is not asked for. Sizes are HEIGHTxWIDTH.",
     )
-    result.add_argument("source", nargs="?", metavar="PROTOTXT", help="the same as --prototxt")
+    result.add_argument(
+        "source", nargs="?", metavar="SOURCE", help="the same as --prototxt; with --to-onnx also a .mat file"
+    )
     result.add_argument("target", nargs="?", metavar="OUT.mat", help="the same as --out")
     _add_files(result.add_argument_group("files"))
     _add_input(result.add_argument_group("input: sizes, colours, mean, classes"))
@@ -37,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
     back.add_argument("--to-caffe", metavar="MODEL.mat", help="write this network as prototxt and caffemodel")
     back.add_argument("--out-prototxt", metavar="FILE", help="where to write the prototxt")
     back.add_argument("--out-caffemodel", metavar="FILE", help="where to write the weights")
+    onward = result.add_argument_group("onward")
+    onward.add_argument("--to-onnx", metavar="OUT.onnx", help="write SOURCE, a .mat file or a Caffe model, as ONNX")
     return result
 
 
@@ -96,8 +101,8 @@ def _add_input(group: Any) -> None:
         "--preprocessing",
         "--preproc",
         choices=CHOICES["preprocessing"],
-        default="caffe",
-        help="caffe (default): squash images; vgg-caffe, fcn: keep their aspect ratio",
+        default="squash",
+        help="squash (default): bilinear to the full size; caffe, vgg-caffe, fcn: as import-caffe.py means them",
     )
     group.add_argument(
         "--labels", "--synsets", metavar="FILE", help="classes, one per line: `n01440764 tench`, or words"
@@ -300,6 +305,37 @@ def convert_back(given: argparse.Namespace) -> None:
     print(f"{written or 'nothing written (no --out)'}: {len(caffe.message.get('layer'))} layers, {count:,} numbers")
 
 
+def convert_to_onnx(given: argparse.Namespace) -> None:
+    """.mat or Caffe -> ONNX; any batch, and any size where that costs the network nothing."""
+    from matnet.converters import convert_caffe
+    from matnet.formats.onnx import save_onnx
+
+    _refuse_names(given.source)
+    prototxt = given.prototxt or given.source
+    if given.caffemodel is None and prototxt is not None and Path(prototxt).suffix != ".prototxt":
+        _say(f"reading {prototxt}")
+        net = load_network(prototxt)
+    else:
+        _say(f"reading {', '.join(str(path) for path in (prototxt, given.caffemodel) if path)}")
+        net = convert_caffe(prototxt, given.caffemodel, **conversion_options(given))
+    for note in net.source.notes:
+        print(note)
+    sizes = dict(given.input_size or []).get(None)
+    paths = save_onnx(net, given.to_onnx, size=None if sizes is None else _two(sizes))
+    checked = _check_onnx(paths[0])
+    print(f"{', '.join(str(path) for path in paths)}: {net!r}, {checked}")
+
+
+def _check_onnx(path: Path) -> str:
+    """What onnx's own checker says of the file; a file that it refuses is a fault of ours, not of the input."""
+    try:
+        import onnx
+    except ImportError:
+        return "not checked (the onnx package is not installed)"
+    onnx.checker.check_model(str(path))
+    return "checked by onnx"
+
+
 def _two(sizes: Sequence[int]) -> tuple[int, int]:
     if len(sizes) < 2:
         raise NetworkError(f"input_size has {len(sizes)} number; expected HxW")
@@ -314,6 +350,8 @@ def main(argv: list[str] | None = None) -> int:
     given = parser().parse_args(argv)
     if given.to_caffe is not None:
         convert_back(given)
+    elif given.to_onnx is not None:
+        convert_to_onnx(given)
     else:
         convert(given)
     return 0

@@ -46,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default: 32)")
     command.add_argument("--workers", type=int, default=2, metavar="N", help="decoding threads (default: %(default)s)")
-    command.add_argument("--backend", choices=BACKENDS, default="numpy", help="engine (default: %(default)s)")
+    command.add_argument("--backend", choices=BACKENDS, default="auto", help="engine (default: the fastest installed)")
+    command.add_argument("--threads", type=int, metavar="N", help="of backend onnx (default: all processors)")
     command.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     command.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, on stdout or into FILE"
@@ -86,6 +87,7 @@ def run(options: argparse.Namespace) -> Evaluation:
             preprocessing,
             scores=options.scores,
             backend=options.backend,
+            threads=options.threads,
             batch_size=options.batch_size,
             workers=options.workers,
             progress=bar.update,

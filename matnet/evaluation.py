@@ -135,7 +135,7 @@ def evaluate(
         backend=engine.backend,
         batch_size=batch_size,
         seconds=seconds,
-        versions=versions(),
+        versions=versions(engine.backend),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
@@ -179,9 +179,10 @@ def _gather(images: ImageList, start: int, results: Sequence[Any]) -> tuple[np.n
     return batch, labels, faults
 
 
-def versions() -> dict[str, str]:
-    """What decides the figures on this machine: Python, numpy, Pillow and matnet."""
+def versions(backend: str = "numpy") -> dict[str, str]:
+    """What decides the figures on this machine: Python, numpy, Pillow, matnet and what the backend runs on."""
     import platform
+    from importlib.metadata import version
 
     import PIL
 
@@ -192,6 +193,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "pillow": PIL.__version__,
+        **({"onnxruntime": version("onnxruntime")} if backend == "onnx" else {}),
     }
 
 

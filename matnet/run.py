@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from matnet import arrays, load
-from matnet.engines import BACKENDS, wanted_variables
+from matnet.engines import BACKENDS, choose_backend, wanted_variables
 from matnet.errors import run_command
 from matnet.layout import hwcn_to_nchw
 from matnet.network import Network
@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         "--layout", choices=arrays.LAYOUTS, help="order of the axes in both files (default: nchw for .npz, hwcn for .mat)"
     )
     command.add_argument("--backend", choices=BACKENDS, default="numpy", help="engine (default: %(default)s)")
+    command.add_argument("--threads", type=int, metavar="N", help="of backend onnx (default: all processors)")
     return command
 
 
@@ -71,7 +72,14 @@ def requested(net: Network, outputs: str | None, everything: bool) -> list[str]:
 
 
 def run_file(
-    net: Network, source: str, target: str, names: str | None, everything: bool, layout: str | None, backend: str
+    net: Network,
+    source: str,
+    target: str,
+    names: str | None,
+    everything: bool,
+    layout: str | None,
+    backend: str,
+    threads: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Read `source`, run, write `target`; returns what was written, N x C x H x W."""
     arrays.check_suffix(target)
@@ -89,7 +97,8 @@ def run_file(
     for note in pruned.source.notes[len(net.source.notes) :]:
         print(f"matnet: {note}", file=sys.stderr)
     wanted = requested(pruned, names, everything)
-    results = pruned.forward({n: v for n, v in values.items() if n in pruned.variables}, wanted, backend=backend)
+    known = {name: value for name, value in values.items() if name in pruned.variables}
+    results = pruned.forward(known, wanted, backend=backend, threads=threads)
     ranks = {name: net.blob_ranks.get(name, net.blob_ranks.get(pruned.resolve(name))) for name in results}
     arrays.write_arrays(
         target, {name: arrays.from_nchw(value, layout_out, ranks[name]) for name, value in results.items()}
@@ -101,11 +110,12 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     started = time.perf_counter()
     net = load(options.model)
+    backend = choose_backend() if options.backend == "auto" else options.backend
     results = run_file(
-        net, options.input, options.output, options.outputs, options.all, options.layout, options.backend
+        net, options.input, options.output, options.outputs, options.all, options.layout, backend, options.threads
     )
     seconds = time.perf_counter() - started
-    print(f"{options.output}: {len(results)} variables in {seconds:.2f} s ({options.backend})")
+    print(f"{options.output}: {len(results)} variables in {seconds:.2f} s ({backend})")
     return 0
 
 

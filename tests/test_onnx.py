@@ -14,6 +14,7 @@ import pytest
 
 import matnet
 from matnet import Layer, NetworkError, Param, UnsupportedLayersError
+from matnet.convert import main as convert_main
 from matnet.formats.onnx import EXPORTERS, LayerWriter, OnnxModel, exporter, save_onnx, to_onnx_model
 from matnet.network import Network
 from matnet.ops import extensions as ext
@@ -307,3 +308,21 @@ def test_an_exporter_of_ones_own() -> None:
             exporter(Twice)(write_twice)
     finally:
         del EXPORTERS[Twice]
+
+
+def test_the_command_writes_a_checked_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "net.onnx"
+    assert convert_main([str(MODELS / "sn_dncnn" / "model.mat"), "--to-onnx", str(path), "--input-size", "10x9"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("checked by onnx")
+    assert [value.name for value in onnx.load(path).graph.input] == ["input"]
+
+
+def test_the_command_converts_caffe_models_too(tmp_path: Path) -> None:
+    folder, path = DATA / "caffe" / "net_fcn", tmp_path / "net.onnx"
+    files = ["--prototxt", str(folder / "deploy.prototxt"), "--caffemodel", str(folder / "weights.caffemodel")]
+    assert convert_main([*files, "--to-onnx", str(path), "--color-format", "rgb"]) == 0
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with np.load(folder / "io.npz") as io:
+        (found,) = session.run(None, {name[4:]: io[name] for name in io.files if name.startswith("in__")})
+        expected = io[f"out__{session.get_outputs()[0].name}"]
+    assert_same({"y": found}, {"y": expected})
