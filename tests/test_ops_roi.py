@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from matnet.errors import NetworkError, ShapeError
+from matnet.formats.plain import to_matlab
 from matnet.ops.roi import ROIPooling, _tiles
 from tests import reference_ops as reference
 from tests.conftest import assert_close
@@ -126,6 +127,14 @@ def test_bad_boxes():
         run(ROIPooling(), X, as_input([[1, np.nan, 1, 2, 2]]))
     with pytest.raises(NetworkError, match=r"field 'transform': transform takes 1, 2 or 6 .2 x 3. numbers, found 4"):
         ROIPooling(transform=(1, 2, 3, 4))
+
+
+@pytest.mark.parametrize(("name", "shape"), [("1", (1, 1)), ("[0.5 0.25]", (1, 2)), ("2 x 3", (2, 3))])
+def test_transforms_are_saved_in_matlab_shapes(name, shape):
+    transform = ROIPooling(transform=TRANSFORMS[name][0]).transform
+    saved = to_matlab(transform)
+    assert saved.shape == shape
+    assert ROIPooling(transform=saved).transform == transform
 
 
 def test_roi_receptive_fields_are_undefined():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from matnet.errors import NetworkError, ShapeError
+from matnet.errors import DataError, NetworkError, ShapeError
 from matnet.formats.mat.values import Cell
 from matnet.ops.training import Loss, LossSmoothL1, PDist
 from matnet.shapes import ReceptiveField
@@ -92,9 +92,19 @@ def test_labels_that_do_not_fit(op, shape, message):
         op.output_shapes([SCORES.shape, shape], [])
 
 
+def test_an_unknown_kind_fails_when_it_runs():
+    """People's own kinds must not stop a network from loading, whose loss is dropped anyway."""
+    op = Loss(loss="Focal")
+    assert op.output_shapes([SCORES.shape, (N, 7, H, W)], []) == [(1, 1, 1, 1)]
+    with pytest.raises(DataError, match="no loss is called 'focal'"):
+        op.forward(np, [SCORES, labels(1, 2)], [])
+
+
+def test_further_inputs_are_ignored():
+    assert run(Loss(loss="classerror"), THREE, labels(3, 2), THREE).item() == 0.5
+
+
 def test_bad_options():
-    with pytest.raises(NetworkError, match="field 'loss': 'focal' is not one of classerror, "):
-        Loss(loss="focal")
     with pytest.raises(NetworkError, match="options come as names and values in turn, found 1"):
         Loss(opts=cell("topK"))
 

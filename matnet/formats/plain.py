@@ -95,10 +95,23 @@ def to_matlab(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): to_matlab(item) for name, item in value.items()}
     if isinstance(value, Sequence):
-        if value and all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in value):
+        if _are_numbers(value):
             return row(value)
+        if _are_rows(value):
+            return np.array(value, dtype=np.float64)
         return Cell(to_matlab(item) for item in value)
     raise NetworkError(f"a value of type {type(value).__name__} has no MATLAB form; use numbers, text, lists or dicts")
+
+
+def _are_numbers(items: Sequence[Any]) -> bool:
+    return bool(items) and all(isinstance(item, (int, float)) and not isinstance(item, bool) for item in items)
+
+
+def _are_rows(items: Sequence[Any]) -> bool:
+    """Whether this is a matrix as an op keeps it, a tuple of equally long tuples (ROIPooling's transform)."""
+    if not items or not all(isinstance(line, tuple) and _are_numbers(line) for line in items):
+        return False
+    return isinstance(items, tuple) and len({len(line) for line in items}) == 1
 
 
 def op_fields(op: Op, original: Mapping[str, Any], spelling: Mapping[str, str]) -> dict[str, Any]:

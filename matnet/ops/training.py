@@ -14,7 +14,7 @@ from matnet.layout import hwcn_to_nchw
 from matnet.ops import losses
 from matnet.ops.arrays import activation_shape, as_activation, on_host
 from matnet.ops.base import Array, Op, register
-from matnet.ops.fields import as_bool, as_float, as_int, as_text, choice, of
+from matnet.ops.fields import as_bool, as_float, as_int, as_text, of
 from matnet.shapes import ReceptiveField, Shape, text
 
 SCALAR: Shape = (1, 1, 1, 1)
@@ -28,27 +28,33 @@ def _as_options(value: Any) -> tuple[Any, ...]:
     return tuple(as_text(item) if place % 2 == 0 else item for place, item in enumerate(items))
 
 
+def _as_kind(value: Any) -> str:
+    return as_text(value).lower()
+
+
 @register("dagnn.Loss", simplenn=("softmaxloss", "loss"), stock=True)
 @dataclass(frozen=True, kw_only=True)
 class Loss(Op):
     """A loss or error measure of scores and labels, summed and divided by the number of images (vl_nnloss).
 
-    Inputs: scores N x D x H x W; labels, N of them, N x 1 x H x W, or N x D x H x W for the binary kinds.
-    Output: one number, 1 x 1 x 1 x 1. `opts` may hold topK, threshold, normalise and instanceWeights.
+    Inputs: scores N x D x H x W; labels, N of them, N x 1 x H x W, or N x D x H x W for the binary kinds;
+    more are ignored. Output: one number, 1 x 1 x 1 x 1. `opts` may hold topK, threshold, normalise and
+    instanceWeights. A kind that is not MatConvNet's loads, and fails when it runs.
     """
 
     training_only: ClassVar[bool] = True
-    input_count: ClassVar[tuple[int, int | None]] = (2, 2)
-    loss: str = of(choice(*losses.CATEGORICAL, *losses.BINARY), "softmaxlog")
+    input_count: ClassVar[tuple[int, int | None]] = (2, None)
+    loss: str = of(_as_kind, "softmaxlog")
     normalise: bool = of(as_bool, True)
     # Not compared: arrays among the values have no single truth value.
     opts: tuple[Any, ...] = field(default=(), compare=False, metadata={"convert": _as_options})
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
-        (n, d, h, w), labels = inputs
+        (n, d, h, w), labels = inputs[:2]
         weighted = self.loss == "softmaxlog" and labels == (n, 2, h, w)  # SimpleNN: labels and their weights
         expected = (n, d if self.loss in losses.BINARY else 1, h, w)
-        if prod(labels) != n and labels != expected and not weighted:
+        known = self.loss in losses.BINARY or self.loss in losses.CATEGORICAL
+        if known and prod(labels) != n and labels != expected and not weighted:
             raise ShapeError(f"the labels are {text(labels)}, expected {n} of them or {text(expected)}")
         return [SCALAR]
 
@@ -56,7 +62,7 @@ class Loss(Op):
         return [None] * len(inputs)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
-        scores, labels = (on_host(x) for x in inputs)
+        scores, labels = (on_host(x) for x in inputs[:2])
         options = self._options()
         if self.loss == "softmaxlog" and labels.size != len(scores) and labels.shape[1] == 2:
             value = losses.softmaxloss(scores, labels, options["normalise"])
