@@ -193,3 +193,17 @@ def test_a_users_own_layer_in_a_few_lines(tmp_path: Path) -> None:
         np.testing.assert_array_equal(loaded(np.full((1, 2, 3, 4), 1.5)), np.full((1, 2, 3, 4), 3.0))
     finally:
         REGISTRY.remove(Double)
+
+
+def test_auto_writes_simplenn_only_where_vl_simplenn_can_run_it(tmp_path: Path) -> None:
+    """Scale is in DagNN but not among the types that vl_simplenn evaluates (its `switch` over `l.type`)."""
+    from matnet.ops.activation import ReLU
+    from matnet.ops.combine import Scale
+
+    for op, params, expected in ((ReLU(), [], Cell), (Scale(hasBias=False), ["m"], dict)):
+        net = Network()
+        net.source.format = "caffe"
+        net.add(Layer("only", op, ["data"], ["out"], params))
+        net.params = {name: Param(np.ones((1, 1, 3), np.float32)) for name in params}
+        matnet.save(net, tmp_path / "net.mat")
+        assert isinstance(read_mat(tmp_path / "net.mat")["layers"], expected)

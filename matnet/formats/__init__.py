@@ -93,4 +93,4 @@ def save_network(
 def _auto_format(net: Network) -> str:
     if net.source.format == "dagnn":
         return "dagnn"
-    return "dagnn" if simplenn_obstacles(net) else "simplenn"
+    return "dagnn" if simplenn_obstacles(net, stock_only=True) else "simplenn"

@@ -30,6 +30,9 @@ TIDY_DEFAULTS: dict[str, dict[str, Any]] = {
     "pdist": {"noRoot": False, "aggregate": False, "p": 2, "epsilon": 1e-3, "instanceWeights": empty()},
     "bnorm": {"epsilon": 1e-5},
 }
+# What vl_simplenn evaluates, under the name that is written.
+STOCK_TYPES = {"conv", "convt", "pool", "lrn", "bnorm", "relu", "sigmoid", "softmax", "dropout"}
+STOCK_TYPES |= {"noffset", "spnorm", "pdist", "softmaxloss"}
 # The suffixes that DagNN.fromSimpleNN gives to the params of a layer.
 PARAM_SUFFIXES = {"conv": "fb", "convt": "fb", "bnorm": "mbx"}
 # The fields that a stock type has in SimpleNN; others of the op (declared sizes, bias flags) are not written.
@@ -197,8 +200,11 @@ def _factors(struct: Mapping[str, Any], field: str) -> dict[int, float]:
 # -- writing ----------------------------------------------------------------------------------------
 
 
-def simplenn_obstacles(net: Network) -> list[str]:
-    """Why this network is no SimpleNN chain, one sentence each; empty when it can be written."""
+def simplenn_obstacles(net: Network, stock_only: bool = False) -> list[str]:
+    """Why this network is no SimpleNN chain, one sentence each; empty when it can be written.
+
+    `stock_only` also refuses types that a file may carry but vl_simplenn does not evaluate.
+    """
     obstacles = []
     previous = None
     uses: dict[str, int] = {}
@@ -206,6 +212,8 @@ def simplenn_obstacles(net: Network) -> list[str]:
         op = layer.op
         if not (op.simplenn or (isinstance(op, Unknown) and {"simplenn", "object"} & layer.extra.keys())):
             obstacles.append(f"layer {layer.name!r}: SimpleNN has no type for {layer.type_name}")
+        elif stock_only and "simplenn" not in layer.extra and op.simplenn[0] not in STOCK_TYPES:
+            obstacles.append(f"layer {layer.name!r}: vl_simplenn does not evaluate the type {op.simplenn[0]!r}")
         if len(layer.outputs) != 1 or (previous is not None and layer.inputs[:1] != [previous]):
             obstacles.append(f"layer {layer.name!r}: does not read just what the layer before it writes")
         elif any(name not in net.inputs for name in layer.inputs[1:]):

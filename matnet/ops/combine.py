@@ -72,7 +72,7 @@ class Concat(Op):
         return [xp.concatenate(inputs, axis=AXIS_OF_DIM[self.dim])]
 
 
-@register(simplenn="concat")
+@register("dagnn.ConcatMap", simplenn="concat")
 @dataclass(frozen=True, kw_only=True)
 class ConcatMap(Op):
     """A second input appended as further channels: FFDNet's map of noise levels (its vl_simplenn, `concat`).
