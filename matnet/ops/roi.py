@@ -64,12 +64,13 @@ class ROIPooling(Op):
         images, corners = self._boxes(on_host(inputs[1]), len(x))
         rows = _tiles(corners[:, 1], corners[:, 3], self.subdivisions[0], x.shape[2])
         columns = _tiles(corners[:, 0], corners[:, 2], self.subdivisions[1], x.shape[3])
-        result = xp.zeros((len(images), x.shape[1], *self.subdivisions), dtype=x.dtype)
-        for image, down, across, target in zip(images, rows, columns, result, strict=True):
-            self._pool_box(xp, x[int(image)], down, across, target)
+        pixels = xp.ascontiguousarray(x.transpose(0, 2, 3, 1))  # boxes are narrow, so folds run over channels
+        tiles = xp.zeros((len(images), *self.subdivisions, x.shape[1]), dtype=x.dtype)
+        for image, down, across, target in zip(images, rows, columns, tiles, strict=True):
+            self._pool_box(xp, pixels[int(image)], down, across, target)
         if self.flatten:
-            result = result.transpose(0, 1, 3, 2).reshape(len(images), -1, 1, 1)
-        return [result]
+            return [tiles.transpose(0, 3, 2, 1).reshape(len(images), -1, 1, 1)]
+        return [xp.ascontiguousarray(tiles.transpose(0, 3, 1, 2))]
 
     def _boxes(self, rois: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """0-based image of each box, and its corners left, top, right, bottom as 0-based whole pixels."""
@@ -92,20 +93,19 @@ class ROIPooling(Op):
         return np.stack([across[:, 0], down[:, 0], across[:, 1], down[:, 1]], axis=1)
 
     def _pool_box(self, xp: Any, image: Array, down: np.ndarray, across: np.ndarray, target: Array) -> None:
-        """Fill C x rows x columns for one box: fold rows first, then columns; empty tiles stay 0."""
-        maximum = self.method == "max"
-        bands = xp.zeros((*target.shape[:2], image.shape[2]), dtype=image.dtype)
-        filled = [tile for tile, (begin, end) in enumerate(down) if end > begin]
-        for tile in filled:
-            band = image[:, down[tile, 0] : down[tile, 1]]
-            bands[:, tile] = band.max(axis=1) if maximum else band.sum(axis=1)
+        """Fill rows x columns x C for one box of H x W x C: fold rows, then columns; empty tiles stay 0."""
+        fold = xp.max if self.method == "max" else xp.sum
+        left, right = int(across.min()), int(across.max())
+        bands = xp.zeros((len(down), right - left, image.shape[2]), dtype=image.dtype)
+        for tile, (begin, end) in enumerate(down):
+            if end > begin:
+                bands[tile] = fold(image[begin:end, left:right], axis=0)
         for tile, (begin, end) in enumerate(across):
             if end > begin:
-                part = bands[:, :, begin:end]
-                target[:, :, tile] = part.max(axis=2) if maximum else part.sum(axis=2)
-        if not maximum:
+                target[:, tile] = fold(bands[:, begin - left : end - left], axis=1)
+        if self.method == "avg":
             areas = np.outer(down[:, 1] - down[:, 0], across[:, 1] - across[:, 0])
-            target *= xp.asarray(1 / np.maximum(areas, 1), dtype=target.dtype)
+            target *= xp.asarray(1 / np.maximum(areas, 1), dtype=target.dtype)[..., np.newaxis]
 
 
 def _tiles(first: np.ndarray, last: np.ndarray, count: int, size: int) -> np.ndarray:
