@@ -1,0 +1,45 @@
+"""Where fetched files lie: `MATNET_HOME`, or matnet's folder in the platform's user cache."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from matnet.zoo.cards import Card, RemoteFile
+
+HOME = "MATNET_HOME"
+OFFLINE = "MATNET_OFFLINE"
+
+
+def home() -> Path:
+    """The folder of all that matnet keeps: `MATNET_HOME`, else `matnet` in the user's cache folder."""
+    chosen = os.environ.get(HOME)
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    import pooch
+
+    return Path(pooch.os_cache("matnet"))
+
+
+def offline() -> bool:
+    """Whether `MATNET_OFFLINE` forbids all downloads: set, and neither empty nor 0."""
+    return os.environ.get(OFFLINE, "") not in ("", "0")
+
+
+def place_of(card: Card, file: RemoteFile) -> Path:
+    """Where a file of a card belongs: .mat files together, archives together, Caffe's files by model."""
+    if file.role == "mat":
+        return home() / "mat" / file.file
+    if file.role == "archive":
+        return home() / "archives" / file.file
+    return home() / "caffe" / card.name / file.file
+
+
+def present_mat(card: Card) -> Path | None:
+    """The model's .mat file: beside its card, or in the cache; None where it is in neither."""
+    return next((path for path in (card.folder / card.mat, place_of(card, card.mat_file())) if path.is_file()), None)
+
+
+def present_file(card: Card, file: RemoteFile) -> Path | None:
+    """A Caffe file: beside its card, or in the cache; None where it is in neither."""
+    return next((path for path in (card.folder / file.file, place_of(card, file)) if path.is_file()), None)

@@ -1,0 +1,185 @@
+"""Fetching the files of a card: cache, mirrors, checksums, locks, and what to do by hand when no link is alive."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from matnet.errors import DownloadError, listing
+from matnet.files import atomic_path
+from matnet.zoo.archives import extract
+from matnet.zoo.cache import OFFLINE, offline, place_of, present_file, present_mat
+from matnet.zoo.cards import Card, RemoteFile
+from matnet.zoo.checks import digests, mismatch, strongest
+from matnet.zoo.download import Patience, ResumingDownloader
+from matnet.zoo.locks import locked
+
+
+def to_stderr(text: str) -> None:
+    print(f"matnet: {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetcher:
+    """How files are fetched.
+
+    mirrors: addresses to try before the card's own; one that ends in `/` is a folder, to which the file's name is
+    added. carried: a folder with files that were brought by hand. patience, progress: as for a download.
+    say: where lines of text go.
+    """
+
+    mirrors: Sequence[str] = ()
+    carried: Path | None = None
+    patience: Patience = field(default_factory=Patience)
+    progress: bool = True
+    say: Callable[[str], None] = to_stderr
+
+    def mat(self, card: Card) -> Path:
+        """The model's .mat file, of any published generation; DownloadError saying what to do by hand."""
+        present = present_mat(card)
+        if present is not None and present.parent == card.folder:
+            return present
+        return self._file(card, card.mat_file(), card.md5)
+
+    def caffe(self, card: Card, roles: Sequence[str] | None = None) -> list[Path]:
+        """The Caffe files of a card, or those of some roles; DownloadError listing all that could not be had."""
+        wanted = [file for file in card.files if roles is None or file.role in roles]
+        found, failures = [], []
+        for file in wanted:
+            try:
+                found.append(self.file(card, file))
+            except DownloadError as error:
+                failures.append(str(error))
+        if failures:
+            raise DownloadError("\n".join(failures))
+        return found
+
+    def file(self, card: Card, file: RemoteFile) -> Path:
+        """One Caffe file, from beside the card, the cache, the carried files, its archive, or its addresses."""
+        present = present_file(card, file)
+        if present is not None and present.parent == card.folder:
+            return present
+        return self._file(card, file, {})
+
+    # -- one file -----------------------------------------------------------------------------------
+
+    def _file(self, card: Card, file: RemoteFile, accepted: Mapping[str, str]) -> Path:
+        target = place_of(card, file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if self._is_there(target, file, accepted):
+            return target
+        with locked(target, self.say) as signal:
+            if self._is_there(target, file, accepted):
+                return target
+            if not self._carried_in(target, file, accepted):
+                if file.archive is not None:
+                    self._unpack(card, file, target, accepted)
+                else:
+                    self._download(card, file, target, accepted, signal)
+        if not accepted and strongest(file.hashes) is None:
+            found = digests(target, ["sha1"])["sha1"]
+            self.say(f"{target}: SHA-1 {found}; unverified, since no checksum was ever published")
+        return target
+
+    def _is_there(self, target: Path, file: RemoteFile, accepted: Mapping[str, str]) -> bool:
+        """Whether the file is in the cache and right; one that is not is set aside, and said."""
+        if not target.is_file():
+            return False
+        fault = mismatch(target, file, accepted)
+        if fault is None:
+            return True
+        aside = target.with_name(f"{target.name}.bad")
+        os.replace(target, aside)
+        self.say(f"{target}: {fault}; kept as {aside.name}, and fetched again")
+        return False
+
+    def _carried_in(self, target: Path, file: RemoteFile, accepted: Mapping[str, str]) -> bool:
+        """Copy the file out of the carried folder, if it is there under its name; DownloadError if it is wrong."""
+        if self.carried is None or not (self.carried / file.file).is_file():
+            return False
+        source = self.carried / file.file
+        fault = mismatch(source, file, accepted)
+        if fault:
+            raise DownloadError(f"{source}: {fault}; not taken")
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+        return True
+
+    def _unpack(self, card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, str]) -> None:
+        assert file.archive is not None
+        archive = self._file(card, file.archive, {})
+        with atomic_path(target) as temporary:
+            extract(archive, file.member, temporary, file.size)
+            fault = mismatch(temporary, file, accepted)
+            if fault:
+                raise DownloadError(f"{archive}, {file.member}: {fault}")
+
+    def _download(
+        self, card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, str], signal: Callable[[], None]
+    ) -> None:
+        """Try every address in turn; a file gets its name when its checksum is right."""
+        failures = []
+        if offline():
+            failures.append(f"{OFFLINE} is set")
+        else:
+            for url in self._addresses(file):
+                try:
+                    self._from(url, file, target, accepted, signal)
+                    return
+                except DownloadError as error:
+                    failures.append(str(error))
+                    self.say(str(error))
+        raise DownloadError(_by_hand(card, file, target, accepted, failures or ["no address is known"]))
+
+    def _addresses(self, file: RemoteFile) -> list[str]:
+        chosen = [f"{mirror}{file.file}" if mirror.endswith("/") else mirror for mirror in self.mirrors]
+        return list(dict.fromkeys([*chosen, *file.urls]))
+
+    def _from(
+        self, url: str, file: RemoteFile, target: Path, accepted: Mapping[str, str], signal: Callable[[], None]
+    ) -> None:
+        """One address, twice if what came is wrong and its beginning was of an earlier transfer."""
+        import pooch
+
+        pooch.get_logger().setLevel("WARNING")
+        downloader = ResumingDownloader(
+            part=target.with_name(f"{target.name}.part"),
+            size=file.size,
+            verifiable=bool(accepted or file.hashes),
+            patience=self.patience,
+            progress=self.progress,
+            signal=signal,
+            say=self.say,
+        )
+
+        def checked(url: str, output_file: str, registry: object) -> None:
+            resumed = downloader.part.exists()
+            downloader(url, output_file, registry)
+            fault = mismatch(Path(output_file), file, accepted)
+            if fault and resumed:
+                self.say(f"{url}: {fault}; fetched again from the start")
+                downloader(url, output_file, registry)
+                fault = mismatch(Path(output_file), file, accepted)
+            if fault:
+                raise DownloadError(f"{url}: {fault}")
+
+        pooch.retrieve(url, known_hash=None, fname=target.name, path=target.parent, downloader=checked)
+
+
+def _by_hand(card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, str], failures: Sequence[str]) -> str:
+    """What happened, and what a person can do about it."""
+    kind = strongest(file.hashes)
+    sums = [f"MD5 {digest} ({when})" for when, digest in accepted.items()]
+    if kind:
+        sums.append(f"{kind.upper()} {file.hashes[kind]}")
+    lines = [
+        *failures,
+        f"by hand: get {file.file} from {' or '.join(file.urls) or card.page or 'wherever it still is'}",
+        f"its checksum: {' or '.join(sums) or 'none was published'}",
+        f"put it at {target}, or anywhere, with `python -m matnet.zoo fetch {card.name} --from FOLDER`",
+    ]
+    return listing(f"{file.file} could not be fetched:", lines)

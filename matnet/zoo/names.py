@@ -1,0 +1,104 @@
+"""From what a user types to a model card: generous about spelling, never silent about a choice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from matnet.errors import MatnetError, listing, nearest
+from matnet.zoo.cards import Card, all_cards
+
+PREFIXES = ("imagenet-", "pascal-", "bair-", "bvlc-")
+SUFFIXES = ("-dag", "-dagnn", "-model")
+
+
+class UnknownModelError(MatnetError):
+    """No model is called so, or several are; the nearest, or all of them, are in the text."""
+
+
+def find_card(name: str, cards: Iterable[Card] | None = None) -> Card:
+    """The one card that `name` means; UnknownModelError naming the nearest ones, or all that it could mean."""
+    found = matching_cards(name, cards)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = [f"{card.name}: {card.title}" for card in found]
+        raise UnknownModelError(listing(f"{name!r} means {len(found)} models; say which:", names))
+    raise UnknownModelError(
+        f"no model is called {name!r}{_suggestions(name, cards)}; `python -m matnet.zoo list` shows all"
+    )
+
+
+def matching_cards(name: str, cards: Iterable[Card] | None = None) -> list[Card]:
+    """All cards that `name` means at the first level of generosity at which it means any.
+
+    The levels: the very name or alias; the same but for case, spaces, underscores, hyphens and `.mat`; the title or
+    the name of a file; names without the usual prefixes and suffixes. A family's name means all its variants.
+    """
+    known = list(all_cards() if cards is None else cards)
+    spelled = normalised(name)
+    for level, wanted in (
+        (exact_names, name),
+        (near_names, spelled),
+        (file_names, spelled),
+        (bare_names, bare(spelled)),
+    ):
+        found = [card for card in known if wanted and wanted in level(card)]
+        if found:
+            return found
+    return []
+
+
+def normalised(name: str) -> str:
+    """Lower case, words joined by hyphens, no `.mat` or `.caffemodel`.
+
+    >>> normalised("VGG_CNN S.caffemodel"), normalised(" imagenet-caffe-alex.mat")
+    ('vgg-cnn-s', 'imagenet-caffe-alex')
+    """
+    stem = re.sub(r"\.(mat|caffemodel)$", "", name.strip().lower())
+    return re.sub(r"[\s_\-./]+", "-", stem).strip("-")
+
+
+def bare(name: str) -> str:
+    """A normalised name without the prefixes and suffixes that do not tell models apart.
+
+    >>> bare("imagenet-resnet-50-dag"), bare("bair-bvlc-alexnet-model")
+    ('resnet-50', 'alexnet')
+    """
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def exact_names(card: Card) -> set[str]:
+    return {card.name, *card.aliases, *([card.family] if card.family else ())}
+
+
+def near_names(card: Card) -> set[str]:
+    return {normalised(name) for name in exact_names(card)}
+
+
+def file_names(card: Card) -> set[str]:
+    return {normalised(name) for name in (card.title, card.mat, card.caffemodel) if name}
+
+
+def bare_names(card: Card) -> set[str]:
+    return {bare(name) for name in near_names(card) | file_names(card)}
+
+
+def _suggestions(name: str, cards: Iterable[Card] | None) -> str:
+    """`; nearest: ...`, in the spelling of the cards; names that hold the text come first."""
+    known = {spelling: card for card in (all_cards() if cards is None else cards) for spelling in _spellings(card)}
+    spelled = normalised(name)
+    holding = sorted({card.name for spelling, card in known.items() if len(spelled) > 2 and spelled in spelling})
+    if holding:
+        return f"; nearest: {', '.join(holding[:5])}"
+    hint = nearest(spelled, known)
+    found = dict.fromkeys(known[close].name for close in hint.removeprefix("; nearest: ").split(", ") if close in known)
+    return f"; nearest: {', '.join(found)}" if found else ""
+
+
+def _spellings(card: Card) -> Iterator[str]:
+    yield from near_names(card) | bare_names(card)

@@ -1,0 +1,278 @@
+"""Downloads from servers that cut, lie, stall and redirect; the cache, locks, mirrors, and files carried by hand.
+
+The bytes served are made here, and their checksums computed with hashlib. Connections are cut at multiples of the
+16 KiB that are written at a time, so that the offsets of the next requests are known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from matnet.errors import DownloadError
+from matnet.zoo import locks
+from matnet.zoo.cards import Card, RemoteFile
+from matnet.zoo.download import Patience, ResumingDownloader
+from matnet.zoo.fetch import Fetcher
+from tests.hostile_server import Behaviour, serving
+
+CONTENT = np.random.default_rng(1).bytes(300_000)
+SHA1 = hashlib.sha1(CONTENT).hexdigest()
+MD5 = hashlib.md5(CONTENT).hexdigest()
+QUICK = Patience(connect=2, read=0.3, attempts=3, first_wait=0.01, longest_wait=0.02)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MATNET_OFFLINE", raising=False)
+    return tmp_path / "home"
+
+
+def card(*files: RemoteFile, **fields: Any) -> Card:
+    return Card(
+        name="a-model", title="A model", folder=Path("nowhere"), prose="", mat="a-model.mat", files=files, **fields
+    )
+
+
+def weights(*urls: str, **fields: Any) -> RemoteFile:
+    return RemoteFile(file="a.caffemodel", role="caffemodel", urls=urls, **{"hashes": {"sha1": SHA1}, **fields})
+
+
+def fetch(file: RemoteFile, said: list[str] | None = None, **options: Any) -> bytes:
+    lines = [] if said is None else said
+    fetcher = Fetcher(patience=QUICK, progress=False, say=lines.append, **options)
+    return fetcher.file(card(file), file).read_bytes()
+
+
+# -- one server -----------------------------------------------------------------------------------------
+
+SURVIVED: dict[str, tuple[Behaviour, list[str | None]]] = {
+    "a good server": (Behaviour(), [None]),
+    "cut once": (Behaviour(cut_after=98_304, cuts=1), [None, "bytes=98304-"]),
+    "cut twice": (Behaviour(cut_after=114_688, cuts=2), [None, "bytes=114688-", "bytes=229376-"]),
+    "cut, then Range is ignored": (Behaviour(cut_after=98_304, cuts=1, ranges=False), [None, "bytes=98304-"]),
+    "cut, then another file": (Behaviour(cut_after=98_304, cuts=1, etag=['"one"', '"two"']), [None, "bytes=98304-"]),
+    "cut, no validator": (Behaviour(cut_after=98_304, cuts=1, etag=[""]), [None, "bytes=98304-"]),
+    "a range that starts elsewhere": (
+        Behaviour(cut_after=98_304, cuts=1, wrong_range=True),
+        [None, "bytes=98304-", None],
+    ),
+    "busy, then well": (Behaviour(statuses=[503, 429]), [None, None, None]),
+    "redirects": (Behaviour(redirects=3), [None]),
+}
+
+
+@pytest.mark.parametrize("case", SURVIVED)
+def test_survived(case: str) -> None:
+    behaviour, asked = SURVIVED[case]
+    behaviour = replace(
+        behaviour, content=CONTENT, etag=list(behaviour.etag), statuses=list(behaviour.statuses), asked=[]
+    )
+    with serving(behaviour) as url:
+        assert fetch(weights(url)) == CONTENT
+    assert behaviour.asked == asked
+
+
+WRONG = bytes(len(CONTENT))
+FATAL: dict[str, tuple[Behaviour, str, int]] = {
+    "gone": (Behaviour(statuses=[404]), "404 Not Found", 1),
+    "wrong bytes": (Behaviour(content=WRONG), f"its SHA1 is {hashlib.sha1(WRONG).hexdigest()}; expected {SHA1}", 1),
+    "a page instead": (Behaviour(html=True), "a web page came instead of the file", 1),
+    "another size": (Behaviour(content=CONTENT[:-1]), "the server has 299,999 bytes; expected 300,000", 1),
+    "always busy": (Behaviour(statuses=[503] * 9), r"503 Service Unavailable \(3 attempts\)", 3),
+    "nothing ever comes": (Behaviour(stall=1.0), r"timed out \(3 attempts\)", 3),
+    "cut before the first byte": (Behaviour(content=CONTENT, cut_after=0), r"\(3 attempts\)", 3),
+    "an absurd size": (Behaviour(content=CONTENT, announced=1 << 50), "the server has 1,125,899,906,842,624 bytes", 1),
+    "redirects without end": (Behaviour(redirects=99), "TooManyRedirects", 0),
+}
+
+
+@pytest.mark.parametrize("case", FATAL)
+def test_fatal(case: str, cache: Path) -> None:
+    behaviour, reason, requests = FATAL[case]
+    file = weights(size=len(CONTENT))
+    with serving(behaviour) as url, pytest.raises(DownloadError, match=reason) as caught:
+        fetch(replace(file, urls=(url,)))
+    assert len(behaviour.asked) == requests
+    assert f"by hand: get a.caffemodel from {url}" in str(caught.value)
+    assert f"its checksum: SHA1 {SHA1}" in str(caught.value)
+    assert f"put it at {cache / 'caffe' / 'a-model' / 'a.caffemodel'}" in str(caught.value)
+    assert not list(cache.rglob("a.caffemodel"))
+
+
+def test_a_transfer_goes_on_in_another_process(tmp_path: Path) -> None:
+    behaviour = Behaviour(content=CONTENT, cut_after=49_152, cuts=1)
+    downloader = ResumingDownloader(part=tmp_path / "x.part", patience=replace(QUICK, attempts=1), progress=False)
+    with serving(behaviour) as url:
+        with pytest.raises(DownloadError, match=r"\(1 attempts\)"):
+            downloader(url, str(tmp_path / "x"))
+        replace(downloader)(url, str(tmp_path / "x"))
+    assert behaviour.asked == [None, "bytes=49152-"]
+    assert (tmp_path / "x").read_bytes() == CONTENT
+
+
+def test_without_checksum_or_validator_nothing_is_resumed(tmp_path: Path) -> None:
+    behaviour = Behaviour(content=CONTENT, cut_after=49_152, cuts=1, etag=[""])
+    with serving(behaviour) as url:
+        ResumingDownloader(part=tmp_path / "x.part", patience=QUICK, progress=False)(url, str(tmp_path / "x"))
+    assert behaviour.asked == [None, None]
+    assert (tmp_path / "x").read_bytes() == CONTENT
+
+
+def test_a_resumed_file_with_a_wrong_beginning_is_fetched_again(cache: Path) -> None:
+    part = cache / "caffe" / "a-model" / "a.caffemodel.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(bytes(1000))
+    behaviour = Behaviour(content=CONTENT)
+    with serving(behaviour) as url:
+        assert fetch(weights(url)) == CONTENT
+    assert behaviour.asked == ["bytes=1000-", None]
+
+
+def test_retry_after_is_heeded_within_reason(tmp_path: Path) -> None:
+    said: list[str] = []
+    behaviour = Behaviour(content=CONTENT, statuses=[503], headers={"Retry-After": "3600"})
+    downloader = ResumingDownloader(part=tmp_path / "x.part", patience=QUICK, progress=False, say=said.append)
+    with serving(behaviour) as url:
+        downloader(url, str(tmp_path / "x"))
+    assert "trying again in 0.02 s" in said[0]
+
+
+# -- mirrors, the cache, offline ------------------------------------------------------------------------
+
+
+def test_mirrors_are_tried_in_turn_and_a_broken_transfer_goes_on_at_the_next() -> None:
+    first, second = Behaviour(content=CONTENT, cut_after=98_304, statuses=[]), Behaviour(content=CONTENT)
+    with serving(replace(first, ranges=True)) as one, serving(second) as two:
+        said: list[str] = []
+        fetcher = Fetcher(patience=replace(QUICK, attempts=1), progress=False, say=said.append)
+        file = weights(one, two)
+        assert fetcher.file(card(file), file).read_bytes() == CONTENT
+    assert second.asked == ["bytes=98304-"]
+    assert any(line.startswith(one) for line in said), "a failing mirror is said"
+
+
+def test_a_mirror_of_the_command_line_comes_first() -> None:
+    chosen, listed = Behaviour(content=CONTENT), Behaviour(content=CONTENT)
+    with serving(chosen) as one, serving(listed) as two:
+        assert fetch(weights(two), mirrors=[one.removesuffix("file")]) == CONTENT
+    assert (len(chosen.asked), len(listed.asked)) == (1, 0)
+
+
+def test_what_is_in_the_cache_is_not_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    behaviour = Behaviour(content=CONTENT)
+    with serving(behaviour) as url:
+        fetch(weights(url))
+        monkeypatch.setenv("MATNET_OFFLINE", "1")
+        assert fetch(weights(url)) == CONTENT
+    assert len(behaviour.asked) == 1
+
+
+def test_a_damaged_file_in_the_cache_is_set_aside(cache: Path) -> None:
+    behaviour, said = Behaviour(content=CONTENT), []  # type: ignore[var-annotated]
+    target = cache / "caffe" / "a-model" / "a.caffemodel"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(CONTENT[:1000])
+    with serving(behaviour) as url:
+        assert fetch(weights(url, size=len(CONTENT)), said) == CONTENT
+    assert "cut at 1,000 of 300,000 bytes; kept as a.caffemodel.bad" in said[0]
+    assert target.with_name("a.caffemodel.bad").read_bytes() == CONTENT[:1000]
+
+
+def test_offline_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATNET_OFFLINE", "1")
+    with pytest.raises(DownloadError, match="MATNET_OFFLINE is set"):
+        fetch(weights("http://127.0.0.1:9/never"))
+
+
+def test_without_a_checksum_the_file_is_said_to_be_unverified() -> None:
+    said: list[str] = []
+    with serving(Behaviour(content=CONTENT)) as url:
+        fetch(weights(url, hashes={}), said)
+    assert f"SHA-1 {SHA1}; unverified" in said[-1]
+
+
+@pytest.mark.parametrize("generation", ["2015-12", "2016-09-30"])
+def test_any_published_generation_of_a_mat_file_will_do(generation: str, cache: Path) -> None:
+    sums = {"2015-12": "0" * 32, "2016-09-30": "1" * 32, generation: MD5}
+    with serving(Behaviour(content=CONTENT)) as url:
+        path = Fetcher(patience=QUICK, progress=False).mat(card(mat_urls=(url,), md5=sums))
+    assert path == cache / "mat" / "a-model.mat"
+    assert path.read_bytes() == CONTENT
+
+
+# -- carried by hand ------------------------------------------------------------------------------------
+
+
+def test_carried_files_are_taken_when_they_are_right(tmp_path: Path) -> None:
+    (tmp_path / "a.caffemodel").write_bytes(CONTENT)
+    assert fetch(weights(), carried=tmp_path) == CONTENT
+
+
+def test_carried_files_are_refused_when_they_are_wrong(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "a.caffemodel").write_bytes(WRONG)
+    with pytest.raises(DownloadError, match=r"a\.caffemodel: its SHA1 is .* not taken"):
+        fetch(weights(), carried=tmp_path)
+    assert not list(cache.rglob("a.caffemodel"))
+
+
+# -- locks ----------------------------------------------------------------------------------------------
+
+
+def test_two_threads_that_want_one_file_fetch_it_once() -> None:
+    behaviour = Behaviour(content=CONTENT)
+    results: list[bytes] = []
+    with serving(behaviour) as url:
+        threads = [threading.Thread(target=lambda: results.append(fetch(weights(url)))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert results == [CONTENT] * 4
+    assert len(behaviour.asked) == 1
+
+
+def lock_text(pid: int, host: str) -> str:
+    return json.dumps({"pid": pid, "host": host, "id": "x"})
+
+
+STALE = {
+    "its process is gone": (lock_text(2**22 + 1, socket.gethostname()), 0),
+    "not touched for long": (lock_text(os.getpid(), "elsewhere"), 3600),
+    "old and empty": ("", 3600),
+}
+
+
+@pytest.mark.parametrize("case", STALE)
+def test_a_stale_lock_is_taken_over(case: str, tmp_path: Path) -> None:
+    content, age = STALE[case]
+    lock = tmp_path / "x.lock"
+    lock.write_text(content)
+    os.utime(lock, (time.time() - age,) * 2)
+    said: list[str] = []
+    with locks.locked(tmp_path / "x", said.append):
+        assert json.loads(lock.read_text())["pid"] == os.getpid()
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_living_lock_is_waited_for(tmp_path: Path) -> None:
+    lock = tmp_path / "x.lock"
+    lock.write_text(lock_text(os.getpid(), socket.gethostname()))
+    said: list[str] = []
+    released = threading.Timer(0.3, lock.unlink)
+    released.start()
+    with locks.locked(tmp_path / "x", said.append):
+        assert not released.is_alive()
+    assert said == [f"waiting for process {os.getpid()} on {socket.gethostname()}, which holds {lock}"]
