@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matnet import load
@@ -18,7 +18,7 @@ from matnet.display.summary import summary, why_unsized
 from matnet.display.svg import network_svg
 from matnet.display.table import NetworkTable, network_table
 from matnet.display.text import table_text, totals
-from matnet.errors import run_command
+from matnet.errors import MatnetError, NetworkError, run_command
 from matnet.files import atomic_write
 from matnet.meta import class_descriptions, class_names, declared_input_shapes, display_name, image_input
 from matnet.network import Network
@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     command.add_argument("--meta", action="store_true", help="also the file's meta structure (with text and json)")
+    command.add_argument("--plan", action="store_true", help="also what the onnx backend would run, and where")
     command.add_argument("--svg", metavar="OUT.svg", help="write the graph as a drawing")
     command.add_argument("--dot", metavar="OUT.dot", help="write the graph for Graphviz, as model2dot does")
     return command
@@ -72,6 +73,8 @@ def _positive(text: str) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
+    if options.plan and options.format != "text":
+        raise MatnetError(f"--plan is text for people; it does not go with --format {options.format}")
     net = load(options.model)
     batch = options.batch_size or (_declared_batch(net) if options.format == "matconvnet" else 1)
     inputs = input_shapes(net, batch, options.input_size, options.channels)
@@ -81,6 +84,8 @@ def main(argv: list[str] | None = None) -> int:
     report = _report(net, table, options.format, options.meta, reason)
     encoding = sys.stdout.encoding or "utf-8"
     print(report.encode(encoding, "backslashreplace").decode(encoding))
+    if options.plan:
+        print("\n".join(["", "plan", *(f"  {printable(line)}" for line in plan_report(net, inputs))]))
     if reason and options.format in ("csv", "matconvnet"):
         print(f"matnet: {printable(reason)}", file=sys.stderr)
     return 0
@@ -135,6 +140,17 @@ def text_report(net: Network, table: NetworkTable, with_meta: bool = False, reas
     if with_meta:
         lines += ["", "meta", *(f"  {line}" for line in outline(net.meta))]
     return lines
+
+
+def plan_report(net: Network, inputs: Mapping[str, Shape]) -> list[str]:
+    """What the onnx backend does with the network's outputs for these inputs; NetworkError where a size is missing."""
+    from matnet.engines.listing import plan_lines
+
+    engine = net.for_inference().compile(backend="onnx")
+    missing = [name for name in engine.inputs if name not in inputs]
+    if missing:
+        raise NetworkError(f"{net.source}: --plan needs the size of input {missing[0]!r}; give --input-size")
+    return plan_lines(engine, {name: inputs[name] for name in engine.inputs})
 
 
 def record(net: Network, table: NetworkTable, with_meta: bool = False, reason: str | None = None) -> dict[str, Any]:

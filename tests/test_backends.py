@@ -26,6 +26,7 @@ from matnet.ops.combine import Sum
 from matnet.ops.convolution import Conv
 from matnet.ops.normalization import BatchNorm
 from matnet.run import main as run_main
+from matnet.show import main as show_main
 from tests.conftest import DATA, assert_close, conformance_cases
 
 TOLERANCE = 1e-4
@@ -203,6 +204,16 @@ def test_results_do_not_change_with_the_next_call() -> None:
     kept = first.copy()
     engine(values(*X, seed=9))
     np.testing.assert_array_equal(first, kept)
+
+
+@installed
+def test_show_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    model = DATA / "matconvnet" / "sn_alexnet" / "model.mat"
+    assert show_main([str(model), "--plan"]) == 0
+    told = capsys.readouterr().out.partition("\nplan\n")[2]
+    assert told.startswith("  segment 1, ONNX Runtime: ")
+    with pytest.raises(matnet.MatnetError, match="does not go with --format csv"):
+        show_main([str(model), "--plan", "--format", "csv"])
 
 
 def test_auto_takes_onnx_runtime_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
