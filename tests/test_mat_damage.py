@@ -173,6 +173,7 @@ PROMISES: list[tuple[str, bytes, str]] = [
     ("negative", by_hand.matrix(6, (-1, -1), "x", NUMBERS(9, 1)), "found array dimensions"),
     ("small element", by_hand.matrix(6, (1, 1), "x", struct.pack("<II", 5 << 16 | 2, 0)), "a small element of 5 bytes"),
     ("text", by_hand.matrix(4, (1, 2**30), "x", NUMBERS(4, 65)), "found 1 characters, expected 1,073,741,824"),
+    ("text of a column", by_hand.matrix(4, (2**18, 1), "x", by_hand.element(2, bytes(2**18))), "262,144 more values"),
     ("not text", by_hand.matrix(4, (1, 2), "x", by_hand.element(16, b"\xff\xfe")), "text that is not Unicode"),
     ("sparse columns", by_hand.matrix(5, (2, 2**30), "x", *[NUMBERS(5, 0)] * 3), "found column starts"),
     (

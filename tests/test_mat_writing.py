@@ -282,6 +282,16 @@ def test_a_large_array_is_not_copied_whole(tmp_path: Path, version: str, compres
     np.testing.assert_array_equal(read_mat(path)["weights"], weights, strict=True)
 
 
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_a_file_is_written_over_while_its_arrays_are_in_use(tmp_path: Path, version: str) -> None:
+    path = tmp_path / "x.mat"
+    write_mat(path, {"net": {"weights": VALUES["zeta"]}}, version)
+    net = read_mat(path)["net"]
+    write_mat(path, {"net": {"added": row([1]), "weights": net["weights"]}}, version)
+    np.testing.assert_array_equal(net["weights"], VALUES["zeta"], strict=True)
+    np.testing.assert_array_equal(read_mat(path)["net"]["weights"], VALUES["zeta"], strict=True)
+
+
 FULL_DISK = """
 import resource, sys
 import numpy as np

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from matnet.formats.mat.limits import is_shape
 from matnet.formats.mat.values import CharArray, Shape
 
 # MATLAB cuts strings by code units, so half a surrogate pair is legal and has to survive.
@@ -37,13 +38,17 @@ def to_units(text: str | CharArray) -> tuple[np.ndarray, Shape]:
     return np.moveaxis(table, -1, 1).ravel(order="F"), text.shape
 
 
+def row_count(shape: Shape) -> int:
+    """The rows of text in a char array of `shape`, those of all its pages together; none if it is empty."""
+    return prod(shape) // shape[1] if prod(shape) else 0
+
+
 def problem(text: CharArray) -> str | None:
     """Why `text` cannot be written: rows that do not make up its shape; None where they do."""
-    if len(text.shape) < 2:
+    if not is_shape(text.shape):
         return f"has shape {text.shape}; a char array has at least 2 dimensions"
-    count = prod(text.shape) // text.shape[1] if prod(text.shape) else 0
     widths = {encode(row).size for row in text.rows}
-    if len(text.rows) == count and widths <= {text.shape[1]}:
+    if widths <= {text.shape[1]} and len(text.rows) == row_count(text.shape):
         return None
     return f"has {len(text.rows)} rows of widths {sorted(widths)}, which do not make up its shape {text.shape}"
 

@@ -166,6 +166,7 @@ class _Reader:
             shape = (1, units.size)
         elif units.size != count:
             raise elements.damage(element.start, f"{units.size:,} characters", f"{count:,}, the array's size")
+        self._count(chars.row_count(shape), element.start)
         return chars.to_text(units, shape)
 
     def _cell(self, header: _Header, depth: int) -> Cell:

@@ -217,7 +217,9 @@ class _Reader:
         units = as_class(stored, np.dtype(np.uint16))
         if units is None:
             raise self._damage(dataset, f"characters of type {stored.dtype}", "UTF-16 code units")
-        return chars.to_text(units.ravel(), _matlab(stored).shape)
+        shape = _matlab(stored).shape
+        self._count(dataset, chars.row_count(shape))
+        return chars.to_text(units.ravel(), shape)
 
     def _sparse(self, group: Any, kind: str | None, rows: int) -> Any:
         parts = {name: h5o.open(group, name.encode()) for name in link_names(group)}
