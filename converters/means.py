@@ -19,14 +19,16 @@ def given_mean(options: Options) -> np.ndarray | None:
     """The mean file of the options as C x H x W in the order of the converted net's channels: R, G, B.
 
     A Caffe net takes B, G, R, and so do its mean files, unless `color_format` says that it takes R, G, B;
-    a .mat file holds R, G, B always. With `transpose` off a net keeps Caffe's order. None without a file.
+    a .mat file holds R, G, B always. With `transpose` off it is C x W x H in Caffe's order. None without a file.
     """
     if options.mean is None:
         return None
     mean = read_mean(options.mean, _load_mat)
+    if not options.transpose:
+        return mean.transpose(0, 2, 1)
     if Path(options.mean).suffix.lower() == ".mat":
         return mean[::-1]
-    return mean[::-1] if options.color_format == "bgr" and options.transpose else mean
+    return mean[::-1] if options.color_format == "bgr" else mean
 
 
 def _load_mat(path: str) -> dict[str, object]:

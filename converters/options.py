@@ -13,7 +13,7 @@ PathLike = str | os.PathLike[str]
 CHOICES: dict[str, tuple[str, ...]] = {
     "color_format": ("bgr", "rgb"),
     "mean_treatment": ("crop", "resize"),
-    "preprocessing": ("caffe", "vgg-caffe", "fcn"),
+    "preprocessing": ("squash", "caffe", "vgg-caffe", "fcn"),
     "names": ("caffe", "upstream"),
     "merge_batchnorm": ("auto", "always", "never"),
     "extensions": ("allow", "avoid"),
@@ -34,8 +34,9 @@ class Options:
 
     input_size: height and width, or C H W, or N C H W, for the image input; or by input name. full_image_size:
     what an image is resized to before it is cropped: (height, width), or one number for the shorter side.
-    preprocessing: `caffe` squashes the image, `vgg-caffe` and `fcn` keep its aspect ratio. class_names, labels:
-    the classes in output order, or a file of them.
+    preprocessing: `squash` resizes the whole image bilinearly, as images are prepared for Caffe; `caffe`,
+    `vgg-caffe` and `fcn` are what MatConvNet's importer means by them: bicubic and squashed, and bilinear with
+    the aspect ratio kept. class_names, labels: the classes in output order, or a file of them.
 
     remove_dropout, remove_loss: leave these layers out. append_softmax: layers whose output gets a Softmax.
     merge_batchnorm: join BatchNorm and the Scale behind it where no blob is lost (`auto`), wherever possible
@@ -54,7 +55,7 @@ class Options:
     scale: float | None = None
     input_size: Sequence[int] | Mapping[str, Sequence[int]] | None = None
     full_image_size: Sequence[int] | None = None
-    preprocessing: str = "caffe"
+    preprocessing: str = "squash"
     labels: PathLike | None = None
     class_names: Sequence[str] | None = None
     remove_dropout: bool = False

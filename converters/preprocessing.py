@@ -18,6 +18,9 @@ from matnet.formats.mat.values import Cell, StructArray, empty, row
 from matnet.network import Network
 from matnet.shapes import Shape, text
 
+RED_IS_DARKEST = (
+    "the mean is bluer than photographs are: if the Caffe net takes R, G, B (as with CIFAR), use --color-format rgb"
+)
 USUAL_SIZE = 256
 """What Caffe's images of ImageNet are resized to before they are cropped."""
 SMALL = 128
@@ -45,21 +48,22 @@ def normalization_struct(
     """
     _, channels, height, width = shape
     notes = net.source.notes
-    average = _average(net_def, channels, (height, width), options, mean)
+    average = _average(net_def, channels, (height, width), options, mean, notes)
     factor = options.scale if options.scale is not None else _stated_scale(net_def)
     full = _full_size(net_def, (height, width), options, mean)
+    squashed = options.preprocessing in ("squash", "caffe")
     struct: dict[str, Any] = {
         "imageSize": row([height, width, channels]),
         "averageImage": empty() if average is None else average,
-        "interpolation": "bilinear",
-        "keepAspect": np.array([[options.preprocessing != "caffe"]]),
+        "interpolation": "bicubic" if options.preprocessing == "caffe" else "bilinear",
+        "keepAspect": np.array([[not squashed]]),
         **_border(full, (height, width)),
     }
-    if options.preprocessing == "caffe":  # whole images are squashed bilinearly before Caffe sees them
+    if options.preprocessing == "squash":  # whole images are resized bilinearly before Caffe sees them
         struct["resize"] = "pillow"
     if factor != 1:
         struct["scale"] = row([factor])
-    fate = "squashed" if options.preprocessing == "caffe" else "aspect ratio kept"
+    fate = "squashed" if squashed else "aspect ratio kept"
     notes.append(
         f"images: resized to {text(full) if len(full) > 1 else f'a shorter side of {full[0]}'} ({fate}), "
         f"centre {height}x{width}, {_mean_text(average)}{f', times {factor:g}' if factor != 1 else ''}"
@@ -68,16 +72,23 @@ def normalization_struct(
 
 
 def _average(
-    net_def: NetDef, channels: int, size: tuple[int, int], options: Options, mean: np.ndarray | None
+    net_def: NetDef,
+    channels: int,
+    size: tuple[int, int],
+    options: Options,
+    mean: np.ndarray | None,
+    notes: list[str],
 ) -> np.ndarray | None:
     if mean is not None:
+        if options.color_format == "bgr" and len(mean) == 3 and mean[0].mean() < mean[2].mean():
+            notes.append(RED_IS_DARKEST)
         return fitted_mean(mean, channels, size, options.mean_treatment, options.mean)
     values = given_values(options, net_def, channels)
     if values is not None:
         return fitted_mean(values, channels, size, "crop", "mean values")
     named = next((transform.get("mean_file") for transform in transforms(net_def) if transform.has("mean_file")), None)
     if named:
-        net_def.notes.append(f"the prototxt names the mean file {named!r}; give it with --mean to have it subtracted")
+        notes.append(f"the prototxt names the mean file {named!r}; give it with --mean to have it subtracted")
     return None
 
 

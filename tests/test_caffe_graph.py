@@ -252,7 +252,8 @@ def test_losses_can_be_left_out_and_a_softmax_asked_for(tmp_path: Path) -> None:
 
 def test_branches_that_only_prepare_labels_go_with_the_loss(tmp_path: Path) -> None:
     text = (
-        DATA + conv("c", "data", "c", 4) + layer("s", "Slice", "label", "l1 l2", "slice_param { axis: 0 slice_point: 1 }")
+        DATA + conv("c", "data", "c", 4)
+        + layer("s", "Slice", "label", "l1 l2", "slice_param { axis: 0 slice_point: 1 }")
         + layer("quiet", "Silence", "l2", "").replace('top: ""', "")
         + layer("loss", "SoftmaxWithLoss", "c l1", "loss")
     )  # fmt: skip

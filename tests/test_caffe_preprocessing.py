@@ -1,0 +1,306 @@
+"""Colours, means and meta of converted networks: a pixel goes the way it went in Caffe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet.converters.caffe_write import write_binaryproto
+from matnet.converters.means import corner_to_corner
+from matnet.errors import FileFormatError, NetworkError
+from matnet.formats.mat import write_mat
+from matnet.images.prepare import Preprocessing
+from matnet.network import Network
+from tests.caffe_nets import TOLERANCE, blob_values, caffe_files, converted, reloaded
+from tests.conftest import assert_close
+
+RANDOM = np.random.default_rng(31)
+IMAGE = RANDOM.random((5, 7, 3)).astype(np.float32) * 255  # H x W x (R, G, B)
+BGR = np.ascontiguousarray(IMAGE.transpose(2, 0, 1)[None, ::-1])
+SHAPE = {"data": (1, 3, 5, 7)}
+C3 = RANDOM.standard_normal(3).astype(np.float32)
+P3 = (RANDOM.random(3) + 0.5).astype(np.float32)
+ONE = np.ones(1, np.float32)
+
+CONV = """layer { name: "c" type: "Convolution" bottom: "%s" top: "y"
+          convolution_param { num_output: 4 kernel_size: 3 pad: 1 bias_term: false } }"""
+FILTERS = RANDOM.standard_normal((4, 3, 3, 3)).astype(np.float32)
+
+
+# -- colours ---------------------------------------------------------------------------------------
+
+BEFORE = {
+    "nothing": ("data", "", {}),
+    "BatchNorm": ("b", 'layer { name: "b" type: "BatchNorm" bottom: "data" top: "b" }', {"b": [C3, P3, ONE]}),
+    "Scale": (
+        "s", 'layer { name: "s" type: "Scale" bottom: "data" top: "s" scale_param { bias_term: true } }',
+        {"s": [P3, C3]},
+    ),
+    "Power and ReLU": (
+        "r", """layer { name: "p" type: "Power" bottom: "data" top: "p" power_param { scale: 0.01 shift: -1 } }
+                layer { name: "r" type: "ReLU" bottom: "p" top: "r" }""", {}
+    ),
+    "LRN and Pooling": (
+        "q", """layer { name: "n" type: "LRN" bottom: "data" top: "n" lrn_param { local_size: 3 alpha: 1e-4 } }
+                layer { name: "q" type: "Pooling" bottom: "n" top: "q" pooling_param { kernel_size: 2 } }""", {}
+    ),
+    "PReLU": ("r", 'layer { name: "r" type: "PReLU" bottom: "data" top: "r" }', {"r": [C3]}),
+    "depthwise": (
+        "d", """layer { name: "d" type: "Convolution" bottom: "data" top: "d"
+                convolution_param { num_output: 3 group: 3 kernel_size: 1 } }""",
+        {"d": [P3.reshape(3, 1, 1, 1), C3]},
+    ),
+    "Slice and Concat": (
+        "k", """layer { name: "s" type: "Slice" bottom: "data" top: "s1" top: "s2" slice_param { slice_point: 1 } }
+                layer { name: "k" type: "Concat" bottom: "s2" bottom: "s1" top: "k" }""", {}
+    ),
+    "Eltwise": (
+        "e", """layer { name: "s" type: "Scale" bottom: "data" top: "s" }
+                layer { name: "e" type: "Eltwise" bottom: "data" bottom: "s" top: "e" }""", {"s": [P3]}
+    ),
+    "an extension": ("m", 'layer { name: "m" type: "MVN" bottom: "data" top: "m" }', {}),
+    "Normalize": (
+        "m", 'layer { name: "m" type: "Normalize" bottom: "data" top: "m" norm_param { channel_shared: false } }',
+        {"m": [P3]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(BEFORE))
+def test_a_flipped_network_computes_the_same_of_the_flipped_image(name: str, tmp_path: Path) -> None:
+    """Whatever stands before the first convolution, R, G, B in the new network is B, G, R in the old one."""
+    blob, text, blobs = BEFORE[name]
+    prototxt, caffemodel = caffe_files(tmp_path, text + CONV % blob, SHAPE, {**blobs, "c": [FILTERS]})
+    caffe = matnet.convert_caffe(prototxt, caffemodel, color_format="rgb")
+    flipped = reloaded(matnet.convert_caffe(prototxt, caffemodel), tmp_path)
+    expected = blob_values(caffe, ["y"], {"data": BGR})["y"]
+    found = blob_values(flipped, ["y"], {"data": BGR[:, ::-1]})["y"]
+    assert_close(found, expected, TOLERANCE, name)
+    assert np.abs(blob_values(flipped, ["y"], {"data": BGR})["y"] - expected).max() > 0.01 * np.abs(expected).max()
+
+
+def test_channels_concatenated_with_others_are_followed_to_their_places(tmp_path: Path) -> None:
+    text = """layer { name: "k" type: "Concat" bottom: "depth" bottom: "data" top: "k" }
+              layer { name: "c" type: "Convolution" bottom: "k" top: "y"
+                      convolution_param { num_output: 4 kernel_size: 3 bias_term: false } }"""
+    shapes = {"data": (1, 3, 5, 7), "depth": (1, 2, 5, 7)}
+    filters = RANDOM.standard_normal((4, 5, 3, 3)).astype(np.float32)
+    depth = RANDOM.standard_normal((1, 2, 5, 7)).astype(np.float32)
+    prototxt, caffemodel = caffe_files(tmp_path, text, shapes, {"c": [filters]})
+    caffe = matnet.convert_caffe(prototxt, caffemodel, color_format="rgb")
+    flipped = matnet.convert_caffe(prototxt, caffemodel)
+    expected = blob_values(caffe, ["y"], {"data": BGR, "depth": depth})["y"]
+    assert_close(blob_values(flipped, ["y"], {"data": BGR[:, ::-1], "depth": depth})["y"], expected, TOLERANCE, "y")
+    assert list(flipped.layers) == ["k", "c"]
+
+
+def test_twins_that_share_their_first_filters_are_flipped_together(tmp_path: Path) -> None:
+    share = 'param { name: "w" }'
+    text = "".join(
+        f"""layer {{ name: "c{n}" type: "Convolution" bottom: "{blob}" top: "y{n}" {share}
+            convolution_param {{ num_output: 4 kernel_size: 3 bias_term: false }} }}"""
+        for n, blob in ((1, "data"), (2, "other"))
+    )
+    shapes = {"data": (1, 3, 5, 7), "other": (1, 3, 5, 7)}
+    net = converted(tmp_path, text, shapes, {"c1": [FILTERS], "c2": [FILTERS]}, color_format="bgr")
+    assert list(net.params) == ["c1_filter"]
+    np.testing.assert_array_equal(net.params["c1_filter"].value, FILTERS.transpose(2, 3, 1, 0)[:, :, ::-1])
+
+
+def test_grey_and_other_inputs_are_not_flipped(tmp_path: Path) -> None:
+    filters = RANDOM.standard_normal((4, 1, 3, 3)).astype(np.float32)
+    net = converted(tmp_path, CONV % "data", {"data": (1, 1, 5, 7)}, {"c": [filters]}, color_format="bgr")
+    np.testing.assert_array_equal(net.params["c_filter"].value, filters.transpose(2, 3, 1, 0))
+
+
+# -- means -----------------------------------------------------------------------------------------
+
+MEAN = RANDOM.random((3, 9, 12)).astype(np.float32) * 255  # B, G, R x H x W, larger than the input by 4 and 5
+
+
+def network_with(tmp_path: Path, **options: object) -> Network:
+    return reloaded(converted(tmp_path, CONV % "data", SHAPE, {"c": [FILTERS]}, **options), tmp_path)
+
+
+def mean_file(tmp_path: Path, suffix: str) -> Path:
+    path = tmp_path / f"mean{suffix}"
+    if suffix == ".binaryproto":
+        write_binaryproto(path, MEAN)
+    elif suffix == ".npy":
+        np.save(path, MEAN)
+    else:
+        write_mat(path, {"mean_img": MEAN[::-1].transpose(1, 2, 0)})
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".binaryproto", ".npy", ".mat"])
+def test_a_mean_image_is_cut_at_its_centre(suffix: str, tmp_path: Path) -> None:
+    """Caffe subtracts the whole mean and then crops: offsets floor(4 / 2) = 2 and floor(5 / 2) = 2."""
+    net = network_with(tmp_path, color_format="bgr", mean=mean_file(tmp_path, suffix))
+    average = net.meta["normalization"]["averageImage"]
+    np.testing.assert_array_equal(average, MEAN[::-1, 2:7, 2:9].transpose(1, 2, 0))
+
+
+def test_a_mean_file_of_a_network_that_takes_rgb_is_taken_as_it_is(tmp_path: Path) -> None:
+    net = network_with(tmp_path, color_format="rgb", mean=mean_file(tmp_path, ".binaryproto"))
+    np.testing.assert_array_equal(net.meta["normalization"]["averageImage"], MEAN[:, 2:7, 2:9].transpose(1, 2, 0))
+    net = network_with(tmp_path, color_format="rgb", mean=mean_file(tmp_path, ".mat"))  # always R, G, B
+    np.testing.assert_array_equal(net.meta["normalization"]["averageImage"], MEAN[::-1, 2:7, 2:9].transpose(1, 2, 0))
+
+
+def test_a_mean_image_is_shrunk_as_the_importer_does(tmp_path: Path) -> None:
+    """Samples from corner to corner: row 1 of 5 lies at 2 of 9, column 1 of 7 at 11 / 6 of 12."""
+    net = network_with(tmp_path, color_format="bgr", mean=mean_file(tmp_path, ".npy"), mean_treatment="resize")
+    average = net.meta["normalization"]["averageImage"]
+    assert average.shape == (5, 7, 3)
+    np.testing.assert_allclose(average[0, 0], MEAN[::-1, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(average[4, 6], MEAN[::-1, 8, 11], rtol=1e-6)
+    np.testing.assert_allclose(average[1, 1], MEAN[::-1, 2, 1] / 6 + MEAN[::-1, 2, 2] * 5 / 6, rtol=1e-5)
+
+
+def test_resampling_keeps_a_ramp_a_ramp() -> None:
+    ramp = np.arange(9.0).reshape(9, 1, 1) + np.zeros((1, 12, 2))
+    np.testing.assert_allclose(corner_to_corner(ramp, (5, 7))[:, 3, 1], [0, 2, 4, 6, 8])
+
+
+@pytest.mark.parametrize(("values", "expected"), [((123, 117, 104), [123, 117, 104]), ((50,), [50, 50, 50])])
+def test_mean_values_are_in_rgb_order(values: tuple[float, ...], expected: list[float], tmp_path: Path) -> None:
+    net = network_with(tmp_path, color_format="bgr", mean_values=values)
+    np.testing.assert_array_equal(net.meta["normalization"]["averageImage"], np.float32(expected).reshape(1, 1, 3))
+
+
+def test_the_input_goes_the_way_it_went_in_caffe(tmp_path: Path) -> None:
+    """(pixel - mean) * scale in B, G, R there; whatever evaluation makes of meta here, the first blob is the same."""
+    values = np.float32([123, 117, 104])
+    prototxt, caffemodel = caffe_files(tmp_path, CONV % "data", SHAPE, {"c": [FILTERS]})
+    caffe = matnet.convert_caffe(prototxt, caffemodel, color_format="rgb")
+    fed = (BGR - values[::-1].reshape(1, 3, 1, 1)) * np.float32(0.017)
+    expected = blob_values(caffe, ["y"], {"data": fed})["y"]
+    net = reloaded(matnet.convert_caffe(prototxt, caffemodel, mean_values=values, scale=0.017), tmp_path)
+    prepared = Preprocessing.from_meta(net.meta).apply(IMAGE)
+    assert_close(blob_values(net, ["y"], {"data": prepared[None]})["y"], expected, TOLERANCE, "y")
+
+
+TRAIN_VAL = """layer { name: "d" type: "Data" top: "data" top: "label" transform_param { crop_size: 5 scale: 0.25
+               mean_value: 104 mean_value: 117 mean_value: 123 } }"""
+
+
+def test_the_prototxts_transform_is_honoured(tmp_path: Path) -> None:
+    _, caffemodel = caffe_files(tmp_path, CONV % "data", SHAPE, {"c": [FILTERS]})
+    (tmp_path / "train_val.prototxt").write_text(TRAIN_VAL + CONV % "data")
+    net = matnet.convert_caffe(tmp_path / "train_val.prototxt", caffemodel)
+    normalization = net.meta["normalization"]
+    np.testing.assert_array_equal(normalization["averageImage"].ravel(), [123, 117, 104])
+    np.testing.assert_array_equal(normalization["imageSize"], [[5, 5, 3]])
+    np.testing.assert_array_equal(normalization["scale"], [[0.25]])
+
+
+def test_a_mean_image_tells_the_size_that_a_data_layer_does_not(tmp_path: Path) -> None:
+    _, caffemodel = caffe_files(tmp_path, CONV % "data", SHAPE, {"c": [FILTERS]})
+    (tmp_path / "train_val.prototxt").write_text('layer { name: "d" type: "Data" top: "data" }' + CONV % "data")
+    net = matnet.convert_caffe(tmp_path / "train_val.prototxt", caffemodel, mean=mean_file(tmp_path, ".npy"))
+    assert net.input_shapes == {"data": (1, 3, 9, 12)}
+    np.testing.assert_array_equal(net.meta["normalization"]["border"], [[0, 0]])
+
+
+REFUSED = [
+    ({"mean": ".npy", "input_size": (20, 7)}, FileFormatError, "the mean is 9x12, smaller than the input of 20x7"),
+    ({"mean_values": (1, 2)}, NetworkError, "mean values: 2 given for an input of 3 channels"),
+    ({"mean": ".npy", "mean_values": (1,)}, NetworkError, "both a mean file and mean values"),
+    ({"full_image_size": (0, 5)}, NetworkError, "full_image_size is"),
+    ({"color_format": "grb"}, NetworkError, "color_format is 'grb'; expected 'bgr' or 'rgb'"),
+    ({"colour_format": "bgr"}, NetworkError, "no conversion option is called 'colour_format'; nearest: color_format"),
+    ({"input_size": {"dat": (5, 7)}}, NetworkError, "'dat', which is no input; nearest: data"),
+    ({"input_size": (5,)}, NetworkError, "input_size has 1 numbers"),
+    ({"input_size": (3, 0)}, NetworkError, "input_size 3x0 has a size below 1"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "message"), REFUSED, ids=[message for _, _, message in REFUSED])
+def test_options_that_make_no_sense(
+    options: dict[str, object], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    given = {**options, **({"mean": mean_file(tmp_path, ".npy")} if "mean" in options else {})}
+    with pytest.raises(error, match=message):
+        converted(tmp_path, CONV % "data", SHAPE, {"c": [FILTERS]}, **given)
+
+
+def test_a_grey_mean_does_not_fit_a_colour_network(tmp_path: Path) -> None:
+    np.save(tmp_path / "grey.npy", MEAN[:1])
+    with pytest.raises(FileFormatError, match="the mean has 1 channels, the network's input has 3"):
+        converted(tmp_path, CONV % "data", SHAPE, {"c": [FILTERS]}, mean=tmp_path / "grey.npy")
+
+
+# -- meta ------------------------------------------------------------------------------------------
+
+# options, input -> imageSize, border, cropSize (the importer's rules; sizes as height, width)
+SIZES = [
+    ({}, (227, 227), [227, 227], [29, 29], [227 / 256, 227 / 256]),
+    ({}, (300, 224), [300, 224], [0, 32], [1, 224 / 256]),
+    ({}, (28, 28), [28, 28], [0, 0], [1, 1]),
+    ({"full_image_size": (500,)}, (500, 500), [500, 500], [0], [1]),
+    ({"full_image_size": (600,)}, (224, 224), [224, 224], [376], [224 / 600]),
+    ({"full_image_size": (320, 256)}, (224, 224), [224, 224], [96, 32], [224 / 320, 224 / 256]),
+]
+
+
+@pytest.mark.parametrize(("options", "size", "image", "border", "crop"), SIZES)
+def test_sizes_of_images(
+    options: dict[str, object], size: tuple[int, int], image: list[float], border: list[float], crop: list[float],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    net = converted(tmp_path, CONV % "data", {"data": (10, 3, *size)}, {"c": [FILTERS]}, **options)
+    normalization = net.meta["normalization"]
+    np.testing.assert_array_equal(normalization["imageSize"], [[*image, 3]])
+    np.testing.assert_array_equal(normalization["border"], [border])
+    np.testing.assert_allclose(normalization["cropSize"], [crop])
+    np.testing.assert_array_equal(net.meta["inputs"]["size"], [[*size, 3, 10]])
+
+
+@pytest.mark.parametrize(("variant", "interpolation", "keeps"), [
+    ("squash", "bilinear", False),
+    ("caffe", "bicubic", False),
+    ("vgg-caffe", "bilinear", True),
+    ("fcn", "bilinear", True),
+])  # fmt: skip
+def test_preprocessing_variants(variant: str, interpolation: str, keeps: bool, tmp_path: Path) -> None:
+    normalization = network_with(tmp_path, preprocessing=variant).meta["normalization"]
+    assert normalization["interpolation"] == interpolation
+    assert bool(normalization["keepAspect"][0, 0]) is keeps
+
+
+def test_labels_and_class_names(tmp_path: Path) -> None:
+    labels = tmp_path / "synset_words.txt"
+    labels.write_text("n01440764 tench, Tinca tinca\nn01443537 goldfish\nn02105855 sheepdog\nn02109961 husky\n\n")
+    classes = network_with(tmp_path, labels=labels).meta["classes"]
+    assert list(classes["name"]) == ["n01440764", "n01443537", "n02105855", "n02109961"]
+    assert list(classes["description"]) == ["tench, Tinca tinca", "goldfish", "sheepdog", "husky"]
+    classes = network_with(tmp_path, class_names=["background", "cat", "dog", "cow"]).meta["classes"]
+    assert list(classes["name"]) == list(classes["description"]) == ["background", "cat", "dog", "cow"]
+
+
+def test_a_wrong_number_of_labels_is_told(tmp_path: Path) -> None:
+    net = converted(tmp_path, CONV % "data", SHAPE, {"c": [FILTERS]}, class_names=["cat", "dog"])
+    assert any("2 classes are given, but of the outputs' channels 'y' has 4" in note for note in net.source.notes)
+
+
+def test_without_transposition_images_are_width_first(tmp_path: Path) -> None:
+    """--no-transpose: the same network on W x H images, colours as in Caffe (import-caffe.py)."""
+    text = """layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4
+                kernel_h: 3 kernel_w: 2 stride_h: 1 stride_w: 2 pad_h: 2 pad_w: 1 } }
+              layer { name: "p" type: "Pooling" bottom: "c" top: "p" pooling_param { kernel_h: 2 kernel_w: 3 } }
+              layer { name: "i" type: "InnerProduct" bottom: "p" top: "y" inner_product_param { num_output: 6 } }"""
+    filters = RANDOM.standard_normal((4, 3, 3, 2)).astype(np.float32)
+    matrix = RANDOM.standard_normal((6, 4 * 6 * 2)).astype(np.float32)
+    blobs = {"c": [filters, np.ones(4, np.float32)], "i": [matrix, np.ones(6, np.float32)]}
+    caffe = converted(tmp_path, text, SHAPE, blobs)
+    turned = converted(tmp_path, text, SHAPE, blobs, transpose=False, color_format="bgr")
+    assert turned.input_shapes == {"data": (1, 3, 7, 5)}
+    turned = reloaded(turned, tmp_path)
+    expected = blob_values(caffe, ["p", "y"], {"data": BGR})
+    found = blob_values(turned, ["p", "y"], {"data": BGR.transpose(0, 1, 3, 2)})
+    assert_close(found["p"], expected["p"].transpose(0, 1, 3, 2), TOLERANCE, "p")
+    assert_close(found["y"], expected["y"], TOLERANCE, "y")

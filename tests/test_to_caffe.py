@@ -1,0 +1,226 @@
+"""The way back: networks written for Caffe, read again, and compared with what they came from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet import convert
+from matnet.converters.caffemodel import read_prototxt, read_weights
+from matnet.converters.to_caffe import CaffeNet, to_caffe
+from matnet.errors import UnsupportedLayersError, run_command
+from matnet.network import Layer, Network, Param
+from matnet.ops.combine import Concat, Crop, Scale, Sum
+from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.ops.normalization import LRN, BatchNorm, NormOffset
+from matnet.ops.pooling import Pooling
+from matnet.ops.roi import ROIPooling
+from tests.caffe_nets import TOLERANCE, X, blob_values
+from tests.conftest import DATA, assert_close, conformance_cases
+
+CASES = conformance_cases("caffe")
+
+
+def written(net: Network, folder: Path, **options: object) -> tuple[Path, Path]:
+    prototxt, caffemodel = folder / "back.prototxt", folder / "back.caffemodel"
+    to_caffe(net, **options).write(prototxt, caffemodel)
+    return prototxt, caffemodel
+
+
+@pytest.mark.parametrize("color", ["bgr", "rgb"])
+@pytest.mark.parametrize("case", CASES)
+def test_caffe_to_mat_to_caffe_keeps_every_blob_bit_for_bit(case: str, color: str, tmp_path: Path) -> None:
+    folder, target = DATA / "caffe" / case, tmp_path / "net.mat"
+    files = ["--prototxt", str(folder / "deploy.prototxt"), "--caffemodel", str(folder / "weights.caffemodel")]
+    assert convert.main([*files, "--color-format", color, "--out", str(target)]) == 0
+    assert convert.main(["--to-caffe", str(target), "--out", str(tmp_path / "back")]) == 0
+    stored = {name: blobs for name, blobs in read_weights(folder / "weights.caffemodel").layers.items() if blobs}
+    found = read_weights(tmp_path / "back.caffemodel").layers if stored else {}
+    assert [name for name, blobs in found.items() if blobs] == list(stored)
+    for name, blobs in stored.items():
+        for index, (blob, back) in enumerate(zip(blobs, found[name], strict=True)):
+            shape = blob.shape if not blob.legacy else back.shape
+            assert back.shape == shape, f"{name}, blob {index}"
+            np.testing.assert_array_equal(back.data.reshape(-1), blob.data.reshape(-1), err_msg=f"{name}, blob {index}")
+
+
+@pytest.mark.parametrize("case", ["bn_scale", "net_fcn", "net_googlenet", "net_mobilenet", "prelu", "lstm", "ip_chain"])
+def test_the_prototxt_that_comes_back_is_the_one_that_went(case: str, tmp_path: Path) -> None:
+    """Layers, types, blobs, in-place chains: all as they were, but for Input layers and stated crop offsets."""
+    folder = DATA / "caffe" / case
+    net = matnet.convert_caffe(folder / "deploy.prototxt", folder / "weights.caffemodel")
+    matnet.save(net, tmp_path / "net.mat")
+    prototxt, _ = written(matnet.load(tmp_path / "net.mat"), tmp_path)
+    before, after = read_prototxt(folder / "deploy.prototxt"), read_prototxt(prototxt)
+    assert [(layer.name, layer.type, layer.bottoms, layer.tops) for layer in after.layers] == [
+        (layer.name, layer.type, layer.bottoms, layer.tops) for layer in before.layers
+    ]
+    assert after.inputs == before.inputs
+
+
+def test_a_changed_layer_is_written_as_it_is_now(tmp_path: Path) -> None:
+    """What the conversion kept of BatchNorm counts only while its layer is what it was."""
+    folder = DATA / "caffe" / "bn_scale"
+    net = matnet.convert_caffe(folder / "deploy.prototxt", folder / "weights.caffemodel", color_format="rgb")
+    param = net.params[net.layers["b"].params[0]]
+    net.params[net.layers["b"].params[0]] = replace(param, value=2 * param.value)
+    prototxt, caffemodel = written(net, tmp_path)
+    again = matnet.convert_caffe(prototxt, caffemodel, color_format="rgb")
+    x = np.load(folder / "io.npz")["in__data"]
+    expected, found = (blob_values(n, ["y"], {"data": x})["y"] for n in (net, again))
+    np.testing.assert_array_equal(found, expected)
+
+
+# -- networks that never were Caffe's --------------------------------------------------------------
+
+RANDOM = np.random.default_rng(41)
+
+
+def network(layers: list[tuple[Layer, list[np.ndarray]]]) -> Network:
+    net = Network()
+    for layer, values in layers:
+        layer.params = [f"{layer.name}_{index}" for index in range(len(values))]
+        net.params.update(zip(layer.params, map(Param, values), strict=True))
+        net.add(layer)
+    net.input_shapes = {name: X.shape for name in net.inputs}
+    return net
+
+
+def normal(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+def layer(op: object, *inputs: str, name: str = "l") -> Layer:
+    return Layer(name, op, list(inputs), ["y"])  # type: ignore[arg-type]
+
+
+STOCK: dict[str, list[tuple[Layer, list[np.ndarray]]]] = {
+    "groups": [(layer(Conv(pad=(1, 1, 2, 2), stride=(2, 3)), "x"), [normal(3, 5, 3, 4), normal(4, 1)])],
+    "dilation, no bias": [(layer(Conv(hasBias=False, dilate=(2, 1)), "x"), [normal(2, 3, 6, 4)])],
+    "a kernel over all": [(layer(Conv(), "x"), [normal(7, 11, 6, 5), normal(5, 1)])],
+    "transposed": [
+        (layer(ConvTranspose(upsample=(2, 3), crop=(1, 1, 0, 0), numGroups=2), "x"), [normal(4, 5, 2, 6), normal(4, 1)])
+    ],
+    "max pooling": [(layer(Pooling(poolSize=(3, 3), stride=(2, 2), pad=(0, 1, 0, 1)), "x"), [])],
+    "padded pooling": [(layer(Pooling(poolSize=(3, 3), stride=(2, 2), pad=(1, 2, 1, 2)), "x"), [])],
+    "pooling rounded down": [(layer(Pooling(poolSize=(2, 2), stride=(2, 2)), "x"), [])],
+    "average pooling": [(layer(Pooling(method="avg", poolSize=(7, 2), stride=(1, 2), pad=(0, 0, 0, 1)), "x"), [])],
+    "normalisation": [(layer(LRN(param=(5, 2, 1e-4, 0.75)), "x"), [])],
+    "batch normalisation": [
+        (layer(BatchNorm(), "x"), [normal(6, 1), normal(6, 1), np.abs(normal(6, 2)) + np.float32(0.1)])
+    ],
+    "scale": [(layer(Scale(), "x"), [normal(1, 1, 6), normal(1, 1, 6)])],
+    "scale of a map": [(layer(Scale(hasBias=False), "x"), [normal(7, 11, 6)])],
+    "scale by an input": [(layer(Scale(hasBias=False), "x", "b"), [])],
+    "sum": [(layer(Sum(), "x", "b"), [])],
+    "concatenation": [(layer(Concat(dim=1), "x", "b"), [])],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(STOCK))
+def test_stock_layers_go_to_caffe_and_come_back(name: str, tmp_path: Path) -> None:
+    net = network(STOCK[name])
+    inputs = {variable: X if variable == "x" else X[:, ::-1] for variable in net.inputs}
+    caffe = to_caffe(net)
+    caffe.write(tmp_path / "p", tmp_path / "w")
+    again = matnet.convert_caffe(tmp_path / "p", tmp_path / "w" if caffe.blobs else None, color_format="rgb")
+    expected = net.forward(inputs, ["y"])["y"]
+    assert_close(again.forward(inputs, ["y"])["y"], expected, TOLERANCE, name)
+
+
+def test_boxes_that_count_from_one_still_do(tmp_path: Path) -> None:
+    net = network([(layer(ROIPooling(subdivisions=(2, 3), transform=0.5), "x", "rois"), [])])
+    boxes = np.float32([[2, 3, 5, 13, 11], [1, 7, 7, 7, 7]]).reshape(2, 5, 1, 1)
+    net.input_shapes["rois"] = boxes.shape
+    prototxt, _ = written(net, tmp_path)
+    again = matnet.convert_caffe(prototxt, color_format="rgb")
+    expected = net.forward({"x": X, "rois": boxes}, ["y"])["y"]
+    np.testing.assert_array_equal(again.forward({"x": X, "rois": boxes}, ["y"])["y"], expected)
+
+
+def test_a_shared_param_is_shared_in_caffe(tmp_path: Path) -> None:
+    net = network([(Layer("a", Conv(hasBias=False), ["x"], ["ya"]), [normal(3, 3, 6, 4)])])
+    net.add(Layer("b", Conv(hasBias=False), ["b"], ["yb"], ["a_0"]))
+    net.input_shapes["b"] = X.shape
+    again = matnet.convert_caffe(*written(net, tmp_path), color_format="rgb")
+    assert list(again.params) == ["a_filter"]
+
+
+def test_the_first_filters_of_an_rgb_network_are_flipped(tmp_path: Path) -> None:
+    filters = normal(3, 3, 3, 4)
+    net = network([(layer(Conv(hasBias=False), "data"), [filters])])
+    net.input_shapes = {"data": (1, 3, 7, 11)}
+    flipped = read_weights(written(net, tmp_path)[1]).layers["l"][0]
+    np.testing.assert_array_equal(flipped.data, filters.transpose(3, 2, 0, 1)[:, ::-1])
+    plain = read_weights(written(net, tmp_path, color_format="rgb")[1]).layers["l"][0]
+    np.testing.assert_array_equal(plain.data, filters.transpose(3, 2, 0, 1))
+
+
+SIMPLENN = ["sn_conv_groups", "sn_alexnet", "sn_conv_fc", "sn_bnorm", "sn_pool_max", "sn_lrn", "sn_convt_crop"]
+
+
+@pytest.mark.parametrize("case", SIMPLENN)
+def test_simplenn_files(case: str, tmp_path: Path) -> None:
+    """A file from MATLAB: written for Caffe and converted back it computes the same, or says which layers cannot."""
+    net = matnet.load(DATA / "matconvnet" / case / "model.mat")
+    with np.load(DATA / "matconvnet" / case / "io.npz") as io:
+        x = io["in__x"]
+    x = x.reshape(x.shape + (1,) * (4 - x.ndim)).transpose(3, 2, 0, 1)
+    net.input_shapes = {name: x.shape for name in net.inputs}
+    try:
+        caffe = to_caffe(net, color_format="rgb")
+    except UnsupportedLayersError as error:
+        assert case in ("sn_pool_max", "sn_convt_crop")
+        assert "Caffe" in str(error)
+        return
+    caffe.write(tmp_path / "p", tmp_path / "w")
+    again = matnet.convert_caffe(tmp_path / "p", tmp_path / "w" if caffe.blobs else None, color_format="rgb")
+    expected = net.forward(x)[net.outputs[0]]
+    found = next(iter(again.forward(x).values()))
+    assert_close(found, expected, TOLERANCE, case)
+
+
+INEXPRESSIBLE = [
+    (layer(Conv(pad=(1, 2, 0, 0)), "x"), [normal(3, 3, 6, 4), normal(4, 1)], "pads 1 before and 2 after"),
+    (layer(Pooling(method="avg", poolSize=(3, 3), pad=(1, 1, 1, 1)), "x"), [], "counts the pad as zeros"),
+    (layer(LRN(param=(4, 1, 1e-4, 0.75)), "x"), [], "odd windows only"),
+    (layer(NormOffset(), "x"), [], "Caffe has no such layer"),
+    (layer(ConvTranspose(crop=(1, 0, 0, 0)), "x"), [normal(3, 3, 4, 6), normal(4, 1)], "crops opposite sides alike"),
+]
+
+
+def test_all_layers_that_caffe_lacks_are_told_at_once() -> None:
+    net = Network()
+    for index, (one, values, _) in enumerate(INEXPRESSIBLE):
+        names = [f"p{index}_{place}" for place in range(len(values))]
+        net.params.update(zip(names, map(Param, values), strict=True))
+        net.add(Layer(f"l{index}", one.op, ["x"], [f"y{index}"], names))
+    net.input_shapes = {"x": X.shape}
+    with pytest.raises(UnsupportedLayersError) as caught:
+        to_caffe(net)
+    for index, (one, _, message) in enumerate(INEXPRESSIBLE):
+        assert any(
+            f"'l{index}' ({one.op.dagnn})" in line and message in line for line in str(caught.value).splitlines()
+        )
+
+
+def test_the_command_writes_what_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = DATA / "caffe" / "ip_chain"
+    net = matnet.convert_caffe(folder / "deploy.prototxt", folder / "weights.caffemodel")
+    model = matnet.save(net, tmp_path / "net.mat")
+    assert convert.main(["--to-caffe", str(model), "--out-prototxt", str(tmp_path / "p")]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.mat", "p"]
+    assert run_command(convert.main, ["--to-caffe", str(tmp_path / "none.mat"), "--out", str(tmp_path / "q")]) == 2
+    assert "none.mat: no such" in capsys.readouterr().err
+
+
+def test_crops_keep_their_offsets(tmp_path: Path) -> None:
+    net = network([(layer(Crop(crop=(2, 3)), "x", "b"), [])])
+    net.input_shapes["b"] = (2, 6, 3, 5)
+    caffe: CaffeNet = to_caffe(net)
+    crop = caffe.message.get("layer")[-1].get("crop_param")
+    assert (crop.get("axis"), crop.get("offset")) == (2, [2, 3])
