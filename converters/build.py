@@ -33,7 +33,7 @@ def build(
 ) -> Builder:
     """The builder whose `net` is the network that computes what the Caffe net does at test time.
 
-    `net_def` has its weights attached unless `with_weights` is False; the params then stay empty. mean_size:
+    `net_def` has its weights attached unless `with_weights` is False; the params are then placeholders. mean_size:
     height and width of a mean image, for data layers that do not tell their own. Decisions are appended to the
     network's `source.notes`. Raises UnsupportedLayersError listing all layers whose type is not known, and one
     error that lists all weights that do not fit, or all layers that cannot be lowered.
@@ -48,8 +48,6 @@ def build(
     if not net.layers:
         raise NetworkError(f"{net_def.path}: every layer only hands its input on, so no network is left")
     _keep_blob_names(builder)
-    for name in builder.placeholders:
-        del net.params[name]
     if any(not SIMPLENN_RUNS.intersection(layer.op.simplenn) for layer in net.layers.values()):
         net.source.format = "dagnn"
     if builder.joined:

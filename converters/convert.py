@@ -25,10 +25,13 @@ from matnet.shapes import Shape
 PathLike = str | os.PathLike[str]
 
 
-def convert_caffe(prototxt: PathLike | None = None, caffemodel: PathLike | None = None, **options: Any) -> Network:
+def convert_caffe(
+    prototxt: PathLike | None = None, caffemodel: PathLike | None = None, *, placeholders: bool = False, **options: Any
+) -> Network:
     """The Network that computes at test time what the Caffe net does; see `Options` for the keywords.
 
-    Without a prototxt the graph is the one inside the caffemodel; without a caffemodel the params stay empty.
+    Without a prototxt the graph is the one inside the caffemodel; without a caffemodel the params stay empty, or are,
+    with `placeholders`, zeros of the right shapes that take no memory.
     Params are views of the mapped caffemodel. Every decision stands in `net.source.notes`. Raises
     FileFormatError, NetworkError, ShapeError or UnsupportedLayersError, each listing all that is wrong.
     """
@@ -38,6 +41,9 @@ def convert_caffe(prototxt: PathLike | None = None, caffemodel: PathLike | None 
     size = None if mean is None or mean.shape[1:] == (1, 1) else (mean.shape[1], mean.shape[2])
     builder = build(net_def, chosen, with_weights=caffemodel is not None, mean_size=size)
     net = builder.net
+    if not placeholders:
+        for name in builder.placeholders:
+            del net.params[name]
     image = _image_variable(net_def, net)
     flipped = _flip_colours(net, image, chosen)
     if not chosen.transpose:

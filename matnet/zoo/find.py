@@ -1,0 +1,38 @@
+"""From a name or a path to a file that can be loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from matnet.errors import FileFormatError
+from matnet.zoo.cache import present_mat
+from matnet.zoo.names import UnknownModelError, find_card
+
+
+def find_model(name_or_path: str | os.PathLike[str]) -> Path:
+    """The file that a user means: a path that exists, else the `.mat` file of a model of the zoo, if it is here.
+
+    Nothing is fetched. Raises FileFormatError saying how to get a model that is known but not here; for a name that is
+    neither a file nor a model, UnknownModelError with the nearest ones (FileFormatError where it is plainly a path).
+    """
+    given = Path(name_or_path)
+    if given.exists():
+        return given
+    name = os.fspath(name_or_path)
+    if given.parent != Path() or given.suffix not in ("", ".mat"):
+        raise FileFormatError(f"{name}: no such file; check the name and the folder")
+    try:
+        card = find_card(name)
+    except UnknownModelError as error:
+        raise UnknownModelError(f"no such file, and {error}") from None
+    found = present_mat(card)
+    if found is not None:
+        return found
+    ways = [f"`python -m matnet.zoo fetch {card.name}`"] if card.mat_urls else []
+    if card.prototxt and card.file("caffemodel"):
+        ways.append(f"`python -m matnet.convert {card.name}`")
+    ways.append(
+        "`--random-weights`, if its answers do not matter" if card.prototxt else f"{card.page or 'its authors'}"
+    )
+    raise FileFormatError(f"{card.mat} is known, but not here; get it with {', or '.join(ways)}")
