@@ -8,6 +8,7 @@ sum, and every machine the same network.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,15 +125,15 @@ class ReLU:
         return slope * self.positive, {}
 
 
-# Outputs and fan-in of every layer: 3 x 3 windows of 1 and of 16 channels, 32 maps of 2 x 2, 64 features.
-SIZES = {"conv1": (16, 1 * 9), "conv2": (32, 16 * 9), "ip1": (64, 32 * 4), "ip2": (10, 64)}
+# The filters of every layer in Caffe's order; ip1 reads 32 maps of 2 x 2.
+SHAPES = {"conv1": (16, 1, 3, 3), "conv2": (32, 16, 3, 3), "ip1": (64, 32 * 4), "ip2": (10, 64)}
 
 
 class LeNet:
     """conv1, relu, pool1, conv2, relu, pool2, ip1, relu, ip2 on N x 1 x 8 x 8 inputs: ten scores each."""
 
     def __init__(self, random: np.random.RandomState) -> None:
-        self.weights = {name: _initial(*size, random) for name, size in SIZES.items()}
+        self.weights = {name: _initial(shape, random) for name, shape in SHAPES.items()}
         conv1, conv2, ip1, ip2 = self.weights.values()
         self.layers: list[Any] = [
             Convolution(conv1), ReLU(), MaxPool(),
@@ -162,8 +163,9 @@ class LeNet:
         return float(-np.log(probabilities[np.arange(len(x)), labels]).mean())
 
 
-def _initial(outputs: int, inputs: int, random: np.random.RandomState) -> Weights:
+def _initial(shape: tuple[int, ...], random: np.random.RandomState) -> Weights:
     """Uniform filters with the variance 2 / fan-in of He et al. 2015, and zero biases."""
+    outputs, inputs = shape[0], math.prod(shape[1:])
     reach = np.sqrt(6.0 / inputs)
     filters = random.uniform(-reach, reach, (outputs, inputs))
     return Weights(rounded(filters, WEIGHT_BITS), np.zeros(outputs))

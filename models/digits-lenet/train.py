@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from sgd import LeNet
+from sgd import SHAPES, LeNet
 from sklearn.datasets import load_digits
 
 import matnet
@@ -35,7 +35,6 @@ MOMENTUM = 0.9
 WEIGHT_DECAY = 0.0005
 GREY_PER_INK = 15  # ink 0..16 becomes grey level 0..240
 SCALE = 128.0  # inputs in training are (grey level - mean) / SCALE; a power of two, so folding it in is exact
-SHAPES = {"conv1": (16, 1, 3, 3), "conv2": (32, 16, 3, 3), "ip1": (64, 128), "ip2": (10, 64)}
 
 
 def split(labels: np.ndarray, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
