@@ -20,13 +20,6 @@ from matnet.network import Layer, Network, Source
 from matnet.ops.base import REGISTRY
 from matnet.ops.extensions.constant import DummyData
 
-# fmt: off
-SIMPLENN_RUNS = frozenset((
-    "conv", "convt", "pool", "lrn", "relu", "sigmoid", "softmax", "dropout", "bnorm", "spnorm"
-))
-# fmt: on
-"""The types that vl_simplenn itself runs, among those that lowering makes."""
-
 
 def build(
     net_def: NetDef, options: Options, with_weights: bool = True, mean_size: tuple[int, int] | None = None
@@ -48,8 +41,6 @@ def build(
     if not net.layers:
         raise NetworkError(f"{net_def.path}: every layer only hands its input on, so no network is left")
     _keep_blob_names(builder)
-    if any(not SIMPLENN_RUNS.intersection(layer.op.simplenn) for layer in net.layers.values()):
-        net.source.format = "dagnn"
     if builder.joined:
         joined = ", ".join(builder.joined[:3]) + (", ..." if len(builder.joined) > 3 else "")
         net.source.notes.append(f"{len(builder.joined)} Scale layers joined with the BatchNorm before them: {joined}")

@@ -22,6 +22,7 @@ from matnet.converters.text import parse_text
 from matnet.converters.text_write import to_text
 from matnet.errors import FileFormatError
 from matnet.formats.mat.values import Cell, StructArray, empty, row
+from matnet.layout import filters_to_kchw, pad_to_4d
 from matnet.network import Network
 
 META_FIELD = "caffe"
@@ -40,12 +41,13 @@ class Original:
     """Caffe layers as they were, and the network's layers that stand for them.
 
     messages: LayerParameters whose bottoms and tops are the network's variables. blobs: per message, its
-    arrays in Caffe's shapes, or, for one that a param holds, that param's name and the shape.
+    arrays in Caffe's shapes; params: per message, the name of the param that holds each blob, or "".
     """
 
     messages: list[Message]
     layers: list[str]
-    blobs: list[list[np.ndarray | tuple[str, tuple[int, ...]]]]
+    blobs: list[list[np.ndarray]]
+    params: list[list[str]]
 
 
 def remember(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
@@ -91,14 +93,21 @@ def _entry(builder: Builder, layers: list[LayerDef], made: list[str]) -> dict[st
 
 
 def _place_of(blob: np.ndarray, net: Network, made: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the blob's numbers stand in its order: [layer param], counted from 1 in `made`; else they themselves."""
-    flat = blob.reshape(-1)
+    """Where the blob's numbers stand: [layer param order], two counted from 1 in `made`; else they themselves."""
     for number, layer in enumerate(made, 1):
         for place, name in enumerate(net.layers[layer].params, 1):
-            value = net.params[name].value
-            if value.size == blob.size and np.array_equal(value.reshape(-1), flat):
-                return row([number, place]), empty()
-    return empty(), np.array(flat, np.float32).reshape(-1, 1)
+            for order, unfold in enumerate(ORDERS):
+                value = net.params[name].value
+                if value.size == blob.size and np.array_equal(unfold(value), blob.reshape(-1)):
+                    return row([number, place, order]), empty()
+    return empty(), np.array(blob, np.float32).reshape(-1, 1)
+
+
+ORDERS = (
+    lambda value: value.reshape(-1),
+    lambda value: filters_to_kchw(pad_to_4d(value)).reshape(-1),
+)
+"""How the numbers of a param come in Caffe's order: as they are, or as filters."""
 
 
 def _renamed(builder: Builder, layer: LayerDef) -> Message:
@@ -166,21 +175,27 @@ def originals(net: Network) -> list[Original]:
 
 
 def _restored(net: Network, entry: Mapping[str, Any], layers: list[str]) -> Original | None:
+    blobs: list[list[np.ndarray]] = []
+    params: list[list[str]] = []
     try:
         messages = parse_text(entry["prototxt"], "meta.caffe", lenient=True).get("layer")
-        counts = [int(count) for count in np.ravel(entry["counts"])]
         stored = iter(zip(entry["params"], entry["shapes"], entry["values"], strict=True))
-        blobs = [[_blob(net, layers, *next(stored)) for _ in range(count)] for count in counts]
+        for count in np.ravel(entry["counts"]):
+            found = [_blob(net, layers, *next(stored)) for _ in range(int(count))]
+            blobs.append([blob for blob, _ in found])
+            params.append([name for _, name in found])
     except (FileFormatError, KeyError, IndexError, StopIteration, TypeError, ValueError):
         return None
-    return Original(messages, layers, blobs) if len(messages) == len(blobs) else None
+    return Original(messages, layers, blobs, params) if len(messages) == len(blobs) else None
 
 
 def _blob(
     net: Network, layers: list[str], place: np.ndarray, shape: np.ndarray, value: np.ndarray
-) -> np.ndarray | tuple[str, tuple[int, ...]]:
+) -> tuple[np.ndarray, str]:
+    """The blob, and the name of the param that it stands in."""
     sizes = tuple(int(size) for size in np.ravel(shape))
     if np.size(place) == 0:
-        return np.asarray(value, np.float32).reshape(sizes)
-    layer, param = (int(number) - 1 for number in np.ravel(place))
-    return net.layers[layers[layer]].params[param], sizes
+        return np.asarray(value, np.float32).reshape(sizes), ""
+    layer, param, order = (int(number) for number in np.ravel(place))
+    name = net.layers[layers[layer - 1]].params[param - 1]
+    return ORDERS[order](net.params[name].value).reshape(sizes), name

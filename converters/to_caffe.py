@@ -140,7 +140,7 @@ def _caffe_layers(net: Network, sizes: Mapping[str, Shape], kept: Sequence[Origi
         if original is not None:
             if id(original) not in done:
                 done.add(id(original))
-                layers += _as_it_was(net, original)
+                layers += _as_it_was(original)
         elif layer.op.dagnn in EXPORTS:
             try:
                 layers += EXPORTS[layer.op.dagnn](layer, exporter)
@@ -155,19 +155,12 @@ def _caffe_layers(net: Network, sizes: Mapping[str, Shape], kept: Sequence[Origi
     return _unique(_ordered(layers, net))
 
 
-def _as_it_was(net: Network, original: Original) -> list[CaffeLayer]:
+def _as_it_was(original: Original) -> list[CaffeLayer]:
     layers = []
-    for message, blobs in zip(original.messages, original.blobs, strict=True):
-        arrays = [
-            blob if isinstance(blob, np.ndarray) else net.params[blob[0]].value.reshape(blob[1]) for blob in blobs
-        ]
-        names = [
-            f"{message.get('name')}:{index}" if isinstance(blob, np.ndarray) else blob[0]
-            for index, blob in enumerate(blobs)
-        ]
-        layers.append(
-            CaffeLayer(message.get("name"), message.get("bottom"), message.get("top"), message, arrays, names)
-        )
+    for message, blobs, params in zip(original.messages, original.blobs, original.params, strict=True):
+        name = message.get("name")
+        names = [param or f"{name}:{index}" for index, param in enumerate(params)]
+        layers.append(CaffeLayer(name, message.get("bottom"), message.get("top"), message, blobs, names))
     return layers
 
 
