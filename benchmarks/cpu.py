@@ -15,8 +15,8 @@ from importlib.metadata import version
 import numpy as np
 
 from matnet.benchmarks.nets import NETS
-from matnet.benchmarks.peers import PEERS, Runner, matnet_runner
-from matnet.engines.runtime import processors
+from matnet.benchmarks.peers import PEERS, Runner, matnet_auto_runner, matnet_runner
+from matnet.engines.runtime import available, processors
 from matnet.errors import EngineError, MatnetError, run_command
 from matnet.files import atomic_write
 from matnet.network import Network
@@ -36,7 +36,7 @@ class Row:
     images_per_s: float  # at the median
     slowest_images_per_s: float
     fastest_images_per_s: float
-    ratio_to_best_peer: float | None  # of matnet's row
+    ratio_to_best_peer: float | None  # of matnet's rows
     gflop_per_s: float
     share_of_peak: float
     difference: float  # from matnet's scores, relative to the greatest
@@ -69,6 +69,8 @@ def chosen(text: str, known: Sequence[str], what: str) -> list[str]:
 def runners(net: Network, output: str, peers: Sequence[str], threads: int) -> dict[str, Runner]:
     """matnet first, then each peer that is installed; the others are named on stderr."""
     found = {"matnet": matnet_runner(net, output, threads)}
+    if available("openvino"):
+        found["matnet-auto"] = matnet_auto_runner(net, output, threads)
     for peer in peers:
         for name, make in PEERS[peer].items():
             try:
@@ -104,13 +106,14 @@ def multiply_adds(net: Network) -> int:
 
 def matmul_peak(threads: int) -> float:
     """FLOP/s of a large float32 matrix product in ONNX Runtime, whose kernels matnet runs on."""
-    from matnet.engines.runtime import Session
+    from matnet.engines.runtime import OnnxRuntimeSession
     from matnet.formats.onnx.model import Constant, Node, OnnxModel
 
     matrix = np.random.default_rng(0).standard_normal((MATRIX, MATRIX)).astype(np.float32)
     shape = (MATRIX, MATRIX)
     node = Node("MatMul", ["x", "w"], ["y"])
-    session = Session(OnnxModel("peak", [node], {"w": Constant.of(matrix)}, {"x": shape}, {"y": shape}), threads)
+    model = OnnxModel("peak", [node], {"w": Constant.of(matrix)}, {"x": shape}, {"y": shape})
+    session = OnnxRuntimeSession(model, threads)
     seconds = interleaved({"peak": lambda x: session({"x": x})["y"]}, matrix, 9)["peak"]
     return 2 * MATRIX**3 / min(seconds)
 
@@ -146,7 +149,7 @@ def rows_of(
 ) -> list[Row]:
     """A row per engine; `operations` are those of one batch."""
     medians = {name: statistics.median(taken) for name, taken in seconds.items()}
-    best = min((median for name, median in medians.items() if name != "matnet"), default=None)
+    best = min((median for name, median in medians.items() if not _ours(name)), default=None)
     return [
         Row(
             model=model,
@@ -155,7 +158,7 @@ def rows_of(
             images_per_s=batch / medians[name],
             slowest_images_per_s=batch / max(taken),
             fastest_images_per_s=batch / min(taken),
-            ratio_to_best_peer=best / medians[name] if best and name == "matnet" else None,
+            ratio_to_best_peer=best / medians[name] if best and _ours(name) else None,
             gflop_per_s=operations / medians[name] / 1e9,
             share_of_peak=operations / medians[name] / peak,
             difference=differences[name],
@@ -163,6 +166,10 @@ def rows_of(
         )
         for name, taken in seconds.items()
     ]
+
+
+def _ours(engine: str) -> bool:
+    return engine.startswith("matnet")
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -201,7 +208,7 @@ def main(argv: list[str] | None = None) -> int:
         rows += measure(model, batches, peers, threads, options.rounds, peak)
         print(f"matnet: {model} measured", file=sys.stderr)
     print(table(rows))
-    packages = {name: version(name) for name in ("numpy", "onnxruntime", *(["torch"] if "torch" in peers else []))}
+    packages = {name: version(name) for name in ("numpy", "onnxruntime", "openvino", "torch") if available(name)}
     print(f"\nrandom weights; medians of {options.rounds} batches by turns; ratio: to the best peer of the same run")
     print(f"peak: {peak / 1e9:.0f} GFLOP/s, a product of {MATRIX} x {MATRIX} matrices; {threads} threads, float32")
     print(f"{packages}; Python {platform.python_version()}, {platform.platform()}")

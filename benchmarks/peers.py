@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from matnet.engines.runtime import Session
 from matnet.errors import EngineError
 from matnet.layout import filters_to_kchw, pad_to_4d
 from matnet.network import Layer, Network
@@ -21,18 +22,42 @@ Runner = Callable[[np.ndarray], np.ndarray]
 
 
 def matnet_runner(net: Network, output: str, threads: int) -> Runner:
-    """matnet's own CPU engine."""
+    """matnet's CPU engine in ONNX Runtime."""
     engine = net.compile([output], backend="onnx", threads=threads)
     return lambda x: engine(x)[output]
 
 
+def matnet_auto_runner(net: Network, output: str, threads: int) -> Runner:
+    """matnet's CPU engine in the fastest of the runtimes that are installed, chosen anew for each shape."""
+    engines: dict[tuple[int, ...], Any] = {}
+
+    def run(x: np.ndarray) -> np.ndarray:
+        if x.shape not in engines:
+            engines[x.shape] = net.compile([output], backend="onnx", threads=threads, runtime="auto")
+        return engines[x.shape](x)[output]
+
+    return run
+
+
 def onnxruntime_runner(net: Network, output: str, threads: int) -> Runner:
     """ONNX Runtime on a plain export: every layer as the ONNX operator of its name, LRN included."""
-    from matnet.engines.runtime import Session
+    from matnet.engines.runtime import OnnxRuntimeSession
+
+    return _plain_export(OnnxRuntimeSession, net, output, threads)
+
+
+def openvino_runner(net: Network, output: str, threads: int) -> Runner:
+    """OpenVINO on the same plain export."""
+    from matnet.engines.openvino_runtime import OpenVinoSession
+
+    return _plain_export(OpenVinoSession, net, output, threads)
+
+
+def _plain_export(session_class: type[Session], net: Network, output: str, threads: int) -> Runner:
     from matnet.formats.onnx import to_onnx_model
 
-    session = Session(to_onnx_model(net, [output], native_lrn=True), threads)
-    (name,) = session.inputs
+    model = to_onnx_model(net, [output], native_lrn=True)
+    session, (name,) = session_class(model, threads), model.inputs
     return lambda x: session({name: x})[output]
 
 
@@ -48,6 +73,7 @@ def torch_channels_last_runner(net: Network, output: str, threads: int) -> Runne
 
 PEERS: dict[str, dict[str, Callable[[Network, str, int], Runner]]] = {
     "onnxruntime": {"onnxruntime": onnxruntime_runner},
+    "openvino": {"openvino": openvino_runner},
     "torch": {"torch": torch_runner, "torch-nhwc": torch_channels_last_runner},
 }
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from matnet import load
 from matnet.engines import BACKENDS
+from matnet.engines.runtime import RUNTIMES
 from matnet.errors import DataError, run_command
 from matnet.evaluation import Evaluation, evaluate
 from matnet.files import atomic_write
@@ -48,6 +49,11 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--workers", type=int, default=2, metavar="N", help="decoding threads (default: %(default)s)")
     command.add_argument("--backend", choices=BACKENDS, default="auto", help="engine (default: the fastest installed)")
     command.add_argument("--threads", type=int, metavar="N", help="of backend onnx (default: all processors)")
+    command.add_argument(
+        "--runtime",
+        choices=("auto", *RUNTIMES),
+        help="of backend onnx; auto times those that are installed (default: onnxruntime)",
+    )
     command.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     command.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, on stdout or into FILE"
@@ -88,6 +94,7 @@ def run(options: argparse.Namespace) -> Evaluation:
             scores=options.scores,
             backend=options.backend,
             threads=options.threads,
+            runtime=options.runtime,
             batch_size=options.batch_size,
             workers=options.workers,
             progress=bar.update,

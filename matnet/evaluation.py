@@ -135,7 +135,7 @@ def evaluate(
         backend=engine.backend,
         batch_size=batch_size,
         seconds=seconds,
-        versions=versions(engine.backend),
+        versions=versions(getattr(engine, "runtimes", ())),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
@@ -179,8 +179,8 @@ def _gather(images: ImageList, start: int, results: Sequence[Any]) -> tuple[np.n
     return batch, labels, faults
 
 
-def versions(backend: str = "numpy") -> dict[str, str]:
-    """What decides the figures on this machine: Python, numpy, Pillow, matnet and what the backend runs on."""
+def versions(runtimes: Sequence[str] = ()) -> dict[str, str]:
+    """What decides the figures on this machine: Python, numpy, Pillow, matnet and the engine's runtimes."""
     import platform
     from importlib.metadata import version
 
@@ -193,7 +193,7 @@ def versions(backend: str = "numpy") -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "pillow": PIL.__version__,
-        **({"onnxruntime": version("onnxruntime")} if backend == "onnx" else {}),
+        **{name: version(name) for name in runtimes},
     }
 
 

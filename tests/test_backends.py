@@ -19,6 +19,7 @@ from matnet import EngineError, Layer, Network, NetworkError, Param, ShapeError,
 from matnet.engines import BACKENDS, choose_backend, compile_network
 from matnet.engines.listing import plan_lines
 from matnet.engines.onnx_engine import PROGRAMS, OnnxEngine
+from matnet.engines.runtime import available
 from matnet.ops import extensions as ext
 from matnet.ops.activation import ReLU
 from matnet.ops.base import Array, Op, Unknown
@@ -230,6 +231,37 @@ def test_without_onnx_runtime_the_message_says_what_to_install(monkeypatch: pyte
         chain(CONV).compile(backend="onnx")
 
 
+def test_without_openvino_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(EngineError, match=r"runtime 'openvino' needs openvino .*pip install openvino"):
+        chain(CONV).compile(backend="onnx", runtime="openvino")
+
+
+@installed
+def test_one_installed_runtime_is_what_auto_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matnet.engines.runtime.available", lambda runtime="onnxruntime": runtime == "onnxruntime")
+    net = chain(CONV)
+    engine = net.compile(backend="onnx", runtime="auto")
+    assert_agrees(engine, net, values(*X))
+    assert engine.runtimes == ["onnxruntime"]
+
+
+@pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
+@pytest.mark.parametrize("case", ["sn_alexnet", "dag_googlenet", "dag_fcn8s", "sn_spnorm", "dag_affinegrid"])
+def test_openvino_against_numpy(case: str) -> None:
+    net = matnet.load(DATA / "matconvnet" / case / "model.mat").for_inference()
+    shapes = {"sn_alexnet": {"input": (2, 3, 83, 83)}, "dag_googlenet": {"data": (2, 3, 64, 64)}}
+    shapes |= {"dag_fcn8s": {"input": (1, 3, 33, 41)}, "sn_spnorm": {"input": (2, 3, 8, 9)}}
+    shapes |= {"dag_affinegrid": {"a": (2, 6, 1, 1), "x": (2, 3, 8, 9)}}
+    inputs = {name: values(*shape) for name, shape in shapes[case].items()}
+    engine = net.compile(backend="onnx", runtime="openvino")
+    for _ in range(2):
+        for name, value in engine(inputs).items():
+            assert_close(value, net.forward(inputs)[name], TOLERANCE, name)
+    assert engine.runtimes == ["openvino"]
+    assert net.compile(backend="onnx", runtime="auto")(inputs).keys() == engine(inputs).keys()
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_faults_are_told_alike_by_every_backend(backend: str) -> None:
     engine = chain(CONV, WHOLE).compile(backend=backend)
@@ -251,6 +283,7 @@ def test_faults_are_told_alike_by_every_backend(backend: str) -> None:
         ("onxx", {}, "no backend is called 'onxx'; nearest: onnx"),
         ("numpy", {"threads": 2}, "backend 'numpy' takes no option threads"),
         pytest.param("onnx", {"precision": "fp16"}, "backend 'onnx' takes no option precision", marks=installed),
+        ("onnx", {"runtime": "openvin"}, "no runtime is called 'openvin'; nearest: openvino"),
         pytest.param("onnx", {"threads": 0}, "threads must be at least 1, found 0", marks=installed),
     ],
 )

@@ -8,6 +8,8 @@ from matnet.engines.onnx_engine import OnnxEngine
 from matnet.engines.segments import Segment
 from matnet.shapes import Shape
 
+RUNTIME_NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+
 
 def plan_lines(engine: OnnxEngine, inputs: Mapping[str, Shape]) -> list[str]:
     """One line per segment and per layer that numpy computes, then the layers that the passes merged away.
@@ -17,7 +19,7 @@ def plan_lines(engine: OnnxEngine, inputs: Mapping[str, Shape]) -> list[str]:
     program = engine.program(inputs)
     lines = []
     for number, segment in enumerate(program.segments, 1):
-        lines.append(f"segment {number}, {_where(segment)}: {_extent(segment)}")
+        lines.append(f"segment {number}, {_where(segment, program.runtime)}: {_extent(segment)}")
         lines += [f"  {name}: {reason}" for name, reason in segment.reasons.items()]
     merged = [layer.name for layer in engine.layers if layer.name not in engine.planned.layers]
     if merged:
@@ -30,8 +32,8 @@ def plan_lines(engine: OnnxEngine, inputs: Mapping[str, Shape]) -> list[str]:
     return [*lines, f"compiled for {', '.join(open_axes)}"]
 
 
-def _where(segment: Segment) -> str:
-    return "ONNX Runtime" if segment.kind == "onnx" else "numpy"
+def _where(segment: Segment, runtime: str) -> str:
+    return RUNTIME_NAMES[runtime] if segment.kind == "onnx" else "numpy"
 
 
 def _extent(segment: Segment) -> str:

@@ -1,4 +1,4 @@
-"""The CPU engine: the planned network as ONNX models in ONNX Runtime, and numpy for layers that ONNX lacks."""
+"""The CPU engine: the planned network as ONNX models in a runtime, and numpy for layers that ONNX lacks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from matnet.engines.base import Engine
 from matnet.engines.numpy_engine import refuse_unknown
 from matnet.engines.plan import plan_network
-from matnet.engines.program import Program, compile_program
-from matnet.engines.runtime import import_runtime
+from matnet.engines.program import Program, Settings, compile_program, fastest
+from matnet.engines.runtime import candidates, session_class
 from matnet.errors import EngineError
 from matnet.network import Network
 from matnet.shapes import Shape
@@ -24,21 +24,29 @@ KNOWN_SIZES = 512  # input shapes that are known to fit, so that sizes are not i
 class OnnxEngine(Engine):
     """Runs any batch and size: a program is compiled for the first input, and another where sizes do not fit it.
 
-    Options: `threads` (default: all processors that the process may use), `optimize` (ONNX Runtime's own
-    graph optimisation; default on). Raises EngineError where onnxruntime is missing.
+    Options: `threads` (default: all processors that the process may use); `optimize`, the runtime's own graph
+    optimisation (default on); `runtime`, onnxruntime (the default), openvino, or auto, which compiles each
+    program on all that are installed, times them, and keeps the fastest. Raises EngineError where the runtime
+    is missing.
     """
 
     backend = "onnx"
 
     def __init__(
-        self, net: Network, outputs: Sequence[str] | None = None, threads: int | None = None, optimize: bool = True
+        self,
+        net: Network,
+        outputs: Sequence[str] | None = None,
+        threads: int | None = None,
+        optimize: bool = True,
+        runtime: str = "onnxruntime",
     ) -> None:
         if threads is not None and threads < 1:
             raise EngineError(f"threads must be at least 1, found {threads}")
-        import_runtime()
+        self._settings = [Settings(name, threads, optimize) for name in candidates(runtime)]
+        for settings in self._settings:
+            session_class(settings.runtime)  # says what to install, before any work
         super().__init__(net, outputs)
         refuse_unknown(net, self.layers)
-        self.threads, self.optimize = threads, optimize
         written = {name for layer in self.layers for name in layer.outputs}
         self._computed = [name for name in dict.fromkeys(self.wanted.values()) if name in written]
         self.planned = plan_network(net, self._computed)
@@ -70,8 +78,14 @@ class OnnxEngine(Engine):
         read = {name for layer in self.planned.layers.values() for name in layer.inputs}
         given = {name: shape for name, shape in inputs.items() if name in read}
         number = max(self._programs, default=-1) + 1
-        self._programs[number] = compile_program(self.planned, given, self._computed, self.threads, self.optimize)
+        compiled = [compile_program(self.planned, given, self._computed, settings) for settings in self._settings]
+        self._programs[number] = compiled[0] if len(compiled) == 1 else fastest(compiled, given, self._computed)
         return number
+
+    @property
+    def runtimes(self) -> list[str]:
+        """The runtimes of the programs so far."""
+        return sorted({program.runtime for program in self._programs.values()})
 
 
 def _use(cache: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from matnet.engines.numpy_engine import NumpyEngine
-from matnet.engines.runtime import Session
+from matnet.engines.runtime import session_class
 from matnet.engines.segments import Run, Segment, cut, subnetwork
 from matnet.errors import MatnetError
 from matnet.network import Layer, Network
 from matnet.ops.extensions.combine import Filter
 from matnet.shapes import Shape
 
+TRIALS = 3  # runs of each program when the fastest is looked for
 SIZED_BY_DATA = (Filter,)  # ops whose output size only their values tell
 Axes = tuple[int | None, ...]
 
@@ -27,6 +29,7 @@ class Program:
     axes: dict[str, Axes]
     segments: list[Segment]
     runs: list[Run]
+    runtime: str
 
     def accepts(self, shapes: Mapping[str, Shape]) -> bool:
         """Whether all variables have the sizes that this was compiled for."""
@@ -50,14 +53,36 @@ class Program:
         return {name: known[name] for name in wanted}
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How models are compiled: on which runtime, with how many threads, with its own optimisation or without."""
+
+    runtime: str = "onnxruntime"
+    threads: int | None = None
+    optimize: bool = True
+
+
 def compile_program(
-    net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], threads: int | None, optimize: bool
+    net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], settings: Settings
 ) -> Program:
     """The planned network compiled for `inputs`, and for other sizes as far as nothing is lost by that."""
     axes, reasons = choose_axes(net, inputs, wanted)
     segments = cut(net.upto(wanted), reasons, wanted)
-    runs = [_compile(net, segment, axes, threads, optimize) for segment in segments]
-    return Program(axes, segments, runs)
+    return Program(axes, segments, [_compile(net, part, axes, settings) for part in segments], settings.runtime)
+
+
+def fastest(programs: Sequence[Program], inputs: Mapping[str, Shape], wanted: Sequence[str]) -> Program:
+    """The program with the shortest of a few runs by turns on random inputs of these shapes."""
+    random = np.random.default_rng(0)
+    values = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in inputs.items()}
+    seconds = [float("inf")] * len(programs)
+    for turn in range(1 + TRIALS):  # the first turn warms up
+        for number, program in enumerate(programs):
+            started = time.perf_counter()
+            program(values, wanted)
+            if turn:
+                seconds[number] = min(seconds[number], time.perf_counter() - started)
+    return programs[int(np.argmin(seconds))]
 
 
 def choose_axes(
@@ -110,12 +135,12 @@ def _reasons(layers: Sequence[Layer], faults: Mapping[str, MatnetError]) -> dict
     return reasons
 
 
-def _compile(
-    net: Network, segment: Segment, axes: Mapping[str, Axes], threads: int | None, optimize: bool
-) -> Run:
+def _compile(net: Network, segment: Segment, axes: Mapping[str, Axes], settings: Settings) -> Run:
     part = subnetwork(net, segment.layers)
     if segment.kind == "numpy":
         return NumpyEngine(part, segment.outputs).run
     from matnet.formats.onnx import write_model
 
-    return Session(write_model(part, segment.inputs, segment.outputs, axes), threads, optimize)
+    session = session_class(settings.runtime)
+    model = write_model(part, segment.inputs, segment.outputs, axes, native_lrn=session.native_lrn)
+    return session(model, settings.threads, settings.optimize)

@@ -1,14 +1,14 @@
-"""ONNX Runtime behind a small interface: a model in, a function from arrays to arrays out."""
+"""Runtimes behind a small interface, a model in, a function from arrays to arrays out; ONNX Runtime's own."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from matnet.errors import EngineError
+from matnet.errors import EngineError, nearest
 
 if TYPE_CHECKING:
     from matnet.formats.onnx import OnnxModel
@@ -17,11 +17,45 @@ INSTALL = "install it with `python -m pip install onnxruntime`, or use backend '
 LARGEST_INLINE = 1024  # bytes; smaller constants stand in the model itself
 
 
-def available() -> bool:
-    """Whether ONNX Runtime is installed; it is not imported here."""
+RUNTIMES = ("onnxruntime", "openvino")  # each the name of its package
+
+
+class Session(Protocol):
+    """A compiled model: called with the inputs by name, gives the outputs by name."""
+
+    native_lrn: bool  # whether the runtime's own LRN is faster than the composed one
+
+    def __init__(self, model: OnnxModel, threads: int | None = None, optimize: bool = True) -> None: ...
+
+    def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+
+
+def available(runtime: str = "onnxruntime") -> bool:
+    """Whether a runtime is installed; it is not imported here."""
     from importlib.util import find_spec
 
-    return find_spec("onnxruntime") is not None
+    return find_spec(runtime) is not None
+
+
+def candidates(runtime: str) -> list[str]:
+    """The runtimes that a name stands for: `auto` all that are installed; EngineError for a name of none."""
+    if runtime == "auto":
+        return [name for name in RUNTIMES if available(name)] or ["onnxruntime"]
+    if runtime not in RUNTIMES:
+        known = ("auto", *RUNTIMES)
+        raise EngineError(f"no runtime is called {runtime!r}{nearest(runtime, known)}; there is {', '.join(known)}")
+    return [runtime]
+
+
+def session_class(runtime: str) -> type[Session]:
+    """The class behind a name of RUNTIMES; EngineError where its package cannot be imported."""
+    if runtime == "openvino":
+        from matnet.engines.openvino_runtime import OpenVinoSession, import_openvino
+
+        import_openvino()
+        return OpenVinoSession
+    import_runtime()
+    return OnnxRuntimeSession
 
 
 def import_runtime() -> Any:
@@ -45,8 +79,10 @@ def _errors() -> tuple[type[Exception], ...]:
     return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
 
 
-class Session:
+class OnnxRuntimeSession:
     """One compiled model on the CPU. Large weights are handed over as arrays, not inside the serialised model."""
+
+    native_lrn = False
 
     def __init__(self, model: OnnxModel, threads: int | None = None, optimize: bool = True) -> None:
         ort = import_runtime()
