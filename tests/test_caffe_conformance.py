@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import matnet
 from matnet import convert, run
+from matnet.images.prepare import Preprocessing
 from tests.conftest import DATA, assert_close, conformance_cases
 
 TOLERANCE = 1e-4
@@ -100,3 +102,37 @@ def test_lenet_of_2014_as_caffe(real_data: Path, tmp_path: Path) -> None:
     assert run.main([str(model), str(io), str(results), "--all"]) == 0
     with np.load(results) as stored:
         assert_blobs({name.removeprefix("out__"): stored[name] for name in stored.files}, io)
+
+
+SQUEEZENET = ("SqueezeNet_deploy.prototxt", "decompressed_SqueezeNet.caffemodel")
+
+
+def test_squeezenet_scores_and_errors_as_caffe(real_data: Path, tmp_path: Path) -> None:
+    """Caffe on 100 images squashed to 256 x 256, centre 227, minus 104, 117, 123 (B, G, R): 36.0 and 17.0 % errors."""
+    prototxt, weights = (real_data / "caffe" / "squeezenet" / name for name in SQUEEZENET)
+    model = tmp_path / "squeezenet.mat"
+    arguments = ["--prototxt", str(prototxt), "--caffemodel", str(weights), "--mean-values", "123,117,104"]
+    assert convert.main([*arguments, "--out", str(model)]) == 0
+    with np.load(real_data / "reference" / "squeezenet_imagenet100.npz") as reference:
+        expected, labels, files = reference["scores"], reference["labels"], reference["files"]
+    net = matnet.load(model)
+    prepare = Preprocessing.from_meta(net.meta)
+    images = [prepare.load(real_data / "images" / "imagenet100" / str(name)) for name in files]
+    scores = np.concatenate([net(np.stack(images[start : start + 10])) for start in range(0, 100, 10)])
+    scores = scores.reshape(100, -1)
+    assert_close(scores, expected, TOLERANCE, "scores")
+    ranks = (scores > scores[np.arange(100), labels][:, None]).sum(axis=1)
+    assert ((ranks >= 1).mean(), (ranks >= 5).mean()) == (0.36, 0.17)
+
+
+def test_resnet_from_its_training_definition(real_data: Path) -> None:
+    """CIFAR's images are R, G, B: with them and the mean beside the weights four of five samples come out right."""
+    folder = real_data / "caffe" / "resnet20_cifar10"
+    files = [folder / "res20_cifar_train_test.prototxt", folder / "ResNet_20.caffemodel"]
+    net = matnet.convert_caffe(*files, mean=folder / "mean.binaryproto", color_format="rgb")
+    assert net.input_shapes == {"Data1": (1, 3, 32, 32)}
+    prepare = Preprocessing.from_meta(net.meta)
+    classes = sorted(path for path in (real_data / "images" / "cifar300").iterdir() if path.is_dir())
+    samples = [(path, label) for label, folder in enumerate(classes) for path in sorted(folder.iterdir())]
+    scores = net(np.stack([prepare.load(path) for path, _ in samples])).reshape(len(samples), -1)
+    assert (scores.argmax(axis=1) != [label for _, label in samples]).mean() < 0.25

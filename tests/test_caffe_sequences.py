@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.caffe_nets import RANDOM, TOLERANCE, S, V, X, Y, blob_values, check, converted, reloaded, sigmoid
+from matnet.ops.extensions.crf import MultiStageMeanfield
+from tests.caffe_nets import RANDOM, TOLERANCE, S, V, X, Y, blob_values, check, converted, reloaded, sigmoid, softmax
 from tests.conftest import assert_close
 
 # -- sequences and tables ------------------------------------------------------------------------
@@ -96,3 +97,61 @@ def test_detection_output_of_one_box(tmp_path: Path) -> None:
     param = """detection_output_param { num_classes: 2 nms_param { nms_threshold: 0.45 top_k: 4 } code_type: CENTER_SIZE
                keep_top_k: 2 confidence_threshold: 0.01 }"""
     check(tmp_path, "DetectionOutput", param, inputs, np.float32([0, 1, 0.7, 0.1, 0.2, 0.5, 0.6]).reshape(1, 1, 1, 7))
+
+
+def test_the_head_of_a_single_shot_detector(tmp_path: Path) -> None:
+    """Two maps: Permute and Flatten make rows of cells, Reshape and Softmax act on 3 classes, Concat joins priors."""
+    small = X[:, :, ::2, ::2]
+    text, blobs = "", {}
+    for name, bottom in (("a", "x"), ("b", "p")):
+        weights = np.random.default_rng(len(name) + ord(name)).standard_normal((6, 6, 1, 1)).astype(np.float32)
+        blobs[name] = [weights]
+        text += f"""layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}"
+                    convolution_param {{ num_output: 6 kernel_size: 1 bias_term: false }} }}
+                    layer {{ name: "{name}_perm" type: "Permute" bottom: "{name}" top: "{name}_perm"
+                    permute_param {{ order: 0 order: 2 order: 3 order: 1 }} }}
+                    layer {{ name: "{name}_flat" type: "Flatten" bottom: "{name}_perm" top: "{name}_flat" }}
+                    layer {{ name: "{name}_prior" type: "PriorBox" bottom: "{name}" bottom: "x" top: "{name}_prior"
+                    prior_box_param {{ min_size: 2 max_size: 4 }} }}"""
+    text = 'layer { name: "p" type: "Split" bottom: "y0" top: "p" }' + text
+    text += """layer { name: "conf" type: "Concat" bottom: "a_flat" bottom: "b_flat" top: "conf" }
+               layer { name: "priors" type: "Concat" bottom: "a_prior" bottom: "b_prior" top: "priors"
+                       concat_param { axis: 2 } }
+               layer { name: "rows" type: "Reshape" bottom: "conf" top: "rows"
+                       reshape_param { shape { dim: 0 dim: -1 dim: 3 } } }
+               layer { name: "soft" type: "Softmax" bottom: "rows" top: "soft" softmax_param { axis: 2 } }
+               layer { name: "flat" type: "Flatten" bottom: "soft" top: "flat" }"""
+    inputs = {"x": X, "y0": small}
+    net = reloaded(converted(tmp_path, text, {n: v.shape for n, v in inputs.items()}, blobs), tmp_path)
+    found = blob_values(net, ["conf", "rows", "flat", "priors"], inputs)
+    maps = [np.einsum("oc,ncij->nijo", blobs[n][0][:, :, 0, 0], v) for n, v in (("a", X), ("b", small))]
+    conf = np.concatenate([made.reshape(2, -1) for made in maps], axis=1)
+    assert_close(found["conf"], conf, TOLERANCE, "conf")
+    assert_close(found["rows"], conf.reshape(2, -1, 3), TOLERANCE, "rows")
+    assert_close(found["flat"], softmax(conf.reshape(2, -1, 3), 2).reshape(2, -1), TOLERANCE, "flat")
+    assert found["priors"].shape == (1, 2, 4 * 2 * (7 * 11 + 4 * 6))
+
+
+def test_mean_field_layers_take_their_blobs_and_numbers(tmp_path: Path) -> None:
+    """CRF-RNN stores its three matrices as 1 x 1 x C x C; what the ops compute is tested with the ops."""
+    classes = 4
+    blobs = [np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4) + 100 * index for index in range(3)]
+    text = """layer { name: "crf" type: "MultiStageMeanfield" bottom: "u" bottom: "u" bottom: "image" top: "y"
+              multi_stage_meanfield_param { num_iterations: 7 theta_alpha: 160 theta_beta: 3 theta_gamma: 2 } }"""
+    shapes = {"u": (1, classes, 5, 7), "image": (1, 3, 5, 7)}
+    net = reloaded(converted(tmp_path, text, shapes, {"crf": blobs}), tmp_path)
+    made = net.layers["crf"]
+    assert made.op == MultiStageMeanfield(numIterations=7, thetaAlpha=160.0, thetaBeta=3.0, thetaGamma=2.0)
+    for name, blob in zip(made.params, blobs, strict=True):
+        np.testing.assert_array_equal(net.params[name].value.reshape(4, 4), blob[0, 0])
+
+
+def test_dense_crf_takes_its_numbers(tmp_path: Path) -> None:
+    text = """layer { name: "crf" type: "DenseCRF" bottom: "u" bottom: "image" top: "y" densecrf_param {
+              x_gauss: 6 y_gauss: 5 wt_gauss: 4 x_bilateral: 50 y_bilateral: 40 r_bilateral: 3 g_bilateral: 2
+              b_bilateral: 1 wt_bilateral: 7 } }"""
+    net = reloaded(converted(tmp_path, text, {"u": (1, 4, 5, 7), "image": (1, 3, 5, 7)}, {}), tmp_path)
+    op = net.layers["crf"].op
+    assert (op.xGauss, op.yGauss, op.wtGauss) == ((6.0,), (5.0,), (4.0,))
+    assert (op.xBilateral, op.yBilateral, op.wtBilateral) == ((50.0,), (40.0,), (7.0,))
+    assert (op.rBilateral, op.gBilateral, op.bBilateral) == ((3.0,), (2.0,), (1.0,))
