@@ -1,0 +1,172 @@
+"""Two networks side by side: structure, every param's largest difference, meta."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from matnet.formats.mat.values import Cell, StructArray, equal
+from matnet.network import Layer, Network
+from matnet.ops.base import Op
+
+AT_ONCE = 1 << 22  # numbers that are subtracted at a time, so that large filters take no second copy
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class ParamDifference:
+    """One param of both networks. `largest`: of |a - b|, infinite where only one is NaN; None: sizes differ."""
+
+    name: str
+    shape_a: tuple[int, ...]
+    shape_b: tuple[int, ...]
+    largest: float | None
+    scale: float
+
+    def within(self, tolerance: float) -> bool:
+        return self.largest is not None and self.largest <= tolerance
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How network `b` differs from `a`: lines about structure and meta, and every param that both have."""
+
+    structure: tuple[str, ...]
+    params: tuple[ParamDifference, ...]
+    meta: tuple[str, ...]
+
+    def same(self, tolerance: float = 0.0, with_meta: bool = True) -> bool:
+        """Whether nothing differs, params by no more than `tolerance`."""
+        return not self.structure and not (with_meta and self.meta) and all(p.within(tolerance) for p in self.params)
+
+    def record(self) -> dict[str, Any]:
+        """The same as plain data, for JSON; an infinite difference is the text "inf"."""
+        return {
+            "same": self.same(),
+            "structure": list(self.structure),
+            "params": [
+                {
+                    "name": param.name,
+                    "shape_a": list(param.shape_a),
+                    "shape_b": list(param.shape_b),
+                    "largest_difference": "inf" if param.largest == np.inf else param.largest,
+                    "largest_value": param.scale,
+                }
+                for param in self.params
+            ],
+            "meta": list(self.meta),
+        }
+
+
+def compare(a: Network, b: Network) -> Comparison:
+    """Compare layer by layer and param by param, by name; neither network is run."""
+    structure = [*_sets("layer", a.layers, b.layers), *_sets("param", a.params, b.params)]
+    for name in a.layers:
+        if name in b.layers:
+            structure += _layer_differences(a.layers[name], b.layers[name])
+    if not structure and list(a.layers) != list(b.layers):
+        structure.append("the layers stand in another order")
+    params = [_param_difference(name, a, b) for name in a.params if name in b.params]
+    return Comparison(tuple(structure), tuple(params), tuple(_meta_differences("meta", a.meta, b.meta)))
+
+
+def _sets(what: str, a: Mapping[str, object], b: Mapping[str, object]) -> Iterator[str]:
+    yield from (f"{what} {name!r} is only in the first" for name in a if name not in b)
+    yield from (f"{what} {name!r} is only in the second" for name in b if name not in a)
+
+
+def _layer_differences(a: Layer, b: Layer) -> Iterator[str]:
+    where = f"layer {a.name!r}"
+    if type(a.op) is not type(b.op) or a.type_name != b.type_name:
+        yield f"{where}: is {a.type_name} in the first, {b.type_name} in the second"
+    else:
+        yield from (f"{where}: {line}" for line in _op_differences(a.op, b.op))
+    for what in ("inputs", "outputs", "params"):
+        first, second = getattr(a, what), getattr(b, what)
+        if first != second:
+            shown = [", ".join(names) or "none" for names in (first, second)]
+            yield f"{where}: {what} are {shown[0]} in the first, {shown[1]} in the second"
+
+
+def _op_differences(a: Op, b: Op) -> Iterator[str]:
+    for field in fields(a):
+        first, second = getattr(a, field.name), getattr(b, field.name)
+        if field.compare and not equal(first, second):
+            yield f"{field.name} is {first} in the first, {second} in the second"
+
+
+def _param_difference(name: str, a: Network, b: Network) -> ParamDifference:
+    first, second = a.params[name].value, b.params[name].value
+    same_shape = first.shape == second.shape
+    largest = largest_difference(first, second) if same_shape else None
+    return ParamDifference(name, first.shape, second.shape, largest, _largest_value(first))
+
+
+def largest_difference(a: np.ndarray, b: np.ndarray) -> float:
+    """The largest |a - b| of two arrays of one shape; NaN against NaN is 0, against a number infinite.
+
+    >>> largest_difference(np.array([1.0, np.nan]), np.array([3.0, np.nan]))
+    2.0
+    """
+    largest = 0.0
+    for first, second in _slices(a, b):
+        with np.errstate(invalid="ignore"):
+            apart = np.abs(np.subtract(first, second, dtype=np.float64))
+        apart[(first == second) | (np.isnan(first) & np.isnan(second))] = 0
+        apart[np.isnan(apart)] = np.inf
+        largest = max(largest, float(apart.max(initial=0)))
+    return largest
+
+
+def _slices(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Both arrays in pieces of about AT_ONCE numbers along the last axis; scalars and empty ones whole."""
+    if a.ndim == 0 or a.size <= AT_ONCE:
+        yield np.atleast_1d(a), np.atleast_1d(b)
+        return
+    step = max(1, AT_ONCE * a.shape[-1] // a.size)
+    for start in range(0, a.shape[-1], step):
+        yield a[..., start : start + step], b[..., start : start + step]
+
+
+def _largest_value(values: np.ndarray) -> float:
+    """The largest finite absolute value, to set a difference against."""
+    return max(
+        (float(np.abs(piece[np.isfinite(piece)]).max(initial=0)) for piece, _ in _slices(values, values)), default=0.0
+    )
+
+
+def _meta_differences(where: str, a: Any, b: Any) -> Iterator[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for name in dict.fromkeys([*a, *b]):
+            yield from _meta_differences(f"{where}.{name}", a.get(name, MISSING), b.get(name, MISSING))
+    elif a is MISSING or b is MISSING:
+        yield f"{where} is only in the {'second' if a is MISSING else 'first'}"
+    elif not equal(a, b):
+        yield f"{where}: {_described(a, b)}"
+
+
+def _described(a: Any, b: Any) -> str:
+    """The two values, or, for large ones, how far they are apart."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        if a.shape == b.shape and a.dtype.kind in "biuf" and b.dtype.kind in "biuf" and a.size > 4:
+            apart = largest_difference(a.astype(np.float64), b.astype(np.float64))
+            return f"values differ by up to {apart:.6g} ({'x'.join(map(str, a.shape))} {a.dtype} and {b.dtype})"
+        if a.shape == b.shape and np.array_equal(a, b):
+            return f"class {a.dtype} in the first, {b.dtype} in the second"
+    if isinstance(a, (Cell, StructArray)) and isinstance(b, (Cell, StructArray)) and a.shape == b.shape:
+        changed = [index for index, (first, second) in enumerate(zip(a, b, strict=True)) if not equal(first, second)]
+        return (
+            f"{len(changed)} of {len(a)} elements differ, the first at {changed[0] + 1}" if changed else "fields differ"
+        )
+    return f"{_short(a)} in the first, {_short(b)} in the second"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        inside = np.array2string(value.reshape(-1), threshold=4, edgeitems=2, separator=" ")
+        return f"{'x'.join(map(str, value.shape))} {value.dtype} {inside}"
+    shown = repr(value) if not isinstance(value, (Cell, StructArray)) else f"{len(value)} elements"
+    return shown if len(shown) <= 60 else f"{shown[:56]}..."

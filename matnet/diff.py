@@ -1,0 +1,72 @@
+"""`python -m matnet.diff A B`: do two files hold the same network? Structure, every param, meta; status 1 if not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from matnet import load
+from matnet.comparison import Comparison, compare
+from matnet.errors import run_command
+from matnet.zoo import find_model
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m matnet.diff",
+        description="Compare two networks: structure, the largest difference of every param, meta. "
+        "Exit status: 0 the same, 1 they differ, 2 something could not be read.",
+    )
+    command.add_argument("a", metavar="A", help="a .mat file, or the name of a model of the zoo that is here")
+    command.add_argument("b", metavar="B", help="the other one")
+    command.add_argument(
+        "--tolerance", type=float, default=0.0, metavar="X", help="params may differ by this much (default: 0)"
+    )
+    command.add_argument("--no-meta", action="store_true", help="differences of meta do not count, and are not shown")
+    command.add_argument("--all", action="store_true", help="also the params that are the same")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    return command
+
+
+def report(comparison: Comparison, options: argparse.Namespace) -> str:
+    """For people: what differs, one thing a line, and a table of params."""
+    from tabulate import tabulate
+
+    lines = [f"structure: {line}" for line in comparison.structure]
+    shown = [param for param in comparison.params if options.all or not param.within(options.tolerance)]
+    if shown:
+        rows = [
+            (
+                param.name,
+                "x".join(map(str, param.shape_a)),
+                "x".join(map(str, param.shape_b)) if param.largest is None else f"{param.largest:.6g}",
+                f"{param.scale:.6g}",
+            )
+            for param in shown
+        ]
+        headers = ("param", "size", "largest difference, or other size", "largest value")
+        lines.append(tabulate(rows, headers, disable_numparse=True))
+    if not options.no_meta:
+        lines += comparison.meta
+    equal = sum(param.within(options.tolerance) for param in comparison.params)
+    lines.append(f"{equal} of {len(comparison.params)} params are the same")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    a, b = (find_model(Path(name)) for name in (options.a, options.b))
+    comparison = compare(load(a), load(b))
+    same = comparison.same(options.tolerance, with_meta=not options.no_meta)
+    if options.json:
+        print(json.dumps({"a": str(a), "b": str(b), **comparison.record(), "same": same}, indent=2))
+    else:
+        print(report(comparison, options))
+        print("the same" if same else "they differ")
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

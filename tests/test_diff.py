@@ -1,0 +1,147 @@
+"""matnet.diff: what differs between two networks; the cases are edits of digits-lenet, so the answers are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet.comparison import AT_ONCE, compare, largest_difference
+from matnet.diff import main
+from matnet.network import Network
+from matnet.zoo import find_model
+
+
+@pytest.fixture
+def a() -> Network:
+    return matnet.load(find_model("digits-lenet"))
+
+
+@pytest.fixture
+def b() -> Network:
+    net = matnet.load(find_model("digits-lenet"))
+    net.params = {name: replace(param, value=param.value.copy()) for name, param in net.params.items()}
+    return net
+
+
+def first_param(net: Network) -> str:
+    return next(iter(net.params))
+
+
+def test_a_network_is_the_same_as_itself(a: Network, b: Network) -> None:
+    comparison = compare(a, b)
+    assert comparison.same()
+    assert [param.name for param in comparison.params] == list(a.params)
+
+
+def test_a_changed_number_is_found(a: Network, b: Network) -> None:
+    name = first_param(b)
+    b.params[name].value[1, 2, 0, 3] += 0.5
+    comparison = compare(a, b)
+    assert not comparison.same()
+    assert not comparison.same(tolerance=0.4)
+    assert comparison.same(tolerance=0.6)
+    changed = {param.name: param.largest for param in comparison.params if param.largest}
+    assert changed == {name: pytest.approx(0.5, abs=1e-6)}
+
+
+def add_layer(net: Network) -> None:
+    net.layers["extra"] = replace(net.layers["prob"], name="extra")
+
+
+def other_stride(net: Network) -> None:
+    net.layers["pool1"].op = replace(net.layers["pool1"].op, stride=(3, 3))  # type: ignore[call-arg]
+
+
+def other_type(net: Network) -> None:
+    net.layers["relu1"].op = net.layers["prob"].op
+
+
+def other_inputs(net: Network) -> None:
+    net.layers["pool1"].inputs = ["input"]
+
+
+def other_size(net: Network) -> None:
+    name = first_param(net)
+    net.params[name].value = net.params[name].value[:2]
+
+
+def fewer_params(net: Network) -> None:
+    del net.params[first_param(net)]
+
+
+def other_order(net: Network) -> None:
+    net.layers = dict(reversed(net.layers.items()))
+
+
+STRUCTURE: list[tuple[Callable[[Network], None], str]] = [
+    (add_layer, "layer 'extra' is only in the second"),
+    (other_stride, "layer 'pool1': stride is (2, 2) in the first, (3, 3) in the second"),
+    (other_type, "layer 'relu1': is dagnn.ReLU in the first, dagnn.SoftMax in the second"),
+    (other_inputs, "in the first, input in the second"),
+    (fewer_params, "is only in the first"),
+    (other_order, "the layers stand in another order"),
+]
+
+
+@pytest.mark.parametrize("edit, told", STRUCTURE, ids=lambda value: getattr(value, "__name__", ""))
+def test_structure(edit: Callable[[Network], None], told: str, a: Network, b: Network) -> None:
+    edit(b)
+    found = compare(a, b).structure
+    assert any(told in line for line in found), found
+    assert not compare(a, b).same(tolerance=np.inf)
+
+
+def test_a_param_of_another_size_has_no_difference_and_never_counts_as_the_same(a: Network, b: Network) -> None:
+    other_size(b)
+    assert compare(a, b).params[0].largest is None
+    assert not compare(a, b).same(tolerance=np.inf)
+
+
+def test_meta_is_told_by_its_path(a: Network, b: Network) -> None:
+    b.meta = {**b.meta, "note": "new", "normalization": {**b.meta["normalization"], "interpolation": "bicubic"}}
+    assert compare(a, b).meta == (
+        "meta.normalization.interpolation: 'bilinear' in the first, 'bicubic' in the second",
+        "meta.note is only in the second",
+    )
+    assert compare(a, b).same(with_meta=False)
+
+
+@pytest.mark.parametrize(
+    "first, second, largest",
+    [
+        ([1.0, np.nan, np.inf], [1.0, np.nan, np.inf], 0.0),
+        ([1.0, np.nan], [1.0, 2.0], np.inf),
+        ([np.inf], [-np.inf], np.inf),
+        ([], [], 0.0),
+        ([-3.0, 4.0], [-5.0, 4.5], 2.0),
+    ],
+)
+def test_largest_difference(first: list[float], second: list[float], largest: float) -> None:
+    assert largest_difference(np.array(first, np.float32), np.array(second, np.float32)) == largest
+
+
+def test_large_arrays_are_compared_to_the_last_number() -> None:
+    zeros = np.broadcast_to(np.float32(0), (3, AT_ONCE // 2))
+    ones = zeros.copy()
+    ones[2, -1] = 7
+    assert largest_difference(zeros, ones) == 7
+
+
+def test_the_command(b: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = first_param(b)
+    b.params[name].value[0, 0, 0, 0] += 1
+    matnet.save(b, tmp_path / "b.mat")
+    assert main(["digits-lenet", str(tmp_path / "b.mat"), "--json"]) == 1
+    record = json.loads(capsys.readouterr().out)
+    assert not record["same"]
+    assert [param["name"] for param in record["params"] if param["largest_difference"]] == [name]
+    assert main(["digits-lenet", str(tmp_path / "b.mat")]) == 1
+    assert name in capsys.readouterr().out
+    assert main(["digits-lenet", "digits-lenet"]) == 0
+    assert capsys.readouterr().out.endswith("params are the same\nthe same\n")
