@@ -271,6 +271,9 @@ def test_faults_are_told_alike_by_every_backend(backend: str) -> None:
         engine(values(6, 7, 11))
     with pytest.raises(NetworkError, match="has no input 'y'"):
         engine({"y": values(*X)})
+    untrained = chain(CONV, (BatchNorm(), [values(8, 1), values(8, 1), np.zeros((8, 2), np.float32)]))
+    with pytest.raises(NetworkError, match=r"layer 'b' \(dagnn.BatchNorm\): the moments are unknown: sigma is 0"):
+        untrained.forward(values(*X), backend=backend)
     unknown = Network()
     unknown.add(Layer("a", Unknown(kind="mylab.Mystery"), ["x"], ["y"]))
     with pytest.raises(UnsupportedLayersError, match=r"'a' of type 'mylab\.Mystery'"):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from matnet.engines.plan.uses import links
+from matnet.errors import NetworkError
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Param
 from matnet.ops.combine import Scale
@@ -68,25 +69,27 @@ def fold_before(net: Network, wanted: Sequence[str]) -> Network:
 
 
 def affine_of(net: Network, layer: Layer) -> Affine | None:
-    """The layer's factor and offset if it is affine per channel with constant params, else None.
-
-    Raises NetworkError for batch normalisation that cannot run.
-    """
+    """The layer's factor and offset if it is affine per channel with constant params, else None."""
     params = [net.params[name].value for name in layer.params if name in net.params]
     if len(params) < len(layer.params) or len(layer.outputs) != 1:
         return None
     if isinstance(layer.op, BatchNorm):
-        if len(params) < 3:
-            return None
-        g, beta, moments = (np.asarray(param, np.float64).ravel(order="F") for param in params)
-        mu, sigma = moments[: g.size], moments[g.size :]
-        layer.op.prepare(np, params)
-        return Affine(g / sigma, beta - g / sigma * mu)
+        return _affine_of_batch_norm(layer.op, params)
     if isinstance(layer.op, Scale) and len(layer.inputs) == 1:
         return _affine_of_scale(layer.op, params)
     if isinstance(layer.op, Power) and layer.op.power == 1 and layer.op.scale != 0:
         return Affine(np.array([layer.op.scale]), np.array([layer.op.shift]))
     return None
+
+
+def _affine_of_batch_norm(op: BatchNorm, params: Sequence[np.ndarray]) -> Affine | None:
+    try:
+        op.prepare(np, params)
+    except NetworkError:
+        return None  # it cannot run; whoever runs it says why, and in which layer
+    g, beta, moments = (np.asarray(param, np.float64).ravel(order="F") for param in params)
+    mu, sigma = moments[: g.size], moments[g.size :]
+    return Affine(g / sigma, beta - g / sigma * mu)
 
 
 def _affine_of_scale(op: Scale, params: Sequence[np.ndarray]) -> Affine | None:

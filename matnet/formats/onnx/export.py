@@ -137,8 +137,6 @@ def write_model(
             write_layer(graph, net, layer)
         except NotExpressible as error:
             faults.append(f"layer {layer.name!r} ({layer.type_name}): {error}")
-        except MatnetError as error:
-            raise type(error)(f"{net.source}, layer {layer.name!r} ({layer.type_name}): {error}") from None
     if faults:
         raise UnsupportedLayersError(
             listing(f"{net.source}: ONNX cannot express these layers:", faults)
@@ -160,8 +158,17 @@ def _named_axes(variable: str, axes: Axes, several: bool) -> tuple[Axis, ...]:
 
 
 def write_layer(graph: Graph, net: Network, layer: Layer) -> None:
-    """Append one layer; NotExpressible with the reason where ONNX cannot compute it."""
+    """Append one layer; NotExpressible with the reason alone where ONNX cannot compute it.
+
+    Any other fault, of params that no engine can use, is told with the layer's name.
+    """
     export = exporter_of(layer.op)
     if export is None:
         raise NotExpressible("has no ONNX form")
-    export(LayerWriter(graph, layer, [np.asarray(net.params[name].value) for name in layer.params]), layer.op)
+    writer = LayerWriter(graph, layer, [np.asarray(net.params[name].value) for name in layer.params])
+    try:
+        export(writer, layer.op)
+    except NotExpressible:
+        raise
+    except MatnetError as error:
+        raise type(error)(f"{net.source}, layer {layer.name!r} ({layer.type_name}): {error}") from None
