@@ -61,11 +61,12 @@ def write_concat(writer: LayerWriter, op: Concat) -> None:
 
 @exporter(ConcatMap)
 def write_concat_map(writer: LayerWriter, op: ConcatMap) -> None:
+    """The map is spread over the images and pixels of the first input, whatever their number."""
     x, levels = writer.inputs
-    if writer.axes[1] != (writer.axes[0][0], writer.axes[1][1], *writer.axes[0][2:]) or None in writer.axes[0]:
-        n, _, h, w = writer.shape()
-        levels = writer.node("Expand", levels, writer.integers([n, writer.size(1, 1), h, w], "shape"))
-    writer.node("Concat", x, levels, to=writer.outputs[0], axis=1)
+    channels = writer.integers([writer.size(1, 1)], "channels")
+    sizes = writer.node("Shape", x, start=0, end=1), channels, _spatial_size(writer, x)
+    spread = writer.node("Expand", levels, writer.node("Concat", *sizes, axis=0))
+    writer.node("Concat", x, spread, to=writer.outputs[0], axis=1)
 
 
 @exporter(Scale)
@@ -126,7 +127,7 @@ def write_slice(writer: LayerWriter, op: Slice) -> None:
         raise NeedsFixedSize("cuts an axis of unknown size into equal parts")
     bounds = [0, *op.points, LAST] if length is None else op._bounds(length)
     axis = writer.integers([op.axis], "axis")
-    for output, (low, high) in zip(writer.outputs, pairwise(bounds), strict=True):
+    for output, (low, high) in zip(writer.outputs, pairwise(bounds), strict=False):  # further pieces have no name
         ends = writer.integers([low], "start"), writer.integers([high], "end")
         writer.node("Slice", writer.inputs[0], *ends, axis, to=output)
 

@@ -93,11 +93,6 @@ class LayerWriter:
             raise NeedsFixedSize(f"needs a fixed {('batch', 'depth', 'height', 'width')[axis]}")
         return found
 
-    def shape(self, which: int = 0) -> tuple[int, int, int, int]:
-        """The whole shape of an input; NeedsFixedSize where an axis is dynamic."""
-        n, c, h, w = (self.size(axis, which) for axis in range(4))
-        return n, c, h, w
-
     def reshape(self, value: str, axes: Axes, to: str | None = None) -> str:
         """`value` in another shape, of which one axis may be unknown."""
         if sum(length is None for length in axes) > 1:

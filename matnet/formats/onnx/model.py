@@ -11,8 +11,8 @@ from matnet.formats.onnx.wire import Message, raw_data, raw_size
 
 OPSET = 17
 IR_VERSION = 8  # the one that came with opset 17
-FLOAT, INT64, BOOL = 1, 7, 9  # TensorProto.DataType
-ELEMENT_TYPES = {"f": FLOAT, "i": INT64, "b": BOOL}
+FLOAT, INT64 = 1, 7  # TensorProto.DataType
+ELEMENT_TYPES = {"f": FLOAT, "i": INT64}
 ALIGNMENT = 4096  # of tensors in a file of external data, so that readers can map them
 
 Attribute = int | float | str | Sequence[int] | Sequence[float]
@@ -46,6 +46,7 @@ class Node:
     name: str = ""
 
     def message(self) -> Message:
+        """The NodeProto."""
         message = Message()
         for read in self.inputs:
             message.text(1, read)

@@ -36,13 +36,13 @@ def write_global_pooling(writer: LayerWriter, op: GlobalPooling) -> None:
 def write_caffe_pooling(writer: LayerWriter, op: CaffePooling) -> None:
     if op.mask or op.method == "stochastic":
         raise NotExpressible("ONNX has no pooling with a mask, nor stochastic pooling")
-    _, _, height, width = writer.shape()
-    write_windows(writer, op._windows((height, width)), op.method, writer.outputs[0])
+    size = writer.size(2), writer.size(3)
+    write_windows(writer, op._windows(size), op.method, writer.outputs[0])
 
 
 @exporter(SPP)
 def write_spp(writer: LayerWriter, op: SPP) -> None:
-    _, _, height, width = (None, *(writer.size(axis) for axis in (1, 2, 3)))
+    height, width = writer.size(2), writer.size(3)
     levels = []
     for level in range(op.pyramidHeight):
         pooled = write_windows(writer, op._level((height, width), level), op.method)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-LITTLE_ENDIAN = {"f": "<f4", "i": "<i8", "b": "|b1"}  # kinds of array that a model holds: float32, int64, bool
+LITTLE_ENDIAN = {"f": "<f4", "i": "<i8"}  # the kinds of array that a model holds
 
 
 def raw_data(array: np.ndarray) -> memoryview:
