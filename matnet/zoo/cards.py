@@ -110,8 +110,10 @@ class Card:
 
 
 def all_cards() -> tuple[Card, ...]:
-    """Every card of matnet, by name; FileFormatError listing all faults of all of them."""
-    return cards_in(MODELS)
+    """Every card, by name: matnet's, then the user's own in `<home>/models`; FileFormatError listing all faults."""
+    from matnet.zoo.cache import home
+
+    return cards_in(MODELS) + cards_in(home() / "models")
 
 
 @cache

@@ -32,8 +32,8 @@ def find_card(name: str, cards: Iterable[Card] | None = None) -> Card:
 def matching_cards(name: str, cards: Iterable[Card] | None = None) -> list[Card]:
     """All cards that `name` means at the first level of generosity at which it means any.
 
-    The levels: the very name or alias; the same but for case, spaces, underscores, hyphens and `.mat`; the title or
-    the name of a file; names without the usual prefixes and suffixes. A family's name means all its variants.
+    The levels: the very name, alias or file; the same names but for case, spaces, underscores, hyphens and `.mat`; the
+    title or the name of a file, so; names without the usual prefixes and suffixes. A family means all its variants.
     """
     known = list(all_cards() if cards is None else cards)
     spelled = normalised(name)
@@ -73,11 +73,15 @@ def bare(name: str) -> str:
 
 
 def exact_names(card: Card) -> set[str]:
+    return {*own_names(card), card.mat, card.caffemodel}
+
+
+def own_names(card: Card) -> set[str]:
     return {card.name, *card.aliases, *([card.family] if card.family else ())}
 
 
 def near_names(card: Card) -> set[str]:
-    return {normalised(name) for name in exact_names(card)}
+    return {normalised(name) for name in own_names(card)}
 
 
 def file_names(card: Card) -> set[str]:

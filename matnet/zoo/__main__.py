@@ -1,0 +1,164 @@
+"""`python -m matnet.zoo`: list, show, fetch and verify known models; Caffe model folders in and out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from matnet.errors import DownloadError, run_command
+from matnet.zoo.cards import Card, all_cards
+from matnet.zoo.describe import card_record, card_text, cards_table
+from matnet.zoo.fetch import Fetcher
+from matnet.zoo.model_info import export_info, import_info
+from matnet.zoo.names import find_card
+from matnet.zoo.schema import TASKS
+from matnet.zoo.verify import MISMATCH, Finding, verify
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m matnet.zoo",
+        description="Known models: what they are, where they come from, and whether a file is one of them.",
+        epilog="Files are kept in MATNET_HOME, or the user's cache folder. MATNET_OFFLINE=1 forbids downloads.",
+    )
+    verbs = command.add_subparsers(dest="verb", required=True, metavar="list | show | fetch | verify | info")
+    _add_list(verbs)
+    _add_show(verbs)
+    _add_fetch(verbs)
+    _add_verify(verbs)
+    _add_info(verbs)
+    return command
+
+
+def _verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+    added: argparse.ArgumentParser = verbs.add_parser(name, help=help, description=help)
+    added.set_defaults(run=run)
+    return added
+
+
+def _add_list(verbs: Any) -> None:
+    command = _verb(verbs, "list", list_models, "All known models.")
+    command.add_argument("--task", choices=TASKS, help="only models for this")
+    command.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_show(verbs: Any) -> None:
+    command = _verb(verbs, "show", show_model, "What is known of one model.")
+    command.add_argument("name", metavar="NAME")
+    command.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_fetch(verbs: Any) -> None:
+    command = _verb(verbs, "fetch", fetch_model, "Download a model, check it, and say where it is.")
+    command.add_argument("name", metavar="NAME")
+    command.add_argument(
+        "--what", choices=("mat", "caffe"), default="mat", help="the .mat file (default), or the Caffe files"
+    )
+    command.add_argument(
+        "--mirror",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="try this address first; with a / at the end, a folder of files; may be repeated",
+    )
+    command.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="files brought by hand")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_verify(verbs: Any) -> None:
+    command = _verb(verbs, "verify", verify_files, "Which known files are these, and are they whole?")
+    command.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="files or folders (default: every published file)"
+    )
+    command.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_info(verbs: Any) -> None:
+    info = verbs.add_parser("info", help="Folders in Caffe's model format, for and from Caffe's own tools.")
+    ways = info.add_subparsers(dest="way", required=True, metavar="export | import")
+    out = _verb(ways, "export", export_folder, "Write a model as Caffe's tools expect it: readme.md and prototxt.")
+    out.add_argument("name", metavar="NAME")
+    out.add_argument("folder", type=Path, metavar="FOLDER")
+    back = _verb(ways, "import", import_folder, "Make a folder in Caffe's format a model that matnet knows.")
+    back.add_argument("folder", type=Path, metavar="FOLDER")
+    back.add_argument("--name", metavar="NAME", help="what to call it (default: as the folder)")
+    back.add_argument("--task", choices=TASKS, default="classification", help="default: classification")
+
+
+# -- verbs ----------------------------------------------------------------------------------------------
+
+
+def list_models(options: argparse.Namespace) -> int:
+    cards = [card for card in all_cards() if options.task in (None, card.task)]
+    print(json.dumps([card_record(card) for card in cards], indent=2) if options.json else cards_table(cards))
+    return 0
+
+
+def show_model(options: argparse.Namespace) -> int:
+    card = find_card(options.name)
+    print(json.dumps(card_record(card), indent=2) if options.json else card_text(card))
+    return 0
+
+
+def fetch_model(options: argparse.Namespace) -> int:
+    card = find_card(options.name)
+    fetcher = Fetcher(
+        mirrors=options.mirror,
+        carried=options.carried,
+        progress=not options.quiet and sys.stderr.isatty(),
+    )
+    for path in _fetched(card, options.what, fetcher):
+        print(path)
+    return 0
+
+
+def _fetched(card: Card, what: str, fetcher: Fetcher) -> Iterable[Path]:
+    if what == "mat":
+        if not (card.mat_urls or fetcher.mirrors or fetcher.carried or (card.folder / card.mat).is_file()):
+            raise DownloadError(
+                f"{card.name}: no .mat file was ever published; `python -m matnet.convert {card.name}` makes one "
+                "from the Caffe files"
+            )
+        return [fetcher.mat(card)]
+    if not card.files:
+        raise DownloadError(f"{card.name}: no Caffe files were ever published; use --what mat")
+    return [*([card.prototxt] if card.prototxt else []), *fetcher.caffe(card)]
+
+
+def verify_files(options: argparse.Namespace) -> int:
+    findings = list(verify(options.paths or None))
+    print(json.dumps([finding.record() for finding in findings], indent=2) if options.json else _table(findings))
+    return 1 if any(finding.status == MISMATCH for finding in findings) else 0
+
+
+def _table(findings: list[Finding]) -> str:
+    from tabulate import tabulate
+
+    rows = [(f.status, f.path, f.model, f.generation, f.md5, f.detail) for f in findings]
+    return tabulate(rows, ("status", "file", "model", "published", "MD5", ""), disable_numparse=True)
+
+
+def export_folder(options: argparse.Namespace) -> int:
+    for path in export_info(options.name, options.folder):
+        print(path)
+    return 0
+
+
+def import_folder(options: argparse.Namespace) -> int:
+    card = import_info(options.folder, options.name, options.task)
+    print(f"{card.name}: {card.title}; its card is {card.folder / 'readme.md'}")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    status: int = options.run(options)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,114 @@
+"""From a model's name to its `.mat` file, by way of Caffe: fetch, check, convert as the published file was, compare."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matnet.comparison import Comparison, compare
+from matnet.errors import NetworkError
+from matnet.formats import load_network, save_network
+from matnet.zoo.cache import present_mat
+from matnet.zoo.cards import Card
+from matnet.zoo.checks import digests
+from matnet.zoo.fetch import Fetcher
+from matnet.zoo.names import find_card
+from matnet.zoo.random_weights import FROM_FILES, definition
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was written: its MD5, the published generation that has the same one ("" for none), the notes of the
+    conversion, and how its contents compare with the published file, if that is here.
+    """
+
+    card: Card
+    path: Path
+    md5: str
+    generation: str
+    notes: tuple[str, ...]
+    published: Path | None
+    comparison: Comparison | None
+
+    def report(self) -> list[str]:
+        """Lines for people: the checksum, and how it compares with what was published."""
+        lines = [f"{self.path}: MD5 {self.md5}"]
+        if self.generation:
+            lines.append(f"the same bytes as the file published {self.generation}")
+        elif self.card.md5:
+            lines.append(f"published: {', '.join(f'{md5} ({when})' for when, md5 in self.card.md5.items())}")
+        else:
+            lines.append("no .mat file of this model was ever published")
+        if self.comparison is not None:
+            same = sum(param.within(0) for param in self.comparison.params)
+            differing = len(self.comparison.structure), len(self.comparison.meta)
+            lines.append(
+                f"contents against {self.published}: {same} of {len(self.comparison.params)} params are the same, "
+                f"{differing[0]} differences of structure, {differing[1]} of meta (see `python -m matnet.diff`)"
+            )
+        elif self.card.md5 and not self.generation:
+            lines.append(
+                f"MD5 sums differ where headers do; `python -m matnet.zoo fetch {self.card.name}` to compare contents"
+            )
+        return lines
+
+
+def convert_named(
+    name: str,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    prototxt: str | os.PathLike[str] | None = None,
+    fetcher: Fetcher | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Conversion:
+    """Convert a model of the zoo and write it, by default as `<its .mat file>` in the current folder.
+
+    prototxt: the user's own definition, for models whose own is not known. fetcher: how files are had (mirrors,
+    carried files). options: keywords of `convert_caffe` that override the card's. Raises UnknownModelError,
+    DownloadError saying what to do by hand, NetworkError where the card knows no weights, and what converting raises.
+    """
+    from matnet.converters import convert_caffe
+
+    card = find_card(name)
+    definition_file = Path(prototxt) if prototxt is not None else definition(card)
+    weights = card.file("caffemodel")
+    if weights is None:
+        raise NetworkError(f"{card.name}: has no Caffe weights to convert: {_why_no_weights(card)}")
+    own = {name: value for name, value in card.convert.items() if name not in (options or {})}
+    fetched = fetcher or Fetcher()
+    caffemodel = fetched.file(card, weights)
+    net = convert_caffe(definition_file, caffemodel, **_with_files(card, own, fetched), **(options or {}))
+    target = Path(out if out is not None else card.mat)
+    save_network(net, target, format=card.format)
+    return _compared(card, target, tuple(net.source.notes))
+
+
+def _why_no_weights(card: Card) -> str:
+    if card.mat_urls:
+        return f"it was trained in MatConvNet; `python -m matnet.zoo fetch {card.name}` gets its .mat file"
+    return f"none were published{f' (see {card.page})' if card.page else ''}"
+
+
+def _with_files(card: Card, options: Mapping[str, Any], fetcher: Fetcher) -> dict[str, Any]:
+    """The card's options with names of files replaced by where the files are, once they are fetched."""
+    placed = dict(options)
+    for option in FROM_FILES:
+        named = placed.get(option)
+        if named is None:
+            continue
+        file = next((file for file in card.files if file.file == named), None)
+        placed[option] = fetcher.file(card, file) if file is not None else card.folder / named
+    return placed
+
+
+def _compared(card: Card, path: Path, notes: tuple[str, ...]) -> Conversion:
+    md5 = digests(path, ["md5"])["md5"]
+    generation = next((when for when, digest in card.md5.items() if digest == md5), "")
+    published = present_mat(card)
+    if published is not None and published.resolve() == path.resolve():
+        published = None
+    comparison = compare(load_network(published), load_network(path)) if published is not None else None
+    return Conversion(card, path, md5, generation, notes, published, comparison)

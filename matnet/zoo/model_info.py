@@ -1,0 +1,122 @@
+"""Folders in Caffe's own model format: a readme.md with its info, a prototxt, a caffemodel; written, and taken in."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from matnet.errors import FileFormatError, listing
+from matnet.files import atomic_write
+from matnet.zoo.cache import home
+from matnet.zoo.cards import CARD, Card, all_cards, cards_in, read_cards
+from matnet.zoo.front_matter import FENCE, read_front_matter
+from matnet.zoo.names import find_card, normalised
+
+CAFFE_FIELDS = ("name", "caffemodel", "caffemodel_url", "license", "sha1", "caffe_commit", "gist_id")
+UNFENCED = re.compile(rf"^[\s>*+-]*\**({'|'.join(CAFFE_FIELDS)})\**\s*:\**\s*(.*?)\s*$", re.MULTILINE)
+DEFINITIONS = ("deploy.prototxt", "*deploy*.prototxt", "*.prototxt")
+
+
+def export_info(name: str, folder: Path) -> list[Path]:
+    """Write a model as Caffe's tools expect it: `readme.md`, `deploy.prototxt`; the files written.
+
+    Caffe's download script then fetches the weights into the folder and checks their SHA-1. Raises
+    UnknownModelError, and FileFormatError where the folder holds a card already.
+    """
+    card = find_card(name)
+    readme = folder / CARD
+    if readme.exists():
+        raise FileFormatError(f"{readme}: is there already; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    values = dict(zip(CAFFE_FIELDS, [card.title, *(getattr(card, field) for field in CAFFE_FIELDS[1:])], strict=True))
+    with atomic_write(readme) as file:
+        file.write(_readme({field: value for field, value in values.items() if value}, card.prose).encode())
+    written = [readme]
+    if card.prototxt is not None:
+        written.append(folder / "deploy.prototxt")
+        shutil.copyfile(card.prototxt, written[-1])
+    return written
+
+
+def import_info(folder: Path, name: str | None = None, task: str = "classification") -> Card:
+    """Take a folder in Caffe's format into the user's own zoo, `<home>/models`, and return its card.
+
+    name: what the model is to be called; by default as the folder. The info may stand between fences, or, as in
+    older gists, in lines `name: ...` of the text. The prototxt is copied; the caffemodel stays where it is. Raises
+    FileFormatError where there is no info, no single prototxt, or a card of that name.
+    """
+    readme = _readme_of(folder)
+    info, prose = _caffe_info(readme)
+    called = re.sub(r"[^A-Za-z0-9_.-]+", "-", name or folder.resolve().name).strip("-.")
+    if not called or any(normalised(called) == normalised(card.name) for card in all_cards()):
+        raise FileFormatError(f"{folder}: a model called {called!r} is known already; choose another name with --name")
+    definition = _definition_in(folder)
+    fields: dict[str, Any] = {
+        **info,
+        "name": info.get("name") or called,
+        "license": info.get("license") or "unknown",
+        "task": task,
+        "format": "dagnn",
+        "definition": "own" if definition else "unknown",
+        "citation": ["see the text of the card"],
+    }
+    _install(_readme(fields, prose), definition, home() / "models" / called)
+    cards_in.cache_clear()
+    return read_cards(home() / "models" / called)[0]
+
+
+def _install(readme: str, definition: Path | None, target: Path) -> None:
+    """Put a card's folder in its place once it can be read, so that a faulty one never stands in anybody's way."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as staging:
+        folder = Path(staging) / target.name
+        folder.mkdir()
+        (folder / CARD).write_text(readme, encoding="utf-8")
+        if definition:
+            shutil.copyfile(definition, folder / "deploy.prototxt")
+        read_cards(folder)
+        os.replace(folder, target)
+
+
+def _readme_of(folder: Path) -> Path:
+    found = [path for path in sorted(folder.glob("*")) if path.name.lower() == CARD]
+    if not found:
+        raise FileFormatError(f"{folder}: holds no {CARD}; expected a folder in Caffe's model format")
+    return found[0]
+
+
+def _caffe_info(readme: Path) -> tuple[dict[str, str], str]:
+    """Caffe's fields and the prose, fenced or not."""
+    text = readme.read_text(encoding="utf-8", errors="replace")
+    if sum(line.strip() == FENCE for line in text.splitlines()) >= 2:
+        fields, prose = read_front_matter(readme)
+        found = {name: str(fields[name]) for name in CAFFE_FIELDS if fields.get(name) is not None}
+    else:
+        found = {name: value.strip("`\"' ") for name, value in UNFENCED.findall(text) if value}
+        prose = text.strip()
+    if not found:
+        raise FileFormatError(f"{readme}: tells none of {', '.join(CAFFE_FIELDS)}; expected Caffe's model info")
+    return found, prose
+
+
+def _definition_in(folder: Path) -> Path | None:
+    """The prototxt to build from: the one for deployment, or the only one; None where there is none."""
+    for pattern in DEFINITIONS:
+        found = [path for path in sorted(folder.glob(pattern)) if "solver" not in path.name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = [path.name for path in found]
+            raise FileFormatError(listing(f"{folder}: which prototxt? Keep one, or call it deploy.prototxt:", names))
+    return None
+
+
+def _readme(fields: dict[str, Any], prose: str) -> str:
+    import yaml
+
+    head = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, default_flow_style=False, width=10_000)
+    return f"{FENCE}\n{head}{FENCE}\n\n{prose}\n"

@@ -1,0 +1,120 @@
+"""Names as people type them; what a file is called and where it is looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matnet.errors import FileFormatError, MatnetError
+from matnet.zoo import Card, UnknownModelError, find_card, find_model
+from matnet.zoo.names import matching_cards
+
+
+def card(name: str, *aliases: str, **fields: Any) -> Card:
+    fields.setdefault("title", name)
+    return Card(name=name, aliases=aliases, folder=Path("nowhere"), prose="", mat=f"{name}.mat", **fields)
+
+
+CARDS = [
+    card("imagenet-caffe-alex", "caffe-alex", "BVLC AlexNet", title="BVLC AlexNet, as imported"),
+    card("bvlc_alexnet", title="BAIR/BVLC AlexNet Model", caffemodel="bvlc_alexnet.caffemodel"),
+    card("imagenet-vgg-f", "CNN-F"),
+    card("imagenet-vgg-m", "CNN-M"),
+    card("imagenet-resnet-50-dag", "ResNet-50"),
+    card("nyud-fcn32s-color", family="fcn-nyud"),
+    card("nyud-fcn32s-hha", family="fcn-nyud"),
+]
+
+MEANT = {
+    "imagenet-caffe-alex": "imagenet-caffe-alex",
+    "imagenet-caffe-alex.mat": "imagenet-caffe-alex",
+    "caffe-alex": "imagenet-caffe-alex",
+    "Caffe_Alex": "imagenet-caffe-alex",
+    "caffe alex": "imagenet-caffe-alex",
+    "BVLC AlexNet": "imagenet-caffe-alex",
+    "bvlc_alexnet": "bvlc_alexnet",
+    "bvlc_alexnet.caffemodel": "bvlc_alexnet",
+    "BAIR/BVLC AlexNet Model": "bvlc_alexnet",
+    "vgg-f": "imagenet-vgg-f",
+    "VGG_F": "imagenet-vgg-f",
+    "cnn f": "imagenet-vgg-f",
+    "resnet50": "",
+    "resnet-50": "imagenet-resnet-50-dag",
+    "imagenet-resnet-50": "imagenet-resnet-50-dag",
+    "resnet-50-dag": "imagenet-resnet-50-dag",
+    "NYUD FCN32s HHA": "nyud-fcn32s-hha",
+}
+
+
+@pytest.mark.parametrize("typed", MEANT)
+def test_what_is_meant(typed: str) -> None:
+    assert [card.name for card in matching_cards(typed, CARDS)] == ([MEANT[typed]] if MEANT[typed] else [])
+
+
+@pytest.mark.parametrize(
+    "typed, names",
+    [("bvlc alexnet", ["imagenet-caffe-alex", "bvlc_alexnet"]), ("fcn-nyud", ["nyud-fcn32s-color", "nyud-fcn32s-hha"])],
+)
+def test_several_are_listed(typed: str, names: list[str]) -> None:
+    with pytest.raises(UnknownModelError, match="means 2 models; say which:") as caught:
+        find_card(typed, CARDS)
+    assert [line.split(":")[0].strip() for line in str(caught.value).splitlines()[1:]] == names
+
+
+@pytest.mark.parametrize(
+    "typed, suggested",
+    [("cafe-alex", "imagenet-caffe-alex"), ("resnet50", "imagenet-resnet-50-dag"), ("hha", "nyud-fcn32s-hha")],
+)
+def test_a_miss_suggests_the_nearest(typed: str, suggested: str) -> None:
+    with pytest.raises(UnknownModelError, match=rf"no model is called '{typed}'; nearest: [^;]*{suggested}"):
+        find_card(typed, CARDS)
+
+
+def test_a_miss_that_is_near_nothing_suggests_nothing() -> None:
+    with pytest.raises(UnknownModelError, match=r"'qqqqqqq'; `python -m matnet\.zoo list` shows all"):
+        find_card("qqqqqqq", CARDS)
+
+
+# -- files ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+def test_a_path_that_exists_wins_over_a_name(tmp_path: Path) -> None:
+    (tmp_path / "digits-lenet").write_bytes(b"mine")
+    assert find_model("digits-lenet").read_bytes() == b"mine"
+
+
+def test_a_model_that_comes_with_its_card_is_here() -> None:
+    assert find_model("Digits LeNet").name == "digits-lenet.mat"
+
+
+def test_a_model_in_the_cache_is_here(home: Path) -> None:
+    (home / "mat").mkdir(parents=True)
+    (home / "mat" / "imagenet-caffe-alex.mat").write_bytes(b"weights")
+    assert find_model("caffe-alex") == home / "mat" / "imagenet-caffe-alex.mat"
+
+
+NOT_HERE: dict[str, tuple[type[MatnetError], str]] = {
+    "caffe-alex": (
+        FileFormatError,
+        r"get it with `python -m matnet\.zoo fetch imagenet-caffe-alex`, or `python -m matnet",
+    ),
+    "cafe-alex.mat": (UnknownModelError, "no such file, and no model is called 'cafe-alex.mat'; nearest: "),
+    "folder/net.mat": (FileFormatError, "folder/net.mat: no such file"),
+    "net.caffemodel": (FileFormatError, "net.caffemodel: no such file"),
+}
+
+
+@pytest.mark.parametrize("given", NOT_HERE)
+def test_what_is_not_here(given: str) -> None:
+    error, reason = NOT_HERE[given]
+    with pytest.raises(error, match=reason):
+        find_model(given)
