@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from matnet.converters.input_sizes import input_sizes
 from matnet.converters.lower import LOWERINGS, Builder
 from matnet.converters.lower.builder import describe
-from matnet.converters.lower.sizes import known, numbers, padded
+from matnet.converters.lower.sizes import known, numbers, padded, text
 from matnet.converters.message import Message
 from matnet.converters.naming import named_graph
 from matnet.converters.netdef import LayerDef, NetDef
@@ -19,6 +20,9 @@ from matnet.errors import FileFormatError, MatnetError, NetworkError, Unsupporte
 from matnet.network import Layer, Network, Source
 from matnet.ops.base import REGISTRY
 from matnet.ops.extensions.constant import DummyData
+
+LARGEST_INPUT = (1 << 31) - 1
+"""Values of the largest blob in Caffe, which counts them in an int."""
 
 
 def build(
@@ -68,6 +72,8 @@ def _declare_inputs(
     net = builder.net
     for blob, shape in sizes.items():
         variable = builder.graph.inputs[blob]
+        if prod(size or 1 for size in shape) > LARGEST_INPUT:
+            raise NetworkError(f"{net_def.path}: input {blob!r} of {text(shape)} has more values than Caffe can count")
         builder.declare(variable, shape)
         if blob in constants and known(shape):
             n, c, h, w = padded(shape)

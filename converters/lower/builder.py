@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from matnet.converters.caffemodel import match_blob
 from matnet.converters.lower.fillers import filler_values
-from matnet.converters.lower.sizes import Sizes, known, merged, output_sizes, padded, text
+from matnet.converters.lower.sizes import Sizes, known, merged, numbers, output_sizes, padded, text
 from matnet.converters.naming import NamedGraph
 from matnet.converters.netdef import LayerDef
 from matnet.converters.options import Options
@@ -19,6 +20,9 @@ from matnet.errors import NetworkError, ShapeError
 from matnet.network import Layer, Network, Param
 from matnet.ops.base import Op
 from matnet.shapes import Shape
+
+LARGEST_BLOB = 1 << 29
+"""Values of the largest parameter blob: 2 GiB of float32, all that a caffemodel can hold."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,9 @@ class Builder:
             raise NetworkError(
                 f"blob {index} must have the shape {text(shape)}; give the unknown input size with --input-size"
             )
-        expected: Shape = tuple(size for size in shape if size is not None)
+        expected = numbers(shape)
+        if prod(expected) > LARGEST_BLOB:
+            raise ShapeError(f"blob {index} would have {prod(expected):,} values, more than a caffemodel can hold")
         try:
             return Weight(self._blob_values(layer, index, expected), key)
         except ShapeError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matnet.converters.alignment import crop_offsets
 from matnet.converters.lower.activation import scaled
 from matnet.converters.lower.builder import Builder
-from matnet.converters.lower.conv import selection
+from matnet.converters.lower.conv import selectable, selection
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes, text
 from matnet.converters.netdef import LayerDef
@@ -132,13 +132,12 @@ def _crop_at(layer: LayerDef, net: Builder, axis: int, offsets: list[int]) -> No
     net.crop_offsets[layer.name] = (offsets[2 - axis], offsets[3 - axis]) if rank == 4 and axis <= 2 else (0, 0)
     cut, wanted = net.shape(layer.inputs[0]), net.shape(layer.inputs[1])
     _require_inside(layer, cut, wanted, axis, offsets)
-    if rank != 4 or axis not in (1, 2):
+    channels, kept = (cut[1], wanted[1]) if rank > 1 else (None, None)
+    known = channels is not None and kept is not None and selectable(channels, kept)
+    if rank != 4 or axis not in (1, 2) or (axis == 1 and not known):
         net.finish(layer, CaffeCrop(axis=axis, offset=tuple(offsets)))
         return
-    if axis == 1:
-        channels, kept = cut[1], wanted[1]
-        if channels is None or kept is None:
-            raise NetworkError("the number of channels is not known; give it with --input-size CxHxW")
+    if axis == 1 and channels is not None and kept is not None:
         chosen = range(offsets[0], offsets[0] + kept)
         filters = net.param(layer, "channels_filter", selection(channels, chosen))
         x = net.step(layer, "channels", Conv(size=(1, 1, channels, kept), hasBias=False), [x], [filters])

@@ -16,8 +16,11 @@ from matnet.converters.windows import convolution_window
 from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
 from matnet.layout import kchw_to_filters
 from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.ops.extensions.reshape import Im2col
 from matnet.shapes import Pad
 
+LARGEST_SELECTION = 1 << 22
+"""Elements of filters that only copy channels: 16 MB, 2048 of 2048 channels."""
 DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")
 
 
@@ -117,22 +120,32 @@ def _flattened_sizes(layer: LayerDef, net: Builder, sizes: Sizes) -> tuple[int, 
 
 @lowers("Im2col")
 def im2col(layer: LayerDef, net: Builder) -> None:
-    """Conv whose filters each pick one pixel of the window: channel (c * kh + y) * kw + x."""
+    """Conv whose filters each pick one pixel of the window, channel (c * kh + y) * kw + x; an extension for many."""
     window = convolution_window(layer.params.get("convolution_param"))
     channels = net.shape(layer.inputs[0])[1]
     if channels is None:
         raise NetworkError("the number of its input channels is not known; give it with --input-size CxHxW")
     height, width = window.kernel
+    if not selectable(channels * height * width, channels * height * width):
+        pad = _both_sides(window.pad)
+        op = Im2col(kernelSize=window.kernel, stride=window.stride, pad=pad, dilate=window.dilation)
+        net.finish(layer, op)
+        return
     picks = np.eye(channels * height * width, dtype=np.float32).reshape(-1, channels, height, width)
     params = [net.param(layer, "filter", kchw_to_filters(picks))]
-    op = Conv(
+    conv = Conv(
         size=(height, width, channels, channels * height * width),
         hasBias=False,
         pad=_both_sides(window.pad),
         stride=window.stride,
         dilate=window.dilation,
     )
-    net.finish(layer, op, params=params)
+    net.finish(layer, conv, params=params)
+
+
+def selectable(channels: int, count: int) -> bool:
+    """Whether filters that pick `count` of so many channels stay small; larger picks are left to extensions."""
+    return channels * count <= LARGEST_SELECTION
 
 
 def selection(channels: int, chosen: Sequence[int]) -> np.ndarray:
@@ -144,6 +157,8 @@ def selection(channels: int, chosen: Sequence[int]) -> np.ndarray:
 
 def zero_padded(layer: LayerDef, net: Builder, variable: str, channels: int, pad: Pad) -> str:
     """A variable with zeros around it: a 1 x 1 convolution of every channel with 1 (a Conv can pad)."""
+    if not selectable(channels, 1):
+        raise UnsupportedLayersError(f"pads {channels:,} channels; at most {LARGEST_SELECTION:,} are supported")
     ones = net.param(layer, "pad_filter", np.ones((1, 1, 1, channels), np.float32))
     return net.step(layer, "pad", Conv(size=(1, 1, 1, channels), hasBias=False, pad=pad), [variable], [ones])
 

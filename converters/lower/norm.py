@@ -57,10 +57,15 @@ def batch_norm(layer: LayerDef, net: Builder) -> None:
     channels = _channels(layer, net)
     mean, variance = net.weight(layer, 0, (channels,)), net.weight(layer, 1, (channels,))
     factor = net.weight(layer, 2, (1,))
+    if not net.with_weights:
+        _normalise(
+            layer, net, param.get("eps"), np.broadcast_to(np.float32(0), (channels, 2)), (mean, variance, factor)
+        )
+        return
     share = np.float64(factor.array[0])
     share = 1 / share if share != 0 else share
     sigma2 = variance.array.astype(np.float64) * share + param.get("eps")
-    if net.with_weights and not (sigma2 > 0).all():
+    if not (sigma2 > 0).all():
         raise NetworkError(f"a variance is {sigma2.min() - param.get('eps'):g}; with eps it must be positive")
     moments = np.stack([mean.array.astype(np.float64) * share, np.sqrt(sigma2)], axis=1).astype(np.float32)
     _normalise(layer, net, param.get("eps"), moments, (mean, variance, factor))
@@ -88,9 +93,9 @@ def _normalise(
     slope: Weight | None = None,
     bias: Weight | None = None,
 ) -> None:
-    channels = len(moments)
-    mult = np.ones((channels, 1), np.float32) if slope is None else slope.array.reshape(-1, 1)
-    offset = np.zeros((channels, 1), np.float32) if bias is None else bias.array.reshape(-1, 1)
+    column = (len(moments), 1)
+    mult = np.broadcast_to(np.float32(1), column) if slope is None else slope.array.reshape(column)
+    offset = np.broadcast_to(np.float32(0), column) if bias is None else bias.array.reshape(column)
     params = [
         net.param(layer, "mult", mult, *((slope,) if slope else ())),
         net.param(layer, "bias", offset, *((bias,) if bias else ())),

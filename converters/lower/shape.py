@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from matnet.converters.lower.builder import Builder
-from matnet.converters.lower.conv import selection
+from matnet.converters.lower.conv import selectable, selection
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes, known, merged, padded, text
 from matnet.converters.netdef import LayerDef
@@ -112,7 +112,7 @@ def slice_blob(layer: LayerDef, net: Builder) -> None:
         net.same(layer)
         return
     channels = net.shape(layer.inputs[0])[axis]
-    if axis != 1 or channels is None:
+    if axis != 1 or channels is None or not selectable(channels, channels):
         net.finish(layer, Slice(axis=axis, points=tuple(points), parts=parts))
         return
     for index, (low, high) in enumerate(_bounds(channels, points, parts)):
@@ -140,7 +140,7 @@ def tile(layer: LayerDef, net: Builder) -> None:
     channels = net.shape(layer.inputs[0])[axis]
     if tiles < 1:
         raise NetworkError(f"tiles is {tiles}; expected at least 1")
-    if axis == 1 and channels is not None:
+    if axis == 1 and channels is not None and selectable(channels, channels * tiles):
         _pick_channels(layer, net, channels, list(range(channels)) * tiles)
     else:
         net.finish(layer, Tile(axis=axis, tiles=tiles))
@@ -151,7 +151,7 @@ def shuffle_channel(layer: LayerDef, net: Builder) -> None:
     """An extension; where extensions are to be avoided, a 1 x 1 convolution with every channel."""
     group = layer.params.get("shuffle_channel_param").get("group")
     channels = net.shape(layer.inputs[0])[1]
-    if net.options.extensions == "allow" or channels is None:
+    if net.options.extensions == "allow" or channels is None or not selectable(channels, channels):
         net.finish(layer, ChannelShuffle(group=group))
         return
     if group < 1 or channels % group:
