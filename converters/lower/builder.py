@@ -19,6 +19,7 @@ from matnet.converters.options import Options
 from matnet.errors import NetworkError, ShapeError
 from matnet.network import Layer, Network, Param
 from matnet.ops.base import Op
+from matnet.ops.extensions.reshape import CaffeFlatten
 from matnet.shapes import Shape
 
 LARGEST_BLOB = 1 << 29
@@ -87,9 +88,7 @@ class Builder:
         value = self.values[variable]
         if self.sizes[value.variable] == padded(value.shape) or not known(self.sizes[value.variable]):
             return value.variable
-        from matnet.converters.lower.shape import carry_out_merge  # it lowers with this builder
-
-        return carry_out_merge(self, variable)
+        return self._carry_out_merge(variable)
 
     def operands(self, layer: LayerDef) -> list[str]:
         """`operand` of every input."""
@@ -199,11 +198,13 @@ class Builder:
         for variable in layer.outputs:
             self.values[variable] = Value(value.variable, value.shape if shape is None else shape)
 
-    def carry_out(self, layer: LayerDef, variable: str, op: Op) -> str:
-        """Add the layer that gives a Caffe variable its own sizes, after all; the network variable that has them."""
+    def _carry_out_merge(self, variable: str) -> str:
+        """Add the layer that merges a variable's trailing axes, which so far are merged in name only; its output."""
         value = self.values[variable]
+        layer = next(layer for layer in self.graph.layers if variable in layer.outputs)
+        op = CaffeFlatten(axis=max(len(value.shape) - 1, 0))
         if variable in self.sizes:
-            made = self.step(layer, "reshaped", op, [value.variable])
+            made = self.step(layer, "merged", op, [value.variable])
         else:
             self._add(layer, layer.name, op, [value.variable], [variable], [])
             made = variable

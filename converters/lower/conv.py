@@ -16,6 +16,7 @@ from matnet.converters.windows import convolution_window
 from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
 from matnet.layout import kchw_to_filters
 from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.ops.extensions.linear import InnerProduct
 from matnet.ops.extensions.reshape import Im2col
 from matnet.shapes import Pad
 
@@ -86,8 +87,6 @@ def inner_product(layer: LayerDef, net: Builder) -> None:
 
 
 def _inner_product_along(layer: LayerDef, net: Builder, param: Message, axis: int) -> None:
-    from matnet.ops.extensions.linear import InnerProduct
-
     shape = net.shape(layer.inputs[0])
     if not known(shape[axis:]):
         raise NetworkError("needs a known input size; give the network's with --input-size")

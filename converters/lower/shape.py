@@ -18,7 +18,7 @@ from matnet.converters.lower.sizes import Sizes, known, merged, padded, text
 from matnet.converters.netdef import LayerDef
 from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
 from matnet.ops.convolution import Conv
-from matnet.ops.extensions.combine import Slice, Tile
+from matnet.ops.extensions.combine import BatchReindex, Filter, Slice, Tile
 from matnet.ops.extensions.reshape import CaffeFlatten, CaffeReshape, ChannelShuffle, Permute, fill_in
 
 
@@ -64,14 +64,6 @@ def _reshape(layer: LayerDef, net: Builder, shape: Sizes, op: CaffeFlatten | Caf
         net.same(layer, shape)
     else:
         net.finish(layer, op, rank=len(shape))
-
-
-def carry_out_merge(net: Builder, variable: str) -> str:
-    """Add the layer that merges a variable's trailing axes, which so far are merged in name only; its output."""
-    value = net.values[variable]
-    layer = next(layer for layer in net.graph.layers if variable in layer.outputs)
-    op = CaffeFlatten(axis=max(len(value.shape) - 1, 0))
-    return net.carry_out(layer, variable, op)
 
 
 def _count(shape: Sizes) -> int | None:
@@ -168,8 +160,6 @@ def _pick_channels(layer: LayerDef, net: Builder, channels: int, chosen: list[in
 @lowers("Filter", "BatchReindex")
 def selection_of_items(layer: LayerDef, net: Builder) -> None:
     """Extensions whose result depends on data."""
-    from matnet.ops.extensions.combine import BatchReindex, Filter
-
     if layer.type == "BatchReindex":
         net.finish(layer, BatchReindex())
     elif len(layer.outputs) == len(layer.inputs) - 1:
