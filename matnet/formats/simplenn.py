@@ -34,7 +34,7 @@ TIDY_DEFAULTS: dict[str, dict[str, Any]] = {
 STOCK_TYPES = {"conv", "convt", "pool", "lrn", "bnorm", "relu", "sigmoid", "softmax", "dropout"}
 STOCK_TYPES |= {"noffset", "spnorm", "pdist", "softmaxloss"}
 # The suffixes that DagNN.fromSimpleNN gives to the params of a layer.
-PARAM_SUFFIXES = {"conv": "fb", "convt": "fb", "bnorm": "mbx"}
+PARAM_SUFFIXES = {"conv": "fb", "convt": "fb", "bnorm": "mbx", "pdist": "cw"}
 # The fields that a stock type has in SimpleNN; others of the op (declared sizes, bias flags) are not written.
 STOCK_FIELDS: dict[str, set[str]] = {
     "conv": {"pad", "stride", "dilate"},
@@ -157,9 +157,11 @@ def _free_name(net: Network, name: str) -> str:
 
 def _read_params(net: Network, kind: str, name: str, struct: Mapping[str, Any], place: _Place) -> list[str]:
     values = _weights(kind, struct, place)
-    suffixes = PARAM_SUFFIXES.get(kind) or ("c" if kind == "pdist" else "123456789")
+    suffixes = PARAM_SUFFIXES.get(kind, "123456789")
     while values and is_empty(values[-1]):
         values.pop()
+    if values and is_empty(values[0]) and kind == "pdist":
+        raise NetworkError(f"{place} (pdist): has instance weights but no reference in `class`")
     rates, decays = _factors(struct, "learningRate"), _factors(struct, "weightDecay")
     names = []
     for position, value in enumerate(values):
@@ -174,7 +176,7 @@ def _read_params(net: Network, kind: str, name: str, struct: Mapping[str, Any], 
 
 def _weights(kind: str, struct: Mapping[str, Any], place: _Place) -> list[Any]:
     if kind == "pdist":
-        return [struct["class"]] if not is_empty(struct.get("class")) else []
+        return [struct.get("class"), struct.get("instanceWeights")]
     stored = struct.get("weights")
     if stored is None and any(name in struct for name in LEGACY_WEIGHTS):
         values = [struct.get(name) for name in LEGACY_WEIGHTS]
@@ -268,7 +270,8 @@ def _write_layer(net: Network, layer: Layer, name: str) -> Any:
 def _write_weights(net: Network, layer: Layer, kind: str) -> dict[str, Any]:
     values: list[Any] = [net.params[name].value if name in net.params else empty() for name in layer.params]
     if kind == "pdist":
-        return {"class": values[0] if values else empty(), "weights": Cell()}
+        reference, weights = [*values, empty(), empty()][:2]
+        return {"class": reference, "instanceWeights": weights, "weights": Cell()}
     if kind in ("conv", "convt") and len(values) == 1:
         values.append(empty())  # vl_simplenn reads weights{2} of every convolution
     struct: dict[str, Any] = {"weights": Cell(values)}
