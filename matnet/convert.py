@@ -1,5 +1,6 @@
 """`python -m matnet.convert`: Caffe models into `.mat` files that MatConvNet loads, and back.
 
+python -m matnet.convert caffe-alex
 python -m matnet.convert --prototxt deploy.prototxt --caffemodel net.caffemodel --mean-values 123,117,104 --out net.mat
 python -m matnet.convert --to-caffe net.mat --out-prototxt deploy.prototxt --out-caffemodel net.caffemodel
 python -m matnet.convert net.mat --to-onnx net.onnx
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from matnet.converters.options import CHOICES
-from matnet.errors import FileFormatError, NetworkError, nearest, run_command
+from matnet.errors import NetworkError, run_command
 from matnet.formats import FORMATS, load_network, save_network
 
+DEFINITION_SUFFIXES = (".prototxt", ".prototext", ".pbtxt", ".txt", ".caffemodel", ".h5")
 ORIGINAL_VARIANTS = ["caffe-old", "vgg-caffe", "caffe", "caffe_0115", "caffe_6e3916", "caffe_b590f1d", "caffe_fastrcnn"]
 
 
@@ -60,6 +62,8 @@ def _add_files(group: Any) -> None:
     group.add_argument(
         "--mat-version", choices=("5", "7.3"), default="5", help="default: 5 (at most 2 GiB per variable)"
     )
+    group.add_argument("--mirror", action="append", default=[], metavar="URL", help="of a NAME: fetch from here first")
+    group.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="of a NAME: files brought by hand")
     group.add_argument(
         "--show-upgraded", action="store_true", help="print the prototxt in today's form, as it is understood"
     )
@@ -247,7 +251,6 @@ def convert(given: argparse.Namespace) -> None:
     from matnet.converters.report import matlab_needs, summary
 
     prototxt, target = given.prototxt or given.source, given.out or given.target
-    _refuse_names(given.source)
     if given.show_upgraded:
         _show_upgraded(prototxt, given)
         if target is None:
@@ -265,13 +268,35 @@ def convert(given: argparse.Namespace) -> None:
     print(f"{target}: {summary(net)}")
 
 
-def _refuse_names(source: str | None) -> None:
-    """The first positional argument may one day be a model's name; today it is a file."""
-    if source is not None and not Path(source).exists() and not Path(source).suffix:
-        hint = nearest(source, [path.name for path in Path().glob("*.prototxt")])
-        raise FileFormatError(
-            f"no file or known model is called {source!r}{hint}; give the files with --prototxt and --caffemodel"
-        )
+def convert_by_name(given: argparse.Namespace) -> None:
+    """A model of the zoo -> .mat, with the options of its card but for those that were given."""
+    from matnet.converters.report import matlab_needs
+    from matnet.zoo.convert_named import convert_named
+    from matnet.zoo.fetch import Fetcher
+    from matnet.zoo.names import find_card
+    from matnet.zoo.random_weights import definition
+
+    if given.show_upgraded:
+        _show_upgraded(str(given.prototxt or definition(find_card(given.source))), given)
+        return
+    usual = conversion_options(parser().parse_args([]))
+    conversion = convert_named(
+        given.source,
+        given.out or given.target,
+        prototxt=given.prototxt,
+        caffemodel=given.caffemodel,
+        fetcher=Fetcher(mirrors=given.mirror, carried=given.carried, progress=sys.stderr.isatty()),
+        options={name: value for name, value in conversion_options(given).items() if value != usual.get(name)},
+        format=given.format,
+        version=given.mat_version,
+    )
+    for line in (*conversion.notes, matlab_needs(load_network(conversion.path)), *conversion.report()):
+        print(line)
+
+
+def _is_name(source: str | None) -> bool:
+    """Whether the first argument is a model's name rather than a file."""
+    return source is not None and not Path(source).exists() and Path(source).suffix not in DEFINITION_SUFFIXES
 
 
 def _show_upgraded(prototxt: str | None, given: argparse.Namespace) -> None:
@@ -309,9 +334,9 @@ def convert_to_onnx(given: argparse.Namespace) -> None:
     """.mat or Caffe -> ONNX; any batch, and any size where that costs the network nothing."""
     from matnet.converters import convert_caffe
     from matnet.formats.onnx import save_onnx
+    from matnet.zoo import find_model
 
-    _refuse_names(given.source)
-    prototxt = given.prototxt or given.source
+    prototxt = given.prototxt or (str(find_model(given.source)) if _is_name(given.source) else given.source)
     if given.caffemodel is None and prototxt is not None and Path(prototxt).suffix != ".prototxt":
         _say(f"reading {prototxt}")
         net = load_network(prototxt)
@@ -352,6 +377,8 @@ def main(argv: list[str] | None = None) -> int:
         convert_back(given)
     elif given.to_onnx is not None:
         convert_to_onnx(given)
+    elif _is_name(given.source):
+        convert_by_name(given)
     else:
         convert(given)
     return 0

@@ -123,7 +123,7 @@ def without(text: str, part: str, instead: str) -> str:
 BAD: dict[str, tuple[dict[str, str | bytes], list[str], str]] = {
     "no such prototxt": ({}, ["--prototxt", "none.prototxt"], "none.prototxt: no such"),
     "no such weights": ({}, ["--caffemodel", "none.caffemodel"], "none.caffemodel: no such"),
-    "a model's name": ({}, ["caffe-alex"], "no file or known model is called 'caffe-alex'"),
+    "no model's name": ({}, ["cafe-alex"], "no model is called 'cafe-alex'; nearest: imagenet-caffe-alex"),
     "weights are a web page": ({"w": b"<!DOCTYPE html><html>"}, ["--caffemodel", "w"], "web page"),
     "weights are text": ({"w": PROTOTXT}, ["--caffemodel", "w"], "w"),
     "prototxt and weights swapped": ({}, ["--prototxt", FILES[3], "--caffemodel", FILES[1]], "swapped"),

@@ -35,6 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "converters": BASE | {"ops", "network", "meta", "formats.mat"},
     "engines": BASE | {"ops", "network", "meta"},
     "images": BASE,
+    "comparison": BASE | {"ops", "network", "formats.mat"},
+    "zoo": BASE | {"ops", "network", "formats", "converters", "comparison"},
     "datasets": BASE,
     "metrics": BASE | {"ops"},
 }

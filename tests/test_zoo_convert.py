@@ -78,7 +78,7 @@ def test_a_fetched_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         conversion = convert_named("tiny", fetcher=Fetcher(mirrors=[url], progress=False))
     assert conversion.path == Path("tiny.mat")
     assert conversion.published is None
-    assert "no .mat file of this model was ever published" in conversion.report()
+    assert "no checksum of a .mat file of this model was ever published" in conversion.report()
     assert sum(param.value.size for param in matnet.load("tiny.mat").params.values()) == 13706
 
 

@@ -12,7 +12,7 @@ from matnet.comparison import Comparison, compare
 from matnet.errors import NetworkError
 from matnet.formats import load_network, save_network
 from matnet.zoo.cache import present_mat
-from matnet.zoo.cards import Card
+from matnet.zoo.cards import Card, RemoteFile
 from matnet.zoo.checks import digests
 from matnet.zoo.fetch import Fetcher
 from matnet.zoo.names import find_card
@@ -41,7 +41,7 @@ class Conversion:
         elif self.card.md5:
             lines.append(f"published: {', '.join(f'{md5} ({when})' for when, md5 in self.card.md5.items())}")
         else:
-            lines.append("no .mat file of this model was ever published")
+            lines.append("no checksum of a .mat file of this model was ever published")
         if self.comparison is not None:
             same = sum(param.within(0) for param in self.comparison.params)
             differing = len(self.comparison.structure), len(self.comparison.meta)
@@ -61,35 +61,42 @@ def convert_named(
     out: str | os.PathLike[str] | None = None,
     *,
     prototxt: str | os.PathLike[str] | None = None,
+    caffemodel: str | os.PathLike[str] | None = None,
     fetcher: Fetcher | None = None,
     options: Mapping[str, Any] | None = None,
+    format: str = "auto",
+    version: str = "5",
 ) -> Conversion:
     """Convert a model of the zoo and write it, by default as `<its .mat file>` in the current folder.
 
-    prototxt: the user's own definition, for models whose own is not known. fetcher: how files are had (mirrors,
-    carried files). options: keywords of `convert_caffe` that override the card's. Raises UnknownModelError,
-    DownloadError saying what to do by hand, NetworkError where the card knows no weights, and what converting raises.
+    prototxt, caffemodel: the user's own definition and weights, in place of the card's. fetcher: how files are had
+    (mirrors, carried files). options: keywords of `convert_caffe` that override the card's. format: `auto` is the
+    card's. version: of the MAT file. Raises UnknownModelError, DownloadError saying what to do by hand, NetworkError
+    where the card knows no definition or weights, and what converting raises.
     """
     from matnet.converters import convert_caffe
 
     card = find_card(name)
-    definition_file = Path(prototxt) if prototxt is not None else definition(card)
-    weights = card.file("caffemodel")
-    if weights is None:
-        raise NetworkError(f"{card.name}: has no Caffe weights to convert: {_why_no_weights(card)}")
-    own = {name: value for name, value in card.convert.items() if name not in (options or {})}
     fetched = fetcher or Fetcher()
-    caffemodel = fetched.file(card, weights)
-    net = convert_caffe(definition_file, caffemodel, **_with_files(card, own, fetched), **(options or {}))
+    definition_file = Path(prototxt) if prototxt is not None else definition(card)
+    weights = Path(caffemodel) if caffemodel is not None else fetched.file(card, _weights(card))
+    own = {name: value for name, value in card.convert.items() if name not in (options or {})}
+    net = convert_caffe(definition_file, weights, **_with_files(card, own, fetched), **(options or {}))
     target = Path(out if out is not None else card.mat)
-    save_network(net, target, format=card.format)
+    save_network(net, target, format=card.format if format == "auto" else format, version=version)
     return _compared(card, target, tuple(net.source.notes))
 
 
-def _why_no_weights(card: Card) -> str:
+def _weights(card: Card) -> RemoteFile:
+    """The card's caffemodel; NetworkError where there is none to convert."""
+    weights = card.file("caffemodel")
+    if weights is not None:
+        return weights
     if card.mat_urls:
-        return f"it was trained in MatConvNet; `python -m matnet.zoo fetch {card.name}` gets its .mat file"
-    return f"none were published{f' (see {card.page})' if card.page else ''}"
+        why = f"it was trained in MatConvNet; `python -m matnet.zoo fetch {card.name}` gets its .mat file"
+    else:
+        why = f"none were published{f' (see {card.page})' if card.page else ''}; give your own with --caffemodel"
+    raise NetworkError(f"{card.name}: has no Caffe weights to convert: {why}")
 
 
 def _with_files(card: Card, options: Mapping[str, Any], fetcher: Fetcher) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matnet
 from matnet.errors import DownloadError
 from matnet.files import looks_like_html
 
@@ -131,9 +132,7 @@ class ResumingDownloader:
 
     def _resumption(self, url: str) -> tuple[int, dict[str, str]]:
         """Where to go on, and the headers that ask for it; from 0 where the part may be of another file."""
-        from matnet import __version__
-
-        headers = {"Accept-Encoding": "identity", "User-Agent": f"matnet/{__version__}"}
+        headers = {"Accept-Encoding": "identity", "User-Agent": f"matnet/{matnet.__version__}"}
         offset, state = _size(self.part), self._recall()
         validator = state.get("validator")
         same_source = validator and state.get("url") == url

@@ -173,6 +173,7 @@ class Fetcher:
 def _by_hand(card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, str], failures: Sequence[str]) -> str:
     """What happened, and what a person can do about it."""
     kind = strongest(file.hashes)
+    what = "" if file.role == "mat" else " --what caffe"
     sums = [f"MD5 {digest} ({when})" for when, digest in accepted.items()]
     if kind:
         sums.append(f"{kind.upper()} {file.hashes[kind]}")
@@ -180,6 +181,6 @@ def _by_hand(card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, 
         *failures,
         f"by hand: get {file.file} from {' or '.join(file.urls) or card.page or 'wherever it still is'}",
         f"its checksum: {' or '.join(sums) or 'none was published'}",
-        f"put it at {target}, or anywhere, with `python -m matnet.zoo fetch {card.name} --from FOLDER`",
+        f"put it at {target}, or anywhere, with `python -m matnet.zoo fetch {card.name}{what} --from FOLDER`",
     ]
     return listing(f"{file.file} could not be fetched:", lines)
