@@ -7,9 +7,11 @@ The bytes served are made here, and their checksums computed with hashlib. Conne
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import socket
+import tarfile
 import threading
 import time
 from dataclasses import replace
@@ -210,6 +212,35 @@ def test_any_published_generation_of_a_mat_file_will_do(generation: str, cache: 
         path = Fetcher(patience=QUICK, progress=False).mat(card(mat_urls=(url,), md5=sums))
     assert path == cache / "mat" / "a-model.mat"
     assert path.read_bytes() == CONTENT
+
+
+def test_an_archive_is_fetched_once_for_all_its_files(tmp_path: Path, cache: Path) -> None:
+    with tarfile.open(tmp_path / "all.tgz", "w:gz") as packed:
+        for name, content in (("top/a.caffemodel", CONTENT), ("top/words.txt", b"one two")):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            packed.addfile(info, io.BytesIO(content))
+    behaviour = Behaviour(content=(tmp_path / "all.tgz").read_bytes())
+    with serving(behaviour) as url:
+        archive = RemoteFile(file="all.tgz", role="archive", urls=(url,))
+        files = (
+            weights(archive=archive, member="top/a.caffemodel"),
+            RemoteFile(file="words.txt", role="labels", archive=archive, member="words.txt"),
+        )
+        wrong = replace(files[1], file="wrong.txt", hashes={"md5": MD5})
+        fetcher = Fetcher(patience=QUICK, progress=False, say=lambda text: None)
+        first, second = fetcher.caffe(card(*files))
+        with pytest.raises(DownloadError, match=r"all\.tgz, words\.txt: its MD5 is"):
+            fetcher.caffe(card(wrong))
+    assert (first.read_bytes(), second.read_bytes()) == (CONTENT, b"one two")
+    assert len(behaviour.asked) == 1
+    assert sorted(path.name for path in cache.rglob("*.*")) == ["a.caffemodel", "all.tgz", "words.txt"]
+
+
+def test_all_files_that_cannot_be_had_are_told_together() -> None:
+    files = (weights(), RemoteFile(file="mean.binaryproto", role="mean"))
+    with pytest.raises(DownloadError, match=r"(?s)a\.caffemodel could not be fetched.*mean\.binaryproto could not"):
+        Fetcher(progress=False).caffe(card(*files))
 
 
 # -- carried by hand ------------------------------------------------------------------------------------
