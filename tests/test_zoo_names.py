@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from matnet.errors import FileFormatError, MatnetError
-from matnet.zoo import Card, UnknownModelError, find_card, find_model
+from matnet.zoo import Card, UnknownModelError, card_of, find_card, find_model
 from matnet.zoo.names import matching_cards
 
 
@@ -118,3 +118,9 @@ def test_what_is_not_here(given: str) -> None:
     error, reason = NOT_HERE[given]
     with pytest.raises(error, match=reason):
         find_model(given)
+
+
+def test_a_file_finds_its_card_by_name() -> None:
+    found = card_of("/somewhere/Imagenet-Caffe-Alex.mat")
+    assert found is not None and found.name == "imagenet-caffe-alex"
+    assert card_of("other.mat") is None

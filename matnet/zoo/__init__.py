@@ -7,8 +7,8 @@
 """
 
 from matnet.zoo.cards import Card, all_cards
-from matnet.zoo.find import find_model
+from matnet.zoo.find import card_of, find_model
 from matnet.zoo.names import UnknownModelError, find_card
 from matnet.zoo.random_weights import random_network
 
-__all__ = ["Card", "UnknownModelError", "all_cards", "find_card", "find_model", "random_network"]
+__all__ = ["Card", "UnknownModelError", "all_cards", "card_of", "find_card", "find_model", "random_network"]

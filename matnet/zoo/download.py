@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 CHUNK = 1 << 14  # bytes; at most so many are lost when a connection breaks
 LARGEST = 16 << 30  # bytes of a file whose size no card tells; more is a fault of the server
 WORTH_A_RETRY = frozenset((408, 425, 429, 500, 502, 503, 504))
-PROGRESS = 1 << 20  # bytes of a broken attempt that make up for its failure
+PROGRESS = 1 << 20  # bytes beyond all that came before, which make up for a broken attempt
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
     """How long to wait for a server (seconds), and how often to come back to it.
 
-    attempts: in a row without progress; one that brought a mebibyte or more does not count.
+    attempts: in a row without progress; one that got a mebibyte further than any before does not count.
     """
 
     connect: float = 15.0
@@ -66,16 +66,16 @@ class ResumingDownloader:
 
     def __call__(self, url: str, output_file: str, pooch: Any = None) -> None:
         """Fetch `url` into the part file, then move it to `output_file`; DownloadError when patience is at an end."""
-        failures = 0
+        failures, most = 0, _size(self.part)
         while True:
-            before = _size(self.part)
             try:
                 self._attempt(url)
                 break
             except BrokenTransfer as error:
-                failures = 0 if _size(self.part) - before >= PROGRESS else failures + 1
+                failures = 0 if _size(self.part) - most >= PROGRESS else failures + 1
+                most = max(most, _size(self.part))
                 if failures >= self.patience.attempts:
-                    raise DownloadError(f"{url}: {error} ({failures} attempts)") from None
+                    raise DownloadError(f"{url}: {error} (attempts: {failures})") from None
                 self._wait(url, error, failures)
         self.part.replace(output_file)
         self._state.unlink(missing_ok=True)

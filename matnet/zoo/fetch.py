@@ -126,13 +126,15 @@ class Fetcher:
         if offline():
             failures.append(f"{OFFLINE} is set")
         else:
-            for url in self._addresses(file):
+            addresses = self._addresses(file)
+            for url in addresses:
                 try:
                     self._from(url, file, target, accepted, signal)
                     return
                 except DownloadError as error:
                     failures.append(str(error))
-                    self.say(str(error))
+                    if url != addresses[-1]:
+                        self.say(f"{error}; trying the next address")
         raise DownloadError(_by_hand(card, file, target, accepted, failures or ["no address is known"]))
 
     def _addresses(self, file: RemoteFile) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matnet.errors import FileFormatError
 from matnet.zoo.cache import present_mat
+from matnet.zoo.cards import Card, all_cards
 from matnet.zoo.names import UnknownModelError, find_card
 
 
@@ -36,3 +37,9 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
         "`--random-weights`, if its answers do not matter" if card.prototxt else f"{card.page or 'its authors'}"
     )
     raise FileFormatError(f"{card.mat} is known, but not here; get it with {', or '.join(ways)}")
+
+
+def card_of(path: str | os.PathLike[str]) -> Card | None:
+    """The card of a `.mat` file, by the name of the file alone; None for a file that no card speaks of."""
+    name = Path(path).name.lower()
+    return next((card for card in all_cards() if card.mat.lower() == name), None)
