@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m matnet.eval",
         description="Evaluate a network over labelled images. Without a model: digits-lenet, which needs no download.",
     )
-    command.add_argument("--model", metavar="FILE", help="a MatConvNet .mat file (default: the embedded digits-lenet)")
+    command.add_argument("--model", metavar="MODEL", help="a .mat file, or the name of a model (default: digits-lenet)")
     command.add_argument(
         "--data", metavar="FOLDER", help="a folder with one folder per class, or a list file of lines `path label`"
     )
@@ -65,11 +65,13 @@ def parser() -> argparse.ArgumentParser:
 def choose(options: argparse.Namespace) -> tuple[Network, ImageList]:
     """The network and the image list that the options name; DataError where only a model is given."""
     from matnet.datasets import ImageList
+    from matnet.zoo import find_model
 
     if options.batch_size < 1 or options.workers < 1 or (options.limit is not None and options.limit < 1):
         raise DataError("--batch-size, --workers and --limit must be at least 1")
-    net = load(options.model or EMBEDDED_MODEL)
-    if options.data is None and options.model is not None:
+    model = find_model(options.model or EMBEDDED_MODEL)
+    net = load(model)
+    if options.data is None and model != EMBEDDED_MODEL:
         raise DataError(f"{options.model}: say what to evaluate it on: --data FOLDER (class folders) or a list file")
     images = ImageList.load(options.data or EMBEDDED_DATA, root=options.root)
     return net, images.head(options.limit) if options.limit else images
@@ -122,18 +124,11 @@ def overrides(net: Network, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def introduced(net: Network) -> str:
-    """The year in the card beside the model's file, or nothing."""
-    card = net.source.path.parent / "readme.md" if net.source.path else None
-    if card is None or not card.is_file():
-        return ""
-    import yaml
+    """The year in the model's card, or nothing for a file that no card speaks of."""
+    from matnet.zoo import card_of
 
-    front = card.read_text(encoding="utf-8").split("---")
-    try:
-        fields = yaml.safe_load(front[1]) if len(front) > 2 else {}
-    except yaml.YAMLError:
-        return ""
-    return str(fields.get("introduced", "")) if isinstance(fields, dict) else ""
+    card = card_of(net.source.path) if net.source.path else None
+    return str(card.introduced) if card and card.introduced else ""
 
 
 def report(result: Evaluation, target: str | None) -> None:

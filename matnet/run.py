@@ -14,6 +14,7 @@ from matnet.engines import BACKENDS, choose_backend, wanted_variables
 from matnet.errors import run_command
 from matnet.layout import hwcn_to_nchw
 from matnet.network import Network
+from matnet.zoo import find_model
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,14 +23,14 @@ def parser() -> argparse.ArgumentParser:
         description="Run a network on arrays from a file and write what its variables hold.",
         epilog="IN holds arrays in__NAME (a `/` in a name is written `__`), OUT gets arrays out__NAME.",
     )
-    command.add_argument("model", metavar="MODEL", help="a MatConvNet .mat file")
+    command.add_argument("model", metavar="MODEL", help="a MatConvNet .mat file, or the name of a model")
     command.add_argument("input", metavar="IN", help=".npz or .mat file of input arrays")
     command.add_argument("output", metavar="OUT", help=".npz or .mat file to write")
     which = command.add_mutually_exclusive_group()
     which.add_argument("--outputs", metavar="A,B", help="variables, layers or blobs (default: outputs)")
     which.add_argument("--all", action="store_true", help="every variable, and every Caffe blob under its own name")
     command.add_argument(
-        "--layout", choices=arrays.LAYOUTS, help="order of the axes in both files (default: nchw for .npz, hwcn for .mat)"
+        "--layout", choices=arrays.LAYOUTS, help="order of the axes in both files (default: .npz nchw, .mat hwcn)"
     )
     command.add_argument("--backend", choices=BACKENDS, default="numpy", help="engine (default: %(default)s)")
     command.add_argument("--threads", type=int, metavar="N", help="of backend onnx (default: all processors)")
@@ -75,7 +76,7 @@ def run_file(
     net: Network,
     source: str,
     target: str,
-    names: str | None,
+    outputs: str | None,
     everything: bool,
     layout: str | None,
     backend: str,
@@ -88,15 +89,17 @@ def run_file(
     net.execution_order()  # a cycle is told before anything else
     data_inputs = net.data_inputs()
     labels = [name for name in net.inputs if name not in data_inputs]
-    given = arrays.input_arrays(arrays.read_arrays(source), data_inputs, labels, source)
+    names = {name: net.names_of_input(name) for name in data_inputs}
+    given = arrays.input_arrays(arrays.read_arrays(source), names, labels, source)
     values = {
         name: arrays.to_nchw(value, layout_in, net.blob_ranks.get(name)) for name, value in given.items()
     }
-    values = {**stored_labels(net, next(iter(values.values())).shape[0]), **values}
+    first = next(iter(values.values()))
+    values = {**stored_labels(net, first.shape[0] if first.ndim else 1), **values}
     pruned = prune(net, list(values))
     for note in pruned.source.notes[len(net.source.notes) :]:
         print(f"matnet: {note}", file=sys.stderr)
-    wanted = requested(pruned, names, everything)
+    wanted = requested(pruned, outputs, everything)
     known = {name: value for name, value in values.items() if name in pruned.variables}
     results = pruned.forward(known, wanted, backend=backend, threads=threads)
     ranks = {name: net.blob_ranks.get(name, net.blob_ranks.get(pruned.resolve(name))) for name in results}
@@ -109,7 +112,7 @@ def run_file(
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     started = time.perf_counter()
-    net = load(options.model)
+    net = load(find_model(options.model))
     backend = choose_backend() if options.backend == "auto" else options.backend
     results = run_file(
         net, options.input, options.output, options.outputs, options.all, options.layout, backend, options.threads

@@ -23,6 +23,7 @@ from matnet.files import atomic_write
 from matnet.meta import class_descriptions, class_names, declared_input_shapes, display_name, image_input
 from matnet.network import Network
 from matnet.shapes import Shape
+from matnet.zoo import find_model
 
 FORMATS = ("text", "matconvnet", "csv", "json")
 
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         description="Show a network: its layers with filters, receptive fields, sizes, memory and multiply-adds.",
         epilog="Sizes are H x W x C x N, as in MATLAB; json and csv give N C H W.",
     )
-    command.add_argument("model", metavar="MODEL", help="a MatConvNet .mat file")
+    command.add_argument("model", metavar="MODEL", help="a MatConvNet .mat file, or the name of a model")
     command.add_argument(
         "--input-size",
         nargs=2,
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if options.plan and options.format != "text":
         raise MatnetError(f"--plan is text for people; it does not go with --format {options.format}")
-    net = load(options.model)
+    net = load(find_model(options.model))
     batch = options.batch_size or (_declared_batch(net) if options.format == "matconvnet" else 1)
     inputs = input_shapes(net, batch, options.input_size, options.channels)
     table = network_table(net, batch, inputs=inputs)

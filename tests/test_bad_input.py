@@ -15,6 +15,7 @@ import pytest
 import matnet
 from matnet.errors import MatnetError, run_command
 from matnet.formats.mat import read_mat, write_mat
+from matnet.formats.mat.values import Cell
 from matnet.run import main as run_main
 from matnet.show import main as show_main
 from tests.conftest import DATA
@@ -129,6 +130,10 @@ def cycle(variables: dict) -> None:  # type: ignore[type-arg]
     layers[0]["inputs"] = layers[-1]["outputs"]
 
 
+def dangling(variables: dict) -> None:  # type: ignore[type-arg]
+    variables["layers"][1]["inputs"] = Cell(["nowhere"])
+
+
 def no_params(variables: dict) -> None:  # type: ignore[type-arg]
     variables["params"] = np.zeros((0, 0))
 
@@ -137,6 +142,7 @@ GRAPHS: dict[str, tuple[str, Callable[[dict], None], str]] = {  # type: ignore[t
     "NaN moments": ("sn_bnorm", nan_moments, "moments.*nan"),
     "zero moments": ("sn_bnorm", zero_moments, "moments"),
     "cycle": ("dag_googlenet", cycle, "cycle"),
+    "dangling input": ("dag_googlenet", dangling, "needs input 'nowhere'"),
     "missing params": ("dag_conv", no_params, "missing"),
 }
 

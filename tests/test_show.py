@@ -235,7 +235,7 @@ def test_control_characters_do_not_reach_the_terminal(monkeypatch: Any, capsys: 
     net.add(Layer("red\x1b[31m\nline", ReLU(), ["x"], ["y"]))
     monkeypatch.setattr(show, "load", lambda path: net)
     for form in show.FORMATS:
-        show.main(["model.mat", "--format", form])
+        show.main([str(DATA / "matconvnet/sn_relu/model.mat"), "--format", form])
         assert "\x1b" not in capsys.readouterr().out
 
 
