@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from matnet import ops
 from matnet.errors import (
     DataError,
     DownloadError,
@@ -20,9 +20,13 @@ from matnet.errors import (
     ShapeError,
     UnsupportedLayersError,
 )
-from matnet.formats import load_network as load
-from matnet.formats import save_network as save
-from matnet.network import Layer, Network, Param
+
+if TYPE_CHECKING:
+    from matnet import ops
+    from matnet.converters import convert_caffe
+    from matnet.formats import load_network as load
+    from matnet.formats import save_network as save
+    from matnet.network import Layer, Network, Param
 
 __version__ = "0.1.0"
 
@@ -44,9 +48,27 @@ __all__ = [
     "save",
 ]
 
+# Loaded at first use, so that `import matnet` costs next to nothing.
+_LAZY = {
+    "Layer": ("matnet.network", "Layer"),
+    "Network": ("matnet.network", "Network"),
+    "Param": ("matnet.network", "Param"),
+    "convert_caffe": ("matnet.converters", "convert_caffe"),
+    "load": ("matnet.formats", "load_network"),
+    "ops": ("matnet.ops", ""),
+    "save": ("matnet.formats", "save_network"),
+}
 
-def convert_caffe(*arguments: Any, **options: Any) -> Network:
-    """A Network from a prototxt and a caffemodel: see matnet.converters.convert_caffe."""
-    from matnet.converters import convert_caffe as convert  # Caffe's readers load only when needed
 
-    return convert(*arguments, **options)
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'matnet' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    found = import_module(module)
+    found = getattr(found, attribute) if attribute else found
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])
