@@ -25,13 +25,13 @@ def relu(layer: LayerDef, net: Builder) -> None:
 def prelu(layer: LayerDef, net: Builder) -> None:
     """max(x, 0) - a max(-x, 0): exact, since one of the two terms is zero; one slope for all is a leak."""
     shared = layer.params.get("prelu_param").get("channel_shared")
-    shape = net.shape(layer.inputs[0])
-    slope = net.weight(layer, 0, () if shared else shape[1:2])
+    channels = net.channels(layer)
+    slope = net.weight(layer, 0, () if shared else (channels,))
     if shared and net.with_weights:
         net.pointwise(layer, ReLU(leak=float(slope.array)))
         return
     x = net.operand(layer.inputs[0])
-    factors = np.broadcast_to(-slope.array, (1, 1, shape[1] or 1))
+    factors = np.broadcast_to(-slope.array, (1, 1, channels))
     positive = net.step(layer, "positive", ReLU(), [x])
     negative = net.step(layer, "negative", ReLU(), [scaled(layer, net, "minus", x, -1.0)])
     params = [net.param(layer, "mult", factors, slope)]

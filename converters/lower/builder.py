@@ -102,6 +102,15 @@ class Builder:
             raise NetworkError(f"axis {axis} does not exist in a blob of {rank} axes; use 0 to {rank - 1}")
         return found
 
+    def channels(self, layer: LayerDef) -> int:
+        """The size of axis 1 of the first input; ShapeError where there is no such axis, or its size is not known."""
+        shape = self.shape(layer.inputs[0])
+        if len(shape) < 2:
+            raise ShapeError(f"reads a blob of {len(shape)} axes; expected at least N x C")
+        if shape[1] is None:
+            raise ShapeError("the number of its input channels is not known; give it with --input-size CxHxW")
+        return shape[1]
+
     def is_last_value(self, variable: str) -> bool:
         """Whether a blob still has this value after a forward pass, so that it must stay available."""
         return variable in self.graph.finals.values()
@@ -120,6 +129,8 @@ class Builder:
                 f"blob {index} must have the shape {text(shape)}; give the unknown input size with --input-size"
             )
         expected = numbers(shape)
+        if 0 in expected:
+            raise ShapeError(f"blob {index} would be empty ({text(expected)}); is num_output missing?")
         if prod(expected) > LARGEST_BLOB:
             raise ShapeError(f"blob {index} would have {prod(expected):,} values, more than a caffemodel can hold")
         try:
@@ -139,18 +150,19 @@ class Builder:
         return filler_values(layer, index, shape)
 
     def param(self, layer: LayerDef, suffix: str, value: np.ndarray, *sources: Weight) -> str:
-        """Enter `value` as param `<layer>_<suffix>`, or find the one that the same `sources` gave before; its name."""
+        """Enter `value` as param `<layer>_<suffix>`, or find the one that holds the same of the same `sources`; its name."""
         key = (suffix, value.shape, *(weight.key for weight in sources))
-        if not sources or key not in self._params:
-            name = f"{layer.name}_{suffix}"
-            while name in self.net.params:
-                name += "x"
-            self.net.params[name] = Param(value)
-            if sources and not self.with_weights:
-                self.placeholders.add(name)
-            self._params[key] = name
-            return name
-        return self._params[key]
+        known = self._params.get(key) if sources else None
+        if known is not None and (not self.with_weights or np.array_equal(self.net.params[known].value, value)):
+            return known
+        name = f"{layer.name}_{suffix}"
+        while name in self.net.params:
+            name += "x"
+        self.net.params[name] = Param(value)
+        if sources and not self.with_weights:
+            self.placeholders.add(name)
+        self._params[key] = name
+        return name
 
     # -- layers -------------------------------------------------------------------------------------
 
@@ -229,12 +241,14 @@ class Builder:
     ) -> None:
         while name in self.net.layers or (name != layer.name and name in self._layer_names):
             name += "x"
+        self.net.add(Layer(name, op, list(inputs), list(outputs), list(params)))
         sizes = output_sizes(op, [self.sizes[v] for v in inputs], self._param_shapes(params), len(outputs))
-        for variable, found in zip(outputs, sizes, strict=False):
+        if len(sizes) != len(outputs):
+            raise NetworkError(f"has {len(outputs)} tops; expected {len(sizes)}")
+        for variable, found in zip(outputs, sizes, strict=True):
             if any(size is not None and size < 1 for size in found):
                 raise ShapeError(f"its output {variable!r} would be empty ({text(found)}); use a larger input")
             self.sizes[variable] = found
-        self.net.add(Layer(name, op, list(inputs), list(outputs), list(params)))
         self.emitted.setdefault(layer.name, []).append(name)
 
     def _param_shapes(self, params: Sequence[str]) -> list[Shape]:

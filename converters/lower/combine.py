@@ -19,7 +19,7 @@ DIM_OF_AXIS = (4, 3, 1, 2)
 """MATLAB's dimension for each axis of N x C x H x W."""
 
 
-@lowers("Eltwise")
+@lowers("Eltwise", bottoms=(2, None))
 def eltwise(layer: LayerDef, net: Builder) -> None:
     """SUM: Sum of inputs times coeff; PROD: a chain of Scales; MAX: an extension, or b + max(a - b, 0)."""
     param = layer.params.get("eltwise_param")
@@ -30,8 +30,6 @@ def eltwise(layer: LayerDef, net: Builder) -> None:
         raise NetworkError("a product takes no coeff; remove them")
     if coefficients and len(coefficients) != len(inputs):
         raise NetworkError(f"has {len(coefficients)} coeff for {len(inputs)} bottoms; expected one for each, or none")
-    if len(inputs) < 2:
-        raise NetworkError("has one bottom; expected two or more")
     if operation == "SUM":
         net.finish(layer, Sum(), _weighted(layer, net, inputs, coefficients))
     elif operation == "PROD":
@@ -76,7 +74,7 @@ def _require_one_shape(layer: LayerDef, net: Builder) -> None:
             raise ShapeError(f"{blob!r} is {text(shape)}, {layer.bottoms[0]!r} is {text(first)}; they must be equal")
 
 
-@lowers("Axpy")
+@lowers("Axpy", bottoms=3)
 def axpy(layer: LayerDef, net: Builder) -> None:
     """a x + y with one a per channel (SENet fork): a Scale by the first bottom, and a Sum."""
     factor, x, y = net.operands(layer)
@@ -85,7 +83,7 @@ def axpy(layer: LayerDef, net: Builder) -> None:
     net.finish(layer, Sum(), [net.step(layer, "scaled", Scale(hasBias=False), [x, factor]), y], rank=4)
 
 
-@lowers("Concat")
+@lowers("Concat", bottoms=(1, None))
 def concat(layer: LayerDef, net: Builder) -> None:
     """Concat along MATLAB's dimension for the axis; `concat_dim` counts only where it is given."""
     param = layer.params.get("concat_param")
@@ -98,11 +96,9 @@ def concat(layer: LayerDef, net: Builder) -> None:
         net.finish(layer, Concat(dim=DIM_OF_AXIS[axis]))
 
 
-@lowers("Crop")
+@lowers("Crop", bottoms=2)
 def crop(layer: LayerDef, net: Builder) -> None:
     """Crop: at the given offsets, else where the geometry of the layers aligns both inputs (FCN's branch of Caffe)."""
-    if len(layer.inputs) != 2:
-        raise NetworkError(f"has {len(layer.inputs)} bottoms; expected the blob to cut and one of the size wanted")
     if not layer.params.has("crop_param"):
         _aligned_crop(layer, net)
         return

@@ -25,7 +25,7 @@ LARGEST_SELECTION = 1 << 22
 DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")
 
 
-@lowers("Convolution", *DEPTHWISE)
+@lowers("Convolution", *DEPTHWISE, bottoms=(1, None), tops=(1, None))
 def convolution(layer: LayerDef, net: Builder) -> None:
     """Conv; several bottoms share one set of filters."""
     param = layer.params.get("convolution_param")
@@ -46,7 +46,7 @@ def convolution(layer: LayerDef, net: Builder) -> None:
     _once_per_bottom(layer, net, op, params)
 
 
-@lowers("Deconvolution")
+@lowers("Deconvolution", bottoms=(1, None), tops=(1, None))
 def deconvolution(layer: LayerDef, net: Builder) -> None:
     """ConvTranspose; a dilated kernel is written with its holes as zeros, since ConvTranspose has no dilation."""
     param = layer.params.get("convolution_param")
@@ -121,9 +121,7 @@ def _flattened_sizes(layer: LayerDef, net: Builder, sizes: Sizes) -> tuple[int, 
 def im2col(layer: LayerDef, net: Builder) -> None:
     """Conv whose filters each pick one pixel of the window, channel (c * kh + y) * kw + x; an extension for many."""
     window = convolution_window(layer.params.get("convolution_param"))
-    channels = net.shape(layer.inputs[0])[1]
-    if channels is None:
-        raise NetworkError("the number of its input channels is not known; give it with --input-size CxHxW")
+    channels = _channels(layer, net, layer.params.get("convolution_param"))
     height, width = window.kernel
     if not selectable(channels * height * width, channels * height * width):
         pad = _both_sides(window.pad)
@@ -193,9 +191,7 @@ def _channels(layer: LayerDef, net: Builder, param: Message) -> int:
         raise UnsupportedLayersError(f"reads a blob of {len(shape)} axes; only N x C x H x W is supported")
     if param.get("axis") not in (1, -3):
         raise UnsupportedLayersError(f"convolves along axis {param.get('axis')}; only axis 1 is supported")
-    if shape[1] is None:
-        raise NetworkError("the number of its input channels is not known; give it with --input-size CxHxW")
-    return shape[1]
+    return net.channels(layer)
 
 
 def _groups(layer: LayerDef, param: Message, channels: int) -> int:

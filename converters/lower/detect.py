@@ -8,7 +8,6 @@ from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
 from matnet.converters.message import Message
 from matnet.converters.netdef import LayerDef
-from matnet.errors import NetworkError
 from matnet.layout import nchw_to_hwcn
 from matnet.ops.extensions.boxes import PriorBox
 from matnet.ops.extensions.constant import Parameter
@@ -17,7 +16,7 @@ from matnet.ops.extensions.detection import DetectionOutput
 from matnet.ops.extensions.interp import Interp
 
 
-@lowers("PriorBox")
+@lowers("PriorBox", bottoms=2)
 def prior_box(layer: LayerDef, net: Builder) -> None:
     """An extension (SSD fork); output 1 x 2 x 4K."""
     param = layer.params.get("prior_box_param")
@@ -44,7 +43,7 @@ def _pair(param: Message, stem: str) -> tuple[float, float] | None:
     return (param.get(one), param.get(one)) if param.has(one) else None
 
 
-@lowers("DetectionOutput")
+@lowers("DetectionOutput", bottoms=3)
 def detection_output(layer: LayerDef, net: Builder) -> None:
     """An extension (SSD fork); output 1 x 1 x detections x 7."""
     param = layer.params.get("detection_output_param")
@@ -72,8 +71,6 @@ def detection_output(layer: LayerDef, net: Builder) -> None:
 def interp(layer: LayerDef, net: Builder) -> None:
     """An extension (DeepLab and PSPNet)."""
     param = layer.params.get("interp_param")
-    if len(layer.inputs) != 1:
-        raise NetworkError(f"has {len(layer.inputs)} bottoms; expected one, and height and width or factors")
     op = Interp(
         shrinkFactor=param.get("shrink_factor"),
         zoomFactor=param.get("zoom_factor"),
@@ -85,11 +82,11 @@ def interp(layer: LayerDef, net: Builder) -> None:
     net.finish(layer, op)
 
 
-@lowers("MultiStageMeanfield")
+@lowers("MultiStageMeanfield", bottoms=3)
 def multi_stage_meanfield(layer: LayerDef, net: Builder) -> None:
     """An extension (CRF-RNN); its blobs weigh the spatial and the bilateral filter, and the labels."""
     param = layer.params.get("multi_stage_meanfield_param")
-    classes = net.shape(layer.inputs[0])[1]
+    classes = net.channels(layer)
     params = []
     for index, suffix in enumerate(("spatial_matrix", "bilateral_matrix", "compatibility_matrix")):
         weight = net.weight(layer, index, (1, 1, classes, classes))
@@ -103,7 +100,7 @@ def multi_stage_meanfield(layer: LayerDef, net: Builder) -> None:
     net.finish(layer, op, params=params)
 
 
-@lowers("DenseCRF")
+@lowers("DenseCRF", bottoms=(2, 3))
 def dense_crf(layer: LayerDef, net: Builder) -> None:
     """An extension (CCNN)."""
     param = layer.params.get("densecrf_param")
@@ -114,7 +111,7 @@ def dense_crf(layer: LayerDef, net: Builder) -> None:
     net.finish(layer, DenseCRF(**fields))
 
 
-@lowers("Parameter")
+@lowers("Parameter", bottoms=0)
 def parameter(layer: LayerDef, net: Builder) -> None:
     """An extension that gives its blob."""
     shape = tuple(layer.params.get("parameter_param").get("shape").get("dim"))

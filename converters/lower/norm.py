@@ -9,7 +9,7 @@ from matnet.converters.lower.conv import zero_padded
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes
 from matnet.converters.netdef import LayerDef
-from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
+from matnet.errors import NetworkError, UnsupportedLayersError
 from matnet.layout import nchw_to_hwcn
 from matnet.network import Layer
 from matnet.ops.combine import Crop, Scale, Sum
@@ -36,10 +36,7 @@ def _within_channel(layer: LayerDef, net: Builder, size: int, alpha: float, beta
 
     SpatialNorm itself would average the image's own pixels only, which differs along the border.
     """
-    variable = net.operand(layer.inputs[0])
-    channels = net.sizes[variable][1]
-    if channels is None:
-        raise NetworkError("the number of its input channels is not known; give it with --input-size CxHxW")
+    variable, channels = net.operand(layer.inputs[0]), net.channels(layer)
     half = size // 2
     wide = zero_padded(layer, net, variable, channels, (half, half, half, half))
     wide = net.step(layer, "wide", SpatialNorm(param=(size, size, alpha, beta)), [wide])
@@ -54,7 +51,7 @@ def batch_norm(layer: LayerDef, net: Builder) -> None:
         net.note(layer, "normalises by the statistics of each batch (use_global_stats: false)")
         net.pointwise(layer, BatchStatNorm(epsilon=param.get("eps")))
         return
-    channels = _channels(layer, net)
+    channels = net.channels(layer)
     mean, variance = net.weight(layer, 0, (channels,)), net.weight(layer, 1, (channels,))
     factor = net.weight(layer, 2, (1,))
     if not net.with_weights:
@@ -77,7 +74,7 @@ def fork_batch_norm(layer: LayerDef, net: Builder) -> None:
     param = layer.params.get("bn_param")
     if len(layer.blobs) not in (0, 4):
         raise UnsupportedLayersError(f"has {len(layer.blobs)} blobs; expected slope, bias, mean and variance")
-    channels = _channels(layer, net)
+    channels = net.channels(layer)
     slope, bias, mean, variance = (net.weight(layer, index, (channels,)) for index in range(4))
     sigma = np.sqrt(variance.array.astype(np.float64) + param.get("eps"))
     moments = np.stack([mean.array.astype(np.float64), sigma], axis=1).astype(np.float32)
@@ -104,7 +101,7 @@ def _normalise(
     net.finish(layer, BatchNorm(epsilon=epsilon), params=params)
 
 
-@lowers("Scale")
+@lowers("Scale", bottoms=(1, 2))
 def scale(layer: LayerDef, net: Builder) -> None:
     """Scale by a learned factor, or by the second bottom; joined with the BatchNorm in front where possible."""
     param = layer.params.get("scale_param")
@@ -122,20 +119,36 @@ def scale(layer: LayerDef, net: Builder) -> None:
         _multiply(layer, net, axis, factor, offset)
 
 
-@lowers("Bias")
+@lowers("Bias", bottoms=(1, 2))
 def bias(layer: LayerDef, net: Builder) -> None:
     """A Scale by 1 with an offset; a second bottom is added as it is."""
     param = layer.params.get("bias_param")
     axis = net.axis(layer, param.get("axis"))
     if len(layer.inputs) == 2:
-        if net.shape(layer.inputs[0]) != net.shape(layer.inputs[1]):
-            raise UnsupportedLayersError(
-                "adds a smaller second bottom; only learned offsets and equal shapes are supported"
-            )
-        net.finish(layer, Sum())
+        _add_input(layer, net, axis)
         return
     offset = net.weight(layer, 0, _span(axis, param.get("num_axes"), net.shape(layer.inputs[0])))
     _multiply(layer, net, axis, None, offset)
+
+
+def _add_input(layer: LayerDef, net: Builder, axis: int) -> None:
+    """A Sum where the second bottom is as large; else Scale's third argument, behind a multiplier of 1."""
+    if net.shape(layer.inputs[0]) == net.shape(layer.inputs[1]):
+        net.finish(layer, Sum())
+        return
+    x, offset = net.operands(layer)
+    offset = _moved_to_axis(layer, net, axis, offset)
+    numbers = [np.zeros((1, 1), np.float32), np.ones((1, 1), np.float32)]
+    params = [net.param(layer, f"one_{name}", value) for name, value in zip(("mult", "bias"), numbers, strict=True)]
+    one = net.step(layer, "one", Scale(size=(1, 1, 1, 1), hasBias=True), [offset], params)
+    net.finish(layer, Scale(hasBias=True), [x, one, offset])
+
+
+def _moved_to_axis(layer: LayerDef, net: Builder, axis: int, variable: str) -> str:
+    """A second bottom whose axes stand where it is to be applied: its first one at the input's axis `axis`."""
+    if axis == 0 or all(size == 1 for size in net.shape(layer.inputs[1])):
+        return variable
+    return net.step(layer, "factor", CaffeReshape(shape=(1,) * axis, axis=0, numAxes=0), [variable])
 
 
 def _multiply(layer: LayerDef, net: Builder, axis: int, factor: Weight | None, offset: Weight | None) -> None:
@@ -165,9 +178,7 @@ def _span(axis: int, count: int, shape: Sizes) -> Sizes:
 def _scale_by_input(layer: LayerDef, net: Builder, axis: int, has_bias: bool) -> None:
     x, factor = net.operands(layer)
     span = net.shape(layer.inputs[1])
-    if axis and any(size != 1 for size in span):  # its axes start at the input's axis `axis`
-        op = CaffeReshape(shape=(1,) * axis, axis=0, numAxes=0)
-        factor = net.step(layer, "factor", op, [factor])
+    factor = _moved_to_axis(layer, net, axis, factor)
     params = []
     if has_bias:
         offset = net.weight(layer, 0, span)
@@ -222,17 +233,7 @@ def mvn(layer: LayerDef, net: Builder) -> None:
 def normalize(layer: LayerDef, net: Builder) -> None:
     """An extension (ParseNet and SSD forks)."""
     param = layer.params.get("norm_param")
-    channels = net.shape(layer.inputs[0])[1]
-    factor = net.weight(layer, 0, () if param.get("channel_shared") else (channels,))
+    factor = net.weight(layer, 0, () if param.get("channel_shared") else (net.channels(layer),))
     values = factor.array.reshape(1, 1, -1)
     op = Normalize(acrossSpatial=param.get("across_spatial"), eps=param.get("eps"))
     net.finish(layer, op, params=[net.param(layer, "scale", values, factor)])
-
-
-def _channels(layer: LayerDef, net: Builder) -> int:
-    shape = net.shape(layer.inputs[0])
-    if len(shape) < 2:
-        raise ShapeError(f"reads a blob of {len(shape)} axis; expected at least N x C")
-    if shape[1] is None:
-        raise NetworkError("the number of its input channels is not known; give it with --input-size CxHxW")
-    return shape[1]

@@ -11,7 +11,6 @@ from matnet.converters.lower.sizes import Sizes
 from matnet.converters.message import Message
 from matnet.converters.netdef import LayerDef
 from matnet.converters.windows import Window, pooling_window
-from matnet.errors import NetworkError
 from matnet.ops.combine import Scale
 from matnet.ops.extensions.pooling import SPP, CaffePooling, GlobalPooling
 from matnet.ops.pooling import Pooling
@@ -21,7 +20,7 @@ from matnet.shapes import Pad, caffe_pool_trailing_pad, caffe_pooled, windows
 METHODS = {"MAX": "max", "AVE": "avg", "STOCHASTIC": "stochastic"}
 
 
-@lowers("Pooling")
+@lowers("Pooling", tops=(1, 2))
 def pooling(layer: LayerDef, net: Builder) -> None:
     """Stock Pooling with Caffe's size; extensions for a mask, stochastic pooling, and windows outside the input."""
     param = layer.params.get("pooling_param")
@@ -51,11 +50,8 @@ def rounds_down(param: Message) -> bool:
 
 def _average_with_border(layer: LayerDef, net: Builder, variable: str, window: Window, floor: bool) -> None:
     """Zeros added first, and an average without pad: it counts them, as Caffe does, but nothing beyond them."""
-    channels = net.sizes[variable][1]
-    if channels is None:
-        raise NetworkError("the number of its input channels is not known; give it with --input-size CxHxW")
     top, bottom, left, right = _pads(window, floor)
-    bordered = zero_padded(layer, net, variable, channels, (top, top, left, left))
+    bordered = zero_padded(layer, net, variable, net.channels(layer), (top, top, left, left))
     pad = (0, bottom - top, 0, right - left)
     net.finish(layer, Pooling(method="avg", poolSize=window.kernel, stride=window.stride, pad=pad), [bordered])
 
@@ -104,7 +100,7 @@ def spatial_pyramid(layer: LayerDef, net: Builder) -> None:
     net.finish(layer, op, rank=4 if height == 1 else 2)
 
 
-@lowers("ROIPooling")
+@lowers("ROIPooling", bottoms=2)
 def roi_pooling(layer: LayerDef, net: Builder) -> None:
     """ROIPooling; boxes [image x1 y1 x2 y2] count from 0 in Caffe and from 1 in MatConvNet, so 1 is added first."""
     param = layer.params.get("roi_pooling_param")

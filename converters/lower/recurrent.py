@@ -27,7 +27,7 @@ def embed(layer: LayerDef, net: Builder) -> None:
     net.finish(layer, Embed(axis=rank, hasBias=len(params) > 1), params=params, rank=rank + 1)
 
 
-@lowers("LSTM")
+@lowers("LSTM", bottoms=(2, 5), tops=(1, 3))
 def lstm(layer: LayerDef, net: Builder) -> None:
     """Gates in Caffe's order i, f, o, g."""
     param = layer.params.get("recurrent_param")
@@ -40,7 +40,7 @@ def lstm(layer: LayerDef, net: Builder) -> None:
     net.finish(layer, LSTM(staticInput=static, exposeHidden=exposed), params=_params(layer, net, shapes), rank=3)
 
 
-@lowers("RNN")
+@lowers("RNN", bottoms=(2, 4), tops=(1, 2))
 def rnn(layer: LayerDef, net: Builder) -> None:
     """tanh twice: for the state and for the output."""
     param = layer.params.get("recurrent_param")

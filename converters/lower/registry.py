@@ -1,28 +1,55 @@
-"""Which function lowers which Caffe layer type."""
+"""Which function lowers which Caffe layer type, and how many blobs such a layer reads and writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from matnet.converters.netdef import LayerDef
+from matnet.errors import NetworkError
 
 if TYPE_CHECKING:
     from matnet.converters.lower.builder import Builder
 
-Lowering = Callable[[LayerDef, "Builder"], None]
+Function = Callable[[LayerDef, "Builder"], None]
+Count = int | tuple[int, int | None]
+"""Exactly so many, or from so many to so many (None: any number)."""
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """How one Caffe type is lowered."""
+
+    function: Function
+    bottoms: Count
+    tops: Count
+
+    def __call__(self, layer: LayerDef, net: Builder) -> None:
+        """Add the layer to the network; NetworkError where it has another number of bottoms or tops."""
+        _refuse_count("bottoms", layer.bottoms, self.bottoms)
+        _refuse_count("tops", layer.tops, self.tops)
+        self.function(layer, net)
+
 
 LOWERINGS: dict[str, Lowering] = {}
-"""Caffe type (V2 name) -> the function that adds its MatConvNet form to a network."""
+"""Caffe type (V2 name) -> what adds its MatConvNet form to a network."""
 
 
-def lowers(*types: str) -> Callable[[Lowering], Lowering]:
+def lowers(*types: str, bottoms: Count = 1, tops: Count = 1) -> Callable[[Function], Function]:
     """Decorator: enter a lowering function for these Caffe types."""
 
-    def enter(function: Lowering) -> Lowering:
+    def enter(function: Function) -> Function:
         for name in types:
             assert name not in LOWERINGS, f"Caffe type {name!r} is lowered twice"
-            LOWERINGS[name] = function
+            LOWERINGS[name] = Lowering(function, bottoms, tops)
         return function
 
     return enter
+
+
+def _refuse_count(what: str, blobs: Sequence[str], allowed: Count) -> None:
+    fewest, most = (allowed, allowed) if isinstance(allowed, int) else allowed
+    if len(blobs) < fewest or (most is not None and len(blobs) > most):
+        wanted = str(fewest) if most == fewest else f"{fewest} or more" if most is None else f"{fewest} to {most}"
+        raise NetworkError(f"has {len(blobs)} {what} ({', '.join(blobs) or 'none'}); expected {wanted}")

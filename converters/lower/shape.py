@@ -16,7 +16,7 @@ from matnet.converters.lower.conv import selectable, selection
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes, known, merged, padded, text
 from matnet.converters.netdef import LayerDef
-from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
+from matnet.errors import NetworkError, ShapeError
 from matnet.ops.convolution import Conv
 from matnet.ops.extensions.combine import BatchReindex, Filter, Slice, Tile
 from matnet.ops.extensions.reshape import CaffeFlatten, CaffeReshape, ChannelShuffle, Permute, fill_in
@@ -84,13 +84,13 @@ def permute(layer: LayerDef, net: Builder) -> None:
         net.finish(layer, Permute.from_axes(axes))
 
 
-@lowers("Split")
+@lowers("Split", tops=(1, None))
 def split(layer: LayerDef, net: Builder) -> None:
     """Copies of one blob: other names for it."""
     net.same(layer)
 
 
-@lowers("Slice")
+@lowers("Slice", tops=(1, None))
 def slice_blob(layer: LayerDef, net: Builder) -> None:
     """Along channels, 1 x 1 convolutions that pick some of them; along other axes an extension."""
     param = layer.params.get("slice_param")
@@ -142,8 +142,8 @@ def tile(layer: LayerDef, net: Builder) -> None:
 def shuffle_channel(layer: LayerDef, net: Builder) -> None:
     """An extension; where extensions are to be avoided, a 1 x 1 convolution with every channel."""
     group = layer.params.get("shuffle_channel_param").get("group")
-    channels = net.shape(layer.inputs[0])[1]
-    if net.options.extensions == "allow" or channels is None or not selectable(channels, channels):
+    channels = net.channels(layer)
+    if net.options.extensions == "allow" or not selectable(channels, channels):
         net.finish(layer, ChannelShuffle(group=group))
         return
     if group < 1 or channels % group:
@@ -157,14 +157,15 @@ def _pick_channels(layer: LayerDef, net: Builder, channels: int, chosen: list[in
     net.finish(layer, Conv(size=(1, 1, channels, len(chosen)), hasBias=False), params=[filters])
 
 
-@lowers("Filter", "BatchReindex")
-def selection_of_items(layer: LayerDef, net: Builder) -> None:
-    """Extensions whose result depends on data."""
-    if layer.type == "BatchReindex":
-        net.finish(layer, BatchReindex())
-    elif len(layer.outputs) == len(layer.inputs) - 1:
-        net.finish(layer, Filter())
-    else:
-        raise UnsupportedLayersError(
-            f"has {len(layer.inputs)} bottoms and {len(layer.outputs)} tops; expected one top less"
-        )
+@lowers("BatchReindex", bottoms=2)
+def batch_reindex(layer: LayerDef, net: Builder) -> None:
+    """An extension whose result depends on data."""
+    net.finish(layer, BatchReindex())
+
+
+@lowers("Filter", bottoms=(2, None), tops=(1, None))
+def filter_items(layer: LayerDef, net: Builder) -> None:
+    """An extension whose result depends on data: one top less than bottoms."""
+    if len(layer.outputs) != len(layer.inputs) - 1:
+        raise NetworkError(f"has {len(layer.inputs)} bottoms and {len(layer.outputs)} tops; expected one top less")
+    net.finish(layer, Filter())
