@@ -16,13 +16,14 @@ HTML = b"<!DOCTYPE html><html><body>We have moved.</body></html>"
 class Behaviour:
     """What the server does, and what it saw.
 
-    cut_after: bytes after which it closes the connection, on the first `cuts` answers. ranges: whether it honours
-    Range. etag: its validator; each answer takes the next one, the last one for ever. statuses: answers to give
-    before the file. asked: the Range header of every request.
+    cut_after: bytes after which it closes the connection, on the first `cuts` answers; of several numbers each answer
+    takes the next, round and round. ranges: whether it honours Range. etag: its validator; each answer takes the next
+    one, the last one for ever. statuses: answers to give before the file. announced: a false Content-Length, or none
+    where it is negative. asked, conditions: the Range and If-Range headers of every request.
     """
 
     content: bytes = b""
-    cut_after: int | None = None
+    cut_after: int | tuple[int, ...] | None = None
     cuts: int = 1 << 30
     ranges: bool = True
     etag: list[str] = field(default_factory=lambda: ['"one"'])
@@ -33,7 +34,9 @@ class Behaviour:
     stall: float = 0.0
     announced: int | None = None
     wrong_range: bool = False
+    wrong_total: bool = False
     asked: list[str | None] = field(default_factory=list)
+    conditions: list[str | None] = field(default_factory=list)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -48,6 +51,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(302, b"", {"Location": f"/again{how.redirects}"})
             return
         how.asked.append(self.headers.get("Range"))
+        how.conditions.append(self.headers.get("If-Range"))
         if how.statuses:
             self.answer(how.statuses.pop(0), HTML, how.headers)
         elif how.html:
@@ -69,15 +73,17 @@ class Handler(BaseHTTPRequestHandler):
         told = begin + 1 if how.wrong_range else begin
         headers = {"ETag": etag} if etag else {}
         if begin:
-            headers["Content-Range"] = f"bytes {told}-{len(how.content) - 1}/{len(how.content)}"
+            total = len(how.content) + how.wrong_total
+            headers["Content-Range"] = f"bytes {told}-{len(how.content) - 1}/{total}"
         self.answer(206 if begin else 200, how.content[begin:], headers)
 
     def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         how = self.behaviour
-        cut = how.cut_after if status in (200, 206) and how.cuts > 0 else None
+        cut = self.next_cut() if status in (200, 206) and how.cuts > 0 else None
         self.send_response(status)
         announced = how.announced if how.announced is not None and status == 200 else len(body)
-        self.send_header("Content-Length", str(announced))
+        if announced >= 0:
+            self.send_header("Content-Length", str(announced))
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -86,6 +92,13 @@ class Handler(BaseHTTPRequestHandler):
             body = body[:cut]
             self.close_connection = True
         self.wfile.write(body)
+
+    def next_cut(self) -> int | None:
+        how = self.behaviour
+        if not isinstance(how.cut_after, tuple):
+            return how.cut_after
+        how.cut_after = (*how.cut_after[1:], how.cut_after[0])
+        return how.cut_after[-1]
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Tests are quiet."""

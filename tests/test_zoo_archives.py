@@ -90,6 +90,25 @@ def test_refused(case: str, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        link = zipfile.ZipInfo("wanted")
+        link.external_attr = 0o120777 << 16
+        file.writestr(link, "/etc/passwd")
+    with pytest.raises(DownloadError, match="is a link"):
+        extract(tmp_path / "x.zip", "wanted", tmp_path / "out")
+
+
+def test_what_stands_before_a_member_may_not_be_a_bomb(tmp_path: Path) -> None:
+    zeros = tarfile.TarInfo("zeros")
+    zeros.size = 20 << 20
+    with tarfile.open(tmp_path / "x.tgz", "w:xz") as file:
+        file.addfile(zeros, io.BytesIO(bytes(zeros.size)))
+        file.addfile(tarfile.TarInfo("wanted"))
+    with pytest.raises(DownloadError, match="unpacks to more than"):
+        extract(tmp_path / "x.tgz", "wanted", tmp_path / "out")
+
+
 def test_an_archive_of_very_many_members_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "MOST_MEMBERS", 10)
     members = [(f"m{index}", b"") for index in range(11)]

@@ -172,3 +172,24 @@ def test_random_networks_run_and_repeat() -> None:
     assert np.abs(first - other).max() > 1e-3
     np.testing.assert_allclose(first.sum(axis=1), 1, rtol=1e-6)
     assert first.std() > 1e-3, "the answers depend on the image"
+
+
+NORMALISED = """
+layer { name: "data" type: "Input" top: "data" input_param { shape: { dim: 1 dim: 3 dim: 7 dim: 11 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+        convolution_param { num_output: 6 kernel_h: 3 kernel_w: 5 } }
+layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "bn" }
+layer { name: "scale" type: "Scale" bottom: "bn" top: "bn" scale_param { bias_term: true } }
+"""
+
+
+def test_random_params_keep_activations_in_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (write_card(tmp_path / "a", MINIMAL.replace("unknown", "own")) / "deploy.prototxt").write_text(NORMALISED)
+    monkeypatch.setattr("matnet.zoo.random_weights.find_card", lambda name: read_cards(tmp_path / "a")[0])
+    params = {name: param.value for name, param in random_network("a").params.items()}
+    assert params["conv_filter"].shape == (3, 5, 3, 6)
+    np.testing.assert_allclose(params["conv_filter"].std(), np.sqrt(2 / (3 * 5 * 3)), rtol=0.1)
+    np.testing.assert_array_equal(params["conv_bias"], np.zeros((6, 1)))
+    np.testing.assert_array_equal(params["bn_mult"].reshape(-1), np.ones(6))
+    np.testing.assert_array_equal(params["bn_bias"].reshape(-1), np.zeros(6))
+    np.testing.assert_array_equal(params["bn_moments"], [[0, 1]] * 6)

@@ -82,6 +82,15 @@ def test_a_fetched_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert sum(param.value.size for param in matnet.load("tiny.mat").params.values()) == 13706
 
 
+def test_a_file_is_not_compared_with_itself(tmp_path: Path, home: Path) -> None:
+    folder = caffe_folder(tmp_path / "tiny", TINY, "deploy.prototxt")
+    import_info(folder)
+    shutil.copyfile(WEIGHTS, folder / "tiny.caffemodel")
+    (home / "mat").mkdir()
+    assert convert_named("tiny", home / "mat" / "tiny.mat", fetcher=Fetcher(carried=folder)).published is None
+    assert convert_named("tiny").published == home / "mat" / "tiny.mat"
+
+
 def test_wrong_weights_are_not_converted(tmp_path: Path) -> None:
     import_info(caffe_folder(tmp_path / "tiny", TINY, "deploy.prototxt"))
     (tmp_path / "tiny.caffemodel").write_bytes(WEIGHTS.read_bytes()[:-4])

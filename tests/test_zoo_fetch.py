@@ -70,6 +70,10 @@ SURVIVED: dict[str, tuple[Behaviour, list[str | None]]] = {
         Behaviour(cut_after=98_304, cuts=1, wrong_range=True),
         [None, "bytes=98304-", None],
     ),
+    "a range of a file of another size": (
+        Behaviour(cut_after=98_304, cuts=1, wrong_total=True),
+        [None, "bytes=98304-", None],
+    ),
     "busy, then well": (Behaviour(statuses=[503, 429]), [None, None, None]),
     "redirects": (Behaviour(redirects=3), [None]),
 }
@@ -129,6 +133,49 @@ def test_without_checksum_or_validator_nothing_is_resumed(tmp_path: Path) -> Non
     with serving(behaviour) as url:
         ResumingDownloader(part=tmp_path / "x.part", patience=QUICK, progress=False)(url, str(tmp_path / "x"))
     assert behaviour.asked == [None, None]
+    assert (tmp_path / "x").read_bytes() == CONTENT
+
+
+def test_without_a_checksum_the_server_is_asked_whether_the_file_is_still_the_same(tmp_path: Path) -> None:
+    behaviour = Behaviour(content=CONTENT, cut_after=49_152, cuts=1, etag=['"one"', '"two"'])
+    with serving(behaviour) as url:
+        ResumingDownloader(part=tmp_path / "x.part", patience=QUICK, progress=False)(url, str(tmp_path / "x"))
+    assert list(zip(behaviour.asked, behaviour.conditions, strict=True)) == [(None, None), ("bytes=49152-", '"one"')]
+    assert (tmp_path / "x").read_bytes() == CONTENT
+
+
+def test_a_server_that_always_starts_anew_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matnet.zoo.download.PROGRESS", 16_384)
+    behaviour = Behaviour(content=CONTENT, cut_after=(49_152, 98_304), ranges=False, cuts=20)
+    downloader = ResumingDownloader(part=tmp_path / "x.part", patience=QUICK, progress=False)
+    with serving(behaviour) as url, pytest.raises(DownloadError, match=r"attempts: 3"):
+        downloader(url, str(tmp_path / "x"))
+    assert len(behaviour.asked) == 5, "two brought more than before, three did not"
+
+
+@pytest.mark.parametrize(
+    "behaviour, size, reason",
+    [
+        (Behaviour(content=CONTENT, announced=1 << 50), None, r"expected at most 17,179,869,184"),
+        (Behaviour(content=CONTENT, announced=-1), 1000, r"more than 1,000 bytes came"),
+    ],
+    ids=["announced", "unannounced"],
+)
+def test_a_flood_is_stopped(behaviour: Behaviour, size: int | None, reason: str, tmp_path: Path) -> None:
+    downloader = ResumingDownloader(part=tmp_path / "x.part", size=size, patience=QUICK, progress=False)
+    with serving(replace(behaviour, asked=[])) as url, pytest.raises(DownloadError, match=reason):
+        downloader(url, str(tmp_path / "x"))
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.part")) == 0
+
+
+def test_a_transfer_that_was_complete_is_not_repeated(tmp_path: Path) -> None:
+    behaviour = Behaviour(content=CONTENT)
+    downloader = ResumingDownloader(part=tmp_path / "x.part", patience=QUICK, progress=False)
+    with serving(behaviour) as url:
+        with pytest.raises(FileNotFoundError):
+            downloader(url, str(tmp_path / "no such folder" / "x"))
+        downloader(url, str(tmp_path / "x"))
+    assert behaviour.asked == [None]
     assert (tmp_path / "x").read_bytes() == CONTENT
 
 
@@ -307,3 +354,10 @@ def test_a_living_lock_is_waited_for(tmp_path: Path) -> None:
     with locks.locked(tmp_path / "x", said.append):
         assert not released.is_alive()
     assert said == [f"waiting for process {os.getpid()} on {socket.gethostname()}, which holds {lock}"]
+
+
+def test_a_lock_that_somebody_took_over_is_theirs(tmp_path: Path) -> None:
+    lock = tmp_path / "x.lock"
+    with locks.locked(tmp_path / "x", lambda text: None):
+        lock.write_text(lock_text(1, "elsewhere"))
+    assert lock.read_text() == lock_text(1, "elsewhere")

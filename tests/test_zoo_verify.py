@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from matnet.errors import DataError
-from matnet.files import atomic_write
 from matnet.formats.mat import write_mat
 from matnet.zoo.__main__ import main
 from matnet.zoo.cards import MODELS, Card, RemoteFile
@@ -89,8 +88,6 @@ def test_an_absent_file(tmp_path: Path) -> None:
 
 
 def mat_file(path: Path, compress: bool) -> bytes:
-    with atomic_write(path):
-        pass
     write_mat(path, {"first": np.ones((3, 50)), "second": np.arange(999.0).reshape(1, -1)}, compress=compress)
     return path.read_bytes()
 
@@ -103,6 +100,13 @@ def test_a_cut_mat_file_tells_its_whole_size(compress: bool, removed: int, tmp_p
     left = whole[:-removed]
     (tmp_path / "a-model.mat").write_bytes(left)
     assert one(tmp_path / "a-model.mat").detail == f"cut at {len(left):,} of {len(whole):,} bytes"
+
+
+def test_a_file_that_matnet_converted_is_no_mismatch(tmp_path: Path) -> None:
+    mat_file(tmp_path / "a-model.mat", compress=False)
+    found = one(tmp_path / "a-model.mat")
+    assert (found.status, found.model) == ("unknown", "a-model")
+    assert found.detail.startswith("converted by matnet")
 
 
 def test_a_folder_and_what_downloads_leave_in_it(tmp_path: Path) -> None:
