@@ -83,18 +83,30 @@ def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
             f"{weights.path}: {len(problems)} layers of {net.path} do not get their weights", problems))
 
 
-def _shared_blobs(net: NetDef, weights: CaffeWeights) -> dict[str, Blob]:
-    """Share name -> the blob that all layers of that name use: of its copies the last one in the file."""
+class _Shared(NamedTuple):
+    """The blob that all layers of one share name use, and the shape that its owner, the first of them, gives it."""
+
+    blob: Blob
+    shape: tuple[int, ...]
+
+
+def _shared_blobs(net: NetDef, weights: CaffeWeights) -> dict[str, _Shared]:
+    """Share name -> what is shared: of its copies in the file the last one."""
     shared: dict[str, Blob] = {}
     names = {layer.params.get("name"): layer.share_names for layer in reversed(net.layers)}
     for stored, blobs in weights.layers.items():
         for share, blob in zip(names.get(stored, ()), blobs, strict=False):
             if share and blob is not None:
                 shared[share] = blob
-    return shared
+    shapes = {name: blob.shape for name, blob in shared.items()}
+    for layer in reversed(net.layers):
+        for share, own in zip(layer.share_names, weights.layers.get(layer.params.get("name"), ()), strict=False):
+            if share and own is not None:
+                shapes[share] = own.shape
+    return {name: _Shared(blob, shapes[name]) for name, blob in shared.items()}
 
 
-def _with_shared(layer: LayerDef, stored: tuple[Blob | None, ...], shared: dict[str, Blob],
+def _with_shared(layer: LayerDef, stored: tuple[Blob | None, ...], shared: dict[str, _Shared],
                  count: int) -> list[Blob | None]:
     """The layer's own blobs, with the common ones in the places of shared ones."""
     names = [name if name in shared else "" for name in layer.share_names]
@@ -104,15 +116,17 @@ def _with_shared(layer: LayerDef, stored: tuple[Blob | None, ...], shared: dict[
             for i, blob in enumerate(own)]
 
 
-def _common(layer: LayerDef, index: int, own: Blob | None, shared: Blob) -> Blob:
-    """The shared blob as this layer takes it: in its own shape, if it shares permissively."""
-    if own is None or own.shape == shared.shape:
-        return shared
+def _common(layer: LayerDef, index: int, own: Blob | None, shared: _Shared) -> Blob:
+    """The shared blob as this layer takes it: in its own shape, which may differ where it shares permissively."""
+    shape = shared.shape if own is None else own.shape
     strict = layer.params.get("param")[index].get("share_mode") == "STRICT"
-    if strict or own.data.size != shared.data.size:
-        raise ShapeError(f"blob {index} has the shape {_text(own.shape)}, but it shares "
-                         f"{layer.share_names[index]!r} of shape {_text(shared.shape)}")
-    return Blob(own.shape, own.legacy, shared.data.reshape(own.shape))
+    if (strict and shape != shared.shape) or prod(shape) != shared.blob.data.size:
+        other = shared.blob.shape if shape == shared.shape else shared.shape
+        raise ShapeError(f"blob {index} has the shape {_text(shape)}, but it shares "
+                         f"{layer.share_names[index]!r} of shape {_text(other)}")
+    if shape == shared.blob.shape:
+        return shared.blob
+    return Blob(shape, shared.blob.legacy if own is None else own.legacy, shared.blob.data.reshape(shape))
 
 
 def _filler_defines(layer: LayerDef) -> bool:

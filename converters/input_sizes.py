@@ -16,11 +16,17 @@ USUAL_NAME = "data"
 
 def image_input(net: NetDef, layers: Sequence[LayerDef]) -> str | None:
     """The input blob that is the image: `data` where it exists, else the first of four axes or of unknown shape."""
-    candidates = [blob for blob in used_inputs(net, layers) if len(net.inputs[blob] or UNKNOWN) == 4]
+    candidates = [blob for blob in used_inputs(net, layers) if len(_stated(net, blob)) == 4]
     return USUAL_NAME if USUAL_NAME in candidates else next(iter(candidates), None)
 
 
-UNKNOWN = (None,) * 4
+UNKNOWN: Sizes = (None,) * 4
+
+
+def _stated(net: NetDef, blob: str) -> Sizes:
+    """What the file says of an input: () is a single number, no shape at all stands for an image."""
+    shape = net.inputs[blob]
+    return UNKNOWN if shape is None else shape
 
 
 def used_inputs(net: NetDef, layers: Sequence[LayerDef]) -> list[str]:
@@ -43,7 +49,7 @@ def input_sizes(
     from_data_layers = {top for layer in net.data_layers if layer.type in IMAGE_LAYERS for top in layer.tops}
     found: dict[str, Sizes] = {}
     for blob in used_inputs(net, layers):
-        stated: Sizes = net.inputs[blob] or UNKNOWN
+        stated = _stated(net, blob)
         guessed = net.inputs[blob] is None or blob in from_data_layers
         sizes = _replaced(stated, wanted.get(blob, ()))
         if guessed and len(sizes) == 4:

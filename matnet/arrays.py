@@ -50,24 +50,27 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def input_arrays(
-    arrays: Mapping[str, np.ndarray], inputs: Sequence[str], others: Sequence[str], source: Any
+    arrays: Mapping[str, np.ndarray], inputs: Mapping[str, Sequence[str]], others: Sequence[str], source: Any
 ) -> dict[str, np.ndarray]:
     """Which array feeds which input, of a file with arrays `in__NAME` (or plain names where none has the prefix).
 
-    `inputs` are those that a result needs: a single one takes the only input array, whatever its name.
-    `others`, such as labels, are taken where they are there. Further arrays are ignored. DataError where
-    no array can be an input.
+    `inputs` are those that a result needs, with all the names that each goes by: a single one takes the only
+    input array, whatever its name. `others`, such as labels, are taken where they are there. Further arrays are
+    ignored. DataError where no array can be an input.
     """
     marked = {name[4:]: value for name, value in arrays.items() if name.startswith("in__")}
     candidates = marked or {name: value for name, value in arrays.items() if not name.startswith("out__")}
-    found = {
-        name: candidates[key] for name in [*inputs, *others] for key in (encoded(name), name) if key in candidates
-    }
-    if len(inputs) == 1 and inputs[0] not in found and len(candidates) - len(found) == 1:
-        found[inputs[0]] = next(value for name, value in candidates.items() if name not in map(encoded, found))
+    found = {}
+    for name, known in {**inputs, **{name: [name] for name in others}}.items():
+        keys = [key for alias in known for key in (encoded(alias), alias) if key in candidates]
+        if keys:
+            found[name] = candidates[keys[0]]
+    single = next(iter(inputs), None)
+    if single is not None and len(inputs) == 1 and single not in found and len(candidates) - len(found) == 1:
+        found[single] = next(value for name, value in candidates.items() if name not in map(encoded, found))
     if not found:
         held = ", ".join(arrays) or "nothing"
-        wanted = ", ".join(f"in__{encoded(name)}" for name in inputs)
+        wanted = ", ".join(f"in__{encoded(names[-1])}" for names in inputs.values())
         raise DataError(f"{source}: the input file must hold {wanted}; it holds {held}")
     return found
 

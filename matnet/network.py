@@ -13,6 +13,9 @@ from matnet.errors import MatnetError, NetworkError, ShapeError, listing, neares
 from matnet.ops.base import Op, Unknown
 from matnet.shapes import ReceptiveField, Shape
 
+IN_PLACE = "_before_"
+"""What stands between a Caffe blob and the in-place layer that changes it, in the name of the value before."""
+
 
 @dataclass
 class Layer:
@@ -171,6 +174,17 @@ class Network:
             return self.layers[name].outputs[0]
         hint = nearest(name, [*variables, *self.layers, *self.aliases])
         raise NetworkError(f"{self.source}: no variable or layer is called {name!r}{hint}")
+
+    def names_of_input(self, variable: str) -> list[str]:
+        """The names under which an input may be given: its own, its aliases, and the Caffe blob that it starts as.
+
+        A blob that layers change in place carries its name when they are done; before that, as an input, it
+        is the variable `<blob>_before_<layer>`.
+        """
+        own = [variable, *(alias for alias, target in self.aliases.items() if target == variable)]
+        blobs = [name.partition(IN_PLACE)[0] for name in own if IN_PLACE in name]
+        variables = self.variables
+        return [*own, *(blob for blob in blobs if blob in self.aliases or blob in variables)]
 
     # -- edits ------------------------------------------------------------------------------------
 

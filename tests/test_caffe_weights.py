@@ -220,7 +220,7 @@ def test_shared_blobs_are_one_and_the_last_copy_wins(tmp_path: Path) -> None:
 
 def test_sharing_between_shapes(tmp_path: Path) -> None:
     layers = {"a": [floats(6, 9), floats(6)], "b": [floats(9, 6, start=100), floats(9)]}
-    with pytest.raises(FileFormatError, match=r"blob 0 has the shape 6x9, but it shares 'w' of shape 9x6"):
+    with pytest.raises(FileFormatError, match=r"'b' .*: blob 0 has the shape 9x6, but it shares 'w' of shape 6x9"):
         attached(tmp_path, SIAMESE.replace("{ name: 'w' }", "{ name: 'w' share_mode: STRICT }") % "", layers)
     text = SIAMESE.replace("{ name: 'w' }", "{ name: 'w' share_mode: PERMISSIVE }") % "share_mode: PERMISSIVE"
     first, second = attached(tmp_path, text, layers).layers

@@ -150,7 +150,7 @@ class Builder:
         return filler_values(layer, index, shape)
 
     def param(self, layer: LayerDef, suffix: str, value: np.ndarray, *sources: Weight) -> str:
-        """Enter `value` as param `<layer>_<suffix>`, or find the one that holds the same of the same `sources`; its name."""
+        """Enter `value` as param `<layer>_<suffix>`, or find the one that `sources` gave the same value; its name."""
         key = (suffix, value.shape, *(weight.key for weight in sources))
         known = self._params.get(key) if sources else None
         if known is not None and (not self.with_weights or np.array_equal(self.net.params[known].value, value)):
@@ -196,7 +196,11 @@ class Builder:
         outputs = layer.outputs[tops]
         self._add(layer, f"{layer.name}_{part}" if part else layer.name, op, inputs, outputs, params)
         for variable in outputs:
-            self.values[variable] = Value(variable, merged(self.sizes[variable], rank))
+            self.give_rank(variable, rank)
+
+    def give_rank(self, variable: str, rank: int) -> None:
+        """State how many axes Caffe's blob has where a layer writes it."""
+        self.values[variable] = Value(variable, merged(self.sizes[variable], rank))
 
     def pointwise(self, layer: LayerDef, op: Op, params: Sequence[str] = ()) -> None:
         """Add a layer whose output has its input's shape and does not depend on it: merged axes stay merged."""

@@ -51,7 +51,7 @@ def batch_norm(layer: LayerDef, net: Builder) -> None:
         net.note(layer, "normalises by the statistics of each batch (use_global_stats: false)")
         net.pointwise(layer, BatchStatNorm(epsilon=param.get("eps")))
         return
-    channels = net.channels(layer)
+    channels = 1 if len(net.shape(layer.inputs[0])) == 1 else net.channels(layer)
     mean, variance = net.weight(layer, 0, (channels,)), net.weight(layer, 1, (channels,))
     factor = net.weight(layer, 2, (1,))
     if not net.with_weights:

@@ -169,3 +169,5 @@ def filter_items(layer: LayerDef, net: Builder) -> None:
     if len(layer.outputs) != len(layer.inputs) - 1:
         raise NetworkError(f"has {len(layer.inputs)} bottoms and {len(layer.outputs)} tops; expected one top less")
     net.finish(layer, Filter())
+    for bottom, top in zip(layer.inputs, layer.outputs, strict=False):
+        net.give_rank(top, len(net.shape(bottom)))

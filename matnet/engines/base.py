@@ -62,8 +62,9 @@ class Engine:
     def _input_called(self, name: str) -> str:
         if name in self.inputs or name in self.net.inputs:
             return name
-        if self.net.aliases.get(name) in self.inputs:
-            return self.net.aliases[name]
+        for variable in self.inputs:
+            if name in self.net.names_of_input(variable):
+                return variable
         hint, inputs = nearest(name, self.inputs), ", ".join(self.inputs)
         raise NetworkError(f"{self.net.source}: has no input {name!r}{hint}; its inputs: {inputs}")
 

@@ -218,7 +218,7 @@ def simplenn_obstacles(net: Network, stock_only: bool = False) -> list[str]:
             obstacles.append(f"layer {layer.name!r}: vl_simplenn does not evaluate the type {op.simplenn[0]!r}")
         if len(layer.outputs) != 1 or (previous is not None and layer.inputs[:1] != [previous]):
             obstacles.append(f"layer {layer.name!r}: does not read just what the layer before it writes")
-        elif any(name not in net.inputs for name in layer.inputs[1:]):
+        elif any(name not in net.inputs or not op.training_only for name in layer.inputs[1:]):
             obstacles.append(f"layer {layer.name!r}: reads more than one variable")
         for name in layer.params:
             uses[name] = uses.get(name, 0) + 1

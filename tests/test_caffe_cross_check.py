@@ -1,0 +1,155 @@
+"""What differed from Caffe when generated networks were held against an independent implementation, case by case.
+
+Expected numbers are worked by hand, or by loops written from the layers' definitions in BVLC Caffe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from matnet import convert, run
+from matnet.errors import NetworkError
+from tests.caffe_nets import C6, P6, TOLERANCE, V, X, Y, blob_values, caffe_files, check, converted, reloaded
+from tests.conftest import assert_close
+
+RANDOM = np.random.default_rng(31)
+
+
+def layer(name: str, kind: str, bottom: str, top: str, param: str = "") -> str:
+    bottoms = " ".join(f'bottom: "{blob}"' for blob in bottom.split())
+    tops = " ".join(f'top: "{blob}"' for blob in top.split())
+    return f'layer {{ name: "{name}" type: "{kind}" {bottoms} {tops} {param} }}\n'
+
+
+def values(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+def commanded(folder: Path, *options: str) -> Path:
+    """The .mat file that the command makes of the files of `caffe_files`."""
+    target = folder / "net.mat"
+    files = ["--prototxt", str(folder / "deploy.prototxt"), "--caffemodel", str(folder / "weights.caffemodel")]
+    assert convert.main([*files, "--color-format", "rgb", "--out", str(target), *options]) == 0
+    return target
+
+
+def everything(model: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Blob -> value, as `matnet.run --all` writes them for arrays `in__NAME`."""
+    given, results = model.with_name("in.npz"), model.with_name("out.npz")
+    np.savez(given, **{f"in__{name.replace('/', '__')}": value for name, value in inputs.items()})
+    assert run.main([str(model), str(given), str(results), "--all"]) == 0
+    with np.load(results) as stored:
+        return {name.removeprefix("out__"): stored[name] for name in stored.files}
+
+
+# -- inputs under Caffe's names ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["simplenn", "dagnn"])
+def test_a_label_beside_the_image_is_left_alone(form: str, tmp_path: Path) -> None:
+    """A recording of a network with a loss holds the label too; a chain in SimpleNN has no name for its input."""
+    weights = values(5, 462)
+    text = layer("fc", "InnerProduct", "data", "fc", "inner_product_param { num_output: 5 bias_term: false }")
+    text += layer("loss", "SoftmaxWithLoss", "fc label", "loss")
+    caffe_files(tmp_path, text, {"data": X.shape, "label": (2,)}, {"fc": [weights]})
+    label = np.zeros(2, np.float32)
+    found = everything(commanded(tmp_path, "--format", form), {"data": X, "label": label})
+    assert_close(found["fc"], X.reshape(2, -1) @ weights.T, TOLERANCE, "fc")
+
+
+@pytest.mark.parametrize("names", ["caffe", "upstream"])
+def test_an_input_that_is_changed_in_place_is_fed_by_its_blobs_name(names: str, tmp_path: Path) -> None:
+    text = layer("relu", "ReLU", "data", "data") + layer("gate", "Scale", "data g", "y", "scale_param { axis: 0 }")
+    caffe_files(tmp_path, text, {"data": X.shape, "g": (2, 6)}, {})
+    gate = values(2, 6)
+    found = everything(commanded(tmp_path, "--names", names), {"data": X, "g": gate})
+    assert_close(found["y"], np.maximum(X, 0) * gate[:, :, None, None], TOLERANCE, "y")
+
+
+def test_an_input_that_is_changed_in_place_has_its_last_value(tmp_path: Path) -> None:
+    text = layer("relu", "ReLU", "data", "data") + layer("gate", "Scale", "data g", "y", "scale_param { axis: 0 }")
+    caffe_files(tmp_path, text, {"data": X.shape, "g": (2, 6)}, {})
+    net = reloaded(converted(tmp_path, text, {"data": X.shape, "g": (2, 6)}, {}), tmp_path)
+    found = blob_values(net, ["data"], {"data": X, "g": values(2, 6)})
+    assert_close(found["data"], np.maximum(X, 0), 0, "data")
+
+
+def test_an_input_without_axes_is_one_number(tmp_path: Path) -> None:
+    """An empty input_shape is Caffe's shape of a single number, and no shape at all that of an image."""
+    caffe_files(tmp_path, layer("l", "Scale", "data g", "y"), {"data": X.shape, "g": ()}, {})
+    found = everything(commanded(tmp_path), {"data": X, "g": np.float32(3)})
+    assert_close(found["y"], 3 * X, TOLERANCE, "y")
+
+
+# -- sharing ----------------------------------------------------------------------------------------
+
+
+def test_the_owner_of_a_shared_blob_keeps_its_shape(tmp_path: Path) -> None:
+    """PERMISSIVE counts for the layer that shares, not for the one that comes first (BVLC Caffe, Net::AppendParam)."""
+    weights = values(6, 6)
+    convolution = "convolution_param { num_output: 6 kernel_size: 1 bias_term: false }"
+    product = "inner_product_param { num_output: 6 bias_term: false }"
+    text = layer("a", "Convolution", "x", "a", f'param {{ name: "w" }} {convolution}')
+    text += layer("b", "InnerProduct", "a", "b", f'param {{ name: "w" share_mode: PERMISSIVE }} {product}')
+    x = values(2, 6, 1, 1)
+    net = converted(tmp_path, text, {"x": x.shape}, {"a": [weights.reshape(6, 6, 1, 1)], "b": [weights]})
+    found = blob_values(net, ["b"], {"x": x})
+    assert_close(found["b"], x[:, :, 0, 0] @ weights.T @ weights.T, TOLERANCE, "b")
+
+
+def test_one_blob_used_straight_and_transposed(tmp_path: Path) -> None:
+    weights, x = values(6, 6), values(2, 6)
+    product = 'param { name: "w" } inner_product_param { num_output: 6 bias_term: false'
+    text = layer("a", "InnerProduct", "x", "a", f"{product} }}")
+    text += layer("b", "InnerProduct", "a", "b", f"{product} transpose: true }}")
+    found = blob_values(converted(tmp_path, text, {"x": x.shape}, {"a": [weights], "b": [weights]}), ["b"], {"x": x})
+    assert_close(found["b"], x @ weights.T @ weights, TOLERANCE, "b")
+
+
+def test_one_blob_as_slope_and_as_factor(tmp_path: Path) -> None:
+    text = layer("a", "PReLU", "x", "a", 'param { name: "w" }') + layer("b", "Scale", "a", "b", 'param { name: "w" }')
+    found = blob_values(converted(tmp_path, text, {"x": X.shape}, {"a": [C6], "b": [C6]}), ["b"], {"x": X})
+    factor = C6.reshape(1, 6, 1, 1)
+    assert_close(found["b"], factor * np.where(X > 0, X, factor * X), TOLERANCE, "b")
+
+
+# -- layers -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("param", "offset", "expected"), [
+    ("", C6, X + C6.reshape(6, 1, 1)),
+    ("bias_param { axis: 0 }", P6.reshape(2, 3)[:, :1].reshape(2), X + P6.reshape(2, 3)[:, :1].reshape(2, 1, 1, 1)),
+    ("bias_param { axis: 0 }", Y[:, :, 0, 0], X + Y[:, :, :1, :1]),
+    ("bias_param { axis: -1 }", Y[0, 0, 0], X + Y[0, 0, 0]),
+    ("bias_param { axis: 2 }", Y[0, 0], X + Y[0, 0]),
+    ("bias_param { axis: 0 }", Y, X + Y),
+], ids=["channels", "items", "items and channels", "columns", "pixels", "all"])  # fmt: skip
+def test_bias_from_a_second_bottom(param: str, offset: np.ndarray, expected: np.ndarray, tmp_path: Path) -> None:
+    check(tmp_path, "Bias", param, {"x": X, "b": offset}, expected)
+
+
+def test_batch_norm_of_a_vector_has_one_channel(tmp_path: Path) -> None:
+    """(5 - 1) / sqrt(3 + 1) = 2, (1 - 1) / 2 = 0, (0 - 1) / 2 = -0.5; both sums are stored twice as large."""
+    blobs = [np.array([2], np.float32), np.array([6], np.float32), np.array([2], np.float32)]
+    x, expected = np.array([5, 1, 0], np.float32), np.array([2, 0, -0.5], np.float32)
+    check(tmp_path, "BatchNorm", "batch_norm_param { eps: 1 }", {"x": x}, expected, blobs)
+
+
+def test_the_tops_of_filter_keep_their_own_ranks(tmp_path: Path) -> None:
+    chosen = np.array([1, 0], np.float32)
+    check(tmp_path, "Filter", "", {"x": X, "v": V, "s": chosen}, [X[:1], V[:1]])
+
+
+# -- files ------------------------------------------------------------------------------------------
+
+
+def test_a_square_is_no_chain(tmp_path: Path) -> None:
+    """The one layer reads its input twice, which a SimpleNN layer cannot."""
+    caffe_files(tmp_path, layer("l", "Power", "x", "y", "power_param { power: 2 }"), {"x": X.shape}, {})
+    with pytest.raises(NetworkError, match="layer 'l': reads more than one variable"):
+        commanded(tmp_path, "--format", "simplenn")
+    assert_close(everything(commanded(tmp_path), {"x": X})["y"], X * X, TOLERANCE, "y")
