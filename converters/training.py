@@ -123,9 +123,13 @@ def _output_name(net: NetDef, kept: Sequence[LayerDef], loss: LayerDef, usual: s
     """The loss's own second top, `prob` where that is free and this is the only loss, else `<layer>_prob`."""
     if len(loss.tops) > 1 and loss.type != "SigmoidCrossEntropyLoss":
         return loss.tops[1]
-    taken = {*net.inputs, *(name for layer in (*net.layers, *kept) for name in (*layer.tops, *layer.outputs))}
     alone = sum(layer.type == loss.type for layer in net.layers) == 1
-    name = usual if alone else f"{loss.name}_{usual}"
+    return _free_name(net, kept, usual if alone else f"{loss.name}_{usual}")
+
+
+def _free_name(net: NetDef, kept: Sequence[LayerDef], name: str) -> str:
+    """`name`, with `x` appended until no blob or variable is called so."""
+    taken = {*net.inputs, *(used for layer in (*net.layers, *kept) for used in (*layer.tops, *layer.outputs))}
     while name in taken:
         name += "x"
     return name
@@ -136,7 +140,7 @@ def _softmax_after(net: NetDef, kept: Sequence[LayerDef], name: str) -> LayerDef
     if source is None or not source.outputs:
         hint = nearest(name, [layer.name for layer in kept])
         raise NetworkError(f"{net.path}: no layer to append a Softmax to is called {name!r}{hint}")
-    blob = _output_name(net, kept, source, "prob")
+    blob = _free_name(net, kept, "prob")
     return LayerDef(
         "softmax",
         "Softmax",
