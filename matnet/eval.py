@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matnet import load
+from matnet.arguments import add_random_weights, network_from
 from matnet.engines import BACKENDS
 from matnet.engines.runtime import RUNTIMES
 from matnet.errors import DataError, run_command
@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, on stdout or into FILE"
     )
+    add_random_weights(command)
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     return command
 
@@ -65,13 +66,11 @@ def parser() -> argparse.ArgumentParser:
 def choose(options: argparse.Namespace) -> tuple[Network, ImageList]:
     """The network and the image list that the options name; DataError where only a model is given."""
     from matnet.datasets import ImageList
-    from matnet.zoo import find_model
 
     if options.batch_size < 1 or options.workers < 1 or (options.limit is not None and options.limit < 1):
         raise DataError("--batch-size, --workers and --limit must be at least 1")
-    model = find_model(options.model or EMBEDDED_MODEL)
-    net = load(model)
-    if options.data is None and model != EMBEDDED_MODEL:
+    net = network_from(str(options.model or EMBEDDED_MODEL), options)
+    if options.data is None and net.source.path != EMBEDDED_MODEL:
         raise DataError(f"{options.model}: say what to evaluate it on: --data FOLDER (class folders) or a list file")
     images = ImageList.load(options.data or EMBEDDED_DATA, root=options.root)
     return net, images.head(options.limit) if options.limit else images
@@ -103,6 +102,8 @@ def run(options: argparse.Namespace) -> Evaluation:
         )
     result.protocol = options.protocol
     result.introduced = introduced(net)
+    if options.random_weights:
+        result.model, result.status = options.model, "random weights"
     result.notes = [*net.source.notes, *images.notes]
     return result
 

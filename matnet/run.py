@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from matnet import arrays, load
+from matnet import arrays
+from matnet.arguments import MODEL_HELP, add_random_weights, network_from
 from matnet.engines import BACKENDS, choose_backend, wanted_variables
 from matnet.errors import run_command
 from matnet.layout import hwcn_to_nchw
 from matnet.network import Network
-from matnet.zoo import find_model
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         description="Run a network on arrays from a file and write what its variables hold.",
         epilog="IN holds arrays in__NAME (a `/` in a name is written `__`), OUT gets arrays out__NAME.",
     )
-    command.add_argument("model", metavar="MODEL", help="a MatConvNet .mat file, or the name of a model")
+    command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     command.add_argument("input", metavar="IN", help=".npz or .mat file of input arrays")
     command.add_argument("output", metavar="OUT", help=".npz or .mat file to write")
     which = command.add_mutually_exclusive_group()
@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--backend", choices=BACKENDS, default="numpy", help="engine (default: %(default)s)")
     command.add_argument("--threads", type=int, metavar="N", help="of backend onnx (default: all processors)")
+    add_random_weights(command)
     return command
 
 
@@ -112,7 +113,7 @@ def run_file(
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     started = time.perf_counter()
-    net = load(find_model(options.model))
+    net = network_from(options.model, options)
     backend = choose_backend() if options.backend == "auto" else options.backend
     results = run_file(
         net, options.input, options.output, options.outputs, options.all, options.layout, backend, options.threads

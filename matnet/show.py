@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matnet import load
+from matnet.arguments import MODEL_HELP, add_random_weights, network_from
 from matnet.display.dot import network_dot
 from matnet.display.markup import printable
 from matnet.display.matconvnet import matconvnet_text
@@ -23,7 +23,6 @@ from matnet.files import atomic_write
 from matnet.meta import class_descriptions, class_names, declared_input_shapes, display_name, image_input
 from matnet.network import Network
 from matnet.shapes import Shape
-from matnet.zoo import find_model
 
 FORMATS = ("text", "matconvnet", "csv", "json")
 
@@ -34,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         description="Show a network: its layers with filters, receptive fields, sizes, memory and multiply-adds.",
         epilog="Sizes are H x W x C x N, as in MATLAB; json and csv give N C H W.",
     )
-    command.add_argument("model", metavar="MODEL", help="a MatConvNet .mat file, or the name of a model")
+    command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     command.add_argument(
         "--input-size",
         nargs=2,
@@ -60,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     command.add_argument("--meta", action="store_true", help="also the file's meta structure (with text and json)")
     command.add_argument("--plan", action="store_true", help="also what the onnx backend would run, and where")
+    add_random_weights(command)
     command.add_argument("--svg", metavar="OUT.svg", help="write the graph as a drawing")
     command.add_argument("--dot", metavar="OUT.dot", help="write the graph for Graphviz, as model2dot does")
     return command
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if options.plan and options.format != "text":
         raise MatnetError(f"--plan is text for people; it does not go with --format {options.format}")
-    net = load(find_model(options.model))
+    net = network_from(options.model, options)
     batch = options.batch_size or (_declared_batch(net) if options.format == "matconvnet" else 1)
     inputs = input_shapes(net, batch, options.input_size, options.channels)
     table = network_table(net, batch, inputs=inputs)

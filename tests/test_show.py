@@ -233,7 +233,7 @@ def test_what_cannot_be_shown_is_one_sentence_and_status_2(tmp_path: Path, capsy
 def test_control_characters_do_not_reach_the_terminal(monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
     net = Network(source=Source(format="dagnn"))
     net.add(Layer("red\x1b[31m\nline", ReLU(), ["x"], ["y"]))
-    monkeypatch.setattr(show, "load", lambda path: net)
+    monkeypatch.setattr(show, "network_from", lambda name, options: net)
     for form in show.FORMATS:
         show.main([str(DATA / "matconvnet/sn_relu/model.mat"), "--format", form])
         assert "\x1b" not in capsys.readouterr().out
