@@ -321,7 +321,9 @@ def convert_back(given: argparse.Namespace) -> None:
         prototxt, caffemodel = prototxt or f"{given.out}.prototxt", caffemodel or f"{given.out}.caffemodel"
     sizes = dict(given.input_size or []).get(None)
     _say(f"reading {given.to_caffe}")
-    caffe = to_caffe(load_network(given.to_caffe), input_size=None if sizes is None else _two(sizes))
+    colors = "rgb" if given.color_format == "rgb" else None  # the default undoes what a conversion did
+    size = None if sizes is None else _two(sizes)
+    caffe = to_caffe(load_network(given.to_caffe), input_size=size, color_format=colors)
     for note in caffe.notes:
         print(note)
     caffe.write(prototxt, caffemodel)

@@ -49,7 +49,7 @@ def batch_norm(layer: LayerDef, net: Builder) -> None:
     param = layer.params.get("batch_norm_param")
     if param.has("use_global_stats") and not param.get("use_global_stats"):
         net.note(layer, "normalises by the statistics of each batch (use_global_stats: false)")
-        net.pointwise(layer, BatchStatNorm(epsilon=param.get("eps")))
+        net.finish(layer, BatchStatNorm(epsilon=param.get("eps")))
         return
     channels = 1 if len(net.shape(layer.inputs[0])) == 1 else net.channels(layer)
     mean, variance = net.weight(layer, 0, (channels,)), net.weight(layer, 1, (channels,))
