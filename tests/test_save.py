@@ -11,7 +11,7 @@ import pytest
 
 import matnet
 from matnet.errors import FileFormatError, NetworkError
-from matnet.formats.mat import read_mat
+from matnet.formats.mat import read_mat, write_mat
 from matnet.formats.mat.values import Cell, StructArray, equal
 from matnet.network import Layer, Network, Param
 from matnet.ops import register
@@ -207,3 +207,19 @@ def test_auto_writes_simplenn_only_where_vl_simplenn_can_run_it(tmp_path: Path) 
         net.params = {name: Param(np.ones((1, 1, 3), np.float32)) for name in params}
         matnet.save(net, tmp_path / "net.mat")
         assert isinstance(read_mat(tmp_path / "net.mat")["layers"], expected)
+
+
+def test_a_second_input_of_a_third_party_layer_stays(tmp_path: Path) -> None:
+    """FFDNet's `SubP` and `concat`: the noise map is an input of its own, and the file stays a SimpleNN."""
+    layers = Cell([{"type": "SubP", "scale": np.array([[0.5]])}, {"type": "concat"}])
+    write_mat(tmp_path / "ffd.mat", {"layers": layers, "meta": {}})
+    net = matnet.load(tmp_path / "ffd.mat")
+    assert net.inputs == ["input", "input2"]
+    image, level = np.zeros((2, 1, 6, 8), np.float32), np.full((1, 1, 1, 1), 5, np.float32)
+    expected = net({"input": image, "input2": level})
+    assert expected.shape == (2, 5, 3, 4)
+    np.testing.assert_array_equal(expected[:, 4], np.full((2, 3, 4), 5))
+    matnet.save(net, tmp_path / "again.mat")
+    again = matnet.load(tmp_path / "again.mat")
+    assert again.source.format == "simplenn"
+    np.testing.assert_array_equal(again({"input": image, "input2": level}), expected)

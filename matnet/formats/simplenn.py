@@ -218,13 +218,18 @@ def simplenn_obstacles(net: Network, stock_only: bool = False) -> list[str]:
             obstacles.append(f"layer {layer.name!r}: vl_simplenn does not evaluate the type {op.simplenn[0]!r}")
         if len(layer.outputs) != 1 or (previous is not None and layer.inputs[:1] != [previous]):
             obstacles.append(f"layer {layer.name!r}: does not read just what the layer before it writes")
-        elif any(name not in net.inputs or not op.training_only for name in layer.inputs[1:]):
+        elif any(name not in net.inputs for name in layer.inputs[1:]) or not _may_read_more(layer):
             obstacles.append(f"layer {layer.name!r}: reads more than one variable")
         for name in layer.params:
             uses[name] = uses.get(name, 0) + 1
         previous = layer.outputs[0] if layer.outputs else None
     obstacles += [f"param {name!r}: is shared by several layers" for name, count in uses.items() if count > 1]
     return obstacles
+
+
+def _may_read_more(layer: Layer) -> bool:
+    """Whether a file leaves further inputs of this layer to its caller: labels, or the map of a `concat` layer."""
+    return len(layer.inputs) < 2 or layer.op.training_only or "simplenn" in layer.extra
 
 
 def write_simplenn(net: Network) -> dict[str, Any]:
