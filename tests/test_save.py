@@ -151,10 +151,10 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: py
     matnet.save(net, target)
     before = target.read_bytes()
 
-    def broken(descriptor: int) -> None:
+    def broken(*paths: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("os.fsync", broken)
+    monkeypatch.setattr("os.replace", broken)
     with pytest.raises(OSError, match="disk full"):
         matnet.save(net, target)
     assert target.read_bytes() == before
