@@ -20,6 +20,7 @@ from matnet.converters.message import Message
 from matnet.converters.netdef import LayerDef
 from matnet.converters.text import parse_text
 from matnet.converters.text_write import to_text
+from matnet.converters.whole_graph import WholeGraph, definition, remember_graph, whole_graph
 from matnet.errors import FileFormatError
 from matnet.formats.mat.values import Cell, StructArray, empty, row
 from matnet.layout import filters_to_kchw, pad_to_4d
@@ -60,22 +61,33 @@ def remember(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
             shared[0].append(layer)
         elif made:
             groups.append((([layer]), list(made)))
-    entries = [_entry(builder, layers, made) for layers, made in groups if not _is_plain(builder.net, layers, made)]
+    plain = {layers[0].name: made[0] for layers, made in groups if _is_plain(builder, layers, made)}
+    entries = [_entry(builder, layers, made) for layers, made in groups if layers[0].name not in plain]
     return {
         "flipped": Cell(images),
         "widthFirst": np.array([[not builder.options.transpose]]),
         "layers": entries[0] if len(entries) == 1 else StructArray(entries, fields=_FIELDS),
+        "graph": remember_graph(builder, plain),
     }
 
 
 _FIELDS = ("prototxt", "layers", "counts", "params", "shapes", "values", "checksum")
 
 
-def _is_plain(net: Network, layers: list[LayerDef], made: list[str]) -> bool:
-    first = layers[0]
-    if len(layers) != 1 or len(made) != 1 or first.type not in PLAIN or not net.layers[made[0]].op.stock:
+def _is_plain(builder: Builder, layers: list[LayerDef], made: list[str]) -> bool:
+    """Whether the one stock layer tells everything: Caffe's fields, and its blobs in their own order."""
+    first, stock = layers[0], builder.net.layers[made[0]]
+    if len(layers) != 1 or len(made) != 1 or first.type not in PLAIN or not stock.op.stock:
         return False
-    return first.type != "Scale" or len(first.inputs) == 1
+    if any((first.name, index) not in builder.blob_shapes for index in range(len(stock.params))):
+        return False
+    param = first.params.get
+    return not (
+        (first.type == "Scale" and (len(first.inputs) > 1 or param("scale_param").get("num_axes") != 1))
+        or (first.type == "Deconvolution" and param("convolution_param").has("dilation"))
+        or (first.type == "InnerProduct" and param("inner_product_param").get("transpose"))
+        or (first.type == "Pooling" and param("pooling_param").get("global_pooling"))
+    )
 
 
 def _entry(builder: Builder, layers: list[LayerDef], made: list[str]) -> dict[str, Any]:
@@ -86,7 +98,11 @@ def _entry(builder: Builder, layers: list[LayerDef], made: list[str]) -> dict[st
         "layers": Cell(made),
         "counts": row([len(layer.blobs) for layer in layers]),
         "params": Cell(place for place, _ in found),
-        "shapes": Cell(row(blob.shape) for layer in layers for blob in layer.blobs),
+        "shapes": Cell(
+            row(builder.blob_shapes.get((layer.name, index), blob.shape) if blob.legacy else blob.shape)
+            for layer in layers
+            for index, blob in enumerate(layer.blobs)
+        ),
         "values": Cell(value for _, value in found),
         "checksum": checksum(net, made),
     }
@@ -116,14 +132,7 @@ def _renamed(builder: Builder, layer: LayerDef) -> Message:
     def variable(name: str) -> str:
         return builder.values[name].variable if name in builder.values else name
 
-    message = layer.params.shallow_copy()
-    for name in ("blobs", "include", "exclude", "phase", "loss_weight"):
-        message.clear(name)
-    message.set("name", layer.name)
-    message.set("type", layer.type)
-    message.set("bottom", [variable(name) for name in layer.inputs])
-    message.set("top", [variable(name) for name in layer.outputs])
-    return message
+    return definition(layer, map(variable, layer.inputs), map(variable, layer.outputs))
 
 
 def checksum(net: Network, names: Iterable[str]) -> str:
@@ -155,6 +164,12 @@ def is_width_first(net: Network) -> bool:
     """Whether the conversion kept Caffe's width-first order (--no-transpose)."""
     kept = net.meta.get(META_FIELD)
     return isinstance(kept, dict) and bool(np.any(np.asarray(kept.get("widthFirst", False))))
+
+
+def graph(net: Network, recorded: Mapping[str, Any]) -> WholeGraph | None:
+    """Caffe's graph as a whole, if the network is still what it became; `recorded`: layers whose records hold."""
+    kept = net.meta.get(META_FIELD)
+    return whole_graph(net, kept.get("graph"), recorded) if isinstance(kept, dict) else None
 
 
 def originals(net: Network) -> list[Original]:

@@ -14,8 +14,9 @@ from matnet.converters.caffe_write import write_caffemodel, write_prototxt
 from matnet.converters.colour import RESTORED, reorder_inputs
 from matnet.converters.export_layers import EXPORTS, CaffeLayer, Exporter
 from matnet.converters.message import Message, build
-from matnet.converters.provenance import Original, flipped_inputs, is_width_first, originals
+from matnet.converters.provenance import Original, flipped_inputs, graph, is_width_first, originals
 from matnet.converters.transposition import swap_rows_and_columns
+from matnet.converters.whole_graph import WholeGraph
 from matnet.errors import NetworkError, UnsupportedLayersError, listing
 from matnet.meta import image_input
 from matnet.network import Layer, Network
@@ -57,18 +58,20 @@ def to_caffe(
     net.check()
     _name_blobs(net)
     kept = originals(net)
+    whole = graph(net, {message.get("name"): message for original in kept for message in original.messages})
     if is_width_first(net):
         swap_rows_and_columns(net)
     shapes = _input_shapes(net, input_size, batch)
     sizes = net.infer_shapes(shapes)
     notes = list(net.source.notes)
     notes += _flip(net, sizes, color_format)
-    layers = _caffe_layers(net, sizes, kept)
-    names = _blob_names(layers)
+    layers = _caffe_layers(net, sizes, kept) if whole is None else _original_layers(net, sizes, kept, whole)
+    names = _blob_names(layers) if whole is None else whole.inputs
     message = Message("NetParameter")
     message.set("name", Path(str(net.source)).stem)
     message.set("layer", [*_inputs(net, shapes, names), *(_message(layer, names) for layer in layers)])
-    _declare_sharing(message, layers)
+    if whole is None:
+        _declare_sharing(message, layers)
     return CaffeNet(message, {layer.name: layer.blobs for layer in layers if layer.blobs}, notes)
 
 
@@ -153,6 +156,14 @@ def _caffe_layers(net: Network, sizes: Mapping[str, Shape], kept: Sequence[Origi
             listing(f"{net.source}: {len(refused)} layers cannot be written for Caffe:", refused)
         )
     return _unique(_ordered(layers, net))
+
+
+def _original_layers(
+    net: Network, sizes: Mapping[str, Shape], kept: Sequence[Original], whole: WholeGraph
+) -> list[CaffeLayer]:
+    """Caffe's own layers, where the network is still what they became."""
+    recorded = {layer.name: layer for original in kept for layer in _as_it_was(original)}
+    return _unique(whole.layers(Exporter(net, sizes), recorded))
 
 
 def _as_it_was(original: Original) -> list[CaffeLayer]:

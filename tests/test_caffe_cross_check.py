@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import matnet
 from matnet import convert, run
+from matnet.converters.to_caffe import to_caffe
 from matnet.errors import NetworkError
+from tests.caffe_bytes import floats, number, part
 from tests.caffe_nets import C6, P6, TOLERANCE, V, X, Y, blob_values, caffe_files, check, converted, reloaded
 from tests.conftest import assert_close
 
@@ -153,3 +156,93 @@ def test_a_square_is_no_chain(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="layer 'l': reads more than one variable"):
         commanded(tmp_path, "--format", "simplenn")
     assert_close(everything(commanded(tmp_path), {"x": X})["y"], X * X, TOLERANCE, "y")
+
+
+# -- the way back -----------------------------------------------------------------------------------
+
+
+def way_back(folder: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every blob of the network that the .mat file becomes when it goes back to Caffe and is converted once more."""
+    again = folder / "again"
+    again.mkdir()
+    files = [f"--out-{kind}={again / name}" for kind, name in
+             (("prototxt", "deploy.prototxt"), ("caffemodel", "weights.caffemodel"))]  # fmt: skip
+    assert convert.main(["--to-caffe", str(folder / "net.mat"), *files]) == 0
+    return everything(commanded(again), inputs)
+
+
+@pytest.mark.parametrize("form", [("--format", "dagnn"), ("--format", "auto"), ("--no-simplify",),
+                                  ("--names", "upstream")], ids=" ".join)  # fmt: skip
+def test_layers_that_became_no_layers_come_back(form: tuple[str, ...], tmp_path: Path) -> None:
+    """A Flatten, a Split, a Reshape and a Concat of one blob cost nothing here, and are layers in Caffe."""
+    weights = values(5, 462)
+    text = layer("flat", "Flatten", "x", "f") + layer("act", "TanH", "f", "t") + layer("two", "Split", "t", "t1 t2")
+    text += layer("fc", "InnerProduct", "t1", "fc", "inner_product_param { num_output: 5 bias_term: false }")
+    text += layer("shape", "Reshape", "t2", "r", "reshape_param { shape { dim: 0 dim: 6 dim: -1 } }")
+    text += layer("one", "Concat", "r", "c") + layer("norm", "Softmax", "c", "p")
+    caffe_files(tmp_path, text, {"x": X.shape}, {"fc": [weights]})
+    commanded(tmp_path, *form)
+    found, t = way_back(tmp_path, {"x": X}), np.tanh(X)
+    exponentials = np.exp(t.reshape(2, 6, 77))
+    expected = {"f": X.reshape(2, 462), "t": t.reshape(2, 462), "t1": t.reshape(2, 462), "t2": t.reshape(2, 462),
+                "fc": t.reshape(2, 462) @ weights.T, "r": t.reshape(2, 6, 77), "c": t.reshape(2, 6, 77),
+                "p": exponentials / exponentials.sum(axis=1, keepdims=True)}  # fmt: skip
+    for blob, value in expected.items():
+        assert_close(found[blob], value, TOLERANCE, blob)
+
+
+@pytest.mark.parametrize(("kind", "param", "shape"), [
+    ("Deconvolution", "convolution_param { num_output: 4 kernel_size: 3 dilation: 2 bias_term: false }", (6, 4, 3, 3)),
+    ("InnerProduct", "inner_product_param { num_output: 4 transpose: true bias_term: false }", (462, 4)),
+    ("Scale", "scale_param { axis: 2 num_axes: 2 }", (7, 11)),
+    ("Scale", "scale_param { num_axes: 0 }", ()),
+    ("Scale", "scale_param { axis: 0 num_axes: -1 }", (2, 6, 7, 11)),
+], ids=["dilated", "transposed", "pixels", "one number", "all"])  # fmt: skip
+def test_blobs_come_back_bit_for_bit(kind: str, param: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    blob = values(*shape)
+    net = converted(tmp_path, layer("l", kind, "x", "y", param), {"x": X.shape}, {"l": [blob]})
+    back = to_caffe(reloaded(net, tmp_path))
+    assert [found.shape for found in back.blobs["l"]] == [shape]
+    np.testing.assert_array_equal(back.blobs["l"][0], blob)
+
+
+def test_legacy_shapes_come_back_as_caffe_states_them_today(tmp_path: Path) -> None:
+    """A blob that is written with `shape` fits only exactly: the legacy 1x1x4x462 must be 4x462, 1x1x1x6 must be 6."""
+    text = layer("act", "PReLU", "x", "a")
+    text += layer("fc", "InnerProduct", "a", "y", "inner_product_param { num_output: 4 }")
+    prototxt, _ = caffe_files(tmp_path, text, {"x": X.shape}, {})
+    legacy = [number(1, 1), number(2, 1)]
+    slope = part(7, *legacy, number(3, 1), number(4, 6), part(5, floats(*C6)))
+    weights, offset = values(4, 462), values(4)
+    product = part(7, *legacy, number(3, 4), number(4, 462), part(5, weights.tobytes()))
+    product += part(7, *legacy, number(3, 1), number(4, 4), part(5, offset.tobytes()))
+    old = tmp_path / "old.caffemodel"
+    old.write_bytes(part(100, part(1, "act"), slope) + part(100, part(1, "fc"), product))
+    back = to_caffe(reloaded(matnet.convert_caffe(prototxt, old, color_format="rgb"), tmp_path))
+    assert {name: [blob.shape for blob in blobs] for name, blobs in back.blobs.items()} == {
+        "act": [(6,)], "fc": [(4, 462), (4,)]
+    }  # fmt: skip
+    for found, expected in zip([*back.blobs["act"], *back.blobs["fc"]], [C6, weights, offset], strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_changed_network_is_written_as_it_is_now(tmp_path: Path) -> None:
+    """Fine-tuned numbers keep Caffe's graph; another output layer does not."""
+    text = layer("flat", "Flatten", "x", "f")
+    text += layer("fc", "InnerProduct", "f", "fc", "inner_product_param { num_output: 4 bias_term: false }")
+    net = converted(tmp_path, text, {"x": X.shape}, {"fc": [values(4, 462)]})
+    net.params["fc_filter"].value = 2 * net.params["fc_filter"].value
+    tuned = to_caffe(net)
+    assert [found.get("type") for found in tuned.message.get("layer")] == ["Input", "Flatten", "InnerProduct"]
+    expected = net.params["fc_filter"].value.transpose(3, 2, 0, 1).reshape(4, 462)
+    np.testing.assert_array_equal(tuned.blobs["fc"][0], expected)
+    net.params["fc_filter"].value = net.params["fc_filter"].value[..., :3]
+    cut = to_caffe(net)
+    assert cut.message.get("layer")[-1].get("inner_product_param").get("num_output") == 3
+
+
+def test_an_aligned_crop_goes_back_with_its_offsets(tmp_path: Path) -> None:
+    """BVLC Caffe would cut at 0, 0. A window of 3 loses one pixel on each side."""
+    text = layer("pool", "Pooling", "x", "p", "pooling_param { kernel_size: 3 }") + layer("crop", "Crop", "x p", "y")
+    net = converted(tmp_path, text, {"x": X.shape}, {})
+    assert to_caffe(net).message.get("layer")[-1].get("crop_param").get("offset") == [1, 1]

@@ -65,6 +65,7 @@ class Builder:
         self.crop_offsets: dict[str, tuple[int, int]] = {}
         self.emitted: dict[str, list[str]] = {}
         self.joined: list[str] = []
+        self.blob_shapes: dict[tuple[str, int], Shape] = {}
         self.placeholders: set[str] = set()
         self.readers = Counter(variable for layer in graph.layers for variable in layer.inputs)
         self._reserved = {name for layer in graph.layers for name in (*layer.inputs, *layer.outputs, *layer.tops)}
@@ -133,6 +134,7 @@ class Builder:
             raise ShapeError(f"blob {index} would be empty ({text(expected)}); is num_output missing?")
         if prod(expected) > LARGEST_BLOB:
             raise ShapeError(f"blob {index} would have {prod(expected):,} values, more than a caffemodel can hold")
+        self.blob_shapes[layer.name, index] = expected
         try:
             return Weight(self._blob_values(layer, index, expected), key)
         except ShapeError as error:

@@ -1,0 +1,155 @@
+"""The Caffe graph that a network came from, whole: kept by the conversion, given back while the network is as it was.
+
+Layer by layer the way back loses what became no layer of its own: a Flatten that is only another shape, a Split, the
+names of blobs in between. While no layer has been added, removed or rewired since, the graph itself is still right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from matnet.converters.export_layers import EXPORTS, CaffeLayer, Exporter
+from matnet.converters.layer_types import FORK_PARAMETERS, PARAMETERS, is_known
+from matnet.converters.lower.builder import Builder
+from matnet.converters.message import Message, build
+from matnet.converters.netdef import LayerDef
+from matnet.converters.text import parse_text
+from matnet.converters.text_write import to_text
+from matnet.errors import FileFormatError
+from matnet.formats.mat.values import Cell, row
+from matnet.network import Network
+from matnet.shapes import Shape
+
+RULES = ("blobs", "include", "exclude", "phase", "loss_weight")
+"""Fields that only training, or the choice of a phase, looks at."""
+
+
+# -- keeping ----------------------------------------------------------------------------------------
+
+
+def definition(layer: LayerDef, bottoms: Iterable[str], tops: Iterable[str]) -> Message:
+    """The layer as it is at test time: without blobs, rules, and the parameters of a loss that it was."""
+    message = layer.params.shallow_copy()
+    own = {*PARAMETERS.get(layer.type, ()), *FORK_PARAMETERS.get(layer.type, ())}
+    others = [name for name, _ in message.items() if name.endswith("_param") and name not in own]
+    for name in (*RULES, *(others if is_known(layer.type) else [])):
+        message.clear(name)
+    message.set("name", layer.name)
+    message.set("type", layer.type)
+    message.set("bottom", list(bottoms))
+    message.set("top", list(tops))
+    return message
+
+
+def remember_graph(builder: Builder, plain: Mapping[str, str]) -> dict[str, Any]:
+    """The struct `meta.caffe.graph`; `plain`: Caffe layer -> the one stock layer whose params are its blobs.
+
+    prototxt: all layers in Caffe's names and order. For each of them, plain is that stock layer, and record
+    its name in `meta.caffe.layers`, if it has one. shapes: those of all plain layers' blobs. variables, blobs:
+    what the inputs are called in the network and in Caffe.
+    """
+    layers = builder.graph.layers
+    recorded = [bool(builder.emitted.get(layer.name)) and layer.name not in plain for layer in layers]
+    inputs = {
+        builder.values[variable].variable: blob
+        for blob, variable in builder.graph.inputs.items()
+        if variable in builder.values
+    }
+    return {
+        "prototxt": "".join(f"layer {{\n{to_text(_in_caffes_names(builder, layer))}}}\n" for layer in layers),
+        "plain": Cell(plain.get(layer.name, "") for layer in layers),
+        "record": Cell(layer.name if found else "" for layer, found in zip(layers, recorded, strict=True)),
+        "shapes": Cell(row(shape) for layer in layers for shape in _blob_shapes(builder, layer, plain)),
+        "variables": Cell(inputs),
+        "blobs": Cell(inputs.values()),
+        "checksum": structure(builder.net),
+    }
+
+
+def _blob_shapes(builder: Builder, layer: LayerDef, plain: Mapping[str, str]) -> list[Shape]:
+    params = builder.net.layers[plain[layer.name]].params if layer.name in plain else []
+    return [builder.blob_shapes[layer.name, index] for index in range(len(params))]
+
+
+def _in_caffes_names(builder: Builder, layer: LayerDef) -> Message:
+    """The definition under the layer's own name, unless others have it too; an aligned Crop gets its offsets."""
+    message = definition(layer, layer.bottoms, layer.tops)
+    given = layer.params.get("name")
+    if given and sum(other.params.get("name") == given for other in builder.graph.layers) == 1:
+        message.set("name", given)
+    if layer.type == "Crop" and not message.has("crop_param"):
+        message.set("crop_param", build("CropParameter", offset=list(builder.crop_offsets[layer.name])))
+    return message
+
+
+def structure(net: Network) -> str:
+    """A digest of everything but the params' numbers: layers, their fields and wiring, the sizes of params."""
+    digest = hashlib.sha256()
+    for layer in net.layers.values():
+        values = {item.name: getattr(layer.op, item.name) for item in fields(layer.op) if item.name != "size"}
+        sizes = [[size for size in shape if size != 1] for shape in net.param_shapes(layer)]
+        digest.update(repr((layer.name, layer.type_name, values, layer.inputs, layer.outputs, sizes)).encode())
+    return digest.hexdigest()
+
+
+# -- giving back ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class WholeGraph:
+    """Caffe's layers, and where their blobs are: see `remember_graph`. inputs: variable -> blob."""
+
+    messages: Sequence[Message]
+    plain: Sequence[str]
+    record: Sequence[str]
+    shapes: Sequence[Shape]
+    inputs: Mapping[str, str]
+
+    def layers(self, exporter: Exporter, recorded: Mapping[str, CaffeLayer]) -> list[CaffeLayer]:
+        """Every layer with its blobs, those of `recorded` or those that its stock layer has now."""
+        shapes = iter(self.shapes)
+        found = _constants(exporter)
+        for message, plain, record in zip(self.messages, self.plain, self.record, strict=True):
+            blobs = recorded[record].blobs if record else _blobs_of(plain, exporter, shapes) if plain else ()
+            found.append(CaffeLayer(message.get("name"), message.get("bottom"), message.get("top"), message, blobs))
+        return found
+
+
+def whole_graph(net: Network, kept: Any, recorded: Mapping[str, Any]) -> WholeGraph | None:
+    """The graph in `kept` (meta.caffe.graph), if the network has the structure it had and all records hold."""
+    if not isinstance(kept, dict) or kept.get("checksum") != structure(net):
+        return None
+    try:
+        messages = parse_text(kept["prototxt"], "meta.caffe.graph", lenient=True).get("layer")
+        plain, record, variables, blobs = (
+            [str(name) for name in kept[field]] for field in ("plain", "record", "variables", "blobs")
+        )
+        shapes = [tuple(int(size) for size in np.ravel(shape)) for shape in kept["shapes"]]
+    except (FileFormatError, KeyError, TypeError, ValueError):
+        return None
+    fits = len(messages) == len(plain) == len(record) and len(variables) == len(blobs)
+    if not fits or any(name and name not in recorded for name in record):
+        return None
+    return WholeGraph(messages, plain, record, shapes, dict(zip(variables, blobs, strict=True)))
+
+
+def _constants(exporter: Exporter) -> list[CaffeLayer]:
+    """Inputs with a constant filler, which are layers of the network and no layers of Caffe's graph."""
+    constants = [layer for layer in exporter.net.layers.values() if layer.op.dagnn == "dagnn.DummyData"]
+    return [made for layer in constants for made in EXPORTS["dagnn.DummyData"](layer, exporter)]
+
+
+def _blobs_of(name: str, exporter: Exporter, shapes: Iterator[Shape]) -> list[np.ndarray]:
+    layer = exporter.net.layers[name]
+    if not layer.params:
+        return []
+    wanted = [next(shapes, ()) for _ in layer.params]
+    blobs = EXPORTS[layer.op.dagnn](layer, exporter)[0].blobs
+    pairs = zip(blobs, wanted, strict=False)
+    return [blob.reshape(shape) if prod(shape) == blob.size else blob for blob, shape in pairs]
