@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from matnet.converters.caffe_write import write_caffemodel, write_prototxt
-from matnet.converters.message import Message, build
+from matnet.converters.files.caffe_write import write_caffemodel, write_prototxt
+from matnet.converters.files.message import Message, build
 from matnet.errors import MatnetError, run_command
 from matnet.files import atomic_write
 

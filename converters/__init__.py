@@ -1,4 +1,4 @@
-"""Caffe -> Network and back: text and wire readers, one merged schema, upgrades, lowering, writers."""
+"""Caffe -> Network (files, graph, lower) and back (export)."""
 
 from __future__ import annotations
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from matnet.converters.input_sizes import input_sizes
+from matnet.converters.files.message import Message
+from matnet.converters.graph.input_sizes import input_sizes
+from matnet.converters.graph.naming import named_graph
+from matnet.converters.graph.netdef import LayerDef, NetDef
+from matnet.converters.graph.training import inference_layers
 from matnet.converters.lower import LOWERINGS, Builder
 from matnet.converters.lower.builder import describe
 from matnet.converters.lower.sizes import known, numbers, padded, text
-from matnet.converters.message import Message
-from matnet.converters.naming import named_graph
-from matnet.converters.netdef import LayerDef, NetDef
 from matnet.converters.options import Options
-from matnet.converters.training import inference_layers
 from matnet.errors import FileFormatError, MatnetError, NetworkError, UnsupportedLayersError, listing, nearest
 from matnet.network import Layer, Network, Source
 from matnet.ops.base import REGISTRY

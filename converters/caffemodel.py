@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from matnet.converters.assemble import assemble, filtered, net_state, without_split_layers
-from matnet.converters.attach import BlobMatch, attach_weights, blob_counts, match_blob
-from matnet.converters.decode import decode
-from matnet.converters.mean import read_mean
-from matnet.converters.message import Message
-from matnet.converters.netdef import Blob, CaffeWeights, LayerDef, NetDef
-from matnet.converters.schema import message_type
-from matnet.converters.text import read_text
-from matnet.converters.upgrade import upgrade
-from matnet.converters.weights import read_weights
-from matnet.converters.wire import open_wire
+from matnet.converters.files.decode import decode
+from matnet.converters.files.mean import read_mean
+from matnet.converters.files.message import Message
+from matnet.converters.files.schema import message_type
+from matnet.converters.files.text import read_text
+from matnet.converters.files.weights import read_weights
+from matnet.converters.files.wire import open_wire
+from matnet.converters.graph.assemble import assemble, filtered, net_state, without_split_layers
+from matnet.converters.graph.attach import BlobMatch, attach_weights, blob_counts, match_blob
+from matnet.converters.graph.netdef import Blob, CaffeWeights, LayerDef, NetDef
+from matnet.converters.graph.upgrade import upgrade
 from matnet.errors import FileFormatError
 
 __all__ = ["Blob", "BlobMatch", "CaffeWeights", "LayerDef", "NetDef", "attach_weights", "blob_counts",

@@ -11,12 +11,12 @@ import numpy as np
 from matnet.converters.build import build
 from matnet.converters.caffemodel import attach_weights, net_from_caffemodel, read_prototxt, read_weights
 from matnet.converters.colour import reorder_inputs
-from matnet.converters.input_sizes import image_input
+from matnet.converters.export.provenance import META_FIELD, remember
+from matnet.converters.graph.input_sizes import image_input
+from matnet.converters.graph.netdef import NetDef
 from matnet.converters.means import given_mean
-from matnet.converters.netdef import NetDef
 from matnet.converters.options import Options, options_from
 from matnet.converters.preprocessing import classes_struct, inputs_struct, normalization_struct
-from matnet.converters.provenance import META_FIELD, remember
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.errors import NetworkError
 from matnet.network import Network

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from matnet.converters.caffemodel import read_mean
-from matnet.converters.message import Message
-from matnet.converters.netdef import NetDef
+from matnet.converters.files.message import Message
+from matnet.converters.graph.netdef import NetDef
 from matnet.converters.options import Options
 from matnet.errors import FileFormatError, NetworkError
 from matnet.shapes import text

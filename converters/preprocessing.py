@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from matnet.converters.graph.netdef import NetDef
 from matnet.converters.means import fitted_mean, given_values, transforms
-from matnet.converters.netdef import NetDef
 from matnet.converters.options import Options
 from matnet.errors import FileFormatError, NetworkError
 from matnet.files import existing_file

@@ -301,7 +301,7 @@ def _is_name(source: str | None) -> bool:
 
 def _show_upgraded(prototxt: str | None, given: argparse.Namespace) -> None:
     from matnet.converters.caffemodel import net_from_caffemodel, read_prototxt
-    from matnet.converters.text_write import to_text
+    from matnet.converters.files.text_write import to_text
 
     if prototxt is not None:
         net = read_prototxt(prototxt, given.phase, given.level, given.stage, given.lenient)
@@ -314,7 +314,7 @@ def _show_upgraded(prototxt: str | None, given: argparse.Namespace) -> None:
 
 def convert_back(given: argparse.Namespace) -> None:
     """.mat -> prototxt and caffemodel."""
-    from matnet.converters.to_caffe import to_caffe
+    from matnet.converters.export.to_caffe import to_caffe
 
     prototxt, caffemodel = given.out_prototxt, given.out_caffemodel
     if given.out is not None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from matnet.converters import schema_forks, schema_tables
-from matnet.converters.schema import Field, MessageType, enum_type, message_type
+from matnet.converters.files import schema_forks, schema_tables
+from matnet.converters.files.schema import Field, MessageType, enum_type, message_type
 
 
 def varint(value: int) -> bytes:

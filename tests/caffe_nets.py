@@ -10,8 +10,8 @@ import numpy as np
 
 import matnet
 from matnet.arrays import from_nchw
-from matnet.converters.caffe_write import write_caffemodel
-from matnet.converters.text import parse_text
+from matnet.converters.files.caffe_write import write_caffemodel
+from matnet.converters.files.text import parse_text
 from matnet.network import Network
 from tests.conftest import assert_close
 

@@ -13,7 +13,7 @@ import pytest
 
 import matnet
 from matnet import convert, run
-from matnet.converters.to_caffe import to_caffe
+from matnet.converters.export.to_caffe import to_caffe
 from matnet.errors import NetworkError
 from tests.caffe_bytes import floats, number, part
 from tests.caffe_nets import C6, P6, TOLERANCE, V, X, Y, blob_values, caffe_files, check, converted, reloaded

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import matnet
-from matnet.converters.caffe_write import write_caffemodel
-from matnet.converters.text import parse_text
+from matnet.converters.files.caffe_write import write_caffemodel
+from matnet.converters.files.text import parse_text
 from matnet.errors import FileFormatError, MatnetError, NetworkError, ShapeError, UnsupportedLayersError
 from matnet.network import Network
 from tests.caffe_nets import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import matnet
-from matnet.converters.caffe_write import write_binaryproto
+from matnet.converters.files.caffe_write import write_binaryproto
 from matnet.converters.means import corner_to_corner
 from matnet.errors import FileFormatError, NetworkError
 from matnet.formats.mat import write_mat

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from matnet.converters.caffemodel import read_prototxt
-from matnet.converters.message import Message
-from matnet.converters.schema import message_type
-from matnet.converters.text import parse_text, read_text
-from matnet.converters.text_write import to_text
+from matnet.converters.files.message import Message
+from matnet.converters.files.schema import message_type
+from matnet.converters.files.text import parse_text, read_text
+from matnet.converters.files.text_write import to_text
 from matnet.errors import FileFormatError
 from tests.caffe_bytes import protobuf_class
 from tests.conftest import DATA, conformance_cases

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from matnet.converters import layer_types
-from matnet.converters.assemble import NetState
 from matnet.converters.caffemodel import NetDef, net_from_caffemodel, read_prototxt
-from matnet.converters.message import Message, build
-from matnet.converters.schema import enum_type
-from matnet.converters.text import parse_text
-from matnet.converters.text_write import to_text
-from matnet.converters.upgrade import upgrade
+from matnet.converters.files import layer_types
+from matnet.converters.files.message import Message, build
+from matnet.converters.files.schema import enum_type
+from matnet.converters.files.text import parse_text
+from matnet.converters.files.text_write import to_text
+from matnet.converters.graph.assemble import NetState
+from matnet.converters.graph.upgrade import upgrade
 from matnet.errors import FileFormatError, NetworkError
 from tests.caffe_bytes import number, part, single
 

@@ -13,7 +13,6 @@ import h5py
 import numpy as np
 import pytest
 
-from matnet.converters.caffe_write import write_caffemodel, write_prototxt
 from matnet.converters.caffemodel import (
     Blob,
     NetDef,
@@ -25,7 +24,8 @@ from matnet.converters.caffemodel import (
     read_prototxt,
     read_weights,
 )
-from matnet.converters.message import build
+from matnet.converters.files.caffe_write import write_caffemodel, write_prototxt
+from matnet.converters.files.message import build
 from matnet.errors import FileFormatError, ShapeError
 from tests.caffe_bytes import blob, number, part
 from tests.conftest import DATA, conformance_cases

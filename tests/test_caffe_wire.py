@@ -13,17 +13,17 @@ import h5py
 import numpy as np
 import pytest
 
-from matnet.converters import wire
-from matnet.converters.caffe_write import write_binaryproto, write_caffemodel
 from matnet.converters.caffemodel import net_from_caffemodel, read_mean, read_weights
-from matnet.converters.decode import decode
-from matnet.converters.message import build
-from matnet.converters.netdef import Blob
-from matnet.converters.schema import message_type
-from matnet.converters.text import read_text
-from matnet.converters.wire import Wire
-from matnet.converters.wire_write import encode
-from matnet.converters.wire_write import varint as written_varint
+from matnet.converters.files import wire
+from matnet.converters.files.caffe_write import write_binaryproto, write_caffemodel
+from matnet.converters.files.decode import decode
+from matnet.converters.files.message import build
+from matnet.converters.files.schema import message_type
+from matnet.converters.files.text import read_text
+from matnet.converters.files.wire import Wire
+from matnet.converters.files.wire_write import encode
+from matnet.converters.files.wire_write import varint as written_varint
+from matnet.converters.graph.netdef import Blob
 from matnet.errors import FileFormatError, ShapeError
 from tests.caffe_bytes import blob, floats, number, part, protobuf_class, single, varint
 from tests.conftest import DATA

@@ -11,7 +11,7 @@ import pytest
 import matnet
 from matnet import convert
 from matnet.converters.caffemodel import read_prototxt, read_weights
-from matnet.converters.to_caffe import CaffeNet, to_caffe
+from matnet.converters.export.to_caffe import CaffeNet, to_caffe
 from matnet.errors import UnsupportedLayersError, run_command
 from matnet.network import Layer, Network, Param
 from matnet.ops.combine import Concat, Crop, Scale, Sum

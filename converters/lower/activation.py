@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
-from matnet.converters.netdef import LayerDef
 from matnet.errors import UnsupportedLayersError
 from matnet.ops.activation import DropOut, ReLU, Sigmoid
 from matnet.ops.combine import Scale, Sum

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from matnet.converters.caffemodel import match_blob
+from matnet.converters.graph.naming import NamedGraph
+from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.fillers import filler_values
 from matnet.converters.lower.sizes import Sizes, known, merged, numbers, output_sizes, padded, text
-from matnet.converters.naming import NamedGraph
-from matnet.converters.netdef import LayerDef
 from matnet.converters.options import Options
 from matnet.errors import NetworkError, ShapeError
 from matnet.network import Layer, Network, Param

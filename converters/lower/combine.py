@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from matnet.converters.alignment import crop_offsets
+from matnet.converters.graph.alignment import crop_offsets
+from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.activation import scaled
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.conv import selectable, selection
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes, text
-from matnet.converters.netdef import LayerDef
 from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat, Crop, Scale, Sum

@@ -7,12 +7,12 @@ from math import isqrt, prod
 
 import numpy as np
 
+from matnet.converters.files.message import Message
+from matnet.converters.graph.netdef import LayerDef
+from matnet.converters.graph.windows import convolution_window
 from matnet.converters.lower.builder import Builder, Weight
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes, known
-from matnet.converters.message import Message
-from matnet.converters.netdef import LayerDef
-from matnet.converters.windows import convolution_window
 from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
 from matnet.layout import kchw_to_filters
 from matnet.ops.convolution import Conv, ConvTranspose

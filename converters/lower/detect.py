@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from matnet.converters.files.message import Message
+from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
-from matnet.converters.message import Message
-from matnet.converters.netdef import LayerDef
 from matnet.layout import nchw_to_hwcn
 from matnet.ops.extensions.boxes import PriorBox
 from matnet.ops.extensions.constant import Parameter

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from matnet.converters.message import Message
-from matnet.converters.netdef import LayerDef
+from matnet.converters.files.message import Message
+from matnet.converters.graph.netdef import LayerDef
 from matnet.errors import ShapeError
 from matnet.shapes import Shape
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder, Weight
 from matnet.converters.lower.conv import zero_padded
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes
-from matnet.converters.netdef import LayerDef
 from matnet.errors import NetworkError, UnsupportedLayersError
 from matnet.layout import nchw_to_hwcn
 from matnet.network import Layer

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from matnet.converters.files.message import Message
+from matnet.converters.graph.netdef import LayerDef
+from matnet.converters.graph.windows import Window, pooling_window
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.conv import zero_padded
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes
-from matnet.converters.message import Message
-from matnet.converters.netdef import LayerDef
-from matnet.converters.windows import Window, pooling_window
 from matnet.ops.combine import Scale
 from matnet.ops.extensions.pooling import SPP, CaffePooling, GlobalPooling
 from matnet.ops.pooling import Pooling

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from math import prod
 
+from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes
-from matnet.converters.netdef import LayerDef
 from matnet.errors import NetworkError
 from matnet.ops.extensions.linear import Embed
 from matnet.ops.extensions.recurrent import LSTM, RNN

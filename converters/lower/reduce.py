@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
-from matnet.converters.netdef import LayerDef
 from matnet.ops.activation import SoftMax
 from matnet.ops.extensions.reduce import ArgMax, Reduction, SoftMaxTranspose
 

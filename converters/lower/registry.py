@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from matnet.converters.netdef import LayerDef
+from matnet.converters.graph.netdef import LayerDef
 from matnet.errors import NetworkError
 
 if TYPE_CHECKING:

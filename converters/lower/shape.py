@@ -11,11 +11,11 @@ from math import prod
 
 import numpy as np
 
+from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.conv import selectable, selection
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes, known, merged, padded, text
-from matnet.converters.netdef import LayerDef
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.convolution import Conv
 from matnet.ops.extensions.combine import BatchReindex, Filter, Slice, Tile

@@ -23,8 +23,8 @@ from sgd import SHAPES, LeNet
 from sklearn.datasets import load_digits
 
 import matnet
-from matnet.converters.caffe_write import write_caffemodel
 from matnet.converters.caffemodel import read_prototxt
+from matnet.converters.files.caffe_write import write_caffemodel
 
 HERE = Path(__file__).resolve().parent
 SEED = 0

@@ -30,8 +30,8 @@ from matnet.converters.caffemodel import (
     read_prototxt,
     read_weights,
 )
-from matnet.converters.text import parse_text
-from matnet.converters.text_write import to_text
+from matnet.converters.files.text import parse_text
+from matnet.converters.files.text_write import to_text
 from matnet.errors import MatnetError
 
 WORDS = [b"layer", b"layers", b"{", b"}", b"<", b">", b":", b"[", b"]", b",", b"-", b"#", b'"', b"'", b"\\", b"\\x",
@@ -104,7 +104,7 @@ def seeds(folders: list[Path], scratch: Path) -> list[Path]:
     import h5py
     import numpy as np
 
-    from matnet.converters.caffe_write import write_binaryproto
+    from matnet.converters.files.caffe_write import write_binaryproto
 
     mean = np.arange(60, dtype=np.float32).reshape(3, 4, 5)
     np.save(scratch / "mean.npy", mean)

@@ -22,9 +22,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import matnet
+from matnet.converters.export.to_caffe import to_caffe
 from matnet.converters.lower import LOWERINGS
 from matnet.converters.options import CHOICES
-from matnet.converters.to_caffe import to_caffe
 from matnet.errors import MatnetError
 
 CASES = Path(__file__).resolve().parents[1] / "data" / "caffe"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from matnet.converters.message import Message
+from matnet.converters.files.message import Message
 from matnet.errors import FileFormatError
 
 Shape = tuple[int, ...]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.converters import schema_forks, schema_tables
+from matnet.converters.files import schema_forks, schema_tables
 
 INTEGERS = {"i32": (-(1 << 31), (1 << 31) - 1), "i64": (-(1 << 63), (1 << 63) - 1), "u32": (0, (1 << 32) - 1)}
 FLOATS = ("f32", "f64")

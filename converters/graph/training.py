@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from matnet.converters.message import build
-from matnet.converters.netdef import LayerDef, NetDef
+from matnet.converters.files.message import build
+from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.errors import NetworkError, nearest
 
 INFERENCE_FORM = {

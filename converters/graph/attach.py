@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from matnet.converters.message import Message
-from matnet.converters.netdef import Blob, CaffeWeights, LayerDef, NetDef
+from matnet.converters.files.message import Message
+from matnet.converters.graph.netdef import Blob, CaffeWeights, LayerDef, NetDef
 from matnet.errors import FileFormatError, ShapeError, listing, nearest
 
 

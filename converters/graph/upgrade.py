@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from matnet.converters import layer_types
-from matnet.converters.message import Message, build
-from matnet.converters.upgrade_v0 import upgrade_v0
+from matnet.converters.files import layer_types
+from matnet.converters.files.message import Message, build
+from matnet.converters.graph.upgrade_v0 import upgrade_v0
 from matnet.errors import FileFormatError
 
 MOST_LAYERS = 100_000

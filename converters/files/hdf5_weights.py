@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.converters.netdef import Blob, CaffeWeights
+from matnet.converters.graph.netdef import Blob, CaffeWeights
 from matnet.errors import FileFormatError, listing
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"

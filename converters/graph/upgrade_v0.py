@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from matnet.converters import layer_types
-from matnet.converters.message import Message
+from matnet.converters.files import layer_types
+from matnet.converters.files.message import Message
 from matnet.errors import FileFormatError
 
 _CONV, _IP, _POOL, _DATA = "CONVOLUTION", "INNER_PRODUCT", "POOLING", "DATA"

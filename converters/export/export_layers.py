@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.converters.message import Message, build
+from matnet.converters.files.message import Message, build
 from matnet.errors import NetworkError
 from matnet.layout import filters_to_kchw, hwcn_to_nchw, pad_to_4d
 from matnet.network import Layer, Network

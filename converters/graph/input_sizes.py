@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.converters.lower.sizes import Sizes, text
-from matnet.converters.netdef import LayerDef, NetDef
 from matnet.converters.options import Options
 from matnet.errors import NetworkError, nearest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from matnet.converters.message import Message
+from matnet.converters.files.message import Message
 from matnet.errors import NetworkError
 from matnet.shapes import extent
 

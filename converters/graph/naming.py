@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from matnet.converters.netdef import LayerDef, NetDef
+from matnet.converters.graph.netdef import LayerDef, NetDef
 
 
 @dataclass(frozen=True)

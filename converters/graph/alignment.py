@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from matnet.converters.netdef import LayerDef
-from matnet.converters.windows import Window, convolution_window, pooling_window
+from matnet.converters.graph.netdef import LayerDef
+from matnet.converters.graph.windows import Window, convolution_window, pooling_window
 from matnet.errors import NetworkError
 
 Size = tuple[int | None, int | None]

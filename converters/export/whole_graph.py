@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from matnet.converters.export_layers import EXPORTS, CaffeLayer, Exporter
-from matnet.converters.layer_types import FORK_PARAMETERS, PARAMETERS, is_known
+from matnet.converters.export.export_layers import EXPORTS, CaffeLayer, Exporter
+from matnet.converters.files.layer_types import FORK_PARAMETERS, PARAMETERS, is_known
+from matnet.converters.files.message import Message, build
+from matnet.converters.files.text import parse_text
+from matnet.converters.files.text_write import to_text
+from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
-from matnet.converters.message import Message, build
-from matnet.converters.netdef import LayerDef
-from matnet.converters.text import parse_text
-from matnet.converters.text_write import to_text
 from matnet.errors import FileFormatError
 from matnet.formats.mat.values import Cell, row
 from matnet.network import Network

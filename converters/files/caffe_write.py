@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from matnet.converters.message import Message
-from matnet.converters.netdef import NetDef
-from matnet.converters.text_write import to_text
-from matnet.converters.wire_write import encode, write_data, write_net
+from matnet.converters.files.message import Message
+from matnet.converters.files.text_write import to_text
+from matnet.converters.files.wire_write import encode, write_data, write_net
+from matnet.converters.graph.netdef import NetDef
 from matnet.errors import ShapeError
 from matnet.files import atomic_write
 

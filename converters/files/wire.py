@@ -9,7 +9,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from matnet.converters.message import Source
+from matnet.converters.files.message import Source
 from matnet.errors import FileFormatError
 from matnet.files import existing_file, looks_like_html
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from matnet.converters.message import Message
+from matnet.converters.files.message import Message
 
 
 @dataclass(frozen=True, eq=False)

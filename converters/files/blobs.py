@@ -6,9 +6,9 @@ from math import prod
 
 import numpy as np
 
-from matnet.converters.netdef import Blob
-from matnet.converters.schema import enum_type
-from matnet.converters.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, Wire
+from matnet.converters.files.schema import enum_type
+from matnet.converters.files.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, Wire
+from matnet.converters.graph.netdef import Blob
 from matnet.errors import ShapeError
 
 LEGACY = {1: "num", 2: "channels", 3: "height", 4: "width"}

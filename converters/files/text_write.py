@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import isfinite, isnan
 from typing import Any
 
-from matnet.converters.message import Identifier, Message
+from matnet.converters.files.message import Identifier, Message
 
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 

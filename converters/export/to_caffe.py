@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from matnet.converters.caffe_write import write_caffemodel, write_prototxt
 from matnet.converters.colour import RESTORED, reorder_inputs
-from matnet.converters.export_layers import EXPORTS, CaffeLayer, Exporter
-from matnet.converters.message import Message, build
-from matnet.converters.provenance import Original, flipped_inputs, graph, is_width_first, originals
+from matnet.converters.export.export_layers import EXPORTS, CaffeLayer, Exporter
+from matnet.converters.export.provenance import Original, flipped_inputs, graph, is_width_first, originals
+from matnet.converters.export.whole_graph import WholeGraph
+from matnet.converters.files.caffe_write import write_caffemodel, write_prototxt
+from matnet.converters.files.message import Message, build
 from matnet.converters.transposition import swap_rows_and_columns
-from matnet.converters.whole_graph import WholeGraph
 from matnet.errors import NetworkError, UnsupportedLayersError, listing
 from matnet.meta import image_input
 from matnet.network import Layer, Network

@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from matnet.converters import layer_types
-from matnet.converters.blobs import read_blob
-from matnet.converters.hdf5_weights import is_hdf5, read_hdf5_weights
-from matnet.converters.netdef import Blob, CaffeWeights
-from matnet.converters.schema import enum_type
-from matnet.converters.wire import DELIMITED, VARINT, Piece, Wire, open_wire
+from matnet.converters.files import layer_types
+from matnet.converters.files.blobs import read_blob
+from matnet.converters.files.hdf5_weights import is_hdf5, read_hdf5_weights
+from matnet.converters.files.schema import enum_type
+from matnet.converters.files.wire import DELIMITED, VARINT, Piece, Wire, open_wire
+from matnet.converters.graph.netdef import Blob, CaffeWeights
 from matnet.errors import FileFormatError, ShapeError, listing
 from matnet.files import existing_file
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from matnet.converters.inputs import input_shapes, is_source
-from matnet.converters.message import Message
-from matnet.converters.netdef import LayerDef, NetDef
+from matnet.converters.files.message import Message
+from matnet.converters.graph.inputs import input_shapes, is_source
+from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.errors import FileFormatError, NetworkError, listing, nearest
 
 

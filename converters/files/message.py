@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from matnet.converters.schema import OPEN, MessageType, message_type
+from matnet.converters.files.schema import OPEN, MessageType, message_type
 
 
 class Source:

@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from matnet.converters.message import Message
-from matnet.converters.schema import Field
+from matnet.converters.files.message import Message
+from matnet.converters.files.schema import Field
 
 _LAYER, _BLOBS, _DATA, _SHAPE, _DIM = 100, 7, 5, 7, 1
 """Field numbers: NetParameter.layer, LayerParameter.blobs, BlobProto.data and shape, BlobShape.dim."""

@@ -6,9 +6,9 @@ import os
 import re
 from typing import Any, NamedTuple, NoReturn
 
-from matnet.converters import layer_types
-from matnet.converters.message import Identifier, Message, Source
-from matnet.converters.schema import FLOATS, INTEGERS, OPEN, Field, MessageType, float32, message_type
+from matnet.converters.files import layer_types
+from matnet.converters.files.message import Identifier, Message, Source
+from matnet.converters.files.schema import FLOATS, INTEGERS, OPEN, Field, MessageType, float32, message_type
 from matnet.errors import FileFormatError, listing, nearest
 from matnet.files import existing_file, looks_like_html
 

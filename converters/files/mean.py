@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from matnet.converters.blobs import read_blob
-from matnet.converters.wire import open_wire
+from matnet.converters.files.blobs import read_blob
+from matnet.converters.files.wire import open_wire
 from matnet.errors import FileFormatError, ShapeError
 from matnet.files import existing_file
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from matnet.converters import layer_types
-from matnet.converters.message import Message
-from matnet.converters.schema import Field, MessageType, float32, message_type
-from matnet.converters.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, Wire
+from matnet.converters.files import layer_types
+from matnet.converters.files.message import Message
+from matnet.converters.files.schema import Field, MessageType, float32, message_type
+from matnet.converters.files.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, Wire
 
 STRUCTURE = ("NetParameter", "LayerParameter", "V1LayerParameter", "V0LayerParameter", "BlobProto",
              "BlobShape")

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from matnet.converters.export.whole_graph import WholeGraph, definition, remember_graph, whole_graph
+from matnet.converters.files.message import Message
+from matnet.converters.files.text import parse_text
+from matnet.converters.files.text_write import to_text
+from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
-from matnet.converters.message import Message
-from matnet.converters.netdef import LayerDef
-from matnet.converters.text import parse_text
-from matnet.converters.text_write import to_text
-from matnet.converters.whole_graph import WholeGraph, definition, remember_graph, whole_graph
 from matnet.errors import FileFormatError
 from matnet.formats.mat.values import Cell, StructArray, empty, row
 from matnet.layout import filters_to_kchw, pad_to_4d

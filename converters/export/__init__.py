@@ -1,0 +1,1 @@
+"""The way back: a Network as prototxt and caffemodel."""

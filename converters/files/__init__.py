@@ -1,0 +1,1 @@
+"""Caffe's files: prototxt text, caffemodel and mean files, one schema over all generations and forks."""

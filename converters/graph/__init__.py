@@ -1,0 +1,1 @@
+"""A Caffe definition as a graph: upgrades, phases, wiring, sizes, names, and weights put to layers."""
