@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -20,6 +20,7 @@ from matnet.network import Network
 if TYPE_CHECKING:
     from matnet.datasets import ImageList
     from matnet.images import Preprocessing
+    from matnet.metrics import TopK
 
 AHEAD = 2  # batches that are decoded before the engine asks for them
 
@@ -95,24 +96,13 @@ def evaluate(
     images`. `progress` is called with the number of images done after each batch. Raises NetworkError
     for a network without one image input, DataError where no image at all could be read.
     """
-    from matnet.metrics import TopK
-
     variable = score_variable(net, scores)
     engine = net.compile([variable], backend=backend, **options)
     if len(engine.inputs) != 1:
         raise NetworkError(f"{net.source}: {variable!r} needs {len(engine.inputs)} inputs; evaluation feeds one image")
-    errors, unreadable = TopK(), []
-    network_seconds = 0.0
     started = time.perf_counter()
-    for batch, labels, faults in prepared_batches(images, preprocessing, batch_size, workers):
-        unreadable += faults
-        if len(batch):
-            before = time.perf_counter()
-            ranked = engine(batch)[variable]
-            network_seconds += time.perf_counter() - before
-            errors.update(ranked, labels)
-        if progress is not None:
-            progress(len(labels) + len(faults))
+    batches = prepared_batches(images, preprocessing, batch_size, workers)
+    errors, unreadable, network_seconds = _score(engine, variable, batches, progress)
     seconds = time.perf_counter() - started
     if not errors.images:
         raise DataError(f"{images.name}: none of its {len(unreadable)} images could be read; first: {unreadable[0]}")
@@ -138,6 +128,26 @@ def evaluate(
         versions=versions(getattr(engine, "runtimes", ())),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
+
+
+def _score(
+    engine: Any, variable: str, batches: Iterable[Any], progress: Callable[[int], Any] | None
+) -> tuple[TopK, list[str], float]:
+    """Errors over all batches, what could not be read, and the seconds that the engine alone took."""
+    from matnet.metrics import TopK
+
+    errors, unreadable = TopK(), []
+    network_seconds = 0.0
+    for batch, labels, faults in batches:
+        unreadable += faults
+        if len(batch):
+            before = time.perf_counter()
+            ranked = engine(batch)[variable]
+            network_seconds += time.perf_counter() - before
+            errors.update(ranked, labels)
+        if progress is not None:
+            progress(len(labels) + len(faults))
+    return errors, unreadable, network_seconds
 
 
 def prepared_batches(
