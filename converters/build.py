@@ -42,8 +42,7 @@ def build(
     builder = Builder(graph, options, net, with_weights)
     _declare_inputs(net_def, layers, builder, input_sizes(net_def, layers, options, mean_size))
     _lower_all(builder, net_def.path)
-    if not net.layers:
-        raise NetworkError(f"{net_def.path}: every layer only hands its input on, so no network is left")
+    _keep_unread_names(builder)
     _keep_blob_names(builder)
     if builder.joined:
         joined = ", ".join(builder.joined[:3]) + (", ..." if len(builder.joined) > 3 else "")
@@ -146,6 +145,16 @@ def lower(layer: LayerDef, builder: Builder) -> None:
 # -- names ------------------------------------------------------------------------------------------
 
 
+def _keep_unread_names(builder: Builder) -> None:
+    """A blob that is only another name for an input, which no layer reads, gets a layer: else it would be lost."""
+    variables = set(builder.net.variables)
+    for layer in builder.graph.layers:
+        for variable in layer.outputs:
+            held = builder.values.get(variable)
+            if held is not None and held.variable not in variables:
+                variables.update((held.variable, builder.carry_out(variable)))
+
+
 def _keep_blob_names(builder: Builder) -> None:
     """Aliases and ranks, so that Caffe's blob names and shapes can be had back.
 
@@ -159,9 +168,9 @@ def _keep_blob_names(builder: Builder) -> None:
         value = builder.values.get(variable)
         if value is None or value.variable not in variables:
             continue
-        if value.variable != blob and blob in variables:
+        if value.variable != blob and blob in variables and variable != blob:
             continue  # the importer's names: a blob's own name is that of its first value
-        if value.variable != blob:
+        if value.variable != blob and blob not in variables:
             net.aliases[blob] = value.variable
         _keep_rank(net, blob, len(value.shape))
         ranked.add(blob)

@@ -15,6 +15,7 @@ import matnet
 from matnet import convert, run
 from matnet.converters.export.to_caffe import to_caffe
 from matnet.errors import NetworkError
+from matnet.ops.extensions.crf import DenseCRF
 from tests.caffe_bytes import floats, number, part
 from tests.caffe_nets import C6, P6, TOLERANCE, V, X, Y, blob_values, caffe_files, check, converted, reloaded
 from tests.conftest import assert_close
@@ -145,6 +146,60 @@ def test_batch_norm_of_a_vector_has_one_channel(tmp_path: Path) -> None:
 def test_the_tops_of_filter_keep_their_own_ranks(tmp_path: Path) -> None:
     chosen = np.array([1, 0], np.float32)
     check(tmp_path, "Filter", "", {"x": X, "v": V, "s": chosen}, [X[:1], V[:1]])
+
+
+def test_a_blob_that_is_only_another_name_of_an_unread_input(tmp_path: Path) -> None:
+    """Split and Flatten cost nothing, but here no layer is left that would read `x`."""
+    text = layer("s", "Split", "x", "a b") + layer("f", "Flatten", "b", "c") + layer("t", "TanH", "v", "d")
+    caffe_files(tmp_path, text, {"x": X.shape, "v": V.shape}, {})
+    found = everything(commanded(tmp_path), {"x": X, "v": V})
+    for blob, expected in {"a": X, "b": X, "c": X.reshape(2, -1), "d": np.tanh(V)}.items():
+        assert_close(found[blob], expected, TOLERANCE, blob)
+
+
+def test_a_blob_keeps_its_shape_where_one_reader_needs_it_merged(tmp_path: Path) -> None:
+    """The sum reads the merged copy of `t`, the blob itself holds the map."""
+    text = layer("f", "Flatten", "x", "f") + layer("a", "TanH", "f", "t") + layer("e", "Eltwise", "t t", "y")
+    text += layer("s", "Scale", "t", "z", "scale_param { axis: 1 }")
+    blob = values(462)
+    caffe_files(tmp_path, text, {"x": X.shape}, {"s": [blob]})
+    found, t = everything(commanded(tmp_path), {"x": X}), np.tanh(X.reshape(2, 462))
+    for name, expected in {"f": X.reshape(2, 462), "t": t, "y": 2 * t, "z": blob * t}.items():
+        assert_close(found[name], expected, TOLERANCE, name)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+def test_items_one_after_the_other(backend: str, tmp_path: Path) -> None:
+    """Three times the batch comes out, whatever the batch is; the network then runs on another batch."""
+    text = layer("c", "Concat", "x x x", "y", "concat_param { axis: 0 }") + layer("s", "Scale", "y", "z")
+    text += layer("r", "ReLU", "z", "w")
+    net = reloaded(converted(tmp_path, text, {"x": (2, 6)}, {"s": [C6]}), tmp_path)
+    engine = net.compile(["y", "z", "w"], backend=backend)
+    for batch in (2, 5):
+        x = values(batch, 6)
+        found, y = engine(x[:, :, None, None]), np.concatenate([x, x, x])
+        for name, expected in {"y": y, "z": C6 * y, "w": np.maximum(C6 * y, 0)}.items():
+            assert_close(found[name][:, :, 0, 0], expected, TOLERANCE, name)
+
+
+@pytest.mark.parametrize(("param", "output"), [("", "probability"), ("output_probability: false", "log")])
+def test_deeplabs_crf_takes_its_numbers(param: str, output: str, tmp_path: Path) -> None:
+    """One spread for rows and columns, one for all colours (DeepLab fork, densecrf layer)."""
+    text = layer("crf", "DenseCRF", "u sizes image", "y", f"""dense_crf_param {{ max_iter: 7 pos_w: 3 pos_xy_std: 2
+                 bi_w: 4 bi_w: 5 bi_xy_std: 49 bi_xy_std: 121 bi_rgb_std: 5 bi_rgb_std: 6 {param} }}""")  # fmt: skip
+    shapes = {"u": (2, 4, 5, 7), "sizes": (2, 1, 1, 2), "image": (2, 3, 5, 7)}
+    net = reloaded(converted(tmp_path, text, shapes, {}), tmp_path)
+    assert net.layers["crf"].op == DenseCRF(
+        iterations=7, wtGauss=(3.0,), xGauss=(2.0,), yGauss=(2.0,), wtBilateral=(4.0, 5.0), xBilateral=(49.0, 121.0),
+        yBilateral=(49.0, 121.0), rBilateral=(5.0, 6.0), gBilateral=(5.0, 6.0), bBilateral=(5.0, 6.0),
+        byteImage=False, output=output,
+    )  # fmt: skip
+    sizes = np.array([[5, 7], [3, 4]], np.float32).reshape(2, 1, 1, 2)
+    found = net.forward({"u": values(2, 4, 5, 7), "sizes": sizes, "image": values(2, 3, 5, 7)})["y"]
+    total = (found if output == "probability" else np.exp(found)).sum(axis=1)
+    assert_close(total[0], np.ones((5, 7)), TOLERANCE, "image 1")
+    assert_close(total[1, :3, :4], np.ones((3, 4)), TOLERANCE, "image 2")
+    np.testing.assert_array_equal(found[1, :, 3:], 0)
 
 
 # -- files ------------------------------------------------------------------------------------------

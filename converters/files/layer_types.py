@@ -57,7 +57,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 
 FORK_PARAMETERS: dict[str, tuple[str, ...]] = {
     "Axpy": (), "BN": ("bn_param",), "ConvolutionDepthwise": ("convolution_param",),
-    "DenseCRF": ("densecrf_param",), "DepthwiseConvolution": ("convolution_param",),
+    "DenseCRF": ("densecrf_param", "dense_crf_param"), "DepthwiseConvolution": ("convolution_param",),
     "DetectionOutput": ("detection_output_param",), "Interp": ("interp_param",),
     "MultiStageMeanfield": ("multi_stage_meanfield_param",), "Normalize": ("norm_param",),
     "Permute": ("permute_param",), "PriorBox": ("prior_box_param",), "ReLU6": ("relu_param",),

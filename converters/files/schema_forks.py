@@ -3,7 +3,7 @@
 Notation as in schema_tables.py; the number `-` marks a field that is read from text only, because forks
 give it different numbers. Sources: the SSD fork (Permute, PriorBox, DetectionOutput, Normalize), DeepLab and
 PSPNet (Interp, BN, hole), ParseNet (filter_stride), SegNet (bn_mode), Fast R-CNN (ROIPooling), CRF-RNN
-(MultiStageMeanfield), CCNN (DenseCRF), ShuffleNet, NVIDIA's fork (raw blobs), VGG's V0-era fork.
+(MultiStageMeanfield), CCNN and DeepLab (DenseCRF), ShuffleNet, NVIDIA's fork (raw blobs), VGG's V0-era fork.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ FIELDS: dict[str, str] = {
         - permute_param PermuteParameter; - prior_box_param PriorBoxParameter;
         - detection_output_param DetectionOutputParameter;
         - shuffle_channel_param ShuffleChannelParameter;
-        - multi_stage_meanfield_param MultiStageMeanfieldParameter; - densecrf_param DenseCRFParameter""",
+        - multi_stage_meanfield_param MultiStageMeanfieldParameter; - densecrf_param DenseCRFParameter;
+        - dense_crf_param DeepLabCRFParameter""",
     "V1LayerParameter": "44 multi_stage_meanfield_param MultiStageMeanfieldParameter",
     "V0LayerParameter": """
         116 vgg_k f32=1; - img_aug_type u32; - img_sampling_type u32; - vis_label i32; - channels i32;
@@ -69,6 +70,9 @@ FIELDS: dict[str, str] = {
         8 bilateral_filter_weight f32=1; 9 forced_spatial_filter_weight f32;
         10 forced_bilateral_filter_weight f32; 11 is_reshape bool; - spatial_filter_weights_str str;
         - bilateral_filter_weights_str str""",
+    "DeepLabCRFParameter": """
+        1 max_iter u32=10; 2 +pos_w f32; 3 +pos_xy_std f32; 4 +bi_w f32; 5 +bi_xy_std f32; 6 +bi_rgb_std f32;
+        7 output_probability bool=true""",
     "DenseCRFParameter": """
         - x_gauss f32; - y_gauss f32; - wt_gauss f32; - x_bilateral f32; - y_bilateral f32;
         - r_bilateral f32; - g_bilateral f32; - b_bilateral f32; - wt_bilateral f32""",

@@ -89,7 +89,7 @@ class Builder:
         value = self.values[variable]
         if self.sizes[value.variable] == padded(value.shape) or not known(self.sizes[value.variable]):
             return value.variable
-        return self._carry_out_merge(variable)
+        return self.carry_out(variable)
 
     def operands(self, layer: LayerDef) -> list[str]:
         """`operand` of every input."""
@@ -216,8 +216,11 @@ class Builder:
         for variable in layer.outputs:
             self.values[variable] = Value(value.variable, value.shape if shape is None else shape)
 
-    def _carry_out_merge(self, variable: str) -> str:
-        """Add the layer that merges a variable's trailing axes, which so far are merged in name only; its output."""
+    def carry_out(self, variable: str) -> str:
+        """Add the layer that merges a variable's trailing axes, which so far are merged in name only; its output.
+
+        A variable that is only another name for an input becomes a copy of it.
+        """
         value = self.values[variable]
         layer = next(layer for layer in self.graph.layers if variable in layer.outputs)
         op = CaffeFlatten(axis=max(len(value.shape) - 1, 0))

@@ -8,6 +8,7 @@ from matnet.converters.files.message import Message
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
+from matnet.errors import NetworkError
 from matnet.layout import nchw_to_hwcn
 from matnet.ops.extensions.boxes import PriorBox
 from matnet.ops.extensions.constant import Parameter
@@ -102,13 +103,39 @@ def multi_stage_meanfield(layer: LayerDef, net: Builder) -> None:
 
 @lowers("DenseCRF", bottoms=(2, 3))
 def dense_crf(layer: LayerDef, net: Builder) -> None:
-    """An extension (CCNN)."""
+    """An extension (CCNN; DeepLab, whose third bottom is the image)."""
+    if layer.params.has("dense_crf_param"):
+        _deeplab_crf(layer, net)
+        return
     param = layer.params.get("densecrf_param")
     names = {"x_gauss": "xGauss", "y_gauss": "yGauss", "wt_gauss": "wtGauss"}
     names |= {f"{letter}_bilateral": f"{letter}Bilateral" for letter in "xyrgb"}
     names["wt_bilateral"] = "wtBilateral"
     fields = {field: param.get(name) for name, field in names.items() if param.has(name)}
     net.finish(layer, DenseCRF(**fields))
+
+
+def _deeplab_crf(layer: LayerDef, net: Builder) -> None:
+    """One spread over rows and columns alike, one over all colours, which are not cut to bytes; no labels."""
+    param = layer.params.get("dense_crf_param")
+    if len(layer.inputs) != 3:
+        raise NetworkError(f"has {len(layer.inputs)} bottoms; expected the scores, the images' sizes and the images")
+    places, near, colours = (tuple(param.get(name)) for name in ("pos_xy_std", "bi_xy_std", "bi_rgb_std"))
+    op = DenseCRF(
+        iterations=param.get("max_iter"),
+        wtGauss=tuple(param.get("pos_w")),
+        xGauss=places,
+        yGauss=places,
+        wtBilateral=tuple(param.get("bi_w")),
+        xBilateral=near,
+        yBilateral=near,
+        rBilateral=colours,
+        gBilateral=colours,
+        bBilateral=colours,
+        byteImage=False,
+        output="probability" if param.get("output_probability") else "log",
+    )
+    net.finish(layer, op)
 
 
 @lowers("Parameter", bottoms=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,10 @@ def to_onnx_model(
         raise NetworkError(
             f"{net.source}: does not run on inputs of another size; give the size as (height, width)"
         )
-    model = write_model(inference, list(given), wanted, axes, native_lrn=native_lrn)
+    shapes = inference.infer_shapes(given, wanted)
+    images = next(iter(given.values()))[0]
+    together = {name for name, shape in shapes.items() if shape[0] == images}
+    model = write_model(inference, list(given), wanted, axes, together, native_lrn)
     model.metadata = metadata(net)
     return model
 
@@ -127,9 +130,14 @@ def write_model(
     given: Sequence[str],
     wanted: Sequence[str],
     axes: Mapping[str, Axes],
+    together: Collection[str] = (),
     native_lrn: bool = False,
 ) -> OnnxModel:
-    """The model that computes the variables `wanted` from those `given`; UnsupportedLayersError as above."""
+    """The model that computes the variables `wanted` from those `given`; UnsupportedLayersError as above.
+
+    `together`: the variables that have as many items as the first input. Runtimes reuse memory where two axes
+    have one name, so that boxes, or images one after the other, must not share the name of the batch.
+    """
     graph = Graph(axes, taken=set(net.variables), native_lrn=native_lrn)
     faults = []
     for layer in net.upto(wanted):
@@ -142,17 +150,17 @@ def write_model(
             listing(f"{net.source}: ONNX cannot express these layers:", faults)
             + "\nAsk for outputs before them, or run the network with the onnx or numpy backend."
         )
-    inputs = {name: _named_axes(name, axes[name], len(given) > 1) for name in given}
-    results = {name: _named_axes(name, axes[name], True) for name in wanted}
+    inputs = {name: _named_axes(name, axes[name], len(given) > 1, name in together) for name in given}
+    results = {name: _named_axes(name, axes[name], True, name in together) for name in wanted}
     return OnnxModel(net.source.format, graph.nodes, graph.constants, inputs, results)
 
 
-def _named_axes(variable: str, axes: Axes, several: bool) -> tuple[Axis, ...]:
+def _named_axes(variable: str, axes: Axes, several: bool, together: bool) -> tuple[Axis, ...]:
     """Dynamic axes by name: `batch`, and `height` and `width`, behind the variable's name where there are several."""
-    prefix = f"{variable}_" if several else ""
     named: list[Axis] = []
     for place, length in enumerate(axes):
-        name = AXIS_NAMES[place] if place == 0 else f"{prefix}{AXIS_NAMES[place]}"
+        alone = together if place == 0 else not several
+        name = AXIS_NAMES[place] if alone else f"{variable}_{AXIS_NAMES[place]}"
         named.append(name if length is None else length)
     return tuple(named)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -154,7 +155,7 @@ def _square(param: Any) -> np.ndarray:
 class DenseCRF(Op):
     """Mean-field inference in a dense CRF with Potts terms (CCNN and DeepLab forks of Caffe, DenseCRF).
 
-    Inputs: scores N x C x H x W, [the images' true sizes N x 2 x 1 x 1: height, width], and the image
+    Inputs: scores N x C x H x W, [the images' true sizes, height and width: 2 N numbers], and the image
     N x 3 x H x W in B, G, R order. It starts from Q = softmax(scores); each step is
     Q = softmax(scores + sum_k weight_k filter_k(Q)), all filters normalised at every pixel: Gaussian terms
     over position (xGauss, yGauss in pixels, weight wtGauss) and bilateral ones over position and colour
@@ -195,8 +196,8 @@ class DenseCRF(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         scores = inputs[0]
         _require_image(scores, inputs[-1])
-        if len(inputs) == 3 and inputs[1][:2] != (scores[0], 2):
-            raise ShapeError(f"the true sizes are {text(inputs[1])}, expected {text((scores[0], 2, 1, 1))}")
+        if len(inputs) == 3 and (inputs[1][0], prod(inputs[1][1:])) != (scores[0], 2):
+            raise ShapeError(f"the true sizes are {text(inputs[1])}, expected two numbers for each image")
         return [(scores[0], 1, *scores[2:]) if self.output == "label" else scores]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
