@@ -171,14 +171,16 @@ def test_a_blob_keeps_its_shape_where_one_reader_needs_it_merged(tmp_path: Path)
 @pytest.mark.parametrize("backend", ["numpy", "onnx"])
 def test_items_one_after_the_other(backend: str, tmp_path: Path) -> None:
     """Three times the batch comes out, whatever the batch is; the network then runs on another batch."""
-    text = layer("c", "Concat", "x x x", "y", "concat_param { axis: 0 }") + layer("s", "Scale", "y", "z")
-    text += layer("r", "ReLU", "z", "w")
-    net = reloaded(converted(tmp_path, text, {"x": (2, 6)}, {"s": [C6]}), tmp_path)
-    engine = net.compile(["y", "z", "w"], backend=backend)
+    text = layer("p", "Power", "x", "p", "power_param { scale: 0.5 shift: 0.25 }")
+    text += layer("c", "Concat", "p p p", "y", "concat_param { axis: 0 }")
+    text += layer("s", "Scale", "y", "z", "scale_param { bias_term: true }")
+    net = reloaded(converted(tmp_path, text, {"x": (2, 6)}, {"s": [C6, P6]}), tmp_path)
+    engine = net.compile(["p", "y", "z"], backend=backend)
     for batch in (2, 5):
         x = values(batch, 6)
-        found, y = engine(x[:, :, None, None]), np.concatenate([x, x, x])
-        for name, expected in {"y": y, "z": C6 * y, "w": np.maximum(C6 * y, 0)}.items():
+        found, p = engine(x[:, :, None, None]), 0.5 * x + 0.25
+        y = np.concatenate([p, p, p])
+        for name, expected in {"p": p, "y": y, "z": C6 * y + P6}.items():
             assert_close(found[name][:, :, 0, 0], expected, TOLERANCE, name)
 
 
