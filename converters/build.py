@@ -181,8 +181,7 @@ def _keep_blob_names(builder: Builder) -> None:
 
 
 def _keep_rank(net: Network, name: str, rank: int) -> None:
-    variable = net.aliases.get(name)
-    if rank != 4 or (variable is not None and net.blob_ranks.get(variable, 4) != 4):
+    if rank != 4 or name in net.aliases:
         net.blob_ranks[name] = rank
 
 

@@ -204,6 +204,29 @@ def test_deeplabs_crf_takes_its_numbers(param: str, output: str, tmp_path: Path)
     np.testing.assert_array_equal(found[1, :, 3:], 0)
 
 
+SHARED = [
+    ("flatten", layer("s", "Flatten", "x", "f") + layer("r", "ReLU", "f", "f") + layer("t", "TanH", "x", "y"),
+     {"f": np.maximum(X, 0).reshape(2, -1), "x": np.maximum(X, 0), "y": np.tanh(np.maximum(X, 0))}),
+    ("reshape", layer("s", "Reshape", "x", "f", "reshape_param { shape { dim: 0 dim: 2 dim: 3 dim: -1 } }")
+     + layer("r", "ReLU", "f", "f"), {"f": np.maximum(X, 0).reshape(2, 2, 3, 77), "x": np.maximum(X, 0)}),
+    ("split", layer("s", "Split", "x", "a b") + layer("r", "ReLU", "a", "a") + layer("p", "Power", "a", "a",
+     "power_param { scale: 2 }"), {name: 2 * np.maximum(X, 0) for name in ("a", "b", "x")}),
+    ("copy", layer("s", "TanH", "x", "f") + layer("r", "ReLU", "f", "f"), {"f": np.maximum(np.tanh(X), 0), "x": X}),
+    ("dropout", layer("s", "Flatten", "x", "f") + layer("r", "Dropout", "f", "f"), {"f": X.reshape(2, -1), "x": X}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), [case[1:] for case in SHARED], ids=[case[0] for case in SHARED])
+def test_an_in_place_layer_changes_all_blobs_in_its_memory(
+    text: str, expected: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    """Flatten, Reshape and Split hand on their bottom's memory (BVLC Caffe: Blob::ShareData), other layers copy."""
+    net = reloaded(converted(tmp_path, text, {"x": X.shape}, {}), tmp_path)
+    found = blob_values(net, list(expected), {"x": X})
+    for blob, value in expected.items():
+        assert_close(found[blob], value, TOLERANCE, blob)
+
+
 # -- files ------------------------------------------------------------------------------------------
 
 

@@ -156,7 +156,8 @@ def test_a_flatten_before_an_inner_product_costs_no_layer_and_keeps_its_blob(bet
     net = reloaded(converted(tmp_path, text, {"x": X.shape}, {"i": [weights]}), tmp_path)
     assert all(layer.op.stock for layer in net.layers.values())
     pooled = X[:, :, :6, :10].reshape(2, 6, 3, 2, 5, 2).max((3, 5))
-    flat = np.maximum(pooled, 0 if "ReLU" in between else -np.inf).reshape(2, -1)
+    pooled = np.maximum(pooled, 0 if "ReLU" in between else -np.inf)  # in place: `f` is the memory of `p`
+    flat = pooled.reshape(2, -1)
     found = blob_values(net, ["p", "f", "y"], {"x": X})
     assert_close(found["p"], pooled, TOLERANCE, "p")
     assert_close(found["f"], flat, TOLERANCE, "f")

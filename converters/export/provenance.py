@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.converters.export.whole_graph import WholeGraph, definition, remember_graph, whole_graph
+from matnet.converters.export.whole_graph import WholeGraph, caffe_layers, definition, remember_graph, whole_graph
 from matnet.converters.files.message import Message
 from matnet.converters.files.text import parse_text
 from matnet.converters.files.text_write import to_text
@@ -54,7 +54,7 @@ class Original:
 def remember(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
     """The struct `meta.caffe` of a finished conversion; `images` are inputs whose channels were reordered."""
     groups: list[tuple[list[LayerDef], list[str]]] = []
-    for layer in builder.graph.layers:
+    for layer in caffe_layers(builder):
         made = builder.emitted.get(layer.name, [])
         shared = next((group for group in groups if set(group[1]).intersection(made)), None)
         if shared is not None:

@@ -20,6 +20,7 @@ from matnet.converters.files.message import Message, build
 from matnet.converters.files.text import parse_text
 from matnet.converters.files.text_write import to_text
 from matnet.converters.graph.netdef import LayerDef
+from matnet.converters.graph.storage import SHARED
 from matnet.converters.lower.builder import Builder
 from matnet.errors import FileFormatError
 from matnet.formats.mat.values import Cell, row
@@ -47,6 +48,11 @@ def definition(layer: LayerDef, bottoms: Iterable[str], tops: Iterable[str]) -> 
     return message
 
 
+def caffe_layers(builder: Builder) -> list[LayerDef]:
+    """The layers of the Caffe graph, without the steps that only tell of shared memory."""
+    return [layer for layer in builder.graph.layers if layer.type != SHARED]
+
+
 def remember_graph(builder: Builder, plain: Mapping[str, str]) -> dict[str, Any]:
     """The struct `meta.caffe.graph`; `plain`: Caffe layer -> the one stock layer whose params are its blobs.
 
@@ -54,7 +60,7 @@ def remember_graph(builder: Builder, plain: Mapping[str, str]) -> dict[str, Any]
     its name in `meta.caffe.layers`, if it has one. shapes: those of all plain layers' blobs. variables, blobs:
     what the inputs are called in the network and in Caffe.
     """
-    layers = builder.graph.layers
+    layers = caffe_layers(builder)
     recorded = [bool(builder.emitted.get(layer.name)) and layer.name not in plain for layer in layers]
     inputs = {
         builder.values[variable].variable: blob

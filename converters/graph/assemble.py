@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from matnet.converters.files.message import Message
 from matnet.converters.graph.inputs import input_shapes, is_source
 from matnet.converters.graph.netdef import LayerDef, NetDef
+from matnet.converters.graph.storage import SHARED, with_shared_storage
 from matnet.errors import FileFormatError, NetworkError, listing, nearest
 
 
@@ -99,7 +100,8 @@ def assemble(net: Message, notes: list[str]) -> NetDef:
     Raises NetworkError listing every bottom that nothing before it produces, every top that is produced
     twice, and every blob that an in-place layer and another layer both read, which Caffe refuses.
     """
-    layers, names = net.get("layer"), _layer_names(net, notes)
+    layers = with_shared_storage(net.get("layer"), notes)
+    names = _layer_names(layers, notes)
     wiring = _Wiring(layers, names)
     if wiring.problems:
         raise NetworkError(listing(f"{net.source.path}: the layers do not fit together", wiring.problems))
@@ -117,12 +119,12 @@ def assemble(net: Message, notes: list[str]) -> NetDef:
         notes=notes, message=net)
 
 
-def _layer_names(net: Message, notes: list[str]) -> list[str]:
+def _layer_names(layers: Sequence[Message], notes: list[str]) -> list[str]:
     """One name per layer: Caffe's own, made unique where it is missing or used before."""
-    given = {layer.get("name") for layer in net.get("layer")}
+    given = {layer.get("name") for layer in layers}
     numbers: Counter[str] = Counter()
     names: dict[str, None] = {}
-    for layer in net.get("layer"):
+    for layer in layers:
         name = layer.get("name")
         if not name or name in names:
             why = f"is called {name!r} as another is" if name else "has no name"
@@ -210,9 +212,12 @@ class _Wiring:
 
     def _check_in_place(self) -> None:
         """Caffe splits a value that several layers read, and then an in-place layer is in place no more."""
+        steps = {index for index, layer in enumerate(self.layers) if layer.get("type") == SHARED}
         for value in (value for values in self.written for value in values):
-            others = [reader for reader in value.readers if reader != value.overwritten_by]
-            if value.overwritten_by is not None and (others or value.readers.count(value.overwritten_by) > 1):
+            if value.overwritten_by is None or value.overwritten_by in steps:
+                continue
+            others = [reader for reader in value.readers if reader != value.overwritten_by and reader not in steps]
+            if others or value.readers.count(value.overwritten_by) > 1:
                 readers = ", ".join(repr(self.names[i]) for i in others or [value.overwritten_by])
                 self._say(value.overwritten_by, f"changes {value.blob!r} in place, but {readers} reads it "
                           "before that too; give the in-place layer a top of its own")

@@ -210,9 +210,9 @@ class Builder:
         self._add(layer, layer.name, op, [value.variable], layer.outputs[:1], params)
         self.values[layer.outputs[0]] = Value(layer.outputs[0], value.shape)
 
-    def same(self, layer: LayerDef, shape: Sizes | None = None) -> None:
-        """Let every top be the first bottom's value, under another `shape` if given, without a layer."""
-        value = self.values[layer.inputs[0]]
+    def same(self, layer: LayerDef, shape: Sizes | None = None, bottom: int = 0) -> None:
+        """Let every top be the value of a bottom, under another `shape` if given, without a layer."""
+        value = self.values[layer.inputs[bottom]]
         for variable in layer.outputs:
             self.values[variable] = Value(value.variable, value.shape if shape is None else shape)
 

@@ -12,10 +12,11 @@ from math import prod
 import numpy as np
 
 from matnet.converters.graph.netdef import LayerDef
+from matnet.converters.graph.storage import SHARED
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.conv import selectable, selection
 from matnet.converters.lower.registry import lowers
-from matnet.converters.lower.sizes import Sizes, known, merged, padded, text
+from matnet.converters.lower.sizes import Sizes, known, merged, numbers, padded, text
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.convolution import Conv
 from matnet.ops.extensions.combine import BatchReindex, Filter, Slice, Tile
@@ -58,12 +59,28 @@ def reshape(layer: LayerDef, net: Builder) -> None:
 
 def _reshape(layer: LayerDef, net: Builder, shape: Sizes, op: CaffeFlatten | CaffeReshape) -> None:
     """Under another shape: free where the stored sizes only need merging, and somebody reads it."""
-    stored = net.sizes[net.values[layer.inputs[0]].variable]
-    free = len(shape) <= 4 and (padded(shape) == stored or merged(stored, len(shape)) == shape)
-    if free and net.readers[layer.outputs[0]] and known(shape):
+    if _is_free(net, layer.inputs[0], shape) and net.readers[layer.outputs[0]]:
         net.same(layer, shape)
     else:
         net.finish(layer, op, rank=len(shape))
+
+
+def _is_free(net: Builder, variable: str, shape: Sizes) -> bool:
+    """Whether a variable's stored sizes only need merging for `shape`."""
+    stored = net.sizes[net.values[variable].variable]
+    return known(shape) and len(shape) <= 4 and (padded(shape) == stored or merged(stored, len(shape)) == shape)
+
+
+@lowers(SHARED, bottoms=2)
+def shared_storage(layer: LayerDef, net: Builder) -> None:
+    """The first bottom's shape, the second one's values."""
+    shape = net.shape(layer.inputs[0])
+    if _is_free(net, layer.inputs[1], shape):
+        net.same(layer, shape, bottom=1)
+    elif known(shape):
+        net.finish(layer, CaffeReshape(shape=numbers(shape)), [net.operand(layer.inputs[1])])
+    else:
+        raise NetworkError("needs a known input size; give the network's with --input-size")
 
 
 def _count(shape: Sizes) -> int | None:

@@ -1,0 +1,53 @@
+"""Blobs that share memory in Caffe: what changes one of them in place changes the others as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from matnet.converters.files.message import Message
+
+SHARED = "SharedStorage"
+"""The type of a step that is no layer: its first bottom, in its own shape, has got the values of the second."""
+
+SHARING = frozenset(("Flatten", "Reshape", "Split"))
+"""Layers whose tops are their bottom's memory; Concat of one bottom and Slice into one top are, too."""
+
+
+def with_shared_storage(layers: Iterable[Message], notes: list[str]) -> list[Message]:
+    """`layers` with a SHARED step behind each in-place layer, for every other blob in the memory that it changes.
+
+    Dropout is left out, as it changes nothing at test time. Each step adds a note.
+    """
+    memory: dict[str, int] = {}
+    blobs: list[list[str]] = []
+    result: list[Message] = []
+    for layer in layers:
+        result.append(layer)
+        bottoms, shares = layer.get("bottom"), _shares(layer)
+        for position, top in enumerate(layer.get("top")):
+            in_place = position < len(bottoms) and bottoms[position] == top and top in memory
+            if in_place and layer.get("type") != "Dropout":
+                result += [_step(layer, top, other, notes) for other in blobs[memory[top]] if other != top]
+            elif not in_place:
+                if shares and bottoms[0] in memory:
+                    memory[top] = memory[bottoms[0]]
+                else:
+                    memory[top] = len(blobs)
+                    blobs.append([])
+                blobs[memory[top]].append(top)
+    return result
+
+
+def _shares(layer: Message) -> bool:
+    kind, bottoms, tops = layer.get("type"), layer.get("bottom"), layer.get("top")
+    alone = (kind == "Concat" and len(bottoms) == 1) or (kind == "Slice" and len(tops) == 1)
+    return bool(bottoms) and (kind in SHARING or alone)
+
+
+def _step(layer: Message, changed: str, other: str, notes: list[str]) -> Message:
+    step = Message("LayerParameter", layer.source, layer.position)
+    for name, value in (("name", f"{other}_with_{layer.get('name')}"), ("type", SHARED),
+                        ("bottom", [other, changed]), ("top", [other])):  # fmt: skip
+        step.set(name, value)
+    notes.append(f"blob {other!r} is the memory of {changed!r}, which layer {layer.get('name')!r} changes in place")
+    return step
