@@ -14,15 +14,12 @@ from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.converters.graph.training import inference_layers
 from matnet.converters.lower import LOWERINGS, Builder
 from matnet.converters.lower.builder import describe
-from matnet.converters.lower.sizes import known, numbers, padded, text
+from matnet.converters.lower.sizes import LARGEST, known, numbers, padded, text
 from matnet.converters.options import Options
 from matnet.errors import FileFormatError, MatnetError, NetworkError, UnsupportedLayersError, listing, nearest
 from matnet.network import Layer, Network, Source
 from matnet.ops.base import REGISTRY
 from matnet.ops.extensions.constant import DummyData
-
-LARGEST_INPUT = (1 << 31) - 1
-"""Values of the largest blob in Caffe, which counts them in an int."""
 
 
 def build(
@@ -71,7 +68,7 @@ def _declare_inputs(
     net = builder.net
     for blob, shape in sizes.items():
         variable = builder.graph.inputs[blob]
-        if prod(size or 1 for size in shape) > LARGEST_INPUT:
+        if prod(size or 1 for size in shape) > LARGEST:
             raise NetworkError(f"{net_def.path}: input {blob!r} of {text(shape)} has more values than Caffe can count")
         builder.declare(variable, shape)
         if blob in constants and known(shape):

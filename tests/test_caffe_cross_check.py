@@ -14,7 +14,7 @@ import pytest
 import matnet
 from matnet import convert, run
 from matnet.converters.export.to_caffe import to_caffe
-from matnet.errors import NetworkError
+from matnet.errors import NetworkError, ShapeError
 from matnet.ops.extensions.crf import DenseCRF
 from tests.caffe_bytes import floats, number, part
 from tests.caffe_nets import C6, P6, TOLERANCE, V, X, Y, blob_values, caffe_files, check, converted, reloaded
@@ -202,6 +202,17 @@ def test_deeplabs_crf_takes_its_numbers(param: str, output: str, tmp_path: Path)
     assert_close(total[0], np.ones((5, 7)), TOLERANCE, "image 1")
     assert_close(total[1, :3, :4], np.ones((3, 4)), TOLERANCE, "image 2")
     np.testing.assert_array_equal(found[1, :, 3:], 0)
+
+
+@pytest.mark.parametrize(("kind", "param"), [
+    ("Tile", "tile_param { tiles: 2000000000 }"),
+    ("Interp", "interp_param { height: 2000000000 width: 2000000000 }"),
+    ("LRN", "lrn_param { local_size: 3000000001 norm_region: WITHIN_CHANNEL }"),
+], ids=["tile", "interp", "lrn"])  # fmt: skip
+def test_a_blob_larger_than_caffe_can_count_is_refused(kind: str, param: str, tmp_path: Path) -> None:
+    files = caffe_files(tmp_path, layer("l", kind, "x", "y", param), {"x": X.shape}, {})
+    with pytest.raises(ShapeError, match=r"layer 'l' .* has more values than Caffe can count"):
+        matnet.convert_caffe(*files)
 
 
 SHARED = [

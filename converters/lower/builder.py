@@ -14,7 +14,7 @@ from matnet.converters.caffemodel import match_blob
 from matnet.converters.graph.naming import NamedGraph
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.fillers import filler_values
-from matnet.converters.lower.sizes import Sizes, known, merged, numbers, output_sizes, padded, text
+from matnet.converters.lower.sizes import LARGEST, Sizes, known, merged, numbers, output_sizes, padded, text
 from matnet.converters.options import Options
 from matnet.errors import NetworkError, ShapeError
 from matnet.network import Layer, Network, Param
@@ -257,6 +257,8 @@ class Builder:
         for variable, found in zip(outputs, sizes, strict=True):
             if any(size is not None and size < 1 for size in found):
                 raise ShapeError(f"its output {variable!r} would be empty ({text(found)}); use a larger input")
+            if prod(size or 1 for size in found) > LARGEST:
+                raise ShapeError(f"its output {variable!r} of {text(found)} has more values than Caffe can count")
             self.sizes[variable] = found
         self.emitted.setdefault(layer.name, []).append(name)
 
