@@ -1,0 +1,74 @@
+"""One row of the results: what was run on what, how, and what came out; what makes rows comparable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Evaluation:
+    """One row of the results: what was run on what, how, and what came out. Errors are in percent."""
+
+    model: str
+    introduced: str
+    top1_error: float
+    top5_error: float
+    images_per_s: float  # end to end: decoding, resizing and the network
+    network_images_per_s: float  # the engine alone
+    images: int
+    status: str
+    unreadable: list[str] = field(default_factory=list)
+    dataset: str = ""
+    list_sha256: str = ""
+    model_file: str = ""
+    model_sha256: str = ""
+    preprocessing: str = ""
+    protocol: str = ""
+    scores: str = ""  # the variable whose channels are ranked
+    backend: str = ""
+    device: str = "cpu"
+    precision: str = "fp32"
+    batch_size: int = 0
+    seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+    date: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """The row as plain JSON values; figures that could not be measured are null."""
+        plain = asdict(self)
+        return {key: None if isinstance(value, float) and value != value else value for key, value in plain.items()}
+
+
+def versions(runtimes: Sequence[str] = ()) -> dict[str, str]:
+    """What decides the figures on this machine: Python, numpy, Pillow, matnet and the engine's runtimes."""
+    import platform
+    from importlib.metadata import version
+
+    import PIL
+
+    from matnet import __version__
+
+    return {
+        "matnet": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        **{name: version(name) for name in runtimes},
+    }
+
+
+def file_sha256(path: Path | None) -> str:
+    if path is None:
+        return ""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
