@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from matnet import Layer, Network, Param
-from matnet.engines.plan import Pass, drop_dropout, fold_after, fold_before, fold_padding, keep_needed, plan_network
+from matnet.engines.plan import (
+    FusedConv,
+    Pass,
+    drop_dropout,
+    fold_after,
+    fold_before,
+    fold_padding,
+    fuse,
+    keep_needed,
+    plan_network,
+)
 from matnet.ops.activation import DropOut, ReLU
 from matnet.ops.base import Op
 from matnet.ops.combine import Scale, Sum
@@ -85,6 +95,9 @@ CHAINS: dict[str, tuple[Pass, list[tuple[Op, list[np.ndarray]]], str]] = {
     "pad before conv": (fold_padding, [PAD_ONLY, PADDED], "b"),
     "identity filters before conv": (fold_padding, [IDENTITY, conv()], "b"),
     "pad before pooling": (fold_padding, [PAD_ONLY, POOL], "ab"),
+    "relu after conv": (fuse, [conv(), (ReLU(), [])], "a"),
+    "leaky relu after conv": (fuse, [PADDED, (ReLU(leak=0.2), [])], "a"),
+    "relu after pooling": (fuse, [POOL, (ReLU(), [])], "ab"),
     "everything": (plan_network, [PAD_ONLY, conv(), batch_norm(8), scale(8), DROPOUT, POOL], "bf"),
 }
 
@@ -149,3 +162,34 @@ def test_the_folded_bias_by_hand() -> None:
     planned = fold_after(net, ["b"])
     filters, bias = (planned.params[name].value.ravel() for name in planned.layers["a"].params)
     np.testing.assert_array_equal([*filters, *bias], [16, -19])
+
+
+def residual(first: str, second: str) -> Network:
+    """x -> a -> relu b -> c, x -> d, then e = the sum of `first` and `second`, and a ReLU f."""
+    padded, pixel = Conv(pad=(1, 1, 2, 2)), [values(1, 1, 6, 6), values(6, 1)]
+    net = chain(("a", padded, [values(3, 5, 6, 6), values(6, 1)]), ("b", ReLU(), []), ("c", Conv(), pixel))
+    net.params |= {"d_0": Param(values(1, 1, 6, 6, seed=9)), "d_1": Param(values(6, 1, seed=9))}
+    net.add(Layer("d", Conv(), ["x"], ["d"], ["d_0", "d_1"]))
+    net.add(Layer("e", Sum(), [first, second], ["e"]))
+    net.add(Layer("f", ReLU(), ["e"], ["f"]))
+    return net
+
+
+@pytest.mark.parametrize(
+    ("terms", "wanted", "left", "inputs"),
+    [
+        (("c", "x"), ["f"], "ac", ["b", "x"]),
+        (("x", "c"), ["f"], "ac", ["b", "x"]),
+        (("c", "d"), ["f"], "acd", ["x", "c"]),  # d runs last
+        (("c", "c"), ["f"], "acef", ["c", "c"]),  # the sum reads one value twice
+        (("c", "x"), ["f", "c"], "acef", ["c", "x"]),
+        (("c", "x"), ["f", "e"], "acf", ["b", "x"]),
+    ],
+)
+def test_fused_sums(terms: tuple[str, str], wanted: list[str], left: str, inputs: list[str]) -> None:
+    net = keep_needed(residual(*terms), wanted)
+    compare(net, fuse, wanted, left)
+    planned = fuse(net, wanted)
+    summed = [layer for layer in planned.layers.values() if len(layer.inputs) == 2]
+    assert [layer.inputs for layer in summed] == [inputs]
+    assert isinstance(planned.layers["a"].op, FusedConv)

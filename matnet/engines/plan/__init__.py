@@ -1,7 +1,8 @@
 """Graph passes that make a network cheaper to run and leave its wanted outputs as they are.
 
 A pass is a function (Network, wanted variables) -> Network. It works on a copy: the network that it is given, and
-every array in it, stays as it is. `plan_network` applies all of them.
+every array in it, stays as it is. `plan_network` applies all that help every engine; `fuse` is for those that have
+kernels for a convolution with what follows it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from matnet.engines.plan.fold import fold_after, fold_before
+from matnet.engines.plan.fuse import FusedConv, fuse
 from matnet.engines.plan.padding import fold_padding
 from matnet.engines.plan.prune import drop_dropout, keep_needed
 from matnet.network import Network
@@ -16,7 +18,18 @@ from matnet.network import Network
 Pass = Callable[[Network, Sequence[str]], Network]
 PASSES: tuple[Pass, ...] = (keep_needed, drop_dropout, fold_padding, fold_after, fold_before)
 
-__all__ = ["PASSES", "Pass", "drop_dropout", "fold_after", "fold_before", "fold_padding", "keep_needed", "plan_network"]
+__all__ = [
+    "PASSES",
+    "FusedConv",
+    "Pass",
+    "drop_dropout",
+    "fold_after",
+    "fold_before",
+    "fold_padding",
+    "fuse",
+    "keep_needed",
+    "plan_network",
+]
 
 
 def plan_network(net: Network, wanted: Sequence[str]) -> Network:
