@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 
 
-@dataclass
-class Evaluation:
-    """One row of the results: what was run on what, how, and what came out. Errors are in percent."""
+@dataclass(kw_only=True)
+class Run:
+    """One row of the results, whatever is scored: what was run on what, and how."""
 
     model: str
     introduced: str
-    top1_error: float
-    top5_error: float
     images_per_s: float  # end to end: decoding, resizing and the network
     network_images_per_s: float  # the engine alone
     images: int
@@ -30,7 +28,7 @@ class Evaluation:
     model_sha256: str = ""
     preprocessing: str = ""
     protocol: str = ""
-    scores: str = ""  # the variable whose channels are ranked
+    scores: str = ""  # the variable that is scored
     backend: str = ""
     device: str = "cpu"
     precision: str = "fp32"
@@ -44,6 +42,14 @@ class Evaluation:
         """The row as plain JSON values; figures that could not be measured are null."""
         plain = asdict(self)
         return {key: None if isinstance(value, float) and value != value else value for key, value in plain.items()}
+
+
+@dataclass(kw_only=True)
+class Evaluation(Run):
+    """A row of a classification: errors in percent."""
+
+    top1_error: float
+    top5_error: float
 
 
 def versions(runtimes: Sequence[str] = ()) -> dict[str, str]:
