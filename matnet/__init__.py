@@ -17,6 +17,7 @@ from matnet.errors import (
     FileFormatError,
     MatnetError,
     NetworkError,
+    OutOfMemoryError,
     ShapeError,
     UnsupportedLayersError,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "MatnetError",
     "Network",
     "NetworkError",
+    "OutOfMemoryError",
     "Param",
     "ShapeError",
     "UnsupportedLayersError",

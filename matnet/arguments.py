@@ -1,10 +1,14 @@
-"""The argument that several commands share: which network."""
+"""The arguments that several commands share: which network, and which engine runs it."""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from matnet import load
+from matnet.engines import BACKENDS, PRECISIONS, parse_device
+from matnet.engines.runtime import RUNTIMES
+from matnet.errors import EngineError
 from matnet.network import Network
 from matnet.zoo import find_model, random_network
 
@@ -22,3 +26,49 @@ def add_random_weights(command: argparse.ArgumentParser) -> None:
 def network_from(name: str, options: argparse.Namespace) -> Network:
     """The network that a command's arguments mean; FileFormatError or UnknownModelError where there is none."""
     return random_network(name, options.seed) if options.random_weights else load(find_model(name))
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+    return number
+
+
+def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") -> None:
+    """Let a command choose engine, device, precision, threads and runtime; `engine_options` reads them."""
+    group = command.add_argument_group("engine")
+    told = "auto: a usable GPU, else ONNX Runtime, else numpy"
+    group.add_argument("--backend", choices=BACKENDS, default=backend, help=f"{told} (default: %(default)s)")
+    group.add_argument("--device", type=_device, metavar="cpu|gpu|gpu:N", help="where to compute")
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="fp32",
+        help="fp32: full float32; tf32 and fp16: faster and less exact, on a GPU (default: %(default)s)",
+    )
+    group.add_argument("--threads", type=positive, metavar="N", help="of backend onnx (default: all processors)")
+    group.add_argument(
+        "--runtime",
+        choices=("auto", *RUNTIMES),
+        help="of backend onnx; auto times those that are installed (default: onnxruntime)",
+    )
+
+
+def add_batch_size(command: argparse.ArgumentParser, default: int | None, meaning: str) -> None:
+    """`--batch-size N`, with what it means to this command."""
+    command.add_argument("--batch-size", type=positive, default=default, metavar="N", help=meaning)
+
+
+def engine_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What `compile_network` takes, from the options that `add_engine_options` added."""
+    return {name: getattr(options, name) for name in ("backend", "device", "precision", "threads", "runtime")}
+
+
+def _device(text: str) -> str:
+    try:
+        parse_device(text)
+    except EngineError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text

@@ -39,6 +39,14 @@ class EngineError(MatnetError):
     """An engine, device or precision that is not to be had here."""
 
 
+class OutOfMemoryError(EngineError):
+    """A batch that does not fit in memory; `batch_size` is the number of images in it, where that is known."""
+
+    def __init__(self, message: str, batch_size: int | None = None) -> None:
+        super().__init__(message)
+        self.batch_size = batch_size
+
+
 def listing(what: str, items: Iterable[str], limit: int = 20) -> str:
     """`what` followed by one indented line per item, so that every problem of a file is told at once."""
     lines = list(items)

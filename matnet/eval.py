@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matnet.arguments import add_random_weights, network_from
-from matnet.engines import BACKENDS
-from matnet.engines.runtime import RUNTIMES
+from matnet.arguments import add_batch_size, add_engine_options, add_random_weights, engine_options, network_from
 from matnet.errors import DataError, run_command
 from matnet.evaluation import Evaluation, evaluate
 from matnet.files import atomic_write
@@ -45,20 +43,14 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--mean", type=float, nargs="+", metavar="V", help="mean to subtract: R G B, or one value (default: the file's)"
     )
-    command.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch (default: 32)")
+    add_batch_size(command, 32, "images per batch (default: %(default)s)")
     command.add_argument("--workers", type=int, default=2, metavar="N", help="decoding threads (default: %(default)s)")
-    command.add_argument("--backend", choices=BACKENDS, default="auto", help="engine (default: the fastest installed)")
-    command.add_argument("--threads", type=int, metavar="N", help="of backend onnx (default: all processors)")
-    command.add_argument(
-        "--runtime",
-        choices=("auto", *RUNTIMES),
-        help="of backend onnx; auto times those that are installed (default: onnxruntime)",
-    )
     command.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     command.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, on stdout or into FILE"
     )
     add_random_weights(command)
+    add_engine_options(command)
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     return command
 
@@ -67,8 +59,8 @@ def choose(options: argparse.Namespace) -> tuple[Network, ImageList]:
     """The network and the image list that the options name; DataError where only a model is given."""
     from matnet.datasets import ImageList
 
-    if options.batch_size < 1 or options.workers < 1 or (options.limit is not None and options.limit < 1):
-        raise DataError("--batch-size, --workers and --limit must be at least 1")
+    if options.workers < 1 or (options.limit is not None and options.limit < 1):
+        raise DataError("--workers and --limit must be at least 1")
     net = network_from(str(options.model or EMBEDDED_MODEL), options)
     if options.data is None and net.source.path != EMBEDDED_MODEL:
         raise DataError(f"{options.model}: say what to evaluate it on: --data FOLDER (class folders) or a list file")
@@ -93,9 +85,7 @@ def run(options: argparse.Namespace) -> Evaluation:
             images,
             preprocessing,
             scores=options.scores,
-            backend=options.backend,
-            threads=options.threads,
-            runtime=options.runtime,
+            **engine_options(options),
             batch_size=options.batch_size,
             workers=options.workers,
             progress=bar.update,
@@ -104,7 +94,7 @@ def run(options: argparse.Namespace) -> Evaluation:
     result.introduced = introduced(net)
     if options.random_weights:
         result.model, result.status = options.model, "random weights"
-    result.notes = [*net.source.notes, *images.notes]
+    result.notes = [*net.source.notes, *images.notes, *result.notes]
     return result
 
 
@@ -139,8 +129,8 @@ def report(result: Evaluation, target: str | None) -> None:
         print(text)
     else:
         print(published_table([result]))
-        how = f"{result.preprocessing}; {result.backend}, batch {result.batch_size}"
-        print(f"\n{result.images} images of {result.dataset}; {how}")
+        where = f"{result.backend} on {result.device}, {result.precision}, batch {result.batch_size}"
+        print(f"\n{result.images} images of {result.dataset}; {result.preprocessing}; {where}")
         if target:
             with atomic_write(target) as file:
                 file.write(f"{text}\n".encode())

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from matnet import arrays
-from matnet.arguments import MODEL_HELP, add_random_weights, network_from
-from matnet.engines import BACKENDS, choose_backend, wanted_variables
+from matnet.arguments import (
+    MODEL_HELP,
+    add_batch_size,
+    add_engine_options,
+    add_random_weights,
+    engine_options,
+    network_from,
+)
+from matnet.engines import Engine, wanted_variables
+from matnet.engines.batches import run_in_batches
 from matnet.errors import run_command
 from matnet.layout import hwcn_to_nchw
 from matnet.network import Network
@@ -32,9 +42,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--layout", choices=arrays.LAYOUTS, help="order of the axes in both files (default: .npz nchw, .mat hwcn)"
     )
-    command.add_argument("--backend", choices=BACKENDS, default="numpy", help="engine (default: %(default)s)")
-    command.add_argument("--threads", type=int, metavar="N", help="of backend onnx (default: all processors)")
+    add_batch_size(command, None, "images per pass through the network (default: all of them)")
     add_random_weights(command)
+    add_engine_options(command, backend="numpy")
+    command.add_argument("--json", action="store_true", help="print what was run, and how, as JSON")
     return command
 
 
@@ -80,10 +91,10 @@ def run_file(
     outputs: str | None,
     everything: bool,
     layout: str | None,
-    backend: str,
-    threads: int | None = None,
-) -> dict[str, np.ndarray]:
-    """Read `source`, run, write `target`; returns what was written, N x C x H x W."""
+    batch_size: int | None = None,
+    **engine_options: Any,
+) -> tuple[dict[str, np.ndarray], Engine]:
+    """Read `source`, run, write `target`; returns what was written, N x C x H x W, and the engine that ran."""
     arrays.check_suffix(target)
     layout_in = layout or arrays.default_layout(source)
     layout_out = layout or arrays.default_layout(target)
@@ -102,24 +113,54 @@ def run_file(
         print(f"matnet: {note}", file=sys.stderr)
     wanted = requested(pruned, outputs, everything)
     known = {name: value for name, value in values.items() if name in pruned.variables}
-    results = pruned.forward(known, wanted, backend=backend, threads=threads)
+    engine = pruned.compile(wanted, **engine_options)
+    for note in engine.notes:
+        print(f"matnet: {note}", file=sys.stderr)
+    results = run_in_batches(engine, known, batch_size)
     ranks = {name: net.blob_ranks.get(name, net.blob_ranks.get(pruned.resolve(name))) for name in results}
     arrays.write_arrays(
         target, {name: arrays.from_nchw(value, layout_out, ranks[name]) for name, value in results.items()}
     )
-    return results
+    return results, engine
+
+
+def record(
+    options: argparse.Namespace, results: Mapping[str, np.ndarray], engine: Engine, seconds: float
+) -> dict[str, Any]:
+    """What was run and how, as plain JSON values; sizes N x C x H x W."""
+    return {
+        "model": options.model,
+        "output": options.output,
+        "variables": {name: list(value.shape) for name, value in results.items()},
+        "backend": engine.backend,
+        "device": engine.device,
+        "precision": engine.precision,
+        "batch_size": options.batch_size,
+        "seconds": seconds,
+        "notes": engine.notes,
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     started = time.perf_counter()
     net = network_from(options.model, options)
-    backend = choose_backend() if options.backend == "auto" else options.backend
-    results = run_file(
-        net, options.input, options.output, options.outputs, options.all, options.layout, backend, options.threads
+    results, engine = run_file(
+        net,
+        options.input,
+        options.output,
+        options.outputs,
+        options.all,
+        options.layout,
+        options.batch_size,
+        **engine_options(options),
     )
     seconds = time.perf_counter() - started
-    print(f"{options.output}: {len(results)} variables in {seconds:.2f} s ({backend})")
+    if options.json:
+        print(json.dumps(record(options, results, engine, seconds), indent=2))
+    else:
+        how = f"{engine.backend} on {engine.device}, {engine.precision}"
+        print(f"{options.output}: {len(results)} variables in {seconds:.2f} s ({how})")
     return 0
 
 

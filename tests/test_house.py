@@ -44,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # The CPU engine hands its runtime ONNX models.
 ALSO_WHEN_CALLED = {"network": {"meta", "engines", "display"}, "engines": {"formats.onnx"}}
 NUMPY_ALONE = ("errors", "shapes", "layout", "ops", "network")
-HEAVY = ("cupy", "dask", "h5py", "matplotlib", "onnx", "onnxruntime", "PIL", "pooch", "requests", "scipy")
+HEAVY = ("cudnn", "cupy", "dask", "h5py", "matplotlib", "onnx", "onnxruntime", "PIL", "pooch", "requests", "scipy")
 HEAVY += ("tabulate", "torch", "tqdm", "yaml")
 
 

@@ -15,13 +15,17 @@ from matnet.shapes import text
 class Engine:
     """A compiled network: call it with inputs, get {wanted name: float32 array N x C x H x W}.
 
-    Attributes: `net`, `wanted` (name as asked for -> variable), `layers` (in execution order).
+    Attributes: `net`, `wanted` (name as asked for -> variable), `layers` (in execution order); `device` and
+    `precision`, as results name them; `notes`, what the user should hear about how the engine was chosen.
     """
 
     backend = ""
+    device = "cpu"
+    precision = "fp32"
 
     def __init__(self, net: Network, outputs: Sequence[str] | None = None) -> None:
         self.net = net
+        self.notes: list[str] = []
         self.wanted = wanted_variables(net, outputs)
         self.layers: list[Layer] = net.upto(self.wanted.values())
         self.inputs = _inputs_of(self.layers, self.wanted.values())

@@ -81,10 +81,13 @@ def evaluate(
         preprocessing=preprocessing.describe(),
         scores=variable,
         backend=engine.backend,
+        device=engine.device,
+        precision=engine.precision,
         batch_size=batch_size,
         seconds=seconds,
         versions=versions(getattr(engine, "runtimes", ())),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        notes=list(engine.notes),
     )
 
 

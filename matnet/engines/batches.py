@@ -1,0 +1,94 @@
+"""Many images through an engine in several passes: as asked for, or because they do not fit in memory at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from matnet.engines.base import Engine
+from matnet.errors import NetworkError, OutOfMemoryError
+from matnet.ops.extensions.combine import BatchReindex, Filter
+from matnet.ops.extensions.normalize import BatchStatNorm
+from matnet.ops.extensions.recurrent import LSTM, RNN
+from matnet.shapes import text
+
+MIXES_IMAGES = (LSTM, RNN, BatchStatNorm, BatchReindex, Filter)  # their first axis is no row of independent images
+
+
+def run_in_batches(engine: Engine, x: Any, batch_size: int | None) -> dict[str, np.ndarray]:
+    """What `engine(x)` gives, at most `batch_size` images at a time; None: all at once.
+
+    NetworkError, naming the variable or layer, where an image's result would depend on the batch that it is in.
+    """
+    values = engine.take_inputs(x)
+    images = max((len(value) for value in values.values()), default=0)
+    if batch_size is None or batch_size >= images:
+        return engine(values)
+    require_independent_images(engine, {name: value.shape for name, value in values.items()}, batch_size)
+    return _joined(engine, values, range(0, images, batch_size), batch_size)
+
+
+def require_independent_images(engine: Engine, inputs: Mapping[str, tuple[int, ...]], batch_size: int) -> None:
+    """NetworkError unless every variable holds one row per image, at any number of them."""
+    where, cannot = engine.net.source, f"so batches of {batch_size} would change the result; leave the batch size out"
+    for layer in engine.layers:
+        if isinstance(layer.op, MIXES_IMAGES):
+            raise NetworkError(f"{where}, layer {layer.name!r} ({layer.type_name}) works on all images, {cannot}")
+    images = max(shape[0] for shape in inputs.values())
+    wanted = list(engine.wanted.values())
+    whole = engine.net.infer_shapes(inputs, wanted)
+    part = engine.net.infer_shapes({name: (batch_size, *shape[1:]) for name, shape in inputs.items()}, wanted)
+    for name, shape in whole.items():
+        if shape[0] != images or part[name] != (batch_size, *shape[1:]):
+            raise NetworkError(f"{where}: {name!r} is {text(shape)} for {images} images, {cannot}")
+
+
+def _joined(engine: Engine, values: Mapping[str, np.ndarray], starts: Sequence[int], step: int) -> dict[str, Any]:
+    results: dict[str, np.ndarray] = {}
+    for start in starts:
+        part = engine({name: value[start : start + step] for name, value in values.items()})
+        for name, value in part.items():
+            if name not in results:
+                images = len(next(iter(values.values())))
+                results[name] = np.empty((images, *value.shape[1:]), value.dtype)
+            results[name][start : start + step] = value
+    return results
+
+
+class Halving:
+    """An engine that goes on with half the images where a batch does not fit in memory.
+
+    `halved_from` is the first batch size that did not fit, else None; `limit` the most images per pass since
+    then. `say` is called with one line each time. With `strict` the OutOfMemoryError is raised instead, as it
+    is where a single image does not fit or images cannot be run apart.
+    """
+
+    def __init__(self, engine: Engine, strict: bool = False, say: Callable[[str], Any] | None = None) -> None:
+        self.engine, self.strict, self.say = engine, strict, say
+        self.limit: int | None = None
+        self.halved_from: int | None = None
+
+    def __call__(self, x: Any) -> dict[str, np.ndarray]:
+        while True:
+            try:
+                return run_in_batches(self.engine, x, self.limit)
+            except OutOfMemoryError as error:
+                self._halve(x, error)
+
+    def _halve(self, x: Any, error: OutOfMemoryError) -> None:
+        values = self.engine.take_inputs(x)
+        images = max(len(value) for value in values.values())
+        tried = images if self.limit is None else min(self.limit, images)
+        if self.strict or tried < 2:
+            raise error
+        half = -(-tried // 2)
+        try:
+            require_independent_images(self.engine, {name: value.shape for name, value in values.items()}, half)
+        except NetworkError:
+            raise error from None
+        self.halved_from = self.halved_from or tried
+        self.limit = half
+        if self.say is not None:
+            self.say(f"{error}; going on with {half} images at a time")

@@ -1,0 +1,55 @@
+"""Where and how exactly an engine computes: device names and precisions, as the options spell them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from matnet.errors import EngineError, nearest
+
+PRECISIONS = ("fp32", "tf32", "fp16")
+DEVICES = "cpu, gpu, or gpu:N for the N-th GPU, counted from 0 (cuda and cuda:N mean the same)"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A processor or a GPU as asked for; `index` is None for the current GPU, and for a processor."""
+
+    kind: str  # cpu or gpu
+    index: int | None = None
+
+
+def parse_device(text: str | None) -> Device | None:
+    """What a device's name means; None for none. EngineError for a name of another form.
+
+    >>> parse_device("cuda:1"), parse_device("cpu")
+    (Device(kind='gpu', index=1), Device(kind='cpu', index=None))
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(cpu)|(?:gpu|cuda)(?::(\d{1,4}))?", text.strip().lower())
+    if not found:
+        raise EngineError(f"no device is called {text!r}; expected {DEVICES}")
+    if found[1]:
+        return Device("cpu")
+    return Device("gpu", int(found[2]) if found[2] else None)
+
+
+def check_precision(precision: str) -> None:
+    """EngineError for a name that is none of PRECISIONS."""
+    if precision not in PRECISIONS:
+        hint = nearest(precision, PRECISIONS)
+        raise EngineError(f"no precision is called {precision!r}{hint}; there is {', '.join(PRECISIONS)}")
+
+
+def refuse_on_cpu(backend: str, device: Device | None, precision: str) -> None:
+    """EngineError where a backend that computes on the processor is asked for a GPU or a shorter precision."""
+    if device is not None and device.kind != "cpu":
+        raise EngineError(
+            f"backend {backend!r} computes on the processor; for a GPU choose backend 'cupy' or 'auto', "
+            "or leave device 'gpu' out"
+        )
+    if precision != "fp32":
+        raise EngineError(
+            f"backend {backend!r} computes in fp32 alone; precision {precision!r} needs backend 'cupy' and a GPU"
+        )

@@ -1,0 +1,286 @@
+"""Backends, devices, precisions and batch sizes: what is chosen, and what is said where it is not to be had.
+
+No GPU is needed: a stand-in for CuPy answers as CUDA's documentation says that a machine of each kind would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from matnet import EngineError, Layer, Network, NetworkError, OutOfMemoryError
+from matnet.arguments import add_engine_options, engine_options
+from matnet.engines import choose, compile_network, parse_device
+from matnet.engines.base import Engine
+from matnet.engines.batches import Halving, run_in_batches
+from matnet.engines.cupy import probe
+from matnet.engines.device import Device
+from matnet.errors import MatnetError
+from matnet.ops.activation import ReLU
+from matnet.ops.combine import Concat
+from matnet.ops.extensions.recurrent import RNN
+from matnet.run import main as run_main
+from tests.conftest import DATA
+
+X = np.random.default_rng(7).standard_normal((5, 6, 7, 11)).astype(np.float32)
+
+
+def cupy_stand_in(
+    runtime: int = 13020, devices: int = 1, capability: tuple[int, int] = (9, 0), failure: Exception | None = None
+) -> SimpleNamespace:
+    """A module that answers the questions of matnet.engines.cupy.probe, and computes with numpy."""
+
+    def count() -> int:
+        if failure is not None:
+            raise failure
+        return devices
+
+    def properties(index: int) -> dict[str, Any]:
+        return {"name": b"Test GPU", "major": capability[0], "minor": capability[1], "totalGlobalMem": 1 << 34}
+
+    calls = SimpleNamespace(
+        runtimeGetVersion=lambda: runtime, getDeviceCount=count, getDevice=lambda: 0, getDeviceProperties=properties
+    )
+
+    class OneDevice:
+        def __init__(self, index: int) -> None:
+            self.index = index
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *error: object) -> None: ...
+
+    cuda = SimpleNamespace(runtime=calls, Device=OneDevice)
+    return SimpleNamespace(__version__="14.2.0", cuda=cuda, ones=np.ones, matmul=np.matmul, float32=np.float32)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes this machine one with a driver for some CUDA (None: no driver) and the given cupy module (None: none)."""
+
+    def become(driver: int | None, module: Any) -> None:
+        monkeypatch.setattr(probe, "driver_version", lambda: driver)
+        monkeypatch.setattr(probe, "cupy_installed", lambda: module is not None)
+        monkeypatch.setattr(probe, "DRIVER_FILE", Path("/nowhere"))
+        monkeypatch.setitem(sys.modules, "cupy", module)
+
+    return become
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cpu", Device("cpu")),
+        ("gpu", Device("gpu")),
+        ("GPU:2", Device("gpu", 2)),
+        ("cuda:0", Device("gpu", 0)),
+        ("cuda", Device("gpu")),
+        (None, None),
+    ],
+)
+def test_device_names(text: str | None, expected: Device | None) -> None:
+    assert parse_device(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "gpu:", "gpu:-1", "gpu:x", "tpu", "cpu:0", "gpu:99999"])
+def test_wrong_device_names(text: str) -> None:
+    with pytest.raises(EngineError, match="expected cpu, gpu, or gpu:N"):
+        parse_device(text)
+
+
+NO_DEVICE = RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected")
+
+
+@pytest.mark.parametrize(
+    ("driver", "module", "wanted", "told"),
+    [
+        (None, cupy_stand_in(), {}, r"no NVIDIA driver is installed; install it, or compute on the processor"),
+        (13000, None, {}, r'CuPy is not installed; install it with .*"cupy-cuda13x\[ctk\]"'),
+        (12080, None, {}, r'CuPy is not installed; install it with .*"cupy-cuda12x\[ctk\]"'),
+        (11080, None, {}, r"update the NVIDIA driver, which is for CUDA 11\.8, then install cupy-cuda12x"),
+        (12080, cupy_stand_in(), {}, r"is for CUDA 12\.8, CuPy 14\.2\.0 for CUDA 13\.2: update the driver or .*12x"),
+        (13000, cupy_stand_in(devices=0), {}, r"no GPU was found by the NVIDIA driver \(is CUDA_VISIBLE_DEVICES empty"),
+        (13000, cupy_stand_in(failure=NO_DEVICE), {}, r"CUDA says cudaErrorNoDevice: no CUDA-capable device"),
+        (13000, cupy_stand_in(devices=2), {"device": "gpu:3"}, r"there is no gpu:3; there is gpu:0, gpu:1"),
+        (13000, cupy_stand_in(capability=(7, 0)), {}, r"has compute capability 7\.0, and CUDA 13\.2 needs 7\.5"),
+        (13000, cupy_stand_in(capability=(7, 5)), {"precision": "tf32"}, r"TF32 tensor cores need 8\.0; choose .*fp32"),
+        (
+            13000,
+            cupy_stand_in(runtime=12080, capability=(6, 1)),
+            {"precision": "fp16"},
+            r"gpu:0 \(Test GPU\) has compute capability 6\.1, and FP16 tensor cores need 7\.0; choose precision 'fp32'",
+        ),
+    ],
+)
+def test_what_a_gpu_needs(machine: Any, driver: int | None, module: Any, wanted: dict[str, str], told: str) -> None:
+    machine(driver, module)
+    net = chain(ReLU())
+    with pytest.raises(EngineError, match=told) as error:
+        compile_network(net, backend="cupy", **wanted)
+    assert "\n" not in str(error.value)
+    if wanted:  # whoever asks for a certain GPU or precision is told as well when the backend is left open
+        with pytest.raises(EngineError, match=told):
+            compile_network(net, backend="auto", **wanted)
+    else:
+        compiled = compile_network(net, backend="auto")
+        assert compiled.backend in ("onnx", "numpy")
+        assert (compiled.device, compiled.precision) == ("cpu", "fp32")
+        assert compiled.notes == ([str(error.value)] if module is not None else [])
+
+
+def test_a_damaged_cupy_does_not_stop_auto(machine: Any) -> None:
+    """The module can be found but not used: its first call fails as one does whose CUDA libraries are missing."""
+    module = cupy_stand_in()
+    module.ones = lambda *shape, **kind: (_ for _ in ()).throw(RuntimeError("libnvrtc.so.13 cannot be opened\nmore"))
+    machine(13000, module)
+    compiled = compile_network(chain(ReLU()), backend="auto")
+    assert compiled.backend in ("onnx", "numpy")
+    (note,) = compiled.notes
+    assert "cannot compute on gpu:0 (Test GPU): libnvrtc.so.13 cannot be opened; install" in note
+
+
+def test_auto_takes_a_usable_gpu(machine: Any) -> None:
+    machine(13020, cupy_stand_in())
+    assert choose() == ("cupy", ())
+    assert choose(Device("gpu", 0), "fp16") == ("cupy", ())
+    assert choose(Device("cpu")).backend in ("onnx", "numpy")
+
+
+def test_a_machine_without_gpu_and_cupy_hears_nothing_of_them(machine: Any) -> None:
+    machine(None, None)
+    assert choose().notes == ()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"backend": "numpy", "precision": "fp16"}, "backend 'numpy' computes in fp32 alone; precision 'fp16' needs"),
+        ({"backend": "onnx", "precision": "tf32"}, "backend 'onnx' computes in fp32 alone; precision 'tf32' needs"),
+        ({"backend": "onnx", "device": "gpu"}, "backend 'onnx' computes on the processor; for a GPU choose"),
+        ({"backend": "cupy", "device": "cpu"}, "backend 'cupy' runs on a GPU; device 'cpu' goes with"),
+        ({"precision": "fp23"}, "no precision is called 'fp23'; nearest: fp32"),
+        ({"backend": "numpy", "threads": 2}, "backend 'numpy' takes no option threads"),
+    ],
+)
+def test_what_does_not_go_together(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(EngineError, match=told):
+        compile_network(chain(ReLU()), **options)
+
+
+def test_auto_says_which_options_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    compiled = compile_network(chain(ReLU()), backend="auto", device="cpu", threads=2)
+    assert compiled.notes == ["option threads has no meaning for backend 'numpy'"]
+
+
+def test_the_cudnn_frontend_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "find_spec", lambda name: None)
+    with pytest.raises(EngineError, match=r"pip install nvidia-cudnn-frontend nvidia-cudnn-cu12`"):
+        probe.import_cudnn(12080)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--device", "tpu"], ["--precision", "int8"], ["--threads", "0"], ["--threads", "two"], ["--backend", "cuda"]],
+)
+def test_wrong_arguments_are_usage_errors(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    command = argparse.ArgumentParser()
+    add_engine_options(command)
+    with pytest.raises(SystemExit) as stopped:
+        command.parse_args(arguments)
+    assert stopped.value.code == 2
+    assert f"argument {arguments[0]}" in capsys.readouterr().err
+
+
+def test_arguments_as_options() -> None:
+    command = argparse.ArgumentParser()
+    add_engine_options(command, backend="numpy")
+    assert engine_options(command.parse_args(["--device", "cuda:1", "--precision", "fp16", "--threads", "2"])) == {
+        "backend": "numpy",
+        "device": "cuda:1",
+        "precision": "fp16",
+        "threads": 2,
+        "runtime": None,
+    }
+
+
+def chain(*ops: Any) -> Network:
+    net = Network()
+    for number, op in enumerate(ops):
+        net.add(Layer(f"l{number}", op, [f"x{number}"], [f"x{number + 1}"]))
+    return net
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 9, None])
+def test_results_do_not_depend_on_the_batch_size(batch_size: int | None) -> None:
+    found = run_in_batches(compile_network(chain(ReLU(leak=0.1))), X, batch_size)
+    np.testing.assert_array_equal(found["x1"], np.where(X > 0, X, np.float32(0.1) * X))
+
+
+def test_images_that_meet_are_not_taken_apart() -> None:
+    net = Network()
+    net.add(Layer("join", Concat(dim=4), ["a", "b"], ["y"]))
+    with pytest.raises(NetworkError, match="'y' is 10x6x7x11 for 5 images, so batches of 2 would change the result"):
+        run_in_batches(compile_network(net), {"a": X, "b": X}, 2)
+    recurrent = Network()
+    recurrent.add(Layer("rnn", ReLU(), ["x"], ["y"]))
+    engine = compile_network(recurrent)
+    engine.layers[0].op = RNN()
+    with pytest.raises(NetworkError, match=r"layer 'rnn' .* works on all images"):
+        run_in_batches(engine, X, 2)
+
+
+class Small(Engine):
+    """An engine with memory for `room` images that triples them; `sizes` are the batches that it was given."""
+
+    def __init__(self, net: Network, room: int) -> None:
+        super().__init__(net)
+        self.room, self.sizes = room, list[int]()
+
+    def run(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        (x,) = values.values()
+        self.sizes.append(len(x))
+        if len(x) > self.room:
+            raise OutOfMemoryError(f"{len(x)} images do not fit in memory", len(x))
+        return {"x1": 3 * x}
+
+
+def test_a_batch_that_does_not_fit_is_halved() -> None:
+    """5 images and room for 2: 5, 3 and then 2 at a time; later batches start with 2."""
+    said: list[str] = []
+    engine = Small(chain(ReLU()), room=2)
+    halving = Halving(engine, say=said.append)
+    for _ in range(2):
+        np.testing.assert_array_equal(halving(X)["x1"], 3 * X)
+    assert engine.sizes == [5, 3, 2, 2, 1, 2, 2, 1]
+    assert (halving.halved_from, halving.limit) == (5, 2)
+    assert said == [
+        "5 images do not fit in memory; going on with 3 images at a time",
+        "3 images do not fit in memory; going on with 2 images at a time",
+    ]
+
+
+@pytest.mark.parametrize(("strict", "room", "sizes"), [(True, 2, [5]), (False, 0, [5, 3, 2, 1])])
+def test_where_halving_ends(strict: bool, room: int, sizes: list[int]) -> None:
+    engine = Small(chain(ReLU()), room)
+    with pytest.raises(OutOfMemoryError) as error:
+        Halving(engine, strict)(X)
+    assert engine.sizes == sizes
+    assert error.value.batch_size == sizes[-1]
+
+
+def test_run_reports_engine_device_and_precision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = DATA / "matconvnet" / "sn_relu", tmp_path / "out.npz"
+    arguments = [str(folder / "model.mat"), str(folder / "io.npz"), str(out), "--layout", "hwcn", "--json"]
+    assert run_main([*arguments, "--device", "cpu", "--precision", "fp32"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["backend"], told["device"], told["precision"]) == ("numpy", "cpu", "fp32")
+    with pytest.raises(MatnetError, match="computes in fp32 alone"):
+        run_main([*arguments, "--precision", "fp16"])
