@@ -1,6 +1,6 @@
-"""Scores of an evaluation: top-k errors as MatConvNet counts them, and a confusion matrix for segmentation.
+"""Scores of an evaluation: top-k errors, a confusion matrix for segmentation, ROC curve and LFW's folds for pairs.
 
-Both are accumulators: `update` with batches, `merge` with other shards in any order, read them at any time.
+The first two are accumulators: `update` with batches, `merge` with other shards in any order, read them at any time.
 """
 
 from __future__ import annotations
@@ -148,3 +148,107 @@ class ConfusionMatrix:
             frequency_weighted_iu=100 * float((true * iu).sum()) / pixels,
             iu=tuple(100 * iu),
         )
+
+
+@dataclass(frozen=True)
+class RocCurve:
+    """Telling same from different pairs by their distance, at every threshold that makes a difference.
+
+    thresholds: ascending; a pair counts as the same where its distance is at most the threshold. false_accepts, of the
+    different pairs, and true_accepts, of the same ones: fractions from 0 to 1, neither ever falling. The first point
+    accepts no pair, the last all of them.
+    """
+
+    thresholds: np.ndarray
+    false_accepts: np.ndarray
+    true_accepts: np.ndarray
+
+    @classmethod
+    def of(cls, distances: np.ndarray, same: np.ndarray) -> RocCurve:
+        """The curve of N distances, of which `same` (N booleans) says which belong together.
+
+        Raises ShapeError for arrays that do not fit, DataError for distances that are not finite, or for pairs all
+        of one kind.
+        """
+        thresholds, same_accepted, different_accepted = _accepted(distances, same)
+        kinds = same_accepted[-1], different_accepted[-1]
+        if not all(kinds):
+            raise DataError(f"{kinds[0]} same and {kinds[1]} different pairs; a ROC curve needs both kinds")
+        return cls(thresholds, different_accepted / kinds[1], same_accepted / kinds[0])
+
+    def corners(self) -> RocCurve:
+        """The same curve without the points that lie on the line between their neighbours."""
+        across, up = np.diff(self.false_accepts), np.diff(self.true_accepts)
+        bends = across[:-1] * up[1:] != across[1:] * up[:-1]
+        kept = np.concatenate([[True], bends, [True]])
+        return RocCurve(self.thresholds[kept], self.false_accepts[kept], self.true_accepts[kept])
+
+    @property
+    def auc(self) -> float:
+        """Area under the curve in percent: how often a same pair is nearer than a different one, ties half."""
+        widths = np.diff(self.false_accepts)
+        return 100 * float((widths * (self.true_accepts[1:] + self.true_accepts[:-1]) / 2).sum())
+
+    @property
+    def equal_error_rate(self) -> float:
+        """Percent of pairs of either kind that are taken wrongly where both are alike, on lines between the points."""
+        gap = self.false_accepts - (1 - self.true_accepts)
+        after = int(np.argmax(gap >= 0))
+        part = gap[after - 1] / (gap[after - 1] - gap[after])
+        before, behind = self.false_accepts[after - 1 : after + 1]
+        return 100 * float(before + part * (behind - before))
+
+
+@dataclass(frozen=True)
+class FoldAccuracy:
+    """Verification accuracy by LFW's protocol, in percent, with the threshold of each fold."""
+
+    mean: float
+    standard_error: float
+    accuracies: tuple[float, ...]
+    thresholds: tuple[float, ...]
+
+    @classmethod
+    def of(cls, distances: np.ndarray, same: np.ndarray, fold: np.ndarray) -> FoldAccuracy:
+        """Each fold is judged by the threshold that is best on all the others (Huang et al., LFW, 2007, section 4).
+
+        distances, same, fold: N values each; `fold` numbers them, from any start. Of thresholds that are equally good
+        the lowest is taken; it lies half way between two distances. standard_error: the deviation of the folds'
+        accuracies (with divisor folds - 1) over the root of their number. Raises ShapeError, or DataError for fewer
+        than two folds and distances that are not finite.
+        """
+        distances, same, fold = np.asarray(distances), np.asarray(same, bool), np.asarray(fold)
+        names = np.unique(fold)
+        if len(names) < 2 or fold.shape != distances.shape:
+            raise DataError(f"{len(names)} fold(s) for {distances.size} pairs; expected at least 2, a number per pair")
+        accuracies, thresholds = [], []
+        for name in names:
+            held_out = fold == name
+            threshold = best_threshold(distances[~held_out], same[~held_out])
+            right = (distances[held_out] <= threshold) == same[held_out]
+            accuracies.append(100 * float(right.mean()))
+            thresholds.append(threshold)
+        error = float(np.std(accuracies, ddof=1)) / len(names) ** 0.5
+        return cls(float(np.mean(accuracies)), error, tuple(accuracies), tuple(thresholds))
+
+
+def best_threshold(distances: np.ndarray, same: np.ndarray) -> float:
+    """The lowest of the thresholds at which most pairs are told rightly; half way between two distances."""
+    values, same_accepted, different_accepted = _accepted(distances, same)
+    best = int(np.argmax(same_accepted - different_accepted))
+    if best in (0, len(values) - 1):
+        return float(values[best])
+    return float(values[best] + values[best + 1]) / 2
+
+
+def _accepted(distances: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every distance once, ascending, behind one below all; how many same and different pairs are within each."""
+    distances, same = np.asarray(distances, np.float64), np.asarray(same, bool)
+    if distances.ndim != 1 or distances.shape != same.shape or not distances.size:
+        raise ShapeError(f"distances of shape {distances.shape} for {same.shape} pairs; expected N of each, N >= 1")
+    if not np.isfinite(distances).all():
+        raise DataError(f"{int((~np.isfinite(distances)).sum())} of {distances.size} distances are not finite")
+    values, where = np.unique(distances, return_inverse=True)
+    counts = [np.bincount(where[kind], minlength=len(values)).cumsum() for kind in (same, ~same)]
+    below = np.nextafter(values[0], -np.inf)
+    return np.append(below, values), np.append(0, counts[0]), np.append(0, counts[1])
