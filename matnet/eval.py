@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         "--mean", type=float, nargs="+", metavar="V", help="mean to subtract: R G B, or one value (default: the file's)"
     )
     add_batch_size(command, 32, "images per batch (default: %(default)s)")
+    command.add_argument("--strict", action="store_true", help="stop where a batch does not fit, rather than halve it")
     command.add_argument("--workers", type=int, default=2, metavar="N", help="decoding threads (default: %(default)s)")
     command.add_argument("--limit", type=int, metavar="N", help="only the first N images")
     command.add_argument(
@@ -87,8 +88,10 @@ def run(options: argparse.Namespace) -> Evaluation:
             scores=options.scores,
             **engine_options(options),
             batch_size=options.batch_size,
+            strict=options.strict,
             workers=options.workers,
             progress=bar.update,
+            say=lambda line: bar.write(f"matnet: {line}", file=sys.stderr),
         )
     result.protocol = options.protocol
     result.introduced = introduced(net)

@@ -23,6 +23,7 @@ from matnet.engines.batches import Halving, run_in_batches
 from matnet.engines.cupy import probe
 from matnet.engines.device import Device
 from matnet.errors import MatnetError
+from matnet.eval import main as eval_main
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat
 from matnet.ops.extensions.recurrent import RNN
@@ -284,3 +285,49 @@ def test_run_reports_engine_device_and_precision(tmp_path: Path, capsys: pytest.
     assert (told["backend"], told["device"], told["precision"]) == ("numpy", "cpu", "fp32")
     with pytest.raises(MatnetError, match="computes in fp32 alone"):
         run_main([*arguments, "--precision", "fp16"])
+
+
+def test_evaluation_goes_on_with_half_a_batch(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """digits-lenet on 40 images with memory for 10: the figures are those of an engine with room for all."""
+    from matnet.engines.numpy_engine import NumpyEngine
+
+    arguments = ["--limit", "40", "--backend", "numpy", "--json", "--quiet", "--batch-size", "20"]
+    assert eval_main(arguments) == 0
+    expected = json.loads(capsys.readouterr().out)
+    full = NumpyEngine._run
+
+    def limited(self: Any, values: dict[str, np.ndarray], left: Any) -> dict[str, np.ndarray]:
+        if max(len(value) for value in values.values()) > 10:
+            raise MemoryError("Unable to allocate 9 GiB for an array")
+        return full(self, values, left)
+
+    monkeypatch.setattr(NumpyEngine, "_run", limited)
+    assert eval_main(arguments) == 0
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert (found["batch_size"], found["batch_halved_from"]) == (10, 20)
+    assert (expected["batch_size"], expected["batch_halved_from"]) == (20, None)
+    assert [found[name] for name in ("top1_error", "top5_error")] == [expected["top1_error"], expected["top5_error"]]
+    (line,) = [line for line in told.err.splitlines() if "going on" in line]
+    assert line.startswith("matnet: inputs of 20x1x8x8 do not fit in the memory of cpu (Unable to allocate 9 GiB")
+    with pytest.raises(OutOfMemoryError, match="20x1x8x8") as error:
+        eval_main([*arguments, "--strict"])
+    assert error.value.batch_size == 20
+
+
+def test_a_want_of_memory_in_onnx_runtime_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arena's message, as it stands in onnxruntime/core/framework/bfc_arena.cc."""
+    state = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
+    engine: Any = compile_network(chain(ReLU()), backend="onnx")
+    engine(X)
+    session = next(iter(engine._programs.values())).runs[0]
+
+    def fail(*arguments: Any) -> None:
+        raise state.RuntimeException("Failed to allocate memory for requested buffer of size 9663676416")
+
+    monkeypatch.setattr(session, "_session", SimpleNamespace(run=fail))
+    with pytest.raises(OutOfMemoryError, match="5x6x7x11 do not fit in the memory of cpu") as error:
+        engine(X)
+    assert error.value.batch_size == 5

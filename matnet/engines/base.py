@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.errors import NetworkError, ShapeError, listing, nearest
+from matnet.errors import NetworkError, OutOfMemoryError, ShapeError, listing, nearest
 from matnet.network import Layer, Network
 from matnet.shapes import text
 
@@ -71,6 +71,14 @@ class Engine:
                 return variable
         hint, inputs = nearest(name, self.inputs), ", ".join(self.inputs)
         raise NetworkError(f"{self.net.source}: has no input {name!r}{hint}; its inputs: {inputs}")
+
+
+def does_not_fit(values: Mapping[str, Any], where: str, reason: object) -> OutOfMemoryError:
+    """The error for inputs whose run needs more memory than there is; the first input tells the batch size."""
+    sizes = ", ".join(text(value.shape) for value in values.values())
+    batch = len(next(iter(values.values()))) if values else None
+    told = str(reason).strip().split("\n")[0].rstrip(".") or "no more memory"
+    return OutOfMemoryError(f"inputs of {sizes} do not fit in the memory of {where} ({told})", batch)
 
 
 def wanted_variables(net: Network, outputs: Sequence[str] | None) -> dict[str, str]:

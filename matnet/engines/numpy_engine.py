@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.engines.base import Engine
+from matnet.engines.base import Engine, does_not_fit
 from matnet.errors import MatnetError, UnsupportedLayersError, listing
 from matnet.network import Layer, Network
 from matnet.ops.base import Unknown
@@ -30,6 +30,12 @@ class NumpyEngine(Engine):
     def run(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         left = Counter(name for layer in self.layers for name in layer.inputs)
         left.update(self.wanted.values())
+        try:
+            return self._run(dict(values), left)
+        except MemoryError as error:
+            raise does_not_fit(values, self.device, error) from None
+
+    def _run(self, values: dict[str, np.ndarray], left: Counter[str]) -> dict[str, np.ndarray]:
         for layer, prepared in zip(self.layers, self.prepared, strict=True):
             inputs = [values[name] for name in layer.inputs]
             results = self._guard(layer, layer.op.forward, np, inputs, prepared)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from matnet.engines.base import does_not_fit
 from matnet.errors import EngineError, nearest
 
 if TYPE_CHECKING:
     from matnet.formats.onnx import OnnxModel
 
 INSTALL = "install it with `python -m pip install onnxruntime`, or use backend 'numpy'"
+ALLOCATION = re.compile(r"failed to allocate|bad.?alloc", re.IGNORECASE)  # how ONNX Runtime words a want of memory
 LARGEST_INLINE = 1024  # bytes; smaller constants stand in the model itself
 
 
@@ -108,9 +111,11 @@ class OnnxRuntimeSession:
         self.inputs, self.outputs = list(model.inputs), list(model.outputs)
 
     def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The outputs for these inputs; EngineError where the runtime gives up, mostly for want of memory."""
+        """The outputs for these inputs; OutOfMemoryError where they do not fit, EngineError for other failures."""
         try:
             results = self._session.run(self.outputs, {name: values[name] for name in self.inputs})
         except _errors() as error:
+            if ALLOCATION.search(str(error)):
+                raise does_not_fit({name: values[name] for name in self.inputs}, "cpu", error) from None
             raise EngineError(f"ONNX Runtime stopped: {error}") from None
         return dict(zip(self.outputs, results, strict=True))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from matnet.engines.batches import Halving
 from matnet.errors import DataError, NetworkError
 from matnet.evaluation.pipeline import prepared_batches
 from matnet.evaluation.record import Evaluation, file_sha256, versions
@@ -45,11 +46,14 @@ def evaluate(
     backend: str = "numpy",
     batch_size: int = 32,
     workers: int = 2,
+    strict: bool = False,
     progress: Callable[[int], Any] | None = None,
+    say: Callable[[str], Any] | None = None,
     **options: Any,
 ) -> Evaluation:
     """Top-1 and top-5 error of `net` over `images`, whose labels must already be the network's classes.
 
+    A batch that does not fit in memory is halved, unless `strict`; `say` is called with a line about it.
     Unreadable images are named in `unreadable`, left out of the figures, and make the status `unreadable
     images`. `progress` is called with the number of images done after each batch. Raises NetworkError
     for a network without one image input, DataError where no image at all could be read.
@@ -60,7 +64,8 @@ def evaluate(
         raise NetworkError(f"{net.source}: {variable!r} needs {len(engine.inputs)} inputs; evaluation feeds one image")
     started = time.perf_counter()
     batches = prepared_batches(images, preprocessing, batch_size, workers)
-    errors, unreadable, network_seconds = _score(engine, variable, batches, progress)
+    halving = Halving(engine, strict, say)
+    errors, unreadable, network_seconds = _score(halving, variable, batches, progress)
     seconds = time.perf_counter() - started
     if not errors.images:
         raise DataError(f"{images.name}: none of its {len(unreadable)} images could be read; first: {unreadable[0]}")
@@ -83,7 +88,8 @@ def evaluate(
         backend=engine.backend,
         device=engine.device,
         precision=engine.precision,
-        batch_size=batch_size,
+        batch_size=halving.limit or batch_size,
+        batch_halved_from=halving.halved_from,
         seconds=seconds,
         versions=versions(getattr(engine, "runtimes", ())),
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),

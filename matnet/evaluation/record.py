@@ -33,6 +33,7 @@ class Run:
     device: str = "cpu"
     precision: str = "fp32"
     batch_size: int = 0
+    batch_halved_from: int | None = None  # the batch size asked for, where so many images did not fit in memory
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     date: str = ""
