@@ -1,0 +1,178 @@
+"""Labelled images in a fixed order, from class folders or list files, and how they meet a network's classes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from matnet.datasets.matching import matched
+from matnet.datasets.scan import class_folders, digest, images_below, text_lines
+from matnet.errors import DataError, listing
+
+LIST_NAMES = ("labels.txt", "val.txt", "list.txt", "labels.csv")
+"""List files that are looked for in a flat folder of images."""
+
+_LONGEST_LINE = 4096
+_QUOTED = r"\"[^\"]+\"|'[^']+'"
+_END = r"\s*(?:#.*)?"
+_PATH_LABEL = re.compile(rf"(?P<path>{_QUOTED}|.+?)[\s,;]+(?P<label>[+-]?\d{{1,9}}){_END}")
+_LABEL_PATH = re.compile(rf"(?P<label>[+-]?\d{{1,9}})[\s,;]+(?P<path>{_QUOTED}|.+?){_END}")
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """Images and their labels, in a fixed order.
+
+    paths: the files. labels: int64, 0-based, one per path. class_names: what label k is called, or None where
+    the list has only numbers. root: the folder that paths were found under. list_sha256: of the list itself
+    (relative paths, and class names or labels), the same wherever the folder lies. notes: decisions worth
+    telling.
+    """
+
+    paths: tuple[Path, ...]
+    labels: np.ndarray = field(compare=False)
+    class_names: tuple[str, ...] | None
+    root: Path
+    name: str
+    list_sha256: str
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> ImageList:
+        """A folder of class folders, a flat folder with one of LIST_NAMES in it, or a list file itself.
+
+        Raises DataError where `path` is none of these, and for whatever `from_folder` and `from_list` refuse.
+        """
+        target = Path(path)
+        if not target.is_dir():
+            return cls.from_list(target, root)
+        lists = [target / name for name in LIST_NAMES if (target / name).is_file()]
+        if any(class_folders(target)):
+            found = cls.from_folder(target)
+            ignored = [f"{file.name} is not used: the class folders give the labels" for file in lists]
+            return replace(found, notes=(*found.notes, *ignored))
+        if not lists:
+            raise DataError(
+                f"{target}: no images with labels; expected one folder per class, or a list file "
+                f"({', '.join(LIST_NAMES)}) of lines 'path label'"
+            )
+        return replace(cls.from_list(lists[0], root or target), name=target.resolve().name)
+
+    @classmethod
+    def from_folder(cls, path: str | os.PathLike[str]) -> ImageList:
+        """A folder with one folder per class, sorted by name; images may lie deeper inside them.
+
+        Raises DataError where there is no class folder, or where some hold no image (all are named).
+        """
+        root = Path(path)
+        folders = sorted(class_folders(root), key=lambda folder: folder.name)
+        if not folders:
+            raise DataError(f"{root}: no class folders; expected one folder of images per class")
+        members = [sorted(images_below(folder)) for folder in folders]
+        empty = [folder.name for folder, files in zip(folders, members, strict=True) if not files]
+        if empty:
+            raise DataError(listing(f"{root}: {len(empty)} class folder(s) hold no image; fill or remove:", empty))
+        names = tuple(folder.name for folder in folders)
+        labels = np.repeat(np.arange(len(names)), [len(files) for files in members])
+        paths = tuple(file for files in members for file in files)
+        written = (names[label] for label in labels)
+        return cls(paths, labels, names, root, root.resolve().name, digest(root, paths, written))
+
+    @classmethod
+    def from_list(cls, path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> ImageList:
+        """A text file of lines `path label` (Caffe's order) or `label path`; labels are whole numbers from 0.
+
+        Paths may hold spaces or be quoted, and are relative to `root`, or else to the list's folder. Blank
+        lines, comments (#), a byte order mark and Windows line ends are passed over. Raises DataError that
+        lists every line that is neither, every missing file, and every path that has two labels.
+        """
+        file = Path(path)
+        base = Path(root) if root is not None else file.parent
+        entries = _entries(file, text_lines(file), base)
+        paths = tuple(base / name for name, _ in entries)
+        labels = np.array([label for _, label in entries], dtype=np.int64)
+        _check_entries(file, base, paths, labels)
+        list_sha256 = digest(base, paths, (str(label) for label in labels))
+        return cls(paths, labels, None, base, file.stem, list_sha256)
+
+    def align(self, classes: Sequence[str], descriptions: Sequence[str] = ()) -> ImageList:
+        """The same images with labels that count in a network's `classes` (and their longer `descriptions`).
+
+        Class folders are matched by name: exactly; by WordNet id (`n01440764_tench`); or by any synonym,
+        whatever the case and whether words are joined by spaces, underscores or hyphens. Folders are taken
+        by position only if no name matches and they are numbers or as many as the classes; a note says so.
+        Lists are taken as they are. Raises DataError for folders without a class (all are named), ambiguous
+        names, labels out of range.
+        """
+        if self.class_names is None:
+            self._check_range(len(classes))
+            return replace(self, class_names=tuple(classes)) if classes else self
+        position, notes = matched(self.class_names, classes, descriptions)
+        labels = np.asarray(position, dtype=np.int64)[self.labels]
+        unchanged = position == list(range(len(position)))
+        names = tuple(classes) or (self.class_names if unchanged else None)
+        aligned = replace(self, labels=labels, class_names=names, notes=(*self.notes, *notes))
+        aligned._check_range(len(classes))
+        return aligned
+
+    def head(self, count: int) -> ImageList:
+        """The first `count` images; the hash is made from the whole list's and `count`."""
+        if count >= len(self):
+            return self
+        note = f"only the first {count} of {len(self)} images"
+        list_sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
+        notes = (*self.notes, note)
+        return replace(self, paths=self.paths[:count], labels=self.labels[:count], list_sha256=list_sha256, notes=notes)
+
+    def _check_range(self, classes: int) -> None:
+        low, high = int(self.labels.min()), int(self.labels.max())
+        if classes and high >= classes:
+            hint = "; they seem to count from 1: subtract 1" if low >= 1 and high == classes else ""
+            raise DataError(
+                f"{self.root}: labels run from {low} to {high}, the network's from 0 to {classes - 1}{hint}"
+            )
+
+
+def _entries(file: Path, lines: list[tuple[int, str]], base: Path) -> list[tuple[str, int]]:
+    """Paths and labels, in the order that fits every line; where both do, the one whose first file exists."""
+    readings = [[_read(pattern, line) for _, line in lines] for pattern in (_PATH_LABEL, _LABEL_PATH)]
+    whole = [matches for matches in readings if all(matches)]
+    if not whole:
+        best = max(readings, key=lambda matches: sum(map(bool, matches)))
+        wrong = [f"line {number}: {line[:80]}" for (number, line), match in zip(lines, best, strict=True) if not match]
+        raise DataError(listing(f"{file}: {len(wrong)} line(s) are not 'path label' or 'label path':", wrong))
+    entries = [[_entry(match) for match in matches if match] for matches in whole]
+    return next((entry for entry in entries if (base / entry[0][0]).is_file()), entries[0])
+
+
+def _read(pattern: re.Pattern[str], line: str) -> re.Match[str] | None:
+    return pattern.fullmatch(line) if len(line) <= _LONGEST_LINE else None
+
+
+def _entry(match: re.Match[str]) -> tuple[str, int]:
+    name = match["path"].strip().strip("\"'")
+    return name.replace("\\", "/") if "/" not in name else name, int(match["label"])
+
+
+def _check_entries(file: Path, base: Path, paths: tuple[Path, ...], labels: np.ndarray) -> None:
+    negative = [f"{path}: {label}" for path, label in zip(paths, labels, strict=True) if label < 0]
+    if negative:
+        raise DataError(listing(f"{file}: {len(negative)} label(s) are negative; labels count from 0:", negative))
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        way_out = f"paths are taken relative to {base}; is that the right folder?"
+        raise DataError(listing(f"{file}: {len(missing)} of {len(paths)} images are missing; {way_out}", missing))
+    first: dict[Path, int] = {}
+    pairs = zip(paths, labels.tolist(), strict=True)
+    clashes = [f"{path}: {first[path]} and {label}" for path, label in pairs if first.setdefault(path, label) != label]
+    if clashes:
+        raise DataError(listing(f"{file}: {len(clashes)} image(s) are listed with two labels:", clashes))

@@ -1,0 +1,92 @@
+"""What lies in a folder: image files, class folders, text lists; and the hash that names a list of images."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from matnet.errors import DataError, FileFormatError
+from matnet.files import existing_file
+
+IMAGE_SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+)
+
+LARGEST_LIST = 1 << 28
+"""Bytes; anything larger is not a list of images (ImageNet's 1.3 million lines take 50 MiB)."""
+
+
+def entries(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of the image files and of the folders in `folder`, each sorted; hidden ones are passed over.
+
+    One pass over the directory, and no question to the file system about single files: 50,000 names take a blink.
+    Raises DataError where there is no such folder.
+    """
+    images, folders = [], []
+    try:
+        with os.scandir(folder) as found:
+            for entry in found:
+                if entry.name.startswith("."):
+                    continue
+                if is_image(entry.name):
+                    images.append(entry.name)
+                elif entry.is_dir():
+                    folders.append(entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{folder}: no such folder; check the path") from None
+    return sorted(images), sorted(folders)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name ends as those of images do."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def class_folders(root: Path) -> Iterator[Path]:
+    """The folders in `root`, but for hidden ones."""
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; give the folder that holds the class folders")
+    return (entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """Every image file in a folder and the folders inside it; hidden ones are passed over."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if is_image(name) and not name.startswith("."):
+                yield Path(parent, name)
+
+
+def text_lines(file: Path, what: str = "list of images", expected: str = "'path label'") -> list[tuple[int, str]]:
+    """Line numbers and texts of a list file, without blank lines and comments; DataError where it has none."""
+    try:
+        size = existing_file(file, what).stat().st_size
+        if size > LARGEST_LIST:
+            raise DataError(f"{file}: has {size:,} bytes, too many for a {what}; expected lines {expected}")
+        text = file.read_text(encoding="utf-8-sig")
+    except FileFormatError as error:
+        raise DataError(str(error)) from None
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: is not a text file; expected lines {expected}") from None
+    numbered = ((number, line.strip()) for number, line in enumerate(text.splitlines(), start=1))
+    lines = [(number, line) for number, line in numbered if line and not line.startswith("#")]
+    if not lines:
+        raise DataError(f"{file}: lists no image; expected lines {expected}")
+    return lines
+
+
+def digest(root: Path, paths: Iterable[Path], labels: Iterable[str]) -> str:
+    """SHA-256 of the lines `path label`, paths relative to `root`: the same wherever the folder lies."""
+    relative = (path.relative_to(root) if path.is_relative_to(root) else path for path in paths)
+    return digest_lines(f"{path.as_posix()} {label}" for path, label in zip(relative, labels, strict=True))
+
+
+def digest_lines(lines: Iterable[str]) -> str:
+    """SHA-256 of lines of text, each with a line feed."""
+    found = hashlib.sha256()
+    for line in lines:
+        found.update(f"{line}\n".encode())
+    return found.hexdigest()

@@ -1,0 +1,159 @@
+"""The orders in which ImageNet's 1000 classes are counted: by WordNet id (Caffe), and as the development kit does."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from matnet.datasets.scan import text_lines
+from matnet.errors import DataError, FileFormatError, listing, nearest
+
+CLASSES = 1000
+"""Classes of ILSVRC-2012; the development kit's synsets(1:1000)."""
+
+SORTED_LISTS = ("synsets.txt", "synset_words.txt", "LOC_synset_mapping.txt")
+"""Lists of all classes, sorted by WordNet id, as Caffe and Kaggle give them out."""
+
+DEVKIT_LISTS = ("meta_clsloc.mat", "meta.mat", "map_clsloc.txt", "vgg_synset_words.txt")
+"""Lists of all classes in the development kit's order: its own, and the one that the VGG networks came with."""
+
+ORDERS = {"ilsvrc12-sorted": SORTED_LISTS, "ilsvrc12-devkit": DEVKIT_LISTS}
+"""Orders by the name that model cards have for them (`labels: {order: ...}`) -> the files that state them."""
+
+_LINE = re.compile(r"(?P<wnid>n\d{8})(?:[\s,]+(?P<rest>.*))?")
+_NUMBERED = re.compile(r"(?P<number>\d{1,4})\s+\S+")
+_ID_FIELD = re.compile(r"ILSVRC\d*\w*_ID")
+
+
+def class_order(order: str, source: str | os.PathLike[str], count: int | None = CLASSES) -> tuple[str, ...]:
+    """The WordNet ids of ImageNet's classes in one of ORDERS, from what the user has of it.
+
+    source: a folder of the data set (lists in it, beside it or in its development kit are found, and for the
+    sorted order 1000 class folders will do), or one list. count: how many classes there must be; None for any.
+    This is for networks that name no classes themselves: those that do are aligned by their own names.
+    Raises DataError for an unknown order, where nothing states it, or where a list says something else.
+    """
+    if order not in ORDERS:
+        raise DataError(f"no order of classes is called '{order}'{nearest(order, ORDERS)}; known: {', '.join(ORDERS)}")
+    path = Path(source)
+    files = [path] if path.is_file() else list(lists_in(search_folders(path), ORDERS[order]))
+    if files:
+        wnids = read_synsets(files[0])
+    elif order == "ilsvrc12-sorted":
+        wnids = _stated_otherwise(path)
+    else:
+        raise DataError(
+            f"{path}: nothing in it states the development kit's order of the classes; put one of "
+            f"{', '.join(DEVKIT_LISTS)} there (the kit's folder data/ holds the first)"
+        )
+    where = files[0] if files else path
+    if order == "ilsvrc12-sorted":
+        wnids = tuple(sorted(wnids))
+    elif wnids == tuple(sorted(wnids)):
+        raise DataError(
+            f"{where}: is sorted by WordNet id, which is not the development kit's order; give its own list"
+        )
+    if count is not None and len(wnids) != count:
+        raise DataError(f"{where}: states {len(wnids)} classes, expected {count}; give a list of all classes")
+    return wnids
+
+
+def _stated_otherwise(folder: Path) -> tuple[str, ...]:
+    """The classes from a list in the other order, or from class folders."""
+    others = list(lists_in(search_folders(folder), DEVKIT_LISTS))
+    if others:
+        return read_synsets(others[0])
+    for place in (folder / "train", folder / "val", folder):
+        found = tuple(wnid_folders(place))
+        if found:
+            return found
+    raise DataError(
+        f"{folder}: nothing in it states the classes; put {SORTED_LISTS[0]} there, a line for each WordNet id "
+        "(it is part of Caffe's caffe_ilsvrc12.tar.gz)"
+    )
+
+
+def wnid_folders(folder: Path) -> Iterator[str]:
+    """The WordNet ids that folders in `folder` are named by."""
+    if folder.is_dir():
+        with os.scandir(folder) as found:
+            yield from (entry.name[:9] for entry in found if _LINE.match(entry.name) and entry.is_dir())
+
+
+def search_folders(*places: Path) -> list[Path]:
+    """Where lists are looked for: each place, its parent, and the folders that the lists are given out in."""
+    found: dict[Path, None] = {}
+    for place in (folder for start in places for folder in (start, start.parent)):
+        kits = sorted(kit for kit in place.glob("*devkit*") if kit.is_dir()) if place.is_dir() else []
+        inside = [place / "data", place / "ilsvrc12", place / "data" / "ilsvrc12", place / "caffe_ilsvrc12"]
+        for folder in (place, *kits, *(kit / "data" for kit in kits), *inside):
+            found[folder] = None
+    return [folder for folder in found if folder.is_dir()]
+
+
+def lists_in(folders: Iterable[Path], names: Iterable[str]) -> Iterator[Path]:
+    """The files called by one of `names` (patterns) in `folders`, in that order of folders."""
+    patterns = list(names)
+    for folder in folders:
+        for name in patterns:
+            yield from sorted(folder.glob(name))
+
+
+def read_synsets(path: Path) -> tuple[str, ...]:
+    """The WordNet ids that a list states, in its order: a text list, one id a line, or the kit's meta.mat.
+
+    Numbers in a second column (map_clsloc.txt) decide the order. Raises DataError that names every line that is no
+    WordNet id and every id that comes twice.
+    """
+    wnids = _from_mat(path) if path.suffix.lower() == ".mat" else _from_text(path)
+    twice = sorted({wnid for wnid in wnids if wnids.count(wnid) > 1}) if len(set(wnids)) < len(wnids) else []
+    if twice:
+        raise DataError(listing(f"{path}: {len(twice)} WordNet id(s) come twice:", twice))
+    return wnids
+
+
+def _from_text(path: Path) -> tuple[str, ...]:
+    lines = text_lines(path, "list of classes", "'n01440764 words'")
+    matches = [(number, text, _LINE.fullmatch(text)) for number, text in lines]
+    wrong = [f"line {number}: {text[:80]}" for number, text, match in matches if match is None]
+    if wrong:
+        raise DataError(listing(f"{path}: {len(wrong)} line(s) do not begin with a WordNet id:", wrong))
+    wnids = [match["wnid"] for _, _, match in matches if match]
+    numbers = [_NUMBERED.fullmatch(match["rest"] or "") for _, _, match in matches if match]
+    if all(numbers):
+        places = [int(number["number"]) for number in numbers if number]
+        if sorted(places) != list(range(1, len(places) + 1)):
+            raise DataError(f"{path}: the numbers of its classes are not 1 to {len(places)}, each once; get it again")
+        wnids = [wnid for _, wnid in sorted(zip(places, wnids, strict=True))]
+    return tuple(wnids)
+
+
+def _from_mat(path: Path) -> tuple[str, ...]:
+    """The first 1000 entries of the variable `synsets`, by their number: those that are classes."""
+    from matnet.formats.mat import read_mat
+
+    try:
+        synsets = read_mat(path, ["synsets"]).get("synsets")
+    except FileFormatError as error:
+        raise DataError(str(error)) from None
+    records = synsets if isinstance(synsets, list) else [synsets]
+    if not records or not all(isinstance(record, Mapping) and "WNID" in record for record in records):
+        raise DataError(f"{path}: holds no variable `synsets` with a field WNID; is it the development kit's meta.mat?")
+    numbered = [(_number(record, place), record["WNID"]) for place, record in enumerate(records, start=1)]
+    chosen = sorted((number, wnid) for number, wnid in numbered if isinstance(wnid, str) and number <= CLASSES)
+    wrong = [f"{number}: {wnid}" for number, wnid in chosen if not _LINE.fullmatch(wnid)]
+    if wrong or [number for number, _ in chosen] != list(range(1, len(chosen) + 1)):
+        raise DataError(listing(f"{path}: its classes are not WordNet ids numbered from 1:", wrong))
+    return tuple(wnid for _, wnid in chosen)
+
+
+def _number(record: Mapping[str, Any], place: int) -> int:
+    """A synset's number: its field ILSVRC2012_ID, or of another year; else its place."""
+    import numpy as np
+
+    field = next((name for name in record if _ID_FIELD.fullmatch(name)), None)
+    value = np.asarray(record[field]).ravel() if field else np.array([place])
+    return int(value[0]) if value.size == 1 and value.dtype.kind in "biuf" else place

@@ -1,0 +1,245 @@
+"""PASCAL VOC's segmentations: images, the class of each of their pixels, and the parts that papers report on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from matnet.datasets.scan import digest_lines, entries, text_lines
+from matnet.errors import DataError, listing
+
+VOC_CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+"""What a pixel of value k is; 255 is nothing that counts."""
+
+VOID = 255
+
+# What Pillow raises for files that are damaged, or no images.
+READER_ERRORS = (OSError, SyntaxError, ValueError, EOFError)
+
+COUNTS = {
+    ("2011", "train"): 1112,
+    ("2011", "val"): 1111,
+    ("2011", "trainval"): 2223,
+    ("2011", "rv-voc11"): 736,
+    ("2012", "train"): 1464,
+    ("2012", "val"): 1449,
+    ("2012", "trainval"): 2913,
+    ("2012", "rv-voc12"): 346,
+}
+"""Images with segmentations, by year and part."""
+
+REDUCED = {"rv-voc11": ("2011", ("train.txt",)), "rv-voc12": ("2012", ("train.txt", "val.txt"))}
+"""Validation sets without what SBD annotates: part -> year, and the lists of SBD whose images are left out of val."""
+
+_SBD = ("", "sbd", "SBD", "benchmark_RELEASE/dataset", "berkeley/benchmark_RELEASE/dataset")
+
+
+@dataclass(frozen=True)
+class SegmentationSet:
+    """Images and the class of each of their pixels, in a fixed order.
+
+    images, labels: files, one label image per image. class_names: what a pixel of value k is. void: the value of
+    pixels that do not count. list_sha256: of the images' names. notes: decisions worth telling.
+    """
+
+    images: tuple[Path, ...]
+    labels: tuple[Path, ...]
+    class_names: tuple[str, ...]
+    root: Path
+    name: str
+    list_sha256: str
+    void: int = VOID
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def truth(self, index: int) -> np.ndarray:
+        """The classes of an image's pixels, H x W uint8; DataError for a file that holds something else."""
+        return read_labels(self.labels[index], len(self.class_names), self.void)
+
+    def check(self) -> None:
+        """Read every label image and every image's size; DataError lists all that cannot be used.
+
+        Takes a few milliseconds an image, so that no network runs for hours before the first fault is met.
+        """
+        faults = []
+        for index, image in enumerate(self.images):
+            try:
+                rows, columns = self.truth(index).shape
+                width, height = _image_size(image)
+            except DataError as error:
+                faults.append(str(error))
+                continue
+            if (rows, columns) != (height, width):
+                faults.append(f"{self.labels[index]}: is {columns} x {rows}, its image {width} x {height}")
+        if faults:
+            raise DataError(listing(f"{self.root}: {len(faults)} image(s) of {self.name} cannot be used:", faults))
+
+    def head(self, count: int) -> SegmentationSet:
+        """The first `count` images; the hash is made from the whole list's and `count`."""
+        if count >= len(self):
+            return self
+        sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
+        notes = (*self.notes, f"only the first {count} of {len(self)} images")
+        return replace(self, images=self.images[:count], labels=self.labels[:count], list_sha256=sha256, notes=notes)
+
+
+def read_labels(path: str | os.PathLike[str], classes: int, void: int = VOID) -> np.ndarray:
+    """A label image (a palette or gray PNG) as H x W uint8; DataError where values are no classes."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L"):
+                raise DataError(f"{path}: is of mode {image.mode}; expected a label image with a palette (P), or gray")
+            values = np.asarray(image)
+    except (*READER_ERRORS, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as a label image ({error})") from None
+    wrong = np.setdiff1d(np.flatnonzero(np.bincount(values.ravel(), minlength=256)), [*range(classes), void])
+    if wrong.size:
+        found = ", ".join(map(str, wrong[:8]))
+        raise DataError(f"{path}: has pixels of {found}; expected 0 to {classes - 1}, and {void} for none")
+    return values
+
+
+def _image_size(path: Path) -> tuple[int, int]:
+    """Width and height, from the file's head."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (*READER_ERRORS, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as an image ({error})") from None
+
+
+def load_voc(
+    folder: str | os.PathLike[str],
+    year: str | None = None,
+    split: str | os.PathLike[str] = "val",
+    sbd: str | os.PathLike[str] | None = None,
+) -> SegmentationSet:
+    """The images of PASCAL VOC that have segmentations, of one part.
+
+    folder: VOC2012 or VOC2011 itself, the VOCdevkit above it, or the folder above that. year: "2011" or "2012"; may
+    be left out where the folder holds one. split: train, val, trainval; `rv-voc11` (val of 2011 without SBD's train)
+    and `rv-voc12` (val of 2012 without SBD's train and val), on which the FCN figures were measured; or a text file
+    of image names. The reduced parts need seg11valid.txt (in the folder, or given), or SBD's lists, found in `sbd`
+    or near the folder. Raises DataError, listing what is missing.
+    """
+    if str(split) in REDUCED:
+        year = year or REDUCED[str(split)][0]
+    home = voc_home(Path(folder), year)
+    edition = home.name[3:] if home.name.startswith("VOC") else (year or "")
+    names, notes = _split_names(home, edition, split, Path(sbd) if sbd is not None else None)
+    lists = [("JPEGImages", ".jpg"), ("SegmentationClass", ".png")]
+    present = [set(entries(home / kind)[0]) for kind, _ in lists]
+    missing = [
+        f"{kind}/{name}{ending}"
+        for name in names
+        for (kind, ending), found in zip(lists, present, strict=True)
+        if f"{name}{ending}" not in found
+    ]
+    if missing:
+        raise DataError(listing(f"{home}: {len(missing)} file(s) of the list are missing:", missing))
+    part = str(Path(split).stem)
+    images, labels = (tuple(home / kind / f"{name}{ending}" for name in names) for kind, ending in lists)
+    expected = COUNTS.get((edition, part))
+    if expected is not None and len(names) != expected:
+        notes.append(f"{len(names)} images; the part {part} of VOC {edition} has {expected}")
+    title = part.upper() if part in REDUCED else f"VOC {edition} {part}"
+    return SegmentationSet(images, labels, VOC_CLASSES, home, title, digest_lines(names), notes=tuple(notes))
+
+
+def voc_home(folder: Path, year: str | None = None) -> Path:
+    """The folder VOC2011 or VOC2012 in, below or at `folder`; DataError where there is none, or more than one."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; give VOCdevkit, or VOC2012 in it")
+    forms = ("VOC20[01][0-9]", "VOCdevkit/VOC20[01][0-9]", "TrainVal/VOCdevkit/VOC20[01][0-9]")
+    homes = [folder] if _is_home(folder) else sorted(home for form in forms for home in folder.glob(form))
+    fitting = [home for home in homes if _is_home(home) and (year is None or home.name in (f"VOC{year}", *_own(home)))]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise DataError(f"{folder}: holds {', '.join(home.name for home in fitting)}; say of which year")
+    there = f"; it holds {', '.join(home.name for home in homes)}" if homes else ""
+    raise DataError(
+        f"{folder}: holds no folder VOC{year or '2012'} with JPEGImages, SegmentationClass and ImageSets{there}"
+    )
+
+
+def _own(home: Path) -> tuple[str, ...]:
+    """A folder that was renamed is of whatever year is asked for."""
+    return () if home.name.startswith("VOC2") else (home.name,)
+
+
+def _is_home(folder: Path) -> bool:
+    return (folder / "JPEGImages").is_dir() and (folder / "SegmentationClass").is_dir()
+
+
+def _split_names(home: Path, year: str, split: str | os.PathLike[str], sbd: Path | None) -> tuple[list[str], list[str]]:
+    """The names of a part's images, in its list's order, and notes."""
+    sets = home / "ImageSets" / "Segmentation"
+    if str(split) in REDUCED:
+        return _reduced(home, sets, str(split), year, sbd)
+    file = Path(split) if Path(split).suffix == ".txt" else sets / f"{split}.txt"
+    return read_names(file), []
+
+
+def _reduced(home: Path, sets: Path, split: str, year: str, sbd: Path | None) -> tuple[list[str], list[str]]:
+    """Val without what SBD annotates: from the authors' list, or from SBD's lists."""
+    wanted, lists = REDUCED[split]
+    if year != wanted:
+        raise DataError(f"{home}: {split} is a part of VOC {wanted}, not of {year}")
+    if split == "rv-voc11":
+        ready = [place / "seg11valid.txt" for place in (sets, home, home.parent)]
+        given = next((file for file in ready if file.is_file()), None)
+        if given is not None:
+            return read_names(given), [f"the list is {given}"]
+    starts = [sbd] if sbd is not None else [home, home.parent, home.parent.parent]
+    places = [start / inner for start in starts for inner in _SBD]
+    # VOC's own folders hold lists of the same names, but not SBD's folder of segmentations beside them.
+    found = next(
+        (place for place in places if all((place / name).is_file() for name in lists) and _is_sbd(place)), None
+    )
+    if found is None:
+        own = " seg11valid.txt, or" if split == "rv-voc11" else ""
+        raise DataError(
+            f"{home}: {split} is VOC {wanted} val without images of SBD, and neither it nor SBD was found; put{own} "
+            f"SBD's benchmark_RELEASE (its dataset/{' and dataset/'.join(lists)}) beside it, or say where it is"
+        )
+    excluded = {name for file in lists for name in read_names(found / file)}
+    names = [name for name in read_names(sets / "val.txt") if name not in excluded]
+    return names, [f"val.txt without the images of SBD's {', '.join(lists)} in {found}"]
+
+
+def _is_sbd(folder: Path) -> bool:
+    return (folder / "cls").is_dir() or (folder / "img").is_dir() or "benchmark_RELEASE" in folder.parts
+
+
+def read_names(file: Path) -> list[str]:
+    """The image names of a list, one a line (VOC's lists of one class have a second column); each only once.
+
+    Raises DataError for names that come twice or hold a folder.
+    """
+    names = [text.split()[0] for _, text in text_lines(file, "list of images", "of one image's name")]
+    wrong = [name for name in names if "/" in name or "\\" in name or name in (".", "..")]
+    wrong += sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if wrong:
+        raise DataError(listing(f"{file}: {len(wrong)} name(s) hold folders, or come twice:", wrong))
+    return names
+
+
+def has_voc(folder: Path) -> bool:
+    """Whether a folder of VOC lies in, below or at `folder`."""
+    forms: Sequence[str] = (".", "VOC20[01][0-9]", "VOCdevkit/VOC20[01][0-9]", "TrainVal/VOCdevkit/VOC20[01][0-9]")
+    return any(_is_home(home) for form in forms for home in (folder.glob(form) if form != "." else [folder]))
