@@ -1,4 +1,4 @@
-"""`python -m matnet.zoo`: list, show, fetch and verify known models; Caffe model folders in and out."""
+"""`python -m matnet.zoo`: list, show, fetch, verify and check known models; Caffe model folders in and out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from matnet.zoo.cards import Card, all_cards
 from matnet.zoo.describe import card_record, card_text, cards_table
 from matnet.zoo.fetch import Fetcher
 from matnet.zoo.model_info import export_info, import_info
-from matnet.zoo.names import find_card
+from matnet.zoo.names import find_card, known_cards
 from matnet.zoo.schema import TASKS
+from matnet.zoo.trial import FAILED, trials
 from matnet.zoo.verify import MISMATCH, Finding, verify
 
 
@@ -25,11 +26,12 @@ def parser() -> argparse.ArgumentParser:
         description="Known models: what they are, where they come from, and whether a file is one of them.",
         epilog="Files are kept in MATNET_HOME, or the user's cache folder. MATNET_OFFLINE=1 forbids downloads.",
     )
-    verbs = command.add_subparsers(dest="verb", required=True, metavar="list | show | fetch | verify | info")
+    verbs = command.add_subparsers(dest="verb", required=True, metavar="list | show | fetch | verify | check | info")
     _add_list(verbs)
     _add_show(verbs)
     _add_fetch(verbs)
     _add_verify(verbs)
+    _add_check(verbs)
     _add_info(verbs)
     return command
 
@@ -75,6 +77,16 @@ def _add_verify(verbs: Any) -> None:
         "paths", nargs="*", type=Path, metavar="PATH", help="files or folders (default: every published file)"
     )
     command.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _add_check(verbs: Any) -> None:
+    command = _verb(verbs, "check", check_models, "Do definitions build, are they as their cards say, do they run?")
+    command.add_argument("names", nargs="*", metavar="NAME", help="models or families (default: all)")
+    command.add_argument("--task", choices=TASKS, help="only models for this")
+    command.add_argument("--forward", action="store_true", help="also run each on a random image, with random weights")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (default: 0)")
+    command.add_argument("--backend", default="auto", metavar="NAME", help="that runs them (default: auto)")
+    command.add_argument("--json", action="store_true", help="as JSON, at the end")
 
 
 def _add_info(verbs: Any) -> None:
@@ -140,6 +152,22 @@ def _table(findings: list[Finding]) -> str:
 
     rows = [(f.status, f.path, f.model, f.generation, f.md5, f.detail) for f in findings]
     return tabulate(rows, ("status", "file", "model", "published", "MD5", ""), disable_numparse=True)
+
+
+def check_models(options: argparse.Namespace) -> int:
+    chosen = [card for name in options.names for card in known_cards(name)] or all_cards()
+    cards = {card.name: card for card in chosen if options.task in (None, card.task)}.values()
+    done = []
+    for trial in trials(cards, options.forward, options.backend, options.seed):
+        done.append(trial)
+        if not options.json:
+            print(trial.line(), flush=True)
+    failed = sum(trial.status == FAILED for trial in done)
+    if options.json:
+        print(json.dumps([trial.record() for trial in done], indent=2))
+    else:
+        print(f"{len(done)} models, {failed} failed")
+    return 1 if failed else 0
 
 
 def export_folder(options: argparse.Namespace) -> int:

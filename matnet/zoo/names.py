@@ -18,15 +18,20 @@ class UnknownModelError(MatnetError):
 
 def find_card(name: str, cards: Iterable[Card] | None = None) -> Card:
     """The one card that `name` means; UnknownModelError naming the nearest ones, or all that it could mean."""
-    found = matching_cards(name, cards)
+    found = known_cards(name, cards)
     if len(found) == 1:
         return found[0]
-    if found:
-        names = [f"{card.name}: {card.title}" for card in found]
-        raise UnknownModelError(listing(f"{name!r} means {len(found)} models; say which:", names))
-    raise UnknownModelError(
-        f"no model is called {name!r}{_suggestions(name, cards)}; `python -m matnet.zoo list` shows all"
-    )
+    names = [f"{card.name}: {card.title}" for card in found]
+    raise UnknownModelError(listing(f"{name!r} means {len(found)} models; say which:", names))
+
+
+def known_cards(name: str, cards: Iterable[Card] | None = None) -> list[Card]:
+    """All cards that `name` means, at least one; UnknownModelError naming the nearest ones."""
+    found = matching_cards(name, cards)
+    if not found:
+        hint = _suggestions(name, cards)
+        raise UnknownModelError(f"no model is called {name!r}{hint}; `python -m matnet.zoo list` shows all")
+    return found
 
 
 def matching_cards(name: str, cards: Iterable[Card] | None = None) -> list[Card]:

@@ -25,8 +25,14 @@ def random_network(name: str, seed: int = 0) -> Network:
     Filters are normal with variance 2 / fan-in (He et al., arXiv:1502.01852), so that activations keep their size;
     offsets are 0, factors and deviations 1. Raises UnknownModelError, or NetworkError where the definition is unknown.
     """
-    card = find_card(name)
-    net = skeleton(card)
+    net = skeleton(find_card(name))
+    random_params(net, seed)
+    net.source.notes.append(f"random weights, seed {seed}: for speed and sizes, not for answers")
+    return net
+
+
+def random_params(net: Network, seed: int = 0) -> None:
+    """Fill the params of a skeleton as `random_network` does; those that are not all zeros stay as they are."""
     generator = np.random.default_rng(seed)
     for layer in net.layers.values():
         for position, name in enumerate(layer.params):
@@ -35,8 +41,6 @@ def random_network(name: str, seed: int = 0) -> Network:
                 param.value = _neutral_moments(len(param.value))
             elif not param.value.any():
                 param.value = _drawn(layer.op, position, param.value.shape, generator)
-    net.source.notes.append(f"random weights, seed {seed}: for speed and sizes, not for answers")
-    return net
 
 
 def skeleton(card: Card) -> Network:

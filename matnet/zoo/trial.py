@@ -1,0 +1,182 @@
+"""Trials of model cards: does a definition build, is it what its card says, and does it run with random weights?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from matnet.errors import MatnetError
+from matnet.network import Network
+from matnet.shapes import Shape, text
+from matnet.zoo.cards import Card
+from matnet.zoo.random_weights import random_params, skeleton
+
+OK, FAILED, UNDEFINED = "ok", "failed", "undefined"
+ANY_SIZE = ("segmentation", "edges")  # tasks whose networks take images of any size
+SMALL = (96, 128)  # height and width of the images that these are tried on
+SPREAD = 50.0  # standard deviation of photographs' pixels about their mean
+
+
+@dataclass(kw_only=True)
+class Trial:
+    """What became of one card. status: ok, failed, or undefined where the architecture is not known.
+
+    faults: every difference between the card and the network. outputs: sizes N x C x H x W of what ran, or would run.
+    seconds: for building, drawing weights and running.
+    """
+
+    model: str
+    status: str = OK
+    faults: list[str] = field(default_factory=list)
+    layers: int | None = None
+    parameters: int | None = None
+    outputs: dict[str, Shape] = field(default_factory=dict)
+    ran: bool = False
+    seconds: float = 0.0
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def line(self) -> str:
+        """One line for people."""
+        if self.status == UNDEFINED:
+            return f"{self.status:9} {self.model}: works with your own prototxt only"
+        if self.faults:
+            return f"{self.status:9} {self.model}: {'; '.join(self.faults)}"
+        sizes = ", ".join(f"{name} {text(size)}" for name, size in self.outputs.items())
+        how = "ran" if self.ran else "built"
+        return f"{self.status:9} {self.model}: {how}, {self.parameters:,} parameters, {sizes} ({self.seconds:.1f} s)"
+
+
+def trials(cards: Iterable[Card], forward: bool, backend: str = "auto", seed: int = 0) -> Iterator[Trial]:
+    """A trial of each card, one after the other; nothing of one network is kept when the next is built.
+
+    forward: also run each with random weights on one random image, small where the network takes any size.
+    """
+    for card in cards:
+        started = time.perf_counter()
+        trial = Trial(model=card.name)
+        if card.prototxt is None:
+            trial.status = UNDEFINED
+        else:
+            _try(card, trial, _runner(backend, seed) if forward else None)
+        trial.seconds = time.perf_counter() - started
+        yield trial
+
+
+Run = Callable[[Network, Mapping[str, Shape], tuple[str, ...]], dict[str, np.ndarray]]
+
+
+def _runner(backend: str, seed: int) -> Run:
+    def run(net: Network, shapes: Mapping[str, Shape], outputs: tuple[str, ...]) -> dict[str, np.ndarray]:
+        random_params(net, seed)
+        return net.forward(sample_inputs(net, shapes, seed), outputs, backend=backend)
+
+    return run
+
+
+def _try(card: Card, trial: Trial, run: Run | None) -> None:
+    try:
+        net = skeleton(card)
+        trial.layers = len(net.layers)
+        trial.parameters = sum(param.value.size for param in net.params.values())
+        trial.faults += [*_differences(card, trial), *_size_faults(card, net, trial)]
+        if run is not None and not trial.faults:
+            trial.faults += _run_faults(card, net, trial, run)
+            trial.ran = True
+    except MatnetError as error:
+        trial.faults.append(str(error))
+    trial.status = FAILED if trial.faults else OK
+
+
+def _differences(card: Card, trial: Trial) -> Iterator[str]:
+    if trial.parameters != card.parameters:
+        yield f"has {trial.parameters:,} parameters; the card says {f'{card.parameters:,}' if card.parameters else 'nothing'}"
+    if card.layers not in (None, trial.layers):
+        yield f"has {trial.layers} layers; the card says {card.layers}"
+    if not card.outputs:
+        yield "the card names no outputs"
+
+
+def _size_faults(card: Card, net: Network, trial: Trial) -> Iterator[str]:
+    """Whether the card's inputs lead to its outputs, with as many channels as it has labels."""
+    shapes = net.infer_shapes(card_inputs(card, net))
+    for name in net.variables:
+        if name not in shapes:
+            yield f"{name!r} has no size"
+    for name in card.outputs:
+        trial.outputs[name] = shapes[net.resolve(name)]
+    count = card.labels.get("count")
+    if count and len(card.outputs) == 1 and count not in trial.outputs[card.outputs[0]]:
+        yield f"{card.outputs[0]!r} is {text(trial.outputs[card.outputs[0]])}; the card has {count} labels"
+    if len(card.labels.get("names", ())) not in (0, count):
+        yield f"the card names {len(card.labels['names'])} of {count} labels"
+
+
+def _run_faults(card: Card, net: Network, trial: Trial, run: Run) -> Iterator[str]:
+    """Run the network; every output must have the size that was foretold, finite values, and not one alone."""
+    inputs = card_inputs(card, net, SMALL if card.task in ANY_SIZE else None)
+    foretold = net.infer_shapes(inputs)
+    for name, value in run(net, inputs, card.outputs).items():
+        trial.outputs[name] = value.shape
+        if value.shape != foretold[net.resolve(name)]:
+            yield f"{name!r} came out as {text(value.shape)}; expected {text(foretold[net.resolve(name)])}"
+        if not np.isfinite(value).all():
+            yield f"{name!r} holds {np.count_nonzero(~np.isfinite(value)):,} values that are not finite"
+        elif value.min() == value.max() and not _is_label_map(net, name):
+            yield f"{name!r} is {value.flat[0]:g} everywhere"
+
+
+def _is_label_map(net: Network, name: str) -> bool:
+    """Whether an output may well be the same everywhere: the map of the likeliest class."""
+    wanted = net.resolve(name)
+    return any(wanted in layer.outputs and layer.op.dagnn == "dagnn.DenseCRF" for layer in net.layers.values())
+
+
+# -- inputs -----------------------------------------------------------------------------------------------
+
+
+def card_inputs(card: Card, net: Network, size: tuple[int, int] | None = None) -> dict[str, Shape]:
+    """Sizes N x C x H x W of all inputs: the definition's, with the card's, and images of `size` if one is given."""
+    shapes = dict(net.input_shapes)
+    for name, shape in card.inputs.items():
+        known = shapes.get(net.resolve(name))
+        shapes[net.resolve(name)] = (known[0] if known else 1, *shape)
+    if size is not None:
+        shapes = {name: (n, c, *size) if (h, w) != (1, 1) else (n, c, h, w) for name, (n, c, h, w) in shapes.items()}
+    return shapes
+
+
+def sample_inputs(net: Network, shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
+    """Random values that every input may have: pixels about 0, boxes inside the image, indices, starts of sequences.
+
+    shapes: N x C x H x W by input. What an input means is told by the layers that read it.
+    """
+    generator = np.random.default_rng(seed)
+    found = {}
+    for name, shape in shapes.items():
+        reader = next((layer for layer in net.layers.values() if name in layer.inputs), None)
+        kind = (reader.op.dagnn, reader.inputs.index(name)) if reader else ("", 0)
+        if reader and kind == ("dagnn.ROIPooling", 1):
+            _, _, height, width = max(shapes.values(), key=lambda other: other[2] * other[3])
+            found[name] = _boxes(shape, (height, width))
+        elif reader and kind == ("dagnn.Embed", 0):
+            found[name] = generator.integers(net.param_shapes(reader)[0][0], size=shape).astype(np.float32)
+        elif kind in (("dagnn.LSTM", 1), ("dagnn.RNN", 1)):
+            found[name] = np.ones(shape, np.float32)
+            found[name][0] = 0
+        else:
+            found[name] = generator.standard_normal(shape, np.float32) * np.float32(SPREAD)
+    return found
+
+
+def _boxes(shape: Shape, size: tuple[int, int]) -> np.ndarray:
+    """Boxes (image, left, top, right, bottom) in the first image: the whole of it, then each half as high."""
+    boxes = np.zeros((shape[0], 5), np.float32)
+    for index, box in enumerate(boxes):
+        box[3:] = size[1] - 1, size[0] // (index + 1) - 1
+    return boxes.reshape(shape)
