@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from matnet.errors import ShapeError
 
 
@@ -22,7 +20,8 @@ def pad_to_4d(array: Any) -> Any:
 
 def hwcn_to_nchw(array: Any) -> Any:
     """A view of MATLAB's H x W x C x N array (trailing dimensions may be missing) as N x C x H x W."""
-    return pad_to_4d(np.atleast_2d(array) if array.ndim < 2 else array).transpose(3, 2, 0, 1)
+    matrix = array.reshape((1,) * (2 - array.ndim) + array.shape)  # MATLAB knows no fewer dimensions than two
+    return pad_to_4d(matrix).transpose(3, 2, 0, 1)
 
 
 def nchw_to_hwcn(array: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from matnet.ops.base import Op
+from tests.device_double import forward
 
 
 def numbered(*shape: int, start: float = 0.0, step: float = 1.0) -> np.ndarray:
@@ -24,12 +25,12 @@ def run(
 ) -> list[np.ndarray]:
     """The outputs of `op`, after checking what every op owes its caller.
 
-    Inputs stay as they were; outputs are float32, C-contiguous, of four axes and of the shapes foretold
-    (`exact_shapes` false: of at most those, for ops whose result depends on the data).
+    Inputs stay as they were; a device gives the same; outputs are float32, C-contiguous, of four axes and of
+    the shapes foretold (`exact_shapes` false: of at most those, for ops whose result depends on the data).
     """
     before = [x.copy() for x in inputs]
     shapes = op.output_shapes([x.shape for x in inputs], [p.shape for p in params])
-    outputs = op.forward(np, list(inputs), op.prepare(np, list(params)))
+    outputs = forward(op, inputs, params)
     for x, kept in zip(inputs, before, strict=True):
         np.testing.assert_array_equal(x, kept)
     assert len(outputs) == len(shapes)

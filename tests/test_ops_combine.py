@@ -10,6 +10,7 @@ import pytest
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.combine import Concat, ConcatMap, Crop, Scale, SubP, Sum
 from matnet.shapes import ReceptiveField
+from tests.device_double import forward
 
 N, C, H, W = 2, 6, 7, 11
 random = np.random.default_rng(13)
@@ -18,7 +19,7 @@ X = random.standard_normal((N, C, H, W), np.float32)
 
 def run(op, inputs, *params):
     values = [np.asarray(param, np.float32) for param in params]
-    (found,) = op.forward(np, inputs, op.prepare(np, values))
+    (found,) = forward(op, inputs, values)
     assert op.output_shapes([x.shape for x in inputs], [value.shape for value in values]) == [found.shape]
     return found
 

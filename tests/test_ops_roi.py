@@ -10,6 +10,7 @@ from matnet.formats.plain import to_matlab
 from matnet.ops.roi import ROIPooling, _tiles
 from tests import reference_ops as reference
 from tests.conftest import assert_close
+from tests.device_double import forward
 
 N, C, H, W = 2, 3, 7, 11
 X = np.random.default_rng(17).standard_normal((N, C, H, W), np.float32)
@@ -21,7 +22,7 @@ def as_input(boxes):
 
 
 def run(op, x, rois):
-    (found,) = op.forward(np, [x, rois], op.prepare(np, []))
+    (found,) = forward(op, [x, rois])
     assert op.output_shapes([x.shape, rois.shape], []) == [found.shape]
     return found
 

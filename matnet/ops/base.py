@@ -33,6 +33,7 @@ class Op:
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)  # fewest and most inputs; None: any number
     param_count: ClassVar[tuple[int, int]] = (0, 0)  # fewest and most params
     size_only_inputs: ClassVar[frozenset[int]] = frozenset()  # inputs of which only the size matters
+    uses_host: ClassVar[bool] = False  # whether forward works on values on the host: no CUDA graph can hold it
 
     def __post_init__(self) -> None:
         for item in fields(self):

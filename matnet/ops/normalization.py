@@ -56,10 +56,10 @@ def _window_sums(xp: Any, squares: Array, length: int) -> Array:
     if below + above + 1 > SHIFTED_SUMS:
         # In double: differences of a running sum in single would drift from channel to channel.
         running = xp.zeros((channels + 1, *squares.shape[1:]), dtype=xp.float64)
-        xp.cumsum(squares, axis=0, dtype=xp.float64, out=running[1:])
-        first = np.maximum(np.arange(channels) - below, 0)
-        end = np.minimum(np.arange(channels) + above + 1, channels)
-        return (running[xp.asarray(end)] - running[xp.asarray(first)]).astype(squares.dtype)
+        running[1:] = xp.cumsum(squares, axis=0, dtype=xp.float64)
+        first = xp.maximum(xp.arange(channels) - below, 0)
+        end = xp.minimum(xp.arange(channels) + above + 1, channels)
+        return (running[end] - running[first]).astype(squares.dtype)
     sums = squares.copy()
     for shift in range(1, above + 1):
         sums[:-shift] += squares[shift:]

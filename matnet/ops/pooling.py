@@ -58,8 +58,8 @@ def average_pool(xp: Any, x: Array, window: Pair, stride: Pair, pad: Pad) -> Arr
     size = x.shape[2:]
     for axis in (0, 1):
         x = _fold(xp, xp.add, 0.0, x, axis, window, stride, pad)
-    rows, columns = (_valid(size[axis], axis, x.shape[2 + axis], window, stride, pad) for axis in (0, 1))
-    x *= xp.asarray(1 / np.outer(rows, columns), dtype=x.dtype)
+    rows, columns = (_valid(xp, size[axis], axis, x.shape[2 + axis], window, stride, pad) for axis in (0, 1))
+    x *= (1 / xp.outer(rows, columns)).astype(x.dtype)
     return x
 
 
@@ -87,7 +87,7 @@ def _fold(
     return result
 
 
-def _valid(size: int, axis: int, count: int, window: Pair, stride: Pair, pad: Pad) -> np.ndarray:
+def _valid(xp: Any, size: int, axis: int, count: int, window: Pair, stride: Pair, pad: Pad) -> Array:
     """How many pixels of each window lie inside the image, along one axis."""
-    begin = np.arange(count) * stride[axis] - pad[2 * axis]
-    return np.minimum(begin + window[axis], size) - np.maximum(begin, 0)
+    begin = xp.arange(count) * stride[axis] - pad[2 * axis]
+    return xp.minimum(begin + window[axis], size) - xp.maximum(begin, 0)

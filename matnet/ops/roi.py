@@ -44,6 +44,7 @@ class ROIPooling(Op):
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+    uses_host: ClassVar[bool] = True
     method: str = of(choice("max", "avg"), "max")
     subdivisions: Pair = of(as_pair, (6, 6))
     transform: Transform = of(_as_transform, 1.0)

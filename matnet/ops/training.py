@@ -44,6 +44,7 @@ class Loss(Op):
 
     training_only: ClassVar[bool] = True
     input_count: ClassVar[tuple[int, int | None]] = (2, None)
+    uses_host: ClassVar[bool] = True
     loss: str = of(_as_kind, "softmaxlog")
     normalise: bool = of(as_bool, True)
     # Not compared: arrays among the values have no single truth value.

@@ -59,7 +59,7 @@ def write_windows(writer: LayerWriter, windows: Windows, method: str, to: str | 
     if method == "max":
         return writer.node("MaxPool", writer.inputs[0], to=to, **attributes)
     divided = writer.node("AveragePool", writer.inputs[0], count_include_pad=1, **attributes)
-    correction = np.prod(windows.kernel) / windows.areas(size)
+    correction = np.prod(windows.kernel) / windows.areas(np, size)
     if (correction == 1).all() and to is None:
         return divided
     return writer.node("Mul", divided, writer.constant(correction, "divisors"), to=to)
@@ -67,7 +67,7 @@ def write_windows(writer: LayerWriter, windows: Windows, method: str, to: str | 
 
 def _after(windows: Windows, size: tuple[int, int], axis: int) -> int:
     """The trailing pad that gives just these windows; NotExpressible where one lies outside the input."""
-    end = int(windows.starts(axis)[-1]) + windows.kernel[axis]
+    end = int(windows.starts(np, axis)[-1]) + windows.kernel[axis]
     if end - windows.kernel[axis] >= size[axis] or end < size[axis] - windows.stride[axis] + 1:
         raise NotExpressible("a pooling window lies outside the input")
     return max(0, end - size[axis])

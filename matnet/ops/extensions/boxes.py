@@ -58,6 +58,7 @@ class PriorBox(Op):
 
     input_count: ClassVar[tuple[int, int | None]] = (1, 2)
     size_only_inputs: ClassVar[frozenset[int]] = frozenset({0, 1})
+    uses_host: ClassVar[bool] = True
     minSize: tuple[float, ...] = of(as_values, ())
     maxSize: tuple[float, ...] = of(_as_max_sizes, (0.0,))
     aspectRatios: tuple[float, ...] = of(as_values, ())

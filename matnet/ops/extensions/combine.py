@@ -191,6 +191,7 @@ class BatchReindex(Op):
     """Item i is x[index[i]], the 0-based indices being input 2 (BVLC Caffe, batch_reindex layer)."""
 
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+    uses_host: ClassVar[bool] = True
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         x, index = inputs
@@ -217,6 +218,7 @@ class Filter(Op):
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (2, None)
+    uses_host: ClassVar[bool] = True
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         *data, selector = inputs

@@ -83,6 +83,7 @@ class MultiStageMeanfield(Op):
 
     input_count: ClassVar[tuple[int, int | None]] = (3, 3)
     param_count: ClassVar[tuple[int, int]] = (3, 3)
+    uses_host: ClassVar[bool] = True
     numIterations: int = of(as_count, 10)
     thetaAlpha: float = 160.0
     thetaBeta: float = 3.0
@@ -166,6 +167,7 @@ class DenseCRF(Op):
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (2, 3)
+    uses_host: ClassVar[bool] = True
     iterations: int = of(as_count, 10)
     wtGauss: tuple[float, ...] = of(as_values, ())
     xGauss: tuple[float, ...] = of(as_values, ())

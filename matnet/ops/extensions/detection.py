@@ -89,6 +89,7 @@ class DetectionOutput(Op):
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (3, 3)
+    uses_host: ClassVar[bool] = True
     numClasses: int = of(as_count, 21)
     shareLocation: bool = True
     backgroundLabel: int = 0

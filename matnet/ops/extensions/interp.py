@@ -71,7 +71,7 @@ class Interp(Op):
 def _neighbours(xp: Any, given: int, wanted: int) -> tuple[Array, Array, Array]:
     """The two places to mix for each of the result, and the second's weight; single precision as in Caffe."""
     ratio = np.float32(given - 1) / np.float32(wanted - 1) if wanted > 1 else np.float32(0)
-    place = np.arange(wanted, dtype=np.float32) * ratio
-    first = place.astype(np.int64)
-    second = np.minimum(first + 1, given - 1)
-    return xp.asarray(first), xp.asarray(second), xp.asarray(place - first.astype(np.float32))
+    place = xp.arange(wanted, dtype=xp.float32) * ratio
+    first = place.astype(xp.int64)
+    second = xp.minimum(first + 1, given - 1)
+    return first, second, place - first.astype(xp.float32)

@@ -78,6 +78,7 @@ class Embed(_Table):
     outputs, and the bias. ShapeError for an index beyond the table.
     """
 
+    uses_host: ClassVar[bool] = True
     axis: int = of(as_axis, 1)
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:

@@ -38,15 +38,15 @@ class Windows:
                 columns = slice(j, j + (self.count[1] - 1) * self.stride[1] + 1, self.stride[1])
                 yield i, j, padded[:, :, rows, columns]
 
-    def starts(self, axis: int) -> np.ndarray:
+    def starts(self, xp: Any, axis: int) -> Array:
         """The first row or column of every window; negative inside the leading pad."""
-        return np.arange(self.count[axis]) * self.stride[axis] - self.pad[axis]
+        return xp.arange(self.count[axis]) * self.stride[axis] - self.pad[axis]
 
-    def areas(self, size: Pair) -> np.ndarray:
+    def areas(self, xp: Any, size: Pair) -> Array:
         """Caffe's divisors: each window's cells inside the input or its pad, 0 or less beyond."""
-        starts = [self.starts(axis) for axis in (0, 1)]
-        stops = [np.minimum(starts[i] + self.kernel[i], size[i] + self.pad[i]) for i in (0, 1)]
-        return np.outer(stops[0] - starts[0], stops[1] - starts[1]).astype(np.float32)
+        starts = [self.starts(xp, axis) for axis in (0, 1)]
+        stops = [xp.minimum(starts[i] + self.kernel[i], size[i] + self.pad[i]) for i in (0, 1)]
+        return xp.outer(stops[0] - starts[0], stops[1] - starts[1]).astype(xp.float32)
 
 
 def max_pool(xp: Any, x: Array, windows: Windows) -> Array:
@@ -59,8 +59,8 @@ def max_pool(xp: Any, x: Array, windows: Windows) -> Array:
 
 def max_pool_with_mask(xp: Any, x: Array, windows: Windows) -> tuple[Array, Array]:
     """`max_pool`, and the place h W + w of each maximum, the first of equal ones; -1 where there is none."""
-    rows = xp.asarray(windows.starts(0), dtype=xp.float32)[:, None] * x.shape[3]
-    places = rows + xp.asarray(windows.starts(1), dtype=xp.float32)
+    rows = windows.starts(xp, 0).astype(xp.float32)[:, None] * x.shape[3]
+    places = rows + windows.starts(xp, 1).astype(xp.float32)
     greatest = xp.full((*x.shape[:2], *windows.count), LOWEST, dtype=xp.float32)
     mask = xp.full_like(greatest, -1)
     for i, j, cell in windows.cells(xp, x, LOWEST):
@@ -76,7 +76,7 @@ def average_pool(xp: Any, x: Array, windows: Windows) -> Array:
     for _, _, cell in windows.cells(xp, x, 0.0):
         total += cell
     with np.errstate(invalid="ignore", divide="ignore"):
-        return total / xp.asarray(windows.areas(x.shape[2:]))
+        return total / windows.areas(xp, x.shape[2:])
 
 
 def stochastic_pool(xp: Any, x: Array, windows: Windows) -> Array:
