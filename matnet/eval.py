@@ -8,9 +8,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matnet.arguments import add_batch_size, add_engine_options, add_random_weights, engine_options, network_from
+from matnet.arguments import (
+    add_batch_size,
+    add_engine_options,
+    add_random_weights,
+    engine_options,
+    network_from,
+    positive,
+)
 from matnet.errors import DataError, run_command
-from matnet.evaluation import Evaluation, evaluate
+from matnet.evaluation import Evaluation, Tally, evaluate
+from matnet.evaluation.progress import progress
 from matnet.files import atomic_write
 from matnet.tables import published_table
 
@@ -45,8 +53,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add_batch_size(command, 32, "images per batch (default: %(default)s)")
     command.add_argument("--strict", action="store_true", help="stop where a batch does not fit, rather than halve it")
-    command.add_argument("--workers", type=int, default=2, metavar="N", help="decoding threads (default: %(default)s)")
-    command.add_argument("--limit", type=int, metavar="N", help="only the first N images")
+    command.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (default: one per processor)")
+    command.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     command.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, on stdout or into FILE"
     )
@@ -60,8 +68,6 @@ def choose(options: argparse.Namespace) -> tuple[Network, ImageList]:
     """The network and the image list that the options name; DataError where only a model is given."""
     from matnet.datasets import ImageList
 
-    if options.workers < 1 or (options.limit is not None and options.limit < 1):
-        raise DataError("--workers and --limit must be at least 1")
     net = network_from(str(options.model or EMBEDDED_MODEL), options)
     if options.data is None and net.source.path != EMBEDDED_MODEL:
         raise DataError(f"{options.model}: say what to evaluate it on: --data FOLDER (class folders) or a list file")
@@ -71,16 +77,13 @@ def choose(options: argparse.Namespace) -> tuple[Network, ImageList]:
 
 def run(options: argparse.Namespace) -> Evaluation:
     """The whole way from files to figures, with a progress bar on stderr."""
-    from tqdm import tqdm
-
     from matnet.images import Preprocessing
     from matnet.meta import class_descriptions, class_names
 
     net, images = choose(options)
     preprocessing = Preprocessing.from_meta(net.meta, protocol=options.protocol, **overrides(net, options))
     images = images.align(class_names(net) or (), class_descriptions(net) or ())
-    hidden = options.quiet or not sys.stderr.isatty()
-    with tqdm(total=len(images.paths), unit="image", disable=hidden, file=sys.stderr) as bar:
+    with progress(len(images), Tally(), hidden=options.quiet) as shown:
         result = evaluate(
             net,
             images,
@@ -88,10 +91,10 @@ def run(options: argparse.Namespace) -> Evaluation:
             scores=options.scores,
             **engine_options(options),
             batch_size=options.batch_size,
+            decoders=options.decoders,
             strict=options.strict,
-            workers=options.workers,
-            progress=bar.update,
-            say=lambda line: bar.write(f"matnet: {line}", file=sys.stderr),
+            watch=shown.watch,
+            say=shown.say,
         )
     result.protocol = options.protocol
     result.introduced = introduced(net)

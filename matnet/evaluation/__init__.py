@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from matnet.evaluation.loop import evaluate, score_variable
-from matnet.evaluation.pipeline import prepared_batches
-from matnet.evaluation.record import Evaluation, versions
+from matnet.evaluation.record import Evaluation, Run, versions
+from matnet.evaluation.tally import Tally
 
-__all__ = ["Evaluation", "evaluate", "prepared_batches", "score_variable", "versions"]
+__all__ = ["Evaluation", "Run", "Tally", "evaluate", "score_variable", "versions"]

@@ -1,12 +1,16 @@
-"""From files to batches: threads decode and prepare images ahead of the engine."""
+"""From files to results: threads that decode images and compute batches by turns, in memory that is used again."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Condition
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +20,159 @@ if TYPE_CHECKING:
     from matnet.datasets import ImageList
     from matnet.images import Preprocessing
 
-AHEAD = 2  # batches that are decoded before the engine asks for them
+AHEAD = 2  # batches that are decoded before they are asked for
+WAKE = 0.5  # seconds after which the waiting thread looks up, so that Ctrl-C is heard on every system
+
+Prepare = Callable[[int, np.ndarray], Any]
+"""Writes image number k, prepared, into its place in a batch; DataError where it cannot be read."""
+Compute = Callable[[np.ndarray, range, list[int]], Any]
+"""What is made of a batch: the memory, whose first rows hold the images of a range, and which rows are good."""
+
+
+class Crew(NamedTuple):
+    """How many threads there are, and how many of them at most decode, or compute, at a time."""
+
+    threads: int
+    decoders: int
+    streams: int
+
+
+@dataclass
+class Done:
+    """A batch that is through: its images, those that could not be read and why, and what was computed."""
+
+    span: range
+    faults: dict[int, str]
+    value: Any
+    seconds: float  # of the computation
+
+
+@dataclass
+class Slot:
+    """One batch's memory, and how far it is filled."""
+
+    memory: np.ndarray
+    span: range = range(0)
+    given: int = 0  # images handed to decoders
+    missing: int = 0  # images not yet there
+    faults: dict[int, str] = field(default_factory=dict)
+
+    def begin(self, span: range) -> None:
+        self.span, self.given, self.missing, self.faults = span, 0, len(span), {}
+
+
+class Pipeline:
+    """Runs batches of images through `prepare` and `compute`, as many at a time as there is memory for.
+
+    memory: the arrays that batches are assembled in, one per batch under way. Each thread takes whatever is to
+    be done next: a batch that is complete goes before another image to decode. So no thread waits for another
+    as long as there is work, and a slow image delays its own batch alone. Which images make a batch does not
+    depend on that, hence no result does; only the order in which batches are done.
+    """
+
+    def __init__(self, prepare: Prepare, compute: Compute, memory: Sequence[np.ndarray], crew: Crew) -> None:
+        self._prepare, self._compute, self._crew = prepare, compute, crew
+        self._free = [Slot(array) for array in memory]
+        self._filling: Slot | None = None
+        self._full: deque[Slot] = deque()
+        self._spans: deque[range] = deque()
+        self._done: deque[Done] = deque()
+        self._decoding = self._computing = 0
+        self._stopped = False
+        self._changed = Condition()
+
+    def run(self, spans: Sequence[range]) -> Iterator[Done]:
+        """Each batch when it is done, in no certain order; what `compute` raises is raised here.
+
+        Leaving the loop early stops the threads; batches under way are finished and forgotten.
+        """
+        self._spans.extend(spans)
+        with ThreadPoolExecutor(self._crew.threads, thread_name_prefix="matnet") as pool:
+            try:
+                threads = [pool.submit(self._work) for _ in range(self._crew.threads)]
+                for thread in threads:
+                    thread.add_done_callback(self._wake)
+                for _ in spans:
+                    yield self._wait_for_one(threads)
+            finally:
+                with self._changed:
+                    self._stopped = True
+                    self._changed.notify_all()
+
+    def _wait_for_one(self, threads: Sequence[Future[None]]) -> Done:
+        with self._changed:
+            while not self._done:
+                for thread in threads:
+                    if thread.done():
+                        thread.result()  # raises what ended it; else there was nothing left to do
+                self._changed.wait(WAKE)
+            return self._done.popleft()
+
+    def _wake(self, _: object) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while (task := self._next()) is not None:
+            task()
+
+    def _next(self) -> Callable[[], None] | None:
+        """What this thread should do now; None when there is nothing left to begin."""
+        with self._changed:
+            while not self._stopped:
+                if self._full and self._computing < self._crew.streams:
+                    self._computing += 1
+                    return partial(self._run, self._full.popleft())
+                if self._decoding < self._crew.decoders:
+                    slot = self._slot_to_fill()
+                    if slot is not None:
+                        self._decoding += 1
+                        slot.given += 1
+                        return partial(self._decode, slot, slot.given - 1)
+                if self._nothing_left():
+                    return None
+                self._changed.wait()
+        return None
+
+    def _slot_to_fill(self) -> Slot | None:
+        """A batch with images that nobody decodes yet, if there is memory for one."""
+        if self._filling is not None and self._filling.given == len(self._filling.span):
+            self._filling = None
+        if self._filling is None and self._free and self._spans:
+            self._filling = self._free.pop()
+            self._filling.begin(self._spans.popleft())
+        return self._filling
+
+    def _nothing_left(self) -> bool:
+        return not (self._spans or self._filling or self._full or self._decoding)
+
+    def _decode(self, slot: Slot, row: int) -> None:
+        fault = ""
+        try:
+            self._prepare(slot.span[row], slot.memory[row])
+        except DataError as error:
+            fault = str(error)
+            slot.memory[row] = 0  # so that nothing depends on what was there before
+        with self._changed:
+            self._decoding -= 1
+            slot.missing -= 1
+            if fault:
+                slot.faults[row] = fault
+            if not slot.missing:
+                self._full.append(slot)
+            self._changed.notify_all()
+
+    def _run(self, slot: Slot) -> None:
+        good = [row for row in range(len(slot.span)) if row not in slot.faults]
+        started = time.perf_counter()
+        value = self._compute(slot.memory, slot.span, good) if good else None
+        seconds = time.perf_counter() - started
+        faults = {slot.span[row]: slot.faults[row] for row in sorted(slot.faults)}
+        with self._changed:
+            self._computing -= 1
+            self._done.append(Done(slot.span, faults, value, seconds))
+            self._free.append(slot)
+            self._changed.notify_all()
 
 
 def prepared_batches(
