@@ -1,10 +1,10 @@
-"""An HTTP server on 127.0.0.1 that serves one file as badly as a test asks for."""
+"""An HTTP server on 127.0.0.1 that serves files as badly as a test asks for."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,9 +40,13 @@ class Behaviour:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as `behaviour` says."""
+    """Answers as `behaviours` says of the path that is asked for, or "" of any other."""
 
-    behaviour: Behaviour
+    behaviours: Mapping[str, Behaviour]
+
+    @property
+    def behaviour(self) -> Behaviour:
+        return self.behaviours.get(self.path) or self.behaviours.get("") or Behaviour(statuses=[404])
 
     def do_GET(self) -> None:
         how = self.behaviour
@@ -107,13 +111,20 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def serving(behaviour: Behaviour) -> Iterator[str]:
     """The address of a file that is served so."""
-    handler = type("OneHandler", (Handler,), {"behaviour": behaviour})
+    with serving_files({"": behaviour}) as address:
+        yield f"{address}/file"
+
+
+@contextmanager
+def serving_files(behaviours: Mapping[str, Behaviour]) -> Iterator[str]:
+    """The address, without a path, of a server of these files by path; others are not found."""
+    handler = type("OneHandler", (Handler,), {"behaviours": behaviours})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/file"
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

@@ -235,4 +235,5 @@ def _reason(error: Exception) -> str:
     while cause.__cause__ or cause.__context__ or (cause.args and isinstance(cause.args[0], BaseException)):
         inner = cause.args[0] if cause.args and isinstance(cause.args[0], BaseException) else None
         cause = inner or cause.__cause__ or cause.__context__ or cause
-    return f"{type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else 'no answer'}"
+    kind, said = type(cause).__name__, str(cause).splitlines()[0] if str(cause) else "no answer"
+    return said if said.startswith(kind) else f"{kind}: {said}"

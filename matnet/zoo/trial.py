@@ -95,7 +95,8 @@ def _try(card: Card, trial: Trial, run: Run | None) -> None:
 
 def _differences(card: Card, trial: Trial) -> Iterator[str]:
     if trial.parameters != card.parameters:
-        yield f"has {trial.parameters:,} parameters; the card says {f'{card.parameters:,}' if card.parameters else 'nothing'}"
+        said = f"{card.parameters:,}" if card.parameters else "nothing of them"
+        yield f"has {trial.parameters:,} parameters; the card says {said}"
     if card.layers not in (None, trial.layers):
         yield f"has {trial.layers} layers; the card says {card.layers}"
     if not card.outputs:
