@@ -15,7 +15,7 @@ from PIL import Image
 
 from matnet.errors import DataError, ShapeError
 from matnet.images import PROTOCOLS, Preprocessing, decode, decode_uint8, imresize
-from matnet.images.crop import Box, centre_box, imreadjpeg_box, scale_factors, scaled_size, ten_crop
+from matnet.images.crop import Box, centre_box, five_boxes, imreadjpeg_box, scale_factors, scaled_size
 from matnet.images.decode import with_channels
 from matnet.images.resize import (
     imreadjpeg_resample,
@@ -432,13 +432,10 @@ def test_centre_box_rounds_its_offset_down_and_must_fit() -> None:
         centre_box((200, 300), (227, 227))
 
 
-def test_ten_crop_order() -> None:
-    """Top left, top right, bottom left, bottom right, centre; then the five mirrored (pycaffe)."""
-    image = np.arange(5 * 6).reshape(5, 6, 1)
-    crops = ten_crop(image, (3, 2))
-    assert crops.shape == (10, 3, 2, 1)
-    np.testing.assert_array_equal(crops[:5, 0, 0, 0], [0, 4, 12, 16, 8])
-    np.testing.assert_array_equal(crops[5:], crops[:5, :, ::-1])
+def test_five_boxes() -> None:
+    """Top left, top right, bottom left, bottom right, centre, in pycaffe's order; 1.5 rounds down."""
+    expected = [Box(0, 0, 3, 2), Box(0, 4, 3, 2), Box(3, 0, 3, 2), Box(3, 4, 3, 2), Box(1, 2, 3, 2)]
+    assert five_boxes((6, 6), (3, 2)) == expected
 
 
 # --- preprocessing ---

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from matnet.images.decode import decode, decode_uint8
-from matnet.images.prepare import PROTOCOLS, Preprocessing
+from matnet.images.prepare import Preprocessing
+from matnet.images.protocols import PROTOCOLS, Measured, card_meta, protocol_for
 from matnet.images.resize import imresize
 
-__all__ = ["PROTOCOLS", "Preprocessing", "decode", "decode_uint8", "imresize"]
+__all__ = [
+    "PROTOCOLS",
+    "Measured",
+    "Preprocessing",
+    "card_meta",
+    "decode",
+    "decode_uint8",
+    "imresize",
+    "protocol_for",
+]

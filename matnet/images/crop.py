@@ -92,14 +92,11 @@ def scaled_size(image: Size, factors: tuple[float, float]) -> Size:
     return math.ceil(image[0] * factors[0]), math.ceil(image[1] * factors[1])
 
 
-def ten_crop(image: np.ndarray, size: Size) -> np.ndarray:
-    """Four corners, the centre, and the five mirrored: 10 x H x W x C from H x W x C (pycaffe's oversample).
+def five_boxes(image: Size, size: Size) -> list[Box]:
+    """The boxes of `size` in the four corners and in the centre; ShapeError where the image is smaller.
 
-    The order is top left, top right, bottom left, bottom right, centre. Raises ShapeError where `size` does
-    not fit.
+    The order is top left, top right, bottom left, bottom right, centre (pycaffe's oversample).
     """
-    centre = centre_box(image.shape[:2], size)
-    bottom, right = image.shape[0] - size[0], image.shape[1] - size[1]
-    corners = [Box(top, left, *size) for top in (0, bottom) for left in (0, right)]
-    crops = np.stack([box.cut(image) for box in [*corners, centre]])
-    return np.concatenate([crops, crops[:, :, ::-1]])
+    centre = centre_box(image, size)
+    bottom, right = image[0] - size[0], image[1] - size[1]
+    return [*(Box(top, left, *size) for top in (0, bottom) for left in (0, right)), centre]

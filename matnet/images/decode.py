@@ -63,9 +63,7 @@ def decode_uint8(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error}; scale the image down first") from None
     except _READER_ERRORS as error:
-        raise DataError(
-            f"{path}: cannot be read as an image ({_reason(error)}); replace or remove it"
-        ) from None
+        raise DataError(f"{path}: cannot be read as an image ({_reason(error)}); replace or remove it") from None
     return with_channels(pixels, channels)
 
 

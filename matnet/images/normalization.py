@@ -32,9 +32,7 @@ class Normalization:
     resize: str | None = None
 
 
-def read_normalization(
-    meta: Any, image_size: Size | None = None, channels: int | None = None
-) -> Normalization:
+def read_normalization(meta: Any, image_size: Size | None = None, channels: int | None = None) -> Normalization:
     """The normalization of a network's `meta`; `image_size` and `channels` replace the file's where given.
 
     Raises DataError that names every field that is missing or cannot be used, and what to pass instead.
@@ -81,10 +79,7 @@ class _Fields:
         value = self.struct.get(name)
         if value is None or (isinstance(value, (str, list)) and not value):
             return None
-        if (
-            not isinstance(value, (np.ndarray, np.generic, int, float))
-            or np.asarray(value).dtype.kind not in "buif"
-        ):
+        if not isinstance(value, (np.ndarray, np.generic, int, float)) or np.asarray(value).dtype.kind not in "buif":
             self.problems.append(f"{name} is {type(value).__name__}, not an array of numbers")
             return None
         numbers = np.asarray(value, dtype=np.float64)
@@ -165,9 +160,7 @@ def _average(average: np.ndarray | None, channels: int, problems: list[str]) -> 
     if image.ndim == 3 and image.shape[2] in (1, channels) and min(image.shape[:2]) > 1:
         return np.repeat(image, channels // image.shape[2], axis=2).astype(np.float32)
     shape = "x".join(map(str, average.shape))
-    problems.append(
-        f"averageImage is {shape}; expected {channels} values, or an image of {channels} channel(s)"
-    )
+    problems.append(f"averageImage is {shape}; expected {channels} values, or an image of {channels} channel(s)")
     return None
 
 
@@ -178,9 +171,7 @@ def _crop_fraction(fields: _Fields, size: Size) -> tuple[float, float] | None:
     if fraction is None and border is not None:
         sums = size[0] + border[0], size[1] + border[1]
         if min(sums) <= 0:
-            fields.problems.append(
-                f"border is {border} for an image of {size[0]}x{size[1]}; it must be smaller"
-            )
+            fields.problems.append(f"border is {border} for an image of {size[0]}x{size[1]}; it must be smaller")
             return None
         fraction = size[0] / sums[0], size[1] / sums[1]
     if fraction is not None and min(fraction) <= 0:

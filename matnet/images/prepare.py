@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,10 +14,9 @@ from matnet.errors import DataError, ShapeError, nearest
 from matnet.images import crop, resize
 from matnet.images.crop import Size
 from matnet.images.decode import MAX_PIXELS, decode_uint8, with_channels
-from matnet.images.normalization import Normalization, read_normalization
+from matnet.images.normalization import read_normalization
+from matnet.images.protocols import IMREADJPEG, IMRESIZE, PROTOCOLS
 
-IMREADJPEG = "vl_imreadjpeg"
-IMRESIZE = "imresize"
 RESAMPLERS = (IMREADJPEG, IMRESIZE, *resize.RESIZERS)
 
 
@@ -32,8 +31,11 @@ class Preprocessing:
     (`imresize`, `pillow`, `opencv`, `opencv-float`) resizes the whole image to image_size / crop_fraction
     and cuts its centre. keep_aspect: False squashes. crop_fraction: the part of the height and the width
     that is kept. interpolation: bilinear, bicubic, box, lanczos2, lanczos3 or nearest, where the resampler
-    has it. An image whose size is right is cut, not interpolated. Raises DataError for values that do not
-    go together.
+    has it. An image whose size is right is cut, not interpolated. crops: 1 for the centre; 10 for four
+    corners, centre and the five mirrored, whose scores are averaged (Krizhevsky et al., NIPS 2012; pycaffe's
+    oversample; MatConvNet's transformation f5): corners of the whole resized image, so where the aspect is
+    kept, of a wide one; mirrored before the mean is subtracted, which is not mirrored. Raises DataError for
+    values that do not go together.
     """
 
     image_size: Size
@@ -46,6 +48,7 @@ class Preprocessing:
     keep_aspect: bool = True
     crop_fraction: tuple[float, float] = (1.0, 1.0)
     protocol: str = "custom"
+    crops: int = 1
 
     def __post_init__(self) -> None:
         if self.mean is not None:
@@ -80,29 +83,67 @@ class Preprocessing:
             fields["mean"] = fitted_mean(stated.average, fields["image_size"], covered, fields["resize"])
         return cls(**fields)
 
+    @property
+    def views(self) -> int:
+        """How many inputs one image gives: 1, or 10; an image's scores are the mean of its views' scores."""
+        return self.crops
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """What `apply` and `load` give for one image: C x H x W, or views x C x H x W where views > 1."""
+        planes = (self.channels, *self.image_size)
+        return planes if self.crops == 1 else (self.crops, *planes)
+
     def apply(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """An image as the network's C x H x W float32 input.
+        """An image as the network's float32 input, of `shape`: C x H x W, or views x C x H x W.
 
         image: H x W x 1 or H x W x 3, uint8 or float32, RGB, 0..255. The result is written into `out` where
-        one is given. Raises ShapeError for other arrays.
+        one is given. So N images are a batch of N * views: `batch.reshape(N, *shape)`, and the scores of each
+        image `scores.reshape(N, views, ...).mean(axis=1)`. Views come in the order top left, top right, bottom
+        left, bottom right, centre, and the five mirrored. Raises ShapeError for other arrays.
         """
-        pixels = self._placed(with_channels(image, self.channels)).transpose(2, 0, 1)
-        planes = np.empty(pixels.shape, np.float32) if out is None else out
-        ordered = planes[::-1] if self.color == "bgr" else planes
-        ordered[...] = pixels
-        if self._mean_planes is not None:
-            ordered -= self._mean_planes
-        if self.scale != 1:
-            planes *= np.float32(self.scale)
+        placed = self._placed(with_channels(image, self.channels))
+        planes = np.empty(self.shape, np.float32) if out is None else out
+        if self.crops == 1:
+            return self._write(placed[0], planes)
+        for place, view in enumerate([*placed, *(view[:, ::-1] for view in placed)]):
+            self._write(view, planes[place])
         return planes
 
     def load(self, path: str | os.PathLike[str], out: np.ndarray | None = None) -> np.ndarray:
-        """An image file as the network's C x H x W float32 input; DataError names one that cannot be used."""
+        """An image file as `apply` gives it; DataError names one that cannot be used."""
         pixels = decode_uint8(path, self.channels)
         try:
             return self.apply(pixels, out)
         except (DataError, ShapeError) as error:
             raise DataError(f"{path}: {error}") from None
+
+    def native(self, path: str | os.PathLike[str]) -> np.ndarray:
+        """An image file at its own size, 1 x C x H x W float32: for networks that take any (FCN).
+
+        Nothing is resized or cropped; mean, scale and colour order are the network's. A mean image counts only
+        for images of its size. Raises DataError for a file that cannot be used, or where the mean does not fit.
+        """
+        pixels = decode_uint8(path, self.channels)
+        mean = self.mean
+        if mean is not None and mean.ndim == 3 and mean.shape[:2] != pixels.shape[:2]:
+            raise DataError(
+                f"{path}: is {pixels.shape[0]}x{pixels.shape[1]}, but the mean is an image of "
+                f"{mean.shape[0]}x{mean.shape[1]}; for images at their own size give a colour: mean=(R, G, B)"
+            )
+        planes = np.empty((1, self.channels, *pixels.shape[:2]), np.float32)
+        self._write(pixels, planes[0])
+        return planes
+
+    def _write(self, pixels: np.ndarray, planes: np.ndarray) -> np.ndarray:
+        """H x W x C pixels into C x H x W `planes`: colour order, mean, scale."""
+        ordered = planes[::-1] if self.color == "bgr" else planes
+        ordered[...] = pixels.transpose(2, 0, 1)
+        if self._mean_planes is not None:
+            ordered -= self._mean_planes
+        if self.scale != 1:
+            planes *= np.float32(self.scale)
+        return planes
 
     def describe(self) -> str:
         """The whole preprocessing in one line, for people."""
@@ -111,10 +152,12 @@ class Preprocessing:
         if self.resize == IMREADJPEG:
             rows, columns = (f"{100 * part:.4g}%" for part in self.crop_fraction)
             part = rows if rows == columns else f"{rows} x {columns}"
-            way = f"central {part} ({aspect}), {self.resize} {self.interpolation}"
+            which = "central" if self.crops == 1 else "ten crops of"
+            way = f"{which} {part} ({aspect}), {self.resize} {self.interpolation}"
         else:
             covered = covered_size(self.image_size, self.crop_fraction)
-            way = f"{self.resize} {self.interpolation} to {covered[0]}x{covered[1]} ({aspect}), centre crop"
+            which = "centre crop" if self.crops == 1 else "ten crops"
+            way = f"{self.resize} {self.interpolation} to {covered[0]}x{covered[1]} ({aspect}), {which}"
         color = "gray" if self.channels == 1 else self.color.upper()
         steps = [f"{height}x{width} {color}", way, self._mean_text()]
         if self.scale != 1:
@@ -135,12 +178,13 @@ class Preprocessing:
         image = self.mean if self.mean.ndim == 3 else self.mean.reshape(1, 1, -1)
         return np.ascontiguousarray(image.transpose(2, 0, 1))
 
-    def _placed(self, image: np.ndarray) -> np.ndarray:
-        """The image resized and cropped to H x W x C of the input's size."""
+    def _placed(self, image: np.ndarray) -> list[np.ndarray]:
+        """The image resized and cropped to H x W x C of the input's size: the centre, or five crops."""
         size: Size = image.shape[:2]
         if self.resize == IMREADJPEG:
             box = crop.imreadjpeg_box(size, self.image_size, self.crop_fraction, self.keep_aspect)
-            return resize.imreadjpeg_resample(image, box, self.image_size, self.interpolation)
+            boxes = self._boxes(size, (box.height, box.width))
+            return [resize.imreadjpeg_resample(image, box, self.image_size, self.interpolation) for box in boxes]
         covered = covered_size(self.image_size, self.crop_fraction)
         factors = crop.scale_factors(size, covered, self.keep_aspect)
         scaled = crop.scaled_size(size, factors)
@@ -153,7 +197,11 @@ class Preprocessing:
             image = resize.imresize(image.astype(np.float32), scale=factors, method=self.interpolation)
         elif scaled != size:
             image = resize.RESIZERS[self.resize](image, scaled, self.interpolation)
-        return crop.centre_box(scaled, self.image_size).cut(image)
+        return [box.cut(image) for box in self._boxes(scaled, self.image_size)]
+
+    def _boxes(self, image: Size, size: Size) -> list[crop.Box]:
+        """Where in an image the crops of `size` lie."""
+        return [crop.centre_box(image, size)] if self.crops == 1 else crop.five_boxes(image, size)
 
     def _problems(self) -> Iterator[str]:
         if len(self.image_size) != 2 or min(self.image_size) < 1 or np.prod(self.image_size) > MAX_PIXELS:
@@ -168,6 +216,8 @@ class Preprocessing:
                 f"the mean has shape {self.mean.shape}; expected ({self.channels},) or "
                 f"{(*self.image_size, self.channels)}"
             )
+        if self.crops not in (1, 10):
+            yield f"crops is {self.crops}; expected 1 (centre) or 10 (corners and centre, also mirrored)"
         if self.color not in ("rgb", "bgr"):
             yield f"colour order '{self.color}'; expected rgb or bgr"
         if self.resize not in RESAMPLERS:
@@ -186,9 +236,7 @@ def covered_size(image_size: Size, fraction: tuple[float, float]) -> Size:
     return round(image_size[0] / fraction[0]), round(image_size[1] / fraction[1])
 
 
-def fitted_mean(
-    average: np.ndarray | None, image_size: Size, covered: Size, resampler: str
-) -> np.ndarray | None:
+def fitted_mean(average: np.ndarray | None, image_size: Size, covered: Size, resampler: str) -> np.ndarray | None:
     """A mean as the input needs it: colours as they are, images brought to the input's size.
 
     Where the whole image is resized as for Caffe and the mean has that size, its centre is cut, because
@@ -200,61 +248,3 @@ def fitted_mean(
     if resampler in resize.RESIZERS and average.shape[:2] == covered:
         return crop.centre_box(covered, image_size).cut(average)
     return resize.imresize(average, size=image_size)
-
-
-def _meta_protocol(stated: Normalization) -> dict[str, Any]:
-    """As the file says; what it leaves open is bicubic, with the aspect kept and no border."""
-    bilinear = stated.resize in resize.RESIZERS
-    return {
-        "resize": stated.resize or IMREADJPEG,
-        "interpolation": stated.interpolation or ("bilinear" if bilinear else "bicubic"),
-        "keep_aspect": stated.keep_aspect is not False,
-        "crop_fraction": stated.crop_fraction or (1.0, 1.0),
-    }
-
-
-def _published_protocol(stated: Normalization) -> dict[str, Any]:
-    """cnn_imagenet_evaluate since beta21: bicubic, crop max(imageSize) / 256, whatever the file says."""
-    return {
-        "resize": IMREADJPEG,
-        "interpolation": "bicubic",
-        "keep_aspect": stated.keep_aspect is not False,
-        "crop_fraction": (max(stated.image_size) / 256,) * 2,
-    }
-
-
-def _legacy_protocol(stated: Normalization) -> dict[str, Any]:
-    """cnn_imagenet_get_batch up to beta20, with the file's border (29 pixels where it has none)."""
-    height, width = stated.image_size
-    return {
-        "resize": IMRESIZE,
-        "interpolation": stated.interpolation or "bilinear",
-        "keep_aspect": stated.keep_aspect is not False,
-        "crop_fraction": stated.crop_fraction or (height / (height + 29), width / (width + 29)),
-    }
-
-
-def _published_2016_protocol(stated: Normalization) -> dict[str, Any]:
-    """cnn_imagenet_evaluate of beta16 to beta20: as legacy, with a border of 256 - imageSize for all."""
-    height, width = stated.image_size
-    return {**_legacy_protocol(stated), "crop_fraction": (height / 256, width / 256)}
-
-
-def _caffe_protocol(stated: Normalization) -> dict[str, Any]:
-    """Caffe's data layer on what convert_imageset stored: squashed by OpenCV (or `resize`), centre crop."""
-    return {
-        "resize": stated.resize or "opencv",
-        "interpolation": (stated.interpolation if stated.resize else None) or "bilinear",
-        "keep_aspect": stated.keep_aspect is True,
-        "crop_fraction": stated.crop_fraction or (1.0, 1.0),
-    }
-
-
-PROTOCOLS: dict[str, Callable[[Normalization], dict[str, Any]]] = {
-    "meta": _meta_protocol,
-    "published": _published_protocol,
-    "published-2016": _published_2016_protocol,
-    "legacy": _legacy_protocol,
-    "caffe": _caffe_protocol,
-}
-"""Evaluation protocols by name: what a file says -> the fields of Preprocessing that they decide."""

@@ -77,9 +77,7 @@ def kernel_named(name: str) -> Kernel:
     known = KERNELS.get(_ALIASES.get(name, name))
     if known is None:
         names = sorted([*KERNELS, *_ALIASES])
-        raise DataError(
-            f"no interpolation is called '{name}'{nearest(name, names)}; known: {', '.join(names)}"
-        )
+        raise DataError(f"no interpolation is called '{name}'{nearest(name, names)}; known: {', '.join(names)}")
     return known
 
 
