@@ -1,0 +1,153 @@
+"""`python -m matnet.benchmarks`: images/s of published networks, next to every peer that is installed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from matnet.benchmarks import machine, models, targets
+from matnet.benchmarks.contenders import Contender, chosen_peers, ours
+from matnet.benchmarks.measure import measure
+from matnet.benchmarks.peers import PEERS
+from matnet.benchmarks.plot import draw, require_matplotlib
+from matnet.benchmarks.rows import Report, read_reports
+from matnet.benchmarks.table import READING, details, machine_lines, markdown, summary
+from matnet.benchmarks.timing import Limits
+from matnet.engines import BACKENDS
+from matnet.engines.runtime import RUNTIMES
+from matnet.errors import EngineError, FileFormatError, MatnetError, listing, run_command
+from matnet.files import atomic_write
+
+PRECISIONS = ("fp32", "tf32", "fp16")
+INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m matnet.benchmarks",
+        description="Time published networks in matnet and in every peer that is installed, by turns, in one run.",
+    )
+    add = command.add_argument
+    add("--models", metavar="A,B", help="names or .mat files (default: the published table's, VGG-Face and FCN)")
+    add("--batch", default="1,16", metavar="N,M", help="batch sizes (default: %(default)s)")
+    add("--peers", metavar="A,B", help=f"of {', '.join(PEERS)}, or single forms such as torch-eager; none for none")
+    add("--threads", type=int, metavar="N", help="default: all processors")
+    add("--backend", choices=BACKENDS, help="time matnet on this backend alone")
+    add("--runtime", choices=("auto", *RUNTIMES), help="time backend onnx on this runtime alone")
+    add("--precision", choices=PRECISIONS, default="fp32", help="of matnet and its peers (default: %(default)s)")
+    add("--rounds", type=int, default=7, metavar="N", help="turns of every engine (default: %(default)s)")
+    add("--seconds", type=float, default=60, metavar="S", help="per network and batch: 3 turns, then no more than this")
+    add("--target", choices=("cpu",), help="six networks against the targets for the processor: PASS or miss for each")
+    add("--from", dest="reports", nargs="+", metavar="FILE", help="show reports that --json wrote; measure nothing")
+    add("--json", metavar="FILE", help="write all timings to FILE, after every network")
+    add("--markdown", metavar="FILE", help="write the tables to FILE")
+    add("--plot", metavar="FILE.png", help="draw the figures as a bar chart")
+    return command
+
+
+def names_in(text: str) -> list[str]:
+    """The parts of a comma-separated list, each once."""
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def batches_in(text: str) -> list[int]:
+    parts = names_in(text)
+    if not parts or not all(part.isdigit() and 0 < int(part) <= 65536 for part in parts):
+        raise MatnetError(f"--batch takes numbers from 1 to 65536 with commas between them, found {text!r}")
+    return [int(part) for part in parts]
+
+
+def choose(options: argparse.Namespace) -> tuple[list[str], list[int], list[Contender], int]:
+    """Networks, batches, engines and threads of a run; MatnetError, before any work, where one is not to be had."""
+    names = names_in(options.models) if options.models is not None else list(models.PUBLISHED)
+    peers = None if options.peers is None else [] if options.peers == "none" else names_in(options.peers)
+    threads = options.threads
+    if options.target:
+        names = names_in(options.models or "") or list(models.NETS)
+        peers = peers or list(targets.PEERS)
+        threads = threads or targets.THREADS
+    if not names:
+        raise MatnetError("--models names no network; give names with commas between them")
+    if options.rounds < 1 or options.seconds <= 0:
+        raise MatnetError("--rounds must be at least 1, --seconds more than 0")
+    for path in (options.json, options.markdown, options.plot):
+        if path and not Path(path).parent.is_dir():
+            raise FileFormatError(f"{path}: the folder {Path(path).parent} does not exist; create it first")
+    if options.plot:
+        require_matplotlib()
+    models.check_names(names)
+    engines = [*ours(options.backend, options.runtime), *chosen_peers(list(PEERS) if peers is None else peers)]
+    return names, batches_in(options.batch), engines, machine.require_threads(threads)
+
+
+def run(options: argparse.Namespace, argv: Sequence[str], report: Report) -> None:
+    """Measure everything, printing each network's table and writing the JSON as they come."""
+    names, batches, contenders, threads = choose(options)
+    report.machine = machine.describe(threads, list(argv))
+    limits = Limits(options.rounds, options.seconds)
+    for name in names:
+        say(f"building {name}")
+        model = models.build(name)
+        for batch in batches:
+            rows = measure(model, batch, contenders, limits, threads=threads, precision=options.precision, say=say)
+            report.rows += rows
+            update_machine(report, threads)
+            print(f"\n{model.name}, batch {batch}, {options.precision} ({model.weights} weights)")
+            print(details(report, rows), flush=True)
+            if options.json:
+                report.write(options.json)
+
+
+def update_machine(report: Report, threads: int) -> None:
+    """Look again for the peak, since what else the machine does comes and goes, and at what has been imported."""
+    peaks = report.machine["matmul_flop_per_s"]
+    peaks["fp32"] = max(peaks.get("fp32", 0.0), machine.matmul_peak(threads))
+    report.machine["versions"] = machine.versions()
+
+
+def say(text: str) -> None:
+    print(f"matnet: {text}", file=sys.stderr, flush=True)
+
+
+def conclude(options: argparse.Namespace, report: Report) -> int:
+    """Print and write what was asked for; 1 where a target is missed."""
+    if not report.rows:
+        return 0
+    print(f"\n{summary(report)}\n\n{READING}\n")
+    print("\n".join(machine_lines(report)))
+    if options.json:
+        report.write(options.json)
+    if options.markdown:
+        with atomic_write(options.markdown) as file:
+            file.write(markdown(report).encode())
+    if options.plot:
+        draw(report, options.plot)
+    if options.target:
+        found = targets.verdicts(report)
+        print(listing("\ntargets for the processor:", [verdict.line() for verdict in found], limit=len(found)))
+        return 0 if all(verdict.met for verdict in found) else 1
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    given = sys.argv[1:] if argv is None else argv
+    options = parser().parse_args(given)
+    if options.reports:
+        return conclude(options, read_reports(options.reports))
+    report = Report()
+    try:
+        run(options, given, report)
+    except KeyboardInterrupt:
+        say("interrupted; what was measured so far follows")
+        report.notes.append("interrupted: not all networks were measured")
+        conclude(options, report)
+        return INTERRUPTED
+    if not any(row.timed for row in report.rows):
+        raise EngineError("no engine could be timed; the reasons stand in the tables above")
+    return conclude(options, report)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

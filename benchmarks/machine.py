@@ -1,0 +1,107 @@
+"""The machine that a figure belongs to: processor, versions, and the fastest matrix product that it was seen to do."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shlex
+import sys
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matnet.benchmarks.timing import Limits, by_turns
+from matnet.engines.runtime import available, processors
+from matnet.errors import EngineError
+
+MATRIX = 1536  # side of the matrices whose product measures what the processor can do
+PACKAGES: tuple[str, ...] = (
+    "numpy",
+    "onnxruntime",
+    "openvino",
+    "opencv-python-headless",
+    "opencv-python",
+    "torch",
+    "cupy-cuda13x",
+)
+PACKAGES += ("cupy-cuda12x", "nvidia-cudnn-frontend", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
+
+
+def describe(threads: int, argv: list[str]) -> dict[str, Any]:
+    """What figures of this run depend on, but for the peaks."""
+    return {
+        "processor": processor_name(),
+        "processors": processors(),
+        "threads": threads,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions(),
+        "command": shlex.join(["python", "-m", "matnet.benchmarks", *argv]),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "matmul_flop_per_s": {},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of matnet and of every installed package that computes."""
+    from matnet import __version__
+
+    found = {"matnet": __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    if "cv2" in sys.modules:  # which of several installed ones it is, only the module knows
+        found["opencv"] = sys.modules["cv2"].__version__
+    return found
+
+
+def processor_name() -> str:
+    """As Linux tells it, else as Python does."""
+    try:
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def matmul_peak(threads: int, rounds: int = 9) -> float:
+    """FLOP/s of a large float32 matrix product, the best of ONNX Runtime's and, where it is installed, torch's."""
+    matrix = np.random.default_rng(0).standard_normal((MATRIX, MATRIX)).astype(np.float32)
+    products = {}
+    if available("onnxruntime"):
+        products["onnxruntime"] = _onnx_product(matrix, threads)
+    if "torch" in sys.modules:  # only where it is a peer: loading it takes seconds
+        products["torch"] = _torch_product(matrix, threads)
+    if not products:
+        products["numpy"] = lambda: matrix @ matrix
+    seconds, _ = by_turns(products, Limits(rounds))
+    return 2 * MATRIX**3 / min(min(taken) for taken in seconds.values())
+
+
+def _onnx_product(matrix: np.ndarray, threads: int) -> Any:
+    from matnet.engines.runtime import OnnxRuntimeSession
+    from matnet.formats.onnx.model import Constant, Node, OnnxModel
+
+    node = Node("MatMul", ["x", "w"], ["y"])
+    model = OnnxModel("peak", [node], {"w": Constant.of(matrix)}, {"x": matrix.shape}, {"y": matrix.shape})
+    session = OnnxRuntimeSession(model, threads)
+    return lambda: session({"x": matrix})
+
+
+def _torch_product(matrix: np.ndarray, threads: int) -> Any:
+    torch = sys.modules["torch"]
+    torch.set_num_threads(threads)
+    given = torch.from_numpy(matrix)
+    return lambda: given @ given
+
+
+def require_threads(threads: int | None) -> int:
+    """The number asked for, or that of the processors at hand; EngineError below 1."""
+    if threads is not None and threads < 1:
+        raise EngineError(f"--threads must be at least 1, found {threads}")
+    return threads or processors()

@@ -1,0 +1,107 @@
+"""One network and batch size through all engines: made ready, checked against each other, timed by turns."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from matnet.benchmarks.contenders import Contender
+from matnet.benchmarks.models import Model
+from matnet.benchmarks.peers import Runner, Subject
+from matnet.benchmarks.rows import OK, Row
+from matnet.benchmarks.timing import Limits, by_turns
+
+AGREEMENT = {"fp32": 1e-3, "tf32": 3e-2, "fp16": 3e-2}  # of the greatest value: all compute the same network
+
+Say = Callable[[str], None]
+
+
+def measure(
+    model: Model,
+    batch: int,
+    contenders: Sequence[Contender],
+    limits: Limits,
+    *,
+    threads: int,
+    precision: str = "fp32",
+    say: Say = lambda text: None,
+) -> list[Row]:
+    """A row per contender; one that cannot run, or computes something else, is a row that says why.
+
+    The first contender that runs is what the others' outputs are compared with.
+    """
+    x = np.random.default_rng(batch).standard_normal(model.input_shape(batch)).astype(np.float32)
+    rows = {
+        contender.name: Row(
+            model.name,
+            model.weights,
+            batch,
+            contender.name,
+            precision=precision,
+            operations=batch * model.operations(),
+            published=model.published,
+        )
+        for contender in contenders
+    }
+    with tempfile.TemporaryDirectory(prefix="matnet-") as folder:
+        subject = Subject(model.net, model.output, model.input_shape(batch), threads, Path(folder), precision)
+        runners: dict[str, Runner] = {}
+        reference: np.ndarray | None = None
+        for contender in contenders:
+            say(f"{model.name}, batch {batch}: preparing {contender.name}")
+            row = rows[contender.name]
+            try:
+                runner = contender.make(subject)
+                reference = checked(row, runner, x, reference)
+                runners[contender.name] = runner
+            except Exception as error:  # whatever a peer raises, in whatever language, is its row's reason
+                row.status = failure(error)
+            if row.status != OK:
+                say(f"{model.name}, batch {batch}: {row.engine} {row.status}")
+        say(f"{model.name}, batch {batch}: timing {', '.join(runners)}")
+        time_runners(rows, {name: runner for name, runner in runners.items() if rows[name].status == OK}, x, limits)
+    return list(rows.values())
+
+
+def checked(row: Row, runner: Runner, x: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
+    """Run once and compare, the difference and any fault going into the row; the output to compare with."""
+    found = np.asarray(runner(x))
+    row.runtime = getattr(runner, "runtime", "")
+    if reference is None:
+        row.difference = 0.0
+        if not np.isfinite(found).all():
+            row.status = "failed: its output is not finite"
+        return found
+    if found.size != reference.size:
+        row.status = f"failed: its output has {found.size} values, expected {reference.size}"
+        return reference
+    row.difference = difference(found.reshape(reference.shape), reference)
+    if not row.difference <= AGREEMENT[row.precision]:
+        row.status = f"failed: its output differs by {row.difference:.1g} of the greatest value"
+    return reference
+
+
+def difference(found: np.ndarray, reference: np.ndarray) -> float:
+    """The largest absolute difference relative to the largest magnitude; NaN where a value is not a number."""
+    scale = float(np.abs(reference).max()) or 1.0
+    return float(np.abs(found.astype(np.float64) - reference).max() / scale)
+
+
+def failure(error: Exception) -> str:
+    """A status of one line, at most 200 characters."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return f"failed: {text[:196]}{'...' if len(text) > 196 else ''}"
+
+
+def time_runners(rows: Mapping[str, Row], runners: Mapping[str, Runner], x: np.ndarray, limits: Limits) -> None:
+    """Fill in the seconds; an engine that gives up while it is timed gets the reason instead."""
+    actions = {name: partial(runner, x) for name, runner in runners.items()}
+    seconds, errors = by_turns(actions, limits)
+    for name, taken in seconds.items():
+        rows[name].seconds = taken
+    for name, error in errors.items():
+        rows[name].status = failure(error)

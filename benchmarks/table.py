@@ -1,0 +1,132 @@
+"""Rows as tables, for terminals and Markdown: all engines of a network, and one line per network with its best peer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from matnet.benchmarks.rows import Report, Row, best_peer, ratio
+
+Columns = tuple[str, ...]
+DETAILS: Columns = ("engine", "images/s", "spread", "slowest", "fastest", "GFLOP/s", "of peak", "differs", "remark")
+SUMMARY: Columns = ("model", "batch", "engine", "images/s", "spread", "best peer", "its images/s", "ratio")
+SUMMARY += ("GFLOP/s", "of peak", "weights", "published")
+READING = """\
+images/s: at the median of the turns; spread: between their quartiles, in percent of the median. ratio: to the best
+peer of the same run on the same weights, above 1 where matnet is faster. GFLOP/s: multiplications and additions of
+all convolutions as they are defined; of peak: as a share of the fastest matrix product that was measured in this run,
+which algorithms that need fewer operations (Winograd) may exceed. differs: from matnet's output, relative to the
+greatest value. Weights are random where a network's file is not at hand, which changes no speed. published: images/s
+of MatConvNet's authors on an NVIDIA Titan X, end to end, in May 2016."""
+
+
+def details(report: Report, rows: Sequence[Row], form: str = "simple") -> str:
+    """The engines of one network and batch, fastest first, failed ones last."""
+    ordered = sorted(rows, key=lambda row: -row.images_per_s if row.timed else 0.0)
+    return _table([_detail_cells(report, row) for row in ordered], DETAILS, form)
+
+
+def _detail_cells(report: Report, row: Row) -> list[str]:
+    if not row.timed:
+        return [row.engine, *[""] * 6, _share(row.difference), row.status]
+    spread = row.spread
+    return [
+        row.engine,
+        _figure(row.images_per_s),
+        _percent(spread.quartile_range / spread.median),
+        _figure(row.batch / spread.longest),
+        _figure(row.batch / spread.shortest),
+        f"{row.flop_per_s / 1e9:.0f}",
+        _of_peak(report, row),
+        _share(row.difference),
+        f"on {row.runtime}" if row.runtime else "",
+    ]
+
+
+def summary(report: Report, form: str = "simple") -> str:
+    """One line per form of matnet, network and batch."""
+    cells = []
+    for row in report.rows:
+        if not row.ours:
+            continue
+        peer = best_peer(report.rows, row)
+        times = ratio(row, peer)
+        cells.append(
+            [
+                row.model,
+                str(row.batch),
+                row.engine,
+                _figure(row.images_per_s) if row.timed else row.status,
+                _percent(row.spread.quartile_range / row.spread.median) if row.timed else "",
+                peer.engine if peer else "",
+                _figure(peer.images_per_s) if peer else "",
+                f"{times:.2f}" if times else "",
+                f"{row.flop_per_s / 1e9:.0f}" if row.timed else "",
+                _of_peak(report, row) if row.timed else "",
+                row.weights,
+                _published(row),
+            ]
+        )
+    return _table(cells, SUMMARY, form)
+
+
+def machine_lines(report: Report) -> list[str]:
+    """What the figures were measured on, in words."""
+    machine = report.machine
+    lines = [
+        f"{machine.get('processor', '')}, {machine.get('threads')} of {machine.get('processors')} threads, "
+        f"{machine.get('platform', '')}, Python {machine.get('python', '')}",
+        ", ".join(f"{name} {number}" for name, number in machine.get("versions", {}).items()),
+    ]
+    if machine.get("device"):
+        lines.insert(0, str(machine["device"]))
+    for precision, peak in machine.get("matmul_flop_per_s", {}).items():
+        lines.append(f"peak, {precision}: {peak / 1e9:.0f} GFLOP/s in a matrix product")
+    if machine.get("command"):
+        lines.append(f"{machine['command']} ({machine.get('date', '')})")
+    return [*lines, *report.notes]
+
+
+def markdown(report: Report) -> str:
+    """The whole report as a Markdown page."""
+    parts = ["# Speed", *[f"- {line}" for line in machine_lines(report)], "", summary(report, "pipe"), "", READING]
+    for (model, batch, precision), rows in grouped(report.rows).items():
+        parts += ["", f"## {model}, batch {batch}, {precision}", "", details(report, rows, "pipe")]
+    return "\n".join(parts) + "\n"
+
+
+def grouped(rows: Iterable[Row]) -> dict[tuple[str, int, str], list[Row]]:
+    """Rows by network, batch and precision, in the order of their first appearance."""
+    groups: dict[tuple[str, int, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.model, row.batch, row.precision), []).append(row)
+    return groups
+
+
+def _table(cells: Sequence[Sequence[str]], headers: Sequence[str], form: str) -> str:
+    from tabulate import tabulate
+
+    numbers = {"batch", "images/s", "spread", "slowest", "fastest", "its images/s", "ratio", "GFLOP/s", "of peak"}
+    align = ["right" if name in numbers or name in ("differs", "published") else "left" for name in headers]
+    return tabulate(cells, headers, tablefmt=form, disable_numparse=True, colalign=align if cells else None)
+
+
+def _figure(value: float) -> str:
+    """Three digits that count, and no more decimals than two."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.0f} %"
+
+
+def _of_peak(report: Report, row: Row) -> str:
+    peak = report.peak(row.precision)
+    return _percent(row.flop_per_s / peak) if peak else ""
+
+
+def _share(difference: float | None) -> str:
+    return "" if difference is None else f"{difference:.0e}"
+
+
+def _published(row: Row) -> str:
+    return _figure(next(iter(row.published.values()))) if row.published else ""

@@ -1,0 +1,73 @@
+"""What matnet has to reach against its peers on the processor, and whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import geometric_mean
+
+from matnet.benchmarks.contenders import AUTO
+from matnet.benchmarks.nets import NETS
+from matnet.benchmarks.rows import OURS, Report, Row, best_peer, ratio
+from matnet.benchmarks.table import grouped
+
+BATCHES = (1, 16)
+THREADS = 2
+PLAIN = "onnxruntime"
+WITH_LRN = ("alexnet", "caffenet", "googlenet")
+PEERS = ("onnxruntime", "openvino", "opencv", "torch-eager", "torch-channels-last", "torch-optimized")
+EVERY_NET = 1.0  # with all runtimes installed, against the best of all peers
+MEAN = 1.1  # of the same ratios, their geometric mean
+LRN = 1.3  # with ONNX Runtime alone, against plain ONNX Runtime, on networks with LRN
+OTHERS = 1.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One target: what was compared, the ratio (None where it was not measured), and the least that it should be."""
+
+    what: str
+    ratio: float | None
+    least: float
+
+    @property
+    def met(self) -> bool:
+        return self.ratio is not None and self.ratio >= self.least
+
+    def line(self) -> str:
+        found = "not measured" if self.ratio is None else f"{self.ratio:.3f}"
+        return f"{'PASS' if self.met else 'miss'}  {found:>12}, at least {self.least:.1f}: {self.what}"
+
+
+def verdicts(report: Report) -> list[Verdict]:
+    """All targets for the networks and batches of a report; the mean is over those that it has."""
+    found: list[Verdict] = []
+    ratios: list[float] = []
+    for (model, batch, precision), rows in grouped(report.rows).items():
+        if model in NETS and precision == "fp32":
+            named = {row.engine: row for row in rows}
+            best = _against_best(named, rows)
+            found += [Verdict(f"{model}, batch {batch}: all runtimes, to the best peer{_whose(rows)}", best, EVERY_NET)]
+            ratios += [best] if best else []
+            found += list(_against_plain(model, batch, named))
+    if ratios:
+        what = f"geometric mean of the {len(ratios)} ratios with all runtimes to the best peer"
+        found.append(Verdict(what, geometric_mean(ratios), MEAN))
+    return found
+
+
+def _against_best(named: dict[str, Row], rows: list[Row]) -> float | None:
+    row = named.get(AUTO)
+    return ratio(row, best_peer(rows, row)) if row else None
+
+
+def _whose(rows: list[Row]) -> str:
+    peer = best_peer(rows, rows[0])
+    return f" ({peer.engine})" if peer else ""
+
+
+def _against_plain(model: str, batch: int, named: dict[str, Row]) -> Iterator[Verdict]:
+    ours, plain = named.get(OURS), named.get(PLAIN)
+    found = ratio(ours, plain) if ours and plain and plain.timed else None
+    least = LRN if model in WITH_LRN else OTHERS
+    yield Verdict(f"{model}, batch {batch}: ONNX Runtime alone, to plain ONNX Runtime", found, least)
