@@ -13,7 +13,7 @@ from matnet.errors import DownloadError, run_command
 from matnet.zoo.cards import Card, all_cards
 from matnet.zoo.describe import card_record, card_text, cards_table
 from matnet.zoo.fetch import Fetcher
-from matnet.zoo.model_info import export_info, import_info
+from matnet.zoo.model_info import NEEDED_TO_DOWNLOAD, caffe_fields, export_info, import_info
 from matnet.zoo.names import find_card, known_cards
 from matnet.zoo.schema import TASKS
 from matnet.zoo.trial import FAILED, trials
@@ -92,11 +92,17 @@ def _add_check(verbs: Any) -> None:
 def _add_info(verbs: Any) -> None:
     info = verbs.add_parser("info", help="Folders in Caffe's model format, for and from Caffe's own tools.")
     ways = info.add_subparsers(dest="way", required=True, metavar="export | import")
+    _add_ways(ways)
+    gist = ways.add_parser("gist", help="the same: what a gist of a model holds is such a folder")
+    _add_ways(gist.add_subparsers(dest="way", required=True, metavar="export | import"))
+
+
+def _add_ways(ways: Any) -> None:
     out = _verb(ways, "export", export_folder, "Write a model as Caffe's tools expect it: readme.md and prototxt.")
     out.add_argument("name", metavar="NAME")
     out.add_argument("folder", type=Path, metavar="FOLDER")
     back = _verb(ways, "import", import_folder, "Make a folder in Caffe's format a model that matnet knows.")
-    back.add_argument("folder", type=Path, metavar="FOLDER")
+    back.add_argument("folder", type=Path, metavar="FOLDER", help="or the .zip file of a gist")
     back.add_argument("--name", metavar="NAME", help="what to call it (default: as the folder)")
     back.add_argument("--task", choices=TASKS, default="classification", help="default: classification")
 
@@ -173,6 +179,9 @@ def check_models(options: argparse.Namespace) -> int:
 def export_folder(options: argparse.Namespace) -> int:
     for path in export_info(options.name, options.folder):
         print(path)
+    missing = [field for field in NEEDED_TO_DOWNLOAD if field not in caffe_fields(find_card(options.name))]
+    if missing:
+        print(f"matnet: Caffe's download script also needs {', '.join(missing)}, not known here", file=sys.stderr)
     return 0
 
 

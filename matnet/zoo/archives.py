@@ -6,10 +6,10 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from matnet.errors import DownloadError, listing, nearest
 from matnet.files import atomic_write
@@ -17,6 +17,7 @@ from matnet.files import atomic_write
 CHUNK = 1 << 20
 LARGEST = 16 << 30  # bytes of one file once unpacked
 MOST_MEMBERS = 100_000
+UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 RATIO = 1100  # deflate packs at most 1032 bytes into one
 
 
@@ -31,10 +32,32 @@ def extract(archive: Path, member: str, target: Path, size: int | None = None) -
         with _open(archive) as (names, reader):
             name = _chosen(archive, member, names)
             _copy(archive, name, reader(name), target, size)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise DownloadError(f"{archive}: cannot be unpacked ({error}); delete it and fetch it again") from None
+    except UNREADABLE as error:
+        _refuse(archive, error)
+
+
+def _refuse(archive: Path, error: Exception) -> NoReturn:
+    """What a broken archive leads to; a disk that is full or read-only is not the archive's fault."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error
+    raise DownloadError(f"{archive}: cannot be unpacked ({error}); delete it and fetch it again") from None
+
+
+def unpack_flat(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
+    """Write the members of an archive whose bare names are `wanted` into `folder`, under these names.
+
+    Raises as `extract`, and DownloadError where two members have one name.
+    """
+    try:
+        with _open(archive) as (names, reader):
+            chosen = [name for name in dict.fromkeys(names) if wanted(name.rpartition("/")[2])]
+            targets = [name.rpartition("/")[2] for name in chosen]
+            if len(set(targets)) < len(targets):
+                raise DownloadError(listing(f"{archive}: holds two files of one name:", chosen))
+            for name, target in zip(chosen, targets, strict=True):
+                _copy(archive, name, reader(name), folder / target, None)
+    except UNREADABLE as error:
+        _refuse(archive, error)
 
 
 class _Reader:

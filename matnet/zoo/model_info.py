@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from matnet.errors import FileFormatError, listing
-from matnet.files import atomic_write
-from matnet.zoo.cache import home
+from matnet.files import atomic_write, existing_file
+from matnet.zoo.archives import unpack_flat
+from matnet.zoo.cache import home, present_file
 from matnet.zoo.cards import CARD, Card, all_cards, cards_in, read_cards
+from matnet.zoo.checks import digests
 from matnet.zoo.front_matter import FENCE, read_front_matter
 from matnet.zoo.names import find_card, normalised
 
-CAFFE_FIELDS = ("name", "caffemodel", "caffemodel_url", "license", "sha1", "caffe_commit", "gist_id")
+CAFFE_FIELDS = ("name", "caffemodel", "caffemodel_url", "sha1", "license", "caffe_commit", "gist_id")
+NEEDED_TO_DOWNLOAD = ("caffemodel", "caffemodel_url", "sha1")  # by scripts/download_model_binary.py
+GIST_FOLDER = re.compile(r"(?:[\w-]+-)?[0-9a-f]{20}(?:[0-9a-f]{12})?")  # what download_model_from_gist.sh makes
 UNFENCED = re.compile(rf"^[\s>*+-]*\**({'|'.join(CAFFE_FIELDS)})\**\s*:\**\s*(.*?)\s*$", re.MULTILINE)
 DEFINITIONS = ("deploy.prototxt", "*deploy*.prototxt", "*.prototxt")
 
@@ -24,17 +28,17 @@ DEFINITIONS = ("deploy.prototxt", "*deploy*.prototxt", "*.prototxt")
 def export_info(name: str, folder: Path) -> list[Path]:
     """Write a model as Caffe's tools expect it: `readme.md`, `deploy.prototxt`; the files written.
 
-    Caffe's download script then fetches the weights into the folder and checks their SHA-1. Raises
-    UnknownModelError, and FileFormatError where the folder holds a card already.
+    Caffe's download script then fetches the weights into the folder and checks their SHA-1. Its first versions
+    overlook the last line of the info, so that nothing that they need stands there. Raises UnknownModelError, and
+    FileFormatError where the folder holds a card already.
     """
     card = find_card(name)
     readme = folder / CARD
     if readme.exists():
         raise FileFormatError(f"{readme}: is there already; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    values = dict(zip(CAFFE_FIELDS, [card.title, *(getattr(card, field) for field in CAFFE_FIELDS[1:])], strict=True))
     with atomic_write(readme) as file:
-        file.write(_readme({field: value for field, value in values.items() if value}, card.prose).encode())
+        file.write(_readme(caffe_fields(card), card.prose).encode())
     written = [readme]
     if card.prototxt is not None:
         written.append(folder / "deploy.prototxt")
@@ -42,16 +46,43 @@ def export_info(name: str, folder: Path) -> list[Path]:
     return written
 
 
-def import_info(folder: Path, name: str | None = None, task: str = "classification") -> Card:
-    """Take a folder in Caffe's format into the user's own zoo, `<home>/models`, and return its card.
+def caffe_fields(card: Card) -> dict[str, str]:
+    """What a card knows of Caffe's fields; the SHA-1 is that of the weights that are here, where none was published."""
+    values = {field: str(getattr(card, field)) for field in CAFFE_FIELDS} | {"name": card.title}
+    weights = card.file("caffemodel")
+    here = present_file(card, weights) if weights else None
+    if here is not None and not card.sha1:
+        values["sha1"] = digests(here, ["sha1"])["sha1"]
+    return {field: value for field, value in values.items() if value}
 
-    name: what the model is to be called; by default as the folder. The info may stand between fences, or, as in
-    older gists, in lines `name: ...` of the text. The prototxt is copied; the caffemodel stays where it is. Raises
-    FileFormatError where there is no info, no single prototxt, or a card of that name.
+
+def import_info(source: Path, name: str | None = None, task: str = "classification") -> Card:
+    """Take a folder in Caffe's format, or a gist's .zip, into the user's own zoo, `<home>/models`; its card.
+
+    name: what the model is to be called; by default as the folder, or as its authors call it where the folder is
+    called by a gist's id. The info may stand between fences, or, as in older gists, in lines `name: ...` of the text.
+    The prototxt is copied; the caffemodel stays where it is. Raises FileFormatError where there is no info, no
+    single prototxt, or a card of that name.
     """
+    if source.is_dir():
+        return _import_folder(source, name, task)
+    with tempfile.TemporaryDirectory() as staging:
+        folder = Path(staging) / source.stem
+        folder.mkdir()
+        unpack_flat(existing_file(source, "folder or .zip file"), folder, _is_info)
+        return _import_folder(folder, name, task)
+
+
+def _is_info(name: str) -> bool:
+    return name.lower() == CARD or name.endswith(".prototxt")
+
+
+def _import_folder(folder: Path, name: str | None, task: str) -> Card:
     readme = _readme_of(folder)
     info, prose = _caffe_info(readme)
-    called = re.sub(r"[^A-Za-z0-9_.-]+", "-", name or folder.resolve().name).strip("-.")
+    own = folder.resolve().name
+    called = name or (info.get("name", own).lower() if GIST_FOLDER.fullmatch(own) else own)
+    called = re.sub(r"[^A-Za-z0-9_.-]+", "-", called).strip("-.")
     if not called or any(normalised(called) == normalised(card.name) for card in all_cards()):
         raise FileFormatError(f"{folder}: a model called {called!r} is known already; choose another name with --name")
     definition = _definition_in(folder)
