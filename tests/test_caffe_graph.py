@@ -76,12 +76,30 @@ def test_a_chain_in_place_leaves_its_last_value_under_the_blobs_name(tmp_path: P
 
 
 def test_the_importers_names_on_request(tmp_path: Path) -> None:
-    """conv1 -> BatchNorm conv1x -> Scale conv1xx -> ReLU conv1xxx; `-` becomes `_` (import-caffe.py)."""
+    """conv1 -> BatchNorm conv1x -> Scale conv1xx -> ReLU conv1xxx; `-` becomes `_` (import-caffe.py).
+
+    A layer that is taken out gives its output the name of its input: of a joined Scale, the BatchNorm's conv1x.
+    """
     net = converted(tmp_path, CHAIN, {"x": X.shape}, CHAIN_BLOBS, names="upstream", merge_batchnorm="always",
                     remove_dropout=True)  # fmt: skip
-    assert net.variables == ["x", "conv1", "conv1xx", "conv1xxx", "score_fr"]
+    assert net.variables == ["x", "conv1", "conv1x", "conv1xxx", "score_fr"]
     assert list(net.layers) == ["conv1", "bn", "relu", "score_fr"]
     assert net.aliases["score-fr"] == "score_fr"
+
+
+TWINS = conv("twin", "x", "a") + conv("twin-a", "a", "b") + conv("twin", "b", "c") + layer("twin", "ReLU", "c", "d")
+TWINS_BLOBS = {"twin": filters(6, 6), "twin-a": filters(6, 6, seed=2)}
+
+
+@pytest.mark.parametrize(
+    "scheme, names",
+    [("caffe", ["twin", "twin-a", "twin_2", "twin_3"]), ("upstream", ["twin", "twin_a", "twinx", "twinxx"])],
+)
+def test_layers_of_one_name_are_told_apart(scheme: str, names: list[str], tmp_path: Path) -> None:
+    """As in FCN-8s, whose three layers `crop` MatConvNet's importer calls crop, cropx and cropxx."""
+    net = converted(tmp_path, TWINS, {"x": X.shape}, TWINS_BLOBS, names=scheme)
+    assert list(net.layers) == names
+    assert all(any(f"called {name}" in note for note in net.source.notes) for name in names[2:])
 
 
 @pytest.mark.parametrize("options", [{}, {"merge_batchnorm": "never"}, {"remove_dropout": True}], ids=str)

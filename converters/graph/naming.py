@@ -32,7 +32,13 @@ def named_graph(net: NetDef, layers: Iterable[LayerDef], scheme: str = "caffe") 
     for layer in kept:
         finals.update(zip(layer.tops, layer.outputs, strict=True))
     graph = NamedGraph(kept, dict(net.input_variables), finals)
-    return (_renamed(graph, upstream_variables(graph)) if scheme == "upstream" else graph), notes
+    if scheme != "upstream":
+        return graph, notes
+    renamed = _renamed(graph, upstream_variables(graph))
+    for before, after in zip(kept, renamed.layers, strict=True):
+        if after.name != _importer_spelling(before.name):
+            notes.append(f"layer {before.name} is called {after.name}, as MatConvNet's importer does")
+    return renamed, notes
 
 
 def _unique(layers: list[LayerDef]) -> tuple[list[LayerDef], list[str]]:
@@ -79,7 +85,7 @@ def _renamed(graph: NamedGraph, names: Mapping[str, str]) -> NamedGraph:
     layers = [
         replace(
             layer,
-            name=_importer_spelling(layer.name),
+            name=_importer_spelling(layer.params.get("name") or layer.name),
             inputs=tuple(names[variable] for variable in layer.inputs),
             outputs=tuple(names[variable] for variable in layer.outputs),
         )

@@ -233,12 +233,18 @@ class Builder:
         return made
 
     def write_instead(self, writer: Layer, lost: str, layer: LayerDef) -> None:
-        """Let `writer` write the top of `layer`, which it takes over, instead of the variable `lost`."""
+        """Let `writer` write the top of `layer`, which it takes over, instead of the variable `lost`.
+
+        MatConvNet's importer keeps the name that the writer's own output had.
+        """
         kept = layer.outputs[0]
+        self.emitted.setdefault(layer.name, []).append(writer.name)
+        if self.options.names == "upstream":
+            self.values[kept] = self.values[lost]
+            return
         writer.outputs = [kept if name == lost else name for name in writer.outputs]
         self.sizes[kept] = self.sizes.pop(lost)
         self.values[kept] = Value(kept, self.values.pop(lost).shape)
-        self.emitted.setdefault(layer.name, []).append(writer.name)
 
     def settle(self, variable: str, shape: Sizes) -> None:
         """State Caffe's shape of a variable whose sizes could not be worked out from unknown ones."""
