@@ -95,7 +95,7 @@ TWINS_BLOBS = {"twin": filters(6, 6), "twin-a": filters(6, 6, seed=2)}
     "scheme, names",
     [("caffe", ["twin", "twin-a", "twin_2", "twin_3"]), ("upstream", ["twin", "twin_a", "twinx", "twinxx"])],
 )
-def test_layers_of_one_name_are_told_apart(scheme: str, names: list[str], tmp_path: Path) -> None:
+def test_layers_of_one_name_under_either_scheme(scheme: str, names: list[str], tmp_path: Path) -> None:
     """As in FCN-8s, whose three layers `crop` MatConvNet's importer calls crop, cropx and cropxx."""
     net = converted(tmp_path, TWINS, {"x": X.shape}, TWINS_BLOBS, names=scheme)
     assert list(net.layers) == names
