@@ -20,6 +20,7 @@ from matnet.errors import DataError, run_command
 from matnet.evaluation import Evaluation, Tally, evaluate
 from matnet.evaluation.progress import progress
 from matnet.files import atomic_write
+from matnet.reproduction.command import add_table_options, refuse_table_options, run_table
 from matnet.tables import published_table
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list file start from")
     command.add_argument("--scores", metavar="NAME", help="variable to rank (default: the last softmax or output)")
-    command.add_argument("--protocol", choices=PROTOCOLS, default="meta", help="preprocessing (default: %(default)s)")
+    command.add_argument("--protocol", choices=PROTOCOLS, help="preprocessing (default: meta; of tables, as published)")
     command.add_argument(
         "--image-size", type=int, nargs=2, metavar=("H", "W"), help="size of the input, for files that do not say"
     )
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     add_random_weights(command)
     add_engine_options(command)
     command.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_table_options(command)
     return command
 
 
@@ -151,6 +153,10 @@ def report(result: Evaluation, target: str | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
+    if options.table:
+        return run_table(options)
+    refuse_table_options(options)
+    options.protocol = options.protocol or "meta"
     result = run(options)
     report(result, options.json)
     return 2 if result.unreadable else 0

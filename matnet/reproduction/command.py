@@ -1,0 +1,167 @@
+"""What `python -m matnet.eval --table` does: its options, the run, and where the results go."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from matnet.arguments import engine_options
+from matnet.errors import DataError
+from matnet.evaluation.verification import FACE_CROP
+from matnet.files import atomic_write
+from matnet.reproduction.data import DataSets
+from matnet.reproduction.expected import expected_rows
+from matnet.reproduction.files import as_csv, as_json
+from matnet.reproduction.measure import Settings
+from matnet.reproduction.models import Source
+from matnet.reproduction.report import markdown, terminal
+from matnet.reproduction.reproduce import FAILURE, Reproduction, Verdict, check
+from matnet.reproduction.rows import DONE, FAILED, Row
+from matnet.reproduction.store import Store
+from matnet.zoo.cache import home, offline
+from matnet.zoo.fetch import Fetcher, to_stderr
+
+OUTPUTS = ("json", "markdown", "csv")
+FOREIGN = ("model", "data", "root", "scores", "image_size", "mean")
+"""Options of a single evaluation, which a table does not take."""
+
+
+def add_table_options(command: argparse.ArgumentParser) -> None:
+    """The options of `--table`."""
+    table = command.add_argument_group("the published tables")
+    table.add_argument("--table", action="store_true", help="measure the published tables again, each model in turn")
+    table.add_argument("--models", nargs="+", metavar="MODEL", help="only these: names, or .mat files (default: all)")
+    table.add_argument("--imagenet", type=Path, metavar="FOLDER", help="ILSVRC-2012, with its validation images")
+    table.add_argument("--voc", type=Path, metavar="FOLDER", help="VOCdevkit, with VOC2011 and VOC2012")
+    table.add_argument("--sbd", type=Path, metavar="FOLDER", help="SBD's benchmark_RELEASE (default: beside VOC)")
+    table.add_argument("--lfw", type=Path, metavar="FOLDER", help="Labeled Faces in the Wild")
+    table.add_argument("--pairs", type=Path, metavar="FILE", help="the list of pairs (default: LFW's pairs.txt)")
+    table.add_argument(
+        "--face-crop",
+        type=_fraction,
+        default=FACE_CROP,
+        metavar="PART",
+        help="the part of a face image's height and width that is taken (default: %(default).3f)",
+    )
+    table.add_argument("--results", type=Path, metavar="FOLDER", help="where finished rows are kept")
+    ways = table.add_mutually_exclusive_group()
+    ways.add_argument("--resume", action="store_true", help="take rows that are kept (the default)")
+    ways.add_argument("--fresh", action="store_true", help="measure rows anew that are kept")
+    table.add_argument("--offline", action="store_true", help="fetch nothing; models that are not here are absent")
+    table.add_argument("--check", action="store_true", help="status 1 where a figure is not the published one")
+    table.add_argument("--markdown", type=Path, metavar="FILE", help="the tables as Markdown")
+    table.add_argument("--csv", type=Path, metavar="FILE", help="a line per model")
+    table.add_argument("--plots", type=Path, metavar="FOLDER", help="error against speed and parameters, as PNG")
+
+
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no part; expected a number above 0, up to 1")
+    return value
+
+
+def refuse_table_options(options: argparse.Namespace) -> None:
+    """DataError where an option of a table was given without `--table`."""
+    plain = argparse.ArgumentParser()
+    add_table_options(plain)
+    given = [name for name, default in vars(plain.parse_args([])).items() if getattr(options, name) != default]
+    if given:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise DataError(f"{named}: only with --table")
+
+
+def run_table(options: argparse.Namespace) -> int:
+    """The whole run; status 1 where a check fails, 2 where rows failed, else 0. DataError for options that clash."""
+    clashing = [f"--{name.replace('_', '-')}" for name in FOREIGN if getattr(options, name, None) not in (None, ())]
+    if clashing:
+        raise DataError(f"{', '.join(clashing)}: not with --table, whose models and data are known; see --models")
+    for name in OUTPUTS:
+        _require_folder(getattr(options, name))
+    run = reproduction(options)
+    rows: list[Row] = []
+    try:
+        for row in run.rows(expected_rows(options.models)):
+            rows.append(row)
+            _tell(row, options)
+    except KeyboardInterrupt:
+        _write(rows, None, options)
+        kept = f"finished rows are kept in {run.store.folder}; " if run.store else ""
+        to_stderr(f"interrupted after {len(rows)} rows; {kept}the same command goes on from there")
+        raise
+    verdict = check(rows) if options.check else None
+    _write(rows, verdict, options)
+    if verdict is not None:
+        return verdict.status
+    return FAILURE if any(row.state == FAILED for row in rows) else 0
+
+
+def reproduction(options: argparse.Namespace) -> Reproduction:
+    """The run that the options mean."""
+    fetched = Fetcher(progress=not options.quiet and sys.stderr.isatty())
+    forbidden = bool(options.offline or offline())
+    return Reproduction(
+        DataSets(options.imagenet, options.voc, options.sbd, options.lfw, options.pairs, options.limit),
+        Settings(
+            protocol=options.protocol,
+            crops=getattr(options, "crops", None),
+            face_crop=options.face_crop,
+            batch_size=options.batch_size,
+            workers=options.decoders,
+            strict=options.strict,
+            engine=engine_options(options),
+        ),
+        Source(fetched, forbidden, options.random_weights, options.seed),
+        Store(options.results or home() / "results"),
+        options.fresh,
+        bar=None if options.quiet or not sys.stderr.isatty() else _bar,
+    )
+
+
+def _bar(title: str, images: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(desc=title, total=images, unit="image", file=sys.stderr, leave=False)
+
+
+def _tell(row: Row, options: argparse.Namespace) -> None:
+    """One line on stderr as soon as a row is finished, for runs that take hours."""
+    if options.quiet or row.state != DONE:
+        return
+    figures = ", ".join(f"{name} {value:.2f}" for name, value in _figures(row).items())
+    to_stderr(f"{row.expected.card.name}: {figures}{' (kept)' if row.resumed else ''}")
+
+
+def _figures(row: Row) -> dict[str, float]:
+    return {name: value for name, value in row.record()["figures"].items() if value is not None}
+
+
+def _require_folder(target: Any) -> None:
+    """DataError before hours of work where a result could not be written."""
+    if target in (None, "-"):
+        return
+    parent = Path(target).parent
+    if not parent.is_dir():
+        raise DataError(f"{target}: the folder {parent} does not exist; create it first")
+
+
+def _write(rows: list[Row], verdict: Verdict | None, options: argparse.Namespace) -> None:
+    """The tables on stdout (or the JSON, where that was asked for there), the files, the plots, the check on stderr."""
+    remarks = verdict.lines if verdict else ()
+    document = as_json(rows, remarks)
+    print(document if options.json == "-" else terminal(rows))
+    texts = {"markdown": markdown(rows, remarks), "csv": as_csv(rows), "json": f"{document}\n"}
+    for name, text in texts.items():
+        target = getattr(options, name)
+        if target not in (None, "-"):
+            with atomic_write(target) as file:
+                file.write(text.encode())
+    if options.plots:
+        from matnet.reproduction.plots import write_plots
+
+        for path in write_plots(rows, options.plots):
+            to_stderr(f"wrote {path}")
+    for line in remarks:
+        to_stderr(line)

@@ -1,0 +1,100 @@
+"""The data sets of the tables: which folder the user gave for each, loaded once, whole or in part."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from matnet.errors import MatnetError
+from matnet.reproduction.expected import OWN, Expected
+
+if TYPE_CHECKING:
+    from matnet.datasets import ImageList, PairSet, SegmentationSet
+
+OPTIONS = {"imagenet": "--imagenet", "rv-voc11": "--voc", "rv-voc12": "--voc", "lfw": "--lfw"}
+"""Sets by the option that says where they lie."""
+
+
+@dataclass
+class DataSets:
+    """Folders by option, and the sets read so far. sbd: SBD's folder, pairs: LFW's list, where they lie elsewhere.
+
+    limit: only so many images or pairs of each set; None: all.
+    """
+
+    imagenet: Path | None = None
+    voc: Path | None = None
+    sbd: Path | None = None
+    lfw: Path | None = None
+    pairs: Path | None = None
+    limit: int | None = None
+    _read: dict[str, Any] = field(default_factory=dict)
+
+    def faults(self, rows: Iterable[Expected]) -> list[str]:
+        """Read the sets of all rows whose folder was given; what is wrong with them, so that it is met beforehand."""
+        found = []
+        for row in rows:
+            try:
+                self.of(row)
+            except (MatnetError, OSError) as error:
+                found.append(str(error))
+        return list(dict.fromkeys(found))
+
+    def of(self, row: Expected) -> Any:
+        """An ImageList, SegmentationSet or PairSet; None where no folder was given for it. DataError for bad ones."""
+        name = row.card.name if row.data == OWN else row.data
+        if name not in self._read:
+            self._read[name] = self._load(row)
+        if isinstance(self._read[name], Exception):
+            raise self._read[name]
+        return self._read[name]
+
+    def _load(self, row: Expected) -> Any:
+        """The set, whole or in part, or the exception that reading it ended in."""
+        try:
+            found = self._found(row)
+            if found is not None and self.limit is not None:
+                found = head(found, self.limit)
+            if row.task == "segmentation" and found is not None:
+                found.check()
+        except (MatnetError, OSError) as error:
+            return error
+        return found
+
+    def _found(self, row: Expected) -> Any:
+        from matnet.datasets import ImageList, load_imagenet, load_lfw, load_voc
+
+        if row.data == OWN:
+            assert row.card.test_images is not None
+            return ImageList.load(row.card.test_images)
+        if row.data == "lfw":
+            return load_lfw(self.lfw, self.pairs) if self.lfw else None
+        if row.data == "imagenet":
+            return load_imagenet(self.imagenet) if self.imagenet else None
+        return load_voc(self.voc, None, row.data, self.sbd) if self.voc else None
+
+
+def head(data: ImageList | SegmentationSet | PairSet, count: int) -> ImageList | SegmentationSet | PairSet:
+    """The first `count` images; of pairs as many, but spread evenly over the list, so that all folds keep some."""
+    from matnet.datasets import PairSet
+
+    return _some_pairs(data, count) if isinstance(data, PairSet) else data.head(count)
+
+
+def _some_pairs(pairs: PairSet, count: int) -> PairSet:
+    if count >= len(pairs):
+        return pairs
+    kept = np.unique(np.linspace(0, len(pairs) - 1, count).round().astype(int))
+    return replace(
+        pairs,
+        pairs=tuple(pairs.pairs[place] for place in kept),
+        same=pairs.same[kept],
+        fold=pairs.fold[kept],
+        list_sha256=hashlib.sha256(f"{pairs.list_sha256} every {count}".encode()).hexdigest(),
+        notes=(*pairs.notes, f"only {len(kept)} of {len(pairs)} pairs"),
+    )

@@ -1,0 +1,118 @@
+"""Which rows a table has: the models of the published page in its order, or the ones asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matnet.errors import DataError, listing
+from matnet.zoo.cards import Card, Published
+from matnet.zoo.find import card_of
+from matnet.zoo.names import find_card
+
+IMAGENET_ROWS = (
+    "imagenet-resnet-50-dag",
+    "imagenet-resnet-101-dag",
+    "imagenet-resnet-152-dag",
+    "imagenet-matconvnet-vgg-verydeep-16",
+    "imagenet-vgg-verydeep-19",
+    "imagenet-vgg-verydeep-16",
+    "imagenet-googlenet-dag",
+    "imagenet-matconvnet-vgg-s",
+    "imagenet-matconvnet-vgg-m",
+    "imagenet-matconvnet-vgg-f",
+    "imagenet-vgg-s",
+    "imagenet-vgg-m",
+    "imagenet-vgg-f",
+    "imagenet-vgg-m-128",
+    "imagenet-vgg-m-1024",
+    "imagenet-vgg-m-2048",
+    "imagenet-matconvnet-alex",
+    "imagenet-caffe-ref",
+    "imagenet-caffe-alex",
+)
+SEGMENTATION_ROWS = ("pascal-fcn32s-dag", "pascal-fcn16s-dag", "pascal-fcn8s-dag", "pascal-fcn8s-tvg-dag")
+PAGE = (*IMAGENET_ROWS, *SEGMENTATION_ROWS, "vgg-face")
+"""The models of MatConvNet's page of May 2016, in the order of its tables."""
+
+OWN = "own"
+"""The images that lie beside a model's card."""
+
+SETS = {
+    "ILSVRC-2012 val": "imagenet",
+    "RV-VOC11": "rv-voc11",
+    "VOC 2011 val without SBD (seg11valid)": "rv-voc11",
+    "RV-VOC12": "rv-voc12",
+    "VOC 2012 val, 346 images in neither SBD set": "rv-voc12",
+    "LFW": "lfw",
+}
+"""The data that cards quote figures on, by the set that they are measured on here."""
+
+TABLES = {
+    "imagenet": "classification",
+    OWN: "classification",
+    "rv-voc11": "segmentation",
+    "rv-voc12": "segmentation",
+    "lfw": "faces",
+}
+"""Sets by the table that their figures stand in, which is also the task."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A row before it is measured. file: where the user's own copy of the model lies, or None for the zoo's."""
+
+    card: Card
+    data: str  # a key of TABLES
+    published: Published | None
+    file: Path | None = None
+
+    @property
+    def task(self) -> str:
+        return TABLES[self.data]
+
+    @property
+    def short_name(self) -> str:
+        """As the page's tables call the model: without `imagenet-`."""
+        return self.card.name.removeprefix("imagenet-")
+
+
+def expected_rows(names: Sequence[str] | None = None) -> list[Expected]:
+    """The rows of the page, or those of `names`: names of models, or paths of `.mat` files that bear a model's name.
+
+    In a table the newest model comes first; models of one year keep their order. Raises UnknownModelError, or
+    DataError listing the models for which no table is known here.
+    """
+    rows: list[Expected] = []
+    faults = []
+    for name in names or PAGE:
+        row = _expected(name)
+        if row is None:
+            faults.append(name)
+        elif row.card not in [other.card for other in rows]:
+            rows.append(row)
+    if faults:
+        known = f"known: {', '.join(dict.fromkeys(SETS))}, and images beside a card"
+        raise DataError(
+            listing(f"{len(faults)} model(s) have no published figures on data that is known ({known}):", faults)
+        )
+    return in_tables(rows)
+
+
+def in_tables(rows: Iterable[Expected]) -> list[Expected]:
+    """The rows table by table; within one the newest first."""
+    order = list(dict.fromkeys(TABLES.values()))
+    return sorted(rows, key=lambda row: (order.index(row.task), -(row.card.introduced or 0)))
+
+
+def _expected(name: str) -> Expected | None:
+    """The row that a model's name, or a file, means; None where its figures are on other data."""
+    file = Path(name) if Path(name).is_file() else None
+    card = (card_of(file) if file else None) or find_card(name)
+    if card.test_images is not None:
+        return Expected(card, OWN, card.published[0] if card.published else None, file)
+    for published in card.published:
+        if published.data in SETS:
+            return Expected(card, SETS[published.data], published, file)
+    return Expected(card, "lfw", None, file) if card.task == "faces" else None

@@ -1,0 +1,71 @@
+"""The rows as files: JSON with everything that is known of each, and CSV with a line per model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from matnet import __version__
+from matnet.reproduction.rows import FIGURES, Row
+
+RUN_COLUMNS = (
+    "images",
+    "dataset",
+    "protocol",
+    "backend",
+    "device",
+    "precision",
+    "batch_size",
+    "seconds",
+    "model_sha256",
+    "list_sha256",
+    "date",
+)
+"""Fields of a run that CSV has besides the figures."""
+
+
+def as_json(rows: Iterable[Row], remarks: Sequence[str] = ()) -> str:
+    """All rows with their runs; `remarks` are the lines of a check, if there was one."""
+    document = {
+        "matnet": __version__,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "rows": [row.record() for row in rows],
+        "check": list(remarks) or None,
+    }
+    return json.dumps(document, indent=2, allow_nan=False)
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """A line per model; a figure of another task, or one that was not measured or published, is left empty."""
+    records = [_flat(row.record()) for row in rows]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(_columns()), lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
+def _columns() -> Iterable[str]:
+    yield from ("model", "task", "introduced", "parameters", "status", "verdict", "tolerance")
+    for figure in [figure for task in FIGURES.values() for figure in task] + ["images_per_s"]:
+        yield from (figure, f"{figure}_published", f"{figure}_difference")
+    yield from ("standard_error", "equal_error_rate", "auc", "source", "md5", "md5_status", "generation", *RUN_COLUMNS)
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+    flat = {name: value for name, value in record.items() if name in set(_columns()) and not isinstance(value, dict)}
+    for figure, value in record["figures"].items():
+        flat[figure] = value
+        flat[f"{figure}_published"] = record["published"][figure]
+        flat[f"{figure}_difference"] = record["difference"][figure]
+    run = record["run"] or {}
+    flat.update(
+        {name: run[name] for name in (*RUN_COLUMNS, "standard_error", "equal_error_rate", "auc") if name in run}
+    )
+    md5 = record["md5"]
+    flat.update(md5=md5["md5"], md5_status=md5["status"], generation=md5["generation"])
+    return {name: "" if value is None else value for name, value in flat.items()}

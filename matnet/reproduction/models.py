@@ -1,0 +1,79 @@
+"""The model of a row: the user's file, the cache's, one that is fetched, or random weights; and which file that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matnet.errors import DownloadError, MatnetError
+from matnet.reproduction.expected import Expected
+from matnet.zoo.cache import present_mat
+from matnet.zoo.cards import all_cards
+from matnet.zoo.fetch import Fetcher
+from matnet.zoo.random_weights import random_network
+from matnet.zoo.verify import ABSENT, Catalogue, Finding
+
+if TYPE_CHECKING:
+    from matnet.network import Network
+
+
+class AbsentModelError(MatnetError):
+    """A model that is neither here nor to be had."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where models come from. offline: nothing is fetched. random: random weights, with `seed`, and no files."""
+
+    fetcher: Fetcher = field(default_factory=Fetcher)
+    offline: bool = False
+    random: bool = False
+    seed: int = 0
+
+    def find(self, row: Expected) -> Path | None:
+        """The row's file, which is fetched where that can be; None with random weights. AbsentModelError says why."""
+        if self.random:
+            return None
+        card = row.card
+        present = row.file or present_mat(card)
+        if present is not None:
+            return present
+        if not card.mat_urls:
+            raise AbsentModelError(f"no .mat file was published; `python -m matnet.convert {card.name}` makes one")
+        if self.offline:
+            raise AbsentModelError("not here, and nothing is fetched; `python -m matnet.zoo fetch NAME` gets it")
+        try:
+            return self.fetcher.mat(card)
+        except DownloadError as error:
+            self.fetcher.say(str(error))
+            raise AbsentModelError(f"could not be fetched; {_by_hand(str(error))}") from error
+
+    def load(self, row: Expected, path: Path | None) -> Network:
+        """The network of a row."""
+        from matnet.formats import load_network
+
+        return random_network(row.card.name, self.seed) if path is None else load_network(path)
+
+    def identity(self, row: Expected, path: Path | None) -> str:
+        """What tells the row's weights from all others: the file's SHA-256, or how the random ones are drawn."""
+        from matnet.evaluation.record import file_sha256
+
+        return f"random weights, seed {self.seed}, {row.card.name}" if path is None else file_sha256(path)
+
+
+def _by_hand(error: str) -> str:
+    """The line of a failed download that says which file to bring."""
+    lines = [line.strip() for line in error.splitlines()]
+    return next((line for line in lines if line.startswith("by hand: ")), lines[0])
+
+
+class Checksums:
+    """What the files are, by their MD5: as `python -m matnet.zoo verify` says it."""
+
+    def __init__(self) -> None:
+        self._catalogue = Catalogue(all_cards())
+
+    def of(self, row: Expected, path: Path | None) -> Finding:
+        """The finding for the row's file; absent where there is none."""
+        return self._catalogue.identify(path) if path is not None else Finding(row.card.mat, ABSENT, row.card.name)

@@ -1,0 +1,141 @@
+"""Pictures of the tables: error against speed, error against parameters, and ROC curves of faces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matnet.errors import EngineError
+from matnet.files import atomic_write
+from matnet.reproduction.labels import place_labels
+from matnet.reproduction.rows import Row
+
+SIZE = 9.0, 6.0  # inches, at DPI
+DPI = 130
+MEASURED, PUBLISHED = "#1f5fa8", "#9a9a9a"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model's place: what it is called, across, its top-1 error, and whether both were measured here."""
+
+    name: str
+    x: float
+    error: float
+    measured: bool
+
+
+def write_plots(rows: Iterable[Row], folder: Path) -> list[Path]:
+    """The PNG files that the rows allow; the folder is made where it is not. EngineError where matplotlib is missing.
+
+    A model without a measurement stands where it was published, as a hollow mark.
+    """
+    found = list(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    speeds = [point for row in found if (point := _speed(row))]
+    sizes = [point for row in found if (point := _parameters(row))]
+    for name, points, label in (
+        ("error-speed.png", speeds, "images per second"),
+        ("error-parameters.png", sizes, "parameters, millions"),
+    ):
+        if points:
+            written.append(_save(_scatter(points, label), folder / name))
+    curves = [row for row in found if row.run.get("roc")]
+    if curves:
+        written.append(_save(_roc(curves), folder / "roc-lfw.png"))
+    return written
+
+
+def _speed(row: Row) -> Point | None:
+    if row.expected.task != "classification":
+        return None
+    return _point(row, row.measured("images_per_s")) or _published(row, row.published("images_per_s"))
+
+
+def _parameters(row: Row) -> Point | None:
+    count = row.expected.card.parameters
+    if row.expected.task != "classification" or not count:
+        return None
+    return _point(row, count / 1e6) or _published(row, count / 1e6)
+
+
+def _point(row: Row, x: float | None) -> Point | None:
+    error = row.measured("top1_error")
+    return None if x is None or error is None else Point(row.expected.short_name, x, error, True)
+
+
+def _published(row: Row, x: float | None) -> Point | None:
+    error = row.published("top1_error")
+    return None if x is None or error is None else Point(row.expected.short_name, x, error, False)
+
+
+def figure() -> tuple[Any, Any]:
+    """An empty figure that needs no screen, and its axes; EngineError saying what to install."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise EngineError("plots need matplotlib; install matnet[plot]") from None
+    drawn = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    FigureCanvasAgg(drawn)
+    return drawn, drawn.add_subplot()
+
+
+def _scatter(points: Sequence[Point], across: str) -> Any:
+    drawn, axes = figure()
+    for measured, colour, face, label in (
+        (True, MEASURED, MEASURED, "measured"),
+        (False, PUBLISHED, "white", "published"),
+    ):
+        kind = [point for point in points if point.measured is measured]
+        if kind:
+            places = [point.x for point in kind], [point.error for point in kind]
+            axes.scatter(*places, s=36, edgecolors=colour, facecolors=face, label=label, zorder=3)
+    axes.set_xlabel(across)
+    axes.set_ylabel("top-1 error, %")
+    axes.set_xscale("log")
+    _plain_ticks(axes, [point.x for point in points])
+    axes.grid(True, which="major", color="#e4e4e4", zorder=0)
+    axes.margins(0.12, 0.12)
+    axes.legend(loc="best", frameon=False)
+    place_labels(axes, [(point.x, point.error, point.name) for point in points])
+    return drawn
+
+
+def _plain_ticks(axes: Any, values: Sequence[float]) -> None:
+    """Numbers as people write them on a logarithmic axis: 10, 20, 30, 50, ..."""
+    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+    low, high = min(values) / 1.5, max(values) * 1.5
+    steps = [step * 10.0**power for power in range(-4, 9) for step in (1, 2, 3, 5)]
+    ticks = [step for step in steps if low <= step <= high]
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+
+
+def _roc(rows: Sequence[Row]) -> Any:
+    drawn, axes = figure()
+    for row in rows:
+        curve = row.run["roc"]
+        label = f"{row.expected.short_name}: EER {row.run['equal_error_rate']:.2f} %, AUC {row.run['auc']:.2f} %"
+        axes.plot(curve["false_accepts"], curve["true_accepts"], label=label)
+    axes.plot([0, 1], [1, 0], color="#c8c8c8", linewidth=0.8, label="equal errors")
+    axes.set_xlabel("different pairs taken for the same")
+    axes.set_ylabel("same pairs found")
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    axes.grid(True, color="#e4e4e4")
+    axes.legend(loc="lower right", frameon=False)
+    return drawn
+
+
+def _save(drawn: Any, path: Path) -> Path:
+    with atomic_write(path) as file:
+        drawn.savefig(file, format="png", metadata={"Software": None})
+    return path

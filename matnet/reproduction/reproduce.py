@@ -1,0 +1,166 @@
+"""The loop over the rows: find the model, look whether its row is kept, else measure and keep it; then judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matnet.errors import MatnetError
+from matnet.reproduction.data import OPTIONS, DataSets
+from matnet.reproduction.expected import Expected
+from matnet.reproduction.measure import Settings, measure
+from matnet.reproduction.models import AbsentModelError, Checksums, Source
+from matnet.reproduction.rows import ABSENT, DONE, FAILED, NO_DATA, Row
+from matnet.reproduction.store import Store, key_of
+from matnet.zoo.fetch import to_stderr
+
+OUTSIDE, FAILURE = 1, 2
+
+Bar = Callable[[int], Any]
+
+
+@dataclass
+class Reproduction:
+    """A run over rows. store: where finished ones are kept, or None; fresh: kept ones are measured anew.
+
+    bar: makes a progress bar of a title and a number of images. say: where lines of text go.
+    """
+
+    data: DataSets
+    settings: Settings = field(default_factory=Settings)
+    source: Source = field(default_factory=Source)
+    store: Store | None = None
+    fresh: bool = False
+    bar: Callable[[str, int], Any] | None = None
+    say: Callable[[str], Any] = to_stderr
+
+    def rows(self, expected: Iterable[Expected]) -> Iterator[Row]:
+        """Each row as soon as it is known; a model that fails is a row too, and the run goes on."""
+        wanted = list(expected)
+        for fault in self.data.faults(wanted):
+            self.say(fault)
+        checksums = Checksums()
+        for row in wanted:
+            yield self._row(row, checksums)
+
+    def _row(self, expected: Expected, checksums: Checksums) -> Row:
+        try:
+            path = self.source.find(expected)
+        except AbsentModelError as error:
+            return Row(expected, ABSENT, str(error), md5_status="absent")
+        row = Row(expected, NO_DATA, f"give {OPTIONS[expected.data]} FOLDER" if expected.data in OPTIONS else "")
+        if not self.source.random:
+            finding = checksums.of(expected, path)
+            row.md5, row.md5_status, row.generation = finding.md5, finding.status, finding.generation
+        try:
+            data = self.data.of(expected)
+        except (MatnetError, OSError) as error:
+            row.state, row.detail = FAILED, reason(error)
+            return row
+        try:
+            if data is not None:
+                self._fill(row, data, path)
+        except (MatnetError, OSError, MemoryError) as error:
+            row.state, row.detail = FAILED, reason(error)
+            self.say(f"{expected.card.name}: {error}")
+        return row
+
+    def _fill(self, row: Row, data: Any, path: Path | None) -> None:
+        """Take the row's figures from the store, or measure and keep them."""
+        expected, name = row.expected, row.expected.card.name
+        key = key_of(
+            self.source.identity(expected, path),
+            data.list_sha256,
+            self.settings.protocol_of(expected),
+            self.settings.engine,
+            **self.settings.decisive(expected),
+        )
+        kept = self.store.find(name, key) if self.store and not self.fresh else None
+        if kept is not None:
+            row.run, row.resumed = kept, True
+        else:
+            row.run = self._measured(expected, data, path, key)
+        row.state, row.detail = DONE, ""
+        row.whole = not self.source.random and self.data.limit is None and row.run.get("status") == "ok"
+        if self.source.random:
+            row.detail = "random weights"
+        elif self.data.limit is not None:
+            row.detail = f"only {len(data)} of the set"
+
+    def _measured(self, expected: Expected, data: Any, path: Path | None, key: dict[str, Any]) -> dict[str, Any]:
+        name = expected.card.name
+        try:
+            net = self.source.load(expected, path)
+            with self._progress(expected, data) as progress:
+                run = measure(net, expected, data, self.settings, progress, self.say).record()
+        except (MatnetError, OSError, MemoryError) as error:
+            if self.store:
+                self.store.keep(name, key, None, failed=reason(error))
+            raise
+        run["model"] = name
+        if self.store:
+            self.store.keep(name, key, run)
+        return run
+
+    @contextmanager
+    def _progress(self, expected: Expected, data: Any) -> Iterator[Bar | None]:
+        if self.bar is None:
+            yield None
+            return
+        with self.bar(expected.short_name, len(data.images if expected.data == "lfw" else data)) as bar:
+            yield bar.update
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line, for a table."""
+    text = str(error).splitlines()[0] if str(error) else ""
+    if isinstance(error, MemoryError):
+        return "out of memory; try a smaller batch"
+    return text or type(error).__name__
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check of rows says: lines for people, and the exit status: 0 where at least one figure was compared, all
+    are within their tolerance, and no row failed; else 1.
+
+    Absent models, rows without data, and rows without a tolerance are told, and fail the check only where nothing
+    else was compared.
+    """
+
+    status: int
+    lines: tuple[str, ...]
+
+
+def check(rows: Iterable[Row]) -> Verdict:
+    """Whether the figures are the published ones."""
+    found = list(rows)
+    faults, left_out = [], []
+    for row in found:
+        name = row.expected.card.name
+        faults += [
+            f"{name}: {figure} is {row.measured(figure):.4g}, published {row.published(figure):.4g}; "
+            f"the difference {gap:+.3f} is more than {row.tolerance:g}"
+            for figure, gap in row.outside.items()
+        ]
+        if row.state == FAILED:
+            faults.append(f"{name}: {row.status}")
+        elif not row.judged:
+            left_out.append(f"{name}: not compared ({why_not(row)})")
+    judged = sum(row.judged for row in found)
+    summary = f"check: {judged} of {len(found)} rows compared, {sum(bool(row.outside) for row in found)} outside"
+    if not judged:
+        faults.append("nothing was compared, so nothing is confirmed")
+    return Verdict(OUTSIDE if faults else 0, (*left_out, *faults, summary))
+
+
+def why_not(row: Row) -> str:
+    """Why a row cannot be compared with what was published."""
+    if row.state != DONE:
+        return row.status
+    if row.whole and row.expected.published is None:
+        return "no figures were published"
+    return row.status if not row.whole else "its card gives no tolerance"

@@ -1,0 +1,105 @@
+"""A row of a table: what was measured, what was published, whether they agree, and which file it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from matnet.reproduction.expected import Expected
+
+FIGURES = {
+    "classification": ("top1_error", "top5_error"),
+    "segmentation": ("mean_iou", "pixel_accuracy", "mean_class_accuracy"),
+    "faces": ("accuracy",),
+}
+"""The figures that are compared, by task; all in percent."""
+
+DONE, ABSENT, FAILED, NO_DATA = "done", "absent", "failed", "no data"
+ROUNDING = 1e-9  # so that a difference of exactly the tolerance is within it
+
+
+@dataclass
+class Row:
+    """One model's line. state: DONE, ABSENT, FAILED or NO_DATA; detail: why, or what else is to be told.
+
+    run: the evaluation's record, where there is one. md5_status: OK, MISMATCH, unknown, absent, or nothing where
+    no file was looked at; generation: when that file was published. whole: whether the whole set was used, by the
+    model's own weights; figures are judged only then. resumed: whether the figures are an earlier run's.
+    """
+
+    expected: Expected
+    state: str
+    detail: str = ""
+    run: Mapping[str, Any] = field(default_factory=dict)
+    md5: str = ""
+    md5_status: str = ""
+    generation: str = ""
+    whole: bool = True
+    resumed: bool = False
+
+    @property
+    def status(self) -> str:
+        """As it stands in the table: `ok`, `absent: ...`, `failed: ...`, `random weights`, ..."""
+        if self.state == DONE:
+            return "; ".join(filter(None, [str(self.run.get("status", "ok")), self.detail]))
+        return f"{self.state}: {self.detail}" if self.detail else self.state
+
+    def measured(self, figure: str) -> float | None:
+        value = self.run.get(figure)
+        return None if value is None else float(value)
+
+    def published(self, figure: str) -> float | None:
+        return self.expected.published.figures.get(figure) if self.expected.published else None
+
+    def difference(self, figure: str) -> float | None:
+        """Measured less published."""
+        measured, published = self.measured(figure), self.published(figure)
+        return None if measured is None or published is None else measured - published
+
+    @property
+    def tolerance(self) -> float | None:
+        return self.expected.published.tolerance if self.expected.published else None
+
+    @property
+    def outside(self) -> dict[str, float]:
+        """The differences that the card's tolerance does not allow; empty where nothing can be judged."""
+        if not self.judged:
+            return {}
+        assert self.tolerance is not None
+        found = {figure: self.difference(figure) for figure in FIGURES[self.expected.task]}
+        return {name: gap for name, gap in found.items() if gap is not None and abs(gap) > self.tolerance + ROUNDING}
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is a figure to compare, and a tolerance to compare it with."""
+        comparable = any(self.difference(figure) is not None for figure in FIGURES[self.expected.task])
+        return self.state == DONE and self.whole and self.tolerance is not None and comparable
+
+    @property
+    def verdict(self) -> str:
+        """`within`, `outside`, or nothing."""
+        return ("outside" if self.outside else "within") if self.judged else ""
+
+    def record(self) -> dict[str, Any]:
+        """The row as plain JSON values."""
+        figures = (*FIGURES[self.expected.task], "images_per_s")
+        published = self.expected.published
+        return {
+            "model": self.expected.card.name,
+            "task": self.expected.task,
+            "introduced": self.expected.card.introduced,
+            "parameters": self.expected.card.parameters,
+            "status": self.status,
+            "figures": {name: self.measured(name) for name in figures},
+            "published": {name: self.published(name) for name in figures},
+            "difference": {name: self.difference(name) for name in figures},
+            "tolerance": self.tolerance,
+            "verdict": self.verdict or None,
+            "source": published.source if published else None,
+            "published_on": published.data if published else None,
+            "published_protocol": published.protocol if published else None,
+            "md5": {"status": self.md5_status, "generation": self.generation, "md5": self.md5},
+            "resumed": self.resumed,
+            "run": dict(self.run) or None,
+        }
