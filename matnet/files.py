@@ -13,6 +13,19 @@ from typing import BinaryIO
 from matnet.errors import FileFormatError
 
 
+HOME = "MATNET_HOME"
+
+
+def cache_folder() -> Path:
+    """The folder of all that matnet keeps: `MATNET_HOME`, else `matnet` in the user's cache folder. May not exist."""
+    chosen = os.environ.get(HOME)
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    import pooch
+
+    return Path(pooch.os_cache("matnet"))
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file that appears under `path` whole, or not at all.

@@ -5,20 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from matnet.files import HOME
+from matnet.files import cache_folder as home
 from matnet.zoo.cards import Card, RemoteFile
 
-HOME = "MATNET_HOME"
 OFFLINE = "MATNET_OFFLINE"
 
-
-def home() -> Path:
-    """The folder of all that matnet keeps: `MATNET_HOME`, else `matnet` in the user's cache folder."""
-    chosen = os.environ.get(HOME)
-    if chosen:
-        return Path(chosen).expanduser().resolve()
-    import pooch
-
-    return Path(pooch.os_cache("matnet"))
+__all__ = ["HOME", "OFFLINE", "home", "offline", "place_of", "present_file", "present_mat"]
 
 
 def offline() -> bool:

@@ -18,7 +18,7 @@ class LayerByLayer:
         self.prepared = [guarded(net, layer, self._prepare, layer) for layer in layers]
 
     def _prepare(self, layer: Layer) -> Any:
-        return layer.op.prepare(self.xp, [self.xp.asarray(self.net.params[name].value) for name in layer.params])
+        return layer.op.prepare(self.xp, [self.net.params[name].value for name in layer.params])
 
     def __call__(self, given: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
         """The wanted variables, from arrays on the device."""

@@ -1,0 +1,155 @@
+"""Which of cuDNN's plans computes a graph fastest: tried out once, and remembered per GPU and cuDNN version."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matnet.engines.cupy.graphs import build_graph, key_of, propose_plans
+from matnet.engines.cupy.probe import BROKEN, Gpu
+from matnet.engines.cupy.steps import ConvGraph
+from matnet.errors import FileFormatError
+from matnet.files import atomic_write, cache_folder
+
+MOST_TRIED = 24  # plans; cuDNN gives its best guesses first
+REPEATS = 10  # runs in one CUDA graph, so that the host's time for a launch does not count
+WORKSPACE = 256 << 20  # bytes that a plan may need besides
+
+
+class PlanBook:
+    """The names of the fastest plans, on disk; a file that cannot be read or written is done without."""
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        self.path = folder / "cudnn" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.json" if folder else None
+        self._names = self._read()
+
+    @classmethod
+    def of(cls, gpu: Gpu, version: int) -> PlanBook:
+        """The book of this kind of GPU and this version of cuDNN."""
+        return cls(cache_folder(), f"{gpu.name} {gpu.capability[0]}.{gpu.capability[1]} cudnn {version}")
+
+    def _read(self) -> dict[str, str]:
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8")) if self.path else {}
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        return {key: name for key, name in found.items() if isinstance(key, str) and isinstance(name, str)}
+
+    def get(self, graph: ConvGraph) -> str | None:
+        """The name of the fastest plan, if it is known."""
+        return self._names.get(key_of(graph))
+
+    def put(self, graph: ConvGraph, name: str) -> None:
+        """Remember; what other processes wrote meanwhile is kept."""
+        self._names = {**self._read(), **self._names, key_of(graph): name}
+        if self.path is None:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self.path) as file:
+                file.write(json.dumps(self._names, indent=0, sort_keys=True).encode())
+        except (OSError, FileFormatError):
+            self.path = None  # a cache only saves time
+
+
+class ChosenPlan:
+    """One plan of a built graph: `run` it on device addresses by uid, with `workspace` bytes of scratch memory."""
+
+    def __init__(self, built: Any, index: int, handle: Any) -> None:
+        self.built, self.index, self.handle = built, index, handle
+        self.name = str(built.get_plan_name_at_index(index))
+        self.workspace = max(0, int(built.get_workspace_size_plan_at_index(index)))
+
+    def run(self, addresses: Mapping[int, int], workspace: int) -> None:
+        """Start it on the handle's stream; `workspace` is an address."""
+        self.built.execute_plan_at_index(dict(addresses), workspace, self.index, handle=self.handle)
+
+
+class Chooser:
+    """Chooses plans for one GPU: `addresses` of real buffers serve to try them on."""
+
+    def __init__(self, cupy: Any, cudnn: Any, handle: Any, stream: Any, book: PlanBook, autotune: bool = True) -> None:
+        self.cupy, self.cudnn, self.handle, self.stream = cupy, cudnn, handle, stream
+        self.book, self.autotune = book, autotune
+
+    def choose(self, graph: ConvGraph, addresses: Mapping[int, int], scratch: Any) -> ChosenPlan | None:
+        """The plan for this graph, ready to run; None where cuDNN has none.
+
+        `scratch(bytes)` gives the address of that much memory. Without `autotune` it is cuDNN's first guess.
+        """
+        known = self.book.get(graph)
+        plan = self._named(graph, known) if known else None
+        if plan is None and self.autotune:
+            plan = self._fastest(graph, addresses, scratch)
+            if plan is not None:
+                self.book.put(graph, plan.name)
+        return plan or self._named(graph, None)
+
+    def _named(self, graph: ConvGraph, name: str | None) -> ChosenPlan | None:
+        """The plan of that name, or for None the first; None where it cannot be built."""
+        built, count = self._proposed(graph)
+        for index in range(count):
+            if name is None or str(built.get_plan_name_at_index(index)) == name:
+                plan = self._built(built, index)
+                if plan is not None:
+                    return plan
+        return None
+
+    def _fastest(self, graph: ConvGraph, addresses: Mapping[int, int], scratch: Any) -> ChosenPlan | None:
+        built, count = self._proposed(graph)
+        seconds: dict[str, float] = {}
+        for index in range(min(count, MOST_TRIED)):
+            plan = self._built(built, index)
+            if plan is not None:
+                time = self._timed(plan, addresses, scratch)
+                if time is not None:
+                    seconds[plan.name] = time
+        # Built anew, so that the losers' kernels do not stay in memory.
+        return self._named(graph, min(seconds, key=lambda name: seconds[name])) if seconds else None
+
+    def _proposed(self, graph: ConvGraph) -> tuple[Any, int]:
+        built = build_graph(self.cudnn, graph, handle=self.handle)
+        try:
+            return built, propose_plans(self.cudnn, built, graph)
+        except self._refusals():
+            return built, 0
+
+    def _built(self, built: Any, index: int) -> ChosenPlan | None:
+        """None where cuDNN cannot, may not (less exact than asked for), or only with too much memory."""
+        try:
+            built.build_plan_at_index(index)
+            plan = ChosenPlan(built, index, self.handle)
+        except self._refusals():
+            return None
+        return plan if plan.workspace <= WORKSPACE else None
+
+    def _refusals(self) -> tuple[type[Exception], ...]:
+        return (self.cudnn.cudnnGraphNotSupportedError, NotImplementedError, IndexError, *BROKEN)
+
+    def _timed(self, plan: ChosenPlan, addresses: Mapping[int, int], scratch: Any) -> float | None:
+        """Seconds per run; None for a plan that fails, or that no CUDA graph can hold."""
+        place = scratch(plan.workspace)
+        stream, cuda = self.stream, self.cupy.cuda
+        try:
+            plan.run(addresses, place)
+            stream.synchronize()
+            stream.begin_capture()
+            try:
+                for _ in range(REPEATS):
+                    plan.run(addresses, place)
+            finally:
+                graph = stream.end_capture()
+            graph.launch(stream)
+            begin, end = cuda.Event(), cuda.Event()
+            begin.record(stream)
+            graph.launch(stream)
+            end.record(stream)
+            end.synchronize()
+        except self._refusals():
+            return None
+        return float(cuda.get_elapsed_time(begin, end)) / 1000 / REPEATS

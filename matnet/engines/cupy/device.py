@@ -1,0 +1,197 @@
+"""One GPU at work: its streams, its memory, its libraries, and plans made ready to run on it."""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from matnet.engines.base import does_not_fit
+from matnet.engines.cupy.bound import Bound
+from matnet.engines.cupy.capture import Replayed
+from matnet.engines.cupy.choice import Chooser, PlanBook
+from matnet.engines.cupy.machine import GpuMachine, Scratch
+from matnet.engines.cupy.probe import Gpu, import_cudnn, import_cupy
+from matnet.engines.cupy.simple import LayerByLayer
+from matnet.engines.cupy.steps import Apply, Plan
+from matnet.engines.cupy.transfer import PageLocked, Slot
+from matnet.errors import EngineError, MatnetError
+from matnet.network import Layer, Network
+
+SLOTS = 2  # batches under way at a time: one computed, one copied
+NO_MEMORY = re.compile(r"out of ?memory|MemoryAllocation|ALLOC_FAILED", re.IGNORECASE)  # as CUDA's libraries word it
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a GPU is used. `cudnn` None: where it is installed; `memory_limit` in bytes, None: all there is."""
+
+    precision: str = "fp32"
+    cudnn: bool | None = None
+    autotune: bool = True
+    graphs: bool = True
+    memory_limit: int | None = None
+
+
+class GpuDevice:
+    """The GPU with its streams, its memory pool and cuDNN; networks and plans are made ready here."""
+
+    def __init__(self, gpu: Gpu, options: Options) -> None:
+        self.gpu, self.options = gpu, options
+        self.cupy = import_cupy()
+        self.notes: list[str] = []
+        self.cudnn = self._find_cudnn()
+        self.lock = threading.RLock()
+        self.page_locked = PageLocked()
+        with self.cupy.cuda.Device(gpu.index):
+            self.computing, self.upward, self.downward = (self.cupy.cuda.Stream(non_blocking=True) for _ in range(3))
+            self.pool = self.cupy.cuda.MemoryPool()
+            if options.memory_limit is not None:
+                self.pool.set_limit(size=options.memory_limit)
+            self._scratch = Scratch(self.cupy, self.pool)
+            self._chooser = self._make_chooser()
+
+    def _find_cudnn(self) -> Any:
+        """The frontend; None where it is not asked for or, in fp32, missing; EngineError where it has to be there."""
+        if self.options.cudnn is False:
+            return None
+        try:
+            return import_cudnn(self.gpu.runtime)
+        except EngineError as error:
+            if self.options.cudnn:
+                raise
+            if self.options.precision != "fp32":
+                raise EngineError(
+                    f"precision {self.options.precision!r} needs cuDNN: {error}, or choose precision 'fp32'"
+                ) from None
+            self.notes.append(f"convolutions run without cuDNN, more slowly: {error}")
+            return None
+
+    def _make_chooser(self) -> Chooser | None:
+        if self.cudnn is None:
+            return None
+        handle = self.cudnn.create_handle()
+        self.cudnn.set_stream(handle, self.computing.ptr)
+        book = PlanBook.of(self.gpu, int(self.cudnn.backend_version()))
+        return Chooser(self.cupy, self.cudnn, handle, self.computing, book, self.options.autotune)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of what decides figures besides matnet."""
+        found = {"cupy": str(self.cupy.__version__), "cuda": str(self.gpu.runtime), "driver_cuda": str(self.gpu.driver)}
+        if self.cudnn is not None:
+            found |= {"cudnn": str(self.cudnn.backend_version()), "cudnn_frontend": str(self.cudnn.__version__)}
+        return found
+
+    @contextmanager
+    def current(self, values: Mapping[str, np.ndarray]) -> Iterator[None]:
+        """Make this GPU and the computing stream current; errors of its libraries become EngineError.
+
+        OutOfMemoryError where they are for want of memory; `values` are the inputs that it is about.
+        """
+        try:
+            with self.cupy.cuda.Device(self.gpu.index), self.computing:
+                yield
+        except MatnetError:
+            raise
+        except MemoryError as error:
+            raise does_not_fit(values, str(self.gpu), error) from None
+        except RuntimeError as error:
+            if NO_MEMORY.search(str(error)):
+                raise does_not_fit(values, str(self.gpu), error) from None
+            raise EngineError(f"{self.gpu} stopped: {str(error).strip()}") from None
+
+    def machine(self, net: Network) -> GpuMachine:
+        """What binds this network's steps here."""
+        return GpuMachine(self.cupy, net, self.options.precision, self.pool, self._chooser, self._scratch)
+
+    def program(self, machine: GpuMachine, plan: Plan) -> Program:
+        """A plan made ready to run; OutOfMemoryError where it does not fit."""
+        like = {name: np.broadcast_to(np.float32(0), shape) for name, shape in plan.inputs.items()}
+        with self.lock, self.current(like), self.cupy.cuda.using_allocator(self.pool.malloc):
+            return Program(self, machine, plan)
+
+    def layer_by_layer(self, net: Network, layers: Sequence[Layer]) -> OnDevice:
+        """Each layer's own forward pass."""
+        with self.lock, self.current({}):
+            return OnDevice(self, LayerByLayer(net, layers, self.cupy))
+
+    def free(self) -> None:
+        """Give memory that no plan uses back to the driver."""
+        self.pool.free_all_blocks()
+
+
+class OnDevice:
+    """A network run layer by layer: arrays up, forward passes, arrays back."""
+
+    def __init__(self, device: GpuDevice, layers: LayerByLayer) -> None:
+        self._device, self._layers = device, layers
+
+    def __call__(self, values: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        device = self._device
+        with device.lock, device.current(values), device.cupy.cuda.using_allocator(device.pool.malloc):
+            there = {name: device.cupy.asarray(value) for name, value in values.items()}
+            return {name: device.cupy.asnumpy(value) for name, value in self._layers(there, wanted).items()}
+
+
+class Ticket:
+    """A batch under way; `result` waits for it and may be asked for once."""
+
+    def __init__(self, program: Program, slot: Slot, values: Mapping[str, np.ndarray]) -> None:
+        self._program, self._slot, self._values = program, slot, values
+
+    def result(self) -> dict[str, np.ndarray]:
+        """The outputs by variable, float32 N x C x H x W."""
+        try:
+            with self._program.device.current(self._values):
+                return self._slot.results()
+        finally:
+            self._program.slots.put(self._slot)
+
+
+class Program:
+    """A plan on the GPU: weights and buffers in place, steps recorded after the first run."""
+
+    def __init__(self, device: GpuDevice, machine: GpuMachine, plan: Plan) -> None:
+        self.device, self.plan = device, plan
+        self.bound = Bound(plan, machine)
+        recordable = [not (isinstance(step, Apply) and step.op.uses_host) for step in self.bound.steps]
+        self._steps = Replayed(device.cupy, self.bound.calls, recordable, device.options.graphs)
+        outputs = {name: blob.shape for name, blob in plan.outputs.items()}
+        self.slots: queue.Queue[Slot] = queue.Queue()
+        for _ in range(SLOTS):
+            self.slots.put(Slot(device.cupy, plan.inputs, outputs))
+
+    @property
+    def note(self) -> str:
+        """Why steps are not recorded, where that was tried in vain."""
+        return self._steps.note
+
+    def submit(self, values: Mapping[str, np.ndarray]) -> Ticket:
+        """Start a batch; waits while SLOTS others are under way. The arrays must stay as they are until the result."""
+        slot = self.slots.get()
+        try:
+            with self.device.current(values):
+                self._start(slot, values)
+        except BaseException:
+            self.slots.put(slot)
+            raise
+        return Ticket(self, slot, values)
+
+    def _start(self, slot: Slot, values: Mapping[str, np.ndarray]) -> None:
+        device = self.device
+        inputs = {name: values[name] for name in self.plan.inputs}
+        slot.send(inputs, device.page_locked.holds(inputs), device.upward)
+        with device.lock:
+            device.computing.wait_event(slot.arrived)
+            self.bound.load(slot.inputs)
+            self._steps(device.computing)
+            self.bound.store(slot.outputs)
+            slot.computed.record(device.computing)
+        slot.fetch(device.downward)

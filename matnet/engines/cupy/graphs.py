@@ -1,0 +1,85 @@
+"""A convolution with bias, sum and ReLU as a graph of cuDNN's frontend."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from matnet.engines.cupy.steps import ConvGraph
+
+X, FILTERS, BIAS, OTHER, Y = 1, 2, 3, 4, 5  # uids: how buffers are told apart when a graph is executed
+
+
+def build_graph(cudnn: Any, graph: ConvGraph, **where: Any) -> Any:
+    """The frontend's graph, not yet planned; `where` is a handle, or the properties of a device that is not there.
+
+    Activations are N x C x H x W with the strides of `graph`; filters are K x c x h x w, in memory K x h x w x c.
+    Sums are in float32 whatever the storage.
+    """
+    kinds = cudnn.data_type
+    storage = kinds.HALF if graph.precision == "fp16" else kinds.FLOAT
+    built = cudnn.pygraph(
+        io_data_type=storage, intermediate_data_type=kinds.FLOAT, compute_data_type=kinds.FLOAT, **where
+    )
+    x = built.tensor(name="x", dim=list(graph.x), stride=list(graph.x_strides), data_type=storage, uid=X)
+    count, depth, h, w = graph.filters
+    filters = built.tensor(
+        name="filters",
+        dim=list(graph.filters),
+        stride=[depth * h * w, 1, depth * w, depth],
+        data_type=storage,
+        uid=FILTERS,
+    )
+    top, bottom, left, right = graph.pad
+    y = built.conv_fprop(
+        image=x,
+        weight=filters,
+        pre_padding=[top, left],
+        post_padding=[bottom, right],
+        stride=list(graph.stride),
+        dilation=list(graph.dilate),
+    )
+    if graph.bias:
+        bias = built.tensor(
+            name="bias", dim=[1, count, 1, 1], stride=[count, 1, count, count], data_type=storage, uid=BIAS
+        )
+        y = built.bias(input=y, bias=bias)
+    if graph.residual is not None:
+        other = built.tensor(name="other", dim=list(graph.y), stride=list(graph.residual), data_type=storage, uid=OTHER)
+        y = built.add(a=y, b=other)
+    if graph.leak is not None:
+        y = built.relu(input=y, negative_slope=graph.leak) if graph.leak else built.relu(input=y)
+    y.set_output(True).set_data_type(storage).set_uid(Y)
+    y.set_dim(list(graph.y)).set_stride(list(graph.y_strides))
+    return built
+
+
+def less_exact_notes(cudnn: Any) -> list[Any]:
+    """What marks the plans that compute in less than float32: tensor cores, shorter inputs, large Winograd tiles."""
+    notes = cudnn.numerical_note
+    names = (
+        "TENSOR_CORE",
+        "DOWN_CONVERT_INPUTS",
+        "REDUCED_PRECISION_REDUCTION",
+        "WINOGRAD_TILE_6x6",
+        "WINOGRAD_TILE_13x13",
+    )
+    return [getattr(notes, name) for name in names if hasattr(notes, name)]
+
+
+def propose_plans(cudnn: Any, built: Any, graph: ConvGraph) -> int:
+    """Let cuDNN propose plans for the graph, best first; how many there are. In fp32 the less exact ones are barred.
+
+    Raises what cuDNN raises where it cannot compute the graph at all.
+    """
+    built.validate()
+    built.build_operation_graph()
+    built.create_execution_plans([cudnn.heur_mode.A, cudnn.heur_mode.FALLBACK])
+    if graph.precision == "fp32":
+        built.deselect_numeric_notes(less_exact_notes(cudnn))
+    return int(built.get_execution_plan_count())
+
+
+def key_of(graph: ConvGraph) -> str:
+    """A short name for everything that decides which plan is best."""
+    return hashlib.sha256(repr(graph).encode()).hexdigest()[:32]

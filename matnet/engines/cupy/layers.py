@@ -1,0 +1,93 @@
+"""Which kernel computes a layer that neither cuDNN nor cuBLAS does; None where there is none that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from matnet.engines.cupy import kernels
+from matnet.engines.cupy.libraries import channels_last
+from matnet.layout import pad_to_4d
+from matnet.ops.activation import ReLU, SoftMax
+from matnet.ops.base import Op
+from matnet.ops.combine import Scale, Sum
+from matnet.ops.extensions.pooling import CaffePooling, GlobalPooling
+from matnet.ops.normalization import LRN, BatchNorm
+from matnet.ops.pooling import Pooling
+from matnet.ops.sampling import BilinearSampler
+
+Array = Any
+Call = Callable[[], None]
+
+
+def kernel_call(op: Op, params: Sequence[np.ndarray], reads: Sequence[Array], writes: Sequence[Array]) -> Call | None:
+    """A call that computes the op by a kernel, on views with channels last; None where none does.
+
+    Kernels take packed buffers of one type; `params` are on the host.
+    """
+    images = reads[:1] if isinstance(op, BilinearSampler) else reads
+    arrays = [channels_last(x) for x in (*images, *writes)]
+    if len(writes) != 1 or any(not x.flags.c_contiguous or x.dtype != arrays[0].dtype for x in arrays):
+        return None
+    *xs, out = arrays
+    if isinstance(op, ReLU):
+        return lambda: kernels.affine(xs[0], out, "nhwc", leak=op.leak)
+    if isinstance(op, LRN):
+        length, kappa, alpha, beta = op.param
+        return lambda: kernels.lrn(xs[0], out, "nhwc", int(length), kappa, alpha, beta)
+    if isinstance(op, SoftMax):
+        return lambda: kernels.softmax(xs[0], out, "nhwc")
+    if isinstance(op, Sum) and len(xs) > 1:
+        return lambda: kernels.add(xs, out)
+    if isinstance(op, (Pooling, CaffePooling, GlobalPooling)):
+        return _pool(op, xs[0], out)
+    if isinstance(op, (BatchNorm, Scale)) and len(reads) == 1:
+        return _affine(op, params, xs[0], out)
+    if isinstance(op, BilinearSampler):
+        return lambda: kernels.sample(xs[0], _contiguous(reads[1]), out, "nhwc")
+    return None
+
+
+def _contiguous(grid: Array) -> Array:
+    """The grid as float32 N x C x H x W, which is how the kernel reads it whatever the layout of the images."""
+    return grid.astype(np.float32, order="C")
+
+
+def _pool(op: Pooling | CaffePooling | GlobalPooling, x: Array, out: Array) -> Call | None:
+    if isinstance(op, GlobalPooling):
+        windows = kernels.Windows(x.shape[1:3], (1, 1), (0, 0))
+        return lambda: kernels.pool(x, out, "nhwc", op.method, windows)
+    if op.method == "stochastic":
+        return None
+    caffe = isinstance(op, CaffePooling)
+    outside = kernels.LOWEST if caffe else -np.inf
+    windows = kernels.Windows(op.poolSize, op.stride, (op.pad[0], op.pad[2]), outside)
+    method = "padded_avg" if caffe and op.method == "avg" else op.method
+    return lambda: kernels.pool(x, out, "nhwc", method, windows)
+
+
+def _affine(op: BatchNorm | Scale, params: Sequence[np.ndarray], x: Array, out: Array) -> Call | None:
+    """x * scale + bias per channel; None where the factors differ from pixel to pixel, or come as inputs."""
+    import cupy
+
+    found = _factors(op, params, x.shape[3])
+    if found is None:
+        return None
+    scale, bias = (None if vector is None else cupy.asarray(vector, dtype=cupy.float32) for vector in found)
+    return lambda: kernels.affine(x, out, "nhwc", scale, bias)
+
+
+def _factors(
+    op: BatchNorm | Scale, params: Sequence[np.ndarray], channels: int
+) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Scale and bias, C numbers each, as float64."""
+    if isinstance(op, BatchNorm):
+        coef, mean, offset = (np.asarray(part, np.float64).ravel() for part in op.prepare(np, params))
+        return coef, offset - coef * mean
+    factors = params[: 2 if op.hasBias else 1]
+    vectors = [np.asarray(param, np.float64).ravel() for param in factors]
+    if len(vectors) <= op.hasBias or any(pad_to_4d(param).shape != (1, 1, channels, 1) for param in factors):
+        return None
+    return vectors[0], vectors[1] if op.hasBias else None

@@ -1,0 +1,185 @@
+"""A planned network as steps for one GPU: which library computes each layer, on which blobs, in which buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from matnet.engines.cupy.memory import Arena, Buffer, plan_memory
+from matnet.engines.cupy.steps import Apply, Blob, ConvGraph, Convolve, Join, Load, Multiply, Plan, Step, Store
+from matnet.engines.plan import FusedConv
+from matnet.network import Layer, Network
+from matnet.ops.activation import ReLU
+from matnet.ops.combine import Concat, Scale, Sum
+from matnet.ops.convolution import Conv
+from matnet.ops.extensions.pooling import CaffePooling
+from matnet.ops.normalization import LRN, BatchNorm
+from matnet.ops.pooling import Pooling
+from matnet.shapes import Shape, to_4d
+
+CHANNELS = 3  # Concat's `dim` for channels
+KEEPS_HALF = (ReLU, LRN, Pooling, CaffePooling, Sum, Concat, BatchNorm, Scale)
+
+
+def lower(
+    net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], precision: str = "fp32", cudnn: bool = True
+) -> Plan:
+    """The steps that compute `wanted` (variables that layers write) from inputs of these shapes.
+
+    `net` is a planned network, each of whose variables has one writer. Without `cudnn` convolutions are left to
+    the ops. Raises ShapeError where the shapes do not fit.
+    """
+    shapes = net.infer_shapes(inputs, wanted)
+    layers = net.upto(wanted)
+    halves = _half_precision(net, layers, shapes) if precision == "fp16" else set()
+    blobs = _blobs(layers, shapes, halves, _places(net, layers, shapes, wanted) if cudnn else {})
+    read = {name for layer in layers for name in layer.inputs}
+    steps: list[Step] = [Load(name, (), (blobs[name],)) for name in inputs if name in read]
+    for layer in layers:
+        steps.append(_step(net, layer, blobs, precision, cudnn))
+    steps += [Store(name, (blobs[name],), ()) for name in wanted]
+    arena = _arena(steps)
+    given = {step.layer: inputs[step.layer] for step in steps if isinstance(step, Load)}
+    return Plan(given, {name: blobs[name] for name in wanted}, tuple(steps), arena, precision)
+
+
+def _half_precision(net: Network, layers: Sequence[Layer], shapes: Mapping[str, Shape]) -> set[str]:
+    """The variables that are kept as float16: those that tensor cores read, and activations on the way to them.
+
+    Scores, boxes, grids and the like stay float32.
+    """
+    halves = set()
+    for layer in layers:
+        if filters_of(net, layer):
+            halves.update(layer.inputs)
+            if _is_convolution(net, layer, shapes):
+                halves.update(layer.outputs)
+        elif isinstance(layer.op, KEEPS_HALF) and len(layer.outputs) == 1 and halves.intersection(layer.inputs):
+            halves.update(layer.outputs)
+    return halves
+
+
+def _blobs(
+    layers: Sequence[Layer], shapes: Mapping[str, Shape], halves: Container[str], places: Mapping[str, tuple[str, int]]
+) -> dict[str, Blob]:
+    """A blob per variable; `places` says which are part of another one, and from which channel on."""
+    names = dict.fromkeys(name for layer in layers for name in (*layer.inputs, *layer.outputs))
+    blobs = {}
+    for name in names:
+        if name in shapes:
+            root, first = places.get(name, (name, 0))
+            dtype = "float16" if root in halves else "float32"
+            blobs[name] = Blob(name, shapes[name], dtype, root, shapes[root][1], first)
+    return blobs
+
+
+def _places(
+    net: Network, layers: Sequence[Layer], shapes: Mapping[str, Shape], wanted: Iterable[str]
+) -> dict[str, tuple[str, int]]:
+    """Variables that a convolution can write straight to their place in a concatenation that alone reads them."""
+    readers: dict[str, int] = {}
+    for layer in layers:
+        for name in layer.inputs:
+            readers[name] = readers.get(name, 0) + 1
+    convolved = {layer.outputs[0] for layer in layers if _is_convolution(net, layer, shapes)}
+    places = {}
+    for layer in layers:
+        if not isinstance(layer.op, Concat) or layer.op.dim != CHANNELS:
+            continue
+        first = 0
+        for name in layer.inputs:
+            if name in convolved and readers[name] == 1 and name not in wanted:
+                places[name] = (layer.outputs[0], first)
+            first += shapes[name][1]
+    return places
+
+
+def _step(net: Network, layer: Layer, blobs: Mapping[str, Blob], precision: str, cudnn: bool) -> Step:
+    reads = tuple(blobs[name] for name in layer.inputs)
+    writes = tuple(blobs[name] for name in layer.outputs if name in blobs)
+    shapes = {blob.name: blob.shape for blob in (*reads, *writes)}
+    if _is_product(net, layer, shapes):
+        return Multiply(layer.name, reads, writes, layer.op, tuple(layer.params), _has_bias(net, layer), _leak(layer))
+    if cudnn and _is_convolution(net, layer, shapes):
+        graph = _graph(net, layer, reads, writes[0], precision)
+        return Convolve(layer.name, reads, writes, layer.op, tuple(layer.params), graph)
+    if isinstance(layer.op, Concat) and layer.op.dim == CHANNELS:
+        return Join(layer.name, reads, writes)
+    return Apply(layer.name, reads, writes, layer.op, tuple(layer.params))
+
+
+def _conv(layer: Layer) -> Conv | None:
+    op = layer.op.conv if isinstance(layer.op, FusedConv) else layer.op
+    return op if isinstance(op, Conv) else None
+
+
+def filters_of(net: Network, layer: Layer) -> Shape:
+    """h x w x c/groups x K; () where the layer is no convolution, or has no filters."""
+    if _conv(layer) is None:
+        return ()
+    shape = net.params[layer.params[0]].value.shape
+    return to_4d(shape) if all(shape) and shape else ()
+
+
+def _is_product(net: Network, layer: Layer, shapes: Mapping[str, Shape]) -> bool:
+    """Whether one window covers the whole map, which makes a convolution a matrix product over the batch."""
+    filters, conv = filters_of(net, layer), _conv(layer)
+    if not filters or conv is None or any(conv.pad):
+        return False
+    _, c, h, w = shapes[layer.inputs[0]]
+    return filters[:2] == (h, w) and filters[2] == c
+
+
+def _is_convolution(net: Network, layer: Layer, shapes: Mapping[str, Shape]) -> bool:
+    return bool(filters_of(net, layer)) and not _is_product(net, layer, shapes)
+
+
+def _has_bias(net: Network, layer: Layer) -> bool:
+    conv = _conv(layer)
+    return bool(conv and conv.hasBias and len(layer.params) > 1 and net.params[layer.params[1]].value.size)
+
+
+def _leak(layer: Layer) -> float | None:
+    relu = layer.op.relu if isinstance(layer.op, FusedConv) else None
+    return relu.leak if relu else None
+
+
+def _graph(net: Network, layer: Layer, reads: Sequence[Blob], y: Blob, precision: str) -> ConvGraph:
+    conv, (h, w, depth, count) = _conv(layer), filters_of(net, layer)
+    assert conv is not None
+    return ConvGraph(
+        x=reads[0].shape,
+        x_strides=reads[0].strides,
+        filters=(count, depth, h, w),
+        y=y.shape,
+        y_strides=y.strides,
+        pad=conv.pad,
+        stride=conv.stride,
+        dilate=conv.dilate,
+        precision=precision,
+        bias=_has_bias(net, layer),
+        residual=reads[1].strides if len(reads) > 1 else None,
+        leak=_leak(layer),
+    )
+
+
+def _arena(steps: Sequence[Step]) -> Arena:
+    """The buffers' places, each in use from the first step that writes to it until the last one that reads it."""
+    buffers: dict[str, Buffer] = {}
+    for number, step in enumerate(steps):
+        for blob in (*step.reads, *step.writes):
+            known = buffers.get(blob.root)
+            size = max(blob.bytes, known.size if known else 0)
+            buffers[blob.root] = Buffer(size, known.first if known else number, number)
+    return plan_memory(buffers)
+
+
+def without_fusing(step: Convolve) -> tuple[Convolve, ...]:
+    """The same convolution with less in one graph, for cuDNN to try in this order where it cannot do all at once.
+
+    What is left out of a graph is computed afterwards, in place.
+    """
+    graph = step.graph
+    plain = replace(graph, bias=False, residual=None, leak=None)
+    simpler = [graph, replace(graph, residual=None, leak=None), plain] if graph.residual else [graph, plain]
+    return tuple(replace(step, graph=item) for item in dict.fromkeys(simpler))

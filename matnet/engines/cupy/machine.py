@@ -1,0 +1,128 @@
+"""The steps of a plan bound to one GPU: cuDNN, cuBLAS, kernels, and the ops' own forward pass for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from matnet.engines.cupy import kernels
+from matnet.engines.cupy.bound import Array, Call, applied
+from matnet.engines.cupy.choice import Chooser
+from matnet.engines.cupy.layers import kernel_call
+from matnet.engines.cupy.libraries import Convolution, Finish, Product, channels_last, conv_addresses
+from matnet.engines.cupy.lower import without_fusing
+from matnet.engines.cupy.steps import Apply, Convolve, Join, Multiply, Step
+from matnet.engines.cupy.weights import convolution_weights, product_weights
+from matnet.network import Network
+
+
+class Scratch:
+    """Memory that every convolution may overwrite, since they run one after the other; it only grows.
+
+    What was handed out before stays allocated: CUDA graphs hold its address.
+    """
+
+    def __init__(self, cupy: Any, pool: Any) -> None:
+        self._cupy, self._pool = cupy, pool
+        self._pieces: list[Array] = []
+
+    def __call__(self, size: int) -> int:
+        """The address of `size` bytes; 0 for none."""
+        if not size:
+            return 0
+        if not self._pieces or self._pieces[-1].nbytes < size:
+            with self._cupy.cuda.using_allocator(self._pool.malloc):
+                self._pieces.append(self._cupy.empty(size, dtype=self._cupy.uint8))
+        return int(self._pieces[-1].data.ptr)
+
+
+class GpuMachine:
+    """Binds steps of one network on the current device; weights are uploaded once and shared by all plans."""
+
+    def __init__(
+        self, cupy: Any, net: Network, precision: str, pool: Any, chooser: Chooser | None, scratch: Scratch
+    ) -> None:
+        self.cupy, self.net, self.precision, self.pool = cupy, net, precision, pool
+        self.chooser, self.scratch = chooser, scratch
+        self.notes: list[str] = []
+        self._weights: dict[tuple[str, str, str], list[Array]] = {}
+
+    def memory(self, size: int) -> Array:
+        with self.cupy.cuda.using_allocator(self.pool.malloc):
+            return self.cupy.empty(size, dtype=self.cupy.uint8)
+
+    def load(self, target: Array) -> Callable[[Array], None]:
+        out = channels_last(target)
+        return lambda value: kernels.transpose(value, out, "nchw")
+
+    def store(self, source: Array) -> Callable[[Array], None]:
+        x = channels_last(source)
+        if x.flags.c_contiguous:
+            return lambda value: kernels.transpose(x, value, "nhwc")
+        return lambda value: self.cupy.copyto(value, source)
+
+    def bind(self, step: Step, reads: Sequence[Array], writes: Sequence[Array]) -> Call:
+        if isinstance(step, Convolve):
+            return self._convolution(step, reads, writes)
+        if isinstance(step, Multiply):
+            return self._product(step, reads, writes[0])
+        if isinstance(step, Join):
+            return self._join(step, reads, writes[0])
+        assert isinstance(step, Apply)
+        kernel = kernel_call(step.op, self._params(step), reads, writes)
+        return kernel or applied(self.net, step, self.cupy, reads, writes)
+
+    def _params(self, step: Apply | Convolve | Multiply) -> list[np.ndarray]:
+        return [self.net.params[name].value for name in step.params]
+
+    def _uploaded(
+        self, step: Convolve | Multiply, dtype: str, bias: bool, arrange: Callable[..., tuple[Array, Array | None]]
+    ) -> list[Array]:
+        """Filters and, where there is one, the bias, on the device."""
+        key = (step.layer, arrange.__name__, dtype)
+        if key not in self._weights:
+            arranged = arrange(self._params(step), bias, dtype)
+            with self.cupy.cuda.using_allocator(self.pool.malloc):
+                self._weights[key] = [self.cupy.asarray(part) for part in arranged if part is not None]
+        return self._weights[key]
+
+    def _convolution(self, step: Convolve, reads: Sequence[Array], writes: Sequence[Array]) -> Call:
+        assert self.chooser is not None, "without cuDNN no step is a Convolve"
+        whole, y = step.graph, writes[0]
+        weights = self._uploaded(step, y.dtype.name, whole.bias, convolution_weights)
+        for part in without_fusing(step):
+            addresses = conv_addresses(part.graph, reads, weights, y)
+            plan = self.chooser.choose(part.graph, addresses, self.scratch)
+            if plan is not None:
+                finish = None
+                if part.graph != whole:
+                    late_bias = whole.bias and not part.graph.bias
+                    bias = weights[1].astype(self.cupy.float32) if late_bias else None
+                    other = reads[1] if whole.residual is not None else None
+                    finish = Finish(self.cupy, y, bias, other, whole.leak)
+                return Convolution(plan, addresses, self.scratch, finish)
+        self.notes.append(f"layer {step.layer!r}: cuDNN has no plan for it; CuPy computes it, more slowly")
+        return applied(self.net, step, self.cupy, reads, writes)
+
+    def _product(self, step: Multiply, reads: Sequence[Array], y: Array) -> Call:
+        x = reads[0]
+        assert channels_last(x).flags.c_contiguous and channels_last(y).flags.c_contiguous, step
+        matrix, *bias = self._uploaded(step, x.dtype.name, step.bias, product_weights)
+        other = reads[1] if len(reads) > 1 else None
+        finish = Finish(self.cupy, y, bias[0] if bias else None, other, step.leak)
+        return Product(self.cupy, self.precision, x, matrix, y, finish)
+
+    def _join(self, step: Join, reads: Sequence[Array], y: Array) -> Call:
+        copies, first = [], 0
+        for blob, x in zip(step.reads, reads, strict=True):
+            if blob.root != step.writes[0].root:
+                copies.append((y[:, first : first + x.shape[1]], x))
+            first += x.shape[1]
+
+        def call() -> None:
+            for place, x in copies:
+                self.cupy.copyto(place, x)
+
+        return call

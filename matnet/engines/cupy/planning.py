@@ -1,0 +1,49 @@
+"""What becomes of a network before it is lowered, whether it can be, and the result in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matnet.engines.base import wanted_variables
+from matnet.engines.cupy.lower import lower
+from matnet.engines.cupy.steps import plan_text
+from matnet.engines.plan import fuse, plan_network
+from matnet.network import Network
+from matnet.ops.extensions.combine import Filter
+from matnet.shapes import Shape
+
+SIZED_BY_DATA = (Filter,)  # ops whose output size only their values tell
+
+
+def planned_for(net: Network, wanted: Sequence[str]) -> Network:
+    """The network after all passes that help a GPU; `wanted` keep their names."""
+    return fuse(plan_network(net, wanted), wanted)
+
+
+def why_layer_by_layer(net: Network) -> str | None:
+    """Why memory cannot be planned for this network; None where it can."""
+    writers: dict[str, str] = {}
+    for layer in net.layers.values():
+        if isinstance(layer.op, SIZED_BY_DATA):
+            return f"the size of the output of layer {layer.name!r} is known only when it runs"
+        for name in layer.outputs:
+            if name in writers:
+                return f"{name!r} is written by layers {writers[name]!r} and {layer.name!r}"
+            writers[name] = layer.name
+    return None
+
+
+def plan_lines(
+    net: Network, inputs: Mapping[str, Shape], outputs: Sequence[str] | None = None, precision: str = "fp32"
+) -> list[str]:
+    """What the GPU engine would do for inputs of these shapes, a line per step; no GPU is needed to say so."""
+    variables = wanted_variables(net, outputs).values()
+    written = {name for layer in net.layers.values() for name in layer.outputs}
+    wanted = [name for name in dict.fromkeys(variables) if name in written]
+    planned = planned_for(net, wanted)
+    reason = why_layer_by_layer(planned)
+    if reason:
+        return [f"layers run one by one in CuPy: {reason}"]
+    lines = plan_text(lower(planned, inputs, wanted, precision))
+    merged = [name for name in net.layers if name not in planned.layers]
+    return [*lines, f"merged into their neighbours: {', '.join(merged)}"] if merged else lines

@@ -1,0 +1,189 @@
+"""What the GPU engine does for inputs of certain sizes, as plain data: blobs in memory and steps between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from matnet.engines.cupy.memory import Arena
+from matnet.ops.base import Op
+from matnet.shapes import Pad, Shape, text
+
+Pair = tuple[int, int]
+ITEM_BYTES = {"float32": 4, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A variable in device memory, channels last: pixel after pixel, `pitch` numbers apart, in the buffer `root`.
+
+    `first` is the channel of the buffer at which it begins: blobs that are joined later share one buffer.
+    """
+
+    name: str
+    shape: Shape  # N x C x H x W
+    dtype: str = "float32"
+    root: str = ""
+    pitch: int = 0
+    first: int = 0
+
+    @property
+    def pixels(self) -> int:
+        """N * H * W."""
+        return prod(self.shape) // self.shape[1]
+
+    @property
+    def bytes(self) -> int:
+        """Of the whole buffer."""
+        return self.pixels * self.pitch * ITEM_BYTES[self.dtype]
+
+    @property
+    def packed(self) -> bool:
+        """Whether nothing else lies between its numbers."""
+        return self.pitch == self.shape[1]
+
+    @property
+    def strides(self) -> Shape:
+        """Of N, C, H, W, in numbers."""
+        _, _, h, w = self.shape
+        return (h * w * self.pitch, 1, w * self.pitch, self.pitch)
+
+    def view(self, buffer: Any) -> Any:
+        """The blob as an N x C x H x W view of its buffer, a one-dimensional array of the blob's dtype."""
+        n, c, h, w = self.shape
+        pixels = buffer[: self.pixels * self.pitch].reshape(n, h, w, self.pitch)
+        return pixels[..., self.first : self.first + c].transpose(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class ConvGraph:
+    """relu(conv(x) + bias + other) as cuDNN is told of it: sizes, strides in numbers, and what is fused.
+
+    `filters` is K x c/groups x h x w, which lie in memory as K x h x w x c/groups; `leak` None means no ReLU.
+    `precision` fp32 leaves out all ways to compute that are less exact than float32.
+    """
+
+    x: Shape
+    x_strides: Shape
+    filters: Shape
+    y: Shape
+    y_strides: Shape
+    pad: Pad
+    stride: Pair
+    dilate: Pair
+    precision: str
+    bias: bool = False
+    residual: Shape | None = None  # the strides of the other term
+    leak: float | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kernel or library call, or a few: what it reads and writes, and which layer it computes."""
+
+    layer: str
+    reads: tuple[Blob, ...]
+    writes: tuple[Blob, ...]
+
+    @property
+    def how(self) -> str:
+        """What computes it, in a few words."""
+        return type(self).__name__.lower()
+
+
+@dataclass(frozen=True)
+class Load(Step):
+    """The input `layer`, float32 N x C x H x W, brought to channels last and the precision."""
+
+    @property
+    def how(self) -> str:
+        return "input to channels last"
+
+
+@dataclass(frozen=True)
+class Store(Step):
+    """The output `layer` as float32 N x C x H x W."""
+
+    @property
+    def how(self) -> str:
+        return "output to float32"
+
+
+@dataclass(frozen=True)
+class Convolve(Step):
+    """A convolution with what is fused into it, by cuDNN. Reads x, and the other term where there is one."""
+
+    op: Op
+    params: tuple[str, ...]
+    graph: ConvGraph
+
+    @property
+    def how(self) -> str:
+        return f"cuDNN convolution{_fused(self.graph.bias, self.graph.residual is not None, self.graph.leak)}"
+
+
+@dataclass(frozen=True)
+class Multiply(Step):
+    """A fully connected layer, one matrix product, by cuBLAS. Reads x, and the other term where there is one."""
+
+    op: Op
+    params: tuple[str, ...]
+    bias: bool
+    leak: float | None
+
+    @property
+    def how(self) -> str:
+        return f"cuBLAS product{_fused(self.bias, len(self.reads) > 1, self.leak)}"
+
+
+@dataclass(frozen=True)
+class Apply(Step):
+    """Any other layer, by a kernel of its own where there is one, else by the op's own forward pass."""
+
+    op: Op
+    params: tuple[str, ...]
+
+    @property
+    def how(self) -> str:
+        return f"{type(self.op).__name__}{' with data on the host' if self.op.uses_host else ''}"
+
+
+@dataclass(frozen=True)
+class Join(Step):
+    """Channels one after the other: those inputs are copied that were not written to their place at once."""
+
+    @property
+    def how(self) -> str:
+        copied = sum(1 for blob in self.reads if blob.root != self.writes[0].root)
+        return f"concatenation, {copied} of {len(self.reads)} inputs copied"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps in running order, and where the buffers lie that they use, for inputs of certain sizes."""
+
+    inputs: Mapping[str, Shape]
+    outputs: Mapping[str, Blob]
+    steps: tuple[Step, ...]
+    arena: Arena
+    precision: str
+
+
+def _fused(bias: bool, residual: bool, leak: float | None) -> str:
+    parts = [bias and "bias", residual and "sum", leak is not None and ("leaky ReLU" if leak else "ReLU")]
+    return "".join(f" + {part}" for part in parts if part)
+
+
+def plan_text(plan: Plan) -> list[str]:
+    """A line per step, then the memory."""
+    wide = max((len(step.layer) for step in plan.steps), default=0)
+    lines = [f"{step.layer:{wide}}  {step.how}: {_sizes(step)}" for step in plan.steps]
+    return [*lines, f"activations share {plan.arena.size / 2**20:.1f} MiB, channels last, in {plan.precision}"]
+
+
+def _sizes(step: Step) -> str:
+    read = ", ".join(text(blob.shape) for blob in step.reads)
+    written = ", ".join(text(blob.shape) for blob in step.writes)
+    return f"{read} -> {written}" if read and written else read or written

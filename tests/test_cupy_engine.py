@@ -1,0 +1,70 @@
+"""The GPU engine as far as no GPU is needed: lowering, fusing, layouts and memory, proved by carrying the steps out.
+
+Expected numbers are MatConvNet's and Caffe's own, or numpy's through the ops; numpy stands in for the libraries.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet.engines.cupy import engine as engine_module
+from matnet.engines.cupy.probe import Gpu
+from matnet.run import main as run_main
+from tests.conftest import DATA, assert_close, conformance_cases
+from tests.emulated_gpu import EmulatedDevice
+
+TOLERANCE = 1e-4
+MATCONVNET = [f"matconvnet/{name}" for name in conformance_cases("matconvnet")]
+MATCONVNET += [f"metrics/{name}" for name in conformance_cases("metrics")]
+X = (2, 6, 7, 11)
+
+
+@pytest.fixture(autouse=True)
+def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backend cupy finds a GPU, on which numpy carries the steps out."""
+    gpu = Gpu(0, "emulated", (9, 0), 1 << 34, 13000, 13000)
+    monkeypatch.setattr(engine_module, "find_gpu", lambda index=None, precision="fp32": gpu)
+    monkeypatch.setattr(engine_module, "GpuDevice", EmulatedDevice)
+
+
+def full(array: np.ndarray) -> np.ndarray:
+    """MATLAB's view with the trailing singletons that it drops."""
+    return array.reshape(array.shape + (1,) * (4 - array.ndim))
+
+
+def four(array: np.ndarray) -> np.ndarray:
+    return array.reshape(array.shape + (1,) * (4 - array.ndim)).astype(np.float32)
+
+
+@pytest.mark.parametrize("which", ["--all", "outputs"])
+@pytest.mark.parametrize("case", MATCONVNET)
+def test_matconvnet_cases(case: str, which: str, tmp_path: Path) -> None:
+    """All variables, which leaves nothing to fuse, and the outputs alone, which leaves everything."""
+    folder, out = DATA / case, tmp_path / "out.npz"
+    arguments = [str(folder / "model.mat"), str(folder / "io.npz"), str(out), "--layout", "hwcn", "--backend", "cupy"]
+    assert run_main([*arguments, *([which] if which == "--all" else [])]) == 0
+    with np.load(out) as found, np.load(folder / "io.npz") as reference:
+        names = [name for name in reference.files if name.startswith("out__") and name in found.files]
+        assert names
+        for name in names:
+            assert_close(full(found[name]), full(reference[name]), TOLERANCE, name)
+
+
+@pytest.mark.parametrize("options", [{}, {"cudnn": False}, {"fused": False}], ids=["cudnn", "cupy alone", "one by one"])
+@pytest.mark.parametrize("case", conformance_cases("caffe"))
+def test_caffe_cases(case: str, options: dict[str, Any]) -> None:
+    folder = DATA / "caffe" / case
+    net = matnet.convert_caffe(folder / "deploy.prototxt", folder / "weights.caffemodel", color_format="rgb")
+    with np.load(folder / "io.npz") as io:
+        inputs = {name[4:]: four(io[name]) for name in io.files if name.startswith("in__")}
+        expected = {name[5:]: four(io[name]) for name in io.files if name.startswith("out__")}
+    wanted = [name for name in expected if name in net.variables or name in net.aliases]
+    for names in (wanted, wanted[-1:]):  # all blobs, which leaves nothing to fold, and the last one alone
+        found = net.forward(inputs, names, backend="cupy", **options)
+        for name in names:
+            assert_close(found[name], expected[name], TOLERANCE, name)
