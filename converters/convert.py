@@ -41,7 +41,8 @@ def convert_caffe(
     size = None if mean is None or mean.shape[1:] == (1, 1) else (mean.shape[1], mean.shape[2])
     builder = build(net_def, chosen, with_weights=caffemodel is not None, mean_size=size)
     net = builder.net
-    if not placeholders:
+    if builder.placeholders and not placeholders:
+        net.source.notes.append(f"no caffemodel is given: the {len(builder.placeholders)} params are without values")
         for name in builder.placeholders:
             del net.params[name]
     image = _image_variable(net_def, net)

@@ -160,7 +160,9 @@ def classes_struct(net: Network, options: Options, sizes: dict[str, Shape]) -> d
 def read_labels(path: Any) -> tuple[list[str], list[str]]:
     """Names and descriptions of a file with one class per line: `n01440764 tench, Tinca tinca`, or just words.
 
-    Without WordNet ids the whole line is both. Raises FileFormatError for a file that is no text or is empty.
+    Without WordNet ids the whole line is both. Where all lines end in a number and these count the classes from 0 or
+    1 (`/a/abbey 0`, as the Places models have it), the numbers give the order. Raises FileFormatError for a file that
+    is no text or is empty.
     """
     file: Path = existing_file(path, "file of labels")
     try:
@@ -171,8 +173,17 @@ def read_labels(path: Any) -> tuple[list[str], list[str]]:
         lines.pop()
     if not lines:
         raise FileFormatError(f"{file}: holds no class; expected one per line")
-    pairs = [_label(line.strip()) for line in lines]
+    pairs = [_label(line) for line in _in_numbered_order([line.strip() for line in lines])]
     return [name for name, _ in pairs], [description for _, description in pairs]
+
+
+def _in_numbered_order(lines: list[str]) -> list[str]:
+    """The lines without the numbers that they all end in, by these numbers; as they are where that is not so."""
+    found = [re.fullmatch(r"(.*\S)\s+(\d{1,9})", line) for line in lines]
+    numbered = {int(match[2]): match[1] for match in found if match}
+    if len(lines) < 2 or set(numbered) not in (set(range(len(lines))), set(range(1, len(lines) + 1))):
+        return lines
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def _label(line: str) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import pytest
 import matnet
 from matnet.converters.files.caffe_write import write_binaryproto
 from matnet.converters.means import corner_to_corner
+from matnet.converters.preprocessing import read_labels
 from matnet.errors import FileFormatError, NetworkError
 from matnet.formats.mat import write_mat
 from matnet.images.prepare import Preprocessing
@@ -280,6 +281,24 @@ def test_labels_and_class_names(tmp_path: Path) -> None:
     assert list(classes["description"]) == ["tench, Tinca tinca", "goldfish", "sheepdog", "husky"]
     classes = network_with(tmp_path, class_names=["background", "cat", "dog", "cow"]).meta["classes"]
     assert list(classes["name"]) == list(classes["description"]) == ["background", "cat", "dog", "cow"]
+
+
+LABELS = {
+    "numbered from 0": (["/a/abbey 0", "/b/bar\t1", "/c/ice cream 2"], ["/a/abbey", "/b/bar", "/c/ice cream"]),
+    "numbered from 1, in another order": (["cat 3", "bat 1", "ant 2"], ["bat", "ant", "cat"]),
+    "ages": (["0 2", "4 6", "8 12"], ["0 2", "4 6", "8 12"]),
+    "not all numbered": (["a 0", "b 1", "c"], ["a 0", "b 1", "c"]),
+    "a number twice": (["a 0", "b 1", "c 1"], ["a 0", "b 1", "c 1"]),
+    "bare numbers": (["0", "1", "2"], ["0", "1", "2"]),
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_numbers_behind_labels(case: str, tmp_path: Path) -> None:
+    """categoryIndex_places205.csv has lines from `/a/abbey 0` to `/y/yard 204`."""
+    lines, names = LABELS[case]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    assert read_labels(tmp_path / "labels.csv") == (names, names)
 
 
 def test_a_wrong_number_of_labels_is_told(tmp_path: Path) -> None:

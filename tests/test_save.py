@@ -126,6 +126,21 @@ def test_a_graph_is_no_simplenn(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_a_network_without_weights_is_one_of_empty_params(version: str, tmp_path: Path) -> None:
+    """As import-caffe.py writes a prototxt alone, and as DagNN.initParams takes it up."""
+    net = matnet.load(DATA / "matconvnet" / "dag_googlenet" / "model.mat")
+    names = [name for layer in net.layers.values() for name in layer.params]
+    net.params.clear()
+    path = matnet.save(net, tmp_path / "empty.mat", format="dagnn", version=version)
+    params = fields_of(path)["params"]
+    assert {param["name"]: param["value"].size for param in params} == dict.fromkeys(names, 0)
+    again = matnet.load(path)
+    assert (list(again.layers), again.params) == (list(net.layers), {})
+    with pytest.raises(NetworkError, match=f"param '{names[0]}' is not in the file"):
+        again.check()
+
+
 def test_what_only_matlab_can_restore_is_left_out_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from matnet.formats.mat.values import Opaque
 

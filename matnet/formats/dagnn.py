@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from matnet.errors import MatnetError, NetworkError, listing
-from matnet.formats.mat.values import Cell, Opaque, StructArray
+from matnet.formats.mat.values import Cell, Opaque, StructArray, empty
 from matnet.formats.names import META_FIELD, identifiers, remember
 from matnet.formats.plain import as_array, as_names, as_structs, as_text, is_empty, op_fields, op_from_fields, to_matlab
 from matnet.layout import pad_to_4d
@@ -93,9 +93,10 @@ def write_dagnn(net: Network) -> dict[str, Any]:
     """The top-level variables `vars`, `params`, `layers`, `meta` as DagNN.saveobj orders them.
 
     Names become MATLAB identifiers (originals in meta.matnet); `block` holds only properties that the
-    class has. Raises NetworkError for params without a value.
+    class has. A param without a value is written as [], which MATLAB's initParams fills. Raises NetworkError for a
+    cycle.
     """
-    net.check()
+    net.execution_order()
     layer_names = identifiers(net.layers)
     used = dict.fromkeys(name for layer in net.layers.values() for name in layer.params)
     param_names = identifiers(used)
@@ -127,7 +128,7 @@ def _scalar(array: StructArray) -> Any:
 
 
 def _write_param(net: Network, name: str, written: str, average: bool) -> dict[str, Any]:
-    param = net.params[name]
+    param = net.params.get(name) or Param(empty())
     rate = param.learning_rate if param.learning_rate is not None else (0.1 if average else 1.0)
     decay = param.weight_decay if param.weight_decay is not None else 1.0
     return {
