@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from matnet.benchmarks import machine, models, targets
+from matnet.benchmarks.arguments import batches_in, names_in, require_folders, say
 from matnet.benchmarks.contenders import Contender, chosen_peers, ours
 from matnet.benchmarks.measure import measure
 from matnet.benchmarks.peers import PEERS
@@ -15,12 +15,11 @@ from matnet.benchmarks.plot import draw, require_matplotlib
 from matnet.benchmarks.rows import Report, read_reports
 from matnet.benchmarks.table import READING, details, machine_lines, markdown, summary
 from matnet.benchmarks.timing import Limits
-from matnet.engines import BACKENDS
+from matnet.engines import BACKENDS, PRECISIONS
 from matnet.engines.runtime import RUNTIMES
-from matnet.errors import EngineError, FileFormatError, MatnetError, listing, run_command
+from matnet.errors import EngineError, MatnetError, listing, run_command
 from matnet.files import atomic_write
 
-PRECISIONS = ("fp32", "tf32", "fp16")
 INTERRUPTED = 130
 
 
@@ -47,18 +46,6 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def names_in(text: str) -> list[str]:
-    """The parts of a comma-separated list, each once."""
-    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-
-
-def batches_in(text: str) -> list[int]:
-    parts = names_in(text)
-    if not parts or not all(part.isdigit() and 0 < int(part) <= 65536 for part in parts):
-        raise MatnetError(f"--batch takes numbers from 1 to 65536 with commas between them, found {text!r}")
-    return [int(part) for part in parts]
-
-
 def choose(options: argparse.Namespace) -> tuple[list[str], list[int], list[Contender], int]:
     """Networks, batches, engines and threads of a run; MatnetError, before any work, where one is not to be had."""
     names = names_in(options.models) if options.models is not None else list(models.PUBLISHED)
@@ -72,9 +59,7 @@ def choose(options: argparse.Namespace) -> tuple[list[str], list[int], list[Cont
         raise MatnetError("--models names no network; give names with commas between them")
     if options.rounds < 1 or options.seconds <= 0:
         raise MatnetError("--rounds must be at least 1, --seconds more than 0")
-    for path in (options.json, options.markdown, options.plot):
-        if path and not Path(path).parent.is_dir():
-            raise FileFormatError(f"{path}: the folder {Path(path).parent} does not exist; create it first")
+    require_folders((options.json, options.markdown, options.plot))
     if options.plot:
         require_matplotlib()
     models.check_names(names)
@@ -92,7 +77,7 @@ def run(options: argparse.Namespace, argv: Sequence[str], report: Report) -> Non
         model = models.build(name)
         for batch in batches:
             rows = measure(model, batch, contenders, limits, threads=threads, precision=options.precision, say=say)
-            report.rows += rows
+            report.add(rows)
             update_machine(report, threads)
             print(f"\n{model.name}, batch {batch}, {options.precision} ({model.weights} weights)")
             print(details(report, rows), flush=True)
@@ -105,10 +90,6 @@ def update_machine(report: Report, threads: int) -> None:
     peaks = report.machine["matmul_flop_per_s"]
     peaks["fp32"] = max(peaks.get("fp32", 0.0), machine.matmul_peak(threads))
     report.machine["versions"] = machine.versions()
-
-
-def say(text: str) -> None:
-    print(f"matnet: {text}", file=sys.stderr, flush=True)
 
 
 def conclude(options: argparse.Namespace, report: Report) -> int:

@@ -30,7 +30,7 @@ PACKAGES: tuple[str, ...] = (
 PACKAGES += ("cupy-cuda12x", "nvidia-cudnn-frontend", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
 
 
-def describe(threads: int, argv: list[str]) -> dict[str, Any]:
+def describe(threads: int, argv: list[str], program: str = "matnet.benchmarks") -> dict[str, Any]:
     """What figures of this run depend on, but for the peaks."""
     return {
         "processor": processor_name(),
@@ -39,7 +39,7 @@ def describe(threads: int, argv: list[str]) -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "versions": versions(),
-        "command": shlex.join(["python", "-m", "matnet.benchmarks", *argv]),
+        "command": shlex.join(["python", "-m", program, *argv]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "matmul_flop_per_s": {},
     }

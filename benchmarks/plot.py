@@ -37,7 +37,7 @@ def draw(report: Report, path: str | Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = sorted({(row.batch, row.precision) for row in report.rows if row.timed})
+    panels = sorted({(row.batch, row.precision, row.scope) for row in report.rows if row.timed})
     if not panels:
         raise EngineError("nothing to draw: no engine was timed")
     models = list(dict.fromkeys(row.model for row in report.rows if row.timed))
@@ -46,10 +46,11 @@ def draw(report: Report, path: str | Path) -> None:
     figure = Figure(figsize=(2.4 + 4.2 * len(panels), height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for panel, (batch, precision) in zip(axes, panels, strict=True):
-        rows = [row for row in report.rows if (row.batch, row.precision) == (batch, precision) and row.timed]
+    for panel, shown in zip(axes, panels, strict=True):
+        batch, precision, scope = shown
+        rows = [row for row in report.rows if (row.batch, row.precision, row.scope) == shown and row.timed]
         _draw_panel(panel, rows, models, engines)
-        panel.set_title(f"batch {batch}, {precision}", fontsize=10)
+        panel.set_title(f"batch {batch}, {precision} {scope}", fontsize=10)
     axes[0].set_yticks([_place(number, 0, engines) for number in range(len(models))], models, fontsize=8)
     edge = (len(engines) + MODEL_GAP) / 2
     axes[0].set_ylim(_place(len(models) - 1, edge, engines), _place(0, -edge, engines))

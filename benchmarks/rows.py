@@ -14,13 +14,16 @@ from matnet.files import atomic_write, existing_file
 
 OURS = "matnet"
 OK = "ok"
+RESIDENT = "resident"
 FORMAT = 1  # of the JSON file
+Group = tuple[str, int, str, str]
 
 
 @dataclass
 class Row:
     """One engine on one network and batch size.
 
+    scope: "" from array to array in host memory, "resident" where input and output stay in a GPU's memory.
     status: "ok", or "failed: reason", then without figures. seconds: of one batch, one number per turn.
     difference: from matnet's output, the largest absolute one relative to the largest magnitude.
     """
@@ -30,12 +33,18 @@ class Row:
     batch: int
     engine: str
     precision: str = "fp32"
+    scope: str = ""
     status: str = OK
     runtime: str = ""  # what runtime auto chose
     difference: float | None = None
     operations: int = 0  # of one batch
     seconds: list[float] = field(default_factory=list)
     published: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def group(self) -> Group:
+        """What it is compared within: network, batch, precision and scope."""
+        return (self.model, self.batch, self.precision, self.scope)
 
     @property
     def ours(self) -> bool:
@@ -61,32 +70,44 @@ class Row:
 
 @dataclass
 class Report:
-    """Rows with what they were measured on: versions, processor, matmul peaks (FLOP/s by precision), command."""
+    """Rows with what they were measured on: versions, processor, matmul peaks (FLOP/s by precision), command.
+
+    sections: what else was checked or measured, as JSON values by subject.
+    """
 
     rows: list[Row] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    sections: dict[str, Any] = field(default_factory=dict)
 
     def peak(self, precision: str) -> float | None:
         return self.machine.get("matmul_flop_per_s", {}).get(precision)
 
+    def add(self, rows: Sequence[Row]) -> None:
+        """Put rows in, whole groups taking the place of those that are there."""
+        groups = {**grouped(self.rows), **grouped(rows)}
+        self.rows = [row for members in groups.values() for row in members]
+
     def write(self, path: str | Path) -> None:
         """The report as JSON; the derived figures stand beside the measured ones for other programs."""
         rows = [{**asdict(row), **_derived(row, best_peer(self.rows, row))} for row in self.rows]
-        record = {"format": FORMAT, "machine": self.machine, "notes": self.notes, "rows": rows}
+        record = {"format": FORMAT, "machine": self.machine, "notes": self.notes, "sections": self.sections}
+        record["rows"] = rows
         with atomic_write(path) as file:
             file.write(f"{json.dumps(record, indent=1)}\n".encode())
 
 
+def grouped(rows: Iterable[Row]) -> dict[Group, list[Row]]:
+    """Rows that are compared with each other, in the order of their first appearance."""
+    groups: dict[Group, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    return groups
+
+
 def best_peer(rows: Iterable[Row], row: Row) -> Row | None:
-    """The fastest other engine on the same network, batch and precision; None where none was timed."""
-    peers = [
-        other
-        for other in rows
-        if not other.ours
-        and other.timed
-        and (other.model, other.batch, other.precision) == (row.model, row.batch, row.precision)
-    ]
+    """The fastest other engine in the same group; None where none was timed."""
+    peers = [other for other in rows if not other.ours and other.timed and other.group == row.group]
     return min(peers, key=lambda other: other.spread.median, default=None)
 
 
@@ -113,16 +134,12 @@ def read_reports(paths: Sequence[str]) -> Report:
     file that has it. Raises DataError or FileFormatError for a file that is none of these reports.
     """
     merged = Report()
-    groups: dict[tuple[str, int, str], list[Row]] = {}
     for path in paths:
         report = _read(path)
         merged.machine = _merge_machines(merged.machine, report.machine)
         merged.notes += [note for note in report.notes if note not in merged.notes]
-        found: dict[tuple[str, int, str], list[Row]] = {}
-        for row in report.rows:
-            found.setdefault((row.model, row.batch, row.precision), []).append(row)
-        groups.update(found)
-    merged.rows = [row for rows in groups.values() for row in rows]
+        merged.sections.update(report.sections)
+        merged.add(report.rows)
     return merged
 
 
@@ -133,7 +150,7 @@ def _read(path: str) -> Report:
         rows = [Row(**{key: value for key, value in row.items() if key in known}) for row in record["rows"]]
         if record["format"] != FORMAT or not isinstance(record["machine"], dict):
             raise DataError(f"{path}: is a report of another format; measure again")
-        return Report(rows, record["machine"], list(record["notes"]))
+        return Report(rows, record["machine"], list(record["notes"]), dict(record.get("sections", {})))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{path}: is no report of this benchmark; give a file that --json wrote") from None
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from matnet.benchmarks.rows import Report, Row, best_peer, ratio
+from matnet.benchmarks.rows import Report, Row, best_peer, grouped, ratio
 
 Columns = tuple[str, ...]
 DETAILS: Columns = ("engine", "images/s", "spread", "slowest", "fastest", "GFLOP/s", "of peak", "differs", "remark")
-SUMMARY: Columns = ("model", "batch", "engine", "images/s", "spread", "best peer", "its images/s", "ratio")
+SUMMARY: Columns = ("model", "batch", "engine", "precision", "images/s", "spread", "best peer", "its images/s", "ratio")
 SUMMARY += ("GFLOP/s", "of peak", "weights", "published")
 READING = """\
 images/s: at the median of the turns; spread: between their quartiles, in percent of the median. ratio: to the best
@@ -55,6 +55,7 @@ def summary(report: Report, form: str = "simple") -> str:
                 row.model,
                 str(row.batch),
                 row.engine,
+                " ".join(part for part in (row.precision, row.scope) if part),
                 _figure(row.images_per_s) if row.timed else row.status,
                 _percent(row.spread.quartile_range / row.spread.median) if row.timed else "",
                 peer.engine if peer else "",
@@ -88,18 +89,17 @@ def machine_lines(report: Report) -> list[str]:
 
 def markdown(report: Report) -> str:
     """The whole report as a Markdown page."""
-    parts = ["# Speed", *[f"- {line}" for line in machine_lines(report)], "", summary(report, "pipe"), "", READING]
-    for (model, batch, precision), rows in grouped(report.rows).items():
-        parts += ["", f"## {model}, batch {batch}, {precision}", "", details(report, rows, "pipe")]
-    return "\n".join(parts) + "\n"
+    parts = ["# Speed", "", *[f"- {line}" for line in machine_lines(report)], "", summary(report, "pipe"), "", READING]
+    return "\n".join([*parts, *speed_details(report)]) + "\n"
 
 
-def grouped(rows: Iterable[Row]) -> dict[tuple[str, int, str], list[Row]]:
-    """Rows by network, batch and precision, in the order of their first appearance."""
-    groups: dict[tuple[str, int, str], list[Row]] = {}
-    for row in rows:
-        groups.setdefault((row.model, row.batch, row.precision), []).append(row)
-    return groups
+def speed_details(report: Report) -> list[str]:
+    """A Markdown section for every network, batch, precision and scope: all engines."""
+    parts = []
+    for (model, batch, precision, scope), rows in grouped(report.rows).items():
+        title = ", ".join(part for part in (model, f"batch {batch}", precision, scope) if part)
+        parts += ["", f"### {title}", "", details(report, rows, "pipe")]
+    return parts
 
 
 def _table(cells: Sequence[Sequence[str]], headers: Sequence[str], form: str) -> str:

@@ -8,8 +8,7 @@ from statistics import geometric_mean
 
 from matnet.benchmarks.contenders import AUTO
 from matnet.benchmarks.nets import NETS
-from matnet.benchmarks.rows import OURS, Report, Row, best_peer, ratio
-from matnet.benchmarks.table import grouped
+from matnet.benchmarks.rows import OURS, Report, Row, best_peer, grouped, ratio
 
 BATCHES = (1, 16)
 THREADS = 2
@@ -43,7 +42,7 @@ def verdicts(report: Report) -> list[Verdict]:
     """All targets for the networks and batches of a report; the mean is over those that it has."""
     found: list[Verdict] = []
     ratios: list[float] = []
-    for (model, batch, precision), rows in grouped(report.rows).items():
+    for (model, batch, precision, _), rows in grouped(report.rows).items():
         if model in NETS and precision == "fp32":
             named = {row.engine: row for row in rows}
             best = _against_best(named, rows)

@@ -7,17 +7,21 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-PAUSE = 0.02  # seconds before each turn, in which the threads of the engine before stop looking for work
-TURN = 0.1  # seconds: an engine runs at least once in a turn, and again until this has passed
 FEWEST = 3  # rounds that are timed whatever they take
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long to time: `rounds` turns of every engine, fewer (but 3) once `seconds` have passed in all."""
+    """How long to time: `rounds` turns of every engine, fewer (but 3) once `seconds` have passed in all.
+
+    turn: seconds; an engine runs at least once in a turn, and again until they have passed. pause: seconds before
+    each turn, in which the threads of the engine before stop looking for work.
+    """
 
     rounds: int = 7
     seconds: float = 60.0
+    turn: float = 0.1
+    pause: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,9 @@ def by_turns(
         if number > FEWEST and clock() - started > limits.seconds:
             break
         for name in list(seconds):
-            sleep(PAUSE)
+            sleep(limits.pause)
             try:
-                taken = _turn(actions[name], clock, once=number == 0)
+                taken = _turn(actions[name], clock, limits.turn if number else 0.0)
             except Exception as error:  # of any engine, in any language: it is a result like others
                 errors[name] = error
                 del seconds[name]
@@ -67,12 +71,12 @@ def by_turns(
     return seconds, errors
 
 
-def _turn(action: Callable[[], object], clock: Callable[[], float], once: bool) -> float:
+def _turn(action: Callable[[], object], clock: Callable[[], float], least: float) -> float:
     """Seconds per call, on average over the turn."""
     started, calls = clock(), 0
     while True:
         action()
         calls += 1
         taken = clock() - started
-        if once or taken >= TURN:
+        if taken >= least:
             return taken / calls

@@ -1,0 +1,75 @@
+"""Real images through one network in every precision: on how many does the same class come first?"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from matnet import convert_caffe
+from matnet.errors import DataError
+from matnet.images import Preprocessing
+from matnet.network import Network
+
+REAL_DATA = "MATNET_REAL_DATA"
+NETWORK = Path("caffe") / "squeezenet"
+IMAGES = Path("images") / "imagenet100"
+MEAN = (123.0, 117.0, 104.0)  # R, G, B, which Caffe's SqueezeNet is fed with
+LEAST = {"fp32": 1.0, "tf32": 0.99, "fp16": 0.98}  # of the images, to agree with numpy in float32
+BATCH = 20
+
+
+@dataclass
+class Agreement:
+    """On how many images the class that comes first is that of the reference, by precision."""
+
+    images: int
+    same: dict[str, int] = field(default_factory=dict)
+
+    def met(self, precision: str) -> bool:
+        return self.same[precision] >= LEAST[precision] * self.images
+
+    def line(self, precision: str) -> str:
+        share = f"{self.same[precision]} of {self.images} images, at least {100 * LEAST[precision]:.0f} %"
+        return f"{'PASS' if self.met(precision) else 'miss'}  {precision}: the same class first on {share}"
+
+
+def real_data() -> Path:
+    """The folder that MATNET_REAL_DATA names; DataError where it does not, or the folder lacks what is needed."""
+    folder = os.environ.get(REAL_DATA)
+    if not folder:
+        raise DataError(f"{REAL_DATA} is not set: real networks and images are not part of the project")
+    for part in (NETWORK, IMAGES):
+        if not (Path(folder) / part).is_dir():
+            raise DataError(f"{folder}: has no folder {part}, which {REAL_DATA} should hold")
+    return Path(folder)
+
+
+def squeezenet(folder: Path) -> tuple[Network, np.ndarray]:
+    """The network, and all images as it takes them, N x C x H x W."""
+    prototxt, weights = (next((folder / NETWORK).glob(f"*.{kind}")) for kind in ("prototxt", "caffemodel"))
+    net = convert_caffe(prototxt, weights, mean_values=MEAN)
+    prepare = Preprocessing.from_meta(net.meta)
+    files = sorted(path for path in (folder / IMAGES).iterdir() if path.suffix.lower() in (".jpeg", ".jpg", ".png"))
+    if not files:
+        raise DataError(f"{folder / IMAGES}: holds no images")
+    return net, np.stack([prepare.load(path) for path in files])
+
+
+def agreement(net: Network, images: np.ndarray, backend: str, precisions: list[str]) -> Agreement:
+    """`backend` in each precision against numpy."""
+    expected = _first_classes(net, images, "numpy", "fp32")
+    found = Agreement(len(images))
+    for precision in precisions:
+        same = _first_classes(net, images, backend, precision) == expected
+        found.same[precision] = int(same.sum())
+    return found
+
+
+def _first_classes(net: Network, images: np.ndarray, backend: str, precision: str) -> np.ndarray:
+    options = {} if precision == "fp32" else {"precision": precision}
+    engine = net.compile(backend=backend, **options)
+    batches = [next(iter(engine(images[start : start + BATCH]).values())) for start in range(0, len(images), BATCH)]
+    return np.concatenate([batch.reshape(len(batch), -1).argmax(axis=1) for batch in batches])

@@ -1,0 +1,65 @@
+"""A time budget: tasks in order of importance, each begun only if it should end in time, each failing alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from matnet.benchmarks.measure import failure
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to do; `seconds` is what it should take, from experience."""
+
+    name: str
+    seconds: float
+    action: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a task: ok, failed with a reason, or not begun."""
+
+    name: str
+    status: str
+    seconds: float
+
+
+class Budget:
+    """So many seconds from now on."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._begun = clock()
+        self._seconds = seconds
+
+    @property
+    def spent(self) -> float:
+        return self._clock() - self._begun
+
+    @property
+    def left(self) -> float:
+        return self._seconds - self.spent
+
+
+def run_tasks(tasks: Iterable[Task], budget: Budget, done: Callable[[Done], None] = lambda outcome: None) -> list[Done]:
+    """Run tasks one after the other; one that does not fit any more is left out, and smaller ones behind it still run.
+
+    `done` is told of each at once. A task that fails is a Done with its reason; only an interrupt ends all.
+    """
+    outcomes = []
+    for task in tasks:
+        before = budget.spent
+        if task.seconds > budget.left:
+            outcome = Done(task.name, f"not begun: {max(budget.left, 0):.0f} s were left of the time", 0.0)
+        else:
+            try:
+                task.action()
+                outcome = Done(task.name, "ok", budget.spent - before)
+            except Exception as error:  # the other tasks are still worth running
+                outcome = Done(task.name, failure(error), budget.spent - before)
+        outcomes.append(outcome)
+        done(outcome)
+    return outcomes

@@ -1,0 +1,123 @@
+"""The recorded networks of the tests on any backend: MatConvNet's and Caffe's own numbers, every output of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import matnet
+from matnet import arrays, convert_caffe, load
+from matnet.benchmarks.measure import failure
+from matnet.errors import DataError
+from matnet.network import Network
+
+DATA = Path(matnet.__file__).resolve().parents[1] / "tests" / "data"
+KINDS = ("matconvnet", "metrics", "caffe")
+# Of the greatest value of each output. TF32 and FP16 keep 11 bits of a factor: 2^-12 a product, more through layers.
+BOUNDS = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2}
+LEAST_SCALE = 1e-3  # outputs smaller than this are compared as if they were as large
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recorded network: a folder with its files and `io.npz`."""
+
+    kind: str
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}/{self.folder.name}"
+
+
+@dataclass
+class Outcome:
+    """How far one network on one backend is from the record; `worst` is relative to the greatest value of an output."""
+
+    case: str
+    precision: str
+    status: str = "ok"
+    worst: float = 0.0
+    variable: str = ""  # the one that is worst
+    outputs: int = 0
+
+
+def cases(data: Path = DATA) -> list[Case]:
+    """All recorded networks; DataError where the tests' data are not there."""
+    found = [Case(kind, io.parent) for kind in KINDS for io in sorted((data / kind).glob("*/io.npz")) if data.is_dir()]
+    if not found:
+        raise DataError(f"{data}: holds no recorded networks; run from a checkout, or give --data tests/data")
+    return found
+
+
+def check(case: Case, backend: str, precision: str = "fp32") -> Outcome:
+    """Run one network for all its recorded outputs, and for the last alone, which leaves an engine more to fuse."""
+    outcome = Outcome(case.name, precision)
+    options = {} if precision == "fp32" else {"precision": precision}
+    try:
+        net, inputs, expected = recorded(case)
+        for names in (list(expected), list(expected)[-1:]):
+            found = net.forward(inputs, names, backend=backend, **options)
+            compare(outcome, found, expected, names)
+    except Exception as error:  # whatever goes wrong with one network, the others are still checked
+        outcome.status = failure(error)
+    return outcome
+
+
+def compare(
+    outcome: Outcome, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], names: Iterable[str]
+) -> None:
+    """Note the worst difference, and the first output that is outside of the bound."""
+    for name in names:
+        outcome.outputs += 1
+        if found[name].shape != expected[name].shape:
+            outcome.status = f"failed: {name} is {found[name].shape}, expected {expected[name].shape}"
+            return
+        distance = relative_distance(found[name], expected[name])
+        if not distance <= outcome.worst:
+            outcome.worst, outcome.variable = distance, name
+        if not distance <= BOUNDS[outcome.precision] and outcome.status == "ok":
+            outcome.status = f"failed: {name} differs by {distance:.2g} of its greatest value"
+
+
+def relative_distance(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest absolute difference over the largest magnitude; infinite where other values are NaN or infinite."""
+    a, b = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    finite = np.isfinite(b)
+    if not np.array_equal(np.isfinite(a), finite):
+        return float("inf")
+    scale = max(LEAST_SCALE, float(np.abs(b[finite]).max(initial=0)))
+    return float(np.abs(a[finite] - b[finite]).max(initial=0)) / scale
+
+
+def recorded(case: Case) -> tuple[Network, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The network, its inputs, and the recorded outputs, N x C x H x W, by variable or Caffe's blob name."""
+    if case.kind == "caffe":
+        net = convert_caffe(case.folder / "deploy.prototxt", case.folder / "weights.caffemodel", color_format="rgb")
+    else:
+        net = load(case.folder / "model.mat")
+    stored = arrays.read_arrays(case.folder / "io.npz")
+    layout = "nchw" if case.kind == "caffe" else "hwcn"
+    names = {name: net.names_of_input(name) for name in net.data_inputs()}
+    labels = [name for name in net.inputs if name not in names]
+    inputs = {
+        name: _four(arrays.to_nchw(value, layout, None))
+        for name, value in arrays.input_arrays(stored, names, labels, case.folder).items()
+    }
+    if set(net.inputs) - set(inputs):
+        net = net.for_inference()
+    known = {arrays.encoded(name): name for name in (*net.variables, *net.aliases)}
+    expected = {
+        known[name[5:]]: _four(arrays.to_nchw(value, layout, None))
+        for name, value in stored.items()
+        if name.startswith("out__") and name[5:] in known
+    }
+    return net, inputs, expected
+
+
+def _four(array: np.ndarray) -> np.ndarray:
+    """A Caffe blob with its missing axes as ones behind the others."""
+    return array.reshape(array.shape + (1,) * (4 - array.ndim))

@@ -1,0 +1,217 @@
+"""The parts of a run on a GPU, each as tasks with the time that it should take, and the session that they share."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matnet.benchmarks import machine
+from matnet.benchmarks.contenders import Contender, matnet_runner
+from matnet.benchmarks.device import agreement, ceilings, conformance, memory
+from matnet.benchmarks.device.budget import Task
+from matnet.benchmarks.measure import measure
+from matnet.benchmarks.models import Model, build
+from matnet.benchmarks.peers.base import imported
+from matnet.benchmarks.peers.torch_gpu import TORCH_GPU_FORMS
+from matnet.benchmarks.rows import OURS, Report
+from matnet.benchmarks.timing import Limits
+from matnet.errors import EngineError, NetworkError
+
+GRAPH, COMPILED = TORCH_GPU_FORMS
+LIMITS = Limits(rounds=7, seconds=3, turn=0.03, pause=0.0)
+KEPT_MODELS = 6  # in host memory
+COMPILED_BATCH = 64  # where one is compiled at all, which takes a minute: a batch that fills the GPU
+# Seconds, from experience: what a part takes at most.
+CONFORMANCE_SECONDS = {"fp32": 60.0, "tf32": 30.0, "fp16": 30.0}
+SPEED_SECONDS = 5.0
+LARGE_SECONDS = 10.0  # batches from 256 on
+COMPILE_SECONDS = 75.0
+
+
+@dataclass
+class Session:
+    """What is to be done, and the report of what was done."""
+
+    backend: str
+    models: list[str]
+    batches: list[int]
+    precisions: list[str]
+    data: Path = conformance.DATA
+    argv: list[str] = field(default_factory=list)
+    report: Report = field(default_factory=Report)
+    _built: OrderedDict[str, Model] = field(default_factory=OrderedDict)
+
+    def open(self) -> None:
+        """Find the GPU and describe the machine; EngineError where backend cupy cannot run."""
+        self.report.machine = machine.describe(machine.processors(), self.argv, "matnet.benchmarks.gpu")
+        if self.backend == "cupy":
+            from matnet.engines.cupy.probe import find_gpu
+
+            gpu = find_gpu()
+            driver = f"CUDA driver {gpu.driver // 1000}.{gpu.driver % 1000 // 10}"
+            self.report.machine["device"] = f"{gpu.name}, {gpu.memory / 2**30:.0f} GiB, {driver}{_kernel_driver()}"
+
+    def model(self, name: str) -> Model:
+        """The network, built once while it is among the last few."""
+        if name not in self._built:
+            self._built[name] = build(name)
+        self._built.move_to_end(name)
+        while len(self._built) > KEPT_MODELS:
+            self._built.popitem(last=False)
+        return self._built[name]
+
+    def faults(self) -> list[str]:
+        """Every check that did not hold, and every network on which matnet could not be timed."""
+        sections = self.report.sections
+        found = [f"{entry['case']}: {entry['status']}" for entry in sections.get("conformance", ()) if _bad(entry)]
+        found += [line for line in sections.get("agreement", ()) if line.startswith("miss")]
+        return found + [f"{row.model}: {row.status}" for row in self.report.rows if row.ours and not row.timed]
+
+
+def _bad(entry: dict[str, Any]) -> bool:
+    return bool(entry["status"] != "ok")
+
+
+def _kernel_driver() -> str:
+    """The driver's own version, where Linux tells it."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text()
+    except OSError:
+        return ""
+    numbers = [word for word in text.split() if word[0].isdigit() and word.count(".") == 2]
+    return f" ({numbers[0]})" if numbers else ""
+
+
+def tasks_of(session: Session, stages: Iterable[str]) -> Iterator[Task]:
+    """All tasks of these stages, in the order given."""
+    for stage in stages:
+        yield from STAGES[stage](session)
+
+
+def conformance_tasks(session: Session) -> Iterator[Task]:
+    """Every recorded network in full float32."""
+    yield _conformance(session, "fp32")
+
+
+def lower_precision_tasks(session: Session) -> Iterator[Task]:
+    """Every recorded network in TF32 and FP16."""
+    for precision in session.precisions:
+        if precision != "fp32":
+            yield _conformance(session, precision)
+
+
+def _conformance(session: Session, precision: str) -> Task:
+    def act() -> None:
+        found = session.report.sections.setdefault("conformance", [])
+        wanted = conformance.cases(session.data)
+        failed = []
+        for case in wanted:
+            outcome = conformance.check(case, session.backend, precision)
+            found.append(asdict(outcome))
+            if outcome.status != "ok":
+                failed.append(case.name)
+        if failed:
+            raise NetworkError(f"{len(failed)} of {len(wanted)} networks are not as recorded, such as {failed[0]}")
+
+    return Task(f"conformance, {precision}", CONFORMANCE_SECONDS[precision], act)
+
+
+def ceiling_tasks(session: Session) -> Iterator[Task]:
+    """Matrix products, copies on the GPU, copies to the GPU."""
+
+    def act() -> None:
+        torch = imported("torch", "torch")
+        if not torch.cuda.is_available():
+            raise EngineError(f"torch {torch.__version__} sees no GPU")
+        session.report.machine["matmul_flop_per_s"] = ceilings.matmul_peaks(torch)
+        session.report.machine["copy_bytes_per_s"] = ceilings.copy_bandwidth(torch)
+        session.report.machine["transfer_bytes_per_s"] = ceilings.transfer_bandwidth(torch)
+        session.report.machine["versions"] = machine.versions()
+
+    yield Task("ceilings", 10.0, act)
+
+
+def agreement_tasks(session: Session) -> Iterator[Task]:
+    """The class that comes first on real images."""
+
+    def act() -> None:
+        net, images = agreement.squeezenet(agreement.real_data())
+        found = agreement.agreement(net, images, session.backend, session.precisions)
+        session.report.sections["agreement"] = [found.line(precision) for precision in found.same]
+
+    yield Task("agreement over real images", 25.0, act)
+
+
+def memory_tasks(session: Session) -> Iterator[Task]:
+    """What lies in device memory at most, and whether that grows."""
+
+    def task(name: str) -> Task:
+        def act() -> None:
+            found = session.report.sections.setdefault("memory", [])
+            found.append(asdict(memory.device_memory(session.model(name))))
+            free()
+
+        return Task(f"memory, {name}", 12.0, act)
+
+    if session.backend == "cupy":
+        yield from map(task, session.models)
+
+
+def speed_tasks(session: Session) -> Iterator[Task]:
+    """Every network, batch and precision beside torch's CUDA graph; in TF32 and FP16 first."""
+    for precision in session.precisions:
+        for batch in session.batches:
+            for name in session.models:
+                yield _speed(session, name, batch, precision, [GRAPH])
+
+
+def compile_tasks(session: Session) -> Iterator[Task]:
+    """The same beside torch.compile with max-autotune too."""
+    for precision in session.precisions:
+        for name in session.models:
+            batch = COMPILED_BATCH if COMPILED_BATCH in session.batches else session.batches[0]
+            yield _speed(session, name, batch, precision, [GRAPH, COMPILED])
+
+
+def _speed(session: Session, name: str, batch: int, precision: str, forms: list[str]) -> Task:
+    def act() -> None:
+        own = Contender(f"{OURS}-{session.backend}", lambda subject: matnet_runner(subject, session.backend))
+        peers = [Contender(form, TORCH_GPU_FORMS[form]) for form in forms]
+        threads = machine.processors()
+        rows = measure(session.model(name), batch, [own, *peers], LIMITS, threads=threads, precision=precision)
+        session.report.add(rows)
+        free()
+
+    seconds = LARGE_SECONDS if batch >= 256 else SPEED_SECONDS
+    if COMPILED in forms:
+        seconds += COMPILE_SECONDS
+    return Task(f"speed, {name}, batch {batch}, {precision}{', compiled' if COMPILED in forms else ''}", seconds, act)
+
+
+def free() -> None:
+    """Give back device memory that CuPy and torch keep for later, so that the next network finds room."""
+    gc.collect()
+    if "cupy" in sys.modules:
+        cupy = sys.modules["cupy"]
+        cupy.get_default_memory_pool().free_all_blocks()
+        cupy.get_default_pinned_memory_pool().free_all_blocks()
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+        from matnet.benchmarks.peers.torch_gpu import release
+
+        release()
+
+
+STAGES: dict[str, Callable[[Session], Iterator[Task]]] = {
+    "conformance": conformance_tasks,
+    "ceilings": ceiling_tasks,
+    "agreement": agreement_tasks,
+    "memory": memory_tasks,
+    "speed": speed_tasks,
+    "lower-precision": lower_precision_tasks,
+    "compile": compile_tasks,
+}

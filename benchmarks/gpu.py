@@ -1,0 +1,102 @@
+"""`python -m matnet.benchmarks.gpu`: check the GPU engine on recorded networks and time it beside torch, in minutes.
+
+What matters most comes first, and results are written as they come. A part that fails, or for which no time is left,
+says so and leaves the others as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from matnet.benchmarks.arguments import batches_in, chosen, names_in, require_folders, say
+from matnet.benchmarks.device.budget import Budget, Done, run_tasks
+from matnet.benchmarks.device.conformance import DATA
+from matnet.benchmarks.device.page import page
+from matnet.benchmarks.device.preflight import how_to_install, missing, use_a_cache_without_pooch
+from matnet.benchmarks.device.stages import STAGES, Session, tasks_of
+from matnet.benchmarks.models import check_names
+from matnet.benchmarks.nets import NETS
+from matnet.benchmarks.rows import Report
+from matnet.engines import BACKENDS, PRECISIONS
+from matnet.errors import MatnetError, run_command
+from matnet.files import atomic_write
+
+INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m matnet.benchmarks.gpu",
+        description="Check the GPU engine against recorded numbers, and time it beside torch on the same GPU.",
+    )
+    add = command.add_argument
+    add("--minutes", type=float, default=8, metavar="M", help="time for all of it (default: %(default)s)")
+    add("--only", metavar="A,B", help=f"of {', '.join(STAGES)} (default: all, in this order)")
+    add("--models", default=",".join(NETS), metavar="A,B", help="networks to time (default: %(default)s)")
+    add("--batch", default="16,64,1,256", metavar="N,M", help="batch sizes, the first first (default: %(default)s)")
+    add("--precision", default="tf32,fp16,fp32", metavar="A,B", help="precisions to time (default: %(default)s)")
+    add("--backend", choices=BACKENDS, default="cupy", help="what is checked and timed (default: %(default)s)")
+    add("--data", type=Path, default=DATA, metavar="FOLDER", help="recorded networks (default: those of the tests)")
+    add("--json", metavar="FILE", help="write all figures to FILE, after every part")
+    add("--markdown", metavar="FILE", help="write the tables to FILE, after every part")
+    return command
+
+
+def session_of(options: argparse.Namespace, argv: list[str]) -> Session:
+    """What the options ask for; MatnetError, before any work, where it is not to be had."""
+    if options.minutes <= 0:
+        raise MatnetError(f"--minutes must be more than 0, found {options.minutes:g}")
+    require_folders((options.json, options.markdown))
+    models = names_in(options.models)
+    check_names(models)
+    return Session(
+        backend=options.backend,
+        models=models,
+        batches=batches_in(options.batch),
+        precisions=chosen(options.precision, PRECISIONS, "--precision"),
+        data=options.data,
+        argv=argv,
+    )
+
+
+def write(options: argparse.Namespace, report: Report) -> None:
+    if options.json:
+        report.write(options.json)
+    if options.markdown and find_spec("tabulate"):
+        with atomic_write(options.markdown) as file:
+            file.write(page(report).encode())
+
+
+def main(argv: list[str] | None = None) -> int:
+    given = sys.argv[1:] if argv is None else argv
+    options = parser().parse_args(given)
+    stages = chosen(options.only, STAGES, "--only") if options.only else list(STAGES)
+    use_a_cache_without_pooch()
+    session = session_of(options, given)
+    lacking = missing()
+    for line in [item.line() for item in lacking] + (how_to_install(lacking) if lacking else []):
+        say(line)
+    budget = Budget(60 * options.minutes)
+    session.open()
+
+    def done(outcome: Done) -> None:
+        say(f"{budget.spent:4.0f} s  {outcome.name}: {outcome.status} ({outcome.seconds:.1f} s)")
+        session.report.sections.setdefault("parts", []).append(vars(outcome))
+        write(options, session.report)
+
+    try:
+        run_tasks(tasks_of(session, stages), budget, done)
+    except KeyboardInterrupt:
+        session.report.notes.append("interrupted: not everything was measured")
+        write(options, session.report)
+        return INTERRUPTED
+    if find_spec("tabulate"):
+        print(page(session.report, details=False))
+    return 1 if session.faults() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,118 @@
+"""PyTorch on a GPU at its best: channels last, cuDNN's search, CUDA graphs, torch.compile with max-autotune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from matnet.benchmarks.peers.base import Factory, Runner, Subject, imported
+from matnet.errors import EngineError
+
+WARM_UP = 3  # runs before a graph is captured: cuDNN searches, cuBLAS takes its memory
+
+
+class GraphRunner:
+    """A module captured as one CUDA graph: pinned memory, copy, replay, copy; or the replay alone."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._torch, module, self._given = prepared(subject)
+        torch = self._torch
+        self._staged = torch.empty(subject.shape, pin_memory=True)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.inference_mode(), torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                module(self._given)
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.inference_mode(), torch.cuda.graph(self._graph):
+            self._result = module(self._given)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """From an array in host memory to one in host memory."""
+        self._place(x)
+        self._graph.replay()
+        return self._result.float().contiguous().cpu().numpy()
+
+    def _place(self, x: np.ndarray) -> None:
+        self._staged.copy_(self._torch.from_numpy(x))
+        self._given.copy_(self._staged, non_blocking=True)
+
+    def resident(self, x: np.ndarray) -> Callable[[], None]:
+        """A run on what lies in device memory already, to its end."""
+        self._place(x)
+
+        def run() -> None:
+            self._graph.replay()
+            self._torch.cuda.synchronize()
+
+        return run
+
+
+class CompiledRunner:
+    """A module through torch.compile with max-autotune, which captures CUDA graphs of its own."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._torch, module, self._given = prepared(subject)
+        self._torch._dynamo.reset()
+        self._staged = self._torch.empty(subject.shape, pin_memory=True)
+        self._module = self._torch.compile(module, mode="max-autotune")
+        with self._torch.inference_mode():
+            for _ in range(WARM_UP):
+                self._module(self._given)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self._place(x)
+        with self._torch.inference_mode():
+            return self._module(self._given).float().contiguous().cpu().numpy()
+
+    def _place(self, x: np.ndarray) -> None:
+        self._staged.copy_(self._torch.from_numpy(x))
+        self._given.copy_(self._staged, non_blocking=True)
+
+    def resident(self, x: np.ndarray) -> Callable[[], None]:
+        self._place(x)
+
+        def run() -> None:
+            with self._torch.inference_mode():
+                self._module(self._given)
+            self._torch.cuda.synchronize()
+
+        return run
+
+
+def prepared(subject: Subject) -> tuple[Any, Any, Any]:
+    """torch set to the precision, the module and its input on the GPU, both channels last."""
+    torch = imported("torch", "torch")
+    if not torch.cuda.is_available():
+        raise EngineError(f"torch {torch.__version__} sees no GPU; install one built for CUDA")
+    from matnet.benchmarks.peers.torch_network import TorchNetwork
+
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = subject.precision != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = subject.precision != "fp32"
+    kind = torch.float16 if subject.precision == "fp16" else torch.float32
+    module: Any = TorchNetwork(subject.net, subject.name, subject.output).eval()
+    module = module.to(device="cuda", dtype=kind, memory_format=torch.channels_last)
+    given = torch.empty(subject.shape, dtype=kind, device="cuda", memory_format=torch.channels_last)
+    return torch, module, given.zero_()
+
+
+def release() -> None:
+    """Give back what torch keeps of device memory, so that the next network finds room."""
+    torch = imported("torch", "torch")
+    torch._dynamo.reset()
+    torch.cuda.empty_cache()
+
+
+def _graph(subject: Subject) -> Runner:
+    return GraphRunner(subject)
+
+
+def _compiled(subject: Subject) -> Runner:
+    return CompiledRunner(subject)
+
+
+TORCH_GPU_FORMS: dict[str, Factory] = {"torch-cuda-graph": _graph, "torch-compile-max-autotune": _compiled}

@@ -1,0 +1,236 @@
+"""The benchmark on a GPU, as far as it goes without one: order and time, recorded networks, floors, pages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from matnet.benchmarks import gpu
+from matnet.benchmarks.device import agreement, conformance, memory, preflight
+from matnet.benchmarks.device.budget import Budget, Task, run_tasks
+from matnet.benchmarks.device.kernels import StepTime, by_kind
+from matnet.benchmarks.device.page import page
+from matnet.benchmarks.device.stages import STAGES, Session, tasks_of
+from matnet.benchmarks.models import build
+from matnet.benchmarks.rows import Report
+from matnet.errors import DataError, EngineError, run_command
+from tests.conftest import DATA
+
+
+class Clock:
+    """Time that passes only when a task says that it took some."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_tasks_run_in_order_while_they_fit_and_smaller_ones_after_a_large_one() -> None:
+    clock, ran = Clock(), []
+
+    def task(name: str, estimate: float, taken: float) -> Task:
+        def act() -> None:
+            ran.append(name)
+            clock.now += taken
+
+        return Task(name, estimate, act)
+
+    tasks = [task("a", 40, 50), task("b", 60, 60), task("c", 10, 10), task("d", 45, 1)]
+    found = run_tasks(tasks, Budget(100, clock))
+    assert ran == ["a", "c"]
+    assert [(outcome.status, outcome.seconds) for outcome in found] == [
+        ("ok", 50),
+        ("not begun: 50 s were left of the time", 0),
+        ("ok", 10),
+        ("not begun: 40 s were left of the time", 0),
+    ]
+
+
+def test_a_task_that_fails_leaves_the_others() -> None:
+    def fail() -> None:
+        raise ValueError("the GPU\nis busy")
+
+    told: list[str] = []
+    run_tasks(
+        [Task("a", 1, fail), Task("b", 1, lambda: None)],
+        Budget(10, Clock()),
+        lambda outcome: told.append(f"{outcome.name}: {outcome.status}"),
+    )
+    assert told == ["a: failed: the GPU is busy", "b: ok"]
+
+
+# -- recorded networks --------------------------------------------------------------------------------
+
+
+def test_all_recorded_networks_are_found() -> None:
+    found = [case.name for case in conformance.cases(DATA)]
+    folders = [io.parent for kind in conformance.KINDS for io in (DATA / kind).glob("*/io.npz")]
+    assert len(found) == len(set(found)) == len(folders)
+    with pytest.raises(DataError, match="no recorded networks"):
+        conformance.cases(DATA / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["matconvnet/sn_alexnet", "matconvnet/dag_fcn8s", "metrics/eval_ties", "caffe/lstm"])
+def test_the_numpy_backend_is_as_recorded(name: str) -> None:
+    kind, _, folder = name.partition("/")
+    outcome = conformance.check(conformance.Case(kind, DATA / kind / folder), "numpy")
+    assert outcome.status == "ok"
+    assert outcome.outputs >= 2
+    assert 0 <= outcome.worst <= 1e-5
+
+
+@pytest.mark.parametrize(("found", "expected", "distance"), [
+    ([[1.0, 4.0]], [[1.0, 5.0]], 0.2),
+    ([[0.0, 2e-5]], [[0.0, 1e-5]], 0.01),  # nothing here is greater than 1e-3, which counts as the scale
+    ([[1.0, np.nan]], [[1.0, np.nan]], 0.0),
+    ([[1.0, np.nan]], [[1.0, 1.0]], np.inf),
+    ([[1.0, 2.0]], [[1.0, -np.inf]], np.inf),
+])  # fmt: skip
+def test_distance_from_the_record(found: list, expected: list, distance: float) -> None:
+    measured = conformance.relative_distance(np.array(found, np.float32), np.array(expected, np.float32))
+    np.testing.assert_allclose(measured, distance, rtol=1e-3)
+
+
+def test_a_wrong_output_is_named() -> None:
+    outcome = conformance.Outcome("case", "fp32")
+    x = np.ones((2, 6, 7, 11), np.float32)
+    conformance.compare(outcome, {"a": x, "b": 1.5 * x}, {"a": x, "b": x}, ["a", "b"])
+    assert (outcome.status, outcome.variable) == ("failed: b differs by 0.5 of its greatest value", "b")
+    conformance.compare(outcome, {"a": x[:1]}, {"a": x}, ["a"])
+    assert outcome.status == "failed: a is (1, 6, 7, 11), expected (2, 6, 7, 11)"
+
+
+# -- the command --------------------------------------------------------------------------------------
+
+
+def test_the_command_checks_all_networks_on_any_backend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "r.json"
+    assert gpu.main(["--backend", "numpy", "--only", "conformance", "--json", str(target)]) == 0
+    record = json.loads(target.read_text())
+    entries = record["sections"]["conformance"]
+    assert len(entries) == len(conformance.cases(DATA))
+    assert {entry["status"] for entry in entries} == {"ok"}
+    assert [part["name"] for part in record["sections"]["parts"]] == ["conformance, fp32"]
+    assert f"fp32: {len(entries)} of {len(entries)} networks within 0.0001" in capsys.readouterr().out
+
+
+def test_what_does_not_hold_is_told_once_for_all_networks_and_sets_the_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--backend", "numpy", "--only", "lower-precision", "--precision", "fp16"]
+    assert gpu.main([*arguments, "--markdown", str(tmp_path / "r.md")]) == 1
+    text = (tmp_path / "r.md").read_text()
+    assert text.count("numpy' computes in fp32 alone") == 1
+    assert "## Not done" in capsys.readouterr().out
+
+
+def test_no_time_means_nothing_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu.main(["--backend", "numpy", "--only", "conformance,speed", "--minutes", "0.01"]) == 0
+    text = capsys.readouterr().out
+    assert "conformance, fp32: not begun" in text
+    assert "speed, vgg16, batch 256, fp32: not begun" in text
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["--only", "everything"], "--only takes conformance, "),
+    (["--precision", "fp8"], "--precision takes fp32, tf32, fp16"),
+    (["--batch", "many"], "--batch takes numbers"),
+    (["--minutes", "0"], "--minutes must be more than 0"),
+    (["--models", "alexnett"], "no model is called 'alexnett'"),
+    (["--json", "nowhere/r.json"], "the folder nowhere does not exist"),
+])  # fmt: skip
+def test_bad_input_is_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(gpu.main, ["--backend", "numpy", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_without_a_gpu_the_command_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*arguments: object) -> None:
+        raise EngineError("no GPU can be used")
+
+    monkeypatch.setattr("matnet.engines.cupy.probe.find_gpu", none)
+    assert run_command(gpu.main, []) == 2
+    assert capsys.readouterr().err.endswith("matnet: no GPU can be used\n")
+
+
+def test_what_matters_most_comes_first() -> None:
+    session = Session("cupy", ["alexnet", "vgg16"], [16, 64], ["tf32", "fp32"])
+    names = [task.name for task in tasks_of(session, STAGES)]
+    assert names[:2] == ["conformance, fp32", "ceilings"]
+    speed = [name for name in names if name.startswith("speed") and "compiled" not in name]
+    assert speed[:3] == [
+        "speed, alexnet, batch 16, tf32",
+        "speed, vgg16, batch 16, tf32",
+        "speed, alexnet, batch 64, tf32",
+    ]
+    assert len(speed) == 2 * 2 * 2
+    assert [name for name in names if "compiled" in name] == names[-4:]
+
+
+# -- packages, images, memory, kernels ----------------------------------------------------------------
+
+
+def test_missing_packages_are_named_with_the_loss_and_the_way() -> None:
+    lacking = preflight.missing(lambda module: module not in ("pooch", "cudnn"))
+    assert [item.package for item in lacking] == ["nvidia-cudnn-frontend", "pooch"]
+    assert "convolutions go through CuPy alone" in lacking[0].line()
+    assert all("nvidia-cudnn-frontend pooch" in line for line in preflight.how_to_install(lacking))
+
+
+def test_agreement_needs_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(agreement.REAL_DATA, raising=False)
+    with pytest.raises(DataError, match="MATNET_REAL_DATA is not set"):
+        agreement.real_data()
+    monkeypatch.setenv(agreement.REAL_DATA, str(tmp_path))
+    with pytest.raises(DataError, match="has no folder caffe"):
+        agreement.real_data()
+
+
+def test_agreement_in_words() -> None:
+    found = agreement.Agreement(100, {"tf32": 99, "fp16": 97})
+    assert found.line("tf32") == "PASS  tf32: the same class first on 99 of 100 images, at least 99 %"
+    assert found.line("fp16").startswith("miss")
+
+
+def test_squeezenet_agrees_with_itself_on_real_images(real_data: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    net, images = agreement.squeezenet(real_data)
+    assert images.shape == (100, 3, 227, 227)
+    assert agreement.agreement(net, images[:10], "onnx", ["fp32"]).same == {"fp32": 10}
+
+
+def test_memory_is_counted_from_weights_and_the_two_largest_activations() -> None:
+    """VGG-16: 138,357,544 weights; conv1_1 and conv1_2 hold 64 x 224 x 224 each (Simonyan and Zisserman, table 1)."""
+    weights, activations = memory.floor_bytes(build("vgg16"), 3)
+    assert weights == 4 * 138_357_544
+    assert activations == 2 * 4 * 3 * 64 * 224 * 224
+
+
+def test_the_floor_of_a_step_is_bytes_or_operations() -> None:
+    """At 10 bytes and 5 operations a second: 200 / 10 = 20 s and 200 / 5 = 40 s."""
+    times = [
+        StepTime("lrn", "LRN", 30.0, 200, 0),
+        StepTime("conv1", "product", 50.0, 100, 200),
+        StepTime("conv2", "product", 60.0, 200, 50),
+    ]
+    assert [time.floor(10, 5) for time in times] == [20, 40, 20]
+    assert by_kind(times, 10, 5) == [
+        {"how": "product", "steps": 2, "seconds": 110, "floor": 60},
+        {"how": "LRN", "steps": 1, "seconds": 30, "floor": 20},
+    ]
+
+
+def test_the_page_shows_memory_and_bandwidth() -> None:
+    entry = {"model": "vgg16", "batch": 64, "batches": 1000, "used": 1200, "used_at_end": 1200}
+    entry |= {"weights": 600, "two_largest_activations": 400}
+    text = page(Report([], {"copy_bytes_per_s": 3e12}, [], {"memory": [entry]}))
+    assert "PASS  vgg16, batch 64" in text
+    assert "1.20 times weights and two largest activations" in text
+    assert "3000 GB/s: copies in device memory" in text
+    entry["used_at_end"] = 1201
+    assert "miss  vgg16" in page(Report([], {}, [], {"memory": [entry]}))
