@@ -169,6 +169,7 @@ def test_one_caffemodel_serves_a_smaller_net(tmp_path: Path) -> None:
     net = attached(tmp_path, TEXT, ALL)
     assert shapes(net) == {"c": [(2, 3, 1, 1), (2,)], "up": [(2, 2, 3, 3)], "ip": [(4, 9), (4,)]}
     np.testing.assert_array_equal(net.layers[0].blobs[0].data, ALL["c"][0])
+    assert "weights of 1 layers that the prototxt does not have are left out: unused" in net.notes
 
 
 def test_a_bilinear_filler_stands_in_for_weights(tmp_path: Path) -> None:

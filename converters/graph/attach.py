@@ -53,10 +53,10 @@ def blob_counts(layer: LayerDef) -> tuple[int, ...] | None:
 def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
     """Give every layer of `net` its blobs, by name. Adds notes to `net.notes`.
 
-    As in Caffe a file's layers that the net does not have are left alone, only the first layer of a name is
-    filled, and of all copies of a shared blob the one stored last wins. A Deconvolution with a bilinear
-    filler may be absent: its filler defines it. Raises FileFormatError listing every layer whose weights are
-    missing, whose blob count is wrong, or that shares a blob of another shape.
+    As in Caffe a file's layers that the net does not have are left alone, with a note; only the first layer
+    of a name is filled, and of all copies of a shared blob the one stored last wins. A Deconvolution with a
+    bilinear filler may be absent: its filler defines it. Raises FileFormatError listing every layer whose
+    weights are missing, whose blob count is wrong, or that shares a blob of another shape.
     """
     net.notes.extend(weights.notes)
     shared = _shared_blobs(net, weights)
@@ -81,6 +81,10 @@ def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
     if problems:
         raise FileFormatError(listing(
             f"{weights.path}: {len(problems)} layers of {net.path} do not get their weights", problems))
+    unused = [name for name, blobs in weights.layers.items() if blobs and name not in seen]
+    if unused:
+        names = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
+        net.notes.append(f"weights of {len(unused)} layers that the prototxt does not have are left out: {names}")
 
 
 class _Shared(NamedTuple):
