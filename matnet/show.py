@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matnet.arguments import MODEL_HELP, add_random_weights, network_from
+from matnet.arguments import MODEL_HELP, add_engine_options, add_random_weights, engine_options, network_from
 from matnet.display.dot import network_dot
 from matnet.display.markup import printable
 from matnet.display.matconvnet import matconvnet_text
@@ -18,6 +18,7 @@ from matnet.display.summary import summary, why_unsized
 from matnet.display.svg import network_svg
 from matnet.display.table import NetworkTable, network_table
 from matnet.display.text import table_text, totals
+from matnet.engines import choose, parse_device
 from matnet.errors import MatnetError, NetworkError, run_command
 from matnet.files import atomic_write
 from matnet.meta import class_descriptions, class_names, declared_input_shapes, display_name, image_input
@@ -58,8 +59,9 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     command.add_argument("--meta", action="store_true", help="also the file's meta structure (with text and json)")
-    command.add_argument("--plan", action="store_true", help="also what the onnx backend would run, and where")
+    command.add_argument("--plan", action="store_true", help="also what the engine would run, and where")
     add_random_weights(command)
+    add_engine_options(command, backend="onnx")
     command.add_argument("--svg", metavar="OUT.svg", help="write the graph as a drawing")
     command.add_argument("--dot", metavar="OUT.dot", help="write the graph for Graphviz, as model2dot does")
     return command
@@ -86,7 +88,8 @@ def main(argv: list[str] | None = None) -> int:
     encoding = sys.stdout.encoding or "utf-8"
     print(report.encode(encoding, "backslashreplace").decode(encoding))
     if options.plan:
-        print("\n".join(["", "plan", *(f"  {printable(line)}" for line in plan_report(net, inputs))]))
+        lines = plan_report(net, inputs, **engine_options(options))
+        print("\n".join(["", "plan", *(f"  {printable(line)}" for line in lines)]))
     if reason and options.format in ("csv", "matconvnet"):
         print(f"matnet: {printable(reason)}", file=sys.stderr)
     return 0
@@ -143,15 +146,29 @@ def text_report(net: Network, table: NetworkTable, with_meta: bool = False, reas
     return lines
 
 
-def plan_report(net: Network, inputs: Mapping[str, Shape]) -> list[str]:
-    """What the onnx backend does with the network's outputs for these inputs; NetworkError where a size is missing."""
-    from matnet.engines.listing import plan_lines
+def plan_report(
+    net: Network, inputs: Mapping[str, Shape], backend: str = "onnx", precision: str = "fp32", **options: Any
+) -> list[str]:
+    """What a backend does with the network's outputs for these inputs; NetworkError where a size is missing.
 
-    engine = net.for_inference().compile(backend="onnx")
-    missing = [name for name in engine.inputs if name not in inputs]
+    For cupy no GPU is needed: its plan is the same on all of them, but for what cuDNN chooses there.
+    """
+    inference = net.for_inference()
+    found = choose(parse_device(options.get("device")), precision).backend if backend == "auto" else backend
+    needed = inference.compile(backend="numpy").inputs
+    missing = [name for name in needed if name not in inputs]
     if missing:
         raise NetworkError(f"{net.source}: --plan needs the size of input {missing[0]!r}; give --input-size")
-    return plan_lines(engine, {name: inputs[name] for name in engine.inputs})
+    given = {name: inputs[name] for name in needed}
+    if found == "numpy":
+        return ["every layer by itself, in numpy"]
+    if found == "cupy":
+        from matnet.engines.cupy.planning import plan_lines as gpu_lines
+
+        return gpu_lines(inference, given, precision=precision)
+    from matnet.engines.listing import plan_lines
+
+    return plan_lines(inference.compile(backend="onnx", precision=precision, **options), given)
 
 
 def record(net: Network, table: NetworkTable, with_meta: bool = False, reason: str | None = None) -> dict[str, Any]:
