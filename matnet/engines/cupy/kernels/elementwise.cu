@@ -1,0 +1,56 @@
+// Functions of one place: scale, bias and ReLU in one pass, and sums of several arrays.
+//
+// `out` may be an input: a thread reads its V values before it writes them.
+
+// V factors of neighbouring channels, 16 bytes at once.
+template <int V> __device__ __forceinline__ void load_factors(float (&factors)[V], const float* place) {
+    constexpr int W = V < 4 ? V : 4;
+#pragma unroll
+    for (int first = 0; first < V; first += W) {
+        float part[W];
+        load(part, place + first);
+#pragma unroll
+        for (int w = 0; w < W; ++w) factors[first + w] = part[w];
+    }
+}
+
+// `inner` is how many groups of V values share their channel (1 and LAST: V channels are in one group).
+template <typename T, int V, bool LAST, bool SCALE, bool BIAS, int ACTIVATION, typename I>
+__global__ void affine(const T* x, T* out, const float* __restrict__ scale, const float* __restrict__ bias, I total,
+                       I inner, int channels, float leak) {
+    for (I i = first_index<I>(); i < total; i += index_step<I>()) {
+        const int channel = LAST ? (int)(i % (channels / V)) * V : (int)(i / inner % channels);
+        float values[V], factors[V], offsets[V];
+        load(values, x + i * V);
+        if (SCALE && LAST) load_factors(factors, scale + channel);
+        if (SCALE && !LAST) fill(factors, scale[channel]);
+        if (BIAS && LAST) load_factors(offsets, bias + channel);
+        if (BIAS && !LAST) fill(offsets, bias[channel]);
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+            if (SCALE) values[v] *= factors[v];
+            if (BIAS) values[v] += offsets[v];
+            values[v] = activated<ACTIVATION>(values[v], leak);
+        }
+        store(out + i * V, values);
+    }
+}
+
+// a + b (+ c (+ d)), from left to right; pointers beyond COUNT are not read.
+template <typename T, int V, int COUNT, int ACTIVATION, typename I>
+__global__ void sum(const T* a, const T* b, const T* c, const T* d, T* out, I total, float leak) {
+    for (I i = first_index<I>(); i < total; i += index_step<I>()) {
+        const T* parts[4] = {a, b, c, d};
+        float result[V], values[V];
+        load(result, a + i * V);
+#pragma unroll
+        for (int k = 1; k < COUNT; ++k) {
+            load(values, parts[k] + i * V);
+#pragma unroll
+            for (int v = 0; v < V; ++v) result[v] += values[v];
+        }
+#pragma unroll
+        for (int v = 0; v < V; ++v) result[v] = activated<ACTIVATION>(result[v], leak);
+        store(out + i * V, result);
+    }
+}

@@ -1,0 +1,119 @@
+"""Scale, bias and ReLU in one pass, sums of arrays, and the exchange of layouts and storage types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from matnet.engines.cupy.kernels.launch import (
+    Array,
+    Launch,
+    check,
+    index_type,
+    linear,
+    name_of,
+    sizes,
+    start,
+    storage,
+    tiled,
+    vector,
+    whole,
+)
+
+AT_ONCE = 4  # arrays that one pass sums
+FEW_CHANNELS = 16  # up to which one thread moves all channels of a pixel
+
+
+def _activation(leak: float | None) -> tuple[str, np.float32]:
+    """No activation for None, ReLU for 0, else a leaky one."""
+    if leak is None:
+        return "NONE", np.float32(0)
+    return ("RELU" if leak == 0 else "LEAKY"), np.float32(leak)
+
+
+def plan_affine(
+    x: Array, out: Array, layout: str, scale: Array | None = None, bias: Array | None = None, leak: float | None = None
+) -> Launch:
+    """x * scale + bias per channel, then ReLU: max(x, 0) for leak 0, leak * x below 0 otherwise, None without.
+
+    x, out: float32 or float16 in `layout`, and may be the same array. scale, bias: float32, C numbers. Moves each
+    value in and out once: 2 x size x itemsize bytes, where separate passes move four or six times the size.
+    """
+    _, c, h, w = sizes(x.shape, layout)
+    last, index = layout == "nhwc", index_type(x)
+    factors = [array for array in (scale, bias) if array is not None]
+    check(x, out, *factors)
+    width = vector(c, x, out, *factors) if last else vector(h * w, x, out)
+    activation, slope = _activation(leak)
+    name = name_of("affine", storage(x), width, last, scale is not None, bias is not None, activation, index)
+    total = x.size // width
+    inner = 1 if last else h * w // width
+    arguments = (x, out, scale, bias, whole(index, total), whole(index, inner), np.int32(c), slope)
+    return Launch("elementwise", name, arguments=arguments, **linear(total))
+
+
+def plan_sum(inputs: Sequence[Array], out: Array, leak: float | None = None) -> list[Launch]:
+    """The sum of arrays of one shape and layout, from left to right, then ReLU as in `plan_affine`.
+
+    out may be any of the first four. float32 or float16. Moves (inputs + 1) x size x itemsize bytes; every three
+    arrays beyond four cost a pass that reads and writes the sum again.
+    """
+    check(out, *inputs)
+    index, width = index_type(out), vector(out.size, out, *inputs)
+    launches: list[Launch] = []
+    total = out.size // width
+    parts, rest = list(inputs[:AT_ONCE]), list(inputs[AT_ONCE:])
+    while parts:
+        activation, slope = _activation(None if rest else leak)
+        name = name_of("sum", storage(out), width, len(parts), activation, index)
+        pointers = (*parts, *(None,) * (AT_ONCE - len(parts)))
+        arguments = (*pointers, out, whole(index, total), slope)
+        launches.append(Launch("elementwise", name, arguments=arguments, **linear(total)))
+        parts = [out, *rest[: AT_ONCE - 1]] if rest else []
+        rest = rest[AT_ONCE - 1 :]
+    return launches
+
+
+def plan_transpose(x: Array, out: Array, layout: str) -> Launch:
+    """x in `layout` into `out` in the other layout, from either of float32 and float16 to either.
+
+    To channels last `out` may have more channels than x, which become zero; to channels first it may have fewer.
+    Moves each value in and out once: size of x and size of out times their itemsizes.
+    """
+    check(x, out)
+    n, c, h, w = sizes(x.shape, layout)
+    to_last = layout == "nchw"
+    kept = sizes(out.shape, "nhwc" if to_last else "nchw")[1]
+    assert (n, h, w) == (out.shape[0], *(out.shape[1:3] if to_last else out.shape[2:])), (x.shape, out.shape)
+    assert kept >= c if to_last else kept <= c, (x.shape, out.shape)
+    index, types, plane = index_type(x, out), (storage(x), storage(out)), h * w
+    if kept == c and 1 in (c, plane):  # both layouts are the same bytes: each value is a pixel of one channel
+        n, c, kept, plane = 1, 1, 1, x.size
+    if max(c, kept) <= FEW_CHANNELS:
+        counts = whole(index, n * plane), whole(index, plane), np.int32(c), np.int32(kept)
+        name = name_of("transpose_few", *types, to_last, index)
+        return Launch("transposition", name, arguments=(x, out, *counts), **linear(n * plane))
+    rows, columns, kept_columns, new_rows = (c, plane, plane, kept) if to_last else (plane, c, kept, plane)
+    tiles = n * -(-kept_columns // 32) * -(-new_rows // 32)
+    counts = tuple(whole(index, size) for size in (tiles, rows, columns, kept_columns, new_rows))
+    name = name_of("transpose", *types, index)
+    return Launch("transposition", name, arguments=(x, out, *counts), **tiled(tiles, (32, 8)))
+
+
+def affine(
+    x: Array, out: Array, layout: str, scale: Array | None = None, bias: Array | None = None, leak: float | None = None
+) -> None:
+    """`plan_affine`, started."""
+    start(plan_affine(x, out, layout, scale, bias, leak))
+
+
+def add(inputs: Sequence[Array], out: Array, leak: float | None = None) -> None:
+    """`plan_sum`, started."""
+    for launch in plan_sum(inputs, out, leak):
+        start(launch)
+
+
+def transpose(x: Array, out: Array, layout: str) -> None:
+    """`plan_transpose`, started."""
+    start(plan_transpose(x, out, layout))

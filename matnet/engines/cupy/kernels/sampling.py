@@ -1,0 +1,81 @@
+"""Pooling of boxes, and sampling at the points of a grid."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from matnet.engines.cupy.kernels.launch import (
+    Array,
+    Launch,
+    check,
+    index_type,
+    linear,
+    name_of,
+    sizes,
+    start,
+    storage,
+    vector,
+    whole,
+)
+from matnet.ops.roi import ROIPooling
+
+
+def plan_roi_pool(x: Array, boxes: Array, out: Array, fault: Array, layout: str, op: ROIPooling) -> Launch:
+    """The maximum or average over each tile of each box (vl_nnroipool); see matnet.ops' ROIPooling.
+
+    x, out: float32 or float16 in `layout` (out is R x (C columns rows) x 1 x 1 with op.flatten). boxes: float32
+    N x C x H x W, whatever the layout, 5 numbers a box. fault: one int32, set to 1 where a box holds NaN or
+    infinity, whose output is 0; it is never cleared here. Moves the pixels under all boxes, once or less where
+    boxes overlap in the cache, and the output.
+    """
+    check(x, boxes, out, fault)
+    n, c, h, w = sizes(x.shape, layout)
+    last, index = layout == "nhwc", index_type(x, out, boxes)
+    width = vector(c, x, out) if last else 1
+    flags = op.method == "max", op.flatten
+    name = name_of("roi_pool", storage(x), width, last, *flags, index)
+    _, box_channels, box_height, box_width = boxes.shape
+    total, groups = out.size // width, c // width
+    counts = map(np.int32, (n, groups, h, w, *op.subdivisions))
+    box = (whole(index, size) for size in (box_height, box_width, box_channels))
+    arguments = (x, boxes, out, fault, whole(index, total), *counts, *box, *_transform(op))
+    return Launch("roi", name, arguments=arguments, **linear(total, threads=128))
+
+
+def _transform(op: ROIPooling) -> tuple[np.generic, ...]:
+    """a b c d e f of x' = a x + b y + c and y' = d x + e y + f, and 1; or the scales a and e, and 0."""
+    given = op.transform
+    if isinstance(given, float):
+        given = (given, given)
+    if isinstance(given[0], float):
+        return (*map(np.float64, (given[0], 0, 0, 0, given[1], 0)), np.int32(0))
+    return (*map(np.float64, (*given[0], *given[1])), np.int32(1))  # type: ignore[misc]
+
+
+def plan_sample(x: Array, grid: Array, out: Array, layout: str) -> Launch:
+    """x interpolated at the points of a grid, zero outside (vl_nnbilinearsampler); see matnet.ops' BilinearSampler.
+
+    x, out: float32 or float16 in `layout`; grid: float32 No x Wo x 2 x Ho, whatever the layout. Moves the grid
+    and the output once, and the pixels around its points, which neighbouring points find in the cache.
+    """
+    check(x, grid, out)
+    n, c, h, w = sizes(x.shape, layout)
+    count, _, out_h, out_w = sizes(out.shape, layout)
+    last, index = layout == "nhwc", index_type(x, out, grid)
+    width = vector(c, x, out) if last else 1
+    name = name_of("sample", storage(x), width, last, index)
+    counts = map(np.int32, (c // width, h, w, out_h, out_w))
+    halves = (np.float32(0.5 * (size - 1)) for size in (h, w))
+    total = out.size // width
+    arguments = (x, grid, out, whole(index, total), *counts, whole(index, count // n), *halves)
+    return Launch("sampler", name, arguments=arguments, **linear(total))
+
+
+def roi_pool(x: Array, boxes: Array, out: Array, fault: Array, layout: str, op: ROIPooling) -> None:
+    """`plan_roi_pool`, started."""
+    start(plan_roi_pool(x, boxes, out, fault, layout, op))
+
+
+def sample(x: Array, grid: Array, out: Array, layout: str) -> None:
+    """`plan_sample`, started."""
+    start(plan_sample(x, grid, out, layout))

@@ -1,0 +1,196 @@
+"""The GPU engine's kernels without a GPU: their source runs on the processor, and compiles for GPUs of three kinds.
+
+Expected values are those of numpy's ops, which are held against MatConvNet's and Caffe's numbers elsewhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from matnet.engines.cupy import kernels
+from matnet.engines.cupy.kernels import Launch, launch
+from matnet.ops.roi import ROIPooling
+from tests.cuda_on_cpu import COMPILER, Processor
+from tests.kernel_cases import BOXES, CASES, assert_all_written, guarded, laid_out, values_of
+
+LAYOUTS = ("nchw", "nhwc")
+TYPES = {"float32": np.float32, "float16": np.float16}
+# As they are; and with few blocks, so that every thread takes several elements, and indices of 64 bits.
+SETTINGS: dict[str, dict[str, int]] = {"usual": {}, "strided": {"BLOCKS": 2, "SHORT_INDICES": 0}}
+ARCHITECTURES = {"sm_75": "usual", "sm_80": "strided", "sm_90": "usual"}  # and which settings' kernels are compiled
+
+
+@cache
+def launches(setting: str) -> list[Launch]:
+    """Those of all cases."""
+    found: list[Launch] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SETTINGS[setting].items():
+            patch.setattr(launch, name, value)
+        for make in CASES.values():
+            for layout in LAYOUTS:
+                for dtype in TYPES.values():
+                    found += make(layout, dtype).launches
+    return found
+
+
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory: pytest.TempPathFactory) -> Processor:
+    """A machine on which all kernels of all cases are compiled."""
+    if COMPILER is None:
+        pytest.skip("no g++ to compile the kernels with")
+    machine = Processor(tmp_path_factory.mktemp("kernels"))
+    if not machine.usable():
+        pytest.skip("g++ cannot compile the stand-in for CUDA: it needs _Float16 (g++ 12 for x86) and ucontext.h")
+    for setting in SETTINGS:
+        machine.prepare(launches(setting))
+    return machine
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("type_name", TYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", CASES)
+def test_kernel(
+    name: str, layout: str, type_name: str, setting: str, processor: Processor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for constant, value in SETTINGS[setting].items():
+        monkeypatch.setattr(launch, constant, value)
+    case = CASES[name](layout, TYPES[type_name])
+    for item in case.launches:
+        processor.start(item, backwards=setting == "strided")
+    assert_all_written(case.out)
+    with np.errstate(over="ignore"):
+        expected = case.expected.astype(case.out.dtype)
+    bound = 0.0 if case.exact else 2e-6
+    if type_name == "float16" and not case.exact:
+        bound = 4e-3 if case.partial_sums else 1e-3
+    np.testing.assert_allclose(case.out, expected, rtol=bound, atol=bound)
+    np.testing.assert_array_equal(case.fault, 0)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_boxes_that_are_no_numbers_are_reported(layout: str, processor: Processor) -> None:
+    boxes = BOXES[:3].copy()
+    boxes[1, 3] = np.nan
+    x, out = laid_out(values_of(2, 8, 7, 11), layout, np.float32), guarded((3, 3, 4, 8), np.float32)
+    out = out if layout == "nhwc" else out.reshape(3, 8, 3, 4)
+    fault = np.zeros(1, np.int32)
+    given = guarded((3, 5, 1, 1), np.float32, boxes.reshape(3, 5, 1, 1))
+    processor.start(kernels.plan_roi_pool(x, given, out, fault, layout, ROIPooling(subdivisions=(3, 4))))
+    assert_all_written(out)
+    np.testing.assert_array_equal(fault, 1)
+
+
+def test_a_barrier_that_not_all_threads_reach_is_found(processor: Processor) -> None:
+    """The stand-in itself: 16 threads would wait for a shuffle that needs 32."""
+    x, out = guarded((1, 3, 7, 7), np.float32, values_of(1, 3, 7, 7)), guarded((1, 3, 1, 1), np.float32)
+    whole = kernels.plan_pool(x, out, "nchw", "avg", kernels.Windows((7, 7), (1, 1), (0, 0)))
+    assert whole.block == (32, 8, 1)
+    with pytest.raises(AssertionError, match="threads part"):
+        processor.start(Launch(whole.program, whole.name, whole.grid, (16, 7, 1), whole.arguments))
+
+
+def compile_for(architecture: str, program: str, names: list[str]) -> str:
+    """NVRTC's log, empty where it compiled; skips where NVRTC is not installed."""
+    nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="NVRTC comes with CuPy, which is not installed")
+    try:
+        handle = nvrtc.createProgram(launch.source(program), f"{program}.cu", [], [])
+    except RuntimeError as error:
+        pytest.skip(f"NVRTC is not installed: {error}")
+    for name in names:
+        nvrtc.addNameExpression(handle, name)
+    try:
+        nvrtc.compileProgram(handle, [*launch.OPTIONS, f"-arch={architecture}", "-Xptxas=-O0"])
+        assert all(nvrtc.getLoweredName(handle, name) for name in names)
+        assert nvrtc.getCUBIN(handle)
+    except nvrtc.NVRTCError as error:
+        return f"{error}: {nvrtc.getProgramLog(handle)}"
+    finally:
+        nvrtc.destroyProgram(handle)
+    return ""
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("program", ["elementwise", "lrn", "pooling", "roi", "sampler", "softmax", "transposition"])
+def test_compiles_for_a_gpu(program: str, architecture: str) -> None:
+    wanted = launches(ARCHITECTURES[architecture])
+    names = list(dict.fromkeys(item.name for item in wanted if item.program == program))
+    assert names
+    assert not compile_for(architecture, program, names)
+
+
+def test_wide_loads() -> None:
+    """16 bytes at once where the length of the innermost axis allows: what makes a pass over memory fast."""
+    wide = {np.float32: 4, np.float16: 8}
+    for dtype, width in wide.items():
+        x = guarded((2, 7, 11, 64), dtype)
+        assert f", {width}, " in kernels.plan_lrn(x, x, "nhwc", 5, 1, 1, 0.75).name
+        assert f", {width}, " in kernels.plan_affine(x, x, "nhwc", leak=0.0).name
+        assert launch.vector(66, x) == 2
+        assert launch.vector(64, x.reshape(-1)[1:]) == 1
+
+
+def test_indices_are_long_where_they_must_be() -> None:
+    def array(*shape: int) -> Any:
+        return SimpleNamespace(shape=shape, size=int(np.prod(shape, dtype=object)))
+
+    assert launch.index_type(array(512, 1024, 1024)) == "int"
+    assert launch.index_type(array(4), array(1024, 1024, 1024)) == "long long"
+
+
+def test_bytes_moved() -> None:
+    """Input and output once: 2 x 64 x 7 x 11 values of 4 bytes, twice."""
+    x, out = guarded((2, 7, 11, 64), np.float32), guarded((2, 7, 11, 64), np.float32)
+    assert kernels.plan_lrn(x, out, "nhwc", 5, 1, 1, 0.75).bytes_moved == 2 * (2 * 64 * 7 * 11 * 4)
+
+
+def test_started_on_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One module per kernel, kept; arrays and scalars of C's sizes; a null pointer for what is not there."""
+    made: list[dict[str, Any]] = []
+    calls: list[tuple[Any, ...]] = []
+
+    class RawModule:
+        def __init__(self, **keywords: Any) -> None:
+            made.append(keywords)
+
+        def get_function(self, name: str) -> Any:
+            return lambda *arguments: calls.append((name, *arguments))
+
+    runtime = SimpleNamespace(getDevice=lambda: 0)
+    fake = SimpleNamespace(RawModule=RawModule, cuda=SimpleNamespace(runtime=runtime))
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    launch._compiled.cache_clear()
+    x = guarded((2, 6, 7, 11), np.float32)
+    for _ in range(2):
+        kernels.add([x, x], x, leak=0.0)
+    launch._compiled.cache_clear()
+    assert len(made) == 1 and len(calls) == 2
+    name, grid, block, arguments = calls[0]
+    assert made[0]["name_expressions"] == [name] == ["sum<float, 4, 2, RELU, int>"]
+    assert made[0]["code"] == launch.source("elementwise") and "-std=c++17" in made[0]["options"]
+    assert (grid, block) == ((1, 1, 1), (256, 1, 1))
+    assert [type(item) for item in arguments[2:4]] == [np.uint64, np.uint64]
+    assert [item.dtype for item in arguments[5:]] == [np.int32, np.float32]
+
+
+def test_cupy_takes_the_module() -> None:
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    cupy.RawModule(code=launch.source("lrn"), options=launch.OPTIONS, name_expressions=["lrn_long<float, true, int>"])
+
+
+def test_the_programs_are_in_the_wheel() -> None:
+    """Package data has to be named; a checkout would work without."""
+    from configparser import ConfigParser
+    from pathlib import Path
+
+    settings = ConfigParser()
+    settings.read(Path(__file__).resolve().parents[1] / "setup.cfg")
+    named = settings["options.package_data"]["matnet"].split()
+    assert {"engines/cupy/kernels/*.cu", "engines/cupy/kernels/*.cuh"} <= set(named)
