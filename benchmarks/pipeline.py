@@ -25,9 +25,10 @@ from matnet.benchmarks.peers.base import imported
 from matnet.datasets import ImageList
 from matnet.engines.runtime import processors
 from matnet.errors import EngineError, MatnetError, run_command
-from matnet.evaluation.loop import Scorer, score_variable
+from matnet.evaluation.loop import count, score_variable
 from matnet.evaluation.record import versions
-from matnet.evaluation.tally import Tally, batches_left
+from matnet.evaluation.scoring import Job, Scorer
+from matnet.evaluation.tally import batches_left
 from matnet.files import atomic_write
 from matnet.images import Preprocessing
 from matnet.metrics import TopK
@@ -105,7 +106,8 @@ def own_stages(setting: Setting, runtime: str | None) -> dict[str, Stage]:
     """The engine alone in both ways, preprocessing alone, and the whole."""
     options = {"runtime": runtime, "threads": setting.threads}
     whole = setting.net.compile([setting.variable], backend="onnx", **options)
-    scorer = Scorer(setting.net, setting.preprocessing, None, "onnx", setting.batch_size, **options)
+    job = Job(setting.preprocessing, setting.variable, setting.batch_size, engine={"backend": "onnx", **options})
+    scorer = Scorer(setting.net, job)
     random = np.random.default_rng(0)
     batches = [random.standard_normal(setting.shape, dtype=np.float32) for _ in range(scorer.streams.count)]
 
@@ -120,7 +122,7 @@ def own_stages(setting: Setting, runtime: str | None) -> dict[str, Stage]:
     if scorer.streams.count > 1:
         found[ENGINE[1]] = engine(scorer.engine, scorer.streams.count)
     found[PREPARATION] = lambda: on_threads(preparation(setting), len(setting.images), setting.threads)
-    found[OURS] = lambda: scorer.run(setting.images, Tally()).errors
+    found[OURS] = lambda: count(scorer, setting.images).errors
     return found
 
 
@@ -170,7 +172,7 @@ def opencv_image(cv2: Any, setting: Setting, number: int) -> np.ndarray:
     pixels = cv2.resize(cv2.imread(str(setting.images.paths[number])), (columns, rows))
     top, left = (rows - height) // 2, (columns - width) // 2
     centre = pixels[top : top + height, left : left + width, ::-1].astype(np.float32)
-    return (centre - np.float32(MEAN)).transpose(2, 0, 1)
+    return (centre - np.array(MEAN, np.float32)).transpose(2, 0, 1)
 
 
 class TorchImages:
@@ -192,7 +194,7 @@ class TorchImages:
             image = file.convert("RGB").resize((columns, rows), Image.Resampling.BILINEAR)
         top, left = (rows - height) // 2, (columns - width) // 2
         pixels = np.asarray(image, np.float32)[top : top + height, left : left + width]
-        return np.ascontiguousarray((pixels - np.float32(MEAN)).transpose(2, 0, 1))
+        return np.ascontiguousarray((pixels - np.array(MEAN, np.float32)).transpose(2, 0, 1))
 
 
 def torch_loader(form: str) -> Callable[[Setting], Stage]:

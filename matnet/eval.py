@@ -17,8 +17,10 @@ from matnet.arguments import (
     positive,
 )
 from matnet.errors import DataError, run_command
-from matnet.evaluation import Evaluation, Tally, evaluate
+from matnet.evaluation import Evaluation, Tally, score_variable
+from matnet.evaluation.loop import count, evaluation
 from matnet.evaluation.progress import progress
+from matnet.evaluation.scoring import Job, Scorer
 from matnet.files import atomic_write
 from matnet.reproduction.command import add_table_options, refuse_table_options, run_table
 from matnet.tables import published_table
@@ -85,19 +87,18 @@ def run(options: argparse.Namespace) -> Evaluation:
     net, images = choose(options)
     preprocessing = Preprocessing.from_meta(net.meta, protocol=options.protocol, **overrides(net, options))
     images = images.align(class_names(net) or (), class_descriptions(net) or ())
+    job = Job(
+        preprocessing,
+        score_variable(net, options.scores),
+        options.batch_size,
+        options.strict,
+        engine_options(options),
+        options.decoders,
+    )
     with progress(len(images), Tally(), hidden=options.quiet) as shown:
-        result = evaluate(
-            net,
-            images,
-            preprocessing,
-            scores=options.scores,
-            **engine_options(options),
-            batch_size=options.batch_size,
-            decoders=options.decoders,
-            strict=options.strict,
-            watch=shown.watch,
-            say=shown.say,
-        )
+        scorer = Scorer(net, job, shown.say)
+        tally = count(scorer, images, watch=shown.watch)
+    result = evaluation(net, images, job, scorer.site, tally)
     result.protocol = options.protocol
     result.introduced = introduced(net)
     if options.random_weights:

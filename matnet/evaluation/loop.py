@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from datetime import datetime, timezone
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from matnet.engines.batches import Halving
-from matnet.errors import DataError, NetworkError
-from matnet.evaluation.pipeline import Done, Pipeline
-from matnet.evaluation.record import Evaluation, file_sha256, versions
-from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, choose_streams, compile_ahead, crew_for
+from matnet.errors import DataError
+from matnet.evaluation.provenance import Course, provenance
+from matnet.evaluation.record import Evaluation
+from matnet.evaluation.scoring import Job, Part, Scorer, Site
 from matnet.evaluation.tally import Tally, batches_left
-from matnet.metrics import TopK
 from matnet.network import Network
 
 if TYPE_CHECKING:
     from matnet.datasets import ImageList
     from matnet.images import Preprocessing
+
+Watch = Callable[[Tally], Any]
+"""Is called with all that is counted, after each batch."""
 
 
 def score_variable(net: Network, asked: str | None = None) -> str:
@@ -49,156 +47,64 @@ def evaluate(
     scores: str | None = None,
     backend: str = "numpy",
     batch_size: int = 32,
-    decoders: int | None = None,
     workers: int | None = None,
     strict: bool = False,
-    start: Tally | None = None,
     progress: Callable[[int], Any] | None = None,
-    watch: Callable[[Tally], Any] | None = None,
     say: Callable[[str], Any] | None = None,
     **options: Any,
 ) -> Evaluation:
     """Top-1 and top-5 error of `net` over `images`, whose labels must already be the network's classes.
 
     Where preprocessing gives several views of an image, the scores are averaged over them before they are
-    ranked. decoders (or workers): threads that decode, by default one per processor. start: what was counted
-    before, whose images are not done again. After each batch `progress` is called with the number of its
-    images, `watch` with all that is counted. A batch that does not fit in memory is halved, unless `strict`;
-    `say` is called with a line about it. Unreadable images are
-    named in `unreadable`, left out of the figures, and make the status `unreadable images`. Raises
-    NetworkError for a network without one image input, DataError where no image at all could be read.
+    ranked. workers: threads that decode, by default one per processor. After each batch `progress` is called
+    with the number of its images. A batch that does not fit in memory is halved, unless `strict`; `say` is
+    called with a line about it. Unreadable images are named in `unreadable`, left out of the figures, and make
+    the status `unreadable images`. Raises NetworkError for a network without one image input, DataError where
+    no image at all could be read.
     """
-    scorer = Scorer(net, preprocessing, scores, backend, batch_size, strict, say, **options)
-    before = start or Tally()
+    engine = {"backend": backend, **options}
+    job = Job(preprocessing, score_variable(net, scores), batch_size, strict, engine, workers)
+    scorer, done = Scorer(net, job, say), 0
 
-    def told(tally: Tally) -> None:
-        nonlocal before
+    def watch(tally: Tally) -> None:
+        nonlocal done
         if progress is not None:
-            progress(tally.images - before.images)
+            progress(tally.images - done)
+        done = tally.images
+
+    tally = count(scorer, images, watch=watch)
+    return evaluation(net, images, job, scorer.site, tally)
+
+
+def count(scorer: Scorer, images: ImageList, start: Tally | None = None, watch: Watch | None = None) -> Tally:
+    """`start`, and what is counted on the images that it has not seen."""
+    before = start or Tally()
+    spans = batches_left(len(images), scorer.job.images_per_batch, before.done)
+    return added(before, scorer.tallies(Part(images.paths, images.labels), spans), watch)
+
+
+def added(start: Tally, parts: Iterable[Tally], watch: Watch | None = None) -> Tally:
+    """`start` and all parts, as they come; its seconds go on from those of `start`."""
+    tally, began = start, time.perf_counter()
+    for part in parts:
+        tally = tally.plus(part).taking(start.seconds + time.perf_counter() - began)
         if watch is not None:
             watch(tally)
-        before = tally
-
-    tally = scorer.run(images, before, decoders or workers, told)
-    if not tally.errors.images:
-        raise DataError(
-            f"{images.name}: none of its {len(tally.faults)} images could be read; first: {tally.faults[0]}"
-        )
-    return scorer.row(images, tally)
+    return tally
 
 
-class Scorer:
-    """A network made ready to score images: it is compiled once, for as many lists as are wanted."""
-
-    def __init__(
-        self,
-        net: Network,
-        preprocessing: Preprocessing,
-        scores: str | None = None,
-        backend: str = "numpy",
-        batch_size: int = 32,
-        strict: bool = False,
-        say: Callable[[str], Any] | None = None,
-        **options: Any,
-    ) -> None:
-        self.net, self.preprocessing, self.batch_size = net, preprocessing, batch_size
-        self.variable = score_variable(net, scores)
-        self.streams = choose_streams(backend, **options)
-        if self.streams.threads is not None:
-            options["threads"] = self.streams.threads
-        self.engine = net.compile([self.variable], backend=backend, **options)
-        if len(self.engine.inputs) != 1:
-            count = len(self.engine.inputs)
-            raise NetworkError(f"{net.source}: {self.variable!r} needs {count} inputs; evaluation feeds one image")
-        self.halving = Halving(self.engine, strict, say)
-        self.views = getattr(preprocessing, "views", 1)
-        self.images_per_batch = max(1, batch_size // self.views)
-
-    def run(
-        self,
-        images: ImageList,
-        start: Tally,
-        decoders: int | None = None,
-        watch: Callable[[Tally], Any] | None = None,
-        stop: int | None = None,
-    ) -> Tally:
-        """`start` and what is counted on the images that it has not seen, up to number `stop`."""
-        spans = batches_left(len(images) if stop is None else stop, self.images_per_batch, start.done)
-        if not spans:
-            return start
-        crew = crew_for(self.engine, self.streams, decoders)
-        shape = (self.preprocessing.channels, *self.preprocessing.image_size)
-        largest = max(len(span) for span in spans)
-        compile_ahead(self.engine, [(len(span) * self.views, *shape) for span in spans])
-        one = (self.views, *shape) if self.views > 1 else shape
-        memory = batch_memory(self.engine, (largest, *one), min(len(spans), crew.streams + SPARE_BATCHES))
-
-        def prepare(number: int, place: np.ndarray) -> None:
-            self.preprocessing.load(images.paths[number], out=place)
-
-        def compute(batch: np.ndarray, span: range, good: list[int]) -> TopK:
-            return self.score(batch[: len(span)], images.labels[span.start : span.stop], good)
-
-        tally, started = start, time.perf_counter()
-        for done in Pipeline(prepare, compute, memory, crew).run(spans):
-            taken = start.seconds + time.perf_counter() - started
-            tally = tally.plus(counted(done, crew.streams)).taking(taken)
-            if watch is not None:
-                watch(tally)
-        return tally
-
-    def score(self, batch: np.ndarray, labels: np.ndarray, good: list[int]) -> TopK:
-        """The errors of a batch's good rows."""
-        inputs = batch.reshape(-1, *batch.shape[-3:])
-        scores = averaged(self.halving(inputs)[self.variable], len(batch))
-        errors = TopK()
-        errors.update(scores[good], labels[good])
-        return errors
-
-    def row(self, images: ImageList, tally: Tally) -> Evaluation:
-        """The record of what was counted."""
-        net, errors = self.net, tally.errors
-        return Evaluation(
-            model=net.source.path.stem if net.source.path else "network",
-            introduced="",
-            top1_error=errors.top1_error,
-            top5_error=errors.top5_error,
-            images_per_s=errors.images / tally.seconds,
-            network_images_per_s=errors.images / tally.network_seconds,
-            images=errors.images,
-            status="unreadable images" if tally.unreadable else "ok",
-            unreadable=tally.faults,
-            dataset=images.name,
-            list_sha256=images.list_sha256,
-            model_file=str(net.source.path or ""),
-            model_sha256=file_sha256(net.source.path),
-            preprocessing=self.preprocessing.describe(),
-            scores=self.variable,
-            backend=self.engine.backend,
-            device=self.engine.device,
-            precision=self.engine.precision,
-            batch_size=self.halving.limit or self.batch_size,
-            batch_halved_from=self.halving.halved_from,
-            seconds=tally.seconds,
-            versions=versions(getattr(self.engine, "runtimes", ())),
-            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            notes=list(self.engine.notes),
-        )
-
-
-def counted(done: Done, streams: int) -> Tally:
-    """One batch as a tally; of `streams` batches computed side by side, each takes a part of the time."""
-    return Tally(
-        errors=done.value if done.value is not None else TopK(),
-        unreadable=tuple(done.faults.items()),
-        done=((done.span.start, done.span.stop),),
-        network_seconds=done.seconds / streams,
+def evaluation(net: Network, images: ImageList, job: Job, site: Site, tally: Tally) -> Evaluation:
+    """The row of what was counted; DataError where no image could be read."""
+    errors, faults = tally.errors, tally.faults
+    if not errors.images:
+        raise DataError(f"{images.name}: none of its {len(faults)} images could be read; first: {faults[0]}")
+    course = Course(errors.images, faults, tally.seconds, tally.network_seconds)
+    return Evaluation(
+        **{**provenance(net, site, images, course), "versions": site.versions},
+        top1_error=errors.top1_error,
+        top5_error=errors.top5_error,
+        preprocessing=job.preprocessing.describe(),
+        scores=job.scores,
+        batch_size=site.batch_size,
+        batch_halved_from=site.batch_halved_from,
     )
-
-
-def averaged(scores: np.ndarray, images: int) -> np.ndarray:
-    """Scores of several views of each image as one row per image: their mean, in double precision."""
-    views = len(scores) // images
-    if views == 1:
-        return scores
-    return scores.reshape(images, views, *scores.shape[1:]).mean(axis=1, dtype=np.float64)

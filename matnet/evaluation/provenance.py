@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
+import re
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from matnet.evaluation.record import file_sha256, versions
 from matnet.network import Network
@@ -34,12 +42,57 @@ def provenance(net: Network, engine: Any, data: Any, course: Course, notes: Sequ
         "dataset": data.name,
         "list_sha256": data.list_sha256,
         "model_file": str(net.source.path or ""),
-        "model_sha256": file_sha256(net.source.path),
+        "model_sha256": network_sha256(net),
         "backend": engine.backend,
         "device": engine.device,
         "precision": engine.precision,
+        "machine": machine(),
         "seconds": course.seconds,
+        "commit": commit(),
         "versions": versions(getattr(engine, "runtimes", ())),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "notes": [*notes, *engine.notes],
     }
+
+
+def network_sha256(net: Network) -> str:
+    """Of the network's file; of its layers and params, as they are, where it comes from no .mat file."""
+    path = net.source.path
+    if path is not None and path.suffix == ".mat":
+        return file_sha256(path)
+    digest = hashlib.sha256()
+    for layer in net.layers.values():
+        digest.update(f"{layer.name} {layer.op!r} {layer.inputs} {layer.outputs} {layer.params}\n".encode())
+    for name, param in net.params.items():
+        value = np.ascontiguousarray(param.value)
+        digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+        digest.update(value.data)
+    return digest.hexdigest()
+
+
+@cache
+def commit() -> str:
+    """The commit of the checkout that matnet runs from, with `-dirty` where files differ; "" where it is installed."""
+    import matnet
+
+    root = Path(matnet.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+@cache
+def machine() -> str:
+    """The processor as the system names it, and how many of them this process may use."""
+    from matnet.engines.runtime import processors
+
+    try:
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        names = []
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {processors()} processors"

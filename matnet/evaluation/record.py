@@ -36,6 +36,8 @@ class Run:
     batch_halved_from: int | None = None  # the batch size asked for, where so many images did not fit in memory
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    commit: str = ""  # of matnet's checkout
+    machine: str = ""
     date: str = ""
     notes: list[str] = field(default_factory=list)
 

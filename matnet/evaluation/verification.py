@@ -12,10 +12,10 @@ import numpy as np
 
 from matnet.engines.batches import Halving
 from matnet.errors import DataError, NetworkError
-from matnet.evaluation.loop import averaged
 from matnet.evaluation.pipeline import Done, Pipeline
 from matnet.evaluation.provenance import Course, provenance
 from matnet.evaluation.record import Run
+from matnet.evaluation.scoring import averaged
 from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, choose_streams, compile_ahead, crew_for
 from matnet.evaluation.tally import batches_left
 from matnet.network import Network

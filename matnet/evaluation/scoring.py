@@ -1,0 +1,146 @@
+"""A network made ready to score images, and what it needs to know for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from matnet.engines.batches import Halving
+from matnet.errors import NetworkError
+from matnet.evaluation.pipeline import Done, Pipeline
+from matnet.evaluation.record import versions
+from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, choose_streams, compile_ahead, crew_for
+from matnet.evaluation.tally import Tally
+from matnet.metrics import TopK
+from matnet.network import Network
+
+if TYPE_CHECKING:
+    from matnet.images import Preprocessing
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be computed for each image, but for the network itself: small enough to be sent around.
+
+    scores: the variable to rank. engine: options of `compile_network`. decoders: threads that decode, None
+    for one per processor.
+    """
+
+    preprocessing: Preprocessing
+    scores: str
+    batch_size: int = 32
+    strict: bool = False
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    decoders: int | None = None
+
+    @property
+    def images_per_batch(self) -> int:
+        """A batch of the engine holds all views of its images."""
+        return max(1, self.batch_size // self.preprocessing.views)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where and by what figures were computed, as a row tells it."""
+
+    backend: str
+    device: str
+    precision: str
+    batch_size: int
+    batch_halved_from: int | None
+    versions: dict[str, str]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive images of a list: their files, their labels, and the number of the first."""
+
+    paths: Sequence[Path]
+    labels: np.ndarray
+    first: int = 0
+
+
+class Scorer:
+    """A network made ready: compiled once, for as many images as come."""
+
+    def __init__(self, net: Network, job: Job, say: Callable[[str], Any] | None = None) -> None:
+        self.job = job
+        self.streams = choose_streams(**_choices(job.engine))
+        options = dict(job.engine)
+        if self.streams.threads is not None:
+            options["threads"] = self.streams.threads
+        self.engine = net.compile([job.scores], **options)
+        if len(self.engine.inputs) != 1:
+            count = len(self.engine.inputs)
+            raise NetworkError(f"{net.source}: {job.scores!r} needs {count} inputs; evaluation feeds one image")
+        self.halving = Halving(self.engine, job.strict, say)
+
+    def tallies(self, images: Part, spans: Sequence[range]) -> Iterator[Tally]:
+        """A tally of each batch, in no certain order; spans: the image numbers of each."""
+        if not spans:
+            return
+        job, shape, first = self.job, tuple(self.job.preprocessing.shape), images.first
+        crew = crew_for(self.engine, self.streams, job.decoders)
+        views = job.preprocessing.views
+        compile_ahead(self.engine, [(len(span) * views, *shape[-3:]) for span in spans])
+        largest = max(len(span) for span in spans)
+        memory = batch_memory(self.engine, (largest, *shape), min(len(spans), crew.streams + SPARE_BATCHES))
+
+        def prepare(number: int, place: np.ndarray) -> None:
+            job.preprocessing.load(images.paths[number - first], out=place)
+
+        def compute(batch: np.ndarray, span: range, good: list[int]) -> TopK:
+            labels = images.labels[span.start - first : span.stop - first]
+            return self.score(batch[: len(span)], labels, good)
+
+        for done in Pipeline(prepare, compute, memory, crew).run(spans):
+            yield _counted(done, crew.streams)
+
+    def score(self, batch: np.ndarray, labels: np.ndarray, good: list[int]) -> TopK:
+        """The errors of a batch's good rows, N x C x H x W or N x views x C x H x W."""
+        inputs = batch.reshape(-1, *batch.shape[-3:])
+        scores = averaged(self.halving(inputs)[self.job.scores], len(batch))
+        errors = TopK()
+        errors.update(scores[good], labels[good])
+        return errors
+
+    @property
+    def site(self) -> Site:
+        """What a row says of the engine, once it has run."""
+        return Site(
+            backend=self.engine.backend,
+            device=str(self.engine.device),
+            precision=self.engine.precision,
+            batch_size=self.halving.limit or self.job.batch_size,
+            batch_halved_from=self.halving.halved_from,
+            versions=versions(getattr(self.engine, "runtimes", ())),
+            notes=tuple(self.engine.notes),
+        )
+
+
+def averaged(scores: np.ndarray, images: int) -> np.ndarray:
+    """Scores of several views of each image as one row per image: their mean, in double precision."""
+    views = len(scores) // images
+    if views == 1:
+        return scores
+    return scores.reshape(images, views, *scores.shape[1:]).mean(axis=1, dtype=np.float64)
+
+
+def _counted(done: Done, streams: int) -> Tally:
+    """One batch as a tally; of `streams` batches computed side by side, each takes a part of the time."""
+    return Tally(
+        errors=done.value if done.value is not None else TopK(),
+        unreadable=tuple(done.faults.items()),
+        done=((done.span.start, done.span.stop),),
+        network_seconds=done.seconds / streams,
+    )
+
+
+def _choices(engine: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("backend", "device", "precision", "runtime", "threads")
+    return {"backend": "numpy", **{name: engine[name] for name in names if name in engine}}
