@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from matnet.errors import DataError, MatnetError, ShapeError
+from matnet.datasets import load_lfw
+from matnet.errors import DataError, MatnetError, NetworkError, ShapeError
+from matnet.evaluation.verification import descriptor_distances, descriptor_variable, evaluate_verification
 from matnet.metrics import FoldAccuracy, RocCurve, best_threshold
+from matnet.reproduction.measure import preprocessing
+from matnet.zoo import random_network
+from tests.tiny_models import angle_describer, simple
 
 T, F = True, False
 
@@ -93,3 +101,101 @@ REFUSED: dict[str, tuple[object, type[MatnetError], str]] = {
 def test_arrays_that_do_not_fit(call: object, error: type[MatnetError], message: str) -> None:
     with pytest.raises(error, match=message):
         call()  # type: ignore[operator]
+
+
+# -- a network over pairs ---------------------------------------------------------------------------------
+
+# The faces' directions in red and green: their descriptors after division by their length.
+FACES = {
+    ("Ann", 1): (200, 0),  # 0 degrees
+    ("Ann", 2): (90, 0),  # the same, only darker
+    ("Bob", 1): (0, 180),  # 90 degrees
+    ("Cid", 1): (0, 120),
+    ("Cid", 2): (120, 120),  # 45 degrees
+    ("Eve", 1): (0, 250),
+}
+PAIRS = "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\nCid\t1\t2\nAnn\t2\tEve\t1\n"
+"""Two folds, each of a pair of one person and one of two. Distances: 0, sqrt 2; 2 sin 22.5 degrees = 0.765, sqrt 2."""
+
+
+def faces(root: Path, pairs: str = PAIRS) -> Path:
+    """LFW's folders of flat faces, and their pairs."""
+    for (person, number), (red, green) in FACES.items():
+        path = root / "lfw" / person / f"{person}_{number:04d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (50, 40), (red, green, 0)).save(path, quality=95, subsampling=0)
+    (root / "pairs.txt").write_text(pairs)
+    return root
+
+
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+def test_pairs_of_faces_by_the_distance_of_descriptors(tmp_path: Path, backend: str) -> None:
+    """Fold 0 is judged by (0.765 + 1.414) / 2: both right. Fold 1 by (0 + 1.414) / 2: the same pair is missed.
+
+    Accuracies 100 and 50: mean 75, standard error 35.36 / sqrt 2 = 25. All same pairs are nearer than the others.
+    """
+    net = angle_describer()
+    seen: list[int] = []
+    pairs = load_lfw(faces(tmp_path))
+    found = evaluate_verification(
+        net, pairs, preprocessing(net, "meta"), backend=backend, batch_size=2, progress=seen.append
+    )
+    np.testing.assert_allclose(found.fold_accuracies, [100, 50])
+    far, near = 2**0.5, 2 * np.sin(np.pi / 8)
+    np.testing.assert_allclose(found.fold_thresholds, [(near + far) / 2, far / 2], atol=0.01)  # JPEG
+    np.testing.assert_allclose([found.accuracy, found.standard_error], [75, 25])
+    np.testing.assert_allclose([found.auc, found.equal_error_rate], [100, 0], atol=1e-9)
+    assert (found.pairs, found.images, found.scores, found.status) == (4, 6, descriptor_variable(net), "ok")
+    assert sum(seen) == 6
+    assert found.roc["false_accepts"][0] == 0 and found.roc["true_accepts"][-1] == 1
+
+
+def test_pairs_with_a_lost_image_are_left_out(tmp_path: Path) -> None:
+    """Without Eve fold 1 has one pair, which is missed."""
+    net, pairs = angle_describer(), load_lfw(faces(tmp_path))
+    (tmp_path / "lfw" / "Eve" / "Eve_0001.jpg").write_bytes(b"no JPEG")
+    found = evaluate_verification(net, pairs, preprocessing(net, "meta"))
+    assert (found.pairs, found.images, found.status) == (3, 5, "unreadable images")
+    assert "Eve_0001.jpg" in found.unreadable[0]
+    assert found.fold_accuracies[1] == 0
+
+
+def test_descriptors_of_ten_views_are_averaged(tmp_path: Path) -> None:
+    """Flat faces look alike wherever they are cut."""
+    net, pairs = angle_describer(), load_lfw(faces(tmp_path))
+    found = evaluate_verification(net, pairs, preprocessing(net, "meta", crops=10, crop_fraction=(0.5, 0.5)))
+    np.testing.assert_allclose(found.accuracy, 75)
+
+
+def test_distances_are_between_descriptors_of_unit_length() -> None:
+    descriptors = np.array([[3, 4], [6, 8], [-4, 3], [0, 0]], np.float32)
+    distances = descriptor_distances(descriptors, np.array([0, 0]), np.array([1, 2]))
+    np.testing.assert_allclose(distances, [0, 2**0.5], atol=1e-12)
+    with pytest.raises(NetworkError, match="all zero or not finite"):
+        descriptor_distances(descriptors, np.array([0]), np.array([3]))
+
+
+def test_vgg_face_is_described_under_its_last_layer() -> None:
+    """The ReLU of fc7, 4096 numbers: what the page of MatConvNet calls for, the last layer being removed."""
+    net = random_network("vgg-face")
+    variable = descriptor_variable(net)
+    (reader,) = [layer for layer in net.layers.values() if variable in layer.inputs]
+    assert reader.name == "fc8"
+    assert net.infer_shapes({"data": (1, 3, 224, 224)}, [variable])[variable] == (1, 4096, 1, 1)
+    (writer,) = [layer for layer in net.layers.values() if variable in layer.outputs]
+    assert (writer.name, writer.type_name) == ("relu7", "dagnn.ReLU")
+
+
+def test_a_network_without_products_describes_nothing() -> None:
+    net = simple([{"type": "relu", "name": "relu"}], 8, 0.0)
+    with pytest.raises(NetworkError, match="no convolution or inner product"):
+        descriptor_variable(net)
+    assert descriptor_variable(net, "relu") == "relu"
+
+
+def test_pairs_none_of_which_can_be_read(tmp_path: Path) -> None:
+    net, pairs = angle_describer(), load_lfw(faces(tmp_path))
+    for image in pairs.images:
+        image.unlink()
+    with pytest.raises(DataError, match="none of its images could be read"):
+        evaluate_verification(net, pairs, preprocessing(net, "meta"))

@@ -59,7 +59,7 @@ def best_place(
 ) -> tuple[Box, bool]:
     """The nearest box of `size` around a point that lies in the frame and covers nothing, or covers least.
 
-    Places to which one of `others` is nearer come last; whether it had to be such a one is the second value.
+    Places to which one of `others` is no farther come last; whether it had to be such a one is the second value.
     """
     best, least, astray = None, float("inf"), False
     for box in _candidates(centre, size):
@@ -67,7 +67,7 @@ def best_place(
         if not inside or box.bottom < frame.bottom or box.top > frame.top:
             continue
         own = distance(centre, box)
-        nearer = sum(distance(other, box) < own for other in others)
+        nearer = sum(distance(other, box) <= own for other in others)
         cost = sum(box.overlap(other) for other in taken) + ASTRAY * nearer
         if cost < least:
             best, least, astray = box, cost, nearer > 0

@@ -1,0 +1,184 @@
+"""Segmentation at every image's own size, over a set in VOC's layout; the figures are counted by hand below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from matnet.datasets import SegmentationSet, load_voc
+from matnet.datasets.voc import VOC_CLASSES
+from matnet.errors import DataError, MatnetError, NetworkError
+from matnet.evaluation.ahead import in_order
+from matnet.evaluation.label_images import voc_palette, write_label_image
+from matnet.evaluation.segmentation import class_order, evaluate_segmentation
+from matnet.network import Network
+from matnet.reproduction.measure import preprocessing
+from tests.tiny_models import blocks, gray_classifier, gray_segmenter
+
+LEVELS = {0: 0, 1: 100, 15: 200}
+
+# Grays of two images of different, odd sizes, as blocks of 16 so that JPEG keeps them flat; and their true classes.
+PICTURES = {
+    # 32 x 48: the network sees 0, 1 and 15. Of the middle the upper half is void, the right third is truly 1.
+    "2011_000001": (
+        blocks([[0, 100, 200]], ([32], [16, 16, 16])),
+        blocks([[0, 255, 1], [0, 1, 1]], ([16, 16], [16, 16, 16])),
+    ),
+    # 33 x 16: all 1. The middle is truly 15, the last row is void.
+    "2011_000002": (blocks([[100]], ([33], [16])), blocks([[1], [15], [255]], ([16, 16, 1], [16]))),
+}
+# True 0: 512 pixels, all found. True 1: 256 + 512 of the first and 256 of the second image, of which 256 + 256 found
+# and 512 taken for 15. True 15: 256, all taken for 1. In all 1792 pixels.
+EXPECTED = {
+    "pixels": 1792,
+    "pixel_accuracy": 100 * (512 + 512) / 1792,
+    "mean_class_accuracy": 100 * (1 + 512 / 1024 + 0) / 21,
+    # class 1: 512 right of 1024 true and 512 + 256 given
+    "mean_iou": 100 * (1 + 512 / (1024 + 768 - 512) + 0) / 21,
+    "frequency_weighted_iu": 100 * (512 * 1 + 1024 * 512 / 1280) / 1792,
+}
+
+
+def voc2011(root: Path, pictures: dict[str, tuple[np.ndarray, np.ndarray]] = PICTURES) -> Path:
+    """VOCdevkit/VOC2011 with these pictures, listed in seg11valid.txt."""
+    home = root / "VOCdevkit" / "VOC2011"
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (home / folder).mkdir(parents=True)
+    (home / "ImageSets" / "Segmentation" / "seg11valid.txt").write_text("\n".join(pictures))
+    for name, (image, truth) in pictures.items():
+        Image.fromarray(image).save(home / "JPEGImages" / f"{name}.jpg", quality=95)
+        write_label_image(home / "SegmentationClass" / f"{name}.png", truth)
+    return root / "VOCdevkit"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> SegmentationSet:
+    return load_voc(voc2011(tmp_path), split="rv-voc11")
+
+
+@pytest.fixture
+def net() -> Network:
+    return gray_segmenter(LEVELS, VOC_CLASSES)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+def test_figures_over_images_of_different_sizes(net: Network, data: SegmentationSet, backend: str) -> None:
+    seen: list[int] = []
+    found = evaluate_segmentation(net, data, preprocessing(net, "meta"), backend=backend, progress=seen.append)
+    np.testing.assert_allclose([getattr(found, name) for name in EXPECTED], list(EXPECTED.values()))
+    np.testing.assert_allclose(found.class_iou["aeroplane"], 100 * 512 / 1280)
+    assert (found.images, found.status, found.dataset, found.batch_size) == (2, "ok", "RV-VOC11", 1)
+    assert found.preprocessing == "own size, RGB, minus mean (10, 10, 10)"
+    assert found.list_sha256 == data.list_sha256
+    assert seen == [1, 1]
+
+
+def test_a_convolutional_network_is_compiled_once_for_all_sizes(net: Network, data: SegmentationSet) -> None:
+    engine = net.compile(["upscore"], backend="onnx")
+    for size in [(32, 48), (33, 16), (47, 31)]:
+        assert engine(np.zeros((1, 3, *size), np.float32))["upscore"].shape == (1, 21, *size)
+    assert len(engine._programs) == 1
+
+
+def test_labels_are_saved_as_voc_has_them(net: Network, data: SegmentationSet, tmp_path: Path) -> None:
+    evaluate_segmentation(net, data, preprocessing(net, "meta"), save=tmp_path / "out" / "labels")
+    with Image.open(tmp_path / "out" / "labels" / "2011_000001.png") as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.asarray(image), blocks([[0, 1, 15]], ([32], [16, 16, 16])))
+        palette = image.getpalette()
+    assert palette is not None
+    # VOC's aeroplane is maroon, its person (15 = 8 + 4 + 2 + 1) a lighter rose
+    assert [palette[3 * k : 3 * k + 3] for k in (0, 1, 15)] == [[0, 0, 0], [128, 0, 0], [192, 128, 128]]
+    assert sorted(path.name for path in (tmp_path / "out" / "labels").iterdir()) == [f"{name}.png" for name in PICTURES]
+
+
+def test_palette_of_void() -> None:
+    np.testing.assert_array_equal(voc_palette()[255], [224, 224, 192])
+
+
+def test_images_that_cannot_be_used_are_left_out(net: Network, data: SegmentationSet) -> None:
+    """What is left is the second image: 256 of 512 pixels right."""
+    data.images[0].write_bytes(b"no JPEG")
+    found = evaluate_segmentation(net, data, preprocessing(net, "meta"))
+    assert (found.images, found.status) == (1, "unreadable images")
+    assert "2011_000001.jpg" in found.unreadable[0]
+    np.testing.assert_allclose(found.pixel_accuracy, 50)
+
+
+def test_labels_of_another_size_are_told(net: Network, data: SegmentationSet) -> None:
+    write_label_image(data.labels[1], np.zeros((33, 17), np.uint8))
+    found = evaluate_segmentation(net, data, preprocessing(net, "meta"))
+    assert "is 33x16, its labels 33x17" in found.unreadable[0]
+
+
+def test_without_one_image_that_can_be_used_there_are_no_figures(net: Network, data: SegmentationSet) -> None:
+    for image in data.images:
+        image.unlink()
+    with pytest.raises(DataError, match=r"none of its 2 images could be used; first: .*2011_000001\.jpg"):
+        evaluate_segmentation(net, data, preprocessing(net, "meta"))
+
+
+def test_scores_must_be_a_map_of_the_images_size(net: Network, data: SegmentationSet) -> None:
+    with pytest.raises(NetworkError, match=r"'score' is 21x16x24 for an image of 32x48; expected 21 scores"):
+        evaluate_segmentation(net, data, preprocessing(net, "meta"), scores="score")
+
+
+def test_a_classifier_is_no_segmenter(data: SegmentationSet) -> None:
+    net = gray_classifier()
+    net.meta.pop("classes")
+    with pytest.raises(NetworkError, match="is 6x25x41 for an image of 32x48"):
+        evaluate_segmentation(net, data, preprocessing(net, "meta"))
+
+
+ORDERS: dict[str, tuple[list[str], list[str], Any]] = {
+    "alike": (["background", "cat"], ["background", "cat"], None),
+    "unnamed": ([], ["background", "cat"], None),
+    "another order, other case": (["Cat", "dog", "Background"], ["background", "cat", "dog"], [1, 2, 0]),
+}
+
+
+@pytest.mark.parametrize(("given", "wanted", "expected"), ORDERS.values(), ids=ORDERS)
+def test_classes_are_matched_by_name(given: list[str], wanted: list[str], expected: Any) -> None:
+    found = class_order(given, wanted)
+    np.testing.assert_array_equal(np.array(found, dtype=object), np.array(expected, dtype=object))
+
+
+def test_other_classes_are_refused() -> None:
+    with pytest.raises(DataError, match=r"(?s)only the data set has: cat.*only the network has: cow"):
+        class_order(["background", "cow"], ["background", "cat"])
+
+
+def test_classes_in_another_order_give_the_same_figures(data: SegmentationSet) -> None:
+    turned = [*VOC_CLASSES[1:], VOC_CLASSES[0]]
+    net = gray_segmenter({(k - 1) % 21: level for k, level in LEVELS.items()}, turned)
+    found = evaluate_segmentation(net, data, preprocessing(net, "meta"))
+    np.testing.assert_allclose(found.mean_iou, EXPECTED["mean_iou"])
+
+
+def test_work_ahead_keeps_order_and_stays_near() -> None:
+    started: list[int] = []
+
+    def work(item: int) -> int:
+        started.append(item)
+        return item * item
+
+    results = in_order(work, range(50), workers=2, ahead=3)
+    assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
+    assert max(started) <= 5 + 3
+    assert list(results) == [k * k for k in range(5, 50)]
+
+
+def test_work_ahead_raises_where_its_turn_is() -> None:
+    def work(item: int) -> int:
+        if item == 2:
+            raise MatnetError("the third")
+        return item
+
+    results = in_order(work, range(5), workers=2)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(MatnetError, match="the third"):
+        next(results)

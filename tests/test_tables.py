@@ -1,0 +1,429 @@
+"""The published tables, end to end: rows, kept rows, checks, and what is written. Figures are worked by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import matnet.reproduction.reproduce as loop
+from matnet.datasets.voc import VOC_CLASSES
+from matnet.errors import DataError, MatnetError, run_command
+from matnet.eval import main
+from matnet.reproduction import PAGE, expected_rows
+from matnet.reproduction.data import head
+from matnet.reproduction.expected import IMAGENET_ROWS, SEGMENTATION_ROWS
+from matnet.reproduction.labels import Box, best_place, distance
+from matnet.zoo import find_card
+from tests.test_segmentation import EXPECTED, LEVELS, voc2011
+from tests.test_verification import faces
+from tests.tiny_models import WNIDS, angle_describer, gray, gray_classifier, gray_segmenter, publish
+
+# Images of the stand-in for ImageNet: class (a place in WNIDS, whose levels are 0, 40, ..., 200) and gray.
+IMAGES = [(0, 10), (1, 45), (2, 95), (3, 150), (4, 165), (5, 10), (0, 190), (1, 90)]
+# Wrong: 150 is nearest to 160, 10 to 0, 190 to 200, 90 to 80. For (5, 10) and (0, 190) the true level is the farthest.
+TOP1, TOP5 = 50.0, 25.0
+MATCONVNET = "MatConvNet's page of pretrained models, May 2016"
+VAL = {"source": MATCONVNET, "data": "ILSVRC-2012 val", "protocol": "one centre crop"}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty zoo of the user's own, beside the one that matnet brings."""
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MATNET_OFFLINE", "1")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def imagenet(tmp_path: Path) -> Path:
+    for number, (place, level) in enumerate(IMAGES, 1):
+        path = tmp_path / "imagenet" / "val" / WNIDS[place] / f"ILSVRC2012_val_{number:08d}.JPEG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        gray(level).save(path, quality=95)
+    return tmp_path / "imagenet"
+
+
+def publish_classifier(home: Path, name: str = "gray", **published: Any) -> Path:
+    figures = {**VAL, "top1_error": TOP1, "top5_error": TOP5, "images_per_s": 5.0, "tolerance": 0.2, **published}
+    return publish(home, name, gray_classifier(), "classification", published=[figures], parameters=1158)
+
+
+def table(*arguments: object) -> int:
+    """`python -m matnet.eval --table`, on one processor's worth of work."""
+    return run_command(main, ["--table", "--quiet", "--backend", "numpy", *map(str, arguments)])
+
+
+def rows_of(path: Path) -> dict[str, dict[str, Any]]:
+    return {row["model"]: row for row in json.loads(path.read_text())["rows"]}
+
+
+# -- what is expected -------------------------------------------------------------------------------------
+
+
+def test_the_page_has_nineteen_four_and_one_rows() -> None:
+    """As many as the page's tables have, and every name is a model's."""
+    assert (len(IMAGENET_ROWS), len(SEGMENTATION_ROWS), len(PAGE)) == (19, 4, 24)
+    assert [find_card(name).name for name in PAGE] == list(PAGE)
+    assert {find_card(name).task for name in IMAGENET_ROWS} == {"classification"}
+
+
+def test_rows_stand_as_on_the_page() -> None:
+    """The page sorts by year, the newest first; within a year as printed there."""
+    rows = expected_rows()
+    assert [row.card.name for row in rows] == list(PAGE)
+    years = [row.card.introduced for row in rows if row.task == "classification"]
+    assert years == [2015] * 3 + [2014] * 4 + [2013] * 9 + [2012] * 3
+    assert [row.short_name for row in rows][:2] == ["resnet-50-dag", "resnet-101-dag"]
+    assert {row.data for row in rows} == {"imagenet", "rv-voc11", "rv-voc12", "lfw"}
+
+
+# Lines of the page; those of segmentation with the last two headings in the order that the program printed them.
+PUBLISHED = {
+    "imagenet-resnet-152-dag": {"top1_error": 23.0, "top5_error": 6.7, "images_per_s": 156.6},
+    "imagenet-caffe-ref": {"top1_error": 42.4, "top5_error": 19.6, "images_per_s": 384.8},
+    "imagenet-vgg-m-128": {"top1_error": 40.8, "top5_error": 18.4, "images_per_s": 588.7},
+    "pascal-fcn32s-dag": {"mean_iou": 59.43, "pixel_accuracy": 89.12, "mean_class_accuracy": 73.28},
+    "pascal-fcn8s-tvg-dag": {"mean_iou": 69.85, "pixel_accuracy": 92.94, "mean_class_accuracy": 78.80},
+}
+
+
+@pytest.mark.parametrize(("name", "figures"), PUBLISHED.items(), ids=PUBLISHED)
+def test_published_figures(name: str, figures: dict[str, float]) -> None:
+    (row,) = expected_rows([name])
+    assert row.published is not None
+    assert dict(row.published.figures) == figures
+    assert row.published.tolerance is not None
+
+
+def test_models_by_name_once_each() -> None:
+    names = [row.card.name for row in expected_rows(["caffe-alex", "resnet-50", "imagenet-caffe-alex.mat"])]
+    assert names == ["imagenet-resnet-50-dag", "imagenet-caffe-alex"]
+
+
+def test_models_without_a_table_are_named() -> None:
+    with pytest.raises(DataError, match=r"(?s)2 model\(s\) have no published figures.*hed-bsds.*cifar10-48bit"):
+        expected_rows(["hed-bsds", "caffe-alex", "cifar10-48bit"])
+
+
+# -- the tables from end to end ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+def test_classification(
+    home: Path, imagenet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], backend: str
+) -> None:
+    publish_classifier(home, top1_error=49.9)
+    out = tmp_path / "out.json"
+    arguments = ["--models", "gray", "--imagenet", imagenet, "--json", out, "--check", "--backend", backend]
+    assert table(*arguments) == 0
+    row = rows_of(out)["gray"]
+    assert row["figures"] == {"top1_error": TOP1, "top5_error": TOP5, "images_per_s": pytest.approx(1e6, rel=1)}
+    assert row["published"] == {"top1_error": 49.9, "top5_error": TOP5, "images_per_s": 5.0}
+    np.testing.assert_allclose([row["difference"]["top1_error"], row["difference"]["top5_error"]], [0.1, 0], atol=1e-9)
+    assert (row["status"], row["verdict"], row["tolerance"]) == ("ok", "within", 0.2)
+    assert row["md5"]["status"] == "OK" and row["md5"]["generation"] == "2016-09-30"
+    assert (row["run"]["protocol"], row["run"]["images"]) == ("published-2016", len(IMAGES))
+    assert any("8 of the 50,000 images" in note for note in row["run"]["notes"])
+    printed = capsys.readouterr()
+    (line,) = [line for line in printed.out.splitlines() if line.startswith("| gray")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[:8] == ["gray", "2015", "50.00", "49.9", "+0.10", "25.00", "25.0", "+0.00"]
+    assert cells[9:] == ["5.0", "OK 2016-09-30", "ok"]
+    assert "1 of 1 rows compared, 0 outside" in printed.err
+
+
+def test_segmentation(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("mean_iou", "pixel_accuracy", "mean_class_accuracy")
+    figures = {name: round(EXPECTED[name], 2) for name in names}
+    entry = {
+        "source": MATCONVNET,
+        "data": "RV-VOC11",
+        "protocol": "images at their own size, argmax",
+        "tolerance": 0.01,
+    }
+    publish(home, "fcn", gray_segmenter(LEVELS, VOC_CLASSES), "segmentation", published=[{**entry, **figures}])
+    out = tmp_path / "out.json"
+    assert table("--models", "fcn", "--voc", voc2011(tmp_path), "--json", out, "--check") == 0
+    row = rows_of(out)["fcn"]
+    np.testing.assert_allclose([row["figures"][name] for name in names], [EXPECTED[name] for name in names])
+    assert (row["run"]["dataset"], row["run"]["protocol"], row["run"]["images"]) == ("RV-VOC11", "own size", 2)
+    printed = capsys.readouterr().out
+    assert "the other way round" in printed
+    assert re.search(r"\| fcn +\| RV-VOC11 +\| +6\.67 \|", printed)  # 1.4 of 21
+
+
+def test_faces(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Mean and standard error as in test_verification; nothing is published, so nothing is judged."""
+    publish(home, "face", angle_describer(), "faces")
+    out = tmp_path / "out.json"
+    assert table("--models", "face", "--lfw", faces(tmp_path), "--json", out, "--face-crop", 0.5) == 0
+    row = rows_of(out)["face"]
+    np.testing.assert_allclose([row["run"]["accuracy"], row["run"]["standard_error"]], [75, 25])
+    assert row["verdict"] is None
+    assert "central 50%" in row["run"]["preprocessing"]
+    assert re.search(r"\| face +\| +2015 \| +75\.00 \| .*\| +25\.00 \| +0\.00 \| +100\.00 \|", capsys.readouterr().out)
+
+
+def test_models_absent_broken_and_without_data_leave_the_others_be(
+    home: Path, imagenet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_classifier(home, "good")
+    publish_classifier(home, "broken").write_bytes(b"MATLAB 5.0 MAT-file" + b"\0" * 200)
+    publish(home, "missing", None, "classification", published=[{**VAL, "top1_error": 1.0, "tolerance": 0.1}])
+    publish(home, "face", angle_describer(), "faces")
+    out, sheet = tmp_path / "out.json", tmp_path / "out.csv"
+    models = ["missing", "broken", "good", "face"]
+    assert table("--models", *models, "--imagenet", imagenet, "--json", out, "--csv", sheet) == 2
+    rows = rows_of(out)
+    assert rows["good"]["status"] == "ok"
+    assert rows["missing"]["status"].startswith("absent: ")
+    assert rows["missing"]["md5"]["status"] == "absent"
+    assert rows["broken"]["status"].startswith("failed: ") and "broken.mat" in rows["broken"]["status"]
+    assert rows["broken"]["md5"]["status"] == "MISMATCH"
+    assert rows["face"]["status"] == "no data: give --lfw FOLDER"
+    assert "broken.mat" in capsys.readouterr().err
+    lines = {line["model"]: line for line in csv.DictReader(io.StringIO(sheet.read_text()))}
+    assert lines["good"]["top1_error"] == "50.0" and lines["good"]["images"] == "8"
+    assert lines["missing"]["top1_error"] == "" and lines["missing"]["top1_error_published"] == "1.0"
+
+
+def test_a_data_set_that_cannot_be_used_is_told_before_anything_runs(
+    home: Path, imagenet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_classifier(home)
+    publish(home, "face", angle_describer(), "faces")
+    (tmp_path / "lfw").mkdir()
+    out = tmp_path / "out.json"
+    assert table("--models", "gray", "face", "--imagenet", imagenet, "--lfw", tmp_path / "lfw", "--json", out) == 2
+    rows = rows_of(out)
+    assert rows["gray"]["status"] == "ok"
+    assert rows["face"]["status"].startswith("failed: ")
+    told = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "lfw") in told[0]
+
+
+def test_random_weights_and_parts_of_a_set_are_not_judged(home: Path, imagenet: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    publish_classifier(home)
+    assert table("--models", "digits-lenet", "--random-weights", "--seed", 3, "--json", out, "--check") == 1
+    row = rows_of(out)["digits-lenet"]
+    assert (row["status"], row["verdict"], row["md5"]["status"]) == ("ok; random weights", None, "")
+    assert table("--models", "gray", "--imagenet", imagenet, "--limit", 2, "--json", out, "--check") == 1
+    row = rows_of(out)["gray"]
+    assert (row["status"], row["verdict"], row["run"]["images"]) == ("ok; only 2 of the set", None, 2)
+    assert row["figures"]["top1_error"] == 0
+
+
+# -- checks -----------------------------------------------------------------------------------------------
+
+CHECKS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "within": ({}, 0, "1 of 1 rows compared, 0 outside"),
+    "just within": ({"top1_error": 50.2}, 0, "0 outside"),
+    "outside": (
+        {"top1_error": 50.21},
+        1,
+        "gray: top1_error is 50, published 50.21; the difference -0.210 is more than 0.2",
+    ),
+    "the other figure outside": ({"top5_error": 24.0}, 1, "top5_error is 25, published 24"),
+    "no tolerance": ({"tolerance": None}, 1, "not compared (its card gives no tolerance)"),
+    "images/s does not count": ({"images_per_s": 1e9}, 0, "0 outside"),
+}
+
+
+@pytest.mark.parametrize(("published", "status", "told"), CHECKS.values(), ids=CHECKS)
+def test_check(
+    home: Path,
+    imagenet: Path,
+    capsys: pytest.CaptureFixture[str],
+    published: dict[str, Any],
+    status: int,
+    told: str,
+) -> None:
+    publish_classifier(home, **published)
+    assert table("--models", "gray", "--imagenet", imagenet, "--check") == status
+    assert told in capsys.readouterr().err
+
+
+def test_absent_models_do_not_fail_a_check_failed_ones_do(
+    home: Path, imagenet: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish_classifier(home)
+    publish(home, "missing", None, "classification", published=[{**VAL, "top1_error": 1.0, "tolerance": 0.1}])
+    assert table("--models", "gray", "missing", "--imagenet", imagenet, "--check") == 0
+    assert "missing: not compared (absent" in capsys.readouterr().err
+    (home / "mat" / "missing.mat").write_bytes(b"nothing of use")
+    assert table("--models", "gray", "missing", "--imagenet", imagenet, "--check") == 1
+
+
+# -- kept rows --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The models that were measured, not taken from what was kept."""
+    names: list[str] = []
+    real = loop.measure
+
+    def counting(net: Any, row: Any, *rest: Any) -> Any:
+        names.append(row.card.name)
+        return real(net, row, *rest)
+
+    monkeypatch.setattr(loop, "measure", counting)
+    yield names
+
+
+def test_a_run_goes_on_where_it_was_cut(
+    home: Path,
+    imagenet: Path,
+    tmp_path: Path,
+    measured: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    publish_classifier(home, "one")
+    publish_classifier(home, "two")
+    arguments = ["--models", "one", "two", "--imagenet", imagenet, "--results", tmp_path / "kept"]
+    counting = loop.measure
+
+    def cut(net: Any, row: Any, *rest: Any) -> Any:
+        if row.card.name == "two":
+            raise KeyboardInterrupt
+        return counting(net, row, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "measure", cut)
+        assert table(*arguments) == 130
+    printed = capsys.readouterr()
+    assert re.search(r"\| one +\| +2015 \| +50\.00 ", printed.out)
+    assert "interrupted after 1 rows; finished rows are kept in" in printed.err
+    assert measured == ["one"]
+    assert table(*arguments, "--json", tmp_path / "out.json") == 0
+    assert measured == ["one", "two"]
+    rows = rows_of(tmp_path / "out.json")
+    assert (rows["one"]["resumed"], rows["two"]["resumed"]) == (True, False)
+    assert rows["one"]["figures"]["top1_error"] == rows["two"]["figures"]["top1_error"] == TOP1
+    assert table(*arguments, "--fresh") == 0
+    assert measured == ["one", "two", "one", "two"]
+
+
+def test_what_decides_figures_decides_what_is_kept(
+    home: Path, imagenet: Path, tmp_path: Path, measured: list[str]
+) -> None:
+    """The same run is not done again; another protocol, another list, other weights, another engine are."""
+    file = publish_classifier(home)
+    arguments = ["--models", "gray", "--imagenet", imagenet, "--results", tmp_path / "kept"]
+    for changed in ([], [], ["--protocol", "caffe"], ["--backend", "onnx"], ["--limit", 3], []):
+        table(*arguments, *changed)
+    assert len(measured) == 4
+    gray(10).save(imagenet / "val" / WNIDS[0] / "ILSVRC2012_val_00000099.JPEG")
+    table(*arguments)
+    assert len(measured) == 5
+    file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
+    table(*arguments)
+    assert len(measured) == 6
+
+
+def test_failed_rows_are_kept_and_tried_again(
+    home: Path, imagenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_classifier(home)
+    arguments = ["--models", "gray", "--imagenet", imagenet, "--results", tmp_path / "kept"]
+
+    def failing(*_: Any) -> Any:
+        raise MatnetError("the engine is out of order")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "measure", failing)
+        assert table(*arguments, "--json", tmp_path / "out.json") == 2
+    assert rows_of(tmp_path / "out.json")["gray"]["status"] == "failed: the engine is out of order"
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert json.loads(kept.read_text())["failed"] == "the engine is out of order"
+    assert table(*arguments, "--json", tmp_path / "out.json") == 0
+    assert rows_of(tmp_path / "out.json")["gray"]["status"] == "ok"
+    assert list((tmp_path / "kept").iterdir()) == [kept]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"key": {}, "run": {}}'])
+def test_a_kept_row_that_is_none_is_measured_anew(
+    home: Path, imagenet: Path, tmp_path: Path, measured: list[str], content: bytes
+) -> None:
+    publish_classifier(home)
+    arguments = ["--models", "gray", "--imagenet", imagenet, "--results", tmp_path / "kept"]
+    table(*arguments)
+    (kept,) = (tmp_path / "kept").iterdir()
+    kept.write_bytes(content)
+    assert table(*arguments) == 0
+    assert measured == ["gray", "gray"]
+
+
+# -- what is written --------------------------------------------------------------------------------------
+
+
+def test_markdown_and_plots(home: Path, imagenet: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    publish_classifier(home)
+    publish(home, "face", angle_describer(), "faces")
+    models = ["--models", "gray", "caffe-alex", "face", "--imagenet", imagenet, "--lfw", faces(tmp_path)]
+    assert table(*models, "--markdown", tmp_path / "t.md", "--plots", tmp_path / "plots", "--check") == 0
+    text = (tmp_path / "t.md").read_text()
+    assert re.findall("^## .*", text, re.MULTILINE) == [
+        "## ImageNet ILSVRC-2012 val: classification, errors in percent",
+        "## LFW: face verification, percent",
+    ]
+    assert len(re.findall(r"^\| (?:gray|caffe-alex|face) ", text, re.MULTILINE)) == 3
+    assert "check: 1 of 3 rows compared" in text
+    names = sorted(path.name for path in (tmp_path / "plots").iterdir())
+    assert names == ["error-parameters.png", "error-speed.png", "roc-lfw.png"]
+    for name in names:
+        with Image.open(tmp_path / "plots" / name) as image:
+            assert image.size == (1170, 780)
+            assert len(image.convert("RGB").getcolors(1 << 20) or []) > 10
+
+
+def test_a_name_in_a_plot_covers_nothing() -> None:
+    """To the right of the point it would cover another; so it stands somewhere else, and nearer to its own point."""
+    frame, other = Box(0, 0, 200, 200), (130.0, 100.0)
+    mark = Box(125, 95, 135, 105)
+    box, astray = best_place((100.0, 100.0), (50.0, 10.0), frame, [Box(95, 95, 105, 105), mark], [other])
+    assert box.overlap(mark) == 0 and not astray
+    assert distance((100, 100), box) < distance(other, box)
+    alone, _ = best_place((100.0, 100.0), (50.0, 10.0), frame, [])
+    assert (alone.left, alone.bottom, alone.top) == (109, 95, 105)
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "a model and a table": (["--table", "--model", "x"], "--model: not with --table"),
+    "without a table": (["--models", "x", "--check"], "--models, --check: only with --table"),
+    "unknown model": (["--table", "--models", "cafe-alex"], "no model is called 'cafe-alex'; nearest: .*caffe-alex"),
+    "nowhere to write": (["--table", "--csv", "nowhere/x.csv"], "the folder nowhere does not exist"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
+def test_options_that_do_not_go_together(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run_command(main, arguments) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_part_of_the_pairs_is_spread_over_the_folds(tmp_path: Path) -> None:
+    from matnet.datasets import PairSet, load_lfw
+    from tests.stand_ins import lfw
+
+    pairs = load_lfw(lfw(tmp_path, folds=5, each=2))
+    some = head(pairs, 10)
+    assert isinstance(some, PairSet) and len(some) == 10
+    assert set(some.fold.tolist()) == set(range(5))
+    assert some.list_sha256 != pairs.list_sha256
+    assert any("only 10 of 20 pairs" in note for note in some.notes)

@@ -1,0 +1,131 @@
+"""Networks whose answers can be worked by hand, and a zoo of such models, whose cards quote figures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import matnet
+from matnet.formats.mat.values import Cell
+from matnet.formats.simplenn import read_simplenn
+from matnet.network import Layer, Network, Param, Source
+from matnet.ops.combine import Crop
+from matnet.ops.convolution import Conv, ConvTranspose
+
+LEVELS = (0, 40, 80, 120, 160, 200)
+"""What the gray classifier tells apart: the class of an image is the level nearest to its gray."""
+WNIDS = ("n00000001", "n00000002", "n00000003", "n00000004", "n00000005", "n00000006")
+ORDER = (3, 0, 5, 1, 4, 2)
+"""Of each output of the gray classifier the class, a place in WNIDS; so outputs are not in the order of folders."""
+MEAN = 10.0
+
+
+def gray(level: int, height: int = 40, width: int = 56) -> Image.Image:
+    return Image.new("L", (width, height), level)
+
+
+def blocks(rows: Sequence[Sequence[int]], sizes: tuple[Sequence[int], Sequence[int]]) -> np.ndarray:
+    """An array of blocks: the values of each, the heights of the rows of blocks and the widths of the columns."""
+    return np.repeat(np.repeat(np.array(rows, np.uint8), sizes[0], axis=0), sizes[1], axis=1)
+
+
+def gray_classifier(size: int = 8, levels: Sequence[float] = LEVELS) -> Network:
+    """Scores -(gray - level)^2 for each level, but for what all classes share, over 2000: a matrix product, softmax.
+
+    With a gray v, its mean taken off: ((v - mean) 2 c + 2 mean c - c^2) / 2000, c the level of class ORDER[k].
+    """
+    centres = np.array([levels[place] for place in ORDER], np.float32)
+    filters = np.broadcast_to(2 * centres / (3 * size * size), (size, size, 3, len(centres))) / 2000
+    biases = (2 * MEAN * centres - centres**2) / 2000
+    conv: dict[str, Any] = {"type": "conv", "name": "fc", "weights": Cell([np.float32(filters), np.float32(biases)[:, None]])}
+    names = Cell([WNIDS[place] for place in ORDER])
+    return simple([{**conv, **PLAIN}, {"type": "softmax", "name": "prob"}], size, MEAN, classes={"name": names})
+
+
+def angle_describer(size: int = 8) -> Network:
+    """Describes a face by its mean red and green, behind a ReLU; a product of three classes and a softmax follow."""
+    filters = np.zeros((size, size, 3, 2), np.float32)
+    filters[:, :, 0, 0] = filters[:, :, 1, 1] = 1 / size**2
+    last = np.arange(6, dtype=np.float32).reshape(1, 1, 2, 3)
+    layers = [
+        {"type": "conv", "name": "fc7", "weights": Cell([filters, np.zeros((2, 1), np.float32)]), **PLAIN},
+        {"type": "relu", "name": "relu7"},
+        {"type": "conv", "name": "fc8", "weights": Cell([last, np.zeros((3, 1), np.float32)]), **PLAIN},
+        {"type": "softmax", "name": "prob"},
+    ]
+    return simple(layers, size, 0.0)
+
+
+PLAIN: dict[str, Any] = {"pad": np.array([[0.0]]), "stride": np.array([[1.0]])}
+
+
+def simple(layers: list[dict[str, Any]], size: int, mean: float, **meta: Any) -> Network:
+    """A SimpleNN for size x size colour images, less a mean."""
+    normalization = {
+        "imageSize": np.array([[size, size, 3.0]]),
+        "averageImage": np.full((1, 1, 3), mean, np.float32),
+        "interpolation": "bilinear",
+    }
+    return read_simplenn({"layers": Cell(layers), "meta": {"normalization": normalization, **meta}}, Source())
+
+
+def gray_segmenter(levels: Mapping[int, float], classes: Sequence[str]) -> Network:
+    """An FCN in small: every second pixel is scored by the nearest level (class -> gray), enlarged twice, and cropped.
+
+    As large as the image, whatever its size; the class of a block of 2 x 2 pixels is that of its top left one.
+    """
+    count = len(classes)
+    filters, biases = np.zeros((1, 1, 3, count), np.float32), np.full((count, 1), -1e6, np.float32)
+    for k, level in levels.items():
+        filters[..., k], biases[k] = 2 * level / 3, 2 * MEAN * level - level**2
+    copy = np.zeros((2, 2, count, count), np.float32)
+    copy[:, :, range(count), range(count)] = 1
+    mean = np.full((1, 1, 3), MEAN, np.float32)
+    normalization = {"imageSize": np.array([[50.0, 50.0, 3.0]]), "averageImage": mean}
+    meta = {"normalization": normalization, "classes": {"name": Cell(list(classes))}}
+    net = Network(meta, Source(format="dagnn"))
+    net.params.update(score_filter=Param(filters), score_bias=Param(biases), up_filter=Param(copy))
+    net.add(
+        Layer("score", Conv(stride=(2, 2), size=(1, 1, 3, count)), ["data"], ["score"], ["score_filter", "score_bias"])
+    )
+    net.add(
+        Layer(
+            "up",
+            ConvTranspose(upsample=(2, 2), size=(2, 2, count, count), hasBias=False),
+            ["score"],
+            ["big"],
+            ["up_filter"],
+        )
+    )
+    net.add(Layer("crop", Crop(), ["big", "data"], ["upscore"]))
+    return net
+
+
+def publish(home: Path, name: str, net: Network | None, task: str, **fields: Any) -> Path:
+    """Put a model with its card into a zoo's home; without a network the card alone. The path of the .mat file."""
+    import yaml
+
+    folder, file = home / "models" / name, home / "mat" / f"{name}.mat"
+    folder.mkdir(parents=True)
+    file.parent.mkdir(exist_ok=True)
+    card = {
+        "name": name,
+        "license": "none",
+        "task": task,
+        "format": net.source.format if net else "simplenn",
+        "definition": "unknown",
+        "citation": ["Nobody: Nothing."],
+        "introduced": 2015,
+        "mat_url": [f"http://127.0.0.1:9/{name}.mat"],  # where nothing answers
+        **fields,
+    }
+    if net is not None:
+        matnet.save(net, file)
+        card["md5"] = {"2016-09-30": hashlib.md5(file.read_bytes()).hexdigest()}
+    (folder / "readme.md").write_text(f"---\n{yaml.safe_dump(card)}---\n\nA model for tests.\n")
+    return file
