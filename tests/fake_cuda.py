@@ -1,0 +1,332 @@
+"""CuPy, cuBLAS and cuDNN's frontend as far as the GPU engine uses them, on the processor: arrays are numpy's.
+
+Libraries get addresses, strides and leading dimensions as the real ones do, and read and write memory by those alone.
+The kernels are the engine's own, compiled for the processor (tests/cuda_on_cpu.py).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from matnet.ops.convolution import Conv
+
+UINT8 = np.dtype(np.uint8)
+
+
+class Memory:
+    """What `ndarray.data` is in CuPy."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.ptr, self._array = array.ctypes.data, array
+
+    def copy_from_host_async(self, mem: int, size: int, stream: Any = None) -> None:
+        ctypes.memmove(self.ptr, mem, size)
+
+    def copy_to_host_async(self, mem: int, size: int, stream: Any = None) -> None:
+        ctypes.memmove(mem, self.ptr, size)
+
+
+class Array(np.ndarray):
+    """numpy's array with CuPy's `data`."""
+
+    @property
+    def data(self) -> Any:
+        return Memory(self)
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        raise AttributeError("data")
+
+
+def device_array(value: Any, dtype: Any = None) -> Array:
+    return np.array(value, dtype=dtype, copy=True, order="C").view(Array)
+
+
+@dataclass
+class Event:
+    block: bool = False
+    disable_timing: bool = False
+
+    def record(self, stream: Any = None) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+
+@dataclass
+class Stream:
+    """A stream whose work is done at once; what happens while it records is counted."""
+
+    non_blocking: bool = False
+    ptr: int = 7
+    recording: bool = False
+    graphs: int = 0
+    refuses: bool = False
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def synchronize(self) -> None:
+        assert not self.recording, "a stream that records must not be waited for"
+
+    def wait_event(self, event: Event) -> None: ...
+
+    def begin_capture(self, mode: int | None = None) -> None:
+        assert not self.recording
+        self.recording = True
+
+    def end_capture(self) -> Any:
+        assert self.recording
+        self.recording = False
+        if self.refuses:
+            raise RuntimeError("cudaErrorStreamCaptureInvalidated: operation failed")
+        self.graphs += 1
+        return SimpleNamespace(launch=lambda stream=None: None, upload=lambda stream=None: None)
+
+
+@dataclass
+class MemoryPool:
+    """Counts bytes, and refuses more than its limit as CuPy does."""
+
+    limit: int | None = None
+    used: int = 0
+
+    def malloc(self, size: int) -> None:
+        self.used += size
+        if self.limit is not None and self.used > self.limit:
+            raise MemoryError(f"Out of memory allocating {size} bytes (limit set to: {self.limit} bytes).")
+
+    def set_limit(self, size: int) -> None:
+        self.limit = size
+
+    def free_all_blocks(self) -> None: ...
+
+
+class Blas:
+    """cuBLAS's gemmEx on column-major matrices at addresses, with a check of the types that it knows."""
+
+    CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_GEMM_DEFAULT, CUBLAS_OP_N = 68, 77, -1, 0
+
+    def __init__(self) -> None:
+        self.computed: list[int] = []
+
+    def gemmEx(self, handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, A: int, Atype: int,
+               lda: int, B: int, Btype: int, ldb: int, beta: int, C: int, Ctype: int, ldc: int, computeType: int,
+               algo: int) -> None:  # fmt: skip
+        assert (transa, transb, handle) == (0, 0, 5) and Atype == Btype
+        self.computed.append(computeType)
+        types = {0: np.float32, 2: np.float16}
+        one, zero = (memory_at(place, (1,), (1,), np.float32)[0] for place in (alpha, beta))
+        a = memory_at(A, (m, k), (1, lda), types[Atype]).astype(np.float32)
+        b = memory_at(B, (k, n), (1, ldb), types[Btype]).astype(np.float32)
+        c = memory_at(C, (m, n), (1, ldc), types[Ctype])
+        c[...] = one * (a @ b) + (zero * c if zero else 0)
+
+
+def memory_at(place: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Memory as an array of this shape; strides in elements."""
+    size = np.dtype(dtype).itemsize
+    span = sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True)) + 1
+    flat = np.frombuffer((ctypes.c_char * (span * size)).from_address(place), dtype)
+    return np.lib.stride_tricks.as_strided(flat, shape, [stride * size for stride in strides])
+
+
+class Cupy:
+    """The module: numpy's functions, and the parts of CuPy that numpy lacks."""
+
+    __version__ = "14.2.0"
+
+    def __init__(self) -> None:
+        self.allocators: list[Any] = []
+        self.cuda = SimpleNamespace(
+            Device=lambda index: _nothing(), Stream=Stream, Event=Event, MemoryPool=MemoryPool, cublas=Blas(),
+            get_elapsed_time=lambda begin, end: 1.0, using_allocator=self._using_allocator,
+            runtime=SimpleNamespace(CUDA_R_32F=0, CUDA_R_16F=2), device=SimpleNamespace(get_cublas_handle=lambda: 5),
+        )  # fmt: skip
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    @contextmanager
+    def _using_allocator(self, malloc: Any) -> Iterator[None]:
+        self.allocators.append(malloc)
+        try:
+            yield
+        finally:
+            self.allocators.pop()
+
+    def empty(self, shape: Any, dtype: Any = np.float32) -> Array:
+        made = np.empty(shape, dtype).view(Array)
+        if self.allocators:
+            self.allocators[-1](made.nbytes)
+        made.view(UINT8)[...] = 0xFF
+        return made
+
+    def asarray(self, value: Any, dtype: Any = None) -> Array:
+        return value if isinstance(value, Array) else device_array(value, dtype)
+
+    def asnumpy(self, value: Array) -> np.ndarray:
+        return np.array(value)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+class NotSupported(RuntimeError):
+    """What cuDNN's frontend raises."""
+
+
+Kind = Enum("Kind", "FLOAT HALF")
+TYPES = {Kind.FLOAT: np.float32, Kind.HALF: np.float16}
+
+
+@dataclass
+class Tensor:
+    dim: list[int] = field(default_factory=list)
+    stride: list[int] = field(default_factory=list)
+    data_type: Any = None
+    uid: int = 0
+    compute: Any = None  # a function of the buffers
+
+    def set_output(self, value: bool) -> Tensor:
+        return self
+
+    def set_data_type(self, value: Any) -> Tensor:
+        self.data_type = value
+        return self
+
+    def set_uid(self, value: int) -> Tensor:
+        self.uid = value
+        return self
+
+    def set_dim(self, value: list[int]) -> Tensor:
+        self.dim = value
+        return self
+
+    def set_stride(self, value: list[int]) -> Tensor:
+        self.stride = value
+        return self
+
+    def at(self, place: int) -> np.ndarray:
+        return memory_at(place, tuple(self.dim), tuple(self.stride), TYPES[self.data_type])
+
+
+@dataclass
+class Graph:
+    """One graph of the frontend: builds a function of buffers by uid, and runs it as any of its plans."""
+
+    cudnn: Cudnn
+    nodes: list[str] = field(default_factory=list)
+    last: Tensor = field(default_factory=Tensor)
+    barred: bool = False
+    ready: set[int] = field(default_factory=set)
+
+    def tensor(self, dim: list[int], stride: list[int], data_type: Any, name: str, uid: int) -> Tensor:
+        made = Tensor(dim, stride, data_type, uid)
+        made.compute = lambda buffers: made.at(buffers[uid]).astype(np.float32)
+        return made
+
+    def _node(self, name: str, compute: Any) -> Tensor:
+        self.nodes.append(name)
+        self.last = Tensor(compute=compute)
+        return self.last
+
+    def conv_fprop(
+        self, image: Tensor, weight: Tensor, pre_padding: Any, post_padding: Any, stride: Any, dilation: Any
+    ) -> Tensor:
+        (top, left), (bottom, right) = pre_padding, post_padding
+        op = Conv(pad=(top, bottom, left, right), stride=stride, dilate=dilation, hasBias=False)
+
+        def compute(buffers: dict[int, int]) -> np.ndarray:
+            filters = np.asfortranarray(weight.compute(buffers).transpose(2, 3, 1, 0))
+            (found,) = op.forward(np, [np.ascontiguousarray(image.compute(buffers))], op.prepare(np, [filters]))
+            return found
+
+        return self._node("conv", compute)
+
+    def bias(self, input: Tensor, bias: Tensor) -> Tensor:
+        return self._node("bias", lambda buffers: input.compute(buffers) + bias.compute(buffers))
+
+    def add(self, a: Tensor, b: Tensor) -> Tensor:
+        return self._node("add", lambda buffers: a.compute(buffers) + b.compute(buffers))
+
+    def relu(self, input: Tensor, negative_slope: float | None = None) -> Tensor:
+        slope = np.float32(negative_slope or 0)
+
+        def compute(buffers: dict[int, int]) -> np.ndarray:
+            x = input.compute(buffers)
+            return np.where(x > 0, x, slope * x)
+
+        return self._node("relu", compute)
+
+    def validate(self) -> None: ...
+
+    def build_operation_graph(self) -> None: ...
+
+    def create_execution_plans(self, heuristics: list[Any]) -> None:
+        if self.cudnn.refused.intersection(self.nodes):
+            raise NotSupported(f"no engine for {self.nodes}")
+
+    def deselect_numeric_notes(self, notes: list[Any]) -> None:
+        self.barred = True
+
+    def get_execution_plan_count(self) -> int:
+        return 3
+
+    def get_plan_name_at_index(self, index: int) -> str:
+        return f"eng{index}"
+
+    def build_plan_at_index(self, index: int) -> None:
+        if index == 0 and self.barred:
+            raise NotSupported("Deselecting execution plan")
+        self.ready.add(index)
+
+    def get_workspace_size_plan_at_index(self, index: int) -> int:
+        return self.cudnn.workspaces[index]
+
+    def execute_plan_at_index(self, tensor_dict: dict[int, int], workspace: int, index: int, handle: Any) -> None:
+        assert index in self.ready and handle == "handle"
+        if self.cudnn.workspaces[index]:
+            scratch = memory_at(workspace, (self.cudnn.workspaces[index],), (1,), np.uint8)
+            scratch[...] = 0xFF
+        found = self.last.compute(tensor_dict)
+        self.last.at(tensor_dict[self.last.uid])[...] = found
+        self.cudnn.ran.append((tuple(self.nodes), index))
+
+
+class Cudnn:
+    """The frontend: `refused` nodes are those that no graph may have, `ran` what was executed."""
+
+    __version__ = "1.32.0"
+    cudnnGraphNotSupportedError = NotSupported
+    data_type = Kind
+    heur_mode = SimpleNamespace(A="A", FALLBACK="FALLBACK")
+    numerical_note = SimpleNamespace(TENSOR_CORE=1, DOWN_CONVERT_INPUTS=2)
+
+    def __init__(self) -> None:
+        self.refused: set[str] = set()
+        self.workspaces = [0, 64, 1 << 40]
+        self.ran: list[tuple[tuple[str, ...], int]] = []
+
+    def create_handle(self) -> str:
+        return "handle"
+
+    def set_stream(self, handle: str, stream: int) -> None:
+        assert (handle, stream) == ("handle", 7)
+
+    def backend_version(self) -> int:
+        return 92800
+
+    def pygraph(self, io_data_type: Kind, intermediate_data_type: Kind, compute_data_type: Kind, handle: Any) -> Graph:
+        assert intermediate_data_type is compute_data_type is Kind.FLOAT
+        return Graph(self)

@@ -1,0 +1,242 @@
+"""The GPU engine's own calls of CuPy, cuBLAS, cuDNN and its kernels, on stand-ins that read memory by address.
+
+The kernels are compiled for the processor, the libraries follow their documentation; expected numbers are numpy's.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from matnet import Layer, Network, OutOfMemoryError, Param
+from matnet.engines.cupy import choice, device, kernels
+from matnet.engines.cupy import engine as engine_module
+from matnet.engines.cupy.capture import Replayed
+from matnet.engines.cupy.kernels import elementwise, normalization, pooling, sampling
+from matnet.engines.cupy.probe import Gpu
+from matnet.ops import extensions as ext
+from matnet.ops.activation import ReLU, Sigmoid, SoftMax
+from matnet.ops.base import Op
+from matnet.ops.combine import Concat, Scale, Sum
+from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.ops.normalization import LRN, BatchNorm
+from matnet.ops.pooling import Pooling
+from tests import fake_cuda
+from tests.conftest import assert_close
+from tests.cuda_on_cpu import Processor
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed, which compiles the kernels")
+X = (2, 6, 7, 11)
+TOLERANCE = {"fp32": 1e-5, "tf32": 1e-5, "fp16": 4e-3}
+
+
+def values(*shape: int, seed: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory: pytest.TempPathFactory) -> Processor:
+    found = Processor(tmp_path_factory.mktemp("kernels"))
+    if not found.usable():
+        pytest.skip("the compiler does not know what the kernels need")
+    return found
+
+
+def called_again(self: Replayed, stream: Any, calls: Sequence[Any]) -> SimpleNamespace:
+    """In place of a recorded graph: its calls, once more."""
+    return SimpleNamespace(launch=lambda stream: [call() for call in calls])
+
+
+@pytest.fixture
+def machine(processor: Processor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
+    """A machine with one GPU of stand-ins; its `cupy` and `cudnn`."""
+    cupy, cudnn = fake_cuda.Cupy(), fake_cuda.Cudnn()
+    gpu = Gpu(0, "stand-in", (9, 0), 1 << 34, 13000, 13000)
+    monkeypatch.setattr(engine_module, "find_gpu", lambda index=None, precision="fp32": gpu)
+    monkeypatch.setattr(device, "import_cupy", lambda: cupy)
+    monkeypatch.setattr(device, "import_cudnn", lambda runtime: cudnn)
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path))
+    pinned = SimpleNamespace(empty_pinned=np.empty, zeros_pinned=np.zeros)
+    monkeypatch.setitem(__import__("sys").modules, "cupyx", pinned)
+    monkeypatch.setitem(__import__("sys").modules, "cupy", cupy)
+    for module in (elementwise, normalization, pooling, sampling, kernels):
+        monkeypatch.setattr(module, "start", processor.start)
+    monkeypatch.setattr(Replayed, "_graph", called_again)
+    return SimpleNamespace(cupy=cupy, cudnn=cudnn, folder=tmp_path)
+
+
+def network(*steps: tuple[Op, Sequence[str], Sequence[np.ndarray]]) -> Network:
+    """Layers a, b, c ... each of which reads the named variables and writes one of its own name."""
+    net = Network()
+    for letter, (op, inputs, params) in zip("abcdefghij", steps, strict=False):
+        names = [f"{letter}{number}" for number in range(len(params))]
+        net.params.update({name: Param(value) for name, value in zip(names, params, strict=True)})
+        net.add(Layer(letter, op, list(inputs), [letter], names))
+    return net
+
+
+FIRST = Conv(pad=(1, 2, 0, 3), stride=(2, 3)), ["x"], [values(3, 5, 6, 8), values(8, 1)]  # 4 x 4 x 8
+GROUPED = Conv(pad=(1, 1, 1, 1), dilate=(1, 2)), ["a"], [values(3, 2, 4, 8), values(1, 8)]
+NETS: dict[str, Network] = {
+    "convolution": network(FIRST),
+    "fused": network(FIRST, (ReLU(), ["a"], [])),
+    "leaky": network(FIRST, (ReLU(leak=0.2), ["a"], [])),
+    "grouped, dilated": network(FIRST, GROUPED),
+    "residual": network(
+        FIRST, (Conv(pad=(1, 1, 1, 1)), ["a"], [values(3, 3, 8, 8), values(8, 1)]), (Sum(), ["b", "a"], []),
+        (ReLU(), ["c"], []),
+    ),
+    "no bias": network((Conv(hasBias=False, pad=(0, 1, 2, 0)), ["x"], [values(2, 3, 6, 5)])),
+    "fully connected": network(
+        FIRST, (Conv(), ["a"], [values(4, 4, 8, 9), values(9, 1)]), (ReLU(), ["b"], []),
+        (Conv(), ["c"], [values(1, 1, 9, 5), values(5, 1)]), (SoftMax(), ["d"], []),
+    ),
+    "fully connected residual": network(
+        (Conv(), ["x"], [values(7, 11, 6, 9), values(9, 1)]), (Conv(), ["a"], [values(1, 1, 9, 9), values(9, 1)]),
+        (Sum(), ["b", "a"], []), (ReLU(leak=0.1), ["c"], []),
+    ),
+    "concatenation": network(
+        (Conv(), ["x"], [values(1, 1, 6, 8), values(8, 1)]), (Pooling(poolSize=(3, 3), pad=(1, 1, 1, 1)), ["x"], []),
+        (Conv(pad=(1, 1, 1, 1)), ["x"], [values(3, 3, 6, 5), values(5, 1)]), (ReLU(), ["c"], []),
+        (Concat(), ["a", "b", "d"], []), (Conv(), ["e"], [values(1, 1, 19, 4), values(4, 1)]),
+    ),
+    "kernels": network(
+        (Conv(), ["x"], [values(2, 3, 6, 8), values(8, 1)]), (LRN(), ["a"], []),
+        (Pooling(poolSize=(3, 2), stride=(2, 1), pad=(0, 1, 1, 0)), ["b"], []),
+        (Pooling(method="avg", poolSize=(2, 3), pad=(0, 1, 1, 1)), ["c"], []), (ReLU(leak=0.3), ["d"], []),
+        (ext.CaffePooling(method="avg", poolSize=(3, 3), stride=(2, 2), pad=(1, 1, 1, 1)), ["e"], []),
+        (ext.GlobalPooling(), ["f"], []), (SoftMax(), ["g"], []),
+    ),
+    "affine": network(
+        (BatchNorm(), ["x"], [values(6, 1), values(6, 1), np.stack([values(6), 1 + values(6) ** 2], axis=1)]),
+        (LRN(), ["a"], []), (Scale(), ["b"], [values(1, 1, 6), values(1, 1, 6)]), (LRN(), ["c"], []),
+        (Scale(hasBias=False), ["d"], [values(7, 11, 6)]),
+    ),
+    "sums": network((Sigmoid(), ["x"], []), (ReLU(), ["x"], []), (Sum(), ["a", "b", "x"], [])),
+    "by the ops": network(
+        (ConvTranspose(upsample=(2, 2), crop=(1, 0, 0, 1)), ["x"], [values(3, 4, 5, 6), values(5, 1)]),
+        (Sigmoid(), ["a"], []),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
+@pytest.mark.parametrize("name", NETS)
+def test_networks_against_numpy(name: str, precision: str, machine: SimpleNamespace) -> None:
+    """Every run: the first one by one, then as it was recorded, on other values."""
+    net = NETS[name]
+    engine = net.compile(backend="cupy", precision=precision)
+    for seed in (3, 4, 5):
+        x = values(*X, seed=seed)
+        (expected,) = net.forward(x).values()
+        (found,) = engine(x).values()
+        assert_close(found, expected, TOLERANCE[precision], name)
+    assert (engine.device, engine.precision) == ("gpu:0 (stand-in)", precision)
+
+
+@pytest.mark.parametrize("refused", [{"add"}, {"bias"}, {"relu"}, {"conv"}])
+@pytest.mark.parametrize("name", ["residual", "leaky", "concatenation"])
+def test_what_cudnn_refuses_is_finished_afterwards(name: str, refused: set[str], machine: SimpleNamespace) -> None:
+    machine.cudnn.refused = refused
+    net, x = NETS[name], values(*X)
+    engine = net.compile(backend="cupy")
+    for _ in range(2):
+        (found,), (expected,) = engine(x).values(), net.forward(x).values()
+        assert_close(found, expected, TOLERANCE["fp32"], name)
+    assert not any(refused.intersection(nodes) for nodes, _ in machine.cudnn.ran)
+    assert any("cuDNN has no plan" in note for note in engine.notes) == (refused == {"conv"})
+
+
+@pytest.mark.parametrize(("precision", "compute", "plan"), [("fp32", 68, 1), ("tf32", 77, 0), ("fp16", 68, 0)])
+def test_precision_reaches_the_libraries(precision: str, compute: int, plan: int, machine: SimpleNamespace) -> None:
+    """cuBLAS's numbers for 32F and FAST_TF32; in fp32 plan 0, which the stand-in marks as less exact, is not taken."""
+    net = NETS["fully connected"]
+    engine = net.compile(backend="cupy", precision=precision, autotune=False)
+    engine(values(*X))
+    assert set(machine.cupy.cuda.cublas.computed) == {compute}
+    assert {index for _, index in machine.cudnn.ran} == {plan}
+
+
+def test_plans_are_chosen_once_and_remembered_on_disk(
+    machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, x = NETS["fused"], values(*X)
+    seconds = iter([3.0, 2.0])  # of plans 0 and 1; plan 2 needs more memory than a plan may
+    monkeypatch.setattr(machine.cupy.cuda, "get_elapsed_time", lambda begin, end: next(seconds))
+    net.compile(backend="cupy", precision="tf32")(x)
+    (book,) = (machine.folder / "cudnn").iterdir()
+    assert book.name == "stand-in-9.0-cudnn-92800.json"
+    machine.cudnn.ran.clear()
+    net.compile(backend="cupy", precision="tf32")(x)  # times nothing: `seconds` is used up
+    assert {index for _, index in machine.cudnn.ran} == {1}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}'])
+def test_a_damaged_cache_is_as_good_as_none(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "cudnn" / "gpu.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    book = choice.PlanBook(tmp_path, "gpu")
+    graph: Any = "graph"
+    assert book.get(graph) is None
+    book.put(graph, "eng1")
+    assert choice.PlanBook(tmp_path, "gpu").get(graph) == "eng1"
+
+
+def test_a_batch_beyond_the_memory_limit(machine: SimpleNamespace) -> None:
+    engine = NETS["fused"].compile(backend="cupy", memory_limit=20000)
+    with pytest.raises(OutOfMemoryError, match=r"inputs of 50x6x7x11 .* gpu:0 \(stand-in\)") as error:
+        engine(values(50, 6, 7, 11))
+    assert error.value.batch_size == 50
+
+
+def test_batches_one_after_the_other(machine: SimpleNamespace) -> None:
+    net = NETS["fused"]
+    engine: Any = net.compile(backend="cupy")
+    batches = [values(*X, seed=seed) for seed in range(5)]
+    batches[2] = values(3, 6, 7, 11)
+    for found, batch in zip(engine.map(iter(batches)), batches, strict=True):
+        assert_close(found["b"], net.forward(batch)["b"], 1e-5, "b")
+    buffer = engine.input_buffer(X)
+    assert not buffer.any()
+    buffer[...] = batches[0]
+    assert_close(engine(buffer)["b"], net.forward(batches[0])["b"], 1e-5, "b")
+
+
+def test_results_are_the_callers_own(machine: SimpleNamespace) -> None:
+    engine = NETS["fused"].compile(backend="cupy")
+    first = engine(values(*X))["b"]
+    kept = first.copy()
+    engine(values(*X, seed=9))
+    np.testing.assert_array_equal(first, kept)
+
+
+def recorded(refuses: bool = False, recordable: Sequence[bool] = (True, True, False, True)) -> tuple[Any, ...]:
+    """Calls that note their number, replayed on a stream that records, with what they noted in three runs."""
+    ran: list[int] = []
+    calls = [lambda number=number: ran.append(number) for number in range(len(recordable))]
+    stream = fake_cuda.Stream(refuses=refuses)
+    replayed = Replayed(fake_cuda.Cupy(), calls, recordable)
+    for _ in range(3):
+        replayed(stream)
+    return ran, stream, replayed
+
+
+def test_runs_of_calls_are_recorded_as_graphs() -> None:
+    """First all directly, then once into graphs; in a replay only call 2, which no graph may hold, runs by itself."""
+    ran, stream, replayed = recorded()
+    assert ran == [0, 1, 2, 3, 0, 1, 3, 2, 2]
+    assert (stream.graphs, stream.recording, replayed.note) == (2, False, "")
+
+
+def test_calls_that_cannot_be_recorded_run_one_by_one() -> None:
+    ran, stream, replayed = recorded(refuses=True, recordable=(True, True))
+    assert ran == [0, 1, 0, 1, 0, 1, 0, 1]  # directly, in vain, and directly
+    assert stream.graphs == 0
+    assert replayed.note.startswith("layers run one by one, because they cannot be recorded: cudaErrorStreamCapture")
