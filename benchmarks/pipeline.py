@@ -28,7 +28,7 @@ from matnet.errors import EngineError, MatnetError, run_command
 from matnet.evaluation.loop import count, score_variable
 from matnet.evaluation.record import versions
 from matnet.evaluation.scoring import Job, Scorer
-from matnet.evaluation.tally import batches_left
+from matnet.evaluation.tally import Tally, batches_left
 from matnet.files import atomic_write
 from matnet.images import Preprocessing
 from matnet.metrics import TopK
@@ -122,7 +122,7 @@ def own_stages(setting: Setting, runtime: str | None) -> dict[str, Stage]:
     if scorer.streams.count > 1:
         found[ENGINE[1]] = engine(scorer.engine, scorer.streams.count)
     found[PREPARATION] = lambda: on_threads(preparation(setting), len(setting.images), setting.threads)
-    found[OURS] = lambda: count(scorer, setting.images).errors
+    found[OURS] = lambda: count(scorer, setting.images, Tally(), lambda _: None).errors
     return found
 
 

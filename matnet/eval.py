@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ from matnet.arguments import (
 from matnet.errors import DataError, run_command
 from matnet.evaluation import Evaluation, Tally, score_variable
 from matnet.evaluation.loop import count, evaluation
-from matnet.evaluation.progress import progress
+from matnet.evaluation.progress import progress, running_errors
+from matnet.evaluation.resume import Interrupted, Unfinished, run_kept, unfinished
 from matnet.evaluation.scoring import Job, Scorer
 from matnet.files import atomic_write
 from matnet.reproduction.command import add_table_options, refuse_table_options, run_table
@@ -56,7 +58,15 @@ def parser() -> argparse.ArgumentParser:
     )
     add_batch_size(command, 32, "images per batch (default: %(default)s)")
     command.add_argument("--strict", action="store_true", help="stop where a batch does not fit, rather than halve it")
+    command.add_argument(
+        "--ten-crop",
+        dest="crops",
+        action="store_const",
+        const=10,
+        help="average the scores of four corners, centre and their mirror images",
+    )
     command.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (default: one per processor)")
+    command.add_argument("--resume", action="store_true", help="go on where an interrupted run of the same stopped")
     command.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     command.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, on stdout or into FILE"
@@ -95,9 +105,11 @@ def run(options: argparse.Namespace) -> Evaluation:
         engine_options(options),
         options.decoders,
     )
-    with progress(len(images), Tally(), hidden=options.quiet) as shown:
+    state = unfinished(net, job, images.list_sha256, options.json)
+    start = begin(state, options.resume)
+    with progress(len(images), start, hidden=options.quiet) as shown:
         scorer = Scorer(net, job, shown.say)
-        tally = count(scorer, images, watch=shown.watch)
+        tally = run_kept(partial(count, scorer, images), state, start, shown.watch)
     result = evaluation(net, images, job, scorer.site, tally)
     result.protocol = options.protocol
     result.introduced = introduced(net)
@@ -107,11 +119,23 @@ def run(options: argparse.Namespace) -> Evaluation:
     return result
 
 
+def begin(state: Unfinished, resume: bool) -> Tally:
+    """What is counted already; where a run was left unfinished and is not resumed, stderr says so."""
+    if resume:
+        found = state.load()
+        told = f"going on after {found.images:,} images" if found else "no unfinished run is kept; from the start"
+        print(f"matnet: {told}", file=sys.stderr)
+        return found or Tally()
+    if state.path.exists():
+        print(f"matnet: an unfinished run is kept in {state.path}; --resume goes on from it", file=sys.stderr)
+    return Tally()
+
+
 def overrides(net: Network, options: argparse.Namespace) -> dict[str, Any]:
     """What the options, and the depth of the network's first filters, say instead of its meta."""
     from matnet.meta import image_input, input_channels
 
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"crops": options.crops or 1}
     if options.image_size:
         found["image_size"] = tuple(options.image_size)
     if options.mean:
@@ -152,13 +176,26 @@ def report(result: Evaluation, target: str | None) -> None:
         print(f"matnet: {count} unreadable image{'s' if count > 1 else ''} left out of the figures", file=sys.stderr)
 
 
+def tell_interrupted(stopped: Interrupted) -> None:
+    """The figures so far, and how to go on from them."""
+    tally = stopped.tally
+    figures = running_errors(tally) or "nothing is counted yet"
+    print(f"matnet: interrupted after {tally.images:,} images: {figures}", file=sys.stderr)
+    if stopped.kept:
+        print(f"matnet: kept in {stopped.kept}; the same command with --resume goes on from there", file=sys.stderr)
+
+
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
     if options.table:
         return run_table(options)
     refuse_table_options(options)
     options.protocol = options.protocol or "meta"
-    result = run(options)
+    try:
+        result = run(options)
+    except Interrupted as stopped:
+        tell_interrupted(stopped)
+        return stopped.status
     report(result, options.json)
     return 2 if result.unreadable else 0
 

@@ -72,24 +72,22 @@ def evaluate(
             progress(tally.images - done)
         done = tally.images
 
-    tally = count(scorer, images, watch=watch)
+    tally = count(scorer, images, Tally(), watch)
     return evaluation(net, images, job, scorer.site, tally)
 
 
-def count(scorer: Scorer, images: ImageList, start: Tally | None = None, watch: Watch | None = None) -> Tally:
+def count(scorer: Scorer, images: ImageList, start: Tally, watch: Watch) -> Tally:
     """`start`, and what is counted on the images that it has not seen."""
-    before = start or Tally()
-    spans = batches_left(len(images), scorer.job.images_per_batch, before.done)
-    return added(before, scorer.tallies(Part(images.paths, images.labels), spans), watch)
+    spans = batches_left(len(images), scorer.job.images_per_batch, start.done)
+    return added(start, scorer.tallies(Part(images.paths, images.labels), spans), watch)
 
 
-def added(start: Tally, parts: Iterable[Tally], watch: Watch | None = None) -> Tally:
+def added(start: Tally, parts: Iterable[Tally], watch: Watch) -> Tally:
     """`start` and all parts, as they come; its seconds go on from those of `start`."""
     tally, began = start, time.perf_counter()
     for part in parts:
         tally = tally.plus(part).taking(start.seconds + time.perf_counter() - began)
-        if watch is not None:
-            watch(tally)
+        watch(tally)
     return tally
 
 

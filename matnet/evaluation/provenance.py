@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ def network_sha256(net: Network) -> str:
     """Of the network's file; of its layers and params, as they are, where it comes from no .mat file."""
     path = net.source.path
     if path is not None and path.suffix == ".mat":
-        return file_sha256(path)
+        state = path.stat()
+        return _sha256_of(path, state.st_size, state.st_mtime_ns)
     digest = hashlib.sha256()
     for layer in net.layers.values():
         digest.update(f"{layer.name} {layer.op!r} {layer.inputs} {layer.outputs} {layer.params}\n".encode())
@@ -68,6 +69,12 @@ def network_sha256(net: Network) -> str:
         digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
         digest.update(value.data)
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _sha256_of(path: Path, size: int, changed: int) -> str:
+    """Of a file as it is now: hashed once, because a row and what is kept of an unfinished run both need it."""
+    return file_sha256(path)
 
 
 @cache

@@ -46,9 +46,7 @@ def add_table_options(command: argparse.ArgumentParser) -> None:
         help="the part of a face image's height and width that is taken (default: %(default).3f)",
     )
     table.add_argument("--results", type=Path, metavar="FOLDER", help="where finished rows are kept")
-    ways = table.add_mutually_exclusive_group()
-    ways.add_argument("--resume", action="store_true", help="take rows that are kept (the default)")
-    ways.add_argument("--fresh", action="store_true", help="measure rows anew that are kept")
+    table.add_argument("--fresh", action="store_true", help="measure rows anew that are kept (default: take them)")
     table.add_argument("--offline", action="store_true", help="fetch nothing; models that are not here are absent")
     table.add_argument("--check", action="store_true", help="status 1 where a figure is not the published one")
     table.add_argument("--markdown", type=Path, metavar="FILE", help="the tables as Markdown")

@@ -1,0 +1,167 @@
+"""Evaluations cut short by Ctrl-C, SIGTERM or an error: what is told, kept, and counted when they go on.
+
+digits-lenet makes 10 mistakes on its 355 test images, as OpenCV counts (see test_digits_lenet).
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from matnet import eval as eval_command
+from matnet.errors import DataError, EngineError
+from matnet.evaluation.progress import Progress
+from matnet.evaluation.resume import SUFFIX, Unfinished, run_kept
+from matnet.evaluation.tally import Tally
+from matnet.metrics import TopK
+
+KEY = {"model": "ab12", "list of images": "cd34"}
+
+
+def tally(start: int, stop: int, wrong: int = 1) -> Tally:
+    return Tally(TopK(images=stop - start, wrong={1: wrong, 5: 0}), done=((start, stop),), seconds=2.5)
+
+
+def raise_after(images: int, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Send this process a signal once, when so many images are done."""
+    sent: list[int] = []
+
+    def watch(self: Progress, tally: Tally) -> None:
+        if tally.images >= images and not sent:
+            sent.append(tally.images)
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(Progress, "watch", watch)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("with_file", [True, False])
+def test_a_run_that_was_stopped_goes_on(
+    number: int,
+    status: int,
+    with_file: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
+    target = tmp_path / "row.json"
+    options = ["--quiet", "--backend", "numpy", "--batch-size", "16", "--json", *([str(target)] if with_file else [])]
+    with monkeypatch.context() as patched:
+        raise_after(100, patched, number)
+        assert eval_command.main(options) == status
+    told = capsys.readouterr().err
+    assert "interrupted after 1" in told
+    assert "top-1 error" in told
+    assert "--resume goes on from there" in told
+    assert "Traceback" not in told
+    assert not target.exists()
+    (kept,) = tmp_path.rglob(f"*{SUFFIX}")
+    assert (kept.parent == tmp_path) == with_file
+    seen = json.loads(kept.read_text())["tally"]["errors"]["images"]
+
+    assert eval_command.main([*options, "--resume", "--batch-size", "9"]) == 0
+    out, told = capsys.readouterr()
+    row = json.loads(target.read_text() if with_file else out)
+    assert (row["images"], row["top1_error"], row["status"]) == (355, 100 * 10 / 355, "ok")
+    assert f"going on after {seen} images" in told
+    assert not list(tmp_path.rglob(f"*{SUFFIX}"))
+
+
+def test_a_kept_run_is_not_taken_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "row.json"
+    options = ["--quiet", "--backend", "numpy", "--json", str(target)]
+    with monkeypatch.context() as patched:
+        raise_after(100, patched, signal.SIGINT)
+        assert eval_command.main(options) == 130
+    capsys.readouterr()
+    assert eval_command.main(options) == 0
+    assert f"an unfinished run is kept in {target}{SUFFIX}; --resume goes on from it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "other",
+    [["--scores", "ip1"], ["--mean", "70"], ["--limit", "354"], ["--backend", "onnx"], ["--ten-crop"]],
+    ids=lambda options: options[0],
+)
+def test_a_run_of_another_kind_is_refused(other: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--quiet", "--backend", "numpy", "--json", str(tmp_path / "row.json")]
+    with monkeypatch.context() as patched:
+        raise_after(100, patched, signal.SIGINT)
+        assert eval_command.main(options) == 130
+    with pytest.raises(DataError, match="is of a run with another"):
+        eval_command.main([*options, *other, "--resume"])
+
+
+def test_resume_without_a_kept_run_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path))
+    assert eval_command.main(["--quiet", "--backend", "numpy", "--limit", "20", "--resume"]) == 0
+    assert "no unfinished run is kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"key": {}}',
+        '{"key": {"model": "ab12", "list of images": "cd34"}, "tally": {"errors": 3}}',
+        # 4 images counted, 5 done
+        json.dumps({"key": KEY, "tally": {**tally(0, 4).record(), "done": [[0, 5]]}}),
+        json.dumps({"key": KEY, "tally": {**tally(0, 4).record(), "done": [[0, 3], [2, 3]]}}),
+    ],
+)
+def test_a_damaged_file_is_refused(text: str, tmp_path: Path) -> None:
+    state = Unfinished(tmp_path / "a.unfinished", KEY)
+    state.path.write_text(text)
+    with pytest.raises(DataError, match="cannot be resumed from"):
+        state.load()
+
+
+def test_what_is_kept_comes_back(tmp_path: Path) -> None:
+    state = Unfinished(tmp_path / "new" / "a.unfinished", KEY)
+    assert state.load() is None
+    state.save(tally(3, 9))
+    assert state.load() == tally(3, 9)
+    with pytest.raises(DataError, match="with another model;"):
+        Unfinished(state.path, {**KEY, "model": "ef56"}).load()
+
+
+def test_an_error_on_the_way_keeps_what_was_counted(tmp_path: Path) -> None:
+    state = Unfinished(tmp_path / "a.unfinished", KEY)
+
+    def count(start: Tally, watch: Any) -> Tally:
+        watch(start.plus(tally(4, 8)))
+        raise EngineError("the GPU is gone")
+
+    with pytest.raises(EngineError, match="the GPU is gone"):
+        run_kept(count, state, tally(0, 4), lambda _: None)
+    found = state.load()
+    assert found is not None
+    assert (found.images, found.errors.wrong[1]) == (8, 2)
+
+
+def test_nothing_is_left_behind_when_all_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("matnet.evaluation.resume.KEEP_EVERY", 0.0)
+    state, seen = Unfinished(tmp_path / "a.unfinished", KEY), []
+
+    def count(start: Tally, watch: Any) -> Tally:
+        for first in (0, 4):
+            start = start.plus(tally(first, first + 4))
+            watch(start)
+            seen.append(state.load())
+        return start
+
+    assert run_kept(count, state, Tally(), lambda _: None).images == 8
+    assert seen == [tally(0, 4), tally(0, 4).plus(tally(4, 8))]
+    assert not state.path.exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
