@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from matnet.benchmarks import machine, models, targets
 from matnet.benchmarks.arguments import batches_in, names_in, require_folders, say
 from matnet.benchmarks.contenders import Contender, chosen_peers, ours
+from matnet.benchmarks.device.ceilings import matmul_peaks, torch_with_gpu
+from matnet.benchmarks.device.memory import free
 from matnet.benchmarks.measure import measure
-from matnet.benchmarks.peers import PEERS
+from matnet.benchmarks.peers import PEERS, installed, peers_on
 from matnet.benchmarks.plot import draw, require_matplotlib
 from matnet.benchmarks.rows import Report, read_reports
 from matnet.benchmarks.table import READING, details, machine_lines, markdown, summary
@@ -63,7 +65,9 @@ def choose(options: argparse.Namespace) -> tuple[list[str], list[int], list[Cont
     if options.plot:
         require_matplotlib()
     models.check_names(names)
-    engines = [*ours(options.backend, options.runtime), *chosen_peers(list(PEERS) if peers is None else peers)]
+    if peers is None:
+        peers = installed(peers_on(gpu=options.backend == "cupy"))
+    engines = [*ours(options.backend, options.runtime), *chosen_peers(peers)]
     return names, batches_in(options.batch), engines, machine.require_threads(threads)
 
 
@@ -71,6 +75,10 @@ def run(options: argparse.Namespace, argv: Sequence[str], report: Report) -> Non
     """Measure everything, printing each network's table and writing the JSON as they come."""
     names, batches, contenders, threads = choose(options)
     report.machine = machine.describe(threads, list(argv))
+    suited = peers_on(gpu=options.backend == "cupy")
+    absent = [name for name in suited if name not in installed(suited)]
+    if absent and options.peers is None:
+        report.notes.append(f"not installed, and so not compared with: {', '.join(absent)}")
     limits = Limits(options.rounds, options.seconds)
     for name in names:
         say(f"building {name}")
@@ -78,17 +86,22 @@ def run(options: argparse.Namespace, argv: Sequence[str], report: Report) -> Non
         for batch in batches:
             rows = measure(model, batch, contenders, limits, threads=threads, precision=options.precision, say=say)
             report.add(rows)
-            update_machine(report, threads)
+            if options.backend == "cupy":
+                free()
+            update_machine(report, threads, options.backend == "cupy")
             print(f"\n{model.name}, batch {batch}, {options.precision} ({model.weights} weights)")
             print(details(report, rows), flush=True)
             if options.json:
                 report.write(options.json)
 
 
-def update_machine(report: Report, threads: int) -> None:
+def update_machine(report: Report, threads: int, gpu: bool) -> None:
     """Look again for the peak, since what else the machine does comes and goes, and at what has been imported."""
     peaks = report.machine["matmul_flop_per_s"]
-    peaks["fp32"] = max(peaks.get("fp32", 0.0), machine.matmul_peak(threads))
+    if not gpu:
+        peaks["fp32"] = max(peaks.get("fp32", 0.0), machine.matmul_peak(threads))
+    elif not peaks and (torch := torch_with_gpu()):
+        peaks.update(matmul_peaks(torch))
     report.machine["versions"] = machine.versions()
 
 

@@ -25,6 +25,10 @@ class Contender:
 def ours(backend: str | None = None, runtime: str | None = None) -> list[Contender]:
     """matnet as asked for; by default the CPU engine in ONNX Runtime alone, and in the best of all runtimes here."""
     if backend or runtime:
+        if backend == "cupy":
+            from matnet.benchmarks.device.engine import gpu_runner
+
+            return [Contender(f"{OURS}-cupy", gpu_runner)]
         suffix = "-".join(part for part in (backend, runtime) if part)
         return [Contender(f"{OURS}-{suffix}", lambda subject: matnet_runner(subject, backend or "onnx", runtime))]
     found = [Contender(OURS, lambda subject: matnet_runner(subject, "onnx", "onnxruntime"))]

@@ -232,5 +232,8 @@ def test_the_page_shows_memory_and_bandwidth() -> None:
     assert "PASS  vgg16, batch 64" in text
     assert "1.20 times weights and two largest activations" in text
     assert "3000 GB/s: copies in device memory" in text
+    kinds = [{"how": "LRN", "steps": 2, "seconds": 3e-5, "floor": 2e-5}]
+    kernels = [{"model": "alexnet", "batch": 64, "precision": "fp16", "kinds": kinds, "steps": []}]
+    assert "- LRN: 2 steps, 30 us, 1.50 times the least" in page(Report([], {}, [], {"kernels": kernels}))
     entry["used_at_end"] = 1201
     assert "miss  vgg16" in page(Report([], {}, [], {"memory": [entry]}))

@@ -13,7 +13,7 @@ import matnet
 from matnet.benchmarks import __main__ as command
 from matnet.benchmarks import contenders, measure, models, targets
 from matnet.benchmarks.contenders import Contender, chosen_peers
-from matnet.benchmarks.peers import PEERS, Subject
+from matnet.benchmarks.peers import MODULES, PEERS, Subject
 from matnet.benchmarks.rows import Report, Row, best_peer, ratio, read_reports
 from matnet.benchmarks.table import markdown, summary
 from matnet.benchmarks.timing import Limits, Spread, by_turns
@@ -207,6 +207,7 @@ def lying(subject: Subject) -> Any:
 
 @pytest.fixture
 def odd_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODULES, "odd", "numpy")
     monkeypatch.setitem(PEERS, "odd", {"odd-refusing": refusing, "odd-lying": lying})
 
 
@@ -242,6 +243,15 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytes
     record = json.loads(target.read_text())
     assert [entry["batch"] for entry in record["rows"]] == [2]
     assert record["notes"] == ["interrupted: not all networks were measured"]
+
+
+def test_peers_that_are_not_installed_are_left_out_and_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "installed", lambda names: [])
+    assert command.main(["--models", LENET, "--batch", "1", "--backend", "numpy", "--rounds", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "not installed, and so not compared with: onnxruntime, openvino, opencv, torch" in text
 
 
 def test_nothing_timed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from matnet.benchmarks.peers.base import imported
+from matnet.errors import EngineError
+
 SIDE = 8192  # of the matrices
 COPIED = 2 << 30  # bytes
 RUNS = 10
 TURNS = 3
+
+
+def torch_with_gpu() -> Any:
+    """The torch module where it is installed and sees a GPU; None otherwise."""
+    try:
+        torch = imported("torch", "torch")
+    except EngineError:
+        return None
+    return torch if torch.cuda.is_available() else None
 
 
 def seconds_per_run(torch: Any, action: Callable[[], object], runs: int = RUNS) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from dataclasses import dataclass
 from math import prod
 
@@ -84,3 +86,16 @@ def _load_libraries(model: Model) -> None:
 def _used(cupy: object) -> int:
     free, total = cupy.cuda.runtime.memGetInfo()  # type: ignore[attr-defined]
     return int(total - free)
+
+
+def free() -> None:
+    """Give back device memory that CuPy and torch keep for later, so that the next network finds room."""
+    gc.collect()
+    if "cupy" in sys.modules:
+        cupy = sys.modules["cupy"]
+        cupy.get_default_memory_pool().free_all_blocks()
+        cupy.get_default_pinned_memory_pool().free_all_blocks()
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+        from matnet.benchmarks.peers.torch_gpu import release
+
+        release()

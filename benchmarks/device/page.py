@@ -19,6 +19,7 @@ def page(report: Report, details: bool = True) -> str:
     parts += list(_conformance(report.sections.get("conformance", [])))
     parts += _section("Agreement over real images", report.sections.get("agreement", []))
     parts += _section("Device memory", [DeviceMemory(**entry).line() for entry in report.sections.get("memory", [])])
+    parts += list(_kernels(report.sections.get("kernels", [])))
     left = [f"{entry['name']}: {entry['status']}" for entry in report.sections.get("parts", []) if _left(entry)]
     if report.rows:
         parts += ["", "## Speed", "", summary(report, "pipe"), "", READING]
@@ -40,6 +41,15 @@ def ceiling_lines(report: Report) -> list[str]:
 
 def _section(title: str, lines: list[str]) -> list[str]:
     return ["", f"## {title}", "", *(f"- {line}" for line in lines)] if lines else []
+
+
+def _kernels(entries: list[dict[str, Any]]) -> Iterator[str]:
+    """Per network and precision: each kind of step, its time, and how many times the least time that is."""
+    for entry in entries:
+        yield from ("", f"## Kernels of {entry['model']}, batch {entry['batch']}, {entry['precision']}", "")
+        for kind in entry["kinds"]:
+            times = kind["seconds"] / kind["floor"] if kind["floor"] else float("inf")
+            yield f"- {kind['how']}: {kind['steps']} steps, {1e6 * kind['seconds']:.0f} us, {times:.2f} times the least"
 
 
 def _conformance(entries: list[dict[str, Any]]) -> Iterator[str]:

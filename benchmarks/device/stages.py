@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from matnet.benchmarks import machine
-from matnet.benchmarks.contenders import Contender, matnet_runner
+from matnet.benchmarks.contenders import Contender, ours
 from matnet.benchmarks.device import agreement, ceilings, conformance, memory
 from matnet.benchmarks.device.budget import Task
+from matnet.benchmarks.device.engine import GpuRunner
+from matnet.benchmarks.device.kernels import by_kind
+from matnet.benchmarks.device.memory import free
 from matnet.benchmarks.measure import measure
 from matnet.benchmarks.models import Model, build
 from matnet.benchmarks.peers.base import imported
 from matnet.benchmarks.peers.torch_gpu import TORCH_GPU_FORMS
-from matnet.benchmarks.rows import OURS, Report
+from matnet.benchmarks.rows import Report
 from matnet.benchmarks.timing import Limits
 from matnet.errors import EngineError, NetworkError
 
@@ -31,6 +34,8 @@ CONFORMANCE_SECONDS = {"fp32": 60.0, "tf32": 30.0, "fp16": 30.0}
 SPEED_SECONDS = 5.0
 LARGE_SECONDS = 10.0  # batches from 256 on
 COMPILE_SECONDS = 75.0
+KERNEL_SECONDS = 5.0
+KERNEL_BATCH = 64
 
 
 @dataclass
@@ -180,7 +185,7 @@ def compile_tasks(session: Session) -> Iterator[Task]:
 
 def _speed(session: Session, name: str, batch: int, precision: str, forms: list[str]) -> Task:
     def act() -> None:
-        own = Contender(f"{OURS}-{session.backend}", lambda subject: matnet_runner(subject, session.backend))
+        (own,) = ours(session.backend)
         peers = [Contender(form, TORCH_GPU_FORMS[form]) for form in forms]
         threads = machine.processors()
         rows = measure(session.model(name), batch, [own, *peers], LIMITS, threads=threads, precision=precision)
@@ -193,17 +198,39 @@ def _speed(session: Session, name: str, batch: int, precision: str, forms: list[
     return Task(f"speed, {name}, batch {batch}, {precision}{', compiled' if COMPILED in forms else ''}", seconds, act)
 
 
-def free() -> None:
-    """Give back device memory that CuPy and torch keep for later, so that the next network finds room."""
-    gc.collect()
-    if "cupy" in sys.modules:
-        cupy = sys.modules["cupy"]
-        cupy.get_default_memory_pool().free_all_blocks()
-        cupy.get_default_pinned_memory_pool().free_all_blocks()
-    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
-        from matnet.benchmarks.peers.torch_gpu import release
+def kernel_tasks(session: Session) -> Iterator[Task]:
+    """Every step of the engine by itself, beside the least that its bytes and operations need."""
 
-        release()
+    def task(name: str, precision: str) -> Task:
+        def act() -> None:
+            found = session.report.sections.setdefault("kernels", [])
+            found.append(_kernels(session, name, precision))
+            free()
+
+        return Task(f"kernels, {name}, {precision}", KERNEL_SECONDS, act)
+
+    if session.backend == "cupy":
+        for precision in session.precisions:
+            for name in session.models:
+                yield task(name, precision)
+
+
+def _kernels(session: Session, name: str, precision: str) -> dict[str, Any]:
+    """Steps, and kinds of steps, of one network; the ceilings must have been measured."""
+    peak, bandwidth = session.report.peak(precision), session.report.machine.get("copy_bytes_per_s")
+    if not peak or not bandwidth:
+        raise EngineError("has no ceilings to compare with: they were not measured")
+    model = session.model(name)
+    x = np.random.default_rng(0).standard_normal(model.input_shape(KERNEL_BATCH)).astype(np.float32)
+    engine = model.net.compile([model.output], backend="cupy", precision=precision)
+    times = GpuRunner(engine, model.output).step_times(x)
+    return {
+        "model": name,
+        "batch": KERNEL_BATCH,
+        "precision": precision,
+        "kinds": by_kind(times, bandwidth, peak),
+        "steps": [{**asdict(time), "floor": time.floor(bandwidth, peak)} for time in times],
+    }
 
 
 STAGES: dict[str, Callable[[Session], Iterator[Task]]] = {
@@ -212,6 +239,7 @@ STAGES: dict[str, Callable[[Session], Iterator[Task]]] = {
     "agreement": agreement_tasks,
     "memory": memory_tasks,
     "speed": speed_tasks,
+    "kernels": kernel_tasks,
     "lower-precision": lower_precision_tasks,
     "compile": compile_tasks,
 }

@@ -57,7 +57,7 @@ def _prepared(subject: Subject, channels_last: bool) -> tuple[Any, Any, Any]:
     from matnet.benchmarks.peers.torch_network import TorchNetwork
 
     torch.set_num_threads(subject.threads)
-    module: Any = TorchNetwork(subject.net, subject.name, subject.output).eval()
+    module: Any = TorchNetwork(subject.net, subject.name, subject.output, subject.shape).eval()
     if channels_last:
         module = module.to(memory_format=torch.channels_last)
     return torch, module, torch.zeros(subject.shape)

@@ -94,7 +94,7 @@ def prepared(subject: Subject) -> tuple[Any, Any, Any]:
     torch.backends.cudnn.allow_tf32 = subject.precision != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = subject.precision != "fp32"
     kind = torch.float16 if subject.precision == "fp16" else torch.float32
-    module: Any = TorchNetwork(subject.net, subject.name, subject.output).eval()
+    module: Any = TorchNetwork(subject.net, subject.name, subject.output, subject.shape).eval()
     module = module.to(device="cuda", dtype=kind, memory_format=torch.channels_last)
     given = torch.empty(subject.shape, dtype=kind, device="cuda", memory_format=torch.channels_last)
     return torch, module, given.zero_()

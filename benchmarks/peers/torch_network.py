@@ -21,21 +21,25 @@ from matnet.ops.combine import Concat, Crop, Scale, Sum
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.normalization import LRN, BatchNorm
 from matnet.ops.pooling import Pooling
-from matnet.shapes import Pad, windows
+from matnet.shapes import Pad, Shape, windows
 
 Form = Callable[..., Any]
 CHANNELS = 3  # MATLAB's number of the dimension of channels
 
 
 class TorchNetwork(torch.nn.Module):
-    """One output of a network as a function of its one input; EngineError for layers that have no form here."""
+    """One output of a network as a function of its one input, of this shape.
 
-    def __init__(self, net: Network, name: str, output: str) -> None:
+    EngineError for layers that have no form here.
+    """
+
+    def __init__(self, net: Network, name: str, output: str, shape: Shape) -> None:
         super().__init__()
         self._input, self._output = name, output
         self._steps: list[tuple[Form, list[str], str]] = []
         net = drop_dropout(net, [output])
         layers = net.upto([output])
+        shapes = net.infer_shapes({name: shape}, [output])
         uses = Counter(read for layer in layers for read in layer.inputs)
         convolutions: dict[str, Convolution] = {}  # by the variable that nothing else reads
         places: dict[str, str] = {}  # variables whose layer is merged into the one before
@@ -51,6 +55,8 @@ class TorchNetwork(torch.nn.Module):
                 self.add_module(f"conv{len(self._steps)}", form)
                 convolutions[layer.outputs[0]] = form
             self._steps.append((form, inputs, layer.outputs[0]))
+        for convolved, form in convolutions.items():
+            form.flatten_if_it_covers(next(shapes[layer.inputs[0]] for layer in layers if convolved in layer.outputs))
         self._output = places.get(output, output)
 
     def forward(self, x: Any) -> Any:
@@ -70,6 +76,13 @@ class Convolution(torch.nn.Module):
         self.weight = _parameter(kernels)
         has_bias = op.hasBias and len(params) > 1 and params[1].size
         self.bias = _parameter(params[1].ravel(order="F")) if has_bias else None
+        self._linear = False
+
+    def flatten_if_it_covers(self, shape: Shape) -> None:
+        """Become what nn.Linear is, weights in a matrix, where the filters cover an input of this shape."""
+        if isinstance(self._op, Conv) and not any(self._op.pad) and self.weight.shape[1:] == shape[1:]:
+            self._linear = True
+            self.weight = torch.nn.Parameter(self.weight.flatten(1).contiguous(), requires_grad=False)
 
     def fold(self, mean: Any, variance: Any, factor: Any, offset: Any) -> None:
         """Take in the batch normalisation that follows."""
@@ -83,9 +96,9 @@ class Convolution(torch.nn.Module):
             full = functional.conv_transpose2d(x, self.weight, self.bias, op.upsample, groups=op.numGroups)
             top, bottom, left, right = op.crop
             return full[:, :, top : full.shape[2] - bottom, left : full.shape[3] - right]
+        if self._linear:
+            return functional.linear(x.flatten(1), self.weight, self.bias)[:, :, None, None]
         groups = x.shape[1] // self.weight.shape[1]
-        if x.shape[2:] == self.weight.shape[2:] and not any(op.pad) and groups == 1:  # what nn.Linear computes
-            return functional.linear(x.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
         top, bottom, left, right = op.pad
         if (top, left) != (bottom, right):
             x, top, left = functional.pad(x, (left, right, top, bottom)), 0, 0

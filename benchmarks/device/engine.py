@@ -1,0 +1,48 @@
+"""The GPU engine as something to time: from host to host, on what lies on the device already, and step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from matnet.benchmarks.contenders import MatnetRunner
+from matnet.benchmarks.device.kernels import StepTime, step_times
+from matnet.benchmarks.peers.base import Runner, Subject
+from matnet.errors import EngineError
+
+
+def gpu_runner(subject: Subject) -> Runner:
+    """matnet on the GPU, for one output in the subject's precision."""
+    engine = subject.net.compile([subject.output], backend="cupy", precision=subject.precision)
+    return GpuRunner(engine, subject.output)
+
+
+class GpuRunner(MatnetRunner):
+    """A network compiled for the GPU; looks into the engine for the program behind a batch shape."""
+
+    def resident(self, x: np.ndarray) -> Callable[[], None]:
+        """A run of all steps on what lies in device memory already, to its end."""
+        program = self._program(x)
+
+        def run() -> None:
+            with program.device.current({}):
+                program._steps(program.device.computing)
+                program.device.computing.synchronize()
+
+        return run
+
+    def step_times(self, x: np.ndarray) -> list[StepTime]:
+        """Every step by itself."""
+        program = self._program(x)
+        with program.device.current({}), program.device.cupy.cuda.using_allocator(program.device.pool.malloc):
+            bound = program.bound
+            return step_times(self.engine.planned, bound.steps, bound.calls, program.device.cupy)
+
+    def _program(self, x: np.ndarray) -> Any:
+        """The program for this shape, which has run once: its memory holds this input, its graph is recorded."""
+        if getattr(self.engine, "_one_by_one", None) is not None:
+            raise EngineError(f"runs layer by layer: {'; '.join(self.engine.notes)}")
+        self.engine(x)
+        return self.engine._program({name: value.shape for name, value in self.engine.take_inputs(x).items()})
