@@ -167,18 +167,24 @@ def sample(channels: int) -> Maker:
     return make
 
 
-def affine(channels: int, scale: bool, bias: bool, leak: float | None, in_place: bool = False) -> Maker:
+def affine(
+    channels: int, scale: bool, bias: bool, leak: float | None, in_place: bool = False, per_image: bool = False
+) -> Maker:
+    """`per_image`: every image has its own scale, stored as the image is, and a second array is added."""
+
     def make(layout: str, dtype: type) -> Case:
         x = values_of(2, channels, 7, 11, special=True)
-        s, b = values_of(channels, seed=2), values_of(channels, seed=3)
-        expected = x * s.reshape(1, -1, 1, 1) if scale else x
+        s, b, y = values_of(1 + per_image, channels, seed=2), values_of(channels, seed=3), values_of(*x.shape, seed=4)
+        expected = x * s[:, :, None, None] if scale else x
         expected = expected + b.reshape(1, -1, 1, 1) if bias else expected
+        expected = expected + y if per_image else expected
         expected = expected if leak is None else by_op(ReLU(leak=leak), expected)
         given = laid_out(x, layout, dtype)
         out, wanted = filled(expected, layout, dtype)
         out = given if in_place else out
-        s, b = guarded(s.shape, np.float32, s), guarded(b.shape, np.float32, b)
-        launch = kernels.plan_affine(given, out, layout, s if scale else None, b if bias else None, leak)
+        s, b = guarded(s.shape, dtype if per_image else np.float32, s), guarded(b.shape, np.float32, b)
+        other = laid_out(y, layout, dtype) if per_image else None
+        launch = kernels.plan_affine(given, out, layout, s if scale else None, b if bias else None, other, leak)
         return Case([launch], out, wanted)
 
     return make
@@ -264,6 +270,8 @@ CASES: dict[str, Maker] = {
     "scale and bias": affine(16, True, True, None),
     "scale, bias and leaky ReLU": affine(5, True, True, 0.125),
     "scale": affine(12, True, False, None),
+    "scale of each image, a second array and ReLU": affine(8, True, False, 0.0, per_image=True),
+    "scale of each image, bias and a second array": affine(6, True, True, None, per_image=True),
     "a leak above 1": affine(6, False, False, 2.0),
     "ReLU": total(1, 0.0),
     "sum of two and ReLU": total(2, 0.0, in_place=0),

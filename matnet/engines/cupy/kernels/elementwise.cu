@@ -1,10 +1,10 @@
-// Functions of one place: scale, bias and ReLU in one pass, and sums of several arrays.
+// Functions of one place: scale, bias, a second array and ReLU in one pass, and sums of several arrays.
 //
 // `out` may be an input: a thread reads its V values before it writes them.
 
 // V factors of neighbouring channels, 16 bytes at once.
-template <int V> __device__ __forceinline__ void load_factors(float (&factors)[V], const float* place) {
-    constexpr int W = V < 4 ? V : 4;
+template <int V, typename S> __device__ __forceinline__ void load_factors(float (&factors)[V], const S* place) {
+    constexpr int W = V * sizeof(S) > 16 ? 16 / sizeof(S) : V;
 #pragma unroll
     for (int first = 0; first < V; first += W) {
         float part[W];
@@ -14,22 +14,28 @@ template <int V> __device__ __forceinline__ void load_factors(float (&factors)[V
     }
 }
 
-// `inner` is how many groups of V values share their channel (1 and LAST: V channels are in one group).
-template <typename T, int V, bool LAST, bool SCALE, bool BIAS, int ACTIVATION, typename I>
-__global__ void affine(const T* x, T* out, const float* __restrict__ scale, const float* __restrict__ bias, I total,
-                       I inner, int channels, float leak) {
+enum Scaling { UNSCALED, PER_CHANNEL, PER_IMAGE };  // PER_IMAGE: N x C factors
+
+// `inner` is how many groups of V values share their channel (1 and LAST: V channels are in one group), `image` how
+// many groups an image has. S is how the factors are stored.
+template <typename T, typename S, int V, bool LAST, int SCALE, bool BIAS, bool ADD, int ACTIVATION, typename I>
+__global__ void affine(const T* x, const T* other, T* out, const S* __restrict__ scale,
+                       const float* __restrict__ bias, I total, I inner, I image, int channels, float leak) {
     for (I i = first_index<I>(); i < total; i += index_step<I>()) {
         const int channel = LAST ? (int)(i % (channels / V)) * V : (int)(i / inner % channels);
-        float values[V], factors[V], offsets[V];
+        float values[V], factors[V], offsets[V], added[V];
         load(values, x + i * V);
-        if (SCALE && LAST) load_factors(factors, scale + channel);
-        if (SCALE && !LAST) fill(factors, scale[channel]);
+        const I factor = SCALE == PER_IMAGE ? i / image * channels + channel : channel;
+        if (SCALE && LAST) load_factors(factors, scale + factor);
+        if (SCALE && !LAST) fill(factors, to_float(scale[factor]));
         if (BIAS && LAST) load_factors(offsets, bias + channel);
         if (BIAS && !LAST) fill(offsets, bias[channel]);
+        if (ADD) load(added, other + i * V);
 #pragma unroll
         for (int v = 0; v < V; ++v) {
             if (SCALE) values[v] *= factors[v];
             if (BIAS) values[v] += offsets[v];
+            if (ADD) values[v] += added[v];
             values[v] = activated<ACTIVATION>(values[v], leak);
         }
         store(out + i * V, values);

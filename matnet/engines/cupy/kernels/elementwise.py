@@ -33,23 +33,35 @@ def _activation(leak: float | None) -> tuple[str, np.float32]:
 
 
 def plan_affine(
-    x: Array, out: Array, layout: str, scale: Array | None = None, bias: Array | None = None, leak: float | None = None
+    x: Array,
+    out: Array,
+    layout: str,
+    scale: Array | None = None,
+    bias: Array | None = None,
+    other: Array | None = None,
+    leak: float | None = None,
 ) -> Launch:
-    """x * scale + bias per channel, then ReLU: max(x, 0) for leak 0, leak * x below 0 otherwise, None without.
+    """x * scale + bias + other, then ReLU: max(y, 0) for leak 0, leak * y below 0 otherwise, None without.
 
-    x, out: float32 or float16 in `layout`, and may be the same array. scale, bias: float32, C numbers. Moves each
-    value in and out once: 2 x size x itemsize bytes, where separate passes move four or six times the size.
+    x, other, out: of one shape and type, float32 or float16, in `layout`; out may be x or other. scale: C numbers,
+    or N x C for each image its own, float32 or float16. bias: C numbers, float32. Moves each value of x, other
+    and out once: 2 or 3 x size x itemsize bytes, where separate passes move two or three times as much.
     """
-    _, c, h, w = sizes(x.shape, layout)
-    last, index = layout == "nhwc", index_type(x)
     factors = [array for array in (scale, bias) if array is not None]
-    check(x, out, *factors)
-    width = vector(c, x, out, *factors) if last else vector(h * w, x, out)
+    others = [x, out] if other is None else [x, out, other]
+    check(*others, *factors)
+    n, c, h, w = sizes(x.shape, layout)
+    last, index = layout == "nhwc", index_type(x)
+    width = vector(c if last else h * w, *others, alike=factors if last else ())
     activation, slope = _activation(leak)
-    name = name_of("affine", storage(x), width, last, scale is not None, bias is not None, activation, index)
+    scaling = "UNSCALED" if scale is None else "PER_CHANNEL" if scale.size == c else "PER_IMAGE"
+    assert scale is None or scale.size in (c, n * c), (scale.shape, x.shape)
+    types = storage(x), "float" if scale is None else storage(scale)
+    name = name_of("affine", *types, width, last, scaling, bias is not None, other is not None, activation, index)
     total = x.size // width
     inner = 1 if last else h * w // width
-    arguments = (x, out, scale, bias, whole(index, total), whole(index, inner), np.int32(c), slope)
+    counts = (whole(index, count) for count in (total, inner, total // n))
+    arguments = (x, other, out, scale, bias, *counts, np.int32(c), slope)
     return Launch("elementwise", name, arguments=arguments, **linear(total))
 
 
@@ -102,10 +114,16 @@ def plan_transpose(x: Array, out: Array, layout: str) -> Launch:
 
 
 def affine(
-    x: Array, out: Array, layout: str, scale: Array | None = None, bias: Array | None = None, leak: float | None = None
+    x: Array,
+    out: Array,
+    layout: str,
+    scale: Array | None = None,
+    bias: Array | None = None,
+    other: Array | None = None,
+    leak: float | None = None,
 ) -> None:
     """`plan_affine`, started."""
-    start(plan_affine(x, out, layout, scale, bias, leak))
+    start(plan_affine(x, out, layout, scale, bias, other, leak))
 
 
 def add(inputs: Sequence[Array], out: Array, leak: float | None = None) -> None:

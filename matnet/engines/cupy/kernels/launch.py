@@ -85,12 +85,19 @@ def whole(kind: str, value: int) -> Any:
     return np.int32(value) if kind == "int" else np.int64(value)
 
 
-def vector(length: int, *arrays: Array) -> int:
-    """How many values to load at once: at most 16 bytes, a divisor of `length`, on addresses that are its multiples."""
+def vector(length: int, *arrays: Array, alike: Sequence[Array] = ()) -> int:
+    """How many values to load at once: at most 16 bytes, a divisor of `length`, on addresses that are its multiples.
+
+    `alike` are loaded by as many values, in several words where they take more than 16 bytes.
+    """
     width = WORD // max(array.dtype.itemsize for array in arrays)
-    while width > 1 and (length % width or any(_address(a) % (width * a.dtype.itemsize) for a in arrays)):
+    while width > 1 and (length % width or not all(_aligned(array, width) for array in (*arrays, *alike))):
         width //= 2
     return width
+
+
+def _aligned(array: Array, width: int) -> bool:
+    return _address(array) % min(WORD, width * array.dtype.itemsize) == 0
 
 
 def _address(array: Array) -> int:
