@@ -18,11 +18,12 @@ from matnet.arguments import (
     positive,
 )
 from matnet.errors import DataError, run_command
-from matnet.evaluation import Evaluation, Tally, score_variable
+from matnet.evaluation import Evaluation, Run, Tally, score_variable
 from matnet.evaluation.loop import count, evaluation
 from matnet.evaluation.progress import progress, running_errors
 from matnet.evaluation.resume import Interrupted, Unfinished, run_kept, unfinished
 from matnet.evaluation.scoring import Job, Scorer
+from matnet.evaluation.tasks import add_task_options, refuse_task_options, run_task, task_meant, task_report
 from matnet.files import atomic_write
 from matnet.reproduction.command import add_table_options, refuse_table_options, run_table
 from matnet.tables import published_table
@@ -74,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     add_random_weights(command)
     add_engine_options(command)
     command.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_task_options(command)
     add_table_options(command)
     return command
 
@@ -157,13 +159,17 @@ def introduced(net: Network) -> str:
 
 def report(result: Evaluation, target: str | None) -> None:
     """The table for people, or the JSON where it was asked for on stdout; faults on stderr."""
+    report_of(result, f"{published_table([result])}\n\n{result.images} images of {result.dataset}", target)
+
+
+def report_of(result: Run, table: str, target: str | None) -> None:
+    """As `report`, for whatever was scored."""
     text = json.dumps(result.record(), indent=2)
     if target == "-":
         print(text)
     else:
-        print(published_table([result]))
         where = f"{result.backend} on {result.device}, {result.precision}, batch {result.batch_size}"
-        print(f"\n{result.images} images of {result.dataset}; {result.preprocessing}; {where}")
+        print(f"{table}; {result.preprocessing}; {where}")
         if target:
             with atomic_write(target) as file:
                 file.write(f"{text}\n".encode())
@@ -174,6 +180,13 @@ def report(result: Evaluation, target: str | None) -> None:
     if result.unreadable:
         count = len(result.unreadable)
         print(f"matnet: {count} unreadable image{'s' if count > 1 else ''} left out of the figures", file=sys.stderr)
+
+
+def evaluate_task(options: argparse.Namespace, task: str) -> int:
+    """A segmentation, or a verification of faces, and its report."""
+    result = run_task(options, task)
+    report_of(result, task_report(result), options.json)
+    return 2 if result.unreadable else 0
 
 
 def tell_interrupted(stopped: Interrupted) -> None:
@@ -190,6 +203,10 @@ def main(argv: list[str] | None = None) -> int:
     if options.table:
         return run_table(options)
     refuse_table_options(options)
+    task = task_meant(options)
+    if task != "classification":
+        return evaluate_task(options, task)
+    refuse_task_options(options)
     options.protocol = options.protocol or "meta"
     try:
         result = run(options)

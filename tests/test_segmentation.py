@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import matnet
 from matnet.datasets import SegmentationSet, load_voc
 from matnet.datasets.voc import VOC_CLASSES
-from matnet.errors import DataError, MatnetError, NetworkError
+from matnet.errors import DataError, MatnetError, NetworkError, run_command
+from matnet.eval import main
 from matnet.evaluation.ahead import in_order
 from matnet.evaluation.label_images import voc_palette, write_label_image
 from matnet.evaluation.segmentation import class_order, evaluate_segmentation
+from matnet.evaluation.tasks import preprocessing
 from matnet.network import Network
-from matnet.reproduction.measure import preprocessing
 from tests.tiny_models import blocks, gray_classifier, gray_segmenter
 
 LEVELS = {0: 0, 1: 100, 15: 200}
@@ -182,3 +186,57 @@ def test_work_ahead_raises_where_its_turn_is() -> None:
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(MatnetError, match="the third"):
         next(results)
+
+
+# -- python -m matnet.eval --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The network as a file of a name that no card knows."""
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
+    path = tmp_path / "own-fcn.mat"
+    matnet.save(gray_segmenter(LEVELS, VOC_CLASSES), path)
+    return path
+
+
+def test_the_data_tell_the_task(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = voc2011(tmp_path) / "VOC2011"
+    arguments = ["--model", str(model), "--data", str(folder), "--split", "rv-voc11", "--quiet", "--backend", "numpy"]
+    arguments += ["--save", str(tmp_path / "labels"), "--json", str(tmp_path / "out.json")]
+    assert run_command(main, arguments) == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    np.testing.assert_allclose([found[name] for name in EXPECTED], list(EXPECTED.values()))
+    assert len(list((tmp_path / "labels").iterdir())) == 2
+    printed = capsys.readouterr().out
+    assert re.search(r"\| own-fcn +\| 6\.67 +\| 57\.14 +\| 7\.14 +\| 51\.43 ", printed)
+    assert re.search(r"\| aeroplane +\| +40\.00 \|", printed)
+    assert (
+        "2 images of RV-VOC11; argmax at own size; own size, RGB, minus mean (10, 10, 10); numpy on cpu, fp32"
+        in printed
+    )
+
+
+def test_the_card_tells_the_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An FCN of the zoo by name: VOC's lists are looked for, not class folders."""
+    arguments = ["--model", "pascal-fcn8s-dag", "--random-weights", "--data", str(tmp_path)]
+    assert run_command(main, arguments) == 2
+    assert "JPEGImages, SegmentationClass" in capsys.readouterr().err
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "no data": (["--model", "pascal-fcn8s-dag"], "segmentation: say which network and on what"),
+    "of a classification": (["--model", "caffe-alex", "--split", "val", "--save", "x"], "--split, --save: only for"),
+    "faces have no pixels": (
+        ["--model", "vgg-face", "--data", ".", "--save", "x"],
+        "--save keeps the labels of pixels",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED.values(), ids=REFUSED)
+def test_options_that_do_not_go_together(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run_command(main, arguments) == 2
+    assert message in capsys.readouterr().err

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import matnet
 from matnet.datasets import load_lfw
-from matnet.errors import DataError, MatnetError, NetworkError, ShapeError
+from matnet.errors import DataError, MatnetError, NetworkError, ShapeError, run_command
+from matnet.eval import main
+from matnet.evaluation.tasks import preprocessing
 from matnet.evaluation.verification import descriptor_distances, descriptor_variable, evaluate_verification
 from matnet.metrics import FoldAccuracy, RocCurve, best_threshold
-from matnet.reproduction.measure import preprocessing
 from matnet.zoo import random_network
 from tests.tiny_models import angle_describer, simple
 
@@ -199,3 +202,22 @@ def test_pairs_none_of_which_can_be_read(tmp_path: Path) -> None:
         image.unlink()
     with pytest.raises(DataError, match="none of its images could be read"):
         evaluate_verification(net, pairs, preprocessing(net, "meta"))
+
+
+def test_the_command_judges_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
+    matnet.save(angle_describer(), tmp_path / "own-face.mat")
+    data = str(faces(tmp_path / "data"))
+    assert run_command(main, ["--model", str(tmp_path / "own-face.mat"), "--data", data, "--backend", "numpy"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"\| own-face +\| 75\.00 +\| 25\.00 +\| 0\.00 +\| 100\.00 ", printed)
+    assert "6 images of LFW pairs" in printed
+    assert "central 59.09%" in printed  # 1.3 / 2.2
+
+
+def test_part_of_the_pairs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--model", "vgg-face", "--random-weights", "--data", str(faces(tmp_path)), "--limit", "2"]
+    assert run_command(main, arguments) == 2
+    assert "would leave out whole folds" in capsys.readouterr().err

@@ -42,7 +42,11 @@ def gray_classifier(size: int = 8, levels: Sequence[float] = LEVELS) -> Network:
     centres = np.array([levels[place] for place in ORDER], np.float32)
     filters = np.broadcast_to(2 * centres / (3 * size * size), (size, size, 3, len(centres))) / 2000
     biases = (2 * MEAN * centres - centres**2) / 2000
-    conv: dict[str, Any] = {"type": "conv", "name": "fc", "weights": Cell([np.float32(filters), np.float32(biases)[:, None]])}
+    conv: dict[str, Any] = {
+        "type": "conv",
+        "name": "fc",
+        "weights": Cell([np.float32(filters), np.float32(biases)[:, None]]),
+    }
     names = Cell([WNIDS[place] for place in ORDER])
     return simple([{**conv, **PLAIN}, {"type": "softmax", "name": "prob"}], size, MEAN, classes={"name": names})
 

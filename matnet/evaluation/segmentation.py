@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matnet.images import Preprocessing
     from matnet.metrics import ConfusionMatrix
 
-PROTOCOL = "own size"
+PROTOCOL = "argmax at own size"
 """Images at their own size, the mean subtracted, the largest score of each pixel, void pixels left out."""
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from matnet.arguments import engine_options
 from matnet.errors import DataError
-from matnet.evaluation.verification import FACE_CROP
 from matnet.files import atomic_write
 from matnet.reproduction.data import DataSets
 from matnet.reproduction.expected import expected_rows
@@ -24,7 +23,7 @@ from matnet.zoo.cache import home, offline
 from matnet.zoo.fetch import Fetcher, to_stderr
 
 OUTPUTS = ("json", "markdown", "csv")
-FOREIGN = ("model", "data", "root", "scores", "image_size", "mean")
+FOREIGN = ("model", "data", "root", "scores", "image_size", "mean", "task", "year", "split", "save")
 """Options of a single evaluation, which a table does not take."""
 
 
@@ -35,16 +34,7 @@ def add_table_options(command: argparse.ArgumentParser) -> None:
     table.add_argument("--models", nargs="+", metavar="MODEL", help="only these: names, or .mat files (default: all)")
     table.add_argument("--imagenet", type=Path, metavar="FOLDER", help="ILSVRC-2012, with its validation images")
     table.add_argument("--voc", type=Path, metavar="FOLDER", help="VOCdevkit, with VOC2011 and VOC2012")
-    table.add_argument("--sbd", type=Path, metavar="FOLDER", help="SBD's benchmark_RELEASE (default: beside VOC)")
     table.add_argument("--lfw", type=Path, metavar="FOLDER", help="Labeled Faces in the Wild")
-    table.add_argument("--pairs", type=Path, metavar="FILE", help="the list of pairs (default: LFW's pairs.txt)")
-    table.add_argument(
-        "--face-crop",
-        type=_fraction,
-        default=FACE_CROP,
-        metavar="PART",
-        help="the part of a face image's height and width that is taken (default: %(default).3f)",
-    )
     table.add_argument("--results", type=Path, metavar="FOLDER", help="where finished rows are kept")
     table.add_argument("--fresh", action="store_true", help="measure rows anew that are kept (default: take them)")
     table.add_argument("--offline", action="store_true", help="fetch nothing; models that are not here are absent")
@@ -52,13 +42,6 @@ def add_table_options(command: argparse.ArgumentParser) -> None:
     table.add_argument("--markdown", type=Path, metavar="FILE", help="the tables as Markdown")
     table.add_argument("--csv", type=Path, metavar="FILE", help="a line per model")
     table.add_argument("--plots", type=Path, metavar="FOLDER", help="error against speed and parameters, as PNG")
-
-
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no part; expected a number above 0, up to 1")
-    return value
 
 
 def refuse_table_options(options: argparse.Namespace) -> None:
@@ -104,7 +87,7 @@ def reproduction(options: argparse.Namespace) -> Reproduction:
         DataSets(options.imagenet, options.voc, options.sbd, options.lfw, options.pairs, options.limit),
         Settings(
             protocol=options.protocol,
-            crops=getattr(options, "crops", None),
+            crops=options.crops,
             face_crop=options.face_crop,
             batch_size=options.batch_size,
             workers=options.decoders,

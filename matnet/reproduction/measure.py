@@ -6,17 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from matnet.errors import DataError
 from matnet.evaluation.record import Run
 from matnet.evaluation.segmentation import PROTOCOL as OWN_SIZE
 from matnet.evaluation.segmentation import evaluate_segmentation
+from matnet.evaluation.tasks import preprocessing
 from matnet.evaluation.verification import FACE_CROP, evaluate_verification
 from matnet.evaluation.verification import PROTOCOL as FOLDS
-from matnet.meta import class_descriptions, class_names, image_input, input_channels
+from matnet.meta import class_descriptions, class_names
 from matnet.reproduction.expected import OWN, Expected
 
 if TYPE_CHECKING:
-    from matnet.images import Preprocessing
     from matnet.images.protocols import Measured
     from matnet.network import Network
 
@@ -98,14 +97,3 @@ def _classified(net: Network, row: Expected, data: Any, settings: Settings, opti
     run = evaluate(net, images, prepared, **options)
     run.notes = [*images.notes, *run.notes]
     return run
-
-
-def preprocessing(net: Network, protocol: str, **overrides: Any) -> Preprocessing:
-    """What the network's meta asks for, with as many channels as its first filters take."""
-    from matnet.images import Preprocessing
-
-    image = image_input(net)
-    channels = input_channels(net, image) if image else None
-    if image is None:
-        raise DataError(f"{net.source}: has no input for an image")
-    return Preprocessing.from_meta(net.meta, protocol, **({"channels": channels} if channels else {}), **overrides)
