@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from matnet.engines.cupy import kernels
 from matnet.engines.cupy.kernels import Launch, Windows
@@ -21,6 +22,8 @@ GUARD = 4096  # bytes before and after every array, which begins at a multiple o
 POISON = 0xFF  # bytes of an array to be written, and around one to be read: NaN as a float of any length
 FENCE = 0xA5  # bytes around an array to be written: no result of reading poison
 AXES = {"nchw": (0, 1, 2, 3), "nhwc": (0, 2, 3, 1)}
+BESIDE = 8  # channels on either side of an array that is part of a larger one
+HARD = False  # whether arrays with channels last are parts of larger ones, and outputs of the other storage type
 
 
 @dataclass
@@ -50,15 +53,21 @@ def guarded(shape: Sequence[int], dtype: type, values: np.ndarray | None = None)
     return array
 
 
+def memory_of(array: np.ndarray) -> np.ndarray:
+    """All bytes of the memory in which an array lies, guards included."""
+    while array.base is not None:
+        array = array.base
+    return array
+
+
 def assert_all_written(array: np.ndarray) -> None:
-    """Every element of a guarded array was written, and nothing around it."""
-    memory = array
-    while memory.base is not None:
-        memory = memory.base
-    start = array.ctypes.data - memory.ctypes.data
-    around = np.concatenate([memory[:start], memory[start + array.nbytes :]])
-    np.testing.assert_array_equal(around, memory[0])
-    elements = array.reshape(-1).view(np.uint8).reshape(array.size, -1)
+    """Every element of a guarded array was written, and nothing around or between them."""
+    memory = memory_of(array)
+    own = np.zeros(memory.size, bool)
+    start, shape = array.ctypes.data - memory.ctypes.data, (*array.shape, array.itemsize)
+    as_strided(own[start:], shape, (*array.strides, 1))[...] = True
+    np.testing.assert_array_equal(memory[~own], memory[0])
+    elements = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(array.size, -1)
     np.testing.assert_array_equal((elements == POISON).all(axis=1), False)
 
 
@@ -72,10 +81,21 @@ def values_of(*shape: int, special: bool = False, seed: int = 0) -> np.ndarray:
     return x
 
 
+def placed(shape: Sequence[int], layout: str, dtype: type, values: np.ndarray | None = None) -> np.ndarray:
+    """A guarded array to read, or without values to write; with HARD, channels last, part of a larger one."""
+    if not HARD or layout == "nchw":
+        return guarded(shape, dtype, values)
+    whole = guarded((*shape[:3], shape[3] + 2 * BESIDE), dtype)
+    memory_of(whole)[...] = FENCE if values is None else POISON
+    part = whole[..., BESIDE:-BESIDE]
+    part[...] = np.array([POISON] * part.itemsize, np.uint8).view(dtype)[0] if values is None else values
+    return part
+
+
 def laid_out(x: np.ndarray, layout: str, dtype: type) -> np.ndarray:
     """N x C x H x W as a guarded array in `layout`."""
     moved = x.transpose(AXES[layout])
-    return guarded(moved.shape, dtype, moved)
+    return placed(moved.shape, layout, dtype, moved)
 
 
 def by_op(op: Op, *inputs: np.ndarray) -> np.ndarray:
@@ -84,10 +104,11 @@ def by_op(op: Op, *inputs: np.ndarray) -> np.ndarray:
         return op.forward(np, list(inputs), op.prepare(np, []))[0]
 
 
-def filled(expected: np.ndarray, layout: str, dtype: type) -> tuple[np.ndarray, np.ndarray]:
-    """An output to fill, and what it should hold, both in `layout`."""
+def filled(expected: np.ndarray, layout: str, dtype: type, fixed: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """An output to fill, and what it should hold, both in `layout`; with HARD of the other type unless `fixed`."""
     moved = np.ascontiguousarray(expected.transpose(AXES[layout]))
-    return guarded(moved.shape, dtype), moved
+    stored = dtype if fixed or not HARD else {np.float32: np.float16, np.float16: np.float32}[dtype]
+    return placed(moved.shape, layout, stored), moved
 
 
 def lrn(channels: int, length: int, beta: float = 0.75, side: tuple[int, int] = (7, 11), special: bool = True) -> Maker:
@@ -196,7 +217,7 @@ def total(count: int, leak: float | None, shape: tuple[int, ...] = (2, 6, 7, 11)
         expected = sum(parts[1:], parts[0])
         expected = expected if leak is None else by_op(ReLU(leak=leak), expected)
         given = [laid_out(x, layout, dtype) for x in parts]
-        out, wanted = filled(expected, layout, dtype)
+        out, wanted = filled(expected, layout, dtype, fixed=count > 4)
         out = out if in_place is None else given[in_place]
         return Case(kernels.plan_sum(given, out, leak), out, wanted, partial_sums=count > 4)
 
@@ -211,8 +232,10 @@ def transpose(*shape: int, channels: int | None = None, to: type | None = None) 
         wide = np.zeros((shape[0], channels or shape[1], *shape[2:]), np.float32)
         wide[:, : shape[1]] = x
         given, expected = (x, wide) if layout == "nchw" else (wide, x)
-        out, wanted = filled(expected, "nhwc" if layout == "nchw" else "nchw", to or dtype)
-        return Case([kernels.plan_transpose(laid_out(given, layout, dtype), out, layout)], out, wanted, exact=True)
+        moved = given.transpose(AXES[layout])
+        wanted = np.ascontiguousarray(expected.transpose(AXES["nhwc" if layout == "nchw" else "nchw"]))
+        out = guarded(wanted.shape, to or dtype)
+        return Case([kernels.plan_transpose(guarded(moved.shape, dtype, moved), out, layout)], out, wanted, exact=True)
 
     return make
 

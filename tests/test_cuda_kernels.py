@@ -16,14 +16,22 @@ import pytest
 from matnet.engines.cupy import kernels
 from matnet.engines.cupy.kernels import Launch, launch
 from matnet.ops.roi import ROIPooling
+from tests import kernel_cases
 from tests.cuda_on_cpu import COMPILER, Processor
 from tests.kernel_cases import BOXES, CASES, assert_all_written, guarded, laid_out, values_of
 
 LAYOUTS = ("nchw", "nhwc")
 TYPES = {"float32": np.float32, "float16": np.float16}
-# As they are; and with few blocks, so that every thread takes several elements, and indices of 64 bits.
-SETTINGS: dict[str, dict[str, int]] = {"usual": {}, "strided": {"BLOCKS": 2, "SHORT_INDICES": 0}}
-ARCHITECTURES = {"sm_75": "usual", "sm_80": "strided", "sm_90": "usual"}  # and which settings' kernels are compiled
+SETTINGS = ("usual", "hard")
+ARCHITECTURES = {"sm_75": "usual", "sm_80": "hard", "sm_90": "usual"}  # and which setting's kernels are compiled
+
+
+def use(setting: str, patch: pytest.MonkeyPatch) -> None:
+    """Hard: few blocks, so that each thread takes several elements; indices of 64 bits; arrays inside larger ones."""
+    if setting == "hard":
+        patch.setattr(launch, "BLOCKS", 2)
+        patch.setattr(launch, "SHORT_INDICES", 0)
+        patch.setattr(kernel_cases, "HARD", True)
 
 
 @cache
@@ -31,8 +39,7 @@ def launches(setting: str) -> list[Launch]:
     """Those of all cases."""
     found: list[Launch] = []
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in SETTINGS[setting].items():
-            patch.setattr(launch, name, value)
+        use(setting, patch)
         for make in CASES.values():
             for layout in LAYOUTS:
                 for dtype in TYPES.values():
@@ -60,16 +67,15 @@ def processor(tmp_path_factory: pytest.TempPathFactory) -> Processor:
 def test_kernel(
     name: str, layout: str, type_name: str, setting: str, processor: Processor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for constant, value in SETTINGS[setting].items():
-        monkeypatch.setattr(launch, constant, value)
+    use(setting, monkeypatch)
     case = CASES[name](layout, TYPES[type_name])
     for item in case.launches:
-        processor.start(item, backwards=setting == "strided")
+        processor.start(item, backwards=setting == "hard")
     assert_all_written(case.out)
     with np.errstate(over="ignore"):
         expected = case.expected.astype(case.out.dtype)
     bound = 0.0 if case.exact else 2e-6
-    if type_name == "float16" and not case.exact:
+    if case.out.dtype == np.float16 and not case.exact:
         bound = 4e-3 if case.partial_sums else 1e-3
     np.testing.assert_allclose(case.out, expected, rtol=bound, atol=bound)
     np.testing.assert_array_equal(case.fault, 0)
@@ -145,6 +151,18 @@ def test_indices_are_long_where_they_must_be() -> None:
     assert launch.index_type(array(4), array(1024, 1024, 1024)) == "long long"
 
 
+def test_pitch_of_pixels() -> None:
+    """Of a part of the channels it is the whole's; pixels that leave gaps between rows have none."""
+    whole = np.zeros((2, 7, 11, 24), np.float32)
+    assert kernels.pixel_pitch(whole) == kernels.pixel_pitch(whole[..., 8:16]) == 24
+    assert kernels.pixel_pitch(np.zeros((1, 1, 1, 24), np.float32)[..., :5]) == 5
+    assert kernels.pixel_pitch(whole[:, :, :10]) is None
+    assert kernels.pixel_pitch(whole[:, ::2]) is None
+    assert kernels.pixel_pitch(whole[..., ::2]) is None
+    assert kernels.pixel_pitch(whole.transpose(0, 3, 1, 2)) is None
+    assert kernels.pixel_pitch(np.broadcast_to(whole[:1], whole.shape)) is None
+
+
 def test_bytes_moved() -> None:
     """Input and output once: 2 x 64 x 7 x 11 values of 4 bytes, twice."""
     x, out = guarded((2, 7, 11, 64), np.float32), guarded((2, 7, 11, 64), np.float32)
@@ -173,16 +191,17 @@ def test_started_on_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     launch._compiled.cache_clear()
     assert len(made) == 1 and len(calls) == 2
     name, grid, block, arguments = calls[0]
-    assert made[0]["name_expressions"] == [name] == ["sum<float, 4, 2, RELU, int>"]
+    assert made[0]["name_expressions"] == [name] == ["sum<float, float, 4, 2, RELU, int>"]
     assert made[0]["code"] == launch.source("elementwise") and "-std=c++17" in made[0]["options"]
     assert (grid, block) == ((1, 1, 1), (256, 1, 1))
     assert [type(item) for item in arguments[2:4]] == [np.uint64, np.uint64]
-    assert [item.dtype for item in arguments[5:]] == [np.int32, np.float32]
+    assert [item.dtype for item in arguments[5:]] == [np.int32] * 7 + [np.float32]
 
 
 def test_cupy_takes_the_module() -> None:
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
-    cupy.RawModule(code=launch.source("lrn"), options=launch.OPTIONS, name_expressions=["lrn_long<float, true, int>"])
+    names = ["softmax_rows<float, float, int>"]
+    cupy.RawModule(code=launch.source("softmax"), options=launch.OPTIONS, name_expressions=names)
 
 
 def test_the_programs_are_in_the_wheel() -> None:

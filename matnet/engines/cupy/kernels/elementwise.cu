@@ -16,21 +16,25 @@ template <int V, typename S> __device__ __forceinline__ void load_factors(float 
 
 enum Scaling { UNSCALED, PER_CHANNEL, PER_IMAGE };  // PER_IMAGE: N x C factors
 
-// `inner` is how many groups of V values share their channel (1 and LAST: V channels are in one group), `image` how
-// many groups an image has. S is how the factors are stored.
-template <typename T, typename S, int V, bool LAST, int SCALE, bool BIAS, bool ADD, int ACTIVATION, typename I>
-__global__ void affine(const T* x, const T* other, T* out, const S* __restrict__ scale,
-                       const float* __restrict__ bias, I total, I inner, I image, int channels, float leak) {
+// `inner` is how many groups share their channel (with channels first), `image` how many an image has. F is how the
+// factors are stored.
+template <typename S, typename T, typename F, int V, bool LAST, int SCALE, bool BIAS, bool ADD, int ACTIVATION,
+          typename I>
+__global__ void affine(const S* x, const S* other, T* out, const F* __restrict__ scale,
+                       const float* __restrict__ bias, I total, I inner, I image, int channels, I pitch,
+                       I other_pitch, I out_pitch, float leak) {
+    const int groups = LAST ? channels / V : 1;
     for (I i = first_index<I>(); i < total; i += index_step<I>()) {
-        const int channel = LAST ? (int)(i % (channels / V)) * V : (int)(i / inner % channels);
+        const I pixel = i / groups;
+        const int first = (int)(i % groups) * V, channel = LAST ? first : (int)(i / inner % channels);
         float values[V], factors[V], offsets[V], added[V];
-        load(values, x + i * V);
+        load(values, x + pixel * pitch + first);
         const I factor = SCALE == PER_IMAGE ? i / image * channels + channel : channel;
         if (SCALE && LAST) load_factors(factors, scale + factor);
         if (SCALE && !LAST) fill(factors, to_float(scale[factor]));
         if (BIAS && LAST) load_factors(offsets, bias + channel);
         if (BIAS && !LAST) fill(offsets, bias[channel]);
-        if (ADD) load(added, other + i * V);
+        if (ADD) load(added, other + pixel * other_pitch + first);
 #pragma unroll
         for (int v = 0; v < V; ++v) {
             if (SCALE) values[v] *= factors[v];
@@ -38,25 +42,28 @@ __global__ void affine(const T* x, const T* other, T* out, const S* __restrict__
             if (ADD) values[v] += added[v];
             values[v] = activated<ACTIVATION>(values[v], leak);
         }
-        store(out + i * V, values);
+        store(out + pixel * out_pitch + first, values);
     }
 }
 
-// a + b (+ c (+ d)), from left to right; pointers beyond COUNT are not read.
-template <typename T, int V, int COUNT, int ACTIVATION, typename I>
-__global__ void sum(const T* a, const T* b, const T* c, const T* d, T* out, I total, float leak) {
+// a + b (+ c (+ d)), from left to right; pointers beyond COUNT are not read. Where all arrays are contiguous, all of
+// their values are one pixel's.
+template <typename S, typename T, int V, int COUNT, int ACTIVATION, typename I>
+__global__ void sum(const S* a, const S* b, const S* c, const S* d, T* out, I total, I groups, I pitch_a, I pitch_b,
+                    I pitch_c, I pitch_d, I out_pitch, float leak) {
     for (I i = first_index<I>(); i < total; i += index_step<I>()) {
-        const T* parts[4] = {a, b, c, d};
+        const S* parts[4] = {a, b, c, d};
+        const I pitches[4] = {pitch_a, pitch_b, pitch_c, pitch_d}, pixel = i / groups, first = i % groups * V;
         float result[V], values[V];
-        load(result, a + i * V);
+        load(result, a + pixel * pitch_a + first);
 #pragma unroll
         for (int k = 1; k < COUNT; ++k) {
-            load(values, parts[k] + i * V);
+            load(values, parts[k] + pixel * pitches[k] + first);
 #pragma unroll
             for (int v = 0; v < V; ++v) result[v] += values[v];
         }
 #pragma unroll
         for (int v = 0; v < V; ++v) result[v] = activated<ACTIVATION>(result[v], leak);
-        store(out + i * V, result);
+        store(out + pixel * out_pitch + first, result);
     }
 }

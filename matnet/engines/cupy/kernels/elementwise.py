@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from matnet.engines.cupy.kernels.launch import (
     index_type,
     linear,
     name_of,
+    pitches,
     sizes,
     start,
     storage,
@@ -43,48 +45,60 @@ def plan_affine(
 ) -> Launch:
     """x * scale + bias + other, then ReLU: max(y, 0) for leak 0, leak * y below 0 otherwise, None without.
 
-    x, other, out: of one shape and type, float32 or float16, in `layout`; out may be x or other. scale: C numbers,
-    or N x C for each image its own, float32 or float16. bias: C numbers, float32. Moves each value of x, other
-    and out once: 2 or 3 x size x itemsize bytes, where separate passes move two or three times as much.
+    x, other: float32 or float16, both the same; out: either; all of one shape in `layout`. out may be x or other
+    where the type is the same. scale: C numbers, or N x C for each image its own, float32 or float16. bias: C
+    numbers, float32. Moves each value of x, other and out once: 8 or 12 bytes a value in float32, where separate
+    passes move two or three times as much. Without any of these it copies, from one type to another.
     """
     factors = [array for array in (scale, bias) if array is not None]
+    check(*factors)
     others = [x, out] if other is None else [x, out, other]
-    check(*others, *factors)
+    assert other is None or other.dtype == x.dtype, (x.dtype, other.dtype)
+    pitch = pitches(layout, *others)
     n, c, h, w = sizes(x.shape, layout)
-    last, index = layout == "nhwc", index_type(x)
-    width = vector(c if last else h * w, *others, alike=factors if last else ())
-    activation, slope = _activation(leak)
+    last, index = layout == "nhwc", index_type(x, out)
+    width = vector(gcd(c, *pitch) if last else h * w, *others, alike=factors if last else ())
     scaling = "UNSCALED" if scale is None else "PER_CHANNEL" if scale.size == c else "PER_IMAGE"
     assert scale is None or scale.size in (c, n * c), (scale.shape, x.shape)
-    types = storage(x), "float" if scale is None else storage(scale)
+    activation, slope = _activation(leak)
+    types = storage(x), storage(out), "float" if scale is None else storage(scale)
     name = name_of("affine", *types, width, last, scaling, bias is not None, other is not None, activation, index)
     total = x.size // width
-    inner = 1 if last else h * w // width
-    counts = (whole(index, count) for count in (total, inner, total // n))
-    arguments = (x, other, out, scale, bias, *counts, np.int32(c), slope)
+    apart = [step if last else width for step in (pitch[0], pitch[-1], pitch[1])]
+    counts = (whole(index, count) for count in (total, 1 if last else h * w // width, total // n))
+    arguments = (x, other, out, scale, bias, *counts, np.int32(c), *(whole(index, step) for step in apart), slope)
     return Launch("elementwise", name, arguments=arguments, **linear(total))
 
 
 def plan_sum(inputs: Sequence[Array], out: Array, leak: float | None = None) -> list[Launch]:
-    """The sum of arrays of one shape and layout, from left to right, then ReLU as in `plan_affine`.
+    """The sum of arrays, from left to right, then ReLU as in `plan_affine`.
 
-    out may be any of the first four. float32 or float16. Moves (inputs + 1) x size x itemsize bytes; every three
-    arrays beyond four cost a pass that reads and writes the sum again.
+    All of one shape, and contiguous in one layout, or N x H x W x C. inputs: float32 or float16, all the same; out:
+    the other one too, for up to four inputs, or one of the first four inputs. Moves each value in and out once;
+    more than four are summed in `out`, which costs its bytes and its precision once more for every three.
     """
-    check(out, *inputs)
-    index, width = index_type(out), vector(out.size, out, *inputs)
     launches: list[Launch] = []
-    total = out.size // width
     parts, rest = list(inputs[:AT_ONCE]), list(inputs[AT_ONCE:])
     while parts:
-        activation, slope = _activation(None if rest else leak)
-        name = name_of("sum", storage(out), width, len(parts), activation, index)
-        pointers = (*parts, *(None,) * (AT_ONCE - len(parts)))
-        arguments = (*pointers, out, whole(index, total), slope)
-        launches.append(Launch("elementwise", name, arguments=arguments, **linear(total)))
+        launches.append(_plan_sum(parts, out, None if rest else leak))
         parts = [out, *rest[: AT_ONCE - 1]] if rest else []
         rest = rest[AT_ONCE - 1 :]
     return launches
+
+
+def _plan_sum(inputs: Sequence[Array], out: Array, leak: float | None) -> Launch:
+    assert len({array.dtype for array in inputs}) == 1, [array.dtype for array in inputs]
+    flat = all(array.flags.c_contiguous for array in (out, *inputs))
+    length = out.size if flat else out.shape[-1]
+    pitch = [length] * (1 + len(inputs)) if flat else pitches("nhwc", out, *inputs)
+    index, width = index_type(out), vector(gcd(length, *pitch), out, *inputs)
+    activation, slope = _activation(leak)
+    name = name_of("sum", storage(inputs[0]), storage(out), width, len(inputs), activation, index)
+    missing = AT_ONCE - len(inputs)
+    counts = (out.size // width, length // width, *pitch[1:], *(0,) * missing, pitch[0])
+    pointers = (*inputs, *(None,) * missing, out)
+    arguments = (*pointers, *(whole(index, count) for count in counts), slope)
+    return Launch("elementwise", name, arguments=arguments, **linear(out.size // width))
 
 
 def plan_transpose(x: Array, out: Array, layout: str) -> Launch:

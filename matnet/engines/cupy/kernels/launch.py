@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -125,4 +124,33 @@ def tiled(tiles: int, block: tuple[int, int]) -> dict[str, tuple[int, int, int]]
 def check(*arrays: Array) -> None:
     """That the engine made all arrays contiguous and not empty, as the kernels need them."""
     for array in arrays:
-        assert array.flags.c_contiguous and prod(array.shape), array.shape
+        assert array.flags.c_contiguous and array.size, array.shape
+
+
+def pixel_pitch(x: Array) -> int | None:
+    """How many values lie from pixel to pixel of N x H x W x C; None where they do not lie evenly apart.
+
+    It is C, or more in a part of the channels of a larger array.
+    """
+    n, h, w, c = x.shape
+    if x.flags.c_contiguous:
+        return c
+    item = x.dtype.itemsize
+    lengths, counts, strides = (n, h, w), (h * w, w, 1), x.strides
+    found = {stride / count for length, count, stride in zip(lengths, counts, strides, strict=False) if length > 1}
+    even = len(found) <= 1 and (c == 1 or strides[3] == item)
+    pitch = found.pop() / item if found else c
+    return int(pitch) if even and pitch >= c and pitch == int(pitch) else None
+
+
+def pitches(layout: str, *arrays: Array) -> list[int]:
+    """`pixel_pitch` of each array, which the engine made even; with channels first 1, as the kernels have it."""
+    if layout == "nchw":
+        check(*arrays)
+        return [1] * len(arrays)
+    found = []
+    for array in arrays:
+        pitch = pixel_pitch(array)
+        assert pitch and array.size, (array.shape, array.strides)
+        found.append(pitch)
+    return found

@@ -18,10 +18,10 @@ __device__ __forceinline__ Neighbours around(float position, float half, int siz
 }
 
 // The grid is No x Wo x 2 x Ho. One thread per V channels of a point (channels last), or per point and channel.
-template <typename T, int V, bool LAST, typename I>
-__global__ void sample(const T* __restrict__ x, const float* __restrict__ grid, T* __restrict__ out, I total,
-                       int groups, int height, int width, int out_height, int out_width, I grids_per_image,
-                       float half_height, float half_width) {
+template <typename S, typename T, int V, bool LAST, typename I>
+__global__ void sample(const S* __restrict__ x, const float* __restrict__ grid, T* __restrict__ out, I total, I pitch,
+                       I out_pitch, int groups, int height, int width, int out_height, int out_width,
+                       I grids_per_image, float half_height, float half_width) {
     for (I i = first_index<I>(); i < total; i += index_step<I>()) {
         const I place = LAST ? i / groups : i;
         const int column = (int)(place % out_width), row = (int)(place / out_width % out_height);
@@ -42,11 +42,11 @@ __global__ void sample(const T* __restrict__ x, const float* __restrict__ grid, 
                 const float weight = down.weight[u] * across.weight[v];
                 const I line = (LAST ? image : image * groups + group) * height + r;
                 float values[V];
-                load(values, x + (LAST ? ((line * width + c) * groups + group) * V : line * width + c));
+                load(values, x + (LAST ? (line * width + c) * pitch + group * V : line * width + c));
 #pragma unroll
                 for (int k = 0; k < V; ++k) result[k] += values[k] * weight;
             }
         }
-        store(out + i * V, result);
+        store(out + (LAST ? place * out_pitch + group * V : i), result);
     }
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 import numpy as np
 
 from matnet.engines.cupy.kernels.launch import (
@@ -11,6 +13,7 @@ from matnet.engines.cupy.kernels.launch import (
     index_type,
     linear,
     name_of,
+    pitches,
     sizes,
     start,
     storage,
@@ -28,17 +31,21 @@ def plan_roi_pool(x: Array, boxes: Array, out: Array, fault: Array, layout: str,
     infinity, whose output is 0; it is never cleared here. Moves the pixels under all boxes, once or less where
     boxes overlap in the cache, and the output.
     """
-    check(x, boxes, out, fault)
+    check(boxes, fault)
+    pitch = pitches(layout, x, out)
     n, c, h, w = sizes(x.shape, layout)
     last, index = layout == "nhwc", index_type(x, out, boxes)
-    width = vector(c, x, out) if last else 1
+    if op.flatten:  # all of a box is one pixel
+        pitch[1] = out.size // len(out) if layout == "nchw" else pitch[1]
+    width = vector(gcd(c, *pitch[: 1 if op.flatten else 2]), x, out) if last else 1
     flags = op.method == "max", op.flatten
-    name = name_of("roi_pool", storage(x), width, last, *flags, index)
+    name = name_of("roi_pool", storage(x), storage(out), width, last, *flags, index)
     _, box_channels, box_height, box_width = boxes.shape
     total, groups = out.size // width, c // width
+    apart = (whole(index, step) for step in pitch)
     counts = map(np.int32, (n, groups, h, w, *op.subdivisions))
     box = (whole(index, size) for size in (box_height, box_width, box_channels))
-    arguments = (x, boxes, out, fault, whole(index, total), *counts, *box, *_transform(op))
+    arguments = (x, boxes, out, fault, whole(index, total), *apart, *counts, *box, *_transform(op))
     return Launch("roi", name, arguments=arguments, **linear(total, threads=128))
 
 
@@ -58,16 +65,18 @@ def plan_sample(x: Array, grid: Array, out: Array, layout: str) -> Launch:
     x, out: float32 or float16 in `layout`; grid: float32 No x Wo x 2 x Ho, whatever the layout. Moves the grid
     and the output once, and the pixels around its points, which neighbouring points find in the cache.
     """
-    check(x, grid, out)
+    check(grid)
+    pitch = pitches(layout, x, out)
     n, c, h, w = sizes(x.shape, layout)
     count, _, out_h, out_w = sizes(out.shape, layout)
     last, index = layout == "nhwc", index_type(x, out, grid)
-    width = vector(c, x, out) if last else 1
-    name = name_of("sample", storage(x), width, last, index)
+    width = vector(gcd(c, *pitch), x, out) if last else 1
+    name = name_of("sample", storage(x), storage(out), width, last, index)
+    apart = (whole(index, step) for step in pitch)
     counts = map(np.int32, (c // width, h, w, out_h, out_w))
     halves = (np.float32(0.5 * (size - 1)) for size in (h, w))
     total = out.size // width
-    arguments = (x, grid, out, whole(index, total), *counts, whole(index, count // n), *halves)
+    arguments = (x, grid, out, whole(index, total), *apart, *counts, whole(index, count // n), *halves)
     return Launch("sampler", name, arguments=arguments, **linear(total))
 
 

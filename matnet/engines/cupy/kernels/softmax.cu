@@ -18,20 +18,21 @@ template <bool MAXIMUM> __device__ __forceinline__ float reduced_row(float value
     return value;
 }
 
-template <typename T, typename I>
-__global__ void softmax_rows(const T* __restrict__ x, T* __restrict__ out, I rows, int channels) {
+template <typename S, typename T, typename I>
+__global__ void softmax_rows(const S* __restrict__ x, T* __restrict__ out, I rows, int channels, I pitch,
+                             I out_pitch) {
     __shared__ float parts[32];
     for (I first = (I)blockIdx.x * blockDim.y; first < rows; first += (I)gridDim.x * blockDim.y) {
         const I row = first + threadIdx.y;
         const int count = row < rows ? channels : 0;  // no thread may leave before the others
-        const T* values = x + row * channels;
+        const S* values = x + row * pitch;
         float highest = -__int_as_float(0x7f800000), sum = 0.0f;
         for (int c = threadIdx.x; c < count; c += blockDim.x) highest = greater(highest, to_float(values[c]));
         highest = reduced_row<true>(highest, parts);
         for (int c = threadIdx.x; c < count; c += blockDim.x) sum += expf(to_float(values[c]) - highest);
         sum = reduced_row<false>(sum, parts);
         for (int c = threadIdx.x; c < count; c += blockDim.x)
-            set(out[row * channels + c], expf(to_float(values[c]) - highest) / sum);
+            set(out[row * out_pitch + c], expf(to_float(values[c]) - highest) / sum);
     }
 }
 
@@ -46,8 +47,8 @@ template <bool MAXIMUM> __device__ __forceinline__ float reduced_column(float va
     return value;
 }
 
-template <typename T, typename I>
-__global__ void softmax_planes(const T* __restrict__ x, T* __restrict__ out, I tiles, I plane, int channels) {
+template <typename S, typename T, typename I>
+__global__ void softmax_planes(const S* __restrict__ x, T* __restrict__ out, I tiles, I plane, int channels) {
     __shared__ float parts[8][32];
     const I strips = (plane + 31) / 32;
     for (I tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
