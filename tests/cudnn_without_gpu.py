@@ -1,0 +1,100 @@
+"""Asks cuDNN which plans it has for the engine's graphs on GPUs that are not there; run by tests/test_cudnn_graphs.py.
+
+cuDNN plans for a device that is described to it. Its libraries want to load the NVIDIA driver, in whose place stands
+a library whose functions all fail. Prints {device: {graph: the name of its first plan, or null}} as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import cudnn
+
+from matnet.engines.cupy.graphs import build_graph, propose_plans
+from matnet.engines.cupy.steps import Blob, ConvGraph
+from matnet.shapes import Pad, filtered
+
+# Compute capability, multiprocessors, shared memory of one in bytes, second-level cache, memory (NVIDIA's data sheets).
+GPUS = {
+    "H100": ("NVIDIA H100 80GB HBM3", 900, 132, 233472, 52428800, 85 * 10**9),
+    "A100": ("NVIDIA A100-SXM4-80GB", 800, 108, 167936, 41943040, 85 * 10**9),
+    "T4": ("Tesla T4", 750, 40, 65536, 4194304, 15 * 10**9),
+}
+NO_DRIVER = ("cuLibraryLoadData", "cuModuleLoadData")  # what fails last for plans whose kernels are compiled here
+
+
+def properties(name: str, capability: int, processors: int, shared: int, cache: int, memory: int) -> str:
+    """A device's description as cuDNN writes and reads it."""
+    values: dict[str, Any] = {
+        "deviceName": name, "deviceVer": capability, "driverVer": 13000, "multiProcessorCount": processors,
+        "maxSharedMemoryPerBlockOptin": shared - 1024, "l2CacheSize": cache, "totalGlobalMem": memory,
+        "maxGridSize": [2147483647, 65535, 65535], "maxBlockSize": [1024, 1024, 64], "maxThreadsPerBlock": 1024,
+        "maxThreadsPerSM": 2048, "regsPerBlock": 65536, "maxRegistersPerSM": 65536, "maxCtasPerSM": 32,
+        "warpSize": 32, "maxSharedMemoryPerBlock": 49152, "reservedSharedMemoryPerBlock": 1024,
+        "oversizedSharedMemoryPerBlock": 0, "smClockRateKHz": 1500000, "memClockRateKHz": 1500000,
+        "memoryBusWidth": 5120, "supportCoopLaunch": 1, "isTccDriver": 0, "pciDeviceId": 0, "cudaDeviceId": 0,
+        "smCountOrigin": 0,
+    }  # fmt: skip
+    return json.dumps(values)
+
+
+def graph(
+    x: tuple[int, int, int, int], count: int, kernel: tuple[int, int], pad: Pad = (0, 0, 0, 0), groups: int = 1,
+    stride: tuple[int, int] = (1, 1), dilate: tuple[int, int] = (1, 1), pitch: int = 0, residual: bool = False,
+    leak: float | None = 0.0,
+) -> ConvGraph:  # fmt: skip
+    """A convolution with bias; `pitch`: its output is part of a concatenation of so many channels."""
+    y = (x[0], count, *filtered(x[2:], kernel, stride, pad, dilate))
+    strides = Blob("y", y, pitch=pitch or count).strides
+    filters = (count, x[1] // groups, *kernel)
+    return ConvGraph(
+        x, Blob("x", x, pitch=x[1]).strides, filters, y, strides, pad, stride, dilate, "fp32", True,
+        strides if residual else None, leak,
+    )  # fmt: skip
+
+
+GRAPHS = {
+    "AlexNet's first": graph((16, 3, 227, 227), 96, (11, 11), stride=(4, 4)),
+    "AlexNet's second, in two groups": graph((16, 96, 27, 27), 256, (5, 5), (2, 2, 2, 2), groups=2),
+    "VGG": graph((16, 64, 56, 56), 128, (3, 3), (1, 1, 1, 1)),
+    "ResNet's block": graph((16, 64, 56, 56), 256, (1, 1), residual=True),
+    "GoogLeNet's branch": graph((16, 192, 28, 28), 64, (1, 1), pitch=256),
+    "odd sizes, four pads": graph((2, 6, 7, 11), 10, (3, 5), (1, 2, 0, 3), stride=(2, 3)),
+    "odd sizes, groups, sum": graph((2, 6, 7, 11), 10, (3, 5), (1, 2, 0, 3), groups=2, residual=True),
+    "dilated": graph((2, 64, 28, 28), 32, (3, 3), (2, 2, 2, 2), dilate=(2, 2)),
+    "depthwise": graph((2, 32, 14, 14), 32, (3, 3), (1, 1, 1, 1), groups=32),
+    "leaky": graph((2, 64, 28, 28), 32, (3, 3), (1, 1, 1, 1), leak=0.1),
+    "bias alone": graph((2, 64, 28, 28), 32, (3, 3), (1, 1, 1, 1), leak=None),
+}
+
+
+def first_plan(device: Any, wanted: ConvGraph) -> str | None:
+    """The name of the first plan that can be built, or could be with a driver."""
+    built = build_graph(cudnn, wanted, device_property=device)
+    for index in range(propose_plans(cudnn, built, wanted)):
+        try:
+            built.build_plan_at_index(index)
+            built.get_workspace_size_plan_at_index(index)
+        except (RuntimeError, cudnn.cudnnGraphNotSupportedError) as error:
+            if not any(name in str(error) for name in NO_DRIVER):
+                continue
+        return str(built.get_plan_name_at_index(index))
+    return None
+
+
+def main() -> None:
+    answers: dict[str, dict[str, str | None]] = {}
+    for gpu, described in GPUS.items():
+        device = cudnn.create_device_properties(properties(*described))
+        for precision in ("fp32", "tf32", "fp16"):
+            if precision != "tf32" or described[1] >= 800:
+                answers[f"{gpu} {precision}"] = {
+                    name: first_plan(device, replace(item, precision=precision)) for name, item in GRAPHS.items()
+                }
+    print(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    main()
