@@ -17,12 +17,9 @@ from matnet.errors import DataError, ShapeError
 from matnet.images import PROTOCOLS, Preprocessing, decode, decode_uint8, imresize
 from matnet.images.crop import Box, centre_box, five_boxes, imreadjpeg_box, scale_factors, scaled_size
 from matnet.images.decode import with_channels
-from matnet.images.resize import (
-    imreadjpeg_resample,
-    opencv_resize,
-    opencv_resize_float,
-    pillow_resize,
-)
+from matnet.images.opencv import opencv_resize, opencv_resize_float
+from matnet.images.pillow import pillow_crop, pillow_resize
+from matnet.images.resize import imreadjpeg_resample, imresize_crop
 
 RGB = np.random.default_rng(3).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 PHOTO = np.random.default_rng(4).integers(0, 256, (256, 341, 3), dtype=np.uint8)
@@ -396,6 +393,26 @@ def test_pillow_takes_height_before_width() -> None:
     assert pillow_resize(RGB, (3, 4)).shape == (3, 4, 3)
 
 
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "box", "lanczos3", "nearest"])
+@pytest.mark.parametrize("image", [(375, 500), (500, 375), (90, 40), (256, 300), (40, 256), (256, 256)])
+@pytest.mark.parametrize("size", [(256, 256), (64, 100), (101, 128)])
+def test_a_part_of_what_pillow_resizes(image: tuple[int, int], size: tuple[int, int], method: str) -> None:
+    """Expected: Pillow itself, columns first in one call and rows in another, then cut (whatever its release)."""
+    pixels = np.random.default_rng(8).integers(0, 256, (*image, 3), dtype=np.uint8)
+    kernel = Image.Resampling.LANCZOS if method == "lanczos3" else Image.Resampling[method.upper()]
+    whole = Image.fromarray(pixels).resize((size[1], image[0]), kernel).resize((size[1], size[0]), kernel)
+    box = Box(size[0] // 9, size[1] // 7, size[0] // 2, size[1] - size[1] // 7)
+    found = pillow_crop(Image.fromarray(pixels), size, box, method)
+    np.testing.assert_array_equal(found, box.cut(np.asarray(whole)))
+
+
+@pytest.mark.parametrize("scale", [(0.5, 0.8), (1.3, 0.7), (1.0, 0.4), (1.0, 1.0)])
+def test_a_part_of_what_imresize_makes(scale: tuple[float, float]) -> None:
+    whole = imresize(PHOTO[:60, :90].astype(np.float32), scale=scale)
+    box = Box(3, 5, whole.shape[0] - 7, whole.shape[1] // 2)
+    np.testing.assert_array_equal(imresize_crop(PHOTO[:60, :90], scale, box), box.cut(whole))
+
+
 @pytest.mark.parametrize(("resizer", "method"), [(opencv_resize, "bicubic"), (pillow_resize, "lanczos2")])
 def test_interpolations_that_a_resampler_lacks(resizer: object, method: str) -> None:
     with pytest.raises(DataError, match=method):
@@ -600,7 +617,7 @@ def test_all_unusable_fields_are_told_together() -> None:
         ({"channels": 4}, "takes 4 channels"),
         ({"mean": np.ones((5, 6, 3))}, "mean has shape"),
         ({"color": "grb"}, "colour order 'grb'"),
-        ({"resize": "opencl"}, "known: vl_imreadjpeg, imresize, opencv"),
+        ({"resize": "opencl"}, "known: vl_imreadjpeg, imresize, pillow, opencv"),
         ({"resize": "pillow", "crop_fraction": (1.1, 1.1)}, "crop_fraction"),
         ({"interpolation": "cubik"}, "nearest: cubic"),
     ],

@@ -51,20 +51,24 @@ def decode(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
 
 def decode_uint8(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
     """The same pixels as `decode`, as uint8: a quarter of the memory, for pipelines that crop first."""
+    return with_channels(np.asarray(open_image(path)), channels)
+
+
+def open_image(path: str | os.PathLike[str]) -> Image:
+    """The same pixels as an image of Pillow's, decoded: of mode L where the file is gray, else RGB."""
     from PIL import Image
 
     try:
         file = existing_file(path, "image")
         with Image.open(file) as image:
             _check_size(file, image.size)
-            pixels = _samples(image)
+            return _samples(image)
     except FileFormatError as error:
         raise DataError(str(error)) from None
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error}; scale the image down first") from None
     except _READER_ERRORS as error:
         raise DataError(f"{path}: cannot be read as an image ({_reason(error)}); replace or remove it") from None
-    return with_channels(pixels, channels)
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -96,16 +100,20 @@ def _check_size(path: os.PathLike[str], size: tuple[int, int]) -> None:
         )
 
 
-def _samples(image: Image) -> np.ndarray:
-    """The first frame's pixels as uint8, H x W (gray) or H x W x 3, whatever Pillow's mode is."""
+def _samples(image: Image) -> Image:
+    """The first frame with 8 bits per sample, of mode L or RGB, whatever Pillow's mode is."""
+    from PIL import Image as images
+
     if image.mode.startswith("I"):
-        return _high_byte(np.asarray(image))
+        return images.fromarray(_high_byte(np.asarray(image)))
     if image.mode == "F":
         raise ValueError("its samples are floating-point; save it with 8 bits per sample")
-    gray = image.mode in ("1", "L", "LA")
+    wanted = "L" if image.mode in ("1", "L", "LA") else "RGB"
     image.load()
+    if image.mode == wanted:
+        return image
     image.info.pop("transparency", None)  # dropped like alpha; Pillow would warn about it while converting
-    return np.asarray(image.convert("L" if gray else "RGB"))
+    return image.convert(wanted)
 
 
 def _high_byte(samples: np.ndarray) -> np.ndarray:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from matnet.errors import DataError, ShapeError, nearest
 from matnet.images import crop, resize
-from matnet.images.crop import Size
-from matnet.images.decode import MAX_PIXELS, decode_uint8, with_channels
+from matnet.images.crop import Box, Size
+from matnet.images.decode import MAX_PIXELS, decode_uint8, open_image, with_channels
 from matnet.images.normalization import read_normalization
-from matnet.images.protocols import IMREADJPEG, IMRESIZE, PROTOCOLS
+from matnet.images.opencv import opencv_resize, opencv_resize_float
+from matnet.images.pillow import from_array, pillow_crop
+from matnet.images.protocols import CAFFES, IMREADJPEG, IMRESIZE, PILLOW, PROTOCOLS, RESAMPLERS
 
-RESAMPLERS = (IMREADJPEG, IMRESIZE, *resize.RESIZERS)
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,19 +105,16 @@ class Preprocessing:
         image `scores.reshape(N, views, ...).mean(axis=1)`. Views come in the order top left, top right, bottom
         left, bottom right, centre, and the five mirrored. Raises ShapeError for other arrays.
         """
-        placed = self._placed(with_channels(image, self.channels))
-        planes = np.empty(self.shape, np.float32) if out is None else out
-        if self.crops == 1:
-            return self._write(placed[0], planes)
-        for place, view in enumerate([*placed, *(view[:, ::-1] for view in placed)]):
-            self._write(view, planes[place])
-        return planes
+        return self._views(self._placed(self._suited(image)), out)
 
     def load(self, path: str | os.PathLike[str], out: np.ndarray | None = None) -> np.ndarray:
         """An image file as `apply` gives it; DataError names one that cannot be used."""
-        pixels = decode_uint8(path, self.channels)
+        image = open_image(path)
         try:
-            return self.apply(pixels, out)
+            # Pillow's resampler takes the decoder's image as it is; arrays would be two copies more.
+            if self.resize == PILLOW and (image.mode == "L" or self.channels == 3):
+                return self._views(self._placed_by_pillow(image), out)
+            return self._views(self._placed(self._suited(np.atleast_3d(np.asarray(image)))), out)
         except (DataError, ShapeError) as error:
             raise DataError(f"{path}: {error}") from None
 
@@ -133,6 +133,19 @@ class Preprocessing:
             )
         planes = np.empty((1, self.channels, *pixels.shape[:2]), np.float32)
         self._write(pixels, planes[0])
+        return planes
+
+    def _suited(self, image: np.ndarray) -> np.ndarray:
+        """H x W x C pixels of the network's channels; gray ones are replicated only when they are written."""
+        return with_channels(image, 1 if image.ndim == 2 or image.shape[2:] == (1,) else self.channels)
+
+    def _views(self, placed: Sequence[np.ndarray], out: np.ndarray | None) -> np.ndarray:
+        """The centre, or five crops and the five mirrored, as float32 planes."""
+        planes = np.empty(self.shape, np.float32) if out is None else out
+        if self.crops == 1:
+            return self._write(placed[0], planes)
+        for place, view in enumerate([*placed, *(view[:, ::-1] for view in placed)]):
+            self._write(view, planes[place])
         return planes
 
     def _write(self, pixels: np.ndarray, planes: np.ndarray) -> np.ndarray:
@@ -185,6 +198,30 @@ class Preprocessing:
             box = crop.imreadjpeg_box(size, self.image_size, self.crop_fraction, self.keep_aspect)
             boxes = self._boxes(size, (box.height, box.width))
             return [resize.imreadjpeg_resample(image, box, self.image_size, self.interpolation) for box in boxes]
+        if self.resize == PILLOW:
+            return self._placed_by_pillow(from_array(image))
+        scaled, factors = self._scaled(size)
+        if self.resize == IMRESIZE:
+            return self._cut(scaled, lambda box: resize.imresize_crop(image, factors, box, self.interpolation))
+        if scaled != size:
+            resized = opencv_resize if self.resize == "opencv" else opencv_resize_float
+            image = resized(image, scaled, self.interpolation)
+        return self._cut(scaled, lambda box: box.cut(image))
+
+    def _placed_by_pillow(self, image: Image) -> list[np.ndarray]:
+        scaled, _ = self._scaled((image.height, image.width))
+        return self._cut(scaled, lambda box: pillow_crop(image, scaled, box, self.interpolation))
+
+    def _cut(self, size: Size, part: Callable[[Box], np.ndarray]) -> list[np.ndarray]:
+        """The crops of an image of `size` of which `part` gives any box: one box alone, or cuts of the whole."""
+        boxes = self._boxes(size, self.image_size)
+        if len(boxes) == 1:
+            return [part(boxes[0])]
+        whole = part(Box(0, 0, *size))
+        return [box.cut(whole) for box in boxes]
+
+    def _scaled(self, size: Size) -> tuple[Size, tuple[float, float]]:
+        """What the whole image is resized to, and by which factors; DataError where that is too large."""
         covered = covered_size(self.image_size, self.crop_fraction)
         factors = crop.scale_factors(size, covered, self.keep_aspect)
         scaled = crop.scaled_size(size, factors)
@@ -193,13 +230,9 @@ class Preprocessing:
                 f"an image of {size[0]}x{size[1]} would have to be resized to {scaled[0]}x{scaled[1]}, "
                 f"more than {MAX_PIXELS:,} pixels; crop it first"
             )
-        if self.resize == IMRESIZE:
-            image = resize.imresize(image.astype(np.float32), scale=factors, method=self.interpolation)
-        elif scaled != size:
-            image = resize.RESIZERS[self.resize](image, scaled, self.interpolation)
-        return [box.cut(image) for box in self._boxes(scaled, self.image_size)]
+        return scaled, factors
 
-    def _boxes(self, image: Size, size: Size) -> list[crop.Box]:
+    def _boxes(self, image: Size, size: Size) -> list[Box]:
         """Where in an image the crops of `size` lie."""
         return [crop.centre_box(image, size)] if self.crops == 1 else crop.five_boxes(image, size)
 
@@ -245,6 +278,6 @@ def fitted_mean(average: np.ndarray | None, image_size: Size, covered: Size, res
     """
     if average is None or average.ndim == 1 or average.shape[:2] == image_size:
         return average
-    if resampler in resize.RESIZERS and average.shape[:2] == covered:
+    if resampler in CAFFES and average.shape[:2] == covered:
         return crop.centre_box(covered, image_size).cut(average)
     return resize.imresize(average, size=image_size)

@@ -8,16 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from matnet.images import resize
 from matnet.images.normalization import Normalization
 
 IMREADJPEG = "vl_imreadjpeg"
 IMRESIZE = "imresize"
+PILLOW = "pillow"
+CAFFES = (PILLOW, "opencv", "opencv-float")
+"""Resamplers that Caffe's users resize whole images with, bilinearly unless they say otherwise."""
+
+RESAMPLERS = (IMREADJPEG, IMRESIZE, *CAFFES)
 
 
 def _meta_protocol(stated: Normalization) -> dict[str, Any]:
     """As the file says; what it leaves open is bicubic, with the aspect kept and no border."""
-    bilinear = stated.resize in resize.RESIZERS
+    bilinear = stated.resize in CAFFES
     return {
         "resize": stated.resize or IMREADJPEG,
         "interpolation": stated.interpolation or ("bilinear" if bilinear else "bicubic"),

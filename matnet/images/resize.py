@@ -1,4 +1,4 @@
-"""Resampling: MATLAB's imresize, vl_imreadjpeg's resampler, OpenCV's and Pillow's, each with its own numbers.
+"""Resampling as MATLAB's imresize and vl_imreadjpeg do it; `opencv` and `pillow` beside it are the other two.
 
 All take and give H x W x C (imresize also H x W); what differs is the kernel's support, the borders, the
 order of the two passes and the rounding:
@@ -96,18 +96,47 @@ def imresize(
     Antialiasing is on except for nearest, as in MATLAB. Raises ShapeError for other arrays or sizes,
     DataError for an unknown method.
     """
-    widened = method != "nearest" if antialias is None else antialias
-    kernel_named(method)
-    pixels = _checked(image)
+    pixels = checked(image)
     lengths, factors = _target(pixels.shape, size, scale)
+    kept = Box(0, 0, *lengths)
+    resized = _imresized(pixels, lengths, factors, kept, method, antialias, image.dtype)
+    return resized[:, :, 0] if image.ndim == 2 else resized
+
+
+def imresize_crop(image: np.ndarray, scale: tuple[float, float], box: Box, method: str = "bicubic") -> np.ndarray:
+    """`box` of what imresize makes of the H x W x C image as single by `scale`; nothing else of it is computed."""
+    pixels = checked(image)
+    lengths, factors = _target(pixels.shape, None, scale)
+    return _imresized(pixels, lengths, factors, box, method, None, np.dtype(np.float32))
+
+
+def _imresized(
+    pixels: np.ndarray,
+    lengths: Size,
+    factors: tuple[float, float],
+    box: Box,
+    method: str,
+    antialias: bool | None,
+    dtype: np.dtype[Any],
+) -> np.ndarray:
+    """The box of the resized image; each pass is stored as `dtype`."""
+    kernel_named(method)
+    widened = method != "nearest" if antialias is None else antialias
+    spans = ((box.top, box.height), (box.left, box.width))
+    windows = [
+        _imresize_window(pixels.shape[axis], lengths[axis], factors[axis], method, widened, *spans[axis])
+        for axis in (0, 1)
+    ]
+    rows, columns = windows
+    pixels = pixels[rows.first : rows.last, columns.first : columns.last]
     for axis in sorted((0, 1), key=lambda axis: factors[axis]):
-        matrix = _imresize_matrix(pixels.shape[axis], lengths[axis], factors[axis], method, widened)
+        matrix = windows[axis].matrix
         if matrix is not None:
-            pixels = _stored_as(image.dtype, _resampled(pixels, axis, matrix))
-    return pixels[:, :, 0] if image.ndim == 2 else pixels
+            pixels = _stored_as(dtype, resampled(pixels, axis, matrix))
+    return pixels.astype(dtype, copy=False)
 
 
-def _checked(image: np.ndarray) -> np.ndarray:
+def checked(image: np.ndarray) -> np.ndarray:
     """`image` as H x W x C, of a class that this module resamples."""
     if image.ndim not in (2, 3) or image.size == 0:
         raise ShapeError(f"an image must be H x W or H x W x C with at least one pixel, not {image.shape}")
@@ -133,11 +162,22 @@ def _target(
     return (size[0], size[1]), (size[0] / shape[0], size[1] / shape[1])
 
 
-@lru_cache(maxsize=256)
-def _imresize_matrix(length: int, output: int, scale: float, method: str, widened: bool) -> Any:
-    """The output x length weights of one imresize pass, sparse; None where they are the identity."""
+@dataclass(frozen=True)
+class _Window:
+    """Weights over the input pixels first..last (exclusive), the only ones that they touch; None: as they are."""
+
+    matrix: Any
+    first: int
+    last: int
+
+
+@lru_cache(maxsize=512)
+def _imresize_window(
+    length: int, output: int, scale: float, method: str, widened: bool, start: int, count: int
+) -> _Window:
+    """The weights of one imresize pass that give the outputs start..start + count."""
     if output == length and scale == 1:
-        return None
+        return _Window(None, start, start + count)
     kernel = kernel_named(method)
     stretch = scale if widened and scale < 1 else 1.0
     width = kernel.support / stretch
@@ -147,10 +187,13 @@ def _imresize_matrix(length: int, output: int, scale: float, method: str, widene
     weights = kernel.weight(stretch * (centre[:, np.newaxis] - taps), MATLAB_LANCZOS_EPS)
     weights /= weights.sum(axis=1, keepdims=True)
     mirrored = (taps.astype(np.int64) - 1) % (2 * length)
-    return _sparse(np.minimum(mirrored, 2 * length - 1 - mirrored), weights, length)
+    kept = slice(start, start + count)
+    inside = np.minimum(mirrored, 2 * length - 1 - mirrored)[kept]
+    first, last = int(inside.min()), int(inside.max()) + 1
+    return _Window(sparse(inside - first, weights[kept], last - first), first, last)
 
 
-def _sparse(taps: np.ndarray, weights: np.ndarray, length: int) -> Any:
+def sparse(taps: np.ndarray, weights: np.ndarray, length: int) -> Any:
     """A CSR matrix from output x tap tables of 0-based input indices and weights, without all-zero taps."""
     from scipy.sparse import csr_array
 
@@ -160,7 +203,7 @@ def _sparse(taps: np.ndarray, weights: np.ndarray, length: int) -> Any:
     return csr_array((weights.ravel(), taps.ravel(), starts), shape=(len(weights), length))
 
 
-def _resampled(pixels: np.ndarray, axis: int, matrix: Any) -> np.ndarray:
+def resampled(pixels: np.ndarray, axis: int, matrix: Any) -> np.ndarray:
     """H x W x C pixels with `matrix` applied along one axis, in the matrix's precision.
 
     The result is a view whose memory has the resampled axis first, so that the next pass and the final
@@ -168,7 +211,7 @@ def _resampled(pixels: np.ndarray, axis: int, matrix: Any) -> np.ndarray:
     """
     order = (0, 1, 2) if axis == 0 else (1, 2, 0)
     moved = pixels.transpose(order)
-    rows = np.ascontiguousarray(moved.reshape(moved.shape[0], -1), dtype=matrix.dtype)
+    rows = np.ascontiguousarray(moved, dtype=matrix.dtype).reshape(moved.shape[0], -1)
     result = (matrix @ rows).reshape(matrix.shape[0], *moved.shape[1:])
     return result if axis == 0 else result.transpose(2, 0, 1)
 
@@ -190,22 +233,13 @@ def imreadjpeg_resample(image: np.ndarray, box: Box, size: Size, method: str = "
     unknown method.
     """
     kernel_named(method)
-    pixels = _checked(image)
+    pixels = checked(image)
     if (box.height, box.width) == size:
         return box.cut(pixels).astype(np.float32)
     rows = _imreadjpeg_matrix(pixels.shape[0], box.top, box.height, size[0], method)
     columns = _imreadjpeg_matrix(pixels.shape[1], box.left, box.width, size[1], method)
     region = pixels[rows.first : rows.last, columns.first : columns.last]
-    return _resampled(_resampled(region, 0, rows.matrix), 1, columns.matrix)
-
-
-@dataclass(frozen=True)
-class _Window:
-    """Weights over the input pixels first..last (exclusive), the only ones that they touch."""
-
-    matrix: Any
-    first: int
-    last: int
+    return resampled(resampled(region, 0, rows.matrix), 1, columns.matrix)
 
 
 @lru_cache(maxsize=256)
@@ -226,88 +260,10 @@ def _imreadjpeg_matrix(length: int, offset: int, crop: int, output: int, method:
     weights /= weights.sum(axis=1, keepdims=True)
     inside = np.clip(taps, 0, length - 1)
     first, last = int(inside.min()), int(inside.max()) + 1
-    return _Window(_sparse(inside - first, weights, last - first), first, last)
+    return _Window(sparse(inside - first, weights, last - first), first, last)
 
 
-def opencv_resize(image: np.ndarray, size: Size, method: str = "bilinear") -> np.ndarray:
-    """An H x W x C uint8 image resized as cv::resize does with INTER_LINEAR, to the last bit; gives uint8.
-
-    Each output pixel is a weighted mean of 2 x 2 input pixels around its half-pixel centre, without
-    antialiasing, with weights of 11 bits. Raises DataError for another method.
-    """
-    pixels = _uint8(image)
-    _only_bilinear("opencv", method)
-    top, bottom, down = _opencv_taps(pixels.shape[0], size[0])
-    left, right, across = _opencv_taps(pixels.shape[1], size[1])
-    wide = pixels.astype(np.int32)
-    along = _fixed_point(across)
-    mixed = wide[:, left] * along[0][:, np.newaxis] + wide[:, right] * along[1][:, np.newaxis]
-    upper, lower = _fixed_point(down)[:, :, np.newaxis, np.newaxis]
-    # OpenCV truncates each product to 16 bits before the last two are rounded away.
-    total = ((upper * (mixed[top] >> 4)) >> 16) + ((lower * (mixed[bottom] >> 4)) >> 16)
-    return ((total + 2) >> 2).astype(np.uint8)
-
-
-def opencv_resize_float(image: np.ndarray, size: Size, method: str = "bilinear") -> np.ndarray:
-    """The same 2 x 2 interpolation unrounded: cv::resize of a CV_32F image; gives float32."""
-    pixels = _checked(image)
-    _only_bilinear("opencv-float", method)
-    for axis in (1, 0):
-        first, second, weight = _opencv_taps(pixels.shape[axis], size[axis])
-        taps, weights = np.stack([first, second], axis=1), np.stack([1 - weight, weight], axis=1)
-        pixels = _resampled(pixels, axis, _sparse(taps, weights, pixels.shape[axis]))
-    return pixels
-
-
-def _opencv_taps(length: int, output: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """First and second input pixel of each output pixel, and the second's weight (float32, as in OpenCV)."""
-    step = 1 / (output / length)
-    centre = ((np.arange(output) + 0.5) * step - 0.5).astype(np.float32)
-    start = np.floor(centre)
-    first = start.astype(np.int64)
-    return np.clip(first, 0, length - 1), np.clip(first + 1, 0, length - 1), centre - start
-
-
-def _fixed_point(weight: np.ndarray) -> np.ndarray:
-    """The weights of the two pixels, in 1/2048 (rounded half to even, each by itself)."""
-    return np.rint(np.stack([np.float32(1) - weight, weight]) * np.float32(2048)).astype(np.int32)
-
-
-def pillow_resize(image: np.ndarray, size: Size, method: str = "bilinear") -> np.ndarray:
-    """An H x W x C uint8 image (C = 1 or 3) resized by Pillow's Image.resize; gives uint8.
-
-    `method` is nearest, box, bilinear, bicubic or lanczos3. Raises DataError for another one.
-    """
-    from PIL import Image
-
-    filters = {
-        "nearest": Image.Resampling.NEAREST,
-        "box": Image.Resampling.BOX,
-        "bilinear": Image.Resampling.BILINEAR,
-        "bicubic": Image.Resampling.BICUBIC,
-        "lanczos3": Image.Resampling.LANCZOS,
-    }
-    if method not in filters:
-        raise DataError(f"Pillow has no interpolation '{method}'; known: {', '.join(filters)}")
-    pixels = _uint8(image)
-    source = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
-    return np.atleast_3d(np.asarray(source.resize((size[1], size[0]), filters[method])))
-
-
-def _uint8(image: np.ndarray) -> np.ndarray:
+def as_uint8(image: np.ndarray) -> np.ndarray:
     """Pixels 0..255 of any class as uint8, for the resamplers that work on bytes."""
-    pixels = _checked(image)
+    pixels = checked(image)
     return pixels if pixels.dtype == np.uint8 else np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
-
-
-def _only_bilinear(resampler: str, method: str) -> None:
-    if method not in ("bilinear", "triangle"):
-        raise DataError(f"the resampler {resampler} is bilinear only; '{method}' was asked for")
-
-
-RESIZERS: dict[str, Callable[[np.ndarray, Size, str], np.ndarray]] = {
-    "opencv": opencv_resize,
-    "opencv-float": opencv_resize_float,
-    "pillow": pillow_resize,
-}
-"""Resamplers of whole images to a size, by name: image, size, interpolation -> image."""
