@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,11 @@ from matnet.arguments import (
 )
 from matnet.errors import DataError, run_command
 from matnet.evaluation import Evaluation, Run, Tally, score_variable
-from matnet.evaluation.loop import count, evaluation
+from matnet.evaluation.counters import counter_for
+from matnet.evaluation.loop import evaluation
 from matnet.evaluation.progress import progress, running_errors
 from matnet.evaluation.resume import Interrupted, Unfinished, run_kept, unfinished
-from matnet.evaluation.scoring import Job, Scorer
+from matnet.evaluation.scoring import Job
 from matnet.evaluation.tasks import add_task_options, refuse_task_options, run_task, task_meant, task_report
 from matnet.files import atomic_write
 from matnet.reproduction.command import add_table_options, refuse_table_options, run_table
@@ -67,6 +67,9 @@ def parser() -> argparse.ArgumentParser:
         help="average the scores of four corners, centre and their mirror images",
     )
     command.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (default: one per processor)")
+    where = command.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=positive, metavar="N", help="share the work among N processes (needs Dask)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="share it among the workers of a Dask scheduler")
     command.add_argument("--resume", action="store_true", help="go on where an interrupted run of the same stopped")
     command.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     command.add_argument(
@@ -109,10 +112,12 @@ def run(options: argparse.Namespace) -> Evaluation:
     )
     state = unfinished(net, job, images.list_sha256, options.json)
     start = begin(state, options.resume)
-    with progress(len(images), start, hidden=options.quiet) as shown:
-        scorer = Scorer(net, job, shown.say)
-        tally = run_kept(partial(count, scorer, images), state, start, shown.watch)
-    result = evaluation(net, images, job, scorer.site, tally)
+    with (
+        progress(len(images), start, hidden=options.quiet) as shown,
+        counter_for(net, job, images, options.scheduler, options.workers, shown.say) as counter,
+    ):
+        tally = run_kept(counter, state, start, shown.watch)
+    result = evaluation(net, images, job, counter.site, tally)
     result.protocol = options.protocol
     result.introduced = introduced(net)
     if options.random_weights:
@@ -183,7 +188,10 @@ def report_of(result: Run, table: str, target: str | None) -> None:
 
 
 def evaluate_task(options: argparse.Namespace, task: str) -> int:
-    """A segmentation, or a verification of faces, and its report."""
+    """A segmentation, or a verification of faces, and its report; DataError for options of a classification."""
+    given = [name for name in ("workers", "scheduler", "resume") if getattr(options, name)]
+    if given:
+        raise DataError(f"--{', --'.join(given)}: goes with a classification alone, not with {task}")
     result = run_task(options, task)
     report_of(result, task_report(result), options.json)
     return 2 if result.unreadable else 0

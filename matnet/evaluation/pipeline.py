@@ -148,13 +148,15 @@ class Pipeline:
             fault = str(error)
             slot.memory[row] = 0  # so that nothing depends on what was there before
         with self._changed:
+            idle = self._decoding == self._crew.decoders < self._crew.threads  # whether others may wait for a turn
             self._decoding -= 1
             slot.missing -= 1
             if fault:
                 slot.faults[row] = fault
             if not slot.missing:
                 self._full.append(slot)
-            self._changed.notify_all()
+            if idle or not slot.missing:
+                self._changed.notify_all()
 
     def _run(self, slot: Slot) -> None:
         good = [row for row in range(len(slot.span)) if row not in slot.faults]

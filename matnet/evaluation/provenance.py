@@ -59,8 +59,7 @@ def network_sha256(net: Network) -> str:
     """Of the network's file; of its layers and params, as they are, where it comes from no .mat file."""
     path = net.source.path
     if path is not None and path.suffix == ".mat":
-        state = path.stat()
-        return _sha256_of(path, state.st_size, state.st_mtime_ns)
+        return sha256_once(path)
     digest = hashlib.sha256()
     for layer in net.layers.values():
         digest.update(f"{layer.name} {layer.op!r} {layer.inputs} {layer.outputs} {layer.params}\n".encode())
@@ -71,9 +70,14 @@ def network_sha256(net: Network) -> str:
     return digest.hexdigest()
 
 
+def sha256_once(path: Path) -> str:
+    """Of a file, which is read again only when it has changed: several parts of a run need it."""
+    state = path.stat()
+    return _sha256_of(path, state.st_size, state.st_mtime_ns)
+
+
 @lru_cache(maxsize=64)
 def _sha256_of(path: Path, size: int, changed: int) -> str:
-    """Of a file as it is now: hashed once, because a row and what is kept of an unfinished run both need it."""
     return file_sha256(path)
 
 

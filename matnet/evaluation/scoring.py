@@ -66,11 +66,16 @@ class Part:
 
 
 class Scorer:
-    """A network made ready: compiled once, for as many images as come."""
+    """A network made ready: compiled once, for as many images as come.
 
-    def __init__(self, net: Network, job: Job, say: Callable[[str], Any] | None = None) -> None:
-        self.job = job
-        self.streams = choose_streams(**_choices(job.engine))
+    `say` is called with what the user should hear. share: how many processors it may use; None: all.
+    """
+
+    def __init__(
+        self, net: Network, job: Job, say: Callable[[str], Any] | None = None, share: int | None = None
+    ) -> None:
+        self.job, self._share = job, share
+        self.streams = choose_streams(**_choices(job.engine), share=share)
         options = dict(job.engine)
         if self.streams.threads is not None:
             options["threads"] = self.streams.threads
@@ -85,7 +90,7 @@ class Scorer:
         if not spans:
             return
         job, shape, first = self.job, tuple(self.job.preprocessing.shape), images.first
-        crew = crew_for(self.engine, self.streams, job.decoders)
+        crew = crew_for(self.engine, self.streams, job.decoders or self._share)
         views = job.preprocessing.views
         compile_ahead(self.engine, [(len(span) * views, *shape[-3:]) for span in spans])
         largest = max(len(span) for span in spans)

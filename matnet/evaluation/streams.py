@@ -30,17 +30,22 @@ def choose_streams(
     precision: str | None = None,
     runtime: str | None = None,
     threads: int | None = None,
+    share: int | None = None,
 ) -> Streams:
     """How to share the processors among batches; the arguments are those of `compile_network`.
+
+    share: how many of them there are for this engine, where others use the rest; None: all.
 
     ONNX Runtime takes calls from several threads. With one stream per processor no thread waits for another
     inside a layer, nor spins while it waits, which on processors that decode as well costs most. Other
     engines run one batch after the other.
     """
     chosen = choose(parse_device(device), precision or "fp32").backend if backend == "auto" else backend
-    if chosen != "onnx" or runtime not in (None, "onnxruntime"):
+    if chosen != "onnx":
         return Streams(1, threads)
-    total = threads or processors()
+    if runtime not in (None, "onnxruntime"):
+        return Streams(1, threads or share)
+    total = threads or share or processors()
     count = max(number for number in range(1, MOST_STREAMS + 1) if total % number == 0)
     return Streams(count, total // count)
 

@@ -23,7 +23,8 @@ from matnet.zoo.cache import home, offline
 from matnet.zoo.fetch import Fetcher, to_stderr
 
 OUTPUTS = ("json", "markdown", "csv")
-FOREIGN = ("model", "data", "root", "scores", "image_size", "mean", "task", "year", "split", "save")
+FOREIGN: tuple[str, ...] = ("model", "data", "root", "scores", "image_size", "mean", "task", "year", "split", "save")
+FOREIGN += ("workers", "scheduler")
 """Options of a single evaluation, which a table does not take."""
 
 

@@ -1,0 +1,200 @@
+"""An evaluation in shards on Dask: on processes started here, or on the workers of a scheduler."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matnet.errors import DataError, EngineError, listing
+from matnet.evaluation.loop import added
+from matnet.evaluation.provenance import network_sha256
+from matnet.evaluation.record import versions
+from matnet.evaluation.scoring import Job, Site
+from matnet.evaluation.shard import NetworkSpec, Shard, ShardResult, Survey, score_shard, survey
+from matnet.evaluation.tally import Tally, batches_left
+from matnet.network import Network
+
+if TYPE_CHECKING:
+    from matnet.datasets import ImageList
+
+WAIT = 20.0  # seconds for a scheduler to answer, and for its first worker
+SHARDS_PER_WORKER = 8  # so that workers of different speeds end together, and a death loses little
+LARGEST_SHARD = 32  # batches
+RETRIES = 2  # of a shard whose worker raised an error; deaths of workers are counted by Dask itself
+INSTALL = "install it with `python -m pip install 'matnet[dask]'`"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Workers that are ready: Dask's client, and how many processes there are."""
+
+    client: Any
+    workers: int
+
+
+@contextmanager
+def local_cluster(workers: int, processors: int) -> Iterator[Cluster]:
+    """`workers` processes on this machine, which share its `processors`; a process that dies is started again."""
+    distributed = _distributed()
+    threads = max(1, processors // workers)
+    with (
+        distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield Cluster(client, workers)
+
+
+@contextmanager
+def scheduler_at(address: str, wait: float = WAIT) -> Iterator[Cluster]:
+    """The workers of a running scheduler; EngineError where it does not answer, or has no worker, within `wait` s."""
+    distributed = _distributed()
+    try:
+        client = distributed.Client(address, timeout=wait, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        why = str(error).split("\n")[0] or type(error).__name__
+        raise EngineError(
+            f"no Dask scheduler answers at {address} within {wait:.0f} s ({why}); start one with `dask scheduler`"
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=wait)
+        except TimeoutError:
+            raise EngineError(
+                f"the scheduler at {address} has no worker after {wait:.0f} s; start one with `dask worker {address}`"
+            ) from None
+        yield Cluster(client, len(client.scheduler_info(n_workers=-1)["workers"]))
+
+
+class ShardCounter:
+    """Counts on a cluster as `count` does here: the same integers, so the same figures, whoever computed them."""
+
+    def __init__(self, cluster: Cluster, net: Network, job: Job, images: ImageList) -> None:
+        self.cluster, self.job, self.images = cluster, job, images
+        path = net.source.path
+        self.spec = NetworkSpec(
+            network_sha256(net), str(path.absolute()) if path is not None and path.suffix == ".mat" else None
+        )
+        self.key = f"{self.spec.sha256} {job.scores} {job.batch_size} {sorted(job.engine.items())} {id(self)}"
+        seen = require_alike(self._survey(), images.paths[0])
+        # Workers that do not see the file get the network itself, each once.
+        self.network = None if seen else cluster.client.scatter(sendable(net), broadcast=True)
+        self.sites: list[Site] = []
+
+    def __call__(self, start: Tally, watch: Callable[[Tally], Any]) -> Tally:
+        """`start` and what the workers count; EngineError where shards fail for want of workers."""
+        shards = self._shards(batches_left(len(self.images), self.job.images_per_batch, start.done))
+        client = self.cluster.client
+        futures = [
+            client.submit(score_shard, self.job, self.key, self.spec, shard, self.network, pure=False, retries=RETRIES)
+            for shard in shards
+        ]
+        try:
+            return added(start, self._results(futures), watch)
+        finally:
+            client.cancel(futures)
+
+    def _results(self, futures: Sequence[Any]) -> Iterator[Tally]:
+        distributed = _distributed()
+        for future in distributed.as_completed(futures, loop=self.cluster.client.loop):
+            try:
+                found: ShardResult = future.result()
+            except distributed.scheduler.KilledWorker as error:
+                raise EngineError(
+                    f"a shard was lost: {error.last_worker.address} and workers before it died while computing it; "
+                    "they may lack memory: try a smaller batch or fewer workers"
+                ) from None
+            except (distributed.CancelledError, OSError) as error:
+                raise EngineError(f"the Dask cluster went away ({error or type(error).__name__})") from None
+            self.sites.append(found.site)
+            yield replace(found.tally, network_seconds=found.tally.network_seconds / self.cluster.workers)
+
+    def _survey(self) -> Mapping[str, Survey]:
+        image = str(Path(self.images.paths[0]).absolute())
+        found: Mapping[str, Survey] = self.cluster.client.run(survey, self.spec, image, ())
+        return found
+
+    def _shards(self, spans: Sequence[range]) -> list[Shard]:
+        size = math.ceil(len(spans) / (SHARDS_PER_WORKER * self.cluster.workers))
+        size = max(1, min(LARGEST_SHARD, size))
+        return [self._shard(spans[at : at + size]) for at in range(0, len(spans), size)]
+
+    def _shard(self, spans: Sequence[range]) -> Shard:
+        first, last = spans[0].start, spans[-1].stop
+        paths = tuple(str(path.absolute()) for path in self.images.paths[first:last])
+        return Shard(paths, self.images.labels[first:last], first, tuple(spans))
+
+    @property
+    def site(self) -> Site:
+        """Where it was computed, as a row tells it; what differs between workers is told side by side."""
+        return merged(self.sites, self.cluster.workers)
+
+
+def merged(sites: Sequence[Site], workers: int) -> Site:
+    """One site for all shards; a note says how many workers there were, and where they were not alike."""
+    kinds = list(dict.fromkeys((site.backend, site.device, site.precision) for site in sites))
+    notes = dict.fromkeys(note for site in sites for note in site.notes)
+    if len(kinds) > 1:
+        notes[f"workers computed differently: {'; '.join(' '.join(kind) for kind in kinds)}"] = None
+    notes[f"computed in shards on {workers} Dask worker{'s' if workers > 1 else ''}"] = None
+    backend, device, precision = (", ".join(dict.fromkeys(kind[k] for kind in kinds)) for k in range(3))
+    halved = [site.batch_halved_from for site in sites if site.batch_halved_from is not None]
+    found = {name: version for site in sites for name, version in site.versions.items()}
+    return Site(
+        backend=backend,
+        device=device,
+        precision=precision,
+        batch_size=min((site.batch_size for site in sites), default=0),
+        batch_halved_from=max(halved, default=None),
+        versions=found or versions(),
+        notes=tuple(notes),
+    )
+
+
+def require_alike(found: Mapping[str, Survey], image: Path) -> bool:
+    """Whether all workers see the network's file; DataError or EngineError for workers that cannot be used."""
+    blind = [worker for worker, seen in found.items() if not seen.images]
+    if blind:
+        raise DataError(
+            listing(f"{image}: {len(blind)} of {len(found)} workers do not see it; share the images' folder:", blind)
+        )
+    here = versions()
+    differing = [
+        f"{worker}: {name} {seen.versions.get(name, 'absent')}, here {version}"
+        for worker, seen in found.items()
+        for name, version in here.items()
+        if _deciding(name, seen.versions.get(name, "")) != _deciding(name, version)
+    ]
+    if differing:
+        raise EngineError(listing("workers have other versions than this process, so figures may differ:", differing))
+    return all(seen.network for seen in found.values())
+
+
+def _deciding(name: str, version: str) -> str:
+    """The part of a version that must agree: of Python's, 3.11 of 3.11.7."""
+    return ".".join(version.split(".")[:2]) if name == "python" else version
+
+
+def sendable(net: Network) -> Network:
+    """The network without the path of a file that others do not have."""
+    sent = net.copy()
+    sent.source = replace(net.source, path=None)
+    return sent
+
+
+def _distributed() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise EngineError(f"evaluation on several processes or machines needs Dask ({error}); {INSTALL}") from None
+    return distributed

@@ -1,0 +1,243 @@
+"""Evaluation in shards on Dask: the figures of one process, whatever happens to the workers.
+
+Every test has a time limit of its own: clusters are processes and sockets, and may hang.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet import eval as eval_command
+from matnet.datasets import ImageList
+from matnet.errors import DataError, EngineError
+from matnet.evaluation.counters import OneProcess, counter_for
+from matnet.evaluation.progress import Progress
+from matnet.evaluation.scoring import Job, Site
+from matnet.evaluation.shard import Survey
+from matnet.evaluation.tally import Tally
+from matnet.images import Preprocessing
+
+pytest.importorskip("distributed", reason="Dask's distributed is not installed; it is needed for several processes")
+
+from matnet.evaluation.shards import (
+    ShardCounter,
+    local_cluster,
+    merged,
+    require_alike,
+    scheduler_at,
+    sendable,
+)
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="the time limit of these tests needs SIGALRM")
+
+FOLDER = Path(matnet.__file__).parent / "models" / "digits-lenet"
+LIMIT = 60  # seconds; a test takes a few
+COPIES = 8  # of the 355 images, so that a worker can die on the way
+MISTAKES = 10 * COPIES  # that digits-lenet makes, as OpenCV counts (see test_digits_lenet)
+
+
+@pytest.fixture(autouse=True)
+def time_limit() -> Iterator[None]:
+    def stop(number: int, frame: object) -> None:
+        raise TimeoutError(f"the test took more than {LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(LIMIT)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="module")
+def net() -> matnet.Network:
+    return matnet.load(FOLDER / "digits-lenet.mat")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> ImageList:
+    """The test images several times, one of them damaged in each copy."""
+    found = ImageList.load(FOLDER / "test")
+    bad = tmp_path_factory.mktemp("images") / "bad.png"
+    bad.write_text("no image")
+    paths = (found.paths * COPIES)[:-1]
+    return replace(found, paths=(*paths, bad), labels=np.tile(found.labels, COPIES))
+
+
+@pytest.fixture(scope="module")
+def job(net: matnet.Network) -> Job:
+    return Job(Preprocessing.from_meta(net.meta), net.outputs[-1], batch_size=16, engine={"backend": "numpy"})
+
+
+@pytest.fixture(scope="module")
+def expected(net: matnet.Network, job: Job, images: ImageList) -> Tally:
+    return OneProcess(net, job, images)(Tally(), lambda _: None)
+
+
+def assert_same_counts(found: Tally, expected: Tally) -> None:
+    assert found.errors == expected.errors
+    assert found.done == expected.done
+    assert [number for number, _ in found.unreadable] == [number for number, _ in expected.unreadable]
+    assert (found.errors.images, found.errors.wrong[1]) == (355 * COPIES - 1, MISTAKES)
+
+
+@pytest.mark.parametrize("with_file", [True, False])
+def test_a_worker_that_is_killed_changes_no_figure(
+    with_file: bool, net: matnet.Network, job: Job, images: ImageList, expected: Tally
+) -> None:
+    """One of two workers is killed while shards are computed; without a file they get the network itself."""
+    given = net if with_file else sendable(net)
+    killed: list[int] = []
+    with local_cluster(2, 2) as cluster:
+        counter = ShardCounter(cluster, given, job, images)
+        assert (counter.network is None) == with_file
+        victim = next(iter(cluster.client.run(os.getpid).values()))
+
+        def watch(tally: Tally) -> None:
+            if not killed:
+                killed.append(tally.images)
+                os.kill(victim, signal.SIGKILL)
+
+        found = counter(Tally(), watch)
+        assert 0 < killed[0] < len(images)
+        assert_same_counts(found, expected)
+        assert victim not in cluster.client.run(os.getpid).values()
+        assert "computed in shards on 2 Dask workers" in counter.site.notes
+
+
+def test_a_run_goes_on_in_shards_where_one_process_stopped(
+    net: matnet.Network, job: Job, images: ImageList, expected: Tally
+) -> None:
+    part = OneProcess(net, job, images.head(330))(Tally(), lambda _: None)
+    with counter_for(net, job, images, workers=1) as counter:
+        assert_same_counts(counter(part, lambda _: None), expected)
+
+
+def test_the_command_is_interrupted_and_resumed_on_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--quiet", "--backend", "numpy", "--batch-size", "4", "--workers", "2", "--json", str(tmp_path / "a")]
+
+    def watch(self: Progress, tally: Tally) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "watch", watch)
+        assert eval_command.main(options) == 130
+    told = capsys.readouterr().err
+    assert "interrupted after" in told
+    assert "--resume goes on from there" in told
+    assert "Traceback" not in told
+    assert eval_command.main([*options, "--resume"]) == 0
+    row = json.loads((tmp_path / "a").read_text())
+    assert (row["images"], row["top1_error"]) == (355, 100 * 10 / 355)
+    assert "computed in shards on 2 Dask workers" in row["notes"]
+
+
+def test_the_workers_of_a_scheduler(net: matnet.Network, job: Job, images: ImageList, expected: Tally) -> None:
+    with (
+        local_cluster(2, 2) as running,
+        counter_for(net, job, images, scheduler=running.client.scheduler.address) as counter,
+    ):
+        assert_same_counts(counter(Tally(), lambda _: None), expected)
+
+
+def test_an_error_on_a_worker_is_raised_here(net: matnet.Network, job: Job, images: ImageList) -> None:
+    wrong = replace(images, labels=images.labels + 5)
+    with (
+        counter_for(net, job, wrong, workers=1) as counter,
+        pytest.raises(DataError, match="the network has 10 classes"),
+    ):
+        counter(Tally(), lambda _: None)
+
+
+def test_no_scheduler_at_the_address() -> None:
+    expected = r"no Dask scheduler answers at tcp://127\.0\.0\.1:9 within 1 s"
+    with pytest.raises(EngineError, match=expected), scheduler_at("tcp://127.0.0.1:9", wait=1):
+        pass
+
+
+def test_an_address_that_is_none() -> None:
+    expected = "no Dask scheduler answers at nowhere://x"
+    with pytest.raises(EngineError, match=expected), scheduler_at("nowhere://x", wait=1):
+        pass
+
+
+def test_a_scheduler_without_workers() -> None:
+    from distributed import LocalCluster
+
+    with (
+        LocalCluster(n_workers=0, dashboard_address=None) as empty,
+        pytest.raises(EngineError, match="has no worker after 1 s"),
+        scheduler_at(empty.scheduler_address, wait=1),
+    ):
+        pass
+
+
+def test_without_dask_the_way_out_is_told(
+    monkeypatch: pytest.MonkeyPatch, net: matnet.Network, job: Job, images: ImageList
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    expected = r"python -m pip install 'matnet\[dask\]'"
+    with pytest.raises(EngineError, match=expected), counter_for(net, job, images, workers=2):
+        pass
+
+
+# --- what is checked before anything is computed ---
+
+
+def surveyed(**changes: Any) -> Survey:
+    from matnet.evaluation.record import versions
+
+    return replace(Survey(network=True, images=True, versions=versions()), **changes)
+
+
+def test_workers_that_do_not_see_the_images_are_named() -> None:
+    found = {"tcp://a:1": surveyed(), "tcp://b:2": surveyed(images=False)}
+    with pytest.raises(DataError, match=r"1 of 2 workers do not see it; share the images' folder:\n  tcp://b:2"):
+        require_alike(found, Path("/data/a.jpg"))
+
+
+def test_workers_of_other_versions_are_named() -> None:
+    here = surveyed().versions
+    found = {
+        "tcp://a:1": surveyed(versions={**here, "python": f"{here['python']}rc1"}),
+        "tcp://b:2": surveyed(versions={**here, "numpy": "1.0"}),
+        "tcp://c:3": surveyed(versions={"missing": "PIL"}),
+    }
+    with pytest.raises(EngineError) as raised:
+        require_alike(found, Path("/data/a.jpg"))
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "workers have other versions than this process, so figures may differ:"
+    assert lines[1] == f"  tcp://b:2: numpy 1.0, here {here['numpy']}"
+    assert [line.split(":")[1] for line in lines[2:]] == ["//c"] * 4
+    assert "pillow absent" in str(raised.value)
+
+
+def test_the_network_is_sent_where_one_worker_does_not_see_it() -> None:
+    found = {"tcp://a:1": surveyed(), "tcp://b:2": surveyed(network=False)}
+    assert not require_alike(found, Path("/data/a.jpg"))
+    assert require_alike({"tcp://a:1": surveyed()}, Path("/data/a.jpg"))
+
+
+def test_sites_that_differ_are_told() -> None:
+    one = Site("onnx", "cpu", "fp32", 32, None, {"numpy": "2.0"}, ("a note",))
+    other = replace(one, backend="cupy", device="gpu:0", batch_size=16, batch_halved_from=32)
+    found = merged([one, other, one], 2)
+    assert (found.backend, found.device, found.precision) == ("onnx, cupy", "cpu, gpu:0", "fp32")
+    assert (found.batch_size, found.batch_halved_from) == (16, 32)
+    assert found.notes == (
+        "a note",
+        "workers computed differently: onnx cpu fp32; cupy gpu:0 fp32",
+        "computed in shards on 2 Dask workers",
+    )
