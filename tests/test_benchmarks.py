@@ -298,6 +298,20 @@ def test_a_network_by_name_has_random_weights_and_the_published_speed() -> None:
     assert model.operations() == 2 * sum(taps * count * pixels for taps, count, pixels in layers)
 
 
+def test_random_weights_are_settled_as_training_leaves_them() -> None:
+    """Every batch normalisation gives means 0 and deviations 1 for the settling image, the scores deviate by 1."""
+    model = models.build("resnet50")
+    x = np.random.default_rng(0).standard_normal(model.input_shape(1)).astype(np.float32)
+    layers = {layer.name: layer for layer in model.net.upto([model.output])}
+    wanted = ["bn_conv1", "bn_res3b_branch2b", layers["prob"].inputs[0]]
+    first, middle, scores = (model.net.forward(x, [name])[name] for name in wanted)
+    for found, before in ((first, "bn_conv1"), (middle, "bn_res3b_branch2b")):
+        g, b = (model.net.params[name].value.reshape(-1) for name in layers[before].params[:2])
+        np.testing.assert_allclose(found.mean(axis=(0, 2, 3)), b, atol=1e-3)
+        np.testing.assert_allclose(found.std(axis=(0, 2, 3)), g, rtol=1e-2)
+    np.testing.assert_allclose(scores.std(), 1, rtol=1e-3)
+
+
 CASES = ["sn_alexnet", "sn_bnorm", "sn_conv_groups", "sn_conv_basic", "sn_convt_crop", "sn_convt_depthwise", "sn_dncnn"]
 CASES += ["sn_lrn", "sn_pool_max", "sn_pool_stride_gt_window", "sn_conv_pad_scalar", "sn_conv_fc", "dag_batchnorm"]
 CASES += ["dag_fcn8s", "dag_googlenet", "dag_scale_bias", "dag_pooling", "dag_sum2", "dag_concat3"]
