@@ -656,6 +656,8 @@ def test_an_image_of_the_right_size_is_not_touched(resize: str) -> None:
     prepared = Preprocessing((5, 7), resize=resize, interpolation="bilinear", color="bgr", scale=0.5)
     before = RGB.copy()
     np.testing.assert_array_equal(prepared.apply(RGB), RGB.transpose(2, 0, 1)[::-1] * np.float32(0.5))
+    fractions = RGB + np.float32(0.25)
+    np.testing.assert_array_equal(prepared.apply(fractions), fractions.transpose(2, 0, 1)[::-1] * np.float32(0.5))
     np.testing.assert_array_equal(RGB, before)
 
 

@@ -198,11 +198,11 @@ class Preprocessing:
             box = crop.imreadjpeg_box(size, self.image_size, self.crop_fraction, self.keep_aspect)
             boxes = self._boxes(size, (box.height, box.width))
             return [resize.imreadjpeg_resample(image, box, self.image_size, self.interpolation) for box in boxes]
-        if self.resize == PILLOW:
-            return self._placed_by_pillow(from_array(image))
         scaled, factors = self._scaled(size)
         if self.resize == IMRESIZE:
             return self._cut(scaled, lambda box: resize.imresize_crop(image, factors, box, self.interpolation))
+        if scaled != size and self.resize == PILLOW:
+            return self._placed_by_pillow(from_array(image))
         if scaled != size:
             resized = opencv_resize if self.resize == "opencv" else opencv_resize_float
             image = resized(image, scaled, self.interpolation)
