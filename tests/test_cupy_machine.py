@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from matnet import Layer, Network, OutOfMemoryError, Param
+from matnet import Layer, Network, NetworkError, OutOfMemoryError, Param
 from matnet.engines.cupy import choice, device, kernels
 from matnet.engines.cupy import engine as engine_module
 from matnet.engines.cupy.capture import Replayed
@@ -27,6 +27,7 @@ from matnet.ops.combine import Concat, Scale, Sum
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.normalization import LRN, BatchNorm
 from matnet.ops.pooling import Pooling
+from matnet.ops.roi import ROIPooling
 from tests import fake_cuda
 from tests.conftest import assert_close
 from tests.cuda_on_cpu import Processor
@@ -138,6 +139,22 @@ def test_networks_against_numpy(name: str, precision: str, machine: SimpleNamesp
         (found,) = engine(x).values()
         assert_close(found, expected, TOLERANCE[precision], name)
     assert (engine.device, engine.precision) == ("gpu:0 (stand-in)", precision)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("flatten", [False, True])
+def test_boxes(flatten: bool, precision: str, machine: SimpleNamespace) -> None:
+    """Pooled by a kernel; where a box is not finite the op says so, naming the layer, and the next run is as before."""
+    net = network(FIRST, (ROIPooling(subdivisions=(2, 3), flatten=flatten, transform=0.5), ["a", "boxes"], []))
+    boxes = np.array([[1, 1, 1, 7, 6], [2, 3, 2, 8, 8], [2, 9, 9, 4, 4]], np.float32).reshape(3, 5, 1, 1)
+    broken, x = boxes.copy(), values(*X)
+    broken[1, 2] = np.nan
+    engine = net.compile(backend="cupy", precision=precision)
+    expected = net.forward({"x": x, "boxes": boxes})["b"]
+    for _ in range(2):
+        assert_close(engine({"x": x, "boxes": boxes})["b"], expected, TOLERANCE[precision], "b")
+        with pytest.raises(NetworkError, match=r"layer 'b' .*: a box holds NaN"):
+            engine({"x": x, "boxes": broken})
 
 
 @pytest.mark.parametrize("refused", [{"add"}, {"bias"}, {"relu"}, {"conv"}])

@@ -16,6 +16,7 @@ from matnet.ops.combine import Scale, Sum
 from matnet.ops.extensions.pooling import CaffePooling, GlobalPooling
 from matnet.ops.normalization import LRN, BatchNorm
 from matnet.ops.pooling import Pooling
+from matnet.ops.roi import ROIPooling
 from matnet.ops.sampling import BilinearSampler
 
 Array = Any
@@ -25,13 +26,13 @@ Call = Callable[[], None]
 def kernel_call(op: Op, params: Sequence[np.ndarray], reads: Sequence[Array], writes: Sequence[Array]) -> Call | None:
     """A call that computes the op by a kernel, on views with channels last; None where none does.
 
-    Kernels take packed buffers of one type; `params` are on the host.
+    Kernels take inputs of one type whose pixels lie evenly apart; `params` are on the host.
     """
     images = reads[:1] if isinstance(op, BilinearSampler) else reads
     arrays = [channels_last(x) for x in (*images, *writes)]
-    if len(writes) != 1 or any(not x.flags.c_contiguous or x.dtype != arrays[0].dtype for x in arrays):
-        return None
     *xs, out = arrays
+    if len(writes) != 1 or any(kernels.pixel_pitch(x) is None for x in arrays) or len({x.dtype for x in xs}) != 1:
+        return None
     if isinstance(op, ReLU):
         return lambda: kernels.affine(xs[0], out, "nhwc", leak=op.leak)
     if isinstance(op, LRN):
@@ -39,7 +40,7 @@ def kernel_call(op: Op, params: Sequence[np.ndarray], reads: Sequence[Array], wr
         return lambda: kernels.lrn(xs[0], out, "nhwc", int(length), kappa, alpha, beta)
     if isinstance(op, SoftMax):
         return lambda: kernels.softmax(xs[0], out, "nhwc")
-    if isinstance(op, Sum) and len(xs) > 1:
+    if isinstance(op, Sum) and len(xs) > 1 and out.dtype == xs[0].dtype:
         return lambda: kernels.add(xs, out)
     if isinstance(op, (Pooling, CaffePooling, GlobalPooling)):
         return _pool(op, xs[0], out)
@@ -50,9 +51,24 @@ def kernel_call(op: Op, params: Sequence[np.ndarray], reads: Sequence[Array], wr
     return None
 
 
-def _contiguous(grid: Array) -> Array:
-    """The grid as float32 N x C x H x W, which is how the kernel reads it whatever the layout of the images."""
-    return grid.astype(np.float32, order="C")
+def boxes_call(op: ROIPooling, reads: Sequence[Array], out: Array, otherwise: Call) -> Call:
+    """A call that pools boxes by a kernel, and `otherwise`, which tells what is wrong, where a box is not finite."""
+    import cupy
+
+    x, target, fault = channels_last(reads[0]), channels_last(out), cupy.zeros(1, dtype=cupy.int32)
+
+    def call() -> None:
+        kernels.roi_pool(x, _contiguous(reads[1]), target, fault, "nhwc", op)
+        if int(fault[0]):
+            fault.fill(0)
+            otherwise()
+
+    return call
+
+
+def _contiguous(numbers: Array) -> Array:
+    """A grid or boxes as float32 N x C x H x W, which is how kernels read them whatever the layout of the images."""
+    return numbers.astype(np.float32, order="C")
 
 
 def _pool(op: Pooling | CaffePooling | GlobalPooling, x: Array, out: Array) -> Call | None:

@@ -48,17 +48,14 @@ class Finish:
 
     def __call__(self) -> None:
         y = channels_last(self.y)
-        arrays = [y] if self.other is None else [y, channels_last(self.other)]
-        if any(not x.flags.c_contiguous or x.dtype != y.dtype for x in arrays):
+        other = None if self.other is None else channels_last(self.other)
+        if other is not None and other.dtype != y.dtype:
             self._anyhow()
-            return
-        if self.bias is not None or (self.other is None and self.leak is not None):
-            kernels.affine(y, y, "nhwc", bias=self.bias, leak=self.leak if self.other is None else None)
-        if self.other is not None:
-            kernels.add(arrays, y, self.leak)
+        elif self.bias is not None or other is not None or self.leak is not None:
+            kernels.affine(y, y, "nhwc", bias=self.bias, other=other, leak=self.leak)
 
     def _anyhow(self) -> None:
-        """Where pixels lie apart, as parts of a concatenation, or types differ, which the kernels do not know."""
+        """Where the types differ of what is summed, which the kernels do not know."""
         y, xp = self.y, self.cupy
         total = y.astype(xp.float32)
         if self.bias is not None:

@@ -10,12 +10,13 @@ import numpy as np
 from matnet.engines.cupy import kernels
 from matnet.engines.cupy.bound import Array, Call, applied
 from matnet.engines.cupy.choice import Chooser
-from matnet.engines.cupy.layers import kernel_call
+from matnet.engines.cupy.layers import boxes_call, kernel_call
 from matnet.engines.cupy.libraries import Convolution, Finish, Product, channels_last, conv_addresses
 from matnet.engines.cupy.lower import without_fusing
 from matnet.engines.cupy.steps import Apply, Convolve, Join, Multiply, Step
 from matnet.engines.cupy.weights import convolution_weights, product_weights
 from matnet.network import Network
+from matnet.ops.roi import ROIPooling
 
 
 class Scratch:
@@ -37,6 +38,11 @@ class Scratch:
                 self._pieces.append(self._cupy.empty(size, dtype=self._cupy.uint8))
         return int(self._pieces[-1].data.ptr)
 
+    def release(self) -> None:
+        """Give all of it back; only where no CUDA graph was recorded with it."""
+        self._pieces.clear()
+        self._pool.free_all_blocks()
+
 
 class GpuMachine:
     """Binds steps of one network on the current device; weights are uploaded once and shared by all plans."""
@@ -46,6 +52,7 @@ class GpuMachine:
     ) -> None:
         self.cupy, self.net, self.precision, self.pool = cupy, net, precision, pool
         self.chooser, self.scratch = chooser, scratch
+        self.trial_scratch = Scratch(cupy, cupy.cuda.MemoryPool())  # losers may want more than the plans that are kept
         self.notes: list[str] = []
         self._weights: dict[tuple[str, str, str], list[Array]] = {}
 
@@ -71,6 +78,8 @@ class GpuMachine:
         if isinstance(step, Join):
             return self._join(step, reads, writes[0])
         assert isinstance(step, Apply)
+        if isinstance(step.op, ROIPooling):
+            return boxes_call(step.op, reads, writes[0], applied(self.net, step, self.cupy, reads, writes))
         kernel = kernel_call(step.op, self._params(step), reads, writes)
         return kernel or applied(self.net, step, self.cupy, reads, writes)
 
@@ -94,7 +103,7 @@ class GpuMachine:
         weights = self._uploaded(step, y.dtype.name, whole.bias, convolution_weights)
         for part in without_fusing(step):
             addresses = conv_addresses(part.graph, reads, weights, y)
-            plan = self.chooser.choose(part.graph, addresses, self.scratch)
+            plan = self.chooser.choose(part.graph, addresses, self.trial_scratch)
             if plan is not None:
                 finish = None
                 if part.graph != whole:
@@ -123,6 +132,6 @@ class GpuMachine:
 
         def call() -> None:
             for place, x in copies:
-                self.cupy.copyto(place, x)
+                kernels.affine(channels_last(x), channels_last(place), "nhwc")  # which copies by 16 bytes
 
         return call
