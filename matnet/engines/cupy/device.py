@@ -115,7 +115,10 @@ class GpuDevice:
         """A plan made ready to run; OutOfMemoryError where it does not fit."""
         like = {name: np.broadcast_to(np.float32(0), shape) for name, shape in plan.inputs.items()}
         with self.lock, self.current(like), self.cupy.cuda.using_allocator(self.pool.malloc):
-            return Program(self, machine, plan)
+            program = Program(self, machine, plan)
+            self.computing.synchronize()
+            machine.trial_scratch.release()
+            return program
 
     def layer_by_layer(self, net: Network, layers: Sequence[Layer]) -> OnDevice:
         """Each layer's own forward pass."""
