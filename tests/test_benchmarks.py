@@ -227,6 +227,38 @@ def test_the_command_times_checks_and_gives_reasons(tmp_path: Path, capsys: pyte
     assert "failed: takes no networks" in capsys.readouterr().out
 
 
+def test_engines_on_a_gpu_are_timed_on_resident_input_too() -> None:
+    class Fast:
+        """Copies, and can be timed without."""
+
+        def __call__(self, x: np.ndarray) -> np.ndarray:
+            return x[:, :10]
+
+        def resident(self, x: np.ndarray) -> Any:
+            return lambda: None
+
+    class Broken(Fast):
+        def resident(self, x: np.ndarray) -> Any:
+            raise RuntimeError("no graph")
+
+    makers = {
+        "matnet": lambda subject: Fast(),
+        "torch": lambda subject: Broken(),
+        "other": lambda subject: lambda x: x[:, :10],
+    }
+    contestants = [Contender(name, make) for name, make in makers.items()]
+    limits = Limits(rounds=1, turn=0, pause=0)
+    rows = measure.measure(models.build(LENET), 2, contestants, limits, threads=1)
+    assert [(found.engine, found.scope, found.status, len(found.seconds)) for found in rows] == [
+        ("matnet", "", "ok", 1),
+        ("torch", "", "ok", 1),
+        ("other", "", "ok", 1),
+        ("matnet", "resident", "ok", 1),
+        ("torch", "resident", "failed: no graph", 0),
+    ]
+    assert best_peer(rows, rows[3]) is None
+
+
 def test_an_interrupt_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, asked = measure.measure, []
 

@@ -12,7 +12,7 @@ import numpy as np
 from matnet.benchmarks.models import Model
 from matnet.benchmarks.peers.base import imported
 
-BATCH = 64
+BATCH = 16
 BATCHES = 1000
 MOST = 1.5  # times the weights and the two largest activations
 FLOAT_BYTES = 4

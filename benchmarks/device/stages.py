@@ -237,9 +237,9 @@ STAGES: dict[str, Callable[[Session], Iterator[Task]]] = {
     "conformance": conformance_tasks,
     "ceilings": ceiling_tasks,
     "agreement": agreement_tasks,
+    "lower-precision": lower_precision_tasks,
     "memory": memory_tasks,
     "speed": speed_tasks,
     "kernels": kernel_tasks,
-    "lower-precision": lower_precision_tasks,
     "compile": compile_tasks,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -103,7 +104,8 @@ def prepared(subject: Subject) -> tuple[Any, Any, Any]:
 def release() -> None:
     """Give back what torch keeps of device memory, so that the next network finds room."""
     torch = imported("torch", "torch")
-    torch._dynamo.reset()
+    if "torch._dynamo" in sys.modules:  # importing it takes seconds
+        torch._dynamo.reset()
     torch.cuda.empty_cache()
 
 
