@@ -25,7 +25,7 @@ from matnet.meta import class_descriptions, class_names, declared_input_shapes, 
 from matnet.network import Network
 from matnet.shapes import Shape
 
-FORMATS = ("text", "matconvnet", "csv", "json")
+FORMATS = ("text", "matconvnet", "latex", "csv", "json")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +55,8 @@ def parser() -> argparse.ArgumentParser:
         "--format",
         choices=FORMATS,
         default="text",
-        help="text, the table that MatConvNet prints, a row per layer for spreadsheets, or all of it for programs",
+        help="text, the table that MatConvNet prints, also for LaTeX, a row per layer for spreadsheets, or all of it "
+        "for programs",
     )
     command.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     command.add_argument("--meta", action="store_true", help="also the file's meta structure (with text and json)")
@@ -79,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.plan and options.format != "text":
         raise MatnetError(f"--plan is text for people; it does not go with --format {options.format}")
     net = network_from(options.model, options)
-    batch = options.batch_size or (_declared_batch(net) if options.format == "matconvnet" else 1)
+    batch = options.batch_size or (_declared_batch(net) if options.format in ("matconvnet", "latex") else 1)
     inputs = input_shapes(net, batch, options.input_size, options.channels)
     table = network_table(net, batch, inputs=inputs)
     reason = why_unsized(net, table, inputs)
@@ -90,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.plan:
         lines = plan_report(net, inputs, **engine_options(options))
         print("\n".join(["", "plan", *(f"  {printable(line)}" for line in lines)]))
-    if reason and options.format in ("csv", "matconvnet"):
+    if reason and options.format in ("csv", "matconvnet", "latex"):
         print(f"matnet: {printable(reason)}", file=sys.stderr)
     return 0
 
@@ -125,8 +126,8 @@ def write_drawings(net: Network, table: NetworkTable, svg: str | None, dot: str 
 
 
 def _report(net: Network, table: NetworkTable, form: str, with_meta: bool, reason: str | None) -> str:
-    if form == "matconvnet":
-        return matconvnet_text(table).rstrip("\n")
+    if form in ("matconvnet", "latex"):
+        return matconvnet_text(table, latex=form == "latex").rstrip("\n")
     if form == "csv":
         return table_csv(table).rstrip("\n")
     if form == "json":

@@ -124,6 +124,20 @@ def test_more_than_18_columns_go_on_in_a_second_block() -> None:
     assert heads[1].replace(" ", "") == "layer|18|19|20|"
 
 
+def test_the_same_tables_for_latex() -> None:
+    """A rule is a line of its own, and what LaTeX would take for a command is taken literally."""
+    layers = [{"type": "relu", "name": "r_1"}, {"type": "relu", "name": "50% & \\x"}]
+    lines = matconvnet_text(network_table(nets.simplenn(layers)), latex=True).splitlines()
+    assert lines[:5] == [
+        r"\begin{tabular}{rrrr}",
+        r"layer & 0 & 1 & 2 \\",
+        r"type & input & relu & relu \\",
+        r"name & n/a & r\_1 & 50\% \& \textbackslash{}x \\",
+        r"\hline",
+    ]
+    assert lines.count(r"\end{tabular}") == 2
+
+
 def test_without_a_size_upstream_shows_nan_and_the_fields_all_the_same() -> None:
     """The depth is known behind the first filters; 1 + 4 = 5 pixels wide, centred at 3."""
     lines = matconvnet_text(network_table(nets.simplenn([nets.conv("c", 5, 5, 2, 7)]))).splitlines()

@@ -1,4 +1,4 @@
-"""Text of unknown origin made safe: for HTML and XML, and for terminals."""
+"""Text of unknown origin made safe: for HTML and XML, for LaTeX, and for terminals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ import html
 def escaped(text: str) -> str:
     """`text` for element content and quoted attributes of HTML and XML; characters that XML forbids become U+FFFD."""
     return html.escape("".join(c if _allowed_in_xml(c) else "\N{REPLACEMENT CHARACTER}" for c in text), quote=True)
+
+
+LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+def latex_escaped(text: str) -> str:
+    """`text` for LaTeX: what has a meaning there is taken literally."""
+    return "".join(LATEX.get(character, character) for character in text)
 
 
 def printable(text: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from matnet.display.markup import printable
+from matnet.display.markup import latex_escaped, printable
 from matnet.display.table import LayerRow, NetworkTable, variable_bytes
 from matnet.display.units import BYTES_PER_ELEMENT, dims, memory, number
 from matnet.shapes import ReceptiveField, Shape
@@ -16,21 +16,24 @@ ABBREVIATIONS = {"normalize": "norm", "softmax": "softmx", "softmaxloss": "softm
 NAN = float("nan")
 
 Column = list[str]
+Writer = Callable[[Sequence[Column]], str]
 
 
-def matconvnet_text(table: NetworkTable) -> str:
+def matconvnet_text(table: NetworkTable, latex: bool = False) -> str:
     """What MatConvNet prints for this network: vl_simplenn_display for a SimpleNN, DagNN.print for any other.
 
-    The layout is theirs to the letter. So are the numbers, except behind a convolution transpose and for
-    grouped ones, where MatConvNet's are wrong (see `network_table`).
+    latex: each block as a tabular, as their option `format` has it. The layout is theirs to the letter. So are the
+    numbers, except behind a convolution transpose and for grouped ones, where MatConvNet's are wrong (see
+    `network_table`).
     """
-    return _simplenn_text(table) if table.simplenn else _dagnn_text(table)
+    write = _latex_block if latex else _block
+    return _simplenn_text(table, write) if table.simplenn else _dagnn_text(table, write)
 
 
-def blocks(header: Column, columns: Sequence[Column]) -> str:
+def blocks(write: Writer, header: Column, columns: Sequence[Column]) -> str:
     """Columns beside their header, right-aligned, at most `MAX_COLUMNS` a block, blocks one under another."""
     starts = range(0, len(columns), MAX_COLUMNS)
-    return "".join(_block([header, *columns[start : start + MAX_COLUMNS]]) for start in starts)
+    return "".join(write([header, *columns[start : start + MAX_COLUMNS]]) for start in starts)
 
 
 def _block(columns: Sequence[Column]) -> str:
@@ -40,6 +43,16 @@ def _block(columns: Sequence[Column]) -> str:
         pairs = zip(map(printable, cells), widths, strict=True)
         lines.append("".join(f"{RULE * width if cell == RULE else cell.rjust(width)}|" for cell, width in pairs) + "\n")
     return "".join(lines)
+
+
+def _latex_block(columns: Sequence[Column]) -> str:
+    lines = [f"\\begin{{tabular}}{{{'r' * len(columns)}}}"]
+    for cells in zip(*columns, strict=True):
+        if cells[0] == RULE:
+            lines.append("\\hline")
+        else:
+            lines.append(" & ".join(latex_escaped(printable(cell)) for cell in cells) + r" \\")
+    return "\n".join([*lines, "\\end{tabular}", ""])
 
 
 # -- vl_simplenn_display ----------------------------------------------------------------------------
@@ -53,7 +66,7 @@ SIMPLENN_HEADER = [
 ]
 
 
-def _simplenn_text(table: NetworkTable) -> str:
+def _simplenn_text(table: NetworkTable, write: Writer) -> str:
     source = table.inputs[0] if table.inputs else ""
     sizes = _data_sizes(table, source)
     filler = ["n/a"] * 6 + [RULE] + ["n/a"] * 3
@@ -61,7 +74,7 @@ def _simplenn_text(table: NetworkTable) -> str:
     for row, size in zip(table.layers, sizes[1:], strict=True):
         columns.append(_simplenn_column(row, row.fields.get(source), size))
     data = sum(BYTES_PER_ELEMENT * math.prod(size) for size in sizes)
-    return blocks(SIMPLENN_HEADER, columns) + _block(
+    return blocks(write, SIMPLENN_HEADER, columns) + write(
         [
             ["parameter memory", "data memory"],
             [
@@ -116,22 +129,24 @@ def _data_memory(size: Sequence[float]) -> str:
 FUNCTION_HEADER = ["func", RULE, "type", "inputs", "outputs", "params", "pad", "stride"]
 
 
-def _dagnn_text(table: NetworkTable) -> str:
+def _dagnn_text(table: NetworkTable, write: Writer) -> str:
     parts = [
-        blocks(FUNCTION_HEADER, [_function(row) for row in table.layers]),
+        blocks(write, FUNCTION_HEADER, [_function(row) for row in table.layers]),
         blocks(
+            write,
             ["param", RULE, "dims", "mem", "fanout"],
             [[row.name, RULE, *_dims_and_memory(row.shape), str(row.fanout)] for row in table.params],
         ),
         blocks(
+            write,
             ["var", RULE, "dims", "mem", "fanin", "fanout"],
             [
                 [row.name, RULE, *_dims_and_memory(_matlab_order(row.shape)), str(row.fanin), str(row.fanout)]
                 for row in table.variables
             ],
         ),
-        _memory_block(table),
-        *(_dependencies(table, source) for source in table.inputs),
+        _memory_block(table, write),
+        *(_dependencies(table, source, write) for source in table.inputs),
     ]
     return "\n".join(part for part in parts if part)
 
@@ -152,16 +167,16 @@ def _dims_and_memory(shape: Shape | None) -> Column:
     return ["n/a", "NaN"] if shape is None else [dims(shape), memory(variable_bytes(shape) or 0)]
 
 
-def _memory_block(table: NetworkTable) -> str:
+def _memory_block(table: NetworkTable, write: Writer) -> str:
     params, data = BYTES_PER_ELEMENT * table.param_count, table.data_bytes
-    return _block([["params", "vars", "total"], [memory(params), memory(data), memory(params + data)]])
+    return write([["params", "vars", "total"], [memory(params), memory(data), memory(params + data)]])
 
 
-def _dependencies(table: NetworkTable, source: str) -> str:
+def _dependencies(table: NetworkTable, source: str, write: Writer) -> str:
     columns = []
     for row in table.layers:
         for name in row.outputs:
             field = row.fields.get(source)
             seen = ["n/a"] * 3 if field is None else [dims(field.size), dims(field.stride), dims(field.offset)]
             columns.append([name, RULE, *seen])
-    return blocks([f"rf in {source!r}", RULE, "size", "stride", "offset"], columns)
+    return blocks(write, [f"rf in {source!r}", RULE, "size", "stride", "offset"], columns)
