@@ -19,7 +19,7 @@ PEER_STYLES = {
     "opencv": ("#009E73", "..."),
     "torch": ("#999999", "---"),
 }
-BAR = 0.17  # inches of height
+BAR = 0.13  # inches of height
 MODEL_GAP = 1.2  # bars between two networks
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import geometric_mean
 
@@ -46,9 +45,12 @@ def verdicts(report: Report) -> list[Verdict]:
         if model in NETS and precision == "fp32":
             named = {row.engine: row for row in rows}
             best = _against_best(named, rows)
-            found += [Verdict(f"{model}, batch {batch}: all runtimes, to the best peer{_whose(rows)}", best, EVERY_NET)]
+            what = f"all runtimes, to the best peer{_whose(rows)}{_share(report, named.get(AUTO))}"
+            found.append(Verdict(f"{model}, batch {batch}: {what}", best, EVERY_NET))
             ratios += [best] if best else []
-            found += list(_against_plain(model, batch, named))
+            what = f"ONNX Runtime alone, to plain ONNX Runtime{_share(report, named.get(OURS))}"
+            least = LRN if model in WITH_LRN else OTHERS
+            found.append(Verdict(f"{model}, batch {batch}: {what}", _against_plain(named), least))
     if ratios:
         what = f"geometric mean of the {len(ratios)} ratios with all runtimes to the best peer"
         found.append(Verdict(what, geometric_mean(ratios), MEAN))
@@ -65,8 +67,11 @@ def _whose(rows: list[Row]) -> str:
     return f" ({peer.engine})" if peer else ""
 
 
-def _against_plain(model: str, batch: int, named: dict[str, Row]) -> Iterator[Verdict]:
+def _against_plain(named: dict[str, Row]) -> float | None:
     ours, plain = named.get(OURS), named.get(PLAIN)
-    found = ratio(ours, plain) if ours and plain and plain.timed else None
-    least = LRN if model in WITH_LRN else OTHERS
-    yield Verdict(f"{model}, batch {batch}: ONNX Runtime alone, to plain ONNX Runtime", found, least)
+    return ratio(ours, plain) if ours and plain and plain.timed else None
+
+
+def _share(report: Report, row: Row | None) -> str:
+    peak = report.peak("fp32")
+    return f", at {100 * row.flop_per_s / peak:.0f} % of the peak" if peak and row and row.timed else ""

@@ -11,11 +11,13 @@ import pytest
 from matnet.benchmarks import gpu
 from matnet.benchmarks.device import agreement, conformance, memory, preflight
 from matnet.benchmarks.device.budget import Budget, Task, run_tasks
-from matnet.benchmarks.device.kernels import StepTime, by_kind
+from matnet.benchmarks.device.kernels import StepTime, by_kind, step_bytes, step_operations
 from matnet.benchmarks.device.page import page
 from matnet.benchmarks.device.stages import STAGES, Session, tasks_of
 from matnet.benchmarks.models import build
 from matnet.benchmarks.rows import Report
+from matnet.engines.cupy.lower import lower
+from matnet.engines.cupy.planning import planned_for
 from matnet.errors import DataError, EngineError, run_command
 from tests.conftest import DATA
 
@@ -223,6 +225,22 @@ def test_the_floor_of_a_step_is_bytes_or_operations() -> None:
         {"how": "product", "steps": 2, "seconds": 110, "floor": 60},
         {"how": "LRN", "steps": 1, "seconds": 30, "floor": 20},
     ]
+
+
+@pytest.mark.parametrize(("precision", "size"), [("tf32", 4), ("fp16", 2)])
+def test_bytes_and_operations_of_alexnets_first_steps(precision: str, size: int) -> None:
+    """conv1: 3 x 227 x 227 to 96 x 55 x 55 by 11 x 11 filters; norm1 keeps its size; pool1 gives 27 x 27."""
+    model = build("alexnet")
+    planned = planned_for(model.net, [model.output])
+    plan = lower(planned, {"data": model.input_shape(2)}, [model.output], precision)
+    conv, norm, pool = plan.steps[1:4]
+    pixels = {"data": 2 * 3 * 227 * 227, "conv1": 2 * 96 * 55 * 55, "pool1": 2 * 96 * 27 * 27}
+    weights = 96 * 3 * 11 * 11 + 96
+    assert step_bytes(planned, conv) == size * (pixels["data"] + pixels["conv1"] + weights)
+    assert step_bytes(planned, norm) == size * 2 * pixels["conv1"]
+    assert step_bytes(planned, pool) == size * (pixels["conv1"] + pixels["pool1"])
+    assert step_operations(planned, conv) == 2 * pixels["conv1"] * 3 * 11 * 11
+    assert step_operations(planned, pool) == 0
 
 
 def test_the_page_shows_memory_and_bandwidth() -> None:

@@ -55,9 +55,13 @@ class Session:
         """Find the GPU and describe the machine; EngineError where backend cupy cannot run."""
         self.report.machine = machine.describe(machine.processors(), self.argv, "matnet.benchmarks.gpu")
         if self.backend == "cupy":
+            from matnet.engines.cupy.device import GpuDevice, Options
             from matnet.engines.cupy.probe import find_gpu
 
             gpu = find_gpu()
+            device = GpuDevice(gpu, Options())
+            self.report.machine["versions"].update(device.versions)
+            self.report.notes += device.notes
             driver = f"CUDA driver {gpu.driver // 1000}.{gpu.driver % 1000 // 10}"
             self.report.machine["device"] = f"{gpu.name}, {gpu.memory / 2**30:.0f} GiB, {driver}{_kernel_driver()}"
 
@@ -136,7 +140,7 @@ def ceiling_tasks(session: Session) -> Iterator[Task]:
         session.report.machine["matmul_flop_per_s"] = ceilings.matmul_peaks(torch)
         session.report.machine["copy_bytes_per_s"] = ceilings.copy_bandwidth(torch)
         session.report.machine["transfer_bytes_per_s"] = ceilings.transfer_bandwidth(torch)
-        session.report.machine["versions"] = machine.versions()
+        session.report.machine["versions"].update(machine.versions())
 
     yield Task("ceilings", 10.0, act)
 
