@@ -10,11 +10,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from matnet.engines.cupy.probe import driver_version
 from matnet.ops.base import Op
+from tests.conftest import assert_close
 
 UFUNCS = (
     "abs absolute add ceil divide equal exp expm1 floor fmax fmin greater invert isfinite isinf isnan less log log1p "
@@ -231,7 +234,8 @@ for _name in COMPARISONS:
 def forward(op: Op, inputs: Sequence[np.ndarray], params: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
     """The op's outputs by numpy, after checking that the double gives the same; both get params as numpy's.
 
-    On the device no value may cross to or from the host, unless the op says that it does.
+    On the device no value may cross to or from the host, unless the op says that it does. Where there is a GPU,
+    CuPy itself must come as near as float32 can.
     """
     outputs = op.forward(np, list(inputs), op.prepare(np, list(params)))
     name, there = type(op).__name__, [xp.asarray(x) for x in inputs]
@@ -246,4 +250,22 @@ def forward(op: Op, inputs: Sequence[np.ndarray], params: Sequence[np.ndarray] =
         np.testing.assert_array_equal(result.get(), output)
     for x, kept in zip(there, inputs, strict=True):
         np.testing.assert_array_equal(x.get(), kept)
+    cupy = cupy_on_a_gpu()
+    if cupy is not None:
+        found = op.forward(cupy, [cupy.asarray(x) for x in inputs], op.prepare(cupy, list(params)))
+        for result, output in zip(found, outputs, strict=True):
+            assert_close(result.get(), output, 1e-4, name)
     return outputs
+
+
+@cache
+def cupy_on_a_gpu() -> Any:
+    """CuPy, where it is installed and there is a GPU for it; else None."""
+    if driver_version() is None:
+        return None
+    try:
+        import cupy
+
+        return cupy if cupy.cuda.runtime.getDeviceCount() else None
+    except (ImportError, RuntimeError):
+        return None

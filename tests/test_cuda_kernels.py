@@ -6,7 +6,9 @@ Expected values are those of numpy's ops, which are held against MatConvNet's an
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import cache
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +20,8 @@ from matnet.engines.cupy.kernels import Launch, launch
 from matnet.ops.roi import ROIPooling
 from tests import kernel_cases
 from tests.cuda_on_cpu import COMPILER, Processor
-from tests.kernel_cases import BOXES, CASES, assert_all_written, guarded, laid_out, values_of
+from tests.device_double import cupy_on_a_gpu
+from tests.kernel_cases import BOXES, CASES, Case, assert_all_written, guarded, laid_out, values_of
 
 LAYOUTS = ("nchw", "nhwc")
 TYPES = {"float32": np.float32, "float16": np.float16}
@@ -71,6 +74,42 @@ def test_kernel(
     case = CASES[name](layout, TYPES[type_name])
     for item in case.launches:
         processor.start(item, backwards=setting == "hard")
+    check_results(case)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_kernel_on_a_gpu(name: str) -> None:
+    cupy = cupy_on_a_gpu()
+    if cupy is None:
+        pytest.skip("there is no GPU, or no CuPy")
+    for setting, layout, dtype in product(SETTINGS, LAYOUTS, TYPES.values()):
+        with pytest.MonkeyPatch.context() as patch:
+            use(setting, patch)
+            case = CASES[name](layout, dtype)
+            run_on_gpu(cupy, case.launches)
+        check_results(case)
+
+
+def run_on_gpu(cupy: Any, started: list[Launch]) -> None:
+    """With all the memory that the launches' arrays lie in, guards included, brought there and back."""
+    there: dict[int, tuple[np.ndarray, Any]] = {}
+
+    def uploaded(item: Any) -> Any:
+        if not isinstance(item, np.ndarray):
+            return item
+        memory = kernel_cases.memory_of(item)
+        _, copy = there.setdefault(id(memory), (memory, cupy.asarray(memory)))
+        start = copy.data + (item.ctypes.data - memory.ctypes.data)
+        return cupy.ndarray(item.shape, item.dtype, memptr=start, strides=item.strides)
+
+    for item in started:
+        launch.start(replace(item, arguments=tuple(map(uploaded, item.arguments))))
+    for memory, copy in there.values():
+        memory[...] = copy.get()
+
+
+def check_results(case: Case) -> None:
+    """All of the output is written, nothing else is, and it is what numpy computes."""
     assert_all_written(case.out)
     with np.errstate(over="ignore"):
         expected = case.expected.astype(case.out.dtype)
