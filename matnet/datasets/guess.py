@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from matnet.datasets.image_list import ImageList
 from matnet.datasets.imagenet import images_folder, load_imagenet
 from matnet.datasets.lfw import FACE_FOLDERS, PAIR_FILES, PairSet, load_lfw
 from matnet.datasets.matching import WNID
-from matnet.datasets.scan import entries
+from matnet.datasets.scan import entries, text_lines
+from matnet.datasets.synsets import SORTED_LISTS, lists_in, search_folders
 from matnet.datasets.voc import SegmentationSet, has_voc, load_voc
 from matnet.errors import DataError, nearest
 
@@ -21,6 +23,13 @@ KINDS = ("images", "imagenet", "voc", "lfw")
 
 _ILSVRC = re.compile(r"ILSVRC201\d_(val|test|train)_\d{8}\.")
 
+_LOADERS: dict[str, Callable[..., ImageList | SegmentationSet | PairSet]] = {
+    "images": ImageList.load,
+    "imagenet": load_imagenet,
+    "voc": load_voc,
+    "lfw": load_lfw,
+}
+
 
 def load(
     path: str | os.PathLike[str], kind: str | None = None, **options: Any
@@ -28,7 +37,8 @@ def load(
     """A data set of one of KINDS; where the kind is left out, a note says which was found, and by what.
 
     options: of load_imagenet (split, labels, synsets), load_voc (year, split, sbd), load_lfw (pairs) or
-    ImageList.load (root). Raises DataError for an unknown kind, and for whatever those refuse.
+    ImageList.load (root), None for their defaults; where `path` is a list, `root` is the folder of its images.
+    Raises DataError for an unknown kind, and for whatever those refuse.
     """
     target = Path(path)
     if kind is not None and kind not in KINDS:
@@ -36,22 +46,20 @@ def load(
     reason = ""
     if kind is None:
         kind, reason = guess(target)
-    found: ImageList | SegmentationSet | PairSet
-    if kind == "voc":
-        found = load_voc(target, **options)
-    elif kind == "lfw":
-        found = load_lfw(target.parent, target) if target.is_file() else load_lfw(target, **options)
-    elif kind == "imagenet":
-        found = load_imagenet(target.parent, labels=target) if target.is_file() else load_imagenet(target, **options)
-    else:
-        found = ImageList.load(target, **options)
+    options = {name: value for name, value in options.items() if value is not None}
+    # A list of pairs or labels stands for the folder of its images.
+    listed = {"lfw": "pairs", "imagenet": "labels"}.get(kind)
+    if listed and target.is_file():
+        options[listed] = target
+        target = Path(options.pop("root", None) or target.parent)
+    found = _LOADERS[kind](target, **options)
     return replace(found, notes=(*found.notes, f"read as {kind}: {reason}")) if reason else found
 
 
 def guess(path: Path) -> tuple[str, str]:
     """The kind of data set that `path` seems to hold, and what tells it."""
     if not path.is_dir():
-        return ("lfw", "it is a list of pairs") if path.name in PAIR_FILES else ("images", "it is a list of images")
+        return _guess_list(path)
     if has_voc(path):
         return "voc", "it holds JPEGImages and SegmentationClass"
     if any((path / name).is_file() for name in PAIR_FILES) or _face_folders(path):
@@ -62,6 +70,16 @@ def guess(path: Path) -> tuple[str, str]:
     if images and all(WNID.match(name) or _ILSVRC.match(name) for name in images):
         return "imagenet", "its images are named as ImageNet's"
     return "images", "nothing tells of another kind"
+
+
+def _guess_list(path: Path) -> tuple[str, str]:
+    """A list's kind. Caffe's numbers for ImageNet are met by WordNet id where the classes lie beside it."""
+    if path.name in PAIR_FILES:
+        return "lfw", "it is a list of pairs"
+    listed = path.is_file() and _ILSVRC.search(text_lines(path)[0][1])
+    if listed and any(lists_in(search_folders(path.parent), SORTED_LISTS)):
+        return "imagenet", "it lists images named as ImageNet's, and the classes lie beside it"
+    return "images", "it is a list of images"
 
 
 def _face_folders(path: Path) -> bool:
