@@ -15,7 +15,17 @@ import pytest
 import matnet
 from matnet import Layer, NetworkError, Param, UnsupportedLayersError
 from matnet.convert import main as convert_main
-from matnet.formats.onnx import EXPORTERS, LayerWriter, OnnxModel, exporter, save_onnx, to_onnx_model
+from matnet.formats.onnx import (
+    EXPORTERS,
+    LayerWriter,
+    OnnxModel,
+    Style,
+    exporter,
+    save_onnx,
+    to_onnx_model,
+    write_model,
+)
+from matnet.formats.onnx.winograd import winograd_pays
 from matnet.network import Network
 from matnet.ops import extensions as ext
 from matnet.ops.activation import DropOut, ReLU, Sigmoid, SoftMax
@@ -326,3 +336,62 @@ def test_the_command_converts_caffe_models_too(tmp_path: Path) -> None:
         (found,) = session.run(None, {name[4:]: io[name] for name in io.files if name.startswith("in__")})
         expected = io[f"out__{session.get_outputs()[0].name}"]
     assert_same({"y": found}, {"y": expected})
+
+
+# op, filters' size, input: each axis of its own length, maps that are no whole number of tiles
+WINOGRAD = {
+    "padded": (Conv(pad=(1, 1, 1, 1)), (3, 3, 6, 8), (2, 6, 7, 11)),
+    "all pads different": (Conv(pad=(1, 2, 0, 3)), (3, 3, 6, 8), (3, 6, 9, 14)),
+    "no pad, no bias": (Conv(hasBias=False), (3, 3, 5, 7), (2, 5, 10, 6)),
+    "one tile": (Conv(), (3, 3, 2, 3), (1, 2, 3, 5)),
+}
+
+
+@pytest.mark.parametrize("case", WINOGRAD)
+def test_winograds_algorithm(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    op, filters, shape = WINOGRAD[case]
+    net, x = single(op, [values(*filters), values(filters[3], 1)]), values(*shape)
+    monkeypatch.setattr("matnet.formats.onnx.convolution.winograd_pays", lambda *arguments: True)
+    axes = {"x0": (None, *shape[1:]), "y0": (None, *net.infer_shapes({"x0": shape})["y0"][1:])}
+    model = write_model(net, ["x0"], ["y0"], axes, {"x0", "y0"}, Style(winograd=1))
+    assert "DepthToSpace" in [node.op_type for node in model.nodes]
+    for images in (x, x[:1]):
+        assert_same(check_and_run(model, {"x0": images}), net.forward(images))
+
+
+@pytest.mark.parametrize(
+    ("op", "filters", "size", "images", "pays"),
+    [
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 256, 256), (56, 56), 1, True),
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 64, 64), (224, 224), 1, False),  # few channels: the tiles cost more
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 512, 512), (7, 7), 1, False),  # few pixels: the filters cost more
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 512, 512), (7, 7), 16, True),
+        (Conv(pad=(1, 1, 1, 1), stride=(2, 2)), (3, 3, 256, 256), (56, 56), 1, False),
+        (Conv(pad=(1, 1, 1, 1), dilate=(2, 2)), (3, 3, 256, 256), (56, 56), 1, False),
+        (Conv(), (5, 5, 256, 256), (56, 56), 1, False),
+        (Conv(), (3, 3, 128, 256), (56, 56), 1, False),  # two groups of 128 of 256 channels
+        (Conv(), (3, 3, 256, 256), (None, 56), 1, False),
+    ],
+)
+def test_where_winograds_algorithm_pays(
+    op: Conv, filters: tuple[int, ...], size: tuple[int, int], images: int, pays: bool
+) -> None:
+    channels = 256 if filters[2] == 128 else filters[2]
+    assert winograd_pays(op, np.empty(filters, np.float32), (None, channels, *size), images) == pays
+
+
+@pytest.mark.parametrize(
+    ("style", "images", "node", "filters"),
+    [
+        (Style(), 1, "Gemm", (5, 6 * 77)),
+        (Style(product_by_columns=True), 2, "Gemm", (6 * 77, 5)),
+        (Style(product_of_one=True), 1, "Conv", (5, 6, 7, 11)),
+        (Style(product_of_one=True), 2, "Gemm", (5, 6 * 77)),
+    ],
+)
+def test_forms_of_a_matrix_product(style: Style, images: int, node: str, filters: tuple[int, ...]) -> None:
+    net, x = single(Conv(), [values(7, 11, 6, 5), values(5, 1)]), values(images, 6, 7, 11)
+    model = write_model(net, ["x0"], ["y0"], {"x0": x.shape, "y0": (images, 5, 1, 1)}, style=style)
+    assert node in [found.op_type for found in model.nodes]
+    assert model.constants["a/filters"].shape == filters
+    assert_same(check_and_run(model, {"x0": x}), net.forward(x))

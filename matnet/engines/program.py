@@ -139,8 +139,8 @@ def _compile(net: Network, segment: Segment, axes: Mapping[str, Axes], settings:
     part = subnetwork(net, segment.layers)
     if segment.kind == "numpy":
         return NumpyEngine(part, segment.outputs).run
-    from matnet.formats.onnx import write_model
+    from matnet.formats.onnx import Style, write_model
 
     session = session_class(settings.runtime)
-    model = write_model(part, segment.inputs, segment.outputs, axes, native_lrn=session.native_lrn)
+    model = write_model(part, segment.inputs, segment.outputs, axes, style=Style(native_lrn=session.native_lrn))
     return session(model, settings.threads, settings.optimize)

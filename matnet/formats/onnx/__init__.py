@@ -10,9 +10,10 @@ from matnet.formats.onnx import (
     pooling,
     reshape,
     sampling,
+    winograd,
 )
 from matnet.formats.onnx.export import has_fully_connected, save_onnx, to_onnx_model, write_layer, write_model
-from matnet.formats.onnx.graph import Graph, LayerWriter, NeedsFixedSize, NotExpressible
+from matnet.formats.onnx.graph import Graph, LayerWriter, NeedsFixedSize, NotExpressible, Style
 from matnet.formats.onnx.model import OnnxModel
 from matnet.formats.onnx.registry import EXPORTERS, exporter
 from matnet.formats.onnx.sizes import Axes, Freedom, variable_axes
@@ -26,6 +27,7 @@ __all__ = [
     "NeedsFixedSize",
     "NotExpressible",
     "OnnxModel",
+    "Style",
     "activation",
     "combine",
     "convolution",
@@ -38,6 +40,7 @@ __all__ = [
     "save_onnx",
     "to_onnx_model",
     "variable_axes",
+    "winograd",
     "write_layer",
     "write_model",
 ]

@@ -42,6 +42,7 @@ def write_same(writer: LayerWriter, op: Op) -> None:
 
 @exporter(ReLU)
 def write_relu(writer: LayerWriter, op: ReLU) -> None:
+    """NaN stays NaN, where MATLAB's max gives 0: ONNX has no such maximum, and replacing NaN would cost a pass more."""
     if op.leak == 0:
         writer.node("Relu", writer.inputs[0], to=writer.outputs[0])
     else:

@@ -6,6 +6,7 @@ import numpy as np
 
 from matnet.formats.onnx.graph import LayerWriter
 from matnet.formats.onnx.registry import exporter
+from matnet.formats.onnx.winograd import winograd_pays, write_winograd
 from matnet.layout import filters_to_kchw, pad_to_4d
 from matnet.ops.arrays import as_vector
 from matnet.ops.convolution import Conv, ConvTranspose
@@ -29,10 +30,15 @@ def fully_connected(op: Conv, filters: np.ndarray, axes: tuple[int | None, ...])
     )
 
 
-def _bias(writer: LayerWriter, has_bias: bool) -> list[str]:
+def _bias_values(writer: LayerWriter, has_bias: bool) -> np.ndarray | None:
     if not has_bias or len(writer.params) < 2 or not writer.params[1].size:
-        return []
-    return [writer.constant(as_vector(np, writer.params[1]), "bias")]
+        return None
+    return as_vector(np, writer.params[1])
+
+
+def _bias(writer: LayerWriter, has_bias: bool) -> list[str]:
+    values = _bias_values(writer, has_bias)
+    return [] if values is None else [writer.constant(values, "bias")]
 
 
 @exporter(Conv)
@@ -42,8 +48,12 @@ def write_conv(writer: LayerWriter, op: Conv) -> None:
     if not filters.size:
         _write_picked(writer, op)
         return
-    if fully_connected(op, filters, writer.axes[0]):
+    style = writer.graph.style
+    if fully_connected(op, filters, writer.axes[0]) and not (style.product_of_one and writer.axes[0][0] == 1):
         _write_product(writer, op, filters)
+        return
+    if style.winograd and winograd_pays(op, filters, writer.axes[0], style.winograd):
+        write_winograd(writer, op, filters, _bias_values(writer, op.hasBias))
         return
     weights = writer.constant(filters_to_kchw(filters), "filters")
     writer.node(
@@ -63,9 +73,14 @@ def write_conv(writer: LayerWriter, op: Conv) -> None:
 def _write_product(writer: LayerWriter, op: Conv, filters: np.ndarray) -> None:
     """One product for the whole batch, in which each weight is read once, not once per image."""
     count = filters.shape[3]
-    weights = writer.constant(filters_to_kchw(filters), "filters", shape=(count, filters.size // count))
+    rows = filters_to_kchw(filters)
     flat = writer.node("Flatten", writer.inputs[0], axis=1)
-    product = writer.node("Gemm", flat, weights, *_bias(writer, op.hasBias), transB=1)
+    if writer.graph.style.product_by_columns:
+        columns = writer.constant(rows.reshape(count, -1).T, "filters")
+        product = writer.node("Gemm", flat, columns, *_bias(writer, op.hasBias))
+    else:
+        weights = writer.constant(rows, "filters", shape=(count, filters.size // count))
+        product = writer.node("Gemm", flat, weights, *_bias(writer, op.hasBias), transB=1)
     writer.reshape(product, writer.output_axes(), to=writer.outputs[0])
 
 

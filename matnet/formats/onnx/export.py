@@ -11,7 +11,7 @@ import numpy as np
 from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, listing
 from matnet.files import atomic_path, atomic_write
 from matnet.formats.onnx.convolution import fully_connected
-from matnet.formats.onnx.graph import Graph, LayerWriter, NotExpressible
+from matnet.formats.onnx.graph import Graph, LayerWriter, NotExpressible, Style
 from matnet.formats.onnx.metadata import metadata
 from matnet.formats.onnx.model import Axis, OnnxModel
 from matnet.formats.onnx.registry import exporter_of
@@ -23,6 +23,7 @@ from matnet.shapes import Shape
 
 Size = tuple[int, int]
 PROTOBUF_LIMIT = (1 << 31) - (1 << 24)  # a message holds 2 GiB; the nodes need some of it
+PLAIN = Style()
 AXIS_NAMES = ("batch", "channels", "height", "width")
 
 
@@ -87,7 +88,7 @@ def to_onnx_model(
     shapes = inference.infer_shapes(given, wanted)
     images = next(iter(given.values()))[0]
     together = {name for name, shape in shapes.items() if shape[0] == images}
-    model = write_model(inference, list(given), wanted, axes, together, native_lrn)
+    model = write_model(inference, list(given), wanted, axes, together, Style(native_lrn=native_lrn))
     model.metadata = metadata(net)
     return model
 
@@ -131,14 +132,14 @@ def write_model(
     wanted: Sequence[str],
     axes: Mapping[str, Axes],
     together: Collection[str] = (),
-    native_lrn: bool = False,
+    style: Style = PLAIN,
 ) -> OnnxModel:
     """The model that computes the variables `wanted` from those `given`; UnsupportedLayersError as above.
 
     `together`: the variables that have as many items as the first input. Runtimes reuse memory where two axes
     have one name, so that boxes, or images one after the other, must not share the name of the batch.
     """
-    graph = Graph(axes, taken=set(net.variables), native_lrn=native_lrn)
+    graph = Graph(axes, taken=set(net.variables), style=style)
     faults = []
     for layer in net.upto(wanted):
         try:

@@ -22,6 +22,21 @@ class NeedsFixedSize(NotExpressible):
     """A layer that ONNX can compute only where the sizes of its inputs are known."""
 
 
+@dataclass(frozen=True)
+class Style:
+    """How layers are written that ONNX can express in several ways: runtimes differ in what they compute fast.
+
+    `native_lrn`: LRN as ONNX's own operator, not composed. `product_of_one`: a product of one image's values with a
+    matrix as a convolution. `product_by_columns`: the matrices of products transposed. `winograd`: 3 x 3 convolutions
+    by Winograd's algorithm where that is likely to be faster with so many images at a time; 0: never.
+    """
+
+    native_lrn: bool = False
+    product_of_one: bool = False
+    product_by_columns: bool = False
+    winograd: int = 0
+
+
 @dataclass
 class Graph:
     """Nodes and constants so far; `axes` are the known sizes of the network's variables."""
@@ -30,7 +45,7 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
     constants: dict[str, Constant] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
-    native_lrn: bool = False  # write LRN as ONNX's own operator, which runtimes compute slowly
+    style: Style = Style()
 
     def fresh(self, hint: str) -> str:
         """A name that no value has yet."""
