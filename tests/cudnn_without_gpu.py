@@ -66,8 +66,16 @@ GRAPHS = {
     "dilated": graph((2, 64, 28, 28), 32, (3, 3), (2, 2, 2, 2), dilate=(2, 2)),
     "depthwise": graph((2, 32, 14, 14), 32, (3, 3), (1, 1, 1, 1), groups=32),
     "leaky": graph((2, 64, 28, 28), 32, (3, 3), (1, 1, 1, 1), leak=0.1),
+    "FCN's upsampling": ConvGraph(
+        (2, 21, 34, 34), Blob("x", (2, 21, 34, 34), pitch=21).strides, (21, 21, 4, 4), (2, 21, 70, 70),
+        Blob("y", (2, 21, 70, 70), pitch=21).strides, (0, 0, 0, 0), (2, 2), (1, 1), "fp32", transposed=True,
+    ),
+    "FCN's last, in groups, cropped": ConvGraph(
+        (1, 21, 18, 24), Blob("x", (1, 21, 18, 24), pitch=21).strides, (21, 1, 64, 64), (1, 21, 577, 769),
+        Blob("y", (1, 21, 577, 769), pitch=21).strides, (10, 21, 15, 16), (32, 32), (1, 1), "fp32", transposed=True,
+    ),
     "bias alone": graph((2, 64, 28, 28), 32, (3, 3), (1, 1, 1, 1), leak=None),
-}
+}  # fmt: skip
 
 
 def first_plan(device: Any, wanted: ConvGraph) -> str | None:

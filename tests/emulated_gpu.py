@@ -18,7 +18,8 @@ from matnet.engines.cupy.simple import LayerByLayer
 from matnet.engines.cupy.steps import Apply, Blob, Convolve, Join, Load, Multiply, Plan, Step
 from matnet.engines.cupy.weights import convolution_weights, product_weights
 from matnet.network import Layer, Network
-from matnet.ops.convolution import Conv
+from matnet.ops.base import Op
+from matnet.ops.convolution import Conv, ConvTranspose
 from tests import device_double
 
 Array = np.ndarray
@@ -62,7 +63,10 @@ class NumpyMachine:
         wanted = [graph.x_strides, graph.y_strides, *([graph.residual] if graph.residual else [])]
         for array, strides in zip([reads[0], y, *reads[1:]], wanted, strict=True):
             assert array.strides == tuple(stride * array.itemsize for stride in strides)
-        op = Conv(pad=graph.pad, stride=graph.stride, dilate=graph.dilate)
+        op: Op = Conv(pad=graph.pad, stride=graph.stride, dilate=graph.dilate)
+        if graph.transposed:
+            groups = graph.y[1] // graph.filters[1]
+            op = ConvTranspose(crop=graph.pad, upsample=graph.stride, numGroups=groups)
         prepared = op.prepare(np, [filters.transpose(1, 2, 3, 0), *([] if bias is None else [bias])])
 
         def call() -> None:

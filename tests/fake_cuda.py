@@ -254,6 +254,27 @@ class Graph:
 
         return self._node("conv", compute)
 
+    def conv_dgrad(
+        self, loss: Tensor, filter: Tensor, pre_padding: Any, post_padding: Any, stride: Any, dilation: Any
+    ) -> Tensor:
+        """Every output pixel's filters, weighted, added to the pixels under them; sizes from the output's dim."""
+        (top, left), (bottom, right) = pre_padding, post_padding
+
+        def compute(buffers: dict[int, int]) -> np.ndarray:
+            y, filters = loss.compute(buffers), filter.compute(buffers)
+            (n, channels, height, width), (count, depth, h, w) = self.last.dim, filters.shape
+            full = np.zeros((n, channels, height + top + bottom, width + left + right), np.float32)
+            share = count // (channels // depth)
+            for k in range(count):
+                first = k // share * depth
+                for i, j in np.ndindex(*y.shape[2:]):
+                    rows, columns = i * stride[0], j * stride[1]
+                    patch = y[:, k, i, j, None, None, None] * filters[k]
+                    full[:, first : first + depth, rows : rows + h, columns : columns + w] += patch
+            return full[:, :, top : top + height, left : left + width]
+
+        return self._node("dgrad", compute)
+
     def bias(self, input: Tensor, bias: Tensor) -> Tensor:
         return self._node("bias", lambda buffers: input.compute(buffers) + bias.compute(buffers))
 

@@ -115,16 +115,14 @@ def test_a_convolution_as_cudnn_is_told_of_it() -> None:
 
 
 def test_what_cudnn_may_leave_out_of_a_graph() -> None:
-    plan = lowered(
-        network(
-            FIRST, (LRN(), ["a"], []), (Conv(), ["b"], [values(1, 1, 8, 8), values(8, 1)]), (Sum(), ["c", "a"], [])
-        ),  # fmt: skip
-        ["d"],
-    )
+    third = Conv(), ["b"], [values(1, 1, 8, 8), values(8, 1)]
+    plan = lowered(network(FIRST, (LRN(), ["a"], []), third, (Sum(), ["c", "a"], [])), ["d"])
     *_, step = (step for step in plan.steps if isinstance(step, Convolve))
     assert [(s.graph.bias, s.graph.residual is not None) for s in without_fusing(step)] == [
-        (True, True), (True, False), (False, False),
-    ]  # fmt: skip
+        (True, True),
+        (True, False),
+        (False, False),
+    ]
 
 
 def test_float16_is_for_what_tensor_cores_read() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -16,8 +16,11 @@ from matnet.errors import FileFormatError
 from matnet.files import atomic_write, cache_folder
 
 MOST_TRIED = 12  # plans that can be used, of one graph; cuDNN gives its best guesses first
-TRIAL_SECONDS = 3.0  # for one graph, after which no further plan is tried
+TRIAL_SECONDS = 1.0  # for one graph, after which no further plan is tried
 REPEATS = 10  # runs in one CUDA graph, so that the host's time for a launch does not count
+ENOUGH_SECONDS = 5e-3  # in one CUDA graph
+LAUNCH_SECONDS = 1e-4  # that the host may need to start a plan
+FAR = 2.0  # times the best: not timed further
 WORKSPACE = 256 << 20  # bytes that a plan may need besides
 
 
@@ -108,7 +111,8 @@ class Chooser:
         started = perf_counter()
         for index in range(count):  # in fp32 most of the first ones are barred on GPUs with tensor cores
             plan = self._built(built, index)
-            time = self._timed(plan, addresses, scratch) if plan is not None else None
+            best = min(seconds.values(), default=float("inf"))
+            time = self._timed(plan, addresses, scratch, best) if plan is not None else None
             if plan is not None and time is not None:
                 seconds[plan.name] = time
             if len(seconds) == MOST_TRIED or (seconds and perf_counter() - started > TRIAL_SECONDS):
@@ -135,25 +139,33 @@ class Chooser:
     def _refusals(self) -> tuple[type[Exception], ...]:
         return (self.cudnn.cudnnGraphNotSupportedError, NotImplementedError, IndexError, *BROKEN)
 
-    def _timed(self, plan: ChosenPlan, addresses: Mapping[int, int], scratch: Any) -> float | None:
-        """Seconds per run; None for a plan that fails, or that no CUDA graph can hold."""
-        place = scratch(plan.workspace)
-        stream, cuda = self.stream, self.cupy.cuda
+    def _timed(self, plan: ChosenPlan, addresses: Mapping[int, int], scratch: Any, best: float) -> float | None:
+        """Seconds per run; None for a plan that fails, that no CUDA graph can hold, or that is far from the best."""
+        stream = self.stream
         try:
-            plan.run(addresses, place)
+            place = scratch(plan.workspace)
+            plan.run(addresses, place)  # the first run loads the kernel
+            once = self._seconds(lambda: plan.run(addresses, place))
+            if once > FAR * best + LAUNCH_SECONDS:
+                return None
+            repeats = max(1, min(REPEATS, int(ENOUGH_SECONDS / max(once, 1e-9))))
             stream.synchronize()
             stream.begin_capture()
             try:
-                for _ in range(REPEATS):
+                for _ in range(repeats):
                     plan.run(addresses, place)
             finally:
                 graph = stream.end_capture()
             graph.launch(stream)
-            begin, end = cuda.Event(), cuda.Event()
-            begin.record(stream)
-            graph.launch(stream)
-            end.record(stream)
-            end.synchronize()
-        except self._refusals():
+            return self._seconds(lambda: graph.launch(stream)) / repeats
+        except (MemoryError, *self._refusals()):
             return None
-        return float(cuda.get_elapsed_time(begin, end)) / 1000 / REPEATS
+
+    def _seconds(self, start: Callable[[], None]) -> float:
+        """How long what `start` puts on the stream takes there."""
+        begin, end = self.cupy.cuda.Event(), self.cupy.cuda.Event()
+        begin.record(self.stream)
+        start()
+        end.record(self.stream)
+        end.synchronize()
+        return float(self.cupy.cuda.get_elapsed_time(begin, end)) / 1000

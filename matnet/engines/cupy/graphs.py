@@ -31,14 +31,16 @@ def build_graph(cudnn: Any, graph: ConvGraph, **where: Any) -> Any:
         uid=FILTERS,
     )
     top, bottom, left, right = graph.pad
-    y = built.conv_fprop(
-        image=x,
-        weight=filters,
-        pre_padding=[top, left],
-        post_padding=[bottom, right],
-        stride=list(graph.stride),
-        dilation=list(graph.dilate),
-    )
+    windows = {
+        "pre_padding": [top, left],
+        "post_padding": [bottom, right],
+        "stride": list(graph.stride),
+        "dilation": list(graph.dilate),
+    }
+    if graph.transposed:
+        y = built.conv_dgrad(loss=x, filter=filters, **windows)
+    else:
+        y = built.conv_fprop(image=x, weight=filters, **windows)
     if graph.bias:
         bias = built.tensor(
             name="bias", dim=[1, count, 1, 1], stride=[count, 1, count, count], data_type=storage, uid=BIAS

@@ -11,7 +11,7 @@ from matnet.engines.plan import FusedConv
 from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat, Scale, Sum
-from matnet.ops.convolution import Conv
+from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.extensions.pooling import CaffePooling
 from matnet.ops.normalization import LRN, BatchNorm
 from matnet.ops.pooling import Pooling
@@ -50,9 +50,9 @@ def _half_precision(net: Network, layers: Sequence[Layer], shapes: Mapping[str, 
     """
     halves = set()
     for layer in layers:
-        if filters_of(net, layer):
+        if filters_of(net, layer) or isinstance(layer.op, ConvTranspose):
             halves.update(layer.inputs)
-            if _is_convolution(net, layer, shapes):
+            if not _is_product(net, layer, shapes):
                 halves.update(layer.outputs)
         elif isinstance(layer.op, KEEPS_HALF) and len(layer.outputs) == 1 and halves.intersection(layer.inputs):
             halves.update(layer.outputs)
@@ -103,6 +103,9 @@ def _step(net: Network, layer: Layer, blobs: Mapping[str, Blob], precision: str,
     if cudnn and _is_convolution(net, layer, shapes):
         graph = _graph(net, layer, reads, writes[0], precision)
         return Convolve(layer.name, reads, writes, layer.op, tuple(layer.params), graph)
+    if cudnn and isinstance(layer.op, ConvTranspose):
+        graph = _transposed_graph(net, layer, layer.op, reads[0], writes[0], precision)
+        return Convolve(layer.name, reads, writes, layer.op, tuple(layer.params), graph)
     if isinstance(layer.op, Concat) and layer.op.dim == CHANNELS:
         return Join(layer.name, reads, writes)
     return Apply(layer.name, reads, writes, layer.op, tuple(layer.params))
@@ -135,7 +138,7 @@ def _is_convolution(net: Network, layer: Layer, shapes: Mapping[str, Shape]) -> 
 
 
 def _has_bias(net: Network, layer: Layer) -> bool:
-    conv = _conv(layer)
+    conv = layer.op if isinstance(layer.op, ConvTranspose) else _conv(layer)
     return bool(conv and conv.hasBias and len(layer.params) > 1 and net.params[layer.params[1]].value.size)
 
 
@@ -163,6 +166,25 @@ def _graph(net: Network, layer: Layer, reads: Sequence[Blob], y: Blob, precision
     )
 
 
+def _transposed_graph(net: Network, layer: Layer, op: ConvTranspose, x: Blob, y: Blob, precision: str) -> ConvGraph:
+    """The adjoint of a convolution with filters D x K x h x w, in as many groups, that pads what this one crops."""
+    h, w, count, depth = to_4d(net.params[layer.params[0]].value.shape)
+    bias = _has_bias(net, layer)
+    return ConvGraph(
+        x=x.shape,
+        x_strides=x.strides,
+        filters=(depth, count, h, w),
+        y=y.shape,
+        y_strides=y.strides,
+        pad=op.crop,
+        stride=op.upsample,
+        dilate=(1, 1),
+        precision=precision,
+        bias=bias,
+        transposed=True,
+    )
+
+
 def _arena(steps: Sequence[Step]) -> Arena:
     """The buffers' places, each in use from the first step that writes to it until the last one that reads it."""
     buffers: dict[str, Buffer] = {}
@@ -182,4 +204,6 @@ def without_fusing(step: Convolve) -> tuple[Convolve, ...]:
     graph = step.graph
     plain = replace(graph, bias=False, residual=None, leak=None)
     simpler = [graph, replace(graph, residual=None, leak=None), plain] if graph.residual else [graph, plain]
+    if graph.transposed:  # cuDNN has no epilogues for it that more than a few kernels know
+        simpler = [plain]
     return tuple(replace(step, graph=item) for item in dict.fromkeys(simpler))

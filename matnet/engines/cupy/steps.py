@@ -62,7 +62,8 @@ class ConvGraph:
     """relu(conv(x) + bias + other) as cuDNN is told of it: sizes, strides in numbers, and what is fused.
 
     `filters` is K x c/groups x h x w, which lie in memory as K x h x w x c/groups; `leak` None means no ReLU.
-    `precision` fp32 leaves out all ways to compute that are less exact than float32.
+    `precision` fp32 leaves out all ways to compute that are less exact than float32. With `transposed` it is the
+    convolution's adjoint, from its K outputs x to its inputs y, as which cuDNN knows a convolution transpose.
     """
 
     x: Shape
@@ -77,6 +78,7 @@ class ConvGraph:
     bias: bool = False
     residual: Shape | None = None  # the strides of the other term
     leak: float | None = None
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ class Convolve(Step):
 
     @property
     def how(self) -> str:
-        return f"cuDNN convolution{_fused(self.graph.bias, self.graph.residual is not None, self.graph.leak)}"
+        kind = "convolution transpose" if self.graph.transposed else "convolution"
+        return f"cuDNN {kind}{_fused(self.graph.bias, self.graph.residual is not None, self.graph.leak)}"
 
 
 @dataclass(frozen=True)
