@@ -14,13 +14,29 @@ from matnet.errors import EngineError
 WARM_UP = 3  # runs before a graph is captured: cuDNN searches, cuBLAS takes its memory
 
 
-class GraphRunner:
-    """A module captured as one CUDA graph: pinned memory, copy, replay, copy; or the replay alone."""
+class Placed:
+    """A module and its input on the GPU, channels last; arrays come through page-locked memory.
+
+    What arrives is converted on the GPU: a copy that converts as well would do so on the processor.
+    """
 
     def __init__(self, subject: Subject) -> None:
-        self._torch, module, self._given = prepared(subject)
-        torch = self._torch
-        self._staged = torch.empty(subject.shape, pin_memory=True)
+        self._torch, self._module, self._given = prepared(subject)
+        self._staged = self._torch.empty(subject.shape, pin_memory=True)
+        self._arrived = self._torch.empty(subject.shape, device="cuda")
+
+    def _place(self, x: np.ndarray) -> None:
+        self._staged.copy_(self._torch.from_numpy(x))
+        self._arrived.copy_(self._staged, non_blocking=True)
+        self._given.copy_(self._arrived)
+
+
+class GraphRunner(Placed):
+    """The module captured as one CUDA graph: copy, replay, copy; or the replay alone."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__(subject)
+        torch, module = self._torch, self._module
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.inference_mode(), torch.cuda.stream(stream):
@@ -37,10 +53,6 @@ class GraphRunner:
         self._graph.replay()
         return self._result.float().contiguous().cpu().numpy()
 
-    def _place(self, x: np.ndarray) -> None:
-        self._staged.copy_(self._torch.from_numpy(x))
-        self._given.copy_(self._staged, non_blocking=True)
-
     def resident(self, x: np.ndarray) -> Callable[[], None]:
         """A run on what lies in device memory already, to its end."""
         self._place(x)
@@ -52,14 +64,13 @@ class GraphRunner:
         return run
 
 
-class CompiledRunner:
-    """A module through torch.compile with max-autotune, which captures CUDA graphs of its own."""
+class CompiledRunner(Placed):
+    """The module through torch.compile with max-autotune, which captures CUDA graphs of its own."""
 
     def __init__(self, subject: Subject) -> None:
-        self._torch, module, self._given = prepared(subject)
+        super().__init__(subject)
         self._torch._dynamo.reset()
-        self._staged = self._torch.empty(subject.shape, pin_memory=True)
-        self._module = self._torch.compile(module, mode="max-autotune")
+        self._module = self._torch.compile(self._module, mode="max-autotune")
         with self._torch.inference_mode():
             for _ in range(WARM_UP):
                 self._module(self._given)
@@ -69,11 +80,8 @@ class CompiledRunner:
         with self._torch.inference_mode():
             return self._module(self._given).float().contiguous().cpu().numpy()
 
-    def _place(self, x: np.ndarray) -> None:
-        self._staged.copy_(self._torch.from_numpy(x))
-        self._given.copy_(self._staged, non_blocking=True)
-
     def resident(self, x: np.ndarray) -> Callable[[], None]:
+        """A run on what lies in device memory already, to its end."""
         self._place(x)
 
         def run() -> None:
