@@ -22,7 +22,7 @@ GUARD = 4096  # bytes before and after every array, which begins at a multiple o
 POISON = 0xFF  # bytes of an array to be written, and around one to be read: NaN as a float of any length
 FENCE = 0xA5  # bytes around an array to be written: no result of reading poison
 AXES = {"nchw": (0, 1, 2, 3), "nhwc": (0, 2, 3, 1)}
-BESIDE = 8  # channels on either side of an array that is part of a larger one
+BESIDE = 8, 16  # channels on either side of an array to read, and of one to write, that is part of a larger one
 HARD = False  # whether arrays with channels last are parts of larger ones, and outputs of the other storage type
 
 
@@ -85,9 +85,10 @@ def placed(shape: Sequence[int], layout: str, dtype: type, values: np.ndarray | 
     """A guarded array to read, or without values to write; with HARD, channels last, part of a larger one."""
     if not HARD or layout == "nchw":
         return guarded(shape, dtype, values)
-    whole = guarded((*shape[:3], shape[3] + 2 * BESIDE), dtype)
+    beside = BESIDE[values is None]
+    whole = guarded((*shape[:3], shape[3] + 2 * beside), dtype)
     memory_of(whole)[...] = FENCE if values is None else POISON
-    part = whole[..., BESIDE:-BESIDE]
+    part = whole[..., beside:-beside]
     part[...] = np.array([POISON] * part.itemsize, np.uint8).view(dtype)[0] if values is None else values
     return part
 
@@ -204,7 +205,8 @@ def affine(
         out, wanted = filled(expected, layout, dtype)
         out = given if in_place else out
         s, b = guarded(s.shape, dtype if per_image else np.float32, s), guarded(b.shape, np.float32, b)
-        other = laid_out(y, layout, dtype) if per_image else None
+        y = y.transpose(AXES[layout])
+        other = guarded(y.shape, dtype, y) if per_image else None
         launch = kernels.plan_affine(given, out, layout, s if scale else None, b if bias else None, other, leak)
         return Case([launch], out, wanted)
 
