@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from matnet.errors import FileFormatError
 from matnet.network import Network
 from matnet.zoo import Card, all_cards, random_network
 from matnet.zoo.cards import MODELS, read_cards
+from matnet.zoo.model_info import export_info
 from matnet.zoo.random_weights import skeleton
 
 FOLDERS = sorted(path.parent for path in MODELS.glob("*/readme.md"))
@@ -160,6 +163,32 @@ def assert_sizes_follow(net: Network, card: Card) -> None:
         assert card.labels["count"] in shapes[net.resolve(card.outputs[0])]
     if "names" in card.labels:
         assert len(card.labels["names"]) == card.labels.get("count", len(card.labels["names"]))
+
+
+def caffes_reading(readme: Path, drops_the_last_line: bool) -> dict[str, Any]:
+    """What scripts/download_model_binary.py of BVLC Caffe makes of a readme.md: lines stripped, then read as YAML.
+
+    Its version of 2014 also loses the last line before the second fence.
+    """
+    lines = [line.strip() for line in readme.read_text().splitlines()]
+    top = lines.index("---")
+    bottom = lines[top + 1 :].index("---") if drops_the_last_line else lines.index("---", top + 1)
+    found: dict[str, Any] = yaml.safe_load("\n".join(lines[top + 1 : bottom]))
+    return found
+
+
+WITH_CHECKSUM = [card.name for card in all_cards() if card.sha1 and card.caffemodel_url and not card.family]
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["2015 on", "2014"])
+@pytest.mark.parametrize("name", WITH_CHECKSUM)
+def test_caffes_own_script_reads_the_card_and_what_is_exported(name: str, late: bool, tmp_path: Path) -> None:
+    (card,) = read_cards(MODELS / name)
+    export_info(name, tmp_path / "out")
+    for readme in (card.folder / "readme.md", tmp_path / "out" / "readme.md"):
+        found = caffes_reading(readme, drops_the_last_line=not late)
+        wanted = (card.caffemodel, card.caffemodel_url, card.sha1)
+        assert (found["caffemodel"], found["caffemodel_url"], found["sha1"]) == wanted
 
 
 # -- random weights -------------------------------------------------------------------------------------
