@@ -85,12 +85,12 @@ def parser() -> argparse.ArgumentParser:
 
 def choose(options: argparse.Namespace) -> tuple[Network, ImageList]:
     """The network and the image list that the options name; DataError where only a model is given."""
-    from matnet.datasets import ImageList
+    from matnet.datasets import load_images
 
     net = network_from(str(options.model or EMBEDDED_MODEL), options)
     if options.data is None and net.source.path != EMBEDDED_MODEL:
         raise DataError(f"{options.model}: say what to evaluate it on: --data FOLDER (class folders) or a list file")
-    images = ImageList.load(options.data or EMBEDDED_DATA, root=options.root)
+    images = load_images(options.data or EMBEDDED_DATA, options.root)
     return net, images.head(options.limit) if options.limit else images
 
 

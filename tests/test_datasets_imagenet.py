@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from matnet.datasets import ImageList, class_order, load, load_imagenet
+from matnet.datasets import ImageList, class_order, load, load_imagenet, load_images
 from matnet.datasets.synsets import read_synsets
 from matnet.errors import DataError
 from matnet.formats.mat import write_mat
@@ -72,6 +72,14 @@ def test_labels_and_classes_from_elsewhere(tmp_path: Path) -> None:
     synsets = stand_ins.moved(lists / "synset_words.txt", tmp_path / "farther" / "classes.txt")
     for labels in (lists, lists / "val.txt"):
         assert wnids(load_imagenet(tmp_path / "a", labels=labels, synsets=synsets)) == truth(12)
+
+
+def test_labels_that_were_named_go_before_others(tmp_path: Path) -> None:
+    root = IMAGENET["development kit"](tmp_path, 3)
+    (root / "mine").mkdir()
+    (root / "mine" / "val.txt").write_text("".join(f"{name} {WNIDS[5]}\n" for name in val_names(3)))
+    assert wnids(load_imagenet(root)) == truth(3)
+    assert wnids(load_imagenet(root, labels=root / "mine")) == [WNIDS[5]] * 3
 
 
 def test_tensorflows_list_of_ids(tmp_path: Path) -> None:
@@ -203,7 +211,7 @@ def nothing(root: Path) -> None:
 
 
 REFUSED = [
-    (no_labels, "holds images without labels, and none of LOC_val_solution.csv"),
+    (no_labels, "no labels for its images: none of LOC_val_solution.csv"),
     (no_classes, r"val.txt: gives numbers for classes.*put synsets.txt or synset_words.txt"),
     (no_meta, r"ground_truth.txt: gives the development kit's numbers.*put meta_clsloc.mat"),
     (sorted_classes_for_the_kit, "map_clsloc.txt: is sorted by WordNet id, but ILSVRC2012_validation_ground_truth"),
@@ -333,7 +341,7 @@ def test_a_list_without_classes_is_a_plain_list(tmp_path: Path) -> None:
     listed = load(root / "ilsvrc12" / "val.txt", root=root / "val")
     assert isinstance(listed, ImageList)
     np.testing.assert_array_equal(listed.labels, labels_of(3))
-    assert (listed.class_names, listed.notes) == (None, ("read as images: it is a list of images",))
+    assert (listed.class_names, listed.notes) == (None, ())
 
 
 @pytest.mark.parametrize(("path", "kind"), [("absent", None), ("absent", "images"), ("absent", "imagenet")])
@@ -350,5 +358,11 @@ def test_unknown_kinds(tmp_path: Path) -> None:
 def test_plain_folders_stay_as_they_are(tmp_path: Path) -> None:
     images = load(touched(tmp_path, "b/2.png", "a/1.png"))
     assert isinstance(images, ImageList)
-    assert (images.class_names, images.notes) == (("a", "b"), ("read as images: nothing tells of another kind",))
+    assert (images.class_names, images.notes) == (("a", "b"), ())
     assert images.list_sha256 == ImageList.load(tmp_path).list_sha256
+
+
+def test_only_labelled_images_are_labelled_images(tmp_path: Path) -> None:
+    assert wnids(load_images(IMAGENET["caffe"](tmp_path / "a", 3))) == truth(3)
+    with pytest.raises(DataError, match="is VOC 2012 val, which has no label for each image"):
+        load_images(stand_ins.voc(tmp_path / "b"))

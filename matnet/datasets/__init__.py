@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from matnet.datasets.guess import KINDS, load
+from matnet.datasets.guess import KINDS, load, load_images
 from matnet.datasets.image_list import LIST_NAMES, ImageList
 from matnet.datasets.imagenet import load_imagenet
 from matnet.datasets.lfw import PairSet, load_lfw
@@ -22,6 +22,7 @@ __all__ = [
     "class_order",
     "load",
     "load_imagenet",
+    "load_images",
     "load_lfw",
     "load_voc",
 ]

@@ -34,7 +34,7 @@ _LOADERS: dict[str, Callable[..., ImageList | SegmentationSet | PairSet]] = {
 def load(
     path: str | os.PathLike[str], kind: str | None = None, **options: Any
 ) -> ImageList | SegmentationSet | PairSet:
-    """A data set of one of KINDS; where the kind is left out, a note says which was found, and by what.
+    """A data set of one of KINDS; where the kind is left out and not `images`, a note says which it is, and why.
 
     options: of load_imagenet (split, labels, synsets), load_voc (year, split, sbd), load_lfw (pairs) or
     ImageList.load (root), None for their defaults; where `path` is a list, `root` is the folder of its images.
@@ -53,7 +53,16 @@ def load(
         options[listed] = target
         target = Path(options.pop("root", None) or target.parent)
     found = _LOADERS[kind](target, **options)
-    return replace(found, notes=(*found.notes, f"read as {kind}: {reason}")) if reason else found
+    said = () if kind == "images" or not reason else (f"read as {kind}: {reason}",)
+    return replace(found, notes=(*found.notes, *said))
+
+
+def load_images(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> ImageList:
+    """Labelled images, whether of ImageNet in one of its layouts or any others; DataError for other data sets."""
+    found = load(path, root=root)
+    if not isinstance(found, ImageList):
+        raise DataError(f"{path}: is {found.name}, which has no label for each image; give labelled images")
+    return found
 
 
 def guess(path: Path) -> tuple[str, str]:

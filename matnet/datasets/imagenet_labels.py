@@ -46,31 +46,35 @@ def labelled_files(
 ) -> Labelled:
     """The images `names` in `home` with what a file of labels says about them.
 
-    Files are looked for in `labels`, where it is a folder, then in and around `home` and `root`. Raises DataError
-    where there are none, where they lack the list of classes that they count in, or do not fit the images.
+    The file is `labels`, or lies in and around that folder; without `labels`, in and around `home` and `root`.
+    Raises DataError where there is none, where it lacks the classes that it counts in, or does not fit the images.
     """
     if labels is None and all(_WNID_NAME.match(name) for name in names):
         wnids = tuple(name[:9] for name in names)
         classes = tuple(sorted(set(wnids)))
         return Labelled(tuple(home / name for name in names), wnids, classes, ("labels from the images' names",))
     given = Path(labels) if labels is not None else None
-    places = search_folders(*([given] if given and given.is_dir() else []), home, root)
-    file = given if given and not given.is_dir() else _first(places, home, root)
+    near = search_folders(home, root)
+    if given is None or given.is_dir():
+        file = _first(near if given is None else search_folders(given), given or home)
+    else:
+        file = given
     lines = [text for _, text in text_lines(file, "list of labels")]
-    lists = Classes(places, file, Path(synsets) if synsets is not None else None)
+    lists = Classes(near, file, Path(synsets) if synsets is not None else None)
     if all(_ALONE.fullmatch(line) for line in lines):
         return _by_number(home, names, file, lines, lists)
     return _by_name(home, names, file, lines, lists)
 
 
-def _first(places: Sequence[Path], home: Path, root: Path) -> Path:
-    ordered = [file for name in LABEL_FILES for file in lists_in(places, [name])]
-    if not ordered:
+def _first(places: Sequence[Path], start: Path) -> Path:
+    """The first file of labels in the first of `places` that has one; DataError where there is none."""
+    found = next(lists_in(places, LABEL_FILES), None)
+    if found is None:
         raise DataError(
-            f"{home}: holds images without labels, and none of {', '.join(LABEL_FILES)} is in it, beside it, "
-            f"in {root}, or in a development kit there; put one there, or say where it is"
+            f"{start}: no labels for its images: none of {', '.join(LABEL_FILES)} is in it, beside it, or in a "
+            "development kit there; put one there, or say where it is"
         )
-    return ordered[0]
+    return found
 
 
 @dataclass(frozen=True)
