@@ -178,10 +178,14 @@ def read_labels(path: Any) -> tuple[list[str], list[str]]:
 
 
 def _in_numbered_order(lines: list[str]) -> list[str]:
-    """The lines without the numbers that they all end in, by these numbers; as they are where that is not so."""
+    """The lines without the numbers that they all end in, by these numbers.
+
+    As they are where that is not so, or where the numbers are what tells them apart (`digit 0`, `digit 1`).
+    """
     found = [re.fullmatch(r"(.*\S)\s+(\d{1,9})", line) for line in lines]
     numbered = {int(match[2]): match[1] for match in found if match}
-    if len(lines) < 2 or set(numbered) not in (set(range(len(lines))), set(range(1, len(lines) + 1))):
+    counted = set(numbered) in (set(range(len(lines))), set(range(1, len(lines) + 1)))
+    if len(lines) < 2 or not counted or len(set(numbered.values())) < len(lines):
         return lines
     return [numbered[number] for number in sorted(numbered)]
 

@@ -9,237 +9,16 @@ python -m matnet.convert net.mat --to-onnx net.onnx
 from __future__ import annotations
 
 import argparse
-import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from matnet.converters.options import CHOICES
+from matnet.conversion_arguments import conversion_options, parser
 from matnet.errors import NetworkError, run_command
-from matnet.formats import FORMATS, load_network, save_network
+from matnet.formats import load_network, save_network
+from matnet.network import Network
 
 DEFINITION_SUFFIXES = (".prototxt", ".prototext", ".pbtxt", ".txt", ".caffemodel", ".h5")
-ORIGINAL_VARIANTS = ["caffe-old", "vgg-caffe", "caffe", "caffe_0115", "caffe_6e3916", "caffe_b590f1d", "caffe_fastrcnn"]
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line; the spellings of MatConvNet's import-caffe.py are accepted beside matnet's own."""
-    result = argparse.ArgumentParser(
-        prog="python -m matnet.convert",
-        description="Convert a Caffe model into a .mat file that MatConvNet loads, or back (--to-caffe); or to ONNX.",
-        epilog="Nothing is written that is not asked for. Sizes are HEIGHTxWIDTH.",
-    )
-    result.add_argument(
-        "source", nargs="?", metavar="SOURCE", help="the same as --prototxt; with --to-onnx also a .mat file"
-    )
-    result.add_argument("target", nargs="?", metavar="OUT.mat", help="the same as --out")
-    _add_files(result.add_argument_group("files"))
-    _add_input(result.add_argument_group("input: sizes, colours, mean, classes"))
-    _add_layers(result.add_argument_group("layers and names"))
-    _add_state(result.add_argument_group("reading the prototxt"))
-    back = result.add_argument_group("the way back")
-    back.add_argument("--to-caffe", metavar="MODEL.mat", help="write this network as prototxt and caffemodel")
-    back.add_argument("--out-prototxt", metavar="FILE", help="where to write the prototxt")
-    back.add_argument("--out-caffemodel", metavar="FILE", help="where to write the weights")
-    onward = result.add_argument_group("onward")
-    onward.add_argument("--to-onnx", metavar="OUT.onnx", help="write SOURCE, a .mat file or a Caffe model, as ONNX")
-    return result
-
-
-def _add_files(group: Any) -> None:
-    group.add_argument("--prototxt", metavar="FILE", help="the network: text, of any generation of Caffe")
-    group.add_argument(
-        "--caffemodel",
-        "--caffe-data",
-        metavar="FILE",
-        help="the weights: .caffemodel or .caffemodel.h5; alone, also the network",
-    )
-    group.add_argument(
-        "--out", metavar="FILE", help="the .mat file to write; with --to-caffe the stem of .prototxt and .caffemodel"
-    )
-    group.add_argument("--format", "--output-format", choices=FORMATS, default="auto", help="default: auto")
-    group.add_argument(
-        "--mat-version", choices=("5", "7.3"), default="5", help="default: 5 (at most 2 GiB per variable)"
-    )
-    group.add_argument("--mirror", action="append", default=[], metavar="URL", help="of a NAME: fetch from here first")
-    group.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="of a NAME: files brought by hand")
-    group.add_argument(
-        "--show-upgraded", action="store_true", help="print the prototxt in today's form, as it is understood"
-    )
-
-
-def _add_input(group: Any) -> None:
-    group.add_argument(
-        "--input-size",
-        action="append",
-        type=_input_size,
-        metavar="[NAME=][[N]xCx]HxW",
-        help="size of the image input, or of the input NAME; may be repeated",
-    )
-    group.add_argument(
-        "--full-image-size",
-        type=_full_size,
-        metavar="HxW or S",
-        help="what images are resized to before the crop: height and width, or the shorter side; "
-        "default: 256x256, or the mean image's size ([W,H] as in import-caffe.py works too)",
-    )
-    group.add_argument(
-        "--color-format",
-        choices=CHOICES["color_format"],
-        default="bgr",
-        help="what the Caffe net takes: bgr (default) is flipped so that the .mat takes RGB, rgb stays",
-    )
-    group.add_argument(
-        "--mean", "--average-image", metavar="FILE", help="mean image: .binaryproto, .npy, or .mat (mean_img)"
-    )
-    group.add_argument("--mean-values", "--average-value", type=_numbers, metavar="R,G,B", help="mean colour")
-    group.add_argument(
-        "--mean-treatment",
-        choices=CHOICES["mean_treatment"],
-        default="crop",
-        help="of a mean image larger than the input: crop (default, as Caffe) or resize (as import-caffe.py)",
-    )
-    group.add_argument("--scale", type=float, metavar="X", help="factor after the mean; default: the prototxt's, or 1")
-    group.add_argument(
-        "--preprocessing",
-        "--preproc",
-        choices=CHOICES["preprocessing"],
-        default="squash",
-        help="squash (default): bilinear to the full size; caffe, vgg-caffe, fcn: as import-caffe.py means them",
-    )
-    group.add_argument(
-        "--labels", "--synsets", metavar="FILE", help="classes, one per line: `n01440764 tench`, or words"
-    )
-    group.add_argument("--class-names", type=_names, metavar="A,B,...", help="classes in the order of the outputs")
-
-
-def _add_layers(group: Any) -> None:
-    group.add_argument(
-        "--remove-dropout", action=argparse.BooleanOptionalAction, default=False, help="leave Dropout layers out"
-    )
-    group.add_argument(
-        "--remove-loss",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="leave losses out; by default they become what inference needs (Softmax, Sigmoid)",
-    )
-    group.add_argument("--append-softmax", action="append", default=[], metavar="LAYER", help="may be repeated")
-    group.add_argument(
-        "--merge-batchnorm",
-        choices=CHOICES["merge_batchnorm"],
-        default="auto",
-        help="join BatchNorm and Scale: auto (default) where no blob is lost",
-    )
-    group.add_argument(
-        "--simplify", action=argparse.BooleanOptionalAction, default=None, help="--merge-batchnorm always, or never"
-    )
-    group.add_argument(
-        "--extensions",
-        choices=CHOICES["extensions"],
-        default="allow",
-        help="avoid: rewrite more layers into stock ones, at the cost of a last digit or of time",
-    )
-    group.add_argument(
-        "--names",
-        choices=CHOICES["names"],
-        default="caffe",
-        help="of variables: caffe's blobs (default), or upstream, as import-caffe.py calls them",
-    )
-    group.add_argument(
-        "--roi-base",
-        choices=CHOICES["roi_base"],
-        default="caffe",
-        help="boxes count from 0 (caffe, default) or from 1 (matconvnet)",
-    )
-    group.add_argument(
-        "--transpose",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="height first, as MATLAB has images; --no-transpose keeps Caffe's width first, and BGR",
-    )
-
-
-def _add_state(group: Any) -> None:
-    group.add_argument("--phase", choices=CHOICES["phase"], default="TEST", help="default: TEST")
-    group.add_argument("--level", type=int, default=0, metavar="N", help="default: 0")
-    group.add_argument("--stage", action="append", default=[], metavar="NAME", help="may be repeated")
-    group.add_argument("--lenient", action="store_true", help="read past fields that no known Caffe has")
-    group.add_argument(
-        "--caffe-variant", choices=ORIGINAL_VARIANTS, help="accepted; dialects are recognised without it"
-    )
-
-
-# -- values -----------------------------------------------------------------------------------------
-
-
-def _input_size(text: str) -> tuple[str | None, tuple[int, ...]]:
-    name, _, sizes = text.rpartition("=")
-    try:
-        return name or None, tuple(int(part) for part in sizes.lower().split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write HxW, CxHxW, NxCxHxW or NAME=...") from None
-
-
-def _full_size(text: str) -> tuple[int, ...]:
-    """HxW or S; in brackets [W,H] or [S], the original order."""
-    try:
-        if text.strip().startswith(("[", "(")):
-            return tuple(int(number) for number in reversed(ast.literal_eval(text)))
-        return tuple(int(part) for part in text.lower().split("x"))
-    except (ValueError, SyntaxError, TypeError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write HxW, or S for the shorter side") from None
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.strip("()[] ").split(",") if part.strip()]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} are no numbers; write R,G,B or one number") from None
-
-
-def _names(text: str) -> list[str]:
-    """Words between commas, or the tuple of quoted words that the original took."""
-    if text.strip().startswith(("(", "[")):
-        try:
-            return [str(name) for name in ast.literal_eval(text)]
-        except (ValueError, SyntaxError, TypeError):
-            raise argparse.ArgumentTypeError(f"{text!r} is no list of names") from None
-    return [name.strip() for name in text.split(",")]
-
-
-def conversion_options(given: argparse.Namespace) -> dict[str, Any]:
-    """The keywords of `convert_caffe` that the command line asks for."""
-    direct = [
-        "color_format",
-        "mean",
-        "mean_values",
-        "mean_treatment",
-        "scale",
-        "full_image_size",
-        "preprocessing",
-        "labels",
-        "class_names",
-        "remove_dropout",
-        "remove_loss",
-        "append_softmax",
-        "merge_batchnorm",
-        "extensions",
-        "names",
-        "roi_base",
-        "transpose",
-        "phase",
-        "level",
-        "lenient",
-    ]
-    options = {name: getattr(given, name) for name in direct}
-    options["stages"] = given.stage
-    if given.simplify is not None:
-        options["merge_batchnorm"] = "always" if given.simplify else "never"
-    sizes = dict(given.input_size or [])
-    if sizes:
-        options["input_size"] = sizes[None] if list(sizes) == [None] else sizes
-    return options
 
 
 # -- work -------------------------------------------------------------------------------------------
@@ -266,6 +45,17 @@ def convert(given: argparse.Namespace) -> None:
     _say(f"writing {target}")
     save_network(net, target, format=given.format, version=given.mat_version)
     print(f"{target}: {summary(net)}")
+
+
+def convert_at_random(given: argparse.Namespace) -> None:
+    """A model of the zoo with random weights -> .mat, under a name that no published file has."""
+    from matnet.converters.report import summary
+    from matnet.zoo import find_card, random_network
+
+    card, net = find_card(given.source), random_network(given.source, given.seed)
+    target = given.out or given.target or f"{card.name}-random.mat"
+    save_network(net, target, format=card.format if given.format == "auto" else given.format, version=given.mat_version)
+    print(f"{net.source.notes[-1]}\n{target}: {summary(net)}")
 
 
 def convert_by_name(given: argparse.Namespace) -> None:
@@ -334,23 +124,30 @@ def convert_back(given: argparse.Namespace) -> None:
 
 def convert_to_onnx(given: argparse.Namespace) -> None:
     """.mat or Caffe -> ONNX; any batch, and any size where that costs the network nothing."""
-    from matnet.converters import convert_caffe
     from matnet.formats.onnx import save_onnx
-    from matnet.zoo import find_model
 
-    prototxt = given.prototxt or (str(find_model(given.source)) if _is_name(given.source) else given.source)
-    if given.caffemodel is None and prototxt is not None and Path(prototxt).suffix != ".prototxt":
-        _say(f"reading {prototxt}")
-        net = load_network(prototxt)
-    else:
-        _say(f"reading {', '.join(str(path) for path in (prototxt, given.caffemodel) if path)}")
-        net = convert_caffe(prototxt, given.caffemodel, **conversion_options(given))
+    net = _network(given)
     for note in net.source.notes:
         print(note)
     sizes = dict(given.input_size or []).get(None)
     paths = save_onnx(net, given.to_onnx, size=None if sizes is None else _two(sizes))
     checked = _check_onnx(paths[0])
     print(f"{', '.join(str(path) for path in paths)}: {net!r}, {checked}")
+
+
+def _network(given: argparse.Namespace) -> Network:
+    """A .mat file, a Caffe model, or a model of the zoo."""
+    from matnet.converters import convert_caffe
+    from matnet.zoo import find_model, random_network
+
+    if given.random_weights:
+        return random_network(given.source, given.seed)
+    prototxt = given.prototxt or (str(find_model(given.source)) if _is_name(given.source) else given.source)
+    if given.caffemodel is None and prototxt is not None and Path(prototxt).suffix != ".prototxt":
+        _say(f"reading {prototxt}")
+        return load_network(prototxt)
+    _say(f"reading {', '.join(str(path) for path in (prototxt, given.caffemodel) if path)}")
+    return convert_caffe(prototxt, given.caffemodel, **conversion_options(given))
 
 
 def _check_onnx(path: Path) -> str:
@@ -375,10 +172,14 @@ def _say(text: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     given = parser().parse_args(argv)
+    if given.random_weights and not _is_name(given.source):
+        raise NetworkError("--random-weights takes the name of a model; `python -m matnet.zoo list` shows all")
     if given.to_caffe is not None:
         convert_back(given)
     elif given.to_onnx is not None:
         convert_to_onnx(given)
+    elif given.random_weights:
+        convert_at_random(given)
     elif _is_name(given.source):
         convert_by_name(given)
     else:

@@ -286,6 +286,7 @@ def test_labels_and_class_names(tmp_path: Path) -> None:
 LABELS = {
     "numbered from 0": (["/a/abbey 0", "/b/bar\t1", "/c/ice cream 2"], ["/a/abbey", "/b/bar", "/c/ice cream"]),
     "numbered from 1, in another order": (["cat 3", "bat 1", "ant 2"], ["bat", "ant", "cat"]),
+    "numbers that tell classes apart": (["digit 0", "digit 1"], ["digit 0", "digit 1"]),
     "ages": (["0 2", "4 6", "8 12"], ["0 2", "4 6", "8 12"]),
     "not all numbered": (["a 0", "b 1", "c"], ["a 0", "b 1", "c"]),
     "a number twice": (["a 0", "b 1", "c 1"], ["a 0", "b 1", "c 1"]),

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import matnet
+from matnet.convert import main as convert_main
 from matnet.errors import DownloadError, FileFormatError, NetworkError
 from matnet.meta import class_names
-from matnet.zoo import all_cards, cards, find_card
+from matnet.zoo import all_cards, cards, find_card, random_network
 from matnet.zoo.__main__ import main
 from matnet.zoo.cards import MODELS, read_cards
 from matnet.zoo.convert_named import convert_named
@@ -98,6 +99,24 @@ def test_wrong_weights_are_not_converted(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=rf"its SHA1 is [0-9a-f]+; expected {SHA1}; not taken"):
         convert_named("tiny", fetcher=Fetcher(carried=tmp_path))
     assert not (tmp_path / "tiny.mat").exists()
+
+
+def test_all_files_that_are_missing_are_told_at_once() -> None:
+    with pytest.raises(DownloadError) as caught:
+        convert_named("caffe-alex", fetcher=Fetcher(progress=False, say=lambda text: None))
+    heads = [line for line in str(caught.value).splitlines() if line.endswith("could not be fetched:")]
+    assert [line.split()[0] for line in heads] == ["caffe_alexnet_model", "caffe_ilsvrc12.tar.gz"]
+
+
+def test_random_weights_need_no_file_and_take_no_published_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert convert_main(["nin-cifar10", "--random-weights", "--seed", "4"]) == 0
+    assert capsys.readouterr().out.startswith("random weights, seed 4: for speed and sizes, not for answers\n")
+    expected = random_network("nin-cifar10", seed=4).params["conv1_filter"].value
+    np.testing.assert_array_equal(matnet.load("nin-cifar10-random.mat").params["conv1f"].value, expected)
+    assert convert_main(["NIN CIFAR10", "--random-weights", "--to-onnx", "nin.onnx"]) == 0
+    assert Path("nin.onnx").stat().st_size > 4 * 966_986
+    with pytest.raises(NetworkError, match="--random-weights takes the name of a model"):
+        convert_main(["deploy.prototxt", "--random-weights"])
 
 
 def test_the_same_bytes_as_a_published_generation_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,11 +77,14 @@ def convert_named(
     from matnet.converters import convert_caffe
 
     card = find_card(name)
-    fetched = fetcher or Fetcher()
     definition_file = Path(prototxt) if prototxt is not None else definition(card)
-    weights = Path(caffemodel) if caffemodel is not None else fetched.file(card, _weights(card))
     own = {name: value for name, value in card.convert.items() if name not in (options or {})}
-    net = convert_caffe(definition_file, weights, **_with_files(card, own, fetched), **(options or {}))
+    needed: dict[str, RemoteFile | Path] = {} if caffemodel is not None else {"caffemodel": _weights(card)}
+    needed |= {name: _listed(card, own[name]) for name in FROM_FILES if own.get(name) is not None}
+    remote = {name: file for name, file in needed.items() if isinstance(file, RemoteFile)}
+    here = dict(zip(remote, (fetcher or Fetcher()).several(card, list(remote.values())), strict=True))
+    own.update({name: here.get(name, file) for name, file in needed.items() if name != "caffemodel"})
+    net = convert_caffe(definition_file, here.get("caffemodel", caffemodel), **own, **(options or {}))
     target = Path(out if out is not None else card.mat)
     save_network(net, target, format=card.format if format == "auto" else format, version=version)
     return _compared(card, target, tuple(net.source.notes))
@@ -99,16 +102,9 @@ def _weights(card: Card) -> RemoteFile:
     raise NetworkError(f"{card.name}: has no Caffe weights to convert: {why}")
 
 
-def _with_files(card: Card, options: Mapping[str, Any], fetcher: Fetcher) -> dict[str, Any]:
-    """The card's options with names of files replaced by where the files are, once they are fetched."""
-    placed = dict(options)
-    for option in FROM_FILES:
-        named = placed.get(option)
-        if named is None:
-            continue
-        file = next((file for file in card.files if file.file == named), None)
-        placed[option] = fetcher.file(card, file) if file is not None else card.folder / named
-    return placed
+def _listed(card: Card, named: str) -> RemoteFile | Path:
+    """What an option of the card names: a file to fetch, or one beside the card."""
+    return next((file for file in card.files if file.file == named), card.folder / named)
 
 
 def _compared(card: Card, path: Path, notes: tuple[str, ...]) -> Conversion:

@@ -47,13 +47,20 @@ class Fetcher:
 
     def caffe(self, card: Card, roles: Sequence[str] | None = None) -> list[Path]:
         """The Caffe files of a card, or those of some roles; DownloadError listing all that could not be had."""
-        wanted = [file for file in card.files if roles is None or file.role in roles]
-        found, failures = [], []
-        for file in wanted:
+        return self.several(card, [file for file in card.files if roles is None or file.role in roles])
+
+    def several(self, card: Card, files: Sequence[RemoteFile]) -> list[Path]:
+        """Some of the Caffe files of a card; DownloadError listing all that could not be had."""
+        found, failures, dead = [], [], set()
+        for file in files:
+            if file.archive is not None and file.archive.file in dead:
+                continue  # told already, with the file before
             try:
                 found.append(self.file(card, file))
             except DownloadError as error:
                 failures.append(str(error))
+                if file.archive is not None and not place_of(card, file.archive).is_file():
+                    dead.add(file.archive.file)
         if failures:
             raise DownloadError("\n".join(failures))
         return found
