@@ -143,3 +143,5 @@ def test_the_command_and_its_status(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["verify", str(weights), str(tmp_path)]) == 1
     shown = capsys.readouterr().out
     assert "MISMATCH" in shown and "a web page of 32 bytes" in shown
+    assert main(["verify", str(weights), str(tmp_path / "gone.mat")]) == 1
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["OK", "absent"]

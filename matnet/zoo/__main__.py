@@ -17,7 +17,7 @@ from matnet.zoo.model_info import NEEDED_TO_DOWNLOAD, caffe_fields, export_info,
 from matnet.zoo.names import find_card, known_cards
 from matnet.zoo.schema import TASKS
 from matnet.zoo.trial import FAILED, trials
-from matnet.zoo.verify import MISMATCH, Finding, verify
+from matnet.zoo.verify import ABSENT, MISMATCH, Finding, verify
 
 
 def parser() -> argparse.ArgumentParser:
@@ -150,7 +150,8 @@ def _fetched(card: Card, what: str, fetcher: Fetcher) -> Iterable[Path]:
 def verify_files(options: argparse.Namespace) -> int:
     findings = list(verify(options.paths or None))
     print(json.dumps([finding.record() for finding in findings], indent=2) if options.json else _table(findings))
-    return 1 if any(finding.status == MISMATCH for finding in findings) else 0
+    bad = (MISMATCH, ABSENT) if options.paths else (MISMATCH,)  # what nobody asked for may well be absent
+    return 1 if any(finding.status in bad for finding in findings) else 0
 
 
 def _table(findings: list[Finding]) -> str:
