@@ -56,7 +56,7 @@ def summary(report: Report, form: str = "simple") -> str:
                 str(row.batch),
                 row.engine,
                 " ".join(part for part in (row.precision, row.scope) if part),
-                _figure(row.images_per_s) if row.timed else row.status,
+                _figure(row.images_per_s) if row.timed else row.status.partition(":")[0],
                 _percent(row.spread.quartile_range / row.spread.median) if row.timed else "",
                 peer.engine if peer else "",
                 _figure(peer.images_per_s) if peer else "",
