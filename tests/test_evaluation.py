@@ -15,12 +15,14 @@ import pytest
 
 import matnet
 from matnet.datasets import ImageList
+from matnet.engines.numpy_engine import NumpyEngine
 from matnet.errors import DataError, NetworkError
 from matnet.evaluation import Evaluation, Tally, evaluate
 from matnet.evaluation.scoring import Job, Scorer
-from matnet.evaluation.streams import Streams, batch_memory, choose_streams, crew_for
+from matnet.evaluation.streams import Streams, batch_memory, choose_streams, crew_for, fills_up
 from matnet.images import Preprocessing
 from matnet.metrics import TopK
+from matnet.ops.extensions.normalize import BatchStatNorm
 
 FOLDER = Path(matnet.__file__).parent / "models" / "digits-lenet"
 MISTAKES = 10  # of 355
@@ -197,10 +199,40 @@ def test_a_tally_comes_back_from_its_record() -> None:
         ({"backend": "onnx", "threads": 2, "runtime": "openvino"}, Streams(1, 2)),
         ({"backend": "onnx", "threads": 2, "runtime": "auto"}, Streams(1, 2)),
         ({"backend": "numpy"}, Streams(1, None)),
+        ({"backend": "cupy"}, Streams(2, None)),
+        ({"backend": "onnx", "share": 4}, Streams(4, 1)),
+        ({"backend": "onnx", "share": 4, "runtime": "openvino"}, Streams(1, 4)),
     ],
 )
 def test_streams(options: dict[str, Any], expected: Streams) -> None:
     assert choose_streams(**options) == expected
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", {16, 3}), ("gpu:0 (a GPU)", {16})])
+def test_the_last_batch_is_filled_up_where_each_size_costs_a_program(
+    device: str,
+    expected: set[int],
+    net: matnet.Network,
+    images: ImageList,
+    preprocessing: Preprocessing,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """355 images are 22 batches of 16 and one of 3; rows that are filled up count nothing."""
+    monkeypatch.setattr(NumpyEngine, "device", device)
+    sizes: list[int] = []
+    run = NumpyEngine.run
+    monkeypatch.setattr(NumpyEngine, "run", lambda self, x: (sizes.append(len(x["input"])), run(self, x))[1])
+    row = evaluate(net, images, preprocessing, batch_size=16)
+    assert (row.images, row.top1_error) == (355, 100 * MISTAKES / 355)
+    assert set(sizes) == expected
+
+
+def test_networks_that_mix_images_are_never_filled_up(net: matnet.Network) -> None:
+    engine = net.compile(None)
+    engine.device = "gpu:0"
+    assert fills_up(engine)
+    engine.layers[0] = replace(engine.layers[0], op=BatchStatNorm())
+    assert not fills_up(engine)
 
 
 class Device:

@@ -13,7 +13,7 @@ from matnet.engines.batches import Halving
 from matnet.errors import NetworkError
 from matnet.evaluation.pipeline import Done, Pipeline
 from matnet.evaluation.record import versions
-from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, choose_streams, compile_ahead, crew_for
+from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, choose_streams, compile_ahead, crew_for, fills_up
 from matnet.evaluation.tally import Tally
 from matnet.metrics import TopK
 from matnet.network import Network
@@ -83,7 +83,7 @@ class Scorer:
         if len(self.engine.inputs) != 1:
             count = len(self.engine.inputs)
             raise NetworkError(f"{net.source}: {job.scores!r} needs {count} inputs; evaluation feeds one image")
-        self.halving = Halving(self.engine, job.strict, say)
+        self.halving, self._fills_up = Halving(self.engine, job.strict, say), fills_up(self.engine)
 
     def tallies(self, images: Part, spans: Sequence[range]) -> Iterator[Tally]:
         """A tally of each batch, in no certain order; spans: the image numbers of each."""
@@ -91,9 +91,9 @@ class Scorer:
             return
         job, shape, first = self.job, tuple(self.job.preprocessing.shape), images.first
         crew = crew_for(self.engine, self.streams, job.decoders or self._share)
-        views = job.preprocessing.views
-        compile_ahead(self.engine, [(len(span) * views, *shape[-3:]) for span in spans])
-        largest = max(len(span) for span in spans)
+        views, largest = job.preprocessing.views, max(len(span) for span in spans)
+        rows = {largest} if self._fills_up else {len(span) for span in spans}
+        compile_ahead(self.engine, [(count * views, *shape[-3:]) for count in sorted(rows)])
         memory = batch_memory(self.engine, (largest, *shape), min(len(spans), crew.streams + SPARE_BATCHES))
 
         def prepare(number: int, place: np.ndarray) -> None:
@@ -101,7 +101,7 @@ class Scorer:
 
         def compute(batch: np.ndarray, span: range, good: list[int]) -> TopK:
             labels = images.labels[span.start - first : span.stop - first]
-            return self.score(batch[: len(span)], labels, good)
+            return self.score(batch if self._fills_up else batch[: len(span)], labels, good)
 
         for done in Pipeline(prepare, compute, memory, crew).run(spans):
             yield _counted(done, crew.streams)

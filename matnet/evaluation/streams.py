@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from matnet.engines import choose, parse_device
+from matnet.engines.batches import MIXES_IMAGES
 from matnet.engines.runtime import processors
 from matnet.evaluation.pipeline import Crew
 
 MOST_STREAMS = 4  # each holds the activations of a batch of its own
+GPU_STREAMS = 2  # one batch is copied while another is computed
 SPARE_BATCHES = 2  # being filled while others are computed; a slow image holds up one of them
 
 
@@ -37,12 +39,12 @@ def choose_streams(
     share: how many of them there are for this engine, where others use the rest; None: all.
 
     ONNX Runtime takes calls from several threads. With one stream per processor no thread waits for another
-    inside a layer, nor spins while it waits, which on processors that decode as well costs most. Other
-    engines run one batch after the other.
+    inside a layer, nor spins while it waits, which on processors that decode as well costs most. A GPU takes
+    the next batch while it computes one. Other engines run one batch after the other.
     """
     chosen = choose(parse_device(device), precision or "fp32").backend if backend == "auto" else backend
     if chosen != "onnx":
-        return Streams(1, threads)
+        return Streams(GPU_STREAMS if chosen == "cupy" else 1, threads)
     if runtime not in (None, "onnxruntime"):
         return Streams(1, threads or share)
     total = threads or share or processors()
@@ -72,6 +74,14 @@ def batch_memory(engine: Any, shape: Sequence[int], count: int) -> list[np.ndarr
     for array in memory:
         array[...] = 0
     return memory
+
+
+def fills_up(engine: Any) -> bool:
+    """Whether a batch that is not full should be filled up: on a GPU, which has a program for each size.
+
+    Not where the layers mix the images of a batch.
+    """
+    return engine.device != "cpu" and not any(isinstance(layer.op, MIXES_IMAGES) for layer in engine.layers)
 
 
 def compile_ahead(engine: Any, shapes: Sequence[tuple[int, ...]]) -> None:
