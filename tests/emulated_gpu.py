@@ -113,6 +113,7 @@ class EmulatedDevice:
         self.notes: list[str] = []
         self.cudnn = None if options.cudnn is False else "cudnn"
         self.lock = RLock()
+        self.packages = ["numpy"]
         self.plans: list[Plan] = []
 
     def machine(self, net: Network) -> NumpyMachine:

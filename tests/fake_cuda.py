@@ -27,6 +27,11 @@ class Memory:
     def __init__(self, array: np.ndarray) -> None:
         self.ptr, self._array = array.ctypes.data, array
 
+    def __add__(self, offset: int) -> Memory:
+        moved = Memory(self._array)
+        moved.ptr = self.ptr + offset
+        return moved
+
     def copy_from_host_async(self, mem: int, size: int, stream: Any = None) -> None:
         ctypes.memmove(self.ptr, mem, size)
 
@@ -169,6 +174,9 @@ class Cupy:
             self.allocators[-1](made.nbytes)
         made.view(UINT8)[...] = 0xFF
         return made
+
+    def zeros(self, shape: Any, dtype: Any = np.float32) -> Array:
+        return np.zeros(shape, dtype).view(Array)
 
     def asarray(self, value: Any, dtype: Any = None) -> Array:
         return value if isinstance(value, Array) else device_array(value, dtype)

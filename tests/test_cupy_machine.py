@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from matnet import Layer, Network, NetworkError, OutOfMemoryError, Param
-from matnet.engines.cupy import choice, device, kernels
+from matnet.engines.cupy import choice, device, kernels, transfer
 from matnet.engines.cupy import engine as engine_module
 from matnet.engines.cupy.capture import Replayed
 from matnet.engines.cupy.kernels import elementwise, normalization, pooling, sampling
@@ -215,6 +215,38 @@ def test_a_batch_beyond_the_memory_limit(machine: SimpleNamespace) -> None:
     with pytest.raises(OutOfMemoryError, match=r"inputs of 50x6x7x11 .* gpu:0 \(stand-in\)") as error:
         engine(values(50, 6, 7, 11))
     assert error.value.batch_size == 50
+
+
+BOXES = np.array([[1, 1, 2, 9, 6], [2, 3, 1, 4, 7], [1, 5, 5, 5, 5]], np.float32).reshape(3, 5, 1, 1)
+REGIONS = network(
+    (Conv(), ["x"], [values(1, 1, 6, 8), values(8, 1)]),
+    (ROIPooling(subdivisions=(2, 3)), ["a", "boxes"], []),
+    (Conv(), ["b"], [values(2, 3, 8, 4), values(4, 1)]),
+)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_boxes_are_pooled_by_the_kernel(precision: str, machine: SimpleNamespace) -> None:
+    """A box that holds NaN is told of its own batch alone, though the next one is under way."""
+    engine: Any = REGIONS.compile(backend="cupy", precision=precision)
+    batches = [{"x": values(*X, seed=seed), "boxes": BOXES.copy()} for seed in range(3)]
+    for _ in range(2):
+        found = engine(batches[0])["c"]
+        assert_close(found, REGIONS.forward(batches[0])["c"], TOLERANCE[precision], "c")
+    batches[1]["boxes"][1, 2] = np.nan
+    first, second, third = engine.submit(batches[0]), engine.submit(batches[1]), None
+    assert first[1].result().keys() == {"c"}
+    third = engine.submit(batches[2])
+    with pytest.raises(NetworkError, match=r"layer 'b' \(ROI pooling\): a box holds NaN or infinity"):
+        second[1].result()
+    assert_close(third[1].result()["c"], REGIONS.forward(batches[2])["c"], TOLERANCE[precision], "c")
+
+
+def test_inputs_travel_in_parts(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """7 images of 1848 bytes, two at a time."""
+    monkeypatch.setattr(transfer, "PART", 4000)
+    net, x = NETS["fused"], values(7, *X[1:])
+    assert_close(net.compile(backend="cupy")(x)["b"], net.forward(x)["b"], 1e-5, "b")
 
 
 def test_batches_one_after_the_other(machine: SimpleNamespace) -> None:

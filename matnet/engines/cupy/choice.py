@@ -137,7 +137,7 @@ class Chooser:
         return plan if plan.workspace <= WORKSPACE else None
 
     def _refusals(self) -> tuple[type[Exception], ...]:
-        return (self.cudnn.cudnnGraphNotSupportedError, NotImplementedError, IndexError, *BROKEN)
+        return (self.cudnn.cudnnGraphNotSupportedError, NotImplementedError, IndexError, MemoryError, *BROKEN)
 
     def _timed(self, plan: ChosenPlan, addresses: Mapping[int, int], scratch: Any, best: float) -> float | None:
         """Seconds per run; None for a plan that fails, that no CUDA graph can hold, or that is far from the best."""
@@ -158,7 +158,7 @@ class Chooser:
                 graph = stream.end_capture()
             graph.launch(stream)
             return self._seconds(lambda: graph.launch(stream)) / repeats
-        except (MemoryError, *self._refusals()):
+        except self._refusals():
             return None
 
     def _seconds(self, start: Callable[[], None]) -> float:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,9 @@ from matnet.engines.cupy.choice import Chooser, PlanBook
 from matnet.engines.cupy.machine import GpuMachine, Scratch
 from matnet.engines.cupy.probe import Gpu, import_cudnn, import_cupy
 from matnet.engines.cupy.simple import LayerByLayer
-from matnet.engines.cupy.steps import Apply, Plan
+from matnet.engines.cupy.steps import Plan
 from matnet.engines.cupy.transfer import PageLocked, Slot
-from matnet.errors import EngineError, MatnetError
+from matnet.errors import EngineError, MatnetError, NetworkError
 from matnet.network import Layer, Network
 
 SLOTS = 2  # batches under way at a time: one computed, one copied
@@ -82,12 +83,12 @@ class GpuDevice:
         return Chooser(self.cupy, self.cudnn, handle, self.computing, book, self.options.autotune)
 
     @property
-    def versions(self) -> dict[str, str]:
-        """Of what decides figures besides matnet."""
-        found = {"cupy": str(self.cupy.__version__), "cuda": str(self.gpu.runtime), "driver_cuda": str(self.gpu.driver)}
-        if self.cudnn is not None:
-            found |= {"cudnn": str(self.cudnn.backend_version()), "cudnn_frontend": str(self.cudnn.__version__)}
-        return found
+    def packages(self) -> list[str]:
+        """The installed packages that compute here."""
+        major = self.gpu.runtime // 1000
+        names = [f"cupy-cuda{major}x", "cupy"]
+        names += [] if self.cudnn is None else ["nvidia-cudnn-frontend", f"nvidia-cudnn-cu{major}"]
+        return [name for name in names if installed(name)]
 
     @contextmanager
     def current(self, values: Mapping[str, np.ndarray]) -> Iterator[None]:
@@ -130,6 +131,15 @@ class GpuDevice:
         self.pool.free_all_blocks()
 
 
+def installed(package: str) -> bool:
+    """Whether pip knows the package."""
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 class OnDevice:
     """A network run layer by layer: arrays up, forward passes, arrays back."""
 
@@ -153,7 +163,9 @@ class Ticket:
         """The outputs by variable, float32 N x C x H x W."""
         try:
             with self._program.device.current(self._values):
-                return self._slot.results()
+                results = self._slot.results()
+                self._program.refuse_faults(self._slot)
+                return results
         finally:
             self._program.slots.put(self._slot)
 
@@ -164,17 +176,28 @@ class Program:
     def __init__(self, device: GpuDevice, machine: GpuMachine, plan: Plan) -> None:
         self.device, self.plan = device, plan
         self.bound = Bound(plan, machine)
-        recordable = [not (isinstance(step, Apply) and step.op.uses_host) for step in self.bound.steps]
+        recordable = [step.layer not in machine.on_host for step in self.bound.steps]
+        self._source, self._faults = machine.net.source, machine.faults
+        machine.faults = []
         self._steps = Replayed(device.cupy, self.bound.calls, recordable, device.options.graphs)
         outputs = {name: blob.shape for name, blob in plan.outputs.items()}
         self.slots: queue.Queue[Slot] = queue.Queue()
         for _ in range(SLOTS):
-            self.slots.put(Slot(device.cupy, plan.inputs, outputs))
+            self.slots.put(Slot(device.cupy, plan.inputs, outputs, len(self._faults)))
 
     @property
     def note(self) -> str:
         """Why steps are not recorded, where that was tried in vain."""
         return self._steps.note
+
+    def refuse_faults(self, slot: Slot) -> None:
+        """NetworkError where a layer found fault with the values of the batch that lies in the slot."""
+        layers = [layer for number, (layer, _) in enumerate(self._faults) if slot.faults[number]]
+        if layers:
+            raise NetworkError(
+                f"{self._source}, layer {layers[0]!r} (ROI pooling): a box holds NaN or infinity; "
+                "expected image number and pixel coordinates"
+            )
 
     def submit(self, values: Mapping[str, np.ndarray]) -> Ticket:
         """Start a batch; waits while SLOTS others are under way. The arrays must stay as they are until the result."""
@@ -193,8 +216,13 @@ class Program:
         slot.send(inputs, device.page_locked.holds(inputs), device.upward)
         with device.lock:
             device.computing.wait_event(slot.arrived)
+            for _, fault in self._faults:
+                fault.fill(0)
             self.bound.load(slot.inputs)
             self._steps(device.computing)
             self.bound.store(slot.outputs)
+            for number, (_, fault) in enumerate(self._faults):
+                place = slot.faults[number : number + 1]
+                fault.data.copy_to_host_async(place.ctypes.data, place.nbytes, device.computing)
             slot.computed.record(device.computing)
         slot.fetch(device.downward)

@@ -89,6 +89,11 @@ class CupyEngine(Engine):
         found = {**values, **ticket.result()} if ticket is not None else values
         return {name: found[variable] for name, variable in self.wanted.items()}
 
+    @property
+    def runtimes(self) -> list[str]:
+        """The installed packages that compute, whose versions belong to a result."""
+        return self.gpu.packages
+
     def map(self, batches: Iterable[Any]) -> Iterator[dict[str, np.ndarray]]:
         """The results of batch after batch, in order; the next one is copied while one is computed."""
         under_way: deque[tuple[dict[str, np.ndarray], Ticket | None]] = deque()

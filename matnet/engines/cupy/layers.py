@@ -51,19 +51,10 @@ def kernel_call(op: Op, params: Sequence[np.ndarray], reads: Sequence[Array], wr
     return None
 
 
-def boxes_call(op: ROIPooling, reads: Sequence[Array], out: Array, otherwise: Call) -> Call:
-    """A call that pools boxes by a kernel, and `otherwise`, which tells what is wrong, where a box is not finite."""
-    import cupy
-
-    x, target, fault = channels_last(reads[0]), channels_last(out), cupy.zeros(1, dtype=cupy.int32)
-
-    def call() -> None:
-        kernels.roi_pool(x, _contiguous(reads[1]), target, fault, "nhwc", op)
-        if int(fault[0]):
-            fault.fill(0)
-            otherwise()
-
-    return call
+def boxes_call(op: ROIPooling, reads: Sequence[Array], out: Array, fault: Array) -> Call:
+    """A call that pools boxes by a kernel, which sets `fault`, one int32, to 1 where a box is not finite."""
+    x, target = channels_last(reads[0]), channels_last(out)
+    return lambda: kernels.roi_pool(x, _contiguous(reads[1]), target, fault, "nhwc", op)
 
 
 def _contiguous(numbers: Array) -> Array:

@@ -11,7 +11,7 @@ from matnet.engines.cupy import kernels
 from matnet.engines.cupy.bound import Array, Call, applied
 from matnet.engines.cupy.choice import Chooser
 from matnet.engines.cupy.layers import boxes_call, kernel_call
-from matnet.engines.cupy.libraries import Convolution, Finish, Product, channels_last, conv_addresses
+from matnet.engines.cupy.libraries import Convolution, Finish, Product, address, channels_last, conv_addresses
 from matnet.engines.cupy.lower import without_fusing
 from matnet.engines.cupy.steps import Apply, Convolve, Join, Multiply, Step
 from matnet.engines.cupy.weights import convolution_weights, product_weights
@@ -44,6 +44,20 @@ class Scratch:
         self._pool.free_all_blocks()
 
 
+def _transposing(inside: Array, into: bool) -> Callable[[Array], None]:
+    """What exchanges layouts with an array N x C x H x W; how it is launched is worked out once for each of these."""
+    launches: dict[int, kernels.Launch] = {}
+
+    def call(value: Array) -> None:
+        place = address(value)
+        if place not in launches:
+            given = (value, inside, "nchw") if into else (inside, value, "nhwc")
+            launches[place] = kernels.plan_transpose(*given)
+        kernels.start(launches[place])
+
+    return call
+
+
 class GpuMachine:
     """Binds steps of one network on the current device; weights are uploaded once and shared by all plans."""
 
@@ -54,6 +68,8 @@ class GpuMachine:
         self.chooser, self.scratch = chooser, scratch
         self.trial_scratch = Scratch(cupy, cupy.cuda.MemoryPool())  # losers may want more than the plans that are kept
         self.notes: list[str] = []
+        self.on_host: set[str] = set()  # layers that look at values on the host, which no CUDA graph can hold
+        self.faults: list[tuple[str, Array]] = []  # layers that can find fault with their inputs, and where they say so
         self._weights: dict[tuple[str, str, str], list[Array]] = {}
 
     def memory(self, size: int) -> Array:
@@ -61,13 +77,12 @@ class GpuMachine:
             return self.cupy.empty(size, dtype=self.cupy.uint8)
 
     def load(self, target: Array) -> Callable[[Array], None]:
-        out = channels_last(target)
-        return lambda value: kernels.transpose(value, out, "nchw")
+        return _transposing(channels_last(target), into=True)
 
     def store(self, source: Array) -> Callable[[Array], None]:
         x = channels_last(source)
         if x.flags.c_contiguous:
-            return lambda value: kernels.transpose(x, value, "nhwc")
+            return _transposing(x, into=False)
         return lambda value: self.cupy.copyto(value, source)
 
     def bind(self, step: Step, reads: Sequence[Array], writes: Sequence[Array]) -> Call:
@@ -79,9 +94,15 @@ class GpuMachine:
             return self._join(step, reads, writes[0])
         assert isinstance(step, Apply)
         if isinstance(step.op, ROIPooling):
-            return boxes_call(step.op, reads, writes[0], applied(self.net, step, self.cupy, reads, writes))
+            fault = self.cupy.zeros(1, dtype=self.cupy.int32)
+            self.faults.append((step.layer, fault))
+            return boxes_call(step.op, reads, writes[0], fault)
         kernel = kernel_call(step.op, self._params(step), reads, writes)
-        return kernel or applied(self.net, step, self.cupy, reads, writes)
+        if kernel is not None:
+            return kernel
+        if step.op.uses_host:
+            self.on_host.add(step.layer)
+        return applied(self.net, step, self.cupy, reads, writes)
 
     def _params(self, step: Apply | Convolve | Multiply) -> list[np.ndarray]:
         return [self.net.params[name].value for name in step.params]

@@ -9,6 +9,7 @@ from typing import Any
 
 from matnet.engines.cupy.memory import Arena
 from matnet.ops.base import Op
+from matnet.ops.roi import ROIPooling
 from matnet.shapes import Pad, Shape, text
 
 Pair = tuple[int, int]
@@ -150,7 +151,8 @@ class Apply(Step):
 
     @property
     def how(self) -> str:
-        return f"{type(self.op).__name__}{' with data on the host' if self.op.uses_host else ''}"
+        on_host = self.op.uses_host and not isinstance(self.op, ROIPooling)  # for which there is a kernel
+        return f"{type(self.op).__name__}{' with data on the host' if on_host else ''}"
 
 
 @dataclass(frozen=True)

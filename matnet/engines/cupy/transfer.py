@@ -11,6 +11,7 @@ from matnet.shapes import Shape
 
 Array = Any
 LARGE_BATCH = 8
+PART = 8 << 20  # bytes
 
 
 class Slot:
@@ -19,7 +20,7 @@ class Slot:
     Two of them let one batch be copied while another is computed.
     """
 
-    def __init__(self, cupy: Any, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
+    def __init__(self, cupy: Any, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], faults: int = 0) -> None:
         import cupyx
 
         self._cupy = cupy
@@ -28,6 +29,7 @@ class Slot:
         self._returned = {name: pinned(shape, np.float32) for name, shape in outputs.items()}
         self.inputs = {name: device(shape, np.float32) for name, shape in inputs.items()}
         self.outputs = {name: device(shape, np.float32) for name, shape in outputs.items()}
+        self.faults = pinned(faults + 1, np.int32)  # as many as are asked for, and one that is not used
         # A thread that waits for a large batch leaves its processor to others; for a small one that takes too long.
         large = any(shape[0] >= LARGE_BATCH for shape in inputs.values())
         events = [cupy.cuda.Event(block=large, disable_timing=True) for _ in range(3)]
@@ -37,11 +39,20 @@ class Slot:
         """Start copying the inputs to the device; `page_locked`: from where they are, else by way of the slot."""
         for name, target in self.inputs.items():
             source = values[name]
-            if not page_locked:
-                np.copyto(self._sent[name], source)
-                source = self._sent[name]
-            target.data.copy_from_host_async(source.ctypes.data, source.nbytes, stream)
+            if page_locked:
+                target.data.copy_from_host_async(source.ctypes.data, source.nbytes, stream)
+            else:
+                self._send_by_parts(source, self._sent[name], target, stream)
         self.arrived.record(stream)
+
+    def _send_by_parts(self, source: np.ndarray, sent: np.ndarray, target: Array, stream: Any) -> None:
+        """Copy some images into page-locked memory while those before them travel."""
+        step = max(1, PART // max(1, source[0].nbytes))
+        for first in range(0, len(source), step):
+            part = sent[first : first + step]
+            np.copyto(part, source[first : first + step])
+            place = target.data + first * source[0].nbytes
+            place.copy_from_host_async(part.ctypes.data, part.nbytes, stream)
 
     def fetch(self, stream: Any) -> None:
         """Start copying the outputs back, once they are computed."""
