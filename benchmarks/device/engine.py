@@ -22,6 +22,11 @@ def gpu_runner(subject: Subject) -> Runner:
 class GpuRunner(MatnetRunner):
     """A network compiled for the GPU; looks into the engine for the program behind a batch shape."""
 
+    @property
+    def runtime(self) -> str:
+        """Nothing is chosen among several."""
+        return ""
+
     def resident(self, x: np.ndarray) -> Callable[[], None]:
         """A run of all steps on what lies in device memory already, to its end."""
         program = self._program(x)

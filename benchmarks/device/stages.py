@@ -60,7 +60,9 @@ class Session:
 
             gpu = find_gpu()
             device = GpuDevice(gpu, Options())
-            self.report.machine["versions"].update(device.versions)
+            self.report.machine["versions"]["cuda"] = str(gpu.runtime)
+            if device.cudnn is not None:
+                self.report.machine["versions"]["cudnn"] = str(device.cudnn.backend_version())
             self.report.notes += device.notes
             driver = f"CUDA driver {gpu.driver // 1000}.{gpu.driver % 1000 // 10}"
             self.report.machine["device"] = f"{gpu.name}, {gpu.memory / 2**30:.0f} GiB, {driver}{_kernel_driver()}"
