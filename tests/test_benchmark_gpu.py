@@ -8,18 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import matnet
 from matnet.benchmarks import gpu
-from matnet.benchmarks.device import agreement, conformance, memory, preflight
+from matnet.benchmarks.device import agreement, conformance, kernels, memory, preflight
 from matnet.benchmarks.device.budget import Budget, Task, run_tasks
+from matnet.benchmarks.device.engine import gpu_runner
 from matnet.benchmarks.device.kernels import StepTime, by_kind, step_bytes, step_operations
 from matnet.benchmarks.device.page import page
 from matnet.benchmarks.device.stages import STAGES, Session, tasks_of
 from matnet.benchmarks.models import build
+from matnet.benchmarks.peers import Subject
 from matnet.benchmarks.rows import Report
 from matnet.engines.cupy.lower import lower
 from matnet.engines.cupy.planning import planned_for
 from matnet.errors import DataError, EngineError, run_command
-from tests.conftest import DATA
+from tests.conftest import DATA, assert_close
+from tests.test_cupy_machine import machine, processor  # noqa: F401
 
 
 class Clock:
@@ -241,6 +245,31 @@ def test_bytes_and_operations_of_alexnets_first_steps(precision: str, size: int)
     assert step_bytes(planned, pool) == size * (pixels["conv1"] + pixels["pool1"])
     assert step_operations(planned, conv) == 2 * pixels["conv1"] * 3 * 11 * 11
     assert step_operations(planned, pool) == 0
+
+
+def test_the_engine_is_timed_on_resident_input_and_step_by_step(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On stand-ins for CUDA's libraries, whose clock says that everything takes 1 ms."""
+    cupy = request.getfixturevalue("machine").cupy
+    cupy.cuda.get_current_stream = lambda: None
+    monkeypatch.setattr(kernels, "RUNS", 2)
+    net = matnet.load(Path(matnet.__file__).parent / "models" / "digits-lenet" / "digits-lenet.mat").for_inference()
+    (output,) = net.outputs
+    runner = gpu_runner(Subject(net, output, (3, 1, 8, 8), 1, tmp_path, "fp16"))
+    x = np.random.default_rng(5).random((3, 1, 8, 8), dtype=np.float32)
+    assert_close(runner(x), net.forward(x)[output], 2e-2, output)
+    calls: list[str] = []
+    program = runner._program(x)
+    monkeypatch.setattr(program, "_steps", lambda stream: calls.append(stream))
+    runner.resident(x)()
+    assert calls == [program.device.computing] * 2  # for the input to arrive, and resident
+    times = runner.step_times(x)
+    assert [time.layer for time in times] == [step.layer for step in program.bound.steps]
+    assert {time.seconds for time in times} == {0.0005}
+    conv = next(time for time in times if "convolution" in time.how)
+    assert conv.operations > 0
+    assert conv.bytes > 0
 
 
 def test_the_page_shows_memory_and_bandwidth() -> None:
