@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -62,8 +63,13 @@ class Comparison:
 
 
 def compare(a: Network, b: Network) -> Comparison:
-    """Compare layer by layer and param by param, by name; neither network is run."""
-    structure = [*_sets("layer", a.layers, b.layers), *_sets("param", a.params, b.params)]
+    """Compare layer by layer and param by param, by name; neither network is run.
+
+    Where layers of one name call variables or params otherwise, as SimpleNN and DagNN do, that is told in one line, and
+    the rest is compared under the first network's names.
+    """
+    b, renamed = _renamed_as(a, b)
+    structure = [*renamed, *_sets("layer", a.layers, b.layers), *_sets("param", a.params, b.params)]
     for name in a.layers:
         if name in b.layers:
             structure += _layer_differences(a.layers[name], b.layers[name])
@@ -71,6 +77,43 @@ def compare(a: Network, b: Network) -> Comparison:
         structure.append("the layers stand in another order")
     params = [_param_difference(name, a, b) for name in a.params if name in b.params]
     return Comparison(tuple(structure), tuple(params), tuple(_meta_differences("meta", a.meta, b.meta)))
+
+
+def _renamed_as(a: Network, b: Network) -> tuple[Network, list[str]]:
+    """`b` with the names of `a` for what stands at the same places of layers of the same names, and what was renamed."""
+    variables: dict[str, str] = {}
+    params: dict[str, str] = {}
+    for name, first in a.layers.items():
+        second = b.layers.get(name, first)
+        for found, ours, theirs in (
+            (variables, first.inputs, second.inputs),
+            (variables, first.outputs, second.outputs),
+            (params, first.params, second.params),
+        ):
+            if len(ours) == len(theirs):
+                found.update({new: old for old, new in zip(ours, theirs, strict=True) if new not in found})
+    variables, params = _new_names(variables, b.variables), _new_names(params, b.params)
+    lines = [
+        f"{len(new)} {what} are called otherwise: {next(iter(new.values()))!r} in the first is "
+        f"{next(iter(new))!r} in the second"
+        for what, new in (("variables", variables), ("params", params))
+        if new
+    ]
+    if lines:
+        b = b.copy()
+        b.rename(variables)
+        b.params = {params.get(name, name): param for name, param in b.params.items()}
+        for layer in b.layers.values():
+            layer.params = [params.get(name, name) for name in layer.params]
+    return b, lines
+
+
+def _new_names(found: Mapping[str, str], taken: Iterable[str]) -> dict[str, str]:
+    """Of the pairs new -> old those that differ, one to one, and without a clash with names that stay."""
+    olds = Counter(found.values())
+    changed = {new: old for new, old in found.items() if new != old and olds[old] == 1}
+    staying = set(taken) - changed.keys()
+    return {new: old for new, old in changed.items() if old not in staying}
 
 
 def _sets(what: str, a: Mapping[str, object], b: Mapping[str, object]) -> Iterator[str]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
-from matnet import load
+from matnet.arguments import MODEL_HELP, network_of
 from matnet.comparison import Comparison, compare
 from matnet.errors import run_command
-from matnet.zoo import find_model
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
         description="Compare two networks: structure, the largest difference of every param, meta. "
         "Exit status: 0 the same, 1 they differ, 2 something could not be read.",
     )
-    command.add_argument("a", metavar="A", help="a .mat file, or the name of a model of the zoo that is here")
+    command.add_argument("a", metavar="A", help=MODEL_HELP)
     command.add_argument("b", metavar="B", help="the other one")
     command.add_argument(
         "--tolerance", type=float, default=0.0, metavar="X", help="params may differ by this much (default: 0)"
@@ -57,11 +55,11 @@ def report(comparison: Comparison, options: argparse.Namespace) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
-    a, b = (find_model(Path(name)) for name in (options.a, options.b))
-    comparison = compare(load(a), load(b))
+    a, b = network_of(options.a), network_of(options.b)
+    comparison = compare(a, b)
     same = comparison.same(options.tolerance, with_meta=not options.no_meta)
     if options.json:
-        print(json.dumps({"a": str(a), "b": str(b), **comparison.record(), "same": same}, indent=2))
+        print(json.dumps({"a": str(a.source), "b": str(b.source), **comparison.record(), "same": same}, indent=2))
     else:
         print(report(comparison, options))
         print("the same" if same else "they differ")

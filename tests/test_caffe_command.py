@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import matnet
+from matnet import diff, run, show
 from matnet.convert import conversion_options, main, parser
 from matnet.errors import run_command
 from tests.conftest import DATA
@@ -178,3 +179,36 @@ def test_weights_cut_anywhere(cut: float, tmp_path: Path, capsys: pytest.Capture
     assert run_command(main, given) == 2
     assert "cut.caffemodel" in capsys.readouterr().err
     assert not target.exists()
+
+
+# -- Caffe's files in other commands ---------------------------------------------------------------
+
+
+def test_commands_take_caffes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The numbers are Caffe's own, as its conformance case has them."""
+    pair = f"{ALEXNET / 'deploy.prototxt'},{ALEXNET / 'weights.caffemodel'}"
+    given = np.load(ALEXNET / "io.npz")
+    inputs = {name.removeprefix("in__"): given[name] for name in given.files if name.startswith("in__")}
+    expected = matnet.convert_caffe(*pair.split(","))
+    assert show.main([pair]) == 0
+    assert f"{len(expected.layers)}" in capsys.readouterr().out
+    np.savez(tmp_path / "in.npz", **{f"in__{name}": value[:, ::-1] for name, value in inputs.items()})
+    assert run.main([pair, str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]) == 0
+    found = np.load(tmp_path / "out.npz")
+    for name in found.files:
+        np.testing.assert_allclose(found[name], given[name], rtol=1e-4, atol=1e-6)
+    matnet.save(expected, tmp_path / "net.mat", format="dagnn")
+    assert diff.main([pair, str(tmp_path / "net.mat"), "--no-meta"]) == 0
+
+
+WRONG_FILES = {
+    "no.prototxt": "no such prototxt",
+    "a.caffemodel,b.caffemodel": "expected one prototxt, one caffemodel, or one of each",
+    "a.prototxt,b.mat": "no such file",
+}
+
+
+@pytest.mark.parametrize("given", WRONG_FILES)
+def test_wrong_files_are_told(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(show.main, [given]) == 2
+    assert WRONG_FILES[given] in capsys.readouterr().err

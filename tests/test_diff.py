@@ -13,7 +13,9 @@ import pytest
 import matnet
 from matnet.comparison import AT_ONCE, compare, largest_difference
 from matnet.diff import main
-from matnet.network import Network
+from matnet.network import Layer, Network
+from matnet.ops.activation import ReLU
+from matnet.ops.combine import Concat
 from matnet.zoo import find_model
 
 
@@ -95,6 +97,31 @@ def test_structure(edit: Callable[[Network], None], told: str, a: Network, b: Ne
     found = compare(a, b).structure
     assert any(told in line for line in found), found
     assert not compare(a, b).same(tolerance=np.inf)
+
+
+def test_other_names_for_the_same_things_are_told_once(a: Network, b: Network) -> None:
+    """As a SimpleNN and a DagNN of one network differ; one number is changed besides."""
+    b.rename({name: f"other_{name}" for name in b.variables})
+    b.params = {f"{name}_": param for name, param in b.params.items()}
+    for layer in b.layers.values():
+        layer.params = [f"{name}_" for name in layer.params]
+    b.params[f"{first_param(a)}_"].value[0, 1, 0, 2] = np.nan
+    found = compare(a, b)
+    assert [line.split(":")[0] for line in found.structure] == [
+        f"{len(a.variables)} variables are called otherwise",
+        f"{len(a.params)} params are called otherwise",
+    ]
+    assert {param.name: param.largest for param in found.params} == {**dict.fromkeys(a.params, 0), first_param(a): np.inf}
+    assert b.layers["conv1"].inputs == ["other_input"], "the network itself keeps its names"
+
+
+def test_inputs_that_change_places_are_no_renaming() -> None:
+    nets = [Network(), Network()]
+    for net, order in zip(nets, (["x", "y"], ["y", "x"]), strict=True):
+        net.add(Layer("first", ReLU(), ["data"], ["x"]))
+        net.add(Layer("second", ReLU(leak=0.5), ["data"], ["y"]))
+        net.add(Layer("both", Concat(dim=3), order, ["z"]))
+    assert compare(*nets).structure == ("layer 'both': inputs are x, y in the first, y, x in the second",)
 
 
 def test_a_param_of_another_size_has_no_difference_and_never_counts_as_the_same(a: Network, b: Network) -> None:
