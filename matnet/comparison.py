@@ -80,7 +80,7 @@ def compare(a: Network, b: Network) -> Comparison:
 
 
 def _renamed_as(a: Network, b: Network) -> tuple[Network, list[str]]:
-    """`b` with the names of `a` for what stands at the same places of layers of the same names, and what was renamed."""
+    """`b` with the names of `a` for what stands at the same places of layers of one name, and what was renamed."""
     variables: dict[str, str] = {}
     params: dict[str, str] = {}
     for name, first in a.layers.items():

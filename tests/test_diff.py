@@ -111,7 +111,8 @@ def test_other_names_for_the_same_things_are_told_once(a: Network, b: Network) -
         f"{len(a.variables)} variables are called otherwise",
         f"{len(a.params)} params are called otherwise",
     ]
-    assert {param.name: param.largest for param in found.params} == {**dict.fromkeys(a.params, 0), first_param(a): np.inf}
+    largest = {param.name: param.largest for param in found.params}
+    assert largest == {**dict.fromkeys(a.params, 0), first_param(a): np.inf}
     assert b.layers["conv1"].inputs == ["other_input"], "the network itself keeps its names"
 
 
