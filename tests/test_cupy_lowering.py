@@ -56,8 +56,8 @@ NORM = BatchNorm(), ["a"], [values(8, 1), values(8, 1), np.stack([values(8), 1 +
 BRANCHES = network(
     (Conv(), ["x"], [values(1, 1, 6, 8), values(8, 1)]),
     (Pooling(poolSize=(3, 3), pad=(1, 1, 1, 1)), ["x"], []),
-    (Conv(pad=(1, 1, 1, 1)), ["x"], [values(3, 3, 6, 5), values(5, 1)]),
-    (Concat(), ["a", "b", "c"], []),
+    (Conv(pad=(1, 1, 1, 1)), ["x"], [values(3, 3, 6, 6), values(6, 1)]),
+    (Concat(), ["a", "c", "b"], []),
 )
 
 
@@ -91,14 +91,37 @@ def test_without_cudnn_convolutions_are_left_to_the_ops() -> None:
 
 
 def test_convolutions_write_to_their_place_in_a_concatenation() -> None:
-    """19 channels: a's 8, b's 6, c's 5; pooling writes for itself, as does what is read twice or wanted."""
+    """20 channels: a's 8, c's 6, b's 6; pooling writes for itself, as does what is wanted as well."""
     plan = lowered(BRANCHES, ["d"])
     blobs = {blob.name: blob for step in plan.steps for blob in step.writes}
     assert [(blobs[n].root, blobs[n].first, blobs[n].pitch) for n in "abcd"] == [
-        ("d", 0, 19), ("b", 0, 6), ("d", 14, 19), ("d", 0, 19),
-    ]  # fmt: skip
-    blobs = {blob.name: blob for step in lowered(BRANCHES, ["a", "d"]).steps for blob in step.writes}
-    assert [blobs[name].root for name in "abcd"] == ["a", "b", "d", "d"]
+        ("d", 0, 20),
+        ("b", 0, 6),
+        ("d", 8, 20),
+        ("d", 0, 20),
+    ]
+    assert roots(lowered(BRANCHES, ["a", "d"])) == ["a", "b", "d", "d"]
+
+
+def test_places_that_are_not_aligned_are_copied_to() -> None:
+    """16 bytes are 4 numbers or 8 of half the size: 20 channels are no multiple of 8, nor 14 of 4."""
+    read = network(*network_steps(BRANCHES), (Conv(), ["d"], [values(1, 1, 20, 4), values(4, 1)]))
+    assert roots(lowered(read, ["e"], "tf32"))[:4] == ["d", "b", "d", "d"]
+    assert roots(lowered(read, ["e"], "fp16"))[:4] == ["a", "b", "c", "d"]
+    other = network(*network_steps(BRANCHES)[:3], (Concat(), ["a", "b", "c"], []))
+    assert roots(lowered(other, ["d"])) == ["d", "b", "c", "d"]
+
+
+def roots(plan: Plan) -> list[str]:
+    """The buffers of the variables a, b, c ..."""
+    blobs = {blob.name: blob.root for step in plan.steps for blob in step.writes}
+    return [blobs[name] for name in sorted(blobs) if name != "x"]
+
+
+def network_steps(net: Network) -> list[tuple[Op, Sequence[str], Sequence[np.ndarray]]]:
+    return [
+        (layer.op, layer.inputs, [net.params[name].value for name in layer.params]) for layer in net.layers.values()
+    ]
 
 
 def test_a_convolution_as_cudnn_is_told_of_it() -> None:

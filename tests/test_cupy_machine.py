@@ -104,8 +104,8 @@ NETS: dict[str, Network] = {
     ),
     "concatenation": network(
         (Conv(), ["x"], [values(1, 1, 6, 8), values(8, 1)]), (Pooling(poolSize=(3, 3), pad=(1, 1, 1, 1)), ["x"], []),
-        (Conv(pad=(1, 1, 1, 1)), ["x"], [values(3, 3, 6, 5), values(5, 1)]), (ReLU(), ["c"], []),
-        (Concat(), ["a", "b", "d"], []), (Conv(), ["e"], [values(1, 1, 19, 4), values(4, 1)]),
+        (Conv(pad=(1, 1, 1, 1)), ["x"], [values(3, 3, 6, 10), values(10, 1)]), (ReLU(), ["c"], []),
+        (Concat(), ["a", "d", "b"], []), (Conv(), ["e"], [values(1, 1, 24, 4), values(4, 1)]),
     ),
     "kernels": network(
         (Conv(), ["x"], [values(2, 3, 6, 8), values(8, 1)]), (LRN(), ["a"], []),

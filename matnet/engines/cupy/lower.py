@@ -6,7 +6,19 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from matnet.engines.cupy.memory import Arena, Buffer, plan_memory
-from matnet.engines.cupy.steps import Apply, Blob, ConvGraph, Convolve, Join, Load, Multiply, Plan, Step, Store
+from matnet.engines.cupy.steps import (
+    ITEM_BYTES,
+    Apply,
+    Blob,
+    ConvGraph,
+    Convolve,
+    Join,
+    Load,
+    Multiply,
+    Plan,
+    Step,
+    Store,
+)
 from matnet.engines.plan import FusedConv
 from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU
@@ -18,6 +30,7 @@ from matnet.ops.pooling import Pooling
 from matnet.shapes import Shape, to_4d
 
 CHANNELS = 3  # Concat's `dim` for channels
+WORD = 16  # bytes
 KEEPS_HALF = (ReLU, LRN, Pooling, CaffePooling, Sum, Concat, BatchNorm, Scale)
 
 
@@ -32,7 +45,8 @@ def lower(
     shapes = net.infer_shapes(inputs, wanted)
     layers = net.upto(wanted)
     halves = _half_precision(net, layers, shapes) if precision == "fp16" else set()
-    blobs = _blobs(layers, shapes, halves, _places(net, layers, shapes, wanted) if cudnn else {})
+    places = _places(net, layers, shapes, wanted, halves) if cudnn else {}
+    blobs = _blobs(layers, shapes, halves, places)
     read = {name for layer in layers for name in layer.inputs}
     steps: list[Step] = [Load(name, (), (blobs[name],)) for name in inputs if name in read]
     for layer in layers:
@@ -74,9 +88,16 @@ def _blobs(
 
 
 def _places(
-    net: Network, layers: Sequence[Layer], shapes: Mapping[str, Shape], wanted: Iterable[str]
+    net: Network,
+    layers: Sequence[Layer],
+    shapes: Mapping[str, Shape],
+    wanted: Iterable[str],
+    halves: Container[str],
 ) -> dict[str, tuple[str, int]]:
-    """Variables that a convolution can write straight to their place in a concatenation that alone reads them."""
+    """Variables that a convolution can write straight to their place in a concatenation that alone reads them.
+
+    Each has to begin at a multiple of WORD, as cuDNN takes for granted, in every pixel.
+    """
     readers: dict[str, int] = {}
     for layer in layers:
         for name in layer.inputs:
@@ -86,10 +107,13 @@ def _places(
     for layer in layers:
         if not isinstance(layer.op, Concat) or layer.op.dim != CHANNELS:
             continue
-        first = 0
+        (output,), first = layer.outputs, 0
+        width = ITEM_BYTES["float16" if output in halves else "float32"]
+        whole = shapes[output][1] * width % WORD == 0
         for name in layer.inputs:
-            if name in convolved and readers[name] == 1 and name not in wanted:
-                places[name] = (layer.outputs[0], first)
+            alone = readers[name] == 1 and name not in wanted
+            if whole and alone and name in convolved and first * width % WORD == 0:
+                places[name] = (output, first)
             first += shapes[name][1]
     return places
 
