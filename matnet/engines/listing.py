@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from matnet.engines.onnx_engine import OnnxEngine
 from matnet.engines.segments import Segment
+from matnet.engines.variants import Variant
 from matnet.shapes import Shape
-
-RUNTIME_NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
 def plan_lines(engine: OnnxEngine, inputs: Mapping[str, Shape]) -> list[str]:
@@ -19,7 +18,7 @@ def plan_lines(engine: OnnxEngine, inputs: Mapping[str, Shape]) -> list[str]:
     program = engine.program(inputs)
     lines = []
     for number, segment in enumerate(program.segments, 1):
-        lines.append(f"segment {number}, {_where(segment, program.runtime)}: {_extent(segment)}")
+        lines.append(f"segment {number}, {_where(segment, program.variant)}: {_extent(segment)}")
         lines += [f"  {name}: {reason}" for name, reason in segment.reasons.items()]
     merged = [layer.name for layer in engine.layers if layer.name not in engine.planned.layers]
     if merged:
@@ -32,8 +31,8 @@ def plan_lines(engine: OnnxEngine, inputs: Mapping[str, Shape]) -> list[str]:
     return [*lines, f"compiled for {', '.join(open_axes)}"]
 
 
-def _where(segment: Segment, runtime: str) -> str:
-    return RUNTIME_NAMES[runtime] if segment.kind == "onnx" else "numpy"
+def _where(segment: Segment, variant: Variant) -> str:
+    return str(variant) if segment.kind == "onnx" else "numpy"
 
 
 def _extent(segment: Segment) -> str:

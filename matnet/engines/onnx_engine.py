@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from matnet.engines.base import Engine
+from matnet.engines.choices import identity, remember, remembered
+from matnet.engines.contest import fastest
 from matnet.engines.numpy_engine import refuse_unknown
 from matnet.engines.plan import plan_network
-from matnet.engines.program import Program, Settings, compile_program, fastest
+from matnet.engines.program import Compiler, Program, Settings, batch_of
 from matnet.engines.runtime import candidates, session_class
+from matnet.engines.variants import Variant
 from matnet.errors import EngineError
 from matnet.network import Network
 from matnet.shapes import Shape
@@ -25,9 +30,9 @@ class OnnxEngine(Engine):
     """Runs any batch and size: a program is compiled for the first input, and another where sizes do not fit it.
 
     Options: `threads` (default: all processors that the process may use); `optimize`, the runtime's own graph
-    optimisation (default on); `runtime`, onnxruntime (the default), openvino, or auto, which compiles each
-    program on all that are installed, times them, and keeps the fastest. Raises EngineError where the runtime
-    is missing.
+    optimisation (default on); `runtime`, onnxruntime (the default), openvino, opencv, or auto, which tries all that
+    are installed, several ways, on random inputs of the first input's size, keeps the fastest, and remembers it in
+    the cache folder. Raises EngineError where the runtime is missing.
     """
 
     backend = "onnx"
@@ -42,16 +47,18 @@ class OnnxEngine(Engine):
     ) -> None:
         if threads is not None and threads < 1:
             raise EngineError(f"threads must be at least 1, found {threads}")
-        self._settings = [Settings(name, threads, optimize) for name in candidates(runtime)]
-        for settings in self._settings:
-            session_class(settings.runtime)  # says what to install, before any work
+        self._runtimes, self._auto = candidates(runtime), runtime == "auto"
+        for name in self._runtimes if not self._auto else self._runtimes[:1]:
+            session_class(name)  # says what to install, before any work
         super().__init__(net, outputs)
         refuse_unknown(net, self.layers)
         written = {name for layer in self.layers for name in layer.outputs}
         self._computed = [name for name in dict.fromkeys(self.wanted.values()) if name in written]
         self.planned = plan_network(net, self._computed)
+        self._compiler = Compiler(self.planned, self._computed, Settings(threads, optimize))
         self._programs: OrderedDict[int, Program] = OrderedDict()
         self._known: OrderedDict[tuple[Any, ...], int] = OrderedDict()
+        self._chosen: dict[int, Variant] = {}  # by number of images
 
     def __call__(self, x: Any) -> dict[str, np.ndarray]:
         values = self.take_inputs(x)
@@ -72,20 +79,52 @@ class OnnxEngine(Engine):
     def _find_or_compile(self, inputs: Mapping[str, Shape]) -> int:
         self.net.infer_shapes(inputs, self.wanted.values())  # so that a fault is told of the layer as it was loaded
         shapes = self.planned.infer_shapes(inputs, self._computed)
+        read = {name for layer in self.planned.layers.values() for name in layer.inputs}
+        given = {name: shape for name, shape in inputs.items() if name in read}
+        if self._auto and self._choice_for(batch_of(given)) is None:
+            return self._keep(self._first_choice(given))
         for number, program in self._programs.items():
             if program.accepts(shapes):
                 return number
-        read = {name for layer in self.planned.layers.values() for name in layer.inputs}
-        given = {name: shape for name, shape in inputs.items() if name in read}
+        variant = self._choice_for(batch_of(given)) or Variant(self._runtimes[0])
+        if self._programs and session_class(variant.runtime).sizes == "needed":
+            variant = Variant(self._runtimes[0])  # compiling for every size that comes takes longer than running
+        elif self._programs:
+            variant = replace(variant, winograd=False)
+        return self._keep(self._compiler.program(variant, given, open_sizes=bool(self._programs)))
+
+    def _keep(self, program: Program) -> int:
         number = max(self._programs, default=-1) + 1
-        compiled = [compile_program(self.planned, given, self._computed, settings) for settings in self._settings]
-        self._programs[number] = compiled[0] if len(compiled) == 1 else fastest(compiled, given, self._computed)
+        self._programs[number] = program
         return number
+
+    def _choice_for(self, images: int) -> Variant | None:
+        """What was chosen for as many images, or for more, of which these may be the rest; one is a case of its own."""
+        enough = [batch for batch in self._chosen if batch == images or batch > images > 1]
+        return self._chosen[min(enough)] if enough else None
+
+    def _first_choice(self, inputs: Mapping[str, Shape]) -> Program:
+        """The program of the variant that is remembered for these inputs, or that wins now."""
+        key = identity(self._compiler, inputs, self._runtimes)
+        variant, program = remembered(key, self._runtimes), None
+        if variant is not None:
+            with suppress(EngineError):
+                program = self._compiler.program(variant, inputs, open_sizes=False)
+        if program is None:
+            program, seconds = fastest(self._compiler, inputs, self._runtimes)
+            remember(key, program.variant, seconds)
+        self._chosen[batch_of(inputs)] = program.variant
+        return program
 
     @property
     def runtimes(self) -> list[str]:
         """The runtimes of the programs so far."""
-        return sorted({program.runtime for program in self._programs.values()})
+        return sorted({program.variant.runtime for program in self._programs.values()})
+
+    @property
+    def variants(self) -> list[str]:
+        """The ways to run of the programs so far, in words."""
+        return sorted({str(program.variant) for program in self._programs.values()})
 
 
 def _use(cache: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from matnet.engines.divided import DividedSession
 from matnet.engines.numpy_engine import NumpyEngine
-from matnet.engines.runtime import session_class
+from matnet.engines.runtime import processors, session_class
 from matnet.engines.segments import Run, Segment, cut, subnetwork
-from matnet.errors import MatnetError
+from matnet.engines.variants import Variant, divisible
+from matnet.errors import EngineError, MatnetError
 from matnet.network import Layer, Network
 from matnet.ops.extensions.combine import Filter
 from matnet.shapes import Shape
 
-TRIALS = 3  # runs of each program when the fastest is looked for
+if TYPE_CHECKING:
+    from matnet.formats.onnx import Freedom
+
 SIZED_BY_DATA = (Filter,)  # ops whose output size only their values tell
 Axes = tuple[int | None, ...]
 
@@ -29,7 +33,7 @@ class Program:
     axes: dict[str, Axes]
     segments: list[Segment]
     runs: list[Run]
-    runtime: str
+    variant: Variant
 
     def accepts(self, shapes: Mapping[str, Shape]) -> bool:
         """Whether all variables have the sizes that this was compiled for."""
@@ -55,57 +59,97 @@ class Program:
 
 @dataclass(frozen=True)
 class Settings:
-    """How models are compiled: on which runtime, with how many threads, with its own optimisation or without."""
+    """How models are compiled: with how many threads, with the runtime's own optimisation or without."""
 
-    runtime: str = "onnxruntime"
     threads: int | None = None
     optimize: bool = True
 
-
-def compile_program(
-    net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], settings: Settings
-) -> Program:
-    """The planned network compiled for `inputs`, and for other sizes as far as nothing is lost by that."""
-    axes, reasons = choose_axes(net, inputs, wanted)
-    segments = cut(net.upto(wanted), reasons, wanted)
-    return Program(axes, segments, [_compile(net, part, axes, settings) for part in segments], settings.runtime)
+    @property
+    def all_threads(self) -> int:
+        """The threads as a number."""
+        return self.threads or processors()
 
 
-def fastest(programs: Sequence[Program], inputs: Mapping[str, Shape], wanted: Sequence[str]) -> Program:
-    """The program with the shortest of a few runs by turns on random inputs of these shapes."""
-    random = np.random.default_rng(0)
-    values = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in inputs.items()}
-    seconds = [float("inf")] * len(programs)
-    for turn in range(1 + TRIALS):  # the first turn warms up
-        for number, program in enumerate(programs):
-            started = time.perf_counter()
-            program(values, wanted)
-            if turn:
-                seconds[number] = min(seconds[number], time.perf_counter() - started)
-    return programs[int(np.argmin(seconds))]
+class Compiler:
+    """Makes programs of a planned network for the variables wanted of it."""
+
+    def __init__(self, net: Network, wanted: Sequence[str], settings: Settings) -> None:
+        self.net, self.wanted, self.settings = net, list(wanted), settings
+
+    def program(self, variant: Variant, inputs: Mapping[str, Shape], open_sizes: bool = True) -> Program:
+        """The network compiled for `inputs`, and for other sizes as far as nothing is lost by that.
+
+        Without `open_sizes` sizes stay fixed that the runtime likes to know. Raises EngineError where it cannot
+        compile the network, or where a batch that the variant divides must stay whole.
+        """
+        axes, reasons = choose_axes(self.net, inputs, self.wanted, self._freedom(variant, inputs, open_sizes))
+        segments = cut(self.net.upto(self.wanted), reasons, self.wanted)
+        if variant.division:
+            refuse_division(segments, axes, self.net.infer_shapes(inputs, self.wanted))
+        runs = [self._compile(part, axes, variant, batch_of(inputs)) for part in segments]
+        return Program(axes, segments, runs, variant)
+
+    def _freedom(self, variant: Variant, inputs: Mapping[str, Shape], open_sizes: bool) -> Freedom:
+        from matnet.formats.onnx import Freedom, has_fully_connected
+
+        session = session_class(variant.runtime)
+        fixed = session.sizes == "needed" or (session.sizes == "liked" and not open_sizes)
+        connected = has_fully_connected(self.net, self.net.infer_shapes(inputs, self.wanted), self.wanted)
+        one = session.product_of_one and connected and batch_of(inputs) == 1
+        return Freedom(
+            batch=bool(variant.division) or not (fixed or one),
+            # A fixed size turns a convolution that covers the whole map into a product, read once per batch.
+            size=not (fixed or connected or variant.winograd),
+        )
+
+    def _compile(self, segment: Segment, axes: Mapping[str, Axes], variant: Variant, batch: int) -> Run:
+        part = subnetwork(self.net, segment.layers)
+        if segment.kind == "numpy":
+            return NumpyEngine(part, segment.outputs).run
+        from matnet.formats.onnx import Style, write_model
+
+        runtime, threads = session_class(variant.runtime), self.settings.all_threads
+        images = variant.images(batch, threads) if variant.winograd else 0
+        style = Style(runtime.native_lrn, runtime.product_of_one, runtime.product_by_columns, images)
+        model = write_model(part, segment.inputs, segment.outputs, axes, style=style)
+        streams = threads if variant.division else 1
+        session = runtime(model, threads, self.settings.optimize, streams)
+        return DividedSession(session, variant, threads) if variant.division else session
+
+
+def batch_of(inputs: Mapping[str, Shape]) -> int:
+    """The number of images: of the first input."""
+    return next(iter(inputs.values()))[0] if inputs else 1
+
+
+def refuse_division(segments: Sequence[Segment], axes: Mapping[str, Axes], shapes: Mapping[str, Shape]) -> None:
+    """EngineError unless all layers outside numpy compute each image by itself, and have the images first."""
+    parts = [segment for segment in segments if segment.kind == "onnx"]
+    images = {shapes[name][0] for part in parts for name in part.inputs + part.outputs}
+    names = [name for part in parts for layer in part.layers for name in (*layer.inputs, *layer.outputs)]
+    if not all(divisible(layer.op) for part in parts for layer in part.layers):
+        raise EngineError("the batch cannot be divided: a layer may depend on all images")
+    if len(images) > 1 or any(axes[name][0] is not None for name in names) or not all(part.inputs for part in parts):
+        raise EngineError("the batch cannot be divided: not every value has as many items as there are images")
 
 
 def choose_axes(
-    net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str]
+    net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], freedom: Freedom
 ) -> tuple[dict[str, Axes], dict[str, str]]:
     """Every variable's axes, and by layer why ONNX cannot express it.
 
-    Batch, height and width stay open where all layers can be written so. Sizes are fixed where that turns
-    a convolution into a matrix product, or is the only way to write a layer.
+    What `freedom` leaves open stays open where all layers can be written so; else the size is fixed, then all.
     """
-    from matnet.formats.onnx import Freedom, NeedsFixedSize, has_fully_connected, variable_axes
+    from matnet.formats.onnx import Freedom, NeedsFixedSize, variable_axes
 
     layers = net.upto(wanted)
-    shapes = net.infer_shapes(inputs, wanted)
-    for freedom in (Freedom(), Freedom(size=False)):
-        if freedom.size and has_fully_connected(net, shapes, wanted):
-            continue
-        axes = variable_axes(net, inputs, wanted, freedom)
+    for tried in dict.fromkeys((freedom, Freedom(freedom.batch, size=False))):
+        axes = variable_axes(net, inputs, wanted, tried) if tried.batch or tried.size else None
         if axes is not None:
             faults = _faults(net, layers, axes)
             if not any(isinstance(fault, NeedsFixedSize) for fault in faults.values()):
                 return axes, _reasons(layers, faults)
-    fixed: dict[str, Axes] = dict(shapes)
+    fixed: dict[str, Axes] = dict(net.infer_shapes(inputs, wanted))
     return fixed, _reasons(layers, _faults(net, layers, fixed))
 
 
@@ -133,14 +177,3 @@ def _reasons(layers: Sequence[Layer], faults: Mapping[str, MatnetError]) -> dict
         if behind or isinstance(layer.op, SIZED_BY_DATA):
             unsized.update(layer.outputs)
     return reasons
-
-
-def _compile(net: Network, segment: Segment, axes: Mapping[str, Axes], settings: Settings) -> Run:
-    part = subnetwork(net, segment.layers)
-    if segment.kind == "numpy":
-        return NumpyEngine(part, segment.outputs).run
-    from matnet.formats.onnx import Style, write_model
-
-    session = session_class(settings.runtime)
-    model = write_model(part, segment.inputs, segment.outputs, axes, style=Style(native_lrn=session.native_lrn))
-    return session(model, settings.threads, settings.optimize)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,15 +21,20 @@ ALLOCATION = re.compile(r"failed to allocate|bad.?alloc", re.IGNORECASE)  # how 
 LARGEST_INLINE = 1024  # bytes; smaller constants stand in the model itself
 
 
-RUNTIMES = ("onnxruntime", "openvino")  # each the name of its package
+RUNTIMES = ("onnxruntime", "openvino", "opencv")
+MODULES = {"opencv": "cv2"}  # where a runtime's module has another name
 
 
 class Session(Protocol):
     """A compiled model: called with the inputs by name, gives the outputs by name."""
 
     native_lrn: bool  # whether the runtime's own LRN is faster than the composed one
+    product_of_one: bool  # whether a matrix product for one image is faster as a convolution
+    product_by_columns: bool  # whether products are faster with the matrix transposed
+    sizes: str  # whether it must know all sizes (needed), is faster so (liked), or does not care (open)
 
-    def __init__(self, model: OnnxModel, threads: int | None = None, optimize: bool = True) -> None: ...
+    def __init__(self, model: OnnxModel, threads: int | None = None, optimize: bool = True, streams: int = 1) -> None:
+        """`streams` threads may call it at the same time, and share `threads` (default: all processors)."""
 
     def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
@@ -37,7 +43,12 @@ def available(runtime: str = "onnxruntime") -> bool:
     """Whether a runtime is installed; it is not imported here."""
     from importlib.util import find_spec
 
-    return find_spec(runtime) is not None
+    return find_spec(MODULES.get(runtime, runtime)) is not None
+
+
+def runtime_version(runtime: str) -> str:
+    """The version of an installed runtime."""
+    return str(import_module(MODULES.get(runtime, runtime)).__version__)
 
 
 def candidates(runtime: str) -> list[str]:
@@ -57,6 +68,11 @@ def session_class(runtime: str) -> type[Session]:
 
         import_openvino()
         return OpenVinoSession
+    if runtime == "opencv":
+        from matnet.engines.opencv_runtime import OpenCvSession, import_opencv
+
+        import_opencv()
+        return OpenCvSession
     import_runtime()
     return OnnxRuntimeSession
 
@@ -85,12 +101,16 @@ def _errors() -> tuple[type[Exception], ...]:
 class OnnxRuntimeSession:
     """One compiled model on the CPU. Large weights are handed over as arrays, not inside the serialised model."""
 
-    native_lrn = False
+    native_lrn = product_by_columns = False
+    sizes = "open"
+    product_of_one = True  # its convolution streams the weights at the memory's full speed, its Gemm does not
 
-    def __init__(self, model: OnnxModel, threads: int | None = None, optimize: bool = True) -> None:
+    def __init__(self, model: OnnxModel, threads: int | None = None, optimize: bool = True, streams: int = 1) -> None:
         ort = import_runtime()
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or processors()
+        options.intra_op_num_threads = max(1, (threads or processors()) // streams)
+        # Between two calls its threads would keep the processors from those who prepare the next batch.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3  # errors only
         levels = ort.GraphOptimizationLevel
         options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL

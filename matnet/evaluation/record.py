@@ -58,18 +58,17 @@ class Evaluation(Run):
 def versions(runtimes: Sequence[str] = ()) -> dict[str, str]:
     """What decides the figures on this machine: Python, numpy, Pillow, matnet and the engine's runtimes."""
     import platform
-    from importlib.metadata import version
-
     import PIL
 
     from matnet import __version__
+    from matnet.engines.runtime import runtime_version
 
     return {
         "matnet": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "pillow": PIL.__version__,
-        **{name: version(name) for name in runtimes},
+        **{name: runtime_version(name) for name in runtimes},
     }
 
 

@@ -1,0 +1,83 @@
+"""Which variant was fastest for a network on this machine, kept in the cache folder; done without where that fails."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matnet.engines.program import Compiler
+from matnet.engines.runtime import runtime_version
+from matnet.engines.variants import Variant, variant_from
+from matnet.files import atomic_write, cache_folder
+from matnet.shapes import Shape
+
+FORMAT = 1  # of the files, and of what is tried
+
+
+def identity(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: Sequence[str]) -> str:
+    """A hash of all that decides which variant is fastest: structure, sizes, threads, processor and versions."""
+    net = compiler.net
+    layers = [
+        [repr(layer.op), layer.inputs, layer.outputs, [list(shape) for shape in net.param_shapes(layer)]]
+        for layer in net.upto(compiler.wanted)
+    ]
+    decisive = {
+        "format": FORMAT,
+        "layers": layers,
+        "wanted": compiler.wanted,
+        "inputs": sorted(inputs.items()),
+        "threads": compiler.settings.all_threads,
+        "optimize": compiler.settings.optimize,
+        "processor": processor(),
+        "runtimes": {name: _version(name) for name in runtimes},
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def processor() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def _version(runtime: str) -> str:
+    try:
+        return runtime_version(runtime)
+    except (ImportError, AttributeError):
+        return "broken"
+
+
+def remembered(key: str, runtimes: Sequence[str]) -> Variant | None:
+    """The variant that was chosen for this identity, if the file is there and whole and the runtime is still meant."""
+    try:
+        record = json.loads(_place(key).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RuntimeError):
+        return None
+    variant = variant_from(record.get("variant")) if isinstance(record, dict) else None
+    return variant if variant is not None and variant.runtime in runtimes else None
+
+
+def remember(key: str, variant: Variant, seconds: Mapping[str, float]) -> None:
+    """Keep the choice; nothing happens where the folder cannot be written."""
+    record = {
+        "variant": {"runtime": variant.runtime, "winograd": variant.winograd, "division": variant.division},
+        "seconds": {name: round(value, 6) for name, value in seconds.items()},
+    }
+    try:
+        place = _place(key)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(place) as file:
+            file.write(json.dumps(record, indent=1).encode())
+    except (OSError, RuntimeError):  # a RuntimeError: no home folder is known, or a folder stands in the file's place
+        return
+
+
+def _place(key: str) -> Path:
+    return cache_folder() / "runtimes" / f"{key}.json"

@@ -1,0 +1,97 @@
+"""The fastest way to run a network on this machine: tried out once per network, input sizes and threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from matnet.engines.program import Compiler, Program, batch_of
+from matnet.engines.variants import Variant
+from matnet.errors import EngineError
+from matnet.shapes import Shape
+
+TURNS = 7  # runs of each of two programs, by turns
+SECONDS = 6.0  # after which two programs need not be told apart any better, if each has run twice
+CLEAR = 1.25  # a ratio of times at which two turns are enough
+MARGIN = 0.98  # of the time of the one before, which a faster one must stay below
+AGREEMENT = 1e-3  # of the greatest output: another result is another network
+
+Challenge = Callable[[Variant], Variant | None]
+
+
+def fastest(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: list[str]) -> tuple[Program, dict[str, float]]:
+    """The program that wins against all that can be had, and by variant the seconds of its runs on random inputs.
+
+    One challenges the best so far at a time, so that no more than two copies of the weights are in memory. One that
+    cannot be compiled, or computes something else, is left out. EngineError where none can be compiled.
+    """
+    random = np.random.default_rng(0)
+    values = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in inputs.items()}
+    best: Program | None = None
+    seconds: dict[str, float] = {}
+    for challenge in challenges(runtimes, batch_of(inputs), compiler.settings.all_threads):
+        variant = challenge(best.variant if best else Variant())
+        try:
+            program = compiler.program(variant, inputs, open_sizes=False) if variant else None
+        except EngineError:
+            continue
+        if program is None or (best is not None and not agree(best, program, values, compiler.wanted)):
+            continue
+        times = compare([program] if best is None else [best, program], values, compiler.wanted)
+        seconds.update({str(rival.variant): time for rival, time in times})
+        if best is None or times[1][1] < MARGIN * times[0][1]:
+            best = program
+    if best is None:
+        raise EngineError(f"none of the runtimes {', '.join(runtimes)} can run this network")
+    return best, seconds
+
+
+def challenges(runtimes: list[str], batch: int, threads: int) -> Iterator[Challenge]:
+    """What to try, one after the other, each given the best so far."""
+    divide = batch > 1 and threads > 1
+    if "onnxruntime" in runtimes:
+        yield lambda best: Variant()
+        yield lambda best: replace(best, winograd=True)
+        if divide:
+            yield lambda best: replace(best, division="threads")
+            yield lambda best: replace(best, division="images")
+    if "openvino" in runtimes:
+        yield lambda best: Variant("openvino")
+        if divide:
+            yield lambda best: replace(best, division="threads") if best.runtime == "openvino" else None
+    if "opencv" in runtimes:
+        yield lambda best: Variant("opencv")
+
+
+def agree(one: Program, other: Program, values: Mapping[str, np.ndarray], wanted: list[str]) -> bool:
+    """Whether two programs compute the same, as far as rounding allows; also warms both up."""
+    expected = one(values, wanted)
+    try:
+        found = other(values, wanted)
+    except EngineError:
+        return False
+    for name, value in expected.items():
+        finite = np.abs(value[np.isfinite(value)])
+        bound = AGREEMENT * finite.max(initial=0)
+        if found[name].shape != value.shape or not np.allclose(found[name], value, 0, bound, equal_nan=True):
+            return False
+    return True
+
+
+def compare(
+    programs: list[Program], values: Mapping[str, np.ndarray], wanted: list[str]
+) -> list[tuple[Program, float]]:
+    """Each program with the shortest time of a few runs by turns: what else the machine does only lengthens runs."""
+    times = [float("inf")] * len(programs)
+    began = time.perf_counter()
+    for turn in range(1, TURNS + 1):
+        for number, program in enumerate(programs):
+            started = time.perf_counter()
+            program(values, wanted)
+            times[number] = min(times[number], time.perf_counter() - started)
+        if turn >= 2 and (max(times) > CLEAR * min(times) or time.perf_counter() - began > SECONDS):
+            break
+    return list(zip(programs, times, strict=True))

@@ -1,0 +1,54 @@
+"""Ways to run a network on the CPU: a runtime, how the layers are written for it, and how a batch is divided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from matnet.engines.runtime import RUNTIMES
+from matnet.ops.activation import DropOut, ReLU, Sigmoid, SoftMax
+from matnet.ops.base import Op
+from matnet.ops.combine import Concat, Scale, Sum
+from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.ops.extensions.pooling import CaffePooling, GlobalPooling
+from matnet.ops.normalization import LRN, BatchNorm
+from matnet.ops.pooling import Pooling
+
+RUNTIME_NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "opencv": "OpenCV"}
+DIVISIONS = {"": "", "threads": "a part of the batch per thread", "images": "an image at a time per thread"}
+# Ops that compute each image by itself, so that a batch may be divided; others may, these are known to.
+PER_IMAGE: tuple[type[Op], ...] = (
+    *(BatchNorm, CaffePooling, Concat, Conv, ConvTranspose, DropOut, GlobalPooling, LRN, Pooling),
+    *(ReLU, Scale, Sigmoid, SoftMax, Sum),
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A runtime of RUNTIMES, Winograd's algorithm or none of matnet's own, and a key of DIVISIONS."""
+
+    runtime: str = "onnxruntime"
+    winograd: bool = False
+    division: str = ""
+
+    def __str__(self) -> str:
+        parts = [RUNTIME_NAMES[self.runtime], "Winograd" * self.winograd, DIVISIONS[self.division]]
+        return ", ".join(part for part in parts if part)
+
+    def images(self, batch: int, threads: int) -> int:
+        """How many images of a batch go through the network together."""
+        return {"": batch, "threads": -(-batch // threads), "images": 1}[self.division]
+
+
+def divisible(op: Op) -> bool:
+    """Whether each image's output is known to depend on that image alone."""
+    return type(op) in PER_IMAGE and getattr(op, "dim", 3) != 4  # Concat of images
+
+
+def variant_from(record: object) -> Variant | None:
+    """The variant with these fields, as JSON keeps them; None where they are not those of one."""
+    if not isinstance(record, dict) or record.keys() != {"runtime", "winograd", "division"}:
+        return None
+    runtime, winograd, division = record["runtime"], record["winograd"], record["division"]
+    if not isinstance(winograd, bool) or runtime not in RUNTIMES or division not in DIVISIONS:
+        return None
+    return Variant(runtime, winograd, division)
