@@ -1,4 +1,4 @@
-"""What matnet has to reach against its peers on the processor, and whether it does."""
+"""What matnet has to reach against its peers, and whether it does."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ EVERY_NET = 1.0  # with all runtimes installed, against the best of all peers
 MEAN = 1.1  # of the same ratios, their geometric mean
 LRN = 1.3  # with ONNX Runtime alone, against plain ONNX Runtime, on networks with LRN
 OTHERS = 1.0
+ON_GPU = 1.0  # in TF32 and FP16, against the best form of torch
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,25 @@ def verdicts(report: Report) -> list[Verdict]:
     return found
 
 
+def gpu_verdicts(report: Report) -> list[Verdict]:
+    """matnet to the best form of torch on the same GPU, in TF32 and FP16; then the means, by precision and scope."""
+    found: list[Verdict] = []
+    ratios: dict[str, list[float]] = {}
+    for (model, batch, precision, scope), rows in grouped(report.rows).items():
+        own = next((row for row in rows if row.ours), None)
+        peer = best_peer(rows, own) if own else None
+        if own is None or peer is None or precision == "fp32":
+            continue
+        kind, times = f"{precision} {scope}".strip(), ratio(own, peer)
+        found.append(Verdict(f"{model}, batch {batch}, {kind}: to {peer.engine}{_share(report, own)}", times, ON_GPU))
+        ratios.setdefault(kind, []).extend([times] if times else [])
+    for kind, times_of_kind in ratios.items():
+        if times_of_kind:
+            what = f"geometric mean of {len(times_of_kind)} ratios, {kind}"
+            found.append(Verdict(what, geometric_mean(times_of_kind), ON_GPU))
+    return found
+
+
 def _against_best(named: dict[str, Row], rows: list[Row]) -> float | None:
     row = named.get(AUTO)
     return ratio(row, best_peer(rows, row)) if row else None
@@ -73,5 +93,5 @@ def _against_plain(named: dict[str, Row]) -> float | None:
 
 
 def _share(report: Report, row: Row | None) -> str:
-    peak = report.peak("fp32")
+    peak = report.peak(row.precision) if row else None
     return f", at {100 * row.flop_per_s / peak:.0f} % of the peak" if peak and row and row.timed else ""

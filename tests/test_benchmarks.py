@@ -171,6 +171,18 @@ def test_targets_of_the_processor() -> None:
     assert "not measured" in targets.Verdict("x", None, 1.0).line()
 
 
+def test_targets_of_a_gpu() -> None:
+    """TF32 at 2 s to torch's 3 s, FP16 at 2 s to 1 s; float32 has no target."""
+    rows = [
+        row(engine, seconds, precision=precision)
+        for precision, torch in (("tf32", 3.0), ("fp16", 1.0), ("fp32", 1.0))
+        for engine, seconds in (("matnet-cupy", 2.0), ("torch-cuda-graph", torch))
+    ]
+    found = targets.gpu_verdicts(Report(rows))
+    assert [(verdict.met, verdict.ratio) for verdict in found] == [(True, 1.5), (False, 0.5), (True, 1.5), (False, 0.5)]
+    assert found[0].what == "alexnet, batch 16, tf32: to torch-cuda-graph"
+
+
 # -- the command --------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from matnet.benchmarks.device.conformance import BOUNDS
 from matnet.benchmarks.device.memory import DeviceMemory
 from matnet.benchmarks.rows import Report
 from matnet.benchmarks.table import READING, machine_lines, speed_details, summary
+from matnet.benchmarks.targets import gpu_verdicts
 
 SHOWN = 5  # networks by name for each reason
 
@@ -21,6 +22,7 @@ def page(report: Report, details: bool = True) -> str:
     parts += _section("Device memory", [DeviceMemory(**entry).line() for entry in report.sections.get("memory", [])])
     parts += list(_kernels(report.sections.get("kernels", [])))
     left = [f"{entry['name']}: {entry['status']}" for entry in report.sections.get("parts", []) if _left(entry)]
+    parts += _section("Targets", [verdict.line() for verdict in gpu_verdicts(report)])
     if report.rows:
         parts += ["", "## Speed", "", summary(report, "pipe"), "", READING]
         parts += speed_details(report) if details else []
@@ -48,8 +50,8 @@ def _kernels(entries: list[dict[str, Any]]) -> Iterator[str]:
     for entry in entries:
         yield from ("", f"## Kernels of {entry['model']}, batch {entry['batch']}, {entry['precision']}", "")
         for kind in entry["kinds"]:
-            times = kind["seconds"] / kind["floor"] if kind["floor"] else float("inf")
-            yield f"- {kind['how']}: {kind['steps']} steps, {1e6 * kind['seconds']:.0f} us, {times:.2f} times the least"
+            times = f", {kind['seconds'] / kind['floor']:.2f} times the least" if kind["floor"] else ""
+            yield f"- {kind['how']}: {kind['steps']} steps, {1e6 * kind['seconds']:.0f} us{times}"
 
 
 def _conformance(entries: list[dict[str, Any]]) -> Iterator[str]:
