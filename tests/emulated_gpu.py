@@ -139,11 +139,11 @@ class Emulated:
     """A plan that runs; each buffer holds NaN before the first and after the last step that uses it."""
 
     def __init__(self, machine: NumpyMachine, plan: Plan) -> None:
-        self.bound = Bound(plan, machine)
+        self.bound, self.plan = Bound(plan, machine), plan
 
     def submit(self, values: Mapping[str, Array]) -> SimpleNamespace:
         results = self.run(values)
-        return SimpleNamespace(result=lambda: results)
+        return SimpleNamespace(result=lambda: results, note="")
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
         bound, plan = self.bound, self.bound.plan

@@ -159,6 +159,11 @@ class Ticket:
     def __init__(self, program: Program, slot: Slot, values: Mapping[str, np.ndarray]) -> None:
         self._program, self._slot, self._values = program, slot, values
 
+    @property
+    def note(self) -> str:
+        """Why the program's steps are not recorded, where that was tried in vain."""
+        return self._program._steps.note
+
     def result(self) -> dict[str, np.ndarray]:
         """The outputs by variable, float32 N x C x H x W."""
         try:
@@ -184,11 +189,6 @@ class Program:
         self.slots: queue.Queue[Slot] = queue.Queue()
         for _ in range(SLOTS):
             self.slots.put(Slot(device.cupy, plan.inputs, outputs, len(self._faults)))
-
-    @property
-    def note(self) -> str:
-        """Why steps are not recorded, where that was tried in vain."""
-        return self._steps.note
 
     def refuse_faults(self, slot: Slot) -> None:
         """NetworkError where a layer found fault with the values of the batch that lies in the slot."""

@@ -9,17 +9,39 @@ from typing import Any
 import numpy as np
 
 from matnet.engines.base import Engine
+from matnet.engines.batches import require_independent_images
 from matnet.engines.cupy.device import SLOTS, GpuDevice, OnDevice, Options, Program, Ticket
 from matnet.engines.cupy.lower import lower
 from matnet.engines.cupy.planning import planned_for, why_layer_by_layer
 from matnet.engines.cupy.probe import find_gpu
 from matnet.engines.device import Device
 from matnet.engines.numpy_engine import refuse_unknown
-from matnet.errors import EngineError
+from matnet.errors import EngineError, NetworkError
 from matnet.network import Network
 from matnet.shapes import Shape
 
 PROGRAMS = 4  # kept for inputs of different sizes; they share the weights, each has buffers of its own
+
+
+Key = tuple[tuple[str, Shape], ...]
+
+
+class Pending:
+    """A batch under way, or done; `result` may be asked for once."""
+
+    def __init__(
+        self, engine: CupyEngine, values: dict[str, np.ndarray], ticket: Ticket | None = None, images: int | None = None
+    ) -> None:
+        self._engine, self._values, self._ticket, self._images = engine, values, ticket, images
+
+    def result(self) -> dict[str, np.ndarray]:
+        """The outputs by the names that they were asked for by; waits for them."""
+        found = self._values
+        if self._ticket is not None:
+            outputs = self._ticket.result()
+            found = {**found, **{name: value[: self._images] for name, value in outputs.items()}}
+            self._engine.hear(self._ticket.note)
+        return {name: found[variable] for name, variable in self._engine.wanted.items()}
 
 
 class CupyEngine(Engine):
@@ -59,7 +81,9 @@ class CupyEngine(Engine):
         self.planned = planned_for(net, self._computed)
         self._machine = self.gpu.machine(self.planned)
         self._one_by_one = self._without_program(fused)
-        self._programs: OrderedDict[tuple[Any, ...], Program] = OrderedDict()
+        self._programs: OrderedDict[Key, Program] = OrderedDict()
+        self._seen: set[Key] = set()
+        self._apart: bool | None = None  # whether images can be computed in any company; None: not known yet
 
     def _without_program(self, fused: bool) -> OnDevice | None:
         reason = why_layer_by_layer(self.planned)
@@ -72,22 +96,25 @@ class CupyEngine(Engine):
         return self.gpu.layer_by_layer(self.net, self.layers)
 
     def __call__(self, x: Any) -> dict[str, np.ndarray]:
-        return self._named(self.submit(x))
+        return self.submit(x).result()
 
-    def submit(self, x: Any) -> tuple[dict[str, np.ndarray], Ticket | None]:
-        """Start a batch on its way, for `result` to wait for; the arrays must stay as they are until then."""
+    def submit(self, x: Any) -> Pending:
+        """Start a batch on its way; its arrays must stay as they are until the result.
+
+        At most SLOTS batches of one size can be under way: this waits while there are so many.
+        """
         values = self.take_inputs(x)
+        shapes = {name: value.shape for name, value in values.items()}
         if self._one_by_one is not None:
-            self.net.infer_shapes({name: value.shape for name, value in values.items()}, self.wanted.values())
-            return {**values, **self._one_by_one(values, self._computed)}, None
+            self.net.infer_shapes(shapes, self.wanted.values())
+            return Pending(self, {**values, **self._one_by_one(values, self._computed)})
         if not self._computed:
-            return values, None
-        return values, self._program({name: value.shape for name, value in values.items()}).submit(values)
-
-    def _named(self, started: tuple[dict[str, np.ndarray], Ticket | None]) -> dict[str, np.ndarray]:
-        values, ticket = started
-        found = {**values, **ticket.result()} if ticket is not None else values
-        return {name: found[variable] for name, variable in self.wanted.items()}
+            return Pending(self, values)
+        larger = self._larger(shapes)
+        if larger is None:
+            return Pending(self, values, self._program(shapes).submit(values))
+        images = next(iter(shapes.values()))[0]
+        return Pending(self, values, larger.submit(filled(values, larger.plan.inputs)), images)
 
     @property
     def runtimes(self) -> list[str]:
@@ -96,18 +123,22 @@ class CupyEngine(Engine):
 
     def map(self, batches: Iterable[Any]) -> Iterator[dict[str, np.ndarray]]:
         """The results of batch after batch, in order; the next one is copied while one is computed."""
-        under_way: deque[tuple[dict[str, np.ndarray], Ticket | None]] = deque()
+        under_way: deque[Pending] = deque()
         try:
             for batch in batches:
                 under_way.append(self.submit(batch))
                 if len(under_way) == SLOTS:
-                    yield self._named(under_way.popleft())
+                    yield under_way.popleft().result()
             while under_way:
-                yield self._named(under_way.popleft())
+                yield under_way.popleft().result()
         finally:
-            for _, ticket in under_way:
-                if ticket is not None:
-                    ticket.result()
+            for pending in under_way:
+                pending.result()
+
+    def hear(self, note: str) -> None:
+        """Take a note, once."""
+        if note and note not in self.notes:
+            self.notes.append(note)
 
     def input_buffer(self, shape: Shape) -> np.ndarray:
         """A float32 array in page-locked memory, from which batches are copied to the GPU fastest."""
@@ -116,11 +147,36 @@ class CupyEngine(Engine):
 
     def program(self, inputs: Mapping[str, Shape]) -> None:
         """Make ready for inputs of these shapes; ShapeError, naming the layer, where they do not fit the network."""
-        if self._one_by_one is None and self._computed:
+        if self._one_by_one is None and self._computed and self._serving(inputs) is None:
             self._program(inputs)
 
+    def _larger(self, inputs: Mapping[str, Shape]) -> Program | None:
+        """A program for more images of the same sizes, the first time that so few come: the last batch of many.
+
+        None where the images of a batch have to do with each other.
+        """
+        key = key_of(inputs)
+        with self.gpu.lock:
+            if key in self._programs or key in self._seen:
+                return None
+            self._seen.add(key)
+            return self._serving(inputs)
+
+    def _serving(self, inputs: Mapping[str, Shape]) -> Program | None:
+        with self.gpu.lock:
+            able = [program for program in self._programs.values() if holds(program.plan.inputs, inputs)]
+            if not able:
+                return None
+            if self._apart is None:
+                try:
+                    require_independent_images(self, able[0].plan.inputs, 1)
+                    self._apart = True
+                except NetworkError:
+                    self._apart = False
+            return able[-1] if self._apart else None
+
     def _program(self, inputs: Mapping[str, Shape]) -> Program:
-        key = tuple(sorted((name, tuple(shape)) for name, shape in inputs.items()))
+        key = key_of(inputs)
         with self.gpu.lock:
             if key not in self._programs:
                 self._programs[key] = self._compiled(inputs)
@@ -134,5 +190,27 @@ class CupyEngine(Engine):
         self.net.infer_shapes(inputs, self.wanted.values())  # so that a fault is told of the layer as it was loaded
         plan = lower(self.planned, inputs, self._computed, self.precision, cudnn=self.gpu.cudnn is not None)
         program = self.gpu.program(self._machine, plan)
-        self.notes += [note for note in self._machine.notes if note not in self.notes]
+        for note in self._machine.notes:
+            self.hear(note)
         return program
+
+
+def key_of(inputs: Mapping[str, Shape]) -> Key:
+    """Input shapes as a key."""
+    return tuple(sorted((name, tuple(shape)) for name, shape in inputs.items()))
+
+
+def holds(larger: Mapping[str, Shape], inputs: Mapping[str, Shape]) -> bool:
+    """Whether inputs of these shapes are fewer images of the same sizes, as many for each input."""
+    counts = {(larger[name][0], shape[0]) for name, shape in inputs.items() if name in larger}
+    same = all(larger.get(name, ())[1:] == tuple(shape)[1:] for name, shape in inputs.items())
+    return same and larger.keys() == inputs.keys() and len(counts) == 1 and all(many > few for many, few in counts)
+
+
+def filled(values: Mapping[str, np.ndarray], shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
+    """The arrays with images of zeros behind them, up to these shapes."""
+    found = {}
+    for name, shape in shapes.items():
+        found[name] = np.zeros(shape, np.float32)
+        found[name][: len(values[name])] = values[name]
+    return found
