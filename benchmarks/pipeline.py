@@ -44,11 +44,16 @@ PREPARATION = "preprocessing"
 
 @dataclass
 class Row:
-    """One stage or pipeline: images/s in each round, and the median; its errors in percent, where it scores."""
+    """One stage or pipeline: images/s in each round, and the median; its errors in percent, where it scores.
+
+    processors: how many it kept busy, in each round, its child processes included. Where a stage gets fewer than
+    another, something else ran on the machine.
+    """
 
     name: str
     images_per_s: float
     rounds: list[float]
+    processors: list[float]
     top1_error: float | None = None
     top5_error: float | None = None
 
@@ -245,23 +250,32 @@ PIPELINES: dict[str, Callable[[Setting], Stage]] = {
 def measure(stages: dict[str, Stage], images: int, rounds: int) -> list[Row]:
     """Every stage once per round, by turns; a first round, which warms up, is not counted."""
     speeds: dict[str, list[float]] = {name: [] for name in stages}
+    busy: dict[str, list[float]] = {name: [] for name in stages}
     errors: dict[str, TopK | None] = {}
     for number in range(rounds + 1):
         for name, stage in stages.items():
             time.sleep(PAUSE)
-            started = time.perf_counter()
+            started, used = time.perf_counter(), processor_seconds()
             errors[name] = stage()
+            taken = time.perf_counter() - started
             if number:
-                speeds[name].append(images / (time.perf_counter() - started))
+                speeds[name].append(images / taken)
+                busy[name].append((processor_seconds() - used) / taken)
         told = "warmed up" if not number else ", ".join(f"{name} {found[-1]:.1f}" for name, found in speeds.items())
         print(f"matnet: round {number} of {rounds}: {told}", file=sys.stderr)
     rows = []
     for name, found in speeds.items():
-        row, scored = Row(name, statistics.median(found), found), errors[name]
+        row, scored = Row(name, statistics.median(found), found, busy[name]), errors[name]
         if scored is not None:
             row.top1_error, row.top5_error = scored.top1_error, scored.top5_error
         rows.append(row)
     return rows
+
+
+def processor_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def perfect_overlap(rows: Sequence[Row]) -> list[float]:
@@ -311,20 +325,21 @@ def table(rows: Sequence[Row], overlap: Sequence[float]) -> str:
     from tabulate import tabulate
 
     ours = next(row for row in rows if row.name == OURS)
-    shown = [*rows, Row("perfect overlap", statistics.median(overlap), list(overlap))]
+    shown = [*rows, Row("perfect overlap", statistics.median(overlap), list(overlap), [])]
     cells = [
         [
             row.name,
             f"{row.images_per_s:.1f}",
             f"{min(row.rounds):.1f}",
             f"{max(row.rounds):.1f}",
+            f"{statistics.median(row.processors):.2f}" if row.processors else "",
             f"{statistics.median(a / b for a, b in zip(ours.rounds, row.rounds, strict=True)):.2f}",
             "" if row.top1_error is None else f"{row.top1_error:.2f}",
             "" if row.top5_error is None else f"{row.top5_error:.2f}",
         ]
         for row in shown
     ]
-    headers = ["", "images/s", "slowest", "fastest", "matnet's ratio to it", "top-1 err.", "top-5 err."]
+    headers = ["", "images/s", "slowest", "fastest", "processors", "matnet's ratio to it", "top-1 err.", "top-5 err."]
     return tabulate(cells, headers, disable_numparse=True)
 
 
