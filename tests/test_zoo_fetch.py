@@ -117,6 +117,24 @@ def test_fatal(case: str, cache: Path) -> None:
     assert not list(cache.rglob("a.caffemodel"))
 
 
+def test_a_host_that_does_not_exist_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EAI_NONAME is an answer; EAI_AGAIN, no name server to be had just now, is worth another try."""
+    asked: list[int] = []
+
+    def refuse(errno: int) -> Any:
+        def getaddrinfo(*arguments: object, **options: object) -> None:
+            asked.append(errno)
+            raise socket.gaierror(errno, "no")
+
+        return getaddrinfo
+
+    for errno, reason in ((socket.EAI_NONAME, "there is no such host"), (socket.EAI_AGAIN, r"\(attempts: 3\)")):
+        monkeypatch.setattr(socket, "getaddrinfo", refuse(errno))
+        with pytest.raises(DownloadError, match=reason):
+            fetch(weights("http://nowhere.example/a.caffemodel"))
+    assert asked == [socket.EAI_NONAME] + [socket.EAI_AGAIN] * 3
+
+
 def test_a_transfer_goes_on_in_another_process(tmp_path: Path) -> None:
     behaviour = Behaviour(content=CONTENT, cut_after=49_152, cuts=1)
     downloader = ResumingDownloader(part=tmp_path / "x.part", patience=replace(QUICK, attempts=1), progress=False)

@@ -137,8 +137,9 @@ def fetch_model(options: argparse.Namespace) -> int:
 def _fetched(card: Card, what: str, fetcher: Fetcher) -> Iterable[Path]:
     if what == "mat":
         if not (card.mat_urls or fetcher.mirrors or fetcher.carried or (card.folder / card.mat).is_file()):
+            own = "" if card.prototxt and card.file("caffemodel") else ", given your own prototxt and caffemodel,"
             raise DownloadError(
-                f"{card.name}: no .mat file was ever published; `python -m matnet.convert {card.name}` makes one "
+                f"{card.name}: no .mat file was ever published; `python -m matnet.convert {card.name}`{own} makes one "
                 "from the Caffe files"
             )
         return [fetcher.mat(card)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -102,9 +103,12 @@ class ResumingDownloader:
                 session.max_redirects = 10
                 self._transfer(session, url)
         except (requests.Timeout, requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise BrokenTransfer(_reason(error)) from None
+            cause = _innermost(error)
+            if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
+                raise DownloadError(f"{url}: there is no such host, or no network here") from None
+            raise BrokenTransfer(_reason(cause)) from None
         except requests.RequestException as error:
-            raise DownloadError(f"{url}: {_reason(error)}") from None
+            raise DownloadError(f"{url}: {_reason(_innermost(error))}") from None
 
     def _transfer(self, session: requests.Session, url: str) -> None:
         offset, headers = self._resumption(url)
@@ -229,11 +233,16 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _reason(error: Exception) -> str:
-    """The innermost cause, in a line: requests wraps it three times."""
+def _innermost(error: Exception) -> BaseException:
+    """What went wrong at last: requests wraps it three times."""
     cause: BaseException = error
     while cause.__cause__ or cause.__context__ or (cause.args and isinstance(cause.args[0], BaseException)):
         inner = cause.args[0] if cause.args and isinstance(cause.args[0], BaseException) else None
         cause = inner or cause.__cause__ or cause.__context__ or cause
+    return cause
+
+
+def _reason(cause: BaseException) -> str:
+    """An error in a line."""
     kind, said = type(cause).__name__, str(cause).splitlines()[0] if str(cause) else "no answer"
     return said if said.startswith(kind) else f"{kind}: {said}"
