@@ -16,7 +16,7 @@ from matnet.engines.cupy.kernels.launch import source
 
 HEADER = Path(__file__).with_name("cuda_on_cpu.h")
 COMPILER = shutil.which("g++")
-FLAGS = ["-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-ffp-contract=off"]
+FLAGS = ["-std=c++17", "-O0", "-w", "-shared", "-fPIC", "-ffp-contract=off", f"-I{HEADER.parent}"]
 
 # The only function of a library: starts kernel `number`, or tells the bytes of its arguments and their number.
 ENTRY = """
@@ -55,16 +55,16 @@ class Processor:
                 self.libraries.update({(program, name): (library, k) for k, name in enumerate(names)})
 
     def usable(self) -> bool:
-        """Whether the compiler knows all that the header needs."""
-        probe = self.folder / "probe.cpp"
-        probe.write_text(f'#include "{HEADER}"\n')
-        command = [str(COMPILER), *FLAGS, str(probe), "-o", str(probe.with_suffix(".so"))]
+        """Whether the compiler knows all that the header needs; it keeps what it made of it for later."""
+        header = self.folder / HEADER.name
+        shutil.copyfile(HEADER, header)
+        command = [str(COMPILER), *FLAGS, "-x", "c++-header", str(header), "-o", f"{header}.gch"]
         return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 0
 
     def _compile(self, program: str, names: list[str]) -> ctypes.CDLL:
         path = self.folder / f"{program}-{len(self.libraries)}.cpp"
         cases = "\n".join(f"CASE({number}, ({name}))" for number, name in enumerate(names))
-        path.write_text(f'#include "{HEADER}"\n{source(program)}\n{ENTRY.replace("CASES", cases)}')
+        path.write_text(f'#include "{HEADER.name}"\n{source(program)}\n{ENTRY.replace("CASES", cases)}')
         library = path.with_suffix(".so")
         subprocess.run([str(COMPILER), *FLAGS, str(path), "-o", str(library)], check=True, timeout=300)
         return ctypes.CDLL(str(library))
