@@ -49,6 +49,7 @@ class Replayed:
             for call in self._calls:
                 call()
         self._replays = self._record(stream)
+        self._direct.free_all_blocks()  # what graphs use again lies in the other pool
 
     def _record(self, stream: Any) -> list[Callable[[Any], None]]:
         replays: list[Callable[[Any], None]] = []

@@ -28,6 +28,11 @@ class Scratch:
     def __init__(self, cupy: Any, pool: Any) -> None:
         self._cupy, self._pool = cupy, pool
         self._pieces: list[Array] = []
+        self._expected = 0
+
+    def expect(self, size: int) -> None:
+        """Let the next piece be at least so large."""
+        self._expected = max(self._expected, size)
 
     def __call__(self, size: int) -> int:
         """The address of `size` bytes; 0 for none."""
@@ -35,7 +40,7 @@ class Scratch:
             return 0
         if not self._pieces or self._pieces[-1].nbytes < size:
             with self._cupy.cuda.using_allocator(self._pool.malloc):
-                self._pieces.append(self._cupy.empty(size, dtype=self._cupy.uint8))
+                self._pieces.append(self._cupy.empty(max(size, self._expected), dtype=self._cupy.uint8))
         return int(self._pieces[-1].data.ptr)
 
     def release(self) -> None:
@@ -126,6 +131,7 @@ class GpuMachine:
             addresses = conv_addresses(part.graph, reads, weights, y)
             plan = self.chooser.choose(part.graph, addresses, self.trial_scratch)
             if plan is not None:
+                self.scratch.expect(plan.workspace)
                 finish = None
                 if part.graph != whole:
                     late_bias = whole.bias and not part.graph.bias
