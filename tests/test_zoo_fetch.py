@@ -316,6 +316,26 @@ def test_carried_files_are_taken_when_they_are_right(tmp_path: Path) -> None:
     assert fetch(weights(), carried=tmp_path) == CONTENT
 
 
+def test_a_carried_file_is_known_by_its_checksum_too(tmp_path: Path) -> None:
+    (tmp_path / "a (1).caffemodel").write_bytes(CONTENT)
+    (tmp_path / "other.caffemodel").write_bytes(WRONG)
+    said: list[str] = []
+    assert fetch(weights(), said, carried=tmp_path) == CONTENT
+    assert said == [f"{tmp_path / 'a (1).caffemodel'} is a.caffemodel, by its checksum"]
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="usb: no such folder"):
+        Fetcher(carried=tmp_path / "usb")
+
+
+@pytest.mark.parametrize("name, hashes", [("a.bin", {"sha1": SHA1}), ("b.caffemodel", {})], ids=["kind", "no checksum"])
+def test_what_no_checksum_vouches_for_is_not_guessed_at(name: str, hashes: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(CONTENT)
+    with pytest.raises(DownloadError, match="no address is known"):
+        fetch(weights(hashes=hashes), carried=tmp_path)
+
+
 def test_carried_files_are_refused_when_they_are_wrong(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "a.caffemodel").write_bytes(WRONG)
     with pytest.raises(DownloadError, match=r"a\.caffemodel: its SHA1 is .* not taken"):

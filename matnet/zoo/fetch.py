@@ -38,6 +38,10 @@ class Fetcher:
     progress: bool = True
     say: Callable[[str], None] = to_stderr
 
+    def __post_init__(self) -> None:
+        if self.carried is not None and not self.carried.is_dir():
+            raise DownloadError(f"{self.carried}: no such folder; expected the one with the files that were brought")
+
     def mat(self, card: Card) -> Path:
         """The model's .mat file, of any published generation; DownloadError saying what to do by hand."""
         present = present_mat(card)
@@ -105,16 +109,32 @@ class Fetcher:
         return False
 
     def _carried_in(self, target: Path, file: RemoteFile, accepted: Mapping[str, str]) -> bool:
-        """Copy the file out of the carried folder, if it is there under its name; DownloadError if it is wrong."""
-        if self.carried is None or not (self.carried / file.file).is_file():
+        """Copy the file out of the carried folder, by its name or its checksum; DownloadError if it is wrong."""
+        if self.carried is None:
             return False
         source = self.carried / file.file
+        if not source.is_file():
+            found = self._called_otherwise(file, accepted)
+            if found is None:
+                return False
+            self.say(f"{found} is {file.file}, by its checksum")
+            source = found
         fault = mismatch(source, file, accepted)
         if fault:
             raise DownloadError(f"{source}: {fault}; not taken")
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
         return True
+
+    def _called_otherwise(self, file: RemoteFile, accepted: Mapping[str, str]) -> Path | None:
+        """A carried file of the same kind that has the right checksum, as browsers call it `NAME (1).mat`."""
+        if not accepted and strongest(file.hashes) is None:
+            return None
+        assert self.carried is not None
+        kind = Path(file.file).suffix.lower()
+        alike = (path for path in sorted(self.carried.glob("*")) if path.suffix.lower() == kind and path.is_file())
+        sized = (path for path in alike if file.size in (None, path.stat().st_size))
+        return next((path for path in sized if mismatch(path, file, accepted) is None), None)
 
     def _unpack(self, card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, str]) -> None:
         assert file.archive is not None
