@@ -19,7 +19,8 @@ from matnet.benchmarks.device.preflight import how_to_install, missing, use_a_ca
 from matnet.benchmarks.device.stages import STAGES, Session, tasks_of
 from matnet.benchmarks.models import check_names
 from matnet.benchmarks.nets import NETS
-from matnet.benchmarks.rows import Report
+from matnet.benchmarks.rows import Report, read_reports
+from matnet.benchmarks.targets import gpu_verdicts
 from matnet.engines import BACKENDS, PRECISIONS
 from matnet.errors import MatnetError, run_command
 from matnet.files import atomic_write
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     add("--precision", default="tf32,fp16,fp32", metavar="A,B", help="precisions to time (default: %(default)s)")
     add("--backend", choices=BACKENDS, default="cupy", help="what is checked and timed (default: %(default)s)")
     add("--data", type=Path, default=DATA, metavar="FOLDER", help="recorded networks (default: those of the tests)")
+    add("--from", dest="reports", nargs="+", metavar="FILE", help="show reports that --json wrote; measure nothing")
     add("--json", metavar="FILE", help="write all figures to FILE, after every part")
     add("--markdown", metavar="FILE", help="write the tables to FILE, after every part")
     return command
@@ -70,9 +72,19 @@ def write(options: argparse.Namespace, report: Report) -> None:
             file.write(page(report).encode())
 
 
+def show(report: Report) -> None:
+    """The page, without every engine's figures; the targets alone where tables cannot be set."""
+    print(page(report, details=False) if find_spec("tabulate") else "\n".join(v.line() for v in gpu_verdicts(report)))
+
+
 def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     options = parser().parse_args(given)
+    if options.reports:
+        report = read_reports(options.reports)
+        write(options, report)
+        show(report)
+        return 0
     stages = chosen(options.only, STAGES, "--only") if options.only else list(STAGES)
     use_a_cache_without_pooch()
     session = session_of(options, given)
@@ -93,8 +105,7 @@ def main(argv: list[str] | None = None) -> int:
         session.report.notes.append("interrupted: not everything was measured")
         write(options, session.report)
         return INTERRUPTED
-    if find_spec("tabulate"):
-        print(page(session.report, details=False))
+    show(session.report)
     return 1 if session.faults() else 0
 
 

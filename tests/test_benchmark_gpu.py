@@ -125,6 +125,13 @@ def test_the_command_checks_all_networks_on_any_backend(tmp_path: Path, capsys: 
     assert f"fp32: {len(entries)} of {len(entries)} networks within 0.0001" in capsys.readouterr().out
 
 
+def test_a_report_is_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Report([], {}, [], {"agreement": ["PASS  tf32: all"]}).write(tmp_path / "r.json")
+    assert gpu.main(["--from", str(tmp_path / "r.json"), "--markdown", str(tmp_path / "r.md")]) == 0
+    assert "- PASS  tf32: all" in capsys.readouterr().out
+    assert "- PASS  tf32: all" in (tmp_path / "r.md").read_text()
+
+
 def test_what_does_not_hold_is_told_once_for_all_networks_and_sets_the_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
