@@ -123,6 +123,8 @@ def run(options: argparse.Namespace) -> Evaluation:
     if options.random_weights:
         result.model, result.status = options.model, "random weights"
     result.notes = [*net.source.notes, *images.notes, *result.notes]
+    if start.images:
+        result.notes.append(f"resumed after {start.images:,} images")
     return result
 
 

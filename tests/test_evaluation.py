@@ -6,6 +6,8 @@ digits-lenet's mistakes on its 355 test images are those that OpenCV counts (see
 from __future__ import annotations
 
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ import pytest
 
 import matnet
 from matnet.datasets import ImageList
+from matnet.engines.batches import Halving
 from matnet.engines.numpy_engine import NumpyEngine
-from matnet.errors import DataError, NetworkError
+from matnet.errors import DataError, NetworkError, OutOfMemoryError
 from matnet.evaluation import Evaluation, Tally, evaluate
 from matnet.evaluation.scoring import Job, Scorer
 from matnet.evaluation.streams import Streams, batch_memory, choose_streams, crew_for, fills_up
@@ -267,3 +270,24 @@ def test_a_figure_that_is_no_number_is_null() -> None:
     figures = {"images_per_s": 1.0, "network_images_per_s": none, "top1_error": none, "top5_error": 0.0}
     row = Evaluation(model="m", introduced="", images=1, status="ok", **figures).record()
     assert {name: row[name] for name in figures} == {**figures, "network_images_per_s": None, "top1_error": None}
+
+
+def test_two_batches_that_do_not_fit_are_halved_once(net: matnet.Network) -> None:
+    """Both threads try 8 images before either is told that they do not fit; 4 do."""
+    both = threading.Barrier(2, timeout=10)
+
+    class Small(NumpyEngine):
+        def run(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            if len(values["input"]) > 4:
+                both.wait()
+                raise OutOfMemoryError("8 images do not fit", 8)
+            return super().run(values)
+
+    said: list[str] = []
+    halving = Halving(Small(net), say=said.append)
+    x = np.zeros((8, 1, 8, 8), np.float32)
+    with ThreadPoolExecutor(2) as pool:
+        results = [future.result() for future in [pool.submit(halving, x) for _ in range(2)]]
+    assert (halving.limit, halving.halved_from, len(said)) == (4, 8, 1)
+    for result in results:
+        assert next(iter(result.values())).shape == (8, 10, 1, 1)

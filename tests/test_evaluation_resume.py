@@ -69,6 +69,7 @@ def test_a_run_that_was_stopped_goes_on(
     row = json.loads(target.read_text() if with_file else out)
     assert (row["images"], row["top1_error"], row["status"]) == (355, 100 * 10 / 355, "ok")
     assert f"going on after {seen} images" in told
+    assert f"resumed after {seen} images" in row["notes"]
     assert not list(tmp_path.rglob(f"*{SUFFIX}"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -62,20 +63,24 @@ class Halving:
 
     `halved_from` is the first batch size that did not fit, else None; `limit` the most images per pass since
     then. `say` is called with one line each time. With `strict` the OutOfMemoryError is raised instead, as it
-    is where a single image does not fit or images cannot be run apart.
+    is where a single image does not fit or images cannot be run apart. May be called from several threads.
     """
 
     def __init__(self, engine: Engine, strict: bool = False, say: Callable[[str], Any] | None = None) -> None:
         self.engine, self.strict, self.say = engine, strict, say
         self.limit: int | None = None
         self.halved_from: int | None = None
+        self._lock = Lock()
 
     def __call__(self, x: Any) -> dict[str, np.ndarray]:
         while True:
+            limit = self.limit
             try:
-                return run_in_batches(self.engine, x, self.limit)
+                return run_in_batches(self.engine, x, limit)
             except OutOfMemoryError as error:
-                self._halve(x, error)
+                with self._lock:
+                    if limit == self.limit:  # else another thread has halved meanwhile
+                        self._halve(x, error)
 
     def _halve(self, x: Any, error: OutOfMemoryError) -> None:
         values = self.engine.take_inputs(x)

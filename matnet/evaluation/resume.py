@@ -73,15 +73,7 @@ class Unfinished:
 
 def unfinished(net: Network, job: Job, list_sha256: str, target: str | None) -> Unfinished:
     """Where a run is kept while it is unfinished: beside `target`, its file of results, else in the cache folder."""
-    prepared = job.preprocessing
-    mean = b"" if prepared.mean is None else prepared.mean.tobytes()
-    key = {
-        "model": network_sha256(net),
-        "list of images": list_sha256,
-        "preprocessing": f"{prepared.describe()} x {prepared.views} {hashlib.sha256(mean).hexdigest()}",
-        "variable": job.scores,
-        **{name: str(job.engine.get(name)) for name in ("backend", "device", "precision", "runtime")},
-    }
+    key = {"model": network_sha256(net), "list of images": list_sha256, **job.identity}
     if target is not None and target != "-":
         return Unfinished(Path(target).with_name(Path(target).name + SUFFIX), key)
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,17 @@ class Job:
     def images_per_batch(self) -> int:
         """A batch of the engine holds all views of its images."""
         return max(1, self.batch_size // self.preprocessing.views)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that decides the figures, but for the network and the images; the batch size does not."""
+        prepared = self.preprocessing
+        mean = b"" if prepared.mean is None else prepared.mean.tobytes()
+        return {
+            "preprocessing": f"{prepared.describe()} x {prepared.views} {hashlib.sha256(mean).hexdigest()}",
+            "variable": self.scores,
+            **{name: str(self.engine.get(name)) for name in ("backend", "device", "precision", "runtime")},
+        }
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class ShardCounter:
         self.spec = NetworkSpec(
             network_sha256(net), str(path.absolute()) if path is not None and path.suffix == ".mat" else None
         )
-        self.key = f"{self.spec.sha256} {job.scores} {job.batch_size} {sorted(job.engine.items())} {id(self)}"
+        self.key = f"{self.spec.sha256} {job.identity} {job.batch_size} {job.strict} {job.decoders} {job.engine}"
         seen = require_alike(self._survey(), images.paths[0])
         # Workers that do not see the file get the network itself, each once.
         self.network = None if seen else cluster.client.scatter(sendable(net), broadcast=True)
