@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import matnet.reproduction.reproduce as loop
 from matnet.datasets.voc import VOC_CLASSES
 from matnet.errors import DataError, MatnetError, run_command
 from matnet.eval import main
+from matnet.images import Preprocessing
 from matnet.reproduction import PAGE, expected_rows
 from matnet.reproduction.data import head
 from matnet.reproduction.expected import IMAGENET_ROWS, SEGMENTATION_ROWS
@@ -304,7 +306,7 @@ def test_a_run_goes_on_where_it_was_cut(
         assert table(*arguments) == 130
     printed = capsys.readouterr()
     assert re.search(r"\| one +\| +2015 \| +50\.00 ", printed.out)
-    assert "interrupted after 1 rows; finished rows are kept in" in printed.err
+    assert "1 rows are finished and kept in" in printed.err
     assert measured == ["one"]
     assert table(*arguments, "--json", tmp_path / "out.json") == 0
     assert measured == ["one", "two"]
@@ -313,6 +315,38 @@ def test_a_run_goes_on_where_it_was_cut(
     assert rows["one"]["figures"]["top1_error"] == rows["two"]["figures"]["top1_error"] == TOP1
     assert table(*arguments, "--fresh") == 0
     assert measured == ["one", "two", "one", "two"]
+
+
+def test_a_row_goes_on_within(
+    home: Path, imagenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C behind the second batch of three: the images of the first two are not read again."""
+    publish_classifier(home)
+    arguments = ["--models", "gray", "--imagenet", imagenet, "--results", tmp_path / "kept", "--batch-size", 3]
+    arguments += ["--decoders", 1]
+    real = Preprocessing.load
+    read: list[Any] = []
+
+    def load(self: Preprocessing, path: Any, out: Any = None) -> Any:
+        read.append(path)
+        return real(self, path, out)
+
+    def stop(images: int) -> None:
+        if len(read) >= 6 and images:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Preprocessing, "load", load)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Reproduction, "_progress", lambda *_: nullcontext(stop))
+        assert table(*arguments) == 130
+    told = re.search(r"within a row, after (\d) images: top-1 error", capsys.readouterr().err)
+    assert told and told[1] in "36"
+    read.clear()
+    assert table(*arguments, "--json", tmp_path / "out.json") == 0
+    assert len(read) == len(IMAGES) - int(told[1])
+    assert f"going on after {told[1]} images" in capsys.readouterr().err
+    assert rows_of(tmp_path / "out.json")["gray"]["figures"]["top1_error"] == TOP1
+    assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".json"]
 
 
 def test_what_decides_figures_decides_what_is_kept(

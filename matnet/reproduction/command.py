@@ -9,6 +9,8 @@ from typing import Any
 
 from matnet.arguments import engine_options
 from matnet.errors import DataError
+from matnet.evaluation.progress import running_errors
+from matnet.evaluation.resume import Interrupted, Terminated, termination_raised
 from matnet.files import atomic_write
 from matnet.reproduction.data import DataSets
 from matnet.reproduction.expected import expected_rows
@@ -60,24 +62,35 @@ def run_table(options: argparse.Namespace) -> int:
     clashing = [f"--{name.replace('_', '-')}" for name in FOREIGN if getattr(options, name, None) not in (None, ())]
     if clashing:
         raise DataError(f"{', '.join(clashing)}: not with --table, whose models and data are known; see --models")
+    if options.resume and options.fresh:
+        raise DataError("--resume and --fresh contradict each other: kept rows are taken, or measured anew")
     for name in OUTPUTS:
         _require_folder(getattr(options, name))
     run = reproduction(options)
     rows: list[Row] = []
     try:
-        for row in run.rows(expected_rows(options.models)):
-            rows.append(row)
-            _tell(row, options)
-    except KeyboardInterrupt:
+        with termination_raised():
+            for row in run.rows(expected_rows(options.models)):
+                rows.append(row)
+                _tell(row, options)
+    except KeyboardInterrupt as stop:
         _write(rows, None, options)
-        kept = f"finished rows are kept in {run.store.folder}; " if run.store else ""
-        to_stderr(f"interrupted after {len(rows)} rows; {kept}the same command goes on from there")
-        raise
+        return _interrupted(stop, rows, options)
     verdict = check(rows) if options.check else None
     _write(rows, verdict, options)
     if verdict is not None:
         return verdict.status
     return FAILURE if any(row.state == FAILED for row in rows) else 0
+
+
+def _interrupted(stop: KeyboardInterrupt, rows: list[Row], options: argparse.Namespace) -> int:
+    """How far the run came, and how to go on; the exit status, 130 or, after SIGTERM, 143."""
+    if isinstance(stop, Interrupted) and stop.tally.images:
+        to_stderr(f"interrupted within a row, after {stop.tally.images:,} images: {running_errors(stop.tally)}")
+    to_stderr(f"{len(rows)} rows are finished and kept in {_results(options)}; the same command goes on from there")
+    if isinstance(stop, Interrupted):
+        return stop.status
+    return 143 if isinstance(stop, Terminated) else 130
 
 
 def reproduction(options: argparse.Namespace) -> Reproduction:
@@ -96,10 +109,15 @@ def reproduction(options: argparse.Namespace) -> Reproduction:
             engine=engine_options(options),
         ),
         Source(fetched, forbidden, options.random_weights, options.seed),
-        Store(options.results or home() / "results"),
+        Store(_results(options)),
         options.fresh,
         bar=None if options.quiet or not sys.stderr.isatty() else _bar,
     )
+
+
+def _results(options: argparse.Namespace) -> Path:
+    """Where finished rows are kept."""
+    return options.results or home() / "results"
 
 
 def _bar(title: str, images: int) -> Any:

@@ -54,6 +54,10 @@ class DataSets:
             raise self._read[name]
         return self._read[name]
 
+    def is_part(self, row: Expected) -> bool:
+        """Whether `limit` left out a part of the row's set."""
+        return self.limit is not None and any(note.startswith("only ") for note in self.of(row).notes)
+
     def _load(self, row: Expected) -> Any:
         """The set, whole or in part, or the exception that reading it ended in."""
         try:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matnet.errors import DataError
+from matnet.evaluation.loop import count, evaluation, score_variable
 from matnet.evaluation.record import Run
+from matnet.evaluation.resume import Unfinished, run_kept, unfinished
+from matnet.evaluation.scoring import Job, Scorer
 from matnet.evaluation.segmentation import PROTOCOL as OWN_SIZE
 from matnet.evaluation.segmentation import evaluate_segmentation
+from matnet.evaluation.tally import Tally
 from matnet.evaluation.tasks import preprocessing
 from matnet.evaluation.verification import FACE_CROP, evaluate_verification
 from matnet.evaluation.verification import PROTOCOL as FOLDS
 from matnet.meta import class_descriptions, class_names
 from matnet.reproduction.expected import OWN, Expected
+from matnet.zoo.fetch import to_stderr
 
 if TYPE_CHECKING:
     from matnet.images.protocols import Measured
@@ -69,31 +77,75 @@ def measure(
     data: Any,
     settings: Settings,
     progress: Callable[[int], Any] | None = None,
-    say: Callable[[str], Any] | None = None,
+    say: Callable[[str], Any] = to_stderr,
+    kept: Path | None = None,
 ) -> Run:
-    """Evaluate `net` on the row's data; raises what the evaluation of its task raises."""
-    options: dict[str, Any] = {"workers": settings.workers, "progress": progress, **settings.engine}
-    batches: dict[str, Any] = {"batch_size": settings.batch_size, "strict": settings.strict, "say": say}
+    """Evaluate `net` on the row's data; raises what the evaluation of its task raises.
+
+    kept: where a classification that is interrupted keeps what it has counted, and goes on from; it raises Interrupted.
+    """
+    watched = progress or (lambda images: None)
     run: Run
-    if row.task == "segmentation":
-        run = evaluate_segmentation(net, data, preprocessing(net, "meta"), **options)
-    elif row.task == "faces":
-        cut = {"crop_fraction": (settings.face_crop,) * 2, "resize": "vl_imreadjpeg"}
-        prepared = preprocessing(net, "meta", **cut, crops=settings.crops_of(row))
-        run = evaluate_verification(net, data, prepared, **options, **batches)
+    if row.task == "classification":
+        run = _classified(net, row, data, settings, watched, say, kept)
     else:
-        run = _classified(net, row, data, settings, {**options, **batches})
+        options: dict[str, Any] = {"workers": settings.workers, "progress": watched, **settings.engine}
+        run = _others(net, row, data, settings, options, say)
     run.protocol = settings.protocol_of(row)
     run.introduced = str(row.card.introduced or "")
     run.notes = [*net.source.notes, *run.notes]
     return run
 
 
-def _classified(net: Network, row: Expected, data: Any, settings: Settings, options: Mapping[str, Any]) -> Run:
-    from matnet.evaluation.loop import evaluate
+def _others(
+    net: Network, row: Expected, data: Any, settings: Settings, options: dict[str, Any], say: Callable[[str], Any]
+) -> Run:
+    if row.task == "segmentation":
+        return evaluate_segmentation(net, data, preprocessing(net, "meta"), **options)
+    cut = {"crop_fraction": (settings.face_crop,) * 2, "resize": "vl_imreadjpeg"}
+    prepared = preprocessing(net, "meta", **cut, crops=settings.crops_of(row))
+    options |= {"batch_size": settings.batch_size, "strict": settings.strict, "say": say}
+    return evaluate_verification(net, data, prepared, **options)
 
+
+def _classified(
+    net: Network,
+    row: Expected,
+    data: Any,
+    settings: Settings,
+    progress: Callable[[int], Any],
+    say: Callable[[str], Any],
+    kept: Path | None,
+) -> Run:
     images = data.align(class_names(net) or (), class_descriptions(net) or ())
     prepared = preprocessing(net, settings.protocol_of(row), crops=settings.crops_of(row))
-    run = evaluate(net, images, prepared, **options)
+    job = Job(prepared, score_variable(net), settings.batch_size, settings.strict, settings.engine, settings.workers)
+    scorer, start, done = Scorer(net, job, say), Tally(), 0
+
+    def watch(tally: Tally) -> None:
+        nonlocal done
+        progress(tally.images - done)
+        done = tally.images
+
+    if kept is None:
+        tally = count(scorer, images, start, watch)
+    else:
+        state = unfinished(net, job, images.list_sha256, str(kept))
+        start = _begun(state, say)
+        watch(start)
+        tally = run_kept(partial(count, scorer, images), state, start, watch)
+    run = evaluation(net, images, job, scorer.site, tally)
     run.notes = [*images.notes, *run.notes]
     return run
+
+
+def _begun(state: Unfinished, say: Callable[[str], Any]) -> Tally:
+    """What an interrupted run had counted; nothing, said, where its file is another run's."""
+    try:
+        found = state.load()
+    except DataError as error:
+        say(f"{str(error).split('; ')[0]}; starting anew")
+        return Tally()
+    if found is not None:
+        say(f"going on after {found.images:,} images")
+    return found or Tally()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matnet.errors import MatnetError
+from matnet.evaluation.resume import SUFFIX
 from matnet.reproduction.data import OPTIONS, DataSets
 from matnet.reproduction.expected import Expected
 from matnet.reproduction.measure import Settings, measure
@@ -84,18 +85,22 @@ class Reproduction:
         else:
             row.run = self._measured(expected, data, path, key)
         row.state, row.detail = DONE, ""
-        row.whole = not self.source.random and self.data.limit is None and row.run.get("status") == "ok"
+        part = self.data.is_part(expected)
+        row.whole = not self.source.random and not part and row.run.get("status") == "ok"
         if self.source.random:
             row.detail = "random weights"
-        elif self.data.limit is not None:
+        elif part:
             row.detail = f"only {len(data)} of the set"
 
     def _measured(self, expected: Expected, data: Any, path: Path | None, key: dict[str, Any]) -> dict[str, Any]:
         name = expected.card.name
         try:
             net = self.source.load(expected, path)
+            place = self.store.path(name, key) if self.store else None
+            if place is not None and self.fresh:
+                place.with_name(place.name + SUFFIX).unlink(missing_ok=True)
             with self._progress(expected, data) as progress:
-                run = measure(net, expected, data, self.settings, progress, self.say).record()
+                run = measure(net, expected, data, self.settings, progress, self.say, place).record()
         except (MatnetError, OSError, MemoryError) as error:
             if self.store:
                 self.store.keep(name, key, None, failed=reason(error))
