@@ -36,24 +36,14 @@ def measure(
     The first contender that runs is what the others' outputs are compared with.
     """
     x = np.random.default_rng(batch).standard_normal(model.input_shape(batch)).astype(np.float32)
-    rows = {
-        contender.name: Row(
-            model.name,
-            model.weights,
-            batch,
-            contender.name,
-            precision=precision,
-            operations=batch * model.operations(),
-            published=model.published,
-        )
-        for contender in contenders
-    }
+    where = f"{model.name}, batch {batch}"
+    rows = {contender.name: _row(model, batch, contender.name, precision) for contender in contenders}
     with tempfile.TemporaryDirectory(prefix="matnet-") as folder:
         subject = Subject(model.net, model.output, model.input_shape(batch), threads, Path(folder), precision)
         runners: dict[str, Runner] = {}
         reference: np.ndarray | None = None
         for contender in contenders:
-            say(f"{model.name}, batch {batch}: preparing {contender.name}")
+            say(f"{where}: preparing {contender.name}")
             row = rows[contender.name]
             try:
                 runner = contender.make(subject)
@@ -62,11 +52,16 @@ def measure(
             except Exception as error:  # whatever a peer raises, in whatever language, is its row's reason
                 row.status = failure(error)
             if row.status != OK:
-                say(f"{model.name}, batch {batch}: {row.engine} {row.status}")
+                say(f"{where}: {row.engine} {row.status}")
         right = {name: runner for name, runner in runners.items() if rows[name].status == OK}
-        say(f"{model.name}, batch {batch}: timing {', '.join(right)}")
+        say(f"{where}: timing {', '.join(right)}")
         time_runners(rows, right, x, limits)
         return [*rows.values(), *resident_rows(rows, right, x, limits)]
+
+
+def _row(model: Model, batch: int, engine: str, precision: str) -> Row:
+    operations = batch * model.operations()
+    return Row(model.name, model.weights, batch, engine, precision, operations=operations, published=model.published)
 
 
 def resident_rows(rows: Mapping[str, Row], runners: Mapping[str, Runner], x: np.ndarray, limits: Limits) -> list[Row]:
