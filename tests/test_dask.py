@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,22 @@ def test_an_error_on_a_worker_is_raised_here(net: matnet.Network, job: Job, imag
         pytest.raises(DataError, match="the network has 10 classes"),
     ):
         counter(Tally(), lambda _: None)
+
+
+def test_a_shard_that_workers_die_of_is_an_error(net: matnet.Network, job: Job, images: ImageList) -> None:
+    """Dask is told to give a task up at its first death."""
+    dask = pytest.importorskip("dask")
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), local_cluster(1, 1) as cluster:
+        counter = ShardCounter(cluster, net, job, images)
+        (victim,) = cluster.client.run(os.getpid).values()
+        expected = "a shard was lost: tcp://.* and workers before it died while computing it"
+
+        def watch(tally: Tally) -> None:
+            with suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+
+        with pytest.raises(EngineError, match=expected):
+            counter(Tally(), watch)
 
 
 def test_no_scheduler_at_the_address() -> None:
