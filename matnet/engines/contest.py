@@ -13,10 +13,11 @@ from matnet.engines.variants import Variant
 from matnet.errors import EngineError
 from matnet.shapes import Shape
 
-TURNS = 7  # runs of each of two programs, by turns
-SECONDS = 6.0  # after which two programs need not be told apart any better, if each has run twice
-CLEAR = 1.25  # a ratio of times at which two turns are enough
-MARGIN = 0.98  # of the time of the one before, which a faster one must stay below
+TURNS = 9  # runs of each of two programs, by turns
+FEWEST = 3  # of them, whatever they show
+SECONDS = 8.0  # after which two programs need not be told apart any better
+HOPELESS = 1.5  # a ratio to the best time at which a program is given up
+MARGIN = 0.98  # of the best time so far, which a better one must stay below
 AGREEMENT = 1e-3  # of the greatest output: another result is another network
 
 Challenge = Callable[[Variant], Variant | None]
@@ -40,9 +41,7 @@ def fastest(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: list[str]
             continue
         if program is None or (best is not None and not agree(best, program, values, compiler.wanted)):
             continue
-        times = compare([program] if best is None else [best, program], values, compiler.wanted)
-        seconds.update({str(rival.variant): time for rival, time in times})
-        if best is None or times[1][1] < MARGIN * times[0][1]:
+        if best is None or beats(program, best, values, compiler.wanted, seconds):
             best = program
     if best is None:
         raise EngineError(f"none of the runtimes {', '.join(runtimes)} can run this network")
@@ -81,17 +80,27 @@ def agree(one: Program, other: Program, values: Mapping[str, np.ndarray], wanted
     return True
 
 
-def compare(
-    programs: list[Program], values: Mapping[str, np.ndarray], wanted: list[str]
-) -> list[tuple[Program, float]]:
-    """Each program with the shortest time of a few runs by turns: what else the machine does only lengthens runs."""
-    times = [float("inf")] * len(programs)
+def beats(
+    program: Program, best: Program, values: Mapping[str, np.ndarray], wanted: list[str], seconds: dict[str, float]
+) -> bool:
+    """Whether a program is faster: in its shortest run, and in most of the turns that the two take.
+
+    What else the machine does makes runs longer, never shorter, and seldom all runs of one alone. The shortest
+    times go into `seconds`.
+    """
+    times: list[tuple[float, float]] = []
     began = time.perf_counter()
-    for turn in range(1, TURNS + 1):
-        for number, program in enumerate(programs):
-            started = time.perf_counter()
-            program(values, wanted)
-            times[number] = min(times[number], time.perf_counter() - started)
-        if turn >= 2 and (max(times) > CLEAR * min(times) or time.perf_counter() - began > SECONDS):
+    while len(times) < FEWEST or (len(times) < TURNS and time.perf_counter() - began < SECONDS):
+        times.append((timed(best, values, wanted), timed(program, values, wanted)))
+        if len(times) >= FEWEST and min(new for _, new in times) > HOPELESS * min(old for old, _ in times):
             break
-    return list(zip(programs, times, strict=True))
+    old, new = (min(column) for column in zip(*times, strict=True))
+    seconds.update({str(best.variant): old, str(program.variant): new})
+    return new < MARGIN * old and 2 * sum(after < before for before, after in times) > len(times)
+
+
+def timed(program: Program, values: Mapping[str, np.ndarray], wanted: list[str]) -> float:
+    """Seconds of one run."""
+    started = time.perf_counter()
+    program(values, wanted)
+    return time.perf_counter() - started

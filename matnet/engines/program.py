@@ -82,6 +82,8 @@ class Compiler:
         Without `open_sizes` sizes stay fixed that the runtime likes to know. Raises EngineError where it cannot
         compile the network, or where a batch that the variant divides must stay whole.
         """
+        if variant.winograd:
+            self._refuse_needless(variant, inputs)
         axes, reasons = choose_axes(self.net, inputs, self.wanted, self._freedom(variant, inputs, open_sizes))
         segments = cut(self.net.upto(self.wanted), reasons, self.wanted)
         if variant.division:
@@ -101,6 +103,13 @@ class Compiler:
             # A fixed size turns a convolution that covers the whole map into a product, read once per batch.
             size=not (fixed or connected or variant.winograd),
         )
+
+    def _refuse_needless(self, variant: Variant, inputs: Mapping[str, Shape]) -> None:
+        from matnet.formats.onnx import has_winograd
+
+        images = variant.images(batch_of(inputs), self.settings.all_threads)
+        if not has_winograd(self.net, self.net.infer_shapes(inputs, self.wanted), self.wanted, images):
+            raise EngineError("no convolution is likely to be faster by Winograd's algorithm")
 
     def _compile(self, segment: Segment, axes: Mapping[str, Axes], variant: Variant, batch: int) -> Run:
         part = subnetwork(self.net, segment.layers)

@@ -58,6 +58,7 @@ class Evaluation(Run):
 def versions(runtimes: Sequence[str] = ()) -> dict[str, str]:
     """What decides the figures on this machine: Python, numpy, Pillow, matnet and the engine's runtimes."""
     import platform
+
     import PIL
 
     from matnet import __version__

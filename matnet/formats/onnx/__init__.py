@@ -12,7 +12,14 @@ from matnet.formats.onnx import (
     sampling,
     winograd,
 )
-from matnet.formats.onnx.export import has_fully_connected, save_onnx, to_onnx_model, write_layer, write_model
+from matnet.formats.onnx.export import (
+    has_fully_connected,
+    has_winograd,
+    save_onnx,
+    to_onnx_model,
+    write_layer,
+    write_model,
+)
 from matnet.formats.onnx.graph import Graph, LayerWriter, NeedsFixedSize, NotExpressible, Style
 from matnet.formats.onnx.model import OnnxModel
 from matnet.formats.onnx.registry import EXPORTERS, exporter
@@ -33,6 +40,7 @@ __all__ = [
     "convolution",
     "exporter",
     "has_fully_connected",
+    "has_winograd",
     "normalization",
     "pooling",
     "reshape",

@@ -16,6 +16,7 @@ from matnet.formats.onnx.metadata import metadata
 from matnet.formats.onnx.model import Axis, OnnxModel
 from matnet.formats.onnx.registry import exporter_of
 from matnet.formats.onnx.sizes import Axes, Freedom, variable_axes
+from matnet.formats.onnx.winograd import winograd_pays
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network
 from matnet.ops.convolution import Conv
@@ -82,9 +83,7 @@ def to_onnx_model(
         freedom = Freedom(batch=freedom.batch, size=False)
     axes = variable_axes(inference, given, wanted, freedom)
     if axes is None:
-        raise NetworkError(
-            f"{net.source}: does not run on inputs of another size; give the size as (height, width)"
-        )
+        raise NetworkError(f"{net.source}: does not run on inputs of another size; give the size as (height, width)")
     shapes = inference.infer_shapes(given, wanted)
     images = next(iter(given.values()))[0]
     together = {name for name, shape in shapes.items() if shape[0] == images}
@@ -124,6 +123,15 @@ def has_fully_connected(net: Network, shapes: Mapping[str, Shape], wanted: Seque
             if fully_connected(layer.op, filters, shapes[layer.inputs[0]]):
                 return True
     return False
+
+
+def has_winograd(net: Network, shapes: Mapping[str, Shape], wanted: Sequence[str], images: int) -> bool:
+    """Whether a convolution would be written by Winograd's algorithm, for that many images at a time."""
+    return any(
+        winograd_pays(layer.op, pad_to_4d(net.params[layer.params[0]].value), shapes[layer.inputs[0]], images)
+        for layer in net.upto(wanted)
+        if isinstance(layer.op, Conv) and layer.params[0] in net.params
+    )
 
 
 def write_model(

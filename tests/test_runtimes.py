@@ -1,0 +1,304 @@
+"""Runtimes of the CPU engine, the ways to run a network on them, and how `auto` chooses and remembers.
+
+The numpy engine is the reference for results; what is chosen is decided here by programs of known speed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet import EngineError, Layer, Network, Param
+from matnet.engines import choices, contest
+from matnet.engines.onnx_engine import OnnxEngine
+from matnet.engines.program import Compiler, Program, Settings
+from matnet.engines.runtime import RUNTIMES, available, runtime_version
+from matnet.engines.variants import Variant, variant_from
+from matnet.ops import extensions as ext
+from matnet.ops.activation import ReLU
+from matnet.ops.base import Op
+from matnet.ops.combine import Concat
+from matnet.ops.convolution import Conv
+from matnet.ops.normalization import LRN
+from matnet.ops.pooling import Pooling
+from tests.conftest import DATA, assert_close
+
+TOLERANCE = 1e-4  # of the greatest value
+X = (5, 6, 7, 11)  # five images do not divide into equal parts
+pytestmark = pytest.mark.skipif(not available(), reason="onnxruntime is not installed")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path))
+
+
+def values(*shape: int, seed: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def chain(*steps: tuple[Op, Sequence[np.ndarray]]) -> Network:
+    """Layers a, b, c ... one after the other, each writing a variable called after it; the input is x."""
+    net, last = Network(), "x"
+    for name, (op, params) in zip("abcdef", steps, strict=False):
+        names = [f"{name}{number}" for number in range(len(params))]
+        net.params.update({key: Param(value) for key, value in zip(names, params, strict=True)})
+        net.add(Layer(name, op, [last], [name], names))
+        last = name
+    return net
+
+
+CONV = Conv(pad=(1, 2, 0, 3)), [values(3, 3, 6, 8), values(8, 1)]
+SMALL = chain(CONV, (ReLU(), []), (LRN(param=(5, 1, 0.1, 0.75)), []), (Pooling(poolSize=(2, 3)), []))
+WHOLE = chain(CONV, (ReLU(), []), (Conv(), [values(8, 12, 8, 5), values(5, 1)]))
+
+
+def compiled(net: Network, variant: Variant, shape: tuple[int, ...] = X, threads: int = 2) -> Program:
+    return Compiler(net, net.outputs, Settings(threads)).program(variant, {"x": shape}, open_sizes=False)
+
+
+@pytest.mark.parametrize("net", [SMALL, WHOLE], ids=["convolutional", "fully connected"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("winograd", [False, True])
+@pytest.mark.parametrize("division", ["", "threads", "images"])
+def test_every_variant_computes_the_same(
+    net: Network, runtime: str, winograd: bool, division: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not available(runtime):
+        pytest.skip(f"{runtime} is not installed")
+    if runtime == "opencv" and division:
+        pytest.skip("OpenCV computes a batch of one size alone")
+    for where in ("convolution", "export"):
+        monkeypatch.setattr(f"matnet.formats.onnx.{where}.winograd_pays", _three_by_three)
+    program, x = compiled(net, Variant(runtime, winograd, division)), values(*X)
+    for _ in range(2):
+        found = program({"x": x}, net.outputs)
+    for name, expected in net.forward(x).items():
+        assert_close(found[name], expected, TOLERANCE, name)
+    if division:
+        assert program.axes["x"][0] is None
+
+
+def _three_by_three(op: Conv, filters: np.ndarray, axes: Any, images: int) -> bool:
+    return filters.shape[:2] == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [Layer("b", ext.BatchStatNorm(), ["a"], ["b"])],
+        [Layer("b", Concat(dim=4), ["a", "a"], ["b"])],
+        [Layer("b", ext.Reduction(axis=0), ["a"], ["b"])],
+    ],
+    ids=["statistics of the batch", "images one after the other", "one value for all images"],
+)
+def test_a_batch_whose_images_depend_on_each_other_stays_whole(layers: list[Layer]) -> None:
+    net = chain((ReLU(), []))
+    for layer in layers:
+        net.add(layer)
+    with pytest.raises(EngineError, match="the batch cannot be divided"):
+        compiled(net, Variant(division="threads"))
+
+
+def test_winograd_needs_a_layer_for_which_it_pays() -> None:
+    with pytest.raises(EngineError, match="no convolution is likely to be faster"):
+        compiled(SMALL, Variant(winograd=True))
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "opencv"])
+@pytest.mark.parametrize("case", ["sn_alexnet", "dag_googlenet", "dag_fcn8s"])
+def test_other_runtimes_on_whole_networks(runtime: str, case: str) -> None:
+    if not available(runtime):
+        pytest.skip(f"{runtime} is not installed")
+    net = matnet.load(DATA / "matconvnet" / case / "model.mat").for_inference()
+    name, shape = {
+        "sn_alexnet": ("input", (2, 3, 83, 83)),
+        "dag_googlenet": ("data", (2, 3, 64, 64)),
+        "dag_fcn8s": ("input", (1, 3, 33, 41)),
+    }[case]
+    inputs = {name: values(*shape)}
+    output = net.outputs[-1]
+    engine = net.compile([output], backend="onnx", runtime=runtime)
+    for _ in range(2):
+        assert_close(engine(inputs)[output], net.forward(inputs, [output])[output], 2 * TOLERANCE, output)
+    assert engine.runtimes == [runtime]
+
+
+@pytest.mark.skipif(not available("opencv"), reason="OpenCV is not installed")
+def test_opencv_says_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EngineError, match="runtime 'opencv' gives one output, not 2"):
+        SMALL.compile(["a", "d"], backend="onnx", runtime="opencv")(values(*X))
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    with pytest.raises(EngineError, match=r"runtime 'opencv' needs OpenCV .*pip install opencv-python-headless"):
+        SMALL.compile(backend="onnx", runtime="opencv")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_runtime_knows_its_version(runtime: str) -> None:
+    if not available(runtime):
+        pytest.skip(f"{runtime} is not installed")
+    assert runtime_version(runtime)[0].isdigit()
+
+
+class Tried:
+    """A program of known speed and result."""
+
+    def __init__(self, variant: Variant, seconds: float, result: float) -> None:
+        self.variant, self._seconds, self._result = variant, seconds, result
+
+    def __call__(self, inputs: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, np.ndarray]:
+        time.sleep(self._seconds)
+        return {name: np.full((2, 3, 4, 5), self._result, np.float32) for name in wanted}
+
+
+class Trials(Compiler):
+    """Compiles to programs of known milliseconds and results, by variant; what is not in the table is refused."""
+
+    def __init__(self, table: dict[Variant, tuple[float, float]]) -> None:
+        super().__init__(SMALL, ["d"], Settings(threads=2))
+        self.table, self.asked = table, list[Variant]()
+
+    def program(self, variant: Variant, inputs: Any, open_sizes: bool = True) -> Any:
+        self.asked.append(variant)
+        if variant not in self.table:
+            raise EngineError("not in the table")
+        milliseconds, result = self.table[variant]
+        return Tried(variant, milliseconds / 1000, result)
+
+
+ORT, WINOGRAD, OPENVINO, OPENCV = Variant(), Variant(winograd=True), Variant("openvino"), Variant("opencv")
+
+
+@pytest.mark.parametrize(
+    ("table", "batch", "winner"),
+    [
+        ({ORT: (8, 1), OPENVINO: (2, 1)}, 1, OPENVINO),
+        ({ORT: (2, 1), OPENVINO: (8, 1)}, 1, ORT),
+        ({ORT: (8, 1), OPENVINO: (2, 2)}, 1, ORT),  # fast, and wrong
+        ({ORT: (8, 1), WINOGRAD: (4, 1.0001), OPENCV: (16, 1)}, 1, WINOGRAD),
+        ({ORT: (8, 1), Variant(division="threads"): (2, 1)}, 1, ORT),  # one image is not divided
+        ({ORT: (8, 1), Variant(division="threads"): (2, 1)}, 4, Variant(division="threads")),
+        ({ORT: (16, 1), WINOGRAD: (8, 1), Variant("onnxruntime", True, "images"): (2, 1)}, 4, None),
+        ({OPENVINO: (2, 1)}, 1, OPENVINO),  # ONNX Runtime cannot compile it
+        ({ORT: (8, 1), OPENVINO: (4, 1), Variant("openvino", division="threads"): (1, 1)}, 4, None),
+    ],
+)
+def test_the_fastest_that_is_right_wins(table: dict[Variant, Any], batch: int, winner: Variant | None) -> None:
+    program, seconds = contest.fastest(Trials(table), {"x": (batch, 6, 7, 11)}, list(RUNTIMES))
+    assert program.variant == (winner or list(table)[-1])
+    assert all(str(variant) in map(str, table) for variant in seconds)
+
+
+def test_none_that_can_run_it_is_an_error() -> None:
+    with pytest.raises(EngineError, match="none of the runtimes onnxruntime, opencv can run this network"):
+        contest.fastest(Trials({}), {"x": X}, ["onnxruntime", "opencv"])
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, winner: Variant = ORT) -> list[tuple[int, ...]]:
+    """The input sizes of all contests from now on, which `winner` wins."""
+    held: list[tuple[int, ...]] = []
+
+    def fastest(compiler: Compiler, inputs: Mapping[str, Any], runtimes: list[str]) -> tuple[Program, dict[str, float]]:
+        held.append(inputs["x"])
+        return compiler.program(winner, inputs, open_sizes=False), {str(winner): 0.5}
+
+    monkeypatch.setattr("matnet.engines.onnx_engine.fastest", fastest)
+    return held
+
+
+def auto(net: Network = SMALL, **options: Any) -> OnnxEngine:
+    engine = net.compile(backend="onnx", runtime="auto", **options)
+    assert isinstance(engine, OnnxEngine)
+    return engine
+
+
+def test_a_choice_is_made_once_per_network_sizes_and_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    held = counted(monkeypatch, Variant(division="threads"))
+    for _ in range(2):
+        engine = auto()
+        for _ in range(2):
+            assert_close(engine(values(*X))["d"], SMALL.forward(values(*X))["d"], TOLERANCE, "d")
+        assert engine.variants == ["ONNX Runtime, a part of the batch per thread"]
+    assert held == [X]
+    auto(threads=1)(values(*X))
+    auto()(values(9, 6, 7, 11))
+    auto(chain(CONV, (ReLU(leak=0.1), [])))(values(*X))
+    assert held == [X, X, (9, 6, 7, 11), X]
+    (first, *others) = sorted((tmp_path / "runtimes").iterdir())
+    assert len(others) == 3
+    record = json.loads(first.read_text())
+    assert record["variant"] == {"runtime": "onnxruntime", "winograd": False, "division": "threads"}
+    assert record["seconds"] == {"ONNX Runtime, a part of the batch per thread": 0.5}
+
+
+def test_the_rest_of_a_batch_and_other_sizes_are_not_tried_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = counted(monkeypatch)
+    engine = auto()
+    for shape in (X, (2, 6, 7, 11), (5, 6, 9, 8), (1, 6, 7, 11), (8, 6, 7, 11)):
+        assert_close(engine(values(*shape))["d"], SMALL.forward(values(*shape))["d"], TOLERANCE, "d")
+    assert held == [X, (1, 6, 7, 11), (8, 6, 7, 11)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b'{"variant": 3}',
+        b'{"variant": {"runtime": "gone", "winograd": false, "division": ""}}',
+        b'{"variant": {"runtime": "onnxruntime", "winograd": 1, "division": ""}}',
+        b'{"variant": {"runtime": "onnxruntime", "winograd": false, "division": "halves"}}',
+        b'{"variant": {"runtime": "onnxruntime", "winograd": true, "division": ""}}',  # cannot be compiled
+    ],
+)
+def test_a_broken_record_is_made_anew(content: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    held = counted(monkeypatch)
+    auto()(values(*X))
+    (place,) = (tmp_path / "runtimes").iterdir()
+    good = place.read_bytes()
+    place.write_bytes(content)
+    assert auto()(values(*X)).keys() == {"d"}
+    assert held == [X, X]
+    assert place.read_bytes() == good
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    held = counted(monkeypatch)
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "file"))  # a folder cannot be made in a file
+    for _ in range(2):
+        assert auto()(values(*X)).keys() == {"d"}
+    assert held == [X, X]
+
+
+def test_other_versions_are_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = Compiler(SMALL, ["d"], Settings(2))
+    before = choices.identity(compiler, {"x": X}, ["onnxruntime"])
+    assert choices.identity(compiler, {"x": X}, ["onnxruntime"]) == before
+    monkeypatch.setattr(choices, "runtime_version", lambda name: "0.1")
+    assert choices.identity(compiler, {"x": X}, ["onnxruntime"]) != before
+    monkeypatch.undo()
+    monkeypatch.setattr(choices, "processor", lambda: "another")
+    assert choices.identity(compiler, {"x": X}, ["onnxruntime"]) != before
+
+
+def test_a_runtime_that_is_gone_is_not_remembered(tmp_path: Path) -> None:
+    choices.remember("key", OPENVINO, {})
+    assert choices.remembered("key", ["onnxruntime", "openvino"]) == OPENVINO
+    assert choices.remembered("key", ["onnxruntime"]) is None
+    assert variant_from({"runtime": "openvino", "winograd": False, "division": ""}) == OPENVINO
+
+
+def test_auto_tries_what_is_installed_for_real() -> None:
+    engine = auto()
+    assert_close(engine(values(*X))["d"], SMALL.forward(values(*X))["d"], TOLERANCE, "d")
+    assert set(engine.runtimes) <= set(RUNTIMES)
