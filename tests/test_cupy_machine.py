@@ -309,3 +309,17 @@ def test_calls_that_cannot_be_recorded_run_one_by_one() -> None:
     assert ran == [0, 1, 0, 1, 0, 1, 0, 1]  # directly, in vain, and directly
     assert stream.graphs == 0
     assert replayed.note.startswith("layers run one by one, because they cannot be recorded: cudaErrorStreamCapture")
+
+
+@pytest.mark.parametrize(
+    ("workspaces", "taken"), [([1 << 40, 1 << 27, 64], 2), ([1 << 40, 1 << 27, 1 << 40], 1), ([1 << 40] * 3, None)]
+)
+def test_plans_that_need_little_memory_come_first(
+    workspaces: list[int], taken: int | None, machine: SimpleNamespace
+) -> None:
+    """64 MiB for a network of this size, 1 GiB where there is no other way, and the op itself beyond that."""
+    machine.cudnn.workspaces = workspaces
+    net, x = NETS["fused"], values(*X)
+    engine = net.compile(backend="cupy", precision="tf32", autotune=False)
+    assert_close(engine(x)["b"], net.forward(x)["b"], 1e-5, "b")
+    assert {index for _, index in machine.cudnn.ran} == ({taken} if taken is not None else set())

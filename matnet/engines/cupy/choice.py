@@ -21,7 +21,6 @@ REPEATS = 10  # runs in one CUDA graph, so that the host's time for a launch doe
 ENOUGH_SECONDS = 5e-3  # in one CUDA graph
 LAUNCH_SECONDS = 1e-4  # that the host may need to start a plan
 FAR = 2.0  # times the best: not timed further
-WORKSPACE = 256 << 20  # bytes that a plan may need besides
 
 
 class PlanBook:
@@ -81,12 +80,16 @@ class Chooser:
     def __init__(self, cupy: Any, cudnn: Any, handle: Any, stream: Any, book: PlanBook, autotune: bool = True) -> None:
         self.cupy, self.cudnn, self.handle, self.stream = cupy, cudnn, handle, stream
         self.book, self.autotune = book, autotune
+        self._limit = 0
 
-    def choose(self, graph: ConvGraph, addresses: Mapping[int, int], scratch: Any) -> ChosenPlan | None:
-        """The plan for this graph, ready to run; None where cuDNN has none.
+    def choose(
+        self, graph: ConvGraph, addresses: Mapping[int, int], scratch: Any, limit: int = 1 << 30
+    ) -> ChosenPlan | None:
+        """The plan for this graph, ready to run; None where cuDNN has none that needs at most `limit` bytes besides.
 
         `scratch(bytes)` gives the address of that much memory. Without `autotune` it is cuDNN's first guess.
         """
+        self._limit = limit
         known = self.book.get(graph)
         plan = self._named(graph, known) if known else None
         if plan is None and self.autotune:
@@ -134,7 +137,7 @@ class Chooser:
             plan = ChosenPlan(built, index, self.handle)
         except self._refusals():
             return None
-        return plan if plan.workspace <= WORKSPACE else None
+        return plan if plan.workspace <= self._limit else None
 
     def _refusals(self) -> tuple[type[Exception], ...]:
         return (self.cudnn.cudnnGraphNotSupportedError, NotImplementedError, IndexError, MemoryError, *BROKEN)

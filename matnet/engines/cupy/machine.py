@@ -18,6 +18,8 @@ from matnet.engines.cupy.weights import convolution_weights, product_weights
 from matnet.network import Network
 from matnet.ops.roi import ROIPooling
 
+LITTLE, MUCH = 64 << 20, 1 << 30  # bytes that a convolution may need besides its inputs and outputs
+
 
 class Scratch:
     """Memory that every convolution may overwrite, since they run one after the other; it only grows.
@@ -75,9 +77,11 @@ class GpuMachine:
         self.notes: list[str] = []
         self.on_host: set[str] = set()  # layers that look at values on the host, which no CUDA graph can hold
         self.faults: list[tuple[str, Array]] = []  # layers that can find fault with their inputs, and where they say so
+        self._workspace: tuple[int, ...] = (MUCH,)  # what a plan of cuDNN may need, tried in this order
         self._weights: dict[tuple[str, str, str], list[Array]] = {}
 
     def memory(self, size: int) -> Array:
+        self._workspace = (max(LITTLE, size // 4), MUCH)
         with self.cupy.cuda.using_allocator(self.pool.malloc):
             return self.cupy.empty(size, dtype=self.cupy.uint8)
 
@@ -129,7 +133,9 @@ class GpuMachine:
         weights = self._uploaded(step, y.dtype.name, whole.bias, convolution_weights)
         for part in without_fusing(step):
             addresses = conv_addresses(part.graph, reads, weights, y)
-            plan = self.chooser.choose(part.graph, addresses, self.trial_scratch)
+            plan = None
+            for limit in self._workspace:
+                plan = plan or self.chooser.choose(part.graph, addresses, self.trial_scratch, limit)
             if plan is not None:
                 self.scratch.expect(plan.workspace)
                 finish = None
