@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -266,11 +267,11 @@ def test_the_engine_is_timed_on_resident_input_and_step_by_step(
     runner = gpu_runner(Subject(net, output, (3, 1, 8, 8), 1, tmp_path, "fp16"))
     x = np.random.default_rng(5).random((3, 1, 8, 8), dtype=np.float32)
     assert_close(runner(x), net.forward(x)[output], 2e-2, output)
-    calls: list[str] = []
     program = runner._program(x)
-    monkeypatch.setattr(program, "_steps", lambda stream: calls.append(stream))
+    steps = Mock(wraps=program._steps, note="")
+    monkeypatch.setattr(program, "_steps", steps)
     runner.resident(x)()
-    assert calls == [program.device.computing] * 2  # for the input to arrive, and resident
+    assert [call.args[0] for call in steps.call_args_list] == [program.device.computing] * 2  # it arrives, it is timed
     times = runner.step_times(x)
     assert [time.layer for time in times] == [step.layer for step in program.bound.steps]
     assert {time.seconds for time in times} == {0.0005}
