@@ -344,11 +344,16 @@ class Cudnn:
 
     def __init__(self) -> None:
         self.refused: set[str] = set()
+        self.handles = 0
         self.workspaces = [0, 64, 1 << 40]
         self.ran: list[tuple[tuple[str, ...], int]] = []
 
     def create_handle(self) -> str:
+        self.handles += 1
         return "handle"
+
+    def destroy_handle(self, handle: str) -> None:
+        self.handles -= 1
 
     def set_stream(self, handle: str, stream: int) -> None:
         assert (handle, stream) == ("handle", 7)

@@ -85,6 +85,7 @@ def test_the_frontend_takes_the_keywords_that_are_used() -> None:
         graph.relu: "input negative_slope",
         graph.execute_plan_at_index: "tensor_dict workspace index handle",
         cudnn.set_stream: "handle stream",
+        cudnn.destroy_handle: "handle",
     }
     for function, names in uses.items():
         assert set(names.split()) <= set(inspect.signature(function).parameters), function

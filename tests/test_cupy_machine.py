@@ -5,6 +5,7 @@ The kernels are compiled for the processor, the libraries follow their documenta
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -323,3 +324,12 @@ def test_plans_that_need_little_memory_come_first(
     engine = net.compile(backend="cupy", precision="tf32", autotune=False)
     assert_close(engine(x)["b"], net.forward(x)["b"], 1e-5, "b")
     assert {index for _, index in machine.cudnn.ran} == ({taken} if taken is not None else set())
+
+
+def test_an_engine_that_is_no_longer_used_gives_its_handle_back(machine: SimpleNamespace) -> None:
+    engine = NETS["fused"].compile(backend="cupy")
+    engine(values(*X))
+    assert machine.cudnn.handles == 1
+    del engine
+    gc.collect()
+    assert machine.cudnn.handles == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import re
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,8 @@ class GpuDevice:
         if self.cudnn is None:
             return None
         handle = self.cudnn.create_handle()
+        # A handle has memory on the GPU; at the end of the process that goes with everything else.
+        weakref.finalize(self, self.cudnn.destroy_handle, handle).atexit = False
         self.cudnn.set_stream(handle, self.computing.ptr)
         book = PlanBook.of(self.gpu, int(self.cudnn.backend_version()))
         return Chooser(self.cupy, self.cudnn, handle, self.computing, book, self.options.autotune)
