@@ -132,8 +132,7 @@ def test_scores_must_be_a_map_of_the_images_size(net: Network, data: Segmentatio
 
 
 def test_a_classifier_is_no_segmenter(data: SegmentationSet) -> None:
-    net = gray_classifier()
-    net.meta.pop("classes")
+    net = gray_classifier(names=None)
     with pytest.raises(NetworkError, match="is 6x25x41 for an image of 32x48"):
         evaluate_segmentation(net, data, preprocessing(net, "meta"))
 

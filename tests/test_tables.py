@@ -24,6 +24,8 @@ from matnet.reproduction.data import head
 from matnet.reproduction.expected import IMAGENET_ROWS, SEGMENTATION_ROWS
 from matnet.reproduction.labels import Box, best_place, distance
 from matnet.zoo import find_card
+from tests.stand_ins import DEVKIT, imagenet_devkit, labels_of, val_names
+from tests.stand_ins import WNIDS as SORTED
 from tests.test_segmentation import EXPECTED, LEVELS, voc2011
 from tests.test_verification import faces
 from tests.tiny_models import WNIDS, angle_describer, gray, gray_classifier, gray_segmenter, publish
@@ -140,6 +142,31 @@ def test_classification(
     assert cells[:8] == ["gray", "2015", "50.00", "49.9", "+0.10", "25.00", "25.0", "+0.00"]
     assert cells[9:] == ["5.0", "OK 2016-09-30", "ok"]
     assert "1 of 1 rows compared, 0 outside" in printed.err
+
+
+def test_classes_that_a_network_does_not_name_are_in_its_cards_order(home: Path, tmp_path: Path) -> None:
+    """Output k, the k-th of the development kit, is the gray k / 4; each image has the gray of its true class, rounded.
+
+    So that class is among the five nearest grays. In any other order hardly one would be.
+    """
+    root = imagenet_devkit(tmp_path / "data", 12)
+    for name, label in zip(val_names(12), labels_of(12), strict=True):
+        gray(round(DEVKIT.index(SORTED[label]) / 4)).save(root / "val" / name, quality=95)
+    net = gray_classifier([k / 4 for k in range(1000)], None)
+    order = {"count": 1000, "order": "ilsvrc12-devkit"}
+    publish(home, "kit", net, "classification", published=[{**VAL, "top5_error": 0.0, "tolerance": 0.1}], labels=order)
+    out = tmp_path / "out.json"
+    assert table("--models", "kit", "--imagenet", root, "--json", out, "--check") == 0
+    assert rows_of(out)["kit"]["figures"]["top5_error"] == 0
+
+
+def test_an_order_that_nothing_states_fails_the_row(home: Path, imagenet: Path, tmp_path: Path) -> None:
+    order = {"count": 6, "order": "ilsvrc12-devkit"}
+    publish(
+        home, "kit", gray_classifier(names=None), "classification", published=[{**VAL, "top5_error": 0.0}], labels=order
+    )
+    assert table("--models", "kit", "--imagenet", imagenet, "--json", tmp_path / "out.json") == 2
+    assert "states the development kit's order" in rows_of(tmp_path / "out.json")["kit"]["status"]
 
 
 def test_segmentation(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,8 @@ LEVELS = (0, 40, 80, 120, 160, 200)
 WNIDS = ("n00000001", "n00000002", "n00000003", "n00000004", "n00000005", "n00000006")
 ORDER = (3, 0, 5, 1, 4, 2)
 """Of each output of the gray classifier the class, a place in WNIDS; so outputs are not in the order of folders."""
+CENTRES = tuple(LEVELS[place] for place in ORDER)
+NAMES = tuple(WNIDS[place] for place in ORDER)
 MEAN = 10.0
 
 
@@ -34,21 +36,24 @@ def blocks(rows: Sequence[Sequence[int]], sizes: tuple[Sequence[int], Sequence[i
     return np.repeat(np.repeat(np.array(rows, np.uint8), sizes[0], axis=0), sizes[1], axis=1)
 
 
-def gray_classifier(size: int = 8, levels: Sequence[float] = LEVELS) -> Network:
+def gray_classifier(
+    levels: Sequence[float] = CENTRES,
+    names: Sequence[str] | None = NAMES,
+    size: int = 8,
+) -> Network:
     """Scores -(gray - level)^2 for each level, but for what all classes share, over 2000: a matrix product, softmax.
 
-    With a gray v, its mean taken off: ((v - mean) 2 c + 2 mean c - c^2) / 2000, c the level of class ORDER[k].
+    With a gray v, its mean taken off: ((v - mean) 2 c + 2 mean c - c^2) / 2000, c the level of the class.
     """
-    centres = np.array([levels[place] for place in ORDER], np.float32)
+    centres = np.array(levels, np.float64)
     filters = np.broadcast_to(2 * centres / (3 * size * size), (size, size, 3, len(centres))) / 2000
     biases = (2 * MEAN * centres - centres**2) / 2000
-    conv: dict[str, Any] = {
-        "type": "conv",
-        "name": "fc",
-        "weights": Cell([np.float32(filters), np.float32(biases)[:, None]]),
-    }
-    names = Cell([WNIDS[place] for place in ORDER])
-    return simple([{**conv, **PLAIN}, {"type": "softmax", "name": "prob"}], size, MEAN, classes={"name": names})
+    weights = Cell([np.float32(filters), np.float32(biases)[:, None]])
+    layers = [
+        {"type": "conv", "name": "fc", "weights": weights, **PLAIN},
+        {"type": "softmax", "name": "prob"},
+    ]
+    return simple(layers, size, MEAN, **({"classes": {"name": Cell(list(names))}} if names else {}))
 
 
 def angle_describer(size: int = 8) -> Network:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -117,7 +117,7 @@ def _classified(
     say: Callable[[str], Any],
     kept: Path | None,
 ) -> Run:
-    images = data.align(class_names(net) or (), class_descriptions(net) or ())
+    images = data.align(_classes(net, row, data), class_descriptions(net) or ())
     prepared = preprocessing(net, settings.protocol_of(row), crops=settings.crops_of(row))
     job = Job(prepared, score_variable(net), settings.batch_size, settings.strict, settings.engine, settings.workers)
     scorer, start, done = Scorer(net, job, say), Tally(), 0
@@ -137,6 +137,26 @@ def _classified(
     run = evaluation(net, images, job, scorer.site, tally)
     run.notes = [*images.notes, *run.notes]
     return run
+
+
+def _classes(net: Network, row: Expected, data: Any) -> Sequence[str]:
+    """The network's classes: as it names them, else ImageNet's in the order that its card states.
+
+    Random weights may do without any order; DataError where a real network's order is known by nothing.
+    """
+    from matnet.datasets import ORDERS
+    from matnet.datasets import class_order as imagenet_order
+
+    names = class_names(net)
+    order = row.card.labels.get("order")
+    if names or row.data != "imagenet" or order not in ORDERS:
+        return names or ()
+    try:
+        return imagenet_order(str(order), data.root)
+    except DataError:
+        if net.source.path is None:
+            return ()
+        raise
 
 
 def _begun(state: Unfinished, say: Callable[[str], Any]) -> Tally:
