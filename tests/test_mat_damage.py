@@ -37,6 +37,13 @@ def expect(path: Path, message: str) -> None:
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["deploy.prototxt", "net.caffemodel"])
+def test_a_caffe_file_is_sent_where_it_belongs(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"layer { name: 'data' }")
+    with pytest.raises(FileFormatError, match=r"a Caffe file is for matnet\.convert_caffe"):
+        read_mat(tmp_path / name)
+
+
 FOREIGN: list[tuple[str, bytes, str]] = [
     ("empty", b"", "is empty"),
     ("web page", b"\n<!DOCTYPE html><html><body>Not Found</body></html>", "is a web page.*download it again"),

@@ -25,6 +25,7 @@ _FOREIGN = (
     (b"\x1f\x8b", "a gzip file (unpack it first)"),
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself (run git lfs pull)"),
 )
+_OF_CAFFE = (".prototxt", ".caffemodel")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     order = _MARKS.get(head[126:SIZE])
     version = int.from_bytes(head[124:126], "big" if order == ">" else "little")
     if order is None or version not in (_VERSION_5, _VERSION_73):
-        raise FileFormatError(f"{target}: {_what_else(head)}")
+        hint = "; a Caffe file is for matnet.convert_caffe" if target.suffix in _OF_CAFFE else ""
+        raise FileFormatError(f"{target}: {_what_else(head)}{hint}")
     if version == _VERSION_5:
         return Header("5", order)
     if head[USER_BLOCK:] != _HDF5_SIGNATURE:
