@@ -18,7 +18,7 @@ from matnet.run import main as run_main
 from tests.conftest import DATA, assert_close, conformance_cases
 from tests.emulated_gpu import EmulatedDevice
 
-TOLERANCE = 1e-4
+TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2}  # of the greatest value; float16 keeps 11 bits from layer to layer
 MATCONVNET = [f"matconvnet/{name}" for name in conformance_cases("matconvnet")]
 MATCONVNET += [f"metrics/{name}" for name in conformance_cases("metrics")]
 X = (2, 6, 7, 11)
@@ -41,21 +41,27 @@ def four(array: np.ndarray) -> np.ndarray:
     return array.reshape(array.shape + (1,) * (4 - array.ndim)).astype(np.float32)
 
 
+@pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize("which", ["--all", "outputs"])
 @pytest.mark.parametrize("case", MATCONVNET)
-def test_matconvnet_cases(case: str, which: str, tmp_path: Path) -> None:
+def test_matconvnet_cases(case: str, which: str, precision: str, tmp_path: Path) -> None:
     """All variables, which leaves nothing to fuse, and the outputs alone, which leaves everything."""
     folder, out = DATA / case, tmp_path / "out.npz"
     arguments = [str(folder / "model.mat"), str(folder / "io.npz"), str(out), "--layout", "hwcn", "--backend", "cupy"]
+    arguments += ["--precision", precision]
     assert run_main([*arguments, *([which] if which == "--all" else [])]) == 0
     with np.load(out) as found, np.load(folder / "io.npz") as reference:
         names = [name for name in reference.files if name.startswith("out__") and name in found.files]
         assert names
         for name in names:
-            assert_close(full(found[name]), full(reference[name]), TOLERANCE, name)
+            assert_close(full(found[name]), full(reference[name]), TOLERANCES[precision], name)
 
 
-@pytest.mark.parametrize("options", [{}, {"cudnn": False}, {"fused": False}], ids=["cudnn", "cupy alone", "one by one"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"precision": "fp16"}, {"cudnn": False}, {"fused": False}],
+    ids=["cudnn", "fp16", "cupy alone", "one by one"],
+)
 @pytest.mark.parametrize("case", conformance_cases("caffe"))
 def test_caffe_cases(case: str, options: dict[str, Any]) -> None:
     folder = DATA / "caffe" / case
@@ -67,4 +73,4 @@ def test_caffe_cases(case: str, options: dict[str, Any]) -> None:
     for names in (wanted, wanted[-1:]):  # all blobs, which leaves nothing to fold, and the last one alone
         found = net.forward(inputs, names, backend="cupy", **options)
         for name in names:
-            assert_close(found[name], expected[name], TOLERANCE, name)
+            assert_close(found[name], expected[name], TOLERANCES[options.get("precision", "fp32")], name)
