@@ -344,11 +344,13 @@ class Cudnn:
 
     def __init__(self) -> None:
         self.refused: set[str] = set()
-        self.handles = 0
+        self.handles, self.broken = 0, False
         self.workspaces = [0, 64, 1 << 40]
         self.ran: list[tuple[tuple[str, ...], int]] = []
 
     def create_handle(self) -> str:
+        if self.broken:
+            raise RuntimeError("cudnnHandle Create failed")
         self.handles += 1
         return "handle"
 

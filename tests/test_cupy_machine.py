@@ -6,6 +6,7 @@ The kernels are compiled for the processor, the libraries follow their documenta
 from __future__ import annotations
 
 import gc
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from matnet import Layer, Network, NetworkError, OutOfMemoryError, Param
+from matnet import EngineError, Layer, Network, NetworkError, OutOfMemoryError, Param
 from matnet.engines.cupy import choice, device, kernels, transfer
 from matnet.engines.cupy import engine as engine_module
 from matnet.engines.cupy.capture import Replayed
@@ -333,3 +334,26 @@ def test_an_engine_that_is_no_longer_used_gives_its_handle_back(machine: SimpleN
     del engine
     gc.collect()
     assert machine.cudnn.handles == 0
+
+
+def missing(runtime: int) -> Any:
+    raise EngineError("cuDNN's Python frontend is not installed; install it")
+
+
+@pytest.mark.parametrize("how", ["missing", "broken"])
+def test_without_cudnn_fp32_runs_and_other_precisions_say_why_not(
+    how: str, machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.cudnn.broken = how == "broken"
+    if how == "missing":
+        monkeypatch.setattr(device, "import_cudnn", missing)
+    told = {"missing": "frontend is not installed", "broken": r"does not run on gpu:0 \(stand-in\): cudnnHandle"}[how]
+    net, x = NETS["residual"], values(*X)
+    engine = net.compile(backend="cupy")
+    assert_close(engine(x)["d"], net.forward(x)["d"], 1e-5, "d")
+    (note,) = engine.notes
+    assert re.match(f"convolutions run without cuDNN, more slowly: .*{told}", note)
+    with pytest.raises(EngineError, match=f"precision 'fp16' needs cuDNN: .*{told}.*, or choose precision 'fp32'"):
+        net.compile(backend="cupy", precision="fp16")
+    with pytest.raises(EngineError, match=f"cuDNN was asked for, but .*{told}"):
+        net.compile(backend="cupy", cudnn=True)

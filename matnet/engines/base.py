@@ -78,7 +78,8 @@ def does_not_fit(values: Mapping[str, Any], where: str, reason: object) -> OutOf
     sizes = ", ".join(text(value.shape) for value in values.values())
     batch = len(next(iter(values.values()))) if values else None
     told = str(reason).strip().split("\n")[0].rstrip(".") or "no more memory"
-    return OutOfMemoryError(f"inputs of {sizes} do not fit in the memory of {where} ({told})", batch)
+    what = f"inputs of {sizes} do" if sizes else "the network does"
+    return OutOfMemoryError(f"{what} not fit in the memory of {where} ({told})", batch)
 
 
 def wanted_variables(net: Network, outputs: Sequence[str] | None) -> dict[str, str]:

@@ -19,7 +19,7 @@ from matnet.engines.cupy.bound import Bound
 from matnet.engines.cupy.capture import Replayed
 from matnet.engines.cupy.choice import Chooser, PlanBook
 from matnet.engines.cupy.machine import GpuMachine, Scratch
-from matnet.engines.cupy.probe import Gpu, import_cudnn, import_cupy
+from matnet.engines.cupy.probe import BROKEN, Gpu, import_cudnn, import_cupy
 from matnet.engines.cupy.simple import LayerByLayer
 from matnet.engines.cupy.steps import Plan
 from matnet.engines.cupy.transfer import PageLocked, Slot
@@ -51,7 +51,7 @@ class GpuDevice:
         self.cudnn = self._find_cudnn()
         self.lock = threading.RLock()
         self.page_locked = PageLocked()
-        with self.cupy.cuda.Device(gpu.index):
+        with self._translated({}), self.cupy.cuda.Device(gpu.index):
             self.computing, self.upward, self.downward = (self.cupy.cuda.Stream(non_blocking=True) for _ in range(3))
             self.pool = self.cupy.cuda.MemoryPool()
             if options.memory_limit is not None:
@@ -66,19 +66,26 @@ class GpuDevice:
         try:
             return import_cudnn(self.gpu.runtime)
         except EngineError as error:
-            if self.options.cudnn:
-                raise
-            if self.options.precision != "fp32":
-                raise EngineError(
-                    f"precision {self.options.precision!r} needs cuDNN: {error}, or choose precision 'fp32'"
-                ) from None
-            self.notes.append(f"convolutions run without cuDNN, more slowly: {error}")
+            self._do_without_cudnn(str(error))
             return None
+
+    def _do_without_cudnn(self, reason: str) -> None:
+        """Take a note; EngineError where cuDNN was asked for, or the precision needs it."""
+        if self.options.cudnn:
+            raise EngineError(f"cuDNN was asked for, but {reason}")
+        if self.options.precision != "fp32":
+            raise EngineError(f"precision {self.options.precision!r} needs cuDNN: {reason}, or choose precision 'fp32'")
+        self.notes.append(f"convolutions run without cuDNN, more slowly: {reason}")
+        self.cudnn = None
 
     def _make_chooser(self) -> Chooser | None:
         if self.cudnn is None:
             return None
-        handle = self.cudnn.create_handle()
+        try:
+            handle = self.cudnn.create_handle()
+        except BROKEN as error:
+            self._do_without_cudnn(f"it does not run on {self.gpu}: {error}")
+            return None
         # A handle has memory on the GPU; at the end of the process that goes with everything else.
         weakref.finalize(self, self.cudnn.destroy_handle, handle).atexit = False
         self.cudnn.set_stream(handle, self.computing.ptr)
@@ -99,9 +106,13 @@ class GpuDevice:
 
         OutOfMemoryError where they are for want of memory; `values` are the inputs that it is about.
         """
+        with self._translated(values), self.cupy.cuda.Device(self.gpu.index), self.computing:
+            yield
+
+    @contextmanager
+    def _translated(self, values: Mapping[str, np.ndarray]) -> Iterator[None]:
         try:
-            with self.cupy.cuda.Device(self.gpu.index), self.computing:
-                yield
+            yield
         except MatnetError:
             raise
         except MemoryError as error:
