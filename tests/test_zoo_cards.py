@@ -222,3 +222,17 @@ def test_random_params_keep_activations_in_bounds(tmp_path: Path, monkeypatch: p
     np.testing.assert_array_equal(params["bn_mult"].reshape(-1), np.ones(6))
     np.testing.assert_array_equal(params["bn_bias"].reshape(-1), np.zeros(6))
     np.testing.assert_array_equal(params["bn_moments"], [[0, 1]] * 6)
+
+
+RESIDUAL = NORMALISED.replace("num_output: 6 kernel_h: 3 kernel_w: 5", "num_output: 3 pad: 1 kernel_size: 3") + """
+layer { name: "sum" type: "Eltwise" bottom: "data" bottom: "bn" top: "sum" }
+layer { name: "twice" type: "Eltwise" bottom: "sum" bottom: "data" top: "twice" }
+"""
+
+
+def test_a_branch_that_is_added_counts_for_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sums, so 1 / sqrt(2); the second adds nothing normalised."""
+    (write_card(tmp_path / "a", MINIMAL.replace("unknown", "own")) / "deploy.prototxt").write_text(RESIDUAL)
+    monkeypatch.setattr("matnet.zoo.random_weights.find_card", lambda name: read_cards(tmp_path / "a")[0])
+    factors = random_network("a").params["bn_mult"].value
+    np.testing.assert_allclose(factors.reshape(-1), np.full(3, np.sqrt(0.5)), rtol=1e-7)

@@ -10,6 +10,7 @@ import numpy as np
 from matnet.errors import NetworkError
 from matnet.network import Network
 from matnet.ops.base import Op
+from matnet.ops.combine import Sum
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.normalization import BatchNorm
 from matnet.zoo.cards import Card
@@ -23,7 +24,10 @@ def random_network(name: str, seed: int = 0) -> Network:
     """A model of the zoo with random weights, the same for the same seed; needs no file but the card's definition.
 
     Filters are normal with variance 2 / fan-in (He et al., arXiv:1502.01852), so that activations keep their size;
-    offsets are 0, factors and deviations 1. Raises UnknownModelError, or NetworkError where the definition is unknown.
+    offsets are 0, factors and deviations 1. A normalised branch that is added to another counts for less, the more
+    such sums there are (as in Zhang et al., arXiv:1901.09321): residual networks would double the variance in each of
+    their blocks, beyond what half precision holds. Raises UnknownModelError, or NetworkError where the definition is
+    unknown.
     """
     net = skeleton(find_card(name))
     random_params(net, seed)
@@ -41,6 +45,7 @@ def random_params(net: Network, seed: int = 0) -> None:
                 param.value = _neutral_moments(len(param.value))
             elif not param.value.any():
                 param.value = _drawn(layer.op, position, param.value.shape, generator)
+    _soften_branches(net)
 
 
 def skeleton(card: Card) -> Network:
@@ -68,6 +73,15 @@ def _drawn(op: Op, position: int, shape: tuple[int, ...], generator: np.random.G
         values = generator.standard_normal(math.prod(shape), np.float32) * deviation
         return values.reshape(shape, order="F")
     return np.full(shape, 1 if position == 0 else 0, np.float32, order="F")
+
+
+def _soften_branches(net: Network) -> None:
+    """Multiply what a BatchNorm adds to another variable by 1 / sqrt(number of sums)."""
+    writers = {name: layer for layer in net.layers.values() for name in layer.outputs}
+    sums = [layer for layer in net.layers.values() if isinstance(layer.op, Sum) and len(layer.inputs) > 1]
+    branches = [writers[name] for layer in sums for name in layer.inputs[1:] if name in writers]
+    for factor in dict.fromkeys(layer.params[0] for layer in branches if isinstance(layer.op, BatchNorm)):
+        net.params[factor].value = net.params[factor].value * np.float32(1 / math.sqrt(len(sums)))
 
 
 def _neutral_moments(channels: int) -> np.ndarray:
