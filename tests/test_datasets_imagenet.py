@@ -366,3 +366,12 @@ def test_only_labelled_images_are_labelled_images(tmp_path: Path) -> None:
     assert wnids(load_images(IMAGENET["caffe"](tmp_path / "a", 3))) == truth(3)
     with pytest.raises(DataError, match="is VOC 2012 val, which has no label for each image"):
         load_images(stand_ins.voc(tmp_path / "b"))
+
+
+def test_a_list_beside_images_named_by_wordnet_id_gives_their_labels(tmp_path: Path) -> None:
+    """Few of the classes are there, so that a name alone does not tell the number of its class."""
+    for seed, name in enumerate(["n01440764_tench.JPEG", "n01530575_brambling.JPEG"]):
+        stand_ins.save_photo(tmp_path / name, seed)
+    assert load_images(tmp_path).labels.tolist() == [0, 1]
+    (tmp_path / "labels.txt").write_text("10 n01530575_brambling.JPEG\n0 n01440764_tench.JPEG\n")
+    assert load_images(tmp_path).labels.tolist() == [10, 0]

@@ -5,6 +5,7 @@ digits-lenet's mistakes on its 355 test images are those that OpenCV counts (see
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 
 import matnet
+from matnet import convert
+from matnet import eval as eval_command
 from matnet.datasets import ImageList
 from matnet.engines.batches import Halving
 from matnet.engines.numpy_engine import NumpyEngine
@@ -182,8 +185,6 @@ def test_tallies_add_up_in_any_order() -> None:
 
 
 def test_a_tally_comes_back_from_its_record() -> None:
-    import json
-
     found = tally(3, 1, 4, ((6, "b is cut"),))
     assert Tally.of_record(json.loads(json.dumps(found.record()))) == found
 
@@ -291,3 +292,17 @@ def test_two_batches_that_do_not_fit_are_halved_once(net: matnet.Network) -> Non
     assert (halving.limit, halving.halved_from, len(said)) == (4, 8, 1)
     for result in results:
         assert next(iter(result.values())).shape == (8, 10, 1, 1)
+
+
+@pytest.mark.parametrize("options", [["--batch-size", "16"], ["--batch-size", "7", "--threads", "1"]], ids=str)
+def test_squeezenet_makes_caffes_errors(options: list[str], real_data: Path, tmp_path: Path) -> None:
+    """Caffe on 100 images squashed to 256 x 256, centre 227, minus the mean: 36.0 and 17.0 %."""
+    folder = real_data / "caffe" / "squeezenet"
+    model, target = str(tmp_path / "squeezenet.mat"), tmp_path / "row.json"
+    files = [str(folder / "SqueezeNet_deploy.prototxt"), "--caffemodel"]
+    files += [str(folder / "decompressed_SqueezeNet.caffemodel"), "--mean-values", "123,117,104", "--out", model]
+    assert convert.main(files) == 0
+    data = ["--data", str(real_data / "images" / "imagenet100"), "--json", str(target), "--quiet"]
+    assert eval_command.main(["--model", model, *data, "--backend", "onnx", *options]) == 0
+    row = json.loads(target.read_text())
+    assert (row["images"], row["top1_error"], row["top5_error"]) == (100, 36.0, 17.0)

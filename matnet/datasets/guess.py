@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from matnet.datasets.image_list import ImageList
+from matnet.datasets.image_list import LIST_NAMES, ImageList
 from matnet.datasets.imagenet import images_folder, load_imagenet
 from matnet.datasets.lfw import FACE_FOLDERS, PAIR_FILES, PairSet, load_lfw
 from matnet.datasets.matching import WNID
@@ -76,7 +76,8 @@ def guess(path: Path) -> tuple[str, str]:
     images, folders = entries(images_folder(path, "val"))
     if any(WNID.match(name) for name in folders):
         return "imagenet", "its folders are named by WordNet ids"
-    if images and all(WNID.match(name) or _ILSVRC.match(name) for name in images):
+    own_list = any((path / name).is_file() for name in LIST_NAMES)
+    if images and all((WNID.match(name) and not own_list) or _ILSVRC.match(name) for name in images):
         return "imagenet", "its images are named as ImageNet's"
     return "images", "nothing tells of another kind"
 
