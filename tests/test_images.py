@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -17,7 +18,7 @@ from matnet.errors import DataError, ShapeError
 from matnet.images import PROTOCOLS, Preprocessing, decode, decode_uint8, imresize
 from matnet.images.crop import Box, centre_box, five_boxes, imreadjpeg_box, scale_factors, scaled_size
 from matnet.images.decode import with_channels
-from matnet.images.opencv import opencv_resize, opencv_resize_float
+from matnet.images.opencv import opencv_crop, opencv_resize, opencv_resize_float
 from matnet.images.pillow import pillow_crop, pillow_resize
 from matnet.images.resize import imreadjpeg_resample, imresize_crop
 
@@ -397,13 +398,29 @@ def test_pillow_takes_height_before_width() -> None:
 @pytest.mark.parametrize("image", [(375, 500), (500, 375), (90, 40), (256, 300), (40, 256), (256, 256)])
 @pytest.mark.parametrize("size", [(256, 256), (64, 100), (101, 128)])
 def test_a_part_of_what_pillow_resizes(image: tuple[int, int], size: tuple[int, int], method: str) -> None:
-    """Expected: Pillow itself, columns first in one call and rows in another, then cut (whatever its release)."""
+    """Expected: Pillow, one axis a call, in the order of release 13, then cut."""
     pixels = np.random.default_rng(8).integers(0, 256, (*image, 3), dtype=np.uint8)
     kernel = Image.Resampling.LANCZOS if method == "lanczos3" else Image.Resampling[method.upper()]
-    whole = Image.fromarray(pixels).resize((size[1], image[0]), kernel).resize((size[1], size[0]), kernel)
+    fewer_rows, fewer_columns = image[0] - size[0], image[1] - size[1]
+    rows_first = fewer_rows > max(0, 2 * fewer_columns)
+    between = (image[1], size[0]) if rows_first else (size[1], image[0])
+    whole = Image.fromarray(pixels).resize(between, kernel).resize((size[1], size[0]), kernel)
+    if int(PIL.__version__.partition(".")[0]) >= 13:
+        np.testing.assert_array_equal(whole, Image.fromarray(pixels).resize((size[1], size[0]), kernel))
     box = Box(size[0] // 9, size[1] // 7, size[0] // 2, size[1] - size[1] // 7)
     found = pillow_crop(Image.fromarray(pixels), size, box, method)
     np.testing.assert_array_equal(found, box.cut(np.asarray(whole)))
+
+
+@pytest.mark.parametrize("size", [(256, 256), (40, 90), (61, 33)])
+def test_opencv_itself(size: tuple[int, int]) -> None:
+    """Expected: cv2.resize of whatever release is installed; and a part of it, where only that is wanted."""
+    cv2 = pytest.importorskip("cv2", reason="OpenCV, with which this compares, is not installed")
+    pixels = PHOTO[:77, :95]
+    whole = cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(opencv_resize(pixels, size), whole)
+    box = Box(5, 2, size[0] - 9, size[1] - 3)
+    np.testing.assert_array_equal(opencv_crop(pixels, size, box), box.cut(whole))
 
 
 @pytest.mark.parametrize("scale", [(0.5, 0.8), (1.3, 0.7), (1.0, 0.4), (1.0, 1.0)])

@@ -22,8 +22,8 @@ _LARGEST_EXACT = 1 << 24  # Pillow takes boxes as single precision
 def pillow_resize(image: np.ndarray, size: Size, method: str = "bilinear") -> np.ndarray:
     """An H x W x C uint8 image (C = 1 or 3) resized by Pillow's Image.resize; gives uint8.
 
-    `method` is one of METHODS. The columns are resampled before the rows, as Pillow always did before release 13,
-    which turns the order round for some tall images. Raises DataError for another method.
+    `method` is one of METHODS. Columns are resampled before rows, but rows first where the height shrinks by more
+    than twice what the width does, as Pillow has it from release 13 on. Raises DataError for another method.
     """
     return pillow_crop(from_array(image), size, Box(0, 0, *size), method)
 
@@ -49,14 +49,24 @@ def pillow_crop(image: Image, size: Size, box: Box, method: str = "bilinear") ->
         return _cut(image.resize((size[1], size[0]), kernel), box)
     left, right, columns = _part(image.width, size[1], box.left, box.width)
     top, bottom, rows = _part(image.height, size[0], box.top, box.height)
-    if image.height - rows > image.width - columns:
-        # One pass at a time, since Pillow 13 may take the rows first here.
+    whole, part = (image.height, image.width), (bottom - top, right - left)
+    if _rows_first(whole, size):
+        low = image.resize((image.width, rows), kernel, box=(0, top, image.width, bottom))
+        resized = low.resize((columns, rows), kernel, box=(left, 0, right, rows))
+    elif _rows_first(whole, (rows, columns)) or _rows_first(part, (rows, columns)):
+        # For the part alone Pillow might take the rows first, so it is told the order.
         narrow = image.resize((columns, image.height), kernel, box=(left, 0, right, image.height))
         resized = narrow.resize((columns, rows), kernel, box=(0, top, columns, bottom))
     else:
         resized = image.resize((columns, rows), kernel, box=(left, top, right, bottom))
     first = Box(0 if rows < size[0] else box.top, 0 if columns < size[1] else box.left, box.height, box.width)
     return _cut(resized, first)
+
+
+def _rows_first(size: tuple[float, float], target: Size) -> bool:
+    """Pillow's rule since release 13 for height, width -> height, width; earlier ones always begin with the columns."""
+    fewer_rows, fewer_columns = size[0] - target[0], size[1] - target[1]
+    return fewer_rows > 0 and fewer_rows > 2 * fewer_columns
 
 
 def _part(length: int, size: int, start: int, count: int) -> tuple[float, float, int]:

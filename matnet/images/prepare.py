@@ -15,7 +15,7 @@ from matnet.images import crop, resize
 from matnet.images.crop import Box, Size
 from matnet.images.decode import MAX_PIXELS, decode_uint8, open_image, with_channels
 from matnet.images.normalization import read_normalization
-from matnet.images.opencv import opencv_resize, opencv_resize_float
+from matnet.images.opencv import opencv_crop, opencv_resize_float
 from matnet.images.pillow import from_array, pillow_crop
 from matnet.images.protocols import CAFFES, IMREADJPEG, IMRESIZE, PILLOW, PROTOCOLS, RESAMPLERS
 
@@ -201,12 +201,14 @@ class Preprocessing:
         scaled, factors = self._scaled(size)
         if self.resize == IMRESIZE:
             return self._cut(scaled, lambda box: resize.imresize_crop(image, factors, box, self.interpolation))
-        if scaled != size and self.resize == PILLOW:
+        if scaled == size:
+            return self._cut(scaled, lambda box: box.cut(image))
+        if self.resize == PILLOW:
             return self._placed_by_pillow(from_array(image))
-        if scaled != size:
-            resized = opencv_resize if self.resize == "opencv" else opencv_resize_float
-            image = resized(image, scaled, self.interpolation)
-        return self._cut(scaled, lambda box: box.cut(image))
+        if self.resize == "opencv":
+            return self._cut(scaled, lambda box: opencv_crop(image, scaled, box, self.interpolation))
+        resized = opencv_resize_float(image, scaled, self.interpolation)
+        return self._cut(scaled, lambda box: box.cut(resized))
 
     def _placed_by_pillow(self, image: Image) -> list[np.ndarray]:
         scaled, _ = self._scaled((image.height, image.width))
