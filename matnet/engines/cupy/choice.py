@@ -111,17 +111,20 @@ class Chooser:
     def _fastest(self, graph: ConvGraph, addresses: Mapping[int, int], scratch: Any) -> ChosenPlan | None:
         built, count = self._proposed(graph)
         seconds: dict[str, float] = {}
+        last: ChosenPlan | None = None
         started = perf_counter()
         for index in range(count):  # in fp32 most of the first ones are barred on GPUs with tensor cores
             plan = self._built(built, index)
             best = min(seconds.values(), default=float("inf"))
             time = self._timed(plan, addresses, scratch, best) if plan is not None else None
             if plan is not None and time is not None:
-                seconds[plan.name] = time
+                seconds[plan.name], last = time, plan
             if len(seconds) == MOST_TRIED or (seconds and perf_counter() - started > TRIAL_SECONDS):
                 break
+        if len(seconds) < 2:
+            return last
         # Built anew, so that the losers' kernels do not stay in memory.
-        return self._named(graph, min(seconds, key=lambda name: seconds[name])) if seconds else None
+        return self._named(graph, min(seconds, key=lambda name: seconds[name]))
 
     def _proposed(self, graph: ConvGraph) -> tuple[Any, int]:
         built = build_graph(self.cudnn, graph, handle=self.handle)
