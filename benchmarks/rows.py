@@ -90,7 +90,7 @@ class Report:
 
     def write(self, path: str | Path) -> None:
         """The report as JSON; the derived figures stand beside the measured ones for other programs."""
-        rows = [{**asdict(row), **_derived(row, best_peer(self.rows, row))} for row in self.rows]
+        rows = [{**asdict(row), **_derived(self.rows, row)} for row in self.rows]
         record = {"format": FORMAT, "machine": self.machine, "notes": self.notes, "sections": self.sections}
         record["rows"] = rows
         with atomic_write(path) as file:
@@ -116,14 +116,22 @@ def ratio(row: Row, peer: Row | None) -> float | None:
     return peer.spread.median / row.spread.median if peer and row.timed else None
 
 
-def _derived(row: Row, peer: Row | None) -> dict[str, Any]:
+def ratio_at_fastest(rows: Iterable[Row], row: Row) -> float | None:
+    """The ratio of the fastest turns, matnet's to those of any peer, which something else disturbs least."""
+    peers = [other.spread.shortest for other in rows if not other.ours and other.timed and other.group == row.group]
+    return min(peers) / row.spread.shortest if peers and row.timed else None
+
+
+def _derived(rows: Sequence[Row], row: Row) -> dict[str, Any]:
     if not row.timed:
         return {}
+    peer = best_peer(rows, row)
     return {
         "images_per_s": row.images_per_s,
         "flop_per_s": row.flop_per_s,
         "best_peer": peer.engine if peer else None,
         "ratio_to_best_peer": ratio(row, peer) if row.ours else None,
+        "ratio_at_fastest": ratio_at_fastest(rows, row) if row.ours else None,
     }
 
 

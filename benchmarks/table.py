@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matnet.benchmarks.rows import Report, Row, best_peer, grouped, ratio
+from matnet.benchmarks.rows import Report, Row, best_peer, grouped, ratio, ratio_at_fastest
 
 Columns = tuple[str, ...]
 DETAILS: Columns = ("engine", "images/s", "spread", "slowest", "fastest", "GFLOP/s", "of peak", "differs", "remark")
-SUMMARY: Columns = ("model", "batch", "engine", "precision", "images/s", "spread", "best peer", "its images/s", "ratio")
+SUMMARY: Columns = (
+    "model",
+    "batch",
+    "engine",
+    "precision",
+    "images/s",
+    "spread",
+    "best peer",
+    "its images/s",
+    "ratio",
+    "at fastest",
+)
 SUMMARY += ("GFLOP/s", "of peak", "weights", "published")
 READING = """\
 images/s: at the median of the turns; spread: between their quartiles, in percent of the median. ratio: to the best
-peer of the same run on the same weights, above 1 where matnet is faster. GFLOP/s: multiplications and additions of
-all convolutions as they are defined; of peak: as a share of the fastest matrix product that was measured in this run,
-which algorithms that need fewer operations (Winograd) may exceed. differs: from matnet's output, relative to the
+peer of the same run on the same weights, above 1 where matnet is faster; at fastest: the same of the fastest turns, for
+a machine that does something else as well. GFLOP/s: multiplications and additions of all convolutions as they are
+defined; of peak: as a share of the fastest matrix product that was measured in this run, which algorithms that need
+fewer operations (Winograd) may exceed. differs: from matnet's output, relative to the
 greatest value. Weights are random where a network's file is not at hand, which changes no speed. published: images/s
 of MatConvNet's authors on an NVIDIA Titan X, end to end, in May 2016."""
 
@@ -49,7 +61,7 @@ def summary(report: Report, form: str = "simple") -> str:
         if not row.ours:
             continue
         peer = best_peer(report.rows, row)
-        times = ratio(row, peer)
+        times, fastest = ratio(row, peer), ratio_at_fastest(report.rows, row)
         cells.append(
             [
                 row.model,
@@ -61,6 +73,7 @@ def summary(report: Report, form: str = "simple") -> str:
                 peer.engine if peer else "",
                 _figure(peer.images_per_s) if peer else "",
                 f"{times:.2f}" if times else "",
+                f"{fastest:.2f}" if fastest else "",
                 f"{row.flop_per_s / 1e9:.0f}" if row.timed else "",
                 _of_peak(report, row) if row.timed else "",
                 row.weights,
@@ -105,8 +118,8 @@ def speed_details(report: Report) -> list[str]:
 def _table(cells: Sequence[Sequence[str]], headers: Sequence[str], form: str) -> str:
     from tabulate import tabulate
 
-    numbers = {"batch", "images/s", "spread", "slowest", "fastest", "its images/s", "ratio", "GFLOP/s", "of peak"}
-    align = ["right" if name in numbers or name in ("differs", "published") else "left" for name in headers]
+    numbers = {"batch", "images/s", "spread", "slowest", "fastest", "its images/s", "ratio", "at fastest", "GFLOP/s"}
+    align = ["right" if name in numbers or name in ("of peak", "differs", "published") else "left" for name in headers]
     return tabulate(cells, headers, tablefmt=form, disable_numparse=True, colalign=align if cells else None)
 
 

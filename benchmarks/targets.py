@@ -7,7 +7,7 @@ from statistics import geometric_mean
 
 from matnet.benchmarks.contenders import AUTO
 from matnet.benchmarks.nets import NETS
-from matnet.benchmarks.rows import OURS, Report, Row, best_peer, grouped, ratio
+from matnet.benchmarks.rows import OURS, Report, Row, best_peer, grouped, ratio, ratio_at_fastest
 
 BATCHES = (1, 16)
 THREADS = 2
@@ -46,7 +46,7 @@ def verdicts(report: Report) -> list[Verdict]:
         if model in NETS and precision == "fp32":
             named = {row.engine: row for row in rows}
             best = _against_best(named, rows)
-            what = f"all runtimes, to the best peer{_whose(rows)}{_share(report, named.get(AUTO))}"
+            what = f"all runtimes, to the best peer{_whose(rows)}{_share(report, named.get(AUTO))}{_undisturbed(rows)}"
             found.append(Verdict(f"{model}, batch {batch}: {what}", best, EVERY_NET))
             ratios += [best] if best else []
             what = f"ONNX Runtime alone, to plain ONNX Runtime{_share(report, named.get(OURS))}"
@@ -80,6 +80,11 @@ def gpu_verdicts(report: Report) -> list[Verdict]:
 def _against_best(named: dict[str, Row], rows: list[Row]) -> float | None:
     row = named.get(AUTO)
     return ratio(row, best_peer(rows, row)) if row else None
+
+
+def _undisturbed(rows: list[Row]) -> str:
+    found = next((ratio_at_fastest(rows, row) for row in rows if row.engine == AUTO), None)
+    return f"; {found:.2f} at the fastest turns" if found else ""
 
 
 def _whose(rows: list[Row]) -> str:

@@ -14,7 +14,7 @@ from matnet.benchmarks import __main__ as command
 from matnet.benchmarks import measure, models, targets
 from matnet.benchmarks.contenders import Contender
 from matnet.benchmarks.peers import MODULES, PEERS, Subject
-from matnet.benchmarks.rows import Report, Row, best_peer, ratio, read_reports
+from matnet.benchmarks.rows import Report, Row, best_peer, ratio, ratio_at_fastest, read_reports
 from matnet.benchmarks.table import markdown, summary
 from matnet.benchmarks.timing import Limits, Spread, by_turns
 from matnet.errors import MatnetError, run_command
@@ -105,6 +105,16 @@ def test_the_best_peer_is_the_fastest_that_is_not_ours() -> None:
     assert ratio(ROWS[4], peer) is None
 
 
+def test_the_ratio_at_the_fastest_turns() -> None:
+    """Ours 1, 8, 9 s; peers 2, 3, 4 and 1.5, 90, 90: the first is best at the median, the second at the fastest."""
+    rows = [row("matnet", 1.0), row("torch", 1.0), row("openvino", 1.0)]
+    for own, seconds in zip(rows, ([1.0, 8.0, 9.0], [2.0, 3.0, 4.0], [1.5, 90.0, 90.0]), strict=True):
+        own.seconds = seconds
+    assert ratio(rows[0], best_peer(rows, rows[0])) == 3 / 8
+    assert ratio_at_fastest(rows, rows[0]) == 1.5
+    assert ratio_at_fastest(rows[:1], rows[0]) is None
+
+
 def test_a_report_comes_back_from_its_file_with_derived_figures_beside(tmp_path: Path) -> None:
     report = Report(ROWS, {"processor": "p", "matmul_flop_per_s": {"fp32": 16e9}}, ["a note"])
     report.write(tmp_path / "r.json")
@@ -141,7 +151,7 @@ def test_tables_say_ratio_share_of_peak_and_reason() -> None:
     report = Report(ROWS, {"matmul_flop_per_s": {"fp32": 16e9}})
     line = summary(report).splitlines()[2].split()
     # 16 images in 2 s; 4 of 16 GFLOP/s
-    assert " ".join(line) == "alexnet 16 matnet fp32 8.00 0 % openvino 10.7 0.75 4 25 % random"
+    assert " ".join(line) == "alexnet 16 matnet fp32 8.00 0 % openvino 10.7 0.75 0.75 4 25 % random"
     assert "| torch " in markdown(report)
     assert "failed: its reason" in markdown(report)
 
