@@ -489,3 +489,11 @@ def test_part_of_the_pairs_is_spread_over_the_folds(tmp_path: Path) -> None:
     assert set(some.fold.tolist()) == set(range(5))
     assert some.list_sha256 != pairs.list_sha256
     assert any("only 10 of 20 pairs" in note for note in some.notes)
+
+
+def test_workers_share_a_row(home: Path, imagenet: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="Dask is not installed")
+    publish_classifier(home)
+    arguments = ["--models", "gray", "--imagenet", imagenet, "--json", tmp_path / "out.json", "--check"]
+    assert table(*arguments, "--workers", 2, "--batch-size", 2) == 0
+    assert rows_of(tmp_path / "out.json")["gray"]["figures"]["top5_error"] == TOP5

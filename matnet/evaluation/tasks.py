@@ -94,6 +94,8 @@ def run_task(options: argparse.Namespace, task: str) -> Run:
     """
     if options.model is None or options.data is None:
         raise DataError(f"{task}: say which network and on what: --model MODEL --data FOLDER")
+    if options.workers or options.scheduler:
+        raise DataError(f"--workers, --scheduler: {task} runs in one process; leave them out")
     if options.save is not None and task != "segmentation":
         raise DataError("--save keeps the labels of pixels; it goes with segmentation alone")
     net = network_from(str(options.model), options)

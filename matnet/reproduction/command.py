@@ -25,8 +25,7 @@ from matnet.zoo.cache import home, offline
 from matnet.zoo.fetch import Fetcher, to_stderr
 
 OUTPUTS = ("json", "markdown", "csv")
-FOREIGN: tuple[str, ...] = ("model", "data", "root", "scores", "image_size", "mean", "task", "year", "split", "save")
-FOREIGN += ("workers", "scheduler")
+FOREIGN = ("model", "data", "root", "scores", "image_size", "mean", "task", "year", "split", "save")
 """Options of a single evaluation, which a table does not take."""
 
 
@@ -66,11 +65,13 @@ def run_table(options: argparse.Namespace) -> int:
         raise DataError("--resume and --fresh contradict each other: kept rows are taken, or measured anew")
     for name in OUTPUTS:
         _require_folder(getattr(options, name))
-    run = reproduction(options)
+    run, expected = reproduction(options), expected_rows(options.models)
+    if (options.workers or options.scheduler) and any(row.task != "classification" for row in expected):
+        to_stderr("segmentations and faces are not shared among workers; this process evaluates them alone")
     rows: list[Row] = []
     try:
         with termination_raised():
-            for row in run.rows(expected_rows(options.models)):
+            for row in run.rows(expected):
                 rows.append(row)
                 _tell(row, options)
     except KeyboardInterrupt as stop:
@@ -106,6 +107,8 @@ def reproduction(options: argparse.Namespace) -> Reproduction:
             batch_size=options.batch_size,
             workers=options.decoders,
             strict=options.strict,
+            processes=options.workers,
+            scheduler=options.scheduler,
             engine=engine_options(options),
         ),
         Source(fetched, forbidden, options.random_weights, options.seed),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matnet.errors import DataError
-from matnet.evaluation.loop import count, evaluation, score_variable
+from matnet.evaluation.counters import counter_for
+from matnet.evaluation.loop import evaluation, score_variable
 from matnet.evaluation.record import Run
 from matnet.evaluation.resume import Unfinished, run_kept, unfinished
-from matnet.evaluation.scoring import Job, Scorer
+from matnet.evaluation.scoring import Job
 from matnet.evaluation.segmentation import PROTOCOL as OWN_SIZE
 from matnet.evaluation.segmentation import evaluate_segmentation
 from matnet.evaluation.tally import Tally
@@ -33,8 +33,8 @@ class Settings:
     """What the figures depend on besides model and data. protocol, crops: of classification; None: those that the
     published figures of the row were measured by.
 
-    face_crop: the part of a face image that is taken. workers: threads that decode. engine: options of
-    `compile_network`.
+    face_crop: the part of a face image that is taken. workers: threads that decode. processes, scheduler: Dask's, to
+    share classification among; None: this process alone. engine: options of `compile_network`.
     """
 
     protocol: str | None = None
@@ -43,6 +43,8 @@ class Settings:
     batch_size: int = 32
     workers: int | None = None
     strict: bool = False
+    processes: int | None = None
+    scheduler: str | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
 
     def protocol_of(self, row: Expected) -> str:
@@ -120,21 +122,22 @@ def _classified(
     images = data.align(_classes(net, row, data), class_descriptions(net) or ())
     prepared = preprocessing(net, settings.protocol_of(row), crops=settings.crops_of(row))
     job = Job(prepared, score_variable(net), settings.batch_size, settings.strict, settings.engine, settings.workers)
-    scorer, start, done = Scorer(net, job, say), Tally(), 0
+    start, done = Tally(), 0
 
     def watch(tally: Tally) -> None:
         nonlocal done
         progress(tally.images - done)
         done = tally.images
 
-    if kept is None:
-        tally = count(scorer, images, start, watch)
-    else:
-        state = unfinished(net, job, images.list_sha256, str(kept))
-        start = _begun(state, say)
-        watch(start)
-        tally = run_kept(partial(count, scorer, images), state, start, watch)
-    run = evaluation(net, images, job, scorer.site, tally)
+    with counter_for(net, job, images, settings.scheduler, settings.processes, say) as counter:
+        if kept is None:
+            tally = counter(start, watch)
+        else:
+            state = unfinished(net, job, images.list_sha256, str(kept))
+            start = _begun(state, say)
+            watch(start)
+            tally = run_kept(counter, state, start, watch)
+    run = evaluation(net, images, job, counter.site, tally)
     run.notes = [*images.notes, *run.notes]
     return run
 
