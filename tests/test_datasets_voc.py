@@ -67,6 +67,13 @@ def test_years_beside_each_other(tmp_path: Path) -> None:
         load_voc(tmp_path)
 
 
+def test_a_folder_under_another_name_is_of_the_year_that_is_asked_for(tmp_path: Path) -> None:
+    home = moved(voc(tmp_path / "x", "2011") / "VOCdevkit" / "VOC2011", tmp_path / "VOC-copy")
+    (home / "seg11valid.txt").write_text(f"{NAMES[3]}\n")
+    assert [load_voc(home, year).name for year in ("2011", "2012")] == ["VOC 2011 val", "VOC 2012 val"]
+    assert names(load_voc(home, split="rv-voc11")) == [NAMES[3]]
+
+
 def test_a_list_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "some.txt").write_text(f"{NAMES[6]}\n{NAMES[1]}  1\n\n")
     images = load_voc(voc(tmp_path), split=tmp_path / "some.txt")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +25,9 @@ VOC_CLASSES = (
 VOID = 255
 
 # What Pillow raises for files that are damaged, or no images.
-READER_ERRORS = (OSError, SyntaxError, ValueError, EOFError)
+READER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
+
+_EDITION = re.compile(r"VOC(20[01]\d)")
 
 COUNTS = {
     ("2011", "train"): 1112,
@@ -139,7 +144,8 @@ def load_voc(
     if str(split) in REDUCED:
         year = year or REDUCED[str(split)][0]
     home = voc_home(Path(folder), year)
-    edition = home.name[3:] if home.name.startswith("VOC") else (year or "")
+    named = _EDITION.fullmatch(home.name)
+    edition = named[1] if named else year or ""
     names, notes = _split_names(home, edition, split, Path(sbd) if sbd is not None else None)
     lists = [("JPEGImages", ".jpg"), ("SegmentationClass", ".png")]
     present = [set(entries(home / kind)[0]) for kind, _ in lists]
@@ -179,7 +185,7 @@ def voc_home(folder: Path, year: str | None = None) -> Path:
 
 def _own(home: Path) -> tuple[str, ...]:
     """A folder that was renamed is of whatever year is asked for."""
-    return () if home.name.startswith("VOC2") else (home.name,)
+    return () if _EDITION.fullmatch(home.name) else (home.name,)
 
 
 def _is_home(folder: Path) -> bool:
