@@ -30,7 +30,7 @@ def choose(device: Device | None = None, precision: str = "fp32") -> Choice:
 
     A GPU or a precision that only a GPU has must be had: EngineError, saying what is missing, where it is not.
     """
-    from matnet.engines.cupy.probe import find_gpu, worth_a_note
+    from matnet.engines.cupy.probe import INSTEAD, find_gpu, worth_a_note
 
     on_processor = device is not None and device.kind == "cpu"
     if on_processor:
@@ -40,7 +40,8 @@ def choose(device: Device | None = None, precision: str = "fp32") -> Choice:
     except EngineError as error:
         if device is not None or precision != "fp32":
             raise
-        return Choice(_choose_on_processor(), (str(error),) if worth_a_note() else ())
+        told = f"computing on the processor: {str(error).removesuffix(f', {INSTEAD}')}"
+        return Choice(_choose_on_processor(), (told,) if worth_a_note() else ())
     return Choice("cupy")
 
 
