@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -413,15 +413,43 @@ def test_failed_rows_are_kept_and_tried_again(
     assert list((tmp_path / "kept").iterdir()) == [kept]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"key": {}, "run": {}}'])
+def test_a_row_with_unreadable_images_is_no_finished_one(
+    home: Path, imagenet: Path, tmp_path: Path, measured: list[str]
+) -> None:
+    """Without the first image, which is right, 4 of 7 are wrong; once it is mended all are measured again."""
+    publish_classifier(home)
+    lost = imagenet / "val" / WNIDS[0] / "ILSVRC2012_val_00000001.JPEG"
+    lost.write_bytes(b"no JPEG")
+    arguments = ["--models", "gray", "--imagenet", imagenet, "--json", tmp_path / "out.json"]
+    assert table(*arguments, "--check") == 1
+    row = rows_of(tmp_path / "out.json")["gray"]
+    assert (row["status"], row["verdict"]) == ("unreadable images", None)
+    np.testing.assert_allclose(row["figures"]["top1_error"], 100 * 4 / 7)
+    assert lost.name in row["run"]["unreadable"][0]
+    assert table(*arguments) == 2
+    gray(10).save(lost, quality=95)
+    assert table(*arguments, "--check") == 0
+    assert measured == ["gray", "gray", "gray"]
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "cut": lambda whole: whole[: len(whole) // 2],
+    "no record": lambda _: b"[]",
+    "another key": lambda whole: whole.replace(b'"protocol"', b'"protocols"'),
+    "a figure missing": lambda whole: whole.replace(b'"top5_error"', b'"top4_error"'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_kept_row_that_is_none_is_measured_anew(
-    home: Path, imagenet: Path, tmp_path: Path, measured: list[str], content: bytes
+    home: Path, imagenet: Path, tmp_path: Path, measured: list[str], damage: Callable[[bytes], bytes]
 ) -> None:
     publish_classifier(home)
     arguments = ["--models", "gray", "--imagenet", imagenet, "--results", tmp_path / "kept"]
     table(*arguments)
     (kept,) = (tmp_path / "kept").iterdir()
-    kept.write_bytes(content)
+    kept.write_bytes(damage(kept.read_bytes()))
     assert table(*arguments) == 0
     assert measured == ["gray", "gray"]
 

@@ -57,7 +57,7 @@ def refuse_table_options(options: argparse.Namespace) -> None:
 
 
 def run_table(options: argparse.Namespace) -> int:
-    """The whole run; status 1 where a check fails, 2 where rows failed, else 0. DataError for options that clash."""
+    """The whole run; status 1 where a check fails, 2 where rows failed or images could not be read, else 0. DataError for options that clash."""
     clashing = [f"--{name.replace('_', '-')}" for name in FOREIGN if getattr(options, name, None) not in (None, ())]
     if clashing:
         raise DataError(f"{', '.join(clashing)}: not with --table, whose models and data are known; see --models")
@@ -81,7 +81,7 @@ def run_table(options: argparse.Namespace) -> int:
     _write(rows, verdict, options)
     if verdict is not None:
         return verdict.status
-    return FAILURE if any(row.state == FAILED for row in rows) else 0
+    return FAILURE if any(row.state == FAILED or row.run.get("unreadable") for row in rows) else 0
 
 
 def _interrupted(stop: KeyboardInterrupt, rows: list[Row], options: argparse.Namespace) -> int:

@@ -131,7 +131,7 @@ def _roc(rows: Sequence[Row]) -> Any:
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.grid(True, color="#e4e4e4")
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="lower left", frameon=False)
     return drawn
 
 

@@ -14,7 +14,7 @@ from matnet.reproduction.data import OPTIONS, DataSets
 from matnet.reproduction.expected import Expected
 from matnet.reproduction.measure import Settings, measure
 from matnet.reproduction.models import AbsentModelError, Checksums, Source
-from matnet.reproduction.rows import ABSENT, DONE, FAILED, NO_DATA, Row
+from matnet.reproduction.rows import ABSENT, DONE, FAILED, FIGURES, NO_DATA, Row
 from matnet.reproduction.store import Store, key_of
 from matnet.zoo.fetch import to_stderr
 
@@ -79,7 +79,8 @@ class Reproduction:
             self.settings.engine,
             **self.settings.decisive(expected),
         )
-        kept = self.store.find(name, key) if self.store and not self.fresh else None
+        needed = (*FIGURES[expected.task], "images", "images_per_s")
+        kept = self.store.find(name, key, needed) if self.store and not self.fresh else None
         if kept is not None:
             row.run, row.resumed = kept, True
         else:

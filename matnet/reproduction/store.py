@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,19 @@ class Store:
         text = json.dumps(key, sort_keys=True)
         return self.folder / f"{model}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
-    def find(self, model: str, key: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The record of a finished run; None where there is none, it had failed, or the file is no such record."""
+    def find(self, model: str, key: Mapping[str, Any], needed: Sequence[str] = ()) -> Mapping[str, Any] | None:
+        """The record of a finished run with all the `needed` figures; None where there is none, it had failed, images
+        of it could not be read, or the file is no such record.
+        """
         try:
             kept = json.loads(self.path(model, key).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         run = kept.get("run") if isinstance(kept, dict) and kept.get("key") == dict(key) else None
-        return run if isinstance(run, dict) else None
+        if not isinstance(run, dict) or run.get("status") != "ok":
+            return None
+        whole = all(isinstance(run.get(name), (int, float)) for name in needed)
+        return run if whole else None
 
     def keep(self, model: str, key: Mapping[str, Any], run: Mapping[str, Any] | None, failed: str = "") -> None:
         """Write a row, finished or failed, whole or not at all; the folder is made where it is not."""
