@@ -57,7 +57,10 @@ def refuse_table_options(options: argparse.Namespace) -> None:
 
 
 def run_table(options: argparse.Namespace) -> int:
-    """The whole run; status 1 where a check fails, 2 where rows failed or images could not be read, else 0. DataError for options that clash."""
+    """The whole run; status 1 where a check fails, 2 where rows failed or images could not be read, else 0.
+
+    Raises DataError for options that clash.
+    """
     clashing = [f"--{name.replace('_', '-')}" for name in FOREIGN if getattr(options, name, None) not in (None, ())]
     if clashing:
         raise DataError(f"{', '.join(clashing)}: not with --table, whose models and data are known; see --models")
