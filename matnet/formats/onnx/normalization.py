@@ -13,10 +13,11 @@ from matnet.formats.onnx.registry import exporter
 from matnet.ops.extensions.normalize import MVN, BatchStatNorm, Normalize, WithinChannelLRN
 from matnet.ops.normalization import LRN, BatchNorm, NormalizeLp, NormOffset, SpatialNorm
 
-WIDEST_BAND = 2048  # channels up to which LRN's window is written as a square matrix
+WIDEST_BAND = 2048  # channels up to which LRN's window is written as a matrix
+BLOCK = 16  # channels whose windows are summed by one convolution; 8 and 32 were slower in ONNX Runtime
 
 
-def write_divided(writer: LayerWriter, x: str, base: str, power: float, to: str) -> None:
+def write_divided(writer: LayerWriter, x: str, base: str, power: float, to: str | None = None) -> str:
     """x / base^power; by square roots, which runtimes vectorise, for the powers that nearly all networks have."""
     root = writer.node("Sqrt", base) if power in (0.25, 0.5, 0.75) else base
     if power == 0.75:
@@ -25,7 +26,7 @@ def write_divided(writer: LayerWriter, x: str, base: str, power: float, to: str)
         root = writer.node("Sqrt", root)
     elif power not in (0.5, 1.0):
         root = writer.node("Pow", base, writer.constant(power, "power"))
-    writer.node("Div", x, root, to=to)
+    return writer.node("Div", x, root, to=to)
 
 
 def _square(writer: LayerWriter, value: str | None = None) -> str:
@@ -39,7 +40,7 @@ def _sum(writer: LayerWriter, value: str, axes: Sequence[int]) -> str:
 
 @exporter(LRN)
 def write_lrn(writer: LayerWriter, op: LRN) -> None:
-    """The sum over neighbouring channels as a 1 x 1 convolution of the squares, kappa being its bias.
+    """The sum over neighbouring channels as a convolution of the squares, kappa being its bias.
 
     ONNX's own LRN has the same window, also for an even length, but runtimes spend a third of a
     whole network on it.
@@ -49,14 +50,41 @@ def write_lrn(writer: LayerWriter, op: LRN) -> None:
     if writer.graph.style.native_lrn or channels > WIDEST_BAND:
         attributes: dict[str, Any] = {"alpha": alpha * length, "beta": beta, "bias": kappa, "size": int(length)}
         writer.node("LRN", writer.inputs[0], to=writer.outputs[0], **attributes)
-        return
-    offsets = np.arange(channels) - np.arange(channels)[:, np.newaxis]  # of the channel read from the one written
+    elif channels % BLOCK == 0 and BLOCK + int(length) - 1 < channels:
+        _write_lrn_by_blocks(writer, op, channels)
+    else:
+        band = alpha * _band(channels, channels, int(length), (int(length) - 1) // 2)
+        weights = writer.constant(band.reshape(channels, channels, 1, 1), "band")
+        bias = writer.constant(np.full(channels, kappa), "kappa")
+        base = writer.node("Conv", _square(writer), weights, bias, kernel_shape=[1, 1])
+        write_divided(writer, writer.inputs[0], base, beta, writer.outputs[0])
+
+
+def _band(count: int, seen: int, length: int, below: int) -> np.ndarray:
+    """count x seen, 1 where channel j of those seen lies in the window of channel i, which begins `below` before it."""
+    offsets = np.arange(seen) - np.arange(count)[:, np.newaxis]
+    return (offsets >= -below) & (offsets < length - below)
+
+
+def _write_lrn_by_blocks(writer: LayerWriter, op: LRN, channels: int) -> None:
+    """With the channels as rows of an image, a filter per channel of a block, and a block's height as stride.
+
+    Each filter sees the block and what its windows reach of the next ones: a tenth of the products that a square
+    matrix over all channels takes.
+    """
+    length, kappa, alpha, beta = op.param
     below = (int(length) - 1) // 2
-    band = np.where((offsets >= -below) & (offsets < int(length) - below), alpha, 0)
-    weights = writer.constant(band.reshape(channels, channels, 1, 1), "band")
-    bias = writer.constant(np.full(channels, kappa), "kappa")
-    base = writer.node("Conv", _square(writer), weights, bias, kernel_shape=[1, 1])
-    write_divided(writer, writer.inputs[0], base, beta, writer.outputs[0])
+    above = int(length) - 1 - below
+    rows = writer.node("Reshape", writer.inputs[0], writer.integers([0, 1, channels, -1], "shape"))
+    band = alpha * _band(BLOCK, BLOCK + below + above, int(length), 0)
+    weights = writer.constant(band[:, np.newaxis, :, np.newaxis], "band")
+    bias = writer.constant(np.full(BLOCK, kappa), "kappa")
+    shape: dict[str, Any] = {"kernel_shape": [band.shape[1], 1], "strides": [BLOCK, 1], "pads": [below, 0, above, 0]}
+    sums = writer.node("Conv", _square(writer, rows), weights, bias, **shape)  # N x BLOCK x blocks x pixels
+    base = writer.node("Transpose", sums, perm=[0, 2, 1, 3])
+    blocks = writer.integers([0, channels // BLOCK, BLOCK, -1], "shape")
+    divided = write_divided(writer, writer.node("Reshape", writer.inputs[0], blocks), base, beta)
+    writer.node("Reshape", divided, writer.node("Shape", writer.inputs[0]), to=writer.outputs[0])
 
 
 @exporter(BatchNorm)
