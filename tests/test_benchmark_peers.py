@@ -76,7 +76,7 @@ def test_torch_computes_what_matconvnet_does(case: str, form: str, tmp_path: Pat
 @pytest.mark.parametrize(("peer", "module"), [
     ("onnxruntime", "onnxruntime"), ("openvino", "openvino"), ("opencv-onnx", "cv2"), ("opencv-caffe", "cv2"),
 ])  # fmt: skip
-@pytest.mark.parametrize("case", ["sn_alexnet", "dag_googlenet", "sn_bnorm"])
+@pytest.mark.parametrize("case", ["sn_alexnet", "dag_googlenet", "sn_bnorm", "dag_fcn8s"])
 def test_peers_on_files_compute_what_matconvnet_does(case: str, peer: str, module: str, tmp_path: Path) -> None:
     found = pytest.importorskip(module, reason=f"{module} is not installed")
     if peer == "opencv-caffe" and not hasattr(found.dnn, "readNetFromCaffe"):

@@ -81,8 +81,18 @@ def write_scale(writer: LayerWriter, op: Scale) -> None:
 
 @exporter(Crop)
 def write_crop(writer: LayerWriter, op: Crop) -> None:
-    """start = min(crop, size - size of the reference), read off the values themselves."""
+    """start = min(crop, size - size of the reference), read off the values themselves where sizes are open.
+
+    OpenCV reads no graphs that do so.
+    """
     x, reference = writer.inputs
+    size, kept = ([length for length in axes[2:] if length is not None] for axes in writer.axes)
+    if len(size) == len(kept) == 2:
+        first = op.offsets([(1, 1, *size), (1, 1, *kept)])
+        last = [begin + length for begin, length in zip(first, kept, strict=True)]
+        places = writer.integers(first, "start"), writer.integers(last, "end"), writer.integers([2, 3], "axes")
+        writer.node("Slice", x, *places, to=writer.outputs[0])
+        return
     wanted = _spatial_size(writer, reference)
     start = writer.integers([0, 0], "start")
     if any(op.crop):
