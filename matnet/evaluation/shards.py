@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,7 +62,7 @@ def scheduler_at(address: str, wait: float = WAIT) -> Iterator[Cluster]:
     distributed = _distributed()
     try:
         client = distributed.Client(address, timeout=wait, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, asyncio.TimeoutError, ValueError) as error:
         why = str(error).split("\n")[0] or type(error).__name__
         raise EngineError(
             f"no Dask scheduler answers at {address} within {wait:.0f} s ({why}); start one with `dask scheduler`"
@@ -69,7 +70,7 @@ def scheduler_at(address: str, wait: float = WAIT) -> Iterator[Cluster]:
     with client:
         try:
             client.wait_for_workers(1, timeout=wait)
-        except TimeoutError:
+        except asyncio.TimeoutError:  # which Python 3.10 does not take for the builtin
             raise EngineError(
                 f"the scheduler at {address} has no worker after {wait:.0f} s; start one with `dask worker {address}`"
             ) from None
