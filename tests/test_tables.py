@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -478,6 +479,17 @@ def test_markdown_and_plots(home: Path, imagenet: Path, tmp_path: Path) -> None:
         with Image.open(tmp_path / "plots" / name) as image:
             assert image.size == (1170, 780)
             assert len(image.convert("RGB").getcolors(1 << 20) or []) > 10
+
+
+def test_plots_without_matplotlib_are_refused_before_anything_runs(
+    home: Path, imagenet: Path, tmp_path: Path, measured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    for name in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    publish_classifier(home)
+    assert table("--models", "gray", "--imagenet", imagenet, "--plots", tmp_path / "plots") == 2
+    assert "matnet[plot]" in capsys.readouterr().err
+    assert not measured
 
 
 def test_a_name_in_a_plot_covers_nothing() -> None:

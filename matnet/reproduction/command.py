@@ -17,6 +17,7 @@ from matnet.reproduction.expected import expected_rows
 from matnet.reproduction.files import as_csv, as_json
 from matnet.reproduction.measure import Settings
 from matnet.reproduction.models import Source
+from matnet.reproduction.plots import require_matplotlib, write_plots
 from matnet.reproduction.report import markdown, terminal
 from matnet.reproduction.reproduce import FAILURE, Reproduction, Verdict, check
 from matnet.reproduction.rows import DONE, FAILED, Row
@@ -66,8 +67,7 @@ def run_table(options: argparse.Namespace) -> int:
         raise DataError(f"{', '.join(clashing)}: not with --table, whose models and data are known; see --models")
     if options.resume and options.fresh:
         raise DataError("--resume and --fresh contradict each other: kept rows are taken, or measured anew")
-    for name in OUTPUTS:
-        _require_folder(getattr(options, name))
+    _require_outputs(options)
     run, expected = reproduction(options), expected_rows(options.models)
     if (options.workers or options.scheduler) and any(row.task != "classification" for row in expected):
         to_stderr("segmentations and faces are not shared among workers; this process evaluates them alone")
@@ -144,13 +144,14 @@ def _figures(row: Row) -> dict[str, float]:
     return {name: value for name, value in row.record()["figures"].items() if value is not None}
 
 
-def _require_folder(target: Any) -> None:
-    """DataError before hours of work where a result could not be written."""
-    if target in (None, "-"):
-        return
-    parent = Path(target).parent
-    if not parent.is_dir():
-        raise DataError(f"{target}: the folder {parent} does not exist; create it first")
+def _require_outputs(options: argparse.Namespace) -> None:
+    """DataError or EngineError before hours of work where results could not be written or drawn."""
+    for name in OUTPUTS:
+        target = getattr(options, name)
+        if target not in (None, "-") and not Path(target).parent.is_dir():
+            raise DataError(f"{target}: the folder {Path(target).parent} does not exist; create it first")
+    if options.plots:
+        require_matplotlib()
 
 
 def _write(rows: list[Row], verdict: Verdict | None, options: argparse.Namespace) -> None:
@@ -165,8 +166,6 @@ def _write(rows: list[Row], verdict: Verdict | None, options: argparse.Namespace
             with atomic_write(target) as file:
                 file.write(text.encode())
     if options.plots:
-        from matnet.reproduction.plots import write_plots
-
         for path in write_plots(rows, options.plots):
             to_stderr(f"wrote {path}")
     for line in remarks:

@@ -28,10 +28,11 @@ class Point:
 
 
 def write_plots(rows: Iterable[Row], folder: Path) -> list[Path]:
-    """The PNG files that the rows allow; the folder is made where it is not. EngineError where matplotlib is missing.
+    """The PNG files that the rows allow; the folder is made where it is not. Raises EngineError without matplotlib.
 
     A model without a measurement stands where it was published, as a hollow mark.
     """
+    require_matplotlib()
     found = list(rows)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -72,13 +73,19 @@ def _published(row: Row, x: float | None) -> Point | None:
     return None if x is None or error is None else Point(row.expected.short_name, x, error, False)
 
 
-def figure() -> tuple[Any, Any]:
-    """An empty figure that needs no screen, and its axes; EngineError saying what to install."""
+def require_matplotlib() -> None:
+    """EngineError saying what to install where matplotlib is missing."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise EngineError("plots need matplotlib; install matnet[plot]") from None
+        raise EngineError("plots need matplotlib; `python -m pip install 'matnet[plot]'` installs it") from None
+
+
+def figure() -> tuple[Any, Any]:
+    """An empty figure that needs no screen, and its axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     drawn = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
     FigureCanvasAgg(drawn)
     return drawn, drawn.add_subplot()
