@@ -1,0 +1,75 @@
+"""`python -m matnet.benchmarks.steady_memory`: whether memory grows while batches run, in every runtime installed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from matnet.benchmarks.nets import squeezenet
+from matnet.engines.runtime import RUNTIMES, available
+from matnet.errors import MatnetError, run_command
+
+LAST_OF_ANY_SIZE = "conv10"  # SqueezeNet's pooling after it wants its own size
+WARM_UP = 100  # batches after which memory must not grow: pools and caches are filled by then
+ALLOWED = 4 << 20  # bytes: what the interpreter and the allocator take and give back
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m matnet.benchmarks.steady_memory",
+        description="Run many batches of SqueezeNet in each runtime; exit with 1 where memory grows by more than 4 MiB.",
+    )
+    command.add_argument("--batches", type=int, default=1000, metavar="N", help="default: %(default)s")
+    command.add_argument("--side", type=int, default=63, metavar="N", help="of the images (default: %(default)s)")
+    return command
+
+
+def resident() -> int:
+    """Bytes of this process in memory; MatnetError where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        raise MatnetError("this system does not tell how much memory a process has; run on Linux") from None
+    import resource
+
+    return pages * resource.getpagesize()
+
+
+def growth(run: Callable[[], object], batches: int) -> int:
+    """By how many bytes the memory grows from the warm-up to the last batch."""
+    for _ in range(WARM_UP):
+        run()
+    before = resident()
+    for _ in range(batches):
+        run()
+    return resident() - before
+
+
+def run_all(engine: Callable[[np.ndarray], object], batches: Sequence[np.ndarray]) -> None:
+    """One after the other; the results are dropped."""
+    for x in batches:
+        engine(x)
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parser().parse_args(argv)
+    if options.batches < 1 or options.side < 1:
+        raise MatnetError("--batches and --side must be at least 1")
+    net = squeezenet()
+    batches = [np.zeros((count, 3, options.side, options.side), np.float32) for count in (1, 2)]
+    worst = 0
+    for runtime in [name for name in RUNTIMES if available(name)]:
+        engine = net.compile([LAST_OF_ANY_SIZE], backend="onnx", runtime=runtime)
+        grown = growth(partial(run_all, engine, batches), options.batches)
+        print(f"{runtime}: {grown / 2**20:+.1f} MiB in {options.batches} batches of 1 and of 2 images")
+        worst = max(worst, grown)
+    return int(worst > ALLOWED)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
