@@ -22,7 +22,7 @@ ALLOWED = 4 << 20  # bytes: what the interpreter and the allocator take and give
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m matnet.benchmarks.steady_memory",
-        description="Run many batches of SqueezeNet in each runtime; exit with 1 where memory grows by more than 4 MiB.",
+        description="Run many batches of SqueezeNet in each runtime; exit with 1 where memory grows over 4 MiB.",
     )
     command.add_argument("--batches", type=int, default=1000, metavar="N", help="default: %(default)s")
     command.add_argument("--side", type=int, default=63, metavar="N", help="of the images (default: %(default)s)")
