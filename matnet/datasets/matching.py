@@ -78,4 +78,4 @@ def _by_position(folders: Sequence[str], classes: Sequence[str]) -> tuple[list[i
             f"network's {len(classes)} classes ({', '.join(classes[:3])}, ...); rename them or give a list"
         )
     reason = "their names match no class" if classes else "the network names no classes"
-    return list(range(len(folders))), [f"class folders are taken as classes in sorted order, because {reason}"]
+    return list(range(len(folders))), [f"the classes of the images are counted in sorted order, because {reason}"]
