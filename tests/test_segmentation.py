@@ -226,6 +226,10 @@ def test_the_card_tells_the_task(tmp_path: Path, capsys: pytest.CaptureFixture[s
 REFUSED: dict[str, tuple[list[str], str]] = {
     "no data": (["--model", "pascal-fcn8s-dag"], "segmentation: say which network and on what"),
     "of a classification": (["--model", "caffe-alex", "--split", "val", "--save", "x"], "--split, --save: only for"),
+    "of a segmentation": (
+        ["--model", "pascal-fcn8s-dag", "--data", ".", "--resume", "--workers", "2"],
+        "--workers, --resume: only for classification, not for segmentation",
+    ),
     "faces have no pixels": (
         ["--model", "vgg-face", "--data", ".", "--save", "x"],
         "--save keeps the labels of pixels",

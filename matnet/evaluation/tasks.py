@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 TASKS = ("classification", "segmentation", "faces")
+CLASSIFYING = ("workers", "scheduler", "resume", "root", "protocol")
+"""Options of `matnet.eval` that other tasks have no use for."""
 BY_KIND = {"voc": "segmentation", "lfw": "faces"}
 """What a data set of a kind is for, where it is not labelled images."""
 
@@ -94,8 +96,9 @@ def run_task(options: argparse.Namespace, task: str) -> Run:
     """
     if options.model is None or options.data is None:
         raise DataError(f"{task}: say which network and on what: --model MODEL --data FOLDER")
-    if options.workers or options.scheduler:
-        raise DataError(f"--workers, --scheduler: {task} runs in one process; leave them out")
+    foreign = [f"--{name}" for name in CLASSIFYING if getattr(options, name)]
+    if foreign:
+        raise DataError(f"{', '.join(foreign)}: only for classification, not for {task}; leave them out")
     if options.save is not None and task != "segmentation":
         raise DataError("--save keeps the labels of pixels; it goes with segmentation alone")
     net = network_from(str(options.model), options)
