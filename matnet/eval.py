@@ -190,10 +190,7 @@ def report_of(result: Run, table: str, target: str | None) -> None:
 
 
 def evaluate_task(options: argparse.Namespace, task: str) -> int:
-    """A segmentation, or a verification of faces, and its report; DataError for options of a classification."""
-    given = [name for name in ("workers", "scheduler", "resume") if getattr(options, name)]
-    if given:
-        raise DataError(f"--{', --'.join(given)}: goes with a classification alone, not with {task}")
+    """A segmentation, or a verification of faces, and its report."""
     result = run_task(options, task)
     report_of(result, task_report(result), options.json)
     return 2 if result.unreadable else 0
