@@ -65,10 +65,21 @@ def choose(options: argparse.Namespace) -> tuple[list[str], list[int], list[Cont
     if options.plot:
         require_matplotlib()
     models.check_names(names)
+    require_device(options.backend, options.precision)
     if peers is None:
         peers = installed(peers_on(gpu=options.backend == "cupy"))
     engines = [*ours(options.backend, options.runtime), *chosen_peers(peers)]
     return names, batches_in(options.batch), engines, machine.require_threads(threads)
+
+
+def require_device(backend: str | None, precision: str) -> None:
+    """EngineError where the backend needs a GPU that is not there, or does not compute in the precision."""
+    if backend == "cupy":
+        from matnet.engines.cupy.probe import find_gpu
+
+        find_gpu(precision=precision)
+    elif precision != "fp32":
+        raise EngineError(f"--precision {precision} needs --backend cupy: all others compute in fp32 alone")
 
 
 def run(options: argparse.Namespace, argv: Sequence[str], report: Report) -> None:

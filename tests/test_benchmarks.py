@@ -206,6 +206,7 @@ def test_targets_of_a_gpu() -> None:
     (["--models", LENET, "--rounds", "0"], "--rounds must be at least 1"),
     (["--models", LENET, "--json", "nowhere/r.json"], "the folder nowhere does not exist"),
     (["--models", LENET, "--plot", "nowhere/r.png"], "the folder nowhere does not exist"),
+    (["--models", LENET, "--precision", "fp16"], "--precision fp16 needs --backend cupy"),
     (["--from", "nowhere.json"], "nowhere.json: no such report"),
 ])  # fmt: skip
 def test_bad_input_is_one_sentence_before_any_work(
