@@ -503,6 +503,24 @@ def test_a_name_in_a_plot_covers_nothing() -> None:
     assert (alone.left, alone.bottom, alone.top) == (109, 95, 105)
 
 
+def test_names_of_crowded_points_do_not_overlap() -> None:
+    """Twelve models in a row, each a few pixels from the next: every name can be read, and is near its point."""
+    pytest.importorskip("matplotlib")
+    from matnet.reproduction.plots import Point, _scatter
+
+    points = [Point(f"network-{k}", 10.0 + k / 4, 40.0, k % 2 == 0) for k in range(12)]
+    drawn = _scatter(points, "images per second")
+    drawn.draw_without_rendering()
+    axes, renderer = drawn.axes[0], drawn.canvas.get_renderer()
+    boxes = {text.get_text(): Box(*text.get_window_extent(renderer).extents) for text in axes.texts}
+    assert sorted(boxes) == sorted(point.name for point in points)
+    names = list(boxes)
+    for place, name in enumerate(names):
+        assert not any(boxes[name].overlap(boxes[other]) for other in names[:place]), name
+    for point in points:
+        assert distance(tuple(axes.transData.transform((point.x, point.error))), boxes[point.name]) < 131
+
+
 REFUSED: dict[str, tuple[list[str], str]] = {
     "a model and a table": (["--table", "--model", "x"], "--model: not with --table"),
     "without a table": (["--models", "x", "--check"], "--models, --check: only with --table"),

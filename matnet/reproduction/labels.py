@@ -32,7 +32,7 @@ class Box(NamedTuple):
 
 
 def place_labels(axes: Any, points: Sequence[tuple[float, float, str]], size: float = 8.0) -> None:
-    """Write each point's name (x, y, name) near it; the most crowded points choose first."""
+    """Write each point's name (x, y, name) near it; the most crowded points choose first. The limits must be set."""
     drawn = axes.figure
     drawn.draw_without_rendering()
     renderer = drawn.canvas.get_renderer()

@@ -106,7 +106,9 @@ def _scatter(points: Sequence[Point], across: str) -> Any:
     axes.set_xscale("log")
     _plain_ticks(axes, [point.x for point in points])
     axes.grid(True, which="major", color="#e4e4e4", zorder=0)
-    axes.margins(0.12, 0.12)
+    errors = [point.error for point in points]
+    room = max(0.12 * (max(errors) - min(errors)), 1.0)
+    axes.set_ylim(min(errors) - room, max(errors) + room)
     axes.legend(loc="best", frameon=False)
     place_labels(axes, [(point.x, point.error, point.name) for point in points])
     return drawn
