@@ -25,6 +25,7 @@ from matnet.reproduction.data import head
 from matnet.reproduction.expected import IMAGENET_ROWS, SEGMENTATION_ROWS
 from matnet.reproduction.labels import Box, best_place, distance
 from matnet.zoo import find_card
+from tests.hostile_server import Behaviour, serving
 from tests.stand_ins import DEVKIT, imagenet_devkit, labels_of, val_names
 from tests.stand_ins import WNIDS as SORTED
 from tests.test_segmentation import EXPECTED, LEVELS, voc2011
@@ -224,6 +225,26 @@ def test_models_absent_broken_and_without_data_leave_the_others_be(
     lines = {line["model"]: line for line in csv.DictReader(io.StringIO(sheet.read_text()))}
     assert lines["good"]["top1_error"] == "50.0" and lines["good"]["images"] == "8"
     assert lines["missing"]["top1_error"] == "" and lines["missing"]["top1_error_published"] == "1.0"
+
+
+def test_a_model_that_is_not_here_is_fetched(
+    home: Path, imagenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the address in its card; with --offline it is absent."""
+    behaviour = Behaviour()
+    with serving(behaviour) as address:
+        figures = {**VAL, "top1_error": TOP1, "tolerance": 0.1}
+        file = publish(home, "gray", gray_classifier(), "classification", published=[figures], mat_url=[address])
+        behaviour.content = file.read_bytes()
+        file.unlink()
+        monkeypatch.delenv("MATNET_OFFLINE")
+        arguments = ["--models", "gray", "--imagenet", imagenet, "--json", tmp_path / "out.json", "--check"]
+        assert table(*arguments, "--offline") == 1
+        assert rows_of(tmp_path / "out.json")["gray"]["status"].startswith("absent: not here")
+        assert table(*arguments) == 0
+    row = rows_of(tmp_path / "out.json")["gray"]
+    assert (row["md5"]["status"], row["status"], row["figures"]["top1_error"]) == ("OK", "ok", TOP1)
+    assert file.is_file()
 
 
 def test_a_data_set_that_cannot_be_used_is_told_before_anything_runs(
