@@ -1,74 +1,51 @@
-"""The published tables, end to end: rows, kept rows, checks, and what is written. Figures are worked by hand."""
+"""The published tables from end to end: expected rows, figures, absent and failed ones, checks. Worked by hand."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import re
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import matnet.reproduction.reproduce as loop
 from matnet.datasets.voc import VOC_CLASSES
-from matnet.errors import DataError, MatnetError, run_command
+from matnet.errors import DataError, run_command
 from matnet.eval import main
-from matnet.images import Preprocessing
 from matnet.reproduction import PAGE, expected_rows
 from matnet.reproduction.data import head
 from matnet.reproduction.expected import IMAGENET_ROWS, SEGMENTATION_ROWS
-from matnet.reproduction.labels import Box, best_place, distance
 from matnet.zoo import find_card
 from tests.hostile_server import Behaviour, serving
 from tests.stand_ins import DEVKIT, imagenet_devkit, labels_of, val_names
 from tests.stand_ins import WNIDS as SORTED
+from tests.table_runs import (
+    IMAGES,
+    MATCONVNET,
+    TOP1,
+    TOP5,
+    VAL,
+    empty_home,
+    publish_classifier,
+    rows_of,
+    small_imagenet,
+    table,
+)
 from tests.test_segmentation import EXPECTED, LEVELS, voc2011
 from tests.test_verification import faces
-from tests.tiny_models import WNIDS, angle_describer, gray, gray_classifier, gray_segmenter, publish
-
-# Images of the stand-in for ImageNet: class (a place in WNIDS, whose levels are 0, 40, ..., 200) and gray.
-IMAGES = [(0, 10), (1, 45), (2, 95), (3, 150), (4, 165), (5, 10), (0, 190), (1, 90)]
-# Wrong: 150 is nearest to 160, 10 to 0, 190 to 200, 90 to 80. For (5, 10) and (0, 190) the true level is the farthest.
-TOP1, TOP5 = 50.0, 25.0
-MATCONVNET = "MatConvNet's page of pretrained models, May 2016"
-VAL = {"source": MATCONVNET, "data": "ILSVRC-2012 val", "protocol": "one centre crop"}
+from tests.tiny_models import angle_describer, gray, gray_classifier, gray_segmenter, publish
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty zoo of the user's own, beside the one that matnet brings."""
-    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MATNET_OFFLINE", "1")
-    return tmp_path / "home"
+    return empty_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def imagenet(tmp_path: Path) -> Path:
-    for number, (place, level) in enumerate(IMAGES, 1):
-        path = tmp_path / "imagenet" / "val" / WNIDS[place] / f"ILSVRC2012_val_{number:08d}.JPEG"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        gray(level).save(path, quality=95)
-    return tmp_path / "imagenet"
-
-
-def publish_classifier(home: Path, name: str = "gray", **published: Any) -> Path:
-    figures = {**VAL, "top1_error": TOP1, "top5_error": TOP5, "images_per_s": 5.0, "tolerance": 0.2, **published}
-    return publish(home, name, gray_classifier(), "classification", published=[figures], parameters=1158)
-
-
-def table(*arguments: object) -> int:
-    """`python -m matnet.eval --table`, on one processor's worth of work."""
-    return run_command(main, ["--table", "--quiet", "--backend", "numpy", *map(str, arguments)])
-
-
-def rows_of(path: Path) -> dict[str, dict[str, Any]]:
-    return {row["model"]: row for row in json.loads(path.read_text())["rows"]}
+    return small_imagenet(tmp_path)
 
 
 # -- what is expected -------------------------------------------------------------------------------------
@@ -315,232 +292,7 @@ def test_absent_models_do_not_fail_a_check_failed_ones_do(
     assert table("--models", "gray", "missing", "--imagenet", imagenet, "--check") == 1
 
 
-# -- kept rows --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The models that were measured, not taken from what was kept."""
-    names: list[str] = []
-    real = loop.measure
-
-    def counting(net: Any, row: Any, *rest: Any) -> Any:
-        names.append(row.card.name)
-        return real(net, row, *rest)
-
-    monkeypatch.setattr(loop, "measure", counting)
-    yield names
-
-
-def test_a_run_goes_on_where_it_was_cut(
-    home: Path,
-    imagenet: Path,
-    tmp_path: Path,
-    measured: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    publish_classifier(home, "one")
-    publish_classifier(home, "two")
-    arguments = ["--models", "one", "two", "--imagenet", imagenet, "--results", tmp_path / "kept"]
-    counting = loop.measure
-
-    def cut(net: Any, row: Any, *rest: Any) -> Any:
-        if row.card.name == "two":
-            raise KeyboardInterrupt
-        return counting(net, row, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "measure", cut)
-        assert table(*arguments) == 130
-    printed = capsys.readouterr()
-    assert re.search(r"\| one +\| +2015 \| +50\.00 ", printed.out)
-    assert "1 rows are finished and kept in" in printed.err
-    assert measured == ["one"]
-    assert table(*arguments, "--json", tmp_path / "out.json") == 0
-    assert measured == ["one", "two"]
-    rows = rows_of(tmp_path / "out.json")
-    assert (rows["one"]["resumed"], rows["two"]["resumed"]) == (True, False)
-    assert rows["one"]["figures"]["top1_error"] == rows["two"]["figures"]["top1_error"] == TOP1
-    assert table(*arguments, "--fresh") == 0
-    assert measured == ["one", "two", "one", "two"]
-
-
-def test_a_row_goes_on_within(
-    home: Path, imagenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Ctrl-C behind the second batch of three: the images of the first two are not read again."""
-    publish_classifier(home)
-    arguments = ["--models", "gray", "--imagenet", imagenet, "--results", tmp_path / "kept", "--batch-size", 3]
-    arguments += ["--decoders", 1]
-    real = Preprocessing.load
-    read: list[Any] = []
-
-    def load(self: Preprocessing, path: Any, out: Any = None) -> Any:
-        read.append(path)
-        return real(self, path, out)
-
-    def stop(images: int) -> None:
-        if len(read) >= 6 and images:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Preprocessing, "load", load)
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Reproduction, "_progress", lambda *_: nullcontext(stop))
-        assert table(*arguments) == 130
-    told = re.search(r"within a row, after (\d) images: top-1 error", capsys.readouterr().err)
-    assert told and told[1] in "36"
-    read.clear()
-    assert table(*arguments, "--json", tmp_path / "out.json") == 0
-    assert len(read) == len(IMAGES) - int(told[1])
-    assert f"going on after {told[1]} images" in capsys.readouterr().err
-    assert rows_of(tmp_path / "out.json")["gray"]["figures"]["top1_error"] == TOP1
-    assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".json"]
-
-
-def test_what_decides_figures_decides_what_is_kept(
-    home: Path, imagenet: Path, tmp_path: Path, measured: list[str]
-) -> None:
-    """The same run is not done again; another protocol, another list, other weights, another engine are."""
-    file = publish_classifier(home)
-    arguments = ["--models", "gray", "--imagenet", imagenet, "--results", tmp_path / "kept"]
-    for changed in ([], [], ["--protocol", "caffe"], ["--backend", "onnx"], ["--limit", 3], []):
-        table(*arguments, *changed)
-    assert len(measured) == 4
-    gray(10).save(imagenet / "val" / WNIDS[0] / "ILSVRC2012_val_00000099.JPEG")
-    table(*arguments)
-    assert len(measured) == 5
-    file.write_bytes(file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1]))
-    table(*arguments)
-    assert len(measured) == 6
-
-
-def test_failed_rows_are_kept_and_tried_again(
-    home: Path, imagenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publish_classifier(home)
-    arguments = ["--models", "gray", "--imagenet", imagenet, "--results", tmp_path / "kept"]
-
-    def failing(*_: Any) -> Any:
-        raise MatnetError("the engine is out of order")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "measure", failing)
-        assert table(*arguments, "--json", tmp_path / "out.json") == 2
-    assert rows_of(tmp_path / "out.json")["gray"]["status"] == "failed: the engine is out of order"
-    (kept,) = (tmp_path / "kept").iterdir()
-    assert json.loads(kept.read_text())["failed"] == "the engine is out of order"
-    assert table(*arguments, "--json", tmp_path / "out.json") == 0
-    assert rows_of(tmp_path / "out.json")["gray"]["status"] == "ok"
-    assert list((tmp_path / "kept").iterdir()) == [kept]
-
-
-def test_a_row_with_unreadable_images_is_no_finished_one(
-    home: Path, imagenet: Path, tmp_path: Path, measured: list[str]
-) -> None:
-    """Without the first image, which is right, 4 of 7 are wrong; once it is mended all are measured again."""
-    publish_classifier(home)
-    lost = imagenet / "val" / WNIDS[0] / "ILSVRC2012_val_00000001.JPEG"
-    lost.write_bytes(b"no JPEG")
-    arguments = ["--models", "gray", "--imagenet", imagenet, "--json", tmp_path / "out.json"]
-    assert table(*arguments, "--check") == 1
-    row = rows_of(tmp_path / "out.json")["gray"]
-    assert (row["status"], row["verdict"]) == ("unreadable images", None)
-    np.testing.assert_allclose(row["figures"]["top1_error"], 100 * 4 / 7)
-    assert lost.name in row["run"]["unreadable"][0]
-    assert table(*arguments) == 2
-    gray(10).save(lost, quality=95)
-    assert table(*arguments, "--check") == 0
-    assert measured == ["gray", "gray", "gray"]
-
-
-DAMAGE: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda _: b"",
-    "cut": lambda whole: whole[: len(whole) // 2],
-    "no record": lambda _: b"[]",
-    "another key": lambda whole: whole.replace(b'"protocol"', b'"protocols"'),
-    "a figure missing": lambda whole: whole.replace(b'"top5_error"', b'"top4_error"'),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_kept_row_that_is_none_is_measured_anew(
-    home: Path, imagenet: Path, tmp_path: Path, measured: list[str], damage: Callable[[bytes], bytes]
-) -> None:
-    publish_classifier(home)
-    arguments = ["--models", "gray", "--imagenet", imagenet, "--results", tmp_path / "kept"]
-    table(*arguments)
-    (kept,) = (tmp_path / "kept").iterdir()
-    kept.write_bytes(damage(kept.read_bytes()))
-    assert table(*arguments) == 0
-    assert measured == ["gray", "gray"]
-
-
-# -- what is written --------------------------------------------------------------------------------------
-
-
-def test_markdown_and_plots(home: Path, imagenet: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    from PIL import Image
-
-    publish_classifier(home)
-    publish(home, "face", angle_describer(), "faces")
-    models = ["--models", "gray", "caffe-alex", "face", "--imagenet", imagenet, "--lfw", faces(tmp_path)]
-    assert table(*models, "--markdown", tmp_path / "t.md", "--plots", tmp_path / "plots", "--check") == 0
-    text = (tmp_path / "t.md").read_text()
-    assert re.findall("^## .*", text, re.MULTILINE) == [
-        "## ImageNet ILSVRC-2012 val: classification, errors in percent",
-        "## LFW: face verification, percent",
-    ]
-    assert len(re.findall(r"^\| (?:gray|caffe-alex|face) ", text, re.MULTILINE)) == 3
-    assert "check: 1 of 3 rows compared" in text
-    names = sorted(path.name for path in (tmp_path / "plots").iterdir())
-    assert names == ["error-parameters.png", "error-speed.png", "roc-lfw.png"]
-    for name in names:
-        with Image.open(tmp_path / "plots" / name) as image:
-            assert image.size == (1170, 780)
-            assert len(image.convert("RGB").getcolors(1 << 20) or []) > 10
-
-
-def test_plots_without_matplotlib_are_refused_before_anything_runs(
-    home: Path, imagenet: Path, tmp_path: Path, measured: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    for name in ("matplotlib", "matplotlib.figure"):
-        monkeypatch.setitem(sys.modules, name, None)
-    publish_classifier(home)
-    assert table("--models", "gray", "--imagenet", imagenet, "--plots", tmp_path / "plots") == 2
-    assert "matnet[plot]" in capsys.readouterr().err
-    assert not measured
-
-
-def test_a_name_in_a_plot_covers_nothing() -> None:
-    """To the right of the point it would cover another; so it stands somewhere else, and nearer to its own point."""
-    frame, other = Box(0, 0, 200, 200), (130.0, 100.0)
-    mark = Box(125, 95, 135, 105)
-    box, astray = best_place((100.0, 100.0), (50.0, 10.0), frame, [Box(95, 95, 105, 105), mark], [other])
-    assert box.overlap(mark) == 0 and not astray
-    assert distance((100, 100), box) < distance(other, box)
-    alone, _ = best_place((100.0, 100.0), (50.0, 10.0), frame, [])
-    assert (alone.left, alone.bottom, alone.top) == (109, 95, 105)
-
-
-def test_names_of_crowded_points_do_not_overlap() -> None:
-    """Twelve models in a row, each a few pixels from the next: every name can be read, and is near its point."""
-    pytest.importorskip("matplotlib")
-    from matnet.reproduction.plots import Point, _scatter
-
-    points = [Point(f"network-{k}", 10.0 + k / 4, 40.0, k % 2 == 0) for k in range(12)]
-    drawn = _scatter(points, "images per second")
-    drawn.draw_without_rendering()
-    axes, renderer = drawn.axes[0], drawn.canvas.get_renderer()
-    boxes = {text.get_text(): Box(*text.get_window_extent(renderer).extents) for text in axes.texts}
-    assert sorted(boxes) == sorted(point.name for point in points)
-    names = list(boxes)
-    for place, name in enumerate(names):
-        assert not any(boxes[name].overlap(boxes[other]) for other in names[:place]), name
-    for point in points:
-        assert distance(tuple(axes.transData.transform((point.x, point.error))), boxes[point.name]) < 131
-
+# -- options ----------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[list[str], str]] = {
     "a model and a table": (["--table", "--model", "x"], "--model: not with --table"),
