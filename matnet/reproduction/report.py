@@ -43,13 +43,12 @@ class TableText:
     cells: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
 
-    def text(self, style: str = "pipe") -> str:
-        """Title, table and notes; `style` is one of tabulate's, `pipe` is Markdown's as well."""
+    def grid(self) -> str:
+        """Columns and cells, as Markdown has them."""
         from tabulate import tabulate
 
         sides = ["left" if name in ("model", "MD5", "status", "data") else "right" for name in self.columns]
-        grid = tabulate(self.cells, self.columns, tablefmt=style, disable_numparse=True, colalign=sides)
-        return "\n".join([self.title, "", grid, *([""] if self.notes else []), *self.notes])
+        return tabulate(self.cells, self.columns, tablefmt="pipe", disable_numparse=True, colalign=sides)
 
 
 def tables(rows: Iterable[Row]) -> list[TableText]:
@@ -62,18 +61,22 @@ def tables(rows: Iterable[Row]) -> list[TableText]:
 
 def terminal(rows: Iterable[Row]) -> str:
     """All tables, as they are printed."""
-    return "\n\n".join(table.text() for table in tables(rows))
+    return "\n\n".join(_parted(table.title, table.grid(), *table.notes) for table in tables(rows))
 
 
 def markdown(rows: Iterable[Row], remarks: Sequence[str] = ()) -> str:
     """All tables as a Markdown document; `remarks` are lines that end it."""
-    parts = []
-    for table in tables(rows):
-        head, _, body = table.text().partition("\n")
-        lines = [f"- {note}" for note in table.notes]
-        grid = body.removesuffix("\n".join(["", *table.notes])) if table.notes else body
-        parts.append("\n".join([f"## {head}", grid.rstrip("\n"), *([""] if lines else []), *lines]))
-    return "\n\n".join(["# Published tables, measured again", *parts, *remarks]) + "\n"
+    parts = [_parted(f"## {table.title}", table.grid(), *_listed(table.notes)) for table in tables(rows)]
+    end = ["\n".join(_listed(remarks))] if remarks else []
+    return "\n\n".join(["# Published tables, measured again", *parts, *end]) + "\n"
+
+
+def _parted(title: str, grid: str, *notes: str) -> str:
+    return "\n".join([title, "", grid, *(["", *notes] if notes else [])])
+
+
+def _listed(lines: Sequence[str]) -> list[str]:
+    return [f"- {line}" for line in lines]
 
 
 def _table(name: str, rows: Sequence[Row]) -> TableText:
