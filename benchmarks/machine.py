@@ -6,6 +6,7 @@ import platform
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +30,8 @@ PACKAGES: tuple[str, ...] = (
 )
 PACKAGES += ("cupy-cuda12x", "nvidia-cudnn-frontend", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
 
+OUTPUTS = ("--json", "--markdown", "--plot")
+
 
 def describe(threads: int, argv: list[str], program: str = "matnet.benchmarks") -> dict[str, Any]:
     """What figures of this run depend on, but for the peaks."""
@@ -39,10 +42,25 @@ def describe(threads: int, argv: list[str], program: str = "matnet.benchmarks") 
         "platform": platform.platform(),
         "python": platform.python_version(),
         "versions": versions(),
-        "command": shlex.join(["python", "-m", program, *argv]),
+        "command": shlex.join(["python", "-m", program, *without_outputs(argv)]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "matmul_flop_per_s": {},
     }
+
+
+def without_outputs(argv: Sequence[str]) -> list[str]:
+    """Arguments without the files to write, on which no figure depends.
+
+    >>> without_outputs(["--json", "a.json", "--batch", "1", "--plot=b.png"])
+    ['--batch', '1']
+    """
+    kept = []
+    skipped = False
+    for argument in argv:
+        if not skipped and argument.partition("=")[0] not in OUTPUTS:
+            kept.append(argument)
+        skipped = not skipped and argument in OUTPUTS
+    return kept
 
 
 def versions() -> dict[str, str]:

@@ -25,10 +25,10 @@ READING = """\
 images/s: at the median of the turns; spread: between their quartiles, in percent of the median. ratio: to the best
 peer of the same run on the same weights, above 1 where matnet is faster; at fastest: the same of the fastest turns, for
 a machine that does something else as well. GFLOP/s: multiplications and additions of all convolutions as they are
-defined; of peak: as a share of the fastest matrix product that was measured in this run, which algorithms that need
-fewer operations (Winograd) may exceed. differs: from matnet's output, relative to the
-greatest value. Weights are random where a network's file is not at hand, which changes no speed. published: images/s
-of MatConvNet's authors on an NVIDIA Titan X, end to end, in May 2016."""
+defined; of peak: as a share of the fastest matrix product that was measured, which algorithms that need fewer
+operations (Winograd) may exceed. differs: from matnet's output, relative to the greatest value. Weights are random
+where a network's file is not at hand, which changes no speed. published: images/s of MatConvNet's authors on an NVIDIA
+Titan X, end to end, in May 2016."""
 
 
 def details(report: Report, rows: Sequence[Row], form: str = "simple") -> str:
