@@ -12,7 +12,6 @@ from typing import BinaryIO
 
 from matnet.errors import FileFormatError
 
-
 HOME = "MATNET_HOME"
 
 
