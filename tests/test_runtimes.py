@@ -38,6 +38,7 @@ pytestmark = pytest.mark.skipif(not available(), reason="onnxruntime is not inst
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MATNET_HOME", str(tmp_path))
+    monkeypatch.setattr(contest, "LEAST_SECONDS", 0.0)
 
 
 def values(*shape: int, seed: int = 3) -> np.ndarray:

@@ -13,9 +13,9 @@ from matnet.engines.variants import Variant
 from matnet.errors import EngineError
 from matnet.shapes import Shape
 
-TURNS = 9  # runs of each of two programs, by turns
-FEWEST = 3  # of them, whatever they show
-SECONDS = 8.0  # after which two programs need not be told apart any better
+FEWEST, USUAL, MOST = 3, 9, 100  # runs of each of two programs, by turns
+LEAST_SECONDS = 2.0  # for which short runs are repeated: something else may keep the processors for a while
+SECONDS = 8.0  # after which the fewest turns are enough
 HOPELESS = 1.5  # a ratio to the best time at which a program is given up
 MARGIN = 0.98  # of the best time so far, which a better one must stay below
 AGREEMENT = 1e-3  # of the greatest output: another result is another network
@@ -90,13 +90,17 @@ def beats(
     """
     times: list[tuple[float, float]] = []
     began = time.perf_counter()
-    while len(times) < FEWEST or (len(times) < TURNS and time.perf_counter() - began < SECONDS):
+    while _undecided(len(times), time.perf_counter() - began):
         times.append((timed(best, values, wanted), timed(program, values, wanted)))
         if len(times) >= FEWEST and min(new for _, new in times) > HOPELESS * min(old for old, _ in times):
             break
     old, new = (min(column) for column in zip(*times, strict=True))
     seconds.update({str(best.variant): old, str(program.variant): new})
     return new < MARGIN * old and 2 * sum(after < before for before, after in times) > len(times)
+
+
+def _undecided(turns: int, seconds: float) -> bool:
+    return turns < FEWEST or (turns < USUAL and seconds < SECONDS) or (turns < MOST and seconds < LEAST_SECONDS)
 
 
 def timed(program: Program, values: Mapping[str, np.ndarray], wanted: list[str]) -> float:
