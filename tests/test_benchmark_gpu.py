@@ -268,8 +268,8 @@ def test_the_engine_is_timed_on_resident_input_and_step_by_step(
     x = np.random.default_rng(5).random((3, 1, 8, 8), dtype=np.float32)
     assert_close(runner(x), net.forward(x)[output], 2e-2, output)
     program = runner._program(x)
-    steps = Mock(wraps=program._steps, note="")
-    monkeypatch.setattr(program, "_steps", steps)
+    steps = Mock(wraps=program.steps, note="")
+    monkeypatch.setattr(program, "steps", steps)
     runner.resident(x)()
     assert [call.args[0] for call in steps.call_args_list] == [program.device.computing] * 2  # it arrives, it is timed
     times = runner.step_times(x)

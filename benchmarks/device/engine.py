@@ -33,7 +33,7 @@ class GpuRunner(MatnetRunner):
 
         def run() -> None:
             with program.device.current({}):
-                program._steps(program.device.computing)
+                program.steps(program.device.computing)
                 program.device.computing.synchronize()
 
         return run
@@ -47,7 +47,7 @@ class GpuRunner(MatnetRunner):
 
     def _program(self, x: np.ndarray) -> Any:
         """The program for this shape, which has run once: its memory holds this input, its graph is recorded."""
-        if getattr(self.engine, "_one_by_one", None) is not None:
+        if self.engine.layer_by_layer is not None:
             raise EngineError(f"runs layer by layer: {'; '.join(self.engine.notes)}")
         self.engine(x)
-        return self.engine._program({name: value.shape for name, value in self.engine.take_inputs(x).items()})
+        return self.engine.program_for({name: value.shape for name, value in self.engine.take_inputs(x).items()})

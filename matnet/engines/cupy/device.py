@@ -176,7 +176,7 @@ class Ticket:
     @property
     def note(self) -> str:
         """Why the program's steps are not recorded, where that was tried in vain."""
-        return self._program._steps.note
+        return self._program.steps.note
 
     def result(self) -> dict[str, np.ndarray]:
         """The outputs by variable, float32 N x C x H x W."""
@@ -198,7 +198,7 @@ class Program:
         recordable = [step.layer not in machine.on_host for step in self.bound.steps]
         self._source, self._faults = machine.net.source, machine.faults
         machine.faults = []
-        self._steps = Replayed(device.cupy, self.bound.calls, recordable, device.options.graphs)
+        self.steps = Replayed(device.cupy, self.bound.calls, recordable, device.options.graphs)
         outputs = {name: blob.shape for name, blob in plan.outputs.items()}
         self.slots: queue.Queue[Slot] = queue.Queue()
         for _ in range(SLOTS):
@@ -233,7 +233,7 @@ class Program:
             for _, fault in self._faults:
                 fault.fill(0)
             self.bound.load(slot.inputs)
-            self._steps(device.computing)
+            self.steps(device.computing)
             self.bound.store(slot.outputs)
             for number, (_, fault) in enumerate(self._faults):
                 place = slot.faults[number : number + 1]

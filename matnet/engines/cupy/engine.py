@@ -80,7 +80,7 @@ class CupyEngine(Engine):
         self._computed = [name for name in dict.fromkeys(self.wanted.values()) if name in written]
         self.planned = planned_for(net, self._computed)
         self._machine = self.gpu.machine(self.planned)
-        self._one_by_one = self._without_program(fused)
+        self.layer_by_layer = self._without_program(fused)
         self._programs: OrderedDict[Key, Program] = OrderedDict()
         self._seen: set[Key] = set()
         self._apart: bool | None = None  # whether images can be computed in any company; None: not known yet
@@ -105,14 +105,14 @@ class CupyEngine(Engine):
         """
         values = self.take_inputs(x)
         shapes = {name: value.shape for name, value in values.items()}
-        if self._one_by_one is not None:
+        if self.layer_by_layer is not None:
             self.net.infer_shapes(shapes, self.wanted.values())
-            return Pending(self, {**values, **self._one_by_one(values, self._computed)})
+            return Pending(self, {**values, **self.layer_by_layer(values, self._computed)})
         if not self._computed:
             return Pending(self, values)
         larger = self._larger(shapes)
         if larger is None:
-            return Pending(self, values, self._program(shapes).submit(values))
+            return Pending(self, values, self.program_for(shapes).submit(values))
         images = next(iter(shapes.values()))[0]
         return Pending(self, values, larger.submit(filled(values, larger.plan.inputs)), images)
 
@@ -147,8 +147,8 @@ class CupyEngine(Engine):
 
     def program(self, inputs: Mapping[str, Shape]) -> None:
         """Make ready for inputs of these shapes; ShapeError, naming the layer, where they do not fit the network."""
-        if self._one_by_one is None and self._computed and self._serving(inputs) is None:
-            self._program(inputs)
+        if self.layer_by_layer is None and self._computed and self._serving(inputs) is None:
+            self.program_for(inputs)
 
     def _larger(self, inputs: Mapping[str, Shape]) -> Program | None:
         """A program for more images of the same sizes, the first time that so few come: the last batch of many.
@@ -175,7 +175,8 @@ class CupyEngine(Engine):
                     self._apart = False
             return able[-1] if self._apart else None
 
-    def _program(self, inputs: Mapping[str, Shape]) -> Program:
+    def program_for(self, inputs: Mapping[str, Shape]) -> Program:
+        """The program for inputs of just these shapes, compiled where it is not there yet."""
         key = key_of(inputs)
         with self.gpu.lock:
             if key not in self._programs:
