@@ -18,6 +18,7 @@ from matnet.arguments import (
 )
 from matnet.errors import DataError, run_command
 from matnet.evaluation import Evaluation, Run, Tally, score_variable
+from matnet.evaluation.class_order import classes_of
 from matnet.evaluation.counters import counter_for
 from matnet.evaluation.loop import evaluation
 from matnet.evaluation.progress import progress, running_errors
@@ -97,11 +98,11 @@ def choose(options: argparse.Namespace) -> tuple[Network, ImageList]:
 def run(options: argparse.Namespace) -> Evaluation:
     """The whole way from files to figures, with a progress bar on stderr."""
     from matnet.images import Preprocessing
-    from matnet.meta import class_descriptions, class_names
+    from matnet.meta import class_descriptions
 
     net, images = choose(options)
     preprocessing = Preprocessing.from_meta(net.meta, protocol=options.protocol, **overrides(net, options))
-    images = images.align(class_names(net) or (), class_descriptions(net) or ())
+    images = images.align(classes_of(net, stated_order(net, options), images), class_descriptions(net) or ())
     job = Job(
         preprocessing,
         score_variable(net, options.scores),
@@ -154,6 +155,16 @@ def overrides(net: Network, options: argparse.Namespace) -> dict[str, Any]:
     if channels:
         found["channels"] = channels
     return found
+
+
+def stated_order(net: Network, options: argparse.Namespace) -> Any:
+    """The order of classes in the model's card; None where there is no card, or it states none."""
+    from matnet.zoo import card_of, find_card
+
+    if options.random_weights:
+        return find_card(options.model).labels.get("order")
+    card = card_of(net.source.path) if net.source.path else None
+    return card.labels.get("order") if card else None
 
 
 def introduced(net: Network) -> str:

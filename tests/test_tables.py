@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,9 @@ def test_classes_that_a_network_does_not_name_are_in_its_cards_order(home: Path,
     out = tmp_path / "out.json"
     assert table("--models", "kit", "--imagenet", root, "--json", out, "--check") == 0
     assert rows_of(out)["kit"]["figures"]["top5_error"] == 0
+    alone = ["--model", "kit", "--data", str(root), "--backend", "numpy", "--quiet", "--json", str(out)]
+    assert run_command(main, alone) == 0
+    assert json.loads(out.read_text())["top5_error"] == 0
 
 
 def test_an_order_that_nothing_states_fails_the_row(home: Path, imagenet: Path, tmp_path: Path) -> None:

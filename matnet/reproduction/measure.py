@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matnet.errors import DataError
+from matnet.evaluation.class_order import classes_of
 from matnet.evaluation.counters import counter_for
 from matnet.evaluation.loop import evaluation, score_variable
 from matnet.evaluation.record import Run
@@ -19,7 +20,7 @@ from matnet.evaluation.tally import Tally
 from matnet.evaluation.tasks import preprocessing
 from matnet.evaluation.verification import FACE_CROP, evaluate_verification
 from matnet.evaluation.verification import PROTOCOL as FOLDS
-from matnet.meta import class_descriptions, class_names
+from matnet.meta import class_descriptions
 from matnet.reproduction.expected import OWN, Expected
 from matnet.zoo.fetch import to_stderr
 
@@ -119,7 +120,7 @@ def _classified(
     say: Callable[[str], Any],
     kept: Path | None,
 ) -> Run:
-    images = data.align(_classes(net, row, data), class_descriptions(net) or ())
+    images = data.align(classes_of(net, row.card.labels.get("order"), data), class_descriptions(net) or ())
     prepared = preprocessing(net, settings.protocol_of(row), crops=settings.crops_of(row))
     job = Job(prepared, score_variable(net), settings.batch_size, settings.strict, settings.engine, settings.workers)
     start, done = Tally(), 0
@@ -140,26 +141,6 @@ def _classified(
     run = evaluation(net, images, job, counter.site, tally)
     run.notes = [*images.notes, *run.notes]
     return run
-
-
-def _classes(net: Network, row: Expected, data: Any) -> Sequence[str]:
-    """The network's classes: as it names them, else ImageNet's in the order that its card states.
-
-    Random weights may do without any order; DataError where a real network's order is known by nothing.
-    """
-    from matnet.datasets import ORDERS
-    from matnet.datasets import class_order as imagenet_order
-
-    names = class_names(net)
-    order = row.card.labels.get("order")
-    if names or row.data != "imagenet" or order not in ORDERS:
-        return names or ()
-    try:
-        return imagenet_order(str(order), data.root)
-    except DataError:
-        if net.source.path is None:
-            return ()
-        raise
 
 
 def _begun(state: Unfinished, say: Callable[[str], Any]) -> Tally:
