@@ -115,9 +115,7 @@ def room(module: str) -> str:
 
 def is_command(module: str) -> bool:
     """Whether `python -m` runs it."""
-    return any(
-        isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in modules()[module].body
-    )
+    return any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in modules()[module].body)
 
 
 def first_line(tree: ast.Module) -> str:
@@ -177,6 +175,12 @@ def test_import_loads_no_heavy_module(use: str) -> None:
     loaded = set(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split())
     assert {"matnet", *(["numpy"] if use else [])} <= loaded
     assert not loaded.intersection(HEAVY)
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    code = "import sys, matnet.images, matnet.datasets, matnet.metrics\nprint({'PIL', 'scipy'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("name", ["converters", "models", "benchmarks"])

@@ -11,8 +11,8 @@ from PIL import Image
 
 from matnet.errors import DataError
 from matnet.images import Measured, Preprocessing, card_meta, protocol_for
+from tests.image_inputs import PHOTO
 
-PHOTO = np.random.default_rng(4).integers(0, 256, (256, 341, 3), dtype=np.uint8)
 GRAY = np.arange(4 * 5, dtype=np.uint8).reshape(4, 5, 1)  # rows 0..4, 5..9, 10..14, 15..19
 WHOLE = {"channels": 1, "crop_fraction": (2 / 4, 3 / 5), "keep_aspect": False, "interpolation": "bilinear"}
 
