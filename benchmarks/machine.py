@@ -102,12 +102,12 @@ def matmul_peak(threads: int, rounds: int = 9) -> float:
 
 
 def _onnx_product(matrix: np.ndarray, threads: int) -> Any:
-    from matnet.engines.runtime import OnnxRuntimeSession
+    from matnet.engines.runtime import OnnxRuntimeSession, Settings
     from matnet.formats.onnx.model import Constant, Node, OnnxModel
 
     node = Node("MatMul", ["x", "w"], ["y"])
     model = OnnxModel("peak", [node], {"w": Constant.of(matrix)}, {"x": matrix.shape}, {"y": matrix.shape})
-    session = OnnxRuntimeSession(model, threads)
+    session = OnnxRuntimeSession(model, Settings(threads))
     return lambda: session({"x": matrix})
 
 

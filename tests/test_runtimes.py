@@ -18,8 +18,8 @@ import matnet
 from matnet import EngineError, Layer, Network, Param
 from matnet.engines import choices, contest
 from matnet.engines.onnx_engine import OnnxEngine
-from matnet.engines.program import Compiler, Program, Settings
-from matnet.engines.runtime import RUNTIMES, available, runtime_version
+from matnet.engines.program import Compiler, Program
+from matnet.engines.runtime import RUNTIMES, Settings, available, runtime_version
 from matnet.engines.variants import Variant, variant_from
 from matnet.ops import extensions as ext
 from matnet.ops.activation import ReLU
@@ -195,6 +195,25 @@ def test_the_fastest_that_is_right_wins(table: dict[Variant, Any], batch: int, w
     program, seconds = contest.fastest(Trials(table), {"x": (batch, 6, 7, 11)}, list(RUNTIMES))
     assert program.variant == (winner or list(table)[-1])
     assert all(str(variant) in map(str, table) for variant in seconds)
+
+
+@pytest.mark.parametrize(("spin", "entries"), [(True, []), (False, [("session.force_spinning_stop", "1")])])
+def test_idle_threads_look_for_work_as_asked(
+    spin: bool, entries: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    made: list[tuple[str, str]] = []
+
+    class Options(onnxruntime.SessionOptions):  # type: ignore[misc]
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            made.append((key, value))
+            super().add_session_config_entry(key, value)
+
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
+    x = values(*X)
+    assert_close(SMALL.compile(backend="onnx", spin=spin)(x)["d"], SMALL.forward(x)["d"], TOLERANCE, "d")
+    assert made == entries
 
 
 def test_none_that_can_run_it_is_an_error() -> None:

@@ -14,7 +14,7 @@ from matnet.engines.variants import Variant, variant_from
 from matnet.files import atomic_write, cache_folder
 from matnet.shapes import Shape
 
-FORMAT = 1  # of the files, and of what is tried
+FORMAT = 2  # of the files, and of what is tried
 
 
 def identity(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: Sequence[str]) -> str:
@@ -31,6 +31,7 @@ def identity(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: Sequence
         "inputs": sorted(inputs.items()),
         "threads": compiler.settings.all_threads,
         "optimize": compiler.settings.optimize,
+        "spin": compiler.settings.spin,
         "processor": processor(),
         "runtimes": {name: _version(name) for name in runtimes},
     }

@@ -15,8 +15,8 @@ from matnet.engines.choices import identity, remember, remembered
 from matnet.engines.contest import fastest
 from matnet.engines.numpy_engine import refuse_unknown
 from matnet.engines.plan import plan_network
-from matnet.engines.program import Compiler, Program, Settings, batch_of
-from matnet.engines.runtime import candidates, session_class
+from matnet.engines.program import Compiler, Program, batch_of
+from matnet.engines.runtime import Settings, candidates, session_class
 from matnet.engines.variants import Variant
 from matnet.errors import EngineError
 from matnet.network import Network
@@ -30,9 +30,11 @@ class OnnxEngine(Engine):
     """Runs any batch and size: a program is compiled for the first input, and another where sizes do not fit it.
 
     Options: `threads` (default: all processors that the process may use); `optimize`, the runtime's own graph
-    optimisation (default on); `runtime`, onnxruntime (the default), openvino, opencv, or auto, which tries all that
-    are installed, several ways, on random inputs of the first input's size, keeps the fastest, and remembers it in
-    the cache folder. Raises EngineError where the runtime is missing.
+    optimisation (default on); `spin`, whether idle threads of ONNX Runtime look for work for some milliseconds, which
+    makes the next call faster and other work on the processors slower (default on); `runtime`, onnxruntime (the
+    default), openvino, opencv, or auto, which tries all that are installed, several ways, on random inputs of the
+    first input's size, keeps the fastest, and remembers it in the cache folder. Raises EngineError where the runtime
+    is missing.
     """
 
     backend = "onnx"
@@ -43,6 +45,7 @@ class OnnxEngine(Engine):
         outputs: Sequence[str] | None = None,
         threads: int | None = None,
         optimize: bool = True,
+        spin: bool = True,
         runtime: str = "onnxruntime",
     ) -> None:
         if threads is not None and threads < 1:
@@ -55,7 +58,7 @@ class OnnxEngine(Engine):
         written = {name for layer in self.layers for name in layer.outputs}
         self._computed = [name for name in dict.fromkeys(self.wanted.values()) if name in written]
         self.planned = plan_network(net, self._computed)
-        self._compiler = Compiler(self.planned, self._computed, Settings(threads, optimize))
+        self._compiler = Compiler(self.planned, self._computed, Settings(threads, optimize, spin))
         self._programs: OrderedDict[int, Program] = OrderedDict()
         self._known: OrderedDict[tuple[Any, ...], int] = OrderedDict()
         self._chosen: dict[int, Variant] = {}  # by number of images

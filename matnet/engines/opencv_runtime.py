@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matnet.engines.base import does_not_fit
-from matnet.engines.runtime import processors
+from matnet.engines.runtime import Settings
 from matnet.errors import EngineError
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ class OpenCvSession:
     product_of_one = product_by_columns = False
     sizes = "needed"
 
-    def __init__(self, model: OnnxModel, threads: int | None = None, optimize: bool = True, streams: int = 1) -> None:
+    def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:
         self._cv2 = import_opencv()
-        if not optimize:
+        if not settings.optimize:
             raise EngineError("runtime 'opencv' cannot leave its optimisation out; use 'onnxruntime'")
         if len(model.outputs) != 1:
             raise EngineError(f"runtime 'opencv' gives one output, not {len(model.outputs)}; use 'onnxruntime'")
@@ -52,7 +52,7 @@ class OpenCvSession:
             self._net = self._cv2.dnn.readNetFromONNX(np.frombuffer(model.to_bytes(), np.uint8))
         except self._cv2.error as error:
             raise EngineError(f"OpenCV {self._cv2.__version__} cannot read this network: {_told(error)}") from None
-        self._threads = threads or processors()
+        self._threads = settings.all_threads
         self.inputs, ((self.output, self._shape),) = list(model.inputs), model.outputs.items()
 
     def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.engines.runtime import processors
+from matnet.engines.runtime import Settings
 from matnet.errors import EngineError
 
 if TYPE_CHECKING:
@@ -33,19 +33,19 @@ class OpenVinoSession:
     sizes = "liked"
     product_of_one = False
 
-    def __init__(self, model: OnnxModel, threads: int | None = None, optimize: bool = True, streams: int = 1) -> None:
+    def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:
         openvino = import_openvino()
-        settings: dict[str, Any] = {
-            "INFERENCE_NUM_THREADS": threads or processors(),
+        properties: dict[str, Any] = {
+            "INFERENCE_NUM_THREADS": settings.all_threads,
             "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
             "NUM_STREAMS": streams,
             "INFERENCE_PRECISION_HINT": "f32",
         }
-        if not optimize:
+        if not settings.optimize:
             raise EngineError("runtime 'openvino' cannot leave its graph optimisation out; use 'onnxruntime'")
         try:
             core = openvino.Core()
-            compiled = core.compile_model(core.read_model(model=model.to_bytes()), "CPU", settings)
+            compiled = core.compile_model(core.read_model(model=model.to_bytes()), "CPU", properties)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO {openvino.__version__} cannot compile this network: {error}") from None
         self._requests: SimpleQueue[Any] = SimpleQueue()

@@ -11,7 +11,7 @@ import numpy as np
 
 from matnet.engines.divided import DividedSession
 from matnet.engines.numpy_engine import NumpyEngine
-from matnet.engines.runtime import processors, session_class
+from matnet.engines.runtime import Settings, session_class
 from matnet.engines.segments import Run, Segment, cut, subnetwork
 from matnet.engines.variants import Variant, divisible
 from matnet.errors import EngineError, MatnetError
@@ -55,19 +55,6 @@ class Program:
                 if not left[name]:
                     del known[name]
         return {name: known[name] for name in wanted}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How models are compiled: with how many threads, with the runtime's own optimisation or without."""
-
-    threads: int | None = None
-    optimize: bool = True
-
-    @property
-    def all_threads(self) -> int:
-        """The threads as a number."""
-        return self.threads or processors()
 
 
 class Compiler:
@@ -122,7 +109,7 @@ class Compiler:
         style = Style(runtime.native_lrn, runtime.product_of_one, runtime.product_by_columns, images)
         model = write_model(part, segment.inputs, segment.outputs, axes, style=style)
         streams = threads if variant.division else 1
-        session = runtime(model, threads, self.settings.optimize, streams)
+        session = runtime(model, self.settings, streams)
         return DividedSession(session, variant, threads) if variant.division else session
 
 

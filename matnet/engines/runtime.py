@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +26,24 @@ RUNTIMES = ("onnxruntime", "openvino", "opencv")
 MODULES = {"opencv": "cv2"}  # where a runtime's module has another name
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How models are compiled.
+
+    threads: None for all processors. optimize: with the runtime's own graph optimisation. spin: its idle threads go
+    on looking for work for some milliseconds, so that the next call starts at once; where it waits for nothing else.
+    """
+
+    threads: int | None = None
+    optimize: bool = True
+    spin: bool = True
+
+    @property
+    def all_threads(self) -> int:
+        """The threads as a number."""
+        return self.threads or processors()
+
+
 class Session(Protocol):
     """A compiled model: called with the inputs by name, gives the outputs by name."""
 
@@ -33,8 +52,8 @@ class Session(Protocol):
     product_by_columns: bool  # whether products are faster with the matrix transposed
     sizes: str  # whether it must know all sizes (needed), is faster so (liked), or does not care (open)
 
-    def __init__(self, model: OnnxModel, threads: int | None = None, optimize: bool = True, streams: int = 1) -> None:
-        """`streams` threads may call it at the same time, and share `threads` (default: all processors)."""
+    def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:
+        """`streams` threads may call it at the same time, and share the threads of `settings`."""
 
     def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
@@ -105,15 +124,15 @@ class OnnxRuntimeSession:
     sizes = "open"
     product_of_one = True  # its convolution streams the weights at the memory's full speed, its Gemm does not
 
-    def __init__(self, model: OnnxModel, threads: int | None = None, optimize: bool = True, streams: int = 1) -> None:
+    def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:
         ort = import_runtime()
         options = ort.SessionOptions()
-        options.intra_op_num_threads = max(1, (threads or processors()) // streams)
-        # Between two calls its threads would keep the processors from those who prepare the next batch.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.intra_op_num_threads = max(1, settings.all_threads // streams)
+        if not settings.spin:
+            options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3  # errors only
         levels = ort.GraphOptimizationLevel
-        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL if settings.optimize else levels.ORT_DISABLE_ALL
         weights = {
             name: constant.contiguous()
             for name, constant in model.constants.items()

@@ -88,10 +88,7 @@ class Scorer:
     ) -> None:
         self.job, self._share = job, share
         self.streams = choose_streams(**_choices(job.engine), share=share)
-        options = dict(job.engine)
-        if self.streams.threads is not None:
-            options["threads"] = self.streams.threads
-        self.engine = net.compile([job.scores], **options)
+        self.engine = net.compile([job.scores], **self.streams.engine_options(job.engine))
         if len(self.engine.inputs) != 1:
             count = len(self.engine.inputs)
             raise NetworkError(f"{net.source}: {job.scores!r} needs {count} inputs; evaluation feeds one image")
