@@ -1,4 +1,4 @@
-"""Where the tests' data lie, and how two results are compared."""
+"""Where the tests' data lie, what the tests of the published tables run on, and how two results are compared."""
 
 from __future__ import annotations
 
@@ -36,3 +36,19 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("MATNET_REAL_DATA is not set: real networks are not part of the project")
     return Path(folder)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty zoo of the user's own, beside the one that matnet brings; nothing is fetched."""
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MATNET_OFFLINE", "1")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def imagenet(tmp_path: Path) -> Path:
+    """A small stand-in for ImageNet."""
+    from tests.table_runs import small_imagenet
+
+    return small_imagenet(tmp_path)

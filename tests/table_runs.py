@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from matnet.errors import run_command
 from matnet.eval import main
 from tests.tiny_models import WNIDS, gray, gray_classifier, publish
@@ -18,13 +16,6 @@ IMAGES = [(0, 10), (1, 45), (2, 95), (3, 150), (4, 165), (5, 10), (0, 190), (1, 
 TOP1, TOP5 = 50.0, 25.0
 MATCONVNET = "MatConvNet's page of pretrained models, May 2016"
 VAL = {"source": MATCONVNET, "data": "ILSVRC-2012 val", "protocol": "one centre crop"}
-
-
-def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty zoo of the user's own, beside the one that matnet brings."""
-    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MATNET_OFFLINE", "1")
-    return tmp_path / "home"
 
 
 def small_imagenet(tmp_path: Path) -> Path:

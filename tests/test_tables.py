@@ -22,32 +22,10 @@ from matnet.zoo import find_card
 from tests.hostile_server import Behaviour, serving
 from tests.stand_ins import DEVKIT, imagenet_devkit, labels_of, val_names
 from tests.stand_ins import WNIDS as SORTED
-from tests.table_runs import (
-    IMAGES,
-    MATCONVNET,
-    TOP1,
-    TOP5,
-    VAL,
-    empty_home,
-    publish_classifier,
-    rows_of,
-    small_imagenet,
-    table,
-)
+from tests.table_runs import IMAGES, MATCONVNET, TOP1, TOP5, VAL, publish_classifier, rows_of, table
 from tests.test_segmentation import EXPECTED, LEVELS, voc2011
 from tests.test_verification import faces
 from tests.tiny_models import angle_describer, gray, gray_classifier, gray_segmenter, publish
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return empty_home(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def imagenet(tmp_path: Path) -> Path:
-    return small_imagenet(tmp_path)
-
 
 # -- what is expected -------------------------------------------------------------------------------------
 

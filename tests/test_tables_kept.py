@@ -15,26 +15,8 @@ import pytest
 import matnet.reproduction.reproduce as loop
 from matnet.errors import MatnetError
 from matnet.images import Preprocessing
-from tests.table_runs import (
-    IMAGES,
-    TOP1,
-    empty_home,
-    publish_classifier,
-    rows_of,
-    small_imagenet,
-    table,
-)
+from tests.table_runs import IMAGES, TOP1, publish_classifier, rows_of, table
 from tests.tiny_models import WNIDS, gray
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return empty_home(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def imagenet(tmp_path: Path) -> Path:
-    return small_imagenet(tmp_path)
 
 
 @pytest.fixture

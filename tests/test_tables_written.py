@@ -10,24 +10,9 @@ from typing import Any
 import pytest
 
 from matnet.reproduction.labels import Box, best_place, distance
-from tests.table_runs import (
-    empty_home,
-    publish_classifier,
-    small_imagenet,
-    table,
-)
+from tests.table_runs import publish_classifier, table
 from tests.test_verification import faces
 from tests.tiny_models import angle_describer, publish
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return empty_home(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def imagenet(tmp_path: Path) -> Path:
-    return small_imagenet(tmp_path)
 
 
 def test_markdown_and_plots(home: Path, imagenet: Path, tmp_path: Path) -> None:
