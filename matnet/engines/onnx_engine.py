@@ -15,6 +15,7 @@ from matnet.engines.choices import identity, remember, remembered
 from matnet.engines.contest import fastest
 from matnet.engines.numpy_engine import refuse_unknown
 from matnet.engines.plan import plan_network
+from matnet.engines.plan.spread import spread_concat
 from matnet.engines.program import Compiler, Program, batch_of
 from matnet.engines.runtime import Settings, candidates, session_class
 from matnet.engines.variants import Variant
@@ -57,7 +58,7 @@ class OnnxEngine(Engine):
         refuse_unknown(net, self.layers)
         written = {name for layer in self.layers for name in layer.outputs}
         self._computed = [name for name in dict.fromkeys(self.wanted.values()) if name in written]
-        self.planned = plan_network(net, self._computed)
+        self.planned = spread_concat(plan_network(net, self._computed), self._computed)
         self._compiler = Compiler(self.planned, self._computed, Settings(threads, optimize, spin))
         self._programs: OrderedDict[int, Program] = OrderedDict()
         self._known: OrderedDict[tuple[Any, ...], int] = OrderedDict()

@@ -1,0 +1,99 @@
+"""A convolution of concatenated channels as a sum of convolutions, so that the channels need not be copied together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from matnet.engines.plan.uses import Uses
+from matnet.layout import pad_to_4d
+from matnet.network import Layer, Network, Param
+from matnet.ops.activation import ReLU
+from matnet.ops.combine import Concat, Sum
+from matnet.ops.convolution import Conv
+from matnet.ops.extensions.pooling import CaffePooling, GlobalPooling
+from matnet.ops.normalization import LRN
+from matnet.ops.pooling import Pooling
+
+CHANNELS = 3  # MATLAB's dimension
+PER_CHANNEL = (Pooling, CaffePooling, GlobalPooling, ReLU)  # each channel of the input becomes one of the output
+SAME_CHANNELS = (*PER_CHANNEL, LRN, Sum)
+
+
+def spread_concat(net: Network, wanted: Sequence[str]) -> Network:
+    """The one convolution that reads a concatenation, also through pooling, is divided among what was concatenated.
+
+    Only where its outputs, which are added up, are fewer channels than the copy would have had.
+    """
+    planned = net.copy()
+    for concat in net.layers.values():
+        if isinstance(concat.op, Concat) and concat.op.dim == CHANNELS and len(concat.inputs) > 1:
+            between, conv = _way_to_conv(planned, wanted, concat)
+            depths = [_channels(planned, wanted, name) for name in concat.inputs]
+            if conv is not None and _pays(planned, conv, depths):
+                _spread(planned, planned.layers[concat.name], between, conv, [depth or 0 for depth in depths])
+    return planned
+
+
+def _way_to_conv(net: Network, wanted: Sequence[str], concat: Layer) -> tuple[list[Layer], Layer | None]:
+    """The layers between a concatenation and the convolution behind it; None for another end."""
+    uses, between, last = Uses.of(net, wanted), list[Layer](), concat
+    while True:
+        link = uses.only_link(last.outputs[0])
+        if link is None or len(link[1].outputs) != 1:
+            return between, None
+        last = link[1]
+        if not isinstance(last.op, PER_CHANNEL):
+            return between, last if isinstance(last.op, Conv) else None
+        between.append(last)
+
+
+def _channels(net: Network, wanted: Sequence[str], name: str) -> int | None:
+    """The channels of a variable that comes from a convolution; None where they are not known."""
+    uses = Uses.of(net, wanted)
+    while True:
+        writers = uses.writers.get(name, [])
+        if len(writers) != 1:
+            return None
+        layer = writers[0]
+        if isinstance(layer.op, Conv):
+            filters = net.params[layer.params[0]].value
+            return pad_to_4d(filters).shape[3] if filters.size else None
+        if not isinstance(layer.op, SAME_CHANNELS):
+            return None
+        name = layer.inputs[0]
+
+
+def _pays(net: Network, conv: Layer, depths: Sequence[int | None]) -> bool:
+    """Whether the filters see just these channels, all at once, and give fewer, counting every addition."""
+    depth, count = pad_to_4d(net.params[conv.params[0]].value).shape[2:]
+    return None not in depths and depth == sum(depth or 0 for depth in depths) and count * (len(depths) - 1) <= depth
+
+
+def _spread(net: Network, concat: Layer, between: Sequence[Layer], conv: Layer, depths: Sequence[int]) -> None:
+    """Every part goes through `between` and its share of the filters; the shares are added up, two at a time."""
+    for layer in (concat, *between, conv):
+        del net.layers[layer.name]
+    filters, bias = pad_to_4d(net.params[conv.params[0]].value), conv.params[1:]
+    bounds = np.cumsum([0, *depths])
+    total = ""
+    for number, part in enumerate(concat.inputs):
+        for layer in between:
+            name = f"{layer.name}:{number}"
+            net.add(replace(layer, name=name, inputs=[part], outputs=[name]))
+            part = name
+        name = f"{conv.name}:{number}"
+        share = filters[:, :, bounds[number] : bounds[number + 1]]
+        net.params[f"{name} filters"] = Param(share)
+        # The bias is added once, with the first part.
+        op = replace(conv.op, size=share.shape, hasBias=conv.op.hasBias and not number)
+        net.add(Layer(name, op, [part], [name], [f"{name} filters", *(bias if op.hasBias else ())]))
+        total = name if not number else _add(net, conv, total, name, last=number + 1 == len(depths))
+
+
+def _add(net: Network, conv: Layer, one: str, other: str, last: bool) -> str:
+    output = conv.outputs[0] if last else f"{other} sum"
+    net.add(Layer(conv.name if last else output, Sum(), [one, other], [output]))
+    return output
