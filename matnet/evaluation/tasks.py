@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matnet.arguments import engine_options, network_from
 from matnet.errors import DataError
+from matnet.evaluation.progress import image_bar
 from matnet.evaluation.record import Run
 from matnet.evaluation.segmentation import SegmentationEvaluation, evaluate_segmentation
 from matnet.evaluation.verification import FACE_CROP, VerificationEvaluation, evaluate_verification
@@ -103,7 +101,7 @@ def run_task(options: argparse.Namespace, task: str) -> Run:
         raise DataError("--save keeps the labels of pixels; it goes with segmentation alone")
     net = network_from(str(options.model), options)
     data = _data(options, task)
-    with _bar(len(data) if task == "segmentation" else len(data.images), options.quiet) as bar:
+    with image_bar(len(data) if task == "segmentation" else len(data.images), options.quiet) as bar:
         common: dict[str, Any] = {
             "scores": options.scores,
             "workers": options.decoders,
@@ -154,15 +152,6 @@ def preprocessing(net: Network, protocol: str, **overrides: Any) -> Preprocessin
         raise DataError(f"{net.source}: has no input for an image")
     channels = input_channels(net, image)
     return Preprocessing.from_meta(net.meta, protocol, **({"channels": channels} if channels else {}), **overrides)
-
-
-@contextmanager
-def _bar(total: int, quiet: bool) -> Iterator[Any]:
-    from tqdm import tqdm
-
-    hidden = quiet or not sys.stderr.isatty()
-    with tqdm(total=total, unit=" images", disable=hidden, file=sys.stderr) as bar:
-        yield bar
 
 
 def task_report(run: Run) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from matnet.arguments import engine_options
 from matnet.errors import DataError
-from matnet.evaluation.progress import running_errors
+from matnet.evaluation.progress import image_bar, running_errors
 from matnet.evaluation.resume import Interrupted, Terminated, termination_raised
 from matnet.files import atomic_write
 from matnet.reproduction.data import DataSets
@@ -117,7 +117,7 @@ def reproduction(options: argparse.Namespace) -> Reproduction:
         Source(fetched, forbidden, options.random_weights, options.seed),
         Store(_results(options)),
         options.fresh,
-        bar=None if options.quiet or not sys.stderr.isatty() else _bar,
+        bar=None if options.quiet else _bar,
     )
 
 
@@ -127,9 +127,7 @@ def _results(options: argparse.Namespace) -> Path:
 
 
 def _bar(title: str, images: int) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(desc=title, total=images, unit="image", file=sys.stderr, leave=False)
+    return image_bar(images, desc=title, leave=False)
 
 
 def _tell(row: Row, options: argparse.Namespace) -> None:
