@@ -162,7 +162,7 @@ def plan_report(
         raise NetworkError(f"{net.source}: --plan needs the size of input {missing[0]!r}; give --input-size")
     given = {name: inputs[name] for name in needed}
     if found == "numpy":
-        return ["every layer by itself, in numpy"]
+        return ["every layer by itself, in numpy", "activations lie channels first (NCHW)"]
     if found == "cupy":
         from matnet.engines.cupy.planning import plan_lines as gpu_lines
 

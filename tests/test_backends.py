@@ -162,6 +162,7 @@ def test_a_layer_without_exporter_runs_in_numpy() -> None:
         "segment 2, numpy: b",
         "  b: has no ONNX form",
         "segment 3, ONNX Runtime: 3 layers, c to e",
+        "activations lie channels first (NCHW), within a segment as ONNX Runtime chooses",
         "compiled for x any x 6 x any x any",
     ]
 
@@ -171,9 +172,15 @@ def test_the_plan_tells_what_was_merged() -> None:
     engine = chain(CONV, NORM, WHOLE).compile(backend="onnx")
     assert plan_lines(engine, {"x": X}) == [
         "segment 1, ONNX Runtime: 2 layers, a to c",
+        "  c: matrix product",
         "merged into their neighbours: b",
+        "activations lie channels first (NCHW), within a segment as ONNX Runtime chooses",
         "compiled for x any x 6 x 7 x 11",
     ]
+    alone = chain(CONV, NORM, WHOLE).compile(backend="onnx")  # the program above would serve one image, too
+    told = plan_lines(alone, {"x": (1, 6, 7, 11)})
+    assert told[1] == "  c: matrix product, as a convolution, which is faster for one image"
+    assert told[-1] == "compiled for x 1 x 6 x 7 x 11"
 
 
 @installed

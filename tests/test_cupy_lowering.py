@@ -169,7 +169,9 @@ def test_networks_whose_memory_cannot_be_planned() -> None:
     twice = network(FIRST, (ReLU(), ["a"], []))
     twice.layers["b"].outputs = ["a"]
     assert why_layer_by_layer(twice) == "'a' is written by layers 'a' and 'b'"
-    assert plan_lines(net, {"x": X, "selector": (2, 1, 1, 1)})[0].startswith("layers run one by one in CuPy: the size")
+    told = plan_lines(net, {"x": X, "selector": (2, 1, 1, 1)})
+    assert told[0].startswith("layers run one by one in CuPy: the size")
+    assert told[1] == "activations lie channels first (NCHW)"
 
 
 def test_the_plan_in_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,15 +179,17 @@ def test_the_plan_in_words(capsys: pytest.CaptureFixture[str]) -> None:
         "x  input to channels last: 2x6x7x11",
         "a  cuDNN convolution + bias + ReLU: 2x6x7x11 -> 2x8x4x4",
         "c  output to float32: 2x8x4x4",
-        "activations share 0.0 MiB, channels last, in fp32",
+        "activations lie channels last (NHWC), share 0.0 MiB, in fp32",
         "merged into their neighbours: b, c",
     ]
     model = DATA / "matconvnet" / "sn_alexnet" / "model.mat"
     assert show_main([str(model), "--plan", "--backend", "cupy", "--precision", "fp16"]) == 0
     told = capsys.readouterr().out.partition("\nplan\n")[2].splitlines()
     assert "cuDNN convolution + bias + ReLU" in told[1]
-    assert told[-2].endswith("channels last, in fp16")
+    assert told[-2].startswith("  activations lie channels last (NHWC), ") and told[-2].endswith(", in fp16")
+    assert sum("cuBLAS matrix product + bias" in line for line in told) == 3
     assert show_main([str(model), "--plan", "--backend", "numpy"]) == 0
+    assert capsys.readouterr().out.endswith("numpy\n  activations lie channels first (NCHW)\n")
     with pytest.raises(EngineError, match="computes in fp32 alone"):
         show_main([str(model), "--plan", "--precision", "fp16"])
 

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from matnet import Layer, Network, Param
+from matnet.engines.cupy import engine as gpu_engine
+from matnet.engines.cupy.lower import lower
+from matnet.engines.cupy.probe import Gpu
+from matnet.engines.cupy.steps import Multiply
 from matnet.engines.plan import (
+    FullyConnected,
     FusedConv,
     Pass,
     drop_dropout,
@@ -18,7 +23,10 @@ from matnet.engines.plan import (
     fuse,
     keep_needed,
     plan_network,
+    to_products,
 )
+from matnet.engines.runtime import available
+from matnet.formats.onnx import to_onnx_model
 from matnet.ops.activation import DropOut, ReLU
 from matnet.ops.base import Op
 from matnet.ops.combine import Scale, Sum
@@ -26,6 +34,8 @@ from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.extensions.activation import Power
 from matnet.ops.normalization import BatchNorm
 from matnet.ops.pooling import Pooling
+from matnet.shapes import Shape
+from tests.emulated_gpu import EmulatedDevice
 
 INPUT = (2, 6, 7, 11)  # N x C x H x W
 RNG_SEED = 7
@@ -193,3 +203,101 @@ def test_fused_sums(terms: tuple[str, str], wanted: list[str], left: str, inputs
     summed = [layer for layer in planned.layers.values() if len(layer.inputs) == 2]
     assert [layer.inputs for layer in summed] == [inputs]
     assert isinstance(planned.layers["a"].op, FusedConv)
+
+
+def filters(*shape: int, **fields: object) -> tuple[Op, list[np.ndarray]]:
+    return Conv(**fields), [values(*shape), values(shape[3], 1)]  # type: ignore[arg-type]
+
+
+# the chain's ops, on INPUT, and the names of the layers that are matrix products
+WHOLE_MAPS: dict[str, tuple[list[tuple[Op, list[np.ndarray]]], str]] = {
+    "the whole input": ([filters(7, 11, 6, 4)], "a"),
+    "a whole map, then vectors": ([conv(), filters(5, 7, 8, 9), (ReLU(), []), filters(1, 1, 9, 4)], "bd"),
+    "without bias": ([(Conv(hasBias=False), [values(7, 11, 6, 4)])], "a"),
+    "stride without a second window": ([filters(7, 11, 6, 4, stride=(2, 3))], "a"),
+    "stride over a row that no window sees": ([filters(6, 11, 6, 4, stride=(2, 3))], ""),
+    "one column short": ([filters(7, 10, 6, 4)], ""),
+    "pixels of a map": ([filters(1, 1, 6, 4)], ""),
+    "groups": ([filters(7, 11, 3, 4)], ""),
+    "pad": ([filters(7, 11, 6, 4, pad=(1, 0, 0, 0))], ""),
+    "a window over map and pad": ([filters(8, 12, 6, 4, pad=(1, 0, 0, 1))], ""),
+    "empty filters": ([filters(7, 11, 6, 4), (Conv(hasBias=False), [np.zeros((0, 0), np.float32)])], "a"),
+}
+
+
+def products_of(net: Network, wanted: Sequence[str]) -> Network:
+    return to_products(net, net.infer_shapes({"x": INPUT}, wanted))
+
+
+def fused_products_of(net: Network, wanted: Sequence[str]) -> Network:
+    return products_of(fuse(net, wanted), wanted)
+
+
+def whole_map(case: str) -> tuple[Network, str]:
+    ops, products = WHOLE_MAPS[case]
+    return chain(*((name, *op) for name, op in zip("abcd", ops, strict=False))), products
+
+
+@pytest.mark.parametrize("case", WHOLE_MAPS)
+def test_products_leave_the_outputs_as_they_are(case: str) -> None:
+    net, products = whole_map(case)
+    compare(net, products_of, net.outputs, "".join(net.layers))
+    compare(net, fused_products_of, net.outputs, "".join(fuse(net, net.outputs).layers))
+    planned = products_of(net, net.outputs)
+    assert "".join(layer.name for layer in planned.layers.values() if isinstance(layer.op, FullyConnected)) == products
+
+
+@pytest.mark.parametrize("case", WHOLE_MAPS)
+def test_both_engines_compute_these_layers_as_products(case: str) -> None:
+    net, products = whole_map(case)
+    steps = lower(fuse(net, net.outputs), {"x": INPUT}, net.outputs).steps
+    assert "".join(step.layer for step in steps if isinstance(step, Multiply)) == products
+    nodes = to_onnx_model(net, input_shapes={"x": INPUT}).nodes
+    assert "".join(node.name.partition("/")[0] for node in nodes if node.op_type == "Gemm") == products
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("backend", ["onnx", "cupy"])
+@pytest.mark.parametrize("case", WHOLE_MAPS)
+def test_products_in_both_engines(case: str, backend: str, images: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against numpy on the network as it was; numpy also stands in for a GPU's libraries."""
+    if backend == "onnx" and not available():
+        pytest.skip("onnxruntime is not installed")
+    gpu = Gpu(0, "emulated", (9, 0), 1 << 34, 13000, 13000)
+    monkeypatch.setattr(gpu_engine, "find_gpu", lambda index=None, precision="fp32": gpu)
+    monkeypatch.setattr(gpu_engine, "GpuDevice", EmulatedDevice)
+    net, x = whole_map(case)[0], values(images, *INPUT[1:], seed=1)
+    (name,) = net.outputs
+    expected, found = net.forward(x)[name], net.forward(x, backend=backend)[name]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "axes", "covers"),
+    [
+        (Conv(), (7, 11, 6, 5), (2, 6, 7, 11), True),
+        (Conv(), (7, 11, 6, 5), (None, 6, 7, 11), True),  # any number of images
+        (Conv(), (7, 11, 6, 5), (2, 6, None, 11), False),  # any height: it covers the map of one size alone
+        (Conv(), (11, 7, 6, 5), (2, 6, 7, 11), False),
+        (Conv(), (7, 11, 6), (2, 6, 7, 11), True),  # one filter: MATLAB drops the last axis
+        (Conv(stride=(2, 3)), (7, 11, 6, 5), (2, 6, 7, 11), True),
+        (Conv(dilate=(2, 3)), (1, 1, 6, 5), (2, 6, 1, 1), True),  # one pixel has no gaps
+        (Conv(pad=(0, 0, 0, 1)), (7, 11, 6, 5), (2, 6, 7, 11), False),
+        (Conv(), (7, 11, 3, 4), (2, 6, 7, 11), False),  # two groups
+        (Conv(), (0, 0), (2, 6, 1, 1), False),
+        (Conv(size=(7, 11, 6, 5)), (), (2, 6, 7, 11), False),  # declared, but not in the file
+    ],
+)
+def test_when_a_convolution_is_a_matrix_product(
+    op: Conv, shape: Shape, axes: tuple[int | None, ...], covers: bool
+) -> None:
+    """By hand: one window, whose pixels are those of the whole map, in all channels."""
+    assert op.covers(axes, shape) == covers
+
+
+def test_users_own_convolutions_are_left_alone() -> None:
+    class Weighted(Conv):
+        """A subclass may mean something else."""
+
+    net = chain(("a", Weighted(), [values(7, 11, 6, 4)]))
+    assert type(products_of(net, ["a"]).layers["a"].op) is Weighted

@@ -5,24 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from matnet.engines.onnx_engine import OnnxEngine
+from matnet.engines.plan import FullyConnected, to_products
+from matnet.engines.program import Program
+from matnet.engines.runtime import session_class
 from matnet.engines.segments import Segment
-from matnet.engines.variants import Variant
+from matnet.engines.variants import RUNTIME_NAMES, Variant
+from matnet.network import Network
 from matnet.shapes import Shape
 
 
 def plan_lines(engine: OnnxEngine, inputs: Mapping[str, Shape]) -> list[str]:
-    """One line per segment and per layer that numpy computes, then the layers that the passes merged away.
+    """One line per segment and per layer that numpy computes or that is a matrix product, then what holds for all.
 
     Compiles the program for inputs of these shapes where there is none yet; raises as a run would.
     """
     program = engine.program(inputs)
+    planned = to_products(engine.planned, program.axes)
     lines = []
     for number, segment in enumerate(program.segments, 1):
         lines.append(f"segment {number}, {_where(segment, program.variant)}: {_extent(segment)}")
         lines += [f"  {name}: {reason}" for name, reason in segment.reasons.items()]
+        lines += [f"  {name}: {form}" for name, form in _products(planned, segment, program)]
     merged = [layer.name for layer in engine.layers if layer.name not in engine.planned.layers]
     if merged:
         lines.append(f"merged into their neighbours: {', '.join(merged)}")
+    lines.append(_layout(program))
     open_axes = [
         f"{name} {' x '.join('any' if length is None else str(length) for length in program.axes[name])}"
         for name in inputs
@@ -33,6 +40,26 @@ def plan_lines(engine: OnnxEngine, inputs: Mapping[str, Shape]) -> list[str]:
 
 def _where(segment: Segment, variant: Variant) -> str:
     return str(variant) if segment.kind == "onnx" else "numpy"
+
+
+def _products(planned: Network, segment: Segment, program: Program) -> list[tuple[str, str]]:
+    """The layers that the runtime gets as matrix products, and in what form."""
+    if segment.kind != "onnx":
+        return []
+    layers = [planned.layers[layer.name] for layer in segment.layers]
+    one = session_class(program.variant.runtime).product_of_one
+    alone = "matrix product, as a convolution, which is faster for one image"
+    return [
+        (layer.name, alone if one and program.axes[layer.inputs[0]][0] == 1 else "matrix product")
+        for layer in layers
+        if isinstance(layer.op, FullyConnected)
+    ]
+
+
+def _layout(program: Program) -> str:
+    kinds = {segment.kind for segment in program.segments}
+    inside = f", within a segment as {RUNTIME_NAMES[program.variant.runtime]} chooses" if "onnx" in kinds else ""
+    return f"activations lie channels first (NCHW){inside}"
 
 
 def _extent(segment: Segment) -> str:

@@ -82,6 +82,14 @@ class Conv(Op):
             raise ShapeError("its filters are not in the file, so its output size is not known")
         return (1, 1, 1, channels)
 
+    def covers(self, axes: Sequence[int | None], filters: Shape) -> bool:
+        """Whether one window is the whole input N x C x H x W, so that the layer is one matrix product.
+
+        An axis of None has no fixed length, and is not covered; nor is anything by filters that are empty, missing
+        (shape ()), in groups or over padding. The stride does not matter: there is no second window.
+        """
+        return elements(filters) > 0 and not any(self.pad) and to_4d(filters)[:3] == (axes[2], axes[3], axes[1])
+
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         kernel = self.size[:2]
         return [window_field((kernel[0], kernel[1]), self.stride, self.pad, self.dilate) if all(kernel) else None]
@@ -98,13 +106,12 @@ class Conv(Op):
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Filters) -> list[Array]:
         x = inputs[0]
-        kernel = params.shape[:2]
         if not params.rows.size:
             picked = self._picked(xp, x)
             return [picked if params.bias is None else picked + params.bias]
-        if kernel == (1, 1):
+        if params.shape[:2] == (1, 1):
             result = _product_per_group(xp, params, self._picked(xp, x))
-        elif kernel == x.shape[2:] and params.shape[2] == x.shape[1] and self.stride == (1, 1) and not any(self.pad):
+        elif self.covers(x.shape, params.shape):
             result = _product_per_image(xp, params, x)
         else:
             result = self._product_per_patch(xp, params, x)

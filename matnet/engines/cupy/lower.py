@@ -19,7 +19,7 @@ from matnet.engines.cupy.steps import (
     Step,
     Store,
 )
-from matnet.engines.plan import FusedConv
+from matnet.engines.plan import FullyConnected, FusedConv, to_products
 from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat, Scale, Sum
@@ -43,8 +43,9 @@ def lower(
     the ops. Raises ShapeError where the shapes do not fit.
     """
     shapes = net.infer_shapes(inputs, wanted)
+    net = to_products(net, shapes)
     layers = net.upto(wanted)
-    halves = _half_precision(net, layers, shapes) if precision == "fp16" else set()
+    halves = _half_precision(net, layers) if precision == "fp16" else set()
     places = _places(net, layers, shapes, wanted, halves) if cudnn else {}
     blobs = _blobs(layers, shapes, halves, places)
     read = {name for layer in layers for name in layer.inputs}
@@ -57,7 +58,7 @@ def lower(
     return Plan(given, {name: blobs[name] for name in wanted}, tuple(steps), arena, precision)
 
 
-def _half_precision(net: Network, layers: Sequence[Layer], shapes: Mapping[str, Shape]) -> set[str]:
+def _half_precision(net: Network, layers: Sequence[Layer]) -> set[str]:
     """The variables that are kept as float16: those that tensor cores read, and activations on the way to them.
 
     Scores, boxes, grids and the like stay float32.
@@ -66,7 +67,7 @@ def _half_precision(net: Network, layers: Sequence[Layer], shapes: Mapping[str, 
     for layer in layers:
         if filters_of(net, layer) or isinstance(layer.op, ConvTranspose):
             halves.update(layer.inputs)
-            if not _is_product(net, layer, shapes):
+            if not _is_product(layer):
                 halves.update(layer.outputs)
         elif isinstance(layer.op, KEEPS_HALF) and len(layer.outputs) == 1 and halves.intersection(layer.inputs):
             halves.update(layer.outputs)
@@ -102,7 +103,7 @@ def _places(
     for layer in layers:
         for name in layer.inputs:
             readers[name] = readers.get(name, 0) + 1
-    convolved = {layer.outputs[0] for layer in layers if _is_convolution(net, layer, shapes)}
+    convolved = {layer.outputs[0] for layer in layers if _is_convolution(net, layer)}
     places = {}
     for layer in layers:
         if not isinstance(layer.op, Concat) or layer.op.dim != CHANNELS:
@@ -121,10 +122,9 @@ def _places(
 def _step(net: Network, layer: Layer, blobs: Mapping[str, Blob], precision: str, cudnn: bool) -> Step:
     reads = tuple(blobs[name] for name in layer.inputs)
     writes = tuple(blobs[name] for name in layer.outputs if name in blobs)
-    shapes = {blob.name: blob.shape for blob in (*reads, *writes)}
-    if _is_product(net, layer, shapes):
+    if _is_product(layer):
         return Multiply(layer.name, reads, writes, layer.op, tuple(layer.params), _has_bias(net, layer), _leak(layer))
-    if cudnn and _is_convolution(net, layer, shapes):
+    if cudnn and _is_convolution(net, layer):
         graph = _graph(net, layer, reads, writes[0], precision)
         return Convolve(layer.name, reads, writes, layer.op, tuple(layer.params), graph)
     if cudnn and isinstance(layer.op, ConvTranspose):
@@ -148,17 +148,12 @@ def filters_of(net: Network, layer: Layer) -> Shape:
     return to_4d(shape) if all(shape) and shape else ()
 
 
-def _is_product(net: Network, layer: Layer, shapes: Mapping[str, Shape]) -> bool:
-    """Whether one window covers the whole map, which makes a convolution a matrix product over the batch."""
-    filters, conv = filters_of(net, layer), _conv(layer)
-    if not filters or conv is None or any(conv.pad):
-        return False
-    _, c, h, w = shapes[layer.inputs[0]]
-    return filters[:2] == (h, w) and filters[2] == c
+def _is_product(layer: Layer) -> bool:
+    return isinstance(_conv(layer), FullyConnected)
 
 
-def _is_convolution(net: Network, layer: Layer, shapes: Mapping[str, Shape]) -> bool:
-    return bool(filters_of(net, layer)) and not _is_product(net, layer, shapes)
+def _is_convolution(net: Network, layer: Layer) -> bool:
+    return bool(filters_of(net, layer)) and not _is_product(layer)
 
 
 def _has_bias(net: Network, layer: Layer) -> bool:

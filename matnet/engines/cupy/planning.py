@@ -43,7 +43,7 @@ def plan_lines(
     planned = planned_for(net, wanted)
     reason = why_layer_by_layer(planned)
     if reason:
-        return [f"layers run one by one in CuPy: {reason}"]
+        return [f"layers run one by one in CuPy: {reason}", "activations lie channels first (NCHW)"]
     lines = plan_text(lower(planned, inputs, wanted, precision))
     merged = [name for name in net.layers if name not in planned.layers]
     return [*lines, f"merged into their neighbours: {', '.join(merged)}"] if merged else lines

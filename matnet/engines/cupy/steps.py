@@ -139,7 +139,7 @@ class Multiply(Step):
 
     @property
     def how(self) -> str:
-        return f"cuBLAS product{_fused(self.bias, len(self.reads) > 1, self.leak)}"
+        return f"cuBLAS matrix product{_fused(self.bias, len(self.reads) > 1, self.leak)}"
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,8 @@ def plan_text(plan: Plan) -> list[str]:
     """A line per step, then the memory."""
     wide = max((len(step.layer) for step in plan.steps), default=0)
     lines = [f"{step.layer:{wide}}  {step.how}: {_sizes(step)}" for step in plan.steps]
-    return [*lines, f"activations share {plan.arena.size / 2**20:.1f} MiB, channels last, in {plan.precision}"]
+    size = f"{plan.arena.size / 2**20:.1f} MiB"
+    return [*lines, f"activations lie channels last (NHWC), share {size}, in {plan.precision}"]
 
 
 def _sizes(step: Step) -> str:

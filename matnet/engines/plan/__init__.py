@@ -2,7 +2,7 @@
 
 A pass is a function (Network, wanted variables) -> Network. It works on a copy: the network that it is given, and
 every array in it, stays as it is. `plan_network` applies all that help every engine; `fuse` is for those that have
-kernels for a convolution with what follows it.
+kernels for a convolution with what follows it, and `to_products` for when the sizes of the inputs are known.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from matnet.engines.plan.fold import fold_after, fold_before
 from matnet.engines.plan.fuse import FusedConv, fuse
 from matnet.engines.plan.padding import fold_padding
+from matnet.engines.plan.products import FullyConnected, to_products
 from matnet.engines.plan.prune import drop_dropout, keep_needed
 from matnet.network import Network
 
@@ -20,6 +21,7 @@ PASSES: tuple[Pass, ...] = (keep_needed, drop_dropout, fold_padding, fold_after,
 
 __all__ = [
     "PASSES",
+    "FullyConnected",
     "FusedConv",
     "Pass",
     "drop_dropout",
@@ -29,6 +31,7 @@ __all__ = [
     "fuse",
     "keep_needed",
     "plan_network",
+    "to_products",
 ]
 
 

@@ -19,17 +19,6 @@ def onnx_pads(pad: Pad) -> list[int]:
     return [top, left, bottom, right]
 
 
-def fully_connected(op: Conv, filters: np.ndarray, axes: tuple[int | None, ...]) -> bool:
-    """Whether the filters cover the whole map, so that the layer is a matrix product."""
-    return (
-        filters.size > 0
-        and filters.shape[:2] == axes[2:]
-        and filters.shape[2] == axes[1]
-        and op.stride == (1, 1)
-        and not any(op.pad)
-    )
-
-
 def _bias_values(writer: LayerWriter, has_bias: bool) -> np.ndarray | None:
     if not has_bias or len(writer.params) < 2 or not writer.params[1].size:
         return None
@@ -49,7 +38,7 @@ def write_conv(writer: LayerWriter, op: Conv) -> None:
         _write_picked(writer, op)
         return
     style = writer.graph.style
-    if fully_connected(op, filters, writer.axes[0]) and not (style.product_of_one and writer.axes[0][0] == 1):
+    if op.covers(writer.axes[0], filters.shape) and not (style.product_of_one and writer.axes[0][0] == 1):
         _write_product(writer, op, filters)
         return
     if style.winograd and winograd_pays(op, filters, writer.axes[0], style.winograd):

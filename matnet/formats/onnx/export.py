@@ -10,7 +10,6 @@ import numpy as np
 
 from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, listing
 from matnet.files import atomic_path, atomic_write
-from matnet.formats.onnx.convolution import fully_connected
 from matnet.formats.onnx.graph import Graph, LayerWriter, NotExpressible, Style
 from matnet.formats.onnx.metadata import metadata
 from matnet.formats.onnx.model import Axis, OnnxModel
@@ -117,12 +116,11 @@ def inputs_of(layers: Sequence[Layer]) -> list[str]:
 
 def has_fully_connected(net: Network, shapes: Mapping[str, Shape], wanted: Sequence[str]) -> bool:
     """Whether a convolution covers its whole map at these sizes, so that it can be written as a matrix product."""
-    for layer in net.upto(wanted):
-        if isinstance(layer.op, Conv) and layer.params[0] in net.params:
-            filters = pad_to_4d(net.params[layer.params[0]].value)
-            if fully_connected(layer.op, filters, shapes[layer.inputs[0]]):
-                return True
-    return False
+    return any(
+        layer.op.covers(shapes[layer.inputs[0]], net.param_shapes(layer)[0])
+        for layer in net.upto(wanted)
+        if isinstance(layer.op, Conv)
+    )
 
 
 def has_winograd(net: Network, shapes: Mapping[str, Shape], wanted: Sequence[str], images: int) -> bool:
