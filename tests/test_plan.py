@@ -285,7 +285,8 @@ def test_products_in_both_engines(case: str, backend: str, images: int, monkeypa
         (Conv(pad=(0, 0, 0, 1)), (7, 11, 6, 5), (2, 6, 7, 11), False),
         (Conv(), (7, 11, 3, 4), (2, 6, 7, 11), False),  # two groups
         (Conv(), (0, 0), (2, 6, 1, 1), False),
-        (Conv(size=(7, 11, 6, 5)), (), (2, 6, 7, 11), False),  # declared, but not in the file
+        (Conv(), (1, 1, 1, 0), (2, 1, 1, 1), False),
+        (Conv(size=(1, 1, 1, 5)), (), (2, 1, 1, 1), False),  # declared, but not in the file
     ],
 )
 def test_when_a_convolution_is_a_matrix_product(
