@@ -8,6 +8,11 @@ Copies and conversions take turns; the files are in the page cache before the cl
 
 from __future__ import annotations
 
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
 import argparse
 import json
 import platform

@@ -6,6 +6,11 @@ says so and leaves the others as they are.
 
 from __future__ import annotations
 
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
 import argparse
 import sys
 from importlib.util import find_spec

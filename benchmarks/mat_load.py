@@ -7,6 +7,11 @@ clock starts. Memory is the growth of the process's peak resident set over what 
 
 from __future__ import annotations
 
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
 import argparse
 import json
 import platform

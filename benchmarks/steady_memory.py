@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence

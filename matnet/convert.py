@@ -8,6 +8,11 @@ python -m matnet.convert net.mat --to-onnx net.onnx
 
 from __future__ import annotations
 
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
 import argparse
 import sys
 from collections.abc import Sequence

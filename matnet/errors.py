@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from difflib import get_close_matches
+
+INTERRUPTED = "matnet: interrupted"
 
 
 class MatnetError(RuntimeError):
@@ -62,18 +67,36 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; nearest: {', '.join(close)}" if close else ""
 
 
+def interruptible() -> None:
+    """End this process in one line on Ctrl-C until `run_command` takes over: what a command does first of all.
+
+    While modules load there is nothing to clean up, and some of them would lose an exception or turn it into another.
+    Where Ctrl-C is ignored, as in the background, it stays so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _end(number: int, frame: object) -> None:
+    with suppress(OSError):
+        os.write(2, f"{INTERRUPTED}\n".encode())
+    os._exit(130)
+
+
 def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
     """Run a command's `main`, and turn what the user can mend into one message on stderr and status 2.
 
     Status: 0 done, 1 a check failed, 2 bad input or usage, 130 interrupted.
     """
     try:
+        if signal.getsignal(signal.SIGINT) is _end:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return main(argv)
     except MatnetError as error:
         print(f"matnet: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("matnet: interrupted", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()

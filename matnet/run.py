@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
 import argparse
 import json
 import sys
@@ -103,9 +108,7 @@ def run_file(
     labels = [name for name in net.inputs if name not in data_inputs]
     names = {name: net.names_of_input(name) for name in data_inputs}
     given = arrays.input_arrays(arrays.read_arrays(source), names, labels, source)
-    values = {
-        name: arrays.to_nchw(value, layout_in, net.blob_ranks.get(name)) for name, value in given.items()
-    }
+    values = {name: arrays.to_nchw(value, layout_in, net.blob_ranks.get(name)) for name, value in given.items()}
     first = next(iter(values.values()))
     values = {**stored_labels(net, first.shape[0] if first.ndim else 1), **values}
     pruned = prune(net, list(values))

@@ -147,6 +147,24 @@ def test_nothing_imports_a_command() -> None:
     assert not wrong
 
 
+def test_a_command_can_be_interrupted_before_it_loads_anything() -> None:
+    """Its packages, which Python loads before it, need next to nothing, and its first statements are these."""
+    start = ["from matnet.errors import interruptible", "if __name__ == '__main__':\n    interruptible()"]
+    late = []
+    for command in filter(is_command, modules()):
+        body = modules()[command].body[2:4]  # after the docstring and __future__
+        if [ast.unparse(node) for node in body] != start:
+            late.append(command)
+        packages = [name for name in modules() if command.startswith(f"{name}.")]
+        loaded = {item.name for name in packages for item in imports(name) if not item.lazy}
+        late += [
+            f"{command}: {name}"
+            for name in loaded
+            if not name.startswith("matnet.errors.") and name.split(".")[0] not in sys.stdlib_module_names
+        ]
+    assert not late
+
+
 def test_imports_are_absolute() -> None:
     relative = [name for name in modules() if any(item.name.startswith(".") for item in imports(name))]
     assert not relative
