@@ -25,7 +25,8 @@ from matnet.formats.onnx import (
     to_onnx_model,
     write_model,
 )
-from matnet.formats.onnx.winograd import winograd_pays
+from matnet.formats.onnx.winograd import winograd_method
+from matnet.formats.onnx.winograd.matrices import FILTER, INPUT, OUTPUT
 from matnet.network import Network
 from matnet.ops import extensions as ext
 from matnet.ops.activation import DropOut, ReLU, Sigmoid, SoftMax
@@ -163,7 +164,10 @@ CASES: dict[str, tuple[Op, list[np.ndarray], list[tuple[int, ...]], int]] = {
     "global average": (ext.GlobalPooling(), [], [X], 1),
     "global max": (ext.GlobalPooling(method="max"), [], [X], 1),
     "caffe pooling, average": (
-        ext.CaffePooling(method="avg", poolSize=(3, 2), stride=(2, 3), pad=(1, 1, 0, 0)), [], [X], 1
+        ext.CaffePooling(method="avg", poolSize=(3, 2), stride=(2, 3), pad=(1, 1, 0, 0)),
+        [],
+        [X],
+        1,
     ),
     "caffe pooling, max": (ext.CaffePooling(poolSize=(2, 3), stride=(2, 2), pad=(1, 1, 1, 1)), [], [X], 1),
     "caffe pooling, gaps": (ext.CaffePooling(method="avg", poolSize=(2, 2), stride=(5, 3)), [], [X], 1),
@@ -346,40 +350,58 @@ WINOGRAD = {
     "all pads different": (Conv(pad=(1, 2, 0, 3)), (3, 3, 6, 8), (3, 6, 9, 14)),
     "no pad, no bias": (Conv(hasBias=False), (3, 3, 5, 7), (2, 5, 10, 6)),
     "one tile": (Conv(), (3, 3, 2, 3), (1, 2, 3, 5)),
+    "whole tiles": (Conv(pad=(1, 1, 1, 1)), (3, 3, 2, 3), (2, 2, 8, 4)),
+    "pads beyond the input": (Conv(pad=(7, 9, 8, 6)), (3, 3, 2, 3), (2, 2, 1, 3)),
+    "groups": (Conv(pad=(1, 1, 1, 1)), (3, 3, 4, 6), (2, 8, 7, 11)),
+    "groups, no bias": (Conv(hasBias=False), (3, 3, 2, 9), (2, 6, 9, 14)),
 }
+METHODS = [("products", case) for case in WINOGRAD]
+METHODS += [("tiles", case) for case in WINOGRAD if "groups" not in case]
 
 
-@pytest.mark.parametrize("case", WINOGRAD)
-def test_winograds_algorithm(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("method", "case"), METHODS)
+def test_winograds_algorithm(method: str, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     op, filters, shape = WINOGRAD[case]
     net, x = single(op, [values(*filters), values(filters[3], 1)]), values(*shape)
-    monkeypatch.setattr("matnet.formats.onnx.convolution.winograd_pays", lambda *arguments: True)
+    monkeypatch.setattr("matnet.formats.onnx.convolution.winograd_method", lambda *arguments: method)
     axes = {"x0": (None, *shape[1:]), "y0": (None, *net.infer_shapes({"x0": shape})["y0"][1:])}
     model = write_model(net, ["x0"], ["y0"], axes, {"x0", "y0"}, Style(winograd=1))
-    assert "DepthToSpace" in [node.op_type for node in model.nodes]
+    operators = [node.op_type for node in model.nodes]
+    assert ("DepthToSpace" in operators, operators.count("MatMul")) == {"tiles": (True, 2), "products": (False, 5)}[
+        method
+    ]
     for images in (x, x[:1]):
         assert_same(check_and_run(model, {"x0": images}), net.forward(images))
 
 
+def test_the_matrices_correlate() -> None:
+    pixels, weights = values(6).astype(np.float64), values(3, seed=1).astype(np.float64)
+    np.testing.assert_allclose(
+        OUTPUT @ ((FILTER @ weights) * (INPUT @ pixels)), np.correlate(pixels, weights), rtol=1e-12
+    )
+
+
 @pytest.mark.parametrize(
-    ("op", "filters", "size", "images", "pays"),
+    ("op", "filters", "size", "images", "method"),
     [
-        (Conv(pad=(1, 1, 1, 1)), (3, 3, 256, 256), (56, 56), 1, True),
-        (Conv(pad=(1, 1, 1, 1)), (3, 3, 64, 64), (224, 224), 1, False),  # few channels: the tiles cost more
-        (Conv(pad=(1, 1, 1, 1)), (3, 3, 512, 512), (7, 7), 1, False),  # few pixels: the filters cost more
-        (Conv(pad=(1, 1, 1, 1)), (3, 3, 512, 512), (7, 7), 16, True),
-        (Conv(pad=(1, 1, 1, 1), stride=(2, 2)), (3, 3, 256, 256), (56, 56), 1, False),
-        (Conv(pad=(1, 1, 1, 1), dilate=(2, 2)), (3, 3, 256, 256), (56, 56), 1, False),
-        (Conv(), (5, 5, 256, 256), (56, 56), 1, False),
-        (Conv(), (3, 3, 128, 256), (56, 56), 1, False),  # two groups of 128 of 256 channels
-        (Conv(), (3, 3, 256, 256), (None, 56), 1, False),
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 256, 256), (56, 56), 1, "tiles"),
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 64, 64), (224, 224), 1, None),  # few channels: the tiles cost more
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 512, 512), (7, 7), 1, None),  # few pixels: the filters cost more
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 512, 512), (7, 7), 16, "products"),
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 128, 1024), (28, 28), 1, "products"),  # two groups of 128 of 256 channels
+        (Conv(pad=(1, 1, 1, 1), stride=(2, 2)), (3, 3, 256, 256), (56, 56), 1, None),
+        (Conv(pad=(1, 1, 1, 1), dilate=(2, 2)), (3, 3, 256, 256), (56, 56), 1, None),
+        (Conv(), (5, 5, 256, 256), (56, 56), 1, None),
+        (Conv(), (3, 5, 256, 256), (56, 56), 1, None),
+        (Conv(), (3, 3, 256, 256), (None, 56), 1, None),
+        (Conv(), (3, 3, 256, 256), (2, 56), 1, None),  # no output
     ],
 )
 def test_where_winograds_algorithm_pays(
-    op: Conv, filters: tuple[int, ...], size: tuple[int, int], images: int, pays: bool
+    op: Conv, filters: tuple[int, ...], size: tuple[int, int], images: int, method: str | None
 ) -> None:
-    channels = 256 if filters[2] == 128 else filters[2]
-    assert winograd_pays(op, np.empty(filters, np.float32), (None, channels, *size), images) == pays
+    axes = (None, 256 if filters[2] == 128 else filters[2], *size)
+    assert winograd_method(op, np.empty(filters, np.float32), axes, images) == method
 
 
 @pytest.mark.parametrize(

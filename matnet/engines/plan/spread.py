@@ -76,6 +76,7 @@ def _spread(net: Network, concat: Layer, between: Sequence[Layer], conv: Layer, 
     """Every part goes through `between` and its share of the filters; the shares are added up, two at a time."""
     for layer in (concat, *between, conv):
         del net.layers[layer.name]
+    assert isinstance(conv.op, Conv)
     filters, bias = pad_to_4d(net.params[conv.params[0]].value), conv.params[1:]
     bounds = np.cumsum([0, *depths])
     total = ""

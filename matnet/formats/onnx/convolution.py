@@ -6,7 +6,7 @@ import numpy as np
 
 from matnet.formats.onnx.graph import LayerWriter
 from matnet.formats.onnx.registry import exporter
-from matnet.formats.onnx.winograd import winograd_pays, write_winograd
+from matnet.formats.onnx.winograd import winograd_method, write_winograd
 from matnet.layout import filters_to_kchw, pad_to_4d
 from matnet.ops.arrays import as_vector
 from matnet.ops.convolution import Conv, ConvTranspose
@@ -41,8 +41,9 @@ def write_conv(writer: LayerWriter, op: Conv) -> None:
     if op.covers(writer.axes[0], filters.shape) and not (style.product_of_one and writer.axes[0][0] == 1):
         _write_product(writer, op, filters)
         return
-    if style.winograd and winograd_pays(op, filters, writer.axes[0], style.winograd):
-        write_winograd(writer, op, filters, _bias_values(writer, op.hasBias))
+    method = winograd_method(op, filters, writer.axes[0], style.winograd) if style.winograd else None
+    if method:
+        write_winograd(writer, op, filters, _bias_values(writer, op.hasBias), method)
         return
     weights = writer.constant(filters_to_kchw(filters), "filters")
     writer.node(

@@ -27,7 +27,7 @@ class Style:
     """How layers are written that ONNX can express in several ways: runtimes differ in what they compute fast.
 
     `native_lrn`: LRN as ONNX's own operator, not composed. `product_of_one`: a product of one image's values with a
-    matrix as a convolution. `product_by_columns`: the matrices of products transposed. `winograd`: 3 x 3 convolutions
+    matrix as a convolution. `product_by_columns`: the matrices of products transposed. `winograd`: convolutions
     by Winograd's algorithm where that is likely to be faster with so many images at a time; 0: never.
     """
 
