@@ -23,7 +23,6 @@ from matnet.benchmarks.rows import Report, read_reports
 from matnet.benchmarks.table import READING, details, machine_lines, markdown, summary
 from matnet.benchmarks.timing import Limits
 from matnet.engines import BACKENDS, PRECISIONS
-from matnet.engines.runtime import RUNTIMES
 from matnet.errors import EngineError, MatnetError, listing, run_command
 from matnet.files import atomic_write
 
@@ -41,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add("--peers", metavar="A,B", help=f"of {', '.join(PEERS)}, or single forms such as torch-eager; none for none")
     add("--threads", type=int, metavar="N", help="default: all processors")
     add("--backend", choices=BACKENDS, help="time matnet on this backend alone")
-    add("--runtime", choices=("auto", *RUNTIMES), help="time backend onnx on this runtime alone")
+    add("--runtime", metavar="NAME", help="time backend onnx on this runtime alone")
     add("--precision", choices=PRECISIONS, default="fp32", help="of matnet and its peers (default: %(default)s)")
     add("--rounds", type=int, default=7, metavar="N", help="turns of every engine (default: %(default)s)")
     add("--seconds", type=float, default=60, metavar="S", help="per network and batch: 3 turns, then no more than this")

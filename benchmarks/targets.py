@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import geometric_mean
 
-from matnet.benchmarks.contenders import AUTO
+from matnet.benchmarks.contenders import ALONE, AUTO
 from matnet.benchmarks.nets import NETS
-from matnet.benchmarks.rows import OURS, Report, Row, best_peer, grouped, ratio, ratio_at_fastest
+from matnet.benchmarks.rows import Report, Row, best_peer, grouped, ratio, ratio_at_fastest
 
 BATCHES = (1, 16)
 THREADS = 2
@@ -49,7 +49,7 @@ def verdicts(report: Report) -> list[Verdict]:
             what = f"all runtimes, to the best peer{_whose(rows)}{_share(report, named.get(AUTO))}{_undisturbed(rows)}"
             found.append(Verdict(f"{model}, batch {batch}: {what}", best, EVERY_NET))
             ratios += [best] if best else []
-            what = f"ONNX Runtime alone, to plain ONNX Runtime{_share(report, named.get(OURS))}"
+            what = f"ONNX Runtime alone, to plain ONNX Runtime{_share(report, named.get(ALONE))}"
             least = LRN if model in WITH_LRN else OTHERS
             found.append(Verdict(f"{model}, batch {batch}: {what}", _against_plain(named), least))
     if ratios:
@@ -93,7 +93,7 @@ def _whose(rows: list[Row]) -> str:
 
 
 def _against_plain(named: dict[str, Row]) -> float | None:
-    ours, plain = named.get(OURS), named.get(PLAIN)
+    ours, plain = named.get(ALONE), named.get(PLAIN)
     return ratio(ours, plain) if ours and plain and plain.timed else None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from matnet import load
 from matnet.engines import BACKENDS, PRECISIONS, parse_device
-from matnet.engines.runtime import RUNTIMES
+from matnet.engines.runtime import RUNTIMES, candidates
 from matnet.errors import EngineError, FileFormatError
 from matnet.network import Network
 from matnet.zoo import find_model, random_network
@@ -73,8 +73,10 @@ def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") 
     group.add_argument("--threads", type=positive, metavar="N", help="of backend onnx (default: all processors)")
     group.add_argument(
         "--runtime",
-        choices=("auto", *RUNTIMES),
-        help="of backend onnx; auto times those that are installed (default: onnxruntime)",
+        type=_runtime,
+        metavar="NAME",
+        help=f"of backend onnx: {', '.join(RUNTIMES)}, or auto, the fastest of those that are installed, tried once "
+        "in several ways; auto:A,B among those (default: onnxruntime)",
     )
 
 
@@ -86,6 +88,14 @@ def add_batch_size(command: argparse.ArgumentParser, default: int | None, meanin
 def engine_options(options: argparse.Namespace) -> dict[str, Any]:
     """What `compile_network` takes, from the options that `add_engine_options` added."""
     return {name: getattr(options, name) for name in ("backend", "device", "precision", "threads", "runtime")}
+
+
+def _runtime(text: str) -> str:
+    try:
+        candidates(text)
+    except EngineError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _device(text: str) -> str:

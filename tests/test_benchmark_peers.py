@@ -86,9 +86,9 @@ def test_peers_on_files_compute_what_matconvnet_does(case: str, peer: str, modul
     assert_close(contender.make(subject)(x).reshape(expected.shape), expected, 1e-3, case)
 
 
-def test_ours_are_onnx_runtime_alone_and_all_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ours_are_the_default_onnx_runtime_alone_and_all_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contenders, "available", lambda runtime: runtime == "openvino")
-    assert [contender.name for contender in contenders.ours()] == ["matnet", "matnet-auto"]
+    assert [contender.name for contender in contenders.ours()] == ["matnet", "matnet-alone", "matnet-auto"]
     monkeypatch.setattr(contenders, "available", lambda runtime: False)
-    assert [contender.name for contender in contenders.ours()] == ["matnet"]
+    assert [contender.name for contender in contenders.ours()] == ["matnet", "matnet-alone"]
     assert [contender.name for contender in contenders.ours("onnx", "openvino")] == ["matnet-onnx-openvino"]

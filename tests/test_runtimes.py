@@ -19,7 +19,7 @@ from matnet import EngineError, Layer, Network, Param
 from matnet.engines import choices, contest
 from matnet.engines.onnx_engine import OnnxEngine
 from matnet.engines.program import Compiler, Program
-from matnet.engines.runtime import RUNTIMES, Settings, available, runtime_version
+from matnet.engines.runtime import RUNTIMES, Settings, available, candidates, runtime_version, tries_out
 from matnet.engines.variants import Variant, variant_from
 from matnet.ops import extensions as ext
 from matnet.ops.activation import ReLU
@@ -317,6 +317,37 @@ def test_a_runtime_that_is_gone_is_not_remembered(tmp_path: Path) -> None:
     assert choices.remembered("key", ["onnxruntime", "openvino"]) == OPENVINO
     assert choices.remembered("key", ["onnxruntime"]) is None
     assert variant_from({"runtime": "openvino", "winograd": False, "division": ""}) == OPENVINO
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("openvino", ["openvino"]),
+        ("auto:openvino", ["openvino"]),
+        ("auto:opencv,onnxruntime", ["onnxruntime", "opencv"]),
+    ],
+)
+def test_a_name_stands_for_runtimes(name: str, meant: list[str]) -> None:
+    assert candidates(name) == meant
+    assert tries_out(name) == name.startswith("auto")
+
+
+@pytest.mark.parametrize("name", ["onnx", "auto:", "auto:onnxruntime,onnx", "onnxruntime,openvino", "autos"])
+def test_a_name_that_stands_for_none(name: str) -> None:
+    with pytest.raises(EngineError, match=r"no runtime is called '.*; there is auto, onnxruntime, openvino, opencv"):
+        candidates(name)
+
+
+def test_auto_among_some_runtimes_tries_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[list[str]] = []
+
+    def fastest(compiler: Compiler, inputs: Mapping[str, Any], runtimes: list[str]) -> tuple[Program, dict[str, float]]:
+        tried.append(runtimes)
+        return compiler.program(ORT, inputs, open_sizes=False), {}
+
+    monkeypatch.setattr("matnet.engines.onnx_engine.fastest", fastest)
+    SMALL.compile(backend="onnx", runtime="auto:onnxruntime")(values(*X))
+    assert tried == [["onnxruntime"]]
 
 
 def test_auto_tries_what_is_installed_for_real() -> None:

@@ -17,7 +17,7 @@ from matnet.engines.numpy_engine import refuse_unknown
 from matnet.engines.plan import plan_network
 from matnet.engines.plan.spread import spread_concat
 from matnet.engines.program import Compiler, Program, batch_of
-from matnet.engines.runtime import Settings, candidates, session_class
+from matnet.engines.runtime import Settings, candidates, session_class, tries_out
 from matnet.engines.variants import Variant
 from matnet.errors import EngineError
 from matnet.network import Network
@@ -33,9 +33,9 @@ class OnnxEngine(Engine):
     Options: `threads` (default: all processors that the process may use); `optimize`, the runtime's own graph
     optimisation (default on); `spin`, whether idle threads of ONNX Runtime look for work for some milliseconds, which
     makes the next call faster and other work on the processors slower (default on); `runtime`, onnxruntime (the
-    default), openvino, opencv, or auto, which tries all that are installed, several ways, on random inputs of the
-    first input's size, keeps the fastest, and remembers it in the cache folder. Raises EngineError where the runtime
-    is missing.
+    default), openvino, opencv, or auto, which tries all that are installed (auto:A,B: those of A and B), several
+    ways, on random inputs of the first input's size, keeps the fastest, and remembers it in the cache folder. Raises
+    EngineError where the runtime is missing.
     """
 
     backend = "onnx"
@@ -51,7 +51,7 @@ class OnnxEngine(Engine):
     ) -> None:
         if threads is not None and threads < 1:
             raise EngineError(f"threads must be at least 1, found {threads}")
-        self._runtimes, self._auto = candidates(runtime), runtime == "auto"
+        self._runtimes, self._auto = candidates(runtime), tries_out(runtime)
         for name in self._runtimes if not self._auto else self._runtimes[:1]:
             session_class(name)  # says what to install, before any work
         super().__init__(net, outputs)

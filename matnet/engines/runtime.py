@@ -23,6 +23,7 @@ LARGEST_INLINE = 1024  # bytes; smaller constants stand in the model itself
 
 
 RUNTIMES = ("onnxruntime", "openvino", "opencv")
+AUTO = "auto"
 MODULES = {"opencv": "cv2"}  # where a runtime's module has another name
 
 
@@ -71,13 +72,23 @@ def runtime_version(runtime: str) -> str:
 
 
 def candidates(runtime: str) -> list[str]:
-    """The runtimes that a name stands for: `auto` all that are installed; EngineError for a name of none."""
-    if runtime == "auto":
+    """The runtimes that a name stands for; EngineError for a name of none.
+
+    `auto`: all that are installed; `auto:A,B`: of these.
+    """
+    if runtime == AUTO:
         return [name for name in RUNTIMES if available(name)] or ["onnxruntime"]
-    if runtime not in RUNTIMES:
-        known = ("auto", *RUNTIMES)
-        raise EngineError(f"no runtime is called {runtime!r}{nearest(runtime, known)}; there is {', '.join(known)}")
-    return [runtime]
+    names = runtime.removeprefix(f"{AUTO}:").split(",") if tries_out(runtime) else [runtime]
+    for name in names:
+        if name not in RUNTIMES:
+            known = (AUTO, *RUNTIMES)
+            raise EngineError(f"no runtime is called {name!r}{nearest(name, known)}; there is {', '.join(known)}")
+    return [name for name in RUNTIMES if name in names]
+
+
+def tries_out(runtime: str) -> bool:
+    """Whether a name asks for the fastest way, which is found by trying."""
+    return runtime.partition(":")[0] == AUTO
 
 
 def session_class(runtime: str) -> type[Session]:
