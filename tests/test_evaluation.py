@@ -195,17 +195,17 @@ def test_a_tally_comes_back_from_its_record() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"backend": "onnx", "threads": 2}, Streams(2, 1, spin=False)),
-        ({"backend": "onnx", "threads": 1}, Streams(1, 1, spin=False)),
-        ({"backend": "onnx", "threads": 6}, Streams(3, 2, spin=False)),
-        ({"backend": "onnx", "threads": 64}, Streams(4, 16, spin=False)),
-        ({"backend": "onnx", "threads": 5}, Streams(1, 5, spin=False)),
-        ({"backend": "onnx", "threads": 2, "runtime": "openvino"}, Streams(1, 2, spin=False)),
-        ({"backend": "onnx", "threads": 2, "runtime": "auto"}, Streams(1, 2, spin=False)),
+        ({"backend": "onnx", "threads": 2}, Streams(2, 1)),
+        ({"backend": "onnx", "threads": 1}, Streams(1, 1)),
+        ({"backend": "onnx", "threads": 6}, Streams(3, 2)),
+        ({"backend": "onnx", "threads": 64}, Streams(4, 16)),
+        ({"backend": "onnx", "threads": 5}, Streams(1, 5)),
+        ({"backend": "onnx", "threads": 2, "runtime": "openvino"}, Streams(1, 2)),
+        ({"backend": "onnx", "threads": 2, "runtime": "auto"}, Streams(1, 2)),
         ({"backend": "numpy"}, Streams(1, None)),
         ({"backend": "cupy"}, Streams(2, None)),
-        ({"backend": "onnx", "share": 4}, Streams(4, 1, spin=False)),
-        ({"backend": "onnx", "share": 4, "runtime": "openvino"}, Streams(1, 4, spin=False)),
+        ({"backend": "onnx", "share": 4}, Streams(4, 1)),
+        ({"backend": "onnx", "share": 4, "runtime": "openvino"}, Streams(1, 4)),
     ],
 )
 def test_streams(options: dict[str, Any], expected: Streams) -> None:

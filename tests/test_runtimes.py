@@ -198,25 +198,6 @@ def test_the_fastest_that_is_right_wins(table: dict[Variant, Any], batch: int, w
     assert all(str(variant) in map(str, table) for variant in seconds)
 
 
-@pytest.mark.parametrize(("spin", "entries"), [(True, []), (False, [("session.force_spinning_stop", "1")])])
-def test_idle_threads_look_for_work_as_asked(
-    spin: bool, entries: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import onnxruntime
-
-    made: list[tuple[str, str]] = []
-
-    class Options(onnxruntime.SessionOptions):  # type: ignore[misc]
-        def add_session_config_entry(self, key: str, value: str) -> None:
-            made.append((key, value))
-            super().add_session_config_entry(key, value)
-
-    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
-    x = values(*X)
-    assert_close(SMALL.compile(backend="onnx", spin=spin)(x)["d"], SMALL.forward(x)["d"], TOLERANCE, "d")
-    assert made == entries
-
-
 def test_none_that_can_run_it_is_an_error() -> None:
     with pytest.raises(EngineError, match="none of the runtimes onnxruntime, opencv can run this network"):
         contest.fastest(Trials({}), {"x": X}, ["onnxruntime", "opencv"])

@@ -31,7 +31,6 @@ def identity(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: Sequence
         "inputs": sorted(inputs.items()),
         "threads": compiler.settings.all_threads,
         "optimize": compiler.settings.optimize,
-        "spin": compiler.settings.spin,
         "processor": processor(),
         "runtimes": {name: _version(name) for name in runtimes},
     }

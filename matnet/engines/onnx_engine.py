@@ -31,11 +31,9 @@ class OnnxEngine(Engine):
     """Runs any batch and size: a program is compiled for the first input, and another where sizes do not fit it.
 
     Options: `threads` (default: all processors that the process may use); `optimize`, the runtime's own graph
-    optimisation (default on); `spin`, whether idle threads of ONNX Runtime look for work for some milliseconds, which
-    makes the next call faster and other work on the processors slower (default on); `runtime`, onnxruntime (the
-    default), openvino, opencv, or auto, which tries all that are installed (auto:A,B: those of A and B), several
-    ways, on random inputs of the first input's size, keeps the fastest, and remembers it in the cache folder. Raises
-    EngineError where the runtime is missing.
+    optimisation (default on); `runtime`, onnxruntime (the default), openvino, opencv, or auto, which tries all that
+    are installed (auto:A,B: those of A and B), several ways, on random inputs of the first input's size, keeps the
+    fastest, and remembers it in the cache folder. Raises EngineError where the runtime is missing.
     """
 
     backend = "onnx"
@@ -46,7 +44,6 @@ class OnnxEngine(Engine):
         outputs: Sequence[str] | None = None,
         threads: int | None = None,
         optimize: bool = True,
-        spin: bool = True,
         runtime: str = "onnxruntime",
     ) -> None:
         if threads is not None and threads < 1:
@@ -59,7 +56,7 @@ class OnnxEngine(Engine):
         written = {name for layer in self.layers for name in layer.outputs}
         self._computed = [name for name in dict.fromkeys(self.wanted.values()) if name in written]
         self.planned = spread_concat(plan_network(net, self._computed), self._computed)
-        self._compiler = Compiler(self.planned, self._computed, Settings(threads, optimize, spin))
+        self._compiler = Compiler(self.planned, self._computed, Settings(threads, optimize))
         self._programs: OrderedDict[int, Program] = OrderedDict()
         self._known: OrderedDict[tuple[Any, ...], int] = OrderedDict()
         self._chosen: dict[int, Variant] = {}  # by number of images

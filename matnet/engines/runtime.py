@@ -29,15 +29,10 @@ MODULES = {"opencv": "cv2"}  # where a runtime's module has another name
 
 @dataclass(frozen=True)
 class Settings:
-    """How models are compiled.
-
-    threads: None for all processors. optimize: with the runtime's own graph optimisation. spin: its idle threads go
-    on looking for work for some milliseconds, so that the next call starts at once; where it waits for nothing else.
-    """
+    """How models are compiled: the threads (None: all processors), and whether with the runtime's own optimisation."""
 
     threads: int | None = None
     optimize: bool = True
-    spin: bool = True
 
     @property
     def all_threads(self) -> int:
@@ -139,8 +134,8 @@ class OnnxRuntimeSession:
         ort = import_runtime()
         options = ort.SessionOptions()
         options.intra_op_num_threads = max(1, settings.all_threads // streams)
-        if not settings.spin:
-            options.add_session_config_entry("session.force_spinning_stop", "1")
+        # For 50 ms after a call its threads would keep the processors from whatever else there is to do.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3  # errors only
         levels = ort.GraphOptimizationLevel
         options.graph_optimization_level = levels.ORT_ENABLE_ALL if settings.optimize else levels.ORT_DISABLE_ALL

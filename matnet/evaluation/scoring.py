@@ -88,7 +88,10 @@ class Scorer:
     ) -> None:
         self.job, self._share = job, share
         self.streams = choose_streams(**_choices(job.engine), share=share)
-        self.engine = net.compile([job.scores], **self.streams.engine_options(job.engine))
+        options = dict(job.engine)
+        if self.streams.threads is not None:
+            options["threads"] = self.streams.threads
+        self.engine = net.compile([job.scores], **options)
         if len(self.engine.inputs) != 1:
             count = len(self.engine.inputs)
             raise NetworkError(f"{net.source}: {job.scores!r} needs {count} inputs; evaluation feeds one image")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,19 +20,10 @@ SPARE_BATCHES = 2  # being filled while others are computed; a slow image holds 
 
 @dataclass(frozen=True)
 class Streams:
-    """Batches that are computed at a time, the threads of each, and whether those look for work between calls.
-
-    None: as the engine wants, or where the engine has no such choice.
-    """
+    """Batches that are computed at a time, and the threads of each (None: as many as the engine wants)."""
 
     count: int = 1
     threads: int | None = None
-    spin: bool | None = None
-
-    def engine_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options of `compile_network`, with what was chosen here."""
-        chosen = {"threads": self.threads, "spin": self.spin}
-        return {**options, **{name: value for name, value in chosen.items() if value is not None}}
 
 
 def choose_streams(
@@ -48,18 +39,17 @@ def choose_streams(
     share: how many of them there are for this engine, where others use the rest; None: all.
 
     ONNX Runtime takes calls from several threads. With one stream per processor no thread waits for another
-    inside a layer, nor spins while it waits, which on processors that decode as well costs most; nor should threads
-    that wait for the next batch spin. A GPU takes the next batch while it computes one. Other engines run one batch
-    after the other.
+    inside a layer, nor spins while it waits, which on processors that decode as well costs most. A GPU takes
+    the next batch while it computes one. Other engines run one batch after the other.
     """
     chosen = choose(parse_device(device), precision or "fp32").backend if backend == "auto" else backend
     if chosen != "onnx":
         return Streams(GPU_STREAMS if chosen == "cupy" else 1, threads)
     if runtime not in (None, "onnxruntime"):
-        return Streams(1, threads or share, spin=False)
+        return Streams(1, threads or share)
     total = threads or share or processors()
     count = max(number for number in range(1, MOST_STREAMS + 1) if total % number == 0)
-    return Streams(count, total // count, spin=False)
+    return Streams(count, total // count)
 
 
 def crew_for(engine: Any, streams: Streams, decoders: int | None) -> Crew:

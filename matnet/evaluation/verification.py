@@ -144,7 +144,9 @@ class _Camera:
         self.preprocessing = preprocessing
         self.variable = descriptor_variable(net, scores)
         self.streams = choose_streams(backend, **options)
-        self.engine = net.compile([self.variable], backend=backend, **self.streams.engine_options(options))
+        if self.streams.threads is not None:
+            options["threads"] = self.streams.threads
+        self.engine = net.compile([self.variable], backend=backend, **options)
         if len(self.engine.inputs) != 1:
             count = len(self.engine.inputs)
             raise NetworkError(f"{net.source}: {self.variable!r} needs {count} inputs; evaluation feeds one image")
