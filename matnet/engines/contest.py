@@ -17,7 +17,7 @@ FEWEST, USUAL, MOST = 3, 9, 100  # runs of each of two programs, by turns
 LEAST_SECONDS = 2.0  # for which short runs are repeated: something else may keep the processors for a while
 SECONDS = 8.0  # after which the fewest turns are enough
 HOPELESS = 1.5  # a ratio to the best time at which a program is given up
-MARGIN = 0.98  # of the best time so far, which a better one must stay below
+MARGIN = 0.99  # of the best time so far, which a better one must stay below
 AGREEMENT = 1e-3  # of the greatest output: another result is another network
 
 Challenge = Callable[[Variant], Variant | None]

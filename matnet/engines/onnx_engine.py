@@ -58,23 +58,31 @@ class OnnxEngine(Engine):
         self.planned = spread_concat(plan_network(net, self._computed), self._computed)
         self._compiler = Compiler(self.planned, self._computed, Settings(threads, optimize))
         self._programs: OrderedDict[int, Program] = OrderedDict()
+        self._latest: tuple[Any, Program] | None = None  # most calls are like the one before
         self._known: OrderedDict[tuple[Any, ...], int] = OrderedDict()
         self._chosen: dict[int, Variant] = {}  # by number of images
 
     def __call__(self, x: Any) -> dict[str, np.ndarray]:
         values = self.take_inputs(x)
         program = self.program({name: value.shape for name, value in values.items()})
-        results = {**values, **program(values, self._computed)}
-        return {name: results[variable] for name, variable in self.wanted.items()}
+        results = program(values, self._computed)
+        return {
+            name: results[variable] if variable in results else values[variable]
+            for name, variable in self.wanted.items()
+        }
 
     def program(self, inputs: Mapping[str, Shape]) -> Program:
         """The program for inputs of these shapes; ShapeError, naming the layer, where they do not fit the network."""
         key = tuple(sorted(inputs.items()))
+        latest = self._latest
+        if latest is not None and latest[0] == key:
+            return latest[1]
         number = self._known.get(key)
         if number is None or number not in self._programs:
             number = self._find_or_compile(inputs)
         _use(self._known, key, number, KNOWN_SIZES)
         _use(self._programs, number, self._programs[number], PROGRAMS)
+        self._latest = key, self._programs[number]
         return self._programs[number]
 
     def _find_or_compile(self, inputs: Mapping[str, Shape]) -> int:

@@ -45,6 +45,8 @@ class Program:
 
     def __call__(self, values: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, np.ndarray]:
         """The wanted variables; others are dropped after their last use."""
+        if len(self.segments) == 1:
+            return self.runs[0]({name: values[name] for name in self.segments[0].inputs})
         left = Counter(name for segment in self.segments for name in segment.inputs)
         left.update(wanted)
         known = dict(values)
