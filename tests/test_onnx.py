@@ -25,8 +25,8 @@ from matnet.formats.onnx import (
     to_onnx_model,
     write_model,
 )
-from matnet.formats.onnx.winograd import winograd_method
-from matnet.formats.onnx.winograd.matrices import FILTER, INPUT, OUTPUT
+from matnet.formats.onnx.winograd import Way, winograd_way
+from matnet.formats.onnx.winograd.matrices import matrices
 from matnet.network import Network
 from matnet.ops import extensions as ext
 from matnet.ops.activation import DropOut, ReLU, Sigmoid, SoftMax
@@ -355,40 +355,61 @@ WINOGRAD = {
     "groups": (Conv(pad=(1, 1, 1, 1)), (3, 3, 4, 6), (2, 8, 7, 11)),
     "groups, no bias": (Conv(hasBias=False), (3, 3, 2, 9), (2, 6, 9, 14)),
 }
-METHODS = [("products", case) for case in WINOGRAD]
-METHODS += [("tiles", case) for case in WINOGRAD if "groups" not in case]
+WAYS = [(Way("products", tile), case) for tile in (4, 5) for case in WINOGRAD]
+WAYS += [(Way("tiles", 4), case) for case in WINOGRAD if "groups" not in case]
 
 
-@pytest.mark.parametrize(("method", "case"), METHODS)
-def test_winograds_algorithm(method: str, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("way", "case"), WAYS, ids=lambda value: value if isinstance(value, str) else f"{value.kind}{value.tile}"
+)
+def test_winograds_algorithm(way: Way, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     op, filters, shape = WINOGRAD[case]
     net, x = single(op, [values(*filters), values(filters[3], 1)]), values(*shape)
-    monkeypatch.setattr("matnet.formats.onnx.convolution.winograd_method", lambda *arguments: method)
+    monkeypatch.setattr("matnet.formats.onnx.convolution.winograd_way", lambda *arguments: way)
     axes = {"x0": (None, *shape[1:]), "y0": (None, *net.infer_shapes({"x0": shape})["y0"][1:])}
     model = write_model(net, ["x0"], ["y0"], axes, {"x0", "y0"}, Style(winograd=1))
     operators = [node.op_type for node in model.nodes]
-    assert ("DepthToSpace" in operators, operators.count("MatMul")) == {"tiles": (True, 2), "products": (False, 5)}[
-        method
-    ]
+    expected = {"tiles": (True, 2), "products": (False, 5)}[way.kind]
+    assert ("DepthToSpace" in operators, operators.count("MatMul")) == expected
     for images in (x, x[:1]):
         assert_same(check_and_run(model, {"x0": images}), net.forward(images))
 
 
-def test_the_matrices_correlate() -> None:
-    pixels, weights = values(6).astype(np.float64), values(3, seed=1).astype(np.float64)
-    np.testing.assert_allclose(
-        OUTPUT @ ((FILTER @ weights) * (INPUT @ pixels)), np.correlate(pixels, weights), rtol=1e-12
-    )
+def test_the_matrices_for_four_outputs_of_three_weights() -> None:
+    """F(4, 3) as Lavin and Gray print it."""
+    found = matrices(4)
+    printed = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]]
+    printed += [[0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]
+    np.testing.assert_array_equal(found.input, printed)
+    weights = [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
+    np.testing.assert_allclose(found.filter, np.array(weights) / 24, rtol=1e-15)
+    outputs = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+    np.testing.assert_array_equal(found.output, outputs)
+
+
+@pytest.mark.parametrize("tile", [2, 3, 4, 5])
+def test_the_matrices_correlate(tile: int) -> None:
+    pixels, weights = values(tile + 2).astype(np.float64), values(3, seed=1).astype(np.float64)
+    found = matrices(tile)
+    computed = found.output @ ((found.filter @ weights) * (found.input @ pixels))
+    np.testing.assert_allclose(computed, np.correlate(pixels, weights), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("op", "filters", "size", "images", "method"),
+    ("op", "filters", "size", "images", "way"),
     [
-        (Conv(pad=(1, 1, 1, 1)), (3, 3, 256, 256), (56, 56), 1, "tiles"),
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 256, 256), (56, 56), 1, Way("tiles", 4)),
         (Conv(pad=(1, 1, 1, 1)), (3, 3, 64, 64), (224, 224), 1, None),  # few channels: the tiles cost more
         (Conv(pad=(1, 1, 1, 1)), (3, 3, 512, 512), (7, 7), 1, None),  # few pixels: the filters cost more
-        (Conv(pad=(1, 1, 1, 1)), (3, 3, 512, 512), (7, 7), 16, "products"),
-        (Conv(pad=(1, 1, 1, 1)), (3, 3, 128, 1024), (28, 28), 1, "products"),  # two groups of 128 of 256 channels
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 512, 512), (7, 7), 16, Way("products", 4)),
+        (
+            Conv(pad=(1, 1, 1, 1)),
+            (3, 3, 128, 1024),
+            (28, 28),
+            1,
+            Way("products", 4),
+        ),  # two groups of 128 of 256 channels
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 256, 256), (14, 14), 16, Way("products", 5)),  # 15 pixels in place of 16
         (Conv(pad=(1, 1, 1, 1), stride=(2, 2)), (3, 3, 256, 256), (56, 56), 1, None),
         (Conv(pad=(1, 1, 1, 1), dilate=(2, 2)), (3, 3, 256, 256), (56, 56), 1, None),
         (Conv(), (5, 5, 256, 256), (56, 56), 1, None),
@@ -398,10 +419,24 @@ def test_the_matrices_correlate() -> None:
     ],
 )
 def test_where_winograds_algorithm_pays(
-    op: Conv, filters: tuple[int, ...], size: tuple[int, int], images: int, method: str | None
+    op: Conv, filters: tuple[int, ...], size: tuple[int, int], images: int, way: Way | None
 ) -> None:
     axes = (None, 256 if filters[2] == 128 else filters[2], *size)
-    assert winograd_method(op, np.empty(filters, np.float32), axes, images) == method
+    assert winograd_way(op, np.empty(filters, np.float32), axes, images) == way
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+@pytest.mark.parametrize("images", [1, 2, 9])
+def test_a_product_with_a_large_matrix_has_images_as_pixels(
+    images: int, has_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matnet.formats.onnx.convolution.MANY_WEIGHTS", 7 * 11 * 6 * 5)
+    params = [values(7, 11, 6, 5), values(5, 1)][: 1 + has_bias]
+    net, x = single(Conv(hasBias=has_bias), params), values(images, 6, 7, 11)
+    axes = {"x0": (None, 6, 7, 11), "y0": (None, 5, 1, 1)}
+    model = write_model(net, ["x0"], ["y0"], axes, {"x0", "y0"}, Style(product_as_conv=True))
+    assert [found.op_type for found in model.nodes] == ["Flatten", "Transpose", "Reshape", "Conv", "Transpose"]
+    assert_same(check_and_run(model, {"x0": x}), net.forward(x))
 
 
 @pytest.mark.parametrize(
@@ -409,8 +444,8 @@ def test_where_winograds_algorithm_pays(
     [
         (Style(), 1, "Gemm", (5, 6 * 77)),
         (Style(product_by_columns=True), 2, "Gemm", (6 * 77, 5)),
-        (Style(product_of_one=True), 1, "Conv", (5, 6, 7, 11)),
-        (Style(product_of_one=True), 2, "Gemm", (5, 6 * 77)),
+        (Style(product_as_conv=True), 1, "Conv", (5, 6, 7, 11)),
+        (Style(product_as_conv=True), 2, "Gemm", (5, 6 * 77)),
     ],
 )
 def test_forms_of_a_matrix_product(style: Style, images: int, node: str, filters: tuple[int, ...]) -> None:

@@ -21,6 +21,7 @@ from matnet.engines.onnx_engine import OnnxEngine
 from matnet.engines.program import Compiler, Program
 from matnet.engines.runtime import RUNTIMES, Settings, available, candidates, runtime_version, tries_out
 from matnet.engines.variants import Variant, variant_from
+from matnet.formats.onnx.winograd import Way
 from matnet.ops import extensions as ext
 from matnet.ops.activation import ReLU
 from matnet.ops.base import Op
@@ -77,7 +78,7 @@ def test_every_variant_computes_the_same(
     if runtime == "opencv" and division:
         pytest.skip("OpenCV computes a batch of one size alone")
     for where in ("convolution", "export"):
-        monkeypatch.setattr(f"matnet.formats.onnx.{where}.winograd_method", _three_by_three)
+        monkeypatch.setattr(f"matnet.formats.onnx.{where}.winograd_way", _three_by_three)
     program, x = compiled(net, Variant(runtime, winograd, division)), values(*X)
     for _ in range(2):
         found = program({"x": x}, net.outputs)
@@ -87,9 +88,10 @@ def test_every_variant_computes_the_same(
         assert program.axes["x"][0] is None
 
 
-def _three_by_three(op: Conv, filters: np.ndarray, axes: Any, images: int) -> str | None:
+def _three_by_three(op: Conv, filters: np.ndarray, axes: Any, images: int) -> Way | None:
     """One way for whole batches, the other for parts, so that both run in every runtime."""
-    return {(3, 3): "tiles" if images == len(values(*X)) else "products"}.get(filters.shape[:2])
+    way = Way("tiles", 4) if images == X[0] else Way("products", 5)
+    return way if filters.shape[:2] == (3, 3) else None
 
 
 @pytest.mark.parametrize(

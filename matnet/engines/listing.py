@@ -47,7 +47,7 @@ def _products(planned: Network, segment: Segment, program: Program) -> list[tupl
     if segment.kind != "onnx":
         return []
     layers = [planned.layers[layer.name] for layer in segment.layers]
-    one = session_class(program.variant.runtime).product_of_one
+    one = session_class(program.variant.runtime).product_as_conv
     alone = "matrix product, as a convolution, which is faster for one image"
     return [
         (layer.name, alone if one and program.axes[layer.inputs[0]][0] == 1 else "matrix product")

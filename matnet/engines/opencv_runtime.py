@@ -37,7 +37,7 @@ class OpenCvSession:
     """
 
     native_lrn = True
-    product_of_one = product_by_columns = False
+    product_as_conv = product_by_columns = False
     sizes = "needed"
 
     def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:

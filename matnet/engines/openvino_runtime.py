@@ -31,7 +31,7 @@ class OpenVinoSession:
 
     native_lrn = product_by_columns = True
     sizes = "liked"
-    product_of_one = False
+    product_as_conv = False
 
     def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:
         openvino = import_openvino()

@@ -46,7 +46,7 @@ class Program:
     def __call__(self, values: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, np.ndarray]:
         """The wanted variables; others are dropped after their last use."""
         if len(self.segments) == 1:
-            return self.runs[0]({name: values[name] for name in self.segments[0].inputs})
+            return dict(self.runs[0]({name: values[name] for name in self.segments[0].inputs}))
         left = Counter(name for segment in self.segments for name in segment.inputs)
         left.update(wanted)
         known = dict(values)
@@ -86,7 +86,7 @@ class Compiler:
         session = session_class(variant.runtime)
         fixed = session.sizes == "needed" or (session.sizes == "liked" and not open_sizes)
         connected = has_fully_connected(self.net, self.net.infer_shapes(inputs, self.wanted), self.wanted)
-        one = session.product_of_one and connected and batch_of(inputs) == 1
+        one = session.product_as_conv and connected and batch_of(inputs) == 1
         return Freedom(
             batch=bool(variant.division) or not (fixed or one),
             # A fixed size turns a convolution that covers the whole map into a product, read once per batch.
@@ -108,7 +108,7 @@ class Compiler:
 
         runtime, threads = session_class(variant.runtime), self.settings.all_threads
         images = variant.images(batch, threads) if variant.winograd else 0
-        style = Style(runtime.native_lrn, runtime.product_of_one, runtime.product_by_columns, images)
+        style = Style(runtime.native_lrn, runtime.product_as_conv, runtime.product_by_columns, images)
         model = write_model(part, segment.inputs, segment.outputs, axes, style=style)
         streams = threads if variant.division else 1
         session = runtime(model, self.settings, streams)

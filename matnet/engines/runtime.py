@@ -44,7 +44,7 @@ class Session(Protocol):
     """A compiled model: called with the inputs by name, gives the outputs by name."""
 
     native_lrn: bool  # whether the runtime's own LRN is faster than the composed one
-    product_of_one: bool  # whether a matrix product for one image is faster as a convolution
+    product_as_conv: bool  # whether matrix products that read many weights are faster as convolutions
     product_by_columns: bool  # whether products are faster with the matrix transposed
     sizes: str  # whether it must know all sizes (needed), is faster so (liked), or does not care (open)
 
@@ -128,7 +128,7 @@ class OnnxRuntimeSession:
 
     native_lrn = product_by_columns = False
     sizes = "open"
-    product_of_one = True  # its convolution streams the weights at the memory's full speed, its Gemm does not
+    product_as_conv = True  # its convolution streams the weights at the memory's full speed, its Gemm does not
 
     def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:
         ort = import_runtime()

@@ -6,11 +6,13 @@ import numpy as np
 
 from matnet.formats.onnx.graph import LayerWriter
 from matnet.formats.onnx.registry import exporter
-from matnet.formats.onnx.winograd import winograd_method, write_winograd
+from matnet.formats.onnx.winograd import winograd_way, write_winograd
 from matnet.layout import filters_to_kchw, pad_to_4d
 from matnet.ops.arrays import as_vector
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.shapes import Pad
+
+MANY_WEIGHTS = 1 << 22  # of a matrix; fewer stay in the processor's cache
 
 
 def onnx_pads(pad: Pad) -> list[int]:
@@ -38,12 +40,12 @@ def write_conv(writer: LayerWriter, op: Conv) -> None:
         _write_picked(writer, op)
         return
     style = writer.graph.style
-    if op.covers(writer.axes[0], filters.shape) and not (style.product_of_one and writer.axes[0][0] == 1):
+    if op.covers(writer.axes[0], filters.shape) and not (style.product_as_conv and writer.axes[0][0] == 1):
         _write_product(writer, op, filters)
         return
-    method = winograd_method(op, filters, writer.axes[0], style.winograd) if style.winograd else None
-    if method:
-        write_winograd(writer, op, filters, _bias_values(writer, op.hasBias), method)
+    way = winograd_way(op, filters, writer.axes[0], style.winograd) if style.winograd else None
+    if way:
+        write_winograd(writer, op, filters, _bias_values(writer, op.hasBias), way)
         return
     weights = writer.constant(filters_to_kchw(filters), "filters")
     writer.node(
@@ -65,6 +67,9 @@ def _write_product(writer: LayerWriter, op: Conv, filters: np.ndarray) -> None:
     count = filters.shape[3]
     rows = filters_to_kchw(filters)
     flat = writer.node("Flatten", writer.inputs[0], axis=1)
+    if writer.graph.style.product_as_conv and filters.size >= MANY_WEIGHTS:
+        _write_product_as_conv(writer, op, flat, rows.reshape(count, -1, 1, 1))
+        return
     if writer.graph.style.product_by_columns:
         columns = writer.constant(rows.reshape(count, -1).T, "filters")
         product = writer.node("Gemm", flat, columns, *_bias(writer, op.hasBias))
@@ -72,6 +77,15 @@ def _write_product(writer: LayerWriter, op: Conv, filters: np.ndarray) -> None:
         weights = writer.constant(rows, "filters", shape=(count, filters.size // count))
         product = writer.node("Gemm", flat, weights, *_bias(writer, op.hasBias), transB=1)
     writer.reshape(product, writer.output_axes(), to=writer.outputs[0])
+
+
+def _write_product_as_conv(writer: LayerWriter, op: Conv, flat: str, filters: np.ndarray) -> None:
+    """A 1 x 1 convolution of one row of pixels, which are the images."""
+    columns = writer.node("Transpose", flat, perm=[1, 0])
+    row = writer.node("Reshape", columns, writer.integers([1, filters.shape[1], 1, -1], "shape"))
+    weights = writer.constant(filters, "filters")
+    product = writer.node("Conv", row, weights, *_bias(writer, op.hasBias), kernel_shape=[1, 1])
+    writer.node("Transpose", product, perm=[3, 1, 0, 2], to=writer.outputs[0])
 
 
 def _write_picked(writer: LayerWriter, op: Conv) -> None:

@@ -15,7 +15,7 @@ from matnet.formats.onnx.metadata import metadata
 from matnet.formats.onnx.model import Axis, OnnxModel
 from matnet.formats.onnx.registry import exporter_of
 from matnet.formats.onnx.sizes import Axes, Freedom, variable_axes
-from matnet.formats.onnx.winograd import winograd_method
+from matnet.formats.onnx.winograd import winograd_way
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network
 from matnet.ops.convolution import Conv
@@ -126,7 +126,7 @@ def has_fully_connected(net: Network, shapes: Mapping[str, Shape], wanted: Seque
 def has_winograd(net: Network, shapes: Mapping[str, Shape], wanted: Sequence[str], images: int) -> bool:
     """Whether a convolution would be written by Winograd's algorithm, for that many images at a time."""
     return any(
-        winograd_method(layer.op, pad_to_4d(net.params[layer.params[0]].value), shapes[layer.inputs[0]], images)
+        winograd_way(layer.op, pad_to_4d(net.params[layer.params[0]].value), shapes[layer.inputs[0]], images)
         for layer in net.upto(wanted)
         if isinstance(layer.op, Conv) and layer.params[0] in net.params
     )

@@ -26,13 +26,14 @@ class NeedsFixedSize(NotExpressible):
 class Style:
     """How layers are written that ONNX can express in several ways: runtimes differ in what they compute fast.
 
-    `native_lrn`: LRN as ONNX's own operator, not composed. `product_of_one`: a product of one image's values with a
-    matrix as a convolution. `product_by_columns`: the matrices of products transposed. `winograd`: convolutions
-    by Winograd's algorithm where that is likely to be faster with so many images at a time; 0: never.
+    `native_lrn`: LRN as ONNX's own operator, not composed. `product_as_conv`: a product with a matrix as a
+    convolution, always for one image, for several where the matrix is large. `product_by_columns`: the matrices of
+    products transposed. `winograd`: convolutions by Winograd's algorithm where that is likely to be faster with so
+    many images at a time; 0: never.
     """
 
     native_lrn: bool = False
-    product_of_one: bool = False
+    product_as_conv: bool = False
     product_by_columns: bool = False
     winograd: int = 0
 
@@ -87,9 +88,7 @@ class LayerWriter:
         self.graph.nodes.append(Node("Cast", [value], [output], {"to": FLOAT}, name))
         return output
 
-    def constant(
-        self, array: np.ndarray | float, what: str = "constant", shape: tuple[int, ...] | None = None
-    ) -> str:
+    def constant(self, array: np.ndarray | float, what: str = "constant", shape: tuple[int, ...] | None = None) -> str:
         """Append a float32 constant; its elements, row-major, may be given another shape."""
         name = self.graph.fresh(f"{self.layer.name}/{what}")
         self.graph.constants[name] = Constant.of(np.asarray(array, dtype=np.float32), shape)

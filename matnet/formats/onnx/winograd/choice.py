@@ -1,59 +1,95 @@
-"""Whether Winograd's algorithm is likely to pay for a convolution, and written in which of two ways."""
+"""Whether Winograd's algorithm is likely to pay for a convolution, and written in which way."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from matnet.formats.onnx.winograd.matrices import SPAN, tiles_of
+from matnet.formats.onnx.winograd.matrices import TAPS, tiles_of
 from matnet.ops.convolution import Conv
 
-Method = Literal["tiles", "products"]
 # Costs in the time of one multiplication inside a matrix product, measured in ONNX Runtime with two threads on an
-# AMD EPYC of the third generation. A channel is one of the input or of the output.
+# AMD EPYC of the third generation. A value is one of a transformed tile, of an input or an output channel.
 PLAIN = 0.92  # a multiplication of a plain convolution
-TILES_PER_CHANNEL = 4600  # and tile
-TILES_PER_GRID = 36000  # per channel and image: tiles are moved in pieces that are a grid long
+TILES_PER_VALUE = 130
+TILES_PER_GRID = 1000  # per value of all tiles of a channel: they are moved in pieces that are a grid long
 TILES_PER_WEIGHT = 13  # the transformed filters, four times as large, are read from memory once per batch
-PRODUCTS_PER_CHANNEL = 1700  # and tile
-PRODUCTS_PER_PIXEL = 90  # and that, for each pixel that the map is high: transforms are products with it
+PRODUCTS_PER_VALUE = 47
+PRODUCTS_PER_PIXEL = 2.5  # and that, for each pixel that the map is high: transforms are products with it
 PRODUCTS_PER_WEIGHT = 28  # which are also packed
-GROUPED = 1.8  # times as much to move: a group's channels are short pieces
+GROUPED = 1.8  # times as much per value: a group's channels are short pieces
 CACHE = 32e6  # bytes; transformed values beyond that come from memory
 FROM_MEMORY = 1.6  # times as slow
 
 
-def winograd_method(op: Conv, filters: np.ndarray, axes: tuple[int | None, ...], images: int) -> Method | None:
+@dataclass(frozen=True)
+class Way:
+    """By tiles that a convolution cuts out, or by products alone; tiles have that many output pixels along an axis."""
+
+    kind: Literal["tiles", "products"]
+    tile: int
+
+
+TILES = Way("tiles", 4)
+PRODUCTS = Way("products", 4), Way("products", 5)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A convolution of 3 x 3 filters, for a number of images."""
+
+    depth: int  # channels that a filter sees
+    channels: int
+    count: int
+    rows: int
+    columns: int
+    images: int
+
+    def plain(self) -> float:
+        return PLAIN * TAPS * TAPS * self.depth * self.count * self.images * self.rows * self.columns
+
+    def by(self, way: Way) -> float:
+        grid = tiles_of(self.rows, way.tile) * tiles_of(self.columns, way.tile)
+        span = way.tile + TAPS - 1
+        weights, tiles = span * span * self.depth * self.count, grid * self.images
+        values = span * span * (self.channels + self.count) * tiles
+        if way.kind == "tiles":
+            return weights * (tiles + TILES_PER_WEIGHT) + values * (TILES_PER_VALUE + TILES_PER_GRID / grid)
+        slower = FROM_MEMORY if 4 * values > CACHE else 1
+        slower *= GROUPED if self.depth < self.channels else 1
+        each = PRODUCTS_PER_VALUE + PRODUCTS_PER_PIXEL * max(self.rows, self.columns)
+        return weights * (tiles + PRODUCTS_PER_WEIGHT) + slower * values * each
+
+
+def winograd_way(op: Conv, filters: np.ndarray, axes: tuple[int | None, ...], images: int) -> Way | None:
     """How a convolution of this input, `axes`, is likely to be fastest so with that many images at a time.
 
     None: as a plain convolution, or one that the algorithm is not written for.
     """
     fh, fw, depth, count = filters.shape
     _, channels, height, width = axes
-    if (fh, fw) != (3, 3) or op.stride != (1, 1) or op.dilate != (1, 1) or not filters.size:
+    if (fh, fw) != (TAPS, TAPS) or op.stride != (1, 1) or op.dilate != (1, 1) or not filters.size:
         return None
     if channels is None or height is None or width is None:
         return None
     rows, columns = output_size(op, height, width)
     if rows < 1 or columns < 1:
         return None
-    grid = tiles_of(rows) * tiles_of(columns)
-    products, moved = SPAN * SPAN * depth * count, (channels + count) * images * grid
-    slower = FROM_MEMORY if 4 * SPAN * SPAN * moved > CACHE else 1
-    slower *= GROUPED if depth < channels else 1
-    costs: dict[Method | None, float] = {
-        None: PLAIN * 9 * depth * count * images * rows * columns,
-        "products": products * (images * grid + PRODUCTS_PER_WEIGHT)
-        + slower * moved * (PRODUCTS_PER_CHANNEL + PRODUCTS_PER_PIXEL * max(height, width)),
-    }
-    if depth == channels:
-        costs["tiles"] = products * (images * grid + TILES_PER_WEIGHT)
-        costs["tiles"] += moved * (TILES_PER_CHANNEL + TILES_PER_GRID / grid)
-    return min(costs, key=lambda method: costs[method])
+    work = _Work(depth, channels, count, rows, columns, images)
+    cost, way = min(((work.by(way), way) for way in _ways(work)), key=lambda pair: pair[0])
+    return way if cost < work.plain() else None
+
+
+def _ways(work: _Work) -> Iterator[Way]:
+    yield from PRODUCTS
+    if work.depth == work.channels:
+        yield TILES
 
 
 def output_size(op: Conv, height: int, width: int) -> tuple[int, int]:
-    """Height and width of a 3 x 3 convolution's output."""
+    """Height and width of the convolution's output."""
     top, bottom, left, right = op.pad
-    return height + top + bottom - 2, width + left + right - 2
+    return height + top + bottom - TAPS + 1, width + left + right - TAPS + 1

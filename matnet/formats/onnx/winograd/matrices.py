@@ -1,37 +1,54 @@
-"""The matrices of Winograd's algorithm along one axis, F(4, 3), with the points 0, 1, -1, 2, -2 and infinity.
-
-Four correlations of three weights g with six pixels d are OUTPUT ((FILTER g) * (INPUT d)).
-"""
+"""The matrices of Winograd's algorithm along one axis, by Toom and Cook's method of points."""
 
 from __future__ import annotations
 
+from fractions import Fraction
+from functools import cache
+from math import prod
+from typing import NamedTuple
+
 import numpy as np
 
-TILE, SPAN = 4, 6  # pixels of an output tile, and of what it sees, along an axis
-INPUT = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ],
-    np.float64,
-)
-FILTER = (
-    np.array(
-        [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
-        np.float64,
-    )
-    / 24
-)
-OUTPUT = np.array(
-    [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
-    np.float64,
-)
+TAPS = 3  # weights of a filter along an axis
+POINTS = (0, 1, -1, 2, -2, Fraction(1, 2))  # as many as needed, and infinity; small ones lose least to rounding
 
 
-def tiles_of(length: int) -> int:
+class Matrices(NamedTuple):
+    """`tile` correlations of 3 weights g with the span = tile + 2 pixels d are output @ ((filter @ g) * (input @ d)).
+
+    input: span x span, filter: span x 3, output: tile x span; float64.
+    """
+
+    input: np.ndarray
+    filter: np.ndarray
+    output: np.ndarray
+
+
+@cache
+def matrices(tile: int) -> Matrices:
+    """F(tile, 3): the transposes of taking values at points, and of finding the polynomial that has them."""
+    span = tile + TAPS - 1
+    points = [Fraction(point) for point in POINTS[: span - 1]]
+    others = [[other for other in points if other != point] for point in points]
+    rows = [[*_coefficients(roots), Fraction(0)] for roots in others] + [_coefficients(points)]
+    weights = [
+        [point**power / prod(point - root for root in roots) for power in range(TAPS)]
+        for point, roots in zip(points, others, strict=True)
+    ]
+    weights.append([Fraction(power == TAPS - 1) for power in range(TAPS)])
+    values = [[*(point**power for point in points), Fraction(power == tile - 1)] for power in range(tile)]
+    return Matrices(*(np.array(matrix, np.float64) for matrix in (rows, weights, values)))
+
+
+def _coefficients(roots: list[Fraction]) -> list[Fraction]:
+    """Of the product of (x - root) over all roots, the lowest power first."""
+    found = [Fraction(1)]
+    for root in roots:
+        pairs = zip([Fraction(0), *found], [*found, Fraction(0)], strict=True)
+        found = [higher - root * lower for higher, lower in pairs]
+    return found
+
+
+def tiles_of(length: int, tile: int) -> int:
     """How many tiles cover so many output pixels along an axis."""
-    return -(-length // TILE)
+    return -(-length // tile)

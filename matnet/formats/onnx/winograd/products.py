@@ -10,22 +10,25 @@ import numpy as np
 
 from matnet.formats.onnx.graph import LayerWriter
 from matnet.formats.onnx.winograd.choice import output_size
-from matnet.formats.onnx.winograd.matrices import FILTER, INPUT, OUTPUT, SPAN, TILE, tiles_of
+from matnet.formats.onnx.winograd.matrices import TAPS, matrices, tiles_of
 from matnet.layout import filters_to_kchw
 from matnet.ops.convolution import Conv
 
 
-def write_products(writer: LayerWriter, op: Conv, filters: np.ndarray, bias: np.ndarray | None) -> None:
-    """The layer, of any groups, whose input has a fixed height and width; for any number of images."""
+def write_products(writer: LayerWriter, op: Conv, filters: np.ndarray, bias: np.ndarray | None, tile: int) -> None:
+    """The layer, of any groups, whose input has a fixed height and width; for any number of images.
+
+    tile: output pixels of a tile along an axis; it sees span = tile + 2.
+    """
     depth, count = filters.shape[2:]
     channels, height, width = (writer.size(axis) for axis in (1, 2, 3))
     rows, columns = output_size(op, height, width)
-    tiles, groups = (tiles_of(rows), tiles_of(columns)), channels // depth
-    values = _transformed(writer, op, (channels, height, width), tiles, groups)
-    weights = writer.constant(_filter_values(filters, groups), "winograd")
-    products = writer.node("MatMul", values, weights)  # (36 groups) x (N tiles) x (K / groups)
-    pixels = _pixels(writer, products, tiles, groups, count)
-    if (rows, columns) != (TILE * tiles[0], TILE * tiles[1]):
+    tiles, groups = (tiles_of(rows, tile), tiles_of(columns, tile)), channels // depth
+    values = _transformed(writer, op, (channels, height, width), tiles, groups, tile)
+    weights = writer.constant(_filter_values(filters, groups, tile), "winograd")
+    products = writer.node("MatMul", values, weights)  # (span span groups) x (N tiles) x (K / groups)
+    pixels = _pixels(writer, products, tiles, (groups, count // groups), tile)
+    if (rows, columns) != (tile * tiles[0], tile * tiles[1]):
         bounds = [writer.integers(ends) for ends in ([0, 0], [rows, columns], [1, 2])]
         pixels = writer.node("Slice", pixels, *bounds)
     if bias is not None:
@@ -34,56 +37,59 @@ def write_products(writer: LayerWriter, op: Conv, filters: np.ndarray, bias: np.
 
 
 def _transformed(
-    writer: LayerWriter, op: Conv, shape: tuple[int, int, int], tiles: tuple[int, int], groups: int
+    writer: LayerWriter, op: Conv, shape: tuple[int, int, int], tiles: tuple[int, int], groups: int, tile: int
 ) -> str:
-    """(36 groups) x (N tiles) x (C / groups): all tiles, transformed along the width, then the height."""
-    channels, height, width = shape
+    """(span span groups) x (N tiles) x (C / groups): all tiles, transformed along the width, then the height."""
+    (channels, height, width), span = shape, tile + TAPS - 1
     last = writer.node("Transpose", writer.inputs[0], perm=[0, 2, 3, 1])
-    across = writer.constant(_input_matrix(width, op.pad[2], tiles[1]), "columns")
-    wide = writer.node("MatMul", across, last)  # N x H x (6 tiles) x C
-    lines = _shaped(writer, wide, -1, height, SPAN * tiles[1] * channels)
-    along = writer.constant(_input_matrix(height, op.pad[0], tiles[0]), "rows")
-    both = writer.node("MatMul", along, lines)  # N x (6 tiles) x (6 tiles C)
+    across = writer.constant(_input_matrix(width, op.pad[2], tiles[1], tile), "columns")
+    wide = writer.node("MatMul", across, last)  # N x H x (span tiles) x C
+    lines = _shaped(writer, wide, -1, height, span * tiles[1] * channels)
+    along = writer.constant(_input_matrix(height, op.pad[0], tiles[0], tile), "rows")
+    both = writer.node("MatMul", along, lines)  # N x (span tiles) x (span tiles C)
     if groups == 1:
-        apart = _shaped(writer, both, -1, SPAN, tiles[0], SPAN, tiles[1] * channels)
+        apart = _shaped(writer, both, -1, span, tiles[0], span, tiles[1] * channels)
         together = writer.node("Transpose", apart, perm=[1, 3, 0, 2, 4])
     else:
-        apart = _shaped(writer, both, -1, SPAN, tiles[0], SPAN, tiles[1], groups, channels // groups)
+        apart = _shaped(writer, both, -1, span, tiles[0], span, tiles[1], groups, channels // groups)
         together = writer.node("Transpose", apart, perm=[1, 3, 5, 0, 2, 4, 6])
-    return _shaped(writer, together, SPAN * SPAN * groups, -1, channels // groups)
+    return _shaped(writer, together, span * span * groups, -1, channels // groups)
 
 
-def _pixels(writer: LayerWriter, products: str, tiles: tuple[int, int], groups: int, count: int) -> str:
-    """N x (TILE tiles) x (TILE tiles) x K: the tiles' pixels from the products, first along the height."""
-    share = count // groups
+def _pixels(writer: LayerWriter, products: str, tiles: tuple[int, int], shares: tuple[int, int], tile: int) -> str:
+    """N x (tile tiles) x (tile tiles) x K: the tiles' pixels from the products, first along the height."""
+    span, (groups, share) = tile + TAPS - 1, shares
+    count = groups * share
     if groups == 1:
-        apart = _shaped(writer, products, SPAN, SPAN, -1, tiles[1], count)
-        together = writer.node("Transpose", apart, perm=[2, 0, 3, 1, 4])  # (N tiles) 6 tiles 6 K
+        apart = _shaped(writer, products, span, span, -1, tiles[1], count)
+        together = writer.node("Transpose", apart, perm=[2, 0, 3, 1, 4])  # (N tiles) span tiles span K
     else:
-        apart = _shaped(writer, products, SPAN, SPAN, groups, -1, tiles[1], share)
+        apart = _shaped(writer, products, span, span, groups, -1, tiles[1], share)
         together = writer.node("Transpose", apart, perm=[3, 0, 4, 1, 2, 5])
-    output = writer.constant(OUTPUT, "outputs")
-    high = writer.node("MatMul", output, _shaped(writer, together, -1, SPAN, tiles[1] * SPAN * count))
-    both = writer.node("MatMul", output, _shaped(writer, high, -1, SPAN, count))
-    return _shaped(writer, both, -1, TILE * tiles[0], TILE * tiles[1], count)
+    output = writer.constant(matrices(tile).output, "outputs")
+    high = writer.node("MatMul", output, _shaped(writer, together, -1, span, tiles[1] * span * count))
+    both = writer.node("MatMul", output, _shaped(writer, high, -1, span, count))
+    return _shaped(writer, both, -1, tile * tiles[0], tile * tiles[1], count)
 
 
-def _input_matrix(length: int, before: int, tiles: int) -> np.ndarray:
-    """(6 tiles) x length: the transform of every tile along an axis with `before` zeros before it."""
-    padded = np.zeros((SPAN, tiles, TILE * (tiles - 1) + SPAN))
-    for tile in range(tiles):
-        padded[:, tile, TILE * tile : TILE * tile + SPAN] = INPUT
-    found = np.zeros((SPAN, tiles, length))
+def _input_matrix(length: int, before: int, tiles: int, tile: int) -> np.ndarray:
+    """(span tiles) x length: the transform of every tile along an axis with `before` zeros before it."""
+    span, transform = tile + TAPS - 1, matrices(tile).input
+    padded = np.zeros((span, tiles, tile * (tiles - 1) + span))
+    for number in range(tiles):
+        padded[:, number, tile * number : tile * number + span] = transform
+    found = np.zeros((span, tiles, length))
     seen = padded[:, :, before : before + length]
     found[:, :, : seen.shape[2]] = seen
-    return found.reshape(SPAN * tiles, length)
+    return found.reshape(span * tiles, length)
 
 
-def _filter_values(filters: np.ndarray, groups: int) -> np.ndarray:
-    """(36 groups) x (C / groups) x (K / groups): the transformed filters."""
+def _filter_values(filters: np.ndarray, groups: int, tile: int) -> np.ndarray:
+    """(span span groups) x (C / groups) x (K / groups): the transformed filters."""
     depth, count = filters.shape[2:]
-    shares = filters_to_kchw(filters).astype(np.float64).reshape(groups, count // groups, depth, 3, 3)
-    values = np.einsum("ui,gkcij,vj->uvgck", FILTER, shares, FILTER, optimize=True)
+    shares = filters_to_kchw(filters).astype(np.float64).reshape(groups, count // groups, depth, TAPS, TAPS)
+    transform = matrices(tile).filter
+    values = np.einsum("ui,gkcij,vj->uvgck", transform, shares, transform, optimize=True)
     return values.reshape(-1, depth, count // groups)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from matnet.formats.onnx.graph import LayerWriter
-from matnet.formats.onnx.winograd.choice import output_size
-from matnet.formats.onnx.winograd.matrices import FILTER, INPUT, OUTPUT, SPAN, TILE, tiles_of
+from matnet.formats.onnx.winograd.choice import TILES, output_size
+from matnet.formats.onnx.winograd.matrices import TAPS, matrices, tiles_of
 from matnet.layout import filters_to_kchw
 from matnet.ops.convolution import Conv
+
+TILE, SPAN = TILES.tile, TILES.tile + TAPS - 1  # pixels of an output tile, and of what it sees, along an axis
+INPUT, FILTER, OUTPUT = matrices(TILE)
 
 
 def write_tiles(writer: LayerWriter, op: Conv, filters: np.ndarray, bias: np.ndarray | None) -> None:
@@ -20,7 +23,7 @@ def write_tiles(writer: LayerWriter, op: Conv, filters: np.ndarray, bias: np.nda
     channels, height, width = (writer.size(axis) for axis in (1, 2, 3))
     count = filters.shape[3]
     rows, columns = output_size(op, height, width)
-    tiles = tiles_of(rows), tiles_of(columns)
+    tiles = tiles_of(rows, TILE), tiles_of(columns, TILE)
     tile_values = _transformed_tiles(writer, op, (channels, height, width), tiles)
     weights = np.einsum("ui,kcij,vj->uvkc", FILTER, filters_to_kchw(filters).astype(np.float64), FILTER)
     filter_values = writer.constant(weights.reshape(SPAN * SPAN, count, channels), "winograd")
