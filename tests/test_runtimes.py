@@ -162,6 +162,15 @@ class Tried:
         return {name: np.full((2, 3, 4, 5), self._result, np.float32) for name in wanted}
 
 
+class Named:
+    """A program of which nothing but its name is known."""
+
+    variant = Variant()
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
 class Trials(Compiler):
     """Compiles to programs of known milliseconds and results, by variant; what is not in the table is refused."""
 
@@ -190,6 +199,7 @@ ORT, WINOGRAD, OPENVINO, OPENCV = Variant(), Variant(winograd=True), Variant("op
         ({ORT: (8, 1), Variant(division="threads"): (2, 1)}, 1, ORT),  # one image is not divided
         ({ORT: (8, 1), Variant(division="threads"): (2, 1)}, 4, Variant(division="threads")),
         ({ORT: (16, 1), WINOGRAD: (8, 1), Variant("onnxruntime", True, "images"): (2, 1)}, 4, None),
+        ({ORT: (16, 1), Variant(division="threads"): (8, 1), Variant("onnxruntime", True, "threads"): (2, 1)}, 4, None),
         ({OPENVINO: (2, 1)}, 1, OPENVINO),  # ONNX Runtime cannot compile it
         ({ORT: (8, 1), OPENVINO: (4, 1), Variant("openvino", division="threads"): (1, 1)}, 4, None),
     ],
@@ -198,6 +208,25 @@ def test_the_fastest_that_is_right_wins(table: dict[Variant, Any], batch: int, w
     program, seconds = contest.fastest(Trials(table), {"x": (batch, 6, 7, 11)}, list(RUNTIMES))
     assert program.variant == (winner or list(table)[-1])
     assert all(str(variant) in map(str, table) for variant in seconds)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "faster"),
+    [
+        ([8, 8, 8], [4, 4, 4], True),  # clear at once
+        ([8, 8, 8], [16, 16, 16], False),
+        ([10] * 9, [9] * 4 + [30] + [9] * 4, True),  # one turn was disturbed
+        ([10] * 9, [30] + [9] * 3 + [11] * 5, False),  # faster in its fastest turns alone
+        ([10, 40] * 5, [9, 36] * 5, True),  # the machine is slow in every other turn
+    ],
+)
+def test_the_median_turn_decides(
+    before: list[float], after: list[float], faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = {"old": iter(before), "new": iter(after)}
+    monkeypatch.setattr(contest, "timed", lambda program, values, wanted: float(next(left[program.name])))
+    monkeypatch.setattr(contest, "LEAST_SECONDS", 0.0)
+    assert contest.beats(Named("new"), Named("old"), {}, [], {}) is faster  # type: ignore[arg-type]
 
 
 def test_none_that_can_run_it_is_an_error() -> None:

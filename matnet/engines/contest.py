@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from statistics import median
 
 import numpy as np
 
@@ -13,11 +14,11 @@ from matnet.engines.variants import Variant
 from matnet.errors import EngineError
 from matnet.shapes import Shape
 
-FEWEST, USUAL, MOST = 3, 9, 100  # runs of each of two programs, by turns
+FEWEST, USUAL, MOST = 3, 9, 100  # turns of two programs
 LEAST_SECONDS = 2.0  # for which short runs are repeated: something else may keep the processors for a while
-SECONDS = 8.0  # after which the fewest turns are enough
-HOPELESS = 1.5  # a ratio to the best time at which a program is given up
-MARGIN = 0.99  # of the best time so far, which a better one must stay below
+SECONDS = 12.0  # after which the fewest turns are enough
+CLEAR = 0.85  # a ratio of all turns, or its inverse, after which the fewest are enough
+MARGIN = 0.99  # of the time of the best so far, which a better one must stay below
 AGREEMENT = 1e-3  # of the greatest output: another result is another network
 
 Challenge = Callable[[Variant], Variant | None]
@@ -57,6 +58,7 @@ def challenges(runtimes: list[str], batch: int, threads: int) -> Iterator[Challe
         if divide:
             yield lambda best: replace(best, division="threads")
             yield lambda best: replace(best, division="images")
+            yield lambda best: None if best.winograd or not best.division else replace(best, winograd=True)
     if "openvino" in runtimes:
         yield lambda best: Variant("openvino")
         if divide:
@@ -83,23 +85,34 @@ def agree(one: Program, other: Program, values: Mapping[str, np.ndarray], wanted
 def beats(
     program: Program, best: Program, values: Mapping[str, np.ndarray], wanted: list[str], seconds: dict[str, float]
 ) -> bool:
-    """Whether a program is faster: in its shortest run, and in most of the turns that the two take.
+    """Whether a program is faster, by the median of the ratios of turns that the two take.
 
-    What else the machine does makes runs longer, never shorter, and seldom all runs of one alone. The shortest
-    times go into `seconds`.
+    What else the machine does comes and goes, and falls on the two runs of a turn alike; every other turn begins with
+    the other program. The shortest times go into `seconds`.
     """
     times: list[tuple[float, float]] = []
     began = time.perf_counter()
-    while _undecided(len(times), time.perf_counter() - began):
-        times.append((timed(best, values, wanted), timed(program, values, wanted)))
-        if len(times) >= FEWEST and min(new for _, new in times) > HOPELESS * min(old for old, _ in times):
-            break
+    while not _decided(times) and _time_left(len(times), time.perf_counter() - began):
+        if len(times) % 2:
+            after = timed(program, values, wanted)
+            times.append((timed(best, values, wanted), after))
+        else:
+            times.append((timed(best, values, wanted), timed(program, values, wanted)))
     old, new = (min(column) for column in zip(*times, strict=True))
     seconds.update({str(best.variant): old, str(program.variant): new})
-    return new < MARGIN * old and 2 * sum(after < before for before, after in times) > len(times)
+    return median(_ratios(times)) < MARGIN
 
 
-def _undecided(turns: int, seconds: float) -> bool:
+def _ratios(times: list[tuple[float, float]]) -> list[float]:
+    return [after / before for before, after in times]
+
+
+def _decided(times: list[tuple[float, float]]) -> bool:
+    ratios = _ratios(times)
+    return len(times) >= FEWEST and (max(ratios) < CLEAR or min(ratios) > 1 / CLEAR)
+
+
+def _time_left(turns: int, seconds: float) -> bool:
     return turns < FEWEST or (turns < USUAL and seconds < SECONDS) or (turns < MOST and seconds < LEAST_SECONDS)
 
 
