@@ -202,6 +202,9 @@ ORT, WINOGRAD, OPENVINO, OPENCV = Variant(), Variant(winograd=True), Variant("op
         ({ORT: (16, 1), Variant(division="threads"): (8, 1), Variant("onnxruntime", True, "threads"): (2, 1)}, 4, None),
         ({OPENVINO: (2, 1)}, 1, OPENVINO),  # ONNX Runtime cannot compile it
         ({ORT: (8, 1), OPENVINO: (4, 1), Variant("openvino", division="threads"): (1, 1)}, 4, None),
+        ({ORT: (8, 1), OPENVINO: (4, 1), Variant("openvino", winograd=True): (1, 1)}, 1, None),
+        ({ORT: (8, 1), WINOGRAD: (4, 1), OPENVINO: (16, 1), Variant("openvino", winograd=True): (1, 1)}, 1, None),
+        ({ORT: (8, 1), WINOGRAD: (4, 1), Variant("openvino", winograd=True): (16, 1), OPENVINO: (1, 1)}, 1, None),
     ],
 )
 def test_the_fastest_that_is_right_wins(table: dict[Variant, Any], batch: int, winner: Variant | None) -> None:

@@ -60,9 +60,15 @@ def challenges(runtimes: list[str], batch: int, threads: int) -> Iterator[Challe
             yield lambda best: replace(best, division="images")
             yield lambda best: None if best.winograd or not best.division else replace(best, winograd=True)
     if "openvino" in runtimes:
-        yield lambda best: Variant("openvino")
+        yield lambda best: replace(best, runtime="openvino")
+        yield lambda best: Variant("openvino") if best.runtime != "openvino" and best != Variant() else None
+        yield lambda best: replace(best, winograd=True) if best.runtime == "openvino" and not best.winograd else None
         if divide:
-            yield lambda best: replace(best, division="threads") if best.runtime == "openvino" else None
+            yield (
+                lambda best: (
+                    replace(best, division="threads") if best.runtime == "openvino" and not best.division else None
+                )
+            )
     if "opencv" in runtimes:
         yield lambda best: Variant("opencv")
 
