@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -62,15 +63,17 @@ def challenges(runtimes: list[str], batch: int, threads: int) -> Iterator[Challe
     if "openvino" in runtimes:
         yield lambda best: replace(best, runtime="openvino")
         yield lambda best: Variant("openvino") if best.runtime != "openvino" and best != Variant() else None
-        yield lambda best: replace(best, winograd=True) if best.runtime == "openvino" and not best.winograd else None
+        yield lambda best: _more(best, "openvino", winograd=True)
         if divide:
-            yield (
-                lambda best: (
-                    replace(best, division="threads") if best.runtime == "openvino" and not best.division else None
-                )
-            )
+            yield lambda best: _more(best, "openvino", division="threads")
     if "opencv" in runtimes:
         yield lambda best: Variant("opencv")
+
+
+def _more(best: Variant, runtime: str, **change: Any) -> Variant | None:
+    """The best changed; None where it is on another runtime, or as that already."""
+    changed = replace(best, **change)
+    return changed if best.runtime == runtime and changed != best else None
 
 
 def agree(one: Program, other: Program, values: Mapping[str, np.ndarray], wanted: list[str]) -> bool:
