@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") 
     group = command.add_argument_group("engine")
     told = "auto: a usable GPU, else ONNX Runtime, else numpy"
     group.add_argument("--backend", choices=BACKENDS, default=backend, help=f"{told} (default: %(default)s)")
-    group.add_argument("--device", type=_device, metavar="cpu|gpu|gpu:N", help="where to compute")
+    group.add_argument("--device", type=_checked(parse_device), metavar="cpu|gpu|gpu:N", help="where to compute")
     group.add_argument(
         "--precision",
         choices=PRECISIONS,
@@ -73,7 +74,7 @@ def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") 
     group.add_argument("--threads", type=positive, metavar="N", help="of backend onnx (default: all processors)")
     group.add_argument(
         "--runtime",
-        type=_runtime,
+        type=_checked(candidates),
         metavar="NAME",
         help=f"of backend onnx: {', '.join(RUNTIMES)}, or auto, the fastest of those that are installed, tried once "
         "in several ways; auto:A,B among those (default: onnxruntime)",
@@ -90,17 +91,14 @@ def engine_options(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ("backend", "device", "precision", "threads", "runtime")}
 
 
-def _runtime(text: str) -> str:
-    try:
-        candidates(text)
-    except EngineError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
+def _checked(check: Callable[[str], object]) -> Callable[[str], str]:
+    """A type for argparse: the text itself, where `check` has nothing against it."""
 
+    def parse(text: str) -> str:
+        try:
+            check(text)
+        except EngineError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
 
-def _device(text: str) -> str:
-    try:
-        parse_device(text)
-    except EngineError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
+    return parse

@@ -84,6 +84,16 @@ def test_what_was_concatenated_goes_its_own_way(net: Network, pools: int) -> Non
         np.testing.assert_array_equal(net.params[name].value, value)
 
 
+def test_names_that_are_taken_are_left_to_those_who_have_them() -> None:
+    net = joined()
+    net.layers["conv0"].outputs = net.layers["relu0"].inputs = ["last:0"]
+    add(net, "last:1", ReLU(), ["norm1"])
+    x, wanted = values(*INPUT), ["last", "last:0", "last:1"]
+    found = spread_concat(net, wanted).forward(x, wanted)
+    for name, expected in net.forward(x, wanted).items():
+        assert_close(found[name], expected, TOLERANCE, name)
+
+
 def shared(reader: str) -> Network:
     net = joined()
     add(net, "second", ReLU(), [reader])

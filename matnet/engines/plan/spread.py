@@ -46,7 +46,7 @@ def _way_to_conv(net: Network, wanted: Sequence[str], concat: Layer) -> tuple[li
             return between, None
         last = link[1]
         if not isinstance(last.op, PER_CHANNEL):
-            return between, last if isinstance(last.op, Conv) else None
+            return between, last if type(last.op) is Conv else None  # a subclass may mean something else
         between.append(last)
 
 
@@ -82,10 +82,10 @@ def _spread(net: Network, concat: Layer, between: Sequence[Layer], conv: Layer, 
     total = ""
     for number, part in enumerate(concat.inputs):
         for layer in between:
-            name = f"{layer.name}:{number}"
+            name = _unused(net, f"{layer.name}:{number}")
             net.add(replace(layer, name=name, inputs=[part], outputs=[name]))
             part = name
-        name = f"{conv.name}:{number}"
+        name = _unused(net, f"{conv.name}:{number}")
         share = filters[:, :, bounds[number] : bounds[number + 1]]
         net.params[f"{name} filters"] = Param(share)
         # The bias is added once, with the first part.
@@ -94,7 +94,15 @@ def _spread(net: Network, concat: Layer, between: Sequence[Layer], conv: Layer, 
         total = name if not number else _add(net, conv, total, name, last=number + 1 == len(depths))
 
 
+def _unused(net: Network, name: str) -> str:
+    """The name, or with primes behind it one that no layer, variable or param has."""
+    variables = {value for layer in net.layers.values() for value in (*layer.inputs, *layer.outputs)}
+    while name in net.layers or name in variables or f"{name} filters" in net.params:
+        name += "'"
+    return name
+
+
 def _add(net: Network, conv: Layer, one: str, other: str, last: bool) -> str:
-    output = conv.outputs[0] if last else f"{other} sum"
+    output = conv.outputs[0] if last else _unused(net, f"{other} sum")
     net.add(Layer(conv.name if last else output, Sum(), [one, other], [output]))
     return output
