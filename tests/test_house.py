@@ -23,6 +23,7 @@ PACKAGE = Path(matnet.__file__).parent
 BASE = {"errors", "files", "shapes", "layout"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "outcomes": set(),
     "files": {"errors"},
     "shapes": {"errors"},
     "layout": {"errors"},
