@@ -8,7 +8,7 @@ from typing import Any
 
 from matnet.benchmarks.peers import PEERS, Factory, Runner, Subject
 from matnet.benchmarks.rows import OURS
-from matnet.engines.runtime import RUNTIMES, available
+from matnet.engines.cpu.runtimes import RUNTIMES, available
 from matnet.errors import EngineError, nearest
 
 AUTO = f"{OURS}-auto"
@@ -40,7 +40,7 @@ def ours(backend: str | None = None, runtime: str | None = None) -> list[Contend
         Contender(OURS, lambda subject: matnet_runner(subject, "onnx", "onnxruntime")),
         Contender(ALONE, lambda subject: matnet_runner(subject, "onnx", "auto:onnxruntime")),
     ]
-    if any(available(name) for name in RUNTIMES[1:]):
+    if any(available(name) for name in list(RUNTIMES)[1:]):
         found.append(Contender(AUTO, lambda subject: matnet_runner(subject, "onnx", "auto")))
     return found
 

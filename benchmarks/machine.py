@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from matnet.benchmarks.timing import Limits, by_turns
-from matnet.engines.runtime import available, processors
+from matnet.engines.cpu.runtimes import available
+from matnet.engines.device import processors
 from matnet.errors import EngineError
 
 MATRIX = 1536  # side of the matrices whose product measures what the processor can do
@@ -102,12 +103,12 @@ def matmul_peak(threads: int, rounds: int = 9) -> float:
 
 
 def _onnx_product(matrix: np.ndarray, threads: int) -> Any:
-    from matnet.engines.runtime import OnnxRuntimeSession, Settings
+    from matnet.engines.cpu.runtimes import OnnxRuntime, Settings
     from matnet.formats.onnx.model import Constant, Node, OnnxModel
 
     node = Node("MatMul", ["x", "w"], ["y"])
     model = OnnxModel("peak", [node], {"w": Constant.of(matrix)}, {"x": matrix.shape}, {"y": matrix.shape})
-    session = OnnxRuntimeSession(model, Settings(threads))
+    session = OnnxRuntime(model, Settings(threads))
     return lambda: session({"x": matrix})
 
 

@@ -28,7 +28,7 @@ from matnet.benchmarks.nets import NETS
 from matnet.benchmarks.peers import PEERS, Runner, Subject
 from matnet.benchmarks.peers.base import imported
 from matnet.datasets import ImageList
-from matnet.engines.runtime import processors
+from matnet.engines.device import processors
 from matnet.errors import EngineError, MatnetError, run_command
 from matnet.evaluation.loop import count, score_variable
 from matnet.evaluation.record import versions

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from matnet.benchmarks.nets import squeezenet
-from matnet.engines.runtime import RUNTIMES, available
+from matnet.engines.cpu.runtimes import RUNTIMES, available
 from matnet.errors import MatnetError, run_command
 
 LAST_OF_ANY_SIZE = "conv10"  # SqueezeNet's pooling after it wants its own size

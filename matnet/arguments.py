@@ -9,7 +9,7 @@ from typing import Any
 
 from matnet import load
 from matnet.engines import BACKENDS, PRECISIONS, parse_device
-from matnet.engines.runtime import RUNTIMES, candidates
+from matnet.engines.cpu.runtimes import RUNTIMES, candidates
 from matnet.errors import EngineError, FileFormatError
 from matnet.network import Network
 from matnet.zoo import find_model, random_network

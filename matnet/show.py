@@ -172,7 +172,7 @@ def plan_report(
         from matnet.engines.cupy.planning import plan_lines as gpu_lines
 
         return gpu_lines(inference, given, precision=precision)
-    from matnet.engines.listing import plan_lines
+    from matnet.engines.cpu.listing import plan_lines
 
     return plan_lines(inference.compile(backend="onnx", precision=precision, **options), given)
 

@@ -17,9 +17,9 @@ import pytest
 import matnet
 from matnet import EngineError, Layer, Network, NetworkError, Param, ShapeError, UnsupportedLayersError
 from matnet.engines import choose_backend, compile_network
-from matnet.engines.listing import plan_lines
-from matnet.engines.onnx_engine import PROGRAMS, OnnxEngine
-from matnet.engines.runtime import available
+from matnet.engines.cpu.engine import PROGRAMS, OnnxEngine
+from matnet.engines.cpu.listing import plan_lines
+from matnet.engines.cpu.runtimes import available
 from matnet.ops import extensions as ext
 from matnet.ops.activation import ReLU
 from matnet.ops.base import Array, Op, Unknown
@@ -234,7 +234,7 @@ def test_auto_takes_onnx_runtime_where_it_is_installed(monkeypatch: pytest.Monke
 
 def test_without_onnx_runtime_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(EngineError, match=r"backend 'onnx' needs onnxruntime .*pip install onnxruntime"):
+    with pytest.raises(EngineError, match=r"runtime 'onnxruntime' needs onnxruntime .*pip install onnxruntime"):
         chain(CONV).compile(backend="onnx")
 
 
@@ -246,7 +246,7 @@ def test_without_openvino_the_message_says_what_to_install(monkeypatch: pytest.M
 
 @installed
 def test_one_installed_runtime_is_what_auto_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("matnet.engines.runtime.available", lambda runtime="onnxruntime": runtime == "onnxruntime")
+    monkeypatch.setattr("matnet.engines.cpu.runtimes.available", lambda runtime="onnxruntime": runtime == "onnxruntime")
     net = chain(CONV)
     engine = net.compile(backend="onnx", runtime="auto")
     assert_agrees(engine, net, values(*X))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from matnet import Layer, Network, Param
+from matnet.engines.cpu.runtimes import available
 from matnet.engines.cupy import engine as gpu_engine
 from matnet.engines.cupy.lower import lower
 from matnet.engines.cupy.probe import Gpu
@@ -25,7 +26,6 @@ from matnet.engines.plan import (
     plan_network,
     to_products,
 )
-from matnet.engines.runtime import available
 from matnet.formats.onnx import to_onnx_model
 from matnet.ops.activation import DropOut, ReLU
 from matnet.ops.base import Op

@@ -6,7 +6,7 @@ The numpy engine is the reference for results; what is chosen is decided here by
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,21 @@ import pytest
 
 import matnet
 from matnet import EngineError, Layer, Network, Param
-from matnet.engines import choices, contest
-from matnet.engines.onnx_engine import OnnxEngine
-from matnet.engines.program import Compiler, Program
-from matnet.engines.runtime import RUNTIMES, Settings, available, candidates, runtime_version, tries_out
-from matnet.engines.variants import Variant, variant_from
+from matnet.engines.cpu.engine import OnnxEngine
+from matnet.engines.cpu.program import Compiler, Program
+from matnet.engines.cpu.runtimes import (
+    RUNTIMES,
+    OnnxRuntime,
+    Runtime,
+    Settings,
+    available,
+    candidates,
+    runtime_version,
+    tries_out,
+)
+from matnet.engines.cpu.tuning import choices, contest
+from matnet.engines.cpu.tuning.variants import Variant, variant_from
+from matnet.formats.onnx import OnnxModel
 from matnet.formats.onnx.winograd import Way
 from matnet.ops import extensions as ext
 from matnet.ops.activation import ReLU
@@ -74,8 +84,6 @@ def test_every_variant_computes_the_same(
 ) -> None:
     if not available(runtime):
         pytest.skip(f"{runtime} is not installed")
-    if runtime == "opencv" and division:
-        pytest.skip("OpenCV computes a batch of one size alone")
     for where in ("convolution", "export"):
         monkeypatch.setattr(f"matnet.formats.onnx.{where}.winograd_way", _three_by_three)
     program, x = compiled(net, Variant(runtime, winograd, division)), values(*X)
@@ -115,7 +123,7 @@ def test_winograd_needs_a_layer_for_which_it_pays() -> None:
         compiled(SMALL, Variant(winograd=True))
 
 
-@pytest.mark.parametrize("runtime", ["openvino", "opencv"])
+@pytest.mark.parametrize("runtime", ["openvino"])
 @pytest.mark.parametrize("case", ["sn_alexnet", "dag_googlenet", "dag_fcn8s"])
 def test_other_runtimes_on_whole_networks(runtime: str, case: str) -> None:
     if not available(runtime):
@@ -134,13 +142,36 @@ def test_other_runtimes_on_whole_networks(runtime: str, case: str) -> None:
     assert engine.runtimes == [runtime]
 
 
-@pytest.mark.skipif(not available("opencv"), reason="OpenCV is not installed")
-def test_opencv_says_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EngineError, match="runtime 'opencv' gives one output, not 2"):
-        SMALL.compile(["a", "d"], backend="onnx", runtime="opencv")(values(*X))
-    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    with pytest.raises(EngineError, match=r"runtime 'opencv' needs OpenCV .*pip install opencv-python-headless"):
+def test_a_removed_runtime_is_an_error_that_names_the_others() -> None:
+    with pytest.raises(EngineError, match=r"'opencv' was removed.*onnxruntime, openvino"):
         SMALL.compile(backend="onnx", runtime="opencv")
+
+
+@pytest.fixture
+def static() -> Iterator[type[Runtime]]:
+    """A user's runtime, which takes models of fixed sizes alone and computes with ONNX Runtime."""
+
+    class Static(OnnxRuntime):
+        name, title, shapes = "static", "Static", "static"
+
+        def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:
+            assert all(isinstance(length, int) for axes in model.inputs.values() for length in axes)
+            super().__init__(model, settings, streams)
+
+    yield Static
+    del RUNTIMES["static"]
+
+
+def test_a_runtime_registers_by_subclassing(static: type[Runtime]) -> None:
+    engine = SMALL.compile(backend="onnx", runtime="static")
+    assert isinstance(engine, OnnxEngine)
+    for batch in (1, 3, 2):
+        x = values(batch, *X[1:])
+        assert_close(engine(x)["d"], SMALL.forward(x)["d"], TOLERANCE, "d")
+    assert engine.runtimes == ["static"]
+    assert candidates("auto:static,openvino") == ["openvino", "static"]
+    with pytest.raises(EngineError, match="'static' is registered already"):
+        type("Second", (Runtime,), {"name": "static"})
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -184,7 +215,7 @@ class Trials(Compiler):
         return Tried(variant, milliseconds / 1000, result)
 
 
-ORT, WINOGRAD, OPENVINO, OPENCV = Variant(), Variant(winograd=True), Variant("openvino"), Variant("opencv")
+ORT, WINOGRAD, OPENVINO = Variant(), Variant(winograd=True), Variant("openvino")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +224,7 @@ ORT, WINOGRAD, OPENVINO, OPENCV = Variant(), Variant(winograd=True), Variant("op
         ({ORT: (8, 1), OPENVINO: (2, 1)}, 1, OPENVINO),
         ({ORT: (2, 1), OPENVINO: (8, 1)}, 1, ORT),
         ({ORT: (8, 1), OPENVINO: (2, 2)}, 1, ORT),  # fast, and wrong
-        ({ORT: (8, 1), WINOGRAD: (4, 1.0001), OPENCV: (16, 1)}, 1, WINOGRAD),
+        ({ORT: (8, 1), WINOGRAD: (4, 1.0001), OPENVINO: (16, 1)}, 1, WINOGRAD),
         ({ORT: (8, 1), Variant(division="threads"): (2, 1)}, 1, ORT),  # one image is not divided
         ({ORT: (8, 1), Variant(division="threads"): (2, 1)}, 4, Variant(division="threads")),
         ({ORT: (16, 1), WINOGRAD: (8, 1), Variant("onnxruntime", True, "images"): (2, 1)}, 4, None),
@@ -234,8 +265,8 @@ def test_the_median_turn_decides(
 
 
 def test_none_that_can_run_it_is_an_error() -> None:
-    with pytest.raises(EngineError, match="none of the runtimes onnxruntime, opencv can run this network"):
-        contest.fastest(Trials({}), {"x": X}, ["onnxruntime", "opencv"])
+    with pytest.raises(EngineError, match="none of the runtimes onnxruntime, openvino can run this network"):
+        contest.fastest(Trials({}), {"x": X}, ["onnxruntime", "openvino"])
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, winner: Variant = ORT) -> list[tuple[int, ...]]:
@@ -246,7 +277,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, winner: Variant = ORT) -> list[tupl
         held.append(inputs["x"])
         return compiler.program(winner, inputs, open_sizes=False), {str(winner): 0.5}
 
-    monkeypatch.setattr("matnet.engines.onnx_engine.fastest", fastest)
+    monkeypatch.setattr("matnet.engines.cpu.engine.fastest", fastest)
     return held
 
 
@@ -340,7 +371,7 @@ def test_a_runtime_that_is_gone_is_not_remembered(tmp_path: Path) -> None:
     [
         ("openvino", ["openvino"]),
         ("auto:openvino", ["openvino"]),
-        ("auto:opencv,onnxruntime", ["onnxruntime", "opencv"]),
+        ("auto:openvino,onnxruntime", ["onnxruntime", "openvino"]),
     ],
 )
 def test_a_name_stands_for_runtimes(name: str, meant: list[str]) -> None:
@@ -350,7 +381,7 @@ def test_a_name_stands_for_runtimes(name: str, meant: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["onnx", "auto:", "auto:onnxruntime,onnx", "onnxruntime,openvino", "autos"])
 def test_a_name_that_stands_for_none(name: str) -> None:
-    with pytest.raises(EngineError, match=r"no runtime is called '.*; there is auto, onnxruntime, openvino, opencv"):
+    with pytest.raises(EngineError, match=r"no runtime is called '.*; there is auto, onnxruntime, openvino"):
         candidates(name)
 
 
@@ -361,7 +392,7 @@ def test_auto_among_some_runtimes_tries_no_others(monkeypatch: pytest.MonkeyPatc
         tried.append(runtimes)
         return compiler.program(ORT, inputs, open_sizes=False), {}
 
-    monkeypatch.setattr("matnet.engines.onnx_engine.fastest", fastest)
+    monkeypatch.setattr("matnet.engines.cpu.engine.fastest", fastest)
     SMALL.compile(backend="onnx", runtime="auto:onnxruntime")(values(*X))
     assert tried == [["onnxruntime"]]
 

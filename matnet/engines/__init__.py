@@ -46,7 +46,7 @@ def choose(device: Device | None = None, precision: str = "fp32") -> Choice:
 
 
 def _choose_on_processor() -> str:
-    from matnet.engines.runtime import available
+    from matnet.engines.cpu.runtimes import available
 
     return "onnx" if available() else "numpy"
 
@@ -67,7 +67,7 @@ def engine_class(backend: str) -> type[Engine]:
 
         return CupyEngine
     if chosen == "onnx":
-        from matnet.engines.onnx_engine import OnnxEngine
+        from matnet.engines.cpu.engine import OnnxEngine
 
         return OnnxEngine
     from matnet.engines.numpy_engine import NumpyEngine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -53,3 +54,8 @@ def refuse_on_cpu(backend: str, device: Device | None, precision: str) -> None:
         raise EngineError(
             f"backend {backend!r} computes in fp32 alone; precision {precision!r} needs backend 'cupy' and a GPU"
         )
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

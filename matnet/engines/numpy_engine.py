@@ -56,12 +56,9 @@ class NumpyEngine(Engine):
 
 def refuse_unknown(net: Network, layers: Sequence[Layer]) -> None:
     """UnsupportedLayersError listing all layers of unknown types."""
-    unknown = [
-        f"layer {layer.name!r} of type {layer.op.kind!r}" for layer in layers if isinstance(layer.op, Unknown)
-    ]
+    unknown = [f"layer {layer.name!r} of type {layer.op.kind!r}" for layer in layers if isinstance(layer.op, Unknown)]
     if unknown:
         raise UnsupportedLayersError(
             listing(f"{net.source}: cannot run these layers, whose types are not known:", unknown)
             + "\nRegister each type with matnet.ops.register, or ask for outputs that do not need them."
         )
-

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from matnet.engines.runtime import processors
+from matnet.engines.device import processors
 from matnet.evaluation.loop import Watch, count
 from matnet.evaluation.scoring import Job, Scorer, Site
 from matnet.evaluation.tally import Tally

@@ -100,7 +100,7 @@ def commit() -> str:
 @cache
 def machine() -> str:
     """The processor as the system names it, and how many of them this process may use."""
-    from matnet.engines.runtime import processors
+    from matnet.engines.device import processors
 
     try:
         names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)

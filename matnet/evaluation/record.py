@@ -62,7 +62,7 @@ def versions(runtimes: Sequence[str] = ()) -> dict[str, str]:
     import PIL
 
     from matnet import __version__
-    from matnet.engines.runtime import runtime_version
+    from matnet.engines.cpu.runtimes import runtime_version
 
     return {
         "matnet": __version__,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.engines.runtime import processors
+from matnet.engines.device import processors
 from matnet.errors import DataError, FileFormatError, NetworkError, listing
 from matnet.evaluation.ahead import in_order
 from matnet.evaluation.label_images import write_label_image

@@ -10,7 +10,7 @@ import numpy as np
 
 from matnet.engines import choose, parse_device
 from matnet.engines.batches import MIXES_IMAGES
-from matnet.engines.runtime import processors
+from matnet.engines.device import processors
 from matnet.evaluation.pipeline import Crew
 
 MOST_STREAMS = 4  # each holds the activations of a batch of its own

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from matnet.engines.onnx_engine import OnnxEngine
+from matnet.engines.cpu.engine import OnnxEngine
+from matnet.engines.cpu.program import Program
+from matnet.engines.cpu.runtimes import RUNTIMES, runtime_class
+from matnet.engines.cpu.segments import Segment
+from matnet.engines.cpu.tuning.variants import Variant
 from matnet.engines.plan import FullyConnected, to_products
-from matnet.engines.program import Program
-from matnet.engines.runtime import session_class
-from matnet.engines.segments import Segment
-from matnet.engines.variants import RUNTIME_NAMES, Variant
 from matnet.network import Network
 from matnet.shapes import Shape
 
@@ -47,7 +47,7 @@ def _products(planned: Network, segment: Segment, program: Program) -> list[tupl
     if segment.kind != "onnx":
         return []
     layers = [planned.layers[layer.name] for layer in segment.layers]
-    one = session_class(program.variant.runtime).product_as_conv
+    one = runtime_class(program.variant.runtime).product_as_conv
     alone = "matrix product, as a convolution, which is faster for one image"
     return [
         (layer.name, alone if one and program.axes[layer.inputs[0]][0] == 1 else "matrix product")
@@ -58,7 +58,7 @@ def _products(planned: Network, segment: Segment, program: Program) -> list[tupl
 
 def _layout(program: Program) -> str:
     kinds = {segment.kind for segment in program.segments}
-    inside = f", within a segment as {RUNTIME_NAMES[program.variant.runtime]} chooses" if "onnx" in kinds else ""
+    inside = f", within a segment as {RUNTIMES[program.variant.runtime].title} chooses" if "onnx" in kinds else ""
     return f"activations lie channels first (NCHW){inside}"
 
 

@@ -1,4 +1,4 @@
-"""OpenVINO behind the same interface as ONNX Runtime."""
+"""OpenVINO as a runtime."""
 
 from __future__ import annotations
 
@@ -8,33 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.engines.runtime import Settings
+from matnet.engines.cpu.runtimes.base import Runtime, Settings
 from matnet.errors import EngineError
 
 if TYPE_CHECKING:
     from matnet.formats.onnx import OnnxModel
 
 
-def import_openvino() -> Any:
-    """The openvino module; EngineError where it is missing or cannot be loaded."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise EngineError(
-            f"runtime 'openvino' needs openvino ({error}); install it with `python -m pip install openvino`"
-        ) from None
-    return openvino
+class OpenVino(Runtime):
+    """OpenVINO, in full float32 also where the processor has shorter formats."""
 
-
-class OpenVinoSession:
-    """One compiled model on the CPU, in full float32 also where the processor has shorter formats."""
-
+    name, title, package = "openvino", "OpenVINO", "openvino"
+    install = "install it with `python -m pip install openvino`"
     native_lrn = product_by_columns = True
-    sizes = "liked"
-    product_as_conv = False
+    shapes = "prefer_static"
+    divisions = ("threads",)
 
     def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:
-        openvino = import_openvino()
+        openvino = self.load()
         properties: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": settings.all_threads,
             "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
@@ -54,7 +45,6 @@ class OpenVinoSession:
         self.inputs, self.outputs = list(model.inputs), list(model.outputs)
 
     def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The outputs for these inputs; EngineError where the runtime gives up."""
         request = self._requests.get()
         try:
             request.infer({name: values[name] for name in self.inputs}, share_inputs=True)

@@ -8,13 +8,13 @@ import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matnet.engines.program import Compiler
-from matnet.engines.runtime import runtime_version
-from matnet.engines.variants import Variant, variant_from
+from matnet.engines.cpu.program import Compiler
+from matnet.engines.cpu.runtimes import runtime_version
+from matnet.engines.cpu.tuning.variants import Variant, variant_from
 from matnet.files import atomic_write, cache_folder
 from matnet.shapes import Shape
 
-FORMAT = 2  # of the files, and of what is tried
+FORMAT = 3  # of the files, and of what is tried
 
 
 def identity(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: Sequence[str]) -> str:

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from matnet.engines.runtime import Session
-from matnet.engines.variants import Variant
+from matnet.engines.cpu.runtimes import Runtime
+from matnet.engines.cpu.tuning.variants import Variant
 
 
 class DividedSession:
@@ -17,7 +17,7 @@ class DividedSession:
     Every input and output has the images on its first axis, and each image's outputs depend on it alone.
     """
 
-    def __init__(self, session: Session, variant: Variant, threads: int) -> None:
+    def __init__(self, session: Runtime, variant: Variant, threads: int) -> None:
         self._session, self._variant, self._threads = session, variant, threads
         self._pool = ThreadPoolExecutor(threads, "matnet")
 

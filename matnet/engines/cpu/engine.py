@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from matnet.engines.base import Engine
-from matnet.engines.choices import identity, remember, remembered
-from matnet.engines.contest import fastest
+from matnet.engines.cpu.program import Compiler, Program, batch_of
+from matnet.engines.cpu.runtimes import Settings, candidates, runtime_class, tries_out
+from matnet.engines.cpu.tuning.choices import identity, remember, remembered
+from matnet.engines.cpu.tuning.contest import fastest
+from matnet.engines.cpu.tuning.variants import Variant
 from matnet.engines.numpy_engine import refuse_unknown
 from matnet.engines.plan import plan_network
 from matnet.engines.plan.spread import spread_concat
-from matnet.engines.program import Compiler, Program, batch_of
-from matnet.engines.runtime import Settings, candidates, session_class, tries_out
-from matnet.engines.variants import Variant
 from matnet.errors import EngineError
 from matnet.network import Network
 from matnet.shapes import Shape
@@ -31,8 +31,8 @@ class OnnxEngine(Engine):
     """Runs any batch and size: a program is compiled for the first input, and another where sizes do not fit it.
 
     Options: `threads` (default: all processors that the process may use); `optimize`, the runtime's own graph
-    optimisation (default on); `runtime`, onnxruntime (the default), openvino, opencv, or auto, which tries all that
-    are installed (auto:A,B: those of A and B), several ways, on random inputs of the first input's size, keeps the
+    optimisation (default on); `runtime`, onnxruntime (the default), openvino, or auto, which tries all that are
+    installed (auto:A,B: those of A and B), several ways, on random inputs of the first input's size, keeps the
     fastest, and remembers it in the cache folder. Raises EngineError where the runtime is missing.
     """
 
@@ -50,7 +50,7 @@ class OnnxEngine(Engine):
             raise EngineError(f"threads must be at least 1, found {threads}")
         self._runtimes, self._auto = candidates(runtime), tries_out(runtime)
         for name in self._runtimes if not self._auto else self._runtimes[:1]:
-            session_class(name)  # says what to install, before any work
+            runtime_class(name)  # says what to install, before any work
         super().__init__(net, outputs)
         refuse_unknown(net, self.layers)
         written = {name for layer in self.layers for name in layer.outputs}
@@ -96,7 +96,7 @@ class OnnxEngine(Engine):
             if program.accepts(shapes):
                 return number
         variant = self._choice_for(batch_of(given)) or Variant(self._runtimes[0])
-        if self._programs and session_class(variant.runtime).sizes == "needed":
+        if self._programs and runtime_class(variant.runtime).shapes == "static":
             variant = Variant(self._runtimes[0])  # compiling for every size that comes takes longer than running
         elif self._programs:
             variant = replace(variant, winograd=False)

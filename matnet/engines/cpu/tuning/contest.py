@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from matnet.engines.program import Compiler, Program, batch_of
-from matnet.engines.variants import Variant
+from matnet.engines.cpu.program import Compiler, Program, batch_of
+from matnet.engines.cpu.runtimes import RUNTIMES
+from matnet.engines.cpu.tuning.variants import Variant
 from matnet.errors import EngineError
 from matnet.shapes import Shape
 
@@ -22,7 +24,7 @@ CLEAR = 0.85  # a ratio of all turns, or its inverse, after which the fewest are
 MARGIN = 0.99  # of the time of the best so far, which a better one must stay below
 AGREEMENT = 1e-3  # of the greatest output: another result is another network
 
-Challenge = Callable[[Variant], Variant | None]
+Challenge = Callable[[Variant | None], Variant | None]
 
 
 def fastest(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: list[str]) -> tuple[Program, dict[str, float]]:
@@ -35,13 +37,17 @@ def fastest(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: list[str]
     values = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in inputs.items()}
     best: Program | None = None
     seconds: dict[str, float] = {}
+    tried: set[Variant] = set()
     for challenge in challenges(runtimes, batch_of(inputs), compiler.settings.all_threads):
-        variant = challenge(best.variant if best else Variant())
+        variant = challenge(best.variant if best else None)
+        if variant is None or variant in tried:
+            continue
+        tried.add(variant)
         try:
-            program = compiler.program(variant, inputs, open_sizes=False) if variant else None
+            program = compiler.program(variant, inputs, open_sizes=False)
         except EngineError:
             continue
-        if program is None or (best is not None and not agree(best, program, values, compiler.wanted)):
+        if best is not None and not agree(best, program, values, compiler.wanted):
             continue
         if best is None or beats(program, best, values, compiler.wanted, seconds):
             best = program
@@ -51,29 +57,30 @@ def fastest(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: list[str]
 
 
 def challenges(runtimes: list[str], batch: int, threads: int) -> Iterator[Challenge]:
-    """What to try, one after the other, each given the best so far."""
+    """What to try, one after the other, each made from the best so far; the same variant may come twice."""
     divide = batch > 1 and threads > 1
-    if "onnxruntime" in runtimes:
-        yield lambda best: Variant()
-        yield lambda best: replace(best, winograd=True)
+    for runtime in runtimes:
+        yield partial(_moved, runtime)
+        yield partial(_plain, runtime)
+        yield partial(_more, runtime, winograd=True)
         if divide:
-            yield lambda best: replace(best, division="threads")
-            yield lambda best: replace(best, division="images")
-            yield lambda best: None if best.winograd or not best.division else replace(best, winograd=True)
-    if "openvino" in runtimes:
-        yield lambda best: replace(best, runtime="openvino")
-        yield lambda best: Variant("openvino") if best.runtime != "openvino" and best != Variant() else None
-        yield lambda best: _more(best, "openvino", winograd=True)
-        if divide:
-            yield lambda best: _more(best, "openvino", division="threads")
-    if "opencv" in runtimes:
-        yield lambda best: Variant("opencv")
+            for division in RUNTIMES[runtime].divisions:
+                yield partial(_more, runtime, division=division)
+            yield partial(_more, runtime, winograd=True)
 
 
-def _more(best: Variant, runtime: str, **change: Any) -> Variant | None:
-    """The best changed; None where it is on another runtime, or as that already."""
-    changed = replace(best, **change)
-    return changed if best.runtime == runtime and changed != best else None
+def _moved(runtime: str, best: Variant | None) -> Variant:
+    """The best so far with another runtime."""
+    return replace(best, runtime=runtime) if best else Variant(runtime)
+
+
+def _plain(runtime: str, best: Variant | None) -> Variant:
+    return Variant(runtime)
+
+
+def _more(runtime: str, best: Variant | None, **change: Any) -> Variant | None:
+    """The best changed; None where it is on another runtime."""
+    return replace(best, **change) if best and best.runtime == runtime else None
 
 
 def agree(one: Program, other: Program, values: Mapping[str, np.ndarray], wanted: list[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from matnet.engines.runtime import RUNTIMES
+from matnet.engines.cpu.runtimes import RUNTIMES
 from matnet.ops.activation import DropOut, ReLU, Sigmoid, SoftMax
 from matnet.ops.base import Op
 from matnet.ops.combine import Concat, Scale, Sum
@@ -13,7 +13,6 @@ from matnet.ops.extensions.pooling import CaffePooling, GlobalPooling
 from matnet.ops.normalization import LRN, BatchNorm
 from matnet.ops.pooling import Pooling
 
-RUNTIME_NAMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "opencv": "OpenCV"}
 DIVISIONS = {"": "", "threads": "a part of the batch per thread", "images": "an image at a time per thread"}
 # Ops that compute each image by itself, so that a batch may be divided; others may, these are known to.
 PER_IMAGE: tuple[type[Op], ...] = (
@@ -31,7 +30,7 @@ class Variant:
     division: str = ""
 
     def __str__(self) -> str:
-        parts = [RUNTIME_NAMES[self.runtime], "Winograd" * self.winograd, DIVISIONS[self.division]]
+        parts = [RUNTIMES[self.runtime].title, "Winograd" * self.winograd, DIVISIONS[self.division]]
         return ", ".join(part for part in parts if part)
 
     def images(self, batch: int, threads: int) -> int:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from matnet.engines.divided import DividedSession
+from matnet.engines.cpu.runtimes import Settings, runtime_class
+from matnet.engines.cpu.segments import Run, Segment, cut, subnetwork
+from matnet.engines.cpu.tuning.divided import DividedSession
+from matnet.engines.cpu.tuning.variants import Variant, divisible
 from matnet.engines.numpy_engine import NumpyEngine
-from matnet.engines.runtime import Settings, session_class
-from matnet.engines.segments import Run, Segment, cut, subnetwork
-from matnet.engines.variants import Variant, divisible
 from matnet.errors import EngineError, MatnetError
 from matnet.network import Layer, Network
 from matnet.ops.extensions.combine import Filter
@@ -83,10 +83,10 @@ class Compiler:
     def _freedom(self, variant: Variant, inputs: Mapping[str, Shape], open_sizes: bool) -> Freedom:
         from matnet.formats.onnx import Freedom, has_fully_connected
 
-        session = session_class(variant.runtime)
-        fixed = session.sizes == "needed" or (session.sizes == "liked" and not open_sizes)
+        runtime = runtime_class(variant.runtime)
+        fixed = runtime.shapes == "static" or (runtime.shapes == "prefer_static" and not open_sizes)
         connected = has_fully_connected(self.net, self.net.infer_shapes(inputs, self.wanted), self.wanted)
-        one = session.product_as_conv and connected and batch_of(inputs) == 1
+        one = runtime.product_as_conv and connected and batch_of(inputs) == 1
         return Freedom(
             batch=bool(variant.division) or not (fixed or one),
             # A fixed size turns a convolution that covers the whole map into a product, read once per batch.
@@ -106,7 +106,7 @@ class Compiler:
             return NumpyEngine(part, segment.outputs).run
         from matnet.formats.onnx import Style, write_model
 
-        runtime, threads = session_class(variant.runtime), self.settings.all_threads
+        runtime, threads = runtime_class(variant.runtime), self.settings.all_threads
         images = variant.images(batch, threads) if variant.winograd else 0
         style = Style(runtime.native_lrn, runtime.product_as_conv, runtime.product_by_columns, images)
         model = write_model(part, segment.inputs, segment.outputs, axes, style=style)

@@ -1,0 +1,1 @@
+"""Finding the fastest way to run a network on this machine: runtimes, algorithms, and divisions of a batch."""
