@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from matnet.errors import ShapeError
 
@@ -159,3 +160,22 @@ def transposed_field(kernel: tuple[int, int], upsample: tuple[int, int], crop: P
         stride.append(1 / step)
         offset.append((2 * cut - span + 1) / (2 * step) + 1)
     return ReceptiveField((size[0], size[1]), (stride[0], stride[1]), (offset[0], offset[1]))
+
+
+def swapped(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Sizes or offsets [rows columns ...] with rows and columns exchanged; fewer than two values stay.
+
+    >>> swapped((3, 5, 2, 7))
+    (5, 3, 2, 7)
+    """
+    return (values[1], values[0], *values[2:]) if len(values) > 1 else values
+
+
+def swapped_pad(pad: Pad) -> Pad:
+    """Top, bottom, left, right of the same image with rows and columns exchanged.
+
+    >>> swapped_pad((1, 2, 3, 4))
+    (3, 4, 1, 2)
+    """
+    top, bottom, left, right = pad
+    return left, right, top, bottom

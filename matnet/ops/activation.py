@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, Channels, Elementwise, Op, register
 from matnet.ops.fields import as_float, of
 
 
 @register("dagnn.ReLU", simplenn="relu", stock=True)
 @dataclass(frozen=True, kw_only=True)
-class ReLU(Op):
+class ReLU(Elementwise):
     """max(x, 0), or with a leak x where x > 0 and leak * x elsewhere (vl_nnrelu).
 
     Without a leak NaN becomes 0, because MATLAB's max passes over NaN.
     """
 
+    half_precision = True
     leak: float = of(as_float, 0.0)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
@@ -31,7 +32,7 @@ class ReLU(Op):
 
 @register("dagnn.Sigmoid", simplenn="sigmoid", stock=True)
 @dataclass(frozen=True, kw_only=True)
-class Sigmoid(Op):
+class Sigmoid(Elementwise):
     """1 / (1 + exp(-x)) (vl_nnsigmoid)."""
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
@@ -46,6 +47,13 @@ class Sigmoid(Op):
 class SoftMax(Op):
     """exp(x - m) / sum exp(x - m) over channels at every pixel, m being their maximum (vl_nnsoftmax)."""
 
+    family = "result"
+    images_independent = True
+    channels = Channels.PERMUTABLE
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
+
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
         result = xp.exp(x - x.max(axis=1, keepdims=True))
@@ -55,9 +63,10 @@ class SoftMax(Op):
 
 @register("dagnn.DropOut", simplenn="dropout", stock=True)
 @dataclass(frozen=True, kw_only=True)
-class DropOut(Op):
+class DropOut(Elementwise):
     """The identity in test mode: MatConvNet scales by 1 / (1 - rate) while training (vl_nndropout)."""
 
+    family = "other"
     rate: float = of(as_float, 0.5)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:

@@ -50,3 +50,12 @@ def require_elements(what: str, shape: Shape, count: int) -> None:
     """ShapeError unless the array has `count` elements, in any shape; a missing param, (), passes."""
     if shape and prod(shape) != count:
         raise ShapeError(f"{what} has {prod(shape)} elements ({text(shape)}), expected {count}")
+
+
+def longest_axis(shape: Shape) -> int:
+    """The axis along which a vector lies, whatever singleton axes its file gave it.
+
+    >>> longest_axis((1, 1, 64)), longest_axis((64,)), longest_axis((1, 1))
+    (2, 0, 0)
+    """
+    return max(range(len(shape)), key=shape.__getitem__, default=0)

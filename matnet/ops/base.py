@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from enum import IntEnum
 from typing import Any, ClassVar, TypeVar
 
 from matnet.errors import NetworkError, ShapeError
@@ -13,15 +14,43 @@ from matnet.shapes import ReceptiveField, Shape
 Array = Any  # numpy.ndarray, or cupy.ndarray when an engine says so
 
 
+class Channels(IntEnum):
+    """How the channels of an op's outputs relate to those of its inputs; each level includes those below it.
+
+    The inputs of `Op.size_only_inputs` do not count. Where params hold values per channel
+    (`Op.channel_axes`), they are put into the same order as the channels.
+    """
+
+    UNKNOWN = 0
+    COUNT = 1  # every output has as many channels as input 1 (one channel may be spread over many)
+    REVERSIBLE = 2  # the channels of all inputs in reverse order give the outputs in reverse order
+    PERMUTABLE = 3  # the channels of all inputs in any other order give the outputs in that order
+    SEPARATE = 4  # channel c of the outputs depends on channel c of the inputs alone
+
+
 @dataclass(frozen=True, kw_only=True)
 class Op:
-    """One layer's meaning: its fields (with MatConvNet's names), its shapes, and its reference forward pass.
+    """One layer's meaning: its fields (with MatConvNet's names), its shapes, its facts, its reference forward pass.
 
     Activations are N x C x H x W; params come in MatConvNet's shapes (filters h x w x c/groups x K).
     A subclass is a frozen dataclass; a field made by `fields.of(convert, default)`, or with a plain
     default, accepts whatever a MATLAB file holds and always keeps the canonical value. Only `forward` must
     be written; an op that changes sizes also writes `output_shapes`, one that looks beyond its own pixel
     `receptive_fields`.
+
+    Facts tell engines, converters and displays what they may do with a layer. Their defaults are safe: an op
+    that states nothing runs in every engine, on the whole batch, in float32. A subclass states a fact as a class
+    attribute, `images_independent = True`, or as a property or method where it depends on the fields:
+
+    - `images_independent`: whether a batch may be divided.
+    - `sizes_depend_on_values`: whether output sizes are known only after the forward pass.
+    - `channels`, `channel_axes`, `input_channel_axis`, `channels_read`: what happens to channels.
+    - `with_axes_swapped`, `spatial_params`: the same layer for images whose height and width are exchanged.
+    - `half_precision`: whether an engine may store its outputs as float16.
+    - `family`: the group of layers by which a drawing is coloured.
+
+    A subclass of an op that has a forward pass and writes another one inherits no facts: it states its own.
+    `Elementwise` is the base of ops with one value in, one value out.
     """
 
     dagnn: ClassVar[str] = ""  # class name in DagNN files
@@ -34,6 +63,38 @@ class Op:
     param_count: ClassVar[tuple[int, int]] = (0, 0)  # fewest and most params
     size_only_inputs: ClassVar[frozenset[int]] = frozenset()  # inputs of which only the size matters
     uses_host: ClassVar[bool] = False  # whether forward works on values on the host: no CUDA graph can hold it
+    sizes_depend_on_values: ClassVar[bool] = False  # `output_shapes` then gives the greatest sizes
+    spatial_params: ClassVar[frozenset[int]] = frozenset()  # params whose first two axes are rows and columns
+    half_precision: ClassVar[bool] = False  # float16 outputs for float16 inputs lose nothing that matters
+    family: ClassVar[str] = "other"  # a key of display.svg.COLOURS
+
+    @property
+    def images_independent(self) -> bool:
+        """Whether image n of every output depends on image n of the inputs alone, or on no image.
+
+        An input of one image may stand for all. True lets engines divide a batch.
+        """
+        return False
+
+    @property
+    def channels(self) -> Channels:
+        """How the channels of the outputs relate to those of the inputs."""
+        return Channels.UNKNOWN
+
+    @property
+    def input_channel_axis(self) -> int | None:
+        """The axis of param 1 along which its values belong to the channels of input 1, which the op mixes.
+
+        None where param 1 has no such axis, or not one for all channels (groups).
+        """
+        return None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        inherited = [getattr(base, "forward", Op.forward) for base in cls.__bases__]
+        if "forward" in vars(cls) and any(forward is not Op.forward for forward in inherited):
+            for name in FACTS - vars(cls).keys():
+                setattr(cls, name, vars(Op)[name])
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -57,6 +118,24 @@ class Op:
         """Multiply-add operations of one forward pass; 0 for ops that are not matrix products."""
         return 0
 
+    def channels_read(self, params: Sequence[Shape]) -> int | None:
+        """The channels that input 1 must have for params of these shapes; None where they leave it open."""
+        return None
+
+    def channel_axes(self, params: Sequence[Shape]) -> list[int]:
+        """For each param, the axis along which it has one value (or a row of them) per channel.
+
+        Needed where `channels` is REVERSIBLE or more and the op has params.
+        """
+        return []
+
+    def with_axes_swapped(self) -> Op | None:
+        """The op that gives the transposed outputs for transposed inputs; None where there is none.
+
+        Transposed are height and width of activations, and the first two axes of the params in `spatial_params`.
+        """
+        return None
+
     def prepare(self, xp: Any, params: Sequence[Array]) -> Any:
         """Params in whatever form `forward` wants them, made once per network; NetworkError for unusable values."""
         return list(params)
@@ -71,10 +150,30 @@ class Op:
         return cls(**{item.name: param.get(item.name) for item in fields(cls) if param and param.has(item.name)})
 
 
+FACTS = frozenset({
+    "channel_axes", "channels", "channels_read", "family", "half_precision", "images_independent", "input_channel_axis",
+    "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
+})  # fmt: skip
+"""The attributes of Op that describe what its forward pass does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elementwise(Op):
+    """Base of ops with one input, whose outputs are one function of the value at the same place."""
+
+    family = "activation"
+    images_independent = True
+    channels = Channels.SEPARATE
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
+
+
 @dataclass(frozen=True, kw_only=True)
 class Unknown(Op):
     """A layer type that is not registered: it loads, shows and saves, and fails by name only when it must run."""
 
+    family = "unknown"
     kind: str
     input_count: ClassVar[tuple[int, int | None]] = (0, None)
     param_count: ClassVar[tuple[int, int]] = (0, 1 << 30)
@@ -110,7 +209,7 @@ class Registry:
             for name in [name for name, known in table.items() if known is op]:
                 del table[name]
 
-    def __iter__(self) -> Iterable[type[Op]]:  # type: ignore[override]
+    def __iter__(self) -> Iterable[type[Op]]:
         seen = {op: None for table in (self.dagnn, self.simplenn, self.caffe) for op in table.values()}
         return iter(seen)
 

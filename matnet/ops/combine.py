@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.arrays import activation_shape, as_activation
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.fields import Pair, as_float, as_int, as_offsets, as_size, of
-from matnet.shapes import ReceptiveField, Shape, text, transposed_field, window_field
+from matnet.shapes import ReceptiveField, Shape, swapped, text, transposed_field, window_field
 
 AXIS_OF_DIM = {1: 2, 2: 3, 3: 1, 4: 0}  # MATLAB's dimensions H, W, C, N among the axes of N x C x H x W
 
@@ -22,7 +22,14 @@ AXIS_OF_DIM = {1: 2, 2: 3, 3: 1, 4: 0}  # MATLAB's dimensions H, W, C, N among t
 class Sum(Op):
     """The sum of inputs of one shape, added from left to right (dagnn.Sum)."""
 
+    family = "joining"
+    images_independent = True
+    channels = Channels.SEPARATE
+    half_precision = True
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         for number, shape in enumerate(inputs[1:], 2):
@@ -51,8 +58,21 @@ def _as_dim(value: Any) -> int:
 class Concat(Op):
     """Inputs one after the other along MATLAB's dimension `dim`: 1 = H, 2 = W, 3 = C, 4 = N (vl_nnconcat)."""
 
+    family = "joining"
+    half_precision = True
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
     dim: int = of(_as_dim, 3)
+
+    @property
+    def images_independent(self) -> bool:
+        return self.dim != 4
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.UNKNOWN if self.dim == 3 else Channels.SEPARATE
+
+    def with_axes_swapped(self) -> Op | None:
+        return replace(self, dim={1: 2, 2: 1}.get(self.dim, self.dim))
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         axis = AXIS_OF_DIM[self.dim]
@@ -80,7 +100,12 @@ class ConcatMap(Op):
     The map is N x M x H x W; a single value per channel, 1 x M x 1 x 1 or N x M x 1 x 1, stands for all pixels.
     """
 
+    family = "joining"
+    images_independent = True
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         (n, c, h, w), levels = inputs
@@ -109,10 +134,21 @@ class Scale(Op):
     MATLAB's shape, 1 x 1 x C mostly).
     """
 
+    family = "joining"
+    images_independent = True
+    channels = Channels.SEPARATE
+    spatial_params = frozenset({0, 1})
+    half_precision = True
     input_count: ClassVar[tuple[int, int | None]] = (1, 3)
     param_count: ClassVar[tuple[int, int]] = (0, 2)
     size: Shape = of(as_size, ())  # as declared in the file; the params themselves decide
     hasBias: bool = True
+
+    def channel_axes(self, params: Sequence[Shape]) -> list[int]:
+        return [2] * len(params)
+
+    def with_axes_swapped(self) -> Op | None:
+        return replace(self, size=swapped(self.size))
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         declared = (activation_shape("a multiplier or bias", shape or self.size) for shape in params)
@@ -148,9 +184,15 @@ class Crop(Op):
     and right.
     """
 
+    family = "joining"
+    images_independent = True
+    channels = Channels.SEPARATE
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
     size_only_inputs: ClassVar[frozenset[int]] = frozenset({1})
     crop: Pair = of(as_offsets, (0, 0))
+
+    def with_axes_swapped(self) -> Op | None:
+        return replace(self, crop=swapped(self.crop))
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         (n, c, h, w), (_, _, height, width) = inputs
@@ -184,6 +226,8 @@ class SubP(Op):
     block (rows fastest, which differs from PyTorch's pixel_shuffle). Down is the inverse.
     """
 
+    family = "pooling"
+    images_independent = True
     scale: float = of(as_float, 2.0)
 
     def __post_init__(self) -> None:

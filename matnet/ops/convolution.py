@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,6 +18,8 @@ from matnet.shapes import (
     Shape,
     extent,
     filtered,
+    swapped,
+    swapped_pad,
     text,
     to_4d,
     transposed,
@@ -54,6 +56,10 @@ class Conv(Op):
     h x w x c x K and, with `hasBias`, K numbers. Empty filters copy every stride-th pixel.
     """
 
+    family = "convolution"
+    images_independent = True
+    input_channel_axis = 2
+    spatial_params = frozenset({0})
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)
     param_count: ClassVar[tuple[int, int]] = (1, 2)
     size: Shape = of(as_size, (0, 0, 0, 0))  # as declared in the file; the filters themselves decide
@@ -61,6 +67,13 @@ class Conv(Op):
     pad: Pad = of(as_pad, (0, 0, 0, 0))
     stride: Pair = of(as_pair, (1, 1))
     dilate: Pair = of(as_pair, (1, 1))
+
+    def channels_read(self, params: Sequence[Shape]) -> int | None:
+        return to_4d(params[0])[2] if params and elements(params[0]) else None
+
+    def with_axes_swapped(self) -> Op | None:
+        size, pad = swapped(self.size), swapped_pad(self.pad)
+        return replace(self, size=size, pad=pad, stride=swapped(self.stride), dilate=swapped(self.dilate))
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         n, c, h, w = inputs[0]
@@ -196,12 +209,26 @@ class ConvTranspose(Op):
     the g-th share of the D inputs to outputs g * K ...
     """
 
+    family = "convolution"
+    images_independent = True
+    spatial_params = frozenset({0})
     param_count: ClassVar[tuple[int, int]] = (1, 2)
     size: Shape = of(as_size, (0, 0, 0, 0))  # as declared in the file; the filters themselves decide
     hasBias: bool = True
     upsample: Pair = of(as_pair, (1, 1))
     crop: Pad = of(as_pad, (0, 0, 0, 0))
     numGroups: int = of(as_int, 1)
+
+    @property
+    def input_channel_axis(self) -> int | None:
+        return 3 if self.numGroups == 1 else None
+
+    def channels_read(self, params: Sequence[Shape]) -> int | None:
+        return to_4d(params[0])[3] if params and elements(params[0]) else None
+
+    def with_axes_swapped(self) -> Op | None:
+        size, crop, upsample = swapped(self.size), swapped_pad(self.crop), swapped(self.upsample)
+        return replace(self, size=size, crop=crop, upsample=upsample)
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         n, c, h, w = inputs[0]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from matnet.errors import NetworkError
-from matnet.ops.arrays import as_vector, on_host, require_elements
-from matnet.ops.base import Array, Op, register
+from matnet.ops.arrays import as_vector, longest_axis, on_host, require_elements
+from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.fields import as_bool, as_float, as_floats, of
 from matnet.ops.pooling import average_pool
-from matnet.shapes import Pad, ReceptiveField, Shape, window_field
+from matnet.shapes import Pad, ReceptiveField, Shape, swapped, window_field
 
 SHIFTED_SUMS = 16  # windows up to this length are summed shift by shift, longer ones through a running sum
 
@@ -35,7 +36,17 @@ class LRN(Op):
     last channel. alpha is per element (Caffe's is divided by N). The power is exact, as on the GPU.
     """
 
+    family = "normalisation"
+    images_independent = True
+    half_precision = True
     param: tuple[float, ...] = of(_window_and_three, (5.0, 1.0, 2e-5, 0.75))
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.REVERSIBLE if self.param[0] % 2 else Channels.COUNT
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         length, kappa, alpha, beta = self.param
@@ -95,8 +106,21 @@ class BatchNorm(Op):
     `epsilon` is already in sigma; only training would add it.
     """
 
+    family = "normalisation"
+    images_independent = True
+    channels = Channels.SEPARATE
+    half_precision = True
     param_count: ClassVar[tuple[int, int]] = (0, 3)
     epsilon: float = of(as_float, 1e-5)
+
+    def channels_read(self, params: Sequence[Shape]) -> int | None:
+        return (prod(params[0]) or None) if params and params[0] else None
+
+    def channel_axes(self, params: Sequence[Shape]) -> list[int]:
+        return [*(longest_axis(shape) for shape in params[:2]), 0][: len(params)]
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         channels = inputs[0][1]
@@ -145,7 +169,13 @@ class SpatialNorm(Op):
     param = [height width alpha beta]; an even window reaches one pixel further down and to the right.
     """
 
+    family = "normalisation"
+    images_independent = True
+    channels = Channels.SEPARATE
     param: tuple[float, ...] = of(as_floats(4), (2.0, 2.0, 10.0, 2.0))
+
+    def with_axes_swapped(self) -> Op | None:
+        return replace(self, param=swapped(self.param))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -179,7 +209,13 @@ class SpatialNorm(Op):
 class NormOffset(Op):
     """x - a * L^b with L = max(sum over channels of x^2, 1e-8) at each pixel; param = [a b] (vl_nnnoffset)."""
 
+    family = "normalisation"
+    images_independent = True
+    channels = Channels.PERMUTABLE
     param: tuple[float, ...] = of(as_floats(2), (1.0, 0.5))
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
@@ -196,9 +232,18 @@ class NormalizeLp(Op):
     x itself, not of its magnitude, so only an even p makes sense.
     """
 
+    family = "normalisation"
+    images_independent = True
     p: float = of(as_float, 2.0)
     epsilon: float = of(as_float, 0.01)
     spatial: bool = of(as_bool, False)
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.SEPARATE if self.spatial else Channels.PERMUTABLE
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [None if self.spatial else ReceptiveField()]

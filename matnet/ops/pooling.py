@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from matnet.errors import ShapeError
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.fields import Pair, as_pad, as_pair, choice, of
-from matnet.shapes import Pad, ReceptiveField, Shape, filtered, window_field
+from matnet.shapes import Pad, ReceptiveField, Shape, filtered, swapped, swapped_pad, window_field
 
 
 @register("dagnn.Pooling", simplenn="pool", simplenn_fields={"poolSize": "pool"}, stock=True)
@@ -23,10 +23,17 @@ class Pooling(Op):
     the windows: padded cells never win a maximum and are not counted in an average.
     """
 
+    family = "pooling"
+    images_independent = True
+    channels = Channels.SEPARATE
+    half_precision = True
     method: str = of(choice("max", "avg"), "max")
     poolSize: Pair = of(as_pair, (1, 1))
     stride: Pair = of(as_pair, (1, 1))
     pad: Pad = of(as_pad, (0, 0, 0, 0))
+
+    def with_axes_swapped(self) -> Op | None:
+        return replace(self, poolSize=swapped(self.poolSize), stride=swapped(self.stride), pad=swapped_pad(self.pad))
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         n, c, h, w = inputs[0]

@@ -12,7 +12,7 @@ import numpy as np
 from matnet.errors import NetworkError, ShapeError
 from matnet.layout import nchw_to_hwcn
 from matnet.ops.arrays import on_host
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.fields import Pair, as_bool, as_pair, choice, numbers, of
 from matnet.shapes import ReceptiveField, Shape, text
 
@@ -43,12 +43,17 @@ class ROIPooling(Op):
     T as T * (x - 1) + 1, a matrix as it is. Corners are rounded half away from zero; tiles overlap.
     """
 
+    family = "pooling"
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
     uses_host: ClassVar[bool] = True
     method: str = of(choice("max", "avg"), "max")
     subdivisions: Pair = of(as_pair, (6, 6))
     transform: Transform = of(_as_transform, 1.0)
     flatten: bool = of(as_bool, False)
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.UNKNOWN if self.flatten else Channels.COUNT
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         count, rest = divmod(prod(inputs[1]), 5)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from matnet.errors import ShapeError
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.fields import as_int, of
 from matnet.shapes import ReceptiveField, Shape, text
 
@@ -25,6 +25,9 @@ class BilinearSampler(Op):
     grids each, image after image.
     """
 
+    family = "pooling"
+    images_independent = True
+    channels = Channels.COUNT
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
@@ -71,6 +74,7 @@ def _neighbours(xp: Any, position: Array, size: int) -> list[tuple[Array, Array]
 class GridGenerator(Op):
     """A grid of Ho x Wo points in [-1, 1], moved by one transform per image: 2 x Ho x Wo x N in MATLAB."""
 
+    images_independent = True
     coefficients: ClassVar[int] = 0
     Ho: int = of(as_int, 0)
     Wo: int = of(as_int, 0)

@@ -42,6 +42,7 @@ class Loss(Op):
     instanceWeights. A kind that is not MatConvNet's loads, and fails when it runs.
     """
 
+    family = "result"
     training_only: ClassVar[bool] = True
     input_count: ClassVar[tuple[int, int | None]] = (2, None)
     uses_host: ClassVar[bool] = True
@@ -92,6 +93,7 @@ class LossSmoothL1(Op):
     With d = |x - x0|: d - 0.5 / sigma^2 where d > 1 / sigma^2, else 0.5 * sigma^2 * d^2.
     """
 
+    family = "result"
     training_only: ClassVar[bool] = True
     input_count: ClassVar[tuple[int, int | None]] = (2, 3)
     sigma: float = of(as_float, 1.0)
@@ -122,12 +124,21 @@ class PDist(Op):
     SimpleNN x0 is the field `class`. `noRoot` leaves out the final root, `aggregate` sums all to one number.
     """
 
+    family = "result"
+    spatial_params = frozenset({0, 1})
     input_count: ClassVar[tuple[int, int | None]] = (1, 3)
     param_count: ClassVar[tuple[int, int]] = (0, 2)
     p: float = of(as_float, 2.0)
     aggregate: bool = of(as_bool, True)
     noRoot: bool = of(as_bool, False)
     epsilon: float = of(as_float, 1e-6)  # of the gradient
+
+    @property
+    def images_independent(self) -> bool:
+        return not self.aggregate
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         arguments = [*inputs, *(activation_shape("a param", shape) for shape in params)]

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from matnet.errors import NetworkError
-from matnet.ops.arrays import as_vector
-from matnet.ops.base import Array, Op, register
+from matnet.ops.arrays import as_vector, longest_axis
+from matnet.ops.base import Array, Channels, Elementwise, Op, register
 from matnet.ops.extensions.common import require_count
 from matnet.shapes import Shape
 
@@ -24,8 +24,17 @@ class PReLU(Op):
     Param: the slopes, 1 x 1 x C in MATLAB or a single number.
     """
 
+    family = "activation"
+    images_independent = True
+    channels = Channels.SEPARATE
     param_count: ClassVar[tuple[int, int]] = (1, 1)
     useShortCircuit: bool = True
+
+    def channel_axes(self, params: Sequence[Shape]) -> list[int]:
+        return [longest_axis(shape) for shape in params]
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         require_count(params[0], (inputs[0][1], 1), "the slope")
@@ -41,7 +50,7 @@ class PReLU(Op):
 
 @register("dagnn.ELU")
 @dataclass(frozen=True, kw_only=True)
-class ELU(Op):
+class ELU(Elementwise):
     """max(x, 0) + alpha (exp(min(x, 0)) - 1) (BVLC Caffe, elu layer)."""
 
     alpha: float = 1.0
@@ -53,7 +62,7 @@ class ELU(Op):
 
 @register("dagnn.TanH")
 @dataclass(frozen=True, kw_only=True)
-class TanH(Op):
+class TanH(Elementwise):
     """tanh x (BVLC Caffe, tanh layer)."""
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
@@ -62,7 +71,7 @@ class TanH(Op):
 
 @register("dagnn.BNLL")
 @dataclass(frozen=True, kw_only=True)
-class BNLL(Op):
+class BNLL(Elementwise):
     """log(1 + exp x), computed as max(x, 0) + log(1 + exp(-|x|)) (BVLC Caffe, bnll layer)."""
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
@@ -72,7 +81,7 @@ class BNLL(Op):
 
 @register("dagnn.AbsVal")
 @dataclass(frozen=True, kw_only=True)
-class AbsVal(Op):
+class AbsVal(Elementwise):
     """|x| (BVLC Caffe, absval layer)."""
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
@@ -81,7 +90,7 @@ class AbsVal(Op):
 
 @register("dagnn.Power")
 @dataclass(frozen=True, kw_only=True)
-class Power(Op):
+class Power(Elementwise):
     """(shift + scale x) ^ power (BVLC Caffe, power layer).
 
     Where power or scale is 0 the result is a constant that x does not touch, NaN included: 1 for power 0,
@@ -114,7 +123,7 @@ def _natural_log(base: float) -> float:
 
 @register("dagnn.Exp")
 @dataclass(frozen=True, kw_only=True)
-class Exp(Op):
+class Exp(Elementwise):
     """base ^ (shift + scale x); base -1 stands for e (BVLC Caffe, exp layer)."""
 
     base: float = -1.0
@@ -133,7 +142,7 @@ class Exp(Op):
 
 @register("dagnn.Log")
 @dataclass(frozen=True, kw_only=True)
-class Log(Op):
+class Log(Elementwise):
     """log_base(shift + scale x); base -1 stands for e (BVLC Caffe, log layer)."""
 
     base: float = -1.0
@@ -152,7 +161,7 @@ class Log(Op):
 
 @register("dagnn.Threshold")
 @dataclass(frozen=True, kw_only=True)
-class Threshold(Op):
+class Threshold(Elementwise):
     """1 where x > threshold, else 0 (BVLC Caffe, threshold layer)."""
 
     threshold: float = 0.0
@@ -163,7 +172,7 @@ class Threshold(Op):
 
 @register("dagnn.Clip")
 @dataclass(frozen=True, kw_only=True)
-class Clip(Op):
+class Clip(Elementwise):
     """max(min, x) then min(max, x) (BVLC Caffe, clip layer); 0 to 6 is ReLU6."""
 
     min: float = 0.0
@@ -180,7 +189,7 @@ class Clip(Op):
 
 @register("dagnn.Swish")
 @dataclass(frozen=True, kw_only=True)
-class Swish(Op):
+class Swish(Elementwise):
     """x sigmoid(beta x), with sigmoid(z) = tanh(z / 2) / 2 + 1/2 (BVLC Caffe, swish layer)."""
 
     beta: float = 1.0

@@ -56,6 +56,7 @@ class PriorBox(Op):
     replaces the image's own size. One variance stands for all four.
     """
 
+    images_independent = True
     input_count: ClassVar[tuple[int, int | None]] = (1, 2)
     size_only_inputs: ClassVar[frozenset[int]] = frozenset({0, 1})
     uses_host: ClassVar[bool] = True

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
 from matnet.errors import NetworkError, ShapeError
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.extensions.common import (
     RANK,
     as_axis,
@@ -27,9 +27,15 @@ from matnet.shapes import ReceptiveField, Shape, text
 class Eltwise(Op):
     """The sum, weighted by `coeff` where given, or the product of its inputs (BVLC Caffe, eltwise layer)."""
 
+    family = "joining"
+    images_independent = True
+    channels = Channels.SEPARATE
     input_count: ClassVar[tuple[int, int | None]] = (2, None)
     operation: str = of(choice("sum", "prod"), "sum")
     coeff: tuple[float, ...] = of(as_values, ())
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,7 +63,13 @@ class Eltwise(Op):
 class Max(Op):
     """The greatest of its inputs at each place (mcnExtraLayers' Max; BVLC Caffe, eltwise layer with MAX)."""
 
+    family = "joining"
+    images_independent = True
+    channels = Channels.SEPARATE
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         require_equal(inputs)
@@ -75,7 +87,13 @@ class Max(Op):
 class Axpy(Op):
     """a x + y, with a of shape N x C x 1 x 1 (mcnExtraLayers' vl_nnaxpy; SENet fork of Caffe, axpy layer)."""
 
+    family = "joining"
+    images_independent = True
+    channels = Channels.SEPARATE
     input_count: ClassVar[tuple[int, int | None]] = (3, 3)
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         require_equal(inputs[1:])
@@ -99,9 +117,21 @@ class Slice(Op):
     axis is cut into `parts` equal pieces.
     """
 
+    family = "joining"
     axis: int = of(as_axis, 1)
     points: tuple[int, ...] = of(as_integers, ())
     parts: int = of(as_count, 1)
+
+    @property
+    def images_independent(self) -> bool:
+        return self.axis != 0
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.UNKNOWN if self.axis == 1 else Channels.SEPARATE
+
+    def with_axes_swapped(self) -> Op | None:
+        return replace(self, axis={2: 3, 3: 2}.get(self.axis, self.axis))
 
     def _bounds(self, size: int) -> list[int]:
         if not self.points:
@@ -133,8 +163,20 @@ class Slice(Op):
 class Tile(Op):
     """Repeats its input `tiles` times along one axis (BVLC Caffe, tile layer)."""
 
+    family = "joining"
     axis: int = of(as_axis, 1)
     tiles: int = of(as_count, 1)
+
+    @property
+    def images_independent(self) -> bool:
+        return self.axis != 0
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.UNKNOWN if self.axis == 1 else Channels.SEPARATE
+
+    def with_axes_swapped(self) -> Op | None:
+        return replace(self, axis={2: 3, 3: 2}.get(self.axis, self.axis))
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
@@ -156,10 +198,25 @@ class CaffeCrop(Op):
     dagnn.Crop does the same for H and W alone.
     """
 
+    family = "joining"
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
     size_only_inputs: ClassVar[frozenset[int]] = frozenset({1})
     axis: int = of(as_axis, 2)
     offset: tuple[int, ...] = of(as_integers, ())
+
+    @property
+    def images_independent(self) -> bool:
+        return self.axis > 0
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.SEPARATE if self.axis > 1 else Channels.UNKNOWN
+
+    def with_axes_swapped(self) -> Op | None:
+        if self.axis > 2:  # it cuts columns alone, and nothing cuts rows alone
+            return None
+        *others, top, left = self._starts()
+        return replace(self, offset=(*others, left, top)[self.axis :])
 
     def _starts(self) -> list[int]:
         return ([0] * self.axis + list(self.offset) + [0] * RANK)[:RANK]
@@ -190,8 +247,12 @@ class CaffeCrop(Op):
 class BatchReindex(Op):
     """Item i is x[index[i]], the 0-based indices being input 2 (BVLC Caffe, batch_reindex layer)."""
 
+    channels = Channels.COUNT
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
     uses_host: ClassVar[bool] = True
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         x, index = inputs
@@ -217,8 +278,12 @@ class Filter(Op):
     How many are kept is known only when it runs: `output_shapes` tells the most there can be.
     """
 
+    sizes_depend_on_values = True
     input_count: ClassVar[tuple[int, int | None]] = (2, None)
     uses_host: ClassVar[bool] = True
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         *data, selector = inputs

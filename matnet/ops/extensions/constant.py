@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from matnet.errors import NetworkError
 from matnet.ops.arrays import as_activation
 from matnet.ops.base import Array, Op, register
 from matnet.ops.fields import as_size, of
-from matnet.shapes import Shape
+from matnet.shapes import Shape, swapped
 
 
 @register("dagnn.Parameter")
@@ -21,8 +21,13 @@ class Parameter(Op):
     The param is H x W x C x N, as MATLAB sees the variable; trailing ones may be missing.
     """
 
+    images_independent = True
+    spatial_params = frozenset({0})
     input_count: ClassVar[tuple[int, int | None]] = (0, 0)
     param_count: ClassVar[tuple[int, int]] = (1, 1)
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         h, w, c, n = (*params[0], 1, 1, 1, 1)[:4]
@@ -40,9 +45,13 @@ class Parameter(Op):
 class DummyData(Op):
     """`value` in an array of size [H W C N] (BVLC Caffe, dummy_data layer with a constant filler)."""
 
+    images_independent = True
     input_count: ClassVar[tuple[int, int | None]] = (0, 0)
     size: tuple[int, ...] = of(as_size, (1, 1, 1, 1))
     value: float = 0.0
+
+    def with_axes_swapped(self) -> Op | None:
+        return replace(self, size=swapped(self.size))
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,7 @@ import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.arrays import on_host
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.extensions.common import as_count, as_values, require_count
 from matnet.ops.extensions.permutohedral import Permutohedral
 from matnet.ops.fields import choice, of
@@ -81,6 +81,9 @@ class MultiStageMeanfield(Op):
     grey levels. Output: the scores after the last step, not normalised.
     """
 
+    family = "result"
+    images_independent = True
+    channels = Channels.COUNT
     input_count: ClassVar[tuple[int, int | None]] = (3, 3)
     param_count: ClassVar[tuple[int, int]] = (3, 3)
     uses_host: ClassVar[bool] = True
@@ -166,6 +169,8 @@ class DenseCRF(Op):
     CCNN's layer has 10 iterations, byteImage and labels.
     """
 
+    family = "result"
+    images_independent = True
     input_count: ClassVar[tuple[int, int | None]] = (2, 3)
     uses_host: ClassVar[bool] = True
     iterations: int = of(as_count, 10)
@@ -180,6 +185,10 @@ class DenseCRF(Op):
     bBilateral: tuple[float, ...] = of(as_values, ())
     byteImage: bool = True
     output: str = of(choice("label", "probability", "log"), "label")
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.UNKNOWN if self.output == "label" else Channels.COUNT
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -88,6 +88,8 @@ class DetectionOutput(Op):
     row per image: its number and six times -1. `output_shapes` tells the most rows there can be.
     """
 
+    family = "result"
+    sizes_depend_on_values = True
     input_count: ClassVar[tuple[int, int | None]] = (3, 3)
     uses_host: ClassVar[bool] = True
     numClasses: int = of(as_count, 21)

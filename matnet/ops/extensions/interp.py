@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.extensions.common import as_count
 from matnet.ops.fields import Pair, of
 from matnet.shapes import ReceptiveField, Shape, text
@@ -25,12 +25,18 @@ class Interp(Op):
     (i - 1) / shrinkFactor + 1, rounded down, and of that o + (o - 1) (zoomFactor - 1).
     """
 
+    family = "pooling"
+    images_independent = True
+    channels = Channels.SEPARATE
     shrinkFactor: int = of(as_count, 1)
     zoomFactor: int = of(as_count, 1)
     height: int = 0
     width: int = 0
     padBeg: int = 0
     padEnd: int = 0
+
+    def with_axes_swapped(self) -> Op | None:
+        return replace(self, height=self.width, width=self.height)
 
     def __post_init__(self) -> None:
         super().__post_init__()

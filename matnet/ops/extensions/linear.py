@@ -19,6 +19,7 @@ from matnet.shapes import ReceptiveField, Shape, text
 class _Table(Op):
     """An op with a matrix and, with hasBias, a vector of as many values as the op has outputs."""
 
+    family = "convolution"
     param_count: ClassVar[tuple[int, int]] = (1, 2)
     hasBias: bool = True
 
@@ -47,6 +48,10 @@ class InnerProduct(_Table):
     """
 
     axis: int = of(as_axis, 1)
+
+    @property
+    def images_independent(self) -> bool:
+        return self.axis > 0
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         taken = prod(inputs[0][self.axis :])
@@ -80,6 +85,10 @@ class Embed(_Table):
 
     uses_host: ClassVar[bool] = True
     axis: int = of(as_axis, 1)
+
+    @property
+    def images_independent(self) -> bool:
+        return self.axis > 0
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         if any(size != 1 for size in inputs[0][self.axis :]):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from matnet.errors import NetworkError
-from matnet.ops.arrays import as_vector
-from matnet.ops.base import Array, Op, register
+from matnet.ops.arrays import as_vector, longest_axis
+from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.extensions.common import as_count, require_count
 from matnet.ops.extensions.pooling import Windows, average_pool
 from matnet.ops.fields import of
@@ -24,9 +24,15 @@ class WithinChannelLRN(Op):
     by size^2, and Caffe's k has no effect.
     """
 
+    family = "normalisation"
+    images_independent = True
+    channels = Channels.SEPARATE
     size: int = of(as_count, 5)
     alpha: float = 1.0
     beta: float = 0.75
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,9 +58,18 @@ class MVN(Op):
     the mean is subtracted.
     """
 
+    family = "normalisation"
+    images_independent = True
     normalizeVariance: bool = True
     acrossChannels: bool = False
     eps: float = 1e-9
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.PERMUTABLE if self.acrossChannels else Channels.SEPARATE
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [None]
@@ -77,7 +92,12 @@ class BatchStatNorm(Op):
     Source: BVLC Caffe, batch_norm layer with use_global_stats false.
     """
 
+    family = "normalisation"
+    channels = Channels.SEPARATE
     epsilon: float = 1e-5
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [None]
@@ -99,9 +119,18 @@ class Normalize(Op):
     own Normalize has neither field and no eps.
     """
 
+    family = "normalisation"
+    images_independent = True
+    channels = Channels.PERMUTABLE
     param_count: ClassVar[tuple[int, int]] = (1, 1)
     acrossSpatial: bool = False
     eps: float = 1e-10
+
+    def channel_axes(self, params: Sequence[Shape]) -> list[int]:
+        return [longest_axis(shape) for shape in params]
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         require_count(params[0], (inputs[0][1], 1), "the scale")

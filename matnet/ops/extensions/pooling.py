@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.extensions.common import as_count
 from matnet.ops.fields import Pair, as_pad, as_pair, choice, of
-from matnet.shapes import Pad, ReceptiveField, Shape, caffe_pooled, window_field
+from matnet.shapes import Pad, ReceptiveField, Shape, caffe_pooled, swapped, swapped_pad, window_field
 
 LOWEST = float(np.finfo(np.float32).min)  # -FLT_MAX, what Caffe's maximum starts from
 
@@ -100,12 +100,21 @@ class CaffePooling(Op):
     second output: the place h W + w of each maximum. pad is the same on opposite sides.
     """
 
+    family = "pooling"
+    images_independent = True
+    channels = Channels.SEPARATE
+    half_precision = True
     method: str = of(choice("max", "avg", "stochastic"), "max")
     poolSize: Pair = of(as_pair, (1, 1))
     stride: Pair = of(as_pair, (1, 1))
     pad: Pad = of(as_pad, (0, 0, 0, 0))
     roundMode: str = of(choice("ceil", "floor"), "ceil")
     mask: bool = False
+
+    def with_axes_swapped(self) -> Op | None:
+        if self.mask:  # places count along the rows
+            return None
+        return replace(self, poolSize=swapped(self.poolSize), stride=swapped(self.stride), pad=swapped_pad(self.pad))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,7 +164,13 @@ class GlobalPooling(Op):
     Source: mcnExtraLayers' vl_nnglobalpool; BVLC Caffe, pooling layer with global_pooling.
     """
 
+    family = "pooling"
+    images_independent = True
+    channels = Channels.SEPARATE
     method: str = of(choice("avg", "max"), "avg")
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         return [(*inputs[0][:2], 1, 1)]
@@ -181,6 +196,8 @@ class SPP(Op):
     C x rows x columns.
     """
 
+    family = "pooling"
+    images_independent = True
     pyramidHeight: int = of(as_count, 1)
     method: str = of(choice("max", "avg"), "max")
 

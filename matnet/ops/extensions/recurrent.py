@@ -24,6 +24,7 @@ class _Recurrent(Op):
     from one call to the next; with cont 0 in the first step that makes no difference.)
     """
 
+    family = "convolution"
     gates: ClassVar[int]  # rows of the first weights for each output
     states: ClassVar[int]  # states carried from step to step
     weights: ClassVar[int]  # params besides the static input's

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 from matnet.errors import NetworkError, ShapeError
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.extensions.common import AXIS_OF_DIM, RANK, as_axis, as_count, as_dim
 from matnet.ops.fields import as_int, choice, of
 from matnet.shapes import ReceptiveField, Shape, text
@@ -22,6 +22,17 @@ class Reduction(Op):
     operation: str = of(choice("sum", "asum", "sumsq", "mean"), "sum")
     axis: int = of(as_axis, 0)
     coeff: float = 1.0
+
+    @property
+    def images_independent(self) -> bool:
+        return self.axis > 0
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.SEPARATE if self.axis > 1 else Channels.UNKNOWN
+
+    def with_axes_swapped(self) -> Op | None:
+        return self if self.axis < 3 else None
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         return [(*inputs[0][: self.axis], *(1,) * (RANK - self.axis))]
@@ -50,9 +61,23 @@ class ArgMax(Op):
     and holds indices or, with outMaxVal, values.
     """
 
+    family = "result"
     axis: int = of(_as_optional_axis, -1)
     topK: int = of(as_count, 1)
     outMaxVal: bool = False
+
+    @property
+    def images_independent(self) -> bool:
+        return self.axis != 0
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.UNKNOWN if self.axis in (-1, 1) else Channels.SEPARATE
+
+    def with_axes_swapped(self) -> Op | None:
+        if self.axis < 0:  # indices count along the rows
+            return None
+        return replace(self, axis={2: 3, 3: 2}.get(self.axis, self.axis))
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
@@ -91,7 +116,19 @@ class ArgMax(Op):
 class SoftMaxTranspose(Op):
     """Softmax along one of MATLAB's dimensions: 1 (H), 2 (W), 3 (C), 4 (N) (mcnSSD's vl_nnsoftmaxt)."""
 
+    family = "result"
     dim: int = of(as_dim, 1)
+
+    @property
+    def images_independent(self) -> bool:
+        return self.dim != 4
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.PERMUTABLE if self.dim == 3 else Channels.SEPARATE
+
+    def with_axes_swapped(self) -> Op | None:
+        return replace(self, dim={1: 2, 2: 1}.get(self.dim, self.dim))
 
     @classmethod
     def along(cls, axis: int) -> SoftMaxTranspose:

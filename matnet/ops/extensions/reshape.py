@@ -8,14 +8,14 @@ them, Permute with order [2 1 3 4], then Flatten with axis 3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.extensions.common import AXIS_OF_DIM, RANK, as_axis, as_count, as_dim, as_integers, to_four
 from matnet.ops.fields import Pair, as_int, as_pad, as_pair, of
 from matnet.shapes import Pad, ReceptiveField, Shape, filtered, text, window_field
@@ -61,6 +61,14 @@ class CaffeFlatten(_Reshaping):
     axis: int = of(as_axis, 1)
     endAxis: int = of(as_axis, RANK - 1)
 
+    @property
+    def images_independent(self) -> bool:
+        return self.axis > 0
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.SEPARATE if self.axis > 1 else Channels.UNKNOWN
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.endAxis < self.axis:
@@ -84,6 +92,19 @@ class CaffeReshape(_Reshaping):
     axis: int = of(as_int, 0)
     numAxes: int = -1
 
+    def _kept(self) -> int:
+        """How many leading axes keep their sizes, so that everything else is rearranged within them."""
+        copied = next((place for place, size in enumerate(self.shape) if size), len(self.shape))
+        return self.axis + (copied if self.numAxes else 0)
+
+    @property
+    def images_independent(self) -> bool:
+        return self._kept() > 0
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.SEPARATE if self._kept() > 1 else Channels.UNKNOWN
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.axis <= RANK or self.numAxes < -1 or self.axis + self.numAxes > RANK:
@@ -104,7 +125,12 @@ class ChannelShuffle(Op):
     Source: ShuffleNet forks of Caffe, shuffle_channel layer.
     """
 
+    images_independent = True
+    channels = Channels.COUNT
     group: int = of(as_count, 1)
+
+    def with_axes_swapped(self) -> Op | None:
+        return self
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         if inputs[0][1] % self.group:
@@ -123,6 +149,7 @@ class ChannelShuffle(Op):
 class Im2col(Op):
     """Every window's values as channels (c kh + i) kw + j (BVLC Caffe, im2col layer)."""
 
+    images_independent = True
     kernelSize: Pair = of(as_pair, (1, 1))
     stride: Pair = of(as_pair, (1, 1))
     pad: Pad = of(as_pad, (0, 0, 0, 0))
@@ -165,6 +192,18 @@ class Permute(Op):
 
     order: tuple[int, ...] = of(_as_order, (1, 2, 3, 4))
 
+    @property
+    def images_independent(self) -> bool:
+        return self.order[3] == 4
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.SEPARATE if self.order[2] == 3 else Channels.UNKNOWN
+
+    def with_axes_swapped(self) -> Op | None:
+        other = {1: 2, 2: 1, 3: 3, 4: 4}
+        return replace(self, order=tuple(other[self.order[other[dim] - 1]] for dim in other))
+
     @classmethod
     def from_axes(cls, axes: Sequence[int]) -> Permute:
         """The op whose output axis i is input axis axes[i] of N x C x H x W (SSD fork, permute layer).
@@ -205,6 +244,7 @@ class Flatten(Op):
     Source: mcnExtraLayers' vl_nnflatten. It does not look at firstAxis, which is carried along.
     """
 
+    images_independent = True
     firstAxis: int = 1
     axis: int = of(as_dim, 3)
 
@@ -244,6 +284,7 @@ class Reshape(Op):
     0 copies the size at that place, one -1 or empty size is inferred; of two sizes the third is inferred.
     """
 
+    images_independent = True
     shape: tuple[int, ...] = of(_as_sizes, ())
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
