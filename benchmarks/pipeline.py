@@ -28,6 +28,7 @@ from matnet.benchmarks.nets import NETS
 from matnet.benchmarks.peers import PEERS, Runner, Subject
 from matnet.benchmarks.peers.base import imported
 from matnet.datasets import ImageList
+from matnet.engines import EngineOptions
 from matnet.engines.device import processors
 from matnet.errors import EngineError, MatnetError, run_command
 from matnet.evaluation.loop import count, score_variable
@@ -114,9 +115,9 @@ def parser() -> argparse.ArgumentParser:
 
 def own_stages(setting: Setting, runtime: str | None) -> dict[str, Stage]:
     """The engine alone in both ways, preprocessing alone, and the whole."""
-    options = {"runtime": runtime, "threads": setting.threads}
-    whole = setting.net.compile([setting.variable], backend="onnx", **options)
-    job = Job(setting.preprocessing, setting.variable, setting.batch_size, engine={"backend": "onnx", **options})
+    options = EngineOptions("onnx", runtime=runtime, threads=setting.threads)
+    whole = setting.net.compile([setting.variable], options=options)
+    job = Job(setting.preprocessing, setting.variable, setting.batch_size, engine=options)
     scorer = Scorer(setting.net, job)
     random = np.random.default_rng(0)
     batches = [random.standard_normal(setting.shape, dtype=np.float32) for _ in range(scorer.streams.count)]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from matnet import load
-from matnet.engines import BACKENDS, PRECISIONS, parse_device
+from matnet.engines import BACKENDS, PRECISIONS, EngineOptions, parse_device
 from matnet.engines.cpu.runtimes import RUNTIMES, candidates
 from matnet.errors import EngineError, FileFormatError
 from matnet.network import Network
@@ -86,9 +85,11 @@ def add_batch_size(command: argparse.ArgumentParser, default: int | None, meanin
     command.add_argument("--batch-size", type=positive, default=default, metavar="N", help=meaning)
 
 
-def engine_options(options: argparse.Namespace) -> dict[str, Any]:
-    """What `compile_network` takes, from the options that `add_engine_options` added."""
-    return {name: getattr(options, name) for name in ("backend", "device", "precision", "threads", "runtime")}
+def engine_options(options: argparse.Namespace) -> EngineOptions:
+    """The engine options of a command: those of `add_engine_options`, and `--batch-size` and `--strict` where it has
+    them."""
+    names = ("backend", "device", "precision", "threads", "runtime", "batch_size", "strict")
+    return EngineOptions.of(**{name: getattr(options, name, None) for name in names})
 
 
 def _checked(check: Callable[[str], object]) -> Callable[[str], str]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from matnet.errors import MatnetError, NetworkError, ShapeError, listing, nearest
 from matnet.ops.base import Op, Unknown
 from matnet.shapes import ReceptiveField, Shape
+
+if TYPE_CHECKING:
+    from matnet.engines import Engine, EngineOptions
 
 IN_PLACE = "_before_"
 """What stands between a Caffe blob and the in-place layer that changes it, in the name of the value before."""
@@ -317,14 +320,30 @@ class Network:
 
     # -- running ----------------------------------------------------------------------------------
 
-    def compile(self, outputs: Sequence[str] | None = None, backend: str = "numpy", **options: Any) -> Any:
-        """A callable engine for these outputs (default: all of `self.outputs`): see matnet.engines."""
+    def compile(
+        self,
+        outputs: Sequence[str] | None = None,
+        backend: str | None = None,
+        *,
+        options: EngineOptions | None = None,
+        **keywords: Any,
+    ) -> Engine:
+        """An engine for these outputs (default: all of `self.outputs`); see `matnet.engines.compile_network`.
+
+        How it runs: `options`, or the fields of EngineOptions as keywords (backend, default numpy; device, ...).
+        """
         from matnet import engines  # an engine knows the network, not the other way round
 
-        return engines.compile_network(self, outputs, backend=backend, **options)
+        return engines.compile_network(self, outputs, options, backend=backend, **keywords)
 
     def forward(
-        self, x: Any, outputs: Sequence[str] | None = None, backend: str = "numpy", **options: Any
+        self,
+        x: Any,
+        outputs: Sequence[str] | None = None,
+        backend: str | None = None,
+        *,
+        options: EngineOptions | None = None,
+        **keywords: Any,
     ) -> dict[str, np.ndarray]:
         """Run the network in test mode: {wanted name: array N x C x H x W}.
 
@@ -332,12 +351,12 @@ class Network:
         (anything numeric is converted). `outputs` are variable, layer or Caffe blob names, default the
         network's own outputs. Raises NetworkError or ShapeError where names or sizes do not fit.
         """
-        engine = self.compile(outputs, backend=backend, **options)
+        engine = self.compile(outputs, backend, options=options, **keywords)
         return engine(x)
 
-    def __call__(self, x: Any, outputs: Sequence[str] | None = None, **options: Any) -> Any:
+    def __call__(self, x: Any, outputs: Sequence[str] | None = None, **keywords: Any) -> Any:
         """As `forward`, but a single output comes as the array itself."""
-        results = self.forward(x, outputs, **options)
+        results = self.forward(x, outputs, **keywords)
         return next(iter(results.values())) if len(results) == 1 else results
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ from matnet.arguments import (
     engine_options,
     network_from,
 )
-from matnet.engines import Engine, wanted_variables
+from matnet.engines import Engine, EngineOptions, wanted_variables
 from matnet.engines.batches import run_in_batches
 from matnet.errors import run_command
 from matnet.layout import hwcn_to_nchw
@@ -96,8 +96,7 @@ def run_file(
     outputs: str | None,
     everything: bool,
     layout: str | None,
-    batch_size: int | None = None,
-    **engine_options: Any,
+    engine: EngineOptions,
 ) -> tuple[dict[str, np.ndarray], Engine]:
     """Read `source`, run, write `target`; returns what was written, N x C x H x W, and the engine that ran."""
     arrays.check_suffix(target)
@@ -116,15 +115,15 @@ def run_file(
         print(f"matnet: {note}", file=sys.stderr)
     wanted = requested(pruned, outputs, everything)
     known = {name: value for name, value in values.items() if name in pruned.variables}
-    engine = pruned.compile(wanted, **engine_options)
-    for note in engine.notes:
+    compiled = pruned.compile(wanted, options=engine)
+    for note in compiled.notes:
         print(f"matnet: {note}", file=sys.stderr)
-    results = run_in_batches(engine, known, batch_size)
+    results = run_in_batches(compiled, known, engine.batch_size)
     ranks = {name: net.blob_ranks.get(name, net.blob_ranks.get(pruned.resolve(name))) for name in results}
     arrays.write_arrays(
         target, {name: arrays.from_nchw(value, layout_out, ranks[name]) for name, value in results.items()}
     )
-    return results, engine
+    return results, compiled
 
 
 def record(
@@ -155,8 +154,7 @@ def main(argv: list[str] | None = None) -> int:
         options.outputs,
         options.all,
         options.layout,
-        options.batch_size,
-        **engine_options(options),
+        engine_options(options),
     )
     seconds = time.perf_counter() - started
     if options.json:

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from matnet.arguments import MODEL_HELP, add_engine_options, add_random_weights, engine_options, network_from
@@ -23,7 +24,7 @@ from matnet.display.summary import summary, why_unsized
 from matnet.display.svg import network_svg
 from matnet.display.table import NetworkTable, network_table
 from matnet.display.text import table_text, totals
-from matnet.engines import choose, parse_device
+from matnet.engines import EngineOptions, choose
 from matnet.errors import MatnetError, NetworkError, run_command
 from matnet.files import atomic_write
 from matnet.meta import class_descriptions, class_names, declared_input_shapes, display_name, image_input
@@ -94,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     encoding = sys.stdout.encoding or "utf-8"
     print(report.encode(encoding, "backslashreplace").decode(encoding))
     if options.plan:
-        lines = plan_report(net, inputs, **engine_options(options))
+        lines = plan_report(net, inputs, engine_options(options))
         print("\n".join(["", "plan", *(f"  {printable(line)}" for line in lines)]))
     if reason and options.format in ("csv", "matconvnet", "latex"):
         print(f"matnet: {printable(reason)}", file=sys.stderr)
@@ -152,29 +153,32 @@ def text_report(net: Network, table: NetworkTable, with_meta: bool = False, reas
     return lines
 
 
-def plan_report(
-    net: Network, inputs: Mapping[str, Shape], backend: str = "onnx", precision: str = "fp32", **options: Any
-) -> list[str]:
+def plan_report(net: Network, inputs: Mapping[str, Shape], options: EngineOptions) -> list[str]:
     """What a backend does with the network's outputs for these inputs; NetworkError where a size is missing.
 
     For cupy no GPU is needed: its plan is the same on all of them, but for what cuDNN chooses there.
     """
     inference = net.for_inference()
-    found = choose(parse_device(options.get("device")), precision).backend if backend == "auto" else backend
+    backend = options.backend
+    if backend == "auto":
+        backend = choose(options.parsed_device, options.precision).backend
     needed = inference.compile(backend="numpy").inputs
     missing = [name for name in needed if name not in inputs]
     if missing:
         raise NetworkError(f"{net.source}: --plan needs the size of input {missing[0]!r}; give --input-size")
     given = {name: inputs[name] for name in needed}
-    if found == "numpy":
+    if backend == "numpy":
         return ["every layer by itself, in numpy", "activations lie channels first (NCHW)"]
-    if found == "cupy":
+    if backend == "cupy":
         from matnet.engines.cupy.planning import plan_lines as gpu_lines
 
-        return gpu_lines(inference, given, precision=precision)
+        return gpu_lines(inference, given, precision=options.precision)
+    from matnet.engines.cpu.engine import OnnxEngine
     from matnet.engines.cpu.listing import plan_lines
 
-    return plan_lines(inference.compile(backend="onnx", precision=precision, **options), given)
+    engine = inference.compile(options=replace(options, backend="onnx"))
+    assert isinstance(engine, OnnxEngine)
+    return plan_lines(engine, given)
 
 
 def record(net: Network, table: NetworkTable, with_meta: bool = False, reason: str | None = None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import pytest
 import matnet
 from matnet import eval as eval_command
 from matnet.datasets import ImageList
+from matnet.engines import EngineOptions
 from matnet.errors import DataError, EngineError
 from matnet.evaluation.counters import OneProcess, counter_for
 from matnet.evaluation.progress import Progress
@@ -77,7 +78,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> ImageList:
 
 @pytest.fixture(scope="module")
 def job(net: matnet.Network) -> Job:
-    return Job(Preprocessing.from_meta(net.meta), net.outputs[-1], batch_size=16, engine={"backend": "numpy"})
+    return Job(Preprocessing.from_meta(net.meta), net.outputs[-1], batch_size=16, engine=EngineOptions())
 
 
 @pytest.fixture(scope="module")

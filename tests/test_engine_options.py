@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 from matnet import EngineError, Layer, Network, NetworkError, OutOfMemoryError
 from matnet.arguments import add_engine_options, engine_options
-from matnet.engines import choose, compile_network, parse_device
+from matnet.engines import EngineOptions, choose, compile_network, parse_device
 from matnet.engines.base import Engine
 from matnet.engines.batches import Halving, run_in_batches
 from matnet.engines.cupy import probe
@@ -63,7 +64,7 @@ def cupy_stand_in(
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Makes this machine one with a driver for some CUDA (None: no driver) and the given cupy module (None: none)."""
 
     def become(driver: int | None, module: Any) -> None:
@@ -71,8 +72,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(probe, "cupy_installed", lambda: module is not None)
         monkeypatch.setattr(probe, "DRIVER_FILE", Path("/nowhere"))
         monkeypatch.setitem(sys.modules, "cupy", module)
+        probe.forget()
 
-    return become
+    yield become
+    probe.forget()
 
 
 @pytest.mark.parametrize(
@@ -160,9 +163,38 @@ def test_a_machine_without_gpu_and_cupy_hears_nothing_of_them(machine: Any) -> N
     assert choose().notes == ()
 
 
+def test_a_gpu_is_probed_once(machine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is there or not; a precision that it lacks is an error each time."""
+    machine(13020, cupy_stand_in(capability=(7, 5)))
+    probes: list[str] = []
+    tried = probe._try_out
+    monkeypatch.setattr(probe, "driver_version", lambda: probes.append("driver") or 13020)
+    monkeypatch.setattr(probe, "_try_out", lambda *given: probes.append("kernel") or tried(*given))
+    for _ in range(2):
+        assert choose().backend == "cupy"
+        with pytest.raises(EngineError, match="TF32"):
+            choose(None, "tf32")
+    assert probes == ["driver", "kernel"]
+    machine(None, None)
+    monkeypatch.setattr(probe, "driver_version", lambda: probes.append("none"))
+    assert {choose().backend for _ in range(2)} <= {"onnx", "numpy"}
+    assert probes[2:] == ["none"]
+
+
+def test_options_are_one_value_or_keywords() -> None:
+    net = chain(ReLU())
+    assert net.compile(options=EngineOptions("onnx", threads=1)).options.threads == 1
+    assert net.compile(backend="onnx", threads=None).options == EngineOptions("onnx")
+    with pytest.raises(EngineError, match=r"as keywords \(threads\), not as both"):
+        net.compile(options=EngineOptions("onnx"), threads=2)
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        ({"thread": 2}, "no engine takes an option 'thread'; nearest: threads"),
+        ({"backend": "onxx"}, "no backend is called 'onxx'; nearest: onnx"),
+        ({"backend": "onnx", "threads": 0}, "threads must be at least 1, found 0"),
         ({"backend": "numpy", "precision": "fp16"}, "backend 'numpy' computes in fp32 alone; precision 'fp16' needs"),
         ({"backend": "onnx", "precision": "tf32"}, "backend 'onnx' computes in fp32 alone; precision 'tf32' needs"),
         ({"backend": "onnx", "device": "gpu"}, "backend 'onnx' computes on the processor; for a GPU choose"),
@@ -204,13 +236,8 @@ def test_wrong_arguments_are_usage_errors(arguments: list[str], capsys: pytest.C
 def test_arguments_as_options() -> None:
     command = argparse.ArgumentParser()
     add_engine_options(command, backend="numpy")
-    assert engine_options(command.parse_args(["--device", "cuda:1", "--precision", "fp16", "--threads", "2"])) == {
-        "backend": "numpy",
-        "device": "cuda:1",
-        "precision": "fp16",
-        "threads": 2,
-        "runtime": None,
-    }
+    found = engine_options(command.parse_args(["--device", "cuda:1", "--precision", "fp16", "--threads", "2"]))
+    assert found == EngineOptions("numpy", "cuda:1", "fp16", 2, runtime=None, batch_size=None, strict=False)
 
 
 def chain(*ops: Any) -> Network:

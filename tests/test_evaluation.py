@@ -20,6 +20,7 @@ import matnet
 from matnet import convert
 from matnet import eval as eval_command
 from matnet.datasets import ImageList
+from matnet.engines import EngineOptions
 from matnet.engines.batches import Halving
 from matnet.engines.numpy_engine import NumpyEngine
 from matnet.errors import DataError, NetworkError, OutOfMemoryError
@@ -209,7 +210,8 @@ def test_a_tally_comes_back_from_its_record() -> None:
     ],
 )
 def test_streams(options: dict[str, Any], expected: Streams) -> None:
-    assert choose_streams(**options) == expected
+    given = {name: value for name, value in options.items() if name != "share"}
+    assert choose_streams(EngineOptions(**given), options.get("share")) == expected
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", {16, 3}), ("gpu:0 (a GPU)", {16})])

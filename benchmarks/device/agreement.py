@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from matnet import convert_caffe
+from matnet.engines import EngineOptions
 from matnet.errors import DataError
 from matnet.images import Preprocessing
 from matnet.network import Network
@@ -69,7 +70,7 @@ def agreement(net: Network, images: np.ndarray, backend: str, precisions: list[s
 
 
 def _first_classes(net: Network, images: np.ndarray, backend: str, precision: str) -> np.ndarray:
-    options = {} if precision == "fp32" else {"precision": precision}
-    engine = net.compile(backend=backend, **options)
+    options = EngineOptions(backend, precision=precision)
+    engine = net.compile(options=options)
     batches = [next(iter(engine(images[start : start + BATCH]).values())) for start in range(0, len(images), BATCH)]
     return np.concatenate([batch.reshape(len(batch), -1).argmax(axis=1) for batch in batches])

@@ -11,6 +11,7 @@ import numpy as np
 import matnet
 from matnet import arrays, convert_caffe, load
 from matnet.benchmarks.measure import failure
+from matnet.engines import EngineOptions
 from matnet.errors import DataError
 from matnet.network import Network
 
@@ -56,11 +57,11 @@ def cases(data: Path = DATA) -> list[Case]:
 def check(case: Case, backend: str, precision: str = "fp32") -> Outcome:
     """Run one network for all its recorded outputs, and for the last alone, which leaves an engine more to fuse."""
     outcome = Outcome(case.name, precision)
-    options = {} if precision == "fp32" else {"precision": precision}
+    options = EngineOptions(backend, precision=precision)
     try:
         net, inputs, expected = recorded(case)
         for names in (list(expected), list(expected)[-1:]):
-            found = net.forward(inputs, names, backend=backend, **options)
+            found = net.forward(inputs, names, options=options)
             compare(outcome, found, expected, names)
     except Exception as error:  # whatever goes wrong with one network, the others are still checked
         outcome.status = failure(error)

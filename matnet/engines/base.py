@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from matnet.engines.options import EngineOptions
 from matnet.errors import NetworkError, OutOfMemoryError, ShapeError, listing, nearest
 from matnet.network import Layer, Network
 from matnet.shapes import text
@@ -16,14 +17,18 @@ class Engine:
     """A compiled network: call it with inputs, get {wanted name: float32 array N x C x H x W}.
 
     Attributes: `net`, `wanted` (name as asked for -> variable), `layers` (in execution order); `device` and
-    `precision`, as results name them; `notes`, what the user should hear about how the engine was chosen.
+    `precision`, as results name them; `notes`, for the user, on how the engine was chosen.
     """
 
     backend = ""
+    takes: ClassVar[frozenset[str]] = frozenset()  # the fields of EngineOptions that mean something to this engine only
     device = "cpu"
     precision = "fp32"
 
-    def __init__(self, net: Network, outputs: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, net: Network, outputs: Sequence[str] | None = None, options: EngineOptions | None = None
+    ) -> None:
+        self.options = options or EngineOptions()
         self.net = net
         self.notes: list[str] = []
         self.wanted = wanted_variables(net, outputs)

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from matnet.errors import EngineError, nearest
+from matnet.errors import EngineError
 
 PRECISIONS = ("fp32", "tf32", "fp16")
 DEVICES = "cpu, gpu, or gpu:N for the N-th GPU, counted from 0 (cuda and cuda:N mean the same)"
@@ -34,13 +34,6 @@ def parse_device(text: str | None) -> Device | None:
     if found[1]:
         return Device("cpu")
     return Device("gpu", int(found[2]) if found[2] else None)
-
-
-def check_precision(precision: str) -> None:
-    """EngineError for a name that is none of PRECISIONS."""
-    if precision not in PRECISIONS:
-        hint = nearest(precision, PRECISIONS)
-        raise EngineError(f"no precision is called {precision!r}{hint}; there is {', '.join(PRECISIONS)}")
 
 
 def refuse_on_cpu(backend: str, device: Device | None, precision: str) -> None:

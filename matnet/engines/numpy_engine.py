@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from matnet.engines.base import Engine, does_not_fit
+from matnet.engines.options import EngineOptions
 from matnet.errors import MatnetError, UnsupportedLayersError, listing
 from matnet.network import Layer, Network
 from matnet.ops.base import Unknown
@@ -19,8 +20,10 @@ class NumpyEngine(Engine):
 
     backend = "numpy"
 
-    def __init__(self, net: Network, outputs: Sequence[str] | None = None) -> None:
-        super().__init__(net, outputs)
+    def __init__(
+        self, net: Network, outputs: Sequence[str] | None = None, options: EngineOptions | None = None
+    ) -> None:
+        super().__init__(net, outputs, options)
         refuse_unknown(net, self.layers)
         self.prepared = [self._guard(layer, self._prepare, layer) for layer in self.layers]
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from matnet.engines import EngineOptions
 from matnet.errors import DataError
 from matnet.evaluation.provenance import Course, provenance
 from matnet.evaluation.record import Evaluation
@@ -62,7 +63,7 @@ def evaluate(
     the status `unreadable images`. Raises NetworkError for a network without one image input, DataError where
     no image at all could be read.
     """
-    engine = {"backend": backend, **options}
+    engine = EngineOptions.of(backend=backend, **options)
     job = Job(preprocessing, score_variable(net, scores), batch_size, strict, engine, workers)
     scorer, done = Scorer(net, job, say), 0
 

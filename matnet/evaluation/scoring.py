@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from matnet.engines import EngineOptions
 from matnet.engines.batches import Halving
 from matnet.errors import NetworkError
 from matnet.evaluation.pipeline import Done, Pipeline
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 class Job:
     """What is to be computed for each image, but for the network itself: small enough to be sent around.
 
-    scores: the variable to rank. engine: options of `compile_network`. decoders: threads that decode, None
+    scores: the variable to rank. engine: how it is computed. decoders: threads that decode, None
     for one per processor.
     """
 
@@ -35,7 +36,7 @@ class Job:
     scores: str
     batch_size: int = 32
     strict: bool = False
-    engine: Mapping[str, Any] = field(default_factory=dict)
+    engine: EngineOptions = field(default_factory=EngineOptions)
     decoders: int | None = None
 
     @property
@@ -51,7 +52,7 @@ class Job:
         return {
             "preprocessing": f"{prepared.describe()} x {prepared.views} {hashlib.sha256(mean).hexdigest()}",
             "variable": self.scores,
-            **{name: str(self.engine.get(name)) for name in ("backend", "device", "precision", "runtime")},
+            **{name: str(getattr(self.engine, name)) for name in ("backend", "device", "precision", "runtime")},
         }
 
 
@@ -87,11 +88,8 @@ class Scorer:
         self, net: Network, job: Job, say: Callable[[str], Any] | None = None, share: int | None = None
     ) -> None:
         self.job, self._share = job, share
-        self.streams = choose_streams(**_choices(job.engine), share=share)
-        options = dict(job.engine)
-        if self.streams.threads is not None:
-            options["threads"] = self.streams.threads
-        self.engine = net.compile([job.scores], **options)
+        self.streams = choose_streams(job.engine, share)
+        self.engine = net.compile([job.scores], options=replace(job.engine, threads=self.streams.threads))
         if len(self.engine.inputs) != 1:
             count = len(self.engine.inputs)
             raise NetworkError(f"{net.source}: {job.scores!r} needs {count} inputs; evaluation feeds one image")
@@ -156,8 +154,3 @@ def _counted(done: Done, streams: int) -> Tally:
         done=((done.span.start, done.span.stop),),
         network_seconds=done.seconds / streams,
     )
-
-
-def _choices(engine: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("backend", "device", "precision", "runtime", "threads")
-    return {"backend": "numpy", **{name: engine[name] for name in names if name in engine}}

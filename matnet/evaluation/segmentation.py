@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from matnet.engines import EngineOptions
 from matnet.engines.device import processors
 from matnet.errors import DataError, FileFormatError, NetworkError, listing
 from matnet.evaluation.ahead import in_order
@@ -58,7 +59,7 @@ def evaluate_segmentation(
     preprocessing: Preprocessing,
     *,
     scores: str | None = None,
-    backend: str = "numpy",
+    engine: EngineOptions | None = None,
     workers: int | None = None,
     save: Path | None = None,
     progress: Callable[[int], Any] | None = None,
@@ -72,14 +73,14 @@ def evaluate_segmentation(
     for scores that are no map of the image's size, DataError for other classes than the set's.
     """
     variable = score_variable(net, scores)
-    engine = net.compile([variable], backend=backend, **options)
-    if len(engine.inputs) != 1:
-        raise NetworkError(f"{net.source}: {variable!r} needs {len(engine.inputs)} inputs; evaluation feeds one image")
+    compiled = net.compile([variable], options=engine, **options)
+    if len(compiled.inputs) != 1:
+        raise NetworkError(f"{net.source}: {variable!r} needs {len(compiled.inputs)} inputs, expected one image")
     order = class_order(class_names(net) or (), images.class_names)
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    scorer = _Scorer(net, engine, variable, images, order, save)
+    scorer = _Scorer(net, compiled, variable, images, order, save)
     read = partial(_sample, images, preprocessing)
     for sample in in_order(read, range(len(images)), workers or processors()):
         scorer.take(sample)

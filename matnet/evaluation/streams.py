@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.engines import choose, parse_device
+from matnet.engines import EngineOptions, choose
 from matnet.engines.batches import MIXES_IMAGES
 from matnet.engines.device import processors
 from matnet.evaluation.pipeline import Crew
@@ -26,15 +26,8 @@ class Streams:
     threads: int | None = None
 
 
-def choose_streams(
-    backend: str,
-    device: str | None = None,
-    precision: str | None = None,
-    runtime: str | None = None,
-    threads: int | None = None,
-    share: int | None = None,
-) -> Streams:
-    """How to share the processors among batches; the arguments are those of `compile_network`.
+def choose_streams(options: EngineOptions, share: int | None = None) -> Streams:
+    """How to share the processors among batches.
 
     share: how many of them there are for this engine, where others use the rest; None: all.
 
@@ -42,10 +35,12 @@ def choose_streams(
     inside a layer, nor spins while it waits, which on processors that decode as well costs most. A GPU takes
     the next batch while it computes one. Other engines run one batch after the other.
     """
-    chosen = choose(parse_device(device), precision or "fp32").backend if backend == "auto" else backend
+    chosen, threads = options.backend, options.threads
+    if chosen == "auto":
+        chosen = choose(options.parsed_device, options.precision).backend
     if chosen != "onnx":
         return Streams(GPU_STREAMS if chosen == "cupy" else 1, threads)
-    if runtime not in (None, "onnxruntime"):
+    if options.runtime not in (None, "onnxruntime"):
         return Streams(1, threads or share)
     total = threads or share or processors()
     count = max(number for number in range(1, MOST_STREAMS + 1) if total % number == 0)

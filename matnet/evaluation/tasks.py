@@ -106,7 +106,7 @@ def run_task(options: argparse.Namespace, task: str) -> Run:
             "scores": options.scores,
             "workers": options.decoders,
             "progress": bar.update,
-            **engine_options(options),
+            "engine": engine_options(options),
         }
         run: Run
         if task == "segmentation":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from matnet.engines import EngineOptions, engine_options
 from matnet.engines.batches import Halving
 from matnet.errors import DataError, NetworkError
 from matnet.evaluation.pipeline import Done, Pipeline
@@ -66,7 +67,7 @@ def evaluate_verification(
     preprocessing: Preprocessing,
     *,
     scores: str | None = None,
-    backend: str = "numpy",
+    engine: EngineOptions | None = None,
     batch_size: int = 32,
     workers: int | None = None,
     strict: bool = False,
@@ -81,7 +82,7 @@ def evaluate_verification(
     workers: threads that decode, by default one per processor. Pairs with an image that cannot be read are left out,
     their images named in `unreadable`. Raises NetworkError for descriptors that are all zero.
     """
-    camera = _Camera(net, preprocessing, scores, backend, batch_size, strict, say, **options)
+    camera = _Camera(net, preprocessing, scores, engine_options(engine, **options), batch_size, strict, say)
     places = {path: place for place, path in enumerate(pairs.images)}
     described = camera.describe(pairs.images, workers, progress)
     if not described.course.images:
@@ -135,18 +136,15 @@ class _Camera:
         net: Network,
         preprocessing: Preprocessing,
         scores: str | None,
-        backend: str,
+        options: EngineOptions,
         batch_size: int,
         strict: bool,
         say: Callable[[str], Any] | None,
-        **options: Any,
     ) -> None:
         self.preprocessing = preprocessing
         self.variable = descriptor_variable(net, scores)
-        self.streams = choose_streams(backend, **options)
-        if self.streams.threads is not None:
-            options["threads"] = self.streams.threads
-        self.engine = net.compile([self.variable], backend=backend, **options)
+        self.streams = choose_streams(options)
+        self.engine = net.compile([self.variable], options=replace(options, threads=self.streams.threads))
         if len(self.engine.inputs) != 1:
             count = len(self.engine.inputs)
             raise NetworkError(f"{net.source}: {self.variable!r} needs {count} inputs; evaluation feeds one image")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matnet.engines import EngineOptions
 from matnet.errors import DataError
 from matnet.evaluation.class_order import classes_of
 from matnet.evaluation.counters import counter_for
@@ -35,7 +36,7 @@ class Settings:
     published figures of the row were measured by.
 
     face_crop: the part of a face image that is taken. workers: threads that decode. processes, scheduler: Dask's, to
-    share classification among; None: this process alone. engine: options of `compile_network`.
+    share classification among; None: this process alone. engine: how the network is computed.
     """
 
     protocol: str | None = None
@@ -46,7 +47,7 @@ class Settings:
     strict: bool = False
     processes: int | None = None
     scheduler: str | None = None
-    engine: Mapping[str, Any] = field(default_factory=dict)
+    engine: EngineOptions = field(default_factory=EngineOptions)
 
     def protocol_of(self, row: Expected) -> str:
         """By name; images beside a card are prepared as the network's file says."""
@@ -92,7 +93,7 @@ def measure(
     if row.task == "classification":
         run = _classified(net, row, data, settings, watched, say, kept)
     else:
-        options: dict[str, Any] = {"workers": settings.workers, "progress": watched, **settings.engine}
+        options: dict[str, Any] = {"workers": settings.workers, "progress": watched, "engine": settings.engine}
         run = _others(net, row, data, settings, options, say)
     run.protocol = settings.protocol_of(row)
     run.introduced = str(row.card.introduced or "")

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matnet.engines import EngineOptions
 from matnet.files import atomic_write
 
 FIGURES = 1
 """Raised when a change of matnet moves figures; rows that were kept under another number are measured anew."""
+
+ENGINE = ("backend", "device", "precision", "threads", "runtime")
+"""The engine options that belong to a row's key."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class Store:
 
 
 def key_of(
-    model_sha256: str, list_sha256: str, protocol: str, engine: Mapping[str, Any], **other: Any
+    model_sha256: str, list_sha256: str, protocol: str, engine: EngineOptions, **other: Any
 ) -> dict[str, Any]:
     """What decides a row's figures: the weights, the list of images, the protocol, the engine as it was asked for.
 
@@ -59,7 +63,7 @@ def key_of(
         "model": model_sha256,
         "data": list_sha256,
         "protocol": protocol,
-        "engine": {name: value for name, value in engine.items() if value is not None},
+        "engine": {name: value for name in ENGINE if (value := getattr(engine, name)) is not None},
         **other,
         "figures": FIGURES,
     }

@@ -12,11 +12,12 @@ import numpy as np
 
 from matnet.engines.base import Engine
 from matnet.engines.cpu.program import Compiler, Program, batch_of
-from matnet.engines.cpu.runtimes import Settings, candidates, runtime_class, tries_out
+from matnet.engines.cpu.runtimes import OnnxRuntime, Settings, candidates, runtime_class, tries_out
 from matnet.engines.cpu.tuning.choices import identity, remember, remembered
 from matnet.engines.cpu.tuning.contest import fastest
 from matnet.engines.cpu.tuning.variants import Variant
 from matnet.engines.numpy_engine import refuse_unknown
+from matnet.engines.options import EngineOptions
 from matnet.engines.plan import plan_network
 from matnet.engines.plan.spread import spread_concat
 from matnet.errors import EngineError
@@ -37,26 +38,22 @@ class OnnxEngine(Engine):
     """
 
     backend = "onnx"
+    takes = frozenset({"threads", "optimize", "runtime"})
 
     def __init__(
-        self,
-        net: Network,
-        outputs: Sequence[str] | None = None,
-        threads: int | None = None,
-        optimize: bool = True,
-        runtime: str = "onnxruntime",
+        self, net: Network, outputs: Sequence[str] | None = None, options: EngineOptions | None = None
     ) -> None:
-        if threads is not None and threads < 1:
-            raise EngineError(f"threads must be at least 1, found {threads}")
+        options = options or EngineOptions()
+        runtime = options.runtime or OnnxRuntime.name
         self._runtimes, self._auto = candidates(runtime), tries_out(runtime)
         for name in self._runtimes if not self._auto else self._runtimes[:1]:
             runtime_class(name)  # says what to install, before any work
-        super().__init__(net, outputs)
+        super().__init__(net, outputs, options)
         refuse_unknown(net, self.layers)
         written = {name for layer in self.layers for name in layer.outputs}
         self._computed = [name for name in dict.fromkeys(self.wanted.values()) if name in written]
         self.planned = spread_concat(plan_network(net, self._computed), self._computed)
-        self._compiler = Compiler(self.planned, self._computed, Settings(threads, optimize))
+        self._compiler = Compiler(self.planned, self._computed, Settings(options.threads, options.optimize))
         self._programs: OrderedDict[int, Program] = OrderedDict()
         self._latest: tuple[Any, Program] | None = None  # most calls are like the one before
         self._known: OrderedDict[tuple[Any, ...], int] = OrderedDict()

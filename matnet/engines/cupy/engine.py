@@ -14,8 +14,8 @@ from matnet.engines.cupy.device import SLOTS, GpuDevice, OnDevice, Options, Prog
 from matnet.engines.cupy.lower import lower
 from matnet.engines.cupy.planning import planned_for, why_layer_by_layer
 from matnet.engines.cupy.probe import find_gpu
-from matnet.engines.device import Device
 from matnet.engines.numpy_engine import refuse_unknown
+from matnet.engines.options import EngineOptions
 from matnet.errors import EngineError, NetworkError
 from matnet.network import Network
 from matnet.shapes import Shape
@@ -56,31 +56,27 @@ class CupyEngine(Engine):
     """
 
     backend = "cupy"
+    takes = frozenset({"cudnn", "autotune", "fused", "memory_limit"})
 
     def __init__(
-        self,
-        net: Network,
-        outputs: Sequence[str] | None = None,
-        device: Device | None = None,
-        precision: str = "fp32",
-        cudnn: bool | None = None,
-        autotune: bool = True,
-        fused: bool = True,
-        memory_limit: int | None = None,
+        self, net: Network, outputs: Sequence[str] | None = None, options: EngineOptions | None = None
     ) -> None:
+        options = options or EngineOptions("cupy")
+        device, precision = options.parsed_device, options.precision
         if device is not None and device.kind != "gpu":
             raise EngineError("backend 'cupy' runs on a GPU; device 'cpu' goes with backend 'onnx' or 'numpy'")
-        super().__init__(net, outputs)
+        super().__init__(net, outputs, options)
         refuse_unknown(net, self.layers)
         gpu = find_gpu(device.index if device else None, precision)
         self.device, self.precision = str(gpu), precision
-        self.gpu = GpuDevice(gpu, Options(precision, cudnn, autotune, memory_limit=memory_limit))
+        libraries = Options(precision, options.cudnn, options.autotune, memory_limit=options.memory_limit)
+        self.gpu = GpuDevice(gpu, libraries)
         self.notes += self.gpu.notes
         written = {name for layer in self.layers for name in layer.outputs}
         self._computed = [name for name in dict.fromkeys(self.wanted.values()) if name in written]
         self.planned = planned_for(net, self._computed)
         self._machine = self.gpu.machine(self.planned)
-        self.layer_by_layer = self._without_program(fused)
+        self.layer_by_layer = self._without_program(options.fused)
         self._programs: OrderedDict[Key, Program] = OrderedDict()
         self._seen: set[Key] = set()
         self._apart: bool | None = None  # whether images can be computed in any company; None: not known yet

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from threading import RLock
+from typing import Any, ParamSpec, TypeVar, cast
 
 from matnet.errors import EngineError
 
@@ -19,6 +23,10 @@ OLDEST_CUDNN = 90000  # 9.0.0, as cuDNN numbers itself
 BROKEN = (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError)
 NEEDS = {"tf32": ((8, 0), "TF32 tensor cores"), "fp16": ((7, 0), "FP16 tensor cores")}
 INSTEAD = "or compute on the processor: backend 'onnx' or 'numpy'"
+P = ParamSpec("P")
+T = TypeVar("T")
+_kept: dict[Any, Any] = {}  # results of probes
+_lock = RLock()
 
 
 @dataclass(frozen=True)
@@ -65,14 +73,54 @@ def find_gpu(index: int | None = None, precision: str = "fp32") -> Gpu:
     EngineError, naming what to install or to choose, where there is no driver, CuPy or GPU, where they do not
     fit together, or the GPU lacks the precision.
     """
+    cupy, _ = _usable_cupy()
+    gpu = _tried_gpu(_counted(cupy, index))
+    require_precision(gpu, precision)
+    return gpu
+
+
+def once(probe: Callable[P, T]) -> Callable[P, T]:
+    """`probe` run once per process and arguments: its result, or its EngineError, is kept."""
+
+    @wraps(probe)
+    def kept(*args: P.args, **kwargs: P.kwargs) -> T:
+        key = (probe.__name__, os.getpid(), args)  # a forked process cannot use the CUDA of its parent
+        with _lock:
+            if key not in _kept:
+                try:
+                    _kept[key] = probe(*args, **kwargs)
+                except EngineError as error:
+                    _kept[key] = error
+            found = _kept[key]
+        if isinstance(found, EngineError):
+            raise EngineError(str(found))
+        return cast("T", found)
+
+    return kept
+
+
+def forget() -> None:
+    """Probe anew at the next call."""
+    with _lock:
+        _kept.clear()
+
+
+@once
+def _usable_cupy() -> tuple[Any, int]:
+    """The cupy module, and the CUDA version of the driver."""
     driver = driver_version()
     if driver is None:
         raise EngineError(f"no GPU can be used, because no NVIDIA driver is installed; install it, {INSTEAD}")
     cupy = import_cupy(driver)
     _require_fitting_driver(cupy, driver)
-    gpu = _described(cupy, _counted(cupy, index), driver)
+    return cupy, driver
+
+
+@once
+def _tried_gpu(index: int) -> Gpu:
+    cupy, driver = _usable_cupy()
+    gpu = _described(cupy, index, driver)
     _require_supported(gpu)
-    require_precision(gpu, precision)
     _try_out(cupy, gpu)
     return gpu
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
+from importlib import import_module, util
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -83,4 +82,4 @@ class Runtime(ABC):
     @classmethod
     def available(cls) -> bool:
         """Whether the package is installed; it is not imported."""
-        return find_spec(cls.package) is not None
+        return util.find_spec(cls.package) is not None
