@@ -10,12 +10,7 @@ import numpy as np
 
 from matnet.engines.base import Engine
 from matnet.errors import NetworkError, OutOfMemoryError
-from matnet.ops.extensions.combine import BatchReindex, Filter
-from matnet.ops.extensions.normalize import BatchStatNorm
-from matnet.ops.extensions.recurrent import LSTM, RNN
 from matnet.shapes import text
-
-MIXES_IMAGES = (LSTM, RNN, BatchStatNorm, BatchReindex, Filter)  # their first axis is no row of independent images
 
 
 def run_in_batches(engine: Engine, x: Any, batch_size: int | None) -> dict[str, np.ndarray]:
@@ -32,18 +27,28 @@ def run_in_batches(engine: Engine, x: Any, batch_size: int | None) -> dict[str, 
 
 
 def require_independent_images(engine: Engine, inputs: Mapping[str, tuple[int, ...]], batch_size: int) -> None:
-    """NetworkError unless every variable holds one row per image, at any number of them."""
-    where, cannot = engine.net.source, f"so batches of {batch_size} would change the result; leave the batch size out"
-    for layer in engine.layers:
-        if isinstance(layer.op, MIXES_IMAGES):
-            raise NetworkError(f"{where}, layer {layer.name!r} ({layer.type_name}) works on all images, {cannot}")
+    """NetworkError unless the engine may compute `batch_size` images of `inputs`, input shapes by name, at a time.
+
+    Every input must hold the same number of images, every layer's op must state `images_independent`, and every
+    wanted variable must have one item per image, at either batch size.
+    """
+    where = engine.net.source
+    advice = f"so results of {batch_size} images at a time may differ; leave out the batch size"
     images = max(shape[0] for shape in inputs.values())
+    for name, shape in inputs.items():
+        if shape[0] != images:
+            raise NetworkError(f"{where}: input {name!r} holds {shape[0]} items for {images} images, {advice}")
+    for layer in engine.layers:
+        if not layer.op.images_independent:
+            what = f"layer {layer.name!r} ({layer.type_name}) may combine images, as its op is not images_independent"
+            raise NetworkError(f"{where}: {what}, {advice}")
     wanted = list(engine.wanted.values())
     whole = engine.net.infer_shapes(inputs, wanted)
     part = engine.net.infer_shapes({name: (batch_size, *shape[1:]) for name, shape in inputs.items()}, wanted)
     for name, shape in whole.items():
-        if shape[0] != images or part[name] != (batch_size, *shape[1:]):
-            raise NetworkError(f"{where}: {name!r} is {text(shape)} for {images} images, {cannot}")
+        constant = part[name] == shape and name not in wanted
+        if not constant and (shape[0] != images or part[name] != (batch_size, *shape[1:])):
+            raise NetworkError(f"{where}: {name!r} is {text(shape)} for {images} images, {advice}")
 
 
 def _joined(engine: Engine, values: Mapping[str, np.ndarray], starts: Sequence[int], step: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from matnet.engines import EngineOptions, choose
-from matnet.engines.batches import MIXES_IMAGES
 from matnet.engines.device import processors
 from matnet.evaluation.pipeline import Crew
 
@@ -74,9 +73,9 @@ def batch_memory(engine: Any, shape: Sequence[int], count: int) -> list[np.ndarr
 def fills_up(engine: Any) -> bool:
     """Whether a batch that is not full should be filled up: on a GPU, which has a program for each size.
 
-    Not where the layers mix the images of a batch.
+    Only where every layer computes each image by itself.
     """
-    return engine.device != "cpu" and not any(isinstance(layer.op, MIXES_IMAGES) for layer in engine.layers)
+    return engine.device != "cpu" and all(layer.op.images_independent for layer in engine.layers)
 
 
 def compile_ahead(engine: Any, shapes: Sequence[tuple[int, ...]]) -> None:

@@ -123,7 +123,7 @@ class Op:
         return None
 
     def channel_axes(self, params: Sequence[Shape]) -> list[int]:
-        """For each param, the axis along which it has one value (or a row of them) per channel.
+        """For each param, padded to four axes, the one along which it has a value per channel, or one for all.
 
         Needed where `channels` is REVERSIBLE or more and the op has params.
         """

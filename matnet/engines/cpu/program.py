@@ -12,17 +12,15 @@ import numpy as np
 from matnet.engines.cpu.runtimes import Settings, runtime_class
 from matnet.engines.cpu.segments import Run, Segment, cut, subnetwork
 from matnet.engines.cpu.tuning.divided import DividedSession
-from matnet.engines.cpu.tuning.variants import Variant, divisible
+from matnet.engines.cpu.tuning.variants import Variant
 from matnet.engines.numpy_engine import NumpyEngine
 from matnet.errors import EngineError, MatnetError
 from matnet.network import Layer, Network
-from matnet.ops.extensions.combine import Filter
 from matnet.shapes import Shape
 
 if TYPE_CHECKING:
     from matnet.formats.onnx import Freedom
 
-SIZED_BY_DATA = (Filter,)  # ops whose output size only their values tell
 Axes = tuple[int | None, ...]
 
 
@@ -125,7 +123,7 @@ def refuse_division(segments: Sequence[Segment], axes: Mapping[str, Axes], shape
     parts = [segment for segment in segments if segment.kind == "onnx"]
     images = {shapes[name][0] for part in parts for name in part.inputs + part.outputs}
     names = [name for part in parts for layer in part.layers for name in (*layer.inputs, *layer.outputs)]
-    if not all(divisible(layer.op) for part in parts for layer in part.layers):
+    if not all(layer.op.images_independent for part in parts for layer in part.layers):
         raise EngineError("the batch cannot be divided: a layer may depend on all images")
     if len(images) > 1 or any(axes[name][0] is not None for name in names) or not all(part.inputs for part in parts):
         raise EngineError("the batch cannot be divided: not every value has as many items as there are images")
@@ -165,13 +163,13 @@ def _faults(net: Network, layers: Sequence[Layer], axes: Mapping[str, Axes]) -> 
 
 
 def _reasons(layers: Sequence[Layer], faults: Mapping[str, MatnetError]) -> dict[str, str]:
-    """The faults' texts, and those of layers behind one whose output size only its values tell."""
+    """The faults' texts, and those of layers behind one whose output sizes depend on values."""
     reasons = {name: str(fault) for name, fault in faults.items()}
     unsized: set[str] = set()
     for layer in layers:
         behind = unsized.intersection(layer.inputs)
         if behind:
             reasons.setdefault(layer.name, f"the size of {behind.pop()!r} is known only when it runs")
-        if behind or isinstance(layer.op, SIZED_BY_DATA):
+        if behind or layer.op.sizes_depend_on_values:
             unsized.update(layer.outputs)
     return reasons

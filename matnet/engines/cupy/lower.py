@@ -21,17 +21,12 @@ from matnet.engines.cupy.steps import (
 )
 from matnet.engines.plan import FullyConnected, FusedConv, to_products
 from matnet.network import Layer, Network
-from matnet.ops.activation import ReLU
-from matnet.ops.combine import Concat, Scale, Sum
+from matnet.ops.combine import Concat
 from matnet.ops.convolution import Conv, ConvTranspose
-from matnet.ops.extensions.pooling import CaffePooling
-from matnet.ops.normalization import LRN, BatchNorm
-from matnet.ops.pooling import Pooling
 from matnet.shapes import Shape, to_4d
 
 CHANNELS = 3  # Concat's `dim` for channels
 WORD = 16  # bytes
-KEEPS_HALF = (ReLU, LRN, Pooling, CaffePooling, Sum, Concat, BatchNorm, Scale)
 
 
 def lower(
@@ -69,7 +64,7 @@ def _half_precision(net: Network, layers: Sequence[Layer]) -> set[str]:
             halves.update(layer.inputs)
             if not _is_product(layer):
                 halves.update(layer.outputs)
-        elif isinstance(layer.op, KEEPS_HALF) and len(layer.outputs) == 1 and halves.intersection(layer.inputs):
+        elif layer.op.half_precision and len(layer.outputs) == 1 and halves.intersection(layer.inputs):
             halves.update(layer.outputs)
     return halves
 

@@ -9,10 +9,7 @@ from matnet.engines.cupy.lower import lower
 from matnet.engines.cupy.steps import plan_text
 from matnet.engines.plan import fuse, plan_network
 from matnet.network import Network
-from matnet.ops.extensions.combine import Filter
 from matnet.shapes import Shape
-
-SIZED_BY_DATA = (Filter,)  # ops whose output size only their values tell
 
 
 def planned_for(net: Network, wanted: Sequence[str]) -> Network:
@@ -24,7 +21,7 @@ def why_layer_by_layer(net: Network) -> str | None:
     """Why memory cannot be planned for this network; None where it can."""
     writers: dict[str, str] = {}
     for layer in net.layers.values():
-        if isinstance(layer.op, SIZED_BY_DATA):
+        if layer.op.sizes_depend_on_values:
             return f"the size of the output of layer {layer.name!r} is known only when it runs"
         for name in layer.outputs:
             if name in writers:

@@ -10,16 +10,11 @@ import numpy as np
 from matnet.engines.plan.uses import Uses
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Param
-from matnet.ops.activation import ReLU
+from matnet.ops.base import Channels
 from matnet.ops.combine import Concat, Sum
 from matnet.ops.convolution import Conv
-from matnet.ops.extensions.pooling import CaffePooling, GlobalPooling
-from matnet.ops.normalization import LRN
-from matnet.ops.pooling import Pooling
 
 CHANNELS = 3  # MATLAB's dimension
-PER_CHANNEL = (Pooling, CaffePooling, GlobalPooling, ReLU)  # each channel of the input becomes one of the output
-SAME_CHANNELS = (*PER_CHANNEL, LRN, Sum)
 
 
 def spread_concat(net: Network, wanted: Sequence[str]) -> Network:
@@ -45,7 +40,7 @@ def _way_to_conv(net: Network, wanted: Sequence[str], concat: Layer) -> tuple[li
         if link is None or len(link[1].outputs) != 1:
             return between, None
         last = link[1]
-        if not isinstance(last.op, PER_CHANNEL):
+        if last.op.channels < Channels.SEPARATE or len(last.inputs) > 1 or last.params:
             return between, last if type(last.op) is Conv else None  # a subclass may mean something else
         between.append(last)
 
@@ -60,8 +55,9 @@ def _channels(net: Network, wanted: Sequence[str], name: str) -> int | None:
         layer = writers[0]
         if isinstance(layer.op, Conv):
             filters = net.params[layer.params[0]].value
-            return pad_to_4d(filters).shape[3] if filters.size else None
-        if not isinstance(layer.op, SAME_CHANNELS):
+            count = pad_to_4d(filters).shape[3] if filters.size else 1
+            return count if count > 1 else None  # a layer on the way may spread one channel over many
+        if layer.op.channels < Channels.COUNT:
             return None
         name = layer.inputs[0]
 

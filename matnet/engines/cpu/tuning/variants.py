@@ -5,20 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from matnet.engines.cpu.runtimes import RUNTIMES
-from matnet.ops.activation import DropOut, ReLU, Sigmoid, SoftMax
-from matnet.ops.base import Op
-from matnet.ops.combine import Concat, Scale, Sum
-from matnet.ops.convolution import Conv, ConvTranspose
-from matnet.ops.extensions.pooling import CaffePooling, GlobalPooling
-from matnet.ops.normalization import LRN, BatchNorm
-from matnet.ops.pooling import Pooling
 
 DIVISIONS = {"": "", "threads": "a part of the batch per thread", "images": "an image at a time per thread"}
-# Ops that compute each image by itself, so that a batch may be divided; others may, these are known to.
-PER_IMAGE: tuple[type[Op], ...] = (
-    *(BatchNorm, CaffePooling, Concat, Conv, ConvTranspose, DropOut, GlobalPooling, LRN, Pooling),
-    *(ReLU, Scale, Sigmoid, SoftMax, Sum),
-)
 
 
 @dataclass(frozen=True)
@@ -36,11 +24,6 @@ class Variant:
     def images(self, batch: int, threads: int) -> int:
         """How many images of a batch go through the network together."""
         return {"": batch, "threads": -(-batch // threads), "images": 1}[self.division]
-
-
-def divisible(op: Op) -> bool:
-    """Whether each image's output is known to depend on that image alone."""
-    return type(op) in PER_IMAGE and getattr(op, "dim", 3) != 4  # Concat of images
 
 
 def variant_from(record: object) -> Variant | None:
