@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> Evaluation:
     from matnet.meta import class_descriptions
 
     net, images = choose(options)
-    preprocessing = Preprocessing.from_meta(net.meta, protocol=options.protocol, **overrides(net, options))
+    preprocessing = Preprocessing.of(net, options.protocol, **overrides(options))
     images = images.align(classes_of(net, stated_order(net, options), images), class_descriptions(net) or ())
     job = Job(
         preprocessing,
@@ -146,19 +146,13 @@ def begin(state: Unfinished, resume: bool) -> Tally:
     return Tally()
 
 
-def overrides(net: Network, options: argparse.Namespace) -> dict[str, Any]:
-    """What the options, and the depth of the network's first filters, say instead of its meta."""
-    from matnet.meta import image_input, input_channels
-
+def overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options say instead of the network's meta."""
     found: dict[str, Any] = {"crops": options.crops or 1}
     if options.image_size:
         found["image_size"] = tuple(options.image_size)
     if options.mean:
         found["mean"] = options.mean
-    image = image_input(net)
-    channels = input_channels(net, image) if image else None
-    if channels:
-        found["channels"] = channels
     return found
 
 

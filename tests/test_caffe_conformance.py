@@ -116,7 +116,7 @@ def test_squeezenet_scores_and_errors_as_caffe(real_data: Path, tmp_path: Path) 
     with np.load(real_data / "reference" / "squeezenet_imagenet100.npz") as reference:
         expected, labels, files = reference["scores"], reference["labels"], reference["files"]
     net = matnet.load(model)
-    prepare = Preprocessing.from_meta(net.meta)
+    prepare = Preprocessing.of(net)
     images = [prepare.load(real_data / "images" / "imagenet100" / str(name)) for name in files]
     scores = np.concatenate([net(np.stack(images[start : start + 10])) for start in range(0, 100, 10)])
     scores = scores.reshape(100, -1)
@@ -131,7 +131,7 @@ def test_resnet_from_its_training_definition(real_data: Path) -> None:
     files = [folder / "res20_cifar_train_test.prototxt", folder / "ResNet_20.caffemodel"]
     net = matnet.convert_caffe(*files, mean=folder / "mean.binaryproto", color_format="rgb")
     assert net.input_shapes == {"Data1": (1, 3, 32, 32)}
-    prepare = Preprocessing.from_meta(net.meta)
+    prepare = Preprocessing.of(net)
     classes = sorted(path for path in (real_data / "images" / "cifar300").iterdir() if path.is_dir())
     samples = [(path, label) for label, folder in enumerate(classes) for path in sorted(folder.iterdir())]
     scores = net(np.stack([prepare.load(path) for path, _ in samples])).reshape(len(samples), -1)

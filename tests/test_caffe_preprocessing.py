@@ -181,7 +181,7 @@ def test_the_input_goes_the_way_it_went_in_caffe(tmp_path: Path) -> None:
     fed = (BGR - values[::-1].reshape(1, 3, 1, 1)) * np.float32(0.017)
     expected = blob_values(caffe, ["y"], {"data": fed})["y"]
     net = reloaded(matnet.convert_caffe(prototxt, caffemodel, mean_values=values, scale=0.017), tmp_path)
-    prepared = Preprocessing.from_meta(net.meta).apply(IMAGE)
+    prepared = Preprocessing.of(net).apply(IMAGE)
     assert_close(blob_values(net, ["y"], {"data": prepared[None]})["y"], expected, TOLERANCE, "y")
 
 

@@ -78,7 +78,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> ImageList:
 
 @pytest.fixture(scope="module")
 def job(net: matnet.Network) -> Job:
-    return Job(Preprocessing.from_meta(net.meta), net.outputs[-1], batch_size=16, engine=EngineOptions())
+    return Job(Preprocessing.of(net), net.outputs[-1], batch_size=16, engine=EngineOptions())
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def net() -> matnet.Network:
 
 @pytest.fixture(scope="module")
 def images(net: matnet.Network) -> dict[str, np.ndarray]:
-    prepare = Preprocessing.from_meta(net.meta)
+    prepare = Preprocessing.of(net)
     paths = sorted((FOLDER / "test").glob("*/*.png"))
     return {path.relative_to(FOLDER / "test").as_posix(): prepare.load(path) for path in paths}
 

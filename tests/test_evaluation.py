@@ -47,7 +47,7 @@ def images() -> ImageList:
 
 @pytest.fixture
 def preprocessing(net: matnet.Network) -> Preprocessing:
-    return Preprocessing.from_meta(net.meta)
+    return Preprocessing.of(net)
 
 
 @pytest.mark.parametrize(

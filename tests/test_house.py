@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "formats.onnx": BASE | {"ops", "network", "meta", "formats.mat"},
     "converters": BASE | {"ops", "network", "meta", "formats.mat"},
     "engines": BASE | {"ops", "network", "meta"},
-    "images": BASE,
+    "images": BASE | {"meta"},
     "comparison": BASE | {"ops", "network", "formats.mat"},
     "zoo": BASE | {"ops", "network", "formats", "converters", "comparison"},
     "datasets": BASE,

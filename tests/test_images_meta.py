@@ -22,7 +22,8 @@ from tests.image_inputs import COLOR, SIXTEEN, meta
 )
 @pytest.mark.parametrize("dtype", [np.float64, np.uint8])
 def test_image_size_in_every_shape(size: object, expected: object, channels: int, dtype: type) -> None:
-    prepared = Preprocessing.from_meta(meta(imageSize=np.array(size, dtype)))
+    given = {} if np.size(size) > 2 else {"channels": channels}  # meta alone does not tell them
+    prepared = Preprocessing.from_meta(meta(imageSize=np.array(size, dtype)), **given)
     assert (prepared.image_size, prepared.channels) == (expected, channels)
 
 

@@ -150,6 +150,6 @@ def test_a_card_stands_in_for_meta() -> None:
 
 def test_a_card_that_names_a_mean_file() -> None:
     fields = {"image_size": [24, 20], "mean": "imagenet_mean.binaryproto"}
-    assert Preprocessing.from_meta(card_meta(fields)).mean is None
+    assert Preprocessing.from_meta(card_meta(fields), channels=3).mean is None
     image = np.random.default_rng(5).uniform(90, 130, (24, 20, 3)).astype(np.float32)
     np.testing.assert_array_equal(Preprocessing.from_meta(card_meta(fields, image)).mean, image)

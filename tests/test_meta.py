@@ -246,7 +246,7 @@ def test_classes_and_size_of_the_oldest_files() -> None:
         ("none", None),
         ({"imageSize": row(7, 11, 3), "interpolation": "bicubic"}, "size 7x11, bicubic"),
         ({"averageImage": row(123.68, 116.779, 103.939).T}, "mean 123.68 116.779 103.939"),
-        ({"averageImage": np.full((7, 11, 3), 4.0, np.float32)}, "mean image 7x11x3 (average 4)"),
+        ({"averageImage": np.full((7, 11, 3), 4.0, np.float32)}, "size 7x11, mean image 7x11x3 (average 4)"),
         ({"averageImage": np.zeros((0, 0)), "keepAspect": np.array([[True]])}, "keeps the aspect ratio"),
         ({"keepAspect": row(0), "cropSize": row(0.875), "border": row(32, 32)},
          "does not keep the aspect ratio, cropSize 0.875, border 32 32"),

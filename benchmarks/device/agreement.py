@@ -52,7 +52,7 @@ def squeezenet(folder: Path) -> tuple[Network, np.ndarray]:
     """The network, and all images as it takes them, N x C x H x W."""
     prototxt, weights = (next((folder / NETWORK).glob(f"*.{kind}")) for kind in ("prototxt", "caffemodel"))
     net = convert_caffe(prototxt, weights, mean_values=MEAN)
-    prepare = Preprocessing.from_meta(net.meta)
+    prepare = Preprocessing.of(net)
     files = sorted(path for path in (folder / IMAGES).iterdir() if path.suffix.lower() in (".jpeg", ".jpg", ".png"))
     if not files:
         raise DataError(f"{folder / IMAGES}: holds no images")

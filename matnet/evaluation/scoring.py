@@ -48,7 +48,7 @@ class Job:
     def identity(self) -> dict[str, str]:
         """All that decides the figures, but for the network and the images; the batch size does not."""
         prepared = self.preprocessing
-        mean = b"" if prepared.mean is None else prepared.mean.tobytes()
+        mean = b"".join(planes.tobytes() for planes in (prepared.mean, prepared.std) if planes is not None)
         return {
             "preprocessing": f"{prepared.describe()} x {prepared.views} {hashlib.sha256(mean).hexdigest()}",
             "variable": self.scores,

@@ -138,20 +138,11 @@ def _data(options: argparse.Namespace, task: str) -> Any:
 
 def _prepared(net: Network, options: argparse.Namespace, **fields: Any) -> Preprocessing:
     """What the network's meta asks for, and the options instead."""
-    given = {"image_size": tuple(options.image_size) if options.image_size else None, "mean": options.mean}
-    return preprocessing(net, "meta", **{name: value for name, value in given.items() if value is not None}, **fields)
-
-
-def preprocessing(net: Network, protocol: str, **overrides: Any) -> Preprocessing:
-    """What the network's meta asks for, with as many channels as its first filters take; DataError as `from_meta`."""
     from matnet.images import Preprocessing
-    from matnet.meta import image_input, input_channels
 
-    image = image_input(net)
-    if image is None:
-        raise DataError(f"{net.source}: has no input for an image")
-    channels = input_channels(net, image)
-    return Preprocessing.from_meta(net.meta, protocol, **({"channels": channels} if channels else {}), **overrides)
+    given = {"image_size": tuple(options.image_size) if options.image_size else None, "mean": options.mean}
+    given = {name: value for name, value in given.items() if value is not None}
+    return Preprocessing.of(net, **given, **fields)
 
 
 def task_report(run: Run) -> str:

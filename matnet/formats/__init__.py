@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matnet import meta
 from matnet.errors import FileFormatError, nearest
 from matnet.formats.dagnn import read_dagnn, write_dagnn
 from matnet.formats.mat.values import Cell, Opaque, StructArray
@@ -34,6 +35,7 @@ def load_network(path: str | os.PathLike[str]) -> Network:
     fields, holder = _find_network(file, path)
     net = read_simplenn(fields, source) if isinstance(fields["layers"], Cell) else read_dagnn(fields, source)
     recall(net)
+    source.notes += meta.notes(net)
     other = [name for name in file if name not in NETWORK_FIELDS and name != holder]
     if other:
         source.notes.append(f"ignored besides the network: {', '.join(other)}")

@@ -14,22 +14,30 @@ from matnet.errors import DataError, ShapeError, nearest
 from matnet.images import crop, resize
 from matnet.images.crop import Box, Size
 from matnet.images.decode import MAX_PIXELS, decode_uint8, open_image, with_channels
-from matnet.images.normalization import read_normalization
 from matnet.images.opencv import opencv_crop, opencv_resize_float
 from matnet.images.pillow import from_array, pillow_crop
 from matnet.images.protocols import CAFFES, IMREADJPEG, IMRESIZE, PILLOW, PROTOCOLS, RESAMPLERS
+from matnet.meta import Normalization, normalization_of, read_normalization
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from matnet.network import Network
+
+BYTES = (0.0, 255.0)
+READ_FROM_META = ("image_size", "channels", "mean", "std", "input_range")
+"""Fields of Preprocessing that replace what the reader of meta would look for."""
+
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
-    """How an image becomes the input of a network: C x H x W float32, ((pixels 0..255) - mean) * scale.
+    """How an image becomes the input of a network: C x H x W float32, (pixels - mean) / std * scale.
 
     image_size: height and width of the input; channels: 1 (gray) or 3.
-    mean: None, one value per channel, or an H x W x C image of the input's size; R, G, B whatever `color` is.
-    scale: multiplies after the mean is subtracted. color: `rgb`, or `bgr` for networks that take that order.
+    input_range: the values of black and white to which pixels are mapped first; (0, 255) leaves them as they are.
+    mean: None, one value per channel, or an H x W x C image of the input's size, in that range; R, G, B whatever
+    `color` is. std: what the difference is divided by, of the same shapes; None: 1.
+    scale: multiplies the result. color: `rgb`, or `bgr` for networks that take that order.
     resize: `vl_imreadjpeg` cuts the central region and resamples it to image_size; every other one
     (`imresize`, `pillow`, `opencv`, `opencv-float`) resizes the whole image to image_size / crop_fraction
     and cuts its centre. keep_aspect: False squashes. crop_fraction: the part of the height and the width
@@ -52,38 +60,60 @@ class Preprocessing:
     crop_fraction: tuple[float, float] = (1.0, 1.0)
     protocol: str = "custom"
     crops: int = 1
+    std: Any = None
+    input_range: tuple[float, float] = (0.0, 255.0)
 
     def __post_init__(self) -> None:
-        if self.mean is not None:
-            object.__setattr__(self, "mean", np.asarray(self.mean, dtype=np.float32))
+        for name in ("mean", "std"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float32))
         problems = list(self._problems())
         if problems:
             raise DataError(f"preprocessing: {'; '.join(problems)}")
 
     @classmethod
-    def from_meta(cls, meta: Any, protocol: str = "meta", **overrides: Any) -> Preprocessing:
-        """The preprocessing that a network's `meta` asks for, under one of PROTOCOLS.
+    def of(cls, net: Network, protocol: str = "meta", **overrides: Any) -> Preprocessing:
+        """The preprocessing that a network's file asks for, under one of PROTOCOLS.
 
-        `overrides` are fields of this class that replace what the file says. Raises DataError where meta
-        has no normalization, or one that cannot be used; every such field is named, with what to pass
-        instead.
+        The size and the channels are those of the network's image input (matnet.meta), whichever place states them.
+        `overrides` are fields of this class that replace what the file says. Raises DataError where meta has no
+        normalization and neither image_size nor mean is given, and for one that cannot be used; every such field is
+        named, with what to pass instead.
         """
+        if not net.data_inputs():
+            raise DataError(f"{net.source}: has no input for an image")
+        try:
+            return cls._stated(normalization_of(net, **_read_from_meta(overrides)), protocol, overrides)
+        except DataError as error:
+            raise DataError(f"{net.source}: {error}") from None
+
+    @classmethod
+    def from_meta(cls, meta: Any, protocol: str = "meta", **overrides: Any) -> Preprocessing:
+        """As `of`, from `meta` alone, which does not know the first filters: for files without their network.
+
+        Raises DataError also where neither meta nor `overrides` state the channels.
+        """
+        return cls._stated(read_normalization(meta, **_read_from_meta(overrides)), protocol, overrides)
+
+    @classmethod
+    def _stated(cls, stated: Normalization, protocol: str, overrides: dict[str, Any]) -> Preprocessing:
         if protocol not in PROTOCOLS:
             hint = nearest(protocol, PROTOCOLS)
             raise DataError(f"no protocol is called '{protocol}'{hint}; known: {', '.join(PROTOCOLS)}")
-        stated = read_normalization(meta, overrides.get("image_size"), overrides.get("channels"))
         fields: dict[str, Any] = {
             "image_size": stated.image_size,
             "channels": stated.channels,
+            "input_range": stated.input_range,
             "scale": stated.scale,
             "color": stated.color,
             "protocol": protocol,
             **PROTOCOLS[protocol](stated),
             **overrides,
         }
-        if "mean" not in overrides:
-            covered = covered_size(fields["image_size"], fields["crop_fraction"])
-            fields["mean"] = fitted_mean(stated.average, fields["image_size"], covered, fields["resize"])
+        covered = covered_size(fields["image_size"], fields["crop_fraction"])
+        for name, planes in (("mean", stated.average), ("std", stated.std)):
+            if name not in overrides:
+                fields[name] = fitted_mean(planes, fields["image_size"], covered, fields["resize"])
         return cls(**fields)
 
     @property
@@ -149,11 +179,18 @@ class Preprocessing:
         return planes
 
     def _write(self, pixels: np.ndarray, planes: np.ndarray) -> np.ndarray:
-        """H x W x C pixels into C x H x W `planes`: colour order, mean, scale."""
+        """H x W x C pixels into C x H x W `planes`: colour order, range, mean, standard deviation, scale."""
         ordered = planes[::-1] if self.color == "bgr" else planes
         ordered[...] = pixels.transpose(2, 0, 1)
+        if tuple(self.input_range) != BYTES:
+            low, high = self.input_range
+            ordered *= np.float32(high - low)  # then divided, as others divide bytes by 255: to the last bit
+            ordered /= np.float32(BYTES[1])
+            ordered += np.float32(low)
         if self._mean_planes is not None:
             ordered -= self._mean_planes
+        if self._std_planes is not None:
+            ordered /= self._std_planes
         if self.scale != 1:
             planes *= np.float32(self.scale)
         return planes
@@ -172,24 +209,28 @@ class Preprocessing:
             which = "centre crop" if self.crops == 1 else "ten crops"
             way = f"{self.resize} {self.interpolation} to {covered[0]}x{covered[1]} ({aspect}), {which}"
         color = "gray" if self.channels == 1 else self.color.upper()
-        steps = [f"{height}x{width} {color}", way, self._mean_text()]
+        steps = [f"{height}x{width} {color}", way]
+        if tuple(self.input_range) != BYTES:
+            steps.append("pixels from {:g} to {:g}".format(*self.input_range))
+        steps.append("no mean" if self.mean is None else self._planes_text("minus mean", self.mean))
+        if self.std is not None:
+            steps.append(self._planes_text("divided by", self.std))
         if self.scale != 1:
             steps.append(f"times {self.scale:.6g}")
         return f"{', '.join(steps)} [{self.protocol}]"
 
-    def _mean_text(self) -> str:
-        if self.mean is None:
-            return "no mean"
-        average = self.mean.reshape(-1, self.channels).mean(axis=0, dtype=np.float64)
+    def _planes_text(self, what: str, planes: np.ndarray) -> str:
+        average = planes.reshape(-1, self.channels).mean(axis=0, dtype=np.float64)
         values = ", ".join(f"{value:.6g}" for value in average)
-        return f"minus mean {'image averaging ' if self.mean.ndim == 3 else ''}({values})"
+        return f"{what} {'image averaging ' if planes.ndim == 3 else ''}({values})"
 
     @cached_property
     def _mean_planes(self) -> np.ndarray | None:
-        if self.mean is None:
-            return None
-        image = self.mean if self.mean.ndim == 3 else self.mean.reshape(1, 1, -1)
-        return np.ascontiguousarray(image.transpose(2, 0, 1))
+        return _channels_first(self.mean)
+
+    @cached_property
+    def _std_planes(self) -> np.ndarray | None:
+        return _channels_first(self.std)
 
     def _placed(self, image: np.ndarray) -> list[np.ndarray]:
         """The image resized and cropped to H x W x C of the input's size: the centre, or five crops."""
@@ -243,14 +284,15 @@ class Preprocessing:
             yield f"image_size is {self.image_size}; expected height, width, at most {MAX_PIXELS:,} pixels"
         if self.channels not in (1, 3):
             yield f"the network takes {self.channels} channels; image files give 1 (gray) or 3"
-        elif self.mean is not None and self.mean.shape not in (
-            (self.channels,),
-            (*self.image_size, self.channels),
-        ):
-            yield (
-                f"the mean has shape {self.mean.shape}; expected ({self.channels},) or "
-                f"{(*self.image_size, self.channels)}"
-            )
+        else:
+            for what, planes in (("mean", self.mean), ("standard deviation", self.std)):
+                if planes is not None and planes.shape not in ((self.channels,), (*self.image_size, self.channels)):
+                    expected = f"({self.channels},) or {(*self.image_size, self.channels)}"
+                    yield f"the {what} has shape {planes.shape}; expected {expected}"
+        if self.std is not None and not (self.std > 0).all():
+            yield "the standard deviation holds numbers that are not above 0"
+        if len(self.input_range) != 2 or not self.input_range[0] < self.input_range[1]:
+            yield f"input_range is {self.input_range}; expected the values of black and of white"
         if self.crops not in (1, 10):
             yield f"crops is {self.crops}; expected 1 (centre) or 10 (corners and centre, also mirrored)"
         if self.color not in ("rgb", "bgr"):
@@ -260,6 +302,18 @@ class Preprocessing:
         if min(self.crop_fraction) <= 0 or (max(self.crop_fraction) > 1 and self.resize != IMREADJPEG):
             yield f"crop_fraction is {self.crop_fraction}; expected fractions in (0, 1]"
         resize.kernel_named(self.interpolation)
+
+
+def _channels_first(planes: np.ndarray | None) -> np.ndarray | None:
+    """A colour or an H x W x C image as C x 1 x 1 or C x H x W."""
+    if planes is None:
+        return None
+    image = planes if planes.ndim == 3 else planes.reshape(1, 1, -1)
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def _read_from_meta(overrides: dict[str, Any]) -> dict[str, Any]:
+    return {name: overrides[name] for name in READ_FROM_META if overrides.get(name) is not None}
 
 
 def covered_size(image_size: Size, fraction: tuple[float, float]) -> Size:

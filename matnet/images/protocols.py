@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.images.normalization import Normalization
+from matnet.meta import Normalization
 
 IMREADJPEG = "vl_imreadjpeg"
 IMRESIZE = "imresize"

@@ -18,7 +18,6 @@ from matnet.evaluation.scoring import Job
 from matnet.evaluation.segmentation import PROTOCOL as OWN_SIZE
 from matnet.evaluation.segmentation import evaluate_segmentation
 from matnet.evaluation.tally import Tally
-from matnet.evaluation.tasks import preprocessing
 from matnet.evaluation.verification import FACE_CROP, evaluate_verification
 from matnet.evaluation.verification import PROTOCOL as FOLDS
 from matnet.meta import class_descriptions
@@ -104,10 +103,12 @@ def measure(
 def _others(
     net: Network, row: Expected, data: Any, settings: Settings, options: dict[str, Any], say: Callable[[str], Any]
 ) -> Run:
+    from matnet.images import Preprocessing
+
     if row.task == "segmentation":
-        return evaluate_segmentation(net, data, preprocessing(net, "meta"), **options)
+        return evaluate_segmentation(net, data, Preprocessing.of(net, "meta"), **options)
     cut = {"crop_fraction": (settings.face_crop,) * 2, "resize": "vl_imreadjpeg"}
-    prepared = preprocessing(net, "meta", **cut, crops=settings.crops_of(row))
+    prepared = Preprocessing.of(net, "meta", **cut, crops=settings.crops_of(row))
     options |= {"batch_size": settings.batch_size, "strict": settings.strict, "say": say}
     return evaluate_verification(net, data, prepared, **options)
 
@@ -121,8 +122,10 @@ def _classified(
     say: Callable[[str], Any],
     kept: Path | None,
 ) -> Run:
+    from matnet.images import Preprocessing
+
     images = data.align(classes_of(net, row.card.labels.get("order"), data), class_descriptions(net) or ())
-    prepared = preprocessing(net, settings.protocol_of(row), crops=settings.crops_of(row))
+    prepared = Preprocessing.of(net, settings.protocol_of(row), crops=settings.crops_of(row))
     job = Job(prepared, score_variable(net), settings.batch_size, settings.strict, settings.engine, settings.workers)
     start, done = Tally(), 0
 

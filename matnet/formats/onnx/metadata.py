@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from matnet.errors import DataError
 from matnet.formats.mat.values import Cell
-from matnet.meta import class_descriptions, class_names, display_name, normalization
+from matnet.meta import class_descriptions, class_names, display_name, image_size, normalization, normalization_of
 from matnet.network import Network
 
-LARGEST_MEAN = 4096  # numbers; a mean image is told by its mean colour and its size
+LARGEST_MEAN = 4096  # numbers; a larger mean image is replaced by its mean colour and its size
 
 
 def metadata(net: Network) -> dict[str, str]:
@@ -26,21 +28,41 @@ def metadata(net: Network) -> dict[str, str]:
 
 
 def preprocessing(net: Network) -> dict[str, Any]:
-    """The fields of meta.normalization that are numbers or text, under their own names, as JSON values.
+    """How an image is prepared: the fields of meta.normalization, as matnet reads them, as JSON values.
 
-    Arrays become nested lists in MATLAB's order of dimensions. A mean image is replaced by
+    `imageSize` [H W C] is that of the image input. `averageImage`, `imageStd`, `inputRange`, `scale` and `colorOrder`
+    are what `images.Preprocessing` applies, whatever the file calls them. Other fields that are numbers or text stand
+    under their own names, arrays as nested lists in MATLAB's order of dimensions. A mean image is replaced by
     `averageColour`, its mean over the pixels, and `averageImageSize`.
     """
     found: dict[str, Any] = {}
     for name, value in normalization(net.meta).items():
-        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.size:
-            if value.size > LARGEST_MEAN and name == "averageImage":
-                found["averageColour"] = np.asarray(value, np.float64).mean(axis=(0, 1)).ravel().tolist()
-                found["averageImageSize"] = list(value.shape)
-            elif value.size <= LARGEST_MEAN:
-                found[name] = np.squeeze(value).tolist()
-        elif isinstance(value, (str, bool, int, float)):
-            found[name] = value
-        elif isinstance(value, Cell) and value and all(isinstance(item, str) for item in value):
-            found[name] = list(value)
+        found.update(_plain(name, value))
+    if not found:
+        return {}
+    height, width, channels, _ = image_size(net)
+    if height and width:
+        found["imageSize"] = [height, width, *([channels] if channels else [])]
+    with suppress(DataError):  # a file whose normalization cannot be used keeps its fields as they are
+        read = normalization_of(net)
+        found.update({"inputRange": list(read.input_range), "scale": read.scale, "colorOrder": read.color})
+        for name, planes in (("averageImage", read.average), ("imageStd", read.std)):
+            found.pop(name, None)
+            if planes is not None:
+                found.update(_plain(name, planes))
     return found
+
+
+def _plain(name: str, value: Any) -> dict[str, Any]:
+    """One field as JSON values; nothing for an array that is too large, and for what is neither numbers nor text."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.size:
+        if value.size <= LARGEST_MEAN:
+            return {name: np.squeeze(value).tolist()}
+        if name == "averageImage":
+            colour = np.asarray(value, np.float64).mean(axis=(0, 1)).ravel().tolist()
+            return {"averageColour": colour, "averageImageSize": list(value.shape)}
+    elif isinstance(value, (str, bool, int, float)):
+        return {name: value}
+    elif isinstance(value, Cell) and value and all(isinstance(item, str) for item in value):
+        return {name: list(value)}
+    return {}

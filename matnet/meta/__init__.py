@@ -1,0 +1,47 @@
+"""Reading the conventions of `meta`: input sizes, class names, preprocessing.
+
+Files carry meta in many shapes, and no network needs it to run. The functions for sizes and classes return what can
+be read and leave out the rest; `normalization_of` raises DataError, since a wrong guess would change the numbers.
+Values are those of matnet.formats.mat.values.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matnet.meta.classes import class_descriptions, class_names
+from matnet.meta.inputs import contradictions, declared_input_shapes, image_input, image_size, input_channels
+from matnet.meta.normalization import (
+    Normalization,
+    normalization_notes,
+    normalization_of,
+    read_normalization,
+)
+from matnet.meta.summary import preprocessing_summary
+from matnet.meta.values import display_name, normalization
+
+if TYPE_CHECKING:
+    from matnet.network import Network
+
+__all__ = [
+    "Normalization",
+    "class_descriptions",
+    "class_names",
+    "contradictions",
+    "declared_input_shapes",
+    "display_name",
+    "image_input",
+    "image_size",
+    "input_channels",
+    "normalization",
+    "normalization_notes",
+    "normalization_of",
+    "notes",
+    "preprocessing_summary",
+    "read_normalization",
+]
+
+
+def notes(net: Network) -> list[str]:
+    """What whoever reads a network should know about its meta: contradictions, ignored fields, decisions."""
+    return [*contradictions(net), *normalization_notes(net)]

@@ -1,0 +1,241 @@
+"""The sizes of a network's inputs: every place that can state them, and which of them counts.
+
+`docs/preprocessing.md` shows the order as a table. Every part of matnet that needs the size of an input asks here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from matnet.meta.values import MEAN_FIELDS, first_array, normalization, numbers, structs, text_of, whole
+from matnet.ops.activation import DropOut, ReLU, Sigmoid, SoftMax
+from matnet.ops.base import Op
+from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.ops.normalization import LRN, BatchNorm, NormOffset, SpatialNorm
+from matnet.ops.pooling import Pooling
+from matnet.shapes import Shape, to_4d
+
+if TYPE_CHECKING:
+    from matnet.network import Network
+
+USUAL_INPUTS = ("data", "input")  # what the Caffe importer and MatConvNet's canonical names call the image
+CHANNEL_KEEPERS = (DropOut, LRN, NormOffset, Pooling, ReLU, Sigmoid, SoftMax, SpatialNorm)
+DEFINITION, INPUTS, INPUT_SIZE = "the definition", "meta.inputs", "meta.inputSize"
+IMAGE_SIZE, MEAN = "meta.normalization.imageSize", "the mean in meta.normalization"
+
+
+class Size(NamedTuple):
+    """A size as files state it, in MATLAB's order; None where unknown."""
+
+    height: int | None = None
+    width: int | None = None
+    channels: int | None = None
+    batch: int | None = None
+
+
+class Statement(NamedTuple):
+    """One place that states an input's size, and what it says."""
+
+    place: str
+    size: Size
+
+
+# -- which size counts ------------------------------------------------------------------------------
+
+
+def declared_input_shapes(net: Network) -> dict[str, Shape]:
+    """The shapes N x C x H x W of the data inputs of known size; N is 1 unless stated.
+
+    Height and width are those of the first statement of `statements` that has both; so is N. For the channels
+    see `input_size`. An input of unknown height, width or channels is left out.
+    """
+    shapes: dict[str, Shape] = {}
+    for name in net.data_inputs():
+        if name in net.input_shapes:
+            shapes[name] = net.input_shapes[name]
+            continue
+        height, width, channels, batch = input_size(net, name)
+        if height and width and channels:
+            shapes[name] = (batch or 1, channels, height, width)
+    return shapes
+
+
+def input_size(net: Network, name: str) -> Size:
+    """The size of one data input, as far as it is known.
+
+    The channels are those that the definition or meta.inputs state, if the first filters can take them (groups
+    divide the channels); else those that the first filters read; else those of the other statements.
+    """
+    stated = statements(net, name)
+    found = merged(statement.size for statement in stated)
+    return found._replace(channels=_channels(stated, input_channels(net, name)) or found.channels)
+
+
+def image_size(net: Network) -> Size:
+    """The size of the image input (see `image_input`); all None for a network without inputs."""
+    name = image_input(net)
+    return Size() if name is None else input_size(net, name)
+
+
+def merged(sizes: Iterable[Size]) -> Size:
+    """Height and width of the first size that has both; channels and batch of the first that has them."""
+    known = list(sizes)
+    height, width = next(((size.height, size.width) for size in known if size.height and size.width), (None, None))
+    channels = next((size.channels for size in known if size.channels), None)
+    return Size(height, width, channels, next((size.batch for size in known if size.batch), None))
+
+
+def _channels(stated: Sequence[Statement], read: int | None) -> int | None:
+    for place, size in stated:
+        if size.channels is None:
+            continue
+        if read is None or size.channels == read or place == DEFINITION:
+            return size.channels
+        if place == INPUTS and size.channels % read == 0:
+            return size.channels
+    return read
+
+
+def image_input(net: Network) -> str | None:
+    """The input that `meta.inputSize` and `meta.normalization` speak of: `data` or `input`, else the first."""
+    return _usual(net.data_inputs())
+
+
+def _usual(names: Sequence[str]) -> str | None:
+    called = [name for name in USUAL_INPUTS if name in names]
+    return called[0] if called else next(iter(names), None)
+
+
+def contradictions(net: Network) -> list[str]:
+    """A sentence for every input about which the file says two things, with the one that counts."""
+    found = []
+    for name in net.data_inputs():
+        stated, size, read = statements(net, name), input_size(net, name), input_channels(net, name)
+        heights = {
+            statement.place: f"{statement.size.height}x{statement.size.width}"
+            for statement in stated
+            if statement.size.height and statement.size.width and statement.place != MEAN
+        }
+        channels = {s.place: s.size.channels for s in stated if s.size.channels and s.place != MEAN}
+        if len(set(heights.values())) > 1:
+            found.append(_contradiction(name, "size", heights, f"{size.height}x{size.width}"))
+        if read is not None and channels:
+            channels["the first filters"] = read
+        if len(set(channels.values())) > 1:
+            found.append(_contradiction(name, "number of channels", channels, size.channels))
+    return found
+
+
+def _contradiction(name: str, what: str, said: dict[str, Any], used: Any) -> str:
+    statements = ", ".join(f"{place} states {value}" for place, value in said.items())
+    return f"the file contradicts itself about the {what} of input {name!r}: {statements}; {used} is used"
+
+
+# -- what is stated, and where ----------------------------------------------------------------------
+
+
+def statements(net: Network, name: str) -> list[Statement]:
+    """What is stated of the size of a data input, in the order in which it counts.
+
+    The definition (`net.input_shapes`); `meta.inputs` by name (the first entry, whatever its name, for a network
+    with one data input); and for the image input what `image_statements` finds besides.
+    """
+    found = []
+    if name in net.input_shapes:
+        batch, channels, height, width = net.input_shapes[name]
+        found.append(Statement(DEFINITION, Size(height, width, channels, batch)))
+    names = net.data_inputs()
+    entry = _inputs_by_variable(net, names).get(name)
+    if entry is not None:
+        found.append(Statement(INPUTS, entry))
+    return found + (_other_statements(net.meta) if name == _usual(names) else [])
+
+
+def image_statements(meta: Any) -> list[Statement]:
+    """What `meta` alone states of the size of the image, in the order in which it counts.
+
+    The entry of `meta.inputs` called `data` or `input`, else its first; `meta.inputSize`;
+    `meta.normalization.imageSize`; the size of the mean.
+    """
+    if not isinstance(meta, dict):
+        return []
+    entries = {text_of(entry.get("name")) or "": size_of(entry.get("size")) for entry in structs(meta.get("inputs"))}
+    name = _usual(list(entries))
+    first = [] if name is None else [Statement(INPUTS, entries[name])]
+    return first + _other_statements(meta)
+
+
+def _other_statements(meta: dict[str, Any]) -> list[Statement]:
+    fields = normalization(meta)
+    return [
+        Statement(INPUT_SIZE, size_of(meta.get("inputSize"))),
+        Statement(IMAGE_SIZE, size_of(fields.get("imageSize"))),
+        Statement(MEAN, _size_of_mean(fields)),
+    ]
+
+
+def _size_of_mean(fields: dict[str, Any]) -> Size:
+    """The size of a mean image; the channels of a mean colour."""
+    mean = first_array(fields, MEAN_FIELDS)
+    if mean is None or mean.size == 1:
+        return Size()
+    if mean.ndim >= 2 and min(mean.shape[:2]) > 1:
+        return Size(mean.shape[0], mean.shape[1], mean.shape[2] if mean.ndim > 2 else 1)
+    return Size(channels=mean.size)
+
+
+def _inputs_by_variable(net: Network, names: list[str]) -> dict[str, Size]:
+    """The sizes of `meta.inputs` under the variables that they belong to."""
+    found: dict[str, Size] = {}
+    entries = list(structs(net.meta.get("inputs")))
+    for entry in entries:
+        name = text_of(entry.get("name")) or ""
+        variable = name if name in names else net.aliases.get(name, "")
+        if variable in names:
+            found.setdefault(variable, size_of(entry.get("size")))
+    if not found and entries and len(names) == 1:
+        found[names[0]] = size_of(entries[0].get("size"))
+    return found
+
+
+def size_of(value: Any) -> Size:
+    """`[H W C N]` with missing or unreadable elements as None; one number is the side of a square."""
+    found = [whole(number) for number in numbers(value)]
+    if len(found) == 1:
+        found *= 2
+    return Size(*found[:4])
+
+
+# -- what the first filters read --------------------------------------------------------------------
+
+
+def input_channels(net: Network, variable: str) -> int | None:
+    """The channels that `variable` must have, from the first filters or moments that read it; None: any number.
+
+    Filters are taken as ungrouped, as first layers are. Layers without params in between (ReLU, pooling,
+    dropout) keep the number of channels.
+    """
+    waiting, seen = [variable], {variable}
+    for name in waiting:
+        for layer in net.layers.values():
+            if layer.inputs[:1] != [name]:
+                continue
+            if layer.params:
+                channels = _channels_read(layer.op, net.param_shapes(layer)[0])
+                if channels:
+                    return channels
+            elif isinstance(layer.op, CHANNEL_KEEPERS):
+                waiting += [output for output in layer.outputs if output not in seen]
+                seen.update(layer.outputs)
+    return None
+
+
+def _channels_read(op: Op, shape: Shape) -> int | None:
+    """Input channels from the shape of a layer's first param: filters h x w x c x K, transposed ones h x w x K x c."""
+    if not shape or math.prod(shape) == 0 or math.prod(shape[4:]) != 1:
+        return None
+    if isinstance(op, (Conv, ConvTranspose)):
+        return to_4d(shape)[2 if isinstance(op, Conv) else 3]
+    return math.prod(shape) if isinstance(op, BatchNorm) else None

@@ -1,0 +1,295 @@
+"""`meta.normalization`: what a file says about preparing an image, in every shape that files have given it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from matnet.errors import DataError, listing
+from matnet.meta.inputs import MEAN, image_statements, merged, size_of
+from matnet.meta.inputs import image_size as size_of_image
+from matnet.meta.values import MEAN_FIELDS, normalization, number_array, numbers, text_of
+
+if TYPE_CHECKING:
+    from matnet.network import Network
+
+STD_FIELDS = ("imageStd", "std", "rgbStd")
+COLOR_FIELDS = ("colorOrder", "inputSpace")
+OTHER_FIELDS = ("imageSize", "inputRange", "scale", "resize", "interpolation", "keepAspect", "border", "cropSize")
+TRAINING_FIELDS = ("transformation", "numAugments", "numThreads", "prefetch", "rgbVariance")
+"""What MatConvNet's training scripts leave behind; it changes nothing about how a test image is prepared."""
+KNOWN_FIELDS = frozenset((*MEAN_FIELDS, *STD_FIELDS, *COLOR_FIELDS, *OTHER_FIELDS, *TRAINING_FIELDS))
+BYTES, UNIT = (0.0, 255.0), (0.0, 1.0)
+MISSING = (
+    "meta.normalization is missing, so how an image is prepared is unknown; "
+    "pass image_size=(height, width) and mean=(R, G, B)"
+)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What a file says about its input; None where it says nothing.
+
+    An image becomes ((pixels 0..255 mapped to `input_range`) - average) / std * scale. `average` and `std` are
+    float32: (channels,), or H x W x channels of whatever size the file has. `crop_fraction` is (height, width): the
+    field cropSize, or what an older border amounts to. `notes`: what was decided, and the fields that are ignored.
+    """
+
+    image_size: tuple[int, int]
+    channels: int
+    average: np.ndarray | None = None
+    std: np.ndarray | None = None
+    input_range: tuple[float, float] = BYTES
+    interpolation: str | None = None
+    keep_aspect: bool | None = None
+    crop_fraction: tuple[float, float] | None = None
+    scale: float = 1.0
+    color: str = "rgb"
+    resize: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def normalization_of(net: Network, **given: Any) -> Normalization:
+    """The normalization of a network; `image_size` and `channels` default to those of its image input.
+
+    Arguments and errors are those of `read_normalization`.
+    """
+    height, width, channels, _ = size_of_image(net)
+    if height and width and (normalization(net.meta) or given.get("mean") is not None):
+        given.setdefault("image_size", (height, width))
+    if channels:
+        given.setdefault("channels", channels)
+    return read_normalization(net.meta, **given)
+
+
+def read_normalization(
+    meta: Any,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    mean: Any = None,
+    std: Any = None,
+    input_range: tuple[float, float] | None = None,
+) -> Normalization:
+    """The normalization in `meta`; each argument replaces what the file states.
+
+    Raises DataError that names every field that is missing or cannot be used, and what to pass instead.
+    """
+    found = normalization(meta)
+    if not found and image_size is None and mean is None:
+        raise DataError(MISSING)
+    fields = _Fields(found)
+    places = [statement for statement in image_statements(meta) if statement.place != MEAN or not _unusable_size(found)]
+    stated = merged(statement.size for statement in places)
+    size = image_size or ((stated.height, stated.width) if stated.height and stated.width else None)
+    if size is None:
+        fields.problems.append(_no_size(found))
+    depth = channels or stated.channels or (np.size(mean) if np.size(mean) in (1, 3) and mean is not None else None)
+    if depth is None:
+        fields.problems.append(
+            "the number of channels is stated nowhere in meta; pass channels=1 or channels=3, "
+            "or the network, whose first filters tell it: Preprocessing.of(net)"
+        )
+    planes = depth or 3
+    average = _planes(fields, MEAN_FIELDS, planes) if mean is None else np.asarray(mean, np.float32)
+    deviation = _planes(fields, STD_FIELDS, planes) if std is None else np.asarray(std, np.float32)
+    if deviation is not None and (deviation <= 0).any():
+        fields.problems.append(f"the standard deviation is {deviation.ravel()[:3].tolist()}; expected numbers above 0")
+    notes = [*_ignored(found)]
+    result = Normalization(
+        image_size=size or (1, 1),
+        channels=planes,
+        average=average,
+        std=deviation,
+        input_range=input_range or _input_range(fields, average, deviation, notes),
+        interpolation=fields.text("interpolation"),
+        keep_aspect=fields.flag("keepAspect"),
+        crop_fraction=_crop_fraction(fields, size or (1, 1)),
+        scale=fields.number("scale", 1.0),
+        color=next((text for text in map(fields.text, COLOR_FIELDS) if text), "rgb"),
+        resize=fields.text("resize"),
+        notes=tuple(notes),
+    )
+    if fields.problems:
+        raise DataError(listing("meta.normalization cannot be used:", fields.problems))
+    return result
+
+
+def normalization_notes(net: Network) -> list[str]:
+    """What to tell about a network's normalization: fields that are ignored, and how its range was decided.
+
+    Nothing where there is none; where it cannot be used, the first sentence of the error is left to whoever prepares
+    an image, since the network runs without it.
+    """
+    try:
+        return list(normalization_of(net).notes)
+    except DataError:
+        return list(_ignored(normalization(net.meta)))
+
+
+# -- single fields ----------------------------------------------------------------------------------
+
+
+@dataclass
+class _Fields:
+    """A MATLAB struct read field by field; what cannot be used is noted in `problems`, and read as absent."""
+
+    struct: Mapping[str, Any]
+    problems: list[str] = field(default_factory=list)
+
+    def array(self, name: str) -> np.ndarray | None:
+        """A non-empty array of finite numbers, as float64 of the file's shape; None where absent or empty."""
+        value = self.struct.get(name)
+        if value is None or (isinstance(value, (str, list)) and not value):
+            return None
+        if not isinstance(value, (np.ndarray, np.generic, int, float)) or np.asarray(value).dtype.kind not in "buif":
+            self.problems.append(f"{name} is {type(value).__name__}, not an array of numbers")
+            return None
+        numbers = np.asarray(value, dtype=np.float64)
+        if not np.isfinite(numbers).all():
+            self.problems.append(f"{name} holds NaN or infinite values")
+            return None
+        return numbers if numbers.size else None
+
+    def pair(self, name: str, what: str) -> tuple[float, float] | None:
+        """One number for both axes, or two: (height, width)."""
+        numbers = self.array(name)
+        if numbers is None:
+            return None
+        if numbers.size > 2:
+            self.problems.append(f"{name} has {numbers.size} elements; expected 1 or 2 ({what})")
+            return None
+        values = numbers.ravel()
+        return float(values[0]), float(values[-1])
+
+    def number(self, name: str, default: float) -> float:
+        numbers = self.array(name)
+        if numbers is not None and numbers.size != 1:
+            self.problems.append(f"{name} has {numbers.size} elements; expected one number")
+            return default
+        return default if numbers is None else float(numbers.ravel()[0])
+
+    def flag(self, name: str) -> bool | None:
+        return None if self.array(name) is None else bool(self.number(name, 0.0))
+
+    def text(self, name: str) -> str | None:
+        value = self.struct.get(name)
+        if value is None or isinstance(value, str) or (isinstance(value, np.ndarray) and value.size == 0):
+            return value.strip().lower() or None if isinstance(value, str) else None
+        self.problems.append(f"{name} is {type(value).__name__}, not text")
+        return None
+
+
+def _unusable_size(found: Mapping[str, Any]) -> bool:
+    return number_array(found.get("imageSize")) is not None and size_of(found["imageSize"]).height is None
+
+
+def _no_size(found: Mapping[str, Any]) -> str:
+    if _unusable_size(found):
+        values = numbers(found["imageSize"])
+        return f"imageSize is {values}; expected positive whole numbers [H W C N]; pass image_size=(height, width)"
+    return "imageSize is missing; pass image_size=(height, width)"
+
+
+def _planes(fields: _Fields, names: Sequence[str], channels: int) -> np.ndarray | None:
+    """The first of some fields that holds anything (scalar, colour in any orientation, or image).
+
+    As (channels,) or H x W x channels, float32.
+    """
+    for name in names:
+        array = fields.array(name)
+        if array is not None:
+            return _as_planes(name, array, channels, fields.problems)
+    return None
+
+
+def _as_planes(name: str, array: np.ndarray, channels: int, problems: list[str]) -> np.ndarray | None:
+    if array.size == 1:
+        return np.full(channels, array.ravel()[0], np.float32)
+    if array.size == channels:
+        return array.ravel().astype(np.float32)
+    image = array.reshape(array.shape[:3]) if array.size == np.prod(array.shape[:3]) else array
+    if image.ndim == 2:
+        image = image[:, :, np.newaxis]
+    if image.ndim == 3 and image.shape[2] in (1, channels) and min(image.shape[:2]) > 1:
+        return np.repeat(image, channels // image.shape[2], axis=2).astype(np.float32)
+    shape = "x".join(map(str, array.shape))
+    problems.append(f"{name} is {shape}; expected {channels} values, or an image of {channels} channel(s)")
+    return None
+
+
+def _input_range(
+    fields: _Fields, average: np.ndarray | None, std: np.ndarray | None, notes: list[str]
+) -> tuple[float, float]:
+    """The range of the pixels that mean and standard deviation are of: inputRange, else told by their values.
+
+    Photographs of 0..255 have deviations of tens and means of about a hundred, those of 0..1 both below one.
+    """
+    stated = fields.pair("inputRange", "the values of black and white")
+    if stated is not None:
+        low, high = (0.0, stated[1]) if stated[0] == stated[1] else stated
+        if low >= high:
+            fields.problems.append(f"inputRange is {stated}; expected the value of black below the value of white")
+        return low, high
+    largest = 0.0 if average is None else float(np.abs(average).max())
+    if std is None or (std == 1).all():
+        if 0 < largest <= 1:
+            notes.append(
+                f"the mean in meta.normalization is at most {largest:.4g}, as of pixels 0..1, and is subtracted from "
+                "pixels 0..255 as the file says; inputRange = [0 1] in the file, or input_range=(0, 1), divides them"
+            )
+        return BYTES
+    spread = float(std.max())
+    if spread <= 1 and largest <= 1:
+        notes.append("mean and standard deviation in meta.normalization are of pixels 0..1; pixels are divided by 255")
+        return UNIT
+    if spread > 1 and not 0 < largest <= 1:
+        return BYTES
+    fields.problems.append(
+        f"the mean (up to {largest:.4g}) and the standard deviation (up to {spread:.4g}) are of different ranges of "
+        "pixels; pass mean, std and input_range=(0, 1) or (0, 255)"
+    )
+    return BYTES
+
+
+def _ignored(found: Mapping[str, Any]) -> Iterator[str]:
+    unknown = [name for name, value in found.items() if name not in KNOWN_FIELDS and _holds_anything(value)]
+    if unknown:
+        yield f"fields of meta.normalization that matnet does not know are ignored: {', '.join(unknown)}"
+    for names in (MEAN_FIELDS, STD_FIELDS, COLOR_FIELDS):
+        used, *rest = [name for name in names if _holds_anything(found.get(name))] or [""]
+        differing = [name for name in rest if not _alike(found[used], found[name])]
+        if differing:
+            yield f"meta.normalization holds {used} and {', '.join(differing)}, which differ; {used} is used"
+
+
+def _holds_anything(value: Any) -> bool:
+    if value is None or (isinstance(value, (str, list, dict)) and not value):
+        return False
+    return not (isinstance(value, np.ndarray) and value.size == 0)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    first, second = text_of(one), text_of(other)
+    if first is not None or second is not None:
+        return first == second
+    a, b = numbers(one), numbers(other)
+    return len(a) == len(b) and bool(np.allclose(a, b, rtol=1e-6, atol=0))
+
+
+def _crop_fraction(fields: _Fields, size: tuple[int, int]) -> tuple[float, float] | None:
+    """cropSize; where it is absent imageSize / (imageSize + border), as vl_simplenn_tidy has it."""
+    fraction = fields.pair("cropSize", "fractions of the image's height and width")
+    border = fields.pair("border", "pixels of height and width")
+    if fraction is None and border is not None:
+        sums = size[0] + border[0], size[1] + border[1]
+        if min(sums) <= 0:
+            fields.problems.append(f"border is {border} for an image of {size[0]}x{size[1]}; it must be smaller")
+            return None
+        fraction = size[0] / sums[0], size[1] / sums[1]
+    if fraction is not None and min(fraction) <= 0:
+        fields.problems.append(f"cropSize is {fraction}; expected fractions in (0, 1]")
+        return None
+    return fraction

@@ -1,0 +1,74 @@
+"""Values of `meta` as plain Python ones: text, numbers, sizes and structs of any shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from matnet.formats.mat.values import Cell, CharArray, StructArray
+
+if TYPE_CHECKING:
+    from matnet.network import Network
+
+LARGEST_SIZE = 1 << 31  # sizes beyond this are damage, not images
+MEAN_FIELDS = ("averageImage", "rgbMean", "imageMean", "mean")
+"""What MatConvNet and importers call the mean in `meta.normalization`; the first that holds one counts."""
+
+
+def structs(value: Any) -> Iterator[dict[str, Any]]:
+    """The structs of a struct array, a single struct, or a cell of structs; nothing for anything else."""
+    items = [value] if isinstance(value, dict) else value if isinstance(value, (StructArray, Cell)) else []
+    return (item for item in items if isinstance(item, dict))
+
+
+def text_of(value: Any) -> str | None:
+    """A char row, or a cell or char array of exactly one; None for anything else."""
+    if isinstance(value, Cell) and len(value) == 1:
+        return text_of(value[0])
+    if isinstance(value, CharArray) and len(value.rows) == 1:
+        return value.rows[0]
+    return value if isinstance(value, str) else None
+
+
+def numbers(value: Any) -> list[float]:
+    """A real numeric array, number or list of numbers as floats; empty for anything else."""
+    try:
+        array = np.asarray(value)
+        return [float(number) for number in array.ravel(order="F")] if array.dtype.kind in "fiub" else []
+    except (TypeError, ValueError):
+        return []
+
+
+def whole(number: float) -> int | None:
+    """A size in pixels; None unless it is a whole number from 1 to `LARGEST_SIZE`."""
+    return int(number) if 1 <= number <= LARGEST_SIZE and number == int(number) else None
+
+
+def normalization(meta: Any) -> dict[str, Any]:
+    """The struct `meta.normalization`, or an empty dict where there is none."""
+    value = meta.get("normalization") if isinstance(meta, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def first_array(fields: Mapping[str, Any], names: Iterable[str]) -> np.ndarray | None:
+    """The first of some fields of a struct that holds real numbers, as an array of its own shape; None: none does."""
+    arrays = (number_array(fields.get(name)) for name in names)
+    return next((array for array in arrays if array is not None), None)
+
+
+def number_array(value: Any) -> np.ndarray | None:
+    """A real numeric array or number as an array of its own shape; None for anything else, and where it is empty."""
+    if not isinstance(value, (np.ndarray, np.generic, int, float)):
+        return None
+    array = np.asarray(value)
+    return array if array.size and array.dtype.kind in "fiub" else None
+
+
+def display_name(net: Network) -> str:
+    """What to call the network in a heading: `meta.name`, else its file's name, else `network`."""
+    named = text_of(net.meta.get("name"))
+    if named:
+        return named
+    return net.source.path.stem if net.source.path else "network"
