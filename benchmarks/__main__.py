@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from matnet.benchmarks import machine, models, targets
-from matnet.benchmarks.arguments import batches_in, names_in, require_folders, say
+from matnet.benchmarks.arguments import batches_in, names_in, say
 from matnet.benchmarks.contenders import Contender, chosen_peers, ours
 from matnet.benchmarks.device.ceilings import matmul_peaks, torch_with_gpu
 from matnet.benchmarks.device.memory import free
@@ -24,7 +24,8 @@ from matnet.benchmarks.table import READING, details, machine_lines, markdown, s
 from matnet.benchmarks.timing import Limits
 from matnet.engines import BACKENDS, PRECISIONS
 from matnet.errors import EngineError, MatnetError, listing, run_command
-from matnet.files import atomic_write
+from matnet.files import atomic_write, check_outputs
+from matnet.kinds import IMAGE, JSON, TEXT
 
 INTERRUPTED = 130
 
@@ -65,7 +66,7 @@ def choose(options: argparse.Namespace) -> tuple[list[str], list[int], list[Cont
         raise MatnetError("--models names no network; give names with commas between them")
     if options.rounds < 1 or options.seconds <= 0:
         raise MatnetError("--rounds must be at least 1, --seconds more than 0")
-    require_folders((options.json, options.markdown, options.plot))
+    require_outputs(options)
     if options.plot:
         require_matplotlib()
     models.check_names(names)
@@ -74,6 +75,12 @@ def choose(options: argparse.Namespace) -> tuple[list[str], list[int], list[Cont
         peers = installed(peers_on(gpu=options.backend == "cupy"))
     engines = [*ours(options.backend, options.runtime), *chosen_peers(peers)]
     return names, batches_in(options.batch), engines, machine.require_threads(threads)
+
+
+def require_outputs(options: argparse.Namespace) -> None:
+    """FileFormatError, before any work, where an output cannot be written or would replace another kind of file."""
+    outputs = [(options.json, JSON), (options.markdown, TEXT), (options.plot, IMAGE)]
+    check_outputs(outputs, [*names_in(options.models or ""), *(options.reports or ())])
 
 
 def require_device(backend: str | None, precision: str) -> None:
@@ -144,6 +151,7 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     options = parser().parse_args(given)
     if options.reports:
+        require_outputs(options)
         return conclude(options, read_reports(options.reports))
     report = Report()
     try:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
-from matnet.errors import FileFormatError, MatnetError
+from matnet.errors import MatnetError
 
 LARGEST_BATCH = 65536
 
@@ -32,13 +31,6 @@ def batches_in(text: str) -> list[int]:
     if not parts or not all(part.isdigit() and 0 < int(part) <= LARGEST_BATCH for part in parts):
         raise MatnetError(f"--batch takes numbers from 1 to {LARGEST_BATCH} with commas between them, found {text!r}")
     return [int(part) for part in parts]
-
-
-def require_folders(paths: Iterable[str | None]) -> None:
-    """FileFormatError, before any work, where a file could not be written for want of its folder."""
-    for path in paths:
-        if path and not Path(path).parent.is_dir():
-            raise FileFormatError(f"{path}: the folder {Path(path).parent} does not exist; create it first")
 
 
 def say(text: str) -> None:

@@ -31,7 +31,8 @@ import numpy as np
 from matnet.converters.files.caffe_write import write_caffemodel, write_prototxt
 from matnet.converters.files.message import Message, build
 from matnet.errors import MatnetError, run_command
-from matnet.files import atomic_write
+from matnet.files import atomic_write, check_outputs
+from matnet.kinds import JSON
 
 # name, outputs, kernel, stride, pad, groups; a number is a pooling window with stride 2.
 ALEXNET = (
@@ -177,6 +178,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     given = parser().parse_args(argv)
+    check_outputs([(given.json, JSON)])
     if shutil.which("cp") is None or not Path("/proc/self/status").exists():
         raise MatnetError("this benchmark needs cp and Linux's /proc, which this system does not have")
     if given.repeats < 1:

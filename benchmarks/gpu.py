@@ -16,7 +16,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from matnet.benchmarks.arguments import batches_in, chosen, names_in, require_folders, say
+from matnet.benchmarks.arguments import batches_in, chosen, names_in, say
 from matnet.benchmarks.device.budget import Budget, Done, run_tasks
 from matnet.benchmarks.device.conformance import DATA
 from matnet.benchmarks.device.page import page
@@ -28,7 +28,8 @@ from matnet.benchmarks.rows import Report, read_reports
 from matnet.benchmarks.targets import gpu_verdicts
 from matnet.engines import BACKENDS, PRECISIONS
 from matnet.errors import MatnetError, run_command
-from matnet.files import atomic_write
+from matnet.files import atomic_write, check_outputs
+from matnet.kinds import JSON, TEXT
 
 INTERRUPTED = 130
 
@@ -56,7 +57,6 @@ def session_of(options: argparse.Namespace, argv: list[str]) -> Session:
     """What the options ask for; MatnetError, before any work, where it is not to be had."""
     if options.minutes <= 0:
         raise MatnetError(f"--minutes must be more than 0, found {options.minutes:g}")
-    require_folders((options.json, options.markdown))
     models = names_in(options.models)
     check_names(models)
     return Session(
@@ -85,6 +85,7 @@ def show(report: Report) -> None:
 def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     options = parser().parse_args(given)
+    check_outputs([(options.json, JSON), (options.markdown, TEXT)], options.reports or ())
     if options.reports:
         report = read_reports(options.reports)
         write(options, report)

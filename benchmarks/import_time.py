@@ -15,7 +15,8 @@ import subprocess
 import sys
 
 from matnet.errors import MatnetError, run_command
-from matnet.files import atomic_write
+from matnet.files import atomic_write, check_outputs
+from matnet.kinds import JSON
 
 STATEMENTS = {"numpy": "import numpy", "matnet": "import matnet"}
 PROBE = "import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     from tabulate import tabulate
 
     options = parser().parse_args(argv)
+    check_outputs([(options.json, JSON)])
     if options.runs < 1:
         raise MatnetError("--runs must be at least 1")
     seconds = measure(options.runs)

@@ -28,9 +28,10 @@ from typing import Any
 import numpy as np
 
 from matnet.errors import MatnetError, run_command
-from matnet.files import atomic_write
+from matnet.files import atomic_write, check_outputs
 from matnet.formats.mat import read_mat, write_mat
 from matnet.formats.mat.values import Cell, row
+from matnet.kinds import JSON
 
 # AlexNet as MatConvNet stores it: filters of height x width x depth (per group) x number.
 FILTERS = {
@@ -219,6 +220,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
+    check_outputs([(options.json, JSON)])
     if options.probe:
         print(json.dumps(probe(*options.probe)))
         return 0

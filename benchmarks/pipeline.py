@@ -35,8 +35,9 @@ from matnet.evaluation.loop import count, score_variable
 from matnet.evaluation.record import versions
 from matnet.evaluation.scoring import Job, Scorer
 from matnet.evaluation.tally import Tally, batches_left
-from matnet.files import atomic_write
+from matnet.files import atomic_write, check_outputs
 from matnet.images import Preprocessing
+from matnet.kinds import JSON
 from matnet.metrics import TopK
 from matnet.network import Network
 
@@ -351,6 +352,7 @@ def table(rows: Sequence[Row], overlap: Sequence[float]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_args(argv)
+    check_outputs([(options.json, JSON)])
     if min(options.images, options.batch_size, options.rounds, options.threads or 1) < 1:
         raise MatnetError("--images, --batch-size, --rounds and --threads must be at least 1")
     names = [name for name in options.peers.split(",") if name]

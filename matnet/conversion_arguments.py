@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from matnet.converters.options import CHOICES
+from matnet.errors import FileFormatError
 from matnet.formats import FORMATS
+from matnet.kinds import MAT, PROTOTXT, WEIGHTS, kind_of
 
 ORIGINAL_VARIANTS = ["caffe-old", "vgg-caffe", "caffe", "caffe_0115", "caffe_6e3916", "caffe_b590f1d", "caffe_fastrcnn"]
 
@@ -17,23 +19,33 @@ def parser() -> argparse.ArgumentParser:
     """The command line; the spellings of MatConvNet's import-caffe.py are accepted beside matnet's own."""
     result = argparse.ArgumentParser(
         prog="python -m matnet.convert",
-        description="Convert a Caffe model into a .mat file that MatConvNet loads, or back (--to-caffe); or to ONNX.",
-        epilog="Nothing is written that is not asked for. Sizes are HEIGHTxWIDTH.",
+        usage="%(prog)s [options] NET.prototxt WEIGHTS.caffemodel [OUT.mat]\n"
+        "       %(prog)s [options] NAME [OUT.mat]\n"
+        "       %(prog)s [options] A.mat B.mat\n"
+        "       %(prog)s [options] --to-caffe MODEL.mat --out-prototxt FILE --out-caffemodel FILE\n"
+        "       %(prog)s [options] MODEL --to-onnx OUT.onnx",
+        description="Convert a Caffe model into a .mat file that MatConvNet loads, or a .mat file into another form of "
+        ".mat, or a network for Caffe (--to-caffe) or ONNX (--to-onnx).",
+        epilog="Without OUT nothing is written, and the decisions are shown. No file that is read is written to, nor "
+        "one that is of another kind. Sizes are HEIGHTxWIDTH.",
     )
     result.add_argument(
-        "source", nargs="?", metavar="SOURCE", help="the same as --prototxt; with --to-onnx also a .mat file"
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="a model's name, a .mat file, or NET.prototxt and WEIGHTS.caffemodel in any order; then OUT.mat. "
+        "What a file is goes by its content",
     )
-    result.add_argument("target", nargs="?", metavar="OUT.mat", help="the same as --out")
     _add_files(result.add_argument_group("files"))
     _add_input(result.add_argument_group("input: sizes, colours, mean, classes"))
     _add_layers(result.add_argument_group("layers and names"))
     _add_state(result.add_argument_group("reading the prototxt"))
-    back = result.add_argument_group("the way back")
+    back = result.add_argument_group("to Caffe")
     back.add_argument("--to-caffe", metavar="MODEL.mat", help="write this network as prototxt and caffemodel")
     back.add_argument("--out-prototxt", metavar="FILE", help="where to write the prototxt")
     back.add_argument("--out-caffemodel", metavar="FILE", help="where to write the weights")
-    onward = result.add_argument_group("onward")
-    onward.add_argument("--to-onnx", metavar="OUT.onnx", help="write SOURCE, a .mat file or a Caffe model, as ONNX")
+    onward = result.add_argument_group("to ONNX")
+    onward.add_argument("--to-onnx", metavar="OUT.onnx", help="write the network as ONNX")
     return result
 
 
@@ -50,7 +62,11 @@ def _add_files(group: Any) -> None:
     )
     group.add_argument("--format", "--output-format", choices=FORMATS, default="auto", help="default: auto")
     group.add_argument(
-        "--mat-version", choices=("5", "7.3"), default="5", help="default: 5 (at most 2 GiB per variable)"
+        "--mat-version",
+        "--version",
+        choices=("5", "7.3"),
+        default="5",
+        help="of the .mat file; default: 5 (at most 2 GiB per variable)",
     )
     group.add_argument("--mirror", action="append", default=[], metavar="URL", help="of a NAME: fetch from here first")
     group.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="of a NAME: files brought by hand")
@@ -198,6 +214,51 @@ def _names(text: str) -> list[str]:
         except (ValueError, SyntaxError, TypeError):
             raise argparse.ArgumentTypeError(f"{text!r} is no list of names") from None
     return [name.strip() for name in text.split(",")]
+
+
+def sort_files(given: argparse.Namespace) -> None:
+    """Put each positional argument to its place: `source` (a .mat file or a name), prototxt, caffemodel or out.
+
+    What exists goes by its content, and where that tells nothing, or nothing exists, by its suffix. FileFormatError
+    where two files would take one place.
+    """
+    given.source = None
+    parts = [part for text in given.files for part in ([text] if Path(text).exists() else text.split(","))]
+    for number, text in enumerate(parts):
+        named = number == 0 and Path(text).suffix != ".mat" and not given.to_caffe  # a NAME may have own --prototxt
+        started = not named and bool(given.source or given.prototxt or given.caffemodel or given.to_caffe)
+        place = _place(Path(text), started)
+        taken = getattr(given, place)
+        if taken is not None:
+            raise FileFormatError(f"{text}: {taken} is {PLACES[place]} already; expected P.prototxt W.caffemodel [OUT]")
+        setattr(given, place, text)
+    if given.source is not None and given.caffemodel is not None and kind_of_source(given.source) == MAT:
+        raise FileFormatError(f"{given.caffemodel}: {given.source} is a whole network; give one of the two")
+
+
+PLACES = {"source": "the network", "prototxt": "the definition", "caffemodel": "the weights", "out": "the output"}
+DEFINITION_SUFFIXES = (".prototxt", ".prototext", ".pbtxt", ".txt")
+WEIGHT_SUFFIXES = (".caffemodel", ".h5")
+
+
+def _place(path: Path, started: bool) -> str:
+    """The place of one positional argument; `started` once a network is named."""
+    kind = kind_of_source(path)
+    if kind == PROTOTXT:
+        return "prototxt"
+    if kind in WEIGHTS or (kind != MAT and path.suffix in WEIGHT_SUFFIXES):
+        return "caffemodel"
+    if started:
+        return "out"
+    return "prototxt" if kind not in (None, MAT) or path.suffix in DEFINITION_SUFFIXES else "source"
+
+
+def kind_of_source(path: str | Path) -> str | None:
+    """The kind of a file by its content; None where there is no such file, or it cannot be read."""
+    try:
+        return kind_of(path) if Path(path).is_file() else None
+    except OSError:
+        return None
 
 
 def conversion_options(given: argparse.Namespace) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """`python -m matnet.convert`: Caffe models into `.mat` files that MatConvNet loads, and back.
 
 python -m matnet.convert caffe-alex
-python -m matnet.convert --prototxt deploy.prototxt --caffemodel net.caffemodel --mean-values 123,117,104 --out net.mat
+python -m matnet.convert deploy.prototxt net.caffemodel net.mat --mean-values 123,117,104
+python -m matnet.convert a.mat b.mat --format dagnn --version 7.3
 python -m matnet.convert --to-caffe net.mat --out-prototxt deploy.prototxt --out-caffemodel net.caffemodel
 python -m matnet.convert net.mat --to-onnx net.onnx
 """
@@ -14,16 +15,19 @@ if __name__ == "__main__":
     interruptible()
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from matnet.conversion_arguments import conversion_options, parser
+from matnet.conversion_arguments import conversion_options, kind_of_source, parser, sort_files
 from matnet.errors import NetworkError, run_command
+from matnet.files import check_outputs
 from matnet.formats import load_network, save_network
+from matnet.kinds import CAFFEMODEL, MAT, ONNX, PROTOTXT
 from matnet.network import Network
 
-DEFINITION_SUFFIXES = (".prototxt", ".prototext", ".pbtxt", ".txt", ".caffemodel", ".h5")
+log = logging.getLogger("matnet.convert")
 
 
 # -- work -------------------------------------------------------------------------------------------
@@ -34,7 +38,7 @@ def convert(given: argparse.Namespace) -> None:
     from matnet.converters import convert_caffe
     from matnet.converters.report import matlab_needs, summary
 
-    prototxt, target = given.prototxt or given.source, given.out or given.target
+    prototxt, target = given.prototxt, given.out
     if given.show_upgraded:
         _show_upgraded(prototxt, given)
         if target is None:
@@ -58,7 +62,8 @@ def convert_at_random(given: argparse.Namespace) -> None:
     from matnet.zoo import find_card, random_network
 
     card, net = find_card(given.source), random_network(given.source, given.seed)
-    target = given.out or given.target or f"{card.name}-random.mat"
+    target = given.out or f"{card.name}-random.mat"
+    check_outputs([(target, MAT)], _read(given))
     save_network(net, target, format=card.format if given.format == "auto" else given.format, version=given.mat_version)
     print(f"{net.source.notes[-1]}\n{target}: {summary(net)}")
 
@@ -77,7 +82,7 @@ def convert_by_name(given: argparse.Namespace) -> None:
     usual = conversion_options(parser().parse_args([]))
     conversion = convert_named(
         given.source,
-        given.out or given.target,
+        given.out,
         prototxt=given.prototxt,
         caffemodel=given.caffemodel,
         fetcher=Fetcher(mirrors=given.mirror, carried=given.carried, progress=sys.stderr.isatty()),
@@ -89,9 +94,41 @@ def convert_by_name(given: argparse.Namespace) -> None:
         print(line)
 
 
+def rewrite(given: argparse.Namespace) -> None:
+    """.mat -> .mat, in the format and version that are asked for."""
+    from matnet.converters.report import matlab_needs, summary
+
+    refuse_caffe_options(given)
+    _say(f"reading {given.source}")
+    net = load_network(given.source)
+    for note in net.source.notes:
+        print(note)
+    print(matlab_needs(net))
+    if given.out is None:
+        print(f"{summary(net)}; nothing written (no --out)")
+        return
+    _say(f"writing {given.out}")
+    save_network(net, given.out, format=given.format, version=given.mat_version)
+    print(f"{given.out}: {summary(net)}")
+
+
+def refuse_caffe_options(given: argparse.Namespace) -> None:
+    """NetworkError where an option of a conversion from Caffe is given for a .mat file."""
+    usual = conversion_options(parser().parse_args([]))
+    foreign = [name for name, value in conversion_options(given).items() if value != usual.get(name)]
+    if foreign:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
+        raise NetworkError(f"{given.source}: {named}: only for Caffe models; a .mat file is written as it is")
+
+
+def _read(given: argparse.Namespace) -> list[str | None]:
+    """Every file that the arguments name to be read."""
+    return [given.source, given.prototxt, given.caffemodel, given.to_caffe, given.mean, given.labels]
+
+
 def _is_name(source: str | None) -> bool:
     """Whether the first argument is a model's name rather than a file."""
-    return source is not None and not Path(source).exists() and Path(source).suffix not in DEFINITION_SUFFIXES
+    return source is not None and not Path(source).exists()
 
 
 def _show_upgraded(prototxt: str | None, given: argparse.Namespace) -> None:
@@ -114,6 +151,7 @@ def convert_back(given: argparse.Namespace) -> None:
     prototxt, caffemodel = given.out_prototxt, given.out_caffemodel
     if given.out is not None:
         prototxt, caffemodel = prototxt or f"{given.out}.prototxt", caffemodel or f"{given.out}.caffemodel"
+    check_outputs([(prototxt, PROTOTXT), (caffemodel, CAFFEMODEL)], _read(given))
     sizes = dict(given.input_size or []).get(None)
     _say(f"reading {given.to_caffe}")
     colors = "rgb" if given.color_format == "rgb" else None  # the default undoes what a conversion did
@@ -131,6 +169,7 @@ def convert_to_onnx(given: argparse.Namespace) -> None:
     """.mat or Caffe -> ONNX; any batch, and any size where that costs the network nothing."""
     from matnet.formats.onnx import save_onnx
 
+    check_outputs([(given.to_onnx, ONNX)], _read(given))
     net = _network(given)
     for note in net.source.notes:
         print(note)
@@ -147,12 +186,12 @@ def _network(given: argparse.Namespace) -> Network:
 
     if given.random_weights:
         return random_network(given.source, given.seed)
-    prototxt = given.prototxt or (str(find_model(given.source)) if _is_name(given.source) else given.source)
-    if given.caffemodel is None and prototxt is not None and Path(prototxt).suffix != ".prototxt":
-        _say(f"reading {prototxt}")
-        return load_network(prototxt)
-    _say(f"reading {', '.join(str(path) for path in (prototxt, given.caffemodel) if path)}")
-    return convert_caffe(prototxt, given.caffemodel, **conversion_options(given))
+    if given.source is not None:
+        found = find_model(given.source)
+        _say(f"reading {found}")
+        return load_network(found)
+    _say(f"reading {', '.join(str(path) for path in (given.prototxt, given.caffemodel) if path)}")
+    return convert_caffe(given.prototxt, given.caffemodel, **conversion_options(given))
 
 
 def _check_onnx(path: Path) -> str:
@@ -176,7 +215,10 @@ def _say(text: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    given = parser().parse_args(argv)
+    given = parser().parse_intermixed_args(argv)
+    sort_files(given)
+    if given.to_caffe is None and given.to_onnx is None:
+        check_outputs([(given.out, MAT)], _read(given))
     if given.random_weights and not _is_name(given.source):
         raise NetworkError("--random-weights takes the name of a model; `python -m matnet.zoo list` shows all")
     if given.to_caffe is not None:
@@ -187,6 +229,8 @@ def main(argv: list[str] | None = None) -> int:
         convert_at_random(given)
     elif _is_name(given.source):
         convert_by_name(given)
+    elif kind_of_source(given.source or "") == MAT:
+        rewrite(given)
     else:
         convert(given)
     return 0

@@ -59,7 +59,7 @@ def report(comparison: Comparison, options: argparse.Namespace) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_args(argv)
+    options = parser().parse_intermixed_args(argv)
     a, b = network_of(options.a), network_of(options.b)
     comparison = compare(a, b)
     same = comparison.same(options.tolerance, with_meta=not options.no_meta)

@@ -30,7 +30,8 @@ from matnet.evaluation.progress import progress, running_errors
 from matnet.evaluation.resume import Interrupted, Unfinished, run_kept, unfinished
 from matnet.evaluation.scoring import Job
 from matnet.evaluation.tasks import add_task_options, refuse_task_options, run_task, task_meant, task_report
-from matnet.files import atomic_write
+from matnet.files import atomic_write, check_outputs
+from matnet.kinds import JSON
 from matnet.reproduction.command import add_table_options, refuse_table_options, run_table
 from matnet.tables import published_table
 
@@ -216,10 +217,12 @@ def tell_interrupted(stopped: Interrupted) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_args(argv)
+    options = parser().parse_intermixed_args(argv)
     if options.table:
         return run_table(options)
     refuse_table_options(options)
+    target = None if options.json == "-" else options.json
+    check_outputs([(target, JSON)], [options.model, options.data, options.pairs])
     task = task_meant(options)
     if task != "classification":
         return evaluate_task(options, task)

@@ -2,73 +2,254 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import re
+import secrets
+import shutil
+import stat
+import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from matnet.errors import FileFormatError
+from matnet.kinds import EMPTY, kind_of
 
 HOME = "MATNET_HOME"
+PathLike = str | os.PathLike[str]
+_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
+_STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+_LINKS = 40  # that may follow one another, as in the Linux kernel
+_OF_THE_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.ENXIO)
 
 
 def cache_folder() -> Path:
-    """The folder of all that matnet keeps: `MATNET_HOME`, else `matnet` in the user's cache folder. May not exist."""
-    chosen = os.environ.get(HOME)
-    if chosen:
-        return Path(chosen).expanduser().resolve()
-    import pooch
+    """The folder of all that matnet keeps: `MATNET_HOME`, else `matnet` in the user's cache folder. May not exist.
 
-    return Path(pooch.os_cache("matnet"))
+    Raises FileFormatError where `MATNET_HOME` names a user (`~name`) that does not exist.
+    """
+    chosen = os.environ.get(HOME)
+    if not chosen:
+        import pooch
+
+        return Path(pooch.os_cache("matnet"))
+    try:
+        return Path(chosen).expanduser().resolve()
+    except (RuntimeError, OSError) as error:
+        raise FileFormatError(f"{HOME} is {chosen!r}, which is not a folder of this machine: {error}") from None
+
+
+# -- what a command may write -----------------------------------------------------------------------
+
+
+def check_outputs(outputs: Iterable[tuple[PathLike | None, str]], read: Iterable[PathLike | None] = ()) -> None:
+    """Refuse, before any work, outputs that would destroy something or could not be written.
+
+    outputs: each path with its kind, one of `matnet.kinds`; None for an output that nobody asked for. read: every
+    file that the command reads; what does not exist (a model's name, say) is passed over, and `P,W` are two files.
+    Raises FileFormatError for an output that is one of the files read (also through links), that is given twice, or
+    that exists and is of another kind, is a folder, is read-only, or whose folder does not exist.
+    """
+    sources: dict[object, Path] = {}
+    for part in (part for path in read if path is not None for part in _parts(os.fspath(path))):
+        sources.setdefault(_identity(part), part)
+    earlier: set[object] = set()
+    for path, kind in outputs:
+        if path is None:
+            continue
+        target = Path(path)
+        if _is_special(target):
+            continue
+        identity = _identity(target)
+        if identity in sources:
+            found = sources[identity]
+            raise FileFormatError(f"{target}: is read by this command, as {found}; give another file to write to")
+        if identity in earlier:
+            raise FileFormatError(f"{target}: two outputs would be written to this file; give each its own")
+        _check_kind(target, kind)
+        earlier.add(identity)
+
+
+def _parts(path: str) -> list[Path]:
+    return [Path(path)] if os.path.exists(path) else [Path(part) for part in path.split(",")]
+
+
+def _identity(path: Path) -> object:
+    """The same for all names of one file, through links of both kinds; also for a file that is still to come."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return os.path.normcase(os.path.realpath(path))
+    return found.st_dev, found.st_ino
+
+
+def _check_kind(target: Path, kind: str) -> None:
+    _check_target(target)
+    if target.is_file():
+        try:
+            found = kind_of(target)
+        except OSError as error:
+            raise FileFormatError(f"{target}: exists and cannot be read: {error.strerror or error}") from None
+        if found not in (kind, EMPTY):
+            raise FileFormatError(
+                f"{target}: exists and is {found}, not {kind}; it stays as it is: give another name, or remove it first"
+            )
+
+
+def _check_target(target: Path) -> None:
+    """FileFormatError where no file of this name can be written."""
+    if target.is_dir():
+        raise FileFormatError(f"{target}: is a folder; give the name of the file to write")
+    if _descriptor(target) is not None:
+        return
+    real = Path(os.path.realpath(target))
+    if not real.parent.is_dir():
+        folder = real.parent if target.is_symlink() else target.parent
+        raise FileFormatError(f"{target}: the folder {folder} does not exist; create it first")
+    if real.exists():
+        writable = real.stat().st_mode & 0o222 if os.name == "posix" else True
+        if not (writable and os.access(real, os.W_OK)):
+            raise FileFormatError(f"{target}: is read-only; make it writable, or give another name")
+
+
+def _descriptor(path: Path) -> int | None:
+    """The number of this process's open file that `path` stands for (/dev/stdout, /dev/fd/N), also through links."""
+    name = os.path.abspath(path)
+    if os.name != "posix":
+        return None
+    for _ in range(_LINKS):
+        found = _DESCRIPTOR.fullmatch(name)
+        if found or name in _STANDARD:
+            return int(found[1]) if found else _STANDARD[name]
+        try:
+            name = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(name)))
+        except (OSError, ValueError):
+            return None
+    return None
+
+
+# -- writing ----------------------------------------------------------------------------------------
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     """A binary file that appears under `path` whole, or not at all.
 
     The bytes go to a temporary file in the same folder, which replaces `path` when the block ends
     without an exception; otherwise it is removed and an older file at `path` stays as it was. It is not
     forced to the disk (fsync), which costs a large network as much as writing it: a crash of the program
-    leaves no half file, a power cut within seconds of the end may.
-    Raises FileFormatError where the folder does not exist or `path` is a folder.
+    leaves no half file, a power cut within seconds of the end may. Links are followed. A device, FIFO or open
+    descriptor (/dev/stdout, /dev/fd/N) is written to directly. An older file keeps its permissions, its owner where
+    the system allows it, and, by copying the finished bytes into it, its other names (hard links).
+    Raises FileFormatError where the folder does not exist, `path` is a folder or read-only, or the disk is full.
     """
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
+    target = Path(path)
+    if _is_special(target):
+        with _errors_named(target), _opened_directly(target) as file:
+            yield file
+        return
+    with atomic_path(target) as temporary, temporary.open("wb") as file:
         yield file
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: PathLike) -> Iterator[Path]:
     """As atomic_write, for libraries that open files by name: the path of the temporary file, still empty."""
     target = Path(path)
-    if target.is_dir():
-        raise FileFormatError(f"{target}: is a folder; give the name of the file to write")
-    if not target.parent.is_dir():
-        raise FileFormatError(f"{target}: the folder {target.parent} does not exist; create it first")
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+    _check_target(target)
+    if _is_special(target):
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder, "whole")
+            with _errors_named(target), Path(folder, "whole").open("rb") as whole, _opened_directly(target) as file:
+                shutil.copyfileobj(whole, file)
+        return
+    real = Path(os.path.realpath(target))
+    temporary = _temporary_beside(real)
     try:
-        yield temporary
-        temporary.chmod(_mode_of(target))
-        os.replace(temporary, target)
+        with _errors_named(target, temporary):
+            yield temporary
+            _put(temporary, real)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
 
 
-def _mode_of(target: Path) -> int:
-    """The permission bits that a plain `open(target, "w")` would leave behind."""
-    if target.exists():
-        return target.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+def _is_special(target: Path) -> bool:
+    """Whether the path names something that is no regular file, and no folder."""
+    if _descriptor(target) is not None:
+        return True
+    try:
+        return not stat.S_ISREG(target.stat().st_mode) and not target.is_dir()
+    except OSError:
+        return False
 
 
-def existing_file(path: str | os.PathLike[str], what: str = "file") -> Path:
+@contextmanager
+def _opened_directly(target: Path) -> Iterator[BinaryIO]:
+    """A device, FIFO or open descriptor, written to as it is; nothing is made, cut or replaced."""
+    number = _descriptor(target)
+    if number is None:
+        descriptor = os.open(target, os.O_WRONLY)
+    else:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, ValueError):
+                stream.flush()
+        descriptor = os.dup(number)
+    with os.fdopen(descriptor, "wb") as file:
+        yield file
+
+
+def _temporary_beside(real: Path) -> Path:
+    """A new empty file in the folder of `real`, with the permissions that a plain `open` would give, or fewer."""
+    mode = real.stat().st_mode & 0o666 if real.exists() else 0o666
+    temporary = real.with_name(f".{real.name[:100]}.{secrets.token_hex(8)}.part")
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+    except OSError as error:
+        raise FileFormatError(f"{real}: cannot be written: {error.strerror or error}") from error
+    return temporary
+
+
+def _put(temporary: Path, real: Path) -> None:
+    """Let the finished file take the place of `real`."""
+    try:
+        before = real.stat()
+    except FileNotFoundError:
+        os.replace(temporary, real)
+        return
+    if before.st_nlink > 1:
+        with temporary.open("rb") as whole, real.open("r+b") as file:
+            shutil.copyfileobj(whole, file)
+            file.truncate()
+        temporary.unlink()
+        return
+    temporary.chmod(stat.S_IMODE(before.st_mode) & 0o777)
+    if hasattr(os, "chown"):
+        with suppress(OSError):
+            os.chown(temporary, before.st_uid, before.st_gid)
+    os.replace(temporary, real)
+
+
+@contextmanager
+def _errors_named(target: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Turn what the system has against writing into a FileFormatError that names the file."""
+    own = {os.fspath(path) for path in (target, temporary) if path is not None}
+    try:
+        yield
+    except OSError as error:
+        if error.filename in own or (error.filename is None and error.errno in _OF_THE_FILE):
+            raise FileFormatError(f"{target}: cannot be written: {error.strerror or error}") from error
+        raise
+
+
+# -- reading ----------------------------------------------------------------------------------------
+
+
+def existing_file(path: PathLike, what: str = "file") -> Path:
     """`path` as a Path, once it is known to be a non-empty regular file.
 
     Raises FileFormatError naming the path for a missing file, a folder, an empty file.
@@ -83,7 +264,7 @@ def existing_file(path: str | os.PathLike[str], what: str = "file") -> Path:
     return target
 
 
-def map_file(path: str | os.PathLike[str]) -> memoryview:
+def map_file(path: PathLike) -> memoryview:
     """The bytes of a non-empty file, read-only and mapped: nothing is read until it is looked at.
 
     The file stays mapped as long as the view, or an array made of it, lives. Raises FileFormatError.

@@ -28,6 +28,8 @@ from matnet.arguments import (
 from matnet.engines import Engine, EngineOptions, wanted_variables
 from matnet.engines.batches import run_in_batches
 from matnet.errors import run_command
+from matnet.files import check_outputs
+from matnet.kinds import MAT, NPZ
 from matnet.layout import hwcn_to_nchw
 from matnet.network import Network
 
@@ -144,9 +146,13 @@ def record(
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_args(argv)
+    options = parser().parse_intermixed_args(argv)
     started = time.perf_counter()
+    output = arrays.check_suffix(options.output)
+    kind = MAT if output.suffix.lower() == ".mat" else NPZ
+    check_outputs([(output, kind)], [options.model, options.input])
     net = network_from(options.model, options)
+    check_outputs([(output, kind)], [net.source.path])
     results, engine = run_file(
         net,
         options.input,

@@ -26,7 +26,8 @@ from matnet.display.table import NetworkTable, network_table
 from matnet.display.text import table_text, totals
 from matnet.engines import EngineOptions, choose
 from matnet.errors import MatnetError, NetworkError, run_command
-from matnet.files import atomic_write
+from matnet.files import atomic_write, check_outputs
+from matnet.kinds import DOT, SVG
 from matnet.meta import class_descriptions, class_names, declared_input_shapes, display_name, image_input
 from matnet.network import Network
 from matnet.shapes import Shape
@@ -82,10 +83,13 @@ def _positive(text: str) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_args(argv)
+    options = parser().parse_intermixed_args(argv)
     if options.plan and options.format != "text":
         raise MatnetError(f"--plan is text for people; it does not go with --format {options.format}")
+    outputs = [(options.svg, SVG), (options.dot, DOT)]
+    check_outputs(outputs, [options.model])
     net = network_from(options.model, options)
+    check_outputs(outputs, [net.source.path])
     batch = options.batch_size or (_declared_batch(net) if options.format in ("matconvnet", "latex") else 1)
     inputs = input_shapes(net, batch, options.input_size, options.channels)
     table = network_table(net, batch, inputs=inputs)

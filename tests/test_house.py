@@ -20,16 +20,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(matnet.__file__).parent
 
 # What each room may import from the others when it is loaded: the table of docs/architecture.md.
-BASE = {"errors", "files", "shapes", "layout"}
+BASE = {"errors", "kinds", "files", "shapes", "layout"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "outcomes": set(),
-    "files": {"errors"},
+    "kinds": set(),
+    "files": {"errors", "kinds"},
     "shapes": {"errors"},
     "layout": {"errors"},
     "ops": {"errors", "shapes", "layout"},
     "network": {"errors", "shapes", "ops"},
-    "formats.mat": {"errors", "files"},
+    "formats.mat": {"errors", "kinds", "files"},
     "meta": {"errors", "shapes", "ops", "formats.mat"},
     "formats": BASE | {"ops", "network", "meta", "formats.mat"},
     "formats.onnx": BASE | {"ops", "network", "meta", "formats.mat"},

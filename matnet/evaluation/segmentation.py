@@ -19,6 +19,8 @@ from matnet.evaluation.label_images import write_label_image
 from matnet.evaluation.loop import score_variable
 from matnet.evaluation.provenance import Course, provenance
 from matnet.evaluation.record import Run
+from matnet.files import check_outputs
+from matnet.kinds import IMAGE
 from matnet.meta import class_names
 from matnet.network import Network
 
@@ -79,6 +81,8 @@ def evaluate_segmentation(
     order = class_order(class_names(net) or (), images.class_names)
     if save is not None:
         save.mkdir(parents=True, exist_ok=True)
+        written = ((save / f"{image.stem}.png", IMAGE) for image in images.images)
+        check_outputs(written, [*images.images, *images.labels])
     started = time.perf_counter()
     scorer = _Scorer(net, compiled, variable, images, order, save)
     read = partial(_sample, images, preprocessing)

@@ -11,7 +11,8 @@ from matnet.arguments import engine_options
 from matnet.errors import DataError
 from matnet.evaluation.progress import image_bar, running_errors
 from matnet.evaluation.resume import Interrupted, Terminated, termination_raised
-from matnet.files import atomic_write
+from matnet.files import atomic_write, check_outputs
+from matnet.kinds import JSON, TEXT
 from matnet.reproduction.data import DataSets
 from matnet.reproduction.expected import expected_rows
 from matnet.reproduction.files import as_csv, as_json
@@ -25,7 +26,7 @@ from matnet.reproduction.store import Store
 from matnet.zoo.cache import home, offline
 from matnet.zoo.fetch import Fetcher, to_stderr
 
-OUTPUTS = ("json", "markdown", "csv")
+OUTPUTS = {"json": JSON, "markdown": TEXT, "csv": TEXT}
 FOREIGN = ("model", "data", "root", "scores", "image_size", "mean", "task", "year", "split", "save")
 """Options of a single evaluation, which a table does not take."""
 
@@ -143,11 +144,9 @@ def _figures(row: Row) -> dict[str, float]:
 
 
 def _require_outputs(options: argparse.Namespace) -> None:
-    """DataError or EngineError before hours of work where results could not be written or drawn."""
-    for name in OUTPUTS:
-        target = getattr(options, name)
-        if target not in (None, "-") and not Path(target).parent.is_dir():
-            raise DataError(f"{target}: the folder {Path(target).parent} does not exist; create it first")
+    """FileFormatError or EngineError before hours of work where results could not be written or drawn."""
+    outputs = [(getattr(options, name), kind) for name, kind in OUTPUTS.items()]
+    check_outputs([(None if target == "-" else target, kind) for target, kind in outputs], options.models or ())
     if options.plots:
         require_matplotlib()
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from matnet.errors import EngineError
-from matnet.files import atomic_write
+from matnet.files import atomic_write, check_outputs
+from matnet.kinds import IMAGE
 from matnet.reproduction.labels import place_labels
 from matnet.reproduction.rows import Row
 
@@ -145,6 +146,7 @@ def _roc(rows: Sequence[Row]) -> Any:
 
 
 def _save(drawn: Any, path: Path) -> Path:
+    check_outputs([(path, IMAGE)])
     with atomic_write(path) as file:
         drawn.savefig(file, format="png", metadata={"Software": None})
     return path

@@ -10,7 +10,9 @@ from typing import Any
 
 from matnet.comparison import Comparison, compare
 from matnet.errors import NetworkError
+from matnet.files import check_outputs
 from matnet.formats import load_network, save_network
+from matnet.kinds import MAT
 from matnet.zoo.cache import present_mat
 from matnet.zoo.cards import Card, RemoteFile
 from matnet.zoo.checks import digests
@@ -86,6 +88,7 @@ def convert_named(
     own.update({name: here.get(name, file) for name, file in needed.items() if name != "caffemodel"})
     net = convert_caffe(definition_file, here.get("caffemodel", caffemodel), **own, **(options or {}))
     target = Path(out if out is not None else card.mat)
+    check_outputs([(target, MAT)], [definition_file, caffemodel, *here.values(), present_mat(card)])
     save_network(net, target, format=card.format if format == "auto" else format, version=version)
     return _compared(card, target, tuple(net.source.notes))
 

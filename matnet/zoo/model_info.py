@@ -34,8 +34,9 @@ def export_info(name: str, folder: Path) -> list[Path]:
     """
     card = find_card(name)
     readme = folder / CARD
-    if readme.exists():
-        raise FileFormatError(f"{readme}: is there already; choose another folder")
+    for name in (CARD, "deploy.prototxt"):
+        if (folder / name).exists():
+            raise FileFormatError(f"{folder / name}: is there already; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(readme) as file:
         file.write(_readme(caffe_fields(card), card.prose).encode())
