@@ -56,11 +56,13 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 """The V2 types of BVLC Caffe and the parameter message of each, beside transform_param and loss_param."""
 
 FORK_PARAMETERS: dict[str, tuple[str, ...]] = {
-    "Axpy": (), "BN": ("bn_param",), "ConvolutionDepthwise": ("convolution_param",),
+    "Axpy": (), "BN": ("bn_param",), "BoxOutput": ("box_output_param", "bbox_reg_param"),
+    "ConvolutionDepthwise": ("convolution_param",), "DecodeBBox": ("bbox_reg_param",),
     "DenseCRF": ("densecrf_param", "dense_crf_param"), "DepthwiseConvolution": ("convolution_param",),
     "DetectionOutput": ("detection_output_param",), "Interp": ("interp_param",),
     "MultiStageMeanfield": ("multi_stage_meanfield_param",), "Normalize": ("norm_param",),
-    "Permute": ("permute_param",), "PriorBox": ("prior_box_param",), "ReLU6": ("relu_param",),
+    "Permute": ("permute_param",), "PriorBox": ("prior_box_param",), "Proposal": ("proposal_param",),
+    "PSROIPooling": ("psroi_pooling_param",), "ReLU6": ("relu_param",), "ROIAlign": ("roi_pooling_param",),
     "ROIPooling": ("roi_pooling_param",), "ShuffleChannel": ("shuffle_channel_param",),
 }
 """The same for the forks' types that the schema knows."""

@@ -22,7 +22,9 @@ FIELDS: dict[str, str] = {
         - detection_output_param DetectionOutputParameter;
         - shuffle_channel_param ShuffleChannelParameter;
         - multi_stage_meanfield_param MultiStageMeanfieldParameter; - densecrf_param DenseCRFParameter;
-        - dense_crf_param DeepLabCRFParameter""",
+        - dense_crf_param DeepLabCRFParameter; - proposal_param ProposalParameter;
+        - psroi_pooling_param PSROIPoolingParameter; - box_output_param BoxOutputParameter;
+        - bbox_reg_param BBoxRegParameter""",
     "V1LayerParameter": "44 multi_stage_meanfield_param MultiStageMeanfieldParameter",
     "V0LayerParameter": """
         116 vgg_k f32=1; - img_aug_type u32; - img_sampling_type u32; - vis_label i32; - channels i32;
@@ -44,7 +46,16 @@ FIELDS: dict[str, str] = {
         - scale_filler FillerParameter; - shift_filler FillerParameter; - momentum f32=0.9;
         - frozen bool; - engine Engine; - bn_mode BNMode; - var_eps f32=1e-10; - moving_average bool;
         - decay f32=0.05; - axis i32=1""",
-    "ROIPoolingParameter": "1 pooled_h u32; 2 pooled_w u32; 3 spatial_scale f32=1",
+    "ROIPoolingParameter": "1 pooled_h u32; 2 pooled_w u32; 3 spatial_scale f32=1; - pad_ratio f32",
+    "ProposalParameter": """
+        1 feat_stride u32=16; 2 base_size u32=16; 3 min_size u32=16; 4 +ratio f32; 5 +scale f32;
+        6 pre_nms_topn u32=6000; 7 post_nms_topn u32=300; 8 nms_thresh f32=0.7""",
+    "PSROIPoolingParameter": "1 spatial_scale f32; 2 output_dim i32; 3 group_size i32",
+    "BoxOutputParameter": """
+        1 fg_thr f32; 2 iou_thr f32=0.5; 3 nms_type str=IOU; 4 +field_h u32; 5 +field_w u32;
+        6 +downsample_rate u32; 7 field_whr f32=2; 8 field_xyr f32=2; 9 max_nms_num u32;
+        10 max_post_nms_num u32; 11 min_size f32=15""",
+    "BBoxRegParameter": "- +bbox_mean f32; - +bbox_std f32; - cls_aware bool",
     "PermuteParameter": "1 +order u32",
     "PriorBoxParameter": """
         1 +min_size f32; 2 +max_size f32; 3 +aspect_ratio f32; 4 flip bool=true; 5 clip bool;

@@ -193,9 +193,10 @@ _COUNTS: dict[str, _Count] = {
 """Layer type -> how many blobs a layer of it may have."""
 
 _WITHOUT_BLOBS = frozenset((
-    "AbsVal", "Accuracy", "ArgMax", "Axpy", "BNLL", "BatchReindex", "Clip", "Concat", "ContrastiveLoss",
-    "Crop", "DetectionOutput", "Dropout", "ELU", "Eltwise", "EuclideanLoss", "Exp", "Filter", "Flatten",
-    "HDF5Output", "HingeLoss", "Im2col", "Interp", "LRN", "Log", "MVN", "MultinomialLogisticLoss", "Permute",
-    "Pooling", "Power", "PriorBox", "ROIPooling", "ReLU", "ReLU6", "Reduction", "Reshape", "SPP",
-    "ShuffleChannel", "Sigmoid", "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss",
-    "Split", "Swish", "TanH", "Threshold", "Tile"))
+    "AbsVal", "Accuracy", "ArgMax", "Axpy", "BNLL", "BatchReindex", "BoxOutput", "Clip", "Concat",
+    "ContrastiveLoss", "Crop", "DecodeBBox", "DetectionOutput", "Dropout", "ELU", "Eltwise", "EuclideanLoss",
+    "Exp", "Filter", "Flatten", "HDF5Output", "HingeLoss", "Im2col", "Interp", "LRN", "Log", "MVN",
+    "MultinomialLogisticLoss", "PSROIPooling", "Permute", "Pooling", "Power", "PriorBox", "Proposal",
+    "ROIAlign", "ROIPooling", "ReLU", "ReLU6", "Reduction", "Reshape", "SPP", "ShuffleChannel", "Sigmoid",
+    "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "Swish", "TanH",
+    "Threshold", "Tile"))

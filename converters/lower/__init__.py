@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from matnet.converters.lower import activation, combine, conv, detect, norm, pool, recurrent, reduce, shape
+from matnet.converters.lower import activation, combine, conv, detect, norm, pool, proposals, recurrent, reduce, shape
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import LOWERINGS, lowers
 
@@ -16,6 +16,7 @@ __all__ = [
     "lowers",
     "norm",
     "pool",
+    "proposals",
     "recurrent",
     "reduce",
     "shape",

@@ -11,6 +11,7 @@ from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.conv import zero_padded
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes
+from matnet.errors import UnsupportedLayersError
 from matnet.ops.combine import Scale
 from matnet.ops.extensions.pooling import SPP, CaffePooling, GlobalPooling
 from matnet.ops.pooling import Pooling
@@ -104,6 +105,8 @@ def spatial_pyramid(layer: LayerDef, net: Builder) -> None:
 def roi_pooling(layer: LayerDef, net: Builder) -> None:
     """ROIPooling; boxes [image x1 y1 x2 y2] count from 0 in Caffe and from 1 in MatConvNet, so 1 is added first."""
     param = layer.params.get("roi_pooling_param")
+    if param.get("pad_ratio"):
+        raise UnsupportedLayersError(f"pad_ratio {param.get('pad_ratio'):g} is not supported")
     features, boxes = net.operands(layer)
     if net.options.roi_base == "caffe":
         ones = np.ones((1, 1), np.float32)

@@ -28,8 +28,10 @@ from matnet.ops.extensions.crf import DenseCRF, MultiStageMeanfield
 from matnet.ops.extensions.detection import DetectionOutput
 from matnet.ops.extensions.interp import Interp
 from matnet.ops.extensions.linear import Embed, InnerProduct
+from matnet.ops.extensions.mscnn import BoxOutput, DecodeBBox
 from matnet.ops.extensions.normalize import MVN, BatchStatNorm, Normalize, WithinChannelLRN
 from matnet.ops.extensions.pooling import SPP, CaffePooling, GlobalPooling
+from matnet.ops.extensions.proposal import Proposal
 from matnet.ops.extensions.recurrent import LSTM, RNN
 from matnet.ops.extensions.reduce import ArgMax, Reduction, SoftMaxTranspose
 from matnet.ops.extensions.reshape import (
@@ -41,6 +43,7 @@ from matnet.ops.extensions.reshape import (
     Permute,
     Reshape,
 )
+from matnet.ops.extensions.roi import PSROIPooling, ROIAlign
 
 __all__ = [
     "BNLL",
@@ -54,12 +57,14 @@ __all__ = [
     "Axpy",
     "BatchReindex",
     "BatchStatNorm",
+    "BoxOutput",
     "CaffeCrop",
     "CaffeFlatten",
     "CaffePooling",
     "CaffeReshape",
     "ChannelShuffle",
     "Clip",
+    "DecodeBBox",
     "DenseCRF",
     "DetectionOutput",
     "DummyData",
@@ -77,10 +82,13 @@ __all__ = [
     "MultiStageMeanfield",
     "Normalize",
     "PReLU",
+    "PSROIPooling",
     "Parameter",
     "Permute",
     "Power",
     "PriorBox",
+    "Proposal",
+    "ROIAlign",
     "Reduction",
     "Reshape",
     "Slice",

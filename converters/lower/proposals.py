@@ -1,0 +1,124 @@
+"""Layers of two-stage detectors: Proposal, PSROIPooling, ROIAlign, the boxes of MS-CNN; all are extensions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from matnet.converters.files.message import Message
+from matnet.converters.graph.netdef import LayerDef
+from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.python_layers import lowers_python
+from matnet.converters.lower.registry import lowers
+from matnet.errors import NetworkError
+from matnet.ops.extensions.mscnn import BoxOutput, DecodeBBox
+from matnet.ops.extensions.proposal import Proposal, anchors_of, half_up
+from matnet.ops.extensions.roi import PSROIPooling, ROIAlign
+
+USUAL_RATIOS = (0.5, 1.0, 2.0)
+USUAL_SCALES = (8.0, 16.0, 32.0)
+
+
+@lowers("Proposal", bottoms=3, tops=(1, 2))
+def proposal(layer: LayerDef, net: Builder) -> None:
+    """The C++ layer of PVANet's and OpenVINO's forks; boxes below min_size stay, with score 0."""
+    param = layer.params.get("proposal_param")
+    op = Proposal(
+        anchors=anchors_of(
+            param.get("base_size"), param.get("ratio") or USUAL_RATIOS, param.get("scale") or USUAL_SCALES, half_up
+        ),
+        featStride=param.get("feat_stride"),
+        minSize=param.get("min_size"),
+        smallBoxes="zero",
+        preNmsTopN=param.get("pre_nms_topn"),
+        postNmsTopN=param.get("post_nms_topn"),
+        nmsThreshold=param.get("nms_thresh"),
+        withScores=len(layer.outputs) > 1,
+    )
+    _finish_proposal(layer, net, op)
+
+
+@lowers_python("proposal_layer.ProposalLayer", "proposal_layer_cascade.ProposalLayer")
+def python_proposal(layer: LayerDef, net: Builder, values: dict[str, Any]) -> None:
+    """py-faster-rcnn's layer as in testing: 6000 boxes before, 300 after suppression at 0.7, sides from 16 pixels."""
+    known = {"feat_stride", "scales", "ratios", "base_size", "num_classes"}
+    if values.keys() - known:
+        raise NetworkError(f"param_str gives {', '.join(sorted(values.keys() - known))}; known are {sorted(known)}")
+    anchors = anchors_of(
+        values.get("base_size", 16), values.get("ratios", USUAL_RATIOS), values.get("scales", USUAL_SCALES)
+    )
+    op = Proposal(anchors=anchors, featStride=values.get("feat_stride", 16), withScores=len(layer.outputs) > 1)
+    net.note(
+        layer,
+        "is py-faster-rcnn's ProposalLayer with its settings for testing: the best 6000 boxes, "
+        "suppressed at an overlap of 0.7, the best 300 of at least 16 pixels",
+    )
+    _finish_proposal(layer, net, op)
+
+
+def _finish_proposal(layer: LayerDef, net: Builder, op: Proposal) -> None:
+    net.finish(layer, op, rank=2)
+    for variable in layer.outputs[1:]:
+        net.give_rank(variable, 2)
+
+
+@lowers("PSROIPooling", bottoms=2)
+def psroi_pooling(layer: LayerDef, net: Builder) -> None:
+    """R-FCN's pooling, every tile from channels of its own."""
+    param = layer.params.get("psroi_pooling_param")
+    op = PSROIPooling(
+        spatialScale=param.get("spatial_scale"), outputDim=param.get("output_dim"), groupSize=param.get("group_size")
+    )
+    net.finish(layer, op, rank=4)
+
+
+@lowers("ROIAlign", bottoms=2)
+def roi_align(layer: LayerDef, net: Builder) -> None:
+    """MS-CNN's samples at the corners of tiles."""
+    param = layer.params.get("roi_pooling_param")
+    op = ROIAlign(
+        subdivisions=(param.get("pooled_h"), param.get("pooled_w")),
+        spatialScale=param.get("spatial_scale"),
+        padRatio=param.get("pad_ratio"),
+    )
+    net.finish(layer, op, rank=4)
+
+
+@lowers("BoxOutput", bottoms=(1, None), tops=(1, 2))
+def box_output(layer: LayerDef, net: Builder) -> None:
+    """MS-CNN's proposals."""
+    param = layer.params.get("box_output_param")
+    op = BoxOutput(
+        fieldW=tuple(param.get("field_w")),
+        fieldH=tuple(param.get("field_h")),
+        downsampleRate=tuple(param.get("downsample_rate")),
+        fgThreshold=param.get("fg_thr"),
+        iouThreshold=param.get("iou_thr"),
+        nmsType=param.get("nms_type"),
+        fieldWHR=param.get("field_whr"),
+        fieldXYR=param.get("field_xyr"),
+        maxNmsNum=param.get("max_nms_num"),
+        maxPostNmsNum=param.get("max_post_nms_num"),
+        minSize=param.get("min_size"),
+        withScores=len(layer.outputs) > 1,
+        **normalisation(layer.params),
+    )
+    net.finish(layer, op, rank=4)
+
+
+@lowers("DecodeBBox", bottoms=2)
+def decode_bbox(layer: LayerDef, net: Builder) -> None:
+    """Boxes moved by the predictions for the object."""
+    net.finish(layer, DecodeBBox(**normalisation(layer.params)), rank=4)
+
+
+def normalisation(params: Message) -> dict[str, tuple[float, ...]]:
+    """bboxMean and bboxStd of a layer; the forks take neither where one of them is missing."""
+    param = params.get("bbox_reg_param")
+    if not (param.get("bbox_mean") and param.get("bbox_std")):
+        return {}
+    std = tuple(param.get("bbox_std"))
+    if not np.all(np.asarray(std) > 0):
+        raise NetworkError(f"bbox_std must be positive, found {list(std)}")
+    return {"bboxMean": tuple(param.get("bbox_mean")), "bboxStd": std}

@@ -1,0 +1,57 @@
+"""Caffe's Python layers whose source is public and known here: found by module and class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from matnet.converters.graph.netdef import LayerDef
+from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.registry import lowers
+from matnet.errors import NetworkError, UnsupportedLayersError
+
+Function = Callable[[LayerDef, Builder, dict[str, Any]], None]
+PYTHON: dict[str, Function] = {}
+"""`module.Class`, packages left off -> what lowers the layer, given the values of its param_str."""
+
+
+def lowers_python(*names: str) -> Callable[[Function], Function]:
+    """Decorator: enter a lowering function for these Python layers."""
+
+    def enter(function: Function) -> Function:
+        PYTHON.update(dict.fromkeys(names, function))
+        return function
+
+    return enter
+
+
+@lowers("Python", bottoms=(0, None), tops=(0, None))
+def python_layer(layer: LayerDef, net: Builder) -> None:
+    """A Python layer that is known by its module and class."""
+    param = layer.params.get("python_param")
+    module, name = param.get("module"), param.get("layer")
+    function = PYTHON.get(f"{module.rpartition('.')[2]}.{name}")
+    if function is None:
+        known = ", ".join(sorted(PYTHON))
+        raise UnsupportedLayersError(f"is {name} of the Python module {module!r}; known Python layers: {known}")
+    function(layer, net, param_values(param.get("param_str")))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the Python tuples that Caffe's Python layers use; nothing is executed."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _Loader.construct_yaml_seq)
+
+
+def param_values(text: str) -> dict[str, Any]:
+    """The values of a `param_str`, which py-faster-rcnn and its kin write in YAML; NetworkError for anything else."""
+    try:
+        found = yaml.load(text, _Loader) or {}
+    except yaml.YAMLError as error:
+        raise NetworkError(f"param_str {text!r:.80} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(found, dict):
+        raise NetworkError(f"param_str {text!r:.80} holds no names with values")
+    return found

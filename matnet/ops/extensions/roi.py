@@ -1,0 +1,170 @@
+"""Pooling of boxes in Caffe's forks: position-sensitive averages (R-FCN) and bilinear samples (MS-CNN)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from matnet.errors import NetworkError, ShapeError
+from matnet.ops.arrays import on_host
+from matnet.ops.base import Array, Channels, Op, register
+from matnet.ops.extensions.common import as_count
+from matnet.ops.fields import Pair, as_pair, of
+from matnet.shapes import ReceptiveField, Shape, text
+
+
+def box_count(shape: Shape) -> int:
+    """How many boxes an input R x 5 holds; ShapeError for another shape."""
+    if prod(shape[1:]) != 5:
+        raise ShapeError(f"the boxes are {text(shape)}, expected R x 5: image, xmin, ymin, xmax, ymax")
+    return shape[0]
+
+
+def boxes_on_host(boxes: Array, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """0-based image of each box, and its corners R x 4 float32; NetworkError for an image outside the batch."""
+    found = on_host(boxes).reshape(-1, 5)
+    if not np.isfinite(found).all():
+        raise NetworkError("a box holds NaN or infinity; expected image number and pixel coordinates")
+    numbers = np.trunc(found[:, 0]).astype(np.int64)
+    wrong = numbers[(numbers < 0) | (numbers >= images)]
+    if len(wrong):
+        raise NetworkError(f"a box lies in image {wrong[0]}, and the batch has images 0 to {images - 1}")
+    return numbers, found[:, 1:]
+
+
+@register("dagnn.PSROIPooling")
+@dataclass(frozen=True, kw_only=True)
+class PSROIPooling(Op):
+    """The average over each tile of each box, every tile from channels of its own (R-FCN, psroi_pooling_layer.cu).
+
+    Inputs: N x (outputDim groupSize^2) x H x W, and boxes R x 5 (image, xmin, ymin, xmax, ymax, 0-based pixels of
+    the image). Output: R x outputDim x groupSize x groupSize; tile i, j of output channel c averages channel
+    (c groupSize + i) groupSize + j. Corners are rounded half away from zero, the last one moves one pixel further,
+    all are multiplied by spatialScale; a box is at least 0.1 cells long. Tiles reach from the floor of their start to
+    the ceiling of their end; empty ones give 0.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+    uses_host: ClassVar[bool] = True
+    family = "pooling"
+    spatialScale: float = 1.0
+    outputDim: int = of(as_count, 1)
+    groupSize: int = of(as_count, 1)
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        wanted = self.outputDim * self.groupSize**2
+        if inputs[0][1] != wanted:
+            raise ShapeError(
+                f"input 1 has {inputs[0][1]} channels; expected {wanted}, "
+                f"outputDim {self.outputDim} times groupSize {self.groupSize} squared"
+            )
+        return [(box_count(inputs[1]), self.outputDim, self.groupSize, self.groupSize)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None, None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        images, corners = boxes_on_host(inputs[1], len(x))
+        tiles = [self._tiles(corners[:, axis], corners[:, axis + 2], x.shape[2 + 1 - axis]) for axis in (1, 0)]
+        sums = self._sums(xp, x)
+        image, channel = xp.asarray(images)[:, None, None, None], xp.arange(self.outputDim)[:, None, None]
+        row, column = xp.arange(self.groupSize)[:, None], xp.arange(self.groupSize)
+        top, bottom = (xp.asarray(tiles[0][edge])[:, None, :, None] for edge in (0, 1))
+        left, right = (xp.asarray(tiles[1][edge])[:, None, None, :] for edge in (0, 1))
+        corner = lambda y, x: sums[image, channel, row, column, y, x]  # noqa: E731
+        total = corner(bottom, right) - corner(top, right) - corner(bottom, left) + corner(top, left)
+        cells = (bottom - top) * (right - left)
+        return [xp.ascontiguousarray((total / xp.maximum(cells, 1)).astype(xp.float32))]
+
+    def _tiles(self, low: np.ndarray, high: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """First cell and the one behind the last, boxes x groupSize each, along one axis; in single as upstream."""
+        scale = np.float32(self.spatialScale)
+        start = _half_away(low) * scale
+        length = np.maximum((_half_away(high) + np.float32(1)) * scale - start, np.float32(0.1))
+        step, tile = (length / np.float32(self.groupSize))[:, None], np.arange(self.groupSize, dtype=np.float32)
+        first = np.clip(np.floor(tile * step + start[:, None]), 0, size).astype(np.int64)
+        behind = np.clip(np.ceil((tile + 1) * step + start[:, None]), 0, size).astype(np.int64)
+        return first, np.maximum(behind, first)
+
+    def _sums(self, xp: Any, x: Array) -> Array:
+        """For every cell the sum over all cells above and left of it, in double: N x D x g x g x (H + 1) x (W + 1)."""
+        n, _, height, width = x.shape
+        group = self.groupSize
+        sums = xp.zeros((n, self.outputDim, group, group, height + 1, width + 1), dtype=xp.float64)
+        parts = x.reshape(n, self.outputDim, group, group, height, width).astype(xp.float64)
+        sums[..., 1:, 1:] = xp.cumsum(xp.cumsum(parts, axis=4), axis=5)
+        return sums
+
+
+def _half_away(values: np.ndarray) -> np.ndarray:
+    return (np.sign(values) * np.floor(np.abs(values) + np.float32(0.5))).astype(np.float32)
+
+
+@register("dagnn.ROIAlign")
+@dataclass(frozen=True, kw_only=True)
+class ROIAlign(Op):
+    """Bilinear samples on a grid over each box (MS-CNN and Cascade R-CNN forks, roi_align_layer.cpp).
+
+    Inputs: N x C x H x W, and boxes R x 5 (image, xmin, ymin, xmax, ymax, 0-based pixels of the image). Output:
+    R x C x (rows + 1) x (columns + 1) for `subdivisions` rows and columns: the corners of all tiles, the first in the
+    box's first corner, the last in its last. Boxes grow by padRatio times their size (xmax - xmin + 1) on each side,
+    are multiplied by spatialScale and moved by half a cell. Points more than half a cell outside the map, and all of
+    a box without area, give 0.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+    uses_host: ClassVar[bool] = True
+    family = "pooling"
+    channels = Channels.COUNT
+    subdivisions: Pair = of(as_pair, (6, 6))
+    spatialScale: float = 1.0
+    padRatio: float = 0.0
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        rows, columns = self.subdivisions
+        return [(box_count(inputs[1]), inputs[0][1], rows + 1, columns + 1)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None, None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        images, corners = boxes_on_host(inputs[1], len(x))
+        low, high = self._extents(corners)
+        down = _samples(low[:, 1], high[:, 1], self.subdivisions[0], x.shape[2])
+        across = _samples(low[:, 0], high[:, 0], self.subdivisions[1], x.shape[3])
+        solid = np.all(high > low, axis=1)[:, None, None]
+        inside = down[3][:, :, None] & across[3][:, None, :] & solid
+        pixels = xp.ascontiguousarray(x.transpose(0, 2, 3, 1))
+        image = xp.asarray(images)[:, None, None]
+        total: Any = 0
+        for row, below in ((down[0], 1 - down[2]), (down[1], down[2])):
+            for column, beside in ((across[0], 1 - across[2]), (across[1], across[2])):
+                weight = xp.asarray(beside[:, None, :] * below[:, :, None] * inside)
+                values = pixels[image, xp.asarray(row)[:, :, None], xp.asarray(column)[:, None, :]]
+                total = total + values * weight[..., None]
+        return [xp.ascontiguousarray(total.transpose(0, 3, 1, 2))]
+
+    def _extents(self, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First and last corner of each box in cells, counted from the middle of the first cell."""
+        pad = (corners[:, 2:] - corners[:, :2] + np.float32(1)) * np.float32(self.padRatio)
+        scale, half = np.float32(self.spatialScale), np.float32(0.5)
+        return (corners[:, :2] - pad) * scale - half, (corners[:, 2:] + pad) * scale - half
+
+
+def _samples(
+    low: np.ndarray, high: np.ndarray, tiles: int, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Both cells to mix, the second's weight, and whether the point counts, for each box and point along an axis."""
+    step = ((high - low) / np.float32(tiles))[:, None]
+    place = low[:, None] + np.arange(tiles + 1, dtype=np.float32) * step
+    counts = (place >= -0.5) & (place <= size - 0.5)
+    floor = np.clip(np.floor(place), -1, size).astype(np.int64)
+    first, second = floor.clip(0, size - 1), (floor + 1).clip(0, size - 1)
+    weight = np.where(counts, np.clip(place, 0, np.float32(size - 1)) - first, 0).astype(np.float32)
+    return first, second, weight, counts
