@@ -10,32 +10,18 @@ import numpy as np
 from matnet.converters.lower.conv import selection
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Param
-from matnet.ops.combine import AXIS_OF_DIM
+from matnet.ops.base import Channels
+from matnet.ops.combine import Concat
 from matnet.ops.convolution import Conv
 from matnet.shapes import Shape
 
 Order = tuple[int, ...]
 """For each channel of a variable the channel that Caffe has in this place: (2, 1, 0) for a flipped image."""
 
+CHANNELS = 3  # Concat's `dim` for channels
 FLIPPED: Order = (2, 1, 0)
 RESTORED = "_in_caffe_order"
 """The suffix of convolutions that only put channels back into Caffe's order."""
-
-# fmt: off
-PASSING = frozenset((
-    "dagnn.ReLU", "dagnn.Sigmoid", "dagnn.DropOut", "dagnn.Pooling", "dagnn.SpatialNorm", "dagnn.SoftMax",
-    "dagnn.TanH", "dagnn.ELU", "dagnn.BNLL", "dagnn.AbsVal", "dagnn.Power", "dagnn.Exp", "dagnn.Log",
-    "dagnn.Threshold", "dagnn.Clip", "dagnn.Swish", "dagnn.MVN", "dagnn.WithinChannelLRN", "dagnn.CaffePooling",
-    "dagnn.GlobalPooling", "dagnn.Interp"
-))
-# fmt: on
-"""Layers that treat every channel alike and give as many as they get."""
-
-PER_CHANNEL = {"dagnn.BatchNorm": 0, "dagnn.Scale": 2}
-"""Layers whose params hold one number per channel, and the axis of the params along which they lie."""
-
-JOINING = frozenset(("dagnn.Sum", "dagnn.Max", "dagnn.Eltwise"))
-
 
 @dataclass(frozen=True)
 class _Edit:
@@ -87,39 +73,30 @@ def _pass_on(
     notes: list[str],
 ) -> Order | None:
     """The order of the layer's outputs, () where it is Caffe's again; None where it cannot take another order."""
-    kind, order = layer.op.dagnn, reads[0]
-    if kind in ("dagnn.Conv", "dagnn.ConvTranspose"):
-        axis = 2 if kind == "dagnn.Conv" else 3
-        if order is None or getattr(layer.op, "numGroups", 1) != 1 or _filter_depth(net, layer, axis) != len(order):
+    op, params = layer.op, net.param_shapes(layer)
+    if isinstance(op, Concat) and op.dim == CHANNELS:
+        return _joined(layer, reads, sizes)
+    given = [order for place, order in enumerate(reads) if place not in op.size_only_inputs]
+    order = given[0]
+    if order is None or any(other != order for other in given):
+        return None
+    if op.input_channel_axis is not None:
+        if len(given) > 1 or op.channels_read(params) != len(order):  # grouped filters take fewer
             return None
-        edits.append(_Edit(layer.name, 0, axis, order))
+        edits.append(_Edit(layer.name, 0, op.input_channel_axis, order))
         notes.append(f"layer {layer.name!r}: its filters take R, G, B now, where Caffe's take B, G, R")
         return ()
-    if kind in PASSING or (kind == "dagnn.LRN" and layer.op.param[0] % 2):  # type: ignore[attr-defined]
-        return order
-    if kind == "dagnn.Crop":
-        return order
-    if kind in PER_CHANNEL and len(layer.inputs) == 1 and order is not None:
-        edits += [_Edit(layer.name, place, PER_CHANNEL[kind], order) for place in range(len(layer.params))]
-        return order
-    if kind in JOINING or (kind == "dagnn.Scale" and not layer.params):
-        return order if all(other == order for other in reads) else None
-    if kind == "dagnn.Concat":
-        return _joined(layer, reads, sizes)
-    return None
-
-
-def _filter_depth(net: Network, layer: Layer, axis: int) -> int:
-    param = net.params.get(layer.params[0])
-    return int(pad_to_4d(param.value).shape[axis] if param is not None else layer.op.size[axis])  # type: ignore[attr-defined]
+    reverses = order == tuple(reversed(range(len(order))))
+    if op.channels < (Channels.REVERSIBLE if reverses else Channels.PERMUTABLE):
+        return None
+    edits += [_Edit(layer.name, place, axis, order) for place, axis in enumerate(op.channel_axes(params))]
+    return order
 
 
 def _joined(
     layer: Layer, reads: list[Order | None], sizes: Mapping[str, Shape | tuple[int | None, ...]]
 ) -> Order | None:
-    """Channels of the inputs one after the other; along other axes all inputs must have one order."""
-    if AXIS_OF_DIM[layer.op.dim] != 1:  # type: ignore[attr-defined]
-        return reads[0] if all(other == reads[0] for other in reads) else None
+    """Channels of the inputs one after the other; None where the number of one's channels is not known."""
     order: list[int] = []
     for name, own in zip(layer.inputs, reads, strict=True):
         channels = sizes[name][1]

@@ -21,10 +21,11 @@ from matnet.meta import (
 )
 from matnet.network import Layer, Network, Param, Source
 from matnet.ops.activation import ReLU
-from matnet.ops.base import Unknown
+from matnet.ops.base import Channels, Unknown
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.normalization import BatchNorm
 from tests.conftest import DATA
+from tests.op_cases import CASES, OpCase
 
 
 def row(*values: float, dtype: Any = np.float64) -> np.ndarray:
@@ -175,6 +176,22 @@ def test_channels_from_the_first_params(op: Any, shapes: list[tuple[int, ...]], 
     net.params.update({name: Param(np.zeros(shape, np.float32)) for name, shape in zip(names, shapes, strict=True)})
     net.add(Layer("layer", op, ["x"], ["y"], names))
     assert input_channels(net, "data") == expected
+
+
+KEEPING = [case for case in CASES if case.op.channels >= Channels.COUNT and len(case.inputs) == 1]
+
+
+@pytest.mark.parametrize("case", KEEPING, ids=str)
+def test_channels_are_read_behind_every_layer_that_keeps_their_number(case: OpCase) -> None:
+    """Among them TanH, CaffePooling and Scale; the convolution behind has filters 1 x 1 x 6 x 4."""
+    net = Network()
+    for name, param in zip("mbs", case.arrays()[1], strict=False):
+        net.params[name] = Param(param)
+    outputs = ["x", "mask"][: 1 + bool(getattr(case.op, "mask", False))]
+    net.add(Layer("before", case.op, ["data"], outputs, list(net.params)))
+    net.params["f"] = Param(np.zeros((1, 1, 6, 4), np.float32))
+    net.add(Layer("conv", Conv(hasBias=False), ["x"], ["y"], ["f"]))
+    assert input_channels(net, "data") == 6
 
 
 def test_a_missing_param_tells_no_channels() -> None:

@@ -22,7 +22,7 @@ HEADING = 34.0
 SMALLEST_WIDTH = 76.0
 LONGEST_NAME, LONGEST_DETAIL = 32, 52  # characters; the whole text is in the tooltip
 
-# Fill and outline by family of layers.
+# Fill and outline by family of layers (`Op.family`), and of variables.
 COLOURS = {
     "convolution": ("#dde9f8", "#4a78b5"),
     "pooling": ("#def1e0", "#4c9257"),
@@ -34,15 +34,6 @@ COLOURS = {
     "other": ("#efefef", "#777777"),
     "variable": ("#ffffff", "#555555"),
 }
-FAMILIES = {
-    "convolution": "Conv ConvTranspose InnerProduct Embed LSTM RNN",
-    "pooling": "Pooling CaffePooling GlobalPooling SPP ROIPooling BilinearSampler Interp SubP",
-    "activation": "ReLU Sigmoid PReLU ELU TanH BNLL AbsVal Power Exp Log Threshold Clip Swish",
-    "normalisation": "BatchNorm BatchStatNorm LRN WithinChannelLRN SpatialNorm NormOffset NormalizeLp Normalize MVN",
-    "joining": "Sum Concat Scale Crop CaffeCrop Eltwise Max Axpy Slice Tile",
-    "result": "SoftMax SoftMaxTranspose ArgMax Loss PDist DetectionOutput",
-}
-FAMILY_OF = {name: family for family, names in FAMILIES.items() for name in names.split()}
 
 
 @dataclass(frozen=True)
@@ -86,7 +77,7 @@ def network_svg(table: NetworkTable, heading: str = "network") -> str:
 
 def family(row: LayerRow) -> str:
     """The family of layers by which a row is coloured: a key of COLOURS."""
-    return "unknown" if row.unknown else FAMILY_OF.get(row.type, "other")
+    return row.family if row.family in COLOURS else "other"
 
 
 def totals_caption(table: NetworkTable) -> str:

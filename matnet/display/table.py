@@ -48,6 +48,7 @@ class LayerRow:
     output_shapes: tuple[Shape | None, ...]
     param_count: int
     multiply_adds: int | None
+    family: str  # see Op.family
     unknown: bool  # the type is not registered
     training_only: bool
 
@@ -250,6 +251,7 @@ def _layer_row(net: Network, index: int, layer: Layer, known: _Sizes) -> LayerRo
         output_shapes=tuple(known.shapes.get(name) for name in layer.outputs),
         param_count=sum(net.params[name].value.size for name in layer.params if name in net.params),
         multiply_adds=0 if layer.name in known.training else _multiply_adds(net, layer, known.shapes),
+        family=op.family,
         unknown=isinstance(op, Unknown),
         training_only=layer.name in known.training,
     )

@@ -5,23 +5,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matnet.meta.values import MEAN_FIELDS, first_array, normalization, numbers, structs, text_of, whole
-from matnet.ops.activation import DropOut, ReLU, Sigmoid, SoftMax
-from matnet.ops.base import Op
-from matnet.ops.convolution import Conv, ConvTranspose
-from matnet.ops.normalization import LRN, BatchNorm, NormOffset, SpatialNorm
-from matnet.ops.pooling import Pooling
-from matnet.shapes import Shape, to_4d
+from matnet.ops.base import Channels
+from matnet.shapes import Shape
 
 if TYPE_CHECKING:
     from matnet.network import Network
 
 USUAL_INPUTS = ("data", "input")  # what the Caffe importer and MatConvNet's canonical names call the image
-CHANNEL_KEEPERS = (DropOut, LRN, NormOffset, Pooling, ReLU, Sigmoid, SoftMax, SpatialNorm)
 DEFINITION, INPUTS, INPUT_SIZE = "the definition", "meta.inputs", "meta.inputSize"
 IMAGE_SIZE, MEAN = "meta.normalization.imageSize", "the mean in meta.normalization"
 
@@ -214,28 +208,18 @@ def size_of(value: Any) -> Size:
 def input_channels(net: Network, variable: str) -> int | None:
     """The channels that `variable` must have, from the first filters or moments that read it; None: any number.
 
-    Filters are taken as ungrouped, as first layers are. Layers without params in between (ReLU, pooling,
-    dropout) keep the number of channels.
+    Filters are taken as ungrouped, as first layers are. Looked up behind layers whose ops keep the number of
+    channels (`Op.channels`).
     """
     waiting, seen = [variable], {variable}
     for name in waiting:
         for layer in net.layers.values():
             if layer.inputs[:1] != [name]:
                 continue
-            if layer.params:
-                channels = _channels_read(layer.op, net.param_shapes(layer)[0])
-                if channels:
-                    return channels
-            elif isinstance(layer.op, CHANNEL_KEEPERS):
+            channels = layer.op.channels_read(net.param_shapes(layer))
+            if channels:
+                return channels
+            if layer.op.channels >= Channels.COUNT:
                 waiting += [output for output in layer.outputs if output not in seen]
                 seen.update(layer.outputs)
     return None
-
-
-def _channels_read(op: Op, shape: Shape) -> int | None:
-    """Input channels from the shape of a layer's first param: filters h x w x c x K, transposed ones h x w x K x c."""
-    if not shape or math.prod(shape) == 0 or math.prod(shape[4:]) != 1:
-        return None
-    if isinstance(op, (Conv, ConvTranspose)):
-        return to_4d(shape)[2 if isinstance(op, Conv) else 3]
-    return math.prod(shape) if isinstance(op, BatchNorm) else None

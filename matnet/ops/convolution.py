@@ -69,7 +69,7 @@ class Conv(Op):
     dilate: Pair = of(as_pair, (1, 1))
 
     def channels_read(self, params: Sequence[Shape]) -> int | None:
-        return to_4d(params[0])[2] if params and elements(params[0]) else None
+        return _length(params, self.size, 2)
 
     def with_axes_swapped(self) -> Op | None:
         size, pad = swapped(self.size), swapped_pad(self.pad)
@@ -167,6 +167,12 @@ class Conv(Op):
         return taken.transpose(1, 5, 4, 0, 2, 3)
 
 
+def _length(params: Sequence[Shape], declared: Shape, axis: int) -> int | None:
+    """The filters' length along an axis, of declared ones where there are no others; None where that is no length."""
+    shape = params[0] if params and elements(params[0]) else declared
+    return to_4d(shape)[axis] if elements(shape) and prod(shape[4:]) == 1 else None
+
+
 def require_bias(has_bias: bool, params: Sequence[Shape], count: int) -> None:
     """ShapeError unless a bias that is used and not empty has one number per output channel."""
     if has_bias and len(params) > 1 and elements(params[1]):
@@ -224,7 +230,7 @@ class ConvTranspose(Op):
         return 3 if self.numGroups == 1 else None
 
     def channels_read(self, params: Sequence[Shape]) -> int | None:
-        return to_4d(params[0])[3] if params and elements(params[0]) else None
+        return _length(params, self.size, 3)
 
     def with_axes_swapped(self) -> Op | None:
         size, crop, upsample = swapped(self.size), swapped_pad(self.crop), swapped(self.upsample)
