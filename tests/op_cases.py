@@ -55,6 +55,8 @@ def column(*values: float) -> np.ndarray:
 
 
 LARGE = np.random.default_rng(7).uniform(0, 255, (2, 3, 5, 6)).astype(np.float32)
+FIRST_IMAGES = np.array([[0, 1, 1, 6, 5], [1, 2, 1, 10, 6], [0, 3, 2, 9, 4], [2, 1, 1, 2, 2]], np.float32)
+FIRST_IMAGES = FIRST_IMAGES.reshape(4, 5, 1, 1)  # boxes of images counted from 0
 PRIORS = np.sort(np.random.default_rng(3).random((1, 2, 12, 1)), axis=2).astype(np.float32)
 BOXES = np.array([[1, 1, 1, 6, 5], [2, 2, 1, 11, 7], [1, 3, 2, 9, 4], [3, 1, 1, 2, 2]], np.float32).reshape(4, 5, 1, 1)
 
@@ -141,6 +143,14 @@ CASES: list[OpCase] = [
         ext.DetectionOutput(numClasses=2, confidenceThreshold=0.6, keepTopK=2),
         [(3, 12, 1, 1), (3, 6, 1, 1), PRIORS],
     ),
+    OpCase(
+        ext.Proposal(anchors=(-3, -3, 4, 4, -5, -2, 6, 3), featStride=4, minSize=4, withScores=True),
+        [(2, 4, 5, 6), (2, 8, 5, 6), np.float32([[20, 24, 1]] * 2).reshape(2, 3, 1, 1)],
+    ),
+    OpCase(ext.BoxOutput(fieldW=8, fieldH=6, downsampleRate=4, minSize=2, withScores=True), [(2, 6, 5, 6)]),
+    OpCase(ext.DecodeBBox(bboxStd=(0.1, 0.2, 0.1, 0.2)), [(4, 8, 1, 1), FIRST_IMAGES]),
+    OpCase(ext.PSROIPooling(outputDim=2, groupSize=2), [(3, 8, 7, 11), FIRST_IMAGES]),
+    OpCase(ext.ROIAlign(subdivisions=(2, 3), padRatio=0.1), [X, FIRST_IMAGES]),
     OpCase(ext.Interp(height=5, width=17)),
     OpCase(ext.Interp(zoomFactor=2, padBeg=-1)),
     OpCase(ext.InnerProduct(), [X], [(5, 6 * 7 * 11), (5,)]),
