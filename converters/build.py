@@ -172,13 +172,13 @@ def _keep_blob_names(builder: Builder) -> None:
         _keep_rank(net, blob, len(value.shape))
         ranked.add(blob)
     for value in builder.values.values():
-        own = padded(value.shape) == builder.sizes.get(value.variable)
+        own = len(value.shape) <= 4 and padded(value.shape) == builder.sizes.get(value.variable)
         if own and value.variable in variables and value.variable not in ranked:
             _keep_rank(net, value.variable, len(value.shape))
 
 
 def _keep_rank(net: Network, name: str, rank: int) -> None:
-    if rank != 4 or name in net.aliases:
+    if rank < 4 or (rank == 4 and name in net.aliases):
         net.blob_ranks[name] = rank
 
 

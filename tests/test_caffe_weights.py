@@ -125,7 +125,9 @@ def test_a_legacy_net_matches_its_layers() -> None:
     ("type: 'LSTM' bottom: 'c'", (3,)), ("type: 'LSTM' bottom: 'c' bottom: 's'", (4,)),
     ("type: 'LSTM' bottom: 'c' bottom: 'h' bottom: 'k' recurrent_param { expose_hidden: true }", (3,)),
     ("type: 'RNN' bottom: 'c'", (5,)), ("type: 'RNN' bottom: 'c' bottom: 's'", (6,)),
-    ("type: 'Normalize'", (1,)), ("type: 'MultiStageMeanfield'", (3,)), ("type: 'ReLU'", (0,)),
+    ("type: 'Normalize' norm_param {}", (1,)), ("type: 'Normalize'", (0, 1)), ("type: 'Lstm'", (3,)),
+    ("type: 'BatchNorm' batch_norm_param { scale_bias: true }", (5,)),
+    ("type: 'MultiStageMeanfield'", (3,)), ("type: 'ReLU'", (0,)),
     ("type: 'Permute'", (0,)), ("type: 'BN'", None), ("type: 'Python'", None), ("type: 'Odd'", None),
 ])
 def test_blob_counts(tmp_path: Path, layer: str, counts: tuple[int, ...] | None) -> None:

@@ -48,7 +48,7 @@ def test_fields_survive_a_matlab_struct(op: Op) -> None:
 def test_every_op_is_registered_as_an_extension(name: str) -> None:
     op = getattr(extensions, name)
     assert REGISTRY.dagnn[op.dagnn] is op
-    assert op.dagnn.startswith("dagnn.") and not op.stock and not op.simplenn
+    assert op.dagnn.startswith("dagnn.") and not op.stock
     assert op.__doc__ and op.__doc__.strip()
 
 

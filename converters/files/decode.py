@@ -60,8 +60,10 @@ def _fields_of_layer(wire: Wire, start: int, end: int) -> dict[int, Field]:
     fields = {number: field for number, field in type.by_number.items() if number <= 101}
     names = layer_types.PARAMETERS.get(of_type, ())
     fields.update({number: field for number, field in type.by_number.items() if field.name in names})
-    for name in layer_types.FORK_PARAMETERS.get(of_type, ()):
-        fields.update({number: type.field(name) for number in numbers})
+    forks = layer_types.FORK_PARAMETERS.get(of_type, ())
+    if len(forks) == 1 or len(numbers) == 1:  # else nothing tells which message is which
+        for name in forks:
+            fields.update({number: type.field(name) for number in numbers})
     return fields
 
 

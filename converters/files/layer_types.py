@@ -27,7 +27,7 @@ V1_TO_V2 = {
     "MEMORY_DATA": "MemoryData", "ARGMAX": "ArgMax", "THRESHOLD": "Threshold", "DUMMY_DATA": "DummyData",
     "SLICE": "Slice", "MVN": "MVN", "ABSVAL": "AbsVal", "SILENCE": "Silence",
     "CONTRASTIVE_LOSS": "ContrastiveLoss", "EXP": "Exp", "DECONVOLUTION": "Deconvolution", "CROP": "Crop",
-    "MULTI_STAGE_MEANFIELD": "MultiStageMeanfield",
+    "MULTI_STAGE_MEANFIELD": "MultiStageMeanfield", "MULTI_SOFTMAX": "MultiSoftmax", "UNPOOLING": "Unpooling",
 }
 
 PARAMETERS: dict[str, tuple[str, ...]] = {
@@ -60,10 +60,16 @@ FORK_PARAMETERS: dict[str, tuple[str, ...]] = {
     "ConvolutionDepthwise": ("convolution_param",), "DecodeBBox": ("bbox_reg_param",),
     "DenseCRF": ("densecrf_param", "dense_crf_param"), "DepthwiseConvolution": ("convolution_param",),
     "DetectionOutput": ("detection_output_param",), "Interp": ("interp_param",),
-    "MultiStageMeanfield": ("multi_stage_meanfield_param",), "Normalize": ("norm_param",),
+    "MultiStageMeanfield": ("multi_stage_meanfield_param",), "Normalize": ("normalize_param", "norm_param"),
     "Permute": ("permute_param",), "PriorBox": ("prior_box_param",), "Proposal": ("proposal_param",),
     "PSROIPooling": ("psroi_pooling_param",), "ReLU6": ("relu_param",), "ROIAlign": ("roi_pooling_param",),
     "ROIPooling": ("roi_pooling_param",), "ShuffleChannel": ("shuffle_channel_param",),
+    "CTCGreedyDecoder": ("ctc_decoder_param",), "Flip": ("flip_param",), "HardSwish": (),
+    "L2Normalization": (), "L2Normalize": (), "Lstm": ("lstm_param",), "Mish": (), "MultiSoftmax": (),
+    "Region": ("region_param",), "Reorg": ("reorg_param",), "Reverse": ("reverse_param",),
+    "Squeeze": ("squeeze_param",), "Transpose": ("transpose_param",), "Unpooling": ("unpooling_param",),
+    "Upsample": ("upsample_param",), "YoloDetectionOutput": ("yolo_detection_output_param",),
+    "Yolov3DetectionOutput": ("yolov3_detection_output_param",),
 }
 """The same for the forks' types that the schema knows."""
 

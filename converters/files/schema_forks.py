@@ -24,8 +24,15 @@ FIELDS: dict[str, str] = {
         - multi_stage_meanfield_param MultiStageMeanfieldParameter; - densecrf_param DenseCRFParameter;
         - dense_crf_param DeepLabCRFParameter; - proposal_param ProposalParameter;
         - psroi_pooling_param PSROIPoolingParameter; - box_output_param BoxOutputParameter;
-        - bbox_reg_param BBoxRegParameter""",
-    "V1LayerParameter": "44 multi_stage_meanfield_param MultiStageMeanfieldParameter",
+        - bbox_reg_param BBoxRegParameter; - upsample_param UpsampleParameter;
+        - unpooling_param UnpoolingParameter; - reorg_param ReorgParameter; - region_param RegionParameter;
+        - yolo_detection_output_param YoloDetectionOutputParameter;
+        - yolov3_detection_output_param Yolov3DetectionOutputParameter; - lstm_param LstmParameter;
+        - reverse_param ReverseParameter; - transpose_param TransposeParameter; - flip_param FlipParameter;
+        - squeeze_param SqueezeParameter; - ctc_decoder_param CTCDecoderParameter;
+        - normalize_param UnitNormalizeParameter""",
+    "V1LayerParameter": """
+        44 multi_stage_meanfield_param MultiStageMeanfieldParameter; - unpooling_param UnpoolingParameter""",
     "V0LayerParameter": """
         116 vgg_k f32=1; - img_aug_type u32; - img_sampling_type u32; - vis_label i32; - channels i32;
         - save_dir str; - label_rank u32; - +top_k u32; - margin f32=1; - root_img_dir str;
@@ -37,7 +44,35 @@ FIELDS: dict[str, str] = {
     "DropoutParameter": "2 sample_weights_test bool; 3 scale_train bool=true",
     "InterpParameter": """
         1 height i32; 2 width i32; 3 zoom_factor i32=1; 4 shrink_factor i32=1; 5 pad_beg i32;
-        6 pad_end i32""",
+        6 pad_end i32; - use_blob_size bool; - full_zoom_factor u32""",
+    "BatchNormParameter": """
+        - scale_bias bool; - scale_filler FillerParameter; - bias_filler FillerParameter""",
+    "UpsampleParameter": """
+        1 scale u32=2; 2 scale_h u32; 3 scale_w u32; 4 pad_out_h bool; 5 pad_out_w bool; 6 upsample_h u32;
+        7 upsample_w u32""",
+    "UnpoolingParameter": """
+        - unpool UnpoolMethod; - pad u32; - pad_h u32; - pad_w u32; - kernel_size u32; - kernel_h u32;
+        - kernel_w u32; - stride u32=1; - stride_h u32; - stride_w u32; - unpool_size u32; - unpool_h u32;
+        - unpool_w u32""",
+    "ReorgParameter": "1 stride u32; 2 reverse bool",
+    "RegionParameter": """
+        1 classes u32=20; 2 coords u32=4; - num u32=5; - boxes_of_each_grid u32=5; - softmax bool;
+        - anchors str; - +biases f32; - do_softmax bool=true""",
+    "YoloDetectionOutputParameter": """
+        1 side u32=13; 2 num_classes u32=20; 3 num_box u32=5; 4 coords u32=4; 5 confidence_threshold f32=0.01;
+        6 nms_threshold f32=0.45; 7 +biases f32; 8 label_map_file str""",
+    "Yolov3DetectionOutputParameter": """
+        1 num_classes u32=20; 2 num_box u32=3; 3 confidence_threshold f32=0.01; 4 nms_threshold f32=0.45;
+        5 +biases f32; 6 +anchors_scale u32; 7 mask_group_num u32=2; 8 +mask u32""",
+    "LstmParameter": """
+        1 num_output u32; 2 clipping_threshold f32; 3 weight_filler FillerParameter;
+        4 bias_filler FillerParameter; 5 batch_size u32=1""",
+    "ReverseParameter": "1 +axis i32",
+    "TransposeParameter": "1 +dim i32",
+    "FlipParameter": "1 flip_width bool=true; 2 flip_height bool",
+    "SqueezeParameter": "1 +axis i32",
+    "CTCDecoderParameter": "1 blank_index i32=-1; 2 ctc_merge_repeated bool=true",
+    "UnitNormalizeParameter": "- normalize_type str=L2; - fix_gradient bool; - bp_norm bool; - rescale bool",
     "NormalizeParameter": """
         1 across_spatial bool=true; 2 scale_filler FillerParameter; 3 channel_shared bool=true;
         4 eps f32=1e-10; - fix_scale bool=true""",
@@ -91,6 +126,7 @@ FIELDS: dict[str, str] = {
 
 ENUMS: dict[str, str] = {
     "RawDataType": "DOUBLE=0 FLOAT=1 FLOAT16=2 INT=3 UINT=4",
+    "UnpoolMethod": "MAX=0 AVE=1 TILE=2",
     "BNMode": "LEARN=0 INFERENCE=1",
     "PriorBoxCodeType": "CORNER=1 CENTER_SIZE=2 CORNER_SIZE=3",
     "MeanfieldMode": "POTTS=0",

@@ -175,6 +175,12 @@ def _has_static_input(layer: LayerDef, hidden: int) -> bool:
     return len(layer.bottoms) - exposed > 2
 
 
+def scales_itself(layer: LayerDef) -> bool:
+    """Whether a BatchNorm has a scale and an offset of its own, as in NVIDIA's fork."""
+    param: Message = layer.params.get("batch_norm_param")
+    return bool(param.get("scale_bias") or param.has("scale_filler") or param.has("bias_filler"))
+
+
 _COUNTS: dict[str, _Count] = {
     **dict.fromkeys(("Convolution", "Deconvolution", "DepthwiseConvolution", "ConvolutionDepthwise"),
                     _with_bias("convolution_param")),
@@ -182,12 +188,13 @@ _COUNTS: dict[str, _Count] = {
     "Embed": _with_bias("embed_param"),
     "Scale": _scale_count,
     "Bias": lambda layer: (int(len(layer.bottoms) == 1),),
-    "BatchNorm": lambda layer: (3,),
+    "BatchNorm": lambda layer: (5 if scales_itself(layer) else 3,),
+    "Lstm": lambda layer: (3,),
     "PReLU": lambda layer: (1,),
     "Parameter": lambda layer: (1,),
     "LSTM": _lstm_count,
     "RNN": _rnn_count,
-    "Normalize": lambda layer: (1,),
+    "Normalize": lambda layer: (1,) if layer.params.has("norm_param") else (0, 1),
     "MultiStageMeanfield": lambda layer: (3,),
 }
 """Layer type -> how many blobs a layer of it may have."""
@@ -199,4 +206,7 @@ _WITHOUT_BLOBS = frozenset((
     "MultinomialLogisticLoss", "PSROIPooling", "Permute", "Pooling", "Power", "PriorBox", "Proposal",
     "ROIAlign", "ROIPooling", "ReLU", "ReLU6", "Reduction", "Reshape", "SPP", "ShuffleChannel", "Sigmoid",
     "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "Swish", "TanH",
-    "Threshold", "Tile"))
+    "Threshold", "Tile",
+    "CTCGreedyDecoder", "Flip", "HardSwish", "L2Normalization", "L2Normalize", "Mish", "MultiSoftmax", "Region",
+    "Reorg", "Reverse", "Squeeze", "Transpose", "Unpooling", "Upsample", "YoloDetectionOutput",
+    "Yolov3DetectionOutput"))

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from matnet.converters.lower import activation, combine, conv, detect, norm, pool, proposals, recurrent, reduce, shape
+from matnet.converters.lower import (
+    activation,
+    combine,
+    conv,
+    detect,
+    norm,
+    pool,
+    proposals,
+    recurrent,
+    reduce,
+    shape,
+    upsample,
+    yolo,
+)
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import LOWERINGS, lowers
 
@@ -20,4 +33,6 @@ __all__ = [
     "recurrent",
     "reduce",
     "shape",
+    "upsample",
+    "yolo",
 ]

@@ -129,6 +129,18 @@ def clip(layer: LayerDef, net: Builder) -> None:
     net.pointwise(layer, extension.Clip(min=param.get("min"), max=param.get("max")))
 
 
+@lowers("Mish")
+def mish(layer: LayerDef, net: Builder) -> None:
+    """An extension (YOLOv4 forks)."""
+    net.pointwise(layer, extension.Mish())
+
+
+@lowers("HardSwish")
+def hard_swish(layer: LayerDef, net: Builder) -> None:
+    """An extension (MobileNetV3 forks)."""
+    net.pointwise(layer, extension.HardSwish())
+
+
 @lowers("ReLU6")
 def relu6(layer: LayerDef, net: Builder) -> None:
     """Clip from 0 to 6 (MobileNet forks)."""

@@ -31,7 +31,8 @@ class Value:
     """What a Caffe variable is in the network: the variable that holds it, and Caffe's own shape.
 
     The variable's four sizes are the shape completed with ones; or, for a blob that only merges trailing
-    axes (Flatten), the sizes before the merge, in the same order.
+    axes (Flatten), the sizes before the merge, in the same order; or, for more than four axes, any sizes of as many
+    values in the same order.
     """
 
     variable: str
@@ -90,6 +91,11 @@ class Builder:
         if self.sizes[value.variable] == padded(value.shape) or not known(self.sizes[value.variable]):
             return value.variable
         return self.carry_out(variable)
+
+    def stored(self, variable: str) -> str:
+        """`operand`, or for more than four axes the network variable that holds the values in their order."""
+        value = self.values[variable]
+        return value.variable if len(value.shape) > 4 else self.operand(variable)
 
     def operands(self, layer: LayerDef) -> list[str]:
         """`operand` of every input."""
@@ -223,7 +229,7 @@ class Builder:
         """
         value = self.values[variable]
         layer = next(layer for layer in self.graph.layers if variable in layer.outputs)
-        op = CaffeFlatten(axis=max(len(value.shape) - 1, 0))
+        op = CaffeFlatten(axis=min(max(len(value.shape) - 1, 0), 3))
         if variable in self.sizes:
             made = self.step(layer, "merged", op, [value.variable])
         else:

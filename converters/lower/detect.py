@@ -8,7 +8,7 @@ from matnet.converters.files.message import Message
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
-from matnet.errors import NetworkError
+from matnet.errors import NetworkError, UnsupportedLayersError
 from matnet.layout import nchw_to_hwcn
 from matnet.ops.extensions.boxes import PriorBox
 from matnet.ops.extensions.constant import Parameter
@@ -68,10 +68,17 @@ def detection_output(layer: LayerDef, net: Builder) -> None:
     net.finish(layer, op, rank=4)
 
 
-@lowers("Interp")
+@lowers("Interp", bottoms=(1, 2))
 def interp(layer: LayerDef, net: Builder) -> None:
-    """An extension (DeepLab and PSPNet)."""
+    """An extension (DeepLab and PSPNet); a second bottom gives the size where the layer states none."""
     param = layer.params.get("interp_param")
+    if param.get("full_zoom_factor"):
+        raise UnsupportedLayersError("full_zoom_factor is not supported")
+    stated = any(param.has(name) for name in ("height", "width", "zoom_factor", "shrink_factor"))
+    if len(layer.inputs) == 2 and (param.get("use_blob_size") or not stated):
+        op = Interp(padBeg=param.get("pad_beg"), padEnd=param.get("pad_end"))
+        net.finish(layer, op)
+        return
     op = Interp(
         shrinkFactor=param.get("shrink_factor"),
         zoomFactor=param.get("zoom_factor"),
@@ -80,7 +87,7 @@ def interp(layer: LayerDef, net: Builder) -> None:
         padBeg=param.get("pad_beg"),
         padEnd=param.get("pad_end"),
     )
-    net.finish(layer, op)
+    net.finish(layer, op, net.operands(layer)[:1])
 
 
 @lowers("MultiStageMeanfield", bottoms=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from matnet.converters.graph.attach import scales_itself
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder, Weight
 from matnet.converters.lower.conv import zero_padded
@@ -47,17 +48,18 @@ def _within_channel(layer: LayerDef, net: Builder, size: int, alpha: float, beta
 def batch_norm(layer: LayerDef, net: Builder) -> None:
     """BatchNorm with multipliers 1 and offsets 0; MatConvNet keeps sigma, epsilon included, where Caffe keeps sums."""
     param = layer.params.get("batch_norm_param")
+    own = scales_itself(layer)
     if param.has("use_global_stats") and not param.get("use_global_stats"):
         net.note(layer, "normalises by the statistics of each batch (use_global_stats: false)")
-        net.finish(layer, BatchStatNorm(epsilon=param.get("eps")))
+        _normalise_batch(layer, net, param.get("eps"), (3, 4) if own else ())
         return
     channels = 1 if len(net.shape(layer.inputs[0])) == 1 else net.channels(layer)
     mean, variance = net.weight(layer, 0, (channels,)), net.weight(layer, 1, (channels,))
     factor = net.weight(layer, 2, (1,))
+    scale_and_offset = [net.weight(layer, index, (channels,)) for index in (3, 4)] if own else []
     if not net.with_weights:
-        _normalise(
-            layer, net, param.get("eps"), np.broadcast_to(np.float32(0), (channels, 2)), (mean, variance, factor)
-        )
+        moments = np.broadcast_to(np.float32(0), (channels, 2))
+        _normalise(layer, net, param.get("eps"), moments, (mean, variance, factor), *scale_and_offset)
         return
     share = np.float64(factor.array[0])
     share = 1 / share if share != 0 else share
@@ -65,13 +67,27 @@ def batch_norm(layer: LayerDef, net: Builder) -> None:
     if not (sigma2 > 0).all():
         raise NetworkError(f"a variance is {sigma2.min() - param.get('eps'):g}; with eps it must be positive")
     moments = np.stack([mean.array.astype(np.float64) * share, np.sqrt(sigma2)], axis=1).astype(np.float32)
-    _normalise(layer, net, param.get("eps"), moments, (mean, variance, factor))
+    _normalise(layer, net, param.get("eps"), moments, (mean, variance, factor), *scale_and_offset)
+
+
+def _normalise_batch(layer: LayerDef, net: Builder, epsilon: float, blobs: tuple[int, ...]) -> None:
+    """By the statistics of the batch itself, then by a scale and an offset if `blobs` are their places."""
+    if not blobs:
+        net.finish(layer, BatchStatNorm(epsilon=epsilon))
+        return
+    factor, offset = (net.weight(layer, index, (net.channels(layer),)) for index in blobs)
+    variable = net.step(layer, "normalised", BatchStatNorm(epsilon=epsilon), [net.operand(layer.inputs[0])])
+    _multiply(layer, net, 1, factor, offset, variable)
 
 
 @lowers("BN")
 def fork_batch_norm(layer: LayerDef, net: Builder) -> None:
-    """The forks' BN: blobs slope, bias, mean and variance, which are means and not sums."""
+    """The forks' BN: slope, bias, mean and variance, which are means and not sums; SegNet's has the first two only."""
     param = layer.params.get("bn_param")
+    fillers = param.has("scale_filler") or param.has("shift_filler")
+    if len(layer.blobs) == 2 or (not layer.blobs and (param.has("bn_mode") or fillers)):
+        _segnet_batch_norm(layer, net)
+        return
     if len(layer.blobs) not in (0, 4):
         raise UnsupportedLayersError(f"has {len(layer.blobs)} blobs; expected slope, bias, mean and variance")
     channels = net.channels(layer)
@@ -79,6 +95,17 @@ def fork_batch_norm(layer: LayerDef, net: Builder) -> None:
     sigma = np.sqrt(variance.array.astype(np.float64) + param.get("eps"))
     moments = np.stack([mean.array.astype(np.float64), sigma], axis=1).astype(np.float32)
     _normalise(layer, net, param.get("eps"), moments, (mean, variance), slope, bias)
+
+
+def _segnet_batch_norm(layer: LayerDef, net: Builder) -> None:
+    """SegNet's BN: with bn_mode INFERENCE a scale and an offset that hold the statistics, else those of the batch."""
+    param = layer.params.get("bn_param")
+    if param.get("bn_mode") != "INFERENCE":
+        net.note(layer, "normalises by the statistics of each batch (bn_mode: LEARN)")
+        _normalise_batch(layer, net, param.get("var_eps"), (0, 1))
+        return
+    factor, offset = (net.weight(layer, index, (net.channels(layer),)) for index in (0, 1))
+    _multiply(layer, net, 1, factor, offset)
 
 
 def _normalise(
@@ -151,14 +178,22 @@ def _moved_to_axis(layer: LayerDef, net: Builder, axis: int, variable: str) -> s
     return net.step(layer, "factor", CaffeReshape(shape=(1,) * axis, axis=0, numAxes=0), [variable])
 
 
-def _multiply(layer: LayerDef, net: Builder, axis: int, factor: Weight | None, offset: Weight | None) -> None:
+def _multiply(
+    layer: LayerDef,
+    net: Builder,
+    axis: int,
+    factor: Weight | None,
+    offset: Weight | None,
+    variable: str | None = None,
+) -> None:
     ones = np.ones((1, 1), np.float32)
     mult = aligned(factor.array, axis) if factor is not None else ones
     params = [net.param(layer, "mult", mult, *((factor,) if factor is not None else ()))]
     if offset is not None:
         params.append(net.param(layer, "bias", aligned(offset.array, axis), offset))
     size = (*mult.shape, 1, 1, 1, 1)[:4]
-    net.finish(layer, Scale(size=size, hasBias=offset is not None), params=params)
+    inputs = None if variable is None else [variable]
+    net.finish(layer, Scale(size=size, hasBias=offset is not None), inputs, params=params)
 
 
 def aligned(values: np.ndarray, axis: int) -> np.ndarray:
@@ -231,9 +266,31 @@ def mvn(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Normalize")
 def normalize(layer: LayerDef, net: Builder) -> None:
-    """An extension (ParseNet and SSD forks)."""
+    """An extension (ParseNet and SSD forks); without norm_param and weights happynear's, to unit length."""
+    if not layer.params.has("norm_param") and not layer.blobs:
+        _to_unit_length(layer, net)
+        return
     param = layer.params.get("norm_param")
     factor = net.weight(layer, 0, () if param.get("channel_shared") else (net.channels(layer),))
     values = factor.array.reshape(1, 1, -1)
     op = Normalize(acrossSpatial=param.get("across_spatial"), eps=param.get("eps"))
     net.finish(layer, op, params=[net.param(layer, "scale", values, factor)])
+
+
+def _to_unit_length(layer: LayerDef, net: Builder) -> None:
+    """x / sqrt(sum x^2 + 1e-6) over the channels (happynear's caffe-windows, normalize_layer.cpp)."""
+    kind = layer.params.get("normalize_param").get("normalize_type")
+    if kind != "L2":
+        raise UnsupportedLayersError(f"normalize_type {kind!r} is not supported; only L2 is")
+    _normalise_length(layer, net, 1e-6)
+
+
+@lowers("L2Normalization", "L2Normalize")
+def l2_normalization(layer: LayerDef, net: Builder) -> None:
+    """x / sqrt(sum x^2) over the channels (forks for descriptors, l2_normalization_layer.cpp)."""
+    _normalise_length(layer, net, 0.0)
+
+
+def _normalise_length(layer: LayerDef, net: Builder, epsilon: float) -> None:
+    scale = net.param(layer, "scale", np.ones((1, 1), np.float32))
+    net.finish(layer, Normalize(acrossSpatial=False, eps=epsilon), params=[scale])

@@ -43,7 +43,11 @@ class _Loader(yaml.SafeLoader):
     """YAML with the Python tuples that Caffe's Python layers use; nothing is executed."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _Loader.construct_yaml_seq)
+def _tuple(loader: Any, node: Any) -> Any:
+    return loader.construct_sequence(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
 
 
 def param_values(text: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Sequences and tables: Embed, LSTM, RNN; all are extensions."""
+"""Sequences and tables: Embed, LSTM, RNN, CTC; all are extensions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes
 from matnet.errors import NetworkError
+from matnet.ops.extensions.ctc import CTCGreedyDecoder
 from matnet.ops.extensions.linear import Embed
 from matnet.ops.extensions.recurrent import LSTM, RNN
+from matnet.ops.extensions.reshape import CaffeReshape
 from matnet.shapes import Shape
 
 
@@ -51,6 +53,45 @@ def rnn(layer: LayerDef, net: Builder) -> None:
         shapes["static_matrix"] = (width, _static_values(layer, net))
     shapes |= {"hidden_matrix": (width, width), "output_matrix": (width, width), "output_bias": (width,)}
     net.finish(layer, RNN(staticInput=static, exposeHidden=exposed), params=_params(layer, net, shapes), rank=3)
+
+
+@lowers("Lstm", bottoms=(1, 2))
+def ctc_lstm(layer: LayerDef, net: Builder) -> None:
+    """The CTC forks' LSTM: blobs for input, state and bias, gates i, f, o, g; over T x N x C, or (T N) x C."""
+    param = layer.params.get("lstm_param")
+    width, streams = param.get("num_output"), param.get("batch_size")
+    inputs, rank = net.operands(layer), len(net.shape(layer.inputs[0]))
+    flat = rank != 3
+    if flat:
+        inputs = [
+            net.step(layer, part, CaffeReshape(shape=(-1, streams, *sizes), numAxes=axes), [variable])
+            for part, variable, sizes, axes in zip(("steps", "cont"), inputs, ((), (1, 1)), (1, -1), strict=False)
+        ]
+    values = _product(net.shape(layer.inputs[0])[1 if flat else 2 :])
+    weights = {suffix: net.weight(layer, index, shape) for index, (suffix, shape) in enumerate(
+        {"x_matrix": (4 * width, values), "hidden_matrix": (4 * width, width), "bias": (4 * width,)}.items())}
+    names = [
+        net.param(layer, suffix, weights[suffix].array.reshape(4 * width, -1), weights[suffix])
+        for suffix in ("x_matrix", "bias", "hidden_matrix")
+    ]
+    op = LSTM(hasCont=len(inputs) > 1)
+    if flat:
+        states = net.step(layer, "states", op, inputs, names)
+        net.finish(layer, CaffeReshape(shape=(-1, width, 1, 1)), [states], rank=rank)
+    else:
+        net.finish(layer, op, inputs, names, rank=3)
+
+
+@lowers("CTCGreedyDecoder", bottoms=(1, 2), tops=(1, 2))
+def ctc_greedy_decoder(layer: LayerDef, net: Builder) -> None:
+    """Labels of every stream, and with a second top minus the sum of the best scores."""
+    param = layer.params.get("ctc_decoder_param")
+    op = CTCGreedyDecoder(
+        blankIndex=param.get("blank_index"),
+        ctcMergeRepeated=param.get("ctc_merge_repeated"),
+        withScores=len(layer.outputs) > 1,
+    )
+    net.finish(layer, op, rank=4)
 
 
 def _params(layer: LayerDef, net: Builder, shapes: dict[str, Shape]) -> list[str]:

@@ -25,6 +25,12 @@ def reduction(layer: LayerDef, net: Builder) -> None:
     net.finish(layer, op, rank=axis)
 
 
+@lowers("MultiSoftmax")
+def multi_softmax(layer: LayerDef, net: Builder) -> None:
+    """A softmax over the channels of every pixel (MULTI_SOFTMAX of forks for surface normals and optical flow)."""
+    net.finish(layer, SoftMax())
+
+
 @lowers("ArgMax")
 def argmax(layer: LayerDef, net: Builder) -> None:
     """An extension; without an axis over all values of an item, giving N x 1 x k or, with values, N x 2 x k."""

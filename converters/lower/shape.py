@@ -1,7 +1,8 @@
 """The same values under other shapes or in another order: Flatten, Reshape, Permute, Slice, Tile, Split and others.
 
 A Flatten or Reshape that only merges trailing axes costs nothing: its blob is the variable before it, read with fewer
-axes. It is carried out where a layer needs the merged axes as such, and where nobody reads it.
+axes. It is carried out where a layer needs the merged axes as such, and where nobody reads it. A blob of more than four
+axes, too, is the variable before it; only Reshape, Flatten, Permute and Transpose read such a blob.
 """
 
 from __future__ import annotations
@@ -13,14 +14,22 @@ import numpy as np
 
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.graph.storage import SHARED
-from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.builder import Builder, Value
 from matnet.converters.lower.conv import selectable, selection
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes, known, merged, numbers, padded, text
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.convolution import Conv
 from matnet.ops.extensions.combine import BatchReindex, Filter, Slice, Tile
-from matnet.ops.extensions.reshape import CaffeFlatten, CaffeReshape, ChannelShuffle, Permute, fill_in
+from matnet.ops.extensions.reshape import (
+    CaffeFlatten,
+    CaffeReshape,
+    ChannelShuffle,
+    Permute,
+    PermuteAxes,
+    Reverse,
+    fill_in,
+)
 
 
 @lowers("Flatten")
@@ -31,7 +40,10 @@ def flatten(layer: LayerDef, net: Builder) -> None:
     if last < first:
         raise NetworkError(f"end_axis {last} lies before axis {first}")
     shape = net.shape(layer.inputs[0])
-    if last == len(shape) - 1:
+    if len(shape) > 4:
+        new = (*shape[:first], _count(shape[first : last + 1]), *shape[last + 1 :])
+        _reshape(layer, net, new, CaffeReshape(shape=numbers(padded(new)) if len(new) <= 4 else ()))
+    elif last == len(shape) - 1:
         _reshape(layer, net, (*shape[:first], _count(shape[first:])), CaffeFlatten(axis=first))
     else:
         rank = len(shape) - (last - first)
@@ -48,21 +60,28 @@ def reshape(layer: LayerDef, net: Builder) -> None:
     last = rank if count == -1 else first + count
     if not 0 <= first <= last <= rank:
         raise NetworkError(f"axis {axis} and num_axes {count} do not lie within the {rank} axes of {text(shape)}")
-    op = CaffeReshape(shape=wanted, axis=first, numAxes=count)
+    more = max(rank, rank - (last - first) + len(wanted)) > 4
     if not known(shape):
+        if more:
+            raise NetworkError("makes more than four axes, for which the size of its input must be known; "
+                               "give the network's with --input-size")
+        op = CaffeReshape(shape=wanted, axis=first, numAxes=count)
         net.finish(layer, op, rank=rank - (last - first) + len(wanted))
         return
+    op = CaffeReshape() if more else CaffeReshape(shape=wanted, axis=first, numAxes=count)
     sizes = [size for size in shape if size is not None]
-    new = fill_in(wanted, sizes[first:], prod(sizes[first:last]))
-    _reshape(layer, net, (*sizes[:first], *new, *sizes[last:]), op)
+    new = (*sizes[:first], *fill_in(wanted, sizes[first:], prod(sizes[first:last])), *sizes[last:])
+    if rank > 4 and len(new) <= 4:
+        op = CaffeReshape(shape=numbers(padded(new)))
+    _reshape(layer, net, new, op)
 
 
 def _reshape(layer: LayerDef, net: Builder, shape: Sizes, op: CaffeFlatten | CaffeReshape) -> None:
-    """Under another shape: free where the stored sizes only need merging, and somebody reads it."""
-    if _is_free(net, layer.inputs[0], shape) and net.readers[layer.outputs[0]]:
+    """Under another shape: free where the stored sizes only need merging, and somebody reads it, or beyond 4 axes."""
+    if len(shape) > 4 or (_is_free(net, layer.inputs[0], shape) and net.readers[layer.outputs[0]]):
         net.same(layer, shape)
     else:
-        net.finish(layer, op, rank=len(shape))
+        net.finish(layer, op, [net.stored(layer.inputs[0])], rank=len(shape))
 
 
 def _is_free(net: Builder, variable: str, shape: Sizes) -> bool:
@@ -94,11 +113,58 @@ def permute(layer: LayerDef, net: Builder) -> None:
     rank = len(net.shape(layer.inputs[0]))
     if len(set(order)) < len(order) or any(axis >= rank for axis in order):
         raise NetworkError(f"order {order} must name different axes of a blob of {rank}")
-    axes = [*order, *(axis for axis in range(4) if axis not in order)]
-    if axes == [0, 1, 2, 3] and net.readers[layer.outputs[0]]:
+    _exchange(layer, net, [*order, *(axis for axis in range(max(rank, 4)) if axis not in order)])
+
+
+@lowers("Transpose")
+def transpose(layer: LayerDef, net: Builder) -> None:
+    """An extension (CTC and 3-D forks): output axis i is input axis dim[i]; every axis must be named."""
+    order = [int(axis) for axis in layer.params.get("transpose_param").get("dim")]
+    rank = len(net.shape(layer.inputs[0]))
+    if sorted(order) != list(range(rank)):
+        raise NetworkError(f"dim {order} must name each axis of a blob of {rank} once")
+    _exchange(layer, net, [*order, *range(rank, 4)])
+
+
+def _exchange(layer: LayerDef, net: Builder, axes: list[int]) -> None:
+    shape = net.shape(layer.inputs[0])
+    if axes == sorted(axes) and net.readers[layer.outputs[0]]:
         net.same(layer)
-    else:
+    elif len(shape) <= 4:
         net.finish(layer, Permute.from_axes(axes))
+    else:
+        op = PermuteAxes(shape=numbers(shape), order=tuple(axes))
+        net.finish(layer, op, [net.stored(layer.inputs[0])], rank=4)
+        net.values[layer.outputs[0]] = Value(layer.outputs[0], tuple(shape[axis] for axis in axes))
+
+
+@lowers("Squeeze")
+def squeeze(layer: LayerDef, net: Builder) -> None:
+    """Axes of size 1 taken out: those named, else all (TensorFlow-like forks)."""
+    shape = net.shape(layer.inputs[0])
+    named = [net.axis(layer, int(axis)) for axis in layer.params.get("squeeze_param").get("axis")]
+    if not known(shape):
+        raise NetworkError("needs a known input size; give the network's with --input-size")
+    if any(shape[axis] != 1 for axis in named):
+        raise ShapeError(f"takes out axes {named} of {text(shape)}; they must be of size 1")
+    gone = named or [axis for axis, size in enumerate(shape) if size == 1]
+    new = tuple(size for axis, size in enumerate(shape) if axis not in gone)
+    _reshape(layer, net, new, CaffeReshape(shape=numbers(padded(new))))
+
+
+@lowers("Reverse")
+def reverse(layer: LayerDef, net: Builder) -> None:
+    """An extension (CTC forks): the order along an axis reversed."""
+    axes = [net.axis(layer, int(axis)) for axis in layer.params.get("reverse_param").get("axis")] or [0]
+    net.finish(layer, Reverse(axis=tuple(sorted(axes))))
+
+
+@lowers("Flip")
+def flip(layer: LayerDef, net: Builder) -> None:
+    """An extension (happynear's caffe-windows): the image mirrored, left and right unless the layer says else."""
+    param = layer.params.get("flip_param")
+    axes = [axis for axis, name in ((2, "flip_height"), (3, "flip_width")) if param.get(name)]
+    net.finish(layer, Reverse(axis=tuple(axes)))
 
 
 @lowers("Split", tops=(1, None))

@@ -36,7 +36,9 @@ def padded(shape: Sizes) -> Sizes:
     ((2, 10, 1, 1), (1, 1, 1, 1))
     """
     if len(shape) > 4:
-        raise ShapeError(f"a blob of {len(shape)} axes ({text(shape)}) is not supported; at most 4 are")
+        raise ShapeError(
+            f"a blob of {len(shape)} axes ({text(shape)}) is read by Reshape, Flatten, Permute and Transpose only"
+        )
     return shape + (1,) * (4 - len(shape))
 
 

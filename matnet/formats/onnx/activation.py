@@ -16,11 +16,14 @@ from matnet.ops.extensions.activation import (
     AbsVal,
     Clip,
     Exp,
+    HardSwish,
     Log,
+    Mish,
     Power,
     PReLU,
     Swish,
     TanH,
+    Tanh,
     Threshold,
 )
 from matnet.ops.extensions.common import AXIS_OF_DIM
@@ -30,6 +33,7 @@ SAME_IN_ONNX: dict[type[Op], str] = {
     Sigmoid: "Sigmoid",
     DropOut: "Identity",
     TanH: "Tanh",
+    Tanh: "Tanh",
     AbsVal: "Abs",
     BNLL: "Softplus",
 }
@@ -125,4 +129,16 @@ def write_clip(writer: LayerWriter, op: Clip) -> None:
 @exporter(Swish)
 def write_swish(writer: LayerWriter, op: Swish) -> None:
     gate = writer.node("Sigmoid", _affine(writer, op.beta, 0.0))
+    writer.node("Mul", writer.inputs[0], gate, to=writer.outputs[0])
+
+
+@exporter(Mish)
+def write_mish(writer: LayerWriter, op: Mish) -> None:
+    gate = writer.node("Tanh", writer.node("Softplus", writer.inputs[0]))
+    writer.node("Mul", writer.inputs[0], gate, to=writer.outputs[0])
+
+
+@exporter(HardSwish)
+def write_hard_swish(writer: LayerWriter, op: HardSwish) -> None:
+    gate = writer.node("HardSigmoid", writer.inputs[0], alpha=1 / 6, beta=0.5)
     writer.node("Mul", writer.inputs[0], gate, to=writer.outputs[0])

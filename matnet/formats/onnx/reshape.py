@@ -18,8 +18,12 @@ from matnet.ops.extensions.reshape import (
     ChannelShuffle,
     Flatten,
     Permute,
+    PermuteAxes,
+    Reorg,
     Reshape,
+    Reverse,
 )
+from matnet.ops.extensions.upsampling import Upsample
 
 
 @exporter(CaffeFlatten, CaffeReshape)
@@ -39,6 +43,42 @@ def write_matlab_reshape(writer: LayerWriter, op: Op) -> None:
 @exporter(Permute)
 def write_permute(writer: LayerWriter, op: Permute) -> None:
     writer.node("Transpose", writer.inputs[0], to=writer.outputs[0], perm=list(op.axes()))
+
+
+@exporter(PermuteAxes)
+def write_permute_axes(writer: LayerWriter, op: PermuteAxes) -> None:
+    whole = writer.reshape(writer.inputs[0], op.shape)
+    exchanged = writer.node("Transpose", whole, perm=list(op.order))
+    writer.reshape(exchanged, writer.output_axes(), to=writer.outputs[0])
+
+
+@exporter(Reverse)
+def write_reverse(writer: LayerWriter, op: Reverse) -> None:
+    bounds = ([-1] * len(op.axis), [-(1 << 31)] * len(op.axis), op.axis, [-1] * len(op.axis))
+    writer.node("Slice", writer.inputs[0], *[writer.integers(values) for values in bounds], to=writer.outputs[0])
+
+
+@exporter(Reorg)
+def write_reorg(writer: LayerWriter, op: Reorg) -> None:
+    channels, height, width = (writer.size(axis) for axis in (1, 2, 3))
+    s, maps = op.stride, writer.size(1) // op.stride**2
+    if op.reverse:
+        sizes, perm = (s, s, maps, height, width), [0, 3, 4, 1, 5, 2]
+    else:
+        sizes, perm = (maps, height, s, width, s), [0, 3, 5, 1, 2, 4]
+    parts = writer.reshape(writer.inputs[0], (None, *sizes))
+    moved = writer.node("Transpose", parts, perm=perm)
+    (shape,) = op.output_shapes([(1, channels, height, width)], [])
+    writer.reshape(moved, (None, *shape[1:]), to=writer.outputs[0])
+
+
+@exporter(Upsample)
+def write_upsample(writer: LayerWriter, op: Upsample) -> None:
+    scales = writer.constant(np.array([1, 1, *op.scale], np.float32), "scales")
+    attributes: dict[str, Any] = {
+        "coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor",
+    }
+    writer.node("Resize", writer.inputs[0], "", scales, to=writer.outputs[0], **attributes)
 
 
 @exporter(ChannelShuffle)
@@ -91,7 +131,8 @@ def write_interp(writer: LayerWriter, op: Interp) -> None:
         ends = [height + op.padEnd, width + op.padEnd]
         bounds = [writer.integers(values) for values in ([start, start], ends, [2, 3])]
         value = writer.node("Slice", value, *bounds)
-    wanted = op.output_shapes([(1, 1, height, width)], [])[0][2:]
+    like = [(1, 1, writer.size(2, which), writer.size(3, which)) for which in range(1, len(writer.inputs))]
+    wanted = op.output_shapes([(1, 1, height, width), *like], [])[0][2:]
     batch_and_channels = writer.node("Shape", writer.inputs[0], start=0, end=2)
     sizes = writer.node("Concat", batch_and_channels, writer.integers(wanted, "size"), axis=0)
     attributes: dict[str, Any] = {"coordinate_transformation_mode": "align_corners", "mode": "linear"}

@@ -14,17 +14,21 @@ from matnet.ops.extensions.activation import (
     AbsVal,
     Clip,
     Exp,
+    HardSwish,
     Log,
+    Mish,
     Power,
     PReLU,
     Swish,
     TanH,
+    Tanh,
     Threshold,
 )
 from matnet.ops.extensions.boxes import PriorBox
 from matnet.ops.extensions.combine import Axpy, BatchReindex, CaffeCrop, Eltwise, Filter, Max, Slice, Tile
 from matnet.ops.extensions.constant import DummyData, Parameter
 from matnet.ops.extensions.crf import DenseCRF, MultiStageMeanfield
+from matnet.ops.extensions.ctc import CTCGreedyDecoder
 from matnet.ops.extensions.detection import DetectionOutput
 from matnet.ops.extensions.interp import Interp
 from matnet.ops.extensions.linear import Embed, InnerProduct
@@ -41,9 +45,14 @@ from matnet.ops.extensions.reshape import (
     Flatten,
     Im2col,
     Permute,
+    PermuteAxes,
+    Reorg,
     Reshape,
+    Reverse,
 )
 from matnet.ops.extensions.roi import PSROIPooling, ROIAlign
+from matnet.ops.extensions.upsampling import Unpooling, Upsample
+from matnet.ops.extensions.yolo import Region, YoloDetectionOutput
 
 __all__ = [
     "BNLL",
@@ -58,6 +67,7 @@ __all__ = [
     "BatchReindex",
     "BatchStatNorm",
     "BoxOutput",
+    "CTCGreedyDecoder",
     "CaffeCrop",
     "CaffeFlatten",
     "CaffePooling",
@@ -74,28 +84,38 @@ __all__ = [
     "Filter",
     "Flatten",
     "GlobalPooling",
+    "HardSwish",
     "Im2col",
     "InnerProduct",
     "Interp",
     "Log",
     "Max",
+    "Mish",
     "MultiStageMeanfield",
     "Normalize",
     "PReLU",
     "PSROIPooling",
     "Parameter",
     "Permute",
+    "PermuteAxes",
     "Power",
     "PriorBox",
     "Proposal",
     "ROIAlign",
     "Reduction",
+    "Region",
+    "Reorg",
     "Reshape",
+    "Reverse",
     "Slice",
     "SoftMaxTranspose",
     "Swish",
     "TanH",
+    "Tanh",
     "Threshold",
     "Tile",
+    "Unpooling",
+    "Upsample",
     "WithinChannelLRN",
+    "YoloDetectionOutput",
 ]

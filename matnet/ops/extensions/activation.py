@@ -60,13 +60,19 @@ class ELU(Elementwise):
         return [xp.maximum(x, 0) + self.alpha * (xp.exp(xp.minimum(x, 0)) - 1)]
 
 
-@register("dagnn.TanH")
+@register("dagnn.TanH", simplenn="tanh")
 @dataclass(frozen=True, kw_only=True)
 class TanH(Elementwise):
     """tanh x (BVLC Caffe, tanh layer)."""
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         return [xp.tanh(inputs[0])]
+
+
+@register("dagnn.Tanh")
+@dataclass(frozen=True, kw_only=True)
+class Tanh(TanH):
+    """tanh x under the name that other contributed MATLAB blocks give it."""
 
 
 @register("dagnn.BNLL")
@@ -197,3 +203,30 @@ class Swish(Elementwise):
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
         return [x * (0.5 * xp.tanh((0.5 * self.beta) * x) + 0.5)]
+
+
+@register("dagnn.Mish")
+@dataclass(frozen=True, kw_only=True)
+class Mish(Elementwise):
+    """x tanh(log(1 + exp x)) (YOLOv4 forks of Caffe, mish layer).
+
+    With e = exp(-|x|), tanh(log(1 + exp x)) is (1 + 2 e) / (1 + 2 e + 2 e^2) for x >= 0 and
+    (e^2 + 2 e) / (e^2 + 2 e + 2) for x < 0, which neither overflows nor loses digits. The forks take x itself as
+    log(1 + exp x) above 20 and exp x below -20, which differs by less than one part in 10^8.
+    """
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        e = xp.exp(-xp.abs(x))
+        above, below = 1 + 2 * e, e * (e + 2)
+        return [x * xp.where(x >= 0, above / (above + 2 * e * e), below / (below + 2))]
+
+
+@register("dagnn.HardSwish")
+@dataclass(frozen=True, kw_only=True)
+class HardSwish(Elementwise):
+    """x max(0, min(1, x / 6 + 1/2)) (MobileNetV3 forks of Caffe, hardswish layer)."""
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        return [x * xp.maximum(xp.minimum(x / 6 + xp.float32(0.5), xp.float32(1)), xp.float32(0))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -22,8 +22,12 @@ class Interp(Op):
 
     Place t of o places takes the value at t (i - 1) / (o - 1) of i places. The input first loses -padBeg rows
     and columns at the start and -padEnd at the end. Then o is `height` and `width` where given (> 0), else
-    (i - 1) / shrinkFactor + 1, rounded down, and of that o + (o - 1) (zoomFactor - 1).
+    (i - 1) / shrinkFactor + 1, rounded down, and of that o + (o - 1) (zoomFactor - 1). A second input gives the
+    height and width (forks with use_blob_size); only its size counts.
     """
+
+    input_count: ClassVar[tuple[int, int | None]] = (1, 2)
+    size_only_inputs: ClassVar[frozenset[int]] = frozenset({1})
 
     family = "pooling"
     images_independent = True
@@ -45,26 +49,26 @@ class Interp(Op):
         if self.height < 0 or self.width < 0 or (self.height > 0) != (self.width > 0):
             raise NetworkError(f"give both height and width or none, found {self.height} and {self.width}")
 
-    def _size(self, given: Pair) -> tuple[Pair, Pair]:
-        """Sizes of the input after cropping, and of the output."""
+    def _size(self, given: Pair, like: Pair | None = None) -> tuple[Pair, Pair]:
+        """Sizes of the input after cropping, and of the output, which are `like` where that is given."""
         kept = [size + self.padBeg + self.padEnd for size in given]
         if min(kept) < 1:
             raise ShapeError(f"padBeg {self.padBeg} and padEnd {self.padEnd} leave nothing of {text(given)}")
         shrunk = [(size - 1) // self.shrinkFactor + 1 for size in kept]
         zoomed = [size + (size - 1) * (self.zoomFactor - 1) for size in shrunk]
         result = (self.height, self.width) if self.height else (zoomed[0], zoomed[1])
-        return (kept[0], kept[1]), result
+        return (kept[0], kept[1]), like or result
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         n, c, h, w = inputs[0]
-        return [(n, c, *self._size((h, w))[1])]
+        return [(n, c, *self._size((h, w), _like(inputs))[1])]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [None]
+        return [None] * len(inputs)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
-        kept, result = self._size(x.shape[2:])
+        kept, result = self._size(x.shape[2:], _like([each.shape for each in inputs]))
         start = -self.padBeg
         x = x[:, :, start : start + kept[0], start : start + kept[1]]
         left, right, weight = _neighbours(xp, kept[1], result[1])
@@ -72,6 +76,11 @@ class Interp(Op):
         above, below, weight = _neighbours(xp, kept[0], result[0])
         weight = weight[:, None]
         return [xp.ascontiguousarray(x[:, :, above] * (1 - weight) + x[:, :, below] * weight)]
+
+
+def _like(shapes: Sequence[Shape]) -> Pair | None:
+    """Height and width of a second input."""
+    return (shapes[1][2], shapes[1][3]) if len(shapes) > 1 else None
 
 
 def _neighbours(xp: Any, given: int, wanted: int) -> tuple[Array, Array, Array]:

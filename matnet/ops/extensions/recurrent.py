@@ -16,12 +16,13 @@ from matnet.shapes import ReceptiveField, Shape, text
 
 @dataclass(frozen=True, kw_only=True)
 class _Recurrent(Op):
-    """Inputs x (T x N x ...), cont (T x N x 1 x 1), [static (N x ...)], [initial states, each 1 x N x D x 1].
+    """Inputs x (T x N x ...), [cont (T x N x 1 x 1)], [static (N x ...)], [initial states, each 1 x N x D x 1].
 
     cont 0 starts a new sequence: it multiplies the state carried over from the step before. With
     staticInput there is one more input, the same at every step; with exposeHidden the states at the start
     are inputs and those at the end are further outputs, else they start at zero. (Caffe itself keeps them
-    from one call to the next; with cont 0 in the first step that makes no difference.)
+    from one call to the next; with cont 0 in the first step that makes no difference.) Without hasCont there is
+    no such input, and every call is one sequence.
     """
 
     family = "convolution"
@@ -31,16 +32,17 @@ class _Recurrent(Op):
     biases: ClassVar[tuple[int, ...]] = (1,)  # which params are vectors, counted from either end
     staticInput: bool = False
     exposeHidden: bool = False
-    input_count: ClassVar[tuple[int, int | None]] = (2, 5)
+    hasCont: bool = True
+    input_count: ClassVar[tuple[int, int | None]] = (1, 5)
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         self._require_counts(inputs, params)
         steps, streams = inputs[0][:2]
         width = params[0][0] // self.gates if params[0] else 0
         self._require_params(inputs, params, width)
-        wanted = [inputs[0], (steps, streams, 1, 1)]
+        wanted = [inputs[0], *[(steps, streams, 1, 1)] * self.hasCont]
         if self.staticInput:
-            wanted.append((streams, *inputs[2][1:]))
+            wanted.append((streams, *inputs[len(wanted)][1:]))
         ends = [(1, streams, width, 1)] * (self.states * self.exposeHidden)
         wanted += ends
         for index, (found, expected) in enumerate(zip(inputs, wanted, strict=True), 1):
@@ -49,7 +51,7 @@ class _Recurrent(Op):
         return [(steps, streams, width, 1), *ends]
 
     def _require_counts(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> None:
-        expected = 2 + self.staticInput + self.states * self.exposeHidden
+        expected = 1 + self.hasCont + self.staticInput + self.states * self.exposeHidden
         if len(inputs) != expected:
             raise ShapeError(f"has {len(inputs)} inputs, expected {expected}")
         if len(params) != self.weights + self.staticInput:
@@ -60,7 +62,7 @@ class _Recurrent(Op):
         require_count(params[0], (rows * prod(inputs[0][2:]),), "param 1 (input weights)")
         require_count(params[1], (rows,), "param 2 (bias)")
         if self.staticInput:
-            require_count(params[2], (rows * prod(inputs[2][1:]),), "param 3 (static weights)")
+            require_count(params[2], (rows * prod(inputs[1 + self.hasCont][1:]),), "param 3 (static weights)")
         require_count(params[2 + self.staticInput], (rows * width,), "the recurrent weights")
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
@@ -81,8 +83,12 @@ class _Recurrent(Op):
         steps, streams = x.shape[:2]
         driven = (x.reshape(steps * streams, -1) @ params[0].T + params[1]).reshape(steps, streams, -1)
         if self.staticInput:
-            driven = driven + inputs[2].reshape(streams, -1) @ params[2].T
+            driven = driven + inputs[1 + self.hasCont].reshape(streams, -1) @ params[2].T
         return driven
+
+    def _cont(self, inputs: Sequence[Array]) -> Any:
+        """What the state is multiplied by before each step."""
+        return inputs[1][:, :, :, 0] if self.hasCont else [1.0] * inputs[0].shape[0]
 
     def _initial(self, xp: Any, inputs: Sequence[Array], width: int) -> list[Array]:
         streams = inputs[0].shape[1]
@@ -114,7 +120,7 @@ class LSTM(_Recurrent):
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         recurrent = params[-1]
         width = recurrent.shape[0] // self.gates
-        cont = inputs[1][:, :, :, 0]
+        cont = self._cont(inputs)
         h, c = self._initial(xp, inputs, width)
         hidden = []
         for driven, carried in zip(self._driven(inputs, params), cont, strict=True):
@@ -150,7 +156,7 @@ class RNN(_Recurrent):
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         recurrent, outward, bias = params[-3:]
-        cont = inputs[1][:, :, :, 0]
+        cont = self._cont(inputs)
         (h,) = self._initial(xp, inputs, recurrent.shape[0])
         results = []
         for driven, carried in zip(self._driven(inputs, params), cont, strict=True):

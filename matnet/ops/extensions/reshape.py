@@ -1,4 +1,4 @@
-"""The same values in another shape or order: Caffe's Flatten, Reshape, Permute, ShuffleChannel, Im2col.
+"""The same values in another shape or order: Flatten, Reshape, Permute, Reverse, Reorg, ShuffleChannel, Im2col.
 
 Caffe runs the last axis (W) fastest, MATLAB the first dimension (H). Ops called Caffe... keep Caffe's order;
 Permute, Flatten and Reshape mean what the MATLAB modules of that name do: Caffe's Flatten from axis 1 is, in
@@ -227,6 +227,112 @@ class Permute(Op):
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         return [xp.ascontiguousarray(inputs[0].transpose(self.axes()))]
+
+
+@register("dagnn.PermuteAxes")
+@dataclass(frozen=True, kw_only=True)
+class PermuteAxes(Op):
+    """The values of an item read as an array of the sizes `shape`, its axes exchanged (SSD fork, permute layer).
+
+    `shape` are the sizes of more than four axes, last axis fastest, the images among them; axis i of the result is
+    axis order[i], from 0. The result's second axis takes in all axes but the first and the last two.
+    """
+
+    shape: tuple[int, ...] = of(as_integers, (1, 1, 1, 1, 1))
+    order: tuple[int, ...] = of(as_integers, (0, 1, 2, 3, 4))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if sorted(self.order) != list(range(len(self.shape))) or len(self.shape) < 4:
+            raise NetworkError(f"order {list(self.order)} must name each axis of {list(self.shape)} once")
+
+    @property
+    def images_independent(self) -> bool:
+        return False  # `shape` holds the number of images
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        if prod(inputs[0]) != prod(self.shape):
+            raise ShapeError(f"{text(inputs[0])} cannot be read as {text(self.shape)}")
+        first, *middle, height, width = (self.shape[axis] for axis in self.order)
+        return [(first, prod(middle), height, width)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        (shape,) = self.output_shapes([inputs[0].shape], [])
+        return [xp.ascontiguousarray(inputs[0].reshape(self.shape).transpose(self.order)).reshape(shape)]
+
+
+@register("dagnn.Reverse")
+@dataclass(frozen=True, kw_only=True)
+class Reverse(Op):
+    """The input with the order along some axes of N x C x H x W reversed (reverse and flip layers of Caffe's forks)."""
+
+    axis: tuple[int, ...] = of(as_integers, (0,))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(not 0 <= axis < RANK for axis in self.axis):
+            raise NetworkError(f"field 'axis': expected axes 0 (N) to 3 (W), found {list(self.axis)}")
+
+    @property
+    def images_independent(self) -> bool:
+        return 0 not in self.axis
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.REVERSIBLE if 1 in self.axis else Channels.SEPARATE
+
+    def with_axes_swapped(self) -> Op | None:
+        return replace(self, axis=tuple({2: 3, 3: 2}.get(axis, axis) for axis in self.axis))
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None if {2, 3} & set(self.axis) else ReceptiveField()]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        where = tuple(slice(None, None, -1) if axis in self.axis else slice(None) for axis in range(RANK))
+        return [xp.ascontiguousarray(inputs[0][where])]
+
+
+@register("dagnn.Reorg")
+@dataclass(frozen=True, kw_only=True)
+class Reorg(Op):
+    """Fewer rows and columns, more channels, in the order of darknet's reorg layer (YOLOv2 forks of Caffe).
+
+    The C x H x W values of an item are read as C / s^2 maps of H s x W s (s the stride); value (d C / s^2 + c, i, j)
+    of a new C x H x W array is map c's value at row i s + d / s, column j s + d % s; its values are then read as
+    C s^2 x H / s x W / s. That is what darknet, all public forks and OpenCV compute; it is not the plain
+    space-to-depth that the name suggests. With `reverse` the result is C / s^2 x H s x W s, and channel
+    d C / s^2 + c goes to rows d / s, columns d % s of each s x s square of map c.
+    """
+
+    images_independent = True
+    stride: int = of(as_count, 2)
+    reverse: bool = False
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        n, c, h, w = inputs[0]
+        square = self.stride**2
+        if c % square or (not self.reverse and (h % self.stride or w % self.stride)):
+            needed = f"channels divisible by {square}" + ("" if self.reverse else f", sides by {self.stride}")
+            raise ShapeError(f"the input is {text(inputs[0])}; expected {needed}")
+        if self.reverse:
+            return [(n, c // square, h * self.stride, w * self.stride)]
+        return [(n, c * square, h // self.stride, w // self.stride)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x, s = inputs[0], self.stride
+        (shape,) = self.output_shapes([x.shape], [])
+        n, c, h, w = x.shape
+        if self.reverse:
+            moved = x.reshape(n, s, s, c // s**2, h, w).transpose(0, 3, 4, 1, 5, 2)
+        else:
+            moved = x.reshape(n, c // s**2, h, s, w, s).transpose(0, 3, 5, 1, 2, 4)
+        return [xp.ascontiguousarray(moved).reshape(shape)]
 
 
 def _as_matlab_reshape(xp: Any, x: Array, sizes: Sequence[int]) -> Array:

@@ -1,0 +1,67 @@
+"""The layers of YOLO v2 and v3: Reorg, Region, and both detection outputs; all are extensions."""
+
+from __future__ import annotations
+
+from matnet.converters.graph.netdef import LayerDef
+from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.registry import lowers
+from matnet.ops.extensions.reshape import Reorg
+from matnet.ops.extensions.yolo import Region, YoloDetectionOutput
+
+
+@lowers("Reorg")
+def reorg(layer: LayerDef, net: Builder) -> None:
+    """Rows and columns into channels, in darknet's order."""
+    param = layer.params.get("reorg_param")
+    net.finish(layer, Reorg(stride=param.get("stride"), reverse=param.get("reverse")))
+
+
+@lowers("Region")
+def region(layer: LayerDef, net: Builder) -> None:
+    """caffe_yolo_v2's layer counts its boxes by boxes_of_each_grid and reorders; other forks' keep the maps."""
+    param = layer.params.get("region_param")
+    rows = param.has("boxes_of_each_grid")
+    op = Region(
+        classes=param.get("classes"),
+        coords=param.get("coords"),
+        num=param.get("boxes_of_each_grid" if rows else "num"),
+        layout="rows" if rows else "maps",
+        softmax=param.get("softmax" if rows else "do_softmax"),
+    )
+    net.finish(layer, op)
+
+
+@lowers("YoloDetectionOutput", bottoms=(1, 2))
+def yolo_output(layer: LayerDef, net: Builder) -> None:
+    """Version 2; anchors in cells."""
+    param = layer.params.get("yolo_detection_output_param")
+    op = YoloDetectionOutput(
+        version=2,
+        numClasses=param.get("num_classes"),
+        numBox=param.get("num_box"),
+        biases=tuple(param.get("biases")),
+        confidenceThreshold=param.get("confidence_threshold"),
+        nmsThreshold=param.get("nms_threshold"),
+    )
+    net.finish(layer, op, rank=4)
+
+
+@lowers("Yolov3DetectionOutput", bottoms=(1, None))
+def yolov3_output(layer: LayerDef, net: Builder) -> None:
+    """Version 3; anchors in pixels, some of them for each map."""
+    param = layer.params.get("yolov3_detection_output_param")
+    groups = param.get("mask_group_num")
+    mask = [int(number) for number in param.get("mask")]
+    each, boxes = len(mask) // max(groups, 1), param.get("num_box")
+    starts = [index * each for index in range(len(layer.inputs))]
+    op = YoloDetectionOutput(
+        version=3,
+        numClasses=param.get("num_classes"),
+        numBox=boxes,
+        biases=tuple(param.get("biases")),
+        mask=tuple(number for start in starts for number in mask[start : start + boxes]),
+        anchorsScale=tuple(param.get("anchors_scale")),
+        confidenceThreshold=param.get("confidence_threshold"),
+        nmsThreshold=param.get("nms_threshold"),
+    )
+    net.finish(layer, op, rank=4)

@@ -1,0 +1,187 @@
+"""The last layers of YOLO v2 and v3: activations per box, and from maps to a list of detections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from matnet.errors import NetworkError, ShapeError
+from matnet.ops.arrays import on_host
+from matnet.ops.base import Array, Op, register
+from matnet.ops.extensions.common import as_count, as_integers, as_values
+from matnet.ops.extensions.suppression import Overlap, keep_best
+from matnet.ops.fields import choice, of
+from matnet.shapes import ReceptiveField, Shape, text
+
+
+def sigmoid(xp: Any, x: Array) -> Array:
+    """1 / (1 + exp(-x)), without overflow."""
+    return xp.float32(0.5) * xp.tanh(xp.float32(0.5) * x) + xp.float32(0.5)
+
+
+def softmax(xp: Any, x: Array, axis: int) -> Array:
+    """exp x over its sum along an axis."""
+    powers = xp.exp(x - x.max(axis=axis, keepdims=True))
+    return powers / powers.sum(axis=axis, keepdims=True)
+
+
+@register("dagnn.Region")
+@dataclass(frozen=True, kw_only=True)
+class Region(Op):
+    """Sigmoid and softmax over the predictions of each box (YOLOv2 forks of Caffe, region layer).
+
+    Input and output: N x num (coords + 1 + classes) x H x W, for each box coords coordinates, the objectness, then
+    class scores. With layout "maps" (OpenVINO's fork, as darknet) the first two coordinates and the objectness go
+    through a sigmoid, the classes through a softmax; channels beyond those of the boxes, of one image, stay as they
+    are. With layout "rows" (caffe_yolo_v2) the values of an item are first reordered to H x W x C, which the shape
+    does not show; entry 4 of each box goes through a sigmoid, and the entries from 5 on through a softmax if
+    `softmax`.
+    """
+
+    family = "result"
+    images_independent = True
+    classes: int = of(as_count, 20)
+    coords: int = of(as_count, 4)
+    num: int = of(as_count, 5)
+    layout: str = of(choice("maps", "rows"), "maps")
+    softmax: bool = True
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        n, c = inputs[0][:2]
+        wanted = self.num * (self.coords + 1 + self.classes)
+        if c < wanted or (c > wanted and (n > 1 or self.layout == "rows")):
+            raise ShapeError(
+                f"input 1 has {c} channels; expected {wanted}: {self.num} boxes of {self.coords} coordinates, "
+                f"objectness and {self.classes} classes"
+            )
+        return [inputs[0]]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [ReceptiveField() if self.layout == "maps" else None]
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        x = inputs[0]
+        n, c, h, w = x.shape
+        entries = self.coords + 1 + self.classes
+        if self.layout == "rows":
+            result = xp.ascontiguousarray(x.transpose(0, 2, 3, 1)).reshape(n, h * w * self.num, entries)
+            result[:, :, 4] = sigmoid(xp, result[:, :, 4])
+            if self.softmax:
+                result[:, :, 5 : 5 + self.classes] = softmax(xp, result[:, :, 5 : 5 + self.classes], 2)
+            return [result.reshape(n, c, h, w)]
+        result = x.copy()
+        boxes = result[:, : self.num * entries].reshape(n, self.num, entries, h, w)
+        activated = [
+            sigmoid(xp, boxes[:, :, :2]),
+            boxes[:, :, 2 : self.coords],
+            sigmoid(xp, boxes[:, :, self.coords : self.coords + 1]),
+            softmax(xp, boxes[:, :, self.coords + 1 :], 2) if self.softmax else boxes[:, :, self.coords + 1 :],
+        ]
+        result[:, : self.num * entries] = xp.concatenate(activated, axis=2).reshape(n, -1, h, w)
+        return [result]
+
+
+@register("dagnn.YoloDetectionOutput")
+@dataclass(frozen=True, kw_only=True)
+class YoloDetectionOutput(Op):
+    """Detections of YOLO v2 or v3 (MobileNet-YOLO fork of Caffe, yolo_ and yolov3_detection_output_layer.cpp).
+
+    Inputs: one square map or more, 1 x numBox (5 + numClasses) x S x S: x, y, w, h, objectness, class scores. Output:
+    1 x 1 x D x 7, one row per detection: 0, class (from 1), score, xmin, ymin, xmax, ymax relative to the image,
+    best first; one row 0 and six times -1 where there is none. x and y are sigmoids counted from the cell, w and h
+    exponentials times the anchor (`biases`, pairs of width and height). Version 2: anchors in cells, the same for
+    every map; the score is objectness times the best of the classes' softmax, and counts from confidenceThreshold on.
+    Version 3: anchors in pixels, numBox numbers of `mask` for each map, anchorsScale pixels per cell; every class has
+    a score, objectness times its sigmoid, and counts above confidenceThreshold. Of all classes together a detection
+    goes where it overlaps a better one by nmsThreshold or more. The fork counts the detections of all images as
+    those of the first, so only one image is taken.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (1, None)
+    uses_host: ClassVar[bool] = True
+    sizes_depend_on_values = True
+    family = "result"
+    version: int = 3
+    numClasses: int = of(as_count, 20)
+    numBox: int = of(as_count, 3)
+    biases: tuple[float, ...] = of(as_values, ())
+    mask: tuple[int, ...] = of(as_integers, ())
+    anchorsScale: tuple[float, ...] = of(as_values, ())
+    confidenceThreshold: float = 0.01
+    nmsThreshold: float = 0.45
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.version not in (2, 3):
+            raise NetworkError(f"field 'version': expected 2 or 3, found {self.version}")
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        anchors = len(self.biases) // 2
+        if self.version == 3:
+            if len(self.mask) < self.numBox * len(inputs) or len(self.anchorsScale) < len(inputs):
+                raise ShapeError(
+                    f"{len(inputs)} maps of {self.numBox} boxes need as many mask numbers and an anchorsScale each; "
+                    f"found {len(self.mask)} and {len(self.anchorsScale)}"
+                )
+            if not all(0 <= number < anchors for number in self.mask):
+                raise ShapeError(f"mask {list(self.mask)} counts beyond the {anchors} anchors of biases")
+        elif anchors < self.numBox:
+            raise ShapeError(f"{self.numBox} boxes need as many pairs of biases, found {anchors}")
+        wanted = self.numBox * (5 + self.numClasses)
+        for index, shape in enumerate(inputs, 1):
+            if shape[:2] != (1, wanted) or shape[2] != shape[3]:
+                raise ShapeError(f"input {index} is {text(shape)}; expected 1x{wanted} and a square map")
+        cells = sum(shape[2] * shape[3] for shape in inputs)
+        return [(1, 1, max(1, cells * self.numBox * (self.numClasses if self.version == 3 else 1)), 7)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None] * len(inputs)
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        parts = [self._candidates(on_host(x), index) for index, x in enumerate(inputs)]
+        sides, labels, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.argsort(-scores, kind="stable")
+        half = sides[:, 2:] / np.float32(2)
+        corners = np.concatenate([sides[:, :2] - half, sides[:, :2] + half], axis=1)[order]
+        areas = (sides[:, 2] * sides[:, 3])[order]
+        kept = keep_best(corners, self.nmsThreshold, Overlap(inclusive=True), areas=areas)
+        found = order[kept]
+        rows = np.concatenate(
+            [np.zeros((len(kept), 1)), labels[found, None] + 1, scores[found, None], corners[kept]], axis=1
+        ).astype(np.float32)
+        if not len(rows):
+            rows = np.array([[0, -1, -1, -1, -1, -1, -1]], np.float32)
+        return [xp.asarray(rows[None, None])]
+
+    def _candidates(self, x: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """x, y, w, h of the centre and size, class and score of each candidate, by cell, box and class."""
+        side = x.shape[2]
+        boxes = x.reshape(self.numBox, 5 + self.numClasses, side * side).transpose(2, 0, 1)
+        cell = np.arange(side * side)
+        corner = np.stack([cell % side, cell // side], axis=1)[:, None].astype(np.float32)
+        place = (corner + sigmoid(np, boxes[..., :2])) / np.float32(side)
+        size = np.exp(boxes[..., 2:4]) * self._anchors(index) / np.float32(self._extent(side, index))
+        sides = np.concatenate([place, size], axis=2)
+        objectness = sigmoid(np, boxes[..., 4:5])
+        if self.version == 3:
+            scores = sigmoid(np, boxes[..., 5:]) * objectness
+            where = np.nonzero(scores > np.float32(self.confidenceThreshold))
+            return sides[where[:2]], where[2], scores[where]
+        classes = softmax(np, boxes[..., 5:], 2)
+        best = objectness[..., 0] * classes.max(axis=2)
+        where = np.nonzero(best >= np.float32(self.confidenceThreshold))
+        return sides[where], classes.argmax(axis=2)[where], best[where]
+
+    def _anchors(self, index: int) -> np.ndarray:
+        """Width and height of the anchor of each box of a map."""
+        anchors = np.asarray(self.biases, np.float32).reshape(-1, 2)
+        if self.version == 2:
+            return anchors[: self.numBox]
+        return anchors[list(self.mask[index * self.numBox : (index + 1) * self.numBox])]
+
+    def _extent(self, side: int, index: int) -> float:
+        """The image's side in the anchors' unit."""
+        return side * self.anchorsScale[index] if self.version == 3 else side

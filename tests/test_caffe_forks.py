@@ -1,0 +1,366 @@
+"""Layers of Caffe's forks through their files: converted, saved, loaded and run, against the rules of their sources.
+
+Expected values are loops or closed forms written from the source that each op's docstring names.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet.errors import MatnetError, ShapeError
+from matnet.network import Layer, Network
+from matnet.ops import extensions as ops
+from tests.caffe_nets import X, blob_values, caffe_files, check, converted, per_channel, reloaded, sigmoid, softmax
+from tests.conftest import assert_close
+from tests.extension_ops import run, seeded
+
+WIDE = (6 * X).astype(np.float32)  # reaches both ends of every piecewise function
+DOUBLE = WIDE.astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("Mish", DOUBLE * np.tanh(np.log1p(np.exp(DOUBLE)))),
+        ("HardSwish", DOUBLE * np.clip(DOUBLE + 3, 0, 6) / 6),
+        ("L2Normalization", DOUBLE / np.sqrt((DOUBLE**2).sum(axis=1, keepdims=True))),
+        ("L2Normalize", DOUBLE / np.sqrt((DOUBLE**2).sum(axis=1, keepdims=True))),
+        ("Normalize", DOUBLE / np.sqrt((DOUBLE**2).sum(axis=1, keepdims=True) + 1e-6)),
+        ("MultiSoftmax", softmax(DOUBLE, 1)),
+        ("Flip", DOUBLE[:, :, :, ::-1]),
+        ("Squeeze", DOUBLE),
+    ],
+)
+def test_layers_without_parameters(kind: str, expected: np.ndarray, tmp_path: Path) -> None:
+    check(tmp_path, kind, "", {"x": WIDE}, expected)
+
+
+def test_mish_at_the_ends_of_float32() -> None:
+    x = np.float32([-100, -30, -20, 0, 30, 100]).reshape(1, 1, 2, 3)
+    (y,) = run(ops.Mish(), x)
+    expected = [-100 * math.exp(-100), -30 * math.exp(-30), -20 * math.exp(-20), 0, 30, 100]
+    np.testing.assert_allclose(y.ravel(), expected, rtol=1e-6, atol=1e-42)
+
+
+def test_layer_types_of_the_first_generation(tmp_path: Path) -> None:
+    path = tmp_path / "v1.prototxt"
+    path.write_text("""input: "x" input_dim: 1 input_dim: 3 input_dim: 4 input_dim: 6
+layers { name: "pool" type: POOLING bottom: "x" top: "p" top: "m" pooling_param { kernel_size: 2 stride: 2 } }
+layers { name: "un" type: UNPOOLING bottom: "p" bottom: "m" top: "u"
+         unpooling_param { unpool: MAX kernel_size: 2 stride: 2 unpool_h: 4 unpool_w: 6 } }
+layers { name: "soft" type: MULTI_SOFTMAX bottom: "u" top: "y" }""")
+    x = seeded(1, 3, 4, 6)
+    blocks = x.reshape(1, 3, 2, 2, 3, 2)
+    kept = np.where(blocks == blocks.max(axis=(3, 5), keepdims=True), blocks, 0).reshape(x.shape)
+    found = matnet.convert_caffe(path, color_format="rgb").forward({"x": x}, ["u", "y"])
+    np.testing.assert_array_equal(found["u"], kept)
+    assert_close(found["y"], softmax(kept.astype(np.float64), 1), 1e-6, "softmax")
+
+
+@pytest.mark.parametrize(
+    ("kind", "param", "expected"),
+    [
+        ("Reverse", "reverse_param { axis: 0 }", X[::-1]),
+        ("Reverse", "reverse_param { axis: -1 axis: 1 }", X[:, ::-1, :, ::-1]),
+        ("Flip", "flip_param { flip_width: false flip_height: true }", X[:, :, ::-1]),
+        ("Transpose", "transpose_param { dim: 3 dim: 2 dim: 0 dim: 1 }", X.transpose(3, 2, 0, 1)),
+        ("Upsample", "upsample_param { scale: 3 }", X.repeat(3, axis=2).repeat(3, axis=3)),
+        ("Upsample", "upsample_param { scale_h: 2 scale_w: 1 }", X.repeat(2, axis=2)),
+    ],
+)
+def test_values_in_another_order(kind: str, param: str, expected: np.ndarray, tmp_path: Path) -> None:
+    check(tmp_path, kind, param, {"x": X}, np.ascontiguousarray(expected), tolerance=0)
+
+
+def test_squeeze_takes_out_axes_of_size_one(tmp_path: Path) -> None:
+    x = seeded(3, 1, 1, 7)
+    check(tmp_path, "Squeeze", "squeeze_param { axis: 1 axis: 2 }", {"x": x}, x.reshape(3, 7), tolerance=0)
+    check(tmp_path, "Squeeze", "squeeze_param { axis: -3 }", {"x": x}, x.reshape(3, 1, 7), tolerance=0)
+    with pytest.raises(ShapeError, match="size 1"):
+        check(tmp_path, "Squeeze", "squeeze_param { axis: 3 }", {"x": x}, x)
+
+
+def test_channel_shuffle_by_hand(tmp_path: Path) -> None:
+    """ShuffleNet without a layer of its own: Reshape to five axes, Permute, Reshape back."""
+    layers = """
+layer { name: "r" type: "Reshape" bottom: "x" top: "r"
+  reshape_param { shape { dim: 0 dim: 2 dim: 3 dim: 7 dim: 11 } } }
+layer { name: "relu" type: "ReLU" bottom: "r" top: "q" }
+layer { name: "p" type: "Permute" bottom: "q" top: "p"
+  permute_param { order: 0 order: 2 order: 1 order: 3 order: 4 } }
+layer { name: "t" type: "Transpose" bottom: "p" top: "t"
+  transpose_param { dim: 0 dim: 3 dim: 4 dim: 2 dim: 1 } }
+layer { name: "back" type: "Reshape" bottom: "p" top: "back" reshape_param { shape { dim: 0 dim: 6 dim: 7 dim: 11 } } }
+layer { name: "flat" type: "Flatten" bottom: "t" top: "flat" flatten_param { axis: 1 end_axis: 3 } }"""
+    five = np.maximum(X.reshape(2, 2, 3, 7, 11), 0).transpose(0, 2, 1, 3, 4)
+    net = converted(tmp_path, layers, {"x": X.shape}, {})
+    for copy in (net, reloaded(net, tmp_path)):
+        found = blob_values(copy, ["back", "flat"], {"x": X})
+        np.testing.assert_array_equal(found["back"], five.reshape(2, 6, 7, 11))
+        np.testing.assert_array_equal(found["flat"], five.transpose(0, 3, 4, 2, 1).reshape(2, 154, 3))
+
+
+def test_a_layer_that_cannot_read_five_axes_is_named(tmp_path: Path) -> None:
+    layers = """layer { name: "r" type: "Reshape" bottom: "x" top: "r"
+  reshape_param { shape { dim: 0 dim: 2 dim: 3 dim: 7 dim: 11 } } }
+layer { name: "pool" type: "Pooling" bottom: "r" top: "p" pooling_param { kernel_size: 2 } }"""
+    with pytest.raises(MatnetError, match=r"'pool'.*2x2x3x7x11"):
+        converted(tmp_path, layers, {"x": X.shape}, {})
+
+
+# -- normalisation ------------------------------------------------------------------------------------
+
+MEAN, VARIANCE, SCALE, OFFSET = seeded(6, seed=1), np.abs(seeded(6, seed=2)) + 0.5, seeded(6, seed=3), seeded(6, seed=4)
+
+
+@pytest.mark.parametrize("marked", ["scale_bias: true", 'scale_filler { value: 1 } bias_filler { value: 0 }'])
+def test_nvidias_batch_norm_has_its_own_scale(marked: str, tmp_path: Path) -> None:
+    blobs = [3 * MEAN, 3 * VARIANCE, np.float32([3]), SCALE, OFFSET]
+    normal = (X - per_channel(MEAN)) / np.sqrt(per_channel(VARIANCE) + 1e-3)
+    expected = normal * per_channel(SCALE) + per_channel(OFFSET)
+    check(tmp_path, "BatchNorm", f"batch_norm_param {{ eps: 1e-3 {marked} }}", {"x": X}, expected, blobs)
+
+
+def test_segnets_batch_norm(tmp_path: Path) -> None:
+    expected = X * per_channel(SCALE) + per_channel(OFFSET)
+    check(tmp_path, "BN", "bn_param { bn_mode: INFERENCE }", {"x": X}, expected, [SCALE, OFFSET])
+    centred = X - X.mean(axis=(0, 2, 3), keepdims=True, dtype=np.float64)
+    normal = centred / np.sqrt((centred**2).mean(axis=(0, 2, 3), keepdims=True) + 1e-10)
+    expected = normal * per_channel(SCALE) + per_channel(OFFSET)
+    check(tmp_path, "BN", "bn_param { bn_mode: LEARN }", {"x": X}, expected, [SCALE, OFFSET])
+
+
+@pytest.mark.parametrize("param", ["", "interp_param { use_blob_size: true zoom_factor: 3 }"])
+def test_interp_to_the_size_of_a_second_bottom(param: str, tmp_path: Path) -> None:
+    like = np.zeros((2, 1, 9, 16), np.float32)
+    down, across = np.linspace(0, 6, 9), np.linspace(0, 10, 16)
+    rows = np.stack([X[:, :, int(v)] + (v % 1) * (X[:, :, min(int(v) + 1, 6)] - X[:, :, int(v)]) for v in down], axis=2)
+    columns = [rows[..., int(v)] + (v % 1) * (rows[..., min(int(v) + 1, 10)] - rows[..., int(v)]) for v in across]
+    check(tmp_path, "Interp", param, {"x": X, "like": like}, np.stack(columns, axis=-1), tolerance=3e-6)
+
+
+# -- larger maps --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "param", "size"),
+    [
+        ("Upsample", "upsample_param { scale: 2 }", (8, 10)),
+        ("Upsample", "upsample_param { scale: 2 pad_out_h: true }", (7, 10)),
+        ("Upsample", "upsample_param { upsample_h: 9 upsample_w: 12 }", (9, 12)),
+        ("Unpooling", "unpooling_param { kernel_size: 2 stride: 2 unpool_h: 9 unpool_w: 12 }", (9, 12)),
+        ("Unpooling", "unpooling_param { kernel_size: 3 stride: 2 }", (9, 11)),
+    ],
+)
+def test_values_go_back_to_their_places(kind: str, param: str, size: tuple[int, int], tmp_path: Path) -> None:
+    x = seeded(2, 3, 4, 5)
+    mask = np.random.default_rng(8).integers(0, size[0] * size[1], x.shape).astype(np.float32)
+    expected = np.zeros((2, 3, size[0] * size[1]), np.float32)
+    for n, c, i, j in np.ndindex(*x.shape):  # later values take the place of earlier ones
+        expected[n, c, int(mask[n, c, i, j])] = x[n, c, i, j]
+    check(tmp_path, kind, param, {"x": x, "m": mask}, expected.reshape(2, 3, *size), tolerance=0)
+
+
+def test_unpooling_without_a_mask(tmp_path: Path) -> None:
+    x = seeded(2, 3, 4, 5)
+    expected = np.zeros((2, 3, 9, 12), np.float32)
+    expected[:, :, :8:2, :10:2] = x
+    param = "unpooling_param { kernel_size: 2 stride: 2 unpool_h: 9 unpool_w: 12 }"
+    check(tmp_path, "Unpooling", param, {"x": x}, expected, tolerance=0)
+
+
+def test_a_mask_of_another_size_is_refused() -> None:
+    with pytest.raises(MatnetError, match="80"):
+        ops.Unpooling().forward(np, [seeded(1, 1, 4, 5), np.full((1, 1, 4, 5), 80, np.float32)], [])
+
+
+# -- YOLO ---------------------------------------------------------------------------------------------
+
+
+def reorganised(x: np.ndarray, stride: int, forward: bool) -> np.ndarray:
+    """darknet's reorg_cpu, index by index, over one item."""
+    c, h, w = x.shape
+    flat, result, maps = x.ravel(), np.zeros(x.size, np.float32), c // stride**2
+    for k, j, i in np.ndindex(c, h, w):
+        here = i + w * (j + h * k)
+        row, column = j * stride + k // maps // stride, i * stride + k // maps % stride
+        there = column + w * stride * (row + h * stride * (k % maps))
+        if forward:
+            result[there] = flat[here]
+        else:
+            result[here] = flat[there]
+    return result
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_reorg_is_darknets(reverse: bool, tmp_path: Path) -> None:
+    x = seeded(2, 8, 6, 10)
+    shape = (2, 2, 12, 20) if reverse else (2, 32, 3, 5)
+    expected = np.stack([reorganised(item, 2, reverse) for item in x]).reshape(shape)
+    param = f"reorg_param {{ stride: 2 reverse: {str(reverse).lower()} }}"
+    check(tmp_path, "Reorg", param, {"x": x}, expected, tolerance=0)
+
+
+def test_region_activates_each_box(tmp_path: Path) -> None:
+    x = seeded(2, 3 * 8, 5, 7)
+    expected = x.astype(np.float64).reshape(2, 3, 8, 5, 7)
+    expected[:, :, [0, 1, 4]] = sigmoid(expected[:, :, [0, 1, 4]])
+    expected[:, :, 5:] = softmax(expected[:, :, 5:], 2)
+    check(tmp_path, "Region", 'region_param { anchors: "1, 2" classes: 3 num: 3 }', {"x": x}, expected.reshape(x.shape))
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_region_of_caffe_yolo_v2_reorders(soft: bool, tmp_path: Path) -> None:
+    x = seeded(2, 3 * 8, 5, 7)
+    rows = x.astype(np.float64).transpose(0, 2, 3, 1).reshape(2, 5 * 7 * 3, 8)
+    rows[:, :, 4] = sigmoid(rows[:, :, 4])
+    if soft:
+        rows[:, :, 5:] = softmax(rows[:, :, 5:], 2)
+    param = f"region_param {{ classes: 3 boxes_of_each_grid: 3 softmax: {str(soft).lower()} }}"
+    check(tmp_path, "Region", param, {"x": x}, rows.reshape(x.shape))
+
+
+def kept_detections(found: list[tuple[float, int, float, float, float, float]], limit: float) -> np.ndarray:
+    """Rows of what a greedy suppression over all classes leaves of (score, class, x, y, w, h)."""
+    kept: list[tuple[float, int, float, float, float, float]] = []
+    for one in sorted(found, key=lambda row: -row[0]):
+        for other in kept:
+            wide = min(one[2] + one[4] / 2, other[2] + other[4] / 2) - max(one[2] - one[4] / 2, other[2] - other[4] / 2)
+            high = min(one[3] + one[5] / 2, other[3] + other[5] / 2) - max(one[3] - one[5] / 2, other[3] - other[5] / 2)
+            shared = wide * high if wide >= 0 and high >= 0 else 0.0
+            if shared / (one[4] * one[5] + other[4] * other[5] - shared) >= limit:
+                break
+        else:
+            kept.append(one)
+    rows = [[0, label + 1, score, x - w / 2, y - h / 2, x + w / 2, y + h / 2] for score, label, x, y, w, h in kept]
+    return np.array(rows)
+
+
+def test_yolo_v3_detections(tmp_path: Path) -> None:
+    maps = {"a": seeded(1, 2 * 8, 3, 3), "b": seeded(1, 2 * 8, 5, 5, seed=1)}
+    anchors, masks, scales = [(10, 14), (23, 27), (37, 58), (81, 82)], [[2, 3], [0, 1]], [32, 16]
+    found = []
+    for x, mask, scale in zip(maps.values(), masks, scales, strict=True):
+        side, boxes = x.shape[2], x.astype(np.float64).reshape(2, 8, *x.shape[2:])
+        for i, j, n, label in np.ndindex(side, side, 2, 3):
+            tx, ty, tw, th, objectness, *classes = boxes[n, :, i, j]
+            score = sigmoid(objectness) * sigmoid(classes[label])
+            w, h = (math.exp(t) * a / (side * scale) for t, a in zip((tw, th), anchors[mask[n]], strict=True))
+            if score > 0.3:
+                found.append((score, label, (j + sigmoid(tx)) / side, (i + sigmoid(ty)) / side, w, h))
+    param = """yolov3_detection_output_param { num_classes: 3 num_box: 2 confidence_threshold: 0.3 nms_threshold: 0.4
+      biases: 10 biases: 14 biases: 23 biases: 27 biases: 37 biases: 58 biases: 81 biases: 82
+      mask: 2 mask: 3 mask: 0 mask: 1 mask_group_num: 2 anchors_scale: 32 anchors_scale: 16 }"""
+    expected = kept_detections(found, 0.4)
+    assert 5 < len(expected) < len(found)
+    check(tmp_path, "Yolov3DetectionOutput", param, maps, expected[None, None])
+
+
+def test_yolo_v2_detections(tmp_path: Path) -> None:
+    x, anchors = seeded(1, 2 * 8, 5, 5, scale=2), [(1.5, 2.5), (3.2, 0.8)]
+    boxes, found = x.astype(np.float64).reshape(2, 8, 5, 5), []
+    for i, j, n in np.ndindex(5, 5, 2):
+        tx, ty, tw, th, objectness, *classes = boxes[n, :, i, j]
+        scores = softmax(np.array(classes), 0) * sigmoid(objectness)
+        w, h = (math.exp(t) * a / 5 for t, a in zip((tw, th), anchors[n], strict=True))
+        if scores.max() >= 0.4:
+            found.append((scores.max(), int(scores.argmax()), (j + sigmoid(tx)) / 5, (i + sigmoid(ty)) / 5, w, h))
+    param = """yolo_detection_output_param { num_classes: 3 num_box: 2 confidence_threshold: 0.4 nms_threshold: 0.3
+      biases: 1.5 biases: 2.5 biases: 3.2 biases: 0.8 }"""
+    expected = kept_detections(found, 0.3)
+    assert 2 < len(expected) < len(found)
+    check(tmp_path, "YoloDetectionOutput", param, {"x": x}, expected[None, None])
+
+
+def test_no_detection_is_one_row_of_its_own(tmp_path: Path) -> None:
+    param = "yolo_detection_output_param { num_classes: 3 num_box: 1 confidence_threshold: 1 biases: 1 biases: 1 }"
+    check(tmp_path, "YoloDetectionOutput", param, {"x": seeded(1, 8, 2, 2)}, np.float32([[[[0, *[-1] * 6]]]]))
+
+
+# -- sequences ----------------------------------------------------------------------------------------
+
+STEPS, STREAMS, VALUES, WIDTH = 4, 2, 5, 3
+LSTM_BLOBS = [seeded(4 * WIDTH, VALUES, seed=1), seeded(4 * WIDTH, WIDTH, seed=2), seeded(4 * WIDTH, seed=3)]
+LSTM = f"lstm_param {{ num_output: {WIDTH} clipping_threshold: 0.1 }}"
+
+
+def lstm_states(x: np.ndarray, cont: np.ndarray) -> np.ndarray:
+    """Hidden states T x N x D, step by step."""
+    weights, recurrent, bias = (blob.astype(np.float64) for blob in LSTM_BLOBS)
+    states = np.zeros((*x.shape[:2], WIDTH))
+    for n in range(x.shape[1]):
+        h, c = np.zeros(WIDTH), np.zeros(WIDTH)
+        for t in range(len(x)):
+            gates = weights @ x[t, n] + bias + (recurrent @ h if cont[t, n] else 0)
+            i, f, o, g = gates.reshape(4, WIDTH)
+            c = sigmoid(i) * np.tanh(g) + (sigmoid(f) * c if cont[t, n] else 0)
+            h = states[t, n] = sigmoid(o) * np.tanh(c)
+    return states
+
+
+def test_lstm_of_the_ctc_forks(tmp_path: Path) -> None:
+    x = seeded(STEPS, STREAMS, VALUES)
+    every = np.ones((STEPS, STREAMS))
+    check(tmp_path, "Lstm", LSTM, {"x": x}, lstm_states(x, every), LSTM_BLOBS)
+    cont = np.float32([[0, 0], [1, 1], [1, 0], [0, 1]])
+    check(tmp_path, "Lstm", LSTM, {"x": x, "clip": cont}, lstm_states(x, cont), LSTM_BLOBS)
+
+
+def test_lstm_over_rows(tmp_path: Path) -> None:
+    x = seeded(STEPS, VALUES)
+    cont = np.float32([0, 1, 0, 1])
+    expected = lstm_states(x[:, None], cont[:, None])[:, 0]
+    check(tmp_path, "Lstm", LSTM, {"x": x, "clip": cont}, expected, LSTM_BLOBS)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("blank", [-1, 1])
+def test_greedy_decoding(merge: bool, blank: int, tmp_path: Path) -> None:
+    scores = seeded(9, 3, 4, seed=6)
+    scores[:4, 0] = scores[0, 0]  # a label that repeats
+    cont = np.ones((9, 3), np.float32)
+    cont[5, 1] = cont[0, 2] = 0  # stream 1 ends after five steps; the first step always counts
+    expected, totals = np.full((3, 9, 1, 1), -1.0), np.zeros((3, 1, 1, 1))
+    for n in range(3):
+        labels, last = [], -1
+        for t in range(9):
+            if t and cont[t, n] == 0:
+                break
+            best = int(scores[t, n].argmax())
+            totals[n] -= scores[t, n].max()
+            if best != blank % 4 and not (merge and best == last):
+                labels.append(best)
+            last = best
+        expected[n, : len(labels), 0, 0] = labels
+    param = f"ctc_decoder_param {{ blank_index: {blank} ctc_merge_repeated: {str(merge).lower()} }}"
+    check(tmp_path, "CTCGreedyDecoder", param, {"x": scores, "cont": cont}, [expected, totals])
+
+
+# -- MATLAB files -------------------------------------------------------------------------------------
+
+
+def test_tanh_under_its_names_in_matlab_files(tmp_path: Path) -> None:
+    net = Network()
+    net.add(Layer("squash", ops.Tanh(), ["x"], ["y"]))
+    copy = matnet.load(matnet.save(net, tmp_path / "net.mat"))
+    assert copy.layers["squash"].type_name == "dagnn.Tanh"
+    assert_close(copy.forward({"x": X}, ["y"])["y"], np.tanh(X.astype(np.float64)), 1e-6, "tanh")
+    assert type(matnet.ops.REGISTRY.simplenn["tanh"]()) is ops.TanH
+
+
+def test_layers_of_forks_without_weights_say_what_they_need(tmp_path: Path) -> None:
+    text = 'layer { name: "l" type: "Lstm" bottom: "x" top: "y" lstm_param { num_output: 3 } }'
+    files = caffe_files(tmp_path, text, {"x": (4, 2, 5)}, {})
+    with pytest.raises(MatnetError, match=r"'l'.*3"):
+        matnet.convert_caffe(*files)
+    assert matnet.convert_caffe(files[0]).layers["l"].params == ["l_x_matrix", "l_bias", "l_hidden_matrix"]
+
+
+def test_unpooling_of_both_inputs_must_fit() -> None:
+    with pytest.raises(ShapeError, match="must be equal"):
+        ops.Unpooling().output_shapes([(1, 2, 3, 4), (1, 2, 3, 5)], [])
