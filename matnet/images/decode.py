@@ -1,22 +1,39 @@
-"""Image files as arrays of pixels, read as MATLAB's imread reads them."""
+"""Image files, open files, bytes and Pillow's images as arrays of pixels, read as MATLAB's imread reads files."""
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from matnet.errors import DataError, FileFormatError, ShapeError
 from matnet.files import existing_file
+from matnet.images.budget import DECODING
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    Source: TypeAlias = str | os.PathLike[str] | bytes | IO[bytes] | Image
+    """What is read as one image."""
+
 MAX_PIXELS = 1 << 26
-"""Images of more pixels are refused before they are decoded (8192 x 8192; 768 MiB as float32 RGB)."""
+"""Images of more pixels are refused before they are decoded, unless the caller allows more (8192 x 8192)."""
+
+BYTES_PER_PIXEL = 32
+"""What decoding and resizing take for each pixel of a file at their peak: measured, see docs/preprocessing.md."""
+
+ORIENTATION = 0x0112
+"""The tag of EXIF, and of TIFF, that says how a viewer should turn an image; 1 is upright."""
+
+_TURN = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+_TURN_BACK = {**_TURN, 6: 2, 8: 4}
+"""Orientation -> the Image.Transpose that makes the image upright, and the one that undoes it."""
 
 GRAY_WEIGHTS = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 """Luma of R, G and B in MATLAB's rgb2gray: the first row of the inverse of its YIQ matrix (ITU-R 601)."""
@@ -38,37 +55,103 @@ _READER_ERRORS = (
 )
 
 
-def decode(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
-    """An image file as float32 H x W x `channels`, RGB (or gray for 1 channel), whole numbers 0..255.
+def decode(source: Source, channels: int = 3, max_pixels: int = MAX_PIXELS, exif: bool = False) -> np.ndarray:
+    """An image as float32 H x W x `channels`, RGB (or gray for 1 channel), whole numbers 0..255.
 
-    Gray files are replicated to three channels; colour files become gray by rgb2gray's weights, rounded.
-    Palettes are looked up, alpha is dropped, 16-bit samples keep their high byte, CMYK and YCCK are
-    converted, an animation gives its first frame, and EXIF orientation is ignored (imread).
-    Raises DataError, naming the file, where it is missing, cut, no image, or larger than MAX_PIXELS.
+    source: a path, the bytes of a file, an open binary file, or an image of Pillow's. Gray files are replicated to
+    three channels; colour files become gray by rgb2gray's weights, rounded. Palettes are looked up, alpha is
+    dropped, 16-bit samples keep their high byte, CMYK and YCCK are converted, an animation gives its first frame.
+    The EXIF orientation is ignored, as imread does, unless `exif` is true. Raises DataError, naming the file, where
+    it is missing, cut, no image, or larger than `max_pixels`.
     """
-    return decode_uint8(path, channels).astype(np.float32)
+    return decode_uint8(source, channels, max_pixels, exif).astype(np.float32)
 
 
-def decode_uint8(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
+def decode_uint8(source: Source, channels: int = 3, max_pixels: int = MAX_PIXELS, exif: bool = False) -> np.ndarray:
     """The same pixels as `decode`, as uint8: a quarter of the memory, for pipelines that crop first."""
-    return with_channels(np.asarray(open_image(path)), channels)
+    with opened(source, max_pixels, exif) as image:
+        return with_channels(np.asarray(image), channels)
 
 
-def open_image(path: str | os.PathLike[str]) -> Image:
-    """The same pixels as an image of Pillow's, decoded: of mode L where the file is gray, else RGB."""
+@contextmanager
+def opened(source: Source, max_pixels: int = MAX_PIXELS, exif: bool = False) -> Iterator[Image]:
+    """The same pixels as an image of Pillow's: of mode L where the file is gray, else RGB.
+
+    Until the block ends, its memory counts against the budget that all decoders share, with that of resizing it.
+    `info["orientation"]` is what EXIF states (1: upright), whether it was applied or not. Raises DataError as
+    `decode` does.
+    """
+    with ExitStack() as budget:
+        yield _read(source, max_pixels, exif, budget)
+
+
+def _read(source: Source, max_pixels: int, exif: bool, budget: ExitStack) -> Image:
     from PIL import Image
 
+    name = name_of(source)
     try:
-        file = existing_file(path, "image")
-        with Image.open(file) as image:
-            _check_size(file, image.size)
-            return _samples(image)
+        with _file(source, max_pixels) as image:
+            _check_size(name, image.size, max_pixels)
+            budget.enter_context(DECODING.hold(image.width * image.height * BYTES_PER_PIXEL))
+            return _oriented(image, exif)
     except FileFormatError as error:
         raise DataError(str(error)) from None
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: {error}; scale the image down first") from None
+        raise DataError(f"{name}: {error}; scale the image down, or allow more with max_pixels") from None
     except _READER_ERRORS as error:
-        raise DataError(f"{path}: cannot be read as an image ({_reason(error)}); replace or remove it") from None
+        raise DataError(f"{name}: cannot be read as an image ({_reason(error)}); replace or remove it") from None
+
+
+def name_of(source: Any) -> str:
+    """What to call an image in a message: its path where it has one, else what it is."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    name = getattr(source, "filename", None) or getattr(source, "name", None)
+    return name if isinstance(name, str) and name else f"image ({type(source).__name__})"
+
+
+def _file(source: Source, max_pixels: int) -> Image:
+    """The source as an image whose pixels are not decoded yet; what is no source at all raises DataError."""
+    from PIL import Image
+
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow has a limit of its own, for the whole process
+    if isinstance(source, Image.Image):
+        return source.copy()
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return Image.open(io.BytesIO(source))
+    if isinstance(source, (str, os.PathLike)):
+        return Image.open(existing_file(source, "image"))
+    if hasattr(source, "read") and hasattr(source, "seek"):
+        return Image.open(source)
+    raise DataError(
+        f"an image is a path, the bytes of a file, an open binary file, an image of Pillow's or an H x W x C array, "
+        f"not {type(source).__name__}"
+    )
+
+
+def _oriented(image: Image, exif: bool) -> Image:
+    """The decoded image as it is stored, or turned as EXIF states."""
+    from PIL import Image
+
+    stated = orientation(image)
+    tiff = image.format == "TIFF"
+    found = _samples(image)
+    turned = tiff and stated > 1 and ORIENTATION not in getattr(image, "tag_v2", {})  # Pillow turns TIFF files itself
+    if exif and stated > 1 and not turned:
+        found = found.transpose(Image.Transpose(_TURN[stated]))
+    elif turned and not exif:
+        found = found.transpose(Image.Transpose(_TURN_BACK[stated]))
+    found.info["orientation"] = stated
+    return found
+
+
+def orientation(image: Image) -> int:
+    """The orientation that an image of Pillow's states, 1 to 8; 1 where it states none, or nonsense."""
+    if "exif" not in image.info and image.format != "TIFF":
+        return 1
+    stated = image.getexif().get(ORIENTATION, 1)
+    return stated if stated in range(1, 9) else 1
 
 
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -91,12 +174,12 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     return np.floor(gray + 0.5).astype(np.uint8) if planes.dtype == np.uint8 else gray.astype(planes.dtype)
 
 
-def _check_size(path: os.PathLike[str], size: tuple[int, int]) -> None:
+def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise DataError(
-            f"{path}: the image is {width} x {height} = {width * height:,} pixels; "
-            f"at most {MAX_PIXELS:,} are decoded; scale it down first"
+            f"{name}: the image is {width} x {height} = {width * height:,} pixels; at most {max_pixels:,} are "
+            "decoded; scale it down, or allow more with max_pixels"
         )
 
 

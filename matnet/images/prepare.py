@@ -13,7 +13,7 @@ import numpy as np
 from matnet.errors import DataError, ShapeError, nearest
 from matnet.images import crop, resize
 from matnet.images.crop import Box, Size
-from matnet.images.decode import MAX_PIXELS, decode_uint8, open_image, with_channels
+from matnet.images.decode import MAX_PIXELS, decode_uint8, name_of, opened, with_channels
 from matnet.images.opencv import opencv_crop, opencv_resize_float
 from matnet.images.pillow import from_array, pillow_crop
 from matnet.images.protocols import CAFFES, IMREADJPEG, IMRESIZE, PILLOW, PROTOCOLS, RESAMPLERS
@@ -45,8 +45,10 @@ class Preprocessing:
     has it. An image whose size is right is cut, not interpolated. crops: 1 for the centre; 10 for four
     corners, centre and the five mirrored, whose scores are averaged (Krizhevsky et al., NIPS 2012; pycaffe's
     oversample; MatConvNet's transformation f5): corners of the whole resized image, so where the aspect is
-    kept, of a wide one; mirrored before the mean is subtracted, which is not mirrored. Raises DataError for
-    values that do not go together.
+    kept, of a wide one; mirrored before the mean is subtracted, which is not mirrored.
+    exif: whether an image is turned as its EXIF data state; the originals ignored them. max_pixels: images of more
+    pixels are refused. Raises DataError for values
+    that do not go together.
     """
 
     image_size: Size
@@ -61,7 +63,9 @@ class Preprocessing:
     protocol: str = "custom"
     crops: int = 1
     std: Any = None
-    input_range: tuple[float, float] = (0.0, 255.0)
+    input_range: tuple[float, float] = BYTES
+    exif: bool = False
+    max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -127,26 +131,37 @@ class Preprocessing:
         planes = (self.channels, *self.image_size)
         return planes if self.crops == 1 else (self.crops, *planes)
 
-    def apply(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def apply(self, image: Any, out: np.ndarray | None = None) -> np.ndarray:
         """An image as the network's float32 input, of `shape`: C x H x W, or views x C x H x W.
 
-        image: H x W x 1 or H x W x 3, uint8 or float32, RGB, 0..255. The result is written into `out` where
-        one is given. So N images are a batch of N * views: `batch.reshape(N, *shape)`, and the scores of each
-        image `scores.reshape(N, views, ...).mean(axis=1)`. Views come in the order top left, top right, bottom
-        left, bottom right, centre, and the five mirrored. Raises ShapeError for other arrays.
+        image: H x W, H x W x 1 or H x W x 3, uint8 or float, RGB, 0..255; or whatever `load` takes. The result is
+        written into `out` where one is given. So N images are a batch of N * views: `batch.reshape(N, *shape)`, and the
+        scores of each image `scores.reshape(N, views, ...).mean(axis=1)`. Views come in the order top left, top right,
+        bottom left, bottom right, centre, and the five mirrored. Raises ShapeError for other arrays.
         """
-        return self._views(self._placed(self._suited(image)), out)
+        if not isinstance(image, np.ndarray):
+            return self.load(image, out)
+        return self._views(self._placed(self._suited(checked_pixels(image))), out)
 
-    def load(self, path: str | os.PathLike[str], out: np.ndarray | None = None) -> np.ndarray:
-        """An image file as `apply` gives it; DataError names one that cannot be used."""
-        image = open_image(path)
-        try:
-            # Pillow's resampler takes the decoder's image as it is; arrays would be two copies more.
-            if self.resize == PILLOW and (image.mode == "L" or self.channels == 3):
-                return self._views(self._placed_by_pillow(image), out)
-            return self._views(self._placed(self._suited(np.atleast_3d(np.asarray(image)))), out)
-        except (DataError, ShapeError) as error:
-            raise DataError(f"{path}: {error}") from None
+    def load(self, source: Any, out: np.ndarray | None = None) -> np.ndarray:
+        """An image as `apply` gives it, from a path, bytes, an open file, an image of Pillow's, or an array.
+
+        Raises DataError that names one that cannot be used.
+        """
+        if isinstance(source, np.ndarray):
+            return self.apply(source, out)
+        with opened(source, self.max_pixels, self.exif) as image:
+            try:
+                return self.put(image, out)
+            except (DataError, ShapeError) as error:
+                raise DataError(f"{name_of(source)}: {error}") from None
+
+    def put(self, image: Image, out: np.ndarray | None = None) -> np.ndarray:
+        """As `apply`, for an image of Pillow's of mode L or RGB, such as `decode.opened` gives."""
+        # Pillow's resampler takes the decoder's image as it is; arrays would be two copies more.
+        if self.resize == PILLOW and (image.mode == "L" or self.channels == 3):
+            return self._views(self._placed_by_pillow(image), out)
+        return self._views(self._placed(self._suited(np.atleast_3d(np.asarray(image)))), out)
 
     def native(self, path: str | os.PathLike[str]) -> np.ndarray:
         """An image file at its own size, 1 x C x H x W float32: for networks that take any (FCN).
@@ -154,7 +169,7 @@ class Preprocessing:
         Nothing is resized or cropped; mean, scale and colour order are the network's. A mean image counts only
         for images of its size. Raises DataError for a file that cannot be used, or where the mean does not fit.
         """
-        pixels = decode_uint8(path, self.channels)
+        pixels = decode_uint8(path, self.channels, self.max_pixels, self.exif)
         mean = self.mean
         if mean is not None and mean.ndim == 3 and mean.shape[:2] != pixels.shape[:2]:
             raise DataError(
@@ -217,6 +232,8 @@ class Preprocessing:
             steps.append(self._planes_text("divided by", self.std))
         if self.scale != 1:
             steps.append(f"times {self.scale:.6g}")
+        if self.exif:
+            steps.append("turned as EXIF states")
         return f"{', '.join(steps)} [{self.protocol}]"
 
     def _planes_text(self, what: str, planes: np.ndarray) -> str:
@@ -302,6 +319,18 @@ class Preprocessing:
         if min(self.crop_fraction) <= 0 or (max(self.crop_fraction) > 1 and self.resize != IMREADJPEG):
             yield f"crop_fraction is {self.crop_fraction}; expected fractions in (0, 1]"
         resize.kernel_named(self.interpolation)
+
+
+def checked_pixels(image: np.ndarray) -> np.ndarray:
+    """An array as H x W, H x W x 1 or H x W x 3 pixels, uint8 or float; ShapeError for any other."""
+    if image.ndim not in (2, 3) or image.size == 0 or image.shape[2:] not in ((), (1,), (3,)):
+        hint = "; its channels seem to come first: use transpose(1, 2, 0)" if image.shape[:1] in ((1,), (3,)) else ""
+        raise ShapeError(f"an image array must be H x W, H x W x 1 or H x W x 3, not {image.shape}{hint}")
+    if image.dtype.kind not in "f" and image.dtype != np.uint8:
+        raise ShapeError(f"an image array must be uint8 or floating-point, of values 0..255, not {image.dtype}")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise ShapeError("an image array holds NaN or infinite values")
+    return image if image.dtype in (np.uint8, np.float32, np.float64) else image.astype(np.float32)
 
 
 def _channels_first(planes: np.ndarray | None) -> np.ndarray | None:

@@ -1,0 +1,155 @@
+"""Images from files, bytes, open files, Pillow and arrays; orientation; limits of size and of memory."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from matnet.errors import DataError, MatnetError, ShapeError
+from matnet.images import Preprocessing, decode_uint8
+from matnet.images.budget import Budget
+from matnet.images.decode import opened
+from tests.image_inputs import PHOTO, RGB, saved
+
+PREPARED = Preprocessing((5, 7), 3, mean=(1, 2, 3))
+EXPECTED = (RGB.astype(np.float32) - np.float32([1, 2, 3])).transpose(2, 0, 1)
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["path", "text", "bytes", "open file", "Pillow", "array", "float array"])
+@pytest.mark.parametrize("method", ["load", "apply"])
+def test_every_kind_of_image_gives_the_same_input(kind: str, method: str, tmp_path: Path) -> None:
+    path = saved(Image.fromarray(RGB), tmp_path / "a.png")
+    sources: dict[str, Any] = {
+        "path": path,
+        "text": str(path),
+        "bytes": path.read_bytes(),
+        "open file": io.BytesIO(path.read_bytes()),
+        "Pillow": Image.fromarray(RGB),
+        "array": RGB,
+        "float array": RGB.astype(np.float64),
+    }
+    np.testing.assert_array_equal(getattr(PREPARED, method)(sources[kind]), EXPECTED)
+
+
+def test_an_image_of_pillows_is_left_as_it_was() -> None:
+    image = Image.fromarray(RGB[:, :, 0]).convert("P")
+    image.info["transparency"] = 0
+    PREPARED.load(image)
+    assert image.mode == "P"
+    assert image.info == {"transparency": 0}
+
+
+@pytest.mark.parametrize("wrong", [None, 3, {"a": 1}, [RGB], object()], ids=["None", "3", "dict", "list", "object"])
+def test_what_is_no_image_is_refused_by_its_type(wrong: Any) -> None:
+    with pytest.raises(DataError, match=type(wrong).__name__):
+        PREPARED.load(wrong)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [RGB.transpose(2, 0, 1), RGB[None], np.zeros((0, 5, 3)), RGB.astype(np.int64), RGB > 3, RGB * np.nan, RGB * 1j],
+    ids=["C x H x W", "N x H x W x C", "empty", "int64", "bool", "NaN", "complex"],
+)
+def test_arrays_that_are_no_image_are_refused_without_their_numbers(array: np.ndarray) -> None:
+    with pytest.raises(ShapeError) as error:
+        PREPARED.apply(array)
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpg", "png", "tiff"])
+def test_exif_orientation_is_ignored_unless_asked_for(orientation: int, kind: str, tmp_path: Path) -> None:
+    """Expected: how EXIF 2.3 defines each value, by numpy's flips and transpositions."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = PHOTO[:16, :24] // 128 * 255 if kind != "jpg" else np.full((16, 24, 3), (200, 30, 90), np.uint8)
+    file = saved(
+        Image.fromarray(stored), tmp_path / f"a.{kind}", exif=exif, **({"quality": 95} if kind == "jpg" else {})
+    )
+    plain = decode_uint8(file)
+    assert plain.shape == (16, 24, 3)
+    upright = {
+        1: plain, 2: plain[:, ::-1], 3: plain[::-1, ::-1], 4: plain[::-1], 5: plain.transpose(1, 0, 2),
+        6: plain[::-1].transpose(1, 0, 2), 7: plain[::-1, ::-1].transpose(1, 0, 2), 8: plain.transpose(1, 0, 2)[::-1],
+    }  # fmt: skip
+    np.testing.assert_array_equal(decode_uint8(file, exif=True), upright[orientation])
+    if kind != "jpg":
+        np.testing.assert_array_equal(plain, stored)
+    with opened(file) as image:
+        assert image.info["orientation"] == orientation
+    found = Preprocessing(upright[orientation].shape[:2], exif=True).load(file)
+    np.testing.assert_array_equal(found, upright[orientation].transpose(2, 0, 1))
+
+
+def test_the_limit_of_pixels_is_an_option() -> None:
+    data = png_bytes(Image.new("L", (30, 20)))
+    assert Preprocessing((20, 30), max_pixels=600).load(data).shape == (3, 20, 30)
+    with pytest.raises(DataError, match="600 pixels; at most 599") as error:
+        Preprocessing((20, 30), max_pixels=599).load(data)
+    assert "max_pixels" in str(error.value)
+    with pytest.raises(DataError, match="100,000,000 pixels"):
+        PREPARED.load(Image.new("1", (10000, 10000)))
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5)])
+def test_images_without_pixels_and_files_without_bytes(size: tuple[int, int], tmp_path: Path) -> None:
+    (tmp_path / "empty.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"empty\.png"):
+        PREPARED.load(tmp_path / "empty.png")
+    with pytest.raises(MatnetError):
+        PREPARED.load(Image.new("RGB", size))
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 3), ("RGB", 1), ("RGBA", 1), ("LA", 3), ("CMYK", 3), ("1", 1)])
+def test_gray_for_rgb_networks_and_the_reverse(mode: str, channels: int) -> None:
+    image = Image.fromarray(RGB).convert(mode)
+    found = Preprocessing((5, 7), channels).load(image)
+    gray = image.convert("L") if mode in ("L", "LA", "1") else image.convert("RGB")
+    np.testing.assert_array_equal(found, Preprocessing((5, 7), channels).apply(np.asarray(gray)))
+    assert found.shape == (channels, 5, 7)
+
+
+def test_a_budget_is_shared_and_an_outsized_request_runs_alone() -> None:
+    budget, most, inside, lock = Budget(100), [0], [0], threading.Lock()
+
+    def work(amount: int) -> None:
+        with budget.hold(amount):
+            with lock:
+                inside[0] += amount
+                most[0] = max(most[0], inside[0])
+            time.sleep(0.005)
+            with lock:
+                inside[0] -= amount
+
+    threads = [threading.Thread(target=work, args=(amount,)) for amount in (40, 50, 30, 250, 60, 20, 90, 10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+    assert inside == [0]
+    assert most[0] == 250  # 250 was never held beside anything else
+
+
+def test_the_budget_is_given_back_when_an_image_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = Budget(1)
+    monkeypatch.setattr(sys.modules["matnet.images.decode"], "DECODING", budget)
+    whole = png_bytes(Image.fromarray(PHOTO))
+    for _ in range(2):
+        with pytest.raises(DataError):
+            PREPARED.load(whole[: len(whole) // 2])
+    assert PREPARED.load(whole).shape == (3, 5, 7)
