@@ -201,7 +201,8 @@ def _child(path: Path, limits: Limits, forward: bool, answer: Connection) -> Non
 def supervised(paths: Sequence[Path], limits: Limits, forward: bool, workers: int) -> Iterator[tuple[Path, Trial]]:
     """Each path with its trial, as they finish; a process that dies or overruns its time is a reason too."""
     context = multiprocessing.get_context("fork")  # all is imported already
-    waiting, running = list(reversed(paths)), {}
+    waiting = list(reversed(paths))
+    running: dict[Connection, tuple[Path, Any, float]] = {}
     while waiting or running:
         while waiting and len(running) < workers:
             path = waiting.pop()

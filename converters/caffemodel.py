@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from matnet.converters.files.decode import decode
+from matnet.converters.files.decode import decode_graph
 from matnet.converters.files.mean import read_mean
 from matnet.converters.files.message import Message
-from matnet.converters.files.schema import message_type
 from matnet.converters.files.text import read_text
 from matnet.converters.files.weights import read_weights
 from matnet.converters.files.wire import open_wire
@@ -26,27 +25,27 @@ def read_prototxt(path: str | os.PathLike[str], phase: str = "TEST", level: int 
                   stages: Iterable[str] = (), lenient: bool = False) -> NetDef:
     """A prototxt of any generation (V0, V1, V2; deploy or train_val) as a wired NetDef.
 
-    lenient: keep unknown and repeated singular fields, with a note, instead of refusing the file.
+    lenient: ignore unknown fields and take the last of repeated singular ones, with a note for each, instead of
+    refusing the file.
     Raises FileFormatError (with line and column) for what is not a prototxt, NetworkError for a graph that
     Caffe would refuse.
     """
     notes: list[str] = []
-    text = read_text(path, lenient=lenient)
-    notes.extend(_unknown_fields(text))
+    text = read_text(path, lenient=lenient, notes=notes)
     net = upgrade(text, notes)
     return assemble(filtered(net, net_state(net, phase, level, stages), notes), notes)
 
 
-def net_from_caffemodel(path: str | os.PathLike[str]) -> NetDef:
+def net_from_caffemodel(path: str | os.PathLike[str], lenient: bool = False) -> NetDef:
     """The graph that a binary caffemodel itself carries, without its weights.
 
     It is the net as it was trained: already filtered (for the phase TRAIN), with its data and loss layers.
     Caffe's own Split layers are aliased away, and layers that ran in the phase TRAIN are set to TEST. Raises as
-    `read_prototxt`, with byte offsets.
+    `read_prototxt`, with byte offsets; unknown fields have numbers in place of names.
     """
     wire = open_wire(path, "caffemodel")
     notes = ["the graph is the one that was trained, as stored in the caffemodel"]
-    net = decode(wire, message_type("NetParameter"), 0, len(wire.data))
+    net = decode_graph(wire, lenient, notes)
     if net.has("layer") and net.has("layers"):
         raise FileFormatError(f"{path}: holds both V1 and V2 layers; Caffe takes either")
     for layer in net.get("layers"):
@@ -70,14 +69,3 @@ def _declare_inputs(net: Message) -> None:
                 net.append("input", name)
                 produced.add(name)
         produced.update(layer.get("top"))
-
-
-def _unknown_fields(message: Message) -> list[str]:
-    """One note per field of `message`, or of a message in it, that the schema does not know."""
-    notes = [f"{message.place(name)}: unknown field `{name}` in {message.type.name} is kept, without meaning"
-             for name in message.unknown()]
-    for _, value in message.items():
-        for inner in value if isinstance(value, list) else [value]:
-            if isinstance(inner, Message):
-                notes.extend(_unknown_fields(inner))
-    return notes

@@ -60,7 +60,7 @@ def _read(prototxt: PathLike | None, caffemodel: PathLike | None, options: Optio
         raise NetworkError("nothing to convert: give a prototxt, a caffemodel, or both")
     if prototxt is None:
         assert caffemodel is not None
-        net_def = net_from_caffemodel(caffemodel)
+        net_def = net_from_caffemodel(caffemodel, options.lenient)
     else:
         net_def = read_prototxt(prototxt, options.phase, options.level, options.stages, options.lenient)
     if caffemodel is not None:

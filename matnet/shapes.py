@@ -60,16 +60,25 @@ def transposed(size: tuple[int, int], kernel: tuple[int, int], upsample: tuple[i
     return height, width
 
 
-def caffe_pooled(size: int, kernel: int, stride: int, pad: int, floor: bool = False, clip: bool | None = None) -> int:
+def caffe_pooled(
+    size: int,
+    kernel: int,
+    stride: int,
+    pad: int,
+    floor: bool = False,
+    clip: bool | None = None,
+    after: int | None = None,
+) -> int:
     """Caffe's pooled size: ceil (or floor) of (size + 2 pad - kernel) / stride, plus one, then its clip rule.
 
-    `clip` says whether the last window must start inside the padded image; Caffe applies it to both axes
-    as soon as one of the two pads is non-zero (BVLC Caffe, pooling layer). Default: pad > 0.
+    `after` is the pad behind the input where a fork states it apart. `clip` says whether the last window must start
+    inside the padded image; Caffe applies it to both axes as soon as one of the two pads is non-zero (BVLC Caffe,
+    pooling layer). Default: pad > 0.
 
     >>> [caffe_pooled(112, 3, 2, 0), caffe_pooled(112, 3, 2, 1), caffe_pooled(4, 1, 2, 0), caffe_pooled(2, 3, 2, 0)]
     [56, 57, 3, 1]
     """
-    room = size + 2 * pad - kernel
+    room = size + pad + (pad if after is None else after) - kernel
     count = (room // stride if floor else -(-room // stride)) + 1
     if count < 1:  # a window that overhangs by less than a stride still counts when Caffe rounds up
         raise ShapeError(f"a pooling window of {kernel} does not fit in an input of {size} with pad {pad}")

@@ -199,9 +199,28 @@ def test_a_singular_message_that_comes_twice_is_merged(tmp_path: Path) -> None:
     assert (found.get("negative_slope"), found.get("engine")) == (0.25, "CUDNN")
 
 
-def test_an_unknown_enum_number_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lenient", [False, True])
+def test_an_enum_number_that_no_schema_has_is_refused(tmp_path: Path, lenient: bool) -> None:
     pool = part(100, part(1, "p"), part(2, "Pooling"), part(3, "x"), part(4, "y"), part(121, number(1, 9)))
-    assert net_from_caffemodel(write(tmp_path, pool)).layers[0].params.get("pooling_param").get("pool") == 9
+    with pytest.raises(FileFormatError, match=r"layer 'p' \(Pooling\): `pool` .* 9"):
+        net_from_caffemodel(write(tmp_path, pool), lenient)
+
+
+def test_an_unknown_field_of_a_computing_layer_is_refused_or_noted(tmp_path: Path) -> None:
+    """Field 99 of PoolingParameter is no Caffe's; DeepLab's dilation came so. In a Data layer nobody looks at it."""
+    data = part(100, part(1, "d"), part(2, "Data"), part(4, "x"), part(107, number(99, 3)))
+    pool = part(100, part(1, "p"), part(2, "Pooling"), part(3, "x"), part(4, "y"), part(121, number(99, 3)))
+    path = write(tmp_path, data + pool)
+    with pytest.raises(FileFormatError, match=r"1 fields .*\n.*layer 'p' .*unknown field 99 in PoolingParameter"):
+        net_from_caffemodel(path)
+    notes = net_from_caffemodel(path, lenient=True).notes
+    assert [note for note in notes if "'p'" in note and "unknown field 99" in note]
+
+
+def test_weights_alone_need_no_known_fields(tmp_path: Path) -> None:
+    """Where a prototxt gives the graph, the fields of the binary's own do not matter."""
+    pool = part(100, part(1, "p"), part(2, "Pooling"), part(3, "x"), part(4, "y"), part(121, number(1, 9)))
+    assert read_weights(write(tmp_path, pool)).layers == {"p": ()}
 
 
 # -- bad files -----------------------------------------------------------------------------------

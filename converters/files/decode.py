@@ -2,46 +2,112 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from matnet.converters.files import layer_types
+from matnet.converters.files import dialects, layer_types
+from matnet.converters.files.dialects import Weight
 from matnet.converters.files.message import Message
 from matnet.converters.files.schema import Field, MessageType, float32, message_type
 from matnet.converters.files.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, Wire
+from matnet.errors import FileFormatError, listing
 
 STRUCTURE = ("NetParameter", "LayerParameter", "V1LayerParameter", "V0LayerParameter", "BlobProto",
              "BlobShape")
 """Messages whose numbers mean the same in every fork: a wrong wire type in them is damage, not a dialect."""
+SKIPPED = ("blobs",)
+"""Fields that are stepped over."""
 
 
-def decode(wire: Wire, type: MessageType, start: int, end: int,
-           skip: tuple[str, ...] = ("blobs",)) -> Message:
-    """The message in `data[start:end]`, by the schema; fields named in `skip` are stepped over.
+class Problem(NamedTuple):
+    """An unknown field or value in a message of the graph."""
 
-    Unknown fields are stepped over. In the messages of STRUCTURE a wrong wire type is an error; in parameter
-    messages, which forks have changed, it makes the field an unknown one.
+    text: str
+    weight: Weight
+
+
+def decode_graph(wire: Wire, lenient: bool, notes: list[str]) -> Message:
+    """The NetParameter of a whole file, without blobs.
+
+    Unknown fields of the parameters of layers that compute are refused, all together, or noted with `lenient`; enum
+    values that no schema has are always refused (see `dialects`). Fields of unknown layer types are stepped over.
     """
+    problems: list[Problem] = []
+    net = _decode(wire, message_type("NetParameter"), 0, len(wire.data), problems)
+    limit = Weight.UNKNOWN if lenient else Weight.NEUTRAL
+    refused = [problem.text for problem in problems if problem.weight > limit]
+    if refused:
+        way = "" if lenient else "; --lenient (lenient=True) ignores unknown fields, with a note for each"
+        raise FileFormatError(listing(
+            f"{wire.source.path}: {len(refused)} fields of its graph are not understood (give its prototxt{way}):",
+            refused))
+    notes += [f"{wire.source.path}: {problem.text}; it is ignored" for problem in problems]
+    return net
+
+
+def decode(wire: Wire, type: MessageType, start: int, end: int) -> Message:
+    """The message in `data[start:end]`, by the schema; blobs and unknown fields are stepped over.
+
+    In the messages of STRUCTURE a wrong wire type is an error; in parameter messages, which forks have changed, it
+    makes the field an unknown one.
+    """
+    return _decode(wire, type, start, end, [])
+
+
+def _decode(wire: Wire, type: MessageType, start: int, end: int, problems: list[Problem]) -> Message:
     message = Message(type, wire.source, start)
-    _decode_into(wire, message, start, end, skip)
+    _decode_into(wire, message, start, end, problems)
     return message
 
 
-def _decode_into(wire: Wire, message: Message, start: int, end: int, skip: tuple[str, ...]) -> None:
+def _decode_into(wire: Wire, message: Message, start: int, end: int, problems: list[Problem]) -> None:
+    first = len(problems)
+    _decode_fields(wire, message, start, end, problems)
+    if message.type.name in LAYERS:
+        own = problems[first:]
+        if dialects.only_trains(message) or not _is_known(message):
+            own = [problem for problem in own if problem.weight is Weight.NEUTRAL]
+        problems[first:] = [
+            problem._replace(text=f"layer {message.get('name')!r} ({message.get('type')}): {problem.text}")
+            for problem in own
+        ]
+
+
+LAYERS = ("LayerParameter", "V1LayerParameter")
+
+
+def _is_known(layer: Message) -> bool:
+    type = layer.get("type")
+    return type in layer_types.V1_TO_V2 if layer.type.name == "V1LayerParameter" else layer_types.is_known(type)
+
+
+def _decode_fields(wire: Wire, message: Message, start: int, end: int, problems: list[Problem]) -> None:
     is_layer = message.type.name == "LayerParameter"
     fields = _fields_of_layer(wire, start, end) if is_layer else message.type.by_number
     for piece in wire.pieces(start, end):
         field = fields.get(piece.number)
-        if field is None or field.name in skip or not _fits(wire, message, field, piece):
+        if field is not None and field.name in SKIPPED:
             continue
-        if field.message is not None:
-            _decode_submessage(wire, message, field, piece, skip)
+        if field is None or not _fits(wire, message, field, piece):
+            _meet_unknown(message, piece, problems)
+        elif field.message is not None:
+            _decode_submessage(wire, message, field, piece, problems)
         elif field.repeated:
             for value in _scalars(wire, field, piece):
                 message.append(field.name, value, piece.key)
         else:
-            message.set(field.name, _scalar(wire, field, piece), piece.key)
+            value = _scalar(wire, field, piece)
+            if field.enum is not None and isinstance(value, int) and field.enum.name != "V1LayerType":
+                text = f"`{field.name}` of {message.type.name} has the unknown value {value}"
+                problems.append(Problem(text, dialects.weight_of_value(field.enum.name)))
+            message.set(field.name, value, piece.key)
+
+
+def _meet_unknown(message: Message, piece: Piece, problems: list[Problem]) -> None:
+    """Enter an unknown field of a layer's parameters; those of the structure itself are other layers' parameters."""
+    if message.type.name not in STRUCTURE and dialects.weight_of_field(message.type.name, "") is not Weight.NEUTRAL:
+        problems.append(Problem(f"unknown field {piece.number} in {message.type.name}", Weight.UNKNOWN))
 
 
 def _fields_of_layer(wire: Wire, start: int, end: int) -> dict[int, Field]:
@@ -84,15 +150,15 @@ def _fits(wire: Wire, message: Message, field: Field, piece: Piece) -> bool:
 
 
 def _decode_submessage(wire: Wire, message: Message, field: Field, piece: Piece,
-                       skip: tuple[str, ...]) -> None:
+                       problems: list[Problem]) -> None:
     """A repeated message is one more; a singular one that comes twice is merged, as protobuf does."""
     assert field.message is not None
     if field.repeated:
-        message.append(field.name, decode(wire, field.message, piece.start, piece.end, skip), piece.key)
+        message.append(field.name, _decode(wire, field.message, piece.start, piece.end, problems), piece.key)
     elif message.has(field.name):
-        _decode_into(wire, message.get(field.name), piece.start, piece.end, skip)
+        _decode_into(wire, message.get(field.name), piece.start, piece.end, problems)
     else:
-        message.set(field.name, decode(wire, field.message, piece.start, piece.end, skip), piece.key)
+        message.set(field.name, _decode(wire, field.message, piece.start, piece.end, problems), piece.key)
 
 
 def _scalar(wire: Wire, field: Field, piece: Piece) -> Any:

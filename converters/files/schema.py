@@ -32,7 +32,10 @@ def float32(value: float) -> float:
 
 @dataclass(frozen=True)
 class EnumType:
-    """An enum: identifier -> number. Where several identifiers share a number, the first is its name."""
+    """An enum: identifier -> number. Where several identifiers share a number, the first is its name.
+
+    A negative number marks a fork's identifier that is read from text only.
+    """
 
     name: str
     numbers: dict[str, int]
@@ -40,7 +43,7 @@ class EnumType:
     @cached_property
     def names(self) -> dict[int, str]:
         """Number -> identifier."""
-        return {number: name for name, number in reversed(self.numbers.items())}
+        return {number: name for name, number in reversed(self.numbers.items()) if number >= 0}
 
     __hash__ = object.__hash__
 
@@ -115,7 +118,7 @@ def message_type(name: str) -> MessageType:
 def enum_type(name: str) -> EnumType:
     """The enum called `name` (`PoolMethod`, `V1LayerType`, ...)."""
     table = schema_tables.ENUMS.get(name) or schema_forks.ENUMS[name]
-    return EnumType(name, {key: int(number) for key, number in re.findall(r"(\w+)=(\d+)", table)})
+    return EnumType(name, {key: int(number) for key, number in re.findall(r"(\w+)=(-?\d+)", table)})
 
 
 _FIELD = re.compile(r"(?P<number>\d+|-) (?P<label>[+!]{0,2})(?P<name>\w+) (?P<type>\w+)"

@@ -3,7 +3,8 @@
 Notation as in schema_tables.py; the number `-` marks a field that is read from text only, because forks
 give it different numbers. Sources: the SSD fork (Permute, PriorBox, DetectionOutput, Normalize), DeepLab and
 PSPNet (Interp, BN, hole), ParseNet (filter_stride), SegNet (bn_mode), Fast R-CNN (ROIPooling), CRF-RNN
-(MultiStageMeanfield), CCNN and DeepLab (DenseCRF), ShuffleNet, NVIDIA's fork (raw blobs), VGG's V0-era fork.
+(MultiStageMeanfield), CCNN and DeepLab (DenseCRF), ShuffleNet, NVIDIA's fork (raw blobs), VGG's V0-era fork, Synopsys'
+(relu6, pad_l, pad_r, pad_t, pad_b, AVE_EXC_PAD, DIV), MS-CNN (pad_ratio).
 """
 
 from __future__ import annotations
@@ -39,8 +40,11 @@ FIELDS: dict[str, str] = {
         - crop_meanfile str""",
     "FillerParameter": "- model_path str; - model_layer_name str",
     "TransformationParameter": "- crop_h u32; - crop_w u32",
-    "ConvolutionParameter": "- hole u32=1; - hole_h u32=1; - hole_w u32=1; - filter_stride u32=1",
-    "PoolingParameter": "- ceil_mode bool=true",
+    "ConvolutionParameter": """
+        - hole u32=1; - hole_h u32=1; - hole_w u32=1; - filter_stride u32=1;
+        - pad_l u32; - pad_r u32; - pad_t u32; - pad_b u32""",
+    "PoolingParameter": "- ceil_mode bool=true; - pad_l u32; - pad_r u32; - pad_t u32; - pad_b u32",
+    "ReLUParameter": "- relu6 bool",
     "DropoutParameter": "2 sample_weights_test bool; 3 scale_train bool=true",
     "InterpParameter": """
         1 height i32; 2 width i32; 3 zoom_factor i32=1; 4 shrink_factor i32=1; 5 pad_beg i32;

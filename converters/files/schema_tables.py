@@ -172,10 +172,10 @@ MESSAGES = {**_CORE, **_LAYERS, **_COMPUTING, **_DATA_AND_LOSS}
 ENUMS = {
     "Phase": "TRAIN=0 TEST=1",
     "DimCheckMode": "STRICT=0 PERMISSIVE=1",
-    "PoolMethod": "MAX=0 AVE=1 STOCHASTIC=2",
+    "PoolMethod": "MAX=0 AVE=1 STOCHASTIC=2 AVE_EXC_PAD=-1",
     "RoundMode": "CEIL=0 FLOOR=1",
     "NormRegion": "ACROSS_CHANNELS=0 WITHIN_CHANNEL=1",
-    "EltwiseOp": "PROD=0 SUM=1 MAX=2",
+    "EltwiseOp": "PROD=0 SUM=1 MAX=2 DIV=-1",
     "ReductionOp": "SUM=1 ASUM=2 SUMSQ=3 MEAN=4",
     "NormalizationMode": "FULL=0 VALID=1 BATCH_SIZE=2 NONE=3",
     "HingeNorm": "L1=1 L2=2",

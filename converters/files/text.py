@@ -6,7 +6,8 @@ import os
 import re
 from typing import Any, NamedTuple, NoReturn
 
-from matnet.converters.files import layer_types
+from matnet.converters.files import dialects, layer_types
+from matnet.converters.files.dialects import Weight
 from matnet.converters.files.message import Identifier, Message, Source
 from matnet.converters.files.schema import FLOATS, INTEGERS, OPEN, Field, MessageType, float32, message_type
 from matnet.errors import FileFormatError, listing, nearest
@@ -24,7 +25,8 @@ _TOKEN = re.compile(r"""
   | (?P<string> "[^"\\\n]*(?:\\.[^"\\\n]*)*" | '[^'\\\n]*(?:\\.[^'\\\n]*)*' )
   | (?P<sign>   [{}<>\[\]:,;-] )""", re.VERBOSE)
 _OFFENDER = re.compile(r"[^\s{}<>\[\]:,;#]{1,40}|.")
-_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
+_ESCAPE = re.compile(
+    rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U(00[01][0-9a-fA-F]{5})|(.))", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 _CLOSER = {"{": "}", "<": ">"}
 _TRUTH = {**dict.fromkeys(("true", "True", "t", "1"), True),
@@ -32,34 +34,40 @@ _TRUTH = {**dict.fromkeys(("true", "True", "t", "1"), True),
 
 
 def read_text(path: str | os.PathLike[str], type_name: str = "NetParameter",
-              lenient: bool = False) -> Message:
+              lenient: bool = False, notes: list[str] | None = None) -> Message:
     """A prototxt as a message of `type_name`.
 
     Raises FileFormatError: at once for wrong syntax (line, column, what was found, what was expected), and
-    with a list for unknown fields, unknown enum words, missing required fields and singular fields given
-    twice. `lenient` keeps those: unknown fields under their names, the last of repeated scalars, the merger
-    of repeated messages. Unknown fields in a layer of an unknown type are always kept.
+    with a list for unknown fields, enum values that no schema has, missing required fields and singular fields
+    given twice. Each of these is a line in `notes` instead where it cannot change a result (see `dialects`), and,
+    but for enum values, with `lenient`: unknown fields are kept under their names, of repeated scalars the last, of
+    repeated messages the merger. Unknown fields in a layer of an unknown type are always kept, without a note.
     """
     file = existing_file(path, "prototxt")
     size = file.stat().st_size
     if size > LARGEST:
         raise FileFormatError(f"{file}: is {size} bytes long, and a prototxt has at most {LARGEST}; "
                               "is it the caffemodel?")
-    return parse_text(_decoded(file.read_bytes(), str(file)), str(file), type_name, lenient)
+    return parse_text(_decoded(file.read_bytes(), str(file)), str(file), type_name, lenient, notes)
 
 
-def parse_text(text: str, path: str, type_name: str = "NetParameter", lenient: bool = False) -> Message:
+def parse_text(text: str, path: str, type_name: str = "NetParameter", lenient: bool = False,
+               notes: list[str] | None = None) -> Message:
     """As `read_text`, of a text that is already in memory; `path` is for messages only."""
     source = Source(path, text)
-    parser = _Parser(text, source, lenient)
+    parser = _Parser(text, source)
     message = Message(message_type(type_name), source, 0)
     parser.fields(message, closer=None, opened=0, depth=0)
     _refuse_mixed_generations(message)
-    if parser.problems and not lenient:
-        found = [f"{_line_column(source, position)}: {text}" for position, text in sorted(parser.problems)]
-        raise FileFormatError(listing(
-            f"{path}: fields that cannot be read: {len(found)} (mend the file, or read it leniently to keep "
-            "what is unknown)", found))
+    limit = Weight.UNKNOWN if lenient else Weight.NEUTRAL
+    refused = sorted(problem for problem in parser.problems if problem.weight > limit)
+    if refused:
+        found = [f"{_line_column(source, problem.position)}: {problem.text}" for problem in refused]
+        way = "" if lenient else "; --lenient (lenient=True) ignores unknown fields, with a note for each"
+        raise FileFormatError(listing(f"{path}: {len(found)} fields cannot be read (correct the file{way}):", found))
+    if notes is not None:
+        notes += [f"{path}, {_line_column(source, problem.position)}: {problem.text}; it is ignored"
+                  for problem in sorted(parser.problems)]
     return message
 
 
@@ -98,14 +106,21 @@ class _Token(NamedTuple):
     start: int
 
 
+class _Problem(NamedTuple):
+    """What was found at `position`, and how much it matters."""
+
+    position: int
+    text: str
+    weight: Weight
+
+
 class _Parser:
     """A recursive descent over the text: one method per construct, one token of look-ahead."""
 
-    def __init__(self, text: str, source: Source, lenient: bool) -> None:
+    def __init__(self, text: str, source: Source) -> None:
         self.text = text
         self.source = source
-        self.lenient = lenient
-        self.problems: list[tuple[int, str]] = []
+        self.problems: list[_Problem] = []
         self.next_at = 0
         self.token = _Token("end", "", 0)
         self.advance()
@@ -167,12 +182,20 @@ class _Parser:
         if _is_unknown_layer(message):
             del self.problems[first_problem:]
         self.check_required(message)
+        if dialects.only_trains(message):
+            self.problems[first_problem:] = [
+                problem._replace(weight=Weight.NEUTRAL) for problem in self.problems[first_problem:]
+            ]
+
+    def problem(self, position: int, text: str, weight: Weight = Weight.UNKNOWN) -> None:
+        self.problems.append(_Problem(position, text, weight))
 
     def field(self, message: Message, name: _Token, depth: int) -> None:
         known = message.type.fields.get(name.text)
         if known is None and message.type is not OPEN:
             hint = nearest(name.text, message.type.fields) if len(self.problems) < 20 else ""
-            self.problems.append((name.start, f"unknown field `{name.text}` in {message.type.name}{hint}"))
+            self.problem(name.start, f"unknown field `{name.text}` in {message.type.name}{hint}",
+                         dialects.weight_of_field(message.type.name, name.text))
         colon = self.skip(":")
         many = colon and self.skip("[")
         if many and self.skip("]"):
@@ -236,14 +259,13 @@ class _Parser:
 
     def check_single(self, message: Message, name: _Token) -> None:
         if message.has(name.text):
-            self.problems.append((name.start, f"`{name.text}` stands twice in one {message.type.name}, "
-                                              "which takes it once; delete one"))
+            self.problem(name.start, f"`{name.text}` stands twice in one {message.type.name}, "
+                                     "which takes it once; the last one counts")
 
     def check_required(self, message: Message) -> None:
         for field in message.type.fields.values():
             if field.required and not message.has(field.name):
-                self.problems.append((message.position or 0,
-                                      f"{message.type.name} needs the field `{field.name}`"))
+                self.problem(message.position or 0, f"{message.type.name} needs the field `{field.name}`")
 
     # -- scalars ---------------------------------------------------------------------------------
 
@@ -272,16 +294,24 @@ class _Parser:
     def enum(self, field: Field) -> str | int:
         enum = field.enum
         assert enum is not None
+        start = self.token.start
         if self.token.kind == "number":
             number = self.integer(field)
+            if number not in enum.names:
+                self.unknown_value(field, start, str(number))
             return enum.names.get(number, number)
         if self.token.kind != "word":
             self.unexpected(f"a word such as {next(iter(enum.numbers))}, without quotes, for `{field.name}`")
         word = self.advance()
         if word.text not in enum.numbers and enum.name != "V1LayerType":
-            self.problems.append((word.start, f"`{field.name}` has the unknown value {word.text}; it may be "
-                                  + ", ".join(enum.numbers)))
+            self.unknown_value(field, word.start, word.text)
         return word.text
+
+    def unknown_value(self, field: Field, start: int, value: str) -> None:
+        """An enum value that no schema has: refused, unless it is of a setting that changes no result."""
+        assert field.enum is not None
+        self.problem(start, f"`{field.name}` has the unknown value {value}; it may be {', '.join(field.enum.numbers)}",
+                     dialects.weight_of_value(field.enum.name))
 
     def integer(self, field: Field) -> int:
         low, high = INTEGERS.get(field.kind, INTEGERS["i32"])
@@ -331,11 +361,14 @@ def _is_unknown_layer(message: Message) -> bool:
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:
-    octal, hexadecimal, other = match.groups()
+    octal, hexadecimal, short, long, other = match.groups()
     if octal:
         return bytes([int(octal, 8) & 255])
     if hexadecimal:
         return bytes([int(hexadecimal, 16)])
+    if short or long:
+        code = int(short or long, 16)
+        return chr(code).encode("utf-8", errors="backslashreplace") if code <= 0x10FFFF else match.group()
     return _ESCAPED.get(other, other)
 
 

@@ -75,7 +75,7 @@ def _scalar(field: Field, value: Any) -> bytes:
     if field.kind == "f64":
         return struct.pack("<d", value)
     if field.enum is not None and isinstance(value, str):
-        return varint(field.enum.numbers[value])
+        return varint(field.enum.numbers.get(value, -1))  # a word that has no number is no value of any schema
     return varint(int(value))
 
 

@@ -176,9 +176,19 @@ def _has_static_input(layer: LayerDef, hidden: int) -> bool:
 
 
 def scales_itself(layer: LayerDef) -> bool:
-    """Whether a BatchNorm has a scale and an offset of its own, as in NVIDIA's fork."""
+    """Whether a BatchNorm has a scale and an offset of its own, as in NVIDIA's fork.
+
+    A filler implies them there; other forks read the filler and have three blobs all the same.
+    """
     param: Message = layer.params.get("batch_norm_param")
-    return bool(param.get("scale_bias") or param.has("scale_filler") or param.has("bias_filler"))
+    filled = param.has("scale_filler") or param.has("bias_filler")
+    return bool(param.get("scale_bias") or (filled and len(layer.blobs) != 3))
+
+
+def _batch_norm_count(layer: LayerDef) -> tuple[int, ...]:
+    if not scales_itself(layer):
+        return (3,)
+    return (5,) if layer.params.get("batch_norm_param").get("scale_bias") else (5, 3)
 
 
 _COUNTS: dict[str, _Count] = {
@@ -188,7 +198,7 @@ _COUNTS: dict[str, _Count] = {
     "Embed": _with_bias("embed_param"),
     "Scale": _scale_count,
     "Bias": lambda layer: (int(len(layer.bottoms) == 1),),
-    "BatchNorm": lambda layer: (5 if scales_itself(layer) else 3,),
+    "BatchNorm": _batch_norm_count,
     "Lstm": lambda layer: (3,),
     "PReLU": lambda layer: (1,),
     "Parameter": lambda layer: (1,),

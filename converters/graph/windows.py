@@ -7,19 +7,29 @@ from fractions import Fraction
 
 from matnet.converters.files.message import Message
 from matnet.errors import NetworkError
-from matnet.shapes import extent
+from matnet.shapes import Pad, extent
 
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Window:
-    """Kernel, stride, pad and dilation of a Caffe layer, each (height, width)."""
+    """Kernel, stride, pad and dilation of a Caffe layer, each (height, width).
+
+    pad: at the top and at the left. after: at the bottom and at the right, where a fork states it apart.
+    """
 
     kernel: Pair
     stride: Pair = (1, 1)
     pad: Pair = (0, 0)
     dilation: Pair = (1, 1)
+    after: Pair | None = None
+
+    @property
+    def pads(self) -> Pad:
+        """Top, bottom, left, right."""
+        bottom, right = self.pad if self.after is None else self.after
+        return self.pad[0], bottom, self.pad[1], right
 
     @property
     def spans(self) -> Pair:
@@ -34,13 +44,14 @@ class Window:
 def convolution_window(param: Message) -> Window:
     """The window of a Convolution, Deconvolution or Im2col layer (BVLC Caffe, base convolution layer).
 
-    Forks' `hole`, `hole_h`, `hole_w` and `filter_stride` mean dilation. Raises NetworkError for sizes that
+    Forks' `hole`, `hole_h`, `hole_w` and `filter_stride` mean dilation; `pad_l`, `pad_r`, `pad_t` and `pad_b` are the
+    pads of four sides, which take the place of `pad` (Synopsys' fork). Raises NetworkError for sizes that
     are missing, zero, given twice, or given for another number of axes than two.
     """
     kernel = _pair(param, "kernel", repeated="kernel_size")
     stride = _pair(param, "stride", repeated="stride", default=1)
-    pad = _pair(param, "pad", repeated="pad", default=0)
-    window = Window(kernel, stride, pad, _dilation(param))
+    pad, after = _pads(param)
+    window = Window(kernel, stride, pad, _dilation(param), after)
     _refuse_zeros(window)
     return window
 
@@ -53,15 +64,19 @@ def pooling_window(param: Message, size: tuple[int | None, int | None]) -> Windo
     """
     if param.get("global_pooling"):
         return _global_window(param, size)
+    pad, after = _pads(param)
     window = Window(
         _pair(param, "kernel", repeated="kernel_size"),
         _pair(param, "stride", repeated="stride", default=1),
-        _pair(param, "pad", repeated="pad", default=0),
+        pad,
+        after=after,
     )
     _refuse_zeros(window)
-    if any(pad >= kernel for pad, kernel in zip(window.pad, window.kernel, strict=True) if pad):
+    top, bottom, left, right = window.pads
+    largest = max(top, bottom), max(left, right)
+    if any(pad >= kernel for pad, kernel in zip(largest, window.kernel, strict=True) if pad):
         raise NetworkError(
-            f"pad {_text(window.pad)} is not smaller than the pooling window {_text(window.kernel)}; use a smaller pad"
+            f"pad {_text(largest)} is not smaller than the pooling window {_text(window.kernel)}; use a smaller pad"
         )
     return window
 
@@ -70,13 +85,27 @@ def _global_window(param: Message, size: tuple[int | None, int | None]) -> Windo
     given = [name for name in ("kernel_size", "kernel_h", "kernel_w") if param.has(name)]
     if given:
         raise NetworkError(f"has both global_pooling and {given[0]}; remove one of them")
-    others = _pair(param, "stride", repeated="stride", default=1), _pair(param, "pad", repeated="pad", default=0)
-    if others != ((1, 1), (0, 0)):
+    others = _pair(param, "stride", repeated="stride", default=1), *_pads(param)
+    if others != ((1, 1), (0, 0), None):
         raise NetworkError("global_pooling allows no pad and no stride; remove them")
     height, width = size
     if height is None or width is None:
         raise NetworkError("global_pooling needs a known input size; give the network's with --input-size HxW")
     return Window((height, width))
+
+
+SIDES = ("pad_t", "pad_b", "pad_l", "pad_r")
+
+
+def _pads(param: Message) -> tuple[Pair, Pair | None]:
+    """Pads (height, width) before the input, and behind it where the four sides are given one by one."""
+    both = _pair(param, "pad", repeated="pad", default=0)
+    top, bottom, left, right = (int(param.get(name)) for name in SIDES)
+    if not any((top, bottom, left, right)):
+        return both, None
+    if both != (0, 0):
+        raise NetworkError("gives both pad and pad_l, pad_r, pad_t or pad_b; keep one of them")
+    return (top, left), (bottom, right)
 
 
 def _pair(param: Message, stem: str, repeated: str, default: int | None = None) -> Pair:

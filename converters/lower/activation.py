@@ -17,7 +17,10 @@ ONE = np.ones((1, 1), np.float32)
 
 @lowers("ReLU")
 def relu(layer: LayerDef, net: Builder) -> None:
-    """ReLU with negative_slope as its leak."""
+    """ReLU with negative_slope as its leak; a fork's `relu6` also cuts at 6."""
+    if layer.params.get("relu_param").get("relu6"):
+        relu6(layer, net)
+        return
     net.pointwise(layer, ReLU(leak=layer.params.get("relu_param").get("negative_slope")))
 
 

@@ -13,6 +13,7 @@ from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat, Crop, Scale, Sum
 from matnet.ops.convolution import Conv
+from matnet.ops.extensions.activation import Power
 from matnet.ops.extensions.combine import CaffeCrop, Max
 
 DIM_OF_AXIS = (4, 3, 1, 2)
@@ -21,19 +22,27 @@ DIM_OF_AXIS = (4, 3, 1, 2)
 
 @lowers("Eltwise", bottoms=(2, None))
 def eltwise(layer: LayerDef, net: Builder) -> None:
-    """SUM: Sum of inputs times coeff; PROD: a chain of Scales; MAX: an extension, or b + max(a - b, 0)."""
+    """SUM: Sum of inputs times coeff; PROD: a chain of Scales; MAX: an extension, or b + max(a - b, 0).
+
+    DIV, of Synopsys' fork: a times the reciprocal of b, which is an extension.
+    """
     param = layer.params.get("eltwise_param")
     operation, coefficients = param.get("operation"), [float(number) for number in param.get("coeff")]
     inputs = net.operands(layer)
     _require_one_shape(layer, net)
-    if coefficients and operation == "PROD":
-        raise NetworkError("a product takes no coeff; remove them")
+    if coefficients and operation in ("PROD", "DIV"):
+        raise NetworkError("a product or quotient takes no coeff; remove them")
+    if operation == "DIV" and len(inputs) != 2:
+        raise NetworkError(f"divides {len(inputs)} bottoms; expected 2")
     if coefficients and len(coefficients) != len(inputs):
         raise NetworkError(f"has {len(coefficients)} coeff for {len(inputs)} bottoms; expected one for each, or none")
     if operation == "SUM":
         net.finish(layer, Sum(), _weighted(layer, net, inputs, coefficients))
     elif operation == "PROD":
         _product(layer, net, inputs)
+    elif operation == "DIV":
+        reciprocal = net.step(layer, "reciprocal", Power(power=-1.0), [inputs[1]])
+        net.finish(layer, Scale(hasBias=False), [inputs[0], reciprocal])
     elif net.options.extensions == "allow":
         net.finish(layer, Max(), inputs)
     else:

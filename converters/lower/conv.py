@@ -39,7 +39,7 @@ def convolution(layer: LayerDef, net: Builder) -> None:
     op = Conv(
         size=(*window.kernel, channels // groups, outputs),
         hasBias=len(params) > 1,
-        pad=_both_sides(window.pad),
+        pad=window.pads,
         stride=window.stride,
         dilate=window.dilation,
     )
@@ -61,7 +61,7 @@ def deconvolution(layer: LayerDef, net: Builder) -> None:
         size=(*window.spans, outputs // groups, channels),
         hasBias=len(params) > 1,
         upsample=window.stride,
-        crop=_both_sides(window.pad),
+        crop=window.pads,
         numGroups=groups,
     )
     _once_per_bottom(layer, net, op, params)
@@ -124,7 +124,7 @@ def im2col(layer: LayerDef, net: Builder) -> None:
     channels = _channels(layer, net, layer.params.get("convolution_param"))
     height, width = window.kernel
     if not selectable(channels * height * width, channels * height * width):
-        pad = _both_sides(window.pad)
+        pad = window.pads
         op = Im2col(kernelSize=window.kernel, stride=window.stride, pad=pad, dilate=window.dilation)
         net.finish(layer, op)
         return
@@ -133,7 +133,7 @@ def im2col(layer: LayerDef, net: Builder) -> None:
     conv = Conv(
         size=(height, width, channels, channels * height * width),
         hasBias=False,
-        pad=_both_sides(window.pad),
+        pad=window.pads,
         stride=window.stride,
         dilate=window.dilation,
     )
@@ -203,10 +203,6 @@ def _groups(layer: LayerDef, param: Message, channels: int) -> int:
 def _refuse_uneven(what: str, count: int, groups: int) -> None:
     if groups < 1 or count % groups:
         raise ShapeError(f"{count} {what} do not divide into {groups} groups")
-
-
-def _both_sides(pad: tuple[int, int]) -> Pad:
-    return pad[0], pad[0], pad[1], pad[1]
 
 
 def _with_holes(filters: np.ndarray, dilation: tuple[int, int]) -> np.ndarray:

@@ -10,20 +10,24 @@ from matnet.converters.graph.windows import Window, pooling_window
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.conv import zero_padded
 from matnet.converters.lower.registry import lowers
-from matnet.converters.lower.sizes import Sizes
+from matnet.converters.lower.sizes import Sizes, text
 from matnet.errors import UnsupportedLayersError
 from matnet.ops.combine import Scale
+from matnet.ops.convolution import Conv
 from matnet.ops.extensions.pooling import SPP, CaffePooling, GlobalPooling
 from matnet.ops.pooling import Pooling
 from matnet.ops.roi import ROIPooling
 from matnet.shapes import Pad, caffe_pool_trailing_pad, caffe_pooled, windows
 
-METHODS = {"MAX": "max", "AVE": "avg", "STOCHASTIC": "stochastic"}
+METHODS = {"MAX": "max", "AVE": "avg", "STOCHASTIC": "stochastic", "AVE_EXC_PAD": "avg"}
 
 
 @lowers("Pooling", tops=(1, 2))
 def pooling(layer: LayerDef, net: Builder) -> None:
-    """Stock Pooling with Caffe's size; extensions for a mask, stochastic pooling, and windows outside the input."""
+    """Stock Pooling with Caffe's size; extensions for a mask, stochastic pooling, and windows outside the input.
+
+    AVE_EXC_PAD (Synopsys' fork) divides by the pixels that lie inside the input, as MatConvNet does.
+    """
     param = layer.params.get("pooling_param")
     variable = net.operand(layer.inputs[0])
     sizes = net.sizes[variable]
@@ -34,8 +38,10 @@ def pooling(layer: LayerDef, net: Builder) -> None:
         return
     window = pooling_window(param, (sizes[2], sizes[3]))
     if method == "stochastic" or len(layer.outputs) > 1 or _leaves_input(sizes, window, floor):
+        if window.after is not None or param.get("pool") == "AVE_EXC_PAD":
+            raise UnsupportedLayersError("has windows outside its input, or a mask, beside a fork's rules for the pad")
         _as_caffe(layer, net, window, method, floor)
-    elif method == "avg" and any(window.pad):
+    elif param.get("pool") == "AVE" and any(window.pads):
         _average_with_border(layer, net, variable, window, floor)
     else:
         op = Pooling(method=method, poolSize=window.kernel, stride=window.stride, pad=_pads(window, floor))
@@ -51,29 +57,31 @@ def rounds_down(param: Message) -> bool:
 
 def _average_with_border(layer: LayerDef, net: Builder, variable: str, window: Window, floor: bool) -> None:
     """Zeros added first, and an average without pad: it counts them, as Caffe does, but nothing beyond them."""
-    top, bottom, left, right = _pads(window, floor)
-    bordered = zero_padded(layer, net, variable, net.channels(layer), (top, top, left, left))
-    pad = (0, bottom - top, 0, right - left)
+    _, bottom, _, right = _pads(window, floor)
+    counted = window.pads[0], min(window.pads[1], bottom), window.pads[2], min(window.pads[3], right)
+    bordered = zero_padded(layer, net, variable, net.channels(layer), counted)
+    pad = (0, bottom - counted[1], 0, right - counted[3])
     net.finish(layer, Pooling(method="avg", poolSize=window.kernel, stride=window.stride, pad=pad), [bordered])
 
 
 def _pads(window: Window, floor: bool) -> Pad:
     """Top, bottom, left, right pads for MatConvNet's floor rule; right for every input size."""
-    rows, columns = (
-        pad if floor else caffe_pool_trailing_pad(kernel, stride, pad)
-        for kernel, stride, pad in zip(window.kernel, window.stride, window.pad, strict=True)
-    )
-    return window.pad[0], rows, window.pad[1], columns
+    top, bottom, left, right = window.pads
+    if not floor:
+        bottom = caffe_pool_trailing_pad(window.kernel[0], window.stride[0], bottom)
+        right = caffe_pool_trailing_pad(window.kernel[1], window.stride[1], right)
+    return top, bottom, left, right
 
 
 def _leaves_input(sizes: Sizes, window: Window, floor: bool) -> bool:
     """Whether a last window lies wholly outside the input, as Caffe has it for some strides beyond the window."""
     top, bottom, left, right = _pads(window, floor)
-    for axis, (before, after) in enumerate(((top, bottom), (left, right))):
+    _, below, _, behind = window.pads
+    for axis, (before, stated, after) in enumerate(((top, below, bottom), (left, behind, right))):
         size, kernel, stride = sizes[2 + axis], window.kernel[axis], window.stride[axis]
         if size is None:
             continue
-        wanted = caffe_pooled(size, kernel, stride, window.pad[axis], floor, clip=any(window.pad))
+        wanted = caffe_pooled(size, kernel, stride, before, floor, clip=any(window.pads), after=stated)
         if wanted != windows(size, before, after, kernel, stride):
             return True
     return False
@@ -97,17 +105,22 @@ def spatial_pyramid(layer: LayerDef, net: Builder) -> None:
     """An extension; a pyramid of one level is not flattened."""
     param = layer.params.get("spp_param")
     height = param.get("pyramid_height")
+    if param.get("pool") == "AVE_EXC_PAD":
+        raise UnsupportedLayersError("pools by AVE_EXC_PAD; only MAX, AVE and STOCHASTIC are supported in a pyramid")
     op = SPP(pyramidHeight=height, method=METHODS[param.get("pool")])
     net.finish(layer, op, rank=4 if height == 1 else 2)
 
 
 @lowers("ROIPooling", bottoms=2)
 def roi_pooling(layer: LayerDef, net: Builder) -> None:
-    """ROIPooling; boxes [image x1 y1 x2 y2] count from 0 in Caffe and from 1 in MatConvNet, so 1 is added first."""
+    """ROIPooling; boxes [image x1 y1 x2 y2] count from 0 in Caffe and from 1 in MatConvNet, so 1 is added first.
+
+    A fork's `pad_ratio` widens them before that.
+    """
     param = layer.params.get("roi_pooling_param")
-    if param.get("pad_ratio"):
-        raise UnsupportedLayersError(f"pad_ratio {param.get('pad_ratio'):g} is not supported")
     features, boxes = net.operands(layer)
+    if param.get("pad_ratio"):
+        boxes = _padded_boxes(layer, net, boxes, param.get("pad_ratio"))
     if net.options.roi_base == "caffe":
         ones = np.ones((1, 1), np.float32)
         params = [net.param(layer, "from_zero_mult", ones), net.param(layer, "from_zero_bias", ones)]
@@ -122,3 +135,23 @@ def roi_pooling(layer: LayerDef, net: Builder) -> None:
         flatten=False,
     )
     net.finish(layer, op, [features, boxes], rank=4)
+
+
+def _padded_boxes(layer: LayerDef, net: Builder, boxes: str, ratio: float) -> str:
+    """Boxes with `ratio` of their width and height added on every side (MS-CNN, roi_pooling layer).
+
+    A box from x1 to x2 is x2 - x1 + 1 wide, so that x1 becomes x1 - ratio (x2 - x1 + 1), which is a 1 x 1 convolution.
+    """
+    if net.sizes[boxes][1:] not in ((5, 1, 1), (None, 1, 1)):
+        raise UnsupportedLayersError(f"pads boxes of {text(net.sizes[boxes])}; expected N x 5")
+    first, second = (1, 2), (3, 4)  # left and top, right and bottom
+    filters = np.zeros((1, 1, 5, 5), np.float32, order="F")
+    filters[0, 0, range(5), range(5)] = 1
+    offsets = np.zeros((5, 1), np.float32)
+    for low, high in zip(first, second, strict=True):
+        filters[0, 0, [low, high], low] = 1 + ratio, -ratio
+        filters[0, 0, [low, high], high] = -ratio, 1 + ratio
+        offsets[[low, high], 0] = -ratio, ratio
+    params = [net.param(layer, "padded_filter", filters), net.param(layer, "padded_bias", offsets)]
+    net.note(layer, f"adds {ratio:g} of each box's size on every side (pad_ratio)")
+    return net.step(layer, "padded", Conv(size=(1, 1, 5, 5)), [boxes], params)

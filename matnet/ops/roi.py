@@ -40,7 +40,8 @@ class ROIPooling(Op):
     Inputs: N x C x H x W, and boxes with 5 R numbers in MATLAB's order: image (1-based), then x, y of the
     upper-left and lower-right pixel (1-based, inclusive). Output: R x C x rows x columns, or with `flatten`
     R x (C * rows * columns) x 1 x 1, rows fastest. `transform` maps box coordinates to pixels first: a scale
-    T as T * (x - 1) + 1, a matrix as it is. Corners are rounded half away from zero; tiles overlap.
+    T as T * (x - 1) + 1, a matrix as it is. Corners are rounded half away from zero; tiles overlap. A box of an image
+    outside the batch raises NetworkError, as in Caffe.
     """
 
     family = "pooling"
@@ -83,7 +84,13 @@ class ROIPooling(Op):
         boxes = nchw_to_hwcn(rois).ravel(order="F").reshape(-1, 5).astype(np.float64)
         if not np.isfinite(boxes).all():
             raise NetworkError("a box holds NaN or infinity; expected image number and pixel coordinates")
-        images = np.clip(np.trunc(boxes[:, 0]) - 1, 0, count - 1).astype(np.int64)
+        images = np.trunc(boxes[:, 0]).astype(np.int64) - 1
+        outside = np.flatnonzero((images < 0) | (images >= count))
+        if outside.size:
+            raise NetworkError(
+                f"box {outside[0] + 1} of {len(images)} lies in image {images[outside[0]] + 1} (counted from 1); "
+                f"the batch has {count}"
+            )
         # In single: vl_nnroipool rounds the transformed corners to the tensor's precision first.
         corners = self._transformed(boxes[:, 1:]).astype(np.float32).astype(np.float64)
         return images, np.sign(corners) * np.floor(np.abs(corners) + 0.5) - 1
