@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeGuard, TypeVar
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.fields import converter
@@ -155,6 +155,17 @@ FACTS = frozenset({
     "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
 })  # fmt: skip
 """The attributes of Op that describe what its forward pass does."""
+
+
+AnyOp = TypeVar("AnyOp", bound=Op)
+
+
+def computes_as(op: Op, kind: type[AnyOp]) -> TypeGuard[AnyOp]:
+    """Whether `op` is of this class, or of a subclass that computes the same way.
+
+    Engines that compute a layer in their own way ask this: a subclass with another forward pass is another layer.
+    """
+    return isinstance(op, kind) and type(op).forward is kind.forward and type(op).prepare is kind.prepare
 
 
 @dataclass(frozen=True, kw_only=True)

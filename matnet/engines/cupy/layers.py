@@ -11,7 +11,7 @@ from matnet.engines.cupy import kernels
 from matnet.engines.cupy.libraries import channels_last
 from matnet.layout import pad_to_4d
 from matnet.ops.activation import ReLU, SoftMax
-from matnet.ops.base import Op
+from matnet.ops.base import Op, computes_as
 from matnet.ops.combine import Scale, Sum
 from matnet.ops.extensions.pooling import CaffePooling, GlobalPooling
 from matnet.ops.normalization import LRN, BatchNorm
@@ -28,25 +28,25 @@ def kernel_call(op: Op, params: Sequence[np.ndarray], reads: Sequence[Array], wr
 
     Kernels take inputs of one type whose pixels lie evenly apart; `params` are on the host.
     """
-    images = reads[:1] if isinstance(op, BilinearSampler) else reads
+    images = reads[:1] if computes_as(op, BilinearSampler) else reads
     arrays = [channels_last(x) for x in (*images, *writes)]
     *xs, out = arrays
     if len(writes) != 1 or any(kernels.pixel_pitch(x) is None for x in arrays) or len({x.dtype for x in xs}) != 1:
         return None
-    if isinstance(op, ReLU):
+    if computes_as(op, ReLU):
         return lambda: kernels.affine(xs[0], out, "nhwc", leak=op.leak)
-    if isinstance(op, LRN):
+    if computes_as(op, LRN):
         length, kappa, alpha, beta = op.param
         return lambda: kernels.lrn(xs[0], out, "nhwc", int(length), kappa, alpha, beta)
-    if isinstance(op, SoftMax):
+    if computes_as(op, SoftMax):
         return lambda: kernels.softmax(xs[0], out, "nhwc")
-    if isinstance(op, Sum) and len(xs) > 1 and out.dtype == xs[0].dtype:
+    if computes_as(op, Sum) and len(xs) > 1 and out.dtype == xs[0].dtype:
         return lambda: kernels.add(xs, out)
-    if isinstance(op, (Pooling, CaffePooling, GlobalPooling)):
+    if computes_as(op, Pooling) or computes_as(op, CaffePooling) or computes_as(op, GlobalPooling):
         return _pool(op, xs[0], out)
-    if isinstance(op, (BatchNorm, Scale)) and len(reads) == 1:
+    if (computes_as(op, BatchNorm) or computes_as(op, Scale)) and len(reads) == 1:
         return _affine(op, params, xs[0], out)
-    if isinstance(op, BilinearSampler):
+    if computes_as(op, BilinearSampler):
         return lambda: kernels.sample(xs[0], _contiguous(reads[1]), out, "nhwc")
     return None
 

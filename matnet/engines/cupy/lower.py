@@ -21,6 +21,7 @@ from matnet.engines.cupy.steps import (
 )
 from matnet.engines.plan import FullyConnected, FusedConv, to_products
 from matnet.network import Layer, Network
+from matnet.ops.base import computes_as
 from matnet.ops.combine import Concat
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.shapes import Shape, to_4d
@@ -60,7 +61,7 @@ def _half_precision(net: Network, layers: Sequence[Layer]) -> set[str]:
     """
     halves = set()
     for layer in layers:
-        if filters_of(net, layer) or isinstance(layer.op, ConvTranspose):
+        if filters_of(net, layer) or computes_as(layer.op, ConvTranspose):
             halves.update(layer.inputs)
             if not _is_product(layer):
                 halves.update(layer.outputs)
@@ -101,7 +102,7 @@ def _places(
     convolved = {layer.outputs[0] for layer in layers if _is_convolution(net, layer)}
     places = {}
     for layer in layers:
-        if not isinstance(layer.op, Concat) or layer.op.dim != CHANNELS:
+        if not computes_as(layer.op, Concat) or layer.op.dim != CHANNELS:
             continue
         (output,), first = layer.outputs, 0
         width = ITEM_BYTES["float16" if output in halves else "float32"]
@@ -122,17 +123,17 @@ def _step(net: Network, layer: Layer, blobs: Mapping[str, Blob], precision: str,
     if cudnn and _is_convolution(net, layer):
         graph = _graph(net, layer, reads, writes[0], precision)
         return Convolve(layer.name, reads, writes, layer.op, tuple(layer.params), graph)
-    if cudnn and isinstance(layer.op, ConvTranspose):
+    if cudnn and computes_as(layer.op, ConvTranspose):
         graph = _transposed_graph(net, layer, layer.op, reads[0], writes[0], precision)
         return Convolve(layer.name, reads, writes, layer.op, tuple(layer.params), graph)
-    if isinstance(layer.op, Concat) and layer.op.dim == CHANNELS:
+    if computes_as(layer.op, Concat) and layer.op.dim == CHANNELS:
         return Join(layer.name, reads, writes)
     return Apply(layer.name, reads, writes, layer.op, tuple(layer.params))
 
 
 def _conv(layer: Layer) -> Conv | None:
     op = layer.op.conv if isinstance(layer.op, FusedConv) else layer.op
-    return op if isinstance(op, Conv) else None
+    return op if computes_as(op, Conv) else None
 
 
 def filters_of(net: Network, layer: Layer) -> Shape:
@@ -152,7 +153,7 @@ def _is_convolution(net: Network, layer: Layer) -> bool:
 
 
 def _has_bias(net: Network, layer: Layer) -> bool:
-    conv = layer.op if isinstance(layer.op, ConvTranspose) else _conv(layer)
+    conv = layer.op if computes_as(layer.op, ConvTranspose) else _conv(layer)
     return bool(conv and conv.hasBias and len(layer.params) > 1 and net.params[layer.params[1]].value.size)
 
 

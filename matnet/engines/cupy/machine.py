@@ -16,6 +16,7 @@ from matnet.engines.cupy.lower import without_fusing
 from matnet.engines.cupy.steps import Apply, Convolve, Join, Multiply, Step
 from matnet.engines.cupy.weights import convolution_weights, product_weights
 from matnet.network import Network
+from matnet.ops.base import computes_as
 from matnet.ops.roi import ROIPooling
 
 LITTLE, MUCH = 64 << 20, 1 << 30  # bytes that a convolution may need besides its inputs and outputs
@@ -102,7 +103,7 @@ class GpuMachine:
         if isinstance(step, Join):
             return self._join(step, reads, writes[0])
         assert isinstance(step, Apply)
-        if isinstance(step.op, ROIPooling):
+        if computes_as(step.op, ROIPooling):
             fault = self.cupy.zeros(1, dtype=self.cupy.int32)
             self.faults.append((step.layer, fault))
             return boxes_call(step.op, reads, writes[0], fault)

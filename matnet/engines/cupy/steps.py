@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from matnet.engines.cupy.memory import Arena
-from matnet.ops.base import Op
+from matnet.ops.base import Op, computes_as
 from matnet.ops.roi import ROIPooling
 from matnet.shapes import Pad, Shape, text
 
@@ -151,7 +151,7 @@ class Apply(Step):
 
     @property
     def how(self) -> str:
-        on_host = self.op.uses_host and not isinstance(self.op, ROIPooling)  # for which there is a kernel
+        on_host = self.op.uses_host and not computes_as(self.op, ROIPooling)  # for which there is a kernel
         return f"{type(self.op).__name__}{' with data on the host' if on_host else ''}"
 
 

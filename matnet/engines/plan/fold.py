@@ -16,6 +16,7 @@ from matnet.engines.plan.uses import links
 from matnet.errors import NetworkError
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Param
+from matnet.ops.base import computes_as
 from matnet.ops.combine import Scale
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.extensions.activation import Power
@@ -35,7 +36,7 @@ def fold_after(net: Network, wanted: Sequence[str]) -> Network:
     merged: dict[str, Layer] = {}  # folded layers -> the convolution that they are part of now
     for writer, layer in links(planned, wanted):
         conv = merged.get(writer.name, writer)
-        if not isinstance(conv.op, (Conv, ConvTranspose)) or not _has_filters(planned, conv):
+        if not (computes_as(conv.op, Conv) or computes_as(conv.op, ConvTranspose)) or not _has_filters(planned, conv):
             continue
         affine = affine_of(planned, layer)
         if affine is not None and _fits(affine, _output_channels(planned, conv)):
@@ -53,14 +54,14 @@ def fold_before(net: Network, wanted: Sequence[str]) -> Network:
     """
     planned = net.copy()
     for layer, conv in links(planned, wanted):
-        if not isinstance(conv.op, Conv) or not _has_filters(planned, conv):
+        if not computes_as(conv.op, Conv) or not _has_filters(planned, conv):
             continue
         affine = affine_of(planned, layer)
         if affine is None or (any(conv.op.pad) and affine.offset.any()):
             continue
         depth = pad_to_4d(planned.params[conv.params[0]].value).shape[2]
         # Grouped filters see a share of the channels; a Scale may spread one channel over many.
-        if not _fits(affine, depth if isinstance(layer.op, BatchNorm) else 1):
+        if not _fits(affine, depth if computes_as(layer.op, BatchNorm) else 1):
             continue
         _fold_before(planned, conv, affine, depth)
         conv.inputs = list(layer.inputs)
@@ -73,11 +74,11 @@ def affine_of(net: Network, layer: Layer) -> Affine | None:
     params = [net.params[name].value for name in layer.params if name in net.params]
     if len(params) < len(layer.params) or len(layer.outputs) != 1:
         return None
-    if isinstance(layer.op, BatchNorm):
+    if computes_as(layer.op, BatchNorm):
         return _affine_of_batch_norm(layer.op, params)
-    if isinstance(layer.op, Scale) and len(layer.inputs) == 1:
+    if computes_as(layer.op, Scale) and len(layer.inputs) == 1:
         return _affine_of_scale(layer.op, params)
-    if isinstance(layer.op, Power) and layer.op.power == 1 and layer.op.scale != 0:
+    if computes_as(layer.op, Power) and layer.op.power == 1 and layer.op.scale != 0:
         return Affine(np.array([layer.op.scale]), np.array([layer.op.shift]))
     return None
 
@@ -111,7 +112,7 @@ def _has_filters(net: Network, conv: Layer) -> bool:
 
 def _output_channels(net: Network, conv: Layer) -> int:
     shape = pad_to_4d(net.params[conv.params[0]].value).shape
-    return shape[2] * conv.op.numGroups if isinstance(conv.op, ConvTranspose) else shape[3]
+    return shape[2] * conv.op.numGroups if computes_as(conv.op, ConvTranspose) else shape[3]
 
 
 def _bias(net: Network, conv: Layer, channels: int) -> np.ndarray:
@@ -136,7 +137,7 @@ def _fold_after(net: Network, conv: Layer, affine: Affine) -> None:
     filters = pad_to_4d(net.params[conv.params[0]].value)
     channels = _output_channels(net, conv)
     factor = np.broadcast_to(affine.factor, channels)
-    if isinstance(conv.op, ConvTranspose):  # h x w x K x D: input D of group g makes output g K + k
+    if computes_as(conv.op, ConvTranspose):  # h x w x K x D: input D of group g makes output g K + k
         _, _, count, depth = filters.shape
         per_group = factor.reshape(conv.op.numGroups, count)
         scaled = filters * np.repeat(per_group, depth // conv.op.numGroups, axis=0).T

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from matnet.engines.plan.uses import Uses
 from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU
-from matnet.ops.base import Array, Op
+from matnet.ops.base import Array, Op, computes_as
 from matnet.ops.combine import Sum
 from matnet.ops.convolution import Conv
 from matnet.shapes import ReceptiveField, Shape
@@ -57,15 +57,15 @@ def fuse(net: Network, wanted: Sequence[str]) -> Network:
     """
     planned = net.copy()
     for layer in reversed(planned.execution_order()):
-        if not isinstance(layer.op, Conv):
+        if not computes_as(layer.op, Conv):
             continue
         uses = Uses.of(planned, wanted)
         op, follower = FusedConv(conv=layer.op), _only_reader(uses, layer)
-        if follower and isinstance(follower.op, Sum) and len(follower.inputs) == 2:
+        if follower and computes_as(follower.op, Sum) and len(follower.inputs) == 2:
             layer.inputs += [name for name in follower.inputs if name != layer.outputs[0]]
             op = replace(op, residual=True)
             follower = _merge(planned, uses, layer, follower)
-        if follower and isinstance(follower.op, ReLU):
+        if follower and computes_as(follower.op, ReLU):
             op = replace(op, relu=follower.op)
             _merge(planned, uses, layer, follower)
         if op.relu or op.residual:

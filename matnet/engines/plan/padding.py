@@ -10,6 +10,7 @@ import numpy as np
 from matnet.engines.plan.uses import links
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network
+from matnet.ops.base import computes_as
 from matnet.ops.convolution import Conv
 
 
@@ -20,7 +21,7 @@ def fold_padding(net: Network, wanted: Sequence[str]) -> Network:
     """
     planned = net.copy()
     for padding, conv in links(planned, wanted):
-        if _only_pads(planned, padding) and isinstance(conv.op, Conv) and _filter_size(planned, conv):
+        if _only_pads(planned, padding) and computes_as(conv.op, Conv) and _filter_size(planned, conv):
             assert isinstance(padding.op, Conv)
             top, bottom, left, right = (a + b for a, b in zip(padding.op.pad, conv.op.pad, strict=True))
             # Links chain: this layer may be the first of the next pair, so it is edited, not replaced.
@@ -35,7 +36,7 @@ def _filter_size(net: Network, layer: Layer) -> int:
 
 def _only_pads(net: Network, layer: Layer) -> bool:
     """Whether the layer is a convolution with stride 1, no bias, and empty filters or the 1 x 1 identity."""
-    if not isinstance(layer.op, Conv) or layer.op.stride != (1, 1) or layer.params[0] not in net.params:
+    if not computes_as(layer.op, Conv) or layer.op.stride != (1, 1) or layer.params[0] not in net.params:
         return False
     if layer.op.hasBias and len(layer.params) > 1 and np.any(net.params[layer.params[1]].value):
         return False

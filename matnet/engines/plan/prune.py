@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from matnet.engines.plan.uses import Uses
 from matnet.network import Network
 from matnet.ops.activation import DropOut
+from matnet.ops.base import computes_as
 
 
 def keep_needed(net: Network, wanted: Sequence[str]) -> Network:
@@ -23,7 +24,7 @@ def drop_dropout(net: Network, wanted: Sequence[str]) -> Network:
     planned = net.copy()
     for layer in net.layers.values():
         (output,) = layer.outputs[:1] or [""]
-        if not isinstance(layer.op, DropOut) or output in wanted or len(Uses.of(planned, wanted).writers[output]) > 1:
+        if not computes_as(layer.op, DropOut) or output in wanted or len(Uses.of(planned, wanted).writers[output]) > 1:
             continue
         source = planned.layers.pop(layer.name).inputs[0]
         for reader in planned.layers.values():

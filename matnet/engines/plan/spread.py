@@ -10,7 +10,7 @@ import numpy as np
 from matnet.engines.plan.uses import Uses
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Param
-from matnet.ops.base import Channels
+from matnet.ops.base import Channels, computes_as
 from matnet.ops.combine import Concat, Sum
 from matnet.ops.convolution import Conv
 
@@ -24,7 +24,7 @@ def spread_concat(net: Network, wanted: Sequence[str]) -> Network:
     """
     planned = net.copy()
     for concat in net.layers.values():
-        if isinstance(concat.op, Concat) and concat.op.dim == CHANNELS and len(concat.inputs) > 1:
+        if computes_as(concat.op, Concat) and concat.op.dim == CHANNELS and len(concat.inputs) > 1:
             between, conv = _way_to_conv(planned, wanted, concat)
             depths = [_channels(planned, wanted, name) for name in concat.inputs]
             if conv is not None and _pays(planned, conv, depths):
@@ -53,7 +53,7 @@ def _channels(net: Network, wanted: Sequence[str], name: str) -> int | None:
         if len(writers) != 1:
             return None
         layer = writers[0]
-        if isinstance(layer.op, Conv):
+        if computes_as(layer.op, Conv):
             filters = net.params[layer.params[0]].value
             count = pad_to_4d(filters).shape[3] if filters.size else 1
             return count if count > 1 else None  # a layer on the way may spread one channel over many
