@@ -57,6 +57,8 @@ def column(*values: float) -> np.ndarray:
 LARGE = np.random.default_rng(7).uniform(0, 255, (2, 3, 5, 6)).astype(np.float32)
 FIRST_IMAGES = np.array([[0, 1, 1, 6, 5], [1, 2, 1, 10, 6], [0, 3, 2, 9, 4], [2, 1, 1, 2, 2]], np.float32)
 FIRST_IMAGES = FIRST_IMAGES.reshape(4, 5, 1, 1)  # boxes of images counted from 0
+PLACES = np.random.default_rng(9).permuted(np.tile(np.arange(77), (18, 1)), axis=1)[:, :6]
+PLACES = PLACES.reshape(3, 6, 2, 3).astype(np.float32)  # of each value in its map of 7 x 11
 PRIORS = np.sort(np.random.default_rng(3).random((1, 2, 12, 1)), axis=2).astype(np.float32)
 BOXES = np.array([[1, 1, 1, 6, 5], [2, 2, 1, 11, 7], [1, 3, 2, 9, 4], [3, 1, 1, 2, 2]], np.float32).reshape(4, 5, 1, 1)
 
@@ -151,6 +153,24 @@ CASES: list[OpCase] = [
     OpCase(ext.DecodeBBox(bboxStd=(0.1, 0.2, 0.1, 0.2)), [(4, 8, 1, 1), FIRST_IMAGES]),
     OpCase(ext.PSROIPooling(outputDim=2, groupSize=2), [(3, 8, 7, 11), FIRST_IMAGES]),
     OpCase(ext.ROIAlign(subdivisions=(2, 3), padRatio=0.1), [X, FIRST_IMAGES]),
+    OpCase(ext.Tanh()),
+    OpCase(ext.Mish()),
+    OpCase(ext.HardSwish()),
+    OpCase(ext.CTCGreedyDecoder(withScores=True), [(4, 2, 3, 1)]),
+    OpCase(ext.PermuteAxes(shape=(3, 2, 3, 7, 11), order=(0, 2, 1, 4, 3))),
+    *(OpCase(ext.Reverse(axis=axis)) for axis in ((0,), (1,), (2,), (1, 3))),
+    OpCase(ext.Reorg(), [(3, 4, 6, 10)]),
+    OpCase(ext.Reorg(reverse=True), [(3, 8, 3, 5)]),
+    OpCase(ext.Upsample(scale=(2, 3))),
+    OpCase(ext.Unpooling(scale=(2, 3), padOut=(1, 0))),
+    OpCase(ext.Unpooling(outputSize=(7, 11)), [(3, 6, 2, 3), PLACES]),
+    *(OpCase(ext.Region(classes=3, num=2, layout=layout), [(3, 16, 5, 7)]) for layout in ("maps", "rows")),
+    OpCase(
+        ext.YoloDetectionOutput(
+            version=2, numClasses=2, numBox=2, biases=(1, 2, 3, 1), confidenceThreshold=0.3, nmsThreshold=0.2
+        ),
+        [(1, 14, 5, 5)],
+    ),
     OpCase(ext.Interp(height=5, width=17)),
     OpCase(ext.Interp(zoomFactor=2, padBeg=-1)),
     OpCase(ext.InnerProduct(), [X], [(5, 6 * 7 * 11), (5,)]),

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 import matnet
+from matnet.ops import REGISTRY
+from tests.op_cases import CASES
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(matnet.__file__).parent
@@ -245,3 +247,9 @@ def test_links_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text())
     local = [target for target in targets if not re.match(r"[a-z]+:", target)]
     assert [target for target in local if not (document.parent / target).exists()] == []
+
+
+def test_every_op_of_matnet_has_a_case() -> None:
+    own = {op for op in REGISTRY if op.__module__.startswith("matnet.")}
+    missing = own - {type(case.op) for case in CASES}
+    assert not missing, f"add a case to tests/op_cases.py for each of {sorted(op.__name__ for op in missing)}"
