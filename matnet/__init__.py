@@ -25,8 +25,8 @@ from matnet.errors import (
 if TYPE_CHECKING:
     from matnet import ops
     from matnet.converters import convert_caffe
-    from matnet.formats import load_network as load
     from matnet.formats import save_network as save
+    from matnet.loading import load
     from matnet.network import Layer, Network, Param
 
 __version__ = "0.1.0"
@@ -56,7 +56,7 @@ _LAZY = {
     "Network": ("matnet.network", "Network"),
     "Param": ("matnet.network", "Param"),
     "convert_caffe": ("matnet.converters", "convert_caffe"),
-    "load": ("matnet.formats", "load_network"),
+    "load": ("matnet.loading", "load"),
     "ops": ("matnet.ops", ""),
     "save": ("matnet.formats", "save_network"),
 }

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
 from matnet import load
 from matnet.engines import BACKENDS, PRECISIONS, EngineOptions, parse_device
 from matnet.engines.cpu.runtimes import RUNTIMES, candidates
-from matnet.errors import EngineError, FileFormatError
+from matnet.errors import EngineError
 from matnet.network import Network
-from matnet.zoo import find_model, random_network
+from matnet.zoo import random_network
 
 MODEL_HELP = (
-    "a MatConvNet .mat file, the name of a model (see `python -m matnet.zoo list`), or Caffe's NET.prototxt,"
-    "WEIGHTS.caffemodel (either alone: without weights, or as it was trained)"
+    "a MatConvNet .mat file; the name of a model (see `python -m matnet.zoo list`), fetched if need be; Caffe's "
+    "NET.prototxt,WEIGHTS.caffemodel (either alone: without weights, or as it was trained); or a model's folder"
 )
-CAFFE_SUFFIXES = (".prototxt", ".caffemodel", ".h5")
 
 
 def add_random_weights(command: argparse.ArgumentParser) -> None:
@@ -30,24 +28,7 @@ def add_random_weights(command: argparse.ArgumentParser) -> None:
 
 def network_from(name: str, options: argparse.Namespace) -> Network:
     """The network that a command's arguments mean; FileFormatError or UnknownModelError where there is none."""
-    return random_network(name, options.seed) if options.random_weights else network_of(name)
-
-
-def network_of(name: str) -> Network:
-    """The network in a .mat file, of a model of the zoo that is here, or in Caffe's files joined by a comma.
-
-    Raises FileFormatError or UnknownModelError where there is none, and what converting raises.
-    """
-    files = [Path(name)] if Path(name).exists() else [Path(part) for part in name.split(",")]
-    if any(file.suffix not in CAFFE_SUFFIXES for file in files):
-        return load(find_model(name))
-    from matnet.converters import convert_caffe
-
-    definitions = [file for file in files if file.suffix == ".prototxt"]
-    weights = [file for file in files if file.suffix != ".prototxt"]
-    if len(definitions) > 1 or len(weights) > 1:
-        raise FileFormatError(f"{name}: expected one prototxt, one caffemodel, or one of each")
-    return convert_caffe(*(found[0] if found else None for found in (definitions, weights)))
+    return random_network(name, options.seed) if options.random_weights else load(name)
 
 
 def positive(text: str) -> int:

@@ -11,7 +11,8 @@ import argparse
 import json
 import sys
 
-from matnet.arguments import MODEL_HELP, network_of
+from matnet import load
+from matnet.arguments import MODEL_HELP
 from matnet.comparison import Comparison, compare
 from matnet.errors import run_command
 
@@ -60,7 +61,7 @@ def report(comparison: Comparison, options: argparse.Namespace) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_intermixed_args(argv)
-    a, b = network_of(options.a), network_of(options.b)
+    a, b = load(options.a), load(options.b)
     comparison = compare(a, b)
     same = comparison.same(options.tolerance, with_meta=not options.no_meta)
     if options.json:

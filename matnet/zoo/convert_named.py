@@ -13,6 +13,7 @@ from matnet.errors import NetworkError
 from matnet.files import check_outputs
 from matnet.formats import load_network, save_network
 from matnet.kinds import MAT
+from matnet.network import Network
 from matnet.zoo.cache import present_mat
 from matnet.zoo.cards import Card, RemoteFile
 from matnet.zoo.checks import digests
@@ -76,9 +77,29 @@ def convert_named(
     card's. version: of the MAT file. Raises UnknownModelError, DownloadError saying what to do by hand, NetworkError
     where the card knows no definition or weights, and what converting raises.
     """
+    card = find_card(name)
+    net, read = _converted(card, prototxt, caffemodel, fetcher, options)
+    target = Path(out if out is not None else card.mat)
+    check_outputs([(target, MAT)], [*read, present_mat(card)])
+    save_network(net, target, format=card.format if format == "auto" else format, version=version)
+    return _compared(card, target, tuple(net.source.notes))
+
+
+def convert_card(card: Card, fetcher: Fetcher | None = None, options: Mapping[str, Any] | None = None) -> Network:
+    """The network of a card, converted from its Caffe files, which are fetched if need be; errors as above."""
+    return _converted(card, None, None, fetcher, options)[0]
+
+
+def _converted(
+    card: Card,
+    prototxt: str | os.PathLike[str] | None,
+    caffemodel: str | os.PathLike[str] | None,
+    fetcher: Fetcher | None,
+    options: Mapping[str, Any] | None,
+) -> tuple[Network, list[Any]]:
+    """The network, and the files that it was read from."""
     from matnet.converters import convert_caffe
 
-    card = find_card(name)
     definition_file = Path(prototxt) if prototxt is not None else definition(card)
     own = {name: value for name, value in card.convert.items() if name not in (options or {})}
     needed: dict[str, RemoteFile | Path] = {} if caffemodel is not None else {"caffemodel": _weights(card)}
@@ -87,10 +108,7 @@ def convert_named(
     here = dict(zip(remote, (fetcher or Fetcher()).several(card, list(remote.values())), strict=True))
     own.update({name: here.get(name, file) for name, file in needed.items() if name != "caffemodel"})
     net = convert_caffe(definition_file, here.get("caffemodel", caffemodel), **own, **(options or {}))
-    target = Path(out if out is not None else card.mat)
-    check_outputs([(target, MAT)], [definition_file, caffemodel, *here.values(), present_mat(card)])
-    save_network(net, target, format=card.format if format == "auto" else format, version=version)
-    return _compared(card, target, tuple(net.source.notes))
+    return net, [definition_file, caffemodel, *here.values()]
 
 
 def _weights(card: Card) -> RemoteFile:

@@ -20,13 +20,7 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     given = Path(name_or_path)
     if given.exists():
         return given
-    name = os.fspath(name_or_path)
-    if given.parent != Path() or given.suffix not in ("", ".mat"):
-        raise FileFormatError(f"{name}: no such file; check the name and the folder")
-    try:
-        card = find_card(name)
-    except UnknownModelError as error:
-        raise UnknownModelError(f"no such file, and {error}") from None
+    card = card_named(os.fspath(name_or_path))
     found = present_mat(card)
     if found is not None:
         return found
@@ -37,6 +31,17 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
         "`--random-weights`, if its answers do not matter" if card.prototxt else f"{card.page or 'its authors'}"
     )
     raise FileFormatError(f"{card.mat} is known, but not here; get it with {', or '.join(ways)}")
+
+
+def card_named(name: str) -> Card:
+    """The card of a known model; for what is neither a file nor a model the errors of `find_model`."""
+    given = Path(name)
+    if given.parent != Path() or given.suffix not in ("", ".mat"):
+        raise FileFormatError(f"{name}: no such file; check the name and the folder")
+    try:
+        return find_card(name)
+    except UnknownModelError as error:
+        raise UnknownModelError(f"no such file, and {error}") from None
 
 
 def card_of(path: str | os.PathLike[str]) -> Card | None:

@@ -1,0 +1,216 @@
+"""`matnet.load`: a network from whatever names it: files of any kind, a folder, bytes, or the name of a known model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from matnet.errors import DownloadError, FileFormatError, MatnetError
+from matnet.kinds import CAFFEMODEL, HDF5, MAT, PROTOTXT, kind_of
+from matnet.network import Network
+
+if TYPE_CHECKING:
+    from matnet.zoo.cards import Card, RemoteFile
+
+PathLike = str | os.PathLike[str]
+CAFFE_SUFFIXES = (".prototxt", ".caffemodel", ".h5")
+CARD = "readme.md"
+
+
+def load(
+    source: PathLike | bytes | IO[bytes],
+    weights: PathLike | None = None,
+    *,
+    allow_unverified: bool = False,
+    **options: Any,
+) -> Network:
+    """The network that `source` names.
+
+    source: a MatConvNet .mat file, its bytes, or an open binary file; Caffe's prototxt and caffemodel (.h5 too), as a
+    pair of arguments or as "NET.prototxt,WEIGHTS.caffemodel", or either alone; the folder of a Caffe model with its
+    readme.md; or the name of a known model (`python -m matnet.zoo list`), which is fetched if it is not here. A path
+    that exists comes before a name. allow_unverified: also fetch a model whose checksum nobody published.
+    options: those of `formats.load_network` for a .mat file, those of `convert_caffe` for Caffe's files.
+
+    A .mat file may be a SimpleNN or a DagNN of any vintage, MAT v5, v7 or v7.3. Raises FileFormatError for what is no
+    network, UnknownModelError with the nearest names, DownloadError saying what to do by hand, and what reading raises.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        return _from_content(source, options)
+    text, path = os.fspath(source), Path(source)
+    if weights is not None:
+        return _caffe([path, Path(weights)], options)
+    if path.is_dir():
+        return _from_folder(path, options)
+    if path.exists():
+        return _from_file(path, options)
+    parts = [Path(part.strip()) for part in text.split(",")]
+    if len(parts) > 1 and all(part.suffix in CAFFE_SUFFIXES or part.is_file() for part in parts):
+        return _caffe(parts, options)
+    return _known_model(text, allow_unverified, options)
+
+
+# -- files ------------------------------------------------------------------------------------------
+
+
+def _from_file(path: Path, options: Mapping[str, Any]) -> Network:
+    kind = kind_of(path) if path.is_file() else ""
+    if kind in (PROTOTXT, CAFFEMODEL) or (kind == HDF5 and path.suffix in CAFFE_SUFFIXES):
+        return _caffe([path], options)
+    if kind != MAT and path.suffix in CAFFE_SUFFIXES:
+        return _caffe([path], options)  # which says what is wrong with it
+    from matnet.formats import load_network
+
+    return load_network(path, **options)
+
+
+def _caffe(files: list[Path], options: Mapping[str, Any]) -> Network:
+    """A network from a prototxt, a caffemodel, or one of each, in any order."""
+    from matnet.converters import convert_caffe
+
+    definitions = [file for file in files if _is_definition(file)]
+    weights = [file for file in files if file not in definitions]
+    if len(definitions) > 1 or len(weights) > 1:
+        named = ", ".join(map(str, files))
+        raise FileFormatError(f"{named}: expected one prototxt, one caffemodel, or one of each")
+    return convert_caffe(*(found[0] if found else None for found in (definitions, weights)), **options)
+
+
+def _is_definition(file: Path) -> bool:
+    try:
+        kind = kind_of(file) if file.is_file() else ""
+    except OSError:
+        kind = ""
+    return kind == PROTOTXT or (kind not in (CAFFEMODEL, HDF5) and file.suffix == ".prototxt")
+
+
+def _from_content(source: Any, options: Mapping[str, Any]) -> Network:
+    """A .mat file from its bytes or an open file. The readers map files, so the bytes go to one for a while."""
+    from matnet.formats import load_network
+
+    given = getattr(source, "name", None)
+    called = given if isinstance(given, str) else "the bytes given"
+    if not isinstance(source, (bytes, bytearray, memoryview)) and not hasattr(source, "read"):
+        raise FileFormatError(
+            f"a network is loaded from a path, bytes, an open binary file or a name, not from {type(source).__name__}"
+        )
+    with tempfile.TemporaryDirectory(prefix="matnet-", ignore_cleanup_errors=True) as folder:
+        file = Path(folder, "network.mat")
+        with file.open("wb") as target:
+            if isinstance(source, (bytes, bytearray, memoryview)):
+                target.write(source)
+            else:
+                try:
+                    shutil.copyfileobj(source, target)
+                except TypeError:
+                    raise FileFormatError(f"{called}: is opened as text; open it with mode 'rb'") from None
+        try:
+            net = load_network(file, **options)
+        except MatnetError as error:
+            raise type(error)(str(error).replace(str(file), called)) from None
+    net.source.path = Path(given) if isinstance(given, str) else None
+    return net
+
+
+def _from_folder(folder: Path, options: Mapping[str, Any]) -> Network:
+    """The model in a folder with a readme.md: its .mat file, or its Caffe files converted as the card says."""
+    from matnet.zoo.cards import read_cards
+
+    if not (folder / CARD).is_file():
+        return _only_files(folder, options)
+    try:
+        cards = read_cards(folder)
+    except FileFormatError:
+        if any(folder.glob("*.prototxt")):  # the readme of a Caffe folder need not be a card
+            return _only_files(folder, options)
+        raise
+    if len(cards) > 1:
+        names = ", ".join(card.name for card in cards)
+        raise FileFormatError(f"{folder}: holds {len(cards)} models; load one of them by its name: {names}")
+    card = cards[0]
+    mat = folder / card.mat
+    if card.mat and mat.is_file():
+        return _from_file(mat, options)
+    weights = card.file("caffemodel")
+    beside = folder / weights.file if weights is not None else folder / card.caffemodel
+    if card.prototxt is not None and beside.is_file():
+        from matnet.converters import convert_caffe
+        from matnet.zoo.random_weights import FROM_FILES
+
+        own = {name: value for name, value in card.convert.items() if name not in options}
+        for name in FROM_FILES:
+            if own.get(name) is not None:
+                own[name] = folder / own[name]
+        return convert_caffe(card.prototxt, beside, **own, **options)
+    return _only_files(folder, options)
+
+
+def _only_files(folder: Path, options: Mapping[str, Any]) -> Network:
+    """The network in a folder that holds one .mat file, or one definition with its weights."""
+    mats, definitions = sorted(folder.glob("*.mat")), sorted(folder.glob("*.prototxt"))
+    weights = sorted([*folder.glob("*.caffemodel"), *folder.glob("*.caffemodel.h5")])
+    deploy = [file for file in definitions if "deploy" in file.name]
+    definitions = deploy if len(deploy) == 1 else definitions
+    if len(definitions) == 1 and len(weights) == 1:
+        return _caffe([definitions[0], weights[0]], options)
+    if len(mats) == 1 and not weights:
+        return _from_file(mats[0], options)
+    found = ", ".join(file.name for file in [*mats, *definitions, *weights]) or "no network"
+    raise FileFormatError(
+        f"{folder}: is a folder that holds {found}; expected one prototxt with its caffemodel, or one .mat file; "
+        "name the files"
+    )
+
+
+# -- known models -----------------------------------------------------------------------------------
+
+
+def _known_model(name: str, allow_unverified: bool, options: Mapping[str, Any]) -> Network:
+    """A model of the zoo: its .mat file, from here or fetched, or its Caffe files converted."""
+    from matnet.formats import load_network
+    from matnet.zoo.cache import present_mat
+    from matnet.zoo.fetch import Fetcher
+    from matnet.zoo.find import card_named
+
+    card = card_named(name)
+    present = present_mat(card)
+    if present is not None:
+        return load_network(present, **options)
+    if card.mat_urls:
+        if not card.md5:
+            _refuse_unverified(card, [card.mat_file()], allow_unverified)
+        return load_network(Fetcher().mat(card), **options)
+    if card.prototxt is None or card.file("caffemodel") is None:
+        raise FileFormatError(
+            f"{card.mat} is known, but nobody publishes its weights"
+            f"{f'; see {card.page}' if card.page else ''}; `--random-weights` builds it without them"
+            if card.prototxt
+            else f"{card.mat} is known, but no address of it is; see {card.page or 'its authors'}"
+        )
+    return _converted(card, allow_unverified, options)
+
+
+def _converted(card: Card, allow_unverified: bool, options: Mapping[str, Any]) -> Network:
+    from matnet.zoo.cache import present_file
+    from matnet.zoo.convert_named import convert_card
+
+    missing = [file for file in card.files if file.role == "caffemodel" and present_file(card, file) is None]
+    _refuse_unverified(card, missing, allow_unverified)
+    return convert_card(card, options=options)
+
+
+def _refuse_unverified(card: Card, files: list[RemoteFile], allowed: bool) -> None:
+    """DownloadError where a file would be fetched whose checksum nobody published."""
+    from matnet.zoo.checks import strongest
+
+    unknown = [file for file in files if strongest(file.hashes) is None]
+    if unknown and not allowed:
+        raise DownloadError(
+            f"{card.name}: no checksum of {', '.join(file.file for file in unknown)} was ever published, so a download "
+            f"cannot be verified; allow it with allow_unverified=True, or fetch it yourself: "
+            f"`python -m matnet.zoo fetch {card.name}{'' if unknown[0].role == 'mat' else ' --what caffe'}`"
+        )
