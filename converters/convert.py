@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,17 @@ import numpy as np
 from matnet.converters.build import build
 from matnet.converters.caffemodel import attach_weights, net_from_caffemodel, read_prototxt, read_weights
 from matnet.converters.colour import reorder_inputs
-from matnet.converters.export.provenance import META_FIELD, remember
+from matnet.converters.export.provenance import META_FIELD, decisions, remember
 from matnet.converters.graph.input_sizes import image_input
 from matnet.converters.graph.netdef import NetDef
+from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.sizes import Sizes
 from matnet.converters.means import given_mean
 from matnet.converters.options import Options, options_from
 from matnet.converters.preprocessing import classes_struct, inputs_struct, normalization_struct
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.errors import NetworkError
 from matnet.network import Network
-from matnet.shapes import Shape
 
 PathLike = str | os.PathLike[str]
 
@@ -45,13 +46,12 @@ def convert_caffe(
         net.source.notes.append(f"no caffemodel is given: the {len(builder.placeholders)} params are without values")
         for name in builder.placeholders:
             del net.params[name]
-    image = _image_variable(net_def, net)
-    flipped = _flip_colours(net, image, chosen)
+    image = _image_variable(net_def, builder)
+    flipped = _flip_colours(builder, image)
     if not chosen.transpose:
         swap_rows_and_columns(net)
     _describe(net, net_def, image, chosen, mean)
-    if not builder.placeholders:
-        net.meta[META_FIELD] = remember(builder, flipped)
+    net.meta[META_FIELD] = decisions(builder, flipped) if builder.placeholders else remember(builder, flipped)
     return net
 
 
@@ -68,26 +68,40 @@ def _read(prototxt: PathLike | None, caffemodel: PathLike | None, options: Optio
     return net_def
 
 
-def _image_variable(net_def: NetDef, net: Network) -> str | None:
-    blob = image_input(net_def, net_def.layers)
-    variable = net_def.input_variables.get(blob or "")
-    variable = net.aliases.get(variable or "", variable)
-    return variable if variable in net.inputs else None
+def _image_variable(net_def: NetDef, builder: Builder) -> str | None:
+    blob = image_input(net_def, builder.graph.layers)
+    variable = builder.graph.inputs.get(blob or "")
+    held = builder.values.get(variable or "")
+    return held.variable if held is not None and held.variable in builder.net.inputs else None
 
 
-def _flip_colours(net: Network, image: str | None, options: Options) -> Sequence[str]:
-    """Let the net take R, G, B where Caffe's takes B, G, R; the inputs that this concerns."""
-    if options.color_format == "rgb" or not options.transpose or image is None:
+def _flip_colours(builder: Builder, image: str | None) -> Sequence[str]:
+    """Let the net take R, G, B where Caffe's takes B, G, R; the inputs that this concerns. The decision is a note."""
+    net = builder.net
+    reason = _why_not_flipped(builder, image)
+    if reason:
+        net.source.notes.append(f"the order of the input's channels stays Caffe's: {reason}")
         return []
-    sizes = net.infer_shapes(net.input_shapes, partial=True)
-    if image not in sizes or sizes[image][1] != 3:
-        return []
-    images = _images(net, image, sizes)
-    net.source.notes += reorder_inputs(net, images, sizes)
+    assert image is not None
+    images = _images(net, image, builder.sizes)
+    net.source.notes.append(f"takes R, G, B where the Caffe net takes B, G, R: {', '.join(map(repr, images))}")
+    net.source.notes += reorder_inputs(net, images, builder.sizes)
     return images
 
 
-def _images(net: Network, image: str, sizes: dict[str, Shape]) -> Sequence[str]:
+def _why_not_flipped(builder: Builder, image: str | None) -> str:
+    options = builder.options
+    if image is None:
+        return "no input is an image"
+    channels = builder.sizes[image][1] if image in builder.sizes else None
+    if channels != 3:
+        return f"the image {image!r} has {'an unknown number of' if channels is None else channels} channels, not 3"
+    if options.color_format == "rgb":
+        return "the color format rgb says that it takes R, G, B, or is to stay as it is"
+    return "" if options.transpose else "without transposition nothing is changed"
+
+
+def _images(net: Network, image: str, sizes: Mapping[str, Sizes]) -> Sequence[str]:
     """The image input, and others of three channels that share its first layer's weights (Siamese nets)."""
     shared = {param for layer in net.layers.values() if image in layer.inputs for param in layer.params}
     others = [
@@ -95,7 +109,7 @@ def _images(net: Network, image: str, sizes: dict[str, Shape]) -> Sequence[str]:
         for layer in net.layers.values()
         if shared.intersection(layer.params) and layer.inputs[0] in net.inputs
     ]
-    return list(dict.fromkeys([image, *(name for name in others if sizes.get(name, (0, 0))[1] == 3)]))
+    return list(dict.fromkeys([image, *(name for name in others if name in sizes and sizes[name][1] == 3)]))
 
 
 def _describe(net: Network, net_def: NetDef, image: str | None, options: Options, mean: np.ndarray | None) -> None:

@@ -138,7 +138,7 @@ def _show_upgraded(prototxt: str | None, given: argparse.Namespace) -> None:
     if prototxt is not None:
         net = read_prototxt(prototxt, given.phase, given.level, given.stage, given.lenient)
     elif given.caffemodel is not None:
-        net = net_from_caffemodel(given.caffemodel)
+        net = net_from_caffemodel(given.caffemodel, given.lenient)
     else:
         raise NetworkError("nothing to show: give --prototxt or --caffemodel")
     print(to_text(net.message), end="")
@@ -152,10 +152,10 @@ def convert_back(given: argparse.Namespace) -> None:
     if given.out is not None:
         prototxt, caffemodel = prototxt or f"{given.out}.prototxt", caffemodel or f"{given.out}.caffemodel"
     check_outputs([(prototxt, PROTOTXT), (caffemodel, CAFFEMODEL)], _read(given))
-    sizes = dict(given.input_size or []).get(None)
+    sizes = dict(given.input_size or [])
     _say(f"reading {given.to_caffe}")
     colors = "rgb" if given.color_format == "rgb" else None  # the default undoes what a conversion did
-    size = None if sizes is None else _two(sizes)
+    size = sizes[None] if list(sizes) == [None] else sizes or None
     caffe = to_caffe(load_network(given.to_caffe), input_size=size, color_format=colors)
     for note in caffe.notes:
         print(note)

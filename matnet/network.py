@@ -235,12 +235,15 @@ class Network:
 
     # -- checks and sizes -------------------------------------------------------------------------
 
-    def check(self) -> None:
-        """Raise one NetworkError that lists every fault of the graph: cycles, missing params, bad references."""
-        self.execution_order()
+    def check(self, wanted: Iterable[str] | None = None) -> None:
+        """Raise one NetworkError that lists every fault of the graph: cycles, missing params, bad references.
+
+        `wanted` limits the search to what these variables depend on.
+        """
+        layers = self.execution_order() if wanted is None else self.upto(wanted)
         faults = [
             f"layer {layer.name!r} ({layer.type_name}): param {name!r} is not in the file"
-            for layer in self.layers.values()
+            for layer in layers
             for name in layer.params
             if name not in self.params
         ]

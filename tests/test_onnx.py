@@ -463,3 +463,9 @@ def test_forms_of_a_matrix_product(style: Style, images: int, node: str, filters
     assert node in [found.op_type for found in model.nodes]
     assert model.constants["a/filters"].shape == filters
     assert_same(check_and_run(model, {"x0": x}), net.forward(x))
+
+
+def test_a_network_without_weights_is_refused_with_its_params() -> None:
+    net = matnet.convert_caffe(DATA / "caffe" / "net_nin" / "deploy.prototxt")
+    with pytest.raises(NetworkError, match=r"layer 'conv1' \(dagnn.Conv\): param 'conv1_filter'"):
+        to_onnx_model(net)

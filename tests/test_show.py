@@ -249,3 +249,10 @@ def test_any_name_can_be_printed_in_any_encoding(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, env={"PYTHONIOENCODING": "ascii", "PATH": ""}, check=False)
     assert done.returncode == 0, done.stderr
     assert b"classes           1: \\u6f22" in done.stdout
+
+
+def test_a_definition_without_weights_shows_every_card(capsys: pytest.CaptureFixture[str]) -> None:
+    """An InnerProduct along axis 2 takes the number of its outputs from weights that are not there."""
+    card = Path(matnet.__file__).parent / "models" / "video2text-vgg-mean-pool" / "deploy.prototxt"
+    assert show.main([str(card)]) == 0
+    assert "InnerProduct" in capsys.readouterr().out

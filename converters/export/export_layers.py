@@ -179,18 +179,16 @@ def _lrn(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
 
 def _batch_norm(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
     """BatchNorm with Caffe's statistics, and a Scale behind it for multipliers and offsets."""
-    if len(layer.params) != 3:
-        raise NetworkError("has no moments; its statistics are not known")
-    factor, offset = exporter.value(layer, 0).reshape(-1), exporter.value(layer, 1).reshape(-1)
-    moments = exporter.value(layer, 2)
-    epsilon, variance = _variance(moments[:, 1], float(layer.op.epsilon))  # type: ignore[attr-defined]
+    op: Any = layer.op
+    factor, offset, mean, sigma = op.statistics([exporter.value(layer, index) for index in range(len(layer.params))])
+    epsilon, variance = _variance(sigma, float(op.epsilon))
     between = f"{layer.outputs[0]}_before_{layer.name}_scale"
     statistics = CaffeLayer(
         layer.name,
         layer.inputs,
         [between],
         build("LayerParameter", name=layer.name, type="BatchNorm", batch_norm_param={"eps": epsilon}),
-        [moments[:, 0], variance, np.ones(1, np.float32)],
+        [mean, variance, np.ones(1, np.float32)],
         [f"{layer.name}:{index}" for index in range(3)],
     )
     scale = CaffeLayer(

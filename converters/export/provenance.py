@@ -63,12 +63,15 @@ def remember(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
             groups.append((([layer]), list(made)))
     plain = {layers[0].name: made[0] for layers, made in groups if _is_plain(builder, layers, made)}
     entries = [_entry(builder, layers, made) for layers, made in groups if layers[0].name not in plain]
-    return {
-        "flipped": Cell(images),
-        "widthFirst": np.array([[not builder.options.transpose]]),
+    return decisions(builder, images) | {
         "layers": entries[0] if len(entries) == 1 else StructArray(entries, fields=_FIELDS),
         "graph": remember_graph(builder, plain),
     }
+
+
+def decisions(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
+    """What the way back must undo, also where no weights are known: the channels' order, and the axes'."""
+    return {"flipped": Cell(images), "widthFirst": np.array([[not builder.options.transpose]])}
 
 
 _FIELDS = ("prototxt", "layers", "counts", "params", "shapes", "values", "checksum")

@@ -17,8 +17,8 @@ from matnet.converters.export.whole_graph import WholeGraph
 from matnet.converters.files.caffe_write import write_caffemodel, write_prototxt
 from matnet.converters.files.message import Message, build
 from matnet.converters.transposition import swap_rows_and_columns
-from matnet.errors import NetworkError, UnsupportedLayersError, listing
-from matnet.meta import image_input
+from matnet.errors import NetworkError, UnsupportedLayersError, listing, nearest
+from matnet.meta import image_input, input_channels
 from matnet.network import Layer, Network
 from matnet.shapes import Shape
 
@@ -44,15 +44,19 @@ class CaffeNet:
             write_caffemodel(caffemodel, self.message, self.blobs)
 
 
+InputSize = Sequence[int] | Mapping[str, Sequence[int]]
+
+
 def to_caffe(
-    net: Network, input_size: tuple[int, int] | None = None, color_format: str | None = None, batch: int = 1
+    net: Network, input_size: InputSize | None = None, color_format: str | None = None, batch: int = 1
 ) -> CaffeNet:
     """The Caffe network that computes what `net` does.
 
     A network that was converted from Caffe gives back Caffe's layers and blobs, bit for bit. color_format
     `bgr` makes the Caffe net take B, G, R where `net` takes R, G, B; the default is what the conversion
-    undid, or `bgr`. input_size (height, width) is needed where the network does not tell it. Training-only
-    layers are dropped. Raises UnsupportedLayersError listing all layers that Caffe has no counterpart for.
+    undid, or `bgr`. input_size (height and width, C H W or N C H W, or by input name) is needed where the network does
+    not tell it. Training-only layers are dropped. Raises UnsupportedLayersError listing all layers that Caffe has no
+    counterpart for, NetworkError for sizes that do not fit.
     """
     net = net.for_inference()
     net.check()
@@ -65,6 +69,7 @@ def to_caffe(
     sizes = net.infer_shapes(shapes)
     notes = list(net.source.notes)
     notes += _flip(net, sizes, color_format)
+    _require_matrices_to_fit(net, sizes, kept, whole)
     layers = _caffe_layers(net, sizes, kept) if whole is None else _original_layers(net, sizes, kept, whole)
     names = _blob_names(layers) if whole is None else whole.inputs
     message = Message("NetParameter")
@@ -78,17 +83,78 @@ def to_caffe(
 # -- inputs -----------------------------------------------------------------------------------------
 
 
-def _input_shapes(net: Network, input_size: tuple[int, int] | None, batch: int) -> dict[str, Shape]:
-    shapes = {**net.default_input_shapes(batch, input_size)}
+def _input_shapes(net: Network, input_size: InputSize | None, batch: int) -> dict[str, Shape]:
+    """N x C x H x W of every input: as the network tells it, with what is given in its place."""
+    whole = None if input_size is None or isinstance(input_size, Mapping) else tuple(input_size)
+    shapes = dict(net.default_input_shapes(batch, None if whole is None else _height_and_width(whole)))
     for name, shape in net.input_shapes.items():
-        if name in net.inputs and (name not in shapes or input_size is None):
+        if name in net.inputs and (name not in shapes or whole is None):
             shapes[name] = shape
+    if isinstance(input_size, Mapping):
+        for name, sizes in input_size.items():
+            variable = _input_called(net, name)
+            shapes[variable] = _with_sizes(net, variable, shapes.get(variable), tuple(sizes), batch)
     missing = [name for name in net.inputs if name not in shapes]
     if missing:
         raise NetworkError(
-            f"{net.source}: the size of its input {missing[0]!r} is not known; give it with --input-size HxW"
+            f"{net.source}: the size of its input {missing[0]!r} is not known; "
+            f"give it with --input-size {missing[0]}=HxW (input_size={{{missing[0]!r}: (height, width)}})"
         )
     return shapes
+
+
+def _height_and_width(sizes: tuple[int, ...]) -> tuple[int, int]:
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise NetworkError(f"input_size is {'x'.join(map(str, sizes))}; expected HxW, CxHxW or NxCxHxW of at least 1")
+    return sizes[-2], sizes[-1]
+
+
+def _input_called(net: Network, name: str) -> str:
+    found = next((variable for variable in net.inputs if name in net.names_of_input(variable)), None)
+    if found is None:
+        hint = f"{nearest(name, net.inputs)}; its inputs: {', '.join(net.inputs)}"
+        raise NetworkError(f"{net.source}: input_size is given for {name!r}, which is no input{hint}")
+    return found
+
+
+def _with_sizes(net: Network, name: str, known: Shape | None, sizes: tuple[int, ...], batch: int) -> Shape:
+    """`known` with its last axes replaced: those of Caffe's blob, which has fewer than four where its rank is lower."""
+    rank = net.blob_ranks.get(name, 4)
+    if not 1 <= len(sizes) <= rank or min(sizes) < 1:
+        raise NetworkError(
+            f"{net.source}: input_size {name}={'x'.join(map(str, sizes))} does not fit an input of {rank} axes"
+        )
+    if known is None:
+        channels = input_channels(net, name)
+        if channels is None and len(sizes) < min(rank, 3):
+            raise NetworkError(f"{net.source}: the channels of its input {name!r} are not known; give {name}=CxHxW")
+        known = (batch, channels or 1, 1, 1)
+    axes = (*known[: rank - len(sizes)], *sizes)
+    return axes[0], *(*axes[1:], 1, 1, 1)[:3]  # type: ignore[return-value]
+
+
+def _require_matrices_to_fit(
+    net: Network, sizes: Mapping[str, Shape], kept: Sequence[Original], whole: WholeGraph | None
+) -> None:
+    """Refuse an input size that a Caffe InnerProduct, whose matrix has one size, cannot take."""
+    made = [
+        (message, name)
+        for original in kept
+        for message in original.messages
+        for name in original.layers
+        if message.get("type") == "InnerProduct"
+    ]
+    if whole is not None:
+        pairs = zip(whole.messages, whole.plain, strict=True)
+        made += [(message, name) for message, name in pairs if name and message.get("type") == "InnerProduct"]
+    for message, name in made:
+        layer = net.layers[name]
+        size = sizes.get(layer.outputs[0])
+        if layer.op.dagnn == "dagnn.Conv" and size is not None and size[2:] != (1, 1):
+            raise NetworkError(
+                f"{net.source}: layer {message.get('name')!r} (InnerProduct) would give {size[2]}x{size[3]} pixels for "
+                "inputs of this size, and Caffe's gives one; use the input size that the network was made for"
+            )
 
 
 def _inputs(net: Network, shapes: Mapping[str, Shape], names: Mapping[str, str]) -> list[Message]:

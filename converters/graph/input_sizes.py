@@ -11,13 +11,35 @@ from matnet.errors import NetworkError, nearest
 
 IMAGE_LAYERS = ("Data", "ImageData", "WindowData")
 KEEP_CHANNELS = ("ReLU", "Dropout", "Pooling", "LRN", "BatchNorm", "Scale", "Bias", "Power", "Split", "Sigmoid", "TanH")
+FILTERING = ("Convolution", "Deconvolution", "ConvolutionDepthwise", "DepthwiseConvolution", "InnerProduct", "Im2col")
+JOINING = ("Concat", "Eltwise")
 USUAL_NAME = "data"
 
 
 def image_input(net: NetDef, layers: Sequence[LayerDef]) -> str | None:
-    """The input blob that is the image: `data` where it exists, else the first of four axes or of unknown shape."""
+    """The input blob that is the image, found by what reads it.
+
+    Of the inputs with four axes, or of unknown shape, one that reaches filters: `data` where it does, else the first.
+    Where none does, `data`, else the first of them. layers: those that are kept for inference.
+    """
     candidates = [blob for blob in used_inputs(net, layers) if len(_stated(net, blob)) == 4]
-    return USUAL_NAME if USUAL_NAME in candidates else next(iter(candidates), None)
+    filtered = [blob for blob in candidates if _reaches_filters(layers, net.input_variables[blob])]
+    for blobs in (filtered, candidates):
+        if blobs:
+            return USUAL_NAME if USUAL_NAME in blobs else blobs[0]
+    return None
+
+
+def _reaches_filters(layers: Sequence[LayerDef], variable: str) -> bool:
+    """Whether a variable's own values, joined with others or not, are what a layer with filters reads."""
+    reached = {variable}
+    for layer in layers:
+        values = layer.inputs if layer.type in JOINING else layer.inputs[:1]
+        if reached.intersection(values):
+            if layer.type in FILTERING:
+                return True
+            reached.update(layer.outputs)
+    return False
 
 
 UNKNOWN: Sizes = (None,) * 4

@@ -191,6 +191,9 @@ def _channels(layer: LayerDef, net: Builder, param: Message) -> int:
         raise UnsupportedLayersError(f"reads a blob of {len(shape)} axes; only N x C x H x W is supported")
     if param.get("axis") not in (1, -3):
         raise UnsupportedLayersError(f"convolves along axis {param.get('axis')}; only axis 1 is supported")
+    if shape[1] is None and layer.blobs and len(layer.blobs[0].shape) == 4:
+        outputs, inputs = layer.blobs[0].shape[:2]  # the weights tell what no input does
+        return outputs if layer.type == "Deconvolution" else inputs * max(_groups(layer, param, outputs), 1)
     return net.channels(layer)
 
 

@@ -15,8 +15,8 @@ LARGEST = (1 << 31) - 1
 """Values of the largest blob in Caffe, which counts them in an int."""
 
 UNKNOWN: Sizes = (None, None, None, None)
-PROBES = ((2, 3, 1009, 1013), (2, 3, 2003, 2011))
-"""Two sets of sizes to try in place of unknown ones; they differ where an image may be of any size."""
+PROBES = ((2, 12, 1009, 1013), (3, 24, 2003, 2011))
+"""Two sets of sizes to try in place of unknown ones; they differ in every axis."""
 
 
 def known(sizes: Sizes) -> bool:

@@ -129,7 +129,12 @@ class BatchNorm(Op):
             require_elements(what, shape, count)
         return [inputs[0]]
 
-    def prepare(self, xp: Any, params: Sequence[Array]) -> Moments:
+    @staticmethod
+    def statistics(params: Sequence[Array]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Multiplier, offset, mean and sigma, each of C numbers; NetworkError where any is missing or unusable.
+
+        Moments may have any shape of 2 C numbers: in MATLAB's memory the means come first.
+        """
         if len(params) < 3:
             raise NetworkError(f"has {len(params)} of its 3 params (g, b, moments), so it cannot run in test mode")
         coef, offset, moments = (as_vector(np, on_host(param)) for param in params)
@@ -139,6 +144,10 @@ class BatchNorm(Op):
             )
         mean, sigma = moments[: coef.size], moments[coef.size :]
         _refuse_unusable(mean, sigma)
+        return coef, offset, mean, sigma
+
+    def prepare(self, xp: Any, params: Sequence[Array]) -> Moments:
+        coef, offset, mean, sigma = self.statistics(params)
         factors = (coef / sigma, mean, offset)
         return Moments(*(xp.asarray(factor.reshape(-1, 1, 1)) for factor in factors))
 

@@ -73,6 +73,7 @@ def to_onnx_model(
     """
     inference = net.for_inference()
     wanted = list(dict.fromkeys(inference.resolve(name) for name in outputs or inference.outputs))
+    inference.check(wanted)
     unwritten = [name for name in wanted if name in inference.inputs]
     if unwritten:
         raise NetworkError(f"{net.source}: {unwritten[0]!r} is an input; ask for outputs that a layer computes")

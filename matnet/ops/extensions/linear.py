@@ -55,8 +55,10 @@ class InnerProduct(_Table):
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         taken = prod(inputs[0][self.axis :])
-        outputs = params[0][0] if params[0] else 0
-        if params[0] and prod(params[0][1:]) != taken:
+        if not params[0]:
+            raise ShapeError("its weights are not given, so the number of its outputs is not known")
+        outputs = params[0][0]
+        if prod(params[0][1:]) != taken:
             raise ShapeError(f"the weights are {text(params[0])}, the input gives {taken} values")
         self._require_bias(params, outputs)
         return [to_four((*inputs[0][: self.axis], outputs))]

@@ -38,7 +38,9 @@ class _Recurrent(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         self._require_counts(inputs, params)
         steps, streams = inputs[0][:2]
-        width = params[0][0] // self.gates if params[0] else 0
+        if not params[0]:
+            raise ShapeError("its weights are not given, so the number of its outputs is not known")
+        width = params[0][0] // self.gates
         self._require_params(inputs, params, width)
         wanted = [inputs[0], *[(steps, streams, 1, 1)] * self.hasCont]
         if self.staticInput:
