@@ -252,13 +252,16 @@ def _errors_named(target: Path, temporary: Path | None = None) -> Iterator[None]
 def existing_file(path: PathLike, what: str = "file") -> Path:
     """`path` as a Path, once it is known to be a non-empty regular file.
 
-    Raises FileFormatError naming the path for a missing file, a folder, an empty file.
+    Raises FileFormatError naming the path for a missing file, a folder, a pipe or device, an empty file. Nothing is
+    opened, so that a pipe nobody writes to cannot make the caller wait.
     """
     target = Path(path)
     if target.is_dir():
         raise FileFormatError(f"{target}: is a folder, not a {what}; give the file itself")
     if not target.exists():
         raise FileFormatError(f"{target}: no such {what}; check the name and the folder")
+    if not target.is_file():
+        raise FileFormatError(f"{target}: is a pipe or device, not a {what}; save its content to a file first")
     if target.stat().st_size == 0:
         raise FileFormatError(f"{target}: the {what} is empty (0 bytes); fetch or copy it again")
     return target

@@ -11,11 +11,9 @@ import numpy as np
 from matnet.converters.graph.netdef import Blob, CaffeWeights
 from matnet.errors import FileFormatError, listing
 
+DEEPEST = 20
+"""How many groups may lie inside each other: the slashes of a layer's name."""
 _MAGIC = b"\x89HDF\r\n\x1a\n"
-_DEFLATE = 1100
-"""More than any HDF5 filter can compress: a dataset that claims more than this is not believed."""
-
-
 def is_hdf5(path: str | os.PathLike[str]) -> bool:
     """Whether the file begins as HDF5 does, whatever it is called."""
     with open(path, "rb") as file:
@@ -25,49 +23,78 @@ def is_hdf5(path: str | os.PathLike[str]) -> bool:
 def read_hdf5_weights(path: Path) -> CaffeWeights:
     """The layers of a .caffemodel.h5, in the order of their names; a blob stored with its owner only is None.
 
-    A layer name with slashes is a path of groups. Raises FileFormatError for a damaged file, a file without
-    `/data`, and lists every dataset that is no array of numbers.
+    A layer name with slashes is a path of groups. Nothing outside the file is read, and what is read has at most the
+    size that a file of this length can hold (`formats.mat.limits`). Raises FileFormatError for a damaged file, for
+    links, external and virtual storage, for a file without `/data`, and lists every dataset that is no array of
+    numbers.
     """
     import h5py
 
-    try:
-        with h5py.File(path, "r") as file:
-            data = file.get("data")
-            if not isinstance(data, h5py.Group):
-                raise FileFormatError(f"{path}: has no group /data, where Caffe keeps weights; it is an HDF5 "
-                                      "file, but no .caffemodel.h5")
-            layers, problems = _collect(data, h5py)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise FileFormatError(f"{path}: cannot be read as HDF5 ({error}); fetch it again") from None
-    if problems:
-        raise FileFormatError(listing(f"{path}: {len(problems)} datasets cannot be weights", problems))
+    from matnet.formats.mat.hdf5 import file_errors
+
+    with file_errors(path), h5py.File(path, "r") as file:
+        found = _Collected(path.stat().st_size)
+        if "data" not in found.names(file.id):
+            raise FileFormatError(f"{path}: has no group /data, where Caffe keeps weights; it is an HDF5 "
+                                  "file, but no .caffemodel.h5")
+        found.collect(h5py.h5o.open(file.id, b"data"), "")
+    if found.problems:
+        raise FileFormatError(listing(f"{path}: {len(found.problems)} datasets cannot be weights", found.problems))
+    layers = {name: tuple(blobs.get(index) for index in range(max(blobs, default=-1) + 1))
+              for name, blobs in found.layers.items()}
     if not layers:
         raise FileFormatError(f"{path}: the group /data holds no layer; it is no .caffemodel.h5")
     return CaffeWeights(str(path), layers, dict.fromkeys(layers, ""), hdf5=True)
 
 
-def _collect(data: Any, h5py: Any) -> tuple[dict[str, tuple[Blob | None, ...]], list[str]]:
-    """Layer name -> blobs; a group without groups in it is a layer, with or without datasets."""
-    found: dict[str, dict[int, Blob]] = {}
-    problems: list[str] = []
+class _Collected:
+    """What a walk through the groups of a file of `size` bytes has found: layer name -> blobs, and what is wrong."""
 
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Group):
-            if not any(isinstance(child, h5py.Group) for child in item.values()):
-                found.setdefault(name, {})
-            return
-        layer, _, index = name.rpartition("/")
-        problem = _problem(index, item) if isinstance(item, h5py.Dataset) else "is neither group nor dataset"
+    def __init__(self, size: int) -> None:
+        from matnet.formats.mat.hdf5 import StoredData
+        from matnet.formats.mat.limits import Limits
+
+        self.limits = Limits(size)
+        self.stored = StoredData(self.limits, size)
+        self.layers: dict[str, dict[int, Blob]] = {}
+        self.problems: list[str] = []
+
+    def names(self, group: Any) -> list[str]:
+        from matnet.formats.mat.hdf5 import link_names
+
+        names = link_names(group)
+        if not self.limits.allow_values(len(names)):
+            raise ValueError("it holds more groups and datasets than a file of its size can")
+        return names
+
+    def collect(self, group: Any, path: str, depth: int = 0) -> None:
+        """Take up the layers in a group; one without groups in it is a layer, with or without datasets."""
+        from h5py import h5g, h5o
+
+        if not isinstance(group, h5g.GroupID):
+            raise ValueError(f"/data{path and '/'}{path} is no group")
+        if depth > DEEPEST:
+            raise ValueError(f"its groups lie more than {DEEPEST} deep")
+        items = {name: h5o.open(group, name.encode()) for name in self.names(group)}
+        if path and not any(isinstance(item, h5g.GroupID) for item in items.values()):
+            self.layers.setdefault(path, {})
+        for name, item in items.items():
+            if isinstance(item, h5g.GroupID):
+                self.collect(item, f"{path}/{name}".lstrip("/"), depth + 1)
+            else:
+                self.take(path, name, item)
+
+    def take(self, layer: str, index: str, item: Any) -> None:
+        """Read one dataset, or enter why it is no blob."""
+        from h5py import h5d
+
+        problem = _problem(index, item) if isinstance(item, h5d.DatasetID) else "is neither group nor dataset"
         if problem:
-            problems.append(f"/data/{name}: {problem}")
-        else:
-            array = np.array(item[()], np.float32, order="C")
-            array.flags.writeable = False
-            found.setdefault(layer, {})[int(index)] = Blob(array.shape, False, array)
-
-    data.visititems(visit)
-    return {name: tuple(blobs.get(index) for index in range(max(blobs, default=-1) + 1))
-            for name, blobs in found.items()}, problems
+            self.problems.append(f"/data/{layer}/{index}: {problem}")
+            return
+        array = np.array(self.stored.read(item), np.float32, order="C")
+        array.flags.writeable = False
+        self.layers.setdefault(layer, {})[int(index)] = Blob(array.shape, False, array)
 
 
 def _problem(index: str, dataset: Any) -> str:
@@ -75,8 +102,4 @@ def _problem(index: str, dataset: Any) -> str:
         return f"is called {index!r}, expected the number of a blob"
     if dataset.dtype.kind != "f":
         return f"holds {dataset.dtype}, expected floats"
-    if 0 in (dataset.shape or ()):
-        return f"has the shape {dataset.shape}, with a size of 0"
-    if dataset.shape is None or dataset.nbytes > _DEFLATE * (dataset.id.get_storage_size() + 8):
-        return f"claims {dataset.nbytes} bytes, but {dataset.id.get_storage_size()} are stored"
-    return ""
+    return f"has the shape {dataset.shape}, with a size of 0" if 0 in dataset.shape else ""

@@ -1,4 +1,4 @@
-"""HDF5 as MATLAB uses it: attributes, links, and data sets that are checked before they are read."""
+"""HDF5 as MATLAB and Caffe use it: attributes, links, and data sets that are checked before they are read."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ def _single(found: Any, kind: Any, dtype: np.dtype) -> Any:
 def link_names(group: Any) -> list[str]:
     """The names in a group, by alphabet as HDF5 keeps them.
 
-    Raises ValueError for a link that leads out of the file or by name: MATLAB writes none, and following
-    them would read other files.
+    Raises ValueError for a link that leads out of the file or by name: neither MATLAB nor Caffe writes one, and
+    following it could read other files.
     """
     names = []
     for name in group:
         if group.links.get_info(name).type != h5l.TYPE_HARD:
-            raise ValueError(f"{name!r} is a link to another place, which MATLAB does not write")
+            raise ValueError(f"{name!r} is a link to another place, which such files do not have")
         names.append(name.decode())
     return names
 
@@ -120,7 +120,7 @@ class StoredData:
         shape, dtype = dataset.shape, dataset.dtype
         size = prod(shape) * dtype.itemsize
         if dtype.hasobject and h5py.check_ref_dtype(dtype) is not h5py.Reference:
-            raise ValueError(f"a data set of type {dtype}, which MATLAB does not write")
+            raise ValueError(f"a data set of type {dtype}, which such files do not have")
         # Counting the bytes that a data set takes in the file means walking its index; few are so large.
         stored_size = dataset.get_storage_size() if size > FREE_BYTES else size
         if len(shape) > MAX_AXES or not self._limits.allow_bytes(size, stored_size):
@@ -134,7 +134,7 @@ class StoredData:
     def _check_storage(self, creation: Any, shape: Shape, size: int, itemsize: int) -> None:
         layout = creation.get_layout()
         if layout not in _LAYOUTS or creation.get_external_count():
-            raise ValueError("a data set lies in another file, which MATLAB does not write")
+            raise ValueError("a data set lies in another file (external or virtual storage)")
         self.compressed = self.compressed or creation.get_nfilters() > 0
         if layout == h5d.CHUNKED:
             chunk = creation.get_chunk()
