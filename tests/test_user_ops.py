@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import matnet
 from matnet import Layer, Network, NetworkError, OutOfMemoryError, Param
+from matnet.datasets import ImageList
 from matnet.display.svg import family
 from matnet.display.table import network_table
 from matnet.engines import compile_network
@@ -19,7 +23,9 @@ from matnet.engines.cupy import engine as gpu_engine
 from matnet.engines.cupy.lower import lower
 from matnet.engines.cupy.planning import why_layer_by_layer
 from matnet.engines.cupy.probe import Gpu
+from matnet.evaluation import evaluate
 from matnet.evaluation.streams import fills_up
+from matnet.images import Preprocessing
 from matnet.meta import input_channels
 from matnet.ops import REGISTRY, Op, register
 from matnet.ops.activation import DropOut, ReLU, SoftMax
@@ -158,6 +164,31 @@ def test_inputs_of_unequal_length_are_not_divided() -> None:
 def test_a_gpu_fills_up_batches_only_where_the_op_allows_it(emulated: None) -> None:
     for own, filled in ((Twice(), True), (LessMean(), False)):
         assert fills_up(compile_network(network(own), backend="cupy")) is filled
+
+
+def test_an_unreadable_image_takes_no_part_in_a_batch_that_is_combined(tmp_path: Path) -> None:
+    """Three files of digits, the second broken: the layer that subtracts the mean gets the other two alone."""
+    folder = Path(matnet.__file__).parent / "models" / "digits-lenet"
+    listed = ImageList.load(folder / "test").head(3)
+    paths = [tmp_path / f"{number}{path.suffix}" for number, path in enumerate(listed.paths)]
+    for source, target in zip(listed.paths, paths, strict=True):
+        shutil.copy(source, target)
+    paths[1].write_bytes(b"no image")
+    net = matnet.load(folder / "digits-lenet.mat")
+    seen = []
+
+    @dataclass(frozen=True, kw_only=True)
+    class Counting(LessMean):
+        def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+            seen.append(len(inputs[0]))
+            return super().forward(xp, inputs, params)
+
+    first = next(iter(net.layers.values()))
+    net.add(Layer("own", Counting(), ["input"], ["centred"]))
+    first.inputs = ["centred"]
+    row = evaluate(net, replace(listed, paths=tuple(paths)), Preprocessing.from_meta(net.meta), backend="numpy")
+    assert (row.images, seen) == (2, [2])
+    assert any("'own'" in note for note in row.notes)
 
 
 # -- each fact reaches its reader -------------------------------------------------------------------

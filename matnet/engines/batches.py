@@ -10,6 +10,7 @@ import numpy as np
 
 from matnet.engines.base import Engine
 from matnet.errors import NetworkError, OutOfMemoryError
+from matnet.network import Layer
 from matnet.shapes import text
 
 
@@ -38,10 +39,10 @@ def require_independent_images(engine: Engine, inputs: Mapping[str, tuple[int, .
     for name, shape in inputs.items():
         if shape[0] != images:
             raise NetworkError(f"{where}: input {name!r} holds {shape[0]} items for {images} images, {advice}")
-    for layer in engine.layers:
-        if not layer.op.images_independent:
-            what = f"layer {layer.name!r} ({layer.type_name}) may combine images, as its op is not images_independent"
-            raise NetworkError(f"{where}: {what}, {advice}")
+    layer = combining_layer(engine)
+    if layer is not None:
+        what = f"layer {layer.name!r} ({layer.type_name}) may combine images, as its op is not images_independent"
+        raise NetworkError(f"{where}: {what}, {advice}")
     wanted = list(engine.wanted.values())
     whole = engine.net.infer_shapes(inputs, wanted)
     part = engine.net.infer_shapes({name: (batch_size, *shape[1:]) for name, shape in inputs.items()}, wanted)
@@ -49,6 +50,11 @@ def require_independent_images(engine: Engine, inputs: Mapping[str, tuple[int, .
         constant = part[name] == shape and name not in wanted
         if not constant and (shape[0] != images or part[name] != (batch_size, *shape[1:])):
             raise NetworkError(f"{where}: {name!r} is {text(shape)} for {images} images, {advice}")
+
+
+def combining_layer(engine: Engine) -> Layer | None:
+    """The first layer that may combine the images of a batch; None where each image is computed by itself."""
+    return next((layer for layer in engine.layers if not layer.op.images_independent), None)
 
 
 def _joined(engine: Engine, values: Mapping[str, np.ndarray], starts: Sequence[int], step: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matnet.engines import EngineOptions
-from matnet.engines.batches import Halving
+from matnet.engines.batches import Halving, combining_layer
 from matnet.errors import NetworkError
 from matnet.evaluation.pipeline import Done, Pipeline
 from matnet.evaluation.record import versions
@@ -94,6 +94,10 @@ class Scorer:
             count = len(self.engine.inputs)
             raise NetworkError(f"{net.source}: {job.scores!r} needs {count} inputs; evaluation feeds one image")
         self.halving, self._fills_up = Halving(self.engine, job.strict, say), fills_up(self.engine)
+        combining = combining_layer(self.engine)
+        self._combines = combining is not None
+        if combining is not None:
+            self.engine.notes.append(f"layer {combining.name!r} may combine images: errors depend on the batch size")
 
     def tallies(self, images: Part, spans: Sequence[range]) -> Iterator[Tally]:
         """A tally of each batch, in no certain order; spans: the image numbers of each."""
@@ -118,6 +122,8 @@ class Scorer:
 
     def score(self, batch: np.ndarray, labels: np.ndarray, good: list[int]) -> TopK:
         """The errors of a batch's good rows, N x C x H x W or N x views x C x H x W."""
+        if self._combines:  # unreadable images must not take part
+            batch, labels, good = batch[good], labels[good], list(range(len(good)))
         inputs = batch.reshape(-1, *batch.shape[-3:])
         scores = averaged(self.halving(inputs)[self.job.scores], len(batch))
         errors = TopK()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from matnet.engines import EngineOptions, choose
+from matnet.engines.batches import combining_layer
 from matnet.engines.device import processors
 from matnet.evaluation.pipeline import Crew
 
@@ -75,7 +76,7 @@ def fills_up(engine: Any) -> bool:
 
     Only where every layer computes each image by itself.
     """
-    return engine.device != "cpu" and all(layer.op.images_independent for layer in engine.layers)
+    return engine.device != "cpu" and combining_layer(engine) is None
 
 
 def compile_ahead(engine: Any, shapes: Sequence[tuple[int, ...]]) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matnet.engines import EngineOptions, engine_options
-from matnet.engines.batches import Halving
+from matnet.engines.batches import Halving, combining_layer
 from matnet.errors import DataError, NetworkError
 from matnet.evaluation.pipeline import Done, Pipeline
 from matnet.evaluation.provenance import Course, provenance
@@ -182,12 +182,20 @@ class _Camera:
         shape = (self.images_per_batch, *self.preprocessing.shape)
         memory = batch_memory(self.engine, shape, min(len(spans), crew.streams + SPARE_BATCHES))
 
+        combines = combining_layer(self.engine) is not None
+
         def prepare(number: int, place: np.ndarray) -> None:
             self.preprocessing.load(paths[number], out=place)
 
         def compute(batch: np.ndarray, span: range, good: list[int]) -> np.ndarray:
-            images = batch[: len(span)].reshape(-1, *inputs)
-            return averaged(self.halving(images)[self.variable], len(span)).reshape(len(span), -1)
+            taken = batch[good] if combines else batch[: len(span)]  # unreadable images must not take part
+            found = averaged(self.halving(taken.reshape(-1, *inputs))[self.variable], len(taken))
+            found = found.reshape(len(taken), -1)
+            if not combines:
+                return found
+            values = np.zeros((len(span), found.shape[1]), found.dtype)
+            values[good] = found
+            return values
 
         return Pipeline(prepare, compute, memory, crew).run(spans)
 
