@@ -63,7 +63,7 @@ def listing(what: str, items: Iterable[str], limit: int = 20) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A ready-made hint: `; nearest: a, b` or, where nothing is near, an empty string."""
-    close = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    close = get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.5)
     return f"; nearest: {', '.join(close)}" if close else ""
 
 

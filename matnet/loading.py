@@ -145,7 +145,7 @@ def _from_folder(folder: Path, options: Mapping[str, Any]) -> Network:
         for name in FROM_FILES:
             if own.get(name) is not None:
                 own[name] = folder / own[name]
-        return convert_caffe(card.prototxt, beside, **own, **options)
+        return _with_classes(convert_caffe(card.prototxt, beside, **own, **options), card)
     return _only_files(folder, options)
 
 
@@ -200,7 +200,19 @@ def _converted(card: Card, allow_unverified: bool, options: Mapping[str, Any]) -
 
     missing = [file for file in card.files if file.role == "caffemodel" and present_file(card, file) is None]
     _refuse_unverified(card, missing, allow_unverified)
-    return convert_card(card, options=options)
+    return _with_classes(convert_card(card, options=options), card)
+
+
+def _with_classes(net: Network, card: Card) -> Network:
+    """The network with ImageNet's class names in the order that its card states, where its files name none."""
+    from matnet.answers.classes import ORDERS, ilsvrc2012, write_classes
+    from matnet.meta import class_names
+
+    order = card.labels.get("order")
+    if isinstance(order, str) and order in ORDERS.values() and class_names(net) is None:
+        write_classes(net, ilsvrc2012(order, "the model's card"))
+        net.source.notes.append(f"the classes are named in the order that the model's card states: {order}")
+    return net
 
 
 def _refuse_unverified(card: Card, files: list[RemoteFile], allowed: bool) -> None:

@@ -14,7 +14,14 @@ from matnet.ops.base import Op, Unknown
 from matnet.shapes import ReceptiveField, Shape
 
 if TYPE_CHECKING:
+    import os
+
+    from matnet.answers.classes import Classes
+    from matnet.answers.classify import Predictions
+    from matnet.answers.drawing import Drawing
+    from matnet.answers.layers import LayerView
     from matnet.engines import Engine, EngineOptions
+    from matnet.images import Preprocessing
 
 IN_PLACE = "_before_"
 """What stands between a Caffe blob and the in-place layer that changes it, in the name of the value before."""
@@ -321,6 +328,108 @@ class Network:
                 shapes[name] = (batch, channels_read, *size)
         return shapes
 
+    # -- answers (matnet.answers) -----------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> LayerView:
+        """A layer with its arrays: `net["conv1"].filters`. KeyError with the nearest names where there is none."""
+        from matnet.answers.layers import layer_view
+
+        return layer_view(self, name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.layers
+
+    __iter__ = None  # a network is no sequence, though it has __getitem__
+
+    @property
+    def classes(self) -> Classes:
+        """The names of the classes, with WordNet ids where known; empty where neither file nor card names them.
+
+        Assign a list of names, a file with one class per line, `ilsvrc12` or `devkit` to name them; they are saved.
+        """
+        from matnet.answers.classes import classes_of
+
+        return classes_of(self)
+
+    @classes.setter
+    def classes(self, stated: Any) -> None:
+        from matnet.answers.classes import stated_classes, write_classes
+
+        write_classes(self, stated_classes(stated))
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the network's file asks for images to be prepared; DataError where it does not say."""
+        from matnet.images import Preprocessing
+
+        return Preprocessing.of(self)
+
+    def prepare(self, images: Any, **overrides: Any) -> np.ndarray:
+        """Images as the network's input, N x C x H x W float32 (with ten crops, 10 N).
+
+        images: a path, bytes, an open file, an image of Pillow's, an H x W x C array, a folder, or a list of these.
+        overrides: `preprocessing=`, or fields of `Preprocessing` that replace the file's (image_size, mean, exif, ...).
+        """
+        from matnet.answers.features import prepare
+
+        return prepare(self, images, **overrides)
+
+    def classify(self, images: Any, top: int = 5, **options: Any) -> Predictions:
+        """The `top` classes of each image, as a table: text, HTML in a notebook, plain data by `to_dicts()`.
+
+        images: as for `prepare`. An image of a list or folder that cannot be read is named in `unreadable`, and the
+        others go on. options: classes (names, a file, `ilsvrc12`, `devkit`), scores (the variable to rank; default the
+        last softmax), preprocessing, exif (turn images as EXIF states), and fields of EngineOptions (backend, default
+        the fastest; batch_size; ...). Raises DataError where no image can be read or nothing says how to prepare one.
+        """
+        from matnet.answers.classify import classify
+
+        return classify(self, images, top, **options)
+
+    def features(self, images: Any, layers: str | Sequence[str], **options: Any) -> Any:
+        """The values of a layer or variable for each image: N x C, or N x C x H x W for maps; a dict for several.
+
+        images, and options preprocessing, exif and those of the engine, are as for `classify`. The row of an image
+        that cannot be read is NaN, and the log names it.
+        """
+        from matnet.answers.features import features
+
+        return features(self, images, layers, **options)
+
+    def summary(self) -> str:
+        """What the network is, a row per layer, and the totals, as text."""
+        from matnet.answers.drawing import summary
+
+        return summary(self)
+
+    def draw(self) -> Drawing:
+        """The graph as a drawing, which a notebook shows and `save(path)` writes as SVG."""
+        from matnet.answers.drawing import draw
+
+        return draw(self)
+
+    def save(self, path: str | os.PathLike[str], **options: Any) -> Path:
+        """Write a .mat file; options and errors are those of `matnet.save`."""
+        from matnet.formats import save_network
+
+        return save_network(self, path, **options)
+
+    def to_onnx(self, path: str | os.PathLike[str], **options: Any) -> list[Path]:
+        """Write an ONNX file and return the files written; options and errors are those of `formats.onnx.save_onnx`."""
+        from matnet.formats.onnx import save_onnx
+
+        return save_onnx(self, path, **options)
+
+    def to_torch(self, outputs: Sequence[str] | None = None, **options: Any) -> Any:
+        """The network as a torch.nn.Module; needs torch (`pip install matnet[torch]`). See `matnet.torch`."""
+        from importlib import import_module
+
+        try:
+            room = import_module("matnet.torch")
+        except ImportError as error:
+            raise NetworkError(f"to_torch needs torch, which is not available ({error}); pip install torch") from None
+        return room.to_torch(self, outputs, **options)
+
     # -- running ----------------------------------------------------------------------------------
 
     def compile(
@@ -358,7 +467,7 @@ class Network:
         return engine(x)
 
     def __call__(self, x: Any, outputs: Sequence[str] | None = None, **keywords: Any) -> Any:
-        """As `forward`, but a single output comes as the array itself."""
+        """As `forward`, but a single output comes as the array itself; `compile()(x)` always gives a dict."""
         results = self.forward(x, outputs, **keywords)
         return next(iter(results.values())) if len(results) == 1 else results
 

@@ -46,7 +46,11 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 # What a function may import besides: a Network calls on these when asked to run, or to show itself.
 # The CPU engine hands its runtime ONNX models. ImageNet's development kit states its classes in a MAT file.
-ALSO_WHEN_CALLED = {"network": {"meta", "engines", "display"}, "engines": {"formats.onnx"}, "datasets": {"formats.mat"}}
+ALSO_WHEN_CALLED = {
+    "network": {"meta", "engines", "answers", "images", "formats", "formats.onnx", "display"},
+    "engines": {"formats.onnx"},
+    "datasets": {"formats.mat"},
+}
 NUMPY_ALONE = ("errors", "shapes", "layout", "ops", "network")
 HEAVY = ("cudnn", "cupy", "dask", "h5py", "matplotlib", "onnx", "onnxruntime", "PIL", "pooch", "requests", "scipy")
 HEAVY += ("tabulate", "torch", "tqdm", "yaml")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from matnet.engines.options import EngineOptions
 from matnet.errors import NetworkError, OutOfMemoryError, ShapeError, listing, nearest
+from matnet.meta.inputs import input_size
 from matnet.network import Layer, Network
 from matnet.shapes import text
 
@@ -34,6 +35,7 @@ class Engine:
         self.wanted = wanted_variables(net, outputs)
         self.layers: list[Layer] = net.upto(self.wanted.values())
         self.inputs = _inputs_of(self.layers, self.wanted.values())
+        self._channels = {name: input_size(net, name).channels for name in self.inputs}
         _refuse_missing_params(net, self.layers)
 
     def __call__(self, x: Any) -> dict[str, np.ndarray]:
@@ -48,13 +50,15 @@ class Engine:
 
     def take_inputs(self, x: Any) -> dict[str, np.ndarray]:
         """Given arrays by input variable, as float32 N x C x H x W; NetworkError, ShapeError where they do not fit."""
-        if len(self.inputs) == 1 and _fits(x):
+        if len(self.inputs) == 1 and _fits(x) and self._channels[self.inputs[0]] in (None, x.shape[1]):
             return {self.inputs[0]: x}
         given = dict(x) if isinstance(x, Mapping) else self._single(x)
         named = {}
         for name, array in given.items():
             variable = self._input_called(name)
-            named[variable] = as_activation(array, f"{self.net.source}, input {name!r}")
+            what = f"{self.net.source}, input {name!r}"
+            named[variable] = as_activation(array, what)
+            _refuse_channels_last(named[variable], self._channels.get(variable), what)
         missing = [name for name in self.inputs if name not in named]
         if missing:
             raise NetworkError(
@@ -95,6 +99,8 @@ def wanted_variables(net: Network, outputs: Sequence[str] | None) -> dict[str, s
     By default the outputs of training-only layers are left out, their inputs counting as outputs instead.
     """
     if outputs is not None:
+        if not isinstance(outputs, (str, Iterable)) or not all(isinstance(name, str) for name in outputs):
+            raise NetworkError(f"outputs are names of variables or layers, one or a list of them, not {outputs!r:.60}")
         return {name: net.resolve(name) for name in ([outputs] if isinstance(outputs, str) else outputs)}
     kept = [layer for layer in net.layers.values() if not layer.op.training_only]
     read = {name for layer in kept for name in layer.inputs}
@@ -116,6 +122,15 @@ def as_activation(array: Any, what: str) -> np.ndarray:
     if found.size == 0:
         raise ShapeError(f"{what}: is empty ({text(found.shape)})")
     return np.ascontiguousarray(found, dtype=np.float32)
+
+
+def _refuse_channels_last(array: np.ndarray, channels: int | None, what: str) -> None:
+    """ShapeError for N x H x W x C, where the network takes another number of channels than the second axis has."""
+    if channels is not None and array.shape[1] != channels and array.shape[3] == channels:
+        raise ShapeError(
+            f"{what}: is {text(array.shape)}, which seems to be N x H x W x C; the network takes {channels} channels "
+            "as N x C x H x W: use transpose(0, 3, 1, 2)"
+        )
 
 
 def _fits(x: Any) -> bool:

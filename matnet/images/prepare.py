@@ -29,7 +29,7 @@ READ_FROM_META = ("image_size", "channels", "mean", "std", "input_range")
 """Fields of Preprocessing that replace what the reader of meta would look for."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Preprocessing:
     """How an image becomes the input of a network: C x H x W float32, (pixels - mean) / std * scale.
 
@@ -209,6 +209,47 @@ class Preprocessing:
         if self.scale != 1:
             planes *= np.float32(self.scale)
         return planes
+
+    def steps(self) -> list[str]:
+        """What happens to an image, step by step, in words."""
+        height, width = self.image_size
+        colours = "gray" if self.channels == 1 else "RGB"
+        turned = "turned as EXIF states" if self.exif else "EXIF orientation ignored"
+        found = [f"read as {colours}, values 0..255, {turned}"]
+        aspect = "keeping the aspect ratio" if self.keep_aspect else "without keeping the aspect ratio"
+        rows, columns = self.crop_fraction
+        if self.resize == IMREADJPEG:
+            part = "whole" if rows == columns == 1 else f"central {100 * rows:.4g}%"
+            found.append(f"take the {part} of the image, {aspect}")
+            found.append(f"resize it to {height}x{width} ({self.resize}, {self.interpolation})")
+        else:
+            full = covered_size(self.image_size, self.crop_fraction)
+            found.append(f"resize to {full[0]}x{full[1]}, {aspect} ({self.resize}, {self.interpolation})")
+            if full != tuple(self.image_size):
+                found.append(f"cut the central {height}x{width}")
+        if self.crops != 1:
+            found.append("do so for four corners and the centre, and their mirror images")
+        if tuple(self.input_range) != BYTES:
+            found.append("map 0..255 to {:g}..{:g}".format(*self.input_range))
+        if self.mean is not None:
+            found.append(self._planes_text("subtract the mean", self.mean))
+        if self.std is not None:
+            found.append(self._planes_text("divide by the standard deviation", self.std))
+        if self.scale != 1:
+            found.append(f"multiply by {self.scale:.6g}")
+        order = "one gray plane" if self.channels == 1 else ", ".join(self.color.upper())
+        found.append(f"channels first: {self.channels} x {height} x {width} ({order}), float32")
+        return found
+
+    def __repr__(self) -> str:
+        lines = [f"  {number}. {step}" for number, step in enumerate(self.steps(), start=1)]
+        return "\n".join([f"<Preprocessing ({self.protocol}):", *lines]) + ">"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        items = "".join(f"<li>{escape(step)}</li>" for step in self.steps())
+        return f"<div><b>Preprocessing</b> ({escape(self.protocol)})<ol>{items}</ol></div>"
 
     def describe(self) -> str:
         """The whole preprocessing in one line, for people."""

@@ -1,0 +1,207 @@
+"""`net.classify`: images in, a table of classes and probabilities out."""
+
+from __future__ import annotations
+
+import html
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from matnet.answers.classes import Classes, stated_classes
+from matnet.answers.pictures import pictures_of
+from matnet.answers.running import Seen, batches, engine_options
+from matnet.errors import DataError, NetworkError
+
+if TYPE_CHECKING:
+    from matnet.images import Preprocessing
+    from matnet.network import Network
+
+log = logging.getLogger(__name__)
+NAMELESS = (
+    "the network's file names no classes, so they are numbered from 0; name them with "
+    "net.classes = [...] or classes=[...] (a list, a file with a class per line, or 'ilsvrc12', the 1000 of ImageNet)"
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One class: its name, its probability (or score), its WordNet id if known, and its place among the outputs."""
+
+    name: str
+    probability: float
+    wordnet_id: str | None
+    index: int
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The best classes of one or several images, as a table: text, HTML in a notebook, plain data by `to_dicts`.
+
+    images: their names. answers: the best first, for each image; none for one that could not be read. several: whether
+    a list or a folder was given; then the table has a row per image, else one per class. measure: what the numbers are,
+    `probability` after a softmax, else `score`. unreadable: why images were left out. notes: what to know besides.
+    """
+
+    images: tuple[str, ...]
+    answers: tuple[tuple[Answer, ...], ...]
+    several: bool
+    measure: str = "probability"
+    unreadable: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    _faults: dict[int, str] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.images) if self.several else len(self.answers[0])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.to_dicts())
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.to_dicts()[index]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """A dict per row. One image: class, probability, wordnet_id, index. Several: image, those of its best class,
+        and `top`, all its classes; `error` in their place for an image that could not be read.
+        """
+        if not self.several:
+            return [self._plain(answer) for answer in self.answers[0]]
+        rows: list[dict[str, Any]] = []
+        for number, (image, answers) in enumerate(zip(self.images, self.answers, strict=True)):
+            if answers:
+                plain = [self._plain(answer) for answer in answers]
+                rows.append({"image": image, **plain[0], "top": plain})
+            else:
+                rows.append({"image": image, "error": self._faults.get(number, "cannot be read")})
+        return rows
+
+    def _plain(self, answer: Answer) -> dict[str, Any]:
+        return {
+            "class": answer.name,
+            self.measure: answer.probability,
+            "wordnet_id": answer.wordnet_id,
+            "index": answer.index,
+        }
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Headings and rows of text."""
+        ids = any(answer.wordnet_id for answers in self.answers for answer in answers)
+        heads = [*(["image"] if self.several else []), "class", self.measure, *(["WordNet id"] if ids else [])]
+        rows = []
+        for row in self.to_dicts():
+            value = f"{row[self.measure]:.4f}" if self.measure in row else ""
+            name = row["class"] if "class" in row else f"({row['error']})"
+            cells = [row.get("image", ""), name, value, row.get("wordnet_id") or ""]
+            rows.append(cells[0 if self.several else 1 : 4 if ids else 3])
+        return heads, rows
+
+    def __str__(self) -> str:
+        heads, rows = self.table()
+        cells = [["".join(c if c.isprintable() else "?" for c in cell) for cell in row] for row in [heads, *rows]]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+        return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:], *self.notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        heads, rows = self.table()
+        left = ' style="text-align:left"'
+        lines = ["<tr>" + "".join(f"<th{left}>{html.escape(head)}</th>" for head in heads) + "</tr>"]
+        lines += ["<tr>" + "".join(f"<td{left}>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+        notes = "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
+        return f"<div><table>{''.join(lines)}</table>{notes}</div>"
+
+
+def classify(
+    net: Network,
+    images: Any,
+    top: int = 5,
+    classes: str | os.PathLike[str] | Sequence[str] | None = None,
+    scores: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    exif: bool = False,
+    **engine: Any,
+) -> Predictions:
+    """The `top` classes of each image: see `Network.classify`."""
+    if top < 1:
+        raise DataError(f"top is {top}; expected the number of classes to list, at least 1")
+    pictures, several = pictures_of(images)
+    prepared = preprocessing or net.preprocessing
+    prepared = replace(prepared, exif=exif or prepared.exif)
+    variable, softmax = score_variable(net, scores)
+    known = net.classes if classes is None else stated_classes(classes)
+    seen, not_finite = Seen(), []
+    answers: list[tuple[Answer, ...]] = [()] * len(pictures)
+    faults: dict[int, str] = {}
+    for batch in batches(net, pictures, [variable], prepared, engine_options(engine), seen):
+        faults.update(batch.faults)
+        rows = _rows(net, variable, batch.values.get(variable))
+        for number, row in zip(batch.numbers, rows, strict=True):
+            if not np.isfinite(row).all():
+                not_finite.append(pictures[number].name)
+            answers[number] = _best(row, top, _fitting(net, known, len(row)))
+    unreadable = tuple(faults[number] for number in sorted(faults))
+    if len(faults) == len(pictures):
+        raise DataError(unreadable[0] if len(faults) == 1 else "\n".join(["no image could be read:", *unreadable[:20]]))
+    notes = [*seen.notes(prepared.exif), *([] if known else [NAMELESS])]
+    for note in notes:
+        log.info(note)
+    faulty = []
+    if not_finite:
+        faulty.append(f"scores that are not finite numbers: {len(not_finite)} images, the first {not_finite[0]}")
+    if unreadable:
+        faulty.append(f"{len(unreadable)} of {len(pictures)} images could not be read: {'; '.join(unreadable[:3])}")
+    for fault in faulty:
+        log.warning(fault)
+    notes += faulty
+    names = tuple(picture.name for picture in pictures)
+    measure = "probability" if softmax else "score"
+    return Predictions(names, tuple(answers), several, measure, unreadable, tuple(notes), faults)
+
+
+def score_variable(net: Network, asked: str | None) -> tuple[str, bool]:
+    """The variable to rank (`asked`, else the last softmax, else the last output), and whether it is a softmax."""
+    from matnet.ops.activation import SoftMax
+
+    inference = net.for_inference()
+    written = {output: layer.op for layer in inference.layers.values() for output in layer.outputs}
+    outputs = inference.outputs
+    softmax = [name for name in outputs if isinstance(written.get(name), SoftMax)]
+    name = asked if asked is not None else (softmax or outputs)[-1]
+    return name, isinstance(written.get(inference.resolve(name)), SoftMax)
+
+
+def _rows(net: Network, variable: str, values: np.ndarray | None) -> np.ndarray:
+    """Scores as images x classes; NetworkError for maps of scores."""
+    if values is None:
+        return np.empty((0, 0), np.float32)
+    if values.ndim == 4 and values.shape[2:] != (1, 1):
+        size = "x".join(map(str, values.shape))
+        raise NetworkError(
+            f"{net.source}: {variable!r} is {size}, a map of scores and not one row per image; name a variable that "
+            "has one with scores=, or an image_size that leaves one pixel"
+        )
+    return values.reshape(len(values), -1)
+
+
+def _fitting(net: Network, classes: Classes, outputs: int) -> Classes:
+    if classes and len(classes) != outputs:
+        raise DataError(
+            f"{net.source}: {len(classes)} classes are named ({classes.source}), but the network scores {outputs}; "
+            "give as many names with classes="
+        )
+    return classes
+
+
+def _best(row: np.ndarray, top: int, classes: Classes) -> tuple[Answer, ...]:
+    """The largest scores; of equal ones the first counts, and what is not a number comes last."""
+    order = np.argsort(-np.where(np.isnan(row), -np.inf, row), kind="stable")[:top]
+    ids = classes.wordnet_ids
+    return tuple(
+        Answer(classes[index] if classes else str(index), float(row[index]), ids[index] if ids else None, index)
+        for index in map(int, order)
+    )

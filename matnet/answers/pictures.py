@@ -1,0 +1,63 @@
+"""Images as people give them: paths, folders, bytes, open files, Pillow's images, arrays, and lists of all of these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from matnet.datasets.scan import images_below
+from matnet.errors import DataError
+from matnet.images.decode import name_of
+
+
+class Picture(NamedTuple):
+    """One image that may not be read yet: what to call it, and where it comes from."""
+
+    name: str
+    source: Any
+
+
+def pictures_of(images: Any) -> tuple[list[Picture], bool]:
+    """Every image in `images`, and whether several were given: a list or a folder, be it of one image.
+
+    Folders give all image files in them and below, sorted. An array N x H x W x C counts as a list. Raises DataError
+    for a folder without images and for an empty list.
+    """
+    several = _is_list(images) or _is_folder(images)
+    found = list(_each(images))
+    if not found:
+        raise DataError("no image is given; expected a path, a folder, an array, or a list of them")
+    counted = [
+        Picture(f"image {number}", picture.source) if isinstance(picture.source, np.ndarray) else picture
+        for number, picture in enumerate(found)
+    ]
+    return counted, several
+
+
+def _each(images: Any) -> Iterator[Picture]:
+    if _is_folder(images):
+        files = sorted(images_below(Path(images)))
+        if not files:
+            raise DataError(f"{os.fspath(images)}: holds no image files (.jpg, .png, ...); check the folder")
+        yield from (Picture(str(file), file) for file in files)
+    elif _is_list(images):
+        for image in images:
+            yield from _each(image)
+    else:
+        yield Picture(name_of(images), images)
+
+
+def _is_folder(images: Any) -> bool:
+    return isinstance(images, (str, os.PathLike)) and Path(images).is_dir()
+
+
+def _is_list(images: Any) -> bool:
+    if isinstance(images, np.ndarray):
+        return images.ndim == 4 and images.shape[3] in (1, 3)
+    if isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(images, "read"):
+        return False
+    return isinstance(images, Iterable) and not hasattr(images, "convert")

@@ -1,0 +1,139 @@
+"""Images through a network, batch by batch: decoding and computing side by side, in bounded memory."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from matnet.engines import EngineOptions
+from matnet.engines.batches import Halving
+from matnet.engines.device import processors
+from matnet.errors import DataError, NetworkError, ShapeError
+from matnet.evaluation.pipeline import Pipeline
+from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, choose_streams, compile_ahead, fills_up
+from matnet.images.decode import opened
+
+if TYPE_CHECKING:
+    from matnet.answers.pictures import Picture
+    from matnet.images import Preprocessing
+    from matnet.network import Network
+
+log = logging.getLogger(__name__)
+BATCH = 32
+
+
+class Threads(NamedTuple):
+    """How many threads there are, and how many of them at most decode, or compute, at a time."""
+
+    threads: int
+    decoders: int
+    streams: int
+
+
+@dataclass
+class Batch:
+    """Some images that are through: their numbers, the variables (a row per number), and the faults of the others."""
+
+    numbers: list[int]
+    values: dict[str, np.ndarray]
+    faults: dict[int, str] = field(default_factory=dict)
+
+
+class Seen:
+    """What was noticed while images were read: how many state an EXIF orientation."""
+
+    def __init__(self) -> None:
+        self.turned: Counter[bool] = Counter()
+        self.example = ""
+
+    def note(self, name: str, orientation: int) -> None:
+        if orientation > 1:
+            self.turned[True] += 1
+            self.example = self.example or name
+
+    def notes(self, exif: bool) -> list[str]:
+        count = self.turned[True]
+        if not count:
+            return []
+        others = f" and {count - 1} more" if count > 1 else ""
+        done = "applied" if exif else "ignored, as the networks' own tools did; exif=True applies it"
+        return [f"{self.example}{others}: EXIF states an orientation, which is {done}"]
+
+
+def prepared(picture: Picture, preprocessing: Preprocessing, out: np.ndarray | None, seen: Seen) -> np.ndarray:
+    """One picture as the network's input; DataError that names it where it cannot be used."""
+    try:
+        if isinstance(picture.source, np.ndarray):
+            return preprocessing.apply(picture.source, out)
+        with opened(picture.source, preprocessing.max_pixels, preprocessing.exif) as image:
+            seen.note(picture.name, image.info.get("orientation", 1))
+            return preprocessing.put(image, out)
+    except (DataError, ShapeError) as error:
+        text = str(error)
+        raise DataError(text if picture.name in text else f"{picture.name}: {text}") from None
+
+
+def batches(
+    net: Network,
+    pictures: Sequence[Picture],
+    variables: Sequence[str],
+    preprocessing: Preprocessing,
+    options: EngineOptions,
+    seen: Seen,
+) -> Iterator[Batch]:
+    """The variables for every picture, in batches in no particular order; views of an image are averaged.
+
+    Raises NetworkError for a network that needs more than one input.
+    """
+    size = min(options.batch_size or BATCH, len(pictures))
+    images = max(1, size // preprocessing.views)
+    streams = choose_streams(options)
+    engine = net.compile(variables, options=replace(options, threads=streams.threads))
+    if len(engine.inputs) != 1:
+        raise NetworkError(
+            f"{net.source}: {', '.join(variables)} needs {len(engine.inputs)} inputs ({', '.join(engine.inputs)}), "
+            "not one image; compile the network and give them by name"
+        )
+    halving = Halving(engine, options.strict, log.warning)
+    full, shape = fills_up(engine), tuple(preprocessing.shape)
+    spans = [range(start, min(start + images, len(pictures))) for start in range(0, len(pictures), images)]
+    beside = 0 if engine.device == "cpu" else streams.count
+    threads = Threads(max(processors() + beside, streams.count), processors(), streams.count)
+    rows = {images} if full else {len(span) for span in spans}
+    compile_ahead(engine, [(count * preprocessing.views, *shape[-3:]) for count in sorted(rows)])
+    memory = batch_memory(engine, (images, *shape), min(len(spans), streams.count + SPARE_BATCHES))
+
+    def prepare(number: int, place: np.ndarray) -> None:
+        prepared(pictures[number], preprocessing, place, seen)
+
+    def compute(batch: np.ndarray, span: range, good: list[int]) -> dict[str, np.ndarray]:
+        used = batch if full else batch[: len(span)]
+        found = halving(used.reshape(-1, *shape[-3:]))
+        return {name: _averaged(value, len(used))[good] for name, value in found.items()}
+
+    crew: Any = threads
+    for done in Pipeline(prepare, compute, memory, crew).run(spans):
+        numbers = [number for number in done.span if number not in done.faults]
+        yield Batch(numbers, done.value or {}, done.faults)
+
+
+def _averaged(values: np.ndarray, images: int) -> np.ndarray:
+    """Several views of each image as one row per image."""
+    if len(values) == images:
+        return values.copy()  # engines use their memory again
+    if len(values) % images:
+        raise NetworkError(f"{len(values)} rows for {images} images; expected one row per image")
+    grouped = values.reshape(images, -1, *values.shape[1:])
+    return grouped.mean(axis=1, dtype=np.float64).astype(np.float32)
+
+
+def engine_options(keywords: dict[str, Any]) -> EngineOptions:
+    """Options for answers: the fastest backend unless one is named."""
+    given = dict(keywords)
+    options = given.pop("options", None)
+    return options or EngineOptions.of(**{"backend": "auto", **given})
