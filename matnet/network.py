@@ -37,6 +37,7 @@ class Layer:
     outputs: list[str]
     params: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)  # fields of the file that no op needs, for saving
+    faults: list[str] = field(default_factory=list)  # why it cannot run, as far as reading the file showed
 
     @property
     def type_name(self) -> str:
@@ -220,12 +221,13 @@ class Network:
         return twin
 
     def upto(self, outputs: Iterable[str]) -> list[Layer]:
-        """The layers that `outputs` (variables) depend on, in execution order."""
+        """The layers that `outputs` (variables) depend on, in execution order; of several writers of one, the last."""
         wanted = set(outputs)
         kept = []
         for layer in reversed(self.execution_order()):
             if wanted.intersection(layer.outputs):
                 kept.append(layer)
+                wanted.difference_update(layer.outputs)
                 wanted.update(layer.inputs)
         return kept[::-1]
 
@@ -243,17 +245,14 @@ class Network:
     # -- checks and sizes -------------------------------------------------------------------------
 
     def check(self, wanted: Iterable[str] | None = None) -> None:
-        """Raise one NetworkError that lists every fault of the graph: cycles, missing params, bad references.
+        """Raise one NetworkError that lists every fault of the graph: cycles, missing params, bad fields.
 
         `wanted` limits the search to what these variables depend on.
         """
-        layers = self.execution_order() if wanted is None else self.upto(wanted)
-        faults = [
-            f"layer {layer.name!r} ({layer.type_name}): param {name!r} is not in the file"
-            for layer in layers
-            for name in layer.params
-            if name not in self.params
-        ]
+        faults = []
+        for layer in self.execution_order() if wanted is None else self.upto(wanted):
+            missing = [f"param {name!r} is missing or empty" for name in layer.params if name not in self.params]
+            faults += [f"layer {layer.name!r} ({layer.type_name}): {fault}" for fault in (*layer.faults, *missing)]
         if faults:
             raise NetworkError(listing(f"{self.source}: cannot run:", faults))
 
@@ -278,6 +277,8 @@ class Network:
                     continue
                 raise NetworkError(f"{self.source}, layer {layer.name!r}: its input {missing[0]!r} is not given")
             try:
+                if layer.faults:
+                    raise ShapeError(layer.faults[0])
                 found = layer.op.output_shapes([shapes[name] for name in layer.inputs], self.param_shapes(layer))
             except MatnetError as error:
                 if partial:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from matnet.engines.options import EngineOptions
-from matnet.errors import NetworkError, OutOfMemoryError, ShapeError, listing, nearest
+from matnet.errors import NetworkError, OutOfMemoryError, ShapeError, nearest
 from matnet.meta.inputs import input_size
 from matnet.network import Layer, Network
 from matnet.shapes import text
@@ -36,7 +36,7 @@ class Engine:
         self.layers: list[Layer] = net.upto(self.wanted.values())
         self.inputs = _inputs_of(self.layers, self.wanted.values())
         self._channels = {name: input_size(net, name).channels for name in self.inputs}
-        _refuse_missing_params(net, self.layers)
+        net.check(self.wanted.values())
 
     def __call__(self, x: Any) -> dict[str, np.ndarray]:
         values = self.take_inputs(x)
@@ -143,14 +143,3 @@ def _inputs_of(layers: Sequence[Layer], wanted: Any) -> list[str]:
     read = dict.fromkeys(name for layer in layers for name in layer.inputs if name not in written)
     read.update(dict.fromkeys(name for name in wanted if name not in written))
     return list(read)
-
-
-def _refuse_missing_params(net: Network, layers: Sequence[Layer]) -> None:
-    faults = [
-        f"layer {layer.name!r} ({layer.type_name}): param {name!r} is missing or empty"
-        for layer in layers
-        for name in layer.params
-        if name not in net.params
-    ]
-    if faults:
-        raise NetworkError(listing(f"{net.source}: cannot run, weights are missing:", faults))

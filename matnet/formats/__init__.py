@@ -4,64 +4,49 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from matnet import meta
-from matnet.errors import FileFormatError, nearest
+from matnet.errors import FileFormatError
 from matnet.formats.dagnn import read_dagnn, write_dagnn
-from matnet.formats.mat.values import Cell, Opaque, StructArray
+from matnet.formats.find import find_network, other_variables
+from matnet.formats.mat.values import Cell, StructArray
 from matnet.formats.names import recall
 from matnet.formats.simplenn import read_simplenn, simplenn_obstacles, write_simplenn
 from matnet.network import Network, Source
 
 FORMATS = ("auto", "simplenn", "dagnn")
-NETWORK_FIELDS = ("layers", "params", "vars", "meta", "normalization", "classes")
-log = logging.getLogger("matnet")
+log = logging.getLogger(__name__)
 
 
-def load_network(path: str | os.PathLike[str]) -> Network:
+def load_network(
+    path: str | os.PathLike[str], name: str | None = None, *, mmap: bool = True, lenient: bool = False
+) -> Network:
     """The network in a MatConvNet `.mat` file: SimpleNN or DagNN, MAT v5, v7 or v7.3, any vintage.
 
-    Fields may be top-level variables or stand inside one struct such as `net`; what else is in the file
-    (training state, statistics) is ignored and noted. Large arrays of uncompressed files are mapped, not
-    copied. Raises FileFormatError for a file that is no such thing, NetworkError for faulty layers.
+    Fields may be top-level variables or stand inside structs and cells such as `net`, `net.net` or `models{2}`;
+    `name` chooses where there are several networks. What else is in the file (training state, statistics) is
+    ignored and noted. With `mmap`, large arrays of uncompressed files are mapped, not copied, so that the file must
+    stay as it is while the network is in use; without, they are copied. `lenient` ignores, with a note, properties
+    and options that MatConvNet does not have, for which a layer else refuses to run. Raises FileFormatError for a
+    file that holds no such thing, NetworkError for faulty layers.
     """
     from matnet.formats.mat import read_mat
 
-    file = read_mat(path)
+    file = read_mat(path, mmap=mmap)
     source = Source(Path(path))
-    fields, holder = _find_network(file, path)
-    net = read_simplenn(fields, source) if isinstance(fields["layers"], Cell) else read_dagnn(fields, source)
+    fields, found = find_network(file, path, name)
+    structs = fields["layers"] if isinstance(fields["layers"], (Cell, StructArray)) else [fields["layers"]]
+    is_graph = any(isinstance(item, dict) and {"inputs", "outputs"} <= item.keys() for item in structs)
+    net = (read_dagnn if is_graph else read_simplenn)(fields, source, lenient)
     recall(net)
     source.notes += meta.notes(net)
-    other = [name for name in file if name not in NETWORK_FIELDS and name != holder]
+    if found not in ("", "net"):
+        source.notes.append(f"the network called {found!r} in the file")
+    other = other_variables(file, found)
     if other:
         source.notes.append(f"ignored besides the network: {', '.join(other)}")
     return net
-
-
-def _find_network(file: Mapping[str, Any], path: Any) -> tuple[dict[str, Any], str]:
-    """The fields of the network, and the variable that holds them ('' for top-level fields)."""
-    candidates = [("", dict(file))] + [(name, value) for name, value in file.items() if isinstance(value, dict)]
-    for holder, fields in candidates:
-        layers = fields.get("layers")
-        if isinstance(layers, Cell) and not len(layers):
-            raise FileFormatError(f"{path}: holds a network without layers; save it again")
-        if isinstance(layers, (Cell, StructArray)) or (isinstance(layers, dict) and "type" in layers):
-            return fields, holder
-    live = [name for name, value in file.items() if isinstance(value, Opaque) and value.kind in ("object", "opaque")]
-    if live:
-        raise FileFormatError(
-            f"{path}: {live[0]!r} is a live MATLAB object ({getattr(file[live[0]], 'class_name', '')}); in MATLAB save "
-            f"the plain struct instead: s = {live[0]}.saveobj(); save('plain.mat', '-struct', 's')"
-        )
-    held = ", ".join(file) or "nothing"
-    raise FileFormatError(
-        f"{path}: no network in it: holds {held}; expected a cell or struct array `layers`, alone or in a struct `net`"
-        f"{nearest('layers', file)}"
-    )
 
 
 def save_network(

@@ -10,7 +10,8 @@ import numpy as np
 from matnet.errors import MatnetError, NetworkError, listing
 from matnet.formats.mat.values import Cell, Opaque, StructArray, empty
 from matnet.formats.names import META_FIELD, identifiers, remember
-from matnet.formats.plain import as_array, as_names, as_structs, as_text, is_empty, op_fields, op_from_fields, to_matlab
+from matnet.formats.options import Options, judge_unknown, read_options, set_params, written_fields
+from matnet.formats.plain import as_array, as_names, as_structs, as_text, is_empty, op_from_fields, to_matlab
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Param, Source
 from matnet.ops.base import REGISTRY, Op, Unknown
@@ -19,11 +20,12 @@ REMOVED = {"dagnn.Concat": {"numInputs"}, "dagnn.Sum": {"numInputs"}}  # old pro
 LAYER_FIELDS = ("name", "type", "inputs", "outputs", "params", "block")
 
 
-def read_dagnn(variables: Mapping[str, Any], source: Source) -> Network:
+def read_dagnn(variables: Mapping[str, Any], source: Source, lenient: bool = False) -> Network:
     """A Network from the struct arrays `layers`, `params`, `vars` and `meta` (DagNN.loadobj's rules).
 
     `vars` may be missing, blocks may be empty, single names may be plain text; params that no layer
-    uses are ignored. Every faulty layer is listed in one NetworkError.
+    uses are ignored. Every faulty layer is listed in one NetworkError. A property that a class of MatConvNet does
+    not have keeps its layer from running; with `lenient` it is ignored and noted.
     """
     source.format = "dagnn"
     meta = variables.get("meta")
@@ -31,7 +33,10 @@ def read_dagnn(variables: Mapping[str, Any], source: Source) -> Network:
     faults = []
     for index, struct in enumerate(as_structs(variables["layers"], f"{source}, layers"), 1):
         try:
-            net.add(_read_layer(struct, f"{source}, layers({index})"))
+            layer, options = _read_layer(struct, f"{source}, layers({index})")
+            judge_unknown(net, layer, _unknown_properties(layer), options.unknown, lenient)
+            set_params(net, layer, options)
+            net.add(layer)
         except MatnetError as error:
             faults.append(str(error))
     if faults:
@@ -44,7 +49,18 @@ def read_dagnn(variables: Mapping[str, Any], source: Source) -> Network:
     return net
 
 
-def _read_layer(struct: Mapping[str, Any], where: str) -> Layer:
+def _unknown_properties(layer: Layer) -> list[str]:
+    """Properties in the file that MatConvNet's class does not have, or does not use."""
+    op = layer.op
+    if not op.stock:
+        return []
+    known = {*op.__dataclass_fields__, *op.inert_properties}
+    if op.opts_fields is not None:
+        known.add("opts")
+    return [name for name, value in layer.extra["block"].items() if name not in known and not is_empty(value)]
+
+
+def _read_layer(struct: Mapping[str, Any], where: str) -> tuple[Layer, Options]:
     name = as_text(struct.get("name"), f"{where}.name")
     kind = as_text(struct.get("type"), f"{where}.type")
     if not name or not kind:
@@ -53,8 +69,9 @@ def _read_layer(struct: Mapping[str, Any], where: str) -> Layer:
     block = struct.get("block")
     properties = block if isinstance(block, dict) else {}
     known = REGISTRY.dagnn.get(kind)
+    options = read_options(known or Unknown, properties.get("opts"), where)
     try:
-        op: Op = Unknown(kind=kind) if known is None else op_from_fields(known, properties, {})
+        op: Op = Unknown(kind=kind) if known is None else op_from_fields(known, {**properties, **options.fields}, {})
     except NetworkError as error:
         raise NetworkError(f"{where}: {error}") from None
     params = as_names(struct.get("params"), f"{where}.params")
@@ -67,7 +84,7 @@ def _read_layer(struct: Mapping[str, Any], where: str) -> Layer:
     if others:
         extra["fields"] = others
     inputs = as_names(struct.get("inputs"), f"{where}.inputs")
-    return Layer(name, op, inputs, as_names(struct.get("outputs"), f"{where}.outputs"), params, extra)
+    return Layer(name, op, inputs, as_names(struct.get("outputs"), f"{where}.outputs"), params, extra), options
 
 
 def _read_params(net: Network, stored: Any) -> None:
@@ -75,7 +92,7 @@ def _read_params(net: Network, stored: Any) -> None:
     where = f"{net.source}, params"
     for index, struct in enumerate(as_structs(stored, where), 1):
         name = as_text(struct.get("name"), f"{where}({index}).name")
-        if name not in used or is_empty(struct.get("value")):
+        if name not in used or name in net.params or is_empty(struct.get("value")):
             continue
         value = as_array(struct["value"], f"{where}({index}) {name!r}")
         net.params[name] = Param(value, _factor(struct, "learningRate"), _factor(struct, "weightDecay"))
@@ -97,6 +114,12 @@ def write_dagnn(net: Network) -> dict[str, Any]:
     cycle.
     """
     net.execution_order()
+    objects = [layer.name for layer in net.layers.values() if "object" in layer.extra]
+    if objects:
+        raise NetworkError(f"{net.source}: layer {objects[0]!r} is a MATLAB object, which only MATLAB can write")
+    faulty = [layer for layer in net.layers.values() if layer.faults and "simplenn" in layer.extra]
+    if faulty:
+        raise NetworkError(f"{net.source}: layer {faulty[0].name!r} cannot be written as DagNN: {faulty[0].faults[0]}")
     layer_names = identifiers(net.layers)
     used = dict.fromkeys(name for layer in net.layers.values() for name in layer.params)
     param_names = identifiers(used)
@@ -162,7 +185,7 @@ def _write_block(net: Network, layer: Layer) -> dict[str, Any]:
     original = layer.extra.get("block", {})
     if isinstance(layer.op, Unknown):
         return dict(original)
-    block = op_fields(layer.op, original, {})
+    block = written_fields(layer.op, original, {})
     if "simplenn" in layer.extra and layer.op.stock:
         known = {"dagnn.Conv": ("opts",), "dagnn.ConvTranspose": ("opts",), "dagnn.Pooling": ("opts",)}
         old = layer.extra["simplenn"]

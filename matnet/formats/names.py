@@ -107,6 +107,9 @@ def _restore_layers(net: Network, original: dict[str, str]) -> None:
 
 
 def _restore_params(net: Network, original: dict[str, str]) -> None:
+    """Rename params; a name that another param has already stays as it is."""
+    named = {name for layer in net.layers.values() for name in layer.params}
+    original = {old: new for old, new in original.items() if new not in named or new in original}
     net.params = {original.get(name, name): param for name, param in net.params.items()}
     for layer in net.layers.values():
         layer.params = [original.get(name, name) for name in layer.params]

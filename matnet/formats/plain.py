@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -61,13 +61,17 @@ def as_structs(value: Any, where: str) -> list[dict[str, Any]]:
 def as_array(value: Any, where: str) -> np.ndarray:
     """A numeric array; FileFormatError that names what cannot be read, such as a gpuArray."""
     if isinstance(value, Opaque):
-        advice = "; in MATLAB, gather() it and save again" if value.class_name == "gpuArray" else ""
-        raise FileFormatError(f"{where}: is a MATLAB {value.class_name or value.kind}, which only MATLAB reads{advice}")
+        raise FileFormatError(f"{where} {_only_in_matlab(value)}")
     if hasattr(value, "toarray"):
         value = value.toarray()
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
         raise FileFormatError(f"{where}: expected a numeric array, found {describe(value)}")
     return value
+
+
+def _only_in_matlab(value: Opaque) -> str:
+    advice = "; in MATLAB, gather() it and save again" if value.class_name == "gpuArray" else ""
+    return f"is a MATLAB {value.class_name or value.kind}, which only MATLAB can read{advice}"
 
 
 def describe(value: Any) -> str:
@@ -114,26 +118,34 @@ def _are_rows(items: Sequence[Any]) -> bool:
     return isinstance(items, tuple) and len({len(line) for line in items}) == 1
 
 
-def op_fields(op: Op, original: Mapping[str, Any], spelling: Mapping[str, str]) -> dict[str, Any]:
+def op_fields(
+    op: Op, original: Mapping[str, Any], spelling: Mapping[str, str], overridden: Collection[str] = ()
+) -> dict[str, Any]:
     """The op's fields for a file, under their file spelling.
 
     A field whose `original` form in the file still means the op's value is written in that very form
-    (a scalar pad stays a scalar), so that load -> save changes nothing.
+    (a scalar pad stays a scalar), so that load -> save changes nothing. So is one in `overridden`, whose value
+    the layer's `opts` set; where the file has no such field, none is written.
     """
     written = {}
     for item in fields(op):
         name = spelling.get(item.name, item.name)
-        value = getattr(op, item.name)
-        written[name] = original[name] if _means(item, original.get(name), value) else to_matlab(value)
+        if item.name in overridden:
+            if name in original:
+                written[name] = original[name]
+        else:
+            kept = means(op, item.name, original.get(name))
+            written[name] = original[name] if kept else to_matlab(getattr(op, item.name))
     return written
 
 
-def _means(item: Any, original: Any, value: Any) -> bool:
-    convert = converter(item)
+def means(op: Op, name: str, original: Any) -> bool:
+    """Whether a value from a file is another form of what the op's field `name` holds."""
+    convert = converter(op.__dataclass_fields__[name])
     if original is None or convert is None:
         return False
     try:
-        return bool(convert(original) == value)
+        return bool(convert(original) == getattr(op, name))
     except (NetworkError, ValueError):
         return False
 
@@ -142,7 +154,10 @@ def op_from_fields(op: type[Op], given: Mapping[str, Any], spelling: Mapping[str
     """An op from a file's fields; absent and empty ones take the op's defaults. NetworkError for bad values."""
     arguments = {}
     for item in fields(op):
-        value = given.get(spelling.get(item.name, item.name))
+        name = spelling.get(item.name, item.name)
+        value = given.get(name)
+        if isinstance(value, Opaque):
+            raise NetworkError(f"field {name!r} {_only_in_matlab(value)}")
         if value is not None and not is_empty(value):
             arguments[item.name] = value
     try:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from matnet.errors import MatnetError, NetworkError, listing
-from matnet.formats.mat.values import Cell, empty
+from matnet.errors import MatnetError, NetworkError, ShapeError, listing
+from matnet.formats.mat.values import Cell, Opaque, StructArray, empty
 from matnet.formats.names import META_FIELD, identifiers, remember
-from matnet.formats.plain import as_array, as_text, describe, is_empty, op_fields, op_from_fields, to_matlab
+from matnet.formats.options import NONE as NO_OPTIONS
+from matnet.formats.options import Options, judge_unknown, read_options, written_fields
+from matnet.formats.plain import as_array, as_text, describe, is_empty, op_from_fields, to_matlab
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Param, Source
 from matnet.ops.base import REGISTRY, Op, Unknown
+from matnet.ops.combine import Scale
+from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.ops.fields import as_float
 
 INPUT, LABEL = "input", "label"
 
@@ -30,6 +35,8 @@ TIDY_DEFAULTS: dict[str, dict[str, Any]] = {
     "pdist": {"noRoot": False, "aggregate": False, "p": 2, "epsilon": 1e-3, "instanceWeights": empty()},
     "bnorm": {"epsilon": 1e-5},
 }
+# What vl_simplenn cannot do without, and tidy does not fill in; empty there counts as missing.
+REQUIRED = {"pool": ("pool",), "noffset": ("param",), "spnorm": ("param",)}
 # What vl_simplenn evaluates, under the name that is written.
 STOCK_TYPES = {"conv", "convt", "pool", "lrn", "bnorm", "relu", "sigmoid", "softmax", "dropout"}
 STOCK_TYPES |= {"noffset", "spnorm", "pdist", "softmaxloss"}
@@ -44,6 +51,11 @@ STOCK_FIELDS: dict[str, set[str]] = {
     "softmaxloss": set(),
     "loss": set(),
 }
+# Fields of any layer that do not change what it computes in test mode; training leaves the second and third line.
+COMMON_FIELDS = {"name", "type", "weights", "precious", "opts", "size", "class", "filters", "biases"}
+COMMON_FIELDS |= {"learningRate", "weightDecay", "momentum", "rememberOutput"}
+COMMON_FIELDS |= {f"{kind}{rate}" for kind in ("filters", "biases") for rate in ("LearningRate", "WeightDecay")}
+COMMON_FIELDS |= {"filtersMomentum", "biasesMomentum"}
 LEGACY_WEIGHTS = ("filters", "biases")  # up to beta10; bnorm's multipliers and offsets had the same names
 FIELDS_OF_WEIGHTS = ("weights", *LEGACY_WEIGHTS)
 
@@ -59,27 +71,60 @@ class _Place:
         return f"{self.where}, layers{{{self.index}}}"
 
 
-def read_simplenn(variables: Mapping[str, Any], source: Source) -> Network:
+def read_simplenn(variables: Mapping[str, Any], source: Source, lenient: bool = False) -> Network:
     """A chain Network from a file's top-level fields, with everything that vl_simplenn_tidy fills in.
 
-    The variable after the i-th layer is `layer<i>`, the input is `input`, a loss reads `label`. Every
-    faulty layer is listed in one NetworkError.
+    `layers` is a cell of structs, or a struct array, in which an empty field means none. The variable after the
+    i-th layer is `layer<i>`, the input is `input`, a loss reads `label`. Every faulty layer is listed in one
+    NetworkError. Fields that MatConvNet does not have are noted; an unknown option in `opts` keeps its layer from
+    running, unless `lenient`.
     """
     source.format = "simplenn"
     net = Network(_tidy_meta(variables), source)
     faults = []
+    unknown: dict[str, list[str]] = {}
     previous = INPUT
-    for index, struct in enumerate(variables["layers"], 1):
+    for index, struct in enumerate(_structs(variables["layers"]), 1):
         place = _Place(index, str(source))
         try:
-            layer = _read_layer(net, struct, place, previous)
+            layer, options = _read_layer(net, struct, place, previous)
+            judge_unknown(net, layer, (), options.unknown, lenient)
             net.add(layer)
+            for name in _unknown_fields(layer):
+                unknown.setdefault(name, []).append(layer.name)
             previous = layer.outputs[0]
         except MatnetError as error:
             faults.append(str(error))
     if faults:
         raise NetworkError(listing(f"{source}: layers that cannot be read:", faults) if len(faults) > 1 else faults[0])
+    for name, layers in unknown.items():
+        where = ", ".join(layers[:5]) + (f" and {len(layers) - 5} more" if len(layers) > 5 else "")
+        source.notes.append(f"field {name!r} of layer {where}: vl_simplenn makes no use of it; ignored")
     return net
+
+
+def _structs(layers: Any) -> list[Any]:
+    """The layers of a cell, or of a struct array without the fields that are empty because others have them."""
+    if isinstance(layers, Cell):
+        return layers
+    array = layers if isinstance(layers, StructArray) else [layers]
+    return [{name: value for name, value in struct.items() if not is_empty(value)} for struct in array]
+
+
+def _unknown_fields(layer: Layer) -> list[str]:
+    """Fields that neither the layer's type nor training has; none for types that are unknown themselves."""
+    struct = layer.extra.get("simplenn")
+    if struct is None or isinstance(layer.op, Unknown) or not layer.op.stock:
+        return []
+    kind = as_text(struct["type"], "type")
+    known = {*COMMON_FIELDS, *TIDY_DEFAULTS.get(kind, {}), *written_names(layer.op)}
+    unused = ["opts"] if "opts" not in TIDY_DEFAULTS.get(kind, {}) and "opts" in struct else []
+    return [name for name, value in struct.items() if (name not in known or name in unused) and not is_empty(value)]
+
+
+def written_names(op: Op) -> set[str]:
+    """The op's fields as SimpleNN spells them."""
+    return {op.simplenn_fields.get(name, name) for name in op.__dataclass_fields__}
 
 
 def _tidy_meta(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,47 +143,60 @@ def _tidy_meta(variables: Mapping[str, Any]) -> dict[str, Any]:
     return meta
 
 
-def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> Layer:
+def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tuple[Layer, Options]:
+    if isinstance(struct, Opaque):
+        op: Op = Unknown(kind=f"custom object {struct.class_name or struct.kind}")
+        return Layer(f"layer{place.index}", op, [previous], [f"layer{place.index}"], [], {"object": struct}), NO_OPTIONS
     if not isinstance(struct, dict):
-        op: Op = Unknown(kind=f"custom object {getattr(struct, 'class_name', '') or describe(struct)}")
-        return Layer(f"layer{place.index}", op, [previous], [f"layer{place.index}"], [], {"object": struct})
+        raise NetworkError(f"{place}: is {describe(struct)}, expected a struct")
     kind = as_text(struct.get("type"), f"{place}.type")
     if not kind:
         raise NetworkError(f"{place}: has no type")
     given = {**_tidy_fields(kind), **{key: value for key, value in struct.items() if value is not None}}
-    op = _op_of(kind, given, place)
+    options = NO_OPTIONS
+    if "opts" in TIDY_DEFAULTS.get(kind, {}):
+        options = read_options(REGISTRY.simplenn[kind], given["opts"], str(place))
+    op = _op_of(kind, given, options, place)
     name = _free_name(net, as_text(struct.get("name"), f"{place}.name") or f"layer{place.index}")
     params = _read_params(net, kind, name, struct, place)
-    if hasattr(op, "hasBias"):  # DagNN's properties that a SimpleNN layer leaves to its weights
-        size = pad_to_4d(net.params[params[0]].value).shape if params else (0, 0, 0, 0)
-        declared = {"hasBias": len(params) > 1, "size": size if 0 not in size else (0, 0, 0, 0)}
-        op = op_from_fields(type(op), {**_spelled(op, given), **declared}, {})
+    if isinstance(op, (Conv, ConvTranspose, Scale)):  # DagNN's properties that a SimpleNN layer leaves to its weights
+        op = replace(op, hasBias=len(params) > 1, size=_filter_shape(net, params, place))
     extra = {"weights" if key in FIELDS_OF_WEIGHTS else key: value for key, value in struct.items()}
     if "weights" in extra:
         extra["weights"] = None  # only its place among the fields is kept
     inputs = [previous, *_extra_inputs(net, op)]
-    return Layer(name, op, inputs, [f"layer{place.index}"], params, {"simplenn": extra})
+    layer = Layer(name, op, inputs, [f"layer{place.index}"], params, {"simplenn": extra})
+    missing = [field for field in REQUIRED.get(kind, ()) if is_empty(struct.get(field))]
+    layer.faults += [f"field {field!r} is missing, without which vl_simplenn cannot run it" for field in missing]
+    return layer, options
+
+
+def _filter_shape(net: Network, params: list[str], place: _Place) -> tuple[int, ...]:
+    """The four sizes of a layer's filters; zeros where it has none."""
+    if not params or params[0] not in net.params:
+        return (0, 0, 0, 0)
+    try:
+        return tuple(pad_to_4d(net.params[params[0]].value).shape)
+    except ShapeError as error:
+        raise NetworkError(f"{place}.weights{{1}}: {error}") from None
 
 
 def _tidy_fields(kind: str) -> dict[str, Any]:
     return {name: to_matlab(value) for name, value in TIDY_DEFAULTS.get(kind, {}).items()}
 
 
-def _op_of(kind: str, given: Mapping[str, Any], place: _Place) -> Op:
+def _op_of(kind: str, given: Mapping[str, Any], options: Options, place: _Place) -> Op:
     known = REGISTRY.simplenn.get(kind)
     if known is None:
         return Unknown(kind=kind)
     try:
-        fixed = {"loss": "softmaxlog"} if kind in ("softmaxloss", "loss") else {}
-        return op_from_fields(known, {**given, **fixed}, known.simplenn_fields)
+        fixed: dict[str, Any] = {"loss": "softmaxlog"} if kind in ("softmaxloss", "loss") else {}
+        if kind == "relu" and not is_empty(given["leak"]) and as_float(given["leak"]) <= 0:
+            fixed["leak"] = 0  # vl_simplenn hands on a leak > 0 only
+        set_last = {known.simplenn_fields.get(name, name): value for name, value in options.fields.items()}
+        return op_from_fields(known, {**given, **fixed, **set_last}, known.simplenn_fields)
     except NetworkError as error:
         raise NetworkError(f"{place} ({kind}): {error}") from None
-
-
-def _spelled(op: Op, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The file's fields under the op's own names."""
-    spelling = {there: here for here, there in op.simplenn_fields.items()}
-    return {spelling.get(name, name): value for name, value in given.items()}
 
 
 def _extra_inputs(net: Network, op: Op) -> list[str]:
@@ -157,7 +215,7 @@ def _free_name(net: Network, name: str) -> str:
 
 def _read_params(net: Network, kind: str, name: str, struct: Mapping[str, Any], place: _Place) -> list[str]:
     values = _weights(kind, struct, place)
-    suffixes = PARAM_SUFFIXES.get(kind, "123456789")
+    usual = _default_params(kind, name)
     while values and is_empty(values[-1]):
         values.pop()
     if values and is_empty(values[0]) and kind == "pdist":
@@ -165,13 +223,19 @@ def _read_params(net: Network, kind: str, name: str, struct: Mapping[str, Any], 
     rates, decays = _factors(struct, "learningRate"), _factors(struct, "weightDecay")
     names = []
     for position, value in enumerate(values):
-        if position >= len(suffixes):
-            raise NetworkError(f"{place} ({kind}): has {len(values)} weights, expected at most {len(suffixes)}")
+        if position >= len(usual):
+            raise NetworkError(f"{place} ({kind}): has {len(values)} weights, expected at most {len(usual)}")
         array = as_array(value, f"{place}.weights{{{position + 1}}}")
-        param = f"{name}{suffixes[position]}"
+        param = usual[position]
         net.params[param] = Param(array, rates.get(position), decays.get(position))
         names.append(param)
+    if not names and kind in ("conv", "convt"):  # a network without weights: the param has a name and no value
+        return usual[:1]
     return names
+
+
+def _default_params(kind: str, layer: str) -> list[str]:
+    return [f"{layer}{suffix}" for suffix in PARAM_SUFFIXES.get(kind, "123456789")]
 
 
 def _weights(kind: str, struct: Mapping[str, Any], place: _Place) -> list[Any]:
@@ -212,9 +276,11 @@ def simplenn_obstacles(net: Network, stock_only: bool = False) -> list[str]:
     uses: dict[str, int] = {}
     for layer in net.layers.values():
         op = layer.op
-        if not (op.simplenn or (isinstance(op, Unknown) and {"simplenn", "object"} & layer.extra.keys())):
+        if "object" in layer.extra:
+            obstacles.append(f"layer {layer.name!r}: is a {layer.type_name}, which only MATLAB can write")
+        elif not (op.simplenn or (isinstance(op, Unknown) and "simplenn" in layer.extra)):
             obstacles.append(f"layer {layer.name!r}: SimpleNN has no type for {layer.type_name}")
-        elif stock_only and "simplenn" not in layer.extra and op.simplenn[0] not in STOCK_TYPES:
+        elif (stock_only or op.stock) and "simplenn" not in layer.extra and op.simplenn[0] not in STOCK_TYPES:
             obstacles.append(f"layer {layer.name!r}: vl_simplenn does not evaluate the type {op.simplenn[0]!r}")
         if len(layer.outputs) != 1 or (previous is not None and layer.inputs[:1] != [previous]):
             obstacles.append(f"layer {layer.name!r}: does not read just what the layer before it writes")
@@ -239,9 +305,7 @@ def write_simplenn(net: Network) -> dict[str, Any]:
     """
     obstacles = simplenn_obstacles(net)
     if obstacles:
-        raise NetworkError(
-            listing(f"{net.source}: cannot be written as SimpleNN; use format='dagnn':", obstacles)
-        )
+        raise NetworkError(listing(f"{net.source}: cannot be written as SimpleNN; use format='dagnn':", obstacles))
     written = identifiers(net.layers)
     chain = {layer.outputs[0]: f"layer{index}" for index, layer in enumerate(net.layers.values(), 1)}
     names = {variable: chain.get(variable, variable) for variable in net.variables}
@@ -249,23 +313,35 @@ def write_simplenn(net: Network) -> dict[str, Any]:
     names[first] = INPUT
     layers = Cell(_write_layer(net, layer, written[layer.name]) for layer in net.layers.values())
     meta = {name: to_matlab(value) for name, value in net.meta.items()}
-    kept = remember(net, {"layers": written, "variables": names})
+    kept = remember(net, {"layers": written, "params": _param_names(net, written), "variables": names})
     if kept:
         meta[META_FIELD] = kept
     return {"layers": layers, "meta": meta}
 
 
-def _write_layer(net: Network, layer: Layer, name: str) -> Any:
-    if "object" in layer.extra:
-        return layer.extra["object"]
+def _param_names(net: Network, layers: Mapping[str, str]) -> dict[str, str]:
+    """Param -> the name that reading the file gives it."""
+    names: dict[str, str] = {}
+    for layer in net.layers.values():
+        kind = as_text(layer.extra.get("simplenn", {}).get("type"), "type") or next(iter(layer.op.simplenn), "")
+        names.update(zip(layer.params, _default_params(kind, layers[layer.name]), strict=False))
+    return names
+
+
+def _write_layer(net: Network, layer: Layer, name: str) -> dict[str, Any]:
     original = layer.extra.get("simplenn", {})
     op = layer.op
-    kind = original.get("type") or op.simplenn[0]
+    kind = as_text(original.get("type"), "type") or op.simplenn[0]
     struct: dict[str, Any] = {"name": name, "type": kind}
     if not isinstance(op, Unknown):
-        found = op_fields(op, original, op.simplenn_fields)
+        found = written_fields(op, original, op.simplenn_fields)
         known = STOCK_FIELDS.get(kind, set(found))
-        struct.update({key: value for key, value in found.items() if key in known})
+        struct.update({key: value for key, value in found.items() if key in known or key == "opts"})
+        if isinstance(op, Conv) and "dilate" not in original:  # vl_simplenn_display multiplies a column by it
+            down, across = op.dilate
+            struct["dilate"] = to_matlab(float(down) if down == across else np.array([[down], [across]], float))
+    if layer.faults:  # what the file lacks is not made up
+        struct = {key: value for key, value in struct.items() if key in original or key not in REQUIRED.get(kind, ())}
     struct.update(_write_weights(net, layer, kind))
     struct["precious"] = original.get("precious", np.array([[layer.outputs[0] in net.precious]]))
     merged = {**_tidy_fields(kind), **original, **struct}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ class ReLU(Elementwise):
     """
 
     half_precision = True
+    opts_fields: ClassVar = {"leak": "leak"}
+    inert_properties = frozenset({"useShortCircuit"})
     leak: float = of(as_float, 0.0)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
@@ -67,6 +69,7 @@ class DropOut(Elementwise):
     """The identity in test mode: MatConvNet scales by 1 / (1 - rate) while training (vl_nndropout)."""
 
     family = "other"
+    inert_properties = frozenset({"frozen"})
     rate: float = of(as_float, 0.5)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:

@@ -58,6 +58,10 @@ class Op:
     caffe: ClassVar[tuple[str, ...]] = ()  # Caffe types that convert into this op through `from_caffe`
     simplenn_fields: ClassVar[Mapping[str, str]] = {}  # where SimpleNN spells a field differently
     stock: ClassVar[bool] = False  # whether MatConvNet itself has it
+    # What `opts` of a layer can set: option of the vl_nn function in lower case -> field, or place among the params.
+    # None: MatConvNet's class has no `opts`, or makes no use of it.
+    opts_fields: ClassVar[Mapping[str, str | int] | None] = None
+    inert_properties: ClassVar[frozenset[str]] = frozenset()  # of the DagNN class, without influence on the output
     training_only: ClassVar[bool] = False  # losses and metrics: dropped by Network.for_inference
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)  # fewest and most inputs; None: any number
     param_count: ClassVar[tuple[int, int]] = (0, 0)  # fewest and most params

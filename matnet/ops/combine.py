@@ -27,6 +27,7 @@ class Sum(Op):
     channels = Channels.SEPARATE
     half_precision = True
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
+    inert_properties = frozenset({"numInputs"})  # of old versions
 
     def with_axes_swapped(self) -> Op | None:
         return self
@@ -61,6 +62,7 @@ class Concat(Op):
     family = "joining"
     half_precision = True
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
+    inert_properties = frozenset({"numInputs"})  # of old versions
     dim: int = of(_as_dim, 3)
 
     @property

@@ -62,6 +62,7 @@ class Conv(Op):
     spatial_params = frozenset({0})
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)
     param_count: ClassVar[tuple[int, int]] = (1, 2)
+    opts_fields: ClassVar = {"pad": "pad", "stride": "stride", "dilate": "dilate"}
     size: Shape = of(as_size, (0, 0, 0, 0))  # as declared in the file; the filters themselves decide
     hasBias: bool = True
     pad: Pad = of(as_pad, (0, 0, 0, 0))
@@ -219,6 +220,11 @@ class ConvTranspose(Op):
     images_independent = True
     spatial_params = frozenset({0})
     param_count: ClassVar[tuple[int, int]] = (1, 2)
+    opts_fields: ClassVar = {
+        "upsample": "upsample",
+        "crop": "crop",
+        "numgroups": "numGroups",
+    }
     size: Shape = of(as_size, (0, 0, 0, 0))  # as declared in the file; the filters themselves decide
     hasBias: bool = True
     upsample: Pair = of(as_pair, (1, 1))

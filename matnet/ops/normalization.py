@@ -111,6 +111,8 @@ class BatchNorm(Op):
     channels = Channels.SEPARATE
     half_precision = True
     param_count: ClassVar[tuple[int, int]] = (0, 3)
+    opts_fields: ClassVar = {"epsilon": "epsilon", "moments": 2}
+    inert_properties = frozenset({"numChannels"})
     epsilon: float = of(as_float, 1e-5)
 
     def channels_read(self, params: Sequence[Shape]) -> int | None:

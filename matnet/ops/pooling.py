@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ class Pooling(Op):
     images_independent = True
     channels = Channels.SEPARATE
     half_precision = True
+    opts_fields: ClassVar = {"method": "method", "pad": "pad", "stride": "stride"}
+    inert_properties = frozenset({"dilate"})  # inherited, not handed to vl_nnpool
     method: str = of(choice("max", "avg"), "max")
     poolSize: Pair = of(as_pair, (1, 1))
     stride: Pair = of(as_pair, (1, 1))

@@ -46,6 +46,8 @@ class Loss(Op):
     training_only: ClassVar[bool] = True
     input_count: ClassVar[tuple[int, int | None]] = (2, None)
     uses_host: ClassVar[bool] = True
+    opts_fields: ClassVar = {"loss": "loss", "normalise": "normalise"}
+    inert_properties = frozenset({"ignoreAverage"})
     loss: str = of(_as_kind, "softmaxlog")
     normalise: bool = of(as_bool, True)
     # Not compared: arrays among the values have no single truth value.
@@ -128,6 +130,8 @@ class PDist(Op):
     spatial_params = frozenset({0, 1})
     input_count: ClassVar[tuple[int, int | None]] = (1, 3)
     param_count: ClassVar[tuple[int, int]] = (0, 2)
+    # Inherited from dagnn.Loss.
+    inert_properties = frozenset({"loss", "ignoreAverage", "normalise", "opts"})
     p: float = of(as_float, 2.0)
     aggregate: bool = of(as_bool, True)
     noRoot: bool = of(as_bool, False)

@@ -17,6 +17,9 @@ _BYTES_PER_VALUE = 4
 # of values. MATLAB writes every element of its own.
 MAX_REPEATS = 10_000
 
+# Files up to this size are read into memory, larger ones mapped.
+MAPPED_FROM = 4 * 2**20
+
 # numpy 1 cannot have more axes than this; MATLAB networks have four.
 MAX_AXES = 32
 

@@ -19,19 +19,20 @@ from matnet.formats.mat import header as mat_header
 from matnet.formats.mat import v5_elements as v5
 from matnet.formats.mat.classes import as_class, as_complex, as_logical
 from matnet.formats.mat.header import ByteOrder
-from matnet.formats.mat.limits import MAX_DEPTH, Limits, is_shape
+from matnet.formats.mat.limits import MAPPED_FROM, MAX_DEPTH, Limits, is_shape
 from matnet.formats.mat.sparse import sparse_matrix, sparse_problem
 from matnet.formats.mat.v5_elements import Element, Elements
 from matnet.formats.mat.v5_inflate import inflate, inflate_start
 from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArray, empty
 
 
-def read_v5(path: Path, order: ByteOrder, names: Collection[str] | None) -> tuple[dict[str, Any], bool]:
+def read_v5(path: Path, order: ByteOrder, names: Collection[str] | None, mmap: bool) -> tuple[dict[str, Any], bool]:
     """The variables of a MAT v5 or v7 file in file order (all, or those in `names`); is any compressed?
 
     Raises FileFormatError, with the byte, for a file that is cut or damaged or promises more than it holds.
     """
-    content = map_file(path)
+    # A map of a small file gains nothing, and takes a file descriptor.
+    content = map_file(path) if mmap and path.stat().st_size > MAPPED_FROM else memoryview(path.read_bytes())
     elements = Elements(content, order, path, Limits(len(content)))
     variables: dict[str, Any] = {}
     compressed = False

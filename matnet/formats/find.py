@@ -1,0 +1,144 @@
+"""Which networks a MAT file holds, under which names; where there is none, what it holds instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from matnet.errors import FileFormatError, listing, nearest
+from matnet.formats.mat.values import Cell, Opaque, StructArray
+from matnet.formats.plain import describe
+
+NETWORK_FIELDS = ("layers", "params", "vars", "meta", "normalization", "classes")
+MAX_DEPTH = 4  # of structs and cells in one another, as in `net.net` or `models{2}.net`
+
+# What writes objects that are no networks of MatConvNet, by class (or its beginning), and what their owner can do.
+OTHER_TOOLBOXES = {
+    ("SeriesNetwork", "DAGNetwork", "dlnetwork", "nnet."): (
+        "a network of MATLAB's Deep Learning Toolbox; exportONNXNetwork(net, 'net.onnx') writes it for ONNX Runtime"
+    ),
+    ("network",): "a shallow network of MATLAB's Deep Learning Toolbox; there, genFunction writes it as MATLAB code",
+    ("Layer", "Net"): "a network of autonn; load the DagNN or SimpleNN that it was made from",
+}
+AUTONN = (
+    "is a network compiled by autonn, which has no layers, only calls of functions; "
+    "load the DagNN or SimpleNN that it was made from"
+)
+
+
+def find_network(file: Mapping[str, Any], path: Any, name: str | None = None) -> tuple[dict[str, Any], str]:
+    """The fields of the network called `name`, and that name; by default the only one.
+
+    A name is the way to it as MATLAB writes it (`net`, `net.net`, `models{2}`); that of top-level fields is "".
+    Raises FileFormatError, listing the networks, where there are several or none of that name; where there is
+    none at all, the message says what the file holds.
+    """
+    found = dict(_networks("", dict(file), 0))
+    if not found:
+        raise FileFormatError(f"{path}: {_what_instead(file)}")
+    if name is not None:
+        if name not in found:
+            held = ", ".join(repr(known) for known in found)
+            raise FileFormatError(f"{path}: holds no network called {name!r}{nearest(name, found)}; it holds {held}")
+        return found[name], name
+    if len(found) > 1:
+        what = f"{path}: holds {len(found)} networks; choose one by name, with name='NAME' (--net NAME):"
+        raise FileFormatError(listing(what, found))
+    only = next(iter(found))
+    return found[only], only
+
+
+def other_variables(file: Mapping[str, Any], name: str) -> list[str]:
+    """The variables of a file that do not belong to the network called `name`."""
+    holder = name.partition(".")[0].partition("{")[0]
+    own = (holder,) if holder else NETWORK_FIELDS
+    return [variable for variable in file if variable not in own]
+
+
+def _networks(place: str, value: Any, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(value, Cell) and _are_layers(value):  # the cell of layers itself
+        yield place, {"layers": value}
+    elif isinstance(value, dict) and _holds_layers(value):
+        yield place, value
+        if not place:
+            others = {name: item for name, item in value.items() if name not in NETWORK_FIELDS}
+            yield from _within(place, others, depth)
+    elif depth < MAX_DEPTH:
+        yield from _within(place, value, depth)
+
+
+def _within(place: str, value: Any, depth: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _networks(f"{place}.{name}" if place else name, item, depth + 1)
+    elif isinstance(value, Cell):
+        for number, item in enumerate(value, 1):
+            yield from _networks(f"{place}{{{number}}}", item, depth + 1)
+    elif isinstance(value, StructArray):
+        for number, item in enumerate(value, 1):
+            yield from _networks(f"{place}({number})", item, depth + 1)
+
+
+def _holds_layers(fields: Mapping[str, Any]) -> bool:
+    layers = fields.get("layers")
+    if isinstance(layers, dict):
+        return "type" in layers
+    return isinstance(layers, StructArray) or (isinstance(layers, Cell) and any(map(_is_layer, layers)))
+
+
+def _are_layers(items: Cell) -> bool:
+    return bool(items) and all(map(_is_layer, items)) and any(isinstance(item, dict) for item in items)
+
+
+def _is_layer(item: Any) -> bool:
+    return (isinstance(item, dict) and "type" in item) or (isinstance(item, Opaque) and item.kind != "function_handle")
+
+
+def _what_instead(file: Mapping[str, Any]) -> str:
+    """Why a file without a network has none, and what to do."""
+    for name, value in {"": dict(file), **file}.items():
+        found = _known_kind(name, value)
+        if found:
+            return f"{repr(name) if name else 'the file'} {found}"
+    held = ", ".join(file) or "nothing"
+    expected = "expected a cell or struct array `layers`, alone or in a struct such as `net`"
+    return f"no network in it: holds {held}; {expected}{_near_layers(file)}"
+
+
+def _near_layers(file: Mapping[str, Any]) -> str:
+    if "layers" in file:
+        return f"; its `layers` is {describe(file['layers'])}"
+    return nearest("layers", file)
+
+
+def _known_kind(name: str, value: Any) -> str | None:
+    if isinstance(value, Opaque):
+        return _known_object(name, value)
+    if not isinstance(value, dict):
+        return None
+    layers = value.get("layers")
+    if isinstance(layers, Cell):
+        what = f"cells that are {describe(layers[0])}" if layers else "no cells"
+        return f"holds a network without layers: its `layers` has {what}, expected structs with a `type`"
+    if {"forward", "backward", "inputs", "vars"} <= value.keys():
+        return AUTONN
+    if isinstance(value.get("images"), dict) and "data" in value["images"]:
+        return "is an image database (imdb), not a network; `matnet run` takes it as input"
+    for field, item in value.items():
+        if name and isinstance(item, Opaque) and item.kind != "function_handle":
+            return _known_object(f"{name}.{field}", item)
+    return None
+
+
+def _known_object(name: str, value: Opaque) -> str | None:
+    if value.kind == "function_handle":
+        return None
+    if value.class_name.startswith("dagnn."):
+        return (
+            f"is a live MATLAB object ({value.class_name}); in MATLAB save the plain struct instead: "
+            f"s = {name}.saveobj(); save('plain.mat', '-struct', 's')"
+        )
+    for classes, meaning in OTHER_TOOLBOXES.items():
+        if value.class_name in classes or value.class_name.startswith(tuple(c for c in classes if c.endswith("."))):
+            return f"is {meaning}"
+    return f"is a MATLAB object of class {value.class_name or value.kind}, not a network of MatConvNet"

@@ -1,0 +1,265 @@
+""".mat files with the faults and shapes of public ones, tests/data/mat_public: each runs as in MATLAB, or says why not.
+
+Expected values are computed here with scipy and numpy from the arrays that scipy.io reads from the same files,
+after MatConvNet's documentation of vl_nnconv, vl_nnpool, vl_nnrelu and vl_argparse.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.io import loadmat
+from scipy.signal import correlate
+
+import matnet
+from matnet.errors import FileFormatError, MatnetError, NetworkError
+from matnet.formats.mat import read_mat, write_mat
+from matnet.formats.mat.values import Cell, StructArray, equal
+from matnet.network import Network
+from tests.conftest import DATA, assert_close
+
+PUBLIC = DATA / "mat_public"
+X = np.random.default_rng(7).standard_normal((2, 3, 8, 6)).astype(np.float32)
+
+
+def conv(
+    x: np.ndarray, filters: np.ndarray, bias: np.ndarray, pad: int = 1, stride: int = 1, dilate: int = 1
+) -> np.ndarray:
+    """vl_nnconv, one filter and one image at a time: N x C x H x W, filters h x w x C x K."""
+    h, w, c, k = filters.shape
+    spread = np.zeros(((h - 1) * dilate + 1, (w - 1) * dilate + 1, c, k))
+    spread[::dilate, ::dilate] = filters
+    padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    maps = [[correlate(image, spread[..., i].transpose(2, 0, 1), "valid")[0] for i in range(k)] for image in padded]
+    return np.array(maps)[:, :, ::stride, ::stride] + bias.reshape(1, -1, 1, 1)
+
+
+def weights(name: str, layer: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The first filters and bias of a file, as scipy reads them."""
+    file = loadmat(PUBLIC / f"{name}.mat")
+    if "params" in file:
+        filters, bias = (file["params"]["value"][0, i] for i in range(2))
+    else:
+        stored = file["layers"][0, layer]["weights"][0, 0]
+        filters, bias = stored[0, 0], stored[0, 1]
+    return filters, bias.ravel()
+
+
+def pooled(x: np.ndarray, fold: Any) -> np.ndarray:
+    """2 x 2 windows, stride 2."""
+    n, c, h, w = x.shape
+    return fold(x.reshape(n, c, h // 2, 2, w // 2, 2), axis=(3, 5))
+
+
+def chain(name: str, leak: float = 0.0, dilate: int = 1, prob: bool = True) -> np.ndarray:
+    """conv, ReLU, max pooling, conv and mostly softmax: what `base` and its variants are."""
+    x = conv(X, *weights(name), dilate=dilate)
+    x = conv(pooled(np.maximum(x, 0) + leak * np.minimum(x, 0), np.max), *weights(name, 3))
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True) if prob else x
+
+
+def load(file: str, **options: Any) -> Network:
+    return matnet.load(PUBLIC / f"{file}.mat", **options)
+
+
+def relu(x: np.ndarray, leak: float = 0.0) -> np.ndarray:
+    return np.maximum(x, 0) + leak * np.minimum(x, 0)
+
+
+RUNS = {
+    "base": lambda: chain("base"),
+    "leak": lambda: chain("leak", leak=0.2),
+    "leak_neg": lambda: chain("leak_neg"),  # vl_simplenn hands on a leak > 0 only
+    "hole2": lambda: chain("hole2"),
+    "opts_dilate": lambda: chain("opts_dilate", dilate=2),
+    "net_is_cell": lambda: chain("base"),
+    "netnet": lambda: chain("base"),
+    "v5_type_cell": lambda: chain("base"),
+    "m_std": lambda: chain("m_std"),
+    "ctrl_names": lambda: pooled(relu(conv(X, *weights("ctrl_names"))), np.max),
+    "rt_names": lambda: relu(conv(X, *weights("rt_names"))),
+    "layers_structarray": lambda: relu(conv(X, *weights("base"))),
+    "layers_one_struct": lambda: conv(X, *weights("base")),
+    "dag_relu": lambda: relu(conv(X, *weights("dag_relu"))),
+    "dag_relu_optsleak": lambda: relu(conv(X, *weights("dag_relu_optsleak")), 0.2),
+    "dag_conv_opts_pad": lambda: conv(X, *weights("dag_conv_opts_pad"), pad=0),
+    "dag_conv_opts_stride": lambda: conv(X, *weights("dag_conv_opts_stride"), stride=2),
+    "dag_pool_opts": lambda: pooled(X, np.mean),
+    "dag_sigmoid": lambda: 1 / (1 + np.exp(-X.astype(np.float64))),
+    "dag_twowriters": lambda: relu(X),  # the last of two writers wins
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+@pytest.mark.parametrize("name", RUNS)
+def test_runs_as_matlab_would(name: str, backend: str, tmp_path: Path) -> None:
+    expected = RUNS[name]()
+    net = load(name)
+    (found,) = net.forward(X, backend=backend).values()
+    assert_close(found, expected, 1e-5, name)
+    for version in ("5", "7.3"):
+        again = matnet.load(matnet.save(net, tmp_path / f"{version}.mat", version=version))
+        (found,) = again.forward(X, backend=backend).values()
+        assert_close(found, expected, 1e-5, f"{name}, saved again")
+
+
+@pytest.mark.parametrize("name", ["dag_conv_opts_pad", "dag_conv_opts_stride", "dag_pool_opts", "dag_relu_optsleak"])
+def test_saving_keeps_fields_and_options_apart(name: str, tmp_path: Path) -> None:
+    saved = read_mat(matnet.save(load(name), tmp_path / "again.mat"))
+    for before, after in zip(structs(read_mat(PUBLIC / f"{name}.mat")), structs(saved), strict=True):
+        for field, value in before["block"].items():
+            assert equal(value, after["block"][field]), field
+    assert "leak" not in structs(saved)[-1]["block"]  # a DagNN of old betas has no such property
+
+
+def structs(file: Any) -> list[dict[str, Any]]:
+    return list(file["layers"]) if isinstance(file["layers"], StructArray) else [file["layers"]]
+
+
+def test_an_option_whose_field_was_edited_is_not_written(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    net = load("dag_conv_opts_pad")
+    net.layers["c"].op = replace(net.layers["c"].op, pad=2)
+    again = matnet.load(matnet.save(net, tmp_path / "again.mat"))
+    assert_close(again(X), conv(X, *weights("dag_conv_opts_pad"), pad=2), 1e-5, "pad 2")
+
+
+def test_moments_among_the_options_of_batch_norm(tmp_path: Path) -> None:
+    """BatchNorm hands `opts` to vl_nnbnorm behind its own moments."""
+    g, b = np.float32([[1], [2], [3]]), np.float32([[4], [5], [6]])
+    stored, given = np.float32([[0, 1]] * 3), np.float32([[1, 2], [3, 4], [5, 8]])
+    block = {"epsilon": np.array([[1e-5]]), "opts": Cell(["NoCuDNN", "Moments", given])}
+    layer = {
+        "name": "bn", "type": "dagnn.BatchNorm", "inputs": Cell(["x"]), "outputs": Cell(["y"]),
+        "params": Cell(["g", "b", "m"]), "block": block,
+    }  # fmt: skip
+    params = StructArray({"name": name, "value": value} for name, value in (("g", g), ("b", b), ("m", stored)))
+    write_mat(tmp_path / "bn.mat", {"params": params, "layers": layer})
+    expected = (X - given[:, 0].reshape(3, 1, 1)) / given[:, 1].reshape(3, 1, 1) * g.reshape(3, 1, 1) + b.reshape(
+        3, 1, 1
+    )
+    net = matnet.load(tmp_path / "bn.mat")
+    assert_close(net(X), expected, 1e-5, "moments")
+    again = matnet.load(matnet.save(net, tmp_path / "again.mat"))
+    assert_close(again(X), expected, 1e-5, "moments, saved again")
+
+
+@pytest.mark.parametrize(
+    ("layer", "note"),
+    [
+        ({"type": "relu", "opts": Cell(["leak", np.array([[0.5]])])}, "opts"),  # vl_simplenn does not hand it on
+        ({"type": "relu", "slope": np.array([[0.5]])}, "slope"),
+        ({"type": "pool", "pool": np.array([[2.0]]), "leak": np.array([[0.5]])}, "leak"),
+    ],
+)
+def test_what_vl_simplenn_does_not_read_is_noted(layer: dict[str, Any], note: str, tmp_path: Path) -> None:
+    write_mat(tmp_path / "net.mat", {"layers": Cell([{"name": "only", **layer}])})
+    net = matnet.load(tmp_path / "net.mat")
+    assert any(note in text and "only" in text for text in net.source.notes)
+    expected = np.maximum(X, 0)
+    if layer["type"] == "pool":
+        windows = np.lib.stride_tricks.sliding_window_view(X, (2, 2), axis=(2, 3))
+        expected = windows.max(axis=(4, 5))
+    np.testing.assert_array_equal(net(X), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("pool_missing", ["'p1'", "pool", "missing"]),
+        ("dag_unknown_prop", ["'c'", "hole", "exBackprop"]),
+        ("dag_missing_param", ["'c'", "'cb'"]),
+    ],
+)
+def test_loads_and_shows_and_saves_but_does_not_run(
+    name: str, parts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from matnet.show import main as show
+
+    net = load(name)
+    assert show([str(PUBLIC / f"{name}.mat")]) == 0
+    assert all(layer in capsys.readouterr().out for layer in list(net.layers)[:1])
+    again = matnet.load(matnet.save(net, tmp_path / "again.mat"))
+    for one in (net, again):
+        for action in (lambda one=one: one(X), lambda one=one: save_onnx(one, tmp_path / "n.onnx", size=(8, 6))):
+            with pytest.raises(MatnetError) as caught:
+                action()
+            assert all(part in str(caught.value) for part in parts), caught.value
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def save_onnx(net: Network, path: Path, **options: Any) -> None:
+    from matnet.formats.onnx import save_onnx as save
+
+    save(net, path, **options)
+
+
+def test_an_unknown_property_is_ignored_where_asked(tmp_path: Path) -> None:
+    net = load("dag_unknown_prop", lenient=True)
+    assert any("hole" in note and "'c'" in note for note in net.source.notes)
+    assert_close(net(X), conv(X, *weights("dag_unknown_prop")), 1e-5, "without the property")
+    block = read_mat(matnet.save(net, tmp_path / "again.mat"))["layers"]["block"]
+    assert float(block["hole"].item()) == 2
+
+
+REFUSED = {
+    "autonn_like": ["autonn"],
+    "layers_bare_arrays": ["layers", "3x3x3x4"],
+    "layers_num": ["layers", "3x3"],
+    "imdb": ["image database"],
+    "v5_gpu_pad": ["layers{1}", "conv", "pad", "gpuArray"],
+    "two_nets": ["netA", "netB", "name"],
+    "ircnn_like": ["CNNdenoiser{1}", "CNNdenoiser{3}", "name"],
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_by_name(name: str) -> None:
+    with pytest.raises(MatnetError) as caught:
+        load(name)
+    assert isinstance(caught.value, (FileFormatError, NetworkError))
+    for part in (f"{name}.mat", *REFUSED[name]):
+        assert part in str(caught.value)
+    assert "nearest: layers" not in str(caught.value)
+
+
+def test_one_of_several_networks_by_name() -> None:
+    stored = loadmat(PUBLIC / "two_nets.mat")["netB"]["layers"][0, 0][0, 0]["weights"][0, 0]
+    assert_close(load("two_nets", name="netB")(X), relu(conv(X, stored[0, 0], stored[0, 1])), 1e-5, "netB")
+    assert_close(load("two_nets", name="netA")(X), chain("base"), 1e-5, "netA")
+    for number in range(1, 4):
+        cells = loadmat(PUBLIC / "ircnn_like.mat")["CNNdenoiser"]
+        first = cells[0, number - 1]["layers"][0, 0][0, 0]["weights"][0, 0][0, 0]
+        net = load("ircnn_like", name=f"CNNdenoiser{{{number}}}")
+        np.testing.assert_array_equal(net.params["c1f"].value, first)
+    with pytest.raises(FileFormatError, match=r"'netC'.*'netA', 'netB'"):
+        load("two_nets", name="netC")
+
+
+def test_names_of_params_come_back(tmp_path: Path) -> None:
+    net = load("rt_names")
+    assert list(net.params) == ["conv1-1f", "conv1-1b"]
+    again = matnet.load(matnet.save(net, tmp_path / "again.mat"))
+    assert (list(again.params), list(again.layers)) == (list(net.params), list(net.layers))
+
+
+def test_a_simplenn_without_weights_loads_and_names_what_is_missing(tmp_path: Path) -> None:
+    net = load("base")
+    net.params.clear()
+    again = matnet.load(matnet.save(net, tmp_path / "empty.mat", format="simplenn"))
+    assert again.source.format == "simplenn"
+    assert list(again.layers) == list(net.layers)
+    with pytest.raises(NetworkError, match=r"(?s)'c1'.*'c1f'.*'c2'.*'c2f'"):
+        again(X)
+
+
+def test_a_filter_bank_of_five_axes_is_named(tmp_path: Path) -> None:
+    layer = {"name": "c", "type": "conv", "weights": Cell([np.zeros((2, 2, 3, 4, 5), np.float32)])}
+    write_mat(tmp_path / "deep.mat", {"layers": Cell([layer])})
+    with pytest.raises(NetworkError, match=r"deep\.mat, layers\{1\}.*2.*3.*4.*5"):
+        matnet.load(tmp_path / "deep.mat")
