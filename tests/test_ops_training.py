@@ -158,7 +158,7 @@ def test_weighted_distances():
 @pytest.mark.parametrize(
     ("inputs", "params", "message"),
     [
-        ([A.shape], [], "has 1 arguments, expected x, x0 and, at will, weights"),
+        ([A.shape], [], "has 1 arguments, expected x, x0 and, optionally, weights"),
         ([A.shape, (1, 3, 1, 2)], [], "x0 is 1x3x1x2, x is 1x2x1x2; they must be equal"),
         ([A.shape, (1, 2, 2, 2)], [], "x0 is 1x2x2x2, x is 1x2x1x2"),
         ([A.shape, B.shape, (1, 2, 1, 2)], [], "the weights are 1x2x1x2, expected 1x1x1x2"),

@@ -1,4 +1,4 @@
-"""Arrays that are no activations: params brought to float32, and data that has to be looked at on the host."""
+"""Arrays other than activations: params as float32, and data that is read on the host."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Op:
     be written; an op that changes sizes also writes `output_shapes`, one that looks beyond its own pixel
     `receptive_fields`.
 
-    Facts tell engines, converters and displays what they may do with a layer. Their defaults are safe: an op
+    Facts state what engines, converters and displays may do with a layer. Their defaults are safe: an op
     that states nothing runs in every engine, on the whole batch, in float32. A subclass states a fact as a class
     attribute, `images_independent = True`, or as a property or method where it depends on the fields:
 
@@ -141,7 +141,7 @@ class Op:
         return None
 
     def prepare(self, xp: Any, params: Sequence[Array]) -> Any:
-        """Params in whatever form `forward` wants them, made once per network; NetworkError for unusable values."""
+        """Params in the form that `forward` takes, made once per network; NetworkError for unusable values."""
         return list(params)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:

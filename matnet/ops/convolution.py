@@ -31,7 +31,7 @@ PATCH_ELEMENTS = 1 << 22  # this many numbers (16 MiB) of patches at a time, or 
 
 
 class Filters(NamedTuple):
-    """Params as `forward` wants them; `shape` is MATLAB's, four sizes."""
+    """Params in the form that `forward` takes; `shape` is MATLAB's, four sizes."""
 
     rows: Array  # one row per fourth index: (c, w, h), h fastest, as MATLAB has them in memory
     shape: Shape

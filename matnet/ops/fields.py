@@ -62,7 +62,7 @@ def as_offsets(value: Any) -> Pair:
 
 
 def as_size(value: Any) -> tuple[int, ...]:
-    """A declared size: flattened, padded with ones or cut to four elements as DagNN's setters do; empty stays empty."""
+    """A declared size as four elements, cut or padded with ones as in DagNN's setters; empty is kept empty."""
     found = integers(value)
     return tuple([*found, 1, 1, 1, 1][:4]) if found else ()
 

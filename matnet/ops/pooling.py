@@ -1,4 +1,4 @@
-"""Max and average pooling, and the separable window folds that they are made of."""
+"""Max and average pooling, as separable folds over windows."""
 
 from __future__ import annotations
 

@@ -100,9 +100,9 @@ class ROIPooling(Op):
         if isinstance(self.transform, float):
             across, down = self.transform * (x - 1) + 1, self.transform * (y - 1) + 1
         elif isinstance(self.transform[0], float):
-            across, down = self.transform[0] * (x - 1) + 1, self.transform[1] * (y - 1) + 1  # type: ignore[operator]
+            across, down = self.transform[0] * (x - 1) + 1, self.transform[1] * (y - 1) + 1
         else:
-            across, down = (row[0] * x + row[1] * y + row[2] for row in self.transform)  # type: ignore[index]
+            across, down = (row[0] * x + row[1] * y + row[2] for row in self.transform)
         return np.stack([across[:, 0], down[:, 0], across[:, 1], down[:, 1]], axis=1)
 
     def _pool_box(self, xp: Any, image: Array, down: np.ndarray, across: np.ndarray, target: Array) -> None:

@@ -1,4 +1,4 @@
-"""What training compares: losses and error measures, and the distance that Siamese networks end on."""
+"""Losses and error measures of training, and the distance at the end of Siamese networks."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class LossSmoothL1(Op):
 class PDist(Op):
     """The Lp distance over channels between x and x0, N x 1 x H x W (vl_nnpdist); x0 may be one pixel for all.
 
-    The arguments (x, x0 and, at will, weights of the distances) are the inputs followed by the params; in
+    The arguments (x, x0 and, optionally, weights of the distances) are the inputs followed by the params; in
     SimpleNN x0 is the field `class`. `noRoot` leaves out the final root, `aggregate` sums all to one number.
     """
 
@@ -147,7 +147,7 @@ class PDist(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         arguments = [*inputs, *(activation_shape("a param", shape) for shape in params)]
         if len(arguments) not in (2, 3):
-            raise ShapeError(f"has {len(arguments)} arguments, expected x, x0 and, at will, weights")
+            raise ShapeError(f"has {len(arguments)} arguments, expected x, x0 and, optionally, weights")
         x, x0, *weights = arguments
         n, _, h, w = x
         if x0[1] != x[1] or any(size not in (1, wanted) for size, wanted in zip(x0, x, strict=True)):

@@ -1,4 +1,4 @@
-"""Functions of one value: what Caffe computes element by element and MatConvNet has no block for."""
+"""Functions of one value: layers of Caffe that MatConvNet lacks."""
 
 from __future__ import annotations
 

@@ -275,7 +275,7 @@ class BatchReindex(Op):
 class Filter(Op):
     """Keeps the items whose selector, the last input, N x 1 x 1 x 1, is not 0 (BVLC Caffe, filter layer).
 
-    How many are kept is known only when it runs: `output_shapes` tells the most there can be.
+    The number of kept items depends on the values: `output_shapes` gives the greatest.
     """
 
     sizes_depend_on_values = True

@@ -1,4 +1,4 @@
-"""What the extension ops share: field types, shapes of fewer than four axes, checks of params and indices."""
+"""Helpers of the extension ops: field types, shapes of fewer than four axes, checks of params and indices."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from matnet.shapes import ReceptiveField, Shape, text
 
 
 class NormalizedFilter:
-    """A Gaussian filter whose weights at every pixel sum to one."""
+    """A Gaussian filter whose weights sum to one at every pixel."""
 
     def __init__(self, features: np.ndarray) -> None:
         self.lattice = Permutohedral(features)

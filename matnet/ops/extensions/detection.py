@@ -85,7 +85,7 @@ class DetectionOutput(Op):
     priors 1 x 2 x 4K x 1. Output 1 x 1 x D x 7, one row per detection: image, class (0-based), score, xmin,
     ymin, xmax, ymax, sorted by image, class and falling score. Each class but backgroundLabel is suppressed
     on its own; of each image the keepTopK best remain (-1: all). Where nothing at all is found there is one
-    row per image: its number and six times -1. `output_shapes` tells the most rows there can be.
+    row per image: its number and six times -1. `output_shapes` gives the greatest number of rows.
     """
 
     family = "result"

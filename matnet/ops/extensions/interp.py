@@ -1,4 +1,4 @@
-"""Bilinear resizing whose corners stay aligned: DeepLab's and PSPNet's Interp."""
+"""Bilinear resizing with aligned corners: DeepLab's and PSPNet's Interp."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalisations without a block in MatConvNet: Caffe's LRN within a channel, MVN, batch statistics, L2."""
+"""Normalisations that MatConvNet lacks: Caffe's LRN within a channel, MVN, batch statistics, L2."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class WithinChannelLRN(Op):
             raise NetworkError(f"field 'size': must be odd, found {self.size}")
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [window_field((self.size, self.size), (1, 1), (self.size // 2,) * 4)]  # type: ignore[arg-type]
+        return [window_field((self.size, self.size), (1, 1), (self.size // 2,) * 4)]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]

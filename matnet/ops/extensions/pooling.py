@@ -1,4 +1,4 @@
-"""Pooling by Caffe's rules where MatConvNet's cannot express them, global pooling, and spatial pyramids."""
+"""Pooling by Caffe's rules that MatConvNet cannot express, global pooling, and spatial pyramids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Region proposals of Faster R-CNN and R-FCN: from scores and offsets of anchors to the boxes worth a look."""
+"""Region proposals of Faster R-CNN and R-FCN: from scores and offsets of anchors to the best boxes."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class CaffeReshape(_Reshaping):
 @register("dagnn.ChannelShuffle")
 @dataclass(frozen=True, kw_only=True)
 class ChannelShuffle(Op):
-    """Deals the channels of the groups out in turn: channel j group + i is input channel i (C / group) + j.
+    """Interleaves the channels of the groups: channel j group + i is input channel i (C / group) + j.
 
     Source: ShuffleNet forks of Caffe, shuffle_channel layer.
     """
@@ -134,7 +134,7 @@ class ChannelShuffle(Op):
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         if inputs[0][1] % self.group:
-            raise ShapeError(f"{inputs[0][1]} channels cannot be dealt out in {self.group} equal groups")
+            raise ShapeError(f"{inputs[0][1]} channels do not divide into {self.group} equal groups")
         return [inputs[0]]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
@@ -347,7 +347,7 @@ def _as_matlab_reshape(xp: Any, x: Array, sizes: Sequence[int]) -> Array:
 class Flatten(Op):
     """All of an item's H x W x C values along MATLAB's dimension `axis`, H fastest.
 
-    Source: mcnExtraLayers' vl_nnflatten. It does not look at firstAxis, which is carried along.
+    Source: mcnExtraLayers' vl_nnflatten. It ignores firstAxis, which is only kept for saving.
     """
 
     images_independent = True

@@ -76,10 +76,10 @@ class PSROIPooling(Op):
         row, column = xp.arange(self.groupSize)[:, None], xp.arange(self.groupSize)
         top, bottom = (xp.asarray(tiles[0][edge])[:, None, :, None] for edge in (0, 1))
         left, right = (xp.asarray(tiles[1][edge])[:, None, None, :] for edge in (0, 1))
-        corner = lambda y, x: sums[image, channel, row, column, y, x]  # noqa: E731
-        total = corner(bottom, right) - corner(top, right) - corner(bottom, left) + corner(top, left)
+        below = sums[image, channel, row, column, bottom, right] - sums[image, channel, row, column, bottom, left]
+        above = sums[image, channel, row, column, top, right] - sums[image, channel, row, column, top, left]
         cells = (bottom - top) * (right - left)
-        return [xp.ascontiguousarray((total / xp.maximum(cells, 1)).astype(xp.float32))]
+        return [xp.ascontiguousarray(((below - above) / xp.maximum(cells, 1)).astype(xp.float32))]
 
     def _tiles(self, low: np.ndarray, high: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         """First cell and the one behind the last, boxes x groupSize each, along one axis; in single as upstream."""

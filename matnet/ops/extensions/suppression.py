@@ -81,10 +81,10 @@ def keep_best(
     most: int | None = None,
     areas: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Indices of the boxes that stay, of `boxes` (R x 4) sorted best first; at most `most` of them.
+    """Indices of the boxes that are kept, of `boxes` (R x 4) sorted best first; at most `most` of them.
 
     Blocks of growing size are held against all kept before, then against themselves; or against both at once where
-    that takes fewer comparisons. `areas` are worked out from the boxes unless given.
+    that takes fewer comparisons. `areas` are computed from the boxes unless given.
     """
     boxes = np.ascontiguousarray(boxes, np.float32)
     areas = areas_of(boxes, overlap.plus) if areas is None else areas
@@ -121,7 +121,7 @@ class _Neighbours:
         return int((ends - np.arange(1, len(ends) + 1)).max(initial=0))
 
     def kept(self) -> np.ndarray:
-        """Places of the boxes that stay."""
+        """Places of the boxes that are kept."""
         better, worse = self._pairs()
         bounds = np.flatnonzero(np.diff(better, prepend=-1, append=-1))
         dropped = np.zeros(len(self.rank), bool)
