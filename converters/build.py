@@ -14,6 +14,7 @@ from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.converters.graph.training import inference_layers
 from matnet.converters.lower import LOWERINGS, Builder
 from matnet.converters.lower.builder import describe
+from matnet.converters.lower.python_layers import is_known_python
 from matnet.converters.lower.sizes import LARGEST, known, numbers, padded, text
 from matnet.converters.options import Options
 from matnet.errors import FileFormatError, MatnetError, NetworkError, UnsupportedLayersError, listing, nearest
@@ -32,12 +33,13 @@ def build(
     network's `source.notes`. Raises UnsupportedLayersError listing all layers whose type is not known, and one
     error that lists all weights that do not fit, or all layers that cannot be lowered.
     """
-    layers, notes = inference_layers(net_def, options.remove_loss, options.append_softmax)
+    layers, notes = inference_layers(net_def, options.remove_loss, options.append_softmax, is_convertible)
     _refuse_unknown_types(net_def, layers)
     graph, renamed = named_graph(net_def, layers, options.names)
     net = Network(source=Source(Path(net_def.path), "caffe", [*net_def.notes, *notes, *renamed]))
     builder = Builder(graph, options, net, with_weights)
     _declare_inputs(net_def, layers, builder, input_sizes(net_def, layers, options, mean_size))
+    net.unread_inputs = {blob for blob, variable in net_def.input_variables.items() if variable not in builder.values}
     _lower_all(builder, net_def.path)
     _keep_unread_names(builder)
     _keep_blob_names(builder)
@@ -47,15 +49,39 @@ def build(
     return builder
 
 
+def is_convertible(layer: LayerDef) -> bool:
+    """Whether a lowering function or a registered op stands for the layer's type."""
+    if layer.type == "Python":
+        return is_known_python(layer)
+    return layer.type in LOWERINGS or layer.type in REGISTRY.caffe
+
+
 def _refuse_unknown_types(net_def: NetDef, layers: list[LayerDef]) -> None:
-    known_types = {*LOWERINGS, *REGISTRY.caffe}
-    unknown = [layer for layer in layers if layer.type not in known_types]
+    unknown = [layer for layer in layers if not is_convertible(layer)]
     if unknown:
-        lines = [f"{describe(layer)}{nearest(layer.type, known_types)}" for layer in unknown]
+        known_types = {*LOWERINGS, *REGISTRY.caffe}
+        lines = [f"{describe(layer)}{nearest(_kind(layer), known_types)}" for layer in unknown]
         raise UnsupportedLayersError(
             listing(f"{net_def.path}: {len(unknown)} layers are of types that cannot be converted:", lines)
-            + "\nRegister a type with matnet.ops.register(..., caffe='Type'), or cut these layers out of the prototxt."
+            + f"\n{_computable(net_def, layers)}Register a type with matnet.ops.register(..., caffe='Type') in a file "
+            "that --import names, or cut these layers out of the prototxt."
         )
+
+
+def _kind(layer: LayerDef) -> str:
+    return layer.params.get("python_param").get("layer") if layer.type == "Python" else layer.type
+
+
+def _computable(net_def: NetDef, layers: list[LayerDef]) -> str:
+    """The last blob that does not depend on a layer of an unknown type, as a sentence."""
+    lost: set[str] = set()
+    last = ""
+    for layer in layers:
+        if not is_convertible(layer) or lost.intersection(layer.inputs):
+            lost.update(layer.outputs)
+        elif layer.outputs:
+            last = layer.tops[-1]
+    return f"The last blob that can be computed is {last!r}. " if last else ""
 
 
 # -- inputs -----------------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ from matnet.converters.files.message import Message
 from matnet.converters.files.text import read_text
 from matnet.converters.files.weights import read_weights
 from matnet.converters.files.wire import open_wire
-from matnet.converters.graph.assemble import assemble, filtered, net_state, without_split_layers
+from matnet.converters.graph.assemble import assemble, net_state, without_split_layers
 from matnet.converters.graph.attach import BlobMatch, attach_weights, blob_counts, match_blob
 from matnet.converters.graph.netdef import Blob, CaffeWeights, LayerDef, NetDef
+from matnet.converters.graph.sources import with_sources
 from matnet.converters.graph.upgrade import upgrade
 from matnet.errors import FileFormatError
 
@@ -33,7 +34,8 @@ def read_prototxt(path: str | os.PathLike[str], phase: str = "TEST", level: int 
     notes: list[str] = []
     text = read_text(path, lenient=lenient, notes=notes)
     net = upgrade(text, notes)
-    return assemble(filtered(net, net_state(net, phase, level, stages), notes), notes)
+    kept, elsewhere = with_sources(net, net_state(net, phase, level, stages), notes)
+    return assemble(kept, notes, elsewhere)
 
 
 def net_from_caffemodel(path: str | os.PathLike[str], lenient: bool = False) -> NetDef:

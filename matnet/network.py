@@ -82,6 +82,7 @@ class Network:
         self.meta: dict[str, Any] = {} if meta is None else meta
         self.aliases: dict[str, str] = {}
         self.blob_ranks: dict[str, int] = {}
+        self.unread_inputs: set[str] = set()  # declared by the file, read by no layer: may be given, changes nothing
         self.input_shapes: dict[str, Shape] = {}
         self.source = source or Source()
 
@@ -112,6 +113,7 @@ class Network:
             )
         twin.params = {name: replace(param) for name, param in self.params.items()}
         twin.precious, twin.aliases = set(self.precious), dict(self.aliases)
+        twin.unread_inputs = set(self.unread_inputs)
         twin.blob_ranks, twin.input_shapes = dict(self.blob_ranks), dict(self.input_shapes)
         return twin
 

@@ -20,7 +20,7 @@ from tests.conftest import DATA
 
 FOLDER = DATA / "caffe_public"
 CASES = sorted(path.parent.name for path in FOLDER.glob("*/case.json"))
-NOT_YET = ("deploy_leftover_loss", "input_and_Input", "multibox", "reorg", "train_only", "unknown_loss", "unused_input")
+NOT_YET = ("reorg",)
 TOLERANCE = 2e-5
 LARGE_ENOUGH = 1e-3
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from matnet.converters.files.message import Message
@@ -94,15 +94,15 @@ def _is_automatic_split(layer: Message) -> bool:
             and layer.get("top") == [f"{name}_{k}" for k in range(len(layer.get("top")))])
 
 
-def assemble(net: Message, notes: list[str]) -> NetDef:
-    """The wired NetDef of an upgraded, filtered NetParameter.
+def assemble(net: Message, notes: list[str], elsewhere: Mapping[str, str] | None = None) -> NetDef:
+    """The wired NetDef of an upgraded, filtered NetParameter; `elsewhere`: hints for blobs that nothing here makes.
 
     Raises NetworkError listing every bottom that nothing before it produces, every top that is produced
     twice, and every blob that an in-place layer and another layer both read, which Caffe refuses.
     """
     layers = with_shared_storage(net.get("layer"), notes)
     names = _layer_names(layers, notes)
-    wiring = _Wiring(layers, names)
+    wiring = _Wiring(layers, names, elsewhere or {})
     if wiring.problems:
         raise NetworkError(listing(f"{net.source.path}: the layers do not fit together", wiring.problems))
     definitions = [_layer_def(layer, names[index], wiring, index) for index, layer in enumerate(layers)]
@@ -158,8 +158,8 @@ class _Value:
 class _Wiring:
     """Who reads what: every bottom and top of every layer, resolved to values that are written once."""
 
-    def __init__(self, layers: Sequence[Message], names: Sequence[str]) -> None:
-        self.layers, self.names = layers, names
+    def __init__(self, layers: Sequence[Message], names: Sequence[str], elsewhere: Mapping[str, str]) -> None:
+        self.layers, self.names, self.elsewhere = layers, names, elsewhere
         self.problems: list[str] = []
         self.current: dict[str, _Value] = {}
         self.first_producer = {top: names[index] for index in reversed(range(len(layers)))
@@ -189,6 +189,7 @@ class _Wiring:
             self._say(index, f"reads {blob!r}, " + (
                 f"which only {later!r} produces, and that does not stand before it: the graph has a cycle or "
                 "its layers are out of order" if later
+                else f"which no layer produces here; {self.elsewhere[blob]}" if blob in self.elsewhere
                 else "which no layer produces" + self._nearest(blob)))
             return _Value(blob, -1)
         value.readers.append(index)

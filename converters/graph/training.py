@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from matnet.converters.files.message import build
@@ -11,6 +13,7 @@ from matnet.errors import NetworkError, nearest
 
 INFERENCE_FORM = {
     "SoftmaxWithLoss": "Softmax",
+    "SoftmaxWithLossOHEM": "Softmax",
     "SoftmaxLoss": "Softmax",
     "InfogainLoss": "Softmax",
     "SigmoidCrossEntropyLoss": "Sigmoid",
@@ -23,20 +26,33 @@ LABELLED = LOSSES - {"EuclideanLoss", "ContrastiveLoss"} | {"Accuracy"}
 """Types whose second input is a label; that of a Euclidean or contrastive loss may be a feature."""
 
 
+SAMPLERS = ("ProposalTarget", "ProposalTargetLayer")
+"""Caffe types, and classes of Python layers, that pick boxes for training; at test time all boxes go on."""
+LOSS_LIKE = re.compile(r"loss|accuracy|metric|eval|triplet|contrastive|err(or)?\d*$", re.IGNORECASE)
+"""Types of losses and measures of forks, where nothing reads what such a layer computes."""
+LABEL_LIKE = re.compile(r"label|(^|_)gt(_|$)|truth|target", re.IGNORECASE)
+
+
 def inference_layers(
-    net: NetDef, remove_loss: bool = False, append_softmax: Iterable[str] = ()
+    net: NetDef,
+    remove_loss: bool = False,
+    append_softmax: Iterable[str] = (),
+    convertible: Callable[[LayerDef], bool] = lambda layer: True,
 ) -> tuple[list[LayerDef], list[str]]:
     """The layers of `net` that inference needs, and one note per decision.
 
     Accuracy, Silence and output layers are dropped with the branches that only prepare labels; a loss
     becomes its inference form (SoftmaxWithLoss: Softmax), or is dropped where it has none, where the same
-    layer is there already, or with `remove_loss`. `append_softmax` names layers whose first output gets a
-    Softmax. Raises NetworkError for a name that no layer has, or where nothing is left.
+    layer is there already, or with `remove_loss`. A layer that is not `convertible` is dropped where nothing that is
+    kept reads it, and it reads a label or is a loss by its type or loss_weight. `append_softmax` names layers whose
+    first output gets a Softmax. Raises NetworkError for a name that no layer has, or where nothing is left.
     """
     notes: list[str] = []
+    net = replace(net, layers=[_without_sampling(net, layer, notes) for layer in net.layers])
     dropped = [layer for layer in net.layers if layer.type in LOSSES | SINKS]
     notes += [f"dropped layer {layer.name!r} ({layer.type})" for layer in dropped if layer.type in SINKS]
     gone = {id(layer) for layer in dropped} | _readers_of(net.layers, dropped, notes)
+    gone |= _leftovers(net, gone, convertible, notes)
     gone |= _label_branches(net.layers, dropped, gone, notes)
     kept = [layer for layer in net.layers if id(layer) not in gone]
     for layer in dropped:
@@ -62,6 +78,62 @@ def _readers_of(layers: Sequence[LayerDef], dropped: Sequence[LayerDef], notes: 
             lost.update(layer.outputs)
             notes.append(f"dropped layer {layer.name!r} ({layer.type}), which reads a loss or a measure")
     return gone
+
+
+def _leftovers(
+    net: NetDef, gone: set[int], convertible: Callable[[LayerDef], bool], notes: list[str]
+) -> set[int]:
+    """Layers of training alone that no list names: nothing kept reads them, and they read labels or are losses."""
+    labels = _labels(net)
+    kept_readers = Counter(name for layer in net.layers if id(layer) not in gone for name in layer.inputs)
+    found = set()
+    for layer in reversed(net.layers):
+        if id(layer) in gone or not layer.inputs or any(kept_readers[name] for name in layer.outputs):
+            continue
+        if convertible(layer):
+            leftover = bool(layer.outputs) and not layer.blobs and labels.issuperset(layer.inputs)
+        else:
+            leftover = bool(labels.intersection(layer.inputs)) or _is_loss(layer)
+        if leftover:
+            found.add(id(layer))
+            kept_readers.subtract(layer.inputs)
+            notes.append(f"dropped layer {layer.name!r} ({layer.type}), which only training needs")
+    return found
+
+
+def _is_loss(layer: LayerDef) -> bool:
+    return bool(LOSS_LIKE.search(layer.type)) or layer.params.has("loss_weight")
+
+
+def _labels(net: NetDef) -> set[str]:
+    """Variables that hold labels: the further tops of data layers, inputs called so, and what is made of them alone."""
+    labels = {net.input_variables[blob] for blob in net.inputs if LABEL_LIKE.search(blob)}
+    for source in net.data_layers:
+        if source.type not in ("Input", "DummyData") and len(source.outputs) > 1:
+            pairs = zip(source.tops[1:], source.outputs[1:], strict=True)
+            labels.update(variable for blob, variable in pairs if len(net.inputs.get(blob) or ()) < 4)
+    for layer in net.layers:
+        if layer.inputs and labels.issuperset(layer.inputs):
+            labels.update(layer.outputs)
+    return labels
+
+
+def _without_sampling(net: NetDef, layer: LayerDef, notes: list[str]) -> LayerDef:
+    """A layer that picks boxes and makes their targets passes its boxes on; its targets are for losses."""
+    kind = layer.params.get("python_param").get("layer") if layer.type == "Python" else layer.type
+    if kind not in SAMPLERS or not layer.inputs or not layer.outputs:
+        return layer
+    notes.append(f"layer {layer.name!r} ({kind}) passes {layer.bottoms[0]!r} on: picking boxes is for training only")
+    message = build("LayerParameter", name=layer.name, type="Split")
+    return replace(
+        layer,
+        type="Split",
+        bottoms=layer.bottoms[:1],
+        inputs=layer.inputs[:1],
+        tops=layer.tops[:1],
+        outputs=layer.outputs[:1],
+        params=message,
+    )
 
 
 def _label_branches(

@@ -39,6 +39,12 @@ def python_layer(layer: LayerDef, net: Builder) -> None:
     function(layer, net, param_values(param.get("param_str")))
 
 
+def is_known_python(layer: LayerDef) -> bool:
+    """Whether a layer of type Python is one of those that are lowered."""
+    param = layer.params.get("python_param")
+    return f"{param.get('module').rpartition('.')[2]}.{param.get('layer')}" in PYTHON
+
+
 class _Loader(yaml.SafeLoader):
     """YAML with the Python tuples that Caffe's Python layers use; nothing is executed."""
 

@@ -55,6 +55,8 @@ class Engine:
         given = dict(x) if isinstance(x, Mapping) else self._single(x)
         named = {}
         for name, array in given.items():
+            if name in self.net.unread_inputs:
+                continue
             variable = self._input_called(name)
             what = f"{self.net.source}, input {name!r}"
             named[variable] = as_activation(array, what)

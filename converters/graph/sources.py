@@ -1,0 +1,94 @@
+"""Where blobs come from that no layer of the chosen phase produces: data layers of other phases, and labels."""
+
+from __future__ import annotations
+
+from matnet.converters.files.message import Message
+from matnet.converters.graph.assemble import NetState, filtered
+from matnet.converters.graph.inputs import is_source
+from matnet.converters.graph.training import LOSSES, SINKS
+
+
+def with_sources(net: Message, state: NetState, notes: list[str]) -> tuple[Message, dict[str, str]]:
+    """`net` with the layers that `state` keeps, and something that produces what they read where a file allows it.
+
+    A data layer of another phase or stage makes what no layer of this one does. A label that only losses and measures
+    read becomes an input without a size, and is dropped with them. Of two sources of one blob the `input:` of the file
+    gives way. Every such decision adds a note. Beside it: blobs that only layers of another phase or stage make, with
+    the option that asks for these.
+    """
+    kept = filtered(net, state, notes)
+    layers = _without_double_inputs(kept.get("layer"), notes)
+    layers = _with_other_phases(layers, net.get("layer"), notes)
+    missing = _missing_labels(layers)
+    if missing:
+        notes.append(f"nothing produces {', '.join(missing)}, which only losses and measures read")
+        label = Message("LayerParameter", net.source, net.position)
+        for name, value in (("name", "labels"), ("type", "Input"), ("top", missing)):
+            label.set(name, value)
+        layers = [label, *layers]
+    kept.set("layer", layers)
+    return kept, _elsewhere(layers, net.get("layer"))
+
+
+def _elsewhere(kept: list[Message], whole: list[Message]) -> dict[str, str]:
+    """Blob that no kept layer makes -> which layer makes it, and the option with which it is kept."""
+    produced = {top for layer in kept for top in layer.get("top")}
+    found: dict[str, str] = {}
+    for layer in whole:
+        rules = [*layer.get("include"), *layer.get("exclude")]
+        phases = [f"--phase {rule.get('phase')}" for rule in layer.get("include") if rule.has("phase")]
+        stages = [f"--stage {stage}" for rule in layer.get("include") for stage in rule.get("stage")]
+        for top in layer.get("top"):
+            if top not in produced and rules:
+                way = " or ".join([*phases, *stages]) or "another --phase, --level or --stage"
+                found.setdefault(top, f"layer {layer.get('name')!r} makes it with {way}")
+    return found
+
+
+def _without_double_inputs(layers: list[Message], notes: list[str]) -> list[Message]:
+    """The `input:` lines of a file beside Input or data layers with the same tops: BVLC Caffe ignores those without a
+    shape."""
+    first = layers[0]
+    if not (is_source(first) and first.get("type") == "Input" and first.get("name") == "input"):
+        return layers
+    others = {top for layer in layers[1:] if is_source(layer) for top in layer.get("top")}
+    doubled = [top for top in first.get("top") if top in others]
+    if not doubled or first.get("input_param").get("shape"):
+        return layers
+    notes.append(f"`input` of {', '.join(doubled)} without a shape is ignored: a layer produces it")
+    rest = [top for top in first.get("top") if top not in others]
+    first = first.shallow_copy()
+    first.set("top", rest)
+    return [first, *layers[1:]] if rest else layers[1:]
+
+
+def _with_other_phases(kept: list[Message], whole: list[Message], notes: list[str]) -> list[Message]:
+    """`kept` with those sources of `whole` that alone produce what a kept layer reads."""
+    produced = {top for layer in kept for top in layer.get("top")}
+    wanted = {name for layer in kept for name in layer.get("bottom")} - produced
+    added = []
+    for layer in whole:
+        if is_source(layer) and wanted.intersection(layer.get("top")) and produced.isdisjoint(layer.get("top")):
+            produced.update(layer.get("top"))
+            wanted.difference_update(layer.get("top"))
+            added.append(layer)
+            notes.append(f"layer {layer.get('name')!r} ({layer.get('type')}) of another phase or stage gives the "
+                         f"inputs {', '.join(layer.get('top'))}, which no layer of this one produces")
+    return [*added, *kept]
+
+
+def _missing_labels(layers: list[Message]) -> list[str]:
+    """Blobs that nothing produces, and of which every reader is a loss or a measure that reads them as a label."""
+    produced = {top for layer in layers for top in layer.get("top")}
+    labels: dict[str, None] = {}
+    others = set()
+    for layer in layers:
+        for position, name in enumerate(layer.get("bottom")):
+            if name in produced:
+                continue
+            type = layer.get("type")
+            if type == "Silence" or (position and (type in LOSSES | SINKS)):
+                labels[name] = None
+            else:
+                others.add(name)
+    return [name for name in labels if name not in others]

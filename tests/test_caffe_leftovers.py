@@ -1,0 +1,103 @@
+"""Training definitions: what only training needs is dropped and told, and where the data come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import matnet
+from matnet.errors import NetworkError, UnsupportedLayersError
+from matnet.network import Network
+
+DATA = 'layer { name: "data" type: "Data" top: "data" top: "label" transform_param { crop_size: 9 } %s }'
+FILTERS = "convolution_param { num_output: 4 kernel_size: 3 }"
+CONVOLUTION = f'layer {{ name: "c" type: "Convolution" bottom: "data" top: "c" {FILTERS} }}'
+
+
+def network(tmp_path: Path, text: str, **options: object) -> Network:
+    file = tmp_path / "net.prototxt"
+    file.write_text(text)
+    return matnet.convert_caffe(file, placeholders=True, **options)
+
+
+@pytest.mark.parametrize("kind", ["SmoothL1Loss", "CenterLoss", "CTC", "centerThrErr", "MultiBoxLoss", "OddMeasure"])
+def test_an_unknown_layer_that_reads_a_label_and_that_nothing_reads_goes(kind: str, tmp_path: Path) -> None:
+    loss = f'layer {{ name: "l" type: "{kind}" bottom: "c" bottom: "label" top: "l" }}'
+    net = network(tmp_path, DATA % "" + CONVOLUTION + loss)
+    assert (net.inputs, net.outputs) == (["data"], ["c"])
+    assert [note for note in net.source.notes if "'l'" in note and kind in note]
+
+
+def test_an_unknown_layer_that_reads_no_label_stays(tmp_path: Path) -> None:
+    odd = 'layer { name: "o" type: "OddHead" bottom: "c" top: "o" }'
+    with pytest.raises(UnsupportedLayersError, match=r"(?s)layer 'o' \(OddHead\).*last blob .* 'c'"):
+        network(tmp_path, DATA % "" + CONVOLUTION + odd)
+
+
+def test_an_unknown_layer_that_a_kept_one_reads_stays(tmp_path: Path) -> None:
+    odd = 'layer { name: "o" type: "OddLoss" bottom: "c" bottom: "label" top: "o" }'
+    read = 'layer { name: "r" type: "ReLU" bottom: "o" top: "r" }'
+    with pytest.raises(UnsupportedLayersError, match=r"layer 'o' \(OddLoss\)"):
+        network(tmp_path, DATA % "" + CONVOLUTION + odd + read)
+
+
+def test_a_chain_of_layers_on_labels_goes(tmp_path: Path) -> None:
+    """Targets made by an unknown layer of labels and features, read by losses alone (Faster R-CNN's AnchorTarget)."""
+    target = (
+        'layer { name: "t" type: "Python" bottom: "c" bottom: "label" top: "t" top: "w" '
+        'python_param { module: "rpn.anchor_target_layer" layer: "AnchorTargetLayer" } }'
+    )
+    loss = 'layer { name: "l" type: "SmoothL1Loss" bottom: "c" bottom: "t" bottom: "w" top: "l" loss_weight: 1 }'
+    net = network(tmp_path, DATA % "" + CONVOLUTION + target + loss)
+    assert (net.inputs, net.outputs) == (["data"], ["c"])
+
+
+def test_a_layer_that_picks_boxes_passes_them_on(tmp_path: Path) -> None:
+    """ProposalTarget: at test time all boxes are pooled; its further tops go to losses."""
+    text = (
+        "input: 'data' input_shape { dim: 1 dim: 3 dim: 9 dim: 9 } input: 'boxes' input_shape { dim: 2 dim: 5 } "
+        "input: 'gt_boxes' input_shape { dim: 1 dim: 5 }"
+        + CONVOLUTION
+        + 'layer { name: "t" type: "ProposalTarget" bottom: "boxes" bottom: "gt_boxes" top: "rois" top: "labels" }'
+        'layer { name: "p" type: "ROIPooling" bottom: "c" bottom: "rois" top: "p" '
+        "roi_pooling_param { pooled_h: 2 pooled_w: 3 } }"
+        'layer { name: "l" type: "SoftmaxWithLoss" bottom: "p" bottom: "labels" }'
+    )
+    net = network(tmp_path, text)
+    assert (net.inputs, net.infer_shapes(net.input_shapes)["p"]) == (["data", "boxes"], (2, 4, 2, 3))
+
+
+@pytest.mark.parametrize("loss", ["SoftmaxWithLoss", "SoftmaxWithLossOHEM"])
+def test_a_softmax_loss_without_its_label_becomes_softmax(loss: str, tmp_path: Path) -> None:
+    text = "input: 'data' input_dim: 1 input_dim: 3 input_dim: 9 input_dim: 9 " + CONVOLUTION
+    label = "label" if loss == "SoftmaxWithLoss" else "data"
+    net = network(tmp_path, text + f'layer {{ name: "l" type: "{loss}" bottom: "c" bottom: "{label}" top: "l" }}')
+    assert net.layers["l"].type_name == "dagnn.SoftMax"
+
+
+def test_a_data_layer_of_another_phase_gives_the_inputs(tmp_path: Path) -> None:
+    net = network(tmp_path, DATA % "include { phase: TRAIN }" + CONVOLUTION)
+    assert net.input_shapes == {"data": (1, 3, 9, 9)}
+    assert [note for note in net.source.notes if "'data' (Data) of another phase" in note]
+
+
+def test_a_data_layer_of_a_stage_gives_the_inputs(tmp_path: Path) -> None:
+    net = network(tmp_path, DATA % 'include { stage: "deploy" }' + CONVOLUTION)
+    assert net.input_shapes == {"data": (1, 3, 9, 9)}
+
+
+def test_a_blob_that_a_layer_of_another_phase_makes_is_told(tmp_path: Path) -> None:
+    made = 'layer { name: "m" type: "ReLU" bottom: "c" top: "m" include { %s } }'
+    read = 'layer { name: "r" type: "ReLU" bottom: "m" top: "r" }'
+    for rule, option in (("phase: TRAIN", "--phase TRAIN"), ('stage: "val"', "--stage val")):
+        with pytest.raises(NetworkError, match=f"layer 'r' reads 'm'.*'m' .*{option}"):
+            network(tmp_path, DATA % "" + CONVOLUTION + made % rule + read)
+
+
+def test_an_input_that_nothing_reads_may_be_given(tmp_path: Path) -> None:
+    text = "input: 'data' input_dim: 1 input_dim: 3 input_dim: 9 input_dim: 9 input: 'im_info' "
+    text = text.replace("input: 'im_info'", "") + (
+        'layer { name: "i" type: "Input" top: "im_info" input_param { shape { dim: 1 dim: 3 } } }' + CONVOLUTION
+    )
+    assert network(tmp_path, text).unread_inputs == {"im_info"}
