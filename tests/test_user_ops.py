@@ -228,6 +228,16 @@ def test_family_reaches_the_drawing() -> None:
     assert [family(row) for row in table.layers] == ["convolution", "pooling", "activation"]
 
 
+def test_filters_reach_the_table_of_layers() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Banked(LessMean):
+        has_filters = True
+
+    net = network(Banked())
+    net.layers["own"] = replace(net.layers["own"], params=["filters"])
+    assert [row.filters for row in network_table(net, inputs={"x": X}).layers] == [FILTERS.shape, FILTERS.shape, None]
+
+
 # -- a subclass of matnet's own op that computes something else ------------------------------------
 
 BASES: dict[type[Op], list[Shape]] = {

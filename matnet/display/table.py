@@ -14,7 +14,6 @@ from matnet.errors import MatnetError
 from matnet.meta import input_channels
 from matnet.network import Layer, Network
 from matnet.ops.base import Op, Unknown
-from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.shapes import Pad, ReceptiveField, Shape, extent, to_4d
 
 # Fields of ops that have a column of their own, or that do not change what a layer computes.
@@ -169,14 +168,14 @@ def _with_filter_sizes(net: Network) -> Network:
     twin = net.copy()
     for layer in twin.layers.values():
         bank = filter_bank(net, layer)
-        if bank is not None and isinstance(layer.op, (Conv, ConvTranspose)):
-            layer.op = replace(layer.op, size=bank)
+        if bank is not None and hasattr(layer.op, "size"):
+            layer.op = replace(layer.op, **{"size": bank})
     return twin
 
 
 def filter_bank(net: Network, layer: Layer) -> Shape | None:
     """The 4-D shape of a convolution's filters; None for other layers, and where filters are missing or empty."""
-    if not isinstance(layer.op, (Conv, ConvTranspose)) or not layer.params or layer.params[0] not in net.params:
+    if not layer.op.has_filters or not layer.params or layer.params[0] not in net.params:
         return None
     shape = net.param_shapes(layer)[0]
     return to_4d(shape) if math.prod(shape) and math.prod(shape[4:]) == 1 else None

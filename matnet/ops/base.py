@@ -45,6 +45,7 @@ class Op:
     - `images_independent`: whether a batch may be divided.
     - `sizes_depend_on_values`: whether output sizes are known only after the forward pass.
     - `channels`, `channel_axes`, `input_channel_axis`, `channels_read`: what happens to channels.
+    - `has_filters`: whether param 1 is a bank of filters, which tables of layers show.
     - `with_axes_swapped`, `spatial_params`: the same layer for images whose height and width are exchanged.
     - `half_precision`: whether an engine may store its outputs as float16.
     - `family`: the group of layers by which a drawing is coloured.
@@ -69,6 +70,7 @@ class Op:
     uses_host: ClassVar[bool] = False  # whether forward works on values on the host: no CUDA graph can hold it
     sizes_depend_on_values: ClassVar[bool] = False  # `output_shapes` then gives the greatest sizes
     spatial_params: ClassVar[frozenset[int]] = frozenset()  # params whose first two axes are rows and columns
+    has_filters: ClassVar[bool] = False  # whether param 1 is a bank of filters h x w x c x K, and `size` its sizes
     half_precision: ClassVar[bool] = False  # float16 outputs for float16 inputs lose nothing that matters
     family: ClassVar[str] = "other"  # a key of display.svg.COLOURS
 
@@ -155,8 +157,8 @@ class Op:
 
 
 FACTS = frozenset({
-    "channel_axes", "channels", "channels_read", "family", "half_precision", "images_independent", "input_channel_axis",
-    "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
+    "channel_axes", "channels", "channels_read", "family", "half_precision", "has_filters", "images_independent",
+    "input_channel_axis", "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
 })  # fmt: skip
 """The attributes of Op that describe what its forward pass does."""
 

@@ -57,6 +57,7 @@ class Conv(Op):
     """
 
     family = "convolution"
+    has_filters = True
     images_independent = True
     input_channel_axis = 2
     spatial_params = frozenset({0})
@@ -217,6 +218,7 @@ class ConvTranspose(Op):
     """
 
     family = "convolution"
+    has_filters = True
     images_independent = True
     spatial_params = frozenset({0})
     param_count: ClassVar[tuple[int, int]] = (1, 2)

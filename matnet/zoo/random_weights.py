@@ -11,7 +11,6 @@ from matnet.errors import NetworkError
 from matnet.network import Network
 from matnet.ops.base import Op
 from matnet.ops.combine import Sum
-from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.normalization import BatchNorm
 from matnet.zoo.cards import Card
 from matnet.zoo.names import find_card
@@ -68,7 +67,7 @@ def definition(card: Card) -> Path:
 
 def _drawn(op: Op, position: int, shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """One param in place of zeros: filters and matrices are drawn; a factor is 1, an offset 0."""
-    if (isinstance(op, (Conv, ConvTranspose)) and position == 0) or math.prod(shape) > max(shape):
+    if (op.has_filters and position == 0) or math.prod(shape) > max(shape):
         deviation = np.float32(math.sqrt(2 / max(math.prod(shape[:-1]), 1)))
         values = generator.standard_normal(math.prod(shape), np.float32) * deviation
         return values.reshape(shape, order="F")
