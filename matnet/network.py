@@ -47,7 +47,11 @@ class Layer:
 
 @dataclass
 class Param:
-    """A parameter array in MatConvNet's shape, with the training factors that files carry along."""
+    """A parameter array in MatConvNet's shape, with the training factors that files carry along.
+
+    `value` becomes read-only when its network has run (`Network.forward` keeps the compiled engine): to change it, edit
+    a copy and assign that.
+    """
 
     value: np.ndarray
     learning_rate: float | None = None
@@ -116,6 +120,10 @@ class Network:
         twin.unread_inputs = set(self.unread_inputs)
         twin.blob_ranks, twin.input_shapes = dict(self.blob_ranks), dict(self.input_shapes)
         return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles hold: all but the compiled engines."""
+        return {name: value for name, value in self.__dict__.items() if name != "_kept"}
 
     # -- the graph --------------------------------------------------------------------------------
 
@@ -465,9 +473,15 @@ class Network:
         `x` is one array for a net with one data input, or a dict by input name; float32 N x C x H x W
         (anything numeric is converted). `outputs` are variable, layer or Caffe blob names, default the
         network's own outputs. Raises NetworkError or ShapeError where names or sizes do not fit.
+
+        The compiled engine is kept for the next call with the same outputs and options, until the graph changes or
+        a `Param.value` is assigned. The arrays of the params are read-only from then on.
         """
-        engine = self.compile(outputs, backend, options=options, **keywords)
-        return engine(x)
+        from matnet.engines import engine_options
+        from matnet.engines.kept import KeptEngines
+
+        kept: KeptEngines = self.__dict__.setdefault("_kept", KeptEngines())
+        return kept.engine(self, outputs, engine_options(options, backend=backend, **keywords))(x)
 
     def __call__(self, x: Any, outputs: Sequence[str] | None = None, **keywords: Any) -> Any:
         """As `forward`, but a single output comes as the array itself; `compile()(x)` always gives a dict."""

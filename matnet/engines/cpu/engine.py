@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ class OnnxEngine(Engine):
         self._latest: tuple[Any, Program] | None = None  # most calls are like the one before
         self._known: OrderedDict[tuple[Any, ...], int] = OrderedDict()
         self._chosen: dict[int, Variant] = {}  # by number of images
+        self._lock = Lock()
 
     def __call__(self, x: Any) -> dict[str, np.ndarray]:
         values = self.take_inputs(x)
@@ -74,13 +76,15 @@ class OnnxEngine(Engine):
         latest = self._latest
         if latest is not None and latest[0] == key:
             return latest[1]
-        number = self._known.get(key)
-        if number is None or number not in self._programs:
-            number = self._find_or_compile(inputs)
-        _use(self._known, key, number, KNOWN_SIZES)
-        _use(self._programs, number, self._programs[number], PROGRAMS)
-        self._latest = key, self._programs[number]
-        return self._programs[number]
+        with self._lock:
+            number = self._known.get(key)
+            if number is None or number not in self._programs:
+                number = self._find_or_compile(inputs)
+            program = self._programs[number]
+            _use(self._known, key, number, KNOWN_SIZES)
+            _use(self._programs, number, program, PROGRAMS)
+            self._latest = key, program
+            return program
 
     def _find_or_compile(self, inputs: Mapping[str, Shape]) -> int:
         self.net.infer_shapes(inputs, self.wanted.values())  # so that a fault is told of the layer as it was loaded

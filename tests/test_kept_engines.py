@@ -1,0 +1,176 @@
+"""Engines that `net(x)` keeps: when they serve again, when they are dropped, and that no edit goes unnoticed.
+
+The expected values are computed by hand: a scale per channel and an offset, y = f * x + b.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet import Layer, NetworkError, Param
+from matnet.engines import EngineOptions, kept
+from matnet.engines.cpu.runtimes import available
+from matnet.ops.activation import ReLU
+from matnet.ops.combine import Scale
+
+X = np.random.default_rng(5).standard_normal((2, 3, 4, 5)).astype(np.float32)
+FACTOR = np.array([2, 3, 4], np.float32)
+BACKENDS = ["numpy", pytest.param("onnx", marks=pytest.mark.skipif(not available(), reason="needs onnxruntime"))]
+
+
+@pytest.fixture
+def net() -> matnet.Network:
+    """y = f * x + b, then z = max(y, 0)."""
+    found = matnet.Network()
+    found.params["f"] = Param(FACTOR.reshape(1, 1, 3, 1).copy())
+    found.params["b"] = Param(np.ones((1, 1, 3, 1), np.float32))
+    found.add(Layer("scale", Scale(hasBias=True), ["x"], ["y"], ["f", "b"]))
+    found.add(Layer("relu", ReLU(), ["y"], ["z"]))
+    return found
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What was compiled so far: outputs and options."""
+    made: list[tuple[Any, ...]] = []
+    original = kept.compile_network
+
+    def counted(net: matnet.Network, outputs: Any, options: EngineOptions) -> Any:
+        made.append((outputs, options))
+        return original(net, outputs, options)
+
+    monkeypatch.setattr(kept, "compile_network", counted)
+    return made
+
+
+def expected(factor: np.ndarray = FACTOR, offset: float = 1) -> np.ndarray:
+    return factor.reshape(1, 3, 1, 1) * X + np.float32(offset)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_same_call_compiles_once(net: matnet.Network, compiled: list[Any], backend: str) -> None:
+    for _ in range(3):
+        np.testing.assert_allclose(net(X, backend=backend), np.maximum(expected(), 0), rtol=1e-6)
+        np.testing.assert_allclose(net.forward(X, "y", backend)["y"], expected(), rtol=1e-6)
+        net.forward(X, ["y"], options=EngineOptions(backend))
+    assert compiled == [(None, EngineOptions(backend)), (("y",), EngineOptions(backend))]
+
+
+CHANGES: dict[str, tuple[Callable[[matnet.Network], Any], np.ndarray]] = {
+    "a value is assigned": (
+        lambda net: setattr(net.params["f"], "value", 2 * net.params["f"].value), expected(2 * FACTOR)
+    ),
+    "a param is replaced": (
+        lambda net: net.params.update(b=Param(np.zeros((1, 1, 3, 1), np.float32))), expected(offset=0)
+    ),
+    "params change places": (lambda net: net.layers["scale"].params.reverse(), X + FACTOR.reshape(1, 3, 1, 1)),
+    "an op is replaced": (lambda net: setattr(net.layers["relu"], "op", ReLU(leak=0.5)), expected()),
+    "a layer is replaced": (
+        lambda net: net.layers.update(scale=replace(net.layers["scale"], op=Scale(hasBias=False), params=["f"])),
+        expected(offset=0),
+    ),
+    "a layer is removed": (lambda net: net.layers.pop("relu"), expected()),
+    "a layer is added": (lambda net: net.add(Layer("more", ReLU(), ["y"], ["more"])), expected()),
+    "a list is edited": (lambda net: net.layers["relu"].inputs.__setitem__(0, "x"), expected()),
+    "variables are renamed": (lambda net: net.rename({"y": "u", "z": "y"}), np.maximum(expected(), 0)),
+    "an alias is added": (lambda net: net.aliases.update(a="y"), expected()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_seen_at_the_next_call(net: matnet.Network, compiled: list[Any], change: str, backend: str) -> None:
+    net(X, "y", backend=backend)
+    act, wanted = CHANGES[change]
+    act(net)
+    np.testing.assert_allclose(net(X, "y", backend=backend), wanted, rtol=1e-5, atol=1e-6)
+    assert len(compiled) == 2
+
+
+def test_few_engines_are_kept(net: matnet.Network, compiled: list[Any]) -> None:
+    options = [EngineOptions(batch_size=number) for number in range(1, kept.MOST + 2)]
+    for one in [*options, options[-1], options[1], options[0]]:
+        net(X, options=one)
+    assert [given.batch_size for _, given in compiled] == [*range(1, kept.MOST + 2), 1]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda net: net.params["f"].value.__setitem__(..., 0),
+        lambda net: net.params["f"].value[0, 0].__setitem__(1, 7),
+        lambda net: net.params["b"].value.__iadd__(1),
+        lambda net: np.multiply(net.params["b"].value, 2, out=net.params["b"].value),
+        lambda net: net.copy().params["f"].value.__setitem__(0, 5),
+    ],
+    ids=["all", "a view", "in place", "out=", "of a copy, which shares the arrays"],
+)
+def test_an_edit_in_place_names_the_assignment(net: matnet.Network, edit: Callable[[matnet.Network], Any]) -> None:
+    net(X)
+    with pytest.raises(NetworkError, match=r"net\.params\['[fb]'\]\.value = "):
+        edit(net)
+    np.testing.assert_allclose(net(X, "y"), expected(), rtol=1e-6)
+
+
+def test_arrays_that_were_taken_before_refuse_edits(net: matnet.Network) -> None:
+    """Also the array of which a param is a view. numpy words this error."""
+    whole = np.ones((2, 1, 1, 3, 1), np.float32)
+    net.params["b"].value = whole[0]
+    before = net.params["f"].value
+    net(X)
+    for array in (before, whole):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 3
+
+
+def test_copies_and_results_of_arithmetic_may_be_edited(net: matnet.Network) -> None:
+    net(X)
+    value = net.params["f"].value
+    for made in (value.copy(), value + 1, np.array(value), value.astype(np.float64), copy.deepcopy(value)):
+        made[...] = 0
+    for plain in (value.copy(), value + 1, value.sum(axis=2), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
+        assert type(plain) is np.ndarray
+    np.testing.assert_array_equal(value.ravel(), FACTOR)
+    assert repr(value) == repr(np.asarray(value))
+
+
+@pytest.mark.parametrize(
+    "twin", [matnet.Network.copy, copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))],
+    ids=["copy()", "copy.copy", "copy.deepcopy", "pickle"],
+)  # fmt: skip
+def test_engines_are_neither_copied_nor_pickled(
+    net: matnet.Network, compiled: list[Any], twin: Callable[[matnet.Network], matnet.Network]
+) -> None:
+    net(X)
+    other = twin(net)
+    assert "_kept" not in vars(other)
+    np.testing.assert_array_equal(other(X), net(X))
+    assert len(compiled) == 2
+
+
+def test_a_network_that_has_run_saves_as_before(net: matnet.Network, tmp_path: Path) -> None:
+    before, after = tmp_path / "before.mat", tmp_path / "after.mat"
+    matnet.save(net, before)
+    net(X)
+    matnet.save(net, after)
+    assert before.read_bytes() == after.read_bytes()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_share_one_engine(net: matnet.Network, compiled: list[Any], backend: str) -> None:
+    batches = [np.ascontiguousarray(X[: 1 + number % 2, :, : 1 + number % 4]) for number in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda x: net(x, "y", backend=backend), batches))
+    for x, found in zip(batches, results, strict=True):
+        np.testing.assert_allclose(found, FACTOR.reshape(1, 3, 1, 1) * x + 1, rtol=1e-6)
+    assert len(compiled) == 1
