@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from matnet import load
 from matnet.engines import BACKENDS, PRECISIONS, EngineOptions, parse_device
@@ -29,6 +30,27 @@ def add_random_weights(command: argparse.ArgumentParser) -> None:
 def network_from(name: str, options: argparse.Namespace) -> Network:
     """The network that a command's arguments mean; FileFormatError or UnknownModelError where there is none."""
     return random_network(name, options.seed) if options.random_weights else load(name)
+
+
+def network_as_in_file(name: str, options: argparse.Namespace) -> Network:
+    """As `network_from`, to compare numbers: Caffe's files keep Caffe's own order of channels, and a note says so."""
+    net = network_from(name, options)
+    from_files = net.source.format == "caffe" and (Path(name).exists() or "," in name)
+    if options.random_weights or not from_files or not flipped_inputs(net):
+        return net
+    net = load(name, color_format="rgb")
+    net.source.notes.append(
+        "the blobs are Caffe's own, with channels in the order of the Caffe net (mostly B, G, R); matnet.load, eval "
+        "and predict take R, G, B"
+    )
+    return net
+
+
+def flipped_inputs(net: Network) -> list[str]:
+    """The inputs that take R, G, B although the Caffe net takes B, G, R, as `meta.caffe` says."""
+    kept = net.meta.get("caffe")
+    flipped = kept.get("flipped") if isinstance(kept, dict) else None
+    return [flipped] if isinstance(flipped, str) else [str(name) for name in flipped] if flipped is not None else []
 
 
 def positive(text: str) -> int:

@@ -12,9 +12,10 @@ import json
 import sys
 
 from matnet import load
-from matnet.arguments import MODEL_HELP
+from matnet.arguments import MODEL_HELP, flipped_inputs
 from matnet.comparison import Comparison, compare
 from matnet.errors import run_command
+from matnet.network import Network
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,10 +60,27 @@ def report(comparison: Comparison, options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+def in_one_order(a: Network, b: Network) -> tuple[Network, Network]:
+    """Both networks with their image's channels in one order, where `meta.caffe` says that one was turned to R, G, B
+    and the other kept as Caffe has it; which one was turned for the comparison is said on stderr.
+    """
+    from matnet.converters.colour import reorder_inputs
+
+    turned = flipped_inputs(a), flipped_inputs(b)
+    if bool(turned[0]) == bool(turned[1]) or not all("caffe" in net.meta for net in (a, b)):
+        return a, b
+    other, images = (b, turned[0]) if turned[0] else (a, turned[1])
+    changed = other.copy()
+    sizes = changed.infer_shapes(changed.input_shapes, partial=True)
+    reorder_inputs(changed, [name for name in images if name in changed.inputs], sizes)
+    print(f"matnet: {other.source}: compared with its image in R, G, B order, as the other has it", file=sys.stderr)
+    return (a, changed) if turned[0] else (changed, b)
+
+
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_intermixed_args(argv)
     a, b = load(options.a), load(options.b)
-    comparison = compare(a, b)
+    comparison = compare(*in_one_order(a, b))
     same = comparison.same(options.tolerance, with_meta=not options.no_meta)
     if options.json:
         print(json.dumps({"a": str(a.source), "b": str(b.source), **comparison.record(), "same": same}, indent=2))

@@ -490,7 +490,10 @@ class Network:
 
     def __repr__(self) -> str:
         elements = sum(param.value.size for param in self.params.values())
-        return f"<Network {self.source}: {len(self.layers)} layers, {elements:,} parameters>"
+        kept = self.meta.get("caffe")
+        flipped = isinstance(kept, dict) and kept.get("flipped") is not None and len(kept["flipped"]) > 0
+        colours = ", takes R, G, B (Caffe: B, G, R)" if flipped else ""
+        return f"<Network {self.source}: {len(self.layers)} layers, {elements:,} parameters{colours}>"
 
     def _repr_html_(self) -> str:
         from matnet.display.html import network_to_html  # drawn only in notebooks

@@ -23,7 +23,7 @@ from matnet.arguments import (
     add_engine_options,
     add_random_weights,
     engine_options,
-    network_from,
+    network_as_in_file,
 )
 from matnet.engines import Engine, EngineOptions, wanted_variables
 from matnet.engines.batches import run_in_batches
@@ -38,7 +38,9 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m matnet.run",
         description="Run a network on arrays from a file and write what its variables hold.",
-        epilog="IN holds arrays in__NAME (a `/` in a name is written `__`), OUT gets arrays out__NAME.",
+        epilog="IN holds arrays in__NAME (a `/` in a name is written `__`), OUT gets arrays out__NAME. Caffe's files "
+        "run with Caffe's own blobs, so that numbers can be compared: channels stay in the order of the Caffe net (B, "
+        "G, R), where eval, predict and matnet.load take R, G, B.",
     )
     command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     command.add_argument("input", metavar="IN", help=".npz or .mat file of input arrays")
@@ -112,6 +114,8 @@ def run_file(
     values = {name: arrays.to_nchw(value, layout_in, net.blob_ranks.get(name)) for name, value in given.items()}
     first = next(iter(values.values()))
     values = {**stored_labels(net, first.shape[0] if first.ndim else 1), **values}
+    for note in (note for note in net.source.notes if note.startswith("the blobs are Caffe's own")):
+        print(f"matnet: {note}", file=sys.stderr)
     pruned = prune(net, list(values))
     for note in pruned.source.notes[len(net.source.notes) :]:
         print(f"matnet: {note}", file=sys.stderr)
@@ -151,7 +155,7 @@ def main(argv: list[str] | None = None) -> int:
     output = arrays.check_suffix(options.output)
     kind = MAT if output.suffix.lower() == ".mat" else NPZ
     check_outputs([(output, kind)], [options.model, options.input])
-    net = network_from(options.model, options)
+    net = network_as_in_file(options.model, options)
     check_outputs([(output, kind)], [net.source.path])
     results, engine = run_file(
         net,

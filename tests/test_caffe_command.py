@@ -192,13 +192,21 @@ def test_commands_take_caffes_files(capsys: pytest.CaptureFixture[str], tmp_path
     expected = matnet.convert_caffe(*pair.split(","))
     assert show.main([pair]) == 0
     assert f"{len(expected.layers)}" in capsys.readouterr().out
-    np.savez(tmp_path / "in.npz", **{f"in__{name}": value[:, ::-1] for name, value in inputs.items()})
+    np.savez(tmp_path / "in.npz", **{f"in__{name}": value for name, value in inputs.items()})
     assert run.main([pair, str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]) == 0
     found = np.load(tmp_path / "out.npz")
     for name in found.files:
         np.testing.assert_allclose(found[name], given[name], rtol=1e-4, atol=1e-6)
+    assert "B, G, R" in capsys.readouterr().err
+    assert "R, G, B" in repr(expected)
+    as_in_caffe = matnet.convert_caffe(*pair.split(","), color_format="rgb")
+    matnet.save(as_in_caffe, tmp_path / "bgr.mat", format="dagnn")
+    assert diff.main([pair, str(tmp_path / "bgr.mat"), "--no-meta"]) == 0
+    assert "bgr.mat: compared with its image in R, G, B order" in capsys.readouterr().err
     matnet.save(expected, tmp_path / "net.mat", format="dagnn")
     assert diff.main([pair, str(tmp_path / "net.mat"), "--no-meta"]) == 0
+    np.savez(tmp_path / "rgb.npz", **{f"in__{name}": value[:, ::-1] for name, value in inputs.items()})
+    assert run.main([str(tmp_path / "net.mat"), str(tmp_path / "rgb.npz"), str(tmp_path / "out.npz")]) == 0
 
 
 WRONG_FILES = {
