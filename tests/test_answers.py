@@ -201,6 +201,23 @@ def test_an_unknown_layer_of_features(digits: Network) -> None:
     assert len(set(named)) == len(named)
 
 
+def test_images_do_not_depend_on_each_other_where_layers_combine_them() -> None:
+    """An op that subtracts the mean of the batch gives zeros for each image by itself."""
+    from dataclasses import dataclass
+
+    @dataclass(frozen=True)
+    class Centred(SoftMax):
+        images_independent = False
+
+        def forward(self, xp: Any, inputs: Any, params: Any) -> Any:
+            return [inputs[0] - inputs[0].mean(axis=0, keepdims=True)]
+
+    net = colours(softmax=False)
+    net.add(Layer("centred", Centred(), ["s"], ["c"]))
+    found = net.features([flat(200, 50, 100), flat(1, 2, 3), flat(9, 8, 7)], "c", backend="numpy")
+    np.testing.assert_array_equal(found, np.zeros((3, 3)))
+
+
 # -- classes ----------------------------------------------------------------------------------------
 
 

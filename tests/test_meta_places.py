@@ -77,6 +77,11 @@ def test_every_place_of_the_product_takes_the_size_that_comes_first(places: tupl
             assert "{}x{}".format(*PLACES[place]) in said[0]
 
 
+def test_metadata_of_a_model_written_for_another_size_state_that_size() -> None:
+    model = to_onnx_model(stating(("inputs", "imageSize")), size=(40, 50))
+    assert json.loads(model.metadata["preprocessing"])["imageSize"] == [40, 50, 3]
+
+
 @pytest.mark.parametrize("file", ["size", "none"])
 def test_sizes_that_agree_are_no_note(file: str) -> None:
     size = row(24, 29, 3)

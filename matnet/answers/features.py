@@ -45,14 +45,14 @@ def features(
             if name not in found:
                 found[name] = np.full((len(pictures), *values.shape[1:]), np.nan, np.float32)
             found[name][batch.numbers] = values
-    told = [faults[number] for number in sorted(faults)]
+    unreadable = [faults[number] for number in sorted(faults)]
     if len(faults) == len(pictures):
-        raise DataError("\n".join(told[:20]))
+        raise DataError("\n".join(unreadable[:20]))
     for note in seen.notes(chosen.exif):
         log.warning(note)
-    if told:
-        count = f"{len(told)} of {len(pictures)}"
-        log.warning("%s images could not be read; their rows are NaN: %s", count, "; ".join(told[:20]))
+    if unreadable:
+        count = f"{len(unreadable)} of {len(pictures)}"
+        log.warning("%s images could not be read; their rows are NaN: %s", count, "; ".join(unreadable[:20]))
     flat = {name: _flat(found[name]) for name in names}
     return flat[names[0]] if isinstance(layers, str) else flat
 

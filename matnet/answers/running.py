@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from matnet.engines import EngineOptions
-from matnet.engines.batches import Halving
+from matnet.engines.batches import Halving, combining_layer
 from matnet.engines.device import processors
 from matnet.errors import DataError, NetworkError, ShapeError
 from matnet.evaluation.pipeline import Pipeline
@@ -90,8 +90,6 @@ def batches(
 
     Raises NetworkError for a network that needs more than one input.
     """
-    size = min(options.batch_size or BATCH, len(pictures))
-    images = max(1, size // preprocessing.views)
     streams = choose_streams(options)
     engine = net.compile(variables, options=replace(options, threads=streams.threads))
     if len(engine.inputs) != 1:
@@ -99,6 +97,9 @@ def batches(
             f"{net.source}: {', '.join(variables)} needs {len(engine.inputs)} inputs ({', '.join(engine.inputs)}), "
             "not one image; compile the network and give them by name"
         )
+    size = min(options.batch_size or BATCH, len(pictures))
+    # What is answered of an image must not depend on the others, so each goes alone through layers that combine them.
+    images = 1 if combining_layer(engine) else max(1, size // preprocessing.views)
     halving = Halving(engine, options.strict, log.warning)
     full, shape = fills_up(engine), tuple(preprocessing.shape)
     spans = [range(start, min(start + images, len(pictures))) for start in range(0, len(pictures), images)]

@@ -54,7 +54,7 @@ def pillow_crop(image: Image, size: Size, box: Box, method: str = "bilinear") ->
         low = image.resize((image.width, rows), kernel, box=(0, top, image.width, bottom))
         resized = low.resize((columns, rows), kernel, box=(left, 0, right, rows))
     elif _rows_first(whole, (rows, columns)) or _rows_first(part, (rows, columns)):
-        # For the part alone Pillow might take the rows first, so it is told the order.
+        # For the part alone Pillow might take the rows first, so both passes are done one by one.
         narrow = image.resize((columns, image.height), kernel, box=(left, 0, right, image.height))
         resized = narrow.resize((columns, rows), kernel, box=(0, top, columns, bottom))
     else:

@@ -87,11 +87,11 @@ class Measured:
 
 
 def protocol_for(source: str, how: str = "") -> Measured | None:
-    """How the figures of a row of a model card were measured, from what the card says of them; None: not in our power.
+    """How the figures of a row of a model card were measured, as the card states it; None: not supported.
 
     source: who published them; how: the row's `protocol`. MatConvNet's page of spring 2016 was measured by release
     beta19 (`published-2016`), from September 2016 on by what came with beta21 (`published`); everybody else's figures
-    by Caffe. Figures from several scales, or from dense evaluation, cannot be had here.
+    by Caffe. Figures from several scales, or from dense evaluation, are not supported.
     """
     text = how.lower()
     if "dense" in text or "scales" in text:

@@ -56,7 +56,7 @@ def _names(value: Any) -> list[str] | None:
 
 
 def _last_filters(net: Network) -> int | None:
-    """The number of filters of the last convolution: the classes that a classifier tells apart."""
+    """The number of filters of the last convolution: the classes of a classifier."""
     for layer in reversed(net.layers.values()):
         if isinstance(layer.op, Conv) and layer.params:
             return (*net.param_shapes(layer)[0], 1, 1, 1, 1)[3]

@@ -122,8 +122,8 @@ def contradictions(net: Network) -> list[str]:
     return found
 
 
-def _contradiction(name: str, what: str, said: dict[str, Any], used: Any) -> str:
-    statements = ", ".join(f"{place} states {value}" for place, value in said.items())
+def _contradiction(name: str, what: str, stated: dict[str, Any], used: Any) -> str:
+    statements = ", ".join(f"{place} states {value}" for place, value in stated.items())
     return f"the file contradicts itself about the {what} of input {name!r}: {statements}; {used} is used"
 
 

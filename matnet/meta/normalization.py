@@ -223,7 +223,7 @@ def _as_planes(name: str, array: np.ndarray, channels: int, problems: list[str])
 def _input_range(
     fields: _Fields, average: np.ndarray | None, std: np.ndarray | None, notes: list[str]
 ) -> tuple[float, float]:
-    """The range of the pixels that mean and standard deviation are of: inputRange, else told by their values.
+    """The range of the pixels that mean and standard deviation refer to: inputRange, else decided by their values.
 
     Photographs of 0..255 have deviations of tens and means of about a hundred, those of 0..1 both below one.
     """

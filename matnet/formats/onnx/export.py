@@ -88,7 +88,7 @@ def to_onnx_model(
     images = next(iter(given.values()))[0]
     together = {name for name, shape in shapes.items() if shape[0] == images}
     model = write_model(inference, list(given), wanted, axes, together, Style(native_lrn=native_lrn))
-    model.metadata = metadata(net)
+    model.metadata = metadata(net, given)
     return model
 
 

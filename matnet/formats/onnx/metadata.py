@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -10,16 +11,28 @@ import numpy as np
 
 from matnet.errors import DataError
 from matnet.formats.mat.values import Cell
-from matnet.meta import class_descriptions, class_names, display_name, image_size, normalization, normalization_of
+from matnet.meta import (
+    class_descriptions,
+    class_names,
+    display_name,
+    image_input,
+    image_size,
+    normalization,
+    normalization_of,
+)
 from matnet.network import Network
+from matnet.shapes import Shape
 
 LARGEST_MEAN = 4096  # numbers; a larger mean image is replaced by its mean colour and its size
 
 
-def metadata(net: Network) -> dict[str, str]:
-    """Keys `preprocessing`, `classes`, `class_descriptions`, each JSON, and `source`; what is unknown is left out."""
+def metadata(net: Network, inputs: Mapping[str, Shape] | None = None) -> dict[str, str]:
+    """Keys `preprocessing`, `classes`, `class_descriptions`, each JSON, and `source`; what is unknown is left out.
+
+    inputs: the shapes N x C x H x W that the model is written for, where they are not those of the file.
+    """
     found: dict[str, Any] = {
-        "preprocessing": preprocessing(net),
+        "preprocessing": preprocessing(net, inputs or {}),
         "classes": class_names(net),
         "class_descriptions": class_descriptions(net),
     }
@@ -27,7 +40,7 @@ def metadata(net: Network) -> dict[str, str]:
     return {"source": display_name(net), **props}
 
 
-def preprocessing(net: Network) -> dict[str, Any]:
+def preprocessing(net: Network, inputs: Mapping[str, Shape]) -> dict[str, Any]:
     """How an image is prepared: the fields of meta.normalization, as matnet reads them, as JSON values.
 
     `imageSize` [H W C] is that of the image input. `averageImage`, `imageStd`, `inputRange`, `scale` and `colorOrder`
@@ -41,6 +54,9 @@ def preprocessing(net: Network) -> dict[str, Any]:
     if not found:
         return {}
     height, width, channels, _ = image_size(net)
+    shape = inputs.get(image_input(net) or "")
+    if shape is not None:
+        _, channels, height, width = shape
     if height and width:
         found["imageSize"] = [height, width, *([channels] if channels else [])]
     with suppress(DataError):  # a file whose normalization cannot be used keeps its fields as they are
