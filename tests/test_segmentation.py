@@ -19,7 +19,7 @@ from matnet.eval import main
 from matnet.evaluation.ahead import in_order
 from matnet.evaluation.label_images import voc_palette, write_label_image
 from matnet.evaluation.segmentation import class_order, evaluate_segmentation
-from matnet.evaluation.tasks import preprocessing
+from matnet.images import Preprocessing
 from matnet.network import Network
 from tests.tiny_models import blocks, gray_classifier, gray_segmenter
 
@@ -72,7 +72,7 @@ def net() -> Network:
 @pytest.mark.parametrize("backend", ["numpy", "onnx"])
 def test_figures_over_images_of_different_sizes(net: Network, data: SegmentationSet, backend: str) -> None:
     seen: list[int] = []
-    found = evaluate_segmentation(net, data, preprocessing(net, "meta"), backend=backend, progress=seen.append)
+    found = evaluate_segmentation(net, data, Preprocessing.of(net, "meta"), backend=backend, progress=seen.append)
     np.testing.assert_allclose([getattr(found, name) for name in EXPECTED], list(EXPECTED.values()))
     np.testing.assert_allclose(found.class_iou["aeroplane"], 100 * 512 / 1280)
     assert (found.images, found.status, found.dataset, found.batch_size) == (2, "ok", "RV-VOC11", 1)
@@ -89,7 +89,7 @@ def test_a_convolutional_network_is_compiled_once_for_all_sizes(net: Network, da
 
 
 def test_labels_are_saved_as_voc_has_them(net: Network, data: SegmentationSet, tmp_path: Path) -> None:
-    evaluate_segmentation(net, data, preprocessing(net, "meta"), save=tmp_path / "out" / "labels")
+    evaluate_segmentation(net, data, Preprocessing.of(net, "meta"), save=tmp_path / "out" / "labels")
     with Image.open(tmp_path / "out" / "labels" / "2011_000001.png") as image:
         assert image.mode == "P"
         np.testing.assert_array_equal(np.asarray(image), blocks([[0, 1, 15]], ([32], [16, 16, 16])))
@@ -107,7 +107,7 @@ def test_palette_of_void() -> None:
 def test_images_that_cannot_be_used_are_left_out(net: Network, data: SegmentationSet) -> None:
     """What is left is the second image: 256 of 512 pixels right."""
     data.images[0].write_bytes(b"no JPEG")
-    found = evaluate_segmentation(net, data, preprocessing(net, "meta"))
+    found = evaluate_segmentation(net, data, Preprocessing.of(net, "meta"))
     assert (found.images, found.status) == (1, "unreadable images")
     assert "2011_000001.jpg" in found.unreadable[0]
     np.testing.assert_allclose(found.pixel_accuracy, 50)
@@ -115,7 +115,7 @@ def test_images_that_cannot_be_used_are_left_out(net: Network, data: Segmentatio
 
 def test_labels_of_another_size_are_told(net: Network, data: SegmentationSet) -> None:
     write_label_image(data.labels[1], np.zeros((33, 17), np.uint8))
-    found = evaluate_segmentation(net, data, preprocessing(net, "meta"))
+    found = evaluate_segmentation(net, data, Preprocessing.of(net, "meta"))
     assert "is 33x16, its labels 33x17" in found.unreadable[0]
 
 
@@ -123,18 +123,18 @@ def test_without_one_image_that_can_be_used_there_are_no_figures(net: Network, d
     for image in data.images:
         image.unlink()
     with pytest.raises(DataError, match=r"none of its 2 images could be used; first: .*2011_000001\.jpg"):
-        evaluate_segmentation(net, data, preprocessing(net, "meta"))
+        evaluate_segmentation(net, data, Preprocessing.of(net, "meta"))
 
 
 def test_scores_must_be_a_map_of_the_images_size(net: Network, data: SegmentationSet) -> None:
     with pytest.raises(NetworkError, match=r"'score' is 21x16x24 for an image of 32x48; expected 21 scores"):
-        evaluate_segmentation(net, data, preprocessing(net, "meta"), scores="score")
+        evaluate_segmentation(net, data, Preprocessing.of(net, "meta"), scores="score")
 
 
 def test_a_classifier_is_no_segmenter(data: SegmentationSet) -> None:
     net = gray_classifier(names=None)
     with pytest.raises(NetworkError, match="is 6x25x41 for an image of 32x48"):
-        evaluate_segmentation(net, data, preprocessing(net, "meta"))
+        evaluate_segmentation(net, data, Preprocessing.of(net, "meta"))
 
 
 ORDERS: dict[str, tuple[list[str], list[str], Any]] = {
@@ -158,7 +158,7 @@ def test_other_classes_are_refused() -> None:
 def test_classes_in_another_order_give_the_same_figures(data: SegmentationSet) -> None:
     turned = [*VOC_CLASSES[1:], VOC_CLASSES[0]]
     net = gray_segmenter({(k - 1) % 21: level for k, level in LEVELS.items()}, turned)
-    found = evaluate_segmentation(net, data, preprocessing(net, "meta"))
+    found = evaluate_segmentation(net, data, Preprocessing.of(net, "meta"))
     np.testing.assert_allclose(found.mean_iou, EXPECTED["mean_iou"])
 
 

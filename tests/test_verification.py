@@ -13,8 +13,8 @@ import matnet
 from matnet.datasets import load_lfw
 from matnet.errors import DataError, MatnetError, NetworkError, ShapeError, run_command
 from matnet.eval import main
-from matnet.evaluation.tasks import preprocessing
 from matnet.evaluation.verification import descriptor_distances, descriptor_variable, evaluate_verification
+from matnet.images import Preprocessing
 from matnet.metrics import FoldAccuracy, RocCurve, best_threshold
 from matnet.zoo import random_network
 from tests.tiny_models import angle_describer, simple
@@ -141,7 +141,7 @@ def test_pairs_of_faces_by_the_distance_of_descriptors(tmp_path: Path, backend: 
     seen: list[int] = []
     pairs = load_lfw(faces(tmp_path))
     found = evaluate_verification(
-        net, pairs, preprocessing(net, "meta"), backend=backend, batch_size=2, progress=seen.append
+        net, pairs, Preprocessing.of(net, "meta"), backend=backend, batch_size=2, progress=seen.append
     )
     np.testing.assert_allclose(found.fold_accuracies, [100, 50])
     far, near = 2**0.5, 2 * np.sin(np.pi / 8)
@@ -157,7 +157,7 @@ def test_pairs_with_a_lost_image_are_left_out(tmp_path: Path) -> None:
     """Without Eve fold 1 has one pair, which is missed."""
     net, pairs = angle_describer(), load_lfw(faces(tmp_path))
     (tmp_path / "lfw" / "Eve" / "Eve_0001.jpg").write_bytes(b"no JPEG")
-    found = evaluate_verification(net, pairs, preprocessing(net, "meta"))
+    found = evaluate_verification(net, pairs, Preprocessing.of(net, "meta"))
     assert (found.pairs, found.images, found.status) == (3, 5, "unreadable images")
     assert "Eve_0001.jpg" in found.unreadable[0]
     assert found.fold_accuracies[1] == 0
@@ -166,7 +166,7 @@ def test_pairs_with_a_lost_image_are_left_out(tmp_path: Path) -> None:
 def test_descriptors_of_ten_views_are_averaged(tmp_path: Path) -> None:
     """Flat faces look alike wherever they are cut."""
     net, pairs = angle_describer(), load_lfw(faces(tmp_path))
-    found = evaluate_verification(net, pairs, preprocessing(net, "meta", crops=10, crop_fraction=(0.5, 0.5)))
+    found = evaluate_verification(net, pairs, Preprocessing.of(net, "meta", crops=10, crop_fraction=(0.5, 0.5)))
     np.testing.assert_allclose(found.accuracy, 75)
 
 
@@ -201,7 +201,7 @@ def test_pairs_none_of_which_can_be_read(tmp_path: Path) -> None:
     for image in pairs.images:
         image.unlink()
     with pytest.raises(DataError, match="none of its images could be read"):
-        evaluate_verification(net, pairs, preprocessing(net, "meta"))
+        evaluate_verification(net, pairs, Preprocessing.of(net, "meta"))
 
 
 def test_the_command_judges_pairs(
