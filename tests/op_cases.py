@@ -149,6 +149,11 @@ CASES: list[OpCase] = [
         ext.Proposal(anchors=(-3, -3, 4, 4, -5, -2, 6, 3), featStride=4, minSize=4, withScores=True),
         [(2, 4, 5, 6), (2, 8, 5, 6), np.float32([[20, 24, 1]] * 2).reshape(2, 3, 1, 1)],
     ),
+    OpCase(
+        ext.BoxGroupOutput(fieldW=(8, 6, 4), fieldH=(6, 6, 9), downsampleRate=4, groups=3, minSize=2, withScores=True),
+        [(6, 2, 5, 6), (6, 4, 5, 6)],
+    ),
+    OpCase(ext.FrcnnOutput(clsAware=False), [(4, 3, 1, 1), (4, 8, 1, 1), (4, 5, 1, 1), (1, 2, 1, 1)]),
     OpCase(ext.BoxOutput(fieldW=8, fieldH=6, downsampleRate=4, minSize=2, withScores=True), [(2, 6, 5, 6)]),
     OpCase(ext.DecodeBBox(bboxStd=(0.1, 0.2, 0.1, 0.2)), [(4, 8, 1, 1), FIRST_IMAGES]),
     OpCase(ext.PSROIPooling(outputDim=2, groupSize=2), [(3, 8, 7, 11), FIRST_IMAGES]),

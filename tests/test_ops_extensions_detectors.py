@@ -210,6 +210,62 @@ def test_box_output_without_any_box() -> None:
     np.testing.assert_array_equal(scored.ravel(), np.zeros(6))
 
 
+def test_box_group_output_by_loops() -> None:
+    fields, groups, rates = [(30, 40), (60, 50), (20, 20)], (2, 1), (8, 16)
+    pairs = [(seeded(4, 3, 4, 6), seeded(4, 4, 4, 6, seed=1)), (seeded(2, 3, 2, 3, seed=2), seeded(2, 4, 2, 3, seed=3))]
+    op = ops.BoxGroupOutput(fieldW=(30, 60, 20), fieldH=(40, 50, 20), downsampleRate=rates, groups=groups,
+                            fgThreshold=0.2, iouThreshold=0.4, fieldWHR=3, fieldXYR=1, minSize=12, maxNmsNum=60,
+                            bboxStd=(0.5, 0.5, 0.4, 0.4), withScores=True)  # fmt: skip
+    (_, scored) = run(op, *(x for pair in pairs for x in pair), exact_shapes=False)
+    for image in range(2):
+        found = []
+        for (probabilities, offsets), group, rate, first in zip(pairs, groups, rates, (0, 2), strict=True):
+            height, width = offsets.shape[2:]
+            for g, i, j in np.ndindex(group, height, width):
+                (fw, fh), place = fields[first + g], image * group + g
+                u, v, p, q = offsets[place, :, i, j] * np.array([0.5, 0.5, 0.4, 0.4])
+                u, v = (min(max(value, -1), 1) for value in (u, v))
+                w, h = (f * math.exp(min(max(t, -math.log(3)), math.log(3))) for f, t in ((fw, p), (fh, q)))
+                left, top = u * fw + (j + 0.5) * rate - w / 2, v * fh + (i + 0.5) * rate - h / 2
+                box = [max(left, 0), max(top, 0), min(left + w - 1, width * rate), min(top + h - 1, height * rate)]
+                score = 1 - probabilities[place, 0, i, j]
+                if score >= 0.2 and box[2] - box[0] + 1 >= 12 and box[3] - box[1] + 1 >= 12:
+                    found.append((score, *box))
+        found = sorted(found, key=lambda row: -row[0])[:60]
+        kept = greedy(np.array([row[1:] for row in found]), 0.4, 1)
+        expected = [[image, *found[k][1:], found[k][0]] for k in kept]
+        assert_close(scored[scored[:, 0, 0, 0] == image][..., 0, 0], np.array(expected), 1e-5, "boxes")
+
+
+@pytest.mark.parametrize("aware", [True, False])
+def test_detections_of_cascade_rcnn(aware: bool) -> None:
+    count, classes, std = 30, 3, np.array([0.1, 0.1, 0.2, 0.2])
+    scores = np.random.default_rng(5).random((count, classes)).astype(np.float32)
+    offsets = seeded(count, 4 * classes if aware else 8, seed=6)
+    boxes = np.concatenate([np.zeros((count, 1), np.float32), scattered(count, extent=60)], axis=1)
+    op = ops.FrcnnOutput(confThreshold=0.3, iouThreshold=0.3, maxDetNum=9, clsAware=aware, bboxStd=tuple(std))
+    given = [scores, offsets, boxes, np.float32([[50, 70]])]
+    (found,) = run(op, *(x[..., None, None] for x in given), exact_shapes=False)
+    rows = []
+    for label in range(1, classes):
+        moved = []
+        for score, offset, (_, x1, y1, x2, y2) in zip(scores, offsets, boxes.astype(float), strict=True):
+            u, v, p, q = offset[4 * label : 4 * label + 4] * std if aware else offset[4:] * std
+            w, h = (x2 - x1 + 1) * math.exp(p), (y2 - y1 + 1) * math.exp(q)
+            left = u * (x2 - x1 + 1) + (x1 + x2) / 2 - (w - 1) / 2
+            top = v * (y2 - y1 + 1) + (y1 + y2) / 2 - (h - 1) / 2
+            box = (max(left, 0), max(top, 0), min(left + w - 1, 70), min(top + h - 1, 50))
+            if score[label] >= 0.3:
+                moved.append((score[label], *box))
+        moved.sort(key=lambda row: -row[0])
+        kept = greedy(np.array([row[1:] for row in moved]), 0.3, 1)
+        rows += [[0, *moved[k][1:], label, moved[k][0]] for k in kept]
+    best = sorted(sorted(range(len(rows)), key=lambda k: -rows[k][6])[:9])
+    assert len(rows) > 9
+    expected = [[0, *[-1] * 6], *(rows[k] for k in best)]
+    assert_close(found[..., 0, 0], np.array(expected), 1e-5, "detections")
+
+
 def test_decoded_boxes_by_hand() -> None:
     # Width 11, centre 15, and 5, centre 22; offsets 10 -> 1 after std 0.1: centre 26; size 11 e^0.
     offsets = np.float32([9, 9, 9, 9, 10, 0, 0, math.log(2) / 0.2])
@@ -243,6 +299,21 @@ def test_the_python_layer_of_faster_rcnn(text: str, anchors: tuple[float, ...], 
         boxes, values = proposals_by_loops(np.reshape(anchors, (-1, 4)), FEED["s"][0], FEED["b"][0], FEED["im"][0], op)
         assert_close(found["rois"][:, 1:], boxes, 1e-5, "rois")
         assert_close(found["ranks"][:, 0], values, 1e-6, "scores")
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [("yolov2.darknet_reorg", ops.Reorg()), ("spatial_dropout.SpatialDropoutLayer", None)],
+)
+def test_other_python_layers(module: str, expected: ops.Reorg | None, tmp_path: Path) -> None:
+    name, kind = module.split(".")
+    text = f'''layer {{ name: "l" type: "Python" bottom: "x" top: "y" python_param {{ module: "{name}" layer: "{kind}"
+      param_str: "{{\\'phase\\': \\'TEST\\', \\'p\\': \\'0.1\\'}}" }} }}
+      layer {{ name: "r" type: "ReLU" bottom: "y" top: "z" }}'''
+    x = np.abs(seeded(1, 16, 4, 6))
+    net = converted(tmp_path, text, {"x": x.shape}, {})
+    found = blob_values(net, ["z"], {"x": x})["z"]
+    np.testing.assert_array_equal(found, run(expected, x)[0] if expected else x)
 
 
 def test_a_python_layer_that_is_not_known_is_named(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
 
 FORK_PARAMETERS: dict[str, tuple[str, ...]] = {
     "Axpy": (), "BN": ("bn_param",), "BoxOutput": ("box_output_param", "bbox_reg_param"),
+    "BoxGroupOutput": ("box_group_output_param", "bbox_reg_param"),
+    "FrcnnOutput": ("frcnn_output_param", "bbox_reg_param"),
     "ConvolutionDepthwise": ("convolution_param",), "DecodeBBox": ("bbox_reg_param",),
     "DenseCRF": ("densecrf_param", "dense_crf_param"), "DepthwiseConvolution": ("convolution_param",),
     "DetectionOutput": ("detection_output_param",), "Interp": ("interp_param",),

@@ -25,6 +25,7 @@ FIELDS: dict[str, str] = {
         - multi_stage_meanfield_param MultiStageMeanfieldParameter; - densecrf_param DenseCRFParameter;
         - dense_crf_param DeepLabCRFParameter; - proposal_param ProposalParameter;
         - psroi_pooling_param PSROIPoolingParameter; - box_output_param BoxOutputParameter;
+        - box_group_output_param BoxGroupOutputParameter; - frcnn_output_param FrcnnOutputParameter;
         - bbox_reg_param BBoxRegParameter; - upsample_param UpsampleParameter;
         - unpooling_param UnpoolingParameter; - reorg_param ReorgParameter; - region_param RegionParameter;
         - yolo_detection_output_param YoloDetectionOutputParameter;
@@ -94,7 +95,14 @@ FIELDS: dict[str, str] = {
         1 fg_thr f32; 2 iou_thr f32=0.5; 3 nms_type str=IOU; 4 +field_h u32; 5 +field_w u32;
         6 +downsample_rate u32; 7 field_whr f32=2; 8 field_xyr f32=2; 9 max_nms_num u32;
         10 max_post_nms_num u32; 11 min_size f32=15""",
-    "BBoxRegParameter": "- +bbox_mean f32; - +bbox_std f32; - cls_aware bool",
+    "BBoxRegParameter": "1 +bbox_mean f32; 2 +bbox_std f32; 3 cls_aware bool=true",
+    "BoxGroupParameter": "1 +field_h u32; 2 +field_w u32; 3 stride u32",
+    "BoxGroupOutputParameter": """
+        1 fg_thr f32; 2 iou_thr f32=0.5; 3 nms_type str=IOU; 4 +box_group_param BoxGroupParameter;
+        5 field_whr f32=2; 6 field_xyr f32=2; 7 max_nms_num u32; 8 max_post_nms_num u32; 9 min_size f32=15""",
+    "FrcnnOutputParameter": """
+        1 conf_thr f32; 2 iou_thr f32=0.5; 3 nms_type str=IOU; 4 max_det_num u32;
+        5 save_output_param SaveOutputParameter""",
     "PermuteParameter": "1 +order u32",
     "PriorBoxParameter": """
         1 +min_size f32; 2 +max_size f32; 3 +aspect_ratio f32; 4 flip bool=true; 5 clip bool;

@@ -217,6 +217,6 @@ _WITHOUT_BLOBS = frozenset((
     "ROIAlign", "ROIPooling", "ReLU", "ReLU6", "Reduction", "Reshape", "SPP", "ShuffleChannel", "Sigmoid",
     "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "Swish", "TanH",
     "Threshold", "Tile",
-    "CTCGreedyDecoder", "Flip", "HardSwish", "L2Normalization", "L2Normalize", "Mish", "MultiSoftmax", "Region",
-    "Reorg", "Reverse", "Squeeze", "Transpose", "Unpooling", "Upsample", "YoloDetectionOutput",
-    "Yolov3DetectionOutput"))
+    "BoxGroupOutput", "CTCGreedyDecoder", "Flip", "FrcnnOutput", "HardSwish", "L2Normalization", "L2Normalize",
+    "Mish", "MultiSoftmax", "Region", "Reorg", "Reverse", "Squeeze", "Transpose", "Unpooling", "Upsample",
+    "YoloDetectionOutput", "Yolov3DetectionOutput"))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.python_layers import lowers_python
 from matnet.converters.lower.registry import lowers
 from matnet.errors import UnsupportedLayersError
 from matnet.ops.activation import DropOut, ReLU, Sigmoid
@@ -164,6 +167,12 @@ def dropout(layer: LayerDef, net: Builder) -> None:
         net.same(layer)
     else:
         net.pointwise(layer, DropOut(rate=ratio))
+
+
+@lowers_python("spatial_dropout.SpatialDropoutLayer")
+def spatial_dropout(layer: LayerDef, net: Builder, values: dict[str, Any]) -> None:
+    """ENet's dropout of whole maps, the identity at test time."""
+    net.same(layer)
 
 
 def affine(

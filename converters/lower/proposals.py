@@ -12,7 +12,7 @@ from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.python_layers import lowers_python
 from matnet.converters.lower.registry import lowers
 from matnet.errors import NetworkError
-from matnet.ops.extensions.mscnn import BoxOutput, DecodeBBox
+from matnet.ops.extensions.mscnn import BoxGroupOutput, BoxOutput, DecodeBBox, FrcnnOutput
 from matnet.ops.extensions.proposal import Proposal, anchors_of, half_up
 from matnet.ops.extensions.roi import PSROIPooling, ROIAlign
 
@@ -93,18 +93,55 @@ def box_output(layer: LayerDef, net: Builder) -> None:
         fieldW=tuple(param.get("field_w")),
         fieldH=tuple(param.get("field_h")),
         downsampleRate=tuple(param.get("downsample_rate")),
-        fgThreshold=param.get("fg_thr"),
+        **_head(layer, param),
+    )
+    net.finish(layer, op, rank=4)
+
+
+@lowers("BoxGroupOutput", bottoms=(2, None), tops=(1, 2))
+def box_group_output(layer: LayerDef, net: Builder) -> None:
+    """Cascade R-CNN's proposals."""
+    param = layer.params.get("box_group_output_param")
+    groups = param.get("box_group_param")
+    op = BoxGroupOutput(
+        fieldW=tuple(size for group in groups for size in group.get("field_w")),
+        fieldH=tuple(size for group in groups for size in group.get("field_h")),
+        downsampleRate=tuple(group.get("stride") for group in groups),
+        groups=tuple(len(group.get("field_w")) for group in groups),
+        **_head(layer, param),
+    )
+    net.finish(layer, op, rank=4)
+
+
+@lowers("FrcnnOutput", bottoms=4)
+def frcnn_output(layer: LayerDef, net: Builder) -> None:
+    """Cascade R-CNN's detections."""
+    param = layer.params.get("frcnn_output_param")
+    op = FrcnnOutput(
+        confThreshold=param.get("conf_thr"),
         iouThreshold=param.get("iou_thr"),
         nmsType=param.get("nms_type"),
-        fieldWHR=param.get("field_whr"),
-        fieldXYR=param.get("field_xyr"),
-        maxNmsNum=param.get("max_nms_num"),
-        maxPostNmsNum=param.get("max_post_nms_num"),
-        minSize=param.get("min_size"),
-        withScores=len(layer.outputs) > 1,
+        maxDetNum=param.get("max_det_num"),
+        clsAware=layer.params.get("bbox_reg_param").get("cls_aware"),
         **normalisation(layer.params),
     )
     net.finish(layer, op, rank=4)
+
+
+def _head(layer: LayerDef, param: Message) -> dict[str, Any]:
+    """The fields that both kinds of proposals share."""
+    return {
+        "fgThreshold": param.get("fg_thr"),
+        "iouThreshold": param.get("iou_thr"),
+        "nmsType": param.get("nms_type"),
+        "fieldWHR": param.get("field_whr"),
+        "fieldXYR": param.get("field_xyr"),
+        "maxNmsNum": param.get("max_nms_num"),
+        "maxPostNmsNum": param.get("max_post_nms_num"),
+        "minSize": param.get("min_size"),
+        "withScores": len(layer.outputs) > 1,
+        **normalisation(layer.params),
+    }
 
 
 @lowers("DecodeBBox", bottoms=2)

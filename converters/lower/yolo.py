@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
+from matnet.converters.lower.python_layers import lowers_python
 from matnet.converters.lower.registry import lowers
 from matnet.ops.extensions.reshape import Reorg
 from matnet.ops.extensions.yolo import Region, YoloDetectionOutput
@@ -14,6 +17,12 @@ def reorg(layer: LayerDef, net: Builder) -> None:
     """Rows and columns into channels, in darknet's order."""
     param = layer.params.get("reorg_param")
     net.finish(layer, Reorg(stride=param.get("stride"), reverse=param.get("reverse")))
+
+
+@lowers_python("yolov2.darknet_reorg")
+def python_reorg(layer: LayerDef, net: Builder, values: dict[str, Any]) -> None:
+    """The same with a stride of 2, as a Python layer around darknet's function."""
+    net.finish(layer, Reorg(stride=2))
 
 
 @lowers("Region")

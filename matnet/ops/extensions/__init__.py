@@ -32,7 +32,7 @@ from matnet.ops.extensions.ctc import CTCGreedyDecoder
 from matnet.ops.extensions.detection import DetectionOutput
 from matnet.ops.extensions.interp import Interp
 from matnet.ops.extensions.linear import Embed, InnerProduct
-from matnet.ops.extensions.mscnn import BoxOutput, DecodeBBox
+from matnet.ops.extensions.mscnn import BoxGroupOutput, BoxOutput, DecodeBBox, FrcnnOutput
 from matnet.ops.extensions.normalize import MVN, BatchStatNorm, Normalize, WithinChannelLRN
 from matnet.ops.extensions.pooling import SPP, CaffePooling, GlobalPooling
 from matnet.ops.extensions.proposal import Proposal
@@ -66,6 +66,7 @@ __all__ = [
     "Axpy",
     "BatchReindex",
     "BatchStatNorm",
+    "BoxGroupOutput",
     "BoxOutput",
     "CTCGreedyDecoder",
     "CaffeCrop",
@@ -83,6 +84,7 @@ __all__ = [
     "Exp",
     "Filter",
     "Flatten",
+    "FrcnnOutput",
     "GlobalPooling",
     "HardSwish",
     "Im2col",

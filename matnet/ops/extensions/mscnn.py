@@ -12,7 +12,7 @@ import numpy as np
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.arrays import on_host
 from matnet.ops.base import Array, Op, register
-from matnet.ops.extensions.common import as_values
+from matnet.ops.extensions.common import as_integers, as_values
 from matnet.ops.extensions.roi import box_count
 from matnet.ops.extensions.suppression import Overlap, keep_best
 from matnet.ops.fields import as_floats, choice, of
@@ -144,6 +144,143 @@ class BoxOutput(_BoxHead):
         high = np.minimum(high, np.float32(int(height * rate)) - top)
         counts = (score >= np.float32(self.fgThreshold)) & (wide >= self.minSize) & (high >= self.minSize)
         return np.stack([left, top, wide, high], axis=1)[counts], score[counts]
+
+
+@register("dagnn.BoxGroupOutput")
+@dataclass(frozen=True, kw_only=True)
+class BoxGroupOutput(_BoxHead):
+    """Proposals from maps with several fields each (Cascade R-CNN fork, box_group_output_layer.cpp).
+
+    Inputs: pairs of maps, probabilities (N G) x K x H x W, background first, and offsets (N G) x 4 x H x W, for the G
+    fields of the pair; `groups` are the numbers G, fieldW and fieldH the sizes of all fields one pair after another,
+    downsampleRate one number for each pair. The score is 1 less the background's probability. Boxes are moved as in
+    BoxOutput, but end at x + width - 1; xmin and ymin are cut at 0, xmax and ymax at the map's size in pixels, and
+    boxes below minSize (xmax - xmin + 1) are dropped. Suppression and outputs are those of BoxOutput with corners that
+    are pixels.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (2, None)
+    groups: tuple[int, ...] = of(as_integers, ())
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        pairs = len(inputs) // 2
+        if len(inputs) % 2 or not pairs == len(self.groups) == len(self.downsampleRate):
+            raise ShapeError(
+                f"has {len(inputs)} inputs for {len(self.groups)} groups and {len(self.downsampleRate)} rates; "
+                "expected two for each"
+            )
+        if sum(self.groups) != len(self.fieldW) or min(self.groups) < 1:
+            raise ShapeError(f"the groups {list(self.groups)} need as many fields, found {len(self.fieldW)}")
+        images = inputs[0][0] // self.groups[0]
+        for scores, offsets, group in zip(inputs[::2], inputs[1::2], self.groups, strict=True):
+            wanted = (images * group, 4, *scores[2:])
+            if scores[0] != images * group or offsets != wanted:
+                raise ShapeError(f"scores {text(scores)} and offsets {text(offsets)}; expected {text(wanted)}")
+        boxes = sum(group * prod(s[2:]) for group, s in zip(self.groups, inputs[::2], strict=True))
+        return self._most(images, boxes)
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        maps = [on_host(x) for x in inputs]
+        rows = []
+        for image in range(len(maps[0]) // self.groups[0]):
+            found = [self._candidates(maps, image, pair) for pair in range(len(self.groups))]
+            boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            order = np.argsort(-scores, kind="stable")[: self.maxNmsNum or None]
+            boxes, scores = boxes[order], scores[order]
+            kept = keep_best(boxes, self.iouThreshold, _pixels(self.nmsType), self.maxPostNmsNum or None)
+            number = np.full((len(kept), 1), image, np.float32)
+            rows.append(np.concatenate([number, boxes[kept], scores[kept, None]], axis=1))
+        return self._outputs(xp, rows)
+
+    def _candidates(self, maps: list[np.ndarray], image: int, pair: int) -> tuple[np.ndarray, np.ndarray]:
+        """Corners and scores of one image's boxes that count, of one pair of maps, field by field."""
+        group, rate = self.groups[pair], self.downsampleRate[pair]
+        height, width = maps[2 * pair].shape[2:]
+        first = sum(self.groups[:pair])
+        boxes, scores = [], []
+        for place in range(group):
+            score = 1 - maps[2 * pair][image * group + place, 0]
+            offsets = maps[2 * pair + 1][image * group + place].transpose(1, 2, 0)
+            field = (self.fieldW[first + place], self.fieldH[first + place])
+            left, top, wide, high = self._decoded(offsets, field, rate)
+            right = np.minimum(left + wide - 1, np.float32(int(width * rate)))
+            bottom = np.minimum(top + high - 1, np.float32(int(height * rate)))
+            corners = np.stack([np.maximum(left, 0), np.maximum(top, 0), right, bottom], axis=-1)
+            large = (corners[..., 2:] - corners[..., :2] + np.float32(1) >= self.minSize).all(axis=-1)
+            counts = large & (score >= np.float32(self.fgThreshold))
+            boxes.append(corners[counts])
+            scores.append(score[counts])
+        return np.concatenate(boxes), np.concatenate(scores)
+
+
+def _pixels(kind: str) -> Overlap:
+    """The overlap of boxes whose corners are pixels, with Cascade R-CNN's condition on touching rows."""
+    return Overlap(plus=1, ordered=True, ordered_rows=True, over=OVER[kind])
+
+
+@register("dagnn.FrcnnOutput")
+@dataclass(frozen=True, kw_only=True)
+class FrcnnOutput(Op):
+    """Detections of Cascade R-CNN (frcnn_output_layer.cpp).
+
+    Inputs: probabilities R x K x 1 x 1, background first; predictions R x 8 (or R x 4K with clsAware), boxes R x 5 or
+    6 (image 0, xmin, ymin, xmax, ymax), and the image's height and width. Boxes are decoded as in DecodeBBox, cut at 0
+    and at the image's width and height; each class is suppressed on its own among the boxes with at least
+    confThreshold; the maxDetNum best of all (0: all) remain. Output D x 7 x 1 x 1: first a row 0 and six times -1,
+    then by class image, xmin, ymin, xmax, ymax, class, score, best first.
+    """
+
+    input_count: ClassVar[tuple[int, int | None]] = (4, 4)
+    uses_host: ClassVar[bool] = True
+    sizes_depend_on_values = True
+    family = "result"
+    confThreshold: float = 0.0
+    iouThreshold: float = 0.5
+    nmsType: str = of(choice(*OVER), "iou")
+    maxDetNum: int = 0
+    clsAware: bool = True
+    bboxMean: tuple[float, ...] = of(as_floats(4), (0.0, 0.0, 0.0, 0.0))
+    bboxStd: tuple[float, ...] = of(as_floats(4), (1.0, 1.0, 1.0, 1.0))
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        scores, offsets, boxes, size = inputs
+        count, classes = scores[0], scores[1]
+        values = 4 * classes if self.clsAware else 8
+        if (offsets[0], prod(offsets[1:])) != (count, values) or boxes[0] != count or prod(boxes[1:]) not in (5, 6):
+            raise ShapeError(
+                f"predictions {text(offsets)} and boxes {text(boxes)}; expected {count}x{values} and {count}x5 or 6"
+            )
+        if prod(size) != 2:
+            raise ShapeError(f"the image size is {text(size)}; expected height and width of one image")
+        most = count * (classes - 1)
+        return [(1 + (min(most, self.maxDetNum) if self.maxDetNum else most), 7, 1, 1)]
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [None] * len(inputs)
+
+    def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
+        scores, offsets, boxes, size = (on_host(x).reshape(len(x), -1) for x in inputs)
+        height, width = size.ravel()[:2]
+        decode = DecodeBBox(bboxMean=self.bboxMean, bboxStd=self.bboxStd)
+        rows = [np.array([[0, -1, -1, -1, -1, -1, -1]], np.float32)]
+        for label in range(1, scores.shape[1]):
+            own = label if self.clsAware else 1
+            eight = np.tile(offsets[:, 4 * own : 4 * own + 4], 2)[..., None, None]
+            (moved,) = decode.forward(np, [eight, boxes[:, :5]], [])
+            corners = moved[:, 1:, 0, 0]
+            corners = np.concatenate(
+                [np.maximum(corners[:, :2], 0), np.minimum(corners[:, 2:], np.stack([width, height]))], axis=1
+            )
+            order = np.argsort(-scores[:, label], kind="stable")
+            order = order[scores[order, label] >= np.float32(self.confThreshold)]
+            kept = order[keep_best(corners[order], self.iouThreshold, _pixels(self.nmsType))]
+            zero, name = np.zeros((len(kept), 1), np.float32), np.full((len(kept), 1), label, np.float32)
+            rows.append(np.concatenate([zero, corners[kept], name, scores[kept, label, None]], axis=1))
+        found = np.concatenate(rows[1:])
+        if 0 < self.maxDetNum < len(found):
+            best = np.argsort(-found[:, 6], kind="stable")[: self.maxDetNum]
+            found = found[np.sort(best)]
+        return [xp.asarray(np.concatenate([rows[0], found])[..., None, None])]
 
 
 @register("dagnn.DecodeBBox")
