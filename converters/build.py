@@ -60,7 +60,7 @@ def _refuse_unknown_types(net_def: NetDef, layers: list[LayerDef]) -> None:
     unknown = [layer for layer in layers if not is_convertible(layer)]
     if unknown:
         known_types = {*LOWERINGS, *REGISTRY.caffe}
-        lines = [f"{describe(layer)}{nearest(_kind(layer), known_types)}" for layer in unknown]
+        lines = [f"{describe(layer)}{_python_name(layer)}{nearest(_kind(layer), known_types)}" for layer in unknown]
         raise UnsupportedLayersError(
             listing(f"{net_def.path}: {len(unknown)} layers are of types that cannot be converted:", lines)
             + f"\n{_computable(net_def, layers)}Register a type with matnet.ops.register(..., caffe='Type') in a file "
@@ -70,6 +70,12 @@ def _refuse_unknown_types(net_def: NetDef, layers: list[LayerDef]) -> None:
 
 def _kind(layer: LayerDef) -> str:
     return layer.params.get("python_param").get("layer") if layer.type == "Python" else layer.type
+
+
+def _python_name(layer: LayerDef) -> str:
+    """` module.Class` of a Python layer, to follow its description."""
+    param = layer.params.get("python_param")
+    return f" {param.get('module')}.{param.get('layer')}" if layer.type == "Python" else ""
 
 
 def _computable(net_def: NetDef, layers: list[LayerDef]) -> str:
