@@ -13,7 +13,12 @@ INTERRUPTED = "matnet: interrupted"
 
 
 class MatnetError(RuntimeError):
-    """Something that the caller can mend; its text is one clear message."""
+    """Something that the caller can mend; its text is one clear message.
+
+    on_command_line: the same message in the words of a command (options in place of keywords), where it differs.
+    """
+
+    on_command_line = ""
 
 
 class FileFormatError(MatnetError):
@@ -93,7 +98,7 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
             signal.signal(signal.SIGINT, signal.default_int_handler)
         return main(argv)
     except MatnetError as error:
-        print(f"matnet: {error}", file=sys.stderr)
+        print(f"matnet: {error.on_command_line or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import matnet
-from matnet.errors import DataError
+from matnet.errors import DataError, run_command
+from matnet.eval import main as evaluate
 from matnet.formats.onnx import to_onnx_model
 from matnet.images import Preprocessing
 from matnet.meta import notes
@@ -18,6 +20,8 @@ from matnet.network import Layer, Network, Param, Source
 from matnet.ops.convolution import Conv
 from matnet.show import input_shapes
 from tests.conftest import DATA
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def row(*values: float) -> np.ndarray:
@@ -210,3 +214,19 @@ def test_a_file_with_a_deviation() -> None:
     assert said["inputRange"] == [0, 1]
     np.testing.assert_allclose(said["averageImage"], UNIT_MEAN, rtol=1e-6)
     np.testing.assert_allclose(said["imageStd"], UNIT_STD, rtol=1e-6)
+
+
+def test_a_missing_normalization_is_reported_in_the_words_that_were_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = network({})
+    with pytest.raises(DataError, match=r"image_size=\(height, width\)"):
+        Preprocessing.of(net)
+    matnet.save(net, tmp_path / "net.mat")
+    folder = ROOT / "models" / "digits-lenet" / "test"
+    arguments = ["--model", str(tmp_path / "net.mat"), "--data", str(folder), "--quiet"]
+    assert run_command(evaluate, arguments) == 2
+    said = capsys.readouterr().err
+    assert "net.mat" in said
+    assert "--mean" in said
+    assert "image_size=" not in said

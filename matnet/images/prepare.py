@@ -89,7 +89,9 @@ class Preprocessing:
         try:
             return cls._stated(normalization_of(net, **_read_from_meta(overrides)), protocol, overrides)
         except DataError as error:
-            raise DataError(f"{net.source}: {error}") from None
+            named = DataError(f"{net.source}: {error}")
+            named.on_command_line = error.on_command_line and f"{net.source}: {error.on_command_line}"
+            raise named from None
 
     @classmethod
     def from_meta(cls, meta: Any, protocol: str = "meta", **overrides: Any) -> Preprocessing:

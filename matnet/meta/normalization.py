@@ -23,10 +23,9 @@ TRAINING_FIELDS = ("transformation", "numAugments", "numThreads", "prefetch", "r
 """What MatConvNet's training scripts leave behind; it changes nothing about how a test image is prepared."""
 KNOWN_FIELDS = frozenset((*MEAN_FIELDS, *STD_FIELDS, *COLOR_FIELDS, *OTHER_FIELDS, *TRAINING_FIELDS))
 BYTES, UNIT = (0.0, 255.0), (0.0, 1.0)
-MISSING = (
-    "meta.normalization is missing, so how an image is prepared is unknown; "
-    "pass image_size=(height, width) and mean=(R, G, B)"
-)
+MISSING = "meta.normalization is missing, so how an image is prepared is unknown; "
+IN_PYTHON = "pass image_size=(height, width) and mean=(R, G, B)"
+ON_COMMAND_LINE = "give the size of the input and --mean R G B (see --help)"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,9 @@ def read_normalization(
     """
     found = normalization(meta)
     if not found and image_size is None and mean is None:
-        raise DataError(MISSING)
+        missing = DataError(MISSING + IN_PYTHON)
+        missing.on_command_line = MISSING + ON_COMMAND_LINE
+        raise missing
     fields = _Fields(found)
     places = [statement for statement in image_statements(meta) if statement.place != MEAN or not _unusable_size(found)]
     stated = merged(statement.size for statement in places)
