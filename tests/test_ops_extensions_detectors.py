@@ -327,16 +327,21 @@ def test_proposals_feed_pooling_in_caffes_pixels(tmp_path: Path) -> None:
 layer { name: "p" type: "PSROIPooling" bottom: "f" bottom: "rois" top: "p"
   psroi_pooling_param { spatial_scale: 0.0625 output_dim: 2 group_size: 3 } }
 layer { name: "a" type: "ROIAlign" bottom: "f" bottom: "rois" top: "a"
-  roi_pooling_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.0625 pad_ratio: 0.1 } }"""
-    features = seeded(1, 18, 4, 5, seed=9)
-    net = converted(tmp_path, layers, {**RPN, "f": features.shape}, {})
+  roi_pooling_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.0625 pad_ratio: 0.1 } }
+layer { name: "relu" type: "ReLU" bottom: "a" top: "q" }
+layer { name: "fc" type: "InnerProduct" bottom: "q" top: "fc"
+  inner_product_param { num_output: 4 bias_term: false } }"""
+    features, weights = seeded(1, 18, 4, 5, seed=9), seeded(4, 18 * 12, seed=10)
+    net = converted(tmp_path, layers, {**RPN, "f": features.shape}, {"fc": [weights]})
     given = {**FEED, "f": features}
     for backend in ("numpy", "onnx"):
         whole = {name: value.reshape(value.shape + (1,) * (4 - value.ndim)) for name, value in given.items()}
-        found = net.forward(whole, ["rois", "p", "a"], backend=backend)
+        found = net.forward(whole, ["rois", "p", "a", "fc"], backend=backend)
         (pooled,) = run(ops.PSROIPooling(spatialScale=1 / 16, outputDim=2, groupSize=3), features, found["rois"])
         (aligned,) = run(
             ops.ROIAlign(subdivisions=(2, 3), spatialScale=1 / 16, padRatio=0.1), features, found["rois"]
         )
         assert_close(found["p"], pooled, 1e-6, "PSROIPooling")
         assert_close(found["a"], aligned, 1e-6, "ROIAlign")
+        products = np.maximum(aligned, 0).reshape(len(aligned), -1) @ weights.T  # as many rows as there are boxes
+        assert_close(found["fc"][..., 0, 0], products, 1e-5, "InnerProduct")

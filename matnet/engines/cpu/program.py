@@ -169,7 +169,7 @@ def _reasons(layers: Sequence[Layer], faults: Mapping[str, MatnetError]) -> dict
     for layer in layers:
         behind = unsized.intersection(layer.inputs)
         if behind:
-            reasons.setdefault(layer.name, f"the size of {behind.pop()!r} is known only when it runs")
+            reasons.setdefault(layer.name, f"the size of {min(behind)!r} is known only when it runs")
         if behind or layer.op.sizes_depend_on_values:
             unsized.update(layer.outputs)
     return reasons
