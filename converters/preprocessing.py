@@ -14,7 +14,7 @@ from matnet.converters.means import fitted_mean, given_values, transforms
 from matnet.converters.options import Options
 from matnet.errors import FileFormatError, NetworkError
 from matnet.files import existing_file
-from matnet.formats.mat.values import Cell, StructArray, empty, row
+from matnet.formats.mat.values import Cell, StructArray, row
 from matnet.network import Network
 from matnet.shapes import Shape, text
 
@@ -54,7 +54,8 @@ def normalization_struct(
     squashed = options.preprocessing in ("squash", "caffe")
     struct: dict[str, Any] = {
         "imageSize": row([height, width, channels]),
-        "averageImage": empty() if average is None else average,
+        # Zeros rather than [], from which MATLAB's bsxfun(@minus, image, average) cannot subtract.
+        "averageImage": np.zeros((1, 1, channels), np.float32) if average is None else average,
         "interpolation": "bicubic" if options.preprocessing == "caffe" else "bilinear",
         "keepAspect": np.array([[not squashed]]),
         **_border(full, (height, width)),

@@ -1,29 +1,9 @@
-"""What a user is told about a converted network: its inputs and outputs, and what MATLAB needs to run it."""
+"""A converted network in one line: its layers, inputs and outputs."""
 
 from __future__ import annotations
 
 from matnet.network import Network
 from matnet.shapes import text
-
-SHOWN = 5
-
-
-def matlab_needs(net: Network) -> str:
-    """One line: stock MatConvNet runs the network, or the blocks that it lacks with the layers that use them."""
-    needed: dict[str, list[str]] = {}
-    for layer in net.layers.values():
-        if not layer.op.stock:
-            needed.setdefault(layer.type_name, []).append(layer.name)
-    if not needed:
-        return "runs in stock MatConvNet"
-    blocks = [f"{kind} ({_some(names)})" for kind, names in needed.items()]
-    return f"needs an extension in MATLAB: {', '.join(blocks)}"
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{'layer' if len(names) == 1 else 'layers'} {shown}{more}"
 
 
 def summary(net: Network) -> str:

@@ -23,7 +23,8 @@ from pathlib import Path
 from matnet.conversion_arguments import conversion_options, kind_of_source, parser, sort_files
 from matnet.errors import NetworkError, run_command
 from matnet.files import check_outputs
-from matnet.formats import load_network, save_network
+from matnet.formats import format_of, load_network, save_network
+from matnet.formats.needs import matlab_needs
 from matnet.kinds import CAFFEMODEL, MAT, ONNX, PROTOTXT
 from matnet.network import Network
 
@@ -36,7 +37,7 @@ log = logging.getLogger("matnet.convert")
 def convert(given: argparse.Namespace) -> None:
     """Caffe -> .mat; decisions go to stdout, one a line."""
     from matnet.converters import convert_caffe
-    from matnet.converters.report import matlab_needs, summary
+    from matnet.converters.report import summary
 
     prototxt, target = given.prototxt, given.out
     if given.show_upgraded:
@@ -47,13 +48,18 @@ def convert(given: argparse.Namespace) -> None:
     net = convert_caffe(prototxt, given.caffemodel, **conversion_options(given))
     for note in net.source.notes:
         print(note)
-    print(matlab_needs(net))
+    print(_needs(net, given))
     if target is None:
         print(f"{summary(net)}; nothing written (no --out)")
         return
     _say(f"writing {target}")
     save_network(net, target, format=given.format, version=given.mat_version)
     print(f"{target}: {summary(net)}")
+
+
+def _needs(net: Network, given: argparse.Namespace) -> str:
+    """What MATLAB needs for the format that is written."""
+    return matlab_needs(net, format_of(net) if given.format == "auto" else given.format)
 
 
 def convert_at_random(given: argparse.Namespace) -> None:
@@ -70,7 +76,6 @@ def convert_at_random(given: argparse.Namespace) -> None:
 
 def convert_by_name(given: argparse.Namespace) -> None:
     """A model of the zoo -> .mat, with the options of its card but for those that were given."""
-    from matnet.converters.report import matlab_needs
     from matnet.zoo.convert_named import convert_named
     from matnet.zoo.fetch import Fetcher
     from matnet.zoo.names import find_card
@@ -90,20 +95,20 @@ def convert_by_name(given: argparse.Namespace) -> None:
         format=given.format,
         version=given.mat_version,
     )
-    for line in (*conversion.notes, matlab_needs(load_network(conversion.path)), *conversion.report()):
+    for line in (*conversion.notes, _needs(load_network(conversion.path), given), *conversion.report()):
         print(line)
 
 
 def rewrite(given: argparse.Namespace) -> None:
     """.mat -> .mat, in the format and version that are asked for."""
-    from matnet.converters.report import matlab_needs, summary
+    from matnet.converters.report import summary
 
     refuse_caffe_options(given)
     _say(f"reading {given.source}")
     net = load_network(given.source)
     for note in net.source.notes:
         print(note)
-    print(matlab_needs(net))
+    print(_needs(net, given))
     if given.out is None:
         print(f"{summary(net)}; nothing written (no --out)")
         return

@@ -501,13 +501,19 @@ class Network:
         return network_to_html(self)
 
 
+LABEL = "label"
 LOSS_WORDS = ("loss", "error", "accuracy", "metric", "objective")
 
 
 def _training_only(net: Network, layer: Layer) -> bool:
     """Whether inference can do without the layer; of unknown types, sinks that are called a loss or an error."""
-    if not isinstance(layer.op, Unknown):
-        return layer.op.training_only
-    named = any(word in f"{layer.type_name} {layer.name}".lower() for word in LOSS_WORDS)
-    read = {name for other in net.layers.values() for name in other.inputs}
-    return named and not read.intersection(layer.outputs)
+    if layer.op.training_only:
+        return True
+    inputs = net.inputs
+    compares = any(name not in inputs for name in layer.inputs)
+    labelled = compares and any(name in inputs and name.lower().startswith(LABEL) for name in layer.inputs)
+    unknown = isinstance(layer.op, Unknown)
+    named = unknown and any(word in f"{layer.type_name} {layer.name}".lower() for word in LOSS_WORDS)
+    if not labelled and not named:
+        return False
+    return not any(name in other.inputs for other in net.layers.values() for name in layer.outputs)

@@ -32,6 +32,7 @@ from matnet.files import check_outputs
 from matnet.kinds import MAT, NPZ
 from matnet.layout import hwcn_to_nchw
 from matnet.network import Network
+from matnet.ops.base import Unknown
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,8 +63,8 @@ def prune(net: Network, given: Sequence[str]) -> Network:
     """`net` without the training-only layers whose labels are not given."""
     missing = set(net.inputs).difference(given)
     kept = net.copy()
-    for layer in net.layers.values():
-        if layer.op.training_only and missing.intersection(layer.inputs):
+    for layer in net.training_layers():
+        if missing.intersection(layer.inputs) or isinstance(layer.op, Unknown):
             del kept.layers[layer.name]
     needs_more = set(kept.inputs).difference(given)
     return kept.for_inference() if needs_more or not kept.layers else kept

@@ -263,3 +263,134 @@ def test_a_filter_bank_of_five_axes_is_named(tmp_path: Path) -> None:
     write_mat(tmp_path / "deep.mat", {"layers": Cell([layer])})
     with pytest.raises(NetworkError, match=r"deep\.mat, layers\{1\}.*2.*3.*4.*5"):
         matnet.load(tmp_path / "deep.mat")
+
+
+@pytest.mark.parametrize("name", ["end_MSEloss", "end_pdist", "dag_uloss"])
+def test_a_training_layer_at_the_end_is_left_out(name: str, tmp_path: Path) -> None:
+    from matnet.run import main as run
+
+    expected = conv(X, *weights(name)) if name == "dag_uloss" else chain(name, prob=False)
+    net = load(name)
+    for backend in ("numpy", "onnx"):
+        assert_close(net(X, backend=backend), expected, 1e-5, f"{name}, {backend}")
+    inference = net.for_inference()
+    assert any(list(net.layers)[-1] in note for note in inference.source.notes)
+    assert_close(inference(X), expected, 1e-5, name)
+    np.savez(tmp_path / "in.npz", x=X)
+    assert run([str(PUBLIC / f"{name}.mat"), str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]) == 0
+    with np.load(tmp_path / "out.npz") as found:
+        assert_close(found[f"out__{inference.outputs[0]}"], expected, 1e-5, f"{name}, run")
+
+
+def written(net: Network, tmp_path: Path, **options: Any) -> Any:
+    return read_mat(matnet.save(net, tmp_path / "written.mat", **options))
+
+
+def test_dilate_is_a_scalar_or_a_column_where_the_source_had_none(tmp_path: Path) -> None:
+    """vl_simplenn_display multiplies a column by it."""
+    from matnet.network import Layer, Param
+    from matnet.ops.convolution import Conv
+
+    for dilate, expected in ((1, [[1]]), ((2, 2), [[2]]), ((2, 3), [[2], [3]])):
+        net = Network()
+        net.add(Layer("c", Conv(dilate=dilate, hasBias=False), ["x"], ["y"], ["f"]))
+        net.params["f"] = Param(np.ones((2, 2, 3, 4), np.float32))
+        (layer,) = written(net, tmp_path, format="simplenn")["layers"]
+        np.testing.assert_array_equal(layer["dilate"], np.array(expected, np.float64))
+
+
+def test_a_type_that_vl_simplenn_does_not_evaluate_is_refused(tmp_path: Path) -> None:
+    from matnet.formats.needs import matlab_needs
+    from matnet.network import Layer, Param
+    from matnet.ops.combine import Scale
+
+    net = Network()
+    net.add(Layer("only", Scale(hasBias=False), ["data"], ["out"], ["m"]))
+    net.params["m"] = Param(np.ones((1, 1, 3), np.float32))
+    with pytest.raises(NetworkError, match=r"'only'.*'scale'"):
+        matnet.save(net, tmp_path / "net.mat", format="simplenn")
+    assert "stock" in matlab_needs(net, "dagnn")
+    assert "scale" in matlab_needs(net, "simplenn")
+
+
+def test_names_that_matlab_keeps_for_itself(tmp_path: Path) -> None:
+    net = load("dag_relu")
+    net.layers["c"].name = "end"
+    net.layers = {layer.name: layer for layer in net.layers.values()}
+    net.rename({"data": "data/0", "x": "for"})
+    net.meta["inputs"] = {"name": "data/0", "size": np.array([[8.0, 6, 3, 1]])}
+    net.meta["caffe"] = {"flipped": Cell(["data/0"])}
+    file = written(net, tmp_path)
+    names = [struct["name"] for kind in ("layers", "vars") for struct in file[kind]]
+    assert not {"end", "for"} & set(names)
+    assert file["meta"]["inputs"]["name"] == file["meta"]["caffe"]["flipped"][0] == file["vars"][0]["name"]
+    again = matnet.load(tmp_path / "written.mat")
+    assert list(again.layers) == ["end", "r"]
+    assert again.variables == net.variables
+    assert again.meta["inputs"]["name"] == again.meta["caffe"]["flipped"][0] == "data/0"
+
+
+def test_a_constant_of_pdist_is_an_extension_in_dagnn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    net = matnet.load(DATA / "matconvnet/sn_pdist/model.mat")
+    matnet.save(net, tmp_path / "dag.mat", format="dagnn")
+    name = next(layer.name for layer in net.layers.values() if layer.params)
+    assert name in caplog.text
+    assert "PDist" in caplog.text
+
+
+# Class and shape of each field, as MatConvNet's documentation of vl_simplenn and DagNN.saveobj gives them.
+NUMBER, TRUTH, TEXT, CELL = np.float64, np.bool_, str, Cell
+PROPERTIES = {
+    "dagnn.Conv": {"size": NUMBER, "hasBias": TRUTH, "pad": NUMBER, "stride": NUMBER, "dilate": NUMBER},
+    "dagnn.ReLU": {"leak": NUMBER},
+    "dagnn.Pooling": {"method": TEXT, "poolSize": NUMBER, "pad": NUMBER, "stride": NUMBER},
+    "dagnn.SoftMax": {},
+}
+TYPES = {
+    "conv": {"pad": NUMBER, "stride": NUMBER, "dilate": NUMBER, "opts": CELL},
+    "relu": {"leak": NUMBER},
+    "pool": {"method": TEXT, "pool": NUMBER, "pad": NUMBER, "stride": NUMBER, "opts": CELL},
+    "softmax": {},
+}
+
+
+def check_fields(struct: dict[str, Any], expected: dict[str, Any]) -> None:
+    for name, kind in expected.items():
+        value = struct[name]
+        assert isinstance(value, kind) if kind in (str, Cell) else value.dtype == kind, name
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_classes_and_shapes_of_a_written_simplenn(version: str, tmp_path: Path) -> None:
+    layers = written(load("base"), tmp_path, version=version)["layers"]
+    assert isinstance(layers, Cell)
+    assert layers.shape == (1, 5)
+    for layer in layers:
+        check_fields(layer, {"name": TEXT, "type": TEXT, "weights": CELL, "precious": TRUTH, **TYPES[layer["type"]]})
+        if layer["type"] == "conv":
+            filters, bias = layer["weights"]
+            assert layer["weights"].shape == (1, 2)
+            assert filters.dtype == bias.dtype == np.float32
+            assert filters.shape[3] == bias.size
+            assert (layer["pad"].size, layer["stride"].size) == (4, 2)
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_classes_and_shapes_of_a_written_dagnn(version: str, tmp_path: Path) -> None:
+    file = written(load("base"), tmp_path, format="dagnn", version=version)
+    assert set(file) == {"vars", "params", "layers", "meta"}
+    for kind, count in (("vars", 6), ("params", 4), ("layers", 5)):
+        assert isinstance(file[kind], StructArray)
+        assert file[kind].shape == (1, count)
+    for var in file["vars"]:
+        check_fields(var, {"name": TEXT, "precious": TRUTH})
+    for param in file["params"]:
+        check_fields(param, {"name": TEXT, "value": np.float32, "learningRate": NUMBER, "weightDecay": NUMBER})
+    for layer in file["layers"]:
+        assert set(layer) == {"name", "type", "inputs", "outputs", "params", "block"}
+        known = PROPERTIES[layer["type"]]
+        assert set(layer["block"]) - {"opts"} == set(known)
+        check_fields(layer["block"], known)
+        for names in (layer["inputs"], layer["outputs"], layer["params"]):
+            assert isinstance(names, Cell)
+            assert names.shape == (1, len(names))

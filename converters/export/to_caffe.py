@@ -12,12 +12,13 @@ import numpy as np
 
 from matnet.converters.colour import RESTORED, reorder_inputs
 from matnet.converters.export.export_layers import EXPORTS, CaffeLayer, Exporter
-from matnet.converters.export.provenance import Original, flipped_inputs, graph, is_width_first, originals
+from matnet.converters.export.provenance import META_FIELD, Original, flipped_inputs, graph, is_width_first, originals
 from matnet.converters.export.whole_graph import WholeGraph
 from matnet.converters.files.caffe_write import write_caffemodel, write_prototxt
 from matnet.converters.files.message import Message, build
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.errors import NetworkError, UnsupportedLayersError, listing, nearest
+from matnet.formats.mat.values import Cell
 from matnet.meta import image_input, input_channels
 from matnet.network import Layer, Network
 from matnet.shapes import Shape
@@ -284,6 +285,10 @@ def _name_blobs(net: Network) -> None:
         names |= {name: "data" for name in net.inputs if name == "input"}
     if len(set(names.values())) == len(names):
         net.rename(names)
+        flipped = flipped_inputs(net)
+        if flipped is not None:
+            renamed = Cell(names.get(name, name) for name in flipped)
+            net.meta = {**net.meta, META_FIELD: {**net.meta[META_FIELD], "flipped": renamed}}
 
 
 def _blob_names(layers: Sequence[CaffeLayer]) -> dict[str, str]:

@@ -104,7 +104,8 @@ def wanted_variables(net: Network, outputs: Sequence[str] | None) -> dict[str, s
         if not isinstance(outputs, (str, Iterable)) or not all(isinstance(name, str) for name in outputs):
             raise NetworkError(f"outputs are names of variables or layers, one or a list of them, not {outputs!r:.60}")
         return {name: net.resolve(name) for name in ([outputs] if isinstance(outputs, str) else outputs)}
-    kept = [layer for layer in net.layers.values() if not layer.op.training_only]
+    dropped = {layer.name for layer in net.training_layers()}
+    kept = [layer for layer in net.layers.values() if layer.name not in dropped]
     read = {name for layer in kept for name in layer.inputs}
     written = dict.fromkeys(name for layer in kept for name in layer.outputs)
     names = [name for name in written if name not in read] or net.outputs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matnet import meta
 from matnet.errors import FileFormatError
-from matnet.formats.dagnn import read_dagnn, write_dagnn
+from matnet.formats.dagnn import constant_operands, read_dagnn, write_dagnn
 from matnet.formats.find import find_network, other_variables
 from matnet.formats.mat.values import Cell, StructArray
 from matnet.formats.names import recall
@@ -69,15 +69,19 @@ def save_network(
         raise FileFormatError(f"no format is called {format!r}; there is {', '.join(FORMATS)}")
     if version not in ("5", "7.3"):
         raise FileFormatError(f"no MAT version is called {version!r}; there is 5 and 7.3")
-    chosen = _auto_format(net) if format == "auto" else format
+    chosen = format_of(net) if format == "auto" else format
     variables = write_simplenn(net) if chosen == "simplenn" else write_dagnn(net)
+    if chosen == "dagnn":
+        for name in constant_operands(net):
+            log.warning("%s: layer %r: dagnn.PDist of MatConvNet takes its reference as an input only", path, name)
     dropped = write_mat(path, variables, version=version, compress=compress)
     for place in dropped:
         log.warning("%s: %s is a MATLAB object and was written as []", path, place)
     return Path(path)
 
 
-def _auto_format(net: Network) -> str:
+def format_of(net: Network) -> str:
+    """The format that `auto` means for this network: simplenn or dagnn."""
     if net.source.format == "dagnn":
         return "dagnn"
     return "dagnn" if simplenn_obstacles(net, stock_only=True) else "simplenn"

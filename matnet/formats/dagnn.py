@@ -9,12 +9,13 @@ import numpy as np
 
 from matnet.errors import MatnetError, NetworkError, listing
 from matnet.formats.mat.values import Cell, Opaque, StructArray, empty
-from matnet.formats.names import META_FIELD, identifiers, remember
+from matnet.formats.names import META_FIELD, identifiers, remember, written_meta
 from matnet.formats.options import Options, judge_unknown, read_options, set_params, written_fields
 from matnet.formats.plain import as_array, as_names, as_structs, as_text, is_empty, op_from_fields, to_matlab
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Param, Source
 from matnet.ops.base import REGISTRY, Op, Unknown
+from matnet.ops.training import PDist
 
 REMOVED = {"dagnn.Concat": {"numInputs"}, "dagnn.Sum": {"numInputs"}}  # old properties that HEAD ignores
 LAYER_FIELDS = ("name", "type", "inputs", "outputs", "params", "block")
@@ -138,11 +139,16 @@ def write_dagnn(net: Network) -> dict[str, Any]:
         (_write_layer(net, layer, layer_names, param_names, variables) for layer in net.layers.values()),
         fields=LAYER_FIELDS,
     )
-    meta = {name: to_matlab(value) for name, value in net.meta.items()}
+    meta = written_meta(net, variables)
     kept = remember(net, {"layers": layer_names, "params": param_names, "variables": variables})
     if kept:
         meta[META_FIELD] = kept
     return {"vars": _scalar(vars_), "params": _scalar(params), "layers": _scalar(layers), "meta": meta}
+
+
+def constant_operands(net: Network) -> list[str]:
+    """The PDist layers whose reference is a param, as in SimpleNN: an extension that MatConvNet's class cannot run."""
+    return [layer.name for layer in net.layers.values() if isinstance(layer.op, PDist) and layer.params]
 
 
 def _scalar(array: StructArray) -> Any:

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from matnet.formats.mat.values import Cell, row
-from matnet.formats.plain import as_names, is_empty
+from matnet.formats.mat.values import Cell, StructArray, row
+from matnet.formats.plain import as_names, is_empty, to_matlab
 from matnet.network import Network
 
 META_FIELD = "matnet"
 MAX_LENGTH = 63  # MATLAB's namelengthmax
+# What iskeyword() of MATLAB lists.
+KEYWORDS = {
+    "break",
+    "case",
+    "catch",
+    "classdef",
+    "continue",
+    "else",
+    "elseif",
+    "end",
+    "for",
+    "function",
+    "global",
+    "if",
+}
+KEYWORDS |= {"otherwise", "parfor", "persistent", "return", "spmd", "switch", "try", "while"}
 
 
 def identifiers(names: Iterable[str]) -> dict[str, str]:
@@ -29,7 +45,7 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
         fitted = name
         if not _valid(name):
             fitted = re.sub(r"[^A-Za-z0-9_]", "_", name)
-            fitted = (fitted if re.match(r"[A-Za-z]", fitted) else f"x{fitted}")[:MAX_LENGTH]
+            fitted = (fitted if re.match(r"[A-Za-z]", fitted) and name not in KEYWORDS else f"x{fitted}")[:MAX_LENGTH]
             count = 0
             stem = fitted
             while fitted in taken:
@@ -42,7 +58,33 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
 
 
 def _valid(name: str) -> bool:
-    return re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", name) is not None
+    return re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,62}", name) is not None and name not in KEYWORDS
+
+
+def written_meta(net: Network, variables: Mapping[str, str]) -> dict[str, Any]:
+    """meta in MATLAB's form; where it names inputs (`inputs`, `caffe.flipped`), by the names that the file has."""
+    return _rename_in_meta({name: to_matlab(value) for name, value in net.meta.items()}, variables)
+
+
+def _rename_in_meta(meta: dict[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    inputs, caffe = meta.get("inputs"), meta.get("caffe")
+    if isinstance(inputs, dict):
+        meta["inputs"] = _renamed_struct(inputs, variables)
+    elif isinstance(inputs, StructArray):
+        structs = [_renamed_struct(struct, variables) for struct in inputs]
+        meta["inputs"] = StructArray(structs, inputs.shape, inputs.fields)
+    if isinstance(caffe, dict) and isinstance(caffe.get("flipped"), Cell):
+        names = caffe["flipped"]
+        meta["caffe"] = {**caffe, "flipped": Cell([_renamed(name, variables) for name in names], names.shape)}
+    return meta
+
+
+def _renamed_struct(struct: dict[str, Any], variables: Mapping[str, str]) -> dict[str, Any]:
+    return {**struct, "name": _renamed(struct["name"], variables)} if "name" in struct else struct
+
+
+def _renamed(name: Any, variables: Mapping[str, str]) -> Any:
+    return variables.get(name, name) if isinstance(name, str) else name
 
 
 def remember(net: Network, renamed: dict[str, dict[str, str]]) -> dict[str, Any] | None:
@@ -91,6 +133,7 @@ def recall(net: Network) -> None:
         net.aliases.update({original: written for written, original in variables.items()})
     else:
         net.rename(variables)
+        net.meta = _rename_in_meta(net.meta, variables)
 
 
 def _pairs(kept: Any, key: str, value: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from matnet.errors import MatnetError, NetworkError, ShapeError, listing
 from matnet.formats.mat.values import Cell, Opaque, StructArray, empty
-from matnet.formats.names import META_FIELD, identifiers, remember
+from matnet.formats.names import META_FIELD, identifiers, remember, written_meta
 from matnet.formats.options import NONE as NO_OPTIONS
 from matnet.formats.options import Options, judge_unknown, read_options, written_fields
 from matnet.formats.plain import as_array, as_text, describe, is_empty, op_from_fields, to_matlab
@@ -165,6 +165,8 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tupl
     if "weights" in extra:
         extra["weights"] = None  # only its place among the fields is kept
     inputs = [previous, *_extra_inputs(net, op)]
+    if kind == "pdist" and not params:  # the reference, like labels, is set when the network runs
+        inputs.append(LABEL)
     layer = Layer(name, op, inputs, [f"layer{place.index}"], params, {"simplenn": extra})
     missing = [field for field in REQUIRED.get(kind, ()) if is_empty(struct.get(field))]
     layer.faults += [f"field {field!r} is missing, without which vl_simplenn cannot run it" for field in missing]
@@ -312,7 +314,7 @@ def write_simplenn(net: Network) -> dict[str, Any]:
     first = next(iter(net.layers.values())).inputs[0] if net.layers else INPUT
     names[first] = INPUT
     layers = Cell(_write_layer(net, layer, written[layer.name]) for layer in net.layers.values())
-    meta = {name: to_matlab(value) for name, value in net.meta.items()}
+    meta = written_meta(net, names)
     kept = remember(net, {"layers": written, "params": _param_names(net, written), "variables": names})
     if kept:
         meta[META_FIELD] = kept

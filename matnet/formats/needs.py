@@ -1,0 +1,41 @@
+"""What MATLAB needs to run a network once it is saved in one of the two formats."""
+
+from __future__ import annotations
+
+from matnet.formats.dagnn import constant_operands
+from matnet.formats.simplenn import STOCK_TYPES
+from matnet.network import Layer, Network
+
+SHOWN = 5
+
+
+def matlab_needs(net: Network, format: str) -> str:
+    """One line: stock MatConvNet runs the network, or the types that it lacks with the layers that use them.
+
+    `format` is simplenn or dagnn; vl_simplenn evaluates fewer types than DagNN has classes.
+    """
+    constant = constant_operands(net) if format == "dagnn" else []
+    needed: dict[str, list[str]] = {}
+    for layer in net.layers.values():
+        kind = _simplenn_type(layer) if format == "simplenn" else layer.type_name
+        stock = kind in STOCK_TYPES if format == "simplenn" else layer.op.stock
+        if not stock or layer.name in constant:
+            needed.setdefault(kind, []).append(layer.name)
+    missing = [layer.name for layer in net.layers.values() if any(name not in net.params for name in layer.params)]
+    if needed:
+        blocks = [f"{kind} ({_some(names)})" for kind, names in needed.items()]
+        return f"needs an extension in MATLAB: {', '.join(blocks)}"
+    return f"has no weights for {_some(missing)}; with them runs in stock MatConvNet" if missing else STOCK
+
+
+STOCK = "runs in stock MatConvNet"
+
+
+def _simplenn_type(layer: Layer) -> str:
+    return str(layer.extra.get("simplenn", {}).get("type") or next(iter(layer.op.simplenn), layer.type_name))
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{'layer' if len(names) == 1 else 'layers'} {shown}{more}"
