@@ -20,7 +20,6 @@ from tests.conftest import DATA
 
 FOLDER = DATA / "caffe_public"
 CASES = sorted(path.parent.name for path in FOLDER.glob("*/case.json"))
-NOT_YET = ("reorg",)
 TOLERANCE = 2e-5
 LARGE_ENOUGH = 1e-3
 
@@ -49,9 +48,7 @@ def assert_like(found: Any, expected: np.ndarray, name: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["numpy", "onnx"])
-@pytest.mark.parametrize(
-    "case", [pytest.param(name, marks=[pytest.mark.xfail] if name in NOT_YET else []) for name in CASES]
-)
+@pytest.mark.parametrize("case", CASES)
 def test_a_public_kind_of_definition(case: str, backend: str) -> None:
     folder = FOLDER / case
     spec = json.loads((folder / "case.json").read_text(encoding="utf-8"))
