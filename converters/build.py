@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from matnet.converters.files.message import Message
+from matnet.converters.files.message import LayerParameters, Message
 from matnet.converters.graph.input_sizes import input_sizes
 from matnet.converters.graph.naming import named_graph
 from matnet.converters.graph.netdef import LayerDef, NetDef
@@ -34,7 +34,8 @@ def build(
     error that lists all weights that do not fit, or all layers that cannot be lowered.
     """
     layers, notes = inference_layers(net_def, options.remove_loss, options.append_softmax, is_convertible)
-    _refuse_unknown_types(net_def, layers)
+    if options.unknown == "refuse":
+        _refuse_unknown_types(net_def, layers)
     graph, renamed = named_graph(net_def, layers, options.names)
     net = Network(source=Source(Path(net_def.path), "caffe", [*net_def.notes, *notes, *renamed]))
     builder = Builder(graph, options, net, with_weights)
@@ -52,7 +53,7 @@ def build(
 def is_convertible(layer: LayerDef) -> bool:
     """Whether a lowering function or a registered op stands for the layer's type."""
     if layer.type == "Python":
-        return is_known_python(layer)
+        return is_known_python(layer) or _registered_name(layer) is not None
     return layer.type in LOWERINGS or layer.type in REGISTRY.caffe
 
 
@@ -144,9 +145,15 @@ def _lower_all(builder: Builder, path: str) -> None:
         if any(variable not in builder.values for variable in layer.inputs):
             continue
         try:
-            lower(layer, builder)
+            if is_convertible(layer):
+                lower(layer, builder)
+            else:
+                builder.keep_unknown(layer, _kind(layer))
         except MatnetError as error:
-            failures.append(type(error)(f"{describe(layer)}: {error}"))
+            if builder.unsized.intersection(layer.inputs):
+                builder.keep_unknown(layer, layer.type)
+            else:
+                failures.append(type(error)(f"{describe(layer)}: {error}"))
     if builder.problems:
         raise FileFormatError(listing(f"{path}: {len(builder.problems)} weights do not fit:", builder.problems))
     if not failures:
@@ -161,14 +168,25 @@ def _lower_all(builder: Builder, path: str) -> None:
 
 def lower(layer: LayerDef, builder: Builder) -> None:
     """Add one Caffe layer to the network, by its lowering function or a user's registered op."""
-    if layer.type in LOWERINGS:
+    registered = _registered_name(layer)
+    if registered is None:
         LOWERINGS[layer.type](layer, builder)
         return
-    fields = [layer.params.get(name) for name in layer.params.unknown()]
-    messages = [value for value in fields if isinstance(value, Message)]
-    op = REGISTRY.caffe[layer.type].from_caffe(messages[0] if messages else None)
+    op = REGISTRY.caffe[registered].from_caffe(LayerParameters(layer.params))
     params = [builder.param(layer, str(index), np.asarray(blob.data)) for index, blob in enumerate(layer.blobs, 1)]
     builder.finish(layer, op, params=params)
+
+
+def _registered_name(layer: LayerDef) -> str | None:
+    """The name under which a registered op stands for the layer; None where a lowering function does.
+
+    A Python layer is found by `module.Class` or by its class alone.
+    """
+    if layer.type != "Python":
+        return None if layer.type in LOWERINGS else layer.type
+    param = layer.params.get("python_param")
+    names = (f"{param.get('module')}.{param.get('layer')}", param.get("layer"))
+    return None if is_known_python(layer) else next((name for name in names if name in REGISTRY.caffe), None)
 
 
 # -- names ------------------------------------------------------------------------------------------

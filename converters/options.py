@@ -19,6 +19,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "extensions": ("allow", "avoid"),
     "roi_base": ("caffe", "matconvnet"),
     "phase": ("TEST", "TRAIN"),
+    "unknown": ("refuse", "keep"),
+    "crop": ("geometry", "caffe"),
 }
 """Options that are one of a few words."""
 
@@ -45,7 +47,9 @@ class Options:
     MatConvNet's importer, where a blob that is changed in place has its first value under its own name.
     roi_base: whether boxes that are fed count from 0 (`caffe`) or 1 (`matconvnet`). transpose: False keeps
     Caffe's width-first axis order, as the importer's --no-transpose. phase, level, stages: Caffe's net state.
-    lenient: read past unknown fields.
+    lenient: read past unknown fields. unknown: `keep` makes layers of unknown types, and those behind them that need
+    their sizes, layers that show and save and refuse to run, where `refuse` raises. crop: where a Crop layer without
+    crop_param cuts: where the `geometry` of the layers aligns its inputs (FCN's branch), or at 0 (BVLC's `caffe`).
     """
 
     color_format: str = "bgr"
@@ -70,6 +74,8 @@ class Options:
     level: int = 0
     stages: Sequence[str] = ()
     lenient: bool = False
+    unknown: str = "refuse"
+    crop: str = "geometry"
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():

@@ -161,6 +161,13 @@ def _add_layers(group: Any) -> None:
         help="boxes count from 0 (caffe, default) or from 1 (matconvnet)",
     )
     group.add_argument(
+        "--crop",
+        choices=CHOICES["crop"],
+        default="geometry",
+        help="where a Crop without crop_param cuts: where the layers' geometry aligns its inputs (default), or at 0 as "
+        "BVLC Caffe does",
+    )
+    group.add_argument(
         "--transpose",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -280,6 +287,7 @@ def conversion_options(given: argparse.Namespace) -> dict[str, Any]:
         "extensions",
         "names",
         "roi_base",
+        "crop",
         "transpose",
         "phase",
         "level",

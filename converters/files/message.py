@@ -136,6 +136,41 @@ class Message:
         return f"Message({self.type.name}, {self._values!r})"
 
 
+class LayerParameters:
+    """All that a layer's definition says, for an op that a user registered: its messages, and their fields as one.
+
+    `get("python_param")` gives a message, an empty one where it is absent; `get("scale")` the field of that name in
+    whatever parameter message of the layer has it, known ones included.
+    """
+
+    def __init__(self, layer: Message) -> None:
+        self.layer = layer
+
+    @property
+    def messages(self) -> dict[str, Message]:
+        """Name -> each parameter message that the file gives, known and unknown, in the file's order."""
+        return {name: value for name, value in self.layer.items() if isinstance(value, Message)}
+
+    def has(self, name: str) -> bool:
+        """Whether the file gives a message or field of this name."""
+        return self.layer.has(name) or any(message.has(name) for message in self.messages.values())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A message or field by name; the schema's default, an empty message or `default` where it is absent."""
+        if self.layer.has(name) or name in self.layer.type.fields:
+            return self.layer.get(name)
+        given = self.messages.values()
+        found = next((message for message in given if message.has(name)), None)
+        if found is None:
+            found = next((message for message in given if name in message.type.fields), None)
+        return default if found is None else found.get(name)
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Names and values of all fields in the parameter messages."""
+        for message in self.messages.values():
+            yield from message.items()
+
+
 def build(type_name: MessageType | str, **fields: Any) -> Message:
     """A message made by hand; dicts become sub-messages, lists of dicts repeated ones.
 

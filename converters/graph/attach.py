@@ -78,10 +78,12 @@ def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
             net.notes.append(f"layer {layer.name!r}: no weights in the file; its bilinear filler gives them")
         else:
             problems.append(_complaint(layer, stored, wanted, weights, hint=len(problems) < 20))
-    if problems:
-        raise FileFormatError(listing(
-            f"{weights.path}: {len(problems)} layers of {net.path} do not get their weights", problems))
     unused = [name for name, blobs in weights.layers.items() if blobs and name not in seen]
+    if problems:
+        free = f"\nWeights in the file that no layer takes: {', '.join(unused[:10])}" if unused else ""
+        more = f" and {len(unused) - 10} more" if len(unused) > 10 else ""
+        raise FileFormatError(listing(
+            f"{weights.path}: {len(problems)} layers of {net.path} do not get their weights", problems) + free + more)
     if unused:
         names = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
         net.notes.append(f"weights of {len(unused)} layers that the prototxt does not have are left out: {names}")

@@ -18,7 +18,7 @@ from matnet.converters.lower.sizes import LARGEST, Sizes, known, merged, numbers
 from matnet.converters.options import Options
 from matnet.errors import NetworkError, ShapeError
 from matnet.network import Layer, Network, Param
-from matnet.ops.base import Op
+from matnet.ops.base import Op, Unknown
 from matnet.ops.extensions.reshape import CaffeFlatten
 from matnet.shapes import Shape
 
@@ -68,6 +68,7 @@ class Builder:
         self.joined: list[str] = []
         self.blob_shapes: dict[tuple[str, int], Shape] = {}
         self.placeholders: set[str] = set()
+        self.unsized: set[str] = set()  # what layers of unknown types write, and what depends on its sizes
         self.readers = Counter(variable for layer in graph.layers for variable in layer.inputs)
         self._reserved = {name for layer in graph.layers for name in (*layer.inputs, *layer.outputs, *layer.tops)}
         self._reserved.update(graph.inputs, graph.inputs.values())
@@ -221,6 +222,8 @@ class Builder:
         value = self.values[layer.inputs[bottom]]
         for variable in layer.outputs:
             self.values[variable] = Value(value.variable, value.shape if shape is None else shape)
+        if layer.inputs[bottom] in self.unsized:
+            self.unsized.update(layer.outputs)
 
     def carry_out(self, variable: str) -> str:
         """Add the layer that merges a variable's trailing axes, which so far are merged in name only; its output.
@@ -252,6 +255,19 @@ class Builder:
         self.sizes[kept] = self.sizes.pop(lost)
         self.values[kept] = Value(kept, self.values.pop(lost).shape)
 
+    def keep_unknown(self, layer: LayerDef, kind: str) -> None:
+        """Add a layer that shows, saves and refuses to run, and whose outputs have no known size."""
+        for name in self.emitted.pop(layer.name, []):  # what was made before it turned out that a size is missing
+            self.net.layers.pop(name, None)
+        params = [self.param(layer, str(index), np.asarray(blob.data)) for index, blob in enumerate(layer.blobs, 1)]
+        inputs = [self.values[variable].variable for variable in layer.inputs]
+        self.net.add(Layer(layer.name, Unknown(kind=kind), inputs, list(layer.outputs), params))
+        self.emitted[layer.name] = [layer.name]
+        for variable in layer.outputs:
+            self.declare(variable, (None,) * 4)
+        self.unsized.update(layer.outputs)
+        self.note(layer, "is kept as it is and cannot run")
+
     def settle(self, variable: str, shape: Sizes) -> None:
         """State Caffe's shape of a variable whose sizes could not be worked out from unknown ones."""
         if not known(self.sizes[variable]):
@@ -272,6 +288,8 @@ class Builder:
             if prod(size or 1 for size in found) > LARGEST:
                 raise ShapeError(f"its output {variable!r} of {text(found)} has more values than Caffe can count")
             self.sizes[variable] = found
+        if self.unsized.intersection(layer.inputs):
+            self.unsized.update(outputs, layer.outputs)
         self.emitted.setdefault(layer.name, []).append(name)
 
     def _param_shapes(self, params: Sequence[str]) -> list[Shape]:

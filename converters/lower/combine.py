@@ -120,13 +120,23 @@ def crop(layer: LayerDef, net: Builder) -> None:
 
 
 def _aligned_crop(layer: LayerDef, net: Builder) -> None:
+    if net.options.crop == "caffe":
+        net.note(layer, "has no offset; it cuts at 0, 0 as BVLC Caffe does")
+        _crop_at(layer, net, 2, [0, 0])
+        return
     sizes = {name: (net.sizes[value.variable][2], net.sizes[value.variable][3]) for name, value in net.values.items()}
-    offsets = crop_offsets(net.graph.layers, layer, net.crop_offsets, sizes)
+    try:
+        offsets = crop_offsets(net.graph.layers, layer, net.crop_offsets, sizes)
+    except NetworkError as error:  # FCN's branch of Caffe refuses such a layer, so the file is BVLC's
+        net.note(layer, f"has no offset and cuts at 0, 0 as BVLC Caffe does, since its geometry gives none: {error}")
+        _crop_at(layer, net, 2, [0, 0])
+        return
     if offsets is None:
         net.note(layer, "its inputs have no common blob to align them by, so it cuts at 0, 0 as BVLC Caffe does")
         offsets = (0, 0)
     else:
-        net.note(layer, f"has no offset; aligned by geometry it cuts at {offsets[0]}, {offsets[1]}")
+        place = f"{offsets[0]}, {offsets[1]}"
+        net.note(layer, f"has no offset; aligned by geometry it cuts at {place} (--crop caffe: at 0, 0)")
     _crop_at(layer, net, 2, list(offsets))
 
 

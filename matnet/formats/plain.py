@@ -10,7 +10,7 @@ import numpy as np
 
 from matnet.errors import FileFormatError, NetworkError
 from matnet.formats.mat.values import Cell, CharArray, Opaque, StructArray, empty, row
-from matnet.ops.base import Op
+from matnet.ops.base import Op, spelling_in_files
 from matnet.ops.fields import converter
 
 
@@ -129,7 +129,7 @@ def op_fields(
     """
     written = {}
     for item in fields(op):
-        name = spelling.get(item.name, item.name)
+        name = spelling.get(item.name, spelling_in_files(item.name))
         if item.name in overridden:
             if name in original:
                 written[name] = original[name]
@@ -154,7 +154,7 @@ def op_from_fields(op: type[Op], given: Mapping[str, Any], spelling: Mapping[str
     """An op from a file's fields; absent and empty ones take the op's defaults. NetworkError for bad values."""
     arguments = {}
     for item in fields(op):
-        name = spelling.get(item.name, item.name)
+        name = spelling.get(item.name, spelling_in_files(item.name))
         value = given.get(name)
         if isinstance(value, Opaque):
             raise NetworkError(f"field {name!r} {_only_in_matlab(value)}")

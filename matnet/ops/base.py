@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from keyword import iskeyword
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
 from matnet.errors import NetworkError, ShapeError
@@ -152,8 +153,15 @@ class Op:
 
     @classmethod
     def from_caffe(cls, param: Any) -> Op:
-        """The op for a Caffe layer's parameter message; user-registered ops override it where fields differ."""
-        return cls(**{item.name: param.get(item.name) for item in fields(cls) if param and param.has(item.name)})
+        """The op for what a Caffe layer's definition says; user-registered ops override it where fields differ.
+
+        `param.has(name)` and `param.get(name)` take the name of a parameter message (`python_param`, `relu_param`, or
+        one that no Caffe knows) or of a field in any of them. A field called like a Python keyword stands in an
+        attribute with an underscore behind it: `lambda_`.
+        """
+        names = {item.name: spelling_in_files(item.name) for item in fields(cls)}
+        given = {own: param.get(name) for own, name in names.items() if param is not None and param.has(name)}
+        return cls(**given)
 
 
 FACTS = frozenset({
@@ -184,6 +192,15 @@ class Elementwise(Op):
 
     def with_axes_swapped(self) -> Op | None:
         return self
+
+
+def spelling_in_files(name: str) -> str:
+    """What a field is called in files: without the underscore that keeps it apart from a keyword of Python.
+
+    >>> spelling_in_files("lambda_"), spelling_in_files("pad_"), spelling_in_files("pad")
+    ('lambda', 'pad_', 'pad')
+    """
+    return name[:-1] if name.endswith("_") and iskeyword(name[:-1]) else name
 
 
 @dataclass(frozen=True, kw_only=True)
