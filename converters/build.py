@@ -39,7 +39,8 @@ def build(
     graph, renamed = named_graph(net_def, layers, options.names)
     net = Network(source=Source(Path(net_def.path), "caffe", [*net_def.notes, *notes, *renamed]))
     builder = Builder(graph, options, net, with_weights)
-    _declare_inputs(net_def, layers, builder, input_sizes(net_def, layers, options, mean_size))
+    sizes = input_sizes(net_def, layers, options, mean_size, net.source.notes)
+    _declare_inputs(net_def, layers, builder, sizes)
     net.unread_inputs = {blob for blob, variable in net_def.input_variables.items() if variable not in builder.values}
     _lower_all(builder, net_def.path)
     _keep_unread_names(builder)

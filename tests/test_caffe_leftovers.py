@@ -101,3 +101,22 @@ def test_an_input_that_nothing_reads_may_be_given(tmp_path: Path) -> None:
         'layer { name: "i" type: "Input" top: "im_info" input_param { shape { dim: 1 dim: 3 } } }' + CONVOLUTION
     )
     assert network(tmp_path, text).unread_inputs == {"im_info"}
+
+
+def test_boxes_of_unknown_number_are_one_unless_given(tmp_path: Path) -> None:
+    pooling = "roi_pooling_param { pooled_h: 2 pooled_w: 3 }"
+    text = (
+        DATA % ""
+        + 'layer { name: "b" type: "Input" top: "rois" }'
+        + f'layer {{ name: "p" type: "ROIPooling" bottom: "data" bottom: "rois" top: "p" {pooling} }}'
+    )
+    assert network(tmp_path, text).input_shapes["rois"] == (1, 5, 1, 1)
+    assert network(tmp_path, text, input_size={"rois": (7, 5)}).input_shapes["rois"] == (7, 5, 1, 1)
+
+
+def test_images_of_a_data_layer_have_three_channels_where_nothing_tells(tmp_path: Path) -> None:
+    text = DATA.replace("crop_size: 9", "") % "" + CONVOLUTION
+    net = network(tmp_path, text)
+    assert net.params["c_filter"].value.shape == (3, 3, 3, 4)
+    assert [note for note in net.source.notes if "'data'" in note and "3 channels" in note]
+    assert network(tmp_path, text, input_size=(1, 9, 9)).params["c_filter"].value.shape[:2] == (3, 3)

@@ -42,6 +42,15 @@ def _reaches_filters(layers: Sequence[LayerDef], variable: str) -> bool:
     return False
 
 
+USUAL_SHAPES: tuple[tuple[str, int, Sizes], ...] = (
+    ("ROIPooling", 1, (1, 5)),
+    ("ROIAlign", 1, (1, 5)),
+    ("PSROIPooling", 1, (1, 5)),
+    ("Proposal", 2, (1, 3)),
+    ("Python", 2, (1, 3)),
+)
+"""Caffe type, which of its bottoms, and that bottom's shape."""
+
 UNKNOWN: Sizes = (None,) * 4
 
 
@@ -58,29 +67,56 @@ def used_inputs(net: NetDef, layers: Sequence[LayerDef]) -> list[str]:
 
 
 def input_sizes(
-    net: NetDef, layers: Sequence[LayerDef], options: Options, mean_size: tuple[int, int] | None
+    net: NetDef,
+    layers: Sequence[LayerDef],
+    options: Options,
+    mean_size: tuple[int, int] | None,
+    notes: list[str] | None = None,
 ) -> dict[str, Sizes]:
     """Input blob -> Caffe's shape, None where a size is not known.
 
     A size that the user gives replaces the file's; the batch size stays. The channels of data layers come
     from the first weights that read them, and where the file does not tell height and width those of the mean
-    image are taken (a data layer that crops tells them). Raises NetworkError for sizes that make no sense.
+    image are taken (a data layer that crops tells them). Without weights the images of a data layer are taken to have
+    three channels, and boxes of unknown number to be one; both are notes. Raises NetworkError for sizes that make no
+    sense.
     """
     wanted = _wanted(net, layers, options)
     image = image_input(net, layers)
     from_data_layers = {top for layer in net.data_layers if layer.type in IMAGE_LAYERS for top in layer.tops}
     found: dict[str, Sizes] = {}
     for blob in used_inputs(net, layers):
-        stated = _stated(net, blob)
+        usual = _usual_shape(layers, net.input_variables[blob]) if net.inputs[blob] is None else None
+        stated = _stated(net, blob) if usual is None else usual
+        if usual is not None and blob not in wanted and notes is not None:
+            notes.append(f"input {blob!r} has no stated size and is taken to be {text(usual)}")
+        no_image = blob != image and not _reaches_filters(layers, net.input_variables[blob])
+        if net.inputs[blob] is None and usual is None and blob in wanted and no_image:
+            found[blob] = wanted[blob]  # what is given is all of its shape
+            continue
         guessed = net.inputs[blob] is None or blob in from_data_layers
         sizes = _replaced(stated, wanted.get(blob, ()))
         if guessed and len(sizes) == 4:
             if mean_size is not None and blob == image and sizes[2:] == (None, None):
                 sizes = (*sizes[:2], *mean_size)
             channels = _channels(layers, net.input_variables[blob], sizes) if len(wanted.get(blob, ())) < 3 else None
+            unweighted = not any(layer.blobs for layer in layers)
+            if channels is None and sizes[1] is None and unweighted and blob == image and blob in from_data_layers:
+                channels = 3
+                if notes is not None:
+                    notes.append(f"the images {blob!r} are taken to have 3 channels; --input-size CxHxW tells others")
             sizes = (sizes[0] or 1, channels or sizes[1], *sizes[2:])
         found[blob] = sizes
     return found
+
+
+def _usual_shape(layers: Sequence[LayerDef], variable: str) -> Sizes | None:
+    """What an input of unknown shape is by what reads it: a box (image, corners), or an image's size and scale."""
+    for layer in layers:
+        for type, position, shape in USUAL_SHAPES:
+            if layer.type == type and variable in layer.inputs[position : position + 1]:
+                return shape
+    return None
 
 
 def _wanted(net: NetDef, layers: Sequence[LayerDef], options: Options) -> dict[str, tuple[int, ...]]:

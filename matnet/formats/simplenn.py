@@ -16,6 +16,7 @@ from matnet.formats.options import Options, judge_unknown, read_options, written
 from matnet.formats.plain import as_array, as_text, describe, is_empty, op_from_fields, to_matlab
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Param, Source
+from matnet.ops.activation import ReLU
 from matnet.ops.base import REGISTRY, Op, Unknown
 from matnet.ops.combine import Scale
 from matnet.ops.convolution import Conv, ConvTranspose
@@ -284,6 +285,8 @@ def simplenn_obstacles(net: Network, stock_only: bool = False) -> list[str]:
             obstacles.append(f"layer {layer.name!r}: SimpleNN has no type for {layer.type_name}")
         elif (stock_only or op.stock) and "simplenn" not in layer.extra and op.simplenn[0] not in STOCK_TYPES:
             obstacles.append(f"layer {layer.name!r}: vl_simplenn does not evaluate the type {op.simplenn[0]!r}")
+        elif isinstance(op, ReLU) and op.leak < 0:
+            obstacles.append(f"layer {layer.name!r}: vl_simplenn does not apply a negative leak ({op.leak:g})")
         if len(layer.outputs) != 1 or (previous is not None and layer.inputs[:1] != [previous]):
             obstacles.append(f"layer {layer.name!r}: does not read just what the layer before it writes")
         elif any(name not in net.inputs for name in layer.inputs[1:]) or not _may_read_more(layer):
