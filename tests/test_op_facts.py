@@ -139,6 +139,7 @@ def test_sizes_depend_on_values_only_where_stated(case: OpCase) -> None:
     with np.errstate(invalid="ignore"):
         found = [y.shape for y in forward(case.op, inputs, params)]
     assert (found != foretold) is case.op.sizes_depend_on_values
+    assert not (case.op.images_independent and case.op.sizes_depend_on_values)
 
 
 @by_case
