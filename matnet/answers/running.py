@@ -13,6 +13,7 @@ import numpy as np
 from matnet.engines import EngineOptions
 from matnet.engines.batches import Halving, combining_layer
 from matnet.engines.device import processors
+from matnet.engines.kept import KeptEngines
 from matnet.errors import DataError, NetworkError, ShapeError
 from matnet.evaluation.pipeline import Pipeline
 from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, choose_streams, compile_ahead, fills_up
@@ -91,7 +92,8 @@ def batches(
     Raises NetworkError for a network that needs more than one input.
     """
     streams = choose_streams(options)
-    engine = net.compile(variables, options=replace(options, threads=streams.threads))
+    kept: KeptEngines = net.__dict__.setdefault("_kept", KeptEngines())  # as for net(x): compiled once for many calls
+    engine = kept.engine(net, list(variables), replace(options, threads=streams.threads))
     if len(engine.inputs) != 1:
         raise NetworkError(
             f"{net.source}: {', '.join(variables)} needs {len(engine.inputs)} inputs ({', '.join(engine.inputs)}), "
