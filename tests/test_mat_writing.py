@@ -311,3 +311,42 @@ def test_a_full_disk(tmp_path: Path, version: str) -> None:
     result = subprocess.run(command, capture_output=True, text=True, cwd=DATA.parent.parent)
     assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_hdf5_on_a_disk_that_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One clean error, no half file, and the process goes on: later files are written as ever."""
+    from matnet.formats.mat import v73_write
+
+    class Full(v73_write.Sink):
+        room = 20_000
+
+        def write(self, content: Any) -> int:
+            self.room -= len(content)
+            if self.room < 0 and self.failure is None:
+                self.failure = OSError(28, "No space left on device")
+            return super().write(content)
+
+    variables = {"a": np.ones((100, 100)), "b": Cell([np.ones((50, 50)), "text"])}
+    write_mat(tmp_path / "good.mat", variables, version="7.3")
+    with monkeypatch.context() as patched:
+        patched.setattr(v73_write, "Sink", Full)
+        with pytest.raises(FileFormatError, match=r"full\.mat.*No space left"):
+            write_mat(tmp_path / "full.mat", variables, version="7.3")
+    write_mat(tmp_path / "again.mat", variables, version="7.3")
+    assert sorted(os.listdir(tmp_path)) == ["again.mat", "good.mat"]
+    assert (tmp_path / "again.mat").read_bytes() == (tmp_path / "good.mat").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["complex", "sparse"])
+def test_arrays_that_grow_in_memory_have_a_budget(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy.io import savemat
+    from scipy.sparse import csc_matrix
+
+    from matnet.formats.mat import limits
+
+    value: Any = np.ones((60, 50)) + 1j
+    savemat(tmp_path / "wide.mat", {"wide": csc_matrix(value) if kind == "sparse" else value})
+    assert read_mat(tmp_path / "wide.mat")["wide"].shape == (60, 50)
+    monkeypatch.setattr(limits.Limits, "allow_wide", lambda self, count: count <= 1000)
+    with pytest.raises(FileFormatError, match=r"wide\.mat.*bytes of such arrays"):
+        read_mat(tmp_path / "wide.mat")

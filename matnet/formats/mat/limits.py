@@ -27,6 +27,9 @@ MAX_AXES = 32
 FREE_BYTES = 256 * 2**20
 MAX_EXPANSION = 100
 
+# Arrays that are stored narrower than their class (uint8 for double), or in two parts, are built beside the file.
+MAX_WIDE = 512 * 2**20
+
 
 def is_shape(dims: Sequence[int]) -> bool:
     """Whether `dims` can be the shape of a MATLAB array: 2 to 32 axes, at most 2^48 elements.
@@ -44,11 +47,17 @@ class Limits:
     def __init__(self, file_size: int) -> None:
         self._values = self.max_values = min(MAX_VALUES, max(FREE_VALUES, file_size // _BYTES_PER_VALUE))
         self._bytes = most_bytes(file_size)
+        self._wide = max(MAX_WIDE, 8 * file_size)
 
     def allow_values(self, count: int) -> bool:
         """Whether `count` more values (cell elements, struct fields, struct array elements) may be built."""
         self._values -= count
         return self._values >= 0
+
+    def allow_wide(self, count: int) -> bool:
+        """Whether `count` more bytes may be taken for numbers that are wider in memory than in the file."""
+        self._wide -= count
+        return self._wide >= 0
 
     def allow_bytes(self, count: int, stored: int) -> bool:
         """Whether `count` more bytes may be made of `stored` bytes of the file."""

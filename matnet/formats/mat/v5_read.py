@@ -19,7 +19,7 @@ from matnet.formats.mat import header as mat_header
 from matnet.formats.mat import v5_elements as v5
 from matnet.formats.mat.classes import as_class, as_complex, as_logical
 from matnet.formats.mat.header import ByteOrder
-from matnet.formats.mat.limits import MAPPED_FROM, MAX_DEPTH, Limits, is_shape
+from matnet.formats.mat.limits import MAPPED_FROM, MAX_DEPTH, MAX_WIDE, Limits, is_shape
 from matnet.formats.mat.sparse import sparse_matrix, sparse_problem
 from matnet.formats.mat.v5_elements import Element, Elements
 from matnet.formats.mat.v5_inflate import inflate, inflate_start
@@ -127,6 +127,7 @@ class _Reader:
         count = prod(header.shape)
         dtype = v5.CLASS_TYPE[header.kind]
         real, offset = self._stored(header.body, header.end, count)
+        self._widen(real, dtype, 2 if header.flags & v5.COMPLEX_FLAG else 1, header.body)
         if header.flags & v5.LOGICAL_FLAG:
             return as_logical(real).reshape(header.shape, order="F")
         values = self._as_class(real, dtype, header.body)
@@ -134,6 +135,16 @@ class _Reader:
             imaginary, _ = self._stored(offset, header.end, count)
             values = as_complex(values, self._as_class(imaginary, dtype, offset))
         return values.reshape(header.shape, order="F")
+
+    def _widen(self, stored: np.ndarray, dtype: np.dtype, parts: int, offset: int) -> None:
+        """Count the memory of numbers that are stored in a narrower type than their class, before it is taken.
+
+        MAX_WIDE bytes, or eight times a larger file, are enough for images of integers and for settings.
+        """
+        needed = stored.size * dtype.itemsize * parts * (parts + 1 if parts > 1 else 1)
+        if (stored.dtype.itemsize < dtype.itemsize or parts > 1) and not self._elements.limits.allow_wide(needed):
+            expected = f"at most {MAX_WIDE:,} bytes of such arrays in all"
+            raise self._elements.damage(offset, f"{stored.size:,} {stored.dtype} numbers of class {dtype}", expected)
 
     def _stored(self, offset: int, end: int, count: int) -> tuple[np.ndarray, int]:
         """The `count` numbers stored at `offset`, and where the next element starts."""
@@ -238,6 +249,7 @@ class _Reader:
             raise elements.damage(header.body, problem, "a sparse matrix")
         if header.flags & v5.LOGICAL_FLAG:
             return sparse_matrix(as_logical(data), rows, starts, header.shape)
+        self._widen(data, np.dtype(np.float64), 1 + len(imaginary), header.body)
         values = data.astype(np.float64)
         if imaginary:
             values = as_complex(values, imaginary[0].astype(np.float64))

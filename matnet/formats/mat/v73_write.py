@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -38,16 +38,82 @@ def write_v73(path: Path, variables: Mapping[str, Any], compress: bool) -> None:
 
     Raises FileFormatError where HDF5 cannot write, as on a full disk.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, temporary.open("rb+") as target:
+        sink = Sink(target)
         try:
-            with h5py.File(temporary, "w", libver=("earliest", "v108"), userblock_size=USER_BLOCK) as file:
+            with h5py.File(sink, "w", libver=("earliest", "v108"), userblock_size=USER_BLOCK) as file:
                 writer = _Writer(file, compress)
                 for name, value in variables.items():
                     writer.put(file, name, value)
+                    sink.check()
+            sink.check()
+            target.seek(0)
+            target.write(header_bytes("7.3"))
+            target.flush()
         except (OSError, RuntimeError) as error:
-            raise FileFormatError(f"{path}: not written; HDF5 failed ({error}); is the disk full?") from error
-        with temporary.open("rb+") as header:
-            header.write(header_bytes("7.3"))
+            reason = sink.failure or error
+            raise FileFormatError(f"{path}: not written ({reason}); is the disk full?") from error
+
+
+class Sink:
+    """A file that HDF5 writes to through Python, and that never fails while it does.
+
+    Where its own writes fail, as on a full disk, HDF5 leaves objects that crash the process when they are freed. So a
+    failed write is kept as `failure`, raised by `check`, and all that follow are dropped.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.failure: OSError | None = None
+
+    def check(self) -> None:
+        """Raise the first failure, if there was one."""
+        if self.failure is not None:
+            raise self.failure
+
+    def write(self, content: Any) -> int:
+        if self.failure is None:
+            try:
+                return self._file.write(content)
+            except OSError as error:
+                self.failure = error
+        return len(content)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size) if self.failure is None else b""
+
+    def readinto(self, buffer: Any) -> int:
+        found = 0
+        if self.failure is None:
+            found = self._file.readinto(buffer)  # type: ignore[attr-defined]
+        return found
+
+    def truncate(self, size: int) -> int:
+        if self.failure is None:
+            try:
+                return self._file.truncate(size)
+            except OSError as error:
+                self.failure = error
+        return size
+
+    def flush(self) -> None:
+        if self.failure is None:
+            try:
+                self._file.flush()
+            except OSError as error:
+                self.failure = error
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if self.failure is not None:
+            return offset
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as error:  # what was buffered is written first
+            self.failure = error
+            return offset
+
+    def tell(self) -> int:
+        return self._file.tell() if self.failure is None else 0
 
 
 class _Writer:
