@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from matnet.datasets import ImageList, class_order, load, load_imagenet, load_images
+from matnet.datasets.ilsvrc2012 import synsets
 from matnet.datasets.synsets import read_synsets
 from matnet.errors import DataError
 from matnet.formats.mat import write_mat
@@ -274,14 +275,27 @@ def test_a_thousand_class_folders_state_the_sorted_order(tmp_path: Path) -> None
     ("order", "names", "message"),
     [
         ("ilsvrc12-sort", [], "nearest: ilsvrc12-sorted"),
-        ("ilsvrc12-devkit", [], "nothing in it states the development kit's order"),
-        ("ilsvrc12-sorted", [], "nothing in it states the classes"),
-        ("ilsvrc12-sorted", ["val/n00000001/a.png", "val/n00000002/a.png"], "states 2 classes, expected 1000"),
+        ("ilsvrc12-sorted", [], "states 2 classes, expected 1000"),
     ],
 )
-def test_orders_that_nothing_states(order: str, names: list[str], message: str, tmp_path: Path) -> None:
+def test_orders_that_cannot_be_used(order: str, names: list[str], message: str, tmp_path: Path) -> None:
+    (tmp_path / "synsets.txt").write_text("n00000001\nn00000002\n")
     with pytest.raises(DataError, match=message):
         class_order(order, touched(tmp_path, *names))
+
+
+def test_the_orders_that_come_with_matnet(tmp_path: Path) -> None:
+    """First and last classes of Caffe's synsets.txt and of the development kit's map_clsloc.txt, and two between."""
+    ordered, kit = class_order("ilsvrc12-sorted", tmp_path), class_order("ilsvrc12-devkit", tmp_path)
+    assert (ordered[0], ordered[-1], len(set(ordered))) == ("n01440764", "n15075141", 1000)
+    assert ordered == tuple(sorted(kit))
+    assert (kit[0], kit[994], kit[999]) == ("n02119789", "n03355925", "n03255030")
+    assert synsets()[1] == ("n01443537", 450, "goldfish, Carassius auratus")
+
+
+def test_a_few_class_folders_state_no_order(tmp_path: Path) -> None:
+    touched(tmp_path, "val/n00000001/a.png", "val/n00000002/a.png")
+    assert class_order("ilsvrc12-sorted", tmp_path) == class_order("ilsvrc12-sorted")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Labelled images in a fixed order, from class folders or list files, and how they meet a network's classes."""
+"""Labelled images in a fixed order, from class folders or list files, matched to a network's classes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from matnet.datasets.matching import matched
-from matnet.datasets.scan import class_folders, digest, images_below, text_lines
+from matnet.datasets.matching import from_one, matched
+from matnet.datasets.scan import class_folders, digest, images_below, is_there, text_lines
 from matnet.errors import DataError, listing
 
 LIST_NAMES = ("labels.txt", "val.txt", "list.txt", "labels.csv")
@@ -21,18 +21,20 @@ LIST_NAMES = ("labels.txt", "val.txt", "list.txt", "labels.csv")
 _LONGEST_LINE = 4096
 _QUOTED = r"\"[^\"]+\"|'[^']+'"
 _END = r"\s*(?:#.*)?"
-_PATH_LABEL = re.compile(rf"(?P<path>{_QUOTED}|.+?)[\s,;]+(?P<label>[+-]?\d{{1,9}}){_END}")
-_LABEL_PATH = re.compile(rf"(?P<label>[+-]?\d{{1,9}})[\s,;]+(?P<path>{_QUOTED}|.+?){_END}")
+_LABEL = r"(?P<label>[+-]?\d{1,9}|n\d{8})"
+_PATH_LABEL = re.compile(rf"(?P<path>{_QUOTED}|.+?)[\s,;]+{_LABEL}{_END}")
+_LABEL_PATH = re.compile(rf"{_LABEL}[\s,;]+(?P<path>{_QUOTED}|.+?){_END}")
 
 
 @dataclass(frozen=True)
 class ImageList:
     """Images and their labels, in a fixed order.
 
-    paths: the files. labels: int64, 0-based, one per path. class_names: what label k is called, or None where
+    paths: the files. labels: int64, 0-based, one per path. class_names: the name of label k, or None where
     the list has only numbers. root: the folder that paths were found under. list_sha256: of the list itself
-    (relative paths, and class names or labels), the same wherever the folder lies. notes: decisions worth
-    telling.
+    (relative paths, and class names or labels), the same wherever the folder lies. notes: decisions that the
+    user should know. unreadable: folders that could not be read, each with its reason. aligned: whether labels count
+    in a network's classes. doubt: why that order may be wrong, or nothing.
     """
 
     paths: tuple[Path, ...]
@@ -42,6 +44,9 @@ class ImageList:
     name: str
     list_sha256: str
     notes: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    aligned: bool = False
+    doubt: str = ""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -77,52 +82,65 @@ class ImageList:
         folders = sorted(class_folders(root), key=lambda folder: folder.name)
         if not folders:
             raise DataError(f"{root}: no class folders; expected one folder of images per class")
-        members = [sorted(images_below(folder)) for folder in folders]
-        empty = [folder.name for folder, files in zip(folders, members, strict=True) if not files]
+        unreadable: list[str] = []
+        members, empty = [], []
+        for folder in folders:
+            known = len(unreadable)
+            members.append(sorted(images_below(folder, unreadable)))
+            if not members[-1] and len(unreadable) == known:
+                empty.append(folder.name)
         if empty:
             raise DataError(listing(f"{root}: {len(empty)} class folder(s) hold no image; fill or remove:", empty))
+        if not any(members):
+            raise DataError(listing(f"{root}: no image could be read:", unreadable))
         names = tuple(folder.name for folder in folders)
         labels = np.repeat(np.arange(len(names)), [len(files) for files in members])
         paths = tuple(file for files in members for file in files)
         written = (names[label] for label in labels)
-        return cls(paths, labels, names, root, root.resolve().name, digest(root, paths, written))
+        sha256 = digest(root, paths, written)
+        return cls(paths, labels, names, root, root.resolve().name, sha256, unreadable=tuple(unreadable))
 
     @classmethod
     def from_list(cls, path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> ImageList:
-        """A text file of lines `path label` (Caffe's order) or `label path`; labels are whole numbers from 0.
+        """A text file of lines `path label` (Caffe's order) or `label path`.
 
-        Paths may hold spaces or be quoted, and are relative to `root`, or else to the list's folder. Blank
-        lines, comments (#), a byte order mark and Windows line ends are passed over. Raises DataError that
-        lists every line that is neither, every missing file, and every path that has two labels.
+        Labels are whole numbers from 0, or all are WordNet ids. Paths may hold spaces or be quoted, and are relative
+        to `root`, or else to the list's folder. Blank lines, comments (#), a byte order mark and Windows line ends are
+        passed over. Raises DataError that lists every line that is neither, every missing file, and every path that
+        has two labels.
         """
         file = Path(path)
         base = Path(root) if root is not None else file.parent
         entries = _entries(file, text_lines(file), base)
         paths = tuple(base / name for name, _ in entries)
-        labels = np.array([label for _, label in entries], dtype=np.int64)
+        written = [label for _, label in entries]
+        names = _wordnet_ids(file, written)
+        labels = np.array([names.index(label) if names else int(label) for label in written], dtype=np.int64)
         _check_entries(file, base, paths, labels)
-        list_sha256 = digest(base, paths, (str(label) for label in labels))
-        return cls(paths, labels, None, base, file.stem, list_sha256)
+        return cls(paths, labels, names, base, file.stem, digest(base, paths, written))
 
-    def align(self, classes: Sequence[str], descriptions: Sequence[str] = ()) -> ImageList:
+    def align(self, classes: Sequence[str], descriptions: Sequence[str] = (), outputs: int | None = None) -> ImageList:
         """The same images with labels that count in a network's `classes` (and their longer `descriptions`).
 
-        Class folders are matched by name: exactly; by WordNet id (`n01440764_tench`); or by any synonym,
-        whatever the case and whether words are joined by spaces, underscores or hyphens. Folders are taken
-        by position only if no name matches and they are numbers or as many as the classes; a note says so.
-        Lists are taken as they are. Raises DataError for folders without a class (all are named), ambiguous
-        names, labels out of range.
+        outputs: how many classes the network has, where it does not name them. Class folders are matched by name:
+        exactly; by WordNet id (`n01440764_tench`); or by any synonym, whatever the case and whether words are joined
+        by spaces, underscores or hyphens. Folders are taken by position only if no name matches and they are numbers
+        or as many as the classes; then a note says so, and `doubt` unless they are numbers. Lists are taken as they
+        are. Raises DataError for folders without a class (all are named), ambiguous names, labels out of range.
         """
+        count = len(classes) or outputs
         if self.class_names is None:
-            self._check_range(len(classes))
-            return replace(self, class_names=tuple(classes)) if classes else self
-        position, notes = matched(self.class_names, classes, descriptions)
+            self._check_range(count)
+            names = tuple(classes) or None
+            doubt = "" if classes else from_one(self.labels.tolist())
+            return replace(self, class_names=names, aligned=bool(count), doubt=doubt)
+        position, notes, doubt = matched(self.class_names, classes, descriptions, outputs)
         labels = np.asarray(position, dtype=np.int64)[self.labels]
         unchanged = position == list(range(len(position)))
         names = tuple(classes) or (self.class_names if unchanged else None)
-        aligned = replace(self, labels=labels, class_names=names, notes=(*self.notes, *notes))
-        aligned._check_range(len(classes))
-        return aligned
+        found = replace(self, labels=labels, class_names=names, notes=(*self.notes, *notes))
+        found._check_range(count)
+        return replace(found, aligned=bool(count), doubt=doubt)
 
     def head(self, count: int) -> ImageList:
         """The first `count` images; the hash is made from the whole list's and `count`."""
@@ -133,7 +151,7 @@ class ImageList:
         notes = (*self.notes, note)
         return replace(self, paths=self.paths[:count], labels=self.labels[:count], list_sha256=list_sha256, notes=notes)
 
-    def _check_range(self, classes: int) -> None:
+    def _check_range(self, classes: int | None) -> None:
         low, high = int(self.labels.min()), int(self.labels.max())
         if classes and high >= classes:
             hint = "; they seem to count from 1: subtract 1" if low >= 1 and high == classes else ""
@@ -142,7 +160,15 @@ class ImageList:
             )
 
 
-def _entries(file: Path, lines: list[tuple[int, str]], base: Path) -> list[tuple[str, int]]:
+def _wordnet_ids(file: Path, labels: Sequence[str]) -> tuple[str, ...] | None:
+    """The WordNet ids that label the images, sorted; None where labels are numbers. DataError for a mixture."""
+    ids = [label.startswith("n") for label in labels]
+    if any(ids) and not all(ids):
+        raise DataError(f"{file}: some labels are WordNet ids and others numbers; expected one kind")
+    return tuple(sorted(set(labels))) if all(ids) else None
+
+
+def _entries(file: Path, lines: list[tuple[int, str]], base: Path) -> list[tuple[str, str]]:
     """Paths and labels, in the order that fits every line; where both do, the one whose first file exists."""
     readings = [[_read(pattern, line) for _, line in lines] for pattern in (_PATH_LABEL, _LABEL_PATH)]
     whole = [matches for matches in readings if all(matches)]
@@ -151,23 +177,24 @@ def _entries(file: Path, lines: list[tuple[int, str]], base: Path) -> list[tuple
         wrong = [f"line {number}: {line[:80]}" for (number, line), match in zip(lines, best, strict=True) if not match]
         raise DataError(listing(f"{file}: {len(wrong)} line(s) are not 'path label' or 'label path':", wrong))
     entries = [[_entry(match) for match in matches if match] for matches in whole]
-    return next((entry for entry in entries if (base / entry[0][0]).is_file()), entries[0])
+    return next((entry for entry in entries if is_there(base / entry[0][0])), entries[0])
 
 
 def _read(pattern: re.Pattern[str], line: str) -> re.Match[str] | None:
     return pattern.fullmatch(line) if len(line) <= _LONGEST_LINE else None
 
 
-def _entry(match: re.Match[str]) -> tuple[str, int]:
+def _entry(match: re.Match[str]) -> tuple[str, str]:
     name = match["path"].strip().strip("\"'")
-    return name.replace("\\", "/") if "/" not in name else name, int(match["label"])
+    label = match["label"]
+    return name.replace("\\", "/") if "/" not in name else name, label if label.startswith("n") else str(int(label))
 
 
 def _check_entries(file: Path, base: Path, paths: tuple[Path, ...], labels: np.ndarray) -> None:
     negative = [f"{path}: {label}" for path, label in zip(paths, labels, strict=True) if label < 0]
     if negative:
         raise DataError(listing(f"{file}: {len(negative)} label(s) are negative; labels count from 0:", negative))
-    missing = [str(path) for path in paths if not path.is_file()]
+    missing = [str(path) for path in paths if not is_there(path)]
     if missing:
         way_out = f"paths are taken relative to {base}; is that the right folder?"
         raise DataError(listing(f"{file}: {len(missing)} of {len(paths)} images are missing; {way_out}", missing))

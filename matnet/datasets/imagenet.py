@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC-2012) in the layouts that people have; labels meet WordNet ids, never positions."""
+"""ImageNet (ILSVRC-2012) in the layouts that people have; labels are WordNet ids, never positions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from matnet.datasets.image_list import ImageList
 from matnet.datasets.imagenet_labels import Labelled, labelled_files
 from matnet.datasets.matching import WNID
-from matnet.datasets.scan import digest_lines, entries
+from matnet.datasets.scan import digest_lines, entries, fault
 from matnet.errors import DataError, listing
 
 COUNTS = {"val": 50_000, "train": 1_281_167, "test": 100_000}
@@ -66,13 +66,18 @@ def _from_class_folders(home: Path, folders: Sequence[str]) -> Labelled:
     paths: list[Path] = []
     wnids: list[str] = []
     empty: list[str] = []
+    unreadable: list[str] = []
     for name in folders:
         inside = home / name
-        images, deeper = entries(inside)
-        # Kaggle's tiny variants have one more folder, n01440764/images.
-        if not images and deeper == ["images"]:
-            inside = inside / "images"
-            images, _ = entries(inside)
+        try:
+            images, deeper = entries(inside)
+            # Kaggle's tiny variants have one more folder, n01440764/images.
+            if not images and deeper == ["images"]:
+                inside = inside / "images"
+                images, _ = entries(inside)
+        except OSError as error:
+            unreadable.append(fault(error))
+            continue
         if not images:
             empty.append(name)
         paths += [inside / image for image in images]
@@ -82,7 +87,10 @@ def _from_class_folders(home: Path, folders: Sequence[str]) -> Labelled:
     faults += [f"{name}: its WordNet id comes twice" for name in folders if ids.count(name[:9]) > 1]
     if faults:
         raise DataError(listing(f"{home}: {len(faults)} class folder(s) cannot be used:", faults))
-    return Labelled(tuple(paths), tuple(wnids), tuple(sorted(ids)), ("labels from the class folders",))
+    if not paths:
+        raise DataError(listing(f"{home}: no image could be read:", unreadable))
+    notes = ("labels from the class folders",)
+    return Labelled(tuple(paths), tuple(wnids), tuple(sorted(ids)), notes, tuple(unreadable))
 
 
 def _image_list(root: Path, split: str, found: Labelled, notes: Sequence[str]) -> ImageList:
@@ -99,4 +107,5 @@ def _image_list(root: Path, split: str, found: Labelled, notes: Sequence[str]) -
         f"ILSVRC-2012 {split}",
         digest_lines(f"{path.name} {wnid}" for path, wnid in zip(paths, wnids, strict=True)),
         tuple(notes),
+        found.unreadable,
     )

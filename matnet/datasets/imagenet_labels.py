@@ -29,12 +29,13 @@ _NUMBER = re.compile(r"_(\d{8})$")
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with their WordNet ids, all classes (sorted) that there are, and notes on where this was read."""
+    """Images with their WordNet ids, all classes (sorted), notes on where this was read, and unreadable folders."""
 
     paths: tuple[Path, ...]
     wnids: tuple[str, ...]
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 def labelled_files(

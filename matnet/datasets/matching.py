@@ -1,20 +1,41 @@
-"""How the names of class folders meet the classes of a network: exactly, by WordNet id, by synonym, by position."""
+"""Class folders matched to the classes of a network: by equal name, WordNet id, synonym, or position."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from matnet.errors import DataError, listing, nearest
 
 WNID = re.compile(r"n\d{8}(?!\d)")
 
 
-def matched(folders: Sequence[str], classes: Sequence[str], descriptions: Sequence[str]) -> tuple[list[int], list[str]]:
-    """The class of each folder, and notes on how it was found."""
+HOW_TO_STATE = (
+    "state the order of the classes with --classes ilsvrc12, --classes devkit, or --classes FILE, a list of a name or "
+    "WordNet id per output (in Python `classes=`)"
+)
+
+
+class Match(NamedTuple):
+    """The class of each folder, notes on how it was found, and the reason for doubt where nothing states the order."""
+
+    position: list[int]
+    notes: tuple[str, ...] = ()
+    doubt: str = ""
+
+
+def matched(
+    folders: Sequence[str], classes: Sequence[str], descriptions: Sequence[str], outputs: int | None = None
+) -> Match:
+    """The class of each folder. outputs: how many classes the network tells apart, where its `classes` are not named.
+
+    Raises DataError for folders that match no class or several, and where only the position could tell and the number
+    of folders is not the number of classes.
+    """
     found = _by_name(folders, classes, descriptions)
     if not any(found):
-        return _by_position(folders, classes)
+        return _by_position(folders, classes, outputs)
     problems = [
         f"{folder}: no such class{nearest(folder, [*classes, *descriptions])}"
         if not matches
@@ -28,7 +49,7 @@ def matched(folders: Sequence[str], classes: Sequence[str], descriptions: Sequen
         problems.append(f"{', '.join(same)}: all are class {k} ({classes[k]})")
     if problems:
         raise DataError(listing(f"{len(problems)} class folder(s) do not fit the network's classes:", problems))
-    return position, []
+    return Match(position)
 
 
 def _by_name(folders: Sequence[str], classes: Sequence[str], descriptions: Sequence[str]) -> list[set[int]]:
@@ -65,17 +86,33 @@ def _plain(text: str) -> str:
     return " ".join(re.split(r"[\s_-]+", text)).strip().casefold()
 
 
-def _by_position(folders: Sequence[str], classes: Sequence[str]) -> tuple[list[int], list[str]]:
+def _by_position(folders: Sequence[str], classes: Sequence[str], outputs: int | None) -> Match:
     """Classes by number, where the folders are numbers; else in sorted order, where there are as many."""
+    count = len(classes) or outputs
     if all(folder.isascii() and folder.isdigit() for folder in folders):
         numbers = [int(folder[-9:]) for folder in folders]
-        first = 1 if classes and min(numbers) >= 1 and max(numbers) == len(classes) else 0
+        first = 1 if count and min(numbers) >= 1 and max(numbers) == count else 0
         note = f"class folders are taken as class numbers, counted from {first}"
-        return [number - first for number in numbers], [note]
-    if classes and len(folders) != len(classes):
+        return Match([number - first for number in numbers], (note,), "" if first else from_one(numbers))
+    shown = ", ".join(folders[:3])
+    if count and len(folders) != count:
+        if classes:
+            raise DataError(
+                f"none of the {len(folders)} class folders ({shown}, ...) is one of the "
+                f"network's {count} classes ({', '.join(classes[:3])}, ...); rename them, or {HOW_TO_STATE}"
+            )
         raise DataError(
-            f"none of the {len(folders)} class folders ({', '.join(folders[:3])}, ...) is one of the "
-            f"network's {len(classes)} classes ({', '.join(classes[:3])}, ...); rename them or give a list"
+            f"the network names none of its {count} classes, and the data has {len(folders)} ({shown}, ...), so their "
+            f"position does not tell which they are; {HOW_TO_STATE}"
         )
     reason = "their names match no class" if classes else "the network names no classes"
-    return list(range(len(folders))), [f"the classes of the images are counted in sorted order, because {reason}"]
+    note = f"the classes of the images are counted in sorted order, because {reason}"
+    return Match(list(range(len(folders))), (note,), f"nothing states the order of the classes; {HOW_TO_STATE}")
+
+
+def from_one(labels: Sequence[int]) -> str:
+    """A reason for doubt where labels are 1, 2, ..., N without a 0, as if they counted from 1; else nothing."""
+    different = sorted(set(labels))
+    if len(different) > 1 and different == list(range(1, len(different) + 1)):
+        return f"the labels are 1 to {different[-1]} without 0, as if they counted from 1; class numbers count from 0"
+    return ""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from matnet.datasets.ilsvrc2012 import in_devkit_order, synsets
 from matnet.datasets.scan import text_lines
 from matnet.errors import DataError, FileFormatError, listing, nearest
 
@@ -21,35 +22,28 @@ DEVKIT_LISTS = ("meta_clsloc.mat", "meta.mat", "map_clsloc.txt", "vgg_synset_wor
 """Lists of all classes in the development kit's order: its own, and the one that the VGG networks came with."""
 
 ORDERS = {"ilsvrc12-sorted": SORTED_LISTS, "ilsvrc12-devkit": DEVKIT_LISTS}
-"""Orders by the name that model cards have for them (`labels: {order: ...}`) -> the files that state them."""
+"""Orders by their names in model cards (`labels: {order: ...}`) -> the files that state them."""
 
 _LINE = re.compile(r"(?P<wnid>n\d{8})(?:[\s,]+(?P<rest>.*))?")
 _NUMBERED = re.compile(r"(?P<number>\d{1,4})\s+\S+")
 _ID_FIELD = re.compile(r"ILSVRC\d*\w*_ID")
 
 
-def class_order(order: str, source: str | os.PathLike[str], count: int | None = CLASSES) -> tuple[str, ...]:
-    """The WordNet ids of ImageNet's classes in one of ORDERS, from what the user has of it.
+def class_order(
+    order: str, source: str | os.PathLike[str] | None = None, count: int | None = CLASSES
+) -> tuple[str, ...]:
+    """The WordNet ids of ImageNet's classes in one of ORDERS.
 
-    source: a folder of the data set (lists in it, beside it or in its development kit are found, and for the
-    sorted order 1000 class folders will do), or one list. count: how many classes there must be; None for any.
-    This is for networks that name no classes themselves: those that do are aligned by their own names.
-    Raises DataError for an unknown order, where nothing states it, or where a list says something else.
+    source: a list, or a folder of the data set; lists in it, beside it or in its development kit take precedence over
+    the table that comes with matnet, and for the sorted order 1000 class folders do. count: how many classes there
+    must be; None for any. Networks that name their classes are aligned by their own names, not by this order.
+    Raises DataError for an unknown order, and for a list that has another order or another number of classes.
     """
     if order not in ORDERS:
         raise DataError(f"no order of classes is called '{order}'{nearest(order, ORDERS)}; known: {', '.join(ORDERS)}")
-    path = Path(source)
-    files = [path] if path.is_file() else list(lists_in(search_folders(path), ORDERS[order]))
-    if files:
-        wnids = read_synsets(files[0])
-    elif order == "ilsvrc12-sorted":
-        wnids = _stated_otherwise(path)
-    else:
-        raise DataError(
-            f"{path}: nothing in it states the development kit's order of the classes; put one of "
-            f"{', '.join(DEVKIT_LISTS)} there (the kit's folder data/ holds the first)"
-        )
-    where = files[0] if files else path
+    wnids, where = _stated(order, Path(source), count) if source is not None else (None, Path())
+    if wnids is None:
+        return tuple(synset.wnid for synset in (synsets() if order == "ilsvrc12-sorted" else in_devkit_order()))
     if order == "ilsvrc12-sorted":
         wnids = tuple(sorted(wnids))
     elif wnids == tuple(sorted(wnids)):
@@ -61,19 +55,18 @@ def class_order(order: str, source: str | os.PathLike[str], count: int | None = 
     return wnids
 
 
-def _stated_otherwise(folder: Path) -> tuple[str, ...]:
-    """The classes from a list in the other order, or from class folders."""
-    others = list(lists_in(search_folders(folder), DEVKIT_LISTS))
-    if others:
-        return read_synsets(others[0])
-    for place in (folder / "train", folder / "val", folder):
-        found = tuple(wnid_folders(place))
-        if found:
-            return found
-    raise DataError(
-        f"{folder}: nothing in it states the classes; put {SORTED_LISTS[0]} there, a line for each WordNet id "
-        "(it is part of Caffe's caffe_ilsvrc12.tar.gz)"
-    )
+def _stated(order: str, path: Path, count: int | None) -> tuple[tuple[str, ...] | None, Path]:
+    """The classes as the data set states them, and where; None where it does not."""
+    names = [ORDERS[order], *([DEVKIT_LISTS] if order == "ilsvrc12-sorted" else [])]
+    files = [path] if path.is_file() else [file for kind in names for file in lists_in(search_folders(path), kind)]
+    if files:
+        return read_synsets(files[0]), files[0]
+    if order == "ilsvrc12-sorted":
+        for place in (path / "train", path / "val", path):
+            found = tuple(wnid_folders(place))
+            if len(found) == count:
+                return found, place
+    return None, path
 
 
 def wnid_folders(folder: Path) -> Iterator[str]:
