@@ -31,10 +31,13 @@ from matnet.datasets import ImageList
 from matnet.engines import EngineOptions
 from matnet.engines.device import processors
 from matnet.errors import EngineError, MatnetError, run_command
-from matnet.evaluation.loop import count, score_variable
+from matnet.evaluation.config import EvaluationConfig
+from matnet.evaluation.flow import added
 from matnet.evaluation.record import versions
-from matnet.evaluation.scoring import Job, Scorer
+from matnet.evaluation.runner import Runner as Evaluator
 from matnet.evaluation.tally import Tally, batches_left
+from matnet.evaluation.tasks import Classification
+from matnet.evaluation.tasks.classification import score_variable
 from matnet.files import atomic_write, check_outputs
 from matnet.images import Preprocessing
 from matnet.kinds import JSON
@@ -118,10 +121,11 @@ def own_stages(setting: Setting, runtime: str | None) -> dict[str, Stage]:
     """The engine alone in both ways, preprocessing alone, and the whole."""
     options = EngineOptions("onnx", runtime=runtime, threads=setting.threads)
     whole = setting.net.compile([setting.variable], options=options)
-    job = Job(setting.preprocessing, setting.variable, setting.batch_size, engine=options)
-    scorer = Scorer(setting.net, job)
+    options = replace(options, batch_size=setting.batch_size)
+    runner = Evaluator(setting.net, EvaluationConfig(setting.preprocessing, setting.variable, options))
+    task = Classification(setting.images)
     random = np.random.default_rng(0)
-    batches = [random.standard_normal(setting.shape, dtype=np.float32) for _ in range(scorer.streams.count)]
+    batches = [random.standard_normal(setting.shape, dtype=np.float32) for _ in range(runner.streams.count)]
 
     def engine(run: Callable[[np.ndarray], Any], streams: int) -> Stage:
         def turn(number: int) -> None:
@@ -131,10 +135,10 @@ def own_stages(setting: Setting, runtime: str | None) -> dict[str, Stage]:
         return lambda: on_threads(turn, len(setting.batches), streams)
 
     found = {ENGINE[0]: engine(whole, 1)}
-    if scorer.streams.count > 1:
-        found[ENGINE[1]] = engine(scorer.engine, scorer.streams.count)
+    if runner.streams.count > 1:
+        found[ENGINE[1]] = engine(runner.engine, runner.streams.count)
     found[PREPARATION] = lambda: on_threads(preparation(setting), len(setting.images), setting.threads)
-    found[OURS] = lambda: count(scorer, setting.images, Tally(), lambda _: None).errors
+    found[OURS] = lambda: added(Tally(TopK()), runner.tallies(task, setting.batches), lambda _: None).counts
     return found
 
 

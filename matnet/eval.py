@@ -1,4 +1,4 @@
-"""`python -m matnet.eval`: top-1 and top-5 error and images/s of a network over labelled images."""
+"""`python -m matnet.eval`: how well a network classifies, segments or tells faces apart, and images/s."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ if __name__ == "__main__":
     interruptible()
 
 import argparse
-import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 from matnet.arguments import (
     add_batch_size,
@@ -19,29 +18,28 @@ from matnet.arguments import (
     add_random_weights,
     engine_options,
     network_from,
-    positive,
 )
-from matnet.errors import DataError, run_command
-from matnet.evaluation import Evaluation, Run, Tally, score_variable
-from matnet.evaluation.class_order import classes_of
-from matnet.evaluation.counters import counter_for
-from matnet.evaluation.loop import evaluation
-from matnet.evaluation.progress import progress, running_errors
-from matnet.evaluation.resume import Interrupted, Unfinished, run_kept, unfinished
-from matnet.evaluation.scoring import Job
-from matnet.evaluation.tasks import add_task_options, refuse_task_options, run_task, task_meant, task_report
-from matnet.files import atomic_write, check_outputs
+from matnet.errors import run_command
+from matnet.evaluation.command import (
+    EMBEDDED_MODEL,
+    add_data_options,
+    add_run_options,
+    data_of,
+    report,
+    require_data,
+    task_name,
+)
+from matnet.evaluation.config import BATCH_SIZE, EvaluationConfig
+from matnet.evaluation.flow import Sharing, kind_of, run, task_of
+from matnet.evaluation.progress import progress
+from matnet.evaluation.resume import Interrupted, unfinished
+from matnet.evaluation.tasks.verification import FACE_CROP
+from matnet.files import check_outputs
 from matnet.kinds import JSON
-from matnet.reproduction.command import add_table_options, refuse_table_options, run_table
-from matnet.tables import published_table
+from matnet.logs import log_to_stderr
+from matnet.network import Network
 
-if TYPE_CHECKING:
-    from matnet.datasets import ImageList
-    from matnet.network import Network
-
-EMBEDDED = Path(__file__).parent / "models" / "digits-lenet"
-EMBEDDED_MODEL = EMBEDDED / "digits-lenet.mat"
-EMBEDDED_DATA = EMBEDDED / "test"
+TABLE = "--table"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,192 +47,145 @@ def parser() -> argparse.ArgumentParser:
 
     command = argparse.ArgumentParser(
         prog="python -m matnet.eval",
-        description="Evaluate a network over labelled images. Without a model: digits-lenet, which needs no download.",
+        description="Evaluate a network: classification of labelled images, segmentation, or verification of faces. "
+        "Without a model: digits-lenet, which needs no download. The published tables: `python -m matnet.reproduce`.",
     )
     command.add_argument("--model", metavar="MODEL", help="a .mat file, or the name of a model (default: digits-lenet)")
     command.add_argument(
-        "--data", metavar="FOLDER", help="a folder with one folder per class, or a list file of lines `path label`"
+        "--scores", metavar="NAME", help="the variable that is scored (default: see docs/evaluation.md)"
     )
-    command.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list file start from")
-    command.add_argument("--scores", metavar="NAME", help="variable to rank (default: the last softmax or output)")
-    command.add_argument("--protocol", choices=PROTOCOLS, help="preprocessing (default: meta; of tables, as published)")
-    command.add_argument(
-        "--image-size", type=int, nargs=2, metavar=("H", "W"), help="size of the input, for files that do not say"
+    add_data_options(command)
+    preparation = command.add_argument_group("preprocessing")
+    preparation.add_argument("--protocol", choices=PROTOCOLS, help="how images are prepared (default: meta)")
+    preparation.add_argument(
+        "--image-size", type=int, nargs=2, metavar=("H", "W"), help="size of the input, for files that do not state it"
     )
-    command.add_argument(
+    preparation.add_argument(
         "--mean", type=float, nargs="+", metavar="V", help="mean to subtract: R G B, or one value (default: the file's)"
     )
-    add_batch_size(command, 32, "images per batch (default: %(default)s)")
-    command.add_argument("--strict", action="store_true", help="stop where a batch does not fit, rather than halve it")
-    command.add_argument(
+    preparation.add_argument(
         "--ten-crop",
         dest="crops",
         action="store_const",
         const=10,
         help="average the scores of four corners, centre and their mirror images",
     )
-    command.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (default: one per processor)")
-    where = command.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=positive, metavar="N", help="share the work among N processes (needs Dask)")
-    where.add_argument("--scheduler", metavar="ADDRESS", help="share it among the workers of a Dask scheduler")
-    command.add_argument("--resume", action="store_true", help="go on where an interrupted run of the same stopped")
-    command.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
-    command.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, on stdout or into FILE"
+    preparation.add_argument(
+        "--face-crop",
+        type=_fraction,
+        default=FACE_CROP,
+        metavar="PART",
+        help="the part of a face image's height and width that is taken (default: %(default).3f)",
     )
-    add_random_weights(command)
     add_engine_options(command)
-    command.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_task_options(command)
-    add_table_options(command)
+    add_batch_size(command, BATCH_SIZE, "images per batch (default: %(default)s)")
+    command.add_argument("--strict", action="store_true", help="stop where a batch does not fit, rather than halve it")
+    add_random_weights(command)
+    add_run_options(command)
     return command
 
 
-def choose(options: argparse.Namespace) -> tuple[Network, ImageList]:
-    """The network and the image list that the options name; DataError where only a model is given."""
-    from matnet.datasets import load_images
-
-    net = network_from(str(options.model or EMBEDDED_MODEL), options)
-    if options.data is None and net.source.path != EMBEDDED_MODEL:
-        raise DataError(f"{options.model}: say what to evaluate it on: --data FOLDER (class folders) or a list file")
-    images = load_images(options.data or EMBEDDED_DATA, options.root)
-    return net, images.head(options.limit) if options.limit else images
-
-
-def run(options: argparse.Namespace) -> Evaluation:
-    """The whole way from files to figures, with a progress bar on stderr."""
-    from matnet.images import Preprocessing
-    from matnet.meta import class_descriptions
-
-    net, images = choose(options)
-    preprocessing = Preprocessing.of(net, options.protocol, **overrides(options))
-    images = images.align(classes_of(net, stated_order(net, options), images), class_descriptions(net) or ())
-    job = Job(
-        preprocessing,
-        score_variable(net, options.scores),
-        options.batch_size,
-        options.strict,
-        engine_options(options),
-        options.decoders,
-    )
-    state = unfinished(net, job, images.list_sha256, options.json)
-    start = begin(state, options.resume)
-    with (
-        progress(len(images), start, hidden=options.quiet) as shown,
-        counter_for(net, job, images, options.scheduler, options.workers, shown.say) as counter,
-    ):
-        tally = run_kept(counter, state, start, shown.watch)
-    result = evaluation(net, images, job, counter.site, tally)
-    result.protocol = options.protocol
-    result.introduced = introduced(net)
-    if options.random_weights:
-        result.model, result.status = options.model, "random weights"
-    result.notes = [*net.source.notes, *images.notes, *result.notes]
-    if start.images:
-        result.notes.append(f"resumed after {start.images:,} images")
-    return result
-
-
-def begin(state: Unfinished, resume: bool) -> Tally:
-    """What is counted already; where a run was left unfinished and is not resumed, stderr says so."""
-    if resume:
-        found = state.load()
-        told = f"going on after {found.images:,} images" if found else "no unfinished run is kept; from the start"
-        print(f"matnet: {told}", file=sys.stderr)
-        return found or Tally()
-    if state.path.exists():
-        print(f"matnet: an unfinished run is kept in {state.path}; --resume goes on from it", file=sys.stderr)
-    return Tally()
-
-
-def overrides(options: argparse.Namespace) -> dict[str, Any]:
-    """What the options say instead of the network's meta."""
-    found: dict[str, Any] = {"crops": options.crops or 1}
-    if options.image_size:
-        found["image_size"] = tuple(options.image_size)
-    if options.mean:
-        found["mean"] = options.mean
-    return found
-
-
-def stated_order(net: Network, options: argparse.Namespace) -> Any:
-    """The order of classes in the model's card; None where there is no card, or it states none."""
-    from matnet.zoo import card_of, find_card
-
-    if options.random_weights:
-        return find_card(options.model).labels.get("order")
-    card = card_of(net.source.path) if net.source.path else None
-    return card.labels.get("order") if card else None
-
-
-def introduced(net: Network) -> str:
-    """The year in the model's card, or nothing for a file that no card speaks of."""
-    from matnet.zoo import card_of
-
-    card = card_of(net.source.path) if net.source.path else None
-    return str(card.introduced) if card and card.introduced else ""
-
-
-def report(result: Evaluation, target: str | None) -> None:
-    """The table for people, or the JSON where it was asked for on stdout; faults on stderr."""
-    report_of(result, f"{published_table([result])}\n\n{result.images} images of {result.dataset}", target)
-
-
-def report_of(result: Run, table: str, target: str | None) -> None:
-    """As `report`, for whatever was scored."""
-    text = json.dumps(result.record(), indent=2)
-    if target == "-":
-        print(text)
-    else:
-        where = f"{result.backend} on {result.device}, {result.precision}, batch {result.batch_size}"
-        print(f"{table}; {result.preprocessing}; {where}")
-        if target:
-            with atomic_write(target) as file:
-                file.write(f"{text}\n".encode())
-    for note in result.notes:
-        print(f"matnet: {note}", file=sys.stderr)
-    for fault in result.unreadable:
-        print(f"matnet: {fault}", file=sys.stderr)
-    if result.unreadable:
-        count = len(result.unreadable)
-        print(f"matnet: {count} unreadable image{'s' if count > 1 else ''} left out of the figures", file=sys.stderr)
-
-
-def evaluate_task(options: argparse.Namespace, task: str) -> int:
-    """A segmentation, or a verification of faces, and its report."""
-    result = run_task(options, task)
-    report_of(result, task_report(result), options.json)
-    return 2 if result.unreadable else 0
-
-
-def tell_interrupted(stopped: Interrupted) -> None:
-    """The figures so far, and how to go on from them."""
-    tally = stopped.tally
-    figures = running_errors(tally) or "nothing is counted yet"
-    print(f"matnet: interrupted after {tally.images:,} images: {figures}", file=sys.stderr)
-    if stopped.kept:
-        print(f"matnet: kept in {stopped.kept}; the same command with --resume goes on from there", file=sys.stderr)
+def _fraction(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a fraction; expected a number above 0, up to 1")
+    return value
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_intermixed_args(argv)
-    if options.table:
-        return run_table(options)
-    refuse_table_options(options)
+    log_to_stderr()
+    given = sys.argv[1:] if argv is None else argv
+    if TABLE in given:
+        return _forwarded([argument for argument in given if argument != TABLE])
+    options = parser().parse_intermixed_args(given)
     target = None if options.json == "-" else options.json
     check_outputs([(target, JSON)], [options.model, options.data, options.pairs])
-    task = task_meant(options)
-    if task != "classification":
-        return evaluate_task(options, task)
-    refuse_task_options(options)
-    options.protocol = options.protocol or "meta"
     try:
-        result = run(options)
+        return evaluate(options, target)
     except Interrupted as stopped:
-        tell_interrupted(stopped)
+        figures = stopped.figures or "nothing is counted yet"
+        print(f"matnet: interrupted after {stopped.tally.images:,} images: {figures}", file=sys.stderr)
+        if stopped.kept:
+            print(f"matnet: kept in {stopped.kept}; the same command with --resume goes on from there", file=sys.stderr)
         return stopped.status
-    report(result, options.json)
-    return 2 if result.unreadable else 0
+
+
+def evaluate(options: argparse.Namespace, target: str | None) -> int:
+    """From files to figures and their report; the exit status."""
+    task_wanted = task_name(options)
+    require_data(options, task_wanted)
+    net = network_from(str(options.model or EMBEDDED_MODEL), options)
+    data = data_of(options, task_wanted)
+    card = _card(net, options)
+    variable = kind_of(data).variable(net, options.scores)
+    prepared = _preprocessing(net, options, task_wanted)
+    task = task_of(
+        net,
+        data,
+        prepared,
+        variable,
+        classes=options.classes,
+        order=card.labels.get("order") if card else None,
+        save=options.save,
+    )
+    config = EvaluationConfig(prepared, variable, engine_options(options), options.decoders)
+    state = unfinished(net, config, task, target)
+    if state.path.exists() != options.resume:
+        kept = f"an unfinished run is kept in {state.path}; --resume goes on from it"
+        print(f"matnet: {'no unfinished run is kept; from the start' if options.resume else kept}", file=sys.stderr)
+    result = run(
+        net,
+        config,
+        task,
+        sharing=Sharing(options.workers, options.scheduler),
+        state=state,
+        resume=options.resume,
+        random_weights=options.random_weights,
+        show=lambda total, start, task: progress(total, start, task, options.quiet),
+    )
+    result.introduced = str(card.introduced) if card and card.introduced and not options.random_weights else ""
+    if options.random_weights:
+        result = replace(result, model=options.model)
+    status = report(result, type(task), options)
+    state.remove()
+    return status
+
+
+def _card(net: Network, options: argparse.Namespace) -> Any:
+    """The model's card; None where there is none."""
+    from matnet.zoo import card_of, find_card
+
+    if options.random_weights:
+        return find_card(options.model)
+    return card_of(net.source.path) if net.source.path else None
+
+
+def _preprocessing(net: Network, options: argparse.Namespace, task: str) -> Any:
+    """What the network's file asks for, and the options instead."""
+    from matnet.images import Preprocessing
+
+    fields: dict[str, Any] = {}
+    if options.image_size:
+        fields["image_size"] = tuple(options.image_size)
+    if options.mean:
+        fields["mean"] = options.mean
+        net.source.notes[:] = [
+            note.replace("no mean", "mean as given with --mean")
+            for note in net.source.notes
+            if "give it with --mean" not in note
+        ]
+    if task != "segmentation":
+        fields["crops"] = options.crops or 1
+    if task == "faces":
+        fields |= {"crop_fraction": (options.face_crop,) * 2, "resize": "vl_imreadjpeg"}
+    return Preprocessing.of(net, options.protocol or "meta", **fields)
+
+
+def _forwarded(arguments: list[str]) -> int:
+    from matnet.reproduction.command import main as reproduce
+
+    print("matnet: --table is now `python -m matnet.reproduce`, which is run instead", file=sys.stderr)
+    return reproduce(arguments)
 
 
 if __name__ == "__main__":

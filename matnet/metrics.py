@@ -1,11 +1,14 @@
 """Scores of an evaluation: top-k errors, a confusion matrix for segmentation, ROC curve and LFW's folds for pairs.
 
 The first two are accumulators: `update` with batches, `merge` with other shards in any order, read them at any time.
+`chance_of` judges whether a figure may be chance.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +16,28 @@ from matnet.errors import DataError, ShapeError
 from matnet.ops.losses import label_rank
 
 VOID = -1
-"""The label of an image or pixel that counts no error; it stays in the divisor, as it does upstream."""
+"""The label of an image or pixel that counts no error; it stays in the divisor, as in cnn_train."""
+
+
+def chance_of(right: int, trials: int, probability: float) -> float:
+    """The probability of at least `right` successes in so many independent trials (binomial, upper tail).
+
+    >>> round(chance_of(3, 4, 0.5), 6)
+    0.3125
+    """
+    if right <= 0:
+        return 1.0
+    if probability >= 1:
+        return 1.0
+    logs = [
+        math.lgamma(trials + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(trials - k + 1)
+        + k * math.log(probability)
+        + (trials - k) * math.log1p(-probability)
+        for k in range(right, trials + 1)
+    ]
+    return min(1.0, math.fsum(math.exp(value) for value in logs))
 
 
 @dataclass
@@ -22,13 +46,16 @@ class TopK:
 
     A label is right for k when its class is among the first min(k, D) in stable descending order of the
     scores: of equal scores the lowest class comes first, and NaN comes before every number. Errors are
-    summed over pixels and divided by the number of images, void ones (label -1) included.
+    summed over pixels and divided by the number of images, void ones (label -1) included. not_finite: images with a
+    score that is NaN or infinite. classes: D, 0 before the first batch.
     """
 
     ks: tuple[int, ...] = (1, 5)
     images: int = 0
     void: int = 0
     wrong: dict[int, int] = field(default_factory=dict)
+    not_finite: int = 0
+    classes: int = 0
 
     def update(self, scores: np.ndarray, labels: np.ndarray) -> None:
         """Count one batch: labels are 0-based, one per image (N) or one per pixel (N x H x W); -1 is void.
@@ -50,6 +77,8 @@ class TopK:
             self.wrong[k] = self.wrong.get(k, 0) + int((valid & (rank >= k)).sum())
         self.images += len(planes)
         self.void += int((~valid).all(axis=(1, 2)).sum())
+        self.not_finite += int((~np.isfinite(planes)).any(axis=(1, 2, 3)).sum())
+        self.classes = planes.shape[1]
 
     def merge(self, other: TopK) -> None:
         """Add what another accumulator, of the same ks, has counted."""
@@ -57,8 +86,37 @@ class TopK:
             raise DataError(f"cannot merge errors for k = {other.ks} into those for k = {self.ks}")
         self.images += other.images
         self.void += other.void
+        self.not_finite += other.not_finite
+        self.classes = self.classes or other.classes
         for k in self.ks:
             self.wrong[k] = self.wrong.get(k, 0) + other.wrong.get(k, 0)
+
+    def plus(self, other: TopK) -> TopK:
+        """Both together; DataError for other ks."""
+        total = TopK(self.ks)
+        total.merge(self)
+        total.merge(other)
+        return total
+
+    def record(self) -> dict[str, Any]:
+        """The counts as plain JSON values."""
+        return {
+            "ks": self.ks,
+            "images": self.images,
+            "void": self.void,
+            "wrong": [self.wrong.get(k, 0) for k in self.ks],
+            "not_finite": self.not_finite,
+            "classes": self.classes,
+        }
+
+    @classmethod
+    def of_record(cls, record: Any) -> TopK:
+        """The counts from what `record` gave; KeyError, TypeError or ValueError for anything else."""
+        ks = tuple(int(k) for k in record["ks"])
+        wrong = dict(zip(ks, (int(count) for count in record["wrong"]), strict=True))
+        return cls(
+            ks, int(record["images"]), int(record["void"]), wrong, int(record["not_finite"]), int(record["classes"])
+        )
 
     @property
     def errors(self) -> dict[int, float]:
@@ -81,9 +139,7 @@ def _spread(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if labels.size == count:
         return np.broadcast_to(labels.reshape(count, 1, 1), (count, height, width)).astype(np.int64)
     if labels.size != count * height * width or labels.ndim not in (3, 4):
-        raise ShapeError(
-            f"labels of shape {labels.shape} for scores of shape {shape}; expected N or N x H x W"
-        )
+        raise ShapeError(f"labels of shape {labels.shape} for scores of shape {shape}; expected N or N x H x W")
     return labels.reshape(count, height, width).astype(np.int64)
 
 
@@ -112,26 +168,20 @@ class ConfusionMatrix:
     def update(self, predicted: np.ndarray, truth: np.ndarray) -> None:
         """Count two arrays of 0-based labels of one shape; ShapeError, DataError where they do not fit."""
         if predicted.shape != truth.shape:
-            raise ShapeError(
-                f"predicted labels have shape {predicted.shape}, true ones {truth.shape}; they must agree"
-            )
+            raise ShapeError(f"predicted labels have shape {predicted.shape}, true ones {truth.shape}; they must agree")
         classes = len(self.counts)
         valid = truth != self.void
         true_class, given = truth[valid].astype(np.int64), predicted[valid].astype(np.int64)
         for name, values in (("true", true_class), ("predicted", given)):
             if values.size and (values.min() < 0 or values.max() >= classes):
-                raise DataError(
-                    f"{name} labels run from {values.min()} to {values.max()}; expected 0..{classes - 1}"
-                )
+                raise DataError(f"{name} labels run from {values.min()} to {values.max()}; expected 0..{classes - 1}")
         pairs = np.bincount(true_class * classes + given, minlength=classes * classes)
         self.counts += pairs.reshape(classes, classes)
 
     def merge(self, other: ConfusionMatrix) -> None:
         """Add what another matrix, of as many classes, has counted."""
         if other.counts.shape != self.counts.shape:
-            raise DataError(
-                f"cannot merge confusion of {len(other.counts)} classes into {len(self.counts)} classes"
-            )
+            raise DataError(f"cannot merge confusion of {len(other.counts)} classes into {len(self.counts)} classes")
         self.counts += other.counts
 
     def result(self) -> SegmentationResult:

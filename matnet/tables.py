@@ -1,26 +1,119 @@
-"""The published table's form: `model|introduced|top-1 err.|top-5 err.|images/s`."""
+"""A table: columns, rows of plain values and notes, as text for terminals, Markdown, CSV and rows for JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from matnet.evaluation import Evaluation
-
-COLUMNS = (("model", 30), ("introduced", 10), ("top-1 err.", 10), ("top-5 err.", 10), ("images/s", 10))
+NARROW_ALIGNMENTS = {"left": "left", "right": "right"}
 
 
-def published_table(rows: Iterable[Evaluation]) -> str:
-    """The rows as MatConvNet's page prints them: right-aligned columns of 30, 10, 10, 10, 10, figures to one decimal.
+@dataclass(frozen=True)
+class Column:
+    """A column: the key of its values, its heading, how it is aligned, and how numbers are written.
 
-    The newest model comes first; rows of one year keep their order.
+    places: digits after the point; None: as they are. signed: with `+` for positive numbers. width: the least number of
+    characters in the fixed form.
     """
-    ordered = sorted(rows, key=lambda row: row.introduced, reverse=True)
-    lines = [_line([name for name, _ in COLUMNS]), "|" + "|".join("-" * width for _, width in COLUMNS) + "|"]
-    for row in ordered:
-        figures = (row.top1_error, row.top5_error, row.images_per_s)
-        lines.append(_line([row.model, row.introduced or "-", *(f"{figure:.1f}" for figure in figures)]))
-    return "\n".join(lines)
+
+    key: str
+    heading: str
+    align: str = "left"
+    places: int | None = None
+    signed: bool = False
+    width: int = 0
+
+    def cell(self, value: Any) -> str:
+        """The value as text; nothing for None and for a number that is not finite."""
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):
+            return ""
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and self.places is not None:
+            rounded = round(value, self.places) + 0.0  # no -0.00
+            return f"{rounded:{'+' if self.signed else ''},.{self.places}f}".replace(",", "")
+        return _safe(str(value))
 
 
-def _line(cells: Iterable[str]) -> str:
-    return "|" + "|".join(cell.rjust(width) for cell, (_, width) in zip(cells, COLUMNS, strict=True)) + "|"
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns; `rows` map a column's key to its value, and may hold more. notes: lines below the table."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Mapping[str, Any]]
+    title: str = ""
+    notes: Sequence[str] = field(default=())
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """All values as text."""
+        return [[column.cell(row.get(column.key)) for column in self.columns] for row in self.rows]
+
+    def text(self, form: str = "simple") -> str:
+        """The grid: `simple` for terminals, `pipe` as Markdown, `fixed` with columns of at least their own width."""
+        if form == "fixed":
+            return self._fixed()
+        from tabulate import tabulate
+
+        headings = [column.heading for column in self.columns]
+        align = [NARROW_ALIGNMENTS[column.align] for column in self.columns]
+        return tabulate(
+            self.cells, headings, tablefmt=form, disable_numparse=True, colalign=align if self.rows else None
+        )
+
+    def terminal(self, form: str = "pipe") -> str:
+        """Title, grid and notes."""
+        return _parted(self.title, self.text(form), *self.notes)
+
+    def markdown(self) -> str:
+        """A section of a Markdown document."""
+        title = f"## {self.title}" if self.title else ""
+        return _parted(title, self.text("pipe"), *(f"- {note}" for note in self.notes))
+
+    def csv(self) -> str:
+        """A line per row under the columns' keys; values as they are, absent ones empty."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([column.key for column in self.columns])
+        for row in self.rows:
+            writer.writerow([_csv_value(row.get(column.key)) for column in self.columns])
+        return text.getvalue()
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as plain JSON values; numbers that are not finite are null."""
+        return [
+            {
+                key: None if isinstance(value, float) and not math.isfinite(value) else value
+                for key, value in row.items()
+            }
+            for row in self.rows
+        ]
+
+    def _fixed(self) -> str:
+        rule = "|" + "|".join("-" * column.width for column in self.columns) + "|"
+        return "\n".join([self._line([column.heading for column in self.columns]), rule, *map(self._line, self.cells)])
+
+    def _line(self, cells: Iterable[str]) -> str:
+        justified = (
+            cell.rjust(column.width) if column.align == "right" else cell.ljust(column.width)
+            for cell, column in zip(cells, self.columns, strict=True)
+        )
+        return "|" + "|".join(justified) + "|"
+
+
+def _parted(title: str, grid: str, *notes: str) -> str:
+    return "\n".join([*([title, ""] if title else []), grid, *(["", *notes] if notes else [])])
+
+
+def _safe(text: str) -> str:
+    """Text without characters that move a terminal's cursor or break a table."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def _csv_value(value: Any) -> Any:
+    """A value for a spreadsheet: text that it would take for a formula begins with an apostrophe."""
+    if value is None:
+        return ""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

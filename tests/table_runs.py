@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matnet.errors import run_command
-from matnet.eval import main
+from matnet.reproduce import main
 from tests.tiny_models import WNIDS, gray, gray_classifier, publish
 
 # Images of the stand-in for ImageNet: class (a place in WNIDS, whose levels are 0, 40, ..., 200) and gray.
@@ -33,8 +33,8 @@ def publish_classifier(home: Path, name: str = "gray", **published: Any) -> Path
 
 
 def table(*arguments: object) -> int:
-    """`python -m matnet.eval --table`, on one processor's worth of work."""
-    return run_command(main, ["--table", "--quiet", "--backend", "numpy", *map(str, arguments)])
+    """`python -m matnet.reproduce` with the numpy engine."""
+    return run_command(main, ["--quiet", "--backend", "numpy", *map(str, arguments)])
 
 
 def rows_of(path: Path) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,15 @@ from matnet import eval as eval_command
 from matnet.datasets import ImageList
 from matnet.engines import EngineOptions
 from matnet.errors import DataError, EngineError
-from matnet.evaluation.counters import OneProcess, counter_for
-from matnet.evaluation.progress import Progress
-from matnet.evaluation.scoring import Job, Site
+from matnet.evaluation.config import EvaluationConfig
+from matnet.evaluation.counters import Counter, OneProcess, counter_for
+from matnet.evaluation.flow import added
+from matnet.evaluation.runner import EngineInfo
 from matnet.evaluation.shard import Survey
-from matnet.evaluation.tally import Tally
+from matnet.evaluation.tally import Tally, batches_left
+from matnet.evaluation.tasks import Classification
 from matnet.images import Preprocessing
+from matnet.metrics import TopK
 
 pytest.importorskip("distributed", reason="Dask's distributed is not installed; it is needed for several processes")
 
@@ -77,31 +80,38 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> ImageList:
 
 
 @pytest.fixture(scope="module")
-def job(net: matnet.Network) -> Job:
-    return Job(Preprocessing.of(net), net.outputs[-1], batch_size=16, engine=EngineOptions())
+def job(net: matnet.Network) -> EvaluationConfig:
+    engine = EngineOptions("numpy", batch_size=16)
+    return EvaluationConfig(Preprocessing.from_meta(net.meta), net.outputs[-1], engine)
 
 
 @pytest.fixture(scope="module")
-def expected(net: matnet.Network, job: Job, images: ImageList) -> Tally:
-    return OneProcess(net, job, images)(Tally(), lambda _: None)
+def expected(net: matnet.Network, job: EvaluationConfig, images: ImageList) -> Tally:
+    return counted(OneProcess(net, job, Classification(images)))
+
+
+def counted(counter: Counter, start: Tally | None = None, watch: Any = lambda _: None) -> Tally:
+    """All images that `start` has not counted, in batches of 16."""
+    start = start or Tally(TopK())
+    return added(start, counter.tallies(batches_left(len(counter.task.paths), 16, start.done)), watch)
 
 
 def assert_same_counts(found: Tally, expected: Tally) -> None:
-    assert found.errors == expected.errors
+    assert found.counts == expected.counts
     assert found.done == expected.done
     assert [number for number, _ in found.unreadable] == [number for number, _ in expected.unreadable]
-    assert (found.errors.images, found.errors.wrong[1]) == (355 * COPIES - 1, MISTAKES)
+    assert (found.counts.images, found.counts.wrong[1]) == (355 * COPIES - 1, MISTAKES)
 
 
 @pytest.mark.parametrize("with_file", [True, False])
 def test_a_worker_that_is_killed_changes_no_figure(
-    with_file: bool, net: matnet.Network, job: Job, images: ImageList, expected: Tally
+    with_file: bool, net: matnet.Network, job: EvaluationConfig, images: ImageList, expected: Tally
 ) -> None:
     """One of two workers is killed while shards are computed; without a file they get the network itself."""
     given = net if with_file else sendable(net)
     killed: list[int] = []
     with local_cluster(2, 2) as cluster:
-        counter = ShardCounter(cluster, given, job, images)
+        counter = ShardCounter(cluster, given, job, Classification(images))
         assert (counter.network is None) == with_file
         victim = next(iter(cluster.client.run(os.getpid).values()))
 
@@ -110,19 +120,19 @@ def test_a_worker_that_is_killed_changes_no_figure(
                 killed.append(tally.images)
                 os.kill(victim, signal.SIGKILL)
 
-        found = counter(Tally(), watch)
+        found = counted(counter, watch=watch)
         assert 0 < killed[0] < len(images)
         assert_same_counts(found, expected)
         assert victim not in cluster.client.run(os.getpid).values()
-        assert "computed in shards on 2 Dask workers" in counter.site.notes
+        assert "computed in shards on 2 Dask workers" in counter.info.notes
 
 
 def test_a_run_goes_on_in_shards_where_one_process_stopped(
-    net: matnet.Network, job: Job, images: ImageList, expected: Tally
+    net: matnet.Network, job: EvaluationConfig, images: ImageList, expected: Tally
 ) -> None:
-    part = OneProcess(net, job, images.head(330))(Tally(), lambda _: None)
-    with counter_for(net, job, images, workers=1) as counter:
-        assert_same_counts(counter(part, lambda _: None), expected)
+    part = counted(OneProcess(net, job, Classification(images.head(330))))
+    with counter_for(net, job, Classification(images), workers=1) as counter:
+        assert_same_counts(counted(counter, part), expected)
 
 
 def test_the_command_is_interrupted_and_resumed_on_processes(
@@ -130,11 +140,11 @@ def test_the_command_is_interrupted_and_resumed_on_processes(
 ) -> None:
     options = ["--quiet", "--backend", "numpy", "--batch-size", "4", "--workers", "2", "--json", str(tmp_path / "a")]
 
-    def watch(self: Progress, tally: Tally) -> None:
+    def watch(tally: Tally) -> None:
         signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Progress, "watch", watch)
+        patched.setattr(eval_command, "progress", lambda *_: nullcontext(watch))
         assert eval_command.main(options) == 130
     told = capsys.readouterr().err
     assert "interrupted after" in told
@@ -146,28 +156,30 @@ def test_the_command_is_interrupted_and_resumed_on_processes(
     assert "computed in shards on 2 Dask workers" in row["notes"]
 
 
-def test_the_workers_of_a_scheduler(net: matnet.Network, job: Job, images: ImageList, expected: Tally) -> None:
+def test_the_workers_of_a_scheduler(
+    net: matnet.Network, job: EvaluationConfig, images: ImageList, expected: Tally
+) -> None:
     with (
         local_cluster(2, 2) as running,
-        counter_for(net, job, images, scheduler=running.client.scheduler.address) as counter,
+        counter_for(net, job, Classification(images), scheduler=running.client.scheduler.address) as counter,
     ):
-        assert_same_counts(counter(Tally(), lambda _: None), expected)
+        assert_same_counts(counted(counter), expected)
 
 
-def test_an_error_on_a_worker_is_raised_here(net: matnet.Network, job: Job, images: ImageList) -> None:
+def test_an_error_on_a_worker_is_raised_here(net: matnet.Network, job: EvaluationConfig, images: ImageList) -> None:
     wrong = replace(images, labels=images.labels + 5)
     with (
-        counter_for(net, job, wrong, workers=1) as counter,
+        counter_for(net, job, Classification(wrong), workers=1) as counter,
         pytest.raises(DataError, match="the network has 10 classes"),
     ):
-        counter(Tally(), lambda _: None)
+        counted(counter)
 
 
-def test_a_shard_that_workers_die_of_is_an_error(net: matnet.Network, job: Job, images: ImageList) -> None:
+def test_a_shard_that_workers_die_of_is_an_error(net: matnet.Network, job: EvaluationConfig, images: ImageList) -> None:
     """Dask is told to give a task up at its first death."""
     dask = pytest.importorskip("dask")
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), local_cluster(1, 1) as cluster:
-        counter = ShardCounter(cluster, net, job, images)
+        counter = ShardCounter(cluster, net, job, Classification(images))
         (victim,) = cluster.client.run(os.getpid).values()
         expected = "a shard was lost: tcp://.* and workers before it died while computing it"
 
@@ -176,7 +188,7 @@ def test_a_shard_that_workers_die_of_is_an_error(net: matnet.Network, job: Job, 
                 os.kill(victim, signal.SIGKILL)
 
         with pytest.raises(EngineError, match=expected):
-            counter(Tally(), watch)
+            counted(counter, watch=watch)
 
 
 def test_no_scheduler_at_the_address() -> None:
@@ -203,11 +215,11 @@ def test_a_scheduler_without_workers() -> None:
 
 
 def test_without_dask_the_way_out_is_told(
-    monkeypatch: pytest.MonkeyPatch, net: matnet.Network, job: Job, images: ImageList
+    monkeypatch: pytest.MonkeyPatch, net: matnet.Network, job: EvaluationConfig, images: ImageList
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     expected = r"python -m pip install 'matnet\[dask\]'"
-    with pytest.raises(EngineError, match=expected), counter_for(net, job, images, workers=2):
+    with pytest.raises(EngineError, match=expected), counter_for(net, job, Classification(images), workers=2):
         pass
 
 
@@ -249,7 +261,7 @@ def test_the_network_is_sent_where_one_worker_does_not_see_it() -> None:
 
 
 def test_sites_that_differ_are_told() -> None:
-    one = Site("onnx", "cpu", "fp32", 32, None, {"numpy": "2.0"}, ("a note",))
+    one = EngineInfo("onnx", "cpu", "fp32", 32, None, {"numpy": "2.0"}, ("a note",))
     other = replace(one, backend="cupy", device="gpu:0", batch_size=16, batch_halved_from=32)
     found = merged([one, other, one], 2)
     assert (found.backend, found.device, found.precision) == ("onnx, cupy", "cpu, gpu:0", "fp32")

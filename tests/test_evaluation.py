@@ -25,8 +25,10 @@ from matnet.engines.batches import Halving
 from matnet.engines.numpy_engine import NumpyEngine
 from matnet.errors import DataError, NetworkError, OutOfMemoryError
 from matnet.evaluation import Evaluation, Tally, evaluate
-from matnet.evaluation.scoring import Job, Scorer
-from matnet.evaluation.streams import Streams, batch_memory, choose_streams, crew_for, fills_up
+from matnet.evaluation.config import EvaluationConfig
+from matnet.evaluation.runner import Runner
+from matnet.evaluation.streams import Streams, batch_memory, choose_streams, fills_up, thread_counts
+from matnet.evaluation.tasks import Classification
 from matnet.images import Preprocessing
 from matnet.metrics import TopK
 from matnet.ops.extensions.normalize import BatchStatNorm
@@ -153,15 +155,16 @@ def test_scores_are_averaged_over_views_before_they_are_ranked(
         return {"ip2": found}
 
     views: Any = Views()
-    scorer = Scorer(net, Job(views, "ip2", batch_size=7))
-    monkeypatch.setattr(scorer, "halving", scores)
+    runner = Runner(net, EvaluationConfig(views, "ip2", EngineOptions(batch_size=7)))
+    monkeypatch.setattr(runner, "halving", scores)
+    task = Classification(replace(images, labels=np.array([7, 7, 0, 7, 1])))
     batch = np.stack([np.zeros((3, 1, 8, 8), np.float32)] * 5)
     for row in batch:
         views.load(Path("x"), row)
-    errors = scorer.score(batch, np.array([7, 7, 0, 7, 1]), [0, 1, 2, 4])
-    assert errors == TopK((1, 5), images=4, void=0, wrong={1: 2, 5: 0})
+    errors = runner.count(task, batch, range(5), [0, 1, 2, 4])
+    assert errors == TopK((1, 5), images=4, void=0, wrong={1: 2, 5: 0}, classes=10)
     assert sizes == [15]
-    assert scorer.job.images_per_batch == 2
+    assert runner.config.images_per_batch == 2
 
 
 # --- tallies ---
@@ -176,10 +179,10 @@ def test_tallies_add_up_in_any_order() -> None:
     parts = [tally(4, 3, 0), tally(3, 1, 4, ((6, "b is cut"),)), tally(1, 1, 8, ((9, "c"),)), tally(2, 0, 20)]
     orders = [parts, parts[::-1], [parts[2], parts[0], parts[3], parts[1]]]
     for order in orders:
-        total = Tally()
+        total = Tally(TopK())
         for part in order:
             total = total.plus(part)
-        assert total.errors == TopK(images=10, wrong={1: 5, 5: 1})
+        assert total.counts == TopK(images=10, wrong={1: 5, 5: 1})
         assert total.faults == ["b is cut", "c"]
         assert total.done == ((0, 10), (20, 22))
         assert (total.images, total.seconds, total.network_seconds) == (12, 6.0, 2.0)
@@ -187,7 +190,7 @@ def test_tallies_add_up_in_any_order() -> None:
 
 def test_a_tally_comes_back_from_its_record() -> None:
     found = tally(3, 1, 4, ((6, "b is cut"),))
-    assert Tally.of_record(json.loads(json.dumps(found.record()))) == found
+    assert Tally.of_record(json.loads(json.dumps(found.record())), TopK.of_record) == found
 
 
 # --- how engines are fed ---
@@ -259,9 +262,9 @@ class Processor:
 
 
 def test_a_gpu_gets_a_thread_of_its_own_and_its_own_memory() -> None:
-    assert tuple(crew_for(Device(), Streams(1), 3)) == (4, 3, 1)
-    assert tuple(crew_for(Processor(), Streams(2), 3)) == (3, 3, 2)
-    assert tuple(crew_for(Processor(), Streams(2), 1)) == (2, 1, 2)
+    assert tuple(thread_counts(Device(), Streams(1), 3)) == (4, 3, 1)
+    assert tuple(thread_counts(Processor(), Streams(2), 3)) == (3, 3, 2)
+    assert tuple(thread_counts(Processor(), Streams(2), 1)) == (2, 1, 2)
     own, plain = batch_memory(Device(), (2, 1, 4, 5), 3), batch_memory(Processor(), (2, 1, 4, 5), 2)
     assert [type(array) for array in own] == [Pinned] * 3
     assert [(array.shape, array.dtype) for array in plain] == [((2, 1, 4, 5), np.float32)] * 2

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from matnet import eval as eval_command
-from matnet.errors import DataError, EngineError
-from matnet.evaluation.progress import Progress
-from matnet.evaluation.resume import SUFFIX, Unfinished, run_kept
+from matnet.errors import DataError, EngineError, MatnetError
+from matnet.evaluation.flow import added
+from matnet.evaluation.resume import SUFFIX, Unfinished, keeping
 from matnet.evaluation.tally import Tally
+from matnet.evaluation.tasks import Classification
 from matnet.metrics import TopK
 
 KEY = {"model": "ab12", "list of images": "cd34"}
+TASK = Classification(None)  # type: ignore[arg-type]  # only its counts are used
 
 
 def tally(start: int, stop: int, wrong: int = 1) -> Tally:
@@ -30,12 +33,12 @@ def raise_after(images: int, monkeypatch: pytest.MonkeyPatch, number: int) -> No
     """Send this process a signal once, when so many images are done."""
     sent: list[int] = []
 
-    def watch(self: Progress, tally: Tally) -> None:
+    def watch(tally: Tally) -> None:
         if tally.images >= images and not sent:
             sent.append(tally.images)
             signal.raise_signal(number)
 
-    monkeypatch.setattr(Progress, "watch", watch)
+    monkeypatch.setattr(eval_command, "progress", lambda *_: nullcontext(watch))
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -62,7 +65,7 @@ def test_a_run_that_was_stopped_goes_on(
     assert not target.exists()
     (kept,) = tmp_path.rglob(f"*{SUFFIX}")
     assert (kept.parent == tmp_path) == with_file
-    seen = json.loads(kept.read_text())["tally"]["errors"]["images"]
+    seen = json.loads(kept.read_text())["tally"]["counts"]["images"]
 
     assert eval_command.main([*options, "--resume", "--batch-size", "9"]) == 0
     out, told = capsys.readouterr()
@@ -115,54 +118,88 @@ def test_resume_without_a_kept_run_starts_anew(
         "{",
         "[]",
         '{"key": {}}',
-        '{"key": {"model": "ab12", "list of images": "cd34"}, "tally": {"errors": 3}}',
+        json.dumps({"key": KEY, "tally": {"counts": 3}}),
         # 4 images counted, 5 done
         json.dumps({"key": KEY, "tally": {**tally(0, 4).record(), "done": [[0, 5]]}}),
         json.dumps({"key": KEY, "tally": {**tally(0, 4).record(), "done": [[0, 3], [2, 3]]}}),
     ],
 )
-def test_a_damaged_file_is_refused(text: str, tmp_path: Path) -> None:
-    state = Unfinished(tmp_path / "a.unfinished", KEY)
+def test_a_damaged_file_is_set_aside(text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = Unfinished(tmp_path / "a.unfinished", {} if '"key": {}' in text else KEY, TASK)
     state.path.write_text(text)
-    with pytest.raises(DataError, match="cannot be resumed from"):
-        state.load()
+    assert state.load() is None
+    assert (tmp_path / "a.unfinished.damaged").read_text() == text
+    assert not state.path.exists()
+    assert str(state.path) in caplog.text
 
 
 def test_what_is_kept_comes_back(tmp_path: Path) -> None:
-    state = Unfinished(tmp_path / "new" / "a.unfinished", KEY)
+    state = Unfinished(tmp_path / "new" / "a.unfinished", KEY, TASK)
     assert state.load() is None
     state.save(tally(3, 9))
     assert state.load() == tally(3, 9)
     with pytest.raises(DataError, match="with another model;"):
-        Unfinished(state.path, {**KEY, "model": "ef56"}).load()
+        Unfinished(state.path, {**KEY, "model": "ef56"}, TASK).load()
 
 
 def test_an_error_on_the_way_keeps_what_was_counted(tmp_path: Path) -> None:
-    state = Unfinished(tmp_path / "a.unfinished", KEY)
-
-    def count(start: Tally, watch: Any) -> Tally:
+    state = Unfinished(tmp_path / "a.unfinished", KEY, TASK)
+    start = tally(0, 4)
+    with pytest.raises(EngineError, match="the GPU is gone"), keeping(state, start, TASK) as watch:
         watch(start.plus(tally(4, 8)))
         raise EngineError("the GPU is gone")
-
-    with pytest.raises(EngineError, match="the GPU is gone"):
-        run_kept(count, state, tally(0, 4), lambda _: None)
     found = state.load()
     assert found is not None
-    assert (found.images, found.errors.wrong[1]) == (8, 2)
+    assert (found.images, found.counts.wrong[1]) == (8, 2)
 
 
-def test_nothing_is_left_behind_when_all_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_are_kept_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("matnet.evaluation.resume.KEEP_EVERY", 0.0)
-    state, seen = Unfinished(tmp_path / "a.unfinished", KEY), []
+    state, seen = Unfinished(tmp_path / "a.unfinished", KEY, TASK), []
+    with keeping(state, Tally(TopK()), TASK) as keep:
 
-    def count(start: Tally, watch: Any) -> Tally:
-        for first in (0, 4):
-            start = start.plus(tally(first, first + 4))
-            watch(start)
-            seen.append(state.load())
-        return start
+        def watch(found: Tally) -> None:
+            keep(found)
+            kept = state.load()
+            assert kept is not None
+            seen.append(kept.images)
 
-    assert run_kept(count, state, Tally(), lambda _: None).images == 8
-    assert seen == [tally(0, 4), tally(0, 4).plus(tally(4, 8))]
-    assert not state.path.exists()
+        assert added(Tally(TopK()), [tally(0, 4), tally(4, 8)], watch).images == 8
+    assert seen == [4, 8]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_where_nothing_can_be_kept_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The cache folder is a file: one note, the figures, status 0."""
+    (tmp_path / "home").write_text("no folder")
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("matnet.evaluation.resume.KEEP_EVERY", 0.0)
+    assert eval_command.main(["--quiet", "--backend", "numpy", "--limit", "100", "--batch-size", "10"]) == 0
+    assert capsys.readouterr().err.count("cannot be kept") == 1
+
+
+def test_the_state_is_removed_only_once_the_result_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "row.json"
+    options = ["--quiet", "--backend", "numpy", "--json", str(target)]
+    monkeypatch.setattr("matnet.evaluation.resume.KEEP_EVERY", 0.0)
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="disk full"):
+        patched.setattr("matnet.evaluation.command.atomic_write", full)
+        eval_command.main(options)
+    assert Path(f"{target}{SUFFIX}").is_file()
+    assert eval_command.main([*options, "--resume"]) == 0
+    row = json.loads(target.read_text())
+    assert (row["images"], row["top1_error"]) == (355, 100 * 10 / 355)
+    assert not Path(f"{target}{SUFFIX}").exists()
+
+
+def full(*_: Any) -> Any:
+    raise OSError("disk full")
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(MatnetError, match="does not exist"):
+        eval_command.main(["--quiet", "--json", str(tmp_path / "nodir" / "row.json")])

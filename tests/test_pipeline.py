@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from matnet.errors import DataError, EngineError
-from matnet.evaluation.pipeline import Crew, Done, Pipeline
+from matnet.evaluation.pipeline import Done, Pipeline, ThreadCounts
 from matnet.evaluation.tally import batches_left, joined
 
 LIMIT = 20  # seconds after which a test that hangs is ended
@@ -57,17 +57,22 @@ def collect(pipeline: Pipeline, spans: list[range]) -> list[Done]:
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5])
-@pytest.mark.parametrize("crew", [Crew(1, 1, 1), Crew(2, 2, 1), Crew(2, 1, 2), Crew(5, 3, 2), Crew(3, 8, 8)])
-def test_every_image_is_in_its_batch_once(crew: Crew, slots: int) -> None:
+@pytest.mark.parametrize(
+    "counts",
+    [ThreadCounts(1, 1, 1), ThreadCounts(2, 2, 1), ThreadCounts(2, 1, 2), ThreadCounts(5, 3, 2), ThreadCounts(3, 8, 8)],
+)
+def test_every_image_is_in_its_batch_once(counts: ThreadCounts, slots: int) -> None:
     def work() -> None:
-        done = collect(Pipeline(fill, contents, memory(slots), crew), batches_left(22, 4))
+        done = collect(Pipeline(fill, contents, memory(slots), counts), batches_left(22, 4))
         assert [batch.value for batch in done] == [[4 * k + j for j in range(4) if 4 * k + j < 22] for k in range(6)]
 
     within_limit(work)
 
 
 def test_no_batches_at_all() -> None:
-    within_limit(lambda: np.testing.assert_equal(collect(Pipeline(fill, contents, memory(1), Crew(2, 2, 1)), []), []))
+    within_limit(
+        lambda: np.testing.assert_equal(collect(Pipeline(fill, contents, memory(1), ThreadCounts(2, 2, 1)), []), [])
+    )
 
 
 def test_racing_threads_change_nothing() -> None:
@@ -80,8 +85,8 @@ def test_racing_threads_change_nothing() -> None:
         place[...] = number
 
     def work() -> None:
-        for crew in (Crew(2, 2, 2), Crew(8, 8, 3)):
-            done = collect(Pipeline(slow, contents, memory(4, 3), crew), batches_left(50, 3))
+        for counts in (ThreadCounts(2, 2, 2), ThreadCounts(8, 8, 3)):
+            done = collect(Pipeline(slow, contents, memory(4, 3), counts), batches_left(50, 3))
             assert [value for batch in done for value in batch.value] == list(range(50))
 
     within_limit(work)
@@ -98,7 +103,7 @@ def test_a_slow_image_holds_up_its_own_batch_alone() -> None:
 
     def work() -> None:
         order = []
-        for done in Pipeline(prepare, contents, memory(2), Crew(3, 2, 1)).run(batches_left(20, 4)):
+        for done in Pipeline(prepare, contents, memory(2), ThreadCounts(3, 2, 1)).run(batches_left(20, 4)):
             order.append(done.span.start)
             if len(order) == 4:
                 others_done.set()
@@ -125,7 +130,7 @@ def test_the_computation_is_bounded() -> None:
     def compute(batch: np.ndarray, span: range, good: list[int]) -> None:
         busy("compute")
 
-    within_limit(lambda: collect(Pipeline(prepare, compute, memory(6), Crew(8, 3, 2)), batches_left(60, 2)))
+    within_limit(lambda: collect(Pipeline(prepare, compute, memory(6), ThreadCounts(8, 3, 2)), batches_left(60, 2)))
     assert most["decode"] <= 3
     assert most["compute"] <= 2
 
@@ -143,7 +148,7 @@ def test_images_that_cannot_be_read_are_told_and_their_rows_are_zero() -> None:
         return good
 
     def work() -> None:
-        done = collect(Pipeline(prepare, compute, memory(2), Crew(3, 3, 1)), batches_left(11, 4))
+        done = collect(Pipeline(prepare, compute, memory(2), ThreadCounts(3, 3, 1)), batches_left(11, 4))
         assert [batch.value for batch in done] == [[0, 1], None, [0, 2]]
         assert [list(batch.faults) for batch in done] == [[2, 3], [4, 5, 6, 7], [9]]
         assert done[2].faults[9] == "image 9 is cut"
@@ -164,7 +169,7 @@ def test_an_error_ends_the_run_and_its_threads(where: str) -> None:
 
     def work() -> None:
         with pytest.raises(EngineError, match="broken"):
-            collect(Pipeline(prepare, compute, memory(2), Crew(3, 2, 1)), batches_left(100, 4))
+            collect(Pipeline(prepare, compute, memory(2), ThreadCounts(3, 2, 1)), batches_left(100, 4))
 
     within_limit(work)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("matnet")]
@@ -177,7 +182,7 @@ def test_leaving_early_ends_the_threads() -> None:
         prepared.append(number)
 
     def work() -> None:
-        batches = Pipeline(prepare, contents, memory(2), Crew(3, 2, 1)).run(batches_left(4000, 4))
+        batches = Pipeline(prepare, contents, memory(2), ThreadCounts(3, 2, 1)).run(batches_left(4000, 4))
         next(batches)
         batches.close()
 

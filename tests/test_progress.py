@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import struct
@@ -16,6 +17,8 @@ import pytest
 from matnet import eval as eval_command
 from matnet.evaluation.progress import progress
 from matnet.evaluation.tally import Tally
+from matnet.evaluation.tasks import Classification
+from matnet.logs import log_to_stderr
 from matnet.metrics import TopK
 from tests.table_runs import publish_classifier
 
@@ -64,12 +67,17 @@ def counted(images: int, wrong: int, wrong5: int, unreadable: int = 0) -> Tally:
     return Tally(TopK(images=images - unreadable, wrong={1: wrong, 5: wrong5}), lost, ((0, images),))
 
 
+NONE = Tally(TopK())
+TASK = Classification(None)  # type: ignore[arg-type]  # only its figures are used
+log = logging.getLogger("matnet.test")
+
+
 class Case(NamedTuple):
     tally: Tally
     total: int
     seconds: float
     told: str
-    start: Tally = Tally()
+    start: Tally = NONE
 
 
 CASES = {
@@ -92,9 +100,9 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_what_the_bar_shows(case: Case, terminal: Terminal, clock: list[float]) -> None:
     """Worked by hand: the rate is that of the images since the start, errors are of all that could be read."""
-    with redirect_stderr(terminal), progress(case.total, case.start) as shown:
+    with redirect_stderr(terminal), progress(case.total, case.start, TASK) as shown:
         clock[0] += case.seconds
-        shown.watch(case.tally)
+        shown(case.tally)
     first, last = terminal.lines[0], terminal.lines[-1]
     assert f"| {case.start.images}/{case.total}, 00:00<?, ? images/s" in first
     assert last.endswith(f"| {case.tally.images}/{case.total}, {case.told}")
@@ -102,20 +110,22 @@ def test_what_the_bar_shows(case: Case, terminal: Terminal, clock: list[float]) 
     assert len(last) <= 80
 
 
-def test_a_line_is_told_above_the_bar(terminal: Terminal, clock: list[float]) -> None:
-    with redirect_stderr(terminal), progress(40, Tally()) as shown:
+def test_a_log_line_stands_above_the_bar(terminal: Terminal, clock: list[float]) -> None:
+    log_to_stderr()
+    with redirect_stderr(terminal), progress(40, NONE, TASK) as shown:
         clock[0] += 2
-        shown.watch(counted(8, 3, 1))
-        shown.say("a batch did not fit")
+        shown(counted(8, 3, 1))
+        log.warning("a batch did not fit")
     assert terminal.lines.count("matnet: a batch did not fit") == 1
     assert terminal.lines[-1].endswith("| 8/40, 00:02<00:08,  4.00 images/s, top-1/5 error 37.5/12.5 %")
 
 
 @pytest.mark.parametrize(("stream", "hidden"), [(Terminal, True), (io.StringIO, False)], ids=["quiet", "no terminal"])
-def test_a_line_is_told_without_a_bar(stream: type[io.StringIO], hidden: bool) -> None:
-    with redirect_stderr(stream()) as told, progress(40, Tally(), hidden) as shown:
-        shown.watch(counted(8, 3, 1))
-        shown.say("a batch did not fit")
+def test_a_log_line_without_a_bar(stream: type[io.StringIO], hidden: bool) -> None:
+    log_to_stderr()
+    with redirect_stderr(stream()) as told, progress(40, NONE, TASK, hidden) as shown:
+        shown(counted(8, 3, 1))
+        log.warning("a batch did not fit")
     assert told.getvalue() == "matnet: a batch did not fit\n"
 
 

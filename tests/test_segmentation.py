@@ -14,11 +14,11 @@ from PIL import Image
 import matnet
 from matnet.datasets import SegmentationSet, load_voc
 from matnet.datasets.voc import VOC_CLASSES
-from matnet.errors import DataError, MatnetError, NetworkError, run_command
+from matnet.errors import DataError, NetworkError, run_command
 from matnet.eval import main
-from matnet.evaluation.ahead import in_order
+from matnet.evaluation import evaluate
 from matnet.evaluation.label_images import voc_palette, write_label_image
-from matnet.evaluation.segmentation import class_order, evaluate_segmentation
+from matnet.evaluation.tasks.segmentation import class_order
 from matnet.images import Preprocessing
 from matnet.network import Network
 from tests.tiny_models import blocks, gray_classifier, gray_segmenter
@@ -72,7 +72,7 @@ def net() -> Network:
 @pytest.mark.parametrize("backend", ["numpy", "onnx"])
 def test_figures_over_images_of_different_sizes(net: Network, data: SegmentationSet, backend: str) -> None:
     seen: list[int] = []
-    found = evaluate_segmentation(net, data, Preprocessing.of(net, "meta"), backend=backend, progress=seen.append)
+    found = evaluate(net, data, Preprocessing.of(net, "meta"), backend=backend, progress=seen.append)
     np.testing.assert_allclose([getattr(found, name) for name in EXPECTED], list(EXPECTED.values()))
     np.testing.assert_allclose(found.class_iou["aeroplane"], 100 * 512 / 1280)
     assert (found.images, found.status, found.dataset, found.batch_size) == (2, "ok", "RV-VOC11", 1)
@@ -89,7 +89,7 @@ def test_a_convolutional_network_is_compiled_once_for_all_sizes(net: Network, da
 
 
 def test_labels_are_saved_as_voc_has_them(net: Network, data: SegmentationSet, tmp_path: Path) -> None:
-    evaluate_segmentation(net, data, Preprocessing.of(net, "meta"), save=tmp_path / "out" / "labels")
+    evaluate(net, data, Preprocessing.of(net, "meta"), save=tmp_path / "out" / "labels")
     with Image.open(tmp_path / "out" / "labels" / "2011_000001.png") as image:
         assert image.mode == "P"
         np.testing.assert_array_equal(np.asarray(image), blocks([[0, 1, 15]], ([32], [16, 16, 16])))
@@ -107,7 +107,7 @@ def test_palette_of_void() -> None:
 def test_images_that_cannot_be_used_are_left_out(net: Network, data: SegmentationSet) -> None:
     """What is left is the second image: 256 of 512 pixels right."""
     data.images[0].write_bytes(b"no JPEG")
-    found = evaluate_segmentation(net, data, Preprocessing.of(net, "meta"))
+    found = evaluate(net, data, Preprocessing.of(net, "meta"))
     assert (found.images, found.status) == (1, "unreadable images")
     assert "2011_000001.jpg" in found.unreadable[0]
     np.testing.assert_allclose(found.pixel_accuracy, 50)
@@ -115,26 +115,26 @@ def test_images_that_cannot_be_used_are_left_out(net: Network, data: Segmentatio
 
 def test_labels_of_another_size_are_told(net: Network, data: SegmentationSet) -> None:
     write_label_image(data.labels[1], np.zeros((33, 17), np.uint8))
-    found = evaluate_segmentation(net, data, Preprocessing.of(net, "meta"))
+    found = evaluate(net, data, Preprocessing.of(net, "meta"))
     assert "is 33x16, its labels 33x17" in found.unreadable[0]
 
 
 def test_without_one_image_that_can_be_used_there_are_no_figures(net: Network, data: SegmentationSet) -> None:
     for image in data.images:
         image.unlink()
-    with pytest.raises(DataError, match=r"none of its 2 images could be used; first: .*2011_000001\.jpg"):
-        evaluate_segmentation(net, data, Preprocessing.of(net, "meta"))
+    with pytest.raises(DataError, match=r"none of its 2 images could be read; first: .*2011_000001\.jpg"):
+        evaluate(net, data, Preprocessing.of(net, "meta"))
 
 
 def test_scores_must_be_a_map_of_the_images_size(net: Network, data: SegmentationSet) -> None:
-    with pytest.raises(NetworkError, match=r"'score' is 21x16x24 for an image of 32x48; expected 21 scores"):
-        evaluate_segmentation(net, data, Preprocessing.of(net, "meta"), scores="score")
+    with pytest.raises(NetworkError, match=r"'score': the scored variable is 21x16x24 for an image of 32x48"):
+        evaluate(net, data, Preprocessing.of(net, "meta"), scores="score")
 
 
 def test_a_classifier_is_no_segmenter(data: SegmentationSet) -> None:
     net = gray_classifier(names=None)
     with pytest.raises(NetworkError, match="is 6x25x41 for an image of 32x48"):
-        evaluate_segmentation(net, data, Preprocessing.of(net, "meta"))
+        evaluate(net, data, Preprocessing.of(net, "meta"))
 
 
 ORDERS: dict[str, tuple[list[str], list[str], Any]] = {
@@ -158,36 +158,8 @@ def test_other_classes_are_refused() -> None:
 def test_classes_in_another_order_give_the_same_figures(data: SegmentationSet) -> None:
     turned = [*VOC_CLASSES[1:], VOC_CLASSES[0]]
     net = gray_segmenter({(k - 1) % 21: level for k, level in LEVELS.items()}, turned)
-    found = evaluate_segmentation(net, data, Preprocessing.of(net, "meta"))
+    found = evaluate(net, data, Preprocessing.of(net, "meta"))
     np.testing.assert_allclose(found.mean_iou, EXPECTED["mean_iou"])
-
-
-def test_work_ahead_keeps_order_and_stays_near() -> None:
-    started: list[int] = []
-
-    def work(item: int) -> int:
-        started.append(item)
-        return item * item
-
-    results = in_order(work, range(50), workers=2, ahead=3)
-    assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
-    assert max(started) <= 5 + 3
-    assert list(results) == [k * k for k in range(5, 50)]
-
-
-def test_work_ahead_raises_where_its_turn_is() -> None:
-    def work(item: int) -> int:
-        if item == 2:
-            raise MatnetError("the third")
-        return item
-
-    results = in_order(work, range(5), workers=2)
-    assert [next(results), next(results)] == [0, 1]
-    with pytest.raises(MatnetError, match="the third"):
-        next(results)
-
-
-# -- python -m matnet.eval --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -208,7 +180,7 @@ def test_the_data_tell_the_task(model: Path, tmp_path: Path, capsys: pytest.Capt
     np.testing.assert_allclose([found[name] for name in EXPECTED], list(EXPECTED.values()))
     assert len(list((tmp_path / "labels").iterdir())) == 2
     printed = capsys.readouterr().out
-    assert re.search(r"\| own-fcn +\| 6\.67 +\| 57\.14 +\| 7\.14 +\| 51\.43 ", printed)
+    assert re.search(r"\| own-fcn +\| +6\.67 +\| +57\.14 +\| +7\.14 +\| +51\.43 ", printed)
     assert re.search(r"\| aeroplane +\| +40\.00 \|", printed)
     assert (
         "2 images of RV-VOC11; argmax at own size; own size, RGB, minus mean (10, 10, 10); numpy on cpu, fp32"
@@ -224,16 +196,13 @@ def test_the_card_tells_the_task(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "no data": (["--model", "pascal-fcn8s-dag"], "segmentation: say which network and on what"),
-    "of a classification": (["--model", "caffe-alex", "--split", "val", "--save", "x"], "--split, --save: only for"),
+    "no data": (["--model", "pascal-fcn8s-dag"], "pascal-fcn8s-dag: no data for segmentation"),
+    "of a classification": (["--model", "caffe-alex", "--split", "val", "--save", "x"], "--split, --save: not for"),
     "of a segmentation": (
-        ["--model", "pascal-fcn8s-dag", "--data", ".", "--resume", "--workers", "2"],
-        "--workers, --resume: only for classification, not for segmentation",
+        ["--model", "pascal-fcn8s-dag", "--data", ".", "--protocol", "caffe", "--ten-crop"],
+        "--protocol, --ten-crop: not for segmentation",
     ),
-    "faces have no pixels": (
-        ["--model", "vgg-face", "--data", ".", "--save", "x"],
-        "--save keeps the labels of pixels",
-    ),
+    "faces have no pixels": (["--model", "vgg-face", "--data", ".", "--save", "x"], "--save: not for faces"),
 }
 
 

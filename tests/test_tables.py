@@ -15,6 +15,7 @@ import pytest
 from matnet.datasets.voc import VOC_CLASSES
 from matnet.errors import DataError, run_command
 from matnet.eval import main
+from matnet.reproduce import main as reproduce
 from matnet.reproduction import PAGE, expected_rows
 from matnet.reproduction.data import head
 from matnet.reproduction.expected import IMAGENET_ROWS, SEGMENTATION_ROWS
@@ -127,7 +128,7 @@ def test_an_order_that_nothing_states_fails_the_row(home: Path, imagenet: Path, 
         home, "kit", gray_classifier(names=None), "classification", published=[{**VAL, "top5_error": 0.0}], labels=order
     )
     assert table("--models", "kit", "--imagenet", imagenet, "--json", tmp_path / "out.json") == 2
-    assert "states the development kit's order" in rows_of(tmp_path / "out.json")["kit"]["status"]
+    assert "no such class" in rows_of(tmp_path / "out.json")["kit"]["status_reason"]
 
 
 def test_segmentation(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,11 +176,11 @@ def test_models_absent_broken_and_without_data_leave_the_others_be(
     assert table("--models", *models, "--imagenet", imagenet, "--json", out, "--csv", sheet) == 2
     rows = rows_of(out)
     assert rows["good"]["status"] == "ok"
-    assert rows["missing"]["status"].startswith("absent: ")
+    assert rows["missing"]["status"] == "absent"
     assert rows["missing"]["md5"]["status"] == "absent"
-    assert rows["broken"]["status"].startswith("failed: ") and "broken.mat" in rows["broken"]["status"]
+    assert rows["broken"]["status"] == "failed" and "broken.mat" in rows["broken"]["status_reason"]
     assert rows["broken"]["md5"]["status"] == "MISMATCH"
-    assert rows["face"]["status"] == "no data: give --lfw FOLDER"
+    assert (rows["face"]["status"], rows["face"]["status_reason"]) == ("absent", "no data; give --lfw FOLDER")
     assert "broken.mat" in capsys.readouterr().err
     lines = {line["model"]: line for line in csv.DictReader(io.StringIO(sheet.read_text()))}
     assert lines["good"]["top1_error"] == "50.0" and lines["good"]["images"] == "8"
@@ -199,7 +200,7 @@ def test_a_model_that_is_not_here_is_fetched(
         monkeypatch.delenv("MATNET_OFFLINE")
         arguments = ["--models", "gray", "--imagenet", imagenet, "--json", tmp_path / "out.json", "--check"]
         assert table(*arguments, "--offline") == 1
-        assert rows_of(tmp_path / "out.json")["gray"]["status"].startswith("absent: not here")
+        assert rows_of(tmp_path / "out.json")["gray"]["status_reason"].startswith("not on this machine")
         assert table(*arguments) == 0
     row = rows_of(tmp_path / "out.json")["gray"]
     assert (row["md5"]["status"], row["status"], row["figures"]["top1_error"]) == ("OK", "ok", TOP1)
@@ -216,7 +217,7 @@ def test_a_data_set_that_cannot_be_used_is_told_before_anything_runs(
     assert table("--models", "gray", "face", "--imagenet", imagenet, "--lfw", tmp_path / "lfw", "--json", out) == 2
     rows = rows_of(out)
     assert rows["gray"]["status"] == "ok"
-    assert rows["face"]["status"].startswith("failed: ")
+    assert rows["face"]["status"] == "failed"
     told = capsys.readouterr().err.splitlines()
     assert str(tmp_path / "lfw") in told[0]
 
@@ -226,10 +227,11 @@ def test_random_weights_and_parts_of_a_set_are_not_judged(home: Path, imagenet: 
     publish_classifier(home)
     assert table("--models", "digits-lenet", "--random-weights", "--seed", 3, "--json", out, "--check") == 1
     row = rows_of(out)["digits-lenet"]
-    assert (row["status"], row["verdict"], row["md5"]["status"]) == ("ok; random weights", None, "")
+    assert (row["status"], row["verdict"], row["md5"]["status"]) == ("random weights", None, "")
     assert table("--models", "gray", "--imagenet", imagenet, "--limit", 2, "--json", out, "--check") == 1
     row = rows_of(out)["gray"]
-    assert (row["status"], row["verdict"], row["run"]["images"]) == ("ok; only 2 of the set", None, 2)
+    assert (row["status"], row["verdict"], row["run"]["images"]) == ("ok", None, 2)
+    assert row["status_reason"] == "only 2 of the set"
     assert row["figures"]["top1_error"] == 0
 
 
@@ -277,10 +279,9 @@ def test_absent_models_do_not_fail_a_check_failed_ones_do(
 # -- options ----------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "a model and a table": (["--table", "--model", "x"], "--model: not with --table"),
-    "without a table": (["--models", "x", "--check"], "--models, --check: only with --table"),
-    "unknown model": (["--table", "--models", "cafe-alex"], "no model is called 'cafe-alex'; nearest: .*caffe-alex"),
-    "nowhere to write": (["--table", "--csv", "nowhere/x.csv"], "the folder nowhere does not exist"),
+    "contradicting": (["--resume", "--fresh"], "contradict each other"),
+    "unknown model": (["--models", "cafe-alex"], "no model is called 'cafe-alex'; nearest: .*caffe-alex"),
+    "nowhere to write": (["--csv", "nowhere/x.csv"], "does not exist"),
 }
 
 
@@ -288,7 +289,7 @@ REFUSED: dict[str, tuple[list[str], str]] = {
 def test_options_that_do_not_go_together(
     home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    assert run_command(main, arguments) == 2
+    assert run_command(reproduce, arguments) == 2
     assert re.search(message, capsys.readouterr().err)
 
 
@@ -310,3 +311,11 @@ def test_workers_share_a_row(home: Path, imagenet: Path, tmp_path: Path) -> None
     arguments = ["--models", "gray", "--imagenet", imagenet, "--json", tmp_path / "out.json", "--check"]
     assert table(*arguments, "--workers", 2, "--batch-size", 2) == 0
     assert rows_of(tmp_path / "out.json")["gray"]["figures"]["top5_error"] == TOP5
+
+
+def test_eval_forwards_the_tables(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.json"
+    arguments = ["--models", "digits-lenet", "--quiet", "--backend", "numpy", "--json", str(out)]
+    assert run_command(main, ["--table", *arguments]) == 0
+    assert rows_of(out)["digits-lenet"]["status"] == "ok"
+    assert "python -m matnet.reproduce" in capsys.readouterr().err

@@ -14,6 +14,7 @@ import pytest
 
 import matnet.reproduction.reproduce as loop
 from matnet.errors import MatnetError
+from matnet.evaluation.tally import Tally
 from matnet.images import Preprocessing
 from tests.table_runs import IMAGES, TOP1, publish_classifier, rows_of, table
 from tests.tiny_models import WNIDS, gray
@@ -81,13 +82,13 @@ def test_a_row_goes_on_within(
         read.append(path)
         return real(self, path, out)
 
-    def stop(images: int) -> None:
-        if len(read) >= 6 and images:
+    def stop(found: Tally) -> None:
+        if len(read) >= 6 and found.images:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Preprocessing, "load", load)
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Reproduction, "_progress", lambda *_: nullcontext(stop))
+        patch.setattr("matnet.reproduction.command.progress", lambda *_, **__: nullcontext(stop))
         assert table(*arguments) == 130
     told = re.search(r"within a row, after (\d) images: top-1 error", capsys.readouterr().err)
     assert told and told[1] in "36"
@@ -128,7 +129,8 @@ def test_failed_rows_are_kept_and_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(loop, "measure", failing)
         assert table(*arguments, "--json", tmp_path / "out.json") == 2
-    assert rows_of(tmp_path / "out.json")["gray"]["status"] == "failed: the engine is out of order"
+    row = rows_of(tmp_path / "out.json")["gray"]
+    assert (row["status"], row["status_reason"]) == ("failed", "the engine is out of order")
     (kept,) = (tmp_path / "kept").iterdir()
     assert json.loads(kept.read_text())["failed"] == "the engine is out of order"
     assert table(*arguments, "--json", tmp_path / "out.json") == 0

@@ -1,52 +1,51 @@
-"""Who counts the errors of an evaluation: this process, processes that it starts, or the workers of a scheduler."""
+"""Who counts an evaluation: this process, processes that it starts, or the workers of a scheduler."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from matnet.engines.device import processors
-from matnet.evaluation.loop import Watch, count
-from matnet.evaluation.scoring import Job, Scorer, Site
+from matnet.evaluation.config import EvaluationConfig
+from matnet.evaluation.runner import EngineInfo, Runner
 from matnet.evaluation.tally import Tally
+from matnet.evaluation.tasks import Task
 from matnet.network import Network
-
-if TYPE_CHECKING:
-    from matnet.datasets import ImageList
 
 
 class Counter(Protocol):
-    """Counts on from a tally, and calls a function with each one on the way; `site` says where that was done."""
+    """Gives a tally of each batch or shard, in any order; `info` describes the engine, once it has run."""
+
+    task: Task
 
     @property
-    def site(self) -> Site: ...
+    def info(self) -> EngineInfo: ...
 
-    def __call__(self, start: Tally, watch: Watch) -> Tally: ...
+    def tallies(self, spans: Sequence[range]) -> Iterator[Tally]: ...
 
 
 class OneProcess:
     """Counts in this process."""
 
-    def __init__(self, net: Network, job: Job, images: ImageList, say: Callable[[str], Any] | None = None) -> None:
-        self._scorer, self._images = Scorer(net, job, say), images
+    def __init__(self, net: Network, config: EvaluationConfig, task: Task) -> None:
+        self._runner, self.task = Runner(net, config, task.own_size), task
 
-    def __call__(self, start: Tally, watch: Watch) -> Tally:
-        return count(self._scorer, self._images, start, watch)
+    def tallies(self, spans: Sequence[range]) -> Iterator[Tally]:
+        return self._runner.tallies(self.task, spans)
 
     @property
-    def site(self) -> Site:
-        return self._scorer.site
+    def info(self) -> EngineInfo:
+        return self._runner.info
 
 
 @contextmanager
 def counter_for(
     net: Network,
-    job: Job,
-    images: ImageList,
+    config: EvaluationConfig,
+    task: Task,
     scheduler: str | None = None,
     workers: int | None = None,
-    say: Callable[[str], Any] | None = None,
 ) -> Iterator[Counter]:
     """The workers of a Dask scheduler at an address, so many Dask workers on this machine, or this process alone.
 
@@ -54,10 +53,10 @@ def counter_for(
     DataError where workers do not see the images.
     """
     if scheduler is None and workers is None:
-        yield OneProcess(net, job, images, say)
+        yield OneProcess(net, config, task)
         return
     from matnet.evaluation.shards import ShardCounter, local_cluster, scheduler_at
 
     found = scheduler_at(scheduler) if scheduler is not None else local_cluster(workers or 1, processors())
     with found as cluster:
-        yield ShardCounter(cluster, net, job, images)
+        yield ShardCounter(cluster, net, config, task)

@@ -23,7 +23,7 @@ Compute = Callable[[np.ndarray, range, list[int]], Any]
 """What is made of a batch: the memory, whose first rows hold the images of a range, and which rows are good."""
 
 
-class Crew(NamedTuple):
+class ThreadCounts(NamedTuple):
     """How many threads there are, and how many of them at most decode, or compute, at a time."""
 
     threads: int
@@ -64,8 +64,8 @@ class Pipeline:
     depend on that, hence no result does; only the order in which batches are done.
     """
 
-    def __init__(self, prepare: Prepare, compute: Compute, memory: Sequence[np.ndarray], crew: Crew) -> None:
-        self._prepare, self._compute, self._crew = prepare, compute, crew
+    def __init__(self, prepare: Prepare, compute: Compute, memory: Sequence[np.ndarray], counts: ThreadCounts) -> None:
+        self._prepare, self._compute, self._counts = prepare, compute, counts
         self._free = [Slot(array) for array in memory]
         self._filling: Slot | None = None
         self._full: deque[Slot] = deque()
@@ -81,9 +81,9 @@ class Pipeline:
         Leaving the loop early stops the threads; batches under way are finished and forgotten.
         """
         self._spans.extend(spans)
-        with ThreadPoolExecutor(self._crew.threads, thread_name_prefix="matnet") as pool:
+        with ThreadPoolExecutor(self._counts.threads, thread_name_prefix="matnet") as pool:
             try:
-                threads = [pool.submit(self._work) for _ in range(self._crew.threads)]
+                threads = [pool.submit(self._work) for _ in range(self._counts.threads)]
                 for thread in threads:
                     thread.add_done_callback(self._wake)
                 for _ in spans:
@@ -114,10 +114,10 @@ class Pipeline:
         """What this thread should do now; None when there is nothing left to begin."""
         with self._changed:
             while not self._stopped:
-                if self._full and self._computing < self._crew.streams:
+                if self._full and self._computing < self._counts.streams:
                     self._computing += 1
                     return partial(self._run, self._full.popleft())
-                if self._decoding < self._crew.decoders:
+                if self._decoding < self._counts.decoders:
                     slot = self._slot_to_fill()
                     if slot is not None:
                         self._decoding += 1
@@ -148,7 +148,7 @@ class Pipeline:
             fault = str(error)
             slot.memory[row] = 0  # so that nothing depends on what was there before
         with self._changed:
-            idle = self._decoding == self._crew.decoders < self._crew.threads  # whether others may wait for a turn
+            idle = self._decoding == self._counts.decoders < self._counts.threads  # whether others may wait for a turn
             self._decoding -= 1
             slot.missing -= 1
             if fault:

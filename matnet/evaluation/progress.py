@@ -1,37 +1,46 @@
-"""The progress bar of an evaluation: images done, images/s, and the errors so far."""
+"""The progress bar of an evaluation: images done, images/s, and the figures so far."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from matnet.evaluation.resume import Watch
 from matnet.evaluation.tally import Tally
+from matnet.evaluation.tasks import Task
 
 # As tqdm's own, but with images/s also where fewer than one is done in a second.
 LINE = "{l_bar}{bar}| {n_fmt}/{total_fmt}, {elapsed}<{remaining}, {rate_noinv_fmt}{postfix}"
 
 
-class Progress:
-    """Shows each tally on stderr; `say` writes a line above the bar. A resumed run's rate is that of this part."""
+class AboveBar(logging.Handler):
+    """Writes log lines above a progress bar."""
 
     def __init__(self, bar: Any) -> None:
+        super().__init__()
         self._bar = bar
 
-    def watch(self, tally: Tally) -> None:
-        self._bar.set_postfix_str(_short_errors(tally), refresh=False)
-        self._bar.update(tally.images - self._bar.n)
-
-    def say(self, line: str) -> None:
-        self._bar.write(f"matnet: {line}", file=sys.stderr)
+    def emit(self, record: logging.LogRecord) -> None:
+        self._bar.write(f"matnet: {record.getMessage()}", file=sys.stderr)
 
 
 @contextmanager
-def progress(total: int, start: Tally, hidden: bool = False) -> Iterator[Progress]:
-    """A progress bar over `total` images, of which `start` has done some; none where stderr is no terminal."""
-    with image_bar(total, hidden, initial=start.images) as bar:
-        yield Progress(bar)
+def progress(total: int, start: Tally, task: Task, hidden: bool = False, **options: Any) -> Iterator[Watch]:
+    """A progress bar on stderr over `total` images, of which `start` has done some; none where stderr is no terminal.
+
+    options: further options of tqdm. Lines of matnet's log stand above the bar. The rate of a resumed run is that of
+    this part.
+    """
+    with image_bar(total, hidden, initial=start.images, **options) as bar, _logged_above(bar):
+
+        def watch(tally: Tally) -> None:
+            bar.set_postfix_str(task.brief(tally.counts), refresh=False)
+            bar.update(tally.images - bar.n)
+
+        yield watch
 
 
 def image_bar(total: int, hidden: bool = False, **options: Any) -> Any:
@@ -42,15 +51,16 @@ def image_bar(total: int, hidden: bool = False, **options: Any) -> Any:
     return tqdm(total=total, unit=" images", disable=hidden, file=sys.stderr, bar_format=LINE, **options)
 
 
-def _short_errors(tally: Tally) -> str:
-    """The errors so far, short enough for a line of 80 characters that also tells of 50,000 images and of hours."""
-    if not tally.errors.images:
-        return ""
-    return f"top-1/5 error {tally.errors.top1_error:.1f}/{tally.errors.top5_error:.1f} %"
-
-
-def running_errors(tally: Tally) -> str:
-    """The errors so far, for people; nothing before the first image."""
-    if not tally.errors.images:
-        return ""
-    return f"top-1 error {tally.errors.top1_error:.2f} %, top-5 error {tally.errors.top5_error:.2f} %"
+@contextmanager
+def _logged_above(bar: Any) -> Iterator[None]:
+    """The handlers of matnet's logger replaced while a bar is shown; without a bar they stay."""
+    logger = logging.getLogger("matnet")
+    if bar.disable or not logger.handlers:
+        yield
+        return
+    before = list(logger.handlers)
+    logger.handlers = [AboveBar(bar)]
+    try:
+        yield
+    finally:
+        logger.handlers = before

@@ -1,4 +1,4 @@
-"""What every row says of where its figures come from, whatever was scored."""
+"""What every row states of the origin of its figures, whatever was scored."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.evaluation.record import file_sha256, versions
+from matnet.evaluation.record import file_sha256
 from matnet.network import Network
+from matnet.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from matnet.evaluation.runner import EngineInfo
 
 
 @dataclass
-class Course:
-    """How a run over a data set went: images done, those that could not be used, seconds in all and in the engine."""
+class RunStats:
+    """Images counted, what could not be read, seconds in all and in the engine."""
 
     images: int = 0
     unreadable: list[str] = field(default_factory=list)
@@ -29,16 +33,19 @@ class Course:
     network_seconds: float = 0.0
 
 
-def provenance(net: Network, engine: Any, data: Any, course: Course, notes: Sequence[str] = ()) -> dict[str, Any]:
-    """The fields of a Run that tell network, data set, engine and course; `data` has a name and a list_sha256."""
+def provenance(
+    net: Network, engine: EngineInfo, data: Any, stats: RunStats, outcome: Outcome, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The fields of a Run that describe network, data set, engine and run; `data` has a name and a list_sha256."""
     return {
         "model": net.source.path.stem if net.source.path else "network",
         "introduced": "",
-        "images_per_s": course.images / course.seconds,
-        "network_images_per_s": course.images / course.network_seconds,
-        "images": course.images,
-        "status": "unreadable images" if course.unreadable else "ok",
-        "unreadable": course.unreadable,
+        "images_per_s": stats.images / stats.seconds if stats.seconds else 0.0,
+        "network_images_per_s": stats.images / stats.network_seconds if stats.network_seconds else 0.0,
+        "images": stats.images,
+        "status": str(outcome.status),
+        "status_reason": outcome.reason,
+        "unreadable": stats.unreadable,
         "dataset": data.name,
         "list_sha256": data.list_sha256,
         "model_file": str(net.source.path or ""),
@@ -46,10 +53,12 @@ def provenance(net: Network, engine: Any, data: Any, course: Course, notes: Sequ
         "backend": engine.backend,
         "device": engine.device,
         "precision": engine.precision,
+        "batch_size": engine.batch_size,
+        "batch_halved_from": engine.batch_halved_from,
         "machine": machine(),
-        "seconds": course.seconds,
+        "seconds": stats.seconds,
         "commit": commit(),
-        "versions": versions(getattr(engine, "runtimes", ())),
+        "versions": engine.versions,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "notes": [*notes, *engine.notes],
     }

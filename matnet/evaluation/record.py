@@ -20,7 +20,8 @@ class Run:
     images_per_s: float  # end to end: decoding, resizing and the network
     network_images_per_s: float  # the engine alone
     images: int
-    status: str
+    status: str  # one of matnet.outcomes.Status
+    status_reason: str = ""
     unreadable: list[str] = field(default_factory=list)
     dataset: str = ""
     list_sha256: str = ""
@@ -33,7 +34,7 @@ class Run:
     device: str = "cpu"
     precision: str = "fp32"
     batch_size: int = 0
-    batch_halved_from: int | None = None  # the batch size asked for, where so many images did not fit in memory
+    batch_halved_from: int | None = None  # the batch size given, where so many images did not fit in memory
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = ""  # of matnet's checkout

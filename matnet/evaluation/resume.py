@@ -1,119 +1,130 @@
-"""Evaluations that are cut short: what was counted is kept in a small file, and a later run goes on from it."""
+"""Evaluations that are interrupted: the counts are kept in a small file, and a later run goes on from it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import DataError, FileFormatError, MatnetError
+from matnet.errors import DataError, MatnetError
+from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.provenance import network_sha256
-from matnet.evaluation.scoring import Job
 from matnet.evaluation.tally import Tally
-from matnet.files import atomic_write, cache_folder
+from matnet.evaluation.tasks import Task
+from matnet.files import cache_folder
 from matnet.network import Network
+from matnet.outcomes import ExitStatus
+from matnet.records import key_digest, read_record, remove_record, write_record
+
+log = logging.getLogger(__name__)
 
 KEEP_EVERY = 10.0  # seconds between two times that the file is written
 SUFFIX = ".unfinished"
 
-Count = Callable[[Tally, Callable[[Tally], Any]], Tally]
-"""Counts on from a tally, and calls a function with each one on the way."""
+Watch = Callable[[Tally], Any]
+"""Is called with all that is counted, after each batch."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that was stopped by Ctrl-C or SIGTERM; `tally` is what it had counted, `kept` the file of it, if any."""
+    """A run that was stopped by Ctrl-C or SIGTERM.
 
-    def __init__(self, tally: Tally, kept: Path | None, status: int) -> None:
+    tally: what it had counted. figures: the same for people. kept: the file of it, if any. status: the exit status.
+    """
+
+    def __init__(self, tally: Tally, kept: Path | None, status: int, figures: str = "") -> None:
         super().__init__()
-        self.tally, self.kept, self.status = tally, kept, status
+        self.tally, self.kept, self.status, self.figures = tally, kept, status, figures
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, raised where Ctrl-C would be."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Unfinished:
-    """The file of an unfinished run. `key` holds all that decides the figures; the batch size is not part of it."""
+    """The file of an unfinished run. `key` holds all that decides the figures; the batch size is not part of it.
+
+    The file is best effort: where it cannot be written, one warning says so and the run goes on.
+    """
 
     path: Path
     key: Mapping[str, str]
+    task: Task
+    _gave_up: bool = field(default=False, init=False)
 
     def load(self) -> Tally | None:
-        """What was counted; None where no run is unfinished. DataError for a file that belongs to another run."""
-        if not self.path.exists():
+        """What was counted; None where no run is unfinished, or its file is damaged, which a warning says.
+
+        Raises DataError for a file that belongs to another run.
+        """
+        key = read_record(self.path, lambda record: dict(record["key"]))
+        if key is None:
             return None
-        way_out = "remove it, or leave --resume out to start anew"
-        try:
-            record = json.loads(self.path.read_text(encoding="utf-8"))
-            key, tally = dict(record["key"]), Tally.of_record(record["tally"])
-        except (OSError, ValueError, KeyError, TypeError, MatnetError) as error:
-            raise DataError(f"{self.path}: cannot be resumed from ({error}); {way_out}") from None
         differing = [name for name in {**key, **self.key} if key.get(name) != self.key.get(name)]
         if differing:
-            raise DataError(f"{self.path}: is of a run with another {', another '.join(differing)}; {way_out}")
-        return tally
+            raise DataError(
+                f"{self.path}: is of a run with another {', another '.join(differing)}; remove it, or leave --resume "
+                "out to start anew"
+            )
+        return read_record(self.path, lambda record: Tally.of_record(record["tally"], self.task.counts_of))
 
-    def save(self, tally: Tally) -> None:
-        """Write the tally, whole or not at all."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.path) as file:
-            file.write(json.dumps({"key": dict(self.key), "tally": tally.record()}).encode())
+    def save(self, tally: Tally) -> bool:
+        """Write the tally, whole or not at all; whether that worked."""
+        if self._gave_up:
+            return False
+        self._gave_up = not write_record(self.path, {"key": dict(self.key), "tally": tally.record()})
+        return not self._gave_up
 
     def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+        """Remove the file: to be called once the result is written."""
+        remove_record(self.path)
 
 
-def unfinished(net: Network, job: Job, list_sha256: str, target: str | None) -> Unfinished:
+def unfinished(net: Network, config: EvaluationConfig, task: Task, target: str | Path | None) -> Unfinished:
     """Where a run is kept while it is unfinished: beside `target`, its file of results, else in the cache folder."""
-    key = {"model": network_sha256(net), "list of images": list_sha256, **job.identity}
-    if target is not None and target != "-":
-        return Unfinished(Path(target).with_name(Path(target).name + SUFFIX), key)
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return Unfinished(cache_folder() / "evaluations" / f"{digest[:16]}{SUFFIX}", key)
+    key = {
+        "model": network_sha256(net),
+        "list of images": task.data.list_sha256,
+        **config.identity,
+        **task.identity,
+    }
+    if target is not None:
+        return Unfinished(Path(target).with_name(Path(target).name + SUFFIX), key, task)
+    return Unfinished(cache_folder() / "evaluations" / f"{key_digest(key)[:16]}{SUFFIX}", key, task)
 
 
-def run_kept(count: Count, state: Unfinished, start: Tally, watch: Callable[[Tally], Any]) -> Tally:
-    """What `count` gives, its tallies kept in `state` meanwhile; Interrupted where Ctrl-C or SIGTERM stops it."""
+@contextmanager
+def keeping(state: Unfinished | None, start: Tally, task: Task) -> Iterator[Watch]:
+    """A function to call with each tally: it is kept in `state` from time to time, and when the block is left by an
+    error. Interrupted where Ctrl-C or SIGTERM ends the block.
+    """
     latest, saved = start, time.monotonic()
 
-    def watching(tally: Tally) -> None:
+    def watch(tally: Tally) -> None:
         nonlocal latest, saved
         latest = tally
-        watch(tally)
-        if time.monotonic() - saved > KEEP_EVERY:
+        if state is not None and time.monotonic() - saved > KEEP_EVERY:
             state.save(tally)
             saved = time.monotonic()
 
+    def keep() -> Path | None:
+        return state.path if state is not None and latest.images and state.save(latest) else None
+
     try:
         with termination_raised():
-            tally = count(start, watching)
+            yield watch
     except KeyboardInterrupt as stop:
-        kept = _keep(state, latest)
-        raise Interrupted(latest, kept, 143 if isinstance(stop, Terminated) else 130) from None
+        status = ExitStatus.TERMINATED if isinstance(stop, Terminated) else ExitStatus.INTERRUPTED
+        raise Interrupted(latest, keep(), status, task.running(latest.counts)) from None
     except MatnetError:
-        _keep(state, latest)
+        keep()
         raise
-    state.remove()
-    return tally
-
-
-def _keep(state: Unfinished, tally: Tally) -> Path | None:
-    """Save what is worth it; None where nothing is, or the folder cannot be written to."""
-    if not tally.images:
-        return None
-    try:
-        state.save(tally)
-    except (OSError, FileFormatError):
-        return None
-    return state.path
 
 
 @contextmanager

@@ -9,26 +9,26 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from matnet.errors import DataError
+from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.provenance import sha256_once
 from matnet.evaluation.record import versions
-from matnet.evaluation.scoring import Job, Part, Scorer, Site
+from matnet.evaluation.runner import EngineInfo, Runner
 from matnet.evaluation.tally import Tally
+from matnet.evaluation.tasks import Task
 
 if TYPE_CHECKING:
     from matnet.network import Network
 
 MOST_NETWORKS = 2  # made ready at a time in a process
 
-_ready: OrderedDict[str, Scorer] = OrderedDict()
+_ready: OrderedDict[str, Runner] = OrderedDict()
 _turn = Lock()  # shards of one process share its processors, so they come one after the other
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Which network: its SHA-256 as rows tell it, and the .mat file that it is read from, if there is one."""
+    """Which network: its SHA-256 as rows state it, and the .mat file that it is read from, if there is one."""
 
     sha256: str
     path: str | None = None
@@ -36,20 +36,18 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Shard:
-    """Consecutive images of a list, and the batches that are to be computed of them."""
+    """A part of a task, and the batches of it that are to be computed."""
 
-    paths: tuple[str, ...]
-    labels: np.ndarray
-    first: int
+    task: Task
     spans: tuple[range, ...]
 
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What was counted, and where; `worker` names the process."""
+    """What was counted, and by which engine; `worker` names the process."""
 
     tally: Tally
-    site: Site
+    engine: EngineInfo
     worker: str
 
 
@@ -62,23 +60,25 @@ class Survey:
     versions: Mapping[str, str]
 
 
-def score_shard(job: Job, key: str, spec: NetworkSpec, shard: Shard, network: Network | None = None) -> ShardResult:
-    """Count a shard's errors on this worker.
+def score_shard(
+    config: EvaluationConfig, key: str, spec: NetworkSpec, shard: Shard, network: Network | None = None
+) -> ShardResult:
+    """Count a shard on this worker.
 
-    key: names network and job; what was made ready under it is used again. network: where the file is not to
-    be seen here. Raises what an evaluation raises.
+    key: names network, config and task; the engine made under it is used again. network: where the file is not visible
+    to this worker. Raises what an evaluation raises.
     """
     with _turn:
-        scorer = _scorer(job, key, spec, network)
-        part, tally = Part([Path(path) for path in shard.paths], shard.labels, shard.first), Tally()
-        for batch in scorer.tallies(part, shard.spans):
+        runner = _runner(config, key, spec, shard.task.own_size, network)
+        tally = Tally(shard.task.empty())
+        for batch in runner.tallies(shard.task, shard.spans):
             tally = tally.plus(batch)
-        return ShardResult(tally, scorer.site, _address())
+        return ShardResult(tally, runner.info, _address())
 
 
-def _scorer(job: Job, key: str, spec: NetworkSpec, network: Network | None) -> Scorer:
+def _runner(config: EvaluationConfig, key: str, spec: NetworkSpec, own_size: bool, network: Network | None) -> Runner:
     if key not in _ready:
-        _ready[key] = Scorer(_network(spec, network), job, share=_processors())
+        _ready[key] = Runner(_network(spec, network), config, own_size, share=_processors())
         while len(_ready) > MOST_NETWORKS:
             _ready.popitem(last=False)
     _ready.move_to_end(key)
@@ -91,7 +91,7 @@ def _network(spec: NetworkSpec, network: Network | None) -> Network:
     if network is not None:
         return network
     if spec.path is None or not _sees(spec):
-        raise DataError(f"{spec.path or 'the network'}: is not to be seen by {_address()}, or is another file there")
+        raise DataError(f"{spec.path or 'the network'}: is not visible to {_address()}, or is another file there")
     return load(spec.path)
 
 

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matnet.errors import DataError, EngineError, listing
-from matnet.evaluation.loop import added
+from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.provenance import network_sha256
 from matnet.evaluation.record import versions
-from matnet.evaluation.scoring import Job, Site
+from matnet.evaluation.runner import EngineInfo
 from matnet.evaluation.shard import NetworkSpec, Shard, ShardResult, Survey, score_shard, survey
-from matnet.evaluation.tally import Tally, batches_left
+from matnet.evaluation.tally import Tally
+from matnet.evaluation.tasks import Task
 from matnet.network import Network
-
-if TYPE_CHECKING:
-    from matnet.datasets import ImageList
 
 WAIT = 20.0  # seconds for a scheduler to answer, and for its first worker
 SHARDS_PER_WORKER = 8  # so that workers of different speeds end together, and a death loses little
@@ -78,30 +76,31 @@ def scheduler_at(address: str, wait: float = WAIT) -> Iterator[Cluster]:
 
 
 class ShardCounter:
-    """Counts on a cluster as `count` does here: the same integers, so the same figures, whoever computed them."""
+    """Counts on a cluster: the same counts, so the same figures, as in one process, whoever computed them."""
 
-    def __init__(self, cluster: Cluster, net: Network, job: Job, images: ImageList) -> None:
-        self.cluster, self.job, self.images = cluster, job, images
+    def __init__(self, cluster: Cluster, net: Network, config: EvaluationConfig, task: Task) -> None:
+        self.cluster, self.config, self.task = cluster, config, task
         path = net.source.path
         self.spec = NetworkSpec(
             network_sha256(net), str(path.absolute()) if path is not None and path.suffix == ".mat" else None
         )
-        self.key = f"{self.spec.sha256} {job.identity} {job.batch_size} {job.strict} {job.decoders} {job.engine}"
-        seen = require_alike(self._survey(), images.paths[0])
+        self.key = f"{self.spec.sha256} {config.identity} {config.engine} {config.decoders} {task.own_size}"
+        seen = require_alike(self._survey(), task.paths[0])
         # Workers that do not see the file get the network itself, each once.
         self.network = None if seen else cluster.client.scatter(sendable(net), broadcast=True)
-        self.sites: list[Site] = []
+        self.engines: list[EngineInfo] = []
 
-    def __call__(self, start: Tally, watch: Callable[[Tally], Any]) -> Tally:
-        """`start` and what the workers count; EngineError where shards fail for want of workers."""
-        shards = self._shards(batches_left(len(self.images), self.job.images_per_batch, start.done))
+    def tallies(self, spans: Sequence[range]) -> Iterator[Tally]:
+        """A tally of each shard; EngineError where shards fail for want of workers."""
         client = self.cluster.client
         futures = [
-            client.submit(score_shard, self.job, self.key, self.spec, shard, self.network, pure=False, retries=RETRIES)
-            for shard in shards
+            client.submit(
+                score_shard, self.config, self.key, self.spec, shard, self.network, pure=False, retries=RETRIES
+            )
+            for shard in self._shards(spans)
         ]
         try:
-            return added(start, self._results(futures), watch)
+            yield from self._results(futures)
         finally:
             client.cancel(futures)
 
@@ -117,45 +116,41 @@ class ShardCounter:
                 ) from None
             except (distributed.CancelledError, OSError) as error:
                 raise EngineError(f"the Dask cluster went away ({error or type(error).__name__})") from None
-            self.sites.append(found.site)
+            self.engines.append(found.engine)
             yield replace(found.tally, network_seconds=found.tally.network_seconds / self.cluster.workers)
 
     def _survey(self) -> Mapping[str, Survey]:
-        image = str(Path(self.images.paths[0]).absolute())
+        image = str(Path(self.task.paths[0]).absolute())
         found: Mapping[str, Survey] = self.cluster.client.run(survey, self.spec, image, ())
         return found
 
     def _shards(self, spans: Sequence[range]) -> list[Shard]:
         size = math.ceil(len(spans) / (SHARDS_PER_WORKER * self.cluster.workers))
         size = max(1, min(LARGEST_SHARD, size))
-        return [self._shard(spans[at : at + size]) for at in range(0, len(spans), size)]
-
-    def _shard(self, spans: Sequence[range]) -> Shard:
-        first, last = spans[0].start, spans[-1].stop
-        paths = tuple(str(path.absolute()) for path in self.images.paths[first:last])
-        return Shard(paths, self.images.labels[first:last], first, tuple(spans))
+        groups = [tuple(spans[at : at + size]) for at in range(0, len(spans), size)]
+        return [Shard(self.task.part(group[0].start, group[-1].stop), group) for group in groups]
 
     @property
-    def site(self) -> Site:
-        """Where it was computed, as a row tells it; what differs between workers is told side by side."""
-        return merged(self.sites, self.cluster.workers)
+    def info(self) -> EngineInfo:
+        """The engines of all workers as one; what differs between workers stands side by side."""
+        return merged(self.engines, self.cluster.workers)
 
 
-def merged(sites: Sequence[Site], workers: int) -> Site:
-    """One site for all shards; a note says how many workers there were, and where they were not alike."""
-    kinds = list(dict.fromkeys((site.backend, site.device, site.precision) for site in sites))
-    notes = dict.fromkeys(note for site in sites for note in site.notes)
+def merged(engines: Sequence[EngineInfo], workers: int) -> EngineInfo:
+    """One engine for all shards; a note says how many workers there were, and where they were not alike."""
+    kinds = list(dict.fromkeys((engine.backend, engine.device, engine.precision) for engine in engines))
+    notes = dict.fromkeys(note for engine in engines for note in engine.notes)
     if len(kinds) > 1:
         notes[f"workers computed differently: {'; '.join(' '.join(kind) for kind in kinds)}"] = None
     notes[f"computed in shards on {workers} Dask worker{'s' if workers > 1 else ''}"] = None
     backend, device, precision = (", ".join(dict.fromkeys(kind[k] for kind in kinds)) for k in range(3))
-    halved = [site.batch_halved_from for site in sites if site.batch_halved_from is not None]
-    found = {name: version for site in sites for name, version in site.versions.items()}
-    return Site(
+    halved = [engine.batch_halved_from for engine in engines if engine.batch_halved_from is not None]
+    found = {name: version for engine in engines for name, version in engine.versions.items()}
+    return EngineInfo(
         backend=backend,
         device=device,
         precision=precision,
-        batch_size=min((site.batch_size for site in sites), default=0),
+        batch_size=min((engine.batch_size for engine in engines), default=0),
         batch_halved_from=max(halved, default=None),
         versions=found or versions(),
         notes=tuple(notes),

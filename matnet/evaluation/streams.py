@@ -1,4 +1,4 @@
-"""How an engine is fed: how many batches at a time, with how many threads, from which memory."""
+"""How an engine is supplied with batches: how many at a time, with how many threads, from which memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from matnet.engines import EngineOptions, choose
 from matnet.engines.batches import combining_layer
 from matnet.engines.device import processors
-from matnet.evaluation.pipeline import Crew
+from matnet.evaluation.pipeline import ThreadCounts
 
 MOST_STREAMS = 4  # each holds the activations of a batch of its own
 GPU_STREAMS = 2  # one batch is copied while another is computed
@@ -47,7 +47,7 @@ def choose_streams(options: EngineOptions, share: int | None = None) -> Streams:
     return Streams(count, total // count)
 
 
-def crew_for(engine: Any, streams: Streams, decoders: int | None) -> Crew:
+def thread_counts(engine: Any, streams: Streams, decoders: int | None) -> ThreadCounts:
     """The threads of a pipeline that feeds `engine`; decoders: None for one per processor.
 
     An engine that computes on the processors has no thread beside those that decode: they take turns. A GPU's
@@ -55,7 +55,7 @@ def crew_for(engine: Any, streams: Streams, decoders: int | None) -> Crew:
     """
     decoding = decoders or processors()
     beside = 0 if engine.device == "cpu" else streams.count
-    return Crew(max(decoding + beside, streams.count), decoding, streams.count)
+    return ThreadCounts(max(decoding + beside, streams.count), decoding, streams.count)
 
 
 def batch_memory(engine: Any, shape: Sequence[int], count: int) -> list[np.ndarray]:

@@ -1,28 +1,45 @@
-"""What an evaluation has counted so far, and which images it has left: adds up the same in any order."""
+"""What an evaluation has counted so far, and the images that are left: adds up the same in any order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from matnet.errors import DataError
-from matnet.metrics import TopK
 
 Ranges = tuple[tuple[int, int], ...]
 """Sorted, disjoint ranges of image numbers: first, and one past the last."""
 
 
-@dataclass(frozen=True)
-class Tally:
-    """Errors over the images in `done`, those that could not be read, and the time that it took.
+class Counts(Protocol):
+    """What a task counts: integers, or values per image, so that parts add up to the same in any order.
 
-    A tally is replaced, never changed: whatever interrupts a run finds a whole one. Its counts are integers,
-    so that the order in which parts are added does not matter. Seconds are those of the whole, and of the
-    engine alone.
+    images: how many were counted. not_finite: how many of them had scores that are NaN or infinite.
     """
 
-    errors: TopK = field(default_factory=TopK)
+    @property
+    def images(self) -> int: ...
+
+    @property
+    def not_finite(self) -> int: ...
+
+    def plus(self, other: Any) -> Any:
+        """Both together, as a new value."""
+
+    def record(self) -> dict[str, Any]:
+        """The counts as plain JSON values."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The counts over the images in `done`, those that could not be read, and the time that it took.
+
+    A tally is replaced, never changed, so that an interruption always finds a complete one. Seconds are those of the
+    whole run, and of the engine alone.
+    """
+
+    counts: Any  # Counts
     unreadable: tuple[tuple[int, str], ...] = ()
     done: Ranges = ()
     seconds: float = 0.0
@@ -35,32 +52,27 @@ class Tally:
 
     @property
     def faults(self) -> list[str]:
-        """What could not be read, in the list's order."""
+        """Why images could not be read, in the list's order."""
         return [text for _, text in self.unreadable]
 
     def plus(self, other: Tally) -> Tally:
         """Both together; DataError where an image would count twice."""
-        errors = TopK(self.errors.ks)
-        errors.merge(self.errors)
-        errors.merge(other.errors)
         return Tally(
-            errors=errors,
+            counts=self.counts.plus(other.counts),
             unreadable=tuple(sorted((*self.unreadable, *other.unreadable))),
             done=joined((*self.done, *other.done)),
             seconds=self.seconds + other.seconds,
             network_seconds=self.network_seconds + other.network_seconds,
         )
 
-    def taking(self, seconds: float) -> Tally:
+    def with_seconds(self, seconds: float) -> Tally:
         """The same counts, after so many seconds."""
         return replace(self, seconds=seconds)
 
     def record(self) -> dict[str, Any]:
-        """As plain JSON values, from which `of_record` makes it again."""
-        errors = {"ks": self.errors.ks, "images": self.errors.images, "void": self.errors.void}
-        errors["wrong"] = [self.errors.wrong.get(k, 0) for k in self.errors.ks]
+        """The tally as plain JSON values."""
         return {
-            "errors": errors,
+            "counts": self.counts.record(),
             "unreadable": self.unreadable,
             "done": self.done,
             "seconds": self.seconds,
@@ -68,19 +80,18 @@ class Tally:
         }
 
     @classmethod
-    def of_record(cls, record: Any) -> Tally:
-        """A tally from what `record` gave; KeyError, TypeError or ValueError for anything else."""
-        found = record["errors"]
-        ks = tuple(int(k) for k in found["ks"])
-        wrong = dict(zip(ks, (int(count) for count in found["wrong"]), strict=True))
+    def of_record(cls, record: Any, counts: Callable[[Any], Any]) -> Tally:
+        """A tally from what `record` gave, its counts read by `counts`; KeyError, TypeError, ValueError or DataError
+        for anything else.
+        """
         tally = cls(
-            errors=TopK(ks, int(found["images"]), int(found["void"]), wrong),
+            counts=counts(record["counts"]),
             unreadable=tuple((int(index), str(text)) for index, text in record["unreadable"]),
             done=joined((int(start), int(stop)) for start, stop in record["done"]),
             seconds=float(record["seconds"]),
             network_seconds=float(record["network_seconds"]),
         )
-        if tally.errors.images + len(tally.unreadable) != tally.images:
+        if tally.counts.images + len(tally.unreadable) != tally.images:
             raise ValueError("its counts do not add up")
         return tally
 

@@ -1,18 +1,26 @@
-"""What `python -m matnet.eval --table` does: its options, the run, and where the results go."""
+"""What `python -m matnet.reproduce` does: its options, the run over the published tables, the files of results."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from matnet.arguments import engine_options
+from matnet.arguments import add_batch_size, add_engine_options, add_random_weights, engine_options, positive
 from matnet.errors import DataError
-from matnet.evaluation.progress import image_bar, running_errors
+from matnet.evaluation.config import BATCH_SIZE
+from matnet.evaluation.flow import Sharing, Show
+from matnet.evaluation.progress import progress
 from matnet.evaluation.resume import Interrupted, Terminated, termination_raised
+from matnet.evaluation.tasks.verification import FACE_CROP
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import JSON, TEXT
+from matnet.logs import log_to_stderr
+from matnet.outcomes import ExitStatus
 from matnet.reproduction.data import DataSets
 from matnet.reproduction.expected import expected_rows
 from matnet.reproduction.files import as_csv, as_json
@@ -20,64 +28,86 @@ from matnet.reproduction.measure import Settings
 from matnet.reproduction.models import Source
 from matnet.reproduction.plots import require_matplotlib, write_plots
 from matnet.reproduction.report import markdown, terminal
-from matnet.reproduction.reproduce import FAILURE, Reproduction, Verdict, check
-from matnet.reproduction.rows import DONE, FAILED, Row
+from matnet.reproduction.reproduce import Reproduction, Verdict, check
+from matnet.reproduction.rows import Row
 from matnet.reproduction.store import Store
 from matnet.zoo.cache import home, offline
-from matnet.zoo.fetch import Fetcher, to_stderr
+from matnet.zoo.fetch import Fetcher
+
+log = logging.getLogger(__name__)
 
 OUTPUTS = {"json": JSON, "markdown": TEXT, "csv": TEXT}
-FOREIGN = ("model", "data", "root", "scores", "image_size", "mean", "task", "year", "split", "save")
-"""Options of a single evaluation, which a table does not take."""
 
 
-def add_table_options(command: argparse.ArgumentParser) -> None:
-    """The options of `--table`."""
-    table = command.add_argument_group("the published tables")
-    table.add_argument("--table", action="store_true", help="measure the published tables again, each model in turn")
-    table.add_argument("--models", nargs="+", metavar="MODEL", help="only these: names, or .mat files (default: all)")
-    table.add_argument("--imagenet", type=Path, metavar="FOLDER", help="ILSVRC-2012, with its validation images")
-    table.add_argument("--voc", type=Path, metavar="FOLDER", help="VOCdevkit, with VOC2011 and VOC2012")
-    table.add_argument("--lfw", type=Path, metavar="FOLDER", help="Labeled Faces in the Wild")
-    table.add_argument("--results", type=Path, metavar="FOLDER", help="where finished rows are kept")
-    table.add_argument("--fresh", action="store_true", help="measure rows anew that are kept (default: take them)")
-    table.add_argument("--offline", action="store_true", help="fetch nothing; models that are not here are absent")
-    table.add_argument("--check", action="store_true", help="status 1 where a figure is not the published one")
-    table.add_argument("--markdown", type=Path, metavar="FILE", help="the tables as Markdown")
-    table.add_argument("--csv", type=Path, metavar="FILE", help="a line per model")
-    table.add_argument("--plots", type=Path, metavar="FOLDER", help="error against speed and parameters, as PNG")
+def parser() -> argparse.ArgumentParser:
+    from matnet.images import PROTOCOLS
+
+    command = argparse.ArgumentParser(
+        prog="python -m matnet.reproduce",
+        description="Measure the published tables again, each model in turn, and put each figure beside the published "
+        "one. Without data sets and models the tables show what is missing.",
+    )
+    add = command.add_argument
+    add("--models", nargs="+", metavar="MODEL", help="only these: names, or .mat files (default: all)")
+    add("--offline", action="store_true", help="fetch nothing; models that are not on this machine are absent")
+    add_random_weights(command)
+    data = command.add_argument_group("data")
+    data.add_argument("--imagenet", type=Path, metavar="FOLDER", help="ILSVRC-2012, with its validation images")
+    data.add_argument("--voc", type=Path, metavar="FOLDER", help="VOCdevkit, with VOC2011 and VOC2012")
+    data.add_argument("--sbd", type=Path, metavar="FOLDER", help="SBD's benchmark_RELEASE (default: beside VOC)")
+    data.add_argument("--lfw", type=Path, metavar="FOLDER", help="Labeled Faces in the Wild")
+    data.add_argument(
+        "--pairs", type=Path, metavar="FILE", help="the list of pairs of faces (default: LFW's pairs.txt)"
+    )
+    data.add_argument("--limit", type=positive, metavar="N", help="only N images or pairs of each set; never compared")
+    way = command.add_argument_group("preprocessing")
+    way.add_argument(
+        "--protocol", choices=PROTOCOLS, help="how images are prepared (default: as for the published row)"
+    )
+    way.add_argument("--ten-crop", dest="crops", action="store_const", const=10, help="average the scores of ten crops")
+    way.add_argument("--face-crop", type=float, default=FACE_CROP, metavar="PART", help="default: %(default).3f")
+    add_engine_options(command)
+    add_batch_size(command, BATCH_SIZE, "images per batch (default: %(default)s)")
+    add("--strict", action="store_true", help="stop where a batch does not fit, rather than halve it")
+    _add_run_options(command)
+    return command
 
 
-def refuse_table_options(options: argparse.Namespace) -> None:
-    """DataError where an option of a table was given without `--table`."""
-    plain = argparse.ArgumentParser()
-    add_table_options(plain)
-    given = [name for name, default in vars(plain.parse_args([])).items() if getattr(options, name) != default]
-    if given:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise DataError(f"{named}: only with --table")
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("run")
+    group.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (default: one per processor)")
+    where = group.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=positive, metavar="N", help="share the work among N processes (needs Dask)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="share it among the workers of a Dask scheduler")
+    group.add_argument("--results", type=Path, metavar="FOLDER", help="where finished rows are kept")
+    group.add_argument("--fresh", action="store_true", help="measure rows anew that are kept (default: take them)")
+    group.add_argument("--resume", action="store_true", help="take kept rows and go on, which is the default")
+    output = command.add_argument_group("output")
+    output.add_argument("--check", action="store_true", help="status 1 where a figure is not the published one")
+    output.add_argument("--json", nargs="?", const="-", metavar="FILE", help="all rows as JSON, on stdout or into FILE")
+    output.add_argument("--markdown", type=Path, metavar="FILE", help="the tables as Markdown")
+    output.add_argument("--csv", type=Path, metavar="FILE", help="a line per model")
+    output.add_argument("--plots", type=Path, metavar="FOLDER", help="error against speed and parameters, as PNG")
+    output.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
-def run_table(options: argparse.Namespace) -> int:
-    """The whole run; status 1 where a check fails, 2 where rows failed or images could not be read, else 0.
+def main(argv: list[str] | None = None) -> int:
+    """The whole run; status 1 where a check fails, 2 where a row failed or is not valid, else 0.
 
     Raises DataError for options that clash.
     """
-    clashing = [f"--{name.replace('_', '-')}" for name in FOREIGN if getattr(options, name, None) not in (None, ())]
-    if clashing:
-        raise DataError(f"{', '.join(clashing)}: not with --table, whose models and data are known; see --models")
+    log_to_stderr()
+    options = parser().parse_intermixed_args(argv)
     if options.resume and options.fresh:
         raise DataError("--resume and --fresh contradict each other: kept rows are taken, or measured anew")
     _require_outputs(options)
     run, expected = reproduction(options), expected_rows(options.models)
-    if (options.workers or options.scheduler) and any(row.task != "classification" for row in expected):
-        to_stderr("segmentations and faces are not shared among workers; this process evaluates them alone")
     rows: list[Row] = []
     try:
         with termination_raised():
             for row in run.rows(expected):
                 rows.append(row)
-                _tell(row, options)
+                _report(row, options)
     except KeyboardInterrupt as stop:
         _write(rows, None, options)
         return _interrupted(stop, rows, options)
@@ -85,40 +115,36 @@ def run_table(options: argparse.Namespace) -> int:
     _write(rows, verdict, options)
     if verdict is not None:
         return verdict.status
-    return FAILURE if any(row.state == FAILED or row.run.get("unreadable") for row in rows) else 0
+    return max((row.outcome.exit_status for row in rows), default=ExitStatus.DONE)
 
 
 def _interrupted(stop: KeyboardInterrupt, rows: list[Row], options: argparse.Namespace) -> int:
     """How far the run came, and how to go on; the exit status, 130 or, after SIGTERM, 143."""
     if isinstance(stop, Interrupted) and stop.tally.images:
-        to_stderr(f"interrupted within a row, after {stop.tally.images:,} images: {running_errors(stop.tally)}")
-    to_stderr(f"{len(rows)} rows are finished and kept in {_results(options)}; the same command goes on from there")
+        log.info("interrupted within a row, after %s images: %s", f"{stop.tally.images:,}", stop.figures)
+    log.info("%d rows are finished and kept in %s; the same command goes on from there", len(rows), _results(options))
     if isinstance(stop, Interrupted):
         return stop.status
-    return 143 if isinstance(stop, Terminated) else 130
+    return ExitStatus.TERMINATED if isinstance(stop, Terminated) else ExitStatus.INTERRUPTED
 
 
 def reproduction(options: argparse.Namespace) -> Reproduction:
-    """The run that the options mean."""
-    fetched = Fetcher(progress=not options.quiet and sys.stderr.isatty())
-    forbidden = bool(options.offline or offline())
+    """The run that the options describe."""
+    fetcher = Fetcher(progress=not options.quiet and sys.stderr.isatty())
     return Reproduction(
         DataSets(options.imagenet, options.voc, options.sbd, options.lfw, options.pairs, options.limit),
         Settings(
             protocol=options.protocol,
             crops=options.crops,
             face_crop=options.face_crop,
-            batch_size=options.batch_size,
-            workers=options.decoders,
-            strict=options.strict,
-            processes=options.workers,
-            scheduler=options.scheduler,
+            decoders=options.decoders,
+            sharing=Sharing(options.workers, options.scheduler),
             engine=engine_options(options),
         ),
-        Source(fetched, forbidden, options.random_weights, options.seed),
+        Source(fetcher, bool(options.offline or offline()), options.random_weights, options.seed),
         Store(_results(options)),
         options.fresh,
-        bar=None if options.quiet else _bar,
+        bar=partial(_bar, hidden=options.quiet),
     )
 
 
@@ -127,20 +153,18 @@ def _results(options: argparse.Namespace) -> Path:
     return options.results or home() / "results"
 
 
-def _bar(title: str, images: int) -> Any:
-    return image_bar(images, desc=title, leave=False)
+def _bar(title: str, hidden: bool) -> Show:
+    """A progress bar of a row."""
+    return lambda total, start, task: progress(total, start, task, hidden, desc=title, leave=False)
 
 
-def _tell(row: Row, options: argparse.Namespace) -> None:
+def _report(row: Row, options: argparse.Namespace) -> None:
     """One line on stderr as soon as a row is finished, for runs that take hours."""
-    if options.quiet or row.state != DONE:
+    if options.quiet or not row.done:
         return
-    figures = ", ".join(f"{name} {value:.2f}" for name, value in _figures(row).items())
-    to_stderr(f"{row.expected.card.name}: {figures}{' (kept)' if row.resumed else ''}")
-
-
-def _figures(row: Row) -> dict[str, float]:
-    return {name: value for name, value in row.record()["figures"].items() if value is not None}
+    figures = {name: value for name, value in row.record()["figures"].items() if value is not None}
+    text = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+    log.info("%s: %s%s", row.expected.card.name, text, " (kept)" if row.resumed else "")
 
 
 def _require_outputs(options: argparse.Namespace) -> None:
@@ -152,18 +176,22 @@ def _require_outputs(options: argparse.Namespace) -> None:
 
 
 def _write(rows: list[Row], verdict: Verdict | None, options: argparse.Namespace) -> None:
-    """The tables on stdout (or the JSON, where that was asked for there), the files, the plots, the check on stderr."""
+    """The tables on stdout (or the JSON, where that is wanted there), the files, the plots, the check on stderr."""
     remarks = verdict.lines if verdict else ()
     document = as_json(rows, remarks)
     print(document if options.json == "-" else terminal(rows))
-    texts = {"markdown": markdown(rows, remarks), "csv": as_csv(rows), "json": f"{document}\n"}
+    texts: dict[str, Callable[[], str]] = {
+        "markdown": lambda: markdown(rows, remarks),
+        "csv": lambda: as_csv(rows),
+        "json": lambda: f"{document}\n",
+    }
     for name, text in texts.items():
-        target = getattr(options, name)
+        target: Any = getattr(options, name)
         if target not in (None, "-"):
             with atomic_write(target) as file:
-                file.write(text.encode())
+                file.write(text().encode())
     if options.plots:
         for path in write_plots(rows, options.plots):
-            to_stderr(f"wrote {path}")
+            log.info("wrote %s", path)
     for line in remarks:
-        to_stderr(line)
+        print(f"matnet: {line}", file=sys.stderr)

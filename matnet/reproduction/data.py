@@ -36,7 +36,7 @@ class DataSets:
     _read: dict[str, Any] = field(default_factory=dict)
 
     def faults(self, rows: Iterable[Expected]) -> list[str]:
-        """Read the sets of all rows whose folder was given; what is wrong with them, so that it is met beforehand."""
+        """Read the sets of all rows whose folder was given; what is wrong with them, before anything runs."""
         found = []
         for row in rows:
             try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
@@ -11,6 +9,7 @@ from typing import Any
 
 from matnet import __version__
 from matnet.reproduction.rows import FIGURES, Row
+from matnet.tables import Column, Table
 
 RUN_COLUMNS = (
     "images",
@@ -41,16 +40,11 @@ def as_json(rows: Iterable[Row], remarks: Sequence[str] = ()) -> str:
 
 def as_csv(rows: Iterable[Row]) -> str:
     """A line per model; a figure of another task, or one that was not measured or published, is left empty."""
-    records = [_flat(row.record()) for row in rows]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(_columns()), lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue()
+    return Table([Column(name, name) for name in _columns()], [_flat(row.record()) for row in rows]).csv()
 
 
 def _columns() -> Iterable[str]:
-    yield from ("model", "task", "introduced", "parameters", "status", "verdict", "tolerance")
+    yield from ("model", "task", "introduced", "parameters", "status", "status_reason", "verdict", "tolerance")
     for figure in [figure for task in FIGURES.values() for figure in task] + ["images_per_s"]:
         yield from (figure, f"{figure}_published", f"{figure}_difference")
     yield from ("standard_error", "equal_error_rate", "auc", "source", "md5", "md5_status", "generation", *RUN_COLUMNS)
@@ -68,4 +62,4 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
     )
     md5 = record["md5"]
     flat.update(md5=md5["md5"], md5_status=md5["status"], generation=md5["generation"])
-    return {name: "" if value is None else value for name, value in flat.items()}
+    return flat

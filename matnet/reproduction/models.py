@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class AbsentModelError(MatnetError):
-    """A model that is neither here nor to be had."""
+    """A model that is not on this machine and cannot be fetched."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Source:
         if not card.mat_urls:
             raise AbsentModelError(f"no .mat file was published; `python -m matnet.convert {card.name}` makes one")
         if self.offline:
-            raise AbsentModelError("not here, and nothing is fetched; `python -m matnet.zoo fetch NAME` gets it")
+            raise AbsentModelError(
+                "not on this machine, and nothing is fetched; `python -m matnet.zoo fetch NAME` gets it"
+            )
         try:
             return self.fetcher.mat(card)
         except DownloadError as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 from matnet.reproduction.expected import OWN
-from matnet.reproduction.rows import DONE, FAILED, FIGURES, Row
+from matnet.reproduction.rows import FIGURES, Row
+from matnet.tables import Column, Table
 
 WIDEST_STATUS = 40
 HEADINGS = {
@@ -34,24 +35,7 @@ UNLIKE_PAPER = (
 )
 
 
-@dataclass(frozen=True)
-class TableText:
-    """One table: heading, columns, cells, and lines to stand below it."""
-
-    title: str
-    columns: tuple[str, ...]
-    cells: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-
-    def grid(self) -> str:
-        """Columns and cells, as Markdown has them."""
-        from tabulate import tabulate
-
-        sides = ["left" if name in ("model", "MD5", "status", "data") else "right" for name in self.columns]
-        return tabulate(self.cells, self.columns, tablefmt="pipe", disable_numparse=True, colalign=sides)
-
-
-def tables(rows: Iterable[Row]) -> list[TableText]:
+def tables(rows: Iterable[Row]) -> list[Table]:
     """The tables of the page that have rows, in its order."""
     parts: dict[str, list[Row]] = {}
     for row in rows:
@@ -61,54 +45,59 @@ def tables(rows: Iterable[Row]) -> list[TableText]:
 
 def terminal(rows: Iterable[Row]) -> str:
     """All tables, as they are printed."""
-    return "\n\n".join(_parted(table.title, table.grid(), *table.notes) for table in tables(rows))
+    return "\n\n".join(table.terminal() for table in tables(rows))
 
 
 def markdown(rows: Iterable[Row], remarks: Sequence[str] = ()) -> str:
     """All tables as a Markdown document; `remarks` are lines that end it."""
-    parts = [_parted(f"## {table.title}", table.grid(), *_listed(table.notes)) for table in tables(rows)]
-    end = ["\n".join(_listed(remarks))] if remarks else []
+    parts = [table.markdown() for table in tables(rows)]
+    end = ["\n".join(f"- {line}" for line in remarks)] if remarks else []
     return "\n\n".join(["# Published tables, measured again", *parts, *end]) + "\n"
 
 
-def _parted(title: str, grid: str, *notes: str) -> str:
-    return "\n".join([title, "", grid, *(["", *notes] if notes else [])])
-
-
-def _listed(lines: Sequence[str]) -> list[str]:
-    return [f"- {line}" for line in lines]
-
-
-def _table(name: str, rows: Sequence[Row]) -> TableText:
+def _table(name: str, rows: Sequence[Row]) -> Table:
     task = rows[0].expected.task
-    columns = ["model", *({"segmentation": ["data"]}.get(name, ["introduced"]))]
-    for figure in FIGURES[task]:
-        columns += [HEADINGS[figure], "published", "diff."]
-    columns += ["+-", "EER", "AUC"] if task == "faces" else []
-    columns += ["images/s", "published"] if task == "classification" else ["images/s"]
-    cells = tuple(tuple(_cells(row, task)) for row in rows)
     notes = [SWAPPED] if task == "segmentation" else []
     notes += [UNLIKE_PAPER] if task == "faces" and any(row.published("accuracy") is not None for row in rows) else []
-    return TableText(TITLES[name], (*columns, "MD5", "status"), cells, (*notes, *_how(rows), *_details(rows)))
+    return Table(
+        _columns(name, task), [_row(row) for row in rows], TITLES[name], (*notes, *_how(rows), *_details(rows))
+    )
 
 
-def _cells(row: Row, task: str) -> list[str]:
-    card = row.expected.card
-    data = row.expected.published.data if row.expected.published else ""
-    cells = [row.expected.short_name, data if task == "segmentation" else str(card.introduced or "-")]
+def _columns(name: str, task: str) -> list[Column]:
+    columns = [Column("model", "model")]
+    columns.append(Column("data", "data") if name == "segmentation" else Column("introduced", "introduced", "right"))
     for figure in FIGURES[task]:
-        gap = row.difference(figure)
-        cells += [_number(row.measured(figure)), _plain(row.published(figure)), _signed(gap)]
+        columns += [
+            Column(figure, HEADINGS[figure], "right", places=2),
+            Column(f"{figure}_published", "published", "right"),
+            Column(f"{figure}_difference", "diff.", "right", places=2, signed=True),
+        ]
     if task == "faces":
-        cells += [_number(row.measured(name)) for name in ("standard_error", "equal_error_rate", "auc")]
-    cells.append(_number(row.measured("images_per_s"), 1))
+        columns += [
+            Column(key, heading, "right", places=2)
+            for key, heading in (("standard_error", "+-"), ("equal_error_rate", "EER"), ("auc", "AUC"))
+        ]
+    columns.append(Column("images_per_s", "images/s", "right", places=1))
     if task == "classification":
-        cells.append(_plain(row.published("images_per_s")))
-    return [*cells, f"{row.md5_status} {row.generation}".strip(), _status(row)]
+        columns.append(Column("images_per_s_published", "published", "right"))
+    return [*columns, Column("md5", "MD5"), Column("status", "status")]
 
 
-def _number(value: float | None, places: int = 2) -> str:
-    return "" if value is None else f"{value:.{places}f}"
+def _row(row: Row) -> dict[str, Any]:
+    figures = (*FIGURES[row.expected.task], "images_per_s")
+    more = {name: row.measured(name) for name in ("standard_error", "equal_error_rate", "auc")}
+    return {
+        "model": row.expected.short_name,
+        "introduced": str(row.expected.card.introduced or "-"),
+        "data": row.expected.published.data if row.expected.published else "",
+        **{name: row.measured(name) for name in figures},
+        **{f"{name}_published": _plain(row.published(name)) for name in figures},
+        **{f"{name}_difference": row.difference(name) for name in figures},
+        **more,
+        "md5": f"{row.md5_status} {row.generation}".strip(),
+        "status": _status(row),
+    }
 
 
 def _plain(value: float | None) -> str:
@@ -118,12 +107,10 @@ def _plain(value: float | None) -> str:
     return f"{value:.1f}" if value == round(value, 1) else f"{value:.2f}"
 
 
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{round(value, 2) + 0.0:+.2f}"
-
-
 def _status(row: Row) -> str:
-    status = row.status if row.state in (DONE, FAILED) else row.state
+    status = row.status if row.done or row.failed else str(row.outcome.status)
+    if row.outcome.reason.startswith("no data"):
+        status = "absent: no data"
     parts = [status, *(["outside"] if row.outside else []), *(["kept"] if row.resumed else [])]
     text = ", ".join(parts)
     return text if len(text) <= WIDEST_STATUS else f"{text[: WIDEST_STATUS - 3]}..."
@@ -131,7 +118,7 @@ def _status(row: Row) -> str:
 
 def _how(rows: Sequence[Row]) -> list[str]:
     """How the figures were measured, once for all rows that were measured alike."""
-    done = [row.run for row in rows if row.state == DONE]
+    done = [row.run for row in rows if row.done]
     ways = dict.fromkeys(
         f"{run.get('images'):,} images of {run.get('dataset')}"
         + (f", {run.get('pairs'):,} pairs" if "pairs" in run else "")
@@ -145,6 +132,6 @@ def _details(rows: Sequence[Row]) -> list[str]:
     """What the status column has no room for; the same words once for all models that they go for."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
-        if row.detail and row.state != DONE:
-            reasons.setdefault(f"{row.state}: {row.detail}", []).append(row.expected.short_name)
+        if row.outcome.reason:
+            reasons.setdefault(str(row.outcome), []).append(row.expected.short_name)
     return [f"{', '.join(names)}: {why}" for why, names in reasons.items()]

@@ -1,33 +1,33 @@
-"""The loop over the rows: find the model, look whether its row is kept, else measure and keep it; then judge."""
+"""The loop over the rows: find the model, take its row where it is kept, else measure and keep it; then judge."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from matnet.errors import MatnetError
+from matnet.evaluation.flow import Show
 from matnet.evaluation.resume import SUFFIX
+from matnet.outcomes import ExitStatus, Outcome, Status
+from matnet.records import remove_record
 from matnet.reproduction.data import OPTIONS, DataSets
 from matnet.reproduction.expected import Expected
 from matnet.reproduction.measure import Settings, measure
 from matnet.reproduction.models import AbsentModelError, Checksums, Source
-from matnet.reproduction.rows import ABSENT, DONE, FAILED, FIGURES, NO_DATA, Row
+from matnet.reproduction.rows import FIGURES, Row
 from matnet.reproduction.store import Store, key_of
-from matnet.zoo.fetch import to_stderr
 
-OUTSIDE, FAILURE = 1, 2
-
-Bar = Callable[[int], Any]
+log = logging.getLogger(__name__)
 
 
 @dataclass
 class Reproduction:
     """A run over rows. store: where finished ones are kept, or None; fresh: kept ones are measured anew.
 
-    bar: makes a progress bar of a title and a number of images. say: where lines of text go.
+    bar: makes what shows the progress of a row, of the row's title.
     """
 
     data: DataSets
@@ -35,14 +35,13 @@ class Reproduction:
     source: Source = field(default_factory=Source)
     store: Store | None = None
     fresh: bool = False
-    bar: Callable[[str, int], Any] | None = None
-    say: Callable[[str], Any] = to_stderr
+    bar: Callable[[str], Show] | None = None
 
     def rows(self, expected: Iterable[Expected]) -> Iterator[Row]:
         """Each row as soon as it is known; a model that fails is a row too, and the run goes on."""
         wanted = list(expected)
         for fault in self.data.faults(wanted):
-            self.say(fault)
+            log.warning("%s", fault)
         checksums = Checksums()
         for row in wanted:
             yield self._row(row, checksums)
@@ -51,22 +50,23 @@ class Reproduction:
         try:
             path = self.source.find(expected)
         except AbsentModelError as error:
-            return Row(expected, ABSENT, str(error), md5_status="absent")
-        row = Row(expected, NO_DATA, f"give {OPTIONS[expected.data]} FOLDER" if expected.data in OPTIONS else "")
+            return Row(expected, Outcome(Status.ABSENT, str(error)), md5_status="absent")
+        option = f"; give {OPTIONS[expected.data]} FOLDER" if expected.data in OPTIONS else ""
+        row = Row(expected, Outcome(Status.ABSENT, f"no data{option}"))
         if not self.source.random:
             finding = checksums.of(expected, path)
             row.md5, row.md5_status, row.generation = finding.md5, finding.status, finding.generation
         try:
             data = self.data.of(expected)
         except (MatnetError, OSError) as error:
-            row.state, row.detail = FAILED, reason(error)
+            row.outcome = Outcome(Status.FAILED, reason(error))
             return row
         try:
             if data is not None:
                 self._fill(row, data, path)
         except (MatnetError, OSError, MemoryError) as error:
-            row.state, row.detail = FAILED, reason(error)
-            self.say(f"{expected.card.name}: {error}")
+            row.outcome = Outcome(Status.FAILED, reason(error))
+            log.warning("%s: %s", expected.card.name, error)
         return row
 
     def _fill(self, row: Row, data: Any, path: Path | None) -> None:
@@ -85,39 +85,33 @@ class Reproduction:
             row.run, row.resumed = kept, True
         else:
             row.run = self._measured(expected, data, path, key)
-        row.state, row.detail = DONE, ""
+        row.outcome = Outcome(Status(row.run["status"]), str(row.run.get("status_reason", "")))
         part = self.data.is_part(expected)
-        row.whole = not self.source.random and not part and row.run.get("status") == "ok"
-        if self.source.random:
-            row.detail = "random weights"
-        elif part:
-            row.detail = f"only {len(data)} of the set"
+        row.whole = not self.source.random and not part and row.outcome.status is Status.OK
+        if part:
+            row.remark = f"only {len(data)} of the set"
 
     def _measured(self, expected: Expected, data: Any, path: Path | None, key: dict[str, Any]) -> dict[str, Any]:
         name = expected.card.name
+        place = self.store.path(name, key) if self.store else None
+        unfinished = place.with_name(place.name + SUFFIX) if place is not None else None
         try:
             net = self.source.load(expected, path)
-            place = self.store.path(name, key) if self.store else None
-            if place is not None and self.fresh:
-                place.with_name(place.name + SUFFIX).unlink(missing_ok=True)
-            with self._progress(expected, data) as progress:
-                run = measure(net, expected, data, self.settings, progress, self.say, place).record()
+            if unfinished is not None and self.fresh:
+                remove_record(unfinished)
+            show = self.bar(expected.short_name) if self.bar is not None else None
+            run = measure(net, expected, data, self.settings, show, place).record()
         except (MatnetError, OSError, MemoryError) as error:
             if self.store:
                 self.store.keep(name, key, None, failed=reason(error))
             raise
         run["model"] = name
-        if self.store:
+        if self.source.random:
+            run["status"], run["status_reason"] = str(Status.RANDOM_WEIGHTS), ""
+        if self.store and unfinished is not None:
             self.store.keep(name, key, run)
+            remove_record(unfinished)
         return run
-
-    @contextmanager
-    def _progress(self, expected: Expected, data: Any) -> Iterator[Bar | None]:
-        if self.bar is None:
-            yield None
-            return
-        with self.bar(expected.short_name, len(data.images if expected.data == "lfw" else data)) as bar:
-            yield bar.update
 
 
 def reason(error: BaseException) -> str:
@@ -133,8 +127,8 @@ class Verdict:
     """What a check of rows says: lines for people, and the exit status: 0 where at least one figure was compared, all
     are within their tolerance, and no row failed; else 1.
 
-    Absent models, rows without data, and rows without a tolerance are told, and fail the check only where nothing
-    else was compared.
+    Absent models, rows without data, and rows without a tolerance are listed, and fail the check only where nothing
+    else was compared. Doubtful figures, and scores that are not finite, fail it.
     """
 
     status: int
@@ -152,7 +146,7 @@ def check(rows: Iterable[Row]) -> Verdict:
             f"the difference {gap:+.3f} is more than {row.tolerance:g}"
             for figure, gap in row.outside.items()
         ]
-        if row.state == FAILED:
+        if row.outcome.status in (Status.FAILED, Status.DOUBTFUL, Status.NOT_FINITE):
             faults.append(f"{name}: {row.status}")
         elif not row.judged:
             left_out.append(f"{name}: not compared ({why_not(row)})")
@@ -160,12 +154,12 @@ def check(rows: Iterable[Row]) -> Verdict:
     summary = f"check: {judged} of {len(found)} rows compared, {sum(bool(row.outside) for row in found)} outside"
     if not judged:
         faults.append("nothing was compared, so nothing is confirmed")
-    return Verdict(OUTSIDE if faults else 0, (*left_out, *faults, summary))
+    return Verdict(ExitStatus.CHECK_FAILED if faults else ExitStatus.DONE, (*left_out, *faults, summary))
 
 
 def why_not(row: Row) -> str:
     """Why a row cannot be compared with what was published."""
-    if row.state != DONE:
+    if not row.done:
         return row.status
     if row.whole and row.expected.published is None:
         return "no figures were published"

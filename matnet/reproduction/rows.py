@@ -1,4 +1,4 @@
-"""A row of a table: what was measured, what was published, whether they agree, and which file it was."""
+"""A row of a table: measured and published figures, whether they agree, and which file was measured."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from matnet.outcomes import Outcome, Status
 from matnet.reproduction.expected import Expected
 
 FIGURES = {
@@ -15,22 +16,22 @@ FIGURES = {
 }
 """The figures that are compared, by task; all in percent."""
 
-DONE, ABSENT, FAILED, NO_DATA = "done", "absent", "failed", "no data"
 ROUNDING = 1e-9  # so that a difference of exactly the tolerance is within it
 
 
 @dataclass
 class Row:
-    """One model's line. state: DONE, ABSENT, FAILED or NO_DATA; detail: why, or what else is to be told.
+    """One model's line. outcome: of the row; while `run` is empty, why there are no figures.
 
-    run: the evaluation's record, where there is one. md5_status: OK, MISMATCH, unknown, absent, or nothing where
-    no file was looked at; generation: when that file was published. whole: whether the whole set was used, by the
-    model's own weights; figures are judged only then. resumed: whether the figures are an earlier run's.
+    run: the evaluation's record, where there is one. remark: what else the status column states. md5_status: OK,
+    MISMATCH, unknown, absent, or nothing where no file was read; generation: when that file was published. whole:
+    whether the whole set was used, by the model's own weights, with status ok; figures are judged only then. resumed:
+    whether the figures are an earlier run's.
     """
 
     expected: Expected
-    state: str
-    detail: str = ""
+    outcome: Outcome
+    remark: str = ""
     run: Mapping[str, Any] = field(default_factory=dict)
     md5: str = ""
     md5_status: str = ""
@@ -39,11 +40,18 @@ class Row:
     resumed: bool = False
 
     @property
+    def done(self) -> bool:
+        """Whether there are figures."""
+        return bool(self.run)
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome.status is Status.FAILED
+
+    @property
     def status(self) -> str:
         """As it stands in the table: `ok`, `absent: ...`, `failed: ...`, `random weights`, ..."""
-        if self.state == DONE:
-            return "; ".join(filter(None, [str(self.run.get("status", "ok")), self.detail]))
-        return f"{self.state}: {self.detail}" if self.detail else self.state
+        return "; ".join(filter(None, [str(self.outcome), self.remark]))
 
     def measured(self, figure: str) -> float | None:
         value = self.run.get(figure)
@@ -74,7 +82,7 @@ class Row:
     def judged(self) -> bool:
         """Whether there is a figure to compare, and a tolerance to compare it with."""
         comparable = any(self.difference(figure) is not None for figure in FIGURES[self.expected.task])
-        return self.state == DONE and self.whole and self.tolerance is not None and comparable
+        return self.done and self.whole and self.tolerance is not None and comparable
 
     @property
     def verdict(self) -> str:
@@ -90,7 +98,8 @@ class Row:
             "task": self.expected.task,
             "introduced": self.expected.card.introduced,
             "parameters": self.expected.card.parameters,
-            "status": self.status,
+            "status": str(self.outcome.status),
+            "status_reason": "; ".join(filter(None, [self.outcome.reason, self.remark])),
             "figures": {name: self.measured(name) for name in figures},
             "published": {name: self.published(name) for name in figures},
             "difference": {name: self.difference(name) for name in figures},

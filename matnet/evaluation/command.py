@@ -1,0 +1,180 @@
+"""What `python -m matnet.eval` takes and prints: the options of data and run, the data set, the report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import matnet
+from matnet.arguments import positive
+from matnet.errors import DataError
+from matnet.evaluation.record import Run
+from matnet.evaluation.tasks import TASKS, Task
+from matnet.files import atomic_write
+from matnet.outcomes import ExitStatus, Outcome, Status
+from matnet.zoo import UnknownModelError, card_of, find_card
+
+EMBEDDED = Path(matnet.__file__).parent / "models" / "digits-lenet"
+EMBEDDED_MODEL = EMBEDDED / "digits-lenet.mat"
+EMBEDDED_DATA = EMBEDDED / "test"
+
+BY_KIND = {"voc": "segmentation", "lfw": "faces"}
+"""The task of a kind of data set that is not labelled images."""
+
+SUITS: dict[str, tuple[str, ...]] = {
+    "root": ("classification",),
+    "protocol": ("classification",),
+    "crops": ("classification", "faces"),
+    "year": ("segmentation",),
+    "split": ("segmentation",),
+    "sbd": ("segmentation",),
+    "save": ("segmentation",),
+    "pairs": ("faces",),
+    "classes": ("classification", "segmentation"),
+    "limit": ("classification", "segmentation"),
+}
+"""Options that not all tasks have, and the tasks that do."""
+
+
+def add_data_options(command: argparse.ArgumentParser) -> None:
+    """The data set, the task and the classes."""
+    data = command.add_argument_group("data")
+    data.add_argument(
+        "--data",
+        metavar="FOLDER",
+        help="a folder with one folder per class, a list file of lines `path label`, ImageNet, PASCAL VOC, or LFW",
+    )
+    data.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list file start from")
+    data.add_argument("--task", choices=list(TASKS), help="what to evaluate (default: that of the model or the data)")
+    data.add_argument(
+        "--classes",
+        metavar="ilsvrc12|devkit|FILE",
+        help="the order of the network's classes, for files that do not name them: ImageNet's by WordNet id, as the "
+        "development kit, or a file with a name or WordNet id per output",
+    )
+    data.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
+    data.add_argument("--year", metavar="YEAR", help="of PASCAL VOC, where the folder holds several")
+    data.add_argument(
+        "--split", metavar="PART", help="of PASCAL VOC: val (default), train, rv-voc11, rv-voc12, or a file of names"
+    )
+    data.add_argument("--sbd", type=Path, metavar="FOLDER", help="SBD's benchmark_RELEASE (default: beside VOC)")
+    data.add_argument(
+        "--pairs", type=Path, metavar="FILE", help="the list of pairs of faces (default: LFW's pairs.txt)"
+    )
+
+
+def add_run_options(command: argparse.ArgumentParser) -> None:
+    """Who computes, resuming, and where results go."""
+    group = command.add_argument_group("run")
+    group.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (default: one per processor)")
+    where = group.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=positive, metavar="N", help="share the work among N processes (needs Dask)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="share it among the workers of a Dask scheduler")
+    group.add_argument("--resume", action="store_true", help="go on where an interrupted run of the same stopped")
+    output = command.add_argument_group("output")
+    output.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, on stdout or into FILE"
+    )
+    output.add_argument(
+        "--save", type=Path, metavar="FOLDER", help="the label of each pixel, as PNG with VOC's palette"
+    )
+    output.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def task_name(options: argparse.Namespace) -> str:
+    """One of TASKS: as the options state it, else that of the model's card, else what the data set is for.
+
+    Raises DataError for options that do not go with the task.
+    """
+    task = options.task or _task_of_model(options) or _task_of_data(options)
+    foreign = [
+        f"--{'ten-crop' if name == 'crops' else name}"
+        for name, tasks in SUITS.items()
+        if getattr(options, name) is not None and task not in tasks
+    ]
+    if foreign:
+        raise DataError(f"{', '.join(foreign)}: not for {task}; leave out, or state another --task")
+    return str(task)
+
+
+def _task_of_model(options: argparse.Namespace) -> str:
+    if not options.model:
+        return "classification"
+    card = card_of(options.model)
+    if card is None:
+        try:
+            card = find_card(options.model)
+        except UnknownModelError:
+            return ""
+    return card.task if card.task in TASKS else ""
+
+
+def _task_of_data(options: argparse.Namespace) -> str:
+    from matnet.datasets.guess import guess
+
+    kind = guess(Path(options.data))[0] if options.data and Path(options.data).exists() else ""
+    return BY_KIND.get(kind, "classification")
+
+
+def require_data(options: argparse.Namespace, task: str) -> None:
+    """DataError where a model other than the embedded one comes without data."""
+    own = options.model is None or Path(options.model).resolve() == EMBEDDED_MODEL.resolve()
+    if options.data is None and not (own or options.model in ("digits-lenet", "digits-lenet.mat")):
+        raise DataError(f"{options.model}: no data for {task}; give --data FOLDER (or a list file)")
+    if options.model is None and task != "classification":
+        raise DataError(f"{task}: no network; give --model MODEL")
+
+
+def data_of(options: argparse.Namespace, task: str) -> Any:
+    """The data set of the options, whole or the part that `--limit` leaves."""
+    from matnet.datasets import load_images, load_lfw, load_voc
+
+    if task == "faces":
+        return load_lfw(options.data, options.pairs)
+    if task == "segmentation":
+        found: Any = load_voc(options.data, options.year, options.split or "val", options.sbd)
+    else:
+        found = load_images(options.data or EMBEDDED_DATA, options.root)
+    found = found.head(options.limit) if options.limit else found
+    if task == "segmentation":
+        found.check()
+    return found
+
+
+def report(run: Run, task: type[Task], options: argparse.Namespace) -> ExitStatus:
+    """Print the tables, or the JSON where that is wanted on stdout; notes and faults on stderr. The exit status."""
+    text = json.dumps(run.record(), indent=2, allow_nan=False)
+    if options.json == "-":
+        print(text)
+    else:
+        first, *rest = task.report([run])
+        grids = [first.text("fixed" if any(column.width for column in first.columns) else "pipe")]
+        grids += [table.text("pipe") for table in rest]
+        where = f"{run.backend} on {run.device}, {run.precision}, batch {run.batch_size}"
+        protocol = "" if task.name == "classification" else f"; {run.protocol}"
+        print("\n\n".join([*grids, f"{run.images} images of {run.dataset}{protocol}; {run.preprocessing}; {where}"]))
+        if options.json:
+            with atomic_write(options.json) as file:
+                file.write(f"{text}\n".encode())
+    lines = [*run.notes, *run.unreadable]
+    if run.unreadable:
+        count = len(run.unreadable)
+        lines.append(f"{count} unreadable image{'s' if count > 1 else ''} or folders left out of the figures")
+    for line in lines:
+        print(f"matnet: {line}", file=sys.stderr)
+    outcome = Outcome(Status(run.status), run.status_reason)
+    if outcome.status in (Status.DOUBTFUL, Status.NOT_FINITE):
+        print(f"matnet: {outcome}; {_doctor(options)}", file=sys.stderr)
+    return outcome.exit_status
+
+
+def _doctor(options: argparse.Namespace) -> str:
+    """The command that looks for the cause."""
+    import shlex
+
+    model = str(options.model or EMBEDDED_MODEL)
+    data = str(options.data or EMBEDDED_DATA)
+    return f"find the cause with: matnet doctor {shlex.join([model, data])}"

@@ -1,0 +1,48 @@
+"""How every image of an evaluation is prepared and computed: all that decides scores, but for network and images."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from matnet.engines import EngineOptions
+
+if TYPE_CHECKING:
+    from matnet.images import Preprocessing
+
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """Small enough to be sent to workers.
+
+    scores: the variable that is scored. engine: how it is computed; its batch size, by default BATCH_SIZE, counts
+    views. decoders: threads that decode; None: one per processor.
+    """
+
+    preprocessing: Preprocessing
+    scores: str
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    decoders: int | None = None
+
+    @property
+    def batch_size(self) -> int:
+        return self.engine.batch_size or BATCH_SIZE
+
+    @property
+    def images_per_batch(self) -> int:
+        """A batch of the engine holds all views of its images."""
+        return max(1, self.batch_size // self.preprocessing.views)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that decides the figures, but for the network and the images; the batch size does not."""
+        prepared = self.preprocessing
+        mean = b"".join(planes.tobytes() for planes in (prepared.mean, prepared.std) if planes is not None)
+        return {
+            "preprocessing": f"{prepared.describe()} x {prepared.views} {hashlib.sha256(mean).hexdigest()}",
+            "variable": self.scores,
+            **{name: str(getattr(self.engine, name)) for name in ("backend", "device", "precision", "runtime")},
+        }

@@ -1,0 +1,229 @@
+"""The one flow of an evaluation: align, compile, count, resume, judge; what comes out is one comparable record."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matnet.engines import EngineOptions, engine_options
+from matnet.errors import DataError
+from matnet.evaluation.config import EvaluationConfig
+from matnet.evaluation.counters import counter_for
+from matnet.evaluation.provenance import RunStats, provenance
+from matnet.evaluation.record import Run
+from matnet.evaluation.resume import Unfinished, Watch, keeping
+from matnet.evaluation.runner import EngineInfo
+from matnet.evaluation.tally import Tally, batches_left
+from matnet.evaluation.tasks import Classification, Segmentation, Task, Verification
+from matnet.evaluation.tasks.segmentation import PROTOCOL as OWN_SIZE
+from matnet.evaluation.tasks.verification import PROTOCOL as FOLDS
+from matnet.network import Network
+from matnet.outcomes import Outcome, Status
+
+if TYPE_CHECKING:
+    from matnet.images import Preprocessing
+
+log = logging.getLogger(__name__)
+
+Show = Callable[[int, Tally, Task], AbstractContextManager[Watch]]
+"""Makes what shows progress: of the number of images, what is counted already, and the task."""
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Who computes: so many Dask `workers` on this machine, those of a `scheduler` at an address, or this process."""
+
+    workers: int | None = None
+    scheduler: str | None = None
+
+
+def evaluate(
+    net: Network,
+    data: Any,
+    preprocessing: Preprocessing,
+    *,
+    classes: str | Sequence[str] | None = None,
+    scores: str | None = None,
+    backend: str = "numpy",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+    save: Path | None = None,
+    progress: Callable[[int], Any] | None = None,
+    engine: EngineOptions | None = None,
+    **options: Any,
+) -> Any:
+    """Evaluate `net` over a data set: an Evaluation of an ImageList, a SegmentationEvaluation of a SegmentationSet, a
+    VerificationEvaluation of a PairSet.
+
+    classes: the order of the network's classes, where its file does not name them: `ilsvrc12`, `devkit`, a list file,
+    or the names. scores: the variable that is scored (default: see the task). engine, or its fields as keywords: how
+    it is computed. workers: threads that decode; by default one per processor. save: for segmentations, a folder for
+    the labels that the network gives. After each batch `progress` is called with the number of its images.
+
+    Where preprocessing gives several views of an image, scores are averaged over them. A batch that does not fit in
+    memory is halved, unless `strict`, with a warning in the log. Images that cannot be read are named in `unreadable`
+    and left out of the figures. `status` says whether the figures are valid (docs/outcomes.md). Raises NetworkError for
+    a network without one image input or scores that do not suit the task, DataError where labels do not fit the
+    network's classes or no image could be read.
+    """
+    if engine is None:
+        engine = engine_options(backend=backend, batch_size=batch_size, strict=strict, **options)
+    variable = kind_of(data).variable(net, scores)
+    task = task_of(net, data, preprocessing, variable, classes=classes, save=save)
+    config = EvaluationConfig(preprocessing, variable, engine, workers)
+    return run(net, config, task, show=_steps(progress))
+
+
+def kind_of(data: Any) -> type[Task]:
+    """The task that a data set is for."""
+    from matnet.datasets import PairSet, SegmentationSet
+
+    return (
+        Verification
+        if isinstance(data, PairSet)
+        else Segmentation
+        if isinstance(data, SegmentationSet)
+        else Classification
+    )
+
+
+def task_of(
+    net: Network,
+    data: Any,
+    preprocessing: Preprocessing,
+    variable: str,
+    *,
+    classes: str | Sequence[str] | None = None,
+    order: str | None = None,
+    save: Path | None = None,
+) -> Task:
+    """The task of a data set for a network; raises what the task's `of` raises."""
+    kind = kind_of(data)
+    if kind is Verification:
+        return Verification.of(data)
+    if kind is Segmentation:
+        return Segmentation.of(net, data, classes=classes, order=order, save=save)
+    return Classification.of(net, data, preprocessing, variable, classes=classes, order=order)
+
+
+def run(
+    net: Network,
+    config: EvaluationConfig,
+    task: Task,
+    *,
+    sharing: Sharing = Sharing(),
+    state: Unfinished | None = None,
+    resume: bool = False,
+    random_weights: bool = False,
+    show: Show | None = None,
+) -> Any:
+    """Evaluate a task: all of it, or with `resume` what the unfinished run in `state` has left.
+
+    state: where counts are kept meanwhile; whoever writes the result removes it then. Raises Interrupted on Ctrl-C and
+    SIGTERM, and what `evaluate` raises.
+    """
+    found_before = state.load() if state is not None and resume else None
+    if found_before is not None:
+        log.info("going on after %s images", f"{found_before.images:,}")
+    start = found_before or Tally(task.empty())
+    shown = show(len(task.paths), start, task) if show is not None else nullcontext(lambda tally: None)
+    with (
+        shown as display,
+        counter_for(net, config, task, sharing.scheduler, sharing.workers) as counter,
+        keeping(state, start, task) as keep,
+    ):
+
+        def watch(tally: Tally) -> None:
+            keep(tally)
+            display(tally)
+
+        size = 1 if task.own_size else config.images_per_batch
+        tally = added(start, counter.tallies(batches_left(len(task.paths), size, start.done)), watch)
+        engine = counter.info
+    found = result(net, config, task, engine, tally, random_weights)
+    if start.images:
+        found.notes.append(f"resumed after {start.images:,} images")
+    return found
+
+
+def added(start: Tally, parts: Iterable[Tally], watch: Watch) -> Tally:
+    """`start` and all parts, in the order in which they come; its seconds go on from those of `start`."""
+    tally, began = start, time.perf_counter()
+    for part in parts:
+        tally = tally.plus(part).with_seconds(start.seconds + time.perf_counter() - began)
+        watch(tally)
+    return tally
+
+
+def result(
+    net: Network, config: EvaluationConfig, task: Task, engine: EngineInfo, tally: Tally, random_weights: bool = False
+) -> Run:
+    """The row of what was counted; DataError where no image could be read."""
+    faults = [*task.unreadable, *tally.faults]
+    if not tally.counts.images:
+        raise DataError(f"{task.data.name}: none of its {len(tally.faults)} images could be read; first: {faults[0]}")
+    stats = RunStats(tally.counts.images, faults, tally.seconds, tally.network_seconds)
+    outcome = judged(task, tally, faults, random_weights)
+    common = {
+        **provenance(net, engine, task.data, stats, outcome, (*net.source.notes, *task.data.notes)),
+        "preprocessing": described(config.preprocessing) if task.own_size else config.preprocessing.describe(),
+        "protocol": PROTOCOLS.get(type(task), config.preprocessing.protocol),
+        "scores": config.scores,
+    }
+    found = task.result(tally.counts, common)
+    if outcome.status is not Status.DOUBTFUL and not random_weights:
+        found.notes += task.doubts(tally.counts)
+    return found
+
+
+PROTOCOLS: dict[type[Task], str] = {Segmentation: OWN_SIZE, Verification: FOLDS}
+
+
+def judged(task: Task, tally: Tally, faults: Sequence[str], random_weights: bool) -> Outcome:
+    """The status of the figures, and its reason."""
+    counts = tally.counts
+    if random_weights:
+        return Outcome(Status.RANDOM_WEIGHTS)
+    if counts.not_finite:
+        return Outcome(
+            Status.NOT_FINITE, f"scores of {counts.not_finite:,} of {counts.images:,} images are NaN or infinite"
+        )
+    if faults:
+        return Outcome(Status.UNREADABLE_IMAGES, f"{len(faults):,} left out", len(faults))
+    doubts = task.doubts(counts)
+    return Outcome(Status.DOUBTFUL, "; ".join(doubts)) if doubts else Outcome()
+
+
+def described(preprocessing: Preprocessing) -> str:
+    """How images at their own size are prepared, in one line."""
+    import numpy as np
+
+    colour = "gray" if preprocessing.channels == 1 else preprocessing.color.upper()
+    mean = "no mean"
+    if preprocessing.mean is not None:
+        values = preprocessing.mean.reshape(-1, preprocessing.channels).mean(axis=0, dtype=np.float64)
+        mean = f"minus mean ({', '.join(f'{value:.6g}' for value in values)})"
+    return f"own size, {colour}, {mean}"
+
+
+def _steps(progress: Callable[[int], Any] | None) -> Show:
+    """Calls `progress` with the images that each tally adds."""
+
+    def show(total: int, start: Tally, task: Task) -> AbstractContextManager[Watch]:
+        done = start.images
+
+        def watch(tally: Tally) -> None:
+            nonlocal done
+            if progress is not None:
+                progress(tally.images - done)
+            done = tally.images
+
+        return nullcontext(watch)
+
+    return show

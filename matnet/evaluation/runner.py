@@ -1,0 +1,145 @@
+"""A network made ready for an evaluation: compiled once, for as many images as come, whatever the task."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from matnet.engines.batches import Halving
+from matnet.errors import NetworkError
+from matnet.evaluation.config import EvaluationConfig
+from matnet.evaluation.pipeline import Done, Pipeline
+from matnet.evaluation.record import versions
+from matnet.evaluation.streams import (
+    SPARE_BATCHES,
+    Streams,
+    batch_memory,
+    choose_streams,
+    compile_ahead,
+    fills_up,
+    thread_counts,
+)
+from matnet.evaluation.tally import Tally
+from matnet.evaluation.tasks import Task
+from matnet.network import Network
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """The engine that computed figures, as a row states it."""
+
+    backend: str
+    device: str
+    precision: str
+    batch_size: int
+    batch_halved_from: int | None
+    versions: dict[str, str]
+    notes: tuple[str, ...]
+
+
+class Runner:
+    """A network made ready: compiled once, for as many images as come.
+
+    own_size: whether images are computed one by one at their own size. share: how many processors it may use; None:
+    all. Raises NetworkError for a network with more than one input.
+    """
+
+    def __init__(
+        self, net: Network, config: EvaluationConfig, own_size: bool = False, share: int | None = None
+    ) -> None:
+        self.config, self._share, self._own_size, self._source = config, share, own_size, net.source
+        # An image at its own size gets all threads: several at a time would need as many times the memory.
+        self.streams = Streams(1, config.engine.threads or share) if own_size else choose_streams(config.engine, share)
+        self.engine = net.compile([config.scores], options=replace(config.engine, threads=self.streams.threads))
+        if len(self.engine.inputs) != 1:
+            count = len(self.engine.inputs)
+            raise NetworkError(f"{net.source}: {config.scores!r} needs {count} inputs; evaluation feeds one image")
+        self.halving = Halving(self.engine, config.engine.strict, log.warning)
+        self._fills_up = not own_size and fills_up(self.engine)
+
+    def tallies(self, task: Task, spans: Sequence[range]) -> Iterator[Tally]:
+        """A tally of each batch, in no particular order; spans: the image numbers of each."""
+        if not spans:
+            return
+        prepared = self.config.preprocessing
+        threads = thread_counts(self.engine, self.streams, self.config.decoders or self._share)
+        count = min(len(spans), threads.streams + SPARE_BATCHES)
+        largest = max(len(span) for span in spans)
+        if self._own_size:
+            memory = [np.zeros((largest, 1), object) for _ in range(max(count, min(len(spans), threads.decoders)))]
+        else:
+            self._compile_ahead(spans)
+            memory = batch_memory(self.engine, (largest, *prepared.shape), count)
+
+        def prepare(number: int, place: np.ndarray) -> None:
+            task.read(number, prepared, place)
+
+        def compute(batch: np.ndarray, span: range, good: list[int]) -> Any:
+            try:
+                return self.count(task, batch, span, good)
+            except NetworkError as error:
+                raise NetworkError(f"{self._source}: {self.config.scores!r}: {error}") from None
+
+        for done in Pipeline(prepare, compute, memory, threads).run(spans):
+            yield _counted(task, done, threads.streams)
+
+    def count(self, task: Task, batch: np.ndarray, span: range, good: list[int]) -> Any:
+        """What the task counts in a batch: N x C x H x W, N x views x C x H x W, or N x 1 pairs of image and truth."""
+        numbers = [span[row] for row in good]
+        if self._own_size:
+            images, truths = zip(*(batch[row, 0] for row in good), strict=True)
+            batch[...] = 0  # frees the images
+            return task.count(self.halving(images[0])[self.config.scores], numbers, truths)
+        rows = len(batch) if self._fills_up else len(span)
+        inputs = batch[:rows].reshape(-1, *batch.shape[-3:])
+        scores = averaged(self.halving(inputs)[self.config.scores], rows)
+        return task.count(scores[good], numbers, ())
+
+    def _compile_ahead(self, spans: Sequence[range]) -> None:
+        prepared = self.config.preprocessing
+        largest = max(len(span) for span in spans)
+        rows = {largest} if self._fills_up else {len(span) for span in spans}
+        planes = (prepared.channels, *prepared.image_size)
+        compile_ahead(self.engine, [(count * prepared.views, *planes) for count in sorted(rows)])
+
+    @property
+    def info(self) -> EngineInfo:
+        """What a row states of the engine, once it has run."""
+        return EngineInfo(
+            backend=self.engine.backend,
+            device=str(self.engine.device),
+            precision=self.engine.precision,
+            batch_size=1 if self._own_size else self.halving.limit or self.config.batch_size,
+            batch_halved_from=self.halving.halved_from,
+            versions=versions(getattr(self.engine, "runtimes", ())),
+            notes=tuple(self.engine.notes),
+        )
+
+
+def averaged(scores: np.ndarray, images: int) -> np.ndarray:
+    """Scores of several views of each image as one row per image: their mean, in double precision.
+
+    Raises NetworkError where the scores are not one row per view.
+    """
+    views, rest = divmod(len(scores), images)
+    if rest or not views:
+        raise NetworkError(f"{len(scores)} rows of scores for {images} images; expected one row per image")
+    if views == 1:
+        return scores
+    return scores.reshape(images, views, *scores.shape[1:]).mean(axis=1, dtype=np.float64)
+
+
+def _counted(task: Task, done: Done, streams: int) -> Tally:
+    """One batch as a tally; of `streams` batches computed side by side, each takes a part of the time."""
+    return Tally(
+        counts=done.value if done.value is not None else task.empty(),
+        unreadable=tuple(done.faults.items()),
+        done=((done.span.start, done.span.stop),),
+        network_seconds=done.seconds / streams,
+    )

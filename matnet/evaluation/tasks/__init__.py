@@ -1,0 +1,13 @@
+"""The tasks of an evaluation, one file each: what is read, what is counted, the figures, the report."""
+
+from __future__ import annotations
+
+from matnet.evaluation.tasks.base import Task
+from matnet.evaluation.tasks.classification import Classification
+from matnet.evaluation.tasks.segmentation import Segmentation
+from matnet.evaluation.tasks.verification import Verification
+
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Segmentation, Verification)}
+"""Tasks by their names in model cards and in `--task`."""
+
+__all__ = ["TASKS", "Classification", "Segmentation", "Task", "Verification"]

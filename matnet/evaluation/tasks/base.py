@@ -1,0 +1,110 @@
+"""What a task must say: everything else of an evaluation (threads, resume, workers, records) is the same for all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from matnet.evaluation.record import Run
+from matnet.metrics import chance_of
+
+if TYPE_CHECKING:
+    from matnet.images import Preprocessing
+    from matnet.network import Network
+    from matnet.tables import Table
+
+FEWEST = 20
+"""Images, or pairs, from which on a figure is compared with chance."""
+SIGNIFICANT = 0.01
+"""A figure whose probability by chance is above this is doubtful."""
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """A data set and how it is scored; a part of it is small enough to be sent to a worker.
+
+    data: has `name`, `list_sha256` and `notes`. first: the number of the first image, in a part.
+    """
+
+    data: Any
+    first: int = 0
+
+    name: ClassVar[str]
+    title: ClassVar[str]  # for people
+    own_size: ClassVar[bool] = False  # whether each image is computed alone, at its own size
+
+    @staticmethod
+    @abstractmethod
+    def variable(net: Network, asked: str | None = None) -> str:
+        """The variable that is scored: `asked`, else the task's default. NetworkError where it does not exist."""
+
+    @property
+    @abstractmethod
+    def paths(self) -> Sequence[Path]:
+        """The images, in the order of their numbers."""
+
+    @abstractmethod
+    def part(self, first: int, stop: int) -> Task:
+        """The same task over the images from number `first` to before `stop`, under absolute paths."""
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What decides the figures besides network, list of images and EvaluationConfig."""
+        return {"task": self.name}
+
+    @property
+    def unreadable(self) -> Sequence[str]:
+        """Folders of the data set that could not be read, each with its reason."""
+        return getattr(self.data, "unreadable", ())
+
+    def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
+        """Prepare image `number` into its place of a batch; DataError where it cannot be read.
+
+        For own_size, `place` is an array of one object: a pair of the image 1 x C x H x W and its truth.
+        """
+        preprocessing.load(self.paths[number - self.first], out=place)
+
+    @abstractmethod
+    def empty(self) -> Any:
+        """The counts before the first image; see `matnet.evaluation.tally.Counts`."""
+
+    @abstractmethod
+    def counts_of(self, record: Any) -> Any:
+        """Counts from their record; KeyError, TypeError or ValueError for anything else."""
+
+    @abstractmethod
+    def count(self, scores: np.ndarray, numbers: Sequence[int], truths: Sequence[Any]) -> Any:
+        """The counts of some images: the scores N x ..., the images' numbers, and what `read` gave as their truth."""
+
+    @abstractmethod
+    def result(self, counts: Any, common: dict[str, Any]) -> Run:
+        """The row of results; `common` are the fields that all rows have."""
+
+    def doubts(self, counts: Any) -> list[str]:
+        """Why the figures may be wrong although everything ran."""
+        return []
+
+    def running(self, counts: Any) -> str:
+        """The figures so far, for people; nothing where there are none yet."""
+        return ""
+
+    def brief(self, counts: Any) -> str:
+        """As `running`, short enough for the progress bar."""
+        return self.running(counts)
+
+    @classmethod
+    @abstractmethod
+    def report(cls, runs: Sequence[Run]) -> list[Table]:
+        """Rows of results as tables: one with the figures, and their details where there is a single row."""
+
+
+def chance_doubt(right: int, trials: int, probability: float, what: str) -> list[str]:
+    """A reason for doubt where `right` of so many trials is not significantly more than chance gives."""
+    if trials < FEWEST or chance_of(right, trials, probability) <= SIGNIFICANT:
+        return []
+    return [f"{what} is not significantly better than chance ({right} of {trials} right, {probability:.3g} by chance)"]

@@ -1,0 +1,166 @@
+"""Classification: labelled images, top-1 and top-5 error."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from matnet.errors import NetworkError
+from matnet.evaluation.classes import align
+from matnet.evaluation.record import Evaluation, Run
+from matnet.evaluation.tasks.base import Task, chance_doubt
+from matnet.metrics import TopK
+from matnet.tables import Column, Table
+
+if TYPE_CHECKING:
+    from matnet.datasets import ImageList
+    from matnet.images import Preprocessing
+    from matnet.network import Network
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """Labelled images, whose labels count in the network's classes."""
+
+    name: ClassVar[str] = "classification"
+    title: ClassVar[str] = "classification, errors in percent"
+    data: ImageList
+
+    @classmethod
+    def of(
+        cls,
+        net: Network,
+        images: ImageList,
+        preprocessing: Preprocessing,
+        variable: str,
+        *,
+        classes: str | Sequence[str] | None = None,
+        order: str | None = None,
+    ) -> Classification:
+        """The task, its labels aligned with the network's classes. classes: their order as the user states it; order:
+        as the model's card does (see `matnet.evaluation.classes`). Raises DataError where labels do not fit the
+        classes, NetworkError for scores that are a map.
+        """
+        outputs = scores_of_one_image(net, variable, preprocessing)
+        return cls(align(net, images, outputs, classes, order))
+
+    @staticmethod
+    def variable(net: Network, asked: str | None = None) -> str:
+        return score_variable(net, asked)
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        return self.data.paths
+
+    @property
+    def identity(self) -> dict[str, str]:
+        return {**super().identity, "labels": hashlib.sha256(self.data.labels.tobytes()).hexdigest()}
+
+    def part(self, first: int, stop: int) -> Classification:
+        places = slice(first - self.first, stop - self.first)
+        paths = tuple(path.absolute() for path in self.data.paths[places])
+        images = replace(self.data, paths=paths, labels=self.data.labels[places], class_names=None)
+        return Classification(images, first)
+
+    def empty(self) -> TopK:
+        return TopK()
+
+    def counts_of(self, record: Any) -> TopK:
+        return TopK.of_record(record)
+
+    def count(self, scores: np.ndarray, numbers: Sequence[int], truths: Sequence[Any]) -> TopK:
+        if scores.ndim == 4 and scores.shape[2:] != (1, 1):
+            raise NetworkError(no_map(scores.shape))
+        errors = TopK()
+        errors.update(scores, self.data.labels[[number - self.first for number in numbers]])
+        return errors
+
+    def result(self, counts: TopK, common: dict[str, Any]) -> Evaluation:
+        return Evaluation(**common, top1_error=counts.top1_error, top5_error=counts.top5_error)
+
+    def doubts(self, counts: TopK) -> list[str]:
+        right = counts.images - counts.void - counts.wrong.get(1, 0)
+        chance = chance_doubt(right, counts.images - counts.void, 1 / max(counts.classes, 1), "the top-1 error")
+        return [*([self.data.doubt] if self.data.doubt else []), *chance]
+
+    def running(self, counts: TopK) -> str:
+        if not counts.images:
+            return ""
+        return f"top-1 error {counts.top1_error:.2f} %, top-5 error {counts.top5_error:.2f} %"
+
+    def brief(self, counts: TopK) -> str:
+        if not counts.images:
+            return ""
+        return f"top-1/5 error {counts.top1_error:.1f}/{counts.top5_error:.1f} %"
+
+    @classmethod
+    def report(cls, runs: Sequence[Run]) -> list[Table]:
+        """The table of MatConvNet's page: right-aligned columns of fixed width, figures to one decimal.
+
+        The newest model comes first; rows of one year keep their order.
+        """
+        ordered = sorted(runs, key=lambda run: run.introduced, reverse=True)
+        rows = [{**run.record(), "introduced": run.introduced or "-"} for run in ordered]
+        return [Table(PAGE_COLUMNS, rows)]
+
+
+PAGE_COLUMNS = (
+    Column("model", "model", "right", width=30),
+    Column("introduced", "introduced", "right", width=10),
+    Column("top1_error", "top-1 err.", "right", places=1, width=10),
+    Column("top5_error", "top-5 err.", "right", places=1, width=10),
+    Column("images_per_s", "images/s", "right", places=1, width=10),
+)
+"""The columns of the table on MatConvNet's page of pretrained models."""
+
+
+def score_variable(net: Network, asked: str | None = None) -> str:
+    """The variable to rank: `asked`, else the output of a SoftMax (the last in the file), else the last output.
+
+    Layers that only training needs are left out. NetworkError where `asked` does not exist.
+    """
+    if asked is not None:
+        net.resolve(asked)
+        return asked
+    inference = net.for_inference()
+    outputs = inference.outputs
+    softmax = [
+        layer.outputs[0]
+        for layer in inference.layers.values()
+        if layer.op.dagnn == "dagnn.SoftMax" and layer.outputs[0] in outputs
+    ]
+    return (softmax or outputs)[-1]
+
+
+def scores_of_one_image(net: Network, variable: str, preprocessing: Preprocessing) -> int | None:
+    """How many classes the variable scores; None where that is known only once the network has run.
+
+    Raises NetworkError where it is a map of scores rather than one per class.
+    """
+    from matnet.errors import MatnetError
+    from matnet.meta import image_input
+
+    image = image_input(net)
+    if image is None:
+        return None
+    try:
+        name = net.resolve(variable)
+        shape = net.infer_shapes({image: (1, preprocessing.channels, *preprocessing.image_size)}, [name])[name]
+    except (MatnetError, KeyError):
+        return None
+    if len(shape) == 4 and shape[2:] != (1, 1):
+        raise NetworkError(f"{net.source}: {variable!r} {no_map(shape)}")
+    return int(shape[1])
+
+
+def no_map(shape: Sequence[int]) -> str:
+    """Why scores of this shape are not ranked."""
+    return (
+        f"holds {shape[1]} scores at each of {shape[2]}x{shape[3]} places; classification ranks one score per class: "
+        "name another variable with --scores, or give the size that the network was trained for with --input-size"
+    )

@@ -1,0 +1,237 @@
+"""Segmentation: every image at its own size, one confusion matrix over the whole set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from matnet.errors import DataError, FileFormatError, NetworkError, listing
+from matnet.evaluation.classes import stated_names
+from matnet.evaluation.label_images import write_label_image
+from matnet.evaluation.record import Run
+from matnet.evaluation.tasks.base import Task, chance_doubt
+from matnet.evaluation.tasks.classification import score_variable
+from matnet.files import check_outputs
+from matnet.kinds import IMAGE
+from matnet.metrics import ConfusionMatrix
+from matnet.tables import Column, Table
+
+if TYPE_CHECKING:
+    from matnet.datasets import SegmentationSet
+    from matnet.images import Preprocessing
+    from matnet.network import Network
+
+PROTOCOL = "argmax at own size"
+"""Images at their own size, the mean subtracted, the largest score of each pixel, void pixels left out."""
+
+
+@dataclass(kw_only=True)
+class SegmentationEvaluation(Run):
+    """A row of a segmentation: figures of the FCN paper in percent; a class that the set lacks counts as 0 in means."""
+
+    mean_iou: float
+    pixel_accuracy: float
+    mean_class_accuracy: float
+    frequency_weighted_iu: float
+    class_iou: dict[str, float]
+    pixels: int  # that are not void
+
+
+@dataclass(frozen=True)
+class PixelCounts:
+    """The confusion of all pixels, and images: how many, with NaN or infinite scores, with at least two true classes
+    (`mixed`), and of these with more right pixels than independent of the image (`better`).
+    """
+
+    matrix: ConfusionMatrix
+    images: int = 0
+    not_finite: int = 0
+    mixed: int = 0
+    better: int = 0
+
+    def plus(self, other: PixelCounts) -> PixelCounts:
+        matrix = ConfusionMatrix(len(self.matrix.counts), self.matrix.void)
+        matrix.merge(self.matrix)
+        matrix.merge(other.matrix)
+        return PixelCounts(
+            matrix,
+            self.images + other.images,
+            self.not_finite + other.not_finite,
+            self.mixed + other.mixed,
+            self.better + other.better,
+        )
+
+    def record(self) -> dict[str, Any]:
+        numbers = {name: getattr(self, name) for name in ("images", "not_finite", "mixed", "better")}
+        return {"matrix": self.matrix.counts.tolist(), **numbers}
+
+
+@dataclass(frozen=True)
+class Segmentation(Task):
+    """Images and the class of each of their pixels.
+
+    order: for each class of the network its place in the set's; None where they agree. save: a folder for the labels
+    that the network gives. doubt: why the order of the classes may be wrong, or nothing.
+    """
+
+    name: ClassVar[str] = "segmentation"
+    title: ClassVar[str] = "semantic segmentation, percent"
+    own_size: ClassVar[bool] = True
+    data: SegmentationSet
+    order: np.ndarray | None = field(default=None, compare=False)
+    save: Path | None = None
+    doubt: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        net: Network,
+        images: SegmentationSet,
+        *,
+        classes: str | Sequence[str] | None = None,
+        order: str | None = None,
+        save: Path | None = None,
+    ) -> Segmentation:
+        """The task, the network's classes aligned with the set's by name. order: as the model's card states it.
+
+        Raises DataError where the network's classes are not the set's. `save` is created where it does not exist.
+        """
+        names, _ = stated_names(net, classes)
+        doubt = ""
+        if not names and order != VOC21:
+            doubt = "nothing states the order of the network's classes; give them with --classes FILE, a name per line"
+        if save is not None:
+            save.mkdir(parents=True, exist_ok=True)
+            written = ((save / f"{image.stem}.png", IMAGE) for image in images.images)
+            check_outputs(written, [*images.images, *images.labels])
+        return cls(images, order=class_order(names, images.class_names), save=save, doubt=doubt)
+
+    @staticmethod
+    def variable(net: Network, asked: str | None = None) -> str:
+        return score_variable(net, asked)
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        return self.data.images
+
+    @property
+    def identity(self) -> dict[str, str]:
+        order = "as the data set" if self.order is None else " ".join(map(str, self.order.tolist()))
+        return {**super().identity, "order of classes": order, "saved labels": str(self.save or "")}
+
+    def part(self, first: int, stop: int) -> Segmentation:
+        places = slice(first - self.first, stop - self.first)
+        images, labels = (
+            tuple(path.absolute() for path in paths[places]) for paths in (self.data.images, self.data.labels)
+        )
+        save = None if self.save is None else self.save.absolute()
+        return replace(self, data=replace(self.data, images=images, labels=labels), first=first, save=save)
+
+    def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
+        """The image and its true labels, which must have its size."""
+        path = self.paths[number - self.first]
+        try:
+            image, truth = preprocessing.native(path), self.data.truth(number - self.first)
+        except FileFormatError as error:
+            raise DataError(str(error)) from None
+        if image.shape[2:] != truth.shape:
+            height, width = truth.shape
+            size = f"{image.shape[2]}x{image.shape[3]}"
+            raise DataError(f"{path}: is {size}, its labels {height}x{width}; they must agree")
+        place[0] = image, truth
+
+    def empty(self) -> PixelCounts:
+        return PixelCounts(ConfusionMatrix(len(self.data.class_names), self.data.void))
+
+    def counts_of(self, record: Any) -> PixelCounts:
+        matrix = ConfusionMatrix(len(self.data.class_names), self.data.void)
+        counts = np.array(record["matrix"], dtype=np.int64)
+        if counts.shape != matrix.counts.shape:
+            raise ValueError(f"its confusion matrix is of shape {counts.shape}, expected {matrix.counts.shape}")
+        matrix.counts[...] = counts
+        return PixelCounts(matrix, *(int(record[name]) for name in ("images", "not_finite", "mixed", "better")))
+
+    def count(self, scores: np.ndarray, numbers: Sequence[int], truths: Sequence[Any]) -> PixelCounts:
+        (number,), (truth,) = numbers, truths
+        labels = self._labels(scores, truth.shape)
+        if self.save is not None:
+            write_label_image(self.save / f"{self.paths[number - self.first].stem}.png", labels)
+        matrix = ConfusionMatrix(len(self.data.class_names), self.data.void)
+        matrix.update(labels, truth)
+        true, given = matrix.counts.sum(axis=1), matrix.counts.sum(axis=0)
+        mixed = int((true > 0).sum() > 1)
+        # As many right pixels as would be expected if labels were independent of the truth, both times their number.
+        better = int(int(np.trace(matrix.counts)) * int(true.sum()) > int((true * given).sum()))
+        return PixelCounts(matrix, 1, int(not np.isfinite(scores).all()), mixed, mixed * better)
+
+    def _labels(self, scores: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+        classes = len(self.data.class_names)
+        if scores.shape != (1, classes, *size):
+            found = "x".join(map(str, scores.shape[1:]))
+            raise NetworkError(
+                f"the scored variable is {found} for an image of {size[0]}x{size[1]}; expected "
+                f"{classes} scores for each of its pixels ({classes}x{size[0]}x{size[1]}); name another with --scores"
+            )
+        labels = scores[0].argmax(axis=0)
+        return labels if self.order is None else self.order[labels]
+
+    def result(self, counts: PixelCounts, common: dict[str, Any]) -> SegmentationEvaluation:
+        found = counts.matrix.result()
+        return SegmentationEvaluation(
+            **common,
+            mean_iou=found.mean_iu,
+            pixel_accuracy=found.pixel_accuracy,
+            mean_class_accuracy=found.mean_accuracy,
+            frequency_weighted_iu=found.frequency_weighted_iu,
+            class_iou=dict(zip(self.data.class_names, found.iu, strict=True)),
+            pixels=found.pixels,
+        )
+
+    def doubts(self, counts: PixelCounts) -> list[str]:
+        chance = chance_doubt(counts.better, counts.mixed, 0.5, "the pixel accuracy, image by image,")
+        return [*([self.doubt] if self.doubt else []), *chance]
+
+    def running(self, counts: PixelCounts) -> str:
+        return f"mean IoU {counts.matrix.result().mean_iu:.2f} %" if counts.images else ""
+
+    @classmethod
+    def report(cls, runs: Sequence[Run]) -> list[Table]:
+        found = [Table(COLUMNS, [run.record() for run in runs])]
+        if len(runs) == 1 and isinstance(runs[0], SegmentationEvaluation):
+            rows = [{"class": name, "iou": value} for name, value in runs[0].class_iou.items()]
+            found.append(Table((Column("class", "class"), Column("iou", "IoU", "right", places=2)), rows))
+        return found
+
+
+COLUMNS = (
+    Column("model", "model"),
+    Column("mean_iou", "mean IoU", "right", places=2),
+    Column("pixel_accuracy", "pixel accuracy", "right", places=2),
+    Column("mean_class_accuracy", "mean class accuracy", "right", places=2),
+    Column("frequency_weighted_iu", "frequency weighted IoU", "right", places=2),
+    Column("images_per_s", "images/s", "right", places=1),
+)
+VOC21 = "voc21"
+"""The order of the classes of PASCAL VOC, background first, as model cards name it."""
+
+
+def class_order(given: Sequence[str], wanted: Sequence[str]) -> np.ndarray | None:
+    """For each class of a network its place in the set's; None where they agree, or the network does not name them.
+
+    Raises DataError where the network's classes are not the set's.
+    """
+    if not given or list(given) == list(wanted):
+        return None
+    places = {name.casefold(): place for place, name in enumerate(wanted)}
+    names = [name.casefold() for name in given]
+    missing = [name for name in wanted if name.casefold() not in names]
+    foreign = [name for name in given if name.casefold() not in places]
+    if missing or foreign or len(names) != len(places):
+        faults = [f"only the data set has: {name}" for name in missing]
+        faults += [f"only the network has: {name}" for name in foreign]
+        raise DataError(listing(f"{len(given)} classes of the network, {len(wanted)} of the data set:", faults))
+    return np.array([places[name] for name in names])

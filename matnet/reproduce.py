@@ -1,0 +1,18 @@
+"""`python -m matnet.reproduce`: the published tables, measured again."""
+
+from __future__ import annotations
+
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
+import sys
+
+from matnet.errors import run_command
+from matnet.reproduction.command import main
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
