@@ -113,8 +113,10 @@ def main(argv: list[str] | None = None) -> int:
 def evaluate(options: argparse.Namespace, target: str | None) -> int:
     """From files to figures and their report; the exit status."""
     task_wanted = task_name(options)
-    require_data(options, task_wanted)
+    if task_wanted != "classification":
+        require_data(options, task_wanted)
     net = network_from(str(options.model or EMBEDDED_MODEL), options)
+    require_data(options, task_wanted)
     data = data_of(options, task_wanted)
     card = _card(net, options)
     variable = kind_of(data).variable(net, options.scores)

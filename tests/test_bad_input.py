@@ -212,8 +212,8 @@ def test_the_command_itself(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_image_is_named_counted_and_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from matnet.eval import EMBEDDED_DATA
     from matnet.eval import main as eval_main
+    from matnet.evaluation.command import EMBEDDED_DATA
 
     data = tmp_path / "digits"
     shutil.copytree(EMBEDDED_DATA, data)

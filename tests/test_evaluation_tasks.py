@@ -271,7 +271,7 @@ def test_scores_that_are_not_finite(value: float, tmp_path: Path) -> None:
 def test_a_map_of_scores_is_not_ranked(tmp_path: Path) -> None:
     net = gray_classifier()
     data = ImageList.load(class_folders(tmp_path, [(WNIDS[0], 10)]))
-    with pytest.raises(NetworkError, match=r"'prob' holds 6 scores at each of 3x5 places"):
+    with pytest.raises(NetworkError, match=r"holds 6 scores at each of 3x5 places"):
         evaluate(net, data, Preprocessing.of(net, image_size=(10, 12)))
 
 

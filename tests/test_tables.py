@@ -128,7 +128,7 @@ def test_an_order_that_nothing_states_fails_the_row(home: Path, imagenet: Path, 
         home, "kit", gray_classifier(names=None), "classification", published=[{**VAL, "top5_error": 0.0}], labels=order
     )
     assert table("--models", "kit", "--imagenet", imagenet, "--json", tmp_path / "out.json") == 2
-    assert "no such class" in rows_of(tmp_path / "out.json")["kit"]["status_reason"]
+    assert "1000 classes" in rows_of(tmp_path / "out.json")["kit"]["status_reason"]
 
 
 def test_segmentation(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

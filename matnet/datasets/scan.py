@@ -51,12 +51,18 @@ def class_folders(root: Path) -> Iterator[Path]:
     return (entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def images_below(folder: Path, unreadable: list[str]) -> Iterator[Path]:
+def images_below(folder: Path, unreadable: list[str] | None = None) -> Iterator[Path]:
     """Every image file in a folder and the folders inside it; hidden ones are passed over.
 
-    A folder that cannot be read is added to `unreadable`, as `fault` words it.
+    A folder that cannot be read is added to `unreadable`, as `fault` words it; without one it raises DataError.
     """
-    for parent, folders, files in os.walk(folder, onerror=lambda error: unreadable.append(fault(error))):
+
+    def failed(error: OSError) -> None:
+        if unreadable is None:
+            raise DataError(fault(error)) from None
+        unreadable.append(fault(error))
+
+    for parent, folders, files in os.walk(folder, onerror=failed):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             if is_image(name) and not name.startswith("."):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -22,7 +22,7 @@ class Counter(Protocol):
     @property
     def info(self) -> EngineInfo: ...
 
-    def tallies(self, spans: Sequence[range]) -> Iterator[Tally]: ...
+    def tallies(self, spans: Sequence[range]) -> Generator[Tally, None, None]: ...
 
 
 class OneProcess:
@@ -31,7 +31,7 @@ class OneProcess:
     def __init__(self, net: Network, config: EvaluationConfig, task: Task) -> None:
         self._runner, self.task = Runner(net, config, task.own_size), task
 
-    def tallies(self, spans: Sequence[range]) -> Iterator[Tally]:
+    def tallies(self, spans: Sequence[range]) -> Generator[Tally, None, None]:
         return self._runner.tallies(self.task, spans)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,7 +144,8 @@ def run(
             display(tally)
 
         size = 1 if task.own_size else config.images_per_batch
-        tally = added(start, counter.tallies(batches_left(len(task.paths), size, start.done)), watch)
+        with closing(counter.tallies(batches_left(len(task.paths), size, start.done))) as parts:
+            tally = added(start, parts, watch)
         engine = counter.info
     found = result(net, config, task, engine, tally, random_weights)
     if start.images:

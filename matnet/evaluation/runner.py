@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from matnet.engines.batches import Halving
+from matnet.engines.batches import Halving, combining_layer
 from matnet.errors import NetworkError
 from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.pipeline import Done, Pipeline
@@ -54,16 +54,23 @@ class Runner:
         self, net: Network, config: EvaluationConfig, own_size: bool = False, share: int | None = None
     ) -> None:
         self.config, self._share, self._own_size, self._source = config, share, own_size, net.source
-        # An image at its own size gets all threads: several at a time would need as many times the memory.
-        self.streams = Streams(1, config.engine.threads or share) if own_size else choose_streams(config.engine, share)
+        self.streams = choose_streams(config.engine, share)
+        if own_size:
+            # An image at its own size gets all threads: several at a time would need as many times the memory.
+            threads = self.streams.threads
+            self.streams = Streams(1, None if threads is None else threads * self.streams.count)
         self.engine = net.compile([config.scores], options=replace(config.engine, threads=self.streams.threads))
         if len(self.engine.inputs) != 1:
             count = len(self.engine.inputs)
             raise NetworkError(f"{net.source}: {config.scores!r} needs {count} inputs; evaluation feeds one image")
         self.halving = Halving(self.engine, config.engine.strict, log.warning)
         self._fills_up = not own_size and fills_up(self.engine)
+        combining = None if own_size else combining_layer(self.engine)
+        self._combines = combining is not None
+        if combining is not None:
+            self.engine.notes.append(f"layer {combining.name!r} may combine images: figures depend on the batch size")
 
-    def tallies(self, task: Task, spans: Sequence[range]) -> Iterator[Tally]:
+    def tallies(self, task: Task, spans: Sequence[range]) -> Generator[Tally, None, None]:
         """A tally of each batch, in no particular order; spans: the image numbers of each."""
         if not spans:
             return
@@ -96,6 +103,8 @@ class Runner:
             images, truths = zip(*(batch[row, 0] for row in good), strict=True)
             batch[...] = 0  # frees the images
             return task.count(self.halving(images[0])[self.config.scores], numbers, truths)
+        if self._combines:  # unreadable images must not take part
+            batch, span, good = batch[good], range(len(good)), list(range(len(good)))
         rows = len(batch) if self._fills_up else len(span)
         inputs = batch[:rows].reshape(-1, *batch.shape[-3:])
         scores = averaged(self.halving(inputs)[self.config.scores], rows)

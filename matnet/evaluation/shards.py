@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -90,7 +90,7 @@ class ShardCounter:
         self.network = None if seen else cluster.client.scatter(sendable(net), broadcast=True)
         self.engines: list[EngineInfo] = []
 
-    def tallies(self, spans: Sequence[range]) -> Iterator[Tally]:
+    def tallies(self, spans: Sequence[range]) -> Generator[Tally, None, None]:
         """A tally of each shard; EngineError where shards fail for want of workers."""
         client = self.cluster.client
         futures = [
