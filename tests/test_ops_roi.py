@@ -7,7 +7,7 @@ import pytest
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.formats.plain import to_matlab
-from matnet.ops.roi import ROIPooling, _tiles
+from matnet.ops.roi import CaffeROIPooling, ROIPooling, _tiles
 from tests import reference_ops as reference
 from tests.conftest import assert_close
 from tests.device_double import forward
@@ -74,8 +74,8 @@ def test_empty_tiles_are_zero():
     np.testing.assert_array_equal(found, np.zeros((1, 1, 2, 3)))
 
 
-@pytest.mark.parametrize(("number", "image"), [(1, 0), (2, 1), (1.9, 0), (2.9, 1)])
-def test_image_numbers_are_whole(number, image):
+@pytest.mark.parametrize(("number", "image"), [(1, 0), (2, 1), (1.9, 0), (2.9, 1), (0, 0), (-3, 0), (9, 1)])
+def test_image_numbers_are_cut_to_the_batch(number, image):
     found = run(ROIPooling(subdivisions=1), X, as_input([[number, 1, 1, W, H]]))
     np.testing.assert_array_equal(found.ravel(), X[image].max(axis=(1, 2)))
 
@@ -84,7 +84,7 @@ def test_image_numbers_are_whole(number, image):
 def test_a_box_of_an_image_outside_the_batch_is_refused(number):
     """Caffe's ROIPooling stops there (CHECK_LT(roi_batch_ind, batch_size))."""
     with pytest.raises(NetworkError, match=rf"box 2 of 2 .* image {number} .* batch has 2"):
-        run(ROIPooling(subdivisions=1), X, as_input([[1, 1, 1, W, H], [number, 1, 1, W, H]]))
+        run(CaffeROIPooling(subdivisions=1), X, as_input([[1, 1, 1, W, H], [number, 1, 1, W, H]]))
 
 
 MATRIX = ((0.6, 0.1, 0.4), (0.0, 0.8, -0.3))
@@ -103,7 +103,7 @@ def test_random_boxes(name, method):
     transform, matrix = TRANSFORMS[name]
     random = np.random.default_rng(19)
     corners = random.uniform(-4, 20, (23, 4)).round(1)
-    boxes = np.concatenate([random.integers(1, 3, (23, 1)), corners], axis=1).astype(np.float32)
+    boxes = np.concatenate([random.integers(0, 4, (23, 1)), corners], axis=1).astype(np.float32)
     op = ROIPooling(method=method, subdivisions=(3, 2), transform=transform)
     columns = boxes.T.astype(np.float64)
     expected = reference.roi_pool(reference.hwcn(X), columns, method, (3, 2), np.array(matrix, float))

@@ -16,7 +16,7 @@ from matnet.ops.combine import Scale
 from matnet.ops.convolution import Conv
 from matnet.ops.extensions.pooling import SPP, CaffePooling, GlobalPooling
 from matnet.ops.pooling import Pooling
-from matnet.ops.roi import ROIPooling
+from matnet.ops.roi import CaffeROIPooling
 from matnet.shapes import Pad, caffe_pool_trailing_pad, caffe_pooled, windows
 
 METHODS = {"MAX": "max", "AVE": "avg", "STOCHASTIC": "stochastic", "AVE_EXC_PAD": "avg"}
@@ -128,7 +128,7 @@ def roi_pooling(layer: LayerDef, net: Builder) -> None:
         net.note(layer, f"{layer.bottoms[1]!r} counts from 0 as in Caffe; --roi-base matconvnet makes it count from 1")
     else:
         net.note(layer, f"{layer.bottoms[1]!r} counts from 1 as in MatConvNet (image index and coordinates)")
-    op = ROIPooling(
+    op = CaffeROIPooling(
         method="max",
         subdivisions=(param.get("pooled_h"), param.get("pooled_w")),
         transform=param.get("spatial_scale"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -16,6 +17,7 @@ from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.fields import Pair, as_bool, as_pair, choice, numbers, of
 from matnet.shapes import ReceptiveField, Shape, text
 
+logger = logging.getLogger(__name__)
 Row = tuple[float, float, float]
 Transform = float | tuple[float, float] | tuple[Row, Row]
 
@@ -40,9 +42,11 @@ class ROIPooling(Op):
     Inputs: N x C x H x W, and boxes with 5 R numbers in MATLAB's order: image (1-based), then x, y of the
     upper-left and lower-right pixel (1-based, inclusive). Output: R x C x rows x columns, or with `flatten`
     R x (C * rows * columns) x 1 x 1, rows fastest. `transform` maps box coordinates to pixels first: a scale
-    T as T * (x - 1) + 1, a matrix as it is. Corners are rounded half away from zero; tiles overlap. A box of an image
-    outside the batch raises NetworkError, as in Caffe.
+    T as T * (x - 1) + 1, a matrix as it is. Corners are rounded half away from zero; tiles overlap. A box of an
+    image outside the batch is pooled from the nearest image of the batch, as in vl_nnroipool, with a warning.
     """
+
+    refuses_other_images: ClassVar[bool] = False  # whether such a box raises NetworkError instead
 
     family = "pooling"
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
@@ -87,10 +91,11 @@ class ROIPooling(Op):
         images = np.trunc(boxes[:, 0]).astype(np.int64) - 1
         outside = np.flatnonzero((images < 0) | (images >= count))
         if outside.size:
-            raise NetworkError(
-                f"box {outside[0] + 1} of {len(images)} lies in image {images[outside[0]] + 1} (counted from 1); "
-                f"the batch has {count}"
-            )
+            first = f"box {outside[0] + 1} of {len(images)} lies in image {images[outside[0]] + 1} (counted from 1)"
+            if self.refuses_other_images:
+                raise NetworkError(f"{first}; the batch has {count}")
+            logger.warning("%s; the batch has %d, and the nearest image takes its place as in MatConvNet", first, count)
+            images = np.clip(images, 0, count - 1)
         # In single: vl_nnroipool rounds the transformed corners to the tensor's precision first.
         corners = self._transformed(boxes[:, 1:]).astype(np.float32).astype(np.float64)
         return images, np.sign(corners) * np.floor(np.abs(corners) + 0.5) - 1
@@ -119,6 +124,16 @@ class ROIPooling(Op):
         if self.method == "avg":
             areas = np.outer(down[:, 1] - down[:, 0], across[:, 1] - across[:, 0])
             target *= xp.asarray(1 / np.maximum(areas, 1), dtype=target.dtype)[..., np.newaxis]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaffeROIPooling(ROIPooling):
+    """ROIPooling of a Caffe network: a box of an image outside the batch raises NetworkError (CHECK_LT of the layer).
+
+    A file saves it as the ROIPooling that it is otherwise.
+    """
+
+    refuses_other_images: ClassVar[bool] = True
 
 
 def _tiles(first: np.ndarray, last: np.ndarray, count: int, size: int) -> np.ndarray:

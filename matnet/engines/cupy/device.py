@@ -209,8 +209,8 @@ class Program:
         layers = [layer for number, (layer, _) in enumerate(self._faults) if slot.faults[number]]
         if layers:
             raise NetworkError(
-                f"{self._source}, layer {layers[0]!r} (ROI pooling): a box holds NaN or infinity; "
-                "expected image number and pixel coordinates"
+                f"{self._source}, layer {layers[0]!r} (ROI pooling): a box holds NaN or infinity, or lies in "
+                "an image outside the batch; expected image number and pixel coordinates"
             )
 
     def submit(self, values: Mapping[str, np.ndarray]) -> Ticket:

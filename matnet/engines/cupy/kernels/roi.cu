@@ -38,7 +38,7 @@ __device__ __forceinline__ float numbered(const float* boxes, I k, I height, I w
 
 template <typename I>
 __device__ __forceinline__ Box box_at(const float* boxes, I r, I height, I width, I channels, int images,
-                                      const Transform& move, int* fault) {
+                                      const Transform& move, int strict, int* fault) {
     float number[5];
     bool finite = true;
 #pragma unroll
@@ -51,7 +51,11 @@ __device__ __forceinline__ Box box_at(const float* boxes, I r, I height, I width
         *fault = 1;  // any thread may say so: all write the same
         return box;
     }
-    const float image = at_least(0.0f, at_most(truncf(number[0]) - 1.0f, (float)(images - 1)));
+    const float given = truncf(number[0]) - 1.0f;
+    const float image = at_least(0.0f, at_most(given, (float)(images - 1)));
+    if (strict && image != given) {
+        *fault = 1;
+    }
     box.image = (int)image;
     box.left = pixel(move.across(number[1], number[2]));
     box.top = pixel(move.down(number[1], number[2]));
@@ -77,7 +81,7 @@ template <typename S, typename T, int V, bool LAST, bool MAXIMUM, bool FLAT, typ
 __global__ void roi_pool(const S* __restrict__ x, const float* __restrict__ boxes, T* __restrict__ out, int* fault,
                          I total, I pitch, I out_pitch, int images, int groups, int height, int width, int rows,
                          int columns, I box_height, I box_width, I box_channels, double a, double b, double c,
-                         double d, double e, double f, int affine) {
+                         double d, double e, double f, int affine, int strict) {
     const Transform move = {a, b, c, d, e, f, affine};
     for (I i = first_index<I>(); i < total; i += index_step<I>()) {
         const I tile = LAST ? i / groups : i;
@@ -85,7 +89,7 @@ __global__ void roi_pool(const S* __restrict__ x, const float* __restrict__ boxe
         const I over = tile / columns / rows;
         const int group = LAST ? (int)(i % groups) : (int)(over % groups);
         const I r = LAST ? over : over / groups;
-        const Box box = box_at(boxes, r, box_height, box_width, box_channels, images, move, fault);
+        const Box box = box_at(boxes, r, box_height, box_width, box_channels, images, move, strict, fault);
         const float down = tile_step(box.top, box.bottom, rows), across = tile_step(box.left, box.right, columns);
         const int top = edge(box.top, down, row, false, height);
         const int bottom = edge(box.top, down, row + 1, true, height);

@@ -28,8 +28,8 @@ def plan_roi_pool(x: Array, boxes: Array, out: Array, fault: Array, layout: str,
 
     x, out: float32 or float16 in `layout` (out is R x (C columns rows) x 1 x 1 with op.flatten). boxes: float32
     N x C x H x W, whatever the layout, 5 numbers a box. fault: one int32, set to 1 where a box holds NaN or
-    infinity, whose output is 0; it is never cleared here. Moves the pixels under all boxes, once or less where
-    boxes overlap in the cache, and the output.
+    infinity, whose output is 0, and where the op refuses its image; it is never cleared here. Moves the pixels under
+    all boxes, once or less where boxes overlap in the cache, and the output.
     """
     check(boxes, fault)
     pitch = pitches(layout, x, out)
@@ -45,7 +45,8 @@ def plan_roi_pool(x: Array, boxes: Array, out: Array, fault: Array, layout: str,
     apart = (whole(index, step) for step in pitch)
     counts = map(np.int32, (n, groups, h, w, *op.subdivisions))
     box = (whole(index, size) for size in (box_height, box_width, box_channels))
-    arguments = (x, boxes, out, fault, whole(index, total), *apart, *counts, *box, *_transform(op))
+    move = (*_transform(op), np.int32(op.refuses_other_images))
+    arguments = (x, boxes, out, fault, whole(index, total), *apart, *counts, *box, *move)
     return Launch("roi", name, arguments=arguments, **linear(total, threads=128))
 
 
