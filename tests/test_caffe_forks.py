@@ -31,6 +31,7 @@ DOUBLE = WIDE.astype(np.float64)
         ("L2Normalization", DOUBLE / np.sqrt((DOUBLE**2).sum(axis=1, keepdims=True))),
         ("L2Normalize", DOUBLE / np.sqrt((DOUBLE**2).sum(axis=1, keepdims=True))),
         ("Normalize", DOUBLE / np.sqrt((DOUBLE**2).sum(axis=1, keepdims=True) + 1e-6)),
+        ("SimpleNormalize", DOUBLE / np.sqrt((DOUBLE**2).sum(axis=(1, 2, 3), keepdims=True))),
         ("MultiSoftmax", softmax(DOUBLE, 1)),
         ("Flip", DOUBLE[:, :, :, ::-1]),
         ("Squeeze", DOUBLE),

@@ -301,6 +301,20 @@ def test_the_python_layer_of_faster_rcnn(text: str, anchors: tuple[float, ...], 
         assert_close(found["ranks"][:, 0], values, 1e-6, "scores")
 
 
+@pytest.mark.parametrize("base", ["caffe", "matconvnet"])
+def test_boxes_that_the_network_makes_count_from_zero(base: str, tmp_path: Path) -> None:
+    """--roi-base is about boxes that the user gives; whole tiles of one pixel show a shift by one."""
+    layers = """
+layer { name: "d" type: "DecodeBBox" bottom: "moves" bottom: "boxes" top: "rois" }
+layer { name: "p" type: "ROIPooling" bottom: "x" bottom: "rois" top: "p"
+  roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 1 } }"""
+    x, boxes = seeded(2, 3, 4, 5), np.float32([[1, 2, 1, 3, 2], [0, 0, 2, 1, 3]])
+    given = {"moves": np.zeros((2, 8), np.float32), "boxes": boxes, "x": x}
+    net = converted(tmp_path, layers, {name: value.shape for name, value in given.items()}, {}, roi_base=base)
+    found = blob_values(net, ["p"], given)["p"]
+    np.testing.assert_array_equal(found, np.stack([x[1, :, 1:3, 2:4], x[0, :, 2:4, 0:2]]))
+
+
 @pytest.mark.parametrize(
     ("module", "expected"),
     [("yolov2.darknet_reorg", ops.Reorg()), ("spatial_dropout.SpatialDropoutLayer", None)],

@@ -68,6 +68,7 @@ FORK_PARAMETERS: dict[str, tuple[str, ...]] = {
     "ROIPooling": ("roi_pooling_param",), "ShuffleChannel": ("shuffle_channel_param",),
     "CTCGreedyDecoder": ("ctc_decoder_param",), "Flip": ("flip_param",), "HardSwish": (),
     "L2Normalization": (), "L2Normalize": (), "Lstm": ("lstm_param",), "Mish": (), "MultiSoftmax": (),
+    "SimpleNormalize": (),
     "Region": ("region_param",), "Reorg": ("reorg_param",), "Reverse": ("reverse_param",),
     "Squeeze": ("squeeze_param",), "Transpose": ("transpose_param",), "Unpooling": ("unpooling_param",),
     "Upsample": ("upsample_param",), "YoloDetectionOutput": ("yolo_detection_output_param",),

@@ -220,5 +220,6 @@ _WITHOUT_BLOBS = frozenset((
     "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "Swish", "TanH",
     "Threshold", "Tile",
     "BoxGroupOutput", "CTCGreedyDecoder", "Flip", "FrcnnOutput", "HardSwish", "L2Normalization", "L2Normalize",
-    "Mish", "MultiSoftmax", "Region", "Reorg", "Reverse", "Squeeze", "Transpose", "Unpooling", "Upsample",
+    "Mish", "MultiSoftmax", "Region", "Reorg", "Reverse", "SimpleNormalize", "Squeeze", "Transpose", "Unpooling",
+    "Upsample",
     "YoloDetectionOutput", "Yolov3DetectionOutput"))

@@ -291,6 +291,12 @@ def l2_normalization(layer: LayerDef, net: Builder) -> None:
     _normalise_length(layer, net, 0.0)
 
 
-def _normalise_length(layer: LayerDef, net: Builder, epsilon: float) -> None:
+@lowers("SimpleNormalize")
+def simple_normalize(layer: LayerDef, net: Builder) -> None:
+    """x / sqrt(sum x^2) over all values of an item (happynear's first Normalize; face forks)."""
+    _normalise_length(layer, net, 0.0, across=True)
+
+
+def _normalise_length(layer: LayerDef, net: Builder, epsilon: float, across: bool = False) -> None:
     scale = net.param(layer, "scale", np.ones((1, 1), np.float32))
-    net.finish(layer, Normalize(acrossSpatial=False, eps=epsilon), params=[scale])
+    net.finish(layer, Normalize(acrossSpatial=across, eps=epsilon), params=[scale])

@@ -19,6 +19,7 @@ from matnet.ops.pooling import Pooling
 from matnet.ops.roi import CaffeROIPooling
 from matnet.shapes import Pad, caffe_pool_trailing_pad, caffe_pooled, windows
 
+MAKERS_OF_BOXES = frozenset(("Proposal", "Python", "BoxOutput", "BoxGroupOutput", "DecodeBBox"))
 METHODS = {"MAX": "max", "AVE": "avg", "STOCHASTIC": "stochastic", "AVE_EXC_PAD": "avg"}
 
 
@@ -121,11 +122,13 @@ def roi_pooling(layer: LayerDef, net: Builder) -> None:
     features, boxes = net.operands(layer)
     if param.get("pad_ratio"):
         boxes = _padded_boxes(layer, net, boxes, param.get("pad_ratio"))
-    if net.options.roi_base == "caffe":
+    made = _made_by_a_layer(layer.inputs[1], net)
+    if made or net.options.roi_base == "caffe":
         ones = np.ones((1, 1), np.float32)
         params = [net.param(layer, "from_zero_mult", ones), net.param(layer, "from_zero_bias", ones)]
         boxes = net.step(layer, "from_zero", Scale(size=(1, 1, 1, 1), hasBias=True), [boxes], params)
-        net.note(layer, f"{layer.bottoms[1]!r} counts from 0 as in Caffe; --roi-base matconvnet makes it count from 1")
+        choice = "" if made else "; --roi-base matconvnet makes it count from 1"
+        net.note(layer, f"{layer.bottoms[1]!r} counts from 0 as in Caffe{choice}")
     else:
         net.note(layer, f"{layer.bottoms[1]!r} counts from 1 as in MatConvNet (image index and coordinates)")
     op = CaffeROIPooling(
@@ -135,6 +138,14 @@ def roi_pooling(layer: LayerDef, net: Builder) -> None:
         flatten=False,
     )
     net.finish(layer, op, [features, boxes], rank=4)
+
+
+def _made_by_a_layer(variable: str, net: Builder) -> bool:
+    """Whether a layer of the network makes these boxes, from 0 as in Caffe, rather than the user."""
+    for made in reversed(net.graph.layers):
+        if variable in made.outputs:
+            return made.type in MAKERS_OF_BOXES or any(_made_by_a_layer(name, net) for name in made.inputs)
+    return False
 
 
 def _padded_boxes(layer: LayerDef, net: Builder, boxes: str, ratio: float) -> str:
