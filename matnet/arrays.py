@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from matnet.errors import DataError, FileFormatError
 from matnet.files import atomic_write, existing_file
+from matnet.kinds import NPY
 
 LAYOUTS = ("nchw", "hwcn")
 SUFFIXES = (".npz", ".mat")
@@ -43,9 +43,14 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
         return {name: value for name, value in read_mat(target).items() if isinstance(value, np.ndarray)}
     try:
-        with np.load(target, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError, AttributeError) as error:
+        stored = np.load(target, allow_pickle=False)
+        if not isinstance(stored, Mapping):
+            raise DataError(f"{target}: is {NPY}, one array without a name; write it with numpy.savez")
+        with stored:
+            return {name: np.asarray(stored[name]) for name in stored.files}
+    except DataError:
+        raise
+    except Exception as error:  # NumPy and its unpackers raise a dozen types for damaged, encrypted and foreign data
         raise DataError(f"{target}: is not a readable .npz file ({error}); write it with numpy.savez") from None
 
 
@@ -68,6 +73,9 @@ def input_arrays(
     single = next(iter(inputs), None)
     if single is not None and len(inputs) == 1 and single not in found and len(candidates) - len(found) == 1:
         found[single] = next(value for name, value in candidates.items() if name not in map(encoded, found))
+    for name, value in found.items():
+        if value.dtype.kind not in "fiubc":
+            raise DataError(f"{source}: the array for input {name!r} holds {value.dtype}; expected numbers")
     if not found:
         held = ", ".join(arrays) or "nothing"
         wanted = ", ".join(f"in__{encoded(names[-1])}" for names in inputs.values())

@@ -44,7 +44,7 @@ def convert(given: argparse.Namespace) -> None:
         _show_upgraded(prototxt, given)
         if target is None:
             return
-    _say(f"reading {', '.join(str(path) for path in (prototxt, given.caffemodel) if path)}")
+    log.info(f"reading {', '.join(str(path) for path in (prototxt, given.caffemodel) if path)}")
     net = convert_caffe(prototxt, given.caffemodel, **conversion_options(given))
     for note in net.source.notes:
         print(note)
@@ -52,7 +52,7 @@ def convert(given: argparse.Namespace) -> None:
     if target is None:
         print(f"{summary(net)}; nothing written (no --out)")
         return
-    _say(f"writing {target}")
+    log.info(f"writing {target}")
     save_network(net, target, format=given.format, version=given.mat_version)
     print(f"{target}: {summary(net)}")
 
@@ -104,7 +104,7 @@ def rewrite(given: argparse.Namespace) -> None:
     from matnet.converters.report import summary
 
     refuse_caffe_options(given)
-    _say(f"reading {given.source}")
+    log.info(f"reading {given.source}")
     net = load_network(given.source)
     for note in net.source.notes:
         print(note)
@@ -112,7 +112,7 @@ def rewrite(given: argparse.Namespace) -> None:
     if given.out is None:
         print(f"{summary(net)}; nothing written (no --out)")
         return
-    _say(f"writing {given.out}")
+    log.info(f"writing {given.out}")
     save_network(net, given.out, format=given.format, version=given.mat_version)
     print(f"{given.out}: {summary(net)}")
 
@@ -158,7 +158,7 @@ def convert_back(given: argparse.Namespace) -> None:
         prototxt, caffemodel = prototxt or f"{given.out}.prototxt", caffemodel or f"{given.out}.caffemodel"
     check_outputs([(prototxt, PROTOTXT), (caffemodel, CAFFEMODEL)], _read(given))
     sizes = dict(given.input_size or [])
-    _say(f"reading {given.to_caffe}")
+    log.info(f"reading {given.to_caffe}")
     colors = "rgb" if given.color_format == "rgb" else None  # the default undoes what a conversion did
     size = sizes[None] if list(sizes) == [None] else sizes or None
     caffe = to_caffe(load_network(given.to_caffe), input_size=size, color_format=colors)
@@ -193,9 +193,9 @@ def _network(given: argparse.Namespace) -> Network:
         return random_network(given.source, given.seed)
     if given.source is not None:
         found = find_model(given.source)
-        _say(f"reading {found}")
+        log.info(f"reading {found}")
         return load_network(found)
-    _say(f"reading {', '.join(str(path) for path in (given.prototxt, given.caffemodel) if path)}")
+    log.info(f"reading {', '.join(str(path) for path in (given.prototxt, given.caffemodel) if path)}")
     return convert_caffe(given.prototxt, given.caffemodel, **conversion_options(given))
 
 
@@ -213,10 +213,6 @@ def _two(sizes: Sequence[int]) -> tuple[int, int]:
     if len(sizes) < 2:
         raise NetworkError(f"input_size has {len(sizes)} number; expected HxW")
     return sizes[-2], sizes[-1]
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

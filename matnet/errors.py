@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 
 INTERRUPTED = "matnet: interrupted"
@@ -89,16 +92,26 @@ def _end(number: int, frame: object) -> None:
 
 
 def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
-    """Run a command's `main`, and turn what the user can mend into one message on stderr and status 2.
+    """Run a command's `main`; whatever goes wrong becomes one message on stderr.
 
-    Status: 0 done, 1 a check failed, 2 bad input or usage, 130 interrupted.
+    Status: 0 done, 1 a check failed or matnet itself is at fault, 2 bad input or usage, 130 interrupted. The log below
+    `matnet` is shown on stderr. An exception that nobody foresaw leaves its traceback in a file that the message names;
+    `--debug`, which every command takes, and the test suite show it instead.
     """
+    given = sys.argv[1:] if argv is None else list(argv)
+    debug = "--debug" in given or "PYTEST_CURRENT_TEST" in os.environ
+    if "--debug" in given:
+        given = argv = [argument for argument in given if argument != "--debug"]
+    _usable_streams()
     try:
         if signal.getsignal(signal.SIGINT) is _end:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        return main(argv)
+        with _log_on_stderr():
+            status = main(argv)
+        sys.stdout.flush()
+        return status
     except MatnetError as error:
-        print(f"matnet: {error.on_command_line or error}", file=sys.stderr)
+        print(f"matnet: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
@@ -113,3 +126,55 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
     except MemoryError:
         print("matnet: out of memory; try a smaller batch or input size", file=sys.stderr)
         return 2
+    except Exception as error:
+        if debug:
+            raise
+        print(_report_of_bug(error), file=sys.stderr)
+        return 1
+
+
+def _usable_streams() -> None:
+    """Let printing never fail: a closed stream becomes one that keeps nothing, and what it cannot encode is escaped."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - open until the process ends
+        elif getattr(stream, "errors", None) in ("strict", "surrogateescape"):
+            with suppress(AttributeError, ValueError, OSError):
+                stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Show notes and warnings of the library, the log below `matnet`, on stderr while a command runs."""
+    handler = _ToStderr()
+    handler.setFormatter(logging.Formatter("matnet: %(message)s"))
+    log = logging.getLogger("matnet")
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+class _ToStderr(logging.Handler):
+    """Writes to what is standard error at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+def _report_of_bug(error: Exception) -> str:
+    """One sentence about an exception that nobody foresaw, with the file that holds its traceback, or the traceback."""
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    said = f"matnet: {type(error).__name__}: {' '.join(str(error).split())[:300]}; this is a bug in matnet"
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="matnet-traceback-", suffix=".txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError:
+        return f"{said}; the traceback:\n{text}"
+    return f"{said}; the traceback is in {name}"

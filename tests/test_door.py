@@ -1,0 +1,138 @@
+"""The door of every command: no traceback, streams that are closed or ASCII, the log on stderr, damaged arrays."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from matnet import run
+from matnet.errors import run_command
+from tests.conftest import DATA
+
+MODEL = DATA / "matconvnet/sn_alexnet/model.mat"
+
+
+def broken(argv: list[str] | None) -> int:
+    raise KeyError("a bug")
+
+
+def test_a_bug_is_one_sentence_and_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run_command(broken, []) == 1
+    err = capsys.readouterr().err
+    (file,) = tmp_path.iterdir()
+    assert "this is a bug in matnet" in err
+    assert str(file) in err
+    assert "Traceback" not in err
+    assert "KeyError: 'a bug'" in file.read_text()
+
+
+def test_a_bug_is_shown_where_no_file_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    monkeypatch.setattr("tempfile.tempdir", "/none")
+    assert run_command(broken, []) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_debug_shows_a_bug_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    with pytest.raises(KeyError):
+        run_command(broken, ["--debug"])
+
+
+def test_the_log_is_shown_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(argv: list[str] | None) -> int:
+        logging.getLogger("matnet.somewhere").info("a note")
+        return 0
+
+    assert run_command(main, []) == 0
+    assert capsys.readouterr() == ("", "matnet: a note\n")
+    logging.getLogger("matnet.somewhere").info("a note")
+    assert capsys.readouterr() == ("", "")
+
+
+def started(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", line, "sh", sys.executable, str(MODEL)],
+        cwd=folder,
+        env={**os.environ, "MATNET_HOME": str(folder / "home"), **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+LINES = {
+    "closed stdout": ('"$1" -m matnet.show "$2" >&-', 0, {}),
+    "closed stdout and stderr": ('"$1" -m matnet.show "$2" >&- 2>&-', 0, {}),
+    "ASCII": (
+        'cp "$2" ü.mat && "$1" -m matnet.show ü.mat && "$1" -m matnet.diff ü.mat "$2" --no-meta --all',
+        0,
+        {"PYTHONIOENCODING": "ascii"},
+    ),
+    "a full disk": ('"$1" -m matnet.show "$2" > /dev/full', 2, {}),
+    "nobody's home": ('"$1" -m matnet.zoo list', 2, {"MATNET_HOME": "~nouser/x"}),
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+@pytest.mark.parametrize("what", LINES)
+def test_no_traceback(what: str, tmp_path: Path) -> None:
+    line, status, environment = LINES[what]
+    done = started(line, tmp_path, **environment)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == status, done.stderr
+    if what == "nobody's home":
+        assert "MATNET_HOME" in done.stderr
+
+
+def text_array(path: Path) -> None:
+    np.savez(path, in__input=np.array(["a", "b"]))
+
+
+def one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros((2, 3)))
+
+
+def damaged(path: Path) -> None:
+    np.savez_compressed(path, in__input=np.arange(5000.0))
+    data = bytearray(path.read_bytes())
+    data[200:300] = bytes(100)
+    path.write_bytes(data)
+
+
+def encrypted(path: Path) -> None:
+    """The flag of encryption set in both headers; the data do not matter."""
+    np.savez(path, in__input=np.zeros(3))
+    data = bytearray(path.read_bytes())
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+
+
+def packed(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("in__input.npy", b"no array")
+
+
+@pytest.mark.parametrize("make", [text_array, one_array, damaged, encrypted, packed])
+def test_arrays_that_cannot_be_used(
+    make: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "in.npz")
+    assert run_command(run.main, [str(MODEL), str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]) == 2
+    assert "in.npz: " in capsys.readouterr().err
+    assert not (tmp_path / "out.npz").exists()
