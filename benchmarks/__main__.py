@@ -30,6 +30,10 @@ from matnet.kinds import IMAGE, JSON, TEXT
 INTERRUPTED = 130
 
 
+PUBLISHED = "--published"
+"""Measures the published tables rather than speed."""
+
+
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m matnet.benchmarks",
@@ -149,6 +153,11 @@ def conclude(options: argparse.Namespace, report: Report) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
+    if PUBLISHED in given:
+        from matnet.reproduction.command import main as reproduce
+
+        print(f"matnet: {PUBLISHED} is `python -m matnet.reproduce`, which is run instead", file=sys.stderr)
+        return reproduce([argument for argument in given if argument != PUBLISHED])
     options = parser().parse_args(given)
     if options.reports:
         require_outputs(options)

@@ -26,6 +26,7 @@ BASE = {"errors", "kinds", "files", "shapes", "layout"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "outcomes": set(),
+    "records": {"errors", "files"},
     "kinds": set(),
     "files": {"errors", "kinds"},
     "shapes": {"errors"},

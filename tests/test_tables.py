@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from matnet.benchmarks.__main__ import main as benchmark
 from matnet.datasets.voc import VOC_CLASSES
 from matnet.errors import DataError, run_command
 from matnet.eval import main
@@ -313,9 +314,12 @@ def test_workers_share_a_row(home: Path, imagenet: Path, tmp_path: Path) -> None
     assert rows_of(tmp_path / "out.json")["gray"]["figures"]["top5_error"] == TOP5
 
 
-def test_eval_forwards_the_tables(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("command", "option"), [(main, "--table"), (benchmark, "--published")])
+def test_other_commands_forward_the_tables(
+    command: Any, option: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out.json"
     arguments = ["--models", "digits-lenet", "--quiet", "--backend", "numpy", "--json", str(out)]
-    assert run_command(main, ["--table", *arguments]) == 0
+    assert run_command(command, [option, *arguments]) == 0
     assert rows_of(out)["digits-lenet"]["status"] == "ok"
     assert "python -m matnet.reproduce" in capsys.readouterr().err
