@@ -77,8 +77,8 @@ def _caffe(files: list[Path], options: Mapping[str, Any]) -> Network:
     if len(definitions) > 1 or len(weights) > 1:
         named = ", ".join(map(str, files))
         raise FileFormatError(f"{named}: expected one prototxt, one caffemodel, or one of each")
-    files = (found[0] if found else None for found in (definitions, weights))
-    return convert_caffe(*files, **{"unknown": "keep", **options})
+    pair = (found[0] if found else None for found in (definitions, weights))
+    return convert_caffe(*pair, **{"unknown": "keep", **options})
 
 
 def _is_definition(file: Path) -> bool:
