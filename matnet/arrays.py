@@ -44,7 +44,7 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         return {name: value for name, value in read_mat(target).items() if isinstance(value, np.ndarray)}
     try:
         stored = np.load(target, allow_pickle=False)
-        if not isinstance(stored, Mapping):
+        if isinstance(stored, np.ndarray):
             raise DataError(f"{target}: is {NPY}, one array without a name; write it with numpy.savez")
         with stored:
             return {name: np.asarray(stored[name]) for name in stored.files}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matnet.converters.options import CHOICES
-from matnet.errors import FileFormatError
+from matnet.errors import FileFormatError, common_options
 from matnet.formats import FORMATS
 from matnet.kinds import MAT, PROTOTXT, WEIGHTS, kind_of
 
@@ -18,6 +18,7 @@ ORIGINAL_VARIANTS = ["caffe-old", "vgg-caffe", "caffe", "caffe_0115", "caffe_6e3
 def parser() -> argparse.ArgumentParser:
     """The command line; the spellings of MatConvNet's import-caffe.py are accepted beside matnet's own."""
     result = argparse.ArgumentParser(
+        parents=[common_options()],
         prog="python -m matnet.convert",
         usage="%(prog)s [options] NET.prototxt WEIGHTS.caffemodel [OUT.mat]\n"
         "       %(prog)s [options] NAME [OUT.mat]\n"

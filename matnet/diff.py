@@ -14,12 +14,13 @@ import sys
 from matnet import load
 from matnet.arguments import MODEL_HELP, flipped_inputs
 from matnet.comparison import Comparison, compare
-from matnet.errors import run_command
+from matnet.errors import common_options, run_command
 from matnet.network import Network
 
 
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
+        parents=[common_options()],
         prog="python -m matnet.diff",
         description="Compare two networks: structure, the largest difference of every param, meta. "
         "Exit status: 0 the same, 1 they differ, 2 something could not be read.",

@@ -11,6 +11,10 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
 
 INTERRUPTED = "matnet: interrupted"
 
@@ -96,18 +100,20 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
 
     Status: 0 done, 1 a check failed or matnet itself is at fault, 2 bad input or usage, 130 interrupted. The log below
     `matnet` is shown on stderr. An exception that nobody foresaw leaves its traceback in a file that the message names;
-    `--debug`, which every command takes, and the test suite show it instead.
+    `--debug` and the test suite show it instead. Every command takes `--debug` and `--import FILE`.
     """
-    given = sys.argv[1:] if argv is None else list(argv)
-    debug = "--debug" in given or "PYTEST_CURRENT_TEST" in os.environ
-    if "--debug" in given:
-        given = argv = [argument for argument in given if argument != "--debug"]
     _usable_streams()
+    common, left = common_options().parse_known_args(argv)
+    debug = common.debug or "PYTEST_CURRENT_TEST" in os.environ
     try:
         if signal.getsignal(signal.SIGINT) is _end:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         with _log_on_stderr():
-            status = main(argv)
+            for path in common.import_:
+                from matnet.layer_files import import_layers
+
+                import_layers(path)
+            status = main(left)
         sys.stdout.flush()
         return status
     except MatnetError as error:
@@ -131,6 +137,24 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
             raise
         print(_report_of_bug(error), file=sys.stderr)
         return 1
+
+
+def common_options() -> argparse.ArgumentParser:
+    """The options that every command takes: `run_command` reads them, and a command's parser lists them as a parent."""
+    import argparse
+
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    group = common.add_argument_group("all commands")
+    group.add_argument(
+        "--import",
+        dest="import_",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="run a Python file that registers layers (matnet.ops.register) before anything is read; may be repeated",
+    )
+    group.add_argument("--debug", action="store_true", help="show Python's traceback of an unexpected error")
+    return common
 
 
 def _usable_streams() -> None:

@@ -19,7 +19,7 @@ from matnet.arguments import (
     engine_options,
     network_from,
 )
-from matnet.errors import run_command
+from matnet.errors import common_options, run_command
 from matnet.evaluation.command import (
     EMBEDDED_MODEL,
     add_data_options,
@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     from matnet.images import PROTOCOLS
 
     command = argparse.ArgumentParser(
+        parents=[common_options()],
         prog="python -m matnet.eval",
         description="Evaluate a network: classification of labelled images, segmentation, or verification of faces. "
         "Without a model: digits-lenet, which needs no download. The published tables: `python -m matnet.reproduce`.",

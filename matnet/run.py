@@ -27,7 +27,7 @@ from matnet.arguments import (
 )
 from matnet.engines import Engine, EngineOptions, wanted_variables
 from matnet.engines.batches import run_in_batches
-from matnet.errors import run_command
+from matnet.errors import common_options, run_command
 from matnet.files import check_outputs
 from matnet.kinds import MAT, NPZ
 from matnet.layout import hwcn_to_nchw
@@ -37,6 +37,7 @@ from matnet.ops.base import Unknown
 
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
+        parents=[common_options()],
         prog="python -m matnet.run",
         description="Run a network on arrays from a file and write what its variables hold.",
         epilog="IN holds arrays in__NAME (a `/` in a name is written `__`), OUT gets arrays out__NAME. Caffe's files "

@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "records": {"errors", "files"},
     "kinds": set(),
     "files": {"errors", "kinds"},
+    "layer_files": {"errors"},
     "shapes": {"errors"},
     "layout": {"errors"},
     "ops": {"errors", "shapes", "layout"},
@@ -48,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # What a function may import besides: a Network calls on these when asked to run, or to show itself.
 # The CPU engine hands its runtime ONNX models. ImageNet's development kit states its classes in a MAT file.
 ALSO_WHEN_CALLED = {
+    "errors": {"layer_files"},
     "network": {"meta", "engines", "answers", "images", "formats", "formats.onnx", "display"},
     "engines": {"formats.onnx"},
     "datasets": {"formats.mat"},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from matnet.engines import EngineOptions
+from matnet.layer_files import LayerFile, imported_layer_files
 
 if TYPE_CHECKING:
     from matnet.images import Preprocessing
@@ -19,13 +20,14 @@ class EvaluationConfig:
     """Small enough to be sent to workers.
 
     scores: the variable that is scored. engine: how it is computed; its batch size, by default BATCH_SIZE, counts
-    views. decoders: threads that decode; None: one per processor.
+    views. decoders: threads that decode; None: one per processor. layer_files: the user's layers, which workers import.
     """
 
     preprocessing: Preprocessing
     scores: str
     engine: EngineOptions = field(default_factory=EngineOptions)
     decoders: int | None = None
+    layer_files: tuple[LayerFile, ...] = field(default_factory=imported_layer_files)
 
     @property
     def batch_size(self) -> int:
@@ -44,5 +46,6 @@ class EvaluationConfig:
         return {
             "preprocessing": f"{prepared.describe()} x {prepared.views} {hashlib.sha256(mean).hexdigest()}",
             "variable": self.scores,
+            "layers": " ".join(file.sha256 for file in self.layer_files),
             **{name: str(getattr(self.engine, name)) for name in ("backend", "device", "precision", "runtime")},
         }

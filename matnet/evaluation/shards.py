@@ -19,6 +19,7 @@ from matnet.evaluation.runner import EngineInfo
 from matnet.evaluation.shard import NetworkSpec, Shard, ShardResult, Survey, score_shard, survey
 from matnet.evaluation.tally import Tally
 from matnet.evaluation.tasks import Task
+from matnet.layer_files import LayerFile, run_layer_files
 from matnet.network import Network
 
 WAIT = 20.0  # seconds for a scheduler to answer, and for its first worker
@@ -80,6 +81,8 @@ class ShardCounter:
 
     def __init__(self, cluster: Cluster, net: Network, config: EvaluationConfig, task: Task) -> None:
         self.cluster, self.config, self.task = cluster, config, task
+        if config.layer_files:
+            _import_on_workers(cluster.client, config.layer_files)
         path = net.source.path
         self.spec = NetworkSpec(
             network_sha256(net), str(path.absolute()) if path is not None and path.suffix == ".mat" else None
@@ -134,6 +137,19 @@ class ShardCounter:
     def info(self) -> EngineInfo:
         """The engines of all workers as one; what differs between workers stands side by side."""
         return merged(self.engines, self.cluster.workers)
+
+
+def _import_on_workers(client: Any, files: tuple[LayerFile, ...]) -> None:
+    """Import the user's layers on every worker, also on those that join later."""
+
+    class ImportLayers(_distributed().WorkerPlugin):  # type: ignore[misc]  # within: Dask is optional
+        name = "matnet-layers-" + "-".join(file.sha256[:16] for file in files)
+
+        def setup(self, worker: Any) -> None:
+            run_layer_files(files)
+
+    register = getattr(client, "register_plugin", None) or client.register_worker_plugin
+    register(ImportLayers())
 
 
 def merged(engines: Sequence[EngineInfo], workers: int) -> EngineInfo:
