@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from matnet import load
 from matnet.engines import BACKENDS, PRECISIONS, EngineOptions, parse_device
@@ -27,9 +28,26 @@ def add_random_weights(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (default: 0)")
 
 
+def add_file_options(command: argparse._ActionsContainer) -> None:
+    """`--net` and `--lenient`: which network of a .mat file, and whether what its layers cannot use is ignored."""
+    command.add_argument("--net", metavar="NAME", help="which network of a .mat file that holds several")
+    command.add_argument(
+        "--lenient",
+        action="store_true",
+        help="ignore, with a note, properties of a .mat file's layers that MatConvNet does not have, and fields of a "
+        "Caffe definition that no known Caffe has",
+    )
+
+
+def file_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The keywords of `matnet.load` for a command that has `add_file_options`."""
+    name, lenient = getattr(options, "net", None), getattr(options, "lenient", False)
+    return {**({"name": name} if name is not None else {}), **({"lenient": True} if lenient else {})}
+
+
 def network_from(name: str, options: argparse.Namespace) -> Network:
     """The network that a command's arguments mean; FileFormatError or UnknownModelError where there is none."""
-    return random_network(name, options.seed) if options.random_weights else load(name)
+    return random_network(name, options.seed) if options.random_weights else load(name, **file_options(options))
 
 
 def network_as_in_file(name: str, options: argparse.Namespace) -> Network:
@@ -38,7 +56,7 @@ def network_as_in_file(name: str, options: argparse.Namespace) -> Network:
     from_files = net.source.format == "caffe" and (Path(name).exists() or "," in name)
     if options.random_weights or not from_files or not flipped_inputs(net):
         return net
-    net = load(name, color_format="rgb")
+    net = load(name, color_format="rgb", **file_options(options))
     net.source.notes.append(
         "the blobs are Caffe's own, with channels in the order of the Caffe net (mostly B, G, R); matnet.load, eval "
         "and predict take R, G, B"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ from matnet.errors import DataError, FileFormatError
 from matnet.files import atomic_write, existing_file
 from matnet.kinds import NPY
 
+log = logging.getLogger(__name__)
+
 LAYOUTS = ("nchw", "hwcn")
 SUFFIXES = (".npz", ".mat")
+MOST_STRUCTS = 4  # in one another, that are searched for arrays
+SHOWN = 8
 
 
 def encoded(name: str) -> str:
@@ -36,12 +41,16 @@ def check_suffix(path: str | os.PathLike[str]) -> Path:
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """All numeric arrays of a .npz or .mat file; DataError or FileFormatError where it is neither or damaged."""
+    """All numeric arrays of a .npz or .mat file; of MatConvNet's image database (imdb), `images.data`.
+
+    Raises DataError or FileFormatError where it is neither, damaged, or a .mat file with arrays in structs alone.
+    """
     target = check_suffix(existing_file(path, "array file"))
     if target.suffix.lower() == ".mat":
         from matnet.formats.mat import read_mat
 
-        return {name: value for name, value in read_mat(target).items() if isinstance(value, np.ndarray)}
+        file = read_mat(target)
+        return {name: value for name, value in file.items() if isinstance(value, np.ndarray)} or _inside(file, target)
     try:
         stored = np.load(target, allow_pickle=False)
         if isinstance(stored, np.ndarray):
@@ -52,6 +61,32 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # NumPy and its unpackers raise a dozen types for damaged, encrypted and foreign data
         raise DataError(f"{target}: is not a readable .npz file ({error}); write it with numpy.savez") from None
+
+
+def _inside(file: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
+    """The images of an image database, for a file whose arrays all stand in structs."""
+    nested = dict(_nested("", file, 0))
+    images = {name: value for name, value in nested.items() if f".{name}".endswith(".images.data")}
+    if len(images) == 1:
+        name, value = next(iter(images.items()))
+        size = "x".join(map(str, value.shape))
+        log.info("%s: is an image database; the input is %s (%s)", path, name, size)
+        return images
+    if not nested:
+        return {}
+    held = [f"{name} ({'x'.join(map(str, value.shape))})" for name, value in nested.items()][:SHOWN]
+    raise DataError(
+        f"{path}: its arrays stand inside structs: {', '.join(held)}; expected a variable in__NAME; in MATLAB: "
+        f"in__NAME = {next(iter(nested))}; save('input.mat', 'in__NAME')"
+    )
+
+
+def _nested(place: str, value: Any, depth: int) -> Iterator[tuple[str, np.ndarray]]:
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        yield place, value
+    elif isinstance(value, Mapping) and depth < MOST_STRUCTS:
+        for name, item in value.items():
+            yield from _nested(f"{place}.{name}" if place else name, item, depth + 1)
 
 
 def input_arrays(

@@ -7,6 +7,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from matnet.arguments import add_file_options
 from matnet.converters.options import CHOICES
 from matnet.errors import FileFormatError, common_options
 from matnet.formats import FORMATS
@@ -37,7 +38,9 @@ def parser() -> argparse.ArgumentParser:
         help="a model's name, a .mat file, or NET.prototxt and WEIGHTS.caffemodel in any order; then OUT.mat. "
         "What a file is goes by its content",
     )
-    _add_files(result.add_argument_group("files"))
+    files = result.add_argument_group("files")
+    _add_files(files)
+    add_file_options(files)
     _add_input(result.add_argument_group("input: sizes, colours, mean, classes"))
     _add_layers(result.add_argument_group("layers and names"))
     _add_state(result.add_argument_group("reading the prototxt"))
@@ -180,7 +183,6 @@ def _add_state(group: Any) -> None:
     group.add_argument("--phase", choices=CHOICES["phase"], default="TEST", help="default: TEST")
     group.add_argument("--level", type=int, default=0, metavar="N", help="default: 0")
     group.add_argument("--stage", action="append", default=[], metavar="NAME", help="may be repeated")
-    group.add_argument("--lenient", action="store_true", help="read past fields that no known Caffe has")
     group.add_argument(
         "--caffe-variant", choices=ORIGINAL_VARIANTS, help="accepted; dialects are recognised without it"
     )

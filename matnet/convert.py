@@ -20,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from matnet.arguments import file_options
 from matnet.conversion_arguments import conversion_options, kind_of_source, parser, sort_files
 from matnet.errors import NetworkError, run_command
 from matnet.files import check_outputs
@@ -40,6 +41,8 @@ def convert(given: argparse.Namespace) -> None:
     from matnet.converters.report import summary
 
     prototxt, target = given.prototxt, given.out
+    if given.net is not None:
+        raise NetworkError(f"{prototxt or given.caffemodel}: --net {given.net}: a Caffe model holds one network")
     if given.show_upgraded:
         _show_upgraded(prototxt, given)
         if target is None:
@@ -105,7 +108,7 @@ def rewrite(given: argparse.Namespace) -> None:
 
     refuse_caffe_options(given)
     log.info(f"reading {given.source}")
-    net = load_network(given.source)
+    net = load_network(given.source, **file_options(given))
     for note in net.source.notes:
         print(note)
     print(_needs(net, given))
@@ -120,7 +123,8 @@ def rewrite(given: argparse.Namespace) -> None:
 def refuse_caffe_options(given: argparse.Namespace) -> None:
     """NetworkError where an option of a conversion from Caffe is given for a .mat file."""
     usual = conversion_options(parser().parse_args([]))
-    foreign = [name for name, value in conversion_options(given).items() if value != usual.get(name)]
+    found = conversion_options(given)
+    foreign = [name for name, value in found.items() if name != "lenient" and value != usual.get(name)]
     if foreign:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
         raise NetworkError(f"{given.source}: {named}: only for Caffe models; a .mat file is written as it is")
@@ -161,7 +165,7 @@ def convert_back(given: argparse.Namespace) -> None:
     log.info(f"reading {given.to_caffe}")
     colors = "rgb" if given.color_format == "rgb" else None  # the default undoes what a conversion did
     size = sizes[None] if list(sizes) == [None] else sizes or None
-    caffe = to_caffe(load_network(given.to_caffe), input_size=size, color_format=colors)
+    caffe = to_caffe(load_network(given.to_caffe, **file_options(given)), input_size=size, color_format=colors)
     for note in caffe.notes:
         print(note)
     caffe.write(prototxt, caffemodel)
@@ -194,7 +198,7 @@ def _network(given: argparse.Namespace) -> Network:
     if given.source is not None:
         found = find_model(given.source)
         log.info(f"reading {found}")
-        return load_network(found)
+        return load_network(found, **file_options(given))
     log.info(f"reading {', '.join(str(path) for path in (given.prototxt, given.caffemodel) if path)}")
     return convert_caffe(given.prototxt, given.caffemodel, **conversion_options(given))
 

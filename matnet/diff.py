@@ -12,7 +12,7 @@ import json
 import sys
 
 from matnet import load
-from matnet.arguments import MODEL_HELP, flipped_inputs
+from matnet.arguments import MODEL_HELP, add_file_options, file_options, flipped_inputs
 from matnet.comparison import Comparison, compare
 from matnet.errors import common_options, run_command
 from matnet.network import Network
@@ -27,6 +27,8 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("a", metavar="A", help=MODEL_HELP)
     command.add_argument("b", metavar="B", help="the other one")
+    add_file_options(command)
+    command.add_argument("--net-b", metavar="NAME", help="which network of B, where it holds several; --net is of A")
     command.add_argument(
         "--tolerance", type=float, default=0.0, metavar="X", help="params may differ by this much (default: 0)"
     )
@@ -80,7 +82,9 @@ def in_one_order(a: Network, b: Network) -> tuple[Network, Network]:
 
 def main(argv: list[str] | None = None) -> int:
     options = parser().parse_intermixed_args(argv)
-    a, b = load(options.a), load(options.b)
+    a = load(options.a, **file_options(options))
+    options.net = options.net_b
+    b = load(options.b, **file_options(options))
     comparison = compare(*in_one_order(a, b))
     same = comparison.same(options.tolerance, with_meta=not options.no_meta)
     if options.json:

@@ -15,6 +15,7 @@ from typing import Any
 from matnet.arguments import (
     add_batch_size,
     add_engine_options,
+    add_file_options,
     add_random_weights,
     engine_options,
     network_from,
@@ -82,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     add_batch_size(command, BATCH_SIZE, "images per batch (default: %(default)s)")
     command.add_argument("--strict", action="store_true", help="stop where a batch does not fit, rather than halve it")
     add_random_weights(command)
+    add_file_options(command)
     add_run_options(command)
     return command
 

@@ -78,7 +78,14 @@ def _caffe(files: list[Path], options: Mapping[str, Any]) -> Network:
         named = ", ".join(map(str, files))
         raise FileFormatError(f"{named}: expected one prototxt, one caffemodel, or one of each")
     pair = (found[0] if found else None for found in (definitions, weights))
-    return convert_caffe(*pair, **{"unknown": "keep", **options})
+    return convert_caffe(*pair, **{"unknown": "keep", **_without_mat_options(files[0], options)})
+
+
+def _without_mat_options(file: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords of `convert_caffe` among `options`; FileFormatError where one of several networks is asked for."""
+    if options.get("name") is not None:
+        raise FileFormatError(f"{file}: a Caffe model holds one network; name= (--net) chooses one of a .mat file")
+    return {name: value for name, value in options.items() if name not in ("name", "mmap")}
 
 
 def _is_definition(file: Path) -> bool:
@@ -146,7 +153,7 @@ def _from_folder(folder: Path, options: Mapping[str, Any]) -> Network:
         for name in FROM_FILES:
             if own.get(name) is not None:
                 own[name] = folder / own[name]
-        return _with_classes(convert_caffe(card.prototxt, beside, **own, **options), card)
+        return _with_classes(convert_caffe(card.prototxt, beside, **own, **_without_mat_options(beside, options)), card)
     return _only_files(folder, options)
 
 
@@ -201,7 +208,7 @@ def _converted(card: Card, allow_unverified: bool, options: Mapping[str, Any]) -
 
     missing = [file for file in card.files if file.role == "caffemodel" and present_file(card, file) is None]
     _refuse_unverified(card, missing, allow_unverified)
-    return _with_classes(convert_card(card, options=options), card)
+    return _with_classes(convert_card(card, options=_without_mat_options(Path(card.name), options)), card)
 
 
 def _with_classes(net: Network, card: Card) -> Network:

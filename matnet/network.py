@@ -65,6 +65,7 @@ class Source:
     path: Path | None = None
     format: str = "dagnn"  # simplenn, dagnn or caffe
     notes: list[str] = field(default_factory=list)  # what was decided while reading
+    chosen: str = ""  # how the network was chosen from its file, where loading the path alone gives another one
 
     def __str__(self) -> str:
         return str(self.path) if self.path else "network"

@@ -21,6 +21,7 @@ from matnet.arguments import (
     MODEL_HELP,
     add_batch_size,
     add_engine_options,
+    add_file_options,
     add_random_weights,
     engine_options,
     network_as_in_file,
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_batch_size(command, None, "images per pass through the network (default: all of them)")
     add_random_weights(command)
+    add_file_options(command)
     add_engine_options(command, backend="numpy")
     command.add_argument("--json", action="store_true", help="print what was run, and how, as JSON")
     return command

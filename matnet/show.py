@@ -14,7 +14,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from matnet.arguments import MODEL_HELP, add_engine_options, add_random_weights, engine_options, network_from
+from matnet.arguments import (
+    MODEL_HELP,
+    add_engine_options,
+    add_file_options,
+    add_random_weights,
+    engine_options,
+    network_from,
+)
 from matnet.display.dot import network_dot
 from matnet.display.markup import printable
 from matnet.display.matconvnet import matconvnet_text
@@ -70,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--meta", action="store_true", help="also the file's meta structure (with text and json)")
     command.add_argument("--plan", action="store_true", help="also what the engine would run, and where")
     add_random_weights(command)
+    add_file_options(command)
     add_engine_options(command, backend="onnx")
     command.add_argument("--svg", metavar="OUT.svg", help="write the graph as a drawing")
     command.add_argument("--dot", metavar="OUT.dot", help="write the graph for Graphviz, as model2dot does")

@@ -241,6 +241,94 @@ def test_one_of_several_networks_by_name() -> None:
         load("two_nets", name="netC")
 
 
+def run_command_line(module: str, *arguments: Any) -> int:
+    """A command's exit status, as the shell sees it."""
+    import importlib
+
+    from matnet.errors import run_command
+
+    return run_command(importlib.import_module(f"matnet.{module}").main, [str(argument) for argument in arguments])
+
+
+def test_the_commands_choose_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    two, stored = PUBLIC / "two_nets.mat", tmp_path / "in.npz"
+    np.savez(stored, in__input=X)
+    for name in ("netA", "netB"):
+        expected = load("two_nets", name=name)(X)
+        assert run_command_line("run", two, stored, tmp_path / "out.npz", "--net", name) == 0
+        with np.load(tmp_path / "out.npz") as found:
+            assert_close(next(iter(found.values())), expected, 1e-6, name)
+        assert run_command_line("show", two, "--net", name) == 0
+        assert run_command_line("convert", two, tmp_path / f"{name}.mat", "--net", name) == 0
+        assert_close(matnet.load(tmp_path / f"{name}.mat")(X), expected, 1e-6, f"{name}, converted")
+        onnx = ("--to-onnx", tmp_path / f"{name}.onnx", "--input-size", "8x6")
+        assert run_command_line("convert", two, *onnx, "--net", name) == 0
+        assert run_command_line("diff", two, tmp_path / f"{name}.mat", "--net", name, "--no-meta") == 0
+        assert run_command_line("diff", tmp_path / f"{name}.mat", two, "--net-b", name, "--no-meta") == 0
+    assert run_command_line("diff", two, two, "--net", "netA", "--net-b", "netB") == 1
+    capsys.readouterr()
+    for command in (("show", two), ("run", two, stored, tmp_path / "o.npz"), ("convert", two, tmp_path / "o.mat")):
+        assert run_command_line(*command) == 2
+        message = capsys.readouterr().err
+        assert all(part in message for part in ("two_nets.mat", "netA", "netB", "--net"))
+    assert run_command_line("show", PUBLIC / "base.mat", "--net", "netA") == 2
+
+
+def test_the_commands_ignore_an_unknown_property_where_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, stored, out = PUBLIC / "dag_unknown_prop.mat", tmp_path / "in.npz", tmp_path / "out.npz"
+    np.savez(stored, X)
+    run, onnx = ("run", file, stored, out), ("convert", file, "--to-onnx", tmp_path / "n.onnx", "--input-size", "8x6")
+    for command in (run, onnx):
+        assert run_command_line(*command) == 2
+        message = capsys.readouterr().err
+        assert all(part in message for part in ("'c'", "hole", "--lenient"))
+        assert run_command_line(*command, "--lenient") == 0
+    with np.load(out) as found:
+        expected = conv(X, *weights("dag_unknown_prop"))
+        assert_close(next(iter(found.values())), expected, 1e-5, "without the property")
+    assert run_command_line("show", file, "--lenient") == 0
+    assert run_command_line("convert", file, tmp_path / "again.mat", "--lenient") == 0
+
+
+def test_an_evaluation_is_of_the_network_that_was_chosen() -> None:
+    """Two networks of one file, or one read in two ways, are not one run that can be resumed."""
+    from matnet.evaluation.provenance import network_sha256, whole_file
+
+    ways = [load("two_nets", name="netA"), load("two_nets", name="netB"), load("dag_unknown_prop", lenient=True)]
+    assert [whole_file(net) for net in ways] == [None] * 3
+    assert len({network_sha256(net) for net in ways}) == 3
+    assert whole_file(load("base")) == PUBLIC / "base.mat"
+
+
+def test_a_caffe_model_holds_one_network(tmp_path: Path) -> None:
+    definition = tmp_path / "net.prototxt"
+    definition.write_text('input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 6\n'
+                          'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }\n')  # fmt: skip
+    assert list(matnet.load(definition, mmap=False).layers) == ["r"]
+    with pytest.raises(FileFormatError, match=r"net\.prototxt.*one network"):
+        matnet.load(definition, name="net")
+
+
+def test_an_image_database_is_input(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The images of imdb, H x W x C x N, as MatConvNet's examples hand them to the network."""
+    images = loadmat(PUBLIC / "imdb.mat")["images"]["data"][0, 0]
+    with caplog.at_level("INFO"):
+        assert run_command_line("run", PUBLIC / "base.mat", PUBLIC / "imdb.mat", tmp_path / "out.mat") == 0
+    assert "images.data" in caplog.text
+    expected = load("base")(np.ascontiguousarray(images.transpose(3, 2, 0, 1)))
+    (found,) = (value for name, value in read_mat(tmp_path / "out.mat").items() if name.startswith("out__"))
+    assert_close(found.transpose(3, 2, 0, 1) if found.ndim == 4 else found, expected, 1e-6, "imdb")
+
+
+def test_arrays_inside_structs_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_mat(tmp_path / "in.mat", {"s": {"x": np.ones((8, 6, 3)), "y": np.ones((2, 2))}})
+    assert run_command_line("run", PUBLIC / "base.mat", tmp_path / "in.mat", tmp_path / "out.mat") == 2
+    message = capsys.readouterr().err
+    assert all(part in message for part in ("in.mat", "s.x (8x6x3)", "s.y (2x2)", "in__"))
+
+
 def test_names_of_params_come_back(tmp_path: Path) -> None:
     net = load("rt_names")
     assert list(net.params) == ["conv1-1f", "conv1-1b"]

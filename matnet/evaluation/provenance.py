@@ -66,8 +66,8 @@ def provenance(
 
 def network_sha256(net: Network) -> str:
     """Of the network's file; of its layers and params, as they are, where it comes from no .mat file."""
-    path = net.source.path
-    if path is not None and path.suffix == ".mat":
+    path = whole_file(net)
+    if path is not None:
         return sha256_once(path)
     digest = hashlib.sha256()
     for layer in net.layers.values():
@@ -77,6 +77,12 @@ def network_sha256(net: Network) -> str:
         digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
         digest.update(value.data)
     return digest.hexdigest()
+
+
+def whole_file(net: Network) -> Path | None:
+    """The .mat file from which `matnet.load` gives this network without further options; None where there is none."""
+    path = net.source.path
+    return path if path is not None and path.suffix == ".mat" and not net.source.chosen else None
 
 
 def sha256_once(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from matnet.errors import DataError, EngineError, listing
 from matnet.evaluation.config import EvaluationConfig
-from matnet.evaluation.provenance import network_sha256
+from matnet.evaluation.provenance import network_sha256, whole_file
 from matnet.evaluation.record import versions
 from matnet.evaluation.runner import EngineInfo
 from matnet.evaluation.shard import NetworkSpec, Shard, ShardResult, Survey, score_shard, survey
@@ -83,10 +83,8 @@ class ShardCounter:
         self.cluster, self.config, self.task = cluster, config, task
         if config.layer_files:
             _import_on_workers(cluster.client, config.layer_files)
-        path = net.source.path
-        self.spec = NetworkSpec(
-            network_sha256(net), str(path.absolute()) if path is not None and path.suffix == ".mat" else None
-        )
+        path = whole_file(net)
+        self.spec = NetworkSpec(network_sha256(net), str(path.absolute()) if path is not None else None)
         self.key = f"{self.spec.sha256} {config.identity} {config.engine} {config.decoders} {task.own_size}"
         seen = require_alike(self._survey(), task.paths[0])
         # Workers that do not see the file get the network itself, each once.

@@ -36,6 +36,7 @@ def load_network(
     file = read_mat(path, mmap=mmap)
     source = Source(Path(path))
     fields, found = find_network(file, path, name)
+    source.chosen = " ".join([*([f"name={found!r}"] if name is not None else []), *(["lenient"] if lenient else [])])
     structs = fields["layers"] if isinstance(fields["layers"], (Cell, StructArray)) else [fields["layers"]]
     is_graph = any(isinstance(item, dict) and {"inputs", "outputs"} <= item.keys() for item in structs)
     net = (read_dagnn if is_graph else read_simplenn)(fields, source, lenient)
