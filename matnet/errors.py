@@ -20,12 +20,7 @@ INTERRUPTED = "matnet: interrupted"
 
 
 class MatnetError(RuntimeError):
-    """Something that the caller can mend; its text is one clear message.
-
-    on_command_line: the same message in the words of a command (options in place of keywords), where it differs.
-    """
-
-    on_command_line = ""
+    """Something that the caller can mend; its text is one clear message."""
 
 
 class FileFormatError(MatnetError):
@@ -79,6 +74,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; nearest: {', '.join(close)}" if close else ""
 
 
+def in_words(of_python: str, of_commands: str) -> str:
+    """What a message advises: keywords of Python, or, while `run_command` runs a command, its options."""
+    return of_commands if _running else of_python
+
+
+_running: list[object] = []
+"""The commands that `run_command` runs at the moment: what the person used, whatever thread it is that speaks."""
+
+
 def interruptible() -> None:
     """End this process in one line on Ctrl-C until `run_command` takes over: what a command does first of all.
 
@@ -105,6 +109,7 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
     _usable_streams()
     common, left = common_options().parse_known_args(argv)
     debug = common.debug or "PYTEST_CURRENT_TEST" in os.environ
+    _running.append(main)
     try:
         if signal.getsignal(signal.SIGINT) is _end:
             signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -137,6 +142,8 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
             raise
         print(_report_of_bug(error), file=sys.stderr)
         return 1
+    finally:
+        _running.pop()
 
 
 def common_options() -> argparse.ArgumentParser:

@@ -36,6 +36,7 @@ from matnet.evaluation.progress import progress
 from matnet.evaluation.resume import Interrupted, unfinished
 from matnet.evaluation.tasks.verification import FACE_CROP
 from matnet.files import check_outputs
+from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.kinds import JSON
 from matnet.logs import log_to_stderr
 from matnet.network import Network
@@ -44,8 +45,6 @@ TABLE = "--table"
 
 
 def parser() -> argparse.ArgumentParser:
-    from matnet.images import PROTOCOLS
-
     command = argparse.ArgumentParser(
         parents=[common_options()],
         prog="python -m matnet.eval",
@@ -57,22 +56,8 @@ def parser() -> argparse.ArgumentParser:
         "--scores", metavar="NAME", help="the variable that is scored (default: see docs/evaluation.md)"
     )
     add_data_options(command)
-    preparation = command.add_argument_group("preprocessing")
-    preparation.add_argument("--protocol", choices=PROTOCOLS, help="how images are prepared (default: meta)")
-    preparation.add_argument(
-        "--image-size", type=int, nargs=2, metavar=("H", "W"), help="size of the input, for files that do not state it"
-    )
-    preparation.add_argument(
-        "--mean", type=float, nargs="+", metavar="V", help="mean to subtract: R G B, or one value (default: the file's)"
-    )
-    preparation.add_argument(
-        "--ten-crop",
-        dest="crops",
-        action="store_const",
-        const=10,
-        help="average the scores of four corners, centre and their mirror images",
-    )
-    preparation.add_argument(
+    add_preprocessing(command)
+    command.add_argument(
         "--face-crop",
         type=_fraction,
         default=FACE_CROP,
@@ -100,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     if TABLE in given:
         return _forwarded([argument for argument in given if argument != TABLE])
-    options = parser().parse_intermixed_args(given)
+    options = parsed(parser(), given)
     target = None if options.json == "-" else options.json
     check_outputs([(target, JSON)], [options.model, options.data, options.pairs])
     try:
@@ -167,23 +152,8 @@ def _card(net: Network, options: argparse.Namespace) -> Any:
 
 def _preprocessing(net: Network, options: argparse.Namespace, task: str) -> Any:
     """What the network's file asks for, and the options instead."""
-    from matnet.images import Preprocessing
-
-    fields: dict[str, Any] = {}
-    if options.image_size:
-        fields["image_size"] = tuple(options.image_size)
-    if options.mean:
-        fields["mean"] = options.mean
-        net.source.notes[:] = [
-            note.replace("no mean", "mean as given with --mean")
-            for note in net.source.notes
-            if "give it with --mean" not in note
-        ]
-    if task != "segmentation":
-        fields["crops"] = options.crops or 1
-    if task == "faces":
-        fields |= {"crop_fraction": (options.face_crop,) * 2, "resize": "vl_imreadjpeg"}
-    return Preprocessing.of(net, options.protocol or "meta", **fields)
+    faces = {"crop_fraction": (options.face_crop,) * 2, "resize": options.resize or "vl_imreadjpeg"}
+    return preprocessing_from(net, options, **(faces if task == "faces" else {}))
 
 
 def _forwarded(arguments: list[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,17 @@ import numpy as np
 from matnet.answers.classes import Classes, stated_classes
 from matnet.answers.pictures import pictures_of
 from matnet.answers.running import Seen, batches, engine_options
-from matnet.errors import DataError, NetworkError
+from matnet.errors import DataError, NetworkError, in_words
 
 if TYPE_CHECKING:
     from matnet.images import Preprocessing
     from matnet.network import Network
 
 log = logging.getLogger(__name__)
-NAMELESS = (
-    "the network's file names no classes, so they are numbered from 0; name them with "
-    "net.classes = [...] or classes=[...] (a list, a file with a class per line, or 'ilsvrc12', the 1000 of ImageNet)"
+NAMELESS = "the network's file names no classes, so they are numbered from 0; name them with "
+NAMING = (
+    "net.classes = [...] or classes=[...] (a list, a file with a class per line, or 'ilsvrc12', the 1000 of ImageNet)",
+    "--classes FILE (a class per line), or --classes ilsvrc12 (the 1000 of ImageNet)",
 )
 
 
@@ -63,20 +64,25 @@ class Predictions:
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.to_dicts()[index]
 
+    def records(self) -> list[dict[str, Any]]:
+        """A dict per image: image, and either `top`, its classes with the best first, or `error`."""
+        return [
+            {"image": image, "top": [self._plain(answer) for answer in answers]}
+            if answers
+            else {"image": image, "error": self._faults.get(number, "cannot be read")}
+            for number, (image, answers) in enumerate(zip(self.images, self.answers, strict=True))
+        ]
+
     def to_dicts(self) -> list[dict[str, Any]]:
         """A dict per row. One image: class, probability, wordnet_id, index. Several: image, those of its best class,
         and `top`, all its classes; `error` in their place for an image that could not be read.
         """
         if not self.several:
             return [self._plain(answer) for answer in self.answers[0]]
-        rows: list[dict[str, Any]] = []
-        for number, (image, answers) in enumerate(zip(self.images, self.answers, strict=True)):
-            if answers:
-                plain = [self._plain(answer) for answer in answers]
-                rows.append({"image": image, **plain[0], "top": plain})
-            else:
-                rows.append({"image": image, "error": self._faults.get(number, "cannot be read")})
-        return rows
+        return [
+            {"image": row["image"], **row["top"][0], "top": row["top"]} if "top" in row else row
+            for row in self.records()
+        ]
 
     def _plain(self, answer: Answer) -> dict[str, Any]:
         return {
@@ -124,6 +130,7 @@ def classify(
     scores: str | None = None,
     preprocessing: Preprocessing | None = None,
     exif: bool = False,
+    progress: Callable[[int], object] | None = None,
     **engine: Any,
 ) -> Predictions:
     """The `top` classes of each image: see `Network.classify`."""
@@ -139,6 +146,8 @@ def classify(
     faults: dict[int, str] = {}
     for batch in batches(net, pictures, [variable], prepared, engine_options(engine), seen):
         faults.update(batch.faults)
+        if progress is not None:
+            progress(len(batch.numbers) + len(batch.faults))
         rows = _rows(net, variable, batch.values.get(variable))
         for number, row in zip(batch.numbers, rows, strict=True):
             if not np.isfinite(row).all():
@@ -147,9 +156,10 @@ def classify(
     unreadable = tuple(faults[number] for number in sorted(faults))
     if len(faults) == len(pictures):
         raise DataError(unreadable[0] if len(faults) == 1 else "\n".join(["no image could be read:", *unreadable[:20]]))
-    notes = [*seen.notes(prepared.exif), *([] if known else [NAMELESS])]
+    notes = [*seen.notes(prepared.exif), *([] if known else [NAMELESS + in_words(*NAMING)])]
     for note in notes:
         log.info(note)
+    notes += doubts(net, prepared)
     faulty = []
     if not_finite:
         faulty.append(f"scores that are not finite numbers: {len(not_finite)} images, the first {not_finite[0]}")
@@ -161,6 +171,18 @@ def classify(
     names = tuple(picture.name for picture in pictures)
     measure = "probability" if softmax else "score"
     return Predictions(names, tuple(answers), several, measure, unreadable, tuple(notes), faults)
+
+
+def doubts(net: Network, prepared: Preprocessing) -> list[str]:
+    """What may be missing from how images are prepared, also logged as a warning: Caffe's networks mostly have a mean
+    that stands in a file of its own.
+    """
+    if (prepared.mean is not None and np.any(prepared.mean)) or net.source.format != "caffe" or prepared.channels != 3:
+        return []
+    say = in_words("preprocessing=Preprocessing.of(net, mean=(R, G, B))", "--mean R G B, or --mean FILE")
+    note = f"no mean is subtracted, as the network's files state none; if it was trained with one, give it with {say}"
+    log.warning(note)
+    return [note]
 
 
 def score_variable(net: Network, asked: str | None) -> tuple[str, bool]:
@@ -181,9 +203,10 @@ def _rows(net: Network, variable: str, values: np.ndarray | None) -> np.ndarray:
         return np.empty((0, 0), np.float32)
     if values.ndim == 4 and values.shape[2:] != (1, 1):
         size = "x".join(map(str, values.shape))
+        way = in_words("scores=, or an image_size", "--scores, or an --input-size")
         raise NetworkError(
             f"{net.source}: {variable!r} is {size}, a map of scores and not one row per image; name a variable that "
-            "has one with scores=, or an image_size that leaves one pixel"
+            f"has one with {way} that leaves one pixel"
         )
     return values.reshape(len(values), -1)
 
@@ -192,7 +215,7 @@ def _fitting(net: Network, classes: Classes, outputs: int) -> Classes:
     if classes and len(classes) != outputs:
         raise DataError(
             f"{net.source}: {len(classes)} classes are named ({classes.source}), but the network scores {outputs}; "
-            "give as many names with classes="
+            f"give as many names with {in_words('classes=', '--classes')}"
         )
     return classes
 

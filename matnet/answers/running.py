@@ -14,7 +14,7 @@ from matnet.engines import EngineOptions
 from matnet.engines.batches import Halving, combining_layer
 from matnet.engines.device import processors
 from matnet.engines.kept import KeptEngines
-from matnet.errors import DataError, NetworkError, ShapeError
+from matnet.errors import DataError, NetworkError, ShapeError, in_words
 from matnet.evaluation.pipeline import Pipeline
 from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, choose_streams, compile_ahead, fills_up
 from matnet.images.decode import opened
@@ -62,7 +62,8 @@ class Seen:
         if not count:
             return []
         others = f" and {count - 1} more" if count > 1 else ""
-        done = "applied" if exif else "ignored, as the networks' own tools did; exif=True applies it"
+        applies = in_words("exif=True", "--exif")
+        done = "applied" if exif else f"ignored, as the networks' own tools did; {applies} applies it"
         return [f"{self.example}{others}: EXIF states an orientation, which is {done}"]
 
 

@@ -14,6 +14,7 @@ from matnet.errors import DataError
 from matnet.evaluation.record import Run
 from matnet.evaluation.tasks import TASKS, Task
 from matnet.files import atomic_write
+from matnet.image_arguments import add_classes
 from matnet.outcomes import ExitStatus, Outcome, Status
 from matnet.zoo import UnknownModelError, card_of, find_card
 
@@ -49,12 +50,7 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list file start from")
     data.add_argument("--task", choices=list(TASKS), help="what to evaluate (default: that of the model or the data)")
-    data.add_argument(
-        "--classes",
-        metavar="ilsvrc12|devkit|FILE",
-        help="the order of the network's classes, for files that do not name them: ImageNet's by WordNet id, as the "
-        "development kit, or a file with a name or WordNet id per output",
-    )
+    add_classes(data)
     data.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     data.add_argument("--year", metavar="YEAR", help="of PASCAL VOC, where the folder holds several")
     data.add_argument(

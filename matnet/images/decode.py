@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from matnet.errors import DataError, FileFormatError, ShapeError
+from matnet.errors import DataError, FileFormatError, ShapeError, in_words
 from matnet.files import existing_file
 from matnet.images.budget import DECODING
 
@@ -97,7 +97,8 @@ def _read(source: Source, max_pixels: int, exif: bool, budget: ExitStack) -> Ima
     except FileFormatError as error:
         raise DataError(str(error)) from None
     except Image.DecompressionBombError as error:
-        raise DataError(f"{name}: {error}; scale the image down, or allow more with max_pixels") from None
+        more = in_words("max_pixels", "--max-pixels")
+        raise DataError(f"{name}: {error}; scale the image down, or allow more with {more}") from None
     except _READER_ERRORS as error:
         raise DataError(f"{name}: cannot be read as an image ({_reason(error)}); replace or remove it") from None
 
@@ -179,7 +180,7 @@ def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:
     if width * height > max_pixels:
         raise DataError(
             f"{name}: the image is {width} x {height} = {width * height:,} pixels; at most {max_pixels:,} are "
-            "decoded; scale it down, or allow more with max_pixels"
+            f"decoded; scale it down, or allow more with {in_words('max_pixels', '--max-pixels')}"
         )
 
 

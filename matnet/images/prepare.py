@@ -35,8 +35,8 @@ class Preprocessing:
 
     image_size: height and width of the input; channels: 1 (gray) or 3.
     input_range: the values of black and white to which pixels are mapped first; (0, 255) leaves them as they are.
-    mean: None, one value per channel, or an H x W x C image of the input's size, in that range; R, G, B whatever
-    `color` is. std: what the difference is divided by, of the same shapes; None: 1.
+    mean: None, one value for all channels or one per channel, or an H x W x C image of the input's size, in that range;
+    R, G, B whatever `color` is. std: what the difference is divided by, of the same shapes; None: 1.
     scale: multiplies the result. color: `rgb`, or `bgr` for networks that take that order.
     resize: `vl_imreadjpeg` cuts the central region and resamples it to image_size; every other one
     (`imresize`, `pillow`, `opencv`, `opencv-float`) resizes the whole image to image_size / crop_fraction
@@ -70,7 +70,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float32))
+                planes = np.asarray(getattr(self, name), dtype=np.float32)
+                object.__setattr__(self, name, np.repeat(planes, self.channels) if planes.size == 1 else planes)
         problems = list(self._problems())
         if problems:
             raise DataError(f"preprocessing: {'; '.join(problems)}")
@@ -89,9 +90,7 @@ class Preprocessing:
         try:
             return cls._stated(normalization_of(net, **_read_from_meta(overrides)), protocol, overrides)
         except DataError as error:
-            named = DataError(f"{net.source}: {error}")
-            named.on_command_line = error.on_command_line and f"{net.source}: {error.on_command_line}"
-            raise named from None
+            raise DataError(f"{net.source}: {error}") from None
 
     @classmethod
     def from_meta(cls, meta: Any, protocol: str = "meta", **overrides: Any) -> Preprocessing:

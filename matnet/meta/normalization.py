@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.errors import DataError, listing
+from matnet.errors import DataError, in_words, listing
 from matnet.meta.inputs import MEAN, image_statements, merged, size_of
 from matnet.meta.inputs import image_size as size_of_image
 from matnet.meta.values import MEAN_FIELDS, normalization, number_array, numbers, text_of
@@ -24,8 +24,6 @@ TRAINING_FIELDS = ("transformation", "numAugments", "numThreads", "prefetch", "r
 KNOWN_FIELDS = frozenset((*MEAN_FIELDS, *STD_FIELDS, *COLOR_FIELDS, *OTHER_FIELDS, *TRAINING_FIELDS))
 BYTES, UNIT = (0.0, 255.0), (0.0, 1.0)
 MISSING = "meta.normalization is missing, so how an image is prepared is unknown; "
-IN_PYTHON = "pass image_size=(height, width) and mean=(R, G, B)"
-ON_COMMAND_LINE = "give the size of the input and --mean R G B (see --help)"
 
 
 @dataclass(frozen=True)
@@ -78,9 +76,12 @@ def read_normalization(
     """
     found = normalization(meta)
     if not found and image_size is None and mean is None:
-        missing = DataError(MISSING + IN_PYTHON)
-        missing.on_command_line = MISSING + ON_COMMAND_LINE
-        raise missing
+        raise DataError(
+            MISSING
+            + in_words(
+                "pass image_size=(height, width) and mean=(R, G, B)", "give --input-size HxW and --mean R G B (or FILE)"
+            )
+        )
     fields = _Fields(found)
     places = [statement for statement in image_statements(meta) if statement.place != MEAN or not _unusable_size(found)]
     stated = merged(statement.size for statement in places)
@@ -90,8 +91,11 @@ def read_normalization(
     depth = channels or stated.channels or (np.size(mean) if np.size(mean) in (1, 3) and mean is not None else None)
     if depth is None:
         fields.problems.append(
-            "the number of channels is stated nowhere in meta; pass channels=1 or channels=3, "
-            "or the network, whose first filters tell it: Preprocessing.of(net)"
+            "the number of channels is stated nowhere in meta; "
+            + in_words(
+                "pass channels=1 or channels=3, or the network, whose first filters tell it: Preprocessing.of(net)",
+                "give --channels 1 or 3",
+            )
         )
     planes = depth or 3
     average = _planes(fields, MEAN_FIELDS, planes) if mean is None else np.asarray(mean, np.float32)
@@ -190,8 +194,12 @@ def _unusable_size(found: Mapping[str, Any]) -> bool:
 def _no_size(found: Mapping[str, Any]) -> str:
     if _unusable_size(found):
         values = numbers(found["imageSize"])
-        return f"imageSize is {values}; expected positive whole numbers [H W C N]; pass image_size=(height, width)"
-    return "imageSize is missing; pass image_size=(height, width)"
+        return f"imageSize is {values}; expected positive whole numbers [H W C N]; {_give_size()}"
+    return f"imageSize is missing; {_give_size()}"
+
+
+def _give_size() -> str:
+    return in_words("pass image_size=(height, width)", "give --input-size HxW")
 
 
 def _planes(fields: _Fields, names: Sequence[str], channels: int) -> np.ndarray | None:
@@ -239,7 +247,8 @@ def _input_range(
         if 0 < largest <= 1:
             notes.append(
                 f"the mean in meta.normalization is at most {largest:.4g}, as of pixels 0..1, and is subtracted from "
-                "pixels 0..255 as the file says; inputRange = [0 1] in the file, or input_range=(0, 1), divides them"
+                "pixels 0..255 as the file says; inputRange = [0 1] in the file, or "
+                f"{in_words('input_range=(0, 1)', '--input-range 0 1')}, divides them"
             )
         return BYTES
     spread = float(std.max())
@@ -250,7 +259,10 @@ def _input_range(
         return BYTES
     fields.problems.append(
         f"the mean (up to {largest:.4g}) and the standard deviation (up to {spread:.4g}) are of different ranges of "
-        "pixels; pass mean, std and input_range=(0, 1) or (0, 255)"
+        "pixels; "
+        + in_words(
+            "pass mean, std and input_range=(0, 1) or (0, 255)", "give --mean, --std and --input-range 0 1 or 0 255"
+        )
     )
     return BYTES
 

@@ -1,0 +1,157 @@
+"""The arguments that several commands share about images: how they are prepared, and how classes are named."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matnet.arguments import positive
+from matnet.errors import DataError
+
+if TYPE_CHECKING:
+    from matnet.images import Preprocessing
+    from matnet.network import Network
+
+SEVERAL = ("--mean", "--std", "--image-size", "--input-range")
+"""Options of several numbers, which may be written with spaces or with commas."""
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+def add_preprocessing(command: argparse.ArgumentParser) -> None:
+    """Let a command state how images are prepared; `preprocessing_from` reads it."""
+    from matnet.images.protocols import PROTOCOLS, RESAMPLERS
+
+    group = command.add_argument_group("preprocessing", "what replaces the statements of the network's file")
+    group.add_argument("--protocol", choices=PROTOCOLS, help="how images are prepared (default: meta)")
+    group.add_argument("--input-size", type=_size, dest="image_size", metavar="HxW", help="size of the input")
+    group.add_argument("--image-size", type=_two_sizes, metavar="H W", help=argparse.SUPPRESS)
+    group.add_argument("--channels", type=int, choices=(1, 3), help="of the input: gray or colour")
+    group.add_argument(
+        "--mean", metavar="V", help="what is subtracted: R G B, one value, or a file (.binaryproto, .npy, .mat)"
+    )
+    group.add_argument("--std", type=_numbers, metavar="V", help="what the difference is divided by: R G B, or one")
+    group.add_argument("--scale", type=float, metavar="V", help="what the result is multiplied by")
+    group.add_argument(
+        "--input-range", type=_numbers, metavar="LOW HIGH", help="the values of black and white (default: 0 255)"
+    )
+    group.add_argument("--color", choices=("rgb", "bgr"), help="the order of the network's channels (default: rgb)")
+    group.add_argument("--resize", choices=RESAMPLERS, help="what resizes an image (default: that of the protocol)")
+    group.add_argument(
+        "--ten-crop",
+        dest="crops",
+        action="store_const",
+        const=10,
+        help="average over four corners, centre and their mirror images",
+    )
+    group.add_argument("--exif", action="store_true", help="turn images as their EXIF data state")
+    group.add_argument(
+        "--max-pixels", type=positive, metavar="N", help="refuse larger images (default: 67,108,864 pixels)"
+    )
+
+
+def add_classes(command: argparse._ActionsContainer) -> None:
+    """Let a command name the classes of a network."""
+    command.add_argument(
+        "--classes",
+        metavar="ilsvrc12|devkit|FILE",
+        help="the order of the network's classes, for files that do not name them: ImageNet's by WordNet id, as the "
+        "development kit, or a file with a name or WordNet id per output",
+    )
+
+
+def parsed(command: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments, in which options may stand before, between and behind the others."""
+    return command.parse_intermixed_args(_joined(sys.argv[1:] if argv is None else argv))
+
+
+def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any) -> Preprocessing:
+    """What the network's file asks for, and the options of `add_preprocessing` instead; `fields` before both.
+
+    DataError, in the words of the command, where neither says how to prepare an image.
+    """
+    from matnet.images import Preprocessing
+    from matnet.images.prepare import covered_size, fitted_mean
+
+    given: dict[str, Any] = {
+        name: value
+        for name in ("image_size", "channels", "std", "input_range", "scale", "color", "resize", "crops", "max_pixels")
+        if (value := getattr(options, name)) is not None
+    }
+    if options.exif:
+        given["exif"] = True
+    mean = _mean(options.mean)
+    if mean is not None:
+        given["mean"] = mean if mean.ndim == 1 else mean.mean(axis=(0, 1))
+        net.source.notes[:] = [
+            note.replace("no mean", "mean as given with --mean")
+            for note in net.source.notes
+            if "give it with --mean" not in note
+        ]
+    found = Preprocessing.of(net, options.protocol or "meta", **{**given, **fields})
+    if mean is None or mean.ndim == 1:
+        return found
+    from dataclasses import replace
+
+    covered = covered_size(found.image_size, found.crop_fraction)
+    return replace(found, mean=fitted_mean(mean, found.image_size, covered, found.resize))
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """`--mean 1 2 3` as `--mean=1,2,3`, so that argparse takes no more than the numbers."""
+    found: list[str] = []
+    rest = list(argv)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            return [*found, argument, *rest]
+        if argument in SEVERAL and rest:
+            values = [rest.pop(0)]
+            while rest and all(map(_NUMBER.fullmatch, (values[-1], rest[0]))):
+                values.append(rest.pop(0))
+            argument = f"{argument}={','.join(values)}"
+        found.append(argument)
+    return found
+
+
+def _numbers(text: str) -> list[float]:
+    if not all(map(_NUMBER.fullmatch, text.split(","))):
+        raise argparse.ArgumentTypeError(f"{text} is not a number, nor several")
+    return [float(part) for part in text.split(",")]
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)[x,](\d+)", text)
+    if not found or not (int(found[1]) and int(found[2])):
+        raise argparse.ArgumentTypeError(f"{text} is not a height and a width; expected HxW, such as 227x227")
+    return int(found[1]), int(found[2])
+
+
+def _two_sizes(text: str) -> tuple[int, int]:
+    return _size(text.replace(",", "x"))
+
+
+def _mean(text: str | None) -> Any:
+    """The mean as R, G, B or one value, or H x W x C in that order, float32; None where none is given.
+
+    A mean file of Caffe's is in the order B, G, R, as its networks are.
+    """
+    import numpy as np
+
+    if text is None:
+        return None
+    if all(map(_NUMBER.fullmatch, text.split(","))):
+        return np.array(_numbers(text), np.float32)
+    if not Path(text).is_file():
+        raise DataError(f"--mean {text}: no such file, and no numbers; give R G B, one value, or a mean file")
+    from matnet.converters.means import given_mean
+    from matnet.converters.options import Options
+
+    planes = given_mean(Options(mean=text))
+    assert planes is not None
+    image = np.ascontiguousarray(planes.transpose(1, 2, 0), np.float32)
+    return image[0, 0] if image.shape[:2] == (1, 1) else image

@@ -1,0 +1,127 @@
+"""`python -m matnet.predict MODEL IMAGES...`: what is in a photo, in the words of the network's classes."""
+
+from __future__ import annotations
+
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from matnet.arguments import (
+    MODEL_HELP,
+    add_batch_size,
+    add_engine_options,
+    engine_options,
+    positive,
+)
+from matnet.errors import run_command
+from matnet.image_arguments import add_classes, add_preprocessing, parsed, preprocessing_from
+from matnet.loading import load
+from matnet.outcomes import ExitStatus
+from matnet.tables import Column, Table
+
+if TYPE_CHECKING:
+    from matnet.answers.classify import Predictions
+
+MANY = 64
+"""From so many images on a progress bar is shown."""
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m matnet.predict",
+        description="Classify images: the best classes of each, with their probabilities.",
+        epilog="An image that cannot be read is named, the others go on, and the status is 2. Images are prepared as "
+        "the network's file says; the options of preprocessing replace what it says.",
+    )
+    command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    command.add_argument("images", metavar="IMAGE", nargs="+", help="image files, and folders of them")
+    command.add_argument("--top", type=positive, default=5, metavar="N", help="classes per image (default: 5)")
+    command.add_argument("--scores", metavar="NAME", help="the variable to rank (default: the last softmax, or output)")
+    add_classes(command)
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print all as JSON")
+    form.add_argument("--csv", action="store_true", help="print a line per image and class")
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_preprocessing(command)
+    add_engine_options(command)
+    add_batch_size(command, None, "images per pass (default: 32)")
+    return command
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parsed(parser(), argv)
+    net = load(options.model)
+    found = net.classify(
+        options.images,
+        top=options.top,
+        classes=options.classes,
+        scores=options.scores,
+        preprocessing=preprocessing_from(net, options),
+        progress=_progress(options),
+        options=engine_options(options),
+    )
+    print(_json(options.model, found) if options.json else _csv(found) if options.csv else _text(found))
+    if not found.unreadable:
+        return ExitStatus.DONE
+    if len(found.unreadable) > 3:  # the log names three
+        print("\n".join(f"matnet: {fault}" for fault in found.unreadable), file=sys.stderr)
+    return ExitStatus.MENDABLE
+
+
+def _progress(options: argparse.Namespace) -> Any:
+    """A bar where many images are classified at a terminal."""
+    if options.quiet or not sys.stderr.isatty():
+        return None
+    from matnet.answers.pictures import pictures_of
+    from matnet.evaluation.progress import image_bar
+
+    count = len(pictures_of(options.images)[0])
+    return image_bar(count).update if count >= MANY else None
+
+
+def _text(found: Predictions) -> str:
+    """A table per image."""
+    parts = []
+    for record in found.records():
+        if "top" not in record:
+            parts.append(f"{record['image']}: cannot be read")
+            continue
+        ids = any(row["wordnet_id"] for row in record["top"])
+        columns = [
+            Column(found.measure, found.measure, "right", places=4),
+            Column("class", "class"),
+            *([Column("wordnet_id", "WordNet id")] if ids else []),
+        ]
+        parts.append(f"{record['image']}\n\n{Table(columns, record['top']).text()}")
+    return "\n\n".join(parts)
+
+
+def _csv(found: Predictions) -> str:
+    keys = ("image", "rank", "class", found.measure, "wordnet_id", "index", "error")
+    rows: list[dict[str, Any]] = []
+    for record in found.records():
+        image = {"image": record["image"], "error": record.get("error")}
+        ranked = record.get("top", [])
+        rows += [{**image, "rank": rank, **row} for rank, row in enumerate(ranked, start=1)] or [image]
+    return Table([Column(key, key) for key in keys], rows).csv().rstrip("\n")
+
+
+def _json(model: str, found: Predictions) -> str:
+    plain = {
+        "model": model,
+        "measure": found.measure,
+        "images": found.records(),
+        "unreadable": len(found.unreadable),
+        "notes": list(found.notes),
+    }
+    return json.dumps(plain, indent=2)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
