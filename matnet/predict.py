@@ -16,10 +16,12 @@ from matnet.arguments import (
     MODEL_HELP,
     add_batch_size,
     add_engine_options,
+    add_file_options,
     engine_options,
+    file_options,
     positive,
 )
-from matnet.errors import run_command
+from matnet.errors import common_options, run_command
 from matnet.image_arguments import add_classes, add_preprocessing, parsed, preprocessing_from
 from matnet.loading import load
 from matnet.outcomes import ExitStatus
@@ -34,6 +36,7 @@ MANY = 64
 
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
+        parents=[common_options()],
         prog="python -m matnet.predict",
         description="Classify images: the best classes of each, with their probabilities.",
         epilog="An image that cannot be read is named, the others go on, and the status is 2. Images are prepared as "
@@ -49,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--csv", action="store_true", help="print a line per image and class")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     add_preprocessing(command)
+    add_file_options(command)
     add_engine_options(command)
     add_batch_size(command, None, "images per pass (default: 32)")
     return command
@@ -56,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = parsed(parser(), argv)
-    net = load(options.model)
+    net = load(options.model, **file_options(options))
     found = net.classify(
         options.images,
         top=options.top,
