@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socketserver
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -125,6 +126,35 @@ def serving_files(behaviours: Mapping[str, Behaviour]) -> Iterator[str]:
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def answering(*answers: bytes | Iterable[bytes], pause: float = 0.0) -> Iterator[str]:
+    """The address of a server that sends these bytes, whatever it is asked: one answer a connection, the last for ever.
+
+    An answer of several parts is sent part by part, `pause` seconds apart, until the client hangs up.
+    """
+    left = list(answers)
+
+    class Raw(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            self.request.recv(1 << 16)
+            with suppress(OSError):
+                for part in [answer] if isinstance(answer, bytes) else answer:
+                    self.request.sendall(part)
+                    time.sleep(pause)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Raw)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/file"
     finally:
         server.shutdown()
         server.server_close()

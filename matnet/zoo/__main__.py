@@ -9,6 +9,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from matnet.errors import DownloadError, common_options, run_command
 from matnet.zoo.cards import Card, all_cards
 from matnet.zoo.describe import card_record, card_text, cards_table
+from matnet.zoo.download import LARGEST
 from matnet.zoo.fetch import Fetcher
 from matnet.zoo.model_info import NEEDED_TO_DOWNLOAD, caffe_fields, export_info, import_info
 from matnet.zoo.names import find_card, known_cards
@@ -74,6 +76,16 @@ def _add_fetch(verbs: Any) -> None:
         help="try this address first; with a / at the end, a folder of files; may be repeated",
     )
     command.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="files brought by hand")
+    command.add_argument(
+        "--allow-unverified", action="store_true", help="take a file without a known checksum over http too"
+    )
+    command.add_argument(
+        "--largest",
+        type=byte_size,
+        default=LARGEST,
+        metavar="BYTES",
+        help="most bytes of a file whose size no card states (default: 4G)",
+    )
     command.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -113,6 +125,14 @@ def _add_ways(ways: Any) -> None:
     back.add_argument("--task", choices=TASKS, default="classification", help="default: classification")
 
 
+def byte_size(text: str) -> int:
+    """Bytes, as 500000000, 500M or 8G."""
+    found = re.fullmatch(r"([1-9][0-9]{0,14})([kMGT]?)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes; expected one such as 500000000, 500M or 8G")
+    return int(found[1]) << {"": 0, "k": 10, "M": 20, "G": 30, "T": 40}[found[2]]
+
+
 # -- verbs ----------------------------------------------------------------------------------------------
 
 
@@ -133,6 +153,8 @@ def fetch_model(options: argparse.Namespace) -> int:
     fetcher = Fetcher(
         mirrors=options.mirror,
         carried=options.carried,
+        allow_unverified=options.allow_unverified,
+        largest=options.largest,
         progress=not options.quiet and sys.stderr.isatty(),
     )
     for path in _fetched(card, options.what, fetcher):

@@ -9,6 +9,7 @@ from typing import Any
 
 from matnet.zoo.cache import present_mat
 from matnet.zoo.cards import Card, RemoteFile
+from matnet.zoo.fetch import further_addresses
 
 WORDS = {"top1": "top-1", "top5": "top-5", "iou": "IoU", "ap": "AP", "ods": "ODS", "ois": "OIS", "meteor": "METEOR"}
 
@@ -69,6 +70,7 @@ def card_text(card: Card) -> str:
         ("parameters", f"{card.parameters:,} ({4 * card.parameters:,} bytes)" if card.parameters else ""),
         ("definition", f"{card.definition}{f', {card.prototxt}' if card.prototxt else ''}"),
         ("mat file", _mat_line(card)),
+        ("not verified", ", ".join(further_addresses(card.mat_file(), card.md5))),
         ("conversion", ", ".join(f"{name}={value}" for name, value in card.convert.items())),
     ]
     lines = [f"{what:>15}  {value}" for what, value in facts if value]

@@ -1,51 +1,26 @@
-"""One file over HTTP: resumed where a connection broke, retried with back-off, never taken for what it is not."""
+"""One file over HTTP: resumed where a connection broke, tried again with growing waits, never more than it may be."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, Any
 
-import matnet
 from matnet.errors import DownloadError
 from matnet.files import looks_like_html
+from matnet.records import read_record, write_record
+from matnet.zoo.transfer import Answer, BrokenTransfer, Patience, answer_of, number_in
 
-if TYPE_CHECKING:
-    import requests
-
-CHUNK = 1 << 14  # bytes; at most so many are lost when a connection breaks
-LARGEST = 16 << 30  # bytes of a file whose size no card tells; more is a fault of the server
-WORTH_A_RETRY = frozenset((408, 425, 429, 500, 502, 503, 504))
+LARGEST = 4 << 30  # bytes of a file whose size no card states
 PROGRESS = 1 << 20  # bytes beyond all that came before, which make up for a broken attempt
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long to wait for a server (seconds), and how often to come back to it.
-
-    attempts: in a row without progress; one that got a mebibyte further than any before does not count.
-    """
-
-    connect: float = 15.0
-    read: float = 60.0
-    attempts: int = 5
-    first_wait: float = 1.0
-    longest_wait: float = 30.0
-
-
-class BrokenTransfer(Exception):
-    """A transfer that may be taken up again from what it brought. `wait`: seconds that the server asks for."""
-
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait = wait
+RESERVE = 64 << 20  # bytes of the disk that a download leaves free
+LOOK = 16 << 20  # bytes between two looks at the free space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +29,15 @@ class ResumingDownloader:
 
     part: where the bytes collect. size: of the whole file, if known. verifiable: whether a checksum will tell if the
     parts of two transfers belong together; otherwise only the server's validator (ETag, Last-Modified) can.
-    signal: called as bytes come in. say: called with a line of text for every retry.
+    largest: bytes that a file of unknown size may have. say: called with a line of text for every retry.
     """
 
     part: Path
     size: int | None = None
     verifiable: bool = False
-    patience: Patience = Patience()
+    patience: Patience = field(default_factory=Patience)
     progress: bool = True
-    signal: Callable[[], None] = lambda: None
+    largest: int = LARGEST
     say: Callable[[str], None] = lambda text: None
 
     def __call__(self, url: str, output_file: str, pooch: Any = None) -> None:
@@ -85,7 +60,6 @@ class ResumingDownloader:
         backed_off = self.patience.first_wait * 2 ** max(failures - 1, 0)
         wait = min(max(error.wait, backed_off), self.patience.longest_wait)
         self.say(f"{url}: {error}; trying again in {wait:g} s, from byte {_size(self.part):,}")
-        self.signal()
         time.sleep(wait)
 
     def discard(self) -> None:
@@ -96,47 +70,35 @@ class ResumingDownloader:
     # -- one attempt --------------------------------------------------------------------------------
 
     def _attempt(self, url: str) -> None:
-        import requests
-
-        try:
-            with requests.Session() as session:
-                session.max_redirects = 10
-                self._transfer(session, url)
-        except (requests.Timeout, requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            cause = _innermost(error)
-            if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
-                raise DownloadError(f"{url}: there is no such host, or no network here") from None
-            raise BrokenTransfer(_reason(cause)) from None
-        except requests.RequestException as error:
-            raise DownloadError(f"{url}: {_reason(_innermost(error))}") from None
-
-    def _transfer(self, session: requests.Session, url: str) -> None:
+        if self.size is not None and _size(self.part) > self.size:
+            self.discard()
         offset, headers = self._resumption(url)
         if offset and offset == self._recall().get("total"):
             return
-        timeout = (self.patience.connect, self.patience.read)
-        with session.get(url, headers=headers, stream=True, timeout=timeout) as response:
-            if response.status_code == 416 and offset:
+        with answer_of(url, headers, self.patience) as answer:
+            if answer.status == 416:
                 self.discard()
                 raise BrokenTransfer(f"the server has fewer than {offset + 1:,} bytes")
-            _refuse_status(response, url)
-            start = offset if response.status_code == 206 else 0
-            if response.status_code == 206 and not self._continues(response, offset):
+            start = offset if answer.status == 206 else 0
+            if answer.status == 206 and not self._continues(answer, offset):
                 self.discard()
                 raise BrokenTransfer("the server continues another file than the one begun")
-            chunks = response.iter_content(CHUNK)
-            first = next(chunks, b"")
+            first = next(answer.chunks, b"")
             if start == 0 and looks_like_html(first):
                 raise DownloadError(f"{url}: a web page came instead of the file")
-            total = _total(response, start)
+            total = answer.total(start)
             self._refuse_size(total, url)
             if start == 0:
-                self._remember(url, response, total)
-            self._write(chain([first], chunks), url, start, total)
+                self._remember(url, answer, total)
+            try:
+                self._write(chain([first], answer.chunks), url, start, total)
+            except _TooMuchError as error:
+                self.discard()
+                raise DownloadError(f"{url}: {error}") from None
 
     def _resumption(self, url: str) -> tuple[int, dict[str, str]]:
         """Where to go on, and the headers that ask for it; from 0 where the part may be of another file."""
-        headers = {"Accept-Encoding": "identity", "User-Agent": f"matnet/{matnet.__version__}"}
+        headers: dict[str, str] = {}
         offset, state = _size(self.part), self._recall()
         validator = state.get("validator")
         same_source = validator and state.get("url") == url
@@ -147,11 +109,11 @@ class ResumingDownloader:
             headers["If-Range"] = str(validator)
         return offset, headers
 
-    def _continues(self, response: requests.Response, offset: int) -> bool:
+    def _continues(self, answer: Answer, offset: int) -> bool:
         """Whether a 206 answer starts where the part ends, in a file of the same size."""
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", "").strip())
+        found = re.fullmatch(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)", answer.headers.get("Content-Range", "").strip())
         total = self._recall().get("total")
-        return found is not None and int(found[1]) == offset and (total is None or found[2] in ("*", str(total)))
+        return found is not None and number_in(found[1]) == offset and (total is None or found[2] in ("*", str(total)))
 
     def _refuse_size(self, total: int | None, url: str) -> None:
         """Before any byte is written: a size that cannot be right, or for which there is no room."""
@@ -159,17 +121,26 @@ class ResumingDownloader:
             return
         if self.size is not None and total != self.size:
             raise DownloadError(f"{url}: the server has {total:,} bytes; expected {self.size:,}")
-        if total > LARGEST:
-            raise DownloadError(f"{url}: the server has {total:,} bytes; expected at most {LARGEST:,}")
-        free = shutil.disk_usage(self.part.parent).free
-        if total - _size(self.part) > free:
-            raise DownloadError(f"{self.part.parent}: {total:,} bytes are needed, {free:,} are free; set MATNET_HOME")
+        if self.size is None and total > self.largest:
+            raise DownloadError(
+                f"{url}: the server has {total:,} bytes; expected at most {self.largest:,} "
+                "(`matnet zoo fetch --largest BYTES` allows more)"
+            )
+        needed, free = total - _size(self.part), self._free()
+        if needed > free:
+            raise NoSpaceError(
+                f"{self.part.parent}: {needed:,} bytes are needed, {max(free, 0):,} are free; set MATNET_HOME"
+            )
+
+    def _free(self) -> int:
+        return shutil.disk_usage(self.part.parent).free - RESERVE
 
     def _write(self, chunks: Iterable[bytes], url: str, start: int, total: int | None) -> None:
         from tqdm import tqdm
 
-        limit = total or self.size or LARGEST
+        limit = total or self.size or self.largest
         done = start
+        look = start + LOOK
         bar = tqdm(
             desc=self.part.stem,
             total=total or self.size,
@@ -178,18 +149,34 @@ class ResumingDownloader:
             unit_scale=True,
             disable=not self.progress,
         )
-        with bar, self.part.open("ab" if start else "wb") as file:
+        with bar, self._opened("ab" if start else "wb") as file:
             for chunk in chunks:
                 done += len(chunk)
                 if done > limit:
-                    file.truncate(0)
-                    raise DownloadError(f"{url}: more than {limit:,} bytes came; the server does not keep to its word")
+                    raise _TooMuchError(f"more than {limit:,} bytes came; expected at most these")
+                if done >= look:
+                    look = done + LOOK
+                    self._refuse_full_disk(total)
                 file.write(chunk)
                 bar.update(len(chunk))
-                self.signal()
         expected = total or self.size
         if expected is not None and done < expected:
             raise BrokenTransfer(f"the connection broke at {done:,} of {expected:,} bytes")
+
+    @contextmanager
+    def _opened(self, mode: str) -> Iterator[IO[bytes]]:
+        """The part file; what the system has against writing is a NoSpaceError, which no other address mends."""
+        try:
+            with self.part.open(mode) as file:
+                yield file
+        except OSError as error:
+            raise NoSpaceError(f"{self.part}: cannot be written: {error.strerror or error}") from None
+
+    def _refuse_full_disk(self, total: int | None) -> None:
+        if self._free() < 0:
+            if total is None:
+                self.discard()  # it may have been a body without end
+            raise NoSpaceError(f"{self.part.parent}: fewer than {RESERVE:,} bytes are free; set MATNET_HOME")
 
     # -- what is known of the part ------------------------------------------------------------------
 
@@ -197,52 +184,23 @@ class ResumingDownloader:
     def _state(self) -> Path:
         return self.part.with_name(f"{self.part.name}.json")
 
-    def _remember(self, url: str, response: requests.Response, total: int | None) -> None:
-        etag = response.headers.get("ETag", "")
+    def _remember(self, url: str, answer: Answer, total: int | None) -> None:
+        etag = answer.headers.get("ETag", "")
         strong = etag if etag and not etag.startswith("W/") else None
-        state = {"url": url, "total": total, "validator": strong or response.headers.get("Last-Modified")}
-        self._state.write_text(json.dumps(state), encoding="utf-8")
+        state = {"url": url, "total": total, "validator": strong or answer.headers.get("Last-Modified")}
+        write_record(self._state, state)
 
     def _recall(self) -> Mapping[str, Any]:
-        try:
-            state = json.loads(self._state.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return state if isinstance(state, dict) else {}
+        return read_record(self._state, dict) or {}
 
 
-def _refuse_status(response: requests.Response, url: str) -> None:
-    status = response.status_code
-    if status in (200, 206):
-        return
-    reason = f"{status} {response.reason or ''}".strip()
-    if status in WORTH_A_RETRY:
-        asked = response.headers.get("Retry-After", "")
-        raise BrokenTransfer(reason, float(asked) if asked.isdecimal() else 0.0)
-    raise DownloadError(f"{url}: {reason}")
+class NoSpaceError(DownloadError):
+    """A folder in which a download cannot be kept; another address does not help."""
 
 
-def _total(response: requests.Response, start: int) -> int | None:
-    """The size of the whole file, by the answer's headers."""
-    length = response.headers.get("Content-Length", "")
-    encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-    return start + int(length) if length.isdecimal() and not encoded else None
+class _TooMuchError(Exception):
+    """More bytes than there can be."""
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _innermost(error: Exception) -> BaseException:
-    """What went wrong at last: requests wraps it three times."""
-    cause: BaseException = error
-    while cause.__cause__ or cause.__context__ or (cause.args and isinstance(cause.args[0], BaseException)):
-        inner = cause.args[0] if cause.args and isinstance(cause.args[0], BaseException) else None
-        cause = inner or cause.__cause__ or cause.__context__ or cause
-    return cause
-
-
-def _reason(cause: BaseException) -> str:
-    """An error in a line."""
-    kind, said = type(cause).__name__, str(cause).splitlines()[0] if str(cause) else "no answer"
-    return said if said.startswith(kind) else f"{kind}: {said}"

@@ -11,12 +11,15 @@ from pathlib import Path
 
 from matnet.errors import DownloadError, listing
 from matnet.files import atomic_path
+from matnet.zoo.addresses import archived_copy, changeable_on_the_way, https_form
 from matnet.zoo.archives import extract
 from matnet.zoo.cache import OFFLINE, offline, place_of, present_file, present_mat
 from matnet.zoo.cards import Card, RemoteFile
-from matnet.zoo.checks import digests, mismatch, strongest
-from matnet.zoo.download import Patience, ResumingDownloader
+from matnet.zoo.checks import mismatch, strongest
+from matnet.zoo.download import LARGEST, NoSpaceError, ResumingDownloader
+from matnet.zoo.first_use import differs_from_first, trust_first
 from matnet.zoo.locks import locked
+from matnet.zoo.transfer import Patience
 
 
 def to_stderr(text: str) -> None:
@@ -28,12 +31,15 @@ class Fetcher:
     """How files are fetched.
 
     mirrors: addresses to try before the card's own; one that ends in `/` is a folder, to which the file's name is
-    added. carried: a folder with files that were brought by hand. patience, progress: as for a download.
-    say: where lines of text go.
+    added. carried: a folder with files that were brought by hand. allow_unverified: whether a file without a known
+    checksum may come over http. largest: bytes that a file may have whose size no card states. patience, progress: as
+    for a download. say: where lines of text go.
     """
 
     mirrors: Sequence[str] = ()
     carried: Path | None = None
+    allow_unverified: bool = False
+    largest: int = LARGEST
     patience: Patience = field(default_factory=Patience)
     progress: bool = True
     say: Callable[[str], None] = to_stderr
@@ -83,24 +89,23 @@ class Fetcher:
         target.parent.mkdir(parents=True, exist_ok=True)
         if self._is_there(target, file, accepted):
             return target
-        with locked(target, self.say) as signal:
+        with locked(target, self.say):
             if self._is_there(target, file, accepted):
                 return target
             if not self._carried_in(target, file, accepted):
                 if file.archive is not None:
                     self._unpack(card, file, target, accepted)
                 else:
-                    self._download(card, file, target, accepted, signal)
-        if not accepted and strongest(file.hashes) is None:
-            found = digests(target, ["sha1"])["sha1"]
-            self.say(f"{target}: SHA-1 {found}; unverified, since no checksum was ever published")
+                    self._download(card, file, target, accepted)
+            if not accepted and strongest(file.hashes) is None:
+                trust_first(target, self.say)
         return target
 
     def _is_there(self, target: Path, file: RemoteFile, accepted: Mapping[str, str]) -> bool:
         """Whether the file is in the cache and right; one that is not is set aside, and said."""
         if not target.is_file():
             return False
-        fault = mismatch(target, file, accepted)
+        fault = self._fault(target, file, target, accepted)
         if fault is None:
             return True
         aside = target.with_name(f"{target.name}.bad")
@@ -119,7 +124,7 @@ class Fetcher:
                 return False
             self.say(f"{found} is {file.file}, by its checksum")
             source = found
-        fault = mismatch(source, file, accepted)
+        fault = self._fault(source, file, target, accepted)
         if fault:
             raise DownloadError(f"{source}: {fault}; not taken")
         with atomic_path(target) as temporary:
@@ -141,36 +146,50 @@ class Fetcher:
         archive = self._file(card, file.archive, {})
         with atomic_path(target) as temporary:
             extract(archive, file.member, temporary, file.size)
-            fault = mismatch(temporary, file, accepted)
+            fault = self._fault(temporary, file, target, accepted)
             if fault:
                 raise DownloadError(f"{archive}, {file.member}: {fault}")
 
-    def _download(
-        self, card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, str], signal: Callable[[], None]
-    ) -> None:
+    def _download(self, card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, str]) -> None:
         """Try every address in turn; a file gets its name when its checksum is right."""
         failures = []
         if offline():
             failures.append(f"{OFFLINE} is set")
         else:
-            addresses = self._addresses(file)
+            addresses = self._addresses(file, accepted)
             for url in addresses:
                 try:
-                    self._from(url, file, target, accepted, signal)
+                    self._refuse_unverified(url, file, accepted)
+                    self._from(url, file, target, accepted)
                     return
+                except NoSpaceError:
+                    raise
                 except DownloadError as error:
                     failures.append(str(error))
                     if url != addresses[-1]:
-                        self.say(f"{error}; trying the next address")
+                        self.say(f"{error}; trying the next address, {addresses[addresses.index(url) + 1]}")
         raise DownloadError(_by_hand(card, file, target, accepted, failures or ["no address is known"]))
 
-    def _addresses(self, file: RemoteFile) -> list[str]:
-        chosen = [f"{mirror}{file.file}" if mirror.endswith("/") else mirror for mirror in self.mirrors]
-        return list(dict.fromkeys([*chosen, *file.urls]))
+    def _addresses(self, file: RemoteFile, accepted: Mapping[str, str]) -> list[str]:
+        """Chosen mirrors, the published addresses, their https forms, and the Internet Archive's copies of them.
 
-    def _from(
-        self, url: str, file: RemoteFile, target: Path, accepted: Mapping[str, str], signal: Callable[[], None]
-    ) -> None:
+        Only a checksum tells whether a copy is right, so that the Archive is asked where one is known. Without one an
+        https form comes before its http address, which would be refused.
+        """
+        chosen = [f"{mirror}{file.file}" if mirror.endswith("/") else mirror for mirror in self.mirrors]
+        further = further_addresses(file, accepted)
+        listed = [*file.urls, *further] if accepted or strongest(file.hashes) else [*further, *file.urls]
+        return list(dict.fromkeys([*chosen, *listed]))
+
+    def _refuse_unverified(self, url: str, file: RemoteFile, accepted: Mapping[str, str]) -> None:
+        if accepted or strongest(file.hashes) or self.allow_unverified or not changeable_on_the_way(url):
+            return
+        raise DownloadError(
+            f"{url}: not fetched, since no checksum is known and anybody on the way can change what comes over http; "
+            "`matnet zoo fetch --allow-unverified` takes it all the same"
+        )
+
+    def _from(self, url: str, file: RemoteFile, target: Path, accepted: Mapping[str, str]) -> None:
         """One address, twice if what came is wrong and its beginning was of an earlier transfer."""
         import pooch
 
@@ -181,22 +200,35 @@ class Fetcher:
             verifiable=bool(accepted or file.hashes),
             patience=self.patience,
             progress=self.progress,
-            signal=signal,
+            largest=self.largest,
             say=self.say,
         )
 
         def checked(url: str, output_file: str, registry: object) -> None:
             resumed = downloader.part.exists()
             downloader(url, output_file, registry)
-            fault = mismatch(Path(output_file), file, accepted)
+            fault = self._fault(Path(output_file), file, target, accepted)
             if fault and resumed:
                 self.say(f"{url}: {fault}; fetched again from the start")
                 downloader(url, output_file, registry)
-                fault = mismatch(Path(output_file), file, accepted)
+                fault = self._fault(Path(output_file), file, target, accepted)
             if fault:
                 raise DownloadError(f"{url}: {fault}")
 
         pooch.retrieve(url, known_hash=None, fname=target.name, path=target.parent, downloader=checked)
+
+    @staticmethod
+    def _fault(found: Path, file: RemoteFile, target: Path, accepted: Mapping[str, str]) -> str | None:
+        """Why `found` is not what belongs at `target`, by what the card knows or by what was recorded at first use."""
+        return mismatch(found, file, accepted) or differs_from_first(found, target)
+
+
+def further_addresses(file: RemoteFile, accepted: Mapping[str, str]) -> list[str]:
+    """Addresses that follow from the published ones and that nobody has tried: https forms, the Archive's copies."""
+    secure = [https_form(url) for url in file.urls]
+    known = accepted or strongest(file.hashes)
+    archived = [archived_copy(url, accepted) for url in file.urls] if known else []
+    return [url for url in dict.fromkeys([*secure, *archived]) if url and url not in file.urls]
 
 
 def _by_hand(card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, str], failures: Sequence[str]) -> str:
@@ -206,9 +238,10 @@ def _by_hand(card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, 
     sums = [f"MD5 {digest} ({when})" for when, digest in accepted.items()]
     if kind:
         sums.append(f"{kind.upper()} {file.hashes[kind]}")
+    addresses = " or ".join([*file.urls, *further_addresses(file, accepted)])
     lines = [
         *failures,
-        f"by hand: get {file.file} from {' or '.join(file.urls) or card.page or 'wherever it still is'}",
+        f"by hand: get {file.file} from {addresses or card.page or 'wherever it still is'}",
         f"its checksum: {' or '.join(sums) or 'none was published'}",
         f"put it at {target}, or anywhere, with `python -m matnet.zoo fetch {card.name}{what} --from FOLDER`",
     ]

@@ -6,33 +6,47 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from matnet.errors import DownloadError
 
-STALE_AFTER = 600.0  # seconds without a sign of life from the holder, which touches its lock as bytes come in
+LARGEST = 1 << 12  # bytes that are read of a lock file
+STALE_AFTER = 600.0  # seconds without a sign of life
+BEAT = 20.0  # seconds between two signs of life
 POLL = 0.2  # seconds between two looks at somebody else's lock
 
 
 @contextmanager
-def locked(target: Path, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
-    """Hold `<target>.lock` for the block; its value is to be called now and then, as a sign of life.
+def locked(target: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold `<target>.lock` for the block; a thread touches it every 20 s, as a sign of life.
 
-    Waits for another holder. A lock is stale, and taken over, when its process on this machine is gone, or when
-    it was not touched for ten minutes. Created with O_EXCL, which holds on network file systems too.
+    Waits for another holder. A lock of a process on this machine is stale, and taken over, when the process is gone or
+    its number belongs to another one that started later; any other lock when it was not touched for ten minutes.
+    Created with O_EXCL, which holds on network file systems too.
     """
     lock = target.with_name(f"{target.name}.lock")
-    token = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "id": uuid.uuid4().hex})
+    pid = os.getpid()
+    token = json.dumps({"pid": pid, "host": socket.gethostname(), "started": _started(pid), "id": uuid.uuid4().hex})
     _acquire(lock, token, say)
+    over = threading.Event()
+    threading.Thread(target=_beat, args=(lock, over), daemon=True).start()
     try:
-        yield lambda: _touch(lock)
+        yield
     finally:
+        over.set()
         if _content(lock) == token:
             lock.unlink(missing_ok=True)
+
+
+def _beat(lock: Path, over: threading.Event) -> None:
+    while not over.wait(BEAT):
+        with suppress(OSError):
+            os.utime(lock)
 
 
 def _acquire(lock: Path, token: str, say: Callable[[str], None]) -> None:
@@ -66,33 +80,47 @@ def _create(lock: Path, token: str) -> bool:
 
 def _content(lock: Path) -> str | None:
     try:
-        return lock.read_text(encoding="utf-8", errors="replace")
+        with lock.open("rb") as file:
+            return file.read(LARGEST).decode(errors="replace")
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DownloadError(f"{lock}: cannot be read ({error.strerror}); remove it if no download is running") from None
 
 
-def _holder(content: str) -> tuple[int, str]:
-    """Process and machine; (0, "") while the holder has not written them yet."""
+def _holder(content: str) -> tuple[int, str, str]:
+    """Process, machine and when the process started; (0, "", "") while the holder has not written them yet."""
     try:
         fields = json.loads(content)
-        return int(fields["pid"]), str(fields["host"])
-    except (ValueError, TypeError, KeyError):
-        return 0, ""
+        return int(fields["pid"]), str(fields["host"]), str(fields.get("started") or "")
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return 0, "", ""
 
 
 def _described(content: str) -> str:
-    pid, host = _holder(content)
+    pid, host, _ = _holder(content)
     return f"process {pid} on {host}" if pid else "another process"
 
 
 def _stale(lock: Path, content: str) -> bool:
-    pid, host = _holder(content)
-    if pid and host == socket.gethostname() and not _alive(pid):
-        return True
+    pid, host, started = _holder(content)
+    if pid and host == socket.gethostname():
+        if not _alive(pid):
+            return True
+        if started and _started(pid):
+            return started != _started(pid)
     try:
         return time.time() - lock.stat().st_mtime > STALE_AFTER
     except FileNotFoundError:
         return False
+
+
+def _started(pid: int) -> str:
+    """When a process started, in clock ticks since the machine did; "" where the system does not say (not Linux)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def _alive(pid: int) -> bool:
@@ -100,9 +128,9 @@ def _alive(pid: int) -> bool:
         return True  # os.kill would end it; the lock's age decides
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except (PermissionError, OverflowError):
+    except PermissionError:
         return True
     return True
 
@@ -118,10 +146,3 @@ def _remove_stale(lock: Path, content: str) -> None:
         os.rename(aside, lock)
     else:
         aside.unlink()
-
-
-def _touch(lock: Path) -> None:
-    try:
-        os.utime(lock)
-    except FileNotFoundError:
-        return

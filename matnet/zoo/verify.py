@@ -14,7 +14,7 @@ from matnet.zoo.checks import damage, digests, mismatch
 
 OK, MISMATCH, UNKNOWN, ABSENT = "OK", "MISMATCH", "unknown", "absent"
 MODEL_SUFFIXES = (".mat", ".caffemodel", ".binaryproto")
-IN_PASSING = (".part", ".lock", ".json", ".bad")  # what a download leaves beside its target
+IN_PASSING = (".part", ".lock", ".json", ".bad", ".damaged", ".sha256")  # what a download leaves beside its target
 OWN_HEADER = b"Created by: matnet"
 
 

@@ -1,0 +1,50 @@
+"""Trust on first use: the SHA-256 of a file for which no checksum was published, kept beside it as `NAME.sha256`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from matnet.files import atomic_write
+from matnet.zoo.checks import digests
+
+SUFFIX = ".sha256"
+
+
+def trust_first(target: Path, say: Callable[[str], None]) -> None:
+    """Record the SHA-256 of a file the first time that it is here, and say that nothing vouches for it."""
+    if _recorded(target) is not None:
+        return
+    found = digests(target, ["sha256"])["sha256"]
+    with atomic_write(_beside(target)) as file:
+        file.write(f"{found}  {target.name}\n".encode())
+    say(
+        f"{target}: unverified, since no checksum was published; its SHA-256 {found} is now recorded in "
+        f"{_beside(target).name}, and any other file is refused from now on"
+    )
+
+
+def differs_from_first(found: Path, target: Path) -> str | None:
+    """Why a file is not the one that was recorded for `target`; None where it is, or where nothing is recorded."""
+    expected = _recorded(target)
+    if expected is None:
+        return None
+    digest = digests(found, ["sha256"])["sha256"]
+    if digest == expected:
+        return None
+    return f"its SHA-256 is {digest}; at first use it was {expected}: remove {_beside(target)} to accept another file"
+
+
+def _recorded(target: Path) -> str | None:
+    try:
+        with _beside(target).open("rb") as file:
+            start = file.read(65)
+    except OSError:
+        return None
+    found = re.fullmatch(rb"([0-9a-f]{64})\s", start)
+    return found[1].decode() if found else None
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f"{target.name}{SUFFIX}")
