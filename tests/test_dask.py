@@ -271,3 +271,33 @@ def test_sites_that_differ_are_told() -> None:
         "workers computed differently: onnx cpu fp32; cupy gpu:0 fp32",
         "computed in shards on 2 Dask workers",
     )
+
+
+def test_nobody_without_the_certificate_of_a_local_cluster_can_speak_to_it() -> None:
+    """Dask's server speaks first; who has no certificate of the cluster hears nothing. No HTTP page is served."""
+    import socket
+    import ssl
+    import urllib.error
+    import urllib.request
+
+    with local_cluster(1, 1) as cluster:
+        address = cluster.client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        place = ("127.0.0.1", int(address.rpartition(":")[2]))
+        anybody = ssl.create_default_context()
+        anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection(place, timeout=5) as plain:
+            plain.sendall(bytes(64))
+            with suppress(ConnectionError):
+                assert plain.recv(1) in (b"", b"\x15"), "nothing, or the alert of TLS (RFC 8446, section 6)"
+        with (
+            pytest.raises((ssl.SSLError, ConnectionError)),
+            socket.create_connection(place, timeout=5) as plain,
+            anybody.wrap_socket(plain) as wrapped,
+        ):
+            assert wrapped.recv(1) == b""
+            raise ConnectionError("closed")
+        port = cluster.client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.http_server.port)
+        for page in ("", "status", "info/main/workers.html", "json/identity.json", "health"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=5)

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines": BASE | {"ops", "network", "meta"},
     "images": BASE | {"meta"},
     "comparison": BASE | {"ops", "network", "formats.mat"},
-    "zoo": BASE | {"ops", "network", "formats", "converters", "comparison"},
+    "zoo": BASE | {"ops", "network", "formats", "converters", "comparison", "records"},
     "datasets": BASE,
     "metrics": BASE | {"ops"},
 }

@@ -26,6 +26,7 @@ WAIT = 20.0  # seconds for a scheduler to answer, and for its first worker
 SHARDS_PER_WORKER = 8  # so that workers of different speeds end together, and a death loses little
 LARGEST_SHARD = 32  # batches
 RETRIES = 2  # of a shard whose worker raised an error; deaths of workers are counted by Dask itself
+NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 INSTALL = "install it with `python -m pip install 'matnet[dask]'`"
 
 
@@ -39,20 +40,36 @@ class Cluster:
 
 @contextmanager
 def local_cluster(workers: int, processors: int) -> Iterator[Cluster]:
-    """`workers` processes on this machine, which share its `processors`; a process that dies is started again."""
+    """`workers` processes on this machine, which share its `processors`; a process that dies is started again.
+
+    Whoever can speak to a scheduler can run code in its workers, and other users of this machine can reach its ports:
+    so all speak TLS with a certificate that exists in these processes alone, and no HTTP page is served.
+    """
     distributed = _distributed()
+    import dask
+
     threads = max(1, processors // workers)
     with (
+        dask.config.set(NO_PAGES),
         distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=threads,
             processes=True,
             dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            security=_temporary_tls(distributed),
             silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         yield Cluster(client, workers)
+
+
+def _temporary_tls(distributed: Any) -> Any:
+    try:
+        return distributed.Security.temporary()
+    except ImportError as error:
+        raise EngineError(f"several processes need the package cryptography ({error}); {INSTALL}") from None
 
 
 @contextmanager
