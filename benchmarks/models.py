@@ -10,10 +10,9 @@ import numpy as np
 from matnet import load
 from matnet.benchmarks.nets import NETS
 from matnet.benchmarks.settling import settle
-from matnet.engines import wanted_variables
 from matnet.errors import MatnetError, NetworkError, nearest
+from matnet.evaluation.tasks.classification import score_variable
 from matnet.network import Network
-from matnet.ops.activation import SoftMax
 from matnet.shapes import Shape
 from matnet.zoo import find_card, find_model, random_network
 from matnet.zoo.cache import present_mat
@@ -112,7 +111,7 @@ def _builder(name: str) -> Callable[[], Model]:
 
 def _model(name: str, net: Network, weights: str, published: dict[str, float]) -> Model:
     inference = net.for_inference()
-    output = main_output(inference)
+    output = score_variable(inference)
     inputs = inference.default_input_shapes(1)
     needed = {given for layer in inference.upto([output]) for given in layer.inputs}
     images = [shape for given, shape in inputs.items() if given in needed]
@@ -123,10 +122,3 @@ def _model(name: str, net: Network, weights: str, published: dict[str, float]) -
         image = np.random.default_rng(0).standard_normal(images[0]).astype(np.float32)
         settle(inference, output, dict.fromkeys(inputs, image))
     return Model(name, inference, output, (channels, height, width), weights, published)
-
-
-def main_output(net: Network) -> str:
-    """The output that a user reads: that of the last softmax, else the last of all."""
-    outputs = list(wanted_variables(net, None).values())
-    ranked = [layer.outputs[0] for layer in net.layers.values() if isinstance(layer.op, SoftMax)]
-    return [name for name in ranked if name in outputs][-1] if set(ranked) & set(outputs) else outputs[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,20 +215,50 @@ class Network:
         return [layer for layer in self.layers.values() if _training_only(self, layer)]
 
     def for_inference(self) -> Network:
-        """A copy without training-only layers and what only they needed; what was dropped stands in its notes.
+        """A copy without training-only layers and what only they needed; its notes state what was changed.
 
-        An unknown layer counts as training-only when its name or type says loss, error, accuracy or metric
-        and nothing reads its outputs.
+        A final `softmaxloss` (a DagNN Loss of type softmaxlog) becomes the SoftMax whose logarithm it measures: layer
+        and output keep their names, and `prob` is another name of the output where that is free. Where the scores pass
+        a SoftMax anyway, it is dropped as all others are. An unknown layer counts as training-only when its name or
+        type says loss, error, accuracy or metric and nothing reads its outputs. Labels may still be given, and change
+        nothing. NetworkError where no layer remains.
         """
-        twin = self.copy()
-        for layer in list(twin.layers.values()):
-            if _training_only(twin, layer):
-                del twin.layers[layer.name]
-                twin.source.notes.append(f"dropped training-only layer {layer.name!r} ({layer.type_name})")
+        twin = self._with_inference_forms(self.training_layers())
         if not twin.layers:
             raise NetworkError(f"{self.source}: holds training-only layers and nothing else")
+        return twin
+
+    def for_inputs(self, given: Collection[str]) -> Network:
+        """The network that can run when these inputs (variables) are given: training-only layers stay where their
+        labels are among them, and the others become what they are in `for_inference`.
+        """
+        missing = set(self.inputs).difference(given)
+        layers = self.training_layers()
+        kept = self._with_inference_forms(
+            [layer for layer in layers if missing.intersection(layer.inputs) or isinstance(layer.op, Unknown)]
+        )
+        needs_more = set(kept.inputs).difference(given)
+        return kept.for_inference() if needs_more or not kept.layers else kept
+
+    def _with_inference_forms(self, training: Sequence[Layer]) -> Network:
+        """A copy in which these training-only layers have their inference form or, having none, are dropped."""
+        twin = self.copy()
+        made = []
+        for layer in training:
+            op = _inference_form(self, layer)
+            if op is None:
+                del twin.layers[layer.name]
+                twin.source.notes.append(f"dropped training-only layer {layer.name!r} ({layer.type_name})")
+            else:
+                form = Layer(layer.name, op, layer.inputs[:1], layer.outputs[:1])
+                twin.layers[layer.name] = form
+                twin.source.notes.append(f"{AT_INFERENCE} {layer.name!r} ({layer.type_name}) computes {form.type_name}")
+                made.append(form)
+        if len(made) == 1 and PROBABILITIES not in {*twin.variables, *twin.layers, *twin.aliases}:
+            twin.aliases[PROBABILITIES] = made[0].outputs[0]
         used = {name for layer in twin.layers.values() for name in layer.params}
         twin.params = {name: param for name, param in twin.params.items() if name in used}
+        twin.unread_inputs |= set(self.inputs).difference(twin.variables)
         return twin
 
     def upto(self, outputs: Iterable[str]) -> list[Layer]:
@@ -482,7 +512,8 @@ class Network:
         from matnet.engines.kept import KeptEngines
 
         kept: KeptEngines = self.__dict__.setdefault("_kept", KeptEngines())
-        return kept.engine(self, outputs, engine_options(options, backend=backend, **keywords))(x)
+        given = frozenset(x) if isinstance(x, Mapping) and len(x) > 1 else frozenset()
+        return kept.engine(self, outputs, engine_options(options, backend=backend, **keywords), given)(x)
 
     def __call__(self, x: Any, outputs: Sequence[str] | None = None, **keywords: Any) -> Any:
         """As `forward`, but a single output comes as the array itself; `compile()(x)` always gives a dict."""
@@ -503,6 +534,9 @@ class Network:
 
 
 LABEL = "label"
+PROBABILITIES = "prob"
+AT_INFERENCE = "at inference, layer"
+"""How a note begins that says what a training-only layer computes instead of its loss."""
 LOSS_WORDS = ("loss", "error", "accuracy", "metric", "objective")
 
 
@@ -518,3 +552,20 @@ def _training_only(net: Network, layer: Layer) -> bool:
     if not labelled and not named:
         return False
     return not any(name in other.inputs for other in net.layers.values() for name in layer.outputs)
+
+
+def _inference_form(net: Network, layer: Layer) -> Op | None:
+    """What a training-only layer computes at inference; None where it is dropped.
+
+    It is dropped where its outputs are read (it is then no result), and where what it would compute of the scores is
+    computed of them anyway: before it, or beside it.
+    """
+    op = layer.op.for_inference()
+    if op is None or len(layer.outputs) != 1 or not layer.inputs:
+        return None
+    others = [other for other in net.layers.values() if other is not layer]
+    if any(layer.outputs[0] in (*other.inputs, *other.outputs) for other in others):
+        return None
+    scores = layer.inputs[0]
+    same = [other for other in others if type(other.op) is type(op)]
+    return None if any(scores in (*other.inputs, *other.outputs) for other in same) else op

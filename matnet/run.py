@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,6 @@ from matnet.files import check_outputs
 from matnet.kinds import MAT, NPZ
 from matnet.layout import hwcn_to_nchw
 from matnet.network import Network
-from matnet.ops.base import Unknown
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,22 +61,16 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def prune(net: Network, given: Sequence[str]) -> Network:
-    """`net` without the training-only layers whose labels are not given."""
-    missing = set(net.inputs).difference(given)
-    kept = net.copy()
-    for layer in net.training_layers():
-        if missing.intersection(layer.inputs) or isinstance(layer.op, Unknown):
-            del kept.layers[layer.name]
-    needs_more = set(kept.inputs).difference(given)
-    return kept.for_inference() if needs_more or not kept.layers else kept
-
-
 def stored_labels(net: Network, images: int) -> dict[str, np.ndarray]:
-    """Labels that a SimpleNN file keeps in its loss layers, where they are as many as the images; N x C x H x W."""
+    """Labels that a SimpleNN file keeps in its loss layers, where they are as many as the images; N x C x H x W.
+
+    Those of a loss that has a form for inference are left out: they belong to the last images of a training.
+    """
     found = {}
     for layer in net.layers.values():
         labels = layer.extra.get("simplenn", {}).get("class")
+        if layer.op.for_inference() is not None:
+            continue
         if layer.op.training_only and isinstance(labels, np.ndarray) and labels.size and labels.dtype.kind in "fiub":
             if labels.size == images:
                 found[layer.inputs[1]] = labels.reshape(images, 1, 1, 1)
@@ -120,13 +113,15 @@ def run_file(
     values = {**stored_labels(net, first.shape[0] if first.ndim else 1), **values}
     for note in (note for note in net.source.notes if note.startswith("the blobs are Caffe's own")):
         print(f"matnet: {note}", file=sys.stderr)
-    pruned = prune(net, list(values))
+    pruned = net.for_inputs(values)
     for note in pruned.source.notes[len(net.source.notes) :]:
         print(f"matnet: {note}", file=sys.stderr)
     wanted = requested(pruned, outputs, everything)
     known = {name: value for name, value in values.items() if name in pruned.variables}
     compiled = pruned.compile(wanted, options=engine)
     for note in compiled.notes:
+        if note in pruned.source.notes:
+            continue
         print(f"matnet: {note}", file=sys.stderr)
     results = run_in_batches(compiled, known, engine.batch_size)
     ranks = {name: net.blob_ranks.get(name, net.blob_ranks.get(pruned.resolve(name))) for name in results}

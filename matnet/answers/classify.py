@@ -15,6 +15,7 @@ from matnet.answers.classes import Classes, stated_classes
 from matnet.answers.pictures import pictures_of
 from matnet.answers.running import Seen, batches, engine_options
 from matnet.errors import DataError, NetworkError, in_words
+from matnet.evaluation.tasks.classification import score_variable
 
 if TYPE_CHECKING:
     from matnet.images import Preprocessing
@@ -139,7 +140,7 @@ def classify(
     pictures, several = pictures_of(images)
     prepared = preprocessing or net.preprocessing
     prepared = replace(prepared, exif=exif or prepared.exif)
-    variable, softmax = score_variable(net, scores)
+    variable = score_variable(net, scores)
     known = net.classes if classes is None else stated_classes(classes)
     seen, not_finite = Seen(), []
     answers: list[tuple[Answer, ...]] = [()] * len(pictures)
@@ -169,7 +170,7 @@ def classify(
         log.warning(fault)
     notes += faulty
     names = tuple(picture.name for picture in pictures)
-    measure = "probability" if softmax else "score"
+    measure = "probability" if _is_softmax(net, variable) else "score"
     return Predictions(names, tuple(answers), several, measure, unreadable, tuple(notes), faults)
 
 
@@ -185,16 +186,13 @@ def doubts(net: Network, prepared: Preprocessing) -> list[str]:
     return [note]
 
 
-def score_variable(net: Network, asked: str | None) -> tuple[str, bool]:
-    """The variable to rank (`asked`, else the last softmax, else the last output), and whether it is a softmax."""
+def _is_softmax(net: Network, variable: str) -> bool:
+    """Whether the variable holds probabilities, as the result of a SoftMax."""
     from matnet.ops.activation import SoftMax
 
     inference = net.for_inference()
-    written = {output: layer.op for layer in inference.layers.values() for output in layer.outputs}
-    outputs = inference.outputs
-    softmax = [name for name in outputs if isinstance(written.get(name), SoftMax)]
-    name = asked if asked is not None else (softmax or outputs)[-1]
-    return name, isinstance(written.get(inference.resolve(name)), SoftMax)
+    name = inference.resolve(variable)
+    return any(name in layer.outputs and isinstance(layer.op, SoftMax) for layer in inference.layers.values())
 
 
 def _rows(net: Network, variable: str, values: np.ndarray | None) -> np.ndarray:

@@ -32,8 +32,9 @@ def features(
     """The values of layers or variables for each image: see `Network.features`."""
     pictures, _ = pictures_of(images)
     names = [layers] if isinstance(layers, str) else list(layers)
+    inference = net.for_inference()
     for name in names:
-        net.resolve(name)
+        inference.resolve(name)
     chosen = preprocessing or net.preprocessing
     chosen = replace(chosen, exif=exif or chosen.exif)
     seen = Seen()

@@ -8,7 +8,7 @@ from matnet.display.table import NetworkTable
 from matnet.display.text import size_text
 from matnet.errors import MatnetError
 from matnet.meta import class_descriptions, class_names, input_channels, preprocessing_summary
-from matnet.network import Network
+from matnet.network import AT_INFERENCE, Network
 from matnet.shapes import Shape
 
 FORMATS = {"simplenn": "SimpleNN", "dagnn": "DagNN", "caffe": "Caffe"}
@@ -20,7 +20,7 @@ def summary(net: Network, table: NetworkTable) -> list[tuple[str, str]]:
     lines = [
         ("file", str(net.source.path) if net.source.path else ""),
         ("format", FORMATS.get(net.source.format, net.source.format)),
-        ("layers", _layers(table)),
+        ("layers", _layers(net, table)),
         ("inputs", ", ".join(f"{name} {_size(table, name)}" for name in net.inputs)),
         ("outputs", ", ".join(f"{name} {_size(table, name)}" for name in net.outputs)),
         ("classes", _classes(net)),
@@ -45,12 +45,14 @@ def why_unsized(net: Network, table: NetworkTable, inputs: Mapping[str, Shape]) 
     return f"sizes are not known for {', '.join(table.unsized)}"
 
 
-def _layers(table: NetworkTable) -> str:
+def _layers(net: Network, table: NetworkTable) -> str:
     groups = {
         "of unknown type": [row.name for row in table.layers if row.unknown],
         "for training only": [row.name for row in table.layers if row.training_only],
     }
     parts = [f"{what}: {', '.join(names)}" for what, names in groups.items() if names]
+    if any(row.training_only for row in table.layers):
+        parts += [note for note in net.for_inputs(net.data_inputs()).source.notes if note.startswith(AT_INFERENCE)]
     return f"{len(table.layers)} ({'; '.join(parts)})" if parts else str(len(table.layers))
 
 

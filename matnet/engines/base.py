@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from matnet.engines.options import EngineOptions
 from matnet.errors import NetworkError, OutOfMemoryError, ShapeError, nearest
 from matnet.meta.inputs import input_size
-from matnet.network import Layer, Network
+from matnet.network import AT_INFERENCE, PROBABILITIES, Layer, Network
 from matnet.shapes import text
 
 
@@ -30,10 +30,10 @@ class Engine:
         self, net: Network, outputs: Sequence[str] | None = None, options: EngineOptions | None = None
     ) -> None:
         self.options = options or EngineOptions()
-        self.net = net
-        self.notes: list[str] = []
+        self.net = net = network_to_run(net, outputs)
         self.wanted = wanted_variables(net, outputs)
         self.layers: list[Layer] = net.upto(self.wanted.values())
+        self.notes: list[str] = [note for note in net.source.notes if note.startswith(AT_INFERENCE)]
         self.inputs = _inputs_of(self.layers, self.wanted.values())
         self._channels = {name: input_size(net, name).channels for name in self.inputs}
         net.check(self.wanted.values())
@@ -96,20 +96,54 @@ def does_not_fit(values: Mapping[str, Any], where: str, reason: object) -> OutOf
 
 
 def wanted_variables(net: Network, outputs: Sequence[str] | None) -> dict[str, str]:
-    """Name as asked for -> variable, for `outputs` or, by default, all outputs that inference can give.
+    """Name as asked for -> variable, for `outputs` or, by default, all outputs of the graph.
 
     By default the outputs of training-only layers are left out, their inputs counting as outputs instead.
     """
     if outputs is not None:
-        if not isinstance(outputs, (str, Iterable)) or not all(isinstance(name, str) for name in outputs):
-            raise NetworkError(f"outputs are names of variables or layers, one or a list of them, not {outputs!r:.60}")
-        return {name: net.resolve(name) for name in ([outputs] if isinstance(outputs, str) else outputs)}
+        return {name: net.resolve(name) for name in _names(outputs)}
     dropped = {layer.name for layer in net.training_layers()}
     kept = [layer for layer in net.layers.values() if layer.name not in dropped]
     read = {name for layer in kept for name in layer.inputs}
     written = dict.fromkeys(name for layer in kept for name in layer.outputs)
     names = [name for name in written if name not in read] or net.outputs
     return {name: name for name in names}
+
+
+def network_to_run(
+    net: Network, outputs: str | Sequence[str] | None, given: Collection[str] | None = None
+) -> Network:
+    """The form of `net` that computes `outputs`: that for inference by default, and for names that exist there only.
+
+    A training-only layer that is asked for by name stays as it is, and needs its labels: unless `given` (the inputs
+    that will be given, by any of their names) leaves them out.
+    """
+    training = net.training_layers()
+    if not training:
+        return net
+    if outputs is None:
+        return net if len(training) == len(net.layers) else net.for_inference()
+    names = _names(outputs)
+    try:
+        needed = {layer.name for layer in net.upto(net.resolve(name) for name in names)}
+    except NetworkError:
+        if PROBABILITIES not in names:
+            raise
+        return net.for_inference()
+    if given is None or not needed.intersection(layer.name for layer in training):
+        return net
+    labels = [name for name in net.inputs if set(net.names_of_input(name)).intersection(given)]
+    form = net.for_inputs({*net.data_inputs(), *labels})
+    known = {*form.variables, *form.layers, *form.aliases}
+    return form if known.issuperset(names) else net
+
+
+def _names(outputs: Any) -> list[str]:
+    """Names given as one or several; NetworkError for anything else."""
+    names = [outputs] if isinstance(outputs, str) else list(outputs) if isinstance(outputs, Iterable) else [outputs]
+    if not all(isinstance(name, str) for name in names):
+        raise NetworkError(f"outputs are names of variables or layers, one or a list of them, not {outputs!r:.60}")
+    return names
 
 
 def as_activation(array: Any, what: str) -> np.ndarray:

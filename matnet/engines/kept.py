@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from matnet.engines import compile_network
-from matnet.engines.base import Engine
+from matnet.engines.base import Engine, network_to_run
 from matnet.engines.options import EngineOptions
 from matnet.errors import NetworkError
 from matnet.network import Network
 
 MOST = 4  # engines of one network; each holds a copy of the weights
-Key = tuple[tuple[str, ...] | None, EngineOptions]
+Key = tuple[tuple[str, ...] | None, EngineOptions, frozenset[str]]
 
 
 class KeptEngines:
@@ -32,8 +32,13 @@ class KeptEngines:
         self._state: list[Any] = []
         self._lock = Lock()
 
-    def engine(self, net: Network, outputs: Sequence[str] | None, options: EngineOptions) -> Engine:
-        """The engine for these outputs and options: the kept one, else one compiled now; raises as compiling does."""
+    def engine(
+        self, net: Network, outputs: Sequence[str] | None, options: EngineOptions, given: frozenset[str] = frozenset()
+    ) -> Engine:
+        """The engine for these outputs and options: the kept one, else one compiled now; raises as compiling does.
+
+        given: the names of the inputs where there are several, labels among them; see `network_to_run`.
+        """
         if not (outputs is None or isinstance(outputs, (str, list, tuple))):
             return compile_network(net, outputs, options)
         names = None if outputs is None else (outputs,) if isinstance(outputs, str) else tuple(outputs)
@@ -42,10 +47,11 @@ class KeptEngines:
         with self._lock:
             if self._engines and not _unchanged(net, self._state):
                 self._engines.clear()
-            key = names, options
+            key = names, options, given
             engine = self._engines.get(key)
             if engine is None:
-                engine = self._engines[key] = compile_network(net, names, options)
+                form = network_to_run(net, names, given)
+                engine = self._engines[key] = compile_network(form, names, options)
                 for name, param in net.params.items():
                     param.value = read_only(param.value, name)
                 self._state = _state(net)

@@ -24,7 +24,7 @@ class NumpyEngine(Engine):
         self, net: Network, outputs: Sequence[str] | None = None, options: EngineOptions | None = None
     ) -> None:
         super().__init__(net, outputs, options)
-        refuse_unknown(net, self.layers)
+        refuse_unknown(self.net, self.layers)
         self.prepared = [self._guard(layer, self._prepare, layer) for layer in self.layers]
 
     def _prepare(self, layer: Layer) -> Any:

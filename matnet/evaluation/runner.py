@@ -59,7 +59,8 @@ class Runner:
             # An image at its own size gets all threads: several at a time would need as many times the memory.
             threads = self.streams.threads
             self.streams = Streams(1, None if threads is None else threads * self.streams.count)
-        self.engine = net.compile([config.scores], options=replace(config.engine, threads=self.streams.threads))
+        inference = net.for_inference()
+        self.engine = inference.compile([config.scores], options=replace(config.engine, threads=self.streams.threads))
         if len(self.engine.inputs) != 1:
             count = len(self.engine.inputs)
             raise NetworkError(f"{net.source}: {config.scores!r} needs {count} inputs; evaluation feeds one image")

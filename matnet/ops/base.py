@@ -64,7 +64,7 @@ class Op:
     # None: MatConvNet's class has no `opts`, or makes no use of it.
     opts_fields: ClassVar[Mapping[str, str | int] | None] = None
     inert_properties: ClassVar[frozenset[str]] = frozenset()  # of the DagNN class, without influence on the output
-    training_only: ClassVar[bool] = False  # losses and metrics: dropped by Network.for_inference
+    training_only: ClassVar[bool] = False  # losses and metrics: not part of Network.for_inference
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)  # fewest and most inputs; None: any number
     param_count: ClassVar[tuple[int, int]] = (0, 0)  # fewest and most params
     size_only_inputs: ClassVar[frozenset[int]] = frozenset()  # inputs of which only the size matters
@@ -140,6 +140,13 @@ class Op:
         """The op that gives the transposed outputs for transposed inputs; None where there is none.
 
         Transposed are height and width of activations, and the first two axes of the params in `spatial_params`.
+        """
+        return None
+
+    def for_inference(self) -> Op | None:
+        """Of a training-only op: the op that computes at inference, of its first input, what a user wants; else None.
+
+        None: the layer is dropped. Asked only of layers whose outputs no other layer reads.
         """
         return None
 

@@ -12,6 +12,7 @@ import numpy as np
 from matnet.errors import NetworkError, ShapeError
 from matnet.layout import hwcn_to_nchw
 from matnet.ops import losses
+from matnet.ops.activation import SoftMax
 from matnet.ops.arrays import activation_shape, as_activation, on_host
 from matnet.ops.base import Array, Op, register
 from matnet.ops.fields import as_bool, as_float, as_int, as_text, of
@@ -64,6 +65,10 @@ class Loss(Op):
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [None] * len(inputs)
+
+    def for_inference(self) -> Op | None:
+        """The probabilities whose logarithm `softmaxlog` measures."""
+        return SoftMax() if self.loss == "softmaxlog" else None
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         scores, labels = (on_host(x) for x in inputs[:2])

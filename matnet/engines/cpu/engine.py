@@ -50,10 +50,10 @@ class OnnxEngine(Engine):
         for name in self._runtimes if not self._auto else self._runtimes[:1]:
             runtime_class(name)  # says what to install, before any work
         super().__init__(net, outputs, options)
-        refuse_unknown(net, self.layers)
+        refuse_unknown(self.net, self.layers)
         written = {name for layer in self.layers for name in layer.outputs}
         self._computed = [name for name in dict.fromkeys(self.wanted.values()) if name in written]
-        self.planned = spread_concat(plan_network(net, self._computed), self._computed)
+        self.planned = spread_concat(plan_network(self.net, self._computed), self._computed)
         self._compiler = Compiler(self.planned, self._computed, Settings(options.threads, options.optimize))
         self._programs: OrderedDict[int, Program] = OrderedDict()
         self._latest: tuple[Any, Program] | None = None  # most calls are like the one before

@@ -66,7 +66,7 @@ class CupyEngine(Engine):
         if device is not None and device.kind != "gpu":
             raise EngineError("backend 'cupy' runs on a GPU; device 'cpu' goes with backend 'onnx' or 'numpy'")
         super().__init__(net, outputs, options)
-        refuse_unknown(net, self.layers)
+        refuse_unknown(self.net, self.layers)
         gpu = find_gpu(device.index if device else None, precision)
         self.device, self.precision = str(gpu), precision
         libraries = Options(precision, options.cudnn, options.autotune, memory_limit=options.memory_limit)
@@ -74,7 +74,7 @@ class CupyEngine(Engine):
         self.notes += self.gpu.notes
         written = {name for layer in self.layers for name in layer.outputs}
         self._computed = [name for name in dict.fromkeys(self.wanted.values()) if name in written]
-        self.planned = planned_for(net, self._computed)
+        self.planned = planned_for(self.net, self._computed)
         self._machine = self.gpu.machine(self.planned)
         self.layer_by_layer = self._without_program(options.fused)
         self._programs: OrderedDict[Key, Program] = OrderedDict()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matnet.engines.base import wanted_variables
+from matnet.engines.base import network_to_run, wanted_variables
 from matnet.engines.cupy.lower import lower
 from matnet.engines.cupy.steps import plan_text
 from matnet.engines.plan import fuse, plan_network
@@ -34,6 +34,7 @@ def plan_lines(
     net: Network, inputs: Mapping[str, Shape], outputs: Sequence[str] | None = None, precision: str = "fp32"
 ) -> list[str]:
     """What the GPU engine would do for inputs of these shapes, a line per step; no GPU is needed to say so."""
+    net = network_to_run(net, outputs)
     variables = wanted_variables(net, outputs).values()
     written = {name for layer in net.layers.values() for name in layer.outputs}
     wanted = [name for name in dict.fromkeys(variables) if name in written]

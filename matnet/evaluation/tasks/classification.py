@@ -122,12 +122,13 @@ PAGE_COLUMNS = (
 def score_variable(net: Network, asked: str | None = None) -> str:
     """The variable to rank: `asked`, else the output of a SoftMax (the last in the file), else the last output.
 
-    Layers that only training needs are left out. NetworkError where `asked` does not exist.
+    A variable of the network for inference, in which a final softmaxloss is a SoftMax. NetworkError where `asked` does
+    not exist.
     """
-    if asked is not None:
-        net.resolve(asked)
-        return asked
     inference = net.for_inference()
+    if asked is not None:
+        inference.resolve(asked)
+        return asked
     outputs = inference.outputs
     softmax = [
         layer.outputs[0]
@@ -145,6 +146,7 @@ def scores_of_one_image(net: Network, variable: str, preprocessing: Preprocessin
     from matnet.errors import MatnetError
     from matnet.meta import image_input
 
+    net = net.for_inference()
     image = image_input(net)
     if image is None:
         return None

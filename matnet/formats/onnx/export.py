@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network
 from matnet.ops.convolution import Conv
 from matnet.shapes import Shape
+
+log = logging.getLogger(__name__)
 
 Size = tuple[int, int]
 PROTOBUF_LIMIT = (1 << 31) - (1 << 24)  # a message holds 2 GiB; the nodes need some of it
@@ -72,6 +75,8 @@ def to_onnx_model(
     layers that ONNX cannot express, NetworkError where the input's size is neither known nor given.
     """
     inference = net.for_inference()
+    for note in inference.source.notes[len(net.source.notes) :]:
+        log.info(note)
     wanted = list(dict.fromkeys(inference.resolve(name) for name in outputs or inference.outputs))
     inference.check(wanted)
     unwritten = [name for name in wanted if name in inference.inputs]
