@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
     from matnet.network import Layer, Network, Param
 
 __version__ = "0.1.0"
+
+# In a checkout without symbolic links (Windows), `converters` here is a small file with the text of the link: the
+# folders are then found beside the package, where they stand.
+if not os.path.isdir(os.path.join(__path__[0], "converters")):
+    __path__.append(os.path.dirname(__path__[0]))
 
 __all__ = [
     "DataError",

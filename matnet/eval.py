@@ -22,10 +22,10 @@ from matnet.arguments import (
 )
 from matnet.errors import common_options, run_command
 from matnet.evaluation.command import (
-    EMBEDDED_MODEL,
     add_data_options,
     add_run_options,
     data_of,
+    embedded_model,
     report,
     require_data,
     task_name,
@@ -103,7 +103,7 @@ def evaluate(options: argparse.Namespace, target: str | None) -> int:
     task_wanted = task_name(options)
     if task_wanted != "classification":
         require_data(options, task_wanted)
-    net = network_from(str(options.model or EMBEDDED_MODEL), options)
+    net = network_from(str(options.model or embedded_model()), options)
     require_data(options, task_wanted)
     data = data_of(options, task_wanted)
     card = _card(net, options)

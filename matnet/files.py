@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+import matnet
 from matnet.errors import FileFormatError
 from matnet.kinds import EMPTY, kind_of
 
@@ -41,6 +42,20 @@ def cache_folder() -> Path:
         return Path(chosen).expanduser().resolve()
     except (RuntimeError, OSError) as error:
         raise FileFormatError(f"{HOME} is {chosen!r}, which is not a folder of this machine: {error}") from None
+
+
+def models_folder() -> Path:
+    """The folder of the model cards that come with matnet: `matnet/models`, or `models` at the top of a checkout.
+
+    Raises FileFormatError where there is none, or none with cards.
+    """
+    tried = [Path(folder, "models") for folder in matnet.__path__]
+    for models in tried:
+        if any(models.glob("*/readme.md")):
+            return models
+    raise FileFormatError(
+        f"{tried[-1]}: holds no model card (NAME/readme.md); matnet's files are incomplete, install it again"
+    )
 
 
 # -- what a command may write -----------------------------------------------------------------------

@@ -213,10 +213,10 @@ def test_the_command_itself(tmp_path: Path) -> None:
 
 def test_an_unreadable_image_is_named_counted_and_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from matnet.eval import main as eval_main
-    from matnet.evaluation.command import EMBEDDED_DATA
+    from matnet.evaluation.command import embedded_data
 
     data = tmp_path / "digits"
-    shutil.copytree(EMBEDDED_DATA, data)
+    shutil.copytree(embedded_data(), data)
     victim = sorted((data / "3").iterdir())[0]
     victim.write_bytes(victim.read_bytes()[:30])
     assert run_command(eval_main, ["--data", str(data)]) == 2

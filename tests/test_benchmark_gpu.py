@@ -23,6 +23,7 @@ from matnet.benchmarks.rows import Report
 from matnet.engines.cupy.lower import lower
 from matnet.engines.cupy.planning import planned_for
 from matnet.errors import DataError, EngineError, run_command
+from matnet.files import models_folder
 from tests.conftest import DATA, assert_close
 from tests.test_cupy_machine import machine, processor  # noqa: F401
 
@@ -262,7 +263,7 @@ def test_the_engine_is_timed_on_resident_input_and_step_by_step(
     cupy = request.getfixturevalue("machine").cupy
     cupy.cuda.get_current_stream = lambda: None
     monkeypatch.setattr(kernels, "RUNS", 2)
-    net = matnet.load(Path(matnet.__file__).parent / "models" / "digits-lenet" / "digits-lenet.mat").for_inference()
+    net = matnet.load(models_folder() / "digits-lenet" / "digits-lenet.mat").for_inference()
     (output,) = net.outputs
     runner = gpu_runner(Subject(net, output, (3, 1, 8, 8), 1, tmp_path, "fp16"))
     x = np.random.default_rng(5).random((3, 1, 8, 8), dtype=np.float32)

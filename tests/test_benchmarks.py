@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import matnet
 from matnet.benchmarks import __main__ as command
 from matnet.benchmarks import measure, models, targets
 from matnet.benchmarks.contenders import Contender
@@ -18,8 +17,9 @@ from matnet.benchmarks.rows import Report, Row, best_peer, ratio, ratio_at_faste
 from matnet.benchmarks.table import markdown, summary
 from matnet.benchmarks.timing import Limits, Spread, by_turns
 from matnet.errors import MatnetError, run_command
+from matnet.files import models_folder
 
-LENET = str(Path(matnet.__file__).parent / "models" / "digits-lenet" / "digits-lenet.mat")
+LENET = str(models_folder() / "digits-lenet" / "digits-lenet.mat")
 
 
 class Clock:

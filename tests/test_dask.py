@@ -30,6 +30,7 @@ from matnet.evaluation.runner import EngineInfo
 from matnet.evaluation.shard import Survey
 from matnet.evaluation.tally import Tally, batches_left
 from matnet.evaluation.tasks import Classification
+from matnet.files import models_folder
 from matnet.images import Preprocessing
 from matnet.metrics import TopK
 
@@ -46,7 +47,7 @@ from matnet.evaluation.shards import (
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="the time limit of these tests needs SIGALRM")
 
-FOLDER = Path(matnet.__file__).parent / "models" / "digits-lenet"
+FOLDER = models_folder() / "digits-lenet"
 LIMIT = 60  # seconds; a test takes a few
 COPIES = 8  # of the 355 images, so that a worker can die on the way
 MISTAKES = 10 * COPIES  # that digits-lenet makes, as OpenCV counts (see test_digits_lenet)

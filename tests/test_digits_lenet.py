@@ -18,10 +18,11 @@ import yaml
 
 import matnet
 from matnet import eval as eval_command
+from matnet.files import models_folder
 from matnet.images import Preprocessing
 from tests.conftest import assert_close
 
-FOLDER = Path(matnet.__file__).parent / "models" / "digits-lenet"
+FOLDER = models_folder() / "digits-lenet"
 SCORES = {
     "7/0007.png": [-2.19153, -2.19619, 2.14193, 2.74235, 1.37126, 1.62239, -8.47699, 15.5991, -2.95352, 3.01722],
     "3/1729.png": [-8.5515, -6.00059, -1.37566, 7.16799, 0.410825, 7.267, 2.08889, -0.475935, -2.92153, 0.948608],

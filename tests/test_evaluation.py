@@ -29,11 +29,12 @@ from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.runner import Runner
 from matnet.evaluation.streams import Streams, batch_memory, choose_streams, fills_up, thread_counts
 from matnet.evaluation.tasks import Classification
+from matnet.files import models_folder
 from matnet.images import Preprocessing
 from matnet.metrics import TopK
 from matnet.ops.extensions.normalize import BatchStatNorm
 
-FOLDER = Path(matnet.__file__).parent / "models" / "digits-lenet"
+FOLDER = models_folder() / "digits-lenet"
 MISTAKES = 10  # of 355
 
 

@@ -20,6 +20,7 @@ from tests.op_cases import CASES
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(matnet.__file__).parent
+LINKED = ("benchmarks", "converters", "models")
 
 # What each room may import from the others when it is loaded: the table of docs/architecture.md.
 BASE = {"errors", "kinds", "files", "shapes", "layout"}
@@ -96,11 +97,14 @@ class ImportFinder(ast.NodeVisitor):
 def modules() -> dict[str, ast.Module]:
     """Every module of the package by its dotted name; the folders of models are data."""
     found = {}
-    for folder, subfolders, files in os.walk(PACKAGE, followlinks=True):
-        subfolders[:] = [name for name in subfolders if name not in ("models", "__pycache__")]
-        for path in (Path(folder, name) for name in files if name.endswith(".py")):
-            dotted = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
-            found[dotted.removesuffix(".__init__")] = ast.parse(path.read_text(), str(path))
+    beside = [folder for name in LINKED if not (PACKAGE / name).is_dir() for folder in [ROOT / name]]  # no links
+    for top in [PACKAGE, *beside]:
+        for folder, subfolders, files in os.walk(top, followlinks=True):
+            subfolders[:] = [name for name in subfolders if name not in ("models", "__pycache__")]
+            for path in (Path(folder, name) for name in files if name.endswith(".py")):
+                inside = path.relative_to(top) if top == PACKAGE else path.relative_to(ROOT)
+                dotted = ".".join(["matnet", *inside.with_suffix("").parts])
+                found[dotted.removesuffix(".__init__")] = ast.parse(path.read_text(encoding="utf-8"), str(path))
     return found
 
 
@@ -212,12 +216,56 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("name", ["converters", "models", "benchmarks"])
+@pytest.mark.parametrize("name", LINKED)
 def test_top_level_folders_are_part_of_the_package(name: str) -> None:
+    if not (PACKAGE / name).is_dir():
+        pytest.skip("a checkout without symbolic links")
     inside = {path.name for path in (PACKAGE / name).iterdir() if path.name != "__pycache__"}
     outside = {path.name for path in (ROOT / name).iterdir() if path.name != "__pycache__"}
     assert inside == outside
     assert inside
+
+
+@pytest.fixture
+def without_links(tmp_path: Path) -> Path:
+    """A checkout as git makes it where there are no symbolic links: small files hold the links' texts."""
+    (tmp_path / "matnet").mkdir()
+    for path in PACKAGE.iterdir():
+        if path.name not in (*LINKED, "__pycache__"):
+            (tmp_path / "matnet" / path.name).symlink_to(path)
+    for name in LINKED:
+        (tmp_path / "matnet" / name).write_text(f"../{name}")
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def run_in(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    places = {**os.environ, "PYTHONPATH": str(checkout), "MATNET_HOME": str(checkout / "home")}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=checkout, env=places, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_checkout_without_links_works(without_links: Path) -> None:
+    done = run_in(without_links, "-m", "matnet.eval", "--limit", "3", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert "digits-lenet" in done.stdout
+    code = "import matnet.converters, matnet.benchmarks.timing as t; print(matnet.converters.__file__, t.__file__)"
+    assert run_in(without_links, "-c", code).stdout.split() == [
+        str(without_links / "converters" / "__init__.py"),
+        str(without_links / "benchmarks" / "timing.py"),
+    ]
+
+
+@pytest.mark.parametrize("present", ["empty", "missing"])
+def test_a_folder_without_cards_is_an_error(without_links: Path, present: str) -> None:
+    (without_links / "models").unlink()
+    if present == "empty":
+        (without_links / "models").mkdir()
+    done = run_in(without_links, "-m", "matnet.zoo", "list")
+    assert done.returncode == 2
+    assert str(without_links / "models") in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_readme_begins_with_two_commands() -> None:

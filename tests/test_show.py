@@ -22,6 +22,7 @@ from matnet.display.summary import summary, why_unsized
 from matnet.display.table import network_table
 from matnet.display.text import table_text, totals
 from matnet.errors import run_command
+from matnet.files import models_folder
 from matnet.formats.mat.values import Cell, CharArray, Opaque, StructArray
 from matnet.network import Layer, Network, Source
 from matnet.ops.activation import ReLU
@@ -253,6 +254,6 @@ def test_any_name_can_be_printed_in_any_encoding(tmp_path: Path) -> None:
 
 def test_a_definition_without_weights_shows_every_card(capsys: pytest.CaptureFixture[str]) -> None:
     """An InnerProduct along axis 2 takes the number of its outputs from weights that are not there."""
-    card = Path(matnet.__file__).parent / "models" / "video2text-vgg-mean-pool" / "deploy.prototxt"
+    card = models_folder() / "video2text-vgg-mean-pool" / "deploy.prototxt"
     assert show.main([str(card)]) == 0
     assert "InnerProduct" in capsys.readouterr().out

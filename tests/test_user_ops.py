@@ -25,6 +25,7 @@ from matnet.engines.cupy.planning import why_layer_by_layer
 from matnet.engines.cupy.probe import Gpu
 from matnet.evaluation import evaluate
 from matnet.evaluation.streams import fills_up
+from matnet.files import models_folder
 from matnet.images import Preprocessing
 from matnet.meta import input_channels
 from matnet.ops import REGISTRY, Op, register
@@ -169,7 +170,7 @@ def test_a_gpu_fills_up_batches_only_where_the_op_allows_it(emulated: None) -> N
 
 def test_an_unreadable_image_takes_no_part_in_a_batch_that_is_combined(tmp_path: Path) -> None:
     """Three files of digits, the second broken: the layer that subtracts the mean gets the other two alone."""
-    folder = Path(matnet.__file__).parent / "models" / "digits-lenet"
+    folder = models_folder() / "digits-lenet"
     listed = ImageList.load(folder / "test").head(3)
     paths = [tmp_path / f"{number}{path.suffix}" for number, path in enumerate(listed.paths)]
     for source, target in zip(listed.paths, paths, strict=True):

@@ -11,13 +11,14 @@ import pytest
 import yaml
 
 from matnet.errors import FileFormatError
+from matnet.files import models_folder
 from matnet.network import Network
 from matnet.zoo import Card, all_cards, random_network
-from matnet.zoo.cards import MODELS, read_cards
+from matnet.zoo.cards import read_cards
 from matnet.zoo.model_info import export_info
 from matnet.zoo.random_weights import skeleton
 
-FOLDERS = sorted(path.parent for path in MODELS.glob("*/readme.md"))
+FOLDERS = sorted(path.parent for path in models_folder().glob("*/readme.md"))
 
 MINIMAL = """
     name: A model
@@ -135,7 +136,7 @@ def test_what_is_no_card(case: str, tmp_path: Path) -> None:
 
 
 def test_every_folder_has_a_card_that_can_be_read() -> None:
-    folders = {path.name for path in MODELS.iterdir() if path.is_dir()}
+    folders = {path.name for path in models_folder().iterdir() if path.is_dir()}
     assert folders == {card.family or card.name for card in all_cards()}
     assert {"digits-lenet", "imagenet-caffe-alex"} <= folders
 
@@ -183,7 +184,7 @@ WITH_CHECKSUM = [card.name for card in all_cards() if card.sha1 and card.caffemo
 @pytest.mark.parametrize("late", [True, False], ids=["2015 on", "2014"])
 @pytest.mark.parametrize("name", WITH_CHECKSUM)
 def test_caffes_own_script_reads_the_card_and_what_is_exported(name: str, late: bool, tmp_path: Path) -> None:
-    (card,) = read_cards(MODELS / name)
+    (card,) = read_cards(models_folder() / name)
     export_info(name, tmp_path / "out")
     for readme in (card.folder / "readme.md", tmp_path / "out" / "readme.md"):
         found = caffes_reading(readme, drops_the_last_line=not late)

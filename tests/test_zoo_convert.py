@@ -16,17 +16,18 @@ import pytest
 import matnet
 from matnet.convert import main as convert_main
 from matnet.errors import DownloadError, FileFormatError, NetworkError
+from matnet.files import models_folder
 from matnet.meta import class_names
 from matnet.zoo import all_cards, cards, find_card, random_network
 from matnet.zoo.__main__ import main
-from matnet.zoo.cards import MODELS, read_cards
+from matnet.zoo.cards import read_cards
 from matnet.zoo.convert_named import convert_named
 from matnet.zoo.fetch import Fetcher
 from matnet.zoo.front_matter import read_front_matter
 from matnet.zoo.model_info import NEEDED_TO_DOWNLOAD, export_info, import_info
 from tests.hostile_server import Behaviour, serving
 
-DIGITS = MODELS / "digits-lenet"
+DIGITS = models_folder() / "digits-lenet"
 WEIGHTS = DIGITS / "digits-lenet.caffemodel"
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from matnet.files import models_folder
 from matnet.zoo import Card, all_cards, find_card
-from matnet.zoo.cards import MODELS
 from matnet.zoo.names import known_cards
 
 MD5_OF_MAY_2016 = {
@@ -235,7 +235,7 @@ def test_a_successor_of_the_pre_release_fcns(name: str) -> None:
 def test_every_card_stands_for_something_published() -> None:
     known = {*MD5_OF_MAY_2016, *FAST_RCNN, *BUNDLED, *SUCCESSORS, "digits-lenet"}
     known |= {model for _, models in COMMUNITY.values() for model in models.split()}
-    assert {card.name for card in all_cards() if card.folder.parent == MODELS} == known
+    assert {card.name for card in all_cards() if card.folder.parent == models_folder()} == known
 
 
 def test_a_model_without_a_definition_says_so() -> None:

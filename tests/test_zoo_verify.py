@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from matnet.errors import DataError
+from matnet.files import models_folder
 from matnet.formats.mat import write_mat
 from matnet.zoo.__main__ import main
-from matnet.zoo.cards import MODELS, Card, RemoteFile
+from matnet.zoo.cards import Card, RemoteFile
 from matnet.zoo.checks import mat5_size
 from matnet.zoo.verify import Finding, verify
 
@@ -136,7 +137,7 @@ def records(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def test_the_command_and_its_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    weights = MODELS / "digits-lenet" / "digits-lenet.caffemodel"
+    weights = models_folder() / "digits-lenet" / "digits-lenet.caffemodel"
     assert main(["verify", str(weights), "--json"]) == 0
     assert [(record["status"], record["model"]) for record in records(capsys)] == [("OK", "digits-lenet")]
     (tmp_path / "imagenet-vgg-f.mat").write_bytes(HTML)

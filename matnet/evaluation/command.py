@@ -8,19 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matnet
 from matnet.arguments import positive
 from matnet.errors import DataError
 from matnet.evaluation.record import Run
 from matnet.evaluation.tasks import TASKS, Task
-from matnet.files import atomic_write
+from matnet.files import atomic_write, models_folder
 from matnet.image_arguments import add_classes
 from matnet.outcomes import ExitStatus, Outcome, Status
 from matnet.zoo import UnknownModelError, card_of, find_card
-
-EMBEDDED = Path(matnet.__file__).parent / "models" / "digits-lenet"
-EMBEDDED_MODEL = EMBEDDED / "digits-lenet.mat"
-EMBEDDED_DATA = EMBEDDED / "test"
 
 BY_KIND = {"voc": "segmentation", "lfw": "faces"}
 """The task of a kind of data set that is not labelled images."""
@@ -38,6 +33,16 @@ SUITS: dict[str, tuple[str, ...]] = {
     "limit": ("classification", "segmentation"),
 }
 """Options that not all tasks have, and the tasks that do."""
+
+
+def embedded_model() -> Path:
+    """The network that comes with matnet."""
+    return models_folder() / "digits-lenet" / "digits-lenet.mat"
+
+
+def embedded_data() -> Path:
+    """The images of the embedded network that it was not trained on."""
+    return models_folder() / "digits-lenet" / "test"
 
 
 def add_data_options(command: argparse.ArgumentParser) -> None:
@@ -117,7 +122,7 @@ def _task_of_data(options: argparse.Namespace) -> str:
 
 def require_data(options: argparse.Namespace, task: str) -> None:
     """DataError where a model other than the embedded one comes without data."""
-    own = options.model is None or Path(options.model).resolve() == EMBEDDED_MODEL.resolve()
+    own = options.model is None or Path(options.model).resolve() == embedded_model().resolve()
     if options.data is None and not (own or options.model in ("digits-lenet", "digits-lenet.mat")):
         raise DataError(f"{options.model}: no data for {task}; give --data FOLDER (or a list file)")
     if options.model is None and task != "classification":
@@ -133,7 +138,7 @@ def data_of(options: argparse.Namespace, task: str) -> Any:
     if task == "segmentation":
         found: Any = load_voc(options.data, options.year, options.split or "val", options.sbd)
     else:
-        found = load_images(options.data or EMBEDDED_DATA, options.root)
+        found = load_images(options.data or embedded_data(), options.root)
     found = found.head(options.limit) if options.limit else found
     if task == "segmentation":
         found.check()
@@ -171,6 +176,6 @@ def _doctor(options: argparse.Namespace) -> str:
     """The command that looks for the cause."""
     import shlex
 
-    model = str(options.model or EMBEDDED_MODEL)
-    data = str(options.data or EMBEDDED_DATA)
+    model = str(options.model or embedded_model())
+    data = str(options.data or embedded_data())
     return f"find the cause with: matnet doctor {shlex.join([model, data])}"

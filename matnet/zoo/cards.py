@@ -12,12 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matnet
 from matnet.errors import FileFormatError, listing, nearest
+from matnet.files import models_folder
 from matnet.zoo.front_matter import read_front_matter, read_yaml
 from matnet.zoo.schema import CARD_FIELDS, FILE_FIELDS, HASHES, METRICS, REQUIRED, faults_of
 
-MODELS = Path(matnet.__file__).parent / "models"
 CARD = "readme.md"
 COMMON_FILES = "common.yaml"
 
@@ -113,7 +112,7 @@ def all_cards() -> tuple[Card, ...]:
     """Every card, by name: matnet's, then the user's own in `<home>/models`; FileFormatError listing all faults."""
     from matnet.zoo.cache import home
 
-    return cards_in(MODELS) + cards_in(home() / "models")
+    return cards_in(models_folder()) + cards_in(home() / "models")
 
 
 @cache
