@@ -65,8 +65,9 @@ class Comparison:
 def compare(a: Network, b: Network) -> Comparison:
     """Compare layer by layer and param by param, by name; neither network is run.
 
-    Where layers of one name call variables or params otherwise, as SimpleNN and DagNN do, that is told in one line, and
-    the rest is compared under the first network's names.
+    Where layers of one name have other names for variables or params, as SimpleNN and DagNN do, one line says so, and
+    the rest is compared under the first network's names. The params of two SimpleNN files are compared by their places
+    in the layers alone: such a file names none, and names in its `meta.matnet` are not part of its structure.
     """
     b, renamed = _renamed_as(a, b)
     structure = [*renamed, *_sets("layer", a.layers, b.layers), *_sets("param", a.params, b.params)]
@@ -93,13 +94,14 @@ def _renamed_as(a: Network, b: Network) -> tuple[Network, list[str]]:
             if len(ours) == len(theirs):
                 found.update({new: old for old, new in zip(ours, theirs, strict=True) if new not in found})
     variables, params = _new_names(variables, b.variables), _new_names(params, b.params)
+    nameless = a.source.format == b.source.format == "simplenn"
     lines = [
         f"{len(new)} {what} are called otherwise: {next(iter(new.values()))!r} in the first is "
         f"{next(iter(new))!r} in the second"
-        for what, new in (("variables", variables), ("params", params))
+        for what, new in (("variables", variables), ("params", {} if nameless else params))
         if new
     ]
-    if lines:
+    if variables or params:
         b = b.copy()
         b.rename(variables)
         b.params = {params.get(name, name): param for name, param in b.params.items()}

@@ -185,7 +185,8 @@ def test_all_layers_without_weights_are_listed(tmp_path: Path) -> None:
         attached(tmp_path, TEXT, layers)
     lines = str(caught.value).splitlines()
     assert "4 layers of" in lines[0] and "do not get their weights" in lines[0]
-    for line, fragment in zip(lines[1:], [
+    assert lines[5].endswith(": conv"), "weights that nobody takes, perhaps of a layer with another name"
+    for line, fragment in zip(lines[1:5], [
             "layer 'c' (Convolution): the file has no layer of that name",
             "layer 'r' (ReLU): the file has 1 blobs (3), the layer needs 0",
             "layer 'up' (Deconvolution): the file has 2 blobs (2x2x3x3, 2x2x3x3), the layer needs 1",

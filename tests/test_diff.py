@@ -101,6 +101,7 @@ def test_structure(edit: Callable[[Network], None], told: str, a: Network, b: Ne
 
 def test_other_names_for_the_same_things_are_told_once(a: Network, b: Network) -> None:
     """As a SimpleNN and a DagNN of one network differ; one number is changed besides."""
+    b.source = replace(b.source, format="dagnn")
     b.rename({name: f"other_{name}" for name in b.variables})
     b.params = {f"{name}_": param for name, param in b.params.items()}
     for layer in b.layers.values():
@@ -114,6 +115,21 @@ def test_other_names_for_the_same_things_are_told_once(a: Network, b: Network) -
     largest = {param.name: param.largest for param in found.params}
     assert largest == {**dict.fromkeys(a.params, 0), first_param(a): np.inf}
     assert b.layers["conv1"].inputs == ["other_input"], "the network itself keeps its names"
+
+
+def test_params_of_simplenn_files_have_no_names_of_their_own(a: Network, tmp_path: Path) -> None:
+    """MatConvNet's SimpleNN keeps `weights` of a layer by position; names are made on reading, or kept in meta."""
+    named = a.copy()
+    for name in list(named.params):
+        named.params[f"my_{name}"] = named.params.pop(name)
+    for layer in named.layers.values():
+        layer.params = [f"my_{name}" for name in layer.params]
+    matnet.save(a, tmp_path / "a.mat", format="simplenn")
+    matnet.save(named, tmp_path / "named.mat", format="simplenn")
+    first, second = (matnet.load(tmp_path / name) for name in ("a.mat", "named.mat"))
+    assert set(first.params).isdisjoint(second.params)
+    assert compare(first, second).structure == ()
+    assert [param.largest for param in compare(first, second).params] == [0.0] * len(a.params)
 
 
 def test_inputs_that_change_places_are_no_renaming() -> None:

@@ -186,8 +186,8 @@ def test_from_an_empty_cache_to_a_compared_file(user: User) -> None:
     assert (user.folder / "tiny-alex.mat").read_bytes() == converted, "the same input gives the same bytes"
 
     said = user.types("matnet.diff", "tiny-alex.mat", str(cached), status=1)
-    assert [line.split() for line in said.splitlines() if line.startswith("fc2b")] == [
-        ["fc2b", "6x1", "0.5", "1.50684"]
+    assert [line.split() for line in said.splitlines() if line.startswith("fc2_bias")] == [
+        ["fc2_bias", "6x1", "0.5", "1.50684"]
     ]
     said = user.types("matnet.zoo", "verify", "tiny-alex.mat", str(cached))
     assert [line.split()[0] for line in said.splitlines()[2:]] == ["unknown", "OK"]

@@ -113,7 +113,7 @@ def test_random_weights_need_no_file_and_take_no_published_name(capsys: pytest.C
     assert convert_main(["nin-cifar10", "--random-weights", "--seed", "4"]) == 0
     assert capsys.readouterr().out.startswith("random weights, seed 4: for speed and sizes, not for answers\n")
     expected = random_network("nin-cifar10", seed=4).params["conv1_filter"].value
-    np.testing.assert_array_equal(matnet.load("nin-cifar10-random.mat").params["conv1f"].value, expected)
+    np.testing.assert_array_equal(matnet.load("nin-cifar10-random.mat").params["conv1_filter"].value, expected)
     assert convert_main(["NIN CIFAR10", "--random-weights", "--to-onnx", "nin.onnx"]) == 0
     assert Path("nin.onnx").stat().st_size > 4 * 966_986
     with pytest.raises(NetworkError, match="--random-weights takes the name of a model"):
