@@ -23,7 +23,7 @@ from matnet.benchmarks.rows import Report, read_reports
 from matnet.benchmarks.table import READING, details, machine_lines, markdown, summary
 from matnet.benchmarks.timing import Limits
 from matnet.engines import BACKENDS, PRECISIONS
-from matnet.errors import EngineError, MatnetError, listing, run_command
+from matnet.errors import EngineError, MatnetError, listing, program, run_command
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import IMAGE, JSON, TEXT
 
@@ -36,7 +36,7 @@ PUBLISHED = "--published"
 
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
-        prog="python -m matnet.benchmarks",
+        prog=program("benchmarks"),
         description="Time published networks in matnet and in every peer that is installed, by turns, in one run.",
     )
     add = command.add_argument

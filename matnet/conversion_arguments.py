@@ -9,7 +9,7 @@ from typing import Any
 
 from matnet.arguments import add_file_options
 from matnet.converters.options import CHOICES
-from matnet.errors import FileFormatError, common_options
+from matnet.errors import FileFormatError, common_options, program
 from matnet.formats import FORMATS
 from matnet.kinds import MAT, PROTOTXT, WEIGHTS, kind_of
 
@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line; the spellings of MatConvNet's import-caffe.py are accepted beside matnet's own."""
     result = argparse.ArgumentParser(
         parents=[common_options()],
-        prog="python -m matnet.convert",
+        prog=program("convert"),
         usage="%(prog)s [options] NET.prototxt WEIGHTS.caffemodel [OUT.mat]\n"
         "       %(prog)s [options] NAME [OUT.mat]\n"
         "       %(prog)s [options] A.mat B.mat\n"

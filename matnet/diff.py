@@ -14,14 +14,14 @@ import sys
 from matnet import load
 from matnet.arguments import MODEL_HELP, add_file_options, file_options, flipped_inputs
 from matnet.comparison import Comparison, compare
-from matnet.errors import common_options, run_command
+from matnet.errors import common_options, program, run_command
 from matnet.network import Network
 
 
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
-        prog="python -m matnet.diff",
+        prog=program("diff"),
         description="Compare two networks: structure, the largest difference of every param, meta. "
         "Exit status: 0 the same, 1 they differ, 2 something could not be read.",
     )

@@ -146,6 +146,19 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
         _running.pop()
 
 
+def program(verb: str) -> str:
+    """How the person called this command: `python -m matnet.VERB`, or `matnet VERB` after `called_as("matnet")`."""
+    return f"{_called_as[-1]} {verb}" if _called_as else f"python -m matnet.{verb}"
+
+
+def called_as(name: str) -> None:
+    """State the name under which all commands are called in this process."""
+    _called_as.append(name)
+
+
+_called_as: list[str] = []
+
+
 def common_options() -> argparse.ArgumentParser:
     """The options that every command takes: `run_command` reads them, and a command's parser lists them as a parent."""
     import argparse

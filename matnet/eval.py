@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from matnet.arguments import (
+    MODEL_HELP,
     add_batch_size,
     add_engine_options,
     add_file_options,
@@ -20,7 +21,7 @@ from matnet.arguments import (
     engine_options,
     network_from,
 )
-from matnet.errors import common_options, run_command
+from matnet.errors import MatnetError, common_options, program, run_command
 from matnet.evaluation.command import (
     add_data_options,
     add_run_options,
@@ -47,11 +48,12 @@ TABLE = "--table"
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
-        prog="python -m matnet.eval",
+        prog=program("eval"),
         description="Evaluate a network: classification of labelled images, segmentation, or verification of faces. "
         "Without a model: digits-lenet, which needs no download. The published tables: `python -m matnet.reproduce`.",
     )
-    command.add_argument("--model", metavar="MODEL", help="a .mat file, or the name of a model (default: digits-lenet)")
+    command.add_argument("named", nargs="?", metavar="MODEL", help=f"{MODEL_HELP} (default: digits-lenet)")
+    command.add_argument("--model", metavar="MODEL", help="the same as MODEL")
     command.add_argument(
         "--scores", metavar="NAME", help="the variable that is scored (default: see docs/evaluation.md)"
     )
@@ -86,6 +88,9 @@ def main(argv: list[str] | None = None) -> int:
     if TABLE in given:
         return _forwarded([argument for argument in given if argument != TABLE])
     options = parsed(parser(), given)
+    if options.named is not None and options.model is not None:
+        raise MatnetError(f"{options.named} and --model {options.model}: two models; give one of them")
+    options.model = options.model if options.named is None else options.named
     target = None if options.json == "-" else options.json
     check_outputs([(target, JSON)], [options.model, options.data, options.pairs])
     try:

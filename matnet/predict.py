@@ -21,7 +21,7 @@ from matnet.arguments import (
     file_options,
     positive,
 )
-from matnet.errors import common_options, run_command
+from matnet.errors import common_options, program, run_command
 from matnet.image_arguments import add_classes, add_preprocessing, parsed, preprocessing_from
 from matnet.loading import load
 from matnet.outcomes import ExitStatus
@@ -37,7 +37,7 @@ MANY = 64
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
-        prog="python -m matnet.predict",
+        prog=program("predict"),
         description="Classify images: the best classes of each, with their probabilities.",
         epilog="An image that cannot be read is named, the others go on, and the status is 2. Images are prepared as "
         "the network's file says; the options of preprocessing replace what it says.",

@@ -28,7 +28,7 @@ from matnet.arguments import (
 )
 from matnet.engines import Engine, EngineOptions, wanted_variables
 from matnet.engines.batches import run_in_batches
-from matnet.errors import common_options, run_command
+from matnet.errors import common_options, program, run_command
 from matnet.files import check_outputs
 from matnet.kinds import MAT, NPZ
 from matnet.layout import hwcn_to_nchw
@@ -38,7 +38,7 @@ from matnet.network import Network
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
-        prog="python -m matnet.run",
+        prog=program("run"),
         description="Run a network on arrays from a file and write what its variables hold.",
         epilog="IN holds arrays in__NAME (a `/` in a name is written `__`), OUT gets arrays out__NAME. Caffe's files "
         "run with Caffe's own blobs, so that numbers can be compared: channels stay in the order of the Caffe net (B, "

@@ -32,7 +32,7 @@ from matnet.display.svg import network_svg
 from matnet.display.table import NetworkTable, network_table
 from matnet.display.text import table_text, totals
 from matnet.engines import EngineOptions, choose
-from matnet.errors import MatnetError, NetworkError, common_options, run_command
+from matnet.errors import MatnetError, NetworkError, common_options, program, run_command
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import DOT, SVG
 from matnet.meta import class_descriptions, class_names, declared_input_shapes, display_name, image_input
@@ -45,7 +45,7 @@ FORMATS = ("text", "matconvnet", "latex", "csv", "json")
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
-        prog="python -m matnet.show",
+        prog=program("show"),
         description="Show a network: its layers with filters, receptive fields, sizes, memory and multiply-adds.",
         epilog="Sizes are H x W x C x N, as in MATLAB; json and csv give N C H W.",
     )

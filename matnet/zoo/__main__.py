@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import DownloadError, common_options, run_command
+from matnet.errors import DownloadError, common_options, program, run_command
 from matnet.zoo.cards import Card, all_cards
 from matnet.zoo.describe import card_record, card_text, cards_table
 from matnet.zoo.download import LARGEST
@@ -30,7 +30,7 @@ from matnet.zoo.verify import ABSENT, MISMATCH, Finding, verify
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
-        prog="python -m matnet.zoo",
+        prog=program("zoo"),
         description="Known models: what they are, where they come from, and whether a file is one of them.",
         epilog="Files are kept in MATNET_HOME, or the user's cache folder. MATNET_OFFLINE=1 forbids downloads.",
     )

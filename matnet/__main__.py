@@ -1,0 +1,95 @@
+"""`matnet VERB ...`, or `python -m matnet VERB ...`: every command of matnet under one name."""
+
+from __future__ import annotations
+
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+
+from matnet.errors import MatnetError, called_as, nearest, run_command
+
+VERBS = {
+    "predict": "classify photos: the best classes, with probabilities",
+    "features": "compute features of photos, as an array",
+    "show": "show layers, sizes, receptive fields and memory of a network",
+    "run": "run a network on arrays, and write any of its variables",
+    "eval": "measure a network's error on a data set",
+    "convert": "convert Caffe into .mat, and .mat into Caffe or ONNX",
+    "diff": "compare two networks: structure, params, meta",
+    "doctor": "find out which of file, preprocessing and labels is wrong",
+    "zoo": "list, fetch and check known models",
+    "reproduce": "measure the published tables again",
+    "benchmarks": "measure speed beside other engines",
+    "demo": "show what matnet does, with images that come with it",
+    "env": "print the versions and devices that a bug report needs",
+}
+"""The commands and what each does; one whose module does not exist is left out."""
+
+
+def module_of(verb: str) -> str | None:
+    """The module whose `main` is the command; None where there is none."""
+    if verb not in VERBS:
+        return None
+    found = find_spec(f"matnet.{verb}")
+    if found is None or found.submodule_search_locations is None:
+        return found and found.name
+    command = find_spec(f"matnet.{verb}.__main__")
+    return command and command.name
+
+
+def verbs() -> Mapping[str, str]:
+    """The commands that exist, with one line each."""
+    return {verb: text for verb, text in VERBS.items() if module_of(verb) is not None}
+
+
+def usage() -> str:
+    """What `matnet` alone prints: every command with one line."""
+    known = verbs()
+    width = max(map(len, known))
+    return "\n".join(
+        [
+            "usage: matnet COMMAND ...",
+            "",
+            "Load, convert, run and evaluate networks of MatConvNet and Caffe.",
+            "",
+            *(f"  {verb:{width}}  {text}" for verb, text in known.items()),
+            "",
+            "matnet COMMAND --help explains a command; matnet --version prints the version.",
+        ]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """What stands before a command: nothing, --help, --version, or a word that is no command."""
+    given = sys.argv[1:] if argv is None else argv
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if given[0] == "--version":
+        from matnet import __version__
+
+        print(f"matnet {__version__}")
+        return 0
+    what = "an option" if given[0].startswith("-") else "a command"
+    raise MatnetError(f"{given[0]}: is not {what} of matnet{nearest(given[0], verbs())}; `matnet --help` lists all")
+
+
+def script() -> int:
+    """The console script `matnet`: run the command that the first argument names, with the rest; its exit status."""
+    interruptible()
+    module = module_of(sys.argv[1]) if len(sys.argv) > 1 else None
+    if module is None:
+        return run_command(main)
+    called_as("matnet")
+    command = import_module(module)
+    return run_command(command.main, sys.argv[2:])
+
+
+if __name__ == "__main__":
+    sys.exit(script())
