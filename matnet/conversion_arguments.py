@@ -50,6 +50,12 @@ def parser() -> argparse.ArgumentParser:
     back.add_argument("--out-caffemodel", metavar="FILE", help="where to write the weights")
     onward = result.add_argument_group("to ONNX")
     onward.add_argument("--to-onnx", metavar="OUT.onnx", help="write the network as ONNX")
+    onward.add_argument(
+        "--outputs",
+        metavar="A,B",
+        help="variables, layers or blobs that the model computes (default: the outputs, or what the first layers "
+        "without an ONNX form read)",
+    )
     return result
 
 
@@ -300,7 +306,18 @@ def conversion_options(given: argparse.Namespace) -> dict[str, Any]:
     options["stages"] = given.stage
     if given.simplify is not None:
         options["merge_batchnorm"] = "always" if given.simplify else "never"
-    sizes = dict(given.input_size or [])
-    if sizes:
-        options["input_size"] = sizes[None] if list(sizes) == [None] else sizes
+    size = given_size(given)
+    if size is not None:
+        options["input_size"] = size
     return options
+
+
+def given_size(given: argparse.Namespace) -> Any:
+    """`--input-size`: the one size that was given without a name, else sizes by input, else None.
+
+    Raises FileFormatError where both forms are given, as an input could have two sizes.
+    """
+    sizes = dict(given.input_size or [])
+    if None in sizes and len(sizes) > 1:
+        raise FileFormatError("--input-size is given with and without a name; name every input, as in data=HxW")
+    return sizes.get(None) or sizes or None

@@ -17,11 +17,10 @@ if __name__ == "__main__":
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from matnet.arguments import file_options
-from matnet.conversion_arguments import conversion_options, kind_of_source, parser, sort_files
+from matnet.conversion_arguments import conversion_options, given_size, kind_of_source, parser, sort_files
 from matnet.errors import NetworkError, run_command
 from matnet.files import check_outputs
 from matnet.formats import format_of, load_network, save_network
@@ -161,11 +160,11 @@ def convert_back(given: argparse.Namespace) -> None:
     if given.out is not None:
         prototxt, caffemodel = prototxt or f"{given.out}.prototxt", caffemodel or f"{given.out}.caffemodel"
     check_outputs([(prototxt, PROTOTXT), (caffemodel, CAFFEMODEL)], _read(given))
-    sizes = dict(given.input_size or [])
     log.info(f"reading {given.to_caffe}")
     colors = "rgb" if given.color_format == "rgb" else None  # the default undoes what a conversion did
-    size = sizes[None] if list(sizes) == [None] else sizes or None
-    caffe = to_caffe(load_network(given.to_caffe, **file_options(given)), input_size=size, color_format=colors)
+    caffe = to_caffe(
+        load_network(given.to_caffe, **file_options(given)), input_size=given_size(given), color_format=colors
+    )
     for note in caffe.notes:
         print(note)
     caffe.write(prototxt, caffemodel)
@@ -182,8 +181,8 @@ def convert_to_onnx(given: argparse.Namespace) -> None:
     net = _network(given)
     for note in net.source.notes:
         print(note)
-    sizes = dict(given.input_size or []).get(None)
-    paths = save_onnx(net, given.to_onnx, size=None if sizes is None else _two(sizes))
+    outputs = None if given.outputs is None else [name.strip() for name in given.outputs.split(",") if name.strip()]
+    paths = save_onnx(net, given.to_onnx, outputs, size=given_size(given), partial=outputs is None)
     checked = _check_onnx(paths[0])
     print(f"{', '.join(str(path) for path in paths)}: {net!r}, {checked}")
 
@@ -211,12 +210,6 @@ def _check_onnx(path: Path) -> str:
         return "not checked (the onnx package is not installed)"
     onnx.checker.check_model(str(path))
     return "checked by onnx"
-
-
-def _two(sizes: Sequence[int]) -> tuple[int, int]:
-    if len(sizes) < 2:
-        raise NetworkError(f"input_size has {len(sizes)} number; expected HxW")
-    return sizes[-2], sizes[-1]
 
 
 def main(argv: list[str] | None = None) -> int:

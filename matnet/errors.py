@@ -28,7 +28,11 @@ class FileFormatError(MatnetError):
 
 
 class UnsupportedLayersError(MatnetError):
-    """A network holds layers that cannot be converted or run; all are listed."""
+    """A network holds layers that cannot be converted or run; all are listed, by name in `layers` where it is known."""
+
+    def __init__(self, message: str = "", layers: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.layers = tuple(layers)
 
 
 class NetworkError(MatnetError):

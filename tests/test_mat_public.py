@@ -329,6 +329,56 @@ def test_arrays_inside_structs_are_named(tmp_path: Path, capsys: pytest.CaptureF
     assert all(part in message for part in ("in.mat", "s.x (8x6x3)", "s.y (2x2)", "in__"))
 
 
+def test_batch_norm_without_moments_is_not_written_for_caffe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Moments of zeros are those of a network that was never trained: like `run`, which refuses them."""
+    np.savez(tmp_path / "in.npz", X)
+    file, size = PUBLIC / "bn_mo_zero.mat", ("--input-size", "8x6")
+    for command in (
+        ("run", file, tmp_path / "in.npz", tmp_path / "out.npz"),
+        ("convert", "--to-caffe", file, "--out", tmp_path / "caffe", *size),
+        ("convert", file, "--to-onnx", tmp_path / "net.onnx", *size),
+    ):
+        assert run_command_line(*command) == 2, command
+        message = capsys.readouterr().err
+        assert all(part in message for part in ("bn_mo_zero.mat", "layer2", "moments")), message
+    assert [path.name for path in tmp_path.iterdir()] == ["in.npz"]
+
+
+def test_moments_of_two_rows_are_taken_by_linear_memory(tmp_path: Path) -> None:
+    """vl_nnbnorm reads the moments as mean then sigma, whatever the shape of their array is."""
+    stored = loadmat(PUBLIC / "bn_mo_T.mat")["layers"][0, 1]["weights"][0, 0].ravel()
+    factor, offset = (value.reshape(-1, 1, 1).astype(np.float64) for value in stored[:2])
+    mean, sigma = stored[2].ravel(order="F").reshape(2, -1, 1, 1).astype(np.float64)
+    expected = (conv(X, *weights("bn_mo_T")) - mean) / sigma * factor + offset
+    net = load("bn_mo_T")
+    for backend in ("numpy", "onnx"):
+        assert_close(net(X, backend=backend), expected, 1e-5, backend)
+    out = tmp_path / "caffe"
+    assert run_command_line("convert", "--to-caffe", PUBLIC / "bn_mo_T.mat", "--out", out, "--input-size", "8x6") == 0
+    again = matnet.load(f"{out}.prototxt", f"{out}.caffemodel")  # takes R, G, B again
+    assert_close(again(X), expected, 1e-5, "through Caffe")
+
+
+def test_a_standard_deviation_of_the_importers() -> None:
+    """averageImage and imageStd of values 0..1, as importers from PyTorch write them: (pixel / 255 - mean) / std."""
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 48, 3)).astype(np.uint8)
+    flat = np.full((40, 48, 3), 128, np.uint8)
+    prepared = load("m_std").preprocessing
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    expected = ((128 / 255 - mean) / std).reshape(1, 3, 1, 1)
+    assert_close(prepared.apply(flat).reshape(1, 3, 32, 32), np.broadcast_to(expected, (1, 3, 32, 32)), 1e-5, "flat")
+    assert np.abs(prepared.apply(pixels)).max() < 3
+
+
+def test_every_file_has_its_test() -> None:
+    text = Path(__file__).read_text()
+    files = [path.stem for path in PUBLIC.glob("*.mat")]
+    assert len(files) == 35
+    assert not [name for name in files if f'"{name}"' not in text and f'"{name}.mat"' not in text]
+
+
 def test_names_of_params_come_back(tmp_path: Path) -> None:
     net = load("rt_names")
     assert list(net.params) == ["conv1-1f", "conv1-1b"]

@@ -305,9 +305,8 @@ def test_layers_that_onnx_lacks_are_listed_together() -> None:
     ("arguments", "told"),
     [
         ({"outputs": ["x0"]}, "'x0' is an input"),
-        ({}, "size of input 'x0' is not in the file"),
         ({"batch": 0, "size": (7, 11)}, "batch is a number >= 1 or 'dynamic', found 0"),
-        ({"size": "any"}, r"size is \(height, width\) or 'dynamic', found 'any'"),
+        ({"size": "any"}, "size is .*found 'any'"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, object], told: str) -> None:

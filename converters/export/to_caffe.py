@@ -17,9 +17,10 @@ from matnet.converters.export.whole_graph import WholeGraph
 from matnet.converters.files.caffe_write import write_caffemodel, write_prototxt
 from matnet.converters.files.message import Message, build
 from matnet.converters.transposition import swap_rows_and_columns
-from matnet.errors import NetworkError, UnsupportedLayersError, listing, nearest
+from matnet.errors import NetworkError, UnsupportedLayersError, listing
 from matnet.formats.mat.values import Cell
-from matnet.meta import image_input, input_channels
+from matnet.meta import image_input
+from matnet.meta.given import InputSize, given_input_shapes, require_sizes, with_given_sizes
 from matnet.network import Layer, Network
 from matnet.shapes import Shape
 
@@ -43,9 +44,6 @@ class CaffeNet:
             write_prototxt(prototxt, self.message)
         if caffemodel is not None:
             write_caffemodel(caffemodel, self.message, self.blobs)
-
-
-InputSize = Sequence[int] | Mapping[str, Sequence[int]]
 
 
 def to_caffe(
@@ -86,52 +84,15 @@ def to_caffe(
 
 def _input_shapes(net: Network, input_size: InputSize | None, batch: int) -> dict[str, Shape]:
     """N x C x H x W of every input: as the network tells it, with what is given in its place."""
-    whole = None if input_size is None or isinstance(input_size, Mapping) else tuple(input_size)
-    shapes = dict(net.default_input_shapes(batch, None if whole is None else _height_and_width(whole)))
+    named = isinstance(input_size, Mapping)
+    shapes = given_input_shapes(net, None if named else input_size, batch)
     for name, shape in net.input_shapes.items():
-        if name in net.inputs and (name not in shapes or whole is None):
+        if name in net.inputs and (name not in shapes or named or input_size is None):
             shapes[name] = shape
     if isinstance(input_size, Mapping):
-        for name, sizes in input_size.items():
-            variable = _input_called(net, name)
-            shapes[variable] = _with_sizes(net, variable, shapes.get(variable), tuple(sizes), batch)
-    missing = [name for name in net.inputs if name not in shapes]
-    if missing:
-        raise NetworkError(
-            f"{net.source}: the size of its input {missing[0]!r} is not known; "
-            f"give it with --input-size {missing[0]}=HxW (input_size={{{missing[0]!r}: (height, width)}})"
-        )
+        shapes = with_given_sizes(net, shapes, input_size, batch)
+    require_sizes(net, net.inputs, shapes)
     return shapes
-
-
-def _height_and_width(sizes: tuple[int, ...]) -> tuple[int, int]:
-    if len(sizes) < 2 or min(sizes) < 1:
-        raise NetworkError(f"input_size is {'x'.join(map(str, sizes))}; expected HxW, CxHxW or NxCxHxW of at least 1")
-    return sizes[-2], sizes[-1]
-
-
-def _input_called(net: Network, name: str) -> str:
-    found = next((variable for variable in net.inputs if name in net.names_of_input(variable)), None)
-    if found is None:
-        hint = f"{nearest(name, net.inputs)}; its inputs: {', '.join(net.inputs)}"
-        raise NetworkError(f"{net.source}: input_size is given for {name!r}, which is no input{hint}")
-    return found
-
-
-def _with_sizes(net: Network, name: str, known: Shape | None, sizes: tuple[int, ...], batch: int) -> Shape:
-    """`known` with its last axes replaced: those of Caffe's blob, which has fewer than four where its rank is lower."""
-    rank = net.blob_ranks.get(name, 4)
-    if not 1 <= len(sizes) <= rank or min(sizes) < 1:
-        raise NetworkError(
-            f"{net.source}: input_size {name}={'x'.join(map(str, sizes))} does not fit an input of {rank} axes"
-        )
-    if known is None:
-        channels = input_channels(net, name)
-        if channels is None and len(sizes) < min(rank, 3):
-            raise NetworkError(f"{net.source}: the channels of its input {name!r} are not known; give {name}=CxHxW")
-        known = (batch, channels or 1, 1, 1)
-    axes = (*known[: rank - len(sizes)], *sizes)
-    return axes[0], *(*axes[1:], 1, 1, 1)[:3]  # type: ignore[return-value]
 
 
 def _require_matrices_to_fit(

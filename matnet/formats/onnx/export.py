@@ -11,22 +11,24 @@ import numpy as np
 
 from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, listing
 from matnet.files import atomic_path, atomic_write
-from matnet.formats.onnx.graph import Graph, LayerWriter, NotExpressible, Style
+from matnet.formats.onnx.graph import Graph, LayerWriter, NeedsFixedSize, NotExpressible, Style
 from matnet.formats.onnx.metadata import metadata
 from matnet.formats.onnx.model import Axis, OnnxModel
 from matnet.formats.onnx.registry import exporter_of
 from matnet.formats.onnx.sizes import Axes, Freedom, variable_axes
 from matnet.formats.onnx.winograd import winograd_way
 from matnet.layout import pad_to_4d
+from matnet.meta import input_channels
+from matnet.meta.given import InputSize, given_input_shapes, require_sizes
 from matnet.network import Layer, Network
 from matnet.ops.convolution import Conv
 from matnet.shapes import Shape
 
 log = logging.getLogger(__name__)
-
-Size = tuple[int, int]
 PROTOBUF_LIMIT = (1 << 31) - (1 << 24)  # a message holds 2 GiB; the nodes need some of it
 PLAIN = Style()
+# Sizes to look at where a network has none: such that no convolution of known networks covers its whole map.
+PROBES = ((64, 80), (256, 320), (1024, 1280))
 AXIS_NAMES = ("batch", "channels", "height", "width")
 
 
@@ -35,8 +37,9 @@ def save_onnx(
     path: str | os.PathLike[str],
     outputs: Sequence[str] | None = None,
     batch: int | str = "dynamic",
-    size: Size | str | None = None,
+    size: InputSize | str | None = None,
     *,
+    partial: bool = False,
     largest: int = PROTOBUF_LIMIT,
 ) -> list[Path]:
     """Write `net` as an ONNX file (opset 17) and return the files written.
@@ -44,7 +47,7 @@ def save_onnx(
     See `to_onnx_model` for the arguments and what is raised. Weights above `largest` bytes, 2 GiB, which no
     ONNX file can hold, go to a second file, `path` with `.data` added.
     """
-    model = to_onnx_model(net, outputs, batch, size)
+    model = to_onnx_model(net, outputs, batch, size, partial=partial)
     target = Path(path)
     if model.weight_bytes <= largest:
         with atomic_write(target) as file:
@@ -61,57 +64,113 @@ def to_onnx_model(
     net: Network,
     outputs: Sequence[str] | None = None,
     batch: int | str = "dynamic",
-    size: Size | str | None = None,
+    size: InputSize | str | None = None,
     *,
+    partial: bool = False,
     input_shapes: Mapping[str, Shape] | None = None,
     native_lrn: bool = False,
 ) -> OnnxModel:
     """`net` as an ONNX model in memory; variables keep their names.
 
     `outputs` are variable, layer or blob names (default: the network's outputs). `batch` is a number or
-    "dynamic". `size` is (height, width), "dynamic", or None: dynamic if the network has no fully connected
-    layer, else the size that it declares. `input_shapes` (N x C x H x W by input) replaces what the network
-    declares. `native_lrn` writes ONNX's own, slow LRN operator. Raises UnsupportedLayersError listing all
-    layers that ONNX cannot express, NetworkError where the input's size is neither known nor given.
+    "dynamic". `size` is (height, width), C H W, a mapping from input to such a size, "dynamic", or None: dynamic if the
+    network has no fully connected layer, else the size that it declares. `partial` leaves out the layers that ONNX
+    cannot express, with all that need them, and says so in a warning; the outputs then are what those layers read.
+    `input_shapes` (N x C x H x W by input) replaces what the network declares. `native_lrn` writes ONNX's own, slow LRN
+    operator. Raises UnsupportedLayersError listing all layers that ONNX cannot express, NetworkError where the
+    input's size is needed, and neither known nor given.
     """
     inference = net.for_inference()
     for note in inference.source.notes[len(net.source.notes) :]:
         log.info(note)
     wanted = list(dict.fromkeys(inference.resolve(name) for name in outputs or inference.outputs))
     inference.check(wanted)
-    unwritten = [name for name in wanted if name in inference.inputs]
-    if unwritten:
-        raise NetworkError(f"{net.source}: {unwritten[0]!r} is an input; ask for outputs that a layer computes")
-    given = dict(input_shapes) if input_shapes else _input_shapes(inference, wanted, batch, size)
-    freedom = Freedom(batch=batch == "dynamic", size=size == "dynamic" or size is None)
-    if size is None and has_fully_connected(inference, inference.infer_shapes(given, wanted), wanted):
-        freedom = Freedom(batch=freedom.batch, size=False)
-    axes = variable_axes(inference, given, wanted, freedom)
+    style = Style(native_lrn=native_lrn)
+    while True:
+        unwritten = [name for name in wanted if name in inference.inputs]
+        if unwritten:
+            raise NetworkError(f"{net.source}: {unwritten[0]!r} is an input; ask for outputs that a layer computes")
+        try:
+            return _model(inference, wanted, batch, size, input_shapes, style)
+        except UnsupportedLayersError as error:
+            before = outputs_before(inference, wanted, error.layers) if partial and error.layers else []
+            if not before:
+                raise
+            first = inference.layers[error.layers[0]]
+            log.warning(
+                "%s: written up to layer %r (%s), which ONNX cannot express; the outputs are %s",
+                net.source, first.name, first.type_name, ", ".join(before),
+            )  # fmt: skip
+            wanted = before
+
+
+def _model(
+    net: Network,
+    wanted: list[str],
+    batch: int | str,
+    size: InputSize | str | None,
+    input_shapes: Mapping[str, Shape] | None,
+    style: Style,
+) -> OnnxModel:
+    known = dict(input_shapes) if input_shapes else _known_shapes(net, batch, size)
+    needed = list(known) if input_shapes else inputs_of(net.upto(wanted))
+    if not needed:
+        raise NetworkError(f"{net.source}: {', '.join(wanted)} reads no input, so there is nothing to compute")
+    given = {name: known[name] for name in needed if name in known}
+    open_size = size == "dynamic" or size is None
+    if len(given) < len(needed):
+        given = _any_size(net, wanted, needed, given) if open_size else given
+        require_sizes(net, needed, given)
+    if size is None and has_fully_connected(net, net.infer_shapes(given, wanted), wanted):
+        open_size = False
+    axes = variable_axes(net, given, wanted, Freedom(batch=batch == "dynamic", size=open_size))
     if axes is None:
-        raise NetworkError(f"{net.source}: does not run on inputs of another size; give the size as (height, width)")
-    shapes = inference.infer_shapes(given, wanted)
+        raise NetworkError(
+            f"{net.source}: does not run on inputs of another size; give --input-size HxW (size=(height, width))"
+        )
+    shapes = net.infer_shapes(given, wanted)
     images = next(iter(given.values()))[0]
     together = {name for name, shape in shapes.items() if shape[0] == images}
-    model = write_model(inference, list(given), wanted, axes, together, Style(native_lrn=native_lrn))
-    model.metadata = metadata(net, given)
+    model = write_model(net, list(given), wanted, axes, together, style)
+    model.metadata = metadata(net, {name: shape for name, shape in given.items() if name in known})
     return model
 
 
-def _input_shapes(net: Network, wanted: list[str], batch: int | str, size: Size | str | None) -> dict[str, Shape]:
-    """The shapes of the inputs that `wanted` needs; NetworkError where one is not known."""
+def _known_shapes(net: Network, batch: int | str, size: InputSize | str | None) -> dict[str, Shape]:
+    """The shapes of the inputs that the network or `size` states."""
     if not (batch == "dynamic" or (isinstance(batch, int) and batch >= 1)):
         raise NetworkError(f"batch is a number >= 1 or 'dynamic', found {batch!r}")
     if isinstance(size, str) and size != "dynamic":
-        raise NetworkError(f"size is (height, width) or 'dynamic', found {size!r}")
+        raise NetworkError(f"size is (height, width), a size by input, or 'dynamic', found {size!r}")
     images = 1 if batch == "dynamic" else int(batch)
-    known = net.default_input_shapes(images, None if isinstance(size, str) else size)
-    needed = inputs_of(net.upto(wanted))
-    missing = [name for name in needed if name not in known]
-    if missing:
-        raise NetworkError(
-            f"{net.source}: the size of input {missing[0]!r} is not in the file; give size=(height, width)"
-        )
-    return {name: known[name] for name in needed}
+    return given_input_shapes(net, None if isinstance(size, str) else size, images)
+
+
+def _any_size(net: Network, wanted: list[str], needed: list[str], known: dict[str, Shape]) -> dict[str, Shape]:
+    """Shapes on which the network runs, for inputs of any size; `known` where it has fully connected layers."""
+    images = next((shape[0] for shape in known.values()), 1)
+    channels = {name: input_channels(net, name) for name in needed if name not in known}
+    for size in PROBES:
+        shapes = {**known, **{name: (images, count, *size) for name, count in channels.items() if count}}
+        try:
+            sizes = net.infer_shapes(shapes, wanted)
+        except MatnetError:
+            continue
+        if not has_fully_connected(net, sizes, wanted):
+            return {name: shapes[name] for name in needed}
+    return known
+
+
+def outputs_before(net: Network, wanted: Sequence[str], layers: Collection[str]) -> list[str]:
+    """What the network computes without `layers` and all that need them: what those read, and the rest of `wanted`."""
+    lost: set[str] = set()
+    read: list[str] = []
+    for layer in net.upto(wanted):
+        if layer.name in layers or lost.intersection(layer.inputs):
+            lost.update(layer.outputs)
+            read += layer.inputs
+    kept = [*(name for name in wanted if name not in lost), *(name for name in read if name not in lost)]
+    return [name for name in dict.fromkeys(kept) if name not in net.inputs]
 
 
 def inputs_of(layers: Sequence[Layer]) -> list[str]:
@@ -152,16 +211,20 @@ def write_model(
     have one name, so that boxes, or images one after the other, must not share the name of the batch.
     """
     graph = Graph(axes, taken=set(net.variables), style=style)
-    faults = []
+    faults, never = [], []
     for layer in net.upto(wanted):
         try:
             write_layer(graph, net, layer)
         except NotExpressible as error:
-            faults.append(f"layer {layer.name!r} ({layer.type_name}): {error}")
+            sized = isinstance(error, NeedsFixedSize)
+            never += [] if sized else [layer.name]
+            cure = "; give --input-size HxW (size=(height, width))" if sized else ""
+            faults.append(f"layer {layer.name!r} ({layer.type_name}): {error}{cure}")
     if faults:
         raise UnsupportedLayersError(
             listing(f"{net.source}: ONNX cannot express these layers:", faults)
-            + "\nAsk for outputs before them, or run the network with the onnx or numpy backend."
+            + "\nAsk for outputs before them, or run the network with the onnx or numpy backend.",
+            never,
         )
     inputs = {name: _named_axes(name, axes[name], len(given) > 1, name in together) for name in given}
     results = {name: _named_axes(name, axes[name], True, name in together) for name in wanted}

@@ -1,0 +1,89 @@
+"""The sizes of inputs that a person gives, by name or for the image, as shapes N x C x H x W."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from matnet.errors import NetworkError, nearest
+from matnet.meta.inputs import image_input, input_channels
+from matnet.shapes import Shape
+
+if TYPE_CHECKING:
+    from matnet.network import Network
+
+InputSize = Sequence[int] | Mapping[str, Sequence[int]]
+
+
+def given_input_shapes(net: Network, size: InputSize | None, batch: int = 1) -> dict[str, Shape]:
+    """The shapes of the data inputs as the network tells them, with what is given in their place; N = `batch`.
+
+    size: (height, width) of every input of more than one pixel; C H W or N C H W of the image, whose height and width
+    the other ones take; or a mapping from an input's name (see `Network.names_of_input`) to the last axes of its shape.
+    An input about which nothing is known is left out. Raises NetworkError for sizes that fit no input.
+    """
+    if isinstance(size, Mapping):
+        return with_given_sizes(net, net.default_input_shapes(batch), size, batch)
+    whole = None if size is None else tuple(size)
+    if whole is not None and (len(whole) not in (2, 3, 4) or min(whole) < 1):
+        raise NetworkError(f"{net.source}: size {_text(whole)}: expected HxW, CxHxW or NxCxHxW of at least 1")
+    shapes = net.default_input_shapes(batch, None if whole is None else (whole[-2], whole[-1]))
+    image = image_input(net)
+    if whole is not None and len(whole) > 2 and image is not None:
+        shapes = with_given_sizes(net, shapes, {image: whole}, batch)
+    return shapes
+
+
+def with_given_sizes(
+    net: Network, known: Mapping[str, Shape], sizes: Mapping[str, Sequence[int]], batch: int
+) -> dict[str, Shape]:
+    """`known` with the last axes of the inputs in `sizes` replaced; NetworkError for what does not fit."""
+    shapes = dict(known)
+    for name, given in sizes.items():
+        variable = _input_called(net, name)
+        shapes[variable] = _with_sizes(net, variable, shapes.get(variable), tuple(given), batch)
+    return shapes
+
+
+def require_sizes(net: Network, needed: Collection[str], shapes: Mapping[str, Shape]) -> None:
+    """NetworkError naming the inputs of unknown shape, what of it is unknown, and how to give it."""
+    missing = {name: input_channels(net, name) is not None for name in needed if name not in shapes}
+    if not missing:
+        return
+    unknown = [
+        f"the {'height and width' if channels else 'channels, height and width'} of its input {name!r}"
+        for name, channels in missing.items()
+    ]
+    options = " ".join(f"--input-size {name}={'HxW' if channels else 'CxHxW'}" for name, channels in missing.items())
+    numbers = {True: "(height, width)", False: "(channels, height, width)"}
+    python = ", ".join(f"{name!r}: {numbers[channels]}" for name, channels in missing.items())
+    raise NetworkError(
+        f"{net.source}: unknown {'is' if len(missing) == 1 else 'are'} {' and '.join(unknown)}; give {options} "
+        f"({{{python}}} in Python)"
+    )
+
+
+def _input_called(net: Network, name: str) -> str:
+    found = next((variable for variable in net.inputs if name in net.names_of_input(variable)), None)
+    if found is None:
+        hint = f"{nearest(name, net.inputs)}; its inputs: {', '.join(net.inputs)}"
+        raise NetworkError(f"{net.source}: a size is given for {name!r}, which is no input{hint}")
+    return found
+
+
+def _with_sizes(net: Network, name: str, known: Shape | None, sizes: tuple[int, ...], batch: int) -> Shape:
+    """`known` with its last axes replaced: those of Caffe's blob, which has fewer than four where its rank is lower."""
+    rank = net.blob_ranks.get(name, 4)
+    if not 1 <= len(sizes) <= rank or min(sizes) < 1:
+        raise NetworkError(f"{net.source}: size {name}={_text(sizes)} does not fit an input of {rank} axes")
+    if known is None:
+        channels = input_channels(net, name)
+        if channels is None and len(sizes) < min(rank, 3):
+            raise NetworkError(f"{net.source}: the channels of its input {name!r} are not known; give {name}=CxHxW")
+        known = (batch, channels or 1, 1, 1)
+    axes = (*known[: rank - len(sizes)], *sizes)
+    return axes[0], *(*axes[1:], 1, 1, 1)[:3]  # type: ignore[return-value]
+
+
+def _text(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))
