@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "meta": {"errors", "shapes", "ops", "formats.mat"},
     "formats": BASE | {"ops", "network", "meta", "formats.mat"},
     "formats.onnx": BASE | {"ops", "network", "meta", "formats.mat"},
+    "torch": BASE | {"ops", "network", "meta"},
     "converters": BASE | {"ops", "network", "meta", "formats.mat"},
     "engines": BASE | {"ops", "network", "meta"},
     "images": BASE | {"meta"},
@@ -51,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # The CPU engine hands its runtime ONNX models. ImageNet's development kit states its classes in a MAT file.
 ALSO_WHEN_CALLED = {
     "errors": {"layer_files"},
-    "network": {"meta", "engines", "answers", "images", "formats", "formats.onnx", "display"},
+    "network": {"meta", "engines", "answers", "images", "formats", "formats.onnx", "display", "torch"},
     "engines": {"formats.onnx"},
     "datasets": {"formats.mat"},
 }

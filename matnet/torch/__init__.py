@@ -1,0 +1,24 @@
+"""Networks as PyTorch modules: `to_torch` in memory, `save_torch` as a folder, `translation` for users' own ops."""
+
+from __future__ import annotations
+
+from matnet.torch import activation, combine, convolution, normalization, pooling, reshape, sampling
+from matnet.torch.build import generated, to_torch
+from matnet.torch.registry import TRANSLATIONS, translation
+from matnet.torch.writer import LayerWriter, NotExpressible
+
+__all__ = [
+    "TRANSLATIONS",
+    "LayerWriter",
+    "NotExpressible",
+    "activation",
+    "combine",
+    "convolution",
+    "generated",
+    "normalization",
+    "pooling",
+    "reshape",
+    "sampling",
+    "to_torch",
+    "translation",
+]
