@@ -83,6 +83,11 @@ def in_words(of_python: str, of_commands: str) -> str:
     return of_commands if _running else of_python
 
 
+def speak_of_options() -> None:
+    """Let `in_words` speak of options from now on: for a process that helps a command."""
+    _running.append(None)
+
+
 _running: list[object] = []
 """The commands that `run_command` runs at the moment: what the person used, whatever thread it is that speaks."""
 

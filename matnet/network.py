@@ -431,8 +431,11 @@ class Network:
     def features(self, images: Any, layers: str | Sequence[str], **options: Any) -> Any:
         """The values of a layer or variable for each image: N x C, or N x C x H x W for maps; a dict for several.
 
-        images, and options preprocessing, exif and those of the engine, are as for `classify`. The row of an image
-        that cannot be read is NaN, and the log names it.
+        layers: a name, or several, or patterns such as `conv5*`. images, and options preprocessing, exif and those of
+        the engine, are as for `classify`. pool: `avg` or `max` over each map. The row of an image that cannot be read
+        is NaN, and the log names it. out: a .npz, .npy, .h5 or .mat file that is written instead, in memory that does
+        not grow with the number of images; then `workers` processes share the work, and a run that was interrupted goes
+        on unless resume=False. Returns the path.
         """
         from matnet.answers.features import features
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from matnet.answers.extraction import POOLS, Task, extract, pooled
+from matnet.answers.layer_names import named_layers
 from matnet.answers.pictures import pictures_of
 from matnet.answers.running import Seen, batches, engine_options
 from matnet.answers.running import prepared as prepared_picture
@@ -27,22 +31,32 @@ def features(
     layers: str | Sequence[str],
     preprocessing: Preprocessing | None = None,
     exif: bool = False,
+    pool: str = "none",
+    out: str | os.PathLike[str] | None = None,
+    workers: int = 1,
+    resume: bool = True,
     **engine: Any,
 ) -> Any:
     """The values of layers or variables for each image: see `Network.features`."""
-    pictures, _ = pictures_of(images)
-    names = [layers] if isinstance(layers, str) else list(layers)
-    inference = net.for_inference()
-    for name in names:
-        inference.resolve(name)
+    if pool not in POOLS:
+        raise DataError(f"pool is {pool!r}; expected one of {', '.join(POOLS)}")
+    variables = named_layers(net.for_inference(), [layers] if isinstance(layers, str) else list(layers))
+    names = list(variables)
     chosen = preprocessing or net.preprocessing
     chosen = replace(chosen, exif=exif or chosen.exif)
+    if out is not None:
+        task = Task(net, variables, pool, chosen, engine_options(engine))
+        faulty = extract(task, images, Path(out), workers=workers, resume=resume)
+        _warn(faulty, None)
+        return Path(out)
+    pictures, _ = pictures_of(images)
     seen = Seen()
     faults: dict[int, str] = {}
     found: dict[str, np.ndarray] = {}
     for batch in batches(net, pictures, names, chosen, engine_options(engine), seen):
         faults.update(batch.faults)
-        for name, values in batch.values.items():
+        for name, maps in batch.values.items():
+            values = pooled(maps, pool)
             if name not in found:
                 found[name] = np.full((len(pictures), *values.shape[1:]), np.nan, np.float32)
             found[name][batch.numbers] = values
@@ -51,16 +65,14 @@ def features(
         raise DataError("\n".join(unreadable[:20]))
     for note in seen.notes(chosen.exif):
         log.warning(note)
+    _warn(unreadable, len(pictures))
+    return found[names[0]] if isinstance(layers, str) and names == [layers] else found
+
+
+def _warn(unreadable: Sequence[str], images: int | None) -> None:
     if unreadable:
-        count = f"{len(unreadable)} of {len(pictures)}"
+        count = f"{len(unreadable)} of {images}" if images else str(len(unreadable))
         log.warning("%s images could not be read; their rows are NaN: %s", count, "; ".join(unreadable[:20]))
-    flat = {name: _flat(found[name]) for name in names}
-    return flat[names[0]] if isinstance(layers, str) else flat
-
-
-def _flat(values: np.ndarray) -> np.ndarray:
-    """N x C where every map is one pixel."""
-    return values.reshape(values.shape[:2]) if values.shape[2:] == (1, 1) else values
 
 
 def prepare(net: Network, images: Any, preprocessing: Preprocessing | None = None, **overrides: Any) -> np.ndarray:

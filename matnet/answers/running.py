@@ -87,12 +87,15 @@ def batches(
     preprocessing: Preprocessing,
     options: EngineOptions,
     seen: Seen,
+    share: int | None = None,
 ) -> Iterator[Batch]:
     """The variables for every picture, in batches in no particular order; views of an image are averaged.
 
+    share: how many processors to use, where other processes use the rest; None: all.
+
     Raises NetworkError for a network that needs more than one input.
     """
-    streams = choose_streams(options)
+    streams = choose_streams(options, share)
     kept: KeptEngines = net.__dict__.setdefault("_kept", KeptEngines())  # as for net(x): compiled once for many calls
     engine = kept.engine(net, list(variables), replace(options, threads=streams.threads))
     if len(engine.inputs) != 1:
@@ -107,7 +110,8 @@ def batches(
     full, shape = fills_up(engine), tuple(preprocessing.shape)
     spans = [range(start, min(start + images, len(pictures))) for start in range(0, len(pictures), images)]
     beside = 0 if engine.device == "cpu" else streams.count
-    threads = Threads(max(processors() + beside, streams.count), processors(), streams.count)
+    decoders = share or processors()
+    threads = Threads(max(decoders + beside, streams.count), decoders, streams.count)
     rows = {images} if full else {len(span) for span in spans}
     compile_ahead(engine, [(count * preprocessing.views, *shape[-3:]) for count in sorted(rows)])
     memory = batch_memory(engine, (images, *shape), min(len(spans), streams.count + SPARE_BATCHES))

@@ -15,6 +15,7 @@ import numpy as np
 
 from matnet.errors import DataError
 
+BACKLOG = 16  # batches whose results nobody has taken yet; further ones wait, so that a slow reader bounds the memory
 WAKE = 0.5  # seconds after which the waiting thread looks up, so that Ctrl-C is heard on every system
 
 Prepare = Callable[[int, np.ndarray], Any]
@@ -100,6 +101,8 @@ class Pipeline:
                     if thread.done():
                         thread.result()  # raises what ended it; else there was nothing left to do
                 self._changed.wait(WAKE)
+            if len(self._done) == BACKLOG:
+                self._changed.notify_all()
             return self._done.popleft()
 
     def _wake(self, _: object) -> None:
@@ -114,7 +117,7 @@ class Pipeline:
         """What this thread should do now; None when there is nothing left to begin."""
         with self._changed:
             while not self._stopped:
-                if self._full and self._computing < self._counts.streams:
+                if self._full and self._computing < self._counts.streams and len(self._done) < BACKLOG:
                     self._computing += 1
                     return partial(self._run, self._full.popleft())
                 if self._decoding < self._counts.decoders:

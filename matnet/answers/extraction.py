@@ -1,0 +1,237 @@
+"""Features of any number of images into a file: in bounded memory, by one process or several, again after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+import queue
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from matnet.answers.feature_files import Features, kind_for, names_beside, write_features
+from matnet.answers.pictures import Picture, pictures_of
+from matnet.answers.running import Seen, batches
+from matnet.answers.staging import DONE, Staging, Writer
+from matnet.engines import EngineOptions
+from matnet.engines.device import processors
+from matnet.errors import DataError, MatnetError, NetworkError, ShapeError, in_words, speak_of_options
+from matnet.files import check_outputs
+from matnet.kinds import TEXT
+
+if TYPE_CHECKING:
+    from matnet.images import Preprocessing
+    from matnet.network import Network
+
+log = logging.getLogger(__name__)
+POOLS = ("none", "avg", "max")
+SHOWN = 20
+
+Watch = Callable[[int], Any]
+"""Is called with the number of images that are done, after each batch."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is computed for each image: all that a process needs. variables: by the names that were asked for."""
+
+    net: Network
+    variables: Mapping[str, str]
+    pool: str
+    preprocessing: Preprocessing
+    options: EngineOptions
+
+
+def extract(
+    task: Task,
+    images: Any,
+    target: Path,
+    *,
+    workers: int = 1,
+    resume: bool = True,
+    progress: Callable[[int, int], Watch] | None = None,
+) -> list[str]:
+    """Write the features of images to `target`; why images were left out, whose rows are NaN.
+
+    workers: how many processes share the work. resume: go on where an interrupted run of the same stopped. progress:
+    called with the number of images, and of those that are done, returns what is called with each further number.
+    Raises DataError where no image can be read, and what writing and computing raise.
+    """
+    kind = kind_for(target, len(task.variables))
+    check_outputs([(target, kind)], [task.net.source.path])
+    if target.suffix.lower() == ".npy":
+        check_outputs([(names_beside(target), TEXT)])
+    pictures, _ = pictures_of(images)
+    shapes = row_shapes(task)
+    staging, done = Staging.open(target, _key(task, pictures), shapes, len(pictures), resume)
+    if done:
+        log.info("%s: %d of %d images are done; going on from there", staging.folder, done, len(pictures))
+    rows = np.flatnonzero(staging.states() != DONE).tolist()
+    watch = progress(len(pictures), done) if progress is not None else None
+    faults = _compute(task, pictures, rows, staging, workers, watch)
+    if len(faults) == len(pictures):
+        staging.remove()
+        named = [faults[row] for row in sorted(faults)]
+        raise DataError(named[0] if len(named) == 1 else "\n".join(["no image could be read:", *named[:SHOWN]]))
+    bad = sorted(faults)
+    about = {**_key(task, pictures), "layers": dict(task.variables), "processes": workers}
+    names = [picture.name for picture in pictures]
+    write_features(target, Features({name: staging.path(name) for name in shapes}, names, bad, about))
+    staging.remove()
+    return [faults[row] for row in bad]
+
+
+def row_shapes(task: Task) -> dict[str, tuple[int, ...]]:
+    """The shape of what one image gives, by the name that was asked for: (C,), or (C, H, W) where maps are kept."""
+    net, views = task.net, task.preprocessing.views
+    wanted = list(task.variables.values())
+    read = {name for layer in net.upto(wanted) for name in layer.inputs}.union(wanted)
+    inputs = [name for name in net.inputs if name in read]
+    if len(inputs) != 1:
+        raise NetworkError(
+            f"{net.source}: {', '.join(task.variables)} needs {len(inputs)} inputs ({', '.join(inputs)}), not one image"
+        )
+    image = (views, *task.preprocessing.shape[-3:])
+    shapes = net.infer_shapes({inputs[0]: image}, wanted)
+    found = {}
+    for name, variable in task.variables.items():
+        rows, *row = shapes[variable]
+        if rows != views:
+            raise ShapeError(f"{net.source}: {name!r} has {rows} rows for {views} inputs; expected one each")
+        found[name] = tuple(row[:1] if task.pool != "none" or row[1:] == [1, 1] else row)
+    return found
+
+
+def pooled(values: np.ndarray, pool: str) -> np.ndarray:
+    """N x C where maps are pooled or of one pixel, else N x C x H x W."""
+    if pool == "avg":
+        return values.mean(axis=(2, 3), dtype=np.float64).astype(np.float32)
+    if pool == "max":
+        return values.max(axis=(2, 3))
+    return values.reshape(values.shape[:2]) if values.shape[2:] == (1, 1) else values
+
+
+def _key(task: Task, pictures: Sequence[Picture]) -> dict[str, str]:
+    """All that decides the values, as text."""
+    from matnet.evaluation.provenance import network_sha256
+
+    listed = hashlib.sha256()
+    for picture in pictures:
+        listed.update(f"{picture.name}\n".encode("utf-8", "surrogateescape"))
+    prepared, options = task.preprocessing, task.options
+    mean = b"".join(planes.tobytes() for planes in (prepared.mean, prepared.std) if planes is not None)
+    return {
+        "model": f"{task.net.source} {network_sha256(task.net)}",
+        "list of images": f"{len(pictures)} {listed.hexdigest()}",
+        "choice of layers": " ".join(f"{name}={variable}" for name, variable in task.variables.items()),
+        "pool": task.pool,
+        "preprocessing": f"{prepared.describe()} {hashlib.sha256(mean).hexdigest()}",
+        "engine": f"{options.backend} {options.precision}",
+    }
+
+
+# -- computing --------------------------------------------------------------------------------------
+
+
+def _compute(
+    task: Task, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, workers: int, watch: Watch | None
+) -> dict[int, str]:
+    """Fill in the rows; why images cannot be read, by row."""
+    faults: dict[int, str] = {}
+    count = min(workers, max(1, len(rows)))
+    if count > 1:
+        found = _by_processes(task, pictures, rows, staging, count)
+    else:
+        found = _by_threads(task, [pictures[row] for row in rows], rows, staging)
+    for number, failed in found:
+        faults.update(failed)
+        if watch is not None:
+            watch(number)
+    return faults
+
+
+def _by_threads(
+    task: Task, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, share: int | None = None
+) -> Iterator[tuple[int, dict[int, str]]]:
+    """Compute and write; after each batch, how many images it held and the faults by row."""
+    if not rows:
+        return
+    seen = Seen()
+    names = task.variables
+    wanted = list(dict.fromkeys(names.values()))
+    with Writer(staging) as writer:
+        for batch in batches(task.net, pictures, wanted, task.preprocessing, task.options, seen, share):
+            values = {name: pooled(batch.values[names[name]], task.pool) for name in names if batch.numbers}
+            failed = {rows[number]: fault for number, fault in batch.faults.items()}
+            writer.put([rows[number] for number in batch.numbers], values, sorted(failed))
+            yield len(batch.numbers) + len(failed), failed
+    for note in seen.notes(task.preprocessing.exif):
+        log.warning(note)
+
+
+def _by_processes(
+    task: Task, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, workers: int
+) -> Iterator[tuple[int, dict[int, str]]]:
+    """As `_by_threads`, each process with a part of the images; they write to different rows of the same files."""
+    context = multiprocessing.get_context("spawn")
+    reports: Any = context.Queue()
+    share = max(1, processors() // workers)
+    parts = np.array_split(np.arange(len(rows)), workers)
+    running = []
+    for part in parts:
+        mine = [rows[number] for number in part]
+        given = [pictures[row] for row in mine], mine, staging, share, reports, bool(in_words("", "a command"))
+        arguments = replace(task, net=task.net.copy()), *given
+        running.append(context.Process(target=_work, args=arguments, daemon=True))
+    try:
+        for process in running:
+            process.start()
+        missing = len(rows)
+        while missing:
+            try:
+                kind, *what = reports.get(timeout=1)
+            except queue.Empty:
+                if any(process.exitcode not in (None, 0) for process in running):
+                    raise DataError(
+                        "a process that computes features ended without a word (killed, or out of memory?); what is "
+                        "done is kept: the same again goes on, with fewer workers if memory was short"
+                    ) from None
+                continue
+            if kind == "error":
+                raise what[0]
+            missing -= what[0]
+            yield what[0], what[1]
+    finally:
+        for process in running:
+            if process.is_alive() and missing:
+                process.terminate()
+            if process.pid is not None:
+                process.join()
+
+
+def _work(
+    task: Task,
+    pictures: Sequence[Picture],
+    rows: Sequence[int],
+    staging: Staging,
+    share: int,
+    reports: Any,
+    for_command: bool,
+) -> None:
+    """One process: reports after each batch, and ends with the process that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends this one
+    if for_command:
+        speak_of_options()
+    parent = multiprocessing.parent_process()
+    try:
+        for report in _by_threads(task, pictures, rows, staging, share):
+            reports.put(("batch", *report))
+            if parent is not None and not parent.is_alive():
+                return
+    except MatnetError as error:
+        reports.put(("error", error))

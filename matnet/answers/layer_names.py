@@ -1,0 +1,50 @@
+"""Which variables people mean by names and patterns such as `conv5*`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from matnet.errors import NetworkError, listing, nearest
+
+if TYPE_CHECKING:
+    from matnet.network import Network
+
+
+def named_layers(net: Network, asked: Sequence[str]) -> dict[str, str]:
+    """The variables by the names that `asked` means: names of variables, layers or blobs, and patterns of them.
+
+    A pattern (`*`, `?`, `[...]`) gives each variable once, in the network's order, under the first of its names that
+    matches. Raises one NetworkError for all that mean nothing, with the nearest names.
+    """
+    found: dict[str, str] = {}
+    wrong = []
+    for name in asked:
+        matching = dict(_matching(net, name))
+        if not matching:
+            hint = nearest(name, [*net.variables, *net.layers, *net.aliases])
+            wrong.append(f"no variable or layer is called {name!r}{hint}")
+        found.update(matching)
+    if wrong:
+        raise NetworkError(
+            f"{net.source}: {wrong[0]}" if len(wrong) == 1 else listing(f"{net.source}: no such layers:", wrong)
+        )
+    return found
+
+
+def _matching(net: Network, name: str) -> Iterator[tuple[str, str]]:
+    known = [*net.variables, *net.layers, *net.aliases]
+    if name in known:
+        yield name, net.resolve(name)
+    elif any(character in name for character in "*?["):
+        from matnet.network import IN_PLACE
+
+        seen = set()
+        for candidate in known:
+            if (IN_PLACE in candidate and IN_PLACE not in name) or not fnmatchcase(candidate, name):
+                continue
+            variable = net.resolve(candidate)
+            if variable not in seen:
+                seen.add(variable)
+                yield candidate, variable

@@ -1,0 +1,159 @@
+"""Rows of features in the making: a folder beside the file to write, from which an interrupted run goes on."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from matnet.errors import DataError, FileFormatError, in_words
+from matnet.files import atomic_write
+
+SUFFIX, KEY = ".part", "key.json"
+_OWN = re.compile(r"\d+\.npy|done|\.?key\.json.*")
+TO_DO, DONE, UNREADABLE = 0, 1, 2
+"""The state of an image, a byte each; an unreadable one is tried again."""
+
+
+@dataclass
+class Staging:
+    """A folder with an .npy file per layer, a row per image, and a byte per image that says whether it is done.
+
+    A row is written before its byte, so a run that is killed at any time leaves nothing that is wrong.
+    """
+
+    folder: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    images: int
+
+    @classmethod
+    def open(
+        cls, target: Path, key: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], images: int, resume: bool
+    ) -> tuple[Staging, int]:
+        """The folder beside `target`, and how many images an earlier run has left done in it.
+
+        shapes: of a row, by layer. key: all that decides the values. With `resume` an unfinished run goes on; DataError
+        where it is of another key. Without, it is removed. FileFormatError where the disk is too small or refuses.
+        """
+        staging = cls(target.with_name(target.name + SUFFIX), shapes, images)
+        if staging.folder.is_dir() and staging._ours() and not (resume and (staging.folder / KEY).is_file()):
+            shutil.rmtree(staging.folder)
+        if staging.folder.exists():
+            staging._check(key)
+        else:
+            staging._create(target, key)
+        return staging, int((staging.states() == DONE).sum())
+
+    def _ours(self) -> bool:
+        """Whether the folder holds what a Staging makes, and nothing else."""
+        return all(_OWN.fullmatch(file.name) for file in self.folder.iterdir())
+
+    def path(self, layer: str) -> Path:
+        return self.folder / f"{list(self.shapes).index(layer)}.npy"
+
+    def states(self) -> np.ndarray:
+        return np.fromfile(self.folder / "done", np.uint8)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _check(self, key: Mapping[str, str]) -> None:
+        try:
+            known = json.loads((self.folder / KEY).read_text(encoding="utf-8"))
+            differing = [name for name in {**known, **key} if known.get(name) != key.get(name)]
+        except (OSError, ValueError, AttributeError):
+            differing = ["state, which cannot be read"]
+        arrays = [self.path(layer) for layer in self.shapes]
+        if not differing and (len(self.states()) != self.images or not all(array.is_file() for array in arrays)):
+            differing = ["state, which is damaged"]
+        if differing:
+            raise DataError(
+                f"{self.folder}: is of an unfinished run with another {', another '.join(differing)}; "
+                f"{in_words('resume=False removes it and starts', '--no-resume removes it and starts')} anew"
+            )
+
+    def _create(self, target: Path, key: Mapping[str, str]) -> None:
+        size = sum(self.images * 4 * int(np.prod(shape)) for shape in self.shapes.values())
+        needed = size if target.suffix.lower() == ".npy" else 2 * size  # the file beside its parts
+        try:
+            free = shutil.disk_usage(target.absolute().parent).free
+            if needed > free:
+                raise FileFormatError(
+                    f"{target}: needs {needed / 1e9:.1f} GB while it is written, and {free / 1e9:.1f} GB are free; "
+                    "give a file on a larger disk, fewer layers, or pool them"
+                )
+            self.folder.mkdir()
+            for layer, shape in self.shapes.items():
+                with self.path(layer).open("wb") as file:
+                    header = {"descr": "<f4", "fortran_order": False, "shape": (self.images, *shape)}
+                    np.lib.format.write_array_header_1_0(file, header)
+                    file.truncate(file.tell() + self.images * 4 * int(np.prod(shape)))
+            (self.folder / "done").write_bytes(bytes(self.images))
+            with atomic_write(self.folder / KEY) as file:  # the last: without it the folder is no state
+                file.write(json.dumps(dict(key)).encode())
+        except OSError as error:
+            raise FileFormatError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
+
+
+class Writer:
+    """The open files of a Staging, for one process; used as a context."""
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        self._open = ExitStack()
+        self._files: dict[str, tuple[BinaryIO, int]] = {}
+
+    def __enter__(self) -> Writer:
+        for layer in self._staging.shapes:
+            file = self._open.enter_context(self._staging.path(layer).open("r+b"))
+            size = file.seek(0, 2)
+            self._files[layer] = file, size - self._staging.images * self._row(layer)
+        self._done = self._open.enter_context((self._staging.folder / "done").open("r+b", buffering=0))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.close()
+
+    def put(self, rows: Sequence[int], values: Mapping[str, np.ndarray], unreadable: Iterable[int]) -> None:
+        """Write the values of some images, rows in the order of `rows`, and NaN for those that cannot be read."""
+        bad = list(unreadable)
+        try:
+            for layer, shape in self._staging.shapes.items():
+                if rows:
+                    self._write(layer, rows, np.ascontiguousarray(values[layer], "<f4"))
+                self._write(layer, bad, np.full((len(bad), *shape), np.nan, "<f4"))
+                self._files[layer][0].flush()
+            for numbers, state in ((rows, DONE), (bad, UNREADABLE)):
+                for start, stop in _runs(numbers):
+                    self._done.seek(numbers[start])
+                    self._done.write(bytes([state]) * (stop - start))
+        except OSError as error:
+            raise FileFormatError(f"{self._staging.folder}: cannot be written: {error.strerror or error}") from error
+
+    def _row(self, layer: str) -> int:
+        return 4 * int(np.prod(self._staging.shapes[layer]))
+
+    def _write(self, layer: str, rows: Sequence[int], values: np.ndarray) -> None:
+        file, start = self._files[layer]
+        for first, stop in _runs(rows):
+            file.seek(start + rows[first] * self._row(layer))
+            file.write(values[first:stop].data)
+
+
+def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Where runs of consecutive numbers begin and end.
+
+    >>> _runs([4, 5, 6, 9, 8])
+    [(0, 3), (3, 4), (4, 5)]
+    """
+    breaks = [place for place in range(1, len(numbers)) if numbers[place] != numbers[place - 1] + 1]
+    bounds = [0, *breaks, len(numbers)] if numbers else []
+    return list(pairwise(bounds))

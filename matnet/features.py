@@ -1,0 +1,120 @@
+"""`python -m matnet.features MODEL IMAGES... --layer fc7 --out F.npz`: values of layers for any number of images."""
+
+from __future__ import annotations
+
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from matnet.answers.extraction import POOLS, Task, extract
+from matnet.answers.layer_names import named_layers
+from matnet.arguments import (
+    MODEL_HELP,
+    add_batch_size,
+    add_engine_options,
+    add_file_options,
+    engine_options,
+    file_options,
+    positive,
+)
+from matnet.errors import common_options, run_command
+from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
+from matnet.loading import load
+from matnet.outcomes import ExitStatus
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        parents=[common_options()],
+        prog="python -m matnet.features",
+        description="Write the values of layers for images: an array per layer with a row per image, in the order of "
+        "the names in `images`.",
+        epilog="Memory does not grow with the number of images. A run that is interrupted leaves FILE.part behind, and "
+        "the same command goes on from there. The row of an image that cannot be read is NaN; such images are named, "
+        "the others go on, and the status is 2.",
+    )
+    command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    command.add_argument("images", metavar="IMAGE", nargs="+", help="image files, and folders of them")
+    command.add_argument(
+        "--layer",
+        action="append",
+        required=True,
+        metavar="NAME",
+        help="a layer, variable or Caffe blob, or a pattern of names such as 'conv5*'; may be repeated",
+    )
+    command.add_argument("--pool", choices=POOLS, default="none", help="over height and width (default: %(default)s)")
+    command.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".npz, .h5 or .mat (v7.3); or .npy with one layer, where FILE.images.txt names the images",
+    )
+    command.add_argument(
+        "--workers", type=positive, default=1, metavar="N", help="processes that share the work (default: %(default)s)"
+    )
+    command.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="go on from what an interrupted run of the same has left behind, or start anew (default: go on)",
+    )
+    command.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_preprocessing(command)
+    add_file_options(command)
+    add_engine_options(command)
+    add_batch_size(command, None, "images per pass (default: 32)")
+    return command
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parsed(parser(), argv)
+    net = load(options.model, **file_options(options))
+    variables = named_layers(net.for_inference(), options.layer)
+    task = Task(net, variables, options.pool, preprocessing_from(net, options), engine_options(options))
+    with _Bar(options.quiet) as bar:
+        faults = extract(
+            task, options.images, options.out, workers=options.workers, resume=options.resume, progress=bar.begin
+        )
+    print(f"{options.out}: {', '.join(variables)} of {bar.images} images")
+    for fault in faults:
+        print(f"matnet: {fault}", file=sys.stderr)
+    if not faults:
+        return ExitStatus.DONE
+    print(
+        f"matnet: {len(faults)} of {bar.images} images could not be read; their rows are NaN (`unreadable`)",
+        file=sys.stderr,
+    )
+    return ExitStatus.MENDABLE
+
+
+class _Bar:
+    """A progress bar on stderr, which begins when the number of images is known."""
+
+    def __init__(self, hidden: bool) -> None:
+        self._hidden, self.images = hidden, 0
+        self._bar: Any = None
+
+    def begin(self, images: int, done: int) -> Any:
+        from matnet.evaluation.progress import image_bar
+
+        self.images = images
+        self._bar = image_bar(images, self._hidden, initial=done)
+        return self._bar.update
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

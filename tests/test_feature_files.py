@@ -1,0 +1,226 @@
+"""`matnet features`, `net.features(out=)`: files of features, patterns of layers, resuming, several processes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import matnet
+from matnet import features
+from matnet.answers import extraction
+from matnet.answers.staging import Writer
+from matnet.errors import DataError, NetworkError, run_command
+from matnet.formats.mat import read_mat
+from matnet.network import Network
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = ROOT / "models" / "digits-lenet" / "digits-lenet.mat"
+SEVENS = sorted((ROOT / "models" / "digits-lenet" / "test" / "7").glob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def net() -> Network:
+    return matnet.load(MODEL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Seven digits, of which the fourth cannot be read."""
+    place = tmp_path / "images"
+    place.mkdir()
+    for number, source in enumerate(SEVENS[:7]):
+        shutil.copy(source, place / f"{number}.png")
+    (place / "3.png").write_bytes(b"no image")
+    return place
+
+
+def expected(net: Network, pool: str = "none") -> dict[str, np.ndarray]:
+    """The values of every image by the numpy engine, row 3 being NaN; pooled by NumPy."""
+    x = np.stack([net.preprocessing.load(path) for path in SEVENS[:7]])
+    values = net.forward(x, ["conv2", "ip1"])
+    reduce = {"avg": np.mean, "max": np.max}.get(pool)
+    found = {name: np.array(reduce(value, (2, 3)) if reduce else value) for name, value in values.items()}
+    found["ip1"] = found["ip1"].reshape(7, -1)
+    for value in found.values():
+        value[3] = np.nan
+    return found
+
+
+def run(*arguments: object) -> int:
+    return run_command(features.main, [*map(str, arguments)])
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], list[str], list[int]]:
+    """Arrays N x C or N x C x H x W, names of images, and rows of unreadable ones."""
+    if path.suffix == ".npz":
+        with np.load(path) as file:
+            stored = dict(file)
+        return stored, stored["images"].tolist(), stored["unreadable"].tolist()
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            stored = {name: value[()] for name, value in file.items()}
+        return stored, [name.decode() for name in stored["images"]], stored["unreadable"].tolist()
+    found: dict[str, Any] = read_mat(path)
+    arrays = {
+        name: value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
+        for name, value in found.items()
+        if isinstance(value, np.ndarray)
+    }
+    return arrays, [name.rstrip() for name in found["images"].rows], (found["unreadable"].ravel() - 1).tolist()
+
+
+@pytest.mark.parametrize("pool", ["none", "avg", "max"])
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".mat"])
+def test_a_file_has_a_row_per_image(
+    net: Network, folder: Path, tmp_path: Path, suffix: str, pool: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / f"f{suffix}"
+    layers = ["--layer", "conv2", "--layer", "ip1"]
+    assert run("--pool", pool, MODEL, folder, *layers, "--out", out, "--batch-size", 2) == 2
+    err = capsys.readouterr().err
+    assert str(folder / "3.png") in err
+    assert "1 of 7" in err
+    arrays, images, unreadable = read(out)
+    assert images == [str(folder / f"{number}.png") for number in range(7)]
+    assert unreadable == [3]
+    for name, values in expected(net, pool).items():
+        np.testing.assert_allclose(arrays[name], values, rtol=1e-4, atol=1e-4)
+        assert arrays[name].shape == values.shape
+    assert not out.with_name(f"{out.name}.part").exists()
+
+
+def test_npy_holds_one_layer_and_names_beside(net: Network, folder: Path, tmp_path: Path) -> None:
+    (folder / "3.png").unlink()
+    out = tmp_path / "f.npy"
+    assert run(MODEL, folder, "--layer", "ip1", "--out", out) == 0
+    np.testing.assert_allclose(np.load(out), np.delete(expected(net)["ip1"], 3, 0), rtol=1e-4, atol=1e-4)
+    names = (tmp_path / "f.images.txt").read_text().splitlines()
+    assert names == [str(path) for path in sorted(folder.iterdir())]
+    assert run(MODEL, folder, "--layer", "ip1", "--layer", "conv1", "--out", tmp_path / "g.npy") == 2
+    assert run(MODEL, folder, "--layer", "ip1", "--out", tmp_path / "g.txt") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.images.txt", "f.npy", "images"]
+
+
+def test_python_gives_the_same_in_memory_and_in_a_file(net: Network, folder: Path, tmp_path: Path) -> None:
+    in_memory = net.features(folder, ["conv*", "ip1"], pool="max")
+    assert list(in_memory) == ["conv1", "conv2", "ip1"]
+    out = net.features(folder, ["conv*", "ip1"], pool="max", out=tmp_path / "f.npz")
+    with np.load(out) as stored:
+        for name, values in in_memory.items():
+            np.testing.assert_array_equal(stored[name], values)
+            assert values.ndim == 2
+    with pytest.raises(DataError, match="median"):
+        net.features(folder, "ip1", pool="median")
+
+
+def test_unknown_layers_are_all_named_with_the_nearest_once(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], net: Network
+) -> None:
+    assert run(MODEL, folder, "--layer", "convv2", "--layer", "zzz*", "--out", tmp_path / "f.npz") == 2
+    err = capsys.readouterr().err
+    assert "'convv2'" in err
+    assert "'zzz*'" in err
+    nearest = err.split("nearest: ")[1].split("\n")[0].split(", ")
+    assert "conv2" in nearest
+    assert len(nearest) == len(set(nearest))
+    with pytest.raises(NetworkError, match="zzz"):
+        net.features(folder, "zzz*")
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+class Killed(BaseException):
+    """What ends a run between two batches."""
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> Path:
+    """A run that ended after two of its four batches."""
+    put, calls = Writer.put, []
+
+    def failing(self: Writer, rows: Any, values: Any, unreadable: Any) -> None:
+        calls.append(rows)
+        if len(calls) == 3:
+            raise Killed
+        put(self, rows, values, unreadable)
+
+    out = tmp_path / "f.npz"
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Writer, "put", failing)
+        run(MODEL, folder, "--layer", "ip1", "--out", out, "--batch-size", 2)
+    assert not out.exists()
+    return out
+
+
+def test_an_interrupted_run_goes_on(
+    interrupted: Path, net: Network, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images that are done are not read again; one that could not be read is, and has been mended meanwhile."""
+    computed: list[str] = []
+    real = extraction.batches
+
+    def counting(net: Network, pictures: Any, *rest: Any) -> Any:
+        computed.extend(picture.name for picture in pictures)
+        return real(net, pictures, *rest)
+
+    monkeypatch.setattr(extraction, "batches", counting)
+    shutil.copy(SEVENS[3], folder / "3.png")
+    assert run(MODEL, folder, "--layer", "ip1", "--out", interrupted) == 0
+    assert 3 <= len(computed) <= 4
+    assert str(folder / "3.png") in computed or len(computed) == 3
+    arrays, _, _ = read(interrupted)
+    done = np.delete(np.arange(7), 3)
+    np.testing.assert_allclose(arrays["ip1"][done], expected(net)["ip1"][done], rtol=1e-4, atol=1e-4)
+    assert np.isfinite(arrays["ip1"]).all()
+
+
+def test_an_interrupted_run_of_something_else_is_kept(
+    interrupted: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    (folder / "3.png").unlink()
+    part = interrupted.with_name("f.npz.part")
+    before = sorted(path.name for path in part.iterdir())
+    assert run(MODEL, folder, "--layer", "ip1", "--out", interrupted) == 2
+    err = capsys.readouterr().err
+    assert "list of images" in err
+    assert "--no-resume" in err
+    assert sorted(path.name for path in part.iterdir()) == before
+    assert run(MODEL, folder, "--layer", "ip1", "--out", interrupted, "--no-resume") == 0
+    assert not part.exists()
+
+
+def test_a_folder_of_others_with_that_name_stays(folder: Path, tmp_path: Path) -> None:
+    part = tmp_path / "f.npz.part"
+    part.mkdir()
+    (part / "thesis.txt").write_text("mine")
+    for extra in ([], ["--no-resume"]):
+        assert run(MODEL, folder, "--layer", "ip1", "--out", tmp_path / "f.npz", *extra) == 2
+    assert (part / "thesis.txt").read_text() == "mine"
+
+
+def test_several_processes_write_the_same_file(net: Network, folder: Path, tmp_path: Path) -> None:
+    for workers in (1, 2):
+        out = tmp_path / f"f{workers}.npz"
+        net.features(folder, ["ip1", "conv2"], out=out, workers=workers, batch_size=2, backend="onnx")
+    (one, *rest), (two, *same) = (read(tmp_path / f"f{workers}.npz") for workers in (1, 2))
+    assert rest == same
+    for name in ("ip1", "conv2"):
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-5, atol=1e-5)
+
+
+def test_no_image_can_be_read(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(MODEL, folder / "3.png", "--layer", "ip1", "--out", tmp_path / "f.npz") == 2
+    assert "3.png" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_an_output_that_is_something_else_stays(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(SEVENS[0], tmp_path / "photo.npz")
+    before = (tmp_path / "photo.npz").read_bytes()
+    assert run(MODEL, folder, "--layer", "ip1", "--out", tmp_path / "photo.npz") == 2
+    assert (tmp_path / "photo.npz").read_bytes() == before
