@@ -210,7 +210,7 @@ def test_commands_take_caffes_files(capsys: pytest.CaptureFixture[str], tmp_path
 
 
 WRONG_FILES = {
-    "no.prototxt": "no such prototxt",
+    "no.prototxt": "no.prototxt: no such",
     "a.caffemodel,b.caffemodel": "expected one prototxt, one caffemodel, or one of each",
     "a.prototxt,b.mat": "no such file",
 }
