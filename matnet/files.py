@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import mmap
 import os
@@ -11,10 +12,13 @@ import shutil
 import stat
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
 
 import matnet
 from matnet.errors import FileFormatError
@@ -285,13 +289,55 @@ def existing_file(path: PathLike, what: str = "file") -> Path:
 def map_file(path: PathLike) -> memoryview:
     """The bytes of a non-empty file, read-only and mapped: nothing is read until it is looked at.
 
-    The file stays mapped as long as the view, or an array made of it, lives. Raises FileFormatError.
+    The file stays mapped as long as the view, or an array made of it, lives; no file descriptor stays open (on Windows
+    one does). Raises FileFormatError.
     """
     try:
         with open(path, "rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            held = _mapping(file.fileno(), os.fstat(file.fileno()).st_size)
     except (OSError, ValueError) as error:
         raise FileFormatError(f"{path}: cannot be read: {error}") from error
+    view = memoryview(held).cast("B").toreadonly()
+    start = np.frombuffer(view, np.uint8).ctypes.data
+    _mapped[start] = start + len(view)
+    weakref.finalize(held, _mapped.pop, start, None).atexit = False
+    return view
+
+
+def in_memory(array: np.ndarray) -> np.ndarray:
+    """A read-only copy of an array that lies in a mapped file; any other array itself."""
+    first = array.ctypes.data
+    if not any(start <= first < end for start, end in tuple(_mapped.items())):
+        return array
+    copy = np.array(array, order="K", copy=True, subok=False)
+    copy.flags.writeable = False
+    return copy
+
+
+_mapped: dict[int, int] = {}  # first address of a mapped file -> the one behind its last
+
+
+def _mapping(descriptor: int, size: int) -> Any:
+    """An object with the file's bytes as its buffer, which unmaps them at its end.
+
+    `mmap.mmap` keeps a duplicate of the descriptor up to Python 3.12, and on Windows always.
+    """
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ, trackfd=os.name != "posix")
+    if os.name != "posix":
+        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+    system = ctypes.CDLL(None, use_errno=True)
+    system.mmap.restype = ctypes.c_void_p
+    system.mmap.argtypes = (
+        ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long
+    )  # fmt: skip
+    system.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+    address = system.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
+    if address in (None, ctypes.c_void_p(-1).value):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    held = (ctypes.c_ubyte * size).from_address(address)
+    weakref.finalize(held, system.munmap, address, size).atexit = False  # other threads may still read it then
+    return held
 
 
 def looks_like_html(head: bytes) -> bool:

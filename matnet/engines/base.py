@@ -9,6 +9,7 @@ import numpy as np
 
 from matnet.engines.options import EngineOptions
 from matnet.errors import NetworkError, OutOfMemoryError, ShapeError, nearest
+from matnet.files import in_memory
 from matnet.meta.inputs import input_size
 from matnet.network import AT_INFERENCE, PROBABILITIES, Layer, Network
 from matnet.shapes import text
@@ -30,6 +31,7 @@ class Engine:
         self, net: Network, outputs: Sequence[str] | None = None, options: EngineOptions | None = None
     ) -> None:
         self.options = options or EngineOptions()
+        release_files(net)
         self.net = net = network_to_run(net, outputs)
         self.wanted = wanted_variables(net, outputs)
         self.layers: list[Layer] = net.upto(self.wanted.values())
@@ -86,6 +88,13 @@ class Engine:
         raise NetworkError(f"{self.net.source}: has no input {name!r}{hint}; its inputs: {inputs}")
 
 
+def release_files(net: Network) -> None:
+    """Copy params that lie in a mapped file into memory: what then happens to the file changes no result."""
+    for param in net.params.values():
+        if isinstance(param.value, np.ndarray):
+            param.value = in_memory(param.value)
+
+
 def does_not_fit(values: Mapping[str, Any], where: str, reason: object) -> OutOfMemoryError:
     """The error for inputs whose run needs more memory than there is; the first input tells the batch size."""
     sizes = ", ".join(text(value.shape) for value in values.values())
@@ -110,9 +119,7 @@ def wanted_variables(net: Network, outputs: Sequence[str] | None) -> dict[str, s
     return {name: name for name in names}
 
 
-def network_to_run(
-    net: Network, outputs: str | Sequence[str] | None, given: Collection[str] | None = None
-) -> Network:
+def network_to_run(net: Network, outputs: str | Sequence[str] | None, given: Collection[str] | None = None) -> Network:
     """The form of `net` that computes `outputs`: that for inference by default, and for names that exist there only.
 
     A training-only layer that is asked for by name stays as it is, and needs its labels: unless `given` (the inputs

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from matnet.engines import compile_network
-from matnet.engines.base import Engine, network_to_run
+from matnet.engines.base import Engine, network_to_run, release_files
 from matnet.engines.options import EngineOptions
 from matnet.errors import NetworkError
 from matnet.network import Network
@@ -50,6 +50,7 @@ class KeptEngines:
             key = names, options, given
             engine = self._engines.get(key)
             if engine is None:
+                release_files(net)  # once for all engines
                 form = network_to_run(net, names, given)
                 engine = self._engines[key] = compile_network(form, names, options)
                 for name, param in net.params.items():

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from matnet import meta
 from matnet.errors import FileFormatError
+from matnet.files import in_memory
 from matnet.formats.dagnn import constant_operands, read_dagnn, write_dagnn
 from matnet.formats.find import find_network, other_variables
 from matnet.formats.mat.values import Cell, StructArray
@@ -26,10 +30,10 @@ def load_network(
 
     Fields may be top-level variables or stand inside structs and cells such as `net`, `net.net` or `models{2}`;
     `name` chooses where there are several networks. What else is in the file (training state, statistics) is
-    ignored and noted. With `mmap`, large arrays of uncompressed files are mapped, not copied, so that the file must
-    stay as it is while the network is in use; without, they are copied. `lenient` ignores, with a note, properties
-    and options that MatConvNet does not have, for which a layer else refuses to run. Raises FileFormatError for a
-    file that holds no such thing, NetworkError for faulty layers.
+    ignored and noted. With `mmap`, large params of uncompressed files are mapped, not copied, so that the file must
+    stay as it is until the network is compiled or run, which copies them; without, they are copied here. `lenient`
+    ignores, with a note, properties and options that MatConvNet does not have, for which a layer else refuses to run.
+    Raises FileFormatError for a file that holds no such thing, NetworkError for faulty layers.
     """
     from matnet.formats.mat import read_mat
 
@@ -40,6 +44,9 @@ def load_network(
     structs = fields["layers"] if isinstance(fields["layers"], (Cell, StructArray)) else [fields["layers"]]
     is_graph = any(isinstance(item, dict) and {"inputs", "outputs"} <= item.keys() for item in structs)
     net = (read_dagnn if is_graph else read_simplenn)(fields, source, lenient)
+    net.meta = _in_memory(net.meta)  # params alone stay mapped, which engines copy
+    for layer in net.layers.values():
+        layer.extra = _in_memory(layer.extra)
     recall(net)
     source.notes += meta.notes(net)
     if found not in ("", "net"):
@@ -48,6 +55,17 @@ def load_network(
     if other:
         source.notes.append(f"ignored besides the network: {', '.join(other)}")
     return net
+
+
+def _in_memory(value: Any) -> Any:
+    """Plain values with copies of the arrays that lie in a mapped file."""
+    if isinstance(value, np.ndarray):
+        return in_memory(value)
+    if isinstance(value, dict):
+        return {name: _in_memory(item) for name, item in value.items()}
+    if isinstance(value, list):  # cells and struct arrays
+        value[:] = [_in_memory(item) for item in value]
+    return value
 
 
 def save_network(
