@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from matnet.edits import Edited
 from matnet.errors import MatnetError, NetworkError, ShapeError, listing, nearest
 from matnet.ops.base import Op, Unknown
 from matnet.shapes import ReceptiveField, Shape
@@ -28,9 +29,10 @@ IN_PLACE = "_before_"
 
 
 @dataclass
-class Layer:
+class Layer(Edited):
     """One node: an op, the variables it reads and writes, and the params it uses, all by name."""
 
+    counted: ClassVar[frozenset[str]] = frozenset({"inputs", "outputs", "params"})
     name: str
     op: Op
     inputs: list[str]
@@ -46,7 +48,7 @@ class Layer:
 
 
 @dataclass
-class Param:
+class Param(Edited):
     """A parameter array in MatConvNet's shape, with the training factors that files carry along.
 
     `value` becomes read-only when its network has run (`Network.forward` keeps the compiled engine): to change it, edit
@@ -71,7 +73,7 @@ class Source:
         return str(self.path) if self.path else "network"
 
 
-class Network:
+class Network(Edited):
     """A directed acyclic graph of layers over named variables.
 
     `layers` and `params` are ordered dicts by name; `precious` lists variables that MatConvNet must
@@ -79,6 +81,8 @@ class Network:
     before they were made MATLAB identifiers) to variables, `blob_ranks` the rank that a Caffe blob has
     (activations here are always 4-D, missing dimensions being 1).
     """
+
+    counted: ClassVar[frozenset[str]] = frozenset({"layers", "params", "aliases"})
 
     def __init__(self, meta: dict[str, Any] | None = None, source: Source | None = None) -> None:
         self.layers: dict[str, Layer] = {}

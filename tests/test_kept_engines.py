@@ -81,6 +81,15 @@ CHANGES: dict[str, tuple[Callable[[matnet.Network], Any], np.ndarray]] = {
     ),
     "a layer is removed": (lambda net: net.layers.pop("relu"), expected()),
     "a layer is added": (lambda net: net.add(Layer("more", ReLU(), ["y"], ["more"])), expected()),
+    "a list is replaced": (lambda net: setattr(net.layers["relu"], "inputs", ["x"]), expected()),
+    "layers are replaced": (
+        lambda net: setattr(net, "layers", {name: layer for name, layer in net.layers.items() if name == "scale"}),
+        expected(),
+    ),
+    "params are deleted and set again": (
+        lambda net: (net.params.pop("f"), net.params.__setitem__("f", Param(-FACTOR.reshape(1, 1, 3, 1)))),
+        expected(-FACTOR),
+    ),
     "a list is edited": (lambda net: net.layers["relu"].inputs.__setitem__(0, "x"), expected()),
     "variables are renamed": (lambda net: net.rename({"y": "u", "z": "y"}), np.maximum(expected(), 0)),
     "an alias is added": (lambda net: net.aliases.update(a="y"), expected()),
@@ -95,6 +104,38 @@ def test_a_change_is_seen_at_the_next_call(net: matnet.Network, compiled: list[A
     act(net)
     np.testing.assert_allclose(net(X, "y", backend=backend), wanted, rtol=1e-5, atol=1e-6)
     assert len(compiled) == 2
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net)), matnet.Network.copy])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_of_a_copy_is_seen_as_well(
+    net: matnet.Network, change: str, way: Callable[[matnet.Network], matnet.Network]
+) -> None:
+    net(X)
+    twin = way(net)
+    twin(X, "y")
+    act, wanted = CHANGES[change]
+    act(twin)
+    np.testing.assert_allclose(twin(X, "y"), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(net(X, "y"), expected(), rtol=1e-5, atol=1e-6)
+
+
+def test_an_edit_of_a_plain_container_is_seen(net: matnet.Network) -> None:
+    """As unpickling an older file makes them: attributes that were set behind the class."""
+    vars(net)["layers"] = dict(net.layers)
+    net(X, "y")
+    del net.layers["relu"]
+    assert list(net.forward(X)) == ["y"]
+
+
+def test_a_network_that_was_not_edited_is_not_compared(net: matnet.Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    net(X)
+
+    def compared(*_: Any) -> bool:
+        raise AssertionError("compared")
+
+    monkeypatch.setattr(kept.Graph, "is_that_of", compared)
+    net(X)
 
 
 def test_few_engines_are_kept(net: matnet.Network, compiled: list[Any]) -> None:

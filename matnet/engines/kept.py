@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter, is_
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from matnet.edits import edits
 from matnet.engines import compile_network
 from matnet.engines.base import Engine, network_to_run, release_files
 from matnet.engines.options import EngineOptions
@@ -29,7 +32,8 @@ class KeptEngines:
 
     def __init__(self) -> None:
         self._engines: OrderedDict[Key, Engine] = OrderedDict()
-        self._state: list[Any] = []
+        self._graph: Graph | None = None
+        self._edits = 0
         self._lock = Lock()
 
     def engine(
@@ -45,8 +49,11 @@ class KeptEngines:
         if not all(isinstance(name, str) for name in names or ()):
             return compile_network(net, outputs, options)  # says what is wrong
         with self._lock:
-            if self._engines and not _unchanged(net, self._state):
-                self._engines.clear()
+            if self._graph is not None and not (self._graph.counted and self._edits == edits()):
+                now = edits()  # before the comparison: an edit during it counts as a later one
+                if not self._graph.is_that_of(net):
+                    self._engines.clear()
+                self._edits = now
             key = names, options, given
             engine = self._engines.get(key)
             if engine is None:
@@ -55,36 +62,51 @@ class KeptEngines:
                 engine = self._engines[key] = compile_network(form, names, options)
                 for name, param in net.params.items():
                     param.value = read_only(param.value, name)
-                self._state = _state(net)
+                self._edits, self._graph = edits(), Graph.of(net)
                 if len(self._engines) > MOST:
                     self._engines.popitem(last=False)
             self._engines.move_to_end(key)
             return engine
 
 
-def _state(net: Network) -> list[Any]:
-    """All of a network that an engine depends on. Ops do not change; arrays of a kept engine are read-only."""
-    layers = [
-        (name, layer, layer.op, list(layer.inputs), list(layer.outputs), list(layer.params))
-        for name, layer in net.layers.items()
-    ]
-    params = [(name, param, param.value) for name, param in net.params.items()]
-    return [layers, params, dict(net.aliases)]
+@dataclass(frozen=True)
+class Graph:
+    """All of a network that an engine depends on. Ops do not change; arrays of a kept engine are read-only.
+
+    Names are compared by value, objects (layers, ops, params and their arrays) by identity.
+    """
+
+    names: list[str]
+    links: list[tuple[list[str], list[str], list[str]]]
+    aliases: dict[str, str]
+    objects: list[Any]
+    counted: bool  # whether every edit changes `edits()`
+
+    @classmethod
+    def of(cls, net: Network) -> Graph:
+        """The state of `net` now."""
+        counted = net.is_counted and all(layer.is_counted for layer in net.layers.values())
+        links = [(list(layer.inputs), list(layer.outputs), list(layer.params)) for layer in net.layers.values()]
+        return cls([*net.layers, *net.params], links, dict(net.aliases), _objects(net), counted)
+
+    def is_that_of(self, net: Network) -> bool:
+        """Whether `net` is still in this state."""
+        objects = _objects(net)
+        return (
+            len(objects) == len(self.objects)
+            and all(map(is_, objects, self.objects))
+            and self.names == [*net.layers, *net.params]
+            and self.links == list(map(LINKS, net.layers.values()))
+            and self.aliases == net.aliases
+        )
 
 
-def _unchanged(net: Network, state: list[Any]) -> bool:
-    """Whether the network is as it was: a call may take less than a millisecond, so this makes no lists."""
-    layers, params, aliases = state
-    if len(layers) != len(net.layers) or len(params) != len(net.params) or net.aliases != aliases:
-        return False
-    for (known, layer, op, inputs, outputs, used), name in zip(layers, net.layers, strict=True):
-        found = net.layers[name]
-        if found is not layer or name != known or found.op is not op:
-            return False
-        if found.inputs != inputs or found.outputs != outputs or found.params != used:
-            return False
-    now = net.params
-    return all(name in now and now[name] is param and param.value is value for name, param, value in params)
+LINKS = attrgetter("inputs", "outputs", "params")
+
+
+def _objects(net: Network) -> list[Any]:
+    layers, params = net.layers.values(), net.params.values()
+    return [*layers, *map(attrgetter("op"), layers), *params, *map(attrgetter("value"), params)]
 
 
 def read_only(value: np.ndarray, name: str) -> np.ndarray:

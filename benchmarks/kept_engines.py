@@ -1,0 +1,101 @@
+"""`python -m matnet.benchmarks.kept_engines`: what `net(x)` costs on a compiled network, beside `engine(x)`.
+
+Both compute the first layer alone, of a small image, so that the time of the network hides nothing: what remains of the
+difference is how long `net(x)` takes to find its kept engine, which depends on the number of layers at most.
+"""
+
+from __future__ import annotations
+
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from matnet.engines import BACKENDS
+from matnet.errors import MatnetError, run_command
+from matnet.files import atomic_write, check_outputs
+from matnet.kinds import JSON
+from matnet.zoo import random_network
+
+NAMES = ("imagenet-vgg-f", "imagenet-googlenet-dag", "imagenet-resnet-152-dag")
+TARGET = 0.3  # milliseconds
+SIZE = 32
+WARM = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """Medians of one network, in milliseconds."""
+
+    model: str
+    layers: int
+    engine: float
+    net: float
+
+    @property
+    def difference(self) -> float:
+        return self.net - self.engine
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m matnet.benchmarks.kept_engines",
+        description=f"Time net(x) and engine(x) by turns; exit status 1 where net(x) takes over {TARGET} ms more.",
+    )
+    command.add_argument("--calls", type=int, default=300, metavar="N", help="calls of each (default: %(default)s)")
+    command.add_argument("--backend", choices=BACKENDS, default="onnx", help="default: %(default)s")
+    command.add_argument("--json", metavar="FILE", help="write the figures to FILE as well")
+    return command
+
+
+def measure(name: str, backend: str, calls: int) -> Row:
+    """Times of both ways, taken by turns."""
+    net = random_network(name)
+    first = next(iter(net.layers.values()))
+    shape = net.default_input_shapes(1, (SIZE, SIZE))[first.inputs[0]]
+    x = np.zeros(shape, np.float32)
+    engine = net.compile(first.outputs[:1], backend)
+    seconds: dict[str, list[float]] = {"engine": [], "net": []}
+    for _ in range(WARM + calls):
+        start = time.perf_counter()
+        engine(x)
+        between = time.perf_counter()
+        net(x, first.outputs[:1], backend=backend)
+        seconds["engine"].append(between - start)
+        seconds["net"].append(time.perf_counter() - between)
+    median = {way: 1000 * statistics.median(values[WARM:]) for way, values in seconds.items()}
+    return Row(name, len(net.layers), median["engine"], median["net"])
+
+
+def main(argv: list[str] | None = None) -> int:
+    from tabulate import tabulate
+
+    options = parser().parse_args(argv)
+    check_outputs([(options.json, JSON)])
+    if options.calls < 1:
+        raise MatnetError("--calls must be at least 1")
+    rows = [measure(name, options.backend, options.calls) for name in NAMES]
+    headers = ["model", "layers", "engine(x) ms", "net(x) ms", "difference"]
+    table = [[row.model, row.layers, row.engine, row.net, row.difference] for row in rows]
+    print(tabulate(table, headers, floatfmt=".3f"))
+    held = all(row.difference <= TARGET for row in rows)
+    print(f"at most {TARGET} ms more: {'PASS' if held else 'miss'}; {options.calls} calls each, {platform.platform()}")
+    if options.json:
+        report = {"target_ms": TARGET, "held": held, "ms": [{**asdict(row), "more": row.difference} for row in rows]}
+        with atomic_write(options.json) as file:
+            file.write(json.dumps(report, indent=1).encode())
+    return 0 if held else 1
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
