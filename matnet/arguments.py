@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from matnet import load
 from matnet.engines import BACKENDS, PRECISIONS, EngineOptions, parse_device
 from matnet.engines.cpu.runtimes import RUNTIMES, candidates
-from matnet.errors import EngineError
+from matnet.errors import EngineError, MatnetError
+from matnet.loading import is_caffe
 from matnet.network import Network
 from matnet.zoo import random_network
 
@@ -46,8 +48,18 @@ def file_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def network_from(name: str, options: argparse.Namespace) -> Network:
-    """The network that a command's arguments mean; FileFormatError or UnknownModelError where there is none."""
-    return random_network(name, options.seed) if options.random_weights else load(name, **file_options(options))
+    """The network that a command's arguments mean; FileFormatError or UnknownModelError where there is none.
+
+    `--input-size` reaches the conversion of Caffe's files, as the form of some layers depends on it.
+    """
+    if getattr(options, "random_weights", False):
+        return random_network(name, options.seed)
+    return load(name, **_load_options(name, options))
+
+
+def _load_options(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    sizes = given_sizes(options)
+    return {**file_options(options), **({} if sizes is None or not is_caffe(name) else {"input_size": sizes})}
 
 
 def network_as_in_file(name: str, options: argparse.Namespace) -> Network:
@@ -56,7 +68,7 @@ def network_as_in_file(name: str, options: argparse.Namespace) -> Network:
     from_files = net.source.format == "caffe" and (Path(name).exists() or "," in name)
     if options.random_weights or not from_files or not flipped_inputs(net):
         return net
-    net = load(name, color_format="rgb", **file_options(options))
+    net = load(name, color_format="rgb", **_load_options(name, options))
     net.source.notes.append(
         "the blobs are Caffe's own, with channels in the order of the Caffe net (mostly B, G, R); matnet.load, eval "
         "and predict take R, G, B"
@@ -69,6 +81,63 @@ def flipped_inputs(net: Network) -> list[str]:
     kept = net.meta.get("caffe")
     flipped = kept.get("flipped") if isinstance(kept, dict) else None
     return [flipped] if isinstance(flipped, str) else [str(name) for name in flipped] if flipped is not None else []
+
+
+Sizes = tuple[str | None, tuple[int, ...]]
+"""The name of an input, or None for the image, and the last axes of its shape."""
+
+
+def add_input_size(command: argparse._ActionsContainer, meaning: str = "size of the image input") -> None:
+    """`--input-size`, the same in every command; `given_sizes` and `image_size` read it, `joined_sizes` older forms."""
+    command.add_argument(
+        "--input-size",
+        action="append",
+        type=parse_size,
+        metavar="[NAME=][[N]xCx]HxW",
+        help=f"{meaning}, or of the input NAME, then of any number of axes (rois=128x5); may be repeated",
+    )
+
+
+def parse_size(text: str) -> Sizes:
+    """`HxW`, `CxHxW`, `NxCxHxW` or `NAME=AxBx...`, for argparse."""
+    name, _, sizes = text.rpartition("=")
+    numbers = re.fullmatch(r"\d+([x,]\d+)*", sizes.lower().strip())
+    axes = tuple(int(part) for part in re.split("[x,]", numbers[0])) if numbers else ()
+    if not axes or min(axes) < 1 or (len(axes) < 2 and not name):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a size; expected HxW, CxHxW or NxCxHxW of whole numbers from 1, or NAME=AxBx..."
+        )
+    return name or None, axes
+
+
+def joined_sizes(argv: Sequence[str]) -> list[str]:
+    """The arguments with the older `--input-size HEIGHT WIDTH` as `--input-size HEIGHTxWIDTH`."""
+    found: list[str] = []
+    for argument in argv:
+        if found[-2:-1] == ["--input-size"] and found[-1].isdecimal() and argument.isdecimal():
+            found[-1] += f"x{argument}"
+        else:
+            found.append(argument)
+    return found
+
+
+def given_sizes(options: argparse.Namespace) -> tuple[int, ...] | dict[str, tuple[int, ...]] | None:
+    """`--input-size`: the one size that was given without a name, or sizes by input, or None.
+
+    Raises MatnetError where both forms are given, or two sizes for one input.
+    """
+    given: list[Sizes] = getattr(options, "input_size", None) or []
+    sizes = dict(given)
+    if len(sizes) < len(given) or (None in sizes and len(sizes) > 1):
+        texts = " and ".join(f"{name}={_x(axes)}" if name else _x(axes) for name, axes in given)
+        raise MatnetError(f"--input-size is given as {texts}; give one size without a name, or one NAME=... per input")
+    if None in sizes:
+        return sizes[None]
+    return {name: axes for name, axes in sizes.items() if name is not None} or None
+
+
+def _x(axes: Sequence[int]) -> str:
+    return "x".join(map(str, axes))
 
 
 def positive(text: str) -> int:

@@ -7,7 +7,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from matnet.arguments import add_file_options
+from matnet.arguments import add_file_options, add_input_size, given_sizes
 from matnet.converters.options import CHOICES
 from matnet.errors import FileFormatError, common_options, program
 from matnet.formats import FORMATS
@@ -88,13 +88,7 @@ def _add_files(group: Any) -> None:
 
 
 def _add_input(group: Any) -> None:
-    group.add_argument(
-        "--input-size",
-        action="append",
-        type=_input_size,
-        metavar="[NAME=][[N]xCx]HxW",
-        help="size of the image input, or of the input NAME; may be repeated",
-    )
+    add_input_size(group)
     group.add_argument(
         "--full-image-size",
         type=_full_size,
@@ -195,14 +189,6 @@ def _add_state(group: Any) -> None:
 
 
 # -- values -----------------------------------------------------------------------------------------
-
-
-def _input_size(text: str) -> tuple[str | None, tuple[int, ...]]:
-    name, _, sizes = text.rpartition("=")
-    try:
-        return name or None, tuple(int(part) for part in sizes.lower().split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write HxW, CxHxW, NxCxHxW or NAME=...") from None
 
 
 def _full_size(text: str) -> tuple[int, ...]:
@@ -306,18 +292,7 @@ def conversion_options(given: argparse.Namespace) -> dict[str, Any]:
     options["stages"] = given.stage
     if given.simplify is not None:
         options["merge_batchnorm"] = "always" if given.simplify else "never"
-    size = given_size(given)
+    size = given_sizes(given)
     if size is not None:
         options["input_size"] = size
     return options
-
-
-def given_size(given: argparse.Namespace) -> Any:
-    """`--input-size`: the one size that was given without a name, else sizes by input, else None.
-
-    Raises FileFormatError where both forms are given, as an input could have two sizes.
-    """
-    sizes = dict(given.input_size or [])
-    if None in sizes and len(sizes) > 1:
-        raise FileFormatError("--input-size is given with and without a name; name every input, as in data=HxW")
-    return sizes.get(None) or sizes or None

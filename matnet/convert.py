@@ -19,8 +19,8 @@ import logging
 import sys
 from pathlib import Path
 
-from matnet.arguments import file_options
-from matnet.conversion_arguments import conversion_options, given_size, kind_of_source, parser, sort_files
+from matnet.arguments import file_options, given_sizes
+from matnet.conversion_arguments import conversion_options, kind_of_source, parser, sort_files
 from matnet.errors import NetworkError, run_command
 from matnet.files import check_outputs
 from matnet.formats import format_of, load_network, save_network
@@ -163,7 +163,7 @@ def convert_back(given: argparse.Namespace) -> None:
     log.info(f"reading {given.to_caffe}")
     colors = "rgb" if given.color_format == "rgb" else None  # the default undoes what a conversion did
     caffe = to_caffe(
-        load_network(given.to_caffe, **file_options(given)), input_size=given_size(given), color_format=colors
+        load_network(given.to_caffe, **file_options(given)), input_size=given_sizes(given), color_format=colors
     )
     for note in caffe.notes:
         print(note)
@@ -182,7 +182,7 @@ def convert_to_onnx(given: argparse.Namespace) -> None:
     for note in net.source.notes:
         print(note)
     outputs = None if given.outputs is None else [name.strip() for name in given.outputs.split(",") if name.strip()]
-    paths = save_onnx(net, given.to_onnx, outputs, size=given_size(given), partial=outputs is None)
+    paths = save_onnx(net, given.to_onnx, outputs, size=given_sizes(given), partial=outputs is None)
     checked = _check_onnx(paths[0])
     print(f"{', '.join(str(path) for path in paths)}: {net!r}, {checked}")
 

@@ -88,6 +88,12 @@ def speak_of_options() -> None:
     _running.append(None)
 
 
+def give_size(form: str = "HxW") -> str:
+    """Advice to state the network's input size; form: `HxW`, or `CxHxW` where channels are unknown."""
+    numbers = "(height, width)" if form == "HxW" else "(channels, height, width)"
+    return in_words(f"pass input_size={numbers}", f"give --input-size {form}")
+
+
 _running: list[object] = []
 """The commands that `run_command` runs at the moment: what the person used, whatever thread it is that speaks."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matnet.arguments import positive
+from matnet.arguments import add_input_size, given_sizes, joined_sizes, positive
 from matnet.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def add_preprocessing(command: argparse.ArgumentParser) -> None:
 
     group = command.add_argument_group("preprocessing", "what replaces the statements of the network's file")
     group.add_argument("--protocol", choices=PROTOCOLS, help="how images are prepared (default: meta)")
-    group.add_argument("--input-size", type=_size, dest="image_size", metavar="HxW", help="size of the input")
+    add_input_size(group)
     group.add_argument("--image-size", type=_two_sizes, metavar="H W", help=argparse.SUPPRESS)
     group.add_argument("--channels", type=int, choices=(1, 3), help="of the input: gray or colour")
     group.add_argument(
@@ -66,7 +66,7 @@ def add_classes(command: argparse._ActionsContainer) -> None:
 
 def parsed(command: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments, in which options may stand before, between and behind the others."""
-    return command.parse_intermixed_args(_joined(sys.argv[1:] if argv is None else argv))
+    return command.parse_intermixed_args(joined_sizes(_joined(sys.argv[1:] if argv is None else argv)))
 
 
 def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any) -> Preprocessing:
@@ -82,6 +82,7 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
         for name in ("image_size", "channels", "std", "input_range", "scale", "color", "resize", "crops", "max_pixels")
         if (value := getattr(options, name)) is not None
     }
+    given.update(_image_size(net, options))
     if options.exif:
         given["exif"] = True
     mean = _mean(options.mean)
@@ -99,6 +100,23 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
 
     covered = covered_size(found.image_size, found.crop_fraction)
     return replace(found, mean=fitted_mean(mean, found.image_size, covered, found.resize))
+
+
+def _image_size(net: Network, options: argparse.Namespace) -> dict[str, Any]:
+    """What `--input-size` says about the image: its height and width, and its channels where they are given."""
+    from matnet.meta import image_input
+
+    sizes = given_sizes(options)
+    if isinstance(sizes, dict):
+        image = image_input(net)
+        known = net.names_of_input(image) if image is not None else ()
+        sizes = next((axes for name, axes in sizes.items() if name in known), None)
+    if sizes is None:
+        return {}
+    if len(sizes) not in (2, 3, 4):
+        raise DataError(f"--input-size {'x'.join(map(str, sizes))}: is not the size of an image; give HxW")
+    channels = {"channels": sizes[-3]} if len(sizes) > 2 and options.channels is None else {}
+    return {"image_size": sizes[-2:], **channels}
 
 
 def _joined(argv: Sequence[str]) -> list[str]:

@@ -54,6 +54,17 @@ def load(
     return _known_model(text, allow_unverified, options)
 
 
+def is_caffe(source: PathLike) -> bool:
+    """Whether `load` would convert Caffe's files, that exist, for this source."""
+    text, path = os.fspath(source), Path(source)
+    if path.is_dir():
+        return not any(path.glob("*.mat"))
+    if path.is_file():
+        kind = kind_of(path)
+        return kind in (PROTOTXT, CAFFEMODEL) or (kind != MAT and path.suffix in CAFFE_SUFFIXES)
+    return all(Path(part.strip()).suffix in CAFFE_SUFFIXES for part in text.split(","))
+
+
 # -- files ------------------------------------------------------------------------------------------
 
 

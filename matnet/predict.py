@@ -18,12 +18,11 @@ from matnet.arguments import (
     add_engine_options,
     add_file_options,
     engine_options,
-    file_options,
+    network_from,
     positive,
 )
 from matnet.errors import common_options, program, run_command
 from matnet.image_arguments import add_classes, add_preprocessing, parsed, preprocessing_from
-from matnet.loading import load
 from matnet.outcomes import ExitStatus
 from matnet.tables import Column, Table
 
@@ -60,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = parsed(parser(), argv)
-    net = load(options.model, **file_options(options))
+    net = network_from(options.model, options)
     found = net.classify(
         options.images,
         top=options.top,

@@ -22,16 +22,20 @@ from matnet.arguments import (
     add_batch_size,
     add_engine_options,
     add_file_options,
+    add_input_size,
     add_random_weights,
     engine_options,
+    given_sizes,
+    joined_sizes,
     network_as_in_file,
 )
 from matnet.engines import Engine, EngineOptions, wanted_variables
 from matnet.engines.batches import run_in_batches
-from matnet.errors import common_options, program, run_command
+from matnet.errors import DataError, common_options, program, run_command
 from matnet.files import check_outputs
 from matnet.kinds import MAT, NPZ
 from matnet.layout import hwcn_to_nchw
+from matnet.meta.given import InputSize, given_input_shapes
 from matnet.network import Network
 
 
@@ -53,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--layout", choices=arrays.LAYOUTS, help="order of the axes in both files (default: .npz nchw, .mat hwcn)"
     )
+    add_input_size(command, "size of the image input, which the arrays must have")
     add_batch_size(command, None, "images per pass through the network (default: all of them)")
     add_random_weights(command)
     add_file_options(command)
@@ -98,6 +103,7 @@ def run_file(
     everything: bool,
     layout: str | None,
     engine: EngineOptions,
+    size: InputSize | None = None,
 ) -> tuple[dict[str, np.ndarray], Engine]:
     """Read `source`, run, write `target`; returns what was written, N x C x H x W, and the engine that ran."""
     arrays.check_suffix(target)
@@ -113,6 +119,7 @@ def run_file(
     values = {**stored_labels(net, first.shape[0] if first.ndim else 1), **values}
     for note in (note for note in net.source.notes if note.startswith("the blobs are Caffe's own")):
         print(f"matnet: {note}", file=sys.stderr)
+    _require_size(net, values, size, source)
     pruned = net.for_inputs(values)
     for note in pruned.source.notes[len(net.source.notes) :]:
         print(f"matnet: {note}", file=sys.stderr)
@@ -129,6 +136,17 @@ def run_file(
         target, {name: arrays.from_nchw(value, layout_out, ranks[name]) for name, value in results.items()}
     )
     return results, compiled
+
+
+def _require_size(net: Network, values: Mapping[str, np.ndarray], size: InputSize | None, source: str) -> None:
+    """DataError where an array has another size than was given for its input."""
+    if size is None:
+        return
+    wanted = given_input_shapes(net, size)
+    for name, value in values.items():
+        if name in wanted and value.shape[1:] != wanted[name][1:]:
+            found, expected = ("x".join(map(str, shape[1:])) for shape in (value.shape, wanted[name]))
+            raise DataError(f"{source}: input {name!r} is {found} (C x H x W); --input-size asks for {expected}")
 
 
 def record(
@@ -149,7 +167,7 @@ def record(
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_intermixed_args(argv)
+    options = parser().parse_intermixed_args(joined_sizes(sys.argv[1:] if argv is None else argv))
     started = time.perf_counter()
     output = arrays.check_suffix(options.output)
     kind = MAT if output.suffix.lower() == ".mat" else NPZ
@@ -164,6 +182,7 @@ def main(argv: list[str] | None = None) -> int:
         options.all,
         options.layout,
         engine_options(options),
+        given_sizes(options),
     )
     seconds = time.perf_counter() - started
     if options.json:

@@ -10,7 +10,7 @@ if __name__ == "__main__":
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +18,13 @@ from matnet.arguments import (
     MODEL_HELP,
     add_engine_options,
     add_file_options,
+    add_input_size,
     add_random_weights,
     engine_options,
+    given_sizes,
+    joined_sizes,
     network_from,
+    positive,
 )
 from matnet.display.dot import network_dot
 from matnet.display.markup import printable
@@ -36,6 +40,7 @@ from matnet.errors import MatnetError, NetworkError, common_options, program, ru
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import DOT, SVG
 from matnet.meta import class_descriptions, class_names, declared_input_shapes, display_name, image_input
+from matnet.meta.given import InputSize, given_input_shapes
 from matnet.network import Network
 from matnet.shapes import Shape
 
@@ -50,19 +55,11 @@ def parser() -> argparse.ArgumentParser:
         epilog="Sizes are H x W x C x N, as in MATLAB; json and csv give N C H W.",
     )
     command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    command.add_argument(
-        "--input-size",
-        nargs=2,
-        type=_positive,
-        metavar=("HEIGHT", "WIDTH"),
-        help="size of the images (default: the file's)",
-    )
-    command.add_argument(
-        "--channels", type=_positive, metavar="C", help="with --input-size, for inputs that take any number of channels"
-    )
+    add_input_size(command, "size of the image input (default: what the file states)")
+    command.add_argument("--channels", type=positive, metavar="C", help=argparse.SUPPRESS)  # today: --input-size CxHxW
     command.add_argument(
         "--batch-size",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="number of images (default: 1; with --format matconvnet what the file says)",
     )
@@ -84,15 +81,8 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
-    return number
-
-
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_intermixed_args(argv)
+    options = parser().parse_intermixed_args(joined_sizes(sys.argv[1:] if argv is None else argv))
     if options.plan and options.format != "text":
         raise MatnetError(f"--plan is text for people; it does not go with --format {options.format}")
     outputs = [(options.svg, SVG), (options.dot, DOT)]
@@ -100,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     net = network_from(options.model, options)
     check_outputs(outputs, [net.source.path])
     batch = options.batch_size or (_declared_batch(net) if options.format in ("matconvnet", "latex") else 1)
-    inputs = input_shapes(net, batch, options.input_size, options.channels)
+    inputs = input_shapes(net, batch, given_sizes(options), options.channels)
     table = network_table(net, batch, inputs=inputs)
     reason = why_unsized(net, table, inputs)
     write_drawings(net, table, options.svg, options.dot)
@@ -115,18 +105,16 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def input_shapes(net: Network, batch: int, size: Sequence[int] | None, channels: int | None) -> dict[str, Shape]:
-    """The shapes N x C x H x W to show the network for, `size` being (height, width).
+def input_shapes(net: Network, batch: int, size: InputSize | None, channels: int | None = None) -> dict[str, Shape]:
+    """The shapes N x C x H x W to show the network for; size: as `given_input_shapes` takes it.
 
-    `channels` serves inputs of which neither meta nor the filters tell how many they have.
+    channels: of inputs about which neither meta nor the filters state how many they have.
     """
-    if size is None:
-        return net.default_input_shapes(batch)
-    height, width = size
-    found = net.default_input_shapes(batch, (height, width))
-    if channels:
-        found.update({name: (batch, channels, height, width) for name in net.data_inputs() if name not in found})
-    return found
+    shapes = given_input_shapes(net, size, batch)
+    if channels and size is not None and not isinstance(size, Mapping):
+        height, width = size[-2:]
+        shapes.update({name: (batch, channels, height, width) for name in net.data_inputs() if name not in shapes})
+    return shapes
 
 
 def _declared_batch(net: Network) -> int:

@@ -16,7 +16,7 @@ from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.fillers import filler_values
 from matnet.converters.lower.sizes import LARGEST, Sizes, known, merged, numbers, output_sizes, padded, text
 from matnet.converters.options import Options
-from matnet.errors import NetworkError, ShapeError
+from matnet.errors import NetworkError, ShapeError, give_size
 from matnet.network import Layer, Network, Param
 from matnet.ops.base import Op, Unknown
 from matnet.ops.extensions.reshape import CaffeFlatten
@@ -116,7 +116,7 @@ class Builder:
         if len(shape) < 2:
             raise ShapeError(f"reads a blob of {len(shape)} axes; expected at least N x C")
         if shape[1] is None:
-            raise ShapeError("the number of its input channels is not known; give it with --input-size CxHxW")
+            raise ShapeError(f"the number of its input channels is not known; {give_size('CxHxW')}")
         return shape[1]
 
     def is_last_value(self, variable: str) -> bool:
@@ -134,7 +134,7 @@ class Builder:
         key = ("shared", shared) if shared else ("own", layer.name, str(index))
         if not known(shape):
             raise NetworkError(
-                f"blob {index} must have the shape {text(shape)}; give the unknown input size with --input-size"
+                f"blob {index} must have the shape {text(shape)}; {give_size()}"
             )
         expected = numbers(shape)
         if 0 in expected:

@@ -8,7 +8,7 @@ from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes
-from matnet.errors import NetworkError
+from matnet.errors import NetworkError, give_size
 from matnet.ops.extensions.ctc import CTCGreedyDecoder
 from matnet.ops.extensions.linear import Embed
 from matnet.ops.extensions.recurrent import LSTM, RNN
@@ -113,5 +113,5 @@ def _static_values(layer: LayerDef, net: Builder) -> int:
 def _product(sizes: Sizes) -> int:
     found = [size for size in sizes if size is not None]
     if len(found) < len(sizes):
-        raise NetworkError("needs a known input size; give the network's with --input-size")
+        raise NetworkError(f"needs a known input size; {give_size()}")
     return prod(found)

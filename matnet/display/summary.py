@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from matnet.display.table import NetworkTable
 from matnet.display.text import size_text
 from matnet.errors import MatnetError
-from matnet.meta import class_descriptions, class_names, input_channels, preprocessing_summary
+from matnet.meta import class_descriptions, class_names, preprocessing_summary
+from matnet.meta.given import require_sizes
 from matnet.network import AT_INFERENCE, Network
 from matnet.shapes import Shape
 
@@ -34,11 +35,8 @@ def why_unsized(net: Network, table: NetworkTable, inputs: Mapping[str, Shape]) 
     if not table.unsized:
         return None
     missing = [name for name in table.inputs if name not in inputs]
-    if missing:
-        channels = "" if all(input_channels(net, name) for name in missing) else " --channels C"
-        named = ", ".join(map(repr, missing))
-        return f"the file does not say how large {named} is; give --input-size HEIGHT WIDTH{channels}"
     try:
+        require_sizes(net, missing, inputs)
         net.for_inference().infer_shapes(inputs)
     except MatnetError as error:
         return str(error)

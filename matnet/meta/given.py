@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from matnet.errors import NetworkError, nearest
+from matnet.errors import NetworkError, in_words, nearest
 from matnet.meta.inputs import image_input, input_channels
 from matnet.shapes import Shape
 
@@ -51,15 +51,16 @@ def require_sizes(net: Network, needed: Collection[str], shapes: Mapping[str, Sh
     if not missing:
         return
     unknown = [
-        f"the {'height and width' if channels else 'channels, height and width'} of its input {name!r}"
+        f"the {'height and width' if channels else 'channels, height and width'} of input {name!r}"
         for name, channels in missing.items()
     ]
-    options = " ".join(f"--input-size {name}={'HxW' if channels else 'CxHxW'}" for name, channels in missing.items())
-    numbers = {True: "(height, width)", False: "(channels, height, width)"}
-    python = ", ".join(f"{name!r}: {numbers[channels]}" for name, channels in missing.items())
+    forms = {name: "HxW" if channels else "CxHxW" for name, channels in missing.items()}
+    options = " ".join(f"--input-size {name}={form}" for name, form in forms.items())
+    numbers = {"HxW": "(height, width)", "CxHxW": "(channels, height, width)"}
+    python = ", ".join(f"{name!r}: {numbers[form]}" for name, form in forms.items())
     raise NetworkError(
-        f"{net.source}: unknown {'is' if len(missing) == 1 else 'are'} {' and '.join(unknown)}; give {options} "
-        f"({{{python}}} in Python)"
+        f"{net.source}: the file does not state {' and '.join(unknown)}; "
+        f"give {in_words(f'the size, as {{{python}}}', options)}"
     )
 
 
@@ -73,13 +74,14 @@ def _input_called(net: Network, name: str) -> str:
 
 def _with_sizes(net: Network, name: str, known: Shape | None, sizes: tuple[int, ...], batch: int) -> Shape:
     """`known` with its last axes replaced: those of Caffe's blob, which has fewer than four where its rank is lower."""
-    rank = net.blob_ranks.get(name, 4)
+    box = known is not None and known[2:] == (1, 1) and len(sizes) <= 2 and name != image_input(net)
+    rank = net.blob_ranks.get(name, 2 if box else 4)
     if not 1 <= len(sizes) <= rank or min(sizes) < 1:
         raise NetworkError(f"{net.source}: size {name}={_text(sizes)} does not fit an input of {rank} axes")
     if known is None:
         channels = input_channels(net, name)
         if channels is None and len(sizes) < min(rank, 3):
-            raise NetworkError(f"{net.source}: the channels of its input {name!r} are not known; give {name}=CxHxW")
+            raise NetworkError(f"{net.source}: the channels of input {name!r} are unknown; give {name}=CxHxW")
         known = (batch, channels or 1, 1, 1)
     axes = (*known[: rank - len(sizes)], *sizes)
     return axes[0], *(*axes[1:], 1, 1, 1)[:3]  # type: ignore[return-value]

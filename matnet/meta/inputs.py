@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 USUAL_INPUTS = ("data", "input")  # what the Caffe importer and MatConvNet's canonical names call the image
 DEFINITION, INPUTS, INPUT_SIZE = "the definition", "meta.inputs", "meta.inputSize"
 IMAGE_SIZE, MEAN = "meta.normalization.imageSize", "the mean in meta.normalization"
+READER = "the layer that reads it"
 
 
 class Size(NamedTuple):
@@ -134,7 +135,8 @@ def statements(net: Network, name: str) -> list[Statement]:
     """What is stated of the size of a data input, in the order in which it counts.
 
     The definition (`net.input_shapes`); `meta.inputs` by name (the first entry, whatever its name, for a network
-    with one data input); and for the image input what `image_statements` finds besides.
+    with one data input); and for the image input what `image_statements` finds besides. For boxes of which nothing is
+    stated, the layer that reads them.
     """
     found = []
     if name in net.input_shapes:
@@ -144,7 +146,19 @@ def statements(net: Network, name: str) -> list[Statement]:
     entry = _inputs_by_variable(net, names).get(name)
     if entry is not None:
         found.append(Statement(INPUTS, entry))
+    usual = _usual_size(net, name)
+    if usual is not None:
+        return found or [Statement(READER, usual)]
     return found + (_other_statements(net.meta) if name == _usual(names) else [])
+
+
+def _usual_size(net: Network, name: str) -> Size | None:
+    """The size that an input has by what reads it, such as the boxes of ROIPooling."""
+    for layer in net.layers.values():
+        for position, (channels, height, width) in layer.op.usual_inputs.items():
+            if layer.inputs[position : position + 1] == [name]:
+                return Size(height, width, channels)
+    return None
 
 
 def image_statements(meta: Any) -> list[Statement]:

@@ -48,6 +48,7 @@ class Op:
     - `channels`, `channel_axes`, `input_channel_axis`, `channels_read`: what happens to channels.
     - `has_filters`: whether param 1 is a bank of filters, which tables of layers show.
     - `with_axes_swapped`, `spatial_params`: the same layer for images whose height and width are exchanged.
+    - `usual_inputs`: the size that an input, such as boxes, always has.
     - `half_precision`: whether an engine may store its outputs as float16.
     - `family`: the group of layers by which a drawing is coloured.
 
@@ -68,6 +69,7 @@ class Op:
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)  # fewest and most inputs; None: any number
     param_count: ClassVar[tuple[int, int]] = (0, 0)  # fewest and most params
     size_only_inputs: ClassVar[frozenset[int]] = frozenset()  # inputs of which only the size matters
+    usual_inputs: ClassVar[Mapping[int, tuple[int, int, int]]] = {}  # C, H, W that an input has where nothing states it
     uses_host: ClassVar[bool] = False  # whether forward works on values on the host: no CUDA graph can hold it
     sizes_depend_on_values: ClassVar[bool] = False  # `output_shapes` then gives the greatest sizes
     spatial_params: ClassVar[frozenset[int]] = frozenset()  # params whose first two axes are rows and columns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
@@ -50,6 +50,7 @@ class ROIPooling(Op):
 
     family = "pooling"
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+    usual_inputs: ClassVar[Mapping[int, tuple[int, int, int]]] = {1: (5, 1, 1)}  # a box: image, corners
     uses_host: ClassVar[bool] = True
     method: str = of(choice("max", "avg"), "max")
     subdivisions: Pair = of(as_pair, (6, 6))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
@@ -49,6 +49,7 @@ class PSROIPooling(Op):
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+    usual_inputs: ClassVar[Mapping[int, tuple[int, int, int]]] = {1: (5, 1, 1)}  # a box: image, corners
     uses_host: ClassVar[bool] = True
     family = "pooling"
     spatialScale: float = 1.0
@@ -118,6 +119,7 @@ class ROIAlign(Op):
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
+    usual_inputs: ClassVar[Mapping[int, tuple[int, int, int]]] = {1: (5, 1, 1)}  # a box: image, corners
     uses_host: ClassVar[bool] = True
     family = "pooling"
     channels = Channels.COUNT

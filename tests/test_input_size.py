@@ -1,0 +1,117 @@
+"""`--input-size`, in every command: HxW, CxHxW or NAME=AxBx... of any number of axes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet import run, show
+from matnet.arguments import add_input_size, given_sizes, joined_sizes, parse_size
+from matnet.conversion_arguments import parser as convert_parser
+from matnet.errors import MatnetError, run_command
+from matnet.image_arguments import add_preprocessing, preprocessing_from
+from matnet.meta.given import given_input_shapes, require_sizes
+from tests.conftest import DATA
+
+MODELS = DATA / "matconvnet"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("20x30", (None, (20, 30))),
+        ("4X20x30", (None, (4, 20, 30))),
+        ("data=2x4x20x30", ("data", (2, 4, 20, 30))),
+        ("rois=128x5", ("rois", (128, 5))),
+        ("indicator=80", ("indicator", (80,))),
+        ("clip=2x3x16x20x30", ("clip", (2, 3, 16, 20, 30))),
+        ("a=b=7x9", ("a=b", (7, 9))),
+    ],
+)
+def test_sizes_are_parsed(text: str, expected: tuple[str | None, tuple[int, ...]]) -> None:
+    assert parse_size(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "x", "20", "20x", "0x30", "20x-3", "data=", "data=0", "2.5x3"])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        parse_size(text)
+
+
+def given(*arguments: str) -> object:
+    command = argparse.ArgumentParser()
+    add_input_size(command)
+    command.add_argument("model")
+    return given_sizes(command.parse_intermixed_args(joined_sizes(arguments)))
+
+
+def test_sizes_reach_the_command() -> None:
+    assert given("m") is None
+    assert given("--input-size", "20x30", "m") == (20, 30)
+    assert given("--input-size", "20", "30", "m") == (20, 30), "as in show before 0.2"
+    assert given("m", "--input-size=x=3x4", "--input-size", "y=7x5") == {"x": (3, 4), "y": (7, 5)}
+
+
+@pytest.mark.parametrize("second", ["x=7x9", "7x9"])
+def test_two_sizes_of_one_input_are_refused(second: str) -> None:
+    with pytest.raises(MatnetError, match="7x9"):
+        given("--input-size", second, "--input-size", second.replace("7", "8"), "m")
+
+
+def test_show_takes_channels_and_names(capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(MODELS / "dag_crop" / "model.mat")
+    show.main([model, "--json", "--input-size", "x=4x20x30", "--input-size", "ref=2x7x9"])
+    variables = json.loads(capsys.readouterr().out)["variables"]
+    shapes = {variable["name"]: variable["shape"] for variable in variables}
+    assert (shapes["x"], shapes["ref"]) == ([1, 4, 20, 30], [1, 2, 7, 9])
+
+
+def test_what_is_unknown_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    run_command(show.main, [str(MODELS / "dag_crop" / "model.mat")])
+    reason = capsys.readouterr().out.split("? = ")[1]
+    assert "--input-size x=CxHxW --input-size ref=CxHxW" in reason
+    with pytest.raises(MatnetError, match=r"'ref': .channels, height, width."):
+        require_sizes(matnet.load(MODELS / "dag_crop" / "model.mat"), ["ref"], {})
+
+
+def test_an_unknown_input_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(MODELS / "dag_crop" / "model.mat")
+    assert run_command(show.main, [model, "--input-size", "re=2x7x9"]) == 2
+    assert {"'re'", "ref"} <= set(capsys.readouterr().err.replace(",", " ").replace(";", " ").split())
+
+
+def test_boxes_have_a_usual_size() -> None:
+    net = matnet.load(MODELS / "dag_roipooling_max" / "model.mat")
+    assert net.default_input_shapes(3) == {"rois": (3, 5, 1, 1)}
+    given = given_input_shapes(net, {"x": (12, 20, 30), "rois": (128, 5)})
+    assert given == {"x": (1, 12, 20, 30), "rois": (128, 5, 1, 1)}
+
+
+def test_run_refuses_arrays_of_another_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = tmp_path / "in.npz", tmp_path / "out.npz"
+    np.savez(source, in__input=np.zeros((2, 1, 8, 8), np.float32))
+    digits = "digits-lenet"
+    assert run_command(run.main, [digits, str(source), str(target), "--input-size", "8x8"]) == 0
+    target.unlink()
+    assert run_command(run.main, [digits, str(source), str(target), "--input-size", "10x9"]) == 2
+    assert "1x10x9" in capsys.readouterr().err
+    assert not target.exists()
+
+
+def test_preprocessing_takes_the_images_size() -> None:
+    command = argparse.ArgumentParser()
+    add_preprocessing(command)
+    net = matnet.load("digits-lenet")
+    (image,) = net.data_inputs()
+    for text in ("12x10", f"{image}=12x10", f"{image}=1x12x10"):
+        assert preprocessing_from(net, command.parse_args(["--input-size", text])).image_size == (12, 10)
+
+
+def test_a_conversion_takes_them_by_input() -> None:
+    options = convert_parser().parse_args(["--input-size", "data=3x20x30", "--input-size", "im_info=1x3"])
+    assert given_sizes(options) == {"data": (3, 20, 30), "im_info": (1, 3)}
