@@ -33,6 +33,7 @@ from matnet.converters.files.message import Message, build
 from matnet.errors import MatnetError, run_command
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import JSON
+from matnet.tables import Column, Table
 
 # name, outputs, kernel, stride, pad, groups; a number is a pooling window with stride 2.
 ALEXNET = (
@@ -157,15 +158,15 @@ def run(names: list[str], repeats: int) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    from tabulate import tabulate
-
-    columns = {
-        "network": "network", "MB": "file_bytes", "cp s": "copy_seconds", "matnet s": "seconds", "matnet / cp": "ratio",
-        "process s": "process_seconds", "process / cp": "process_ratio", "peak MB": "peak_bytes",
-        "peak / file": "peak_ratio",
-    }  # fmt: skip
-    lines = [[found[key] / 1e6 if key.endswith("_bytes") else found[key] for key in columns.values()] for found in rows]
-    return tabulate(lines, list(columns), floatfmt=("", ".0f", ".2f", ".2f", ".2f", ".2f", ".2f", ".0f", ".2f"))
+    columns = [
+        Column("network", "network"),
+        *(Column(key, heading, "right", places) for key, heading, places in (
+            ("megabytes", "MB", 0), ("copy_seconds", "cp s", 2), ("seconds", "matnet s", 2),
+            ("ratio", "matnet / cp", 2), ("process_seconds", "process s", 2), ("process_ratio", "process / cp", 2),
+            ("peak_megabytes", "peak MB", 0), ("peak_ratio", "peak / file", 2))),
+    ]  # fmt: skip
+    sizes = {"megabytes": "file_bytes", "peak_megabytes": "peak_bytes"}
+    return Table(columns, [{**row, **{name: row[key] / 1e6 for name, key in sizes.items()}} for row in rows]).text()
 
 
 def parser() -> argparse.ArgumentParser:

@@ -17,6 +17,7 @@ import sys
 from matnet.errors import MatnetError, run_command
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import JSON
+from matnet.tables import Table
 
 STATEMENTS = {"numpy": "import numpy", "matnet": "import matnet"}
 PROBE = "import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
@@ -54,8 +55,6 @@ def measure(runs: int) -> dict[str, list[float]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    from tabulate import tabulate
-
     options = parser().parse_args(argv)
     check_outputs([(options.json, JSON)])
     if options.runs < 1:
@@ -65,9 +64,10 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     for name, values in seconds.items():
         milliseconds = [1000 * value for value in (median[name], min(values), max(values))]
-        rows.append([STATEMENTS[name], *milliseconds, median[name] / median["numpy"]])
+        shown = [f"{value:.1f}" for value in milliseconds]
+        rows.append([STATEMENTS[name], *shown, f"{median[name] / median['numpy']:.2f}"])
     headers = ["", "median ms", "fastest", "slowest", "ratio to numpy"]
-    print(tabulate(rows, headers, floatfmt=("", ".1f", ".1f", ".1f", ".2f")))
+    print(Table.of(headers, rows, right=headers[1:]).text())
     print(f"{options.runs} fresh processes each; Python {platform.python_version()}, {platform.platform()}")
     if options.json:
         with atomic_write(options.json) as file:

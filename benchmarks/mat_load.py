@@ -32,6 +32,7 @@ from matnet.files import atomic_write, check_outputs
 from matnet.formats.mat import read_mat, write_mat
 from matnet.formats.mat.values import Cell, row
 from matnet.kinds import JSON
+from matnet.tables import Column, Table
 
 # AlexNet as MatConvNet stores it: filters of height x width x depth (per group) x number.
 FILTERS = {
@@ -187,24 +188,29 @@ def run(repeats: int) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    from tabulate import tabulate
-
-    headers = ["file", "MB", "matnet ms", "peer", "peer ms", "ratio", "of fastest", "peak MB", "peer peak MB"]
-    lines = [
-        [
-            found["file"],
-            found["file_bytes"] / 1e6,
-            1000 * found["seconds"],
-            found["peer"],
-            1000 * found["peer_seconds"],
-            found["ratio"],
-            found["ratio_fastest"],
-            found["peak_bytes"] / 1e6,
-            found["peer_peak_bytes"] / 1e6,
-        ]
-        for found in rows
+    columns = [
+        Column("file", "file"),
+        Column("megabytes", "MB", "right", 0),
+        Column("milliseconds", "matnet ms", "right", 1),
+        Column("peer", "peer"),
+        Column("peer_milliseconds", "peer ms", "right", 1),
+        Column("ratio", "ratio", "right", 2),
+        Column("ratio_fastest", "of fastest", "right", 2),
+        Column("peak_megabytes", "peak MB", "right", 1),
+        Column("peer_peak_megabytes", "peer peak MB", "right", 1),
     ]
-    return tabulate(lines, headers, floatfmt=("", ".0f", ".1f", "", ".1f", ".2f", ".2f", ".1f", ".1f"))
+    lines = [
+        {
+            **row,
+            "megabytes": row["file_bytes"] / 1e6,
+            "milliseconds": 1000 * row["seconds"],
+            "peer_milliseconds": 1000 * row["peer_seconds"],
+            "peak_megabytes": row["peak_bytes"] / 1e6,
+            "peer_peak_megabytes": row["peer_peak_bytes"] / 1e6,
+        }
+        for row in rows
+    ]
+    return Table(columns, lines).text()
 
 
 def parser() -> argparse.ArgumentParser:

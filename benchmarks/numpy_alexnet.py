@@ -21,7 +21,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 
 from matnet.errors import EngineError, NetworkError, run_command
 from matnet.network import Layer, Network, Param
@@ -30,6 +29,7 @@ from matnet.ops.base import Op
 from matnet.ops.convolution import Conv
 from matnet.ops.normalization import LRN
 from matnet.ops.pooling import Pooling
+from matnet.tables import Table
 
 INPUT = (3, 227, 227)
 TOLERANCE = 1e-4  # of the largest score: two orders of summation of up to 9216 products in single
@@ -167,7 +167,8 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(result, indent=2))
         return 0
     rows = [(name, f"{speed:.1f}") for name, speed in result["images_per_s"].items()]
-    print(tabulate([*rows, ("ratio", f"{result['ratio']:.2f}")], headers=["AlexNet's shapes", "images/s"]))
+    rows.append(("ratio", f"{result['ratio']:.2f}"))
+    print(Table.of(["AlexNet's shapes", "images/s"], rows, right=["images/s"]).text())
     print(
         f"\nbatch {result['batch']}, median of {result['repeats']} passes, {result['threads']} threads, "
         f"numpy {result['numpy']}, torch {result['torch']}; scores agree within {result['difference']:.1e}"

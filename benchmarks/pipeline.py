@@ -43,6 +43,7 @@ from matnet.images import Preprocessing
 from matnet.kinds import JSON
 from matnet.metrics import TopK
 from matnet.network import Network
+from matnet.tables import Table
 
 MEAN = (123.0, 117.0, 104.0)  # of networks whose file does not say
 SYNTHETIC = (375, 500)  # height and width of the JPEGs that are made where none are given: ImageNet's usual size
@@ -333,8 +334,6 @@ def synthetic(folder: Path, count: int) -> Path:
 
 def table(rows: Sequence[Row], overlap: Sequence[float]) -> str:
     """The rows for people, ratios to perfect overlap and to matnet beside them."""
-    from tabulate import tabulate
-
     ours = next(row for row in rows if row.name == OURS)
     shown = [*rows, Row("perfect overlap", statistics.median(overlap), list(overlap), [])]
     cells = [
@@ -351,7 +350,7 @@ def table(rows: Sequence[Row], overlap: Sequence[float]) -> str:
         for row in shown
     ]
     headers = ["", "images/s", "slowest", "fastest", "processors", "matnet's ratio to it", "top-1 err.", "top-5 err."]
-    return tabulate(cells, headers, disable_numparse=True)
+    return Table.of(headers, cells, right=headers[1:]).text()
 
 
 def main(argv: list[str] | None = None) -> int:

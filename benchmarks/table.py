@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matnet.benchmarks.rows import Report, Row, best_peer, grouped, ratio, ratio_at_fastest
+from matnet.tables import Table
 
 Columns = tuple[str, ...]
 DETAILS: Columns = ("engine", "images/s", "spread", "slowest", "fastest", "GFLOP/s", "of peak", "differs", "remark")
@@ -116,11 +117,8 @@ def speed_details(report: Report) -> list[str]:
 
 
 def _table(cells: Sequence[Sequence[str]], headers: Sequence[str], form: str) -> str:
-    from tabulate import tabulate
-
     numbers = {"batch", "images/s", "spread", "slowest", "fastest", "its images/s", "ratio", "at fastest", "GFLOP/s"}
-    align = ["right" if name in numbers or name in ("of peak", "differs", "published") else "left" for name in headers]
-    return tabulate(cells, headers, tablefmt=form, disable_numparse=True, colalign=align if cells else None)
+    return Table.of(headers, cells, right=numbers | {"of peak", "differs", "published"}).text(form)
 
 
 def _figure(value: float) -> str:

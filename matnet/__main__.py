@@ -38,9 +38,9 @@ def module_of(verb: str) -> str | None:
         return None
     found = find_spec(f"matnet.{verb}")
     if found is None or found.submodule_search_locations is None:
-        return found and found.name
+        return found.name if found else None
     command = find_spec(f"matnet.{verb}.__main__")
-    return command and command.name
+    return command.name if command else None
 
 
 def verbs() -> Mapping[str, str]:

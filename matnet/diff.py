@@ -16,6 +16,7 @@ from matnet.arguments import MODEL_HELP, add_file_options, file_options, flipped
 from matnet.comparison import Comparison, compare
 from matnet.errors import common_options, program, run_command
 from matnet.network import Network
+from matnet.tables import Table
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,8 +41,6 @@ def parser() -> argparse.ArgumentParser:
 
 def report(comparison: Comparison, options: argparse.Namespace) -> str:
     """For people: what differs, one thing a line, and a table of params."""
-    from tabulate import tabulate
-
     lines = [f"structure: {line}" for line in comparison.structure]
     shown = [param for param in comparison.params if options.all or not param.within(options.tolerance)]
     if shown:
@@ -55,7 +54,7 @@ def report(comparison: Comparison, options: argparse.Namespace) -> str:
             for param in shown
         ]
         headers = ("param", "size", "largest difference, or other size", "largest value")
-        lines.append(tabulate(rows, headers, disable_numparse=True))
+        lines.append(Table.of(headers, rows).text())
     if not options.no_meta:
         lines += comparison.meta
     equal = sum(param.within(options.tolerance) for param in comparison.params)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-NARROW_ALIGNMENTS = {"left": "left", "right": "right"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,21 @@ class Table:
     title: str = ""
     notes: Sequence[str] = field(default=())
 
+    @classmethod
+    def of(cls, headings: Sequence[str], rows: Iterable[Sequence[Any]], right: Collection[str] = ()) -> Table:
+        """Rows of values in the order of the headings; columns with a heading in `right` are aligned to the right.
+
+        >>> print(Table.of(["file", "MB"], [["a", 20.5]], right=["MB"]).text())
+        file      MB
+        ------  ----
+        a       20.5
+        """
+        columns = [
+            Column(str(number), heading, "right" if heading in right else "left")
+            for number, heading in enumerate(headings)
+        ]
+        return cls(columns, [{str(number): value for number, value in enumerate(row)} for row in rows])
+
     @property
     def cells(self) -> list[list[str]]:
         """All values as text."""
@@ -58,7 +71,7 @@ class Table:
         from tabulate import tabulate
 
         headings = [column.heading for column in self.columns]
-        align = [NARROW_ALIGNMENTS[column.align] for column in self.columns]
+        align = [column.align for column in self.columns]
         return tabulate(
             self.cells, headings, tablefmt=form, disable_numparse=True, colalign=align if self.rows else None
         )

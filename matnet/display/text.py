@@ -8,6 +8,7 @@ from matnet.display.markup import clipped
 from matnet.display.table import LayerRow, NetworkTable
 from matnet.display.units import BYTES_PER_ELEMENT, count, dims, memory
 from matnet.shapes import ReceptiveField, Shape
+from matnet.tables import Table
 
 UNKNOWN = "?"
 LONGEST_INPUTS = 60  # characters; a layer that joins many variables shows the first and the last of them
@@ -17,13 +18,12 @@ Column = tuple[str, Callable[[LayerRow], str]]
 
 def table_text(table: NetworkTable) -> str:
     """One row per layer with the columns that this network needs; sizes as H x W x C x N, `?` where unknown."""
-    from tabulate import tabulate  # some 20 ms, spent only when a table is printed
-
     columns = layer_columns(table)
     rows = [[render(row) for _, render in columns] for row in table.layers]
     right = {"#", "output", "data mem", "params", "mult-adds"}
-    align = ["right" if header in right or header.startswith("rf") else "left" for header, _ in columns]
-    return tabulate(rows, headers=[header for header, _ in columns], colalign=align, disable_numparse=True)
+    headings = [heading for heading, _ in columns]
+    right |= {heading for heading in headings if heading.startswith("rf")}
+    return Table.of(headings, rows, right).text()
 
 
 def totals(table: NetworkTable) -> list[tuple[str, str]]:

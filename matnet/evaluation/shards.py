@@ -26,7 +26,7 @@ WAIT = 20.0  # seconds for a scheduler to answer, and for its first worker
 SHARDS_PER_WORKER = 8  # so that workers of different speeds end together, and a death loses little
 LARGEST_SHARD = 32  # batches
 RETRIES = 2  # of a shard whose worker raised an error; deaths of workers are counted by Dask itself
-NO_PAGES = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 INSTALL = "install it with `python -m pip install 'matnet[dask]'`"
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from matnet.errors import DownloadError, common_options, program, run_command
+from matnet.tables import Table
 from matnet.zoo.cards import Card, all_cards
 from matnet.zoo.describe import card_record, card_text, cards_table
 from matnet.zoo.download import LARGEST
@@ -184,10 +185,8 @@ def verify_files(options: argparse.Namespace) -> int:
 
 
 def _table(findings: list[Finding]) -> str:
-    from tabulate import tabulate
-
     rows = [(f.status, f.path, f.model, f.generation, f.md5, f.detail) for f in findings]
-    return tabulate(rows, ("status", "file", "model", "published", "MD5", ""), disable_numparse=True)
+    return Table.of(("status", "file", "model", "published", "MD5", ""), rows).text()
 
 
 def check_models(options: argparse.Namespace) -> int:

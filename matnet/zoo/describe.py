@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from matnet.tables import Table
 from matnet.zoo.cache import present_mat
 from matnet.zoo.cards import Card, RemoteFile
 from matnet.zoo.fetch import further_addresses
@@ -16,8 +17,6 @@ WORDS = {"top1": "top-1", "top5": "top-5", "iou": "IoU", "ap": "AP", "ods": "ODS
 
 def cards_table(cards: Iterable[Card]) -> str:
     """A line per model: name, task, year, parameters, its leading figure, and how it can be had."""
-    from tabulate import tabulate
-
     rows = [
         (
             card.name,
@@ -30,7 +29,7 @@ def cards_table(cards: Iterable[Card]) -> str:
         for card in cards
     ]
     headers = ("model", "task", "year", "parameters", "published", "to be had as")
-    return tabulate(rows, headers, disable_numparse=True, colalign=("left", "left", "left", "right", "left", "left"))
+    return Table.of(headers, rows, right=["parameters"]).text()
 
 
 def leading_figure(card: Card) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 from matnet.engines.cupy.graphs import build_graph, key_of, propose_plans
 from matnet.engines.cupy.probe import BROKEN, Gpu
 from matnet.engines.cupy.steps import ConvGraph
-from matnet.errors import FileFormatError
-from matnet.files import atomic_write, cache_folder
+from matnet.files import cache_folder
+from matnet.records import read_record, write_record
 
 MOST_TRIED = 12  # plans that can be used, of one graph; cuDNN gives its best guesses first
 TRIAL_SECONDS = 1.0  # for one graph, after which no further plan is tried
@@ -24,7 +23,7 @@ FAR = 2.0  # times the best: not timed further
 
 
 class PlanBook:
-    """The names of the fastest plans, on disk; a file that cannot be read or written is done without."""
+    """The names of the fastest plans, kept in a record on disk where that can be read and written."""
 
     def __init__(self, folder: Path | None, name: str) -> None:
         self.path = folder / "cudnn" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.json" if folder else None
@@ -36,13 +35,7 @@ class PlanBook:
         return cls(cache_folder(), f"{gpu.name} {gpu.capability[0]}.{gpu.capability[1]} cudnn {version}")
 
     def _read(self) -> dict[str, str]:
-        try:
-            found = json.loads(self.path.read_text(encoding="utf-8")) if self.path else {}
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(found, dict):
-            return {}
-        return {key: name for key, name in found.items() if isinstance(key, str) and isinstance(name, str)}
+        return (read_record(self.path, _names_in) if self.path else None) or {}
 
     def get(self, graph: ConvGraph) -> str | None:
         """The name of the fastest plan, if it is known."""
@@ -51,14 +44,14 @@ class PlanBook:
     def put(self, graph: ConvGraph, name: str) -> None:
         """Remember; what other processes wrote meanwhile is kept."""
         self._names = {**self._read(), **self._names, key_of(graph): name}
-        if self.path is None:
-            return
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(self.path) as file:
-                file.write(json.dumps(self._names, indent=0, sort_keys=True).encode())
-        except (OSError, FileFormatError):
-            self.path = None  # a cache only saves time
+        if self.path is not None and not write_record(self.path, dict(sorted(self._names.items()))):
+            self.path = None  # a cache only saves time: one warning is enough
+
+
+def _names_in(record: Mapping[str, Any]) -> dict[str, str]:
+    if not all(isinstance(name, str) for name in record.values()):
+        raise ValueError("expected names of plans")
+    return dict(record)
 
 
 class ChosenPlan:

@@ -1,9 +1,7 @@
-"""Which variant was fastest for a network on this machine, kept in the cache folder; done without where that fails."""
+"""Which variant was fastest for a network on this machine, kept in the cache folder where that can be written."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +9,9 @@ from pathlib import Path
 from matnet.engines.cpu.program import Compiler
 from matnet.engines.cpu.runtimes import runtime_version
 from matnet.engines.cpu.tuning.variants import Variant, variant_from
-from matnet.files import atomic_write, cache_folder
+from matnet.errors import MatnetError
+from matnet.files import cache_folder
+from matnet.records import key_digest, read_record, write_record
 from matnet.shapes import Shape
 
 FORMAT = 3  # of the files, and of what is tried
@@ -34,7 +34,7 @@ def identity(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: Sequence
         "processor": processor(),
         "runtimes": {name: _version(name) for name in runtimes},
     }
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    return key_digest(decisive)
 
 
 def processor() -> str:
@@ -55,29 +55,25 @@ def _version(runtime: str) -> str:
 
 
 def remembered(key: str, runtimes: Sequence[str]) -> Variant | None:
-    """The variant that was chosen for this identity, if the file is there and whole and the runtime is still meant."""
-    try:
-        record = json.loads(_place(key).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RuntimeError):
-        return None
-    variant = variant_from(record.get("variant")) if isinstance(record, dict) else None
+    """The variant that was chosen for this identity, where a valid record is kept and the runtime is among those."""
+    place = _place(key)
+    variant = read_record(place, lambda record: variant_from(record["variant"])) if place else None
     return variant if variant is not None and variant.runtime in runtimes else None
 
 
 def remember(key: str, variant: Variant, seconds: Mapping[str, float]) -> None:
-    """Keep the choice; nothing happens where the folder cannot be written."""
-    record = {
-        "variant": {"runtime": variant.runtime, "winograd": variant.winograd, "division": variant.division},
-        "seconds": {name: round(value, 6) for name, value in seconds.items()},
-    }
+    """Keep the choice; where the folder cannot be written, a warning says so and the next run chooses again."""
+    place = _place(key)
+    if place is not None:
+        record = {
+            "variant": {"runtime": variant.runtime, "winograd": variant.winograd, "division": variant.division},
+            "seconds": {name: round(value, 6) for name, value in seconds.items()},
+        }
+        write_record(place, record)
+
+
+def _place(key: str) -> Path | None:
     try:
-        place = _place(key)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(place) as file:
-            file.write(json.dumps(record, indent=1).encode())
-    except (OSError, RuntimeError):  # a RuntimeError: no home folder is known, or a folder stands in the file's place
-        return
-
-
-def _place(key: str) -> Path:
-    return cache_folder() / "runtimes" / f"{key}.json"
+        return cache_folder() / "runtimes" / f"{key}.json"
+    except (MatnetError, RuntimeError):  # a RuntimeError: no home folder is known
+        return None

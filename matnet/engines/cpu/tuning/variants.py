@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from matnet.engines.cpu.runtimes import RUNTIMES
 
@@ -26,11 +28,14 @@ class Variant:
         return {"": batch, "threads": -(-batch // threads), "images": 1}[self.division]
 
 
-def variant_from(record: object) -> Variant | None:
-    """The variant with these fields, as JSON keeps them; None where they are not those of one."""
-    if not isinstance(record, dict) or record.keys() != {"runtime", "winograd", "division"}:
-        return None
-    runtime, winograd, division = record["runtime"], record["winograd"], record["division"]
-    if not isinstance(winograd, bool) or runtime not in RUNTIMES or division not in DIVISIONS:
-        return None
-    return Variant(runtime, winograd, division)
+def variant_from(record: Mapping[str, Any]) -> Variant:
+    """The variant with these fields, as JSON keeps them; raises ValueError where they are not those of one."""
+    variant = Variant(**record)
+    if (
+        not isinstance(variant.winograd, bool)
+        or variant.runtime not in RUNTIMES
+        or variant.division not in DIVISIONS
+        or record.keys() != {"runtime", "winograd", "division"}
+    ):
+        raise ValueError(f"no way to run a network: {dict(record)}")
+    return variant
