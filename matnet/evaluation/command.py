@@ -168,14 +168,26 @@ def report(run: Run, task: type[Task], options: argparse.Namespace) -> ExitStatu
         print(f"matnet: {line}", file=sys.stderr)
     outcome = Outcome(Status(run.status), run.status_reason)
     if outcome.status in (Status.DOUBTFUL, Status.NOT_FINITE):
-        print(f"matnet: {outcome}; {_doctor(options)}", file=sys.stderr)
+        print(f"matnet: {outcome}; {_doctor(options, task)}", file=sys.stderr)
     return outcome.exit_status
 
 
-def _doctor(options: argparse.Namespace) -> str:
-    """The command that looks for the cause."""
+def _doctor(options: argparse.Namespace, task: type[Task]) -> str:
+    """The command that looks for the cause: of a classification with its images, and with what decides its figures."""
     import shlex
 
-    model = str(options.model or embedded_model())
-    data = str(options.data or embedded_data())
-    return f"find the cause with: matnet doctor {shlex.join([model, data])}"
+    parts = [str(options.model or embedded_model())]
+    if task.name == "classification":
+        parts.append(str(options.data or embedded_data()))
+        for name in KEPT_BY_THE_DOCTOR:
+            value = getattr(options, name, None)
+            if value is not None:
+                numbers = "x" if name == "image_size" else ","
+                text = numbers.join(f"{part:g}" for part in value) if isinstance(value, (list, tuple)) else str(value)
+                parts.append(f"--{'input-size' if name == 'image_size' else name.replace('_', '-')}={text}")
+    return f"find the cause with: matnet doctor {shlex.join(parts)}"
+
+
+KEPT_BY_THE_DOCTOR = ("root", "classes", "scores", "protocol", "image_size", "channels", "mean", "std", "scale",
+                      "input_range", "color", "resize", "net")  # fmt: skip
+"""Options that `matnet doctor` takes as `matnet eval` does, and that decide which images are prepared how."""

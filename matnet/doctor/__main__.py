@@ -1,0 +1,210 @@
+"""`python -m matnet.doctor MODEL [IMAGES]`: which of file, preprocessing and labels is wrong."""
+
+from __future__ import annotations
+
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matnet.datasets import ImageList
+    from matnet.doctor.findings import Finding
+    from matnet.doctor.search import Diagnosis
+    from matnet.images import Preprocessing
+    from matnet.network import Network
+
+
+def parser() -> argparse.ArgumentParser:
+    from matnet.arguments import MODEL_HELP, add_engine_options, add_file_options, positive
+    from matnet.doctor.image_changes import KNOBS
+    from matnet.doctor.search import IMAGES, LABELS
+    from matnet.errors import common_options
+    from matnet.image_arguments import add_classes, add_preprocessing
+
+    command = argparse.ArgumentParser(
+        parents=[common_options()],
+        prog="python -m matnet.doctor",
+        description="Find what is wrong with a network's file, graph and meta; with labelled images also with "
+        "preprocessing and labels: the usual errors are tried one by one, and a paired test decides.",
+        epilog="Status: 0 nothing is wrong, 1 something is, 2 the arguments or the images cannot be used.",
+    )
+    command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    command.add_argument(
+        "images", metavar="IMAGES", nargs="?", help="a folder with one folder per class, a list of lines `path label`, "
+        "or ImageNet, as `python -m matnet.eval --data` takes them",
+    )  # fmt: skip
+    command.add_argument("--labels", metavar="FILE", help="a list of lines `path label`; IMAGES is then its folder")
+    command.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list start from")
+    command.add_argument("--scores", metavar="NAME", help="the variable to rank (default: the last softmax, or output)")
+    add_classes(command)
+    search = command.add_argument_group("search")
+    search.add_argument(
+        "--limit", dest="most", type=positive, default=IMAGES, metavar="N",
+        help="the most images that are looked at, in random order (default: %(default)s)",
+    )  # fmt: skip
+    search.add_argument(
+        "--try", dest="knobs", type=_knobs, default=(*KNOBS, LABELS), metavar="A,B",
+        help=f"what is tried: {', '.join((*KNOBS, LABELS))} (default: all)",
+    )  # fmt: skip
+    output = command.add_argument_group("output")
+    output.add_argument(
+        "--json", nargs="?", const="-", metavar="FILE", help="all that was found as JSON, on stdout or into FILE"
+    )
+    output.add_argument("--write", metavar="FIXED.mat", help="write the network with the change that was found")
+    add_preprocessing(command)
+    add_file_options(command)
+    add_engine_options(command)
+    return command
+
+
+def _knobs(text: str) -> tuple[str, ...]:
+    from matnet.doctor.image_changes import KNOBS
+    from matnet.doctor.search import LABELS
+    from matnet.errors import nearest
+
+    wanted = tuple(part.strip() for part in text.split(","))
+    for name in wanted:
+        if name not in (*KNOBS, LABELS):
+            raise argparse.ArgumentTypeError(f"{name!r} is not tried{nearest(name, (*KNOBS, LABELS))}")
+    return wanted
+
+
+def main(argv: list[str] | None = None) -> int:
+    from matnet.errors import DataError
+    from matnet.files import check_outputs
+    from matnet.image_arguments import parsed
+    from matnet.kinds import JSON, MAT
+
+    options = parsed(parser(), argv)
+    target = None if options.json == "-" else options.json
+    check_outputs([(target, JSON), (options.write, MAT)], [options.model, options.images, options.labels])
+    if options.write and not (options.images or options.labels):
+        raise DataError("--write: what is written is found with labelled images; give IMAGES")
+    return diagnose(options, target)
+
+
+def diagnose(options: argparse.Namespace, target: str | None) -> int:
+    """From arguments to findings and their report; the exit status."""
+    from matnet.arguments import file_options
+    from matnet.doctor.checks import check_files, check_network
+    from matnet.doctor.findings import problem
+    from matnet.errors import DataError, FileFormatError, MatnetError
+    from matnet.loading import load
+
+    files = [path for path in _files(options.model) if path.is_file()]
+    findings = check_files(files)
+    try:
+        net = load(options.model, **file_options(options))
+    except MatnetError as error:
+        if not files or not isinstance(error, FileFormatError):
+            raise
+        return _report(options, target, [*findings, problem("file", str(error))], None, "", "")
+    with_images = bool(options.images or options.labels)
+    prepared = _preprocessing(net, options, required=with_images)
+    findings += check_network(net, prepared, options.scores, options.mean is not None)
+    if not with_images:
+        return _report(options, target, findings, None, prepared.describe() if prepared else "", "")
+    assert prepared is not None
+    if prepared.crops != 1:
+        raise DataError("--ten-crop: the doctor looks at the centre of images; leave it out")
+    images, diagnosis = _search(net, options, prepared, findings)
+    if options.write and diagnosis.best is not None:
+        _write(net, options, prepared, diagnosis)
+    return _report(options, target, findings, diagnosis, prepared.describe(), images.name)
+
+
+def _files(model: str) -> list[Path]:
+    return [Path(model)] if Path(model).exists() else [Path(part.strip()) for part in model.split(",")]
+
+
+def _preprocessing(net: Network, options: argparse.Namespace, required: bool) -> Preprocessing | None:
+    from matnet.errors import DataError
+    from matnet.image_arguments import preprocessing_from
+
+    try:
+        return preprocessing_from(net, options)
+    except DataError:
+        if required:
+            raise
+        return None
+
+
+def _search(
+    net: Network, options: argparse.Namespace, prepared: Preprocessing, findings: list[Finding]
+) -> tuple[ImageList, Diagnosis]:
+    """The labelled images, and what the search over them found; findings about the labels are added."""
+    from matnet.arguments import engine_options
+    from matnet.datasets import load_images
+    from matnet.doctor.search import Search
+    from matnet.doctor.truth import aligned
+    from matnet.evaluation.tasks.classification import score_variable, scores_of_one_image
+    from matnet.meta import class_names
+    from matnet.zoo import card_of
+
+    given = load_images(options.labels or options.images, options.root or (options.images if options.labels else None))
+    variable = score_variable(net, options.scores)
+    outputs = scores_of_one_image(net, variable, prepared)
+    card = card_of(net.source.path) if net.source.path else None
+    order = card.labels.get("order") if card else None
+    images, said = aligned(net, given, outputs, options.classes, order)
+    findings += said
+    search = Search(
+        net, images, prepared, variable, class_names(net) or (), engine_options(options), options.knobs, options.most
+    )
+    return images, search.run()
+
+
+def _write(net: Network, options: argparse.Namespace, prepared: Preprocessing, diagnosis: Diagnosis) -> None:
+    from matnet.doctor.permanent import mended
+    from matnet.formats import save_network
+
+    save_network(mended(net, prepared, *diagnosis.change), options.write)
+
+
+def _report(
+    options: argparse.Namespace,
+    target: str | None,
+    findings: list[Finding],
+    diagnosis: Diagnosis | None,
+    preprocessing: str,
+    dataset: str,
+) -> int:
+    """Print all, or write it as JSON; the exit status."""
+    from matnet.doctor.findings import PROBLEM
+    from matnet.doctor.report import findings_table, record, trials_table, verdict
+    from matnet.files import atomic_write
+    from matnet.outcomes import ExitStatus
+
+    text = json.dumps(record(options.model, findings, diagnosis, preprocessing, dataset), indent=2, allow_nan=False)
+    if target:
+        with atomic_write(target) as file:
+            file.write(f"{text}\n".encode())
+    if options.json == "-":
+        print(text)
+    else:
+        parts = [findings_table(findings).text()] if findings else []
+        if diagnosis is not None:
+            parts += [f"{dataset}; {preprocessing}", trials_table(diagnosis).terminal("simple"), verdict(diagnosis)]
+        print("\n\n".join(parts) or "nothing found")
+    if diagnosis is not None:
+        for fault in diagnosis.unreadable:
+            print(f"matnet: {fault}", file=sys.stderr)
+        if options.write:
+            what = f"{options.write}: written with the change" if diagnosis.best else "nothing is written"
+            print(f"matnet: {what}", file=sys.stderr)
+    wrong = any(finding.level == PROBLEM for finding in findings)
+    found = diagnosis is not None and (diagnosis.best is not None or diagnosis.by_chance)
+    return ExitStatus.CHECK_FAILED if wrong or found else ExitStatus.DONE
+
+
+if __name__ == "__main__":
+    from matnet.errors import run_command
+
+    sys.exit(run_command(main))

@@ -1,0 +1,48 @@
+"""All checks that need no images, in the order in which a person would look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matnet.doctor.file_checks import edition, file_findings, weight_findings
+from matnet.doctor.findings import Finding, note
+from matnet.doctor.graph_checks import graph_findings
+from matnet.doctor.meta_checks import meta_findings
+from matnet.errors import DataError, MatnetError
+from matnet.images import Preprocessing
+from matnet.network import Network
+
+
+def check_files(paths: list[Path]) -> list[Finding]:
+    """What the bytes of the files tell, before anything reads them as a network."""
+    return [finding for path in paths for finding in file_findings(path)]
+
+
+def check_network(
+    net: Network, preprocessing: Preprocessing | None = None, variable: str | None = None, stated_mean: bool = False
+) -> list[Finding]:
+    """What is wrong, or worth knowing, with a network that was read: its weights, its graph, its meta.
+
+    preprocessing: as the user wants it; None: as the file says. variable: the scores; None: as eval chooses them.
+    """
+    from matnet.evaluation.tasks.classification import score_variable
+
+    found: list[Finding] = []
+    if net.source.path is not None and net.source.path.is_file():
+        found += [finding for finding in [edition(net, net.source.path)] if finding]
+    found += [note("file", text) for text in net.source.notes]
+    found += weight_findings(net)
+    found += graph_findings(net)
+    if preprocessing is None:
+        try:
+            preprocessing = Preprocessing.of(net)
+        except DataError as error:
+            text = str(error)
+            found.append(note("meta", text.removeprefix(f"{net.source}: ")))
+    try:
+        scores = score_variable(net, variable)
+    except MatnetError:
+        if variable is not None:
+            raise
+        return found
+    return [*found, *meta_findings(net, preprocessing, scores, stated_mean)]

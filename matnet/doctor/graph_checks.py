@@ -1,0 +1,73 @@
+"""Checks of the graph: sizes that do not fit, layers that only training needs, layers that an engine does not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from matnet.doctor.findings import Finding, note, problem
+from matnet.errors import MatnetError
+from matnet.network import Network
+from matnet.ops.base import Op, Unknown
+
+SHOWN = 5
+
+
+def graph_findings(net: Network) -> Iterator[Finding]:
+    """Faults of the graph, each in a sentence; what is computed after training is what counts."""
+    training = [layer.name for layer in net.training_layers()]
+    if training:
+        yield note("graph", f"only training needs {_layers(training)}; eval and predict leave them out")
+    try:
+        inference = net.for_inference()
+        inference.check()
+    except MatnetError as error:
+        yield problem("graph", str(error).removeprefix(f"{net.source}: "))
+        return
+    unknown = [f"{layer.name} ({layer.type_name})" for layer in inference.layers.values() if _without_forward(layer.op)]
+    if unknown:
+        yield problem("graph", f"no engine runs {_layers(unknown)}", "register the layer type with matnet.ops.register")
+    shapes = inference.default_input_shapes()
+    unsized = [name for name in inference.data_inputs() if name not in shapes]
+    if unsized:
+        named = ", ".join(unsized)
+        yield note("graph", f"the size of input {named} is stated nowhere", "give it with --input-size HxW")
+        return
+    try:
+        inference.infer_shapes(shapes)
+    except MatnetError as error:
+        if not unknown:
+            fault = str(error).removeprefix(f"{net.source}, ")
+            yield problem("graph", fault, "give the right one: --input-size HxW")
+        return
+    if not unknown:
+        yield from _backends(inference)
+
+
+def _without_forward(op: Op) -> bool:
+    return isinstance(op, Unknown) or type(op).forward is Op.forward
+
+
+def _backends(net: Network) -> Iterator[Finding]:
+    """Layers that ONNX does not express, and those that the torch module does not."""
+    from matnet.engines.cpu.program import choose_axes
+    from matnet.formats.onnx import Freedom
+
+    try:
+        _, reasons = choose_axes(net, net.default_input_shapes(), net.outputs, Freedom(batch=False, size=False))
+    except MatnetError as error:
+        yield note("graph", f"ONNX: {error}")
+    else:
+        if reasons:
+            named = [f"{name} ({reason})" for name, reason in reasons.items()]
+            yield note("graph", f"ONNX does not express {_layers(named)}; backend onnx computes them with numpy")
+    if find_spec("matnet.torch") is not None and find_spec("torch") is not None and hasattr(net, "to_torch"):
+        try:
+            net.to_torch()
+        except MatnetError as error:
+            yield note("graph", f"torch: {error}")
+
+
+def _layers(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"layer{'s' if len(names) > 1 else ''} {', '.join(names[:SHOWN])}{more}"

@@ -1,0 +1,143 @@
+"""Checks of what a file says about images and classes against what the network computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from matnet.doctor.findings import Finding, note, problem
+from matnet.errors import MatnetError
+from matnet.images import Preprocessing
+from matnet.meta import class_names, image_input
+from matnet.meta.inputs import contradictions
+from matnet.network import Network
+from matnet.ops.convolution import Conv
+from matnet.shapes import Shape
+
+USUAL_SIZES = (
+    8,
+    12,
+    16,
+    20,
+    24,
+    28,
+    32,
+    40,
+    48,
+    64,
+    96,
+    112,
+    128,
+    160,
+    192,
+    224,
+    227,
+    231,
+    256,
+    299,
+    320,
+    384,
+    448,
+    500,
+    512,
+)
+MARGIN = 2.0
+"""By how many levels of 0..255 the blue of a mean must exceed its red before it is taken note of."""
+
+
+def meta_findings(net: Network, preprocessing: Preprocessing | None, variable: str, stated: bool) -> Iterator[Finding]:
+    """stated: whether the user states the mean, so that it is not the file's. preprocessing: None where unusable."""
+    yield from (problem("meta", text, "state the size: --input-size HxW") for text in contradictions(net))
+    if preprocessing is not None:
+        if not stated:
+            yield from _mean(preprocessing)
+        yield from _size(net, preprocessing, variable)
+    yield from _classes(net, variable)
+
+
+def _mean(preprocessing: Preprocessing) -> Iterator[Finding]:
+    low, high = preprocessing.input_range
+    if preprocessing.mean is None or not np.any(preprocessing.mean):
+        what = "no mean is subtracted from the images: the network may do so itself, or the mean may be missing"
+        yield note("meta", what, "give it with --mean, and try it on images")
+        return
+    colour = preprocessing.mean.reshape(-1, preprocessing.channels).mean(axis=0, dtype=np.float64)
+    shown = " ".join(f"{value:.4g}" for value in colour)
+    if preprocessing.channels == 3 and colour[2] - colour[0] > MARGIN * (high - low) / 255:
+        reverse = " ".join(f"{value:.4g}" for value in colour[::-1])
+        yield problem(
+            "meta",
+            f"the mean ({shown}, taken as R G B) is bluer than photographs are: its colours, or the channels of the "
+            "network, may be in the order B, G, R",
+            f"--mean {reverse}, or --color bgr; labelled images tell which",
+        )
+    if high > 1 and np.abs(colour).max() <= 1:
+        yield problem(
+            "meta",
+            f"the mean ({shown}) is of pixels 0..1, and is subtracted from pixels {low:g}..{high:g}",
+            "--input-range 0 1; labelled images tell",
+        )
+
+
+def _size(net: Network, preprocessing: Preprocessing, variable: str) -> Iterator[Finding]:
+    """Whether images of this size fit the first fully connected layer: the scores then have one place."""
+    name = image_input(net)
+    if name is None:
+        return
+    wanted = net.resolve(variable)
+    height, width = preprocessing.image_size
+    shape = (1, preprocessing.channels, height, width)
+    certain = False
+    try:
+        scores = net.infer_shapes({name: shape}, [wanted])[wanted]
+        if scores[2:] in ((), (1, 1)):
+            return
+        fault = f"{variable!r} then has {scores[2]}x{scores[3]} places"
+    except MatnetError as error:
+        fault = str(error).removeprefix(f"{net.source}, ")
+        certain = True
+    fitting = [side for side in USUAL_SIZES if _fits(net, wanted, {name: (1, preprocessing.channels, side, side)})]
+    if not (certain or fitting):
+        return  # a network of maps, without a fully connected layer
+    fits = f"; sizes that fit it: {', '.join(f'{side}x{side}' for side in fitting[:4])}" if fitting else ""
+    yield problem(
+        "meta",
+        f"images of {height}x{width} do not fit the first fully connected layer: {fault}{fits}",
+        f"--input-size {fitting[0]}x{fitting[0]}" if fitting else "give the size with --input-size HxW",
+    )
+
+
+def _fits(net: Network, wanted: str, inputs: dict[str, Shape]) -> bool:
+    """Whether the scores have one place, and the window of a convolution is then the whole of its input."""
+    try:
+        shapes = net.infer_shapes(inputs, [wanted])
+    except MatnetError:
+        return False
+    return shapes[wanted][2:] == (1, 1) and any(
+        isinstance(layer.op, Conv)
+        and max(shapes[layer.inputs[0]][2:]) > 1
+        and layer.op.covers(shapes[layer.inputs[0]], net.param_shapes(layer)[0])
+        for layer in net.upto([wanted])
+    )
+
+
+def _classes(net: Network, variable: str) -> Iterator[Finding]:
+    names = class_names(net)
+    outputs = output_count(net, variable)
+    if names is None:
+        yield note("meta", "the file names no classes", "name them with --classes ilsvrc12, devkit or a file")
+    elif outputs is not None and len(names) != outputs:
+        yield problem(
+            "meta", f"the file names {len(names):,} classes, and {variable!r} has {outputs:,} outputs",
+            "give the classes with --classes FILE, or the variable with --scores",
+        )  # fmt: skip
+
+
+def output_count(net: Network, variable: str) -> int | None:
+    """How many channels the variable has; None where that is not known."""
+    try:
+        wanted = net.resolve(variable)
+        return net.infer_shapes(net.default_input_shapes(), [wanted])[wanted][1]
+    except (MatnetError, KeyError, IndexError):
+        return None

@@ -1,0 +1,81 @@
+"""What the doctor found, as text for people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matnet.doctor.findings import PROBLEM, Finding
+from matnet.doctor.search import BETTER, UNDECIDED, Diagnosis, Trial
+from matnet.tables import Column, Table
+
+FINDINGS = (
+    Column("level", "level"), Column("part", "part"), Column("what", "found"), Column("remedy", "what to do"),
+)  # fmt: skip
+TRIALS = (
+    Column("knob", "knob"),
+    Column("what", "change"),
+    Column("images", "images", "right"),
+    Column("error", "top-1 err.", "right", places=1),
+    Column("interval", "95 % interval", "right"),
+    Column("base_error", "without it", "right", places=1),
+    Column("gain", "log p", "right", places=3, signed=True),
+    Column("conclusion", "conclusion"),
+    Column("remedy", "made permanent by"),
+)
+
+
+BY_CHANCE = (
+    "the error is what chance gives, and none of the usual errors explains it: the network and the classes of the "
+    "images may not belong together"
+)
+SHOWN = (BETTER, UNDECIDED)
+"""Verdicts after which a row says how to make the change permanent."""
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """Problems first, each with what to do."""
+    ordered = sorted(findings, key=lambda finding: finding.level != PROBLEM)
+    return Table(FINDINGS, [{**finding.record(), "what": " ".join(finding.what.split())} for finding in ordered])
+
+
+def trials_table(diagnosis: Diagnosis) -> Table:
+    """The error as it is, then that of every change."""
+    rows = [_row(diagnosis.base, "")] + [_row(trial, trial.conclusion) for trial in diagnosis.trials]
+    notes = (
+        "log p: how much the log-probability of the true class grows, calibrated, mean of the images; paired "
+        "signed-rank test, 1 % for all changes together",
+    )
+    return Table(TRIALS, rows, notes=notes)
+
+
+def verdict(diagnosis: Diagnosis) -> str:
+    """The conclusion of the search in a sentence."""
+    best, base = diagnosis.best, diagnosis.base
+    if best is None:
+        return BY_CHANCE if diagnosis.by_chance else "none of the usual errors is found"
+    others = [trial.knob for trial in diagnosis.trials if trial.verdict == BETTER and trial is not best]
+    rest = f"; better alone as well: {', '.join(dict.fromkeys(others))}; try again after the change" if others else ""
+    return (
+        f"{best.knob}: {best.what}: the top-1 error falls from {best.base_error:.1f} to {best.error:.1f} % "
+        f"({best.images} images, p = {best.p:.2g}){rest}; make it permanent with {best.remedy or base.remedy}"
+    )
+
+
+def record(
+    model: str, findings: Sequence[Finding], diagnosis: Diagnosis | None, preprocessing: str = "", dataset: str = ""
+) -> dict[str, Any]:
+    """All of it as plain JSON values."""
+    return {
+        "model": model,
+        "preprocessing": preprocessing,
+        "dataset": dataset,
+        "findings": [finding.record() for finding in findings],
+        "search": None if diagnosis is None else {**diagnosis.record(), "verdict": verdict(diagnosis)},
+    }
+
+
+def _row(trial: Trial, conclusion: str) -> dict[str, Any]:
+    interval = f"{trial.low:.1f} to {trial.high:.1f}"
+    remedy = trial.remedy if trial.verdict in SHOWN else ""
+    return {**vars(trial), "interval": interval, "conclusion": conclusion, "remedy": remedy}

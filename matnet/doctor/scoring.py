@@ -1,0 +1,109 @@
+"""Scores of the same images under several preparations: each image decoded once, in memory of a fixed size."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from matnet.doctor.image_changes import BYTES, Variant
+from matnet.engines import EngineOptions
+from matnet.engines.batches import Halving
+from matnet.engines.device import processors
+from matnet.errors import DataError, NetworkError
+from matnet.images import Preprocessing
+from matnet.images.decode import decode_uint8
+from matnet.network import Network
+
+log = logging.getLogger(__name__)
+
+MEMORY = 256 << 20
+"""Bytes of the prepared images that are kept at a time."""
+MOST_IMAGES = 32
+
+
+class Scorer:
+    """A network compiled once, for images under any preparation.
+
+    Raises NetworkError for a network with more than one input.
+    """
+
+    def __init__(self, net: Network, variable: str, options: EngineOptions) -> None:
+        self._engine = net.compile([variable], options=options)
+        self._variable, self._source = variable, net.source
+        if len(self._engine.inputs) != 1:
+            count = len(self._engine.inputs)
+            raise NetworkError(f"{net.source}: {variable!r} needs {count} inputs; expected one image")
+        self._halving = Halving(self._engine, options.strict, log.warning)
+        self.unreadable: list[str] = []
+
+    def scores(
+        self, paths: Sequence[Path], variants: Sequence[Variant]
+    ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+        """Parts of the images, as their places in `paths` and, for each variant, scores N x K.
+
+        Images that cannot be read are left out, and named in `unreadable`. Raises NetworkError for scores that are not
+        one per class.
+        """
+        shapes = [variant.preprocessing.shape for variant in variants]
+        size = sum(4 * int(np.prod(shape)) for shape in shapes)
+        step = max(1, min(MOST_IMAGES, MEMORY // size))
+        with ThreadPoolExecutor(processors(), thread_name_prefix="matnet") as pool:
+            for start in range(0, len(paths), step):
+                part = paths[start : start + step]
+                batches = [np.zeros((len(part), *shape), np.float32) for shape in shapes]
+
+                def fill(row: int, part: Sequence[Path] = part, batches: list[np.ndarray] = batches) -> str:
+                    try:
+                        prepare_all(part[row], variants, [batch[row] for batch in batches])
+                    except DataError as error:
+                        return str(error)
+                    return ""
+
+                faults = list(pool.map(fill, range(len(part))))
+                self.unreadable += [fault for fault in faults if fault]
+                good = [row for row, fault in enumerate(faults) if not fault]
+                if good:
+                    yield [start + row for row in good], [self._rows(batch[good]) for batch in batches]
+
+    def _rows(self, batch: np.ndarray) -> np.ndarray:
+        scores = self._halving(batch)[self._variable]
+        if len(scores) != len(batch) or scores.size != scores.shape[0] * scores.shape[1]:
+            shape = "x".join(map(str, scores.shape))
+            raise NetworkError(
+                f"{self._source}: {self._variable!r} holds {shape} for {len(batch)} images; expected one score per "
+                "class and image; name another variable with --scores, or give the size with --input-size HxW"
+            )
+        return scores.reshape(len(batch), -1)
+
+
+def prepare_all(path: Path, variants: Sequence[Variant], places: Sequence[np.ndarray]) -> None:
+    """One image under each variant, written into its place; resized once for all that differ only in the values."""
+    first = variants[0].preprocessing
+    pixels = decode_uint8(path, first.channels, first.max_pixels, first.exif)
+    resized: dict[tuple[object, ...], np.ndarray] = {}
+    for variant, place in zip(variants, places, strict=True):
+        wanted = variant.preprocessing
+        key = (variant.transposed, wanted.resize, wanted.interpolation, wanted.keep_aspect, wanted.crop_fraction)
+        if key not in resized:
+            raw = replace(wanted, mean=None, std=None, scale=1.0, color="rgb", input_range=BYTES)
+            source = np.ascontiguousarray(pixels.transpose(1, 0, 2)) if variant.transposed else pixels
+            resized[key] = raw.apply(source).transpose(1, 2, 0)
+        # An image of the input's size is neither resized nor cropped: only the values change.
+        values = replace(wanted, resize="pillow", interpolation="bilinear", crop_fraction=(1.0, 1.0))
+        values.apply(resized[key], out=place)
+
+
+def mean_colour(paths: Sequence[Path], preprocessing: Preprocessing) -> np.ndarray | None:
+    """The mean of the pixels of resized images, per channel and in `input_range`; None where none is readable."""
+    plain = replace(preprocessing, mean=None, std=None, scale=1.0, color="rgb")
+    found = []
+    for path in paths:
+        with suppress(DataError):
+            found.append(plain.load(path).mean(axis=(1, 2), dtype=np.float64))
+    return np.mean(found, axis=0) if found else None

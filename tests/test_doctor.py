@@ -1,0 +1,414 @@
+"""The doctor names what was turned wrong on purpose: preprocessing, labels, weights, meta.
+
+The network is digits-lenet, whose right preprocessing (8 x 8 gray, minus 73) and error (2.82 % of its 355 test images)
+stand in its card, or SqueezeNet on 100 real images. Statistics are held against tables and definitions.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet.converters.transposition import swap_rows_and_columns
+from matnet.datasets import ImageList, class_order, load_images
+from matnet.doctor import __main__ as doctor
+from matnet.doctor.findings import PROBLEM
+from matnet.doctor.image_changes import Variant, image_changes
+from matnet.doctor.label_changes import label_changes, learned_order
+from matnet.doctor.permanent import mended, write_preprocessing
+from matnet.doctor.scoring import prepare_all
+from matnet.doctor.search import BETTER, KNOBS, LABELS, UNDECIDED, WORSE, Diagnosis, Search
+from matnet.doctor.statistics import calibrated, interval, log_probabilities, normalizers, paired
+from matnet.engines import EngineOptions
+from matnet.errors import run_command
+from matnet.evaluation.classes import align
+from matnet.evaluation.command import embedded_data, embedded_model
+from matnet.images import Preprocessing
+from matnet.network import Network
+
+MODEL, DIGITS = Path(embedded_model()), Path(embedded_data())
+SQUEEZENET_MEAN = (123, 117, 104)
+"""R, G, B, as SqueezeNet's train_val.prototxt states it (104, 117, 123 in B, G, R)."""
+REORDERED = np.array([3, 7, 1, 9, 0, 2, 8, 4, 6, 5])
+
+
+def search(net: Network, images: ImageList, prepared: Preprocessing, knobs: tuple[str, ...] = ()) -> Diagnosis:
+    options = EngineOptions(backend="onnx")
+    tried = knobs or (*KNOBS, LABELS)
+    return Search(net, images, prepared, net.outputs[0], options=options, knobs=tried).run()
+
+
+# --- statistics ---
+
+
+def test_the_signed_rank_test_is_exact() -> None:
+    """Of n differences that are all positive the one-sided p is 1 / 2^n."""
+    found = paired(np.arange(1.0, 11.0), tests=3)
+    np.testing.assert_allclose(found.better, 3 / 2**10, rtol=1e-12)
+    assert found.worse == 1 and found.gain == 5.5
+
+
+def test_a_change_without_a_difference_needs_no_number() -> None:
+    found = paired(np.zeros(40), tests=5)
+    assert (found.better, found.worse, found.needed) == (1.0, 1.0, None)
+
+
+def test_the_number_of_images_that_is_asked_for_shows_the_difference() -> None:
+    """Noether's number, with normal differences: about so many decide in about four of five experiments."""
+    rng = np.random.default_rng(5)
+    mean, tests = 0.3, 10
+    needed = [paired(rng.normal(mean, 1, 40), tests).needed or 0 for _ in range(200)]
+    middle = int(np.median(needed))
+    decided = np.mean([paired(rng.normal(mean, 1, middle), tests).better < 0.01 for _ in range(200)])
+    assert 0.5 < decided < 0.99
+
+
+def test_wilsons_interval() -> None:
+    """Newcombe 1998, table I: 15 of 148 gives 0.0624 to 0.1605."""
+    np.testing.assert_allclose(interval(15, 148), (6.24, 16.05), atol=0.005)
+
+
+def test_log_probabilities_of_probabilities_and_of_what_a_softmax_takes() -> None:
+    logits = np.random.default_rng(1).normal(size=(3, 7)) * 4
+    soft = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(log_probabilities(logits), np.log(soft), atol=1e-5)
+    np.testing.assert_allclose(log_probabilities(soft), np.log(soft), atol=1e-5)
+    assert np.isfinite(log_probabilities(np.array([[np.nan, 1, 2], [0, 0, 1]]))).all()
+
+
+def test_being_less_sure_of_wrong_answers_is_no_gain() -> None:
+    """Two networks that are always wrong, one of them sure: both are worth log(1 / K), K = 5."""
+    for sharpness in (0.1, 30):
+        scores = np.tile(np.array([sharpness, 0, 0, 0, 0]), (8, 1)) + np.eye(8, 5, k=1) * 1e-3
+        logs = log_probabilities(scores)
+        true = logs[np.arange(8), np.full(8, 4)]
+        np.testing.assert_allclose(calibrated(true, normalizers(logs)), np.log(1 / 5), atol=1e-3)
+
+
+# --- changes ---
+
+
+def test_images_prepared_together_are_those_prepared_alone() -> None:
+    """Resized once for all variants, an image has the same values as by each variant's own `load`."""
+    net = matnet.load(MODEL)
+    path = next(DIGITS.glob("3/*.png"))
+    base = Preprocessing.of(net, image_size=(9, 7), channels=3, mean=(73, 60, 50), resize="vl_imreadjpeg")
+    variants = [Variant(base), *(change.variant for change in image_changes(base))]
+    places = [np.empty((3, 9, 7), np.float32) for _ in variants]
+    prepare_all(path, variants, places)
+    assert len(variants) > 10
+    for variant, place in zip(variants, places, strict=True):
+        if not variant.transposed:
+            np.testing.assert_allclose(place, variant.preprocessing.load(path), atol=1e-4)
+
+
+def test_changes_of_labels_stay_within_the_outputs() -> None:
+    labels = np.array([0, 3, 9])
+    assert all(change.labels.min() >= 0 and change.labels.max() < 10 for change in label_changes([], labels, 10, []))
+
+
+def test_the_two_orders_of_imagenet_are_each_others_inverse() -> None:
+    by_id, kit = class_order("ilsvrc12-sorted"), class_order("ilsvrc12-devkit")
+    labels = np.array([0, 17, 999])
+    found = {change.what: change for change in label_changes([Path("a.png")] * 3, labels, 1000, [])}
+    of_kit = next(change for what, change in found.items() if "from 0" in what)
+    assert [by_id[label] for label in of_kit.labels] == [kit[label] for label in labels]
+
+
+def test_an_order_is_learned_from_other_images_alone() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 6)
+    logs = np.log(np.full((24, 4), 0.05))
+    order = np.array([2, 0, 3, 1])
+    logs[np.arange(24), order[labels]] = np.log(0.85)
+    found = learned_order(logs, labels)
+    assert found is not None
+    np.testing.assert_array_equal(found[0], order[labels])
+    np.testing.assert_array_equal(found[1], order)
+    noise = rng.normal(size=(24, 4))
+    learned, _ = learned_order(noise, labels) or (labels, None)
+    assert (noise.argmax(axis=1) == learned).mean() < 0.6  # noise fits no order that was learned elsewhere
+    assert learned_order(logs[:4], np.arange(4)) is None  # one image per class
+
+
+# --- digits-lenet, turned wrong ---
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageList:
+    return align(matnet.load(MODEL), load_images(DIGITS), 10, None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "knob"),
+    [
+        ({"scale": 1 / 255}, "scale"),
+        ({"mean": None}, "mean"),
+        ({"mean": (160,)}, "mean"),
+        ({"crop_fraction": (0.6, 0.6), "resize": "vl_imreadjpeg"}, "crop"),
+    ],
+)
+def test_a_wrong_preprocessing_is_named(change: dict[str, Any], knob: str, digits: ImageList) -> None:
+    net = matnet.load(MODEL)
+    found = search(net, digits, replace(Preprocessing.of(net), **change))
+    assert found.best is not None and found.best.knob == knob
+    assert found.best.error < 4 < found.best.base_error
+
+
+def test_transposed_images_are_named(digits: ImageList) -> None:
+    net = matnet.load(MODEL)
+    prepared = Preprocessing.of(net)
+    swap_rows_and_columns(net)
+    found = search(net, digits, prepared)
+    assert found.best is not None and found.best.knob == "transposed"
+    np.testing.assert_allclose(found.best.error, 2.82, atol=0.01)  # the error of the card, on all images
+
+
+def test_labels_in_another_order_are_named(digits: ImageList) -> None:
+    net = matnet.load(MODEL)
+    found = search(net, replace(digits, labels=REORDERED[digits.labels]), Preprocessing.of(net))
+    assert found.best is not None and found.best.knob == "labels" and found.by_chance
+    np.testing.assert_allclose(found.best.error, 2.82, atol=0.01)
+    # Label REORDERED[k] is the digit k, which is output k.
+    assert all(f"{label} is output {k}" in found.best.what for k, label in enumerate(REORDERED) if label != k)
+
+
+def test_nothing_is_found_where_nothing_is_wrong(digits: ImageList) -> None:
+    net = matnet.load(MODEL)
+    found = search(net, digits, Preprocessing.of(net))
+    assert found.best is None and not found.by_chance
+    assert {trial.verdict for trial in found.trials if trial.knob == "channel order"} == set()  # gray
+    np.testing.assert_allclose(found.base.error, 2.82, atol=0.01)
+    assert next(trial for trial in found.trials if trial.what == "no mean").verdict == WORSE
+
+
+def test_few_images_are_not_decidable_and_a_number_is_named(digits: ImageList) -> None:
+    net = matnet.load(MODEL)
+    few = replace(digits, paths=digits.paths[::60], labels=digits.labels[::60])
+    found = search(net, few, replace(Preprocessing.of(net), mean=None))
+    assert found.best is None
+    undecided = [trial for trial in found.trials if trial.verdict == UNDECIDED]
+    assert any(trial.knob == "mean" for trial in undecided)
+    assert all(trial.needed is not None and trial.needed > len(few) for trial in undecided)
+
+
+# --- what makes it permanent ---
+
+
+def test_a_written_preprocessing_is_read_again(tmp_path: Path) -> None:
+    net = matnet.load(MODEL)
+    mean = np.random.default_rng(2).uniform(90, 120, (5, 8, 3)).astype(np.float32)
+    wanted = Preprocessing(
+        (5, 8), 3, mean, scale=0.25, color="bgr", resize="imresize", interpolation="nearest", keep_aspect=False,
+        crop_fraction=(0.5, 0.8), std=np.array([3, 4, 5], np.float32),
+    )  # fmt: skip
+    write_preprocessing(net, wanted)
+    net.meta.pop("inputs", None)
+    found = Preprocessing.from_meta(net.meta)
+    for name in ("image_size", "scale", "color", "resize", "interpolation", "keep_aspect", "input_range"):
+        assert getattr(found, name) == getattr(wanted, name), name
+    np.testing.assert_allclose(found.crop_fraction, wanted.crop_fraction)
+    np.testing.assert_array_equal(found.mean, wanted.mean)
+    np.testing.assert_array_equal(found.std, wanted.std)
+
+
+def test_the_mended_network_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command finds the scale, writes the network, and finds nothing more in what it wrote."""
+    net = matnet.load(MODEL)
+    write_preprocessing(net, replace(Preprocessing.of(net), scale=1 / 255))
+    wrong, fixed, out = tmp_path / "wrong.mat", tmp_path / "fixed.mat", tmp_path / "found.json"
+    matnet.save(net, wrong)
+    given = [str(wrong), str(DIGITS), "--write", str(fixed), "--json", str(out)]
+    assert run_command(doctor.main, given) == 1
+    record = json.loads(out.read_text())
+    assert record["search"]["best"]["knob"] == "scale" and "--scale" in record["search"]["best"]["remedy"]
+    assert "255 times" in capsys.readouterr().out
+    np.testing.assert_allclose(Preprocessing.of(matnet.load(fixed)).scale, 1, rtol=1e-6)
+    assert run_command(doctor.main, [str(fixed), str(DIGITS)]) == 0
+    assert wrong.read_bytes() != fixed.read_bytes()
+
+
+def test_labels_that_are_wrong_are_not_written_into_a_network(digits: ImageList) -> None:
+    net = matnet.load(MODEL)
+    shifted = label_changes([], np.array([1, 2, 3]), 10, [])[0]
+    with pytest.raises(matnet.MatnetError, match="mend the labels"):
+        mended(net, Preprocessing.of(net), None, shifted)
+
+
+# --- file, graph, meta ---
+
+
+def findings(tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Network], None]) -> list[str]:
+    net = matnet.load(MODEL)
+    change(net)
+    matnet.save(net, tmp_path / "own.mat")
+    status = run_command(doctor.main, [str(tmp_path / "own.mat"), "--json"])
+    found = json.loads(capsys.readouterr().out)["findings"]
+    problems = [f"{item['part']}: {item['what']}" for item in found if item["level"] == PROBLEM]
+    assert status == (1 if problems else 0)
+    return problems
+
+
+def with_nan(net: Network) -> None:
+    value = net.params["conv2f"].value.copy()
+    value[0, 1, 2, 3] = np.nan
+    net.params["conv2f"].value = value
+
+
+def with_equal_filters(net: Network) -> None:
+    net.params["conv2f"].value = np.full_like(net.params["conv2f"].value, 0.5)
+
+
+def with_other_classes(net: Network) -> None:
+    net.classes = [f"class {k}" for k in range(7)]
+
+
+def with_two_sizes(net: Network) -> None:
+    write_preprocessing(net, replace(Preprocessing.of(net), image_size=(24, 24)))
+
+
+def with_another_size(net: Network) -> None:
+    write_preprocessing(net, replace(Preprocessing.of(net), image_size=(24, 24)))
+    net.meta.pop("inputs", None)
+    net.input_shapes.clear()
+
+
+@pytest.mark.parametrize(
+    ("change", "facts"),
+    [
+        (lambda net: None, []),
+        (with_nan, ["file", "conv2f", "1 of 4,608"]),
+        (with_equal_filters, ["file", "conv2f", "0.5"]),
+        (with_other_classes, ["meta", "7 classes", "10 outputs"]),
+        (with_two_sizes, ["meta", "24x24", "8x8", "contradicts"]),
+        (with_another_size, ["meta", "24x24", "fully connected", "8x8"]),
+    ],
+)
+def test_what_is_wrong_without_images(
+    change: Callable[[Network], None], facts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems = findings(tmp_path, capsys, change)
+    if not facts:
+        assert problems == []
+    else:
+        assert any(all(fact in text for fact in facts) for text in problems), problems
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html><body>404</body></html>", "half"])
+def test_a_file_that_is_not_whole(content: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "digits-lenet.mat"
+    whole = MODEL.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if content == "half" else content)
+    assert run_command(doctor.main, [str(path), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert any(item["level"] == PROBLEM and item["part"] == "file" and str(path) in item["what"] for item in found)
+
+
+# --- input that cannot be used ---
+
+
+def test_a_folder_without_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    assert run_command(doctor.main, [str(MODEL), str(tmp_path / "empty")]) == 2
+    assert str(tmp_path / "empty") in capsys.readouterr().err
+
+
+def test_labels_that_fit_no_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cat", "dog"):
+        shutil.copytree(DIGITS / "3", tmp_path / "data" / name)
+    assert run_command(doctor.main, [str(MODEL), str(tmp_path / "data")]) == 2
+    assert "cat" in capsys.readouterr().err
+
+
+def test_a_network_without_outputs_per_class(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(doctor.main, [str(MODEL), str(DIGITS), "--scores", "conv1"]) == 2
+    assert "'conv1'" in capsys.readouterr().err
+
+
+def test_what_is_not_tried_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run_command(doctor.main, [str(MODEL), str(DIGITS), "--try", "colour"])
+    assert stopped.value.code == 2
+
+
+# --- SqueezeNet on real images ---
+
+
+@pytest.fixture(scope="module")
+def squeezenet(real_data: Path) -> tuple[Network, ImageList, Preprocessing]:
+    folder = real_data / "caffe" / "squeezenet"
+    net = matnet.load(folder / "SqueezeNet_deploy.prototxt", folder / "decompressed_SqueezeNet.caffemodel")
+    images = align(net, load_images(real_data / "images" / "imagenet100"), 1000, "ilsvrc12", None)
+    return net, images, Preprocessing.of(net, mean=SQUEEZENET_MEAN)
+
+
+@pytest.mark.parametrize(
+    ("change", "knob"),
+    [
+        ({"color": "bgr"}, "channel order"),
+        ({"mean": None}, "mean"),
+        ({"scale": 1 / 255}, "scale"),
+    ],
+)
+def test_squeezenet_prepared_wrongly(
+    change: dict[str, Any], knob: str, squeezenet: tuple[Network, ImageList, Preprocessing]
+) -> None:
+    net, images, base = squeezenet
+    found = search(net, images, replace(base, **change))
+    assert found.best is not None and found.best.knob == knob
+    assert found.best.images == 100 and found.best.error < 40 < found.best.base_error
+
+
+def test_squeezenet_transposed(squeezenet: tuple[Network, ImageList, Preprocessing]) -> None:
+    net, images, base = squeezenet
+    turned = net.copy()
+    swap_rows_and_columns(turned)
+    found = search(turned, images, base)
+    assert found.best is not None and found.best.knob == "transposed"
+
+
+def turned(images: ImageList, how: str) -> np.ndarray:
+    if how == "1-based":
+        return images.labels + 1
+    if how == "permuted":
+        return np.random.default_rng(1).permutation(1000)[images.labels]
+    place = {wnid: number for number, wnid in enumerate(class_order("ilsvrc12-devkit"))}
+    return np.array([place[wnid] for wnid in np.array(class_order("ilsvrc12-sorted"))[images.labels]])
+
+
+@pytest.mark.parametrize(("how", "words"), [("1-based", "1 subtracted"), ("permuted", "WordNet ids in the images'"),
+                                            ("another order", "development kit")])  # fmt: skip
+def test_squeezenet_labelled_wrongly(
+    how: str, words: str, squeezenet: tuple[Network, ImageList, Preprocessing]
+) -> None:
+    net, images, base = squeezenet
+    wrong = replace(images, labels=turned(images, how))
+    found = search(net, wrong, base, (LABELS, "channel order", "transposed"))
+    better = [trial for trial in found.trials if trial.verdict == BETTER]
+    assert better and all(trial.knob == LABELS for trial in better)
+    assert any(words in trial.what for trial in better)
+    assert found.best is not None and found.best.error < 40
+
+
+@pytest.mark.parametrize(
+    ("change", "knob"),
+    [({"interpolation": "nearest"}, "interpolation"), ({"crop_fraction": (0.5, 0.5)}, "crop"),
+     ({"keep_aspect": True}, "resize rule")],
+)  # fmt: skip
+def test_squeezenet_resized_wrongly_is_named_or_not_decidable(
+    change: dict[str, Any], knob: str, squeezenet: tuple[Network, ImageList, Preprocessing]
+) -> None:
+    net, images, base = squeezenet
+    found = search(net, images, replace(base, **change), (knob,))
+    if found.best is None:
+        assert any(trial.needed for trial in found.trials if trial.verdict == UNDECIDED)
+    else:
+        assert found.best.knob == knob and found.best.error <= found.best.base_error
