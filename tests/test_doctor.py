@@ -7,6 +7,7 @@ stand in its card, or SqueezeNet on 100 real images. Statistics are held against
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 
 import matnet
+from matnet import eval as eval_command
+from matnet.converters.caffemodel import read_mean
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.datasets import ImageList, class_order, load_images
 from matnet.doctor import __main__ as doctor
@@ -32,7 +35,8 @@ from matnet.errors import run_command
 from matnet.evaluation.classes import align
 from matnet.evaluation.command import embedded_data, embedded_model
 from matnet.images import Preprocessing
-from matnet.network import Network
+from matnet.network import Layer, Network, Param
+from matnet.ops.normalization import BatchNorm
 
 MODEL, DIGITS = Path(embedded_model()), Path(embedded_data())
 SQUEEZENET_MEAN = (123, 117, 104)
@@ -267,6 +271,18 @@ def with_equal_filters(net: Network) -> None:
     net.params["conv2f"].value = np.full_like(net.params["conv2f"].value, 0.5)
 
 
+def with_a_batch_norm_that_was_never_trained(net: Network) -> None:
+    """As Caffe's BatchNorm with a factor of 0: means 0, sigma sqrt(eps)."""
+    net.params |= {
+        "bn_g": Param(np.ones((10, 1), np.float32)),
+        "bn_b": Param(np.zeros((10, 1), np.float32)),
+        "bn_m": Param(np.tile(np.array([0, 1e-5**0.5], np.float32), (10, 1))),
+    }
+    last = net.layers.pop("prob")
+    net.add(Layer("bn", BatchNorm(), last.inputs, ["normalized"], ["bn_g", "bn_b", "bn_m"]))
+    net.add(Layer("prob", last.op, ["normalized"], last.outputs))
+
+
 def with_other_classes(net: Network) -> None:
     net.classes = [f"class {k}" for k in range(7)]
 
@@ -287,6 +303,7 @@ def with_another_size(net: Network) -> None:
         (lambda net: None, []),
         (with_nan, ["file", "conv2f", "1 of 4,608"]),
         (with_equal_filters, ["file", "conv2f", "0.5"]),
+        (with_a_batch_norm_that_was_never_trained, ["file", "'bn'", "0.00316"]),
         (with_other_classes, ["meta", "7 classes", "10 outputs"]),
         (with_two_sizes, ["meta", "24x24", "8x8", "contradicts"]),
         (with_another_size, ["meta", "24x24", "fully connected", "8x8"]),
@@ -333,6 +350,25 @@ def test_a_network_without_outputs_per_class(capsys: pytest.CaptureFixture[str])
     assert "'conv1'" in capsys.readouterr().err
 
 
+def test_a_list_that_counts_from_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Labels 1 to 10 for ten outputs: taken as counted from 1, said, and no change is better."""
+    lines = [f"{path.relative_to(DIGITS)} {int(path.parent.name) + 1}" for path in sorted(DIGITS.glob("*/*.png"))]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    given = [str(MODEL), str(DIGITS), "--labels", str(tmp_path / "list.txt"), "--json", "--limit", "100"]
+    assert run_command(doctor.main, given) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert any(item["part"] == "labels" and "subtract 1" in item["remedy"] for item in found["findings"])
+    assert found["search"]["best"] is None and found["search"]["base"]["error"] < 5
+
+
+def test_the_line_that_eval_prints_finds_the_cause(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--model", str(MODEL), "--data", str(DIGITS), "--quiet", "--scale", "0.003", "--mean", "73"]
+    run_command(eval_command.main, given)
+    line = capsys.readouterr().err.split("matnet doctor ")[1].splitlines()[0]
+    assert run_command(doctor.main, [*shlex.split(line), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["search"]["best"]["knob"] == "scale"
+
+
 def test_what_is_not_tried_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run_command(doctor.main, [str(MODEL), str(DIGITS), "--try", "colour"])
@@ -373,6 +409,18 @@ def test_squeezenet_transposed(squeezenet: tuple[Network, ImageList, Preprocessi
     swap_rows_and_columns(turned)
     found = search(turned, images, base)
     assert found.best is not None and found.best.knob == "transposed"
+
+
+def test_a_cifar_network_that_was_trained_on_rgb(real_data: Path) -> None:
+    """ResNet-20 was trained on CIFAR's own R, G, B; read as Caffe's usual B, G, R, it is a few percent worse."""
+    folder = real_data / "caffe" / "resnet20_cifar10"
+    net = matnet.load(folder / "res20_cifar_train_test.prototxt", folder / "ResNet_20.caffemodel")
+    images = load_images(real_data / "images" / "cifar300")
+    images = align(net, images, 10, images.class_names, None)
+    mean = read_mean(folder / "mean.binaryproto").transpose(1, 2, 0)[..., ::-1]
+    found = search(net, images, Preprocessing.of(net, image_size=(32, 32), mean=mean.copy()))
+    assert found.best is not None and found.best.knob == "channel order"
+    assert found.best.error < 26 < 30 < found.best.base_error
 
 
 def turned(images: ImageList, how: str) -> np.ndarray:

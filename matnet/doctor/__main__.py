@@ -25,12 +25,12 @@ def parser() -> argparse.ArgumentParser:
     from matnet.arguments import MODEL_HELP, add_engine_options, add_file_options, positive
     from matnet.doctor.image_changes import KNOBS
     from matnet.doctor.search import IMAGES, LABELS
-    from matnet.errors import common_options
+    from matnet.errors import common_options, program
     from matnet.image_arguments import add_classes, add_preprocessing
 
     command = argparse.ArgumentParser(
         parents=[common_options()],
-        prog="python -m matnet.doctor",
+        prog=program("doctor"),
         description="Find what is wrong with a network's file, graph and meta; with labelled images also with "
         "preprocessing and labels: the usual errors are tried one by one, and a paired test decides.",
         epilog="Status: 0 nothing is wrong, 1 something is, 2 the arguments or the images cannot be used.",
@@ -108,7 +108,7 @@ def diagnose(options: argparse.Namespace, target: str | None) -> int:
         return _report(options, target, [*findings, problem("file", str(error))], None, "", "")
     with_images = bool(options.images or options.labels)
     prepared = _preprocessing(net, options, required=with_images)
-    findings += check_network(net, prepared, options.scores, options.mean is not None)
+    findings += check_network(net, prepared, options.scores)
     if not with_images:
         return _report(options, target, findings, None, prepared.describe() if prepared else "", "")
     assert prepared is not None

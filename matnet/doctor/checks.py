@@ -19,7 +19,7 @@ def check_files(paths: list[Path]) -> list[Finding]:
 
 
 def check_network(
-    net: Network, preprocessing: Preprocessing | None = None, variable: str | None = None, stated_mean: bool = False
+    net: Network, preprocessing: Preprocessing | None = None, variable: str | None = None
 ) -> list[Finding]:
     """What is wrong, or worth knowing, with a network that was read: its weights, its graph, its meta.
 
@@ -32,17 +32,17 @@ def check_network(
         found += [finding for finding in [edition(net, net.source.path)] if finding]
     found += [note("file", text) for text in net.source.notes]
     found += weight_findings(net)
-    found += graph_findings(net)
+    unusable: list[Finding] = []
     if preprocessing is None:
         try:
             preprocessing = Preprocessing.of(net)
         except DataError as error:
-            text = str(error)
-            found.append(note("meta", text.removeprefix(f"{net.source}: ")))
+            unusable.append(note("meta", str(error).removeprefix(f"{net.source}: ")))
+    found += [*unusable, *graph_findings(net, preprocessing.image_size if preprocessing is not None else None)]
     try:
         scores = score_variable(net, variable)
     except MatnetError:
         if variable is not None:
             raise
         return found
-    return [*found, *meta_findings(net, preprocessing, scores, stated_mean)]
+    return [*found, *meta_findings(net, preprocessing, scores)]

@@ -9,12 +9,16 @@ from matnet.doctor.findings import Finding, note, problem
 from matnet.errors import MatnetError
 from matnet.network import Network
 from matnet.ops.base import Op, Unknown
+from matnet.shapes import Shape
 
 SHOWN = 5
 
 
-def graph_findings(net: Network) -> Iterator[Finding]:
-    """Faults of the graph, each in a sentence; what is computed after training is what counts."""
+def graph_findings(net: Network, size: tuple[int, int] | None = None) -> Iterator[Finding]:
+    """Faults of the graph, each in a sentence; layers that only training needs do not count.
+
+    size: height and width of the image, where they are known.
+    """
     training = [layer.name for layer in net.training_layers()]
     if training:
         yield note("graph", f"only training needs {_layers(training)}; eval and predict leave them out")
@@ -27,7 +31,7 @@ def graph_findings(net: Network) -> Iterator[Finding]:
     unknown = [f"{layer.name} ({layer.type_name})" for layer in inference.layers.values() if _without_forward(layer.op)]
     if unknown:
         yield problem("graph", f"no engine runs {_layers(unknown)}", "register the layer type with matnet.ops.register")
-    shapes = inference.default_input_shapes()
+    shapes = inference.default_input_shapes(size=size)
     unsized = [name for name in inference.data_inputs() if name not in shapes]
     if unsized:
         named = ", ".join(unsized)
@@ -41,20 +45,20 @@ def graph_findings(net: Network) -> Iterator[Finding]:
             yield problem("graph", fault, "give the right one: --input-size HxW")
         return
     if not unknown:
-        yield from _backends(inference)
+        yield from _backends(inference, shapes)
 
 
 def _without_forward(op: Op) -> bool:
     return isinstance(op, Unknown) or type(op).forward is Op.forward
 
 
-def _backends(net: Network) -> Iterator[Finding]:
+def _backends(net: Network, shapes: dict[str, Shape]) -> Iterator[Finding]:
     """Layers that ONNX does not express, and those that the torch module does not."""
     from matnet.engines.cpu.program import choose_axes
     from matnet.formats.onnx import Freedom
 
     try:
-        _, reasons = choose_axes(net, net.default_input_shapes(), net.outputs, Freedom(batch=False, size=False))
+        _, reasons = choose_axes(net, shapes, net.outputs, Freedom(batch=False, size=False))
     except MatnetError as error:
         yield note("graph", f"ONNX: {error}")
     else:

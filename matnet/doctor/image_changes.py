@@ -77,6 +77,12 @@ def _channel_order(base: Preprocessing) -> Iterator[ImageChange]:
         order = ", ".join(other.upper())
         remedy = f"--color {other}"
         yield from _change(base, "channel order", f"the network takes {order}", remedy, color=other)
+        colour = None if base.mean is None else base.mean.reshape(-1, 3).mean(axis=0)
+        if colour is not None and abs(colour[0] - colour[2]) >= 1e-3:
+            shown = " ".join(f"{value:.5g}" for value in colour[::-1])
+            words = f"the network takes {order}, and the colours of the mean are in the opposite order too"
+            remedy += f" --mean {shown}; of a Caffe net matnet.convert --color-format"
+            yield from _change(base, "channel order", words, remedy, color=other, mean=base.mean[..., ::-1].copy())
 
 
 def _means(base: Preprocessing, colour: np.ndarray | None) -> Iterator[ImageChange]:

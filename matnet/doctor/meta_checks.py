@@ -46,12 +46,11 @@ MARGIN = 2.0
 """By how many levels of 0..255 the blue of a mean must exceed its red before it is taken note of."""
 
 
-def meta_findings(net: Network, preprocessing: Preprocessing | None, variable: str, stated: bool) -> Iterator[Finding]:
-    """stated: whether the user states the mean, so that it is not the file's. preprocessing: None where unusable."""
+def meta_findings(net: Network, preprocessing: Preprocessing | None, variable: str) -> Iterator[Finding]:
+    """preprocessing: as the user wants it; None where nothing says how to prepare an image. variable: the scores."""
     yield from (problem("meta", text, "state the size: --input-size HxW") for text in contradictions(net))
     if preprocessing is not None:
-        if not stated:
-            yield from _mean(preprocessing)
+        yield from _mean(preprocessing)
         yield from _size(net, preprocessing, variable)
     yield from _classes(net, variable)
 
