@@ -23,7 +23,7 @@ from matnet.arguments import (
     file_options,
     positive,
 )
-from matnet.errors import common_options, run_command
+from matnet.errors import common_options, program, run_command
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.loading import load
 from matnet.outcomes import ExitStatus
@@ -32,7 +32,7 @@ from matnet.outcomes import ExitStatus
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
-        prog="python -m matnet.features",
+        prog=program("features"),
         description="Write the values of layers for images: an array per layer with a row per image, in the order of "
         "the names in `images`.",
         epilog="Memory does not grow with the number of images. A run that is interrupted leaves FILE.part behind, and "

@@ -1,4 +1,4 @@
-"""`python -m matnet.run MODEL IN OUT`: arrays in, arrays out, for scripts and MATLAB users."""
+"""`python -m matnet.run MODEL IN OUT`: arrays or images in, arrays out, for scripts and MATLAB users."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,34 +24,40 @@ from matnet.arguments import (
     add_batch_size,
     add_engine_options,
     add_file_options,
-    add_input_size,
     add_random_weights,
     engine_options,
     given_sizes,
-    joined_sizes,
     network_as_in_file,
+    network_from,
 )
 from matnet.engines import Engine, EngineOptions, wanted_variables
 from matnet.engines.batches import run_in_batches
 from matnet.errors import DataError, common_options, program, run_command
 from matnet.files import check_outputs
-from matnet.kinds import MAT, NPZ
+from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
+from matnet.kinds import IMAGE, MAT, NPZ, kind_of
 from matnet.layout import hwcn_to_nchw
 from matnet.meta.given import InputSize, given_input_shapes
 from matnet.network import Network
+
+CAFFES_BLOBS = "the blobs are Caffe's own"
+"""How the note begins of a network that takes its channels in the order of the Caffe net."""
 
 
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
         prog=program("run"),
-        description="Run a network on arrays from a file and write what its variables hold.",
+        description="Run a network on arrays from a file, or on images, and write what its variables hold.",
         epilog="IN holds arrays in__NAME (a `/` in a name is written `__`), OUT gets arrays out__NAME. Caffe's files "
         "run with Caffe's own blobs, so that numbers can be compared: channels stay in the order of the Caffe net (B, "
-        "G, R), where eval, predict and matnet.load take R, G, B.",
+        "G, R), where eval, predict and matnet.load take R, G, B. Images are prepared as the network's file says, in "
+        "its order.",
     )
     command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    command.add_argument("input", metavar="IN", help=".npz or .mat file of input arrays")
+    command.add_argument(
+        "input", metavar="IN", help=".npz or .mat file of input arrays, or an image or a folder of images"
+    )
     command.add_argument("output", metavar="OUT", help=".npz or .mat file to write")
     which = command.add_mutually_exclusive_group()
     which.add_argument("--outputs", metavar="A,B", help="variables, layers or blobs (default: outputs)")
@@ -57,13 +65,33 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--layout", choices=arrays.LAYOUTS, help="order of the axes in both files (default: .npz nchw, .mat hwcn)"
     )
-    add_input_size(command, "size of the image input, which the arrays must have")
     add_batch_size(command, None, "images per pass through the network (default: all of them)")
     add_random_weights(command)
+    add_preprocessing(command)
     add_file_options(command)
     add_engine_options(command, backend="numpy")
     command.add_argument("--json", action="store_true", help="print what was run, and how, as JSON")
     return command
+
+
+def is_images(source: str) -> bool:
+    """Whether a command's input is an image or a folder, by its name and, where that says nothing, its content."""
+    from matnet.datasets.scan import is_image
+
+    path = Path(source)
+    if path.suffix.lower() in arrays.SUFFIXES:
+        return False
+    return path.is_dir() or is_image(source) or (path.is_file() and kind_of(path) == IMAGE)
+
+
+def image_input(net: Network, options: argparse.Namespace) -> dict[str, np.ndarray]:
+    """The images of the options as the network's input, N x C x H x W, in the order of channels that it takes."""
+    blobs_of_caffe = any(note.startswith(CAFFES_BLOBS) for note in net.source.notes)
+    of_file = network_from(options.model, options) if blobs_of_caffe else net
+    prepared = preprocessing_from(of_file, options)
+    if blobs_of_caffe and options.color is None:
+        prepared = replace(prepared, color="bgr")
+    return {net.data_inputs()[0]: of_file.prepare(options.input, preprocessing=prepared)}
 
 
 def stored_labels(net: Network, images: int) -> dict[str, np.ndarray]:
@@ -104,20 +132,26 @@ def run_file(
     layout: str | None,
     engine: EngineOptions,
     size: InputSize | None = None,
+    given: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, np.ndarray], Engine]:
-    """Read `source`, run, write `target`; returns what was written, N x C x H x W, and the engine that ran."""
+    """Read `source`, run, write `target`; returns what was written, N x C x H x W, and the engine that ran.
+
+    given: inputs N x C x H x W that are there already, in place of those in `source`.
+    """
     arrays.check_suffix(target)
-    layout_in = layout or arrays.default_layout(source)
     layout_out = layout or arrays.default_layout(target)
     net.execution_order()  # a cycle is told before anything else
     data_inputs = net.data_inputs()
     labels = [name for name in net.inputs if name not in data_inputs]
     names = {name: net.names_of_input(name) for name in data_inputs}
-    given = arrays.input_arrays(arrays.read_arrays(source), names, labels, source)
-    values = {name: arrays.to_nchw(value, layout_in, net.blob_ranks.get(name)) for name, value in given.items()}
+    if given is None:
+        layout_in = layout or arrays.default_layout(source)
+        found = arrays.input_arrays(arrays.read_arrays(source), names, labels, source)
+        given = {name: arrays.to_nchw(value, layout_in, net.blob_ranks.get(name)) for name, value in found.items()}
+    values = dict(given)
     first = next(iter(values.values()))
     values = {**stored_labels(net, first.shape[0] if first.ndim else 1), **values}
-    for note in (note for note in net.source.notes if note.startswith("the blobs are Caffe's own")):
+    for note in (note for note in net.source.notes if note.startswith(CAFFES_BLOBS)):
         print(f"matnet: {note}", file=sys.stderr)
     _require_size(net, values, size, source)
     pruned = net.for_inputs(values)
@@ -167,7 +201,7 @@ def record(
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_intermixed_args(joined_sizes(sys.argv[1:] if argv is None else argv))
+    options = parsed(parser(), argv)
     started = time.perf_counter()
     output = arrays.check_suffix(options.output)
     kind = MAT if output.suffix.lower() == ".mat" else NPZ
@@ -183,6 +217,7 @@ def main(argv: list[str] | None = None) -> int:
         options.layout,
         engine_options(options),
         given_sizes(options),
+        image_input(net, options) if is_images(options.input) else None,
     )
     seconds = time.perf_counter() - started
     if options.json:
