@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arrays": {"errors", "kinds", "files"},
     "display": BASE | {"ops", "network", "meta", "formats.mat", "tables"},
     "loading": {"errors", "kinds", "network"},
-    "arguments": {"", "errors", "network", "engines", "zoo"},
+    "arguments": {"", "errors", "network", "engines", "zoo", "loading"},
     "image_arguments": {"errors", "arguments"},
     "conversion_arguments": {"errors", "kinds", "formats", "converters", "arguments"},
     "evaluation": BASE | {"ops", "network", "meta", "engines", "metrics", "zoo", "arguments", "image_arguments"}
@@ -72,13 +72,13 @@ ALSO_WHEN_CALLED = {
     "datasets": {"formats.mat"},
     "arrays": {"layout", "formats", "formats.mat"},
     "loading": {"meta", "formats", "converters", "zoo", "answers"},
-    "image_arguments": {"images", "converters"},
+    "image_arguments": {"images", "converters", "meta"},
     "evaluation": {"", "datasets"},
     "answers": {"converters", "display", "zoo"},
     "reproduction": {"datasets", "formats", "images"},
 }
-# The public face and the benchmarks may import every room, as the commands may.
-EVERYTHING = {"", "benchmarks"}
+# The public face, the benchmarks, the doctor and pictures may import every room, as the commands may.
+EVERYTHING = {"", "benchmarks", "doctor", "plots"}
 NUMPY_ALONE = ("errors", "shapes", "layout", "ops", "network")
 HEAVY = ("cudnn", "cupy", "dask", "h5py", "matplotlib", "onnx", "onnxruntime", "PIL", "pooch", "requests", "scipy")
 HEAVY += ("tabulate", "torch", "tqdm", "yaml")
