@@ -25,9 +25,10 @@ def parser() -> argparse.ArgumentParser:
         "       %(prog)s [options] NAME [OUT.mat]\n"
         "       %(prog)s [options] A.mat B.mat\n"
         "       %(prog)s [options] --to-caffe MODEL.mat --out-prototxt FILE --out-caffemodel FILE\n"
-        "       %(prog)s [options] MODEL --to-onnx OUT.onnx",
+        "       %(prog)s [options] MODEL --to-onnx OUT.onnx\n"
+        "       %(prog)s [options] MODEL --to-torch FOLDER",
         description="Convert a Caffe model into a .mat file that MatConvNet loads, or a .mat file into another form of "
-        ".mat, or a network for Caffe (--to-caffe) or ONNX (--to-onnx).",
+        ".mat, or a network for Caffe (--to-caffe), ONNX (--to-onnx) or PyTorch (--to-torch).",
         epilog="Without OUT nothing is written, and the decisions are shown. No file that is read is written to, nor "
         "one that is of another kind. Sizes are HEIGHTxWIDTH.",
     )
@@ -53,9 +54,11 @@ def parser() -> argparse.ArgumentParser:
     onward.add_argument(
         "--outputs",
         metavar="A,B",
-        help="variables, layers or blobs that the model computes (default: the outputs, or what the first layers "
-        "without an ONNX form read)",
+        help="variables, layers or blobs that the model computes, also with --to-torch (default: the outputs; for "
+        "ONNX, where there are layers without a form, what the first of them read)",
     )
+    torch = result.add_argument_group("to PyTorch")
+    torch.add_argument("--to-torch", metavar="FOLDER", help="write the network as a PyTorch module of its own")
     return result
 
 

@@ -5,6 +5,7 @@ python -m matnet.convert deploy.prototxt net.caffemodel net.mat --mean-values 12
 python -m matnet.convert a.mat b.mat --format dagnn --version 7.3
 python -m matnet.convert --to-caffe net.mat --out-prototxt deploy.prototxt --out-caffemodel net.caffemodel
 python -m matnet.convert net.mat --to-onnx net.onnx
+python -m matnet.convert net.mat --to-torch folder
 """
 
 from __future__ import annotations
@@ -181,10 +182,33 @@ def convert_to_onnx(given: argparse.Namespace) -> None:
     net = _network(given)
     for note in net.source.notes:
         print(note)
+<<<<<<< HEAD
     outputs = None if given.outputs is None else [name.strip() for name in given.outputs.split(",") if name.strip()]
     paths = save_onnx(net, given.to_onnx, outputs, size=given_sizes(given), partial=outputs is None)
+=======
+    outputs = _outputs(given)
+    paths = save_onnx(net, given.to_onnx, outputs, size=given_size(given), partial=outputs is None)
+>>>>>>> cba046e (matnet convert MODEL --to-torch FOLDER: a PyTorch package that runs without matnet, checked as it is written)
     checked = _check_onnx(paths[0])
     print(f"{', '.join(str(path) for path in paths)}: {net!r}, {checked}")
+
+
+def _outputs(given: argparse.Namespace) -> list[str] | None:
+    """The names after --outputs; None: the network's outputs."""
+    return None if given.outputs is None else [name.strip() for name in given.outputs.split(",") if name.strip()]
+
+
+def convert_to_torch(given: argparse.Namespace) -> None:
+    """.mat or Caffe -> a folder for PyTorch that needs no matnet, checked against the numpy engine."""
+    from matnet.torch import save_torch
+
+    net = _network(given)
+    for note in net.source.notes:
+        print(note)
+    package = save_torch(net, given.to_torch, _outputs(given), size=given_size(given))
+    names = ", ".join(path.name for path in package.files)
+    error = f"outputs on random input differ by {package.error:.1e} of the largest value"
+    print(f"{given.to_torch}: {names}; {net!r}, {error}")
 
 
 def _network(given: argparse.Namespace) -> Network:
@@ -215,7 +239,7 @@ def _check_onnx(path: Path) -> str:
 def main(argv: list[str] | None = None) -> int:
     given = parser().parse_intermixed_args(argv)
     sort_files(given)
-    if given.to_caffe is None and given.to_onnx is None:
+    if given.to_caffe is None and given.to_onnx is None and given.to_torch is None:
         check_outputs([(given.out, MAT)], _read(given))
     if given.random_weights and not _is_name(given.source):
         raise NetworkError("--random-weights takes the name of a model; `python -m matnet.zoo list` shows all")
@@ -223,6 +247,8 @@ def main(argv: list[str] | None = None) -> int:
         convert_back(given)
     elif given.to_onnx is not None:
         convert_to_onnx(given)
+    elif given.to_torch is not None:
+        convert_to_torch(given)
     elif given.random_weights:
         convert_at_random(given)
     elif _is_name(given.source):

@@ -76,6 +76,7 @@ ALSO_WHEN_CALLED = {
     "evaluation": {"", "datasets"},
     "answers": {"converters", "display", "zoo"},
     "reproduction": {"datasets", "formats", "images"},
+    "torch": {"", "images"},
 }
 # The public face, the benchmarks, the doctor and pictures may import every room, as the commands may.
 EVERYTHING = {"", "benchmarks", "doctor", "plots"}

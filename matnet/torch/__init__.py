@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matnet.torch import activation, combine, convolution, normalization, pooling, reshape, sampling
 from matnet.torch.build import generated, to_torch
+from matnet.torch.package import Package, save_torch
 from matnet.torch.registry import TRANSLATIONS, translation
 from matnet.torch.writer import LayerWriter, NotExpressible
 
@@ -11,6 +12,7 @@ __all__ = [
     "TRANSLATIONS",
     "LayerWriter",
     "NotExpressible",
+    "Package",
     "activation",
     "combine",
     "convolution",
@@ -19,6 +21,7 @@ __all__ = [
     "pooling",
     "reshape",
     "sampling",
+    "save_torch",
     "to_torch",
     "translation",
 ]

@@ -1,0 +1,196 @@
+"""A network as a folder that runs without matnet: model.py, weights, labels, preprocess.py and README.md."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from matnet.errors import DataError, FileFormatError, NetworkError
+from matnet.meta import class_names, display_name
+from matnet.network import Network
+from matnet.shapes import Shape
+from matnet.torch.build import built, generated, require_torch
+from matnet.torch.code import Module
+from matnet.torch.preprocess import preprocess_text
+from matnet.torch.shapes import Size, known_shapes
+
+if TYPE_CHECKING:
+    from matnet.images import Preprocessing
+
+MARK = "written by matnet"
+FILES = ("model.py", "weights.safetensors", "labels.txt", "preprocess.py", "mean.npy", "std.npy", "README.md")
+WORST_ERROR = 1e-3  # of the largest value; a package that is further off is a fault of ours
+
+LOAD = '''
+
+def load(weights: str | Path = Path(__file__).with_name("weights.safetensors")) -> {name}:
+    """The network with its weights, in eval mode."""
+    from safetensors.torch import load_file
+
+    with torch.device("meta"):
+        network = {name}()
+    network.load_state_dict(load_file(weights), assign=True)
+    return network.eval()
+'''
+
+
+@dataclass
+class Package:
+    """The files written, and the largest difference from matnet's outputs on random input, of the largest value."""
+
+    files: list[Path]
+    error: float
+
+
+def save_torch(
+    net: Network,
+    folder: str | os.PathLike[str],
+    outputs: Sequence[str] | None = None,
+    *,
+    size: Size | None = None,
+    input_shapes: Mapping[str, Shape] | None = None,
+) -> Package:
+    """Write `net` as a PyTorch package and check it: what the files compute against matnet's numpy engine.
+
+    Arguments and errors are those of `to_torch`. The folder is made, or filled where it is empty or holds an earlier
+    package. FileFormatError for a folder with other files, which is left as it is; nothing is written either where
+    the check fails.
+    """
+    require_torch()
+    target = Path(folder)
+    _refuse_foreign(target)
+    module = generated(net, outputs, size, input_shapes)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as made:
+        work = Path(made)
+        _write_model(module, work)
+        chain = _write_preprocessing(net, work)
+        names = class_names(net)
+        if names:
+            (work / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        error = _largest_error(net, module, work, size, input_shapes)
+        if not error <= WORST_ERROR:
+            raise NetworkError(
+                f"{target}: not written: the package's outputs differ by {error:.1e} of the largest value"
+            )
+        (work / "README.md").write_text(_readme(net, module, chain, error), encoding="utf-8")
+        return Package(_put(work, target), error)
+
+
+def _refuse_foreign(target: Path) -> None:
+    """FileFormatError unless there is no such folder, or an empty one, or one that this module wrote."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise FileFormatError(f"{target}: is a file; give a folder for the PyTorch package")
+    found = sorted(path.name for path in target.iterdir() if path.name != "__pycache__")
+    foreign = [name for name in found if name not in FILES]
+    model = target / "model.py"
+    if found and not foreign and not (model.is_file() and MARK in model.read_text("utf-8", "replace")[:200]):
+        foreign = found
+    if foreign:
+        raise FileFormatError(
+            f"{target}: holds {foreign[0]!r}, which is no part of a package; give a folder of its own"
+        )
+
+
+def _write_model(module: Module, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    source = module.text.replace("from torch import Tensor, nn\n", "import torch\nfrom torch import Tensor, nn\n", 1)
+    if "import torch\nimport torch\n" in source:
+        source = source.replace("import torch\nimport torch\n", "import torch\n", 1)
+    source = source.replace("annotations\n", "annotations\n\nfrom pathlib import Path\n", 1)
+    (folder / "model.py").write_text(source + LOAD.format(name=module.name), encoding="utf-8")
+    save_file(built(module).state_dict(), str(folder / "weights.safetensors"), metadata={"format": "pt"})
+
+
+def _write_preprocessing(net: Network, folder: Path) -> Preprocessing | None:
+    """preprocess.py with its images of means; None, and no file, where the network does not say how to prepare one."""
+    try:
+        chain = net.preprocessing
+    except DataError:
+        return None
+    (folder / "preprocess.py").write_text(preprocess_text(chain, display_name(net)), encoding="utf-8")
+    for name, planes in (("mean", chain.mean), ("std", chain.std)):
+        if planes is not None and planes.ndim == 3:
+            np.save(folder / f"{name}.npy", planes)
+    return chain
+
+
+def _largest_error(
+    net: Network, module: Module, folder: Path, size: Size | None, given: Mapping[str, Shape] | None
+) -> float:
+    """The outputs of the folder's model.py against the numpy engine's, for a random image, and ones beside it."""
+    torch = require_torch()
+    inference = net.for_inference()
+    resolved = {inference.resolve(name): shape for name, shape in (given or {}).items()}
+    _, shapes = known_shapes(inference, module.outputs, size, resolved)
+    random = np.random.default_rng(0)
+    inputs = {name: np.ones(shapes[name], np.float32) for name in module.inputs}
+    inputs[module.inputs[0]] = 50 * random.standard_normal(shapes[module.inputs[0]]).astype(np.float32)
+    source = folder / "model.py"
+    names: dict[str, Any] = {"__name__": "model", "__file__": str(source)}
+    exec(compile(source.read_text(encoding="utf-8"), str(source), "exec"), names)
+    with torch.no_grad():
+        found = names["load"]()(*(torch.from_numpy(inputs[name]) for name in module.inputs))
+    results = found if isinstance(found, dict) else {module.outputs[0]: found}
+    errors = []
+    for name, expected in inference.forward(inputs, module.outputs, backend="numpy").items():
+        largest = max(1e-3, float(np.abs(expected).max(initial=0)))
+        errors.append(float(np.abs(results[name].numpy() - expected).max(initial=0)) / largest)
+    return max(errors)
+
+
+def _readme(net: Network, module: Module, chain: Preprocessing | None, error: float) -> str:
+    from matnet import __version__
+
+    source = net.source
+    example = "net = load()\n"
+    if chain is not None:
+        example = (
+            "from preprocess import prepare\n\nnet = load()\nscores = net(torch.from_numpy(prepare('image.jpg')))\n"
+        )
+    lines = [
+        f"# {display_name(net)} for PyTorch",
+        "",
+        f"Written by matnet {__version__} from {source} (format: {source.format}).",
+        "It needs torch, safetensors, numpy and Pillow, and no part of matnet.",
+        "",
+        "```python",
+        f"import torch\nfrom model import load\n{example}```",
+        "",
+        f"- `model.py`: class `{module.name}`; inputs {', '.join(module.inputs)}; outputs {', '.join(module.outputs)}.",
+        "- `weights.safetensors`: its state_dict.",
+        "- `labels.txt`: the classes in the order of the outputs, where the file names them.",
+        "- `preprocess.py`: "
+        + (chain.describe() if chain else "not written, for the file does not say how images are prepared")
+        + ".",
+        "",
+        f"On random input its outputs differ from matnet's numpy engine by at most {error:.1e} of the largest value.",
+        "",
+        "## Provenance",
+        "",
+        f"- source: {source}",
+        *(f"- {note}" for note in [*source.notes, *module.notes]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _put(work: Path, target: Path) -> list[Path]:
+    """Move the files into the folder; files of an earlier package that this one lacks go."""
+    target.mkdir(exist_ok=True)
+    for name in FILES:
+        if (work / name).exists():
+            os.replace(work / name, target / name)
+        else:
+            (target / name).unlink(missing_ok=True)
+    shutil.rmtree(target / "__pycache__", ignore_errors=True)
+    return [target / name for name in FILES if (target / name).exists()]
