@@ -182,13 +182,8 @@ def convert_to_onnx(given: argparse.Namespace) -> None:
     net = _network(given)
     for note in net.source.notes:
         print(note)
-<<<<<<< HEAD
-    outputs = None if given.outputs is None else [name.strip() for name in given.outputs.split(",") if name.strip()]
-    paths = save_onnx(net, given.to_onnx, outputs, size=given_sizes(given), partial=outputs is None)
-=======
     outputs = _outputs(given)
-    paths = save_onnx(net, given.to_onnx, outputs, size=given_size(given), partial=outputs is None)
->>>>>>> cba046e (matnet convert MODEL --to-torch FOLDER: a PyTorch package that runs without matnet, checked as it is written)
+    paths = save_onnx(net, given.to_onnx, outputs, size=given_sizes(given), partial=outputs is None)
     checked = _check_onnx(paths[0])
     print(f"{', '.join(str(path) for path in paths)}: {net!r}, {checked}")
 
@@ -205,7 +200,7 @@ def convert_to_torch(given: argparse.Namespace) -> None:
     net = _network(given)
     for note in net.source.notes:
         print(note)
-    package = save_torch(net, given.to_torch, _outputs(given), size=given_size(given))
+    package = save_torch(net, given.to_torch, _outputs(given), size=given_sizes(given))
     names = ", ".join(path.name for path in package.files)
     error = f"outputs on random input differ by {package.error:.1e} of the largest value"
     print(f"{given.to_torch}: {names}; {net!r}, {error}")

@@ -356,7 +356,7 @@ def test_bad_arguments(arguments: dict[str, Any], fact: str) -> None:
 
 
 def test_an_input_of_unknown_shape_is_named() -> None:
-    with pytest.raises(NetworkError, match=r"'x1'.*input_shapes"):
+    with pytest.raises(NetworkError, match="'x1'"):
         single(Sum(), [], 2).to_torch(input_shapes={"x0": X})
 
 

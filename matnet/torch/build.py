@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from matnet.errors import NetworkError
+from matnet.meta.given import InputSize
 from matnet.network import Network
 from matnet.shapes import Shape
 from matnet.torch.code import Module, write_module
-from matnet.torch.shapes import Size, known_shapes
+from matnet.torch.shapes import known_shapes
 
 log = logging.getLogger(__name__)
 _number = count(1)
@@ -24,14 +25,15 @@ def to_torch(
     net: Network,
     outputs: Sequence[str] | None = None,
     *,
-    size: Size | None = None,
+    size: InputSize | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
 ) -> Any:
     """`net` as a torch.nn.Module in eval mode, of any batch, and of any size that the network itself runs on.
 
     `outputs` are variable, layer or blob names (default: the network's outputs); one gives a tensor N x C x H x W,
-    several a dict. Submodules have the layers' names, made valid identifiers. `size` (height, width) and
-    `input_shapes` (N x C x H x W by input) say what the file does not; only the channels matter. Layers that are
+    several a dict. Submodules have the layers' names, made valid identifiers. `size` (height,
+    width, or a mapping by input) and `input_shapes` (N x C x H x W by input) say what the file does not; only the
+    channels matter. Layers that are
     needed in training alone are left out. Raises UnsupportedLayersError listing all layers that torch cannot express,
     NetworkError where torch is missing or an input's shape is not known.
     """
@@ -56,7 +58,7 @@ def require_torch() -> Any:
 def generated(
     net: Network,
     outputs: Sequence[str] | None = None,
-    size: Size | None = None,
+    size: InputSize | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
 ) -> Module:
     """The module as text and arrays; errors as for `to_torch`."""

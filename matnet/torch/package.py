@@ -14,12 +14,13 @@ import numpy as np
 
 from matnet.errors import DataError, FileFormatError, NetworkError
 from matnet.meta import class_names, display_name
+from matnet.meta.given import InputSize
 from matnet.network import Network
 from matnet.shapes import Shape
 from matnet.torch.build import built, generated, require_torch
 from matnet.torch.code import Module
 from matnet.torch.preprocess import preprocess_text
-from matnet.torch.shapes import Size, known_shapes
+from matnet.torch.shapes import known_shapes
 
 if TYPE_CHECKING:
     from matnet.images import Preprocessing
@@ -54,7 +55,7 @@ def save_torch(
     folder: str | os.PathLike[str],
     outputs: Sequence[str] | None = None,
     *,
-    size: Size | None = None,
+    size: InputSize | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
 ) -> Package:
     """Write `net` as a PyTorch package and check it: what the files compute against matnet's numpy engine.
@@ -126,7 +127,7 @@ def _write_preprocessing(net: Network, folder: Path) -> Preprocessing | None:
 
 
 def _largest_error(
-    net: Network, module: Module, folder: Path, size: Size | None, given: Mapping[str, Shape] | None
+    net: Network, module: Module, folder: Path, size: InputSize | None, given: Mapping[str, Shape] | None
 ) -> float:
     """The outputs of the folder's model.py against the numpy engine's, for a random image, and ones beside it."""
     torch = require_torch()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matnet.errors import MatnetError, NetworkError, ShapeError
+from matnet.errors import MatnetError, ShapeError
+from matnet.meta.given import InputSize, given_input_shapes, require_sizes
 from matnet.network import Network
 from matnet.shapes import Shape
 
-Size = tuple[int, int]
 # Tried in turn where the network does not state a size: what it computes does not depend on it.
-USUAL_SIZES: tuple[Size | None, ...] = (None, (224, 224), (227, 227), (299, 299), (64, 64), (32, 32), (512, 512))
+USUAL_SIZES: tuple[InputSize | None, ...] = (None, (224, 224), (227, 227), (299, 299), (64, 64), (32, 32), (512, 512))
 
 
 def known_shapes(
-    net: Network, wanted: Sequence[str], size: Size | None, given: Mapping[str, Shape] | None
+    net: Network, wanted: Sequence[str], size: InputSize | None, given: Mapping[str, Shape] | None
 ) -> tuple[list[str], dict[str, Shape]]:
     """The inputs that `wanted` needs, and the shapes of all variables for one image.
 
@@ -25,11 +25,10 @@ def known_shapes(
     written = {name for layer in layers for name in layer.outputs}
     needed = list(dict.fromkeys(name for layer in layers for name in layer.inputs if name not in written))
     fault: MatnetError | None = None
-    missing: list[str] = []
+    shapes: dict[str, Shape] = dict(given or {})
     for trial in (size,) if size else USUAL_SIZES:
-        shapes = {**net.default_input_shapes(1, trial), **(given or {})}
-        missing = [name for name in needed if name not in shapes]
-        if missing:
+        shapes = {**given_input_shapes(net, trial, 1), **(given or {})}
+        if any(name not in shapes for name in needed):
             continue
         try:
             return needed, net.infer_shapes({name: shapes[name] for name in needed}, wanted)
@@ -37,7 +36,5 @@ def known_shapes(
             fault = fault or error
     if fault is not None:
         raise fault
-    raise NetworkError(
-        f"{net.source}: the size of input {missing[0]!r} is not known; give its shape, such as "
-        f"input_shapes={{{missing[0]!r}: (1, 3, 224, 224)}}"
-    )
+    require_sizes(net, needed, shapes)
+    return needed, net.infer_shapes({name: shapes[name] for name in needed}, wanted)
