@@ -97,3 +97,9 @@ def check(
     found = blob_values(net, tops, inputs)
     for top, value in zip(tops, wanted, strict=True):
         assert_close(found[top], value, tolerance, f"{kind}, {top}")
+
+
+def layer(name: str, kind: str, bottom: str, top: str, param: str = "") -> str:
+    bottoms = " ".join(f'bottom: "{blob}"' for blob in bottom.split())
+    tops = " ".join(f'top: "{blob}"' for blob in top.split())
+    return f'layer {{ name: "{name}" type: "{kind}" {bottoms} {tops} {param} }}\n'

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.fake_machine import machine, processor  # noqa: F401
+
 DATA = Path(__file__).parent / "data"
 
 
@@ -44,6 +46,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MATNET_OFFLINE", "1")
     return tmp_path / "home"
+
+
+PROCESS_FIXTURES = {"processor"}
+"""Fixtures that start a process, such as the compiler of the kernels, for the tests that use them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start processes through a fixture."""
+    for item in items:
+        if PROCESS_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.process)
 
 
 @pytest.fixture

@@ -17,12 +17,9 @@ from matnet.ops.normalization import LRN, BatchNorm, NormalizeLp, NormOffset, Sp
 from matnet.ops.pooling import Pooling
 from matnet.ops.sampling import AffineGridGenerator, BilinearSampler, UniformScalingGridGenerator
 from matnet.ops.training import PDist
+from tests.helpers import values
 
 X = (2, 6, 7, 11)  # N x C x H x W
-
-
-def values(*shape: int, seed: int = 3) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def single(op: Op, params: Sequence[np.ndarray], inputs: int = 1, outputs: int = 1) -> Network:

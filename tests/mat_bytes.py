@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import zlib
 from math import prod
@@ -60,3 +61,12 @@ def mat_file(*variables: bytes, order: str = "<") -> bytes:
 def double(value: float, name: str = "") -> bytes:
     """A 1 x 1 double."""
     return matrix(CLASS_DOUBLE, (1, 1), name, numbers(DOUBLE, value))
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    """A few bytes changed, anywhere behind the header."""
+    changed = bytearray(content)
+    for _ in range(chance.choice((1, 1, 2, 4, 16))):
+        place = chance.randrange(128, len(changed))
+        changed[place] = chance.choice((0, 1, 127, 128, 255, changed[place] ^ 1 << chance.randrange(8)))
+    return bytes(changed)

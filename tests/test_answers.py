@@ -18,9 +18,9 @@ from matnet.datasets.ilsvrc2012 import in_devkit_order, synsets
 from matnet.errors import DataError, MatnetError, NetworkError, ShapeError
 from matnet.images import Preprocessing
 from matnet.meta import class_names
-from matnet.network import Layer, Network, Param, Source
+from matnet.network import Layer, Network
 from matnet.ops.activation import SoftMax
-from matnet.ops.convolution import Conv
+from tests.tiny_models import colours
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "models" / "digits-lenet"
@@ -30,20 +30,6 @@ SEVENS = sorted((DIGITS / "test" / "7").glob("*.png"))
 @pytest.fixture(scope="module")
 def digits() -> Network:
     return matnet.load(DIGITS / "digits-lenet.mat")
-
-
-def colours(outputs: int = 3, softmax: bool = True, meta: dict[str, Any] | None = None, channels: int = 3) -> Network:
-    """A network whose k-th score is the average of channel k of a 2 x 2 image of 0..255, over 100."""
-    size = {"imageSize": np.array([[2.0, 2, channels]])}
-    net = Network({"normalization": size, **(meta or {})}, Source(format="simplenn"))
-    filters = np.zeros((2, 2, channels, outputs), np.float32)
-    for k in range(min(outputs, channels)):
-        filters[:, :, k, k] = 0.25 / 100
-    net.params["f"] = Param(filters)
-    net.add(Layer("fc", Conv(hasBias=False), ["input"], ["s"], ["f"]))
-    if softmax:
-        net.add(Layer("prob", SoftMax(), ["s"], ["p"]))
-    return net
 
 
 def flat(*rgb: int) -> Image.Image:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import matnet
-from matnet import EngineError, Layer, Network, NetworkError, Param, ShapeError, UnsupportedLayersError
+from matnet import EngineError, Layer, Network, NetworkError, ShapeError, UnsupportedLayersError
 from matnet.engines import choose_backend, compile_network
 from matnet.engines.cpu.engine import PROGRAMS, OnnxEngine
 from matnet.engines.cpu.listing import plan_lines
@@ -29,21 +29,13 @@ from matnet.ops.normalization import BatchNorm
 from matnet.run import main as run_main
 from matnet.show import main as show_main
 from tests.conftest import DATA, assert_close, conformance_cases
+from tests.helpers import chain, full, values
 
 TOLERANCE = 1e-4
 X = (2, 6, 7, 11)
 installed = pytest.mark.skipif(not available(), reason="onnxruntime is not installed")
 MATCONVNET = [f"matconvnet/{name}" for name in conformance_cases("matconvnet")]
 MATCONVNET += [f"metrics/{name}" for name in conformance_cases("metrics")]
-
-
-def values(*shape: int, seed: int = 3) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def full(array: np.ndarray) -> np.ndarray:
-    """MATLAB's view with the trailing singletons that it drops."""
-    return array.reshape(array.shape + (1,) * (4 - array.ndim))
 
 
 @installed
@@ -80,17 +72,6 @@ def test_caffe_cases(case: str) -> None:
 def four(array: np.ndarray) -> np.ndarray:
     """A Caffe blob with its missing axes as ones behind the others."""
     return array.reshape(array.shape + (1,) * (4 - array.ndim))
-
-
-def chain(*steps: tuple[Op, Sequence[np.ndarray]]) -> Network:
-    """Layers a, b, c ... one after the other, each writing a variable called after it; the input is x."""
-    net, last = Network(), "x"
-    for name, (op, params) in zip("abcdef", steps, strict=False):
-        names = [f"{name}{number}" for number in range(len(params))]
-        net.params.update({key: Param(value) for key, value in zip(names, params, strict=True)})
-        net.add(Layer(name, op, [last], [name], names))
-        last = name
-    return net
 
 
 CONV = Conv(pad=(1, 2, 0, 3)), [values(3, 5, 6, 8), values(8, 1)]

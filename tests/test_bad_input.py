@@ -201,6 +201,7 @@ def test_array_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture
     expect(capsys, run_main, [str(MODEL), str(IO), str(tmp_path / "out.txt")], "out.txt: array files end in")
 
 
+@pytest.mark.process
 def test_the_command_itself(tmp_path: Path) -> None:
     """As a user meets it: a process, its stderr and its exit status."""
     missing = tmp_path / "nothing.mat"

@@ -25,7 +25,6 @@ from matnet.engines.cupy.planning import planned_for
 from matnet.errors import DataError, EngineError, run_command
 from matnet.files import models_folder
 from tests.conftest import DATA, assert_close
-from tests.test_cupy_machine import machine, processor  # noqa: F401
 
 
 class Clock:

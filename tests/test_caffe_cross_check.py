@@ -17,16 +17,10 @@ from matnet.converters.export.to_caffe import to_caffe
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.extensions.crf import DenseCRF
 from tests.caffe_bytes import floats, number, part
-from tests.caffe_nets import C6, P6, TOLERANCE, V, X, Y, blob_values, caffe_files, check, converted, reloaded
+from tests.caffe_nets import C6, P6, TOLERANCE, V, X, Y, blob_values, caffe_files, check, converted, layer, reloaded
 from tests.conftest import assert_close
 
 RANDOM = np.random.default_rng(31)
-
-
-def layer(name: str, kind: str, bottom: str, top: str, param: str = "") -> str:
-    bottoms = " ".join(f'bottom: "{blob}"' for blob in bottom.split())
-    tops = " ".join(f'top: "{blob}"' for blob in top.split())
-    return f'layer {{ name: "{name}" type: "{kind}" {bottoms} {tops} {param} }}\n'
 
 
 def values(*shape: int) -> np.ndarray:

@@ -21,6 +21,7 @@ from tests.caffe_nets import (
     caffe_files,
     check,
     converted,
+    layer,
     per_channel,
     reloaded,
     softmax,
@@ -28,12 +29,6 @@ from tests.caffe_nets import (
 from tests.conftest import assert_close
 
 ONE = np.ones(1, np.float32)
-
-
-def layer(name: str, kind: str, bottom: str, top: str, param: str = "") -> str:
-    bottoms = " ".join(f'bottom: "{blob}"' for blob in bottom.split())
-    tops = " ".join(f'top: "{blob}"' for blob in top.split())
-    return f'layer {{ name: "{name}" type: "{kind}" {bottoms} {tops} {param} }}\n'
 
 
 def conv(name: str, bottom: str, top: str, outputs: int = 6, param: str = "kernel_size: 1") -> str:

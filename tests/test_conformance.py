@@ -13,15 +13,11 @@ import pytest
 import matnet
 from matnet.run import main as run_main
 from tests.conftest import DATA, assert_close, conformance_cases
+from tests.helpers import full
 
 TOLERANCE = 1e-5
 CASES = [f"matconvnet/{name}" for name in conformance_cases("matconvnet")]
 CASES += [f"metrics/{name}" for name in conformance_cases("metrics")]
-
-
-def full(array: np.ndarray) -> np.ndarray:
-    """MATLAB's view with the trailing singletons that it drops."""
-    return array.reshape(array.shape + (1,) * (4 - array.ndim))
 
 
 def compare(results: Path, expected: Path) -> None:

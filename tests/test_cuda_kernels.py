@@ -77,6 +77,7 @@ def test_kernel(
     check_results(case)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", CASES)
 def test_kernel_on_a_gpu(name: str) -> None:
     cupy = cupy_on_a_gpu()

@@ -18,6 +18,8 @@ import pytest
 
 from matnet.engines.cupy.graphs import less_exact_notes
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[1]
 COMPILER = shutil.which("cc")
 # What cuDNN's libraries look up in the driver when they are loaded, beside cuInit and cuDriverGetVersion.

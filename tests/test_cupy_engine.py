@@ -17,6 +17,7 @@ from matnet.engines.cupy.probe import Gpu
 from matnet.run import main as run_main
 from tests.conftest import DATA, assert_close, conformance_cases
 from tests.emulated_gpu import EmulatedDevice
+from tests.helpers import full
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2}  # of the greatest value; float16 keeps 11 bits from layer to layer
 MATCONVNET = [f"matconvnet/{name}" for name in conformance_cases("matconvnet")]
@@ -30,11 +31,6 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu(0, "emulated", (9, 0), 1 << 34, 13000, 13000)
     monkeypatch.setattr(engine_module, "find_gpu", lambda index=None, precision="fp32": gpu)
     monkeypatch.setattr(engine_module, "GpuDevice", EmulatedDevice)
-
-
-def full(array: np.ndarray) -> np.ndarray:
-    """MATLAB's view with the trailing singletons that it drops."""
-    return array.reshape(array.shape + (1,) * (4 - array.ndim))
 
 
 def four(array: np.ndarray) -> np.ndarray:

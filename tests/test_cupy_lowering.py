@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from matnet import EngineError, Layer, Network, Param
+from matnet import EngineError, Network
 from matnet.engines.cupy.lower import lower, without_fusing
 from matnet.engines.cupy.memory import ALIGNMENT, Arena, Buffer, plan_memory
 from matnet.engines.cupy.planning import plan_lines, planned_for, why_layer_by_layer
@@ -25,22 +25,9 @@ from matnet.ops.pooling import Pooling
 from matnet.ops.roi import ROIPooling
 from matnet.show import main as show_main
 from tests.conftest import DATA
+from tests.helpers import network, values
 
 X = (2, 6, 7, 11)
-
-
-def values(*shape: int) -> np.ndarray:
-    return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
-
-
-def network(*steps: tuple[Op, Sequence[str], Sequence[np.ndarray]]) -> Network:
-    """Layers a, b, c ... each of which reads the named variables and writes one of its own name."""
-    net = Network()
-    for letter, (op, inputs, params) in zip("abcdefghij", steps, strict=False):
-        names = [f"{letter}{number}" for number in range(len(params))]
-        net.params.update({name: Param(value) for name, value in zip(names, params, strict=True)})
-        net.add(Layer(letter, op, list(inputs), [letter], names))
-    return net
 
 
 def lowered(net: Network, wanted: Sequence[str], precision: str = "fp32", cudnn: bool = True) -> Plan:

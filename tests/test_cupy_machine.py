@@ -16,15 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from matnet import EngineError, Layer, Network, NetworkError, OutOfMemoryError, Param
-from matnet.engines.cupy import choice, device, kernels, transfer
-from matnet.engines.cupy import engine as engine_module
+from matnet import EngineError, Network, NetworkError, OutOfMemoryError
+from matnet.engines.cupy import choice, device, transfer
 from matnet.engines.cupy.capture import Replayed
-from matnet.engines.cupy.kernels import elementwise, normalization, pooling, sampling
-from matnet.engines.cupy.probe import Gpu
 from matnet.ops import extensions as ext
 from matnet.ops.activation import ReLU, Sigmoid, SoftMax
-from matnet.ops.base import Op
 from matnet.ops.combine import Concat, Scale, Sum
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.normalization import LRN, BatchNorm
@@ -32,56 +28,11 @@ from matnet.ops.pooling import Pooling
 from matnet.ops.roi import ROIPooling
 from tests import fake_cuda
 from tests.conftest import assert_close
-from tests.cuda_on_cpu import Processor
+from tests.helpers import network, values
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed, which compiles the kernels")
 X = (2, 6, 7, 11)
 TOLERANCE = {"fp32": 1e-5, "tf32": 1e-5, "fp16": 4e-3}
-
-
-def values(*shape: int, seed: int = 3) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def processor(tmp_path_factory: pytest.TempPathFactory) -> Processor:
-    found = Processor(tmp_path_factory.mktemp("kernels"))
-    if not found.usable():
-        pytest.skip("the compiler does not know what the kernels need")
-    return found
-
-
-def called_again(self: Replayed, stream: Any, calls: Sequence[Any]) -> SimpleNamespace:
-    """In place of a recorded graph: its calls, once more."""
-    return SimpleNamespace(launch=lambda stream: [call() for call in calls])
-
-
-@pytest.fixture
-def machine(processor: Processor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
-    """A machine with one GPU of stand-ins; its `cupy` and `cudnn`."""
-    cupy, cudnn = fake_cuda.Cupy(), fake_cuda.Cudnn()
-    gpu = Gpu(0, "stand-in", (9, 0), 1 << 34, 13000, 13000)
-    monkeypatch.setattr(engine_module, "find_gpu", lambda index=None, precision="fp32": gpu)
-    monkeypatch.setattr(device, "import_cupy", lambda: cupy)
-    monkeypatch.setattr(device, "import_cudnn", lambda runtime: cudnn)
-    monkeypatch.setenv("MATNET_HOME", str(tmp_path))
-    pinned = SimpleNamespace(empty_pinned=np.empty, zeros_pinned=np.zeros)
-    monkeypatch.setitem(__import__("sys").modules, "cupyx", pinned)
-    monkeypatch.setitem(__import__("sys").modules, "cupy", cupy)
-    for module in (elementwise, normalization, pooling, sampling, kernels):
-        monkeypatch.setattr(module, "start", processor.start)
-    monkeypatch.setattr(Replayed, "_graph", called_again)
-    return SimpleNamespace(cupy=cupy, cudnn=cudnn, folder=tmp_path)
-
-
-def network(*steps: tuple[Op, Sequence[str], Sequence[np.ndarray]]) -> Network:
-    """Layers a, b, c ... each of which reads the named variables and writes one of its own name."""
-    net = Network()
-    for letter, (op, inputs, params) in zip("abcdefghij", steps, strict=False):
-        names = [f"{letter}{number}" for number in range(len(params))]
-        net.params.update({name: Param(value) for name, value in zip(names, params, strict=True)})
-        net.add(Layer(letter, op, list(inputs), [letter], names))
-    return net
 
 
 FIRST = Conv(pad=(1, 2, 0, 3), stride=(2, 3)), ["x"], [values(3, 5, 6, 8), values(8, 1)]  # 4 x 4 x 8

@@ -45,7 +45,10 @@ from matnet.evaluation.shards import (
     sendable,
 )
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="the time limit of these tests needs SIGALRM")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="the time limit of these tests needs SIGALRM"),
+]
 
 FOLDER = models_folder() / "digits-lenet"
 LIMIT = 60  # seconds; a test takes a few

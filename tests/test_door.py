@@ -17,6 +17,8 @@ from matnet import run
 from matnet.errors import run_command
 from tests.conftest import DATA
 
+pytestmark = pytest.mark.process
+
 MODEL = DATA / "matconvnet/sn_alexnet/model.mat"
 
 

@@ -30,9 +30,8 @@ from matnet.evaluation.tasks import Task
 from matnet.images import Preprocessing
 from matnet.metrics import chance_of
 from matnet.network import Network
+from tests.small_sets import LEVELS, faces, voc2011
 from tests.table_runs import small_imagenet
-from tests.test_segmentation import LEVELS, voc2011
-from tests.test_verification import faces
 from tests.tiny_models import CENTRES, WNIDS, angle_describer, gray, gray_classifier, gray_segmenter
 
 
@@ -131,6 +130,7 @@ def test_an_interrupted_run_that_goes_on_gives_the_same(
     assert not Path(f"{resumed}{SUFFIX}").exists()
 
 
+@pytest.mark.process
 def test_two_workers_give_the_same(command: list[str], tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="Dask is not installed")
     alone, shared = tmp_path / "alone.json", tmp_path / "shared.json"

@@ -7,20 +7,17 @@ import os
 import re
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
-import matnet
 from matnet.ops import REGISTRY
+from tests.imports import HEAVY, LINKED, PACKAGE, imported_module, imports, is_command, modules
 from tests.op_cases import CASES
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = Path(matnet.__file__).parent
-LINKED = ("benchmarks", "converters", "models")
 
 # What each room may import from the others when it is loaded: the table of docs/architecture.md.
 BASE = {"errors", "kinds", "files", "shapes", "layout"}
@@ -81,69 +78,6 @@ ALSO_WHEN_CALLED = {
 # The public face, the benchmarks, the doctor and pictures may import every room, as the commands may.
 EVERYTHING = {"", "benchmarks", "doctor", "plots"}
 NUMPY_ALONE = ("errors", "shapes", "layout", "ops", "network")
-HEAVY = ("cudnn", "cupy", "dask", "h5py", "matplotlib", "onnx", "onnxruntime", "PIL", "pooch", "requests", "scipy")
-HEAVY += ("tabulate", "torch", "tqdm", "yaml")
-
-
-class Import(NamedTuple):
-    """One imported name: its dotted path, its line, and whether it waits for a function to be called."""
-
-    name: str
-    line: int
-    lazy: bool
-
-
-class ImportFinder(ast.NodeVisitor):
-    """Collects all imports of a module, except those that only a type checker sees."""
-
-    def __init__(self) -> None:
-        self.found: list[Import] = []
-        self.functions = 0
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        self.functions += 1
-        self.generic_visit(node)
-        self.functions -= 1
-
-    def visit_If(self, node: ast.If) -> None:
-        for child in node.orelse if "TYPE_CHECKING" in ast.unparse(node.test) else [*node.body, *node.orelse]:
-            self.visit(child)
-
-    def visit_Import(self, node: ast.Import) -> None:
-        self.found += [Import(alias.name, node.lineno, self.functions > 0) for alias in node.names]
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        module = f"{'.' * node.level}{node.module or ''}"
-        names = [f"{module}.{alias.name}" for alias in node.names]
-        self.found += [Import(name, node.lineno, self.functions > 0) for name in names]
-
-
-@cache
-def modules() -> dict[str, ast.Module]:
-    """Every module of the package by its dotted name; the folders of models are data."""
-    found = {}
-    beside = [folder for name in LINKED if not (PACKAGE / name).is_dir() for folder in [ROOT / name]]  # no links
-    for top in [PACKAGE, *beside]:
-        for folder, subfolders, files in os.walk(top, followlinks=True):
-            subfolders[:] = [name for name in subfolders if name not in ("models", "__pycache__")]
-            for path in (Path(folder, name) for name in files if name.endswith(".py")):
-                inside = path.relative_to(top) if top == PACKAGE else path.relative_to(ROOT)
-                dotted = ".".join(["matnet", *inside.with_suffix("").parts])
-                found[dotted.removesuffix(".__init__")] = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    return found
-
-
-def imports(module: str) -> list[Import]:
-    finder = ImportFinder()
-    finder.visit(modules()[module])
-    return finder.found
-
-
-def imported_module(name: str) -> str:
-    """The module of the package that `name` is, or stands in."""
-    while name not in modules():
-        name = name.rpartition(".")[0]
-    return name
 
 
 def room(module: str) -> str:
@@ -151,11 +85,6 @@ def room(module: str) -> str:
     parts = module.split(".")[1:]
     nested = ".".join(parts[:2])
     return nested if nested in ("formats.mat", "formats.onnx") else ".".join(parts[:1])
-
-
-def is_command(module: str) -> bool:
-    """Whether `python -m` runs it."""
-    return any(isinstance(node, ast.If) and "__main__" in ast.unparse(node.test) for node in modules()[module].body)
 
 
 def first_line(tree: ast.Module) -> str:
@@ -210,6 +139,13 @@ def test_a_command_can_be_interrupted_before_it_loads_anything() -> None:
     assert not late
 
 
+def test_tests_import_no_tests() -> None:
+    """What two of them need stands in a module of helpers; a test module runs its tests wherever it is imported."""
+    test_import = re.compile(r"^\s*(from|import) tests\.test_", re.MULTILINE)
+    wrong = [path.name for path in ROOT.glob("tests/*.py") if test_import.search(path.read_text(encoding="utf-8"))]
+    assert not wrong
+
+
 def test_imports_are_absolute() -> None:
     relative = [name for name in modules() if any(item.name.startswith(".") for item in imports(name))]
     assert not relative
@@ -231,6 +167,7 @@ def test_every_folder_of_modules_is_a_package() -> None:
     assert parents <= set(modules()), "without __init__.py a folder is left out of the wheel"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("use", ["", "matnet.load, matnet.save, matnet.Network, matnet.ops"])
 def test_import_loads_no_heavy_module(use: str) -> None:
     """Neither `import matnet` nor what it offers at first use needs more than numpy."""
@@ -240,6 +177,7 @@ def test_import_loads_no_heavy_module(use: str) -> None:
     assert not loaded.intersection(HEAVY)
 
 
+@pytest.mark.process
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     code = "import sys, matnet.images, matnet.datasets, matnet.metrics\nprint({'PIL', 'scipy'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -276,6 +214,7 @@ def run_in(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.process
 def test_a_checkout_without_links_works(without_links: Path) -> None:
     done = run_in(without_links, "-m", "matnet.eval", "--limit", "3", "--quiet")
     assert done.returncode == 0, done.stderr
@@ -287,6 +226,7 @@ def test_a_checkout_without_links_works(without_links: Path) -> None:
     ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("present", ["empty", "missing"])
 def test_a_folder_without_cards_is_an_error(without_links: Path, present: str) -> None:
     (without_links / "models").unlink()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60  # seconds; all is over long before
 COMMANDS = ["convert", "diff", "eval", "run", "show", "zoo", "benchmarks", "benchmarks.pipeline"]

@@ -15,6 +15,8 @@ from matnet.errors import MatnetError
 from matnet.layer_files import LayerFile, import_layers, run_layer_files
 from matnet.ops import REGISTRY
 
+pytestmark = pytest.mark.process
+
 FOLDER = Path(matnet.__file__).parent / "models" / "digits-lenet"
 LAYERS = """\
 from dataclasses import dataclass

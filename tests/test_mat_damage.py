@@ -20,6 +20,7 @@ from matnet.formats.mat import read_mat, write_mat
 from matnet.formats.mat.values import Cell, row
 from tests import mat_bytes as by_hand
 from tests.conftest import DATA
+from tests.mat_bytes import damaged
 
 MODELS = DATA / "matconvnet"
 PLAIN, PACKED, HDF5 = (MODELS / name / "model.mat" for name in ("dag_file_net", "dag_file_v7", "dag_file_v73"))
@@ -97,15 +98,6 @@ def test_cut_between_two_variables(tmp_path: Path) -> None:
     assert list(read_mat(path)) == ["a"]
 
 
-def damaged(content: bytes, chance: random.Random) -> bytes:
-    """A few bytes changed, anywhere behind the header."""
-    changed = bytearray(content)
-    for _ in range(chance.choice((1, 1, 2, 4, 16))):
-        place = chance.randrange(128, len(changed))
-        changed[place] = chance.choice((0, 1, 127, 128, 255, changed[place] ^ 1 << chance.randrange(8)))
-    return bytes(changed)
-
-
 @pytest.mark.parametrize("source", [PLAIN, PACKED, MODELS / "sn_file_scipy/model.mat"], ids=["v5", "v7", "scipy"])
 def test_changed_bytes(tmp_path: Path, source: Path) -> None:
     content = source.read_bytes()
@@ -128,7 +120,7 @@ import random, sys
 from pathlib import Path
 from matnet.errors import FileFormatError
 from matnet.formats.mat import read_mat
-from tests.test_mat_damage import damaged
+from tests.mat_bytes import damaged
 
 content, path, refused = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2]), 0
 chance = random.Random(7)
@@ -142,6 +134,7 @@ print(refused)
 """
 
 
+@pytest.mark.process
 def test_changed_bytes_of_hdf5(tmp_path: Path) -> None:
     """In a process of its own: the HDF5 library is written in C, and nothing else would tell how it died."""
     command = [sys.executable, "-c", CHANGE_HDF5, str(MODELS / "sn_file_v73/model.mat"), str(tmp_path / "x.mat")]

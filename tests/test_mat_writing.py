@@ -304,6 +304,7 @@ sys.exit(run_command(lambda _: len(write_mat(sys.argv[1], variables, sys.argv[2]
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["5", "7.3"])
 def test_a_full_disk(tmp_path: Path, version: str) -> None:
     """The largest size of a file stands in for it; no half file is left."""

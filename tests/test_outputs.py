@@ -350,6 +350,7 @@ def test_what_cannot_be_written_to_is_named(name: str) -> None:
         write(name)
 
 
+@pytest.mark.process
 def test_json_goes_to_standard_output(tmp_path: Path) -> None:
     code = "import sys; from matnet.show import main; sys.exit(main(sys.argv[1:]))"
     with (tmp_path / "out").open("wb") as out:

@@ -36,14 +36,10 @@ from matnet.ops.normalization import BatchNorm
 from matnet.ops.pooling import Pooling
 from matnet.shapes import Shape
 from tests.emulated_gpu import EmulatedDevice
+from tests.helpers import values
 
 INPUT = (2, 6, 7, 11)  # N x C x H x W
-RNG_SEED = 7
 Step = tuple[str, Op, Sequence[np.ndarray]]
-
-
-def values(*shape: int, seed: int = RNG_SEED) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def chain(*steps: Step) -> Network:

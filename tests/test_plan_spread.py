@@ -17,13 +17,10 @@ from matnet.ops.extensions.pooling import GlobalPooling
 from matnet.ops.normalization import LRN
 from matnet.ops.pooling import Pooling
 from tests.conftest import assert_close
+from tests.helpers import values
 
 TOLERANCE = 1e-5
 INPUT = (2, 6, 7, 11)  # N x C x H x W
-
-
-def values(*shape: int, seed: int = 3) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def add(net: Network, name: str, op: Op, inputs: Sequence[str], *params: np.ndarray) -> str:

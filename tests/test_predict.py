@@ -14,7 +14,7 @@ from PIL import Image
 import matnet
 from matnet import predict
 from matnet.errors import in_words, run_command
-from tests.test_answers import colours
+from tests.tiny_models import colours
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "models" / "digits-lenet"

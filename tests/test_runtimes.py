@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import matnet
-from matnet import EngineError, Layer, Network, Param
+from matnet import EngineError, Layer, Network
 from matnet.engines.cpu.engine import OnnxEngine
 from matnet.engines.cpu.program import Compiler, Program
 from matnet.engines.cpu.runtimes import (
@@ -33,12 +33,12 @@ from matnet.formats.onnx import OnnxModel
 from matnet.formats.onnx.winograd import Way
 from matnet.ops import extensions as ext
 from matnet.ops.activation import ReLU
-from matnet.ops.base import Op
 from matnet.ops.combine import Concat
 from matnet.ops.convolution import Conv
 from matnet.ops.normalization import LRN
 from matnet.ops.pooling import Pooling
 from tests.conftest import DATA, assert_close
+from tests.helpers import chain, values
 
 TOLERANCE = 1e-4  # of the greatest value
 X = (5, 6, 7, 11)  # five images do not divide into equal parts
@@ -49,21 +49,6 @@ pytestmark = pytest.mark.skipif(not available(), reason="onnxruntime is not inst
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MATNET_HOME", str(tmp_path))
     monkeypatch.setattr(contest, "LEAST_SECONDS", 0.0)
-
-
-def values(*shape: int, seed: int = 3) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def chain(*steps: tuple[Op, Sequence[np.ndarray]]) -> Network:
-    """Layers a, b, c ... one after the other, each writing a variable called after it; the input is x."""
-    net, last = Network(), "x"
-    for name, (op, params) in zip("abcdef", steps, strict=False):
-        names = [f"{name}{number}" for number in range(len(params))]
-        net.params.update({key: Param(value) for key, value in zip(names, params, strict=True)})
-        net.add(Layer(name, op, [last], [name], names))
-        last = name
-    return net
 
 
 CONV = Conv(pad=(1, 2, 0, 3)), [values(3, 3, 6, 8), values(8, 1)]

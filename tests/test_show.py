@@ -240,6 +240,7 @@ def test_control_characters_do_not_reach_the_terminal(monkeypatch: Any, capsys: 
         assert "\x1b" not in capsys.readouterr().out
 
 
+@pytest.mark.process
 def test_any_name_can_be_printed_in_any_encoding(tmp_path: Path) -> None:
     """A name outside of the terminal's character set is escaped rather than the end of the command."""
     graph = nets.Graph()

@@ -22,11 +22,10 @@ from matnet.reproduction.data import head
 from matnet.reproduction.expected import IMAGENET_ROWS, SEGMENTATION_ROWS
 from matnet.zoo import find_card
 from tests.hostile_server import Behaviour, serving
+from tests.small_sets import EXPECTED, LEVELS, faces, voc2011
 from tests.stand_ins import DEVKIT, imagenet_devkit, labels_of, val_names
 from tests.stand_ins import WNIDS as SORTED
 from tests.table_runs import IMAGES, MATCONVNET, TOP1, TOP5, VAL, publish_classifier, rows_of, table
-from tests.test_segmentation import EXPECTED, LEVELS, voc2011
-from tests.test_verification import faces
 from tests.tiny_models import angle_describer, gray, gray_classifier, gray_segmenter, publish
 
 # -- what is expected -------------------------------------------------------------------------------------
@@ -306,6 +305,7 @@ def test_part_of_the_pairs_is_spread_over_the_folds(tmp_path: Path) -> None:
     assert any("only 10 of 20 pairs" in note for note in some.notes)
 
 
+@pytest.mark.process
 def test_workers_share_a_row(home: Path, imagenet: Path, tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="Dask is not installed")
     publish_classifier(home)

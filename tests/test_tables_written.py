@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from matnet.reproduction.labels import Box, best_place, distance
+from tests.small_sets import faces
 from tests.table_runs import publish_classifier, table
-from tests.test_verification import faces
 from tests.tiny_models import angle_describer, publish
 
 

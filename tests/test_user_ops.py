@@ -38,6 +38,7 @@ from matnet.ops.pooling import Pooling
 from matnet.shapes import Shape
 from tests.conftest import assert_close
 from tests.emulated_gpu import EmulatedDevice
+from tests.helpers import values
 
 X = (5, 6, 7, 11)
 TOLERANCE = 1e-5
@@ -77,10 +78,6 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Gpu(0, "emulated", (9, 0), 1 << 34, 13000, 13000)
     monkeypatch.setattr(gpu_engine, "find_gpu", lambda index=None, precision="fp32": gpu)
     monkeypatch.setattr(gpu_engine, "GpuDevice", EmulatedDevice)
-
-
-def values(*shape: int, seed: int = 3) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 FILTERS = values(3, 3, 6, 8)

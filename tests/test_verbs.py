@@ -14,7 +14,9 @@ import pytest
 import matnet
 from matnet.__main__ import VERBS, main, module_of, usage, verbs
 from matnet.errors import run_command
-from tests.test_house import HEAVY, is_command, modules
+from tests.imports import HEAVY, is_command, modules
+
+pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import matnet
 from matnet.datasets import load_lfw
@@ -18,6 +17,7 @@ from matnet.evaluation.tasks.verification import descriptor_distance, descriptor
 from matnet.images import Preprocessing
 from matnet.metrics import FoldAccuracy, RocCurve, best_threshold
 from matnet.zoo import random_network
+from tests.small_sets import faces
 from tests.tiny_models import angle_describer, simple
 
 T, F = True, False
@@ -108,28 +108,6 @@ def test_arrays_that_do_not_fit(call: object, error: type[MatnetError], message:
 
 
 # -- a network over pairs ---------------------------------------------------------------------------------
-
-# The faces' directions in red and green: their descriptors after division by their length.
-FACES = {
-    ("Ann", 1): (200, 0),  # 0 degrees
-    ("Ann", 2): (90, 0),  # the same, only darker
-    ("Bob", 1): (0, 180),  # 90 degrees
-    ("Cid", 1): (0, 120),
-    ("Cid", 2): (120, 120),  # 45 degrees
-    ("Eve", 1): (0, 250),
-}
-PAIRS = "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\nCid\t1\t2\nAnn\t2\tEve\t1\n"
-"""Two folds, each of a pair of one person and one of two. Distances: 0, sqrt 2; 2 sin 22.5 degrees = 0.765, sqrt 2."""
-
-
-def faces(root: Path, pairs: str = PAIRS) -> Path:
-    """LFW's folders of flat faces, and their pairs."""
-    for (person, number), (red, green) in FACES.items():
-        path = root / "lfw" / person / f"{person}_{number:04d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (50, 40), (red, green, 0)).save(path, quality=95, subsampling=0)
-    (root / "pairs.txt").write_text(pairs)
-    return root
 
 
 @pytest.mark.parametrize("backend", ["numpy", "onnx"])

@@ -25,6 +25,8 @@ from matnet.converters.caffemodel import read_prototxt
 from matnet.converters.files.caffe_write import write_binaryproto, write_caffemodel
 from tests.hostile_server import Behaviour, serving_files
 
+pytestmark = pytest.mark.process
+
 PLACES = {"PYTHONPATH": str(Path(matnet.__file__).parents[1]), "MATNET_OFFLINE": ""}
 PROTOTXT = """
 name: "tiny"

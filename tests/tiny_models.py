@@ -14,6 +14,7 @@ import matnet
 from matnet.formats.mat.values import Cell
 from matnet.formats.simplenn import read_simplenn
 from matnet.network import Layer, Network, Param, Source
+from matnet.ops.activation import SoftMax
 from matnet.ops.combine import Crop
 from matnet.ops.convolution import Conv, ConvTranspose
 
@@ -138,3 +139,17 @@ def publish(home: Path, name: str, net: Network | None, task: str, **fields: Any
         card["md5"] = {"2016-09-30": hashlib.md5(file.read_bytes()).hexdigest()}
     (folder / "readme.md").write_text(f"---\n{yaml.safe_dump(card)}---\n\nA model for tests.\n")
     return file
+
+
+def colours(outputs: int = 3, softmax: bool = True, meta: dict[str, Any] | None = None, channels: int = 3) -> Network:
+    """A network whose k-th score is the average of channel k of a 2 x 2 image of 0..255, over 100."""
+    size = {"imageSize": np.array([[2.0, 2, channels]])}
+    net = Network({"normalization": size, **(meta or {})}, Source(format="simplenn"))
+    filters = np.zeros((2, 2, channels, outputs), np.float32)
+    for k in range(min(outputs, channels)):
+        filters[:, :, k, k] = 0.25 / 100
+    net.params["f"] = Param(filters)
+    net.add(Layer("fc", Conv(hasBias=False), ["input"], ["s"], ["f"]))
+    if softmax:
+        net.add(Layer("prob", SoftMax(), ["s"], ["p"]))
+    return net

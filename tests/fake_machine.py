@@ -1,0 +1,51 @@
+"""Fixtures: a machine with one GPU of stand-ins, whose kernels the processor runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from matnet.engines.cupy import device, kernels
+from matnet.engines.cupy import engine as engine_module
+from matnet.engines.cupy.capture import Replayed
+from matnet.engines.cupy.kernels import elementwise, normalization, pooling, sampling
+from matnet.engines.cupy.probe import Gpu
+from tests import fake_cuda
+from tests.cuda_on_cpu import Processor
+
+
+@pytest.fixture(scope="module")
+def processor(tmp_path_factory: pytest.TempPathFactory) -> Processor:
+    found = Processor(tmp_path_factory.mktemp("kernels"))
+    if not found.usable():
+        pytest.skip("the compiler does not know what the kernels need")
+    return found
+
+
+def called_again(self: Replayed, stream: Any, calls: Sequence[Any]) -> SimpleNamespace:
+    """In place of a recorded graph: its calls, once more."""
+    return SimpleNamespace(launch=lambda stream: [call() for call in calls])
+
+
+@pytest.fixture
+def machine(processor: Processor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
+    """A machine with one GPU of stand-ins; its `cupy` and `cudnn`."""
+    cupy, cudnn = fake_cuda.Cupy(), fake_cuda.Cudnn()
+    gpu = Gpu(0, "stand-in", (9, 0), 1 << 34, 13000, 13000)
+    monkeypatch.setattr(engine_module, "find_gpu", lambda index=None, precision="fp32": gpu)
+    monkeypatch.setattr(device, "import_cupy", lambda: cupy)
+    monkeypatch.setattr(device, "import_cudnn", lambda runtime: cudnn)
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path))
+    pinned = SimpleNamespace(empty_pinned=np.empty, zeros_pinned=np.zeros)
+    monkeypatch.setitem(sys.modules, "cupyx", pinned)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    for module in (elementwise, normalization, pooling, sampling, kernels):
+        monkeypatch.setattr(module, "start", processor.start)
+    monkeypatch.setattr(Replayed, "_graph", called_again)
+    return SimpleNamespace(cupy=cupy, cudnn=cudnn, folder=tmp_path)

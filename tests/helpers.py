@@ -1,0 +1,35 @@
+"""Helpers of many tests: random values, networks of layers in a row, MATLAB's arrays with all their axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from matnet import Layer, Network, Param
+from matnet.ops.base import Op
+
+
+def values(*shape: int, seed: int = 3) -> np.ndarray:
+    """Standard normal float32 values, the same for one shape and seed."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def full(array: np.ndarray) -> np.ndarray:
+    """An array from MATLAB with the trailing axes of length 1 that it drops."""
+    return array.reshape(array.shape + (1,) * (4 - array.ndim))
+
+
+def network(*steps: tuple[Op, Sequence[str], Sequence[np.ndarray]]) -> Network:
+    """Layers a, b, c ... each of which reads the named variables and writes one of its own name."""
+    net = Network()
+    for letter, (op, inputs, params) in zip("abcdefghij", steps, strict=False):
+        names = [f"{letter}{number}" for number in range(len(params))]
+        net.params.update({name: Param(value) for name, value in zip(names, params, strict=True)})
+        net.add(Layer(letter, op, list(inputs), [letter], names))
+    return net
+
+
+def chain(*steps: tuple[Op, Sequence[np.ndarray]]) -> Network:
+    """Layers a, b, c ... one after the other, each writing a variable of its own name; the input is x."""
+    return network(*((op, [before], params) for before, (op, params) in zip("xabcdefghi", steps, strict=False)))
