@@ -21,6 +21,7 @@ from matnet.converters.options import Options, options_from
 from matnet.converters.preprocessing import classes_struct, inputs_struct, normalization_struct
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.errors import NetworkError
+from matnet.finite import warn_not_finite
 from matnet.network import Network
 
 PathLike = str | os.PathLike[str]
@@ -33,7 +34,8 @@ def convert_caffe(
 
     Without a prototxt the graph is the one inside the caffemodel; without a caffemodel the params stay empty, or are,
     with `placeholders`, zeros of the right shapes that take no memory.
-    Params are views of the mapped caffemodel. Every decision stands in `net.source.notes`. Raises
+    Params are views of the mapped caffemodel; those with NaN or infinite values are named in a warning.
+    Every decision stands in `net.source.notes`. Raises
     FileFormatError, NetworkError, ShapeError or UnsupportedLayersError, each listing all that is wrong.
     """
     chosen = options_from(options)
@@ -51,6 +53,8 @@ def convert_caffe(
     if not chosen.transpose:
         swap_rows_and_columns(net)
     _describe(net, net_def, image, chosen, mean)
+    if caffemodel is not None:
+        warn_not_finite({name: param.value for name, param in net.params.items()}, str(caffemodel))
     net.meta[META_FIELD] = decisions(builder, flipped) if builder.placeholders else remember(builder, flipped)
     return net
 

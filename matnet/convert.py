@@ -23,7 +23,8 @@ from pathlib import Path
 from matnet.arguments import file_options, given_sizes
 from matnet.conversion_arguments import conversion_options, kind_of_source, parser, sort_files
 from matnet.errors import NetworkError, run_command
-from matnet.files import check_outputs
+from matnet.files import PathLike, check_outputs
+from matnet.finite import warn_not_finite
 from matnet.formats import format_of, load_network, save_network
 from matnet.formats.needs import matlab_needs
 from matnet.kinds import CAFFEMODEL, MAT, ONNX, PROTOTXT
@@ -108,7 +109,7 @@ def rewrite(given: argparse.Namespace) -> None:
 
     refuse_caffe_options(given)
     log.info(f"reading {given.source}")
-    net = load_network(given.source, **file_options(given))
+    net = _loaded(given.source, given)
     for note in net.source.notes:
         print(note)
     print(_needs(net, given))
@@ -118,6 +119,13 @@ def rewrite(given: argparse.Namespace) -> None:
     log.info(f"writing {given.out}")
     save_network(net, given.out, format=given.format, version=given.mat_version)
     print(f"{given.out}: {summary(net)}")
+
+
+def _loaded(source: PathLike, given: argparse.Namespace) -> Network:
+    """The network in a file; a warning names weights that are not finite, as its weights are read anyway."""
+    net = load_network(source, **file_options(given))
+    warn_not_finite({name: param.value for name, param in net.params.items()}, str(source))
+    return net
 
 
 def refuse_caffe_options(given: argparse.Namespace) -> None:
@@ -163,9 +171,7 @@ def convert_back(given: argparse.Namespace) -> None:
     check_outputs([(prototxt, PROTOTXT), (caffemodel, CAFFEMODEL)], _read(given))
     log.info(f"reading {given.to_caffe}")
     colors = "rgb" if given.color_format == "rgb" else None  # the default undoes what a conversion did
-    caffe = to_caffe(
-        load_network(given.to_caffe, **file_options(given)), input_size=given_sizes(given), color_format=colors
-    )
+    caffe = to_caffe(_loaded(given.to_caffe, given), input_size=given_sizes(given), color_format=colors)
     for note in caffe.notes:
         print(note)
     caffe.write(prototxt, caffemodel)
@@ -216,7 +222,7 @@ def _network(given: argparse.Namespace) -> Network:
     if given.source is not None:
         found = find_model(given.source)
         log.info(f"reading {found}")
-        return load_network(found, **file_options(given))
+        return _loaded(found, given)
     log.info(f"reading {', '.join(str(path) for path in (given.prototxt, given.caffemodel) if path)}")
     return convert_caffe(given.prototxt, given.caffemodel, **conversion_options(given))
 

@@ -20,13 +20,14 @@ from tests.op_cases import CASES
 ROOT = Path(__file__).resolve().parents[1]
 
 # What each room may import from the others when it is loaded: the table of docs/architecture.md.
-BASE = {"errors", "kinds", "files", "shapes", "layout"}
+BASE = {"errors", "kinds", "files", "shapes", "layout", "finite"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "outcomes": set(),
     "edits": set(),
     "records": {"errors", "files"},
     "kinds": set(),
+    "finite": {"errors"},
     "files": {"errors", "kinds"},
     "layer_files": {"errors"},
     "shapes": {"errors"},

@@ -9,6 +9,7 @@ from matnet.engines.base import Engine, wanted_variables
 from matnet.engines.device import PRECISIONS, Device, parse_device, refuse_on_cpu
 from matnet.engines.options import BACKENDS, EngineOptions
 from matnet.errors import EngineError
+from matnet.finite import warn_not_finite
 from matnet.network import Network
 
 FOR_ALL = {"backend", "device", "precision", "batch_size", "strict"}  # checked here, or used by what feeds the engine
@@ -90,7 +91,8 @@ def compile_network(
     `options`, or the fields of EngineOptions as keywords. The engine is called with one array or a dict of arrays
     N x C x H x W and returns a dict; its `backend`, `device`, `precision` and `notes` say what was chosen, and why.
     Raises NetworkError for a graph that cannot run, EngineError for an unknown option or value, a backend that is not
-    installed, an option that it does not take, or a device or precision that is not available.
+    installed, an option that it does not take, or a device or precision that is not available. Logs a warning that
+    names the params which hold NaN or infinite values.
     """
     options = engine_options(options, **keywords)
     device, notes = options.parsed_device, tuple[str, ...]()
@@ -107,6 +109,7 @@ def compile_network(
         raise EngineError(f"backend {backend!r} takes no option {', '.join(sorted(unknown))}")
     if backend != "cupy":
         refuse_on_cpu(backend, device, options.precision)
+    warn_not_finite({name: param.value for name, param in net.params.items()}, str(net.source))
     compiled = engine(net, outputs, options)
     compiled.notes = [*notes, *compiled.notes]
     return compiled
