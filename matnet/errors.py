@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -72,6 +73,18 @@ def listing(what: str, items: Iterable[str], limit: int = 20) -> str:
     return "\n".join([what, *shown])
 
 
+def printable(text: str) -> str:
+    """Text from a file or a server for a terminal: control characters are escaped, but for tab and new line.
+
+    >>> printable("404 \\x1b[2J")
+    '404 \\\\x1b[2J'
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A ready-made hint: `; nearest: a, b` or, where nothing is near, an empty string."""
     close = get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.5)
@@ -137,7 +150,7 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
         sys.stdout.flush()
         return status
     except MatnetError as error:
-        print(f"matnet: {error}", file=sys.stderr)
+        print(f"matnet: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
@@ -147,7 +160,7 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
         return 141
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"matnet: {where}{error.strerror or error}", file=sys.stderr)
+        print(f"matnet: {printable(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 2
     except MemoryError:
         print("matnet: out of memory; try a smaller batch or input size", file=sys.stderr)
@@ -223,13 +236,13 @@ class _ToStderr(logging.Handler):
     """Writes to what is standard error at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
+        print(printable(self.format(record)), file=sys.stderr, flush=True)
 
 
 def _report_of_bug(error: Exception) -> str:
     """One sentence about an exception that nobody foresaw, with the file that holds its traceback, or the traceback."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    said = f"matnet: {type(error).__name__}: {' '.join(str(error).split())[:300]}; this is a bug in matnet"
+    said = f"matnet: {type(error).__name__}: {printable(' '.join(str(error).split())[:300])}; this is a bug in matnet"
     try:
         descriptor, name = tempfile.mkstemp(prefix="matnet-traceback-", suffix=".txt")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:

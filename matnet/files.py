@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import mmap
 import os
 import re
 import secrets
 import shutil
+import socket
 import stat
 import sys
 import tempfile
@@ -28,6 +30,8 @@ HOME = "MATNET_HOME"
 PathLike = str | os.PathLike[str]
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
+_THIS_MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+_LEFTOVER = re.compile(r"(\d{1,10})\.[0-9a-f]{16}\.part")
 _LINKS = 40  # that may follow one another, as in the Linux kernel
 _OF_THE_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.ENXIO)
 
@@ -225,12 +229,36 @@ def _opened_directly(target: Path) -> Iterator[BinaryIO]:
 def _temporary_beside(real: Path) -> Path:
     """A new empty file in the folder of `real`, with the permissions that a plain `open` would give, or fewer."""
     mode = real.stat().st_mode & 0o666 if real.exists() else 0o666
-    temporary = real.with_name(f".{real.name[:100]}.{secrets.token_hex(8)}.part")
+    _remove_leftovers(real)
+    temporary = real.with_name(f".{real.name[:100]}.{_THIS_MACHINE}.{os.getpid()}.{secrets.token_hex(8)}.part")
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     except OSError as error:
         raise FileFormatError(f"{real}: cannot be written: {error.strerror or error}") from error
     return temporary
+
+
+def _remove_leftovers(real: Path) -> None:
+    """Remove what processes of this machine that were killed left beside `real`."""
+    start = f".{real.name[:100]}.{_THIS_MACHINE}."
+    with suppress(OSError):
+        for name in os.listdir(real.parent):
+            found = _LEFTOVER.fullmatch(name[len(start) :]) if name.startswith(start) else None
+            if found and not process_exists(int(found[1])):
+                real.with_name(name).unlink(missing_ok=True)
+
+
+def process_exists(number: int) -> bool:
+    """Whether a process of this machine has the number; True where the system does not say."""
+    if os.name != "posix":
+        return True  # os.kill would end it
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _put(temporary: Path, real: Path) -> None:

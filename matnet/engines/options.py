@@ -8,6 +8,7 @@ from typing import Any
 from matnet.engines.device import PRECISIONS, Device, parse_device
 from matnet.errors import EngineError, nearest
 
+MOST_THREADS = 1024
 BACKENDS = ("auto", "numpy", "onnx", "cupy")
 
 
@@ -43,6 +44,8 @@ class EngineOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise EngineError(f"{name} must be at least 1, found {value}")
+        if self.threads is not None and self.threads > MOST_THREADS:
+            raise EngineError(f"threads must be at most {MOST_THREADS:,}, found {self.threads:,}")
 
     @classmethod
     def of(cls, **keywords: Any) -> EngineOptions:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import DownloadError, common_options, program, run_command
+from matnet.errors import DownloadError, common_options, printable, program, run_command
 from matnet.tables import Table
 from matnet.zoo.cards import Card, all_cards
 from matnet.zoo.describe import card_record, card_text, cards_table
@@ -145,7 +145,7 @@ def list_models(options: argparse.Namespace) -> int:
 
 def show_model(options: argparse.Namespace) -> int:
     card = find_card(options.name)
-    print(json.dumps(card_record(card), indent=2) if options.json else card_text(card))
+    print(json.dumps(card_record(card), indent=2) if options.json else printable(card_text(card)))
     return 0
 
 
@@ -216,7 +216,7 @@ def export_folder(options: argparse.Namespace) -> int:
 
 def import_folder(options: argparse.Namespace) -> int:
     card = import_info(options.folder, options.name, options.task)
-    print(f"{card.name}: {card.title}; its card is {card.folder / 'readme.md'}")
+    print(printable(f"{card.name}: {card.title}; its card is {card.folder / 'readme.md'}"))
     return 0
 
 

@@ -5,6 +5,7 @@ The format is described, with a full example, in models/README.md.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from matnet.errors import FileFormatError, listing, nearest
 from matnet.files import models_folder
 from matnet.zoo.front_matter import read_front_matter, read_yaml
 from matnet.zoo.schema import CARD_FIELDS, FILE_FIELDS, HASHES, METRICS, REQUIRED, faults_of
+
+log = logging.getLogger(__name__)
 
 CARD = "readme.md"
 COMMON_FILES = "common.yaml"
@@ -109,15 +112,22 @@ class Card:
 
 
 def all_cards() -> tuple[Card, ...]:
-    """Every card, by name: matnet's, then the user's own in `<home>/models`; FileFormatError listing all faults."""
+    """Every card, by name: matnet's, then the user's own in `<home>/models`.
+
+    Raises FileFormatError listing all faults of matnet's own cards. A card of the user that cannot be used is left out
+    with a warning, so that it stops no command.
+    """
     from matnet.zoo.cache import home
 
-    return cards_in(models_folder()) + cards_in(home() / "models")
+    return cards_in(models_folder()) + cards_in(home() / "models", skip_faulty=True)
 
 
 @cache
-def cards_in(models: Path) -> tuple[Card, ...]:
-    """The cards of the folders in `models`, sorted by name; read once for each folder in a process."""
+def cards_in(models: Path, skip_faulty: bool = False) -> tuple[Card, ...]:
+    """The cards of the folders in `models`, sorted by name; read once for each folder in a process.
+
+    Raises FileFormatError listing all faults, or logs them with `skip_faulty`.
+    """
     cards: list[Card] = []
     faults: list[str] = []
     for readme in sorted(models.glob(f"*/{CARD}")):
@@ -126,7 +136,9 @@ def cards_in(models: Path) -> tuple[Card, ...]:
         except FileFormatError as error:
             faults += str(error).splitlines()
     faults += _double_names(cards)
-    if faults:
+    if faults and skip_faulty:
+        log.warning(listing(f"{models}: model cards are left out:", faults))
+    elif faults:
         raise FileFormatError(listing(f"{models}: model cards cannot be used:", faults, limit=100))
     return tuple(sorted(cards, key=lambda card: card.name))
 

@@ -25,7 +25,7 @@ LOOK = 16 << 20  # bytes between two looks at the free space
 
 @dataclass(frozen=True, kw_only=True)
 class ResumingDownloader:
-    """A downloader for pooch, with a `.part` file that outlives the process.
+    """A download with a `.part` file that outlives the process.
 
     part: where the bytes collect. size: of the whole file, if known. verifiable: whether a checksum will tell if the
     parts of two transfers belong together; otherwise only the server's validator (ETag, Last-Modified) can.
@@ -40,7 +40,7 @@ class ResumingDownloader:
     largest: int = LARGEST
     say: Callable[[str], None] = lambda text: None
 
-    def __call__(self, url: str, output_file: str, pooch: Any = None) -> None:
+    def __call__(self, url: str, output_file: str) -> None:
         """Fetch `url` into the part file, then move it to `output_file`; DownloadError when patience is at an end."""
         failures, most = 0, _size(self.part)
         while True:

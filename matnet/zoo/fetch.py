@@ -191,9 +191,6 @@ class Fetcher:
 
     def _from(self, url: str, file: RemoteFile, target: Path, accepted: Mapping[str, str]) -> None:
         """One address, twice if what came is wrong and its beginning was of an earlier transfer."""
-        import pooch
-
-        pooch.get_logger().setLevel("WARNING")
         downloader = ResumingDownloader(
             part=target.with_name(f"{target.name}.part"),
             size=file.size,
@@ -204,18 +201,16 @@ class Fetcher:
             say=self.say,
         )
 
-        def checked(url: str, output_file: str, registry: object) -> None:
+        with atomic_path(target) as temporary:
             resumed = downloader.part.exists()
-            downloader(url, output_file, registry)
-            fault = self._fault(Path(output_file), file, target, accepted)
+            downloader(url, os.fspath(temporary))
+            fault = self._fault(temporary, file, target, accepted)
             if fault and resumed:
                 self.say(f"{url}: {fault}; fetched again from the start")
-                downloader(url, output_file, registry)
-                fault = self._fault(Path(output_file), file, target, accepted)
+                downloader(url, os.fspath(temporary))
+                fault = self._fault(temporary, file, target, accepted)
             if fault:
                 raise DownloadError(f"{url}: {fault}")
-
-        pooch.retrieve(url, known_hash=None, fname=target.name, path=target.parent, downloader=checked)
 
     @staticmethod
     def _fault(found: Path, file: RemoteFile, target: Path, accepted: Mapping[str, str]) -> str | None:

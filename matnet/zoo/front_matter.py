@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from matnet.errors import FileFormatError
 
 FENCE = "---"
 LARGEST = 1 << 20  # a card is a page of text, not a data file
+UNUSABLE = (ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowError)
+"""What PyYAML's constructors raise for values that do not fit a tag that the file states (`!!int x`)."""
 
 
 def read_front_matter(path: Path) -> tuple[dict[str, Any], str]:
@@ -47,6 +50,11 @@ def _text(path: Path) -> str:
 
 
 def _load_yaml(text: str, path: Path) -> Any:
+    """The value of a YAML text: text, numbers, true and false, lists and mappings, and nothing that grows.
+
+    Unlike YAML 1.1 nothing becomes a date (2016-09-30) or a number of base 60 (1:30). Aliases must not make the value
+    larger than a card may be, nor contain themselves.
+    """
     import yaml
 
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, where it is there
@@ -55,18 +63,51 @@ def _load_yaml(text: str, path: Path) -> Any:
         """A safe loader that refuses a key that stands twice, of which YAML would silently take the last."""
 
     def mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
-        keys = [loader.construct_object(key) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if isinstance(key, Hashable) and key in keys[:index]:
-                raise FileFormatError(f"{path}, line {node.value[index][0].start_mark.line + 1}: {key!r} stands twice")
+        seen = set()
+        for key_node, _ in node.value:
+            key = loader.construct_object(key_node)
+            if isinstance(key, Hashable) and key_node.tag != "tag:yaml.org,2002:merge":
+                if key in seen:
+                    raise FileFormatError(f"{path}, line {key_node.start_mark.line + 1}: {key!r} stands twice")
+                seen.add(key)
         return loader.construct_mapping(node, deep=True)
 
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if tag.rpartition(":")[2] in ("bool", "null", "merge")]
+        for first, known in base.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
+    number = r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(number), list("-+0123456789."))
     Loader.add_constructor("tag:yaml.org,2002:map", mapping)
+    loader = Loader(text)
     try:
-        return yaml.load(text, Loader)
+        node = loader.get_single_node()
+        if _expanded(node, {}) > LARGEST:
+            raise FileFormatError(f"{path}: its aliases (*name) expand to more than {LARGEST:,} characters")
+        return None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise FileFormatError(f"{path}{line}: no YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise FileFormatError(f"{path}: no YAML: {str(error).splitlines()[0]}") from None
+    except (yaml.YAMLError, RecursionError, *UNUSABLE) as error:
+        said = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise FileFormatError(f"{path}: no YAML: {said}") from None
+    finally:
+        loader.dispose()
+
+
+def _expanded(node: Any, known: dict[int, int]) -> int:
+    """The characters of a YAML node with every alias written out; ValueError where one contains itself."""
+    if node is None:
+        return 0
+    if id(node) in known:
+        if known[id(node)] < 0:
+            raise ValueError("an alias contains itself")
+        return known[id(node)]
+    if isinstance(node.value, str):
+        return len(node.value) + 1
+    known[id(node)] = -1
+    children = (child for item in node.value for child in (item if isinstance(item, tuple) else (item,)))
+    known[id(node)] = size = 1 + sum(_expanded(child, known) for child in children)
+    return size

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from matnet.errors import DownloadError
+from matnet.files import process_exists
 
 LARGEST = 1 << 12  # bytes that are read of a lock file
 STALE_AFTER = 600.0  # seconds without a sign of life
@@ -105,7 +105,7 @@ def _described(content: str) -> str:
 def _stale(lock: Path, content: str) -> bool:
     pid, host, started = _holder(content)
     if pid and host == socket.gethostname():
-        if not _alive(pid):
+        if not process_exists(pid):
             return True
         if started and _started(pid):
             return started != _started(pid)
@@ -121,18 +121,6 @@ def _started(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
-
-
-def _alive(pid: int) -> bool:
-    if sys.platform == "win32":
-        return True  # os.kill would end it; the lock's age decides
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _remove_stale(lock: Path, content: str) -> None:

@@ -30,6 +30,9 @@ METRICS = (
 )
 """Figures that a card may quote: in percent, but for images/s."""
 
+MOST_UNKNOWN = 20
+"""Unknown fields that are named one by one."""
+
 Check = Callable[[Any], "str | None"]
 
 
@@ -178,10 +181,15 @@ def faults_of(value: Any, fields: Mapping[str, Check], required: tuple[str, ...]
     for name in required:
         if value.get(name) is None:
             yield f"{name} is missing"
+    unknown = [name for name in value if name not in fields]
+    for name in unknown[:MOST_UNKNOWN]:
+        yield f"{_shown(name)} is no field{nearest(str(name)[:60], fields)}"
+    if len(unknown) > MOST_UNKNOWN:
+        yield f"{len(unknown) - MOST_UNKNOWN:,} more are no fields"
     for name, item in value.items():
         if name not in fields:
-            yield f"{name!r} is no field{nearest(str(name), fields)}"
-        elif item is not None and (fault := fields[name](item)):
+            continue
+        if item is not None and (fault := fields[name](item)):
             yield f"{name} {fault}"
 
 
