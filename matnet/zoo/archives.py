@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -11,13 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NoReturn
 
-from matnet.errors import DownloadError, listing, nearest
+from matnet.errors import DownloadError, MatnetError, listing, nearest
 from matnet.files import atomic_write
 
 CHUNK = 1 << 20
 LARGEST = 16 << 30  # bytes of one file once unpacked
 MOST_MEMBERS = 100_000
-UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
+UNREADABLE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError),
+    *(NotImplementedError, RuntimeError, ValueError, OverflowError, KeyError),
+)
 RATIO = 1100  # deflate packs at most 1032 bytes into one
 
 
@@ -37,8 +43,13 @@ def extract(archive: Path, member: str, target: Path, size: int | None = None) -
 
 
 def _refuse(archive: Path, error: Exception) -> NoReturn:
-    """What a broken archive leads to; a disk that is full or read-only is not the archive's fault."""
-    if isinstance(error, OSError) and error.errno is not None:
+    """What a broken archive leads to; a disk that is full or read-only is not the archive's fault.
+
+    An offset that no file has ends in EINVAL.
+    """
+    if isinstance(error, MatnetError):
+        raise error
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         raise error
     raise DownloadError(f"{archive}: cannot be unpacked ({error}); delete it and fetch it again") from None
 
