@@ -1,0 +1,406 @@
+"""Pictures of networks and of what they make of an image: each function returns a Figure of matplotlib.
+
+They need the extra `plot` (matplotlib); `class_image` and `dream` need `torch` too. A notebook shows a Figure;
+`figure.savefig("a.png")` writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from matnet.errors import DataError, EngineError, NetworkError, ShapeError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from matnet.images import Preprocessing
+    from matnet.metrics import RocCurve
+    from matnet.network import Network
+
+DPI = 130
+BAR = "#1f5fa8"
+MOST_MAPS = 64
+MOST_SEGMENTS = 20
+
+
+def require_matplotlib() -> None:
+    """EngineError saying what to install where matplotlib is missing."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise EngineError("plots need matplotlib; `python -m pip install 'matnet[plot]'` installs it") from None
+
+
+def empty_figure(width: float, height: float) -> Figure:
+    """A figure of a size in inches that needs no screen."""
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(drawn)
+    return drawn
+
+
+# -- layers -----------------------------------------------------------------------------------------
+
+
+def filters(net: Network, layer: str | None = None, columns: int | None = None) -> Figure:
+    """The filters of a layer as tiles: in colour where they read three channels, gray where they read one.
+
+    layer: default the first one with filters. 0 is middle gray, and all filters share one scale. NetworkError for a
+    layer whose filters read another number of channels.
+    """
+    name = layer or next((name for name, found in net.layers.items() if _filters(net, name) is not None), None)
+    if name is None:
+        raise NetworkError(f"{net.source}: no layer has filters")
+    values = net[name].filters
+    if values is None or values.ndim != 4 or values.shape[2] not in (1, 3):
+        size = "none" if values is None else "x".join(map(str, values.shape))
+        raise NetworkError(
+            f"{net.source}, layer {name!r}: filters of 1 or 3 channels can be drawn, and its are {size} (height x "
+            "width x channels x number)"
+        )
+    largest = float(np.abs(values).max()) or 1.0
+    tiles = np.moveaxis(0.5 + np.asarray(values, np.float64) / (2 * largest), 3, 0)
+    if net.source.format == "caffe" and values.shape[2] == 3 and _takes_bgr(net):
+        tiles = tiles[..., ::-1]
+    height, width, channels, number = values.shape
+    drawn = empty_figure(7, 7)
+    axes = drawn.add_subplot()
+    axes.imshow(_tiled(tiles, columns), interpolation="nearest", cmap="gray", vmin=0, vmax=1)
+    axes.set_axis_off()
+    axes.set_title(f"{name}: {number} filters of {height}x{width}x{channels}, largest value {largest:.3g}", fontsize=10)
+    return drawn
+
+
+def feature_maps(
+    net: Network, image: Any, layer: str, most: int = MOST_MAPS, preprocessing: Preprocessing | None = None
+) -> Figure:
+    """The first maps (at most `most`) of a layer or variable for an image, as tiles on one scale of grays."""
+    values = net.features(image, layer, preprocessing=preprocessing)
+    if values.ndim != 4:
+        raise NetworkError(
+            f"{net.source}: {layer!r} is {values.shape[1]} numbers for an image, not maps; plot a bar chart"
+        )
+    maps = values[0]
+    shown = maps[:most]
+    drawn = empty_figure(7, 7)
+    axes = drawn.add_subplot()
+    low, high = float(maps.min()), float(maps.max())
+    tiles = (shown - low) / ((high - low) or 1.0)
+    axes.imshow(_tiled(tiles[..., np.newaxis], None), cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    of = f"{len(shown)} of {len(maps)}" if len(shown) < len(maps) else str(len(maps))
+    size = "x".join(map(str, maps.shape[1:]))
+    axes.set_title(f"{layer}: {of} maps of {size}, values {low:.3g} to {high:.3g}", fontsize=10)
+    return drawn
+
+
+def _filters(net: Network, name: str) -> np.ndarray | None:
+    found = net[name].filters
+    return found if found is not None and found.ndim == 4 and max(found.shape[:2]) > 1 else None
+
+
+def _takes_bgr(net: Network) -> bool:
+    try:
+        return net.preprocessing.color == "bgr"
+    except DataError:
+        return False
+
+
+def _tiled(tiles: np.ndarray, columns: int | None) -> np.ndarray:
+    """N x H x W x C as one image of tiles with white lines between them."""
+    number, height, width, channels = tiles.shape
+    across = columns or int(np.ceil(np.sqrt(number)))
+    down = -(-number // across)
+    gap = max(1, min(height, width) // 12)
+    empty = 1.0 if channels == 3 else np.nan  # both are shown as white
+    whole = np.full((down * (height + gap) - gap, across * (width + gap) - gap, channels), empty)
+    for index, tile in enumerate(tiles):
+        top, left = index // across * (height + gap), index % across * (width + gap)
+        whole[top : top + height, left : left + width] = tile
+    return whole if channels == 3 else whole[..., 0]
+
+
+# -- an image ---------------------------------------------------------------------------------------
+
+
+def preprocessing(net: Network, image: Any, preprocessing: Preprocessing | None = None) -> Figure:
+    """An image at each step on its way into the network: as read, resized and cut, without the mean, scaled."""
+    prepared = preprocessing or net.preprocessing
+    prepared = replace(prepared, crops=1)
+    pixels = _pixels(image, prepared)
+    plain = replace(prepared, mean=None, std=None, scale=1.0, color="rgb", input_range=(0.0, 255.0))
+    cut = plain.apply(pixels).transpose(1, 2, 0)
+    pictures = [(f"read, {pixels.shape[0]}x{pixels.shape[1]}", pixels / 255.0)]
+    pictures.append((f"resized and cut, {cut.shape[0]}x{cut.shape[1]} ({prepared.resize})", cut / 255.0))
+    if prepared.mean is not None:
+        mean = np.broadcast_to(prepared.mean, cut.shape) / (prepared.input_range[1] or 1.0)
+        pictures.append(("the mean", mean))
+    final = prepared.apply(pixels).transpose(1, 2, 0)
+    shown = final[..., ::-1] if prepared.color == "bgr" else final
+    reach = float(np.abs(final).max()) or 1.0
+    text = f"the input, values {final.min():.3g} to {final.max():.3g}, 0 is gray"
+    pictures.append((text, 0.5 + shown / (2 * reach) if final.min() < 0 else shown / reach))
+    drawn = empty_figure(3.2 * len(pictures), 4.2)
+    for number, (title, picture) in enumerate(pictures, start=1):
+        axes = drawn.add_subplot(1, len(pictures), number)
+        _show(axes, picture)
+        axes.set_title(fill(f"{number}. {title}", 34), fontsize=8)
+    drawn.supxlabel(fill("; ".join(prepared.steps()), 46 * len(pictures)), fontsize=7)
+    return drawn
+
+
+def top5(net: Network, image: Any, top: int = 5, **options: Any) -> Figure:
+    """An image beside bars of its best classes; options are those of `net.classify`."""
+    found = net.classify([image], top=top, **options)
+    answers, measure = found.records()[0]["top"], found.measure
+    drawn = empty_figure(9, 3.6)
+    left, right = drawn.subplots(1, 2, width_ratios=(1, 1.4))
+    _show(left, _pixels(image, options.get("preprocessing")) / 255.0)
+    values = [row[measure] for row in answers]
+    right.barh(range(len(values)), values, color=BAR)
+    right.set_yticks(range(len(values)), [fill(_short(row["class"]), 28) for row in answers], fontsize=8)
+    right.invert_yaxis()
+    right.set_xlabel(measure)
+    right.bar_label(right.containers[0], fmt="%.3f", padding=3, fontsize=8)
+    low, high = min(0.0, *values), max(0.0, *values)
+    right.set_xlim(low, high + 0.15 * (high - low or 1.0))
+    right.spines[["top", "right"]].set_visible(False)
+    return drawn
+
+
+def segmentation(
+    image: Any, labels: np.ndarray, classes: Sequence[str] | None = None, palette: np.ndarray | None = None
+) -> Figure:
+    """A segmentation over its image, with a legend of the classes in it, the largest first.
+
+    labels: H x W class numbers, of the image's size. classes: their names; default numbers. palette: colours R, G, B of
+    0..255 by class; default PASCAL VOC's. ShapeError where sizes differ.
+    """
+    from matplotlib.patches import Patch
+
+    from matnet.evaluation.label_images import voc_palette
+
+    pixels = _pixels(image, None)
+    found = np.asarray(labels)
+    if found.shape != pixels.shape[:2]:
+        raise ShapeError(f"labels of {found.shape} for an image of {pixels.shape[:2]}; they must have the same size")
+    colours = np.asarray(voc_palette() if palette is None else palette)
+    if found.min() < 0 or found.max() >= len(colours):
+        raise DataError(
+            f"labels from {found.min()} to {found.max()}; the palette has the colours 0 to {len(colours) - 1}"
+        )
+    numbers, counts = np.unique(found, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:MOST_SEGMENTS]
+    drawn = empty_figure(9, 4.5)
+    axes = drawn.add_subplot()
+    veil = np.where(colours[found].any(axis=2, keepdims=True), 0.55, 0.25)  # black hides what is below
+    _show(axes, (1 - veil) * pixels / 255.0 + veil * colours[found] / 255.0)
+    patches = [
+        Patch(
+            facecolor=colours[number] / 255.0, edgecolor="#808080", label=_segment(number, count, found.size, classes)
+        )
+        for number, count in zip(numbers[order], counts[order], strict=True)
+    ]
+    drawn.legend(handles=patches, loc="outside right upper", frameon=False, fontsize=8)
+    return drawn
+
+
+def occlusion(
+    net: Network,
+    image: Any,
+    index: int | None = None,
+    size: int | None = None,
+    stride: int | None = None,
+    preprocessing: Preprocessing | None = None,
+    **options: Any,
+) -> Figure:
+    """What a class hangs on: how far its score falls where a square of the input is covered (Zeiler, Fergus 2014).
+
+    index: the class; default the best one. size, stride: of the square, in pixels of the input; default a fifth and a
+    twentieth of its shorter side. The square is 0, the mean where one is subtracted. options: those of the engine.
+    """
+    from matnet.evaluation.tasks.classification import score_variable
+
+    prepared = replace(preprocessing or net.preprocessing, crops=1)
+    variable = score_variable(net)
+    options = {"backend": "auto", **options}
+    x = prepared.load(image)[np.newaxis]
+    shape = x.shape[2:]
+    side = size or max(1, min(shape) // 5)
+    step = stride or max(1, min(shape) // 20)
+
+    def scores(batch: np.ndarray) -> np.ndarray:
+        return net.forward(batch, [variable], **options)[variable].reshape(len(batch), -1)
+
+    whole = scores(x)[0]
+    chosen = int(whole.argmax()) if index is None else index
+    tops, lefts = (range(0, max(1, extent - side + step), step) for extent in shape)
+    drop = np.zeros((len(tops), len(lefts)))
+    for row, top in enumerate(tops):
+        covered = np.repeat(x, len(lefts), axis=0)
+        for column, left in enumerate(lefts):
+            covered[column, :, top : top + side, left : left + side] = 0
+        drop[row] = whole[chosen] - scores(covered)[:, chosen]
+    return _occlusion_figure(net, image, prepared, drop, chosen, float(whole[chosen]), side, shape)
+
+
+def _occlusion_figure(
+    net: Network,
+    image: Any,
+    prepared: Preprocessing,
+    drop: np.ndarray,
+    chosen: int,
+    score: float,
+    side: int,
+    shape: tuple[int, ...],
+) -> Figure:
+    plain = replace(prepared, mean=None, std=None, scale=1.0, color="rgb", input_range=(0.0, 255.0))
+    shown = plain.load(image).transpose(1, 2, 0) / 255.0
+    classes = net.classes
+    name = _short(classes[chosen]) if chosen < len(classes) else f"class {chosen}"
+    drawn = empty_figure(9, 4.2)
+    left, right = drawn.subplots(1, 2)
+    _show(left, shown)
+    left.set_title(f"{name}: {score:.3g}", fontsize=9)
+    _show(right, shown.mean(axis=2) if shown.shape[2] == 3 else shown)
+    reach = float(np.abs(drop).max()) or 1.0
+    map_ = right.imshow(
+        drop,
+        cmap="RdBu_r",
+        vmin=-reach,
+        vmax=reach,
+        alpha=0.6,
+        extent=(0, shape[1], shape[0], 0),
+        interpolation="bilinear",
+    )
+    right.set_title(f"how far it falls where {side}x{side} pixels are covered", fontsize=9)
+    drawn.colorbar(map_, ax=right, shrink=0.85)
+    return drawn
+
+
+def roc(curves: RocCurve | dict[str, RocCurve]) -> Figure:
+    """ROC curves of a verification, one or several by name, with equal error rate and area."""
+    named = curves if isinstance(curves, dict) else {"": curves}
+    drawn = empty_figure(6, 5.4)
+    axes = drawn.add_subplot()
+    for name, curve in named.items():
+        label = f"EER {curve.equal_error_rate:.2f} %, AUC {curve.auc:.2f} %"
+        axes.plot(curve.false_accepts, curve.true_accepts, label=f"{name}: {label}" if name else label)
+    axes.plot([0, 1], [1, 0], color="#c8c8c8", linewidth=0.8, label="equal errors")
+    axes.set_xlabel("different pairs taken for the same")
+    axes.set_ylabel("same pairs found")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.005)
+    axes.set_aspect("equal")
+    axes.legend(loc="lower right", frameon=False)
+    return drawn
+
+
+# -- gradients --------------------------------------------------------------------------------------
+
+
+def class_image(net: Network, index: int, steps: int = 200, rate: float = 2.0, seed: int = 0) -> Figure:
+    """An image that a class scores highest, found by following the gradient (Simonyan et al. 2013); needs torch.
+
+    index: the class. steps, rate: of the ascent, in pixel values of 0..255; every few steps the image is blurred. The
+    class's score before a last softmax is raised.
+    """
+    from matnet.evaluation.tasks.classification import score_variable
+
+    inference = net.for_inference()
+    target = inference.resolve(score_variable(net))
+    layer = next(layer for layer in inference.layers.values() if target in layer.outputs)
+    target = layer.inputs[0] if layer.op.dagnn == "dagnn.SoftMax" else target
+    shown = _ascended(net, target, None, steps, rate, seed, index)
+    classes = net.classes
+    return _single(shown, _short(classes[index]) if index < len(classes) else f"class {index}")
+
+
+def dream(net: Network, image: Any, layer: str, steps: int = 40, rate: float = 2.0) -> Figure:
+    """DeepDream: an image changed so that a layer answers more strongly (Mordvintsev et al. 2015); needs torch."""
+    return _single(_ascended(net, layer, image, steps, rate, 0, None), f"what {layer} sees in it")
+
+
+def _ascended(
+    net: Network, target: str, image: Any, steps: int, rate: float, seed: int, index: int | None
+) -> np.ndarray:
+    """An image H x W x C of 0..1 after gradient ascent on a variable: on its square, or on one of its channels."""
+    prepared = replace(net.preprocessing, crops=1)
+    module = net.to_torch([target])
+    import torch
+
+    start = prepared.load(image) if image is not None else np.random.default_rng(seed).normal(0, 10, prepared.shape)
+    unit = prepared.scale * (prepared.input_range[1] - prepared.input_range[0]) / 255
+    x = torch.tensor(
+        np.asarray(start, np.float32)[np.newaxis] * (1.0 if image is not None else unit), requires_grad=True
+    )
+    module.eval()
+    for step in range(steps):
+        values = module(x)
+        values = values[target] if isinstance(values, dict) else values[0] if isinstance(values, tuple) else values
+        score = values.square().mean() if index is None else values.reshape(1, -1)[0, index]
+        (gradient,) = torch.autograd.grad(score, x)
+        with torch.no_grad():
+            x += rate * unit * gradient / (gradient.abs().mean() + 1e-12)
+            if image is None and step % 4 == 3 and step < steps - 8:
+                blur = torch.nn.functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+                x.copy_(0.5 * (x + blur))
+    planes = x.detach().numpy()[0] / np.float32(prepared.scale)
+    planes = planes[::-1] if prepared.color == "bgr" else planes
+    values = planes.transpose(1, 2, 0) * (1 if prepared.std is None else prepared.std)
+    values = values + (0 if prepared.mean is None else prepared.mean)
+    low, high = prepared.input_range
+    found = (values - low) / (high - low)
+    if image is None:
+        middle, spread = found.mean(), 2.5 * found.std() or 1.0
+        found = 0.5 + (found - middle) / (2 * spread)
+    return np.asarray(np.clip(found, 0, 1))
+
+
+# -- drawing ----------------------------------------------------------------------------------------
+
+
+def _pixels(image: Any, prepared: Preprocessing | None) -> np.ndarray:
+    """H x W x 3 pixels of 0..255."""
+    if isinstance(image, np.ndarray):
+        return np.repeat(np.atleast_3d(image), 3 if np.atleast_3d(image).shape[2] == 1 else 1, axis=2)
+    from matnet.images.decode import MAX_PIXELS, decode_uint8
+
+    return decode_uint8(
+        image, 3, prepared.max_pixels if prepared else MAX_PIXELS, bool(prepared is not None and prepared.exif)
+    )
+
+
+def _show(axes: Any, picture: np.ndarray) -> None:
+    shown = np.clip(picture, 0, 1)
+    height, width = shown.shape[:2]
+    gray = shown if shown.ndim == 2 else shown[..., 0] if shown.shape[2] == 1 else None
+    shown = np.repeat(gray[..., np.newaxis], 3, axis=2) if gray is not None else shown
+    axes.imshow(shown, extent=(0, width, height, 0))
+    axes.set_axis_off()
+
+
+def _single(picture: np.ndarray, title: str) -> Figure:
+    drawn = empty_figure(5, 5.2)
+    axes = drawn.add_subplot()
+    _show(axes, picture)
+    axes.set_title(title, fontsize=10)
+    return drawn
+
+
+def _short(name: str) -> str:
+    return name.split(",")[0]
+
+
+def _segment(number: int, count: int, pixels: int, classes: Sequence[str] | None) -> str:
+    name = classes[number] if classes is not None and number < len(classes) else str(number)
+    void = " (void)" if number == 255 and name == "255" else ""
+    return f"{name}{void}, {100 * count / pixels:.1f} %"
