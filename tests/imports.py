@@ -13,8 +13,8 @@ import matnet
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = Path(matnet.__file__).parent
 LINKED = ("benchmarks", "converters", "models")
-HEAVY = ("cudnn", "cupy", "dask", "h5py", "matplotlib", "onnx", "onnxruntime", "PIL", "pooch", "requests", "scipy")
-HEAVY += ("tabulate", "torch", "tqdm", "yaml")
+HEAVY = ("cudnn", "cupy", "dask", "deflate", "h5py", "matplotlib", "onnx", "onnxruntime", "PIL", "pooch", "requests")
+HEAVY += ("scipy", "tabulate", "torch", "tqdm", "yaml")
 
 
 class Import(NamedTuple):

@@ -309,3 +309,26 @@ def test_references_to_the_same_values_again_and_again(tmp_path: Path) -> None:
             below = cell_of(file, f"level{level}", *[below] * 10)
     with pytest.raises(FileFormatError, match="found 10,001 elements that stand elsewhere too"):
         read_mat(path)
+
+
+@pytest.mark.parametrize("library", ["libdeflate", "zlib"])
+def test_inflated_by_either_library(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same values, in one buffer; and the same refusals of streams that are cut, damaged or too long."""
+    import zlib
+
+    from scipy.io import loadmat, savemat
+
+    if library == "zlib":
+        monkeypatch.setitem(sys.modules, "deflate", None)
+    values = np.random.default_rng(2).standard_normal((40, 30, 20)).astype(np.float32)
+    savemat(tmp_path / "x.mat", {"x": values}, do_compression=True)
+    found = read_mat(tmp_path / "x.mat")["x"]
+    np.testing.assert_array_equal(found, loadmat(tmp_path / "x.mat")["x"])
+    assert not found.flags.owndata  # a view of what was inflated
+    content = (tmp_path / "x.mat").read_bytes()
+    stream = zlib.decompress(content[136:])
+    for spoilt in (content[136:-6], content[136:400] + b"\0" * 64 + content[464:], zlib.compress(stream + b"more")):
+        tag = content[128:132] + len(spoilt).to_bytes(4, "little")
+        (tmp_path / "spoilt.mat").write_bytes(content[:128] + tag + spoilt)
+        with pytest.raises(FileFormatError, match=r"spoilt\.mat"):
+            read_mat(tmp_path / "spoilt.mat")

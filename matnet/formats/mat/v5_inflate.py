@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import zlib
 
+import numpy as np
+
 from matnet.formats.mat import v5_elements as v5
 from matnet.formats.mat.limits import most_bytes
 from matnet.formats.mat.v5_elements import Element, Elements
@@ -23,7 +25,7 @@ def inflate(elements: Elements, packed: Element) -> Elements:
     or promises more than the file's limits allow.
     """
     try:
-        return _part(elements, packed, memoryview(_content(elements, packed)).toreadonly())
+        return _part(elements, packed, _content(elements, packed).toreadonly())
     except zlib.error as error:
         raise _refused(elements, packed, error) from error
 
@@ -48,28 +50,45 @@ def _refused(elements: Elements, packed: Element, error: zlib.error) -> Exceptio
     return elements.damage(packed.start, f"compressed data that cannot be inflated ({error})", "a zlib stream")
 
 
-def _content(elements: Elements, packed: Element) -> bytearray:
+def _content(elements: Elements, packed: Element) -> memoryview:
+    """The inflated variable in one buffer, of which its arrays become views."""
+    stored = elements.buffer[packed.start : packed.start + packed.size]
+    promised = _promised(elements, packed, zlib.decompressobj().decompress(stored[:_PIECE], v5.TAG_SIZE))
+    if not elements.limits.allow_bytes(promised, packed.size):
+        expected = f"at most {most_bytes(packed.size):,} from {packed.size:,}, and the like for all together"
+        raise elements.damage(packed.start, f"a variable that inflates to {promised:,} bytes", expected)
+    whole = _at_once(stored, promised)
+    return _in_pieces(elements, packed, promised) if whole is None else whole
+
+
+def _at_once(stored: memoryview, promised: int) -> memoryview | None:
+    """A sound stream by libdeflate, which is faster than zlib; None where it holds another amount, or has a fault."""
+    try:
+        import deflate
+    except ImportError:
+        return None
+    try:
+        content = deflate.zlib_decompress(stored, promised)
+    except deflate.DeflateError:
+        return None
+    return memoryview(content) if len(content) == promised else None
+
+
+def _in_pieces(elements: Elements, packed: Element, promised: int) -> memoryview:
+    """The same by zlib, which tells what is wrong with a stream."""
     stream = zlib.decompressobj()
-    content = bytearray()
-    promised = 0
+    content = np.empty(promised, np.uint8).data
+    filled = 0
     end = packed.start + packed.size
     for start in range(packed.start, end, _PIECE):
-        piece: memoryview | bytes = elements.buffer[start : min(start + _PIECE, end)]
-        if not promised:
-            content += stream.decompress(piece, v5.TAG_SIZE - len(content))
-            if len(content) < v5.TAG_SIZE:
-                continue
-            promised = _promised(elements, packed, content)
-            if not elements.limits.allow_bytes(promised, packed.size):
-                expected = f"at most {most_bytes(packed.size):,} from {packed.size:,}, and the like for all together"
-                raise elements.damage(packed.start, f"a variable that inflates to {promised:,} bytes", expected)
-            piece = stream.unconsumed_tail
-        # Room for one byte more than promised: a longer stream shows itself, and the check sum behind is met.
-        content += stream.decompress(piece, promised + 1 - len(content))
-        if stream.eof or len(content) > promised:
+        # Room for one byte more than promised: a longer stream shows itself, and the check sum behind is read.
+        piece = stream.decompress(elements.buffer[start : min(start + _PIECE, end)], promised + 1 - filled)
+        content[filled : filled + len(piece)] = piece[: promised - filled]
+        filled += len(piece)
+        if stream.eof or filled > promised:
             break
-    if not stream.eof or len(content) != promised:
-        found = f"{'' if stream.eof else 'an unfinished stream of '}{len(content):,} bytes"
+    if not stream.eof or filled != promised:
+        found = f"{'' if stream.eof else 'an unfinished stream of '}{filled:,} bytes"
         raise elements.damage(packed.start, found, f"the {promised:,} that the variable's tag promises")
     return content
 
