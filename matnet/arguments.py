@@ -17,17 +17,25 @@ from matnet.network import Network
 from matnet.zoo import random_network
 
 MODEL_HELP = (
-    "a MatConvNet .mat file; the name of a model (see `python -m matnet.zoo list`), fetched if need be; Caffe's "
+    "a MatConvNet .mat file; the name of a model (see `matnet zoo list`), fetched if need be; Caffe's "
     "NET.prototxt,WEIGHTS.caffemodel (either alone: without weights, or as it was trained); or a model's folder"
 )
 
 
-def add_random_weights(command: argparse.ArgumentParser) -> None:
+def add_network_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The group "network": `--net`, `--lenient` and random weights, for `network_from`; a command may add to it."""
+    group = command.add_argument_group("network")
+    add_file_options(group)
+    add_random_weights(group)
+    return group
+
+
+def add_random_weights(command: argparse._ActionsContainer) -> None:
     """Let a command take a model of the zoo without its weights."""
     command.add_argument(
         "--random-weights", action="store_true", help="build the named model with random weights: for speed and shapes"
     )
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (default: 0)")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random weights (default: 0)")
 
 
 def add_file_options(command: argparse._ActionsContainer) -> None:
@@ -148,11 +156,11 @@ def positive(text: str) -> int:
     return number
 
 
-def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") -> None:
-    """Let a command choose engine, device, precision, threads and runtime; `engine_options` reads them."""
+def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") -> argparse._ArgumentGroup:
+    """The group "engine": engine, device, precision, threads and runtime, for `engine_options`; a command may add."""
     group = command.add_argument_group("engine")
-    told = "auto: a usable GPU, else ONNX Runtime, else numpy"
-    group.add_argument("--backend", choices=BACKENDS, default=backend, help=f"{told} (default: %(default)s)")
+    choice = "auto: a usable GPU, else ONNX Runtime, else numpy"
+    group.add_argument("--backend", choices=BACKENDS, default=backend, help=f"{choice} (default: %(default)s)")
     group.add_argument("--device", type=_checked(parse_device), metavar="cpu|gpu|gpu:N", help="where to compute")
     group.add_argument(
         "--precision",
@@ -160,17 +168,20 @@ def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") 
         default="fp32",
         help="fp32: full float32; tf32 and fp16: faster and less exact, on a GPU (default: %(default)s)",
     )
-    group.add_argument("--threads", type=positive, metavar="N", help="of backend onnx (default: all processors)")
+    group.add_argument(
+        "--threads", type=positive, metavar="N", help="threads of backend onnx (default: all processors)"
+    )
     group.add_argument(
         "--runtime",
         type=_checked(candidates),
         metavar="NAME",
-        help=f"of backend onnx: {', '.join(RUNTIMES)}, or auto, the fastest of those that are installed, tried once "
-        "in several ways; auto:A,B among those (default: onnxruntime)",
+        help=f"what runs backend onnx: {', '.join(RUNTIMES)}, or auto, the fastest of the installed ones, tried once "
+        "in several ways; auto:A,B: the fastest of these (default: onnxruntime)",
     )
+    return group
 
 
-def add_batch_size(command: argparse.ArgumentParser, default: int | None, meaning: str) -> None:
+def add_batch_size(command: argparse._ActionsContainer, default: int | None, meaning: str) -> None:
     """`--batch-size N`, with what it means to this command."""
     command.add_argument("--batch-size", type=positive, default=default, metavar="N", help=meaning)
 

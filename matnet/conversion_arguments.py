@@ -21,10 +21,10 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         parents=[common_options()],
         prog=program("convert"),
-        usage="%(prog)s [options] NET.prototxt WEIGHTS.caffemodel [OUT.mat]\n"
+        usage="%(prog)s [options] P.prototxt W.caffemodel [OUT.mat]\n"
         "       %(prog)s [options] NAME [OUT.mat]\n"
         "       %(prog)s [options] A.mat B.mat\n"
-        "       %(prog)s [options] --to-caffe MODEL.mat --out-prototxt FILE --out-caffemodel FILE\n"
+        "       %(prog)s [options] --to-caffe MODEL.mat --out STEM\n"
         "       %(prog)s [options] MODEL --to-onnx OUT.onnx\n"
         "       %(prog)s [options] MODEL --to-torch FOLDER",
         description="Convert a Caffe model into a .mat file that MatConvNet loads, or a .mat file into another form of "
@@ -73,18 +73,27 @@ def _add_files(group: Any) -> None:
     group.add_argument(
         "--out", metavar="FILE", help="the .mat file to write; with --to-caffe the stem of .prototxt and .caffemodel"
     )
-    group.add_argument("--format", "--output-format", choices=FORMATS, default="auto", help="default: auto")
+    group.add_argument(
+        "--format",
+        "--output-format",
+        choices=FORMATS,
+        default="auto",
+        metavar="FORMAT",
+        help="MatConvNet's format: simplenn (chains only), dagnn, or auto (default): simplenn for a chain",
+    )
     group.add_argument(
         "--mat-version",
         "--version",
         choices=("5", "7.3"),
         default="5",
-        help="of the .mat file; default: 5 (at most 2 GiB per variable)",
+        help="version of the .mat file: 5 (default; at most 2 GiB per variable) or 7.3 (HDF5)",
     )
-    group.add_argument("--mirror", action="append", default=[], metavar="URL", help="of a NAME: fetch from here first")
-    group.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="of a NAME: files brought by hand")
-    group.add_argument("--random-weights", action="store_true", help="of a NAME: no weights, for work on speed")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (default: 0)")
+    group.add_argument(
+        "--mirror", action="append", default=[], metavar="URL", help="fetch a named model from here first"
+    )
+    group.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="files of a named model, kept here")
+    group.add_argument("--random-weights", action="store_true", help="build a named model with random weights")
+    group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random weights (default: 0)")
     group.add_argument(
         "--show-upgraded", action="store_true", help="print the prototxt in today's form, as it is understood"
     )
@@ -96,31 +105,33 @@ def _add_input(group: Any) -> None:
         "--full-image-size",
         type=_full_size,
         metavar="HxW or S",
-        help="what images are resized to before the crop: height and width, or the shorter side; "
-        "default: 256x256, or the mean image's size ([W,H] as in import-caffe.py works too)",
+        help="size of images before the crop: height and width, or the shorter side (default: 256x256, or the mean "
+        "image's size); [W,H] as in import-caffe.py",
     )
     group.add_argument(
         "--color-format",
         choices=CHOICES["color_format"],
         default="bgr",
-        help="what the Caffe net takes: bgr (default) is flipped so that the .mat takes RGB, rgb stays",
+        help="order of the Caffe net's channels: with bgr (default) the filters are flipped, so that the .mat file "
+        "takes RGB; with rgb they stay",
     )
     group.add_argument(
         "--mean", "--average-image", metavar="FILE", help="mean image: .binaryproto, .npy, or .mat (mean_img)"
     )
-    group.add_argument("--mean-values", "--average-value", type=_numbers, metavar="R,G,B", help="mean colour")
+    group.add_argument("--mean-values", "--average-value", type=_numbers, metavar="R,G,B", help="the mean as a colour")
     group.add_argument(
         "--mean-treatment",
         choices=CHOICES["mean_treatment"],
         default="crop",
-        help="of a mean image larger than the input: crop (default, as Caffe) or resize (as import-caffe.py)",
+        help="a mean image larger than the input is cropped (default, as Caffe does) or resized (as import-caffe.py)",
     )
-    group.add_argument("--scale", type=float, metavar="X", help="factor after the mean; default: the prototxt's, or 1")
+    group.add_argument("--scale", type=float, metavar="X", help="factor after the mean (default: the prototxt's, or 1)")
     group.add_argument(
         "--preprocessing",
         "--preproc",
         choices=CHOICES["preprocessing"],
         default="squash",
+        metavar="NAME",
         help="squash (default): bilinear to the full size; caffe, vgg-caffe, fcn: as import-caffe.py means them",
     )
     group.add_argument(
@@ -139,7 +150,13 @@ def _add_layers(group: Any) -> None:
         default=False,
         help="leave losses out; by default they become what inference needs (Softmax, Sigmoid)",
     )
-    group.add_argument("--append-softmax", action="append", default=[], metavar="LAYER", help="may be repeated")
+    group.add_argument(
+        "--append-softmax",
+        action="append",
+        default=[],
+        metavar="LAYER",
+        help="add a Softmax that reads this layer; may be repeated",
+    )
     group.add_argument(
         "--merge-batchnorm",
         choices=CHOICES["merge_batchnorm"],
@@ -159,7 +176,7 @@ def _add_layers(group: Any) -> None:
         "--names",
         choices=CHOICES["names"],
         default="caffe",
-        help="of variables: caffe's blobs (default), or upstream, as import-caffe.py calls them",
+        help="names of variables: those of Caffe's blobs (default), or upstream, as import-caffe.py makes them",
     )
     group.add_argument(
         "--roi-base",
@@ -178,16 +195,23 @@ def _add_layers(group: Any) -> None:
         "--transpose",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="height first, as MATLAB has images; --no-transpose keeps Caffe's width first, and BGR",
+        help="height before width, as in MATLAB (default); --no-transpose keeps Caffe's order, and BGR",
     )
 
 
 def _add_state(group: Any) -> None:
-    group.add_argument("--phase", choices=CHOICES["phase"], default="TEST", help="default: TEST")
-    group.add_argument("--level", type=int, default=0, metavar="N", help="default: 0")
-    group.add_argument("--stage", action="append", default=[], metavar="NAME", help="may be repeated")
     group.add_argument(
-        "--caffe-variant", choices=ORIGINAL_VARIANTS, help="accepted; dialects are recognised without it"
+        "--phase", choices=CHOICES["phase"], default="TEST", help="read the layers of this phase (default: TEST)"
+    )
+    group.add_argument("--level", type=int, default=0, metavar="N", help="read the layers of this level (default: 0)")
+    group.add_argument(
+        "--stage", action="append", default=[], metavar="NAME", help="read the layers of this stage; may be repeated"
+    )
+    group.add_argument(
+        "--caffe-variant",
+        choices=ORIGINAL_VARIANTS,
+        metavar="NAME",
+        help="accepted as by import-caffe.py, and ignored: dialects are recognised",
     )
 
 

@@ -16,8 +16,7 @@ from matnet.arguments import (
     MODEL_HELP,
     add_batch_size,
     add_engine_options,
-    add_file_options,
-    add_random_weights,
+    add_network_options,
     engine_options,
     network_from,
 )
@@ -49,28 +48,28 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
         prog=program("eval"),
+        usage="%(prog)s [options] [MODEL] [--data FOLDER]",
         description="Evaluate a network: classification of labelled images, segmentation, or verification of faces. "
-        "Without a model: digits-lenet, which needs no download. The published tables: `python -m matnet.reproduce`.",
+        "Without a model: digits-lenet, which needs no download. The published tables: `matnet reproduce`.",
     )
     command.add_argument("named", nargs="?", metavar="MODEL", help=f"{MODEL_HELP} (default: digits-lenet)")
-    command.add_argument("--model", metavar="MODEL", help="the same as MODEL")
-    command.add_argument(
-        "--scores", metavar="NAME", help="the variable that is scored (default: see docs/evaluation.md)"
+    network = add_network_options(command)
+    network.add_argument("--model", metavar="MODEL", help="the same as MODEL")
+    network.add_argument(
+        "--scores", metavar="NAME", help="the variable that is scored (default: the last softmax, or the output)"
     )
     add_data_options(command)
-    add_preprocessing(command)
-    command.add_argument(
+    preprocessing = add_preprocessing(command)
+    preprocessing.add_argument(
         "--face-crop",
         type=_fraction,
         default=FACE_CROP,
         metavar="PART",
         help="the part of a face image's height and width that is taken (default: %(default).3f)",
     )
-    add_engine_options(command)
-    add_batch_size(command, BATCH_SIZE, "images per batch (default: %(default)s)")
-    command.add_argument("--strict", action="store_true", help="stop where a batch does not fit, rather than halve it")
-    add_random_weights(command)
-    add_file_options(command)
+    engine = add_engine_options(command)
+    add_batch_size(engine, BATCH_SIZE, "images per batch (default: %(default)s)")
+    engine.add_argument("--strict", action="store_true", help="stop where a batch does not fit, rather than halve it")
     add_run_options(command)
     return command
 

@@ -22,20 +22,20 @@ SEVERAL = ("--mean", "--std", "--image-size", "--input-range")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
-def add_preprocessing(command: argparse.ArgumentParser) -> None:
-    """Let a command state how images are prepared; `preprocessing_from` reads it."""
+def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The group "preprocessing": how images are prepared, for `preprocessing_from`; a command may add to it."""
     from matnet.images.protocols import PROTOCOLS, RESAMPLERS
 
-    group = command.add_argument_group("preprocessing", "what replaces the statements of the network's file")
+    group = command.add_argument_group("preprocessing", "each option replaces what the network's file states")
     group.add_argument("--protocol", choices=PROTOCOLS, help="how images are prepared (default: meta)")
     add_input_size(group)
     group.add_argument("--image-size", type=_two_sizes, metavar="H W", help=argparse.SUPPRESS)
-    group.add_argument("--channels", type=int, choices=(1, 3), help="of the input: gray or colour")
+    group.add_argument("--channels", type=int, choices=(1, 3), help="channels of the input: gray or colour")
     group.add_argument(
         "--mean", metavar="V", help="what is subtracted: R G B, one value, or a file (.binaryproto, .npy, .mat)"
     )
-    group.add_argument("--std", type=_numbers, metavar="V", help="what the difference is divided by: R G B, or one")
-    group.add_argument("--scale", type=float, metavar="V", help="what the result is multiplied by")
+    group.add_argument("--std", type=_numbers, metavar="V", help="divides what is left after the mean: R G B, or one")
+    group.add_argument("--scale", type=float, metavar="V", help="multiplies the result")
     group.add_argument(
         "--input-range", type=_numbers, metavar="LOW HIGH", help="the values of black and white (default: 0 255)"
     )
@@ -52,6 +52,7 @@ def add_preprocessing(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-pixels", type=positive, metavar="N", help="refuse larger images (default: 67,108,864 pixels)"
     )
+    return group
 
 
 def add_classes(command: argparse._ActionsContainer) -> None:

@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
         prog=program("predict"),
+        usage="%(prog)s [options] MODEL IMAGE [IMAGE ...]",
         description="Classify images: the best classes of each, with their probabilities.",
         epilog="An image that cannot be read is named, the others go on, and the status is 2. Images are prepared as "
         "the network's file says; the options of preprocessing replace what it says.",
@@ -51,9 +52,8 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--csv", action="store_true", help="print a line per image and class")
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     add_preprocessing(command)
-    add_file_options(command)
-    add_engine_options(command)
-    add_batch_size(command, None, "images per pass (default: 32)")
+    add_file_options(command.add_argument_group("network"))
+    add_batch_size(add_engine_options(command), None, "images per pass (default: 32)")
     return command
 
 

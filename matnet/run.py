@@ -23,8 +23,7 @@ from matnet.arguments import (
     MODEL_HELP,
     add_batch_size,
     add_engine_options,
-    add_file_options,
-    add_random_weights,
+    add_network_options,
     engine_options,
     given_sizes,
     network_as_in_file,
@@ -48,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
         prog=program("run"),
+        usage="%(prog)s [options] MODEL IN OUT",
         description="Run a network on arrays from a file, or on images, and write what its variables hold.",
         epilog="IN holds arrays in__NAME (a `/` in a name is written `__`), OUT gets arrays out__NAME. Caffe's files "
         "run with Caffe's own blobs, so that numbers can be compared: channels stay in the order of the Caffe net (B, "
@@ -65,11 +65,10 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--layout", choices=arrays.LAYOUTS, help="order of the axes in both files (default: .npz nchw, .mat hwcn)"
     )
-    add_batch_size(command, None, "images per pass through the network (default: all of them)")
-    add_random_weights(command)
+    add_network_options(command)
     add_preprocessing(command)
-    add_file_options(command)
-    add_engine_options(command, backend="numpy")
+    engine = add_engine_options(command, backend="numpy")
+    add_batch_size(engine, None, "images per pass through the network (default: all of them)")
     command.add_argument("--json", action="store_true", help="print what was run, and how, as JSON")
     return command
 

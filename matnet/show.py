@@ -17,9 +17,8 @@ from typing import Any
 from matnet.arguments import (
     MODEL_HELP,
     add_engine_options,
-    add_file_options,
     add_input_size,
-    add_random_weights,
+    add_network_options,
     engine_options,
     given_sizes,
     joined_sizes,
@@ -51,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
         prog=program("show"),
+        usage="%(prog)s [options] MODEL",
         description="Show a network: its layers with filters, receptive fields, sizes, memory and multiply-adds.",
         epilog="Sizes are H x W x C x N, as in MATLAB; json and csv give N C H W.",
     )
@@ -73,8 +73,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     command.add_argument("--meta", action="store_true", help="also the file's meta structure (with text and json)")
     command.add_argument("--plan", action="store_true", help="also what the engine would run, and where")
-    add_random_weights(command)
-    add_file_options(command)
+    add_network_options(command)
     add_engine_options(command, backend="onnx")
     command.add_argument("--svg", metavar="OUT.svg", help="write the graph as a drawing")
     command.add_argument("--dot", metavar="OUT.dot", help="write the graph for Graphviz, as model2dot does")

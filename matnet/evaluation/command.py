@@ -57,9 +57,11 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     data.add_argument("--task", choices=list(TASKS), help="what to evaluate (default: that of the model or the data)")
     add_classes(data)
     data.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
-    data.add_argument("--year", metavar="YEAR", help="of PASCAL VOC, where the folder holds several")
+    data.add_argument("--year", metavar="YEAR", help="which year of PASCAL VOC, where the folder holds several")
     data.add_argument(
-        "--split", metavar="PART", help="of PASCAL VOC: val (default), train, rv-voc11, rv-voc12, or a file of names"
+        "--split",
+        metavar="PART",
+        help="which images of PASCAL VOC: val (default), train, rv-voc11, rv-voc12, or a file of their names",
     )
     data.add_argument("--sbd", type=Path, metavar="FOLDER", help="SBD's benchmark_RELEASE (default: beside VOC)")
     data.add_argument(
@@ -72,15 +74,15 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("run")
     group.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (default: one per processor)")
     where = group.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=positive, metavar="N", help="share the work among N processes (needs Dask)")
-    where.add_argument("--scheduler", metavar="ADDRESS", help="share it among the workers of a Dask scheduler")
-    group.add_argument("--resume", action="store_true", help="go on where an interrupted run of the same stopped")
+    where.add_argument("--workers", type=positive, metavar="N", help="divide the images among N processes (needs Dask)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="divide them among the workers of a Dask scheduler")
+    group.add_argument("--resume", action="store_true", help="continue this command's interrupted run")
     output = command.add_argument_group("output")
     output.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, on stdout or into FILE"
     )
     output.add_argument(
-        "--save", type=Path, metavar="FOLDER", help="the label of each pixel, as PNG with VOC's palette"
+        "--save", type=Path, metavar="FOLDER", help="write each image's labels as PNG with VOC's palette"
     )
     output.add_argument("--quiet", action="store_true", help="no progress bar")
 
