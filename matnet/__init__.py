@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matnet.loading import load
     from matnet.network import Layer, Network, Param
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # In a checkout without symbolic links (Windows), `converters` here is a small file with the text of the link: the
 # folders are then found beside the package, where they stand.

@@ -6,12 +6,13 @@ import argparse
 
 import pytest
 
-from matnet import diff, eval, predict, run, show
+from matnet import diff, env, eval, predict, run, show
 from matnet.conversion_arguments import parser as convert_parser
 
 PARSERS = {
     "convert": convert_parser,
     "diff": diff.parser,
+    "env": env.parser,
     "eval": eval.parser,
     "predict": predict.parser,
     "run": run.parser,
