@@ -23,6 +23,7 @@ from matnet.converters.caffemodel import read_mean
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.datasets import ImageList, class_order, load_images
 from matnet.doctor import __main__ as doctor
+from matnet.doctor.checks import check_network
 from matnet.doctor.findings import PROBLEM
 from matnet.doctor.image_changes import Variant, image_changes
 from matnet.doctor.label_changes import label_changes, learned_order
@@ -36,7 +37,10 @@ from matnet.evaluation.classes import align
 from matnet.evaluation.command import embedded_data, embedded_model
 from matnet.images import Preprocessing
 from matnet.network import Layer, Network, Param
+from matnet.ops.base import Unknown
 from matnet.ops.normalization import BatchNorm
+from matnet.ops.training import Loss
+from tests.tiny_models import gray_classifier
 
 MODEL, DIGITS = Path(embedded_model()), Path(embedded_data())
 SQUEEZENET_MEAN = (123, 117, 104)
@@ -185,6 +189,17 @@ def test_labels_in_another_order_are_named(digits: ImageList) -> None:
     assert all(f"{label} is output {k}" in found.best.what for k, label in enumerate(REORDERED) if label != k)
 
 
+def test_wrong_labels_and_a_wrong_scale_are_found_together(digits: ImageList) -> None:
+    """Neither change helps alone; together they give the error of the images as they are."""
+    net = matnet.load(MODEL)
+    places = np.flatnonzero(digits.labels < 9)
+    some = replace(digits, paths=tuple(digits.paths[k] for k in places), labels=digits.labels[places] + 1)
+    found = search(net, some, replace(Preprocessing.of(net), scale=1 / 255), ("scale", "mean", LABELS))
+    assert found.best is not None and found.by_chance
+    assert found.best.knob == "scale and labels" and found.best.error < 4
+    assert "255 times" in found.best.what and "1 subtracted" in found.best.what
+
+
 def test_nothing_is_found_where_nothing_is_wrong(digits: ImageList) -> None:
     net = matnet.load(MODEL)
     found = search(net, digits, Preprocessing.of(net))
@@ -317,6 +332,44 @@ def test_what_is_wrong_without_images(
         assert problems == []
     else:
         assert any(all(fact in text for fact in facts) for text in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("mean", "facts"),
+    [((104, 117, 123), ["bluer", "--mean 123 117 104"]), ((0.5, 0.45, 0.4), ["0..1", "--input-range 0 1"]),
+     ((123, 117, 104), [])],
+)  # fmt: skip
+def test_a_mean_that_photographs_do_not_have(mean: tuple[float, ...], facts: list[str]) -> None:
+    net = gray_classifier()
+    found = check_network(net, Preprocessing.of(net, mean=mean))
+    said = [f"{item.what} {item.remedy}" for item in found if item.level == PROBLEM]
+    assert bool(said) == bool(facts) and all(fact in " ".join(said) for fact in facts)
+
+
+def test_missing_and_unused_weights() -> None:
+    net = matnet.load(MODEL)
+    net.params["left"] = net.params.pop("conv2f")
+    found = check_network(net)
+    assert any("conv2f" in item.what and item.level == PROBLEM for item in found)
+    assert any("left" in item.what and item.level != PROBLEM for item in found)
+
+
+def test_layers_that_only_training_needs_and_types_that_nobody_knows() -> None:
+    net = matnet.load(MODEL)
+    net.add(Layer("own", Unknown(kind="mylab.Own"), [net.outputs[0]], ["mine"]))
+    net.add(Layer("error", Loss(loss="classerror"), ["mine", "label"], ["top1err"]))
+    found = check_network(net)
+    assert any("mylab.Own" in item.what and item.level == PROBLEM and item.part == "graph" for item in found)
+    assert any("error" in item.what and "training" in item.what for item in found)
+
+
+def test_an_unreadable_image_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(DIGITS, tmp_path / "data")
+    broken = next((tmp_path / "data" / "4").glob("*.png"))
+    broken.write_bytes(b"")
+    given = [str(MODEL), str(tmp_path / "data"), "--try", "mean", "--limit", "355"]
+    assert run_command(doctor.main, given) == 2
+    assert str(broken) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html><body>404</body></html>", "half"])

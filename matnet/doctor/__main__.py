@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         prog=program("doctor"),
         description="Find what is wrong with a network's file, graph and meta; with labelled images also with "
         "preprocessing and labels: the usual errors are tried one by one, and a paired test decides.",
-        epilog="Status: 0 nothing is wrong, 1 something is, 2 the arguments or the images cannot be used.",
+        epilog="Status: 0 nothing is wrong, 1 something is, 2 the arguments, or some images, cannot be used.",
     )
     command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     command.add_argument(
@@ -196,12 +196,16 @@ def _report(
     if diagnosis is not None:
         for fault in diagnosis.unreadable:
             print(f"matnet: {fault}", file=sys.stderr)
+        if diagnosis.unreadable:
+            print(f"matnet: {len(diagnosis.unreadable)} unreadable images left out of the figures", file=sys.stderr)
         if options.write:
             what = f"{options.write}: written with the change" if diagnosis.best else "nothing is written"
             print(f"matnet: {what}", file=sys.stderr)
     wrong = any(finding.level == PROBLEM for finding in findings)
     found = diagnosis is not None and (diagnosis.best is not None or diagnosis.by_chance)
-    return ExitStatus.CHECK_FAILED if wrong or found else ExitStatus.DONE
+    if wrong or found:
+        return ExitStatus.CHECK_FAILED
+    return ExitStatus.MENDABLE if diagnosis is not None and diagnosis.unreadable else ExitStatus.DONE
 
 
 if __name__ == "__main__":
