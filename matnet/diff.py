@@ -9,6 +9,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
+import logging
 import sys
 
 from matnet import load
@@ -17,6 +18,8 @@ from matnet.comparison import Comparison, compare
 from matnet.errors import common_options, program, run_command
 from matnet.network import Network
 from matnet.tables import Table
+
+log = logging.getLogger("matnet.diff")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,7 +78,7 @@ def in_one_order(a: Network, b: Network) -> tuple[Network, Network]:
     changed = other.copy()
     sizes = changed.infer_shapes(changed.input_shapes, partial=True)
     reorder_inputs(changed, [name for name in images if name in changed.inputs], sizes)
-    print(f"matnet: {other.source}: compared with its image in R, G, B order, as the other has it", file=sys.stderr)
+    log.info(f"{other.source}: compared with its image in R, G, B order, as the other has it")
     return (a, changed) if turned[0] else (changed, b)
 
 

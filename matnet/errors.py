@@ -141,7 +141,7 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
     try:
         if signal.getsignal(signal.SIGINT) is _end:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        with _log_on_stderr():
+        with log_on_stderr():
             for path in common.import_:
                 from matnet.layer_files import import_layers
 
@@ -217,11 +217,13 @@ def _usable_streams() -> None:
 
 
 @contextmanager
-def _log_on_stderr() -> Iterator[None]:
+def log_on_stderr() -> Iterator[None]:
     """Show notes and warnings of the library, the log below `matnet`, on stderr while a command runs."""
-    handler = _ToStderr()
-    handler.setFormatter(logging.Formatter("matnet: %(message)s"))
+    handler = StderrHandler()
     log = logging.getLogger("matnet")
+    if any(isinstance(other, StderrHandler) for other in log.handlers):
+        yield
+        return
     level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -232,11 +234,11 @@ def _log_on_stderr() -> Iterator[None]:
         log.setLevel(level)
 
 
-class _ToStderr(logging.Handler):
-    """Writes to what is standard error at that moment."""
+class StderrHandler(logging.Handler):
+    """Writes `matnet: MESSAGE` to what is standard error at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(printable(self.format(record)), file=sys.stderr, flush=True)
+        print(f"matnet: {printable(record.getMessage())}", file=sys.stderr, flush=True)
 
 
 def _report_of_bug(error: Exception) -> str:

@@ -8,6 +8,7 @@ if __name__ == "__main__":
     interruptible()
 
 import argparse
+import logging
 import sys
 from dataclasses import replace
 from typing import Any
@@ -38,8 +39,9 @@ from matnet.evaluation.tasks.verification import FACE_CROP
 from matnet.files import check_outputs
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.kinds import JSON
-from matnet.logs import log_to_stderr
 from matnet.network import Network
+
+log = logging.getLogger("matnet.eval")
 
 TABLE = "--table"
 
@@ -82,7 +84,6 @@ def _fraction(text: str) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    log_to_stderr()
     given = sys.argv[1:] if argv is None else argv
     if TABLE in given:
         return _forwarded([argument for argument in given if argument != TABLE])
@@ -96,9 +97,9 @@ def main(argv: list[str] | None = None) -> int:
         return evaluate(options, target)
     except Interrupted as stopped:
         figures = stopped.figures or "nothing is counted yet"
-        print(f"matnet: interrupted after {stopped.tally.images:,} images: {figures}", file=sys.stderr)
+        log.info(f"interrupted after {stopped.tally.images:,} images: {figures}")
         if stopped.kept:
-            print(f"matnet: kept in {stopped.kept}; the same command with --resume goes on from there", file=sys.stderr)
+            log.info(f"kept in {stopped.kept}; the same command with --resume goes on from there")
         return stopped.status
 
 
@@ -126,7 +127,7 @@ def evaluate(options: argparse.Namespace, target: str | None) -> int:
     state = unfinished(net, config, task, target)
     if state.path.exists() != options.resume:
         kept = f"an unfinished run is kept in {state.path}; --resume goes on from it"
-        print(f"matnet: {'no unfinished run is kept; from the start' if options.resume else kept}", file=sys.stderr)
+        log.info("no unfinished run is kept; from the start" if options.resume else kept)
     result = run(
         net,
         config,
@@ -163,7 +164,7 @@ def _preprocessing(net: Network, options: argparse.Namespace, task: str) -> Any:
 def _forwarded(arguments: list[str]) -> int:
     from matnet.reproduction.command import main as reproduce
 
-    print("matnet: --table is now `python -m matnet.reproduce`, which is run instead", file=sys.stderr)
+    log.info("--table is now `matnet reproduce`, which is run instead")
     return reproduce(arguments)
 
 

@@ -9,6 +9,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ from matnet.kinds import IMAGE, MAT, NPZ, kind_of
 from matnet.layout import hwcn_to_nchw
 from matnet.meta.given import InputSize, given_input_shapes
 from matnet.network import Network
+
+log = logging.getLogger("matnet.run")
 
 CAFFES_BLOBS = "the blobs are Caffe's own"
 """How the note begins of a network that takes its channels in the order of the Caffe net."""
@@ -151,18 +154,18 @@ def run_file(
     first = next(iter(values.values()))
     values = {**stored_labels(net, first.shape[0] if first.ndim else 1), **values}
     for note in (note for note in net.source.notes if note.startswith(CAFFES_BLOBS)):
-        print(f"matnet: {note}", file=sys.stderr)
+        log.info(note)
     _require_size(net, values, size, source)
     pruned = net.for_inputs(values)
     for note in pruned.source.notes[len(net.source.notes) :]:
-        print(f"matnet: {note}", file=sys.stderr)
+        log.info(note)
     wanted = requested(pruned, outputs, everything)
     known = {name: value for name, value in values.items() if name in pruned.variables}
     compiled = pruned.compile(wanted, options=engine)
     for note in compiled.notes:
         if note in pruned.source.notes:
             continue
-        print(f"matnet: {note}", file=sys.stderr)
+        log.info(note)
     results = run_in_batches(compiled, known, engine.batch_size)
     ranks = {name: net.blob_ranks.get(name, net.blob_ranks.get(pruned.resolve(name))) for name in results}
     arrays.write_arrays(

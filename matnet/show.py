@@ -9,6 +9,7 @@ if __name__ == "__main__":
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -44,6 +45,9 @@ from matnet.network import Network
 from matnet.shapes import Shape
 
 FORMATS = ("text", "matconvnet", "latex", "csv", "json")
+
+
+log = logging.getLogger("matnet.show")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,7 +104,7 @@ def main(argv: list[str] | None = None) -> int:
         lines = plan_report(net, inputs, engine_options(options))
         print("\n".join(["", "plan", *(f"  {printable(line)}" for line in lines)]))
     if reason and options.format in ("csv", "matconvnet", "latex"):
-        print(f"matnet: {printable(reason)}", file=sys.stderr)
+        log.info(printable(reason))
     return 0
 
 
@@ -128,7 +132,7 @@ def write_drawings(net: Network, table: NetworkTable, svg: str | None, dot: str 
         if path and text:
             with atomic_write(path) as file:
                 file.write(text.encode("utf-8", "replace"))
-            print(f"matnet: wrote {path}", file=sys.stderr)
+            log.info(f"wrote {path}")
 
 
 def _report(net: Network, table: NetworkTable, form: str, with_meta: bool, reason: str | None) -> str:

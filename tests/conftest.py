@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from matnet.errors import log_on_stderr
 from tests.fake_machine import machine, processor  # noqa: F401
 
 DATA = Path(__file__).parent / "data"
@@ -65,3 +67,10 @@ def imagenet(tmp_path: Path) -> Path:
     from tests.table_runs import small_imagenet
 
     return small_imagenet(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def commands_show_the_log() -> Iterator[None]:
+    """`main` of a command, called without `run_command`, shows the log on stderr as the command does."""
+    with log_on_stderr():
+        yield

@@ -55,7 +55,8 @@ def test_debug_shows_a_bug_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
         run_command(broken, ["--debug"])
 
 
-def test_the_log_is_shown_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_is_shown_on_stderr(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger("matnet"), "handlers", [])
     def main(argv: list[str] | None) -> int:
         logging.getLogger("matnet.somewhere").info("a note")
         return 0

@@ -47,7 +47,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "datasets": BASE,
     "metrics": BASE | {"ops"},
     "tables": set(),
-    "logs": set(),
     "arrays": {"errors", "kinds", "files"},
     "display": BASE | {"ops", "network", "meta", "formats.mat", "tables"},
     "loading": {"errors", "kinds", "network"},
@@ -59,7 +58,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "answers": BASE | {"ops", "network", "meta", "formats.mat", "engines", "images", "datasets", "evaluation"}
     | {"arrays", "formats"},
     "reproduction": BASE | {"", "engines", "zoo", "evaluation", "arguments", "outcomes", "records", "tables"}
-    | {"logs"},
 }
 # What a function may import besides: a Network calls on these when asked to run, or to show itself.
 # The CPU engine hands its runtime ONNX models. ImageNet's development kit states its classes in a MAT file.

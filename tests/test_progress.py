@@ -15,10 +15,10 @@ from typing import NamedTuple
 import pytest
 
 from matnet import eval as eval_command
+from matnet.errors import log_on_stderr
 from matnet.evaluation.progress import progress
 from matnet.evaluation.tally import Tally
 from matnet.evaluation.tasks import Classification
-from matnet.logs import log_to_stderr
 from matnet.metrics import TopK
 from tests.table_runs import publish_classifier
 
@@ -111,8 +111,7 @@ def test_what_the_bar_shows(case: Case, terminal: Terminal, clock: list[float]) 
 
 
 def test_a_log_line_stands_above_the_bar(terminal: Terminal, clock: list[float]) -> None:
-    log_to_stderr()
-    with redirect_stderr(terminal), progress(40, NONE, TASK) as shown:
+    with log_on_stderr(), redirect_stderr(terminal), progress(40, NONE, TASK) as shown:
         clock[0] += 2
         shown(counted(8, 3, 1))
         log.warning("a batch did not fit")
@@ -122,8 +121,7 @@ def test_a_log_line_stands_above_the_bar(terminal: Terminal, clock: list[float])
 
 @pytest.mark.parametrize(("stream", "hidden"), [(Terminal, True), (io.StringIO, False)], ids=["quiet", "no terminal"])
 def test_a_log_line_without_a_bar(stream: type[io.StringIO], hidden: bool) -> None:
-    log_to_stderr()
-    with redirect_stderr(stream()) as told, progress(40, NONE, TASK, hidden) as shown:
+    with log_on_stderr(), redirect_stderr(stream()) as told, progress(40, NONE, TASK, hidden) as shown:
         shown(counted(8, 3, 1))
         log.warning("a batch did not fit")
     assert told.getvalue() == "matnet: a batch did not fit\n"

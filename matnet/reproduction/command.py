@@ -19,7 +19,6 @@ from matnet.evaluation.resume import Interrupted, Terminated, termination_raised
 from matnet.evaluation.tasks.verification import FACE_CROP
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import JSON, TEXT
-from matnet.logs import log_to_stderr
 from matnet.outcomes import ExitStatus
 from matnet.reproduction.data import DataSets
 from matnet.reproduction.expected import expected_rows
@@ -97,7 +96,6 @@ def main(argv: list[str] | None = None) -> int:
 
     Raises DataError for options that clash.
     """
-    log_to_stderr()
     options = parser().parse_intermixed_args(argv)
     if options.resume and options.fresh:
         raise DataError("--resume and --fresh contradict each other: kept rows are taken, or measured anew")
