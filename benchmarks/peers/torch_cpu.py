@@ -54,10 +54,10 @@ TORCH_FORMS: dict[str, Factory] = {
 
 def _prepared(subject: Subject, channels_last: bool) -> tuple[Any, Any, Any]:
     torch = imported("torch", "torch")
-    from matnet.benchmarks.peers.torch_network import TorchNetwork
+    from matnet.benchmarks.peers.torch_network import torch_network
 
     torch.set_num_threads(subject.threads)
-    module: Any = TorchNetwork(subject.net, subject.name, subject.output, subject.shape).eval()
+    module: Any = torch_network(subject.net, subject.name, subject.output, subject.shape).eval()
     if channels_last:
         module = module.to(memory_format=torch.channels_last)
     return torch, module, torch.zeros(subject.shape)

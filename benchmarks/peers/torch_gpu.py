@@ -97,13 +97,13 @@ def prepared(subject: Subject) -> tuple[Any, Any, Any]:
     torch = imported("torch", "torch")
     if not torch.cuda.is_available():
         raise EngineError(f"torch {torch.__version__} sees no GPU; install one built for CUDA")
-    from matnet.benchmarks.peers.torch_network import TorchNetwork
+    from matnet.benchmarks.peers.torch_network import torch_network
 
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = subject.precision != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = subject.precision != "fp32"
     kind = torch.float16 if subject.precision == "fp16" else torch.float32
-    module: Any = TorchNetwork(subject.net, subject.name, subject.output, subject.shape).eval()
+    module: Any = torch_network(subject.net, subject.name, subject.output, subject.shape).eval()
     module = module.to(device="cuda", dtype=kind, memory_format=torch.channels_last)
     given = torch.empty(subject.shape, dtype=kind, device="cuda", memory_format=torch.channels_last)
     return torch, module, given.zero_()
