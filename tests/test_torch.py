@@ -6,6 +6,7 @@ The arrays of tests/data are what MatConvNet and BVLC Caffe computed; single lay
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -410,3 +411,15 @@ def test_the_text_is_in_the_networks_order() -> None:
     text = generated(net).text
     places = [text.index(f"# {name}: ") for name in net.layers]
     assert places == sorted(places)
+
+
+def test_the_weights_are_copied_once() -> None:
+    small_net().to_torch()  # imports, and what torch sets up once
+    net = single(Conv(hasBias=False), [values(3, 3, 256, 512)])
+    weights = net.params["p0"].value.nbytes
+    tracemalloc.start()
+    module = net.to_torch(input_shapes={"x0": (1, 256, 8, 8)})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert module.a.weight.nbytes == weights
+    assert weights <= peak < 1.3 * weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +137,27 @@ def test_without_torch_the_command_says_what_to_install(
     assert run_command(convert_main, ["digits-lenet", "--to-torch", str(tmp_path / "net")]) == 2
     assert "pip install 'matnet[torch]'" in capsys.readouterr().err
     assert not (tmp_path / "net").exists()
+
+
+def test_the_documents_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/pytorch.md, block after block, from the project's folder."""
+    needs_torch()
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    from matnet.torch import TRANSLATIONS
+
+    root = DATA.parents[1]
+    blocks = re.findall(r"^```python\n(.*?)^```$", (root / "docs" / "pytorch.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 5
+    (tmp_path / "models").symlink_to(root / "models")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    known = dict(TRANSLATIONS)
+    try:
+        for block in blocks:
+            exec(block, names)
+    finally:
+        TRANSLATIONS.clear()
+        TRANSLATIONS.update(known)
+    assert names["scores"].shape == (1, 10, 1, 1)
+    assert names["scores"].argmax() == 7
+    assert names["package"].error < 1e-5
