@@ -13,7 +13,7 @@ import matnet
 from matnet.errors import DataError, NetworkError, ShapeError
 from matnet.metrics import RocCurve
 from matnet.network import Network
-from tests.test_answers import colours
+from tests.tiny_models import colours
 
 pytest.importorskip("matplotlib")
 plots = pytest.importorskip("matnet.plots")
