@@ -174,9 +174,9 @@ def plan_report(net: Network, inputs: Mapping[str, Shape], options: EngineOption
     if backend == "numpy":
         return ["every layer by itself, in numpy", "activations lie channels first (NCHW)"]
     if backend == "cupy":
-        from matnet.engines.cupy.planning import plan_lines as gpu_lines
+        from matnet.engines.cupy.planning import schedule_lines
 
-        return gpu_lines(inference, given, precision=options.precision)
+        return schedule_lines(inference, given, precision=options.precision)
     from matnet.engines.cpu.engine import OnnxEngine
     from matnet.engines.cpu.listing import plan_lines
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from matnet.engines.cupy.bound import Bound, applied
 from matnet.engines.cupy.simple import LayerByLayer
-from matnet.engines.cupy.steps import Apply, Blob, Convolve, Join, Load, Multiply, Plan, Step
+from matnet.engines.cupy.steps import Apply, Blob, Convolve, Join, Load, Multiply, Schedule, Step
 from matnet.engines.cupy.weights import convolution_weights, product_weights
 from matnet.network import Layer, Network
 from matnet.ops.base import Op
@@ -114,14 +114,14 @@ class EmulatedDevice:
         self.cudnn = None if options.cudnn is False else "cudnn"
         self.lock = RLock()
         self.packages = ["numpy"]
-        self.plans: list[Plan] = []
+        self.schedules: list[Schedule] = []
 
     def machine(self, net: Network) -> NumpyMachine:
         return NumpyMachine(net)
 
-    def program(self, machine: NumpyMachine, plan: Plan) -> Emulated:
-        self.plans.append(plan)
-        return Emulated(machine, plan)
+    def program(self, machine: NumpyMachine, schedule: Schedule) -> Emulated:
+        self.schedules.append(schedule)
+        return Emulated(machine, schedule)
 
     def layer_by_layer(self, net: Network, layers: Sequence[Layer]) -> Callable[..., dict[str, Array]]:
         run = LayerByLayer(net, layers, device_double.xp)
@@ -136,23 +136,23 @@ class EmulatedDevice:
 
 
 class Emulated:
-    """A plan that runs; each buffer holds NaN before the first and after the last step that uses it."""
+    """A schedule that runs; each buffer holds NaN before the first and after the last step that uses it."""
 
-    def __init__(self, machine: NumpyMachine, plan: Plan) -> None:
-        self.bound, self.plan = Bound(plan, machine), plan
+    def __init__(self, machine: NumpyMachine, schedule: Schedule) -> None:
+        self.bound, self.schedule = Bound(schedule, machine), schedule
 
     def submit(self, values: Mapping[str, Array]) -> SimpleNamespace:
         results = self.run(values)
         return SimpleNamespace(result=lambda: results, note="")
 
     def run(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        bound, plan = self.bound, self.bound.plan
+        bound, schedule = self.bound, self.bound.schedule
         bound.memory[:] = NAN
         bound.load(values)
         last = {blob.root: number for number, step in enumerate(bound.steps) for blob in (*step.reads, *step.writes)}
-        for blob in plan.outputs.values():
+        for blob in schedule.outputs.values():
             last[blob.root] = len(bound.steps)
-        used = {step.writes[0].root for step in plan.steps if isinstance(step, Load)}
+        used = {step.writes[0].root for step in schedule.steps if isinstance(step, Load)}
         for number, (step, call) in enumerate(zip(bound.steps, bound.calls, strict=True)):
             for blob in step.writes:
                 if blob.root not in used:
@@ -162,11 +162,11 @@ class Emulated:
             for blob in (*step.reads, *step.writes):
                 if last[blob.root] == number:
                     self.poison(blob)
-        results = {name: np.empty(blob.shape, np.float32) for name, blob in plan.outputs.items()}
+        results = {name: np.empty(blob.shape, np.float32) for name, blob in schedule.outputs.items()}
         bound.store(results)
         return results
 
     def poison(self, blob: Blob) -> None:
         """Fill the blob's whole buffer with NaN."""
-        begin = self.bound.plan.arena.offsets[blob.root]
+        begin = self.bound.schedule.arena.offsets[blob.root]
         self.bound.memory[begin : begin + blob.bytes] = NAN

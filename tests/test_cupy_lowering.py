@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from matnet import EngineError, Network
 from matnet.engines.cupy.lower import lower, without_fusing
 from matnet.engines.cupy.memory import ALIGNMENT, Arena, Buffer, plan_memory
-from matnet.engines.cupy.planning import plan_lines, planned_for, why_layer_by_layer
-from matnet.engines.cupy.steps import Blob, Convolve, Plan
+from matnet.engines.cupy.planning import schedule_lines, planned_for, why_layer_by_layer
+from matnet.engines.cupy.steps import Blob, Convolve, Schedule
 from matnet.ops import extensions as ext
 from matnet.ops.activation import DropOut, ReLU, SoftMax
 from matnet.ops.base import Op
@@ -30,12 +30,12 @@ from tests.helpers import network, values
 X = (2, 6, 7, 11)
 
 
-def lowered(net: Network, wanted: Sequence[str], precision: str = "fp32", cudnn: bool = True) -> Plan:
+def lowered(net: Network, wanted: Sequence[str], precision: str = "fp32", cudnn: bool = True) -> Schedule:
     return lower(planned_for(net, wanted), {"x": X}, wanted, precision, cudnn)
 
 
-def kinds(plan: Plan) -> list[str]:
-    return [f"{type(step).__name__} {step.layer}" for step in plan.steps]
+def kinds(schedule: Schedule) -> list[str]:
+    return [f"{type(step).__name__} {step.layer}" for step in schedule.steps]
 
 
 FIRST = Conv(pad=(1, 2, 0, 3), stride=(2, 3)), ["x"], [values(3, 5, 6, 8), values(8, 1)]  # 4 x 4 x 8
@@ -79,8 +79,8 @@ def test_without_cudnn_convolutions_are_left_to_the_ops() -> None:
 
 def test_convolutions_write_to_their_place_in_a_concatenation() -> None:
     """20 channels: a's 8, c's 6, b's 6; pooling writes for itself, as does what is wanted as well."""
-    plan = lowered(BRANCHES, ["d"])
-    blobs = {blob.name: blob for step in plan.steps for blob in step.writes}
+    schedule = lowered(BRANCHES, ["d"])
+    blobs = {blob.name: blob for step in schedule.steps for blob in step.writes}
     assert [(blobs[n].root, blobs[n].first, blobs[n].pitch) for n in "abcd"] == [
         ("d", 0, 20),
         ("b", 0, 6),
@@ -99,9 +99,9 @@ def test_places_that_are_not_aligned_are_copied_to() -> None:
     assert roots(lowered(other, ["d"])) == ["d", "b", "c", "d"]
 
 
-def roots(plan: Plan) -> list[str]:
+def roots(schedule: Schedule) -> list[str]:
     """The buffers of the variables a, b, c ..."""
-    blobs = {blob.name: blob.root for step in plan.steps for blob in step.writes}
+    blobs = {blob.name: blob.root for step in schedule.steps for blob in step.writes}
     return [blobs[name] for name in sorted(blobs) if name != "x"]
 
 
@@ -115,8 +115,8 @@ def test_a_convolution_as_cudnn_is_told_of_it() -> None:
     """y = 2 x 8 x 4 x 4 by hand: (7 + 1 + 2 - 3) // 2 + 1 and (11 + 0 + 3 - 5) // 3 + 1."""
     residual = network(FIRST, (LRN(), ["a"], []), (Conv(), ["b"], [values(1, 1, 8, 8)]), (Sum(), ["c", "a"], []),
                        (ReLU(leak=0.1), ["d"], []))  # fmt: skip
-    plan = lowered(residual, ["e"], "tf32")
-    first, last = (step.graph for step in plan.steps if isinstance(step, Convolve))
+    schedule = lowered(residual, ["e"], "tf32")
+    first, last = (step.graph for step in schedule.steps if isinstance(step, Convolve))
     assert (first.x, first.filters, first.y) == (X, (8, 6, 3, 5), (2, 8, 4, 4))
     assert (first.x_strides, first.y_strides) == ((462, 1, 66, 6), (128, 1, 32, 8))
     assert (first.pad, first.stride, first.dilate, first.precision) == ((1, 2, 0, 3), (2, 3), (1, 1), "tf32")
@@ -126,8 +126,8 @@ def test_a_convolution_as_cudnn_is_told_of_it() -> None:
 
 def test_what_cudnn_may_leave_out_of_a_graph() -> None:
     third = Conv(), ["b"], [values(1, 1, 8, 8), values(8, 1)]
-    plan = lowered(network(FIRST, (LRN(), ["a"], []), third, (Sum(), ["c", "a"], [])), ["d"])
-    *_, step = (step for step in plan.steps if isinstance(step, Convolve))
+    schedule = lowered(network(FIRST, (LRN(), ["a"], []), third, (Sum(), ["c", "a"], [])), ["d"])
+    *_, step = (step for step in schedule.steps if isinstance(step, Convolve))
     assert [(s.graph.bias, s.graph.residual is not None) for s in without_fusing(step)] == [
         (True, True),
         (True, False),
@@ -144,8 +144,8 @@ def test_float16_is_for_what_tensor_cores_read() -> None:
         (Conv(), ["c"], [values(2, 3, 8, 4), values(4, 1)]),
         (SoftMax(), ["d"], []),
     )
-    plan = lower(planned_for(net, ["e"]), {"x": X, "boxes": (1, 5, 1, 9)}, ["e"], "fp16")
-    types = {blob.name: blob.dtype for step in plan.steps for blob in (*step.reads, *step.writes)}
+    schedule = lower(planned_for(net, ["e"]), {"x": X, "boxes": (1, 5, 1, 9)}, ["e"], "fp16")
+    types = {blob.name: blob.dtype for step in schedule.steps for blob in (*step.reads, *step.writes)}
     halves = {name for name, kind in types.items() if kind == "float16"}
     assert halves == {"x", "a", "b", "c"}
 
@@ -156,13 +156,13 @@ def test_networks_whose_memory_cannot_be_planned() -> None:
     twice = network(FIRST, (ReLU(), ["a"], []))
     twice.layers["b"].outputs = ["a"]
     assert why_layer_by_layer(twice) == "'a' is written by layers 'a' and 'b'"
-    told = plan_lines(net, {"x": X, "selector": (2, 1, 1, 1)})
+    told = schedule_lines(net, {"x": X, "selector": (2, 1, 1, 1)})
     assert told[0].startswith("layers run one by one in CuPy: the size")
     assert told[1] == "activations lie channels first (NCHW)"
 
 
 def test_the_plan_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    assert plan_lines(network(FIRST, NORM, (ReLU(), ["b"], [])), {"x": X}) == [
+    assert schedule_lines(network(FIRST, NORM, (ReLU(), ["b"], [])), {"x": X}) == [
         "x  input to channels last: 2x6x7x11",
         "a  cuDNN convolution + bias + ReLU: 2x6x7x11 -> 2x8x4x4",
         "c  output to float32: 2x8x4x4",

@@ -16,9 +16,9 @@ from matnet import Layer, NetworkError, UnsupportedLayersError
 from matnet.convert import main as convert_main
 from matnet.formats.onnx import (
     EXPORTERS,
+    ExportOptions,
     LayerWriter,
     OnnxModel,
-    Style,
     exporter,
     save_onnx,
     to_onnx_model,
@@ -228,7 +228,7 @@ def test_winograds_algorithm(way: Way, case: str, monkeypatch: pytest.MonkeyPatc
     net, x = single(op, [values(*filters), values(filters[3], 1)]), values(*shape)
     monkeypatch.setattr("matnet.formats.onnx.convolution.winograd_way", lambda *arguments: way)
     axes = {"x0": (None, *shape[1:]), "y0": (None, *net.infer_shapes({"x0": shape})["y0"][1:])}
-    model = write_model(net, ["x0"], ["y0"], axes, {"x0", "y0"}, Style(winograd=1))
+    model = write_model(net, ["x0"], ["y0"], axes, {"x0", "y0"}, ExportOptions(winograd=1))
     operators = [node.op_type for node in model.nodes]
     expected = {"tiles": (True, 2), "products": (False, 5)}[way.kind]
     assert ("DepthToSpace" in operators, operators.count("MatMul")) == expected
@@ -295,23 +295,23 @@ def test_a_product_with_a_large_matrix_has_images_as_pixels(
     params = [values(7, 11, 6, 5), values(5, 1)][: 1 + has_bias]
     net, x = single(Conv(hasBias=has_bias), params), values(images, 6, 7, 11)
     axes = {"x0": (None, 6, 7, 11), "y0": (None, 5, 1, 1)}
-    model = write_model(net, ["x0"], ["y0"], axes, {"x0", "y0"}, Style(product_as_conv=True))
+    model = write_model(net, ["x0"], ["y0"], axes, {"x0", "y0"}, ExportOptions(product_as_conv=True))
     assert [found.op_type for found in model.nodes] == ["Flatten", "Transpose", "Reshape", "Conv", "Transpose"]
     assert_same(check_and_run(model, {"x0": x}), net.forward(x))
 
 
 @pytest.mark.parametrize(
-    ("style", "images", "node", "filters"),
+    ("options", "images", "node", "filters"),
     [
-        (Style(), 1, "Gemm", (5, 6 * 77)),
-        (Style(product_by_columns=True), 2, "Gemm", (6 * 77, 5)),
-        (Style(product_as_conv=True), 1, "Conv", (5, 6, 7, 11)),
-        (Style(product_as_conv=True), 2, "Gemm", (5, 6 * 77)),
+        (ExportOptions(), 1, "Gemm", (5, 6 * 77)),
+        (ExportOptions(product_by_columns=True), 2, "Gemm", (6 * 77, 5)),
+        (ExportOptions(product_as_conv=True), 1, "Conv", (5, 6, 7, 11)),
+        (ExportOptions(product_as_conv=True), 2, "Gemm", (5, 6 * 77)),
     ],
 )
-def test_forms_of_a_matrix_product(style: Style, images: int, node: str, filters: tuple[int, ...]) -> None:
+def test_forms_of_a_matrix_product(options: ExportOptions, images: int, node: str, filters: tuple[int, ...]) -> None:
     net, x = single(Conv(), [values(7, 11, 6, 5), values(5, 1)]), values(images, 6, 7, 11)
-    model = write_model(net, ["x0"], ["y0"], {"x0": x.shape, "y0": (images, 5, 1, 1)}, style=style)
+    model = write_model(net, ["x0"], ["y0"], {"x0": x.shape, "y0": (images, 5, 1, 1)}, options=options)
     assert node in [found.op_type for found in model.nodes]
     assert model.constants["a/filters"].shape == filters
     assert_same(check_and_run(model, {"x0": x}), net.forward(x))

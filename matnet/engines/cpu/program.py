@@ -19,7 +19,7 @@ from matnet.network import Layer, Network
 from matnet.shapes import Shape
 
 if TYPE_CHECKING:
-    from matnet.formats.onnx import Freedom
+    from matnet.formats.onnx import DynamicAxes
 
 Axes = tuple[int | None, ...]
 
@@ -71,21 +71,21 @@ class Compiler:
         """
         if variant.winograd:
             self._refuse_needless(variant, inputs)
-        axes, reasons = choose_axes(self.net, inputs, self.wanted, self._freedom(variant, inputs, open_sizes))
+        axes, reasons = choose_axes(self.net, inputs, self.wanted, self._dynamic_axes(variant, inputs, open_sizes))
         segments = cut(self.net.upto(self.wanted), reasons, self.wanted)
         if variant.division:
             refuse_division(segments, axes, self.net.infer_shapes(inputs, self.wanted))
         runs = [self._compile(part, axes, variant, batch_of(inputs)) for part in segments]
         return Program(axes, segments, runs, variant)
 
-    def _freedom(self, variant: Variant, inputs: Mapping[str, Shape], open_sizes: bool) -> Freedom:
-        from matnet.formats.onnx import Freedom, has_fully_connected
+    def _dynamic_axes(self, variant: Variant, inputs: Mapping[str, Shape], open_sizes: bool) -> DynamicAxes:
+        from matnet.formats.onnx import DynamicAxes, has_fully_connected
 
         runtime = runtime_class(variant.runtime)
         fixed = runtime.shapes == "static" or (runtime.shapes == "prefer_static" and not open_sizes)
         connected = has_fully_connected(self.net, self.net.infer_shapes(inputs, self.wanted), self.wanted)
         one = runtime.product_as_conv and connected and batch_of(inputs) == 1
-        return Freedom(
+        return DynamicAxes(
             batch=bool(variant.division) or not (fixed or one),
             # A fixed size turns a convolution that covers the whole map into a product, read once per batch.
             size=not (fixed or connected or variant.winograd),
@@ -102,12 +102,12 @@ class Compiler:
         part = subnetwork(self.net, segment.layers)
         if segment.kind == "numpy":
             return NumpyEngine(part, segment.outputs).run
-        from matnet.formats.onnx import Style, write_model
+        from matnet.formats.onnx import ExportOptions, write_model
 
         runtime, threads = runtime_class(variant.runtime), self.settings.all_threads
         images = variant.images(batch, threads) if variant.winograd else 0
-        style = Style(runtime.native_lrn, runtime.product_as_conv, runtime.product_by_columns, images)
-        model = write_model(part, segment.inputs, segment.outputs, axes, style=style)
+        options = ExportOptions(runtime.native_lrn, runtime.product_as_conv, runtime.product_by_columns, images)
+        model = write_model(part, segment.inputs, segment.outputs, axes, options=options)
         streams = threads if variant.division else 1
         session = runtime(model, self.settings, streams)
         return DividedSession(session, variant, threads) if variant.division else session
@@ -130,16 +130,16 @@ def refuse_division(segments: Sequence[Segment], axes: Mapping[str, Axes], shape
 
 
 def choose_axes(
-    net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], freedom: Freedom
+    net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], dynamic: DynamicAxes
 ) -> tuple[dict[str, Axes], dict[str, str]]:
     """Every variable's axes, and by layer why ONNX cannot express it.
 
-    What `freedom` leaves open stays open where all layers can be written so; else the size is fixed, then all.
+    What `dynamic` leaves open stays open where all layers can be written so; else the size is fixed, then all.
     """
-    from matnet.formats.onnx import Freedom, NeedsFixedSize, variable_axes
+    from matnet.formats.onnx import DynamicAxes, NeedsFixedSize, variable_axes
 
     layers = net.upto(wanted)
-    for tried in dict.fromkeys((freedom, Freedom(freedom.batch, size=False))):
+    for tried in dict.fromkeys((dynamic, DynamicAxes(dynamic.batch, size=False))):
         axes = variable_axes(net, inputs, wanted, tried) if tried.batch or tried.size else None
         if axes is not None:
             faults = _faults(net, layers, axes)

@@ -1,4 +1,4 @@
-"""A plan's steps bound to memory: views of one arena, and a call per step, for whatever machine carries them out."""
+"""The steps of a schedule bound to memory: views of one arena, and a call per step, for any machine that runs them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from matnet.engines.cupy.simple import guarded
-from matnet.engines.cupy.steps import Apply, Blob, Convolve, Load, Plan, Step, Store
+from matnet.engines.cupy.steps import Apply, Blob, Convolve, Load, Schedule, Step, Store
 from matnet.network import Network
 
 Array = Any
@@ -30,21 +30,21 @@ class Machine(Protocol):
 
 
 class Bound:
-    """A plan that can run: `load` the inputs, call all of `calls` in order, `store` the outputs."""
+    """A schedule that can run: `load` the inputs, call all of `calls` in order, `store` the outputs."""
 
-    def __init__(self, plan: Plan, machine: Machine) -> None:
-        self.plan = plan
-        self.memory = machine.memory(max(plan.arena.size, 1))
-        self.steps = [step for step in plan.steps if not isinstance(step, (Load, Store))]
+    def __init__(self, schedule: Schedule, machine: Machine) -> None:
+        self.schedule = schedule
+        self.memory = machine.memory(max(schedule.arena.size, 1))
+        self.steps = [step for step in schedule.steps if not isinstance(step, (Load, Store))]
         self.calls = [machine.bind(step, self.views(step.reads), self.views(step.writes)) for step in self.steps]
         self._loads = {
-            step.layer: machine.load(self.view(step.writes[0])) for step in plan.steps if isinstance(step, Load)
+            step.layer: machine.load(self.view(step.writes[0])) for step in schedule.steps if isinstance(step, Load)
         }
-        self._stores = {name: machine.store(self.view(blob)) for name, blob in plan.outputs.items()}
+        self._stores = {name: machine.store(self.view(blob)) for name, blob in schedule.outputs.items()}
 
     def view(self, blob: Blob) -> Array:
         """The blob as an N x C x H x W view of the arena."""
-        begin = self.plan.arena.offsets[blob.root]
+        begin = self.schedule.arena.offsets[blob.root]
         return blob.view(self.memory[begin : begin + blob.bytes].view(blob.dtype))
 
     def views(self, blobs: Sequence[Blob]) -> list[Array]:

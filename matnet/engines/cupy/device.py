@@ -1,4 +1,4 @@
-"""One GPU at work: its streams, its memory, its libraries, and plans made ready to run on it."""
+"""One GPU at work: its streams, its memory, its libraries, and schedules made ready to run on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from matnet.engines.cupy.choice import Chooser, PlanBook
 from matnet.engines.cupy.machine import GpuMachine, Scratch
 from matnet.engines.cupy.probe import BROKEN, Gpu, import_cudnn, import_cupy
 from matnet.engines.cupy.simple import LayerByLayer
-from matnet.engines.cupy.steps import Plan
+from matnet.engines.cupy.steps import Schedule
 from matnet.engines.cupy.transfer import PageLocked, Slot
 from matnet.errors import EngineError, MatnetError, NetworkError
 from matnet.network import Layer, Network
@@ -42,7 +42,7 @@ class Options:
 
 
 class GpuDevice:
-    """The GPU with its streams, its memory pool and cuDNN; networks and plans are made ready here."""
+    """The GPU with its streams, its memory pool and cuDNN; networks and schedules are made ready here."""
 
     def __init__(self, gpu: Gpu, options: Options) -> None:
         self.gpu, self.options = gpu, options
@@ -126,11 +126,11 @@ class GpuDevice:
         """What binds this network's steps here."""
         return GpuMachine(self.cupy, net, self.options.precision, self.pool, self._chooser, self._scratch)
 
-    def program(self, machine: GpuMachine, plan: Plan) -> Program:
-        """A plan made ready to run; OutOfMemoryError where it does not fit."""
-        like = {name: np.broadcast_to(np.float32(0), shape) for name, shape in plan.inputs.items()}
+    def program(self, machine: GpuMachine, schedule: Schedule) -> Program:
+        """A schedule made ready to run; OutOfMemoryError where it does not fit."""
+        like = {name: np.broadcast_to(np.float32(0), shape) for name, shape in schedule.inputs.items()}
         with self.lock, self.current(like), self.cupy.cuda.using_allocator(self.pool.malloc):
-            program = Program(self, machine, plan)
+            program = Program(self, machine, schedule)
             self.computing.synchronize()
             machine.trial_scratch.release()
             return program
@@ -141,7 +141,7 @@ class GpuDevice:
             return OnDevice(self, LayerByLayer(net, layers, self.cupy))
 
     def free(self) -> None:
-        """Give memory that no plan uses back to the driver."""
+        """Give memory that no schedule uses back to the driver."""
         self.pool.free_all_blocks()
 
 
@@ -190,19 +190,19 @@ class Ticket:
 
 
 class Program:
-    """A plan on the GPU: weights and buffers in place, steps recorded after the first run."""
+    """A schedule on the GPU: weights and buffers in place, steps recorded after the first run."""
 
-    def __init__(self, device: GpuDevice, machine: GpuMachine, plan: Plan) -> None:
-        self.device, self.plan = device, plan
-        self.bound = Bound(plan, machine)
+    def __init__(self, device: GpuDevice, machine: GpuMachine, schedule: Schedule) -> None:
+        self.device, self.schedule = device, schedule
+        self.bound = Bound(schedule, machine)
         recordable = [step.layer not in machine.on_host for step in self.bound.steps]
         self._source, self._faults = machine.net.source, machine.faults
         machine.faults = []
         self.steps = Replayed(device.cupy, self.bound.calls, recordable, device.options.graphs)
-        outputs = {name: blob.shape for name, blob in plan.outputs.items()}
+        outputs = {name: blob.shape for name, blob in schedule.outputs.items()}
         self.slots: queue.Queue[Slot] = queue.Queue()
         for _ in range(SLOTS):
-            self.slots.put(Slot(device.cupy, plan.inputs, outputs, len(self._faults)))
+            self.slots.put(Slot(device.cupy, schedule.inputs, outputs, len(self._faults)))
 
     def refuse_faults(self, slot: Slot) -> None:
         """NetworkError where a layer found fault with the values of the batch that lies in the slot."""
@@ -226,7 +226,7 @@ class Program:
 
     def _start(self, slot: Slot, values: Mapping[str, np.ndarray]) -> None:
         device = self.device
-        inputs = {name: values[name] for name in self.plan.inputs}
+        inputs = {name: values[name] for name in self.schedule.inputs}
         slot.send(inputs, device.page_locked.holds(inputs), device.upward)
         with device.lock:
             device.computing.wait_event(slot.arrived)

@@ -79,7 +79,7 @@ class CupyEngine(Engine):
         self.layer_by_layer = self._without_program(options.fused)
         self._programs: OrderedDict[Key, Program] = OrderedDict()
         self._seen: set[Key] = set()
-        self._apart: bool | None = None  # whether images can be computed in any company; None: not known yet
+        self._independent: bool | None = None  # whether each image is computed by itself; None: not yet known
 
     def _without_program(self, fused: bool) -> OnDevice | None:
         reason = why_layer_by_layer(self.planned)
@@ -110,7 +110,7 @@ class CupyEngine(Engine):
         if larger is None:
             return Pending(self, values, self.program_for(shapes).submit(values))
         images = next(iter(shapes.values()))[0]
-        return Pending(self, values, larger.submit(filled(values, larger.plan.inputs)), images)
+        return Pending(self, values, larger.submit(filled(values, larger.schedule.inputs)), images)
 
     @property
     def runtimes(self) -> list[str]:
@@ -149,7 +149,7 @@ class CupyEngine(Engine):
     def _larger(self, inputs: Mapping[str, Shape]) -> Program | None:
         """A program for more images of the same sizes, the first time that so few come: the last batch of many.
 
-        None where the images of a batch have to do with each other.
+        None where the images of a batch are not independent.
         """
         key = key_of(inputs)
         with self.gpu.lock:
@@ -160,16 +160,16 @@ class CupyEngine(Engine):
 
     def _serving(self, inputs: Mapping[str, Shape]) -> Program | None:
         with self.gpu.lock:
-            able = [program for program in self._programs.values() if holds(program.plan.inputs, inputs)]
+            able = [program for program in self._programs.values() if holds(program.schedule.inputs, inputs)]
             if not able:
                 return None
-            if self._apart is None:
+            if self._independent is None:
                 try:
-                    require_independent_images(self, able[0].plan.inputs, 1)
-                    self._apart = True
+                    require_independent_images(self, able[0].schedule.inputs, 1)
+                    self._independent = True
                 except NetworkError:
-                    self._apart = False
-            return able[-1] if self._apart else None
+                    self._independent = False
+            return able[-1] if self._independent else None
 
     def program_for(self, inputs: Mapping[str, Shape]) -> Program:
         """The program for inputs of just these shapes, compiled where it is not there yet."""
@@ -185,8 +185,8 @@ class CupyEngine(Engine):
 
     def _compiled(self, inputs: Mapping[str, Shape]) -> Program:
         self.net.infer_shapes(inputs, self.wanted.values())  # so that a fault is told of the layer as it was loaded
-        plan = lower(self.planned, inputs, self._computed, self.precision, cudnn=self.gpu.cudnn is not None)
-        program = self.gpu.program(self._machine, plan)
+        schedule = lower(self.planned, inputs, self._computed, self.precision, cudnn=self.gpu.cudnn is not None)
+        program = self.gpu.program(self._machine, schedule)
         for note in self._machine.notes:
             self.hear(note)
         return program

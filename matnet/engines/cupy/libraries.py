@@ -50,12 +50,12 @@ class Finish:
         y = channels_last(self.y)
         other = None if self.other is None else channels_last(self.other)
         if other is not None and other.dtype != y.dtype:
-            self._anyhow()
+            self._sum_of_types()
         elif self.bias is not None or other is not None or self.leak is not None:
             kernels.affine(y, y, "nhwc", bias=self.bias, other=other, leak=self.leak)
 
-    def _anyhow(self) -> None:
-        """Where the types differ of what is summed, which the kernels do not know."""
+    def _sum_of_types(self) -> None:
+        """The same where y and other differ in type, which the kernels do not support."""
         y, xp = self.y, self.cupy
         total = y.astype(xp.float32)
         if self.bias is not None:

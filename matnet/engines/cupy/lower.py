@@ -15,7 +15,7 @@ from matnet.engines.cupy.steps import (
     Join,
     Load,
     Multiply,
-    Plan,
+    Schedule,
     Step,
     Store,
 )
@@ -32,7 +32,7 @@ WORD = 16  # bytes
 
 def lower(
     net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], precision: str = "fp32", cudnn: bool = True
-) -> Plan:
+) -> Schedule:
     """The steps that compute `wanted` (variables that layers write) from inputs of these shapes.
 
     `net` is a planned network, each of whose variables has one writer. Without `cudnn` convolutions are left to
@@ -51,7 +51,7 @@ def lower(
     steps += [Store(name, (blobs[name],), ()) for name in wanted]
     arena = _arena(steps)
     given = {step.layer: inputs[step.layer] for step in steps if isinstance(step, Load)}
-    return Plan(given, {name: blobs[name] for name in wanted}, tuple(steps), arena, precision)
+    return Schedule(given, {name: blobs[name] for name in wanted}, tuple(steps), arena, precision)
 
 
 def _half_precision(net: Network, layers: Sequence[Layer]) -> set[str]:

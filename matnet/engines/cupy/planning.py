@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matnet.engines.base import network_to_run, wanted_variables
 from matnet.engines.cupy.lower import lower
-from matnet.engines.cupy.steps import plan_text
+from matnet.engines.cupy.steps import schedule_text
 from matnet.engines.plan import fuse, plan_network
 from matnet.network import Network
 from matnet.shapes import Shape
@@ -30,7 +30,7 @@ def why_layer_by_layer(net: Network) -> str | None:
     return None
 
 
-def plan_lines(
+def schedule_lines(
     net: Network, inputs: Mapping[str, Shape], outputs: Sequence[str] | None = None, precision: str = "fp32"
 ) -> list[str]:
     """What the GPU engine would do for inputs of these shapes, a line per step; no GPU is needed to say so."""
@@ -42,6 +42,6 @@ def plan_lines(
     reason = why_layer_by_layer(planned)
     if reason:
         return [f"layers run one by one in CuPy: {reason}", "activations lie channels first (NCHW)"]
-    lines = plan_text(lower(planned, inputs, wanted, precision))
+    lines = schedule_text(lower(planned, inputs, wanted, precision))
     merged = [name for name in net.layers if name not in planned.layers]
     return [*lines, f"merged into their neighbours: {', '.join(merged)}"] if merged else lines

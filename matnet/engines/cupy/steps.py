@@ -166,7 +166,7 @@ class Join(Step):
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """Steps in running order, and where the buffers lie that they use, for inputs of certain sizes."""
 
     inputs: Mapping[str, Shape]
@@ -181,12 +181,12 @@ def _fused(bias: bool, residual: bool, leak: float | None) -> str:
     return "".join(f" + {part}" for part in parts if part)
 
 
-def plan_text(plan: Plan) -> list[str]:
+def schedule_text(schedule: Schedule) -> list[str]:
     """A line per step, then the memory."""
-    wide = max((len(step.layer) for step in plan.steps), default=0)
-    lines = [f"{step.layer:{wide}}  {step.how}: {_sizes(step)}" for step in plan.steps]
-    size = f"{plan.arena.size / 2**20:.1f} MiB"
-    return [*lines, f"activations lie channels last (NHWC), share {size}, in {plan.precision}"]
+    wide = max((len(step.layer) for step in schedule.steps), default=0)
+    lines = [f"{step.layer:{wide}}  {step.how}: {_sizes(step)}" for step in schedule.steps]
+    size = f"{schedule.arena.size / 2**20:.1f} MiB"
+    return [*lines, f"activations lie channels last (NHWC), share {size}, in {schedule.precision}"]
 
 
 def _sizes(step: Step) -> str:

@@ -20,21 +20,21 @@ from matnet.formats.onnx.export import (
     write_layer,
     write_model,
 )
-from matnet.formats.onnx.graph import Graph, LayerWriter, NeedsFixedSize, NotExpressible, Style
+from matnet.formats.onnx.graph import ExportOptions, Graph, LayerWriter, NeedsFixedSize, NotExpressible
 from matnet.formats.onnx.model import OnnxModel
 from matnet.formats.onnx.registry import EXPORTERS, exporter
-from matnet.formats.onnx.sizes import Axes, Freedom, variable_axes
+from matnet.formats.onnx.sizes import Axes, DynamicAxes, variable_axes
 
 __all__ = [
     "EXPORTERS",
     "Axes",
-    "Freedom",
+    "DynamicAxes",
+    "ExportOptions",
     "Graph",
     "LayerWriter",
     "NeedsFixedSize",
     "NotExpressible",
     "OnnxModel",
-    "Style",
     "activation",
     "combine",
     "convolution",

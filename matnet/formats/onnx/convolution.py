@@ -39,11 +39,11 @@ def write_conv(writer: LayerWriter, op: Conv) -> None:
     if not filters.size:
         _write_picked(writer, op)
         return
-    style = writer.graph.style
-    if op.covers(writer.axes[0], filters.shape) and not (style.product_as_conv and writer.axes[0][0] == 1):
+    options = writer.graph.options
+    if op.covers(writer.axes[0], filters.shape) and not (options.product_as_conv and writer.axes[0][0] == 1):
         _write_product(writer, op, filters)
         return
-    way = winograd_way(op, filters, writer.axes[0], style.winograd) if style.winograd else None
+    way = winograd_way(op, filters, writer.axes[0], options.winograd) if options.winograd else None
     if way:
         write_winograd(writer, op, filters, _bias_values(writer, op.hasBias), way)
         return
@@ -67,10 +67,10 @@ def _write_product(writer: LayerWriter, op: Conv, filters: np.ndarray) -> None:
     count = filters.shape[3]
     rows = filters_to_kchw(filters)
     flat = writer.node("Flatten", writer.inputs[0], axis=1)
-    if writer.graph.style.product_as_conv and filters.size >= MANY_WEIGHTS:
+    if writer.graph.options.product_as_conv and filters.size >= MANY_WEIGHTS:
         _write_product_as_conv(writer, op, flat, rows.reshape(count, -1, 1, 1))
         return
-    if writer.graph.style.product_by_columns:
+    if writer.graph.options.product_by_columns:
         columns = writer.constant(rows.reshape(count, -1).T, "filters")
         product = writer.node("Gemm", flat, columns, *_bias(writer, op.hasBias))
     else:

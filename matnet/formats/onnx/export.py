@@ -11,11 +11,11 @@ import numpy as np
 
 from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, listing
 from matnet.files import atomic_path, atomic_write
-from matnet.formats.onnx.graph import Graph, LayerWriter, NeedsFixedSize, NotExpressible, Style
+from matnet.formats.onnx.graph import ExportOptions, Graph, LayerWriter, NeedsFixedSize, NotExpressible
 from matnet.formats.onnx.metadata import metadata
 from matnet.formats.onnx.model import Axis, OnnxModel
 from matnet.formats.onnx.registry import exporter_of
-from matnet.formats.onnx.sizes import Axes, Freedom, variable_axes
+from matnet.formats.onnx.sizes import Axes, DynamicAxes, variable_axes
 from matnet.formats.onnx.winograd import winograd_way
 from matnet.layout import pad_to_4d
 from matnet.meta import input_channels
@@ -26,7 +26,7 @@ from matnet.shapes import Shape
 
 log = logging.getLogger(__name__)
 PROTOBUF_LIMIT = (1 << 31) - (1 << 24)  # a message holds 2 GiB; the nodes need some of it
-PLAIN = Style()
+PLAIN = ExportOptions()
 # Sizes to look at where a network has none: such that no convolution of known networks covers its whole map.
 PROBES = ((64, 80), (256, 320), (1024, 1280))
 AXIS_NAMES = ("batch", "channels", "height", "width")
@@ -85,13 +85,13 @@ def to_onnx_model(
         log.info(note)
     wanted = list(dict.fromkeys(inference.resolve(name) for name in outputs or inference.outputs))
     inference.check(wanted)
-    style = Style(native_lrn=native_lrn)
+    options = ExportOptions(native_lrn=native_lrn)
     while True:
         unwritten = [name for name in wanted if name in inference.inputs]
         if unwritten:
             raise NetworkError(f"{net.source}: {unwritten[0]!r} is an input; ask for outputs that a layer computes")
         try:
-            return _model(inference, wanted, batch, size, input_shapes, style)
+            return _model(inference, wanted, batch, size, input_shapes, options)
         except UnsupportedLayersError as error:
             before = outputs_before(inference, wanted, error.layers) if partial and error.layers else []
             if not before:
@@ -110,7 +110,7 @@ def _model(
     batch: int | str,
     size: InputSize | str | None,
     input_shapes: Mapping[str, Shape] | None,
-    style: Style,
+    options: ExportOptions,
 ) -> OnnxModel:
     known = dict(input_shapes) if input_shapes else _known_shapes(net, batch, size)
     needed = list(known) if input_shapes else inputs_of(net.upto(wanted))
@@ -123,7 +123,7 @@ def _model(
         require_sizes(net, needed, given)
     if size is None and has_fully_connected(net, net.infer_shapes(given, wanted), wanted):
         open_size = False
-    axes = variable_axes(net, given, wanted, Freedom(batch=batch == "dynamic", size=open_size))
+    axes = variable_axes(net, given, wanted, DynamicAxes(batch=batch == "dynamic", size=open_size))
     if axes is None:
         raise NetworkError(
             f"{net.source}: does not run on inputs of another size; give --input-size HxW (size=(height, width))"
@@ -131,7 +131,7 @@ def _model(
     shapes = net.infer_shapes(given, wanted)
     images = next(iter(given.values()))[0]
     together = {name for name, shape in shapes.items() if shape[0] == images}
-    model = write_model(net, list(given), wanted, axes, together, style)
+    model = write_model(net, list(given), wanted, axes, together, options)
     model.metadata = metadata(net, {name: shape for name, shape in given.items() if name in known})
     return model
 
@@ -203,14 +203,14 @@ def write_model(
     wanted: Sequence[str],
     axes: Mapping[str, Axes],
     together: Collection[str] = (),
-    style: Style = PLAIN,
+    options: ExportOptions = PLAIN,
 ) -> OnnxModel:
     """The model that computes the variables `wanted` from those `given`; UnsupportedLayersError as above.
 
     `together`: the variables that have as many items as the first input. Runtimes reuse memory where two axes
     have one name, so that boxes, or images one after the other, must not share the name of the batch.
     """
-    graph = Graph(axes, taken=set(net.variables), style=style)
+    graph = Graph(axes, taken=set(net.variables), options=options)
     faults, never = [], []
     for layer in net.upto(wanted):
         try:

@@ -23,7 +23,7 @@ class NeedsFixedSize(NotExpressible):
 
 
 @dataclass(frozen=True)
-class Style:
+class ExportOptions:
     """How layers are written that ONNX can express in several ways: runtimes differ in what they compute fast.
 
     `native_lrn`: LRN as ONNX's own operator, not composed. `product_as_conv`: a product with a matrix as a
@@ -46,7 +46,7 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
     constants: dict[str, Constant] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
-    style: Style = Style()
+    options: ExportOptions = ExportOptions()
 
     def fresh(self, hint: str) -> str:
         """A name that no value has yet."""

@@ -47,7 +47,7 @@ def write_lrn(writer: LayerWriter, op: LRN) -> None:
     """
     length, kappa, alpha, beta = op.param
     channels = writer.size(1)
-    if writer.graph.style.native_lrn or channels > WIDEST_BAND:
+    if writer.graph.options.native_lrn or channels > WIDEST_BAND:
         attributes: dict[str, Any] = {"alpha": alpha * length, "beta": beta, "bias": kappa, "size": int(length)}
         writer.node("LRN", writer.inputs[0], to=writer.outputs[0], **attributes)
     elif channels % BLOCK == 0 and BLOCK + int(length) - 1 < channels:

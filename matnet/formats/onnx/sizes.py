@@ -18,26 +18,26 @@ Axes = tuple[int | None, ...]  # a shape in which None is an axis of unknown len
 
 
 @dataclass(frozen=True)
-class Freedom:
+class DynamicAxes:
     """What an exported model leaves open: the batch, and the height and width of its inputs."""
 
     batch: bool = True
     size: bool = True
 
 
-def _other(shape: Shape, freedom: Freedom, rule: tuple[tuple[int, int], tuple[int, int]]) -> Shape:
+def _other(shape: Shape, dynamic: DynamicAxes, rule: tuple[tuple[int, int], tuple[int, int]]) -> Shape:
     """Another shape of the same input, as far as it is free; a single pixel, a vector, stays one."""
     n, c, h, w = shape
-    if freedom.batch:
+    if dynamic.batch:
         n *= BATCH_FACTOR
-    if freedom.size and (h, w) != (1, 1):
+    if dynamic.size and (h, w) != (1, 1):
         (h_factor, h_term), (w_factor, w_term) = rule
         h, w = h * h_factor + h_term, w * w_factor + w_term
     return n, c, h, w
 
 
 def variable_axes(
-    net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], freedom: Freedom
+    net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], dynamic: DynamicAxes
 ) -> dict[str, Axes] | None:
     """Every variable's shape with None for the axes that follow the free ones of the inputs.
 
@@ -47,7 +47,7 @@ def variable_axes(
     shapes = net.infer_shapes(inputs, wanted)
     for rule in OTHER_SIZES:
         try:
-            others = net.infer_shapes({name: _other(s, freedom, rule) for name, s in inputs.items()}, wanted)
+            others = net.infer_shapes({name: _other(s, dynamic, rule) for name, s in inputs.items()}, wanted)
         except MatnetError:
             continue
         return {
