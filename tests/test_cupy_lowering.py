@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from matnet import EngineError, Network
 from matnet.engines.cupy.lower import lower, without_fusing
 from matnet.engines.cupy.memory import ALIGNMENT, Arena, Buffer, plan_memory
-from matnet.engines.cupy.planning import schedule_lines, planned_for, why_layer_by_layer
+from matnet.engines.cupy.planning import planned_for, schedule_lines, why_layer_by_layer
 from matnet.engines.cupy.steps import Blob, Convolve, Schedule
 from matnet.ops import extensions as ext
 from matnet.ops.activation import DropOut, ReLU, SoftMax

@@ -279,7 +279,9 @@ def test_a_figure_that_is_no_number_is_null() -> None:
     assert {name: row[name] for name in figures} == {**figures, "network_images_per_s": None, "top1_error": None}
 
 
-def test_two_batches_that_do_not_fit_are_halved_once(net: matnet.Network) -> None:
+def test_two_batches_that_do_not_fit_are_halved_once(
+    net: matnet.Network, caplog: pytest.LogCaptureFixture
+) -> None:
     """Both threads try 8 images before either is told that they do not fit; 4 do."""
     both = threading.Barrier(2, timeout=10)
 
@@ -290,12 +292,11 @@ def test_two_batches_that_do_not_fit_are_halved_once(net: matnet.Network) -> Non
                 raise OutOfMemoryError("8 images do not fit", 8)
             return super().run(values)
 
-    said: list[str] = []
-    halving = Halving(Small(net), say=said.append)
+    halving = Halving(Small(net))
     x = np.zeros((8, 1, 8, 8), np.float32)
     with ThreadPoolExecutor(2) as pool:
         results = [future.result() for future in [pool.submit(halving, x) for _ in range(2)]]
-    assert (halving.limit, halving.halved_from, len(said)) == (4, 8, 1)
+    assert (halving.limit, halving.halved_from, len(caplog.records)) == (4, 8, 1)
     for result in results:
         assert next(iter(result.values())).shape == (8, 10, 1, 1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from matnet.images import Preprocessing
     from matnet.network import Network
 
-log = logging.getLogger(__name__)
 BATCH = 32
 
 
@@ -106,7 +104,7 @@ def batches(
     size = min(options.batch_size or BATCH, len(pictures))
     # What is answered of an image must not depend on the others, so each goes alone through layers that combine them.
     images = 1 if combining_layer(engine) else max(1, size // preprocessing.views)
-    halving = Halving(engine, options.strict, log.warning)
+    halving = Halving(engine, options.strict)
     full, shape = fills_up(engine), tuple(preprocessing.shape)
     spans = [range(start, min(start + images, len(pictures))) for start in range(0, len(pictures), images)]
     beside = 0 if engine.device == "cpu" else streams.count

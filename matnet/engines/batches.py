@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -12,6 +13,8 @@ from matnet.engines.base import Engine
 from matnet.errors import NetworkError, OutOfMemoryError
 from matnet.network import Layer
 from matnet.shapes import text
+
+log = logging.getLogger(__name__)
 
 
 def run_in_batches(engine: Engine, x: Any, batch_size: int | None) -> dict[str, np.ndarray]:
@@ -73,12 +76,12 @@ class Halving:
     """An engine that goes on with half the images where a batch does not fit in memory.
 
     `halved_from` is the first batch size that did not fit, else None; `limit` the most images per pass since
-    then. `say` is called with one line each time. With `strict` the OutOfMemoryError is raised instead, as it
-    is where a single image does not fit or images cannot be run apart. May be called from several threads.
+    then. Each halving is a warning in the log. With `strict` the OutOfMemoryError is raised instead, as it is where a
+    single image does not fit or images depend on each other. May be called from several threads.
     """
 
-    def __init__(self, engine: Engine, strict: bool = False, say: Callable[[str], Any] | None = None) -> None:
-        self.engine, self.strict, self.say = engine, strict, say
+    def __init__(self, engine: Engine, strict: bool = False) -> None:
+        self.engine, self.strict = engine, strict
         self.limit: int | None = None
         self.halved_from: int | None = None
         self._lock = Lock()
@@ -106,5 +109,4 @@ class Halving:
             raise error from None
         self.halved_from = self.halved_from or tried
         self.limit = half
-        if self.say is not None:
-            self.say(f"{error}; going on with {half} images at a time")
+        log.warning("%s; going on with %d images at a time", error, half)

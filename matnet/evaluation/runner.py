@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,8 +25,6 @@ from matnet.evaluation.streams import (
 from matnet.evaluation.tally import Tally
 from matnet.evaluation.tasks import Task
 from matnet.network import Network
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class Runner:
         if len(self.engine.inputs) != 1:
             count = len(self.engine.inputs)
             raise NetworkError(f"{net.source}: {config.scores!r} needs {count} inputs; evaluation feeds one image")
-        self.halving = Halving(self.engine, config.engine.strict, log.warning)
+        self.halving = Halving(self.engine, config.engine.strict)
         self._fills_up = not own_size and fills_up(self.engine)
         combining = None if own_size else combining_layer(self.engine)
         self._combines = combining is not None
