@@ -55,10 +55,10 @@ def _without_forward(op: Op) -> bool:
 def _backends(net: Network, shapes: dict[str, Shape]) -> Iterator[Finding]:
     """Layers that ONNX does not express, and those that the torch module does not."""
     from matnet.engines.cpu.program import choose_axes
-    from matnet.formats.onnx import Freedom
+    from matnet.formats.onnx import DynamicAxes
 
     try:
-        _, reasons = choose_axes(net, shapes, net.outputs, Freedom(batch=False, size=False))
+        _, reasons = choose_axes(net, shapes, net.outputs, DynamicAxes(batch=False, size=False))
     except MatnetError as error:
         yield note("graph", f"ONNX: {error}")
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,8 +18,6 @@ from matnet.errors import DataError, NetworkError
 from matnet.images import Preprocessing
 from matnet.images.decode import decode_uint8
 from matnet.network import Network
-
-log = logging.getLogger(__name__)
 
 MEMORY = 256 << 20
 """Bytes of the prepared images that are kept at a time."""
@@ -39,7 +36,7 @@ class Scorer:
         if len(self._engine.inputs) != 1:
             count = len(self._engine.inputs)
             raise NetworkError(f"{net.source}: {variable!r} needs {count} inputs; expected one image")
-        self._halving = Halving(self._engine, options.strict, log.warning)
+        self._halving = Halving(self._engine, options.strict)
         self.unreadable: list[str] = []
 
     def scores(
