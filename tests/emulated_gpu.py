@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from matnet.engines.cupy.bound import Bound, applied
-from matnet.engines.cupy.simple import LayerByLayer
 from matnet.engines.cupy.steps import Apply, Blob, Convolve, Join, Load, Multiply, Schedule, Step
 from matnet.engines.cupy.weights import convolution_weights, product_weights
+from matnet.engines.layer_by_layer import LayerByLayer
 from matnet.network import Layer, Network
 from matnet.ops.base import Op
 from matnet.ops.convolution import Conv, ConvTranspose

@@ -23,9 +23,9 @@ from matnet.converters.files.schema import message_type
 from matnet.converters.files.text import read_text
 from matnet.converters.files.wire import Wire
 from matnet.converters.files.wire_write import encode
-from matnet.converters.files.wire_write import varint as written_varint
 from matnet.converters.graph.netdef import Blob
 from matnet.errors import FileFormatError, ShapeError
+from matnet.protobuf import varint as written_varint
 from tests.caffe_bytes import blob, floats, number, part, protobuf_class, single, varint
 from tests.conftest import DATA
 

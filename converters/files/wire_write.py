@@ -10,25 +10,10 @@ import numpy as np
 
 from matnet.converters.files.message import Message
 from matnet.converters.files.schema import Field
+from matnet.protobuf import delimited, raw_data, varint
 
 _LAYER, _BLOBS, _DATA, _SHAPE, _DIM = 100, 7, 5, 7, 1
 """Field numbers: NetParameter.layer, LayerParameter.blobs, BlobProto.data and shape, BlobShape.dim."""
-
-
-def varint(value: int) -> bytes:
-    """A number of up to 64 bits, negative ones as two's complement, as 1 to 10 bytes."""
-    value &= 0xFFFFFFFFFFFFFFFF
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def delimited(number: int, length: int) -> bytes:
-    """The key and the length that stand before `length` bytes of field `number`."""
-    return varint(number << 3 | 2) + varint(length)
 
 
 def encode(message: Message) -> bytes:
@@ -100,7 +85,7 @@ def _write_layer(file: BinaryIO, layer: Message, arrays: Sequence[np.ndarray]) -
     file.write(delimited(_LAYER, length) + before)
     for head, array in zip(heads, arrays, strict=True):
         file.write(head)
-        file.write(_float_bytes(array))
+        file.write(raw_data(np.asarray(array, np.float32)))
     file.write(behind)
 
 
@@ -118,8 +103,4 @@ def _blob_head(array: np.ndarray) -> bytes:
 def write_data(file: BinaryIO, array: np.ndarray) -> None:
     """BlobProto's packed `data`, as float32 in C order."""
     file.write(delimited(_DATA, 4 * array.size))
-    file.write(_float_bytes(array))
-
-
-def _float_bytes(array: np.ndarray) -> memoryview:
-    return np.ascontiguousarray(array, "<f4").reshape(-1).view(np.uint8).data
+    file.write(raw_data(np.asarray(array, np.float32)))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from matnet.engines.base import Engine, does_not_fit
+from matnet.engines.layer_by_layer import LayerByLayer
 from matnet.engines.options import EngineOptions
-from matnet.errors import MatnetError, UnsupportedLayersError, listing
+from matnet.errors import UnsupportedLayersError, listing
 from matnet.network import Layer, Network
 from matnet.ops.base import Unknown
 
@@ -25,36 +24,13 @@ class NumpyEngine(Engine):
     ) -> None:
         super().__init__(net, outputs, options)
         refuse_unknown(self.net, self.layers)
-        self.prepared = [self._guard(layer, self._prepare, layer) for layer in self.layers]
-
-    def _prepare(self, layer: Layer) -> Any:
-        return layer.op.prepare(np, [self.net.params[name].value for name in layer.params])
+        self._layer_by_layer = LayerByLayer(self.net, self.layers, np)
 
     def run(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        left = Counter(name for layer in self.layers for name in layer.inputs)
-        left.update(self.wanted.values())
         try:
-            return self._run(dict(values), left)
+            return self._layer_by_layer(values, self.wanted.values())
         except MemoryError as error:
             raise does_not_fit(values, self.device, error) from None
-
-    def _run(self, values: dict[str, np.ndarray], left: Counter[str]) -> dict[str, np.ndarray]:
-        for layer, prepared in zip(self.layers, self.prepared, strict=True):
-            inputs = [values[name] for name in layer.inputs]
-            results = self._guard(layer, layer.op.forward, np, inputs, prepared)
-            values.update(zip(layer.outputs, results, strict=False))
-            for name in layer.inputs:
-                left[name] -= 1
-                if not left[name]:
-                    values.pop(name, None)
-        return values
-
-    def _guard(self, layer: Layer, action: Any, *arguments: Any) -> Any:
-        try:
-            return action(*arguments)
-        except MatnetError as error:
-            where = f"{self.net.source}, layer {layer.name!r} ({layer.type_name})"
-            raise type(error)(f"{where}: {error}") from None
 
 
 def refuse_unknown(net: Network, layers: Sequence[Layer]) -> None:

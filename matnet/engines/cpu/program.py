@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from matnet.engines.cpu.runtimes import Settings, runtime_class
 from matnet.engines.cpu.segments import Run, Segment, cut, subnetwork
 from matnet.engines.cpu.tuning.divided import DividedSession
 from matnet.engines.cpu.tuning.variants import Variant
+from matnet.engines.layer_by_layer import run_steps
 from matnet.engines.numpy_engine import NumpyEngine
 from matnet.errors import EngineError, MatnetError
 from matnet.network import Layer, Network
@@ -45,16 +45,8 @@ class Program:
         """The wanted variables; others are dropped after their last use."""
         if len(self.segments) == 1:
             return dict(self.runs[0]({name: values[name] for name in self.segments[0].inputs}))
-        left = Counter(name for segment in self.segments for name in segment.inputs)
-        left.update(wanted)
-        known = dict(values)
-        for segment, run in zip(self.segments, self.runs, strict=True):
-            known.update(run({name: known[name] for name in segment.inputs}))
-            for name in segment.inputs:
-                left[name] -= 1
-                if not left[name]:
-                    del known[name]
-        return {name: known[name] for name in wanted}
+        steps = [(segment.inputs, run) for segment, run in zip(self.segments, self.runs, strict=True)]
+        return run_steps(steps, values, wanted)
 
 
 class Compiler:
@@ -150,7 +142,7 @@ def choose_axes(
 
 
 def _faults(net: Network, layers: Sequence[Layer], axes: Mapping[str, Axes]) -> dict[str, MatnetError]:
-    """What ONNX has against each layer, found by writing it to a graph that nobody keeps."""
+    """Why ONNX cannot express a layer, by its name; found by writing each layer to a graph that is thrown away."""
     from matnet.formats.onnx import Graph, NotExpressible, write_layer
 
     faults: dict[str, MatnetError] = {}

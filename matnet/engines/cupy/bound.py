@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from matnet.engines.cupy.simple import guarded
 from matnet.engines.cupy.steps import Apply, Blob, Convolve, Load, Schedule, Step, Store
+from matnet.engines.layer_by_layer import guarded
 from matnet.network import Network
 
 Array = Any

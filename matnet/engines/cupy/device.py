@@ -20,9 +20,9 @@ from matnet.engines.cupy.capture import Replayed
 from matnet.engines.cupy.choice import Chooser, PlanBook
 from matnet.engines.cupy.machine import GpuMachine, Scratch
 from matnet.engines.cupy.probe import BROKEN, Gpu, import_cudnn, import_cupy
-from matnet.engines.cupy.simple import LayerByLayer
 from matnet.engines.cupy.steps import Schedule
 from matnet.engines.cupy.transfer import PageLocked, Slot
+from matnet.engines.layer_by_layer import LayerByLayer
 from matnet.errors import EngineError, MatnetError, NetworkError
 from matnet.network import Layer, Network
 

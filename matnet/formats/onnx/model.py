@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from matnet.formats.onnx.wire import Message, raw_data, raw_size
+from matnet.protobuf import Message, raw_data, raw_size
 
 OPSET = 17
 IR_VERSION = 8  # the one that came with opset 17

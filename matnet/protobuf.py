@@ -1,4 +1,7 @@
-"""Protocol buffers, written: messages as lists of chunks, so that weights go to a file without a second copy."""
+"""The wire format of protocol buffers, written: numbers, fields, and messages as lists of chunks.
+
+A message is a list of chunks so that weights go to a file without a second copy.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,11 @@ def varint(value: int) -> bytes:
     return bytes(parts)
 
 
+def delimited(number: int, length: int) -> bytes:
+    """The key and the length that stand before `length` bytes of field `number`."""
+    return varint(number << 3 | 2) + varint(length)
+
+
 class Message:
     """One message under construction: fields are appended by number; arrays stay arrays until they are written."""
 
@@ -49,6 +57,15 @@ class Message:
     def _tag(self, number: int, kind: int) -> None:
         tag = varint(number << 3 | kind)
         self._append(tag, len(tag))
+
+    def _head(self, number: int, length: int) -> None:
+        head = delimited(number, length)
+        self._append(head, len(head))
+
+    def _bytes(self, number: int, value: bytes) -> Message:
+        self._head(number, len(value))
+        self._append(value, len(value))
+        return self
 
     def integer(self, number: int, value: int) -> Message:
         """An int or enum field."""
@@ -65,37 +82,25 @@ class Message:
 
     def text(self, number: int, value: str) -> Message:
         """A string field."""
-        coded = value.encode()
-        self._tag(number, 2)
-        self._append(varint(len(coded)) + coded, len(varint(len(coded))) + len(coded))
-        return self
+        return self._bytes(number, value.encode())
 
     def integers(self, number: int, values: Sequence[int]) -> Message:
         """A packed field of ints."""
-        packed = b"".join(varint(value) for value in values)
-        self._tag(number, 2)
-        self._append(varint(len(packed)) + packed, len(varint(len(packed))) + len(packed))
-        return self
+        return self._bytes(number, b"".join(varint(value) for value in values))
 
     def singles(self, number: int, values: Sequence[float]) -> Message:
         """A packed field of floats."""
-        packed = struct.pack(f"<{len(values)}f", *values)
-        self._tag(number, 2)
-        self._append(varint(len(packed)) + packed, len(varint(len(packed))) + len(packed))
-        return self
+        return self._bytes(number, struct.pack(f"<{len(values)}f", *values))
 
     def array(self, number: int, value: np.ndarray) -> Message:
         """A bytes field with the elements of an array (see `raw_data`)."""
-        self._tag(number, 2)
-        size = raw_size(value)
-        self._append(varint(size), len(varint(size)))
-        self._append(value, size)
+        self._head(number, raw_size(value))
+        self._append(value, raw_size(value))
         return self
 
     def message(self, number: int, value: Message) -> Message:
         """A nested message, which must be complete."""
-        self._tag(number, 2)
-        self._append(varint(value.size), len(varint(value.size)))
+        self._head(number, value.size)
         self.parts += value.parts
         self.size += value.size
         return self
