@@ -107,8 +107,8 @@ def digest(root: Path, paths: Iterable[Path], labels: Iterable[str]) -> str:
 
 
 def digest_lines(lines: Iterable[str]) -> str:
-    """SHA-256 of lines of text, each with a line feed."""
+    """SHA-256 of lines of text, each with a line feed; bytes of names that are not UTF-8 count as they are."""
     found = hashlib.sha256()
     for line in lines:
-        found.update(f"{line}\n".encode())
+        found.update(f"{line}\n".encode("utf-8", "surrogateescape"))
     return found.hexdigest()
