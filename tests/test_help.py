@@ -8,10 +8,12 @@ import pytest
 
 from matnet import diff, env, eval, predict, run, show
 from matnet.conversion_arguments import parser as convert_parser
+from matnet.doctor import __main__ as doctor
 
 PARSERS = {
     "convert": convert_parser,
     "diff": diff.parser,
+    "doctor": doctor.parser,
     "env": env.parser,
     "eval": eval.parser,
     "predict": predict.parser,

@@ -31,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
         prog=program("doctor"),
+        usage="%(prog)s [options] MODEL [IMAGES]",
         description="Find what is wrong with a network's file, graph and meta; with labelled images also with "
         "preprocessing and labels: the usual errors are tried one by one, and a paired test decides.",
         epilog="Status: 0 nothing is wrong, 1 something is, 2 the arguments, or some images, cannot be used.",
@@ -38,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     command.add_argument(
         "images", metavar="IMAGES", nargs="?", help="a folder with one folder per class, a list of lines `path label`, "
-        "or ImageNet, as `python -m matnet.eval --data` takes them",
+        "or ImageNet, as `matnet eval --data` takes them",
     )  # fmt: skip
     command.add_argument("--labels", metavar="FILE", help="a list of lines `path label`; IMAGES is then its folder")
     command.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list start from")
@@ -59,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     )
     output.add_argument("--write", metavar="FIXED.mat", help="write the network with the change that was found")
     add_preprocessing(command)
-    add_file_options(command)
+    add_file_options(command.add_argument_group("network"))
     add_engine_options(command)
     return command
 
