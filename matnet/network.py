@@ -154,8 +154,9 @@ class Network(Edited):
 
     def data_inputs(self) -> list[str]:
         """The inputs that something other than a training-only layer reads: images rather than labels."""
-        read = {v for layer in self.layers.values() if not _training_only(self, layer) for v in layer.inputs}
-        return [name for name in self.inputs if name in read] or self.inputs
+        inputs, training = self.inputs, _training_only(self)
+        read = {v for name, layer in self.layers.items() if name not in training for v in layer.inputs}
+        return [name for name in inputs if name in read] or inputs
 
     def execution_order(self) -> list[Layer]:
         """The layers so that each comes after all that it reads; NetworkError naming the layers of a cycle."""
@@ -216,7 +217,7 @@ class Network(Edited):
 
     def training_layers(self) -> list[Layer]:
         """Layers that only training needs: losses and error measures."""
-        return [layer for layer in self.layers.values() if _training_only(self, layer)]
+        return [self.layers[name] for name in _training_only(self)]
 
     def for_inference(self) -> Network:
         """A copy without training-only layers and what only they needed; its notes state what was changed.
@@ -547,18 +548,22 @@ AT_INFERENCE = "at inference, layer"
 LOSS_WORDS = ("loss", "error", "accuracy", "metric", "objective")
 
 
-def _training_only(net: Network, layer: Layer) -> bool:
-    """Whether inference can do without the layer; of unknown types, sinks that are called a loss or an error."""
-    if layer.op.training_only:
-        return True
-    inputs = net.inputs
+def _training_only(net: Network) -> dict[str, None]:
+    """The layers that inference can do without; of unknown types, sinks that are called a loss or an error."""
+    inputs = set(net.inputs)
+    read = {name for layer in net.layers.values() for name in layer.inputs}
+    training = (name for name, layer in net.layers.items() if layer.op.training_only or _is_loss(layer, inputs, read))
+    return dict.fromkeys(training)
+
+
+def _is_loss(layer: Layer, inputs: set[str], read: set[str]) -> bool:
+    """Whether nothing reads the layer, and it compares with labels, or is of unknown type and called a loss."""
+    if any(name in read for name in layer.outputs):
+        return False
     compares = any(name not in inputs for name in layer.inputs)
     labelled = compares and any(name in inputs and name.lower().startswith(LABEL) for name in layer.inputs)
-    unknown = isinstance(layer.op, Unknown)
-    named = unknown and any(word in f"{layer.type_name} {layer.name}".lower() for word in LOSS_WORDS)
-    if not labelled and not named:
-        return False
-    return not any(name in other.inputs for other in net.layers.values() for name in layer.outputs)
+    called = f"{layer.type_name} {layer.name}".lower()
+    return labelled or (isinstance(layer.op, Unknown) and any(word in called for word in LOSS_WORDS))
 
 
 def _inference_form(net: Network, layer: Layer) -> Op | None:

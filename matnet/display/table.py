@@ -292,7 +292,8 @@ def _plain(value: Any) -> str:
 
 def _multiply_adds(net: Network, layer: Layer, shapes: Mapping[str, Shape]) -> int | None:
     """None where a size or the layer type is not known."""
-    if isinstance(layer.op, Unknown) or any(name not in shapes for name in [*layer.inputs, *layer.outputs]):
+    known = layer.outputs and all(name in shapes for name in [*layer.inputs, *layer.outputs])
+    if isinstance(layer.op, Unknown) or not known:
         return None
     try:
         return layer.op.multiply_adds(

@@ -15,6 +15,7 @@ def memory(count: float) -> str:
     >>> [memory(576), memory(46080), memory(243860896), memory(float("nan"))]
     ['576B', '45KB', '233MB', 'NaN']
     """
+    count = min(count, 1e300)  # a product of absurd sizes
     if math.isnan(count):
         return "NaN"
     for exponent, unit in enumerate(("B", "KB", "MB")):

@@ -12,6 +12,8 @@ from matnet.errors import NetworkError
 from matnet.shapes import Pad
 
 Pair = tuple[int, int]
+LARGEST = 2**31 - 1
+"""Sizes and counts beyond this fit no array."""
 
 
 def numbers(value: Any) -> list[float]:
@@ -27,6 +29,8 @@ def integers(value: Any) -> list[int]:
     found = numbers(value)
     if any(not np.isfinite(item) or item != int(item) for item in found):
         raise NetworkError(f"expected whole numbers, found {found}")
+    if any(abs(item) > LARGEST for item in found):
+        raise NetworkError(f"expected whole numbers of at most {LARGEST:,}, found {found}")
     return [int(item) for item in found]
 
 

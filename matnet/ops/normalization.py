@@ -12,7 +12,7 @@ import numpy as np
 from matnet.errors import NetworkError
 from matnet.ops.arrays import as_vector, longest_axis, on_host, require_elements
 from matnet.ops.base import Array, Channels, Op, register
-from matnet.ops.fields import as_bool, as_float, as_floats, of
+from matnet.ops.fields import LARGEST, as_bool, as_float, as_floats, of
 from matnet.ops.pooling import average_pool
 from matnet.shapes import Pad, ReceptiveField, Shape, swapped, window_field
 
@@ -22,7 +22,7 @@ SHIFTED_SUMS = 16  # windows up to this length are summed shift by shift, longer
 def _window_and_three(value: Any) -> tuple[float, ...]:
     """[N kappa alpha beta], N a whole number >= 1."""
     found = as_floats(4)(value)
-    if found[0] < 1 or found[0] != int(found[0]):
+    if not 1 <= found[0] <= LARGEST or found[0] != int(found[0]):
         raise NetworkError(f"N, the first of [N kappa alpha beta], must be a whole number >= 1, found {found[0]:g}")
     return found
 
@@ -190,7 +190,7 @@ class SpatialNorm(Op):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if any(size < 1 or size != int(size) for size in self.param[:2]):
+        if any(not 1 <= size <= LARGEST or size != int(size) for size in self.param[:2]):
             raise NetworkError(f"field 'param': the window must be whole numbers >= 1, found {self.param[:2]}")
 
     @property

@@ -142,6 +142,11 @@ class PDist(Op):
     noRoot: bool = of(as_bool, False)
     epsilon: float = of(as_float, 1e-6)  # of the gradient
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.p > 0:
+            raise NetworkError(f"field 'p': expected a number above 0, found {self.p:g}")
+
     @property
     def images_independent(self) -> bool:
         return not self.aggregate

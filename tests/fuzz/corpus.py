@@ -1,0 +1,119 @@
+"""The hostile corpus: `python -m tests.fuzz.corpus` writes tests/data/hostile/KIND/NAME, each a finding made small."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matnet.formats.mat import write_mat
+from matnet.formats.mat.values import Cell, StructArray
+from tests.fuzz.kinds import DATA
+
+HOSTILE = DATA / "hostile"
+HEAD = 'name: "x"\ninput: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8\n'
+CARD = "---\nname: x\nlicense: unknown\ntask: classification\nformat: simplenn\ndefinition: unknown\ncitation: [x]\n"
+
+
+def ones(*shape: int) -> np.ndarray:
+    return np.ones(shape, np.float32)
+
+
+CONV = {"type": "conv", "name": "c", "weights": Cell([ones(1, 1, 1, 1), ones(1, 1)])}
+
+
+def layer(**fields: Any) -> dict[str, Any]:
+    return {"layers": Cell([CONV, {"name": "n", **fields}]), "meta": {"inputSize": np.array([[9.0, 9, 1, 1]])}}
+
+
+def dag_without_outputs() -> dict[str, Any]:
+    fields = ("name", "type", "inputs", "outputs", "params", "block")
+    conv = {"name": "c", "type": "dagnn.Conv", "inputs": Cell(["x"]), "outputs": Cell(), "params": Cell(["f"])}
+    return {
+        "vars": StructArray([], fields=("name",)),
+        "params": StructArray([{"name": "f", "value": ones(1, 1, 1, 1)}], fields=("name", "value")),
+        "layers": StructArray([{**conv, "block": {"size": np.array([[1.0, 1, 1, 1]])}}], fields=fields),
+        "meta": {"inputs": {"name": "x", "size": np.array([[4.0, 4, 1, 1]])}},
+    }
+
+
+def networks() -> dict[str, dict[str, Any]]:
+    nan = np.array([[np.nan, 3, 1, 1]])
+    growing = [{**CONV, "type": "convt", "name": f"c{i}", "upsample": np.array([[2.0**30]])} for i in range(12)]
+    return {
+        "lrn-nan": layer(type="lrn", param=nan),
+        "lrn-infinite": layer(type="normalize", param=np.array([[np.inf, 1, 1, 1]])),
+        "spnorm-nan": layer(type="spnorm", param=nan),
+        "pdist-zero": layer(**{"type": "pdist", "class": ones(9, 9, 1, 1), "p": np.array([[0.0]])}),
+        "absurd-pad": layer(**{**CONV, "name": "d", "pad": np.array([[2.0**53]])}),
+        "absurd-upsampling": {"layers": Cell(growing), "meta": {"inputSize": np.array([[9.0, 9, 1, 1]])}},
+        "no-outputs": dag_without_outputs(),
+        "object-as-layer": {"layers": Cell([CONV, np.array([[1.0]])])},
+        "type-in-a-cell": {"layers": Cell([{**CONV, "type": Cell(["conv"])}])},
+        "nan-weights": {"layers": Cell([{**CONV, "weights": Cell([ones(1, 1, 1, 1) * np.nan, ones(1, 1)])}])},
+        "same-names": {"layers": Cell([{"type": "relu", "name": "a"}] * 300)},
+    }
+
+
+def one_layer(kind: str, field: str) -> str:
+    return f'{HEAD}layer {{ name: "p" type: "{kind}" bottom: "data" top: "p" {field} }}\n'
+
+
+def texts() -> dict[str, str]:
+    laughs = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [{','.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(9)
+    )
+    return {
+        "prototxt/pool-3.prototxt": one_layer("Pooling", "pooling_param { pool: 3 kernel_size: 2 }"),
+        "prototxt/operation-9.prototxt": one_layer("Eltwise", "eltwise_param { operation: 9 }"),
+        "prototxt/region-9.prototxt": one_layer("LRN", "lrn_param { norm_region: 9 }"),
+        "prototxt/pyramid-7.prototxt": one_layer("SPP", "spp_param { pool: 7 pyramid_height: 2 }"),
+        "prototxt/exp-shift.prototxt": one_layer("Exp", "exp_param { shift: 99999 }"),
+        "card/alias-bomb.md": f"---\n{laughs}---\n",
+        "card/timestamp.md": f"{CARD}introduced: !!timestamp x\n---\n",
+        "card/base-60.md": f"{CARD}parameters: {':'.join(['59'] * 300)}.5\n---\n",
+        "card/escape.md": f'{CARD}page: "\\e[2J"\n---\n',
+        "state/deep.json": "[" * 5000,
+        "state/infinite.json": '{"pid": 1e999, "host": "x", "total": 1e999}',
+        "state/other-types.json": '{"pid": [], "host": {}, "total": "x", "validator": 3, "url": null}',
+    }
+
+
+def answers() -> dict[str, bytes]:
+    ok = b"HTTP/1.1 200 OK\r\n"
+    return {
+        "length": ok + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nab",
+        "location": b"HTTP/1.1 302 Found\r\nLocation: http://[\r\nContent-Length: 0\r\n\r\n",
+        "range": b"HTTP/1.1 206 x\r\nContent-Range: bytes " + b"9" * 5000 + b"-9/9\r\nContent-Length: 2\r\n\r\nab",
+        "lengths": ok + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+    }
+
+
+def bad_offset() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as zipped:
+        zipped.writestr(zipfile.ZipInfo("a.txt"), "x")
+    data = bytearray(file.getvalue())
+    end = data.find(b"PK\x05\x06")
+    data[end + 16 : end + 20] = struct.pack("<I", 2**31)
+    return bytes(data)
+
+
+def write(folder: Path) -> None:
+    files = {name: text.encode() for name, text in texts().items()}
+    files |= {f"answer/{name}.bin": data for name, data in answers().items()}
+    files["archive/bad-offset.zip"] = bad_offset()
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    (folder / "mat5").mkdir(exist_ok=True)
+    for name, content in networks().items():
+        write_mat(folder / "mat5" / f"{name}.mat", content, compress=True)
+
+
+if __name__ == "__main__":
+    write(HOSTILE)

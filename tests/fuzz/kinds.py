@@ -1,0 +1,268 @@
+"""The kinds of input that are fuzzed: seeds, a mutation that knows the format, and what reads the result."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import logging
+import random
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import matnet
+from matnet.errors import MatnetError
+from tests.fuzz.mutations import TEXTS, WORDS, Mutation, of_bytes, of_mat5, of_protobuf
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+LARGEST_SEED = 200_000
+
+
+@dataclass(frozen=True)
+class Kind:
+    """suffix: of the files. seeds: by name. mutate: bytes -> bytes. read: the path of one; a MatnetError is well."""
+
+    suffix: str
+    seeds: Callable[[], dict[str, bytes]]
+    mutate: Mutation
+    read: Callable[[Path], object]
+
+
+def _files(folder: str, pattern: str) -> Callable[[], dict[str, bytes]]:
+    def seeds() -> dict[str, bytes]:
+        found = (path for path in sorted((DATA / folder).rglob(pattern)) if path.stat().st_size < LARGEST_SEED)
+        return {str(path.relative_to(DATA)): path.read_bytes() for path in found}
+
+    return seeds
+
+
+def _written(suffix: str, **options: Any) -> Callable[[], dict[str, bytes]]:
+    """Networks of tests/data/caffe in another format."""
+
+    def seeds() -> dict[str, bytes]:
+        import tempfile
+
+        found = {}
+        for path in sorted((DATA / "caffe").glob("*/deploy.prototxt"))[:12]:
+            with contextlib.suppress(MatnetError), tempfile.TemporaryDirectory() as folder:
+                net = matnet.convert_caffe(path, path.with_name("weights.caffemodel"))
+                found[path.parent.name] = matnet.save(net, Path(folder, f"net{suffix}"), **options).read_bytes()
+        return found
+
+    return seeds
+
+
+# -- readers ------------------------------------------------------------------------------------------------
+
+
+def _network(path: Path) -> None:
+    """Loaded, shown, written again and, where it is small, compiled."""
+    from matnet.display.table import network_table
+
+    net = matnet.load(path)
+    with contextlib.suppress(MatnetError):
+        network_table(net)
+    with contextlib.suppress(MatnetError):
+        matnet.save(net, path.with_name("again.mat"))
+    net.compile(backend="numpy")
+
+
+def _prototxt(path: Path) -> None:
+    from matnet.converters.caffemodel import read_prototxt
+
+    read_prototxt(path)
+    net = matnet.convert_caffe(path)
+    matnet.save(net, path.with_name("again.mat"))
+
+
+def _caffemodel(path: Path) -> None:
+    from matnet.converters.caffemodel import net_from_caffemodel, read_weights
+
+    with contextlib.suppress(MatnetError):
+        net_from_caffemodel(path)
+    read_weights(path)
+
+
+def _mean(path: Path) -> None:
+    from matnet.converters.caffemodel import read_mean
+
+    read_mean(path)
+
+
+def _state(path: Path) -> None:
+    """As a record, as a lock and as the state of a download."""
+    from matnet.records import read_record
+    from matnet.zoo.download import ResumingDownloader
+    from matnet.zoo.locks import _described, _stale
+
+    text = path.read_text(errors="replace")
+    _described(text)
+    _stale(path, text)
+    part = path.with_name("x.part")
+    part.write_bytes(b"12")
+    path.with_name("x.part.json").write_bytes(path.read_bytes())
+    ResumingDownloader(part=part, verifiable=True)._resumption("http://x")
+    read_record(path, dict)
+
+
+def _archive(path: Path) -> None:
+    from matnet.zoo.archives import extract, unpack_flat
+
+    with contextlib.suppress(MatnetError):
+        extract(path, "a.txt", path.with_name("out.bin"))
+    unpack_flat(path, path.parent, lambda name: name == "a.txt")
+
+
+def _card(path: Path) -> None:
+    from matnet.zoo.cards import read_cards
+    from matnet.zoo.describe import card_text
+
+    folder = path.with_name("card")
+    folder.mkdir(exist_ok=True)
+    (folder / "readme.md").write_bytes(path.read_bytes())
+    for card in read_cards(folder):
+        card_text(card)
+
+
+def _answer(path: Path) -> None:
+    """The bytes as the answer of a server."""
+    from matnet.zoo.download import ResumingDownloader
+    from matnet.zoo.transfer import Patience
+    from tests.hostile_server import answering
+
+    patience = Patience(connect=2, read=1, attempts=2, first_wait=0, longest_wait=0, window=1)
+    with answering(path.read_bytes()) as url:
+        downloader = ResumingDownloader(
+            part=path.with_name("y.part"), patience=patience, progress=False, largest=1 << 20
+        )
+        try:
+            downloader(url, str(path.with_name("y")))
+        finally:
+            downloader.discard()
+
+
+# -- seeds that are made here -----------------------------------------------------------------------------
+
+
+def _caffe_h5() -> dict[str, bytes]:
+    import h5py
+
+    file = io.BytesIO()
+    with h5py.File(file, "w") as h5:
+        h5["data/conv1/0"], h5["data/conv1/1"] = np.ones((3, 4, 5, 2), np.float32), np.ones(3, np.float32)
+        h5.create_dataset("data/a/b/0", data=np.ones((3, 4), np.float32), compression="gzip")
+    return {"made": file.getvalue()}
+
+
+def _states() -> dict[str, bytes]:
+    states: list[dict[str, Any]] = [
+        {"pid": 1, "host": "x", "started": "1", "id": "x"},
+        {"url": "http://x", "total": 5, "validator": '"a"'},
+        {"key": {}, "tally": {"errors": {"ks": [1], "images": 0}, "unreadable": [], "done": [], "seconds": 0.5}},
+        {"variant": {"runtime": "onnxruntime", "winograd": True, "division": "threads"}},
+    ]
+    return {str(index): json.dumps(state).encode() for index, state in enumerate(states)}
+
+
+def _archives() -> dict[str, bytes]:
+    tar, packed = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as file:
+        for name in ("top/a.txt", "b.txt"):
+            info = tarfile.TarInfo(name)
+            info.size = 600
+            file.addfile(info, io.BytesIO(bytes(600)))
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("top/a.txt", bytes(600))
+        zipped.writestr("b.txt", b"b")
+    return {"tar": tar.getvalue(), "tar.gz": gzip.compress(tar.getvalue(), mtime=0), "zip": packed.getvalue()}
+
+
+def _answers() -> dict[str, bytes]:
+    ok = b"HTTP/1.1 200 OK\r\nContent-Type: x/y\r\n"
+    return {
+        "length": ok + b'Content-Length: 5\r\nETag: "a"\r\n\r\nabcde',
+        "chunks": ok + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+        "close": ok + b"Connection: close\r\n\r\nabcde",
+        "range": b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4/5\r\nContent-Length: 5\r\n\r\nabcde",
+        "gone": b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        "busy": b"HTTP/1.1 503 Busy\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n",
+    }
+
+
+def _cards() -> dict[str, bytes]:
+    models = Path(matnet.__file__).parent / "models"
+    return {path.parent.name: path.read_bytes() for path in sorted(models.glob("*/readme.md"))}
+
+
+def _mutated_state(data: bytes, rng: random.Random) -> bytes:
+    """A JSON value in which one leaf, or the whole, became another; or changed bytes."""
+    odd: list[Any] = [None, True, -1, 1e308, "x", [], {}, [[]], "\x1b[2J", 2**70, {"a": {"b": []}}]
+    if rng.random() < 0.3:
+        return rng.choice((of_bytes(TEXTS)(data, rng), b"[" * 50_000, b'{"pid": 1e999}', b"", b"NaN", b"[" * 900))
+    value = json.loads(data)
+    holder, key = value, rng.choice(list(value))
+    while isinstance(holder[key], dict) and holder[key] and rng.random() < 0.6:
+        holder = holder[key]
+        key = rng.choice(list(holder))
+    holder[key] = rng.choice(odd)
+    return json.dumps(value).encode()
+
+
+KINDS: dict[str, Kind] = {
+    "mat5": Kind(".mat", _written(".mat"), of_mat5, _network),
+    "mat5-bytes": Kind(".mat", _written(".mat"), of_bytes(WORDS), _network),
+    "mat73": Kind(".mat", _written(".mat", version="7.3"), of_bytes(WORDS), _network),
+    "prototxt": Kind(".prototxt", _files("caffe", "deploy.prototxt"), of_bytes(TEXTS), _prototxt),
+    "caffemodel": Kind(".caffemodel", _files("caffe", "*.caffemodel"), of_protobuf, _caffemodel),
+    "caffe-h5": Kind(".caffemodel.h5", _caffe_h5, of_bytes(), _caffemodel),
+    "state": Kind(".json", _states, _mutated_state, _state),
+    "archive": Kind(".zip", _archives, of_bytes(), _archive),
+    "card": Kind(".md", _cards, of_bytes(TEXTS), _card),
+    "answer": Kind(".bin", _answers, of_bytes((b"\r\n", b"9" * 5000, b": ", b"chunked", b"gzip")), _answer),
+}
+
+
+@cache
+def seeds_of(kind: str) -> tuple[tuple[str, bytes], ...]:
+    found = tuple(KINDS[kind].seeds().items())
+    assert found, f"no seeds of kind {kind}"
+    return found
+
+
+def mutant(kind: str, seed: int, number: int) -> tuple[str, bytes]:
+    """The name of the seed file and the mutated bytes of one round; the same for the same three."""
+    rng = random.Random(f"{kind}/{seed}/{number}")
+    name, data = rng.choice(seeds_of(kind))
+    return name, KINDS[kind].mutate(data, rng)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No log and no warnings while hostile files are read."""
+    import warnings
+
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def verdict(kind: str, path: Path) -> str:
+    """`read` or `refused`; anything else that is raised is a finding."""
+    try:
+        with quiet():
+            KINDS[kind].read(path)
+    except MatnetError:
+        return "refused"
+    return "read"

@@ -1,0 +1,198 @@
+"""Mutations that keep enough of a format's structure for a reader to get past the first bytes."""
+
+from __future__ import annotations
+
+import random
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+
+Mutation = Callable[[bytes, random.Random], bytes]
+
+NUMBERS = (0, 1, 2, 3, 7, 255, 65_536, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
+DOUBLES = (float("nan"), float("inf"), -float("inf"), -1.0, 0.0, 0.5, 3.0, 1e300, 2.0**31, 2.0**53)
+WORDS = (
+    b"conv", b"relu", b"pool", b"lrn", b"normalize", b"spnorm", b"pdist", b"convt", b"bnorm", b"softmaxloss", b"custom",
+    b"dagnn.Conv", b"dagnn.Sum", b"dagnn.Crop", b"dagnn.LRN", b"dagnn.Reshape", b"layers", b"params", b"name", b"type",
+    b"\x1b[2J", b"../x", b"=1+1", b"\xff\xfe", b"", b"a" * 300,
+)  # fmt: skip
+TEXTS = (
+    b"{", b"}", b"[", b"]", b":", b",", b'"', b"'", b"\\", b"#", b"\n", b"-1", b"0", b"3", b"9", b"1e999", b"nan",
+    b"99999999999999999999", b"2000000000", b"&a", b"*a", b"<<: *a", b"!!int x", b"Pooling", b"Eltwise", b"LRN", b"SPP",
+    b"Deconvolution", b"bottom", b"top", b"pad: 99999", b"kernel_size: 0", b"operation: 9", b"pool: 3", b"axis: -9",
+    b"\xff", b"\x00", b"\x1b[31m",
+)  # fmt: skip
+
+
+def of_bytes(words: Sequence[bytes] = ()) -> Mutation:
+    """One to six changes of bits, bytes, runs and lengths, and of words where some are given."""
+
+    def mutate(data: bytes, rng: random.Random) -> bytes:
+        out = bytearray(data)
+        for _ in range(rng.choice((1, 1, 1, 2, 3, 6))):
+            if not out:
+                break
+            at = rng.randrange(len(out)) if rng.random() < 0.6 else rng.randrange(min(len(out), 512))
+            length = min(len(out) - at, rng.choice((1, 2, 4, 16, 200)))
+            kind = rng.randrange(8)
+            if kind == 0:
+                out[at] ^= 1 << rng.randrange(8)
+            elif kind == 1:
+                out[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+            elif kind == 2:
+                del out[at : at + length]
+            elif kind == 3:
+                out[at:at] = out[at : at + length] * rng.choice((1, 2, 30))
+            elif kind == 4:
+                del out[at:]
+            elif kind == 5:
+                width = rng.choice("IQ")
+                value = rng.choice((*NUMBERS, len(out))) % (1 << (32 if width == "I" else 64))
+                packed = struct.pack(f"{rng.choice('<>')}{width}", value)
+                out[at : at + len(packed)] = packed
+            elif kind == 6 and words:
+                out[at : at + rng.choice((0, length))] = rng.choice(words)
+            else:
+                other = rng.randrange(len(out))
+                out[at], out[other] = out[other], out[at]
+        return bytes(out)
+
+    return mutate
+
+
+def of_mat5(data: bytes, rng: random.Random) -> bytes:
+    """Changes of the elements of a MAT v5 file, in their tree: tags, classes, sizes, numbers, texts, whole subtrees."""
+    root = _elements(data[128:])
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        places = [(siblings, index) for siblings in _families(root) for index in range(len(siblings))]
+        if not places:
+            break
+        siblings, index = rng.choice(places)
+        kind, content = siblings[index]
+        choice = rng.randrange(8)
+        if choice == 0:
+            del siblings[index]
+        elif choice == 1:
+            siblings.insert(index, (kind, content))
+        elif choice == 2:
+            other, position = rng.choice(places)
+            if position < len(other):
+                siblings[index] = other[position]
+        elif choice == 3:
+            siblings[index] = (rng.choice((1, 2, 4, 5, 6, 7, 9, 12, 14, 15, 16, 18, 255)), content)
+        elif isinstance(content, bytes) and content:
+            siblings[index] = (kind, _changed_leaf(kind, content, rng))
+    body = _packed(root)
+    if rng.random() < 0.3:
+        body = _element(15, zlib.compress(body))
+    return data[:128] + body
+
+
+Element = tuple[int, "bytes | list[Element]"]
+
+
+def _elements(body: bytes) -> list[Element]:
+    found: list[Element] = []
+    at = 0
+    while at + 8 <= len(body):
+        kind, size = struct.unpack_from("<II", body, at)
+        if kind >> 16:
+            found.append((kind & 0xFFFF, body[at + 4 : at + 4 + min(kind >> 16, 4)]))
+            at += 8
+            continue
+        content = body[at + 8 : at + 8 + size]
+        if kind == 15:
+            found += _elements(zlib.decompress(content))
+        else:
+            found.append((kind, _elements(content) if kind == 14 else content))
+        at += 8 + (size if kind == 15 else size + -size % 8)
+    return found
+
+
+def _families(elements: list[Element]) -> list[list[Element]]:
+    return [elements, *(family for _, inner in elements if isinstance(inner, list) for family in _families(inner))]
+
+
+def _changed_leaf(kind: int, content: bytes, rng: random.Random) -> bytes:
+    if kind == 9 and rng.random() < 0.7:
+        return struct.pack("<d", rng.choice(DOUBLES)) * max(1, len(content) // 8)
+    if kind in (5, 6) and rng.random() < 0.7:
+        values = list(struct.unpack(f"<{len(content) // 4}I", content[: len(content) // 4 * 4]))
+        if values:
+            values[rng.randrange(len(values))] = rng.choice(NUMBERS) % (1 << 32)
+        return struct.pack(f"<{len(values)}I", *values)
+    if kind in (1, 2, 4, 16) and rng.random() < 0.7:
+        return rng.choice(WORDS)
+    return of_bytes(WORDS)(content, rng)
+
+
+def _packed(elements: list[Element]) -> bytes:
+    return b"".join(_element(kind, _packed(inner) if isinstance(inner, list) else inner) for kind, inner in elements)
+
+
+def _element(kind: int, content: bytes) -> bytes:
+    pad = b"" if kind == 15 else bytes(-len(content) % 8)
+    return struct.pack("<II", kind, len(content)) + content + pad
+
+
+def of_protobuf(data: bytes, rng: random.Random) -> bytes:
+    """Changes of fields in a protobuf message, at any depth: numbers, wire types, values, lengths, order."""
+    fields = _fields(data)
+    if not fields:
+        return of_bytes()(data, rng)
+    index = rng.randrange(len(fields))
+    number, wire, value = fields[index]
+    choice = rng.randrange(8)
+    if choice == 0:
+        del fields[index]
+    elif choice == 1:
+        fields[index:index] = [fields[index]] * rng.choice((1, 3, 40))
+    elif choice == 2:
+        fields[index] = (rng.choice((1, 2, 3, 4, 5, 7, 100, 102, 2**28)), wire, value)
+    elif choice == 3:
+        fields[index] = (number, rng.choice((0, 1, 2, 3, 4, 5, 7)), value)
+    elif wire == 2 and len(value) > 2 and choice < 7:
+        fields[index] = (number, wire, of_protobuf(value, rng))
+    else:
+        fields[index] = (number, wire, of_bytes(WORDS)(value, rng))
+    return b"".join(
+        _varint(number << 3 | wire) + (_varint(len(v)) + v if wire == 2 else v) for number, wire, v in fields
+    )
+
+
+def _fields(data: bytes) -> list[tuple[int, int, bytes]]:
+    """(number, wire type, bytes) of a message; nothing where it is none."""
+    found, at = [], 0
+    while at < len(data):
+        key, at = _read_varint(data, at)
+        wire = key & 7
+        if wire == 2:
+            size, at = _read_varint(data, at)
+            end = at + size
+        elif wire == 0:
+            _, end = _read_varint(data, at)
+        else:
+            end = at + {1: 8, 5: 4}.get(wire, len(data))
+        if end > len(data):
+            return []
+        found.append((key >> 3, wire, data[at:end]))
+        at = end
+    return found
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data):
+        byte = data[at]
+        value, shift, at = value | (byte & 0x7F) << shift, shift + 7, at + 1
+        if not byte & 0x80:
+            break
+    return value, at
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])

@@ -1,0 +1,44 @@
+"""Every file of the hostile corpus gives a result or one MatnetError, and takes time in proportion to its size.
+
+The corpus is written by `python -m tests.fuzz.corpus`; each file is an input that once ended in another exception, took
+minutes, or took all memory.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz import corpus
+from tests.fuzz.kinds import KINDS, verdict
+
+FILES = sorted(path for path in corpus.HOSTILE.rglob("*") if path.is_file())
+REFUSED = ("lrn-nan", "lrn-infinite", "spnorm-nan", "pdist-zero", "absurd-pad", "alias-bomb", "timestamp", "bad-offset")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(corpus.HOSTILE)))
+def test_a_hostile_file_gives_a_result_or_one_error(file: Path, tmp_path: Path) -> None:
+    kind = file.parent.name
+    copy = tmp_path / f"copy{KINDS[kind].suffix}"
+    copy.write_bytes(file.read_bytes())
+    found = verdict(kind, copy)
+    assert found == "refused" if file.stem in REFUSED else found in ("read", "refused")
+
+
+def test_the_corpus_is_what_its_script_writes(tmp_path: Path) -> None:
+    corpus.write(tmp_path)
+    written = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {str(path.relative_to(corpus.HOSTILE)): path.read_bytes() for path in FILES}
+
+
+def test_the_harness_runs_and_counts() -> None:
+    """Two inputs of a kind: both are counted, and none is a finding."""
+    command = [sys.executable, "-m", "tests.fuzz", "--kind", "state", "--rounds", "2", "--seed", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^state +2 ", done.stdout, re.MULTILINE)
+    assert "2 inputs, seed 1; 0 different findings" in done.stdout
