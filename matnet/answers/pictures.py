@@ -40,10 +40,11 @@ def pictures_of(images: Any) -> tuple[list[Picture], bool]:
 
 def _each(images: Any) -> Iterator[Picture]:
     if _is_folder(images):
-        files = sorted(images_below(Path(images)))
+        # As text, and in the order of paths: a Path takes five times the memory, for each of many images.
+        files = sorted(map(str, images_below(Path(images))), key=lambda file: file.replace(os.sep, "\0"))
         if not files:
             raise DataError(f"{os.fspath(images)}: holds no image files (.jpg, .png, ...); check the folder")
-        yield from (Picture(str(file), file) for file in files)
+        yield from (Picture(file, file) for file in files)
     elif _is_list(images):
         for image in images:
             yield from _each(image)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from matnet.datasets.guess import KINDS, load, load_images
-from matnet.datasets.image_list import LIST_NAMES, ImageList
-from matnet.datasets.imagenet import load_imagenet
-from matnet.datasets.lfw import PairSet, load_lfw
-from matnet.datasets.scan import IMAGE_SUFFIXES
-from matnet.datasets.synsets import ORDERS, class_order
-from matnet.datasets.voc import VOC_CLASSES, SegmentationSet, load_voc
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matnet.datasets.guess import KINDS, load, load_images
+    from matnet.datasets.image_list import LIST_NAMES, ImageList
+    from matnet.datasets.imagenet import load_imagenet
+    from matnet.datasets.lfw import PairSet, load_lfw
+    from matnet.datasets.scan import IMAGE_SUFFIXES
+    from matnet.datasets.synsets import ORDERS, class_order
+    from matnet.datasets.voc import VOC_CLASSES, SegmentationSet, load_voc
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -26,3 +30,27 @@ __all__ = [
     "load_lfw",
     "load_voc",
 ]
+
+# Loaded at first use: who wants one module of this package should not pay for all of them.
+_MODULES = {
+    "IMAGE_SUFFIXES": "matnet.datasets.scan",
+    "ImageList": "matnet.datasets.image_list",
+    "KINDS": "matnet.datasets.guess",
+    "LIST_NAMES": "matnet.datasets.image_list",
+    "ORDERS": "matnet.datasets.synsets",
+    "PairSet": "matnet.datasets.lfw",
+    "SegmentationSet": "matnet.datasets.voc",
+    "VOC_CLASSES": "matnet.datasets.voc",
+    "class_order": "matnet.datasets.synsets",
+    "load": "matnet.datasets.guess",
+    "load_imagenet": "matnet.datasets.imagenet",
+    "load_images": "matnet.datasets.guess",
+    "load_lfw": "matnet.datasets.lfw",
+    "load_voc": "matnet.datasets.voc",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from matnet.evaluation.config import EvaluationConfig
-from matnet.evaluation.flow import evaluate
-from matnet.evaluation.record import Evaluation, Run, versions
-from matnet.evaluation.tally import Tally
-from matnet.evaluation.tasks import TASKS
-from matnet.evaluation.tasks.classification import score_variable
-from matnet.evaluation.tasks.segmentation import SegmentationEvaluation
-from matnet.evaluation.tasks.verification import VerificationEvaluation
+if TYPE_CHECKING:
+    from matnet.evaluation.config import EvaluationConfig
+    from matnet.evaluation.flow import evaluate
+    from matnet.evaluation.record import Evaluation, Run, versions
+    from matnet.evaluation.tally import Tally
+    from matnet.evaluation.tasks import TASKS
+    from matnet.evaluation.tasks.classification import score_variable
+    from matnet.evaluation.tasks.segmentation import SegmentationEvaluation
+    from matnet.evaluation.tasks.verification import VerificationEvaluation
 
 __all__ = [
     "TASKS",
@@ -28,6 +30,26 @@ __all__ = [
     "score_variable",
     "versions",
 ]
+
+# Loaded at first use: who wants one module of this package should not pay for all of them.
+_MODULES = {
+    "Evaluation": "matnet.evaluation.record",
+    "EvaluationConfig": "matnet.evaluation.config",
+    "Run": "matnet.evaluation.record",
+    "SegmentationEvaluation": "matnet.evaluation.tasks.segmentation",
+    "TASKS": "matnet.evaluation.tasks",
+    "Tally": "matnet.evaluation.tally",
+    "VerificationEvaluation": "matnet.evaluation.tasks.verification",
+    "evaluate": "matnet.evaluation.flow",
+    "score_variable": "matnet.evaluation.tasks.classification",
+    "versions": "matnet.evaluation.record",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def evaluate_segmentation(*arguments: Any, **keywords: Any) -> Any:
