@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from matnet.engines.plan import drop_dropout
 from matnet.errors import EngineError, MatnetError
-from matnet.network import Layer, Network
+from matnet.network import Network
 from matnet.ops.activation import ReLU
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.normalization import BatchNorm
@@ -48,7 +48,7 @@ def torch_network(net: Network, name: str, output: str, shape: Shape) -> Any:
             getattr(module, names[layer.name]).inplace = True
     for layer in layers:
         if isinstance(layer.op, Conv):
-            _flatten(module, names[layer.name], layer, shapes[layer.inputs[0]])
+            _flatten(module, names[layer.name], layer.op, shapes[layer.inputs[0]])
     return module.requires_grad_(False)
 
 
@@ -61,10 +61,10 @@ def _fold(module: Any, convolution: str, normalization: str) -> None:
         setattr(module, normalization, nn.Identity())
 
 
-def _flatten(module: Any, name: str, layer: Layer, shape: Shape) -> None:
+def _flatten(module: Any, name: str, op: Conv, shape: Shape) -> None:
     """A convolution whose filters cover an input of this shape becomes a product with a matrix."""
     found = getattr(module, name, None)
-    if not isinstance(found, nn.Conv2d) or any(layer.op.pad) or tuple(found.weight.shape[1:]) != tuple(shape[1:]):
+    if not isinstance(found, nn.Conv2d) or any(op.pad) or tuple(found.weight.shape[1:]) != tuple(shape[1:]):
         return
     linear = nn.utils.skip_init(nn.Linear, found.weight[0].numel(), len(found.weight), bias=found.bias is not None)
     linear.weight = nn.Parameter(found.weight.detach().flatten(1).contiguous())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from matnet.errors import MatnetError, UnsupportedLayersError, listing
+from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, listing
 from matnet.meta import display_name
 from matnet.network import Layer, Network
 from matnet.shapes import Shape, text
@@ -73,6 +73,10 @@ def write_module(net: Network, wanted: Sequence[str], inputs: Sequence[str], sha
             if key in shared:  # the same weights in two places, as in Siamese networks: one submodule, used twice
                 lines = [line.replace(f"self.{member.name}(", f"self.{shared[key].name}(") for line in lines]
                 continue
+            if member.name in members:
+                raise NetworkError(
+                    f"{net.source}: layer {layer.name!r} needs the name {member.name!r}; rename that layer"
+                )
             members[member.name] = shared[key] = member
             notes += [
                 f"layers {owners[name]!r} and {layer.name!r} share {name!r} in the file; here each has its own copy"
