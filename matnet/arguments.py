@@ -14,7 +14,6 @@ from matnet.engines.cpu.runtimes import RUNTIMES, candidates
 from matnet.errors import EngineError, MatnetError
 from matnet.loading import is_caffe
 from matnet.network import Network
-from matnet.zoo import random_network
 
 MODEL_HELP = (
     "a MatConvNet .mat file; the name of a model (see `matnet zoo list`), fetched if need be; Caffe's "
@@ -61,6 +60,8 @@ def network_from(name: str, options: argparse.Namespace) -> Network:
     `--input-size` reaches the conversion of Caffe's files, as the form of some layers depends on it.
     """
     if getattr(options, "random_weights", False):
+        from matnet.zoo import random_network  # the cards of all models, which few commands need
+
         return random_network(name, options.seed)
     return load(name, **_load_options(name, options))
 
