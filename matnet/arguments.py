@@ -12,12 +12,14 @@ from matnet import load
 from matnet.engines import BACKENDS, PRECISIONS, EngineOptions, parse_device
 from matnet.engines.cpu.runtimes import RUNTIMES, candidates
 from matnet.errors import EngineError, MatnetError
+from matnet.kinds import DEFINITIONS, WEIGHTS, kind_of
 from matnet.loading import is_caffe
 from matnet.network import Network
 
 MODEL_HELP = (
     "a MatConvNet .mat file; the name of a model (see `matnet zoo list`), fetched if need be; Caffe's "
-    "NET.prototxt,WEIGHTS.caffemodel (either alone: without weights, or as it was trained); or a model's folder"
+    "NET.prototxt WEIGHTS.caffemodel, also with a comma between (either alone: without weights, or as it was trained); "
+    "or a model's folder"
 )
 
 
@@ -117,6 +119,27 @@ def parse_size(text: str) -> Sizes:
             f"{text!r} is not a size; expected HxW, CxHxW or NxCxHxW of whole numbers from 1, or NAME=AxBx..."
         )
     return name or None, axes
+
+
+def joined_pairs(argv: Sequence[str]) -> list[str]:
+    """A prototxt and its weights, one after the other in either order, as the one argument `NET,WEIGHTS`.
+
+    What the files are is known by their content.
+    """
+    joined: list[str] = []
+    for argument in argv:
+        before = joined[-1] if joined else ""
+        if _is_kind(before, DEFINITIONS) and _is_kind(argument, WEIGHTS):
+            joined[-1] = f"{before},{argument}"
+        elif _is_kind(before, WEIGHTS) and _is_kind(argument, DEFINITIONS):
+            joined[-1] = f"{argument},{before}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _is_kind(argument: str, kinds: Sequence[str]) -> bool:
+    return not argument.startswith("-") and Path(argument).is_file() and kind_of(Path(argument)) in kinds
 
 
 def joined_sizes(argv: Sequence[str]) -> list[str]:

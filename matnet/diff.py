@@ -13,7 +13,7 @@ import logging
 import sys
 
 from matnet import load
-from matnet.arguments import MODEL_HELP, add_file_options, file_options, flipped_inputs
+from matnet.arguments import MODEL_HELP, add_file_options, file_options, flipped_inputs, joined_pairs
 from matnet.comparison import Comparison, compare
 from matnet.errors import common_options, program, run_command
 from matnet.network import Network
@@ -83,7 +83,7 @@ def in_one_order(a: Network, b: Network) -> tuple[Network, Network]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_intermixed_args(argv)
+    options = parser().parse_intermixed_args(joined_pairs(sys.argv[1:] if argv is None else argv))
     a = load(options.a, **file_options(options))
     options.net = options.net_b
     b = load(options.b, **file_options(options))

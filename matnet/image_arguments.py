@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matnet.arguments import add_input_size, given_sizes, joined_sizes, positive
+from matnet.arguments import add_input_size, given_sizes, joined_pairs, joined_sizes, positive
 from matnet.errors import DataError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def add_classes(command: argparse._ActionsContainer) -> None:
 
 def parsed(command: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments, in which options may stand before, between and behind the others."""
-    return command.parse_intermixed_args(joined_sizes(_joined(sys.argv[1:] if argv is None else argv)))
+    return command.parse_intermixed_args(joined_sizes(_joined(joined_pairs(sys.argv[1:] if argv is None else argv))))
 
 
 def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any) -> Preprocessing:

@@ -22,6 +22,7 @@ from matnet.arguments import (
     add_network_options,
     engine_options,
     given_sizes,
+    joined_pairs,
     joined_sizes,
     network_from,
     positive,
@@ -85,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_intermixed_args(joined_sizes(sys.argv[1:] if argv is None else argv))
+    options = parser().parse_intermixed_args(joined_sizes(joined_pairs(sys.argv[1:] if argv is None else argv)))
     if options.plan and options.format != "text":
         raise MatnetError(f"--plan is text for people; it does not go with --format {options.format}")
     outputs = [(options.svg, SVG), (options.dot, DOT)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -13,7 +14,9 @@ import pytest
 
 import matnet
 from matnet.__main__ import VERBS, main, module_of, usage, verbs
+from matnet.arguments import joined_pairs
 from matnet.errors import run_command
+from tests.conftest import DATA
 from tests.imports import HEAVY, is_command, modules
 
 pytestmark = pytest.mark.process
@@ -82,3 +85,14 @@ def test_the_console_script_is_this() -> None:
     settings = ConfigParser()
     settings.read(ROOT / "setup.cfg")
     assert settings["options.entry_points"]["console_scripts"].split() == ["matnet", "=", "matnet.__main__:script"]
+
+
+def test_caffes_two_files_are_one_model_in_every_command(tmp_path: Path) -> None:
+    """In either order, with a comma or a space between, and whatever they are called."""
+    shutil.copy(DATA / "caffe/net_nin/deploy.prototxt", tmp_path / "net.txt")
+    shutil.copy(DATA / "caffe/net_nin/weights.caffemodel", tmp_path / "weights.bin")
+    net, weights = str(tmp_path / "net.txt"), str(tmp_path / "weights.bin")
+    both = [f"{net},{weights}"]
+    assert joined_pairs([net, weights]) == joined_pairs([weights, net]) == joined_pairs(both) == both
+    assert joined_pairs(["a.mat", net, weights, "--json", "b"]) == ["a.mat", *both, "--json", "b"]
+    assert joined_pairs([net, "none.caffemodel", net]) == [net, "none.caffemodel", net]
