@@ -317,19 +317,19 @@ def test_evaluation_goes_on_with_half_a_batch(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """digits-lenet on 40 images with memory for 10: the figures are those of an engine with room for all."""
-    from matnet.engines.numpy_engine import NumpyEngine
+    from matnet.engines.layer_by_layer import LayerByLayer
 
     arguments = ["--limit", "40", "--backend", "numpy", "--json", "--quiet", "--batch-size", "20"]
     assert eval_main(arguments) == 0
     expected = json.loads(capsys.readouterr().out)
-    full = NumpyEngine._run
+    full = LayerByLayer.__call__
 
-    def limited(self: Any, values: dict[str, np.ndarray], left: Any) -> dict[str, np.ndarray]:
+    def limited(self: Any, values: dict[str, np.ndarray], wanted: Any) -> dict[str, Any]:
         if max(len(value) for value in values.values()) > 10:
             raise MemoryError("Unable to allocate 9 GiB for an array")
-        return full(self, values, left)
+        return full(self, values, wanted)
 
-    monkeypatch.setattr(NumpyEngine, "_run", limited)
+    monkeypatch.setattr(LayerByLayer, "__call__", limited)
     assert eval_main(arguments) == 0
     told = capsys.readouterr()
     found = json.loads(told.out)
