@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -33,3 +35,22 @@ def network(*steps: tuple[Op, Sequence[str], Sequence[np.ndarray]]) -> Network:
 def chain(*steps: tuple[Op, Sequence[np.ndarray]]) -> Network:
     """Layers a, b, c ... one after the other, each writing a variable of its own name; the input is x."""
     return network(*((op, [before], params) for before, (op, params) in zip("xabcdefghi", steps, strict=False)))
+
+
+@contextmanager
+def logged(lines: list[str]) -> Iterator[list[str]]:
+    """Adds what matnet logs meanwhile, notes included."""
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(record.getMessage())
+
+    log, handler = logging.getLogger("matnet"), Collector()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield lines
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

@@ -104,7 +104,7 @@ def test_wrong_weights_are_not_converted(tmp_path: Path) -> None:
 
 def test_all_files_that_are_missing_are_told_at_once() -> None:
     with pytest.raises(DownloadError) as caught:
-        convert_named("caffe-alex", fetcher=Fetcher(progress=False, say=lambda text: None))
+        convert_named("caffe-alex", fetcher=Fetcher(progress=False))
     heads = [line for line in str(caught.value).splitlines() if line.endswith("could not be fetched:")]
     assert [line.split()[0] for line in heads] == ["caffe_alexnet_model", "caffe_ilsvrc12.tar.gz"]
 
@@ -140,7 +140,7 @@ def test_files_of_options_are_fetched_and_options_can_be_overridden(
         "matnet.zoo.convert_named.find_card",
         lambda name: replace(known, files=(*known.files, listed), convert={"labels": "words.txt"}),
     )
-    convert_named("digits-lenet", "listed.mat", fetcher=Fetcher(carried=tmp_path, say=lambda text: None))
+    convert_named("digits-lenet", "listed.mat", fetcher=Fetcher(carried=tmp_path))
     assert class_names(matnet.load("listed.mat"))[3] == "digit 3"  # type: ignore[index]
     convert_named("digits-lenet", "own.mat", options={"labels": None, "class_names": list("abcdefghij")})
     assert class_names(matnet.load("own.mat"))[3] == "d"  # type: ignore[index]

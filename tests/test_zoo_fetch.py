@@ -26,6 +26,7 @@ from matnet.zoo import locks
 from matnet.zoo.cards import Card, RemoteFile
 from matnet.zoo.download import Patience, ResumingDownloader
 from matnet.zoo.fetch import Fetcher
+from tests.helpers import logged
 from tests.hostile_server import Behaviour, serving
 
 CONTENT = np.random.default_rng(1).bytes(300_000)
@@ -53,9 +54,8 @@ def weights(*urls: str, **fields: Any) -> RemoteFile:
 
 
 def fetch(file: RemoteFile, said: list[str] | None = None, **options: Any) -> bytes:
-    lines = [] if said is None else said
-    fetcher = Fetcher(patience=QUICK, progress=False, say=lines.append, **options)
-    return fetcher.file(card(file), file).read_bytes()
+    with logged([] if said is None else said):
+        return Fetcher(patience=QUICK, progress=False, **options).file(card(file), file).read_bytes()
 
 
 # -- one server -----------------------------------------------------------------------------------------
@@ -211,8 +211,8 @@ def test_a_resumed_file_with_a_wrong_beginning_is_fetched_again(cache: Path) -> 
 def test_retry_after_is_heeded_within_reason(tmp_path: Path) -> None:
     said: list[str] = []
     behaviour = Behaviour(content=CONTENT, statuses=[503], headers={"Retry-After": "3600"})
-    downloader = ResumingDownloader(part=tmp_path / "x.part", patience=QUICK, progress=False, say=said.append)
-    with serving(behaviour) as url:
+    downloader = ResumingDownloader(part=tmp_path / "x.part", patience=QUICK, progress=False)
+    with serving(behaviour) as url, logged(said):
         downloader(url, str(tmp_path / "x"))
     assert "trying again in 0.02 s" in said[0]
 
@@ -224,9 +224,10 @@ def test_mirrors_are_tried_in_turn_and_a_broken_transfer_goes_on_at_the_next() -
     first, second = Behaviour(content=CONTENT, cut_after=98_304, statuses=[]), Behaviour(content=CONTENT)
     with serving(replace(first, ranges=True)) as one, serving(second) as two:
         said: list[str] = []
-        fetcher = Fetcher(patience=replace(QUICK, attempts=1), progress=False, say=said.append)
+        fetcher = Fetcher(patience=replace(QUICK, attempts=1), progress=False)
         file = weights(one, two)
-        assert fetcher.file(card(file), file).read_bytes() == CONTENT
+        with logged(said):
+            assert fetcher.file(card(file), file).read_bytes() == CONTENT
     assert second.asked == ["bytes=98304-"]
     assert any(line.startswith(one) for line in said), "a failing mirror is said"
 
@@ -294,7 +295,7 @@ def test_an_archive_is_fetched_once_for_all_its_files(tmp_path: Path, cache: Pat
             RemoteFile(file="words.txt", role="labels", archive=archive, member="words.txt"),
         )
         wrong = replace(files[1], file="wrong.txt", hashes={"md5": MD5})
-        fetcher = Fetcher(patience=QUICK, progress=False, say=lambda text: None)
+        fetcher = Fetcher(patience=QUICK, progress=False)
         first, second = fetcher.caffe(card(*files))
         with pytest.raises(DownloadError, match=r"all\.tgz, words\.txt: its MD5 is"):
             fetcher.caffe(card(wrong))
@@ -391,7 +392,7 @@ def test_a_stale_lock_is_taken_over(case: str, tmp_path: Path) -> None:
     lock.write_text(content)
     os.utime(lock, (time.time() - age,) * 2)
     said: list[str] = []
-    with locks.locked(tmp_path / "x", said.append):
+    with logged(said), locks.locked(tmp_path / "x"):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
     assert said == []
     assert list(tmp_path.iterdir()) == []
@@ -403,13 +404,13 @@ def test_a_living_lock_is_waited_for(tmp_path: Path) -> None:
     said: list[str] = []
     released = threading.Timer(0.3, lock.unlink)
     released.start()
-    with locks.locked(tmp_path / "x", said.append):
+    with logged(said), locks.locked(tmp_path / "x"):
         assert not released.is_alive()
     assert said == [f"waiting for process {os.getpid()} on {socket.gethostname()}, which holds {lock}"]
 
 
 def test_a_lock_that_somebody_took_over_is_theirs(tmp_path: Path) -> None:
     lock = tmp_path / "x.lock"
-    with locks.locked(tmp_path / "x", lambda text: None):
+    with locks.locked(tmp_path / "x"):
         lock.write_text(lock_text(1, "elsewhere"))
     assert lock.read_text() == lock_text(1, "elsewhere")

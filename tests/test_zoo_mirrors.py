@@ -30,6 +30,7 @@ from matnet.zoo.cards import Card, RemoteFile
 from matnet.zoo.download import NoSpaceError, ResumingDownloader
 from matnet.zoo.fetch import Fetcher
 from matnet.zoo.transfer import Patience
+from tests.helpers import logged
 from tests.hostile_server import Behaviour, answering, serving
 
 CONTENT = np.random.default_rng(2).bytes(70_000)
@@ -53,7 +54,8 @@ def weights(*urls: str, **fields: Any) -> RemoteFile:
 def fetch(file: RemoteFile, said: list[str] | None = None, **options: Any) -> Path:
     card = Card(name="a-model", title="A model", folder=Path("nowhere"), prose="", files=(file,))
     lines = [] if said is None else said
-    return Fetcher(**{"patience": QUICK, "progress": False, "say": lines.append, **options}).file(card, file)
+    with logged(lines):
+        return Fetcher(**{"patience": QUICK, "progress": False, **options}).file(card, file)
 
 
 def endless(head: bytes, part: bytes) -> Callable[[], Iterable[bytes]]:
@@ -236,13 +238,13 @@ def test_a_lock_of_a_living_process_is_never_stale(tmp_path: Path) -> None:
     os.utime(lock, (time.time() - 100_000,) * 2)
     released = threading.Timer(0.5, lock.unlink)
     released.start()
-    with locks.locked(tmp_path / "x", lambda text: None):
+    with locks.locked(tmp_path / "x"):
         assert not released.is_alive()
 
 
 def test_a_held_lock_is_touched_without_bytes_coming_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "BEAT", 0.05)
-    with locks.locked(tmp_path / "x", lambda text: None):
+    with locks.locked(tmp_path / "x"):
         os.utime(tmp_path / "x.lock", (0, 0))
         until = time.monotonic() + 10
         while (tmp_path / "x.lock").stat().st_mtime == 0 and time.monotonic() < until:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from matnet.zoo.verify import ABSENT, Catalogue, Finding
 
 if TYPE_CHECKING:
     from matnet.network import Network
+
+log = logging.getLogger(__name__)
 
 
 class AbsentModelError(MatnetError):
@@ -48,7 +51,7 @@ class Source:
         try:
             return self.fetcher.mat(card)
         except DownloadError as error:
-            self.fetcher.say(str(error))
+            log.warning("%s", error)
             raise AbsentModelError(f"could not be fetched; {_by_hand(str(error))}") from error
 
     def load(self, row: Expected, path: Path | None) -> Network:

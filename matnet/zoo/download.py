@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -17,6 +18,7 @@ from matnet.files import looks_like_html
 from matnet.records import read_record, write_record
 from matnet.zoo.transfer import Answer, BrokenTransfer, Patience, answer_of, number_in
 
+log = logging.getLogger(__name__)
 LARGEST = 4 << 30  # bytes of a file whose size no card states
 PROGRESS = 1 << 20  # bytes beyond all that came before, which make up for a broken attempt
 RESERVE = 64 << 20  # bytes of the disk that a download leaves free
@@ -29,7 +31,7 @@ class ResumingDownloader:
 
     part: where the bytes collect. size: of the whole file, if known. verifiable: whether a checksum will tell if the
     parts of two transfers belong together; otherwise only the server's validator (ETag, Last-Modified) can.
-    largest: bytes that a file of unknown size may have. say: called with a line of text for every retry.
+    largest: bytes that a file of unknown size may have.
     """
 
     part: Path
@@ -38,7 +40,6 @@ class ResumingDownloader:
     patience: Patience = field(default_factory=Patience)
     progress: bool = True
     largest: int = LARGEST
-    say: Callable[[str], None] = lambda text: None
 
     def __call__(self, url: str, output_file: str) -> None:
         """Fetch `url` into the part file, then move it to `output_file`; DownloadError when patience is at an end."""
@@ -59,7 +60,7 @@ class ResumingDownloader:
     def _wait(self, url: str, error: BrokenTransfer, failures: int) -> None:
         backed_off = self.patience.first_wait * 2 ** max(failures - 1, 0)
         wait = min(max(error.wait, backed_off), self.patience.longest_wait)
-        self.say(f"{url}: {error}; trying again in {wait:g} s, from byte {_size(self.part):,}")
+        log.warning("%s: %s; trying again in %g s, from byte %s", url, error, wait, f"{_size(self.part):,}")
         time.sleep(wait)
 
     def discard(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,9 +21,7 @@ from matnet.zoo.first_use import differs_from_first, trust_first
 from matnet.zoo.locks import locked
 from matnet.zoo.transfer import Patience
 
-
-def to_stderr(text: str) -> None:
-    print(f"matnet: {text}", file=sys.stderr, flush=True)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +31,7 @@ class Fetcher:
     mirrors: addresses to try before the card's own; one that ends in `/` is a folder, to which the file's name is
     added. carried: a folder with files that were brought by hand. allow_unverified: whether a file without a known
     checksum may come over http. largest: bytes that a file may have whose size no card states. patience, progress: as
-    for a download. say: where lines of text go.
+    for a download.
     """
 
     mirrors: Sequence[str] = ()
@@ -42,7 +40,6 @@ class Fetcher:
     largest: int = LARGEST
     patience: Patience = field(default_factory=Patience)
     progress: bool = True
-    say: Callable[[str], None] = to_stderr
 
     def __post_init__(self) -> None:
         if self.carried is not None and not self.carried.is_dir():
@@ -89,7 +86,7 @@ class Fetcher:
         target.parent.mkdir(parents=True, exist_ok=True)
         if self._is_there(target, file, accepted):
             return target
-        with locked(target, self.say):
+        with locked(target):
             if self._is_there(target, file, accepted):
                 return target
             if not self._carried_in(target, file, accepted):
@@ -98,7 +95,7 @@ class Fetcher:
                 else:
                     self._download(card, file, target, accepted)
             if not accepted and strongest(file.hashes) is None:
-                trust_first(target, self.say)
+                trust_first(target)
         return target
 
     def _is_there(self, target: Path, file: RemoteFile, accepted: Mapping[str, str]) -> bool:
@@ -110,7 +107,7 @@ class Fetcher:
             return True
         aside = target.with_name(f"{target.name}.bad")
         os.replace(target, aside)
-        self.say(f"{target}: {fault}; kept as {aside.name}, and fetched again")
+        log.warning(f"{target}: {fault}; kept as {aside.name}, and fetched again")
         return False
 
     def _carried_in(self, target: Path, file: RemoteFile, accepted: Mapping[str, str]) -> bool:
@@ -122,7 +119,7 @@ class Fetcher:
             found = self._called_otherwise(file, accepted)
             if found is None:
                 return False
-            self.say(f"{found} is {file.file}, by its checksum")
+            log.warning(f"{found} is {file.file}, by its checksum")
             source = found
         fault = self._fault(source, file, target, accepted)
         if fault:
@@ -167,7 +164,7 @@ class Fetcher:
                 except DownloadError as error:
                     failures.append(str(error))
                     if url != addresses[-1]:
-                        self.say(f"{error}; trying the next address, {addresses[addresses.index(url) + 1]}")
+                        log.warning(f"{error}; trying the next address, {addresses[addresses.index(url) + 1]}")
         raise DownloadError(_by_hand(card, file, target, accepted, failures or ["no address is known"]))
 
     def _addresses(self, file: RemoteFile, accepted: Mapping[str, str]) -> list[str]:
@@ -198,7 +195,6 @@ class Fetcher:
             patience=self.patience,
             progress=self.progress,
             largest=self.largest,
-            say=self.say,
         )
 
         with atomic_path(target) as temporary:
@@ -206,7 +202,7 @@ class Fetcher:
             downloader(url, os.fspath(temporary))
             fault = self._fault(temporary, file, target, accepted)
             if fault and resumed:
-                self.say(f"{url}: {fault}; fetched again from the start")
+                log.warning(f"{url}: {fault}; fetched again from the start")
                 downloader(url, os.fspath(temporary))
                 fault = self._fault(temporary, file, target, accepted)
             if fault:

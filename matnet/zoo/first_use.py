@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from matnet.files import atomic_write
 from matnet.zoo.checks import digests
 
+log = logging.getLogger(__name__)
 SUFFIX = ".sha256"
 
 
-def trust_first(target: Path, say: Callable[[str], None]) -> None:
+def trust_first(target: Path) -> None:
     """Record the SHA-256 of a file the first time that it is here, and say that nothing vouches for it."""
     if _recorded(target) is not None:
         return
     found = digests(target, ["sha256"])["sha256"]
     with atomic_write(_beside(target)) as file:
         file.write(f"{found}  {target.name}\n".encode())
-    say(
+    log.warning(
         f"{target}: unverified, since no checksum was published; its SHA-256 {found} is now recorded in "
         f"{_beside(target).name}, and any other file is refused from now on"
     )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from matnet.errors import DownloadError
 from matnet.files import process_exists
 
+log = logging.getLogger(__name__)
 LARGEST = 1 << 12  # bytes that are read of a lock file
 STALE_AFTER = 600.0  # seconds without a sign of life
 BEAT = 20.0  # seconds between two signs of life
@@ -22,7 +24,7 @@ POLL = 0.2  # seconds between two looks at somebody else's lock
 
 
 @contextmanager
-def locked(target: Path, say: Callable[[str], None]) -> Iterator[None]:
+def locked(target: Path) -> Iterator[None]:
     """Hold `<target>.lock` for the block; a thread touches it every 20 s, as a sign of life.
 
     Waits for another holder. A lock of a process on this machine is stale, and taken over, when the process is gone or
@@ -32,7 +34,7 @@ def locked(target: Path, say: Callable[[str], None]) -> Iterator[None]:
     lock = target.with_name(f"{target.name}.lock")
     pid = os.getpid()
     token = json.dumps({"pid": pid, "host": socket.gethostname(), "started": _started(pid), "id": uuid.uuid4().hex})
-    _acquire(lock, token, say)
+    _acquire(lock, token)
     over = threading.Event()
     threading.Thread(target=_beat, args=(lock, over), daemon=True).start()
     try:
@@ -49,7 +51,7 @@ def _beat(lock: Path, over: threading.Event) -> None:
             os.utime(lock)
 
 
-def _acquire(lock: Path, token: str, say: Callable[[str], None]) -> None:
+def _acquire(lock: Path, token: str) -> None:
     waiting = False
     while not _create(lock, token):
         holder = _content(lock)
@@ -59,7 +61,7 @@ def _acquire(lock: Path, token: str, say: Callable[[str], None]) -> None:
             _remove_stale(lock, holder)
             continue
         if not waiting:
-            say(f"waiting for {_described(holder)}, which holds {lock}")
+            log.warning(f"waiting for {_described(holder)}, which holds {lock}")
             waiting = True
         time.sleep(POLL)
 
