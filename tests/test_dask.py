@@ -163,9 +163,12 @@ def test_the_command_is_interrupted_and_resumed_on_processes(
 def test_the_workers_of_a_scheduler(
     net: matnet.Network, job: EvaluationConfig, images: ImageList, expected: Tally
 ) -> None:
+    """A scheduler of the user's own, here one that speaks plain TCP."""
+    from distributed import LocalCluster
+
     with (
-        local_cluster(2, 2) as running,
-        counter_for(net, job, Classification(images), scheduler=running.client.scheduler.address) as counter,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as running,
+        counter_for(net, job, Classification(images), scheduler=running.scheduler_address) as counter,
     ):
         assert_same_counts(counted(counter), expected)
 
@@ -185,7 +188,7 @@ def test_a_shard_that_workers_die_of_is_an_error(net: matnet.Network, job: Evalu
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), local_cluster(1, 1) as cluster:
         counter = ShardCounter(cluster, net, job, Classification(images))
         (victim,) = cluster.client.run(os.getpid).values()
-        expected = "a shard was lost: tcp://.* and workers before it died while computing it"
+        expected = "a shard was lost: tls://.* and workers before it died while computing it"
 
         def watch(tally: Tally) -> None:
             with suppress(ProcessLookupError):
