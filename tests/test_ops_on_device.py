@@ -59,7 +59,7 @@ def test_caffe_networks(case: str, on_both: list[str], tmp_path: Path) -> None:
 
 
 def test_the_ops_that_use_the_host() -> None:
-    """Boxes, lattices, losses, sequences, indices to check, results of unknown size; all others can be replayed as a graph."""
+    """Boxes, lattices, losses, sequences, indices to check, unknown sizes; all others can be replayed as a graph."""
     assert {op.__name__ for op in REGISTRY if op.uses_host} == {
         "BatchReindex", "BoxGroupOutput", "BoxOutput", "CTCGreedyDecoder", "DenseCRF", "DetectionOutput", "Embed",
         "Filter", "FrcnnOutput", "Loss", "MultiStageMeanfield", "PSROIPooling", "PriorBox", "Proposal", "ROIAlign",
