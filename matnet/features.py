@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from matnet.answers.extraction import POOLS, Task, extract
+from matnet.answers.feature_files import names_beside
 from matnet.answers.layer_names import named_layers
 from matnet.arguments import (
     MODEL_HELP,
@@ -23,7 +24,8 @@ from matnet.arguments import (
     file_options,
     positive,
 )
-from matnet.errors import common_options, program, run_command
+from matnet.errors import FileFormatError, common_options, program, run_command
+from matnet.formats import refuse_to_replace_network
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.loading import load
 from matnet.outcomes import ExitStatus
@@ -54,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="FILE",
-        help=".npz, .h5 or .mat (v7.3); or .npy with one layer, where FILE.images.txt names the images",
+        help=".npz, .h5 or .mat (v7.3); or FILE.npy with one layer, where FILE.images.txt names the images",
     )
     command.add_argument(
         "--workers", type=positive, default=1, metavar="N", help="processes that share the work (default: %(default)s)"
@@ -75,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = parsed(parser(), argv)
+    _refuse_to_replace(Path(options.out))
     net = load(options.model, **file_options(options))
     variables = named_layers(net.for_inference(), options.layer)
     task = Task(net, variables, options.pool, preprocessing_from(net, options), engine_options(options))
@@ -92,6 +95,15 @@ def main(argv: list[str] | None = None) -> int:
         file=sys.stderr,
     )
     return ExitStatus.MENDABLE
+
+
+def _refuse_to_replace(out: Path) -> None:
+    """FileFormatError where the features would replace a network, or a text file that names no images of theirs."""
+    if out.suffix.lower() == ".mat":
+        refuse_to_replace_network(out)
+    names = names_beside(out)
+    if out.suffix.lower() == ".npy" and names.exists() and not out.exists():
+        raise FileFormatError(f"{names}: would be replaced by the images' names; move it, or choose another --out")
 
 
 class _Bar:

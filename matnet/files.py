@@ -24,7 +24,7 @@ import numpy as np
 
 import matnet
 from matnet.errors import FileFormatError
-from matnet.kinds import EMPTY, kind_of
+from matnet.kinds import EMPTY, SUFFIXES, kind_of
 
 HOME = "MATNET_HOME"
 PathLike = str | os.PathLike[str]
@@ -74,8 +74,9 @@ def check_outputs(outputs: Iterable[tuple[PathLike | None, str]], read: Iterable
 
     outputs: each path with its kind, one of `matnet.kinds`; None for an output that nobody asked for. read: every
     file that the command reads; what does not exist (a model's name, say) is passed over, and `P,W` are two files.
-    Raises FileFormatError for an output that is one of the files read (also through links), that is given twice, or
-    that exists and is of another kind, is a folder, is read-only, or whose folder does not exist.
+    Raises FileFormatError for an output that is one of the files read (also through links), that is given twice, whose
+    name promises another kind, or that exists and is of another kind, is a folder, is read-only, or whose folder does
+    not exist.
     """
     sources: dict[object, Path] = {}
     for part in (part for path in read if path is not None for part in _parts(os.fspath(path))):
@@ -111,6 +112,9 @@ def _identity(path: Path) -> object:
 
 
 def _check_kind(target: Path, kind: str) -> None:
+    promised = SUFFIXES.get(target.suffix.lower(), kind)
+    if promised != kind:
+        raise FileFormatError(f"{target}: would become {kind}, and its name is that of {promised}; give another name")
     _check_target(target)
     if target.is_file():
         try:

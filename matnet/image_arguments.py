@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import math
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matnet.arguments import add_input_size, given_sizes, joined_pairs, joined_sizes, positive
+from matnet.arguments import add_input_size, flipped_inputs, given_sizes, joined_pairs, joined_sizes, positive
 from matnet.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 SEVERAL = ("--mean", "--std", "--image-size", "--input-range")
 """Options of several numbers, which may be written with spaces or with commas."""
 
+log = logging.getLogger(__name__)
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
@@ -35,7 +38,7 @@ def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGro
         "--mean", metavar="V", help="what is subtracted: R G B, one value, or a file (.binaryproto, .npy, .mat)"
     )
     group.add_argument("--std", type=_numbers, metavar="V", help="divides what is left after the mean: R G B, or one")
-    group.add_argument("--scale", type=float, metavar="V", help="multiplies the result")
+    group.add_argument("--scale", type=_scale, metavar="V", help="multiplies the result")
     group.add_argument(
         "--input-range", type=_numbers, metavar="LOW HIGH", help="the values of black and white (default: 0 255)"
     )
@@ -95,12 +98,26 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
             if "give it with --mean" not in note
         ]
     found = Preprocessing.of(net, options.protocol or "meta", **{**given, **fields})
+    _warn_of_order(net, given)
     if mean is None or mean.ndim == 1:
         return found
     from dataclasses import replace
 
     covered = covered_size(found.image_size, found.crop_fraction)
     return replace(found, mean=fitted_mean(mean, found.image_size, covered, found.resize))
+
+
+def _warn_of_order(net: Network, given: dict[str, Any]) -> None:
+    """Warnings where `--mean` or `--color` look as if they were meant for channels in the order B, G, R."""
+    mean = given.get("mean")
+    if mean is not None and mean.shape == (3,) and mean[2] - mean[0] > 2:
+        shown, reverse = (" ".join(f"{value:g}" for value in values) for values in (mean, mean[::-1]))
+        log.warning("--mean %s is taken as R G B, and is bluer than photographs; from B G R it is %s", shown, reverse)
+    if given.get("color") == "bgr" and flipped_inputs(net):
+        log.warning(
+            "--color bgr gives this network B, G, R, and its first filters were turned to R, G, B when Caffe's files "
+            "were read; leave the option out unless the Caffe network took R, G, B"
+        )
 
 
 def _image_size(net: Network, options: argparse.Namespace) -> dict[str, Any]:
@@ -140,7 +157,21 @@ def _joined(argv: Sequence[str]) -> list[str]:
 def _numbers(text: str) -> list[float]:
     if not all(map(_NUMBER.fullmatch, text.split(","))):
         raise argparse.ArgumentTypeError(f"{text} is not a number, nor several")
-    return [float(part) for part in text.split(",")]
+    found = [float(part) for part in text.split(",")]
+    if not all(map(math.isfinite, found)):
+        raise argparse.ArgumentTypeError(f"{text} is too large for a number")
+    return found
+
+
+def _scale(text: str) -> float:
+    """A finite factor other than 0, for argparse."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not math.isfinite(found) or not found:
+        raise argparse.ArgumentTypeError(f"{text} is no factor; expected a finite number other than 0")
+    return found
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -25,6 +25,11 @@ DOT = "a Graphviz graph"
 TEXT = "a text file"
 UNKNOWN = "a file of an unknown kind"
 
+SUFFIXES = {
+    ".mat": MAT, ".onnx": ONNX, ".prototxt": PROTOTXT, ".caffemodel": CAFFEMODEL, ".npz": NPZ, ".npy": NPY,
+    ".png": IMAGE, ".jpg": IMAGE, ".jpeg": IMAGE,
+}  # fmt: skip
+"""Endings that promise a kind."""
 DEFINITIONS = (PROTOTXT,)
 WEIGHTS = (CAFFEMODEL, HDF5)
 

@@ -71,13 +71,13 @@ def _run(file: LayerFile) -> None:
     sys.modules[file.module] = module
     try:
         exec(compile(file.source, file.path, "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[file.module]
         raise MatnetError(f"{file.path}{_line(error, file.path)}: {type(error).__name__}: {error}") from None
     _imported[file.module] = file
 
 
-def _line(error: Exception, path: str) -> str:
+def _line(error: BaseException, path: str) -> str:
     """`, line N` of the file, where the error tells it."""
     number = error.lineno if isinstance(error, SyntaxError) else None
     trace = error.__traceback__

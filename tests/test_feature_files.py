@@ -17,6 +17,7 @@ from matnet.answers.staging import Writer
 from matnet.errors import DataError, NetworkError, run_command
 from matnet.formats.mat import read_mat
 from matnet.network import Network
+from tests.conftest import DATA
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "models" / "digits-lenet" / "digits-lenet.mat"
@@ -224,3 +225,14 @@ def test_an_output_that_is_something_else_stays(folder: Path, tmp_path: Path) ->
     before = (tmp_path / "photo.npz").read_bytes()
     assert run(MODEL, folder, "--layer", "ip1", "--out", tmp_path / "photo.npz") == 2
     assert (tmp_path / "photo.npz").read_bytes() == before
+
+
+def test_a_network_and_a_foreign_text_file_are_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(DATA / "matconvnet/sn_alexnet/model.mat", tmp_path / "other.mat")
+    (tmp_path / "f.images.txt").write_text("precious")
+    for name, words in (("other.mat", "holds a network"), ("f.npy", "f.images.txt")):
+        given = [str(MODEL), str(SEVENS[0]), "--layer", "ip1", "--out", str(tmp_path / name)]
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        assert run_command(features.main, given) == 2
+        assert words in capsys.readouterr().err
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arrays": {"errors", "kinds", "files"},
     "display": BASE | {"ops", "network", "meta", "formats.mat", "tables"},
     "loading": {"errors", "kinds", "network"},
-    "arguments": {"", "errors", "network", "engines", "zoo", "loading"},
+    "arguments": {"kinds", "", "errors", "network", "engines", "zoo", "loading"},
     "image_arguments": {"errors", "arguments"},
     "conversion_arguments": {"errors", "kinds", "formats", "converters", "arguments"},
     "evaluation": BASE | {"ops", "network", "meta", "engines", "metrics", "zoo", "arguments", "image_arguments"}

@@ -111,3 +111,9 @@ def test_workers_and_resumed_runs_have_the_users_layers(tmp_path: Path) -> None:
         found.append(json.loads((tmp_path / "result.json").read_text()))
     rows = [row[0] if isinstance(row, list) else row for row in found]
     assert rows[0]["top1_error"] == rows[1]["top1_error"] == pytest.approx(100 * 10 / 355)
+
+
+def test_a_file_that_ends_the_process_is_no_success(tmp_path: Path) -> None:
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    err = command("show", FOLDER / "digits-lenet.mat", "--import", tmp_path / "leaves.py", status=2).stderr
+    assert "leaves.py, line 2: SystemExit" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 import matnet
-from matnet import convert, diff, run, show
+from matnet import convert, diff, kinds, run, show
 from matnet.errors import FileFormatError, MatnetError, run_command
 from matnet.files import atomic_path, atomic_write, check_outputs
 from matnet.kinds import (
@@ -377,3 +378,11 @@ def test_outputs_are_checked_through_links_that_lead_nowhere_yet(tmp_path: Path)
     with pytest.raises(FileFormatError, match="none"):
         check_outputs([(tmp_path / "none/new", JSON)])
     check_outputs([("/dev/null", JSON), ("/dev/null", TEXT), (None, MAT)], ["/dev/null"])
+
+
+@pytest.mark.parametrize(("name", "kind"), [("x.onnx", kinds.MAT), ("x.mat", kinds.ONNX), ("x.PNG", kinds.JSON)])
+def test_a_name_that_promises_another_kind_is_refused(name: str, kind: str, tmp_path: Path) -> None:
+    promised = re.escape(kinds.SUFFIXES[name[1:].lower()])
+    with pytest.raises(FileFormatError, match=rf"{name}.*{re.escape(kind)}.*{promised}"):
+        check_outputs([(tmp_path / name, kind)])
+    check_outputs([(tmp_path / "x.anything", kind)])

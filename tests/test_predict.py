@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 import matnet
-from matnet import predict
+from matnet import Layer, Network, Param, predict
 from matnet.errors import in_words, run_command
+from matnet.image_arguments import parsed, preprocessing_from
+from matnet.ops.convolution import Conv
 from tests.tiny_models import colours
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,3 +192,28 @@ def test_a_caffe_network_without_a_mean_is_not_silent(
     assert "--mean" in err
     _, _, err = said(capsys, squeezenet, image, "--classes", "ilsvrc12", "--mean", 123, 117, 104)
     assert "--mean" not in err
+
+
+def test_options_in_caffes_order_of_colours_are_doubted(caplog: pytest.LogCaptureFixture) -> None:
+    """The ILSVRC mean is about 123 117 104 in R G B; photographs have more red than blue."""
+    net = Network()
+    net.add(Layer("conv1", Conv(size=(1, 1, 3, 2)), ["data"], ["out"], ["f", "b"]))
+    net.params = {"f": Param(np.ones((1, 1, 3, 2), np.float32)), "b": Param(np.zeros((2, 1), np.float32))}
+    net.meta["caffe"] = {"flipped": "data"}
+    net.meta["normalization"] = {"imageSize": [8.0, 8.0, 3.0], "averageImage": np.zeros(3, np.float32)}
+    for arguments, doubted in (
+        (["--mean", "123", "117", "104"], []),
+        (["--mean", "104", "117", "123"], ["--mean 104 117 123"]),
+        (["--color", "bgr"], ["--color bgr"]),
+    ):
+        caplog.clear()
+        preprocessing_from(net, parsed(predict.parser(), ["net.mat", "a.png", *arguments]))
+        assert len(caplog.records) == len(doubted)
+        assert all(start in record.getMessage() for record, start in zip(caplog.records, doubted, strict=True))
+
+
+@pytest.mark.parametrize("factor", ["nan", "inf", "0", "a"])
+def test_a_scale_that_leaves_nothing_of_the_image_is_refused(factor: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        predict.main(["digits-lenet", "a.png", "--scale", factor])
+    assert f"{factor} is no factor" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from matnet.converters.files.message import Message, build
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.errors import NetworkError, UnsupportedLayersError, listing
 from matnet.formats.mat.values import Cell
-from matnet.meta import image_input
+from matnet.meta import image_input, normalization
 from matnet.meta.given import InputSize, given_input_shapes, require_sizes, with_given_sizes
 from matnet.network import Layer, Network
 from matnet.shapes import Shape
@@ -67,6 +67,8 @@ def to_caffe(
     shapes = _input_shapes(net, input_size, batch)
     sizes = net.infer_shapes(shapes)
     notes = list(net.source.notes)
+    if normalization(net.meta):
+        notes.append("Caffe's files hold no preprocessing: mean, size and scale of the images are not written")
     notes += _flip(net, sizes, color_format)
     _require_matrices_to_fit(net, sizes, kept, whole)
     layers = _caffe_layers(net, sizes, kept) if whole is None else _original_layers(net, sizes, kept, whole)

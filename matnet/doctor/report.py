@@ -53,7 +53,11 @@ def verdict(diagnosis: Diagnosis) -> str:
     """The conclusion of the search in a sentence."""
     best, base = diagnosis.best, diagnosis.base
     if best is None:
-        return BY_CHANCE if diagnosis.by_chance else "none of the usual errors is found"
+        if diagnosis.by_chance:
+            return BY_CHANCE
+        if diagnosis.trials and all(trial.verdict == UNDECIDED for trial in diagnosis.trials):
+            return f"nothing can be decided with {diagnosis.base.images} images; give more"
+        return "none of the usual errors is found"
     others = [trial.knob for trial in diagnosis.trials if trial.verdict == BETTER and trial is not best]
     rest = f"; better alone as well: {', '.join(dict.fromkeys(others))}; try again after the change" if others else ""
     return (

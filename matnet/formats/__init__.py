@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from matnet import meta
-from matnet.errors import FileFormatError
+from matnet.errors import FileFormatError, MatnetError, NetworkError
 from matnet.files import in_memory
 from matnet.formats.dagnn import constant_operands, read_dagnn, write_dagnn
 from matnet.formats.find import find_network, other_variables
@@ -84,6 +84,8 @@ def save_network(
     """
     from matnet.formats.mat import write_mat
 
+    if not isinstance(net, Network):
+        raise NetworkError(f"matnet.save takes a network and a path, found {type(net).__name__} first")
     if format not in FORMATS:
         raise FileFormatError(f"no format is called {format!r}; there is {', '.join(FORMATS)}")
     if version not in ("5", "7.3"):
@@ -97,6 +99,17 @@ def save_network(
     for place in dropped:
         log.warning("%s: %s is a MATLAB object and was written as []", path, place)
     return Path(path)
+
+
+def refuse_to_replace_network(path: str | os.PathLike[str]) -> None:
+    """FileFormatError where a file that is to hold arrays holds a network of MatConvNet's."""
+    if not Path(path).is_file():
+        return
+    try:
+        load_network(path, lenient=True)
+    except MatnetError:
+        return
+    raise FileFormatError(f"{path}: holds a network, which the arrays would replace; give another file to write to")
 
 
 def format_of(net: Network) -> str:
