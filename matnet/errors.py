@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import os
 import re
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -141,7 +143,7 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
     try:
         if signal.getsignal(signal.SIGINT) is _end:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        with log_on_stderr():
+        with _interrupts_kept(), log_on_stderr():
             for path in common.import_:
                 from matnet.layer_files import import_layers
 
@@ -203,6 +205,26 @@ def common_options() -> argparse.ArgumentParser:
     )
     group.add_argument("--debug", action="store_true", help="show Python's traceback of an unexpected error")
     return common
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    before = sys.unraisablehook
+    sys.unraisablehook = _interrupt_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Python drops a Ctrl-C that comes while it frees an object: send it once more, when that is over."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        again = threading.Timer(0.01, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _usable_streams() -> None:
