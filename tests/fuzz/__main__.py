@@ -53,20 +53,31 @@ def work(seed: int, megabytes: int) -> None:
 class Worker:
     """A worker process; started anew after it died or took too long."""
 
+    closed = False
+
     def __init__(self, options: argparse.Namespace, kinds: list[str]) -> None:
-        command = [sys.executable, "-m", "tests.fuzz", "--work", "--seed", str(options.seed), "--warm", ",".join(kinds)]
-        command += ["--megabytes", str(options.megabytes)]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            self.command(options, kinds),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         if self.answer(600) != "ready":
             sys.exit("the worker did not start")
+
+    def command(self, options: argparse.Namespace, kinds: list[str]) -> list[str]:
+        command = [sys.executable, "-m", "tests.fuzz", "--work", "--seed", str(options.seed), "--warm", ",".join(kinds)]
+        return [*command, "--megabytes", str(options.megabytes)]
 
     def answer(self, seconds: float) -> str | None:
         """A line, None where none came in time or the worker died."""
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], seconds)
-        return self.process.stdout.readline().rstrip("\n") or None if ready else None
+        line = self.process.stdout.readline() if ready else ""
+        self.closed = bool(ready) and not line
+        return line.rstrip("\n") or None
 
     def try_one(self, kind: str, number: int, seconds: float) -> str:
         assert self.process.stdin is not None
@@ -78,7 +89,8 @@ class Worker:
         answer = self.answer(seconds)
         if answer is not None:
             return answer.split(" ", 2)[2]
-        status = self.process.poll()
+        # Output that is closed is the end of the worker, whose status the system has a moment later.
+        status = self.process.wait() if self.closed else None
         self.end()
         return f"took more than {seconds:g} s" if status is None else f"ended the process with status {status}"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 Mutation = Callable[[bytes, random.Random], bytes]
 
@@ -60,6 +61,14 @@ def of_bytes(words: Sequence[bytes] = ()) -> Mutation:
     return mutate
 
 
+@dataclass
+class Element:
+    """Of a MAT v5 file: a type of data, and its bytes or, for a matrix, its elements."""
+
+    kind: int
+    content: bytes | list[Element]
+
+
 def of_mat5(data: bytes, rng: random.Random) -> bytes:
     """Changes of the elements of a MAT v5 file, in their tree: tags, classes, sizes, numbers, texts, whole subtrees."""
     root = _elements(data[128:])
@@ -68,49 +77,116 @@ def of_mat5(data: bytes, rng: random.Random) -> bytes:
         if not places:
             break
         siblings, index = rng.choice(places)
-        kind, content = siblings[index]
-        choice = rng.randrange(8)
+        element = siblings[index]
+        choice = rng.randrange(12)
         if choice == 0:
             del siblings[index]
         elif choice == 1:
-            siblings.insert(index, (kind, content))
+            siblings.insert(index, _copied(element))
         elif choice == 2:
             other, position = rng.choice(places)
             if position < len(other):
-                siblings[index] = other[position]
+                siblings[index] = _copied(other[position])
         elif choice == 3:
-            siblings[index] = (rng.choice((1, 2, 4, 5, 6, 7, 9, 12, 14, 15, 16, 18, 255)), content)
-        elif isinstance(content, bytes) and content:
-            siblings[index] = (kind, _changed_leaf(kind, content, rng))
+            element.kind = rng.choice((1, 2, 4, 5, 6, 7, 9, 12, 14, 15, 16, 18, 255))
+        elif choice == 4:
+            siblings[index] = _nested(element, rng.choice((1, 2, 30, 1000)))
+        elif choice <= 8 and (matrices := [inner for inner in _families(root) if _is_matrix(inner)]):
+            _change_matrix(rng.choice(matrices), rng)
+        elif isinstance(element.content, bytes) and element.content:
+            element.content = _changed_leaf(element.kind, element.content, rng)
     body = _packed(root)
     if rng.random() < 0.3:
         body = _element(15, zlib.compress(body))
     return data[:128] + body
 
 
-Element = tuple[int, "bytes | list[Element]"]
-
-
 def _elements(body: bytes) -> list[Element]:
-    found: list[Element] = []
-    at = 0
-    while at + 8 <= len(body):
-        kind, size = struct.unpack_from("<II", body, at)
-        if kind >> 16:
-            found.append((kind & 0xFFFF, body[at + 4 : at + 4 + min(kind >> 16, 4)]))
-            at += 8
-            continue
-        content = body[at + 8 : at + 8 + size]
-        if kind == 15:
-            found += _elements(zlib.decompress(content))
-        else:
-            found.append((kind, _elements(content) if kind == 14 else content))
-        at += 8 + (size if kind == 15 else size + -size % 8)
-    return found
+    """The tree of a file's bytes. A stack takes the place of recursion here and below: a file may nest for ever."""
+    root: list[Element] = []
+    pending = [(body, root)]
+    while pending:
+        body, found = pending.pop()
+        at = 0
+        while at + 8 <= len(body):
+            kind, size = struct.unpack_from("<II", body, at)
+            if kind >> 16:
+                found.append(Element(kind & 0xFFFF, body[at + 4 : at + 4 + min(kind >> 16, 4)]))
+                at += 8
+                continue
+            content = body[at + 8 : at + 8 + size]
+            at += 8 + (size if kind == 15 else size + -size % 8)
+            if kind == 15:
+                body = body[:at] + zlib.decompress(content) + body[at:]
+            elif kind == 14:
+                inner: list[Element] = []
+                found.append(Element(kind, inner))
+                pending.append((content, inner))
+            else:
+                found.append(Element(kind, content))
+    return root
 
 
 def _families(elements: list[Element]) -> list[list[Element]]:
-    return [elements, *(family for _, inner in elements if isinstance(inner, list) for family in _families(inner))]
+    """Every list of siblings of a tree."""
+    found, pending = [], [elements]
+    while pending:
+        siblings = pending.pop()
+        found.append(siblings)
+        pending += [element.content for element in reversed(siblings) if isinstance(element.content, list)]
+    return found
+
+
+def _copied(element: Element) -> Element:
+    """A copy that shares no list with the original: a tree that holds itself could not be written."""
+    root: list[Element] = []
+    pending = [([element], root)]
+    while pending:
+        originals, copies = pending.pop()
+        for original in originals:
+            copy = Element(original.kind, original.content)
+            if isinstance(original.content, list):
+                copy.content = []
+                pending.append((original.content, copy.content))
+            copies.append(copy)
+    return root[0]
+
+
+def _matrix(kind: int, shape: Sequence[int], *parts: Element) -> Element:
+    head = Element(6, bytes([kind]) + bytes(7)), Element(5, struct.pack(f"<{len(shape)}i", *shape)), Element(1, b"")
+    return Element(14, [*head, *parts])
+
+
+def _nested(element: Element, depth: int) -> Element:
+    """In cells within cells."""
+    for _ in range(depth):
+        element = _matrix(1, (1, 1), element)
+    return element
+
+
+def _is_matrix(elements: list[Element]) -> bool:
+    """The flags, sizes, name and at least one more element of a matrix."""
+    return len(elements) > 3 and all(isinstance(element.content, bytes) for element in elements[:3])
+
+
+def _change_matrix(elements: list[Element], rng: random.Random) -> None:
+    """Another class, other sizes, or another value that fits them: such files reach what reads the layers."""
+    flags, shape, _, values = elements[:4]
+    assert isinstance(flags.content, bytes)
+    choice = rng.randrange(4)
+    if choice == 0:
+        flags.content = bytes([rng.choice((*range(19), 255)), rng.choice((0, 0, 2, 8, 255))]) + flags.content[2:]
+    elif choice == 1:
+        sizes = rng.choices((0, 1, 1, 2, 3, 10, 4097, 65_536, -1, 2**31 - 1), k=rng.choice((1, 2, 2, 4, 33)))
+        shape.content = struct.pack(f"<{len(sizes)}i", *sizes)
+    elif flags.content[:1] == b"\4" and isinstance(values.content, bytes):
+        text = rng.choice(WORDS)
+        shape.content, values.kind, values.content = struct.pack("<2i", min(len(text), 1), len(text)), 16, text
+    elif flags.content and 6 <= flags.content[0] <= 15 and isinstance(values.content, bytes):
+        numbers = rng.choices((*DOUBLES, 1.0, 2.0, 3.0), k=rng.choice((0, 1, 1, 2, 3, 4, 5)))
+        flags.content = b"\6" + flags.content[1:]
+        shape.content = struct.pack("<2i", *rng.choice(((1, len(numbers)), (len(numbers), 1))))
+        values.kind, values.content = 9, struct.pack(f"<{len(numbers)}d", *numbers)
 
 
 def _changed_leaf(kind: int, content: bytes, rng: random.Random) -> bytes:
@@ -127,7 +203,19 @@ def _changed_leaf(kind: int, content: bytes, rng: random.Random) -> bytes:
 
 
 def _packed(elements: list[Element]) -> bytes:
-    return b"".join(_element(kind, _packed(inner) if isinstance(inner, list) else inner) for kind, inner in elements)
+    outer: list[tuple[int, Iterator[Element], list[bytes]]] = [(0, iter(elements), [])]
+    while True:
+        kind, rest, parts = outer[-1]
+        for element in rest:
+            if isinstance(element.content, list):
+                outer.append((element.kind, iter(element.content), []))
+                break
+            parts.append(_element(element.kind, element.content))
+        else:
+            outer.pop()
+            if not outer:
+                return b"".join(parts)
+            outer[-1][2].append(_element(kind, b"".join(parts)))
 
 
 def _element(kind: int, content: bytes) -> bytes:
@@ -137,12 +225,28 @@ def _element(kind: int, content: bytes) -> bytes:
 
 def of_protobuf(data: bytes, rng: random.Random) -> bytes:
     """Changes of fields in a protobuf message, at any depth: numbers, wire types, values, lengths, order."""
-    fields = _fields(data)
-    if not fields:
+    path = []  # the fields of each message from the outermost one inwards, and the index of the field that is changed
+    while fields := _fields(data):
+        index = rng.randrange(len(fields))
+        path.append((fields, index))
+        _, wire, data = fields[index]
+        if wire != 2 or len(data) <= 2 or rng.random() < 0.3:
+            break
+    if not path:
         return of_bytes()(data, rng)
-    index = rng.randrange(len(fields))
+    fields, index = path.pop()
+    _change_field(fields, index, rng)
+    data = _message(fields)
+    for outer, index in reversed(path):
+        number, wire, _ = outer[index]
+        outer[index] = (number, wire, data)
+        data = _message(outer)
+    return data
+
+
+def _change_field(fields: list[tuple[int, int, bytes]], index: int, rng: random.Random) -> None:
     number, wire, value = fields[index]
-    choice = rng.randrange(8)
+    choice = rng.randrange(6)
     if choice == 0:
         del fields[index]
     elif choice == 1:
@@ -151,12 +255,20 @@ def of_protobuf(data: bytes, rng: random.Random) -> bytes:
         fields[index] = (rng.choice((1, 2, 3, 4, 5, 7, 100, 102, 2**28)), wire, value)
     elif choice == 3:
         fields[index] = (number, rng.choice((0, 1, 2, 3, 4, 5, 7)), value)
-    elif wire == 2 and len(value) > 2 and choice < 7:
-        fields[index] = (number, wire, of_protobuf(value, rng))
+    elif wire == 0:
+        fields[index] = (number, wire, _varint(rng.choice(NUMBERS)))
+    elif wire == 2 and rng.random() < 0.1:
+        for _ in range(rng.choice((2, 50, 500))):  # messages in messages
+            value = _message([(number, 2, value)])
+        fields[index] = (number, wire, value)
     else:
         fields[index] = (number, wire, of_bytes(WORDS)(value, rng))
+
+
+def _message(fields: list[tuple[int, int, bytes]]) -> bytes:
     return b"".join(
-        _varint(number << 3 | wire) + (_varint(len(v)) + v if wire == 2 else v) for number, wire, v in fields
+        _varint(number << 3 | wire) + (_varint(len(value)) + value if wire == 2 else value)
+        for number, wire, value in fields
     )
 
 
