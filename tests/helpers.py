@@ -18,7 +18,7 @@ def values(*shape: int, seed: int = 3) -> np.ndarray:
 
 
 def full(array: np.ndarray) -> np.ndarray:
-    """An array from MATLAB with the trailing axes of length 1 that it drops."""
+    """An array with four axes at least: the trailing axes of length 1 that MATLAB drops, and Caffe has not."""
     return array.reshape(array.shape + (1,) * (4 - array.ndim))
 
 

@@ -60,18 +60,13 @@ def test_caffe_cases(case: str) -> None:
     files = folder / "deploy.prototxt", folder / "weights.caffemodel"
     net = matnet.convert_caffe(*files, color_format="rgb")  # the channels stay in Caffe's order
     with np.load(folder / "io.npz") as io:
-        inputs = {name[4:]: four(io[name]) for name in io.files if name.startswith("in__")}
+        inputs = {name[4:]: full(io[name]) for name in io.files if name.startswith("in__")}
         expected = {name[5:]: io[name] for name in io.files if name.startswith("out__")}
     wanted = [name for name in expected if name in net.variables or name in net.aliases]
     for names in (wanted, wanted[-1:]):  # all blobs, which leaves nothing to fold, and the last one alone
         found = net.forward(inputs, names, backend="onnx")
         for name in names:
-            assert_close(found[name], four(expected[name]), TOLERANCE, name)
-
-
-def four(array: np.ndarray) -> np.ndarray:
-    """A Caffe blob with its missing axes as ones behind the others."""
-    return array.reshape(array.shape + (1,) * (4 - array.ndim))
+            assert_close(found[name], full(expected[name]), TOLERANCE, name)
 
 
 CONV = Conv(pad=(1, 2, 0, 3)), [values(3, 5, 6, 8), values(8, 1)]

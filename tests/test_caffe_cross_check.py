@@ -19,12 +19,7 @@ from matnet.ops.extensions.crf import DenseCRF
 from tests.caffe_bytes import floats, number, part
 from tests.caffe_nets import C6, P6, TOLERANCE, V, X, Y, blob_values, caffe_files, check, converted, layer, reloaded
 from tests.conftest import assert_close
-
-RANDOM = np.random.default_rng(31)
-
-
-def values(*shape: int) -> np.ndarray:
-    return RANDOM.standard_normal(shape).astype(np.float32)
+from tests.helpers import values
 
 
 def commanded(folder: Path, *options: str) -> Path:

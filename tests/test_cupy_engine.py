@@ -33,10 +33,6 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "GpuDevice", EmulatedDevice)
 
 
-def four(array: np.ndarray) -> np.ndarray:
-    return array.reshape(array.shape + (1,) * (4 - array.ndim)).astype(np.float32)
-
-
 @pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize("which", ["--all", "outputs"])
 @pytest.mark.parametrize("case", MATCONVNET)
@@ -63,8 +59,8 @@ def test_caffe_cases(case: str, options: dict[str, Any]) -> None:
     folder = DATA / "caffe" / case
     net = matnet.convert_caffe(folder / "deploy.prototxt", folder / "weights.caffemodel", color_format="rgb")
     with np.load(folder / "io.npz") as io:
-        inputs = {name[4:]: four(io[name]) for name in io.files if name.startswith("in__")}
-        expected = {name[5:]: four(io[name]) for name in io.files if name.startswith("out__")}
+        inputs = {name[4:]: full(io[name]).astype(np.float32) for name in io.files if name.startswith("in__")}
+        expected = {name[5:]: full(io[name]) for name in io.files if name.startswith("out__")}
     wanted = [name for name in expected if name in net.variables or name in net.aliases]
     for names in (wanted, wanted[-1:]):  # all blobs, which leaves nothing to fold, and the last one alone
         found = net.forward(inputs, names, backend="cupy", **options)

@@ -30,6 +30,7 @@ from matnet.ops.combine import Concat
 from matnet.ops.extensions.recurrent import RNN
 from matnet.run import main as run_main
 from tests.conftest import DATA
+from tests.helpers import chain
 
 X = np.random.default_rng(7).standard_normal((5, 6, 7, 11)).astype(np.float32)
 
@@ -125,7 +126,7 @@ NO_DEVICE = RuntimeError("cudaErrorNoDevice: no CUDA-capable device is detected"
 )
 def test_what_a_gpu_needs(machine: Any, driver: int | None, module: Any, wanted: dict[str, str], told: str) -> None:
     machine(driver, module)
-    net = chain(ReLU())
+    net = chain((ReLU(), ()))
     with pytest.raises(EngineError, match=told) as error:
         compile_network(net, backend="cupy", **wanted)
     assert "\n" not in str(error.value)
@@ -145,7 +146,7 @@ def test_a_damaged_cupy_does_not_stop_auto(machine: Any) -> None:
     module = cupy_stand_in()
     module.ones = lambda *shape, **kind: (_ for _ in ()).throw(RuntimeError("libnvrtc.so.13 cannot be opened\nmore"))
     machine(13000, module)
-    compiled = compile_network(chain(ReLU()), backend="auto")
+    compiled = compile_network(chain((ReLU(), ())), backend="auto")
     assert compiled.backend in ("onnx", "numpy")
     (note,) = compiled.notes
     assert "cannot compute on gpu:0 (Test GPU): libnvrtc.so.13 cannot be opened; install" in note
@@ -182,7 +183,7 @@ def test_a_gpu_is_probed_once(machine: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_options_are_one_value_or_keywords() -> None:
-    net = chain(ReLU())
+    net = chain((ReLU(), ()))
     assert net.compile(options=EngineOptions("onnx", threads=1)).options.threads == 1
     assert net.compile(backend="onnx", threads=None).options == EngineOptions("onnx")
     with pytest.raises(EngineError, match=r"as keywords \(threads\), not as both"):
@@ -205,12 +206,12 @@ def test_options_are_one_value_or_keywords() -> None:
 )
 def test_what_does_not_go_together(options: dict[str, Any], told: str) -> None:
     with pytest.raises(EngineError, match=told):
-        compile_network(chain(ReLU()), **options)
+        compile_network(chain((ReLU(), ())), **options)
 
 
 def test_auto_says_which_options_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    compiled = compile_network(chain(ReLU()), backend="auto", device="cpu", threads=2)
+    compiled = compile_network(chain((ReLU(), ())), backend="auto", device="cpu", threads=2)
     assert compiled.notes == ["option threads has no meaning for backend 'numpy'"]
 
 
@@ -240,17 +241,10 @@ def test_arguments_as_options() -> None:
     assert found == EngineOptions("numpy", "cuda:1", "fp16", 2, runtime=None, batch_size=None, strict=False)
 
 
-def chain(*ops: Any) -> Network:
-    net = Network()
-    for number, op in enumerate(ops):
-        net.add(Layer(f"l{number}", op, [f"x{number}"], [f"x{number + 1}"]))
-    return net
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 9, None])
 def test_results_do_not_depend_on_the_batch_size(batch_size: int | None) -> None:
-    found = run_in_batches(compile_network(chain(ReLU(leak=0.1))), X, batch_size)
-    np.testing.assert_array_equal(found["x1"], np.where(X > 0, X, np.float32(0.1) * X))
+    found = run_in_batches(compile_network(chain((ReLU(leak=0.1), ()))), X, batch_size)
+    np.testing.assert_array_equal(found["a"], np.where(X > 0, X, np.float32(0.1) * X))
 
 
 def test_images_that_meet_are_not_taken_apart() -> None:
@@ -278,15 +272,15 @@ class Small(Engine):
         self.sizes.append(len(x))
         if len(x) > self.room:
             raise OutOfMemoryError(f"{len(x)} images do not fit in memory", len(x))
-        return {"x1": 3 * x}
+        return {"a": 3 * x}
 
 
 def test_a_batch_that_does_not_fit_is_halved(caplog: pytest.LogCaptureFixture) -> None:
     """5 images and room for 2: 5, 3 and then 2 at a time; later batches start with 2."""
-    engine = Small(chain(ReLU()), room=2)
+    engine = Small(chain((ReLU(), ())), room=2)
     halving = Halving(engine)
     for _ in range(2):
-        np.testing.assert_array_equal(halving(X)["x1"], 3 * X)
+        np.testing.assert_array_equal(halving(X)["a"], 3 * X)
     assert engine.sizes == [5, 3, 2, 2, 1, 2, 2, 1]
     assert (halving.halved_from, halving.limit) == (5, 2)
     numbers = [[int(word) for word in record.getMessage().split() if word.isdigit()] for record in caplog.records]
@@ -296,7 +290,7 @@ def test_a_batch_that_does_not_fit_is_halved(caplog: pytest.LogCaptureFixture) -
 
 @pytest.mark.parametrize(("strict", "room", "sizes"), [(True, 2, [5]), (False, 0, [5, 3, 2, 1])])
 def test_where_halving_ends(strict: bool, room: int, sizes: list[int]) -> None:
-    engine = Small(chain(ReLU()), room)
+    engine = Small(chain((ReLU(), ())), room)
     with pytest.raises(OutOfMemoryError) as error:
         Halving(engine, strict)(X)
     assert engine.sizes == sizes
@@ -346,7 +340,7 @@ def test_evaluation_goes_on_with_half_a_batch(
 def test_a_want_of_memory_in_onnx_runtime_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its arena's message, as it stands in onnxruntime/core/framework/bfc_arena.cc."""
     state = pytest.importorskip("onnxruntime.capi.onnxruntime_pybind11_state")
-    engine: Any = compile_network(chain(ReLU()), backend="onnx")
+    engine: Any = compile_network(chain((ReLU(), ())), backend="onnx")
     engine(X)
     session = next(iter(engine._programs.values())).runs[0]
 

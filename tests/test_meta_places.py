@@ -20,12 +20,9 @@ from matnet.network import Layer, Network, Param, Source
 from matnet.ops.convolution import Conv
 from matnet.show import input_shapes
 from tests.conftest import DATA
+from tests.example_nets import row
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def row(*values: float) -> np.ndarray:
-    return np.array([values], np.float64)
 
 
 def network(meta: dict[str, Any], channels: int = 3) -> Network:

@@ -36,21 +36,9 @@ from matnet.ops.normalization import BatchNorm
 from matnet.ops.pooling import Pooling
 from matnet.shapes import Shape
 from tests.emulated_gpu import EmulatedDevice
-from tests.helpers import values
+from tests.helpers import chain, values
 
 INPUT = (2, 6, 7, 11)  # N x C x H x W
-Step = tuple[str, Op, Sequence[np.ndarray]]
-
-
-def chain(*steps: Step) -> Network:
-    """Layers one after the other: `x`, then a variable called after each layer."""
-    net, last = Network(), "x"
-    for name, op, params in steps:
-        names = [f"{name}_{number}" for number in range(len(params))]
-        net.params.update({key: Param(value) for key, value in zip(names, params, strict=True)})
-        net.add(Layer(name, op, [last], [name], names))
-        last = name
-    return net
 
 
 def conv(count: int = 8, depth: int = 6, **fields: object) -> tuple[Op, list[np.ndarray]]:
@@ -111,7 +99,7 @@ CHAINS: dict[str, tuple[Pass, list[tuple[Op, list[np.ndarray]]], str]] = {
 @pytest.mark.parametrize("case", CHAINS)
 def test_pass_on_a_chain(case: str) -> None:
     apply, ops, left = CHAINS[case]
-    net = chain(*((name, *op) for name, op in zip("abcdef", ops, strict=False)))
+    net = chain(*ops)
     compare(net, apply, net.outputs, left)
 
 
@@ -132,28 +120,28 @@ def compare(net: Network, apply: Pass, wanted: list[str], left: str) -> None:
 
 
 def test_keep_needed_leaves_out_layers_and_params() -> None:
-    net = chain(("a", *conv()), ("b", *batch_norm(8)), ("c", *POOL))
+    net = chain(conv(), batch_norm(8), POOL)
     planned = keep_needed(net, ["a"])
     assert list(planned.layers) == ["a"]
-    assert sorted(planned.params) == ["a_0", "a_1"]
+    assert sorted(planned.params) == ["a0", "a1"]
 
 
 @pytest.mark.parametrize("apply", [fold_after, fold_before, fold_padding])
 def test_a_wanted_variable_is_not_folded_away(apply: Pass) -> None:
     first = {fold_after: conv(), fold_before: batch_norm(6), fold_padding: PAD_ONLY}[apply]
     second = batch_norm(8) if apply is fold_after else conv()
-    compare(chain(("a", *first), ("b", *second)), apply, ["a", "b"], "ab")
+    compare(chain(first, second), apply, ["a", "b"], "ab")
 
 
 def test_a_variable_with_two_readers_is_not_folded_away() -> None:
-    net = chain(("a", *conv()), ("b", *batch_norm(8)))
+    net = chain(conv(), batch_norm(8))
     net.add(Layer("c", Sum(), ["a", "b"], ["c"]))
     compare(net, fold_after, ["c"], "abc")
 
 
 def test_shared_filters_are_folded_for_one_reader_alone() -> None:
-    net = chain(("a", *conv()), ("b", *batch_norm(8)))
-    net.add(Layer("c", Conv(), ["x"], ["c"], ["a_0", "a_1"]))
+    net = chain(conv(), batch_norm(8))
+    net.add(Layer("c", Conv(), ["x"], ["c"], ["a0", "a1"]))
     net.add(Layer("d", Sum(), ["b", "c"], ["d"]))
     compare(net, fold_after, ["d"], "acd")
 
@@ -162,8 +150,8 @@ def test_the_folded_bias_by_hand() -> None:
     """One channel, filter 2, bias 3; g 4, b 5, mu 6, sigma 0.5: factor 8, so filter 16, bias 8 * (3 - 6) + 5 = -19."""
     one = np.float32
     net = chain(
-        ("a", Conv(), [np.full((1, 1), 2, one), np.full((1, 1), 3, one)]),
-        ("b", BatchNorm(), [np.full((1, 1), 4, one), np.full((1, 1), 5, one), np.array([[6, 0.5]], one)]),
+        (Conv(), [np.full((1, 1), 2, one), np.full((1, 1), 3, one)]),
+        (BatchNorm(), [np.full((1, 1), 4, one), np.full((1, 1), 5, one), np.array([[6, 0.5]], one)]),
     )
     planned = fold_after(net, ["b"])
     filters, bias = (planned.params[name].value.ravel() for name in planned.layers["a"].params)
@@ -173,9 +161,9 @@ def test_the_folded_bias_by_hand() -> None:
 def residual(first: str, second: str) -> Network:
     """x -> a -> relu b -> c, x -> d, then e = the sum of `first` and `second`, and a ReLU f."""
     padded, pixel = Conv(pad=(1, 1, 2, 2)), [values(1, 1, 6, 6), values(6, 1)]
-    net = chain(("a", padded, [values(3, 5, 6, 6), values(6, 1)]), ("b", ReLU(), []), ("c", Conv(), pixel))
-    net.params |= {"d_0": Param(values(1, 1, 6, 6, seed=9)), "d_1": Param(values(6, 1, seed=9))}
-    net.add(Layer("d", Conv(), ["x"], ["d"], ["d_0", "d_1"]))
+    net = chain((padded, [values(3, 5, 6, 6), values(6, 1)]), (ReLU(), []), (Conv(), pixel))
+    net.params |= {"d0": Param(values(1, 1, 6, 6, seed=9)), "d1": Param(values(6, 1, seed=9))}
+    net.add(Layer("d", Conv(), ["x"], ["d"], ["d0", "d1"]))
     net.add(Layer("e", Sum(), [first, second], ["e"]))
     net.add(Layer("f", ReLU(), ["e"], ["f"]))
     return net
@@ -231,7 +219,7 @@ def fused_products_of(net: Network, wanted: Sequence[str]) -> Network:
 
 def whole_map(case: str) -> tuple[Network, str]:
     ops, products = WHOLE_MAPS[case]
-    return chain(*((name, *op) for name, op in zip("abcd", ops, strict=False))), products
+    return chain(*ops), products
 
 
 @pytest.mark.parametrize("case", WHOLE_MAPS)
@@ -296,5 +284,5 @@ def test_users_own_convolutions_are_left_alone() -> None:
     class Weighted(Conv):
         """A subclass may mean something else."""
 
-    net = chain(("a", Weighted(), [values(7, 11, 6, 4)]))
+    net = chain((Weighted(), [values(7, 11, 6, 4)]))
     assert type(products_of(net, ["a"]).layers["a"].op) is Weighted

@@ -30,6 +30,7 @@ from matnet.ops.training import PDist
 from matnet.torch import TRANSLATIONS, LayerWriter, generated, translation
 from tests import op_cases
 from tests.conftest import DATA, assert_close, conformance_cases
+from tests.helpers import full
 from tests.layer_cases import CASES, FILTERS, MOMENTS, X, single, values
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'matnet[torch]'")
@@ -116,11 +117,6 @@ def in_nchw(array: np.ndarray) -> np.ndarray:
     return array.reshape(array.shape + (1,) * (4 - array.ndim)).transpose(3, 2, 0, 1)
 
 
-def four(array: np.ndarray) -> np.ndarray:
-    """A Caffe blob with four axes."""
-    return array.reshape(array.shape + (1,) * (4 - array.ndim))
-
-
 @pytest.mark.parametrize("case", conformance_cases("matconvnet"))
 def test_as_matconvnet(case: str) -> None:
     net = matnet.load(DATA / "matconvnet" / case / "model.mat")
@@ -135,7 +131,7 @@ def test_as_caffe(case: str) -> None:
     net = matnet.convert_caffe(folder / "deploy.prototxt", weights if weights.exists() else None, color_format="rgb")
     refused = [layer for layer in net.layers.values() if type(layer.op) not in TRANSLATIONS]
     with np.load(folder / "io.npz") as io:
-        recorded = {name: four(io[name]) for name in io.files}
+        recorded = {name: full(io[name]) for name in io.files}
     if refused:
         shapes = {name[4:]: value.shape for name, value in recorded.items() if name.startswith("in__")}
         with pytest.raises(UnsupportedLayersError, match=refused[0].name):

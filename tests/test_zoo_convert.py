@@ -32,12 +32,10 @@ WEIGHTS = DIGITS / "digits-lenet.caffemodel"
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("MATNET_OFFLINE", "1")
+def home(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     cards.cards_in.cache_clear()
-    return tmp_path / "home"
+    return home
 
 
 def caffe_folder(folder: Path, readme: str, *prototxts: str) -> Path:

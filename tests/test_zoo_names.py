@@ -81,10 +81,9 @@ def test_a_miss_that_is_near_nothing_suggests_nothing() -> None:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
+def home(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "home"
+    return home
 
 
 def test_a_path_that_exists_wins_over_a_name(tmp_path: Path) -> None:
