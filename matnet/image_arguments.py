@@ -8,6 +8,7 @@ import math
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,7 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
     DataError, in the words of the command, where neither says how to prepare an image.
     """
     from matnet.images import Preprocessing
+    from matnet.images.doubts import doubts
     from matnet.images.prepare import covered_size, fitted_mean
 
     given: dict[str, Any] = {
@@ -98,13 +100,12 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
             if "give it with --mean" not in note
         ]
     found = Preprocessing.of(net, options.protocol or "meta", **{**given, **fields})
+    if mean is not None and mean.ndim != 1:
+        covered = covered_size(found.image_size, found.crop_fraction)
+        found = replace(found, mean=fitted_mean(mean, found.image_size, covered, found.resize))
     _warn_of_order(net, given)
-    if mean is None or mean.ndim == 1:
-        return found
-    from dataclasses import replace
-
-    covered = covered_size(found.image_size, found.crop_fraction)
-    return replace(found, mean=fitted_mean(mean, found.image_size, covered, found.resize))
+    doubts(net, found)
+    return found
 
 
 def _warn_of_order(net: Network, given: dict[str, Any]) -> None:

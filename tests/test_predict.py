@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 from PIL import Image
 
 import matnet
-from matnet import Layer, Network, Param, predict
+from matnet import Layer, Network, Param, features, predict, run
 from matnet.errors import in_words, run_command
+from matnet.eval import main as evaluate
 from matnet.image_arguments import parsed, preprocessing_from
 from matnet.ops.convolution import Conv
 from tests.tiny_models import colours
@@ -194,13 +196,48 @@ def test_a_caffe_network_without_a_mean_is_not_silent(
     assert "--mean" not in err
 
 
+WAYS: dict[str, Callable[[Path, Path], object]] = {
+    "predict": lambda net, image: run_command(predict.main, [str(net), str(image)]),
+    "features": lambda net, image: run_command(
+        features.main, [str(net), str(image), "--layer", "s", "--out", str(net.with_name("f.npz"))]
+    ),
+    "run": lambda net, image: run_command(run.main, [str(net), str(image), str(net.with_name("o.npz"))]),
+    "eval": lambda net, image: run_command(
+        evaluate, ["--model", str(net), "--data", str(image.parent.parent), "--quiet"]
+    ),
+    "classify": lambda net, image: matnet.load(net).classify(image),
+    "features of Python": lambda net, image: matnet.load(net).features(image, "s"),
+    "prepare": lambda net, image: [loaded.prepare(image) for loaded in [matnet.load(net)] for _ in range(2)],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_missing_mean_is_doubted_once_in_every_interface(
+    way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In its own words: options where a command runs, keywords in Python; a file that states a mean is not doubted."""
+    (tmp_path / "images" / "red").mkdir(parents=True)
+    Image.new("RGB", (2, 2), (200, 50, 100)).save(tmp_path / "images" / "red" / "a.png")
+    net = colours(meta={"caffe": {"layers": "kept"}})
+    net.classes = ["red", "green", "blue"]
+    for mean, count in ((None, 1), (np.float32([1, 2, 3]), 0)):
+        if mean is not None:
+            net.meta["normalization"]["averageImage"] = mean
+        net.save(tmp_path / "net.mat")
+        caplog.clear()
+        WAYS[way](tmp_path / "net.mat", tmp_path / "images" / "red" / "a.png")
+        doubted = [record.getMessage() for record in caplog.records if "no mean is subtracted" in record.getMessage()]
+        assert len(doubted) == count
+        assert all(("--mean" in text) == (way in ("predict", "features", "run", "eval")) for text in doubted)
+
+
 def test_options_in_caffes_order_of_colours_are_doubted(caplog: pytest.LogCaptureFixture) -> None:
     """The ILSVRC mean is about 123 117 104 in R G B; photographs have more red than blue."""
     net = Network()
     net.add(Layer("conv1", Conv(size=(1, 1, 3, 2)), ["data"], ["out"], ["f", "b"]))
     net.params = {"f": Param(np.ones((1, 1, 3, 2), np.float32)), "b": Param(np.zeros((2, 1), np.float32))}
     net.meta["caffe"] = {"flipped": "data"}
-    net.meta["normalization"] = {"imageSize": [8.0, 8.0, 3.0], "averageImage": np.zeros(3, np.float32)}
+    net.meta["normalization"] = {"imageSize": [8.0, 8.0, 3.0], "averageImage": np.float32([123, 117, 104])}
     for arguments, doubted in (
         (["--mean", "123", "117", "104"], []),
         (["--mean", "104", "117", "123"], ["--mean 104 117 123"]),

@@ -16,6 +16,7 @@ from matnet.answers.pictures import pictures_of
 from matnet.answers.running import Seen, batches, engine_options
 from matnet.errors import DataError, NetworkError, in_words
 from matnet.evaluation.tasks.classification import score_variable
+from matnet.images.doubts import doubts
 
 if TYPE_CHECKING:
     from matnet.images import Preprocessing
@@ -172,18 +173,6 @@ def classify(
     names = tuple(picture.name for picture in pictures)
     measure = "probability" if _is_softmax(net, variable) else "score"
     return Predictions(names, tuple(answers), several, measure, unreadable, tuple(notes), faults)
-
-
-def doubts(net: Network, prepared: Preprocessing) -> list[str]:
-    """What may be missing from how images are prepared, also logged as a warning: Caffe's networks mostly have a mean
-    that stands in a file of its own.
-    """
-    if (prepared.mean is not None and np.any(prepared.mean)) or net.source.format != "caffe" or prepared.channels != 3:
-        return []
-    say = in_words("preprocessing=Preprocessing.of(net, mean=(R, G, B))", "--mean R G B, or --mean FILE")
-    note = f"no mean is subtracted, as the network's files state none; if it was trained with one, give it with {say}"
-    log.warning(note)
-    return [note]
 
 
 def _is_softmax(net: Network, variable: str) -> bool:

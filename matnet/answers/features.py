@@ -17,6 +17,7 @@ from matnet.answers.pictures import pictures_of
 from matnet.answers.running import Seen, batches, engine_options
 from matnet.answers.running import prepared as prepared_picture
 from matnet.errors import DataError
+from matnet.images.doubts import doubts
 
 if TYPE_CHECKING:
     from matnet.images import Preprocessing
@@ -44,6 +45,7 @@ def features(
     names = list(variables)
     chosen = preprocessing or net.preprocessing
     chosen = replace(chosen, exif=exif or chosen.exif)
+    doubts(net, chosen)
     if out is not None:
         task = Task(net, variables, pool, chosen, engine_options(engine))
         faulty = extract(task, images, Path(out), workers=workers, resume=resume)
@@ -80,6 +82,7 @@ def prepare(net: Network, images: Any, preprocessing: Preprocessing | None = Non
     from matnet.images import Preprocessing
 
     chosen = replace(preprocessing, **overrides) if preprocessing is not None else Preprocessing.of(net, **overrides)
+    doubts(net, chosen)
     pictures, _ = pictures_of(images)
     seen = Seen()
     batch = np.empty((len(pictures), *chosen.shape), np.float32)

@@ -1,0 +1,35 @@
+"""What may be missing from how images are prepared, said once for each network."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from matnet.errors import in_words
+
+if TYPE_CHECKING:
+    from matnet.images.prepare import Preprocessing
+    from matnet.network import Network
+
+log = logging.getLogger(__name__)
+_said: WeakKeyDictionary[Network, set[str]] = WeakKeyDictionary()
+
+
+def doubts(net: Network, prepared: Preprocessing) -> list[str]:
+    """Sentences on what a network probably needs and `prepared` lacks; the log has each once for every network.
+
+    Networks from Caffe mostly have a mean, which stands in a file of its own, so that their own files do not show it.
+    """
+    from_caffe = net.source.format == "caffe" or "caffe" in net.meta
+    if not from_caffe or prepared.channels != 3 or (prepared.mean is not None and np.any(prepared.mean)):
+        return []
+    say = in_words("preprocessing=Preprocessing.of(net, mean=(R, G, B))", "--mean R G B, or --mean FILE")
+    note = f"no mean is subtracted, as the network's files state none; if it was trained with one, give it with {say}"
+    said = _said.setdefault(net, set())
+    if note not in said:
+        said.add(note)
+        log.warning(note)
+    return [note]
