@@ -13,6 +13,8 @@ import pytest
 import matnet
 from matnet.errors import DataError, run_command
 from matnet.eval import main as evaluate
+from matnet.formats.mat import write_mat
+from matnet.formats.mat.values import Cell
 from matnet.formats.onnx import to_onnx_model
 from matnet.images import Preprocessing
 from matnet.meta import notes
@@ -138,6 +140,24 @@ def test_mean_and_deviation_under_every_name(mean: str, std: str, factor: float)
     expected = (PIXELS / 255 - UNIT_MEAN) / UNIT_STD
     found = prepared(**{mean: (UNIT_MEAN * factor).reshape(3, 1), std: (UNIT_STD * factor).reshape(1, 1, 3)})
     np.testing.assert_allclose(found, expected.transpose(2, 0, 1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mean", ["averageImage", "rgbMean", "imageMean"])
+@pytest.mark.parametrize("place", ["beside layers", "beside net", "after meta"])
+def test_a_mean_beside_the_network(mean: str, place: str, tmp_path: Path) -> None:
+    """The practicals on characters save `imageMean` beside `layers`; a mean in meta comes first."""
+    layers = Cell([{"type": "conv", "name": "c", "weights": Cell([np.ones((2, 2, 1, 3), np.float32)])}])
+    stated = {"averageImage": row(7)} if place == "after meta" else {}
+    net = {"layers": layers, "meta": {"normalization": {"imageSize": row(2, 2, 1), **stated}}}
+    variables = {mean: row(107.5), **({"net": net} if place == "beside net" else net)}
+    write_mat(tmp_path / "net.mat", variables)
+    found = matnet.load(tmp_path / "net.mat")
+    image = np.full((2, 2), 200, np.uint8)
+    expected = 200 - (7 if place == "after meta" else 107.5)
+    np.testing.assert_allclose(found.prepare(image), np.full((1, 1, 2, 2), expected))
+    assert any(mean in note for note in found.source.notes)
+    matnet.save(found, tmp_path / "saved.mat")
+    np.testing.assert_allclose(matnet.load(tmp_path / "saved.mat").prepare(image), found.prepare(image))
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from matnet import meta
-from matnet.errors import FileFormatError, MatnetError, NetworkError
+from matnet.errors import FileFormatError, NetworkError
 from matnet.files import in_memory
 from matnet.formats.dagnn import constant_operands, read_dagnn, write_dagnn
 from matnet.formats.find import find_network, other_variables
@@ -20,6 +21,7 @@ from matnet.formats.simplenn import read_simplenn, simplenn_obstacles, write_sim
 from matnet.network import Network, Source
 
 FORMATS = ("auto", "simplenn", "dagnn")
+MEANS_BESIDE = ("averageImage", "rgbMean", "imageMean")
 log = logging.getLogger(__name__)
 
 
@@ -44,6 +46,7 @@ def load_network(
     structs = fields["layers"] if isinstance(fields["layers"], (Cell, StructArray)) else [fields["layers"]]
     is_graph = any(isinstance(item, dict) and {"inputs", "outputs"} <= item.keys() for item in structs)
     net = (read_dagnn if is_graph else read_simplenn)(fields, source, lenient)
+    mean = _mean_beside(net, fields, file)
     net.meta = _in_memory(net.meta)  # params alone stay mapped, which engines copy
     for layer in net.layers.values():
         layer.extra = _in_memory(layer.extra)
@@ -51,10 +54,28 @@ def load_network(
     source.notes += meta.notes(net)
     if found not in ("", "net"):
         source.notes.append(f"the network called {found!r} in the file")
-    other = other_variables(file, found)
+    other = [variable for variable in other_variables(file, found) if variable != mean]
     if other:
         source.notes.append(f"ignored besides the network: {', '.join(other)}")
     return net
+
+
+def _mean_beside(net: Network, *places: Mapping[str, Any]) -> str | None:
+    """The mean that stands beside the layers, or beside the network, put where readers of meta look for it; its name.
+
+    vl_simplenn's early examples (the practicals on characters) keep `imageMean` there. None where meta has a mean.
+    """
+    known = meta.normalization(net.meta)
+    if any(name in known for name in meta.MEAN_FIELDS):
+        return None
+    for place in places:
+        for name in MEANS_BESIDE:
+            value = place.get(name)
+            if isinstance(value, np.ndarray) and value.size and value.dtype.kind in "fiu":
+                net.meta["normalization"] = {**known, name: value}
+                net.source.notes.append(f"the mean is {name}, which stands beside the network in the file")
+                return name
+    return None
 
 
 def _in_memory(value: Any) -> Any:
@@ -99,17 +120,6 @@ def save_network(
     for place in dropped:
         log.warning("%s: %s is a MATLAB object and was written as []", path, place)
     return Path(path)
-
-
-def refuse_to_replace_network(path: str | os.PathLike[str]) -> None:
-    """FileFormatError where a file that is to hold arrays holds a network of MatConvNet's."""
-    if not Path(path).is_file():
-        return
-    try:
-        load_network(path, lenient=True)
-    except MatnetError:
-        return
-    raise FileFormatError(f"{path}: holds a network, which the arrays would replace; give another file to write to")
 
 
 def format_of(net: Network) -> str:

@@ -18,12 +18,13 @@ from matnet.meta.normalization import (
     read_normalization,
 )
 from matnet.meta.summary import preprocessing_summary
-from matnet.meta.values import display_name, normalization
+from matnet.meta.values import MEAN_FIELDS, display_name, normalization
 
 if TYPE_CHECKING:
     from matnet.network import Network
 
 __all__ = [
+    "MEAN_FIELDS",
     "Normalization",
     "class_descriptions",
     "class_names",
