@@ -12,7 +12,7 @@ import numpy as np
 from matnet.converters.graph.netdef import NetDef
 from matnet.converters.means import fitted_mean, given_values, transforms
 from matnet.converters.options import Options
-from matnet.errors import FileFormatError, NetworkError
+from matnet.errors import DataError, FileFormatError, NetworkError
 from matnet.files import existing_file
 from matnet.formats.mat.values import Cell, StructArray, row
 from matnet.network import Network
@@ -144,17 +144,21 @@ def _border(full: tuple[int, ...], size: tuple[int, int]) -> dict[str, np.ndarra
 
 
 def classes_struct(net: Network, options: Options, sizes: dict[str, Shape]) -> dict[str, Any] | None:
-    """`meta.classes`: name and description cells in the order of the outputs; None where no classes are given."""
+    """`meta.classes`: name and description cells in the order of the outputs; None where no classes are given.
+
+    DataError where there are as many as no output has channels.
+    """
     if options.labels is not None:
         names, descriptions = read_labels(options.labels)
     elif options.class_names is not None:
         names = descriptions = list(options.class_names)
     else:
         return None
-    counts = {sizes[name][1] for name in net.outputs if name in sizes}
-    if counts and len(names) not in counts:
-        outputs = ", ".join(f"{name!r} has {sizes[name][1]}" for name in net.outputs if name in sizes)
-        net.source.notes.append(f"{len(names)} classes are given, but of the outputs' channels {outputs}")
+    counts = {name: sizes[name][1] for name in net.outputs if name in sizes}
+    if len(counts) == len(net.outputs) and len(names) not in counts.values():
+        outputs = ", ".join(f"{name!r} has {count}" for name, count in counts.items())
+        where = f"{options.labels}: " if options.labels is not None else ""
+        raise DataError(f"{where}{len(names)} classes are given, but of the outputs' channels {outputs}; give as many")
     return {"name": Cell(names), "description": Cell(descriptions)}
 
 

@@ -11,7 +11,7 @@ import matnet
 from matnet.converters.files.caffe_write import write_binaryproto
 from matnet.converters.means import corner_to_corner
 from matnet.converters.preprocessing import read_labels
-from matnet.errors import FileFormatError, NetworkError
+from matnet.errors import DataError, FileFormatError, NetworkError
 from matnet.formats.mat import write_mat
 from matnet.images.prepare import Preprocessing
 from matnet.network import Network
@@ -302,9 +302,13 @@ def test_numbers_behind_labels(case: str, tmp_path: Path) -> None:
     assert read_labels(tmp_path / "labels.csv") == (names, names)
 
 
-def test_a_wrong_number_of_labels_is_told(tmp_path: Path) -> None:
-    net = converted(tmp_path, CONV % "data", SHAPE, {"c": [FILTERS]}, class_names=["cat", "dog"])
-    assert any("2 classes are given, but of the outputs' channels 'y' has 4" in note for note in net.source.notes)
+@pytest.mark.parametrize("way", ["class_names", "labels"])
+def test_a_wrong_number_of_classes_is_refused(way: str, tmp_path: Path) -> None:
+    (tmp_path / "two.txt").write_text("cat\ndog\n")
+    given = ["cat", "dog"] if way == "class_names" else tmp_path / "two.txt"
+    with pytest.raises(DataError, match=r"2 classes .* 'y' has 4") as error:
+        converted(tmp_path, CONV % "data", SHAPE, {"c": [FILTERS]}, **{way: given})
+    assert ("two.txt" in str(error.value)) == (way == "labels")
 
 
 def test_without_transposition_images_are_width_first(tmp_path: Path) -> None:
