@@ -49,6 +49,17 @@ def test_plots_without_matplotlib_are_refused_before_anything_runs(
     assert not (home / "results").exists(), "something was measured"
 
 
+@pytest.mark.parametrize("plots", ["taken", "taken/deeper"])
+def test_a_file_in_the_place_of_the_plots_is_refused_before_anything_runs(
+    plots: str, home: Path, imagenet: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "taken").write_text("precious")
+    publish_classifier(home)
+    assert table("--models", "gray", "--imagenet", imagenet, "--plots", tmp_path / plots) == 2
+    assert str(tmp_path / "taken") in capsys.readouterr().err
+    assert not (home / "results").exists(), "something was measured"
+
+
 def test_a_name_in_a_plot_covers_nothing() -> None:
     """To the right of the point it would cover another; so it stands somewhere else, and nearer to its own point."""
     frame, other = Box(0, 0, 200, 200), (130.0, 100.0)

@@ -25,7 +25,7 @@ from matnet.reproduction.expected import expected_rows
 from matnet.reproduction.files import as_csv, as_json
 from matnet.reproduction.measure import Settings
 from matnet.reproduction.models import Source
-from matnet.reproduction.plots import require_matplotlib, write_plots
+from matnet.reproduction.plots import require_folder, require_matplotlib, write_plots
 from matnet.reproduction.report import markdown, terminal
 from matnet.reproduction.reproduce import Reproduction, Verdict, check
 from matnet.reproduction.rows import Row
@@ -172,6 +172,7 @@ def _require_outputs(options: argparse.Namespace) -> None:
     check_outputs([(None if target == "-" else target, kind) for target, kind in outputs], options.models or ())
     if options.plots:
         require_matplotlib()
+        require_folder(options.plots)
 
 
 def _write(rows: list[Row], verdict: Verdict | None, options: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import EngineError
+from matnet.errors import EngineError, FileFormatError
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import IMAGE
 from matnet.reproduction.labels import place_labels
@@ -80,6 +80,13 @@ def require_matplotlib() -> None:
         import matplotlib.figure  # noqa: F401
     except ImportError:
         raise EngineError("plots need matplotlib; `python -m pip install 'matnet[plot]'` installs it") from None
+
+
+def require_folder(path: Path) -> None:
+    """FileFormatError where `path` cannot become the folder of plots: it, or what it would be in, is a file."""
+    taken = next((part for part in (path, *path.absolute().parents) if part.exists() and not part.is_dir()), None)
+    if taken is not None:
+        raise FileFormatError(f"{path}: plots are written into a folder, and {taken} is a file; give a folder")
 
 
 def figure() -> tuple[Any, Any]:
