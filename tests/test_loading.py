@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import matnet
 from matnet.arguments import network_from
-from matnet.errors import DownloadError, FileFormatError, MatnetError
+from matnet.errors import DownloadError, FileFormatError, MatnetError, run_command
 from matnet.network import Network
 from matnet.show import parser as show_parser
 from matnet.zoo import UnknownModelError, all_cards, find_card
@@ -141,3 +143,18 @@ def test_what_is_no_network(source: object) -> None:
 @pytest.mark.parametrize("source", [str(MAT), f"{PROTOTXT},{CAFFEMODEL}", str(DIGITS), "digits-lenet"])
 def test_commands_take_what_python_takes(source: str) -> None:
     assert_is_digits(network_from(source, show_parser().parse_args([source])))
+
+
+@pytest.mark.parametrize("verb", ["predict", "features", "run", "eval", "doctor", "show"])
+def test_an_image_in_the_place_of_a_network(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As when a person gives image and MODEL in the other order."""
+    Image.new("RGB", (4, 5)).save(tmp_path / "photo.jpg")
+    more = {"features": ["--layer", "ip1", "--out", str(tmp_path / "f.npz")], "run": [str(tmp_path / "o.npz")]}
+    swapped = [str(tmp_path / "photo.jpg"), *([str(MAT)] if verb not in ("show", "eval") else [])]
+    module = importlib.import_module("matnet.doctor.__main__" if verb == "doctor" else f"matnet.{verb}")
+    given = ["--model", *swapped] if verb == "eval" else [*swapped, *more.get(verb, [])]
+    status = run_command(module.main, given)
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert status == (1 if verb == "doctor" else 2)
+    assert "photo.jpg: is an image, not a network" in said
+    assert "MODEL" in said
