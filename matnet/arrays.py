@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from matnet.errors import DataError, FileFormatError
 from matnet.files import atomic_write, existing_file
-from matnet.kinds import NPY
+from matnet.kinds import NPY, NPZ, kind_of
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +141,45 @@ def from_nchw(array: np.ndarray, layout: str, rank: int | None) -> np.ndarray:
     if rank is None or rank >= array.ndim:
         return array
     return array.reshape((*array.shape[: rank - 1], -1) if rank else ())
+
+
+def held_names(path: str | os.PathLike[str]) -> list[str]:
+    """The names of the arrays, and attributes, of a .npz, .mat or HDF5 file; none for a file of another kind."""
+    try:
+        if kind_of(path) == NPZ:
+            with zipfile.ZipFile(path) as archive:
+                return [name.removesuffix(".npy") for name in archive.namelist()]
+        if Path(path).suffix.lower() == ".mat":
+            from matnet.formats.mat import read_mat
+
+            return list(read_mat(path))
+        import h5py
+
+        with h5py.File(path) as file:
+            return [*file, *file.attrs]
+    except (OSError, FileFormatError, zipfile.BadZipFile):
+        return []
+
+
+def refuse_to_replace(path: str | os.PathLike[str], ours: Callable[[list[str]], bool]) -> None:
+    """FileFormatError where a file exists whose arrays have names that, as `ours` says, this command does not write."""
+    target = Path(path)
+    if not target.is_file() or not target.stat().st_size:
+        return
+    names = held_names(target)
+    if names and ours(names):
+        return
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    held = f"holds {', '.join(names[:SHOWN])}{more}" if names else "cannot be read"
+    raise FileFormatError(
+        f"{target}: exists, {held}, and is not of this command; it stays as it is: give another name, or remove it "
+        "first"
+    )
+
+
+def refuse_to_replace_other_arrays(path: str | os.PathLike[str]) -> None:
+    """FileFormatError where `write_arrays` would replace what it did not write."""
+    refuse_to_replace(path, lambda names: all(name.startswith("out__") for name in names))
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from matnet.answers.extraction import POOLS, Task, extract
-from matnet.answers.feature_files import names_beside
 from matnet.answers.layer_names import named_layers
 from matnet.arguments import (
     MODEL_HELP,
@@ -24,10 +23,10 @@ from matnet.arguments import (
     file_options,
     positive,
 )
-from matnet.errors import FileFormatError, common_options, program, run_command
-from matnet.formats import refuse_to_replace_network
+from matnet.errors import DataError, common_options, program, run_command
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.loading import load
+from matnet.network import Network
 from matnet.outcomes import ExitStatus
 
 
@@ -77,8 +76,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = parsed(parser(), argv)
-    _refuse_to_replace(Path(options.out))
     net = load(options.model, **file_options(options))
+    _refuse_layers_as_images(net, options)
     variables = named_layers(net.for_inference(), options.layer)
     task = Task(net, variables, options.pool, preprocessing_from(net, options), engine_options(options))
     with _Bar(options.quiet) as bar:
@@ -97,13 +96,13 @@ def main(argv: list[str] | None = None) -> int:
     return ExitStatus.MENDABLE
 
 
-def _refuse_to_replace(out: Path) -> None:
-    """FileFormatError where the features would replace a network, or a text file that names no images of theirs."""
-    if out.suffix.lower() == ".mat":
-        refuse_to_replace_network(out)
-    names = names_beside(out)
-    if out.suffix.lower() == ".npy" and names.exists() and not out.exists():
-        raise FileFormatError(f"{names}: would be replaced by the images' names; move it, or choose another --out")
+def _refuse_layers_as_images(net: Network, options: argparse.Namespace) -> None:
+    """DataError where an argument among the images is no file, but a layer: `--layer a b` takes one name."""
+    known = {*net.variables, *net.layers, *net.aliases}
+    layers = [name for name in options.images if name in known and not Path(name).exists()]
+    if layers:
+        every = " ".join(f"--layer {name}" for name in [*options.layer, *layers])
+        raise DataError(f"{', '.join(layers)}: no such image, but a layer of {options.model}; give {every}")
 
 
 class _Bar:

@@ -34,7 +34,6 @@ from matnet.engines import Engine, EngineOptions, wanted_variables
 from matnet.engines.batches import run_in_batches
 from matnet.errors import DataError, common_options, program, run_command
 from matnet.files import check_outputs
-from matnet.formats import refuse_to_replace_network
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.kinds import IMAGE, MAT, NPZ, kind_of
 from matnet.layout import hwcn_to_nchw
@@ -209,8 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     output = arrays.check_suffix(options.output)
     kind = MAT if output.suffix.lower() == ".mat" else NPZ
     check_outputs([(output, kind)], [options.model, options.input])
-    if kind == MAT:
-        refuse_to_replace_network(output)
+    arrays.refuse_to_replace_other_arrays(output)
     net = network_as_in_file(options.model, options)
     check_outputs([(output, kind)], [net.source.path])
     results, engine = run_file(

@@ -12,10 +12,11 @@ import pytest
 
 import matnet
 from matnet import features
+from matnet import run as run_verb
 from matnet.answers import extraction
 from matnet.answers.staging import Writer
-from matnet.errors import DataError, NetworkError, run_command
-from matnet.formats.mat import read_mat
+from matnet.errors import DataError, FileFormatError, NetworkError, run_command
+from matnet.formats.mat import read_mat, write_mat
 from matnet.network import Network
 from tests.conftest import DATA
 
@@ -227,12 +228,54 @@ def test_an_output_that_is_something_else_stays(folder: Path, tmp_path: Path) ->
     assert (tmp_path / "photo.npz").read_bytes() == before
 
 
-def test_a_network_and_a_foreign_text_file_are_not_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copy(DATA / "matconvnet/sn_alexnet/model.mat", tmp_path / "other.mat")
-    (tmp_path / "f.images.txt").write_text("precious")
-    for name, words in (("other.mat", "holds a network"), ("f.npy", "f.images.txt")):
-        given = [str(MODEL), str(SEVENS[0]), "--layer", "ip1", "--out", str(tmp_path / name)]
-        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-        assert run_command(features.main, given) == 2
-        assert words in capsys.readouterr().err
-        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+def person_file(path: Path) -> Path:
+    """A file of a person's, of the kind that the name promises."""
+    if path.suffix == ".npz":
+        np.savez(path, images=np.ones(3), accuracy=np.ones(2))
+    elif path.suffix == ".npy":
+        np.save(path, np.ones((1, 10), np.float32))
+    elif path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["weights"] = np.ones(3)
+    else:
+        write_mat(path, {"subjects": np.ones((3, 4))})
+    return path
+
+
+@pytest.mark.parametrize("name", ["f.npz", "f.npy", "f.h5", "f.mat", "other.mat", "f.images.txt", "f.npz of run"])
+def test_what_the_command_did_not_write_is_not_replaced(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / name.split()[0]
+    if name == "other.mat":
+        shutil.copy(DATA / "matconvnet/sn_alexnet/model.mat", target)
+    elif name == "f.images.txt":
+        target.write_text("precious")
+    elif name == "f.npz of run":
+        assert run_command(run_verb.main, [str(MODEL), str(SEVENS[0]), str(target)]) == 0
+    else:
+        person_file(target)
+    before = target.read_bytes()
+    out = tmp_path / "f.npy" if name == "f.images.txt" else target
+    assert run(MODEL, SEVENS[0], "--layer", "ip1", "--out", out) == 2
+    assert str(target) in capsys.readouterr().err
+    assert target.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+    with pytest.raises(FileFormatError, match=target.name):
+        matnet.load(MODEL).features([SEVENS[0]], "ip1", out=out)
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "h5", "mat"])
+def test_what_the_command_wrote_is_replaced(kind: str, tmp_path: Path) -> None:
+    for images in (SEVENS[:3], SEVENS[:2]):
+        assert run(MODEL, *images, "--layer", "ip1", "--out", tmp_path / f"f.{kind}") == 0
+        beside = tmp_path / "f.images.txt"
+        names = beside.read_text().splitlines() if kind == "npy" else read(tmp_path / f"f.{kind}")[1]
+        assert names == [str(path) for path in images]
+
+
+def test_a_layer_among_the_images_is_no_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """argparse takes one name after --layer; the next would be an image that cannot be read."""
+    assert run(MODEL, SEVENS[0], "--layer", "conv1", "ip1", "--out", tmp_path / "f.npz") == 2
+    assert "--layer conv1 --layer ip1" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

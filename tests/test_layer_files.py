@@ -91,9 +91,9 @@ def test_a_file_is_run_once_and_another_of_its_name_is_refused(tmp_path: Path) -
         REGISTRY.remove(REGISTRY.caffe["Once"])
 
 
-def test_workers_and_resumed_runs_have_the_users_layers(tmp_path: Path) -> None:
-    """digits-lenet with its scores times 3 behind it: as many errors, 10 of 355, in one process and on two workers."""
-    pytest.importorskip("distributed")
+@pytest.fixture
+def tripled(tmp_path: Path) -> Path:
+    """digits-lenet with its scores times 3 behind it, `tripled`, in net.mat; the file of that layer."""
     layers = tmp_path / "tripled_layers.py"
     layers.write_text(LAYERS.format(name="Tripled", factor=3))
     program = (
@@ -104,13 +104,28 @@ def test_workers_and_resumed_runs_have_the_users_layers(tmp_path: Path) -> None:
         f"matnet.save(net, {str(tmp_path / 'net.mat')!r}, format='dagnn')\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
-    arguments = ["--model", tmp_path / "net.mat", "--data", FOLDER / "test", "--import", layers]
+    return layers
+
+
+def test_workers_and_resumed_runs_have_the_users_layers(tripled: Path, tmp_path: Path) -> None:
+    """As many errors as digits-lenet, 10 of 355, in one process and on two workers."""
+    pytest.importorskip("distributed")
+    arguments = ["--model", tmp_path / "net.mat", "--data", FOLDER / "test", "--import", tripled]
     found = []
     for more in ([], ["--workers", "2"]):
         command("eval", *arguments, *more, "--json", tmp_path / "result.json")
         found.append(json.loads((tmp_path / "result.json").read_text()))
     rows = [row[0] if isinstance(row, list) else row for row in found]
     assert rows[0]["top1_error"] == rows[1]["top1_error"] == pytest.approx(100 * 10 / 355)
+
+
+def test_processes_that_share_features_have_the_users_layers(tripled: Path, tmp_path: Path) -> None:
+    wanted = ["--layer", "ip2", "--layer", "tripled", "--workers", "2", "--import", tripled]
+    command("features", tmp_path / "net.mat", FOLDER / "test" / "7", *wanted, "--out", tmp_path / "f.npz")
+    with np.load(tmp_path / "f.npz") as found:
+        assert len(found["images"]) == len(list((FOLDER / "test" / "7").iterdir()))
+        assert np.isfinite(found["tripled"]).all()
+        np.testing.assert_allclose(found["tripled"].sum(axis=1), 3, rtol=1e-5)  # three times a softmax
 
 
 def test_a_file_that_ends_the_process_is_no_success(tmp_path: Path) -> None:

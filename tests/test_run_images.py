@@ -10,7 +10,9 @@ import pytest
 
 import matnet
 from matnet import run
+from matnet.arrays import held_names
 from matnet.errors import run_command
+from matnet.formats.mat import write_mat
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / "models" / "digits-lenet" / "digits-lenet.mat"
@@ -52,3 +54,26 @@ def test_a_caffe_network_gets_its_images_in_its_own_order(real_data: Path, tmp_p
     np.testing.assert_array_equal(found["out__data"], rgb[:, ::-1])
     (scores,) = net.outputs
     np.testing.assert_allclose(found[f"out__{scores}"].ravel(), net(rgb).ravel(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["out.npz", "out.mat", "model.mat"])
+def test_what_run_did_not_write_is_not_replaced(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / name
+    if name == "model.mat":
+        shutil.copy(MODEL, target)
+    elif target.suffix == ".npz":
+        np.savez(target, out__prob=np.ones(3), accuracy=np.ones(2))
+    else:
+        write_mat(target, {"subjects": np.ones((3, 4))})
+    before = target.read_bytes()
+    image = str(next(SEVENS.glob("*.png")))
+    assert run_command(run.main, [str(MODEL), image, str(target)]) == 2
+    assert str(target) in capsys.readouterr().err
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["out.npz", "out.mat"])
+def test_what_run_wrote_is_replaced(name: str, tmp_path: Path) -> None:
+    for outputs_of, wanted in (("conv1", "out__conv1"), ("ip1,conv2", "out__ip1")):
+        assert run_command(run.main, [str(MODEL), str(SEVENS), str(tmp_path / name), "--outputs", outputs_of]) == 0
+        assert wanted in held_names(tmp_path / name)

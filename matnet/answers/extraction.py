@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.answers.feature_files import Features, kind_for, names_beside, write_features
+from matnet.answers.feature_files import Features, kind_for, names_beside, refuse_to_replace_others, write_features
 from matnet.answers.pictures import Picture, pictures_of
 from matnet.answers.running import Seen, batches
 from matnet.answers.staging import DONE, Staging, Writer
@@ -23,6 +23,7 @@ from matnet.engines.device import processors
 from matnet.errors import DataError, MatnetError, NetworkError, ShapeError, in_words, speak_of_options
 from matnet.files import check_outputs
 from matnet.kinds import TEXT
+from matnet.layer_files import imported_layer_files, run_layer_files
 
 if TYPE_CHECKING:
     from matnet.images import Preprocessing
@@ -66,6 +67,7 @@ def extract(
     check_outputs([(target, kind)], [task.net.source.path])
     if target.suffix.lower() == ".npy":
         check_outputs([(names_beside(target), TEXT)])
+    refuse_to_replace_others(target, unfinished=Staging.at(target).exists())
     pictures, _ = pictures_of(images)
     shapes = row_shapes(task)
     staging, done = Staging.open(target, _key(task, pictures), shapes, len(pictures), resume)
@@ -132,6 +134,7 @@ def _key(task: Task, pictures: Sequence[Picture]) -> dict[str, str]:
         "pool": task.pool,
         "preprocessing": f"{prepared.describe()} {hashlib.sha256(mean).hexdigest()}",
         "engine": f"{options.backend} {options.precision}",
+        "file of layers": " ".join(file.sha256 for file in imported_layer_files()),
     }
 
 
@@ -186,7 +189,8 @@ def _by_processes(
     for part in parts:
         mine = [rows[number] for number in part]
         given = [pictures[row] for row in mine], mine, staging, share, reports, bool(in_words("", "a command"))
-        arguments = replace(task, net=task.net.copy()), *given
+        # A process unpickles its arguments in this order: the classes of the user's layers, then a network of them.
+        arguments = _ImportedLayers(), replace(task, net=task.net.copy()), *given
         running.append(context.Process(target=_work, args=arguments, daemon=True))
     try:
         for process in running:
@@ -214,7 +218,15 @@ def _by_processes(
                 process.join()
 
 
+class _ImportedLayers:
+    """The user's layers of this process (`--import`): another process has them once it has unpickled this."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return run_layer_files, (imported_layer_files(),)
+
+
 def _work(
+    _layers: Any,
     task: Task,
     pictures: Sequence[Picture],
     rows: Sequence[int],

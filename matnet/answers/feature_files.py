@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from matnet.arrays import encoded
+from matnet.arrays import encoded, refuse_to_replace
 from matnet.errors import DataError, FileFormatError, MatnetError
 from matnet.files import atomic_path, atomic_write
 from matnet.kinds import HDF5, MAT, NPY, NPZ
 
 KINDS = {".npz": NPZ, ".npy": NPY, ".h5": HDF5, ".hdf5": HDF5, ".mat": MAT}
+OWN = frozenset({"images", "unreadable", "about"})
+"""The arrays that every file of features holds beside those of the layers."""
 SLAB = 1 << 23
 """Bytes that are copied at a time."""
 NAMES = 4096
@@ -55,6 +57,31 @@ def kind_for(target: Path, layers: int) -> str:
 def names_beside(target: Path) -> Path:
     """The list of images that belongs to a .npy file, which itself can hold the array alone."""
     return target.with_suffix(".images.txt")
+
+
+def refuse_to_replace_others(target: Path, unfinished: bool) -> None:
+    """FileFormatError where a file exists at `target`, or beside it, that is not of features.
+
+    unfinished: whether a run for this target has left its state behind. The other half of a .npy file may then be its.
+    """
+    if target.suffix.lower() != ".npy":
+        refuse_to_replace(target, OWN.issubset)
+        return
+    names = names_beside(target)
+    if unfinished or (not target.exists() and not names.exists()):
+        return
+    if not target.exists():
+        raise FileFormatError(f"{names}: would be replaced by the images' names; move it, or choose another name")
+    try:
+        rows = _Rows(target).shape[:1]
+        listed = names.read_bytes().count(b"\n")
+    except (OSError, ValueError, KeyError):
+        rows, listed = (), -1
+    if rows != (listed,):
+        raise FileFormatError(
+            f"{target}: exists, and no {names.name} with a line per row says that it holds features; it stays as it "
+            "is: give another name, or remove it first"
+        )
 
 
 def write_features(target: Path, features: Features) -> None:
@@ -254,7 +281,7 @@ class _Rows:
 
 def _named(features: Features) -> Iterator[tuple[str, str, Path]]:
     """Each layer, the name of its array in a file, which is that of nothing else, and its values."""
-    taken = {"images", "unreadable", "about"}
+    taken = set(OWN)
     for layer, path in features.arrays.items():
         name = encoded(layer)
         while name in taken:

@@ -34,6 +34,11 @@ class Staging:
     shapes: Mapping[str, tuple[int, ...]]
     images: int
 
+    @staticmethod
+    def at(target: Path) -> Path:
+        """Where the folder of a target is."""
+        return target.with_name(target.name + SUFFIX)
+
     @classmethod
     def open(
         cls, target: Path, key: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], images: int, resume: bool
@@ -43,7 +48,7 @@ class Staging:
         shapes: of a row, by layer. key: all that decides the values. With `resume` an unfinished run goes on; DataError
         where it is of another key. Without, it is removed. FileFormatError where the disk is too small or refuses.
         """
-        staging = cls(target.with_name(target.name + SUFFIX), shapes, images)
+        staging = cls(cls.at(target), shapes, images)
         if staging.folder.is_dir() and staging._ours() and not (resume and (staging.folder / KEY).is_file()):
             shutil.rmtree(staging.folder)
         if staging.folder.exists():
