@@ -202,6 +202,30 @@ class Network(Edited):
         hint = nearest(name, [*variables, *self.layers, *self.aliases])
         raise NetworkError(f"{self.source}: no variable or layer is called {name!r}{hint}")
 
+    def with_blobs(self, names: Iterable[str] | None) -> Network:
+        """This network, or a copy in which those of `names` that are flattened Caffe blobs are variables of their own.
+
+        A Flatten that another layer reads is no layer here: its blob is another name of a variable that still has
+        the axes which the blob merges.
+        """
+        from matnet.ops.extensions.reshape import CaffeFlatten
+
+        merged = {
+            name: self.aliases[name]
+            for name in names or ()
+            if name in self.aliases and 0 < self.blob_ranks.get(name, 4) < self.blob_ranks.get(self.aliases[name], 4)
+        }
+        twin, variables = self.copy() if merged else self, self.variables if merged else ()
+        for blob, variable in merged.items():
+            if blob in variables or variable not in variables:
+                continue
+            layer = blob
+            while layer in twin.layers:
+                layer += "x"
+            twin.add(Layer(layer, CaffeFlatten(axis=self.blob_ranks[blob] - 1), [variable], [blob]))
+            del twin.aliases[blob]
+        return twin
+
     def names_of_input(self, variable: str) -> list[str]:
         """The names under which an input may be given: its own, its aliases, and the Caffe blob that it starts as.
 

@@ -431,3 +431,24 @@ def test_softmax_after_a_merged_blob_is_over_all_values(tmp_path: Path) -> None:
     text = layer("f", "Flatten", "x", "f") + layer("s", "Softmax", "f", "y")
     net = reloaded(converted(tmp_path, text, {"x": X.shape}, {}), tmp_path)
     assert_close(blob_values(net, ["y"], {"x": X})["y"], softmax(X.reshape(2, -1), 1), TOLERANCE, "y")
+
+
+@pytest.mark.parametrize("axes", [(1, -1), (2, 3), (0, -1)], ids=str)
+def test_a_flattened_blob_has_caffes_sizes_also_where_a_layer_reads_it(axes: tuple[int, int], tmp_path: Path) -> None:
+    """The readers take the values as they are; who asks for the blob gets its axes merged, in every engine and file."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    kind = f"flatten_param {{ axis: {axes[0]} end_axis: {axes[1]} }}"
+    text = layer("r", "ReLU", "x", "r") + layer("f", "Flatten", "r", "flat", kind)
+    text += layer("g", "Power", "flat", "g", "power_param { scale: 3 }")
+    net = converted(tmp_path, text, {"x": X.shape}, {})
+    rectified = np.maximum(X, 0)
+    expected = rectified.reshape({0: (-1,), 1: (2, -1), 2: (2, 6, -1)}[axes[0]])
+    four = expected.reshape(expected.shape + (1,) * (4 - expected.ndim))
+    for found in (net, reloaded(net, tmp_path)):
+        for backend in ("numpy", "onnx"):
+            values = found.forward(X, ["flat", "r", "g"], backend=backend)
+            np.testing.assert_array_equal(values["flat"], four)
+            np.testing.assert_array_equal(values["r"], rectified)
+        found.to_onnx(tmp_path / "flat.onnx", outputs=["flat"], size=X.shape[2:])
+        (value,) = onnxruntime.InferenceSession(str(tmp_path / "flat.onnx")).run(["flat"], {found.inputs[0]: X})
+        np.testing.assert_array_equal(value, four)

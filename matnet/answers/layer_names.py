@@ -36,7 +36,7 @@ def named_layers(net: Network, asked: Sequence[str]) -> dict[str, str]:
 def _matching(net: Network, name: str) -> Iterator[tuple[str, str]]:
     known = [*net.variables, *net.layers, *net.aliases]
     if name in known:
-        yield name, net.resolve(name)
+        yield name, net.with_blobs([name]).resolve(name)
     elif any(character in name for character in "*?["):
         from matnet.network import IN_PLACE
 

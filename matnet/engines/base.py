@@ -123,8 +123,10 @@ def network_to_run(net: Network, outputs: str | Sequence[str] | None, given: Col
     """The form of `net` that computes `outputs`: that for inference by default, and for names that exist there only.
 
     A training-only layer that is asked for by name stays as it is, and needs its labels: unless `given` (the inputs
-    that will be given, by any of their names) leaves them out.
+    that will be given, by any of their names) leaves them out. Flattened blobs become variables.
     """
+    if outputs is not None:
+        net = net.with_blobs(_names(outputs))
     training = net.training_layers()
     if not training:
         return net

@@ -62,7 +62,7 @@ def generated(
     input_shapes: Mapping[str, Shape] | None = None,
 ) -> Module:
     """The module as text and arrays; errors as for `to_torch`."""
-    inference = net.for_inference()
+    inference = net.for_inference().with_blobs(outputs)
     wanted = list(dict.fromkeys(inference.resolve(name) for name in outputs or inference.outputs))
     inference.check(wanted)
     unwritten = [name for name in wanted if name in inference.inputs]

@@ -131,7 +131,7 @@ def _largest_error(
 ) -> float:
     """The outputs of the folder's model.py against the numpy engine's, for a random image, and ones beside it."""
     torch = require_torch()
-    inference = net.for_inference()
+    inference = net.for_inference().with_blobs(module.outputs)
     resolved = {inference.resolve(name): shape for name, shape in (given or {}).items()}
     _, shapes = known_shapes(inference, module.outputs, size, resolved)
     random = np.random.default_rng(0)

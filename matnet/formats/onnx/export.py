@@ -80,7 +80,7 @@ def to_onnx_model(
     operator. Raises UnsupportedLayersError listing all layers that ONNX cannot express, NetworkError where the
     input's size is needed, and neither known nor given.
     """
-    inference = net.for_inference()
+    inference = net.for_inference().with_blobs(outputs)
     for note in inference.source.notes[len(net.source.notes) :]:
         log.info(note)
     wanted = list(dict.fromkeys(inference.resolve(name) for name in outputs or inference.outputs))
