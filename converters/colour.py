@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,21 @@ FLIPPED: Order = (2, 1, 0)
 RESTORED = "_in_caffe_order"
 """The suffix of convolutions that only put channels back into Caffe's order."""
 
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Which order an input gets, which it has, and whose that is, for notes."""
+
+    new: str
+    old: str
+    owner: str
+
+
+FROM_CAFFE = Direction("R, G, B", "B, G, R", "Caffe")
+TO_CAFFE = Direction("B, G, R", "R, G, B", "the network")
+
+
 @dataclass(frozen=True)
 class _Edit:
     """A param to be reordered: of which layer, at which place, along which axis."""
@@ -34,7 +49,10 @@ class _Edit:
 
 
 def reorder_inputs(
-    net: Network, images: Iterable[str], sizes: Mapping[str, Shape | tuple[int | None, ...]]
+    net: Network,
+    images: Iterable[str],
+    sizes: Mapping[str, Shape | tuple[int | None, ...]],
+    direction: Direction = FROM_CAFFE,
 ) -> list[str]:
     """Let the three channels of `images` come in the opposite order, and change params so that results stay the same.
 
@@ -45,22 +63,37 @@ def reorder_inputs(
     """
     orders: dict[str, Order] = dict.fromkeys(images, FLIPPED)
     edits: list[_Edit] = []
-    notes: list[str] = []
     restored: dict[str, str] = {}
     for layer in list(net.execution_order()):
         for_size = layer.op.size_only_inputs
         reads = [None if place in for_size else orders.get(name) for place, name in enumerate(layer.inputs)]
         if not any(reads):
             continue
-        passed = _pass_on(net, layer, reads, sizes, edits, notes)
+        passed = _pass_on(net, layer, reads, sizes, edits)
         if passed is None:
-            layer.inputs = [_restore(net, name, orders, restored, notes) for name in layer.inputs]
+            layer.inputs = [_restore(net, name, orders, restored) for name in layer.inputs]
         elif passed:
             orders.update(dict.fromkeys(layer.outputs, passed))
     _apply(net, edits)
-    outputs = [name for name in net.outputs if name in orders]
+    return _notes(net, [name for name in net.outputs if name in orders], edits, restored, direction)
+
+
+def _notes(
+    net: Network, outputs: Sequence[str], edits: Sequence[_Edit], restored: Mapping[str, str], direction: Direction
+) -> list[str]:
+    """One note per decision, in the words of the direction."""
+    new, old, owner = direction.new, direction.old, direction.owner
+    notes = [
+        f"layer {edit.layer!r}: its filters take {new} now, where {owner}'s take {old}"
+        for edit in edits
+        if edit.place == 0 and net.layers[edit.layer].op.input_channel_axis == edit.axis
+    ]
+    notes += [
+        f"layer {layer!r} added: it puts the channels of {variable!r} back into {owner}'s order"
+        for variable, layer in restored.items()
+    ]
     if outputs:
-        notes.append(f"in R, G, B order as well, where Caffe has B, G, R: {', '.join(outputs)}")
+        notes.append(f"in {new} order as well, where {owner} has {old}: {', '.join(outputs)}")
     return notes
 
 
@@ -70,7 +103,6 @@ def _pass_on(
     reads: list[Order | None],
     sizes: Mapping[str, Shape | tuple[int | None, ...]],
     edits: list[_Edit],
-    notes: list[str],
 ) -> Order | None:
     """The order of the layer's outputs, () where it is Caffe's again; None where it cannot take another order."""
     op, params = layer.op, net.param_shapes(layer)
@@ -84,7 +116,6 @@ def _pass_on(
         if len(given) > 1 or op.channels_read(params) != len(order):  # grouped filters take fewer
             return None
         edits.append(_Edit(layer.name, 0, op.input_channel_axis, order))
-        notes.append(f"layer {layer.name!r}: its filters take R, G, B now, where Caffe's take B, G, R")
         return ()
     reverses = order == tuple(reversed(range(len(order))))
     if op.channels < (Channels.REVERSIBLE if reverses else Channels.PERMUTABLE):
@@ -106,9 +137,7 @@ def _joined(
     return tuple(order)
 
 
-def _restore(
-    net: Network, variable: str, orders: Mapping[str, Order], restored: dict[str, str], notes: list[str]
-) -> str:
+def _restore(net: Network, variable: str, orders: Mapping[str, Order], restored: dict[str, str]) -> str:
     """The variable in Caffe's order: a copy by a 1 x 1 convolution, one for all its readers."""
     order = orders.get(variable)
     if order is None:
@@ -122,7 +151,6 @@ def _restore(
         op = Conv(size=(1, 1, len(order), len(order)), hasBias=False)
         _insert_first(net, Layer(name, op, [variable], [name], [f"{name}_filter"]))
         restored[variable] = name
-        notes.append(f"layer {name!r} added: it puts the channels of {variable!r} back into Caffe's order")
     return restored[variable]
 
 

@@ -451,6 +451,16 @@ def test_a_type_that_vl_simplenn_does_not_evaluate_is_refused(tmp_path: Path) ->
     assert "scale" in matlab_needs(net, "simplenn")
 
 
+@pytest.mark.parametrize(("name", "parts"), [("bn_mo_zero", ["layer2", "moments"]), ("pool_missing", ["p1", "pool"])])
+def test_a_network_that_cannot_run_is_not_said_to_run_in_matlab(name: str, parts: list[str]) -> None:
+    from matnet.formats.needs import matlab_needs
+
+    for kind in ("simplenn", "dagnn"):
+        told = matlab_needs(load(name), kind)
+        assert "stock" not in told
+        assert all(part in told for part in parts)
+
+
 def test_names_that_matlab_keeps_for_itself(tmp_path: Path) -> None:
     net = load("dag_relu")
     net.layers["c"].name = "end"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -127,16 +127,35 @@ def _deconvolution(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
     op: Any = layer.op
     filters = pad_to_4d(exporter.value(layer, 0))
     height, width, depth, _ = filters.shape
-    if (op.crop[0], op.crop[2]) != (op.crop[1], op.crop[3]):
-        raise NetworkError(f"crops [top bottom left right] = {list(op.crop)}; Caffe crops opposite sides alike")
+    top, bottom, left, right = op.crop
+    pads = min(top, bottom), min(left, right)
     blobs = [filters_to_kchw(filters)]
     if op.hasBias and len(layer.params) > 1 and exporter.value(layer, 1).size:
         blobs.append(exporter.value(layer, 1).reshape(-1))
     param = {**_counted(depth * op.numGroups, len(blobs) > 1), **_kernel((height, width), op.upsample)}
-    param.update(_pads((op.crop[0], op.crop[2])))
+    param.update(_pads(pads))
     if op.numGroups != 1:
         param["group"] = op.numGroups
-    return [caffe_layer(layer, "Deconvolution", {"convolution_param": param}, blobs)]
+    made = caffe_layer(layer, "Deconvolution", {"convolution_param": param}, blobs)
+    if (top, left) == (bottom, right):
+        return [made]
+    return _cropped(made, (top - pads[0], left - pads[1]), exporter.sizes[layer.outputs[0]][2:])
+
+
+def _cropped(layer: CaffeLayer, offset: tuple[int, int], size: Sequence[int]) -> list[CaffeLayer]:
+    """The layer, and behind it a Crop to height and width `size` from `offset` on, of which a DummyData tells the size.
+
+    Caffe's Deconvolution crops opposite sides alike.
+    """
+    whole, reference, crop = (f"{layer.name}_{part}" for part in ("whole", "size", "crop"))
+    filler = {"shape": [{"dim": [1, 1, *size]}], "data_filler": [{"type": "constant"}]}
+    dummy = build("LayerParameter", name=reference, type="DummyData", dummy_data_param=filler)
+    message = build("LayerParameter", name=crop, type="Crop", crop_param={"axis": 2, "offset": list(offset)})
+    return [
+        replace(layer, tops=[whole]),
+        CaffeLayer(reference, [], [reference], dummy),
+        CaffeLayer(crop, [whole, reference], layer.tops, message),
+    ]
 
 
 def _pooling(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:

@@ -87,6 +87,7 @@ def _is_plain(builder: Builder, layers: list[LayerDef], made: list[str]) -> bool
     param = first.params.get
     return not (
         (first.type == "Scale" and (len(first.inputs) > 1 or param("scale_param").get("num_axes") != 1))
+        or (first.type == "Convolution" and any(param("convolution_param").has(f"pad_{side}") for side in "lrtb"))
         or (first.type == "Deconvolution" and param("convolution_param").has("dilation"))
         or (first.type == "InnerProduct" and param("inner_product_param").get("transpose"))
         or (first.type == "Pooling" and param("pooling_param").get("global_pooling"))

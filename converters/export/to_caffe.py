@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from matnet.converters.colour import RESTORED, reorder_inputs
+from matnet.converters.colour import RESTORED, TO_CAFFE, reorder_inputs
 from matnet.converters.export.export_layers import EXPORTS, CaffeLayer, Exporter
 from matnet.converters.export.provenance import META_FIELD, Original, flipped_inputs, graph, is_width_first, originals
 from matnet.converters.export.whole_graph import WholeGraph
 from matnet.converters.files.caffe_write import write_caffemodel, write_prototxt
 from matnet.converters.files.message import Message, build
 from matnet.converters.transposition import swap_rows_and_columns
-from matnet.errors import NetworkError, UnsupportedLayersError, listing
+from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, listing
 from matnet.formats.mat.values import Cell
 from matnet.meta import image_input, normalization
 from matnet.meta.given import InputSize, given_input_shapes, require_sizes, with_given_sizes
@@ -70,6 +70,7 @@ def to_caffe(
     if normalization(net.meta):
         notes.append("Caffe's files hold no preprocessing: mean, size and scale of the images are not written")
     notes += _flip(net, sizes, color_format)
+    _require_usable_values(net)
     _require_matrices_to_fit(net, sizes, kept, whole)
     layers = _caffe_layers(net, sizes, kept) if whole is None else _original_layers(net, sizes, kept, whole)
     names = _blob_names(layers) if whole is None else whole.inputs
@@ -95,6 +96,18 @@ def _input_shapes(net: Network, input_size: InputSize | None, batch: int) -> dic
         shapes = with_given_sizes(net, shapes, input_size, batch)
     require_sizes(net, net.inputs, shapes)
     return shapes
+
+
+def _require_usable_values(net: Network) -> None:
+    """Refuse params that no engine takes, such as moments that nobody measured."""
+    unusable = []
+    for layer in net.layers.values():
+        try:
+            layer.op.prepare(np, [net.params[name].value for name in layer.params])
+        except MatnetError as error:
+            unusable.append(f"layer {layer.name!r} ({layer.type_name}): {error}")
+    if unusable:
+        raise NetworkError(listing(f"{net.source}: {len(unusable)} layers cannot run:", unusable))
 
 
 def _require_matrices_to_fit(
@@ -139,12 +152,16 @@ def _flip(net: Network, sizes: Mapping[str, Shape], color_format: str | None) ->
         image = image_input(net)
         wanted = color_format != "rgb" and image is not None and sizes[image][1] == 3
         images = [image] if wanted and image is not None else []
+    images = [name for name in images if name in net.inputs]
     if not images:
-        return []
-    notes = reorder_inputs(net, [name for name in images if name in net.inputs], sizes)
+        return ["the order of the input's channels stays that of the network"]
+    given = ", ".join(map(repr, images))
+    notes = [f"the Caffe net takes {TO_CAFFE.new} where the network takes {TO_CAFFE.old}: {given}"]
+    notes += reorder_inputs(net, images, sizes, TO_CAFFE)
     for layer in list(net.layers.values()):
         if RESTORED in layer.name and _does_nothing(net, layer):
             del net.layers[layer.name]
+            notes = [note for note in notes if not note.startswith(f"layer {layer.name!r}")]
             for other in net.layers.values():
                 other.inputs = [layer.inputs[0] if name == layer.outputs[0] else name for name in other.inputs]
     return notes
@@ -248,6 +265,7 @@ def _name_blobs(net: Network) -> None:
         names |= {name: "data" for name in net.inputs if name == "input"}
     if len(set(names.values())) == len(names):
         net.rename(names)
+        net.aliases.update({old: new for old, new in names.items() if old not in net.variables})
         flipped = flipped_inputs(net)
         if flipped is not None:
             renamed = Cell(names.get(name, name) for name in flipped)

@@ -9,7 +9,8 @@ import numpy as np
 from matnet.converters.files import dialects, layer_types
 from matnet.converters.files.dialects import Weight
 from matnet.converters.files.message import Message
-from matnet.converters.files.schema import Field, MessageType, float32, message_type
+from matnet.converters.files.schema import UNNUMBERED, Field, MessageType, float32, message_type
+from matnet.converters.files.text import parse_text
 from matnet.converters.files.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, Wire
 from matnet.errors import FileFormatError, listing
 
@@ -89,7 +90,9 @@ def _decode_fields(wire: Wire, message: Message, start: int, end: int, problems:
         field = fields.get(piece.number)
         if field is not None and field.name in SKIPPED:
             continue
-        if field is None or not _fits(wire, message, field, piece):
+        if is_layer and piece.number == UNNUMBERED and piece.wire == DELIMITED:
+            _merge(message, _unnumbered(wire, piece, problems))
+        elif field is None or not _fits(wire, message, field, piece):
             _meet_unknown(message, piece, problems)
         elif field.message is not None:
             _decode_submessage(wire, message, field, piece, problems)
@@ -102,6 +105,25 @@ def _decode_fields(wire: Wire, message: Message, start: int, end: int, problems:
                 text = f"`{field.name}` of {message.type.name} has the unknown value {value}"
                 problems.append(Problem(text, dialects.weight_of_value(field.enum.name)))
             message.set(field.name, value, piece.key)
+
+
+def _unnumbered(wire: Wire, piece: Piece, problems: list[Problem]) -> Message:
+    """The part of a layer that stands as prototxt, as forks number it differently or not at all."""
+    text, where = wire.text(piece), wire.source.place(piece.key)
+    try:
+        return parse_text(text, where, "LayerParameter")
+    except FileFormatError as error:
+        problems.append(Problem(str(error), Weight.UNKNOWN))
+        return parse_text(text, where, "LayerParameter", lenient=True)
+
+
+def _merge(message: Message, other: Message) -> None:
+    """Add the fields of `other`; messages of one name become one."""
+    for name, value in other.items():
+        if isinstance(value, Message) and message.has(name):
+            _merge(message.get(name), value)
+        else:
+            message.set(name, value)
 
 
 def _meet_unknown(message: Message, piece: Piece, problems: list[Problem]) -> None:
@@ -121,7 +143,7 @@ def _fields_of_layer(wire: Wire, start: int, end: int) -> dict[int, Field]:
     for piece in wire.pieces(start, end):
         if piece.number == 2 and piece.wire == DELIMITED:
             of_type = wire.text(piece)
-        elif piece.number > 101 and piece.wire == DELIMITED:
+        elif 101 < piece.number < UNNUMBERED and piece.wire == DELIMITED:
             numbers.append(piece.number)
     fields = {number: field for number, field in type.by_number.items() if number <= 101}
     names = layer_types.PARAMETERS.get(of_type, ())

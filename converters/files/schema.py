@@ -16,6 +16,9 @@ import numpy as np
 
 from matnet.converters.files import schema_forks, schema_tables
 
+UNNUMBERED = (1 << 24) + 1
+"""The field of a LayerParameter, in caffemodels that matnet writes, with the prototxt of what has no settled number."""
+
 INTEGERS = {"i32": (-(1 << 31), (1 << 31) - 1), "i64": (-(1 << 63), (1 << 63) - 1), "u32": (0, (1 << 32) - 1)}
 FLOATS = ("f32", "f64")
 SCALARS = (*INTEGERS, *FLOATS, "bool", "str", "bytes")

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from matnet.converters.files.message import Message
-from matnet.converters.files.schema import Field
+from matnet.converters.files.schema import UNNUMBERED, Field
+from matnet.converters.files.text_write import to_text
 from matnet.protobuf import delimited, raw_data, varint
 
 _LAYER, _BLOBS, _DATA, _SHAPE, _DIM = 100, 7, 5, 7, 1
@@ -19,8 +20,8 @@ _LAYER, _BLOBS, _DATA, _SHAPE, _DIM = 100, 7, 5, 7, 1
 def encode(message: Message) -> bytes:
     """The message's given fields in the order of their numbers; scalars packed where the schema says so.
 
-    Fields without a settled number (the forks' own, whose numbers differ) are left out: in a caffemodel they
-    carry nothing that the prototxt does not say.
+    Fields and enum values without a settled number (the forks' own, whose numbers differ) stand as prototxt in one
+    field of their layer, which Caffe steps over and `decode` reads.
     """
     return b"".join(data for _, data in _numbered(message))
 
@@ -30,9 +31,35 @@ def _numbered(message: Message) -> list[tuple[int, bytes]]:
     parts = []
     for name, value in message.items():
         field = message.type.fields.get(name)
-        if field is not None and field.number is not None:
+        if field is not None and _has_number(field, value):
+            assert field.number is not None
             parts.append((field.number, _field(field, field.number, value)))
+    rest = _without_numbers(message) if message.type.name == "LayerParameter" else None
+    if rest is not None:
+        rest.set("type", message.get("type"))
+        text = to_text(rest).encode()
+        parts.append((UNNUMBERED, delimited(UNNUMBERED, len(text)) + text))
     return sorted(parts, key=lambda part: part[0])
+
+
+def _has_number(field: Field, value: Any) -> bool:
+    """Whether a field and, of an enum, its value have a number in BVLC's schema or in all forks that have them."""
+    named = field.enum is not None and isinstance(value, str)
+    return field.number is not None and not (named and field.enum.numbers.get(value, -1) < 0)
+
+
+def _without_numbers(message: Message) -> Message | None:
+    """What `encode` finds no numbers for, in messages of the same types; None where there is no such thing."""
+    rest = Message(message.type)
+    for name, value in message.items():
+        field = message.type.fields.get(name)
+        if field is None or not _has_number(field, value):
+            rest.set(name, value)
+        elif isinstance(value, Message):
+            inner = _without_numbers(value)
+            if inner is not None:
+                rest.set(name, inner)
+    return rest if any(True for _ in rest.items()) else None
 
 
 def _field(field: Field, number: int, value: Any) -> bytes:
@@ -60,7 +87,7 @@ def _scalar(field: Field, value: Any) -> bytes:
     if field.kind == "f64":
         return struct.pack("<d", value)
     if field.enum is not None and isinstance(value, str):
-        return varint(field.enum.numbers.get(value, -1))  # a word that has no number is no value of any schema
+        return varint(field.enum.numbers[value])
     return varint(int(value))
 
 

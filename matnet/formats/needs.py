@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from matnet.errors import MatnetError
 from matnet.formats.dagnn import constant_operands
 from matnet.formats.simplenn import STOCK_TYPES
 from matnet.network import Layer, Network
@@ -22,6 +25,9 @@ def matlab_needs(net: Network, format: str) -> str:
         if not stock or layer.name in constant:
             needed.setdefault(kind, []).append(layer.name)
     missing = [layer.name for layer in net.layers.values() if any(name not in net.params for name in layer.params)]
+    faults = [f"layer {layer.name!r}: {fault}" for layer in net.layers.values() for fault in _faults(net, layer)]
+    if faults:
+        return f"cannot run as it is: {'; '.join(faults[:SHOWN])}"
     if needed:
         blocks = [f"{kind} ({_some(names)})" for kind, names in needed.items()]
         return f"needs an extension in MATLAB: {', '.join(blocks)}"
@@ -29,6 +35,18 @@ def matlab_needs(net: Network, format: str) -> str:
 
 
 STOCK = "runs in stock MatConvNet"
+
+
+def _faults(net: Network, layer: Layer) -> list[str]:
+    """What keeps the layer from running: what reading its file showed, and values that no engine takes."""
+    values = [net.params[name].value for name in layer.params if name in net.params]
+    if layer.faults or layer.op.has_filters or len(values) < len(layer.params):
+        return layer.faults
+    try:
+        layer.op.prepare(np, values)
+    except MatnetError as error:
+        return [str(error)]
+    return []
 
 
 def _simplenn_type(layer: Layer) -> str:
