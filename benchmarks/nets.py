@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops.activation import DropOut, ReLU, SoftMax
 from matnet.ops.base import Op
 from matnet.ops.combine import Concat, Sum
 from matnet.ops.convolution import Conv
 from matnet.ops.normalization import LRN, BatchNorm
 from matnet.ops.pooling import Pooling
+from matnet.params import Param, owned
 from matnet.shapes import Pad, caffe_pool_trailing_pad
 
 CAFFE_LRN = (5.0, 1.0, 2e-5, 0.75)  # N, kappa, alpha / N, beta of AlexNet, CaffeNet and GoogLeNet
@@ -33,7 +34,7 @@ class Builder:
     def layer(self, name: str, op: Op, inputs: Sequence[str], params: Sequence[np.ndarray] = ()) -> str:
         """A layer whose only output has its name."""
         names = [f"{name}_{number}" for number in range(len(params))]
-        self.net.params.update({key: Param(value) for key, value in zip(names, params, strict=True)})
+        self.net.params.update({key: Param(owned(value)) for key, value in zip(names, params, strict=True)})
         self.net.add(Layer(name, op, list(inputs), [name], names))
         self.depth.setdefault(name, self.depth[inputs[0]])
         return name

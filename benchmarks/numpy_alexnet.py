@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 
 from matnet.errors import EngineError, NetworkError, run_command
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU, SoftMax
 from matnet.ops.base import Op
 from matnet.ops.convolution import Conv
 from matnet.ops.normalization import LRN
 from matnet.ops.pooling import Pooling
+from matnet.params import Param
 from matnet.tables import Table
 
 INPUT = (3, 227, 227)

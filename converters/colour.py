@@ -9,10 +9,11 @@ import numpy as np
 
 from matnet.converters.lower.conv import selection
 from matnet.layout import pad_to_4d
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops.base import Channels
 from matnet.ops.combine import Concat
 from matnet.ops.convolution import Conv
+from matnet.params import Param
 from matnet.shapes import Shape
 
 Order = tuple[int, ...]

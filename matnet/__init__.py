@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from matnet.converters import convert_caffe
     from matnet.formats import save_network as save
     from matnet.loading import load
-    from matnet.network import Layer, Network, Param
+    from matnet.network import Layer, Network
+    from matnet.params import Param
 
 __version__ = "0.2.0"
 
@@ -60,7 +61,7 @@ __all__ = [
 _LAZY = {
     "Layer": ("matnet.network", "Layer"),
     "Network": ("matnet.network", "Network"),
-    "Param": ("matnet.network", "Param"),
+    "Param": ("matnet.params", "Param"),
     "convert_caffe": ("matnet.converters", "convert_caffe"),
     "load": ("matnet.loading", "load"),
     "ops": ("matnet.ops", ""),

@@ -12,6 +12,7 @@ import numpy as np
 from matnet.edits import Edited
 from matnet.errors import MatnetError, NetworkError, ShapeError, listing, nearest
 from matnet.ops.base import Op, Unknown
+from matnet.params import Param, Params
 from matnet.shapes import ReceptiveField, Shape
 
 if TYPE_CHECKING:
@@ -48,19 +49,6 @@ class Layer(Edited):
 
 
 @dataclass
-class Param(Edited):
-    """A parameter array in MatConvNet's shape, with the training factors that files carry along.
-
-    `value` becomes read-only when its network has run (`Network.forward` keeps the compiled engine): to change it, edit
-    a copy and assign that.
-    """
-
-    value: np.ndarray
-    learning_rate: float | None = None
-    weight_decay: float | None = None
-
-
-@dataclass
 class Source:
     """Where a network came from: kept for messages, for saving in the same format, and for results."""
 
@@ -94,6 +82,9 @@ class Network(Edited):
         self.unread_inputs: set[str] = set()  # declared by the file, read by no layer: may be given, changes nothing
         self.input_shapes: dict[str, Shape] = {}
         self.source = source or Source()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, Params(value) if name == "params" and not isinstance(value, Params) else value)
 
     # -- building ---------------------------------------------------------------------------------
 
@@ -538,7 +529,7 @@ class Network(Edited):
         network's own outputs. Raises NetworkError or ShapeError where names or sizes do not fit.
 
         The compiled engine is kept for the next call with the same outputs and options, until the graph changes or
-        a `Param.value` is assigned. The arrays of the params are read-only from then on.
+        a `Param.value` is assigned.
         """
         from matnet.engines import engine_options
         from matnet.engines.kept import KeptEngines

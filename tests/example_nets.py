@@ -8,10 +8,11 @@ import numpy as np
 
 from matnet.formats.mat.values import Cell
 from matnet.formats.simplenn import read_simplenn
-from matnet.network import Layer, Network, Param, Source
+from matnet.network import Layer, Network, Source
 from matnet.ops.base import REGISTRY, Unknown
 from matnet.ops.convolution import Conv
 from matnet.ops.pooling import Pooling
+from matnet.params import Param
 
 
 def zeros(*shape: int) -> np.ndarray:

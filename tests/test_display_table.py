@@ -10,8 +10,9 @@ import matnet
 from matnet.display.matconvnet import matconvnet_text
 from matnet.display.table import LayerRow, network_table
 from matnet.display.units import count, dims, memory
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.params import Param
 from tests import example_nets as nets
 from tests.conftest import DATA
 

@@ -36,10 +36,11 @@ from matnet.errors import run_command
 from matnet.evaluation.classes import align
 from matnet.evaluation.command import embedded_data, embedded_model
 from matnet.images import Preprocessing
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops.base import Unknown
 from matnet.ops.normalization import BatchNorm
 from matnet.ops.training import Loss
+from matnet.params import Param
 from tests.tiny_models import gray_classifier
 
 MODEL, DIGITS = Path(embedded_model()), Path(embedded_data())

@@ -17,10 +17,11 @@ from matnet.display.dot import network_dot
 from matnet.display.html import network_to_html
 from matnet.display.svg import network_svg, text_width
 from matnet.display.table import network_table
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU
 from matnet.ops.base import Unknown
 from matnet.ops.convolution import Conv
+from matnet.params import Param
 from tests import example_nets as nets
 from tests.conftest import DATA, conformance_cases
 

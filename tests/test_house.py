@@ -33,17 +33,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shapes": {"errors"},
     "layout": {"errors"},
     "ops": {"errors", "shapes", "layout"},
-    "network": {"errors", "shapes", "ops", "edits"},
+    "params": {"errors", "edits"},
+    "network": {"errors", "shapes", "ops", "edits", "params"},
     "formats.mat": {"errors", "kinds", "files"},
     "meta": {"errors", "shapes", "ops", "formats.mat"},
-    "formats": BASE | {"ops", "network", "meta", "formats.mat"},
+    "formats": BASE | {"ops", "network", "params", "meta", "formats.mat"},
     "formats.onnx": BASE | {"protobuf", "ops", "network", "meta", "formats.mat"},
     "torch": BASE | {"ops", "network", "meta"},
-    "converters": BASE | {"protobuf", "ops", "network", "meta", "formats.mat"},
-    "engines": BASE | {"records", "ops", "network", "meta", "edits"},
+    "converters": BASE | {"protobuf", "ops", "network", "params", "meta", "formats.mat"},
+    "engines": BASE | {"records", "ops", "network", "params", "meta", "edits"},
     "images": BASE | {"meta"},
     "comparison": BASE | {"ops", "network", "formats.mat"},
-    "zoo": BASE | {"tables", "ops", "network", "formats", "converters", "comparison", "records"},
+    "zoo": BASE | {"tables", "ops", "network", "params", "formats", "converters", "comparison", "records"},
     "datasets": BASE,
     "metrics": BASE | {"ops"},
     "tables": set(),
@@ -76,7 +77,7 @@ ALSO_WHEN_CALLED = {
 }
 # The public face, the benchmarks, the doctor and pictures may import every room, as the commands may.
 EVERYTHING = {"", "benchmarks", "doctor", "plots"}
-NUMPY_ALONE = ("errors", "shapes", "layout", "ops", "network")
+NUMPY_ALONE = ("errors", "shapes", "layout", "ops", "params", "network")
 
 
 def room(module: str) -> str:

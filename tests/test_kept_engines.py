@@ -145,33 +145,116 @@ def test_few_engines_are_kept(net: matnet.Network, compiled: list[Any]) -> None:
     assert [given.batch_size for _, given in compiled] == [*range(1, kept.MOST + 2), 1]
 
 
-@pytest.mark.parametrize(
-    "edit",
-    [
-        lambda net: net.params["f"].value.__setitem__(..., 0),
-        lambda net: net.params["f"].value[0, 0].__setitem__(1, 7),
-        lambda net: net.params["b"].value.__iadd__(1),
-        lambda net: np.multiply(net.params["b"].value, 2, out=net.params["b"].value),
-        lambda net: net.copy().params["f"].value.__setitem__(0, 5),
-    ],
-    ids=["all", "a view", "in place", "out=", "of a copy, which shares the arrays"],
-)
-def test_an_edit_in_place_names_the_assignment(net: matnet.Network, edit: Callable[[matnet.Network], Any]) -> None:
-    net(X)
+EDITS: dict[str, Callable[[matnet.Network], Any]] = {
+    "all": lambda net: net.params["f"].value.__setitem__(..., 0),
+    "a view": lambda net: net.params["f"].value[0, 0].__setitem__(1, 7),
+    "in place": lambda net: net.params["b"].value.__iadd__(1),
+    "out=": lambda net: np.multiply(net.params["b"].value, 2, out=net.params["b"].value),
+    "fill": lambda net: net.params["b"].value.fill(0),
+    "put": lambda net: net.params["b"].value.put([0], [5]),
+    "sort": lambda net: net.params["f"].value.sort(axis=2),
+    "of a copy, which shares the arrays": lambda net: net.copy().params["f"].value.__setitem__(0, 5),
+    "of a layer": lambda net: net["scale"].filters.__setitem__(0, 5),
+}
+
+
+@pytest.mark.parametrize("run", [False, True], ids=["before the first run", "after it"])
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_in_place_names_the_assignment(net: matnet.Network, edit: str, run: bool) -> None:
+    if run:
+        net(X)
     with pytest.raises(NetworkError, match=r"net\.params\['[fb]'\]\.value = "):
-        edit(net)
+        EDITS[edit](net)
     np.testing.assert_allclose(net(X, "y"), expected(), rtol=1e-6)
 
 
-def test_arrays_that_were_taken_before_refuse_edits(net: matnet.Network) -> None:
-    """Also the array of which a param is a view. numpy words this error."""
-    whole = np.ones((2, 1, 1, 3, 1), np.float32)
-    net.params["b"].value = whole[0]
-    before = net.params["f"].value
+VIEWS: dict[str, Callable[[np.ndarray], Any]] = {
+    "a view": lambda value: value[:],
+    "a view of a view": lambda value: value[0].reshape(-1),
+    "a transposed view": lambda value: value.T,
+    "a plain array": lambda value: np.asarray(value),
+    "a view of another class": lambda value: value.view(np.ndarray)[...],
+    "bytes": lambda value: value.view(np.uint8),
+    "a buffer": lambda value: np.frombuffer(memoryview(value).cast("B"), np.float32),
+    "the array behind it": lambda value: value.base,
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_that_were_taken_before_the_first_run_refuse_edits(net: matnet.Network, view: str) -> None:
+    """numpy words the error where the view is of no class of ours."""
+    before = VIEWS[view](net.params["f"].value)
     net(X)
-    for array in (before, whole):
-        with pytest.raises(ValueError, match="read-only"):
-            array[0] = 3
+    with pytest.raises((NetworkError, ValueError), match="read-only"):
+        before[...] = 3
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        net.params["f"].value.flags.writeable = True
+    np.testing.assert_allclose(net(X, "y"), expected(), rtol=1e-6)
+
+
+def frozen(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+def kept_elsewhere(how: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """An array for a param, with the numbers of FACTOR, and another array of its memory that can be edited."""
+    whole = np.repeat(FACTOR[None], 2, axis=0)
+    if how == "the array itself":
+        return whole[0], whole[0]
+    if how == "a part of another array":
+        return whole[0], whole
+    if how == "a view of a view":
+        return whole[:1].reshape(3), whole
+    if how == "an array that was made read-only after a view was taken":
+        before = whole[0]
+        return frozen(whole)[0], before
+    if how == "a read-only view":
+        return frozen(whole[0]), whole
+    if how == "a buffer":
+        buffer = bytearray(FACTOR.tobytes())
+        return frozen(np.frombuffer(buffer, np.float32)), np.frombuffer(buffer, np.float32)
+    FACTOR.tofile(folder / "factors")
+    array = np.memmap(folder / "factors", np.float32, "c" if how == "a private map" else "r+")
+    return frozen(array[:]), array
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "the array itself", "a part of another array", "a view of a view",
+        "an array that was made read-only after a view was taken", "a read-only view", "a buffer", "a private map",
+        "a shared map",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("run", [False, True], ids=["edited before the first run", "edited after it"])
+def test_a_param_keeps_the_numbers_that_were_assigned(
+    net: matnet.Network, how: str, run: bool, tmp_path: Path
+) -> None:
+    """What the caller does to the array later reaches neither the param nor a kept engine, which always agree."""
+    given, other = kept_elsewhere(how, tmp_path)
+    net.params["f"].value = given.reshape(1, 1, 3, 1)
+    if run:
+        net(X, "y")
+    other[...] = 0
+    np.testing.assert_array_equal(net.params["f"].value.ravel(), FACTOR)
+    np.testing.assert_allclose(net(X, "y"), expected(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda param: pickle.loads(pickle.dumps(param))])
+def test_copies_of_a_param_refuse_edits(net: matnet.Network, way: Callable[[Param], Param]) -> None:
+    net.params["f"] = twin = way(net.params["f"])
+    for array in (twin.value, twin.value.base):
+        with pytest.raises((NetworkError, ValueError), match="read-only"):
+            array[...] = 0
+
+
+def test_constant_memory_is_not_copied() -> None:
+    """Of a file mapped for reading, of bytes, and of another param."""
+    array = np.frombuffer(FACTOR.tobytes(), np.float32)
+    param = Param(array)
+    assert np.shares_memory(param.value, array)
+    assert np.shares_memory(Param(param.value[1:]).value, array)
 
 
 def test_copies_and_results_of_arithmetic_may_be_edited(net: matnet.Network) -> None:

@@ -426,8 +426,9 @@ def written(net: Network, tmp_path: Path, **options: Any) -> Any:
 
 def test_dilate_is_a_scalar_or_a_column_where_the_source_had_none(tmp_path: Path) -> None:
     """vl_simplenn_display multiplies a column by it."""
-    from matnet.network import Layer, Param
+    from matnet.network import Layer
     from matnet.ops.convolution import Conv
+    from matnet.params import Param
 
     for dilate, expected in ((1, [[1]]), ((2, 2), [[2]]), ((2, 3), [[2], [3]])):
         net = Network()
@@ -439,8 +440,9 @@ def test_dilate_is_a_scalar_or_a_column_where_the_source_had_none(tmp_path: Path
 
 def test_a_type_that_vl_simplenn_does_not_evaluate_is_refused(tmp_path: Path) -> None:
     from matnet.formats.needs import matlab_needs
-    from matnet.network import Layer, Param
+    from matnet.network import Layer
     from matnet.ops.combine import Scale
+    from matnet.params import Param
 
     net = Network()
     net.add(Layer("only", Scale(hasBias=False), ["data"], ["out"], ["m"]))

@@ -19,11 +19,12 @@ from matnet.meta import (
     input_channels,
     preprocessing_summary,
 )
-from matnet.network import Layer, Network, Param, Source
+from matnet.network import Layer, Network, Source
 from matnet.ops.activation import ReLU
 from matnet.ops.base import Channels, Unknown
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.normalization import BatchNorm
+from matnet.params import Param
 from tests.conftest import DATA
 from tests.op_cases import CASES, OpCase
 

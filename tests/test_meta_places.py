@@ -18,8 +18,9 @@ from matnet.formats.mat.values import Cell
 from matnet.formats.onnx import to_onnx_model
 from matnet.images import Preprocessing
 from matnet.meta import notes
-from matnet.network import Layer, Network, Param, Source
+from matnet.network import Layer, Network, Source
 from matnet.ops.convolution import Conv
+from matnet.params import Param
 from matnet.show import input_shapes
 from tests.conftest import DATA
 from tests.example_nets import row

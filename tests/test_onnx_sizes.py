@@ -15,9 +15,10 @@ import pytest
 
 import matnet
 from matnet.errors import NetworkError, UnsupportedLayersError, run_command
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops.combine import Sum
 from matnet.ops.convolution import Conv
+from matnet.params import Param
 from tests.conftest import DATA, assert_close
 
 PUBLIC = DATA / "mat_public"

@@ -11,9 +11,10 @@ import pytest
 import matnet
 from matnet.errors import NetworkError
 from matnet.formats.plain import op_fields, op_from_fields
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops import extensions
 from matnet.ops.base import REGISTRY, Op
+from matnet.params import Param
 from tests.extension_ops import seeded
 
 # Ops with fields that differ from their defaults.

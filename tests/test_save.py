@@ -13,9 +13,10 @@ import matnet
 from matnet.errors import FileFormatError, NetworkError
 from matnet.formats.mat import read_mat, write_mat
 from matnet.formats.mat.values import Cell, StructArray, equal
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops import register
 from matnet.ops.base import REGISTRY, Op
+from matnet.params import Param
 from tests.conftest import DATA, conformance_cases
 
 CASES = [f"matconvnet/{name}" for name in conformance_cases("matconvnet")]

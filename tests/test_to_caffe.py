@@ -13,13 +13,14 @@ from matnet import convert
 from matnet.converters.caffemodel import read_prototxt, read_weights
 from matnet.converters.export.to_caffe import CaffeNet, to_caffe
 from matnet.errors import NetworkError, UnsupportedLayersError, run_command
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops.base import REGISTRY, Op, register
 from matnet.ops.combine import Concat, Crop, Scale, Sum
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.normalization import LRN, BatchNorm, NormOffset
 from matnet.ops.pooling import Pooling
 from matnet.ops.roi import ROIPooling
+from matnet.params import Param
 from tests.caffe_nets import TOLERANCE, X, blob_values, converted
 from tests.conftest import DATA, assert_close, conformance_cases
 

@@ -23,10 +23,11 @@ from matnet.evaluation.tasks import Classification
 from matnet.formats.mat.values import Cell
 from matnet.formats.simplenn import read_simplenn
 from matnet.images import Preprocessing
-from matnet.network import Layer, Network, Param, Source
+from matnet.network import Layer, Network, Source
 from matnet.ops.activation import SoftMax
 from matnet.ops.convolution import Conv
 from matnet.ops.training import Loss
+from matnet.params import Param
 
 RNG = np.random.default_rng(10)
 WEIGHTS = RNG.normal(0, 0.004, (2, 2, 3, 5)).astype(np.float32)

@@ -13,10 +13,11 @@ from PIL import Image
 import matnet
 from matnet.formats.mat.values import Cell
 from matnet.formats.simplenn import read_simplenn
-from matnet.network import Layer, Network, Param, Source
+from matnet.network import Layer, Network, Source
 from matnet.ops.activation import SoftMax
 from matnet.ops.combine import Crop
 from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.params import Param
 
 LEVELS = (0, 40, 80, 120, 160, 200)
 """What the gray classifier tells apart: the class of an image is the level nearest to its gray."""

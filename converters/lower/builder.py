@@ -17,9 +17,10 @@ from matnet.converters.lower.fillers import filler_values
 from matnet.converters.lower.sizes import LARGEST, Sizes, known, merged, numbers, output_sizes, padded, text
 from matnet.converters.options import Options
 from matnet.errors import NetworkError, ShapeError, give_size
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops.base import Op, Unknown
 from matnet.ops.extensions.reshape import CaffeFlatten
+from matnet.params import Param, owned
 from matnet.shapes import Shape
 
 LARGEST_BLOB = 1 << 29
@@ -167,7 +168,7 @@ class Builder:
         name = f"{layer.name}_{suffix}"
         while name in self.net.params:
             name += "x"
-        self.net.params[name] = Param(value)
+        self.net.params[name] = Param(owned(value))
         if sources and not self.with_weights:
             self.placeholders.add(name)
         self._params[key] = name

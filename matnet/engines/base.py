@@ -12,6 +12,7 @@ from matnet.errors import NetworkError, OutOfMemoryError, ShapeError, nearest
 from matnet.files import in_memory
 from matnet.meta.inputs import input_size
 from matnet.network import AT_INFERENCE, PROBABILITIES, Layer, Network
+from matnet.params import owned
 from matnet.shapes import text
 
 
@@ -92,7 +93,9 @@ def release_files(net: Network) -> None:
     """Copy params that lie in a mapped file into memory: what then happens to the file changes no result."""
     for param in net.params.values():
         if isinstance(param.value, np.ndarray):
-            param.value = in_memory(param.value)
+            value = in_memory(param.value)
+            if value is not param.value:
+                param.value = owned(value)
 
 
 def does_not_fit(values: Mapping[str, Any], where: str, reason: object) -> OutOfMemoryError:

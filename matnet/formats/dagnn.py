@@ -13,9 +13,10 @@ from matnet.formats.names import META_FIELD, identifiers, remember, written_meta
 from matnet.formats.options import Options, judge_unknown, read_options, set_params, written_fields
 from matnet.formats.plain import as_array, as_names, as_structs, as_text, is_empty, op_from_fields, to_matlab
 from matnet.layout import pad_to_4d
-from matnet.network import Layer, Network, Param, Source
+from matnet.network import Layer, Network, Source
 from matnet.ops.base import REGISTRY, Op, Unknown
 from matnet.ops.training import PDist
+from matnet.params import Param, owned
 
 REMOVED = {"dagnn.Concat": {"numInputs"}, "dagnn.Sum": {"numInputs"}}  # old properties that HEAD ignores
 LAYER_FIELDS = ("name", "type", "inputs", "outputs", "params", "block")
@@ -96,7 +97,7 @@ def _read_params(net: Network, stored: Any) -> None:
         if name not in used or name in net.params or is_empty(struct.get("value")):
             continue
         value = as_array(struct["value"], f"{where}({index}) {name!r}")
-        net.params[name] = Param(value, _factor(struct, "learningRate"), _factor(struct, "weightDecay"))
+        net.params[name] = Param(owned(value), _factor(struct, "learningRate"), _factor(struct, "weightDecay"))
 
 
 def _factor(struct: Mapping[str, Any], field: str) -> float | None:

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from matnet.formats.mat.values import Cell
 from matnet.formats.plain import as_array, as_text, is_empty, means, op_fields
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops.base import Op
+from matnet.params import Param, owned
 
 # Options without a value, and with one, that do not change what a layer computes in test mode.
 SWITCHES = frozenset({"cudnn", "nocudnn", "verbose", "noderdata", "noderfilters", "noderbiases"})
@@ -102,5 +103,5 @@ def set_params(net: Network, layer: Layer, options: Options) -> None:
     """Give the layer params of its own for those that its options set."""
     for place, value in options.params.items():
         name = f"{layer.name}_opts{place + 1}"
-        net.params[name] = Param(as_array(value, f"{net.source}, layer {layer.name!r}, opts"))
+        net.params[name] = Param(owned(as_array(value, f"{net.source}, layer {layer.name!r}, opts")))
         layer.params[place : place + 1] = [name]

@@ -15,12 +15,13 @@ from matnet.formats.options import NONE as NO_OPTIONS
 from matnet.formats.options import Options, judge_unknown, read_options, written_fields
 from matnet.formats.plain import as_array, as_text, describe, is_empty, op_from_fields, to_matlab
 from matnet.layout import pad_to_4d
-from matnet.network import Layer, Network, Param, Source
+from matnet.network import Layer, Network, Source
 from matnet.ops.activation import ReLU
 from matnet.ops.base import REGISTRY, Op, Unknown
 from matnet.ops.combine import Scale
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.fields import as_float
+from matnet.params import Param, owned
 
 INPUT, LABEL = "input", "label"
 
@@ -230,7 +231,7 @@ def _read_params(net: Network, kind: str, name: str, struct: Mapping[str, Any], 
             raise NetworkError(f"{place} ({kind}): has {len(values)} weights, expected at most {len(usual)}")
         array = as_array(value, f"{place}.weights{{{position + 1}}}")
         param = usual[position]
-        net.params[param] = Param(array, rates.get(position), decays.get(position))
+        net.params[param] = Param(owned(array), rates.get(position), decays.get(position))
         names.append(param)
     if not names and kind in ("conv", "convt"):  # a network without weights: the param has a name and no value
         return usual[:1]

@@ -12,6 +12,7 @@ from matnet.network import Network
 from matnet.ops.base import Op
 from matnet.ops.combine import Sum
 from matnet.ops.normalization import BatchNorm
+from matnet.params import owned
 from matnet.zoo.cards import Card
 from matnet.zoo.names import find_card
 
@@ -43,7 +44,7 @@ def random_params(net: Network, seed: int = 0) -> None:
             if isinstance(layer.op, BatchNorm) and position == MOMENTS:
                 param.value = _neutral_moments(len(param.value))
             elif not param.value.any():
-                param.value = _drawn(layer.op, position, param.value.shape, generator)
+                param.value = owned(_drawn(layer.op, position, param.value.shape, generator))
     _soften_branches(net)
 
 

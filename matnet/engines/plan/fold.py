@@ -15,12 +15,13 @@ import numpy as np
 from matnet.engines.plan.uses import links
 from matnet.errors import NetworkError
 from matnet.layout import pad_to_4d
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops.base import computes_as
 from matnet.ops.combine import Scale
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.extensions.activation import Power
 from matnet.ops.normalization import BatchNorm
+from matnet.params import Param, owned
 
 
 class Affine(NamedTuple):
@@ -127,7 +128,7 @@ def _replace_params(net: Network, conv: Layer, filters: np.ndarray, bias: np.nda
         name = f"{conv.name}/{what}"
         while name in net.params:
             name += "_folded"
-        net.params[name] = Param(value.astype(np.float32))
+        net.params[name] = Param(owned(value.astype(np.float32)))
         conv.params.append(name)
     assert isinstance(conv.op, (Conv, ConvTranspose))
     conv.op = replace(conv.op, hasBias=True)

@@ -9,10 +9,11 @@ import numpy as np
 
 from matnet.engines.plan.uses import Uses
 from matnet.layout import pad_to_4d
-from matnet.network import Layer, Network, Param
+from matnet.network import Layer, Network
 from matnet.ops.base import Channels, computes_as
 from matnet.ops.combine import Concat, Sum
 from matnet.ops.convolution import Conv
+from matnet.params import Param
 
 CHANNELS = 3  # MATLAB's dimension
 
