@@ -25,6 +25,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """Options that are one of a few words."""
 
 
+ORDERS = ("ilsvrc12", "devkit")
+"""What `class_names` may be instead of names: ImageNet's 1000 by WordNet id, or as the development kit counts them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """The choices of one conversion.
@@ -38,7 +42,8 @@ class Options:
     what an image is resized to before it is cropped: (height, width), or one number for the shorter side.
     preprocessing: `squash` resizes the whole image bilinearly, as images are prepared for Caffe; `caffe`,
     `vgg-caffe` and `fcn` are what MatConvNet's importer means by them: bicubic and squashed, and bilinear with
-    the aspect ratio kept. class_names, labels: the classes in output order, or a file of them.
+    the aspect ratio kept. class_names, labels: the classes in output order (or `ilsvrc12`, `devkit`: ImageNet's 1000 in
+    one of two orders), or a file of them.
 
     remove_dropout, remove_loss: leave these layers out. append_softmax: layers whose output gets a Softmax.
     merge_batchnorm: join BatchNorm and the Scale behind it where no blob is lost (`auto`), wherever possible
@@ -61,7 +66,7 @@ class Options:
     full_image_size: Sequence[int] | None = None
     preprocessing: str = "squash"
     labels: PathLike | None = None
-    class_names: Sequence[str] | None = None
+    class_names: Sequence[str] | str | None = None
     remove_dropout: bool = False
     remove_loss: bool = False
     append_softmax: Sequence[str] = ()
@@ -82,6 +87,10 @@ class Options:
             value = getattr(self, name)
             if value not in allowed:
                 raise NetworkError(f"{name} is {value!r}; expected {' or '.join(map(repr, allowed))}")
+        if isinstance(self.class_names, str) and self.class_names not in ORDERS:
+            raise NetworkError(
+                f"class_names is {self.class_names!r}; expected a list of names, or {' or '.join(map(repr, ORDERS))}"
+            )
         if self.mean is not None and self.mean_values is not None:
             raise NetworkError("both a mean file and mean values are given; give one of them")
         if self.labels is not None and self.class_names is not None:

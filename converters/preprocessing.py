@@ -150,6 +150,8 @@ def classes_struct(net: Network, options: Options, sizes: dict[str, Shape]) -> d
     """
     if options.labels is not None:
         names, descriptions = read_labels(options.labels)
+    elif isinstance(options.class_names, str):
+        names, descriptions = _imagenet(options.class_names)
     elif options.class_names is not None:
         names = descriptions = list(options.class_names)
     else:
@@ -160,6 +162,14 @@ def classes_struct(net: Network, options: Options, sizes: dict[str, Shape]) -> d
         where = f"{options.labels}: " if options.labels is not None else ""
         raise DataError(f"{where}{len(names)} classes are given, but of the outputs' channels {outputs}; give as many")
     return {"name": Cell(names), "description": Cell(descriptions)}
+
+
+def _imagenet(order: str) -> tuple[list[str], list[str]]:
+    """WordNet ids and names of ILSVRC-2012's classes in one of `ORDERS`."""
+    from matnet.datasets.ilsvrc2012 import in_devkit_order, synsets
+
+    found = in_devkit_order() if order == "devkit" else synsets()
+    return [synset.wnid for synset in found], [synset.names for synset in found]
 
 
 def read_labels(path: Any) -> tuple[list[str], list[str]]:

@@ -7,11 +7,11 @@ import ast
 from pathlib import Path
 from typing import Any
 
-from matnet.arguments import add_file_options, add_input_size, given_sizes
-from matnet.converters.options import CHOICES
+from matnet.arguments import MODEL_HELP, add_file_options, add_input_size, given_sizes
+from matnet.converters.options import CHOICES, ORDERS
 from matnet.errors import FileFormatError, common_options, program
 from matnet.formats import FORMATS
-from matnet.kinds import MAT, PROTOTXT, WEIGHTS, kind_of
+from matnet.kinds import IMAGE, MAT, PROTOTXT, WEIGHTS, kind_of
 
 ORIGINAL_VARIANTS = ["caffe-old", "vgg-caffe", "caffe", "caffe_0115", "caffe_6e3916", "caffe_b590f1d", "caffe_fastrcnn"]
 
@@ -21,23 +21,20 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         parents=[common_options()],
         prog=program("convert"),
-        usage="%(prog)s [options] P.prototxt W.caffemodel [OUT.mat]\n"
-        "       %(prog)s [options] NAME [OUT.mat]\n"
-        "       %(prog)s [options] A.mat B.mat\n"
-        "       %(prog)s [options] --to-caffe MODEL.mat --out STEM\n"
+        usage="%(prog)s [options] MODEL [OUT.mat]\n"
+        "       %(prog)s [options] MODEL --to-caffe STEM\n"
         "       %(prog)s [options] MODEL --to-onnx OUT.onnx\n"
         "       %(prog)s [options] MODEL --to-torch FOLDER",
-        description="Convert a Caffe model into a .mat file that MatConvNet loads, or a .mat file into another form of "
-        ".mat, or a network for Caffe (--to-caffe), ONNX (--to-onnx) or PyTorch (--to-torch).",
+        description="Convert a network into a .mat file that MatConvNet loads, or for Caffe (--to-caffe), ONNX "
+        "(--to-onnx) or PyTorch (--to-torch).",
         epilog="Without OUT nothing is written, and the decisions are shown. No file that is read is written to, nor "
         "one that is of another kind. Sizes are HEIGHTxWIDTH.",
     )
     result.add_argument(
         "files",
         nargs="*",
-        metavar="FILE",
-        help="a model's name, a .mat file, or NET.prototxt and WEIGHTS.caffemodel in any order; then OUT.mat. "
-        "What a file is goes by its content",
+        metavar="MODEL [OUT.mat]",
+        help=f"MODEL: {MODEL_HELP}. Then the file to write. What a file is goes by its content",
     )
     files = result.add_argument_group("files")
     _add_files(files)
@@ -46,7 +43,14 @@ def parser() -> argparse.ArgumentParser:
     _add_layers(result.add_argument_group("layers and names"))
     _add_state(result.add_argument_group("reading the prototxt"))
     back = result.add_argument_group("to Caffe")
-    back.add_argument("--to-caffe", metavar="MODEL.mat", help="write this network as prototxt and caffemodel")
+    back.add_argument(
+        "--to-caffe",
+        nargs="?",
+        const="",
+        metavar="STEM",
+        help="write STEM.prototxt and STEM.caffemodel; or without STEM, which --out or --out-prototxt and "
+        "--out-caffemodel then state",
+    )
     back.add_argument("--out-prototxt", metavar="FILE", help="where to write the prototxt")
     back.add_argument("--out-caffemodel", metavar="FILE", help="where to write the weights")
     onward = result.add_argument_group("to ONNX")
@@ -137,7 +141,13 @@ def _add_input(group: Any) -> None:
     group.add_argument(
         "--labels", "--synsets", metavar="FILE", help="classes, one per line: `n01440764 tench`, or words"
     )
-    group.add_argument("--class-names", type=_names, metavar="A,B,...", help="classes in the order of the outputs")
+    group.add_argument(
+        "--class-names",
+        type=_names,
+        metavar="A,B,...|ilsvrc12|devkit",
+        help="classes in the order of the outputs; or the 1000 of ImageNet by WordNet id, as Caffe counts them, or as "
+        "the development kit does",
+    )
 
 
 def _add_layers(group: Any) -> None:
@@ -235,8 +245,10 @@ def _numbers(text: str) -> list[float]:
         raise argparse.ArgumentTypeError(f"{text!r} are no numbers; write R,G,B or one number") from None
 
 
-def _names(text: str) -> list[str]:
-    """Words between commas, or the tuple of quoted words that the original took."""
+def _names(text: str) -> list[str] | str:
+    """Words between commas, the tuple of quoted words that the original took, or one of ImageNet's orders."""
+    if text in ORDERS:
+        return text
     if text.strip().startswith(("(", "[")):
         try:
             return [str(name) for name in ast.literal_eval(text)]
@@ -246,16 +258,17 @@ def _names(text: str) -> list[str]:
 
 
 def sort_files(given: argparse.Namespace) -> None:
-    """Put each positional argument to its place: `source` (a .mat file or a name), prototxt, caffemodel or out.
+    """Put each positional argument to its place: `source` (a .mat file, folder or name), prototxt, caffemodel or out.
 
     What exists goes by its content, and where that tells nothing, or nothing exists, by its suffix. FileFormatError
     where two files would take one place.
     """
     given.source = None
+    _sort_to_caffe(given)
     parts = [part for text in given.files for part in ([text] if Path(text).exists() else text.split(","))]
     for number, text in enumerate(parts):
-        named = number == 0 and Path(text).suffix != ".mat" and not given.to_caffe  # a NAME may have own --prototxt
-        started = not named and bool(given.source or given.prototxt or given.caffemodel or given.to_caffe)
+        named = number == 0 and Path(text).suffix != ".mat"  # a NAME may have own --prototxt
+        started = not named and bool(given.source or given.prototxt or given.caffemodel)
         place = _place(Path(text), started)
         taken = getattr(given, place)
         if taken is not None:
@@ -263,6 +276,20 @@ def sort_files(given: argparse.Namespace) -> None:
         setattr(given, place, text)
     if given.source is not None and given.caffemodel is not None and kind_of_source(given.source) == MAT:
         raise FileFormatError(f"{given.caffemodel}: {given.source} is a whole network; give one of the two")
+
+
+def _sort_to_caffe(given: argparse.Namespace) -> None:
+    """`MODEL --to-caffe STEM`, or, as it was first, `--to-caffe MODEL [STEM]`: MODEL among the files, STEM as out."""
+    if not given.to_caffe:
+        return
+    text, given.to_caffe = given.to_caffe, ""
+    model = bool(given.prototxt or given.caffemodel)
+    if model or (given.files and (Path(given.files[0]).exists() or not Path(text).exists())):
+        if given.out is not None:
+            raise FileFormatError(f"--to-caffe {text} and --out {given.out}: both say what to write; give one of them")
+        given.out = text
+    else:
+        given.files.insert(0, text)
 
 
 PLACES = {"source": "the network", "prototxt": "the definition", "caffemodel": "the weights", "out": "the output"}
@@ -279,7 +306,7 @@ def _place(path: Path, started: bool) -> str:
         return "caffemodel"
     if started:
         return "out"
-    return "prototxt" if kind not in (None, MAT) or path.suffix in DEFINITION_SUFFIXES else "source"
+    return "prototxt" if kind not in (None, MAT, IMAGE) or path.suffix in DEFINITION_SUFFIXES else "source"
 
 
 def kind_of_source(path: str | Path) -> str | None:

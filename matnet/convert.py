@@ -1,9 +1,9 @@
-"""`python -m matnet.convert`: Caffe models into `.mat` files that MatConvNet loads, and back.
+"""`python -m matnet.convert`: any network into a `.mat` file that MatConvNet loads, or for Caffe, ONNX or PyTorch.
 
 python -m matnet.convert caffe-alex
 python -m matnet.convert deploy.prototxt net.caffemodel net.mat --mean-values 123,117,104
 python -m matnet.convert a.mat b.mat --format dagnn --version 7.3
-python -m matnet.convert --to-caffe net.mat --out-prototxt deploy.prototxt --out-caffemodel net.caffemodel
+python -m matnet.convert net.mat --to-caffe net
 python -m matnet.convert net.mat --to-onnx net.onnx
 python -m matnet.convert net.mat --to-torch folder
 """
@@ -18,47 +18,49 @@ if __name__ == "__main__":
 import argparse
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from matnet.arguments import file_options, given_sizes
-from matnet.conversion_arguments import conversion_options, kind_of_source, parser, sort_files
+from matnet.conversion_arguments import conversion_options, parser, sort_files
 from matnet.errors import NetworkError, run_command
-from matnet.files import PathLike, check_outputs
+from matnet.files import check_outputs
 from matnet.finite import warn_not_finite
 from matnet.formats import format_of, load_network, save_network
 from matnet.formats.needs import matlab_needs
 from matnet.kinds import CAFFEMODEL, MAT, ONNX, PROTOTXT
+from matnet.loading import is_caffe, load
 from matnet.network import Network
 
 log = logging.getLogger("matnet.convert")
+
+SIZES_AND_COLOURS = ("input_size", "color_format")
+"""Options that mean something to exports as well."""
 
 
 # -- work -------------------------------------------------------------------------------------------
 
 
 def convert(given: argparse.Namespace) -> None:
-    """Caffe -> .mat; decisions go to stdout, one a line."""
-    from matnet.converters import convert_caffe
+    """Any network -> .mat, in the format and version that are asked for; decisions go to stdout, one a line."""
     from matnet.converters.report import summary
 
-    prototxt, target = given.prototxt, given.out
-    if given.net is not None:
-        raise NetworkError(f"{prototxt or given.caffemodel}: --net {given.net}: a Caffe model holds one network")
     if given.show_upgraded:
-        _show_upgraded(prototxt, given)
-        if target is None:
+        _show_upgraded(given.prototxt, given)
+        if given.out is None:
             return
-    log.info(f"reading {', '.join(str(path) for path in (prototxt, given.caffemodel) if path)}")
-    net = convert_caffe(prototxt, given.caffemodel, **conversion_options(given))
+    net = _network(given)
     for note in net.source.notes:
         print(note)
     print(_needs(net, given))
-    if target is None:
+    if given.out is None:
         print(f"{summary(net)}; nothing written (no --out)")
         return
-    log.info(f"writing {target}")
-    save_network(net, target, format=given.format, version=given.mat_version)
-    print(f"{target}: {summary(net)}")
+    check_outputs([(given.out, MAT)], [net.source.path])
+    log.info(f"writing {given.out}")
+    save_network(net, given.out, format=given.format, version=given.mat_version)
+    print(f"{given.out}: {summary(net)}")
 
 
 def _needs(net: Network, given: argparse.Namespace) -> str:
@@ -103,36 +105,38 @@ def convert_by_name(given: argparse.Namespace) -> None:
         print(line)
 
 
-def rewrite(given: argparse.Namespace) -> None:
-    """.mat -> .mat, in the format and version that are asked for."""
-    from matnet.converters.report import summary
+def _network(given: argparse.Namespace) -> Network:
+    """The network that the arguments name: whatever `matnet.load` takes, or a model of the zoo with random weights."""
+    from matnet.converters import convert_caffe
+    from matnet.zoo import random_network
 
-    refuse_caffe_options(given)
+    if given.random_weights:
+        return random_network(given.source, given.seed)
+    if given.source is None:
+        if given.net is not None:
+            raise NetworkError(
+                f"{given.prototxt or given.caffemodel}: --net {given.net}: a Caffe model holds one network"
+            )
+        log.info(f"reading {', '.join(str(path) for path in (given.prototxt, given.caffemodel) if path)}")
+        return convert_caffe(given.prototxt, given.caffemodel, **conversion_options(given))
     log.info(f"reading {given.source}")
-    net = _loaded(given.source, given)
-    for note in net.source.notes:
-        print(note)
-    print(_needs(net, given))
-    if given.out is None:
-        print(f"{summary(net)}; nothing written (no --out)")
-        return
-    log.info(f"writing {given.out}")
-    save_network(net, given.out, format=given.format, version=given.mat_version)
-    print(f"{given.out}: {summary(net)}")
-
-
-def _loaded(source: PathLike, given: argparse.Namespace) -> Network:
-    """The network in a file; a warning names weights that are not finite, as its weights are read anyway."""
-    net = load_network(source, **file_options(given))
-    warn_not_finite({name: param.value for name, param in net.params.items()}, str(source))
+    usual = conversion_options(parser().parse_args([]))
+    chosen = {name: value for name, value in conversion_options(given).items() if value != usual.get(name)}
+    if is_caffe(given.source):
+        return load(given.source, **file_options(given), **{"unknown": "refuse", **chosen})
+    classes = [chosen.pop(name) for name in ("labels", "class_names") if name in chosen]
+    _refuse_caffe_options(given, chosen)
+    net = load(given.source, **file_options(given))
+    if classes:
+        net.classes = classes[0]
+    warn_not_finite({name: param.value for name, param in net.params.items()}, str(given.source))
     return net
 
 
-def refuse_caffe_options(given: argparse.Namespace) -> None:
+def _refuse_caffe_options(given: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
     """NetworkError where an option of a conversion from Caffe is given for a .mat file."""
-    usual = conversion_options(parser().parse_args([]))
-    found = conversion_options(given)
-    foreign = [name for name, value in found.items() if name != "lenient" and value != usual.get(name)]
+    sized = given.to_caffe is not None or given.to_onnx is not None or given.to_torch is not None
+    foreign = [name for name in chosen if name != "lenient" and not (sized and name in SIZES_AND_COLOURS)]
     if foreign:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
         raise NetworkError(f"{given.source}: {named}: only for Caffe models; a .mat file is written as it is")
@@ -140,7 +144,7 @@ def refuse_caffe_options(given: argparse.Namespace) -> None:
 
 def _read(given: argparse.Namespace) -> list[str | None]:
     """Every file that the arguments name to be read."""
-    return [given.source, given.prototxt, given.caffemodel, given.to_caffe, given.mean, given.labels]
+    return [given.source, given.prototxt, given.caffemodel, given.mean, given.labels]
 
 
 def _is_name(source: str | None) -> bool:
@@ -162,16 +166,18 @@ def _show_upgraded(prototxt: str | None, given: argparse.Namespace) -> None:
 
 
 def convert_back(given: argparse.Namespace) -> None:
-    """.mat -> prototxt and caffemodel."""
+    """Any network -> prototxt and caffemodel."""
     from matnet.converters.export.to_caffe import to_caffe
 
     prototxt, caffemodel = given.out_prototxt, given.out_caffemodel
     if given.out is not None:
         prototxt, caffemodel = prototxt or f"{given.out}.prototxt", caffemodel or f"{given.out}.caffemodel"
     check_outputs([(prototxt, PROTOTXT), (caffemodel, CAFFEMODEL)], _read(given))
-    log.info(f"reading {given.to_caffe}")
+    net = _network(given)
+    for note in net.source.notes:
+        print(note)
     colors = "rgb" if given.color_format == "rgb" else None  # the default undoes what a conversion did
-    caffe = to_caffe(_loaded(given.to_caffe, given), input_size=given_sizes(given), color_format=colors)
+    caffe = to_caffe(net, input_size=given_sizes(given), color_format=colors)
     for note in caffe.notes:
         print(note)
     caffe.write(prototxt, caffemodel)
@@ -181,7 +187,7 @@ def convert_back(given: argparse.Namespace) -> None:
 
 
 def convert_to_onnx(given: argparse.Namespace) -> None:
-    """.mat or Caffe -> ONNX; any batch, and any size where that costs the network nothing."""
+    """Any network -> ONNX; any batch, and any size where that costs the network nothing."""
     from matnet.formats.onnx import save_onnx
 
     check_outputs([(given.to_onnx, ONNX)], _read(given))
@@ -200,7 +206,7 @@ def _outputs(given: argparse.Namespace) -> list[str] | None:
 
 
 def convert_to_torch(given: argparse.Namespace) -> None:
-    """.mat or Caffe -> a folder for PyTorch that needs no matnet, checked against the numpy engine."""
+    """Any network -> a folder for PyTorch that needs no matnet, checked against the numpy engine."""
     from matnet.torch import save_torch
 
     net = _network(given)
@@ -210,21 +216,6 @@ def convert_to_torch(given: argparse.Namespace) -> None:
     names = ", ".join(path.name for path in package.files)
     error = f"outputs on random input differ by {package.error:.1e} of the largest value"
     print(f"{given.to_torch}: {names}; {net!r}, {error}")
-
-
-def _network(given: argparse.Namespace) -> Network:
-    """A .mat file, a Caffe model, or a model of the zoo."""
-    from matnet.converters import convert_caffe
-    from matnet.zoo import find_model, random_network
-
-    if given.random_weights:
-        return random_network(given.source, given.seed)
-    if given.source is not None:
-        found = find_model(given.source)
-        log.info(f"reading {found}")
-        return _loaded(found, given)
-    log.info(f"reading {', '.join(str(path) for path in (given.prototxt, given.caffemodel) if path)}")
-    return convert_caffe(given.prototxt, given.caffemodel, **conversion_options(given))
 
 
 def _check_onnx(path: Path) -> str:
@@ -254,8 +245,6 @@ def main(argv: list[str] | None = None) -> int:
         convert_at_random(given)
     elif _is_name(given.source):
         convert_by_name(given)
-    elif kind_of_source(given.source or "") == MAT:
-        rewrite(given)
     else:
         convert(given)
     return 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from matnet.edits import Edited
-from matnet.errors import MatnetError, NetworkError, ShapeError, listing, nearest
+from matnet.errors import MatnetError, NetworkError, ShapeError, in_words, listing, nearest
 from matnet.ops.base import Op, Unknown
 from matnet.params import Param, Params
 from matnet.shapes import ReceptiveField, Shape
@@ -314,6 +314,9 @@ class Network(Edited):
         for layer in self.execution_order() if wanted is None else self.upto(wanted):
             missing = [f"param {name!r} is missing or empty" for name in layer.params if name not in self.params]
             faults += [f"layer {layer.name!r} ({layer.type_name}): {fault}" for fault in (*layer.faults, *missing)]
+        if faults and not self.params and self.source.format == "caffe":
+            both = in_words("matnet.load('NET.prototxt', 'WEIGHTS.caffemodel')", "NET.prototxt WEIGHTS.caffemodel")
+            faults = [f"{self.source} is a definition alone, without weights: give the caffemodel too, {both}", *faults]
         if faults:
             raise NetworkError(listing(f"{self.source}: cannot run:", faults))
 

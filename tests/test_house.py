@@ -67,6 +67,7 @@ ALSO_WHEN_CALLED = {
     "network": {"meta", "engines", "answers", "images", "formats", "formats.onnx", "display", "torch"},
     "engines": {"formats.onnx"},
     "datasets": {"formats.mat"},
+    "converters": {"datasets"},
     "arrays": {"layout", "formats", "formats.mat"},
     "loading": {"meta", "formats", "converters", "zoo", "answers"},
     "image_arguments": {"images", "converters", "meta"},

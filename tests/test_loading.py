@@ -8,12 +8,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
 import matnet
+from matnet import convert, predict
 from matnet.arguments import network_from
-from matnet.errors import DownloadError, FileFormatError, MatnetError, run_command
+from matnet.errors import DataError, DownloadError, FileFormatError, MatnetError, NetworkError, run_command
 from matnet.network import Network
 from matnet.show import parser as show_parser
 from matnet.zoo import UnknownModelError, all_cards, find_card
@@ -145,12 +147,12 @@ def test_commands_take_what_python_takes(source: str) -> None:
     assert_is_digits(network_from(source, show_parser().parse_args([source])))
 
 
-@pytest.mark.parametrize("verb", ["predict", "features", "run", "eval", "doctor", "show"])
+@pytest.mark.parametrize("verb", ["predict", "features", "run", "eval", "doctor", "show", "convert"])
 def test_an_image_in_the_place_of_a_network(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As when a person gives image and MODEL in the other order."""
     Image.new("RGB", (4, 5)).save(tmp_path / "photo.jpg")
     more = {"features": ["--layer", "ip1", "--out", str(tmp_path / "f.npz")], "run": [str(tmp_path / "o.npz")]}
-    swapped = [str(tmp_path / "photo.jpg"), *([str(MAT)] if verb not in ("show", "eval") else [])]
+    swapped = [str(tmp_path / "photo.jpg"), *([str(MAT)] if verb not in ("show", "convert", "eval") else [])]
     module = importlib.import_module("matnet.doctor.__main__" if verb == "doctor" else f"matnet.{verb}")
     given = ["--model", *swapped] if verb == "eval" else [*swapped, *more.get(verb, [])]
     status = run_command(module.main, given)
@@ -158,3 +160,80 @@ def test_an_image_in_the_place_of_a_network(verb: str, tmp_path: Path, capsys: p
     assert status == (1 if verb == "doctor" else 2)
     assert "photo.jpg: is an image, not a network" in said
     assert "MODEL" in said
+
+
+@pytest.mark.parametrize("source", [str(MAT), f"{PROTOTXT},{CAFFEMODEL}", str(DIGITS), "digits-lenet"])
+@pytest.mark.parametrize("way", ["OUT.mat", "--to-caffe STEM", "--to-onnx"])
+def test_convert_takes_what_python_takes(way: str, source: str, tmp_path: Path) -> None:
+    target = str(tmp_path / "made")
+    arguments = {
+        "OUT.mat": [source, f"{target}.mat"],
+        "--to-caffe STEM": [source, "--to-caffe", target],
+        "--to-onnx": [source, "--to-onnx", f"{target}.onnx"],
+    }
+    assert run_command(convert.main, arguments[way]) == 0
+    if way == "--to-onnx":
+        session = onnxruntime.InferenceSession(f"{target}.onnx", providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {session.get_inputs()[0].name: X})
+        np.testing.assert_allclose(found.ravel(), matnet.load(MAT)(X).ravel(), rtol=1e-4, atol=1e-6)
+    else:
+        made = f"{target}.mat" if way == "OUT.mat" else f"{target}.prototxt,{target}.caffemodel"
+        assert_is_digits(matnet.load(made))
+
+
+@pytest.mark.parametrize("stem", [["STEM"], ["--out", "STEM"]])
+def test_the_older_spelling_of_to_caffe(stem: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # the second time STEM's files exist
+        assert run_command(convert.main, ["--to-caffe", str(MAT), *stem]) == 0
+    assert_is_digits(matnet.load("STEM.prototxt", "STEM.caffemodel"))
+
+
+def test_a_definition_alone_asks_for_its_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "photo.png")
+    assert run_command(predict.main, [str(PROTOTXT), str(tmp_path / "photo.png")]) == 2
+    assert "NET.prototxt WEIGHTS.caffemodel" in capsys.readouterr().err
+    with pytest.raises(NetworkError, match=r"matnet.load\('NET.prototxt', 'WEIGHTS.caffemodel'\)"):
+        matnet.load(PROTOTXT)(X)
+
+
+@pytest.mark.parametrize("order", ["ilsvrc12", "devkit"])
+@pytest.mark.parametrize("way", ["caffe", "mat", "python"])
+def test_imagenets_names_on_request(way: str, order: str, tmp_path: Path) -> None:
+    """The first class by WordNet id is the tench, n01440764; the development kit's first is the kit fox, n02119789."""
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 2 dim: 2 } } }\n'
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 1000 } }\n'
+    )
+    definition, made = str(tmp_path / "net.prototxt"), str(tmp_path / "net.mat")
+    if way == "python":
+        net = matnet.load(definition, class_names=order)
+    elif way == "caffe":
+        assert run_command(convert.main, [definition, made, "--class-names", order]) == 0
+        net = matnet.load(made)
+    else:
+        assert run_command(convert.main, [definition, str(tmp_path / "plain.mat")]) == 0
+        assert not matnet.load(tmp_path / "plain.mat").classes
+        assert run_command(convert.main, [str(tmp_path / "plain.mat"), made, "--class-names", order]) == 0
+        net = matnet.load(made)
+    assert net.classes.wordnet_ids is not None
+    first = {"ilsvrc12": "n01440764", "devkit": "n02119789"}[order]
+    assert (len(net.classes), net.classes.wordnet_ids[0]) == (1000, first)
+    assert net.classes[0].startswith({"ilsvrc12": "tench", "devkit": "kit fox"}[order])
+
+
+@pytest.mark.parametrize("way", ["command", "python"])
+def test_class_names_of_another_number_are_refused(
+    way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    if way == "python":
+        net = matnet.load(MAT)
+        with pytest.raises(DataError, match=r"2 classes.*10"):
+            net.classes = ["a", "b"]
+        assert len(net.classes) == 10
+        return
+    for given in (["--labels", str(tmp_path / "names.txt")], ["--class-names", "a,b"], ["--class-names", "ilsvrc12"]):
+        assert run_command(convert.main, [str(MAT), str(tmp_path / "made.mat"), *given]) == 2
+        assert "has 10" in capsys.readouterr().err
+    assert not (tmp_path / "made.mat").exists()

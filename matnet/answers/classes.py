@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from matnet.errors import DataError, nearest
+from matnet.errors import DataError, MatnetError, nearest
 from matnet.formats.mat.values import Cell
 from matnet.meta import class_descriptions, class_names
 
@@ -94,9 +94,29 @@ def stated_classes(stated: str | os.PathLike[str] | Sequence[str]) -> Classes:
 
 
 def write_classes(net: Network, classes: Classes) -> None:
-    """Put the classes into `net.meta`, so that the network is saved with them."""
+    """Put the classes into `net.meta`, so that the network is saved with them.
+
+    DataError where there are as many as no output of the network has channels.
+    """
+    counts = _channels_of_outputs(net)
+    if counts and None not in counts.values() and len(classes) not in counts.values():
+        outputs = ", ".join(f"{name!r} has {count}" for name, count in counts.items())
+        raise DataError(
+            f"{net.source}: {len(classes)} classes are given ({classes.source}), but of the outputs' channels "
+            f"{outputs}; give as many"
+        )
     ids = classes.wordnet_ids or classes.names
     net.meta["classes"] = {"name": Cell(list(ids)), "description": Cell(list(classes.names))}
+
+
+def _channels_of_outputs(net: Network) -> dict[str, int | None]:
+    """The channels of every output at inference; None where they are not known before the network runs."""
+    try:
+        inference = net.for_inference()
+        shapes = inference.infer_shapes(inference.default_input_shapes(), partial=True)
+    except MatnetError:
+        return {}
+    return {name: shapes[name][1] if name in shapes else None for name in inference.outputs}
 
 
 def ilsvrc2012(order: str, source: str) -> Classes:

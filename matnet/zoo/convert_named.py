@@ -21,6 +21,9 @@ from matnet.zoo.fetch import Fetcher
 from matnet.zoo.names import find_card
 from matnet.zoo.random_weights import FROM_FILES, definition
 
+SHOWN = 5
+"""Differences from the published file that are listed."""
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -50,13 +53,24 @@ class Conversion:
             differing = len(self.comparison.structure), len(self.comparison.meta)
             lines.append(
                 f"contents against {self.published}: {same} of {len(self.comparison.params)} params are the same, "
-                f"{differing[0]} differences of structure, {differing[1]} of meta (see `python -m matnet.diff`)"
+                f"{differing[0]} differences of structure, {differing[1]} of meta"
             )
+            lines += self._differences()
         elif self.card.md5 and not self.generation:
             lines.append(
                 f"MD5 sums differ where headers do; `python -m matnet.zoo fetch {self.card.name}` to compare contents"
             )
         return lines
+
+    def _differences(self) -> list[str]:
+        """The first differences from the published file, a line each, and how to see all."""
+        assert self.comparison is not None
+        found = [*self.comparison.structure, *self.comparison.meta]
+        if not found:
+            return []
+        shown = [f"  {line}" for line in found[:SHOWN]]
+        every = f"python -m matnet.diff {self.published} {self.path}"
+        return [*shown, f"  (first: the published file; second: {self.path}; `{every}` lists all)"]
 
 
 def convert_named(
