@@ -152,7 +152,7 @@ def _flip(net: Network, sizes: Mapping[str, Shape], color_format: str | None) ->
         image = image_input(net)
         wanted = color_format != "rgb" and image is not None and sizes[image][1] == 3
         images = [image] if wanted and image is not None else []
-    images = [name for name in images if name in net.inputs]
+    images = [name for name in images or [] if name in net.inputs]
     if not images:
         return ["the order of the input's channels stays that of the network"]
     given = ", ".join(map(repr, images))

@@ -44,8 +44,9 @@ def _numbered(message: Message) -> list[tuple[int, bytes]]:
 
 def _has_number(field: Field, value: Any) -> bool:
     """Whether a field and, of an enum, its value have a number in BVLC's schema or in all forks that have them."""
-    named = field.enum is not None and isinstance(value, str)
-    return field.number is not None and not (named and field.enum.numbers.get(value, -1) < 0)
+    if field.enum is not None and isinstance(value, str) and field.enum.numbers.get(value, -1) < 0:
+        return False
+    return field.number is not None
 
 
 def _without_numbers(message: Message) -> Message | None:

@@ -112,6 +112,7 @@ def save_network(
     if version not in ("5", "7.3"):
         raise FileFormatError(f"no MAT version is called {version!r}; there is 5 and 7.3")
     chosen = format_of(net) if format == "auto" else format
+    net = _of_one_class(net)
     variables = write_simplenn(net) if chosen == "simplenn" else write_dagnn(net)
     if chosen == "dagnn":
         for name in constant_operands(net):
@@ -120,6 +121,17 @@ def save_network(
     for place in dropped:
         log.warning("%s: %s is a MATLAB object and was written as []", path, place)
     return Path(path)
+
+
+def _of_one_class(net: Network) -> Network:
+    """A network whose params are all single or all double: MatConvNet's functions take operands of one class only."""
+    classes = {np.asarray(param.value).dtype.str[1:] for param in net.params.values()}
+    if len(classes) <= 1 and classes <= {"f4", "f8"}:
+        return net
+    twin = net.copy()
+    for param in twin.params.values():
+        param.value = np.asarray(param.value, np.float32)
+    return twin
 
 
 def format_of(net: Network) -> str:
