@@ -15,9 +15,17 @@ from matnet.converters.graph.training import inference_layers
 from matnet.converters.lower import LOWERINGS, Builder
 from matnet.converters.lower.builder import describe
 from matnet.converters.lower.python_layers import is_known_python
-from matnet.converters.lower.sizes import LARGEST, known, numbers, padded, text
+from matnet.converters.lower.sizes import LARGEST, SizeNeededError, known, numbers, padded, text
 from matnet.converters.options import Options
-from matnet.errors import FileFormatError, MatnetError, NetworkError, UnsupportedLayersError, listing, nearest
+from matnet.errors import (
+    FileFormatError,
+    MatnetError,
+    NetworkError,
+    ShapeError,
+    UnsupportedLayersError,
+    listing,
+    nearest,
+)
 from matnet.network import Layer, Network, Source
 from matnet.ops.base import REGISTRY
 from matnet.ops.extensions.constant import DummyData
@@ -154,7 +162,9 @@ def _lower_all(builder: Builder, path: str) -> None:
             if builder.unsized.intersection(layer.inputs):
                 builder.keep_unknown(layer, layer.type)
             else:
-                failures.append(type(error)(f"{describe(layer)}: {error}"))
+                unsized = isinstance(error, SizeNeededError)
+                told = f"{describe(layer)}: {error}{builder.give_sizes() if unsized else ''}"
+                failures.append(ShapeError(told) if unsized else type(error)(told))
     if builder.problems:
         raise FileFormatError(listing(f"{path}: {len(builder.problems)} weights do not fit:", builder.problems))
     if not failures:

@@ -89,8 +89,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A ready-made hint: `; nearest: a, b` or, where nothing is near, an empty string."""
-    close = get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.5)
+    close = nearest_names(name, known)
     return f"; nearest: {', '.join(close)}" if close else ""
+
+
+def nearest_names(name: str, known: Iterable[str]) -> list[str]:
+    """At most three of the names `known` that are spelled like `name`, the nearest first, each once."""
+    return get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.5)
 
 
 def in_words(of_python: str, of_commands: str) -> str:
@@ -101,12 +106,6 @@ def in_words(of_python: str, of_commands: str) -> str:
 def speak_of_options() -> None:
     """Let `in_words` speak of options from now on: for a process that helps a command."""
     _running.append(None)
-
-
-def give_size(form: str = "HxW") -> str:
-    """Advice to state the network's input size; form: `HxW`, or `CxHxW` where channels are unknown."""
-    numbers = "(height, width)" if form == "HxW" else "(channels, height, width)"
-    return in_words(f"pass input_size={numbers}", f"give --input-size {form}")
 
 
 _running: list[object] = []

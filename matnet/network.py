@@ -311,7 +311,15 @@ class Network(Edited):
         `wanted` limits the search to what these variables depend on.
         """
         faults = []
-        for layer in self.execution_order() if wanted is None else self.upto(wanted):
+        layers = self.execution_order() if wanted is None else self.upto(wanted)
+        without = [layer.name for layer in layers if layer.params]
+        if self.source.format == "caffe" and without and not self.params:
+            way = in_words("matnet.load('net.prototxt', 'net.caffemodel')", "NET.prototxt NET.caffemodel")
+            raise NetworkError(
+                f"{self.source}: holds no weights, which {len(without)} layers need "
+                f"({', '.join(without[:3])}{', ...' if len(without) > 3 else ''}); give the caffemodel beside it: {way}"
+            )
+        for layer in layers:
             missing = [f"param {name!r} is missing or empty" for name in layer.params if name not in self.params]
             faults += [f"layer {layer.name!r} ({layer.type_name}): {fault}" for fault in (*layer.faults, *missing)]
         if faults and not self.params and self.source.format == "caffe":

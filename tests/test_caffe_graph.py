@@ -343,6 +343,47 @@ def test_all_misshapen_weights_are_told_at_once(tmp_path: Path) -> None:
     assert "'i' (InnerProduct), blob 0: the file has 3x7 (21 values), the layer needs 3x462" in message
 
 
+def test_names_in_the_caffemodel_that_no_layer_takes_are_each_told_once(tmp_path: Path) -> None:
+    """A name that another layer takes is no advice: `c1` is near to `c2`, but has its layer."""
+    stored = conv("c1", "x", "c1") + conv("ip1", "c1", "ip1") + conv("score", "ip1", "score", 4)
+    blobs = {"c1": filters(6, 6), "ip1": filters(6, 6), "score": filters(4, 6)}
+    _, caffemodel = caffe_files(tmp_path, stored, {"x": X.shape}, blobs)
+    text = layer("x", "Input", "", "x", "input_param { shape { dim: 2 dim: 6 dim: 7 dim: 11 } }")
+    text += conv("c1", "x", "c1") + conv("c2", "c1", "c2") + conv("ip_1", "c2", "ip_1")
+    (tmp_path / "other.prototxt").write_text(text)
+    with pytest.raises(FileFormatError) as caught:
+        matnet.convert_caffe(tmp_path / "other.prototxt", caffemodel)
+    lines = str(caught.value).splitlines()
+    assert [line for line in lines if "ip1" in line.split()] == [line for line in lines if "'ip_1'" in line]
+    assert [line for line in lines if "score" in line] == lines[-1:]
+    assert "c1" not in str(caught.value).replace(".prototxt", "").split()
+
+
+def test_a_prototxt_alone_says_how_to_give_its_weights(tmp_path: Path) -> None:
+    prototxt, _ = caffe_files(tmp_path, conv("c1", "x", "c1") + conv("c2", "c1", "c2"), {"x": X.shape}, {})
+    with pytest.raises(NetworkError, match=r"deploy\.prototxt: holds no weights.*2 layers.*c1, c2.*caffemodel"):
+        matnet.load(prototxt)(X)
+
+
+@pytest.mark.parametrize(
+    ("head", "form"),
+    [
+        ("input: 'im'", "'im': (C, H, W)"),
+        ("layer { name: 'd' type: 'Data' top: 'im' }", "'im': (H, W)"),
+        ("layer { name: 'd' type: 'HDF5Data' top: 'im' }", "'im': (C, H, W)"),
+    ],
+)
+def test_a_message_about_sizes_names_the_input_and_what_is_unknown(head: str, form: str, tmp_path: Path) -> None:
+    text = conv("c", "im", "c") + layer("ip", "InnerProduct", "c", "ip", "inner_product_param { num_output: 3 }")
+    (tmp_path / "net.prototxt").write_text(head + text)
+    with pytest.raises(ShapeError) as caught:
+        matnet.convert_caffe(tmp_path / "net.prototxt")
+    assert f"input_size={{{form}}}" in str(caught.value)
+    sizes = (6, 7, 11) if "C" in form else (7, 11)
+    net = matnet.convert_caffe(tmp_path / "net.prototxt", input_size={"im": sizes}, placeholders=True)
+    assert net.input_shapes["im"] == (1, *((3,) if len(sizes) == 2 else ()), *sizes)
+
+
 def test_missing_weights_are_an_error(tmp_path: Path) -> None:
     text = layer("x", "Input", "", "x", "input_param { shape { dim: 2 dim: 6 dim: 7 dim: 11 } }") + conv("c", "x", "c")
     _, caffemodel = caffe_files(tmp_path, conv("c", "x", "c"), {"x": X.shape}, {"c": filters(6, 6)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from matnet.converters.files.message import Message
 from matnet.converters.graph.netdef import Blob, CaffeWeights, LayerDef, NetDef
-from matnet.errors import FileFormatError, ShapeError, listing, nearest
+from matnet.errors import FileFormatError, ShapeError, listing, nearest_names
 
 
 class BlobMatch(NamedTuple):
@@ -61,6 +61,9 @@ def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
     net.notes.extend(weights.notes)
     shared = _shared_blobs(net, weights)
     seen: set[str] = set()
+    own = {layer.params.get("name") for layer in net.layers}
+    unused = [name for name, blobs in weights.layers.items() if blobs and name not in own]
+    near: dict[str, None] = {}
     problems = []
     for layer in net.layers:
         name = layer.params.get("name")
@@ -77,13 +80,16 @@ def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
         elif not blobs and _filler_defines(layer):
             net.notes.append(f"layer {layer.name!r}: no weights in the file; its bilinear filler gives them")
         else:
-            problems.append(_complaint(layer, stored, wanted, weights, hint=len(problems) < 20))
-    unused = [name for name, blobs in weights.layers.items() if blobs and name not in seen]
+            close = nearest_names(name, unused) if name not in weights.layers and len(problems) < 20 else []
+            near.update(dict.fromkeys(close))
+            problems.append(_complaint(layer, stored, wanted, weights, close))
     if problems:
-        free = f"\nWeights in the file that no layer takes: {', '.join(unused[:10])}" if unused else ""
-        more = f" and {len(unused) - 10} more" if len(unused) > 10 else ""
+        free = [name for name in unused if name not in near]
+        more = f" and {len(free) - 10} more" if len(free) > 10 else ""
+        left = f"\n{'Further weights' if near else 'Weights'} in the file that no layer takes: {', '.join(free[:10])}"
         raise FileFormatError(listing(
-            f"{weights.path}: {len(problems)} layers of {net.path} do not get their weights", problems) + free + more)
+            f"{weights.path}: {len(problems)} layers of {net.path} do not get their weights", problems
+        ) + (left + more if free else ""))
     if unused:
         names = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
         net.notes.append(f"weights of {len(unused)} layers that the prototxt does not have are left out: {names}")
@@ -141,12 +147,13 @@ def _filler_defines(layer: LayerDef) -> bool:
 
 
 def _complaint(layer: LayerDef, stored: tuple[Blob | None, ...], wanted: tuple[int, ...] | None,
-               weights: CaffeWeights, hint: bool) -> str:
+               weights: CaffeWeights, near: Sequence[str]) -> str:
     what = f"layer {layer.name!r} ({layer.type})"
     name = layer.params.get("name")
     count = " or ".join(map(str, wanted or ())) or "all"
     if name not in weights.layers:
-        return f"{what}: the file has no layer of that name{nearest(name, weights.layers) if hint else ''}"
+        hint = f"; near, and taken by no layer: {', '.join(near)}" if near else ""
+        return f"{what}: the file has no layer of that name{hint}"
     if not any(blob is not None for blob in stored):
         return f"{what}: the file holds no weights for it, and it needs {count} blobs"
     shapes = ", ".join(_text(blob.shape) if blob else "none" for blob in stored)

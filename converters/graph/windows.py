@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from matnet.converters.files.message import Message
-from matnet.errors import NetworkError, give_size
+from matnet.converters.lower.sizes import SizeNeededError
+from matnet.errors import NetworkError
 from matnet.shapes import Pad, extent
 
 Pair = tuple[int, int]
@@ -90,7 +91,7 @@ def _global_window(param: Message, size: tuple[int | None, int | None]) -> Windo
         raise NetworkError("global_pooling allows no pad and no stride; remove them")
     height, width = size
     if height is None or width is None:
-        raise NetworkError(f"global_pooling needs a known input size; {give_size()}")
+        raise SizeNeededError("global_pooling needs a known input size")
     return Window((height, width))
 
 

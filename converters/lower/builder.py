@@ -14,9 +14,19 @@ from matnet.converters.caffemodel import match_blob
 from matnet.converters.graph.naming import NamedGraph
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.fillers import filler_values
-from matnet.converters.lower.sizes import LARGEST, Sizes, known, merged, numbers, output_sizes, padded, text
+from matnet.converters.lower.sizes import (
+    LARGEST,
+    SizeNeededError,
+    Sizes,
+    known,
+    merged,
+    numbers,
+    output_sizes,
+    padded,
+    text,
+)
 from matnet.converters.options import Options
-from matnet.errors import NetworkError, ShapeError, give_size
+from matnet.errors import NetworkError, ShapeError, in_words
 from matnet.network import Layer, Network
 from matnet.ops.base import Op, Unknown
 from matnet.ops.extensions.reshape import CaffeFlatten
@@ -117,12 +127,22 @@ class Builder:
         if len(shape) < 2:
             raise ShapeError(f"reads a blob of {len(shape)} axes; expected at least N x C")
         if shape[1] is None:
-            raise ShapeError(f"the number of its input channels is not known; {give_size('CxHxW')}")
+            raise SizeNeededError("the number of its input channels is not known")
         return shape[1]
 
     def is_last_value(self, variable: str) -> bool:
         """Whether a blob still has this value after a forward pass, so that it must stay available."""
         return variable in self.graph.finals.values()
+
+    def give_sizes(self) -> str:
+        """Advice that names every input of unknown size, and what of it is unknown; "" where all are known."""
+        shapes = {blob: self.values[name].shape for blob, name in self.graph.inputs.items() if name in self.values}
+        forms = {blob: _form(shape) for blob, shape in shapes.items() if not known(shape)}
+        if not forms:
+            return ""
+        python = ", ".join(f"{blob!r}: ({', '.join(form)})" for blob, form in forms.items())
+        options = " ".join(f"--input-size {blob}={'x'.join(form)}" for blob, form in forms.items())
+        return in_words(f"; pass input_size={{{python}}}", f"; give {options}")
 
     # -- weights ------------------------------------------------------------------------------------
 
@@ -134,9 +154,7 @@ class Builder:
         shared = layer.share_names[index] if index < len(layer.share_names) else ""
         key = ("shared", shared) if shared else ("own", layer.name, str(index))
         if not known(shape):
-            raise NetworkError(
-                f"blob {index} must have the shape {text(shape)}; {give_size()}"
-            )
+            raise SizeNeededError(f"blob {index} must have the shape {text(shape)}")
         expected = numbers(shape)
         if 0 in expected:
             raise ShapeError(f"blob {index} would be empty ({text(expected)}); is num_output missing?")
@@ -301,6 +319,13 @@ class Builder:
     def note(self, layer: LayerDef, text: str) -> None:
         """Keep a decision for the user."""
         self.net.source.notes.append(f"layer {layer.name!r} ({layer.type}): {text}")
+
+
+def _form(shape: Sizes) -> Sequence[str]:
+    """The axes of an input that a person has to tell: those from the first unknown one on, but for the images."""
+    axes = "NCHW" if len(shape) == 4 else "ABCDEFGH"[: len(shape)]
+    first = next((place for place in range(1, len(shape)) if shape[place] is None), 0)
+    return axes[min(first, 2) if len(shape) == 4 else 0 :]
 
 
 def describe(layer: LayerDef) -> str:

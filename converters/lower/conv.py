@@ -12,8 +12,8 @@ from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.graph.windows import convolution_window
 from matnet.converters.lower.builder import Builder, Weight
 from matnet.converters.lower.registry import lowers
-from matnet.converters.lower.sizes import Sizes, known
-from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError, give_size
+from matnet.converters.lower.sizes import SizeNeededError, Sizes, known
+from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
 from matnet.layout import kchw_to_filters
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.extensions.linear import InnerProduct
@@ -89,7 +89,7 @@ def inner_product(layer: LayerDef, net: Builder) -> None:
 def _inner_product_along(layer: LayerDef, net: Builder, param: Message, axis: int) -> None:
     shape = net.shape(layer.inputs[0])
     if not known(shape[axis:]):
-        raise NetworkError(f"needs a known input size; {give_size()}")
+        raise SizeNeededError("needs a known input size")
     outputs = _outputs(param)
     weight = _matrix(layer, net, param, outputs, prod(size or 0 for size in shape[axis:]))
     params = _params(layer, net, param, weight, weight.array, outputs)
@@ -113,7 +113,7 @@ def _flattened_sizes(layer: LayerDef, net: Builder, sizes: Sizes) -> tuple[int, 
             height = width = isqrt(area)
             net.note(layer, f"its weights take an input of {height}x{width}; the network's input size is not known")
     if channels is None or height is None or width is None:
-        raise NetworkError(f"its weights depend on the input size, which is not known; {give_size()}")
+        raise SizeNeededError("its weights depend on the input size, which is not known")
     return sizes[0] or 1, channels, height, width
 
 

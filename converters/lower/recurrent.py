@@ -7,8 +7,7 @@ from math import prod
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
-from matnet.converters.lower.sizes import Sizes
-from matnet.errors import NetworkError, give_size
+from matnet.converters.lower.sizes import SizeNeededError, Sizes
 from matnet.ops.extensions.ctc import CTCGreedyDecoder
 from matnet.ops.extensions.linear import Embed
 from matnet.ops.extensions.recurrent import LSTM, RNN
@@ -113,5 +112,5 @@ def _static_values(layer: LayerDef, net: Builder) -> int:
 def _product(sizes: Sizes) -> int:
     found = [size for size in sizes if size is not None]
     if len(found) < len(sizes):
-        raise NetworkError(f"needs a known input size; {give_size()}")
+        raise SizeNeededError("needs a known input size")
     return prod(found)

@@ -17,8 +17,8 @@ from matnet.converters.graph.storage import SHARED
 from matnet.converters.lower.builder import Builder, Value
 from matnet.converters.lower.conv import selectable, selection
 from matnet.converters.lower.registry import lowers
-from matnet.converters.lower.sizes import Sizes, known, merged, numbers, padded, text
-from matnet.errors import NetworkError, ShapeError, give_size
+from matnet.converters.lower.sizes import SizeNeededError, Sizes, known, merged, numbers, padded, text
+from matnet.errors import NetworkError, ShapeError
 from matnet.ops.convolution import Conv
 from matnet.ops.extensions.combine import BatchReindex, Filter, Slice, Tile
 from matnet.ops.extensions.reshape import (
@@ -63,9 +63,7 @@ def reshape(layer: LayerDef, net: Builder) -> None:
     more = max(rank, rank - (last - first) + len(wanted)) > 4
     if not known(shape):
         if more:
-            raise NetworkError(
-                f"makes more than four axes, for which the size of its input must be known; {give_size()}"
-            )
+            raise SizeNeededError("makes more than four axes, for which the size of its input must be known")
         op = CaffeReshape(shape=wanted, axis=first, numAxes=count)
         net.finish(layer, op, rank=rank - (last - first) + len(wanted))
         return
@@ -100,7 +98,7 @@ def shared_storage(layer: LayerDef, net: Builder) -> None:
     elif known(shape):
         net.finish(layer, CaffeReshape(shape=numbers(shape)), [net.operand(layer.inputs[1])])
     else:
-        raise NetworkError(f"needs a known input size; {give_size()}")
+        raise SizeNeededError("needs a known input size")
 
 
 def _count(shape: Sizes) -> int | None:
@@ -145,7 +143,7 @@ def squeeze(layer: LayerDef, net: Builder) -> None:
     shape = net.shape(layer.inputs[0])
     named = [net.axis(layer, int(axis)) for axis in layer.params.get("squeeze_param").get("axis")]
     if not known(shape):
-        raise NetworkError(f"needs a known input size; {give_size()}")
+        raise SizeNeededError("needs a known input size")
     if any(shape[axis] != 1 for axis in named):
         raise ShapeError(f"takes out axes {named} of {text(shape)}; they must be of size 1")
     gone = named or [axis for axis, size in enumerate(shape) if size == 1]

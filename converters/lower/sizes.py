@@ -11,6 +11,10 @@ from matnet.shapes import Shape
 
 Sizes = tuple["int | None", ...]
 
+class SizeNeededError(ShapeError):
+    """A layer's form depends on a size that is not known; whoever calls adds how the inputs' sizes are given."""
+
+
 LARGEST = (1 << 31) - 1
 """Values of the largest blob in Caffe, which counts them in an int."""
 

@@ -6,7 +6,8 @@ from matnet.converters.files.message import Message
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
-from matnet.errors import NetworkError, UnsupportedLayersError, give_size
+from matnet.converters.lower.sizes import SizeNeededError
+from matnet.errors import NetworkError, UnsupportedLayersError
 from matnet.ops.extensions.upsampling import Unpooling, Upsample
 
 
@@ -41,7 +42,7 @@ def unpooling(layer: LayerDef, net: Builder) -> None:
     if not all(size):
         shape = net.sizes[net.operand(layer.inputs[0])]
         if shape[2] is None or shape[3] is None:
-            raise NetworkError(f"has no unpool_size and its input's size is not known; {give_size()}")
+            raise SizeNeededError("has no unpool_size, and its input's size is not known")
         given = (shape[2], shape[3])
         size = (_grown(given[0], kernel[0], stride[0]), _grown(given[1], kernel[1], stride[1]))
     net.finish(layer, Unpooling(scale=stride, outputSize=size))
