@@ -7,6 +7,7 @@ import logging
 import math
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,7 @@ def add_classes(command: argparse._ActionsContainer) -> None:
 
 def parsed(command: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments, in which options may stand before, between and behind the others."""
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # of Pillow's; larger images are refused by name
     return command.parse_intermixed_args(joined_sizes(_joined(joined_pairs(sys.argv[1:] if argv is None else argv))))
 
 

@@ -13,13 +13,14 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from matnet import arrays
+from matnet.answers.features import prepare_readable
 from matnet.arguments import (
     MODEL_HELP,
     add_batch_size,
@@ -39,6 +40,7 @@ from matnet.kinds import IMAGE, MAT, NPZ, kind_of
 from matnet.layout import hwcn_to_nchw
 from matnet.meta.given import InputSize, given_input_shapes
 from matnet.network import Network
+from matnet.outcomes import ExitStatus
 
 log = logging.getLogger("matnet.run")
 
@@ -55,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="IN holds arrays in__NAME (a `/` in a name is written `__`), OUT gets arrays out__NAME. Caffe's files "
         "run with Caffe's own blobs, so that numbers can be compared: channels stay in the order of the Caffe net (B, "
         "G, R), where eval, predict and matnet.load take R, G, B. Images are prepared as the network's file says, in "
-        "its order.",
+        "its order; the rows of those that cannot be read are NaN, and the status is 2.",
     )
     command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     command.add_argument(
@@ -86,14 +88,44 @@ def is_images(source: str) -> bool:
     return path.is_dir() or is_image(source) or (path.is_file() and kind_of(path) == IMAGE)
 
 
-def image_input(net: Network, options: argparse.Namespace) -> dict[str, np.ndarray]:
-    """The images of the options as the network's input, N x C x H x W, in the order of channels that it takes."""
+@dataclass(frozen=True)
+class Images:
+    """Images as the network's input: N x C x H x W by its name, of those that can be used; why the others cannot be.
+
+    rows: how many there would be with all of them, `views` for each image.
+    """
+
+    inputs: dict[str, np.ndarray]
+    faults: dict[int, str]
+    rows: int
+    views: int
+
+    def with_gaps(self, values: np.ndarray) -> np.ndarray:
+        """Values of the images that can be used, with NaN in the rows of the others; as they are where none is."""
+        good = next(iter(self.inputs.values())).shape[0]
+        if not self.faults or values.ndim == 0 or len(values) != good:
+            return values
+        whole = np.full((self.rows, *values.shape[1:]), np.nan, values.dtype)
+        gaps = [number * self.views + view for number in self.faults for view in range(self.views)]
+        whole[np.setdiff1d(np.arange(self.rows), gaps)] = values
+        return whole
+
+
+def image_input(net: Network, options: argparse.Namespace) -> Images:
+    """The images of the options as the network's input, in the order of channels that it takes.
+
+    DataError where none of them can be used.
+    """
     blobs_of_caffe = any(note.startswith(CAFFES_BLOBS) for note in net.source.notes)
     of_file = network_from(options.model, options) if blobs_of_caffe else net
     prepared = preprocessing_from(of_file, options)
     if blobs_of_caffe and options.color is None:
         prepared = replace(prepared, color="bgr")
-    return {net.data_inputs()[0]: of_file.prepare(options.input, preprocessing=prepared)}
+    found, faults = prepare_readable(of_file, options.input, prepared)
+    if not len(found):
+        raise DataError("\n".join(["no image can be used:", *faults.values()]) if len(faults) > 1 else faults[0])
+    rows = len(found) + prepared.views * len(faults)
+    return Images({net.data_inputs()[0]: found}, faults, rows, prepared.views)
 
 
 def stored_labels(net: Network, images: int) -> dict[str, np.ndarray]:
@@ -134,11 +166,11 @@ def run_file(
     layout: str | None,
     engine: EngineOptions,
     size: InputSize | None = None,
-    given: Mapping[str, np.ndarray] | None = None,
+    images: Images | None = None,
 ) -> tuple[dict[str, np.ndarray], Engine]:
     """Read `source`, run, write `target`; returns what was written, N x C x H x W, and the engine that ran.
 
-    given: inputs N x C x H x W that are there already, in place of those in `source`.
+    images: those in `source`, where it holds no arrays; rows of those that cannot be used become NaN.
     """
     arrays.check_suffix(target)
     layout_out = layout or arrays.default_layout(target)
@@ -146,11 +178,12 @@ def run_file(
     data_inputs = net.data_inputs()
     labels = [name for name in net.inputs if name not in data_inputs]
     names = {name: net.names_of_input(name) for name in data_inputs}
-    if given is None:
+    if images is None:
         layout_in = layout or arrays.default_layout(source)
         found = arrays.input_arrays(arrays.read_arrays(source), names, labels, source)
-        given = {name: arrays.to_nchw(value, layout_in, net.blob_ranks.get(name)) for name, value in found.items()}
-    values = dict(given)
+        values = {name: arrays.to_nchw(value, layout_in, net.blob_ranks.get(name)) for name, value in found.items()}
+    else:
+        values = dict(images.inputs)
     first = next(iter(values.values()))
     values = {**stored_labels(net, first.shape[0] if first.ndim else 1), **values}
     for note in (note for note in net.source.notes if note.startswith(CAFFES_BLOBS)):
@@ -167,6 +200,8 @@ def run_file(
             continue
         log.info(note)
     results = run_in_batches(compiled, known, engine.batch_size)
+    if images is not None:
+        results = {name: images.with_gaps(value) for name, value in results.items()}
     ranks = {name: net.blob_ranks.get(name, net.blob_ranks.get(pruned.resolve(name))) for name in results}
     arrays.write_arrays(
         target, {name: arrays.from_nchw(value, layout_out, ranks[name]) for name, value in results.items()}
@@ -211,6 +246,7 @@ def main(argv: list[str] | None = None) -> int:
     arrays.refuse_to_replace_other_arrays(output)
     net = network_as_in_file(options.model, options)
     check_outputs([(output, kind)], [net.source.path])
+    images = image_input(net, options) if is_images(options.input) else None
     results, engine = run_file(
         net,
         options.input,
@@ -220,7 +256,7 @@ def main(argv: list[str] | None = None) -> int:
         options.layout,
         engine_options(options),
         given_sizes(options),
-        image_input(net, options) if is_images(options.input) else None,
+        images,
     )
     seconds = time.perf_counter() - started
     if options.json:
@@ -228,7 +264,11 @@ def main(argv: list[str] | None = None) -> int:
     else:
         how = f"{engine.backend} on {engine.device}, {engine.precision}"
         print(f"{options.output}: {len(results)} variables in {seconds:.2f} s ({how})")
-    return 0
+    if images is None or not images.faults:
+        return ExitStatus.DONE
+    count = f"{len(images.faults)} of {images.rows // images.views} images could not be read; their rows are NaN"
+    print("\n".join(f"matnet: {line}" for line in (*images.faults.values(), count)), file=sys.stderr)
+    return ExitStatus.MENDABLE
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from matnet.answers.layer_names import named_layers
 from matnet.answers.pictures import pictures_of
 from matnet.answers.running import Seen, batches, engine_options
 from matnet.answers.running import prepared as prepared_picture
-from matnet.errors import DataError
+from matnet.errors import DataError, listing
 from matnet.images.doubts import doubts
 
 if TYPE_CHECKING:
@@ -79,15 +79,30 @@ def _warn(unreadable: Sequence[str], images: int | None) -> None:
 
 def prepare(net: Network, images: Any, preprocessing: Preprocessing | None = None, **overrides: Any) -> np.ndarray:
     """Images as the network's input: see `Network.prepare`."""
+    found, faults = prepare_readable(net, images, preprocessing, **overrides)
+    if faults:
+        several = listing(f"{len(faults)} images cannot be used:", faults.values())
+        raise DataError(several if len(faults) > 1 else next(iter(faults.values())))
+    return found
+
+
+def prepare_readable(
+    net: Network, images: Any, preprocessing: Preprocessing | None = None, **overrides: Any
+) -> tuple[np.ndarray, dict[int, str]]:
+    """The images that can be used as the network's input, and why the others, by their numbers, cannot be."""
     from matnet.images import Preprocessing
 
     chosen = replace(preprocessing, **overrides) if preprocessing is not None else Preprocessing.of(net, **overrides)
     doubts(net, chosen)
     pictures, _ = pictures_of(images)
     seen = Seen()
+    faults: dict[int, str] = {}
     batch = np.empty((len(pictures), *chosen.shape), np.float32)
-    for place, picture in zip(batch, pictures, strict=True):
-        prepared_picture(picture, chosen, place, seen)
+    for number, picture in enumerate(pictures):
+        try:
+            prepared_picture(picture, chosen, batch[number - len(faults)], seen)
+        except DataError as error:
+            faults[number] = str(error)
     for note in seen.notes(chosen.exif):
         log.warning(note)
-    return batch.reshape(-1, *chosen.shape[-3:])
+    return batch[: len(pictures) - len(faults)].reshape(-1, *chosen.shape[-3:]), faults
