@@ -383,6 +383,7 @@ STALE = {
     "no object": ("[1]", 3600),
     "old and empty": ("", 3600),
 }
+DAMAGED = ("a number that is none", "nested too deep", "no object")
 
 
 @pytest.mark.parametrize("case", STALE)
@@ -394,8 +395,18 @@ def test_a_stale_lock_is_taken_over(case: str, tmp_path: Path) -> None:
     said: list[str] = []
     with logged(said), locks.locked(tmp_path / "x"):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
-    assert said == []
+    assert [text.split(": is ")[0] for text in said] == ([str(lock)] if case in DAMAGED else [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_lock_is_not_waited_for(tmp_path: Path) -> None:
+    """It is nobody's: no process writes such a thing, and ten minutes of waiting would end in the same."""
+    lock = tmp_path / "x.lock"
+    lock.write_text('{"pid": 1e999}')
+    os.utime(lock, (time.time() - 5,) * 2)
+    assert locks._stale(lock, lock.read_text())
+    lock.write_text("")
+    assert not locks._stale(lock, ""), "its maker is about to write into it"
 
 
 def test_a_living_lock_is_waited_for(tmp_path: Path) -> None:

@@ -15,7 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from matnet.converters.export.whole_graph import WholeGraph, caffe_layers, definition, remember_graph, whole_graph
+from matnet.converters.export.whole_graph import (
+    WholeGraph,
+    caffe_layers,
+    definition,
+    is_text,
+    remember_graph,
+    whole_graph,
+)
 from matnet.converters.files.message import Message
 from matnet.converters.files.text import parse_text
 from matnet.converters.files.text_write import to_text
@@ -184,9 +191,9 @@ def originals(net: Network) -> list[Original]:
     found = []
     for entry in entries:
         layers = entry.get("layers")
-        if not isinstance(layers, list) or any(name not in net.layers for name in layers):
+        if not isinstance(layers, list) or any(not isinstance(n, str) or n not in net.layers for n in layers):
             continue
-        if checksum(net, layers) == entry.get("checksum"):
+        if is_text(entry.get("checksum"), checksum(net, layers)):
             original = _restored(net, entry, layers)
             if original is not None:
                 found.append(original)
@@ -203,7 +210,7 @@ def _restored(net: Network, entry: Mapping[str, Any], layers: list[str]) -> Orig
             found = [_blob(net, layers, *next(stored)) for _ in range(int(count))]
             blobs.append([blob for blob, _ in found])
             params.append([name for _, name in found])
-    except (FileFormatError, KeyError, IndexError, StopIteration, TypeError, ValueError):
+    except (FileFormatError, LookupError, StopIteration, TypeError, ValueError, OverflowError):
         return None
     return Original(messages, layers, blobs, params) if len(messages) == len(blobs) else None
 

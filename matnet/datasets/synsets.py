@@ -149,4 +149,6 @@ def _number(record: Mapping[str, Any], place: int) -> int:
 
     field = next((name for name in record if _ID_FIELD.fullmatch(name)), None)
     value = np.asarray(record[field]).ravel() if field else np.array([place])
-    return int(value[0]) if value.size == 1 and value.dtype.kind in "biuf" else place
+    if value.size != 1 or value.dtype.kind not in "biuf":
+        return place
+    return int(value[0]) if np.isfinite(value[0]) else 0  # no class has it

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
+from matnet.errors import FileFormatError
 from matnet.formats.mat.values import Cell, StructArray, row
-from matnet.formats.plain import as_names, is_empty, to_matlab
+from matnet.formats.plain import as_names, describe, is_empty, to_matlab
+from matnet.meta.values import LARGEST_SIZE, numbers, whole
 from matnet.network import Network
 
 META_FIELD = "matnet"
@@ -41,15 +41,15 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
     names = list(dict.fromkeys(names))
     taken = {name for name in names if _valid(name)}
     mapping = {}
+    counts: dict[str, int] = {}  # by stem: the last suffix, so that thousands of names with one stem take linear time
     for name in names:
         fitted = name
         if not _valid(name):
             fitted = re.sub(r"[^A-Za-z0-9_]", "_", name)
             fitted = (fitted if re.match(r"[A-Za-z]", fitted) and name not in KEYWORDS else f"x{fitted}")[:MAX_LENGTH]
-            count = 0
             stem = fitted
             while fitted in taken:
-                count += 1
+                counts[stem] = count = counts.get(stem, 0) + 1
                 suffix = "_" if count == 1 else f"_{count}"
                 fitted = stem[: MAX_LENGTH - len(suffix)] + suffix
             taken.add(fitted)
@@ -119,13 +119,14 @@ def recall(net: Network) -> None:
     net.aliases.update(_pairs(kept.get("aliases"), "name", "variable"))
     ranks = kept.get("ranks")
     if isinstance(ranks, dict):
-        values = np.asarray(ranks.get("rank", [])).ravel()
-        net.blob_ranks.update(zip(as_names(ranks.get("variable"), "meta.matnet.ranks"), map(int, values), strict=False))
+        place = "meta.matnet.ranks"
+        names = as_names(ranks.get("variable"), place)
+        net.blob_ranks.update(zip(names, _sizes(ranks.get("rank"), place), strict=False))
     inputs = kept.get("inputs")
     if isinstance(inputs, dict) and isinstance(inputs.get("shape"), Cell):
-        names = as_names(inputs.get("name"), "meta.matnet.inputs")
-        shapes = [tuple(int(size) for size in np.asarray(shape).ravel()) for shape in inputs["shape"]]
-        net.input_shapes.update(zip(names, shapes, strict=False))
+        place = "meta.matnet.inputs"
+        shapes = (_sizes(shape, place, count=4) for shape in inputs["shape"])
+        net.input_shapes.update(zip(as_names(inputs.get("name"), place), shapes, strict=False))
     _restore_layers(net, _pairs(kept.get("layers"), "written", "original"))
     _restore_params(net, _pairs(kept.get("params"), "written", "original"))
     variables = _pairs(kept.get("variables"), "written", "original")
@@ -134,6 +135,15 @@ def recall(net: Network) -> None:
     else:
         net.rename(variables)
         net.meta = _rename_in_meta(net.meta, variables)
+
+
+def _sizes(value: Any, place: str, count: int | None = None) -> tuple[int, ...]:
+    """Whole numbers from 1 upwards, as many as `count` says."""
+    found = [whole(number) for number in numbers(value)]
+    if None in found or count not in (None, len(found)):
+        expected = "whole numbers" if count is None else f"{count} whole numbers"
+        raise FileFormatError(f"{place}: expected {expected} from 1 to {LARGEST_SIZE}, found {describe(value)}")
+    return tuple(size for size in found if size is not None)
 
 
 def _pairs(kept: Any, key: str, value: str) -> dict[str, str]:

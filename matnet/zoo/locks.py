@@ -19,6 +19,7 @@ from matnet.files import process_exists
 log = logging.getLogger(__name__)
 LARGEST = 1 << 12  # bytes that are read of a lock file
 STALE_AFTER = 600.0  # seconds without a sign of life
+WRITTEN_AFTER = 2.0  # seconds in which a lock gets its content
 BEAT = 20.0  # seconds between two signs of life
 POLL = 0.2  # seconds between two looks at somebody else's lock
 
@@ -28,7 +29,8 @@ def locked(target: Path) -> Iterator[None]:
     """Hold `<target>.lock` for the block; a thread touches it every 20 s, as a sign of life.
 
     Waits for another holder. A lock of a process on this machine is stale, and taken over, when the process is gone or
-    its number belongs to another one that started later; any other lock when it was not touched for ten minutes.
+    its number belongs to another one that started later; so is, with a warning, a lock that holds something else than
+    matnet writes; any other lock when it was not touched for ten minutes.
     Created with O_EXCL, which holds on network file systems too.
     """
     lock = target.with_name(f"{target.name}.lock")
@@ -112,9 +114,13 @@ def _stale(lock: Path, content: str) -> bool:
         if started and _started(pid):
             return started != _started(pid)
     try:
-        return time.time() - lock.stat().st_mtime > STALE_AFTER
+        age = time.time() - lock.stat().st_mtime
     except FileNotFoundError:
         return False
+    if content and not pid and age > WRITTEN_AFTER:
+        log.warning(f"{lock}: is damaged; it is made anew")
+        return True
+    return age > STALE_AFTER
 
 
 def _started(pid: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -67,8 +68,9 @@ def whole(least: int, most: int) -> Check:
 
 
 def url(value: Any) -> str | None:
-    if isinstance(value, str) and urlsplit(value).scheme in ("http", "https") and urlsplit(value).netloc:
-        return None
+    with suppress(ValueError):  # an IPv6 address that is none
+        if isinstance(value, str) and urlsplit(value).scheme in ("http", "https") and urlsplit(value).netloc:
+            return None
     return f"is {_shown(value)}; expected an http or https address"
 
 

@@ -40,10 +40,9 @@ def work(seed: int, megabytes: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for line in sys.stdin:
             kind, number = line.split()
-            _, data = mutant(kind, seed, int(number))
             path = Path(scratch, f"mutant{KINDS[kind].suffix}")
-            path.write_bytes(data)
             try:
+                path.write_bytes(mutant(kind, seed, int(number))[1])
                 found = verdict(kind, path)
             except BaseException as error:  # the very thing that is looked for
                 found = repr("".join(traceback.format_exception(error))[-3000:])

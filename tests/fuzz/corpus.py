@@ -41,6 +41,15 @@ def dag_without_outputs() -> dict[str, Any]:
     }
 
 
+def kept_shapes(shape: np.ndarray) -> dict[str, Any]:
+    return {"inputs": {"name": Cell(["input"]), "shape": Cell([shape])}}
+
+
+def of_arrays() -> dict[str, Any]:
+    """A record of Caffe's layers in which arrays stand for texts."""
+    return {"layers": {"layers": Cell(["c", ones(2, 2)]), "checksum": ones(2, 2), "counts": ones(1, 1) * np.inf}}
+
+
 def networks() -> dict[str, dict[str, Any]]:
     nan = np.array([[np.nan, 3, 1, 1]])
     growing = [{**CONV, "type": "convt", "name": f"c{i}", "upsample": np.array([[2.0**30]])} for i in range(12)]
@@ -55,6 +64,10 @@ def networks() -> dict[str, dict[str, Any]]:
         "object-as-layer": {"layers": Cell([CONV, np.array([[1.0]])])},
         "type-in-a-cell": {"layers": Cell([{**CONV, "type": Cell(["conv"])}])},
         "nan-weights": {"layers": Cell([{**CONV, "weights": Cell([ones(1, 1, 1, 1) * np.nan, ones(1, 1)])}])},
+        "leak-beyond-single": layer(type="relu", leak=np.array([[1e300]])),
+        "sizes-of-inputs": {"layers": Cell([CONV]), "meta": {"matnet": kept_shapes(np.array([[3.0, 4, 5]]))}},
+        "sizes-that-are-none": {"layers": Cell([CONV]), "meta": {"matnet": kept_shapes(nan)}},
+        "checksums-of-arrays": {"layers": Cell([CONV]), "meta": {"caffe": {"graph": {"checksum": nan}, **of_arrays()}}},
         "same-names": {"layers": Cell([{"type": "relu", "name": "a"}] * 300)},
     }
 
@@ -72,10 +85,12 @@ def texts() -> dict[str, str]:
         "prototxt/operation-9.prototxt": one_layer("Eltwise", "eltwise_param { operation: 9 }"),
         "prototxt/region-9.prototxt": one_layer("LRN", "lrn_param { norm_region: 9 }"),
         "prototxt/pyramid-7.prototxt": one_layer("SPP", "spp_param { pool: 7 pyramid_height: 2 }"),
+        "prototxt/exp-overflow.prototxt": one_layer("Exp", "exp_param { shift: 999 }"),
         "prototxt/exp-shift.prototxt": one_layer("Exp", "exp_param { shift: 99999 }"),
         "card/alias-bomb.md": f"---\n{laughs}---\n",
         "card/timestamp.md": f"{CARD}introduced: !!timestamp x\n---\n",
         "card/base-60.md": f"{CARD}parameters: {':'.join(['59'] * 300)}.5\n---\n",
+        "card/address.md": f'{CARD}mat_url: ["http://["]\n---\n',
         "card/escape.md": f'{CARD}page: "\\e[2J"\n---\n',
         "state/deep.json": "[" * 5000,
         "state/infinite.json": '{"pid": 1e999, "host": "x", "total": 1e999}',
@@ -111,6 +126,9 @@ def write(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     (folder / "mat5").mkdir(exist_ok=True)
+    synsets = [{"ILSVRC2012_ID": np.array([[number]]), "WNID": "n01440764"} for number in (np.nan, np.inf, 1e300)]
+    (folder / "classes").mkdir(exist_ok=True)
+    write_mat(folder / "classes" / "numbers.mat", {"synsets": StructArray(synsets)}, compress=True)
     for name, content in networks().items():
         write_mat(folder / "mat5" / f"{name}.mat", content, compress=True)
 

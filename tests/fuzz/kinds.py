@@ -20,7 +20,18 @@ import numpy as np
 
 import matnet
 from matnet.errors import MatnetError
-from tests.fuzz.mutations import TEXTS, WORDS, Mutation, of_bytes, of_mat5, of_protobuf
+from tests.fuzz.mutations import (
+    TEXTS,
+    WORDS,
+    Mutation,
+    of_bytes,
+    of_card,
+    of_hdf5,
+    of_mat5,
+    of_protobuf,
+    of_text,
+    of_zip,
+)
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 LARGEST_SEED = 200_000
@@ -64,14 +75,24 @@ def _written(suffix: str, **options: Any) -> Callable[[], dict[str, bytes]]:
 
 
 def _network(path: Path) -> None:
-    """Loaded, shown, written again and, where it is small, compiled."""
-    from matnet.display.table import network_table
+    """Loaded, shown, drawn, written in every other format, and compiled."""
+    _used(matnet.load(path), path)
 
-    net = matnet.load(path)
+
+def _used(net: Any, path: Path) -> None:
+    from matnet.converters.export.to_caffe import to_caffe
+    from matnet.display.svg import network_svg
+    from matnet.display.table import network_table
+    from matnet.formats.onnx import to_onnx_model
+
     with contextlib.suppress(MatnetError):
-        network_table(net)
+        network_svg(network_table(net))
     with contextlib.suppress(MatnetError):
         matnet.save(net, path.with_name("again.mat"))
+    with contextlib.suppress(MatnetError):
+        to_caffe(net)
+    with contextlib.suppress(MatnetError):
+        to_onnx_model(net)
     net.compile(backend="numpy")
 
 
@@ -79,8 +100,7 @@ def _prototxt(path: Path) -> None:
     from matnet.converters.caffemodel import read_prototxt
 
     read_prototxt(path)
-    net = matnet.convert_caffe(path)
-    matnet.save(net, path.with_name("again.mat"))
+    _used(matnet.convert_caffe(path), path)
 
 
 def _caffemodel(path: Path) -> None:
@@ -132,6 +152,30 @@ def _card(path: Path) -> None:
         card_text(card)
 
 
+def _arrays(path: Path) -> None:
+    from matnet.arrays import read_arrays
+
+    read_arrays(path)
+
+
+def _classes(path: Path) -> None:
+    from matnet.datasets.synsets import read_synsets
+
+    read_synsets(path)
+
+
+def _list(path: Path) -> None:
+    from matnet.datasets import ImageList
+
+    ImageList.load(path)
+
+
+def _image(path: Path) -> None:
+    from matnet.images import Preprocessing
+
+    Preprocessing(image_size=(8, 8)).load(path)
+
+
 def _answer(path: Path) -> None:
     """The bytes as the answer of a server."""
     from matnet.zoo.download import ResumingDownloader
@@ -162,6 +206,45 @@ def _caffe_h5() -> dict[str, bytes]:
     return {"made": file.getvalue()}
 
 
+def _array_files() -> dict[str, bytes]:
+    found = {}
+    for name, write in (("npz", np.savez), ("packed", np.savez_compressed)):
+        file = io.BytesIO()
+        write(file, in__data=np.ones((2, 3, 4, 5), np.float32), text=np.array(["a"]))
+        found[name] = file.getvalue()
+    return found
+
+
+def _devkits() -> dict[str, bytes]:
+    """Variables as the development kit of ILSVRC and as plain arrays have them."""
+    import tempfile
+
+    from matnet.formats.mat import write_mat
+    from matnet.formats.mat.values import StructArray
+
+    records = [{"ILSVRC2012_ID": np.array([[float(i)]]), "WNID": f"n0000000{i}", "words": "a, b"} for i in (1, 2, 3)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "meta.mat")
+        write_mat(path, {"synsets": StructArray(records)})
+        return {"meta": path.read_bytes()}
+
+
+def _images() -> dict[str, bytes]:
+    from PIL import Image
+
+    found = {}
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 11, 3), np.uint8)
+    for format, mode in (("PNG", "RGB"), ("JPEG", "RGB"), ("PNG", "P"), ("BMP", "RGB"), ("GIF", "P"), ("JPEG", "CMYK")):
+        file = io.BytesIO()
+        Image.fromarray(pixels).convert(mode).save(file, format)
+        found[format + mode] = file.getvalue()
+    return found
+
+
+def _lists() -> dict[str, bytes]:
+    return {"list": b"a/x.png 0\nb/y.png 1\n", "commas": b"x.png,0\ny.png,1\n", "names": b"x.png cat\ny.png dog\n"}
+
+
 def _states() -> dict[str, bytes]:
     states: list[dict[str, Any]] = [
         {"pid": 1, "host": "x", "started": "1", "id": "x"},
@@ -183,6 +266,23 @@ def _archives() -> dict[str, bytes]:
         zipped.writestr("top/a.txt", bytes(600))
         zipped.writestr("b.txt", b"b")
     return {"tar": tar.getvalue(), "tar.gz": gzip.compress(tar.getvalue(), mtime=0), "zip": packed.getvalue()}
+
+
+def _mutated_archive(data: bytes, rng: random.Random) -> bytes:
+    """The members of a tar or zip file changed: names, kinds, sizes, links; or bytes of the file."""
+    if data[:2] == b"PK":
+        return of_zip(data, rng)
+    packed = data[:2] == b"\x1f\x8b"
+    if rng.random() < 0.3:
+        return of_bytes()(data, rng)
+    plain = bytearray(gzip.decompress(data) if packed else data)
+    header = rng.choice((0, 1536))  # of the first or the second member
+    start, length = rng.choice(((0, 100), (124, 12), (156, 1), (157, 100), (257, 8), (345, 155), (100, 8)))
+    odd = (b"../x", b"/x", b"top/a.txt", b"7" * length, b"\x80" + b"\xff" * 11, b"5", b"2", b"x", b"S", b"g", b"")
+    plain[header + start : header + start + length] = rng.choice(odd)[:length].ljust(length, b"\0")
+    total = sum(plain[header : header + 148]) + 8 * 32 + sum(plain[header + 156 : header + 512])
+    plain[header + 148 : header + 156] = b"%06o\0 " % total
+    return gzip.compress(plain, mtime=0) if packed else bytes(plain)
 
 
 def _answers() -> dict[str, bytes]:
@@ -219,13 +319,18 @@ def _mutated_state(data: bytes, rng: random.Random) -> bytes:
 KINDS: dict[str, Kind] = {
     "mat5": Kind(".mat", _written(".mat"), of_mat5, _network),
     "mat5-bytes": Kind(".mat", _written(".mat"), of_bytes(WORDS), _network),
-    "mat73": Kind(".mat", _written(".mat", version="7.3"), of_bytes(WORDS), _network),
-    "prototxt": Kind(".prototxt", _files("caffe", "deploy.prototxt"), of_bytes(TEXTS), _prototxt),
+    "mat73": Kind(".mat", _written(".mat", version="7.3"), of_hdf5, _network),
+    "prototxt": Kind(".prototxt", _files("caffe", "deploy.prototxt"), of_text(TEXTS + WORDS), _prototxt),
     "caffemodel": Kind(".caffemodel", _files("caffe", "*.caffemodel"), of_protobuf, _caffemodel),
-    "caffe-h5": Kind(".caffemodel.h5", _caffe_h5, of_bytes(), _caffemodel),
+    "caffe-h5": Kind(".caffemodel.h5", _caffe_h5, of_hdf5, _caffemodel),
     "state": Kind(".json", _states, _mutated_state, _state),
-    "archive": Kind(".zip", _archives, of_bytes(), _archive),
-    "card": Kind(".md", _cards, of_bytes(TEXTS), _card),
+    "archive": Kind(".zip", _archives, _mutated_archive, _archive),
+    "card": Kind(".md", _cards, of_card, _card),
+    "arrays": Kind(".npz", _array_files, of_zip, _arrays),
+    "arrays-mat": Kind(".mat", _devkits, of_mat5, _arrays),
+    "classes": Kind(".mat", _devkits, of_mat5, _classes),
+    "list": Kind(".txt", _lists, of_bytes((b",", b"\t", b"-1", b"../x", b'"', b"\xff", b"9" * 30)), _list),
+    "image": Kind(".png", _images, of_bytes(), _image),
     "answer": Kind(".bin", _answers, of_bytes((b"\r\n", b"9" * 5000, b": ", b"chunked", b"gzip")), _answer),
 }
 

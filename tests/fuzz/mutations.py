@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import random
+import re
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 Mutation = Callable[[bytes, random.Random], bytes]
 
@@ -221,6 +226,216 @@ def _packed(elements: list[Element]) -> bytes:
 def _element(kind: int, content: bytes) -> bytes:
     pad = b"" if kind == 15 else bytes(-len(content) % 8)
     return struct.pack("<II", kind, len(content)) + content + pad
+
+
+TOKEN = re.compile(rb'"[^"\n]*"|[A-Za-z_]\w*|-?[\d.][\w.+-]*|\s+|.', re.DOTALL)
+
+
+def of_text(words: Sequence[bytes]) -> Mutation:
+    """Changes of the words, numbers, texts and blocks of a prototxt: exchanged, repeated, removed, nested."""
+
+    def mutate(data: bytes, rng: random.Random) -> bytes:
+        tokens = TOKEN.findall(data)
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            if not tokens:
+                break
+            kind = rng.randrange(9)
+            wanted = ("number", "number", "word", "text", "word")[kind % 5]
+            matching = [at for at, token in enumerate(tokens) if _class_of(token) == wanted]
+            at = rng.choice(matching or range(len(tokens)))
+            if kind < 5:  # mostly another of its class, from the text itself
+                others = [tokens[place] for place in matching] or words
+                odd = [b"%d" % value for value in NUMBERS] if wanted == "number" else words
+                tokens[at] = rng.choice(odd if rng.random() < (0.7 if wanted == "number" else 0.1) else others)
+            elif kind < 8:
+                start, end = _block(tokens, at)
+                block = tokens[start:end]
+                tokens[start:end] = rng.choice(([], block * 2, block * 40, tokens[rng.randrange(len(tokens)) :][:40]))
+            else:
+                name = rng.choice((b"layer", b"a", b"include"))
+                depth = rng.choice((1, 20, 3000))
+                tokens[at:at] = [(name + b" { ") * depth + b" }" * (depth - rng.choice((0, 0, 1)))]
+        return b"".join(tokens)
+
+    return mutate
+
+
+def _class_of(token: bytes) -> str:
+    first = token[:1]
+    return (
+        "text" if first == b'"' else "word" if first.isalpha() else "number" if first.isdigit() or first == b"-" else ""
+    )
+
+
+def _block(tokens: list[bytes], at: int) -> tuple[int, int]:
+    """The innermost `name { ... }` around a place, with its name; the place itself where there is none."""
+    depth, start = 0, at
+    while start >= 0 and depth >= 0:
+        depth += {b"}": 1, b"{": -1}.get(tokens[start], 0) if start != at or tokens[start] == b"{" else 0
+        start -= depth >= 0
+    if start < 0:
+        return at, at + 1
+    depth, end = 0, start
+    while end < len(tokens):
+        depth += {b"{": 1, b"}": -1}.get(tokens[end], 0)
+        end += 1
+        if not depth:
+            break
+    while start and _class_of(tokens[start]) != "word":
+        start -= 1
+    return start, end
+
+
+def of_card(data: bytes, rng: random.Random) -> bytes:
+    """Changes of a field of a card's front matter, at any depth: value, type, key, alias; or of its bytes."""
+    import yaml
+
+    head, _, rest = data.partition(b"\n---")
+    if rng.random() < 0.2:
+        return of_bytes(TEXTS)(data, rng)
+    card = yaml.safe_load(head)
+    for _ in range(rng.choice((1, 1, 2))):
+        holder = card
+        while True:
+            places = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+            if not places:
+                break
+            place = rng.choice(places)
+            if not isinstance(holder[place], (dict, list)) or rng.random() < 0.5:
+                break
+            holder = holder[place]
+        if not places:
+            continue
+        kind = rng.randrange(6)
+        if kind == 0:
+            del holder[place]
+        elif kind == 1 and isinstance(holder, dict):
+            holder[rng.choice((*YAML_VALUES[:6], "weights", "files", "md5", "sha256"))] = holder.pop(place)
+        elif kind == 2:
+            holder[place] = [holder[place]] * rng.choice((1, 3, 300))  # written as aliases of one list or map
+        elif kind == 3:
+            holder[place] = {rng.choice(YAML_VALUES): holder[place]}
+        else:
+            holder[place] = rng.choice(YAML_VALUES)
+    text = yaml.safe_dump(card, allow_unicode=True, sort_keys=False)
+    return (
+        b"---\n"
+        + (_unquoted(text, rng) if rng.random() < 0.3 else text).encode("utf-8", "surrogateescape")
+        + b"---"
+        + rest
+    )
+
+
+YAML_VALUES = (
+    "x", "", "1", "-1", "1e999", ".nan", "null", "true", "2014-01-01", "1:30:30", "0x10", "010", "9" * 30,
+    "../../x", "/etc/passwd", "http://[", "https://x/y", "\x1b[2J", "=1+1", "imagenet-vgg-f", "simplenn", "dagnn",
+    "ü" * 300,
+)  # fmt: skip
+
+
+def _unquoted(text: str, rng: random.Random) -> str:
+    """YAML in which some texts lost their quotes, so that their type is what YAML makes of them."""
+    return re.sub(r"'([^'\n]*)'", lambda found: found[1] if rng.random() < 0.5 else found[0], text)
+
+
+def of_hdf5(data: bytes, rng: random.Random) -> bytes:
+    """Changes of the objects of an HDF5 file: links, shapes, types, filters, attributes; or of its bytes."""
+    import h5py
+
+    if rng.random() < 0.4:
+        return of_bytes(WORDS)(data, rng)
+    stored = io.BytesIO(data)
+    with h5py.File(stored, "r+") as file:
+        names: list[str] = []
+        file.visit(names.append)
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            with contextlib.suppress(KeyError, ValueError, RuntimeError, OSError):  # HDF5 itself refuses some changes
+                _change_object(file, rng.choice(names), names, rng)
+    return stored.getvalue()
+
+
+def _change_object(file: Any, name: str, names: list[str], rng: random.Random) -> None:
+    import h5py
+
+    item, other, kind = file[name], rng.choice(names), rng.randrange(9)
+    if kind <= 1:
+        del file[name]
+        if kind:
+            links = [h5py.SoftLink("/" + other), h5py.ExternalLink("x.h5", "/"), h5py.SoftLink("/" + name)]
+            file[name] = rng.choice(links)
+    elif kind == 2:
+        target = file[other]
+        del file[name]
+        file[name] = target
+    elif kind == 3 and isinstance(item, h5py.Group):
+        item[rng.choice(("loop", "value", "name"))] = file[rng.choice((name, "/"))]  # a group in itself
+    elif kind <= 5:
+        _change_attribute(item, rng)
+    elif isinstance(item, h5py.Dataset):
+        _replace_values(file, name, rng)
+
+
+def _replace_values(file: Any, name: str, rng: random.Random) -> None:
+    """A data set of another shape and type, with the attributes of the old one."""
+    import h5py
+    import numpy as np
+
+    attributes = dict(file[name].attrs)
+    del file[name]
+    shape = tuple(rng.choices((0, 1, 1, 2, 3, 7), k=rng.choice((0, 1, 2, 2, 3, 4))))
+    if rng.random() < 0.2:
+        made = file.create_dataset(name, shape, rng.choice((h5py.ref_dtype, h5py.string_dtype())))
+    else:
+        dtype = rng.choice(("f4", "f8", "u2", "i8", "u1", "S3", "c8", "bool"))
+        values = np.full(shape, rng.choice((0, 1, 3, 88)), dtype)
+        packed = rng.random() < 0.5 and values.size and values.ndim
+        made = file.create_dataset(name, data=values, compression="gzip" if packed else None)
+    for key, value in attributes.items():
+        made.attrs[key] = value
+
+
+def of_zip(data: bytes, rng: random.Random) -> bytes:
+    """Changes of one member of a zip file, stored anew with a checksum that fits; or of the bytes of the file."""
+    if rng.random() < 0.3:
+        return of_bytes()(data, rng)
+    inner = of_bytes((b"(", b"'<f8'", b"'|O'", b"True", b"10000000000", b"../x", b"-1"))
+    written = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(written, "w") as new:
+        names = old.namelist()
+        changed = rng.choice(names)
+        for name in names:
+            content = old.read(name)
+            method = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
+            odd = rng.choice(("../x", "/x", "a/" * 300, "a.npy", "top/a.txt", name, name, name))
+            new_name = odd if name == changed else name
+            member = zipfile.ZipInfo(new_name)
+            member.compress_type = method
+            if rng.random() < 0.05:
+                member.external_attr = 0o120777 << 16  # a symbolic link
+            new.writestr(member, inner(content, rng) if name == changed else content)
+    return written.getvalue()
+
+
+def _change_attribute(item: Any, rng: random.Random) -> None:
+    import numpy as np
+
+    classes = (
+        b"double",
+        b"single",
+        b"cell",
+        b"struct",
+        b"char",
+        b"uint8",
+        b"logical",
+        b"function_handle",
+        b"canonical empty",
+        b"",
+    )
+    values = [np.bytes_(rng.choice(classes)), np.uint64(3), np.int32(-1), np.arange(3), np.float32("nan"), "text"]
+    name = rng.choice(
+        (*item.attrs, "MATLAB_class", "MATLAB_class", "MATLAB_empty", "MATLAB_int_decode", "MATLAB_fields")
+    )
+    item.attrs[name] = rng.choice(values)
 
 
 def of_protobuf(data: bytes, rng: random.Random) -> bytes:

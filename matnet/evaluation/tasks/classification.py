@@ -130,6 +130,8 @@ def score_variable(net: Network, asked: str | None = None) -> str:
         inference.resolve(asked)
         return asked
     outputs = inference.outputs
+    if not outputs:
+        raise NetworkError(f"{net.source}: no layer of it has an output, so there are no scores")
     softmax = [
         layer.outputs[0]
         for layer in inference.layers.values()

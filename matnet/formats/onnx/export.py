@@ -84,6 +84,8 @@ def to_onnx_model(
     for note in inference.source.notes[len(net.source.notes) :]:
         log.info(note)
     wanted = list(dict.fromkeys(inference.resolve(name) for name in outputs or inference.outputs))
+    if not wanted:
+        raise NetworkError(f"{net.source}: no layer of it has an output, so there is nothing to compute")
     inference.check(wanted)
     options = ExportOptions(native_lrn=native_lrn)
     while True:
@@ -254,5 +256,7 @@ def write_layer(graph: Graph, net: Network, layer: Layer) -> None:
         export(writer, layer.op)
     except NotExpressible:
         raise
+    except OverflowError:
+        raise NotExpressible("a number of it is too large for single precision, in which ONNX computes") from None
     except MatnetError as error:
         raise type(error)(f"{net.source}, layer {layer.name!r} ({layer.type_name}): {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -44,6 +45,10 @@ class Node:
     outputs: Sequence[str]
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     name: str = ""
+
+    def __post_init__(self) -> None:
+        """OverflowError for a number that single precision does not hold."""
+        struct.pack("<f", max((abs(v) for v in self.attributes.values() if isinstance(v, float)), default=0.0))
 
     def message(self) -> Message:
         """The NodeProto."""
