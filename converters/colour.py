@@ -9,7 +9,7 @@ import numpy as np
 
 from matnet.converters.lower.conv import selection
 from matnet.layout import pad_to_4d
-from matnet.network import Layer, Network
+from matnet.network import RESTORED, Layer, Network
 from matnet.ops.base import Channels
 from matnet.ops.combine import Concat
 from matnet.ops.convolution import Conv
@@ -21,8 +21,6 @@ Order = tuple[int, ...]
 
 CHANNELS = 3  # Concat's `dim` for channels
 FLIPPED: Order = (2, 1, 0)
-RESTORED = "_in_caffe_order"
-"""The suffix of convolutions that only put channels back into Caffe's order."""
 
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 IN_PLACE = "_before_"
 """What stands between a Caffe blob and the in-place layer that changes it, in the name of the value before."""
 
+RESTORED = "_in_caffe_order"
+"""The suffix of convolutions that a conversion adds, which only put channels back into Caffe's order."""
+
 
 @dataclass
 class Layer(Edited):
@@ -310,7 +313,7 @@ class Network(Edited):
 
         `wanted` limits the search to what these variables depend on.
         """
-        faults = []
+        faults, broken = [], list[str]()
         layers = self.execution_order() if wanted is None else self.upto(wanted)
         without = [layer.name for layer in layers if layer.params]
         if self.source.format == "caffe" and without and not self.params:
@@ -322,11 +325,26 @@ class Network(Edited):
         for layer in layers:
             missing = [f"param {name!r} is missing or empty" for name in layer.params if name not in self.params]
             faults += [f"layer {layer.name!r} ({layer.type_name}): {fault}" for fault in (*layer.faults, *missing)]
+            broken += [layer.name] if layer.faults or missing else []
         if faults and not self.params and self.source.format == "caffe":
             both = in_words("matnet.load('NET.prototxt', 'WEIGHTS.caffemodel')", "NET.prototxt WEIGHTS.caffemodel")
             faults = [f"{self.source} is a definition alone, without weights: give the caffemodel too, {both}", *faults]
         if faults:
-            raise NetworkError(listing(f"{self.source}: cannot run:", faults))
+            raise NetworkError(listing(f"{self.source}: cannot run:", faults) + self.computable_without(broken))
+
+    def computable_without(self, broken: Collection[str]) -> str:
+        """A line that names the last variable which needs none of the layers `broken`; "" where there is none."""
+        lost: set[str] = set()
+        last = ""
+        for layer in self.execution_order():
+            if layer.name in broken or lost.intersection(layer.inputs):
+                lost.update(layer.outputs)
+            elif layer.outputs and not layer.name.endswith(RESTORED):
+                last = layer.outputs[0]
+        if not last:
+            return ""
+        way = in_words(f"outputs=[{last!r}]", f"--outputs {last}")
+        return f"\nThe last variable that can be computed is {last!r} ({way})."
 
     def param_shapes(self, layer: Layer) -> list[Shape]:
         """The 4-D or flat shapes of a layer's params as the file has them; () for one that is missing."""

@@ -120,3 +120,31 @@ def test_images_of_a_data_layer_have_three_channels_where_nothing_tells(tmp_path
     assert net.params["c_filter"].value.shape == (3, 3, 3, 4)
     assert [note for note in net.source.notes if "'data'" in note and "3 channels" in note]
     assert network(tmp_path, text, input_size=(1, 9, 9)).params["c_filter"].value.shape[:2] == (3, 3)
+
+
+PYTHON_DATA = {
+    "{'batch_size': 5, 'im_shape': [27, 25], 'split': 'train'}": (5, 3, 27, 25),
+    "{'im_shape': (27, 25), 'mean': (104.00699, 116.66877, 122.67892)}": (1, 3, 27, 25),
+    "{'image_size': (27, 25, 1)}": (1, 1, 27, 25),
+    "{'shape': (5, 3, 27, 25)}": (5, 3, 27, 25),
+    "crop_size: 27": (1, 3, 27, 27),
+    "'new_height': 27\\n'new_width': 25": (1, 3, 27, 25),
+    "{'num_classes': 21}": None,
+    "no values": None,
+    "": None,
+}
+
+
+@pytest.mark.parametrize("given", PYTHON_DATA)
+def test_a_python_data_layer_tells_its_size_in_its_param_str(given: str, tmp_path: Path) -> None:
+    """Literals of Python, as in BVLC's pascal_multilabel_datalayers, or YAML, as in py-faster-rcnn; never executed."""
+    text = "layer { name: 'd' type: 'Python' top: 'data' top: 'label' python_param { module: 'm' layer: 'L' "
+    text += f'param_str: "{given}" }} }} layer {{ name: "c" type: "Convolution" bottom: "data" top: "c" '
+    text += "convolution_param { num_output: 4 kernel_size: 3 } } "
+    text += "layer { name: 'l' type: 'SoftmaxWithLoss' bottom: 'c' bottom: 'label' top: 'l' }"
+    (tmp_path / "net.prototxt").write_text(text)
+    net = matnet.convert_caffe(tmp_path / "net.prototxt", placeholders=True)
+    expected = PYTHON_DATA[given]
+    assert net.input_shapes == ({} if expected is None else {"data": expected})
+    sized = matnet.convert_caffe(tmp_path / "net.prototxt", placeholders=True, input_size=(31, 33))
+    assert sized.input_shapes["data"][2:] == (31, 33)

@@ -171,7 +171,7 @@ def test_what_vl_simplenn_does_not_read_is_noted(layer: dict[str, Any], note: st
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("pool_missing", ["'p1'", "pool", "missing"]),
+        ("pool_missing", ["'p1'", "pool", "missing", "computed is 'layer2'"]),
         ("dag_unknown_prop", ["'c'", "hole", "exBackprop"]),
         ("dag_missing_param", ["'c'", "'cb'"]),
     ],

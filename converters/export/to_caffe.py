@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from matnet.converters.colour import RESTORED, TO_CAFFE, reorder_inputs
+from matnet.converters.colour import TO_CAFFE, reorder_inputs
 from matnet.converters.export.export_layers import EXPORTS, CaffeLayer, Exporter
 from matnet.converters.export.provenance import META_FIELD, Original, flipped_inputs, graph, is_width_first, originals
 from matnet.converters.export.whole_graph import WholeGraph
@@ -21,7 +21,7 @@ from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, lis
 from matnet.formats.mat.values import Cell
 from matnet.meta import image_input, normalization
 from matnet.meta.given import InputSize, given_input_shapes, require_sizes, with_given_sizes
-from matnet.network import Layer, Network
+from matnet.network import RESTORED, Layer, Network
 from matnet.shapes import Shape
 
 PathLike = str | os.PathLike[str]

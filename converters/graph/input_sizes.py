@@ -9,7 +9,8 @@ from matnet.converters.lower.sizes import Sizes, text
 from matnet.converters.options import Options
 from matnet.errors import NetworkError, nearest
 
-IMAGE_LAYERS = ("Data", "ImageData", "WindowData")
+NO_IMAGES = ("Input", "DummyData", "MemoryData", "HDF5Data")
+"""Layers that bring data in and state its sizes, or bring in arrays of any kind; all others read images."""
 KEEP_CHANNELS = ("ReLU", "Dropout", "Pooling", "LRN", "BatchNorm", "Scale", "Bias", "Power", "Split", "Sigmoid", "TanH")
 FILTERING = ("Convolution", "Deconvolution", "ConvolutionDepthwise", "DepthwiseConvolution", "InnerProduct", "Im2col")
 JOINING = ("Concat", "Eltwise")
@@ -83,7 +84,7 @@ def input_sizes(
     """
     wanted = _wanted(net, layers, options)
     image = image_input(net, layers)
-    from_data_layers = {top for layer in net.data_layers if layer.type in IMAGE_LAYERS for top in layer.tops}
+    from_data_layers = {top for layer in net.data_layers if layer.type not in NO_IMAGES for top in layer.tops}
     found: dict[str, Sizes] = {}
     for blob in used_inputs(net, layers):
         usual = _usual_shape(layers, net.input_variables[blob]) if net.inputs[blob] is None else None

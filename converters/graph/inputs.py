@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from matnet.converters.files.message import Message
+from matnet.converters.files.param_str import image_shape
 from matnet.errors import FileFormatError
 
 Shape = tuple[int, ...]
@@ -28,6 +29,8 @@ def input_shapes(layer: Message, notes: list[str]) -> dict[str, Shape | None]:
         batch = memory.get("batch_size")
         image = (batch, memory.get("channels"), memory.get("height"), memory.get("width"))
         shapes = [image if all(image) else None, (batch,) if batch else None]
+    elif type == "Python":
+        shapes = [image_shape(layer.get("python_param").get("param_str"))]
     elif type in _IMAGE_LAYERS:
         shapes = _image_shapes(layer, layer.get(_IMAGE_LAYERS[type]))
     else:

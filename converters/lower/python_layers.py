@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import yaml
-
+from matnet.converters.files.param_str import param_values
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
-from matnet.errors import NetworkError, UnsupportedLayersError
+from matnet.errors import UnsupportedLayersError
 
 Function = Callable[[LayerDef, Builder, dict[str, Any]], None]
 PYTHON: dict[str, Function] = {}
@@ -43,25 +42,3 @@ def is_known_python(layer: LayerDef) -> bool:
     """Whether a layer of type Python is one of those that are lowered."""
     param = layer.params.get("python_param")
     return f"{param.get('module').rpartition('.')[2]}.{param.get('layer')}" in PYTHON
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML with the Python tuples that Caffe's Python layers use; nothing is executed."""
-
-
-def _tuple(loader: Any, node: Any) -> Any:
-    return loader.construct_sequence(node)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
-
-
-def param_values(text: str) -> dict[str, Any]:
-    """The values of a `param_str`, which py-faster-rcnn and its kin write in YAML; NetworkError for anything else."""
-    try:
-        found = yaml.load(text, _Loader) or {}
-    except yaml.YAMLError as error:
-        raise NetworkError(f"param_str {text!r:.80} is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(found, dict):
-        raise NetworkError(f"param_str {text!r:.80} holds no names with values")
-    return found

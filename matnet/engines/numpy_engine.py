@@ -35,9 +35,11 @@ class NumpyEngine(Engine):
 
 def refuse_unknown(net: Network, layers: Sequence[Layer]) -> None:
     """UnsupportedLayersError listing all layers of unknown types."""
-    unknown = [f"layer {layer.name!r} of type {layer.op.kind!r}" for layer in layers if isinstance(layer.op, Unknown)]
+    unknown = {layer.name: layer.op.kind for layer in layers if isinstance(layer.op, Unknown)}
     if unknown:
+        lines = [f"layer {name!r} of type {kind!r}" for name, kind in unknown.items()]
         raise UnsupportedLayersError(
-            listing(f"{net.source}: cannot run these layers, whose types are not known:", unknown)
+            listing(f"{net.source}: cannot run these layers, whose types are not known:", lines)
             + "\nRegister each type with matnet.ops.register, or ask for outputs that do not need them."
+            + net.computable_without(unknown)
         )
