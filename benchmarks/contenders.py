@@ -8,6 +8,7 @@ from typing import Any
 
 from matnet.benchmarks.peers import PEERS, Factory, Runner, Subject
 from matnet.benchmarks.rows import OURS
+from matnet.engines import Engine
 from matnet.engines.cpu.runtimes import RUNTIMES, available
 from matnet.errors import EngineError, nearest
 
@@ -58,7 +59,7 @@ def matnet_runner(subject: Subject, backend: str, runtime: str | None = None) ->
 class MatnetRunner:
     """A compiled network for one output."""
 
-    def __init__(self, engine: Any, output: str) -> None:
+    def __init__(self, engine: Engine, output: str) -> None:
         self.engine, self._output = engine, output
 
     def __call__(self, x: Any) -> Any:
@@ -67,7 +68,7 @@ class MatnetRunner:
     @property
     def runtime(self) -> str:
         """What runs it, and how, once it has run."""
-        return "; ".join(getattr(self.engine, "variants", ()))
+        return "; ".join(self.engine.variants)
 
 
 def chosen_peers(names: Sequence[str]) -> list[Contender]:

@@ -125,8 +125,8 @@ def own_stages(setting: Setting, runtime: str | None) -> dict[str, Stage]:
     options = replace(options, batch_size=setting.batch_size)
     runner = Evaluator(setting.net, EvaluationConfig(setting.preprocessing, setting.variable, options))
     task = Classification(setting.images)
-    random = np.random.default_rng(0)
-    batches = [random.standard_normal(setting.shape, dtype=np.float32) for _ in range(runner.streams.count)]
+    random, callers = np.random.default_rng(0), runner.engine.options.callers
+    batches = [random.standard_normal(setting.shape, dtype=np.float32) for _ in range(callers)]
 
     def engine(run: Callable[[np.ndarray], Any], streams: int) -> Stage:
         def turn(number: int) -> None:
@@ -136,8 +136,8 @@ def own_stages(setting: Setting, runtime: str | None) -> dict[str, Stage]:
         return lambda: on_threads(turn, len(setting.batches), streams)
 
     found = {ENGINE[0]: engine(whole, 1)}
-    if runner.streams.count > 1:
-        found[ENGINE[1]] = engine(runner.engine, runner.streams.count)
+    if callers > 1:
+        found[ENGINE[1]] = engine(runner.engine, callers)
     found[PREPARATION] = lambda: on_threads(preparation(setting), len(setting.images), setting.threads)
     found[OURS] = lambda: added(Tally(TopK()), runner.tallies(task, setting.batches), lambda _: None).counts
     return found

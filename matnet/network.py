@@ -561,11 +561,10 @@ class Network(Edited):
         a `Param.value` is assigned.
         """
         from matnet.engines import engine_options
-        from matnet.engines.kept import KeptEngines
+        from matnet.engines.kept import kept_engines
 
-        kept: KeptEngines = self.__dict__.setdefault("_kept", KeptEngines())
         given = frozenset(x) if isinstance(x, Mapping) and len(x) > 1 else frozenset()
-        return kept.engine(self, outputs, engine_options(options, backend=backend, **keywords), given)(x)
+        return kept_engines(self).engine(self, outputs, engine_options(options, backend=backend, **keywords), given)(x)
 
     def __call__(self, x: Any, outputs: Sequence[str] | None = None, **keywords: Any) -> Any:
         """As `forward`, but a single output comes as the array itself; `compile()(x)` always gives a dict."""

@@ -19,10 +19,10 @@ import pytest
 from matnet import EngineError, Layer, Network, NetworkError, OutOfMemoryError
 from matnet.arguments import add_engine_options, engine_options
 from matnet.engines import EngineOptions, choose, compile_network, parse_device
-from matnet.engines.base import Engine
 from matnet.engines.batches import Halving, run_in_batches
 from matnet.engines.cupy import probe
 from matnet.engines.device import Device
+from matnet.engines.numpy_engine import NumpyEngine
 from matnet.errors import MatnetError
 from matnet.eval import main as eval_main
 from matnet.ops.activation import ReLU
@@ -260,7 +260,7 @@ def test_images_that_meet_are_not_taken_apart() -> None:
         run_in_batches(engine, X, 2)
 
 
-class Small(Engine):
+class Small(NumpyEngine):
     """An engine with memory for `room` images that triples them; `sizes` are the batches that it was given."""
 
     def __init__(self, net: Network, room: int) -> None:

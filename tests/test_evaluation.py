@@ -20,14 +20,14 @@ import matnet
 from matnet import convert
 from matnet import eval as eval_command
 from matnet.datasets import ImageList
-from matnet.engines import EngineOptions
+from matnet.engines import EngineOptions, for_batches
 from matnet.engines.batches import Halving
 from matnet.engines.numpy_engine import NumpyEngine
 from matnet.errors import DataError, NetworkError, OutOfMemoryError
 from matnet.evaluation import Evaluation, Tally, evaluate
 from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.runner import Runner
-from matnet.evaluation.streams import Streams, batch_memory, choose_streams, fills_up, thread_counts
+from matnet.evaluation.streams import batch_memory, fills_up, thread_counts
 from matnet.evaluation.tasks import Classification
 from matnet.files import models_folder
 from matnet.images import Preprocessing
@@ -200,22 +200,23 @@ def test_a_tally_comes_back_from_its_record() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"backend": "onnx", "threads": 2}, Streams(2, 1)),
-        ({"backend": "onnx", "threads": 1}, Streams(1, 1)),
-        ({"backend": "onnx", "threads": 6}, Streams(3, 2)),
-        ({"backend": "onnx", "threads": 64}, Streams(4, 16)),
-        ({"backend": "onnx", "threads": 5}, Streams(1, 5)),
-        ({"backend": "onnx", "threads": 2, "runtime": "openvino"}, Streams(1, 2)),
-        ({"backend": "onnx", "threads": 2, "runtime": "auto"}, Streams(1, 2)),
-        ({"backend": "numpy"}, Streams(1, None)),
-        ({"backend": "cupy"}, Streams(2, None)),
-        ({"backend": "onnx", "share": 4}, Streams(4, 1)),
-        ({"backend": "onnx", "share": 4, "runtime": "openvino"}, Streams(1, 4)),
+        ({"backend": "onnx", "threads": 2}, (2, 2)),
+        ({"backend": "onnx", "threads": 1}, (1, 1)),
+        ({"backend": "onnx", "threads": 6}, (3, 6)),
+        ({"backend": "onnx", "threads": 64}, (4, 64)),
+        ({"backend": "onnx", "threads": 5}, (1, 5)),
+        ({"backend": "onnx", "threads": 2, "runtime": "openvino"}, (2, 2)),
+        ({"backend": "onnx", "threads": 2, "runtime": "auto"}, (2, 2)),
+        ({"backend": "numpy"}, (1, None)),
+        ({"backend": "cupy"}, (2, None)),
+        ({"backend": "onnx", "share": 4}, (4, 4)),
+        ({"backend": "onnx", "share": 4, "runtime": "openvino"}, (4, 4)),
     ],
 )
-def test_streams(options: dict[str, Any], expected: Streams) -> None:
+def test_callers_and_threads_of_an_engine_for_many_batches(options: dict[str, Any], expected: tuple[int, Any]) -> None:
     given = {name: value for name, value in options.items() if name != "share"}
-    assert choose_streams(EngineOptions(**given), options.get("share")) == expected
+    found = for_batches(EngineOptions(**given), options.get("share"))
+    assert (found.callers, found.threads) == expected
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", {16, 3}), ("gpu:0 (a GPU)", {16})])
@@ -245,8 +246,8 @@ def test_networks_that_mix_images_are_never_filled_up(net: matnet.Network) -> No
     assert not fills_up(engine)
 
 
-class Device:
-    """An engine on a GPU, with memory of its own."""
+class Device(NumpyEngine):
+    """Stands for an engine on a GPU, with memory of its own."""
 
     device = "gpu:0 (a GPU)"
 
@@ -258,15 +259,12 @@ class Pinned(np.ndarray):
     """Stands for page-locked memory."""
 
 
-class Processor:
-    device = "cpu"
-
-
-def test_a_gpu_gets_a_thread_of_its_own_and_its_own_memory() -> None:
-    assert tuple(thread_counts(Device(), Streams(1), 3)) == (4, 3, 1)
-    assert tuple(thread_counts(Processor(), Streams(2), 3)) == (3, 3, 2)
-    assert tuple(thread_counts(Processor(), Streams(2), 1)) == (2, 1, 2)
-    own, plain = batch_memory(Device(), (2, 1, 4, 5), 3), batch_memory(Processor(), (2, 1, 4, 5), 2)
+def test_a_gpu_gets_a_thread_of_its_own_and_its_own_memory(net: matnet.Network) -> None:
+    device, processor = Device(net), NumpyEngine(net, options=EngineOptions(callers=2))
+    assert tuple(thread_counts(device, 3)) == (4, 3, 1)
+    assert tuple(thread_counts(processor, 3)) == (3, 3, 2)
+    assert tuple(thread_counts(processor, 1)) == (2, 1, 2)
+    own, plain = batch_memory(device, (2, 1, 4, 5), 3), batch_memory(processor, (2, 1, 4, 5), 2)
     assert [type(array) for array in own] == [Pinned] * 3
     assert [(array.shape, array.dtype) for array in plain] == [((2, 1, 4, 5), np.float32)] * 2
     assert not any(array.any() for array in [*own, *plain])

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 
 import matnet
 from matnet import EngineError, Layer, Network
+from matnet.engines.cpu.division import DIVISIONS, Division
 from matnet.engines.cpu.engine import OnnxEngine
 from matnet.engines.cpu.program import Compiler, Program
 from matnet.engines.cpu.runtimes import (
@@ -56,8 +59,9 @@ SMALL = chain(CONV, (ReLU(), []), (LRN(param=(5, 1, 0.1, 0.75)), []), (Pooling(p
 WHOLE = chain(CONV, (ReLU(), []), (Conv(), [values(8, 12, 8, 5), values(5, 1)]))
 
 
-def compiled(net: Network, variant: Variant, shape: tuple[int, ...] = X, threads: int = 2) -> Program:
-    return Compiler(net, net.outputs, Settings(threads)).program(variant, {"x": shape}, open_sizes=False)
+def compiled(net: Network, variant: Variant, shape: tuple[int, ...] = X, threads: int = 2, callers: int = 1) -> Program:
+    settings = Settings(threads, callers=callers)
+    return Compiler(net, net.outputs, settings).program(variant, {"x": shape}, open_sizes=False)
 
 
 @pytest.mark.parametrize("net", [SMALL, WHOLE], ids=["convolutional", "fully connected"])
@@ -78,6 +82,42 @@ def test_every_variant_computes_the_same(
         assert_close(found[name], expected, TOLERANCE, name)
     if division:
         assert program.axes["x"][0] is None
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("division", DIVISIONS)
+@pytest.mark.parametrize(("threads", "callers"), [(2, 2), (4, 2)])
+def test_callers_at_a_time_get_their_own_results(runtime: str, division: str, threads: int, callers: int) -> None:
+    if not available(runtime):
+        pytest.skip(f"{runtime} is not installed")
+    program = compiled(SMALL, Variant(runtime, division=division), threads=threads, callers=callers)
+    batches = [values(*X, seed=seed) for seed in range(6)]
+    with ThreadPoolExecutor(callers) as pool:
+        results = list(pool.map(lambda x: program({"x": x}, SMALL.outputs), batches))
+    for x, found in zip(batches, results, strict=True):
+        assert_close(found["d"], SMALL.forward(x)["d"], TOLERANCE, "d")
+
+
+@pytest.mark.parametrize(
+    ("threads", "callers", "kind", "streams", "images"),
+    [
+        (4, 1, "", 1, 10),  # one call at a time, on four threads
+        (4, 1, "threads", 4, 3),
+        (4, 1, "images", 4, 1),
+        (4, 2, "", 2, 10),  # two calls at a time, each on two threads
+        (4, 2, "threads", 4, 5),
+        (4, 2, "images", 4, 1),
+        (4, 4, "threads", 4, 10),  # one thread has nobody to share a batch with
+        (4, 4, "images", 4, 1),
+        (2, 4, "threads", 4, 10),  # more callers than threads
+    ],
+)
+def test_threads_are_shared_by_callers_and_then_by_parts(
+    threads: int, callers: int, kind: str, streams: int, images: int
+) -> None:
+    """streams: how many threads call the model at a time; images: of a batch of ten, in one call of the model."""
+    division = Division(Settings(threads, callers=callers), kind)
+    assert (division.streams, division.images(10)) == (streams, images)
 
 
 def _three_by_three(op: Conv, filters: np.ndarray, axes: Any, images: int) -> Way | None:
@@ -247,6 +287,34 @@ def test_the_median_turn_decides(
     monkeypatch.setattr(contest, "timed", lambda program, values, wanted: float(next(left[program.name])))
     monkeypatch.setattr(contest, "LEAST_SECONDS", 0.0)
     assert contest.beats(Named("new"), Named("old"), {}, [], {}) is faster  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("threads", "callers", "batch", "divisions"),
+    [
+        (2, 1, 4, {"", "threads", "images"}),
+        (2, 1, 1, {""}),
+        (1, 1, 4, {""}),
+        (2, 2, 4, {"", "images"}),  # the batch of a caller has one thread
+        (4, 2, 4, {"", "threads", "images"}),
+    ],
+)
+def test_only_divisions_that_differ_are_tried(threads: int, callers: int, batch: int, divisions: set[str]) -> None:
+    undivided = Division(Settings(threads, callers=callers))
+    tried = [challenge(ORT) for challenge in contest.challenges(["onnxruntime"], batch, undivided)]
+    assert {variant.division for variant in tried if variant is not None} == divisions
+
+
+def test_a_contest_runs_as_many_at_a_time_as_there_are_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Barrier(2, timeout=30)
+
+    class Waiting(Named):
+        callers = 2
+
+        def __call__(self, inputs: Any, wanted: Any) -> None:
+            both.wait()
+
+    assert contest.timed(Waiting("waiting"), {}, []) >= 0  # type: ignore[arg-type]
 
 
 def test_none_that_can_run_it_is_an_error() -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.engines import EngineOptions
+from matnet.engines import EngineOptions, for_batches
 from matnet.engines.batches import Halving, combining_layer
-from matnet.engines.device import processors
-from matnet.engines.kept import KeptEngines
+from matnet.engines.kept import kept_engines
 from matnet.errors import DataError, NetworkError, ShapeError, in_words
 from matnet.evaluation.pipeline import Pipeline
-from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, choose_streams, compile_ahead, fills_up
+from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, fills_up, prepare_shapes, thread_counts
 from matnet.images.decode import opened
 
 if TYPE_CHECKING:
@@ -24,14 +23,6 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 BATCH = 32
-
-
-class Threads(NamedTuple):
-    """How many threads there are, and how many of them at most decode, or compute, at a time."""
-
-    threads: int
-    decoders: int
-    streams: int
 
 
 @dataclass
@@ -93,9 +84,7 @@ def batches(
 
     Raises NetworkError for a network that needs more than one input.
     """
-    streams = choose_streams(options, share)
-    kept: KeptEngines = net.__dict__.setdefault("_kept", KeptEngines())  # as for net(x): compiled once for many calls
-    engine = kept.engine(net, list(variables), replace(options, threads=streams.threads))
+    engine = kept_engines(net).engine(net, list(variables), for_batches(options, share))
     if len(engine.inputs) != 1:
         raise NetworkError(
             f"{net.source}: {', '.join(variables)} needs {len(engine.inputs)} inputs ({', '.join(engine.inputs)}), "
@@ -107,12 +96,10 @@ def batches(
     halving = Halving(engine, options.strict)
     full, shape = fills_up(engine), tuple(preprocessing.shape)
     spans = [range(start, min(start + images, len(pictures))) for start in range(0, len(pictures), images)]
-    beside = 0 if engine.device == "cpu" else streams.count
-    decoders = share or processors()
-    threads = Threads(max(decoders + beside, streams.count), decoders, streams.count)
+    threads = thread_counts(engine, share)
     rows = {images} if full else {len(span) for span in spans}
-    compile_ahead(engine, [(count * preprocessing.views, *shape[-3:]) for count in sorted(rows)])
-    memory = batch_memory(engine, (images, *shape), min(len(spans), streams.count + SPARE_BATCHES))
+    prepare_shapes(engine, [(count * preprocessing.views, *shape[-3:]) for count in sorted(rows)])
+    memory = batch_memory(engine, (images, *shape), min(len(spans), threads.streams + SPARE_BATCHES))
 
     def prepare(number: int, place: np.ndarray) -> None:
         prepared(pictures[number], preprocessing, place, seen)
@@ -122,8 +109,7 @@ def batches(
         found = halving(used.reshape(-1, *shape[-3:]))
         return {name: _averaged(value, len(used))[good] for name, value in found.items()}
 
-    crew: Any = threads
-    for done in Pipeline(prepare, compute, memory, crew).run(spans):
+    for done in Pipeline(prepare, compute, memory, threads).run(spans):
         numbers = [number for number in done.span if number not in done.faults]
         yield Batch(numbers, done.value or {}, done.faults)
 

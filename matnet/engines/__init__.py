@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from matnet.engines.base import Engine, wanted_variables
-from matnet.engines.device import PRECISIONS, Device, parse_device, refuse_on_cpu
+from matnet.engines.device import PRECISIONS, Device, parse_device, processors, refuse_on_cpu
 from matnet.engines.options import BACKENDS, EngineOptions
 from matnet.errors import EngineError
 from matnet.finite import warn_not_finite
 from matnet.network import Network
 
-FOR_ALL = {"backend", "device", "precision", "batch_size", "strict"}  # checked here, or used by what feeds the engine
+# Checked here, or used by what feeds the engine.
+FOR_ALL = frozenset({"backend", "device", "precision", "batch_size", "strict", "callers"})
 CPU_OPTIONS = frozenset({"threads", "runtime"})  # what `auto` ignores, with a note, where its engine does not take them
 
 __all__ = ["BACKENDS", "PRECISIONS", "Choice", "Engine", "EngineOptions", "choose", "choose_backend"]
-__all__ += ["compile_network", "engine_class", "parse_device", "wanted_variables"]
+__all__ += ["compile_network", "engine_class", "for_batches", "parse_device", "wanted_variables"]
 
 
 class Choice(NamedTuple):
@@ -81,6 +83,21 @@ def engine_options(options: EngineOptions | None = None, **keywords: Any) -> Eng
     if options is not None and given:
         raise EngineError(f"give engine options as EngineOptions or as keywords ({', '.join(given)}), not as both")
     return options if options is not None else EngineOptions.of(**keywords)
+
+
+def for_batches(options: EngineOptions, share: int | None = None) -> EngineOptions:
+    """The same options for an engine that is given many batches, by as many threads as are fastest: its `callers`.
+
+    share: how many processors it may use, where others use the rest; None: all. Of backends that take `threads`.
+    """
+    backend = options.backend
+    if backend == "auto":
+        backend = choose(options.parsed_device, options.precision).backend
+    engine = engine_class(backend)
+    threads = options.threads
+    if "threads" in engine.takes:
+        threads = threads or share or processors()
+    return replace(options, threads=threads, callers=engine.callers_for(threads))
 
 
 def compile_network(

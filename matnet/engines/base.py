@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,17 +14,17 @@ from matnet.files import in_memory
 from matnet.meta.inputs import input_size
 from matnet.network import AT_INFERENCE, PROBABILITIES, Layer, Network
 from matnet.params import owned
-from matnet.shapes import text
+from matnet.shapes import Shape, text
 
 
-class Engine:
+class Engine(ABC):
     """A compiled network: call it with inputs, get {wanted name: float32 array N x C x H x W}.
 
-    Attributes: `net`, `wanted` (name as asked for -> variable), `layers` (in execution order); `device` and
-    `precision`, as results name them; `notes`, for the user, on how the engine was chosen.
+    Attributes: `net`, `wanted` (name as asked for -> variable), `layers` (in execution order), `inputs` (variables);
+    `options`; `device` and `precision`, as results name them; `notes`, for the user, on how the engine was chosen.
     """
 
-    backend = ""
+    backend: ClassVar[str] = ""
     takes: ClassVar[frozenset[str]] = frozenset()  # the fields of EngineOptions that mean something to this engine only
     device = "cpu"
     precision = "fp32"
@@ -41,15 +42,32 @@ class Engine:
         self._channels = {name: input_size(net, name).channels for name in self.inputs}
         net.check(self.wanted.values())
 
+    @abstractmethod
     def __call__(self, x: Any) -> dict[str, np.ndarray]:
-        values = self.take_inputs(x)
-        self.net.infer_shapes({name: value.shape for name, value in values.items()}, self.wanted.values())
-        results = self.run(values)
-        return {name: results[variable] for name, variable in self.wanted.items()}
+        """The wanted variables, from one array or a dict of arrays; raises what `take_inputs` and `prepare` raise."""
 
-    def run(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Values of at least the wanted variables, from checked inputs."""
-        raise NotImplementedError(f"{type(self).__name__} has no run method")
+    @classmethod
+    def callers_for(cls, threads: int | None) -> int:
+        """How many threads should call the engine at a time, each with a batch, where it has so many `threads`."""
+        return 1
+
+    def prepare(self, inputs: Mapping[str, Shape]) -> None:
+        """Make what inputs of these shapes need; ShapeError, naming the layer, where they do not fit the network."""
+        self.net.infer_shapes(inputs, self.wanted.values())
+
+    def input_buffer(self, shape: Shape) -> np.ndarray:
+        """A float32 array for inputs, zero at first; in memory from which the engine copies fastest."""
+        return np.zeros(shape, np.float32)
+
+    @property
+    def runtimes(self) -> list[str]:
+        """The packages that computed so far, whose versions belong to a result, by their names or those of RUNTIMES."""
+        return []
+
+    @property
+    def variants(self) -> list[str]:
+        """How inputs so far were computed, in words, where an engine has several ways."""
+        return []
 
     def take_inputs(self, x: Any) -> dict[str, np.ndarray]:
         """Given arrays by input variable, as float32 N x C x H x W; NetworkError, ShapeError where they do not fit."""

@@ -64,6 +64,12 @@ class KeptEngines:
             return engine
 
 
+def kept_engines(net: Network) -> KeptEngines:
+    """The engines that `net` keeps, which are neither copied nor pickled with it."""
+    kept: KeptEngines = vars(net).setdefault("_kept", KeptEngines())
+    return kept
+
+
 @dataclass(frozen=True)
 class Graph:
     """All of a network that an engine depends on. Ops and the arrays of params do not change.

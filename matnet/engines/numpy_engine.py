@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,14 @@ class NumpyEngine(Engine):
         refuse_unknown(self.net, self.layers)
         self._layer_by_layer = LayerByLayer(self.net, self.layers, np)
 
+    def __call__(self, x: Any) -> dict[str, np.ndarray]:
+        values = self.take_inputs(x)
+        self.prepare({name: value.shape for name, value in values.items()})
+        results = self.run(values)
+        return {name: results[variable] for name, variable in self.wanted.items()}
+
     def run(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The wanted variables, from checked inputs."""
         try:
             return self._layer_by_layer(values, self.wanted.values())
         except MemoryError as error:

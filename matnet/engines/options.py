@@ -19,7 +19,8 @@ class EngineOptions:
     backend: one of BACKENDS. device: cpu, gpu or gpu:N; None: that of the backend. precision: fp32, tf32 or fp16.
     threads: of backend onnx; None: all processors. runtime: of backend onnx; None: the default one.
     batch_size: images per pass; None: as many as are given. strict: a batch that does not fit in memory is an error,
-    where it is otherwise halved; both are used by what feeds the engine (`batches.py`, evaluation).
+    where it is otherwise halved; both are used by what feeds the engine (`batches.py`, evaluation). callers: how many
+    threads call the engine at a time, which share its threads (see `engines.for_batches`).
     """
 
     backend: str = "numpy"
@@ -29,6 +30,7 @@ class EngineOptions:
     runtime: str | None = None
     batch_size: int | None = None
     strict: bool = False
+    callers: int = 1
     # For tests and measurements, from Python only.
     optimize: bool = True  # backend onnx: the runtime's graph optimisation
     cudnn: bool | None = None  # backend cupy: convolutions by cuDNN; None: where it is installed
@@ -40,7 +42,7 @@ class EngineOptions:
         _require(self.backend, BACKENDS, "backend")
         _require(self.precision, PRECISIONS, "precision")
         parse_device(self.device)
-        for name in ("threads", "batch_size"):
+        for name in ("threads", "batch_size", "callers"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise EngineError(f"{name} must be at least 1, found {value}")

@@ -8,20 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from matnet.engines import for_batches
 from matnet.engines.batches import Halving, combining_layer
 from matnet.errors import NetworkError
 from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.pipeline import Done, Pipeline
 from matnet.evaluation.record import versions
-from matnet.evaluation.streams import (
-    SPARE_BATCHES,
-    Streams,
-    batch_memory,
-    choose_streams,
-    compile_ahead,
-    fills_up,
-    thread_counts,
-)
+from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, fills_up, prepare_shapes, thread_counts
 from matnet.evaluation.tally import Tally
 from matnet.evaluation.tasks import Task
 from matnet.network import Network
@@ -51,13 +44,11 @@ class Runner:
         self, net: Network, config: EvaluationConfig, own_size: bool = False, share: int | None = None
     ) -> None:
         self.config, self._share, self._own_size, self._source = config, share, own_size, net.source
-        self.streams = choose_streams(config.engine, share)
+        options = for_batches(config.engine, share)
         if own_size:
             # An image at its own size gets all threads: several at a time would need as many times the memory.
-            threads = self.streams.threads
-            self.streams = Streams(1, None if threads is None else threads * self.streams.count)
-        inference = net.for_inference()
-        self.engine = inference.compile([config.scores], options=replace(config.engine, threads=self.streams.threads))
+            options = replace(options, callers=1)
+        self.engine = net.for_inference().compile([config.scores], options=options)
         if len(self.engine.inputs) != 1:
             count = len(self.engine.inputs)
             raise NetworkError(f"{net.source}: {config.scores!r} needs {count} inputs; evaluation feeds one image")
@@ -73,13 +64,13 @@ class Runner:
         if not spans:
             return
         prepared = self.config.preprocessing
-        threads = thread_counts(self.engine, self.streams, self.config.decoders or self._share)
+        threads = thread_counts(self.engine, self.config.decoders or self._share)
         count = min(len(spans), threads.streams + SPARE_BATCHES)
         largest = max(len(span) for span in spans)
         if self._own_size:
             memory = [np.zeros((largest, 1), object) for _ in range(max(count, min(len(spans), threads.decoders)))]
         else:
-            self._compile_ahead(spans)
+            self._prepare_shapes(spans)
             memory = batch_memory(self.engine, (largest, *prepared.shape), count)
 
         def prepare(number: int, place: np.ndarray) -> None:
@@ -108,12 +99,12 @@ class Runner:
         scores = averaged(self.halving(inputs)[self.config.scores], rows)
         return task.count(scores[good], numbers, ())
 
-    def _compile_ahead(self, spans: Sequence[range]) -> None:
+    def _prepare_shapes(self, spans: Sequence[range]) -> None:
         prepared = self.config.preprocessing
         largest = max(len(span) for span in spans)
         rows = {largest} if self._fills_up else {len(span) for span in spans}
         planes = (prepared.channels, *prepared.image_size)
-        compile_ahead(self.engine, [(count * prepared.views, *planes) for count in sorted(rows)])
+        prepare_shapes(self.engine, [(count * prepared.views, *planes) for count in sorted(rows)])
 
     @property
     def info(self) -> EngineInfo:
@@ -124,7 +115,7 @@ class Runner:
             precision=self.engine.precision,
             batch_size=1 if self._own_size else self.halving.limit or self.config.batch_size,
             batch_halved_from=self.halving.halved_from,
-            versions=versions(getattr(self.engine, "runtimes", ())),
+            versions=versions(self.engine.runtimes),
             notes=tuple(self.engine.notes),
         )
 

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from matnet.engines.base import Engine
+from matnet.engines.cpu.division import callers_for
 from matnet.engines.cpu.program import Compiler, Program, batch_of
 from matnet.engines.cpu.runtimes import OnnxRuntime, Settings, candidates, runtime_class, tries_out
 from matnet.engines.cpu.tuning.choices import identity, remember, remembered
 from matnet.engines.cpu.tuning.contest import fastest
 from matnet.engines.cpu.tuning.variants import Variant
+from matnet.engines.device import processors
 from matnet.engines.numpy_engine import refuse_unknown
 from matnet.engines.options import EngineOptions
 from matnet.engines.plan import plan_network
@@ -54,7 +56,8 @@ class OnnxEngine(Engine):
         written = {name for layer in self.layers for name in layer.outputs}
         self._computed = [name for name in dict.fromkeys(self.wanted.values()) if name in written]
         self.planned = spread_concat(plan_network(self.net, self._computed), self._computed)
-        self._compiler = Compiler(self.planned, self._computed, Settings(options.threads, options.optimize))
+        settings = Settings(options.threads, options.optimize, options.callers)
+        self._compiler = Compiler(self.planned, self._computed, settings)
         self._programs: OrderedDict[int, Program] = OrderedDict()
         self._latest: tuple[Any, Program] | None = None  # most calls are like the one before
         self._known: OrderedDict[tuple[Any, ...], int] = OrderedDict()
@@ -69,6 +72,13 @@ class OnnxEngine(Engine):
             name: results[variable] if variable in results else values[variable]
             for name, variable in self.wanted.items()
         }
+
+    def prepare(self, inputs: Mapping[str, Shape]) -> None:
+        self.program(inputs)
+
+    @classmethod
+    def callers_for(cls, threads: int | None) -> int:
+        return callers_for(threads or processors())
 
     def program(self, inputs: Mapping[str, Shape]) -> Program:
         """The program for inputs of these shapes; ShapeError, naming the layer, where they do not fit the network."""

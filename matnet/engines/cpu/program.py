@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from matnet.engines.cpu.division import DividedSession, Division
 from matnet.engines.cpu.runtimes import Settings, runtime_class
 from matnet.engines.cpu.segments import Run, Segment, cut, subnetwork
-from matnet.engines.cpu.tuning.divided import DividedSession
 from matnet.engines.cpu.tuning.variants import Variant
 from matnet.engines.layer_by_layer import run_steps
 from matnet.engines.numpy_engine import NumpyEngine
@@ -32,6 +32,7 @@ class Program:
     segments: list[Segment]
     runs: list[Run]
     variant: Variant
+    callers: int = 1
 
     def accepts(self, shapes: Mapping[str, Shape]) -> bool:
         """Whether all variables have the sizes that this was compiled for."""
@@ -68,7 +69,7 @@ class Compiler:
         if variant.division:
             refuse_division(segments, axes, self.net.infer_shapes(inputs, self.wanted))
         runs = [self._compile(part, axes, variant, batch_of(inputs)) for part in segments]
-        return Program(axes, segments, runs, variant)
+        return Program(axes, segments, runs, variant, self.settings.callers)
 
     def _dynamic_axes(self, variant: Variant, inputs: Mapping[str, Shape], open_sizes: bool) -> DynamicAxes:
         from matnet.formats.onnx import DynamicAxes, has_fully_connected
@@ -86,7 +87,7 @@ class Compiler:
     def _refuse_needless(self, variant: Variant, inputs: Mapping[str, Shape]) -> None:
         from matnet.formats.onnx import has_winograd
 
-        images = variant.images(batch_of(inputs), self.settings.all_threads)
+        images = self.division(variant).images(batch_of(inputs))
         if not has_winograd(self.net, self.net.infer_shapes(inputs, self.wanted), self.wanted, images):
             raise EngineError("no convolution is likely to be faster by Winograd's algorithm")
 
@@ -96,13 +97,16 @@ class Compiler:
             return NumpyEngine(part, segment.outputs).run
         from matnet.formats.onnx import ExportOptions, write_model
 
-        runtime, threads = runtime_class(variant.runtime), self.settings.all_threads
-        images = variant.images(batch, threads) if variant.winograd else 0
+        runtime, division = runtime_class(variant.runtime), self.division(variant)
+        images = division.images(batch) if variant.winograd else 0
         options = ExportOptions(runtime.native_lrn, runtime.product_as_conv, runtime.product_by_columns, images)
         model = write_model(part, segment.inputs, segment.outputs, axes, options=options)
-        streams = threads if variant.division else 1
-        session = runtime(model, self.settings, streams)
-        return DividedSession(session, variant, threads) if variant.division else session
+        session = runtime(model, self.settings, division.streams)
+        return DividedSession(session, division) if variant.division else session
+
+    def division(self, variant: Variant) -> Division:
+        """How batches share the threads."""
+        return Division(self.settings, variant.division)
 
 
 def batch_of(inputs: Mapping[str, Shape]) -> int:

@@ -141,7 +141,11 @@ class CupyEngine(Engine):
         with self.gpu.current({}):
             return self.gpu.page_locked.array(shape)
 
-    def program(self, inputs: Mapping[str, Shape]) -> None:
+    @classmethod
+    def callers_for(cls, threads: int | None) -> int:
+        return SLOTS
+
+    def prepare(self, inputs: Mapping[str, Shape]) -> None:
         """Make ready for inputs of these shapes; ShapeError, naming the layer, where they do not fit the network."""
         if self.layer_by_layer is None and self._computed and self._serving(inputs) is None:
             self.program_for(inputs)

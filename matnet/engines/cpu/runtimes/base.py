@@ -22,10 +22,13 @@ RUNTIMES: dict[str, type[Runtime]] = {}
 
 @dataclass(frozen=True)
 class Settings:
-    """How models are compiled: the number of threads (None: all processors), and whether the runtime optimises."""
+    """How models are compiled: the number of threads (None: all processors), whether the runtime optimises, and how
+    many calls at a time share the threads.
+    """
 
     threads: int | None = None
     optimize: bool = True
+    callers: int = 1
 
     @property
     def all_threads(self) -> int:

@@ -14,7 +14,7 @@ from matnet.files import cache_folder
 from matnet.records import key_digest, read_record, write_record
 from matnet.shapes import Shape
 
-FORMAT = 3  # of the files, and of what is tried
+FORMAT = 4  # of the files, and of what is tried
 
 
 def identity(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: Sequence[str]) -> str:
@@ -30,6 +30,7 @@ def identity(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: Sequence
         "wanted": compiler.wanted,
         "inputs": sorted(inputs.items()),
         "threads": compiler.settings.all_threads,
+        "callers": compiler.settings.callers,
         "optimize": compiler.settings.optimize,
         "processor": processor(),
         "runtimes": {name: _version(name) for name in runtimes},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from statistics import median
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from matnet.engines.cpu.division import Division
 from matnet.engines.cpu.program import Compiler, Program, batch_of
 from matnet.engines.cpu.runtimes import RUNTIMES
 from matnet.engines.cpu.tuning.variants import Variant
@@ -38,7 +40,7 @@ def fastest(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: list[str]
     best: Program | None = None
     seconds: dict[str, float] = {}
     tried: set[Variant] = set()
-    for challenge in challenges(runtimes, batch_of(inputs), compiler.settings.all_threads):
+    for challenge in challenges(runtimes, batch_of(inputs), compiler.division(Variant())):
         variant = challenge(best.variant if best else None)
         if variant is None or variant in tried:
             continue
@@ -56,16 +58,18 @@ def fastest(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: list[str]
     return best, seconds
 
 
-def challenges(runtimes: list[str], batch: int, threads: int) -> Iterator[Challenge]:
+def challenges(runtimes: list[str], batch: int, undivided: Division) -> Iterator[Challenge]:
     """What to try, one after the other, each made from the best so far; the same variant may come twice."""
-    divide = batch > 1 and threads > 1
+    several = undivided.settings.all_threads > 1
     for runtime in runtimes:
+        divisions = RUNTIMES[runtime].divisions if several else ()
+        divisions = tuple(kind for kind in divisions if replace(undivided, kind=kind).images(batch) < batch)
         yield partial(_moved, runtime)
         yield partial(_plain, runtime)
         yield partial(_more, runtime, winograd=True)
-        if divide:
-            for division in RUNTIMES[runtime].divisions:
-                yield partial(_more, runtime, division=division)
+        for division in divisions:
+            yield partial(_more, runtime, division=division)
+        if divisions:
             yield partial(_more, runtime, winograd=True)
 
 
@@ -133,7 +137,11 @@ def _time_left(turns: int, seconds: float) -> bool:
 
 
 def timed(program: Program, values: Mapping[str, np.ndarray], wanted: list[str]) -> float:
-    """Seconds of one run."""
+    """Seconds of one run, or of as many at a time as there are callers."""
     started = time.perf_counter()
-    program(values, wanted)
+    if program.callers == 1:
+        program(values, wanted)
+    else:
+        with ThreadPoolExecutor(program.callers) as pool:
+            list(pool.map(lambda _: program(values, wanted), range(program.callers)))
     return time.perf_counter() - started

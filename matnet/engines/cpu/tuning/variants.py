@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from matnet.engines.cpu.division import DIVISIONS
 from matnet.engines.cpu.runtimes import RUNTIMES
-
-DIVISIONS = {"": "", "threads": "a part of the batch per thread", "images": "an image at a time per thread"}
 
 
 @dataclass(frozen=True)
@@ -22,10 +21,6 @@ class Variant:
     def __str__(self) -> str:
         parts = [RUNTIMES[self.runtime].title, "Winograd" * self.winograd, DIVISIONS[self.division]]
         return ", ".join(part for part in parts if part)
-
-    def images(self, batch: int, threads: int) -> int:
-        """How many images of a batch go through the network together."""
-        return {"": batch, "threads": -(-batch // threads), "images": 1}[self.division]
 
 
 def variant_from(record: Mapping[str, Any]) -> Variant:
