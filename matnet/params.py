@@ -98,7 +98,7 @@ class Params(CountedDict):
             self[name] = param
         return self[name]
 
-    def __ior__(self, entries: Any) -> Params:  # type: ignore[override,misc]
+    def __ior__(self, entries: Any) -> Params:  # type: ignore[misc]
         self.update(entries)
         return self
 
@@ -143,7 +143,7 @@ class ParamArray(np.ndarray):
     def __repr__(self) -> str:
         return repr(_plain(self))
 
-    def copy(self, order: Any = "C") -> np.ndarray:  # type: ignore[override]
+    def copy(self, order: Any = "C") -> np.ndarray:
         """A plain array that may be edited."""
         return np.array(self, order=order, copy=True, subok=False)
 

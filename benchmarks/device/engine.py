@@ -10,6 +10,8 @@ import numpy as np
 from matnet.benchmarks.contenders import MatnetRunner
 from matnet.benchmarks.device.kernels import StepTime, step_times
 from matnet.benchmarks.peers.base import Runner, Subject
+from matnet.engines import Engine
+from matnet.engines.cupy.engine import CupyEngine
 from matnet.errors import EngineError
 
 
@@ -21,6 +23,12 @@ def gpu_runner(subject: Subject) -> Runner:
 
 class GpuRunner(MatnetRunner):
     """A network compiled for the GPU; looks into the engine for the program behind a batch shape."""
+
+    engine: CupyEngine
+
+    def __init__(self, engine: Engine, output: str) -> None:
+        assert isinstance(engine, CupyEngine)
+        super().__init__(engine, output)
 
     @property
     def runtime(self) -> str:

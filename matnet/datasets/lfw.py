@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class PairSet:
     root: Path
     list_sha256: str
     notes: tuple[str, ...] = ()
+    unreadable: ClassVar[tuple[str, ...]] = ()  # a folder that cannot be read is an error
 
     def __len__(self) -> int:
         return len(self.pairs)

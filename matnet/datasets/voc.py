@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -63,6 +64,7 @@ class SegmentationSet:
     list_sha256: str
     void: int = VOID
     notes: tuple[str, ...] = ()
+    unreadable: ClassVar[tuple[str, ...]] = ()  # a folder that cannot be read is an error
 
     def __len__(self) -> int:
         return len(self.images)

@@ -26,6 +26,7 @@ from matnet.network import Network
 from matnet.outcomes import Outcome, Status
 
 if TYPE_CHECKING:
+    from matnet.datasets.base import DataSet
     from matnet.images import Preprocessing
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Sharing:
 
 def evaluate(
     net: Network,
-    data: Any,
+    data: DataSet,
     preprocessing: Preprocessing,
     *,
     classes: str | Sequence[str] | None = None,
@@ -80,22 +81,18 @@ def evaluate(
     return run(net, config, task, show=_steps(progress))
 
 
-def kind_of(data: Any) -> type[Task]:
+def kind_of(data: DataSet) -> type[Task]:
     """The task that a data set is for."""
     from matnet.datasets import PairSet, SegmentationSet
 
-    return (
-        Verification
-        if isinstance(data, PairSet)
-        else Segmentation
-        if isinstance(data, SegmentationSet)
-        else Classification
-    )
+    if isinstance(data, PairSet):
+        return Verification
+    return Segmentation if isinstance(data, SegmentationSet) else Classification
 
 
 def task_of(
     net: Network,
-    data: Any,
+    data: DataSet,
     preprocessing: Preprocessing,
     variable: str,
     *,
@@ -104,12 +101,15 @@ def task_of(
     save: Path | None = None,
 ) -> Task:
     """The task of a data set for a network; raises what the task's `of` raises."""
-    kind = kind_of(data)
-    if kind is Verification:
+    from matnet.datasets import ImageList, PairSet, SegmentationSet
+
+    if isinstance(data, PairSet):
         return Verification.of(data)
-    if kind is Segmentation:
+    if isinstance(data, SegmentationSet):
         return Segmentation.of(net, data, classes=classes, order=order, save=save)
-    return Classification.of(net, data, preprocessing, variable, classes=classes, order=order)
+    if isinstance(data, ImageList):
+        return Classification.of(net, data, preprocessing, variable, classes=classes, order=order)
+    raise DataError(f"a {type(data).__name__} is no data set; give an ImageList, a SegmentationSet or a PairSet")
 
 
 def run(

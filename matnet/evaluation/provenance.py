@@ -20,6 +20,7 @@ from matnet.network import Network
 from matnet.outcomes import Outcome
 
 if TYPE_CHECKING:
+    from matnet.datasets.base import DataSet
     from matnet.evaluation.runner import EngineInfo
 
 
@@ -34,9 +35,9 @@ class RunStats:
 
 
 def provenance(
-    net: Network, engine: EngineInfo, data: Any, stats: RunStats, outcome: Outcome, notes: Sequence[str] = ()
+    net: Network, engine: EngineInfo, data: DataSet, stats: RunStats, outcome: Outcome, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The fields of a Run that describe network, data set, engine and run; `data` has a name and a list_sha256."""
+    """The fields of a Run that describe network, data set, engine and run."""
     return {
         "model": net.source.path.stem if net.source.path else "network",
         "introduced": "",

@@ -14,6 +14,7 @@ from matnet.evaluation.record import Run
 from matnet.metrics import chance_of
 
 if TYPE_CHECKING:
+    from matnet.datasets.base import DataSet
     from matnet.images import Preprocessing
     from matnet.network import Network
     from matnet.tables import Table
@@ -28,10 +29,10 @@ SIGNIFICANT = 0.01
 class Task(ABC):
     """A data set and how it is scored; a part of it is small enough to be sent to a worker.
 
-    data: has `name`, `list_sha256` and `notes`. first: the number of the first image, in a part.
+    data: what is evaluated on. first: the number of the first image, in a part.
     """
 
-    data: Any
+    data: DataSet
     first: int = 0
 
     name: ClassVar[str]
@@ -60,7 +61,7 @@ class Task(ABC):
     @property
     def unreadable(self) -> Sequence[str]:
         """Folders of the data set that could not be read, each with its reason."""
-        return getattr(self.data, "unreadable", ())
+        return self.data.unreadable
 
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
         """Prepare image `number` into its place of a batch; DataError where it cannot be read.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -116,7 +116,7 @@ class Verification(Task):
 
     name: ClassVar[str] = "faces"
     title: ClassVar[str] = "face verification, percent"
-    data: PairSet | None
+    data: PairSet
     faces: tuple[Path, ...] = ()
     index: PairIndex | None = field(default=None, compare=False)
 
@@ -137,7 +137,8 @@ class Verification(Task):
 
     def part(self, first: int, stop: int) -> Verification:
         faces = tuple(path.absolute() for path in self.faces[first - self.first : stop - self.first])
-        return Verification(None, first, faces)
+        none = replace(self.data, pairs=(), same=self.data.same[:0], fold=self.data.fold[:0])
+        return Verification(none, first, faces)
 
     def empty(self) -> PairCounts:
         return PairCounts(self.index)
@@ -184,7 +185,6 @@ class Verification(Task):
         """LFW's folds, the distances and the kinds of the pairs with two finite descriptors; None without any."""
         from matnet.metrics import FoldAccuracy
 
-        assert self.data is not None
         pairs = [pair for pair, value in sorted(counts.distances.items()) if np.isfinite(value)]
         if not pairs:
             return None
@@ -197,7 +197,6 @@ class Verification(Task):
         if found is None:
             return []
         folds, distances, _ = found
-        assert self.data is not None
         pairs = [pair for pair, value in sorted(counts.distances.items()) if np.isfinite(value)]
         sizes = np.unique(self.data.fold[pairs], return_counts=True)[1]
         right = sum(round(part * size / 100) for part, size in zip(folds.accuracies, sizes.tolist(), strict=True))

@@ -65,7 +65,7 @@ class FieldNames:
 
     def _messages(self, start: int) -> Iterator[tuple[int, memoryview]]:
         """Type and data of every message in the object header at `start`, continuations included."""
-        version_2 = self._part(start, 4) == b"OHDR"
+        version_2 = bytes(self._part(start, 4)) == b"OHDR"
         head, first = self._first_block_2(start) if version_2 else self._first_block_1(start)
         blocks = [first]
         while blocks:

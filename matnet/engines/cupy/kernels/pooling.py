@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import gcd
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,14 @@ def plan_pool(x: Array, out: Array, layout: str, method: str, windows: Windows) 
 
 
 def _plan_large(
-    x: Array, out: Array, last: bool, method: str, width: int, index: str, apart: tuple, shared: tuple
+    x: Array,
+    out: Array,
+    last: bool,
+    method: str,
+    width: int,
+    index: str,
+    apart: tuple[Any, ...],
+    shared: tuple[Any, ...],
 ) -> Launch:
     """Windows of many cells: 8 rows of threads, or the 32 threads of a warp, share each one."""
     if last:

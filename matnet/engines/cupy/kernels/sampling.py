@@ -57,7 +57,7 @@ def _transform(op: ROIPooling) -> tuple[np.generic, ...]:
         given = (given, given)
     if isinstance(given[0], float):
         return (*map(np.float64, (given[0], 0, 0, 0, given[1], 0)), np.int32(0))
-    return (*map(np.float64, (*given[0], *given[1])), np.int32(1))  # type: ignore[misc]
+    return (*map(np.float64, (*given[0], *given[1])), np.int32(1))
 
 
 def plan_sample(x: Array, grid: Array, out: Array, layout: str) -> Launch:

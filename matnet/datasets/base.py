@@ -1,0 +1,23 @@
+"""What every data set states, whatever its task."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class DataSet(Protocol):
+    """A data set by name. list_sha256: of the list of its images, the same wherever the folder lies. notes: decisions
+    that the user should know. unreadable: folders that could not be read, each with its reason.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def list_sha256(self) -> str: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
+    @property
+    def unreadable(self) -> tuple[str, ...]: ...
