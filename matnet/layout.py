@@ -48,12 +48,6 @@ def filters_to_khwc(filters: Any) -> Any:
     return filters.transpose(3, 0, 1, 2)
 
 
-def filters_to_matrix(filters: Any) -> Any:
-    """MATLAB filters h x w x c x K as an (h w c) x K matrix, for whole maps with channels last as rows."""
-    h, w, c, k = filters.shape
-    return filters.reshape(h * w * c, k)
-
-
 def kchw_to_filters(weights: Any) -> Any:
     """K x c x h x w weights (Caffe, ONNX, PyTorch) as MATLAB filters h x w x c x K."""
     return weights.transpose(2, 3, 1, 0)

@@ -1,7 +1,8 @@
 """Asks cuDNN which plans it has for the engine's graphs on GPUs that are not there; run by tests/test_cudnn_graphs.py.
 
 cuDNN plans for a device that is described to it. Its libraries want to load the NVIDIA driver, in whose place stands
-a library whose functions all fail. Prints {device: {graph: the name of its first plan, or null}} as JSON.
+a library whose functions all fail. Prints {device: {graph: what is found}} as JSON: whether there is a plan that can
+be built, and how many plans are compiled already; with "every plan" how many can be built.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import Any
 import cudnn
 
 from matnet.engines.cupy.graphs import build_graph, propose_plans
-from matnet.engines.cupy.steps import Blob, ConvGraph
+from matnet.engines.cupy.steps import Blob, ConvGraph, strides_of
 from matnet.shapes import Pad, filtered
 
 # Compute capability, multiprocessors, shared memory of one in bytes, second-level cache, memory (NVIDIA's data sheets).
 GPUS = {
+    "H200": ("NVIDIA H200", 900, 132, 233472, 52428800, 150 * 10**9),
     "H100": ("NVIDIA H100 80GB HBM3", 900, 132, 233472, 52428800, 85 * 10**9),
     "A100": ("NVIDIA A100-SXM4-80GB", 800, 108, 167936, 41943040, 85 * 10**9),
     "T4": ("Tesla T4", 750, 40, 65536, 4194304, 15 * 10**9),
@@ -74,32 +76,52 @@ GRAPHS = {
         (1, 21, 18, 24), Blob("x", (1, 21, 18, 24), pitch=21).strides, (21, 1, 64, 64), (1, 21, 577, 769),
         Blob("y", (1, 21, 577, 769), pitch=21).strides, (10, 21, 15, 16), (32, 32), (1, 1), "fp32", transposed=True,
     ),
+    "fully connected": replace(graph((16, 9216, 1, 1), 4096, (1, 1)), wide=False),
+    "an image with a channel of zeros": graph((16, 4, 227, 227), 96, (11, 11), stride=(4, 4)),
+    "one of AlexNet's two groups": replace(
+        graph((16, 48, 27, 27), 128, (5, 5), (2, 2, 2, 2), pitch=256), x_strides=strides_of((16, 48, 27, 27), 96)
+    ),
+    "AlexNet's second, with zeros between groups": graph((16, 96, 27, 27), 256, (5, 5), (2, 2, 2, 2)),
     "bias alone": graph((2, 64, 28, 28), 32, (3, 3), (1, 1, 1, 1), leak=None),
 }  # fmt: skip
 
 
-def first_plan(device: Any, wanted: ConvGraph) -> str | None:
-    """The name of the first plan that can be built, or could be with a driver."""
-    built = build_graph(cudnn, wanted, device_property=device)
-    for index in range(propose_plans(cudnn, built, wanted)):
+EVERY_PLAN = "VGG"  # of which all plans are tried
+
+
+def buildable(built: Any, count: int, enough: int) -> int:
+    """How many plans can be built, or could be with a driver; no more than `enough` are looked for."""
+    found = 0
+    for index in range(count):
         try:
             built.build_plan_at_index(index)
             built.get_workspace_size_plan_at_index(index)
         except (RuntimeError, cudnn.cudnnGraphNotSupportedError) as error:
             if not any(name in str(error) for name in NO_DRIVER):
                 continue
-        return str(built.get_plan_name_at_index(index))
-    return None
+        found += 1
+        if found == enough:
+            break
+    return found
+
+
+def asked(device: Any, name: str, wanted: ConvGraph) -> dict[str, int]:
+    """Plans that can be built, 1 standing for any but for EVERY_PLAN, and plans whose kernels are compiled already."""
+    built = build_graph(cudnn, wanted, device_property=device)
+    count = propose_plans(cudnn, built, wanted)
+    at_run_time = cudnn.behavior_note.RUNTIME_COMPILATION
+    ready = sum(at_run_time not in built.get_behavior_notes_for_plan_at_index(index) for index in range(count))
+    return {"plans": buildable(built, count, count if name == EVERY_PLAN else 1), "compiled": ready}
 
 
 def main() -> None:
-    answers: dict[str, dict[str, str | None]] = {}
+    answers: dict[str, dict[str, dict[str, int]]] = {}
     for gpu, described in GPUS.items():
         device = cudnn.create_device_properties(properties(*described))
         for precision in ("fp32", "tf32", "fp16"):
             if precision != "tf32" or described[1] >= 800:
                 answers[f"{gpu} {precision}"] = {
-                    name: first_plan(device, replace(item, precision=precision)) for name, item in GRAPHS.items()
+                    name: asked(device, name, replace(item, precision=precision)) for name, item in GRAPHS.items()
                 }
     print(json.dumps(answers))
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from matnet.engines.cupy.bound import Bound, applied
 from matnet.engines.cupy.steps import Apply, Blob, Convolve, Join, Load, Multiply, Schedule, Step
-from matnet.engines.cupy.weights import convolution_weights, product_weights
+from matnet.engines.cupy.weights import filters_and_bias
 from matnet.engines.layer_by_layer import LayerByLayer
 from matnet.network import Layer, Network
 from matnet.ops.base import Op
@@ -36,6 +36,9 @@ class NumpyMachine:
     def memory(self, size: int) -> Array:
         return np.full(size, NAN, np.uint8)
 
+    def as_read(self, blob: Blob) -> Blob:
+        return blob
+
     def load(self, target: Array) -> Callable[[Array], None]:
         return lambda value: np.copyto(target, value)
 
@@ -48,7 +51,7 @@ class NumpyMachine:
         if isinstance(step, Multiply):
             return self._multiply(step, reads, writes[0])
         if isinstance(step, Join):
-            return lambda: self._join(step, reads, writes[0])
+            return lambda: self._join(reads, writes[0])
         assert isinstance(step, Apply)
         return applied(self.net, step, np, reads, writes)
 
@@ -57,7 +60,7 @@ class NumpyMachine:
 
     def _convolve(self, step: Convolve, reads: Sequence[Array], y: Array) -> Callable[[], None]:
         graph = step.graph
-        filters, bias = convolution_weights(self._params(step), graph.bias, y.dtype.name)
+        filters, *bias = filters_and_bias(self._params(step), graph.bias, y.dtype.name)
         assert filters.shape == (graph.filters[0], *graph.filters[2:], graph.filters[1])
         assert reads[0].shape == graph.x and y.shape == graph.y
         wanted = [graph.x_strides, graph.y_strides, *([graph.residual] if graph.residual else [])]
@@ -67,7 +70,7 @@ class NumpyMachine:
         if graph.transposed:
             groups = graph.y[1] // graph.filters[1]
             op = ConvTranspose(crop=graph.pad, upsample=graph.stride, numGroups=groups)
-        prepared = op.prepare(np, [filters.transpose(1, 2, 3, 0), *([] if bias is None else [bias])])
+        prepared = op.prepare(np, [filters.transpose(1, 2, 3, 0), *bias])
 
         def call() -> None:
             (found,) = op.forward(np, [np.ascontiguousarray(reads[0], np.float32)], prepared)
@@ -76,25 +79,21 @@ class NumpyMachine:
         return call
 
     def _multiply(self, step: Multiply, reads: Sequence[Array], y: Array) -> Callable[[], None]:
-        matrix, bias = product_weights(self._params(step), step.bias, reads[0].dtype.name)
+        filters, *bias = filters_and_bias(self._params(step), step.graph.bias, reads[0].dtype.name)
         rows = reads[0].transpose(0, 2, 3, 1).reshape(len(y), -1)
         assert np.shares_memory(rows, reads[0]), "cuBLAS gets the batch as one matrix, without a copy"
 
         def call() -> None:
-            found = rows.astype(np.float32) @ matrix.astype(np.float32)
-            found = found if bias is None else found + bias
-            y[...] = finished(found.reshape(y.shape), reads[1:], step.leak)
+            found = rows.astype(np.float32) @ filters.reshape(len(filters), -1).T.astype(np.float32)
+            found = found + bias[0] if bias else found
+            y[...] = finished(found.reshape(y.shape), reads[1:], step.graph.leak)
 
         return call
 
-    def _join(self, step: Join, reads: Sequence[Array], y: Array) -> None:
+    def _join(self, reads: Sequence[Array], y: Array) -> None:
         first = 0
-        for blob, x in zip(step.reads, reads, strict=True):
-            place = y[:, first : first + x.shape[1]]
-            if blob.root == step.writes[0].root:
-                assert np.shares_memory(place, x) and place.ctypes.data == x.ctypes.data
-            else:
-                place[...] = x
+        for x in reads:
+            y[:, first : first + x.shape[1]] = x
             first += x.shape[1]
 
 
@@ -126,7 +125,7 @@ class EmulatedDevice:
     def layer_by_layer(self, net: Network, layers: Sequence[Layer]) -> Callable[..., dict[str, Array]]:
         run = LayerByLayer(net, layers, device_double.xp)
 
-        def call(values: Mapping[str, Array], wanted: Sequence[str]) -> dict[str, Array]:
+        def call(values: Mapping[str, Array], wanted: Sequence[str], on_device: bool = False) -> dict[str, Array]:
             there = {name: device_double.xp.asarray(value) for name, value in values.items()}
             return {name: value.get() for name, value in run(there, wanted).items()}
 
@@ -141,7 +140,9 @@ class Emulated:
     def __init__(self, machine: NumpyMachine, schedule: Schedule) -> None:
         self.bound, self.schedule = Bound(schedule, machine), schedule
 
-    def submit(self, values: Mapping[str, Array]) -> SimpleNamespace:
+    steps = SimpleNamespace(path="step by step")
+
+    def submit(self, values: Mapping[str, Array], on_device: bool = False) -> SimpleNamespace:
         results = self.run(values)
         return SimpleNamespace(result=lambda: results, note="")
 
@@ -149,18 +150,18 @@ class Emulated:
         bound, schedule = self.bound, self.bound.schedule
         bound.memory[:] = NAN
         bound.load(values)
-        last = {blob.root: number for number, step in enumerate(bound.steps) for blob in (*step.reads, *step.writes)}
+        last = {blob.name: number for number, step in enumerate(bound.steps) for blob in (*step.reads, *step.writes)}
         for blob in schedule.outputs.values():
-            last[blob.root] = len(bound.steps)
-        used = {step.writes[0].root for step in schedule.steps if isinstance(step, Load)}
+            last[blob.name] = len(bound.steps)
+        used = {step.writes[0].name for step in schedule.steps if isinstance(step, Load)}
         for number, (step, call) in enumerate(zip(bound.steps, bound.calls, strict=True)):
             for blob in step.writes:
-                if blob.root not in used:
+                if blob.name not in used:
                     self.poison(blob)
-                    used.add(blob.root)
+                    used.add(blob.name)
             call()
             for blob in (*step.reads, *step.writes):
-                if last[blob.root] == number:
+                if last[blob.name] == number:
                     self.poison(blob)
         results = {name: np.empty(blob.shape, np.float32) for name, blob in schedule.outputs.items()}
         bound.store(results)
@@ -168,5 +169,5 @@ class Emulated:
 
     def poison(self, blob: Blob) -> None:
         """Fill the blob's whole buffer with NaN."""
-        begin = self.bound.schedule.arena.offsets[blob.root]
+        begin = self.bound.schedule.arena.offsets[blob.name]
         self.bound.memory[begin : begin + blob.bytes] = NAN

@@ -7,7 +7,7 @@ The kernels are the engine's own, compiled for the processor (tests/cuda_on_cpu.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -39,8 +39,61 @@ class Memory:
         ctypes.memmove(mem, self.ptr, size)
 
 
+class Recording:
+    """What a stream that is captured has been given so far; None while none is captured."""
+
+    actions: list[Callable[[], Any]] | None = None
+
+
+def enqueue(action: Callable[[], Any]) -> None:
+    """Work of the device: done at once; while a stream is captured, only when the graph is launched."""
+    if Recording.actions is None:
+        action()
+    else:
+        Recording.actions.append(action)
+
+
+def refuse_while_capturing(what: str) -> None:
+    if Recording.actions is not None:
+        raise NotImplementedError(f"calling {what} during stream capture is currently unsupported")
+
+
+def plain(value: Any) -> Any:
+    """numpy's own array in place of the stand-in's, also inside lists and tuples."""
+    if isinstance(value, Array):
+        return value.view(np.ndarray)
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+def computed(run: Callable[[], Any], given: Sequence[Any]) -> Any:
+    """The result of a function of numpy, computed anew whenever a graph that was captured meanwhile is launched."""
+    result = run()
+    parts = result if isinstance(result, tuple) else (result,)
+    own = [x for x in given if isinstance(x, np.ndarray)]
+    fresh = [
+        k
+        for k, part in enumerate(parts)
+        if isinstance(part, np.ndarray) and not any(np.shares_memory(part, x) for x in own)
+    ]
+    if Recording.actions is not None and (fresh or result is None):
+
+        def again() -> None:
+            found = run()
+            for k in fresh:
+                parts[k][...] = found[k] if isinstance(found, tuple) else found
+
+        Recording.actions.append(again)
+    wrapped = [part.view(Array) if isinstance(part, np.ndarray) else part for part in parts]
+    return tuple(wrapped) if isinstance(result, tuple) else wrapped[0]
+
+
+BY_CUBLAS = {np.dot, np.matmul, np.tensordot, np.einsum}
+
+
 class Array(np.ndarray):
-    """numpy's array with CuPy's `data`."""
+    """numpy's array with CuPy's `data`, whose work a captured stream records."""
+
+    device = SimpleNamespace(id=0)
 
     @property
     def data(self) -> Any:
@@ -50,9 +103,45 @@ class Array(np.ndarray):
     def data(self, value: Any) -> None:
         raise AttributeError("data")
 
+    def __dlpack_device__(self) -> Any:
+        return 2, 0  # kDLCUDA
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        if ufunc is np.matmul:
+            refuse_while_capturing("cuBLAS API")
+        given, named = plain(inputs), {key: plain(value) for key, value in keywords.items()}
+        out = keywords.get("out")
+        if out is None:
+            return computed(lambda: getattr(ufunc, method)(*given, **named), given)
+        enqueue(lambda: getattr(ufunc, method)(*given, **named))
+        return out[0] if len(out) == 1 else out
+
+    def __array_function__(self, function: Any, types: Any, arguments: Any, keywords: Any) -> Any:
+        if function in BY_CUBLAS:
+            refuse_while_capturing("cuBLAS API")
+        given, named = plain(tuple(arguments)), {key: plain(value) for key, value in keywords.items()}
+        parts = [part for item in given for part in (item if isinstance(item, (list, tuple)) else [item])]
+        return computed(lambda: function(*given, **named), parts)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        target, index, value = plain(self), plain(index), plain(value)
+        enqueue(lambda: target.__setitem__(index, value))
+
+
+def _method(name: str) -> Any:
+    def call(self: Array, *arguments: Any, **keywords: Any) -> Any:
+        own, given = plain(self), plain(arguments)
+        return computed(lambda: getattr(own, name)(*given, **keywords), [own])
+
+    return call
+
+
+for _name in ("astype", "copy", "reshape", "ravel", "flatten", "take", "repeat", "argmax", "argsort", "__getitem__"):
+    setattr(Array, _name, _method(_name))
+
 
 def device_array(value: Any, dtype: Any = None) -> Array:
-    return np.array(value, dtype=dtype, copy=True, order="C").view(Array)
+    return np.array(plain(value), dtype=dtype, copy=True, order="C").view(Array)
 
 
 @dataclass
@@ -62,42 +151,49 @@ class Event:
 
     def record(self, stream: Any = None) -> None: ...
 
-    def synchronize(self) -> None: ...
+    def synchronize(self) -> None:
+        assert Recording.actions is None, "a stream that is captured must not be waited for"
 
 
 @dataclass
 class Stream:
-    """A stream whose work is done at once; what happens while it records is counted."""
+    """A stream whose work is done at once, or recorded and done when the graph is launched."""
 
     non_blocking: bool = False
     ptr: int = 7
-    recording: bool = False
     graphs: int = 0
     refuses: bool = False
+    waited: int = 0
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, *error: object) -> None: ...
 
     def synchronize(self) -> None:
-        assert not self.recording, "a stream that records must not be waited for"
+        assert Recording.actions is None, "a stream that is captured must not be waited for"
 
-    def wait_event(self, event: Event) -> None: ...
+    def record(self) -> Event:
+        return Event()
+
+    def wait_event(self, event: Event) -> None:
+        self.waited += 1
 
     def begin_capture(self, mode: int | None = None) -> None:
-        assert not self.recording
-        self.recording = True
+        assert Recording.actions is None
+        Recording.actions = []
 
     def end_capture(self) -> Any:
-        assert self.recording
-        self.recording = False
+        actions, Recording.actions = Recording.actions, None
+        assert actions is not None
         if self.refuses:
             raise RuntimeError("cudaErrorStreamCaptureInvalidated: operation failed")
         self.graphs += 1
-        return SimpleNamespace(launch=lambda stream=None: None, upload=lambda stream=None: None)
+        return SimpleNamespace(
+            launch=lambda stream=None: [action() for action in actions], upload=lambda stream=None: None
+        )
 
 
-@dataclass
+@dataclass(eq=False)
 class MemoryPool:
     """Counts bytes, and refuses more than its limit as CuPy does."""
 
@@ -105,35 +201,67 @@ class MemoryPool:
     used: int = 0
 
     def malloc(self, size: int) -> None:
-        self.used += size
-        if self.limit is not None and self.used > self.limit:
+        if self.limit is not None and self.used + size > self.limit:
             raise MemoryError(f"Out of memory allocating {size} bytes (limit set to: {self.limit} bytes).")
+        self.used += size
 
     def set_limit(self, size: int) -> None:
         self.limit = size
 
+    def total_bytes(self) -> int:
+        return self.used
+
     def free_all_blocks(self) -> None: ...
 
 
-class Blas:
-    """cuBLAS's gemmEx on column-major matrices at addresses, with a check of the types that it knows."""
+class Cublas:
+    """cuBLAS as a library of C functions: gemmEx on column-major matrices at addresses, for the types that it knows.
 
-    CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_GEMM_DEFAULT, CUBLAS_OP_N = 68, 77, -1, 0
+    As in NVIDIA's documentation cublasSetStream takes the workspace away, and no memory can be had for another one
+    while the stream is captured.
+    """
 
     def __init__(self) -> None:
         self.computed: list[int] = []
+        self.handles, self.workspace = 0, 0
 
-    def gemmEx(self, handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, A: int, Atype: int,
-               lda: int, B: int, Btype: int, ldb: int, beta: int, C: int, Ctype: int, ldc: int, computeType: int,
-               algo: int) -> None:  # fmt: skip
-        assert (transa, transb, handle) == (0, 0, 5) and Atype == Btype
+    def cublasCreate_v2(self, handle: Any) -> int:
+        handle._obj.value = 5
+        self.handles += 1
+        return 0
+
+    def cublasDestroy_v2(self, handle: Any) -> int:
+        self.handles -= 1
+        return 0
+
+    def cublasSetStream_v2(self, handle: Any, stream: int) -> int:
+        assert (handle.value, stream) == (5, 7)
+        self.workspace = 0
+        return 0
+
+    def cublasSetWorkspace_v2(self, handle: Any, address: int, size: int) -> int:
+        assert handle.value == 5 and address % 256 == 0
+        self.workspace = size
+        return 0
+
+    def cublasGemmEx(self, handle: Any, transa: int, transb: int, m: int, n: int, k: int, alpha: int, A: int,
+                     Atype: int, lda: int, B: int, Btype: int, ldb: int, beta: int, C: int, Ctype: int, ldc: int,
+                     computeType: int, algo: int) -> int:  # fmt: skip
+        assert (handle.value, transa, transb, algo) == (5, 1, 0, -1) and Atype == Btype
+        if not self.workspace and Recording.actions is not None:
+            return 3  # CUBLAS_STATUS_ALLOC_FAILED
         self.computed.append(computeType)
         types = {0: np.float32, 2: np.float16}
-        one, zero = (memory_at(place, (1,), (1,), np.float32)[0] for place in (alpha, beta))
-        a = memory_at(A, (m, k), (1, lda), types[Atype]).astype(np.float32)
-        b = memory_at(B, (k, n), (1, ldb), types[Btype]).astype(np.float32)
+        one, zero = (memory_at(place, (1,), (1,), np.float32)[0] for place in (alpha, beta))  # read when it is called
+        a = memory_at(A, (m, k), (lda, 1), types[Atype])
+        b = memory_at(B, (k, n), (1, ldb), types[Btype])
         c = memory_at(C, (m, n), (1, ldc), types[Ctype])
-        c[...] = one * (a @ b) + (zero * c if zero else 0)
+
+        def work() -> None:
+            c[...] = one * (a.astype(np.float32) @ b.astype(np.float32)) + (zero * c if zero else 0)
+
+        enqueue(work)
+        return 0
 
 
 def memory_at(place: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -144,17 +272,25 @@ def memory_at(place: int, shape: tuple[int, ...], strides: tuple[int, ...], dtyp
     return np.lib.stride_tricks.as_strided(flat, shape, [stride * size for stride in strides])
 
 
+class CompileException(Exception):
+    """What CuPy raises where NVRTC refuses a kernel; no RuntimeError."""
+
+
 class Cupy:
     """The module: numpy's functions, and the parts of CuPy that numpy lacks."""
 
     __version__ = "14.2.0"
+    ndarray = Array
 
     def __init__(self) -> None:
         self.allocators: list[Any] = []
+        self.free = 1 << 34  # bytes of the GPU
+        self.caller = Stream()
         self.cuda = SimpleNamespace(
-            Device=lambda index: _nothing(), Stream=Stream, Event=Event, MemoryPool=MemoryPool, cublas=Blas(),
+            Device=lambda index: _nothing(), Stream=Stream, Event=Event, MemoryPool=MemoryPool,
             get_elapsed_time=lambda begin, end: 1.0, using_allocator=self._using_allocator,
-            runtime=SimpleNamespace(CUDA_R_32F=0, CUDA_R_16F=2), device=SimpleNamespace(get_cublas_handle=lambda: 5),
+            get_current_stream=lambda: self.caller, compiler=SimpleNamespace(CompileException=CompileException),
+            runtime=SimpleNamespace(memGetInfo=lambda: (self.free, 1 << 35)),
         )  # fmt: skip
 
     def __getattr__(self, name: str) -> Any:
@@ -169,11 +305,12 @@ class Cupy:
             self.allocators.pop()
 
     def empty(self, shape: Any, dtype: Any = np.float32) -> Array:
-        made = np.empty(shape, dtype).view(Array)
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         if self.allocators:
-            self.allocators[-1](made.nbytes)
-        made.view(UINT8)[...] = 0xFF
-        return made
+            self.allocators[-1](size)
+        memory = np.full(size + 256, 0xFF, UINT8)
+        first = -memory.ctypes.data % 256  # as cudaMalloc aligns
+        return memory[first : first + size].view(dtype).reshape(shape).view(Array)
 
     def zeros(self, shape: Any, dtype: Any = np.float32) -> Array:
         return np.zeros(shape, dtype).view(Array)
@@ -181,8 +318,21 @@ class Cupy:
     def asarray(self, value: Any, dtype: Any = None) -> Array:
         return value if isinstance(value, Array) else device_array(value, dtype)
 
+    def ascontiguousarray(self, value: Array, dtype: Any = None) -> Array:
+        return value if value.flags.c_contiguous and value.dtype == dtype else device_array(value, dtype)
+
+    def array(self, value: Array, dtype: Any = None, order: str = "K") -> Array:
+        return device_array(value, dtype)
+
+    def from_dlpack(self, value: Any) -> Array:
+        return value.shared()
+
+    def copyto(self, target: Array, source: Array) -> None:
+        target[...] = source
+
     def asnumpy(self, value: Array) -> np.ndarray:
-        return np.array(value)
+        refuse_while_capturing("cudaMemcpy")
+        return np.array(plain(value))
 
 
 @contextmanager
@@ -302,7 +452,14 @@ class Graph:
 
     def build_operation_graph(self) -> None: ...
 
+    def matmul(self, A: Tensor, B: Tensor) -> Tensor:
+        if not self.cudnn.bindings:
+            raise ModuleNotFoundError("No module named 'cuda'")
+        return self._node("matmul", lambda buffers: A.compute(buffers) @ B.compute(buffers))
+
     def create_execution_plans(self, heuristics: list[Any]) -> None:
+        if "add" in self.nodes and "bias" in self.nodes[: self.nodes.index("add")]:
+            raise NotSupported("no engine is compiled for a sum behind the bias")
         if self.cudnn.refused.intersection(self.nodes):
             raise NotSupported(f"no engine for {self.nodes}")
 
@@ -325,12 +482,15 @@ class Graph:
 
     def execute_plan_at_index(self, tensor_dict: dict[int, int], workspace: int, index: int, handle: Any) -> None:
         assert index in self.ready and handle == "handle"
-        if self.cudnn.workspaces[index]:
-            scratch = memory_at(workspace, (self.cudnn.workspaces[index],), (1,), np.uint8)
-            scratch[...] = 0xFF
-        found = self.last.compute(tensor_dict)
-        self.last.at(tensor_dict[self.last.uid])[...] = found
-        self.cudnn.ran.append((tuple(self.nodes), index))
+        def work() -> None:
+            if self.cudnn.workspaces[index]:
+                scratch = memory_at(workspace, (self.cudnn.workspaces[index],), (1,), np.uint8)
+                scratch[...] = 0xFF
+            found = self.last.compute(tensor_dict)
+            self.last.at(tensor_dict[self.last.uid])[...] = found
+            self.cudnn.ran.append((tuple(self.nodes), index))
+
+        enqueue(work)
 
 
 class Cudnn:
@@ -344,6 +504,7 @@ class Cudnn:
 
     def __init__(self) -> None:
         self.refused: set[str] = set()
+        self.bindings = True  # whether cuda-bindings are installed, which the frontend's matmul imports
         self.handles, self.broken = 0, False
         self.workspaces = [0, 64, 1 << 40]
         self.ran: list[tuple[tuple[str, ...], int]] = []

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from matnet.engines.cupy import device, kernels
 from matnet.engines.cupy import engine as engine_module
-from matnet.engines.cupy.capture import Replayed
 from matnet.engines.cupy.kernels import elementwise, normalization, pooling, sampling
 from matnet.engines.cupy.probe import Gpu
 from tests import fake_cuda
@@ -28,24 +25,20 @@ def processor(tmp_path_factory: pytest.TempPathFactory) -> Processor:
     return found
 
 
-def called_again(self: Replayed, stream: Any, calls: Sequence[Any]) -> SimpleNamespace:
-    """In place of a recorded graph: its calls, once more."""
-    return SimpleNamespace(launch=lambda stream: [call() for call in calls])
-
-
 @pytest.fixture
 def machine(processor: Processor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
-    """A machine with one GPU of stand-ins; its `cupy` and `cudnn`."""
-    cupy, cudnn = fake_cuda.Cupy(), fake_cuda.Cudnn()
+    """A machine with one GPU of stand-ins; its `cupy`, `cudnn` and `cublas`."""
+    cupy, cudnn, cublas = fake_cuda.Cupy(), fake_cuda.Cudnn(), fake_cuda.Cublas()
     gpu = Gpu(0, "stand-in", (9, 0), 1 << 34, 13000, 13000)
     monkeypatch.setattr(engine_module, "find_gpu", lambda index=None, precision="fp32": gpu)
     monkeypatch.setattr(device, "import_cupy", lambda: cupy)
     monkeypatch.setattr(device, "import_cudnn", lambda runtime: cudnn)
+    monkeypatch.setattr(device, "load_library", lambda cupy: cublas)
+    monkeypatch.setattr(fake_cuda.Recording, "actions", None)
     monkeypatch.setenv("MATNET_HOME", str(tmp_path))
     pinned = SimpleNamespace(empty_pinned=np.empty, zeros_pinned=np.zeros)
     monkeypatch.setitem(sys.modules, "cupyx", pinned)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     for module in (elementwise, normalization, pooling, sampling, kernels):
-        monkeypatch.setattr(module, "start", processor.start)
-    monkeypatch.setattr(Replayed, "_graph", called_again)
-    return SimpleNamespace(cupy=cupy, cudnn=cudnn, folder=tmp_path)
+        monkeypatch.setattr(module, "start", lambda launch: fake_cuda.enqueue(lambda: processor.start(launch)))
+    return SimpleNamespace(cupy=cupy, cudnn=cudnn, cublas=cublas, folder=tmp_path)

@@ -20,6 +20,8 @@ from matnet.engines.cupy.graphs import less_exact_notes
 
 pytestmark = pytest.mark.process
 
+Answers = dict[str, dict[str, dict[str, int]]]
+EVERY_PLAN = "VGG"
 ROOT = Path(__file__).resolve().parents[1]
 COMPILER = shutil.which("cc")
 # What cuDNN's libraries look up in the driver when they are loaded, beside cuInit and cuDriverGetVersion.
@@ -46,8 +48,8 @@ def stand_in_for_the_driver(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str | None]]:
-    """cuDNN's first plan by device and precision, and graph."""
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """What cuDNN says, by device and precision, and graph."""
     nvidia = find_spec("nvidia")
     if find_spec("cudnn") is None or nvidia is None or not sys.platform.startswith("linux"):
         pytest.skip("nvidia-cudnn-frontend or cuDNN is not installed")
@@ -64,18 +66,35 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str
     return dict(json.loads(run.stdout.splitlines()[-1]))
 
 
-def test_cudnn_has_plans_for_every_graph(answers: dict[str, dict[str, str | None]]) -> None:
+def test_cudnn_has_plans_for_every_graph(answers: Answers) -> None:
     """All that is fused stays fused, in every precision that the GPU has."""
-    lacking = {(where, name) for where, graphs in answers.items() for name, found in graphs.items() if not found}
-    assert not lacking
+    for where, graphs in answers.items():
+        assert [name for name, found in graphs.items() if not found["plans"]] == [], where
 
 
-def test_full_float32_bars_the_tensor_cores(answers: dict[str, dict[str, str | None]]) -> None:
-    """A100's first guesses differ, being TF32 where that is allowed; T4 has tensor cores for neither."""
-    wide = "VGG", "GoogLeNet's branch", "ResNet's block"
-    for name in wide:
-        assert answers["A100 fp32"][name] != answers["A100 tf32"][name], name
-        assert answers["H100 fp32"][name] != answers["H100 tf32"][name], name
+def test_full_float32_bars_the_tensor_cores(answers: Answers) -> None:
+    """Of the same plans fewer may be built than with TF32."""
+    for gpu in ("H200", "H100", "A100"):
+        fewer, more = (answers[f"{gpu} {precision}"][EVERY_PLAN]["plans"] for precision in ("fp32", "tf32"))
+        assert 0 < fewer < more, gpu
+
+
+@pytest.mark.parametrize("name", [
+    "ResNet's block", "AlexNet's first", "an image with a channel of zeros", "one of AlexNet's two groups",
+    "AlexNet's second, with zeros between groups", "fully connected", "VGG",
+])  # fmt: skip
+def test_what_networks_consist_of_needs_no_compiler(name: str, answers: Answers) -> None:
+    """Several kernels are compiled already, on Hopper in every precision: for a sum behind the bias there are none."""
+    for precision in ("fp32", "tf32", "fp16"):
+        assert answers[f"H200 {precision}"][name]["compiled"] >= 4, precision
+
+
+def test_groups_have_more_plans_apart_or_as_one(answers: Answers) -> None:
+    for precision in ("tf32", "fp16"):
+        found = {name: plans["compiled"] for name, plans in answers[f"H200 {precision}"].items()}
+        whole = found["AlexNet's second, in two groups"]
+        assert found["one of AlexNet's two groups"] > 2 * whole
+        assert found["AlexNet's second, with zeros between groups"] > 2 * whole
 
 
 def test_the_frontend_takes_the_keywords_that_are_used() -> None:
@@ -91,7 +110,8 @@ def test_the_frontend_takes_the_keywords_that_are_used() -> None:
     }
     for function, names in uses.items():
         assert set(names.split()) <= set(inspect.signature(function).parameters), function
-    calls = "conv_fprop bias add validate build_operation_graph create_execution_plans deselect_numeric_notes"
+    calls = "conv_fprop conv_dgrad matmul bias add validate build_operation_graph create_execution_plans"
+    calls += " deselect_numeric_notes get_behavior_notes_for_plan_at_index"
     calls += " get_execution_plan_count build_plan_at_index get_plan_name_at_index get_workspace_size_plan_at_index"
     assert [name for name in calls.split() if not hasattr(graph, name)] == []
     assert len(less_exact_notes(cudnn)) == 5

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import inspect
+import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import matnet.engines.cupy as package
+from matnet.engines.cupy import blas
 
 MODULES = ("cupy", "cupyx")
 
@@ -51,23 +55,43 @@ def test_names_exist() -> None:
 
 
 def test_arguments_are_cupys() -> None:
-    """Those that are given by name, and those of Cython functions, whose docstrings tell them."""
+    """Those that are given by name, and those of Cython functions, as their docstrings have them."""
     cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
-    told = {
+    named = {
         cupy.cuda.Event: ("block", "disable_timing"),
         cupy.cuda.Stream: ("non_blocking",),
         cupy.cuda.MemoryPool.set_limit: ("size",),
-        cupy.cuda.cublas.gemmEx: (
-            "handle, int transa, int transb, int m, int n, int k, size_t alpha, size_t A, int Atype, int lda, "
-            "size_t B, int Btype, int ldb, size_t beta, size_t C, int Ctype, int ldc, int computeType, int algo",
-        ),
+        cupy.cuda.cublas.getVersion: ("handle",),
+        cupy.cuda.MemoryPool.total_bytes: ("self",),
         cupy.cuda.MemoryPointer.copy_from_host_async: ("mem, size_t size, stream=None",),
         cupy.cuda.MemoryPointer.copy_to_host_async: ("mem, size_t size, stream=None",),
         cupy.cuda.Graph.launch: ("stream=None",),
         cupy.cuda.Graph.upload: ("stream=None",),
         cupy.cuda.Stream.wait_event: ("event",),
     }
-    for function, names in told.items():
+    for function, names in named.items():
         text = inspect.getdoc(function) or ""
         assert all(name in text for name in names), f"{function}: {text[:300]}"
     assert {"a", "dtype"} <= set(inspect.signature(cupy.asarray).parameters)
+
+
+def test_the_functions_of_cublas_are_as_its_header_declares_them() -> None:
+    """Number and kind of every argument, from cublas_api.h of the package nvidia-cublas."""
+    places = [Path(place) for place in getattr(find_spec("nvidia"), "submodule_search_locations", None) or ()]
+    headers = [header for place in places for header in place.glob("*/include/cublas_api.h")]
+    if not headers:
+        pytest.skip("nvidia-cublas is not installed")
+    text = re.sub(r"/\*.*?\*/", "", headers[0].read_text(), flags=re.DOTALL)
+    for name, types in blas.SIGNATURES.items():
+        declared = re.search(rf"cublasStatus_t CUBLASWINAPI {name}\(([^)]*)\)", text)
+        assert declared, name
+        arguments = [" ".join(part.split()) for part in declared[1].split(",")]
+        assert len(arguments) == len(types), name
+        for argument, kind in zip(arguments, types, strict=True):
+            pointer = "*" in argument or "cublasHandle_t" in argument or "cudaStream_t" in argument
+            size = ctypes.c_size_t if "size_t" in argument else ctypes.c_int
+            assert ctypes.sizeof(kind) == ctypes.sizeof(ctypes.c_void_p if pointer else size), argument
+    numbers = dict(re.findall(r"(CUBLAS_\w+) = (-?\d+)", text))
+    assert int(numbers["CUBLAS_COMPUTE_32F"]) == blas.FULL
+    assert int(numbers["CUBLAS_COMPUTE_32F_FAST_TF32"]) == blas.FAST_TF32
+    assert (int(numbers["CUBLAS_OP_N"]), int(numbers["CUBLAS_OP_T"])) == (blas.NO_TRANSPOSE, blas.TRANSPOSE)

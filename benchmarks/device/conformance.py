@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class Outcome:
     worst: float = 0.0
     variable: str = ""  # the one that is worst
     outputs: int = 0
+    paths: list[str] = field(default_factory=list)  # how the runs that were compared ran, such as from one graph
 
 
 def cases(data: Path = DATA) -> list[Case]:
@@ -55,17 +57,29 @@ def cases(data: Path = DATA) -> list[Case]:
 
 
 def check(case: Case, backend: str, precision: str = "fp32") -> Outcome:
-    """Run one network for all its recorded outputs, and for the last alone, which leaves an engine more to fuse."""
+    """Run one network for all its recorded outputs, and for the last alone, which leaves an engine more to fuse.
+
+    Each runs twice, and the second run is compared: a GPU records the first and replays it from then on. Plans are
+    not timed, which for hundreds of networks would take minutes.
+    """
     outcome = Outcome(case.name, precision)
-    options = EngineOptions(backend, precision=precision)
+    options = EngineOptions(backend, precision=precision, autotune=backend != "cupy")
     try:
         net, inputs, expected = recorded(case)
         for names in (list(expected), list(expected)[-1:]):
-            found = net.forward(inputs, names, options=options)
-            compare(outcome, found, expected, names)
+            engine = net.compile(names, options=options)
+            engine(inputs)
+            path = path_of(engine)
+            compare(outcome, engine(inputs), expected, names)
+            outcome.paths += [path] if path not in outcome.paths else []
     except Exception as error:  # whatever goes wrong with one network, the others are still checked
         outcome.status = failure(error)
     return outcome
+
+
+def path_of(engine: Any) -> str:
+    """How the next batch of the same size runs; empty for engines that know one way alone."""
+    return str(getattr(engine, "path", ""))
 
 
 def compare(

@@ -32,8 +32,8 @@ class GpuRunner(MatnetRunner):
 
     @property
     def runtime(self) -> str:
-        """Nothing is chosen among several."""
-        return ""
+        """How the next batch runs: as graphs or step by step."""
+        return str(self.engine.path)
 
     def resident(self, x: np.ndarray) -> Callable[[], None]:
         """A run of all steps on what lies in device memory already, to its end."""

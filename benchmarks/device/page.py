@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,6 +68,9 @@ def _conformance(entries: list[dict[str, Any]]) -> Iterator[str]:
             f"- {precision}: {len(good)} of {len(own)} networks within {BOUNDS[precision]:g} of MatConvNet's or "
             f"Caffe's numbers; the worst of them {worst:.1e}"
         )
+        paths = Counter(path for entry in good for path in entry.get("paths", ()) if path)
+        if paths:
+            yield f"  - how they ran: {', '.join(f'{path} ({count})' for path, count in paths.most_common())}"
         reasons: dict[str, list[str]] = {}
         for entry in own:
             if entry["status"] != "ok":

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from matnet.engines.options import EngineOptions
-from matnet.errors import NetworkError, OutOfMemoryError, ShapeError, nearest
+from matnet.errors import EngineError, NetworkError, OutOfMemoryError, ShapeError, nearest
 from matnet.files import in_memory
 from matnet.meta.inputs import input_size
 from matnet.network import AT_INFERENCE, PROBABILITIES, Layer, Network
@@ -80,7 +80,7 @@ class Engine(ABC):
                 continue
             variable = self._input_called(name)
             what = f"{self.net.source}, input {name!r}"
-            named[variable] = as_activation(array, what)
+            named[variable] = self.as_activation(array, what)
             _refuse_channels_last(named[variable], self._channels.get(variable), what)
         missing = [name for name in self.inputs if name not in named]
         if missing:
@@ -89,6 +89,12 @@ class Engine(ABC):
                 f"given: {', '.join(map(repr, given)) or 'nothing'}"
             )
         return named
+
+    def as_activation(self, array: Any, what: str) -> Any:
+        """One input as the engine reads it; NetworkError, ShapeError where it does not fit."""
+        if hasattr(array, "__cuda_array_interface__"):
+            raise EngineError(f"{what}: lies on a GPU, which backend {self.backend!r} cannot read; copy it to the host")
+        return as_activation(array, what)
 
     def _single(self, x: Any) -> dict[str, Any]:
         if len(self.inputs) != 1:
@@ -179,6 +185,12 @@ def _names(outputs: Any) -> list[str]:
 def as_activation(array: Any, what: str) -> np.ndarray:
     """`array` as C-contiguous float32 N x C x H x W; ShapeError where its rank is not 4 or it is not numeric."""
     found = np.asarray(array)
+    check_activation(found, what)
+    return np.ascontiguousarray(found, dtype=np.float32)
+
+
+def check_activation(found: Any, what: str) -> None:
+    """ShapeError for an array that is not N x C x H x W, is empty, or does not hold numbers."""
     if found.dtype.kind not in "fiub":
         raise ShapeError(f"{what}: holds {found.dtype}, expected real numbers")
     if found.ndim != 4:
@@ -188,7 +200,6 @@ def as_activation(array: Any, what: str) -> np.ndarray:
         )
     if found.size == 0:
         raise ShapeError(f"{what}: is empty ({text(found.shape)})")
-    return np.ascontiguousarray(found, dtype=np.float32)
 
 
 def _refuse_channels_last(array: np.ndarray, channels: int | None, what: str) -> None:

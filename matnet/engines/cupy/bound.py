@@ -22,8 +22,11 @@ class Machine(Protocol):
     def bind(self, step: Step, reads: Sequence[Array], writes: Sequence[Array]) -> Call:
         """The call that carries the step out on these views."""
 
+    def as_read(self, blob: Blob) -> Blob:
+        """An input as the steps that are bound read it: with room for more channels, these may be zeros or not."""
+
     def load(self, target: Array) -> Callable[[Array], None]:
-        """What copies a float32 N x C x H x W array of the machine's into the view."""
+        """What copies a float32 N x C x H x W array of the machine's into the view, zeros behind its channels."""
 
     def store(self, source: Array) -> Callable[[Array], None]:
         """What copies the view into a float32 N x C x H x W array of the machine's."""
@@ -38,13 +41,15 @@ class Bound:
         self.steps = [step for step in schedule.steps if not isinstance(step, (Load, Store))]
         self.calls = [machine.bind(step, self.views(step.reads), self.views(step.writes)) for step in self.steps]
         self._loads = {
-            step.layer: machine.load(self.view(step.writes[0])) for step in schedule.steps if isinstance(step, Load)
+            step.layer: machine.load(self.view(machine.as_read(step.writes[0])))
+            for step in schedule.steps
+            if isinstance(step, Load)
         }
         self._stores = {name: machine.store(self.view(blob)) for name, blob in schedule.outputs.items()}
 
     def view(self, blob: Blob) -> Array:
         """The blob as an N x C x H x W view of the arena."""
-        begin = self.schedule.arena.offsets[blob.root]
+        begin = self.schedule.arena.offsets[blob.name]
         return blob.view(self.memory[begin : begin + blob.bytes].view(blob.dtype))
 
     def views(self, blobs: Sequence[Blob]) -> list[Array]:

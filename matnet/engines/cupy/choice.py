@@ -1,13 +1,15 @@
-"""Which of cuDNN's plans computes a graph fastest: tried out once, and remembered per GPU and cuDNN version."""
+"""Which plan of cuDNN, and which of several ways, computes a step fastest: timed once, remembered per GPU and cuDNN."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
+from matnet.engines.cupy.capture import recorded
 from matnet.engines.cupy.graphs import build_graph, key_of, propose_plans
 from matnet.engines.cupy.probe import BROKEN, Gpu
 from matnet.engines.cupy.steps import ConvGraph
@@ -20,10 +22,13 @@ REPEATS = 10  # runs in one CUDA graph, so that the host's time for a launch doe
 ENOUGH_SECONDS = 5e-3  # in one CUDA graph
 LAUNCH_SECONDS = 1e-4  # that the host may need to start a plan
 FAR = 2.0  # times the best: not timed further
+ALIKE = 1.02  # times the best: as fast, so that the memory which a plan needs decides
+
+T = TypeVar("T", bound=Callable[[], None])
 
 
 class PlanBook:
-    """The names of the fastest plans, kept in a record on disk where that can be read and written."""
+    """The names of what is fastest, by key, kept in a record on disk where that can be read and written."""
 
     def __init__(self, folder: Path | None, name: str) -> None:
         self.path = folder / "cudnn" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.json" if folder else None
@@ -37,13 +42,13 @@ class PlanBook:
     def _read(self) -> dict[str, str]:
         return (read_record(self.path, _names_in) if self.path else None) or {}
 
-    def get(self, graph: ConvGraph) -> str | None:
-        """The name of the fastest plan, if it is known."""
-        return self._names.get(key_of(graph))
+    def get(self, key: str) -> str | None:
+        """The name of the fastest, if it is known."""
+        return self._names.get(key)
 
-    def put(self, graph: ConvGraph, name: str) -> None:
+    def put(self, key: str, name: str) -> None:
         """Remember; what other processes wrote meanwhile is kept."""
-        self._names = {**self._read(), **self._names, key_of(graph): name}
+        self._names = {**self._read(), **self._names, key: name}
         if self.path is not None and not write_record(self.path, dict(sorted(self._names.items()))):
             self.path = None  # a cache only saves time: one warning is enough
 
@@ -68,27 +73,55 @@ class ChosenPlan:
 
 
 class Chooser:
-    """Chooses plans for one GPU: `addresses` of real buffers serve to try them on."""
+    """Chooses for one GPU, timing on its stream; `cudnn` None: where there is none, no plans.
 
-    def __init__(self, cupy: Any, cudnn: Any, handle: Any, stream: Any, book: PlanBook, autotune: bool = True) -> None:
+    `limit` is the most bytes that a plan may need besides its inputs and outputs.
+    """
+
+    def __init__(
+        self, cupy: Any, stream: Any, book: PlanBook, cudnn: Any = None, handle: Any = None, autotune: bool = True
+    ) -> None:
         self.cupy, self.cudnn, self.handle, self.stream = cupy, cudnn, handle, stream
         self.book, self.autotune = book, autotune
-        self._limit = 0
+        self.limit = 0
 
-    def choose(
-        self, graph: ConvGraph, addresses: Mapping[int, int], scratch: Any, limit: int = 1 << 30
+    def way(self, key: str, ways: Mapping[str, Callable[[], T | None]]) -> T | None:
+        """The fastest of several calls that do the same, each made by a function; None where none can be made.
+
+        Its name is remembered under the key. Without `autotune` it is the first that can be made.
+        """
+        key = f"way {key}"
+        known = self.book.get(key)
+        if known is not None and known in ways and (call := ways[known]()) is not None:
+            return call
+        best: tuple[float, str, T] | None = None
+        for name, make in ways.items():
+            call = make()
+            if call is not None and (not self.autotune or len(ways) == 1):
+                return call
+            seconds = self._timed(call, best[0] if best else float("inf")) if call is not None else None
+            if call is not None and seconds is not None and (best is None or seconds < best[0]):
+                best = seconds, name, call
+        if best is None:
+            return next((call for make in ways.values() if (call := make()) is not None), None)
+        self.book.put(key, best[1])
+        return best[2]
+
+    def plan(
+        self, graph: ConvGraph, addresses: Mapping[int, int], scratch: Callable[[int], int]
     ) -> ChosenPlan | None:
-        """The plan for this graph, ready to run; None where cuDNN has none that needs at most `limit` bytes besides.
+        """cuDNN's fastest plan for this graph, on real buffers; None where it has none within the limit.
 
         `scratch(bytes)` gives the address of that much memory. Without `autotune` it is cuDNN's first guess.
         """
-        self._limit = limit
-        known = self.book.get(graph)
+        if self.cudnn is None:
+            return None
+        known = self.book.get(key_of(graph))
         plan = self._named(graph, known) if known else None
         if plan is None and self.autotune:
             plan = self._fastest(graph, addresses, scratch)
             if plan is not None:
-                self.book.put(graph, plan.name)
+                self.book.put(key_of(graph), plan.name)
         return plan or self._named(graph, None)
 
     def _named(self, graph: ConvGraph, name: str | None) -> ChosenPlan | None:
@@ -101,30 +134,36 @@ class Chooser:
                     return plan
         return None
 
-    def _fastest(self, graph: ConvGraph, addresses: Mapping[int, int], scratch: Any) -> ChosenPlan | None:
+    def _fastest(
+        self, graph: ConvGraph, addresses: Mapping[int, int], scratch: Callable[[int], int]
+    ) -> ChosenPlan | None:
         built, count = self._proposed(graph)
-        seconds: dict[str, float] = {}
+        seconds: dict[str, tuple[float, int]] = {}
         last: ChosenPlan | None = None
         started = perf_counter()
         for index in range(count):  # in fp32 most of the first ones are barred on GPUs with tensor cores
             plan = self._built(built, index)
-            best = min(seconds.values(), default=float("inf"))
-            time = self._timed(plan, addresses, scratch, best) if plan is not None else None
-            if plan is not None and time is not None:
-                seconds[plan.name], last = time, plan
+            if plan is None:
+                continue
+            place, best = scratch(plan.workspace), min(seconds.values(), default=(float("inf"), 0))
+            time = self._timed(partial(plan.run, addresses, place), best[0])
+            if time is not None:
+                seconds[plan.name], last = (time, plan.workspace), plan
             if len(seconds) == MOST_TRIED or (seconds and perf_counter() - started > TRIAL_SECONDS):
                 break
         if len(seconds) < 2:
             return last
+        enough = ALIKE * min(seconds.values())[0]
+        alike = [name for name, (time, _) in seconds.items() if time <= enough]
         # Built anew, so that the losers' kernels do not stay in memory.
-        return self._named(graph, min(seconds, key=lambda name: seconds[name]))
+        return self._named(graph, min(alike, key=lambda name: (seconds[name][1], seconds[name][0])))
 
     def _proposed(self, graph: ConvGraph) -> tuple[Any, int]:
-        built = build_graph(self.cudnn, graph, handle=self.handle)
         try:
+            built = build_graph(self.cudnn, graph, handle=self.handle)
             return built, propose_plans(self.cudnn, built, graph)
         except self._refusals():
-            return built, 0
+            return None, 0
 
     def _built(self, built: Any, index: int) -> ChosenPlan | None:
         """None where cuDNN cannot, may not (less exact than asked for), or only with too much memory."""
@@ -133,28 +172,22 @@ class Chooser:
             plan = ChosenPlan(built, index, self.handle)
         except self._refusals():
             return None
-        return plan if plan.workspace <= self._limit else None
+        return plan if plan.workspace <= self.limit else None
 
     def _refusals(self) -> tuple[type[Exception], ...]:
-        return (self.cudnn.cudnnGraphNotSupportedError, NotImplementedError, IndexError, MemoryError, *BROKEN)
+        own = (self.cudnn.cudnnGraphNotSupportedError,) if self.cudnn is not None else ()
+        return (*own, NotImplementedError, IndexError, MemoryError, *BROKEN)
 
-    def _timed(self, plan: ChosenPlan, addresses: Mapping[int, int], scratch: Any, best: float) -> float | None:
-        """Seconds per run; None for a plan that fails, that no CUDA graph can hold, or that is far from the best."""
+    def _timed(self, call: Callable[[], None], best: float) -> float | None:
+        """Seconds of a call; None for one that fails, that no CUDA graph can hold, or that is far from the best."""
         stream = self.stream
         try:
-            place = scratch(plan.workspace)
-            plan.run(addresses, place)  # the first run loads the kernel
-            once = self._seconds(lambda: plan.run(addresses, place))
+            call()  # the first run loads the kernel
+            once = self._seconds(call)
             if once > FAR * best + LAUNCH_SECONDS:
                 return None
             repeats = max(1, min(REPEATS, int(ENOUGH_SECONDS / max(once, 1e-9))))
-            stream.synchronize()
-            stream.begin_capture()
-            try:
-                for _ in range(repeats):
-                    plan.run(addresses, place)
-            finally:
-                graph = stream.end_capture()
+            graph = recorded(stream, [call] * repeats)
             graph.launch(stream)
             return self._seconds(lambda: graph.launch(stream)) / repeats
         except self._refusals():

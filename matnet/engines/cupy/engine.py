@@ -1,4 +1,4 @@
-"""The GPU engine: a network on one GPU, numpy arrays in and out."""
+"""The GPU engine: a network on one GPU, arrays of numpy or of the device in and out."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from matnet.engines.base import Engine
-from matnet.engines.batches import require_independent_images
+from matnet.engines.cupy.arrays import lies_on_gpu, on_gpu
 from matnet.engines.cupy.device import SLOTS, GpuDevice, OnDevice, Options, Program, Ticket
 from matnet.engines.cupy.lower import lower
 from matnet.engines.cupy.planning import planned_for, why_layer_by_layer
 from matnet.engines.cupy.probe import find_gpu
 from matnet.engines.numpy_engine import refuse_unknown
 from matnet.engines.options import EngineOptions
-from matnet.errors import EngineError, NetworkError
+from matnet.errors import EngineError
 from matnet.network import Network
 from matnet.shapes import Shape
 
@@ -27,19 +27,16 @@ Key = tuple[tuple[str, Shape], ...]
 
 
 class Pending:
-    """A batch under way, or done; `result` may be asked for once."""
+    """A batch under way, or done; `result` gives its outputs."""
 
-    def __init__(
-        self, engine: CupyEngine, values: dict[str, np.ndarray], ticket: Ticket | None = None, images: int | None = None
-    ) -> None:
-        self._engine, self._values, self._ticket, self._images = engine, values, ticket, images
+    def __init__(self, engine: CupyEngine, values: dict[str, Any], ticket: Ticket | None = None) -> None:
+        self._engine, self._values, self._ticket = engine, values, ticket
 
-    def result(self) -> dict[str, np.ndarray]:
-        """The outputs by the names that they were asked for by; waits for them."""
+    def result(self) -> dict[str, Any]:
+        """The outputs by the names that were asked for; waits for them."""
         found = self._values
         if self._ticket is not None:
-            outputs = self._ticket.result()
-            found = {**found, **{name: value[: self._images] for name, value in outputs.items()}}
+            found = {**found, **self._ticket.result()}
             self._engine.hear(self._ticket.note)
         return {name: found[variable] for name, variable in self._engine.wanted.items()}
 
@@ -48,11 +45,12 @@ class CupyEngine(Engine):
     """Runs a network on one GPU, by a program of its own for each size of the inputs.
 
     Options: `device`, which GPU (default: the current one); `precision` fp32, tf32 or fp16; `cudnn`, whether
-    convolutions go to cuDNN (default: where it is installed); `autotune`, to time cuDNN's plans once and keep
-    the fastest (default), else to take its first guess; `fused`, False to run the layers as they are, one by
-    one; `memory_limit`, bytes of the GPU's memory to use at most. Raises EngineError, naming what to install or
-    to choose, where GPU, driver, packages or precision are not to be had; OutOfMemoryError for a batch that
-    does not fit. May be called from several threads: while one batch is computed, the next is copied.
+    convolutions go to cuDNN (default: where it is installed); `autotune`, to time cuDNN's plans once and keep the
+    fastest (default), else to take its first guess; `fused`, False to run the layers as they are, one by one;
+    `memory_limit`, bytes of the GPU's memory to use at most, for weights, activations and scratch memory.
+    Raises EngineError, naming what to install or to choose, where GPU, driver, packages or precision are not
+    available; OutOfMemoryError for a batch that does not fit. May be called from several threads: while one batch is
+    computed, the next is copied.
     """
 
     backend = "cupy"
@@ -77,9 +75,8 @@ class CupyEngine(Engine):
         self.planned = planned_for(self.net, self._computed)
         self._machine = self.gpu.machine(self.planned)
         self.layer_by_layer = self._without_program(options.fused)
+        self._returned = set(self.wanted.values()) - written  # inputs that are asked for as outputs
         self._programs: OrderedDict[Key, Program] = OrderedDict()
-        self._seen: set[Key] = set()
-        self._independent: bool | None = None  # whether each image is computed by itself; None: not yet known
 
     def _without_program(self, fused: bool) -> OnDevice | None:
         reason = why_layer_by_layer(self.planned)
@@ -91,26 +88,38 @@ class CupyEngine(Engine):
             self.notes.append(f"layers run one by one: {reason}")
         return self.gpu.layer_by_layer(self.net, self.layers)
 
-    def __call__(self, x: Any) -> dict[str, np.ndarray]:
-        return self.submit(x).result()
+    @property
+    def path(self) -> str:
+        """How the program that was used last runs at the next batch of its size: as graphs, or step by step."""
+        if not self._programs:
+            return "layer by layer" if self.layer_by_layer is not None else ""
+        return next(reversed(self._programs.values())).steps.path
 
-    def submit(self, x: Any) -> Pending:
+    def __call__(self, x: Any, on_device: bool = False) -> dict[str, Any]:
+        """The outputs; with `on_device` as arrays of CuPy, on which the current stream of CuPy may work at once."""
+        return self.submit(x, on_device).result()
+
+    def as_activation(self, array: Any, what: str) -> Any:
+        """Arrays on the device stay there."""
+        return on_gpu(array, self.gpu, what) if lies_on_gpu(array) else super().as_activation(array, what)
+
+    def submit(self, x: Any, on_device: bool = False) -> Pending:
         """Start a batch on its way; its arrays must stay as they are until the result.
 
-        At most SLOTS batches of one size can be under way: this waits while there are so many.
+        Where SLOTS batches of one size are under way, this waits until the oldest is done.
         """
         values = self.take_inputs(x)
         shapes = {name: value.shape for name, value in values.items()}
+        found = values
+        if on_device:
+            with self.gpu.translated(values), self.gpu.cupy.cuda.Device(self.gpu.gpu.index):
+                found = {name: self.gpu.cupy.asarray(value) for name, value in values.items() if name in self._returned}
         if self.layer_by_layer is not None:
             self.net.infer_shapes(shapes, self.wanted.values())
-            return Pending(self, {**values, **self.layer_by_layer(values, self._computed)})
+            return Pending(self, {**found, **self.layer_by_layer(values, self._computed, on_device)})
         if not self._computed:
-            return Pending(self, values)
-        larger = self._larger(shapes)
-        if larger is None:
-            return Pending(self, values, self.program_for(shapes).submit(values))
-        images = next(iter(shapes.values()))[0]
-        return Pending(self, values, larger.submit(filled(values, larger.schedule.inputs)), images)
+            return Pending(self, found)
+        return Pending(self, found, self.program_for(shapes).submit(values, on_device))
 
     @property
     def runtimes(self) -> list[str]:
@@ -147,33 +156,8 @@ class CupyEngine(Engine):
 
     def prepare(self, inputs: Mapping[str, Shape]) -> None:
         """Make ready for inputs of these shapes; ShapeError, naming the layer, where they do not fit the network."""
-        if self.layer_by_layer is None and self._computed and self._serving(inputs) is None:
+        if self.layer_by_layer is None and self._computed:
             self.program_for(inputs)
-
-    def _larger(self, inputs: Mapping[str, Shape]) -> Program | None:
-        """A program for more images of the same sizes, the first time that so few come: the last batch of many.
-
-        None where the images of a batch are not independent.
-        """
-        key = key_of(inputs)
-        with self.gpu.lock:
-            if key in self._programs or key in self._seen:
-                return None
-            self._seen.add(key)
-            return self._serving(inputs)
-
-    def _serving(self, inputs: Mapping[str, Shape]) -> Program | None:
-        with self.gpu.lock:
-            able = [program for program in self._programs.values() if holds(program.schedule.inputs, inputs)]
-            if not able:
-                return None
-            if self._independent is None:
-                try:
-                    require_independent_images(self, able[0].schedule.inputs, 1)
-                    self._independent = True
-                except NetworkError:
-                    self._independent = False
-            return able[-1] if self._independent else None
 
     def program_for(self, inputs: Mapping[str, Shape]) -> Program:
         """The program for inputs of just these shapes, compiled where it is not there yet."""
@@ -188,7 +172,7 @@ class CupyEngine(Engine):
             return self._programs[key]
 
     def _compiled(self, inputs: Mapping[str, Shape]) -> Program:
-        self.net.infer_shapes(inputs, self.wanted.values())  # so that a fault is told of the layer as it was loaded
+        self.net.infer_shapes(inputs, self.wanted.values())  # so that an error names the layer as it was loaded
         schedule = lower(self.planned, inputs, self._computed, self.precision, cudnn=self.gpu.cudnn is not None)
         program = self.gpu.program(self._machine, schedule)
         for note in self._machine.notes:
@@ -199,19 +183,3 @@ class CupyEngine(Engine):
 def key_of(inputs: Mapping[str, Shape]) -> Key:
     """Input shapes as a key."""
     return tuple(sorted((name, tuple(shape)) for name, shape in inputs.items()))
-
-
-def holds(larger: Mapping[str, Shape], inputs: Mapping[str, Shape]) -> bool:
-    """Whether inputs of these shapes are fewer images of the same sizes, as many for each input."""
-    counts = {(larger[name][0], shape[0]) for name, shape in inputs.items() if name in larger}
-    same = all(larger.get(name, ())[1:] == tuple(shape)[1:] for name, shape in inputs.items())
-    return same and larger.keys() == inputs.keys() and len(counts) == 1 and all(many > few for many, few in counts)
-
-
-def filled(values: Mapping[str, np.ndarray], shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
-    """The arrays with images of zeros behind them, up to these shapes."""
-    found = {}
-    for name, shape in shapes.items():
-        found[name] = np.zeros(shape, np.float32)
-        found[name][: len(values[name])] = values[name]
-    return found

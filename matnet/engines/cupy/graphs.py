@@ -1,4 +1,4 @@
-"""A convolution with bias, sum and ReLU as a graph of cuDNN's frontend."""
+"""A convolution or matrix product with sum, bias and ReLU as a graph of cuDNN's frontend."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hashlib
 from typing import Any
 
 from matnet.engines.cupy.steps import ConvGraph
+from matnet.shapes import Shape
 
-X, FILTERS, BIAS, OTHER, Y = 1, 2, 3, 4, 5  # uids: how buffers are told apart when a graph is executed
+X, FILTERS, BIAS, OTHER, Y = 1, 2, 3, 4, 5  # uids, by which a graph finds its buffers when it is executed
 
 
 def build_graph(cudnn: Any, graph: ConvGraph, **where: Any) -> Any:
-    """The frontend's graph, not yet planned; `where` is a handle, or the properties of a device that is not there.
+    """The frontend's graph, not yet planned; `where` is a handle, or the properties of a device.
 
     Activations are N x C x H x W with the strides of `graph`; filters are K x c x h x w, in memory K x h x w x c.
     Sums are in float32 whatever the storage.
@@ -21,8 +22,46 @@ def build_graph(cudnn: Any, graph: ConvGraph, **where: Any) -> Any:
     built = cudnn.pygraph(
         io_data_type=storage, intermediate_data_type=kinds.FLOAT, compute_data_type=kinds.FLOAT, **where
     )
+    y = (_product if graph.product else _convolution)(built, graph, storage)
+    shape, strides = _sizes(graph, graph.y, graph.y_strides)
+    if graph.residual is not None:  # before the bias: for the other order cuDNN has no kernels that are compiled yet
+        _, apart = _sizes(graph, graph.y, graph.residual)
+        other = built.tensor(name="other", dim=shape, stride=apart, data_type=storage, uid=OTHER)
+        y = built.add(a=y, b=other)
+    if graph.bias:
+        count = graph.filters[0]
+        one, apart = _sizes(graph, (1, count, 1, 1), (count, 1, count, count))
+        bias = built.tensor(name="bias", dim=one, stride=apart, data_type=storage, uid=BIAS)
+        y = built.bias(input=y, bias=bias)
+    if graph.leak is not None:
+        y = built.relu(input=y, negative_slope=graph.leak) if graph.leak else built.relu(input=y)
+    y.set_output(True).set_data_type(kinds.FLOAT if graph.wide else storage).set_uid(Y)
+    y.set_dim(shape).set_stride(strides)
+    return built
+
+
+def _sizes(graph: ConvGraph, shape: Shape, strides: Shape) -> tuple[list[int], list[int]]:
+    """Dimensions and strides as cuDNN gets them: of maps of one pixel, in a product, as a batch of one matrix."""
+    if not graph.product:
+        return list(shape), list(strides)
+    rows, columns = shape[:2]
+    return [1, rows, columns], [rows * strides[0], *strides[:2]]
+
+
+def _product(built: Any, graph: ConvGraph, storage: Any) -> Any:
+    """x times the filters, which lie in memory as K rows."""
+    count, depth = graph.filters[:2]
+    dim, stride = _sizes(graph, graph.x, graph.x_strides)
+    x = built.tensor(name="x", dim=dim, stride=stride, data_type=storage, uid=X)
+    filters = built.tensor(
+        name="filters", dim=[1, depth, count], stride=[depth * count, 1, depth], data_type=storage, uid=FILTERS
+    )
+    return built.matmul(A=x, B=filters)
+
+
+def _convolution(built: Any, graph: ConvGraph, storage: Any) -> Any:
     x = built.tensor(name="x", dim=list(graph.x), stride=list(graph.x_strides), data_type=storage, uid=X)
-    count, depth, h, w = graph.filters
+    _, depth, h, w = graph.filters
     filters = built.tensor(
         name="filters",
         dim=list(graph.filters),
@@ -38,22 +77,8 @@ def build_graph(cudnn: Any, graph: ConvGraph, **where: Any) -> Any:
         "dilation": list(graph.dilate),
     }
     if graph.transposed:
-        y = built.conv_dgrad(loss=x, filter=filters, **windows)
-    else:
-        y = built.conv_fprop(image=x, weight=filters, **windows)
-    if graph.bias:
-        bias = built.tensor(
-            name="bias", dim=[1, count, 1, 1], stride=[count, 1, count, count], data_type=storage, uid=BIAS
-        )
-        y = built.bias(input=y, bias=bias)
-    if graph.residual is not None:
-        other = built.tensor(name="other", dim=list(graph.y), stride=list(graph.residual), data_type=storage, uid=OTHER)
-        y = built.add(a=y, b=other)
-    if graph.leak is not None:
-        y = built.relu(input=y, negative_slope=graph.leak) if graph.leak else built.relu(input=y)
-    y.set_output(True).set_data_type(storage).set_uid(Y)
-    y.set_dim(list(graph.y)).set_stride(list(graph.y_strides))
-    return built
+        return built.conv_dgrad(loss=x, filter=filters, **windows)
+    return built.conv_fprop(image=x, weight=filters, **windows)
 
 
 def less_exact_notes(cudnn: Any) -> list[Any]:

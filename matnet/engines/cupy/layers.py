@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from matnet.engines.cupy import kernels
-from matnet.engines.cupy.libraries import channels_last
+from matnet.engines.cupy.views import channels_last
 from matnet.layout import pad_to_4d
 from matnet.ops.activation import ReLU, SoftMax
 from matnet.ops.base import Op, computes_as

@@ -1,39 +1,15 @@
-"""Convolutions by cuDNN and matrix products by cuBLAS, on views of device memory with channels last."""
+"""Calls of cuDNN and cuBLAS on fixed buffers of device memory with channels last."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from matnet.engines.cupy import kernels
+from matnet.engines.cupy.blas import Blas
 from matnet.engines.cupy.choice import ChosenPlan
-from matnet.engines.cupy.graphs import BIAS, FILTERS, OTHER, X, Y
-from matnet.engines.cupy.steps import ConvGraph
-
-Array = Any
-
-
-def channels_last(x: Array) -> Array:
-    """An N x C x H x W view of memory with channels last as N x H x W x C."""
-    return x.transpose(0, 2, 3, 1)
-
-
-def address(x: Array) -> int:
-    """Where the array begins in device memory."""
-    return int(x.data.ptr)
-
-
-def conv_addresses(graph: ConvGraph, reads: Sequence[Array], weights: Sequence[Array], y: Array) -> dict[int, int]:
-    """The buffers of a graph by uid; `weights` are the filters and, where there is one, the bias."""
-    found = {X: address(reads[0]), FILTERS: address(weights[0]), Y: address(y)}
-    if graph.bias:
-        found[BIAS] = address(weights[1])
-    if graph.residual is not None:
-        found[OTHER] = address(reads[1])
-    return found
+from matnet.engines.cupy.views import Array, channels_last
 
 
 @dataclass
@@ -65,39 +41,52 @@ class Finish:
         y[...] = total if self.leak is None else xp.where(total > 0, total, xp.float32(self.leak) * total)
 
 
-class Convolution:
-    """One plan of cuDNN on fixed buffers, and what its graph leaves to be finished."""
+@dataclass(eq=False)
+class Weights:
+    """Filters and, where there is one, the bias, on the device; calls that use them keep them there."""
 
-    def __init__(self, plan: ChosenPlan, addresses: dict[int, int], scratch: Any, finish: Finish | None) -> None:
-        self.plan, self.addresses, self.scratch, self.finish = plan, addresses, scratch, finish
+    arrays: list[Array]
+
+
+@dataclass
+class CudnnCall:
+    """Plans of cuDNN on fixed buffers, one after the other, and what their graphs leave to be finished.
+
+    `channels`: those of x as the graphs read it.
+    """
+
+    plans: list[tuple[ChosenPlan, dict[int, int]]]
+    weights: Weights
+    channels: int
+    scratch: Callable[[int], int]
+    finish: Finish | None = None
+
+    @property
+    def workspace(self) -> int:
+        """Bytes of scratch memory."""
+        return max(plan.workspace for plan, _ in self.plans)
 
     def __call__(self) -> None:
-        self.plan.run(self.addresses, self.scratch(self.plan.workspace))
+        place = self.scratch(self.workspace)
+        for plan, addresses in self.plans:
+            plan.run(addresses, place)
         if self.finish is not None:
             self.finish()
 
 
-class Product:
-    """y = x matrix on fixed buffers; sums are float32 in every precision, and TF32 only where that is asked for.
+@dataclass
+class BlasCall:
+    """y = x rows' by cuBLAS on fixed buffers, then what is to be finished; x N x D, rows K x D, y N x K."""
 
-    x is N x C x H x W, its images rows of the product; `matrix` is (H W C) x K, y N x K x 1 x 1.
-    """
-
-    def __init__(self, cupy: Any, precision: str, x: Array, matrix: Array, y: Array, finish: Finish) -> None:
-        blas, runtime = cupy.cuda.cublas, cupy.cuda.runtime
-        self._blas, self._handle = blas, cupy.cuda.device.get_cublas_handle
-        self._one, self._zero = np.ones(1, np.float32), np.zeros(1, np.float32)
-        self._kept = (x, matrix, y)
-        kinds = {np.dtype(np.float32): runtime.CUDA_R_32F, np.dtype(np.float16): runtime.CUDA_R_16F}
-        compute = blas.CUBLAS_COMPUTE_32F_FAST_TF32 if precision == "tf32" else blas.CUBLAS_COMPUTE_32F
-        (depth, count), rows = matrix.shape, len(y)
-        # cuBLAS counts columns first: y' = matrix' x', each array as it lies.
-        no = blas.CUBLAS_OP_N
-        self._shape = (no, no, count, rows, depth, self._one.ctypes.data)
-        self._operands = (address(matrix), kinds[matrix.dtype], count, address(x), kinds[x.dtype], depth)
-        self._result = (self._zero.ctypes.data, address(y), kinds[y.dtype], count, compute, blas.CUBLAS_GEMM_DEFAULT)
-        self._finish = finish
+    blas: Blas
+    x: Array
+    rows: Array
+    weights: Weights
+    y: Array
+    precision: str
+    finish: Finish | None = None
 
     def __call__(self) -> None:
-        self._blas.gemmEx(self._handle(), *self._shape, *self._operands, *self._result)
-        self._finish()
+        self.blas.product(self.x, self.rows, self.y, self.precision)
+        if self.finish is not None:
+            self.finish()

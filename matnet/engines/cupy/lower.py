@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from matnet.engines.cupy.memory import Arena, Buffer, plan_memory
 from matnet.engines.cupy.steps import (
-    ITEM_BYTES,
     Apply,
     Blob,
     ConvGraph,
@@ -18,6 +17,7 @@ from matnet.engines.cupy.steps import (
     Schedule,
     Step,
     Store,
+    strides_of,
 )
 from matnet.engines.plan import FullyConnected, FusedConv, to_products
 from matnet.network import Layer, Network
@@ -27,7 +27,7 @@ from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.shapes import Shape, to_4d
 
 CHANNELS = 3  # Concat's `dim` for channels
-WORD = 16  # bytes
+COLORS = 3  # channels of an image; cuDNN has more plans for one more
 
 
 def lower(
@@ -42,8 +42,7 @@ def lower(
     net = to_products(net, shapes)
     layers = net.upto(wanted)
     halves = _half_precision(net, layers) if precision == "fp16" else set()
-    places = _places(net, layers, shapes, wanted, halves) if cudnn else {}
-    blobs = _blobs(layers, shapes, halves, places)
+    blobs = _blobs(layers, shapes, halves, _roomy(net, layers, inputs) if cudnn else ())
     read = {name for layer in layers for name in layer.inputs}
     steps: list[Step] = [Load(name, (), (blobs[name],)) for name in inputs if name in read]
     for layer in layers:
@@ -71,55 +70,38 @@ def _half_precision(net: Network, layers: Sequence[Layer]) -> set[str]:
 
 
 def _blobs(
-    layers: Sequence[Layer], shapes: Mapping[str, Shape], halves: Container[str], places: Mapping[str, tuple[str, int]]
+    layers: Sequence[Layer], shapes: Mapping[str, Shape], halves: Container[str], roomy: Container[str]
 ) -> dict[str, Blob]:
-    """A blob per variable; `places` says which are part of another one, and from which channel on."""
+    """A blob per variable; `roomy` ones have room for one more channel in every pixel."""
     names = dict.fromkeys(name for layer in layers for name in (*layer.inputs, *layer.outputs))
-    blobs = {}
-    for name in names:
-        if name in shapes:
-            root, first = places.get(name, (name, 0))
-            dtype = "float16" if root in halves else "float32"
-            blobs[name] = Blob(name, shapes[name], dtype, root, shapes[root][1], first)
-    return blobs
+    return {
+        name: Blob(
+            name,
+            shapes[name],
+            "float16" if name in halves else "float32",
+            shapes[name][1] + 1 if name in roomy else 0,
+        )
+        for name in names
+        if name in shapes
+    }
 
 
-def _places(
-    net: Network,
-    layers: Sequence[Layer],
-    shapes: Mapping[str, Shape],
-    wanted: Iterable[str],
-    halves: Container[str],
-) -> dict[str, tuple[str, int]]:
-    """Variables that a convolution can write straight to their place in a concatenation that alone reads them.
-
-    Each has to begin at a multiple of WORD, as cuDNN takes for granted, in every pixel.
-    """
-    readers: dict[str, int] = {}
-    for layer in layers:
-        for name in layer.inputs:
-            readers[name] = readers.get(name, 0) + 1
-    convolved = {layer.outputs[0] for layer in layers if _is_convolution(net, layer)}
-    places = {}
-    for layer in layers:
-        if not computes_as(layer.op, Concat) or layer.op.dim != CHANNELS:
-            continue
-        (output,), first = layer.outputs, 0
-        width = ITEM_BYTES["float16" if output in halves else "float32"]
-        whole = shapes[output][1] * width % WORD == 0
-        for name in layer.inputs:
-            alone = readers[name] == 1 and name not in wanted
-            if whole and alone and name in convolved and first * width % WORD == 0:
-                places[name] = (output, first)
-            first += shapes[name][1]
-    return places
+def _roomy(net: Network, layers: Sequence[Layer], inputs: Mapping[str, Shape]) -> set[str]:
+    """Images that a single layer reads, a convolution, which may then read them with a channel of zeros."""
+    found: set[str] = set()
+    for name, shape in inputs.items():
+        readers = [layer for layer in layers if name in layer.inputs]
+        if shape[1] == COLORS and len(readers) == 1 and _is_convolution(net, readers[0]):
+            found.update({name} if readers[0].inputs == [name] else ())
+    return found
 
 
 def _step(net: Network, layer: Layer, blobs: Mapping[str, Blob], precision: str, cudnn: bool) -> Step:
     reads = tuple(blobs[name] for name in layer.inputs)
     writes = tuple(blobs[name] for name in layer.outputs if name in blobs)
     if _is_product(layer):
-        return Multiply(layer.name, reads, writes, layer.op, tuple(layer.params), _has_bias(net, layer), _leak(layer))
+        graph = _product_graph(net, layer, reads, writes[0], precision)
+        return Multiply(layer.name, reads, writes, layer.op, tuple(layer.params), graph)
     if cudnn and _is_convolution(net, layer):
         graph = _graph(net, layer, reads, writes[0], precision)
         return Convolve(layer.name, reads, writes, layer.op, tuple(layer.params), graph)
@@ -181,6 +163,27 @@ def _graph(net: Network, layer: Layer, reads: Sequence[Blob], y: Blob, precision
     )
 
 
+def _product_graph(net: Network, layer: Layer, reads: Sequence[Blob], y: Blob, precision: str) -> ConvGraph:
+    """The filters cover the whole map, which is read as one pixel of many channels."""
+    h, w, depth, count = filters_of(net, layer)
+    x, result = (reads[0].shape[0], h * w * depth, 1, 1), (y.shape[0], count, 1, 1)
+    return ConvGraph(
+        x=x,
+        x_strides=strides_of(x),
+        filters=(count, h * w * depth, 1, 1),
+        y=result,
+        y_strides=strides_of(result),
+        pad=(0, 0, 0, 0),
+        stride=(1, 1),
+        dilate=(1, 1),
+        precision=precision,
+        bias=_has_bias(net, layer),
+        residual=strides_of(result) if len(reads) > 1 else None,
+        leak=_leak(layer),
+        wide=y.dtype == "float32",
+    )
+
+
 def _transposed_graph(net: Network, layer: Layer, op: ConvTranspose, x: Blob, y: Blob, precision: str) -> ConvGraph:
     """The adjoint of a convolution with filters D x K x h x w, in as many groups, that pads what this one crops."""
     h, w, count, depth = to_4d(net.params[layer.params[0]].value.shape)
@@ -205,20 +208,18 @@ def _arena(steps: Sequence[Step]) -> Arena:
     buffers: dict[str, Buffer] = {}
     for number, step in enumerate(steps):
         for blob in (*step.reads, *step.writes):
-            known = buffers.get(blob.root)
-            size = max(blob.bytes, known.size if known else 0)
-            buffers[blob.root] = Buffer(size, known.first if known else number, number)
+            known = buffers.get(blob.name)
+            buffers[blob.name] = Buffer(blob.bytes, known.first if known else number, number)
     return plan_memory(buffers)
 
 
-def without_fusing(step: Convolve) -> tuple[Convolve, ...]:
+def without_fusing(graph: ConvGraph) -> tuple[ConvGraph, ...]:
     """The same convolution with less in one graph, for cuDNN to try in this order where it cannot do all at once.
 
     What is left out of a graph is computed afterwards, in place.
     """
-    graph = step.graph
     plain = replace(graph, bias=False, residual=None, leak=None)
     simpler = [graph, replace(graph, residual=None, leak=None), plain] if graph.residual else [graph, plain]
     if graph.transposed:  # cuDNN has no epilogues for it that more than a few kernels know
         simpler = [plain]
-    return tuple(replace(step, graph=item) for item in dict.fromkeys(simpler))
+    return tuple(dict.fromkeys(simpler))

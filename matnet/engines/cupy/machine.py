@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
-from matnet.engines.cupy import kernels
+from matnet.engines.cupy import kernels, weights
 from matnet.engines.cupy.bound import Array, Call, applied
-from matnet.engines.cupy.choice import Chooser
+from matnet.engines.cupy.graphs import key_of
 from matnet.engines.cupy.layers import boxes_call, kernel_call
-from matnet.engines.cupy.libraries import Convolution, Finish, Product, address, channels_last, conv_addresses
+from matnet.engines.cupy.libraries import BlasCall, CudnnCall, Finish, Weights
 from matnet.engines.cupy.lower import without_fusing
-from matnet.engines.cupy.steps import Apply, Convolve, Join, Multiply, Step
-from matnet.engines.cupy.weights import convolution_weights, product_weights
+from matnet.engines.cupy.steps import Apply, Blob, ConvGraph, Convolve, Join, Multiply, Step
+from matnet.engines.cupy.views import channels_last
+from matnet.engines.cupy.ways import Part, Way, ways_of
+from matnet.engines.cupy.weights import bias_of
 from matnet.network import Network
 from matnet.ops.base import computes_as
 from matnet.ops.roi import ROIPooling
 
-LITTLE, MUCH = 64 << 20, 1 << 30  # bytes that a convolution may need besides its inputs and outputs
+if TYPE_CHECKING:
+    from matnet.engines.cupy.device import GpuDevice
 
 
 class Scratch:
@@ -53,47 +59,48 @@ class Scratch:
 
 
 def _transposing(inside: Array, into: bool) -> Callable[[Array], None]:
-    """What exchanges layouts with an array N x C x H x W; how it is launched is worked out once for each of these."""
-    launches: dict[int, kernels.Launch] = {}
+    """What exchanges layouts with an array N x C x H x W; how it starts is worked out once."""
+    launch: kernels.Launch | None = None
+    place = 0 if into else 1
 
     def call(value: Array) -> None:
-        place = address(value)
-        if place not in launches:
-            given = (value, inside, "nchw") if into else (inside, value, "nhwc")
-            launches[place] = kernels.plan_transpose(*given)
-        kernels.start(launches[place])
+        nonlocal launch
+        if launch is None:
+            launch = kernels.plan_transpose(*((value, inside, "nchw") if into else (inside, value, "nhwc")))
+        arguments = list(launch.arguments)
+        arguments[place] = value
+        kernels.start(replace(launch, arguments=tuple(arguments)))
+        launch = replace(launch, arguments=(*arguments[:place], None, *arguments[place + 1 :]))  # value may be freed
 
     return call
 
 
 class GpuMachine:
-    """Binds steps of one network on the current device; weights are uploaded once and shared by all plans."""
+    """Binds steps of one network on the device; weights are uploaded once and shared by all schedules."""
 
-    def __init__(
-        self, cupy: Any, net: Network, precision: str, pool: Any, chooser: Chooser | None, scratch: Scratch
-    ) -> None:
-        self.cupy, self.net, self.precision, self.pool = cupy, net, precision, pool
-        self.chooser, self.scratch = chooser, scratch
-        self.trial_scratch = Scratch(cupy, cupy.cuda.MemoryPool())  # losers may want more than the plans that are kept
+    def __init__(self, device: GpuDevice, net: Network) -> None:
+        self.device, self.cupy, self.net = device, device.cupy, net
         self.notes: list[str] = []
         self.on_host: set[str] = set()  # layers that look at values on the host, which no CUDA graph can hold
         self.faults: list[tuple[str, Array]] = []  # layers that can find fault with their inputs, and where they say so
-        self._workspace: tuple[int, ...] = (MUCH,)  # what a plan of cuDNN may need, tried in this order
-        self._weights: dict[tuple[str, str, str], list[Array]] = {}
+        self._weights: WeakValueDictionary[tuple[str, str, str], Weights] = WeakValueDictionary()
+        self._channels: dict[str, int] = {}  # of inputs, as the convolutions that are bound read them
 
     def memory(self, size: int) -> Array:
-        self._workspace = (max(LITTLE, size // 4), MUCH)
-        with self.cupy.cuda.using_allocator(self.pool.malloc):
-            return self.cupy.empty(size, dtype=self.cupy.uint8)
+        with self.cupy.cuda.using_allocator(self.device.pool.malloc):
+            found = self.cupy.empty(size, dtype=self.cupy.uint8)
+        self.device.chooser.limit = self.device.workspace()
+        return found
+
+    def as_read(self, blob: Blob) -> Blob:
+        channels = self._channels.get(blob.name)
+        return blob if channels is None else replace(blob, shape=(blob.shape[0], channels, *blob.shape[2:]), pitch=0)
 
     def load(self, target: Array) -> Callable[[Array], None]:
         return _transposing(channels_last(target), into=True)
 
     def store(self, source: Array) -> Callable[[Array], None]:
-        x = channels_last(source)
-        if x.flags.c_contiguous:
-            return _transposing(x, into=False)
-        return lambda value: self.cupy.copyto(value, source)
+        return _transposing(channels_last(source), into=False)
 
     def bind(self, step: Step, reads: Sequence[Array], writes: Sequence[Array]) -> Call:
         if isinstance(step, Convolve):
@@ -101,7 +108,7 @@ class GpuMachine:
         if isinstance(step, Multiply):
             return self._product(step, reads, writes[0])
         if isinstance(step, Join):
-            return self._join(step, reads, writes[0])
+            return self._join(reads, writes[0])
         assert isinstance(step, Apply)
         if computes_as(step.op, ROIPooling):
             fault = self.cupy.zeros(1, dtype=self.cupy.int32)
@@ -117,55 +124,89 @@ class GpuMachine:
     def _params(self, step: Apply | Convolve | Multiply) -> list[np.ndarray]:
         return [self.net.params[name].value for name in step.params]
 
-    def _uploaded(
-        self, step: Convolve | Multiply, dtype: str, bias: bool, arrange: Callable[..., tuple[Array, Array | None]]
-    ) -> list[Array]:
-        """Filters and, where there is one, the bias, on the device."""
-        key = (step.layer, arrange.__name__, dtype)
-        if key not in self._weights:
-            arranged = arrange(self._params(step), bias, dtype)
-            with self.cupy.cuda.using_allocator(self.pool.malloc):
-                self._weights[key] = [self.cupy.asarray(part) for part in arranged if part is not None]
-        return self._weights[key]
+    def _uploaded(self, step: Convolve | Multiply, kind: str, dtype: str) -> Weights:
+        """Filters and, where there is one, the bias, arranged by the function of `weights` with this name."""
+        key = (step.layer, kind, dtype)
+        found = self._weights.get(key)
+        if found is None:
+            more = {"groups": step.graph.groups} if kind == "block_diagonal" else {}
+            arranged = getattr(weights, kind)(self._params(step), step.graph.bias, dtype, **more)
+            with self.cupy.cuda.using_allocator(self.device.pool.malloc):
+                found = self._weights[key] = Weights([self.cupy.asarray(part) for part in arranged])
+        return found
 
     def _convolution(self, step: Convolve, reads: Sequence[Array], writes: Sequence[Array]) -> Call:
-        assert self.chooser is not None, "without cuDNN no step is a Convolve"
-        whole, y = step.graph, writes[0]
-        weights = self._uploaded(step, y.dtype.name, whole.bias, convolution_weights)
-        for part in without_fusing(step):
-            addresses = conv_addresses(part.graph, reads, weights, y)
-            plan = None
-            for limit in self._workspace:
-                plan = plan or self.chooser.choose(part.graph, addresses, self.trial_scratch, limit)
-            if plan is not None:
-                self.scratch.expect(plan.workspace)
-                finish = None
-                if part.graph != whole:
-                    late_bias = whole.bias and not part.graph.bias
-                    bias = weights[1].astype(self.cupy.float32) if late_bias else None
-                    other = reads[1] if whole.residual is not None else None
-                    finish = Finish(self.cupy, y, bias, other, whole.leak)
-                return Convolution(plan, addresses, self.scratch, finish)
-        self.notes.append(f"layer {step.layer!r}: cuDNN has no plan for it; CuPy computes it, more slowly")
-        return applied(self.net, step, self.cupy, reads, writes)
+        y, ways = writes[0], ways_of(step.graph)
+        call = self._fastest(step, {name: partial(self._by_cudnn, step, way, reads, y) for name, way in ways.items()})
+        for graph in without_fusing(ways["as it is"].parts[0].graph):
+            call = call or self._by_cudnn(step, Way((Part(graph),)), reads, y)
+        if call is None:
+            self.notes.append(f"layer {step.layer!r}: cuDNN has no plan for it; CuPy computes it, more slowly")
+            return applied(self.net, step, self.cupy, reads, writes)
+        return self._settled(step, call)
+
+    def _by_cudnn(
+        self, step: Convolve | Multiply, way: Way, reads: Sequence[Array], y: Array
+    ) -> CudnnCall | None:
+        """The plans of all parts of a way; None where cuDNN lacks one."""
+        held = self._uploaded(step, way.weights, "float16" if step.graph.precision == "fp16" else "float32")
+        plans = []
+        for part in way.parts:
+            addresses = part.addresses(reads, held.arrays, y)
+            plan = self.device.chooser.plan(part.graph, addresses, self.device.trial_scratch)
+            if plan is None:
+                return None
+            plans.append((plan, addresses))
+        finish = self._finish(step, reads, y, way.parts[0].graph)
+        return CudnnCall(plans, held, way.channels, self.device.trial_scratch, finish)
+
+    def _finish(self, step: Convolve | Multiply, reads: Sequence[Array], y: Array, graph: ConvGraph) -> Finish | None:
+        """What the graph leaves out of the step's own; None for nothing."""
+        whole = step.graph
+        bias = self.cupy.asarray(bias_of(self._params(step))) if whole.bias and not graph.bias else None
+        other = reads[1] if whole.residual is not None and graph.residual is None else None
+        leak = whole.leak if graph.leak is None else None
+        left = bias is not None or other is not None or leak is not None
+        return Finish(self.cupy, y, bias, other, leak) if left else None
+
+    def _fastest(self, step: Convolve | Multiply, ways: Mapping[str, Callable[[], Any]]) -> Any:
+        """The fastest call, using the scratch memory that all steps share; None where there is none."""
+        call = self.device.chooser.way(key_of(step.graph), ways)
+        return self._settled(step, call) if isinstance(call, CudnnCall) else call
+
+    def _settled(self, step: Convolve | Multiply, call: CudnnCall) -> CudnnCall:
+        self.device.scratch.expect(call.workspace)
+        call.scratch = self.device.scratch
+        if isinstance(step, Convolve) and step.reads[0].pitch:
+            self._channels[step.reads[0].name] = call.channels
+        return call
 
     def _product(self, step: Multiply, reads: Sequence[Array], y: Array) -> Call:
-        x = reads[0]
-        assert channels_last(x).flags.c_contiguous and channels_last(y).flags.c_contiguous, step
-        matrix, *bias = self._uploaded(step, x.dtype.name, step.bias, product_weights)
-        other = reads[1] if len(reads) > 1 else None
-        finish = Finish(self.cupy, y, bias[0] if bias else None, other, step.leak)
-        return Product(self.cupy, self.precision, x, matrix, y, finish)
+        """By cuBLAS, or by cuDNN as a convolution of maps of one pixel or as a matrix product."""
+        one_pixel, product = Way((Part(step.graph),)), Way((Part(replace(step.graph, product=True)),))
+        ways: dict[str, Callable[[], Any]] = {"cuBLAS": partial(self._by_cublas, step, reads, y)}
+        if self.device.cudnn is not None:
+            ways["cuDNN convolution"] = partial(self._by_cudnn, step, one_pixel, reads, y)
+            ways["cuDNN product"] = partial(self._by_cudnn, step, product, reads, y)
+        return self._fastest(step, ways)
 
-    def _join(self, step: Join, reads: Sequence[Array], y: Array) -> Call:
+    def _by_cublas(self, step: Multiply, reads: Sequence[Array], y: Array) -> BlasCall:
+        x, result = channels_last(reads[0]), channels_last(y)
+        assert x.flags.c_contiguous and result.flags.c_contiguous, step
+        held = self._uploaded(step, "filters_and_bias", x.dtype.name)
+        rows = held.arrays[0].reshape(len(held.arrays[0]), -1)
+        x, result = x.reshape(len(x), -1), result.reshape(len(result), -1)
+        finish = self._finish(step, reads, y, replace(step.graph, bias=False, residual=None, leak=None))
+        return BlasCall(self.device.blas(), x, rows, held, result, self.device.options.precision, finish)
+
+    def _join(self, reads: Sequence[Array], y: Array) -> Call:
         copies, first = [], 0
-        for blob, x in zip(step.reads, reads, strict=True):
-            if blob.root != step.writes[0].root:
-                copies.append((y[:, first : first + x.shape[1]], x))
+        for x in reads:
+            copies.append((channels_last(x), channels_last(y[:, first : first + x.shape[1]])))
             first += x.shape[1]
 
         def call() -> None:
-            for place, x in copies:
-                kernels.affine(channels_last(x), channels_last(place), "nhwc")  # which copies by 16 bytes
+            for x, place in copies:
+                kernels.affine(x, place, "nhwc")  # which copies by 16 bytes
 
         return call

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,65 +30,39 @@ class Arena:
 
 
 def plan_memory(buffers: Mapping[str, Buffer]) -> Arena:
-    """Offsets at which no two buffers overlap that are in use at the same step; the best of three ways to place them.
+    """Offsets at which no two buffers overlap that are in use at the same step.
 
-    Largest first, in order of time, and from both ends by turns, which for a chain of layers is as small as can
-    be: the largest sum of two neighbours.
+    In order of time, by turns at the lowest and the highest place below the most bytes that are in use at one step;
+    a buffer that does not fit there goes to the lowest place, above that mark. For a chain of layers that is as
+    small as can be, the largest sum of two neighbours, and so it is for the six networks of the benchmark.
     """
     padded = {name: buffer._replace(size=_aligned(buffer.size)) for name, buffer in buffers.items()}
-    by_size = sorted(padded, key=lambda name: (-padded[name].size, padded[name].first, name))
-    by_time = sorted(padded, key=lambda name: (padded[name].first, -padded[name].size, name))
-    arenas = [_placed(padded, order, _lowest) for order in (by_size, by_time)]
-    arenas.append(_from_both_ends(padded, by_time))
-    return min(arenas, key=lambda arena: arena.size)
+    steps = {buffer.first for buffer in padded.values()}
+    room = max((sum(b.size for b in padded.values() if b.first <= step <= b.last) for step in steps), default=0)
+    offsets: dict[str, int] = {}
+    from_above = False
+    for name in sorted(padded, key=lambda name: (padded[name].first, -padded[name].size, name)):
+        buffer = padded[name]
+        taken = sorted(
+            (offsets[other], offsets[other] + padded[other].size) for other in offsets if padded[other].meets(buffer)
+        )
+        offsets[name] = _highest(buffer.size, taken, room) if from_above else _lowest(buffer.size, taken)
+        from_above = not from_above
+    return Arena(offsets, max((offsets[name] + padded[name].size for name in offsets), default=0))
 
 
 def _aligned(size: int) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-Chooser = Callable[[int, Sequence[tuple[int, int]]], int]
-
-
-def _placed(buffers: Mapping[str, Buffer], order: Sequence[str], choose: Chooser) -> Arena:
-    """Each buffer in turn where `choose` says, given its size and the (begin, end) of all that are in its way."""
-    offsets: dict[str, int] = {}
-    for name in order:
-        taken = sorted(
-            (offsets[other], offsets[other] + buffers[other].size)
-            for other in offsets
-            if buffers[other].meets(buffers[name])
-        )
-        offsets[name] = choose(buffers[name].size, taken)
-    size = max((offsets[name] + buffers[name].size for name in offsets), default=0)
-    return Arena(offsets, size)
-
-
 def _lowest(size: int, taken: Sequence[tuple[int, int]]) -> int:
-    """The lowest gap that is large enough."""
+    """The lowest gap that is large enough, between the (begin, end) of what is in the way."""
     place = 0
     for begin, end in taken:
         if begin - place >= size:
             break
         place = max(place, end)
     return place
-
-
-def _from_both_ends(buffers: Mapping[str, Buffer], order: Sequence[str]) -> Arena:
-    """By turns at the lowest and the highest place below the most bytes that are in use at one step.
-
-    Where one does not fit there, it goes to the lowest place, above that mark.
-    """
-    steps = {buffer.first for buffer in buffers.values()}
-    room = max((sum(b.size for b in buffers.values() if b.first <= step <= b.last) for step in steps), default=0)
-    from_above = False
-
-    def choose(size: int, taken: Sequence[tuple[int, int]]) -> int:
-        nonlocal from_above
-        from_above = not from_above
-        return _highest(size, taken, room) if from_above else _lowest(size, taken)
-
-    return _placed(buffers, order, choose)
 
 
 def _highest(size: int, taken: Sequence[tuple[int, int]], room: int) -> int:

@@ -209,6 +209,8 @@ def _try_out(cupy: Any, gpu: Gpu) -> None:
         with cupy.cuda.Device(gpu.index):
             ones = cupy.ones((2, 2), dtype=cupy.float32)
             total = float((cupy.matmul(ones, ones) + ones).sum())
+    except cupy.cuda.compiler.CompileException as error:
+        raise EngineError(f"{does_not_compile(error, gpu)}, {INSTEAD}") from None
     except BROKEN as error:
         raise EngineError(
             f"CuPy {cupy.__version__} cannot compute on {gpu}: {_one_line(error)}; install CUDA's libraries with "
@@ -216,6 +218,16 @@ def _try_out(cupy: Any, gpu: Gpu) -> None:
         ) from None
     if total != 12:
         raise EngineError(f"{gpu} computes 2 x 2 ones wrongly ({total:g}, expected 12); choose another GPU, {INSTEAD}")
+
+
+def does_not_compile(error: BaseException, gpu: Gpu) -> str:
+    """What to say where NVRTC refuses a kernel; its log is long, and its first error tells what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = next((line for line in lines if "error" in line.lower()), lines[0] if lines else type(error).__name__)
+    return (
+        f"a kernel does not compile for {gpu}: {first[:200].rstrip('.')}; reinstall CUDA's compiler with "
+        f'`python -m pip install "cupy-cuda{gpu.runtime // 1000}x[ctk]"`'
+    )
 
 
 def import_cudnn(runtime: int = 13000) -> Any:

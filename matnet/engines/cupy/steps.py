@@ -18,17 +18,17 @@ ITEM_BYTES = {"float32": 4, "float16": 2}
 
 @dataclass(frozen=True)
 class Blob:
-    """A variable in device memory, channels last: pixel after pixel, `pitch` numbers apart, in the buffer `root`.
-
-    `first` is the channel of the buffer at which it begins: blobs that are joined later share one buffer.
-    """
+    """A variable in device memory, channels last: pixel after pixel, `room` numbers apart."""
 
     name: str
     shape: Shape  # N x C x H x W
     dtype: str = "float32"
-    root: str = ""
-    pitch: int = 0
-    first: int = 0
+    pitch: int = 0  # channels for which each pixel has room; 0: as many as there are
+
+    @property
+    def room(self) -> int:
+        """Numbers from pixel to pixel."""
+        return self.pitch or self.shape[1]
 
     @property
     def pixels(self) -> int:
@@ -38,33 +38,35 @@ class Blob:
     @property
     def bytes(self) -> int:
         """Of the whole buffer."""
-        return self.pixels * self.pitch * ITEM_BYTES[self.dtype]
-
-    @property
-    def packed(self) -> bool:
-        """Whether nothing else lies between its numbers."""
-        return self.pitch == self.shape[1]
+        return self.pixels * self.room * ITEM_BYTES[self.dtype]
 
     @property
     def strides(self) -> Shape:
         """Of N, C, H, W, in numbers."""
-        _, _, h, w = self.shape
-        return (h * w * self.pitch, 1, w * self.pitch, self.pitch)
+        return strides_of(self.shape, self.room)
 
     def view(self, buffer: Any) -> Any:
         """The blob as an N x C x H x W view of its buffer, a one-dimensional array of the blob's dtype."""
         n, c, h, w = self.shape
-        pixels = buffer[: self.pixels * self.pitch].reshape(n, h, w, self.pitch)
-        return pixels[..., self.first : self.first + c].transpose(0, 3, 1, 2)
+        pixels = buffer[: self.pixels * self.room].reshape(n, h, w, self.room)
+        return pixels[..., :c].transpose(0, 3, 1, 2)
+
+
+def strides_of(shape: Shape, room: int = 0) -> Shape:
+    """Strides, in numbers, of N x C x H x W with channels last and `room` numbers a pixel (default: C)."""
+    _, c, h, w = shape
+    room = room or c
+    return (h * w * room, 1, w * room, room)
 
 
 @dataclass(frozen=True)
 class ConvGraph:
-    """relu(conv(x) + bias + other) as cuDNN is told of it: sizes, strides in numbers, and what is fused.
+    """relu(conv(x) + other + bias) as cuDNN gets it: sizes, strides in numbers, and what is fused.
 
     `filters` is K x c/groups x h x w, which lie in memory as K x h x w x c/groups; `leak` None means no ReLU.
     `precision` fp32 leaves out all ways to compute that are less exact than float32. With `transposed` it is the
-    convolution's adjoint, from its K outputs x to its inputs y, as which cuDNN knows a convolution transpose.
+    convolution's adjoint, from its K outputs x to its inputs y, as which cuDNN knows a convolution transpose. With
+    `product` it is a matrix product, of maps of one pixel.
     """
 
     x: Shape
@@ -80,6 +82,13 @@ class ConvGraph:
     residual: Shape | None = None  # the strides of the other term
     leak: float | None = None
     transposed: bool = False
+    product: bool = False
+    wide: bool = False  # y is float32 in every precision
+
+    @property
+    def groups(self) -> int:
+        """Groups of channels."""
+        return 1 if self.transposed else self.x[1] // self.filters[1]
 
 
 @dataclass(frozen=True)
@@ -130,16 +139,18 @@ class Convolve(Step):
 
 @dataclass(frozen=True)
 class Multiply(Step):
-    """A fully connected layer, one matrix product, by cuBLAS. Reads x, and the other term where there is one."""
+    """A fully connected layer, one matrix product; its `graph` is the convolution of a map of one pixel.
+
+    Reads x, and the other term where there is one.
+    """
 
     op: Op
     params: tuple[str, ...]
-    bias: bool
-    leak: float | None
+    graph: ConvGraph
 
     @property
     def how(self) -> str:
-        return f"cuBLAS matrix product{_fused(self.bias, len(self.reads) > 1, self.leak)}"
+        return f"matrix product{_fused(self.graph.bias, self.graph.residual is not None, self.graph.leak)}"
 
 
 @dataclass(frozen=True)
@@ -157,12 +168,11 @@ class Apply(Step):
 
 @dataclass(frozen=True)
 class Join(Step):
-    """Channels one after the other: those inputs are copied that were not written to their place at once."""
+    """Channels one after the other."""
 
     @property
     def how(self) -> str:
-        copied = sum(1 for blob in self.reads if blob.root != self.writes[0].root)
-        return f"concatenation, {copied} of {len(self.reads)} inputs copied"
+        return f"concatenation of {len(self.reads)} inputs"
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
 
+from matnet.engines.cupy.views import Array
+from matnet.engines.device import processors
 from matnet.shapes import Shape
 
-Array = Any
 LARGE_BATCH = 8
-PART = 8 << 20  # bytes
+PART = 4 << 20  # bytes that one thread copies at a time
+MOST_COPIERS = 4  # threads, which together reach the bandwidth of a host's memory
 
 
 class Slot:
@@ -27,45 +32,92 @@ class Slot:
         pinned, device = cupyx.empty_pinned, cupy.empty
         self._sent = {name: pinned(shape, np.float32) for name, shape in inputs.items()}
         self._returned = {name: pinned(shape, np.float32) for name, shape in outputs.items()}
-        self.inputs = {name: device(shape, np.float32) for name, shape in inputs.items()}
-        self.outputs = {name: device(shape, np.float32) for name, shape in outputs.items()}
+        self._inputs = {name: device(shape, np.float32) for name, shape in inputs.items()}
+        self._outputs = {name: device(shape, np.float32) for name, shape in outputs.items()}
+        self.outputs = self._outputs
         self.faults = pinned(faults + 1, np.int32)  # as many as are asked for, and one that is not used
         # A thread that waits for a large batch leaves its processor to others; for a small one that takes too long.
         large = any(shape[0] >= LARGE_BATCH for shape in inputs.values())
         events = [cupy.cuda.Event(block=large, disable_timing=True) for _ in range(3)]
         self.arrived, self.computed, self.back = events
 
-    def send(self, values: Mapping[str, np.ndarray], page_locked: bool, stream: Any) -> None:
-        """Start copying the inputs to the device; `page_locked`: from where they are, else by way of the slot."""
-        for name, target in self.inputs.items():
-            source = values[name]
-            if page_locked:
+    def prepare(self, on_device: bool) -> None:
+        """Results go to the host; or with `on_device` into new arrays, which belong to the stream that is current."""
+        if on_device:
+            self.outputs = {name: self._cupy.empty(value.shape, np.float32) for name, value in self._outputs.items()}
+        else:
+            self.outputs = self._outputs
+
+    def send(self, values: Mapping[str, Any], page_locked: PageLocked, stream: Any) -> dict[str, Array]:
+        """The inputs on the device: those that lie on the host are on their way there, until `arrived`."""
+        host = {name: value for name, value in values.items() if not isinstance(value, self._cupy.ndarray)}
+        in_place = page_locked.holds(host)
+        self.arrived.synchronize()  # the batch before, whose results stay on the device, may be under way still
+        stream.wait_event(self.computed)
+        for name, source in host.items():
+            target = self._inputs[name]
+            if in_place:
                 target.data.copy_from_host_async(source.ctypes.data, source.nbytes, stream)
             else:
-                self._send_by_parts(source, self._sent[name], target, stream)
+                _send_by_parts(source, self._sent[name], target, stream)
         self.arrived.record(stream)
-
-    def _send_by_parts(self, source: np.ndarray, sent: np.ndarray, target: Array, stream: Any) -> None:
-        """Copy some images into page-locked memory while those before them travel."""
-        step = max(1, PART // max(1, source[0].nbytes))
-        for first in range(0, len(source), step):
-            part = sent[first : first + step]
-            np.copyto(part, source[first : first + step])
-            place = target.data + first * source[0].nbytes
-            place.copy_from_host_async(part.ctypes.data, part.nbytes, stream)
+        return {**values, **{name: self._inputs[name] for name in host}}
 
     def fetch(self, stream: Any) -> None:
-        """Start copying the outputs back, once they are computed."""
+        """Start copying the outputs back, once they are computed, if they go to the host."""
         stream.wait_event(self.computed)
-        for name, source in self.outputs.items():
-            target = self._returned[name]
-            source.data.copy_to_host_async(target.ctypes.data, target.nbytes, stream)
+        if self.outputs is self._outputs:
+            for name, source in self.outputs.items():
+                target = self._returned[name]
+                source.data.copy_to_host_async(target.ctypes.data, target.nbytes, stream)
         self.back.record(stream)
 
-    def results(self) -> dict[str, np.ndarray]:
-        """Wait for the outputs; arrays of the caller's own."""
+    def results(self) -> dict[str, Array]:
+        """Wait for the outputs; arrays of the caller's own.
+
+        For results that stay on the device this waits for the inputs alone, and for layers that check theirs.
+        """
+        if self.outputs is not self._outputs:
+            outputs, self.outputs = self.outputs, self._outputs
+            (self.back if len(self.faults) > 1 else self.arrived).synchronize()
+            return outputs
         self.back.synchronize()
-        return {name: value.copy() for name, value in self._returned.items()}
+        found = {}
+        for name, value in self._returned.items():
+            found[name] = np.empty_like(value)
+            _copy_by_parts(value, found[name])
+        return found
+
+
+def _send_by_parts(source: np.ndarray, sent: np.ndarray, target: Array, stream: Any) -> None:
+    """Copy into page-locked memory, by several threads, while the parts that are there already travel."""
+    for first, part in _copies(source, sent):
+        place = target.data + first * sent.itemsize
+        place.copy_from_host_async(part.ctypes.data, part.nbytes, stream)
+
+
+def _copy_by_parts(source: np.ndarray, target: np.ndarray) -> None:
+    for _ in _copies(source, target):
+        pass
+
+
+def _copies(source: np.ndarray, target: np.ndarray) -> Any:
+    """Copy a contiguous array by parts, yielding (first number, copied part) in order."""
+    flat, place = source.reshape(-1), target.reshape(-1)
+    length = max(1, PART // source.itemsize)
+    firsts = range(0, flat.size, length)
+
+    def copy(first: int) -> tuple[int, np.ndarray]:
+        part = place[first : first + length]
+        np.copyto(part, flat[first : first + length])
+        return first, part
+
+    return map(copy, firsts) if len(firsts) < 2 else _copiers().map(copy, firsts)
+
+
+@cache
+def _copiers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(MOST_COPIERS, processors()), "matnet-copy")
 
 
 class PageLocked:
@@ -78,8 +130,9 @@ class PageLocked:
         """A float32 array of zeros, from which copies to the device are fastest."""
         import cupyx
 
-        made = cupyx.zeros_pinned(shape, np.float32)
+        made: np.ndarray = cupyx.zeros_pinned(shape, np.float32)
         self._spans[made.ctypes.data] = made.nbytes
+        weakref.finalize(made, self._spans.pop, made.ctypes.data, None).atexit = False
         return made
 
     def holds(self, values: Mapping[str, np.ndarray]) -> bool:
@@ -87,4 +140,5 @@ class PageLocked:
         return all(self._holds(value.ctypes.data, value.nbytes) for value in values.values())
 
     def _holds(self, begin: int, size: int) -> bool:
-        return any(start <= begin and begin + size <= start + length for start, length in self._spans.items())
+        spans = list(self._spans.items())
+        return any(start <= begin and begin + size <= start + length for start, length in spans)

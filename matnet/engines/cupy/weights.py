@@ -1,4 +1,4 @@
-"""Filters and biases in the order that cuDNN and cuBLAS want beside channels-last activations."""
+"""Filters and biases in the order in which cuDNN and cuBLAS read them beside channels-last activations."""
 
 from __future__ import annotations
 
@@ -6,20 +6,37 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from matnet.layout import filters_to_khwc, filters_to_matrix, pad_to_4d
+from matnet.layout import filters_to_khwc, pad_to_4d
+
+Arrays = list[np.ndarray]
 
 
-def convolution_weights(params: Sequence[np.ndarray], bias: bool, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Filters h x w x c x K as K x h x w x c, and the bias as K numbers, contiguous."""
+def filters_and_bias(params: Sequence[np.ndarray], bias: bool, dtype: str) -> Arrays:
+    """Filters h x w x c x K as K x h x w x c and, where there is one, the bias as K numbers; contiguous.
+
+    For a product the filters of one output are a row of a K x (h w c) matrix.
+    """
     filters = np.ascontiguousarray(filters_to_khwc(pad_to_4d(np.asarray(params[0]))), dtype=dtype)
-    return filters, _bias(params, dtype) if bias else None
+    return [filters, bias_of(params, dtype)] if bias else [filters]
 
 
-def product_weights(params: Sequence[np.ndarray], bias: bool, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Filters h x w x c x K as a matrix (h w c) x K, and the bias as K numbers, contiguous."""
-    matrix = np.ascontiguousarray(filters_to_matrix(pad_to_4d(np.asarray(params[0]))), dtype=dtype)
-    return matrix, _bias(params, "float32") if bias else None
+def with_channel(params: Sequence[np.ndarray], bias: bool, dtype: str) -> Arrays:
+    """`filters_and_bias` with one more channel of zeros."""
+    filters, *rest = filters_and_bias(params, bias, dtype)
+    return [np.pad(filters, ((0, 0), (0, 0), (0, 0), (0, 1))), *rest]
 
 
-def _bias(params: Sequence[np.ndarray], dtype: str) -> np.ndarray:
+def block_diagonal(params: Sequence[np.ndarray], bias: bool, dtype: str, groups: int) -> Arrays:
+    """`filters_and_bias` of grouped filters over the channels of all groups, zero where the group is another one."""
+    filters, *rest = filters_and_bias(params, bias, dtype)
+    count, h, w, depth = filters.shape
+    whole = np.zeros((count, h, w, groups * depth), dtype)
+    for group in range(groups):
+        rows = slice(group * count // groups, (group + 1) * count // groups)
+        whole[rows, ..., group * depth : (group + 1) * depth] = filters[rows]
+    return [whole, *rest]
+
+
+def bias_of(params: Sequence[np.ndarray], dtype: str = "float32") -> np.ndarray:
+    """The bias as K numbers."""
     return np.ascontiguousarray(np.asarray(params[1]).ravel(order="F"), dtype=dtype)

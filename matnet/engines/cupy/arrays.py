@@ -1,0 +1,45 @@
+"""Arrays that users have on a GPU: of CuPy, torch, JAX or anything with DLPack or CUDA's array interface."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from matnet.engines.base import check_activation
+from matnet.errors import EngineError
+
+if TYPE_CHECKING:
+    from matnet.engines.cupy.device import GpuDevice
+
+CUDA, CUDA_MANAGED = 2, 13  # kinds of devices in DLPack
+
+
+def lies_on_gpu(array: Any) -> bool:
+    """Whether its values lie in the memory of a GPU."""
+    where = getattr(array, "__dlpack_device__", None)
+    if where is not None:
+        return int(where()[0]) in (CUDA, CUDA_MANAGED)
+    return hasattr(array, "__cuda_array_interface__")
+
+
+def on_gpu(array: Any, device: GpuDevice, what: str) -> Any:
+    """The array as C-contiguous float32 N x C x H x W of CuPy, without a copy where it is that already.
+
+    DLPack, where there is one, lets the current stream of CuPy wait for what computes the values. EngineError for one
+    that cannot be read or lies on another GPU, ShapeError as for arrays on the host.
+    """
+    cupy = device.cupy
+    with device.translated({}), cupy.cuda.Device(device.gpu.index):
+        try:
+            if isinstance(array, cupy.ndarray):
+                found = array
+            else:
+                found = cupy.from_dlpack(array) if hasattr(array, "__dlpack__") else cupy.asarray(array)
+        except (BufferError, TypeError, ValueError, RuntimeError) as error:
+            raise EngineError(f"{what}: cannot be read from the GPU ({error}); detach it, or give a copy") from None
+        if found.device.id != device.gpu.index:
+            raise EngineError(
+                f"{what}: lies on gpu:{found.device.id}, but the engine computes on gpu:{device.gpu.index}; copy it "
+                f"there, or compile with device 'gpu:{found.device.id}'"
+            )
+        check_activation(found, what)
+        return cupy.ascontiguousarray(found, dtype=cupy.float32)

@@ -1,0 +1,17 @@
+"""Views of device memory: axes and addresses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Array = Any  # cupy.ndarray
+
+
+def channels_last(x: Array) -> Array:
+    """An N x C x H x W view of memory with channels last as N x H x W x C."""
+    return x.transpose(0, 2, 3, 1)
+
+
+def address(x: Array) -> int:
+    """Where the array begins in device memory."""
+    return int(x.data.ptr)
