@@ -112,7 +112,7 @@ def input_arrays(
     for name, value in found.items():
         if value.dtype.kind not in "fiubc":
             raise DataError(f"{source}: the array for input {name!r} holds {value.dtype}; expected numbers")
-    if not found:
+    if inputs and not found:
         held = ", ".join(arrays) or "nothing"
         wanted = ", ".join(f"in__{encoded(names[-1])}" for names in inputs.values())
         raise DataError(f"{source}: the input file must hold {wanted}; it holds {held}")

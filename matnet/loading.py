@@ -98,7 +98,8 @@ def _caffe(files: list[Path], options: Mapping[str, Any]) -> Network:
 def _without_mat_options(file: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """The keywords of `convert_caffe` among `options`; FileFormatError where one of several networks is asked for."""
     if options.get("name") is not None:
-        raise FileFormatError(f"{file}: a Caffe model holds one network; name= (--net) chooses one of a .mat file")
+        option = in_words("name=", "--net")
+        raise FileFormatError(f"{file}: a Caffe model holds one network; {option} chooses one of a .mat file")
     return {name: value for name, value in options.items() if name not in ("name", "mmap")}
 
 

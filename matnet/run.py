@@ -184,8 +184,8 @@ def run_file(
         values = {name: arrays.to_nchw(value, layout_in, net.blob_ranks.get(name)) for name, value in found.items()}
     else:
         values = dict(images.inputs)
-    first = next(iter(values.values()))
-    values = {**stored_labels(net, first.shape[0] if first.ndim else 1), **values}
+    batch = next((value.shape[0] for value in values.values() if value.ndim), 1)
+    values = {**stored_labels(net, batch), **values}
     for note in (note for note in net.source.notes if note.startswith(CAFFES_BLOBS)):
         log.info(note)
     _require_size(net, values, size, source)

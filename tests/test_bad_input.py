@@ -224,3 +224,49 @@ def test_an_unreadable_image_is_named_counted_and_survived(tmp_path: Path, capsy
     captured = capsys.readouterr()
     assert victim.name in captured.err and "1 " in captured.err
     assert "top-1" in captured.out
+
+
+SOLVERS = {
+    "net: 'train_val.prototxt' base_lr: 0.01 max_iter: 100": "train_val.prototxt",
+    "test_iter: 10 test_interval: 100 lr_policy: 'step'": "no network",
+    "train_net: 'train.prototxt' test_net: 'test.prototxt' base_lr: 1": "train.prototxt",
+}
+
+
+@pytest.mark.parametrize("text", SOLVERS)
+@pytest.mark.parametrize("options", [[], ["--lenient"]], ids=str)
+def test_a_solver_is_named_as_one(
+    text: str, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "solver.prototxt").write_text(text)
+    expect(
+        capsys, show_main, [str(tmp_path / "solver.prototxt"), *options], rf"solver\.prototxt.*solver.*{SOLVERS[text]}"
+    )
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
+def test_a_cut_hdf5_file_is_told_in_plain_words(keep: float, tmp_path: Path) -> None:
+    """Sizes and what to do, and not what the HDF5 library calls its own structures."""
+    whole = matnet.save(matnet.load(MODEL), tmp_path / "whole.mat", version="7.3").read_bytes()
+    path = tmp_path / "cut.mat"
+    path.write_bytes(whole[: int(keep * len(whole))])
+    with pytest.raises(MatnetError, match=r"cut\.mat") as caught:
+        matnet.load(path)
+    assert str(len(whole)) in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("sblock", "eof", "Unable", "superblock", "heap"))
+
+
+def test_a_network_of_constants_needs_no_input(tmp_path: Path) -> None:
+    filler = "shape { dim: 1 dim: 2 dim: 3 dim: 4 } data_filler { type: 'constant' value: 2 }"
+    text = f"layer {{ name: 'd' type: 'DummyData' top: 'd' dummy_data_param {{ {filler} }} }} "
+    text += "layer { name: 'i' type: 'Input' top: 'z' input_param { shape { dim: 1 } } } "
+    text += "layer { name: 'p' type: 'Power' bottom: 'd' top: 'p' power_param { power: 3 } }"
+    (tmp_path / "net.prototxt").write_text(text)
+    net = matnet.load(tmp_path / "net.prototxt")
+    np.testing.assert_array_equal(net({}), np.full((1, 2, 3, 4), 8, np.float32))
+    with pytest.raises(MatnetError, match=r"net\.prototxt.*p depends on no input"):
+        net(np.zeros((1, 2, 3, 4), np.float32))
+    arguments = [str(tmp_path / "net.prototxt"), str(npz(tmp_path / "in.npz", z=np.ones(1))), str(tmp_path / "out.npz")]
+    assert run_main(arguments) == 0
+    with np.load(tmp_path / "out.npz") as found:
+        np.testing.assert_array_equal(found["out__p"], np.full((1, 2, 3, 4), 8))

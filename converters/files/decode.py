@@ -12,7 +12,7 @@ from matnet.converters.files.message import Message
 from matnet.converters.files.schema import UNNUMBERED, Field, MessageType, float32, message_type
 from matnet.converters.files.text import parse_text
 from matnet.converters.files.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, Wire
-from matnet.errors import FileFormatError, listing
+from matnet.errors import FileFormatError, in_words, listing
 
 STRUCTURE = ("NetParameter", "LayerParameter", "V1LayerParameter", "V0LayerParameter", "BlobProto",
              "BlobShape")
@@ -39,7 +39,8 @@ def decode_graph(wire: Wire, lenient: bool, notes: list[str]) -> Message:
     limit = Weight.UNKNOWN if lenient else Weight.NEUTRAL
     refused = [problem.text for problem in problems if problem.weight > limit]
     if refused:
-        way = "" if lenient else "; --lenient (lenient=True) ignores unknown fields, with a note for each"
+        option = in_words("lenient=True", "--lenient")
+        way = "" if lenient else f"; {option} ignores unknown fields, with a note for each"
         raise FileFormatError(listing(
             f"{wire.source.path}: {len(refused)} fields of its graph are not understood (give its prototxt{way}):",
             refused))

@@ -10,7 +10,7 @@ from matnet.converters.files import dialects, layer_types
 from matnet.converters.files.dialects import Weight
 from matnet.converters.files.message import Identifier, Message, Source
 from matnet.converters.files.schema import FLOATS, INTEGERS, OPEN, Field, MessageType, float32, message_type
-from matnet.errors import FileFormatError, listing, nearest
+from matnet.errors import FileFormatError, in_words, listing, nearest
 from matnet.files import existing_file, looks_like_html
 
 LARGEST = 4 << 20
@@ -59,11 +59,13 @@ def parse_text(text: str, path: str, type_name: str = "NetParameter", lenient: b
     message = Message(message_type(type_name), source, 0)
     parser.fields(message, closer=None, opened=0, depth=0)
     _refuse_mixed_generations(message)
+    _refuse_solver(message)
     limit = Weight.UNKNOWN if lenient else Weight.NEUTRAL
     refused = sorted(problem for problem in parser.problems if problem.weight > limit)
     if refused:
         found = [f"{_line_column(source, problem.position)}: {problem.text}" for problem in refused]
-        way = "" if lenient else "; --lenient (lenient=True) ignores unknown fields, with a note for each"
+        option = in_words("lenient=True", "--lenient")
+        way = "" if lenient else f"; {option} ignores unknown fields, with a note for each"
         raise FileFormatError(listing(f"{path}: {len(found)} fields cannot be read (correct the file{way}):", found))
     if notes is not None:
         notes += [f"{path}, {_line_column(source, problem.position)}: {problem.text}; it is ignored"
@@ -97,6 +99,25 @@ def _refuse_mixed_generations(message: Message) -> None:
         v2, v1 = (_line_column(source, message.get(name)[0].position) for name in ("layer", "layers"))
         raise FileFormatError(f"{source.path}: `layer` ({v2}) and `layers` ({v1}) stand in one file; Caffe "
                               "takes either the V2 or the V1 form: rewrite the one as the other")
+
+
+SOLVER_FIELDS = frozenset((
+    "net", "net_param", "train_net", "train_net_param", "test_net", "test_net_param", "base_lr", "lr_policy", "gamma",
+    "power", "stepsize", "stepvalue", "momentum", "momentum2", "weight_decay", "max_iter", "test_iter",
+    "test_interval", "test_initialization", "display", "snapshot", "snapshot_prefix", "solver_mode", "solver_type",
+    "iter_size", "average_loss", "random_seed", "device_id", "clip_gradients", "regularization_type",
+))  # fmt: skip
+
+
+def _refuse_solver(message: Message) -> None:
+    """FileFormatError for the settings of a training, which Caffe keeps in a file of their own."""
+    if message.type.name != "NetParameter" or message.has("layer") or message.has("layers"):
+        return
+    found = SOLVER_FIELDS.intersection(message.unknown())
+    if found:
+        net = next((message.get(name) for name in ("net", "train_net", "test_net") if name in found), None)
+        named = f"; it names the network {net!r}" if isinstance(net, str) else ""
+        raise FileFormatError(f"{message.source.path}: is a solver, which says how to train, and no network{named}")
 
 
 class _Token(NamedTuple):

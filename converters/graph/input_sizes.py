@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.converters.lower.sizes import Sizes, text
 from matnet.converters.options import Options
-from matnet.errors import NetworkError, nearest
+from matnet.errors import NetworkError, in_words, nearest
 
 NO_IMAGES = ("Input", "DummyData", "MemoryData", "HDF5Data")
 """Layers that bring data in and state its sizes, or bring in arrays of any kind; all others read images."""
@@ -129,12 +129,16 @@ def _wanted(net: NetDef, layers: Sequence[LayerDef], options: Options) -> dict[s
     named: Mapping[str, Sequence[int]] = given if isinstance(given, Mapping) else {image or "": given}
     inputs = used_inputs(net, layers)
     for blob, sizes in named.items():
-        if blob not in inputs:
-            known = f"{nearest(blob, inputs)}; its inputs: {', '.join(inputs) or 'none'}"
-            raise NetworkError(f"{net.path}: input_size is given for {blob!r}, which is no input{known}")
+        known = f"its inputs: {', '.join(inputs) or 'none'}"
+        if not blob:
+            way = in_words("by name", "as NAME=AxBx...")
+            raise NetworkError(f"{net.path}: a size is given, and no input is an image; give it {way}; {known}")
+        if blob not in net.inputs:
+            near = nearest(blob, inputs)
+            raise NetworkError(f"{net.path}: a size is given for {blob!r}, which is no input{near}; {known}")
         if any(size < 1 for size in sizes):
-            raise NetworkError(f"{net.path}: input_size {'x'.join(map(str, sizes))} has a size below 1")
-    return {blob: tuple(sizes) for blob, sizes in named.items()}
+            raise NetworkError(f"{net.path}: the given size {'x'.join(map(str, sizes))} has a number below 1")
+    return {blob: tuple(sizes) for blob, sizes in named.items() if blob in inputs}
 
 
 def _replaced(stated: Sizes, wanted: Sequence[int]) -> Sizes:
@@ -143,7 +147,7 @@ def _replaced(stated: Sizes, wanted: Sequence[int]) -> Sizes:
         return stated
     if len(wanted) > len(stated) or len(wanted) < 2 < len(stated):
         raise NetworkError(
-            f"input_size has {len(wanted)} numbers for an input of {text(stated)}; expected HxW, CxHxW or NxCxHxW"
+            f"the given size has {len(wanted)} numbers for an input of {text(stated)}; expected HxW, CxHxW or NxCxHxW"
         )
     return (*stated[: len(stated) - len(wanted)], *wanted)
 

@@ -9,7 +9,7 @@ from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.conv import selectable, selection
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes, text
-from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
+from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError, in_words
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat, Crop, Scale, Sum
 from matnet.ops.convolution import Conv
@@ -136,7 +136,8 @@ def _aligned_crop(layer: LayerDef, net: Builder) -> None:
         offsets = (0, 0)
     else:
         place = f"{offsets[0]}, {offsets[1]}"
-        net.note(layer, f"has no offset; aligned by geometry it cuts at {place} (--crop caffe: at 0, 0)")
+        option = in_words("crop='caffe'", "--crop caffe")
+        net.note(layer, f"has no offset; aligned by geometry it cuts at {place} ({option}: at 0, 0)")
     _crop_at(layer, net, 2, list(offsets))
 
 

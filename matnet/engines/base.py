@@ -97,6 +97,8 @@ class Engine(ABC):
         return as_activation(array, what)
 
     def _single(self, x: Any) -> dict[str, Any]:
+        if not self.inputs:
+            raise NetworkError(f"{self.net.source}: {', '.join(self.wanted)} depends on no input; give an empty dict")
         if len(self.inputs) != 1:
             raise NetworkError(
                 f"{self.net.source}: takes {len(self.inputs)} inputs ({', '.join(self.inputs)}); give a dict by name"

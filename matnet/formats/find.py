@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from matnet.errors import FileFormatError, listing, nearest
+from matnet.errors import FileFormatError, in_words, listing, nearest
 from matnet.formats.mat.values import Cell, Opaque, StructArray
 from matnet.formats.plain import describe
 
@@ -42,7 +42,8 @@ def find_network(file: Mapping[str, Any], path: Any, name: str | None = None) ->
             raise FileFormatError(f"{path}: holds no network called {name!r}{nearest(name, found)}; it holds {held}")
         return found[name], name
     if len(found) > 1:
-        what = f"{path}: holds {len(found)} networks; choose one by name, with name='NAME' (--net NAME):"
+        option = in_words("name='NAME'", "--net NAME")
+        what = f"{path}: holds {len(found)} networks; choose one by name, with {option}:"
         raise FileFormatError(listing(what, found))
     only = next(iter(found))
     return found[only], only

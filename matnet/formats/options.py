@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from matnet.errors import in_words
 from matnet.formats.mat.values import Cell
 from matnet.formats.plain import as_array, as_text, is_empty, means, op_fields
 from matnet.network import Layer, Network
@@ -95,7 +96,7 @@ def judge_unknown(net: Network, layer: Layer, fields: Sequence[str], options: Se
     elif named:
         layer.faults.append(
             f"MatConvNet's class has no {', '.join(named)}, which may change what it computes; "
-            "lenient=True (--lenient) ignores it"
+            f"{in_words('lenient=True', '--lenient')} ignores it"
         )
 
 

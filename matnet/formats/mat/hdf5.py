@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,10 +53,24 @@ def file_errors(path: Path) -> Iterator[None]:
     except MatnetError:
         raise
     except _ERRORS as error:
-        reason = str(error) or type(error).__name__
         raise FileFormatError(
-            f"{path}: HDF5 cannot read it ({reason}); the file is cut or damaged, fetch or copy it again"
+            f"{path}: HDF5 cannot read it ({_reason(error)}); the file is cut or damaged, fetch or copy it again"
         ) from error
+
+
+_OF_LIBRARY = re.compile(r"[A-Z][\w']+ .*\(.*\)|[A-Z][a-z']+ .*(?:object|identifier|id|file)\b|'?\"?(?:Unable|Can't)")
+"""How the HDF5 library words its errors; those that are raised here begin with a small letter or an article."""
+_CUT = re.compile(r"eof = (\d+), sblock->base_addr = (\d+), stored_eof = (\d+)")
+
+
+def _reason(error: Exception) -> str:
+    """Why a file cannot be read, in plain words."""
+    text = str(error)
+    cut = _CUT.search(text)
+    if cut is not None:
+        found, before, stored = map(int, cut.groups())
+        return f"it has {found + before} of {stored} bytes" if found + before < stored else "it is cut"
+    return text if text and not _OF_LIBRARY.match(text) else "its structure is damaged"
 
 
 def text_attribute(item: Any, name: bytes) -> str | None:

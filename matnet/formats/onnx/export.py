@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, listing
+from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, in_words, listing
 from matnet.files import atomic_path, atomic_write
 from matnet.formats.onnx.graph import ExportOptions, Graph, LayerWriter, NeedsFixedSize, NotExpressible
 from matnet.formats.onnx.metadata import metadata
@@ -127,9 +127,8 @@ def _model(
         open_size = False
     axes = variable_axes(net, given, wanted, DynamicAxes(batch=batch == "dynamic", size=open_size))
     if axes is None:
-        raise NetworkError(
-            f"{net.source}: does not run on inputs of another size; give --input-size HxW (size=(height, width))"
-        )
+        option = in_words("size=(height, width)", "--input-size HxW")
+        raise NetworkError(f"{net.source}: does not run on inputs of another size; give {option}")
     shapes = net.infer_shapes(given, wanted)
     images = next(iter(given.values()))[0]
     together = {name for name, shape in shapes.items() if shape[0] == images}
@@ -220,7 +219,7 @@ def write_model(
         except NotExpressible as error:
             sized = isinstance(error, NeedsFixedSize)
             never += [] if sized else [layer.name]
-            cure = "; give --input-size HxW (size=(height, width))" if sized else ""
+            cure = f"; give {in_words('size=(height, width)', '--input-size HxW')}" if sized else ""
             faults.append(f"layer {layer.name!r} ({layer.type_name}): {error}{cure}")
     if faults:
         raise UnsupportedLayersError(
