@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import matnet
-from matnet.errors import MatnetError, ShapeError
+from matnet.errors import MatnetError, NetworkError, ShapeError
 from matnet.network import Layer, Network
 from matnet.ops import extensions as ops
 from tests.caffe_nets import X, blob_values, caffe_files, check, converted, per_channel, reloaded, sigmoid, softmax
@@ -33,7 +33,6 @@ DOUBLE = WIDE.astype(np.float64)
         ("Normalize", DOUBLE / np.sqrt((DOUBLE**2).sum(axis=1, keepdims=True) + 1e-6)),
         ("SimpleNormalize", DOUBLE / np.sqrt((DOUBLE**2).sum(axis=(1, 2, 3), keepdims=True))),
         ("MultiSoftmax", softmax(DOUBLE, 1)),
-        ("Flip", DOUBLE[:, :, :, ::-1]),
         ("Squeeze", DOUBLE),
     ],
 )
@@ -69,6 +68,7 @@ layers { name: "soft" type: MULTI_SOFTMAX bottom: "u" top: "y" }""")
         ("Reverse", "reverse_param { axis: 0 }", X[::-1]),
         ("Reverse", "reverse_param { axis: -1 axis: 1 }", X[:, ::-1, :, ::-1]),
         ("Flip", "flip_param { flip_width: false flip_height: true }", X[:, :, ::-1]),
+        ("Flip", "flip_param { flip_width: true flip_height: true }", X[:, :, ::-1, ::-1]),
         ("Transpose", "transpose_param { dim: 3 dim: 2 dim: 0 dim: 1 }", X.transpose(3, 2, 0, 1)),
         ("Upsample", "upsample_param { scale: 3 }", X.repeat(3, axis=2).repeat(3, axis=3)),
         ("Upsample", "upsample_param { scale_h: 2 scale_w: 1 }", X.repeat(2, axis=2)),
@@ -76,6 +76,12 @@ layers { name: "soft" type: MULTI_SOFTMAX bottom: "u" top: "y" }""")
 )
 def test_values_in_another_order(kind: str, param: str, expected: np.ndarray, tmp_path: Path) -> None:
     check(tmp_path, kind, param, {"x": X}, np.ascontiguousarray(expected), tolerance=0)
+
+
+@pytest.mark.parametrize("param", ["", "flip_param { flip_height: true }", "flip_param { flip_width: true }"])
+def test_a_flip_that_does_not_state_its_axes_is_refused(param: str, tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match=r"Flip.*does not state"):
+        check(tmp_path, "Flip", param, {"x": X}, X)
 
 
 def test_squeeze_takes_out_axes_of_size_one(tmp_path: Path) -> None:
@@ -365,3 +371,36 @@ def test_layers_of_forks_without_weights_say_what_they_need(tmp_path: Path) -> N
 def test_unpooling_of_both_inputs_must_fit() -> None:
     with pytest.raises(ShapeError, match="must be equal"):
         ops.Unpooling().output_shapes([(1, 2, 3, 4), (1, 2, 3, 5)], [])
+
+
+def field_text(name: str) -> str:
+    """The fields of a parameter message with their defaults, as docs/caffe-layers.md lists them."""
+    from matnet.converters.files.schema import message_type
+
+    texts = []
+    for field in message_type(name).fields.values():
+        if field.message is not None:
+            inner = "" if field.type_name in ("FillerParameter", "ResizeParameter") else field_text(field.type_name)
+            texts.append(f"{field.name} {{ {inner or '...'} }}")
+        elif field.repeated:
+            texts.append(f"{field.name} (several)")
+        else:
+            value = str(field.default).lower() if field.kind == "bool" else field.default
+            default = f"{value:g}" if isinstance(value, float) else str(value)
+            texts.append(f"{field.name} = {default}" if default else field.name)
+    return ", ".join(texts)
+
+
+def test_the_table_of_fields_is_that_of_the_schema() -> None:
+    """Every type of a fork has its row in the docs, with every field that it reads and the default."""
+    from matnet.converters.files.layer_types import FORK_PARAMETERS
+    from matnet.converters.files.schema import message_type
+
+    layer = message_type("LayerParameter")
+    text = (Path(__file__).parents[1] / "docs" / "caffe-layers.md").read_text(encoding="utf-8")
+    rows = []
+    for kind, names in sorted(FORK_PARAMETERS.items()):
+        params = [f"`{name}`: {field_text(layer.fields[name].type_name)}" for name in names]
+        rows.append(f"| `{kind}` | {'; '.join(params) or 'none'} |")
+    missing = [row for row in rows if row not in text.splitlines()]
+    assert not missing, "\n".join(missing)

@@ -160,8 +160,14 @@ def reverse(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Flip")
 def flip(layer: LayerDef, net: Builder) -> None:
-    """An extension (happynear's caffe-windows): the image mirrored, left and right unless the layer says else."""
+    """The image mirrored along the axes that the layer names (happynear's caffe-windows, flip_layer.cpp).
+
+    What the fork's schema takes a field for that is not given could not be found: both must stand there.
+    """
     param = layer.params.get("flip_param")
+    missing = [name for name in ("flip_width", "flip_height") if not param.has(name)]
+    if missing:
+        raise NetworkError(f"flip_param does not state {' and '.join(missing)}; write true or false for each")
     axes = [axis for axis, name in ((2, "flip_height"), (3, "flip_width")) if param.get(name)]
     net.finish(layer, Reverse(axis=tuple(axes)))
 
