@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -186,14 +187,21 @@ class Network(Edited):
 
         NetworkError with the nearest names where it means none of them.
         """
-        variables = self.variables
+        return self.resolved([name])[0]
+
+    def resolved(self, names: Iterable[str]) -> list[str]:
+        """The variables that several names mean, as `resolve` finds them."""
+        variables = set(self.variables)
+        return [self._variable(name, variables) for name in names]
+
+    def _variable(self, name: str, variables: Set[str]) -> str:
         if name in variables:
             return name
         if name in self.aliases and self.aliases[name] in variables:
             return self.aliases[name]
         if name in self.layers and self.layers[name].outputs:
             return self.layers[name].outputs[0]
-        hint = nearest(name, [*variables, *self.layers, *self.aliases])
+        hint = nearest(name, [*self.variables, *self.layers, *self.aliases])
         raise NetworkError(f"{self.source}: no variable or layer is called {name!r}{hint}")
 
     def with_blobs(self, names: Iterable[str] | None) -> Network:
@@ -267,8 +275,9 @@ class Network(Edited):
         """A copy in which these training-only layers have their inference form or, having none, are dropped."""
         twin = self.copy()
         made = []
+        mentions = _mentions(self)
         for layer in training:
-            op = _inference_form(self, layer)
+            op = _inference_form(layer, mentions)
             if op is None:
                 del twin.layers[layer.name]
                 twin.source.notes.append(f"dropped training-only layer {layer.name!r} ({layer.type_name})")
@@ -407,15 +416,15 @@ class Network(Edited):
         `size` replaces height and width of every data input that has more than one pixel or no known size.
         An input about which nothing is known is left out.
         """
-        from matnet.meta import declared_input_shapes, input_channels
+        from matnet.meta.inputs import InputFacts, declared_input_shapes
 
-        declared = declared_input_shapes(self)
+        declared, facts = declared_input_shapes(self), InputFacts(self)
         shapes = {}
-        for name in self.data_inputs():
+        for name in facts.names:
             if name in declared:
                 _, channels, *pixels = declared[name]
                 shapes[name] = (batch, channels, *(size if size and pixels != [1, 1] else pixels))
-            elif size and (channels_read := input_channels(self, name)):
+            elif size and (channels_read := facts.channels(name)):
                 shapes[name] = (batch, channels_read, *size)
         return shapes
 
@@ -609,7 +618,17 @@ def _is_loss(layer: Layer, inputs: set[str], read: set[str]) -> bool:
     return labelled or (isinstance(layer.op, Unknown) and any(word in called for word in LOSS_WORDS))
 
 
-def _inference_form(net: Network, layer: Layer) -> Op | None:
+def _mentions(net: Network) -> Counter[tuple[type[Op] | None, str]]:
+    """How many layers read or write each variable: of every op together (None), and of each type of op."""
+    found: Counter[tuple[type[Op] | None, str]] = Counter()
+    for layer in net.layers.values():
+        for name in {*layer.inputs, *layer.outputs}:
+            found[None, name] += 1
+            found[type(layer.op), name] += 1
+    return found
+
+
+def _inference_form(layer: Layer, mentions: Counter[tuple[type[Op] | None, str]]) -> Op | None:
     """What a training-only layer computes at inference; None where it is dropped.
 
     It is dropped where its outputs are read (it is then no result), and where what it would compute of the scores is
@@ -618,9 +637,7 @@ def _inference_form(net: Network, layer: Layer) -> Op | None:
     op = layer.op.for_inference()
     if op is None or len(layer.outputs) != 1 or not layer.inputs:
         return None
-    others = [other for other in net.layers.values() if other is not layer]
-    if any(layer.outputs[0] in (*other.inputs, *other.outputs) for other in others):
+    if mentions[None, layer.outputs[0]] > 1:
         return None
-    scores = layer.inputs[0]
-    same = [other for other in others if type(other.op) is type(op)]
-    return None if any(scores in (*other.inputs, *other.outputs) for other in same) else op
+    others = mentions[type(op), layer.inputs[0]] - (type(op) is type(layer.op))
+    return None if others else op

@@ -53,5 +53,5 @@ def test_a_worker_that_ends_and_one_that_hangs_differ_in_what_is_said(monkeypatc
     found = {}
     for name, code in said.items():
         monkeypatch.setattr(Worker, "command", lambda self, options, kinds, code=code: [sys.executable, "-c", code])
-        found[name] = Worker(Namespace(), []).try_one("state", 0, seconds=1)
-    assert found == {"ends": "ended the process with status 7", "hangs": "took more than 1 s"}
+        found[name] = Worker(Namespace(), []).try_one("state", 0, seconds=0.2)
+    assert found == {"ends": "ended the process with status 7", "hangs": "took more than 0.2 s"}

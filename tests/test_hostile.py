@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+import matnet
+from matnet.converters.export.whole_graph import structure, whole_graph
 from tests.fuzz import corpus
 from tests.fuzz.kinds import KINDS, verdict
 
 FILES = sorted(path for path in corpus.HOSTILE.rglob("*") if path.is_file())
 REFUSED = ("lrn-nan", "lrn-infinite", "spnorm-nan", "pdist-zero", "absurd-pad", "alias-bomb", "timestamp", "bad-offset")
-REFUSED += ("sizes-of-inputs", "sizes-that-are-none", "numbers", "address")
+REFUSED += ("sizes-of-inputs", "sizes-that-are-none", "numbers", "address", "mean", "mean-elsewhere")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(corpus.HOSTILE)))
@@ -43,3 +45,13 @@ def test_the_harness_runs_and_counts() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^state +2 ", done.stdout, re.MULTILINE)
     assert "2 inputs, seed 1; 0 different findings" in done.stdout
+
+
+def test_a_caffe_graph_of_other_layers_is_no_record() -> None:
+    """A file may state any layers beside the right digest of the network's own."""
+    net = matnet.load(corpus.HOSTILE / "mat5" / "same-names.mat")
+    texts = {field: [""] for field in ("record", "shapes", "variables", "blobs")}
+    kept = {**texts, "prototxt": 'layer { name: "y" type: "ReLU" }', "plain": ["y"], "checksum": structure(net)}
+    assert whole_graph(net, {**kept, "plain": [next(iter(net.layers))], "shapes": []}, {}) is not None
+    assert whole_graph(net, {**kept, "shapes": []}, {}) is None
+    assert whole_graph(net, {**kept, "shapes": [[float("inf")]]}, {}) is None

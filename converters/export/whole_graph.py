@@ -7,6 +7,7 @@ names of blobs in between. While no layer has been added, removed or rewired sin
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import prod
@@ -61,6 +62,7 @@ def remember_graph(builder: Builder, plain: Mapping[str, str]) -> dict[str, Any]
     what the inputs are called in the network and in Caffe.
     """
     layers = caffe_layers(builder)
+    named = Counter(layer.params.get("name") for layer in builder.graph.layers)
     recorded = [bool(builder.emitted.get(layer.name)) and layer.name not in plain for layer in layers]
     inputs = {
         builder.values[variable].variable: blob
@@ -68,7 +70,7 @@ def remember_graph(builder: Builder, plain: Mapping[str, str]) -> dict[str, Any]
         if variable in builder.values
     }
     return {
-        "prototxt": "".join(f"layer {{\n{to_text(_in_caffes_names(builder, layer))}}}\n" for layer in layers),
+        "prototxt": "".join(f"layer {{\n{to_text(_in_caffes_names(builder, layer, named))}}}\n" for layer in layers),
         "plain": Cell(plain.get(layer.name, "") for layer in layers),
         "record": Cell(layer.name if found else "" for layer, found in zip(layers, recorded, strict=True)),
         "shapes": Cell(row(shape) for layer in layers for shape in _blob_shapes(builder, layer, plain)),
@@ -83,11 +85,11 @@ def _blob_shapes(builder: Builder, layer: LayerDef, plain: Mapping[str, str]) ->
     return [builder.blob_shapes[layer.name, index] for index in range(len(params))]
 
 
-def _in_caffes_names(builder: Builder, layer: LayerDef) -> Message:
+def _in_caffes_names(builder: Builder, layer: LayerDef, named: Counter[str]) -> Message:
     """The definition under the layer's own name, unless others have it too; an aligned Crop gets its offsets."""
     message = definition(layer, layer.bottoms, layer.tops)
     given = layer.params.get("name")
-    if given and sum(other.params.get("name") == given for other in builder.graph.layers) == 1:
+    if given and named[given] == 1:
         message.set("name", given)
     if layer.type == "Crop" and not message.has("crop_param"):
         message.set("crop_param", build("CropParameter", offset=list(builder.crop_offsets[layer.name])))
@@ -146,6 +148,8 @@ def whole_graph(net: Network, kept: Any, recorded: Mapping[str, Any]) -> WholeGr
         return None
     fits = len(messages) == len(plain) == len(record) and len(variables) == len(blobs)
     if not fits or any(name and name not in recorded for name in record):
+        return None
+    if any(name and (name not in net.layers or net.layers[name].op.dagnn not in EXPORTS) for name in plain):
         return None
     return WholeGraph(messages, plain, record, shapes, dict(zip(variables, blobs, strict=True)))
 

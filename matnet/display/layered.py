@@ -72,7 +72,7 @@ def layered(boxes: Sequence[Box], wires: Sequence[Wire]) -> Layers:
     ranks = _tightened(_longest_paths(len(boxes), wires), wires)
     breaks = _column_breaks(boxes, wires, ranks)
     # The wire that crosses a break gets a rank to itself, at the top of the new column, from which it branches.
-    moved = [rank + sum(rank > boundary for boundary in breaks) for rank in ranks]
+    moved = [rank + bisect.bisect_left(breaks, rank) for rank in ranks]
     starts = [boundary + 1 + index for index, boundary in enumerate(breaks)]
     elements = [Element(rank, box.width, box.height) for box, rank in zip(boxes, moved, strict=True)]
     links = _links(elements, wires, set(starts))
@@ -146,7 +146,8 @@ def _column_breaks(boxes: Sequence[Box], wires: Sequence[Wire], ranks: Sequence[
     found = set()
     for column in range(1, columns):
         wanted = bottom * column / columns
-        nearest = min(allowed, key=lambda at: abs(bottoms[at] - wanted), default=None)
+        place = bisect.bisect_left(allowed, wanted, key=bottoms.__getitem__)
+        nearest = min(allowed[max(place - 1, 0) : place + 1], key=lambda at: abs(bottoms[at] - wanted), default=None)
         if nearest is not None and abs(bottoms[nearest] - wanted) < 0.3 * bottom / columns:
             found.add(nearest)
     return sorted(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,7 +67,7 @@ class _Geometry:
     def __init__(self, layers: Layers, centres: Sequence[float]) -> None:
         self.elements = layers.elements
         self.turns = set(layers.column_starts[1:])  # the ranks that hold just the wire from the column before
-        self.column = [sum(rank >= start for start in layers.column_starts) - 1 for rank in range(len(layers.ranks))]
+        self.column = [bisect.bisect_right(layers.column_starts, rank) - 1 for rank in range(len(layers.ranks))]
         self.tops, self.bottoms = self._stack(layers)
         self.floors = [0.0] * (len(layers.column_starts) if layers.ranks else 0)
         for bottom, column in zip(self.bottoms, self.column, strict=True):
@@ -90,9 +90,10 @@ class _Geometry:
     def _side_by_side(self, layers: Layers, centres: Sequence[float]) -> tuple[list[float], list[float]]:
         """The centres with every column shifted to its place, and the x of the gutter right of each column."""
         shifted, gutters, x = list(centres), [], 0.0
-        for column in range(len(self.floors)):
-            ranks = (rank for rank, at in zip(layers.ranks, self.column, strict=True) if at == column)
-            inside = list(itertools.chain.from_iterable(ranks))
+        columns: list[list[int]] = [[] for _ in self.floors]
+        for rank, column in zip(layers.ranks, self.column, strict=True):
+            columns[column] += rank
+        for inside in columns:
             left = min(centres[index] - self.elements[index].width / 2 for index in inside)
             right = max(centres[index] + self.elements[index].width / 2 for index in inside)
             for index in inside:

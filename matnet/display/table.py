@@ -11,7 +11,7 @@ from typing import Any
 
 from matnet.display.units import BYTES_PER_ELEMENT
 from matnet.errors import MatnetError
-from matnet.meta import input_channels
+from matnet.meta.inputs import InputFacts
 from matnet.network import Layer, Network
 from matnet.ops.base import Op, Unknown
 from matnet.shapes import Pad, ReceptiveField, Shape, extent, to_4d
@@ -19,6 +19,7 @@ from matnet.shapes import Pad, ReceptiveField, Shape, extent, to_4d
 # Fields of ops that have a column of their own, or that do not change what a layer computes.
 NO_SETTING = {"size", "pad", "stride", "dilate", "poolSize", "method", "hasBias", "opts", "numChannels", "epsilon"}
 NO_SETTING |= {"useShortCircuit", "frozen", "rate", "kind", "ignoreAverage", "normalise"}
+MOST_FIELDS = 16
 # Two sizes at which fields are compared where no size is known: what agrees depends on no size.
 TRIAL_SIZES = ((1056, 1056), (1440, 1440))
 
@@ -140,20 +141,23 @@ def network_table(
     What cannot be sized is None. Receptive fields follow DagNN.getVarReceptiveFields, which for chains of
     convolutions and pooling gives the cumulative sums of vl_simplenn_display. Two things differ from
     MatConvNet's tables, whose numbers are wrong there: the size and the field after a convolution
-    transpose, and the depth that a grouped one declares. Raises NetworkError for a graph with a cycle.
+    transpose, and the depth that a grouped one declares. Of more than 16 data inputs, the first 16 have receptive
+    fields: the work for all of them would grow with the square of the network's size. Raises NetworkError for a graph
+    with a cycle.
     """
     net = _with_filter_sizes(net)
     given = dict(inputs) if inputs is not None else net.default_input_shapes(batch, size)
     shapes = net.infer_shapes(given, partial=True)
     simplenn = net.source.format == "simplenn"
     shapes.update(_loss_shapes(net, shapes, batch, simplenn))
-    seen = {name: _receptive_fields(net, name, shapes) for name in net.data_inputs()}
+    inputs = net.data_inputs()
+    seen = {name: _receptive_fields(net, name, shapes) for name in inputs[:MOST_FIELDS]}
     sizes = _Sizes(shapes, seen, {layer.name for layer in net.training_layers()})
     rows = [_layer_row(net, index, layer, sizes) for index, layer in enumerate(net.layers.values(), 1)]
     return NetworkTable(
         simplenn=simplenn,
         batch=batch,
-        inputs=tuple(net.data_inputs()),
+        inputs=tuple(inputs),
         layers=tuple(rows),
         params=_param_rows(net),
         variables=_variable_rows(net, shapes),
@@ -208,8 +212,9 @@ def _receptive_fields(net: Network, variable: str, shapes: Mapping[str, Shape]) 
 
 def _size_free_fields(net: Network, variable: str) -> dict[str, ReceptiveField | None]:
     trials = []
+    facts = InputFacts(net)
     for size in TRIAL_SIZES:
-        given = {name: (1, input_channels(net, name) or 1, *size) for name in net.data_inputs()}
+        given = {name: (1, facts.channels(name) or 1, *size) for name in facts.names}
         trials.append(net.receptive_fields(variable, net.infer_shapes(given, partial=True)))
     first, second = trials
     return {name: field for name, field in first.items() if name in second and second[name] == field}

@@ -11,7 +11,7 @@ import numpy as np
 from matnet.engines.options import EngineOptions
 from matnet.errors import EngineError, NetworkError, OutOfMemoryError, ShapeError, nearest
 from matnet.files import in_memory
-from matnet.meta.inputs import input_size
+from matnet.meta.inputs import InputFacts
 from matnet.network import AT_INFERENCE, PROBABILITIES, Layer, Network
 from matnet.params import owned
 from matnet.shapes import Shape, text
@@ -39,7 +39,8 @@ class Engine(ABC):
         self.layers: list[Layer] = net.upto(self.wanted.values())
         self.notes: list[str] = [note for note in net.source.notes if note.startswith(AT_INFERENCE)]
         self.inputs = _inputs_of(self.layers, self.wanted.values())
-        self._channels = {name: input_size(net, name).channels for name in self.inputs}
+        facts = InputFacts(net)
+        self._channels = {name: facts.size(name).channels for name in self.inputs}
         net.check(self.wanted.values())
 
     @abstractmethod
@@ -139,7 +140,8 @@ def wanted_variables(net: Network, outputs: Sequence[str] | None) -> dict[str, s
     By default the outputs of training-only layers are left out, their inputs counting as outputs instead.
     """
     if outputs is not None:
-        return {name: net.resolve(name) for name in _names(outputs)}
+        names = _names(outputs)
+        return dict(zip(names, net.resolved(names), strict=True))
     dropped = {layer.name for layer in net.training_layers()}
     kept = [layer for layer in net.layers.values() if layer.name not in dropped]
     read = {name for layer in kept for name in layer.inputs}
@@ -163,7 +165,7 @@ def network_to_run(net: Network, outputs: str | Sequence[str] | None, given: Col
         return net if len(training) == len(net.layers) else net.for_inference()
     names = _names(outputs)
     try:
-        needed = {layer.name for layer in net.upto(net.resolve(name) for name in names)}
+        needed = {layer.name for layer in net.upto(net.resolved(names))}
     except NetworkError:
         if PROBABILITIES not in names:
             raise

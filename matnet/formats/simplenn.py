@@ -68,6 +68,7 @@ class _Place:
 
     index: int
     where: str
+    repeats: dict[str, int]  # see _free_name
 
     def __str__(self) -> str:
         return f"{self.where}, layers{{{self.index}}}"
@@ -86,8 +87,9 @@ def read_simplenn(variables: Mapping[str, Any], source: Source, lenient: bool = 
     faults = []
     unknown: dict[str, list[str]] = {}
     previous = INPUT
+    repeats: dict[str, int] = {}
     for index, struct in enumerate(_structs(variables["layers"]), 1):
-        place = _Place(index, str(source))
+        place = _Place(index, str(source), repeats)
         try:
             layer, options = _read_layer(net, struct, place, previous)
             judge_unknown(net, layer, (), options.unknown, lenient)
@@ -159,7 +161,7 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tupl
     if "opts" in TIDY_DEFAULTS.get(kind, {}):
         options = read_options(REGISTRY.simplenn[kind], given["opts"], str(place))
     op = _op_of(kind, given, options, place)
-    name = _free_name(net, as_text(struct.get("name"), f"{place}.name") or f"layer{place.index}")
+    name = _free_name(net, as_text(struct.get("name"), f"{place}.name") or f"layer{place.index}", place.repeats)
     params = _read_params(net, kind, name, struct, place)
     if isinstance(op, (Conv, ConvTranspose, Scale)):  # DagNN's properties that a SimpleNN layer leaves to its weights
         op = replace(op, hasBias=len(params) > 1, size=_filter_shape(net, params, place))
@@ -210,11 +212,25 @@ def _extra_inputs(net: Network, op: Op) -> list[str]:
     return [f"input{number}" for number in range(2, op.input_count[0] + 1)]
 
 
-def _free_name(net: Network, name: str) -> str:
-    """SimpleNN allows one name twice, a Network does not: later ones get `x` appended as the importer does."""
-    while name in net.layers:
-        name += "x"
-    return name
+MOST_X = 16
+
+
+def _free_name(net: Network, name: str, repeats: dict[str, int]) -> str:
+    """SimpleNN allows one name twice, a Network does not: later ones get `x` appended as the importer does.
+
+    After `MOST_X` a number is appended instead, so that thousands of equal names stay short; `repeats` has the last
+    number of each name.
+    """
+    if name not in net.layers:
+        return name
+    for count in range(1, MOST_X + 1):
+        longer = name + "x" * count
+        if longer not in net.layers:
+            return longer
+    while True:
+        repeats[name] = number = repeats.get(name, MOST_X) + 1
+        if f"{name}_{number}" not in net.layers:
+            return f"{name}_{number}"
 
 
 def _read_params(net: Network, kind: str, name: str, struct: Mapping[str, Any], place: _Place) -> list[str]:
@@ -278,6 +294,7 @@ def simplenn_obstacles(net: Network, stock_only: bool = False) -> list[str]:
     obstacles = []
     previous = None
     uses: dict[str, int] = {}
+    inputs = set(net.inputs)
     for layer in net.layers.values():
         op = layer.op
         if "object" in layer.extra:
@@ -290,7 +307,7 @@ def simplenn_obstacles(net: Network, stock_only: bool = False) -> list[str]:
             obstacles.append(f"layer {layer.name!r}: vl_simplenn does not apply a negative leak ({op.leak:g})")
         if len(layer.outputs) != 1 or (previous is not None and layer.inputs[:1] != [previous]):
             obstacles.append(f"layer {layer.name!r}: does not read just what the layer before it writes")
-        elif any(name not in net.inputs for name in layer.inputs[1:]) or not _may_read_more(layer):
+        elif any(name not in inputs for name in layer.inputs[1:]) or not _may_read_more(layer):
             obstacles.append(f"layer {layer.name!r}: reads more than one variable")
         for name in layer.params:
             uses[name] = uses.get(name, 0) + 1

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from matnet.errors import NetworkError, in_words, nearest
-from matnet.meta.inputs import image_input, input_channels
+from matnet.meta.inputs import InputFacts, image_input, input_channels
 from matnet.shapes import Shape
 
 if TYPE_CHECKING:
@@ -47,9 +47,10 @@ def with_given_sizes(
 
 def require_sizes(net: Network, needed: Collection[str], shapes: Mapping[str, Shape]) -> None:
     """NetworkError naming the inputs of unknown shape, what of it is unknown, and how to give it."""
-    missing = {name: input_channels(net, name) is not None for name in needed if name not in shapes}
-    if not missing:
+    if all(name in shapes for name in needed):
         return
+    facts = InputFacts(net)
+    missing = {name: facts.channels(name) is not None for name in needed if name not in shapes}
     unknown = [
         f"the {'height and width' if channels else 'channels, height and width'} of input {name!r}"
         for name, channels in missing.items()

@@ -13,7 +13,7 @@ from matnet.ops.base import Channels
 from matnet.shapes import Shape
 
 if TYPE_CHECKING:
-    from matnet.network import Network
+    from matnet.network import Layer, Network
 
 USUAL_INPUTS = ("data", "input")  # what the Caffe importer and MatConvNet's canonical names call the image
 DEFINITION, INPUTS, INPUT_SIZE = "the definition", "meta.inputs", "meta.inputSize"
@@ -43,29 +43,24 @@ class Statement(NamedTuple):
 def declared_input_shapes(net: Network) -> dict[str, Shape]:
     """The shapes N x C x H x W of the data inputs of known size; N is 1 unless stated.
 
-    Height and width are those of the first statement of `statements` that has both; so is N. For the channels
-    see `input_size`. An input of unknown height, width or channels is left out.
+    Height and width are those of the first of `InputFacts.statements` that has both; so is N. For the channels
+    see `InputFacts.size`. An input of unknown height, width or channels is left out.
     """
     shapes: dict[str, Shape] = {}
-    for name in net.data_inputs():
+    facts = InputFacts(net)
+    for name in facts.names:
         if name in net.input_shapes:
             shapes[name] = net.input_shapes[name]
             continue
-        height, width, channels, batch = input_size(net, name)
+        height, width, channels, batch = facts.size(name)
         if height and width and channels:
             shapes[name] = (batch or 1, channels, height, width)
     return shapes
 
 
 def input_size(net: Network, name: str) -> Size:
-    """The size of one data input, as far as it is known.
-
-    The channels are those that the definition or meta.inputs state, if the first filters can take them (groups
-    divide the channels); else those that the first filters read; else those of the other statements.
-    """
-    stated = statements(net, name)
-    found = merged(statement.size for statement in stated)
-    return found._replace(channels=_channels(stated, input_channels(net, name)) or found.channels)
+    """The size of one data input, as far as it is known (see `InputFacts.size`)."""
+    return InputFacts(net).size(name)
 
 
 def image_size(net: Network) -> Size:
@@ -106,8 +101,9 @@ def _usual(names: Sequence[str]) -> str | None:
 def contradictions(net: Network) -> list[str]:
     """A sentence for every input about which the file says two things, with the one that counts."""
     found = []
-    for name in net.data_inputs():
-        stated, size, read = statements(net, name), input_size(net, name), input_channels(net, name)
+    facts = InputFacts(net)
+    for name in facts.names:
+        stated, size, read = facts.statements(name), facts.size(name), facts.channels(name)
         heights = {
             statement.place: f"{statement.size.height}x{statement.size.width}"
             for statement in stated
@@ -131,34 +127,65 @@ def _contradiction(name: str, what: str, stated: dict[str, Any], used: Any) -> s
 # -- what is stated, and where ----------------------------------------------------------------------
 
 
-def statements(net: Network, name: str) -> list[Statement]:
-    """What is stated of the size of a data input, in the order in which it counts.
+class InputFacts:
+    """What a network's file states of its data inputs, and what reads them: looked up once for all of them."""
 
-    The definition (`net.input_shapes`); `meta.inputs` by name (the first entry, whatever its name, for a network
-    with one data input); and for the image input what `image_statements` finds besides. For boxes of which nothing is
-    stated, the layer that reads them.
-    """
-    found = []
-    if name in net.input_shapes:
-        batch, channels, height, width = net.input_shapes[name]
-        found.append(Statement(DEFINITION, Size(height, width, channels, batch)))
-    names = net.data_inputs()
-    entry = _inputs_by_variable(net, names).get(name)
-    if entry is not None:
-        found.append(Statement(INPUTS, entry))
-    usual = _usual_size(net, name)
-    if usual is not None:
-        return found or [Statement(READER, usual)]
-    return found + (_other_statements(net.meta) if name == _usual(names) else [])
+    def __init__(self, net: Network) -> None:
+        self.net, self.names = net, net.data_inputs()
+        self._image = _usual(self.names)
+        self._entries = _inputs_by_variable(net, self.names)
+        self._readers: dict[str, list[Layer]] = {}  # by the first thing that they read
+        self._usual_sizes: dict[str, Size] = {}
+        for layer in net.layers.values():
+            if layer.inputs:
+                self._readers.setdefault(layer.inputs[0], []).append(layer)
+            for position, (channels, height, width) in layer.op.usual_inputs.items():
+                for name in layer.inputs[position : position + 1]:
+                    self._usual_sizes.setdefault(name, Size(height, width, channels))
 
+    def statements(self, name: str) -> list[Statement]:
+        """What is stated of the size of a data input, in the order in which it counts.
 
-def _usual_size(net: Network, name: str) -> Size | None:
-    """The size that an input has by what reads it, such as the boxes of ROIPooling."""
-    for layer in net.layers.values():
-        for position, (channels, height, width) in layer.op.usual_inputs.items():
-            if layer.inputs[position : position + 1] == [name]:
-                return Size(height, width, channels)
-    return None
+        The definition (`net.input_shapes`); `meta.inputs` by name (the first entry, whatever its name, for a network
+        with one data input); and for the image input what `image_statements` finds besides. For boxes of which nothing
+        is stated, the layer that reads them.
+        """
+        found = []
+        if name in self.net.input_shapes:
+            batch, channels, height, width = self.net.input_shapes[name]
+            found.append(Statement(DEFINITION, Size(height, width, channels, batch)))
+        if name in self._entries:
+            found.append(Statement(INPUTS, self._entries[name]))
+        if name in self._usual_sizes:
+            return found or [Statement(READER, self._usual_sizes[name])]
+        return found + (_other_statements(self.net.meta) if name == self._image else [])
+
+    def size(self, name: str) -> Size:
+        """The size of one data input, as far as it is known.
+
+        The channels are those that the definition or meta.inputs state, if the first filters can take them (groups
+        divide the channels); else those that the first filters read; else those of the other statements.
+        """
+        stated = self.statements(name)
+        found = merged(statement.size for statement in stated)
+        return found._replace(channels=_channels(stated, self.channels(name)) or found.channels)
+
+    def channels(self, variable: str) -> int | None:
+        """The channels that `variable` must have, from the first filters or moments that read it; None: any number.
+
+        Filters are taken as ungrouped, as first layers are. Looked up behind layers whose ops keep the number of
+        channels (`Op.channels`).
+        """
+        waiting, seen = [variable], {variable}
+        for name in waiting:
+            for layer in self._readers.get(name, ()):
+                channels = layer.op.channels_read(self.net.param_shapes(layer))
+                if channels:
+                    return channels
+                if layer.op.channels >= Channels.COUNT:
+                    waiting += [output for output in layer.outputs if output not in seen]
+                    seen.update(layer.outputs)
+        return None
 
 
 def image_statements(meta: Any) -> list[Statement]:
@@ -198,10 +225,11 @@ def _inputs_by_variable(net: Network, names: list[str]) -> dict[str, Size]:
     """The sizes of `meta.inputs` under the variables that they belong to."""
     found: dict[str, Size] = {}
     entries = list(structs(net.meta.get("inputs")))
+    known = set(names)
     for entry in entries:
         name = text_of(entry.get("name")) or ""
-        variable = name if name in names else net.aliases.get(name, "")
-        if variable in names:
+        variable = name if name in known else net.aliases.get(name, "")
+        if variable in known:
             found.setdefault(variable, size_of(entry.get("size")))
     if not found and entries and len(names) == 1:
         found[names[0]] = size_of(entries[0].get("size"))
@@ -216,24 +244,6 @@ def size_of(value: Any) -> Size:
     return Size(*found[:4])
 
 
-# -- what the first filters read --------------------------------------------------------------------
-
-
 def input_channels(net: Network, variable: str) -> int | None:
-    """The channels that `variable` must have, from the first filters or moments that read it; None: any number.
-
-    Filters are taken as ungrouped, as first layers are. Looked up behind layers whose ops keep the number of
-    channels (`Op.channels`).
-    """
-    waiting, seen = [variable], {variable}
-    for name in waiting:
-        for layer in net.layers.values():
-            if layer.inputs[:1] != [name]:
-                continue
-            channels = layer.op.channels_read(net.param_shapes(layer))
-            if channels:
-                return channels
-            if layer.op.channels >= Channels.COUNT:
-                waiting += [output for output in layer.outputs if output not in seen]
-                seen.update(layer.outputs)
-    return None
+    """The channels that `variable` must have; None: any number (see `InputFacts.channels`)."""
+    return InputFacts(net).channels(variable)

@@ -63,9 +63,9 @@ def generated(
 ) -> Module:
     """The module as text and arrays; errors as for `to_torch`."""
     inference = net.for_inference().with_blobs(outputs)
-    wanted = list(dict.fromkeys(inference.resolve(name) for name in outputs or inference.outputs))
+    wanted = list(dict.fromkeys(inference.resolved(outputs or inference.outputs)))
     inference.check(wanted)
-    unwritten = [name for name in wanted if name in inference.inputs]
+    unwritten = sorted(set(inference.inputs).intersection(wanted))
     if unwritten:
         raise NetworkError(f"{net.source}: {unwritten[0]!r} is an input; ask for outputs that a layer computes")
     given = {inference.resolve(name): shape for name, shape in (input_shapes or {}).items()}

@@ -16,7 +16,7 @@ from typing import Any
 from matnet.errors import FileFormatError, listing, nearest
 from matnet.files import models_folder
 from matnet.zoo.front_matter import read_front_matter, read_yaml
-from matnet.zoo.schema import CARD_FIELDS, FILE_FIELDS, HASHES, METRICS, REQUIRED, faults_of
+from matnet.zoo.schema import CARD_FIELDS, FILE_FIELDS, HASHES, METRICS, REQUIRED, faults_of, file_name
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +197,11 @@ def _faults(fields: dict[str, Any], folder: Path) -> list[str]:
     known = {entry.get("file") or entry.get("common") for entry in fields.get("caffe_files") or ()}
     for option in ("mean", "labels"):
         wanted = (fields.get("convert") or {}).get(option)
-        if wanted is not None and wanted not in known and not (folder / str(wanted)).is_file():
+        if wanted is None:
+            continue
+        if fault := file_name(wanted):
+            faults.append(f"convert.{option} {fault}")
+        elif wanted not in known and not (folder / wanted).is_file():
             faults.append(f"convert.{option} is {wanted!r}, which is neither in caffe_files nor in the folder")
     return faults
 

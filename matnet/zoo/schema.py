@@ -90,7 +90,7 @@ def checksum(kind: str) -> Check:
 
 def file_name(value: Any) -> str | None:
     """A bare name, so that nothing is ever written outside of its folder."""
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", value):
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}", value):
         return None
     return f"is {_shown(value)}; expected a file name of letters, digits and ._+-, without a folder"
 

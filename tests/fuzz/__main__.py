@@ -1,9 +1,10 @@
 """Fuzz every kind of input: `python -m tests.fuzz --minutes 60 [--seed 0] [--kind mat5 ...] [--keep FOLDER]`.
 
 A worker process reads one mutant after another; this process supervises it. A finding is any exception but a
-MatnetError, the end of the worker by a signal, more than --seconds for one input, or more memory than --megabytes. Each
-finding is printed once for its place in the code, with the numbers that repeat it, and written to --keep. The rounds
-are numbered by kind, so that `--kind K --first N --rounds 1` repeats one. Exit status 1 on findings.
+MatnetError, the end of the worker by a signal, more than --seconds of processor time (or ten times that by the clock)
+for one input, or more memory than --megabytes. Each finding is printed once for its place in the code, with the numbers
+that repeat it, and written to --keep. The rounds are numbered by kind, so that `--kind K --first N --rounds 1` repeats
+one. Exit status 1 on findings.
 """
 
 from __future__ import annotations
@@ -85,13 +86,23 @@ class Worker:
             self.process.stdin.flush()
         except BrokenPipeError:
             pass
-        answer = self.answer(seconds)
+        answer, before, latest = None, self.used(), time.monotonic() + 10 * seconds
+        while answer is None and not self.closed and time.monotonic() < latest and self.used() - before < seconds:
+            answer = self.answer(min(seconds, 5))
         if answer is not None:
             return answer.split(" ", 2)[2]
         # Output that is closed is the end of the worker, whose status the system has a moment later.
         status = self.process.wait() if self.closed else None
         self.end()
         return f"took more than {seconds:g} s" if status is None else f"ended the process with status {status}"
+
+    def used(self) -> float:
+        """Seconds of processor time that the worker has used; of the clock, where the system does not say."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return time.monotonic()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
         self.process.kill()
@@ -156,7 +167,7 @@ def main() -> int:
     command.add_argument("--first", type=int, default=0, help="the round to begin with, to repeat a finding")
     command.add_argument("--kind", action="append", choices=KINDS, help="may be repeated (default: all)")
     command.add_argument("--keep", type=Path, metavar="FOLDER", help="a folder for the inputs that were findings")
-    command.add_argument("--seconds", type=float, default=20, help="longest time of one input")
+    command.add_argument("--seconds", type=float, default=20, help="longest processor time of one input")
     command.add_argument("--megabytes", type=int, default=1500, help="most memory beyond that of the idle worker")
     command.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     command.add_argument("--warm", default="", help=argparse.SUPPRESS)

@@ -91,6 +91,8 @@ def texts() -> dict[str, str]:
         "card/timestamp.md": f"{CARD}introduced: !!timestamp x\n---\n",
         "card/base-60.md": f"{CARD}parameters: {':'.join(['59'] * 300)}.5\n---\n",
         "card/address.md": f'{CARD}mat_url: ["http://["]\n---\n',
+        "card/mean.md": f"{CARD}convert: {{mean: {{x: y}}}}\n---\n",
+        "card/mean-elsewhere.md": f"{CARD}convert: {{mean: /etc/hostname}}\n---\n",
         "card/escape.md": f'{CARD}page: "\\e[2J"\n---\n',
         "state/deep.json": "[" * 5000,
         "state/infinite.json": '{"pid": 1e999, "host": "x", "total": 1e999}',

@@ -18,8 +18,8 @@ from matnet.formats.onnx.registry import exporter_of
 from matnet.formats.onnx.sizes import Axes, DynamicAxes, variable_axes
 from matnet.formats.onnx.winograd import winograd_way
 from matnet.layout import pad_to_4d
-from matnet.meta import input_channels
 from matnet.meta.given import InputSize, given_input_shapes, require_sizes
+from matnet.meta.inputs import InputFacts
 from matnet.network import Layer, Network
 from matnet.ops.convolution import Conv
 from matnet.shapes import Shape
@@ -83,13 +83,13 @@ def to_onnx_model(
     inference = net.for_inference().with_blobs(outputs)
     for note in inference.source.notes[len(net.source.notes) :]:
         log.info(note)
-    wanted = list(dict.fromkeys(inference.resolve(name) for name in outputs or inference.outputs))
+    wanted = list(dict.fromkeys(inference.resolved(outputs or inference.outputs)))
     if not wanted:
         raise NetworkError(f"{net.source}: no layer of it has an output, so there is nothing to compute")
     inference.check(wanted)
     options = ExportOptions(native_lrn=native_lrn)
     while True:
-        unwritten = [name for name in wanted if name in inference.inputs]
+        unwritten = sorted(set(inference.inputs).intersection(wanted))
         if unwritten:
             raise NetworkError(f"{net.source}: {unwritten[0]!r} is an input; ask for outputs that a layer computes")
         try:
@@ -150,7 +150,8 @@ def _known_shapes(net: Network, batch: int | str, size: InputSize | str | None) 
 def _any_size(net: Network, wanted: list[str], needed: list[str], known: dict[str, Shape]) -> dict[str, Shape]:
     """Shapes on which the network runs, for inputs of any size; `known` where it has fully connected layers."""
     images = next((shape[0] for shape in known.values()), 1)
-    channels = {name: input_channels(net, name) for name in needed if name not in known}
+    facts = InputFacts(net)
+    channels = {name: facts.channels(name) for name in needed if name not in known}
     for size in PROBES:
         shapes = {**known, **{name: (images, count, *size) for name, count in channels.items() if count}}
         try:
@@ -171,7 +172,8 @@ def outputs_before(net: Network, wanted: Sequence[str], layers: Collection[str])
             lost.update(layer.outputs)
             read += layer.inputs
     kept = [*(name for name in wanted if name not in lost), *(name for name in read if name not in lost)]
-    return [name for name in dict.fromkeys(kept) if name not in net.inputs]
+    inputs = set(net.inputs)
+    return [name for name in dict.fromkeys(kept) if name not in inputs]
 
 
 def inputs_of(layers: Sequence[Layer]) -> list[str]:
