@@ -1,4 +1,4 @@
-"""`python -m matnet.eval`: how well a network classifies, segments or tells faces apart, and images/s."""
+"""`python -m matnet.eval`: how well a network classifies, segments, detects or tells faces apart, and images/s."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from matnet.evaluation.command import (
     require_data,
     task_name,
 )
-from matnet.evaluation.config import BATCH_SIZE, EvaluationConfig
-from matnet.evaluation.flow import Sharing, kind_of, run, task_of
+from matnet.evaluation.config import BATCH_SIZE
+from matnet.evaluation.flow import Sharing, planned, run
 from matnet.evaluation.progress import progress
 from matnet.evaluation.resume import Interrupted, unfinished
 from matnet.evaluation.tasks.verification import FACE_CROP
@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         parents=[common_options()],
         prog=program("eval"),
         usage="%(prog)s [options] [MODEL] [--data FOLDER]",
-        description="Evaluate a network: classification of labelled images, segmentation, or verification of faces. "
+        description="Evaluate a network: classification, segmentation, detection, or verification of faces. "
         "Without a model: digits-lenet, which needs no download. The published tables: `matnet reproduce`.",
     )
     command.add_argument("named", nargs="?", metavar="MODEL", help=f"{MODEL_HELP} (default: digits-lenet)")
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         raise MatnetError(f"{options.named} and --model {options.model}: two models; give one of them")
     options.model = options.model if options.named is None else options.named
     target = None if options.json == "-" else options.json
-    check_outputs([(target, JSON)], [options.model, options.data, options.pairs])
+    check_outputs([(target, JSON)], [options.model, options.data, options.pairs, options.proposals])
     try:
         return evaluate(options, target)
     except Interrupted as stopped:
@@ -112,18 +112,17 @@ def evaluate(options: argparse.Namespace, target: str | None) -> int:
     require_data(options, task_wanted)
     data = data_of(options, task_wanted)
     card = _card(net, options)
-    variable = kind_of(data).variable(net, options.scores)
-    prepared = _preprocessing(net, options, task_wanted)
-    task = task_of(
+    config, task = planned(
         net,
         data,
-        prepared,
-        variable,
+        _preprocessing(net, options, task_wanted),
+        options.scores,
+        engine_options(options),
+        options.decoders,
         classes=options.classes,
         order=card.labels.get("order") if card else None,
         save=options.save,
     )
-    config = EvaluationConfig(prepared, variable, engine_options(options), options.decoders)
     state = unfinished(net, config, task, target)
     if state.path.exists() != options.resume:
         kept = f"an unfinished run is kept in {state.path}; --resume goes on from it"

@@ -1,4 +1,4 @@
-"""Scores of an evaluation: top-k errors, a confusion matrix for segmentation, ROC curve and LFW's folds for pairs.
+"""Scores of an evaluation: top-k errors, confusion of pixels, ROC curve and LFW's folds, VOC's average precision.
 
 The first two are accumulators: `update` with batches, `merge` with other shards in any order, read them at any time.
 `chance_of` judges whether a figure may be chance.
@@ -302,3 +302,67 @@ def _accepted(distances: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.n
     counts = [np.bincount(where[kind], minlength=len(values)).cumsum() for kind in (same, ~same)]
     below = np.nextafter(values[0], -np.inf)
     return np.append(below, values), np.append(0, counts[0]), np.append(0, counts[1])
+
+
+RIGHT, WRONG, NEITHER = 1, 0, -1
+"""What a detection is: the first on an object, none or a further one, or on an object that is difficult."""
+
+
+def matched_detections(
+    boxes: np.ndarray, objects: np.ndarray, difficult: np.ndarray, overlap: float = 0.5
+) -> np.ndarray:
+    """RIGHT, WRONG or NEITHER for the detections of one class in one image, best first, R x 4.
+
+    objects: O x 4, of the same class, difficult: which of them do not count. Corners are pixels, inclusive. Each
+    detection belongs to the object that it overlaps most (intersection over union), if by at least `overlap`, also
+    where another detection found it before. Source: the development kit of PASCAL VOC, VOCevaldet.
+    """
+    outcomes = np.full(len(boxes), WRONG, np.int8)
+    if not len(objects) or not len(boxes):
+        return outcomes
+    first, second = boxes[:, np.newaxis].astype(np.float64), objects[np.newaxis].astype(np.float64)
+    shared = _area(np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:]))
+    areas = _area(first[..., :2], first[..., 2:]) + _area(second[..., :2], second[..., 2:])
+    share = shared / (areas - shared)
+    nearest = share.argmax(axis=1)
+    taken = np.zeros(len(objects), bool)
+    for place in np.flatnonzero(share.max(axis=1) >= overlap).tolist():
+        mine = nearest[place]
+        if difficult[mine]:
+            outcomes[place] = NEITHER
+        elif not taken[mine]:
+            outcomes[place], taken[mine] = RIGHT, True
+    return outcomes
+
+
+def _area(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Pixels between corners, inclusive; 0 where they are not in order."""
+    area: np.ndarray = np.maximum(high - low + 1, 0).prod(axis=-1)
+    return area
+
+
+@dataclass(frozen=True)
+class AveragePrecision:
+    """Average precision of a class in percent, by both rules of PASCAL VOC: NaN without objects.
+
+    eleven_points: up to 2007, the mean of the greatest precision at a recall of at least 0, 0.1, ..., 1. area: later,
+    below the curve of the greatest precision at each recall or a higher one (VOCevaldet, VOCap).
+    """
+
+    eleven_points: float
+    area: float
+
+    @classmethod
+    def of(cls, right: np.ndarray, objects: int) -> AveragePrecision:
+        """right: whether each detection is right, of falling score, without those that do not count."""
+        if not objects:
+            return cls(math.nan, math.nan)
+        found = np.cumsum(right, dtype=np.float64)
+        recall, precision = found / objects, found / np.arange(1, len(found) + 1)
+        envelope = np.maximum.accumulate(precision[::-1])[::-1]
+        steps = np.diff(recall, prepend=0.0)
+        # MATLAB's 0:0.1:1 counts from both ends, and the greatest precision from a recall on is the envelope there.
+        recalls = np.concatenate([np.arange(6) * 0.1, 1 - np.arange(4, -1, -1) * 0.1])
+        places = np.searchsorted(recall, recalls)
+        reached = np.append(envelope, 0.0)[places]
+        return cls(100 * float(reached.mean()), 100 * float((steps * envelope).sum()))

@@ -1,13 +1,16 @@
-"""Small sets in the layouts of VOC and LFW whose figures are counted by hand."""
+"""Small sets in the layouts of VOC, its objects and LFW whose figures are counted by hand."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from matnet.evaluation.label_images import write_label_image
+from matnet.formats.mat import write_mat
+from matnet.formats.mat.values import Cell
 from tests.tiny_models import blocks
 
 LEVELS = {0: 0, 1: 100, 15: 200}
@@ -67,3 +70,53 @@ def faces(root: Path, pairs: str = PAIRS) -> Path:
         Image.new("RGB", (50, 40), (red, green, 0)).save(path, quality=95, subsampling=0)
     (root / "pairs.txt").write_text(pairs)
     return root
+
+
+PROPOSALS = "voc_2007_test.mat"
+OBJECTS: dict[str, tuple[tuple[int, int], Sequence[tuple[str, tuple[int, int, int, int], bool]]]] = {
+    "000001": ((30, 40), (("aeroplane", (11, 6, 20, 15), False), ("bicycle", (31, 6, 36, 15), True))),
+    "000002": ((40, 30), (("bicycle", (3, 5, 12, 14), False), ("bicycle", (16, 3, 25, 12), False))),
+}
+"""Two images: height and width, and their objects, one of them difficult; boxes are xmin, ymin, xmax, ymax from 1."""
+COLOURED = {
+    "000001": (("red", 200, (11, 6, 20, 15)), ("green", 200, (31, 6, 36, 15))),
+    "000002": (("green", 180, (3, 5, 12, 14)), ("green", 200, (20, 25, 27, 32))),
+}
+BOXES: dict[str, Sequence[Sequence[int]]] = {
+    # A quarter of its width left of the aeroplane; nearly the same; nothing; the bicycle.
+    "000001": ((9, 6, 17, 15), (9, 6, 18, 15), (1, 20, 40, 30), (31, 6, 36, 15)),
+    # The left and the right half of the first bicycle; no object.
+    "000002": ((3, 5, 7, 14), (8, 5, 12, 14), (20, 25, 27, 32)),
+}
+# Aeroplane: the first box, moved right by 2 pixels, overlaps the object by 90 of 100; the second is dropped.
+# Bicycle: what is no object has the better score; the left half overlaps by 50 of 100 and is right, the right half
+# finds the same again. Wrong, right, wrong of 2 objects: precision 1/2 up to recall 0.5; the difficult does not count.
+MEAN_AP = {"mean_ap_11point": (100 + 100 * 6 * 0.5 / 11) / 2, "mean_ap_area": (100 + 100 * 0.5 * 0.5) / 2}
+
+
+def voc2007(root: Path, boxes: Mapping[str, Sequence[Sequence[int]]] = BOXES) -> Path:
+    """VOCdevkit/VOC2007 with a test list of two images, and the proposals as R-CNN's file."""
+    home = root / "VOCdevkit" / "VOC2007"
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (home / folder).mkdir(parents=True)
+    (home / "ImageSets" / "Main" / "test.txt").write_text("".join(f"{name}\n" for name in OBJECTS))
+    for name, ((height, width), objects) in OBJECTS.items():
+        pixels = np.zeros((height, width, 3), np.uint8)
+        for colour, level, (left, top, right, bottom) in COLOURED[name]:
+            pixels[top - 1 : bottom, left - 1 : right, ("red", "green").index(colour)] = level
+        Image.fromarray(pixels).save(home / "JPEGImages" / f"{name}.jpg", format="PNG")
+        (home / "Annotations" / f"{name}.xml").write_text(annotation(height, width, objects))
+    cells = Cell([np.array(rows, np.float64).reshape(-1, 4)[:, [1, 0, 3, 2]] for rows in boxes.values()])
+    write_mat(root / "VOCdevkit" / PROPOSALS, {"boxes": cells, "images": Cell(list(boxes))})
+    return root / "VOCdevkit"
+
+
+def annotation(height: int, width: int, objects: Sequence[tuple[str, tuple[int, int, int, int], bool]]) -> str:
+    """An annotation as VOC's development kit writes it, without what detection does not read."""
+    corners = ("xmin", "ymin", "xmax", "ymax")
+    items = ""
+    for name, box, difficult in objects:
+        values = "".join(f"<{corner}>{value}</{corner}>" for corner, value in zip(corners, box, strict=True))
+        items += f"<object><name>{name}</name><difficult>{int(difficult)}</difficult><bndbox>{values}</bndbox></object>"
+    size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+    return f"<annotation><folder>VOC2007</folder>{size}{items}</annotation>\n"

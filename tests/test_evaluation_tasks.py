@@ -17,26 +17,26 @@ import pytest
 
 import matnet
 from matnet import eval as eval_command
-from matnet.datasets import ImageList, load_lfw, load_voc
+from matnet.datasets import ImageList, load_lfw, load_voc, load_voc_objects
 from matnet.datasets.voc import VOC_CLASSES
 from matnet.engines import EngineOptions
 from matnet.errors import DataError, NetworkError, run_command
 from matnet.evaluation import EvaluationConfig, Tally, evaluate
 from matnet.evaluation.counters import OneProcess
-from matnet.evaluation.flow import task_of
+from matnet.evaluation.flow import planned
 from matnet.evaluation.resume import SUFFIX, Unfinished
 from matnet.evaluation.tally import batches_left
 from matnet.evaluation.tasks import Task
 from matnet.images import Preprocessing
 from matnet.metrics import chance_of
 from matnet.network import Network
-from tests.small_sets import LEVELS, faces, voc2011
+from tests.small_sets import LEVELS, PROPOSALS, faces, voc2007, voc2011
 from tests.table_runs import small_imagenet
-from tests.tiny_models import CENTRES, WNIDS, angle_describer, gray, gray_classifier, gray_segmenter
+from tests.tiny_models import CENTRES, WNIDS, angle_describer, colour_detector, gray, gray_classifier, gray_segmenter
 
 
 class Case(NamedTuple):
-    """A network, its data, and further options of the command."""
+    """A network, its data, and further options of the command, in which DATA stands for the data's path."""
 
     net: Callable[[], Network]
     data: Callable[[Path], Path]
@@ -53,6 +53,12 @@ CASES = {
         ("--split", "rv-voc11"),
     ),
     "faces": Case(angle_describer, faces, load_lfw, ("--face-crop", "1")),
+    "detection": Case(
+        colour_detector,
+        voc2007,
+        lambda path: load_voc_objects(path, proposals=path / PROPOSALS),
+        ("--task", "detection", "--proposals", f"DATA/{PROPOSALS}"),
+    ),
 }
 TIMES = ("seconds", "network_seconds", "images_per_s", "network_images_per_s", "date", "notes")
 
@@ -64,12 +70,8 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def made_ready(case: Case, root: Path) -> tuple[Network, EvaluationConfig, Task]:
     net, data = case.net(), case.load(case.data(root))
-    prepared = Preprocessing.of(net)
-    from matnet.evaluation.flow import kind_of
-
-    variable = kind_of(data).variable(net)
-    config = EvaluationConfig(prepared, variable, EngineOptions("numpy", batch_size=1))
-    return net, config, task_of(net, data, prepared, variable)
+    config, task = planned(net, data, Preprocessing.of(net), None, EngineOptions("numpy", batch_size=1))
+    return net, config, task
 
 
 def test_tallies_add_up_in_any_order_to_the_last_digit(case: Case, tmp_path: Path) -> None:
@@ -108,7 +110,8 @@ def command(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     matnet.save(case.net(), tmp_path / "own.mat")
     data = case.data(tmp_path / "data") if case.load is not load_lfw else case.data(tmp_path)
     fixed = ["--quiet", "--backend", "numpy", "--batch-size", "1", "--decoders", "1"]
-    return ["--model", str(tmp_path / "own.mat"), "--data", str(data), *case.options, *fixed]
+    options = [option.replace("DATA", str(data)) for option in case.options]
+    return ["--model", str(tmp_path / "own.mat"), "--data", str(data), *options, *fixed]
 
 
 def test_an_interrupted_run_that_goes_on_gives_the_same(
@@ -306,7 +309,7 @@ def test_the_state_of_another_task_is_refused(tmp_path: Path) -> None:
     net = thousand()
     data = ImageList.load(class_folders(tmp_path, BY_ORDER["devkit"]))
     prepared = Preprocessing.of(net)
-    one, other = (task_of(net, data, prepared, "prob", classes=order) for order in ("ilsvrc12", "devkit"))
+    one, other = (planned(net, data, prepared, "prob", classes=order)[1] for order in ("ilsvrc12", "devkit"))
     state = Unfinished(tmp_path / "a.unfinished", one.identity, one)
     state.save(Tally(one.empty()))
     with pytest.raises(DataError, match="another labels"):

@@ -11,12 +11,15 @@ import numpy as np
 from PIL import Image
 
 import matnet
+from matnet.datasets.voc import VOC_CLASSES
 from matnet.formats.mat.values import Cell
 from matnet.formats.simplenn import read_simplenn
 from matnet.network import Layer, Network, Source
 from matnet.ops.activation import SoftMax
-from matnet.ops.combine import Crop
+from matnet.ops.combine import Crop, Scale
 from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.ops.extensions.proposal import Proposal
+from matnet.ops.roi import ROIPooling
 from matnet.params import Param
 
 LEVELS = (0, 40, 80, 120, 160, 200)
@@ -154,3 +157,53 @@ def colours(outputs: int = 3, softmax: bool = True, meta: dict[str, Any] | None 
     if softmax:
         net.add(Layer("prob", SoftMax(), ["s"], ["p"]))
     return net
+
+
+def colour_detector(proposes: bool = False) -> Network:
+    """A detector of two colours: the largest red and green in a box score aeroplane and bicycle, against a background.
+
+    Logits: background 5, aeroplane red / 20, bicycle green / 20, other classes -20. Aeroplanes are moved right by a
+    quarter of the width. Fast R-CNN's variables; with `proposes` Faster R-CNN's: every cell of 200 pixels of the
+    enlarged image is a box, those whose first pixel is reddest first, and no box is moved.
+    """
+    filters, biases = np.zeros((1, 1, 3, 21), np.float32), np.full((21, 1), -20, np.float32)
+    filters[0, 0, 0, 1] = filters[0, 0, 1, 2] = 1 / 20
+    biases[:3, 0] = 5, 0, 0
+    moves = np.zeros((84, 1), np.float32)
+    moves[4, 0] = 0 if proposes else 0.25
+    names = ("background", *VOC_CLASSES[1:])
+    normalization = {
+        "imageSize": np.array([[224.0, 224.0, 3.0]]),
+        "averageImage": np.zeros((1, 1, 3), np.float32),
+        "interpolation": "bilinear",
+    }
+    net = Network({"normalization": normalization, "classes": {"name": Cell(list(names))}}, Source(format="dagnn"))
+    net.params.update(cls_f=Param(filters), cls_b=Param(biases), box_f=Param(np.zeros((1, 1, 3, 84), np.float32)))
+    net.params.update(box_b=Param(moves))
+    boxes = _proposing(net) if proposes else "rois"
+    net.add(Layer("pool", ROIPooling(subdivisions=(1, 1), transform=1.0), ["data", boxes], ["pooled"]))
+    net.add(Layer("cls", Conv(size=(1, 1, 3, 21)), ["pooled"], ["cls_score"], ["cls_f", "cls_b"]))
+    net.add(Layer("prob", SoftMax(), ["cls_score"], ["cls_prob"]))
+    net.add(Layer("box", Conv(size=(1, 1, 3, 84)), ["pooled"], ["bbox_pred"], ["box_f", "box_b"]))
+    return net
+
+
+def _proposing(net: Network) -> str:
+    """Layers that propose a box for each cell of 200 pixels, from 0, and the variable of the boxes from 1."""
+    score = np.zeros((1, 1, 3, 2), np.float32)
+    score[0, 0, 0, 1] = 1
+    ones = np.ones((1, 1), np.float32)
+    net.params.update(
+        rpn_f=Param(score),
+        rpn_b=Param(np.zeros((2, 1), np.float32)),
+        off_f=Param(np.zeros((1, 1, 3, 4), np.float32)),
+        off_b=Param(np.zeros((4, 1), np.float32)),
+        one=Param(ones),
+        plus=Param(ones),
+    )
+    net.add(Layer("rpn", Conv(size=(1, 1, 3, 2), stride=(200, 200)), ["data"], ["ranks"], ["rpn_f", "rpn_b"]))
+    net.add(Layer("off", Conv(size=(1, 1, 3, 4), stride=(200, 200)), ["data"], ["offsets"], ["off_f", "off_b"]))
+    proposal = Proposal(anchors=(0, 0, 199, 199), featStride=200, minSize=1)
+    net.add(Layer("proposal", proposal, ["ranks", "offsets", "im_info"], ["proposals"]))
+    net.add(Layer("from_zero", Scale(size=(1, 1, 1, 1), hasBias=True), ["proposals"], ["rois"], ["one", "plus"]))
+    return "rois"

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from matnet.datasets.image_list import LIST_NAMES, ImageList
     from matnet.datasets.imagenet import load_imagenet
     from matnet.datasets.lfw import PairSet, load_lfw
+    from matnet.datasets.objects import OBJECT_CLASSES, DetectionSet, load_voc_objects
     from matnet.datasets.scan import IMAGE_SUFFIXES
     from matnet.datasets.synsets import ORDERS, class_order
     from matnet.datasets.voc import VOC_CLASSES, SegmentationSet, load_voc
@@ -18,8 +19,10 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "KINDS",
     "LIST_NAMES",
+    "OBJECT_CLASSES",
     "ORDERS",
     "VOC_CLASSES",
+    "DetectionSet",
     "ImageList",
     "PairSet",
     "SegmentationSet",
@@ -29,14 +32,17 @@ __all__ = [
     "load_images",
     "load_lfw",
     "load_voc",
+    "load_voc_objects",
 ]
 
 # Loaded at first use: who wants one module of this package should not pay for all of them.
 _MODULES = {
+    "DetectionSet": "matnet.datasets.objects",
     "IMAGE_SUFFIXES": "matnet.datasets.scan",
     "ImageList": "matnet.datasets.image_list",
     "KINDS": "matnet.datasets.guess",
     "LIST_NAMES": "matnet.datasets.image_list",
+    "OBJECT_CLASSES": "matnet.datasets.objects",
     "ORDERS": "matnet.datasets.synsets",
     "PairSet": "matnet.datasets.lfw",
     "SegmentationSet": "matnet.datasets.voc",
@@ -47,6 +53,7 @@ _MODULES = {
     "load_images": "matnet.datasets.guess",
     "load_lfw": "matnet.datasets.lfw",
     "load_voc": "matnet.datasets.voc",
+    "load_voc_objects": "matnet.datasets.objects",
 }
 
 

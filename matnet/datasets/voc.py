@@ -28,7 +28,10 @@ VOID = 255
 # What Pillow raises for files that are damaged, or no images.
 READER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
-_EDITION = re.compile(r"VOC(20[01]\d)")
+EDITION = re.compile(r"VOC(20[01]\d)")
+
+SEGMENTATIONS = ("JPEGImages", "SegmentationClass")
+"""The folders by which a folder of VOC with segmentations is known."""
 
 COUNTS = {
     ("2011", "train"): 1112,
@@ -146,7 +149,7 @@ def load_voc(
     if str(split) in REDUCED:
         year = year or REDUCED[str(split)][0]
     home = voc_home(Path(folder), year)
-    named = _EDITION.fullmatch(home.name)
+    named = EDITION.fullmatch(home.name)
     edition = named[1] if named else year or ""
     names, notes = _split_names(home, edition, split, Path(sbd) if sbd is not None else None)
     lists = [("JPEGImages", ".jpg"), ("SegmentationClass", ".png")]
@@ -168,30 +171,37 @@ def load_voc(
     return SegmentationSet(images, labels, VOC_CLASSES, home, title, digest_lines(names), notes=tuple(notes))
 
 
-def voc_home(folder: Path, year: str | None = None) -> Path:
-    """The folder VOC2011 or VOC2012 in, below or at `folder`; DataError where there is none, or more than one."""
+def voc_home(folder: Path, year: str | None = None, holding: Sequence[str] = SEGMENTATIONS) -> Path:
+    """The folder VOC2011 or VOC2012 in, below or at `folder` that has the folders `holding`.
+
+    DataError where there is none, or more than one.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give VOCdevkit, or VOC2012 in it")
     forms = ("VOC20[01][0-9]", "VOCdevkit/VOC20[01][0-9]", "TrainVal/VOCdevkit/VOC20[01][0-9]")
-    homes = [folder] if _is_home(folder) else sorted(home for form in forms for home in folder.glob(form))
-    fitting = [home for home in homes if _is_home(home) and (year is None or home.name in (f"VOC{year}", *_own(home)))]
+    homes = [folder] if _is_home(folder, holding) else sorted(home for form in forms for home in folder.glob(form))
+    fitting = [
+        home
+        for home in homes
+        if _is_home(home, holding) and (year is None or home.name in (f"VOC{year}", *_own(home)))
+    ]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise DataError(f"{folder}: holds {', '.join(home.name for home in fitting)}; say of which year")
     there = f"; it holds {', '.join(home.name for home in homes)}" if homes else ""
     raise DataError(
-        f"{folder}: holds no folder VOC{year or '2012'} with JPEGImages, SegmentationClass and ImageSets{there}"
+        f"{folder}: holds no folder VOC{year or '2012'} with {', '.join(holding)} and ImageSets{there}"
     )
 
 
 def _own(home: Path) -> tuple[str, ...]:
     """A folder that was renamed is of whatever year is asked for."""
-    return () if _EDITION.fullmatch(home.name) else (home.name,)
+    return () if EDITION.fullmatch(home.name) else (home.name,)
 
 
-def _is_home(folder: Path) -> bool:
-    return (folder / "JPEGImages").is_dir() and (folder / "SegmentationClass").is_dir()
+def _is_home(folder: Path, holding: Sequence[str] = SEGMENTATIONS) -> bool:
+    return all((folder / name).is_dir() for name in holding)
 
 
 def _split_names(home: Path, year: str, split: str | os.PathLike[str], sbd: Path | None) -> tuple[list[str], list[str]]:

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from matnet.evaluation.tally import Tally
     from matnet.evaluation.tasks import TASKS
     from matnet.evaluation.tasks.classification import score_variable
+    from matnet.evaluation.tasks.detection import DetectionEvaluation
     from matnet.evaluation.tasks.segmentation import SegmentationEvaluation
     from matnet.evaluation.tasks.verification import VerificationEvaluation
 
 __all__ = [
     "TASKS",
+    "DetectionEvaluation",
     "Evaluation",
     "EvaluationConfig",
     "Run",
@@ -33,6 +35,7 @@ __all__ = [
 
 # Loaded at first use: who wants one module of this package should not pay for all of them.
 _MODULES = {
+    "DetectionEvaluation": "matnet.evaluation.tasks.detection",
     "Evaluation": "matnet.evaluation.record",
     "EvaluationConfig": "matnet.evaluation.config",
     "Run": "matnet.evaluation.record",

@@ -20,19 +20,8 @@ from matnet.zoo import UnknownModelError, card_of, find_card
 BY_KIND = {"voc": "segmentation", "lfw": "faces"}
 """The task of a kind of data set that is not labelled images."""
 
-SUITS: dict[str, tuple[str, ...]] = {
-    "root": ("classification",),
-    "protocol": ("classification",),
-    "crops": ("classification", "faces"),
-    "year": ("segmentation",),
-    "split": ("segmentation",),
-    "sbd": ("segmentation",),
-    "save": ("segmentation",),
-    "pairs": ("faces",),
-    "classes": ("classification", "segmentation"),
-    "limit": ("classification", "segmentation"),
-}
-"""Options that not all tasks have, and the tasks that do."""
+OPTIONS = tuple(dict.fromkeys(name for kind in TASKS.values() for name in kind.options))
+"""Options that not all tasks have."""
 
 
 def embedded_model() -> Path:
@@ -50,6 +39,7 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     data = command.add_argument_group("data")
     data.add_argument(
         "--data",
+        "--voc",
         metavar="FOLDER",
         help="a folder with one folder per class, a list file of lines `path label`, ImageNet, PASCAL VOC, or LFW",
     )
@@ -61,7 +51,11 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--split",
         metavar="PART",
-        help="which images of PASCAL VOC: val (default), train, rv-voc11, rv-voc12, or a file of their names",
+        help="which images of PASCAL VOC: val (default), train, rv-voc11, rv-voc12, or a file of their names; test is "
+        "the default of detection",
+    )
+    data.add_argument(
+        "--proposals", type=Path, metavar="FILE", help="boxes of selective search for Fast R-CNN, R-CNN's .mat file"
     )
     data.add_argument("--sbd", type=Path, metavar="FOLDER", help="SBD's benchmark_RELEASE (default: beside VOC)")
     data.add_argument(
@@ -95,8 +89,8 @@ def task_name(options: argparse.Namespace) -> str:
     task = options.task or _task_of_model(options) or _task_of_data(options)
     foreign = [
         f"--{'ten-crop' if name == 'crops' else name}"
-        for name, tasks in SUITS.items()
-        if getattr(options, name) is not None and task not in tasks
+        for name in OPTIONS
+        if getattr(options, name) is not None and name not in TASKS[task].options
     ]
     if foreign:
         raise DataError(f"{', '.join(foreign)}: not for {task}; leave out, or state another --task")
@@ -133,15 +127,9 @@ def require_data(options: argparse.Namespace, task: str) -> None:
 
 def data_of(options: argparse.Namespace, task: str) -> Any:
     """The data set of the options, whole or the part that `--limit` leaves."""
-    from matnet.datasets import load_images, load_lfw, load_voc
-
-    if task == "faces":
-        return load_lfw(options.data, options.pairs)
-    if task == "segmentation":
-        found: Any = load_voc(options.data, options.year, options.split or "val", options.sbd)
-    else:
-        found = load_images(options.data or embedded_data(), options.root)
-    found = found.head(options.limit) if options.limit else found
+    kind = TASKS[task]
+    found = kind.load(options.data or embedded_data(), **{name: getattr(options, name) for name in kind.options})
+    found = found.head(options.limit) if "limit" in kind.options and options.limit else found
     if task == "segmentation":
         found.check()
     return found

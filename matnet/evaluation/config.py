@@ -19,7 +19,8 @@ BATCH_SIZE = 32
 class EvaluationConfig:
     """Small enough to be sent to workers.
 
-    scores: the variable that is scored. engine: how it is computed; its batch size, by default BATCH_SIZE, counts
+    scores: the variable that is scored. beside: variables that the task needs besides. feeds: the inputs that it gives
+    by name, where there are several. engine: how it is computed; its batch size, by default BATCH_SIZE, counts
     views. decoders: threads that decode; None: one per processor. layer_files: the user's layers, which workers import.
     """
 
@@ -28,6 +29,8 @@ class EvaluationConfig:
     engine: EngineOptions = field(default_factory=EngineOptions)
     decoders: int | None = None
     layer_files: tuple[LayerFile, ...] = field(default_factory=imported_layer_files)
+    beside: tuple[str, ...] = ()
+    feeds: tuple[str, ...] = ()
 
     @property
     def batch_size(self) -> int:
@@ -45,7 +48,7 @@ class EvaluationConfig:
         mean = b"".join(planes.tobytes() for planes in (prepared.mean, prepared.std) if planes is not None)
         return {
             "preprocessing": f"{prepared.describe()} x {prepared.views} {hashlib.sha256(mean).hexdigest()}",
-            "variable": self.scores,
+            "variable": " ".join((self.scores, *self.beside)),
             "layers": " ".join(file.sha256 for file in self.layer_files),
             **{name: str(getattr(self.engine, name)) for name in ("backend", "device", "precision", "runtime")},
         }

@@ -19,9 +19,7 @@ from matnet.evaluation.record import Run
 from matnet.evaluation.resume import Unfinished, Watch, keeping
 from matnet.evaluation.runner import EngineInfo
 from matnet.evaluation.tally import Tally, batches_left
-from matnet.evaluation.tasks import Classification, Segmentation, Task, Verification
-from matnet.evaluation.tasks.segmentation import PROTOCOL as OWN_SIZE
-from matnet.evaluation.tasks.verification import PROTOCOL as FOLDS
+from matnet.evaluation.tasks import TASKS, Task
 from matnet.network import Network
 from matnet.outcomes import Outcome, Status
 
@@ -60,7 +58,7 @@ def evaluate(
     **options: Any,
 ) -> Any:
     """Evaluate `net` over a data set: an Evaluation of an ImageList, a SegmentationEvaluation of a SegmentationSet, a
-    VerificationEvaluation of a PairSet.
+    VerificationEvaluation of a PairSet, a DetectionEvaluation of a DetectionSet.
 
     classes: the order of the network's classes, where its file does not name them: `ilsvrc12`, `devkit`, a list file,
     or the names. scores: the variable that is scored (default: see the task). engine, or its fields as keywords: how
@@ -75,41 +73,38 @@ def evaluate(
     """
     if engine is None:
         engine = engine_options(backend=backend, batch_size=batch_size, strict=strict, **options)
-    variable = kind_of(data).variable(net, scores)
-    task = task_of(net, data, preprocessing, variable, classes=classes, save=save)
-    config = EvaluationConfig(preprocessing, variable, engine, workers)
+    config, task = planned(net, data, preprocessing, scores, engine, workers, classes=classes, save=save)
     return run(net, config, task, show=_steps(progress))
 
 
 def kind_of(data: DataSet) -> type[Task]:
     """The task that a data set is for."""
-    from matnet.datasets import PairSet, SegmentationSet
+    kind = next((kind for kind in TASKS.values() if kind.suits(data)), None)
+    if kind is None:
+        raise DataError(f"a {type(data).__name__} is no data set; give an ImageList, or what another loader gives")
+    return kind
 
-    if isinstance(data, PairSet):
-        return Verification
-    return Segmentation if isinstance(data, SegmentationSet) else Classification
 
-
-def task_of(
+def planned(
     net: Network,
     data: DataSet,
     preprocessing: Preprocessing,
-    variable: str,
-    *,
-    classes: str | Sequence[str] | None = None,
-    order: str | None = None,
-    save: Path | None = None,
-) -> Task:
-    """The task of a data set for a network; raises what the task's `of` raises."""
-    from matnet.datasets import ImageList, PairSet, SegmentationSet
+    scores: str | None = None,
+    engine: EngineOptions | None = None,
+    decoders: int | None = None,
+    **given: Any,
+) -> tuple[EvaluationConfig, Task]:
+    """How a network is evaluated over a data set, and the task.
 
-    if isinstance(data, PairSet):
-        return Verification.of(data)
-    if isinstance(data, SegmentationSet):
-        return Segmentation.of(net, data, classes=classes, order=order, save=save)
-    if isinstance(data, ImageList):
-        return Classification.of(net, data, preprocessing, variable, classes=classes, order=order)
-    raise DataError(f"a {type(data).__name__} is no data set; give an ImageList, a SegmentationSet or a PairSet")
+    given: `classes`, `order`, `save`, as in `Task.made`. Raises what the task's `made` and `variable` raise.
+    """
+    kind = kind_of(data)
+    variable = kind.variable(net, scores)
+    task = kind.made(net, data, preprocessing, variable, **given)
+    config = EvaluationConfig(
+        preprocessing, variable, engine or EngineOptions(), decoders, beside=task.beside, feeds=task.feeds
+    )
+    return config, task
 
 
 def run(
@@ -174,16 +169,13 @@ def result(
     common = {
         **provenance(net, engine, task.data, stats, outcome, (*net.source.notes, *task.data.notes)),
         "preprocessing": described(config.preprocessing) if task.own_size else config.preprocessing.describe(),
-        "protocol": PROTOCOLS.get(type(task), config.preprocessing.protocol),
+        "protocol": task.protocol or config.preprocessing.protocol,
         "scores": config.scores,
     }
     found = task.result(tally.counts, common)
     if outcome.status is not Status.DOUBTFUL and not random_weights:
         found.notes += task.doubts(tally.counts)
     return found
-
-
-PROTOCOLS: dict[type[Task], str] = {Segmentation: OWN_SIZE, Verification: FOLDS}
 
 
 def judged(task: Task, tally: Tally, faults: Sequence[str], random_weights: bool) -> Outcome:

@@ -48,10 +48,10 @@ class Runner:
         if own_size:
             # An image at its own size gets all threads: several at a time would need as many times the memory.
             options = replace(options, callers=1)
-        self.engine = net.for_inference().compile([config.scores], options=options)
-        if len(self.engine.inputs) != 1:
-            count = len(self.engine.inputs)
-            raise NetworkError(f"{net.source}: {config.scores!r} needs {count} inputs; evaluation feeds one image")
+        self.engine = net.for_inference().compile([config.scores, *config.beside], options=options)
+        if set(self.engine.inputs) != set(config.feeds or self.engine.inputs[:1]):
+            needed, fed = ", ".join(self.engine.inputs), ", ".join(config.feeds) or "one image"
+            raise NetworkError(f"{net.source}: {config.scores!r} needs the inputs {needed}; evaluation feeds {fed}")
         self.halving = Halving(self.engine, config.engine.strict)
         self._fills_up = not own_size and fills_up(self.engine)
         combining = None if own_size else combining_layer(self.engine)
@@ -91,7 +91,10 @@ class Runner:
         if self._own_size:
             images, truths = zip(*(batch[row, 0] for row in good), strict=True)
             batch[...] = 0  # frees the images
-            return task.count(self.halving(images[0])[self.config.scores], numbers, truths)
+            values = self.halving(images[0])
+            beside = tuple(values[name] for name in self.config.beside)
+            scores = values[self.config.scores]
+            return task.count((scores, *beside) if beside else scores, numbers, truths)
         if self._combines:  # unreadable images must not take part
             batch, span, good = batch[good], range(len(good)), list(range(len(good)))
         rows = len(batch) if self._fills_up else len(span)

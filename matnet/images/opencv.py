@@ -48,20 +48,25 @@ def _mixed(columns: np.ndarray, left: np.ndarray, right: np.ndarray, weights: np
     return mixed.reshape(len(left), *columns.shape[1:])
 
 
-def opencv_resize_float(image: np.ndarray, size: Size, method: str = "bilinear") -> np.ndarray:
-    """The same 2 x 2 interpolation unrounded: cv::resize of a CV_32F image; gives float32."""
+def opencv_resize_float(
+    image: np.ndarray, size: Size, method: str = "bilinear", factor: float | None = None
+) -> np.ndarray:
+    """The same 2 x 2 interpolation unrounded: cv::resize of a CV_32F image; gives float32.
+
+    factor: where cv::resize is given the factor rather than the size, which it keeps.
+    """
     pixels = checked(image)
     _only_bilinear("opencv-float", method)
     for axis in (1, 0):
-        first, second, weight = _opencv_taps(pixels.shape[axis], size[axis])
+        first, second, weight = _opencv_taps(pixels.shape[axis], size[axis], factor)
         taps, weights = np.stack([first, second], axis=1), np.stack([1 - weight, weight], axis=1)
         pixels = resampled(pixels, axis, sparse(taps, weights, pixels.shape[axis]))
     return pixels
 
 
-def _opencv_taps(length: int, output: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _opencv_taps(length: int, output: int, factor: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """First and second input pixel of each output pixel, and the second's weight (float32, as in OpenCV)."""
-    step = 1 / (output / length)
+    step = 1 / (factor or output / length)
     centre = ((np.arange(output) + 0.5) * step - 0.5).astype(np.float32)
     start = np.floor(centre)
     first = start.astype(np.int64)

@@ -181,6 +181,27 @@ class Preprocessing:
         self._write(pixels, planes[0])
         return planes
 
+    def within(self, path: str | os.PathLike[str], shorter: int, longest: int) -> tuple[np.ndarray, float, Size]:
+        """An image file resized so that its shorter side has `shorter` pixels, unless the longer one then has more
+        than `longest`: 1 x C x H x W float32, the factor, and the height and width of the file.
+
+        For detectors. By OpenCV where `resize` states it, as Fast R-CNN does; else by MATLAB's imresize without
+        antialiasing, as MatConvNet does. Mean, scale and colour order are the network's. Raises DataError as `native`.
+        """
+        pixels = decode_uint8(path, self.channels, self.max_pixels, self.exif)
+        size: Size = pixels.shape[:2]
+        factor = shorter / min(size)
+        if round(factor * max(size)) > longest:
+            factor = longest / max(size)
+        if self.resize in ("opencv", "opencv-float"):
+            scaled = opencv_resize_float(pixels, (round(factor * size[0]), round(factor * size[1])), factor=factor)
+        else:
+            single = pixels.astype(np.float32)
+            scaled = resize.imresize(single, scale=factor, method=self.interpolation, antialias=False)
+        planes = np.empty((1, self.channels, *scaled.shape[:2]), np.float32)
+        self._write(scaled, planes[0])
+        return planes, factor, size
+
     def _suited(self, image: np.ndarray) -> np.ndarray:
         """H x W x C pixels of the network's channels; gray ones are replicated only when they are written."""
         return with_channels(image, 1 if image.ndim == 2 or image.shape[2:] == (1,) else self.channels)

@@ -49,6 +49,7 @@ class Op:
     - `has_filters`: whether param 1 is a bank of filters, which tables of layers show.
     - `with_axes_swapped`, `spatial_params`: the same layer for images whose height and width are exchanged.
     - `usual_inputs`: the size that an input, such as boxes, always has.
+    - `lists_detections`: whether an output row is image, class, score and four corners relative to the image.
     - `half_precision`: whether an engine may store its outputs as float16.
     - `family`: the group of layers by which a drawing is coloured.
 
@@ -75,6 +76,7 @@ class Op:
     spatial_params: ClassVar[frozenset[int]] = frozenset()  # params whose first two axes are rows and columns
     has_filters: ClassVar[bool] = False  # whether param 1 is a bank of filters h x w x c x K, and `size` its sizes
     half_precision: ClassVar[bool] = False  # float16 outputs for float16 inputs lose nothing that matters
+    lists_detections: ClassVar[bool] = False  # rows of 7: image, class, score, corners relative to the image
     family: ClassVar[str] = "other"  # a key of display.svg.COLOURS
 
     @property
@@ -175,7 +177,7 @@ class Op:
 
 FACTS = frozenset({
     "channel_axes", "channels", "channels_read", "family", "half_precision", "has_filters", "images_independent",
-    "input_channel_axis", "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
+    "input_channel_axis", "lists_detections", "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
 })  # fmt: skip
 """The attributes of Op that describe what its forward pass does."""
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from matnet.engines import EngineOptions
 from matnet.errors import DataError
-from matnet.evaluation.config import BATCH_SIZE, EvaluationConfig
-from matnet.evaluation.flow import Sharing, Show, kind_of, run, task_of
+from matnet.evaluation.config import BATCH_SIZE
+from matnet.evaluation.flow import Sharing, Show, planned, run
 from matnet.evaluation.record import Run
 from matnet.evaluation.resume import Unfinished, log, unfinished
 from matnet.evaluation.tasks.segmentation import PROTOCOL as OWN_SIZE
@@ -88,10 +88,8 @@ def measure(
 
     kept: where a run that is interrupted keeps what it has counted, and goes on from; whoever keeps the row removes it.
     """
-    variable = kind_of(data).variable(net)
-    prepared = settings.preprocessing(net, row)
-    task = task_of(net, data, prepared, variable, order=row.card.labels.get("order"))
-    config = EvaluationConfig(prepared, variable, settings.engine, settings.decoders)
+    prepared, order = settings.preprocessing(net, row), row.card.labels.get("order")
+    config, task = planned(net, data, prepared, None, settings.engine, settings.decoders, order=order)
     state = _state(unfinished(net, config, task, kept)) if kept is not None else None
     found: Run = run(net, config, task, sharing=settings.sharing, state=state, resume=state is not None, show=show)
     return replace(found, protocol=settings.protocol_of(row), introduced=str(row.card.introduced or ""))

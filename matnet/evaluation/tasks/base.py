@@ -38,6 +38,26 @@ class Task(ABC):
     name: ClassVar[str]
     title: ClassVar[str]  # for people
     own_size: ClassVar[bool] = False  # whether each image is computed alone, at its own size
+    protocol: ClassVar[str] = ""  # how every row is measured; "" where the preprocessing has the name of one
+    options: ClassVar[tuple[str, ...]] = ()  # options of the command that not all tasks have, and this one does
+
+    @staticmethod
+    @abstractmethod
+    def suits(data: Any) -> bool:
+        """Whether the task is for this data set."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: str | Path, **given: Any) -> Any:
+        """The data set in a folder or file; given: the task's options, None where they were left out."""
+
+    @classmethod
+    @abstractmethod
+    def made(cls, net: Network, data: Any, preprocessing: Preprocessing, variable: str, **given: Any) -> Task:
+        """The task of a data set for a network that scores `variable`.
+
+        given: `classes` as the user states their order, `order` as the model's card does, `save` for a folder.
+        """
 
     @staticmethod
     @abstractmethod
@@ -54,6 +74,16 @@ class Task(ABC):
         """The same task over the images from number `first` to before `stop`, under absolute paths."""
 
     @property
+    def beside(self) -> tuple[str, ...]:
+        """Variables that `count` takes besides the scored one; its scores are then a tuple of all."""
+        return ()
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """The inputs that `read` gives, where there are several; none: the one image input."""
+        return ()
+
+    @property
     def identity(self) -> dict[str, str]:
         """What decides the figures besides network, list of images and EvaluationConfig."""
         return {"task": self.name}
@@ -66,7 +96,8 @@ class Task(ABC):
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
         """Prepare image `number` into its place of a batch; DataError where it cannot be read.
 
-        For own_size, `place` is an array of one object: a pair of the image 1 x C x H x W and its truth.
+        For own_size, `place` is an array of one object: a pair of the image 1 x C x H x W, or all inputs by name, and
+        what `count` takes as its truth.
         """
         preprocessing.load(self.paths[number - self.first], out=place)
 
@@ -79,7 +110,7 @@ class Task(ABC):
         """Counts from their record; KeyError, TypeError or ValueError for anything else."""
 
     @abstractmethod
-    def count(self, scores: np.ndarray, numbers: Sequence[int], truths: Sequence[Any]) -> Any:
+    def count(self, scores: Any, numbers: Sequence[int], truths: Sequence[Any]) -> Any:
         """The counts of some images: the scores N x ..., the images' numbers, and what `read` gave as their truth."""
 
     @abstractmethod

@@ -29,7 +29,26 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     title: ClassVar[str] = "classification, errors in percent"
+    options: ClassVar[tuple[str, ...]] = ("root", "protocol", "crops", "classes", "limit")
     data: ImageList
+
+    @staticmethod
+    def suits(data: Any) -> bool:
+        from matnet.datasets import ImageList
+
+        return isinstance(data, ImageList)
+
+    @classmethod
+    def load(cls, folder: str | Path, **given: Any) -> ImageList:
+        from matnet.datasets import load_images
+
+        return load_images(folder, given.get("root"))
+
+    @classmethod
+    def made(
+        cls, net: Network, data: ImageList, preprocessing: Preprocessing, variable: str, **given: Any
+    ) -> Classification:
+        return cls.of(net, data, preprocessing, variable, classes=given.get("classes"), order=given.get("order"))
 
     @classmethod
     def of(

@@ -81,10 +81,30 @@ class Segmentation(Task):
     name: ClassVar[str] = "segmentation"
     title: ClassVar[str] = "semantic segmentation, percent"
     own_size: ClassVar[bool] = True
+    protocol: ClassVar[str] = PROTOCOL
+    options: ClassVar[tuple[str, ...]] = ("year", "split", "sbd", "save", "classes", "limit")
     data: SegmentationSet
     order: np.ndarray | None = field(default=None, compare=False)
     save: Path | None = None
     doubt: str = ""
+
+    @staticmethod
+    def suits(data: Any) -> bool:
+        from matnet.datasets import SegmentationSet
+
+        return isinstance(data, SegmentationSet)
+
+    @classmethod
+    def load(cls, folder: str | Path, **given: Any) -> SegmentationSet:
+        from matnet.datasets import load_voc
+
+        return load_voc(folder, given.get("year"), given.get("split") or "val", given.get("sbd"))
+
+    @classmethod
+    def made(
+        cls, net: Network, data: SegmentationSet, preprocessing: Preprocessing, variable: str, **given: Any
+    ) -> Segmentation:
+        return cls.of(net, data, **{name: given.get(name) for name in ("classes", "order", "save")})
 
     @classmethod
     def of(

@@ -19,6 +19,7 @@ from matnet.tables import Column, Table
 
 if TYPE_CHECKING:
     from matnet.datasets import PairSet
+    from matnet.images import Preprocessing
     from matnet.network import Network
 
 PROTOCOL = "LFW, threshold of each fold chosen on the others"
@@ -116,9 +117,29 @@ class Verification(Task):
 
     name: ClassVar[str] = "faces"
     title: ClassVar[str] = "face verification, percent"
+    protocol: ClassVar[str] = PROTOCOL
+    options: ClassVar[tuple[str, ...]] = ("pairs", "crops")
     data: PairSet
     faces: tuple[Path, ...] = ()
     index: PairIndex | None = field(default=None, compare=False)
+
+    @staticmethod
+    def suits(data: Any) -> bool:
+        from matnet.datasets import PairSet
+
+        return isinstance(data, PairSet)
+
+    @classmethod
+    def load(cls, folder: str | Path, **given: Any) -> PairSet:
+        from matnet.datasets import load_lfw
+
+        return load_lfw(folder, given.get("pairs"))
+
+    @classmethod
+    def made(
+        cls, net: Network, data: PairSet, preprocessing: Preprocessing, variable: str, **given: Any
+    ) -> Verification:
+        return cls.of(data)
 
     @classmethod
     def of(cls, pairs: PairSet) -> Verification:

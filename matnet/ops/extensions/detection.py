@@ -89,6 +89,7 @@ class DetectionOutput(Op):
     """
 
     family = "result"
+    lists_detections: ClassVar[bool] = True
     sizes_depend_on_values = True
     input_count: ClassVar[tuple[int, int | None]] = (3, 3)
     uses_host: ClassVar[bool] = True

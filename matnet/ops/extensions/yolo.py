@@ -104,6 +104,7 @@ class YoloDetectionOutput(Op):
     uses_host: ClassVar[bool] = True
     sizes_depend_on_values = True
     family = "result"
+    lists_detections: ClassVar[bool] = True
     version: int = 3
     numClasses: int = of(as_count, 20)
     numBox: int = of(as_count, 3)

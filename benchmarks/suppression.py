@@ -1,0 +1,92 @@
+"""`python -m matnet.benchmarks.suppression`: non-maximum suppression of 20,000 boxes, beside torchvision's."""
+
+from __future__ import annotations
+
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from matnet.arguments import positive
+from matnet.errors import EngineError, common_options, run_command
+from matnet.ops.extensions.suppression import keep_best
+from matnet.tables import Table
+
+SPANS = (4000, 1000, 300)
+"""Sides of the square that the corners of the boxes lie in: few, more, and most overlaps."""
+LIMIT = 0.3
+
+
+def random_boxes(count: int, span: float, seed: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes with sides of 10 to 120 pixels, R x 4, and different scores."""
+    generator = np.random.default_rng(seed)
+    low, size = generator.uniform(0, span, (count, 2)), generator.uniform(10, 120, (count, 2))
+    scores = generator.permutation(count).astype(np.float32) / count
+    return np.concatenate([low, low + size], axis=1).astype(np.float32), scores
+
+
+def suppressed(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The boxes that matnet keeps, best first."""
+    order = np.argsort(-scores, kind="stable")
+    return order[keep_best(boxes[order], LIMIT)]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The table on stdout; status 1 where other boxes are kept. EngineError without torchvision."""
+    command = argparse.ArgumentParser(parents=[common_options()], description=__doc__)
+    command.add_argument("--boxes", type=positive, default=20_000, metavar="N")
+    command.add_argument("--rounds", type=positive, default=9, metavar="N")
+    options = command.parse_args(argv)
+    peer = torchvision_nms()
+    rows, same = [], True
+    for span in SPANS:
+        boxes, scores = random_boxes(options.boxes, span)
+        ours, theirs = suppressed(boxes, scores), peer(boxes, scores)
+        alike = np.array_equal(ours, theirs)
+        same = same and alike
+        own, other = [], []
+        for _ in range(options.rounds):
+            own.append(_seconds(suppressed, boxes, scores))
+            other.append(_seconds(peer, boxes, scores))
+        mine, peers = statistics.median(own), statistics.median(other)
+        rows.append([span, len(ours), "yes" if alike else "NO", 1e3 * mine, 1e3 * peers, mine / peers])
+    shown = [[*row[:3], *(f"{value:.2f}" for value in row[3:])] for row in rows]
+    headings = ("span", "kept", "same boxes", "matnet ms", "torchvision ms", "time ratio")
+    print(Table.of(headings, shown, right=headings).text())
+    return 0 if same else 1
+
+
+def torchvision_nms() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """torchvision.ops.nms on one thread, of arrays."""
+    try:
+        import torch
+        import torchvision
+    except ImportError as error:
+        raise EngineError(
+            f"the peer is torchvision ({error}); install it with `python -m pip install torchvision`"
+        ) from None
+    torch.set_num_threads(1)
+
+    def run(boxes: np.ndarray, scores: np.ndarray) -> Any:
+        return torchvision.ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), LIMIT).numpy()
+
+    return run
+
+
+def _seconds(function: Callable[[np.ndarray, np.ndarray], Any], boxes: np.ndarray, scores: np.ndarray) -> float:
+    began = time.perf_counter()
+    function(boxes, scores)
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

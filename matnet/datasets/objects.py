@@ -1,0 +1,226 @@
+"""PASCAL VOC's objects: images, a box and a class for each object, and the boxes that a file proposes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+from matnet.datasets.proposals import inside, read_proposals
+from matnet.datasets.scan import digest_lines, entries
+from matnet.datasets.voc import EDITION, VOC_CLASSES, read_names, voc_home
+from matnet.errors import DataError, listing
+
+OBJECT_CLASSES = VOC_CLASSES[1:]
+"""The classes of objects, without the background."""
+
+OBJECTS = ("JPEGImages", "Annotations")
+"""The folders by which a folder of VOC with boxes is known."""
+
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+COUNTS = {
+    ("2007", "test"): 4952,
+    ("2007", "trainval"): 5011,
+    ("2007", "train"): 2501,
+    ("2007", "val"): 2510,
+    ("2010", "val"): 5105,
+    ("2012", "train"): 5717,
+    ("2012", "val"): 5823,
+    ("2012", "trainval"): 11540,
+}
+"""Images of VOC's lists for detection, by year and part."""
+
+SAMPLES_2007 = 2007
+"""The last year whose average precision is the mean over eleven recalls; later it is an area (development kits)."""
+
+LARGEST_ANNOTATION = 1 << 22  # bytes
+
+
+@dataclass(frozen=True)
+class ImageObjects:
+    """What one image shows. size: height, width.
+
+    boxes: R x 4 float32, xmin, ymin, xmax, ymax of pixels that count from 1, inclusive. classes: their places in
+    OBJECT_CLASSES. difficult: objects that count neither as found nor as missed.
+    """
+
+    size: tuple[int, int]
+    boxes: np.ndarray
+    classes: np.ndarray
+    difficult: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionSet:
+    """Images and their objects, in a fixed order.
+
+    proposals: of each image R x 4 float32 as in ImageObjects; None for networks that propose boxes themselves.
+    year: whose rules of average precision apply. list_sha256: of the images' names, and of the proposals.
+    """
+
+    images: tuple[Path, ...]
+    objects: tuple[ImageObjects, ...]
+    proposals: tuple[np.ndarray, ...] | None
+    year: int
+    root: Path
+    name: str
+    list_sha256: str
+    class_names: tuple[str, ...] = OBJECT_CLASSES
+    notes: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()  # none: annotations and lists are read whole, or the set is refused
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def part(self, first: int, stop: int) -> DetectionSet:
+        """Some of the images, under absolute paths."""
+        places = slice(first, stop)
+        images = tuple(path.absolute() for path in self.images[places])
+        proposals = None if self.proposals is None else self.proposals[places]
+        return replace(self, images=images, objects=self.objects[places], proposals=proposals)
+
+    def head(self, count: int) -> DetectionSet:
+        """The first `count` images; the hash is made from the whole list's and `count`."""
+        if count >= len(self):
+            return self
+        sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
+        notes = (*self.notes, f"only the first {count} of {len(self)} images")
+        proposals = None if self.proposals is None else self.proposals[:count]
+        return replace(
+            self,
+            images=self.images[:count],
+            objects=self.objects[:count],
+            proposals=proposals,
+            list_sha256=sha256,
+            notes=notes,
+        )
+
+
+def load_voc_objects(
+    folder: str | os.PathLike[str],
+    year: str | None = None,
+    split: str = "test",
+    proposals: str | os.PathLike[str] | None = None,
+) -> DetectionSet:
+    """The images of one part of PASCAL VOC with their objects, all annotations read.
+
+    folder: VOC2007 or another year itself, the VOCdevkit above it, or the folder above that. year: may be left out
+    where the folder holds one. split: the name of a list in ImageSets/Main, or a file of image names. proposals: a
+    .mat file of R-CNN or Fast R-CNN (see `read_proposals`).
+
+    Raises DataError that lists missing images and annotations, annotations that cannot be used, and proposals that do
+    not fit the images. Images without objects, and objects that leave their image, are a note.
+    """
+    home = voc_home(Path(folder), year, OBJECTS)
+    named = EDITION.fullmatch(home.name)
+    edition = named[1] if named else year or ""
+    if not edition.isdecimal():
+        raise DataError(f"{home}: its name does not state a year, which decides the average precision; give --year")
+    file = Path(split) if Path(split).suffix == ".txt" else home / "ImageSets" / "Main" / f"{split}.txt"
+    names = read_names(file)
+    _require_files(home, names)
+    images = tuple(home / "JPEGImages" / f"{name}.jpg" for name in names)
+    objects, faults = _annotations(home, names)
+    if faults:
+        raise DataError(listing(f"{home}: {len(faults)} annotation(s) cannot be used:", faults))
+    part = Path(split).stem
+    notes = _notes(names, objects, COUNTS.get((edition, part)), f"VOC {edition} {part}")
+    boxes, sha256 = None, digest_lines(names)
+    if proposals is not None:
+        found = read_proposals(proposals)
+        boxes = found.for_images(names, [item.size for item in objects])
+        sha256 = hashlib.sha256(f"{sha256} {found.sha256}".encode()).hexdigest()
+        notes.append(f"{sum(map(len, boxes)):,} proposals from {found.path}")
+    return DetectionSet(images, objects, boxes, int(edition), home, f"VOC {edition} {part}", sha256, notes=tuple(notes))
+
+
+def _require_files(home: Path, names: Sequence[str]) -> None:
+    present = set(entries(home / "JPEGImages")[0])
+    missing = [f"JPEGImages/{name}.jpg" for name in names if f"{name}.jpg" not in present]
+    annotated = {entry.name for entry in os.scandir(home / "Annotations")}
+    missing += [f"Annotations/{name}.xml" for name in names if f"{name}.xml" not in annotated]
+    if missing:
+        raise DataError(listing(f"{home}: {len(missing)} file(s) of the list are missing:", missing))
+
+
+def _annotations(home: Path, names: Sequence[str]) -> tuple[tuple[ImageObjects, ...], list[str]]:
+    found, faults = [], []
+    for name in names:
+        try:
+            found.append(read_annotation(home / "Annotations" / f"{name}.xml"))
+        except DataError as error:
+            faults.append(str(error))
+    return tuple(found), faults
+
+
+def read_annotation(path: str | os.PathLike[str]) -> ImageObjects:
+    """An annotation of VOC's development kit; DataError where the file states no size, or an object of no class of
+    VOC's or with a box that has no area.
+    """
+    root = _parsed(Path(path))
+    height, width = (_number(path, root, f"size/{name}") for name in ("height", "width"))
+    boxes, classes, difficult, faults = [], [], [], []
+    for item in root.findall("object"):
+        name = (item.findtext("name") or "").strip()
+        box = [_number(path, item, f"bndbox/{corner}") for corner in CORNERS]
+        if name not in OBJECT_CLASSES:
+            faults.append(f"an object of class {name!r}, which is none of VOC's 20")
+        elif not (box[0] <= box[2] and box[1] <= box[3]):
+            faults.append(f"a {name} at {' '.join(f'{value:g}' for value in box)}, which has no area")
+        else:
+            boxes.append(box)
+            classes.append(OBJECT_CLASSES.index(name))
+            difficult.append((item.findtext("difficult") or "0").strip() == "1")
+    if faults:
+        raise DataError(f"{path}: has {'; '.join(faults[:3])}")
+    return ImageObjects(
+        (int(height), int(width)),
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(classes, np.int64),
+        np.array(difficult, bool),
+    )
+
+
+def _parsed(path: Path) -> Any:
+    try:
+        if path.stat().st_size > LARGEST_ANNOTATION:
+            raise DataError(f"{path}: has {path.stat().st_size:,} bytes, too many for an annotation")
+        text = path.read_bytes()
+        if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+            raise DataError(f"{path}: declares a document type; VOC's annotations do not")
+        return ElementTree.fromstring(text)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ElementTree.ParseError, ValueError) as error:
+        raise DataError(f"{path}: is not an annotation in XML ({error})") from None
+
+
+def _number(path: str | os.PathLike[str], item: Any, name: str) -> float:
+    text = item.findtext(name)
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not abs(value) < 1e6:
+        raise DataError(f"{path}: {name} is {text!r}; expected a number of pixels")
+    return value
+
+
+def _notes(names: Sequence[str], objects: Sequence[ImageObjects], expected: int | None, title: str) -> list[str]:
+    notes = []
+    if expected is not None and len(names) != expected:
+        notes.append(f"{len(names):,} images; {title} has {expected:,}")
+    pairs = list(zip(names, objects, strict=True))
+    empty = [name for name, item in pairs if not len(item.boxes)]
+    outside = [name for name, item in pairs if not inside(item.boxes, *item.size).all()]
+    for found, what in ((empty, "have no objects"), (outside, "have objects that leave the image")):
+        if found:
+            notes.append(f"{len(found)} image(s) {what}: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}")
+    return notes

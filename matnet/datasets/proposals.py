@@ -1,0 +1,122 @@
+"""Proposed boxes of objects, as R-CNN and Fast R-CNN keep those of selective search in .mat files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from matnet.errors import DataError, FileFormatError, listing
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """Boxes of many images.
+
+    names: of the images; None where the file has none. boxes: of each image R x 4 float32, xmin, ymin, xmax, ymax of
+    pixels that count from 1, inclusive. sha256: of names and boxes, whatever the version of the file.
+    """
+
+    path: Path
+    names: tuple[str, ...] | None
+    boxes: tuple[np.ndarray, ...]
+    sha256: str
+
+    def for_images(self, names: Sequence[str], sizes: Sequence[tuple[int, int]]) -> tuple[np.ndarray, ...]:
+        """The boxes of the images called `names`, of these heights and widths.
+
+        Without names in the file the images are those of the list, in its order. Raises DataError, naming and
+        counting the images, where the file is of another set, or boxes are missing or leave their image.
+        """
+        found = self._in_order(names)
+        faults = [f"{name}: no proposals" for name, boxes in zip(names, found, strict=True) if not len(boxes)]
+        for name, boxes, (height, width) in zip(names, found, sizes, strict=True):
+            outside = ~inside(boxes, height, width)
+            if outside.any():
+                first = " ".join(f"{value:g}" for value in boxes[outside][0])
+                faults.append(f"{name}: {outside.sum()} of {len(boxes)} boxes leave {width} x {height}, as {first}")
+        if faults:
+            raise DataError(listing(f"{self.path}: proposals of {len(faults)} image(s) cannot be used:", faults))
+        return found
+
+    def _in_order(self, names: Sequence[str]) -> tuple[np.ndarray, ...]:
+        if self.names is None:
+            if len(self.boxes) != len(names):
+                raise DataError(
+                    f"{self.path}: has proposals of {len(self.boxes):,} images without their names, and the list has "
+                    f"{len(names):,}; they are of another set"
+                )
+            return self.boxes
+        places = {name: place for place, name in enumerate(self.names)}
+        missing = [name for name in names if name not in places]
+        if missing:
+            raise DataError(
+                listing(
+                    f"{self.path}: is of another set; it has no proposals of {len(missing)} of {len(names):,} images:",
+                    missing,
+                )
+            )
+        return tuple(self.boxes[places[name]] for name in names)
+
+
+def inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Whether each box lies in the image and is not empty."""
+    low, high = boxes[:, :2], boxes[:, 2:]
+    corners = [low >= 1, low <= high, high <= np.array([width, height])]
+    return np.asarray(np.concatenate(corners, axis=1).all(axis=1))
+
+
+def read_proposals(path: str | os.PathLike[str]) -> Proposals:
+    """The cell array `boxes` of a MAT file, one R x 4 matrix per image, and `images`, their names, if there are any.
+
+    Rows are ymin, xmin, ymax, xmax from 1, as selective search writes them and R-CNN and Fast R-CNN read them
+    (imdb_from_voc, pascal_voc.py). Raises DataError for anything else.
+    """
+    from matnet.formats.mat import read_mat
+
+    try:
+        variables = read_mat(path, ["boxes", "images"])
+    except FileFormatError as error:
+        raise DataError(str(error)) from None
+    cells = variables.get("boxes")
+    if not isinstance(cells, list) or not cells:
+        raise DataError(f"{path}: holds no cell array `boxes`; expected the proposals of R-CNN or Fast R-CNN")
+    names = _names(path, variables.get("images"), len(cells))
+    wrong = [f"image {k}: {_shape(cell)}" for k, cell in enumerate(cells, start=1) if not _is_boxes(cell)]
+    if wrong:
+        raise DataError(listing(f"{path}: {len(wrong)} of its boxes are not R x 4 numbers:", wrong))
+    boxes = tuple(np.asarray(cell, np.float32).reshape(-1, 4)[:, [1, 0, 3, 2]] for cell in cells)
+    digest = hashlib.sha256("\n".join(names or ()).encode("utf-8", "surrogateescape"))
+    for box in boxes:
+        digest.update(np.ascontiguousarray(box).data if len(box) else b"-")
+    return Proposals(Path(path), names, boxes, digest.hexdigest())
+
+
+def _names(path: str | os.PathLike[str], value: object, count: int) -> tuple[str, ...] | None:
+    """Names of the images without an ending, where the file states them."""
+    if value is None:
+        return None
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise DataError(f"{path}: `images` is not a cell array of names")
+    if len(value) != count:
+        raise DataError(f"{path}: names {len(value):,} images and has boxes of {count:,}")
+    names = tuple(os.path.splitext(name)[0] if name.endswith((".jpg", ".png")) else name for name in value)
+    if len(set(names)) < len(names):
+        twice = sorted(name for name, times in Counter(names).items() if times > 1)
+        raise DataError(listing(f"{path}: {len(twice)} image(s) come twice:", twice))
+    return names
+
+
+def _is_boxes(cell: object) -> bool:
+    if not isinstance(cell, np.ndarray) or cell.dtype.kind not in "iuf":
+        return False
+    return cell.size == 0 or (cell.ndim == 2 and cell.shape[1] == 4)
+
+
+def _shape(cell: object) -> str:
+    return " x ".join(map(str, cell.shape)) if isinstance(cell, np.ndarray) else type(cell).__name__

@@ -1,0 +1,229 @@
+"""Detectors: which inputs they take, and what their outputs say of the objects in an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from matnet.errors import NetworkError
+from matnet.meta import image_input
+from matnet.network import Layer, Network
+from matnet.ops.combine import Scale
+from matnet.ops.extensions.suppression import PIXELS, keep_best
+from matnet.ops.roi import ROIPooling
+
+ONE_BOX = (5, 1, 1)
+"""What pooling layers state of the size of their boxes: number of the image, and four corners."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How Fast R-CNN is tested (test.py and config.py of its code).
+
+    shorter, longest: pixels of the sides of an image. least: only scores above it count. overlap: a box that overlaps
+    a better one of its class by more is dropped. most: detections of an image, of all classes.
+    """
+
+    shorter: int = 600
+    longest: int = 1000
+    least: float = 0.05
+    overlap: float = 0.3
+    most: int = 100
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Found:
+    """Detections of one image: boxes R x 4 float32 of pixels from 1, inclusive; the network's class and the score of
+    each. finite: whether all that the network gave was.
+    """
+
+    boxes: np.ndarray
+    classes: np.ndarray
+    scores: np.ndarray
+    finite: bool = True
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A network's variables. image: its input of images.
+
+    scores: R x K, or with `lists` the rows of a detection layer, whose corners are relative to the image. offsets: of
+    the boxes, R x 4 K, or R x 8 where all classes have the same. boxes: the variable of the boxes; `proposes`: whether
+    the network makes it. first: the number of the first pixel and image in boxes that are fed. sizes: the input of
+    height, width and scale, where there is one.
+    """
+
+    image: str
+    scores: str
+    offsets: str | None = None
+    boxes: str | None = None
+    proposes: bool = False
+    first: int = 0
+    sizes: str | None = None
+    lists: bool = False
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The variables that `found` takes, in its order."""
+        made = self.boxes if self.proposes else None
+        return tuple(name for name in (self.scores, self.offsets, made) if name is not None)
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """The inputs that `inputs` gives."""
+        fed = None if self.proposes else self.boxes
+        return tuple(name for name in (self.image, fed, self.sizes) if name is not None)
+
+    @property
+    def takes_proposals(self) -> bool:
+        return self.boxes is not None and not self.proposes
+
+    def inputs(self, image: np.ndarray, factor: float, proposals: np.ndarray | None) -> dict[str, np.ndarray]:
+        """What the network is fed: an image 1 x C x H x W enlarged by `factor`, and boxes of the original from 1."""
+        fed = {self.image: image}
+        if self.takes_proposals:
+            assert self.boxes is not None and proposals is not None
+            rows = np.full((len(proposals), 5, 1, 1), self.first, np.float32)
+            rows[:, 1:, 0, 0] = (proposals.astype(np.float64) - 1) * factor + self.first
+            fed[self.boxes] = rows
+        if self.sizes is not None:
+            fed[self.sizes] = np.array([*image.shape[2:], factor], np.float32).reshape(1, 3, 1, 1)
+        return fed
+
+    def found(
+        self,
+        values: Sequence[np.ndarray],
+        size: tuple[int, int],
+        factor: float,
+        proposals: np.ndarray | None,
+        background: int,
+        limits: Limits = LIMITS,
+    ) -> Found:
+        """The detections in an image of height and width `size`, from the values of `wanted`, best first in each class.
+
+        background: the class that is none. Raises NetworkError where shapes do not fit.
+        """
+        if self.lists:
+            return listed(values[0], size)
+        scores = values[0].reshape(len(values[0]), -1)
+        if self.proposes:
+            boxes = values[-1].reshape(len(values[-1]), -1)[:, -4:] / factor
+        else:
+            assert proposals is not None
+            boxes = proposals.astype(np.float64) - 1
+        offsets = None if self.offsets is None else values[1].reshape(len(values[1]), -1)
+        if len(boxes) != len(scores) or (offsets is not None and len(offsets) != len(boxes)):
+            raise NetworkError(f"{self.scores!r} holds scores of {len(scores)} boxes; {len(boxes)} were looked at")
+        # Faster R-CNN counts a pixel more in the sizes of boxes than Fast R-CNN.
+        moved = moved_boxes(boxes, offsets, scores.shape[1], size, 1.0 if self.proposes else 0.0)
+        finite = bool(np.isfinite(scores).all() and np.isfinite(moved).all())
+        return best(scores, np.nan_to_num(moved), background, limits, finite)
+
+
+def listed(rows: np.ndarray, size: tuple[int, int]) -> Found:
+    """The rows of a detection layer (image, class, score, corners relative to the image), in its order.
+
+    Relative corners are those of annotations that count from 1, divided by the size, as SSD is trained on them.
+    """
+    table = rows.reshape(-1, 7)
+    table = table[table[:, 1] >= 0]  # a row of -1 says that nothing was found
+    height, width = size
+    boxes = table[:, 3:] * np.array([width, height, width, height], np.float32)
+    return Found(boxes, table[:, 1].astype(np.int64), table[:, 2], bool(np.isfinite(table).all()))
+
+
+def moved_boxes(
+    boxes: np.ndarray, offsets: np.ndarray | None, classes: int, size: tuple[int, int], plus: float
+) -> np.ndarray:
+    """Boxes for each class, R x K x 4 from 0, moved by `offsets` and cut at the edges of an image.
+
+    offsets: dx, dy in sizes of the box, and logarithms of factors of width and height; of all classes, or of background
+    and object. Source: Girshick, Fast R-CNN, ICCV 2015; `plus` is 1 in Faster R-CNN. NetworkError for another number.
+    """
+    count = len(boxes)
+    if offsets is None:
+        moved = np.repeat(boxes[:, np.newaxis], classes, axis=1)
+    elif offsets.shape[1] not in (4 * classes, 8, 4):
+        raise NetworkError(f"{offsets.shape[1]} offsets for each box; expected four for each of {classes} classes")
+    else:
+        shares = offsets.reshape(count, -1, 4).astype(np.float64)
+        shares = shares if shares.shape[1] == classes else np.repeat(shares[:, -1:], classes, axis=1)
+        extent = (boxes[:, 2:] - boxes[:, :2] + plus)[:, np.newaxis]
+        centre = shares[..., :2] * extent + boxes[:, np.newaxis, :2] + extent / 2
+        with np.errstate(over="ignore"):
+            half = np.exp(shares[..., 2:]) * extent / 2
+        moved = np.concatenate([centre - half, centre + half], axis=-1)
+    greatest = np.array([size[1] - 1, size[0] - 1] * 2)
+    return np.clip(moved, 0, greatest)
+
+
+def best(scores: np.ndarray, boxes: np.ndarray, background: int, limits: Limits, finite: bool = True) -> Found:
+    """What is left of scores R x K and boxes R x K x 4 from 0: class by class, then the best of the image."""
+    parts = []
+    for k in range(scores.shape[1]):
+        if k == background:
+            continue
+        likely = np.flatnonzero(scores[:, k] > limits.least)
+        likely = likely[np.argsort(-scores[likely, k], kind="stable")]
+        mine = boxes[likely, k].astype(np.float32)
+        kept = keep_best(mine, limits.overlap, PIXELS)
+        parts.append((mine[kept] + 1, np.full(len(kept), k), scores[likely[kept], k]))
+    places, classes, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if len(values) > limits.most:
+        good = values >= np.sort(values)[-limits.most]
+        places, classes, values = places[good], classes[good], values[good]
+    return Found(places, classes.astype(np.int64), values, finite)
+
+
+def detector_of(net: Network, asked: str | None = None) -> Detector:
+    """How a network detects: by a detection layer (SSD), or by scores and offsets of boxes that it is given (Fast
+    R-CNN) or proposes itself (Faster R-CNN, R-FCN). asked: the variable of the scores or the list.
+
+    NetworkError for a network that does neither.
+    """
+    from matnet.evaluation.tasks.classification import score_variable
+
+    inference = net.for_inference()
+    image = image_input(inference)
+    if image is None:
+        raise NetworkError(f"{net.source}: has no input for an image")
+    rows = [layer for layer in inference.layers.values() if layer.op.lists_detections]
+    if rows:
+        return Detector(image, asked or rows[-1].outputs[0], lists=True)
+    pooling = next((layer for layer in inference.layers.values() if _boxes_of(layer) is not None), None)
+    if pooling is None:
+        raise NetworkError(f"{net.source}: has neither a layer that lists detections nor one that pools boxes")
+    scores = asked or score_variable(net)
+    offsets = [name for name in inference.outputs if name != inference.resolve(scores)]
+    offsets = [name for name in offsets if name == "bbox_pred"] or offsets
+    if len(offsets) > 1:
+        raise NetworkError(f"{net.source}: outputs {', '.join(offsets)}: which of them moves boxes is not known")
+    boxes, from_zero = _source_of_boxes(inference, pooling)
+    fed = boxes in inference.data_inputs()
+    others = [name for name in inference.data_inputs() if name not in (image, boxes)]
+    if len(others) > 1:
+        raise NetworkError(f"{net.source}: has the inputs {', '.join(others)} besides image and boxes")
+    moves = offsets[0] if offsets else None
+    return Detector(image, scores, moves, boxes, not fed, 0 if from_zero else 1, others[0] if others else None)
+
+
+def _boxes_of(layer: Layer) -> str | None:
+    """The variable of the boxes that a layer pools; None for other layers."""
+    place = next((place for place, size in layer.op.usual_inputs.items() if size == ONE_BOX), None)
+    return None if place is None or place >= len(layer.inputs) else layer.inputs[place]
+
+
+def _source_of_boxes(net: Network, pooling: Layer) -> tuple[str, bool]:
+    """The boxes that are fed or proposed; whether they count from 0: a layer adds 1, or pools as only Caffe does."""
+    name = _boxes_of(pooling)
+    assert name is not None
+    makers = {output: layer for layer in net.layers.values() for output in layer.outputs}
+    maker = makers.get(name)
+    if maker is not None and isinstance(maker.op, Scale):
+        return maker.inputs[0], True
+    return name, not isinstance(pooling.op, ROIPooling)

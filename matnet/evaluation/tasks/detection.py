@@ -1,0 +1,305 @@
+"""Detection: the boxes of objects, and PASCAL VOC's average precision."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from matnet.errors import DataError, FileFormatError, NetworkError, listing
+from matnet.evaluation.classes import stated_names
+from matnet.evaluation.detectors import LIMITS, Detector, Found, detector_of
+from matnet.evaluation.record import Run
+from matnet.evaluation.tasks.base import FEWEST, Task
+from matnet.metrics import NEITHER, RIGHT, AveragePrecision, matched_detections
+from matnet.tables import Column, Table
+
+if TYPE_CHECKING:
+    from matnet.datasets import DetectionSet
+    from matnet.images import Preprocessing
+    from matnet.network import Network
+
+BACKGROUND = ("background", "__background__")
+OUTCOME = np.dtype([("score", "<f4"), ("class", "<i2"), ("right", "?")])
+"""A detection that counts: its score, its class in the data set, and whether it is right."""
+
+
+@dataclass(kw_only=True)
+class DetectionEvaluation(Run):
+    """A row of a detection, in percent: means over the classes that have objects.
+
+    mean_ap: by the rule of the data set's year; the other two by either rule. class_ap: by that of the year.
+    """
+
+    mean_ap: float
+    mean_ap_11point: float
+    mean_ap_area: float
+    class_ap: dict[str, float]
+    class_objects: dict[str, int]  # that are not difficult
+    detections: int
+
+
+@dataclass(frozen=True)
+class DetectionCounts:
+    """What was found in each image, by its number: rows of OUTCOME, best first in each class; and how many objects of
+    each class there were.
+    """
+
+    objects: tuple[int, ...]
+    not_finite: int = 0
+    outcomes: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def images(self) -> int:
+        return len(self.outcomes)
+
+    def plus(self, other: DetectionCounts) -> DetectionCounts:
+        objects = tuple(mine + more for mine, more in zip(self.objects, other.objects, strict=True))
+        return DetectionCounts(objects, self.not_finite + other.not_finite, {**self.outcomes, **other.outcomes})
+
+    def record(self) -> dict[str, Any]:
+        packed = {str(k): base64.b64encode(self.outcomes[k].tobytes()).decode() for k in sorted(self.outcomes)}
+        return {"objects": self.objects, "not_finite": self.not_finite, "outcomes": packed}
+
+    def precision(self) -> list[AveragePrecision]:
+        """Of each class. Of equal scores the image with the smaller number comes first, as in VOC's result files."""
+        rows = [self.outcomes[k] for k in sorted(self.outcomes)]
+        found = np.concatenate(rows) if rows else np.empty(0, OUTCOME)
+        precision = []
+        for k, count in enumerate(self.objects):
+            mine = found[found["class"] == k]
+            order = np.argsort(-mine["score"], kind="stable")
+            precision.append(AveragePrecision.of(mine["right"][order], count))
+        return precision
+
+
+@dataclass(frozen=True)
+class Detection(Task):
+    """Images, their objects and the boxes that are proposed for them.
+
+    detector: how the network is fed and read. order: of each class of the network its place in the set's, or -1 for
+    the background; None: background first, then as the set. doubt: why the order of the classes may be wrong.
+    """
+
+    name: ClassVar[str] = "detection"
+    title: ClassVar[str] = "object detection, mean average precision in percent"
+    own_size: ClassVar[bool] = True
+    protocol: ClassVar[str] = "VOC's average precision, overlap of 0.5"
+    options: ClassVar[tuple[str, ...]] = ("year", "split", "proposals", "classes", "limit", "protocol")
+    data: DetectionSet
+    detector: Detector | None = None
+    order: tuple[int, ...] | None = None
+    doubt: str = ""
+
+    @staticmethod
+    def suits(data: Any) -> bool:
+        from matnet.datasets import DetectionSet
+
+        return isinstance(data, DetectionSet)
+
+    @classmethod
+    def load(cls, folder: str | Path, **given: Any) -> DetectionSet:
+        from matnet.datasets import load_voc_objects
+
+        return load_voc_objects(folder, given.get("year"), given.get("split") or "test", given.get("proposals"))
+
+    @classmethod
+    def made(
+        cls, net: Network, data: DetectionSet, preprocessing: Preprocessing, variable: str, **given: Any
+    ) -> Detection:
+        """Raises NetworkError for a network that detects nothing, DataError for one that needs proposals and has none,
+        or classes that are not the set's.
+        """
+        detector = detector_of(net, variable)
+        if detector.takes_proposals and data.proposals is None:
+            raise DataError(
+                f"{net.source}: takes boxes as {detector.boxes!r}; give those of selective search with --proposals FILE"
+            )
+        names, _ = stated_names(net, given.get("classes"))
+        doubt = ""
+        if not names and given.get("order") != "voc21":
+            doubt = "nothing states the order of the network's classes; give them with --classes FILE, a name per line"
+        return cls(data, detector=detector, order=class_places(names, data.class_names), doubt=doubt)
+
+    @staticmethod
+    def variable(net: Network, asked: str | None = None) -> str:
+        return detector_of(net, asked).scores
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        return self._detector.wanted[1:]
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        return self._detector.feeds
+
+    @property
+    def _detector(self) -> Detector:
+        assert self.detector is not None
+        return self.detector
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        return self.data.images
+
+    @property
+    def identity(self) -> dict[str, str]:
+        return {**super().identity, "order of classes": str(self.order), "limits": str(LIMITS)}
+
+    def part(self, first: int, stop: int) -> Detection:
+        return replace(self, data=self.data.part(first - self.first, stop - self.first), first=first)
+
+    def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
+        """The network's inputs, and the factor by which the image was resized; its size must be the annotation's."""
+        index = number - self.first
+        path, objects = self.paths[index], self.data.objects[index]
+        try:
+            if self._detector.lists:
+                image, factor, size = preprocessing.load(path)[np.newaxis], 1.0, objects.size
+            else:
+                image, factor, size = preprocessing.within(path, LIMITS.shorter, LIMITS.longest)
+        except FileFormatError as error:
+            raise DataError(str(error)) from None
+        if size != objects.size:
+            height, width = objects.size
+            raise DataError(f"{path}: is {size[0]}x{size[1]}, its annotation says {height}x{width}; they must agree")
+        place[0] = self._detector.inputs(image, factor, self._proposals(index)), factor
+
+    def _proposals(self, index: int) -> np.ndarray | None:
+        return None if self.data.proposals is None else self.data.proposals[index]
+
+    def empty(self) -> DetectionCounts:
+        return DetectionCounts((0,) * len(self.data.class_names))
+
+    def counts_of(self, record: Any) -> DetectionCounts:
+        outcomes = {
+            int(number): np.frombuffer(base64.b64decode(text, validate=True), OUTCOME)
+            for number, text in record["outcomes"].items()
+        }
+        objects = tuple(int(count) for count in record["objects"])
+        if len(objects) != len(self.data.class_names):
+            raise ValueError(f"it counts {len(objects)} classes")
+        return DetectionCounts(objects, int(record["not_finite"]), outcomes)
+
+    def count(self, scores: Any, numbers: Sequence[int], truths: Sequence[Any]) -> DetectionCounts:
+        (number,), (factor,) = numbers, truths
+        index = number - self.first
+        values = scores if isinstance(scores, tuple) else (scores,)
+        objects, order = self.data.objects[index], self._order(values[0])
+        background = order.index(-1)
+        found = self._detector.found(values, objects.size, factor, self._proposals(index), background)
+        counted = ~objects.difficult
+        totals = np.bincount(objects.classes[counted], minlength=len(self.data.class_names))
+        outcomes = {number: self._outcomes(found, order, index)}
+        return DetectionCounts(tuple(totals.tolist()), int(not found.finite), outcomes)
+
+    def _order(self, scores: np.ndarray) -> tuple[int, ...]:
+        """The place of each class of the network; NetworkError for another number of scores."""
+        order = self.order or (-1, *range(len(self.data.class_names)))
+        if not self._detector.lists and scores.shape[1] != len(order):
+            raise NetworkError(f"{scores.shape[1]} scores for each box; expected {len(order)}, one for each class")
+        return order
+
+    def _outcomes(self, found: Found, order: tuple[int, ...], index: int) -> np.ndarray:
+        if found.classes.size and found.classes.max() >= len(order):
+            raise NetworkError(f"lists a detection of class {found.classes.max()}; expected less than {len(order)}")
+        objects = self.data.objects[index]
+        places = np.array(order)[found.classes]
+        rows = []
+        for k in np.unique(places[places >= 0]).tolist():
+            mine = np.flatnonzero(places == k)
+            mine = mine[np.argsort(-found.scores[mine], kind="stable")]
+            true = objects.classes == k
+            outcomes = matched_detections(found.boxes[mine], objects.boxes[true], objects.difficult[true])
+            rows += [
+                (score, k, outcome == RIGHT)
+                for score, outcome in zip(found.scores[mine].tolist(), outcomes.tolist(), strict=True)
+                if outcome != NEITHER
+            ]
+        return np.array(rows, OUTCOME)
+
+    def result(self, counts: DetectionCounts, common: dict[str, Any]) -> DetectionEvaluation:
+        from matnet.datasets.objects import SAMPLES_2007
+
+        precision = counts.precision()
+        eleven, area = ([getattr(item, rule) for item in precision] for rule in ("eleven_points", "area"))
+        own = eleven if self.data.year <= SAMPLES_2007 else area
+        names = self.data.class_names
+        found = DetectionEvaluation(
+            **common,
+            mean_ap=_mean(own),
+            mean_ap_11point=_mean(eleven),
+            mean_ap_area=_mean(area),
+            class_ap={name: value for name, value in zip(names, own, strict=True) if value == value},
+            class_objects=dict(zip(names, counts.objects, strict=True)),
+            detections=sum(map(len, counts.outcomes.values())),
+        )
+        absent = [name for name, count in zip(names, counts.objects, strict=True) if not count]
+        if absent:
+            found.notes.append(f"{len(absent)} classes without objects are left out of the mean: {', '.join(absent)}")
+        return found
+
+    def doubts(self, counts: DetectionCounts) -> list[str]:
+        total = sum(counts.objects)
+        right = sum(int(rows["right"].sum()) for rows in counts.outcomes.values())
+        lost = total >= FEWEST and not right
+        none = [f"none of {total} objects was found; boxes, classes or preprocessing may be another network's"]
+        return [*([self.doubt] if self.doubt else []), *(none if lost else [])]
+
+    def running(self, counts: DetectionCounts) -> str:
+        own = [item.eleven_points if self.data.year <= 2007 else item.area for item in counts.precision()]
+        return f"mean AP {_mean(own):.2f} %" if sum(counts.objects) else ""
+
+    def brief(self, counts: DetectionCounts) -> str:
+        """Nothing: the figures so far would take as long as a network after each image."""
+        return ""
+
+    @classmethod
+    def report(cls, runs: Sequence[Run]) -> list[Table]:
+        found = [Table(COLUMNS, [run.record() for run in runs])]
+        if len(runs) == 1 and isinstance(runs[0], DetectionEvaluation):
+            objects = runs[0].class_objects
+            rows = [{"class": name, "ap": ap, "objects": objects[name]} for name, ap in runs[0].class_ap.items()]
+            columns = (
+                Column("class", "class"),
+                Column("ap", "AP", "right", places=2),
+                Column("objects", "objects", "right"),
+            )
+            found.append(Table(columns, rows))
+        return found
+
+
+COLUMNS = (
+    Column("model", "model"),
+    Column("mean_ap", "mean AP", "right", places=2),
+    Column("mean_ap_11point", "by 11 points", "right", places=2),
+    Column("mean_ap_area", "by area", "right", places=2),
+    Column("images_per_s", "images/s", "right", places=1),
+)
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if value == value]
+    return sum(known) / len(known) if known else float("nan")
+
+
+def class_places(given: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...] | None:
+    """Of each class of a network its place in the set's, -1 for the background; None where no names are given.
+
+    Raises DataError where the network's classes are not the set's and a background.
+    """
+    if not given:
+        return None
+    places = {name.casefold(): place for place, name in enumerate(wanted)}
+    names = [name.casefold().strip() for name in given]
+    faults = [f"only the data set has: {name}" for name in places if name not in names]
+    faults += [f"only the network has: {name}" for name in names if name not in (*places, *BACKGROUND)]
+    if sum(name in BACKGROUND for name in names) != 1:
+        faults.append("not one of the network's classes is the background")
+    if faults or len(set(names)) < len(names):
+        raise DataError(listing(f"{len(given)} classes of the network, {len(wanted)} of the data set:", faults))
+    return tuple(places.get(name, -1) for name in names)
