@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
@@ -211,6 +212,7 @@ def test_agreement_in_words() -> None:
     assert found.line("fp16").startswith("miss")
 
 
+@pytest.mark.process
 def test_squeezenet_agrees_with_itself_on_real_images(real_data: Path) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     net, images = agreement.squeezenet(real_data)
@@ -218,6 +220,7 @@ def test_squeezenet_agrees_with_itself_on_real_images(real_data: Path) -> None:
     assert agreement.agreement(net, images[:10], "onnx", ["fp32"]).same == {"fp32": 10}
 
 
+@pytest.mark.process
 def test_memory_is_counted_from_weights_and_the_two_largest_activations() -> None:
     """VGG-16: 138,357,544 weights; conv1_1 and conv1_2 hold 64 x 224 x 224 each (Simonyan and Zisserman, table 1)."""
     weights, activations = memory.floor_bytes(build("vgg16"), 3)
@@ -256,11 +259,10 @@ def test_bytes_and_operations_of_alexnets_first_steps(precision: str, size: int)
 
 
 def test_the_engine_is_timed_on_resident_input_and_step_by_step(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """On stand-ins for CUDA's libraries, whose clock says that everything takes 1 ms."""
-    cupy = request.getfixturevalue("machine").cupy
-    cupy.cuda.get_current_stream = lambda: None
+    machine.cupy.cuda.get_current_stream = lambda: None
     monkeypatch.setattr(kernels, "RUNS", 2)
     net = matnet.load(models_folder() / "digits-lenet" / "digits-lenet.mat").for_inference()
     (output,) = net.outputs

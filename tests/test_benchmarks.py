@@ -316,6 +316,7 @@ def test_nothing_timed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_command(command.main, ["--models", LENET, "--batch", "1", "--peers", "none"]) == 2
 
 
+@pytest.mark.process
 def test_a_chart_of_all_networks_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     from PIL import Image

@@ -107,6 +107,7 @@ def test_lenet_of_2014_as_caffe(real_data: Path, tmp_path: Path) -> None:
 SQUEEZENET = ("SqueezeNet_deploy.prototxt", "decompressed_SqueezeNet.caffemodel")
 
 
+@pytest.mark.process
 def test_squeezenet_scores_and_errors_as_caffe(real_data: Path, tmp_path: Path) -> None:
     """Caffe on 100 images squashed to 256 x 256, centre 227, minus 104, 117, 123 (B, G, R): 36.0 and 17.0 % errors."""
     prototxt, weights = (real_data / "caffe" / "squeezenet" / name for name in SQUEEZENET)
@@ -128,6 +129,7 @@ def test_squeezenet_scores_and_errors_as_caffe(real_data: Path, tmp_path: Path) 
     assert ((ranks >= 1).mean(), (ranks >= 5).mean()) == (0.36, 0.17)
 
 
+@pytest.mark.process
 def test_resnet_from_its_training_definition(real_data: Path) -> None:
     """CIFAR's images are R, G, B: with them and the mean beside the weights four of five samples come out right."""
     folder = real_data / "caffe" / "resnet20_cifar10"

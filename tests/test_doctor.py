@@ -444,6 +444,7 @@ def squeezenet(real_data: Path) -> tuple[Network, ImageList, Preprocessing]:
     return net, images, Preprocessing.of(net, mean=SQUEEZENET_MEAN)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("change", "knob", "knobs"),
     [
@@ -463,6 +464,7 @@ def test_squeezenet_prepared_wrongly(
     assert found.best.images == len(images) and found.best.error <= 40 < found.best.base_error
 
 
+@pytest.mark.process
 def test_squeezenet_transposed(squeezenet: tuple[Network, ImageList, Preprocessing]) -> None:
     net, images, base = squeezenet
     turned = net.copy()
@@ -471,6 +473,7 @@ def test_squeezenet_transposed(squeezenet: tuple[Network, ImageList, Preprocessi
     assert found.best is not None and found.best.knob == "transposed"
 
 
+@pytest.mark.process
 def test_a_cifar_network_that_was_trained_on_rgb(real_data: Path) -> None:
     """ResNet-20 was trained on CIFAR's own R, G, B; read as Caffe's usual B, G, R, it is a few percent worse."""
     folder = real_data / "caffe" / "resnet20_cifar10"
@@ -492,6 +495,7 @@ def turned(images: ImageList, how: str) -> np.ndarray:
     return np.array([place[wnid] for wnid in np.array(class_order("ilsvrc12-sorted"))[images.labels]])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("how", "words", "knobs"),
     [
@@ -512,6 +516,7 @@ def test_squeezenet_labelled_wrongly(
     assert found.best is not None and found.best.error < 40
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("change", "knob"),
     [({"interpolation": "nearest"}, "interpolation"), ({"crop_fraction": (0.5, 0.5)}, "crop"),

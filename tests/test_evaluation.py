@@ -299,6 +299,7 @@ def test_two_batches_that_do_not_fit_are_halved_once(
         assert next(iter(result.values())).shape == (8, 10, 1, 1)
 
 
+@pytest.mark.process
 def test_squeezenet_makes_caffes_errors(real_data: Path, tmp_path: Path) -> None:
     """Caffe on 100 images squashed to 256 x 256, centre 227, minus the mean: 36.0 and 17.0 %."""
     folder = real_data / "caffe" / "squeezenet"

@@ -316,6 +316,7 @@ def test_the_state_of_another_task_is_refused(tmp_path: Path) -> None:
         Unfinished(state.path, other.identity, other).load()
 
 
+@pytest.mark.process
 def test_squeezenet_meets_a_hundred_class_folders_by_id(
     real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

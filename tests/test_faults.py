@@ -18,7 +18,10 @@ import pytest
 
 import matnet
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits of a POSIX system")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(os.name != "posix", reason="signals and limits of a POSIX system"),
+]
 
 DIGITS = Path(matnet.__file__).parent / "models" / "digits-lenet"
 OLD = (DIGITS / "digits-lenet.mat").read_bytes()

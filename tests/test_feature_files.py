@@ -205,6 +205,7 @@ def test_a_folder_of_others_with_that_name_stays(folder: Path, tmp_path: Path) -
     assert (part / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.process
 def test_several_processes_write_the_same_file(net: Network, folder: Path, tmp_path: Path) -> None:
     for workers in (1, 2):
         out = tmp_path / f"f{workers}.npz"

@@ -38,6 +38,7 @@ def test_the_corpus_is_what_its_script_writes(tmp_path: Path) -> None:
     assert written == {str(path.relative_to(corpus.HOSTILE)): path.read_bytes() for path in FILES}
 
 
+@pytest.mark.process
 def test_the_harness_runs_and_counts() -> None:
     """Two inputs of a kind: both are counted, and none is a finding."""
     command = [sys.executable, "-m", "tests.fuzz", "--kind", "state", "--rounds", "2", "--seed", "1"]

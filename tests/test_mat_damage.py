@@ -299,6 +299,7 @@ def test_promises_of_version_73(tmp_path: Path, build: Callable[[h5py.File], Non
     expect(path, message)
 
 
+@pytest.mark.process
 def test_references_to_the_same_values_again_and_again(tmp_path: Path) -> None:
     """Ten levels of cells, each of which holds the one below ten times: 10^10 values in a few kilobytes."""
     path = tmp_path / "x.mat"

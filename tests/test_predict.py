@@ -167,6 +167,7 @@ def squeezenet(real_data: Path) -> str:
     return ",".join(str(real_data / file) for file in SQUEEZENET)
 
 
+@pytest.mark.process
 def test_squeezenet_names_what_is_in_photographs(
     squeezenet: str, real_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

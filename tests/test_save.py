@@ -20,6 +20,7 @@ from matnet.params import Param
 from tests.conftest import DATA, conformance_cases
 
 CASES = [f"matconvnet/{name}" for name in conformance_cases("matconvnet")]
+SAVED = [*((case, "5") for case in CASES), *((case, "7.3") for case in CASES[::3])]
 LEGACY = ("filters", "biases", "weights", "class")
 
 
@@ -50,8 +51,7 @@ def assert_kept(before: dict[str, Any], after: dict[str, Any], where: str, skip:
         assert fitted(value, after[name]), f"{where}.{name}: {value!r} became {after[name]!r}"
 
 
-@pytest.mark.parametrize("version", ["5", "7.3"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "version"), SAVED)
 def test_no_field_that_upstream_knows_changes(case: str, version: str, tmp_path: Path) -> None:
     source, target = DATA / case / "model.mat", tmp_path / "saved.mat"
     matnet.save(matnet.load(source), target, version=version)
@@ -77,7 +77,7 @@ def test_no_field_that_upstream_knows_changes(case: str, version: str, tmp_path:
 
 
 @pytest.mark.parametrize("version", ["5", "7.3"])
-@pytest.mark.parametrize("case", ["sn_alexnet", "dag_googlenet", "dag_importer"])
+@pytest.mark.parametrize("case", ["sn_alexnet", "dag_importer"])
 def test_same_network_same_bytes(case: str, version: str, tmp_path: Path) -> None:
     source = DATA / "matconvnet" / case / "model.mat"
     digests = set()

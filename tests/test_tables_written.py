@@ -15,6 +15,7 @@ from tests.table_runs import publish_classifier, table
 from tests.tiny_models import angle_describer, publish
 
 
+@pytest.mark.process
 def test_markdown_and_plots(home: Path, imagenet: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from PIL import Image

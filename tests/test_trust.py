@@ -64,6 +64,7 @@ def test_values_stay_what_is_written(tmp_path: Path) -> None:
     assert read_yaml(tmp_path / "x.yaml") == [*expected, "1_000", "0x1F", "017"]
 
 
+@pytest.mark.process
 def test_fifty_thousand_keys_are_refused_in_a_page(tmp_path: Path) -> None:
     (tmp_path / "readme.md").write_text("---\n" + "".join(f"k{i}: 1\n" for i in range(50_000)) + "---\n")
     with pytest.raises(FileFormatError, match="more are no fields") as caught:
@@ -103,6 +104,7 @@ def test_a_terminal_gets_no_control_characters(capsys: pytest.CaptureFixture[str
     assert printable(hostile) == "a\\x1b[2Jb\\x9b31mc\\x07d\te\nf\\x0dg"
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.name != "posix", reason="whether a process exists is asked where that does not end it")
 def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
     code = (

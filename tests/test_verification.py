@@ -156,6 +156,7 @@ def test_distances_are_between_descriptors_of_unit_length() -> None:
         descriptor_distance(descriptors[0], descriptors[3])
 
 
+@pytest.mark.process
 def test_vgg_face_is_described_under_its_last_layer() -> None:
     """The ReLU of fc7, 4096 numbers: what the page of MatConvNet calls for, the last layer being removed."""
     net = random_network("vgg-face")
