@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -265,6 +264,8 @@ class StderrHandler(logging.Handler):
 def _report_of_bug(error: Exception) -> str:
     """One sentence about an exception that nobody foresaw, with the file that holds its traceback, or the traceback."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    import tempfile  # which loads more than most commands need
+
     said = f"matnet: {type(error).__name__}: {printable(' '.join(str(error).split())[:300])}; this is a bug in matnet"
     try:
         descriptor, name = tempfile.mkstemp(prefix="matnet-traceback-", suffix=".txt")

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
 import mmap
 import os
 import re
-import secrets
 import shutil
-import socket
 import stat
 import sys
-import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,7 +27,6 @@ HOME = "MATNET_HOME"
 PathLike = str | os.PathLike[str]
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
-_THIS_MACHINE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _LEFTOVER = re.compile(r"(\d{1,10})\.[0-9a-f]{16}\.part")
 _LINKS = 40  # that may follow one another, as in the Linux kernel
 _OF_THE_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.ENXIO)
@@ -189,6 +185,8 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     target = Path(path)
     _check_target(target)
     if _is_special(target):
+        import tempfile
+
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder, "whole")
             with _errors_named(target), Path(folder, "whole").open("rb") as whole, _opened_directly(target) as file:
@@ -234,7 +232,7 @@ def _temporary_beside(real: Path) -> Path:
     """A new empty file in the folder of `real`, with the permissions that a plain `open` would give, or fewer."""
     mode = real.stat().st_mode & 0o666 if real.exists() else 0o666
     _remove_leftovers(real)
-    temporary = real.with_name(f".{real.name[:100]}.{_THIS_MACHINE}.{os.getpid()}.{secrets.token_hex(8)}.part")
+    temporary = real.with_name(f".{real.name[:100]}.{_this_machine()}.{os.getpid()}.{os.urandom(8).hex()}.part")
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     except OSError as error:
@@ -242,9 +240,18 @@ def _temporary_beside(real: Path) -> Path:
     return temporary
 
 
+@cache
+def _this_machine() -> str:
+    """Eight characters that stand for this machine."""
+    import hashlib
+    import socket
+
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
 def _remove_leftovers(real: Path) -> None:
     """Remove what processes of this machine that were killed left beside `real`."""
-    start = f".{real.name[:100]}.{_THIS_MACHINE}."
+    start = f".{real.name[:100]}.{_this_machine()}."
     with suppress(OSError):
         for name in os.listdir(real.parent):
             found = _LEFTOVER.fullmatch(name[len(start) :]) if name.startswith(start) else None

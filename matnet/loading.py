@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -113,6 +111,9 @@ def _is_definition(file: Path) -> bool:
 
 def _from_content(source: Any, options: Mapping[str, Any]) -> Network:
     """A .mat file from its bytes or an open file. The readers map files, so the bytes go to one for a while."""
+    import shutil
+    import tempfile
+
     from matnet.formats import load_network
 
     given = getattr(source, "name", None)

@@ -227,7 +227,7 @@ def occlusion(
     index: the class; default the best one. size, stride: of the square, in pixels of the input; default a fifth and a
     twentieth of its shorter side. The square is 0, the mean where one is subtracted. options: those of the engine.
     """
-    from matnet.evaluation.tasks.classification import score_variable
+    from matnet.evaluation.scores import score_variable
 
     prepared = replace(preprocessing or net.preprocessing, crops=1)
     variable = score_variable(net)
@@ -313,7 +313,7 @@ def class_image(net: Network, index: int, steps: int = 200, rate: float = 2.0, s
     index: the class. steps, rate: of the ascent, in pixel values of 0..255; every few steps the image is blurred. The
     class's score before a last softmax is raised.
     """
-    from matnet.evaluation.tasks.classification import score_variable
+    from matnet.evaluation.scores import score_variable
 
     inference = net.for_inference()
     target = inference.resolve(score_variable(net))

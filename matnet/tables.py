@@ -8,6 +8,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unicodedata import east_asian_width
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Table:
         """The grid: `simple` for terminals, `pipe` as Markdown, `fixed` with columns of at least their own width."""
         if form == "fixed":
             return self._fixed()
+        if form == "simple":
+            return self._simple()
         from tabulate import tabulate
 
         headings = [column.heading for column in self.columns]
@@ -104,6 +107,24 @@ class Table:
             for row in self.rows
         ]
 
+    def _simple(self) -> str:
+        """As the package tabulate writes it, which takes longer to load than a small table to make."""
+        headings = [column.heading for column in self.columns]
+        rows = self.cells
+        widths = [
+            max([_width(heading) + 2, *(_width(row[number]) for row in rows)])
+            for number, heading in enumerate(headings)
+        ]
+
+        def line(cells: Sequence[str]) -> str:
+            filled = (
+                " " * (width - _width(cell)) + cell if column.align == "right" else cell + " " * (width - _width(cell))
+                for cell, column, width in zip(cells, self.columns, widths, strict=True)
+            )
+            return "  ".join(filled).rstrip()
+
+        return "\n".join([line(headings), "  ".join("-" * width for width in widths), *map(line, rows)])
+
     def _fixed(self) -> str:
         rule = "|" + "|".join("-" * column.width for column in self.columns) + "|"
         return "\n".join([self._line([column.heading for column in self.columns]), rule, *map(self._line, self.cells)])
@@ -118,6 +139,11 @@ class Table:
 
 def _parted(title: str, grid: str, *notes: str) -> str:
     return "\n".join([*([title, ""] if title else []), grid, *(["", *notes] if notes else [])])
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that the text takes: two for a wide character, as of Chinese."""
+    return len(text) if text.isascii() else sum(1 + (east_asian_width(character) in "WF") for character in text)
 
 
 def _safe(text: str) -> str:

@@ -15,7 +15,7 @@ from matnet.answers.classes import Classes, stated_classes
 from matnet.answers.pictures import pictures_of
 from matnet.answers.running import Seen, batches, engine_options
 from matnet.errors import DataError, NetworkError, in_words
-from matnet.evaluation.tasks.classification import score_variable
+from matnet.evaluation.scores import score_variable
 from matnet.images.doubts import doubts
 
 if TYPE_CHECKING:

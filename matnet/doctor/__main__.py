@@ -145,7 +145,7 @@ def _search(
     from matnet.datasets import load_images
     from matnet.doctor.search import Search
     from matnet.doctor.truth import aligned
-    from matnet.evaluation.tasks.classification import score_variable, scores_of_one_image
+    from matnet.evaluation.scores import score_variable, scores_of_one_image
     from matnet.meta import class_names
     from matnet.zoo import card_of
 

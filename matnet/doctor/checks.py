@@ -25,7 +25,7 @@ def check_network(
 
     preprocessing: as the user wants it; None: as the file says. variable: the scores; None: as eval chooses them.
     """
-    from matnet.evaluation.tasks.classification import score_variable
+    from matnet.evaluation.scores import score_variable
 
     found: list[Finding] = []
     if net.source.path is not None and net.source.path.is_file():

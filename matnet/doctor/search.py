@@ -323,6 +323,6 @@ def try_changes(
 
     images: aligned with the network's classes, as `matnet.evaluation.classes.align` gives them.
     """
-    from matnet.evaluation.tasks.classification import score_variable
+    from matnet.evaluation.scores import score_variable
 
     return Search(net, images, preprocessing, score_variable(net, variable), **options).run()

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from matnet.evaluation.config import EvaluationConfig
     from matnet.evaluation.flow import evaluate
     from matnet.evaluation.record import Evaluation, Run, versions
+    from matnet.evaluation.scores import score_variable
     from matnet.evaluation.tally import Tally
     from matnet.evaluation.tasks import TASKS
-    from matnet.evaluation.tasks.classification import score_variable
     from matnet.evaluation.tasks.detection import DetectionEvaluation
     from matnet.evaluation.tasks.segmentation import SegmentationEvaluation
     from matnet.evaluation.tasks.verification import VerificationEvaluation
@@ -44,7 +44,7 @@ _MODULES = {
     "Tally": "matnet.evaluation.tally",
     "VerificationEvaluation": "matnet.evaluation.tasks.verification",
     "evaluate": "matnet.evaluation.flow",
-    "score_variable": "matnet.evaluation.tasks.classification",
+    "score_variable": "matnet.evaluation.scores",
     "versions": "matnet.evaluation.record",
 }
 

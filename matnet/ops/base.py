@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from importlib import import_module
 from keyword import iskeyword
 from typing import Any, ClassVar, TypeGuard, TypeVar
 
@@ -230,20 +231,73 @@ class Unknown(Op):
         return [None] * len(inputs)
 
 
+FAMILIES = (
+    "activation", "boxes", "combine", "constant", "crf", "ctc", "detection", "interp", "linear", "mscnn", "normalize",
+    "pooling", "proposal", "recurrent", "reduce", "reshape", "roi", "upsampling", "yolo",
+)  # fmt: skip
+"""The modules of `ops.extensions`: ops that MatConvNet lacks."""
+
+
+class Names(dict[str, "type[Op]"]):
+    """Ops by name. Those of FAMILIES are imported when a name is not found without them, or all names are listed:
+    making their classes takes as long as loading NumPy.
+    """
+
+    complete = False
+
+    def completed(self) -> Names:
+        """The same names, with those of FAMILIES."""
+        if not Names.complete:
+            Names.complete = True
+            for family in FAMILIES:
+                import_module(f"matnet.ops.extensions.{family}")
+        return self
+
+    def __missing__(self, name: str) -> type[Op]:
+        if not Names.complete:
+            return self.completed()[name]
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (not Names.complete and name in self.completed())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __iter__(self) -> Iterator[str]:
+        return super(Names, self.completed()).__iter__()
+
+    def __len__(self) -> int:
+        return super(Names, self.completed()).__len__()
+
+    def keys(self) -> Any:
+        return super(Names, self.completed()).keys()
+
+    def values(self) -> Any:
+        return super(Names, self.completed()).values()
+
+    def items(self) -> Any:
+        return super(Names, self.completed()).items()
+
+
 class Registry:
     """The ops that file formats can name: three tables, each key owned by exactly one class."""
 
     def __init__(self) -> None:
-        self.dagnn: dict[str, type[Op]] = {}
-        self.simplenn: dict[str, type[Op]] = {}
-        self.caffe: dict[str, type[Op]] = {}
+        self.dagnn = Names()
+        self.simplenn = Names()
+        self.caffe = Names()
 
     def add(self, op: type[Op], dagnn: str, simplenn: Sequence[str], caffe: Sequence[str]) -> None:
         """Enter `op` under these names; NetworkError where a name is taken (nothing is entered then)."""
         wanted = [(self.dagnn, dagnn)] if dagnn else []
         wanted += [(self.simplenn, name) for name in simplenn] + [(self.caffe, name) for name in caffe]
+        own = op.__module__.startswith("matnet.ops.")
         for table, name in wanted:
-            if name in table:
+            if dict.__contains__(table, name) if own else name in table:
                 raise NetworkError(f"layer type {name!r} is already registered by {table[name].__name__}")
         for table, name in wanted:
             table[name] = op

@@ -13,8 +13,8 @@ from matnet.errors import DataError, FileFormatError, NetworkError, listing
 from matnet.evaluation.classes import stated_names
 from matnet.evaluation.label_images import write_label_image
 from matnet.evaluation.record import Run
+from matnet.evaluation.scores import score_variable
 from matnet.evaluation.tasks.base import Task, chance_doubt
-from matnet.evaluation.tasks.classification import score_variable
 from matnet.files import check_outputs
 from matnet.kinds import IMAGE
 from matnet.metrics import ConfusionMatrix

@@ -58,6 +58,7 @@ class Elements:
         self.path = path
         self.limits = limits
         self._part = part
+        self._headers = {UINT32: "I", INT32: "i"}
         self._words = struct.Struct(f"{order}II")
         self._storage = {kind: dtype.newbyteorder(order) for kind, dtype in STORAGE.items()}
 
@@ -105,7 +106,10 @@ class Elements:
             raise self.damage(element.start, f"an element of type {element.kind}", f"{what} (type {kinds[0]})")
         if element.size > _MAX_HEADER:
             raise self.damage(element.start, f"{element.size:,} bytes", f"{what} of at most {_MAX_HEADER}")
-        return [int(number) for number in self.numbers(element)]
+        form = self._headers.get(element.kind)
+        if form is None or element.size % 4:
+            return [int(number) for number in self.numbers(element)]
+        return list(struct.unpack_from(f"{self.order}{element.size // 4}{form}", self.buffer, element.start))
 
     def name(self, offset: int, end: int, what: str) -> tuple[str, int]:
         """A name or class name at `offset`, and where the next element starts."""

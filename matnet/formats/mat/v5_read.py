@@ -169,6 +169,8 @@ class _Reader:
             return chars.to_text(np.zeros(0, np.uint16), header.shape)
         element = elements.element(header.body, header.end)
         shape = header.shape
+        if len(shape) == 2 and shape[0] == 1 and (row := self._row(element, count)) is not None:
+            return row
         try:
             units = _units(elements, element)
         except UnicodeDecodeError as error:
@@ -180,6 +182,23 @@ class _Reader:
             raise elements.damage(element.start, f"{units.size:,} characters", f"{count:,}, the array's size")
         self._count(chars.row_count(shape), element.start)
         return chars.to_text(units, shape)
+
+    def _row(self, element: Element, count: int) -> str | None:
+        """A row of characters of 8 or 16 bits as text, without arrays in between, which cost most in a file that names
+        thousands of classes. None where it is stored otherwise, or does not have `count` characters.
+        """
+        if element.kind in (v5.UINT16, v5.UTF16) and element.size == 2 * count:
+            codec = "utf-16-be" if self._elements.order == ">" else "utf-16-le"
+        elif element.kind == v5.UTF8 and element.size == count:
+            codec = "ascii"
+        else:
+            return None
+        try:
+            text = self._elements.content(element).decode(codec, "strict" if codec == "ascii" else "surrogatepass")
+        except UnicodeDecodeError:
+            return None
+        self._count(1, element.start)
+        return text
 
     def _cell(self, header: _Header, depth: int) -> Cell:
         items, _ = self._items(header.body, header.end, prod(header.shape), depth)
