@@ -210,14 +210,16 @@ class Network(Edited):
         A Flatten that another layer reads is no layer here: its blob is another name of a variable that still has
         the axes which the blob merges.
         """
-        from matnet.ops.extensions.reshape import CaffeFlatten
-
         merged = {
             name: self.aliases[name]
             for name in names or ()
             if name in self.aliases and 0 < self.blob_ranks.get(name, 4) < self.blob_ranks.get(self.aliases[name], 4)
         }
-        twin, variables = self.copy() if merged else self, self.variables if merged else ()
+        if not merged:
+            return self
+        from matnet.ops.extensions.reshape import CaffeFlatten
+
+        twin, variables = self.copy(), self.variables
         for blob, variable in merged.items():
             if blob in variables or variable not in variables:
                 continue
@@ -335,9 +337,6 @@ class Network(Edited):
             missing = [f"param {name!r} is missing or empty" for name in layer.params if name not in self.params]
             faults += [f"layer {layer.name!r} ({layer.type_name}): {fault}" for fault in (*layer.faults, *missing)]
             broken += [layer.name] if layer.faults or missing else []
-        if faults and not self.params and self.source.format == "caffe":
-            both = in_words("matnet.load('NET.prototxt', 'WEIGHTS.caffemodel')", "NET.prototxt WEIGHTS.caffemodel")
-            faults = [f"{self.source} is a definition alone, without weights: give the caffemodel too, {both}", *faults]
         if faults:
             raise NetworkError(listing(f"{self.source}: cannot run:", faults) + self.computable_without(broken))
 

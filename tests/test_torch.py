@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import matnet
+import matnet.formats.onnx.extensions
 from matnet import Layer, NetworkError, Param, UnsupportedLayersError
 from matnet.formats.onnx import EXPORTERS
 from matnet.network import Network

@@ -16,10 +16,9 @@ from matnet.engines.plan.uses import links
 from matnet.errors import NetworkError
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network
-from matnet.ops.base import computes_as
+from matnet.ops.base import Op, computes_as
 from matnet.ops.combine import Scale
 from matnet.ops.convolution import Conv, ConvTranspose
-from matnet.ops.extensions.activation import Power
 from matnet.ops.normalization import BatchNorm
 from matnet.params import Param, owned
 
@@ -79,8 +78,16 @@ def affine_of(net: Network, layer: Layer) -> Affine | None:
         return _affine_of_batch_norm(layer.op, params)
     if computes_as(layer.op, Scale) and len(layer.inputs) == 1:
         return _affine_of_scale(layer.op, params)
-    if computes_as(layer.op, Power) and layer.op.power == 1 and layer.op.scale != 0:
-        return Affine(np.array([layer.op.scale]), np.array([layer.op.shift]))
+    if layer.op.dagnn == "dagnn.Power":
+        return _affine_of_power(layer.op)
+    return None
+
+
+def _affine_of_power(op: Op) -> Affine | None:
+    from matnet.ops.extensions.activation import Power  # with its family, which few networks need
+
+    if computes_as(op, Power) and op.power == 1 and op.scale != 0:
+        return Affine(np.array([op.scale]), np.array([op.shift]))
     return None
 
 

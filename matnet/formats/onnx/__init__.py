@@ -8,7 +8,6 @@ from matnet.formats.onnx import (
     convolution,
     normalization,
     pooling,
-    reshape,
     sampling,
     winograd,
 )
@@ -43,7 +42,6 @@ __all__ = [
     "has_winograd",
     "normalization",
     "pooling",
-    "reshape",
     "sampling",
     "save_onnx",
     "to_onnx_model",

@@ -10,7 +10,6 @@ import numpy as np
 from matnet.formats.onnx.convolution import onnx_pads
 from matnet.formats.onnx.graph import LayerWriter
 from matnet.formats.onnx.registry import exporter
-from matnet.ops.extensions.normalize import MVN, BatchStatNorm, Normalize, WithinChannelLRN
 from matnet.ops.normalization import LRN, BatchNorm, NormalizeLp, NormOffset, SpatialNorm
 
 WIDEST_BAND = 2048  # channels up to which LRN's window is written as a matrix
@@ -29,12 +28,12 @@ def write_divided(writer: LayerWriter, x: str, base: str, power: float, to: str 
     return writer.node("Div", x, root, to=to)
 
 
-def _square(writer: LayerWriter, value: str | None = None) -> str:
+def square(writer: LayerWriter, value: str | None = None) -> str:
     value = value or writer.inputs[0]
     return writer.node("Mul", value, value)
 
 
-def _sum(writer: LayerWriter, value: str, axes: Sequence[int]) -> str:
+def summed(writer: LayerWriter, value: str, axes: Sequence[int]) -> str:
     return writer.node("ReduceSum", value, writer.integers(axes, "axes"), keepdims=1)
 
 
@@ -56,7 +55,7 @@ def write_lrn(writer: LayerWriter, op: LRN) -> None:
         band = alpha * _band(channels, channels, int(length), (int(length) - 1) // 2)
         weights = writer.constant(band.reshape(channels, channels, 1, 1), "band")
         bias = writer.constant(np.full(channels, kappa), "kappa")
-        base = writer.node("Conv", _square(writer), weights, bias, kernel_shape=[1, 1])
+        base = writer.node("Conv", square(writer), weights, bias, kernel_shape=[1, 1])
         write_divided(writer, writer.inputs[0], base, beta, writer.outputs[0])
 
 
@@ -80,7 +79,7 @@ def _write_lrn_by_blocks(writer: LayerWriter, op: LRN, channels: int) -> None:
     weights = writer.constant(band[:, np.newaxis, :, np.newaxis], "band")
     bias = writer.constant(np.full(BLOCK, kappa), "kappa")
     shape: dict[str, Any] = {"kernel_shape": [band.shape[1], 1], "strides": [BLOCK, 1], "pads": [below, 0, above, 0]}
-    sums = writer.node("Conv", _square(writer, rows), weights, bias, **shape)  # N x BLOCK x blocks x pixels
+    sums = writer.node("Conv", square(writer, rows), weights, bias, **shape)  # N x BLOCK x blocks x pixels
     base = writer.node("Transpose", sums, perm=[0, 2, 1, 3])
     blocks = writer.integers([0, channels // BLOCK, BLOCK, -1], "shape")
     divided = write_divided(writer, writer.node("Reshape", writer.inputs[0], blocks), base, beta)
@@ -99,24 +98,15 @@ def write_batch_norm(writer: LayerWriter, op: BatchNorm) -> None:
 @exporter(SpatialNorm)
 def write_spatial_norm(writer: LayerWriter, op: SpatialNorm) -> None:
     window: dict[str, Any] = {"kernel_shape": list(op.window), "pads": onnx_pads(op.pad)}
-    mean = writer.node("AveragePool", _square(writer), strides=[1, 1], **window)
+    mean = writer.node("AveragePool", square(writer), strides=[1, 1], **window)
     scaled = writer.node("Mul", mean, writer.constant(op.param[2], "alpha"))
     base = writer.node("Add", scaled, writer.constant(1.0, "one"))
     write_divided(writer, writer.inputs[0], base, op.param[3], writer.outputs[0])
 
 
-@exporter(WithinChannelLRN)
-def write_within_channel_lrn(writer: LayerWriter, op: WithinChannelLRN) -> None:
-    window: dict[str, Any] = {"kernel_shape": [op.size] * 2, "pads": [op.size // 2] * 4}
-    mean = writer.node("AveragePool", _square(writer), strides=[1, 1], count_include_pad=1, **window)
-    scaled = writer.node("Mul", mean, writer.constant(op.alpha, "alpha"))
-    base = writer.node("Add", scaled, writer.constant(1.0, "one"))
-    write_divided(writer, writer.inputs[0], base, op.beta, writer.outputs[0])
-
-
 @exporter(NormOffset)
 def write_norm_offset(writer: LayerWriter, op: NormOffset) -> None:
-    length = writer.node("Max", _sum(writer, _square(writer), [1]), writer.constant(1e-8, "least"))
+    length = writer.node("Max", summed(writer, square(writer), [1]), writer.constant(1e-8, "least"))
     power = writer.node("Pow", length, writer.constant(op.param[1], "power"))
     offset = writer.node("Mul", power, writer.constant(op.param[0], "factor"))
     writer.node("Sub", writer.inputs[0], offset, to=writer.outputs[0])
@@ -125,44 +115,9 @@ def write_norm_offset(writer: LayerWriter, op: NormOffset) -> None:
 @exporter(NormalizeLp)
 def write_normalize_lp(writer: LayerWriter, op: NormalizeLp) -> None:
     x = writer.inputs[0]
-    powers = _square(writer) if op.p == 2 else writer.node("Pow", x, writer.constant(op.p, "p"))
-    total = _sum(writer, powers, [2, 3] if op.spatial else [1])
+    powers = square(writer) if op.p == 2 else writer.node("Pow", x, writer.constant(op.p, "p"))
+    total = summed(writer, powers, [2, 3] if op.spatial else [1])
     base = writer.node("Add", total, writer.constant(op.epsilon, "epsilon"))
     write_divided(writer, x, base, 1 / op.p, writer.outputs[0])
 
 
-@exporter(Normalize)
-def write_normalize(writer: LayerWriter, op: Normalize) -> None:
-    total = _sum(writer, _square(writer), [1, 2, 3] if op.acrossSpatial else [1])
-    norm = writer.node("Sqrt", writer.node("Add", total, writer.constant(op.eps, "eps")))
-    unit = writer.node("Div", writer.inputs[0], norm)
-    writer.node("Mul", unit, writer.constant(writer.prepared(), "scale"), to=writer.outputs[0])
-
-
-def _centred(writer: LayerWriter, axes: list[int], to: str | None = None) -> str:
-    mean = writer.node("ReduceMean", writer.inputs[0], axes=axes, keepdims=1)
-    return writer.node("Sub", writer.inputs[0], mean, to=to)
-
-
-def _variance(writer: LayerWriter, centred: str, axes: list[int]) -> str:
-    return writer.node("ReduceMean", _square(writer, centred), axes=axes, keepdims=1)
-
-
-@exporter(MVN)
-def write_mvn(writer: LayerWriter, op: MVN) -> None:
-    axes = [1, 2, 3] if op.acrossChannels else [2, 3]
-    if not op.normalizeVariance:
-        _centred(writer, axes, to=writer.outputs[0])
-        return
-    centred = _centred(writer, axes)
-    sigma = writer.node("Sqrt", _variance(writer, centred, axes))
-    divisor = writer.node("Add", sigma, writer.constant(op.eps, "eps"))
-    writer.node("Div", centred, divisor, to=writer.outputs[0])
-
-
-@exporter(BatchStatNorm)
-def write_batch_stat_norm(writer: LayerWriter, op: BatchStatNorm) -> None:
-    axes = [0, 2, 3]
-    centred = _centred(writer, axes)
-    base = writer.node("Add", _variance(writer, centred, axes), writer.constant(op.epsilon, "epsilon"))
-    writer.node("Div", centred, writer.node("Sqrt", base), to=writer.outputs[0])

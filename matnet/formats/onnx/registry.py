@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, TypeVar
 
 from matnet.errors import NetworkError
@@ -29,4 +30,6 @@ def exporter(*ops: type[Op]) -> Callable[[ExporterType], ExporterType]:
 
 def exporter_of(op: Op) -> Exporter | None:
     """The exporter of an op's own class; a subclass may mean something else, and needs its own."""
+    if type(op) not in EXPORTERS and type(op).__module__.startswith("matnet.ops.extensions."):
+        import_module("matnet.formats.onnx.extensions")
     return EXPORTERS.get(type(op))

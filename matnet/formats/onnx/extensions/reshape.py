@@ -76,7 +76,9 @@ def write_reorg(writer: LayerWriter, op: Reorg) -> None:
 def write_upsample(writer: LayerWriter, op: Upsample) -> None:
     scales = writer.constant(np.array([1, 1, *op.scale], np.float32), "scales")
     attributes: dict[str, Any] = {
-        "coordinate_transformation_mode": "asymmetric", "mode": "nearest", "nearest_mode": "floor",
+        "coordinate_transformation_mode": "asymmetric",
+        "mode": "nearest",
+        "nearest_mode": "floor",
     }
     writer.node("Resize", writer.inputs[0], "", scales, to=writer.outputs[0], **attributes)
 
