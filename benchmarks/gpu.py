@@ -40,23 +40,25 @@ def parser() -> argparse.ArgumentParser:
         description="Check the GPU engine against recorded numbers, and time it beside torch on the same GPU.",
     )
     add = command.add_argument
-    add("--minutes", type=float, default=8, metavar="M", help="time for all of it (default: %(default)s)")
+    add("--budget", "--minutes", dest="minutes", type=float, default=9, metavar="MINUTES",
+        help="time for all of it; what does not fit is named (default: %(default)s)")  # fmt: skip
     add("--only", metavar="A,B", help=f"of {', '.join(STAGES)} (default: all, in this order)")
     add("--models", default=",".join(NETS), metavar="A,B", help="networks to time (default: %(default)s)")
-    add("--batch", default="16,64,1,256", metavar="N,M", help="batch sizes, the first first (default: %(default)s)")
-    add("--precision", default="tf32,fp16,fp32", metavar="A,B", help="precisions to time (default: %(default)s)")
+    add("--batch", default="16,64,1,256", metavar="N,M", help="batch sizes; 16 and 1 come first (default: %(default)s)")
+    add("--precision", default="fp16,tf32,fp32", metavar="A,B", help="precisions to time (default: %(default)s)")
     add("--backend", choices=BACKENDS, default="cupy", help="what is checked and timed (default: %(default)s)")
     add("--data", type=Path, default=DATA, metavar="FOLDER", help="recorded networks (default: those of the tests)")
     add("--from", dest="reports", nargs="+", metavar="FILE", help="show reports that --json wrote; measure nothing")
+    add("--plans", type=Path, metavar="FILE", help="names of the fastest plans: read, and written after every part")
     add("--json", metavar="FILE", help="write all figures to FILE, after every part")
     add("--markdown", metavar="FILE", help="write the tables to FILE, after every part")
     return command
 
 
 def session_of(options: argparse.Namespace, argv: list[str]) -> Session:
-    """What the options ask for; MatnetError, before any work, where it is not to be had."""
+    """What the options ask for; MatnetError, before any work, where one is not available."""
     if options.minutes <= 0:
-        raise MatnetError(f"--minutes must be more than 0, found {options.minutes:g}")
+        raise MatnetError(f"--budget must be more than 0, found {options.minutes:g}")
     models = names_in(options.models)
     check_names(models)
     return Session(
@@ -66,6 +68,7 @@ def session_of(options: argparse.Namespace, argv: list[str]) -> Session:
         precisions=chosen(options.precision, PRECISIONS, "--precision"),
         data=options.data,
         argv=argv,
+        plans=options.plans,
     )
 
 
@@ -85,7 +88,7 @@ def show(report: Report) -> None:
 def main(argv: list[str] | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
     options = parser().parse_args(given)
-    check_outputs([(options.json, JSON), (options.markdown, TEXT)], options.reports or ())
+    check_outputs([(options.json, JSON), (options.markdown, TEXT), (options.plans, JSON)], options.reports or ())
     if options.reports:
         report = read_reports(options.reports)
         write(options, report)
@@ -103,6 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     def done(outcome: Done) -> None:
         say(f"{budget.spent:4.0f} s  {outcome.name}: {outcome.status} ({outcome.seconds:.1f} s)")
         session.report.sections.setdefault("parts", []).append(vars(outcome))
+        session.write_plans()
         write(options, session.report)
 
     try:

@@ -80,11 +80,11 @@ def resident_rows(rows: Mapping[str, Row], runners: Mapping[str, Runner], x: np.
 
 
 def checked(row: Row, runner: Runner, x: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
-    """Run twice and compare the second output, which on a GPU comes from a recorded graph; the output to compare with.
+    """Run twice, first on other values, and compare the second output; the output to compare with.
 
-    The difference and any fault go into the row.
+    On a GPU the second one comes from a recorded graph. The difference and any fault go into the row.
     """
-    runner(x)
+    runner(-x)
     found = np.asarray(runner(x))
     row.runtime = getattr(runner, "runtime", "")
     if reference is None:

@@ -296,6 +296,12 @@ class Cupy:
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
 
+    def get_default_memory_pool(self) -> MemoryPool:
+        return MemoryPool()
+
+    def get_default_pinned_memory_pool(self) -> MemoryPool:
+        return MemoryPool()
+
     @contextmanager
     def _using_allocator(self, malloc: Any) -> Iterator[None]:
         self.allocators.append(malloc)

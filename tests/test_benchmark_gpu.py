@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
@@ -12,19 +15,24 @@ import pytest
 
 import matnet
 from matnet.benchmarks import gpu
-from matnet.benchmarks.device import agreement, conformance, kernels, memory, preflight
+from matnet.benchmarks.device import agreement, ceilings, conformance, kernels, memory, preflight, stages
 from matnet.benchmarks.device.budget import Budget, Task, run_tasks
 from matnet.benchmarks.device.engine import gpu_runner
 from matnet.benchmarks.device.kernels import StepTime, by_kind, step_bytes, step_operations
 from matnet.benchmarks.device.page import page
 from matnet.benchmarks.device.stages import STAGES, Session, tasks_of
+from matnet.benchmarks.measure import checked
 from matnet.benchmarks.models import build
 from matnet.benchmarks.peers import Subject
-from matnet.benchmarks.rows import Report
+from matnet.benchmarks.rows import Report, Row
+from matnet.benchmarks.timing import Limits
+from matnet.engines.cupy import choice
 from matnet.engines.cupy.lower import lower
 from matnet.engines.cupy.planning import planned_for
+from matnet.engines.cupy.probe import Gpu
 from matnet.errors import DataError, EngineError, run_command
 from matnet.files import models_folder
+from tests import fake_cuda
 from tests.conftest import DATA, assert_close
 
 
@@ -63,13 +71,13 @@ def test_a_task_that_fails_leaves_the_others() -> None:
     def fail() -> None:
         raise ValueError("the GPU\nis busy")
 
-    told: list[str] = []
+    said: list[str] = []
     run_tasks(
         [Task("a", 1, fail), Task("b", 1, lambda: None)],
         Budget(10, Clock()),
-        lambda outcome: told.append(f"{outcome.name}: {outcome.status}"),
+        lambda outcome: said.append(f"{outcome.name}: {outcome.status}"),
     )
-    assert told == ["a: failed: the GPU is busy", "b: ok"]
+    assert said == ["a: failed: the GPU is busy", "b: ok"]
 
 
 # -- recorded networks --------------------------------------------------------------------------------
@@ -118,7 +126,8 @@ def test_a_wrong_output_is_named() -> None:
 
 def test_the_command_checks_all_networks_on_any_backend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "r.json"
-    assert gpu.main(["--backend", "numpy", "--only", "conformance", "--json", str(target)]) == 0
+    arguments = ["--backend", "numpy", "--only", "conformance", "--precision", "fp32"]
+    assert gpu.main([*arguments, "--json", str(target)]) == 0
     record = json.loads(target.read_text())
     entries = record["sections"]["conformance"]
     assert len(entries) == len(conformance.cases(DATA))
@@ -137,7 +146,7 @@ def test_a_report_is_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_what_does_not_hold_is_told_once_for_all_networks_and_sets_the_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--backend", "numpy", "--only", "lower-precision", "--precision", "fp16"]
+    arguments = ["--backend", "numpy", "--only", "conformance", "--precision", "fp16"]
     assert gpu.main([*arguments, "--markdown", str(tmp_path / "r.md")]) == 1
     text = (tmp_path / "r.md").read_text()
     assert text.count("numpy' computes in fp32 alone") == 1
@@ -145,17 +154,17 @@ def test_what_does_not_hold_is_told_once_for_all_networks_and_sets_the_status(
 
 
 def test_no_time_means_nothing_begun(capsys: pytest.CaptureFixture[str]) -> None:
-    assert gpu.main(["--backend", "numpy", "--only", "conformance,speed", "--minutes", "0.01"]) == 0
+    assert gpu.main(["--backend", "numpy", "--only", "conformance,speed", "--budget", "0.01"]) == 0
     text = capsys.readouterr().out
     assert "conformance, fp32: not begun" in text
     assert "speed, vgg16, batch 256, fp32: not begun" in text
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["--only", "everything"], "--only takes conformance, "),
+    (["--only", "everything"], "--only takes ceilings, conformance, "),
     (["--precision", "fp8"], "--precision takes fp32, tf32, fp16"),
     (["--batch", "many"], "--batch takes numbers"),
-    (["--minutes", "0"], "--minutes must be more than 0"),
+    (["--budget", "0"], "--budget must be more than 0"),
     (["--models", "alexnett"], "no model is called 'alexnett'"),
     (["--json", "nowhere/r.json"], "the folder nowhere does not exist"),
 ])  # fmt: skip
@@ -174,17 +183,131 @@ def test_without_a_gpu_the_command_says_so(capsys: pytest.CaptureFixture[str], m
 
 
 def test_what_matters_most_comes_first() -> None:
-    session = Session("cupy", ["alexnet", "vgg16"], [16, 64], ["tf32", "fp32"])
+    """The ceilings, which figures stand beside; every check; batches of 16 and 1 in FP16 and TF32; then the rest."""
+    session = Session("cupy", ["alexnet", "vgg16"], [256, 16, 1], ["fp16", "tf32", "fp32"])
     names = [task.name for task in tasks_of(session, STAGES)]
-    assert names[:2] == ["conformance, fp32", "ceilings"]
-    speed = [name for name in names if name.startswith("speed") and "compiled" not in name]
-    assert speed[:3] == [
-        "speed, alexnet, batch 16, tf32",
-        "speed, vgg16, batch 16, tf32",
-        "speed, alexnet, batch 64, tf32",
-    ]
-    assert len(speed) == 2 * 2 * 2
-    assert [name for name in names if "compiled" in name] == names[-4:]
+    assert names[:5] == [
+        "ceilings", "conformance, fp32", "conformance, fp16", "conformance, tf32", "agreement over real images",
+    ]  # fmt: skip
+    first = [f"speed, {net}, batch {n}, {p}" for n in (16, 1) for p in ("fp16", "tf32") for net in ("alexnet", "vgg16")]
+    assert names[5:13] == first
+    assert names[13:15] == ["memory, alexnet", "memory, vgg16"]
+    assert names[15:19] == [f"{name}, compiled" for name in first[:4]]
+    rest = [name for name in names[19:] if name.startswith("speed")]
+    assert len(rest) == 2 * (3 * 3 - 4) and not set(rest) & set(first)
+    assert [name for name in names if name.startswith("kernels")] == names[-6:]
+
+
+def test_what_tasks_of_a_kind_have_taken_counts_for_the_next() -> None:
+    """Two tasks were to take 40 s each and took 10 s: the third fits into the 30 s that are left."""
+    clock = Clock()
+
+    def act() -> None:
+        clock.now += 10
+
+    tasks = [Task(name, 40, act, "speed") for name in "abc"]
+    assert [outcome.status for outcome in run_tasks(tasks, Budget(50, clock))] == ["ok", "ok", "ok"]
+
+
+# -- all of it on stand-ins that refuse what the real libraries refuse ---------------------------------
+
+
+class Peer:
+    """In place of torch: numpy's own numbers, also as something whose input lies on the device."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return self.subject.net.forward(x, [self.subject.output])[self.subject.output]
+
+    def resident(self, x: np.ndarray) -> Any:
+        return lambda: None
+
+
+@pytest.fixture
+def whole_run(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """The arguments of a run over few networks; what needs torch is stood in for."""
+    torch = SimpleNamespace(__version__="2", cuda=SimpleNamespace(is_available=lambda: True))
+    monkeypatch.setattr("matnet.engines.cupy.probe.find_gpu", lambda: Gpu(0, "stand-in", (9, 0), 1 << 34, 13000, 13000))
+    monkeypatch.setattr(stages, "imported", lambda module, package: torch)
+    monkeypatch.setattr(stages, "TORCH_GPU_FORMS", dict.fromkeys(stages.TORCH_GPU_FORMS, Peer))
+    monkeypatch.setattr(ceilings, "matmul_peaks", lambda torch: {"fp32": 1e12, "tf32": 4e12, "fp16": 8e12})
+    monkeypatch.setattr(ceilings, "copy_bandwidth", lambda torch: 1e12)
+    monkeypatch.setattr(ceilings, "transfer_bandwidth", lambda torch: 1e10)
+    monkeypatch.setattr(memory.device_memory, "__defaults__", (2, 3))
+    monkeypatch.setattr(stages, "LIMITS", Limits(rounds=1, seconds=1, turn=0.0, pause=0.0))
+    monkeypatch.setattr(kernels, "RUNS", 2)
+    monkeypatch.setattr(stages, "KERNEL_BATCH", 2)
+    monkeypatch.delenv(agreement.REAL_DATA, raising=False)
+    data = tmp_path / "data"
+    for name in ("matconvnet/sn_conv_fc", "matconvnet/dag_sum2", "caffe/ip_chain"):
+        shutil.copytree(DATA / name, data / name)
+    model = models_folder() / "digits-lenet" / "digits-lenet.mat"
+    return ["--models", str(model), "--batch", "2", "--precision", "fp16", "--data", str(data)]
+
+
+def test_one_call_proves_all_of_it(
+    whole_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Checks and figures are those of replayed graphs; what could not be done is named; plans are timed once."""
+    files = {name: tmp_path / f"gpu.{name}" for name in ("json", "markdown", "plans")}
+    arguments = [*whole_run, *(word for name, file in files.items() for word in (f"--{name}", str(file)))]
+    assert gpu.main(arguments) == 0
+    record = json.loads(files["json"].read_text())
+    left = {part["name"]: part["status"] for part in record["sections"]["parts"] if part["status"] != "ok"}
+    assert list(left) == ["agreement over real images"]
+    assert "agreement over real images: failed: MATNET_REAL_DATA is not set" in files["markdown"].read_text()
+    assert len(record["sections"]["parts"]) == 8
+    entries = record["sections"]["conformance"]
+    assert [entry["precision"] for entry in entries] == ["fp32"] * 3 + ["fp16"] * 3
+    assert {path for entry in entries for path in entry["paths"]} == {"1 graph"}
+    assert {row["runtime"] for row in record["rows"] if row["engine"] == "matnet-cupy"} == {"1 graph"}
+    assert {row["engine"] for row in record["rows"]} == {"matnet-cupy", *stages.TORCH_GPU_FORMS}
+    assert record["sections"]["memory"][0]["batches"] == 3
+    assert record["sections"]["kernels"][0]["kinds"]
+    plans = json.loads(files["plans"].read_text())
+    assert plans and any(key.startswith("way ") for key in plans)
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path / "another"))  # the next call, on a bare machine
+    monkeypatch.setattr(choice.Chooser, "_timed", None)
+    assert gpu.main([*arguments, "--only", "first-speed,speed,kernels"]) == 0
+    capsys.readouterr()
+
+
+def test_a_graph_that_computes_nothing_sets_the_status(whole_run: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its outputs are those of the first run, which is why that one gets other values."""
+    end = fake_cuda.Stream.end_capture
+    idle = SimpleNamespace(launch=lambda stream=None: None, upload=lambda stream=None: None)
+    monkeypatch.setattr(fake_cuda.Stream, "end_capture", lambda self: idle if end(self) else None)
+    assert gpu.main([*whole_run, "--only", "conformance"]) == 1
+
+
+def test_an_engine_that_repeats_its_first_output_is_noticed() -> None:
+    """As a recorded graph would that computes nothing: the run that is compared is the second, on other values."""
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    seen: list[np.ndarray] = []
+
+    def stale(value: np.ndarray) -> np.ndarray:
+        seen.append(value)
+        return seen[0]
+
+    row = Row("net", "random", 2, "matnet-cupy", "fp16")
+    checked(row, stale, x, x)
+    assert row.status.startswith("failed: its output differs by")
+    checked(row := Row("net", "random", 2, "matnet-cupy", "fp16"), lambda value: value, x, x)
+    assert (row.status, row.difference) == ("ok", 0.0)
+
+
+def test_the_command_line_of_the_script() -> None:
+    """run.sh passes options that the command knows, and installs without dependencies."""
+    text = (Path(gpu.__file__).parent / "device" / "run.sh").read_text()
+    assert "--no-deps" in text and "nvidia-cudnn-frontend pooch platformdirs" in text
+    known = {option for action in gpu.parser()._actions for option in action.option_strings}
+    command = text.partition("-m matnet.benchmarks.gpu \\\n")[2]
+    used = {word for word in command.split() if word.startswith("--")}
+    assert used and used <= known
+    if shutil.which("sh"):
+        subprocess.run(["sh", "-n"], input=text, text=True, check=True, timeout=30)
 
 
 # -- packages, images, memory, kernels ----------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,3 +93,31 @@ def test_ours_are_the_default_onnx_runtime_alone_and_all_runtimes(monkeypatch: p
     monkeypatch.setattr(contenders, "available", lambda runtime: False)
     assert [contender.name for contender in contenders.ours()] == ["matnet", "matnet-alone"]
     assert [contender.name for contender in contenders.ours("onnx", "openvino")] == ["matnet-onnx-openvino"]
+
+
+@pytest.mark.parametrize("case", ["dag_sum2", "dag_googlenet", "sn_alexnet", "sn_conv_pad_scalar", "dag_batchnorm"])
+def test_torch_with_fused_convolutions_computes_the_same(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ATen's two operators run on GPUs alone: what they stand for is computed in their place."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from matnet.benchmarks.peers import torch_fused
+    from matnet.benchmarks.peers.torch_network import torch_network
+
+    fused: list[bool] = []
+
+    def convolution(x: Any, other: Any, weight: Any, bias: Any, *windows: Any) -> Any:
+        fused.append(other is not None)
+        y = torch.nn.functional.conv2d(x, weight, bias, *windows)
+        return torch.relu(y if other is None else y + other)
+
+    monkeypatch.setattr(torch_fused, "convolution", convolution)
+    subject, x, expected = subject_of(case, tmp_path)
+    module = torch_network(subject.net, subject.name, subject.output, subject.shape).eval()
+    with torch.inference_mode():
+        found = torch_fused.with_fused_convolutions(module)(torch.from_numpy(x)).numpy()
+    assert_close(found, expected, 1e-4, case)
+    assert fused or case in ("dag_sum2", "sn_conv_pad_scalar", "dag_batchnorm")
+    for name, arguments in (("relu", 7), ("add_relu", 9)):
+        schema = getattr(torch.ops.aten, f"cudnn_convolution_{name}").default._schema
+        assert len(schema.arguments) == arguments

@@ -11,11 +11,12 @@ from matnet.benchmarks.measure import failure
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to do; `seconds` is what it should take, from experience."""
+    """One thing to do; `seconds` is what it should take, until tasks of the same kind have shown what they take."""
 
     name: str
     seconds: float
     action: Callable[[], None]
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,21 @@ class Budget:
 def run_tasks(tasks: Iterable[Task], budget: Budget, done: Callable[[Done], None] = lambda outcome: None) -> list[Done]:
     """Run tasks one after the other; one that does not fit any more is left out, and smaller ones behind it still run.
 
-    `done` is told of each at once. A task that fails is a Done with its reason; only an interrupt ends all.
+    `done` gets each at once. A task that fails is a Done with its reason; only an interrupt ends all.
     """
     outcomes = []
+    taken: dict[str, list[float]] = {}
     for task in tasks:
         before = budget.spent
-        if task.seconds > budget.left:
+        seen = taken.get(task.kind, [])
+        if (sum(seen) / len(seen) if seen else task.seconds) > budget.left:
             outcome = Done(task.name, f"not begun: {max(budget.left, 0):.0f} s were left of the time", 0.0)
         else:
             try:
                 task.action()
                 outcome = Done(task.name, "ok", budget.spent - before)
+                if task.kind:
+                    taken.setdefault(task.kind, []).append(outcome.seconds)
             except Exception as error:  # the other tasks are still worth running
                 outcome = Done(task.name, failure(error), budget.spent - before)
         outcomes.append(outcome)

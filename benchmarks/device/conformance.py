@@ -59,8 +59,8 @@ def cases(data: Path = DATA) -> list[Case]:
 def check(case: Case, backend: str, precision: str = "fp32") -> Outcome:
     """Run one network for all its recorded outputs, and for the last alone, which leaves an engine more to fuse.
 
-    Each runs twice, and the second run is compared: a GPU records the first and replays it from then on. Plans are
-    not timed, which for hundreds of networks would take minutes.
+    Each runs twice, first on other values, and the second run is compared: a GPU records the first and replays it
+    from then on. Plans are not timed, which for hundreds of networks would take minutes.
     """
     outcome = Outcome(case.name, precision)
     options = EngineOptions(backend, precision=precision, autotune=backend != "cupy")
@@ -68,13 +68,19 @@ def check(case: Case, backend: str, precision: str = "fp32") -> Outcome:
         net, inputs, expected = recorded(case)
         for names in (list(expected), list(expected)[-1:]):
             engine = net.compile(names, options=options)
-            engine(inputs)
+            engine(other_values(inputs))
             path = path_of(engine)
             compare(outcome, engine(inputs), expected, names)
             outcome.paths += [path] if path not in outcome.paths else []
     except Exception as error:  # whatever goes wrong with one network, the others are still checked
         outcome.status = failure(error)
     return outcome
+
+
+def other_values(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The inputs, with halves of the values of the largest one: outputs that stay as they are do not pass then."""
+    largest = max(inputs, key=lambda name: inputs[name].size)
+    return {name: value * np.float32(0.5) if name == largest else value for name, value in inputs.items()}
 
 
 def path_of(engine: Any) -> str:

@@ -44,8 +44,8 @@ def how_to_install(lacking: list[Missing]) -> list[str]:
     names = " ".join(item.package for item in lacking)
     return [
         f"with a network: python -m pip install {names}",
-        f"without one: where there is one, python -m pip download --only-binary=:all: -d wheels {names}",
-        f"then here: python -m pip install --no-index --find-links wheels {names}",
+        f"without one: where there is one, python -m pip download --no-deps --only-binary=:all: -d wheels {names}",
+        "then here: sh benchmarks/device/run.sh, which installs what lies in the folder wheels",
     ]
 
 

@@ -24,16 +24,19 @@ from matnet.benchmarks.peers.torch_gpu import TORCH_GPU_FORMS
 from matnet.benchmarks.rows import Report
 from matnet.benchmarks.timing import Limits
 from matnet.errors import EngineError, NetworkError
+from matnet.files import atomic_write
+from matnet.records import read_record
 
-GRAPH, COMPILED = TORCH_GPU_FORMS
+GRAPH, FUSED, COMPILED = TORCH_GPU_FORMS
 LIMITS = Limits(rounds=7, seconds=3, turn=0.03, pause=0.0)
 KEPT_MODELS = 6  # in host memory
-COMPILED_BATCH = 64  # where one is compiled at all, which takes a minute: a batch that fills the GPU
-# Seconds, from experience: what a part takes at most.
-CONFORMANCE_SECONDS = {"fp32": 60.0, "tf32": 30.0, "fp16": 30.0}
-SPEED_SECONDS = 5.0
-LARGE_SECONDS = 10.0  # batches from 256 on
-COMPILE_SECONDS = 75.0
+LARGE_BATCH = 64
+FIRST_BATCHES = (16, 1)  # those that are timed before all others, in the precisions with tensor cores
+# Seconds that a part takes at most, by estimate; a part of the same kind that was measured counts instead.
+CONFORMANCE_SECONDS = 45.0
+SPEED_SECONDS = 8.0
+LARGE_SECONDS = 12.0  # batches from 64 on
+COMPILE_SECONDS = 60.0
 KERNEL_SECONDS = 5.0
 KERNEL_BATCH = 64
 
@@ -48,8 +51,10 @@ class Session:
     precisions: list[str]
     data: Path = conformance.DATA
     argv: list[str] = field(default_factory=list)
+    plans: Path | None = None  # where the names of the fastest plans are read, and written after every part
     report: Report = field(default_factory=Report)
     _built: OrderedDict[str, Model] = field(default_factory=OrderedDict)
+    _book: Path | None = None  # where the engine keeps these names
 
     def open(self) -> None:
         """Find the GPU and describe the machine; EngineError where backend cupy cannot run."""
@@ -60,6 +65,10 @@ class Session:
 
             gpu = find_gpu()
             device = GpuDevice(gpu, Options())
+            self._book = device.chooser.book.path
+            if self.plans is not None and self.plans.is_file():
+                for key, plan in (read_record(self.plans, dict) or {}).items():
+                    device.chooser.book.put(str(key), str(plan))
             self.report.machine["versions"]["cuda"] = str(gpu.runtime)
             if device.cudnn is not None:
                 self.report.machine["versions"]["cudnn"] = str(device.cudnn.backend_version())
@@ -76,12 +85,19 @@ class Session:
             self._built.popitem(last=False)
         return self._built[name]
 
+    def write_plans(self) -> None:
+        """Copy what was found fastest so far to where the next run reads it."""
+        if self.plans is not None and self._book is not None and self._book.is_file():
+            with atomic_write(self.plans) as file:
+                file.write(self._book.read_bytes())
+
     def faults(self) -> list[str]:
-        """Every check that did not hold, and every network on which matnet could not be timed."""
+        """Every check that did not hold: also where matnet and a peer differ, or matnet could not be timed."""
         sections = self.report.sections
         found = [f"{entry['case']}: {entry['status']}" for entry in sections.get("conformance", ()) if _bad(entry)]
         found += [line for line in sections.get("agreement", ()) if line.startswith("miss")]
-        return found + [f"{row.model}: {row.status}" for row in self.report.rows if row.ours and not row.timed]
+        wrong = [row for row in self.report.rows if (row.ours and not row.timed) or "differs" in row.status]
+        return found + [f"{row.model}, {row.engine}: {row.status}" for row in wrong]
 
 
 def _bad(entry: dict[str, Any]) -> bool:
@@ -105,15 +121,9 @@ def tasks_of(session: Session, stages: Iterable[str]) -> Iterator[Task]:
 
 
 def conformance_tasks(session: Session) -> Iterator[Task]:
-    """Every recorded network in full float32."""
-    yield _conformance(session, "fp32")
-
-
-def lower_precision_tasks(session: Session) -> Iterator[Task]:
-    """Every recorded network in TF32 and FP16."""
-    for precision in session.precisions:
-        if precision != "fp32":
-            yield _conformance(session, precision)
+    """Every recorded network, on replayed graphs, in full float32 and in the other precisions that are asked for."""
+    for precision in dict.fromkeys(["fp32", *session.precisions]):
+        yield _conformance(session, precision)
 
 
 def _conformance(session: Session, precision: str) -> Task:
@@ -129,7 +139,7 @@ def _conformance(session: Session, precision: str) -> Task:
         if failed:
             raise NetworkError(f"{len(failed)} of {len(wanted)} networks are not as recorded, such as {failed[0]}")
 
-    return Task(f"conformance, {precision}", CONFORMANCE_SECONDS[precision], act)
+    return Task(f"conformance, {precision}", CONFORMANCE_SECONDS, act, "conformance")
 
 
 def ceiling_tasks(session: Session) -> Iterator[Task]:
@@ -167,26 +177,44 @@ def memory_tasks(session: Session) -> Iterator[Task]:
             found.append(asdict(memory.device_memory(session.model(name))))
             free()
 
-        return Task(f"memory, {name}", 12.0, act)
+        return Task(f"memory, {name}", 12.0, act, "memory")
 
     if session.backend == "cupy":
         yield from map(task, session.models)
 
 
+def first_speed_tasks(session: Session) -> Iterator[Task]:
+    """Every network in batches of 16 and 1, in FP16 and TF32, beside torch's CUDA graphs."""
+    yield from _speeds(session, _first(session))
+
+
+def _first(session: Session) -> list[tuple[str, int]]:
+    """Precisions and batches that matter most."""
+    precisions = [precision for precision in session.precisions if precision != "fp32"]
+    batches = [batch for batch in FIRST_BATCHES if batch in session.batches] or session.batches[:1]
+    return [(precision, batch) for batch in batches for precision in precisions]
+
+
 def speed_tasks(session: Session) -> Iterator[Task]:
-    """Every network, batch and precision beside torch's CUDA graph; in TF32 and FP16 first."""
-    for precision in session.precisions:
-        for batch in session.batches:
-            for name in session.models:
-                yield _speed(session, name, batch, precision, [GRAPH])
+    """All other precisions and batches."""
+    first = _first(session)
+    every = [(precision, batch) for precision in session.precisions for batch in session.batches]
+    yield from _speeds(session, [setting for setting in every if setting not in first])
+
+
+def _speeds(session: Session, settings: Iterable[tuple[str, int]]) -> Iterator[Task]:
+    for precision, batch in settings:
+        for name in session.models:
+            yield _speed(session, name, batch, precision, [GRAPH, FUSED])
 
 
 def compile_tasks(session: Session) -> Iterator[Task]:
-    """The same beside torch.compile with max-autotune too."""
-    for precision in session.precisions:
-        for name in session.models:
-            batch = COMPILED_BATCH if COMPILED_BATCH in session.batches else session.batches[0]
-            yield _speed(session, name, batch, precision, [GRAPH, COMPILED])
+    """The batch that is timed first beside torch.compile with max-autotune too: these rows replace the first ones."""
+    first = _first(session)
+    for precision, batch in first:
+        if batch == first[0][1]:
+            for name in session.models:
+                yield _speed(session, name, batch, precision, [GRAPH, FUSED, COMPILED])
 
 
 def _speed(session: Session, name: str, batch: int, precision: str, forms: list[str]) -> Task:
@@ -198,10 +226,10 @@ def _speed(session: Session, name: str, batch: int, precision: str, forms: list[
         session.report.add(rows)
         free()
 
-    seconds = LARGE_SECONDS if batch >= 256 else SPEED_SECONDS
-    if COMPILED in forms:
-        seconds += COMPILE_SECONDS
-    return Task(f"speed, {name}, batch {batch}, {precision}{', compiled' if COMPILED in forms else ''}", seconds, act)
+    large, compiled = batch >= LARGE_BATCH, COMPILED in forms
+    seconds = (LARGE_SECONDS if large else SPEED_SECONDS) + COMPILE_SECONDS * compiled
+    kind = f"speed{' of large batches' * large}{', compiled' * compiled}"
+    return Task(f"speed, {name}, batch {batch}, {precision}{', compiled' * compiled}", seconds, act, kind)
 
 
 def kernel_tasks(session: Session) -> Iterator[Task]:
@@ -213,7 +241,7 @@ def kernel_tasks(session: Session) -> Iterator[Task]:
             found.append(_kernels(session, name, precision))
             free()
 
-        return Task(f"kernels, {name}, {precision}", KERNEL_SECONDS, act)
+        return Task(f"kernels, {name}, {precision}", KERNEL_SECONDS, act, "kernels")
 
     if session.backend == "cupy":
         for precision in session.precisions:
@@ -239,12 +267,13 @@ def _kernels(session: Session, name: str, precision: str) -> dict[str, Any]:
 
 
 STAGES: dict[str, Callable[[Session], Iterator[Task]]] = {
-    "conformance": conformance_tasks,
     "ceilings": ceiling_tasks,
+    "conformance": conformance_tasks,
     "agreement": agreement_tasks,
-    "lower-precision": lower_precision_tasks,
+    "first-speed": first_speed_tasks,
     "memory": memory_tasks,
+    "compile": compile_tasks,
     "speed": speed_tasks,
     "kernels": kernel_tasks,
-    "compile": compile_tasks,
 }
+"""What matters most comes first; figures are beside the roofline, so the ceilings are measured before all."""
