@@ -121,6 +121,7 @@ def evaluate(options: argparse.Namespace, target: str | None) -> int:
         options.decoders,
         classes=options.classes,
         order=card.labels.get("order") if card else None,
+        named=card.labels.get("names") if card else None,
         save=options.save,
     )
     state = unfinished(net, config, task, target)

@@ -366,3 +366,14 @@ class AveragePrecision:
         places = np.searchsorted(recall, recalls)
         reached = np.append(envelope, 0.0)[places]
         return cls(100 * float(reached.mean()), 100 * float((steps * envelope).sum()))
+
+
+def ranked_precision(relevant: np.ndarray) -> np.ndarray:
+    """The average precision of each row of `relevant`, Q x R, best first: the mean precision at the places of relevant
+    ones, as a fraction; 0 where there is none.
+    """
+    found = np.cumsum(relevant, axis=1, dtype=np.float64)
+    precision = found / np.arange(1, relevant.shape[1] + 1)
+    total = np.where(relevant, precision, 0).sum(axis=1)
+    fractions: np.ndarray = total / np.maximum(found[:, -1], 1)
+    return fractions

@@ -120,3 +120,33 @@ def annotation(height: int, width: int, objects: Sequence[tuple[str, tuple[int, 
         items += f"<object><name>{name}</name><difficult>{int(difficult)}</difficult><bndbox>{values}</bndbox></object>"
     size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
     return f"<annotation><folder>VOC2007</folder>{size}{items}</annotation>\n"
+
+
+# Colours and labels. Bits of red, green and blue are compared; of equal distances the first image comes first.
+DATABASE = (((200, 0, 0), 0), ((200, 0, 0), 1), ((200, 200, 0), 0), ((0, 200, 0), 1), ((0, 0, 0), 1))
+QUERIES = (((220, 10, 0), 0), ((0, 210, 0), 1))
+# Red: distances 0 0 1 2 1, so the relevant come first and third. Green: 2 2 1 0 1, the relevant first, third and fifth.
+RETRIEVAL_AP = 100 * ((1 + 2 / 3) / 2 + (1 + 2 / 3 + 3 / 5) / 3) / 2
+
+
+def cifar10(root: Path) -> Path:
+    """CIFAR-10's binary version in small: two batches of the database, and the queries."""
+    home = root / "cifar-10-batches-bin"
+    home.mkdir(parents=True)
+    parts = {"data_batch_1": DATABASE[:3], "data_batch_2": DATABASE[3:], "test_batch": QUERIES}
+    for name, images in parts.items():
+        records = (bytes([label]) + b"".join(bytes([value]) * 1024 for value in colour) for colour, label in images)
+        (home / f"{name}.bin").write_bytes(b"".join(records))
+    return root
+
+
+def cifar10_lists(root: Path) -> Path:
+    """The same as files in the lists of caffe-cvprw15."""
+    root.mkdir(parents=True, exist_ok=True)
+    for part, images in (("train", DATABASE), ("test", QUERIES)):
+        names = [f"{part}{k}.png" for k in range(len(images))]
+        for name, (colour, _) in zip(names, images, strict=True):
+            Image.new("RGB", (32, 32), colour).save(root / name)
+        (root / f"{part}-file-list.txt").write_text("\n".join(names))
+        (root / f"{part}-label.txt").write_text("\n".join(str(label) for _, label in images))
+    return root

@@ -17,22 +17,31 @@ import pytest
 
 import matnet
 from matnet import eval as eval_command
-from matnet.datasets import ImageList, load_lfw, load_voc, load_voc_objects
+from matnet.datasets import ImageList, load_lfw, load_retrieval, load_voc, load_voc_objects
 from matnet.datasets.voc import VOC_CLASSES
 from matnet.engines import EngineOptions
 from matnet.errors import DataError, NetworkError, run_command
 from matnet.evaluation import EvaluationConfig, Tally, evaluate
 from matnet.evaluation.counters import OneProcess
-from matnet.evaluation.flow import planned
+from matnet.evaluation.flow import planned, run
 from matnet.evaluation.resume import SUFFIX, Unfinished
 from matnet.evaluation.tally import batches_left
 from matnet.evaluation.tasks import Task
 from matnet.images import Preprocessing
 from matnet.metrics import chance_of
 from matnet.network import Network
-from tests.small_sets import LEVELS, PROPOSALS, faces, voc2007, voc2011
+from tests.small_sets import LEVELS, PROPOSALS, cifar10, faces, voc2007, voc2011
 from tests.table_runs import small_imagenet
-from tests.tiny_models import CENTRES, WNIDS, angle_describer, colour_detector, gray, gray_classifier, gray_segmenter
+from tests.tiny_models import (
+    CENTRES,
+    WNIDS,
+    angle_describer,
+    colour_detector,
+    colour_hash,
+    gray,
+    gray_classifier,
+    gray_segmenter,
+)
 
 
 class Case(NamedTuple):
@@ -59,6 +68,7 @@ CASES = {
         lambda path: load_voc_objects(path, proposals=path / PROPOSALS),
         ("--task", "detection", "--proposals", f"DATA/{PROPOSALS}"),
     ),
+    "retrieval": Case(colour_hash, cifar10, load_retrieval, ("--task", "retrieval")),
 }
 TIMES = ("seconds", "network_seconds", "images_per_s", "network_images_per_s", "date", "notes")
 
@@ -338,3 +348,31 @@ def test_squeezenet_meets_a_hundred_class_folders_by_id(
             assert (row["top1_error"], row["top5_error"], row["status"]) == expected
             assert not any("no mean" in note for note in row["notes"])
         assert row["status"] == expected[2]
+
+
+def test_folders_are_matched_with_the_names_in_the_models_card(tmp_path: Path) -> None:
+    """As for Flickr Style, whose network names no classes; outputs are in the order of ORDER."""
+    net = gray_classifier(names=None)
+    named = [f"style {k}" for k in range(6)]
+    images = ImageList.load(class_folders(tmp_path, [(f"Style_{k}", int(CENTRES[k])) for k in (1, 4)]))
+    row = evaluate_with(net, images, named=named)
+    assert (row.top1_error, row.status) == (0, "ok")
+
+
+def evaluate_with(net: Network, data: Any, **stated: Any) -> Any:
+    config, task = planned(net, data, Preprocessing.of(net), None, EngineOptions("numpy", batch_size=1), **stated)
+    return run(net, config, task)
+
+
+def test_ten_crops_of_listed_faces_in_the_order_of_the_card(tmp_path: Path) -> None:
+    """Age and gender: a list of lines `path label`, ten crops averaged, labels that count in the card's groups."""
+    net = gray_classifier(names=None)
+    for k in (0, 3, 5):
+        gray(int(CENTRES[k])).save(tmp_path / f"{k}.png")
+    (tmp_path / "list.txt").write_text("".join(f"{k}.png {k}\n" for k in (0, 3, 5)))
+    prepared = Preprocessing.of(net, "caffe", crop_fraction=(0.5, 0.5), crops=10)
+    config, task = planned(
+        net, ImageList.load(tmp_path / "list.txt"), prepared, None, named=[f"group {k}" for k in range(6)]
+    )
+    assert config.preprocessing.views == 10
+    assert run(net, config, task).top1_error == 0

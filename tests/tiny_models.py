@@ -207,3 +207,15 @@ def _proposing(net: Network) -> str:
     net.add(Layer("proposal", proposal, ["ranks", "offsets", "im_info"], ["proposals"]))
     net.add(Layer("from_zero", Scale(size=(1, 1, 1, 1), hasBias=True), ["proposals"], ["rois"], ["one", "plus"]))
     return "rois"
+
+
+def colour_hash(size: int = 8) -> Network:
+    """Three bits of an image: whether its mean red, green and blue are above 100, as sigmoids."""
+    filters = np.zeros((size, size, 3, 3), np.float32)
+    for k in range(3):
+        filters[:, :, k, k] = 1 / size**2
+    layers = [
+        {"type": "conv", "name": "code", "weights": Cell([filters, np.full((3, 1), -100, np.float32)]), **PLAIN},
+        {"type": "sigmoid", "name": "bits"},
+    ]
+    return simple(layers, size, 0.0)

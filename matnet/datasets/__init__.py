@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matnet.datasets.imagenet import load_imagenet
     from matnet.datasets.lfw import PairSet, load_lfw
     from matnet.datasets.objects import OBJECT_CLASSES, DetectionSet, load_voc_objects
+    from matnet.datasets.retrieval import RetrievalSet, load_retrieval
     from matnet.datasets.scan import IMAGE_SUFFIXES
     from matnet.datasets.synsets import ORDERS, class_order
     from matnet.datasets.voc import VOC_CLASSES, SegmentationSet, load_voc
@@ -25,12 +26,14 @@ __all__ = [
     "DetectionSet",
     "ImageList",
     "PairSet",
+    "RetrievalSet",
     "SegmentationSet",
     "class_order",
     "load",
     "load_imagenet",
     "load_images",
     "load_lfw",
+    "load_retrieval",
     "load_voc",
     "load_voc_objects",
 ]
@@ -45,6 +48,7 @@ _MODULES = {
     "OBJECT_CLASSES": "matnet.datasets.objects",
     "ORDERS": "matnet.datasets.synsets",
     "PairSet": "matnet.datasets.lfw",
+    "RetrievalSet": "matnet.datasets.retrieval",
     "SegmentationSet": "matnet.datasets.voc",
     "VOC_CLASSES": "matnet.datasets.voc",
     "class_order": "matnet.datasets.synsets",
@@ -52,6 +56,7 @@ _MODULES = {
     "load_imagenet": "matnet.datasets.imagenet",
     "load_images": "matnet.datasets.guess",
     "load_lfw": "matnet.datasets.lfw",
+    "load_retrieval": "matnet.datasets.retrieval",
     "load_voc": "matnet.datasets.voc",
     "load_voc_objects": "matnet.datasets.objects",
 }

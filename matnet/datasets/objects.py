@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from xml.etree import ElementTree
 
 import numpy as np
@@ -74,7 +74,7 @@ class DetectionSet:
     list_sha256: str
     class_names: tuple[str, ...] = OBJECT_CLASSES
     notes: tuple[str, ...] = ()
-    unreadable: tuple[str, ...] = ()  # none: annotations and lists are read whole, or the set is refused
+    unreadable: ClassVar[tuple[str, ...]] = ()  # what cannot be read is an error
 
     def __len__(self) -> int:
         return len(self.images)

@@ -181,18 +181,14 @@ def voc_home(folder: Path, year: str | None = None, holding: Sequence[str] = SEG
     forms = ("VOC20[01][0-9]", "VOCdevkit/VOC20[01][0-9]", "TrainVal/VOCdevkit/VOC20[01][0-9]")
     homes = [folder] if _is_home(folder, holding) else sorted(home for form in forms for home in folder.glob(form))
     fitting = [
-        home
-        for home in homes
-        if _is_home(home, holding) and (year is None or home.name in (f"VOC{year}", *_own(home)))
+        home for home in homes if _is_home(home, holding) and (year is None or home.name in (f"VOC{year}", *_own(home)))
     ]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise DataError(f"{folder}: holds {', '.join(home.name for home in fitting)}; say of which year")
     there = f"; it holds {', '.join(home.name for home in homes)}" if homes else ""
-    raise DataError(
-        f"{folder}: holds no folder VOC{year or '2012'} with {', '.join(holding)} and ImageSets{there}"
-    )
+    raise DataError(f"{folder}: holds no folder VOC{year or '2012'} with {', '.join(holding)} and ImageSets{there}")
 
 
 def _own(home: Path) -> tuple[str, ...]:

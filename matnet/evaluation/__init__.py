@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matnet.evaluation.tally import Tally
     from matnet.evaluation.tasks import TASKS
     from matnet.evaluation.tasks.detection import DetectionEvaluation
+    from matnet.evaluation.tasks.retrieval import RetrievalEvaluation
     from matnet.evaluation.tasks.segmentation import SegmentationEvaluation
     from matnet.evaluation.tasks.verification import VerificationEvaluation
 
@@ -22,6 +23,7 @@ __all__ = [
     "DetectionEvaluation",
     "Evaluation",
     "EvaluationConfig",
+    "RetrievalEvaluation",
     "Run",
     "SegmentationEvaluation",
     "Tally",
@@ -38,6 +40,7 @@ _MODULES = {
     "DetectionEvaluation": "matnet.evaluation.tasks.detection",
     "Evaluation": "matnet.evaluation.record",
     "EvaluationConfig": "matnet.evaluation.config",
+    "RetrievalEvaluation": "matnet.evaluation.tasks.retrieval",
     "Run": "matnet.evaluation.record",
     "SegmentationEvaluation": "matnet.evaluation.tasks.segmentation",
     "TASKS": "matnet.evaluation.tasks",

@@ -22,13 +22,19 @@ Names = tuple[Sequence[str], Sequence[str]]
 
 
 def align(
-    net: Network, images: ImageList, outputs: int | None, stated: str | Sequence[str] | None, order: str | None
+    net: Network,
+    images: ImageList,
+    outputs: int | None,
+    stated: str | Sequence[str] | None,
+    order: str | None,
+    named: Sequence[str] | None = None,
 ) -> ImageList:
     """The images with labels that count in the network's outputs; `doubt` says where nothing states their order.
 
     outputs: how many classes the network scores, where known. stated: a key of STATED or of `ORDERS`, a list file, or
     the names themselves; it takes precedence over the names in the network's file. order: `labels.order` of the
-    model's card, for images labelled by WordNet ids. Images that are aligned already only have their labels checked.
+    model's card, for images labelled by WordNet ids; named: `labels.names` of it. Images that are aligned already only
+    have their labels checked.
     Raises DataError where labels cannot be matched, or where the position alone would decide and cannot.
     """
     if images.aligned and stated is None:
@@ -39,7 +45,7 @@ def align(
     if stated is not None and outputs is not None and len(names) != outputs:
         raise DataError(f"--classes states {len(names)} classes; the network scores {outputs}")
     if not names:
-        names = _of_card(images, order)
+        names = _of_card(images, order) or named or ()
     return replace(images, aligned=False).align(names, descriptions, outputs)
 
 

@@ -96,7 +96,7 @@ def planned(
 ) -> tuple[EvaluationConfig, Task]:
     """How a network is evaluated over a data set, and the task.
 
-    given: `classes`, `order`, `save`, as in `Task.made`. Raises what the task's `made` and `variable` raise.
+    given: `classes`, `order`, `named`, `save`, as in `Task.made`. Raises what the task's `made` and `variable` raise.
     """
     kind = kind_of(data)
     variable = kind.variable(net, scores)

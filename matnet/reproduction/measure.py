@@ -88,8 +88,9 @@ def measure(
 
     kept: where a run that is interrupted keeps what it has counted, and goes on from; whoever keeps the row removes it.
     """
-    prepared, order = settings.preprocessing(net, row), row.card.labels.get("order")
-    config, task = planned(net, data, prepared, None, settings.engine, settings.decoders, order=order)
+    prepared, labels = settings.preprocessing(net, row), row.card.labels
+    stated = {"order": labels.get("order"), "named": labels.get("names")}
+    config, task = planned(net, data, prepared, None, settings.engine, settings.decoders, **stated)
     state = _state(unfinished(net, config, task, kept)) if kept is not None else None
     found: Run = run(net, config, task, sharing=settings.sharing, state=state, resume=state is not None, show=show)
     return replace(found, protocol=settings.protocol_of(row), introduced=str(row.card.introduced or ""))

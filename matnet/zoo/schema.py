@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from matnet.errors import MatnetError, nearest
 
-TASKS = ("classification", "segmentation", "detection", "faces", "edges", "hashing", "captioning")
+TASKS = ("classification", "segmentation", "detection", "faces", "edges", "retrieval", "hashing", "captioning")
 FORMATS = ("simplenn", "dagnn")
 DEFINITIONS = ("own", "copy", "inferred", "unknown")
 ROLES = ("caffemodel", "prototxt", "mean", "labels", "other")

@@ -56,7 +56,8 @@ class Task(ABC):
     def made(cls, net: Network, data: Any, preprocessing: Preprocessing, variable: str, **given: Any) -> Task:
         """The task of a data set for a network that scores `variable`.
 
-        given: `classes` as the user states their order, `order` as the model's card does, `save` for a folder.
+        given: `classes` as the user states their order, `order` and `named` as the model's card does, `save` for a
+        folder.
         """
 
     @staticmethod

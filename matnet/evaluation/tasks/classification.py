@@ -49,7 +49,8 @@ class Classification(Task):
     def made(
         cls, net: Network, data: ImageList, preprocessing: Preprocessing, variable: str, **given: Any
     ) -> Classification:
-        return cls.of(net, data, preprocessing, variable, classes=given.get("classes"), order=given.get("order"))
+        stated = {name: given.get(name) for name in ("classes", "order", "named")}
+        return cls.of(net, data, preprocessing, variable, **stated)
 
     @classmethod
     def of(
@@ -61,13 +62,14 @@ class Classification(Task):
         *,
         classes: str | Sequence[str] | None = None,
         order: str | None = None,
+        named: Sequence[str] | None = None,
     ) -> Classification:
-        """The task, its labels aligned with the network's classes. classes: their order as the user states it; order:
-        as the model's card does (see `matnet.evaluation.classes`). Raises DataError where labels do not fit the
+        """The task, its labels aligned with the network's classes. classes: their order as the user states it; order,
+        named: as the model's card does (see `matnet.evaluation.classes`). Raises DataError where labels do not fit the
         classes, NetworkError for scores that are a map.
         """
         outputs = scores_of_one_image(net, variable, preprocessing)
-        return cls(align(net, images, outputs, classes, order))
+        return cls(align(net, images, outputs, classes, order, named))
 
     @staticmethod
     def variable(net: Network, asked: str | None = None) -> str:

@@ -119,7 +119,7 @@ class Detection(Task):
             raise DataError(
                 f"{net.source}: takes boxes as {detector.boxes!r}; give those of selective search with --proposals FILE"
             )
-        names, _ = stated_names(net, given.get("classes"))
+        names = stated_names(net, given.get("classes"))[0] or given.get("named") or ()
         doubt = ""
         if not names and given.get("order") != "voc21":
             doubt = "nothing states the order of the network's classes; give them with --classes FILE, a name per line"

@@ -104,7 +104,7 @@ class Segmentation(Task):
     def made(
         cls, net: Network, data: SegmentationSet, preprocessing: Preprocessing, variable: str, **given: Any
     ) -> Segmentation:
-        return cls.of(net, data, **{name: given.get(name) for name in ("classes", "order", "save")})
+        return cls.of(net, data, **{name: given.get(name) for name in ("classes", "order", "named", "save")})
 
     @classmethod
     def of(
@@ -114,13 +114,14 @@ class Segmentation(Task):
         *,
         classes: str | Sequence[str] | None = None,
         order: str | None = None,
+        named: Sequence[str] | None = None,
         save: Path | None = None,
     ) -> Segmentation:
-        """The task, the network's classes aligned with the set's by name. order: as the model's card states it.
+        """The task, the network's classes aligned with the set's by name. order, named: as the model's card states them.
 
         Raises DataError where the network's classes are not the set's. `save` is created where it does not exist.
         """
-        names, _ = stated_names(net, classes)
+        names = stated_names(net, classes)[0] or named or ()
         doubt = ""
         if not names and order != VOC21:
             doubt = "nothing states the order of the network's classes; give them with --classes FILE, a name per line"

@@ -1,0 +1,142 @@
+"""Images to be found and images to find them by: CIFAR-10 in the layouts that retrieval is measured on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from matnet.datasets.image_list import ImageList
+from matnet.datasets.scan import digest_lines, is_there, text_lines
+from matnet.errors import DataError, listing
+
+BATCHES = ("cifar-10-batches-bin", "")
+"""Folders that CIFAR-10's binary files lie in."""
+RECORD = 1 + 3 * 32 * 32
+"""Bytes of an image in them: its label, and the red, green and blue rows of 32 x 32 pixels."""
+PARTS = {"database": "train", "queries": "test"}
+COUNTS = {"database": 50_000, "queries": 10_000}
+
+
+@dataclass(frozen=True, eq=False)
+class RetrievalSet:
+    """A database of labelled images, and labelled images that it is searched by.
+
+    paths: the files of the database and then of the queries, or files that hold many images. places: the image's
+    number in such a file, -1 for a file of its own. labels: of each image; those with the query's label are relevant.
+    database: how many images it has.
+    """
+
+    paths: tuple[Path, ...]
+    places: np.ndarray = field(compare=False)
+    labels: np.ndarray = field(compare=False)
+    database: int
+    name: str
+    root: Path
+    list_sha256: str
+    notes: tuple[str, ...] = ()
+    unreadable: ClassVar[tuple[str, ...]] = ()  # a folder that cannot be read is an error
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def source(self, index: int) -> Path | np.ndarray:
+        """An image: its file, or its pixels H x W x 3; DataError where they cannot be read."""
+        place = int(self.places[index])
+        if place < 0:
+            return self.paths[index]
+        try:
+            record = np.fromfile(self.paths[index], np.uint8, RECORD, offset=place * RECORD)
+        except OSError as error:
+            raise DataError(f"{self.paths[index]}: cannot be read ({error.strerror})") from None
+        if len(record) != RECORD:
+            raise DataError(f"{self.paths[index]}: is cut before image {place}")
+        return record[1:].reshape(3, 32, 32).transpose(1, 2, 0)
+
+    def part(self, first: int, stop: int) -> RetrievalSet:
+        """Some of the images, under absolute paths."""
+        places = slice(first, stop)
+        paths = tuple(path.absolute() for path in self.paths[places])
+        return replace(self, paths=paths, places=self.places[places], labels=self.labels[places])
+
+
+def load_retrieval(folder: str | os.PathLike[str]) -> RetrievalSet:
+    """CIFAR-10 for retrieval: the 50,000 training images are the database, the 10,000 test images the queries.
+
+    folder: CIFAR-10's binary version (`data_batch_1.bin` to `data_batch_5.bin`, `test_batch.bin`, or the folder above
+    it); the lists of caffe-cvprw15 (`train-file-list.txt`, `train-label.txt` and the same of `test`), whose paths are
+    relative to the folder; or `train` and `test` with one folder per class. Raises DataError for anything else, and
+    lists missing images.
+    """
+    root = Path(folder)
+    binary = next((root / name for name in BATCHES if (root / name / "test_batch.bin").is_file()), None)
+    if binary is not None:
+        parts = [_from_batches(sorted(binary.glob("data_batch_[1-5].bin"))), _from_batches([binary / "test_batch.bin"])]
+    elif (root / "train-file-list.txt").is_file():
+        parts = [_from_lists(root, part) for part in PARTS.values()]
+    elif all((root / part).is_dir() for part in PARTS.values()):
+        parts = _from_folders(root)
+    else:
+        raise DataError(
+            f"{root}: holds neither CIFAR-10's data_batch_1.bin and test_batch.bin, nor train-file-list.txt, nor the "
+            "folders train and test"
+        )
+    paths = [path for part in parts for path in part[0]]
+    labels, places = (np.concatenate([part[k] for part in parts]).astype(np.int64) for k in (1, 2))
+    lines = (f"{path.name} {place} {label}" for path, place, label in zip(paths, places, labels, strict=True))
+    notes = [
+        f"{len(part[0]):,} images as {what}; CIFAR-10 has {COUNTS[what]:,}"
+        for what, part in zip(PARTS, parts, strict=True)
+        if len(part[0]) != COUNTS[what]
+    ]
+    return RetrievalSet(
+        tuple(paths), places, labels, len(parts[0][0]), "CIFAR-10 retrieval", root, digest_lines(lines), tuple(notes)
+    )
+
+
+Part = tuple[Sequence[Path], np.ndarray, np.ndarray]
+"""Files, labels, and places in the files of the images of a part."""
+
+
+def _from_batches(files: Sequence[Path]) -> Part:
+    paths: list[Path] = []
+    labels, places = [], []
+    for file in files:
+        content = np.fromfile(file, np.uint8)
+        if not len(content) or len(content) % RECORD:
+            raise DataError(f"{file}: has {len(content):,} bytes, which are not images of {RECORD} bytes; get it again")
+        labels.append(content[::RECORD].astype(np.int64))
+        places.append(np.arange(len(labels[-1])))
+        paths += [file] * len(labels[-1])
+        if labels[-1].max() > 9:
+            raise DataError(f"{file}: has the label {labels[-1].max()}; CIFAR-10's are 0 to 9")
+    if not paths:
+        raise DataError("CIFAR-10: test_batch.bin has no data_batch_1.bin to data_batch_5.bin beside it")
+    return paths, np.concatenate(labels), np.concatenate(places)
+
+
+def _from_lists(root: Path, part: str) -> Part:
+    files, numbers = root / f"{part}-file-list.txt", root / f"{part}-label.txt"
+    paths = [root / text for _, text in text_lines(files, "list of images", "of one path")]
+    lines = text_lines(numbers, "list of labels", "of one number")
+    wrong = [f"line {number}: {text[:40]}" for number, text in lines if not text.isdecimal()]
+    if wrong:
+        raise DataError(listing(f"{numbers}: {len(wrong)} line(s) are no label:", wrong))
+    if len(lines) != len(paths):
+        raise DataError(f"{numbers}: has {len(lines):,} labels for {len(paths):,} images in {files.name}")
+    missing = [str(path) for path in paths if not is_there(path)]
+    if missing:
+        raise DataError(listing(f"{files}: {len(missing)} of {len(paths)} images are missing:", missing))
+    return paths, np.array([int(text) for _, text in lines]), np.full(len(paths), -1)
+
+
+def _from_folders(root: Path) -> list[Part]:
+    found = [ImageList.from_folder(root / part) for part in PARTS.values()]
+    if found[0].class_names != found[1].class_names:
+        differing = sorted(set(found[0].class_names or ()) ^ set(found[1].class_names or ()))
+        raise DataError(listing(f"{root}: train and test have different classes:", differing))
+    return [(images.paths, images.labels, np.full(len(images), -1)) for images in found]
