@@ -117,7 +117,7 @@ class Segmentation(Task):
         named: Sequence[str] | None = None,
         save: Path | None = None,
     ) -> Segmentation:
-        """The task, the network's classes aligned with the set's by name. order, named: as the model's card states them.
+        """The task, the network's classes aligned with the set's by name. order, named: as the card states them.
 
         Raises DataError where the network's classes are not the set's. `save` is created where it does not exist.
         """
