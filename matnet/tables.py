@@ -7,8 +7,14 @@ import io
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
+from itertools import zip_longest
+from textwrap import wrap
 from typing import Any
 from unicodedata import east_asian_width
+
+NARROWEST = 12
+"""Characters to which a column is narrowed at most."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,15 @@ class Table:
         """All values as text."""
         return [[column.cell(row.get(column.key)) for column in self.columns] for row in self.rows]
 
-    def text(self, form: str = "simple") -> str:
-        """The grid: `simple` for terminals, `pipe` as Markdown, `fixed` with columns of at least their own width."""
+    def text(self, form: str = "simple", width: int | None = None) -> str:
+        """The grid: `simple` for terminals, `pipe` as Markdown, `fixed` with columns of at least their own width.
+
+        width: of a line of the simple form; where columns aligned to the left are too wide for it, they are wrapped.
+        """
         if form == "fixed":
             return self._fixed()
         if form == "simple":
-            return self._simple()
+            return self._simple(width)
         from tabulate import tabulate
 
         headings = [column.heading for column in self.columns]
@@ -87,6 +96,20 @@ class Table:
         """A section of a Markdown document."""
         title = f"## {self.title}" if self.title else ""
         return _parted(title, self.text("pipe"), *(f"- {note}" for note in self.notes))
+
+    def html(self) -> str:
+        """The grid and the notes for a notebook, whose own style would move text to the right."""
+
+        def line(tag: str, cells: Iterable[str]) -> str:
+            parts = (
+                f'<{tag} style="text-align:{column.align}">{escape(cell)}</{tag}>'
+                for column, cell in zip(self.columns, cells, strict=True)
+            )
+            return f"<tr>{''.join(parts)}</tr>"
+
+        lines = [line("th", (column.heading for column in self.columns)), *(line("td", cells) for cells in self.cells)]
+        notes = "".join(f"<div>{escape(note)}</div>" for note in self.notes)
+        return f"<div><table>{''.join(lines)}</table>{notes}</div>"
 
     def csv(self) -> str:
         """A line per row under the columns' keys; values as they are, absent ones empty."""
@@ -107,14 +130,14 @@ class Table:
             for row in self.rows
         ]
 
-    def _simple(self) -> str:
+    def _simple(self, width: int | None = None) -> str:
         """As the package tabulate writes it, which takes longer to load than a small table to make."""
-        headings = [column.heading for column in self.columns]
         rows = self.cells
         widths = [
-            max([_width(heading) + 2, *(_width(row[number]) for row in rows)])
-            for number, heading in enumerate(headings)
+            max([_width(column.heading) + 2, *(_width(row[number]) for row in rows)])
+            for number, column in enumerate(self.columns)
         ]
+        self._narrow(widths, width)
 
         def line(cells: Sequence[str]) -> str:
             filled = (
@@ -123,7 +146,24 @@ class Table:
             )
             return "  ".join(filled).rstrip()
 
-        return "\n".join([line(headings), "  ".join("-" * width for width in widths), *map(line, rows)])
+        def lines(cells: Sequence[str]) -> list[str]:
+            fitted = zip(cells, widths, strict=True)
+            wrapped = [wrap(cell, size, break_on_hyphens=False) or [""] for cell, size in fitted]
+            return [line(part) for part in zip_longest(*wrapped, fillvalue="")]
+
+        headings = line([column.heading for column in self.columns])
+        rule = "  ".join("-" * size for size in widths)
+        body = map(line, rows) if width is None else (part for row in rows for part in lines(row))
+        return "\n".join([headings, rule, *body])
+
+    def _narrow(self, widths: list[int], width: int | None) -> None:
+        """Make the widest columns aligned to the left narrower, so that a line fits; no narrower than their heading."""
+        left = [number for number, column in enumerate(self.columns) if column.align == "left"]
+        while width is not None and left and sum(widths) + 2 * (len(widths) - 1) > width:
+            widest = max(left, key=lambda number: widths[number])
+            if widths[widest] <= max(NARROWEST, _width(self.columns[widest].heading)):
+                return
+            widths[widest] -= 1
 
     def _fixed(self) -> str:
         rule = "|" + "|".join("-" * column.width for column in self.columns) + "|"

@@ -254,6 +254,7 @@ def test_classes_are_named_by_a_list_a_file_or_an_order(tmp_path: Path) -> None:
     assert net.classes.wordnet_ids == ("n02123045", "n02123159", "n02123394")
     matnet.save(net, tmp_path / "net.mat")
     assert matnet.load(tmp_path / "net.mat").classes == net.classes
+    net = colours(outputs=1000)
     net.classes = "ilsvrc12"
     assert (len(net.classes), class_names(net)[0]) == (1000, "n01440764")  # type: ignore[index]
     assert isinstance(net.classes, Classes)

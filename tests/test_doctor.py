@@ -35,6 +35,7 @@ from matnet.engines import EngineOptions
 from matnet.errors import run_command
 from matnet.evaluation.classes import align
 from matnet.evaluation.command import embedded_data, embedded_model
+from matnet.formats.mat.values import Cell
 from matnet.images import Preprocessing
 from matnet.network import Layer, Network
 from matnet.ops.base import Unknown
@@ -304,7 +305,8 @@ def with_a_batch_norm_that_was_never_trained(net: Network) -> None:
 
 
 def with_other_classes(net: Network) -> None:
-    net.classes = [f"class {k}" for k in range(7)]
+    """As files of others may hold; `net.classes` itself refuses them."""
+    net.meta["classes"] = {"name": Cell([f"class {k}" for k in range(7)])}
 
 
 def with_two_sizes(net: Network) -> None:

@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": BASE | {"ops", "network", "meta", "engines", "metrics", "zoo", "arguments", "image_arguments"}
     | {"layer_files", "outcomes", "records", "tables"},
     "answers": BASE | {"ops", "network", "meta", "formats.mat", "engines", "images", "datasets", "evaluation"}
-    | {"arrays", "formats", "layer_files"},
+    | {"arrays", "formats", "layer_files", "tables"},
     "reproduction": BASE | {"", "engines", "zoo", "evaluation", "arguments", "outcomes", "records", "tables"}
 }
 # What a function may import besides: a Network calls on these when asked to run, or to show itself.

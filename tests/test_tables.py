@@ -20,6 +20,7 @@ from matnet.reproduce import main as reproduce
 from matnet.reproduction import PAGE, expected_rows
 from matnet.reproduction.data import head
 from matnet.reproduction.expected import IMAGENET_ROWS, SEGMENTATION_ROWS
+from matnet.tables import Table
 from matnet.zoo import find_card
 from tests.hostile_server import Behaviour, serving
 from tests.small_sets import EXPECTED, LEVELS, faces, voc2011
@@ -325,3 +326,20 @@ def test_other_commands_forward_the_tables(
     err = capsys.readouterr().err
     assert option in err
     assert re.search(r"matnet[. ]reproduce", err)
+
+
+def test_a_table_that_is_too_wide_is_wrapped() -> None:
+    """Columns aligned to the left become narrower, the widest first; no word is lost, and numbers stay whole."""
+    words = "one two three four five six seven eight nine ten eleven twelve"
+    table = Table.of(["knob", "what it is", "log p"], [["a", words, "+1.250"], ["b", "short", "-0.5"]], right=["log p"])
+    lines = table.text(width=40).splitlines()
+    assert max(map(len, lines)) <= 40
+    assert " ".join(line[8:31].strip() for line in lines[2:-1]) == words
+    assert [line[-6:].strip() for line in lines if "." in line] == ["+1.250", "-0.5"]
+    assert max(map(len, table.text().splitlines())) > 40
+
+
+def test_a_table_in_a_notebook_escapes_and_aligns() -> None:
+    html = Table.of(["a<b", "n"], [["<i>", 3]], right=["n"]).html()
+    assert "&lt;i&gt;" in html and "<i>" not in html
+    assert html.count("text-align:right") == 2

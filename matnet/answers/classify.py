@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from matnet.answers.running import Seen, batches, engine_options
 from matnet.errors import DataError, NetworkError, in_words
 from matnet.evaluation.scores import score_variable
 from matnet.images.doubts import doubts
+from matnet.tables import Column, Table
 
 if TYPE_CHECKING:
     from matnet.images import Preprocessing
@@ -94,34 +94,25 @@ class Predictions:
             "index": answer.index,
         }
 
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Headings and rows of text."""
+    def table(self) -> Table:
+        """A row per class of one image, or per image."""
         ids = any(answer.wordnet_id for answers in self.answers for answer in answers)
-        heads = [*(["image"] if self.several else []), "class", self.measure, *(["WordNet id"] if ids else [])]
-        rows = []
-        for row in self.to_dicts():
-            value = f"{row[self.measure]:.4f}" if self.measure in row else ""
-            name = row["class"] if "class" in row else f"({row['error']})"
-            cells = [row.get("image", ""), name, value, row.get("wordnet_id") or ""]
-            rows.append(cells[0 if self.several else 1 : 4 if ids else 3])
-        return heads, rows
+        columns = [
+            *([Column("image", "image")] if self.several else []),
+            Column("class", "class"),
+            Column(self.measure, self.measure, places=4),
+            *([Column("wordnet_id", "WordNet id")] if ids else []),
+        ]
+        rows = [{**row, "class": f"({row['error']})"} if "error" in row else row for row in self.to_dicts()]
+        return Table(columns, rows, notes=self.notes)
 
     def __str__(self) -> str:
-        heads, rows = self.table()
-        cells = [["".join(c if c.isprintable() else "?" for c in cell) for cell in row] for row in [heads, *rows]]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
-        return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:], *self.notes])
+        return "\n".join([self.table().text(), *self.notes])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        heads, rows = self.table()
-        left = ' style="text-align:left"'
-        lines = ["<tr>" + "".join(f"<th{left}>{html.escape(head)}</th>" for head in heads) + "</tr>"]
-        lines += ["<tr>" + "".join(f"<td{left}>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
-        notes = "".join(f"<div>{html.escape(note)}</div>" for note in self.notes)
-        return f"<div><table>{''.join(lines)}</table>{notes}</div>"
+        return self.table().html()
 
 
 def classify(

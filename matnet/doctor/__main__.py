@@ -179,7 +179,7 @@ def _report(
 ) -> int:
     """Print all, or write it as JSON; the exit status."""
     from matnet.doctor.findings import PROBLEM
-    from matnet.doctor.report import findings_table, record, trials_table, verdict
+    from matnet.doctor.report import findings_text, paragraph, record, trials_text, verdict
     from matnet.files import atomic_write
     from matnet.outcomes import ExitStatus
 
@@ -190,9 +190,9 @@ def _report(
     if options.json == "-":
         print(text)
     else:
-        parts = [findings_table(findings).text()] if findings else []
+        parts = [findings_text(findings)] if findings else []
         if diagnosis is not None:
-            parts += [f"{dataset}; {preprocessing}", trials_table(diagnosis).terminal("simple"), verdict(diagnosis)]
+            parts += [paragraph(f"{dataset}; {preprocessing}"), trials_text(diagnosis), paragraph(verdict(diagnosis))]
         print("\n\n".join(parts) or "nothing found")
     if diagnosis is not None:
         for fault in diagnosis.unreadable:

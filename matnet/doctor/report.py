@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 from matnet.doctor.findings import PROBLEM, Finding
@@ -16,37 +17,49 @@ TRIALS = (
     Column("knob", "knob"),
     Column("what", "change"),
     Column("images", "images", "right"),
-    Column("error", "top-1 err.", "right", places=1),
-    Column("interval", "95 % interval", "right"),
-    Column("base_error", "without it", "right", places=1),
+    Column("errors", "top-1 err. (95 %)", "right"),
+    Column("base_error", "was", "right", places=1),
     Column("gain", "log p", "right", places=3, signed=True),
     Column("conclusion", "conclusion"),
-    Column("remedy", "made permanent by"),
 )
+LINE = 100
+"""Characters of a line at a terminal."""
 
 
 BY_CHANCE = (
     "the error is what chance gives, and none of the usual errors explains it: the network and the classes of the "
     "images may not belong together"
 )
+LEGEND = (
+    "top-1 err.: with the change; was: without it, on the same images; log p: how much the log-probability of the true "
+    "class grows, calibrated, mean of the images; paired signed-rank test, 1 % for all changes together"
+)
 SHOWN = (BETTER, UNDECIDED)
 """Verdicts after which a row says how to make the change permanent."""
 
 
-def findings_table(findings: Sequence[Finding]) -> Table:
+def findings_text(findings: Sequence[Finding]) -> str:
     """Problems first, each with what to do."""
     ordered = sorted(findings, key=lambda finding: finding.level != PROBLEM)
-    return Table(FINDINGS, [{**finding.record(), "what": " ".join(finding.what.split())} for finding in ordered])
+    rows = [{**finding.record(), "what": " ".join(finding.what.split())} for finding in ordered]
+    columns = FINDINGS if any(finding.remedy for finding in findings) else FINDINGS[:-1]
+    return Table(columns, rows).text(width=LINE)
 
 
-def trials_table(diagnosis: Diagnosis) -> Table:
-    """The error as it is, then that of every change."""
+def trials_text(diagnosis: Diagnosis) -> str:
+    """The error as it is, then that of every change; how those that help become permanent."""
+    shown = [trial for trial in diagnosis.trials if trial.verdict in SHOWN and trial.remedy]
     rows = [_row(diagnosis.base, "")] + [_row(trial, trial.conclusion) for trial in diagnosis.trials]
-    notes = (
-        "log p: how much the log-probability of the true class grows, calibrated, mean of the images; paired "
-        "signed-rank test, 1 % for all changes together",
-    )
-    return Table(TRIALS, rows, notes=notes)
+    parts = [Table(TRIALS, rows).text(width=LINE)]
+    if shown:
+        remedies = [[f"{trial.knob}: {trial.what}", trial.remedy] for trial in shown]
+        parts.append(Table.of(["change", "made permanent by"], remedies).text(width=LINE))
+    return "\n\n".join([*parts, paragraph(LEGEND)])
+
+
+def paragraph(text: str) -> str:
+    """Text in lines that fit a terminal; an option is not broken at its hyphens."""
+    return fill(text, LINE, break_on_hyphens=False, break_long_words=False)
 
 
 def verdict(diagnosis: Diagnosis) -> str:
@@ -80,6 +93,5 @@ def record(
 
 
 def _row(trial: Trial, conclusion: str) -> dict[str, Any]:
-    interval = f"{trial.low:.1f} to {trial.high:.1f}"
-    remedy = trial.remedy if trial.verdict in SHOWN else ""
-    return {**vars(trial), "interval": interval, "conclusion": conclusion, "remedy": remedy}
+    errors = f"{trial.error:.1f} ({trial.low:.1f} to {trial.high:.1f})"
+    return {**vars(trial), "errors": errors, "conclusion": conclusion}
