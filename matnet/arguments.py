@@ -10,7 +10,6 @@ from typing import Any
 
 from matnet import load
 from matnet.engines import BACKENDS, PRECISIONS, EngineOptions, parse_device
-from matnet.engines.cpu.runtimes import RUNTIMES, candidates
 from matnet.errors import EngineError, MatnetError
 from matnet.kinds import DEFINITIONS, WEIGHTS, kind_of
 from matnet.loading import is_caffe
@@ -182,6 +181,8 @@ def positive(text: str) -> int:
 
 def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") -> argparse._ArgumentGroup:
     """The group "engine": engine, device, precision, threads and runtime, for `engine_options`; a command may add."""
+    from matnet.engines.cpu.runtimes import RUNTIMES, candidates
+
     group = command.add_argument_group("engine")
     choice = "auto: a usable GPU, else ONNX Runtime, else numpy"
     group.add_argument("--backend", choices=BACKENDS, default=backend, help=f"{choice} (default: %(default)s)")

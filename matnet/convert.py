@@ -107,16 +107,17 @@ def convert_by_name(given: argparse.Namespace) -> None:
 
 def _network(given: argparse.Namespace) -> Network:
     """The network that the arguments name: whatever `matnet.load` takes, or a model of the zoo with random weights."""
-    from matnet.converters import convert_caffe
-    from matnet.zoo import random_network
-
     if given.random_weights:
+        from matnet.zoo import random_network
+
         return random_network(given.source, given.seed)
     if given.source is None:
         if given.net is not None:
             raise NetworkError(
                 f"{given.prototxt or given.caffemodel}: --net {given.net}: a Caffe model holds one network"
             )
+        from matnet.converters import convert_caffe
+
         log.info(f"reading {', '.join(str(path) for path in (given.prototxt, given.caffemodel) if path)}")
         return convert_caffe(given.prototxt, given.caffemodel, **conversion_options(given))
     log.info(f"reading {given.source}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from pathlib import Path
 
 EMPTY = "an empty file"
@@ -79,6 +78,8 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 
 def _holds_arrays(path: Path) -> bool:
     """Whether a zip archive holds .npy files alone, as numpy.savez writes them."""
+    import zipfile  # not for a network's file
+
     try:
         with zipfile.ZipFile(path) as archive:
             return all(name.endswith(".npy") for name in archive.namelist())

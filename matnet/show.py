@@ -27,13 +27,8 @@ from matnet.arguments import (
     network_from,
     positive,
 )
-from matnet.display.dot import network_dot
 from matnet.display.markup import printable
-from matnet.display.matconvnet import matconvnet_text
-from matnet.display.outline import outline
-from matnet.display.records import table_csv, table_records
 from matnet.display.summary import summary, why_unsized
-from matnet.display.svg import network_svg
 from matnet.display.table import NetworkTable, network_table
 from matnet.display.text import table_text, totals
 from matnet.engines import EngineOptions, choose
@@ -97,7 +92,8 @@ def main(argv: list[str] | None = None) -> int:
     inputs = input_shapes(net, batch, given_sizes(options), options.channels)
     table = network_table(net, batch, inputs=inputs)
     reason = why_unsized(net, table, inputs)
-    write_drawings(net, table, options.svg, options.dot)
+    if options.svg or options.dot:
+        write_drawings(net, table, options.svg, options.dot)
     report = _report(net, table, options.format, options.meta, reason)
     encoding = sys.stdout.encoding or "utf-8"
     print(report.encode(encoding, "backslashreplace").decode(encoding))
@@ -129,6 +125,9 @@ def _declared_batch(net: Network) -> int:
 
 def write_drawings(net: Network, table: NetworkTable, svg: str | None, dot: str | None) -> None:
     """Write the SVG and dot files that are asked for; each appears whole or not at all."""
+    from matnet.display.dot import network_dot
+    from matnet.display.svg import network_svg
+
     for path, text in ((svg, svg and network_svg(table, display_name(net))), (dot, dot and network_dot(table))):
         if path and text:
             with atomic_write(path) as file:
@@ -138,8 +137,12 @@ def write_drawings(net: Network, table: NetworkTable, svg: str | None, dot: str 
 
 def _report(net: Network, table: NetworkTable, form: str, with_meta: bool, reason: str | None) -> str:
     if form in ("matconvnet", "latex"):
+        from matnet.display.matconvnet import matconvnet_text
+
         return matconvnet_text(table, latex=form == "latex").rstrip("\n")
     if form == "csv":
+        from matnet.display.records import table_csv
+
         return table_csv(table).rstrip("\n")
     if form == "json":
         return json.dumps(record(net, table, with_meta, reason), indent=1)
@@ -154,6 +157,8 @@ def text_report(net: Network, table: NetworkTable, with_meta: bool = False, reas
     if reason:
         lines += ["", f"? = {reason}"]
     if with_meta:
+        from matnet.display.outline import outline
+
         lines += ["", "meta", *(f"  {line}" for line in outline(net.meta))]
     return lines
 
@@ -188,6 +193,9 @@ def plan_report(net: Network, inputs: Mapping[str, Shape], options: EngineOption
 
 def record(net: Network, table: NetworkTable, with_meta: bool = False, reason: str | None = None) -> dict[str, Any]:
     """Everything for programs: summary, classes, and the whole table; activations N x C x H x W."""
+    from matnet.display.outline import outline
+    from matnet.display.records import table_records
+
     found = {
         **{label: text for label, text in summary(net, table) if label in ("file", "format", "preprocessing")},
         "notes": list(net.source.notes),

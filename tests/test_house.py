@@ -112,6 +112,27 @@ def test_every_room_is_in_the_table() -> None:
     assert not missing, "state in MAY_IMPORT what they may import"
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["dagnn.Conv", "dagnn.Proposal"])
+def test_a_name_of_an_op_that_is_not_loaded_is_taken(name: str) -> None:
+    code = f"""
+from dataclasses import dataclass
+from matnet.errors import NetworkError
+from matnet.ops import Op, REGISTRY, register
+try:
+    @register("{name}")
+    @dataclass(frozen=True, kw_only=True)
+    class Other(Op):
+        pass
+except NetworkError as error:
+    print(error)
+print(REGISTRY.dagnn["{name}"].__name__)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    own = name.removeprefix("dagnn.")
+    assert name in found.stdout and f"registered by {own}" in found.stdout and found.stdout.split()[-1] == own
+
+
 def test_nothing_imports_a_command() -> None:
     wrong = [
         f"{module}, line {item.line}: {item.name}"

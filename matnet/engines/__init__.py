@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from matnet.engines.base import Engine, wanted_variables
 from matnet.engines.device import PRECISIONS, Device, parse_device, processors, refuse_on_cpu
 from matnet.engines.options import BACKENDS, EngineOptions
 from matnet.errors import EngineError
 from matnet.finite import warn_not_finite
 from matnet.network import Network
+
+if TYPE_CHECKING:
+    from matnet.engines.base import Engine, wanted_variables
 
 # Checked here, or used by what feeds the engine.
 FOR_ALL = frozenset({"backend", "device", "precision", "batch_size", "strict", "callers"})
@@ -19,6 +21,14 @@ CPU_OPTIONS = frozenset({"threads", "runtime"})  # what `auto` ignores, with a n
 
 __all__ = ["BACKENDS", "PRECISIONS", "Choice", "Engine", "EngineOptions", "choose", "choose_backend"]
 __all__ += ["compile_network", "engine_class", "for_batches", "parse_device", "wanted_variables"]
+
+
+def __getattr__(name: str) -> Any:  # so that commands can read options without loading engines
+    if name not in ("Engine", "wanted_variables"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from matnet.engines import base
+
+    return getattr(base, name)
 
 
 class Choice(NamedTuple):

@@ -15,7 +15,6 @@ from matnet.formats.plain import as_array, as_names, as_structs, as_text, is_emp
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Source
 from matnet.ops.base import REGISTRY, Op, Unknown
-from matnet.ops.training import PDist
 from matnet.params import Param, owned
 
 REMOVED = {"dagnn.Concat": {"numInputs"}, "dagnn.Sum": {"numInputs"}}  # old properties that HEAD ignores
@@ -149,6 +148,8 @@ def write_dagnn(net: Network) -> dict[str, Any]:
 
 def constant_operands(net: Network) -> list[str]:
     """The PDist layers whose reference is a param, as in SimpleNN: an extension that MatConvNet's class cannot run."""
+    from matnet.ops.training import PDist
+
     return [layer.name for layer in net.layers.values() if isinstance(layer.op, PDist) and layer.params]
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from matnet.formats.mat.values import Cell, CharArray, StructArray
 from matnet.meta.values import text_of
-from matnet.ops.convolution import Conv
 
 if TYPE_CHECKING:
     from matnet.network import Network
@@ -57,6 +56,8 @@ def _names(value: Any) -> list[str] | None:
 
 def _last_filters(net: Network) -> int | None:
     """The number of filters of the last convolution: the classes of a classifier."""
+    from matnet.ops.convolution import Conv  # not before a network is there
+
     for layer in reversed(net.layers.values()):
         if isinstance(layer.op, Conv) and layer.params:
             return (*net.param_shapes(layer)[0], 1, 1, 1, 1)[3]
