@@ -84,7 +84,7 @@ def attempt(path: Path, limits: Limits, forward: bool) -> Trial:
     try:
         lenient = _read(path, trial)
         net = _built(path, lenient, trial)
-        _size_and_run(net, limits, forward, trial)
+        _size_and_run(path, lenient, net, limits, forward, trial)
     except MatnetError as error:
         trial.text = str(error)
         trial.reason, trial.types = reason_of(trial.text), unknown_types(trial.text)
@@ -123,11 +123,14 @@ def _built(path: Path, lenient: bool, trial: Trial) -> Network:
     raise first
 
 
-def _size_and_run(net: Network, limits: Limits, forward: bool, trial: Trial) -> None:
+def _size_and_run(path: Path, lenient: bool, net: Network, limits: Limits, forward: bool, trial: Trial) -> None:
     from matnet.zoo.random_weights import random_params
     from matnet.zoo.trial import sample_inputs
 
     unknown = [name for name in net.inputs if name not in net.input_shapes]
+    if unknown and "built" in trial.steps:  # without a size, which what it computes needs
+        net = convert_caffe(path, placeholders=True, lenient=lenient, input_size=TRIED_SIZE)
+        unknown = [name for name in net.inputs if name not in net.input_shapes]
     if unknown:
         trial.reason = "the size of an input is not known"
         return

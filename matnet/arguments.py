@@ -39,7 +39,7 @@ def add_random_weights(command: argparse._ActionsContainer) -> None:
 
 
 def add_file_options(command: argparse._ActionsContainer) -> None:
-    """`--net` and `--lenient`: which network of a .mat file, and whether what its layers cannot use is ignored."""
+    """What of a file is read: `--net` of a .mat file; phase, level and stages of a Caffe definition; `--lenient`."""
     command.add_argument("--net", metavar="NAME", help="which network of a .mat file that holds several")
     command.add_argument(
         "--lenient",
@@ -47,12 +47,20 @@ def add_file_options(command: argparse._ActionsContainer) -> None:
         help="ignore, with a note, properties of a .mat file's layers that MatConvNet does not have, and fields of a "
         "Caffe definition that no known Caffe has",
     )
+    command.add_argument(
+        "--phase", choices=("TEST", "TRAIN"), default="TEST", help="which layers of a Caffe definition (default: TEST)"
+    )
+    command.add_argument("--level", type=int, default=0, metavar="N", help="likewise: the layers of this level")
+    command.add_argument(
+        "--stage", action="append", default=[], metavar="NAME", help="likewise: the layers of this stage; repeatable"
+    )
 
 
 def file_options(options: argparse.Namespace) -> dict[str, Any]:
     """The keywords of `matnet.load` for a command that has `add_file_options`."""
-    name, lenient = getattr(options, "net", None), getattr(options, "lenient", False)
-    return {**({"name": name} if name is not None else {}), **({"lenient": True} if lenient else {})}
+    keywords = {"net": "name", "lenient": "lenient", "phase": "phase", "level": "level", "stage": "stages"}
+    given = {keyword: getattr(options, option, None) for option, keyword in keywords.items()}
+    return {keyword: value for keyword, value in given.items() if value and value != "TEST"}
 
 
 def network_from(name: str, options: argparse.Namespace) -> Network:

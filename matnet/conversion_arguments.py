@@ -211,13 +211,6 @@ def _add_layers(group: Any) -> None:
 
 def _add_state(group: Any) -> None:
     group.add_argument(
-        "--phase", choices=CHOICES["phase"], default="TEST", help="read the layers of this phase (default: TEST)"
-    )
-    group.add_argument("--level", type=int, default=0, metavar="N", help="read the layers of this level (default: 0)")
-    group.add_argument(
-        "--stage", action="append", default=[], metavar="NAME", help="read the layers of this stage; may be repeated"
-    )
-    group.add_argument(
         "--caffe-variant",
         choices=ORIGINAL_VARIANTS,
         metavar="NAME",

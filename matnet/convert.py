@@ -124,7 +124,7 @@ def _network(given: argparse.Namespace) -> Network:
     usual = conversion_options(parser().parse_args([]))
     chosen = {name: value for name, value in conversion_options(given).items() if value != usual.get(name)}
     if is_caffe(given.source):
-        return load(given.source, **file_options(given), **{"unknown": "refuse", **chosen})
+        return load(given.source, **{**file_options(given), "unknown": "refuse", **chosen})
     classes = [chosen.pop(name) for name in ("labels", "class_names") if name in chosen]
     _refuse_caffe_options(given, chosen)
     net = load(given.source, **file_options(given))
@@ -139,7 +139,7 @@ def _refuse_caffe_options(given: argparse.Namespace, chosen: Mapping[str, Any]) 
     sized = given.to_caffe is not None or given.to_onnx is not None or given.to_torch is not None
     foreign = [name for name in chosen if name != "lenient" and not (sized and name in SIZES_AND_COLOURS)]
     if foreign:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
+        named = ", ".join("--stage" if name == "stages" else f"--{name.replace('_', '-')}" for name in foreign)
         raise NetworkError(f"{given.source}: {named}: only for Caffe models; a .mat file is written as it is")
 
 

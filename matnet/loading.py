@@ -77,7 +77,7 @@ def _from_file(path: Path, options: Mapping[str, Any]) -> Network:
         return _caffe([path], options)  # which says what is wrong with it
     from matnet.formats import load_network
 
-    return load_network(path, **options)
+    return load_network(path, **_without_caffe_options(path, options))
 
 
 def _caffe(files: list[Path], options: Mapping[str, Any]) -> Network:
@@ -99,6 +99,19 @@ def _without_mat_options(file: Path, options: Mapping[str, Any]) -> dict[str, An
         option = in_words("name=", "--net")
         raise FileFormatError(f"{file}: a Caffe model holds one network; {option} chooses one of a .mat file")
     return {name: value for name, value in options.items() if name not in ("name", "mmap")}
+
+
+OF_CAFFE = {"phase": "--phase", "level": "--level", "stages": "--stage"}
+"""The options that choose layers of a Caffe definition."""
+
+
+def _without_caffe_options(file: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keywords of `load_network`; FileFormatError where the layers of a Caffe definition are chosen."""
+    given = next((name for name in OF_CAFFE if name in options), None)
+    if given is not None:
+        option = in_words(given, OF_CAFFE[given])
+        raise FileFormatError(f"{file}: {option} chooses layers of a Caffe definition; a .mat file has one network")
+    return options
 
 
 def _is_definition(file: Path) -> bool:
@@ -133,7 +146,7 @@ def _from_content(source: Any, options: Mapping[str, Any]) -> Network:
                 except TypeError:
                     raise FileFormatError(f"{called}: is opened as text; open it with mode 'rb'") from None
         try:
-            net = load_network(file, **options)
+            net = load_network(file, **_without_caffe_options(called, options))
         except MatnetError as error:
             raise type(error)(str(error).replace(str(file), called)) from None
     net.source.path = Path(given) if isinstance(given, str) else None

@@ -90,7 +90,7 @@ def test_a_data_layer_of_a_stage_gives_the_inputs(tmp_path: Path) -> None:
 def test_a_blob_that_a_layer_of_another_phase_makes_is_told(tmp_path: Path) -> None:
     made = 'layer { name: "m" type: "ReLU" bottom: "c" top: "m" include { %s } }'
     read = 'layer { name: "r" type: "ReLU" bottom: "m" top: "r" }'
-    for rule, option in (("phase: TRAIN", "--phase TRAIN"), ('stage: "val"', "--stage val")):
+    for rule, option in (("phase: TRAIN", "phase='TRAIN'"), ('stage: "val"', r"stages=\['val'\]")):
         with pytest.raises(NetworkError, match=f"layer 'r' reads 'm'.*'m' .*{option}"):
             network(tmp_path, DATA % "" + CONVOLUTION + made % rule + read)
 
@@ -148,3 +148,56 @@ def test_a_python_data_layer_tells_its_size_in_its_param_str(given: str, tmp_pat
     assert net.input_shapes == ({} if expected is None else {"data": expected})
     sized = matnet.convert_caffe(tmp_path / "net.prototxt", placeholders=True, input_size=(31, 33))
     assert sized.input_shapes["data"][2:] == (31, 33)
+
+
+HINTS = {
+    "include { phase: TRAIN }": ("phase='TRAIN'", {"phase": "TRAIN"}),
+    "exclude { phase: TEST }": ("phase='TRAIN'", {"phase": "TRAIN"}),
+    "include { stage: 'deploy' }": ("stages=['deploy']", {"stages": ["deploy"]}),
+    "include { stage: 'a' stage: 'b' }": ("stages=['a', 'b']", {"stages": ["a", "b"]}),
+    "include { min_level: 2 }": ("level=2", {"level": 2}),
+    "include { phase: TRAIN stage: 'a' }": ("phase='TRAIN', stages=['a']", {"phase": "TRAIN", "stages": ["a"]}),
+}
+
+
+@pytest.mark.parametrize("rule", HINTS)
+@pytest.mark.parametrize("where", ["all layers", "all but the input", "one that others need"])
+def test_the_message_names_the_options_that_keep_the_layers(rule: str, where: str, tmp_path: Path) -> None:
+    """And these options, given to `matnet.load` as it is told, do keep them."""
+    hint, options = HINTS[rule]
+    data = "layer { name: 'd' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 2 dim: 3 dim: 4 } } %s } "
+    text = data % (rule if where == "all layers" else "")
+    text += f"layer {{ name: 'a' type: 'ReLU' bottom: 'x' top: 'a' {rule} }} "
+    if where == "one that others need":
+        text += "layer { name: 'b' type: 'ReLU' bottom: 'a' top: 'b' }"
+    (tmp_path / "net.prototxt").write_text(text)
+    with pytest.raises(NetworkError) as caught:
+        matnet.load(tmp_path / "net.prototxt")
+    assert hint in str(caught.value)
+    assert "a" in matnet.load(tmp_path / "net.prototxt", **options).layers
+
+
+def test_a_size_without_a_name_is_that_of_every_image(tmp_path: Path) -> None:
+    """Two images that data layers bring in, as in FCN's networks of colour and depth."""
+    text = "".join(
+        f"layer {{ name: '{name}' type: 'Data' top: '{name}' }} layer {{ name: 'c{name}' type: 'Convolution' "
+        f"bottom: '{name}' top: 'c{name}' convolution_param {{ num_output: 4 kernel_size: 3 }} }} "
+        for name in ("color", "hha")
+    )
+    text += "layer { name: 's' type: 'Eltwise' bottom: 'ccolor' bottom: 'chha' top: 's' }"
+    (tmp_path / "net.prototxt").write_text(text)
+    for size in ((7, 9), (3, 7, 9)):
+        net = matnet.convert_caffe(tmp_path / "net.prototxt", input_size=size, placeholders=True)
+        assert net.input_shapes == {"color": (1, 3, 7, 9), "hha": (1, 3, 7, 9)}
+
+
+def test_channels_are_known_behind_a_layer_that_states_its_size(tmp_path: Path) -> None:
+    """SegNet's Upsample with upsample_h and upsample_w, on an input whose size the file does not state."""
+    text = "layer { name: 'd' type: 'Data' top: 'x' } layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' "
+    text += "convolution_param { num_output: 4 kernel_size: 1 } } layer { name: 'p' type: 'Pooling' bottom: 'c' "
+    text += "top: 'p' top: 'm' pooling_param { kernel_size: 2 stride: 2 } } layer { name: 'u' type: 'Upsample' bottom: "
+    text += "'p' bottom: 'm' top: 'u' upsample_param { upsample_h: 23 upsample_w: 30 } } layer { name: 'e' "
+    text += "type: 'Convolution' bottom: 'u' top: 'e' convolution_param { num_output: 2 kernel_size: 3 } }"
+    (tmp_path / "net.prototxt").write_text(text)
+    net = matnet.convert_caffe(tmp_path / "net.prototxt", placeholders=True)
+    assert net.params["e_filter"].value.shape == (3, 3, 4, 2)

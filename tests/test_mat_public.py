@@ -129,6 +129,15 @@ def test_an_option_whose_field_was_edited_is_not_written(tmp_path: Path) -> None
     assert_close(again(X), conv(X, *weights("dag_conv_opts_pad"), pad=2), 1e-5, "pad 2")
 
 
+@pytest.mark.parametrize("opts", [["pad"], ["Stride", np.array([[2.0]]), "PAD"]], ids=str)
+def test_an_option_without_its_value_keeps_the_layer_from_running(opts: list[Any], tmp_path: Path) -> None:
+    """vl_argparse stops at it."""
+    layer = {"name": "c", "type": "conv", "weights": Cell([np.ones((1, 1, 3, 2), np.float32)]), "opts": Cell(opts)}
+    write_mat(tmp_path / "net.mat", {"layers": Cell([layer])})
+    with pytest.raises(MatnetError, match=r"(?i)'c'.*pad.*without a value"):
+        matnet.load(tmp_path / "net.mat")(X)
+
+
 def test_moments_among_the_options_of_batch_norm(tmp_path: Path) -> None:
     """BatchNorm hands `opts` to vl_nnbnorm behind its own moments."""
     g, b = np.float32([[1], [2], [3]]), np.float32([[4], [5], [6]])

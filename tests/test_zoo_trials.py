@@ -77,7 +77,7 @@ def test_inputs_are_what_their_readers_take() -> None:
     boxed = random_network("fast-rcnn-caffenet-pascal07-dagnn")
     shapes = {"data": (1, 3, 40, 60), "rois": (2, 5, 1, 1)}
     np.testing.assert_array_equal(
-        sample_inputs(boxed, shapes)["rois"].reshape(2, 5), [[0, 0, 0, 59, 39], [0, 0, 0, 59, 19]]
+        sample_inputs(boxed, shapes)["rois"].reshape(2, 5), [[1, 1, 1, 60, 40], [1, 1, 1, 60, 20]]
     )
     worded = random_network("video2text-vgg-mean-pool")
     inputs = sample_inputs(worded, worded.input_shapes)

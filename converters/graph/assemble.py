@@ -10,7 +10,10 @@ from matnet.converters.files.message import Message
 from matnet.converters.graph.inputs import input_shapes, is_source
 from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.converters.graph.storage import SHARED, with_shared_storage
-from matnet.errors import FileFormatError, NetworkError, listing, nearest
+from matnet.errors import FileFormatError, NetworkError, in_words, listing, nearest
+
+LEFT_OUT = "not part of the net in"
+"""How the note begins that names layers of other phases and stages."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,30 @@ class NetState:
         return not any(self.meets(rule) for rule in exclude)
 
 
+    def ways_to(self, layers: Sequence[Message]) -> str:
+        """The options that keep the first of these layers, which this state leaves out, as advice."""
+        for layer in layers:
+            ways = [way for rule in layer.get("include") if (way := self._way_to_meet(rule))]
+            if not layer.get("include") and any(rule.get("phase") == self.phase for rule in layer.get("exclude")):
+                other = "TRAIN" if self.phase == "TEST" else "TEST"
+                ways = [in_words(f"phase={other!r}", f"--phase {other}")]
+            if ways:
+                return " or ".join(dict.fromkeys(ways))
+        return in_words("another phase, level or stages", "another --phase, --level or --stage")
+
+    def _way_to_meet(self, rule: Message) -> str:
+        """What a rule asks for beyond this state; "" where no option can meet it."""
+        ways = []
+        if rule.has("phase") and rule.get("phase") != self.phase:
+            ways.append(in_words(f"phase={rule.get('phase')!r}", f"--phase {rule.get('phase')}"))
+        missing = [stage for stage in rule.get("stage") if stage not in self.stages]
+        if missing:
+            ways.append(in_words(f"stages={missing!r}", " ".join(f"--stage {stage}" for stage in missing)))
+        if rule.has("min_level") and self.level < rule.get("min_level"):
+            ways.append(in_words(f"level={rule.get('min_level')}", f"--level {rule.get('min_level')}"))
+        return in_words(", ", " ").join(ways)
+
+
 def net_state(net: Message, phase: str, level: int, stages: Iterable[str]) -> NetState:
     """The state asked for; stages that the file's own `state` names count as well, as in Caffe."""
     if phase not in ("TRAIN", "TEST"):
@@ -56,10 +83,11 @@ def filtered(net: Message, state: NetState, notes: list[str]) -> Message:
     if dropped:
         stages = "".join(f", stage {stage}" for stage in sorted(state.stages))
         names = ", ".join(layer.get("name") for layer in dropped)
-        notes.append(f"not part of the net in phase {state.phase}, level {state.level}{stages}: {names}")
+        where = f"phase {state.phase}, level {state.level}{stages}"
+        notes.append(f"{LEFT_OUT} {where}: {names} (read with {state.ways_to(dropped)})")
     if not kept:
         raise NetworkError(f"{net.source.path}: no layer is part of the net in phase {state.phase}; "
-                           "ask for another phase or stage")
+                           f"ask for {state.ways_to(dropped)}")
     result = net.shallow_copy()
     result.set("layer", kept)
     return result

@@ -31,6 +31,16 @@ def image_input(net: NetDef, layers: Sequence[LayerDef]) -> str | None:
     return None
 
 
+def _is_image(net: NetDef, layers: Sequence[LayerDef], blob: str) -> bool:
+    """Whether filters read an input of four axes, or of unknown shape, that nothing shows to be boxes or the like."""
+    variable = net.input_variables[blob]
+    return (
+        len(_stated(net, blob)) == 4
+        and _usual_shape(layers, variable) is None
+        and _reaches_filters(layers, variable)
+    )
+
+
 def _reaches_filters(layers: Sequence[LayerDef], variable: str) -> bool:
     """Whether a variable's own values, joined with others or not, are what a layer with filters reads."""
     reached = {variable}
@@ -102,7 +112,7 @@ def input_sizes(
                 sizes = (*sizes[:2], *mean_size)
             channels = _channels(layers, net.input_variables[blob], sizes) if len(wanted.get(blob, ())) < 3 else None
             unweighted = not any(layer.blobs for layer in layers)
-            if channels is None and sizes[1] is None and unweighted and blob == image and blob in from_data_layers:
+            if channels is None and sizes[1] is None and unweighted and blob in from_data_layers and not no_image:
                 channels = 3
                 if notes is not None:
                     notes.append(f"the images {blob!r} are taken to have 3 channels; --input-size CxHxW tells others")
@@ -126,8 +136,11 @@ def _wanted(net: NetDef, layers: Sequence[LayerDef], options: Options) -> dict[s
     if given is None:
         return {}
     image = image_input(net, layers)
-    named: Mapping[str, Sequence[int]] = given if isinstance(given, Mapping) else {image or "": given}
     inputs = used_inputs(net, layers)
+    named: Mapping[str, Sequence[int]] = given if isinstance(given, Mapping) else {image or "": given}
+    if not isinstance(given, Mapping):  # other images of unknown size take its height and width
+        others = [blob for blob in inputs if net.inputs[blob] is None and _is_image(net, layers, blob)]
+        named = {**dict.fromkeys(others, given[-2:]), **named}
     for blob, sizes in named.items():
         known = f"its inputs: {', '.join(inputs) or 'none'}"
         if not blob:

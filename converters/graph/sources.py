@@ -27,21 +27,18 @@ def with_sources(net: Message, state: NetState, notes: list[str]) -> tuple[Messa
             label.set(name, value)
         layers = [label, *layers]
     kept.set("layer", layers)
-    return kept, _elsewhere(layers, net.get("layer"))
+    return kept, _elsewhere(layers, net.get("layer"), state)
 
 
-def _elsewhere(kept: list[Message], whole: list[Message]) -> dict[str, str]:
+def _elsewhere(kept: list[Message], whole: list[Message], state: NetState) -> dict[str, str]:
     """Blob that no kept layer makes -> which layer makes it, and the option with which it is kept."""
     produced = {top for layer in kept for top in layer.get("top")}
     found: dict[str, str] = {}
     for layer in whole:
         rules = [*layer.get("include"), *layer.get("exclude")]
-        phases = [f"--phase {rule.get('phase')}" for rule in layer.get("include") if rule.has("phase")]
-        stages = [f"--stage {stage}" for rule in layer.get("include") for stage in rule.get("stage")]
         for top in layer.get("top"):
             if top not in produced and rules:
-                way = " or ".join([*phases, *stages]) or "another --phase, --level or --stage"
-                found.setdefault(top, f"layer {layer.get('name')!r} makes it with {way}")
+                found.setdefault(top, f"layer {layer.get('name')!r} makes it with {state.ways_to([layer])}")
     return found
 
 

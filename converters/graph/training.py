@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from matnet.converters.files.message import build
+from matnet.converters.graph.assemble import LEFT_OUT
 from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.errors import NetworkError, nearest
 
@@ -62,9 +63,9 @@ def inference_layers(
         kept.append(_softmax_after(net, kept, name))
         notes.append(f"appended a Softmax to layer {name!r}: blob {kept[-1].tops[0]!r}")
     if not kept:
-        raise NetworkError(
-            f"{net.path}: no layer is left for inference; give a prototxt with more than data and losses"
-        )
+        others = "".join(f"; {note}" for note in net.notes if note.startswith(LEFT_OUT))
+        what = others or "; give a prototxt with more than data and losses"
+        raise NetworkError(f"{net.path}: no layer is left for inference{what}")
     return kept, notes
 
 

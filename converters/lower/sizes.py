@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from matnet.errors import ShapeError
-from matnet.ops.base import Op
+from matnet.ops.base import Channels, Op
 from matnet.shapes import Shape
 
 Sizes = tuple["int | None", ...]
@@ -68,12 +68,19 @@ def output_sizes(op: Op, inputs: Sequence[Sizes], params: Sequence[Shape], outpu
         return list(op.output_shapes([numbers(sizes) for sizes in inputs], params))
     try:
         one, two = (op.output_shapes([_filled(sizes, probe) for sizes in inputs], params) for probe in PROBES)
-    except ShapeError:
-        return [UNKNOWN] * outputs
+    except ShapeError:  # the guesses do not fit, as where the layer states its output's size
+        return [_kept_channels(op, inputs)] * outputs
     return [
         tuple(size if size == other else None for size, other in zip(shape, again, strict=True))
         for shape, again in zip(one, two, strict=True)
     ]
+
+
+def _kept_channels(op: Op, inputs: Sequence[Sizes]) -> Sizes:
+    """The number of images and channels where an op keeps them, nothing else."""
+    if op.channels is Channels.UNKNOWN or (len(inputs) > 1 and inputs[0][1] == 1):  # one channel may become many
+        return UNKNOWN
+    return (inputs[0][0] if op.images_independent else None, inputs[0][1], None, None)
 
 
 def numbers(sizes: Sizes) -> Shape:

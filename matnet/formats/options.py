@@ -38,7 +38,9 @@ def read_options(op: type[Op], opts: Any, where: str) -> Options:
     found = Options({}, {}, [])
     for name, value in _pairs(opts, where):
         target = op.opts_fields.get(name.lower())
-        if isinstance(target, int):
+        if target is not None and value is None:
+            found.unknown.append(f"{name} (without a value)")
+        elif isinstance(target, int):
             found.params[target] = value
         elif target is not None:
             found.fields[target] = value

@@ -152,6 +152,10 @@ def card_inputs(card: Card, net: Network, size: tuple[int, int] | None = None) -
     return shapes
 
 
+POOL_BOXES = frozenset(("dagnn.ROIPooling", "dagnn.PSROIPooling", "dagnn.ROIAlign"))
+"""Classes that pool boxes; MatConvNet's takes boxes that count from 1, and networks from Caffe add 1 before it."""
+
+
 def sample_inputs(net: Network, shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
     """Random values that every input may have: pixels about 0, boxes inside the image, indices, starts of sequences.
 
@@ -159,12 +163,13 @@ def sample_inputs(net: Network, shapes: Mapping[str, Shape], seed: int = 0) -> d
     """
     generator = np.random.default_rng(seed)
     found = {}
+    pools_boxes = any(layer.op.dagnn in POOL_BOXES for layer in net.layers.values())
     for name, shape in shapes.items():
         reader = next((layer for layer in net.layers.values() if name in layer.inputs), None)
         kind = (reader.op.dagnn, reader.inputs.index(name)) if reader else ("", 0)
-        if reader and kind == ("dagnn.ROIPooling", 1):
+        if kind == ("dagnn.ROIPooling", 1) or (shape[1:] == (5, 1, 1) and pools_boxes):
             _, _, height, width = max(shapes.values(), key=lambda other: other[2] * other[3])
-            found[name] = _boxes(shape, (height, width))
+            found[name] = _boxes(shape, (height, width)) + np.float32(kind == ("dagnn.ROIPooling", 1))
         elif reader and kind == ("dagnn.Embed", 0):
             found[name] = generator.integers(net.param_shapes(reader)[0][0], size=shape).astype(np.float32)
         elif kind in (("dagnn.LSTM", 1), ("dagnn.RNN", 1)):
@@ -176,7 +181,7 @@ def sample_inputs(net: Network, shapes: Mapping[str, Shape], seed: int = 0) -> d
 
 
 def _boxes(shape: Shape, size: tuple[int, int]) -> np.ndarray:
-    """Boxes (image, left, top, right, bottom) in the first image: the whole of it, then each half as high."""
+    """Boxes (image, left, top, right, bottom), from 0, in the first image: the whole of it, then each half as high."""
     boxes = np.zeros((shape[0], 5), np.float32)
     for index, box in enumerate(boxes):
         box[3:] = size[1] - 1, size[0] // (index + 1) - 1
