@@ -184,17 +184,20 @@ class ConfusionMatrix:
             raise DataError(f"cannot merge confusion of {len(other.counts)} classes into {len(self.counts)} classes")
         self.counts += other.counts
 
-    def result(self) -> SegmentationResult:
-        """The FCN paper's figures, as MatConvNet's FCN code computes them: an absent class counts as 0."""
+    def result(self, present_only: bool = False) -> SegmentationResult:
+        """The FCN paper's figures. A class that no pixel has counts as 0 in means, as in MatConvNet's FCN code; with
+        `present_only` it does not count, as in the paper's figures on SIFT Flow.
+        """
         right = np.diag(self.counts).astype(np.float64)
         true, given = self.counts.sum(axis=1), self.counts.sum(axis=0)
         iu = right / np.maximum(1, true + given - right)
         pixels = max(1, int(self.counts.sum()))
+        counted = true > 0 if present_only and true.any() else np.ones(len(true), bool)
         return SegmentationResult(
             pixels=int(self.counts.sum()),
             pixel_accuracy=100 * float(right.sum()) / pixels,
-            mean_accuracy=100 * float((right / np.maximum(1, true)).mean()),
-            mean_iu=100 * float(iu.mean()),
+            mean_accuracy=100 * float((right / np.maximum(1, true))[counted].mean()),
+            mean_iu=100 * float(iu[counted].mean()),
             frequency_weighted_iu=100 * float((true * iu).sum()) / pixels,
             iu=tuple(100 * iu),
         )

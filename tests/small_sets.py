@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from matnet.datasets.segmentations import CONTEXT_CLASSES
 from matnet.evaluation.label_images import write_label_image
 from matnet.formats.mat import write_mat
 from matnet.formats.mat.values import Cell
@@ -149,4 +150,70 @@ def cifar10_lists(root: Path) -> Path:
             Image.new("RGB", (32, 32), colour).save(root / name)
         (root / f"{part}-file-list.txt").write_text("\n".join(names))
         (root / f"{part}-label.txt").write_text("\n".join(str(label) for _, label in images))
+    return root
+
+
+# Numbers of SIFT Flow's classes: 0 nothing, 28 sky, 32 tree, 6 building; geometric: -1 nothing, 1 sky, 2 horizontal,
+# 3 vertical. Of 4 x 6 blocks of 8 pixels; the network sees grays, sky where 200, tree where 100, building where 0.
+SCENE = ((200, 200, 100), (0, 100, 200))
+SEMANTIC = ((28, 28, 0), (6, 6, 28))
+GEOMETRIC = ((1, 1, -1), (3, 2, 1))
+# Semantic, in blocks: sky 3 of 3; building 1 of 2, the other taken for tree. Trees are none of the truth.
+SIFT_FLOW_FIGURES = {"pixel_accuracy": 80.0, "mean_class_accuracy": 75.0, "mean_iou": 75.0}
+
+
+def sift_flow(root: Path) -> Path:
+    """SIFT Flow's folders with one scene, and FCN's list."""
+    scenes = "spatial_envelope_256x256_static_8outdoorcategories"
+    sizes = ([8, 8], [8, 8, 8])
+    for folder in ("Images", "SemanticLabels", "GeoLabels"):
+        (root / folder / scenes).mkdir(parents=True)
+    pixels = blocks(SCENE, sizes)
+    Image.fromarray(np.repeat(pixels[..., None], 3, axis=2)).save(
+        root / "Images" / scenes / "coast_1.jpg", format="PNG"
+    )
+    for folder, labels in (("SemanticLabels", SEMANTIC), ("GeoLabels", GEOMETRIC)):
+        numbers = np.repeat(np.repeat(np.array(labels, np.float64), 8, axis=0), 8, axis=1)
+        write_mat(root / folder / scenes / "coast_1.mat", {"S": numbers, "names": Cell(["x"])})
+    (root / "test.txt").write_text("coast_1\n")
+    return root
+
+
+def nyud(root: Path) -> Path:
+    """NYUDv2 as FCN's authors pack it, with one image: wall 1 where black, floor 2 where 100, nothing elsewhere."""
+    for folder in ("data/images", "data/hha", "segmentation"):
+        (root / folder).mkdir(parents=True)
+    truth = blocks([[1, 2, 0]], ([8], [8, 8, 8]))
+    write_mat(root / "segmentation" / "img_5001.mat", {"segmentation": truth})
+    for folder, grays in (("images", [[0, 100, 200]]), ("hha", [[0, 0, 200]])):
+        image = np.repeat(blocks(grays, ([8], [8, 8, 8]))[..., None], 3, axis=2)
+        Image.fromarray(image).save(root / "data" / folder / "img_5001.png")
+    (root / "test.txt").write_text("5001\n")
+    return root
+
+
+def context(root: Path) -> Path:
+    """PASCAL-Context with 459 classes named, one image of VOC2010: sky, a class that does not count, and a table."""
+    home = root / "VOCdevkit" / "VOC2010"
+    for folder in ("JPEGImages", "ImageSets/Main"):
+        (home / folder).mkdir(parents=True)
+    (root / "context" / "trainval").mkdir(parents=True)
+    renamed = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
+    names = ["accordion", *(renamed.get(name, name) for name in CONTEXT_CLASSES[1:])]
+    lines = "".join(f"{number}: {name}\n" for number, name in enumerate(names, start=1))
+    (root / "context" / "labels.txt").write_text(lines)
+    numbers = blocks([[names.index("sky") + 1, 1, names.index("table") + 1]], ([8], [8, 8, 8]))
+    write_mat(root / "context" / "trainval" / "2008_000001.mat", {"LabelMap": numbers.astype(np.uint16)})
+    image = np.repeat(blocks([[200, 0, 100]], ([8], [8, 8, 8]))[..., None], 3, axis=2)
+    Image.fromarray(image).save(home / "JPEGImages" / "2008_000001.jpg", format="PNG")
+    (home / "ImageSets" / "Main" / "val.txt").write_text("2008_000001\n")
+    return root / "context"
+
+
+def two_scenes(root: Path) -> Path:
+    """SIFT Flow with the same scene twice."""
+    sift_flow(root)
+    for file in [*root.rglob("coast_1.*")]:
+        file.with_stem("coast_2").write_bytes(file.read_bytes())
+    (root / "test.txt").write_text("coast_1\ncoast_2\n")
     return root

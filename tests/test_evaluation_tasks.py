@@ -17,7 +17,8 @@ import pytest
 
 import matnet
 from matnet import eval as eval_command
-from matnet.datasets import ImageList, load_lfw, load_retrieval, load_voc, load_voc_objects
+from matnet.datasets import ImageList, load_lfw, load_retrieval, load_segmentations, load_voc, load_voc_objects
+from matnet.datasets.segmentations import SIFT_FLOW
 from matnet.datasets.voc import VOC_CLASSES
 from matnet.engines import EngineOptions
 from matnet.errors import DataError, NetworkError, run_command
@@ -30,7 +31,7 @@ from matnet.evaluation.tasks import Task
 from matnet.images import Preprocessing
 from matnet.metrics import chance_of
 from matnet.network import Network
-from tests.small_sets import LEVELS, PROPOSALS, cifar10, faces, voc2007, voc2011
+from tests.small_sets import LEVELS, PROPOSALS, cifar10, faces, two_scenes, voc2007, voc2011
 from tests.table_runs import small_imagenet
 from tests.tiny_models import (
     CENTRES,
@@ -67,6 +68,12 @@ CASES = {
         voc2007,
         lambda path: load_voc_objects(path, proposals=path / PROPOSALS),
         ("--task", "detection", "--proposals", f"DATA/{PROPOSALS}"),
+    ),
+    "SIFT Flow": Case(
+        lambda: gray_segmenter({27: 200, 31: 100, 5: 0}, SIFT_FLOW["semantic"]),
+        two_scenes,
+        load_segmentations,
+        ("--task", "segmentation"),
     ),
     "retrieval": Case(colour_hash, cifar10, load_retrieval, ("--task", "retrieval")),
 }

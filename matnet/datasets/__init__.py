@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matnet.datasets.objects import OBJECT_CLASSES, DetectionSet, load_voc_objects
     from matnet.datasets.retrieval import RetrievalSet, load_retrieval
     from matnet.datasets.scan import IMAGE_SUFFIXES
+    from matnet.datasets.segmentations import load_context, load_nyud, load_segmentations, load_sift_flow
     from matnet.datasets.synsets import ORDERS, class_order
     from matnet.datasets.voc import VOC_CLASSES, SegmentationSet, load_voc
 
@@ -30,10 +31,14 @@ __all__ = [
     "SegmentationSet",
     "class_order",
     "load",
+    "load_context",
     "load_imagenet",
     "load_images",
     "load_lfw",
+    "load_nyud",
     "load_retrieval",
+    "load_segmentations",
+    "load_sift_flow",
     "load_voc",
     "load_voc_objects",
 ]
@@ -56,7 +61,11 @@ _MODULES = {
     "load_imagenet": "matnet.datasets.imagenet",
     "load_images": "matnet.datasets.guess",
     "load_lfw": "matnet.datasets.lfw",
+    "load_context": "matnet.datasets.segmentations",
+    "load_nyud": "matnet.datasets.segmentations",
     "load_retrieval": "matnet.datasets.retrieval",
+    "load_segmentations": "matnet.datasets.segmentations",
+    "load_sift_flow": "matnet.datasets.segmentations",
     "load_voc": "matnet.datasets.voc",
     "load_voc_objects": "matnet.datasets.objects",
 }

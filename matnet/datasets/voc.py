@@ -7,7 +7,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from matnet.datasets.scan import digest_lines, entries, text_lines
-from matnet.errors import DataError, listing
+from matnet.errors import DataError, FileFormatError, listing
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -52,11 +52,45 @@ _SBD = ("", "sbd", "SBD", "benchmark_RELEASE/dataset", "berkeley/benchmark_RELEA
 
 
 @dataclass(frozen=True)
+class MatLabels:
+    """Labels in MAT files. variable: that holds them, H x W. values: the class of each number that may stand there.
+
+    present_only: whether classes that no pixel has are left out of means. scored: the variable that a network scores
+    them by, where it has several outputs.
+    """
+
+    variable: str
+    values: Mapping[int, int]
+    present_only: bool = False
+    scored: str = ""
+
+    def read(self, path: Path) -> np.ndarray:
+        """The classes of an image's pixels; DataError for a file without them, or with other numbers."""
+        from matnet.formats.mat import read_mat
+
+        try:
+            found = read_mat(path, [self.variable]).get(self.variable)
+        except FileFormatError as error:
+            raise DataError(str(error)) from None
+        if not isinstance(found, np.ndarray) or found.ndim != 2 or not found.size or found.dtype.kind not in "iuf":
+            raise DataError(f"{path}: holds no matrix `{self.variable}`, the labels of an image")
+        numbers, places = np.unique(found, return_inverse=True)
+        unknown = [number for number in numbers.tolist() if number not in self.values]
+        if unknown:
+            known = f"{min(self.values)} to {max(self.values)}"
+            shown = ", ".join(f"{number:g}" for number in unknown[:8])
+            raise DataError(f"{path}: has pixels of {shown}; expected {known}")
+        classes = np.array([self.values[number] for number in numbers.tolist()], np.uint8)
+        return classes[places].reshape(found.shape)
+
+
+@dataclass(frozen=True)
 class SegmentationSet:
     """Images and the class of each of their pixels, in a fixed order.
 
     images, labels: files, one label image per image. class_names: what a pixel of value k is. void: the value of
-    pixels that do not count. list_sha256: of the images' names. notes: decisions worth telling.
+    pixels that do not count. list_sha256: of the images' names. notes: decisions worth telling. stored: how labels lie
+    in MAT files; None: they are images.
     """
 
     images: tuple[Path, ...]
@@ -67,6 +101,7 @@ class SegmentationSet:
     list_sha256: str
     void: int = VOID
     notes: tuple[str, ...] = ()
+    stored: MatLabels | None = None
     unreadable: ClassVar[tuple[str, ...]] = ()  # a folder that cannot be read is an error
 
     def __len__(self) -> int:
@@ -74,6 +109,8 @@ class SegmentationSet:
 
     def truth(self, index: int) -> np.ndarray:
         """The classes of an image's pixels, H x W uint8; DataError for a file that holds something else."""
+        if self.stored is not None:
+            return self.stored.read(self.labels[index])
         return read_labels(self.labels[index], len(self.class_names), self.void)
 
     def check(self) -> None:

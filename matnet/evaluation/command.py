@@ -57,6 +57,11 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--proposals", type=Path, metavar="FILE", help="boxes of selective search for Fast R-CNN, R-CNN's .mat file"
     )
+    data.add_argument(
+        "--kind",
+        metavar="KIND",
+        help="of SIFT Flow the labels, semantic (default) or geometric; of NYUDv2 the images, color (default) or hha",
+    )
     data.add_argument("--sbd", type=Path, metavar="FOLDER", help="SBD's benchmark_RELEASE (default: beside VOC)")
     data.add_argument(
         "--pairs", type=Path, metavar="FILE", help="the list of pairs of faces (default: LFW's pairs.txt)"

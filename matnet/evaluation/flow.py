@@ -99,7 +99,7 @@ def planned(
     given: `classes`, `order`, `named`, `save`, as in `Task.made`. Raises what the task's `made` and `variable` raise.
     """
     kind = kind_of(data)
-    variable = kind.variable(net, scores)
+    variable = kind.variable(net, scores or kind.scored(net, data))
     task = kind.made(net, data, preprocessing, variable, **given)
     config = EvaluationConfig(
         preprocessing, variable, engine or EngineOptions(), decoders, beside=task.beside, feeds=task.feeds

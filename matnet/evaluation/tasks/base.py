@@ -65,6 +65,11 @@ class Task(ABC):
     def variable(net: Network, asked: str | None = None) -> str:
         """The variable that is scored: `asked`, else the task's default. NetworkError where it does not exist."""
 
+    @classmethod
+    def scored(cls, net: Network, data: Any) -> str | None:
+        """The variable that goes with the data set, where a network has one for each of several sets."""
+        return None
+
     @property
     @abstractmethod
     def paths(self) -> Sequence[Path]:

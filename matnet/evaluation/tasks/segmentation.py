@@ -82,7 +82,7 @@ class Segmentation(Task):
     title: ClassVar[str] = "semantic segmentation, percent"
     own_size: ClassVar[bool] = True
     protocol: ClassVar[str] = PROTOCOL
-    options: ClassVar[tuple[str, ...]] = ("year", "split", "sbd", "save", "classes", "limit")
+    options: ClassVar[tuple[str, ...]] = ("year", "split", "sbd", "kind", "save", "classes", "limit")
     data: SegmentationSet
     order: np.ndarray | None = field(default=None, compare=False)
     save: Path | None = None
@@ -96,9 +96,9 @@ class Segmentation(Task):
 
     @classmethod
     def load(cls, folder: str | Path, **given: Any) -> SegmentationSet:
-        from matnet.datasets import load_voc
+        from matnet.datasets import load_segmentations
 
-        return load_voc(folder, given.get("year"), given.get("split") or "val", given.get("sbd"))
+        return load_segmentations(folder, *(given.get(name) for name in ("year", "split", "sbd", "kind")))
 
     @classmethod
     def made(
@@ -121,9 +121,12 @@ class Segmentation(Task):
 
         Raises DataError where the network's classes are not the set's. `save` is created where it does not exist.
         """
-        names = stated_names(net, classes)[0] or named or ()
+        names = stated_names(net, classes)[0]
+        if not names and named is not None and len(named) == len(images.class_names):
+            names = named
         doubt = ""
-        if not names and order != VOC21:
+        in_card = order == VOC21 or all(name in (order or "") for name in images.class_names)
+        if not names and not in_card:
             doubt = "nothing states the order of the network's classes; give them with --classes FILE, a name per line"
         if save is not None:
             save.mkdir(parents=True, exist_ok=True)
@@ -134,6 +137,11 @@ class Segmentation(Task):
     @staticmethod
     def variable(net: Network, asked: str | None = None) -> str:
         return score_variable(net, asked)
+
+    @classmethod
+    def scored(cls, net: Network, data: SegmentationSet) -> str | None:
+        name = data.stored.scored if data.stored is not None else ""
+        return name if name in net.for_inference().outputs else None
 
     @property
     def paths(self) -> Sequence[Path]:
@@ -201,7 +209,8 @@ class Segmentation(Task):
         return labels if self.order is None else self.order[labels]
 
     def result(self, counts: PixelCounts, common: dict[str, Any]) -> SegmentationEvaluation:
-        found = counts.matrix.result()
+        stored = self.data.stored
+        found = counts.matrix.result(present_only=stored is not None and stored.present_only)
         return SegmentationEvaluation(
             **common,
             mean_iou=found.mean_iu,

@@ -1,0 +1,154 @@
+"""SIFT Flow, NYUDv2 and PASCAL-Context in their published layouts, in small; figures counted by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import matnet
+from matnet import eval as eval_command
+from matnet.datasets import load_context, load_nyud, load_segmentations, load_sift_flow
+from matnet.datasets.segmentations import CONTEXT_CLASSES, NYUD_CLASSES, SIFT_FLOW
+from matnet.datasets.voc import VOID
+from matnet.errors import DataError, run_command
+from matnet.evaluation import evaluate
+from matnet.formats.mat import write_mat
+from matnet.images import Preprocessing
+from matnet.network import Layer
+from matnet.ops.activation import Sigmoid
+from matnet.zoo import find_card
+from tests.small_sets import SIFT_FLOW_FIGURES, context, nyud, sift_flow
+from tests.tiny_models import gray_segmenter
+
+SEMANTIC_LEVELS = {27: 200, 31: 100, 5: 0}
+
+
+def test_sift_flow_by_hand(tmp_path: Path) -> None:
+    """Trees are given but true nowhere, and 30 classes are neither: only sky and building count in means."""
+    net = gray_segmenter(SEMANTIC_LEVELS, SIFT_FLOW["semantic"])
+    row = evaluate(net, load_segmentations(sift_flow(tmp_path)), Preprocessing.of(net))
+    for name, expected in SIFT_FLOW_FIGURES.items():
+        assert getattr(row, name) == pytest.approx(expected), name
+    assert (row.pixels, row.dataset) == (5 * 64, "SIFT Flow test")
+
+
+def test_a_network_of_two_outputs_is_scored_by_the_one_of_the_labels(tmp_path: Path) -> None:
+    """Grays 200, 100, 0 are sky, horizontal, vertical; of six blocks one has no label, and all others agree."""
+    net = gray_segmenter({0: 200, 1: 100, 2: 0}, SIFT_FLOW["geometric"])
+    net.rename({"upscore": "score_geo"})
+    net.add(Layer("other", Sigmoid(), ["big"], ["score_other"]))
+    assert net.outputs[-1] == "score_other"
+    row = evaluate(net, load_sift_flow(sift_flow(tmp_path), labels="geometric"), Preprocessing.of(net))
+    assert (row.mean_iou, row.pixels) == (100, 5 * 64)
+
+
+@pytest.mark.parametrize("given", ["color", "hha"])
+def test_nyud_by_hand(given: str, tmp_path: Path) -> None:
+    """HHA shows the floor as the wall: of 128 pixels 64 are right; wall 64 of 128 given, floor none."""
+    net = gray_segmenter({0: 0, 1: 100, 2: 200}, NYUD_CLASSES)
+    row = evaluate(net, load_segmentations(nyud(tmp_path), kind=given), Preprocessing.of(net))
+    expected = {"color": (100 * 2 / 40, 100), "hha": (100 * 0.5 / 40, 50)}[given]
+    assert (row.mean_iou, row.pixel_accuracy) == pytest.approx(expected)
+
+
+def test_context_counts_the_59_classes_and_background(tmp_path: Path) -> None:
+    sky, table = CONTEXT_CLASSES.index("sky"), CONTEXT_CLASSES.index("diningtable")
+    data = load_segmentations(context(tmp_path))
+    assert (data.name, len(data.class_names)) == ("PASCAL-Context val", 60)
+    np.testing.assert_array_equal(np.unique(data.truth(0)), sorted((0, sky, table)))
+    net = gray_segmenter({sky: 200, 0: 0, table: 100}, CONTEXT_CLASSES)
+    row = evaluate(net, data, Preprocessing.of(net))
+    assert (row.mean_iou, row.pixel_accuracy) == pytest.approx((100 * 3 / 60, 100))
+
+
+def test_the_cards_name_the_classes_in_the_order_of_the_sets() -> None:
+    assert tuple(find_card("nyud-fcn32s-color").labels["names"]) == NYUD_CLASSES
+    assert tuple(find_card("siftflow-fcn8s").labels["names"]) == SIFT_FLOW["semantic"]
+    assert tuple(find_card("pascalcontext-fcn8s").labels["names"]) == CONTEXT_CLASSES
+
+
+def test_the_command_takes_the_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    matnet.save(gray_segmenter({0: 200, 1: 100, 2: 0}, SIFT_FLOW["geometric"]), tmp_path / "own.mat")
+    arguments = [str(tmp_path / "own.mat"), "--task", "segmentation", "--data", str(sift_flow(tmp_path / "data"))]
+    assert run_command(eval_command.main, [*arguments, "--kind", "geometric", "--quiet"]) == 0
+    assert "100.00" in capsys.readouterr().out
+    assert run_command(eval_command.main, [*arguments, "--kind", "sideways", "--quiet"]) == 2
+    assert "no labels of SIFT Flow are called 'sideways'" in capsys.readouterr().err
+
+
+def unknown_number(root: Path) -> None:
+    file = next(root.rglob("SemanticLabels/*/*.mat"))
+    write_mat(file, {"S": np.full((16, 24), 34.0)})
+
+
+def no_variable(root: Path) -> None:
+    write_mat(next(root.rglob("SemanticLabels/*/*.mat")), {"T": np.ones((16, 24))})
+
+
+def other_size(root: Path) -> None:
+    write_mat(next(root.rglob("SemanticLabels/*/*.mat")), {"S": np.ones((16, 25))})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            unknown_number,
+            r"1 image\(s\) of SIFT Flow test cannot be used:\n.*coast_1.mat: has pixels of 34; expected 0",
+        ),
+        (no_variable, r"coast_1.mat: holds no matrix `S`"),
+        (other_size, r"coast_1.mat: is 25 x 16, its image 24 x 16"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_named(change: Callable[[Path], None], expected: str, tmp_path: Path) -> None:
+    root = sift_flow(tmp_path)
+    change(root)
+    with pytest.raises(DataError, match=expected):
+        load_sift_flow(root).check()
+
+
+@pytest.mark.parametrize(
+    ("layout", "load", "list_file", "line", "expected"),
+    [
+        (sift_flow, load_sift_flow, "test.txt", "coast_2", r"2 file\(s\) of the list are missing:\n.*coast_2.jpg"),
+        (nyud, load_nyud, "test.txt", "5002", r"2 file\(s\) of the list are missing:\n.*img_5002.png"),
+        (
+            context,
+            load_context,
+            "../VOCdevkit/VOC2010/ImageSets/Main/val.txt",
+            "2008_000002",
+            r"2 file\(s\) of the list are missing:\n.*2008_000002.jpg",
+        ),
+    ],
+)
+def test_missing_images_are_listed(
+    layout: Callable[[Path], Path],
+    load: Callable[[Path], object],
+    list_file: str,
+    line: str,
+    expected: str,
+    tmp_path: Path,
+) -> None:
+    root = layout(tmp_path)
+    with (root / list_file).open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(DataError, match=expected):
+        load(root)
+
+
+def test_context_without_its_classes_or_images_is_refused(tmp_path: Path) -> None:
+    root = context(tmp_path)
+    (root / "labels.txt").write_text("1: accordion\n2: sky\n")
+    with pytest.raises(DataError, match="lacks 58 of the 59 classes"):
+        load_context(root)
+    (root / "labels.txt").write_text("accordion\n")
+    with pytest.raises(DataError, match="are not 'number: name'"):
+        load_context(root)
+
+
+def test_void_is_no_class(tmp_path: Path) -> None:
+    assert VOID not in np.unique(load_context(context(tmp_path)).truth(0))
+    assert VOID in np.unique(load_nyud(nyud(tmp_path / "n")).truth(0))
