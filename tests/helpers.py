@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -35,6 +36,13 @@ def network(*steps: tuple[Op, Sequence[str], Sequence[np.ndarray]]) -> Network:
 def chain(*steps: tuple[Op, Sequence[np.ndarray]]) -> Network:
     """Layers a, b, c ... one after the other, each writing a variable of its own name; the input is x."""
     return network(*((op, [before], params) for before, (op, params) in zip("xabcdefghi", steps, strict=False)))
+
+
+def assert_line(text: str | Iterable[str], *facts: str) -> None:
+    """One line of a text (or one of several texts) holds the facts in this order; its wording is free."""
+    lines = text.splitlines() if isinstance(text, str) else list(text)
+    wanted = re.compile(".*".join(map(re.escape, facts)), re.DOTALL)
+    assert any(map(wanted.search, lines)), f"no line holds {' ... '.join(facts)}: {lines}"
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from matnet.ops.normalization import BatchNorm
 from matnet.run import main as run_main
 from matnet.show import main as show_main
 from tests.conftest import DATA, assert_close, conformance_cases
-from tests.helpers import chain, full, values
+from tests.helpers import assert_line, chain, full, values
 
 TOLERANCE = 1e-4
 X = (2, 6, 7, 11)
@@ -133,30 +133,24 @@ def test_a_layer_without_exporter_runs_in_numpy() -> None:
         ("numpy", ["b"]),
         ("onnx", ["c", "d", "e"]),
     ]
-    assert plan_lines(engine, {"x": X}) == [
-        "segment 1, ONNX Runtime: a",
-        "segment 2, numpy: b",
-        "  b: has no ONNX form",
-        "segment 3, ONNX Runtime: 3 layers, c to e",
-        "activations lie channels first (NCHW), within a segment as ONNX Runtime chooses",
-        "compiled for x any x 6 x any x any",
-    ]
+    lines = plan_lines(engine, {"x": X})
+    for facts in (
+        ("1", "ONNX Runtime", ": a"), ("2", "numpy", ": b"), ("b: ", "ONNX"),
+        ("3", "ONNX Runtime", "3 layers", "c to e"), ("NCHW",), ("x any", "6"),
+    ):  # fmt: skip
+        assert_line(lines, *facts)
 
 
 @installed
 def test_the_plan_tells_what_was_merged() -> None:
     engine = chain(CONV, NORM, WHOLE).compile(backend="onnx")
-    assert plan_lines(engine, {"x": X}) == [
-        "segment 1, ONNX Runtime: 2 layers, a to c",
-        "  c: matrix product",
-        "merged into their neighbours: b",
-        "activations lie channels first (NCHW), within a segment as ONNX Runtime chooses",
-        "compiled for x any x 6 x 7 x 11",
-    ]
+    lines = plan_lines(engine, {"x": X})
+    for facts in (("ONNX Runtime", "2 layers", "a to c"), ("c: ", "product"), ("merged", ": b"), ("any", "6 x 7 x 11")):
+        assert_line(lines, *facts)
     alone = chain(CONV, NORM, WHOLE).compile(backend="onnx")  # the program above would serve one image, too
     told = plan_lines(alone, {"x": (1, 6, 7, 11)})
-    assert told[1] == "  c: matrix product, as a convolution, which is faster for one image"
-    assert told[-1] == "compiled for x 1 x 6 x 7 x 11"
+    assert_line(told, "c: ", "product", "convolution")
+    assert_line(told, "x", "1 x 6 x 7 x 11")
 
 
 @installed
@@ -255,7 +249,7 @@ def test_faults_are_told_alike_by_every_backend(backend: str) -> None:
     with pytest.raises(NetworkError, match="has no input 'y'"):
         engine({"y": values(*X)})
     untrained = chain(CONV, (BatchNorm(), [values(8, 1), values(8, 1), np.zeros((8, 2), np.float32)]))
-    with pytest.raises(NetworkError, match=r"layer 'b' \(dagnn.BatchNorm\): the moments are unknown: sigma is 0"):
+    with pytest.raises(NetworkError, match=r"'b' \(dagnn.BatchNorm\).*sigma is 0"):
         untrained.forward(values(*X), backend=backend)
     unknown = Network()
     unknown.add(Layer("a", Unknown(kind="mylab.Mystery"), ["x"], ["y"]))

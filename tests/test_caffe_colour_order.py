@@ -110,7 +110,7 @@ def test_an_input_size_by_name_goes_to_caffe(tmp_path: Path) -> None:
     for given in ({"data": (11, 12)}, {"data": (2, 3, 11, 12)}, (11, 12)):
         shape = to_caffe(net, input_size=given).message.get("layer")[0].get("input_param").get("shape")[0]
         assert shape.get("dim")[-3:] == [3, 11, 12]
-    with pytest.raises(NetworkError, match="'dat', which is no input; nearest: data"):
+    with pytest.raises(NetworkError, match=r"'dat'.*nearest: data"):
         to_caffe(net, input_size={"dat": (11, 12)})
 
 
@@ -123,7 +123,7 @@ def test_a_matrix_takes_one_input_size(tmp_path: Path) -> None:
         "inner_product_param { num_output: 2 bias_term: false } }"
     )
     net = matnet.convert_caffe(*files(tmp_path, text, c=(FILTERS, BIAS), fc=(matrix,)))
-    with pytest.raises(NetworkError, match=r"layer 'fc' \(InnerProduct\) would give 5x4 pixels"):
+    with pytest.raises(NetworkError, match=r"'fc' \(InnerProduct\).*5x4"):
         to_caffe(net, input_size=(11, 12))
     prototxt, caffemodel = tmp_path / "back.prototxt", tmp_path / "back.caffemodel"
     to_caffe(net, input_size=(7, 9)).write(prototxt, caffemodel)

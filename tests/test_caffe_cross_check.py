@@ -200,7 +200,7 @@ def test_deeplabs_crf_takes_its_numbers(param: str, output: str, tmp_path: Path)
 ], ids=["tile", "interp", "lrn"])  # fmt: skip
 def test_a_blob_larger_than_caffe_can_count_is_refused(kind: str, param: str, tmp_path: Path) -> None:
     files = caffe_files(tmp_path, layer("l", kind, "x", "y", param), {"x": X.shape}, {})
-    with pytest.raises(ShapeError, match=r"layer 'l' .* has more values than Caffe can count"):
+    with pytest.raises(ShapeError, match=r"'l' .*more values.*Caffe"):
         matnet.convert_caffe(*files)
 
 
@@ -233,7 +233,7 @@ def test_an_in_place_layer_changes_all_blobs_in_its_memory(
 def test_a_square_is_no_chain(tmp_path: Path) -> None:
     """The one layer reads its input twice, which a SimpleNN layer cannot."""
     caffe_files(tmp_path, layer("l", "Power", "x", "y", "power_param { power: 2 }"), {"x": X.shape}, {})
-    with pytest.raises(NetworkError, match="layer 'l': reads more than one variable"):
+    with pytest.raises(NetworkError, match=r"'l'.*more than one"):
         commanded(tmp_path, "--format", "simplenn")
     assert_close(everything(commanded(tmp_path), {"x": X})["y"], X * X, TOLERANCE, "y")
 

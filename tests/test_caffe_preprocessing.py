@@ -231,7 +231,7 @@ def test_options_that_make_no_sense(
 
 def test_a_grey_mean_does_not_fit_a_colour_network(tmp_path: Path) -> None:
     np.save(tmp_path / "grey.npy", MEAN[:1])
-    with pytest.raises(FileFormatError, match="the mean has 1 channels, the network's input has 3"):
+    with pytest.raises(FileFormatError, match=r"mean.*1 channels.*input.*3"):
         converted(tmp_path, CONV % "data", SHAPE, {"c": [FILTERS]}, mean=tmp_path / "grey.npy")
 
 

@@ -20,6 +20,7 @@ from matnet.converters.graph.assemble import NetState
 from matnet.converters.graph.upgrade import upgrade
 from matnet.errors import FileFormatError, NetworkError
 from tests.caffe_bytes import number, part, single
+from tests.helpers import assert_line
 
 
 def upgraded(text: str) -> tuple[list[Message], list[str]]:
@@ -121,8 +122,8 @@ def test_v0_names_and_learning_rates() -> None:
 def test_a_v0_field_without_meaning_is_dropped_with_a_note() -> None:
     layers, notes = upgraded(v0("relu", "kernelsize: 3 new_num: 5"))
     assert set(dict(layers[-1].items())) == {"name", "type", "bottom", "top"}
-    assert [note for note in notes if "dropped" in note] == [
-        "layer 'l': the field `kernelsize` has no meaning in a 'relu' layer and is dropped"]
+    (note,) = (note for note in notes if "dropped" in note)
+    assert_line(note, "'l'", "`kernelsize`", "'relu'")
 
 
 PADDED = """
@@ -281,7 +282,7 @@ def test_an_upgraded_net_can_be_printed(tmp_path: Path) -> None:
 def test_absurdly_many_layers() -> None:
     net = build("NetParameter")
     net.set("layer", [build("LayerParameter")] * 100_001)
-    with pytest.raises(FileFormatError, match="found 100001 layers, expected at most 100000"):
+    with pytest.raises(FileFormatError, match=r"100001 layers.*100000"):
         upgrade(net, [])
 
 
@@ -319,7 +320,7 @@ def test_several_rules(rules: str, kept: bool) -> None:
 
 
 def test_include_and_exclude_on_one_layer(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match="line 1, column 24: layer 'l' has both include and exclude"):
+    with pytest.raises(FileFormatError, match=r"line 1, column 24.*'l'.*include.*exclude"):
         net(tmp_path, "layer { name: 'l' " + "     include { } exclude { } }")
 
 
@@ -351,7 +352,7 @@ def test_stages_named_in_the_file_count_too(tmp_path: Path) -> None:
 
 
 def test_states_that_leave_nothing(tmp_path: Path) -> None:
-    with pytest.raises(NetworkError, match="no layer is part of the net in phase TEST"):
+    with pytest.raises(NetworkError, match=r"no layer.*TEST"):
         net(tmp_path, "layer { type: 'ReLU' include { phase: TRAIN } }")
     with pytest.raises(NetworkError, match="'DEPLOY' does not exist"):
         net(tmp_path, PHASES, phase="DEPLOY")
@@ -441,7 +442,7 @@ def test_splits_that_caffe_inserted_are_taken_out(tmp_path: Path) -> None:
     found = net_from_caffemodel(file)
     assert [(layer.name, layer.inputs, layer.outputs) for layer in found.layers] == [
         ("a", ("x",), ("a",)), ("b", ("x",), ("b",)), ("mine", ("b",), ("c", "d"))]
-    assert "1 Split layers that Caffe inserted are taken out" in found.notes
+    assert_line(found.notes, "1 Split")
 
 
 def test_a_caffemodel_that_does_not_tell_its_inputs(tmp_path: Path) -> None:
@@ -515,5 +516,5 @@ def test_data_layers_that_cannot_be(tmp_path: Path, layer: str, fragment: str) -
 def test_build_and_presence() -> None:
     layer = build("LayerParameter", name="p", pooling_param={"pool": "AVE"}, param=[{"lr_mult": 2.0}])
     assert (layer.get("pooling_param").get("pool"), layer.get("param")[0].get("decay_mult")) == ("AVE", 1)
-    with pytest.raises(KeyError, match="PoolingParameter has no field 'size'"):
+    with pytest.raises(KeyError, match=r"PoolingParameter.*'size'"):
         build("PoolingParameter", size=3)

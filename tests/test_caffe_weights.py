@@ -29,6 +29,7 @@ from matnet.converters.files.message import build
 from matnet.errors import FileFormatError, ShapeError
 from tests.caffe_bytes import blob, number, part
 from tests.conftest import DATA, conformance_cases
+from tests.helpers import assert_line
 
 
 def shapes(net: NetDef) -> dict[str, list[tuple[int, ...]]]:
@@ -96,7 +97,7 @@ def test_the_shape_rule(legacy: bool, stored: tuple[int, ...], expected: tuple[i
 
 def test_shapes_that_cannot_be_matched() -> None:
     found = Blob((2, 3), False, np.zeros((2, 3), np.float32))
-    with pytest.raises(ShapeError, match=r"the file has 2x3 \(6 values\), the layer needs 7x1 \(7 values\)"):
+    with pytest.raises(ShapeError, match=r"2x3 \(6.*7x1 \(7"):
         match_blob(found, (7, 1))
 
 
@@ -171,7 +172,7 @@ def test_one_caffemodel_serves_a_smaller_net(tmp_path: Path) -> None:
     net = attached(tmp_path, TEXT, ALL)
     assert shapes(net) == {"c": [(2, 3, 1, 1), (2,)], "up": [(2, 2, 3, 3)], "ip": [(4, 9), (4,)]}
     np.testing.assert_array_equal(net.layers[0].blobs[0].data, ALL["c"][0])
-    assert "weights of 1 layers that the prototxt does not have are left out: unused" in net.notes
+    assert_line(net.notes, "1 layers", "prototxt", "unused")
 
 
 def test_a_bilinear_filler_stands_in_for_weights(tmp_path: Path) -> None:
@@ -196,7 +197,7 @@ def test_all_layers_without_weights_are_listed(tmp_path: Path) -> None:
 
 def test_a_layer_that_is_there_without_blobs(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError,
-                       match=r"'c' .*: the file holds no weights for it, and it needs 2 blobs"):
+                       match=r"'c' .*no weights.*2 blobs"):
         attached(tmp_path, TEXT, {**ALL, "c": []})
 
 
@@ -224,7 +225,7 @@ def test_shared_blobs_are_one_and_the_last_copy_wins(tmp_path: Path) -> None:
 
 def test_sharing_between_shapes(tmp_path: Path) -> None:
     layers = {"a": [floats(6, 9), floats(6)], "b": [floats(9, 6, start=100), floats(9)]}
-    with pytest.raises(FileFormatError, match=r"'b' .*: blob 0 has the shape 9x6, but it shares 'w' of shape 6x9"):
+    with pytest.raises(FileFormatError, match=r"'b' .*blob 0.*9x6.*'w'.*6x9"):
         attached(tmp_path, SIAMESE.replace("{ name: 'w' }", "{ name: 'w' share_mode: STRICT }") % "", layers)
     text = SIAMESE.replace("{ name: 'w' }", "{ name: 'w' share_mode: PERMISSIVE }") % "share_mode: PERMISSIVE"
     first, second = attached(tmp_path, text, layers).layers
@@ -289,7 +290,7 @@ def wiring(layer: Any) -> tuple[Any, ...]:
 def test_a_caffemodel_of_more_than_two_gigabytes(tmp_path: Path) -> None:
     huge = np.broadcast_to(np.float32(0), (1 << 15, 1 << 15))
     net = build("NetParameter", layer=[{"name": "a", "type": "InnerProduct"}])
-    with pytest.raises(ShapeError, match="4294967296 bytes, and Caffe can load at most 2147483647"):
+    with pytest.raises(ShapeError, match=r"4294967296 bytes.*2147483647"):
         write_caffemodel(tmp_path / "net.caffemodel", net, {"a": [huge]})
     assert not list(tmp_path.iterdir())
 

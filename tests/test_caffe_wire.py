@@ -28,6 +28,7 @@ from matnet.errors import FileFormatError, ShapeError
 from matnet.protobuf import varint as written_varint
 from tests.caffe_bytes import blob, floats, number, part, protobuf_class, single, varint
 from tests.conftest import DATA
+from tests.helpers import assert_line
 
 CAFFEMODELS = sorted((DATA / "caffe").glob("*/weights.caffemodel"))
 VALUES = np.array([1.5, -2, 0, 3e38, 7, 8], np.float32)
@@ -174,7 +175,8 @@ def test_all_three_generations_in_the_weights_reader(tmp_path: Path) -> None:
 def test_a_layer_that_is_stored_twice(tmp_path: Path) -> None:
     weights = read_weights(write(tmp_path, layer(blob(RUN[:4], 1)), layer(blob(RUN[4:8], 1)), layer()))
     np.testing.assert_array_equal(weights.layers["c"][0].data, VALUES[1:2])
-    assert weights.notes == ["layer 'c' is stored twice; its last weights are used"]
+    (note,) = weights.notes
+    assert_line(note, "'c'", "twice", "last")
 
 
 def test_a_forks_parameter_is_found_by_the_layers_type(tmp_path: Path) -> None:

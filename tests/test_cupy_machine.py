@@ -191,7 +191,7 @@ def test_boxes_are_pooled_by_the_kernel(precision: str, machine: SimpleNamespace
     first, second = engine.submit(batches[0]), engine.submit(batches[1])
     assert first.result().keys() == {"c"}
     third = engine.submit(batches[2])
-    with pytest.raises(NetworkError, match=r"layer 'b' \(ROI pooling\): a box holds NaN or infinity"):
+    with pytest.raises(NetworkError, match=r"'b' \(ROI pooling\).*NaN"):
         second.result()
     assert_close(third.result()["c"], REGIONS.forward(batches[2])["c"], TOLERANCE[precision], "c")
 
@@ -551,7 +551,7 @@ def test_without_cudnn_fp32_runs_and_other_precisions_say_why_not(
     note, alone = engine.notes  # CuPy's own convolutions use its handle of cuBLAS
     assert re.match(f"convolutions run without cuDNN, more slowly: .*{told}", note)
     assert re.match(r"layers 'a' \(calling cuBLAS", alone)
-    with pytest.raises(EngineError, match=f"precision 'fp16' needs cuDNN: .*{told}.*, or choose precision 'fp32'"):
+    with pytest.raises(EngineError, match=rf"precision 'fp16' needs cuDNN: .*{told}.*, or choose precision 'fp32'"):
         net.compile(backend="cupy", precision="fp16")
-    with pytest.raises(EngineError, match=f"cuDNN was asked for, but .*{told}"):
+    with pytest.raises(EngineError, match=rf"cuDNN was asked for, but .*{told}"):
         net.compile(backend="cupy", cudnn=True)

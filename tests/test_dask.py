@@ -44,6 +44,7 @@ from matnet.evaluation.shards import (
     scheduler_at,
     sendable,
 )
+from tests.helpers import assert_line
 
 pytestmark = [
     pytest.mark.process,
@@ -240,7 +241,7 @@ def surveyed(**changes: Any) -> Survey:
 
 def test_workers_that_do_not_see_the_images_are_named() -> None:
     found = {"tcp://a:1": surveyed(), "tcp://b:2": surveyed(images=False)}
-    with pytest.raises(DataError, match=r"1 of 2 workers do not see it; share the images' folder:\n  tcp://b:2"):
+    with pytest.raises(DataError, match=r"1 of 2 workers(.|\n)*tcp://b:2"):
         require_alike(found, Path("/data/a.jpg"))
 
 
@@ -254,8 +255,8 @@ def test_workers_of_other_versions_are_named() -> None:
     with pytest.raises(EngineError) as raised:
         require_alike(found, Path("/data/a.jpg"))
     lines = str(raised.value).splitlines()
-    assert lines[0] == "workers have other versions than this process, so figures may differ:"
-    assert lines[1] == f"  tcp://b:2: numpy 1.0, here {here['numpy']}"
+    assert "versions" in lines[0]
+    assert_line(lines[1], "tcp://b:2", "numpy 1.0", here["numpy"])
     assert [line.split(":")[1] for line in lines[2:]] == ["//c"] * 4
     assert "pillow absent" in str(raised.value)
 
@@ -272,11 +273,9 @@ def test_sites_that_differ_are_told() -> None:
     found = merged([one, other, one], 2)
     assert (found.backend, found.device, found.precision) == ("onnx, cupy", "cpu, gpu:0", "fp32")
     assert (found.batch_size, found.batch_halved_from) == (16, 32)
-    assert found.notes == (
-        "a note",
-        "workers computed differently: onnx cpu fp32; cupy gpu:0 fp32",
-        "computed in shards on 2 Dask workers",
-    )
+    assert "a note" in found.notes
+    assert_line(found.notes, "onnx cpu fp32", "cupy gpu:0 fp32")
+    assert_line(found.notes, "2 Dask workers")
 
 
 def test_nobody_without_the_certificate_of_a_local_cluster_can_speak_to_it() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from matnet.datasets import ImageList
 from matnet.errors import DataError
+from tests.helpers import assert_line
 
 WNIDS = ["n01440764", "n01443537", "n01484850", "n02012849", "n03126707"]
 WORDS = [
@@ -139,7 +140,8 @@ def test_a_flat_folder_with_its_labels(tmp_path: Path) -> None:
 
 def test_class_folders_win_over_a_list_and_say_so(tmp_path: Path) -> None:
     tree(tmp_path, "cat/1.png", "labels.txt")
-    assert ImageList.load(tmp_path).notes == ("labels.txt is not used: the class folders give the labels",)
+    (note,) = ImageList.load(tmp_path).notes
+    assert_line(note, "labels.txt", "not used", "folders")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from matnet.datasets.synsets import read_synsets
 from matnet.errors import DataError
 from matnet.formats.mat import write_mat
 from tests import stand_ins
+from tests.helpers import assert_line
 from tests.stand_ins import DEVKIT, IMAGENET, WNIDS, labels_of, val_images, val_names
 
 
@@ -117,7 +118,7 @@ def test_the_blacklist_is_left_out_as_in_matconvnet(tmp_path: Path) -> None:
     kept = [0, 2, 3, 5]
     assert [path.name for path in images.paths] == [val_names(6)[k] for k in kept]
     assert wnids(images) == [truth(6)[k] for k in kept]
-    assert "2 images on the development kit's blacklist are left out" in images.notes
+    assert_line(images.notes, "2 images", "blacklist")
 
 
 def test_a_part_of_the_images_with_the_whole_ground_truth(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_a_list_of_a_part_of_the_images(tmp_path: Path) -> None:
     (tmp_path / "ilsvrc12" / "val.txt").write_text("\n".join(lines[3:7]))
     images = load_imagenet(tmp_path)
     assert wnids(images) == truth(12)[3:7]
-    assert "8 images in the folder are not in the list" in images.notes
+    assert_line(images.notes, "8 images", "list")
 
 
 # --- what is refused ---
@@ -365,7 +366,7 @@ def test_what_is_not_there(path: str, kind: str | None, tmp_path: Path) -> None:
 
 
 def test_unknown_kinds(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no kind of data set is called 'imagnet'; nearest: imagenet"):
+    with pytest.raises(DataError, match="'imagnet'; nearest: imagenet"):
         load(tmp_path, "imagnet")
 
 
@@ -378,7 +379,7 @@ def test_plain_folders_stay_as_they_are(tmp_path: Path) -> None:
 
 def test_only_labelled_images_are_labelled_images(tmp_path: Path) -> None:
     assert wnids(load_images(IMAGENET["caffe"](tmp_path / "a", 3))) == truth(3)
-    with pytest.raises(DataError, match="is VOC 2012 val, which has no label for each image"):
+    with pytest.raises(DataError, match="VOC 2012 val"):
         load_images(stand_ins.voc(tmp_path / "b"))
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from matnet.datasets import SegmentationSet, load, load_voc
 from matnet.errors import DataError
+from tests.helpers import assert_line
 from tests.stand_ins import moved, sbd, truth_of, voc, voc_palette
 
 NAMES = [f"2007_{33 + 9 * k:06d}" for k in range(8)]  # of the stand-in: three to train, five to validate
@@ -63,7 +64,7 @@ def test_years_beside_each_other(tmp_path: Path) -> None:
     voc(tmp_path, year="2011", val=4)
     voc(tmp_path, year="2012", val=5)
     assert [len(load_voc(tmp_path, year=year)) for year in ("2011", "2012")] == [4, 5]
-    with pytest.raises(DataError, match="holds VOC2011, VOC2012; say of which year"):
+    with pytest.raises(DataError, match=r"VOC2011, VOC2012.*year"):
         load_voc(tmp_path)
 
 
@@ -177,17 +178,15 @@ def test_label_images_are_checked_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         images.check()
     lines = str(error.value).splitlines()
-    assert "4 image(s) of VOC 2012 val cannot be used" in lines[0]
-    assert "has pixels of 21, 200; expected 0 to 20, and 255 for none" in lines[1]
-    assert "is 48 x 51, its image 48 x 52" in lines[2]
-    assert "is of mode RGB; expected a label image" in lines[3]
-    assert "cannot be read as a label image" in lines[4]
+    for line, facts in zip(lines, (("4 image", "VOC 2012 val"), ("21, 200", "0 to 20", "255"), ("48 x 51", "48 x 52"),
+                                   ("RGB",), ("cannot be read",)), strict=True):  # fmt: skip
+        assert_line(line, *facts)
 
 
 def test_head_and_recognition(tmp_path: Path) -> None:
     images = load(voc(tmp_path))
     assert isinstance(images, SegmentationSet)
-    assert images.notes[-1] == "read as voc: it holds JPEGImages and SegmentationClass"
+    assert_line(images.notes[-1], "voc", "JPEGImages", "SegmentationClass")
     head = images.head(2)
     assert (names(head), head.notes[-1]) == (NAMES[3:5], "only the first 2 of 5 images")
     assert len(head.labels) == 2

@@ -17,6 +17,7 @@ from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat
 from matnet.zoo import find_model
+from tests.helpers import assert_line
 
 
 @pytest.fixture
@@ -144,7 +145,8 @@ def test_inputs_that_change_places_are_no_renaming() -> None:
         net.add(Layer("first", ReLU(), ["data"], ["x"]))
         net.add(Layer("second", ReLU(leak=0.5), ["data"], ["y"]))
         net.add(Layer("both", Concat(dim=3), order, ["z"]))
-    assert compare(*nets).structure == ("layer 'both': inputs are x, y in the first, y, x in the second",)
+    (line,) = compare(*nets).structure
+    assert_line(line, "'both'", "x, y", "first", "y, x", "second")
 
 
 def test_a_param_of_another_size_has_no_difference_and_never_counts_as_the_same(a: Network, b: Network) -> None:
@@ -155,10 +157,9 @@ def test_a_param_of_another_size_has_no_difference_and_never_counts_as_the_same(
 
 def test_meta_is_told_by_its_path(a: Network, b: Network) -> None:
     b.meta = {**b.meta, "note": "new", "normalization": {**b.meta["normalization"], "interpolation": "bicubic"}}
-    assert compare(a, b).meta == (
-        "meta.normalization.interpolation: 'bilinear' in the first, 'bicubic' in the second",
-        "meta.note is only in the second",
-    )
+    changed, added = compare(a, b).meta
+    assert_line(changed, "meta.normalization.interpolation", "'bilinear'", "first", "'bicubic'", "second")
+    assert_line(added, "meta.note", "second")
     assert compare(a, b).same(with_meta=False)
 
 

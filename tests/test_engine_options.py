@@ -30,7 +30,7 @@ from matnet.ops.combine import Concat
 from matnet.ops.extensions.recurrent import RNN
 from matnet.run import main as run_main
 from tests.conftest import DATA
-from tests.helpers import chain
+from tests.helpers import assert_line, chain
 
 X = np.random.default_rng(7).standard_normal((5, 6, 7, 11)).astype(np.float32)
 
@@ -149,7 +149,7 @@ def test_a_damaged_cupy_does_not_stop_auto(machine: Any) -> None:
     compiled = compile_network(chain((ReLU(), ())), backend="auto")
     assert compiled.backend in ("onnx", "numpy")
     (note,) = compiled.notes
-    assert "cannot compute on gpu:0 (Test GPU): libnvrtc.so.13 cannot be opened; install" in note
+    assert_line(note, "gpu:0 (Test GPU)", "libnvrtc.so.13", "install")
 
 
 def test_auto_takes_a_usable_gpu(machine: Any) -> None:
@@ -212,7 +212,8 @@ def test_what_does_not_go_together(options: dict[str, Any], told: str) -> None:
 def test_auto_says_which_options_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     compiled = compile_network(chain((ReLU(), ())), backend="auto", device="cpu", threads=2)
-    assert compiled.notes == ["option threads has no meaning for backend 'numpy'"]
+    (note,) = compiled.notes
+    assert_line(note, "threads", "'numpy'")
 
 
 def test_the_cudnn_frontend_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_no_readable_image_is_an_error(
     bad = tmp_path / "bad.png"
     bad.write_text("no image")
     none = replace(images, paths=(bad,) * 3, labels=images.labels[:3])
-    with pytest.raises(DataError, match=r"none of its 3 images could be read; first: .*bad\.png"):
+    with pytest.raises(DataError, match=r"none of its 3 images.*bad\.png"):
         evaluate(net, none, preprocessing)
 
 

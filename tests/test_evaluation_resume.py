@@ -20,6 +20,7 @@ from matnet.evaluation.resume import SUFFIX, Unfinished, keeping
 from matnet.evaluation.tally import Tally
 from matnet.evaluation.tasks import Classification
 from matnet.metrics import TopK
+from tests.helpers import assert_line
 
 KEY = {"model": "ab12", "list of images": "cd34"}
 TASK = Classification(None)  # type: ignore[arg-type]  # only its counts are used
@@ -86,7 +87,7 @@ def test_a_kept_run_is_not_taken_unasked(
         assert eval_command.main(options) == 130
     capsys.readouterr()
     assert eval_command.main(options) == 0
-    assert f"an unfinished run is kept in {target}{SUFFIX}; --resume goes on from it" in capsys.readouterr().err
+    assert_line(capsys.readouterr().err, f"{target}{SUFFIX}", "--resume")
 
 
 @pytest.mark.parametrize(

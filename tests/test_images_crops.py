@@ -31,7 +31,7 @@ def test_short_sides_never_exceed_the_target() -> None:
 
 def test_centre_box_rounds_its_offset_down_and_must_fit() -> None:
     assert centre_box((256, 341), (227, 224)) == Box(14, 58, 227, 224)
-    with pytest.raises(ShapeError, match="227x227 does not fit in an image of 200x300"):
+    with pytest.raises(ShapeError, match=r"227x227.*200x300"):
         centre_box((200, 300), (227, 227))
 
 

@@ -70,5 +70,5 @@ def test_load_writes_into_a_batch_and_names_the_file(tmp_path: Path) -> None:
     Preprocessing((4, 4), channels=1).load(file, out=batch[1])
     np.testing.assert_array_equal(batch, np.stack([np.zeros((1, 4, 4)), SIXTEEN[np.newaxis]]))
     stripe = saved(Image.new("RGB", (1, 20000)), tmp_path / "stripe.png")
-    with pytest.raises(DataError, match=r"stripe.png: an image of 20000x1 would have to be resized"):
+    with pytest.raises(DataError, match=r"stripe.png.*20000x1"):
         Preprocessing((256, 256), resize="imresize").load(stripe)

@@ -308,7 +308,7 @@ def test_references_to_the_same_values_again_and_again(tmp_path: Path) -> None:
         below = file.create_dataset("level0", data=np.ones((1, 1)))
         for level in range(1, 11):
             below = cell_of(file, f"level{level}", *[below] * 10)
-    with pytest.raises(FileFormatError, match="found 10,001 elements that stand elsewhere too"):
+    with pytest.raises(FileFormatError, match="10,001 elements"):
         read_mat(path)
 
 

@@ -293,7 +293,7 @@ def test_unwanted_compressed_variables_are_not_inflated(tmp_path: Path) -> None:
     damaged[-1] ^= 1  # the check sum
     path.write_bytes(by_hand.mat_file(bytes(damaged), by_hand.double(1, "x")))
     assert list(read_mat(path, names=["x"])) == ["x"]
-    with pytest.raises(FileFormatError, match="byte 136: found compressed data that cannot be inflated"):
+    with pytest.raises(FileFormatError, match=r"byte 136.*inflated"):
         read_mat(path)
 
 

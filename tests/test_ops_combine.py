@@ -41,7 +41,7 @@ def test_sum_leaves_its_inputs_alone():
 
 
 def test_sum_of_other_sizes():
-    with pytest.raises(ShapeError, match="input 3 is 2x6x7x10, input 1 is 2x6x7x11; they must be equal"):
+    with pytest.raises(ShapeError, match=r"input 3.*2x6x7x10.*input 1.*2x6x7x11"):
         Sum().output_shapes([X.shape, X.shape, (2, 6, 7, 10)], [])
 
 
@@ -56,7 +56,7 @@ def test_concat_along_matlab_dimensions(dim, axis):
 
 
 def test_concat_of_other_sizes():
-    with pytest.raises(ShapeError, match="input 2 is 2x3x7x12, input 1 is 2x6x7x11; they may differ only in C"):
+    with pytest.raises(ShapeError, match=r"input 2.*2x3x7x12.*input 1.*2x6x7x11.*C"):
         Concat().output_shapes([X.shape, (2, 3, 7, 12)], [])
     with pytest.raises(NetworkError, match=r"field 'dim': a dimension is 1 \(H\), 2 .*, found 5"):
         Concat(dim=5)
@@ -81,7 +81,7 @@ def test_concat_map(shape):
 
 @pytest.mark.parametrize("shape", [(N, 2, H, 1), (3, 2, 1, 1), (N, 2, H + 1, W)])
 def test_concat_map_of_another_size(shape):
-    with pytest.raises(ShapeError, match="expected 2x2x7x11, or one pixel for all"):
+    with pytest.raises(ShapeError, match="expected 2x2x7x11"):
         ConcatMap().output_shapes([X.shape, shape], [])
 
 
@@ -122,7 +122,7 @@ def test_pixel_shuffle_that_does_not_fit(scale, shape, message):
 
 @pytest.mark.parametrize("scale", [0, -2, 2.5, np.inf, np.nan])
 def test_pixel_shuffle_by_a_bad_scale(scale):
-    with pytest.raises(NetworkError, match="field 'scale': expected a whole number, or 1 divided by one"):
+    with pytest.raises(NetworkError, match=r"'scale'.*whole number"):
         SubP(scale=scale)
 
 

@@ -83,5 +83,5 @@ def test_an_op_cannot_be_changed(op):
 def test_fields_are_given_by_name_alone():
     with pytest.raises(TypeError):
         ReLU(0.1)  # type: ignore[misc]
-    with pytest.raises(NetworkError, match="field 'leak': expected numbers, found 'much'"):
+    with pytest.raises(NetworkError, match=r"'leak'.*'much'"):
         ReLU(leak="much")

@@ -59,7 +59,7 @@ def test_lrn_defaults_and_bad_windows():
     assert LRN().param == (5.0, 1.0, 0.0001 / 5, 0.75)
     with pytest.raises(NetworkError, match="expected 4 numbers, found"):
         LRN(param=(5, 1, 2e-5))
-    with pytest.raises(NetworkError, match=r"must be a whole number >= 1, found 2\.5"):
+    with pytest.raises(NetworkError, match=r"whole number.*2\.5"):
         LRN(param=(2.5, 1, 2e-5, 0.75))
 
 
@@ -133,7 +133,7 @@ def test_spatial_norm_is_the_definition(window):
 def test_spatial_norm_sees_its_window():
     fields = SpatialNorm(param=(3, 4, 1, 1)).receptive_fields([X.shape])
     assert fields == [ReceptiveField((3.0, 4.0), (1.0, 1.0), (1.0, 1.5))]
-    with pytest.raises(NetworkError, match="the window must be whole numbers >= 1"):
+    with pytest.raises(NetworkError, match=r"window.*whole numbers"):
         SpatialNorm(param=(0, 2, 1, 1))
 
 

@@ -129,11 +129,11 @@ def test_flatten_runs_down_the_rows_first():
 
 
 def test_bad_boxes():
-    with pytest.raises(ShapeError, match="the boxes are 3x4x1x1, 12 numbers; expected 5 for each box"):
+    with pytest.raises(ShapeError, match=r"boxes.*3x4x1x1.*12 numbers.*5"):
         ROIPooling().output_shapes([X.shape, (3, 4, 1, 1)], [])
     with pytest.raises(NetworkError, match="a box holds NaN or infinity"):
         run(ROIPooling(), X, as_input([[1, np.nan, 1, 2, 2]]))
-    with pytest.raises(NetworkError, match=r"field 'transform': transform takes 1, 2 or 6 .2 x 3. numbers, found 4"):
+    with pytest.raises(NetworkError, match=r"'transform'.*1, 2 or 6.*found 4"):
         ROIPooling(transform=(1, 2, 3, 4))
 
 

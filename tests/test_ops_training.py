@@ -106,7 +106,7 @@ def test_further_inputs_are_ignored():
 
 
 def test_bad_options():
-    with pytest.raises(NetworkError, match="options come as names and values in turn, found 1"):
+    with pytest.raises(NetworkError, match=r"options.*names and values.*1"):
         Loss(opts=cell("topK"))
 
 
@@ -116,7 +116,7 @@ def test_smooth_l1_by_hand():
     assert run(LossSmoothL1(sigma=2), x, x0).item() == pytest.approx(0.08 + 2.875)
     weights = np.array([10, 2], np.float32).reshape(1, 2, 1, 1)
     assert run(LossSmoothL1(sigma=2), x, x0, weights).item() == pytest.approx(0.8 + 5.75)
-    with pytest.raises(ShapeError, match="input 2 is 1x3x1x1, input 1 is 1x2x1x1"):
+    with pytest.raises(ShapeError, match=r"input 2.*1x3x1x1.*input 1.*1x2x1x1"):
         LossSmoothL1().output_shapes([(1, 2, 1, 1), (1, 3, 1, 1)], [])
 
 

@@ -367,7 +367,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.
         raise PermissionError(13, "Permission denied", str(arguments[0]))
 
     monkeypatch.setattr(os, "open", forbidden)
-    with pytest.raises(MatnetError, match=r"net\.mat: cannot be written: Permission denied"):
+    with pytest.raises(MatnetError, match=r"net\.mat.*Permission denied"):
         matnet.save(matnet.load(MODEL), tmp_path / "net.mat")
 
 

@@ -318,7 +318,7 @@ def test_a_contest_runs_as_many_at_a_time_as_there_are_callers(monkeypatch: pyte
 
 
 def test_none_that_can_run_it_is_an_error() -> None:
-    with pytest.raises(EngineError, match="none of the runtimes onnxruntime, openvino can run this network"):
+    with pytest.raises(EngineError, match="onnxruntime, openvino"):
         contest.fastest(Trials({}), {"x": X}, ["onnxruntime", "openvino"])
 
 

@@ -138,7 +138,7 @@ def test_a_network_without_weights_is_one_of_empty_params(version: str, tmp_path
     assert {param["name"]: param["value"].size for param in params} == dict.fromkeys(names, 0)
     again = matnet.load(path)
     assert (list(again.layers), again.params) == (list(net.layers), {})
-    with pytest.raises(NetworkError, match=f"param '{names[0]}' is missing or empty"):
+    with pytest.raises(NetworkError, match=rf"'{names[0]}'.*missing"):
         again.check()
 
 

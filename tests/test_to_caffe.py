@@ -23,6 +23,7 @@ from matnet.ops.roi import ROIPooling
 from matnet.params import Param
 from tests.caffe_nets import TOLERANCE, X, blob_values, converted
 from tests.conftest import DATA, assert_close, conformance_cases
+from tests.helpers import assert_line
 
 CASES = conformance_cases("caffe")
 
@@ -172,8 +173,8 @@ def test_the_order_of_the_channels_is_told_in_the_direction_of_the_export(tmp_pa
     net = network([(layer(Conv(hasBias=False), "data"), [normal(3, 3, 3, 4)])])
     net.input_shapes = {"data": (1, 3, 7, 11)}
     notes = to_caffe(net).notes
-    assert "the Caffe net takes B, G, R where the network takes R, G, B: 'data'" in notes
-    assert "layer 'l': its filters take B, G, R now, where the network's take R, G, B" in notes
+    assert_line(notes, "Caffe", "B, G, R", "network", "R, G, B", "'data'")
+    assert_line(notes, "'l'", "B, G, R", "network", "R, G, B")
     assert any("stays that of the network" in note for note in to_caffe(net, color_format="rgb").notes)
 
 

@@ -25,6 +25,7 @@ from matnet.zoo.convert_named import convert_named
 from matnet.zoo.fetch import Fetcher
 from matnet.zoo.front_matter import read_front_matter
 from matnet.zoo.model_info import NEEDED_TO_DOWNLOAD, export_info, import_info
+from tests.helpers import assert_line
 from tests.hostile_server import Behaviour, serving
 
 DIGITS = models_folder() / "digits-lenet"
@@ -79,7 +80,7 @@ def test_a_fetched_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         conversion = convert_named("tiny", fetcher=Fetcher(mirrors=[url], progress=False))
     assert conversion.path == Path("tiny.mat")
     assert conversion.published is None
-    assert "no checksum of a .mat file of this model was ever published" in conversion.report()
+    assert_line(conversion.report(), "no checksum", ".mat")
     assert sum(param.value.size for param in matnet.load("tiny.mat").params.values()) == 13706
 
 
@@ -114,7 +115,7 @@ def test_random_weights_need_no_file_and_take_no_published_name(capsys: pytest.C
     np.testing.assert_array_equal(matnet.load("nin-cifar10-random.mat").params["conv1_filter"].value, expected)
     assert convert_main(["NIN CIFAR10", "--random-weights", "--to-onnx", "nin.onnx"]) == 0
     assert Path("nin.onnx").stat().st_size > 4 * 966_986
-    with pytest.raises(NetworkError, match="--random-weights takes the name of a model"):
+    with pytest.raises(NetworkError, match="--random-weights"):
         convert_main(["deploy.prototxt", "--random-weights"])
 
 
@@ -124,7 +125,7 @@ def test_the_same_bytes_as_a_published_generation_are_said(tmp_path: Path, monke
     monkeypatch.setattr("matnet.zoo.convert_named.find_card", lambda name: known)
     again = convert_named("digits-lenet", tmp_path / "two.mat")
     assert again.generation == "2016-09-30"
-    assert "the same bytes as the file published 2016-09-30" in again.report()
+    assert_line(again.report(), "same bytes", "2016-09-30")
 
 
 def test_files_of_options_are_fetched_and_options_can_be_overridden(
@@ -147,7 +148,7 @@ def test_files_of_options_are_fetched_and_options_can_be_overridden(
 def test_what_has_no_weights_or_no_definition_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     known = replace(find_card("digits-lenet"), files=(), mat_urls=("http://there/x.mat",))
     monkeypatch.setattr("matnet.zoo.convert_named.find_card", lambda name: known)
-    with pytest.raises(NetworkError, match=r"it was trained in MatConvNet; `python -m matnet\.zoo fetch digits-lenet`"):
+    with pytest.raises(NetworkError, match=r"MatConvNet.*matnet\.zoo fetch digits-lenet"):
         convert_named("x")
     monkeypatch.setattr(
         "matnet.zoo.convert_named.find_card", lambda name: replace(known, prototxt=None, page="http://p")
@@ -231,7 +232,7 @@ def test_the_zip_file_of_a_gist_becomes_a_model(tmp_path: Path, home: Path) -> N
     twice = zipped(tmp_path / "twice.zip", a__readme_md=TINY, b__readme_md=TINY)
     with pytest.raises(DownloadError, match="holds two files of one name"):
         import_info(twice)
-    with pytest.raises(FileFormatError, match=r"no\.zip: no such folder or \.zip file"):
+    with pytest.raises(FileFormatError, match=r"no\.zip.*no such"):
         import_info(tmp_path / "no.zip")
 
 
@@ -296,7 +297,7 @@ def test_fetch(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     fetched = command(capsys, "fetch", "tiny", "--what", "caffe", "--from", str(tmp_path)).split()
     assert [Path(line).name for line in fetched] == ["deploy.prototxt", "tiny.caffemodel"]
     assert Path(fetched[1]).read_bytes() == WEIGHTS.read_bytes()
-    with pytest.raises(DownloadError, match=r"no \.mat file was ever published; `python -m matnet\.convert tiny`"):
+    with pytest.raises(DownloadError, match=r"\.mat.*matnet\.convert tiny"):
         main(["fetch", "tiny"])
 
 
@@ -307,4 +308,4 @@ def test_info(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "mine: digits-lenet" in command(capsys, "info", "gist", "import", str(tmp_path / "out"), "--name", "mine")
     assert find_card("mine").prototxt is not None
     main(["info", "gist", "export", "ccnn-fcn8s", str(tmp_path / "more")])
-    assert "also needs caffemodel, caffemodel_url, sha1, not known here" in capsys.readouterr().err
+    assert_line(capsys.readouterr().err, "caffemodel, caffemodel_url, sha1")

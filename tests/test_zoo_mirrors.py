@@ -131,7 +131,7 @@ def test_nothing_is_fetched_where_the_disk_has_no_room(monkeypatch: pytest.Monke
     monkeypatch.setattr("matnet.zoo.download.LOOK", 1 << 15)
     told, untold = Behaviour(content=CONTENT), Behaviour(content=CONTENT, announced=-1)
     with serving(told) as one, serving(untold) as other:
-        with pytest.raises(NoSpaceError, match="70,000 bytes are needed, 0 are free"):
+        with pytest.raises(NoSpaceError, match=r"70,000 bytes.* 0 "):
             fetch(weights(one, other))
         with pytest.raises(NoSpaceError, match="bytes are free"):
             fetch(weights(other, one, hashes={}))
@@ -154,7 +154,7 @@ def test_https_stays_https(monkeypatch: pytest.MonkeyPatch) -> None:
         return answer_with(302, url, Location="http://elsewhere.example/file")
 
     monkeypatch.setattr(requests.Session, "get", get)
-    with pytest.raises(DownloadError, match=r"redirects from https to http://elsewhere\.example/file"):
+    with pytest.raises(DownloadError, match=r"https.*http://elsewhere\.example/file"):
         fetch(weights("https://here.example:1/file"))
     assert asked == ["https://here.example:1/file"]
 

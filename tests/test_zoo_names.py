@@ -68,7 +68,7 @@ def test_several_are_listed(typed: str, names: list[str]) -> None:
     [("cafe-alex", "imagenet-caffe-alex"), ("resnet50", "imagenet-resnet-50-dag"), ("hha", "nyud-fcn32s-hha")],
 )
 def test_a_miss_suggests_the_nearest(typed: str, suggested: str) -> None:
-    with pytest.raises(UnknownModelError, match=rf"no model is called '{typed}'; nearest: [^;]*{suggested}"):
+    with pytest.raises(UnknownModelError, match=rf"'{typed}'; nearest: [^;]*{suggested}"):
         find_card(typed, CARDS)
 
 
