@@ -208,15 +208,15 @@ def test_a_mean_image_tells_the_size_that_a_data_layer_does_not(tmp_path: Path) 
 
 
 REFUSED = [
-    ({"mean": ".npy", "input_size": (20, 7)}, FileFormatError, "the mean is 9x12, smaller than the input of 20x7"),
-    ({"mean_values": (1, 2)}, NetworkError, "mean values: 2 given for an input of 3 channels"),
-    ({"mean": ".npy", "mean_values": (1,)}, NetworkError, "both a mean file and mean values"),
+    ({"mean": ".npy", "input_size": (20, 7)}, FileFormatError, "mean.*9x12.*20x7"),
+    ({"mean_values": (1, 2)}, NetworkError, "mean values.*2.*3 channels"),
+    ({"mean": ".npy", "mean_values": (1,)}, NetworkError, "mean file.*mean values"),
     ({"full_image_size": (0, 5)}, NetworkError, "full_image_size is"),
-    ({"color_format": "grb"}, NetworkError, "color_format is 'grb'; expected 'bgr' or 'rgb'"),
-    ({"colour_format": "bgr"}, NetworkError, "no conversion option is called 'colour_format'; nearest: color_format"),
-    ({"input_size": {"dat": (5, 7)}}, NetworkError, "'dat', which is no input; nearest: data"),
-    ({"input_size": (5,)}, NetworkError, "input_size has 1 numbers"),
-    ({"input_size": (3, 0)}, NetworkError, "input_size 3x0 has a size below 1"),
+    ({"color_format": "grb"}, NetworkError, "color_format.*'grb'.*'bgr'.*'rgb'"),
+    ({"colour_format": "bgr"}, NetworkError, "'colour_format'; nearest: color_format"),
+    ({"input_size": {"dat": (5, 7)}}, NetworkError, "'dat'.*nearest: data"),
+    ({"input_size": (5,)}, NetworkError, "1 numbers"),
+    ({"input_size": (3, 0)}, NetworkError, "3x0.* below 1"),
 ]
 
 

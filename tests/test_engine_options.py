@@ -60,7 +60,8 @@ def cupy_stand_in(
 
         def __exit__(self, *error: object) -> None: ...
 
-    cuda = SimpleNamespace(runtime=calls, Device=OneDevice)
+    compiler = SimpleNamespace(CompileException=type("CompileException", (Exception,), {}))
+    cuda = SimpleNamespace(runtime=calls, Device=OneDevice, compiler=compiler)
     return SimpleNamespace(__version__="14.2.0", cuda=cuda, ones=np.ones, matmul=np.matmul, float32=np.float32)
 
 

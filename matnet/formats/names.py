@@ -121,7 +121,7 @@ def recall(net: Network) -> None:
     if isinstance(ranks, dict):
         place = "meta.matnet.ranks"
         names = as_names(ranks.get("variable"), place)
-        net.blob_ranks.update(zip(names, _sizes(ranks.get("rank"), place), strict=False))
+        net.blob_ranks.update(zip(names, _sizes(ranks.get("rank"), place, least=0), strict=False))
     inputs = kept.get("inputs")
     if isinstance(inputs, dict) and isinstance(inputs.get("shape"), Cell):
         place = "meta.matnet.inputs"
@@ -137,12 +137,12 @@ def recall(net: Network) -> None:
         net.meta = _rename_in_meta(net.meta, variables)
 
 
-def _sizes(value: Any, place: str, count: int | None = None) -> tuple[int, ...]:
-    """Whole numbers from 1 upwards, as many as `count` says."""
-    found = [whole(number) for number in numbers(value)]
+def _sizes(value: Any, place: str, count: int | None = None, least: int = 1) -> tuple[int, ...]:
+    """Whole numbers from `least` upwards, as many as `count` says. A blob of one number has rank 0."""
+    found = [whole(number, least) for number in numbers(value)]
     if None in found or count not in (None, len(found)):
         expected = "whole numbers" if count is None else f"{count} whole numbers"
-        raise FileFormatError(f"{place}: expected {expected} from 1 to {LARGEST_SIZE}, found {describe(value)}")
+        raise FileFormatError(f"{place}: expected {expected} from {least} to {LARGEST_SIZE}, found {describe(value)}")
     return tuple(size for size in found if size is not None)
 
 

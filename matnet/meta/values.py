@@ -41,9 +41,9 @@ def numbers(value: Any) -> list[float]:
         return []
 
 
-def whole(number: float) -> int | None:
-    """A size in pixels; None unless it is a whole number from 1 to `LARGEST_SIZE`."""
-    return int(number) if 1 <= number <= LARGEST_SIZE and number == int(number) else None
+def whole(number: float, least: int = 1) -> int | None:
+    """A size in pixels; None unless it is a whole number from `least` to `LARGEST_SIZE`."""
+    return int(number) if least <= number <= LARGEST_SIZE and number == int(number) else None
 
 
 def normalization(meta: Any) -> dict[str, Any]:
