@@ -232,6 +232,10 @@ def _check_onnx(path: Path) -> str:
 def main(argv: list[str] | None = None) -> int:
     given = parser().parse_intermixed_args(argv)
     sort_files(given)
+    asked = {"--to-caffe": given.to_caffe, "--to-onnx": given.to_onnx, "--to-torch": given.to_torch}
+    several = [option for option, value in asked.items() if value is not None]
+    if len(several) > 1:
+        raise NetworkError(f"{' and '.join(several)} are given; a run writes one form, so give one of them")
     if given.to_caffe is None and given.to_onnx is None and given.to_torch is None:
         check_outputs([(given.out, MAT)], _read(given))
     if given.random_weights and not _is_name(given.source):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -640,3 +640,27 @@ def _inference_form(layer: Layer, mentions: Counter[tuple[type[Op] | None, str]]
         return None
     others = mentions[type(op), layer.inputs[0]] - (type(op) is type(layer.op))
     return None if others else op
+
+
+MOST_X = 16
+
+
+def free_name(name: str, taken: Container[str], repeats: dict[str, int]) -> str:
+    """`name`, or where it is taken, the name with `x` appended until it is free, as MatConvNet's importer does.
+
+    After `MOST_X` a number is appended instead, so that thousands of equal names stay short; `repeats` keeps the last
+    number of each name.
+
+    >>> free_name("a", {"a", "ax"}, {})
+    'axx'
+    """
+    if name not in taken:
+        return name
+    for count in range(1, MOST_X + 1):
+        longer = name + "x" * count
+        if longer not in taken:
+            return longer
+    while True:
+        repeats[name] = number = repeats.get(name, MOST_X) + 1
+        if f"{name}_{number}" not in taken:
+            return f"{name}_{number}"

@@ -386,3 +386,14 @@ def test_a_name_that_promises_another_kind_is_refused(name: str, kind: str, tmp_
     with pytest.raises(FileFormatError, match=rf"{name}.*{re.escape(kind)}.*{promised}"):
         check_outputs([(tmp_path / name, kind)])
     check_outputs([(tmp_path / "x.anything", kind)])
+
+
+def test_a_conversion_writes_one_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two forms in one call were one form, without a word of the other."""
+    from matnet.convert import main
+
+    model = Path(matnet.__file__).parent / "models" / "digits-lenet" / "digits-lenet.mat"
+    given = [str(model), "--to-onnx", str(tmp_path / "a.onnx"), "--to-torch", str(tmp_path / "b")]
+    assert run_command(main, given) == 2
+    assert "--to-onnx and --to-torch" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, lis
 from matnet.formats.mat.values import Cell
 from matnet.meta import image_input, normalization
 from matnet.meta.given import InputSize, given_input_shapes, require_sizes, with_given_sizes
-from matnet.network import RESTORED, Layer, Network
+from matnet.network import RESTORED, Layer, Network, free_name
 from matnet.shapes import Shape
 
 PathLike = str | os.PathLike[str]
@@ -225,25 +226,33 @@ def _as_it_was(original: Original) -> list[CaffeLayer]:
 def _ordered(layers: list[CaffeLayer], net: Network) -> list[CaffeLayer]:
     """Caffe reads a prototxt from top to bottom: each layer behind those whose blobs it reads."""
     made = set(net.inputs)
-    waiting, ordered = list(layers), []
-    while waiting:
-        ready = [layer for layer in waiting if made.issuperset(layer.bottoms)]
-        if not ready:
-            raise NetworkError(f"{net.source}: the graph has a cycle through layer {waiting[0].name!r}")
-        first = ready[0]
-        waiting.remove(first)
+    missing = [set(layer.bottoms) - made for layer in layers]
+    readers: dict[str, list[int]] = {}
+    for index, names in enumerate(missing):
+        for name in names:
+            readers.setdefault(name, []).append(index)
+    ready = [index for index, names in enumerate(missing) if not names]  # a heap: the first of the file goes first
+    ordered = []
+    while ready:
+        first = layers[heapq.heappop(ready)]
         ordered.append(first)
-        made.update(first.tops)
+        for name in first.tops:
+            for index in readers.pop(name, ()):
+                missing[index].discard(name)
+                if not missing[index]:
+                    heapq.heappush(ready, index)
+    if len(ordered) < len(layers):
+        stuck = next(layer.name for layer, names in zip(layers, missing, strict=True) if names)
+        raise NetworkError(f"{net.source}: the graph has a cycle through layer {stuck!r}")
     return ordered
 
 
 def _unique(layers: list[CaffeLayer]) -> list[CaffeLayer]:
     taken: set[str] = set()
+    repeats: dict[str, int] = {}
     unique = []
     for layer in layers:
-        name = layer.name
-        while name in taken:
-            name += "x"
+        name = free_name(layer.name, taken, repeats)
         taken.add(name)
         unique.append(replace(layer, name=name))
     return unique
@@ -265,7 +274,8 @@ def _name_blobs(net: Network) -> None:
         names |= {name: "data" for name in net.inputs if name == "input"}
     if len(set(names.values())) == len(names):
         net.rename(names)
-        net.aliases.update({old: new for old, new in names.items() if old not in net.variables})
+        variables = set(net.variables)
+        net.aliases.update({old: new for old, new in names.items() if old not in variables})
         flipped = flipped_inputs(net)
         if flipped is not None:
             renamed = Cell(names.get(name, name) for name in flipped)

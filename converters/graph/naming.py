@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from matnet.converters.graph.netdef import LayerDef, NetDef
+from matnet.network import free_name
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,10 @@ def named_graph(net: NetDef, layers: Iterable[LayerDef], scheme: str = "caffe") 
 def _unique(layers: list[LayerDef]) -> tuple[list[LayerDef], list[str]]:
     """Layers whose names all differ: a repeated name gets `x` appended, as MatConvNet's importer does."""
     taken: set[str] = set()
+    repeats: dict[str, int] = {}
     unique, notes = [], []
     for layer in layers:
-        name = layer.name or layer.type
-        while name in taken:
-            name += "x"
+        name = free_name(layer.name or layer.type, taken, repeats)
         taken.add(name)
         if name != layer.name:
             notes.append(f"layer {layer.name!r} ({layer.type}) is called {name!r}, because names must differ")
@@ -59,12 +59,12 @@ def _unique(layers: list[LayerDef]) -> tuple[list[LayerDef], list[str]]:
 def upstream_variables(graph: NamedGraph) -> dict[str, str]:
     """Variable -> the name that MatConvNet's importer would give it (import-caffe.py)."""
     taken: set[str] = set()
+    repeats: dict[str, int] = {}
     names: dict[str, str] = {}
     current: dict[str, str] = {}
 
     def take(name: str, variable: str, blob: str) -> None:
-        while name in taken:
-            name += "x"
+        name = free_name(name, taken, repeats)
         taken.add(name)
         names[variable] = current[blob] = name
 

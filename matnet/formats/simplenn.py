@@ -15,7 +15,7 @@ from matnet.formats.options import NONE as NO_OPTIONS
 from matnet.formats.options import Options, judge_unknown, read_options, written_fields
 from matnet.formats.plain import as_array, as_text, describe, is_empty, op_from_fields, to_matlab
 from matnet.layout import pad_to_4d
-from matnet.network import Layer, Network, Source
+from matnet.network import Layer, Network, Source, free_name
 from matnet.ops.activation import ReLU
 from matnet.ops.base import REGISTRY, Op, Unknown
 from matnet.ops.combine import Scale
@@ -68,7 +68,7 @@ class _Place:
 
     index: int
     where: str
-    repeats: dict[str, int]  # see _free_name
+    repeats: dict[str, int]  # see free_name
 
     def __str__(self) -> str:
         return f"{self.where}, layers{{{self.index}}}"
@@ -161,7 +161,7 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tupl
     if "opts" in TIDY_DEFAULTS.get(kind, {}):
         options = read_options(REGISTRY.simplenn[kind], given["opts"], str(place))
     op = _op_of(kind, given, options, place)
-    name = _free_name(net, as_text(struct.get("name"), f"{place}.name") or f"layer{place.index}", place.repeats)
+    name = free_name(as_text(struct.get("name"), f"{place}.name") or f"layer{place.index}", net.layers, place.repeats)
     params = _read_params(net, kind, name, struct, place)
     if isinstance(op, (Conv, ConvTranspose, Scale)):  # DagNN's properties that a SimpleNN layer leaves to its weights
         op = replace(op, hasBias=len(params) > 1, size=_filter_shape(net, params, place))
@@ -210,27 +210,6 @@ def _extra_inputs(net: Network, op: Op) -> list[str]:
     if op.training_only:
         return [LABEL]
     return [f"input{number}" for number in range(2, op.input_count[0] + 1)]
-
-
-MOST_X = 16
-
-
-def _free_name(net: Network, name: str, repeats: dict[str, int]) -> str:
-    """SimpleNN allows one name twice, a Network does not: later ones get `x` appended as the importer does.
-
-    After `MOST_X` a number is appended instead, so that thousands of equal names stay short; `repeats` has the last
-    number of each name.
-    """
-    if name not in net.layers:
-        return name
-    for count in range(1, MOST_X + 1):
-        longer = name + "x" * count
-        if longer not in net.layers:
-            return longer
-    while True:
-        repeats[name] = number = repeats.get(name, MOST_X) + 1
-        if f"{name}_{number}" not in net.layers:
-            return f"{name}_{number}"
 
 
 def _read_params(net: Network, kind: str, name: str, struct: Mapping[str, Any], place: _Place) -> list[str]:
