@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from matnet.engines.cupy import kernels
 from matnet.engines.cupy.kernels import Launch, Windows
@@ -21,9 +20,8 @@ from matnet.ops.sampling import BilinearSampler
 GUARD = 4096  # bytes before and after every array, which begins at a multiple of it
 POISON = 0xFF  # bytes of an array to be written, and around one to be read: NaN as a float of any length
 FENCE = 0xA5  # bytes around an array to be written: no result of reading poison
-AXES = {"nchw": (0, 1, 2, 3), "nhwc": (0, 2, 3, 1)}
-BESIDE = 8, 16  # channels on either side of an array to read, and of one to write, that is part of a larger one
-HARD = False  # whether arrays with channels last are parts of larger ones, and outputs of the other storage type
+LAST = 0, 2, 3, 1  # the axes of N x C x H x W with channels last
+HARD = False  # whether outputs are of the other storage type
 
 
 @dataclass
@@ -38,7 +36,7 @@ class Case:
     fault: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int32))
 
 
-Maker = Callable[[str, type], Case]  # layout and storage type -> case
+Maker = Callable[[type], Case]  # by storage type
 
 
 def guarded(shape: Sequence[int], dtype: type, values: np.ndarray | None = None) -> np.ndarray:
@@ -61,11 +59,11 @@ def memory_of(array: np.ndarray) -> np.ndarray:
 
 
 def assert_all_written(array: np.ndarray) -> None:
-    """Every element of a guarded array was written, and nothing around or between them."""
+    """Every element of a guarded array was written, and nothing around it."""
     memory = memory_of(array)
     own = np.zeros(memory.size, bool)
-    start, shape = array.ctypes.data - memory.ctypes.data, (*array.shape, array.itemsize)
-    as_strided(own[start:], shape, (*array.strides, 1))[...] = True
+    start = array.ctypes.data - memory.ctypes.data
+    own[start : start + array.nbytes] = True
     np.testing.assert_array_equal(memory[~own], memory[0])
     elements = np.ascontiguousarray(array).reshape(-1).view(np.uint8).reshape(array.size, -1)
     np.testing.assert_array_equal((elements == POISON).all(axis=1), False)
@@ -81,22 +79,10 @@ def values_of(*shape: int, special: bool = False, seed: int = 0) -> np.ndarray:
     return x
 
 
-def placed(shape: Sequence[int], layout: str, dtype: type, values: np.ndarray | None = None) -> np.ndarray:
-    """A guarded array to read, or without values to write; with HARD, channels last, part of a larger one."""
-    if not HARD or layout == "nchw":
-        return guarded(shape, dtype, values)
-    beside = BESIDE[values is None]
-    whole = guarded((*shape[:3], shape[3] + 2 * beside), dtype)
-    memory_of(whole)[...] = FENCE if values is None else POISON
-    part = whole[..., beside:-beside]
-    part[...] = np.array([POISON] * part.itemsize, np.uint8).view(dtype)[0] if values is None else values
-    return part
-
-
-def laid_out(x: np.ndarray, layout: str, dtype: type) -> np.ndarray:
-    """N x C x H x W as a guarded array in `layout`."""
-    moved = x.transpose(AXES[layout])
-    return placed(moved.shape, layout, dtype, moved)
+def laid_out(x: np.ndarray, dtype: type) -> np.ndarray:
+    """N x C x H x W as a guarded array with channels last."""
+    moved = x.transpose(LAST)
+    return guarded(moved.shape, dtype, moved)
 
 
 def by_op(op: Op, *inputs: np.ndarray) -> np.ndarray:
@@ -105,37 +91,37 @@ def by_op(op: Op, *inputs: np.ndarray) -> np.ndarray:
         return op.forward(np, list(inputs), op.prepare(np, []))[0]
 
 
-def filled(expected: np.ndarray, layout: str, dtype: type, fixed: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """An output to fill, and what it should hold, both in `layout`; with HARD of the other type unless `fixed`."""
-    moved = np.ascontiguousarray(expected.transpose(AXES[layout]))
+def filled(expected: np.ndarray, dtype: type, fixed: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """An output to fill, and what it should hold, with channels last; with HARD of the other type unless `fixed`."""
+    moved = np.ascontiguousarray(expected.transpose(LAST))
     stored = dtype if fixed or not HARD else {np.float32: np.float16, np.float16: np.float32}[dtype]
-    return placed(moved.shape, layout, stored), moved
+    return guarded(moved.shape, stored), moved
 
 
 def lrn(channels: int, length: int, beta: float = 0.75, side: tuple[int, int] = (7, 11), special: bool = True) -> Maker:
-    def make(layout: str, dtype: type) -> Case:
+    def make(dtype: type) -> Case:
         x = values_of(2, channels, *side, special=special)
-        out, expected = filled(by_op(LRN(param=(length, 1.5, 0.3, beta)), x), layout, dtype)
-        return Case([kernels.plan_lrn(laid_out(x, layout, dtype), out, layout, length, 1.5, 0.3, beta)], out, expected)
+        out, expected = filled(by_op(LRN(param=(length, 1.5, 0.3, beta)), x), dtype)
+        return Case([kernels.plan_lrn(laid_out(x, dtype), out, length, 1.5, 0.3, beta)], out, expected)
 
     return make
 
 
 def softmax(*shape: int, special: bool = False) -> Maker:
-    def make(layout: str, dtype: type) -> Case:
+    def make(dtype: type) -> Case:
         x = values_of(*shape, special=special)
-        out, expected = filled(by_op(SoftMax(), x), layout, dtype)
-        return Case([kernels.plan_softmax(laid_out(x, layout, dtype), out, layout)], out, expected)
+        out, expected = filled(by_op(SoftMax(), x), dtype)
+        return Case([kernels.plan_softmax(laid_out(x, dtype), out)], out, expected)
 
     return make
 
 
 def pool(op: Op, method: str, windows: Windows, *shape: int) -> Maker:
-    def make(layout: str, dtype: type) -> Case:
+    def make(dtype: type) -> Case:
         x = values_of(*shape, special=True)
         x[:, :2, 1:5, 2:7] = -np.inf  # whole windows: by Caffe's rules -FLT_MAX wins only where there is a pad
-        out, expected = filled(by_op(op, x), layout, dtype)
-        launch = kernels.plan_pool(laid_out(x, layout, dtype), out, layout, method, windows)
+        out, expected = filled(by_op(op, x), dtype)
+        launch = kernels.plan_pool(laid_out(x, dtype), out, method, windows)
         return Case([launch], out, expected, exact=method == "max")
 
     return make
@@ -164,93 +150,105 @@ BOXES = np.array([
 def roi(channels: int, spread: tuple[int, ...] = (1, 1, 5, 8), **fields: object) -> Maker:
     """`spread`: the sizes H x W x C x N, in MATLAB's order, of the variable that holds the boxes."""
 
-    def make(layout: str, dtype: type) -> Case:
+    def make(dtype: type) -> Case:
         op = ROIPooling(subdivisions=(3, 4), **fields)  # type: ignore[arg-type]
         x, boxes = values_of(2, channels, 7, 11, special=True), BOXES.ravel().reshape(spread, order="F")
         boxes = np.ascontiguousarray(boxes.transpose(3, 2, 0, 1))
-        out, expected = filled(by_op(op, x, boxes), layout, dtype)
-        given = laid_out(x, layout, dtype), guarded(boxes.shape, np.float32, boxes)
+        out, expected = filled(by_op(op, x, boxes), dtype)
+        given = laid_out(x, dtype), guarded(boxes.shape, np.float32, boxes)
         case = Case([], out, expected, exact=op.method == "max")
-        case.launches = [kernels.plan_roi_pool(*given, out, case.fault, layout, op)]
+        case.launches = [kernels.plan_roi_pool(*given, out, case.fault, op)]
         return case
 
     return make
 
 
 def sample(channels: int) -> Maker:
-    def make(layout: str, dtype: type) -> Case:
+    def make(dtype: type) -> Case:
         x = values_of(2, channels, 7, 11)
         grid = np.random.default_rng(1).uniform(-1.4, 1.4, (4, 5, 2, 3)).astype(np.float32)
         grid[0, 0, 0, 0], grid[1, 1, 1, 1], grid[2, :2, :, 1], grid[3, 3, 0, :2] = np.nan, np.inf, 1, -1
-        out, expected = filled(by_op(BilinearSampler(), x, grid), layout, dtype)
-        given = laid_out(x, layout, dtype), guarded(grid.shape, np.float32, grid)
-        return Case([kernels.plan_sample(*given, out, layout)], out, expected)
+        out, expected = filled(by_op(BilinearSampler(), x, grid), dtype)
+        given = laid_out(x, dtype), guarded(grid.shape, np.float32, grid)
+        return Case([kernels.plan_sample(*given, out)], out, expected)
 
     return make
 
 
 def affine(
-    channels: int, scale: bool, bias: bool, leak: float | None, in_place: bool = False, per_image: bool = False
+    channels: int, scale: bool, bias: bool, leak: float | None, in_place: bool = False, other: bool = False
 ) -> Maker:
-    """`per_image`: every image has its own scale, stored as the image is, and a second array is added."""
+    """`other`: a second array is added."""
 
-    def make(layout: str, dtype: type) -> Case:
+    def make(dtype: type) -> Case:
         x = values_of(2, channels, 7, 11, special=True)
-        s, b, y = values_of(1 + per_image, channels, seed=2), values_of(channels, seed=3), values_of(*x.shape, seed=4)
-        expected = x * s[:, :, None, None] if scale else x
+        s, b, y = values_of(channels, seed=2), values_of(channels, seed=3), values_of(*x.shape, seed=4)
+        expected = x * s.reshape(1, -1, 1, 1) if scale else x
         expected = expected + b.reshape(1, -1, 1, 1) if bias else expected
-        expected = expected + y if per_image else expected
+        expected = expected + y if other else expected
         expected = expected if leak is None else by_op(ReLU(leak=leak), expected)
-        given = laid_out(x, layout, dtype)
-        out, wanted = filled(expected, layout, dtype)
+        given = laid_out(x, dtype)
+        out, wanted = filled(expected, dtype)
         out = given if in_place else out
-        s, b = guarded(s.shape, dtype if per_image else np.float32, s), guarded(b.shape, np.float32, b)
-        y = y.transpose(AXES[layout])
-        other = guarded(y.shape, dtype, y) if per_image else None
-        launch = kernels.plan_affine(given, out, layout, s if scale else None, b if bias else None, other, leak)
+        s, b = guarded(s.shape, np.float32, s), guarded(b.shape, np.float32, b)
+        added = laid_out(y, dtype) if other else None
+        launch = kernels.plan_affine(given, out, s if scale else None, b if bias else None, added, leak)
         return Case([launch], out, wanted)
 
     return make
 
 
+def joined(*channels: int, mixed: bool = False) -> Maker:
+    """Concatenation along channels; `mixed`: every second input is stored as the other type."""
+
+    def make(dtype: type) -> Case:
+        parts = [values_of(2, count, 7, 11, special=k == 1, seed=k) for k, count in enumerate(channels)]
+        types = [dtype, np.float16 if dtype is np.float32 else np.float32]
+        given = [laid_out(x, types[k % 2 if mixed else 0]) for k, x in enumerate(parts)]
+        out, wanted = filled(np.concatenate(parts, axis=1), dtype)
+        return Case(kernels.plan_join(given, out), out, wanted, exact=True)
+
+    return make
+
+
 def total(count: int, leak: float | None, shape: tuple[int, ...] = (2, 6, 7, 11), in_place: int | None = None) -> Maker:
-    def make(layout: str, dtype: type) -> Case:
+    def make(dtype: type) -> Case:
         parts = [values_of(*shape, special=k == 1, seed=k) for k in range(count)]
         expected = sum(parts[1:], parts[0])
         expected = expected if leak is None else by_op(ReLU(leak=leak), expected)
-        given = [laid_out(x, layout, dtype) for x in parts]
-        out, wanted = filled(expected, layout, dtype, fixed=count > 4)
+        given = [laid_out(x, dtype) for x in parts]
+        out, wanted = filled(expected, dtype, fixed=count > 4)
         out = out if in_place is None else given[in_place]
         return Case(kernels.plan_sum(given, out, leak), out, wanted, partial_sums=count > 4)
 
     return make
 
 
-def transpose(*shape: int, channels: int | None = None, to: type | None = None) -> Maker:
-    """From `layout` to the other one; `channels` of the array with channels last."""
+def transpose(*shape: int, channels: int | None = None, to: type | None = None, back: bool = False) -> Maker:
+    """To channels last, or `back`; `channels` of the array with channels last."""
 
-    def make(layout: str, dtype: type) -> Case:
+    def make(dtype: type) -> Case:
         x = values_of(*shape, special=True)
         wide = np.zeros((shape[0], channels or shape[1], *shape[2:]), np.float32)
         wide[:, : shape[1]] = x
-        given, expected = (x, wide) if layout == "nchw" else (wide, x)
-        moved = given.transpose(AXES[layout])
-        wanted = np.ascontiguousarray(expected.transpose(AXES["nhwc" if layout == "nchw" else "nchw"]))
+        last = np.ascontiguousarray(wide.transpose(LAST))
+        given, wanted = (last, x) if back else (x, last)
         out = guarded(wanted.shape, to or dtype)
-        return Case([kernels.plan_transpose(guarded(moved.shape, dtype, moved), out, layout)], out, wanted, exact=True)
+        launch = kernels.plan_transpose(guarded(given.shape, dtype, given), out, not back)
+        return Case([launch], out, wanted, exact=True)
 
     return make
 
 
-def unaligned(layout: str, dtype: type) -> Case:
+def unaligned(dtype: type) -> Case:
     """Arrays that begin one element behind a multiple of 16 bytes."""
     x = values_of(2, 8, 4, 6)
-    moved = x.transpose(AXES[layout])
+    moved = x.transpose(LAST)
     first = np.array([FENCE] * np.dtype(dtype).itemsize, np.uint8).view(dtype)
     memory, result = (guarded((x.size + 1,), dtype) for _ in range(2))
     memory[1:], result[:1] = moved.ravel(), first
     given, out = memory[1:].reshape(moved.shape), result[1:].reshape(moved.shape)
-    return Case([kernels.plan_affine(given, out, layout, leak=0.0)], out, np.maximum(moved, 0), exact=True)
+    return Case([kernels.plan_affine(given, out, leak=0.0)], out, np.maximum(moved, 0), exact=True)
 
 
 SHAPE = (2, 6, 7, 11)
@@ -295,8 +293,12 @@ CASES: dict[str, Maker] = {
     "scale and bias": affine(16, True, True, None),
     "scale, bias and leaky ReLU": affine(5, True, True, 0.125),
     "scale": affine(12, True, False, None),
-    "scale of each image, a second array and ReLU": affine(8, True, False, 0.0, per_image=True),
-    "scale of each image, bias and a second array": affine(6, True, True, None, per_image=True),
+    "scale, a second array and ReLU": affine(8, True, False, 0.0, other=True),
+    "scale, bias and a second array": affine(6, True, True, None, other=True),
+    "concatenation of four": joined(8, 16, 24, 8),
+    "concatenation of two with odd channels": joined(3, 6),
+    "concatenation of six": joined(4, 8, 12, 4, 8, 16),
+    "concatenation of both types": joined(8, 8, 8, mixed=True),
     "a leak above 1": affine(6, False, False, 2.0),
     "ReLU": total(1, 0.0),
     "sum of two and ReLU": total(2, 0.0, in_place=0),
@@ -304,12 +306,20 @@ CASES: dict[str, Maker] = {
     "sum of four and leaky ReLU": total(4, 0.25, in_place=3),
     "sum of six and ReLU": total(6, 0.0),
     "transposition of 3 channels": transpose(2, 3, 7, 11),
+    "transposition of 3 channels, back": transpose(2, 3, 7, 11, back=True),
     "transposition of 3 channels into 4": transpose(2, 3, 7, 11, channels=4),
+    "transposition of 3 channels into 4, back": transpose(2, 3, 7, 11, channels=4, back=True),
     "transposition of 3 channels into 8 halves": transpose(2, 3, 7, 11, channels=8, to=np.float16),
+    "transposition of 3 channels into 8 halves, back": transpose(2, 3, 7, 11, channels=8, to=np.float16, back=True),
     "transposition of 35 channels": transpose(2, 35, 7, 11),
+    "transposition of 35 channels, back": transpose(2, 35, 7, 11, back=True),
     "transposition of 35 channels into 40 floats": transpose(2, 35, 7, 11, channels=40, to=np.float32),
+    "transposition of 35 channels into 40 floats, back": transpose(2, 35, 7, 11, channels=40, to=np.float32, back=True),
     "transposition of 64 channels into halves": transpose(2, 64, 5, 7, to=np.float16),
+    "transposition of 64 channels into halves, back": transpose(2, 64, 5, 7, to=np.float16, back=True),
     "transposition of one pixel": transpose(3, 70, 1, 1, to=np.float32),
+    "transposition of one pixel, back": transpose(3, 70, 1, 1, to=np.float32, back=True),
     "transposition of one channel": transpose(3, 1, 5, 7, to=np.float16),
+    "transposition of one channel, back": transpose(3, 1, 5, 7, to=np.float16, back=True),
     "arrays that are not aligned": unaligned,
 }

@@ -26,20 +26,20 @@ Call = Callable[[], None]
 def kernel_call(op: Op, params: Sequence[np.ndarray], reads: Sequence[Array], writes: Sequence[Array]) -> Call | None:
     """A call that computes the op by a kernel, on views with channels last; None where none does.
 
-    Kernels take inputs of one type whose pixels lie evenly apart; `params` are on the host.
+    Kernels take inputs of one type; `params` are on the host.
     """
     images = reads[:1] if computes_as(op, BilinearSampler) else reads
     arrays = [channels_last(x) for x in (*images, *writes)]
     *xs, out = arrays
-    if len(writes) != 1 or any(kernels.pixel_pitch(x) is None for x in arrays) or len({x.dtype for x in xs}) != 1:
+    if len(writes) != 1 or len({x.dtype for x in xs}) != 1:
         return None
     if computes_as(op, ReLU):
-        return lambda: kernels.affine(xs[0], out, "nhwc", leak=op.leak)
+        return lambda: kernels.affine(xs[0], out, leak=op.leak)
     if computes_as(op, LRN):
         length, kappa, alpha, beta = op.param
-        return lambda: kernels.lrn(xs[0], out, "nhwc", int(length), kappa, alpha, beta)
+        return lambda: kernels.lrn(xs[0], out, int(length), kappa, alpha, beta)
     if computes_as(op, SoftMax):
-        return lambda: kernels.softmax(xs[0], out, "nhwc")
+        return lambda: kernels.softmax(xs[0], out)
     if computes_as(op, Sum) and len(xs) > 1 and out.dtype == xs[0].dtype:
         return lambda: kernels.add(xs, out)
     if computes_as(op, Pooling) or computes_as(op, CaffePooling) or computes_as(op, GlobalPooling):
@@ -47,32 +47,32 @@ def kernel_call(op: Op, params: Sequence[np.ndarray], reads: Sequence[Array], wr
     if (computes_as(op, BatchNorm) or computes_as(op, Scale)) and len(reads) == 1:
         return _affine(op, params, xs[0], out)
     if computes_as(op, BilinearSampler):
-        return lambda: kernels.sample(xs[0], _contiguous(reads[1]), out, "nhwc")
+        return lambda: kernels.sample(xs[0], _contiguous(reads[1]), out)
     return None
 
 
 def boxes_call(op: ROIPooling, reads: Sequence[Array], out: Array, fault: Array) -> Call:
     """A call that pools boxes by a kernel, which sets `fault`, one int32, to 1 where a box is not finite."""
     x, target = channels_last(reads[0]), channels_last(out)
-    return lambda: kernels.roi_pool(x, _contiguous(reads[1]), target, fault, "nhwc", op)
+    return lambda: kernels.roi_pool(x, _contiguous(reads[1]), target, fault, op)
 
 
 def _contiguous(numbers: Array) -> Array:
-    """A grid or boxes as float32 N x C x H x W, which is how kernels read them whatever the layout of the images."""
+    """A grid or boxes as float32 N x C x H x W, which is how kernels read them."""
     return numbers.astype(np.float32, order="C")
 
 
 def _pool(op: Pooling | CaffePooling | GlobalPooling, x: Array, out: Array) -> Call | None:
     if isinstance(op, GlobalPooling):
         windows = kernels.Windows(x.shape[1:3], (1, 1), (0, 0))
-        return lambda: kernels.pool(x, out, "nhwc", op.method, windows)
+        return lambda: kernels.pool(x, out, op.method, windows)
     if op.method == "stochastic":
         return None
     caffe = isinstance(op, CaffePooling)
     outside = kernels.LOWEST if caffe else -np.inf
     windows = kernels.Windows(op.poolSize, op.stride, (op.pad[0], op.pad[2]), outside)
     method = "padded_avg" if caffe and op.method == "avg" else op.method
-    return lambda: kernels.pool(x, out, "nhwc", method, windows)
+    return lambda: kernels.pool(x, out, method, windows)
 
 
 def _affine(op: BatchNorm | Scale, params: Sequence[np.ndarray], x: Array, out: Array) -> Call | None:
@@ -83,7 +83,7 @@ def _affine(op: BatchNorm | Scale, params: Sequence[np.ndarray], x: Array, out: 
     if found is None:
         return None
     scale, bias = (None if vector is None else cupy.asarray(vector, dtype=cupy.float32) for vector in found)
-    return lambda: kernels.affine(x, out, "nhwc", scale, bias)
+    return lambda: kernels.affine(x, out, scale, bias)
 
 
 def _factors(

@@ -28,7 +28,7 @@ class Finish:
         if other is not None and other.dtype != y.dtype:
             self._sum_of_types()
         elif self.bias is not None or other is not None or self.leak is not None:
-            kernels.affine(y, y, "nhwc", bias=self.bias, other=other, leak=self.leak)
+            kernels.affine(y, y, bias=self.bias, other=other, leak=self.leak)
 
     def _sum_of_types(self) -> None:
         """The same where y and other differ in type, which the kernels do not support."""

@@ -66,7 +66,7 @@ def _transposing(inside: Array, into: bool) -> Callable[[Array], None]:
     def call(value: Array) -> None:
         nonlocal launch
         if launch is None:
-            launch = kernels.plan_transpose(*((value, inside, "nchw") if into else (inside, value, "nhwc")))
+            launch = kernels.plan_transpose(*((value, inside) if into else (inside, value)), into)
         arguments = list(launch.arguments)
         arguments[place] = value
         kernels.start(replace(launch, arguments=tuple(arguments)))
@@ -108,7 +108,7 @@ class GpuMachine:
         if isinstance(step, Multiply):
             return self._product(step, reads, writes[0])
         if isinstance(step, Join):
-            return self._join(reads, writes[0])
+            return partial(kernels.join, [channels_last(x) for x in reads], channels_last(writes[0]))
         assert isinstance(step, Apply)
         if computes_as(step.op, ROIPooling):
             fault = self.cupy.zeros(1, dtype=self.cupy.int32)
@@ -198,15 +198,3 @@ class GpuMachine:
         x, result = x.reshape(len(x), -1), result.reshape(len(result), -1)
         finish = self._finish(step, reads, y, replace(step.graph, bias=False, residual=None, leak=None))
         return BlasCall(self.device.blas(), x, rows, held, result, self.device.options.precision, finish)
-
-    def _join(self, reads: Sequence[Array], y: Array) -> Call:
-        copies, first = [], 0
-        for x in reads:
-            copies.append((channels_last(x), channels_last(y[:, first : first + x.shape[1]])))
-            first += x.shape[1]
-
-        def call() -> None:
-            for x, place in copies:
-                kernels.affine(x, place, "nhwc")  # which copies by 16 bytes
-
-        return call

@@ -2,9 +2,8 @@
 //
 // This text is put before each kernel's own, so that a compiler needs no include path. S and T are how values are
 // stored before and after (float or float16); arithmetic is always in float. V values are loaded and stored at once,
-// 16 bytes at most; I is the type of indices, int or long long. "Last" means N x H x W x C, in groups of V channels,
-// whose pixels lie `pitch` values apart: more than C in an array that is part of a concatenation. Else arrays are
-// N x C x H x W and contiguous, a group is one value, and groups and pitch are 1.
+// 16 bytes at most; I is the type of indices, int or long long. Arrays are N x H x W x C, contiguous, and are read in
+// groups of V channels.
 
 // CUDA's __half without its header, which a compiler at run time would have to find first.
 struct float16 {

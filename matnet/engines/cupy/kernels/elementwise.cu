@@ -1,10 +1,10 @@
-// Functions of one place: scale, bias, a second array and ReLU in one pass, and sums of several arrays.
+// Functions of one place: scale, bias, a second array and ReLU in one pass, sums of several arrays, and their joining.
 //
-// `out` may be an input: a thread reads its V values before it writes them.
+// In `affine` and `sum` `out` may be an input: a thread reads its V values before it writes them.
 
 // V factors of neighbouring channels, 16 bytes at once.
-template <int V, typename S> __device__ __forceinline__ void load_factors(float (&factors)[V], const S* place) {
-    constexpr int W = V * sizeof(S) > 16 ? 16 / sizeof(S) : V;
+template <int V> __device__ __forceinline__ void load_factors(float (&factors)[V], const float* place) {
+    constexpr int W = V > 4 ? 4 : V;
 #pragma unroll
     for (int first = 0; first < V; first += W) {
         float part[W];
@@ -14,27 +14,16 @@ template <int V, typename S> __device__ __forceinline__ void load_factors(float 
     }
 }
 
-enum Scaling { UNSCALED, PER_CHANNEL, PER_IMAGE };  // PER_IMAGE: N x C factors
-
-// `inner` is how many groups share their channel (with channels first), `image` how many an image has. F is how the
-// factors are stored.
-template <typename S, typename T, typename F, int V, bool LAST, int SCALE, bool BIAS, bool ADD, int ACTIVATION,
-          typename I>
-__global__ void affine(const S* x, const S* other, T* out, const F* __restrict__ scale,
-                       const float* __restrict__ bias, I total, I inner, I image, int channels, I pitch,
-                       I other_pitch, I out_pitch, float leak) {
-    const int groups = LAST ? channels / V : 1;
+template <typename S, typename T, int V, bool SCALE, bool BIAS, bool ADD, int ACTIVATION, typename I>
+__global__ void affine(const S* x, const S* other, T* out, const float* __restrict__ scale,
+                       const float* __restrict__ bias, I total, int groups, float leak) {
     for (I i = first_index<I>(); i < total; i += index_step<I>()) {
-        const I pixel = i / groups;
-        const int first = (int)(i % groups) * V, channel = LAST ? first : (int)(i / inner % channels);
+        const int channel = (int)(i % groups) * V;
         float values[V], factors[V], offsets[V], added[V];
-        load(values, x + pixel * pitch + first);
-        const I factor = SCALE == PER_IMAGE ? i / image * channels + channel : channel;
-        if (SCALE && LAST) load_factors(factors, scale + factor);
-        if (SCALE && !LAST) fill(factors, to_float(scale[factor]));
-        if (BIAS && LAST) load_factors(offsets, bias + channel);
-        if (BIAS && !LAST) fill(offsets, bias[channel]);
-        if (ADD) load(added, other + pixel * other_pitch + first);
+        load(values, x + i * V);
+        if (SCALE) load_factors(factors, scale + channel);
+        if (BIAS) load_factors(offsets, bias + channel);
+        if (ADD) load(added, other + i * V);
 #pragma unroll
         for (int v = 0; v < V; ++v) {
             if (SCALE) values[v] *= factors[v];
@@ -42,28 +31,44 @@ __global__ void affine(const S* x, const S* other, T* out, const F* __restrict__
             if (ADD) values[v] += added[v];
             values[v] = activated<ACTIVATION>(values[v], leak);
         }
-        store(out + pixel * out_pitch + first, values);
+        store(out + i * V, values);
     }
 }
 
-// a + b (+ c (+ d)), from left to right; pointers beyond COUNT are not read. Where all arrays are contiguous, all of
-// their values are one pixel's.
+// a + b (+ c (+ d)), from left to right; pointers beyond COUNT are not read.
 template <typename S, typename T, int V, int COUNT, int ACTIVATION, typename I>
-__global__ void sum(const S* a, const S* b, const S* c, const S* d, T* out, I total, I groups, I pitch_a, I pitch_b,
-                    I pitch_c, I pitch_d, I out_pitch, float leak) {
+__global__ void sum(const S* a, const S* b, const S* c, const S* d, T* out, I total, float leak) {
     for (I i = first_index<I>(); i < total; i += index_step<I>()) {
         const S* parts[4] = {a, b, c, d};
-        const I pitches[4] = {pitch_a, pitch_b, pitch_c, pitch_d}, pixel = i / groups, first = i % groups * V;
         float result[V], values[V];
-        load(result, a + pixel * pitch_a + first);
+        load(result, a + i * V);
 #pragma unroll
         for (int k = 1; k < COUNT; ++k) {
-            load(values, parts[k] + pixel * pitches[k] + first);
+            load(values, parts[k] + i * V);
 #pragma unroll
             for (int v = 0; v < V; ++v) result[v] += values[v];
         }
 #pragma unroll
         for (int v = 0; v < V; ++v) result[v] = activated<ACTIVATION>(result[v], leak);
-        store(out + pixel * out_pitch + first, result);
+        store(out + i * V, result);
+    }
+}
+
+// The channels of a, b, c and d behind one another, from group `first` of `out_groups` on; of arrays that are not there
+// `groups` are 0.
+template <typename S, typename T, int V, typename I>
+__global__ void join(const S* a, const S* b, const S* c, const S* d, T* __restrict__ out, I total, int groups_a,
+                     int groups_b, int groups_c, int groups_d, int first, int out_groups) {
+    const S* parts[4] = {a, b, c, d};
+    const int counts[4] = {groups_a, groups_b, groups_c, groups_d};
+    const int groups = groups_a + groups_b + groups_c + groups_d;
+    for (I i = first_index<I>(); i < total; i += index_step<I>()) {
+        const I pixel = i / groups;
+        const int place = (int)(i % groups);
+        int group = place, k = 0;
+        while (group >= counts[k]) group -= counts[k++];
+        float values[V];
+        load(values, parts[k] + (pixel * counts[k] + group) * V);
+        store(out + (pixel * out_groups + first + place) * V, values);
     }
 }

@@ -1,4 +1,4 @@
-"""Scale, bias and ReLU in one pass, sums of arrays, and the exchange of layouts and storage types."""
+"""Scale, bias and ReLU in one pass, sums and joinings of arrays, and the exchange of layouts and storage types."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from matnet.engines.cupy.kernels.launch import (
     index_type,
     linear,
     name_of,
-    pitches,
-    sizes,
     start,
     storage,
     tiled,
@@ -23,7 +21,7 @@ from matnet.engines.cupy.kernels.launch import (
     whole,
 )
 
-AT_ONCE = 4  # arrays that one pass sums
+AT_ONCE = 4  # arrays that one pass sums or joins
 FEW_CHANNELS = 16  # up to which one thread moves all channels of a pixel
 
 
@@ -37,7 +35,6 @@ def _activation(leak: float | None) -> tuple[str, np.float32]:
 def plan_affine(
     x: Array,
     out: Array,
-    layout: str,
     scale: Array | None = None,
     bias: Array | None = None,
     other: Array | None = None,
@@ -45,37 +42,30 @@ def plan_affine(
 ) -> Launch:
     """x * scale + bias + other, then ReLU: max(y, 0) for leak 0, leak * y below 0 otherwise, None without.
 
-    x, other: float32 or float16, both the same; out: either; all of one shape in `layout`. out may be x or other
-    where the type is the same. scale: C numbers, or N x C for each image its own, float32 or float16. bias: C
-    numbers, float32. Moves each value of x, other and out once: 8 or 12 bytes a value in float32, where separate
-    passes move two or three times as much. Without any of these it copies, from one type to another.
+    x, other: float32 or float16, both the same; out: either; all of one shape. out may be x or other where the type
+    is the same. scale, bias: C numbers, float32. Moves each value of x, other and out once: 8 or 12 bytes a value in
+    float32, where separate passes move two or three times as much.
     """
     factors = [array for array in (scale, bias) if array is not None]
-    check(*factors)
     others = [x, out] if other is None else [x, out, other]
+    check(*factors, *others)
     assert other is None or other.dtype == x.dtype, (x.dtype, other.dtype)
-    pitch = pitches(layout, *others)
-    n, c, h, w = sizes(x.shape, layout)
-    last, index = layout == "nhwc", index_type(x, out)
-    width = vector(gcd(c, *pitch) if last else h * w, *others, alike=factors if last else ())
-    scaling = "UNSCALED" if scale is None else "PER_CHANNEL" if scale.size == c else "PER_IMAGE"
-    assert scale is None or scale.size in (c, n * c), (scale.shape, x.shape)
+    channels, index = x.shape[-1], index_type(x, out)
+    width = vector(channels, *others, alike=factors)
     activation, slope = _activation(leak)
-    types = storage(x), storage(out), "float" if scale is None else storage(scale)
-    name = name_of("affine", *types, width, last, scaling, bias is not None, other is not None, activation, index)
+    given = scale is not None, bias is not None, other is not None
+    name = name_of("affine", storage(x), storage(out), width, *given, activation, index)
     total = x.size // width
-    apart = [step if last else width for step in (pitch[0], pitch[-1], pitch[1])]
-    counts = (whole(index, count) for count in (total, 1 if last else h * w // width, total // n))
-    arguments = (x, other, out, scale, bias, *counts, np.int32(c), *(whole(index, step) for step in apart), slope)
+    arguments = (x, other, out, scale, bias, whole(index, total), np.int32(channels // width), slope)
     return Launch("elementwise", name, arguments=arguments, **linear(total))
 
 
 def plan_sum(inputs: Sequence[Array], out: Array, leak: float | None = None) -> list[Launch]:
     """The sum of arrays, from left to right, then ReLU as in `plan_affine`.
 
-    All of one shape, and contiguous in one layout, or N x H x W x C. inputs: float32 or float16, all the same; out:
-    the other one too, for up to four inputs, or one of the first four inputs. Moves each value in and out once;
-    more than four are summed in `out`, which costs its bytes and its precision once more for every three.
+    All of one shape. inputs: float32 or float16, all the same; out: the other one too, for up to four inputs, or one of
+    the first four inputs. Moves each value in and out once; more than four are summed in `out`, which costs its bytes
+    and its precision once more for every three.
     """
     launches: list[Launch] = []
     parts, rest = list(inputs[:AT_ONCE]), list(inputs[AT_ONCE:])
@@ -88,29 +78,56 @@ def plan_sum(inputs: Sequence[Array], out: Array, leak: float | None = None) -> 
 
 def _plan_sum(inputs: Sequence[Array], out: Array, leak: float | None) -> Launch:
     assert len({array.dtype for array in inputs}) == 1, [array.dtype for array in inputs]
-    flat = all(array.flags.c_contiguous for array in (out, *inputs))
-    length = out.size if flat else out.shape[-1]
-    pitch = [length] * (1 + len(inputs)) if flat else pitches("nhwc", out, *inputs)
-    index, width = index_type(out), vector(gcd(length, *pitch), out, *inputs)
+    check(out, *inputs)
+    index, width = index_type(out), vector(out.size, out, *inputs)
     activation, slope = _activation(leak)
     name = name_of("sum", storage(inputs[0]), storage(out), width, len(inputs), activation, index)
-    missing = AT_ONCE - len(inputs)
-    counts = (out.size // width, length // width, *pitch[1:], *(0,) * missing, pitch[0])
-    pointers = (*inputs, *(None,) * missing, out)
-    arguments = (*pointers, *(whole(index, count) for count in counts), slope)
+    arguments = (*_padded(inputs), out, whole(index, out.size // width), slope)
     return Launch("elementwise", name, arguments=arguments, **linear(out.size // width))
 
 
-def plan_transpose(x: Array, out: Array, layout: str) -> Launch:
-    """x in `layout` into `out` in the other layout, from either of float32 and float16 to either.
+def _padded(inputs: Sequence[Array]) -> tuple[Array | None, ...]:
+    """AT_ONCE pointers, null where there are fewer arrays."""
+    return (*inputs, *(None,) * (AT_ONCE - len(inputs)))
+
+
+def plan_join(inputs: Sequence[Array], out: Array) -> list[Launch]:
+    """The channels of all inputs one after the other (dagnn.Concat).
+
+    inputs and out: float32 or float16, of each its own. Moves each value in and out once, four inputs of one type in
+    one pass.
+    """
+    check(out, *inputs)
+    assert sum(x.shape[-1] for x in inputs) == out.shape[-1], [x.shape for x in (*inputs, out)]
+    launches, first, rest = [], 0, list(inputs)
+    while rest:
+        alike = [x for x in rest[:AT_ONCE] if x.dtype == rest[0].dtype]
+        parts = rest[: next((k for k, x in enumerate(rest[: len(alike)]) if x.dtype != rest[0].dtype), len(alike))]
+        launches.append(_plan_join(parts, out, first))
+        first += sum(x.shape[-1] for x in parts)
+        rest = rest[len(parts) :]
+    return launches
+
+
+def _plan_join(inputs: Sequence[Array], out: Array, first: int) -> Launch:
+    channels = [x.shape[-1] for x in inputs]
+    index, width = index_type(out), vector(gcd(first, out.shape[-1], *channels), out, *inputs)
+    name = name_of("join", storage(inputs[0]), storage(out), width, index)
+    counts = [count // width for count in (*channels, *(0,) * (AT_ONCE - len(inputs)), first, out.shape[-1])]
+    total = sum(x.size for x in inputs) // width
+    arguments = (*_padded(inputs), out, whole(index, total), *map(np.int32, counts))
+    return Launch("elementwise", name, arguments=arguments, **linear(total))
+
+
+def plan_transpose(x: Array, out: Array, to_last: bool) -> Launch:
+    """N x C x H x W to N x H x W x C, or with `to_last` False back, from either of float32 and float16 to either.
 
     To channels last `out` may have more channels than x, which become zero; to channels first it may have fewer.
     Moves each value in and out once: size of x and size of out times their itemsizes.
     """
     check(x, out)
-    n, c, h, w = sizes(x.shape, layout)
-    to_last = layout == "nchw"
-    kept = sizes(out.shape, "nhwc" if to_last else "nchw")[1]
+    n, kept = x.shape[0], out.shape[3 if to_last else 1]
+    (c, h, w) = x.shape[1:] if to_last else (x.shape[3], *x.shape[1:3])
     assert (n, h, w) == (out.shape[0], *(out.shape[1:3] if to_last else out.shape[2:])), (x.shape, out.shape)
     assert kept >= c if to_last else kept <= c, (x.shape, out.shape)
     index, types, plane = index_type(x, out), (storage(x), storage(out)), h * w
@@ -130,14 +147,13 @@ def plan_transpose(x: Array, out: Array, layout: str) -> Launch:
 def affine(
     x: Array,
     out: Array,
-    layout: str,
     scale: Array | None = None,
     bias: Array | None = None,
     other: Array | None = None,
     leak: float | None = None,
 ) -> None:
     """`plan_affine`, started."""
-    start(plan_affine(x, out, layout, scale, bias, other, leak))
+    start(plan_affine(x, out, scale, bias, other, leak))
 
 
 def add(inputs: Sequence[Array], out: Array, leak: float | None = None) -> None:
@@ -146,6 +162,7 @@ def add(inputs: Sequence[Array], out: Array, leak: float | None = None) -> None:
         start(launch)
 
 
-def transpose(x: Array, out: Array, layout: str) -> None:
-    """`plan_transpose`, started."""
-    start(plan_transpose(x, out, layout))
+def join(inputs: Sequence[Array], out: Array) -> None:
+    """`plan_join`, started."""
+    for launch in plan_join(inputs, out):
+        start(launch)

@@ -1,6 +1,6 @@
 """How a kernel is started: which program, how many threads, which arguments; compiled once, run on CuPy's stream.
 
-What is started (`Launch`) is worked out from shapes and types alone, apart from starting it (`start`).
+What is started (`Launch`) follows from shapes and types alone; `start` starts it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ BLOCKS = 1 << 16  # at most; beyond, each thread takes several elements
 SHORT_INDICES = 1 << 30  # arrays with fewer elements than this are indexed by int, larger ones by long long
 WORD = 16  # bytes that a thread loads at once
 STORAGE = {np.dtype(np.float32): "float", np.dtype(np.float16): "float16"}
-LAYOUTS = ("nchw", "nhwc")
 OPTIONS = ("-std=c++17",)
 
 
@@ -103,14 +102,6 @@ def _address(array: Array) -> int:
     return int(array.ctypes.data) if isinstance(array, np.ndarray) else int(array.data.ptr)
 
 
-def sizes(shape: Sequence[int], layout: str) -> tuple[int, int, int, int]:
-    """N, C, H, W of an array whose axes lie in the order of `layout`."""
-    assert layout in LAYOUTS and len(shape) == 4, (layout, shape)
-    n, *rest = shape
-    c, h, w = rest if layout == "nchw" else (rest[2], rest[0], rest[1])
-    return n, c, h, w
-
-
 def linear(elements: int, threads: int = THREADS) -> dict[str, tuple[int, int, int]]:
     """Grid and block for one thread per element, or per several where these are very many."""
     return {"grid": (min(-(-elements // threads), BLOCKS), 1, 1), "block": (threads, 1, 1)}
@@ -124,33 +115,4 @@ def tiled(tiles: int, block: tuple[int, int]) -> dict[str, tuple[int, int, int]]
 def check(*arrays: Array) -> None:
     """That the engine made all arrays contiguous and not empty, as the kernels need them."""
     for array in arrays:
-        assert array.flags.c_contiguous and array.size, array.shape
-
-
-def pixel_pitch(x: Array) -> int | None:
-    """How many values lie from pixel to pixel of N x H x W x C; None where they do not lie evenly apart.
-
-    It is C, or more in a part of the channels of a larger array.
-    """
-    n, h, w, c = x.shape
-    if x.flags.c_contiguous:
-        return c
-    item = x.dtype.itemsize
-    lengths, counts, strides = (n, h, w), (h * w, w, 1), x.strides
-    found = {stride / count for length, count, stride in zip(lengths, counts, strides, strict=False) if length > 1}
-    even = len(found) <= 1 and (c == 1 or strides[3] == item)
-    pitch = found.pop() / item if found else c
-    return int(pitch) if even and pitch >= c and pitch == int(pitch) else None
-
-
-def pitches(layout: str, *arrays: Array) -> list[int]:
-    """`pixel_pitch` of each array, which the engine made even; with channels first 1, as the kernels have it."""
-    if layout == "nchw":
-        check(*arrays)
-        return [1] * len(arrays)
-    found = []
-    for array in arrays:
-        pitch = pixel_pitch(array)
-        assert pitch and array.size, (array.shape, array.strides)
-        found.append(pitch)
-    return found
+        assert array.flags.c_contiguous and array.size, (array.shape, array.strides)

@@ -36,16 +36,16 @@ __device__ __forceinline__ float finished(const Windows<KH, KW>& w, float value,
     return value * (1.0f / ((float)rows * (float)columns));
 }
 
-// One thread per output: V channels of a pixel with channels last, else one value.
-template <typename S, typename T, int V, bool LAST, int METHOD, int KH, int KW, typename I>
-__global__ void pool(const S* __restrict__ x, T* __restrict__ out, I total, I pitch, I out_pitch, int groups,
-                     int height, int width, int out_height, int out_width, int kernel_h, int kernel_w, int stride_h,
+// One thread per V channels of an output pixel.
+template <typename S, typename T, int V, int METHOD, int KH, int KW, typename I>
+__global__ void pool(const S* __restrict__ x, T* __restrict__ out, I total, int groups, int height, int width, int out_height,
+                     int out_width, int kernel_h, int kernel_w, int stride_h,
                      int stride_w, int top, int left, float outside) {
     const Windows<KH, KW> w = {height,   width,    out_height, out_width, kernel_h,
                                kernel_w, stride_h, stride_w,   top,       left};
     for (I i = first_index<I>(); i < total; i += index_step<I>()) {
-        const int group = LAST ? (int)(i % groups) : 0;
-        const I place = LAST ? i / groups : i;
+        const int group = (int)(i % groups);
+        const I place = i / groups;
         const int out_column = (int)(place % out_width), out_row = (int)(place / out_width % out_height);
         const int row = out_row * stride_h - top, column = out_column * stride_w - left;
         const I image = place / out_width / out_height * height;
@@ -57,7 +57,7 @@ __global__ void pool(const S* __restrict__ x, T* __restrict__ out, I total, I pi
             for (int v = 0; v < w.columns(); ++v) {
                 if ((unsigned)(row + u) < (unsigned)height && (unsigned)(column + v) < (unsigned)width) {
                     float values[V];
-                    load(values, x + ((image + row + u) * width + column + v) * pitch + group * V);
+                    load(values, x + (((image + row + u) * width + column + v) * groups + group) * V);
 #pragma unroll
                     for (int k = 0; k < V; ++k) result[k] = combined<METHOD>(result[k], values[k]);
                 }
@@ -65,14 +65,14 @@ __global__ void pool(const S* __restrict__ x, T* __restrict__ out, I total, I pi
         }
 #pragma unroll
         for (int k = 0; k < V; ++k) result[k] = finished<METHOD>(w, result[k], row, column);
-        store(out + place * out_pitch + group * V, result);
+        store(out + i * V, result);
     }
 }
 
-// Large windows, channels last: 32 groups of channels side by side, the window's cells dealt out to 8 rows of threads.
+// Large windows: 32 groups of channels side by side, the window's cells dealt out to 8 rows of threads.
 template <typename S, typename T, int V, int METHOD, typename I>
-__global__ void pool_large_last(const S* __restrict__ x, T* __restrict__ out, I tiles, I pitch, I out_pitch,
-                                int groups, int height, int width, int out_height, int out_width, int kernel_h,
+__global__ void pool_large(const S* __restrict__ x, T* __restrict__ out, I tiles, int groups,
+                           int height, int width, int out_height, int out_width, int kernel_h,
                                 int kernel_w, int stride_h, int stride_w, int top, int left, float outside) {
     __shared__ float parts[8][V][32];
     const Windows<0, 0> w = {height,   width,    out_height, out_width, kernel_h,
@@ -90,7 +90,7 @@ __global__ void pool_large_last(const S* __restrict__ x, T* __restrict__ out, I 
             const int r = row + cell / kernel_w, c = column + cell % kernel_w;
             if ((unsigned)r < (unsigned)height && (unsigned)c < (unsigned)width) {
                 float values[V];
-                load(values, x + ((image + r) * width + c) * pitch + group * V);
+                load(values, x + (((image + r) * width + c) * groups + group) * V);
 #pragma unroll
                 for (int k = 0; k < V; ++k) result[k] = combined<METHOD>(result[k], values[k]);
             }
@@ -104,31 +104,8 @@ __global__ void pool_large_last(const S* __restrict__ x, T* __restrict__ out, I 
                 for (int s = 1; s < 8; ++s) result[k] = combined<METHOD>(result[k], parts[s][k][lane]);
                 result[k] = finished<METHOD>(w, result[k], row, column);
             }
-            store(out + place * out_pitch + group * V, result);
+            store(out + (place * groups + group) * V, result);
         }
         __syncthreads();
-    }
-}
-
-// Large windows, channels first: one warp per window; threadIdx.y counts warps.
-template <typename S, typename T, int METHOD, typename I>
-__global__ void pool_large_first(const S* __restrict__ x, T* __restrict__ out, I total, int height, int width,
-                                 int out_height, int out_width, int kernel_h, int kernel_w, int stride_h,
-                                 int stride_w, int top, int left, float outside) {
-    const Windows<0, 0> w = {height,   width,    out_height, out_width, kernel_h,
-                             kernel_w, stride_h, stride_w,   top,       left};
-    for (I i = (I)blockIdx.x * blockDim.y + threadIdx.y; i < total; i += (I)gridDim.x * blockDim.y) {
-        const int out_column = (int)(i % out_width), out_row = (int)(i / out_width % out_height);
-        const int row = out_row * stride_h - top, column = out_column * stride_w - left;
-        const S* image = x + i / out_width / out_height * height * width;
-        float result = initial<METHOD>(w, row, column, outside);
-        for (int cell = threadIdx.x; cell < kernel_h * kernel_w; cell += 32) {
-            const int r = row + cell / kernel_w, c = column + cell % kernel_w;
-            if ((unsigned)r < (unsigned)height && (unsigned)c < (unsigned)width)
-                result = combined<METHOD>(result, to_float(image[(I)r * width + c]));
-        }
-        for (int step = 16; step; step /= 2)
-            result = combined<METHOD>(result, __shfl_xor_sync(0xffffffffu, result, step));
-        if (threadIdx.x == 0) set(out[i], finished<METHOD>(w, result, row, column));
     }
 }

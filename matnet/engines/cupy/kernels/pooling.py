@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import gcd
-from typing import Any
 
 import numpy as np
 
 from matnet.engines.cupy.kernels.launch import (
     Array,
     Launch,
+    check,
     index_type,
     linear,
     name_of,
-    pitches,
-    sizes,
     start,
     storage,
     tiled,
@@ -44,53 +41,31 @@ class Windows:
     outside: float = -np.inf
 
 
-def plan_pool(x: Array, out: Array, layout: str, method: str, windows: Windows) -> Launch:
+def plan_pool(x: Array, out: Array, method: str, windows: Windows) -> Launch:
     """The maximum or average over windows (vl_nnpool; BVLC Caffe, pooling layer).
 
     `method`: 'max'; 'avg', over the pixels inside the image; 'padded_avg', over the cells inside the image and
-    its pad, which Caffe takes to be the same on opposite sides. x, out: float32 or float16 in `layout`, the
-    sizes of `out` telling how many windows there are. Moves each value in and out once: windows that overlap
+    its pad, which Caffe takes to be the same on opposite sides. x, out: float32 or float16; the sizes of `out` say how
+    many windows there are. Moves each value in and out once: windows that overlap
     read from the cache.
     """
-    pitch = pitches(layout, x, out)
-    _, c, h, w = sizes(x.shape, layout)
-    _, _, out_h, out_w = sizes(out.shape, layout)
-    last, index = layout == "nhwc", index_type(x, out)
-    width = vector(gcd(c, *pitch), x, out) if last else 1
-    groups = c // width if last else 1
+    check(x, out)
+    (_, h, w, c), (_, out_h, out_w, _) = x.shape, out.shape
+    index, width = index_type(x, out), vector(c, x, out)
+    groups = c // width
     numbers = (groups, h, w, out_h, out_w, *windows.kernel, *windows.stride, *windows.pad)
-    apart = tuple(whole(index, step) for step in pitch)
     shared = (*map(np.int32, numbers), np.float32(windows.outside))
-    if windows.kernel[0] * windows.kernel[1] >= LARGE:
-        return _plan_large(x, out, last, METHODS[method], width, index, apart, shared)
+    types = storage(x), storage(out), width, METHODS[method]
+    if windows.kernel[0] * windows.kernel[1] >= LARGE:  # 8 rows of threads share each window
+        tiles = out.size // c * -(-groups // 32)
+        name = name_of("pool_large", *types, index)
+        return Launch("pooling", name, arguments=(x, out, whole(index, tiles), *shared), **tiled(tiles, (32, 8)))
     fixed = windows.kernel if windows.kernel[0] == windows.kernel[1] in UNROLLED else (0, 0)
-    name = name_of("pool", storage(x), storage(out), width, last, METHODS[method], *fixed, index)
     total = out.size // width
-    return Launch("pooling", name, arguments=(x, out, whole(index, total), *apart, *shared), **linear(total))
+    name = name_of("pool", *types, *fixed, index)
+    return Launch("pooling", name, arguments=(x, out, whole(index, total), *shared), **linear(total))
 
 
-def _plan_large(
-    x: Array,
-    out: Array,
-    last: bool,
-    method: str,
-    width: int,
-    index: str,
-    apart: tuple[Any, ...],
-    shared: tuple[Any, ...],
-) -> Launch:
-    """Windows of many cells: 8 rows of threads, or the 32 threads of a warp, share each one."""
-    if last:
-        strips = -(-int(shared[0]) // 32)
-        tiles = out.size // out.shape[3] * strips
-        name = name_of("pool_large_last", storage(x), storage(out), width, method, index)
-        arguments = (x, out, whole(index, tiles), *apart, *shared)
-        return Launch("pooling", name, arguments=arguments, **tiled(tiles, (32, 8)))
-    name = name_of("pool_large_first", storage(x), storage(out), method, index)
-    arguments = (x, out, whole(index, out.size), *shared[1:])
-    return Launch("pooling", name, arguments=arguments, **tiled(-(-out.size // 8), (32, 8)))
-
-
-def pool(x: Array, out: Array, layout: str, method: str, windows: Windows) -> None:
+def pool(x: Array, out: Array, method: str, windows: Windows) -> None:
     """`plan_pool`, started."""
-    start(plan_pool(x, out, layout, method, windows))
+    start(plan_pool(x, out, method, windows))

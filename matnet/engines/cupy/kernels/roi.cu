@@ -75,20 +75,18 @@ __device__ __forceinline__ float tile_step(double first, double last, int count)
     return __fdiv_rn((float)at_least(last - first + 1.0, 1.0), (float)count);
 }
 
-// One thread per tile and V channels (channels last) or one. FLAT: out is R x (C columns rows), rows fastest, and
-// out_pitch the step from box to box in both layouts.
-template <typename S, typename T, int V, bool LAST, bool MAXIMUM, bool FLAT, typename I>
+// One thread per tile and V channels. FLAT: out is R x (C columns rows), rows fastest.
+template <typename S, typename T, int V, bool MAXIMUM, bool FLAT, typename I>
 __global__ void roi_pool(const S* __restrict__ x, const float* __restrict__ boxes, T* __restrict__ out, int* fault,
-                         I total, I pitch, I out_pitch, int images, int groups, int height, int width, int rows,
+                         I total, int images, int groups, int height, int width, int rows,
                          int columns, I box_height, I box_width, I box_channels, double a, double b, double c,
                          double d, double e, double f, int affine, int strict) {
     const Transform move = {a, b, c, d, e, f, affine};
     for (I i = first_index<I>(); i < total; i += index_step<I>()) {
-        const I tile = LAST ? i / groups : i;
+        const I tile = i / groups;
         const int column = (int)(tile % columns), row = (int)(tile / columns % rows);
-        const I over = tile / columns / rows;
-        const int group = LAST ? (int)(i % groups) : (int)(over % groups);
-        const I r = LAST ? over : over / groups;
+        const I r = tile / columns / rows;
+        const int group = (int)(i % groups);
         const Box box = box_at(boxes, r, box_height, box_width, box_channels, images, move, strict, fault);
         const float down = tile_step(box.top, box.bottom, rows), across = tile_step(box.left, box.right, columns);
         const int top = edge(box.top, down, row, false, height);
@@ -101,8 +99,7 @@ __global__ void roi_pool(const S* __restrict__ x, const float* __restrict__ boxe
         for (int y = top; y < bottom; ++y) {
             for (int z = left; z < right; ++z) {
                 float values[V];
-                const I line = LAST ? (I)box.image * height + y : ((I)box.image * groups + group) * height + y;
-                load(values, x + (LAST ? (line * width + z) * pitch + group * V : line * width + z));
+                load(values, x + ((((I)box.image * height + y) * width + z) * groups + group) * V);
 #pragma unroll
                 for (int v = 0; v < V; ++v) result[v] = MAXIMUM ? greater(result[v], values[v]) : result[v] + values[v];
             }
@@ -115,10 +112,10 @@ __global__ void roi_pool(const S* __restrict__ x, const float* __restrict__ boxe
 #pragma unroll
             for (int v = 0; v < V; ++v) {
                 const I channel = (I)group * V + v;
-                set(out[r * out_pitch + (channel * columns + column) * rows + row], result[v]);
+                set(out[((r * groups * V + channel) * columns + column) * rows + row], result[v]);
             }
         } else {
-            store(out + (LAST ? tile * out_pitch + group * V : i), result);
+            store(out + i * V, result);
         }
     }
 }

@@ -17,17 +17,16 @@ __device__ __forceinline__ Neighbours around(float position, float half, int siz
     return found;
 }
 
-// The grid is No x Wo x 2 x Ho. One thread per V channels of a point (channels last), or per point and channel.
-template <typename S, typename T, int V, bool LAST, typename I>
-__global__ void sample(const S* __restrict__ x, const float* __restrict__ grid, T* __restrict__ out, I total, I pitch,
-                       I out_pitch, int groups, int height, int width, int out_height, int out_width,
+// The grid is No x Wo x 2 x Ho. One thread per V channels of a point.
+template <typename S, typename T, int V, typename I>
+__global__ void sample(const S* __restrict__ x, const float* __restrict__ grid, T* __restrict__ out, I total, int groups,
+                       int height, int width, int out_height, int out_width,
                        I grids_per_image, float half_height, float half_width) {
     for (I i = first_index<I>(); i < total; i += index_step<I>()) {
-        const I place = LAST ? i / groups : i;
+        const I place = i / groups;
         const int column = (int)(place % out_width), row = (int)(place / out_width % out_height);
-        const I over = place / out_width / out_height;
-        const int group = LAST ? (int)(i % groups) : (int)(over % groups);
-        const I point = LAST ? over : over / groups, image = point / grids_per_image;
+        const I point = place / out_width / out_height, image = point / grids_per_image;
+        const int group = (int)(i % groups);
         const float* position = grid + (point * out_width + column) * 2 * out_height + row;
         const Neighbours down = around(position[0], half_height, height);
         const Neighbours across = around(position[out_height], half_width, width);
@@ -40,13 +39,12 @@ __global__ void sample(const S* __restrict__ x, const float* __restrict__ grid, 
                 const int r = down.first + u, c = across.first + v;
                 if (r < 0 || r >= height || c < 0 || c >= width) continue;
                 const float weight = down.weight[u] * across.weight[v];
-                const I line = (LAST ? image : image * groups + group) * height + r;
                 float values[V];
-                load(values, x + (LAST ? (line * width + c) * pitch + group * V : line * width + c));
+                load(values, x + (((image * height + r) * width + c) * groups + group) * V);
 #pragma unroll
                 for (int k = 0; k < V; ++k) result[k] += values[k] * weight;
             }
         }
-        store(out + (LAST ? place * out_pitch + group * V : i), result);
+        store(out + i * V, result);
     }
 }

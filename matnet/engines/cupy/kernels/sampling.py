@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import gcd
-
 import numpy as np
 
 from matnet.engines.cupy.kernels.launch import (
@@ -13,8 +11,6 @@ from matnet.engines.cupy.kernels.launch import (
     index_type,
     linear,
     name_of,
-    pitches,
-    sizes,
     start,
     storage,
     vector,
@@ -23,30 +19,25 @@ from matnet.engines.cupy.kernels.launch import (
 from matnet.ops.roi import ROIPooling
 
 
-def plan_roi_pool(x: Array, boxes: Array, out: Array, fault: Array, layout: str, op: ROIPooling) -> Launch:
+def plan_roi_pool(x: Array, boxes: Array, out: Array, fault: Array, op: ROIPooling) -> Launch:
     """The maximum or average over each tile of each box (vl_nnroipool); see matnet.ops' ROIPooling.
 
-    x, out: float32 or float16 in `layout` (out is R x (C columns rows) x 1 x 1 with op.flatten). boxes: float32
-    N x C x H x W, whatever the layout, 5 numbers a box. fault: one int32, set to 1 where a box holds NaN or
+    x, out: float32 or float16 (out is R x 1 x 1 x (C columns rows) with op.flatten). boxes: float32 N x C x H x W,
+    5 numbers a box. fault: one int32, set to 1 where a box holds NaN or
     infinity, whose output is 0, and where the op refuses its image; it is never cleared here. Moves the pixels under
     all boxes, once or less where boxes overlap in the cache, and the output.
     """
-    check(boxes, fault)
-    pitch = pitches(layout, x, out)
-    n, c, h, w = sizes(x.shape, layout)
-    last, index = layout == "nhwc", index_type(x, out, boxes)
-    if op.flatten:  # all of a box is one pixel
-        pitch[1] = out.size // len(out) if layout == "nchw" else pitch[1]
-    width = vector(gcd(c, *pitch[: 1 if op.flatten else 2]), x, out) if last else 1
+    check(x, out, boxes, fault)
+    n, h, w, c = x.shape
+    index, width = index_type(x, out, boxes), vector(c, x, out)
     flags = op.method == "max", op.flatten
-    name = name_of("roi_pool", storage(x), storage(out), width, last, *flags, index)
+    name = name_of("roi_pool", storage(x), storage(out), width, *flags, index)
     _, box_channels, box_height, box_width = boxes.shape
     total, groups = out.size // width, c // width
-    apart = (whole(index, step) for step in pitch)
     counts = map(np.int32, (n, groups, h, w, *op.subdivisions))
     box = (whole(index, size) for size in (box_height, box_width, box_channels))
     move = (*_transform(op), np.int32(op.refuses_other_images))
-    arguments = (x, boxes, out, fault, whole(index, total), *apart, *counts, *box, *move)
+    arguments = (x, boxes, out, fault, whole(index, total), *counts, *box, *move)
     return Launch("roi", name, arguments=arguments, **linear(total, threads=128))
 
 
@@ -60,32 +51,28 @@ def _transform(op: ROIPooling) -> tuple[np.generic, ...]:
     return (*map(np.float64, (*given[0], *given[1])), np.int32(1))
 
 
-def plan_sample(x: Array, grid: Array, out: Array, layout: str) -> Launch:
+def plan_sample(x: Array, grid: Array, out: Array) -> Launch:
     """x interpolated at the points of a grid, zero outside (vl_nnbilinearsampler); see matnet.ops' BilinearSampler.
 
-    x, out: float32 or float16 in `layout`; grid: float32 No x Wo x 2 x Ho, whatever the layout. Moves the grid
+    x, out: float32 or float16; grid: float32 No x Wo x 2 x Ho. Moves the grid
     and the output once, and the pixels around its points, which neighbouring points find in the cache.
     """
-    check(grid)
-    pitch = pitches(layout, x, out)
-    n, c, h, w = sizes(x.shape, layout)
-    count, _, out_h, out_w = sizes(out.shape, layout)
-    last, index = layout == "nhwc", index_type(x, out, grid)
-    width = vector(gcd(c, *pitch), x, out) if last else 1
-    name = name_of("sample", storage(x), storage(out), width, last, index)
-    apart = (whole(index, step) for step in pitch)
+    check(x, out, grid)
+    (n, h, w, c), (count, out_h, out_w, _) = x.shape, out.shape
+    index, width = index_type(x, out, grid), vector(c, x, out)
+    name = name_of("sample", storage(x), storage(out), width, index)
     counts = map(np.int32, (c // width, h, w, out_h, out_w))
     halves = (np.float32(0.5 * (size - 1)) for size in (h, w))
     total = out.size // width
-    arguments = (x, grid, out, whole(index, total), *apart, *counts, whole(index, count // n), *halves)
+    arguments = (x, grid, out, whole(index, total), *counts, whole(index, count // n), *halves)
     return Launch("sampler", name, arguments=arguments, **linear(total))
 
 
-def roi_pool(x: Array, boxes: Array, out: Array, fault: Array, layout: str, op: ROIPooling) -> None:
+def roi_pool(x: Array, boxes: Array, out: Array, fault: Array, op: ROIPooling) -> None:
     """`plan_roi_pool`, started."""
-    start(plan_roi_pool(x, boxes, out, fault, layout, op))
+    start(plan_roi_pool(x, boxes, out, fault, op))
 
 
-def sample(x: Array, grid: Array, out: Array, layout: str) -> None:
+def sample(x: Array, grid: Array, out: Array) -> None:
     """`plan_sample`, started."""
-    start(plan_sample(x, grid, out, layout))
+    start(plan_sample(x, grid, out))
