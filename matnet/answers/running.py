@@ -14,7 +14,7 @@ from matnet.engines.batches import Halving, combining_layer
 from matnet.engines.kept import kept_engines
 from matnet.errors import DataError, NetworkError, ShapeError, in_words
 from matnet.evaluation.pipeline import Pipeline
-from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, fills_up, prepare_shapes, thread_counts
+from matnet.evaluation.streams import SPARE_BATCHES, averaged, batch_memory, fills_up, prepare_shapes, thread_counts
 from matnet.images.decode import opened
 
 if TYPE_CHECKING:
@@ -107,21 +107,12 @@ def batches(
     def compute(batch: np.ndarray, span: range, good: list[int]) -> dict[str, np.ndarray]:
         used = batch if full else batch[: len(span)]
         found = halving(used.reshape(-1, *shape[-3:]))
-        return {name: _averaged(value, len(used))[good] for name, value in found.items()}
+        # Copies, as engines use their memory again.
+        return {name: averaged(value, len(used))[good].astype(np.float32) for name, value in found.items()}
 
     for done in Pipeline(prepare, compute, memory, threads).run(spans):
         numbers = [number for number in done.span if number not in done.faults]
         yield Batch(numbers, done.value or {}, done.faults)
-
-
-def _averaged(values: np.ndarray, images: int) -> np.ndarray:
-    """Several views of each image as one row per image."""
-    if len(values) == images:
-        return values.copy()  # engines use their memory again
-    if len(values) % images:
-        raise NetworkError(f"{len(values)} rows for {images} images; expected one row per image")
-    grouped = values.reshape(images, -1, *values.shape[1:])
-    return grouped.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
 def engine_options(keywords: dict[str, Any]) -> EngineOptions:

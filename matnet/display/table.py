@@ -150,14 +150,14 @@ def network_table(
     shapes = net.infer_shapes(given, partial=True)
     simplenn = net.source.format == "simplenn"
     shapes.update(_loss_shapes(net, shapes, batch, simplenn))
-    inputs = net.data_inputs()
-    seen = {name: _receptive_fields(net, name, shapes) for name in inputs[:MOST_FIELDS]}
+    read = net.data_inputs()
+    seen = {name: _receptive_fields(net, name, shapes) for name in read[:MOST_FIELDS]}
     sizes = _Sizes(shapes, seen, {layer.name for layer in net.training_layers()})
     rows = [_layer_row(net, index, layer, sizes) for index, layer in enumerate(net.layers.values(), 1)]
     return NetworkTable(
         simplenn=simplenn,
         batch=batch,
-        inputs=tuple(inputs),
+        inputs=tuple(read),
         layers=tuple(rows),
         params=_param_rows(net),
         variables=_variable_rows(net, shapes),

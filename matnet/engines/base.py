@@ -126,12 +126,12 @@ def release_files(net: Network) -> None:
 
 
 def does_not_fit(values: Mapping[str, Any], where: str, reason: object) -> OutOfMemoryError:
-    """The error for inputs whose run needs more memory than there is; the first input tells the batch size."""
+    """The error for inputs whose run needs more memory than there is; the batch size is that of the first input."""
     sizes = ", ".join(text(value.shape) for value in values.values())
     batch = len(next(iter(values.values()))) if values else None
-    told = str(reason).strip().split("\n")[0].rstrip(".") or "no more memory"
+    why = str(reason).strip().split("\n")[0].rstrip(".") or "no more memory"
     what = f"inputs of {sizes} do" if sizes else "the network does"
-    return OutOfMemoryError(f"{what} not fit in the memory of {where} ({told})", batch)
+    return OutOfMemoryError(f"{what} not fit in the memory of {where} ({why})", batch)
 
 
 def wanted_variables(net: Network, outputs: Sequence[str] | None) -> dict[str, str]:
@@ -216,7 +216,7 @@ def _refuse_channels_last(array: np.ndarray, channels: int | None, what: str) ->
 
 
 def _fits(x: Any) -> bool:
-    """Whether `as_activation` would give x itself back: told without a word, since a call may take milliseconds."""
+    """Whether `as_activation` would give x itself back, found without its work: a call may take milliseconds."""
     return type(x) is np.ndarray and x.dtype == np.float32 and x.ndim == 4 and x.size > 0 and x.flags.c_contiguous
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from matnet.errors import DataError
 
-BACKLOG = 16  # batches whose results nobody has taken yet; further ones wait, so that a slow reader bounds the memory
+BACKLOG = 16  # batches that are done and not yet yielded; further ones wait, which limits the memory
 WAKE = 0.5  # seconds after which the waiting thread looks up, so that Ctrl-C is heard on every system
 
 Prepare = Callable[[int, np.ndarray], Any]
@@ -59,7 +59,7 @@ class Slot:
 class Pipeline:
     """Runs batches of images through `prepare` and `compute`, as many at a time as there is memory for.
 
-    memory: the arrays that batches are assembled in, one per batch under way. Each thread takes whatever is to
+    memory: the arrays that batches are assembled in, one per batch under way. Each thread takes what is to
     be done next: a batch that is complete goes before another image to decode. So no thread waits for another
     as long as there is work, and a slow image delays its own batch alone. Which images make a batch does not
     depend on that, hence no result does; only the order in which batches are done.
@@ -132,7 +132,7 @@ class Pipeline:
         return None
 
     def _slot_to_fill(self) -> Slot | None:
-        """A batch with images that nobody decodes yet, if there is memory for one."""
+        """A batch with images that no thread decodes yet, if there is memory for one."""
         if self._filling is not None and self._filling.given == len(self._filling.span):
             self._filling = None
         if self._filling is None and self._free and self._spans:

@@ -14,7 +14,7 @@ from matnet.errors import NetworkError
 from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.pipeline import Done, Pipeline
 from matnet.evaluation.record import versions
-from matnet.evaluation.streams import SPARE_BATCHES, batch_memory, fills_up, prepare_shapes, thread_counts
+from matnet.evaluation.streams import SPARE_BATCHES, averaged, batch_memory, fills_up, prepare_shapes, thread_counts
 from matnet.evaluation.tally import Tally
 from matnet.evaluation.tasks import Task
 from matnet.network import Network
@@ -121,19 +121,6 @@ class Runner:
             versions=versions(self.engine.runtimes),
             notes=tuple(self.engine.notes),
         )
-
-
-def averaged(scores: np.ndarray, images: int) -> np.ndarray:
-    """Scores of several views of each image as one row per image: their mean, in double precision.
-
-    Raises NetworkError where the scores are not one row per view.
-    """
-    views, rest = divmod(len(scores), images)
-    if rest or not views:
-        raise NetworkError(f"{len(scores)} rows of scores for {images} images; expected one row per image")
-    if views == 1:
-        return scores
-    return scores.reshape(images, views, *scores.shape[1:]).mean(axis=1, dtype=np.float64)
 
 
 def _counted(task: Task, done: Done, streams: int) -> Tally:

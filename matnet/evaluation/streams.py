@@ -1,4 +1,4 @@
-"""How an engine is supplied with batches: with how many threads, from which memory."""
+"""How an engine is supplied with batches: threads, memory, shapes; and how the views of an image become one row."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from matnet.engines import Engine
 from matnet.engines.batches import combining_layer
 from matnet.engines.device import processors
+from matnet.errors import NetworkError
 from matnet.evaluation.pipeline import ThreadCounts
 
 SPARE_BATCHES = 2  # being filled while others are computed; a slow image holds up one of them
@@ -45,3 +46,16 @@ def prepare_shapes(engine: Engine, shapes: Sequence[tuple[int, ...]]) -> None:
     """Let the engine make what it needs for images of these shapes, so that threads do not do so side by side."""
     for shape in dict.fromkeys(shapes):
         engine.prepare({engine.inputs[0]: shape})
+
+
+def averaged(scores: np.ndarray, images: int) -> np.ndarray:
+    """Scores of several views of each image as one row per image: their mean, in double precision.
+
+    Raises NetworkError where the scores are not one row per view.
+    """
+    views, rest = divmod(len(scores), images)
+    if rest or not views:
+        raise NetworkError(f"{len(scores)} rows of scores for {images} images; expected one row per image")
+    if views == 1:
+        return scores
+    return scores.reshape(images, views, *scores.shape[1:]).mean(axis=1, dtype=np.float64)

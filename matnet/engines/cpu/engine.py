@@ -97,7 +97,7 @@ class OnnxEngine(Engine):
             return program
 
     def _find_or_compile(self, inputs: Mapping[str, Shape]) -> int:
-        self.net.infer_shapes(inputs, self.wanted.values())  # so that a fault is told of the layer as it was loaded
+        self.net.infer_shapes(inputs, self.wanted.values())  # so that an error names the layer as it was loaded
         shapes = self.planned.infer_shapes(inputs, self._computed)
         read = {name for layer in self.planned.layers.values() for name in layer.inputs}
         given = {name: shape for name, shape in inputs.items() if name in read}

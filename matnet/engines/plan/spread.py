@@ -21,7 +21,7 @@ CHANNELS = 3  # MATLAB's dimension
 def spread_concat(net: Network, wanted: Sequence[str]) -> Network:
     """The one convolution that reads a concatenation, also through pooling, is divided among what was concatenated.
 
-    Only where its outputs, which are added up, are fewer channels than the copy would have had.
+    Only where its outputs, which are added up, are fewer channels than those of the copy.
     """
     planned = net.copy()
     for concat in net.layers.values():
@@ -64,7 +64,7 @@ def _channels(net: Network, wanted: Sequence[str], name: str) -> int | None:
 
 
 def _pays(net: Network, conv: Layer, depths: Sequence[int | None]) -> bool:
-    """Whether the filters see just these channels, all at once, and give fewer, counting every addition."""
+    """Whether the filters see exactly these channels, all at once, and give fewer, counting every addition."""
     depth, count = pad_to_4d(net.params[conv.params[0]].value).shape[2:]
     return None not in depths and depth == sum(depth or 0 for depth in depths) and count * (len(depths) - 1) <= depth
 

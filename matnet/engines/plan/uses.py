@@ -28,7 +28,7 @@ class Uses:
         return cls(writers, readers, set(wanted))
 
     def only_link(self, variable: str) -> tuple[Layer, Layer] | None:
-        """The one layer that writes `variable` and the one that reads it, once; None where anyone else cares."""
+        """The one layer that writes `variable` and the one that reads it, once; None where others use it."""
         writers, readers = self.writers.get(variable, []), self.readers.get(variable, [])
         if variable in self.wanted or len(writers) != 1 or len(readers) != 1:
             return None
@@ -36,7 +36,7 @@ class Uses:
 
 
 def links(net: Network, wanted: Sequence[str]) -> list[tuple[Layer, Layer]]:
-    """All pairs of layers of which the second reads the only output of the first, and nobody else does."""
+    """All pairs of layers of which the second reads the only output of the first, and no other layer does."""
     uses = Uses.of(net, wanted)
     found = [uses.only_link(layer.outputs[0]) for layer in net.layers.values() if len(layer.outputs) == 1]
     return [pair for pair in found if pair is not None]

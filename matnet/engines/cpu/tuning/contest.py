@@ -30,7 +30,7 @@ Challenge = Callable[[Variant | None], Variant | None]
 
 
 def fastest(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: list[str]) -> tuple[Program, dict[str, float]]:
-    """The program that wins against all that can be had, and by variant the seconds of its runs on random inputs.
+    """The program that wins against all others, and by variant the seconds of its runs on random inputs.
 
     One challenges the best so far at a time, so that no more than two copies of the weights are in memory. One that
     cannot be compiled, or computes something else, is left out. EngineError where none can be compiled.
