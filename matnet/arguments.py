@@ -194,7 +194,7 @@ def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") 
     group = command.add_argument_group("engine")
     choice = "auto: a usable GPU, else ONNX Runtime, else numpy"
     group.add_argument("--backend", choices=BACKENDS, default=backend, help=f"{choice} (default: %(default)s)")
-    group.add_argument("--device", type=_checked(parse_device), metavar="cpu|gpu|gpu:N", help="where to compute")
+    group.add_argument("--device", type=_checked(parse_device), metavar="cpu|gpu|gpu:N,...", help="where to compute")
     group.add_argument(
         "--precision",
         choices=PRECISIONS,

@@ -9,6 +9,7 @@ import gc
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +18,10 @@ import numpy as np
 import pytest
 
 from matnet import EngineError, Network, NetworkError, OutOfMemoryError, ShapeError
+from matnet.engines import EngineOptions, for_batches
 from matnet.engines.cupy import choice, device, kernels, libraries, transfer
 from matnet.engines.cupy.capture import Replayed
+from matnet.engines.cupy.probe import Gpu
 from matnet.engines.cupy.steps import Multiply
 from matnet.ops import extensions as ext
 from matnet.ops.activation import ReLU, Sigmoid, SoftMax
@@ -334,6 +337,40 @@ def test_on_device_layer_by_layer(machine: SimpleNamespace) -> None:
     assert type(found) is fake_cuda.Array
     assert_close(np.array(found), net.forward(x)["b"], 1e-5, "b")
     assert engine.path == "layer by layer"
+
+
+@pytest.fixture
+def two_gpus(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(index: int | None = None, precision: str = "fp32") -> Gpu:
+        return Gpu(index or 0, "stand-in", (9, 0), 1 << 34, 13000, 13000)
+
+    monkeypatch.setattr("matnet.engines.cupy.engine.find_gpu", found)
+
+
+def test_several_gpus_share_the_calls(two_gpus: None) -> None:
+    """Each has the network; a call goes to the one with the fewest under way, and copies from memory of any of them."""
+    net, x = NETS["fused"], values(*X)
+    engine: Any = net.compile(backend="cupy", device="gpu:0,gpu:1")
+    assert engine.device == "gpu:0 (stand-in), gpu:1 (stand-in)"
+    buffer = engine.input_buffer(X)
+    buffer[...] = x
+    assert all(one.gpu.page_locked.holds({"x": buffer}) for one in engine.engines)
+    used = []
+    for busy in ([0, 0], [1, 0], [1, 2]):
+        engine._calls = list(busy)
+        for one in engine.engines:
+            one._programs.clear()
+        assert_close(engine(buffer)["b"], net.forward(x)["b"], 1e-5, "b")
+        used.append([bool(one._programs) for one in engine.engines].index(True))
+        assert engine._calls == busy
+    assert used == [0, 1, 0]
+    engine.prepare({"x": X})
+    assert all(len(one._programs) == 1 for one in engine.engines)
+
+
+def test_two_threads_for_each_gpu(two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = EngineOptions("cupy", device="gpu:0,gpu:1,gpu:3")
+    assert for_batches(options).callers == 3 * for_batches(replace(options, device="gpu:0")).callers
 
 
 def test_other_backends_refuse_arrays_on_a_gpu() -> None:

@@ -25,6 +25,7 @@ from matnet.engines.device import Device
 from matnet.engines.numpy_engine import NumpyEngine
 from matnet.errors import MatnetError
 from matnet.eval import main as eval_main
+from matnet.evaluation.shard import on_own_gpu
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat
 from matnet.ops.extensions.recurrent import RNN
@@ -93,6 +94,24 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 )
 def test_device_names(text: str | None, expected: Device | None) -> None:
     assert parse_device(text) == expected
+
+
+def test_several_devices_are_gpus_by_number() -> None:
+    found = parse_device("gpu:2, cuda:0")
+    assert found is not None and found.each == ["gpu:2", "gpu:0"]
+    assert EngineOptions("cupy", device="gpu:0,gpu:1").parsed_device is not None
+    for text in ("gpu,gpu:1", "gpu:0,gpu:0", "cpu,gpu:1", "gpu:0,"):
+        with pytest.raises(EngineError, match="gpu:0,gpu:1"):
+            parse_device(text)
+
+
+@pytest.mark.parametrize(
+    ("worker", "device"), [("0", "gpu:3"), ("1", "gpu:5"), ("host-2", "gpu:3"), ("tcp://a", "gpu:3")]
+)
+def test_a_dask_worker_takes_one_gpu_of_several(worker: str, device: str) -> None:
+    options = EngineOptions("cupy", device="gpu:3,gpu:5")
+    assert on_own_gpu(options, worker).device == device
+    assert on_own_gpu(EngineOptions("cupy", device="gpu:1"), "7").device == "gpu:1"
 
 
 @pytest.mark.parametrize("text", ["", "gpu:", "gpu:-1", "gpu:x", "tpu", "cpu:0", "gpu:99999"])

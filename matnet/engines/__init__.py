@@ -107,7 +107,9 @@ def for_batches(options: EngineOptions, share: int | None = None) -> EngineOptio
     threads = options.threads
     if "threads" in engine.takes:
         threads = threads or share or processors()
-    return replace(options, threads=threads, callers=engine.callers_for(threads))
+    device = options.parsed_device
+    devices = 1 if device is None else len(device.each)
+    return replace(options, threads=threads, callers=devices * engine.callers_for(threads))
 
 
 def compile_network(
@@ -136,6 +138,10 @@ def compile_network(
         raise EngineError(f"backend {backend!r} takes no option {', '.join(sorted(unknown))}")
     if backend != "cupy":
         refuse_on_cpu(backend, device, options.precision)
+    if device is not None and device.others and backend == "cupy":
+        from matnet.engines.cupy.several import SeveralGpus
+
+        engine = SeveralGpus
     warn_not_finite({name: param.value for name, param in net.params.items()}, str(net.source))
     compiled = engine(net, outputs, options)
     compiled.notes = [*notes, *compiled.notes]

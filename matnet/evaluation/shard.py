@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from matnet.engines import EngineOptions
 from matnet.errors import DataError
 from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.provenance import sha256_once
@@ -78,7 +80,8 @@ def score_shard(
 
 def _runner(config: EvaluationConfig, key: str, spec: NetworkSpec, own_size: bool, network: Network | None) -> Runner:
     if key not in _ready:
-        _ready[key] = Runner(_network(spec, network), config, own_size, share=_processors())
+        own = replace(config, engine=on_own_gpu(config.engine, _name()))
+        _ready[key] = Runner(_network(spec, network), own, own_size, share=_processors())
         while len(_ready) > MOST_NETWORKS:
             _ready.popitem(last=False)
     _ready.move_to_end(key)
@@ -108,6 +111,21 @@ def _processors() -> int | None:
     """The part of the machine that this worker may use: its number of threads, as Dask counts; None outside Dask."""
     worker = _worker()
     return int(worker.state.nthreads) if worker is not None else None
+
+
+def on_own_gpu(options: EngineOptions, worker: str) -> EngineOptions:
+    """The options for a worker, which of several GPUs takes one: by the number at the end of its name."""
+    device = options.parsed_device
+    if device is None or not device.others:
+        return options
+    digits = re.search(r"\d*$", worker)
+    number = int(digits[0]) if digits and digits[0] else 0
+    return replace(options, device=device.each[number % len(device.each)])
+
+
+def _name() -> str:
+    worker = _worker()
+    return str(worker.name) if worker is not None else ""
 
 
 def _address() -> str:

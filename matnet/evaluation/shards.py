@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -171,7 +172,7 @@ def merged(engines: Sequence[EngineInfo], workers: int) -> EngineInfo:
     """One engine for all shards; a note says how many workers there were, and where they were not alike."""
     kinds = list(dict.fromkeys((engine.backend, engine.device, engine.precision) for engine in engines))
     notes = dict.fromkeys(note for engine in engines for note in engine.notes)
-    if len(kinds) > 1:
+    if len({re.sub(r"gpu:\d+", "gpu", device) + backend + precision for backend, device, precision in kinds}) > 1:
         notes[f"workers computed differently: {'; '.join(' '.join(kind) for kind in kinds)}"] = None
     notes[f"computed in shards on {workers} Dask worker{'s' if workers > 1 else ''}"] = None
     backend, device, precision = (", ".join(dict.fromkeys(kind[k] for kind in kinds)) for k in range(3))
