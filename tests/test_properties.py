@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from matnet import layout, shapes
 from matnet.formats.mat import read_mat, write_mat
+from matnet.formats.mat.values import Cell
 from matnet.formats.names import KEYWORDS, identifiers
 
 fixed = settings(derandomize=True, deadline=None, database=None, max_examples=60)
@@ -89,3 +92,41 @@ def test_arrays_come_back_from_a_mat_file(version: str, data: st.DataObject) -> 
                 value.reshape(value.shape + (1,) * (axes - value.ndim)),
                 strict=True,
             )
+
+
+CHARACTERS = st.characters(codec="utf-8", max_codepoint=0xFFFF, exclude_categories=("Cs", "Cc"))  # MATLAB's char
+TEXTS = st.text(CHARACTERS, min_size=1, max_size=9)
+FIELDS = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,8}", fullmatch=True)
+NESTED = st.recursive(
+    st.one_of(TEXTS, arrays(np.float64, (2, 3), elements=st.floats(width=64, allow_nan=False))),
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=3).map(Cell), st.dictionaries(FIELDS, inner, min_size=1, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def assert_alike(found: Any, expected: Any) -> None:
+    assert isinstance(found, Mapping) == isinstance(expected, dict)
+    if isinstance(expected, dict):
+        assert set(found) == set(expected)
+        for name, value in expected.items():
+            assert_alike(found[name], value)
+    elif isinstance(expected, Cell):
+        assert isinstance(found, Cell) and len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_alike(one, other)
+    elif isinstance(expected, str):
+        assert found == expected
+    else:
+        np.testing.assert_array_equal(found, expected, strict=True)
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+@fixed
+@given(value=NESTED)
+def test_structs_cells_and_text_come_back_from_a_mat_file(version: str, value: Any) -> None:
+    """Nested in any way: names of fields, order of elements, text and numbers."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_mat(Path(folder, "x.mat"), {"x": value}, version=version)
+        assert_alike(read_mat(Path(folder, "x.mat"))["x"], value)
