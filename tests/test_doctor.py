@@ -1,7 +1,7 @@
 """The doctor names what was turned wrong on purpose: preprocessing, labels, weights, meta.
 
 The network is digits-lenet, whose right preprocessing (8 x 8 gray, minus 73) and error (2.82 % of its 355 test images)
-stand in its card, or SqueezeNet on 100 real images. Statistics are held against tables and definitions.
+stand in its card.
 """
 
 from __future__ import annotations
@@ -19,19 +19,14 @@ import pytest
 
 import matnet
 from matnet import eval as eval_command
-from matnet.converters.caffemodel import read_mean
 from matnet.converters.transposition import swap_rows_and_columns
-from matnet.datasets import ImageList, class_order, load_images
+from matnet.datasets import ImageList, load_images
 from matnet.doctor import __main__ as doctor
 from matnet.doctor.checks import check_network
 from matnet.doctor.findings import PROBLEM
-from matnet.doctor.image_changes import Variant, image_changes
-from matnet.doctor.label_changes import label_changes, learned_order
+from matnet.doctor.label_changes import label_changes
 from matnet.doctor.permanent import mended, write_preprocessing
-from matnet.doctor.scoring import prepare_all
-from matnet.doctor.search import BETTER, KNOBS, LABELS, UNDECIDED, WORSE, Diagnosis, Search
-from matnet.doctor.statistics import calibrated, interval, log_probabilities, normalizers, paired
-from matnet.engines import EngineOptions
+from matnet.doctor.search import LABELS, UNDECIDED, WORSE
 from matnet.errors import run_command
 from matnet.evaluation.classes import align
 from matnet.evaluation.command import embedded_data, embedded_model
@@ -42,115 +37,11 @@ from matnet.ops.base import Unknown
 from matnet.ops.normalization import BatchNorm
 from matnet.ops.training import Loss
 from matnet.params import Param
+from tests.doctor_runs import every, search
 from tests.tiny_models import gray_classifier
 
 MODEL, DIGITS = Path(embedded_model()), Path(embedded_data())
-SQUEEZENET_MEAN = (123, 117, 104)
-"""R, G, B, as SqueezeNet's train_val.prototxt states it (104, 117, 123 in B, G, R)."""
 REORDERED = np.array([3, 7, 1, 9, 0, 2, 8, 4, 6, 5])
-
-
-def search(net: Network, images: ImageList, prepared: Preprocessing, knobs: tuple[str, ...] = ()) -> Diagnosis:
-    options = EngineOptions(backend="onnx")
-    tried = knobs or (*KNOBS, LABELS)
-    return Search(net, images, prepared, net.outputs[0], options=options, knobs=tried).run()
-
-
-def every(step: int, images: ImageList) -> ImageList:
-    return replace(images, paths=images.paths[::step], labels=images.labels[::step])
-
-
-# --- statistics ---
-
-
-def test_the_signed_rank_test_is_exact() -> None:
-    """Of n differences that are all positive the one-sided p is 1 / 2^n."""
-    found = paired(np.arange(1.0, 11.0), tests=3)
-    np.testing.assert_allclose(found.better, 3 / 2**10, rtol=1e-12)
-    assert found.worse == 1 and found.gain == 5.5
-
-
-def test_a_change_without_a_difference_needs_no_number() -> None:
-    found = paired(np.zeros(40), tests=5)
-    assert (found.better, found.worse, found.needed) == (1.0, 1.0, None)
-
-
-def test_the_number_of_images_that_is_asked_for_shows_the_difference() -> None:
-    """Noether's number, with normal differences: about so many decide in about four of five experiments."""
-    rng = np.random.default_rng(5)
-    mean, tests = 0.3, 10
-    needed = [paired(rng.normal(mean, 1, 40), tests).needed or 0 for _ in range(200)]
-    middle = int(np.median(needed))
-    decided = np.mean([paired(rng.normal(mean, 1, middle), tests).better < 0.01 for _ in range(200)])
-    assert 0.5 < decided < 0.99
-
-
-def test_wilsons_interval() -> None:
-    """Newcombe 1998, table I: 15 of 148 gives 0.0624 to 0.1605."""
-    np.testing.assert_allclose(interval(15, 148), (6.24, 16.05), atol=0.005)
-
-
-def test_log_probabilities_of_probabilities_and_of_what_a_softmax_takes() -> None:
-    logits = np.random.default_rng(1).normal(size=(3, 7)) * 4
-    soft = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(log_probabilities(logits), np.log(soft), atol=1e-5)
-    np.testing.assert_allclose(log_probabilities(soft), np.log(soft), atol=1e-5)
-    assert np.isfinite(log_probabilities(np.array([[np.nan, 1, 2], [0, 0, 1]]))).all()
-
-
-def test_being_less_sure_of_wrong_answers_is_no_gain() -> None:
-    """Two networks that are always wrong, one of them sure: both are worth log(1 / K), K = 5."""
-    for sharpness in (0.1, 30):
-        scores = np.tile(np.array([sharpness, 0, 0, 0, 0]), (8, 1)) + np.eye(8, 5, k=1) * 1e-3
-        logs = log_probabilities(scores)
-        true = logs[np.arange(8), np.full(8, 4)]
-        np.testing.assert_allclose(calibrated(true, normalizers(logs)), np.log(1 / 5), atol=1e-3)
-
-
-# --- changes ---
-
-
-def test_images_prepared_together_are_those_prepared_alone() -> None:
-    """Resized once for all variants, an image has the same values as by each variant's own `load`."""
-    net = matnet.load(MODEL)
-    path = next(DIGITS.glob("3/*.png"))
-    base = Preprocessing.of(net, image_size=(9, 7), channels=3, mean=(73, 60, 50), resize="vl_imreadjpeg")
-    variants = [Variant(base), *(change.variant for change in image_changes(base))]
-    places = [np.empty((3, 9, 7), np.float32) for _ in variants]
-    prepare_all(path, variants, places)
-    assert len(variants) > 10
-    for variant, place in zip(variants, places, strict=True):
-        if not variant.transposed:
-            np.testing.assert_allclose(place, variant.preprocessing.load(path), atol=1e-4)
-
-
-def test_changes_of_labels_stay_within_the_outputs() -> None:
-    labels = np.array([0, 3, 9])
-    assert all(change.labels.min() >= 0 and change.labels.max() < 10 for change in label_changes([], labels, 10, []))
-
-
-def test_the_two_orders_of_imagenet_are_each_others_inverse() -> None:
-    by_id, kit = class_order("ilsvrc12-sorted"), class_order("ilsvrc12-devkit")
-    labels = np.array([0, 17, 999])
-    found = {change.what: change for change in label_changes([Path("a.png")] * 3, labels, 1000, [])}
-    of_kit = next(change for what, change in found.items() if "from 0" in what)
-    assert [by_id[label] for label in of_kit.labels] == [kit[label] for label in labels]
-
-
-def test_an_order_is_learned_from_other_images_alone() -> None:
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(4), 6)
-    logs = np.log(np.full((24, 4), 0.05))
-    order = np.array([2, 0, 3, 1])
-    logs[np.arange(24), order[labels]] = np.log(0.85)
-    found = learned_order(logs, labels)
-    assert found is not None
-    np.testing.assert_array_equal(found[0], order[labels])
-    np.testing.assert_array_equal(found[1], order)
-    noise = rng.normal(size=(24, 4))
-    learned, _ = learned_order(noise, labels) or (labels, None)
-    assert (noise.argmax(axis=1) == learned).mean() < 0.6  # noise fits no order that was learned elsewhere
-    assert learned_order(logs[:4], np.arange(4)) is None  # one image per class
 
 
 # --- digits-lenet, turned wrong ---
@@ -433,103 +324,3 @@ def test_what_is_not_tried_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit) as stopped:
         run_command(doctor.main, [str(MODEL), str(DIGITS), "--try", "colour"])
     assert stopped.value.code == 2
-
-
-# --- SqueezeNet on real images ---
-
-
-@pytest.fixture(scope="module")
-def squeezenet(real_data: Path) -> tuple[Network, ImageList, Preprocessing]:
-    folder = real_data / "caffe" / "squeezenet"
-    net = matnet.load(folder / "SqueezeNet_deploy.prototxt", folder / "decompressed_SqueezeNet.caffemodel")
-    images = align(net, load_images(real_data / "images" / "imagenet100"), 1000, "ilsvrc12", None)
-    return net, images, Preprocessing.of(net, mean=SQUEEZENET_MEAN)
-
-
-@pytest.mark.process
-@pytest.mark.parametrize(
-    ("change", "knob", "knobs"),
-    [
-        ({"color": "bgr"}, "channel order", (*KNOBS, LABELS)),
-        ({"mean": None}, "mean", ("mean", "transposed")),
-        ({"scale": 1 / 255}, "scale", ("scale", "channel order")),
-    ],
-)
-def test_squeezenet_prepared_wrongly(
-    change: dict[str, Any], knob: str, knobs: tuple[str, ...], squeezenet: tuple[Network, ImageList, Preprocessing]
-) -> None:
-    """One search tries all changes on all images, the others two kinds on half: each computes the network anew."""
-    net, images, base = squeezenet
-    images = images if LABELS in knobs else every(2, images)
-    found = search(net, images, replace(base, **change), knobs)
-    assert found.best is not None and found.best.knob == knob
-    assert found.best.images == len(images) and found.best.error <= 40 < found.best.base_error
-
-
-@pytest.mark.process
-def test_squeezenet_transposed(squeezenet: tuple[Network, ImageList, Preprocessing]) -> None:
-    net, images, base = squeezenet
-    turned = net.copy()
-    swap_rows_and_columns(turned)
-    found = search(turned, every(2, images), base, ("transposed", "channel order"))
-    assert found.best is not None and found.best.knob == "transposed"
-
-
-@pytest.mark.process
-def test_a_cifar_network_that_was_trained_on_rgb(real_data: Path) -> None:
-    """ResNet-20 was trained on CIFAR's own R, G, B; read as Caffe's usual B, G, R, it is a few percent worse."""
-    folder = real_data / "caffe" / "resnet20_cifar10"
-    net = matnet.load(folder / "res20_cifar_train_test.prototxt", folder / "ResNet_20.caffemodel")
-    images = load_images(real_data / "images" / "cifar300")
-    images = align(net, images, 10, images.class_names, None)
-    mean = read_mean(folder / "mean.binaryproto").transpose(1, 2, 0)[..., ::-1]
-    found = search(net, images, Preprocessing.of(net, image_size=(32, 32), mean=mean.copy()))
-    assert found.best is not None and found.best.knob == "channel order"
-    assert found.best.error < 26 < 30 < found.best.base_error
-
-
-def turned(images: ImageList, how: str) -> np.ndarray:
-    if how == "1-based":
-        return images.labels + 1
-    if how == "permuted":
-        return np.random.default_rng(1).permutation(1000)[images.labels]
-    place = {wnid: number for number, wnid in enumerate(class_order("ilsvrc12-devkit"))}
-    return np.array([place[wnid] for wnid in np.array(class_order("ilsvrc12-sorted"))[images.labels]])
-
-
-@pytest.mark.process
-@pytest.mark.parametrize(
-    ("how", "words", "knobs"),
-    [
-        ("1-based", "1 subtracted", (LABELS,)),
-        ("permuted", "WordNet ids in the images'", (LABELS, "channel order", "transposed")),
-        ("another order", "development kit", (LABELS,)),
-    ],
-)
-def test_squeezenet_labelled_wrongly(
-    how: str, words: str, knobs: tuple[str, ...], squeezenet: tuple[Network, ImageList, Preprocessing]
-) -> None:
-    net, images, base = squeezenet
-    wrong = replace(images, labels=turned(images, how))
-    found = search(net, wrong, base, knobs)
-    better = [trial for trial in found.trials if trial.verdict == BETTER]
-    assert better and all(trial.knob == LABELS for trial in better)
-    assert any(words in trial.what for trial in better)
-    assert found.best is not None and found.best.error < 40
-
-
-@pytest.mark.process
-@pytest.mark.parametrize(
-    ("change", "knob"),
-    [({"interpolation": "nearest"}, "interpolation"), ({"crop_fraction": (0.5, 0.5)}, "crop"),
-     ({"keep_aspect": True}, "resize rule")],
-)  # fmt: skip
-def test_squeezenet_resized_wrongly_is_named_or_not_decidable(
-    change: dict[str, Any], knob: str, squeezenet: tuple[Network, ImageList, Preprocessing]
-) -> None:
-    net, images, base = squeezenet
-    found = search(net, every(3, images), replace(base, **change), (knob,))
-    if found.best is None:
-        assert any(trial.needed for trial in found.trials if trial.verdict == UNDECIDED)
-    else:
-        assert found.best.knob == knob and found.best.error <= found.best.base_error
