@@ -45,7 +45,6 @@ suppress_warnings = ["config.cache"]
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "signature"
 autodoc_class_signature = "mixed"
-autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100
 
 clone = tempfile.mkdtemp(prefix="matnet-docs-")  # notebooks run where a reader does: at the top of a clone

@@ -34,7 +34,7 @@ from matnet.display.text import table_text, totals
 from matnet.engines import EngineOptions, choose
 from matnet.errors import MatnetError, NetworkError, common_options, program, run_command
 from matnet.files import atomic_write, check_outputs
-from matnet.kinds import DOT, SVG
+from matnet.kinds import DOT, HTML, SVG
 from matnet.meta import class_descriptions, class_names, declared_input_shapes, display_name, image_input
 from matnet.meta.given import InputSize, given_input_shapes
 from matnet.network import Network
@@ -76,6 +76,10 @@ def parser() -> argparse.ArgumentParser:
     add_network_options(command)
     add_engine_options(command, backend="onnx")
     command.add_argument("--svg", metavar="OUT.svg", help="write the graph as a drawing")
+    command.add_argument(
+        "--html", metavar="OUT.html", help="write one page: the drawing to zoom and search, each layer's weights"
+    )
+    command.add_argument("--unfold", action="store_true", help="draw every one of repeated blocks (with --svg)")
     command.add_argument("--dot", metavar="OUT.dot", help="write the graph for Graphviz, as model2dot does")
     return command
 
@@ -84,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser().parse_intermixed_args(joined_sizes(joined_pairs(sys.argv[1:] if argv is None else argv)))
     if options.plan and options.format != "text":
         raise MatnetError(f"--plan is text for people; it does not go with --format {options.format}")
-    outputs = [(options.svg, SVG), (options.dot, DOT)]
+    outputs = [(options.svg, SVG), (options.html, HTML), (options.dot, DOT)]
     check_outputs(outputs, [options.model])
     net = network_from(options.model, options)
     check_outputs(outputs, [net.source.path])
@@ -92,8 +96,8 @@ def main(argv: list[str] | None = None) -> int:
     inputs = input_shapes(net, batch, given_sizes(options), options.channels)
     table = network_table(net, batch, inputs=inputs)
     reason = why_unsized(net, table, inputs)
-    if options.svg or options.dot:
-        write_drawings(net, table, options.svg, options.dot)
+    if options.svg or options.html or options.dot:
+        write_drawings(net, table, options)
     report = _report(net, table, options.format, options.meta, reason)
     encoding = sys.stdout.encoding or "utf-8"
     print(report.encode(encoding, "backslashreplace").decode(encoding))
@@ -123,15 +127,21 @@ def _declared_batch(net: Network) -> int:
     return shape[0] if shape else 1
 
 
-def write_drawings(net: Network, table: NetworkTable, svg: str | None, dot: str | None) -> None:
-    """Write the SVG and dot files that are asked for; each appears whole or not at all."""
+def write_drawings(net: Network, table: NetworkTable, options: argparse.Namespace) -> None:
+    """Write the SVG, HTML and dot files that are asked for; each appears whole or not at all."""
     from matnet.display.dot import network_dot
+    from matnet.display.page import network_page
     from matnet.display.svg import network_svg
 
-    for path, text in ((svg, svg and network_svg(table, display_name(net))), (dot, dot and network_dot(table))):
-        if path and text:
+    wanted = (
+        (options.svg, lambda: network_svg(table, display_name(net), options.unfold)),
+        (options.html, lambda: network_page(net, table)),
+        (options.dot, lambda: network_dot(table)),
+    )
+    for path, text in wanted:
+        if path:
             with atomic_write(path) as file:
-                file.write(text.encode("utf-8", "replace"))
+                file.write(text().encode("utf-8", "replace"))
             log.info(f"wrote {path}")
 
 

@@ -45,7 +45,7 @@ GRAPHS: dict[str, Callable[[], Network]] = {
 
 
 def drawn(net: Network) -> ET.Element:
-    return ET.fromstring(network_svg(network_table(net)))
+    return ET.fromstring(network_svg(network_table(net), unfold=True))
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from matnet.display.folding import fold
 from matnet.display.layered import Box, Wire
 from matnet.display.markup import clipped, escaped
 from matnet.display.routing import Drawing, Place, draw
@@ -32,6 +33,7 @@ COLOURS = {
     "result": ("#fbe1de", "#c0564b"),
     "unknown": ("#ffffff", "#c0564b"),
     "other": ("#efefef", "#777777"),
+    "folded": ("#f7f7f7", "#999999"),
     "variable": ("#ffffff", "#555555"),
 }
 
@@ -40,24 +42,27 @@ COLOURS = {
 class _Node:
     """A layer, or a variable that enters or leaves the network: its lines of text and its looks."""
 
+    name: str  # in full
     css: str  # layer or variable
     lines: tuple[str, ...]  # the first is the name
     family: str
     tooltip: str
 
 
-def network_svg(table: NetworkTable, heading: str = "network") -> str:
+def network_svg(table: NetworkTable, heading: str = "network", unfold: bool = False) -> str:
     """The drawing as one SVG document: layers as boxes, variables as wires labelled H x W x C (x N).
 
-    Each layer is one `<g class="layer">`; inputs and outputs of the network are `<g class="variable">`.
+    Each layer is one `<g class="layer">`; inputs and outputs of the network are `<g class="variable">`. Repeated blocks
+    are one `<g class="layer">` of their own after the first, unless `unfold`.
     """
+    whole, table = table, table if unfold else fold(table)
     nodes, wires, variables = _graph(table)
     labels = [_size_label(table, name) for name in variables]
     leaving: dict[int, list[str]] = {}
     for wire, label in zip(wires, labels, strict=True):
         leaving.setdefault(wire.source, []).append(label)
     drawing = draw([_box(node, leaving.get(index, [])) for index, node in enumerate(nodes)], wires)
-    caption = f"{heading}: {len(table.layers)} layers, {totals_caption(table)}"
+    caption = f"{heading}: {len(whole.layers)} layers, {totals_caption(whole)}"
     width = 2 * MARGIN + max(drawing.width, text_width(caption, NAME_SIZE))
     height = 2 * MARGIN + HEADING + drawing.height
     parts = [
@@ -137,11 +142,11 @@ def _layer_node(row: LayerRow) -> _Node:
     if row.unknown:
         lines.append("unknown type")
     sizes = ", ".join(map(size_text, row.output_shapes))
-    return _Node("layer", tuple(lines), family(row), f"{row.name}: {', '.join(detail)}; output {sizes}")
+    return _Node(row.name, "layer", tuple(lines), family(row), f"{row.name}: {', '.join(detail)}; output {sizes}")
 
 
 def _variable_node(name: str, shape: Shape | None) -> _Node:
-    return _Node("variable", (clipped(name, LONGEST_NAME),), "variable", f"{name}: {size_text(shape)}")
+    return _Node(name, "variable", (clipped(name, LONGEST_NAME),), "variable", f"{name}: {size_text(shape)}")
 
 
 def _size_label(table: NetworkTable, variable: str) -> str:
@@ -194,10 +199,10 @@ def _wire_elements(drawing: Drawing, variables: Sequence[str], labels: Sequence[
 def _node_element(node: _Node, place: Place) -> str:
     fill, stroke = COLOURS[node.family]
     round_corner = place.height / 2 if node.css == "variable" else 4
-    dashes = ' stroke-dasharray="5 3"' if node.family == "unknown" else ""
+    dashes = ' stroke-dasharray="5 3"' if node.family in ("unknown", "folded") else ""
     middle = place.left + place.width / 2
     parts = [
-        f'<g class="{node.css}"><title>{escaped(node.tooltip)}</title>',
+        f'<g class="{node.css}" data-name="{escaped(node.name)}"><title>{escaped(node.tooltip)}</title>',
         f'<rect x="{place.left:.1f}" y="{place.top:.1f}" width="{place.width:.1f}" height="{place.height:.1f}" '
         f'rx="{round_corner:g}" fill="{fill}" stroke="{stroke}"{dashes}/>',
     ]

@@ -66,9 +66,16 @@ def number_array(value: Any) -> np.ndarray | None:
     return array if array.size and array.dtype.kind in "fiub" else None
 
 
+COMMON_NAMES = ("deploy", "train_val", "test", "net", "network", "model")
+
+
 def display_name(net: Network) -> str:
-    """What to call the network in a heading: `meta.name`, else its file's name, else `network`."""
+    """What to call the network in a heading: `meta.name`, else its file's name, else `network`.
+
+    Many Caffe models have files of the same names (`deploy.prototxt`); their folder's name then says which model it is.
+    """
     named = text_of(net.meta.get("name"))
-    if named:
-        return named
-    return net.source.path.stem if net.source.path else "network"
+    if named or not net.source.path:
+        return named or "network"
+    path = net.source.path
+    return path.absolute().parent.name or path.stem if path.stem.lower() in COMMON_NAMES else path.stem
