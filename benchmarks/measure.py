@@ -87,6 +87,7 @@ def checked(row: Row, runner: Runner, x: np.ndarray, reference: np.ndarray | Non
     runner(-x)
     found = np.asarray(runner(x))
     row.runtime = getattr(runner, "runtime", "")
+    row.work = getattr(runner, "work", [])
     if reference is None:
         row.difference = 0.0
         if not np.isfinite(found).all():

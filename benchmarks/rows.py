@@ -25,7 +25,8 @@ class Row:
 
     scope: "" from array to array in host memory, "resident" where input and output stay in a GPU's memory.
     status: "ok", or "failed: reason", then without figures. seconds: of one batch, one number per turn.
-    difference: from matnet's output, the largest absolute one relative to the largest magnitude.
+    difference: from matnet's output, the largest absolute one relative to the largest magnitude. work: bytes and
+    operations of each step, at least, where the engine states them.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Row:
     operations: int = 0  # of one batch
     seconds: list[float] = field(default_factory=list)
     published: dict[str, float] = field(default_factory=dict)
+    work: list[list[int]] = field(default_factory=list)
 
     @property
     def group(self) -> Group:

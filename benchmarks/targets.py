@@ -68,7 +68,8 @@ def gpu_verdicts(report: Report) -> list[Verdict]:
         if own is None or peer is None or precision == "fp32":
             continue
         kind, times = f"{precision} {scope}".strip(), ratio(own, peer)
-        found.append(Verdict(f"{model}, batch {batch}, {kind}: to {peer.engine}{_share(report, own)}", times, ON_GPU))
+        shares = f"{_share(report, own)}{_roofline(report, own)}"
+        found.append(Verdict(f"{model}, batch {batch}, {kind}: to {peer.engine}{shares}", times, ON_GPU))
         ratios.setdefault(kind, []).extend([times] if times else [])
     for kind, times_of_kind in ratios.items():
         if times_of_kind:
@@ -95,6 +96,15 @@ def _whose(rows: list[Row]) -> str:
 def _against_plain(named: dict[str, Row]) -> float | None:
     ours, plain = named.get(ALONE), named.get(PLAIN)
     return ratio(ours, plain) if ours and plain and plain.timed else None
+
+
+def _roofline(report: Report, row: Row) -> str:
+    """How near to the least time that each step's bytes and operations need, at the ceilings that were measured."""
+    peak, bandwidth = report.peak(row.precision), report.machine.get("copy_bytes_per_s")
+    if not (peak and bandwidth and row.timed and row.work):
+        return ""
+    least = sum(max(moved / bandwidth, operations / peak) for moved, operations in row.work)
+    return f", at {100 * least / row.spread.median:.0f} % of the roofline"
 
 
 def _share(report: Report, row: Row | None) -> str:

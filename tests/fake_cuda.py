@@ -217,7 +217,7 @@ class MemoryPool:
 class Cublas:
     """cuBLAS as a library of C functions: gemmEx on column-major matrices at addresses, for the types that it knows.
 
-    As in NVIDIA's documentation cublasSetStream takes the workspace away, and no memory can be had for another one
+    As in NVIDIA's documentation cublasSetStream takes the workspace away, and there is no memory for another one
     while the stream is captured.
     """
 

@@ -36,7 +36,7 @@ def machine(processor: Processor, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(engine_module, "find_gpu", lambda index=None, precision="fp32": gpu)
     monkeypatch.setattr(device, "import_cupy", lambda: cupy)
     monkeypatch.setattr(device, "import_cudnn", lambda runtime: cudnn)
-    monkeypatch.setattr(device, "load_library", lambda cupy: cublas)
+    monkeypatch.setattr(device, "load_library", lambda runtime: cublas)
     monkeypatch.setattr(fake_cuda.Recording, "actions", None)
     monkeypatch.setenv("MATNET_HOME", str(tmp_path))
     pinned = SimpleNamespace(empty_pinned=np.empty, zeros_pinned=np.zeros)

@@ -25,6 +25,7 @@ from matnet.benchmarks.measure import checked
 from matnet.benchmarks.models import build
 from matnet.benchmarks.peers import Subject
 from matnet.benchmarks.rows import Report, Row
+from matnet.benchmarks.targets import gpu_verdicts
 from matnet.benchmarks.timing import Limits
 from matnet.engines.cupy import choice
 from matnet.engines.cupy.lower import lower
@@ -145,7 +146,7 @@ def test_a_report_is_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "- PASS  tf32: all" in (tmp_path / "r.md").read_text()
 
 
-def test_what_does_not_hold_is_told_once_for_all_networks_and_sets_the_status(
+def test_what_does_not_hold_is_named_once_for_all_networks_and_sets_the_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--backend", "numpy", "--only", "conformance", "--precision", "fp16"]
@@ -267,6 +268,7 @@ def test_one_call_proves_all_of_it(
     assert {row["runtime"] for row in record["rows"] if row["engine"] == "matnet-cupy"} == {"1 graph"}
     assert {row["engine"] for row in record["rows"]} == {"matnet-cupy", *stages.TORCH_GPU_FORMS}
     assert record["sections"]["memory"][0]["batches"] == 3
+    assert "% of the roofline" in files["markdown"].read_text()
     assert record["sections"]["kernels"][0]["kinds"]
     plans = json.loads(files["plans"].read_text())
     assert plans and any(key.startswith("way ") for key in plans)
@@ -282,6 +284,15 @@ def test_a_graph_that_computes_nothing_sets_the_status(whole_run: list[str], mon
     idle = SimpleNamespace(launch=lambda stream=None: None, upload=lambda stream=None: None)
     monkeypatch.setattr(fake_cuda.Stream, "end_capture", lambda self: idle if end(self) else None)
     assert gpu.main([*whole_run, "--only", "conformance"]) == 1
+
+
+def test_the_roofline_of_a_network_is_the_sum_of_its_steps() -> None:
+    """At 10 bytes and 5 operations a second: 20 s for 200 bytes and 40 s for 200 operations, of 240 s measured."""
+    work = [[200, 0], [100, 200]]
+    own = Row("alexnet", "random", 1, "matnet-cupy", "fp16", seconds=[240.0], work=work, operations=200)
+    peer = Row("alexnet", "random", 1, "torch", "fp16", seconds=[480.0], operations=200)
+    report = Report([own, peer], {"matmul_flop_per_s": {"fp16": 5.0}, "copy_bytes_per_s": 10.0})
+    assert gpu_verdicts(report)[0].line().endswith("to torch, at 17 % of the peak, at 25 % of the roofline")
 
 
 def test_an_engine_that_repeats_its_first_output_is_noticed() -> None:

@@ -136,9 +136,9 @@ def test_networks_whose_memory_cannot_be_planned() -> None:
     twice = network(FIRST, (ReLU(), ["a"], []))
     twice.layers["b"].outputs = ["a"]
     assert_line(why_layer_by_layer(twice), "'a'", "'a'", "'b'")
-    told = schedule_lines(net, {"x": X, "selector": (2, 1, 1, 1)})
-    assert told[0].startswith("layers run one by one in CuPy: the size")
-    assert told[1] == "activations lie channels first (NCHW)"
+    lines = schedule_lines(net, {"x": X, "selector": (2, 1, 1, 1)})
+    assert lines[0].startswith("layers run one by one in CuPy: the size")
+    assert lines[1] == "activations lie channels first (NCHW)"
 
 
 def test_the_plan_in_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,10 +151,10 @@ def test_the_plan_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     model = DATA / "matconvnet" / "sn_alexnet" / "model.mat"
     assert show_main([str(model), "--plan", "--backend", "cupy", "--precision", "fp16"]) == 0
-    told = capsys.readouterr().out.partition("\nplan\n")[2].splitlines()
-    assert "cuDNN convolution + bias + ReLU" in told[1]
-    assert told[-2].startswith("  activations lie channels last (NHWC), ") and told[-2].endswith(", in fp16")
-    assert sum("matrix product + bias" in line for line in told) == 3
+    lines = capsys.readouterr().out.partition("\nplan\n")[2].splitlines()
+    assert "cuDNN convolution + bias + ReLU" in lines[1]
+    assert lines[-2].startswith("  activations lie channels last (NHWC), ") and lines[-2].endswith(", in fp16")
+    assert sum("matrix product + bias" in line for line in lines) == 3
     assert show_main([str(model), "--plan", "--backend", "numpy"]) == 0
     assert capsys.readouterr().out.endswith("numpy\n  activations lie channels first (NCHW)\n")
     with pytest.raises(EngineError, match="computes in fp32 alone"):

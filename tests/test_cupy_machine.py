@@ -184,7 +184,7 @@ REGIONS = network(
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_boxes_are_pooled_by_the_kernel(precision: str, machine: SimpleNamespace) -> None:
-    """A box that holds NaN is told of its own batch alone, though the next one is under way."""
+    """A box that holds NaN is an error of its own batch alone, though the next one is under way."""
     engine: Any = REGIONS.compile(backend="cupy", precision=precision)
     batches = [{"x": values(*X, seed=seed), "boxes": BOXES.copy()} for seed in range(3)]
     for _ in range(2):
@@ -525,14 +525,14 @@ def test_runs_of_calls_are_recorded_as_graphs() -> None:
     """First all directly, then once into graphs; in a replay only call 2, which no graph may hold, runs by itself."""
     ran, stream, steps = replayed()
     assert ran == [0, 1, 2, 3] * 3
-    assert (stream.graphs, steps.note, steps.path) == (2, "", "2 graphs, 1 steps by themselves")
+    assert (stream.graphs, steps.note, steps.path) == (2, "", "2 graphs, 1 step one by one")
 
 
 @pytest.mark.parametrize("broken", [False, True])
 @pytest.mark.parametrize(
     ("refused", "path"),
-    [((2,), "2 graphs, 1 steps by themselves"), ((0,), "1 graph, 1 steps by themselves"),
-     ((1, 2, 5), "2 graphs, 3 steps by themselves"), (range(6), "step by step")],
+    [((2,), "2 graphs, 1 step one by one"), ((0,), "1 graph, 1 step one by one"),
+     ((1, 2, 5), "2 graphs, 3 steps one by one"), (range(6), "step by step")],
 )  # fmt: skip
 def test_a_call_that_cannot_be_recorded_parts_the_graph(refused: Sequence[int], path: str, broken: bool) -> None:
     """Whether the call says so itself or the end of the capture: all others are replayed, and the note names it."""
@@ -581,14 +581,14 @@ def test_without_cudnn_fp32_runs_and_other_precisions_say_why_not(
     machine.cudnn.broken = how == "broken"
     if how == "missing":
         monkeypatch.setattr(device, "import_cudnn", missing)
-    told = {"missing": "frontend is not installed", "broken": r"does not run on gpu:0 \(stand-in\): cudnnHandle"}[how]
+    reason = {"missing": "frontend is not installed", "broken": r"does not run on gpu:0 \(stand-in\): cudnnHandle"}[how]
     net, x = NETS["residual"], values(*X)
     engine = net.compile(backend="cupy")
     assert_close(engine(x)["d"], net.forward(x)["d"], 1e-5, "d")
     note, alone = engine.notes  # CuPy's own convolutions use its handle of cuBLAS
-    assert re.match(f"convolutions run without cuDNN, more slowly: .*{told}", note)
+    assert re.match(f"convolutions run without cuDNN, more slowly: .*{reason}", note)
     assert re.match(r"layers 'a' \(calling cuBLAS", alone)
-    with pytest.raises(EngineError, match=rf"precision 'fp16' needs cuDNN: .*{told}.*, or choose precision 'fp32'"):
+    with pytest.raises(EngineError, match=rf"precision 'fp16' needs cuDNN: .*{reason}.*, or choose precision 'fp32'"):
         net.compile(backend="cupy", precision="fp16")
-    with pytest.raises(EngineError, match=rf"cuDNN was asked for, but .*{told}"):
+    with pytest.raises(EngineError, match=rf"cuDNN was asked for, but .*{reason}"):
         net.compile(backend="cupy", cudnn=True)

@@ -31,13 +31,13 @@ class Agreement:
     same: dict[str, int] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)  # how the engine ran, by precision
 
-    def met(self, precision: str) -> bool:
+    def reached(self, precision: str) -> bool:
         return self.same[precision] >= LEAST[precision] * self.images
 
     def line(self, precision: str) -> str:
         share = f"{self.same[precision]} of {self.images} images, at least {100 * LEAST[precision]:.0f} %"
         ran = f" ({self.paths[precision]})" if self.paths.get(precision) else ""
-        return f"{'PASS' if self.met(precision) else 'miss'}  {precision}{ran}: the same class first on {share}"
+        return f"{'PASS' if self.reached(precision) else 'miss'}  {precision}{ran}: the same class first on {share}"
 
 
 def real_data() -> Path:

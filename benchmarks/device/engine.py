@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from matnet.benchmarks.contenders import MatnetRunner
-from matnet.benchmarks.device.kernels import StepTime, step_times
+from matnet.benchmarks.device.kernels import StepTime, step_bytes, step_operations, step_times
 from matnet.benchmarks.peers.base import Runner, Subject
 from matnet.engines import Engine
 from matnet.engines.cupy.engine import CupyEngine
@@ -34,6 +34,14 @@ class GpuRunner(MatnetRunner):
     def runtime(self) -> str:
         """How the next batch runs: as graphs or step by step."""
         return str(self.engine.path)
+
+    @property
+    def work(self) -> list[list[int]]:
+        """Of each step of the program that ran last, the bytes that it must move and the operations that it must do."""
+        program = self.engine.last_program
+        steps = program.bound.steps if program is not None else []
+        net = self.engine.planned
+        return [[step_bytes(net, step), step_operations(net, step)] for step in steps]
 
     def resident(self, x: np.ndarray) -> Callable[[], None]:
         """A run of all steps on what lies in device memory already, to its end."""

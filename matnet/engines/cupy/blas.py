@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from matnet.engines.cupy.views import Array, address
+from matnet.errors import EngineError
 
 WORKSPACE = 32 << 20  # bytes, as NVIDIA advises for Hopper
 NO_TRANSPOSE, TRANSPOSE = 0, 1  # cublasOperation_t
@@ -32,11 +33,19 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 }
 
 
-def load_library(cupy: Any) -> Any:
-    """cuBLAS by the name under which CuPy's module has loaded it, with the types of its functions."""
-    major = int(cupy.cuda.cublas.getVersion(cupy.cuda.device.get_cublas_handle())) // 10000
-    windows = sys.platform == "win32"
-    library = ctypes.CDLL(f"cublas64_{major}.dll" if windows else f"libcublas.so.{major}")
+def load_library(runtime: int) -> Any:
+    """cuBLAS by the name under which CuPy has loaded it, with the types of its functions; EngineError where it lacks.
+
+    runtime: CuPy's CUDA version, with which cuBLAS shares the major number (13000 is 13.0).
+    """
+    major = runtime // 1000
+    name = f"cublas64_{major}.dll" if sys.platform == "win32" else f"libcublas.so.{major}"
+    try:
+        library = ctypes.CDLL(name)
+    except OSError as error:
+        raise EngineError(
+            f"cuBLAS cannot be loaded ({error}); install it with `python -m pip install \"cupy-cuda{major}x[ctk]\"`"
+        ) from None
     for name, arguments in SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, ctypes.c_int

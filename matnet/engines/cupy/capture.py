@@ -75,7 +75,8 @@ class Replayed:
         alone = sum(end - begin for graph, begin, end in self._pieces or () if graph is None)
         if not graphs:
             return "step by step"
-        return f"{graphs} graph{'s' if graphs > 1 else ''}" + (f", {alone} steps by themselves" if alone else "")
+        steps = f", {alone} step{'s' if alone > 1 else ''} one by one" if alone else ""
+        return f"{graphs} graph{'s' if graphs > 1 else ''}{steps}"
 
     def __call__(self, stream: Any) -> None:
         """Run all calls on the stream, which is the current one."""

@@ -153,7 +153,7 @@ class GpuDevice:
             size = max(1, min(WORKSPACE, self.workspace()))
             with self.cupy.cuda.using_allocator(self.pool.malloc):
                 memory = self.cupy.empty(size, dtype=self.cupy.uint8)
-            self._blas = Blas(load_library(self.cupy), self.computing.ptr, memory)
+            self._blas = Blas(load_library(self.gpu.runtime), self.computing.ptr, memory)
         return self._blas
 
     @property

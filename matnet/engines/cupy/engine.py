@@ -91,9 +91,14 @@ class CupyEngine(Engine):
     @property
     def path(self) -> str:
         """How the program that was used last runs at the next batch of its size: as graphs, or step by step."""
-        if not self._programs:
+        if self.last_program is None:
             return "layer by layer" if self.layer_by_layer is not None else ""
-        return next(reversed(self._programs.values())).steps.path
+        return self.last_program.steps.path
+
+    @property
+    def last_program(self) -> Program | None:
+        """The program that was used last."""
+        return next(reversed(self._programs.values()), None)
 
     def __call__(self, x: Any, on_device: bool = False) -> dict[str, Any]:
         """The outputs; with `on_device` as arrays of CuPy, on which the current stream of CuPy may work at once."""
