@@ -55,7 +55,7 @@ def draw(report: Report, path: str | Path) -> None:
     edge = (len(engines) + MODEL_GAP) / 2
     axes[0].set_ylim(_place(len(models) - 1, edge, engines), _place(0, -edge, engines))
     handles, labels = _legend(engines)
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)), fontsize=8, frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(4, len(labels)), fontsize=8, frameon=True)
     figure.supxlabel(
         "images/s relative to the best peer (at the bars: images/s); of several forms, the best", fontsize=8
     )

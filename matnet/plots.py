@@ -209,7 +209,7 @@ def segmentation(
         )
         for number, count in zip(numbers[order], counts[order], strict=True)
     ]
-    drawn.legend(handles=patches, loc="outside right upper", frameon=False, fontsize=8)
+    drawn.legend(handles=patches, loc="outside right upper", frameon=True, fontsize=8)
     return drawn
 
 
@@ -300,7 +300,7 @@ def roc(curves: RocCurve | dict[str, RocCurve]) -> Figure:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.005)
     axes.set_aspect("equal")
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="lower right", frameon=True)
     return drawn
 
 

@@ -88,3 +88,27 @@ def test_names_of_crowded_points_do_not_overlap() -> None:
         assert not any(boxes[name].overlap(boxes[other]) for other in names[:place]), name
     for point in points:
         assert distance(tuple(axes.transData.transform((point.x, point.error))), boxes[point.name]) < 131
+
+
+def test_rows_of_two_data_sets_share_no_plot(tmp_path: Path) -> None:
+    """Errors on different data do not compare: a plot has the models of one set, under its own limits."""
+    pytest.importorskip("matplotlib")
+    from types import SimpleNamespace
+
+    from matnet.reproduction import plots
+
+    def figures(data: str, error: float) -> SimpleNamespace:
+        known = {"top1_error": error, "images_per_s": 100.0}
+        expected = SimpleNamespace(
+            data=data, task="classification", short_name=data, card=SimpleNamespace(parameters=1000)
+        )
+        return SimpleNamespace(expected=expected, measured=known.get, published=known.get, run={})
+
+    rows: list[Any] = [figures("imagenet", 42.0), figures("own images", 2.8)]
+    names = sorted(path.name for path in plots.write_plots(rows, tmp_path))
+    assert names == [
+        "error-parameters-own-images.png",
+        "error-parameters.png",
+        "error-speed-own-images.png",
+        "error-speed.png",
+    ]

@@ -31,20 +31,22 @@ class Point:
 def write_plots(rows: Iterable[Row], folder: Path) -> list[Path]:
     """The PNG files that the rows allow; the folder is made where it is not. Raises EngineError without matplotlib.
 
-    A model without a measurement stands where it was published, as a hollow mark.
+    Errors on different data do not compare, so each data set has plots of its own. A model without a measurement stands
+    where it was published, as a hollow mark.
     """
     require_matplotlib()
     found = list(rows)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    speeds = [point for row in found if (point := _speed(row))]
-    sizes = [point for row in found if (point := _parameters(row))]
-    for name, points, label in (
-        ("error-speed.png", speeds, "images per second"),
-        ("error-parameters.png", sizes, "parameters, millions"),
-    ):
-        if points:
-            written.append(_save(_scatter(points, label), folder / name))
+    for data in dict.fromkeys(row.expected.data for row in found):
+        same = [row for row in found if row.expected.data == data]
+        where = "" if data == "imagenet" else f"-{data.replace(' ', '-')}"
+        for name, place, label in (
+            ("error-speed", _speed, "images per second"),
+            ("error-parameters", _parameters, "parameters, millions"),
+        ):
+            if points := [point for row in same if (point := place(row))]:
+                written.append(_save(_scatter(points, label), folder / f"{name}{where}.png"))
     curves = [row for row in found if row.run.get("roc")]
     if curves:
         written.append(_save(_roc(curves), folder / "roc-lfw.png"))
@@ -117,7 +119,7 @@ def _scatter(points: Sequence[Point], across: str) -> Any:
     errors = [point.error for point in points]
     room = max(0.12 * (max(errors) - min(errors)), 1.0)
     axes.set_ylim(min(errors) - room, max(errors) + room)
-    axes.legend(loc="best", frameon=False)
+    axes.legend(loc="best", frameon=True, edgecolor="#b0b0b0", fancybox=False)
     place_labels(axes, [(point.x, point.error, point.name) for point in points])
     return drawn
 
@@ -148,7 +150,7 @@ def _roc(rows: Sequence[Row]) -> Any:
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.grid(True, color="#e4e4e4")
-    axes.legend(loc="lower left", frameon=False)
+    axes.legend(loc="lower left", frameon=True, edgecolor="#b0b0b0", fancybox=False)
     return drawn
 
 
