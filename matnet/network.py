@@ -378,6 +378,8 @@ class Network(Edited):
                 if layer.faults:
                     raise ShapeError(layer.faults[0])
                 found = layer.op.output_shapes([shapes[name] for name in layer.inputs], self.param_shapes(layer))
+                if len(found) < len(layer.outputs):
+                    raise ShapeError(f"has {len(layer.outputs)} outputs; its type gives {len(found)}")
             except MatnetError as error:
                 if partial:
                     continue

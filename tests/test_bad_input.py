@@ -270,3 +270,21 @@ def test_a_network_of_constants_needs_no_input(tmp_path: Path) -> None:
     assert run_main(arguments) == 0
     with np.load(tmp_path / "out.npz") as found:
         np.testing.assert_array_equal(found["out__p"], np.full((1, 2, 3, 4), 8))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+def test_calls_and_layers_that_make_no_sense(backend: str, tmp_path: Path) -> None:
+    net = matnet.load(MODEL)
+    for call, text in (
+        (lambda: net.forward(X, [], backend=backend), "no variable or layer"),
+        (lambda: net.forward({1: X}, backend=backend), "by their names, not by 1"),
+        (lambda: net.forward(X, [3], backend=backend), r"not \[3\]"),
+    ):
+        with pytest.raises(MatnetError, match=text):
+            call()
+    names = {"inputs": Cell(["x"]), "outputs": Cell(["y", "z"]), "params": Cell([])}
+    write_mat(tmp_path / "two.mat", {"layers": {"name": "r", "type": "dagnn.ReLU", **names, "block": {}}})
+    with pytest.raises(MatnetError, match=r"'r'.*has 2 outputs; its type gives 1"):
+        matnet.load(tmp_path / "two.mat").forward(X, backend=backend)
+    with pytest.raises(MatnetError, match=r"'r'.*has 2 outputs; its type gives 1"):
+        matnet.load(tmp_path / "two.mat").to_onnx(tmp_path / "two.onnx", size=(3, 8, 6))

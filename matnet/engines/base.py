@@ -106,7 +106,9 @@ class Engine(ABC):
             )
         return {self.inputs[0]: x}
 
-    def _input_called(self, name: str) -> str:
+    def _input_called(self, name: Any) -> str:
+        if not isinstance(name, str):
+            raise NetworkError(f"{self.net.source}: inputs are given by their names, not by {name!r:.60}")
         if name in self.inputs or name in self.net.inputs:
             return name
         for variable in self.inputs:
@@ -181,6 +183,8 @@ def network_to_run(net: Network, outputs: str | Sequence[str] | None, given: Col
 def _names(outputs: Any) -> list[str]:
     """Names given as one or several; NetworkError for anything else."""
     names = [outputs] if isinstance(outputs, str) else list(outputs) if isinstance(outputs, Iterable) else [outputs]
+    if not names:
+        raise NetworkError("outputs names no variable or layer; leave it out for those of the network")
     if not all(isinstance(name, str) for name in names):
         raise NetworkError(f"outputs are names of variables or layers, one or a list of them, not {outputs!r:.60}")
     return names
