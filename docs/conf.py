@@ -28,7 +28,7 @@ author = "the matnet developers"
 copyright = "2026, the matnet developers"
 version = release = matnet.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "gallery"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "gallery"]
 exclude_patterns = ["_build", "jupyter_execute", "**/.ipynb_checkpoints"]
 templates_path: list[str] = []
 html_theme = "furo"

@@ -6,8 +6,10 @@ They need the extra `plot` (matplotlib); `class_image` and `dream` need `torch` 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -37,14 +39,29 @@ def require_matplotlib() -> None:
 
 
 def empty_figure(width: float, height: float) -> Figure:
-    """A figure of a size in inches that needs no screen."""
+    """A figure of a size in inches that needs no screen, and that a notebook shows as a picture."""
     require_matplotlib()
+    drawn: Figure = _figure_class()(figsize=(width, height), dpi=DPI, layout="constrained")
+    return drawn
+
+
+@cache
+def _figure_class() -> Any:
+    """Notebooks know how to show matplotlib's own class only once pyplot is imported."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawn = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(drawn)
-    return drawn
+    class ShownFigure(Figure):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            FigureCanvasAgg(self)
+
+        def _repr_png_(self) -> bytes:
+            written = io.BytesIO()
+            self.savefig(written, format="png")
+            return written.getvalue()
+
+    return ShownFigure
 
 
 # -- layers -----------------------------------------------------------------------------------------

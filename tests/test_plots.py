@@ -138,3 +138,8 @@ def test_gradients_raise_what_they_follow(photo: Path) -> None:
     before = np.array([200, 50, 100]) / 255
     after = shown(plots.dream(net, photo, "fc", steps=5)).mean(axis=(0, 1))
     assert np.abs(after - 100 / 255).sum() > np.abs(before - 100 / 255).sum()
+
+
+def test_a_notebook_shows_a_figure_as_a_picture(tricolour: Network) -> None:
+    """IPython asks objects for `_repr_png_`; it knows matplotlib's own class only where pyplot was imported."""
+    assert plots.filters(tricolour)._repr_png_().startswith(b"\x89PNG")
