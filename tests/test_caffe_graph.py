@@ -478,7 +478,7 @@ def test_softmax_after_a_merged_blob_is_over_all_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize("axes", [(1, -1), (2, 3), (0, -1)], ids=str)
 def test_a_flattened_blob_has_caffes_sizes_also_where_a_layer_reads_it(axes: tuple[int, int], tmp_path: Path) -> None:
     """The readers take the values as they are; who asks for the blob gets its axes merged, in every engine and file."""
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     kind = f"flatten_param {{ axis: {axes[0]} end_axis: {axes[1]} }}"
     text = layer("r", "ReLU", "x", "r") + layer("f", "Flatten", "r", "flat", kind)
     text += layer("g", "Power", "flat", "g", "power_param { scale: 3 }")

@@ -184,7 +184,7 @@ def test_an_error_on_a_worker_is_raised_here(net: matnet.Network, job: Evaluatio
 
 def test_a_shard_that_workers_die_of_is_an_error(net: matnet.Network, job: EvaluationConfig, images: ImageList) -> None:
     """Dask is told to give a task up at its first death."""
-    dask = pytest.importorskip("dask")
+    dask = pytest.importorskip("dask", reason="dask is not installed")
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), local_cluster(1, 1) as cluster:
         counter = ShardCounter(cluster, net, job, Classification(images))
         (victim,) = cluster.client.run(os.getpid).values()

@@ -109,7 +109,7 @@ def tripled(tmp_path: Path) -> Path:
 
 def test_workers_and_resumed_runs_have_the_users_layers(tripled: Path, tmp_path: Path) -> None:
     """As many errors as digits-lenet, 10 of 355, in one process and on two workers."""
-    pytest.importorskip("distributed")
+    pytest.importorskip("distributed", reason="distributed is not installed")
     arguments = ["--model", tmp_path / "net.mat", "--data", FOLDER / "test", "--import", tripled]
     found = []
     for more in ([], ["--workers", "2"]):

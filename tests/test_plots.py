@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 import matnet
+from matnet import plots
 from matnet.errors import DataError, NetworkError, ShapeError
 from matnet.metrics import RocCurve
 from matnet.network import Network
 from tests.tiny_models import colours
 
-pytest.importorskip("matplotlib")
-plots = pytest.importorskip("matnet.plots")
+pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "models" / "digits-lenet"
@@ -130,7 +130,7 @@ def test_a_roc_curve_states_its_errors() -> None:
 
 def test_gradients_raise_what_they_follow(photo: Path) -> None:
     """Towards blue, blue pixels grow most; needs torch."""
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="torch is not installed")
     net = colours()
     net.meta["normalization"]["averageImage"] = np.array([100.0, 100, 100]).reshape(1, 1, 3)
     picture = shown(plots.class_image(net, 2, steps=12))

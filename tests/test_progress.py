@@ -45,7 +45,7 @@ class Terminal(io.StringIO):
 def terminal() -> Iterator[Terminal]:
     """A terminal of 80 characters by 24 lines."""
     fcntl = pytest.importorskip("fcntl", reason="only Unix has terminals of a given size")
-    termios = pytest.importorskip("termios")
+    termios = pytest.importorskip("termios", reason="only Unix has termios")
     ends = os.openpty()
     fcntl.ioctl(ends[1], termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     yield Terminal(ends[1])

@@ -17,7 +17,7 @@ from tests.tiny_models import angle_describer, publish
 
 @pytest.mark.process
 def test_markdown_and_plots(home: Path, imagenet: Path, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     from PIL import Image
 
     publish_classifier(home)
@@ -74,7 +74,7 @@ def test_a_name_in_a_plot_covers_nothing() -> None:
 
 def test_names_of_crowded_points_do_not_overlap() -> None:
     """Twelve models in a row, each a few pixels from the next: every name can be read, and is near its point."""
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     from matnet.reproduction.plots import Point, _scatter
 
     points = [Point(f"network-{k}", 10.0 + k / 4, 40.0, k % 2 == 0) for k in range(12)]

@@ -119,7 +119,7 @@ def as_features(net: Network, name: str, path: Path) -> Any:
 
 
 def exported(net: Network, name: str, path: Path) -> Any:
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     net.save(path / "net.mat")
     assert convert.main([str(path / "net.mat"), "--to-onnx", str(path / "net.onnx")]) == 0
     session = onnxruntime.InferenceSession(str(path / "net.onnx"), providers=["CPUExecutionProvider"])

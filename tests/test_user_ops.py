@@ -114,8 +114,9 @@ BACKENDS = [
 @pytest.mark.parametrize(("backend", "options"), BACKENDS, ids=lambda value: str(value))
 def test_every_engine_computes_a_users_layer(backend: str, options: dict[str, Any], own: Op, emulated: None) -> None:
     """Also a smaller batch behind a larger one, which a GPU would fill up where images are independent."""
-    if backend == "onnx" and not available(options["runtime"] if options["runtime"] == "openvino" else "onnxruntime"):
-        pytest.skip("not installed")
+    runtime = "openvino" if options.get("runtime") == "openvino" else "onnxruntime"
+    if backend == "onnx" and not available(runtime):
+        pytest.skip(f"{runtime} is not installed")
     engine = compile_network(network(own), backend=backend, **options)
     # OpenVINO compiled for open sizes may crash the process when it ends.
     for images in (5,) if options.get("runtime") == "openvino" else (5, 2, 1):
@@ -260,7 +261,7 @@ def test_a_subclass_with_another_forward_pass_is_another_layer(
             return [inputs[0] - inputs[0].mean(axis=0, keepdims=True)]
 
     if backend == "onnx" and not available():
-        pytest.skip("not installed")
+        pytest.skip("onnxruntime is not installed")
     net = network(LessMean())
     params = [np.random.default_rng(4).uniform(0.5, 2, shape).astype(np.float32) for shape in BASES[base]]
     net.params.update({f"own{number}": Param(value) for number, value in enumerate(params)})
