@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +55,7 @@ def devkit(folder: Path, count: int, classes: Sequence[str] = DEVKIT, year: int 
     """A development kit: data/meta.mat (2014: meta_clsloc.mat), the ground truth of `count` images."""
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
-    records = [{f"ILSVRC{year}_ID": np.float64(k), "WNID": wnid, "words": "x"} for k, wnid in enumerate(classes, 1)]
-    # What is above the classes in WordNet comes after them, as in the real file.
-    records += [{f"ILSVRC{year}_ID": np.float64(1001), "WNID": "n00001740", "words": "entity"}]
-    synsets = StructArray([{key: _plain(value) for key, value in record.items()} for record in records], (1001, 1))
-    write_mat(data / ("meta.mat" if year == 2012 else "meta_clsloc.mat"), {"synsets": synsets})
+    (data / ("meta.mat" if year == 2012 else "meta_clsloc.mat")).write_bytes(_synsets(tuple(classes), year))
     place = {wnid: k for k, wnid in enumerate(classes, 1)}
     truth = "".join(f"{place[WNIDS[label]]}\n" for label in labels_of(count))
     kind = "" if year == 2012 else "clsloc_"
@@ -65,8 +63,16 @@ def devkit(folder: Path, count: int, classes: Sequence[str] = DEVKIT, year: int 
     return folder
 
 
-def _plain(value: object) -> object:
-    return np.array([[value]]) if isinstance(value, np.float64) else value
+@cache
+def _synsets(classes: tuple[str, ...], year: int) -> bytes:
+    """The kit's MAT file: a struct array of 1001 x 1. What is above the classes in WordNet comes after them."""
+    records = [
+        {f"ILSVRC{year}_ID": np.array([[float(k)]]), "WNID": wnid, "words": words}
+        for k, wnid, words in [*((k, wnid, "x") for k, wnid in enumerate(classes, 1)), (1001, "n00001740", "entity")]
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        write_mat(Path(folder, "meta.mat"), {"synsets": StructArray(records, (1001, 1))})
+        return Path(folder, "meta.mat").read_bytes()
 
 
 def imagenet_class_folders(root: Path, count: int = 12) -> Path:
