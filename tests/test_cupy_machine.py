@@ -13,13 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from matnet import EngineError, Network, NetworkError, OutOfMemoryError, ShapeError
 from matnet.engines import EngineOptions, for_batches
-from matnet.engines.cupy import choice, device, kernels, libraries, transfer
+from matnet.engines.cupy import blas, choice, device, kernels, libraries, transfer
 from matnet.engines.cupy.capture import Replayed
 from matnet.engines.cupy.probe import Gpu
 from matnet.engines.cupy.steps import Multiply
@@ -324,6 +325,10 @@ def test_arrays_that_cannot_be_read_are_refused_in_a_sentence(machine: SimpleNam
     there = fake_cuda.device_array(values(*X))
     with pytest.raises(EngineError, match=r"input 'x': lies on gpu:1, but the engine computes on gpu:0"):
         engine(Tensor(there, 1))
+    tensor = Tensor(there)
+    tensor.shared = Mock(side_effect=BufferError("Can't export tensors that require gradient"))  # as torch says
+    with pytest.raises(EngineError, match=r"input 'x': cannot be read from the GPU \(Can't export .* detach it"):
+        engine(tensor)
     with pytest.raises(ShapeError, match=r"has 2 dimensions \(7x11\)"):
         engine(there[0, 0])
     with pytest.raises(ShapeError, match="seems to be N x H x W x C"):
@@ -483,6 +488,11 @@ def test_the_handle_of_cublas_is_the_engines_own(machine: SimpleNamespace) -> No
     del engine
     gc.collect()
     assert machine.cublas.handles == 0
+
+
+def test_a_cublas_that_does_not_load_is_a_sentence() -> None:
+    with pytest.raises(EngineError, match=r'cuBLAS cannot be loaded .*pip install "cupy-cuda99x\[ctk\]"'):
+        blas.load_library(99000)
 
 
 def replayed(

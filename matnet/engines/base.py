@@ -16,6 +16,8 @@ from matnet.network import AT_INFERENCE, PROBABILITIES, Layer, Network
 from matnet.params import owned
 from matnet.shapes import Shape, text
 
+DLPACK_CUDA = (2, 13)  # kinds of devices: CUDA's memory, and its managed memory
+
 
 class Engine(ABC):
     """A compiled network: call it with inputs, get {wanted name: float32 array N x C x H x W}.
@@ -93,7 +95,7 @@ class Engine(ABC):
 
     def as_activation(self, array: Any, what: str) -> Any:
         """One input as the engine reads it; NetworkError, ShapeError where it does not fit."""
-        if hasattr(array, "__cuda_array_interface__"):
+        if lies_on_gpu(array):
             raise EngineError(f"{what}: lies on a GPU, which backend {self.backend!r} cannot read; copy it to the host")
         return as_activation(array, what)
 
@@ -195,6 +197,14 @@ def as_activation(array: Any, what: str) -> np.ndarray:
     found = np.asarray(array)
     check_activation(found, what)
     return np.ascontiguousarray(found, dtype=np.float32)
+
+
+def lies_on_gpu(array: Any) -> bool:
+    """Whether its values lie in the memory of a GPU, as DLPack or CUDA's array interface say."""
+    where = getattr(array, "__dlpack_device__", None)
+    if where is not None:
+        return int(where()[0]) in DLPACK_CUDA
+    return hasattr(array, "__cuda_array_interface__")
 
 
 def check_activation(found: Any, what: str) -> None:

@@ -16,7 +16,8 @@ BACKENDS = ("auto", "numpy", "onnx", "cupy")
 class EngineOptions:
     """Backend, device, precision and the rest. EngineError for a value that no engine knows.
 
-    backend: one of BACKENDS. device: cpu, gpu or gpu:N; None: that of the backend. precision: fp32, tf32 or fp16.
+    backend: one of BACKENDS. device: cpu, gpu, gpu:N or gpu:N,gpu:M; None: that of the backend. precision: fp32, tf32
+    or fp16.
     threads: of backend onnx; None: all processors. runtime: of backend onnx; None: the default one.
     batch_size: images per pass; None: as many as are given. strict: a batch that does not fit in memory is an error,
     where it is otherwise halved; both are used by what feeds the engine (`batches.py`, evaluation). callers: how many

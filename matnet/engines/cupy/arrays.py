@@ -10,16 +10,6 @@ from matnet.errors import EngineError
 if TYPE_CHECKING:
     from matnet.engines.cupy.device import GpuDevice
 
-CUDA, CUDA_MANAGED = 2, 13  # kinds of devices in DLPack
-
-
-def lies_on_gpu(array: Any) -> bool:
-    """Whether its values lie in the memory of a GPU."""
-    where = getattr(array, "__dlpack_device__", None)
-    if where is not None:
-        return int(where()[0]) in (CUDA, CUDA_MANAGED)
-    return hasattr(array, "__cuda_array_interface__")
-
 
 def on_gpu(array: Any, device: GpuDevice, what: str) -> Any:
     """The array as C-contiguous float32 N x C x H x W of CuPy, without a copy where it is that already.

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from matnet.engines.base import Engine
-from matnet.engines.cupy.arrays import lies_on_gpu, on_gpu
+from matnet.engines.base import Engine, lies_on_gpu
+from matnet.engines.cupy.arrays import on_gpu
 from matnet.engines.cupy.device import SLOTS, GpuDevice, OnDevice, Options, Program, Ticket
 from matnet.engines.cupy.lower import lower
 from matnet.engines.cupy.planning import planned_for, why_layer_by_layer
