@@ -21,6 +21,7 @@ from matnet.ops.combine import Scale
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.normalization import BatchNorm
 from matnet.params import Param, owned
+from matnet.shapes import Shape
 
 
 class Affine(NamedTuple):
@@ -119,7 +120,7 @@ def _has_filters(net: Network, conv: Layer) -> bool:
 
 
 def _output_channels(net: Network, conv: Layer) -> int:
-    shape = pad_to_4d(net.params[conv.params[0]].value).shape
+    shape: Shape = pad_to_4d(net.params[conv.params[0]].value).shape
     return shape[2] * conv.op.numGroups if computes_as(conv.op, ConvTranspose) else shape[3]
 
 

@@ -41,7 +41,8 @@ def as_class(stored: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
 
 def as_logical(stored: np.ndarray) -> np.ndarray:
     """Any numbers as bool, so that a stored 2 is true too."""
-    return stored != 0
+    logical: np.ndarray = stored != 0
+    return logical
 
 
 def as_complex(real: np.ndarray, imaginary: np.ndarray) -> np.ndarray:

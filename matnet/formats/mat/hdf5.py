@@ -82,7 +82,8 @@ def text_attribute(item: Any, name: bytes) -> str | None:
     if kind.get_class() != h5t.STRING or kind.is_variable_str():
         # Variable-length data of a damaged file can crash HDF5 (see hdf5_fields); MATLAB writes none here.
         raise ValueError(f"attribute {name.decode()} is not a string of fixed length")
-    return _single(found, _TEXT, _TEXT_BUFFER).decode("utf-8", "replace")
+    content: bytes = _single(found, _TEXT, _TEXT_BUFFER)
+    return content.decode("utf-8", "replace")
 
 
 def number_attribute(item: Any, name: bytes) -> int | None:
@@ -92,7 +93,7 @@ def number_attribute(item: Any, name: bytes) -> int | None:
     found = h5a.open(item, name)
     if found.get_type().get_class() != h5t.INTEGER:
         raise ValueError(f"attribute {name.decode()} is not an integer")
-    return _single(found, h5t.NATIVE_INT64, _NUMBER_BUFFER)
+    return int(_single(found, h5t.NATIVE_INT64, _NUMBER_BUFFER))
 
 
 def _single(found: Any, kind: Any, dtype: np.dtype) -> Any:

@@ -100,4 +100,4 @@ def _promised(elements: Elements, packed: Element, start: bytes | bytearray) -> 
     kind, size = struct.unpack_from(f"{elements.order}II", start)
     if kind != v5.MATRIX:
         raise elements.damage(packed.start, f"a compressed element of type {kind}", f"type {v5.MATRIX}")
-    return v5.TAG_SIZE + size
+    return v5.TAG_SIZE + int(size)

@@ -161,7 +161,8 @@ def _payloads(array: np.ndarray) -> tuple[list[_Payload], int]:
 
 
 def _native(array: np.ndarray) -> np.dtype:
-    return array.dtype.newbyteorder("=")
+    native: np.dtype = array.dtype.newbyteorder("=")
+    return native
 
 
 def _numeric(array: np.ndarray, name: str) -> _Matrix:

@@ -87,5 +87,5 @@ def equal(a: Any, b: Any) -> bool:
         same_kind = a.shape == b.shape and set(getattr(a, "fields", ())) == set(getattr(b, "fields", ()))
         return same_kind and len(a) == len(b) and all(map(equal, a, b))
     if hasattr(a, "tocsc"):
-        return a.shape == b.shape and (a != b).nnz == 0
+        return bool(a.shape == b.shape and (a != b).nnz == 0)
     return bool(a == b)

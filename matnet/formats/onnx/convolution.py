@@ -24,7 +24,8 @@ def onnx_pads(pad: Pad) -> list[int]:
 def _bias_values(writer: LayerWriter, has_bias: bool) -> np.ndarray | None:
     if not has_bias or len(writer.params) < 2 or not writer.params[1].size:
         return None
-    return as_vector(np, writer.params[1])
+    values: np.ndarray = as_vector(np, writer.params[1])
+    return values
 
 
 def _bias(writer: LayerWriter, has_bias: bool) -> list[str]:

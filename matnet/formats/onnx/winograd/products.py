@@ -89,7 +89,7 @@ def _filter_values(filters: np.ndarray, groups: int, tile: int) -> np.ndarray:
     depth, count = filters.shape[2:]
     shares = filters_to_kchw(filters).astype(np.float64).reshape(groups, count // groups, depth, TAPS, TAPS)
     transform = matrices(tile).filter
-    values = np.einsum("ui,gkcij,vj->uvgck", transform, shares, transform, optimize=True)
+    values: np.ndarray = np.einsum("ui,gkcij,vj->uvgck", transform, shares, transform, optimize=True)
     return values.reshape(-1, depth, count // groups)
 
 
