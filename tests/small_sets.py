@@ -217,3 +217,37 @@ def two_scenes(root: Path) -> Path:
         file.with_stem("coast_2").write_bytes(file.read_bytes())
     (root / "test.txt").write_text("coast_1\ncoast_2\n")
     return root
+
+
+# Of images of 100 x 120 pixels the diagonal's 0.0075 are 1.17 pixels. A line of one pixel is half as strong once it is
+# smoothed, and fades to nothing at the edges: rows 1 to 98 remain from 0.01 on, rows 2 to 97 of a white one above 0.1.
+LINES = {"1": ((60, 255), (20, 51)), "2": ((60, 51),)}
+"""Vertical lines: column and gray."""
+DRAWN = {
+    # The white line; the upper half of it, a pixel to the right, and a line of 40 pixels elsewhere; not the faint one.
+    "1": (((slice(None), 60),), ((slice(0, 50), 61), (80, slice(0, 40)))),
+    "2": (((slice(None), 60),),),
+}
+# Image 1 at 0.11: 96 pixels, all matched; of the drawings 96 of 100 and 48 of 90. Image 2 at 0.01: 98, and 98 of 100.
+OIS = 100 * 2 * (96 + 48 + 98) / ((100 + 90 + 100) + (96 + 48 + 98))
+
+
+def bsds(root: Path, names: Sequence[str] = ("1", "2")) -> Path:
+    """BSDS500's folders with images of lines."""
+    home = root / "BSDS500" / "data"
+    for folder in ("images", "groundTruth"):
+        (home / folder / "test").mkdir(parents=True)
+    for name in names:
+        pixels = np.zeros((100, 120), np.uint8)
+        for column, gray in LINES[name]:
+            pixels[:, column] = gray
+        image = Image.fromarray(np.repeat(pixels[..., None], 3, axis=2))
+        image.save(home / "images" / "test" / f"{name}.jpg", format="PNG")
+        people = []
+        for strokes in DRAWN[name]:
+            boundary = np.zeros((100, 120), bool)
+            for stroke in strokes:
+                boundary[stroke] = True
+            people.append({"Segmentation": boundary.astype(np.uint16), "Boundaries": boundary})
+        write_mat(home / "groundTruth" / "test" / f"{name}.mat", {"groundTruth": Cell(people)})
+    return root

@@ -17,7 +17,15 @@ import pytest
 
 import matnet
 from matnet import eval as eval_command
-from matnet.datasets import ImageList, load_lfw, load_retrieval, load_segmentations, load_voc, load_voc_objects
+from matnet.datasets import (
+    ImageList,
+    load_bsds,
+    load_lfw,
+    load_retrieval,
+    load_segmentations,
+    load_voc,
+    load_voc_objects,
+)
 from matnet.datasets.segmentations import SIFT_FLOW
 from matnet.datasets.voc import VOC_CLASSES
 from matnet.engines import EngineOptions
@@ -31,7 +39,7 @@ from matnet.evaluation.tasks import Task
 from matnet.images import Preprocessing
 from matnet.metrics import chance_of
 from matnet.network import Network
-from tests.small_sets import LEVELS, PROPOSALS, cifar10, faces, two_scenes, voc2007, voc2011
+from tests.small_sets import LEVELS, PROPOSALS, bsds, cifar10, faces, two_scenes, voc2007, voc2011
 from tests.table_runs import small_imagenet
 from tests.tiny_models import (
     CENTRES,
@@ -41,6 +49,7 @@ from tests.tiny_models import (
     colour_hash,
     gray,
     gray_classifier,
+    gray_edges,
     gray_segmenter,
 )
 
@@ -69,6 +78,7 @@ CASES = {
         lambda path: load_voc_objects(path, proposals=path / PROPOSALS),
         ("--task", "detection", "--proposals", f"DATA/{PROPOSALS}"),
     ),
+    "edges": Case(gray_edges, bsds, load_bsds, ("--task", "edges")),
     "SIFT Flow": Case(
         lambda: gray_segmenter({27: 200, 31: 100, 5: 0}, SIFT_FLOW["semantic"]),
         two_scenes,

@@ -219,3 +219,13 @@ def colour_hash(size: int = 8) -> Network:
         {"type": "sigmoid", "name": "bits"},
     ]
     return simple(layers, size, 0.0)
+
+
+def gray_edges() -> Network:
+    """An edge map of an image's size, its gray over 255, and another output beside it."""
+    normalization = {"imageSize": np.array([[50.0, 50.0, 3.0]]), "averageImage": np.zeros((1, 1, 3), np.float32)}
+    net = Network({"normalization": normalization}, Source(format="dagnn"))
+    for name, level in (("sigmoid-fuse", 1.0), ("sigmoid-dsn1", 0.0)):
+        net.params[f"{name}_f"] = Param(np.full((1, 1, 3, 1), level / (3 * 255), np.float32))
+        net.add(Layer(name, Conv(size=(1, 1, 3, 1), hasBias=False), ["data"], [name], [f"{name}_f"]))
+    return net

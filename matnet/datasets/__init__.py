@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matnet.datasets.bsds import EdgeSet, load_bsds
     from matnet.datasets.guess import KINDS, load, load_images
     from matnet.datasets.image_list import LIST_NAMES, ImageList
     from matnet.datasets.imagenet import load_imagenet
@@ -25,12 +26,14 @@ __all__ = [
     "ORDERS",
     "VOC_CLASSES",
     "DetectionSet",
+    "EdgeSet",
     "ImageList",
     "PairSet",
     "RetrievalSet",
     "SegmentationSet",
     "class_order",
     "load",
+    "load_bsds",
     "load_context",
     "load_imagenet",
     "load_images",
@@ -46,6 +49,7 @@ __all__ = [
 # Loaded at first use: who wants one module of this package should not pay for all of them.
 _MODULES = {
     "DetectionSet": "matnet.datasets.objects",
+    "EdgeSet": "matnet.datasets.bsds",
     "IMAGE_SUFFIXES": "matnet.datasets.scan",
     "ImageList": "matnet.datasets.image_list",
     "KINDS": "matnet.datasets.guess",
@@ -61,6 +65,7 @@ _MODULES = {
     "load_imagenet": "matnet.datasets.imagenet",
     "load_images": "matnet.datasets.guess",
     "load_lfw": "matnet.datasets.lfw",
+    "load_bsds": "matnet.datasets.bsds",
     "load_context": "matnet.datasets.segmentations",
     "load_nyud": "matnet.datasets.segmentations",
     "load_retrieval": "matnet.datasets.retrieval",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matnet.evaluation.tally import Tally
     from matnet.evaluation.tasks import TASKS
     from matnet.evaluation.tasks.detection import DetectionEvaluation
+    from matnet.evaluation.tasks.edges import EdgeEvaluation
     from matnet.evaluation.tasks.retrieval import RetrievalEvaluation
     from matnet.evaluation.tasks.segmentation import SegmentationEvaluation
     from matnet.evaluation.tasks.verification import VerificationEvaluation
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TASKS",
     "DetectionEvaluation",
+    "EdgeEvaluation",
     "Evaluation",
     "EvaluationConfig",
     "RetrievalEvaluation",
@@ -38,6 +40,7 @@ __all__ = [
 # Loaded at first use: who wants one module of this package should not pay for all of them.
 _MODULES = {
     "DetectionEvaluation": "matnet.evaluation.tasks.detection",
+    "EdgeEvaluation": "matnet.evaluation.tasks.edges",
     "Evaluation": "matnet.evaluation.record",
     "EvaluationConfig": "matnet.evaluation.config",
     "RetrievalEvaluation": "matnet.evaluation.tasks.retrieval",
