@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -56,6 +57,16 @@ class RetrievalSet:
         if len(record) != RECORD:
             raise DataError(f"{self.paths[index]}: is cut before image {place}")
         return record[1:].reshape(3, 32, 32).transpose(1, 2, 0)
+
+    def head(self, count: int) -> RetrievalSet:
+        """The whole database and the first `count` queries; the hash is made from the whole list's and `count`."""
+        stop = self.database + count
+        if stop >= len(self):
+            return self
+        note = f"only the first {count} of {len(self) - self.database} queries"
+        sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
+        part = replace(self, paths=self.paths[:stop], places=self.places[:stop], labels=self.labels[:stop])
+        return replace(part, list_sha256=sha256, notes=(*self.notes, note))
 
     def part(self, first: int, stop: int) -> RetrievalSet:
         """Some of the images, under absolute paths."""

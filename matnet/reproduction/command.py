@@ -20,8 +20,8 @@ from matnet.evaluation.tasks.verification import FACE_CROP
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import JSON, TEXT
 from matnet.outcomes import ExitStatus
-from matnet.reproduction.data import DataSets
-from matnet.reproduction.expected import expected_rows
+from matnet.reproduction.data import NAMED, DataSets
+from matnet.reproduction.expected import all_published, expected_rows
 from matnet.reproduction.files import as_csv, as_json
 from matnet.reproduction.measure import Settings
 from matnet.reproduction.models import Source
@@ -49,12 +49,22 @@ def parser() -> argparse.ArgumentParser:
     )
     add = command.add_argument
     add("--models", nargs="+", metavar="MODEL", help="only these: names, or .mat files (default: all)")
+    add("--all", action="store_true", help="all models with published figures, not only those of MatConvNet's page")
     add("--offline", action="store_true", help="fetch nothing; models that are not on this machine are absent")
     add_random_weights(command)
     data = command.add_argument_group("data")
     data.add_argument("--imagenet", type=Path, metavar="FOLDER", help="ILSVRC-2012, with its validation images")
     data.add_argument("--voc", type=Path, metavar="FOLDER", help="VOCdevkit, with VOC2011 and VOC2012")
     data.add_argument("--sbd", type=Path, metavar="FOLDER", help="SBD's benchmark_RELEASE (default: beside VOC)")
+    data.add_argument("--proposals", type=Path, metavar="FILE", help="boxes for VOC 2007's test images (Fast R-CNN)")
+    data.add_argument(
+        "--data",
+        type=_place,
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help=f"where another set lies, repeatable: {', '.join(NAMED)}",
+    )
     data.add_argument("--lfw", type=Path, metavar="FOLDER", help="Labeled Faces in the Wild")
     data.add_argument(
         "--pairs", type=Path, metavar="FILE", help="the list of pairs of faces (default: LFW's pairs.txt)"
@@ -71,6 +81,14 @@ def parser() -> argparse.ArgumentParser:
     add("--strict", action="store_true", help="stop where a batch does not fit, rather than halve it")
     _add_run_options(command)
     return command
+
+
+def _place(text: str) -> tuple[str, Path]:
+    """`NAME=PATH` as a pair."""
+    name, equals, path = text.partition("=")
+    if not equals or not path or name not in NAMED:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH with one of {', '.join(NAMED)}")
+    return name, Path(path)
 
 
 def _add_run_options(command: argparse.ArgumentParser) -> None:
@@ -100,7 +118,8 @@ def main(argv: list[str] | None = None) -> int:
     if options.resume and options.fresh:
         raise DataError("--resume and --fresh contradict each other: kept rows are taken, or measured anew")
     _require_outputs(options)
-    run, expected = reproduction(options), expected_rows(options.models)
+    names = options.models or (all_published() if options.all else None)
+    run, expected = reproduction(options), expected_rows(names)
     rows: list[Row] = []
     try:
         with termination_raised():
@@ -131,7 +150,16 @@ def reproduction(options: argparse.Namespace) -> Reproduction:
     """The run that the options describe."""
     fetcher = Fetcher(progress=not options.quiet and sys.stderr.isatty())
     return Reproduction(
-        DataSets(options.imagenet, options.voc, options.sbd, options.lfw, options.pairs, options.limit),
+        DataSets(
+            options.imagenet,
+            options.voc,
+            options.sbd,
+            options.lfw,
+            options.pairs,
+            options.limit,
+            options.proposals,
+            dict(options.data),
+        ),
         Settings(
             protocol=options.protocol,
             crops=options.crops,

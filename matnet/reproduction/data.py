@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,22 @@ from matnet.errors import MatnetError
 from matnet.reproduction.expected import OWN, Expected
 
 if TYPE_CHECKING:
-    from matnet.datasets import ImageList, PairSet, SegmentationSet
+    from matnet.datasets import PairSet
 
-OPTIONS = {"imagenet": "--imagenet", "rv-voc11": "--voc", "rv-voc12": "--voc", "lfw": "--lfw"}
+LISTS = ("flickr-style", "compcars", "flowers", "places205")
+"""Sets that are lists of lines `path label`, or folders of classes."""
+NAMED = ("cifar10", "context", "bsds500", *LISTS)
+"""Sets whose place `--data NAME=PATH` gives."""
+OPTIONS = {
+    "imagenet": "--imagenet FOLDER",
+    "rv-voc11": "--voc FOLDER",
+    "rv-voc12": "--voc FOLDER",
+    "voc12-val": "--voc FOLDER",
+    "voc07-test": "--voc FOLDER --proposals FILE",
+    "lfw": "--lfw FOLDER",
+    **{name: f"--data {name}=FOLDER" for name in NAMED},
+    **{name: f"--data {name}=FILE, a list of lines `path label`" for name in LISTS},
+}
 """Sets by the option that says where they lie."""
 
 
@@ -24,7 +37,8 @@ OPTIONS = {"imagenet": "--imagenet", "rv-voc11": "--voc", "rv-voc12": "--voc", "
 class DataSets:
     """Folders by option, and the sets read so far. sbd: SBD's folder, pairs: LFW's list, where they lie elsewhere.
 
-    limit: only so many images or pairs of each set; None: all.
+    limit: only so many images or pairs of each set; None: all. proposals: boxes for VOC 2007's test images. named:
+    places of other sets, by their names in NAMED.
     """
 
     imagenet: Path | None = None
@@ -33,6 +47,8 @@ class DataSets:
     lfw: Path | None = None
     pairs: Path | None = None
     limit: int | None = None
+    proposals: Path | None = None
+    named: Mapping[str, Path] = field(default_factory=dict)
     _read: dict[str, Any] = field(default_factory=dict)
 
     def faults(self, rows: Iterable[Expected]) -> list[str]:
@@ -64,14 +80,14 @@ class DataSets:
             found = self._found(row)
             if found is not None and self.limit is not None:
                 found = head(found, self.limit)
-            if row.task == "segmentation" and found is not None:
+            if row.task in ("segmentation", "edges") and found is not None:
                 found.check()
         except (MatnetError, OSError) as error:
             return error
         return found
 
     def _found(self, row: Expected) -> Any:
-        from matnet.datasets import ImageList, load_imagenet, load_lfw, load_voc
+        from matnet.datasets import ImageList, load_imagenet, load_lfw, load_voc, load_voc_objects
 
         if row.data == OWN:
             assert row.card.test_images is not None
@@ -80,10 +96,26 @@ class DataSets:
             return load_lfw(self.lfw, self.pairs) if self.lfw else None
         if row.data == "imagenet":
             return load_imagenet(self.imagenet) if self.imagenet else None
-        return load_voc(self.voc, None, row.data, self.sbd) if self.voc else None
+        if row.data in NAMED:
+            place = self.named.get(row.data)
+            return None if place is None else _named(row.data, place)
+        if self.voc is None:
+            return None
+        if row.data == "voc07-test":
+            return load_voc_objects(self.voc, "2007", "test", self.proposals)
+        year, split = ("2012", "val") if row.data == "voc12-val" else (None, row.data)
+        return load_voc(self.voc, year, split, self.sbd)
 
 
-def head(data: ImageList | SegmentationSet | PairSet, count: int) -> ImageList | SegmentationSet | PairSet:
+def _named(name: str, place: Path) -> Any:
+    """A set of NAMED; raises what its loader raises."""
+    from matnet.datasets import load_bsds, load_context, load_images, load_retrieval
+
+    loaders: dict[str, Any] = {"cifar10": load_retrieval, "context": load_context, "bsds500": load_bsds}
+    return loaders.get(name, load_images)(place)
+
+
+def head(data: Any, count: int) -> Any:
     """The first `count` images; of pairs as many, but spread evenly over the list, so that all folds keep some."""
     from matnet.datasets import PairSet
 

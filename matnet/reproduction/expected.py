@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matnet.errors import DataError, listing
-from matnet.zoo.cards import Card, Published
+from matnet.zoo.cards import Card, Published, all_cards
 from matnet.zoo.find import card_of
 from matnet.zoo.names import find_card
 
@@ -46,6 +46,15 @@ SETS = {
     "RV-VOC12": "rv-voc12",
     "VOC 2012 val, 346 images in neither SBD set": "rv-voc12",
     "LFW": "lfw",
+    "PASCAL VOC 2007 test": "voc07-test",
+    "VOC 2012 val": "voc12-val",
+    "PASCAL-Context val": "context",
+    "CIFAR-10 test images": "cifar10",
+    "BSDS500 test": "bsds500",
+    "Flickr Style test images": "flickr-style",
+    "CompCars, web images, test": "compcars",
+    "Oxford 102 flowers, 1,020 images": "flowers",
+    "Places205 val": "places205",
 }
 """The data that cards quote figures on, by the set that they are measured on here."""
 
@@ -55,6 +64,15 @@ TABLES = {
     "rv-voc11": "segmentation",
     "rv-voc12": "segmentation",
     "lfw": "faces",
+    "voc07-test": "detection",
+    "voc12-val": "segmentation",
+    "context": "segmentation",
+    "cifar10": "retrieval",
+    "bsds500": "edges",
+    "flickr-style": "classification",
+    "compcars": "classification",
+    "flowers": "classification",
+    "places205": "classification",
 }
 """Sets by the table that their figures stand in, which is also the task."""
 
@@ -76,6 +94,11 @@ class Expected:
     def short_name(self) -> str:
         """As the page's tables call the model: without `imagenet-`."""
         return self.card.name.removeprefix("imagenet-")
+
+
+def all_published() -> list[str]:
+    """Every model of the zoo with published figures on data that is known, or images beside its card."""
+    return [card.name for card in all_cards() if _expected(card.name) is not None]
 
 
 def expected_rows(names: Sequence[str] | None = None) -> list[Expected]:
@@ -113,6 +136,6 @@ def _expected(name: str) -> Expected | None:
     if card.test_images is not None:
         return Expected(card, OWN, card.published[0] if card.published else None, file)
     for published in card.published:
-        if published.data in SETS:
+        if published.data in SETS and not published.unmeasured:
             return Expected(card, SETS[published.data], published, file)
     return Expected(card, "lfw", None, file) if card.task == "faces" else None

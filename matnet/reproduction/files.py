@@ -45,7 +45,7 @@ def as_csv(rows: Iterable[Row]) -> str:
 
 def _columns() -> Iterable[str]:
     yield from ("model", "task", "introduced", "parameters", "status", "status_reason", "verdict", "tolerance")
-    for figure in [figure for task in FIGURES.values() for figure in task] + ["images_per_s"]:
+    for figure in dict.fromkeys([*(figure for task in FIGURES.values() for figure in task), "images_per_s"]):
         yield from (figure, f"{figure}_published", f"{figure}_difference")
     yield from ("standard_error", "equal_error_rate", "auc", "source", "md5", "md5_status", "generation", *RUN_COLUMNS)
 

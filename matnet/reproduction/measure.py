@@ -12,9 +12,8 @@ from matnet.evaluation.config import BATCH_SIZE
 from matnet.evaluation.flow import Sharing, Show, planned, run
 from matnet.evaluation.record import Run
 from matnet.evaluation.resume import Unfinished, log, unfinished
-from matnet.evaluation.tasks.segmentation import PROTOCOL as OWN_SIZE
+from matnet.evaluation.tasks import TASKS
 from matnet.evaluation.tasks.verification import FACE_CROP
-from matnet.evaluation.tasks.verification import PROTOCOL as FOLDS
 from matnet.reproduction.expected import OWN, Expected
 
 if TYPE_CHECKING:
@@ -41,10 +40,9 @@ class Settings:
 
     def protocol_of(self, row: Expected) -> str:
         """By name; images beside a card are prepared as the network's file says."""
-        if row.task == "segmentation":
-            return OWN_SIZE
-        if row.task == "faces":
-            return FOLDS
+        fixed = TASKS[row.task].protocol
+        if fixed:
+            return fixed
         return self.protocol or self._measured(row).protocol
 
     def crops_of(self, row: Expected) -> int:
@@ -68,7 +66,7 @@ class Settings:
         """How the row's images are prepared."""
         from matnet.images import Preprocessing
 
-        if row.task == "segmentation":
+        if TASKS[row.task].own_size:
             return Preprocessing.of(net, "meta")
         if row.task == "faces":
             cut: dict[str, Any] = {"crop_fraction": (self.face_crop,) * 2, "resize": "vl_imreadjpeg"}

@@ -17,13 +17,26 @@ HEADINGS = {
     "pixel_accuracy": "pixel acc.",
     "mean_class_accuracy": "mean class acc.",
     "accuracy": "accuracy",
+    "mean_ap": "mean AP",
+    "ods": "ODS",
+    "ois": "OIS",
 }
 TITLES = {
     "classification": "ImageNet ILSVRC-2012 val: classification, errors in percent",
     OWN: "Images beside the cards: classification, errors in percent",
     "segmentation": "PASCAL VOC: semantic segmentation, percent",
     "faces": "LFW: face verification, percent",
+    "voc07-test": "PASCAL VOC 2007 test: detection, percent",
+    "voc12-val": "PASCAL VOC 2012 val: semantic segmentation, percent",
+    "context": "PASCAL-Context val: semantic segmentation, percent",
+    "cifar10": "CIFAR-10: retrieval, percent",
+    "bsds500": "BSDS500 test: edges, percent",
+    "flickr-style": "Flickr Style test images: classification, errors in percent",
+    "compcars": "CompCars, web images, test: classification, errors in percent",
+    "flowers": "Oxford 102 flowers, 1,020 images: classification, errors in percent",
+    "places205": "Places205 val: classification, errors in percent",
 }
+"""Tables by set, or by task for the sets of MatConvNet's page."""
 SWAPPED = (
     "MatConvNet's page heads its last two columns the other way round; the figures here stand under what they are: "
     "of all pixels, and as the mean over classes."
@@ -39,7 +52,8 @@ def tables(rows: Iterable[Row]) -> list[Table]:
     """The tables of the page that have rows, in its order."""
     parts: dict[str, list[Row]] = {}
     for row in rows:
-        parts.setdefault(OWN if row.expected.data == OWN else row.expected.task, []).append(row)
+        data = row.expected.data
+        parts.setdefault(data if data in TITLES else row.expected.task, []).append(row)
     return [_table(name, parts[name]) for name in TITLES if name in parts]
 
 
@@ -57,7 +71,7 @@ def markdown(rows: Iterable[Row], remarks: Sequence[str] = ()) -> str:
 
 def _table(name: str, rows: Sequence[Row]) -> Table:
     task = rows[0].expected.task
-    notes = [SWAPPED] if task == "segmentation" else []
+    notes = [SWAPPED] if name == "segmentation" else []
     notes += [UNLIKE_PAPER] if task == "faces" and any(row.published("accuracy") is not None for row in rows) else []
     return Table(
         _columns(name, task), [_row(row) for row in rows], TITLES[name], (*notes, *_how(rows), *_details(rows))

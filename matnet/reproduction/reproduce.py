@@ -51,7 +51,7 @@ class Reproduction:
             path = self.source.find(expected)
         except AbsentModelError as error:
             return Row(expected, Outcome(Status.ABSENT, str(error)), md5_status="absent")
-        option = f"; give {OPTIONS[expected.data]} FOLDER" if expected.data in OPTIONS else ""
+        option = f"; give {OPTIONS[expected.data]}" if expected.data in OPTIONS else ""
         row = Row(expected, Outcome(Status.ABSENT, f"no data{option}"))
         if not self.source.random:
             finding = checksums.of(expected, path)

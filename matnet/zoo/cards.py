@@ -43,13 +43,17 @@ class RemoteFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Figures that somebody published: percent, but for images_per_s; `tolerance` is what `eval --check` allows."""
+    """Figures that somebody published: percent, but for images_per_s; `tolerance` is what `eval --check` allows.
+
+    unmeasured: why `reproduce` has no row for them, or nothing.
+    """
 
     source: str
     data: str = ""
     protocol: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
     tolerance: float | None = None
+    unmeasured: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -309,4 +313,5 @@ def _published(entry: Mapping[str, Any]) -> Published:
         protocol=entry.get("protocol") or "",
         figures={metric: float(entry[metric]) for metric in METRICS if entry.get(metric) is not None},
         tolerance=entry.get("tolerance"),
+        unmeasured=entry.get("unmeasured", ""),
     )

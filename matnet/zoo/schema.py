@@ -219,6 +219,7 @@ PUBLISHED_FIELDS: dict[str, Check] = {
     "data": text,
     "protocol": text,
     "tolerance": number,
+    "unmeasured": text,
     **{metric: number for metric in METRICS},
 }
 PREPROCESSING_FIELDS: dict[str, Check] = {

@@ -64,7 +64,7 @@ class Retrieval(Task):
 
     name: ClassVar[str] = "retrieval"
     title: ClassVar[str] = "retrieval, mean average precision in percent"
-    options: ClassVar[tuple[str, ...]] = ("protocol",)
+    options: ClassVar[tuple[str, ...]] = ("protocol", "limit")
     data: RetrievalSet
     bits: bool = False
 
