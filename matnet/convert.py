@@ -24,7 +24,7 @@ from typing import Any
 
 from matnet.arguments import file_options, given_sizes
 from matnet.conversion_arguments import conversion_options, parser, sort_files
-from matnet.errors import NetworkError, run_command
+from matnet.errors import NetworkError, printable, run_command, say
 from matnet.files import check_outputs
 from matnet.finite import warn_not_finite
 from matnet.formats import format_of, load_network, save_network
@@ -52,15 +52,15 @@ def convert(given: argparse.Namespace) -> None:
             return
     net = _network(given)
     for note in net.source.notes:
-        print(note)
-    print(_needs(net, given))
+        say(note)
+    say(_needs(net, given))
     if given.out is None:
-        print(f"{summary(net)}; nothing written (no --out)")
+        say(f"{summary(net)}; nothing written (no --out)")
         return
     check_outputs([(given.out, MAT)], [net.source.path])
     log.info(f"writing {given.out}")
     save_network(net, given.out, format=given.format, version=given.mat_version)
-    print(f"{given.out}: {summary(net)}")
+    say(f"{given.out}: {summary(net)}")
 
 
 def _needs(net: Network, given: argparse.Namespace) -> str:
@@ -77,7 +77,7 @@ def convert_at_random(given: argparse.Namespace) -> None:
     target = given.out or f"{card.name}-random.mat"
     check_outputs([(target, MAT)], _read(given))
     save_network(net, target, format=card.format if given.format == "auto" else given.format, version=given.mat_version)
-    print(f"{net.source.notes[-1]}\n{target}: {summary(net)}")
+    say(f"{net.source.notes[-1]}\n{target}: {summary(net)}")
 
 
 def convert_by_name(given: argparse.Namespace) -> None:
@@ -102,7 +102,7 @@ def convert_by_name(given: argparse.Namespace) -> None:
         version=given.mat_version,
     )
     for line in (*conversion.notes, _needs(load_network(conversion.path), given), *conversion.report()):
-        print(line)
+        say(line)
 
 
 def _network(given: argparse.Namespace) -> Network:
@@ -163,7 +163,7 @@ def _show_upgraded(prototxt: str | None, given: argparse.Namespace) -> None:
         net = net_from_caffemodel(given.caffemodel, given.lenient)
     else:
         raise NetworkError("nothing to show: give --prototxt or --caffemodel")
-    print(to_text(net.message), end="")
+    print(printable(to_text(net.message)), end="")
 
 
 def convert_back(given: argparse.Namespace) -> None:
@@ -176,15 +176,15 @@ def convert_back(given: argparse.Namespace) -> None:
     check_outputs([(prototxt, PROTOTXT), (caffemodel, CAFFEMODEL)], _read(given))
     net = _network(given)
     for note in net.source.notes:
-        print(note)
+        say(note)
     colors = "rgb" if given.color_format == "rgb" else None  # the default undoes what a conversion did
     caffe = to_caffe(net, input_size=given_sizes(given), color_format=colors)
     for note in caffe.notes:
-        print(note)
+        say(note)
     caffe.write(prototxt, caffemodel)
     count = sum(blob.size for blobs in caffe.blobs.values() for blob in blobs)
     written = ", ".join(str(path) for path in (prototxt, caffemodel) if path)
-    print(f"{written or 'nothing written (no --out)'}: {len(caffe.message.get('layer'))} layers, {count:,} numbers")
+    say(f"{written or 'nothing written (no --out)'}: {len(caffe.message.get('layer'))} layers, {count:,} numbers")
 
 
 def convert_to_onnx(given: argparse.Namespace) -> None:
@@ -194,11 +194,11 @@ def convert_to_onnx(given: argparse.Namespace) -> None:
     check_outputs([(given.to_onnx, ONNX)], _read(given))
     net = _network(given)
     for note in net.source.notes:
-        print(note)
+        say(note)
     outputs = _outputs(given)
     paths = save_onnx(net, given.to_onnx, outputs, size=given_sizes(given), partial=outputs is None)
     checked = _check_onnx(paths[0])
-    print(f"{', '.join(str(path) for path in paths)}: {net!r}, {checked}")
+    say(f"{', '.join(str(path) for path in paths)}: {net!r}, {checked}")
 
 
 def _outputs(given: argparse.Namespace) -> list[str] | None:
@@ -212,11 +212,11 @@ def convert_to_torch(given: argparse.Namespace) -> None:
 
     net = _network(given)
     for note in net.source.notes:
-        print(note)
+        say(note)
     package = save_torch(net, given.to_torch, _outputs(given), size=given_sizes(given))
     names = ", ".join(path.name for path in package.files)
     error = f"outputs on random input differ by {package.error:.1e} of the largest value"
-    print(f"{given.to_torch}: {names}; {net!r}, {error}")
+    say(f"{given.to_torch}: {names}; {net!r}, {error}")
 
 
 def _check_onnx(path: Path) -> str:

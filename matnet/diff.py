@@ -15,7 +15,7 @@ import sys
 from matnet import load
 from matnet.arguments import MODEL_HELP, add_file_options, file_options, flipped_inputs, joined_pairs
 from matnet.comparison import Comparison, compare
-from matnet.errors import common_options, program, run_command
+from matnet.errors import common_options, program, run_command, say
 from matnet.network import Network
 from matnet.tables import Table
 
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps({"a": str(a.source), "b": str(b.source), **comparison.record(), "same": same}, indent=2))
     else:
-        print(report(comparison, options))
+        say(report(comparison, options))
         print("the same" if same else "they differ")
     return 0 if same else 1
 

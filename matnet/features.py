@@ -23,7 +23,7 @@ from matnet.arguments import (
     file_options,
     positive,
 )
-from matnet.errors import DataError, common_options, program, run_command
+from matnet.errors import DataError, common_options, printable, program, run_command, say
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.loading import load
 from matnet.network import Network
@@ -84,9 +84,9 @@ def main(argv: list[str] | None = None) -> int:
         faults = extract(
             task, options.images, options.out, workers=options.workers, resume=options.resume, progress=bar.begin
         )
-    print(f"{options.out}: {', '.join(variables)} of {bar.images} images")
+    say(f"{options.out}: {', '.join(variables)} of {bar.images} images")
     for fault in faults:
-        print(f"matnet: {fault}", file=sys.stderr)
+        print(printable(f"matnet: {fault}"), file=sys.stderr)
     if not faults:
         return ExitStatus.DONE
     print(

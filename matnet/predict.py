@@ -21,7 +21,7 @@ from matnet.arguments import (
     network_from,
     positive,
 )
-from matnet.errors import common_options, program, run_command
+from matnet.errors import common_options, printable, program, run_command, say
 from matnet.image_arguments import add_classes, add_preprocessing, parsed, preprocessing_from
 from matnet.outcomes import ExitStatus
 from matnet.tables import Column, Table
@@ -69,11 +69,11 @@ def main(argv: list[str] | None = None) -> int:
         progress=_progress(options),
         options=engine_options(options),
     )
-    print(_json(options.model, found) if options.json else _csv(found) if options.csv else _text(found))
+    say(_json(options.model, found) if options.json else _csv(found) if options.csv else _text(found))
     if not found.unreadable:
         return ExitStatus.DONE
     if len(found.unreadable) > 3:  # the log names three
-        print("\n".join(f"matnet: {fault}" for fault in found.unreadable), file=sys.stderr)
+        print(printable("\n".join(f"matnet: {fault}" for fault in found.unreadable)), file=sys.stderr)
     return ExitStatus.MENDABLE
 
 

@@ -33,7 +33,7 @@ from matnet.arguments import (
 )
 from matnet.engines import Engine, EngineOptions, wanted_variables
 from matnet.engines.batches import run_in_batches
-from matnet.errors import DataError, common_options, program, run_command
+from matnet.errors import DataError, common_options, printable, program, run_command, say
 from matnet.files import check_outputs
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.kinds import IMAGE, MAT, NPZ, kind_of
@@ -263,11 +263,11 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(record(options, results, engine, seconds), indent=2))
     else:
         how = f"{engine.backend} on {engine.device}, {engine.precision}"
-        print(f"{options.output}: {len(results)} variables in {seconds:.2f} s ({how})")
+        say(f"{options.output}: {len(results)} variables in {seconds:.2f} s ({how})")
     if images is None or not images.faults:
         return ExitStatus.DONE
     count = f"{len(images.faults)} of {images.rows // images.views} images could not be read; their rows are NaN"
-    print("\n".join(f"matnet: {line}" for line in (*images.faults.values(), count)), file=sys.stderr)
+    print(printable("\n".join(f"matnet: {line}" for line in (*images.faults.values(), count))), file=sys.stderr)
     return ExitStatus.MENDABLE
 
 

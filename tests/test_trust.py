@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import matnet
 from matnet.engines import EngineOptions
 from matnet.errors import EngineError, FileFormatError, MatnetError, printable, run_command
 from matnet.files import atomic_write
+from matnet.network import Layer
+from matnet.ops.base import Unknown
 from matnet.zoo import cards
 from matnet.zoo.cards import all_cards, read_cards
 from matnet.zoo.front_matter import read_front_matter, read_yaml
@@ -105,6 +110,22 @@ def test_a_terminal_gets_no_control_characters(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("command", ["show", "convert", "diff", "doctor"])
+def test_names_of_a_network_bring_no_control_characters(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of layers, variables and unknown types, on stdout as on stderr."""
+    net = matnet.Network()
+    net.add(Layer("a\x1b[2J", Unknown(kind="dagnn.Foo\x1b[31m"), ["x\x1b[2J"], ["y\x9b2J"]))
+    net.source.format = "dagnn"
+    path = matnet.save(net, tmp_path / "net.mat", format="dagnn")
+    main = importlib.import_module(f"matnet.{command}.__main__" if command == "doctor" else f"matnet.{command}").main
+    assert run_command(main, [str(path), *([str(path)] if command == "diff" else [])]) in (0, 1)
+    said = capsys.readouterr()
+    assert "Foo" in said.out or command == "diff"
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", said.out + said.err)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="whether a process exists is asked where that does not end it")
 def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
     code = (

@@ -180,6 +180,7 @@ def _report(
     """Print all, or write it as JSON; the exit status."""
     from matnet.doctor.findings import PROBLEM
     from matnet.doctor.report import findings_text, paragraph, record, trials_text, verdict
+    from matnet.errors import printable, say
     from matnet.files import atomic_write
     from matnet.outcomes import ExitStatus
 
@@ -188,20 +189,20 @@ def _report(
         with atomic_write(target) as file:
             file.write(f"{text}\n".encode())
     if options.json == "-":
-        print(text)
+        say(text)
     else:
         parts = [findings_text(findings)] if findings else []
         if diagnosis is not None:
             parts += [paragraph(f"{dataset}; {preprocessing}"), trials_text(diagnosis), paragraph(verdict(diagnosis))]
-        print("\n\n".join(parts) or "nothing found")
+        say("\n\n".join(parts) or "nothing found")
     if diagnosis is not None:
         for fault in diagnosis.unreadable:
-            print(f"matnet: {fault}", file=sys.stderr)
+            print(printable(f"matnet: {fault}"), file=sys.stderr)
         if diagnosis.unreadable:
             print(f"matnet: {len(diagnosis.unreadable)} unreadable images left out of the figures", file=sys.stderr)
         if options.write:
             what = f"{options.write}: written with the change" if diagnosis.best else "nothing is written"
-            print(f"matnet: {what}", file=sys.stderr)
+            print(printable(f"matnet: {what}"), file=sys.stderr)
     wrong = any(finding.level == PROBLEM for finding in findings)
     found = diagnosis is not None and (diagnosis.best is not None or diagnosis.by_chance)
     if wrong or found:
