@@ -291,6 +291,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--parts", type=int, default=1000, metavar="N", help="layers, lines or fields (default 1000)")
     command.add_argument("--runs", type=int, default=3, metavar="N", help="the least time of so many (default 3)")
+    command.add_argument("--only", default="", metavar="TEXT", help="the rows whose name begins so")
     command.add_argument("--json", metavar="FILE", help="write the figures to FILE as well")
     command.add_argument("--markdown", metavar="FILE", help="write the table to FILE as well")
     return command
@@ -303,7 +304,7 @@ def main(argv: list[str] | None = None) -> int:
         raise MatnetError("--parts must be at least 2, and --runs at least 1")
     rows: list[dict[str, Any]] = []
     logging.disable(logging.WARNING)  # notes of thousands of layers
-    for subject in subjects():
+    for subject in (subject for subject in subjects() if subject.name.startswith(options.only)):
         seconds_of(subject, 2, 1)  # imports what it needs
         once, twice = (seconds_of(subject, parts, options.runs) for parts in (options.parts, 2 * options.parts))
         rows.append({"what": subject.name, "seconds": [once, twice], "ratio": twice / max(once, 1e-6)})

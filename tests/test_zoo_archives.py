@@ -115,3 +115,15 @@ def test_an_archive_of_very_many_members_is_refused(tmp_path: Path, monkeypatch:
     for make in (tar, zipped):
         with pytest.raises(DownloadError, match=r"members|more than"):
             extract(make(tmp_path / "x", *members), "m3", tmp_path / "out")
+
+
+def test_all_members_together_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members of a .zip file may share their packed bytes, so that each of them is within the limit of one."""
+    monkeypatch.setattr(archives, "LARGEST", 5000)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        for name in ("a.txt", "b.txt", "c.txt"):
+            packed.writestr(name, bytes(2000))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DownloadError, match=r"a\.zip: 'c\.txt' unpacks to more than 1,000 bytes"):
+        archives.unpack_flat(tmp_path / "a.zip", tmp_path / "out", lambda name: True)
+    assert not (tmp_path / "out" / "c.txt").exists()

@@ -61,13 +61,15 @@ class Original:
 def remember(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
     """The struct `meta.caffe` of a finished conversion; `images` are inputs whose channels were reordered."""
     groups: list[tuple[list[LayerDef], list[str]]] = []
+    group_of: dict[str, int] = {}  # by layer made
     for layer in caffe_layers(builder):
         made = builder.emitted.get(layer.name, [])
-        shared = next((group for group in groups if set(group[1]).intersection(made)), None)
+        shared = min((group_of[name] for name in made if name in group_of), default=None)
         if shared is not None:
-            shared[0].append(layer)
+            groups[shared][0].append(layer)
         elif made:
-            groups.append((([layer]), list(made)))
+            group_of.update(dict.fromkeys(made, len(groups)))
+            groups.append(([layer], list(made)))
     plain = {layers[0].name: made[0] for layers, made in groups if _is_plain(builder, layers, made)}
     entries = [_entry(builder, layers, made) for layers, made in groups if layers[0].name not in plain]
     return decisions(builder, images) | {

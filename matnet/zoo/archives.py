@@ -18,7 +18,7 @@ from matnet.errors import DownloadError, MatnetError, listing, nearest
 from matnet.files import atomic_write
 
 CHUNK = 1 << 20
-LARGEST = 16 << 30  # bytes of one file once unpacked
+LARGEST = 16 << 30  # bytes of one archive once unpacked
 MOST_MEMBERS = 100_000
 UNREADABLE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError),
@@ -37,7 +37,7 @@ def extract(archive: Path, member: str, target: Path, size: int | None = None) -
     try:
         with _open(archive) as (names, reader):
             name = _chosen(archive, member, names)
-            _copy(archive, name, reader(name), target, size)
+            _copy(archive, name, reader(name), target, _most(archive) if size is None else size)
     except UNREADABLE as error:
         _refuse(archive, error)
 
@@ -65,8 +65,9 @@ def unpack_flat(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> N
             targets = [name.rpartition("/")[2] for name in chosen]
             if len(set(targets)) < len(targets):
                 raise DownloadError(listing(f"{archive}: holds two files of one name:", chosen))
+            left = _most(archive)  # for all together: members of a .zip file may share their packed bytes
             for name, target in zip(chosen, targets, strict=True):
-                _copy(archive, name, reader(name), folder / target, None)
+                left -= _copy(archive, name, reader(name), folder / target, left)
     except UNREADABLE as error:
         _refuse(archive, error)
 
@@ -130,8 +131,13 @@ def _chosen(archive: Path, member: str, names: list[str]) -> str:
     raise DownloadError(f"{archive}: holds no {member!r}{nearest(member, names)} ({len(names)} members)")
 
 
-def _copy(archive: Path, name: str, source: IO[bytes], target: Path, size: int | None) -> None:
-    limit = size if size is not None else min(LARGEST, os.path.getsize(archive) * RATIO)
+def _most(archive: Path) -> int:
+    """The bytes that an archive may hold unpacked."""
+    return min(LARGEST, os.path.getsize(archive) * RATIO)
+
+
+def _copy(archive: Path, name: str, source: IO[bytes], target: Path, limit: int) -> int:
+    """Write a member; how many bytes it has."""
     done = 0
     with source, atomic_write(target) as file:
         while chunk := source.read(CHUNK):
@@ -139,3 +145,4 @@ def _copy(archive: Path, name: str, source: IO[bytes], target: Path, size: int |
             if done > limit:
                 raise DownloadError(f"{archive}: {name!r} unpacks to more than {limit:,} bytes")
             file.write(chunk)
+    return done
