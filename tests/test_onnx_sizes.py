@@ -186,3 +186,33 @@ def test_the_part_before_a_detection_head(tmp_path: Path, capsys: pytest.Capture
         assert_close(value, expected[name], 1e-5, name)
     with pytest.raises(UnsupportedLayersError, match="detect"):
         net.to_onnx(tmp_path / "whole.onnx")
+
+
+HEAD = """
+layer { name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "k" type: "Convolution" bottom: "x" top: "k" convolution_param { num_output: 2 kernel_size: 3 } }
+layer { name: "r" type: "Reshape" bottom: "c" top: "r" reshape_param { shape { dim: 0 dim: 2 dim: -1 dim: 0 } } }
+layer { name: "p" type: "PriorBox" bottom: "c" bottom: "x" top: "p" prior_box_param { min_size: 3 } }
+layer { name: "f" type: "Flatten" bottom: "r" top: "f" }
+layer { name: "g" type: "Flatten" bottom: "k" top: "g" }
+layer { name: "d" type: "DetectionOutput" bottom: "f" bottom: "g" bottom: "p" top: "d"
+  detection_output_param { num_classes: 2 code_type: CENTER_SIZE nms_param { nms_threshold: 0.5 } } }
+"""
+
+
+def test_a_detector_is_written_up_to_its_head_for_the_size_that_it_states(tmp_path: Path) -> None:
+    """The Reshape needs a fixed size, which the definition states; PriorBox, which ONNX lacks, reads sizes only."""
+    (tmp_path / "net.prototxt").write_text(f'input: "x" input_shape {{ dim: 1 dim: 3 dim: 6 dim: 5 }} {HEAD}')
+    net = matnet.convert_caffe(tmp_path / "net.prototxt", placeholders=True, color_format="rgb")
+    random = np.random.default_rng(0)
+    for param in net.params.values():
+        param.value = random.standard_normal(param.value.shape).astype(np.float32)
+    x = random.standard_normal((1, 3, 6, 5)).astype(np.float32)
+    net.to_onnx(tmp_path / "net.onnx", partial=True)
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
+    assert session.get_inputs()[0].shape == ["batch", 3, 6, 5]
+    names = [output.name for output in session.get_outputs()]
+    assert sorted(names) == ["f", "g"]
+    expected = net.forward(x, names)
+    for name, found in zip(names, session.run(names, {"x": x}), strict=True):
+        assert_close(found, expected[name], 1e-5, name)

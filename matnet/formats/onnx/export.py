@@ -73,8 +73,8 @@ def to_onnx_model(
     """`net` as an ONNX model in memory; variables keep their names.
 
     `outputs` are variable, layer or blob names (default: the network's outputs). `batch` is a number or
-    "dynamic". `size` is (height, width), C H W, a mapping from input to such a size, "dynamic", or None: dynamic if the
-    network has no fully connected layer, else the size that it declares. `partial` leaves out the layers that ONNX
+    "dynamic". `size` is (height, width), C H W, a mapping from input to such a size, "dynamic", or None: dynamic if no
+    layer of the network needs a fixed size, else the size that it declares. `partial` leaves out the layers that ONNX
     cannot express, with all that need them, and says so in a warning; the outputs then are what those layers read.
     `input_shapes` (N x C x H x W by input) replaces what the network declares. `native_lrn` writes ONNX's own, slow LRN
     operator. Raises UnsupportedLayersError listing all layers that ONNX cannot express, NetworkError where the
@@ -95,6 +95,10 @@ def to_onnx_model(
         try:
             return _model(inference, wanted, batch, size, input_shapes, options)
         except UnsupportedLayersError as error:
+            stated = _known_shapes(inference, batch, None)
+            if size is None and not error.layers and stated.keys() >= set(inputs_of(inference.upto(wanted))):
+                log.info("%s: written for the size that it states, which some of its layers need", net.source)
+                return _model(inference, wanted, batch, {}, input_shapes, options)
             before = outputs_before(inference, wanted, error.layers) if partial and error.layers else []
             if not before:
                 raise
@@ -170,7 +174,7 @@ def outputs_before(net: Network, wanted: Sequence[str], layers: Collection[str])
     for layer in net.upto(wanted):
         if layer.name in layers or lost.intersection(layer.inputs):
             lost.update(layer.outputs)
-            read += layer.inputs
+            read += [name for place, name in enumerate(layer.inputs) if place not in layer.op.size_only_inputs]
     kept = [*(name for name in wanted if name not in lost), *(name for name in read if name not in lost)]
     inputs = set(net.inputs)
     return [name for name in dict.fromkeys(kept) if name not in inputs]
