@@ -241,6 +241,21 @@ def test_a_param_keeps_the_numbers_that_were_assigned(
     np.testing.assert_allclose(net(X, "y"), expected(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("version", ["5", "7.3"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_arrays_of_a_file_refuse_edits(net: matnet.Network, version: str, view: str, tmp_path: Path) -> None:
+    """Mapped, and read by HDF5; the file stays as it is."""
+    path = matnet.save(net, tmp_path / "net.mat", version=version)
+    content = path.read_bytes()
+    loaded = matnet.load(path)
+    before = VIEWS[view](loaded.params["f"].value)
+    loaded(X)
+    with pytest.raises((NetworkError, ValueError, TypeError), match=r"read-only|does not support"):
+        before[...] = 3
+    np.testing.assert_allclose(loaded(X, "y"), expected(), rtol=1e-6)
+    assert path.read_bytes() == content
+
+
 @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda param: pickle.loads(pickle.dumps(param))])
 def test_copies_of_a_param_refuse_edits(net: matnet.Network, way: Callable[[Param], Param]) -> None:
     net.params["f"] = twin = way(net.params["f"])
