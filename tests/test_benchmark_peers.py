@@ -31,6 +31,7 @@ def test_a_network_by_name_has_random_weights_and_the_published_speed() -> None:
     assert model.operations() == 2 * sum(taps * count * pixels for taps, count, pixels in layers)
 
 
+@pytest.mark.process
 def test_random_weights_are_settled_as_training_leaves_them() -> None:
     """Every batch normalisation gives means 0 and deviations 1 for the settling image, the scores deviate by 1."""
     model = models.build("resnet50")

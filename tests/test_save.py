@@ -152,6 +152,7 @@ def test_what_only_matlab_can_restore_is_left_out_by_name(tmp_path: Path, caplog
     assert matnet.load(tmp_path / "out.mat").meta["trainer"].size == 0
 
 
+@pytest.mark.process
 def test_more_than_2_gib_needs_version_73(tmp_path: Path) -> None:
     net = matnet.load(DATA / "matconvnet/dag_single_layer/model.mat")
     name = next(iter(net.params))

@@ -152,6 +152,7 @@ def test_the_data_tell_the_task(model: Path, tmp_path: Path, capsys: pytest.Capt
     assert_line(printed, "2 images", "RV-VOC11", "RGB", "(10, 10, 10)", "numpy", "cpu", "fp32")
 
 
+@pytest.mark.process
 def test_the_card_tells_the_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """An FCN of the zoo by name: VOC's lists are looked for, not class folders."""
     arguments = ["--model", "pascal-fcn8s-dag", "--random-weights", "--data", str(tmp_path)]

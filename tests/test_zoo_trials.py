@@ -22,6 +22,7 @@ SMALL = ["digits-lenet", "nin-cifar10", "age-net", "gender-net", "hed-bsds", "bv
          "imagenet-googlenet-dag", "googlenet-princeton-places", "places205-googlenet", "nin-imagenet"]  # fmt: skip
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_model_runs_with_random_weights(name: str) -> None:
     (trial,) = trials([find_card(name)], forward=True)
@@ -73,6 +74,7 @@ def test_an_unknown_definition_is_no_failure() -> None:
     assert (trial.status, trial.faults, trial.ran) == (UNDEFINED, [], False)
 
 
+@pytest.mark.process
 def test_inputs_are_what_their_readers_take() -> None:
     boxed = random_network("fast-rcnn-caffenet-pascal07-dagnn")
     shapes = {"data": (1, 3, 40, 60), "rois": (2, 5, 1, 1)}
