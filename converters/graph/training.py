@@ -72,9 +72,10 @@ def inference_layers(
 def _readers_of(layers: Sequence[LayerDef], dropped: Sequence[LayerDef], notes: list[str]) -> set[int]:
     """Layers that work on the values of losses and measures (weighted sums of losses, say): they go as well."""
     lost = {variable for layer in dropped for variable in layer.outputs}
+    known = {id(layer) for layer in dropped}
     gone = set()
     for layer in layers:
-        if layer not in dropped and lost.intersection(layer.inputs):
+        if id(layer) not in known and lost.intersection(layer.inputs):
             gone.add(id(layer))
             lost.update(layer.outputs)
             notes.append(f"dropped layer {layer.name!r} ({layer.type}), which reads a loss or a measure")
