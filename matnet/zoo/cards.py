@@ -26,7 +26,7 @@ COMMON_FILES = "common.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """One file to fetch: its name once it is here, where it may be found, and how it is told to be right.
+    """One file to fetch: its name once it is here, where it may be found, and what proves that it is right.
 
     urls: tried in order. hashes: algorithm -> hexadecimal digest; empty where none was published. size: bytes, or
     None. archive: the file that this one is packed in, `member` being its path inside; `urls` is then empty.

@@ -86,7 +86,7 @@ def convert_named(
 ) -> Conversion:
     """Convert a model of the zoo and write it, by default as `<its .mat file>` in the current folder.
 
-    prototxt, caffemodel: the user's own definition and weights, in place of the card's. fetcher: how files are had
+    prototxt, caffemodel: the user's own definition and weights, in place of the card's. fetcher: what gets the files
     (mirrors, carried files). options: keywords of `convert_caffe` that override the card's. format: `auto` is the
     card's. version: of the MAT file. Raises UnknownModelError, DownloadError saying what to do by hand, NetworkError
     where the card knows no definition or weights, and what converting raises.

@@ -16,7 +16,7 @@ WORDS = {"top1": "top-1", "top5": "top-5", "iou": "IoU", "ap": "AP", "ods": "ODS
 
 
 def cards_table(cards: Iterable[Card]) -> str:
-    """A line per model: name, task, year, parameters, its leading figure, and how it can be had."""
+    """A line per model: name, task, year, parameters, its leading figure, and where it comes from."""
     rows = [
         (
             card.name,
@@ -28,7 +28,7 @@ def cards_table(cards: Iterable[Card]) -> str:
         )
         for card in cards
     ]
-    headers = ("model", "task", "year", "parameters", "published", "to be had as")
+    headers = ("model", "task", "year", "parameters", "published", "available as")
     return Table.of(headers, rows, right=["parameters"]).text()
 
 
@@ -49,7 +49,7 @@ def spelled(metric: str) -> str:
 
 
 def availability(card: Card) -> str:
-    """How a model can be had: `here`, `mat`, `caffe`, `random weights`."""
+    """Where a model comes from: `here`, `mat`, `caffe`, `random weights`."""
     ways = ["here"] if present_mat(card) else []
     ways += ["mat"] if card.mat_urls else []
     ways += ["caffe"] if card.file("caffemodel") and card.prototxt else []

@@ -53,11 +53,11 @@ class Fetcher:
         return self._file(card, card.mat_file(), card.md5)
 
     def caffe(self, card: Card, roles: Sequence[str] | None = None) -> list[Path]:
-        """The Caffe files of a card, or those of some roles; DownloadError listing all that could not be had."""
+        """The Caffe files of a card, or those of some roles; DownloadError listing all that could not be fetched."""
         return self.several(card, [file for file in card.files if roles is None or file.role in roles])
 
     def several(self, card: Card, files: Sequence[RemoteFile]) -> list[Path]:
-        """Some of the Caffe files of a card; DownloadError listing all that could not be had."""
+        """Some of the Caffe files of a card; DownloadError listing all that could not be fetched."""
         found, failures, dead = [], [], set()
         for file in files:
             if file.archive is not None and file.archive.file in dead:

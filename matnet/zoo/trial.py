@@ -159,7 +159,7 @@ POOL_BOXES = frozenset(("dagnn.ROIPooling", "dagnn.PSROIPooling", "dagnn.ROIAlig
 def sample_inputs(net: Network, shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
     """Random values that every input may have: pixels about 0, boxes inside the image, indices, starts of sequences.
 
-    shapes: N x C x H x W by input. What an input means is told by the layers that read it.
+    shapes: N x C x H x W by input. The layers that read an input say what it means.
     """
     generator = np.random.default_rng(seed)
     found = {}

@@ -89,7 +89,7 @@ class _Reader:
         raise self._damage(item, "a named data type", "a data set or a group")
 
     def _see(self, item: Any) -> None:
-        """Count how often objects are met again, which bounds the work by the size of the file."""
+        """Count the further references to each object, which bounds the work by the size of the file."""
         address = h5o.get_info(item).addr
         self._repeats += address in self._seen
         self._seen.add(address)

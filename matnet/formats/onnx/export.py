@@ -251,7 +251,7 @@ def _named_axes(variable: str, axes: Axes, several: bool, together: bool) -> tup
 def write_layer(graph: Graph, net: Network, layer: Layer) -> None:
     """Append one layer; NotExpressible with the reason alone where ONNX cannot compute it.
 
-    Any other fault, of params that no engine can use, is told with the layer's name.
+    Any other fault, of params that no engine can use, names the layer.
     """
     export = exporter_of(layer.op)
     if export is None:
