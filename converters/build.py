@@ -1,4 +1,4 @@
-"""NetDef + options -> Network: every layer lowered in order, problems told together, Caffe's blob names kept."""
+"""NetDef + options -> Network: every layer lowered in order, all problems in one error, Caffe's blob names kept."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _free_name(net: Network, name: str, builder: Builder) -> str:
 
 
 def _lower_all(builder: Builder, path: str) -> None:
-    """Lower every layer; after a failure the layers behind it are left out, and all failures are told together."""
+    """Lower every layer; after a failure the layers behind it are left out, and all failures stand in one error."""
     failures: list[MatnetError] = []
     for layer in builder.graph.layers:
         if any(variable not in builder.values for variable in layer.inputs):
@@ -163,8 +163,8 @@ def _lower_all(builder: Builder, path: str) -> None:
                 builder.keep_unknown(layer, layer.type)
             else:
                 unsized = isinstance(error, SizeNeededError)
-                told = f"{describe(layer)}: {error}{builder.give_sizes() if unsized else ''}"
-                failures.append(ShapeError(told) if unsized else type(error)(told))
+                message = f"{describe(layer)}: {error}{builder.give_sizes() if unsized else ''}"
+                failures.append(ShapeError(message) if unsized else type(error)(message))
     if builder.problems:
         raise FileFormatError(listing(f"{path}: {len(builder.problems)} weights do not fit:", builder.problems))
     if not failures:
@@ -214,7 +214,7 @@ def _keep_unread_names(builder: Builder) -> None:
 
 
 def _keep_blob_names(builder: Builder) -> None:
-    """Aliases and ranks, so that Caffe's blob names and shapes can be had back.
+    """Aliases and ranks, which keep Caffe's blob names and shapes.
 
     A variable that holds only the last value of one blob, and is nobody's own name, is called as the blob.
     """

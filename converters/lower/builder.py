@@ -149,7 +149,7 @@ class Builder:
     def weight(self, layer: LayerDef, index: int, shape: Sizes) -> Weight:
         """Blob `index` of a layer as float32 of `shape`, by Caffe's matching rule or its filler.
 
-        What does not fit is entered in `problems`, and zeros stand in for it so that all can be told at once.
+        What does not fit is entered in `problems`, and zeros stand in for it so that one error can name all.
         """
         shared = layer.share_names[index] if index < len(layer.share_names) else ""
         key = ("shared", shared) if shared else ("own", layer.name, str(index))
