@@ -17,7 +17,7 @@ import numpy as np
 from matnet.benchmarks.timing import Limits, by_turns
 from matnet.engines.cpu.runtimes import available
 from matnet.engines.device import processors
-from matnet.errors import EngineError
+from matnet.errors import EngineError, MatnetError
 
 MATRIX = 1536  # side of the matrices whose product measures what the processor can do
 PACKAGES: tuple[str, ...] = (
@@ -86,6 +86,17 @@ def processor_name() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def resident() -> int:
+    """Bytes of this process in memory; MatnetError where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        raise MatnetError("this system does not tell how much memory a process has; run on Linux") from None
+    import resource
+
+    return pages * resource.getpagesize()
 
 
 def matmul_peak(threads: int, rounds: int = 9) -> float:

@@ -11,10 +11,10 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
+from matnet.benchmarks.machine import resident
 from matnet.benchmarks.nets import squeezenet
 from matnet.engines.cpu.runtimes import RUNTIMES, available
 from matnet.errors import MatnetError, run_command
@@ -32,17 +32,6 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--batches", type=int, default=1000, metavar="N", help="default: %(default)s")
     command.add_argument("--side", type=int, default=63, metavar="N", help="of the images (default: %(default)s)")
     return command
-
-
-def resident() -> int:
-    """Bytes of this process in memory; MatnetError where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except (OSError, ValueError, IndexError):
-        raise MatnetError("this system does not tell how much memory a process has; run on Linux") from None
-    import resource
-
-    return pages * resource.getpagesize()
 
 
 def growth(run: Callable[[], object], batches: int) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import matnet.formats.onnx.extensions  # noqa: F401 - EXPORTERS is whole before a page adds to it
 from matnet.__main__ import main as matnet_main
 from matnet.__main__ import module_of
 from matnet.errors import run_command

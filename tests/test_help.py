@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
+from pathlib import Path
 
 import pytest
 
-from matnet import diff, env, eval, predict, run, show
+from matnet import diff, env, eval, features, predict, run, show
 from matnet.conversion_arguments import parser as convert_parser
 from matnet.doctor import __main__ as doctor
 
@@ -39,6 +41,22 @@ def test_every_option_is_explained(command: argparse.ArgumentParser) -> None:
         if action.help != argparse.SUPPRESS and len((action.help or "").split()) < 2
     ]
     assert not silent
+
+
+@pytest.mark.parametrize("verb", ["convert", "doctor", "features", "predict", "run"])
+def test_every_option_stands_in_a_page(verb: str) -> None:
+    """Under one of its spellings, in a page that a person wrote."""
+    parser = features.parser() if verb == "features" else PARSERS[verb]()
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    text = "\n".join(page.read_text(encoding="utf-8") for page in docs.glob("*.md"))
+    missing = [
+        action.option_strings
+        for action in parser._actions
+        if action.option_strings and action.dest != "help"
+        and action.help != argparse.SUPPRESS
+        and not any(re.search(rf"{re.escape(option)}(?![\w-])", text) for option in action.option_strings)
+    ]
+    assert not missing
 
 
 def test_what_every_command_takes_is_listed(command: argparse.ArgumentParser) -> None:
