@@ -7,8 +7,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -168,6 +170,31 @@ def test_two_workers_give_the_same(command: list[str], tmp_path: Path) -> None:
     assert eval_command.main([*command, "--json", str(shared), "--workers", "2"]) == 0
     assert figures(shared) == figures(alone)
     assert "computed in shards on 2 Dask workers" in json.loads(shared.read_text())["notes"]
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed by SIGKILL")
+def test_a_worker_that_is_killed_changes_no_figure(tmp_path: Path) -> None:
+    """One of two workers dies as soon as the first image is counted, of images at their own size and in batches."""
+    pytest.importorskip("distributed", reason="Dask is not installed")
+    from matnet.evaluation.shards import ShardCounter, local_cluster
+
+    with local_cluster(2, 2) as cluster:
+        for name in ("detection", "retrieval"):
+            case = CASES[name]
+            cluster.client.wait_for_workers(2, timeout=30)
+            file = tmp_path / f"{name}.mat"
+            matnet.save(case.net(), file)
+            net, config, task = made_ready(case._replace(net=partial(matnet.load, file)), tmp_path / name)
+            spans = batches_left(len(task.paths), 1)
+            expected = sum_of(task, list(OneProcess(net, config, task).tallies(spans)))
+            found, killed = Tally(task.empty()), False
+            for part in ShardCounter(cluster, net, config, task).tallies(spans):
+                found = found.plus(part)
+                if not killed:
+                    os.kill(next(iter(cluster.client.run(os.getpid).values())), signal.SIGKILL)
+                    killed = True
+            assert killed and found.counts.record() == expected.counts.record(), name
 
 
 # --- the order of classes ---
