@@ -11,8 +11,8 @@ from matnet.errors import FileFormatError
 
 FENCE = "---"
 LARGEST = 1 << 20  # a card is a page of text, not a data file
-UNUSABLE = (ValueError, TypeError, AttributeError, IndexError, KeyError, OverflowError)
-"""What PyYAML's constructors raise for values that do not fit a tag that the file states (`!!int x`)."""
+UNUSABLE = (ValueError, TypeError, OverflowError)
+"""What PyYAML's constructors raise, beside lookups that fail, for values that do not fit a stated tag (`!!int x`)."""
 
 
 def read_front_matter(path: Path) -> tuple[dict[str, Any], str]:
@@ -90,6 +90,8 @@ def _load_yaml(text: str, path: Path) -> Any:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise FileFormatError(f"{path}{line}: no YAML: {error.problem or error.context}") from None
+    except (AttributeError, IndexError, KeyError):
+        raise FileFormatError(f"{path}: no YAML: a value does not fit the type that the file states for it") from None
     except (yaml.YAMLError, RecursionError, *UNUSABLE) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise FileFormatError(f"{path}: no YAML: {said}") from None
