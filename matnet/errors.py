@@ -54,7 +54,7 @@ class DownloadError(MatnetError):
 
 
 class EngineError(MatnetError):
-    """An engine, device or precision that is not to be had here."""
+    """An engine, device or precision that is not available here."""
 
 
 class OutOfMemoryError(EngineError):
@@ -66,7 +66,7 @@ class OutOfMemoryError(EngineError):
 
 
 def listing(what: str, items: Iterable[str], limit: int = 20) -> str:
-    """`what` followed by one indented line per item, so that every problem of a file is told at once."""
+    """`what` followed by one indented line per item, which names every problem of a file at once."""
     lines = list(items)
     shown = [f"  {line}" for line in lines[:limit]]
     if len(lines) > limit:
