@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import re
+import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -106,7 +107,7 @@ class ShardCounter:
         self.key = f"{self.spec.sha256} {config.identity} {config.engine} {config.decoders} {task.own_size}"
         seen = require_alike(self._survey(), task.paths[0])
         # Workers that do not see the file get the network itself, each once.
-        self.network = None if seen else cluster.client.scatter(sendable(net), broadcast=True)
+        self.network = None if seen else _held_by_scheduler(cluster.client, net)
         self.engines: list[EngineInfo] = []
 
     def tallies(self, spans: Sequence[range]) -> Generator[Tally, None, None]:
@@ -211,6 +212,19 @@ def require_alike(found: Mapping[str, Survey], image: Path) -> bool:
 def _deciding(name: str, version: str) -> str:
     """The part of a version that must agree: of Python's, 3.11 of 3.11.7."""
     return ".".join(version.split(".")[:2]) if name == "python" else version
+
+
+def _held_by_scheduler(client: Any, net: Network) -> Any:
+    """A future of the network, which the scheduler keeps: what Dask scatters is lost with the workers that hold it."""
+    import dask
+
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sending large graph")
+        return client.submit(_itself, sendable(net), pure=False)
+
+
+def _itself(net: Network) -> Network:
+    return net
 
 
 def sendable(net: Network) -> Network:
