@@ -17,8 +17,8 @@ from matnet.network import Network
 
 MODEL_HELP = (
     "a MatConvNet .mat file; the name of a model (see `matnet zoo list`), fetched if need be; Caffe's "
-    "NET.prototxt WEIGHTS.caffemodel, also with a comma between (either alone: without weights, or as it was trained); "
-    "or a model's folder"
+    "NET.prototxt WEIGHTS.caffemodel, also with a comma between (the prototxt alone: no weights; the caffemodel alone: "
+    "the network stored in it); or a model's folder"
 )
 
 
@@ -112,7 +112,8 @@ def add_input_size(command: argparse._ActionsContainer, meaning: str = "size of 
         action="append",
         type=parse_size,
         metavar="[NAME=][[N]xCx]HxW",
-        help=f"{meaning}, or of the input NAME, then of any number of axes (rois=128x5); may be repeated",
+        help=f"{meaning}, such as 224x224; NAME=... states the size of the input NAME, with any number of axes "
+        "(rois=128x5); may be repeated",
     )
 
 

@@ -172,8 +172,7 @@ def refuse_to_replace(path: str | os.PathLike[str], ours: Callable[[list[str]], 
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     held = f"holds {', '.join(names[:SHOWN])}{more}" if names else "cannot be read"
     raise FileFormatError(
-        f"{target}: exists, {held}, and is not of this command; it stays as it is: give another name, or remove it "
-        "first"
+        f"{target}: exists, and was not written by this command; give another name, or remove it first (it {held})"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         "files",
         nargs="*",
         metavar="MODEL [OUT.mat]",
-        help=f"MODEL: {MODEL_HELP}. Then the file to write. What a file is goes by its content",
+        help=f"MODEL: {MODEL_HELP}. Then the file to write. matnet looks at the content, not at the extension",
     )
     files = result.add_argument_group("files")
     _add_files(files)
@@ -265,10 +266,19 @@ def sort_files(given: argparse.Namespace) -> None:
         place = _place(Path(text), started)
         taken = getattr(given, place)
         if taken is not None:
-            raise FileFormatError(f"{text}: {taken} is {PLACES[place]} already; expected P.prototxt W.caffemodel [OUT]")
+            raise FileFormatError(f"{text}: {taken} is {PLACES[place]} already; {_expected(text, given)}")
         setattr(given, place, text)
     if given.source is not None and given.caffemodel is not None and kind_of_source(given.source) == MAT:
         raise FileFormatError(f"{given.caffemodel}: {given.source} is a whole network; give one of the two")
+
+
+def _expected(text: str, given: argparse.Namespace) -> str:
+    """What to write instead of the argument `text`, which has no place: a number may belong to a mean colour."""
+    if not re.fullmatch(r"[-+]?[\d.]+", text):
+        return "expected P.prototxt W.caffemodel [OUT]"
+    if given.mean_values is not None or given.mean is None:
+        return "an option takes several numbers with commas and without spaces, such as --mean-values 123,117,104"
+    return "--mean takes a FILE; give a mean colour with --mean-values, such as --mean-values 123,117,104"
 
 
 def _sort_to_caffe(given: argparse.Namespace) -> None:

@@ -189,6 +189,7 @@ def convert_back(given: argparse.Namespace) -> None:
 
 def convert_to_onnx(given: argparse.Namespace) -> None:
     """Any network -> ONNX; any batch, and any size where that costs the network nothing."""
+    from matnet.converters.report import summary
     from matnet.formats.onnx import save_onnx
 
     check_outputs([(given.to_onnx, ONNX)], _read(given))
@@ -198,7 +199,7 @@ def convert_to_onnx(given: argparse.Namespace) -> None:
     outputs = _outputs(given)
     paths = save_onnx(net, given.to_onnx, outputs, size=given_sizes(given), partial=outputs is None)
     checked = _check_onnx(paths[0])
-    say(f"{', '.join(str(path) for path in paths)}: {net!r}, {checked}")
+    say(f"{', '.join(str(path) for path in paths)}: {summary(net)}; {checked}")
 
 
 def _outputs(given: argparse.Namespace) -> list[str] | None:
@@ -208,6 +209,7 @@ def _outputs(given: argparse.Namespace) -> list[str] | None:
 
 def convert_to_torch(given: argparse.Namespace) -> None:
     """Any network -> a folder for PyTorch that needs no matnet, checked against the numpy engine."""
+    from matnet.converters.report import summary
     from matnet.torch import save_torch
 
     net = _network(given)
@@ -216,7 +218,7 @@ def convert_to_torch(given: argparse.Namespace) -> None:
     package = save_torch(net, given.to_torch, _outputs(given), size=given_sizes(given))
     names = ", ".join(path.name for path in package.files)
     error = f"outputs on random input differ by {package.error:.1e} of the largest value"
-    say(f"{given.to_torch}: {names}; {net!r}, {error}")
+    say(f"{given.to_torch}: {names}; {summary(net)}; {error}")
 
 
 def _check_onnx(path: Path) -> str:

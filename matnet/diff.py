@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
         prog=program("diff"),
+        usage="%(prog)s [options] A B",
         description="Compare two networks: structure, the largest difference of every param, meta. "
         "Exit status: 0 the same, 1 they differ, 2 something could not be read.",
     )
@@ -65,6 +66,15 @@ def report(comparison: Comparison, options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
+def verdict(comparison: Comparison, options: argparse.Namespace) -> str:
+    """The last line: what is the same and what differs, and the option that leaves meta out where only meta differs."""
+    if comparison.same(options.tolerance, with_meta=not options.no_meta):
+        return "the same"
+    if comparison.same(options.tolerance, with_meta=False):
+        return "they differ: structure and params are the same, only meta differs (--no-meta leaves it out)"
+    return "they differ"
+
+
 def in_one_order(a: Network, b: Network) -> tuple[Network, Network]:
     """Both networks with their image's channels in one order, where `meta.caffe` says that one was turned to R, G, B
     and the other kept as Caffe has it; which one was turned for the comparison is said on stderr.
@@ -93,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps({"a": str(a.source), "b": str(b.source), **comparison.record(), "same": same}, indent=2))
     else:
         say(report(comparison, options))
-        print("the same" if same else "they differ")
+        print(verdict(comparison, options))
     return 0 if same else 1
 
 

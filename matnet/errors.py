@@ -107,6 +107,11 @@ def in_words(of_python: str, of_commands: str) -> str:
     return of_commands if _running else of_python
 
 
+def where_names_are() -> str:
+    """Where the person finds the names of a network's variables and layers."""
+    return in_words("net.variables and net.layers list them", f"`{program('show')} MODEL` lists them")
+
+
 def speak_of_options() -> None:
     """Let `in_words` speak of options from now on: for a process that helps a command."""
     _running.append(None)

@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "Without a model: digits-lenet, which needs no download. The published tables: `matnet reproduce`.",
     )
     command.add_argument("named", nargs="?", metavar="MODEL", help=f"{MODEL_HELP} (default: digits-lenet)")
+    command.add_argument("surplus", nargs="*", help=argparse.SUPPRESS)  # images given as to predict
     network = add_network_options(command)
     network.add_argument("--model", metavar="MODEL", help="the same as MODEL")
     network.add_argument(
@@ -88,6 +89,8 @@ def main(argv: list[str] | None = None) -> int:
     if TABLE in given:
         return _forwarded([argument for argument in given if argument != TABLE])
     options = parsed(parser(), given)
+    if options.surplus:
+        raise MatnetError(f"{options.surplus[0]}: eval takes one MODEL; give images with --data FOLDER")
     if options.named is not None and options.model is not None:
         raise MatnetError(f"{options.named} and --model {options.model}: two models; give one of them")
     options.model = options.model if options.named is None else options.named

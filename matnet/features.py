@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
         prog=program("features"),
+        usage="%(prog)s [options] MODEL IMAGE... --layer NAME --out FILE",
         description="Write the values of layers for images: an array per layer with a row per image, in the order of "
         "the names in `images`.",
         epilog="Memory does not grow with the number of images. A run that is interrupted leaves FILE.part behind, and "

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 import matnet
-from matnet.errors import FileFormatError
-from matnet.kinds import EMPTY, SUFFIXES, kind_of
+from matnet.errors import FileFormatError, in_words
+from matnet.kinds import EMPTY, MAT, ONNX, SUFFIXES, kind_of
 
 HOME = "MATNET_HOME"
 PathLike = str | os.PathLike[str]
@@ -110,7 +110,10 @@ def _identity(path: Path) -> object:
 def _check_kind(target: Path, kind: str) -> None:
     promised = SUFFIXES.get(target.suffix.lower(), kind)
     if promised != kind:
-        raise FileFormatError(f"{target}: would become {kind}, and its name is that of {promised}; give another name")
+        option = in_words("", f", or --to-onnx {target}") if (kind, promised) == (MAT, ONNX) else ""
+        raise FileFormatError(
+            f"{target}: would become {kind}, and its name is that of {promised}; give another name{option}"
+        )
     _check_target(target)
     if target.is_file():
         try:

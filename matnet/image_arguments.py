@@ -105,22 +105,41 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
     if mean is not None and mean.ndim != 1:
         covered = covered_size(found.image_size, found.crop_fraction)
         found = replace(found, mean=fitted_mean(mean, found.image_size, covered, found.resize))
-    _warn_of_order(net, given)
+    _warn_of_order(net, given, options.mean)
     doubts(net, found)
     return found
 
 
-def _warn_of_order(net: Network, given: dict[str, Any]) -> None:
-    """Warnings where `--mean` or `--color` look as if they were meant for channels in the order B, G, R."""
+def _warn_of_order(net: Network, given: dict[str, Any], text: str | None) -> None:
+    """Warnings where `--mean` (`text`) or `--color` look as if they were in the opposite order of channels."""
     mean = given.get("mean")
-    if mean is not None and mean.shape == (3,) and mean[2] - mean[0] > 2:
+    if text is not None and mean is not None and mean.shape == (3,) and mean[2] - mean[0] > 2:
         shown, reverse = (" ".join(f"{value:g}" for value in values) for values in (mean, mean[::-1]))
-        log.warning("--mean %s is taken as R G B, and is bluer than photographs; from B G R it is %s", shown, reverse)
+        if Path(text).is_file() and Path(text).suffix.lower() != ".mat":
+            log.warning(_bluish_file(net, text, shown, reverse))
+        else:
+            log.warning(
+                "--mean %s is taken as R G B, and is bluer than photographs; from B G R it is %s", shown, reverse
+            )
     if given.get("color") == "bgr" and flipped_inputs(net):
         log.warning(
             "--color bgr gives this network B, G, R, and its first filters were turned to R, G, B when Caffe's files "
             "were read; leave the option out unless the Caffe network took R, G, B"
         )
+
+
+def _bluish_file(net: Network, path: str, shown: str, reverse: str) -> str:
+    """What a mean file suggests that is red where Caffe's are blue: channels in the order R, G, B.
+
+    A network whose first filters were turned to R, G, B takes the images as Caffe did with --color bgr.
+    """
+    found = (
+        f"--mean {path}: the file is read as B, G, R, as Caffe's are; its colour R G B is then {shown}, which is bluer "
+        "than photographs. The network was probably trained on R, G, B: "
+    )
+    if flipped_inputs(net):
+        return f"{found}convert it with --color-format rgb, or give --color bgr --mean {reverse}"
+    return f"{found}give --mean {reverse}"
 
 
 def _image_size(net: Network, options: argparse.Namespace) -> dict[str, Any]:
@@ -198,7 +217,12 @@ def _mean(text: str | None) -> Any:
     if text is None:
         return None
     if all(map(_NUMBER.fullmatch, text.split(","))):
-        return np.array(_numbers(text), np.float32)
+        numbers = np.array(_numbers(text), np.float32)
+        if numbers.size not in (1, 3):
+            raise DataError(
+                f"--mean {text.replace(',', ' ')}: {numbers.size} numbers; expected R G B, one value, or a mean file"
+            )
+        return numbers
     if not Path(text).is_file():
         raise DataError(f"--mean {text}: no such file, and no numbers; give R G B, one value, or a mean file")
     from matnet.converters.means import given_mean

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from matnet.edits import Edited
-from matnet.errors import MatnetError, NetworkError, ShapeError, in_words, listing, nearest
+from matnet.errors import MatnetError, NetworkError, ShapeError, in_words, listing, nearest, where_names_are
 from matnet.ops.base import Op, Unknown
 from matnet.params import Param, Params
 from matnet.shapes import ReceptiveField, Shape
@@ -202,7 +202,7 @@ class Network(Edited):
         if name in self.layers and self.layers[name].outputs:
             return self.layers[name].outputs[0]
         hint = nearest(name, [*self.variables, *self.layers, *self.aliases])
-        raise NetworkError(f"{self.source}: no variable or layer is called {name!r}{hint}")
+        raise NetworkError(f"{self.source}: no variable or layer is called {name!r}{hint}; {where_names_are()}")
 
     def with_blobs(self, names: Iterable[str] | None) -> Network:
         """This network, or a copy in which those of `names` that are flattened Caffe blobs are variables of their own.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from matnet.errors import NetworkError, listing, nearest
+from matnet.errors import NetworkError, listing, nearest, where_names_are
 
 if TYPE_CHECKING:
     from matnet.network import Network
@@ -24,7 +24,7 @@ def named_layers(net: Network, asked: Sequence[str]) -> dict[str, str]:
         matching = dict(_matching(net, name))
         if not matching:
             hint = nearest(name, [*net.variables, *net.layers, *net.aliases])
-            wrong.append(f"no variable or layer is called {name!r}{hint}")
+            wrong.append(f"no variable or layer is called {name!r}{hint}; {where_names_are()}")
         found.update(matching)
     if wrong:
         raise NetworkError(

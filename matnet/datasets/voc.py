@@ -214,7 +214,7 @@ def voc_home(folder: Path, year: str | None = None, holding: Sequence[str] = SEG
     DataError where there is none, or more than one.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; give VOCdevkit, or VOC2012 in it")
+        raise DataError(f"{folder}: no such folder; give VOCdevkit, or VOC{year or '2012'} in it")
     forms = ("VOC20[01][0-9]", "VOCdevkit/VOC20[01][0-9]", "TrainVal/VOCdevkit/VOC20[01][0-9]")
     homes = [folder] if _is_home(folder, holding) else sorted(home for form in forms for home in folder.glob(form))
     fitting = [

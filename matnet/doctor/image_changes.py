@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.errors import DataError
+from matnet.errors import DataError, program
 from matnet.images import Preprocessing
 
 KNOBS = ("channel order", "mean", "scale", "transposed", "resize rule", "interpolation", "crop")
@@ -81,7 +81,9 @@ def _channel_order(base: Preprocessing) -> Iterator[ImageChange]:
         if colour is not None and abs(colour[0] - colour[2]) >= 1e-3:
             shown = " ".join(f"{value:.5g}" for value in colour[::-1])
             words = f"the network takes {order}, and the colours of the mean are in the opposite order too"
-            remedy += f" --mean {shown}; of a Caffe net matnet.convert --color-format"
+            remedy += f" --mean {shown}"
+            if other == "bgr":
+                remedy += f"; or convert the Caffe files with `{program('convert')} ... --color-format rgb`"
             yield from _change(base, "channel order", words, remedy, color=other, mean=base.mean[..., ::-1].copy())
 
 

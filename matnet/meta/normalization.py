@@ -118,7 +118,10 @@ def read_normalization(
         notes=tuple(notes),
     )
     if fields.problems:
-        raise DataError(listing("meta.normalization cannot be used:", fields.problems))
+        if not found and len(fields.problems) == 1:
+            raise DataError(fields.problems[0])
+        head = "meta.normalization cannot be used:" if found else "the preparation of images is not stated:"
+        raise DataError(listing(head, fields.problems))
     return result
 
 
@@ -195,7 +198,7 @@ def _no_size(found: Mapping[str, Any]) -> str:
     if _unusable_size(found):
         values = numbers(found["imageSize"])
         return f"imageSize is {values}; expected positive whole numbers [H W C N]; {_give_size()}"
-    return f"imageSize is missing; {_give_size()}"
+    return f"{'imageSize is missing' if found else 'the size of the input is stated nowhere'}; {_give_size()}"
 
 
 def _give_size() -> str:

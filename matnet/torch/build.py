@@ -55,6 +55,17 @@ def require_torch() -> Any:
     return torch
 
 
+def require_safetensors() -> None:
+    """NetworkError with the command that installs safetensors where it is missing."""
+    try:
+        import safetensors.torch  # noqa: F401
+    except ImportError:
+        raise NetworkError(
+            "safetensors, which stores the weights, is not installed; install it with `pip install 'matnet[torch]'` "
+            "(or safetensors)"
+        ) from None
+
+
 def generated(
     net: Network,
     outputs: Sequence[str] | None = None,

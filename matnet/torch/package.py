@@ -17,7 +17,7 @@ from matnet.meta import class_names, display_name
 from matnet.meta.given import InputSize
 from matnet.network import Network
 from matnet.shapes import Shape
-from matnet.torch.build import built, generated, require_torch
+from matnet.torch.build import built, generated, require_safetensors, require_torch
 from matnet.torch.code import Module
 from matnet.torch.preprocess import preprocess_text
 from matnet.torch.shapes import known_shapes
@@ -65,6 +65,7 @@ def save_torch(
     the check fails.
     """
     require_torch()
+    require_safetensors()
     target = Path(folder)
     _refuse_foreign(target)
     module = generated(net, outputs, size, input_shapes)

@@ -1,0 +1,163 @@
+"""What commands answer to mistakes that beginners make: the file, option or value that mends each one is named."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import matnet
+from matnet import convert, diff, features, predict
+from matnet import eval as evaluation
+from matnet.errors import DataError, run_command
+from matnet.meta.normalization import read_normalization
+from tests.tiny_models import colours
+
+
+def answer(capsys: pytest.CaptureFixture[str], main: Callable[[list[str]], int], *given: object) -> tuple[int, str]:
+    status = run_command(main, list(map(str, given)))  # type: ignore[arg-type]
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    colours().save(tmp_path / "net.mat")
+    return tmp_path / "net.mat"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    Image.new("RGB", (2, 2), (200, 50, 100)).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_bluish_mean_file_is_named_with_its_colour_in_the_order_of_the_file(
+    flipped: bool, model: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planes = np.full((3, 2, 2), 1, np.float32) * np.array([125.5, 123, 113.5], np.float32)[:, None, None]
+    np.save(tmp_path / "mean.npy", planes)
+    net = matnet.load(model)
+    if flipped:
+        net.meta["caffe"] = {"flipped": net.inputs[0]}
+        net.save(model)
+    _, said = answer(capsys, predict.main, model, photo, "--mean", tmp_path / "mean.npy", "--input-size", "2x2")
+    assert "mean.npy" in said and "--mean 125.5 123 113.5" in said
+    assert ("--color-format rgb" in said) == ("--color bgr" in said) == flipped
+
+
+def test_a_missing_safetensors_is_named_with_what_installs_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", sys.modules.get("torch") or ModuleType("torch"))
+    for name in ("safetensors", "safetensors.torch"):
+        monkeypatch.setitem(sys.modules, name, None)
+    status, said = answer(capsys, convert.main, "digits-lenet", "--to-torch", tmp_path / "out")
+    assert status == 2 and "safetensors" in said and "pip install 'matnet[torch]'" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--mean", "--mean-values"])
+def test_a_mean_colour_with_spaces_is_answered_with_the_form_with_commas(
+    option: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = answer(capsys, convert.main, model, tmp_path / "out.mat", option, "1", "2", "3")
+    assert status == 2 and "--mean-values 123,117,104" in said and not (tmp_path / "out.mat").exists()
+
+
+def test_a_size_that_nothing_states_is_not_blamed_on_meta() -> None:
+    with pytest.raises(DataError) as missing:
+        read_normalization({}, mean=np.float32([1, 2, 3]))
+    assert "image_size" in str(missing.value) and "meta.normalization" not in str(missing.value)
+    with pytest.raises(DataError, match=r"meta\.normalization"):
+        read_normalization({"normalization": {"averageImage": np.float32([1, 2, 3])}})
+
+
+def test_eval_of_a_model_and_images_names_the_option_for_images(
+    model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = answer(capsys, evaluation.main, model, photo)
+    assert status == 2 and str(photo) in said and "--data" in said
+
+
+def test_diff_says_when_only_meta_differs(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = matnet.load(model)
+    net.meta["note"] = "other"
+    net.save(tmp_path / "meta.mat")
+    status, said = answer(capsys, diff.main, model, tmp_path / "meta.mat")
+    assert status == 1 and "--no-meta" in said
+    next(iter(net.params.values())).value = next(iter(net.params.values())).value + 1
+    net.save(tmp_path / "params.mat")
+    status, said = answer(capsys, diff.main, model, tmp_path / "params.mat")
+    assert status == 1 and "--no-meta" not in said
+
+
+def test_a_mean_of_two_numbers_is_answered_with_the_numbers_that_it_takes(
+    model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = answer(capsys, predict.main, model, "--mean", "123", "117", photo)
+    assert status == 2 and "--mean 123 117" in said and "R G B" in said
+
+
+@pytest.mark.parametrize("verb", ["features", "onnx"])
+def test_an_unknown_layer_is_answered_with_the_command_that_lists_them(
+    verb: str, model: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, tuple[Any, ...]] = {
+        "features": (features.main, model, photo, "--layer", "fc9", "--out", tmp_path / "o.npz"),
+        "onnx": (convert.main, model, "--to-onnx", tmp_path / "o.onnx", "--outputs", "fc9"),
+    }
+    status, said = answer(capsys, *given[verb])
+    assert status == 2 and "'fc9'" in said and "show MODEL" in said
+
+
+def test_in_python_the_attributes_that_list_layers_are_named() -> None:
+    with pytest.raises(matnet.NetworkError, match=r"net\.variables"):
+        colours().resolve("fc9")
+
+
+def test_a_missing_folder_of_voc_is_answered_with_the_year_that_was_asked_for(tmp_path: Path) -> None:
+    from matnet.datasets.voc import voc_home
+
+    with pytest.raises(DataError, match="VOC2007"):
+        voc_home(tmp_path / "none", "2007")
+
+
+def test_features_refuses_a_foreign_file_before_it_lists_what_that_holds(
+    model: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "o.npz"
+    np.savez(target, **{f"mine{number}": np.zeros(2) for number in range(9)})
+    before = target.read_bytes()
+    layer = matnet.load(model).outputs[0]
+    status, said = answer(capsys, features.main, model, photo, "--layer", layer, "--input-size", "2x2", "--out", target)
+    assert status == 2 and said.index("another name") < said.index("mine0") and target.read_bytes() == before
+
+
+@pytest.mark.parametrize("main", [features.main, diff.main, predict.main, convert.main, evaluation.main])
+def test_a_usage_error_fits_on_a_few_lines(main: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run_command(main, ["--no-such-option"])
+    assert stopped.value.code == 2 and len(capsys.readouterr().err.splitlines()) <= 5
+
+
+def test_an_onnx_name_without_the_option_is_answered_with_the_option(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "net.onnx"
+    status, said = answer(capsys, convert.main, model, target)
+    assert status == 2 and f"--to-onnx {target}" in said and not target.exists()
+
+
+def test_an_export_is_reported_without_pythons_brackets(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = answer(capsys, convert.main, model, "--to-onnx", tmp_path / "net.onnx")
+    assert status == 0 and "<Network" not in said and "net.onnx" in said and " layers" in said
