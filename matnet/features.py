@@ -20,12 +20,11 @@ from matnet.arguments import (
     add_engine_options,
     add_file_options,
     engine_options,
-    file_options,
+    network_from,
     positive,
 )
 from matnet.errors import DataError, common_options, printable, program, run_command, say
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
-from matnet.loading import load
 from matnet.network import Network
 from matnet.outcomes import ExitStatus
 
@@ -77,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = parsed(parser(), argv)
-    net = load(options.model, **file_options(options))
+    net = network_from(options.model, options)
     _refuse_layers_as_images(net, options)
     variables = named_layers(net.for_inference(), options.layer)
     task = Task(net, variables, options.pool, preprocessing_from(net, options), engine_options(options))

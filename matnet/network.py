@@ -480,8 +480,9 @@ class Network(Edited):
 
         images: as for `prepare`. An image of a list or folder that cannot be read is named in `unreadable`, and the
         others go on. options: classes (names, a file, `ilsvrc12`, `devkit`), scores (the variable to rank; default the
-        last softmax), preprocessing, exif (turn images as EXIF states), and fields of EngineOptions (backend, default
-        the fastest; batch_size; ...). Raises DataError where no image can be read or nothing says how to prepare one.
+        last softmax), preprocessing, fields of Preprocessing that replace its own or the file's (image_size, mean,
+        exif, ...), and fields of EngineOptions (backend, default the fastest; batch_size; ...). Raises DataError where
+        no image can be read or nothing says how to prepare one.
         """
         from matnet.answers.classify import classify
 
@@ -490,11 +491,11 @@ class Network(Edited):
     def features(self, images: Any, layers: str | Sequence[str], **options: Any) -> Any:
         """The values of a layer or variable for each image: N x C, or N x C x H x W for maps; a dict for several.
 
-        layers: a name, or several, or patterns such as `conv5*`. images, and options preprocessing, exif and those of
-        the engine, are as for `classify`. pool: `avg` or `max` over each map. The row of an image that cannot be read
-        is NaN, and the log names it. out: a .npz, .npy, .h5 or .mat file that is written instead, in memory that does
-        not grow with the number of images; then `workers` processes share the work, and a run that was interrupted goes
-        on unless resume=False. Returns the path.
+        layers: a name, or several, or patterns such as `conv5*`. images, and options preprocessing, its fields and
+        those of the engine, are as for `classify`. pool: `avg` or `max` over each map. The row of an image that cannot
+        be read is NaN, and the log names it. out: a .npz, .npy, .h5 or .mat file that is written instead, in memory
+        that does not grow with the number of images; then `workers` processes share the work, and a run that was
+        interrupted goes on unless resume=False. Returns the path.
         """
         from matnet.answers.features import features
 

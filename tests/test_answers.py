@@ -153,6 +153,29 @@ def test_a_network_without_preprocessing_says_what_to_give() -> None:
     assert net.classify(flat(1, 2, 3), preprocessing=Preprocessing((2, 2))).to_dicts()[0]["index"] == 2
 
 
+@pytest.mark.parametrize("given", [{}, {"preprocessing": Preprocessing((5, 7))}])
+def test_fields_of_the_preprocessing_are_keywords(given: dict[str, Any]) -> None:
+    """Averages minus (50, 60, 70), over 100: (1.5, -0.1, 0.3); they replace what the file, or preprocessing, says."""
+    net, stated = colours(softmax=False), {"image_size": (2, 2), "mean": (50, 60, 70)}
+    if not given:
+        net.meta.pop("normalization")
+    image = flat(200, 50, 100)
+    np.testing.assert_allclose(net.features(image, "s", **given, **stated), [[1.5, -0.1, 0.3]], rtol=1e-5)
+    scores = [row["score"] for row in net.classify(image, **given, **stated).to_dicts()]
+    np.testing.assert_allclose(scores, [1.5, 0.3, -0.1], rtol=1e-5)
+    with pytest.raises(MatnetError, match="colour_order"):
+        net.classify(image, **stated, colour_order="rgb")
+
+
+@pytest.mark.parametrize(("channels", "scale", "doubted"), [(3, 1.0, True), (1, 1.0, True), (1, 1 / 256, False)])
+def test_a_network_from_caffe_without_a_mean_is_doubted(channels: int, scale: float, doubted: bool) -> None:
+    """BVLC's LeNet, of gray images, scales by 1/256 and subtracts none."""
+    net = colours(channels=channels)
+    net.meta["caffe"] = {"flipped": []}
+    found = net.classify(flat(1, 2, 3), preprocessing=Preprocessing((2, 2), channels, scale=scale))
+    assert any("--mean" in note or "mean=" in note for note in found.notes) == doubted
+
+
 def test_gray_images_serve_rgb_networks_and_the_reverse() -> None:
     gray = Image.new("L", (2, 2), 150)
     np.testing.assert_allclose(colours(softmax=False).features(gray, "s"), [[1.5, 1.5, 1.5]], rtol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 from pathlib import Path
 
@@ -115,3 +116,29 @@ def test_preprocessing_takes_the_images_size() -> None:
 def test_a_conversion_takes_them_by_input() -> None:
     options = convert_parser().parse_args(["--input-size", "data=3x20x30", "--input-size", "im_info=1x3"])
     assert given_sizes(options) == {"data": (3, 20, 30), "im_info": (1, 3)}
+
+
+@pytest.mark.parametrize("verb", ["doctor", "eval", "features", "predict", "run", "show"])
+def test_a_size_reaches_the_conversion_of_caffes_files(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The form of some layers, and how images are prepared, depend on it: so all commands must hand it over."""
+    text = 'name: "n"\nlayer { name: "conv1" type: "Convolution" bottom: "data" top: "c" }\n'
+    (tmp_path / "net.prototxt").write_text(text)
+    (tmp_path / "photo.png").write_bytes(b"")
+    seen = {}
+
+    def load(source: str, **options: object) -> None:
+        seen.update(options)
+        raise MatnetError("enough")
+
+    monkeypatch.setattr("matnet.arguments.load", load)
+    monkeypatch.chdir(tmp_path)
+    rest = {
+        "eval": ["--data", "."], "features": ["photo.png", "--layer", "conv1", "--out", "o.npz"], "show": [],
+        "predict": ["photo.png"], "run": ["photo.png", "o.npz"], "doctor": [],
+    }  # fmt: skip
+    command = importlib.import_module("matnet.doctor.__main__" if verb == "doctor" else f"matnet.{verb}")
+    assert run_command(command.main, ["net.prototxt", *rest[verb], "--input-size", "32x48"]) == 2
+    assert "enough" in capsys.readouterr().err
+    assert seen["input_size"] == (32, 48)

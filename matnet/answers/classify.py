@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from matnet.answers.classes import Classes, stated_classes
 from matnet.answers.pictures import pictures_of
-from matnet.answers.running import Seen, batches, engine_options
+from matnet.answers.running import Seen, batches, chosen
 from matnet.errors import DataError, NetworkError, in_words
 from matnet.evaluation.scores import score_variable
 from matnet.images.doubts import doubts
@@ -122,22 +122,20 @@ def classify(
     classes: str | os.PathLike[str] | Sequence[str] | None = None,
     scores: str | None = None,
     preprocessing: Preprocessing | None = None,
-    exif: bool = False,
     progress: Callable[[int], object] | None = None,
-    **engine: Any,
+    **keywords: Any,
 ) -> Predictions:
     """The `top` classes of each image: see `Network.classify`."""
     if top < 1:
         raise DataError(f"top is {top}; expected the number of classes to list, at least 1")
     pictures, several = pictures_of(images)
-    prepared = preprocessing or net.preprocessing
-    prepared = replace(prepared, exif=exif or prepared.exif)
+    prepared, engine = chosen(net, preprocessing, keywords)
     variable = score_variable(net, scores)
     known = net.classes if classes is None else stated_classes(classes)
     seen, not_finite = Seen(), []
     answers: list[tuple[Answer, ...]] = [()] * len(pictures)
     faults: dict[int, str] = {}
-    for batch in batches(net, pictures, [variable], prepared, engine_options(engine), seen):
+    for batch in batches(net, pictures, [variable], prepared, engine, seen):
         faults.update(batch.faults)
         if progress is not None:
             progress(len(batch.numbers) + len(batch.faults))

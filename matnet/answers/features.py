@@ -14,7 +14,7 @@ import numpy as np
 from matnet.answers.extraction import POOLS, Task, extract, pooled
 from matnet.answers.layer_names import named_layers
 from matnet.answers.pictures import pictures_of
-from matnet.answers.running import Seen, batches, engine_options
+from matnet.answers.running import Seen, batches, chosen
 from matnet.answers.running import prepared as prepared_picture
 from matnet.errors import DataError, listing
 from matnet.images.doubts import doubts
@@ -31,23 +31,21 @@ def features(
     images: Any,
     layers: str | Sequence[str],
     preprocessing: Preprocessing | None = None,
-    exif: bool = False,
     pool: str = "none",
     out: str | os.PathLike[str] | None = None,
     workers: int = 1,
     resume: bool = True,
-    **engine: Any,
+    **keywords: Any,
 ) -> Any:
     """The values of layers or variables for each image: see `Network.features`."""
     if pool not in POOLS:
         raise DataError(f"pool is {pool!r}; expected one of {', '.join(POOLS)}")
     variables = named_layers(net.for_inference(), [layers] if isinstance(layers, str) else list(layers))
     names = list(variables)
-    chosen = preprocessing or net.preprocessing
-    chosen = replace(chosen, exif=exif or chosen.exif)
-    doubts(net, chosen)
+    how, engine = chosen(net, preprocessing, keywords)
+    doubts(net, how)
     if out is not None:
-        task = Task(net, variables, pool, chosen, engine_options(engine))
+        task = Task(net, variables, pool, how, engine)
         faulty = extract(task, images, Path(out), workers=workers, resume=resume)
         _warn(faulty, None)
         return Path(out)
@@ -55,7 +53,7 @@ def features(
     seen = Seen()
     faults: dict[int, str] = {}
     found: dict[str, np.ndarray] = {}
-    for batch in batches(net, pictures, names, chosen, engine_options(engine), seen):
+    for batch in batches(net, pictures, names, how, engine, seen):
         faults.update(batch.faults)
         for name, maps in batch.values.items():
             values = pooled(maps, pool)
@@ -65,7 +63,7 @@ def features(
     unreadable = [faults[number] for number in sorted(faults)]
     if len(faults) == len(pictures):
         raise DataError("\n".join(unreadable[:20]))
-    for note in seen.notes(chosen.exif):
+    for note in seen.notes(how.exif):
         log.warning(note)
     _warn(unreadable, len(pictures))
     return found[names[0]] if isinstance(layers, str) and names == [layers] else found
@@ -92,17 +90,17 @@ def prepare_readable(
     """The images that can be used as the network's input, and why the others, by their numbers, cannot be."""
     from matnet.images import Preprocessing
 
-    chosen = replace(preprocessing, **overrides) if preprocessing is not None else Preprocessing.of(net, **overrides)
-    doubts(net, chosen)
+    how = replace(preprocessing, **overrides) if preprocessing is not None else Preprocessing.of(net, **overrides)
+    doubts(net, how)
     pictures, _ = pictures_of(images)
     seen = Seen()
     faults: dict[int, str] = {}
-    batch = np.empty((len(pictures), *chosen.shape), np.float32)
+    batch = np.empty((len(pictures), *how.shape), np.float32)
     for number, picture in enumerate(pictures):
         try:
-            prepared_picture(picture, chosen, batch[number - len(faults)], seen)
+            prepared_picture(picture, how, batch[number - len(faults)], seen)
         except DataError as error:
             faults[number] = str(error)
-    for note in seen.notes(chosen.exif):
+    for note in seen.notes(how.exif):
         log.warning(note)
-    return batch[: len(pictures) - len(faults)].reshape(-1, *chosen.shape[-3:]), faults
+    return batch[: len(pictures) - len(faults)].reshape(-1, *how.shape[-3:]), faults

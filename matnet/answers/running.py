@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,8 +115,17 @@ def batches(
         yield Batch(numbers, done.value or {}, done.faults)
 
 
-def engine_options(keywords: dict[str, Any]) -> EngineOptions:
-    """Options for answers: the fastest backend unless one is named."""
-    given = dict(keywords)
-    options = given.pop("options", None)
-    return options or EngineOptions.of(**{"backend": "auto", **given})
+def chosen(
+    net: Network, preprocessing: Preprocessing | None, keywords: dict[str, Any]
+) -> tuple[Preprocessing, EngineOptions]:
+    """What keywords say of the images and of the engine: fields of Preprocessing, which replace those of the file or of
+    `preprocessing`; `options`, or fields of EngineOptions, by default the fastest backend. EngineError for any other.
+    """
+    from matnet.images import Preprocessing
+
+    own = {field.name for field in fields(Preprocessing)}
+    given = {name: value for name, value in keywords.items() if name in own}
+    rest = {name: value for name, value in keywords.items() if name not in own}
+    options = rest.pop("options", None)
+    prepared = replace(preprocessing, **given) if preprocessing is not None else Preprocessing.of(net, **given)
+    return prepared, options or EngineOptions.of(**{"backend": "auto", **rest})

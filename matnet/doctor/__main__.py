@@ -93,16 +93,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def diagnose(options: argparse.Namespace, target: str | None) -> int:
     """From arguments to findings and their report; the exit status."""
-    from matnet.arguments import file_options
+    from matnet.arguments import network_from
     from matnet.doctor.checks import check_files, check_network
     from matnet.doctor.findings import problem
     from matnet.errors import DataError, FileFormatError, MatnetError
-    from matnet.loading import load
 
     files = [path for path in _files(options.model) if path.is_file()]
     findings = check_files(files)
     try:
-        net = load(options.model, **file_options(options))
+        net = network_from(options.model, options)
     except MatnetError as error:
         if not files or not isinstance(error, FileFormatError):
             raise

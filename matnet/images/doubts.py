@@ -21,12 +21,15 @@ _said: WeakKeyDictionary[Network, set[str]] = WeakKeyDictionary()
 def doubts(net: Network, prepared: Preprocessing) -> list[str]:
     """Sentences on what a network probably needs and `prepared` lacks; the log has each once for every network.
 
-    Networks from Caffe mostly have a mean, which stands in a file of its own, so that their own files do not show it.
+    Networks from Caffe mostly have a mean, which stands in a file of its own, so that their own files do not show it;
+    gray ones that scale their input (LeNet) do not.
     """
     from_caffe = net.source.format == "caffe" or "caffe" in net.meta
-    if not from_caffe or prepared.channels != 3 or (prepared.mean is not None and np.any(prepared.mean)):
+    gray = prepared.channels == 1
+    if not from_caffe or (prepared.mean is not None and np.any(prepared.mean)) or (gray and prepared.scale != 1):
         return []
-    say = in_words("preprocessing=Preprocessing.of(net, mean=(R, G, B))", "--mean R G B, or --mean FILE")
+    values = in_words("mean=VALUE", "--mean VALUE") if gray else in_words("mean=(R, G, B)", "--mean R G B")
+    say = f"{values}{in_words('', ', or --mean FILE')}"
     note = f"no mean is subtracted, as the network's files state none; if it was trained with one, give it with {say}"
     said = _said.setdefault(net, set())
     if note not in said:
