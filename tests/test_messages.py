@@ -17,6 +17,7 @@ from matnet import convert, diff, features, predict
 from matnet import eval as evaluation
 from matnet.errors import DataError, run_command
 from matnet.meta.normalization import read_normalization
+from matnet.reproduction.command import main as reproduction
 from tests.tiny_models import colours
 
 
@@ -141,7 +142,7 @@ def test_features_refuses_a_foreign_file_before_it_lists_what_that_holds(
     assert status == 2 and said.index("another name") < said.index("mine0") and target.read_bytes() == before
 
 
-@pytest.mark.parametrize("main", [features.main, diff.main, predict.main, convert.main, evaluation.main])
+@pytest.mark.parametrize("main", [features.main, diff.main, predict.main, convert.main, evaluation.main, reproduction])
 def test_a_usage_error_fits_on_a_few_lines(main: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run_command(main, ["--no-such-option"])
@@ -161,3 +162,32 @@ def test_an_export_is_reported_without_pythons_brackets(
 ) -> None:
     status, said = answer(capsys, convert.main, model, "--to-onnx", tmp_path / "net.onnx")
     assert status == 0 and "<Network" not in said and "net.onnx" in said and " layers" in said
+
+
+def test_the_labels_of_a_pytorch_folder_have_ids_and_names() -> None:
+    from matnet.torch.package import label_lines
+
+    net = colours()
+    net.classes = ["n01440764", "n01443537", "n01484850"]
+    assert label_lines(net)[0] == "n01440764 tench, Tinca tinca"  # synset_words.txt of Caffe, line 1
+    net.classes = ["red", "green", "blue"]
+    assert label_lines(net) == ["red", "green", "blue"]
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1, 1), (1, 3, 2, 2)])
+def test_the_example_of_a_pytorch_folder_prints_a_class(
+    shape: tuple[int, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matnet.torch.package import example
+
+    scores = np.zeros(shape)
+    scores[:, 1] = 1
+    parts = {"torch": ("from_numpy", lambda value: value), "preprocess": ("prepare", lambda path: path)}
+    for name, (attribute, value) in {**parts, "model": ("load", lambda: lambda image: scores)}.items():
+        stub = ModuleType(name)
+        setattr(stub, attribute, value)
+        monkeypatch.setitem(sys.modules, name, stub)
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
+    monkeypatch.chdir(tmp_path)
+    exec(example(True, True), {})
+    assert capsys.readouterr().out == "green\n"

@@ -34,7 +34,7 @@ def graph_findings(net: Network, size: tuple[int, int] | None = None) -> Iterato
     shapes = inference.default_input_shapes(size=size)
     unsized = [name for name in inference.data_inputs() if name not in shapes]
     if unsized:
-        named = ", ".join(unsized)
+        named = ", ".join(map(repr, unsized))
         yield note("graph", f"the size of input {named} is stated nowhere", "give it with --input-size HxW")
         return
     try:

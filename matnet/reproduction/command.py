@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         parents=[common_options()],
         prog=program("reproduce"),
+        usage="%(prog)s [options]",
         description="Measure the published tables again, each model in turn, and put each figure beside the published "
         "one. Without data sets and models the tables show what is missing.",
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matnet.errors import DataError, FileFormatError, NetworkError
-from matnet.meta import class_names, display_name
+from matnet.meta import display_name
 from matnet.meta.given import InputSize
 from matnet.network import Network
 from matnet.shapes import Shape
@@ -74,15 +74,15 @@ def save_torch(
         work = Path(made)
         _write_model(module, work)
         chain = _write_preprocessing(net, work)
-        names = class_names(net)
-        if names:
-            (work / "labels.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        labels = label_lines(net)
+        if labels:
+            (work / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
         error = _largest_error(net, module, work, size, input_shapes)
         if not error <= WORST_ERROR:
             raise NetworkError(
                 f"{target}: not written: the package's outputs differ by {error:.1e} of the largest value"
             )
-        (work / "README.md").write_text(_readme(net, module, chain, error), encoding="utf-8")
+        (work / "README.md").write_text(_readme(net, module, chain, error, bool(labels)), encoding="utf-8")
         return Package(_put(work, target), error)
 
 
@@ -151,15 +151,35 @@ def _largest_error(
     return max(errors)
 
 
-def _readme(net: Network, module: Module, chain: Preprocessing | None, error: float) -> str:
+def label_lines(net: Network) -> list[str]:
+    """A line per class, in the order of the outputs: its name, after its WordNet id where it has one; or none."""
+    classes = net.classes
+    ids = classes.wordnet_ids or [""] * len(classes)
+    found = (name if name.startswith(wnid) else f"{wnid} {name}" for wnid, name in zip(ids, classes.names, strict=True))
+    return [" ".join(line.split()) for line in found]
+
+
+def example(prepared: bool, labelled: bool) -> str:
+    """Code that runs the package: for an image where it prepares one, down to the name of the class where it can."""
+    lines = ["import torch", "from model import load"]
+    if not prepared:
+        return "\n".join([*lines, "", "net = load()\n"])
+    lines += ["from preprocess import prepare", "", "net = load()"]
+    lines += ["scores = net(torch.from_numpy(prepare('image.jpg')))"]
+    if labelled:
+        lines += [
+            "with open('labels.txt', encoding='utf-8') as file:",
+            "    classes = file.read().splitlines()",
+            "best = int(scores[0].reshape(len(classes), -1).mean(1).argmax())  # mean over height and width",
+            "print(classes[best])",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _readme(net: Network, module: Module, chain: Preprocessing | None, error: float, labelled: bool) -> str:
     from matnet import __version__
 
     source = net.source
-    example = "net = load()\n"
-    if chain is not None:
-        example = (
-            "from preprocess import prepare\n\nnet = load()\nscores = net(torch.from_numpy(prepare('image.jpg')))\n"
-        )
     lines = [
         f"# {display_name(net)} for PyTorch",
         "",
@@ -167,11 +187,12 @@ def _readme(net: Network, module: Module, chain: Preprocessing | None, error: fl
         "It needs torch, safetensors, numpy and Pillow, and no part of matnet.",
         "",
         "```python",
-        f"import torch\nfrom model import load\n{example}```",
+        f"{example(chain is not None, labelled and len(module.outputs) == 1)}```",
         "",
         f"- `model.py`: class `{module.name}`; inputs {', '.join(module.inputs)}; outputs {', '.join(module.outputs)}.",
         "- `weights.safetensors`: its state_dict.",
-        "- `labels.txt`: the classes in the order of the outputs, where the file names them.",
+        "- `labels.txt`: "
+        + ("a class per line, in the order of the outputs." if labelled else "not written: the classes are not known."),
         "- `preprocess.py`: "
         + (chain.describe() if chain else "not written, for the file does not say how images are prepared")
         + ".",
