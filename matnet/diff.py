@@ -77,12 +77,14 @@ def verdict(comparison: Comparison, options: argparse.Namespace) -> str:
 
 def in_one_order(a: Network, b: Network) -> tuple[Network, Network]:
     """Both networks with their image's channels in one order, where `meta.caffe` says that one was turned to R, G, B
-    and the other kept as Caffe has it; which one was turned for the comparison is said on stderr.
+    and the other kept as Caffe has it; which one was turned for the comparison is said on stderr. Two .mat files are
+    compared as they are: what they answer about an image differs.
     """
     from matnet.converters.colour import reorder_inputs
 
     turned = flipped_inputs(a), flipped_inputs(b)
-    if bool(turned[0]) == bool(turned[1]) or not all("caffe" in net.meta for net in (a, b)):
+    from_caffe = any(net.source.format == "caffe" for net in (a, b))
+    if not from_caffe or bool(turned[0]) == bool(turned[1]) or not all("caffe" in net.meta for net in (a, b)):
         return a, b
     other, images = (b, turned[0]) if turned[0] else (a, turned[1])
     changed = other.copy()

@@ -149,6 +149,8 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
     debug = common.debug or "PYTEST_CURRENT_TEST" in os.environ
     _running.append(main)
     try:
+        if "" in left:
+            raise MatnetError("one of the arguments is empty, as that of an unset variable is; leave it out")
         if signal.getsignal(signal.SIGINT) is _end:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         with _interrupts_kept(), log_on_stderr():

@@ -142,15 +142,29 @@ def _bluish_file(net: Network, path: str, shown: str, reverse: str) -> str:
     return f"{found}give --mean {reverse}"
 
 
+def refuse_preprocessing(options: argparse.Namespace) -> None:
+    """DataError where options of `add_preprocessing` are given for arrays, which are inputs as they are."""
+    command = argparse.ArgumentParser()
+    actions = add_preprocessing(command)._group_actions
+    given = [
+        action.option_strings[0]
+        for action in actions
+        if action.dest not in ("input_size", "channels") and getattr(options, action.dest) != action.default
+    ]
+    if given:
+        names = ", ".join(given)
+        raise DataError(f"{names}: only for images; {options.input} holds arrays, which are the inputs as they are")
+
+
 def _image_size(net: Network, options: argparse.Namespace) -> dict[str, Any]:
     """What `--input-size` says about the image: its height and width, and its channels where they are given."""
     from matnet.meta import image_input
+    from matnet.meta.given import input_called
 
     sizes = given_sizes(options)
     if isinstance(sizes, dict):
         image = image_input(net)
-        known = net.names_of_input(image) if image is not None else ()
-        sizes = next((axes for name, axes in sizes.items() if name in known), None)
+        sizes = next((axes for name, axes in sizes.items() if input_called(net, name) == image), None)
     if sizes is None:
         return {}
     if len(sizes) not in (2, 3, 4):

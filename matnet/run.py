@@ -35,7 +35,7 @@ from matnet.engines import Engine, EngineOptions, wanted_variables
 from matnet.engines.batches import run_in_batches
 from matnet.errors import DataError, common_options, printable, program, run_command, say
 from matnet.files import check_outputs
-from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
+from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from, refuse_preprocessing
 from matnet.kinds import IMAGE, MAT, NPZ, kind_of
 from matnet.layout import hwcn_to_nchw
 from matnet.meta.given import InputSize, given_input_shapes
@@ -246,7 +246,11 @@ def main(argv: list[str] | None = None) -> int:
     arrays.refuse_to_replace_other_arrays(output)
     net = network_as_in_file(options.model, options)
     check_outputs([(output, kind)], [net.source.path])
-    images = image_input(net, options) if is_images(options.input) else None
+    if is_images(options.input):
+        images = image_input(net, options)
+    else:
+        refuse_preprocessing(options)
+        images = None
     results, engine = run_file(
         net,
         options.input,

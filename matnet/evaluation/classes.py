@@ -42,8 +42,9 @@ def align(
             images._check_range(outputs)
         return images
     names, descriptions = stated_names(net, stated)
-    if stated is not None and outputs is not None and len(names) != outputs:
-        raise DataError(f"--classes states {len(names)} classes; the network scores {outputs}")
+    if names and outputs is not None and len(names) != outputs:
+        said = "the network's file names" if stated is None else "--classes states"
+        raise DataError(f"{said} {len(names)} classes; the network scores {outputs}; give as many names with --classes")
     if not names:
         names = _of_card(images, order) or named or ()
     return replace(images, aligned=False).align(names, descriptions, outputs)

@@ -40,7 +40,7 @@ def with_given_sizes(
     """`known` with the last axes of the inputs in `sizes` replaced; NetworkError for what does not fit."""
     shapes = dict(known)
     for name, given in sizes.items():
-        variable = _input_called(net, name)
+        variable = input_called(net, name)
         shapes[variable] = _with_sizes(net, variable, shapes.get(variable), tuple(given), batch)
     return shapes
 
@@ -65,7 +65,8 @@ def require_sizes(net: Network, needed: Collection[str], shapes: Mapping[str, Sh
     )
 
 
-def _input_called(net: Network, name: str) -> str:
+def input_called(net: Network, name: str) -> str:
+    """The input that a name means, be it an alias or a Caffe blob; NetworkError with the nearest where none does."""
     found = next((variable for variable in net.inputs if name in net.names_of_input(variable)), None)
     if found is None:
         hint = f"{nearest(name, net.inputs)}; its inputs: {', '.join(net.inputs)}"

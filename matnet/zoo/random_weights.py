@@ -37,6 +37,8 @@ def random_network(name: str, seed: int = 0) -> Network:
 
 def random_params(net: Network, seed: int = 0) -> None:
     """Fill the params of a skeleton as `random_network` does; those that are not all zeros stay as they are."""
+    if seed < 0:
+        raise NetworkError(f"the seed of random weights is {seed}; expected a whole number from 0")
     generator = np.random.default_rng(seed)
     for layer in net.layers.values():
         for position, name in enumerate(layer.params):
