@@ -310,6 +310,11 @@ def _errors_named(target: Path, temporary: Path | None = None) -> Iterator[None]
 # -- reading ----------------------------------------------------------------------------------------
 
 
+def _a(noun: str) -> str:
+    """`a file`, `an image`."""
+    return f"{'an' if noun[:1] in 'aeiouAEIOU' else 'a'} {noun}"
+
+
 def existing_file(path: PathLike, what: str = "file") -> Path:
     """`path` as a Path, once it is known to be a non-empty regular file.
 
@@ -318,11 +323,11 @@ def existing_file(path: PathLike, what: str = "file") -> Path:
     """
     target = Path(path)
     if target.is_dir():
-        raise FileFormatError(f"{target}: is a folder, not a {what}; give the file itself")
+        raise FileFormatError(f"{target}: is a folder, not {_a(what)}; give the file itself")
     if not target.exists():
         raise FileFormatError(f"{target}: no such {what}; check the name and the folder")
     if not target.is_file():
-        raise FileFormatError(f"{target}: is a pipe or device, not a {what}; save its content to a file first")
+        raise FileFormatError(f"{target}: is a pipe or device, not {_a(what)}; save its content to a file first")
     if target.stat().st_size == 0:
         raise FileFormatError(f"{target}: the {what} is empty (0 bytes); fetch or copy it again")
     return target

@@ -146,7 +146,7 @@ def test_empty_filters_of_a_declared_size_are_missing():
     ("op", "params", "message"),
     [
         (Conv(), [(3, 5, 4, 8)], "the filters are 3x5x4x8, so .* a multiple of 4; it is 6"),
-        (Conv(), [(3, 5, 2, 8)], "3x5x2x8: 8 do not divide into the 3 groups that 6 input channels make"),
+        (Conv(), [(3, 5, 2, 8)], "3x5x2x8: expected 2 input channels, or groups that divide 8; got 6"),
         (Conv(), [(3, 5, 6, 8), (7, 1)], "the bias has 7 elements .7x1., expected 8"),
         (Conv(), [(9, 5, 6, 8)], "a window of 9x5 does not fit in an input of 7x11"),
         (Conv(dilate=(4, 1)), [(3, 5, 6, 8)], "a window of 9x5 does not fit"),

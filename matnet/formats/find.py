@@ -38,6 +38,9 @@ def find_network(file: Mapping[str, Any], path: Any, name: str | None = None) ->
         raise FileFormatError(f"{path}: {_what_instead(file)}")
     if name is not None:
         if name not in found:
+            if list(found) == [""]:
+                option = in_words("name=", "--net")
+                raise FileFormatError(f"{path}: holds one network, which has no name; leave {option} {name!r} out")
             held = ", ".join(repr(known) for known in found)
             raise FileFormatError(f"{path}: holds no network called {name!r}{nearest(name, found)}; it holds {held}")
         return found[name], name

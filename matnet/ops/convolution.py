@@ -84,7 +84,7 @@ class Conv(Op):
         if c % depth:
             raise ShapeError(f"{bank}, so the number of input channels must be a multiple of {depth}; it is {c}")
         if count % (c // depth):
-            raise ShapeError(f"{bank}: {count} do not divide into the {c // depth} groups that {c} input channels make")
+            raise ShapeError(f"{bank}: expected {depth} input channels, or groups that divide {count}; got {c}")
         require_bias(self.hasBias, params, count)
         return [(n, count, *filtered((h, w), (fh, fw), self.stride, self.pad, self.dilate))]
 
