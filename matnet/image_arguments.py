@@ -37,7 +37,9 @@ def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGro
     group.add_argument("--image-size", type=_two_sizes, metavar="H W", help=argparse.SUPPRESS)
     group.add_argument("--channels", type=int, choices=(1, 3), help="channels of the input: gray or colour")
     group.add_argument(
-        "--mean", metavar="V", help="what is subtracted: R G B, one value, or a file (.binaryproto, .npy, .mat)"
+        "--mean",
+        metavar="V",
+        help="what is subtracted: R G B, one value, or a file (.binaryproto and .npy, read as B, G, R; .mat)",
     )
     group.add_argument("--std", type=_numbers, metavar="V", help="divides what is left after the mean: R G B, or one")
     group.add_argument("--scale", type=_scale, metavar="V", help="multiplies the result")

@@ -15,7 +15,9 @@ from PIL import Image
 import matnet
 from matnet import convert, diff, features, predict
 from matnet import eval as evaluation
+from matnet.doctor.meta_checks import meta_findings
 from matnet.errors import DataError, run_command
+from matnet.images import Preprocessing
 from matnet.meta.normalization import read_normalization
 from matnet.reproduction.command import main as reproduction
 from tests.tiny_models import colours
@@ -191,3 +193,15 @@ def test_the_example_of_a_pytorch_folder_prints_a_class(
     monkeypatch.chdir(tmp_path)
     exec(example(True, True), {})
     assert capsys.readouterr().out == "green\n"
+
+
+def test_the_doctor_names_both_the_order_and_the_mean_of_a_converted_network_with_a_bluish_mean() -> None:
+    net = colours()
+    prepared = Preprocessing.of(net, image_size=(2, 2), mean=(113.5, 123, 125.5))
+    remedies = []
+    for flipped in ("", net.inputs[0]):
+        net.meta["caffe"] = {"flipped": flipped} if flipped else {}
+        remedies += [item.remedy for item in meta_findings(net, prepared, net.outputs[0]) if "bluer" in item.what]
+    assert len(remedies) == 2 and all("--mean 125.5 123 113.5" in text for text in remedies)
+    assert ["--color-format rgb" in text for text in remedies] == [False, True]
+    assert "--color bgr --mean 125.5" in remedies[1]
