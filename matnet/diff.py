@@ -67,12 +67,17 @@ def report(comparison: Comparison, options: argparse.Namespace) -> str:
 
 
 def verdict(comparison: Comparison, options: argparse.Namespace) -> str:
-    """The last line: what is the same and what differs, and the option that leaves meta out where only meta differs."""
+    """The last line: the parts that differ, and the option that leaves meta out where nothing else differs."""
     if comparison.same(options.tolerance, with_meta=not options.no_meta):
         return "the same"
     if comparison.same(options.tolerance, with_meta=False):
         return "they differ: structure and params are the same, only meta differs (--no-meta leaves it out)"
-    return "they differ"
+    parts = {
+        "structure": comparison.structure,
+        "params": [param for param in comparison.params if not param.within(options.tolerance)],
+        "meta": () if options.no_meta else comparison.meta,
+    }
+    return f"they differ: {', '.join(name for name, found in parts.items() if found)}"
 
 
 def in_one_order(a: Network, b: Network) -> tuple[Network, Network]:

@@ -99,7 +99,7 @@ def test_diff_says_when_only_meta_differs(model: Path, tmp_path: Path, capsys: p
     next(iter(net.params.values())).value = next(iter(net.params.values())).value + 1
     net.save(tmp_path / "params.mat")
     status, said = answer(capsys, diff.main, model, tmp_path / "params.mat")
-    assert status == 1 and "--no-meta" not in said
+    assert status == 1 and "--no-meta" not in said and said.splitlines()[-1].endswith("params, meta")
 
 
 def test_a_mean_of_two_numbers_is_answered_with_the_numbers_that_it_takes(
