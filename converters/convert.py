@@ -22,6 +22,7 @@ from matnet.converters.preprocessing import classes_struct, inputs_struct, norma
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.errors import NetworkError
 from matnet.finite import warn_not_finite
+from matnet.meta.transposed import transposition_notes
 from matnet.network import Network
 
 PathLike = str | os.PathLike[str]
@@ -56,6 +57,7 @@ def convert_caffe(
     if caffemodel is not None:
         warn_not_finite({name: param.value for name, param in net.params.items()}, str(caffemodel))
     net.meta[META_FIELD] = decisions(builder, flipped) if builder.placeholders else remember(builder, flipped)
+    transposition_notes(net)
     return net
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -186,6 +187,17 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
     return number
+
+
+def factor(text: str) -> float:
+    """A finite factor other than 0, for argparse."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not math.isfinite(found) or not found:
+        raise argparse.ArgumentTypeError(f"{text} is no factor; expected a finite number other than 0")
+    return found
 
 
 def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") -> argparse._ArgumentGroup:

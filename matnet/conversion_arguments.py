@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 import re
 from pathlib import Path
 from typing import Any
 
-from matnet.arguments import MODEL_HELP, add_file_options, add_input_size, given_sizes
+from matnet.arguments import MODEL_HELP, add_file_options, add_input_size, factor, given_sizes
 from matnet.converters.options import CHOICES, ORDERS
-from matnet.errors import FileFormatError, common_options, program
+from matnet.errors import FileFormatError, NetworkError, common_options, program
 from matnet.formats import FORMATS
 from matnet.kinds import IMAGE, MAT, PROTOTXT, WEIGHTS, kind_of
 
@@ -130,7 +131,9 @@ def _add_input(group: Any) -> None:
         default="crop",
         help="a mean image larger than the input is cropped (default, as Caffe does) or resized (as import-caffe.py)",
     )
-    group.add_argument("--scale", type=float, metavar="X", help="factor after the mean (default: the prototxt's, or 1)")
+    group.add_argument(
+        "--scale", type=factor, metavar="X", help="factor after the mean (default: the prototxt's, or 1)"
+    )
     group.add_argument(
         "--preprocessing",
         "--preproc",
@@ -293,6 +296,27 @@ def _sort_to_caffe(given: argparse.Namespace) -> None:
         given.out = text
     else:
         given.files.insert(0, text)
+
+
+def refuse_unused_outputs(given: argparse.Namespace) -> None:
+    """NetworkError where --outputs is given for a form that holds the whole network."""
+    if given.outputs is not None and given.to_onnx is None and given.to_torch is None:
+        raise NetworkError(
+            f"--outputs {given.outputs}: only with --to-onnx and --to-torch; a .mat file and Caffe's files hold the "
+            "whole network"
+        )
+
+
+def caffe_files(given: argparse.Namespace) -> tuple[str | None, str | None]:
+    """The prototxt and the caffemodel to write: those that are named, else those of the stem. FileFormatError where
+    the stem is that of a folder.
+    """
+    stem = given.out
+    if stem is None:
+        return given.out_prototxt, given.out_caffemodel
+    if os.path.basename(stem) in ("", ".", ".."):
+        raise FileFormatError(f"{stem}: is a folder; give the name of the files to write, without suffix")
+    return given.out_prototxt or f"{stem}.prototxt", given.out_caffemodel or f"{stem}.caffemodel"
 
 
 PLACES = {"source": "the network", "prototxt": "the definition", "caffemodel": "the weights", "out": "the output"}

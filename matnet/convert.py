@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from matnet.arguments import file_options, given_sizes
-from matnet.conversion_arguments import conversion_options, parser, sort_files
+from matnet.conversion_arguments import caffe_files, conversion_options, parser, refuse_unused_outputs, sort_files
 from matnet.errors import NetworkError, printable, run_command, say
 from matnet.files import check_outputs
 from matnet.finite import warn_not_finite
 from matnet.formats import format_of, load_network, save_network
 from matnet.formats.needs import matlab_needs
+from matnet.formats.simplenn import require_chain
 from matnet.kinds import CAFFEMODEL, MAT, ONNX, PROTOTXT
 from matnet.loading import is_caffe, load
 from matnet.network import Network
@@ -53,6 +54,8 @@ def convert(given: argparse.Namespace) -> None:
     net = _network(given)
     for note in net.source.notes:
         say(note)
+    if given.format == "simplenn":
+        require_chain(net)
     say(_needs(net, given))
     if given.out is None:
         say(f"{summary(net)}; nothing written (no --out)")
@@ -170,16 +173,14 @@ def convert_back(given: argparse.Namespace) -> None:
     """Any network -> prototxt and caffemodel."""
     from matnet.converters.export.to_caffe import to_caffe
 
-    prototxt, caffemodel = given.out_prototxt, given.out_caffemodel
-    if given.out is not None:
-        prototxt, caffemodel = prototxt or f"{given.out}.prototxt", caffemodel or f"{given.out}.caffemodel"
+    prototxt, caffemodel = caffe_files(given)
     check_outputs([(prototxt, PROTOTXT), (caffemodel, CAFFEMODEL)], _read(given))
     net = _network(given)
     for note in net.source.notes:
         say(note)
     colors = "rgb" if given.color_format == "rgb" else None  # the default undoes what a conversion did
     caffe = to_caffe(net, input_size=given_sizes(given), color_format=colors)
-    for note in caffe.notes:
+    for note in (note for note in caffe.notes if note not in net.source.notes):
         say(note)
     caffe.write(prototxt, caffemodel)
     count = sum(blob.size for blobs in caffe.blobs.values() for blob in blobs)
@@ -234,6 +235,7 @@ def _check_onnx(path: Path) -> str:
 def main(argv: list[str] | None = None) -> int:
     given = parser().parse_intermixed_args(argv)
     sort_files(given)
+    refuse_unused_outputs(given)
     asked = {"--to-caffe": given.to_caffe, "--to-onnx": given.to_onnx, "--to-torch": given.to_torch}
     several = [option for option, value in asked.items() if value is not None]
     if len(several) > 1:

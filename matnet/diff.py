@@ -10,6 +10,7 @@ if __name__ == "__main__":
 import argparse
 import json
 import logging
+import math
 import sys
 
 from matnet import load
@@ -20,6 +21,17 @@ from matnet.network import Network
 from matnet.tables import Table
 
 log = logging.getLogger("matnet.diff")
+
+
+def _tolerance(text: str) -> float:
+    """A finite number of at least 0, for argparse."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no tolerance; expected a finite number of at least 0")
+    return found
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     add_file_options(command)
     command.add_argument("--net-b", metavar="NAME", help="which network of B, where it holds several; --net is of A")
     command.add_argument(
-        "--tolerance", type=float, default=0.0, metavar="X", help="params may differ by this much (default: 0)"
+        "--tolerance", type=_tolerance, default=0.0, metavar="X", help="params may differ by this much (default: 0)"
     )
     command.add_argument("--no-meta", action="store_true", help="differences of meta do not count, and are not shown")
     command.add_argument("--all", action="store_true", help="also the params that are the same")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matnet.arguments import add_input_size, flipped_inputs, given_sizes, joined_pairs, joined_sizes, positive
+from matnet.arguments import add_input_size, factor, flipped_inputs, given_sizes, joined_pairs, joined_sizes, positive
 from matnet.errors import DataError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGro
         help="what is subtracted: R G B, one value, or a file (.binaryproto and .npy, read as B, G, R; .mat)",
     )
     group.add_argument("--std", type=_numbers, metavar="V", help="divides what is left after the mean: R G B, or one")
-    group.add_argument("--scale", type=_scale, metavar="V", help="multiplies the result")
+    group.add_argument("--scale", type=factor, metavar="V", help="multiplies the result")
     group.add_argument(
         "--input-range", type=_numbers, metavar="LOW HIGH", help="the values of black and white (default: 0 255)"
     )
@@ -198,17 +198,6 @@ def _numbers(text: str) -> list[float]:
     found = [float(part) for part in text.split(",")]
     if not all(map(math.isfinite, found)):
         raise argparse.ArgumentTypeError(f"{text} is too large for a number")
-    return found
-
-
-def _scale(text: str) -> float:
-    """A finite factor other than 0, for argparse."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not math.isfinite(found) or not found:
-        raise argparse.ArgumentTypeError(f"{text} is no factor; expected a finite number other than 0")
     return found
 
 

@@ -12,6 +12,10 @@ import matnet
 from matnet import diff, run, show
 from matnet.convert import conversion_options, main, parser
 from matnet.errors import run_command
+from matnet.images import Preprocessing
+from matnet.images.doubts import doubts
+from matnet.network import Layer, Network, Source
+from matnet.ops.activation import ReLU
 from tests.conftest import DATA
 from tests.helpers import assert_line
 
@@ -55,7 +59,16 @@ def test_both_spellings_of_options(line: str, expected: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["--input-size 5xy", "--full-image-size big", "--mean-values a,b", "--class-names (a", "--color-format gbr"]
+    "line",
+    [
+        "--input-size 5xy",
+        "--full-image-size big",
+        "--mean-values a,b",
+        "--scale nan",
+        "--scale 0",
+        "--class-names (a",
+        "--color-format gbr",
+    ],
 )
 def test_values_that_are_none(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
@@ -221,3 +234,75 @@ WRONG_FILES = {
 def test_wrong_files_are_told(given: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(show.main, [given]) == 2
     assert WRONG_FILES[given] in capsys.readouterr().err
+
+
+# -- options that would have no effect ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", [["--to-caffe", "back"], ["--out", "net.mat"]], ids=["caffe", "mat"])
+def test_outputs_are_refused_for_forms_that_hold_the_whole_network(
+    form: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command(main, [*FILES, *form, "--outputs", "fc6"]) == 2
+    assert_line(capsys.readouterr().err, "--outputs fc6", "--to-onnx", "--to-torch")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_is_not_transposed_is_named_wherever_images_go_in(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Conversion, preparation of images and exports; each network once."""
+
+    def warnings() -> list[str]:
+        found = [record.getMessage() for record in caplog.records if "rows and columns" in record.getMessage()]
+        caplog.clear()
+        return found
+
+    assert main([*FILES, "--no-transpose", "--out", str(tmp_path / "net.mat")]) == 0
+    assert len(warnings()) == 1
+    net = matnet.load(tmp_path / "net.mat")
+    for _ in range(2):
+        assert "rows and columns" in doubts(net, Preprocessing.of(net))[0]
+    assert len(warnings()) == 1
+    assert main([str(tmp_path / "net.mat"), "--to-onnx", str(tmp_path / "net.onnx")]) == 0
+    assert len(warnings()) == 1
+    capsys.readouterr()
+    assert main([str(tmp_path / "net.mat"), "--to-caffe", str(tmp_path / "back")]) == 0
+    assert_line(capsys.readouterr().out, "height first", "net.mat")
+    assert main([*FILES, "--out", str(tmp_path / "usual.mat")]) == 0
+    assert not warnings()
+
+
+def test_a_full_size_that_the_input_does_not_fit_into_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(main, [*FILES, "--full-image-size", "200x60"]) == 2
+    assert_line(capsys.readouterr().err, "--full-image-size", "200x60", "115x115")
+
+
+def test_ignored_properties_are_no_part_of_stock_matconvnet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = Network(source=Source(tmp_path / "first.mat", "dagnn"))
+    net.add(Layer("r", ReLU(), ["data"], ["x"], extra={"block": {"extraProperty": np.ones((1, 1))}}))
+    matnet.save(net, tmp_path / "first.mat", format="dagnn")
+    size = ["--input-size", "3x5x7"]
+    assert main([str(tmp_path / "first.mat"), str(tmp_path / "second.mat"), "--lenient"]) == 0
+    out = capsys.readouterr().out
+    assert_line(out, "MatConvNet does not run it", "'r'", "'extraProperty'")
+    assert "runs in stock" not in out
+    assert main([str(tmp_path / "first.mat"), "--lenient", "--to-caffe", str(tmp_path / "back"), *size]) == 0
+    assert capsys.readouterr().out.count("'extraProperty'") == 1
+
+
+def test_a_graph_is_refused_as_simplenn_before_anything_is_promised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = Network()
+    for name in ("a", "b"):
+        net.add(Layer(name, ReLU(), ["data"], [f"{name}_out"]))
+    matnet.save(net, tmp_path / "graph.mat", format="dagnn")
+    command = [str(tmp_path / "graph.mat"), str(tmp_path / "chain.mat"), "--format", "simplenn"]
+    assert run_command(main, command) == 2
+    found = capsys.readouterr()
+    assert "stock" not in found.out
+    assert_line(found.err, "SimpleNN", "--format dagnn")

@@ -12,7 +12,7 @@ import pytest
 
 import matnet
 from matnet.comparison import AT_ONCE, compare, largest_difference
-from matnet.diff import main
+from matnet.diff import main, parser
 from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat
@@ -196,3 +196,11 @@ def test_the_command(b: Network, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert name in capsys.readouterr().out
     assert main(["digits-lenet", "digits-lenet"]) == 0
     assert capsys.readouterr().out.endswith("params are the same\nthe same\n")
+
+
+@pytest.mark.parametrize("tolerance", ["-1", "nan", "inf", "little"])
+def test_tolerances_that_are_none(tolerance: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        parser().parse_args(["a.mat", "b.mat", f"--tolerance={tolerance}"])
+    assert left.value.code == 2
+    assert tolerance in capsys.readouterr().err

@@ -12,8 +12,9 @@ import matnet
 from matnet import convert
 from matnet.converters.caffemodel import read_prototxt, read_weights
 from matnet.converters.export.to_caffe import CaffeNet, to_caffe
-from matnet.errors import NetworkError, UnsupportedLayersError, run_command
+from matnet.errors import FileFormatError, NetworkError, UnsupportedLayersError, run_command
 from matnet.network import Layer, Network
+from matnet.ops.activation import ReLU
 from matnet.ops.base import REGISTRY, Op, register
 from matnet.ops.combine import Concat, Crop, Scale, Sum
 from matnet.ops.convolution import Conv, ConvTranspose
@@ -292,3 +293,42 @@ def test_crops_keep_their_offsets(tmp_path: Path) -> None:
     caffe: CaffeNet = to_caffe(net)
     crop = caffe.message.get("layer")[-1].get("crop_param")
     assert (crop.get("axis"), crop.get("offset")) == (2, [2, 3])
+
+
+def test_a_grouped_first_layer_reads_channels_in_the_networks_order(tmp_path: Path) -> None:
+    """One filter per channel takes no other order of channels; a layer before it restores the order."""
+    net = network([(layer(Conv(pad=(1, 1, 1, 1)), "x"), [normal(3, 3, 1, 6), normal(6, 1)])])
+    x = normal(2, 3, 7, 5)
+    net.input_shapes = {"x": x.shape}
+    again = matnet.convert_caffe(*written(net, tmp_path), color_format="rgb")
+    expected = blob_values(net, ["y"], {"x": x})["y"]
+    found = blob_values(again, ["y"], {"x": x[:, ::-1]})["y"]
+    assert_close(found, expected, TOLERANCE, "y")
+
+
+def test_two_layers_that_write_one_variable_are_refused() -> None:
+    net = network([(layer(Conv(), "x", name="c"), [normal(1, 1, 3, 3), normal(3, 1)]), (layer(ReLU(), "x"), [])])
+    with pytest.raises(NetworkError, match=r"'y'.*'c', 'l'"):
+        to_caffe(net)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_leaves_both_files_as_they_were(tmp_path: Path) -> None:
+    for full in ("prototxt", "caffemodel"):
+        files = {name: tmp_path / f"own.{name}" for name in ("prototxt", "caffemodel")}
+        for path in files.values():
+            path.write_text("older")
+        caffe = to_caffe(network(STOCK["groups"]))
+        with pytest.raises(FileFormatError, match="/dev/full"):
+            caffe.write(**{**files, full: Path("/dev/full")})
+        assert [path.read_text() for path in files.values()] == ["older", "older"]
+        assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("stem", ["new/", "folder/", "."])
+def test_a_folder_is_no_stem(stem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "folder").mkdir()
+    model = matnet.save(network(STOCK["groups"]), tmp_path / "net.mat")
+    assert run_command(convert.main, [str(model), "--to-caffe", f"{tmp_path}/{stem}"]) == 2
+    assert_line(capsys.readouterr().err, f"{tmp_path}/{stem}", "is a folder")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["folder", "net.mat"]

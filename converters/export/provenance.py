@@ -173,12 +173,6 @@ def flipped_inputs(net: Network) -> list[str] | None:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
-def is_width_first(net: Network) -> bool:
-    """Whether the conversion kept Caffe's width-first order (--no-transpose)."""
-    kept = net.meta.get(META_FIELD)
-    return isinstance(kept, dict) and bool(np.any(np.asarray(kept.get("widthFirst", False))))
-
-
 def graph(net: Network, recorded: Mapping[str, Any]) -> WholeGraph | None:
     """Caffe's graph as a whole, if the network is still what it became; `recorded`: layers whose records hold."""
     kept = net.meta.get(META_FIELD)

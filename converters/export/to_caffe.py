@@ -6,6 +6,7 @@ import heapq
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,15 +14,18 @@ import numpy as np
 
 from matnet.converters.colour import TO_CAFFE, reorder_inputs
 from matnet.converters.export.export_layers import EXPORTS, CaffeLayer, Exporter
-from matnet.converters.export.provenance import META_FIELD, Original, flipped_inputs, graph, is_width_first, originals
+from matnet.converters.export.provenance import META_FIELD, Original, flipped_inputs, graph, originals
 from matnet.converters.export.whole_graph import WholeGraph
-from matnet.converters.files.caffe_write import write_caffemodel, write_prototxt
+from matnet.converters.files.caffe_write import write_caffemodel
 from matnet.converters.files.message import Message, build
+from matnet.converters.files.text_write import to_text
 from matnet.converters.transposition import swap_rows_and_columns
-from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, listing
+from matnet.errors import MatnetError, NetworkError, UnsupportedLayersError, in_words, listing
+from matnet.files import atomic_write
 from matnet.formats.mat.values import Cell
 from matnet.meta import image_input, normalization
 from matnet.meta.given import InputSize, given_input_shapes, require_sizes, with_given_sizes
+from matnet.meta.transposed import is_width_first
 from matnet.network import RESTORED, Layer, Network, free_name
 from matnet.shapes import Shape
 
@@ -40,11 +44,14 @@ class CaffeNet:
     notes: list[str] = field(default_factory=list)
 
     def write(self, prototxt: PathLike | None, caffemodel: PathLike | None) -> None:
-        """Write the files that are asked for, each whole or not at all."""
-        if prototxt is not None:
-            write_prototxt(prototxt, self.message)
-        if caffemodel is not None:
-            write_caffemodel(caffemodel, self.message, self.blobs)
+        """Write the files that are asked for, each whole; where one cannot be written, neither is replaced."""
+        with ExitStack() as pending:
+            if prototxt is not None:
+                file = pending.enter_context(atomic_write(prototxt))
+                file.write(to_text(self.message).encode())
+                file.flush()  # a full disk shows here, before the weights take the place of older ones
+            if caffemodel is not None:
+                write_caffemodel(caffemodel, self.message, self.blobs)
 
 
 def to_caffe(
@@ -60,17 +67,25 @@ def to_caffe(
     """
     net = net.for_inference()
     net.check()
+    _require_one_writer(net)
     _name_blobs(net)
     kept = originals(net)
     whole = graph(net, {message.get("name"): message for original in kept for message in original.messages})
-    if is_width_first(net):
+    width_first = is_width_first(net)
+    if width_first:
         swap_rows_and_columns(net)
     shapes = _input_shapes(net, input_size, batch)
     sizes = net.infer_shapes(shapes)
     notes = list(net.source.notes)
     if normalization(net.meta):
         notes.append("Caffe's files hold no preprocessing: mean, size and scale of the images are not written")
+    if width_first:
+        notes.append(
+            f"the Caffe net takes images height first: {in_words('transpose=False', '--no-transpose')} is undone, and "
+            f"{net.source} takes them width first"
+        )
     notes += _flip(net, sizes, color_format)
+    sizes = net.infer_shapes(shapes)  # a layer that puts the channels back into order has made a variable of its own
     _require_usable_values(net)
     _require_matrices_to_fit(net, sizes, kept, whole)
     layers = _caffe_layers(net, sizes, kept) if whole is None else _original_layers(net, sizes, kept, whole)
@@ -97,6 +112,23 @@ def _input_shapes(net: Network, input_size: InputSize | None, batch: int) -> dic
         shapes = with_given_sizes(net, shapes, input_size, batch)
     require_sizes(net, net.inputs, shapes)
     return shapes
+
+
+def _require_one_writer(net: Network) -> None:
+    """Refuse variables that several layers write: Caffe has one producer per blob, but for layers in place."""
+    writers: dict[str, list[str]] = {}
+    for layer in net.layers.values():
+        for name in layer.outputs:
+            writers.setdefault(name, []).append(layer.name)
+    shared = [
+        f"variable {name!r}: layers {', '.join(map(repr, layers))}"
+        for name, layers in writers.items()
+        if len(layers) > 1
+    ]
+    if shared:
+        raise NetworkError(
+            listing(f"{net.source}: several layers write one variable; Caffe needs one layer for each:", shared)
+        )
 
 
 def _require_usable_values(net: Network) -> None:

@@ -28,6 +28,10 @@ def matlab_needs(net: Network, format: str) -> str:
     faults = [f"layer {layer.name!r}: {fault}" for layer in net.layers.values() for fault in _faults(net, layer)]
     if faults:
         return f"cannot run as it is: {'; '.join(faults[:SHOWN])}"
+    ignored = [(layer.name, layer.extra["ignored"]) for layer in net.layers.values() if "ignored" in layer.extra]
+    if ignored:
+        refused = "; ".join(f"layer {name!r}: {', '.join(named)}" for name, named in ignored[:SHOWN])
+        return f"MatConvNet does not run it: a .mat file keeps what its classes lack, {refused}"
     if needed:
         blocks = [f"{kind} ({_some(names)})" for kind, names in needed.items()]
         return f"needs an extension in MATLAB: {', '.join(blocks)}"

@@ -94,6 +94,7 @@ def judge_unknown(net: Network, layer: Layer, fields: Sequence[str], options: Se
         net.source.notes.append(f"layer {layer.name!r}: {layer.type_name} makes no use of its `opts`")
     named = [f"property {name!r}" for name in fields if name != "opts"] + [f"option {name!r}" for name in options]
     if named and lenient:
+        layer.extra["ignored"] = named
         net.source.notes.append(f"layer {layer.name!r} ({layer.type_name}): ignored unknown {', '.join(named)}")
     elif named:
         layer.faults.append(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.errors import MatnetError, NetworkError, ShapeError, listing
+from matnet.errors import MatnetError, NetworkError, ShapeError, in_words, listing
 from matnet.formats.mat.values import Cell, Opaque, StructArray, empty
 from matnet.formats.names import META_FIELD, identifiers, remember, written_meta
 from matnet.formats.options import NONE as NO_OPTIONS
@@ -300,14 +300,20 @@ def _may_read_more(layer: Layer) -> bool:
     return len(layer.inputs) < 2 or layer.op.training_only or "simplenn" in layer.extra
 
 
+def require_chain(net: Network) -> None:
+    """Raises NetworkError listing every reason why the network is no SimpleNN chain."""
+    obstacles = simplenn_obstacles(net)
+    if obstacles:
+        option = in_words("format='dagnn'", "--format dagnn")
+        raise NetworkError(listing(f"{net.source}: cannot be written as SimpleNN; use {option}:", obstacles))
+
+
 def write_simplenn(net: Network) -> dict[str, Any]:
     """The top-level variables `layers` (1 x L cell) and `meta` of a file that vl_simplenn runs as it is.
 
     Raises NetworkError listing every reason why the network is no such chain.
     """
-    obstacles = simplenn_obstacles(net)
-    if obstacles:
-        raise NetworkError(listing(f"{net.source}: cannot be written as SimpleNN; use format='dagnn':", obstacles))
+    require_chain(net)
     written = identifiers(net.layers)
     chain = {layer.outputs[0]: f"layer{index}" for index, layer in enumerate(net.layers.values(), 1)}
     names = {variable: chain.get(variable, variable) for variable in net.variables}

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from matnet.errors import in_words
+from matnet.meta.transposed import transposition_notes
 
 if TYPE_CHECKING:
     from matnet.images.prepare import Preprocessing
@@ -24,10 +25,11 @@ def doubts(net: Network, prepared: Preprocessing) -> list[str]:
     Networks from Caffe mostly have a mean, which stands in a file of its own, so that their own files do not show it;
     gray ones that scale their input (LeNet) do not.
     """
+    notes = transposition_notes(net)
     from_caffe = net.source.format == "caffe" or "caffe" in net.meta
     gray = prepared.channels == 1
     if not from_caffe or (prepared.mean is not None and np.any(prepared.mean)) or (gray and prepared.scale != 1):
-        return []
+        return notes
     values = in_words("mean=VALUE", "--mean VALUE") if gray else in_words("mean=(R, G, B)", "--mean R G B")
     say = f"{values}{in_words('', ', or --mean FILE')}"
     note = f"no mean is subtracted, as the network's files state none; if it was trained with one, give it with {say}"
@@ -35,4 +37,4 @@ def doubts(net: Network, prepared: Preprocessing) -> list[str]:
     if note not in said:
         said.add(note)
         log.warning(note)
-    return [note]
+    return [*notes, note]

@@ -15,6 +15,7 @@ import numpy as np
 from matnet.errors import DataError, FileFormatError, NetworkError
 from matnet.meta import display_name
 from matnet.meta.given import InputSize
+from matnet.meta.transposed import transposition_notes
 from matnet.network import Network
 from matnet.shapes import Shape
 from matnet.torch.build import built, generated, require_safetensors, require_torch
@@ -66,6 +67,7 @@ def save_torch(
     """
     require_torch()
     require_safetensors()
+    transposition_notes(net)
     target = Path(folder)
     _refuse_foreign(target)
     module = generated(net, outputs, size, input_shapes)

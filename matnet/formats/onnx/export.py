@@ -20,6 +20,7 @@ from matnet.formats.onnx.winograd import winograd_way
 from matnet.layout import pad_to_4d
 from matnet.meta.given import InputSize, given_input_shapes, require_sizes
 from matnet.meta.inputs import InputFacts
+from matnet.meta.transposed import transposition_notes
 from matnet.network import Layer, Network
 from matnet.ops.convolution import Conv
 from matnet.shapes import Shape
@@ -47,6 +48,7 @@ def save_onnx(
     See `to_onnx_model` for the arguments and what is raised. Weights above `largest` bytes, 2 GiB, which no
     ONNX file can hold, go to a second file, `path` with `.data` added.
     """
+    transposition_notes(net)
     model = to_onnx_model(net, outputs, batch, size, partial=partial)
     target = Path(path)
     if model.weight_bytes <= largest:

@@ -1,0 +1,38 @@
+"""Networks that a conversion without transposition made, and what images they take."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+from weakref import WeakSet
+
+import numpy as np
+
+from matnet.errors import in_words
+
+if TYPE_CHECKING:
+    from matnet.network import Network
+
+log = logging.getLogger(__name__)
+_warned: WeakSet[Network] = WeakSet()
+
+
+def is_width_first(net: Network) -> bool:
+    """Whether the conversion kept Caffe's width-first order (--no-transpose), as meta.caffe.widthFirst records."""
+    kept = net.meta.get("caffe")
+    return isinstance(kept, dict) and bool(np.any(np.asarray(kept.get("widthFirst", False))))
+
+
+def transposition_notes(net: Network) -> list[str]:
+    """What images a network converted without transposition takes; the log has it once for every network."""
+    if not is_width_first(net):
+        return []
+    option = in_words("transpose=False", "--no-transpose")
+    note = (
+        f"{net.source}: was converted with {option}: it takes images with rows and columns exchanged, and channels in "
+        f"Caffe's order (mostly B, G, R); for images as they are, convert the Caffe files without {option}"
+    )
+    if net not in _warned:
+        _warned.add(net)
+        log.warning("%s", note)
+    return [note]
