@@ -331,6 +331,6 @@ def test_a_layer_that_does_not_exist_names_the_nearest_once(
     assert status == 2
     assert "'prop'" in text
     (hint,) = (line.partition("nearest: ")[2] for line in text.splitlines() if "nearest: " in line)
-    names = [name.strip() for name in hint.split(",")]
+    names = [name.strip() for name in hint.partition(";")[0].split(",")]
     assert "prob" in names
     assert len(set(names)) == len(names)
