@@ -269,15 +269,15 @@ def sort_files(given: argparse.Namespace) -> None:
         place = _place(Path(text), started)
         taken = getattr(given, place)
         if taken is not None:
-            raise FileFormatError(f"{text}: {taken} is {PLACES[place]} already; {_expected(text, given)}")
+            raise FileFormatError(f"{text}: {taken} is {PLACES[place]} already; {_expected(given)}")
         setattr(given, place, text)
     if given.source is not None and given.caffemodel is not None and kind_of_source(given.source) == MAT:
         raise FileFormatError(f"{given.caffemodel}: {given.source} is a whole network; give one of the two")
 
 
-def _expected(text: str, given: argparse.Namespace) -> str:
-    """What to write instead of the argument `text`, which has no place: a number may belong to a mean colour."""
-    if not re.fullmatch(r"[-+]?[\d.]+", text):
+def _expected(given: argparse.Namespace) -> str:
+    """What to write where a file has no place; numbers among the files probably belong to a mean colour."""
+    if not any(re.fullmatch(r"[-+]?[\d.]+", text) for text in given.files):
         return "expected P.prototxt W.caffemodel [OUT]"
     if given.mean_values is not None or given.mean is None:
         return "an option takes several numbers with commas and without spaces, such as --mean-values 123,117,104"

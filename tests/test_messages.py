@@ -71,8 +71,10 @@ def test_a_missing_safetensors_is_named_with_what_installs_it(
 def test_a_mean_colour_with_spaces_is_answered_with_the_form_with_commas(
     option: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, said = answer(capsys, convert.main, model, tmp_path / "out.mat", option, "1", "2", "3")
-    assert status == 2 and "--mean-values 123,117,104" in said and not (tmp_path / "out.mat").exists()
+    files, colour = [model, tmp_path / "out.mat"], [option, "1", "2", "3"]
+    for given in ([*files, *colour], [*colour, *files]):
+        status, said = answer(capsys, convert.main, *given)
+        assert status == 2 and "--mean-values 123,117,104" in said and not (tmp_path / "out.mat").exists()
 
 
 def test_a_size_that_nothing_states_is_not_blamed_on_meta() -> None:
