@@ -103,7 +103,9 @@ def input_arrays(
     candidates = marked or {name: value for name, value in arrays.items() if not name.startswith("out__")}
     found = {}
     for name, known in {**inputs, **{name: [name] for name in others}}.items():
-        keys = [key for alias in known for key in (encoded(alias), alias) if key in candidates]
+        keys = list(dict.fromkeys(key for alias in known for key in (encoded(alias), alias) if key in candidates))
+        if len(keys) > 1:
+            raise DataError(f"{source}: {' and '.join(keys)} are the same input, {name!r}; keep one of the arrays")
         if keys:
             found[name] = candidates[keys[0]]
     single = next(iter(inputs), None)

@@ -52,6 +52,16 @@ def test_arrays_are_not_prepared(option: list[str], tmp_path: Path, capsys: pyte
     assert run_command(run.main, arguments) == 0
 
 
+def test_two_arrays_for_one_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """digits-lenet's input is `input` in the file and `data` in Caffe."""
+    x = np.zeros((1, 1, 8, 8), np.float32)
+    np.savez(tmp_path / "in.npz", in__data=x, in__input=x + 1)
+    names = matnet.load("digits-lenet").names_of_input("input")
+    assert {"data", "input"} <= set(names)
+    assert run_command(run.main, ["digits-lenet", str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]) == 2
+    assert_line(capsys.readouterr().err, "in.npz", "data", "input")
+
+
 def test_scores_of_another_number_than_the_classes(capsys: pytest.CaptureFixture[str]) -> None:
     """digits-lenet names 10 classes; its layer ip1 has 64 outputs."""
     for verb in ("predict", "eval"):
