@@ -39,6 +39,7 @@ from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.kinds import IMAGE, MAT, NPZ, kind_of
 from matnet.layout import hwcn_to_nchw
 from matnet.meta.given import InputSize, given_input_shapes
+from matnet.meta.transposed import transposition_notes
 from matnet.network import Network
 from matnet.outcomes import ExitStatus
 
@@ -250,6 +251,7 @@ def main(argv: list[str] | None = None) -> int:
         images = image_input(net, options)
     else:
         refuse_preprocessing(options)
+        transposition_notes(net)
         images = None
     results, engine = run_file(
         net,

@@ -267,6 +267,9 @@ def test_a_network_that_is_not_transposed_is_named_wherever_images_go_in(
     assert len(warnings()) == 1
     assert main([str(tmp_path / "net.mat"), "--to-onnx", str(tmp_path / "net.onnx")]) == 0
     assert len(warnings()) == 1
+    np.savez(tmp_path / "x.npz", input=np.zeros((1, 3, 115, 115), np.float32))
+    assert run.main([str(tmp_path / name) for name in ("net.mat", "x.npz", "y.npz")]) == 0
+    assert len(warnings()) == 1
     capsys.readouterr()
     assert main([str(tmp_path / "net.mat"), "--to-caffe", str(tmp_path / "back")]) == 0
     assert_line(capsys.readouterr().out, "height first", "net.mat")

@@ -229,6 +229,16 @@ def test_options_that_make_no_sense(
         converted(tmp_path, CONV % "data", SHAPE, {"c": [FILTERS]}, **given)
 
 
+@pytest.mark.parametrize("transpose", [True, False])
+def test_a_full_size_is_height_and_width_of_the_image(transpose: bool, tmp_path: Path) -> None:
+    """It must hold the input, whatever axis comes first in the network; one number is the shorter side."""
+    shape = {"data": (1, 3, 20, 28)}
+    for full in ((19, 40), (40, 27), (28, 20), (19,)):
+        with pytest.raises(NetworkError, match="x".join(map(str, full))):
+            converted(tmp_path, CONV % "data", shape, {"c": [FILTERS]}, full_image_size=full, transpose=transpose)
+    converted(tmp_path, CONV % "data", shape, {"c": [FILTERS]}, full_image_size=(20, 28), transpose=transpose)
+
+
 def test_a_grey_mean_does_not_fit_a_colour_network(tmp_path: Path) -> None:
     np.save(tmp_path / "grey.npy", MEAN[:1])
     with pytest.raises(FileFormatError, match=r"mean.*1 channels.*input.*3"):
