@@ -90,7 +90,7 @@ def write_module(net: Network, wanted: Sequence[str], inputs: Sequence[str], sha
             listing(f"{net.source}: torch cannot express these layers:", faults)
             + "\nAsk for outputs before them, or run the network with the numpy backend."
         )
-    name = class_name(display_name(net))
+    name = class_name(display_name(net), OF_CODE | _parts().keys())
     body = _class(name, net, inputs, wanted, locals_, shapes, members.values(), steps)
     state = {f"{member.name}.{what}": array for member in members.values() for what, array in member.state.items()}
     return Module(name, module_text(net, body), state, list(inputs), list(wanted), notes)

@@ -52,13 +52,13 @@ def _valid(name: str, taken: Collection[str]) -> bool:
     return plain and name not in taken and not name.startswith("_")
 
 
-def class_name(name: str) -> str:
-    """A network's name as that of a class.
+def class_name(name: str, taken: Collection[str]) -> str:
+    """A network's name as that of a class, none of `taken`.
 
-    >>> class_name("imagenet-vgg-f"), class_name("8bit"), class_name("")
-    ('ImagenetVggF', 'Network8bit', 'Network')
+    >>> class_name("imagenet-vgg-f", ()), class_name("8bit", ()), class_name("scale", {"Scale"})
+    ('ImagenetVggF', 'Network8bit', 'NetworkScale')
     """
     words = re.findall(r"[A-Za-z0-9]+", name)
     joined = "".join(word[:1].upper() + word[1:] for word in words)
-    plain = joined.isidentifier() and not keyword.iskeyword(joined)
+    plain = joined.isidentifier() and not keyword.iskeyword(joined) and joined not in taken
     return joined if plain else f"Network{joined}"
