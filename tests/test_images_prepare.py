@@ -24,6 +24,8 @@ from tests.image_inputs import RGB, SIXTEEN, saved
         ({"resize": "opencl"}, "known: vl_imreadjpeg, imresize, pillow, opencv"),
         ({"resize": "pillow", "crop_fraction": (1.1, 1.1)}, "crop_fraction"),
         ({"interpolation": "cubik"}, "nearest: cubic"),
+        ({"mean": "mean.binaryproto"}, "mean is 'mean.binaryproto'; expected numbers"),
+        ({"std": [1, "x", 2]}, "std is .*expected numbers"),
     ],
 )
 def test_what_does_not_go_together(fields: dict[str, object], message: str) -> None:

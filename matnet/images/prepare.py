@@ -70,7 +70,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
             if getattr(self, name) is not None:
-                planes = np.asarray(getattr(self, name), dtype=np.float32)
+                planes = _numbers(name, getattr(self, name))
                 object.__setattr__(self, name, np.repeat(planes, self.channels) if planes.size == 1 else planes)
         problems = list(self._problems())
         if problems:
@@ -394,6 +394,15 @@ def checked_pixels(image: np.ndarray) -> np.ndarray:
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise ShapeError("an image array holds NaN or infinite values")
     return image if image.dtype in (np.uint8, np.float32, np.float64) else image.astype(np.float32)
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value, dtype=np.float32)
+    except (ValueError, TypeError):
+        raise DataError(
+            f"preprocessing: {name} is {value!r}; expected numbers: one, one per channel, or H x W x C"
+        ) from None
 
 
 def _channels_first(planes: np.ndarray | None) -> np.ndarray | None:
