@@ -92,7 +92,7 @@ def test_a_kept_run_is_not_taken_unasked(
 
 @pytest.mark.parametrize(
     "other",
-    [["--scores", "ip1"], ["--mean", "70"], ["--limit", "354"], ["--backend", "onnx"], ["--ten-crop"]],
+    [["--scores", "ip2"], ["--mean", "70"], ["--limit", "354"], ["--backend", "onnx"], ["--ten-crop"]],
     ids=lambda options: options[0],
 )
 def test_a_run_of_another_kind_is_refused(other: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
