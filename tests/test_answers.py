@@ -163,6 +163,8 @@ def test_fields_of_the_preprocessing_are_keywords(given: dict[str, Any]) -> None
     np.testing.assert_allclose(net.features(image, "s", **given, **stated), [[1.5, -0.1, 0.3]], rtol=1e-5)
     scores = [row["score"] for row in net.classify(image, **given, **stated).to_dicts()]
     np.testing.assert_allclose(scores, [1.5, 0.3, -0.1], rtol=1e-5)
+    with pytest.raises(DataError, match=r"image_size is 8; expected \(height, width\)"):
+        net.classify(image, **given, image_size=8)
     with pytest.raises(MatnetError, match="colour_order"):
         net.classify(image, **stated, colour_order="rgb")
 

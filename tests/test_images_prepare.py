@@ -25,6 +25,8 @@ from tests.image_inputs import RGB, SIXTEEN, saved
         ({"resize": "pillow", "crop_fraction": (1.1, 1.1)}, "crop_fraction"),
         ({"interpolation": "cubik"}, "nearest: cubic"),
         ({"mean": "mean.binaryproto"}, "mean is 'mean.binaryproto'; expected numbers"),
+        ({"image_size": 8}, r"image_size is 8; expected \(height, width\)"),
+        ({"image_size": "8x8"}, r"image_size is '8x8'; expected \(height, width\)"),
         ({"std": [1, "x", 2]}, "std is .*expected numbers"),
     ],
 )

@@ -197,7 +197,10 @@ def detector_of(net: Network, asked: str | None = None) -> Detector:
         return Detector(image, asked or rows[-1].outputs[0], lists=True)
     pooling = next((layer for layer in inference.layers.values() if _boxes_of(layer) is not None), None)
     if pooling is None:
-        raise NetworkError(f"{net.source}: has neither a layer that lists detections nor one that pools boxes")
+        raise NetworkError(
+            f"{net.source}: is no detector; it has neither a layer that lists detections (SSD's DetectionOutput) nor "
+            "one that pools boxes (Fast R-CNN's ROIPooling)"
+        )
     scores = asked or score_variable(net)
     offsets = [name for name in inference.outputs if name != inference.resolve(scores)]
     offsets = [name for name in offsets if name == "bbox_pred"] or offsets

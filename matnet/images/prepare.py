@@ -68,6 +68,7 @@ class Preprocessing:
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
+        _height_and_width(self.image_size)
         for name in ("mean", "std"):
             if getattr(self, name) is not None:
                 planes = _numbers(name, getattr(self, name))
@@ -115,7 +116,7 @@ class Preprocessing:
             **PROTOCOLS[protocol](stated),
             **overrides,
         }
-        covered = covered_size(fields["image_size"], fields["crop_fraction"])
+        covered = covered_size(_height_and_width(fields["image_size"]), fields["crop_fraction"])
         for name, planes in (("mean", stated.average), ("std", stated.std)):
             if name not in overrides:
                 fields[name] = fitted_mean(planes, fields["image_size"], covered, fields["resize"])
@@ -360,7 +361,7 @@ class Preprocessing:
         return [crop.centre_box(image, size)] if self.crops == 1 else crop.five_boxes(image, size)
 
     def _problems(self) -> Iterator[str]:
-        if len(self.image_size) != 2 or min(self.image_size) < 1 or np.prod(self.image_size) > MAX_PIXELS:
+        if min(self.image_size) < 1 or np.prod(self.image_size) > MAX_PIXELS:
             yield f"image_size is {self.image_size}; expected height, width, at most {MAX_PIXELS:,} pixels"
         if self.channels not in (1, 3):
             yield f"the network takes {self.channels} channels; image files give 1 (gray) or 3"
@@ -394,6 +395,12 @@ def checked_pixels(image: np.ndarray) -> np.ndarray:
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise ShapeError("an image array holds NaN or infinite values")
     return image if image.dtype in (np.uint8, np.float32, np.float64) else image.astype(np.float32)
+
+
+def _height_and_width(size: Any) -> Size:
+    if not isinstance(size, (tuple, list, np.ndarray)) or len(size) != 2:
+        raise DataError(f"preprocessing: image_size is {size!r}; expected (height, width)")
+    return size[0], size[1]
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
