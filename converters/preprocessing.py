@@ -115,13 +115,13 @@ def _full_size(net_def: NetDef, size: tuple[int, int], options: Options, mean: n
         given = tuple(int(number) for number in options.full_image_size)
         if len(given) not in (1, 2) or min(given) < 1:
             raise NetworkError(f"full_image_size is {list(given)}; expected one or two numbers of at least 1")
-        rows, columns = size if options.transpose else size[::-1]
+        rows, columns = size if options.transpose else size[::-1]  # of the image, as the size is given
         if given[0] < min(size) if len(given) == 1 else given[0] < rows or given[1] < columns:
             raise NetworkError(
                 f"{in_words('full_image_size', '--full-image-size')} is {'x'.join(map(str, given))}, smaller than the "
                 f"network's input of {rows}x{columns}, which is cut from it; give at least that size"
             )
-        return given if len(given) == 1 else (max(given[0], size[0]), max(given[1], size[1]))
+        return given if options.transpose else given[::-1]
     if mean is not None and mean.shape[1:] != (1, 1):
         return max(mean.shape[1], size[0]), max(mean.shape[2], size[1])
     uncropped = any(layer.type in ("Data", "ImageData") for layer in net_def.data_layers) and not any(

@@ -165,6 +165,8 @@ def test_fields_of_the_preprocessing_are_keywords(given: dict[str, Any]) -> None
     np.testing.assert_allclose(scores, [1.5, 0.3, -0.1], rtol=1e-5)
     with pytest.raises(DataError, match=r"image_size is 8; expected \(height, width\)"):
         net.classify(image, **given, image_size=8)
+    with pytest.raises(DataError, match="mean is 'x'; expected numbers"):
+        net.classify(image, **given, image_size=(2, 2), mean="x")
     with pytest.raises(MatnetError, match="colour_order"):
         net.classify(image, **stated, colour_order="rgb")
 

@@ -236,7 +236,10 @@ def test_a_full_size_is_height_and_width_of_the_image(transpose: bool, tmp_path:
     for full in ((19, 40), (40, 27), (28, 20), (19,)):
         with pytest.raises(NetworkError, match="x".join(map(str, full))):
             converted(tmp_path, CONV % "data", shape, {"c": [FILTERS]}, full_image_size=full, transpose=transpose)
-    converted(tmp_path, CONV % "data", shape, {"c": [FILTERS]}, full_image_size=(20, 28), transpose=transpose)
+    net = converted(tmp_path, CONV % "data", shape, {"c": [FILTERS]}, full_image_size=(20, 28), transpose=transpose)
+    norm = net.meta["normalization"]
+    full = np.ravel(norm["imageSize"])[:2] + np.ravel(norm["border"])  # as the file's own axes stand
+    assert full.tolist() == ([20, 28] if transpose else [28, 20])
 
 
 def test_a_grey_mean_does_not_fit_a_colour_network(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from matnet.images.opencv import opencv_crop, opencv_resize_float
 from matnet.images.pillow import from_array, pillow_crop
 from matnet.images.protocols import CAFFES, IMREADJPEG, IMRESIZE, PILLOW, PROTOCOLS, RESAMPLERS
 from matnet.meta import Normalization, normalization_of, read_normalization
+from matnet.meta.normalization import given_planes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,7 +72,7 @@ class Preprocessing:
         _height_and_width(self.image_size)
         for name in ("mean", "std"):
             if getattr(self, name) is not None:
-                planes = _numbers(name, getattr(self, name))
+                planes = given_planes(name, getattr(self, name))
                 object.__setattr__(self, name, np.repeat(planes, self.channels) if planes.size == 1 else planes)
         problems = list(self._problems())
         if problems:
@@ -401,15 +402,6 @@ def _height_and_width(size: Any) -> Size:
     if not isinstance(size, (tuple, list, np.ndarray)) or len(size) != 2:
         raise DataError(f"preprocessing: image_size is {size!r}; expected (height, width)")
     return size[0], size[1]
-
-
-def _numbers(name: str, value: Any) -> np.ndarray:
-    try:
-        return np.asarray(value, dtype=np.float32)
-    except (ValueError, TypeError):
-        raise DataError(
-            f"preprocessing: {name} is {value!r}; expected numbers: one, one per channel, or H x W x C"
-        ) from None
 
 
 def _channels_first(planes: np.ndarray | None) -> np.ndarray | None:

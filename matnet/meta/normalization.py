@@ -98,8 +98,8 @@ def read_normalization(
             )
         )
     planes = depth or 3
-    average = _planes(fields, MEAN_FIELDS, planes) if mean is None else np.asarray(mean, np.float32)
-    deviation = _planes(fields, STD_FIELDS, planes) if std is None else np.asarray(std, np.float32)
+    average = _planes(fields, MEAN_FIELDS, planes) if mean is None else given_planes("mean", mean)
+    deviation = _planes(fields, STD_FIELDS, planes) if std is None else given_planes("std", std)
     if deviation is not None and (deviation <= 0).any():
         fields.problems.append(f"the standard deviation is {deviation.ravel()[:3].tolist()}; expected numbers above 0")
     notes = [*_ignored(found)]
@@ -123,6 +123,16 @@ def read_normalization(
         head = "meta.normalization cannot be used:" if found else "the preparation of images is not stated:"
         raise DataError(listing(head, fields.problems))
     return result
+
+
+def given_planes(name: str, value: Any) -> np.ndarray:
+    """A mean or standard deviation as float32; DataError where it is no numbers."""
+    try:
+        return np.asarray(value, dtype=np.float32)
+    except (ValueError, TypeError):
+        raise DataError(
+            f"preprocessing: {name} is {value!r}; expected numbers: one, one per channel, or H x W x C"
+        ) from None
 
 
 def normalization_notes(net: Network) -> list[str]:
