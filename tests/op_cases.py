@@ -146,6 +146,10 @@ CASES: list[OpCase] = [
         [(3, 12, 1, 1), (3, 6, 1, 1), PRIORS],
     ),
     OpCase(
+        ext.DetectionOutput(numClasses=2, confidenceThreshold=0.6, objectnessScore=0.2),
+        [(3, 12, 1, 1), (3, 6, 1, 1), PRIORS, (3, 6, 1, 1), (3, 12, 1, 1)],
+    ),
+    OpCase(
         ext.Proposal(anchors=(-3, -3, 4, 4, -5, -2, 6, 3), featStride=4, minSize=4, withScores=True),
         [(2, 4, 5, 6), (2, 8, 5, 6), np.float32([[20, 24, 1]] * 2).reshape(2, 3, 1, 1)],
     ),

@@ -6,6 +6,7 @@ Expected values are loops or closed forms written from the source that each op's
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -323,6 +324,83 @@ def test_lstm_over_rows(tmp_path: Path) -> None:
     cont = np.float32([0, 1, 0, 1])
     expected = lstm_states(x[:, None], cont[:, None])[:, 0]
     check(tmp_path, "Lstm", LSTM, {"x": x, "clip": cont}, expected, LSTM_BLOBS)
+
+
+REFINEDET = """detection_output_param { num_classes: 3 code_type: CENTER_SIZE objectness_score: 0.4 keep_top_k: 5
+    nms_param { nms_threshold: 0.45 top_k: 8 } confidence_threshold: 0.1 }"""
+
+
+def refinedet_inputs(images: int, count: int) -> dict[str, np.ndarray]:
+    """Predictions for `count` priors: locations, scores, priors with variances, object values, refining locations."""
+    rng = np.random.default_rng(3)
+    low = rng.uniform(0, 0.6, (count, 2))
+    boxes = np.concatenate([low, low + rng.uniform(0.1, 0.4, (count, 2))], axis=1)
+    priors = np.stack([boxes, np.broadcast_to([0.1, 0.1, 0.2, 0.2], boxes.shape)]).reshape(1, 2, -1)
+    found = {
+        "loc": rng.normal(0, 1, (images, 4 * count)),
+        "conf": rng.dirichlet([1, 1, 1], (images, count)).reshape(images, -1),
+        "priors": priors,
+        "object": rng.dirichlet([1, 1], (images, count)).reshape(images, -1),
+        "refine": rng.normal(0, 1, (images, 4 * count)),
+    }
+    return {name: value.astype(np.float32) for name, value in found.items()}
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+@pytest.mark.process
+def test_refinedet_detections_are_those_of_openvino(tmp_path: Path) -> None:
+    import openvino
+    from openvino import opset8
+
+    inputs = refinedet_inputs(2, 40)
+    nodes = {name: opset8.parameter(value.shape, name=name) for name, value in inputs.items()}
+    loc, conf, priors, objects, refine = nodes.values()
+    attributes = {
+        "background_label_id": 0, "top_k": 8, "keep_top_k": np.int32([5]), "share_location": True, "normalized": True,
+        "code_type": "caffe.PriorBoxParameter.CENTER_SIZE", "nms_threshold": 0.45, "confidence_threshold": 0.1,
+        "objectness_score": 0.4,
+    }  # fmt: skip
+    head = opset8.detection_output(loc, conf, priors, attributes, objects, refine)
+    compiled = openvino.Core().compile_model(openvino.Model([head], [*nodes.values()]), "CPU")
+    rows = compiled(list(inputs.values()))[0]
+    expected = rows[:, :, : int((rows[0, 0, :, 0] >= 0).sum())]
+    assert expected.shape[2] == 10  # both images fill their five places
+    ordered = expected[:, :, np.lexsort((-expected[0, 0, :, 2], expected[0, 0, :, 1], expected[0, 0, :, 0]))]
+    check(tmp_path, "DetectionOutput", REFINEDET, inputs, ordered)
+
+
+def test_refinedet_by_hand(tmp_path: Path) -> None:
+    """One prior (0.2, 0.2, 0.4, 0.6), moved twice; the second one is no object, whatever its score."""
+    inputs = {
+        "loc": np.float32([[1, 0, 0, np.log(2), 0, 0, 0, 0]]),
+        "conf": np.float32([[0.2, 0.7, 0.1, 0, 0.9, 0.1]]),
+        "priors": np.float32([[[0.2, 0.2, 0.4, 0.6, 0, 0, 1, 1], [1] * 8]]),
+        "object": np.float32([[0.5, 0.5, 0.7, 0.3]]),
+        "refine": np.float32([[0, 0.5, np.log(2), 0, 0, 0, 0, 0]]),
+    }
+    # Refined: centre (0.3, 0.4 + 0.5 x 0.4), size 0.4 x 0.4; then centre (0.3 + 0.4, 0.6), size 0.4 x 0.8.
+    rows = [[0, 1, 0.7, 0.5, 0.2, 0.9, 1.0]]
+    param = REFINEDET.replace("confidence_threshold: 0.1", "confidence_threshold: 0.15")
+    check(tmp_path, "DetectionOutput", param, inputs, np.float32(rows)[None, None])
+
+
+@pytest.mark.parametrize(
+    ("bottoms", "param", "named"),
+    [
+        (5, "num_classes: 3", "objectness_score"),
+        (4, "num_classes: 3 objectness_score: 0.1", "has 4 bottoms"),
+        (3, "num_classes: 3 objectness_score: 0.1", "with 3 bottoms"),
+        (5, "num_classes: 3 objectness_score: 0.1 share_location: false", "shareLocation"),
+        (6, "num_classes: 3", "has 6 bottoms"),
+    ],
+)
+def test_half_a_refinedet_is_refused(bottoms: int, param: str, named: str, tmp_path: Path) -> None:
+    inputs = {name: value.shape for name, value in (*refinedet_inputs(1, 4).items(), ("more", np.zeros((1, 1))))}
+    read = " ".join(f'bottom: "{name}"' for name in [*inputs][:bottoms])
+    text = f'layer {{ name: "found" type: "DetectionOutput" {read} top: "y" detection_output_param {{ {param} }} }}'
+    with pytest.raises(MatnetError, match=named) as refusal:
+        converted(tmp_path, text, inputs, {})
+    assert "found" in str(refusal.value)
 
 
 @pytest.mark.parametrize("merge", [True, False])

@@ -112,7 +112,8 @@ FIELDS: dict[str, str] = {
         1 num_classes u32; 2 share_location bool=true; 3 background_label_id i32;
         4 nms_param NonMaximumSuppressionParameter; 5 save_output_param SaveOutputParameter;
         6 code_type PriorBoxCodeType=CORNER; 7 keep_top_k i32=-1; 8 variance_encoded_in_target bool;
-        9 confidence_threshold f32; 10 visualize bool; 11 visualize_threshold f32; 12 save_file str""",
+        9 confidence_threshold f32; 10 visualize bool; 11 visualize_threshold f32; 12 save_file str;
+        - objectness_score f32""",
     "NonMaximumSuppressionParameter": "1 nms_threshold f32=0.3; 2 top_k i32; 3 eta f32=1",
     "SaveOutputParameter": """
         1 output_directory str; 2 output_name_prefix str; 3 output_format str; 4 label_map_file str;

@@ -44,12 +44,20 @@ def _pair(param: Message, stem: str) -> tuple[float, float] | None:
     return (param.get(one), param.get(one)) if param.has(one) else None
 
 
-@lowers("DetectionOutput", bottoms=3)
+@lowers("DetectionOutput", bottoms=(1, None))
 def detection_output(layer: LayerDef, net: Builder) -> None:
-    """An extension (SSD fork); output 1 x 1 x detections x 7."""
+    """An extension (SSD fork; RefineDet's, with five bottoms); output 1 x 1 x detections x 7."""
     param = layer.params.get("detection_output_param")
     suppression = param.get("nms_param")
     fields: dict[str, Any] = {}
+    if len(layer.inputs) not in (3, 5):
+        raise NetworkError(f"has {len(layer.inputs)} bottoms; expected 3, as in SSD, or 5, as in RefineDet")
+    if len(layer.inputs) == 5:
+        if not param.has("objectness_score"):
+            raise NetworkError("has 5 bottoms, as in RefineDet, but no objectness_score; add it")
+        fields["objectnessScore"] = param.get("objectness_score")
+    elif param.has("objectness_score"):
+        raise NetworkError("has objectness_score, as in RefineDet, with 3 bottoms; expected 5")
     if param.has("confidence_threshold"):
         fields["confidenceThreshold"] = param.get("confidence_threshold")
     if suppression.has("top_k"):

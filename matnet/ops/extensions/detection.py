@@ -1,4 +1,4 @@
-"""SSD's last layer: from predictions relative to prior boxes to a list of detections."""
+"""The last layer of SSD and RefineDet: from predictions relative to prior boxes to a list of detections."""
 
 from __future__ import annotations
 
@@ -86,12 +86,16 @@ class DetectionOutput(Op):
     ymin, xmax, ymax, sorted by image, class and falling score. Each class but backgroundLabel is suppressed
     on its own; of each image the keepTopK best remain (-1: all). Where nothing at all is found there is one
     row per image: its number and six times -1. `output_shapes` gives the greatest number of rows.
+
+    RefineDet adds two inputs: N x 2K, whether a prior is background or an object, and locations N x 4K, which move the
+    priors before the first input does. A prior whose object value is below objectnessScore is background for sure:
+    1 for backgroundLabel, 0 for all other classes (RefineDet fork of Caffe; OpenVINO, DetectionOutput-8).
     """
 
     family = "result"
     lists_detections: ClassVar[bool] = True
     sizes_depend_on_values = True
-    input_count: ClassVar[tuple[int, int | None]] = (3, 3)
+    input_count: ClassVar[tuple[int, int | None]] = (3, 5)
     uses_host: ClassVar[bool] = True
     numClasses: int = of(as_count, 21)
     shareLocation: bool = True
@@ -103,6 +107,7 @@ class DetectionOutput(Op):
     nmsEta: float = 1.0
     confidenceThreshold: float = float(np.finfo(np.float32).min)
     keepTopK: int = -1
+    objectnessScore: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,12 +117,17 @@ class DetectionOutput(Op):
             raise NetworkError(f"field 'nmsEta': must lie in (0, 1], found {self.nmsEta}")
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
-        locations, confidences, priors = inputs
+        locations, _, priors, *refining = inputs
+        if len(refining) == 1:
+            raise ShapeError("has 4 inputs, expected 3, or 5 with the values and locations that refine the priors")
+        if refining and not self.shareLocation:
+            raise NetworkError("field 'shareLocation': refined priors are the same for all classes, so it must be true")
         count = priors[2] // 4
         if priors != (1, 2, 4 * count, 1):
             raise ShapeError(f"the priors are {text(priors)}, expected 1x2x(4 per box)x1")
         expected = (4 * count * (1 if self.shareLocation else self.numClasses), count * self.numClasses)
-        given = zip(("locations", "confidences"), (locations, confidences), expected, strict=True)
+        given = [*zip(("locations", "confidences"), inputs, expected, strict=False)]
+        given += zip(("object values", "refining locations"), refining, (2 * count, 4 * count), strict=False)
         for what, shape, values in given:
             if prod(shape[1:]) != values or shape[0] != locations[0]:
                 raise ShapeError(
@@ -132,19 +142,29 @@ class DetectionOutput(Op):
         return [None] * len(inputs)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
-        locations, confidences, priors = (on_host(x) for x in inputs)
+        locations, confidences, given, *refining = (on_host(x) for x in inputs)
         images = locations.shape[0]
-        priors = priors.reshape(2, -1, 1, 4)
+        priors, variances = given.reshape(2, -1, 1, 4)
         scores = confidences.reshape(images, -1, self.numClasses)
-        predicted = locations.reshape(images, priors.shape[1], -1, 4)
-        variances = None if self.varianceEncodedInTarget else priors[1]
-        boxes = decode(predicted, priors[0], variances, self.codeType)
+        predicted = locations.reshape(images, len(priors), -1, 4)
+        stated = None if self.varianceEncodedInTarget else variances
+        if refining:
+            scores = self._without_background(scores, refining[0].reshape(images, -1, 2)[..., 1])
+            priors = decode(refining[1].reshape(images, -1, 1, 4), priors, stated, self.codeType)
+        boxes = decode(predicted, priors, stated, self.codeType)
         rows = [
             row for image in range(images) for row in self._image_rows(image, boxes[image], scores[image])
         ]
         if not rows:
             rows = [[image, -1, -1, -1, -1, -1, -1] for image in range(images)]
         return [xp.asarray(np.array(rows, dtype=np.float32)[None, None])]
+
+    def _without_background(self, scores: np.ndarray, objects: np.ndarray) -> np.ndarray:
+        """Scores N x K x numClasses where priors that are no object (values N x K) are background for sure."""
+        background = np.zeros(self.numClasses, scores.dtype)
+        if 0 <= self.backgroundLabel < self.numClasses:
+            background[self.backgroundLabel] = 1
+        return np.where(objects[..., None] < np.float32(self.objectnessScore), background, scores)
 
     def _image_rows(self, image: int, boxes: np.ndarray, scores: np.ndarray) -> list[list[float]]:
         """One image's detections; boxes K x L x 4, scores K x numClasses."""
