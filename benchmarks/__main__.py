@@ -156,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
     if PUBLISHED in given:
         from matnet.reproduction.command import main as reproduce
 
-        print(f"matnet: {PUBLISHED} is `python -m matnet.reproduce`, which is run instead", file=sys.stderr)
+        print(f"matnet: {PUBLISHED} is `{program('reproduce')}`, which is run instead", file=sys.stderr)
         return reproduce([argument for argument in given if argument != PUBLISHED])
     options = parser().parse_args(given)
     if options.reports:

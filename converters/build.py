@@ -23,6 +23,7 @@ from matnet.errors import (
     NetworkError,
     ShapeError,
     UnsupportedLayersError,
+    in_words,
     listing,
     nearest,
 )
@@ -71,10 +72,11 @@ def _refuse_unknown_types(net_def: NetDef, layers: list[LayerDef]) -> None:
     if unknown:
         known_types = {*LOWERINGS, *REGISTRY.caffe}
         lines = [f"{describe(layer)}{_python_name(layer)}{nearest(_kind(layer), known_types)}" for layer in unknown]
+        where = in_words("before the conversion,", "in a file that --import names,")
         raise UnsupportedLayersError(
             listing(f"{net_def.path}: {len(unknown)} layers are of types that cannot be converted:", lines)
-            + f"\n{_computable(net_def, layers)}Register a type with matnet.ops.register(..., caffe='Type') in a file "
-            "that --import names, or cut these layers out of the prototxt."
+            + f"\n{_computable(net_def, layers)}Register a type with matnet.ops.register(..., caffe='Type') "
+            f"{where} or cut these layers out of the prototxt."
         )
 
 

@@ -11,7 +11,7 @@ from matnet.converters.caffemodel import read_mean
 from matnet.converters.files.message import Message
 from matnet.converters.graph.netdef import NetDef
 from matnet.converters.options import Options
-from matnet.errors import FileFormatError, NetworkError
+from matnet.errors import FileFormatError, NetworkError, in_words
 from matnet.shapes import text
 
 
@@ -54,9 +54,10 @@ def fitted_mean(mean: np.ndarray, channels: int, size: tuple[int, int], treatmen
         return corner_to_corner(image, size)
     top, left = (height - size[0]) // 2, (width - size[1]) // 2
     if min(top, left) < 0:
+        resized = in_words("mean_treatment='resize'", "--mean-treatment resize")
         raise FileFormatError(
             f"{where}: the mean is {text((height, width))}, smaller than the input of {text(size)} that is cut out of "
-            "it; give another mean, or --mean-treatment resize"
+            f"it; give another mean, or {resized}"
         )
     return np.array(image[top : top + size[0], left : left + size[1]], np.float32)
 

@@ -18,9 +18,6 @@ from matnet.formats.mat.values import Cell, StructArray, row
 from matnet.network import Network
 from matnet.shapes import Shape, text
 
-RED_IS_DARKEST = (
-    "the mean is bluer than photographs are: if the Caffe net takes R, G, B (as with CIFAR), use --color-format rgb"
-)
 USUAL_SIZE = 256
 """What Caffe's images of ImageNet are resized to before they are cropped."""
 SMALL = 128
@@ -82,14 +79,18 @@ def _average(
 ) -> np.ndarray | None:
     if mean is not None:
         if options.color_format == "bgr" and len(mean) == 3 and mean[0].mean() < mean[2].mean():
-            notes.append(RED_IS_DARKEST)
+            option = in_words("color_format='rgb'", "--color-format rgb")
+            notes.append(
+                f"the mean is bluer than photographs are: if the Caffe net takes R, G, B (as with CIFAR), use {option}"
+            )
         return fitted_mean(mean, channels, size, options.mean_treatment, options.mean)
     values = given_values(options, net_def, channels)
     if values is not None:
         return fitted_mean(values, channels, size, "crop", "mean values")
     named = next((transform.get("mean_file") for transform in transforms(net_def) if transform.has("mean_file")), None)
     if named:
-        notes.append(f"the prototxt names the mean file {named!r}; give it with --mean to have it subtracted")
+        option = in_words("mean=", "--mean")
+        notes.append(f"the prototxt names the mean file {named!r}; give it with {option} to have it subtracted")
     return None
 
 

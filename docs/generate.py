@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from matnet.__main__ import module_of, verbs
+from matnet.errors import called_as
 
 ROOT = Path(__file__).resolve().parent.parent
 NEED_TORCH = ["examples/finetuning.md", "examples/deepdream.md"]
@@ -106,6 +107,7 @@ def here(text: str, target: str) -> str:
 
 def parser_of(verb: str) -> argparse.ArgumentParser:
     """The parser of a command, as `matnet VERB --help` shows it."""
+    called_as("matnet")
     module = module_of(verb)
     assert module is not None
     command = import_module(module)

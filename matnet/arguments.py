@@ -11,16 +11,19 @@ from typing import Any
 
 from matnet import load
 from matnet.engines import BACKENDS, PRECISIONS, EngineOptions, parse_device
-from matnet.errors import EngineError, MatnetError
+from matnet.errors import EngineError, MatnetError, program
 from matnet.kinds import DEFINITIONS, WEIGHTS, kind_of
 from matnet.loading import is_caffe
 from matnet.network import Network
 
-MODEL_HELP = (
-    "a MatConvNet .mat file; the name of a model (see `matnet zoo list`), fetched if need be; Caffe's "
-    "NET.prototxt WEIGHTS.caffemodel, also with a comma between (the prototxt alone: no weights; the caffemodel alone: "
-    "the network stored in it); or a model's folder"
-)
+
+def model_help() -> str:
+    """What every command says of its argument MODEL."""
+    return (
+        f"a MatConvNet .mat file; the name of a model (see `{program('zoo')} list`), fetched if need be; Caffe's "
+        "NET.prototxt WEIGHTS.caffemodel, also with a comma between (the prototxt alone: no weights; the caffemodel "
+        "alone: the network stored in it); or a model's folder"
+    )
 
 
 def add_network_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:

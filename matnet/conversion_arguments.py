@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from matnet.arguments import MODEL_HELP, add_file_options, add_input_size, factor, given_sizes
+from matnet.arguments import add_file_options, add_input_size, factor, given_sizes, model_help
 from matnet.converters.options import CHOICES, ORDERS
 from matnet.errors import FileFormatError, NetworkError, common_options, program
 from matnet.formats import FORMATS
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         "files",
         nargs="*",
         metavar="MODEL [OUT.mat]",
-        help=f"MODEL: {MODEL_HELP}. Then the file to write. matnet looks at the content, not at the extension",
+        help=f"MODEL: {model_help()}. Then the file to write. matnet looks at the content, not at the extension",
     )
     files = result.add_argument_group("files")
     _add_files(files)

@@ -1,11 +1,11 @@
-"""`python -m matnet.convert`: any network into a `.mat` file that MatConvNet loads, or for Caffe, ONNX or PyTorch.
+"""`matnet convert`: any network into a `.mat` file that MatConvNet loads, or for Caffe, ONNX or PyTorch.
 
-python -m matnet.convert caffe-alex
-python -m matnet.convert deploy.prototxt net.caffemodel net.mat --mean-values 123,117,104
-python -m matnet.convert a.mat b.mat --format dagnn --version 7.3
-python -m matnet.convert net.mat --to-caffe net
-python -m matnet.convert net.mat --to-onnx net.onnx
-python -m matnet.convert net.mat --to-torch folder
+matnet convert caffe-alex
+matnet convert deploy.prototxt net.caffemodel net.mat --mean-values 123,117,104
+matnet convert a.mat b.mat --format dagnn --version 7.3
+matnet convert net.mat --to-caffe net
+matnet convert net.mat --to-onnx net.onnx
+matnet convert net.mat --to-torch folder
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from matnet.arguments import file_options, given_sizes
 from matnet.conversion_arguments import caffe_files, conversion_options, parser, refuse_unused_outputs, sort_files
-from matnet.errors import NetworkError, printable, run_command, say
+from matnet.errors import NetworkError, printable, program, run_command, say
 from matnet.files import check_outputs
 from matnet.finite import warn_not_finite
 from matnet.formats import format_of, load_network, save_network
@@ -243,7 +243,7 @@ def main(argv: list[str] | None = None) -> int:
     if given.to_caffe is None and given.to_onnx is None and given.to_torch is None:
         check_outputs([(given.out, MAT)], _read(given))
     if given.random_weights and not _is_name(given.source):
-        raise NetworkError("--random-weights takes the name of a model; `python -m matnet.zoo list` shows all")
+        raise NetworkError(f"--random-weights takes the name of a model; `{program('zoo')} list` shows all")
     if given.to_caffe is not None:
         convert_back(given)
     elif given.to_onnx is not None:

@@ -1,4 +1,4 @@
-"""`python -m matnet.diff A B`: do two files hold the same network? Structure, every param, meta; status 1 if not."""
+"""`matnet diff A B`: do two files hold the same network? Structure, every param, meta; status 1 if not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import math
 import sys
 
 from matnet import load
-from matnet.arguments import MODEL_HELP, add_file_options, file_options, flipped_inputs, joined_pairs
+from matnet.arguments import add_file_options, file_options, flipped_inputs, joined_pairs, model_help
 from matnet.comparison import Comparison, compare
 from matnet.errors import common_options, program, run_command, say
 from matnet.network import Network
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         description="Compare two networks: structure, the largest difference of every param, meta. "
         "Exit status: 0 the same, 1 they differ, 2 something could not be read.",
     )
-    command.add_argument("a", metavar="A", help=MODEL_HELP)
+    command.add_argument("a", metavar="A", help=model_help())
     command.add_argument("b", metavar="B", help="the other one")
     add_file_options(command)
     command.add_argument("--net-b", metavar="NAME", help="which network of B, where it holds several; --net is of A")

@@ -1,4 +1,4 @@
-"""`python -m matnet.env`: versions, engines, devices and the cache folder: what a report of a fault needs."""
+"""`matnet env`: versions, engines, devices and the cache folder: what a report of a fault needs."""
 
 from __future__ import annotations
 

@@ -112,9 +112,14 @@ def where_names_are() -> str:
     return in_words("net.variables and net.layers list them", f"`{program('show')} MODEL` lists them")
 
 
-def speak_of_options() -> None:
-    """Let `in_words` speak of options from now on: for a process that helps a command."""
-    _running.append(None)
+def wording() -> tuple[list[object], list[str]]:
+    """What `in_words` and `program` go by, to be given to `use_wording` in a process that helps this one."""
+    return [None] * len(_running), _called_as
+
+
+def use_wording(of_parent: tuple[list[object], list[str]]) -> None:
+    """Word messages as the process does whose `wording()` this is."""
+    _running[:], _called_as[:] = of_parent
 
 
 _running: list[object] = []
@@ -187,7 +192,7 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
 
 
 def program(verb: str) -> str:
-    """How the person called this command: `python -m matnet.VERB`, or `matnet VERB` after `called_as("matnet")`."""
+    """A command as the person calls it: `python -m matnet.VERB`, or `matnet VERB` after `called_as("matnet")`."""
     return f"{_called_as[-1]} {verb}" if _called_as else f"python -m matnet.{verb}"
 
 

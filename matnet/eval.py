@@ -1,4 +1,4 @@
-"""`python -m matnet.eval`: how well a network classifies, segments, detects or tells faces apart, and images/s."""
+"""`matnet eval`: how well a network classifies, segments, detects or tells faces apart, and images/s."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import Any
 
 from matnet.arguments import (
-    MODEL_HELP,
     add_batch_size,
     add_engine_options,
     add_network_options,
     engine_options,
+    model_help,
     network_from,
 )
 from matnet.errors import MatnetError, common_options, program, run_command
@@ -52,9 +52,10 @@ def parser() -> argparse.ArgumentParser:
         prog=program("eval"),
         usage="%(prog)s [options] [MODEL] [--data FOLDER]",
         description="Evaluate a network: classification, segmentation, detection, or verification of faces. "
-        "Without a model: digits-lenet, which needs no download. The published tables: `matnet reproduce`.",
+        "Without a model: digits-lenet, which needs no download. The published tables: "
+        f"`{program('reproduce')}`.",
     )
-    command.add_argument("named", nargs="?", metavar="MODEL", help=f"{MODEL_HELP} (default: digits-lenet)")
+    command.add_argument("named", nargs="?", metavar="MODEL", help=f"{model_help()} (default: digits-lenet)")
     command.add_argument("surplus", nargs="*", help=argparse.SUPPRESS)  # images given as to predict
     network = add_network_options(command)
     network.add_argument("--model", metavar="MODEL", help="the same as MODEL")
@@ -167,7 +168,7 @@ def _preprocessing(net: Network, options: argparse.Namespace, task: str) -> Any:
 def _forwarded(arguments: list[str]) -> int:
     from matnet.reproduction.command import main as reproduce
 
-    log.info("--table is now `matnet reproduce`, which is run instead")
+    log.info("--table is now `%s`, which is run instead", program("reproduce"))
     return reproduce(arguments)
 
 

@@ -1,4 +1,4 @@
-"""`python -m matnet.features MODEL IMAGES... --layer fc7 --out F.npz`: values of layers for any number of images."""
+"""`matnet features MODEL IMAGES... --layer fc7 --out F.npz`: values of layers for any number of images."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any
 from matnet.answers.extraction import POOLS, Task, extract
 from matnet.answers.layer_names import named_layers
 from matnet.arguments import (
-    MODEL_HELP,
     add_batch_size,
     add_engine_options,
     add_file_options,
     engine_options,
+    model_help,
     network_from,
     positive,
 )
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         "the same command goes on from there. The row of an image that cannot be read is NaN; such images are named, "
         "the others go on, and the status is 2.",
     )
-    command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    command.add_argument("model", metavar="MODEL", help=model_help())
     command.add_argument("images", metavar="IMAGE", nargs="+", help="image files, and folders of them")
     command.add_argument(
         "--layer",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from matnet.errors import DownloadError, FileFormatError, MatnetError, in_words
+from matnet.errors import DownloadError, FileFormatError, MatnetError, in_words, program
 from matnet.kinds import CAFFEMODEL, HDF5, IMAGE, MAT, PROTOTXT, kind_of
 from matnet.network import Network
 
@@ -30,7 +30,7 @@ def load(
 
     source: a MatConvNet .mat file, its bytes, or an open binary file; Caffe's prototxt and caffemodel (.h5 too), as a
     pair of arguments or as "NET.prototxt,WEIGHTS.caffemodel", or either alone; the folder of a Caffe model with its
-    readme.md; or the name of a known model (`python -m matnet.zoo list`), which is fetched if it is not here. A path
+    readme.md; or the name of a known model (`matnet zoo list`), which is fetched if it is not here. A path
     that exists comes before a name. allow_unverified: also fetch a model whose checksum nobody published.
     options: those of `formats.load_network` for a .mat file, those of `convert_caffe` for Caffe's files.
 
@@ -222,9 +222,10 @@ def _known_model(name: str, allow_unverified: bool, options: Mapping[str, Any]) 
             _refuse_unverified(card, [card.mat_file()], allow_unverified)
         return load_network(Fetcher().mat(card), **options)
     if card.prototxt is None or card.file("caffemodel") is None:
+        random = in_words(f"matnet.zoo.random_network({card.name!r})", "`--random-weights`")
         raise FileFormatError(
             f"{card.mat} is known, but nobody publishes its weights"
-            f"{f'; see {card.page}' if card.page else ''}; `--random-weights` builds it without them"
+            f"{f'; see {card.page}' if card.page else ''}; {random} builds it without them"
             if card.prototxt
             else f"{card.mat} is known, but no address of it is; see {card.page or 'its authors'}"
         )
@@ -260,6 +261,6 @@ def _refuse_unverified(card: Card, files: list[RemoteFile], allowed: bool) -> No
     if unknown and not allowed:
         raise DownloadError(
             f"{card.name}: no checksum of {', '.join(file.file for file in unknown)} was ever published, so a download "
-            f"cannot be verified; allow it with allow_unverified=True, or fetch it yourself: "
-            f"`python -m matnet.zoo fetch {card.name}{'' if unknown[0].role == 'mat' else ' --what caffe'}`"
+            f"cannot be verified; {in_words('allow it with allow_unverified=True, or fetch it', 'fetch it')} with "
+            f"`{program('zoo')} fetch {card.name}{'' if unknown[0].role == 'mat' else ' --what caffe'}`"
         )

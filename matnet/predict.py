@@ -1,4 +1,4 @@
-"""`python -m matnet.predict MODEL IMAGES...`: what is in a photo, in the words of the network's classes."""
+"""`matnet predict MODEL IMAGES...`: what is in a photo, in the words of the network's classes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from matnet.arguments import (
-    MODEL_HELP,
     add_batch_size,
     add_engine_options,
     add_file_options,
     engine_options,
+    model_help,
     network_from,
     positive,
 )
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="An image that cannot be read is named, the others go on, and the status is 2. Images are prepared as "
         "the network's file says; the options of preprocessing replace what it says.",
     )
-    command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    command.add_argument("model", metavar="MODEL", help=model_help())
     command.add_argument("images", metavar="IMAGE", nargs="+", help="image files, and folders of them")
     command.add_argument("--top", type=positive, default=5, metavar="N", help="classes per image (default: 5)")
     command.add_argument("--scores", metavar="NAME", help="the variable to rank (default: the last softmax, or output)")

@@ -1,4 +1,4 @@
-"""`python -m matnet.reproduce`: the published tables, measured again."""
+"""`matnet reproduce`: the published tables, measured again."""
 
 from __future__ import annotations
 

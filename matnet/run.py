@@ -1,4 +1,4 @@
-"""`python -m matnet.run MODEL IN OUT`: arrays or images in, arrays out, for scripts and MATLAB users."""
+"""`matnet run MODEL IN OUT`: arrays or images in, arrays out, for scripts and MATLAB users."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ import numpy as np
 from matnet import arrays
 from matnet.answers.features import prepare_readable
 from matnet.arguments import (
-    MODEL_HELP,
     add_batch_size,
     add_engine_options,
     add_network_options,
     engine_options,
     given_sizes,
+    model_help,
     network_as_in_file,
     network_from,
 )
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         "G, R), where eval, predict and matnet.load take R, G, B. Images are prepared as the network's file says, in "
         "its order; the rows of those that cannot be read are NaN, and the status is 2.",
     )
-    command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    command.add_argument("model", metavar="MODEL", help=model_help())
     command.add_argument(
         "input", metavar="IN", help=".npz or .mat file of input arrays, or an image or a folder of images"
     )

@@ -1,4 +1,4 @@
-"""`python -m matnet.show MODEL`: a network's layers, sizes, memory and receptive fields as table, drawing or data."""
+"""`matnet show MODEL`: a network's layers, sizes, memory and receptive fields as table, drawing or data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from dataclasses import replace
 from typing import Any
 
 from matnet.arguments import (
-    MODEL_HELP,
     add_engine_options,
     add_input_size,
     add_network_options,
@@ -24,6 +23,7 @@ from matnet.arguments import (
     given_sizes,
     joined_pairs,
     joined_sizes,
+    model_help,
     network_from,
     positive,
 )
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         description="Show a network: its layers with filters, receptive fields, sizes, memory and multiply-adds.",
         epilog="Sizes are H x W x C x N, as in MATLAB; json and csv give N C H W.",
     )
-    command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    command.add_argument("model", metavar="MODEL", help=model_help())
     add_input_size(command, "size of the image input (default: what the file states)")
     command.add_argument("--channels", type=positive, metavar="C", help=argparse.SUPPRESS)  # today: --input-size CxHxW
     command.add_argument(

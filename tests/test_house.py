@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from matnet.__main__ import VERBS
 from matnet.ops import REGISTRY
 from tests.imports import HEAVY, LINKED, PACKAGE, imported_module, imports, is_command, modules
 from tests.op_cases import CASES
@@ -166,6 +167,21 @@ def test_tests_import_no_tests() -> None:
     test_import = re.compile(r"^\s*(from|import) tests\.test_", re.MULTILINE)
     wrong = [path.name for path in ROOT.glob("tests/*.py") if test_import.search(path.read_text(encoding="utf-8"))]
     assert not wrong
+
+
+def test_messages_name_the_program_that_the_person_used() -> None:
+    """`errors.program` knows whether that is `matnet VERB` or `python -m matnet.VERB`; docstrings may state either."""
+    spelled = re.compile(rf"`matnet ({'|'.join(VERBS)})\b|python -m matnet\.({'|'.join(VERBS)})\b(?!\.)")
+    found = []
+    for module, tree in modules().items():
+        plain = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        found += [
+            f"{module}:{node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and spelled.search(node.value)
+            if id(node) not in plain and not module.startswith("matnet.benchmarks.")
+        ]
+    assert not found
 
 
 def test_imports_are_absolute() -> None:

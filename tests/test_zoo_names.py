@@ -73,7 +73,7 @@ def test_a_miss_suggests_the_nearest(typed: str, suggested: str) -> None:
 
 
 def test_a_miss_that_is_near_nothing_suggests_nothing() -> None:
-    with pytest.raises(UnknownModelError, match=r"'qqqqqqq'; `python -m matnet\.zoo list` shows all"):
+    with pytest.raises(UnknownModelError, match=r"'qqqqqqq'; matnet\.zoo\.all_cards\(\) lists all"):
         find_card("qqqqqqq", CARDS)
 
 
@@ -104,7 +104,7 @@ def test_a_model_in_the_cache_is_here(home: Path) -> None:
 NOT_HERE: dict[str, tuple[type[MatnetError], str]] = {
     "caffe-alex": (
         FileFormatError,
-        r"get it with `python -m matnet\.zoo fetch imagenet-caffe-alex`, or `python -m matnet",
+        r"get it with matnet\.load\('imagenet-caffe-alex'\), or matnet\.zoo\.random_network\('imagenet-caffe-alex'\)",
     ),
     "cafe-alex.mat": (UnknownModelError, "no such file, and no model is called 'cafe-alex.mat'; nearest: "),
     "folder/net.mat": (FileFormatError, "folder/net.mat: no such file"),

@@ -115,7 +115,8 @@ def input_sizes(
             if channels is None and sizes[1] is None and unweighted and blob in from_data_layers and not no_image:
                 channels = 3
                 if notes is not None:
-                    notes.append(f"the images {blob!r} are taken to have 3 channels; --input-size CxHxW tells others")
+                    other = in_words("input_size=(channels, height, width)", "--input-size CxHxW")
+                    notes.append(f"the images {blob!r} are taken to have 3 channels; {other} states others")
             sizes = (sizes[0] or 1, channels or sizes[1], *sizes[2:])
         found[blob] = sizes
     return found

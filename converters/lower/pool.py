@@ -11,7 +11,7 @@ from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.conv import zero_padded
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes, text
-from matnet.errors import UnsupportedLayersError
+from matnet.errors import UnsupportedLayersError, in_words
 from matnet.ops.combine import Scale
 from matnet.ops.convolution import Conv
 from matnet.ops.extensions.pooling import SPP, CaffePooling, GlobalPooling
@@ -34,7 +34,8 @@ def pooling(layer: LayerDef, net: Builder) -> None:
     sizes = net.sizes[variable]
     method, floor = METHODS[param.get("pool")], rounds_down(param)
     if param.get("global_pooling") and None in sizes[2:] and method != "stochastic":
-        net.note(layer, "pools a map whose size is not known; --input-size HxW makes it a stock layer")
+        way = in_words("input_size=(height, width)", "--input-size HxW")
+        net.note(layer, f"pools a map whose size is not known; {way} makes it a stock layer")
         net.finish(layer, GlobalPooling(method=method), [variable])
         return
     window = pooling_window(param, (sizes[2], sizes[3]))
@@ -127,7 +128,8 @@ def roi_pooling(layer: LayerDef, net: Builder) -> None:
         ones = np.ones((1, 1), np.float32)
         params = [net.param(layer, "from_zero_mult", ones), net.param(layer, "from_zero_bias", ones)]
         boxes = net.step(layer, "from_zero", Scale(size=(1, 1, 1, 1), hasBias=True), [boxes], params)
-        choice = "" if made else "; --roi-base matconvnet makes it count from 1"
+        way = in_words("roi_base='matconvnet'", "--roi-base matconvnet")
+        choice = "" if made else f"; {way} makes it count from 1"
         net.note(layer, f"{layer.bottoms[1]!r} counts from 0 as in Caffe{choice}")
     else:
         net.note(layer, f"{layer.bottoms[1]!r} counts from 1 as in MatConvNet (image index and coordinates)")

@@ -41,7 +41,7 @@ def draw(net: Network) -> Drawing:
 
 
 def summary(net: Network) -> str:
-    """What the network is, a row per layer, and the totals, as `python -m matnet.show` prints them."""
+    """What the network is, a row per layer, and the totals, as `matnet show` prints them."""
     from matnet.display.markup import printable
     from matnet.display.summary import summary as described
     from matnet.display.table import network_table

@@ -20,7 +20,7 @@ from matnet.answers.running import Seen, batches
 from matnet.answers.staging import DONE, Staging, Writer
 from matnet.engines import EngineOptions
 from matnet.engines.device import processors
-from matnet.errors import DataError, MatnetError, NetworkError, ShapeError, in_words, speak_of_options
+from matnet.errors import DataError, MatnetError, NetworkError, ShapeError, use_wording, wording
 from matnet.files import check_outputs
 from matnet.kinds import TEXT
 from matnet.layer_files import imported_layer_files, run_layer_files
@@ -188,7 +188,7 @@ def _by_processes(
     running = []
     for part in parts:
         mine = [rows[number] for number in part]
-        given = [pictures[row] for row in mine], mine, staging, share, reports, bool(in_words("", "a command"))
+        given = [pictures[row] for row in mine], mine, staging, share, reports, wording()
         # A process unpickles its arguments in this order: the classes of the user's layers, then a network of them.
         arguments = _ImportedLayers(), replace(task, net=task.net.copy()), *given
         running.append(context.Process(target=_work, args=arguments, daemon=True))
@@ -233,12 +233,11 @@ def _work(
     staging: Staging,
     share: int,
     reports: Any,
-    for_command: bool,
+    words: tuple[list[object], list[str]],
 ) -> None:
     """One process: reports after each batch, and ends with the process that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends this one
-    if for_command:
-        speak_of_options()
+    use_wording(words)
     parent = multiprocessing.parent_process()
     try:
         for report in _by_threads(task, pictures, rows, staging, share):

@@ -6,15 +6,17 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from matnet.errors import DataError, listing, nearest
+from matnet.errors import DataError, in_words, listing, nearest
 
 WNID = re.compile(r"n\d{8}(?!\d)")
 
 
-HOW_TO_STATE = (
-    "state the order of the classes with --classes ilsvrc12, --classes devkit, or --classes FILE, a list of a name or "
-    "WordNet id per output (in Python `classes=`)"
-)
+def how_to_state() -> str:
+    """The advice to state the order of a network's classes."""
+    ways = in_words(
+        "classes='ilsvrc12', classes='devkit', or classes=", "--classes ilsvrc12, --classes devkit, or --classes FILE,"
+    )
+    return f"state the order of the classes with {ways} a list of a name or WordNet id per output"
 
 
 class Match(NamedTuple):
@@ -99,15 +101,15 @@ def _by_position(folders: Sequence[str], classes: Sequence[str], outputs: int | 
         if classes:
             raise DataError(
                 f"none of the {len(folders)} class folders ({shown}, ...) is one of the "
-                f"network's {count} classes ({', '.join(classes[:3])}, ...); rename them, or {HOW_TO_STATE}"
+                f"network's {count} classes ({', '.join(classes[:3])}, ...); rename them, or {how_to_state()}"
             )
         raise DataError(
             f"the network names none of its {count} classes, and the data has {len(folders)} ({shown}, ...), so their "
-            f"position does not tell which they are; {HOW_TO_STATE}"
+            f"position does not tell which they are; {how_to_state()}"
         )
     reason = "their names match no class" if classes else "the network names no classes"
     note = f"the classes of the images are counted in sorted order, because {reason}"
-    return Match(list(range(len(folders))), (note,), f"nothing states the order of the classes; {HOW_TO_STATE}")
+    return Match(list(range(len(folders))), (note,), f"nothing states the order of the classes; {how_to_state()}")
 
 
 def from_one(labels: Sequence[int]) -> str:

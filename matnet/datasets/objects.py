@@ -15,7 +15,7 @@ import numpy as np
 from matnet.datasets.proposals import inside, read_proposals
 from matnet.datasets.scan import digest_lines, entries
 from matnet.datasets.voc import EDITION, VOC_CLASSES, read_names, voc_home
-from matnet.errors import DataError, listing
+from matnet.errors import DataError, in_words, listing
 
 OBJECT_CLASSES = VOC_CLASSES[1:]
 """The classes of objects, without the background."""
@@ -122,7 +122,8 @@ def load_voc_objects(
     named = EDITION.fullmatch(home.name)
     edition = named[1] if named else year or ""
     if not edition.isdecimal():
-        raise DataError(f"{home}: its name does not state a year, which decides the average precision; give --year")
+        option = in_words("year=", "--year")
+        raise DataError(f"{home}: its name does not state a year, which decides the average precision; give {option}")
     file = Path(split) if Path(split).suffix == ".txt" else home / "ImageSets" / "Main" / f"{split}.txt"
     names = read_names(file)
     _require_files(home, names)

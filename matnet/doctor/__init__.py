@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Diagnosis", "Finding", "Search", "check_network", "try_changes"]
 
-# Loaded at first use, so that `python -m matnet.doctor` can be interrupted before they are.
+# Loaded at first use, so that `matnet doctor` can be interrupted before they are.
 _LAZY = {
     "Diagnosis": "search",
     "Finding": "findings",

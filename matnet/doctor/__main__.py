@@ -1,4 +1,4 @@
-"""`python -m matnet.doctor MODEL [IMAGES]`: which of file, preprocessing and labels is wrong."""
+"""`matnet doctor MODEL [IMAGES]`: which of file, preprocessing and labels is wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
-    from matnet.arguments import MODEL_HELP, add_engine_options, add_file_options, positive
+    from matnet.arguments import add_engine_options, add_file_options, model_help, positive
     from matnet.doctor.image_changes import KNOBS
     from matnet.doctor.search import IMAGES, LABELS
     from matnet.errors import common_options, program
@@ -36,10 +36,10 @@ def parser() -> argparse.ArgumentParser:
         "preprocessing and labels: the usual errors are tried one by one, and a paired test decides.",
         epilog="Status: 0 nothing is wrong, 1 something is, 2 the arguments, or some images, cannot be used.",
     )
-    command.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    command.add_argument("model", metavar="MODEL", help=model_help())
     command.add_argument(
         "images", metavar="IMAGES", nargs="?", help="a folder with one folder per class, a list of lines `path label`, "
-        "or ImageNet, as `matnet eval --data` takes them",
+        f"or ImageNet, as `{program('eval')} --data` takes them",
     )  # fmt: skip
     command.add_argument("--labels", metavar="FILE", help="a list of lines `path label`; IMAGES is then its folder")
     command.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list start from")

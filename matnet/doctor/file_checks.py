@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from matnet.doctor.findings import Finding, note, problem
-from matnet.errors import MatnetError
+from matnet.errors import MatnetError, in_words, program
 from matnet.kinds import MAT, kind_of
 from matnet.network import Layer, Network
 from matnet.ops.normalization import BatchNorm
 
 SHOWN = 5
-GET_AGAIN = "get the file again; `python -m matnet.zoo list` shows the models that matnet can fetch"
 Where = str
 
 
@@ -26,13 +25,18 @@ def file_findings(path: Path) -> Iterator[Finding]:
     found = Catalogue(all_cards()).identify(path)
     if found.status == MISMATCH:
         model = f" of {found.model}" if found.model else ""
-        yield problem("file", f"{path}: is not the published file{model}: {found.detail}", GET_AGAIN)
+        yield problem("file", f"{path}: is not the published file{model}: {found.detail}", _get_again())
     elif found.status == OK:
         of = f", the file of {found.generation}" if found.generation else ""
         yield note("file", f"{path}: is {found.model}{of}; its checksum is the published one")
     else:
         detail = f" ({found.detail})" if found.detail else ""
         yield note("file", f"{path}: no model card knows its checksum{detail}")
+
+
+def _get_again() -> str:
+    known = in_words("matnet.zoo.all_cards()", f"`{program('zoo')} list`")
+    return f"get the file again; {known} lists the models that matnet can fetch"
 
 
 def edition(net: Network, path: Path) -> Finding | None:
@@ -97,9 +101,9 @@ def weight_findings(net: Network) -> Iterator[Finding]:
                     if alike:
                         dead.append(f"{where} ({alike} of {value.shape[3]})")
     if broken:
-        yield problem("file", f"NaN or infinite numbers in {_some(broken)}", GET_AGAIN)
+        yield problem("file", f"NaN or infinite numbers in {_some(broken)}", _get_again())
     if constant:
-        yield problem("file", f"filters that are all equal, as before any training: {_some(constant)}", GET_AGAIN)
+        yield problem("file", f"filters that are all equal, as before any training: {_some(constant)}", _get_again())
     if dead:
         yield note("file", f"single filters that are constant and tell nothing: {_some(dead)}")
     yield from _moments(net)

@@ -15,6 +15,7 @@ from matnet.engines import EngineOptions
 from matnet.engines.batches import Halving
 from matnet.engines.device import processors
 from matnet.errors import DataError, NetworkError
+from matnet.evaluation.scores import another_variable
 from matnet.images import Preprocessing
 from matnet.images.decode import decode_uint8
 from matnet.network import Network
@@ -74,7 +75,7 @@ class Scorer:
             shape = "x".join(map(str, scores.shape))
             raise NetworkError(
                 f"{self._source}: {self._variable!r} holds {shape} for {len(batch)} images; expected one score per "
-                "class and image; name another variable with --scores, or give the size with --input-size HxW"
+                f"class and image; {another_variable()}, or give the size with --input-size HxW"
             )
         return scores.reshape(len(batch), -1)
 

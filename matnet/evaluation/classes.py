@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matnet.errors import DataError
+from matnet.errors import DataError, in_words
 from matnet.meta import class_descriptions, class_names
 
 if TYPE_CHECKING:
@@ -43,11 +43,18 @@ def align(
         return images
     names, descriptions = stated_names(net, stated)
     if names and outputs is not None and len(names) != outputs:
-        said = "the network's file names" if stated is None else "--classes states"
-        raise DataError(f"{said} {len(names)} classes; the network scores {outputs}; give as many names with --classes")
+        option = in_words("classes=", "--classes")
+        said = "the network's file names" if stated is None else f"{option} states"
+        raise DataError(f"{said} {len(names)} classes; the network scores {outputs}; give as many names with {option}")
     if not names:
         names = _of_card(images, order) or named or ()
     return replace(images, aligned=False).align(names, descriptions, outputs)
+
+
+def order_unstated() -> str:
+    """The reason for doubt where the classes are taken in the data's own order."""
+    ways = in_words("classes=", "--classes FILE, a name per line")
+    return f"nothing states the order of the network's classes; give them with {ways}"
 
 
 def stated_names(net: Network, stated: str | Sequence[str] | None) -> Names:
@@ -66,7 +73,8 @@ def stated_names(net: Network, stated: str | Sequence[str] | None) -> Names:
         return names, [words[name] for name in names]
     if not Path(stated).is_file():
         known = ", ".join(STATED)
-        raise DataError(f"--classes {stated}: no such file; give {known}, or a file with a name or WordNet id per line")
+        option = in_words(f"classes={stated!r}", f"--classes {stated}")
+        raise DataError(f"{option}: no such file; give {known}, or a file with a name or WordNet id per line")
     return names_in(Path(stated))
 
 

@@ -1,4 +1,4 @@
-"""What `python -m matnet.eval` takes and prints: the options of data and run, the data set, the report."""
+"""What `matnet eval` takes and prints: the options of data and run, the data set, the report."""
 
 from __future__ import annotations
 

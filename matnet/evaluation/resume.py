@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import DataError, MatnetError
+from matnet.errors import DataError, MatnetError, in_words
 from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.provenance import network_sha256
 from matnet.evaluation.tally import Tally
@@ -69,8 +69,8 @@ class Unfinished:
         differing = [name for name in {**key, **self.key} if key.get(name) != self.key.get(name)]
         if differing:
             raise DataError(
-                f"{self.path}: is of a run with another {', another '.join(differing)}; remove it, or leave --resume "
-                "out to start anew"
+                f"{self.path}: is of a run with another {', another '.join(differing)}; remove it, or leave "
+                f"{in_words('resume=True', '--resume')} out to start anew"
             )
         return read_record(self.path, lambda record: Tally.of_record(record["tally"], self.task.counts_of))
 

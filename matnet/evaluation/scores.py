@@ -57,6 +57,11 @@ def no_map(shape: Sequence[int]) -> str:
     """Why scores of this shape are not ranked."""
     return (
         f"holds {shape[1]} scores at each of {shape[2]}x{shape[3]} places; classification ranks one score per class: "
-        f"name another variable with {in_words('scores=', '--scores')}, or give the size that the network was trained "
-        f"for with {in_words('image_size=(height, width)', '--input-size HxW')}"
+        f"{another_variable()}, or give the size that the network was trained for with "
+        f"{in_words('image_size=(height, width)', '--input-size HxW')}"
     )
+
+
+def another_variable() -> str:
+    """The advice where a variable does not hold what a task reads."""
+    return f"name another variable with {in_words('scores=', '--scores')}"

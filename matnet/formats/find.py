@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from matnet.errors import FileFormatError, in_words, listing, nearest
+from matnet.errors import FileFormatError, in_words, listing, nearest, program
 from matnet.formats.mat.values import Cell, Opaque, StructArray
 from matnet.formats.plain import describe
 
@@ -127,7 +127,7 @@ def _known_kind(name: str, value: Any) -> str | None:
     if {"forward", "backward", "inputs", "vars"} <= value.keys():
         return AUTONN
     if isinstance(value.get("images"), dict) and "data" in value["images"]:
-        return "is an image database (imdb), not a network; `matnet run` takes it as input"
+        return f"is an image database (imdb), not a network; `{program('run')}` takes it as input"
     for field, item in value.items():
         if name and isinstance(item, Opaque) and item.kind != "function_handle":
             return _known_object(f"{name}.{field}", item)

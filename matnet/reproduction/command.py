@@ -1,4 +1,4 @@
-"""What `python -m matnet.reproduce` does: its options, the run over the published tables, the files of results."""
+"""What `matnet reproduce` does: its options, the run over the published tables, the files of results."""
 
 from __future__ import annotations
 

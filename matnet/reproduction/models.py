@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matnet.errors import DownloadError, MatnetError
+from matnet.errors import DownloadError, MatnetError, program
 from matnet.reproduction.expected import Expected
 from matnet.zoo.cache import present_mat
 from matnet.zoo.cards import all_cards
@@ -43,10 +43,10 @@ class Source:
         if present is not None:
             return present
         if not card.mat_urls:
-            raise AbsentModelError(f"no .mat file was published; `python -m matnet.convert {card.name}` makes one")
+            raise AbsentModelError(f"no .mat file was published; `{program('convert')} {card.name}` makes one")
         if self.offline:
             raise AbsentModelError(
-                "not on this machine, and nothing is fetched; `python -m matnet.zoo fetch NAME` gets it"
+                f"not on this machine, and nothing is fetched; `{program('zoo')} fetch {card.name}` gets it"
             )
         try:
             return self.fetcher.mat(card)
@@ -74,7 +74,7 @@ def _by_hand(error: str) -> str:
 
 
 class Checksums:
-    """What the files are, by their MD5: as `python -m matnet.zoo verify` says it."""
+    """What the files are, by their MD5: as `matnet zoo verify` says it."""
 
     def __init__(self) -> None:
         self._catalogue = Catalogue(all_cards())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Card", "UnknownModelError", "all_cards", "card_of", "find_card", "find_model", "random_network"]
 
-# Loaded at first use, so that `python -m matnet.zoo` is there to be interrupted before they are.
+# Loaded at first use, so that `matnet zoo` is there to be interrupted before they are.
 _LAZY = {
     "Card": "cards",
     "UnknownModelError": "names",

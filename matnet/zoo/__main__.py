@@ -1,4 +1,4 @@
-"""`python -m matnet.zoo`: list, show, fetch, verify and check known models; Caffe model folders in and out."""
+"""`matnet zoo`: list, show, fetch, verify and check known models; Caffe model folders in and out."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _fetched(card: Card, what: str, fetcher: Fetcher) -> Iterable[Path]:
         if not (card.mat_urls or fetcher.mirrors or fetcher.carried or (card.folder / card.mat).is_file()):
             own = "" if card.prototxt and card.file("caffemodel") else ", given your own prototxt and caffemodel,"
             raise DownloadError(
-                f"{card.name}: no .mat file was ever published; `python -m matnet.convert {card.name}`{own} makes one "
+                f"{card.name}: no .mat file was ever published; `{program('convert')} {card.name}`{own} makes one "
                 "from the Caffe files"
             )
         return [fetcher.mat(card)]

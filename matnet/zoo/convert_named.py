@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from matnet.comparison import Comparison, compare
-from matnet.errors import NetworkError
+from matnet.errors import NetworkError, in_words, program
 from matnet.files import check_outputs
 from matnet.formats import load_network, save_network
 from matnet.kinds import MAT
@@ -58,7 +58,7 @@ class Conversion:
             lines += self._differences()
         elif self.card.md5 and not self.generation:
             lines.append(
-                f"MD5 sums differ where headers do; `python -m matnet.zoo fetch {self.card.name}` to compare contents"
+                f"MD5 sums differ where headers do; `{program('zoo')} fetch {self.card.name}` to compare contents"
             )
         return lines
 
@@ -69,7 +69,7 @@ class Conversion:
         if not found:
             return []
         shown = [f"  {line}" for line in found[:SHOWN]]
-        every = f"python -m matnet.diff {self.published} {self.path}"
+        every = f"{program('diff')} {self.published} {self.path}"
         return [*shown, f"  (first: the published file; second: {self.path}; `{every}` lists all)"]
 
 
@@ -131,9 +131,10 @@ def _weights(card: Card) -> RemoteFile:
     if weights is not None:
         return weights
     if card.mat_urls:
-        why = f"it was trained in MatConvNet; `python -m matnet.zoo fetch {card.name}` gets its .mat file"
+        why = f"it was trained in MatConvNet; `{program('zoo')} fetch {card.name}` gets its .mat file"
     else:
-        why = f"none were published{f' (see {card.page})' if card.page else ''}; give your own with --caffemodel"
+        page = f" (see {card.page})" if card.page else ""
+        why = f"none were published{page}; give your own with {in_words('caffemodel=', '--caffemodel')}"
     raise NetworkError(f"{card.name}: has no Caffe weights to convert: {why}")
 
 

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from matnet.errors import DownloadError
+from matnet.errors import DownloadError, in_words, program
 from matnet.files import looks_like_html
 from matnet.records import read_record, write_record
 from matnet.zoo.transfer import Answer, BrokenTransfer, Patience, answer_of, number_in
@@ -123,9 +123,9 @@ class ResumingDownloader:
         if self.size is not None and total != self.size:
             raise DownloadError(f"{url}: the server has {total:,} bytes; expected {self.size:,}")
         if self.size is None and total > self.largest:
+            more = in_words("largest=BYTES", f"`{program('zoo')} fetch --largest BYTES`")
             raise DownloadError(
-                f"{url}: the server has {total:,} bytes; expected at most {self.largest:,} "
-                "(`matnet zoo fetch --largest BYTES` allows more)"
+                f"{url}: the server has {total:,} bytes; expected at most {self.largest:,} ({more} allows more)"
             )
         needed, free = total - _size(self.part), self._free()
         if needed > free:

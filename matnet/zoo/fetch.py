@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from matnet.errors import DownloadError, listing
+from matnet.errors import DownloadError, in_words, listing, program
 from matnet.files import atomic_path
 from matnet.zoo.addresses import archived_copy, changeable_on_the_way, https_form
 from matnet.zoo.archives import extract
@@ -181,9 +181,10 @@ class Fetcher:
     def _refuse_unverified(self, url: str, file: RemoteFile, accepted: Mapping[str, str]) -> None:
         if accepted or strongest(file.hashes) or self.allow_unverified or not changeable_on_the_way(url):
             return
+        permission = in_words("allow_unverified=True", f"`{program('zoo')} fetch --allow-unverified`")
         raise DownloadError(
             f"{url}: not fetched, since no checksum is known and anybody on the way can change what comes over http; "
-            "`matnet zoo fetch --allow-unverified` takes it all the same"
+            f"{permission} takes it all the same"
         )
 
     def _from(self, url: str, file: RemoteFile, target: Path, accepted: Mapping[str, str]) -> None:
@@ -234,6 +235,6 @@ def _by_hand(card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, 
         *failures,
         f"by hand: get {file.file} from {addresses or card.page or 'wherever it still is'}",
         f"its checksum: {' or '.join(sums) or 'none was published'}",
-        f"put it at {target}, or anywhere, with `python -m matnet.zoo fetch {card.name}{what} --from FOLDER`",
+        f"put it at {target}, or anywhere, with `{program('zoo')} fetch {card.name}{what} --from FOLDER`",
     ]
     return listing(f"{file.file} could not be fetched:", lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from matnet.errors import FileFormatError
+from matnet.errors import FileFormatError, in_words, program
 from matnet.zoo.cache import present_mat
 from matnet.zoo.cards import Card, all_cards
 from matnet.zoo.names import UnknownModelError, find_card
@@ -24,13 +24,13 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     found = present_mat(card)
     if found is not None:
         return found
-    ways = [f"`python -m matnet.zoo fetch {card.name}`"] if card.mat_urls else []
+    of_python = f"matnet.load({card.name!r})"
+    ways = [in_words(of_python, f"`{program('zoo')} fetch {card.name}`")] if card.mat_urls else []
     if card.prototxt and card.file("caffemodel"):
-        ways.append(f"`python -m matnet.convert {card.name}`")
-    ways.append(
-        "`--random-weights`, if its answers do not matter" if card.prototxt else f"{card.page or 'its authors'}"
-    )
-    raise FileFormatError(f"{card.mat} is known, but not here; get it with {', or '.join(ways)}")
+        ways.append(in_words(of_python, f"`{program('convert')} {card.name}`"))
+    random = in_words(f"matnet.zoo.random_network({card.name!r})", "`--random-weights`")
+    ways.append(f"{random}, if its answers do not matter" if card.prototxt else f"{card.page or 'its authors'}")
+    raise FileFormatError(f"{card.mat} is known, but not here; get it with {', or '.join(dict.fromkeys(ways))}")
 
 
 def card_named(name: str) -> Card:

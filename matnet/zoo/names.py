@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from matnet.errors import MatnetError, listing, nearest
+from matnet.errors import MatnetError, in_words, listing, nearest, program
 from matnet.zoo.cards import Card, all_cards
 
 PREFIXES = ("imagenet-", "pascal-", "bair-", "bvlc-")
@@ -29,8 +29,8 @@ def known_cards(name: str, cards: Iterable[Card] | None = None) -> list[Card]:
     """All cards that `name` means, at least one; UnknownModelError naming the nearest ones."""
     found = matching_cards(name, cards)
     if not found:
-        hint = _suggestions(name, cards)
-        raise UnknownModelError(f"no model is called {name!r}{hint}; `python -m matnet.zoo list` shows all")
+        every = in_words("matnet.zoo.all_cards()", f"`{program('zoo')} list`")
+        raise UnknownModelError(f"no model is called {name!r}{_suggestions(name, cards)}; {every} lists all")
     return found
 
 

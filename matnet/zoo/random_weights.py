@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from matnet.errors import NetworkError
+from matnet.errors import NetworkError, in_words, program
 from matnet.network import Network
 from matnet.ops.base import Op
 from matnet.ops.combine import Sum
@@ -61,8 +61,9 @@ def skeleton(card: Card) -> Network:
 def definition(card: Card) -> Path:
     """The card's prototxt; NetworkError where the architecture is not known."""
     if card.prototxt is None:
+        converter = in_words("matnet.convert_caffe", f"`{program('convert')}`")
         raise NetworkError(
-            f"{card.name}: its definition is not known here; give your own prototxt to `python -m matnet.convert`"
+            f"{card.name}: its definition is not known here; give your own prototxt to {converter}"
             + (f" (it was published at {card.page})" if card.page else "")
         )
     return card.prototxt

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import DataError
+from matnet.errors import DataError, program
 from matnet.zoo.cache import place_of, present_file, present_mat
 from matnet.zoo.cards import Card, RemoteFile, all_cards
 from matnet.zoo.checks import damage, digests, mismatch
@@ -99,7 +99,7 @@ def _judged(path: Path, named: _Known) -> tuple[str, str]:
     accepted: Mapping[str, str] = named.card.md5 if named.file.role == "mat" else {}
     fault = damage(path, named.file.size)
     if fault is None and named.file.role == "mat" and _made_here(path):
-        return UNKNOWN, "converted by matnet; compare its contents with `python -m matnet.diff`"
+        return UNKNOWN, f"converted by matnet; compare its contents with `{program('diff')}`"
     fault = fault or mismatch(path, named.file, accepted)
     if fault:
         return MISMATCH, fault

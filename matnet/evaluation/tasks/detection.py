@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from matnet.errors import DataError, FileFormatError, NetworkError, listing
-from matnet.evaluation.classes import stated_names
+from matnet.errors import DataError, FileFormatError, NetworkError, in_words, listing
+from matnet.evaluation.classes import order_unstated, stated_names
 from matnet.evaluation.detectors import LIMITS, Detector, Found, detector_of
 from matnet.evaluation.record import Run
 from matnet.evaluation.tasks.base import FEWEST, Task
@@ -117,12 +117,13 @@ class Detection(Task):
         detector = detector_of(net, variable)
         if detector.takes_proposals and data.proposals is None:
             raise DataError(
-                f"{net.source}: takes boxes as {detector.boxes!r}; give those of selective search with --proposals FILE"
+                f"{net.source}: takes boxes as {detector.boxes!r}; give those of selective search with "
+                f"{in_words('proposals=FILE', '--proposals FILE')}"
             )
         names = stated_names(net, given.get("classes"))[0] or given.get("named") or ()
         doubt = ""
         if not names and given.get("order") != "voc21":
-            doubt = "nothing states the order of the network's classes; give them with --classes FILE, a name per line"
+            doubt = order_unstated()
         return cls(data, detector=detector, order=class_places(names, data.class_names), doubt=doubt)
 
     @staticmethod

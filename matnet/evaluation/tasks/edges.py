@@ -12,6 +12,7 @@ import numpy as np
 from matnet.errors import DataError, FileFormatError, NetworkError
 from matnet.evaluation.boundaries import THRESHOLDS, best_f, boundary_counts, f_measure, rates, suppressed
 from matnet.evaluation.record import Run
+from matnet.evaluation.scores import another_variable
 from matnet.evaluation.tasks.base import Task
 from matnet.tables import Column, Table
 
@@ -125,7 +126,7 @@ class Edges(Task):
             height, width = drawn[0].shape
             raise NetworkError(
                 f"the scored variable is {found} for an image of {height}x{width}; expected one value for each of its "
-                "pixels; name another with --scores"
+                f"pixels; {another_variable()}"
             )
         finite = bool(np.isfinite(scores).all())
         edges = suppressed(np.nan_to_num(scores[0, 0]))

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from matnet.errors import DataError, FileFormatError, NetworkError, listing
-from matnet.evaluation.classes import stated_names
+from matnet.evaluation.classes import order_unstated, stated_names
 from matnet.evaluation.label_images import write_label_image
 from matnet.evaluation.record import Run
-from matnet.evaluation.scores import score_variable
+from matnet.evaluation.scores import another_variable, score_variable
 from matnet.evaluation.tasks.base import Task, chance_doubt
 from matnet.files import check_outputs
 from matnet.kinds import IMAGE
@@ -127,7 +127,7 @@ class Segmentation(Task):
         doubt = ""
         in_card = order == VOC21 or all(name in (order or "") for name in images.class_names)
         if not names and not in_card:
-            doubt = "nothing states the order of the network's classes; give them with --classes FILE, a name per line"
+            doubt = order_unstated()
         if save is not None:
             save.mkdir(parents=True, exist_ok=True)
             written = ((save / f"{image.stem}.png", IMAGE) for image in images.images)
@@ -203,7 +203,8 @@ class Segmentation(Task):
             found = "x".join(map(str, scores.shape[1:]))
             raise NetworkError(
                 f"the scored variable is {found} for an image of {size[0]}x{size[1]}; expected "
-                f"{classes} scores for each of its pixels ({classes}x{size[0]}x{size[1]}); name another with --scores"
+                f"{classes} scores for each of its pixels ({classes}x{size[0]}x{size[1]}); "
+                f"{another_variable()}"
             )
         labels = scores[0].argmax(axis=0)
         return labels if self.order is None else self.order[labels]

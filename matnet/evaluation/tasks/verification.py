@@ -13,6 +13,7 @@ import numpy as np
 
 from matnet.errors import NetworkError
 from matnet.evaluation.record import Run
+from matnet.evaluation.scores import another_variable
 from matnet.evaluation.tasks.base import Task, chance_doubt
 from matnet.ops.convolution import Conv
 from matnet.tables import Column, Table
@@ -182,7 +183,7 @@ class Verification(Task):
 
         found = self._judged(counts)
         if found is None:
-            raise NetworkError("no pair has two descriptors with finite values; name another variable with --scores")
+            raise NetworkError(f"no pair has two descriptors with finite values; {another_variable()}")
         folds, distances, same = found
         curve = RocCurve.of(distances, same)
         corners = curve.corners()
@@ -283,5 +284,5 @@ def _unit(descriptor: np.ndarray) -> np.ndarray:
         return np.full_like(values, np.nan)
     length = np.sqrt((values * values).sum())
     if not length:
-        raise NetworkError("a face's descriptor is all zero; name another variable with --scores")
+        raise NetworkError(f"a face's descriptor is all zero; {another_variable()}")
     return values / length
