@@ -8,11 +8,12 @@ if __name__ == "__main__":
     interruptible()
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
 from matnet.benchmarks import machine, models, targets
-from matnet.benchmarks.arguments import batches_in, names_in, say
+from matnet.benchmarks.arguments import batches_in, names_in
 from matnet.benchmarks.contenders import Contender, chosen_peers, ours
 from matnet.benchmarks.device.ceilings import matmul_peaks, torch_with_gpu
 from matnet.benchmarks.device.memory import free
@@ -27,8 +28,9 @@ from matnet.errors import EngineError, MatnetError, listing, program, run_comman
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import IMAGE, JSON, TEXT
 
-INTERRUPTED = 130
+log = logging.getLogger("matnet.benchmarks")
 
+INTERRUPTED = 130
 
 PUBLISHED = "--published"
 """Measures the published tables rather than speed."""
@@ -107,10 +109,10 @@ def run(options: argparse.Namespace, argv: Sequence[str], report: Report) -> Non
         report.notes.append(f"not installed, and so not compared with: {', '.join(absent)}")
     limits = Limits(options.rounds, options.seconds)
     for name in names:
-        say(f"building {name}")
+        log.info("building %s", name)
         model = models.build(name)
         for batch in batches:
-            rows = measure(model, batch, contenders, limits, threads=threads, precision=options.precision, say=say)
+            rows = measure(model, batch, contenders, limits, threads=threads, precision=options.precision)
             report.add(rows)
             if options.backend == "cupy":
                 free()
@@ -156,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     if PUBLISHED in given:
         from matnet.reproduction.command import main as reproduce
 
-        print(f"matnet: {PUBLISHED} is `{program('reproduce')}`, which is run instead", file=sys.stderr)
+        log.info("%s is now `%s`, which is run instead", PUBLISHED, program("reproduce"))
         return reproduce([argument for argument in given if argument != PUBLISHED])
     options = parser().parse_args(given)
     if options.reports:
@@ -166,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run(options, given, report)
     except KeyboardInterrupt:
-        say("interrupted; what was measured so far follows")
+        log.warning("interrupted; what was measured so far follows")
         report.notes.append("interrupted: not all networks were measured")
         conclude(options, report)
         return INTERRUPTED

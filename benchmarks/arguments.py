@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 
 from matnet.errors import MatnetError
@@ -31,8 +30,3 @@ def batches_in(text: str) -> list[int]:
     if not parts or not all(part.isdigit() and 0 < int(part) <= LARGEST_BATCH for part in parts):
         raise MatnetError(f"--batch takes numbers from 1 to {LARGEST_BATCH} with commas between them, found {text!r}")
     return [int(part) for part in parts]
-
-
-def say(text: str) -> None:
-    """Progress, for people."""
-    print(f"matnet: {text}", file=sys.stderr, flush=True)

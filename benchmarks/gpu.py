@@ -12,11 +12,12 @@ if __name__ == "__main__":
     interruptible()
 
 import argparse
+import logging
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from matnet.benchmarks.arguments import batches_in, chosen, names_in, say
+from matnet.benchmarks.arguments import batches_in, chosen, names_in
 from matnet.benchmarks.device.budget import Budget, Done, run_tasks
 from matnet.benchmarks.device.conformance import DATA
 from matnet.benchmarks.device.page import page
@@ -30,6 +31,8 @@ from matnet.engines import BACKENDS, PRECISIONS
 from matnet.errors import MatnetError, run_command
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import JSON, TEXT
+
+log = logging.getLogger("matnet.benchmarks.gpu")
 
 INTERRUPTED = 130
 
@@ -99,12 +102,12 @@ def main(argv: list[str] | None = None) -> int:
     session = session_of(options, given)
     lacking = missing()
     for line in [item.line() for item in lacking] + (how_to_install(lacking) if lacking else []):
-        say(line)
+        log.info("%s", line)
     budget = Budget(60 * options.minutes)
     session.open()
 
     def done(outcome: Done) -> None:
-        say(f"{budget.spent:4.0f} s  {outcome.name}: {outcome.status} ({outcome.seconds:.1f} s)")
+        log.info("%4.0f s  %s: %s (%.1f s)", budget.spent, outcome.name, outcome.status, outcome.seconds)
         session.report.sections.setdefault("parts", []).append(vars(outcome))
         session.write_plans()
         write(options, session.report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,9 +17,8 @@ from matnet.benchmarks.peers import Runner, Subject
 from matnet.benchmarks.rows import OK, RESIDENT, Row
 from matnet.benchmarks.timing import Limits, by_turns
 
+log = logging.getLogger(__name__)
 AGREEMENT = {"fp32": 1e-3, "tf32": 3e-2, "fp16": 3e-2}  # of the greatest value: all compute the same network
-
-Say = Callable[[str], None]
 
 
 def measure(
@@ -29,7 +29,6 @@ def measure(
     *,
     threads: int,
     precision: str = "fp32",
-    say: Say = lambda text: None,
 ) -> list[Row]:
     """A row per contender; one that cannot run, or computes something else, is a row that says why.
 
@@ -43,7 +42,7 @@ def measure(
         runners: dict[str, Runner] = {}
         reference: np.ndarray | None = None
         for contender in contenders:
-            say(f"{where}: preparing {contender.name}")
+            log.info("%s: preparing %s", where, contender.name)
             row = rows[contender.name]
             try:
                 runner = contender.make(subject)
@@ -52,9 +51,9 @@ def measure(
             except Exception as error:  # whatever a peer raises, in whatever language, is its row's reason
                 row.status = failure(error)
             if row.status != OK:
-                say(f"{where}: {row.engine} {row.status}")
+                log.warning("%s: %s %s", where, row.engine, row.status)
         right = {name: runner for name, runner in runners.items() if rows[name].status == OK}
-        say(f"{where}: timing {', '.join(right)}")
+        log.info("%s: timing %s", where, ", ".join(right))
         time_runners(rows, right, x, limits)
         return [*rows.values(), *resident_rows(rows, right, x, limits)]
 
