@@ -50,6 +50,8 @@ WAYS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--phase TRAIN --input-size", {"phase": "TRAIN", "input_size": TRIED_SIZE}),
 )
 """How a definition is built: with the defaults, then with what else a person can say."""
+OF_UNKNOWN_TYPES = "that cannot be converted:"
+"""What a message about layers of unknown types says in its first line."""
 STEPS = ("read strictly", "read leniently", "built", "built with help", "sized", "ran", "too large to run")
 
 
@@ -169,7 +171,7 @@ def reason_of(text: str) -> str:
     """An error without file, place, names and numbers, so that equal kinds read alike."""
     lines = text.splitlines()
     line = lines[1] if len(lines) > 1 and lines[0].rstrip().endswith(":") else lines[0]
-    if len(lines) > 1 and "layers are of types" in lines[0]:
+    if len(lines) > 1 and OF_UNKNOWN_TYPES in lines[0]:
         return "layers of unknown types"
     if "unknown field" in line:
         return "unknown fields"
@@ -184,7 +186,7 @@ def reason_of(text: str) -> str:
 
 def unknown_types(text: str) -> list[str]:
     """The layer types that a message about unknown types names."""
-    if "layers are of types" not in text:
+    if OF_UNKNOWN_TYPES not in text:
         return []
     return sorted(set(re.findall(r"layer '[^\n]*' \(([^()\n]*)\)", text)))
 

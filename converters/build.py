@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from matnet.converters.files.layer_types import why_left_out
 from matnet.converters.files.message import LayerParameters, Message
 from matnet.converters.graph.input_sizes import input_sizes
 from matnet.converters.graph.naming import named_graph
@@ -71,10 +72,12 @@ def _refuse_unknown_types(net_def: NetDef, layers: list[LayerDef]) -> None:
     unknown = [layer for layer in layers if not is_convertible(layer)]
     if unknown:
         known_types = {*LOWERINGS, *REGISTRY.caffe}
-        lines = [f"{describe(layer)}{_python_name(layer)}{nearest(_kind(layer), known_types)}" for layer in unknown]
+        reasons = [why_left_out(layer.type) or nearest(_kind(layer), known_types) for layer in unknown]
+        lines = [f"{describe(at)}{_python_name(at)}{why}" for at, why in zip(unknown, reasons, strict=True)]
+        count = "1 layer is of a type" if len(unknown) == 1 else f"{len(unknown)} layers are of types"
         where = in_words("before the conversion,", "in a file that --import names,")
         raise UnsupportedLayersError(
-            listing(f"{net_def.path}: {len(unknown)} layers are of types that cannot be converted:", lines)
+            listing(f"{net_def.path}: {count} that cannot be converted:", lines)
             + f"\n{_computable(net_def, layers)}Register a type with matnet.ops.register(..., caffe='Type') "
             f"{where} or cut these layers out of the prototxt."
         )
@@ -112,6 +115,11 @@ def _declare_inputs(
     net = builder.net
     for blob, shape in sizes.items():
         variable = builder.graph.inputs[blob]
+        if len(shape) > 4:
+            raise ShapeError(
+                f"{net_def.path}: input {blob!r} has {len(shape)} axes ({text(shape)}); expected at most N x C x H x W"
+                ", as matnet's layers have at most two spatial dimensions"
+            )
         if prod(size or 1 for size in shape) > LARGEST:
             raise NetworkError(f"{net_def.path}: input {blob!r} of {text(shape)} has more values than Caffe can count")
         builder.declare(variable, shape)

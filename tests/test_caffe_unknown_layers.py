@@ -12,7 +12,7 @@ import pytest
 
 import matnet
 from matnet import show
-from matnet.errors import FileFormatError, MatnetError, UnsupportedLayersError
+from matnet.errors import FileFormatError, MatnetError, ShapeError, UnsupportedLayersError
 from matnet.ops.base import REGISTRY, Op, register
 from tests.caffe_nets import converted
 
@@ -122,3 +122,41 @@ def test_a_crop_between_pixels_cuts_at_0(crop: str, start: int, tmp_path: Path) 
     net = converted(tmp_path, layers, {"data": (1, 3, 7, 9)}, {"c": (np.ones((1, 3, 2, 2), np.float32),)}, crop=crop)
     np.testing.assert_array_equal(net.forward(X, ["y"])["y"], X[:, :, :6, :8])
     assert [note for note in net.source.notes if "'y' (Crop)" in note and "0, 0" in note]
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"),
+    [
+        ("Convolution3D", "two spatial dimensions"),
+        ("POOLING3D", "two spatial dimensions"),
+        ("MergeCrop", "left out"),
+        ("Convolutions", "nearest: Convolution"),
+    ],
+)
+def test_a_type_that_is_left_out_on_purpose_says_why(kind: str, named: str, tmp_path: Path) -> None:
+    layer = f"layer {{ name: 'odd' type: '{kind}' bottom: 'data' top: 'y' }}"
+    with pytest.raises(UnsupportedLayersError, match=rf"(?s)1 layer is .*'odd' \({kind}\); [^\n]*{named}"):
+        converted(tmp_path, layer, {"data": (1, 3, 7, 9)}, {})
+
+
+def test_types_of_the_first_generation_say_why_too(tmp_path: Path) -> None:
+    path = tmp_path / "v1.prototxt"
+    path.write_text("""input: "x" input_dim: 1 input_dim: 3 input_dim: 4 input_dim: 6
+layers { name: "c" type: CONVOLUTION3D bottom: "x" top: "c" convolution_param { num_output: 2 kernel_depth: 3 } }
+layers { name: "n" type: NORM bottom: "c" top: "n" }""")
+    with pytest.raises(UnsupportedLayersError, match=r"(?s)2 layers .*two spatial dimensions\n.*NORM\); left out"):
+        matnet.convert_caffe(path, lenient=True)
+
+
+PARAMS = {
+    "ReLU": "",
+    "Pooling": "pooling_param { kernel_size: 2 }",
+    "Permute": "permute_param { order: 1 }",
+}
+
+
+@pytest.mark.parametrize("kind", PARAMS)
+def test_an_input_with_three_spatial_dimensions_is_named(kind: str, tmp_path: Path) -> None:
+    layer = f"layer {{ name: 'l' type: '{kind}' bottom: 'clip' top: 'y' {PARAMS[kind]} }}"
+    with pytest.raises(ShapeError, match=r"deploy\.prototxt: input 'clip' has 5 axes \(1x3x4x20x22\)"):
+        converted(tmp_path, layer, {"clip": (1, 3, 4, 20, 22)}, {})

@@ -82,3 +82,14 @@ SHARED_PARAMETERS = ("transform_param", "loss_param")
 def is_known(v2_type: str) -> bool:
     """Whether the schema knows the V2 layer type, so that an unknown field in such a layer is a mistake."""
     return v2_type in PARAMETERS or v2_type in FORK_PARAMETERS
+
+
+UNDEFINED = frozenset(("NORM", "MergeCrop"))
+"""Types of forks that several public definitions use, and for which no statement of what they compute was found."""
+
+
+def why_left_out(v2_type: str) -> str:
+    """Why matnet does not convert a type on purpose, to follow the layer's description; "" for other types."""
+    if v2_type.upper().endswith("3D"):
+        return "; matnet's layers have at most two spatial dimensions"
+    return "; left out, since no statement of what this type computes was found" if v2_type in UNDEFINED else ""
