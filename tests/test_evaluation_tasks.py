@@ -8,9 +8,10 @@ import json
 import math
 import os
 import signal
-from collections.abc import Callable
-from contextlib import nullcontext
-from functools import partial
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,10 +35,10 @@ from matnet.engines import EngineOptions
 from matnet.errors import DataError, NetworkError, run_command
 from matnet.evaluation import EvaluationConfig, Tally, evaluate
 from matnet.evaluation.counters import OneProcess
-from matnet.evaluation.flow import planned, run
+from matnet.evaluation.flow import kind_of, planned, run
 from matnet.evaluation.resume import SUFFIX, Unfinished
 from matnet.evaluation.tally import batches_left
-from matnet.evaluation.tasks import Task
+from matnet.evaluation.tasks import TASKS, Task
 from matnet.images import Preprocessing
 from matnet.metrics import chance_of
 from matnet.network import Network
@@ -89,7 +90,16 @@ CASES = {
     ),
     "retrieval": Case(colour_hash, cifar10, load_retrieval, ("--task", "retrieval")),
 }
+ONE_OF_EACH = pytest.mark.parametrize("case", TASKS, indirect=True)
+KILLS = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed by SIGKILL")
 TIMES = ("seconds", "network_seconds", "images_per_s", "network_images_per_s", "date", "notes")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_is_among_the_cases(name: str, tmp_path: Path) -> None:
+    """Also those that are registered in time to come."""
+    case = CASES[name]
+    assert kind_of(case.load(case.data(tmp_path))) is TASKS[name]
 
 
 @pytest.fixture(params=CASES)
@@ -162,9 +172,51 @@ def test_an_interrupted_run_that_goes_on_gives_the_same(
     assert not Path(f"{resumed}{SUFFIX}").exists()
 
 
+KILLED_SOON = """
+import os, signal, sys
+from contextlib import nullcontext
+from matnet import eval as command
+from matnet.evaluation import resume
+
+resume.KEEP_EVERY = 0.0
+command.progress = lambda *_: nullcontext(lambda tally: os.kill(os.getpid(), signal.SIGKILL))
+command.main(sys.argv[1:])
+"""
+
+
 @pytest.mark.process
-def test_two_workers_give_the_same(command: list[str], tmp_path: Path) -> None:
+@ONE_OF_EACH
+@KILLS
+def test_a_run_that_is_killed_goes_on_to_the_same(command: list[str], tmp_path: Path) -> None:
+    """SIGKILL after the first image leaves the file that is written on the way."""
+    whole, resumed = tmp_path / "whole.json", tmp_path / "resumed.json"
+    assert eval_command.main([*command, "--json", str(whole)]) == 0
+    killed = subprocess.run([sys.executable, "-c", KILLED_SOON, *command, "--json", str(resumed)], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert Path(f"{resumed}{SUFFIX}").is_file() and not resumed.exists()
+    assert eval_command.main([*command, "--json", str(resumed), "--resume"]) == 0
+    assert "resumed after 1 images" in json.loads(resumed.read_text())["notes"]
+    assert figures(resumed) == figures(whole)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two processes. Dask gives up workers that are not back after a time, here at once, unless the cluster forbids."""
     pytest.importorskip("distributed", reason="Dask is not installed")
+    import dask
+
+    from matnet.evaluation.shards import local_cluster
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "10ms"}), local_cluster(2, 2) as found:
+        yield found
+
+
+@pytest.mark.process
+@ONE_OF_EACH
+def test_two_workers_give_the_same(
+    cluster: Any, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matnet.evaluation.shards.local_cluster", lambda *_: nullcontext(cluster))
     alone, shared = tmp_path / "alone.json", tmp_path / "shared.json"
     assert eval_command.main([*command, "--json", str(alone)]) == 0
     assert eval_command.main([*command, "--json", str(shared), "--workers", "2"]) == 0
@@ -173,28 +225,34 @@ def test_two_workers_give_the_same(command: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed by SIGKILL")
-def test_a_worker_that_is_killed_changes_no_figure(tmp_path: Path) -> None:
-    """One of two workers dies as soon as the first image is counted, of images at their own size and in batches."""
-    pytest.importorskip("distributed", reason="Dask is not installed")
-    from matnet.evaluation.shards import ShardCounter, local_cluster
+@ONE_OF_EACH
+@KILLS
+def test_a_worker_that_is_killed_changes_no_figure(
+    cluster: Any, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first worker that has computed an image dies before it is counted; Dask starts another one."""
+    monkeypatch.setattr("matnet.evaluation.shards.local_cluster", lambda *_: nullcontext(cluster))
+    alone, shared, marker = tmp_path / "alone.json", tmp_path / "shared.json", tmp_path / "died"
 
-    with local_cluster(2, 2) as cluster:
-        for name in ("detection", "retrieval"):
-            case = CASES[name]
-            cluster.client.wait_for_workers(2, timeout=30)
-            file = tmp_path / f"{name}.mat"
-            matnet.save(case.net(), file)
-            net, config, task = made_ready(case._replace(net=partial(matnet.load, file)), tmp_path / name)
-            spans = batches_left(len(task.paths), 1)
-            expected = sum_of(task, list(OneProcess(net, config, task).tallies(spans)))
-            found, killed = Tally(task.empty()), False
-            for part in ShardCounter(cluster, net, config, task).tallies(spans):
-                found = found.plus(part)
-                if not killed:
-                    os.kill(next(iter(cluster.client.run(os.getpid).values())), signal.SIGKILL)
-                    killed = True
-            assert killed and found.counts.record() == expected.counts.record(), name
+    def arm(path: str) -> None:
+        from matnet.evaluation.runner import Runner
+
+        count = Runner.count
+
+        def deadly(*arguments: Any) -> Any:
+            found = count(*arguments)
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+                os.kill(os.getpid(), signal.SIGKILL)
+            return found
+
+        Runner.count = deadly  # type: ignore[method-assign]
+
+    assert eval_command.main([*command, "--json", str(alone)]) == 0
+    cluster.client.wait_for_workers(2, timeout=60)
+    cluster.client.run(arm, str(marker))
+    assert eval_command.main([*command, "--json", str(shared), "--workers", "2"]) == 0
+    assert marker.exists() and figures(shared) == figures(alone)
 
 
 # --- the order of classes ---

@@ -28,7 +28,12 @@ WAIT = 20.0  # seconds for a scheduler to answer, and for its first worker
 SHARDS_PER_WORKER = 8  # so that workers of different speeds end together, and a death loses little
 LARGEST_SHARD = 32  # batches
 RETRIES = 2  # of a shard whose worker raised an error; deaths of workers are counted by Dask itself
-NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+LOCAL: dict[str, Any] = {
+    "distributed.scheduler.http.routes": [],  # no HTTP page
+    "distributed.worker.http.routes": [],
+    # Dask gives up a worker of this machine that is not back by then, and a busy machine takes its time.
+    "distributed.deploy.lost-worker-timeout": "1 day",
+}
 INSTALL = "install it with `python -m pip install 'matnet[dask]'`"
 
 
@@ -52,7 +57,7 @@ def local_cluster(workers: int, processors: int) -> Iterator[Cluster]:
 
     threads = max(1, processors // workers)
     with (
-        dask.config.set(NO_PAGES),
+        dask.config.set(LOCAL),
         distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=threads,
