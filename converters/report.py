@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from matnet.network import Network
 from matnet.shapes import text
 
@@ -9,8 +11,12 @@ from matnet.shapes import text
 def summary(net: Network) -> str:
     """One line: layers, numbers, inputs with their sizes, outputs."""
     count = sum(param.value.size for param in net.params.values())
-    inputs = ", ".join(
-        f"{name} ({text(net.input_shapes[name]) if name in net.input_shapes else 'size unknown'})"
-        for name in net.inputs
+    return summary_of(f"{len(net.layers)} layers", count, net, net.inputs, net.outputs)
+
+
+def summary_of(parts: str, count: int, net: Network, inputs: Iterable[str], outputs: Iterable[str]) -> str:
+    """The same line of an export of `net`, which may hold less of it: its parts, numbers, inputs and outputs."""
+    sized = ", ".join(
+        f"{name} ({text(net.input_shapes[name]) if name in net.input_shapes else 'size unknown'})" for name in inputs
     )
-    return f"{len(net.layers)} layers, {count:,} numbers; inputs: {inputs or 'none'}; outputs: {', '.join(net.outputs)}"
+    return f"{parts}, {count:,} numbers; inputs: {sized or 'none'}; outputs: {', '.join(outputs)}"

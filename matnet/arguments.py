@@ -15,6 +15,7 @@ from matnet.errors import EngineError, MatnetError, program
 from matnet.kinds import DEFINITIONS, WEIGHTS, kind_of
 from matnet.loading import is_caffe
 from matnet.network import Network
+from matnet.stated_options import refuse_idle
 
 
 def model_help() -> str:
@@ -61,10 +62,21 @@ def add_file_options(command: argparse._ActionsContainer) -> None:
 
 
 def file_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The keywords of `matnet.load` for a command that has `add_file_options`."""
-    keywords = {"net": "name", "lenient": "lenient", "phase": "phase", "level": "level", "stage": "stages"}
-    given = {keyword: getattr(options, option, None) for option, keyword in keywords.items()}
-    return {keyword: value for keyword, value in given.items() if value and value != "TEST"}
+    """The keywords of `matnet.load` for a command that has `add_file_options`: of the options that were stated."""
+    given = {keyword: getattr(options, option) for option, keyword in FILE_OPTIONS.items() if option in options.stated}
+    return {keyword: value for keyword, value in given.items() if value is not None}
+
+
+FILE_OPTIONS = {"net": "name", "lenient": "lenient", "phase": "phase", "level": "level", "stage": "stages"}
+"""The options of `add_file_options`, and the keywords of `matnet.load` that they mean."""
+
+
+def refuse_idle_weights(options: argparse.Namespace) -> None:
+    """MatnetError for options that cannot act: the seed of no random weights, and what is read of no file."""
+    if options.random_weights:
+        refuse_idle(options, FILE_OPTIONS, "choose what is read of a file, and --random-weights reads none")
+    else:
+        refuse_idle(options, ["seed"], "only with --random-weights")
 
 
 def network_from(name: str, options: argparse.Namespace) -> Network:
@@ -72,6 +84,8 @@ def network_from(name: str, options: argparse.Namespace) -> Network:
 
     `--input-size` reaches the conversion of Caffe's files, as the form of some layers depends on it.
     """
+    if "random_weights" in options:
+        refuse_idle_weights(options)
     if getattr(options, "random_weights", False):
         from matnet.zoo import random_network  # the cards of all models, which few commands need
 
@@ -201,6 +215,10 @@ def factor(text: str) -> float:
     if not math.isfinite(found) or not found:
         raise argparse.ArgumentTypeError(f"{text} is no factor; expected a finite number other than 0")
     return found
+
+
+ENGINE = ("backend", "device", "precision", "threads", "runtime")
+"""The options of `add_engine_options`."""
 
 
 def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") -> argparse._ArgumentGroup:

@@ -103,9 +103,12 @@ def input_arrays(
     candidates = marked or {name: value for name, value in arrays.items() if not name.startswith("out__")}
     found = {}
     for name, known in {**inputs, **{name: [name] for name in others}}.items():
-        keys = list(dict.fromkeys(key for alias in known for key in (encoded(alias), alias) if key in candidates))
-        if len(keys) > 1:
-            raise DataError(f"{source}: {' and '.join(keys)} are the same input, {name!r}; keep one of the arrays")
+        called = dict.fromkeys(key for alias in known for key in (encoded(alias), alias))
+        keys = [key for key in called if key in candidates]
+        plain = [key for key in called if marked and keys and key in arrays]
+        if len(keys) + len(plain) > 1:
+            twins = " and ".join([*(f"in__{key}" if marked else key for key in keys), *plain])
+            raise DataError(f"{source}: {twins} are the same input, {name!r}; keep one of the arrays")
         if keys:
             found[name] = candidates[keys[0]]
     single = next(iter(inputs), None)

@@ -14,6 +14,7 @@ from matnet.converters.options import CHOICES, ORDERS
 from matnet.errors import FileFormatError, NetworkError, common_options, program
 from matnet.formats import FORMATS
 from matnet.kinds import IMAGE, MAT, PROTOTXT, WEIGHTS, kind_of
+from matnet.stated_options import refuse_idle, stated
 
 ORIGINAL_VARIANTS = ["caffe-old", "vgg-caffe", "caffe", "caffe_0115", "caffe_6e3916", "caffe_b590f1d", "caffe_fastrcnn"]
 
@@ -271,8 +272,6 @@ def sort_files(given: argparse.Namespace) -> None:
         if taken is not None:
             raise FileFormatError(f"{text}: {taken} is {PLACES[place]} already; {_expected(given)}")
         setattr(given, place, text)
-    if given.source is not None and given.caffemodel is not None and kind_of_source(given.source) == MAT:
-        raise FileFormatError(f"{given.caffemodel}: {given.source} is a whole network; give one of the two")
 
 
 def _expected(given: argparse.Namespace) -> str:
@@ -296,15 +295,6 @@ def _sort_to_caffe(given: argparse.Namespace) -> None:
         given.out = text
     else:
         given.files.insert(0, text)
-
-
-def refuse_unused_outputs(given: argparse.Namespace) -> None:
-    """NetworkError where --outputs is given for a form that holds the whole network."""
-    if given.outputs is not None and given.to_onnx is None and given.to_torch is None:
-        raise NetworkError(
-            f"--outputs {given.outputs}: only with --to-onnx and --to-torch; a .mat file and Caffe's files hold the "
-            "whole network"
-        )
 
 
 def caffe_files(given: argparse.Namespace) -> tuple[str | None, str | None]:
@@ -344,36 +334,123 @@ def kind_of_source(path: str | Path) -> str | None:
         return None
 
 
+CONVERSION = (
+    "color_format",
+    "mean",
+    "mean_values",
+    "mean_treatment",
+    "scale",
+    "full_image_size",
+    "preprocessing",
+    "labels",
+    "class_names",
+    "remove_dropout",
+    "remove_loss",
+    "append_softmax",
+    "merge_batchnorm",
+    "simplify",
+    "extensions",
+    "names",
+    "roi_base",
+    "crop",
+    "transpose",
+    "phase",
+    "level",
+    "stage",
+    "lenient",
+    "input_size",
+)
+"""The options that say how Caffe's files are converted."""
+
+FORMS = {"to_caffe": "--to-caffe", "to_onnx": "--to-onnx", "to_torch": "--to-torch"}
+"""The options that ask for another form than a .mat file."""
+
+
 def conversion_options(given: argparse.Namespace) -> dict[str, Any]:
-    """The keywords of `convert_caffe` that the command line asks for."""
-    direct = [
-        "color_format",
-        "mean",
-        "mean_values",
-        "mean_treatment",
-        "scale",
-        "full_image_size",
-        "preprocessing",
-        "labels",
-        "class_names",
-        "remove_dropout",
-        "remove_loss",
-        "append_softmax",
-        "merge_batchnorm",
-        "extensions",
-        "names",
-        "roi_base",
-        "crop",
-        "transpose",
-        "phase",
-        "level",
-        "lenient",
-    ]
-    options = {name: getattr(given, name) for name in direct}
-    options["stages"] = given.stage
-    if given.simplify is not None:
-        options["merge_batchnorm"] = "always" if given.simplify else "never"
-    size = given_sizes(given)
-    if size is not None:
-        options["input_size"] = size
+    """The keywords of `convert_caffe` that the command line states."""
+    options = {name: getattr(given, name) for name in CONVERSION if name in given.stated}
+    if "stage" in options:
+        options["stages"] = options.pop("stage")
+    if "simplify" in options:
+        options["merge_batchnorm"] = "always" if options.pop("simplify") else "never"
+    if "input_size" in options:
+        options["input_size"] = given_sizes(given)
     return options
+
+
+# -- options that cannot act ------------------------------------------------------------------------
+
+
+def refuse_idle_options(given: argparse.Namespace, of_caffe: bool, name: bool) -> None:
+    """MatnetError where an option cannot act. of_caffe: whether the network is converted from Caffe's files. name:
+    whether it is a known model's name.
+    """
+    if given.random_weights:
+        if not name:
+            raise NetworkError(f"--random-weights takes the name of a model; `{program('zoo')} list` shows all")
+        kept = {"input_size"} if _form(given) else set()
+        idle = [option for option in (*CONVERSION, *READ, "net") if option not in kept]
+        refuse_idle(given, idle, "not with --random-weights, which builds the model as its card describes it")
+    else:
+        refuse_idle(given, ["seed"], "only with --random-weights")
+    if not name:
+        refuse_idle(given, ["mirror", "carried"], "only for the name of a known model, whose files are fetched")
+    _refuse_idle_outputs(given)
+    both = stated(given, ["merge_batchnorm", "simplify"])
+    if len(both) > 1:
+        raise NetworkError(f"{' and '.join(both)}: say the same; give one of them")
+    if given.source is not None and not name:
+        _refuse_for_files(given, of_caffe)
+
+
+READ = ("prototxt", "caffemodel", "mirror", "carried", "show_upgraded")
+"""The options that say which files are read, and that show one."""
+
+
+def _form(given: argparse.Namespace) -> str | None:
+    """The option that asks for another form than a .mat file. NetworkError where there are several."""
+    several = [option for name, option in FORMS.items() if getattr(given, name) is not None]
+    if len(several) > 1:
+        raise NetworkError(f"{' and '.join(several)} are given; a run writes one form, so give one of them")
+    return several[0] if several else None
+
+
+def _refuse_idle_outputs(given: argparse.Namespace) -> None:
+    """MatnetError for options about files that are not written."""
+    form = _form(given)
+    if form is not None:
+        refuse_idle(given, ["format", "mat_version"], f"of a .mat file, and {form} writes none")
+        refuse_idle(given, ["show_upgraded"], f"not with {form}; give it alone")
+    if form in ("--to-onnx", "--to-torch") and given.out is not None:
+        target = given.to_onnx or given.to_torch
+        raise NetworkError(f"--out {given.out}: {form} {target} says what is written; give one of them")
+    if form != "--to-caffe":
+        refuse_idle(given, ["out_prototxt", "out_caffemodel"], "only with --to-caffe")
+    elif given.out is not None and given.out_prototxt is not None and given.out_caffemodel is not None:
+        raise NetworkError(f"{given.out}: --out-prototxt and --out-caffemodel name both files; leave it out")
+    if form not in ("--to-onnx", "--to-torch"):
+        why = "only with --to-onnx and --to-torch; a .mat file and Caffe's files hold the whole network"
+        refuse_idle(given, ["outputs"], why)
+    if given.show_upgraded and given.out is None:
+        idle = ["format", "mat_version", *(name for name in CONVERSION if name not in STATE)]
+        refuse_idle(given, idle, "not for --show-upgraded alone, which prints the prototxt; give OUT as well")
+
+
+STATE = ("phase", "level", "stage", "lenient")
+"""The options that say which layers of a prototxt are read."""
+
+
+def _refuse_for_files(given: argparse.Namespace, of_caffe: bool) -> None:
+    """MatnetError for what cannot act on a whole network: a .mat file, or a folder."""
+    beside = given.prototxt or given.caffemodel
+    if beside is not None:
+        raise NetworkError(f"{beside}: {given.source} is a whole network; give one of the two")
+    refuse_idle(given, ["show_upgraded"], f"takes a prototxt or a caffemodel, and {given.source} is none")
+    if of_caffe:
+        return
+    form = _form(given)
+    acting = {"labels", "class_names", "lenient", *(["input_size"] if form else [])}
+    if form == "--to-caffe":
+        acting.add("color_format")
+    idle = [name for name in CONVERSION if name not in acting]
+    refuse_idle(given, idle, f"only for Caffe models; {given.source} is written as it is")

@@ -18,13 +18,12 @@ if __name__ == "__main__":
 import argparse
 import logging
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from matnet.arguments import file_options, given_sizes
-from matnet.conversion_arguments import caffe_files, conversion_options, parser, refuse_unused_outputs, sort_files
-from matnet.errors import NetworkError, printable, program, run_command, say
+from matnet.conversion_arguments import caffe_files, conversion_options, parser, refuse_idle_options, sort_files
+from matnet.errors import NetworkError, printable, run_command, say
 from matnet.files import check_outputs
 from matnet.finite import warn_not_finite
 from matnet.formats import format_of, load_network, save_network
@@ -33,12 +32,13 @@ from matnet.formats.simplenn import require_chain
 from matnet.kinds import CAFFEMODEL, MAT, ONNX, PROTOTXT
 from matnet.loading import is_caffe, load
 from matnet.network import Network
+from matnet.stated_options import parse_stated, refuse_idle
+
+if TYPE_CHECKING:
+    from matnet.zoo.cards import Card
+    from matnet.zoo.fetch import Fetcher
 
 log = logging.getLogger("matnet.convert")
-
-SIZES_AND_COLOURS = ("input_size", "color_format")
-"""Options that mean something to exports as well."""
-
 
 # -- work -------------------------------------------------------------------------------------------
 
@@ -86,21 +86,21 @@ def convert_at_random(given: argparse.Namespace) -> None:
 def convert_by_name(given: argparse.Namespace) -> None:
     """A model of the zoo -> .mat, with the options of its card but for those that were given."""
     from matnet.zoo.convert_named import convert_named
-    from matnet.zoo.fetch import Fetcher
-    from matnet.zoo.names import find_card
-    from matnet.zoo.random_weights import definition
 
+    refuse_idle(given, ["net"], "a Caffe model holds one network")
     if given.show_upgraded:
-        _show_upgraded(str(given.prototxt or definition(find_card(given.source))), given)
-        return
-    usual = conversion_options(parser().parse_args([]))
+        from matnet.zoo.random_weights import definition
+
+        _show_upgraded(str(given.prototxt or definition(_card(given))), given)
+        if given.out is None:
+            return
     conversion = convert_named(
         given.source,
         given.out,
         prototxt=given.prototxt,
         caffemodel=given.caffemodel,
-        fetcher=Fetcher(mirrors=given.mirror, carried=given.carried, progress=sys.stderr.isatty()),
-        options={name: value for name, value in conversion_options(given).items() if value != usual.get(name)},
+        fetcher=_fetcher(given),
+        options=conversion_options(given),
         format=given.format,
         version=given.mat_version,
     )
@@ -108,42 +108,70 @@ def convert_by_name(given: argparse.Namespace) -> None:
         say(line)
 
 
+def _card(given: argparse.Namespace) -> Card:
+    """The card of a known model; UnknownModelError where there is none."""
+    from matnet.zoo.names import find_card
+
+    return find_card(given.source)
+
+
+def _fetcher(given: argparse.Namespace) -> Fetcher:
+    """What fetches the files of a known model, from --mirror and --from first."""
+    from matnet.zoo.fetch import Fetcher
+
+    return Fetcher(mirrors=given.mirror, carried=given.carried, progress=sys.stderr.isatty())
+
+
+def _has_caffe_files(given: argparse.Namespace) -> bool:
+    """Whether a known model is converted from Caffe's files, the user's own or those that its card lists."""
+    return given.caffemodel is not None or _card(given).file("caffemodel") is not None
+
+
 def _network(given: argparse.Namespace) -> Network:
     """The network that the arguments name: whatever `matnet.load` takes, or a model of the zoo with random weights."""
+    options = conversion_options(given)
     if given.random_weights:
         from matnet.zoo import random_network
 
         return random_network(given.source, given.seed)
     if given.source is None:
-        if given.net is not None:
-            raise NetworkError(
-                f"{given.prototxt or given.caffemodel}: --net {given.net}: a Caffe model holds one network"
-            )
+        refuse_idle(given, ["net"], "a Caffe model holds one network")
         from matnet.converters import convert_caffe
 
         log.info(f"reading {', '.join(str(path) for path in (given.prototxt, given.caffemodel) if path)}")
-        return convert_caffe(given.prototxt, given.caffemodel, **conversion_options(given))
+        return convert_caffe(given.prototxt, given.caffemodel, **options)
+    if _is_name(given.source):
+        return _known_network(given)
     log.info(f"reading {given.source}")
-    usual = conversion_options(parser().parse_args([]))
-    chosen = {name: value for name, value in conversion_options(given).items() if value != usual.get(name)}
     if is_caffe(given.source):
-        return load(given.source, **{**file_options(given), "unknown": "refuse", **chosen})
-    classes = [chosen.pop(name) for name in ("labels", "class_names") if name in chosen]
-    _refuse_caffe_options(given, chosen)
+        return load(given.source, **{**file_options(given), "unknown": "refuse", **options})
     net = load(given.source, **file_options(given))
-    if classes:
-        net.classes = classes[0]
+    return _named_and_checked(net, given)
+
+
+def _known_network(given: argparse.Namespace) -> Network:
+    """A known model: its .mat file, or its Caffe files where options of the conversion ask for these."""
+    from matnet.zoo.convert_named import converted
+
+    options = conversion_options(given)
+    of_mat = {"labels", "class_names", "input_size", "lenient"}
+    if given.to_caffe is not None:
+        of_mat.add("color_format")
+    if given.prototxt is not None or given.caffemodel is not None or set(options) - of_mat:
+        refuse_idle(given, ["net"], "a Caffe model holds one network")
+        return converted(_card(given), given.prototxt, given.caffemodel, _fetcher(given), options)[0]
+    return _named_and_checked(load(given.source, fetcher=_fetcher(given), **file_options(given)), given)
+
+
+def _named_and_checked(net: Network, given: argparse.Namespace) -> Network:
+    """The network with the classes of --labels or --class-names, and a warning where params are not finite."""
+    stated = [classes for classes in (given.labels, given.class_names) if classes is not None]
+    if len(stated) > 1:
+        raise NetworkError("--labels and --class-names: both name the classes; give one of them")
+    if stated:
+        net.classes = stated[0]
     warn_not_finite({name: param.value for name, param in net.params.items()}, str(given.source))
     return net
-
-
-def _refuse_caffe_options(given: argparse.Namespace, chosen: Mapping[str, Any]) -> None:
-    """NetworkError where an option of a conversion from Caffe is given for a .mat file."""
-    sized = given.to_caffe is not None or given.to_onnx is not None or given.to_torch is not None
-    foreign = [name for name in chosen if name != "lenient" and not (sized and name in SIZES_AND_COLOURS)]
-    if foreign:
-        named = ", ".join("--stage" if name == "stages" else f"--{name.replace('_', '-')}" for name in foreign)
-        raise NetworkError(f"{given.source}: {named}: only for Caffe models; a .mat file is written as it is")
 
 
 def _read(given: argparse.Namespace) -> list[str | None]:
@@ -190,17 +218,22 @@ def convert_back(given: argparse.Namespace) -> None:
 
 def convert_to_onnx(given: argparse.Namespace) -> None:
     """Any network -> ONNX; any batch, and any size where that costs the network nothing."""
-    from matnet.converters.report import summary
-    from matnet.formats.onnx import save_onnx
+    from matnet.converters.report import summary_of
+    from matnet.formats.onnx import to_onnx_model
+    from matnet.formats.onnx.export import write_onnx
+    from matnet.meta.transposed import transposition_notes
 
     check_outputs([(given.to_onnx, ONNX)], _read(given))
     net = _network(given)
     for note in net.source.notes:
         say(note)
     outputs = _outputs(given)
-    paths = save_onnx(net, given.to_onnx, outputs, size=given_sizes(given), partial=outputs is None)
-    checked = _check_onnx(paths[0])
-    say(f"{', '.join(str(path) for path in paths)}: {summary(net)}; {checked}")
+    transposition_notes(net)
+    model = to_onnx_model(net, outputs, size=given_sizes(given), partial=outputs is None)
+    paths = write_onnx(model, given.to_onnx)
+    count = sum(constant.array.size for constant in model.constants.values())
+    held = summary_of(f"{len(model.nodes)} nodes", count, net, model.inputs, model.outputs)
+    say(f"{', '.join(str(path) for path in paths)}: {held}; {_check_onnx(paths[0])}")
 
 
 def _outputs(given: argparse.Namespace) -> list[str] | None:
@@ -210,16 +243,18 @@ def _outputs(given: argparse.Namespace) -> list[str] | None:
 
 def convert_to_torch(given: argparse.Namespace) -> None:
     """Any network -> a folder for PyTorch that needs no matnet, checked against the numpy engine."""
-    from matnet.converters.report import summary
+    from matnet.converters.report import summary_of
     from matnet.torch import save_torch
 
     net = _network(given)
     for note in net.source.notes:
         say(note)
     package = save_torch(net, given.to_torch, _outputs(given), size=given_sizes(given))
-    names = ", ".join(path.name for path in package.files)
+    files = ", ".join(path.name for path in package.files)
+    count = sum(array.size for array in package.module.state.values())
+    held = summary_of(f"{len(package.module.state)} tensors", count, net, package.module.inputs, package.module.outputs)
     error = f"outputs on random input differ by {package.error:.1e} of the largest value"
-    say(f"{given.to_torch}: {names}; {summary(net)}; {error}")
+    say(f"{given.to_torch}: {files}; {held}; {error}")
 
 
 def _check_onnx(path: Path) -> str:
@@ -233,17 +268,13 @@ def _check_onnx(path: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    given = parser().parse_intermixed_args(argv)
+    given = parse_stated(parser(), sys.argv[1:] if argv is None else argv)
     sort_files(given)
-    refuse_unused_outputs(given)
-    asked = {"--to-caffe": given.to_caffe, "--to-onnx": given.to_onnx, "--to-torch": given.to_torch}
-    several = [option for option, value in asked.items() if value is not None]
-    if len(several) > 1:
-        raise NetworkError(f"{' and '.join(several)} are given; a run writes one form, so give one of them")
+    name = _is_name(given.source)
+    of_caffe = given.source is None or (not name and is_caffe(given.source))
+    refuse_idle_options(given, of_caffe, name)
     if given.to_caffe is None and given.to_onnx is None and given.to_torch is None:
         check_outputs([(given.out, MAT)], _read(given))
-    if given.random_weights and not _is_name(given.source):
-        raise NetworkError(f"--random-weights takes the name of a model; `{program('zoo')} list` shows all")
     if given.to_caffe is not None:
         convert_back(given)
     elif given.to_onnx is not None:
@@ -252,7 +283,7 @@ def main(argv: list[str] | None = None) -> int:
         convert_to_torch(given)
     elif given.random_weights:
         convert_at_random(given)
-    elif _is_name(given.source):
+    elif name and _has_caffe_files(given):
         convert_by_name(given)
     else:
         convert(given)

@@ -18,6 +18,7 @@ from matnet.arguments import add_file_options, file_options, flipped_inputs, joi
 from matnet.comparison import Comparison, compare
 from matnet.errors import common_options, program, run_command, say
 from matnet.network import Network
+from matnet.stated_options import parse_stated, refuse_idle
 from matnet.tables import Table
 
 log = logging.getLogger("matnet.diff")
@@ -112,10 +113,12 @@ def in_one_order(a: Network, b: Network) -> tuple[Network, Network]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_intermixed_args(joined_pairs(sys.argv[1:] if argv is None else argv))
-    a = load(options.a, **file_options(options))
-    options.net = options.net_b
-    b = load(options.b, **file_options(options))
+    options = parse_stated(parser(), joined_pairs(sys.argv[1:] if argv is None else argv))
+    if options.json:
+        refuse_idle(options, ["all"], "only for people; --json holds every param")
+    both = {name: value for name, value in file_options(options).items() if name != "name"}
+    a = load(options.a, **both, name=options.net)
+    b = load(options.b, **both, name=options.net_b)
     comparison = compare(*in_one_order(a, b))
     same = comparison.same(options.tolerance, with_meta=not options.no_meta)
     if options.json:

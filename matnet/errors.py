@@ -154,8 +154,7 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
     debug = common.debug or "PYTEST_CURRENT_TEST" in os.environ
     _running.append(main)
     try:
-        if "" in left:
-            raise MatnetError("one of the arguments is empty, as that of an unset variable is; leave it out")
+        _refuse_empty(sys.argv[1:] if argv is None else argv)
         if signal.getsignal(signal.SIGINT) is _end:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         with _interrupts_kept(), log_on_stderr():
@@ -189,6 +188,16 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
         return 1
     finally:
         _running.pop()
+
+
+def _refuse_empty(arguments: Iterable[str]) -> None:
+    """MatnetError for an empty argument, and for an option with `=` and nothing behind it."""
+    for argument in arguments:
+        if argument == "--":
+            return
+        if not argument or re.fullmatch(r"--[\w-]+=", argument):
+            which = f"{argument[:-1]} has an empty value" if argument else "one of the arguments is empty"
+            raise MatnetError(f"{which}, as that of an unset variable is; leave it out")
 
 
 def program(verb: str) -> str:

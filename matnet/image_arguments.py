@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from matnet.arguments import add_input_size, factor, flipped_inputs, given_sizes, joined_pairs, joined_sizes, positive
 from matnet.errors import DataError
+from matnet.stated_options import parse_stated, refuse_idle, stated
 
 if TYPE_CHECKING:
     from matnet.images import Preprocessing
@@ -73,9 +74,9 @@ def add_classes(command: argparse._ActionsContainer) -> None:
 
 
 def parsed(command: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments, in which options may stand before, between and behind the others."""
+    """The arguments of a command that takes images; see `parse_stated`."""
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # of Pillow's; larger images are refused by name
-    return command.parse_intermixed_args(joined_sizes(_joined(joined_pairs(sys.argv[1:] if argv is None else argv))))
+    return parse_stated(command, joined_sizes(_joined(joined_pairs(sys.argv[1:] if argv is None else argv))))
 
 
 def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any) -> Preprocessing:
@@ -104,6 +105,8 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
             if "give it with --mean" not in note
         ]
     found = Preprocessing.of(net, options.protocol or "meta", **{**given, **fields})
+    if found.channels == 1:
+        refuse_idle(options, ["color"], "the network takes one gray channel, which has no order of colours")
     if mean is not None and mean.ndim != 1:
         covered = covered_size(found.image_size, found.crop_fraction)
         found = replace(found, mean=fitted_mean(mean, found.image_size, covered, found.resize))
@@ -123,10 +126,11 @@ def _warn_of_order(net: Network, given: dict[str, Any], text: str | None) -> Non
             log.warning(
                 "--mean %s is taken as R G B, and is bluer than photographs; from B G R it is %s", shown, reverse
             )
-    if given.get("color") == "bgr" and flipped_inputs(net):
+    of_file = text is None or Path(text).is_file()
+    if given.get("color") == "bgr" and of_file and flipped_inputs(net):
         log.warning(
             "--color bgr gives this network B, G, R, and its first filters were turned to R, G, B when Caffe's files "
-            "were read; leave the option out unless the Caffe network took R, G, B"
+            "were read; leave the option out, or state with --mean what the Caffe network subtracted from R, G, B"
         )
 
 
@@ -146,13 +150,8 @@ def _bluish_file(net: Network, path: str, shown: str, reverse: str) -> str:
 
 def refuse_preprocessing(options: argparse.Namespace) -> None:
     """DataError where options of `add_preprocessing` are given for arrays, which are inputs as they are."""
-    command = argparse.ArgumentParser()
-    actions = add_preprocessing(command)._group_actions
-    given = [
-        action.option_strings[0]
-        for action in actions
-        if action.dest not in ("input_size", "channels") and getattr(options, action.dest) != action.default
-    ]
+    actions = add_preprocessing(argparse.ArgumentParser())._group_actions
+    given = stated(options, [action.dest for action in actions if action.dest != "input_size"])
     if given:
         names = ", ".join(given)
         raise DataError(f"{names}: only for images; {options.input} holds arrays, which are the inputs as they are")

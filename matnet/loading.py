@@ -13,6 +13,7 @@ from matnet.network import Network
 
 if TYPE_CHECKING:
     from matnet.zoo.cards import Card, RemoteFile
+    from matnet.zoo.fetch import Fetcher
 
 PathLike = str | os.PathLike[str]
 CAFFE_SUFFIXES = (".prototxt", ".caffemodel", ".h5")
@@ -24,6 +25,7 @@ def load(
     weights: PathLike | None = None,
     *,
     allow_unverified: bool = False,
+    fetcher: Fetcher | None = None,
     **options: Any,
 ) -> Network:
     """The network that `source` names.
@@ -32,6 +34,7 @@ def load(
     pair of arguments or as "NET.prototxt,WEIGHTS.caffemodel", or either alone; the folder of a Caffe model with its
     readme.md; or the name of a known model (`matnet zoo list`), which is fetched if it is not here. A path
     that exists comes before a name. allow_unverified: also fetch a model whose checksum nobody published.
+    fetcher: what fetches it (`matnet.zoo.fetch.Fetcher`: from which mirrors, or from files that were brought by hand).
     options: those of `formats.load_network` for a .mat file, those of `convert_caffe` for Caffe's files.
 
     A .mat file may be a SimpleNN or a DagNN of any vintage, MAT v5, v7 or v7.3. Raises FileFormatError for what is no
@@ -49,7 +52,7 @@ def load(
     parts = [Path(part.strip()) for part in text.split(",")]
     if len(parts) > 1 and all(part.suffix in CAFFE_SUFFIXES or part.is_file() for part in parts):
         return _caffe(parts, options)
-    return _known_model(text, allow_unverified, options)
+    return _known_model(text, allow_unverified, fetcher, options)
 
 
 def is_caffe(source: PathLike) -> bool:
@@ -206,9 +209,8 @@ def _only_files(folder: Path, options: Mapping[str, Any]) -> Network:
 # -- known models -----------------------------------------------------------------------------------
 
 
-def _known_model(name: str, allow_unverified: bool, options: Mapping[str, Any]) -> Network:
+def _known_model(name: str, allow_unverified: bool, fetcher: Fetcher | None, options: Mapping[str, Any]) -> Network:
     """A model of the zoo: its .mat file, from here or fetched, or its Caffe files converted."""
-    from matnet.formats import load_network
     from matnet.zoo.cache import present_mat
     from matnet.zoo.fetch import Fetcher
     from matnet.zoo.find import card_named
@@ -216,11 +218,11 @@ def _known_model(name: str, allow_unverified: bool, options: Mapping[str, Any]) 
     card = card_named(name)
     present = present_mat(card)
     if present is not None:
-        return load_network(present, **options)
+        return _from_file(present, options)
     if card.mat_urls:
         if not card.md5:
             _refuse_unverified(card, [card.mat_file()], allow_unverified)
-        return load_network(Fetcher().mat(card), **options)
+        return _from_file((fetcher or Fetcher()).mat(card), options)
     if card.prototxt is None or card.file("caffemodel") is None:
         random = in_words(f"matnet.zoo.random_network({card.name!r})", "`--random-weights`")
         raise FileFormatError(
@@ -229,16 +231,16 @@ def _known_model(name: str, allow_unverified: bool, options: Mapping[str, Any]) 
             if card.prototxt
             else f"{card.mat} is known, but no address of it is; see {card.page or 'its authors'}"
         )
-    return _converted(card, allow_unverified, options)
+    return _converted(card, allow_unverified, fetcher, options)
 
 
-def _converted(card: Card, allow_unverified: bool, options: Mapping[str, Any]) -> Network:
+def _converted(card: Card, allow_unverified: bool, fetcher: Fetcher | None, options: Mapping[str, Any]) -> Network:
     from matnet.zoo.cache import present_file
     from matnet.zoo.convert_named import convert_card
 
     missing = [file for file in card.files if file.role == "caffemodel" and present_file(card, file) is None]
     _refuse_unverified(card, missing, allow_unverified)
-    return _with_classes(convert_card(card, options=_without_mat_options(Path(card.name), options)), card)
+    return _with_classes(convert_card(card, fetcher, _without_mat_options(Path(card.name), options)), card)
 
 
 def _with_classes(net: Network, card: Card) -> Network:

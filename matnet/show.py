@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from matnet.arguments import (
+    ENGINE,
     add_engine_options,
     add_input_size,
     add_network_options,
@@ -39,6 +40,7 @@ from matnet.meta import class_descriptions, class_names, declared_input_shapes, 
 from matnet.meta.given import InputSize, given_input_shapes
 from matnet.network import Network
 from matnet.shapes import Shape
+from matnet.stated_options import parse_stated, refuse_idle
 
 FORMATS = ("text", "matconvnet", "latex", "csv", "json")
 
@@ -85,9 +87,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_intermixed_args(joined_sizes(joined_pairs(sys.argv[1:] if argv is None else argv)))
-    if options.plan and options.format != "text":
-        raise MatnetError(f"--plan is text for people; it does not go with --format {options.format}")
+    options = parse_stated(parser(), joined_sizes(joined_pairs(sys.argv[1:] if argv is None else argv)))
+    _refuse_idle(options)
     outputs = [(options.svg, SVG), (options.html, HTML), (options.dot, DOT)]
     check_outputs(outputs, [options.model])
     net = network_from(options.model, options)
@@ -107,6 +108,20 @@ def main(argv: list[str] | None = None) -> int:
     if reason and options.format in ("csv", "matconvnet", "latex"):
         log.info(printable(reason))
     return 0
+
+
+def _refuse_idle(options: argparse.Namespace) -> None:
+    """MatnetError for options that cannot act with the others."""
+    if options.plan and options.format != "text":
+        raise MatnetError(f"--plan is text for people; it does not go with --format {options.format}")
+    if not options.plan:
+        refuse_idle(options, ENGINE, "only with --plan; nothing else that is shown depends on the engine")
+    if options.format not in ("text", "json"):
+        refuse_idle(options, ["meta"], f"only with text and json, not with --format {options.format}")
+    if not options.svg:
+        refuse_idle(options, ["unfold"], "only with --svg; the page of --html unfolds by itself")
+    if not options.input_size:
+        refuse_idle(options, ["channels"], "only with --input-size")
 
 
 def input_shapes(net: Network, batch: int, size: InputSize | None, channels: int | None = None) -> dict[str, Shape]:

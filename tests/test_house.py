@@ -45,21 +45,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines": BASE | {"records", "ops", "network", "params", "meta", "edits"},
     "images": BASE | {"meta"},
     "comparison": BASE | {"ops", "network", "formats.mat"},
-    "zoo": BASE | {"tables", "ops", "network", "params", "formats", "converters", "comparison", "records"},
+    "zoo": BASE | {"tables", "ops", "network", "params", "formats", "converters", "comparison", "records"}
+    | {"stated_options"},
     "datasets": BASE,
     "metrics": BASE | {"ops"},
     "tables": set(),
     "arrays": {"errors", "kinds", "files"},
     "display": BASE | {"ops", "network", "meta", "formats.mat", "tables"},
     "loading": {"errors", "kinds", "network"},
-    "arguments": {"kinds", "", "errors", "network", "engines", "zoo", "loading"},
-    "image_arguments": {"errors", "arguments"},
-    "conversion_arguments": {"errors", "kinds", "formats", "converters", "arguments"},
+    "stated_options": {"errors"},
+    "arguments": {"kinds", "", "errors", "network", "engines", "zoo", "loading", "stated_options"},
+    "image_arguments": {"errors", "arguments", "stated_options"},
+    "conversion_arguments": {"errors", "kinds", "formats", "converters", "arguments", "stated_options"},
     "evaluation": BASE | {"ops", "network", "meta", "engines", "metrics", "zoo", "arguments", "image_arguments"}
-    | {"layer_files", "outcomes", "records", "tables"},
+    | {"layer_files", "outcomes", "records", "stated_options", "tables"},
     "answers": BASE | {"ops", "network", "meta", "formats.mat", "engines", "images", "datasets", "evaluation"}
     | {"arrays", "formats", "layer_files", "tables"},
-    "reproduction": BASE | {"", "engines", "zoo", "evaluation", "arguments", "outcomes", "records", "tables"}
+    "reproduction": BASE | {"", "engines", "zoo", "evaluation", "arguments", "outcomes", "records", "stated_options"}
+    | {"tables"},
 }
 # What a function may import besides: a Network calls on these when asked to run, or to show itself.
 # The CPU engine hands its runtime ONNX models. ImageNet's development kit states its classes in a MAT file.

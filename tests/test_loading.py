@@ -18,6 +18,7 @@ from matnet.arguments import network_from
 from matnet.errors import DataError, DownloadError, FileFormatError, MatnetError, NetworkError, run_command
 from matnet.network import Network
 from matnet.show import parser as show_parser
+from matnet.stated_options import parse_stated
 from matnet.zoo import UnknownModelError, all_cards, find_card
 
 DIGITS = find_card("digits-lenet").folder
@@ -144,7 +145,7 @@ def test_what_is_no_network(source: object) -> None:
 
 @pytest.mark.parametrize("source", [str(MAT), f"{PROTOTXT},{CAFFEMODEL}", str(DIGITS), "digits-lenet"])
 def test_commands_take_what_python_takes(source: str) -> None:
-    assert_is_digits(network_from(source, show_parser().parse_args([source])))
+    assert_is_digits(network_from(source, parse_stated(show_parser(), [source])))
 
 
 @pytest.mark.parametrize("verb", ["predict", "features", "run", "eval", "doctor", "show", "convert"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,15 @@ import pytest
 import matnet
 from matnet import diff, run
 from matnet.errors import run_command
+from matnet.reproduction.expected import expected_rows
+from matnet.zoo import cards
+from matnet.zoo.model_info import import_info
 from tests.helpers import assert_line
+from tests.hostile_server import Behaviour, serving
 from tests.tiny_models import colours
 
-PHOTO = str(Path(matnet.__file__).parent / "models" / "digits-lenet" / "test" / "7" / "0007.png")
+DIGITS = Path(matnet.__file__).parent / "models" / "digits-lenet"
+PHOTO = str(DIGITS / "test" / "7" / "0007.png")
 TEST = str(Path(PHOTO).parents[1])
 
 
@@ -52,10 +59,11 @@ def test_arrays_are_not_prepared(option: list[str], tmp_path: Path, capsys: pyte
     assert run_command(run.main, arguments) == 0
 
 
-def test_two_arrays_for_one_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("second", ["in__input", "data", "input"])
+def test_two_arrays_for_one_input(second: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """digits-lenet's input is `input` in the file and `data` in Caffe."""
     x = np.zeros((1, 1, 8, 8), np.float32)
-    np.savez(tmp_path / "in.npz", in__data=x, in__input=x + 1)
+    np.savez(tmp_path / "in.npz", **{"in__data": x, second: x + 1})
     names = matnet.load("digits-lenet").names_of_input("input")
     assert {"data", "input"} <= set(names)
     assert run_command(run.main, ["digits-lenet", str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]) == 2
@@ -64,9 +72,88 @@ def test_two_arrays_for_one_input(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_scores_of_another_number_than_the_classes(capsys: pytest.CaptureFixture[str]) -> None:
     """digits-lenet names 10 classes; its layer ip1 has 64 outputs."""
-    for verb in ("predict", "eval"):
-        assert status_of(verb, "digits-lenet", *IMAGES[verb], "--scores", "ip1") == 2
-        assert_line(capsys.readouterr().err, "10 classes", "64")
+    for verb in ("predict", "eval", "doctor"):
+        images = [TEST] if verb == "doctor" else IMAGES[verb]
+        assert status_of(verb, "digits-lenet", *images, "--scores", "ip1") == 2
+        assert_line(capsys.readouterr().err, "10 classes", "'ip1'", "64", "--scores")
+
+
+@pytest.mark.parametrize("to", [["--to-onnx", "o"], ["--to-caffe", "o"], []])
+@pytest.mark.parametrize("given", ["--from", "--mirror", "--caffemodel"])
+def test_where_a_known_model_comes_from_holds_for_every_form(
+    given: str, to: list[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """A model whose weights nobody publishes under an address that answers; they lie in a folder, or on a mirror."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MATNET_OFFLINE", raising=False)
+    cards.cards_in.cache_clear()
+    weights = (DIGITS / "digits-lenet.caffemodel").read_bytes()
+    sha1 = hashlib.sha1(weights).hexdigest()
+    folder = tmp_path / "made" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "readme.md").write_text(f"---\nname: Tiny\ncaffemodel: t.caffemodel\nsha1: {sha1}\n---\n\n# Tiny\n")
+    (folder / "deploy.prototxt").write_bytes((DIGITS / "deploy.prototxt").read_bytes())
+    import_info(folder)
+    (tmp_path / "carried").mkdir()
+    (tmp_path / "carried" / "t.caffemodel").write_bytes(weights)
+    with serving(Behaviour(content=weights)) as url:
+        value = {"--from": "carried", "--mirror": url, "--caffemodel": "carried/t.caffemodel"}[given]
+        assert status_of("convert", "tiny", given, value, *to) == 0, capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} > {"carried", "made"}
+
+
+def test_layers_of_a_definition_are_not_chosen_in_a_known_models_mat_file(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in (["--phase", "TRAIN"], ["--stage", "x"]):
+        assert status_of("show", "digits-lenet", *option) == 2
+        assert_line(capsys.readouterr().err, option[0], "Caffe")
+
+
+@pytest.mark.parametrize("to", ["--to-onnx", "--to-torch"])
+def test_the_line_about_an_export_names_what_the_file_holds(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if to == "--to-torch":
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    assert status_of("convert", "digits-lenet", to, "out", "--outputs", "conv1") == 0
+    said = capsys.readouterr().out
+    net = matnet.load("digits-lenet")
+    count = net["conv1"].filters.size + net["conv1"].biases.size
+    assert_line(said, "out", f"{count:,} numbers", f"outputs: {net.resolve('conv1')};")
+
+
+def test_a_foreign_folder_in_the_place_of_unfinished_features(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "f.npz.part").mkdir()
+    (tmp_path / "f.npz.part" / "thesis.txt").touch()
+    for more in ([], ["--no-resume"]):
+        given = [PHOTO, "--layer", "ip1", "--out", str(tmp_path / "f.npz")]
+        assert status_of("features", "digits-lenet", *given, *more) == 2
+        err = capsys.readouterr().err
+        assert_line(err, "f.npz.part", "thesis.txt")
+        assert "--no-resume" not in err
+        assert (tmp_path / "f.npz.part" / "thesis.txt").exists()
+
+
+def test_a_kit_with_objects_alone_is_no_folder_of_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("JPEGImages", "Annotations"):
+        (tmp_path / "VOCdevkit" / "VOC2007" / name).mkdir(parents=True)
+    shutil.copy(DIGITS / "digits-lenet.mat", tmp_path / "net.mat")
+    assert status_of("eval", str(tmp_path / "net.mat"), "--data", str(tmp_path / "VOCdevkit")) == 2
+    assert_line(capsys.readouterr().err, "VOC2007", "ImageSets", "Main")
+
+
+def test_a_published_file_under_another_name_is_known_by_its_checksum(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(DIGITS / "digits-lenet.mat", tmp_path / "net.mat")
+    (row,) = expected_rows([str(tmp_path / "net.mat")])
+    assert (row.card.name, row.file) == ("digits-lenet", tmp_path / "net.mat")
+    (tmp_path / "own.mat").write_bytes(b"x")
+    assert status_of("reproduce", "--models", str(tmp_path / "own.mat")) == 2
+    assert_line(capsys.readouterr().err, "own.mat", "eval")
 
 
 @pytest.mark.parametrize("verb", ["run", "show", "convert"])
@@ -85,6 +172,9 @@ def test_a_negative_seed(
         ("predict", ["digits-lenet", ""]),
         ("show", [""]),
         ("convert", ["a.mat", "--to-caffe", ""]),
+        ("predict", ["digits-lenet", PHOTO, "--mean="]),
+        ("run", ["digits-lenet", PHOTO, "o.npz", "--outputs="]),
+        ("show", ["digits-lenet", "--import="]),
     ],
 )
 def test_an_empty_argument(

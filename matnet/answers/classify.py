@@ -143,7 +143,7 @@ def classify(
         for number, row in zip(batch.numbers, rows, strict=True):
             if not np.isfinite(row).all():
                 not_finite.append(pictures[number].name)
-            answers[number] = _best(row, top, _fitting(net, known, len(row)))
+            answers[number] = _best(row, top, _fitting(net, known, variable, len(row)))
     unreadable = tuple(faults[number] for number in sorted(faults))
     if len(faults) == len(pictures):
         raise DataError(unreadable[0] if len(faults) == 1 else "\n".join(["no image could be read:", *unreadable[:20]]))
@@ -187,11 +187,13 @@ def _rows(net: Network, variable: str, values: np.ndarray | None) -> np.ndarray:
     return values.reshape(len(values), -1)
 
 
-def _fitting(net: Network, classes: Classes, outputs: int) -> Classes:
+def _fitting(net: Network, classes: Classes, variable: str, outputs: int) -> Classes:
+    """The classes; DataError where they are not as many as the variable has outputs."""
     if classes and len(classes) != outputs:
         raise DataError(
-            f"{net.source}: {len(classes)} classes are named ({classes.source}), but the network scores {outputs}; "
-            f"give as many names with {in_words('classes=', '--classes')}"
+            f"{net.source}: {len(classes)} classes are named ({classes.source}), but {variable!r} scores {outputs}; "
+            f"give as many names with {in_words('classes=', '--classes')}, or another variable with "
+            f"{in_words('scores=', '--scores')}"
         )
     return classes
 

@@ -18,6 +18,7 @@ from matnet.errors import DataError, FileFormatError, in_words
 from matnet.files import atomic_write
 
 SUFFIX, KEY = ".part", "key.json"
+SHOWN = 4
 _OWN = re.compile(r"\d+\.npy|done|\.?key\.json.*")
 TO_DO, DONE, UNREADABLE = 0, 1, 2
 """The state of an image, a byte each; an unreadable one is tried again."""
@@ -52,10 +53,21 @@ class Staging:
         if staging.folder.is_dir() and staging._ours() and not (resume and (staging.folder / KEY).is_file()):
             shutil.rmtree(staging.folder)
         if staging.folder.exists():
+            staging._refuse_foreign(target)
             staging._check(key)
         else:
             staging._create(target, key)
         return staging, int((staging.states() == DONE).sum())
+
+    def _refuse_foreign(self, target: Path) -> None:
+        """FileFormatError where what stands at the folder's place was not made by a Staging."""
+        found = sorted(file.name for file in self.folder.iterdir()) if self.folder.is_dir() else ["no folder"]
+        foreign = [name for name in found if not _OWN.fullmatch(name)]
+        if foreign:
+            raise FileFormatError(
+                f"{self.folder}: {target.name} is made in a folder of this name, which exists and is of something else "
+                f"(it holds {', '.join(foreign[:SHOWN])}); move it, or write to another file"
+            )
 
     def _ours(self) -> bool:
         """Whether the folder holds what a Staging makes, and nothing else."""

@@ -13,32 +13,37 @@ from matnet.datasets.image_list import LIST_NAMES, ImageList
 from matnet.datasets.imagenet import images_folder, load_imagenet
 from matnet.datasets.lfw import FACE_FOLDERS, PAIR_FILES, PairSet, load_lfw
 from matnet.datasets.matching import WNID
+from matnet.datasets.objects import OBJECTS, DetectionSet, load_voc_objects
 from matnet.datasets.scan import entries, text_lines
 from matnet.datasets.synsets import SORTED_LISTS, lists_in, search_folders
 from matnet.datasets.voc import SegmentationSet, has_voc, load_voc
-from matnet.errors import DataError, nearest
+from matnet.errors import DataError, in_words, nearest
 
-KINDS = ("images", "imagenet", "voc", "lfw")
-"""Kinds of data sets: labelled images of any classes; ImageNet; segmentations of PASCAL VOC; pairs of faces."""
+Found = ImageList | SegmentationSet | DetectionSet | PairSet
+"""What a folder or a list may hold."""
+
+KINDS = ("images", "imagenet", "voc", "voc-objects", "lfw")
+"""Kinds of data sets: labelled images of any classes; ImageNet; segmentations, or only objects, of PASCAL VOC; pairs of
+faces."""
 
 _ILSVRC = re.compile(r"ILSVRC201\d_(val|test|train)_\d{8}\.")
 
-_LOADERS: dict[str, Callable[..., ImageList | SegmentationSet | PairSet]] = {
+_LOADERS: dict[str, Callable[..., Found]] = {
     "images": ImageList.load,
     "imagenet": load_imagenet,
     "voc": load_voc,
+    "voc-objects": load_voc_objects,
     "lfw": load_lfw,
 }
 
 
-def load(
-    path: str | os.PathLike[str], kind: str | None = None, **options: Any
-) -> ImageList | SegmentationSet | PairSet:
+def load(path: str | os.PathLike[str], kind: str | None = None, **options: Any) -> Found:
     """A data set of one of KINDS; where the kind is left out and not `images`, a note says which it is, and why.
 
-    options: of load_imagenet (split, labels, synsets), load_voc (year, split, sbd), load_lfw (pairs) or
-    ImageList.load (root), None for their defaults; where `path` is a list, `root` is the folder of its images.
-    Raises DataError for an unknown kind, and for whatever those refuse.
+    options: of load_imagenet (split, labels, synsets), load_voc (year, split, sbd), load_voc_objects (year, split,
+    proposals), load_lfw (pairs) or ImageList.load (root), None for their defaults; where `path` is a list, `root` is
+    the folder of its images. Raises DataError for an unknown kind, a root of what is no list, and for whatever those
+    refuse.
     """
     target = Path(path)
     if kind is not None and kind not in KINDS:
@@ -47,6 +52,9 @@ def load(
     if kind is None:
         kind, reason = guess(target)
     options = {name: value for name, value in options.items() if value is not None}
+    if "root" in options and not target.is_file():
+        root = in_words("root=", "--root")
+        raise DataError(f"{path}: is no list file, whose images {root} is the folder of; leave {root} out")
     # A list of pairs or labels stands for the folder of its images.
     listed = {"lfw": "pairs", "imagenet": "labels"}.get(kind)
     if listed and target.is_file():
@@ -71,6 +79,8 @@ def guess(path: Path) -> tuple[str, str]:
         return _guess_list(path)
     if has_voc(path):
         return "voc", "it holds JPEGImages and SegmentationClass"
+    if has_voc(path, OBJECTS):
+        return "voc-objects", "it holds JPEGImages and Annotations"
     if any((path / name).is_file() for name in PAIR_FILES) or _face_folders(path):
         return "lfw", "it holds pairs of faces"
     images, folders = entries(images_folder(path, "val"))

@@ -290,7 +290,8 @@ def read_names(file: Path) -> list[str]:
     return names
 
 
-def has_voc(folder: Path) -> bool:
-    """Whether a folder of VOC lies in, below or at `folder`."""
+def has_voc(folder: Path, holding: Sequence[str] = SEGMENTATIONS) -> bool:
+    """Whether a folder of VOC that holds these folders lies in, below or at `folder`."""
     forms: Sequence[str] = (".", "VOC20[01][0-9]", "VOCdevkit/VOC20[01][0-9]", "TrainVal/VOCdevkit/VOC20[01][0-9]")
-    return any(_is_home(home) for form in forms for home in (folder.glob(form) if form != "." else [folder]))
+    homes = (home for form in forms for home in (folder.glob(form) if form != "." else [folder]))
+    return any(_is_home(home, holding) for home in homes)

@@ -78,16 +78,20 @@ def _knobs(text: str) -> tuple[str, ...]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    from matnet.errors import DataError
+    from matnet.arguments import ENGINE
     from matnet.files import check_outputs
     from matnet.image_arguments import parsed
     from matnet.kinds import JSON, MAT
+    from matnet.stated_options import refuse_idle
 
     options = parsed(parser(), argv)
     target = None if options.json == "-" else options.json
     check_outputs([(target, JSON), (options.write, MAT)], [options.model, options.images, options.labels])
-    if options.write and not (options.images or options.labels):
-        raise DataError("--write: what is written is found with labelled images; give IMAGES")
+    if not (options.images or options.labels):
+        idle = ("write", "root", "classes", "most", "knobs", *ENGINE)
+        refuse_idle(options, idle, "only with labelled images, over which the doctor searches; give IMAGES")
+    elif options.labels and options.images:
+        refuse_idle(options, ["root"], "IMAGES is the folder that the paths of --labels start from; give one of them")
     return diagnose(options, target)
 
 
@@ -153,7 +157,7 @@ def _search(
     outputs = scores_of_one_image(net, variable, prepared)
     card = card_of(net.source.path) if net.source.path else None
     order = card.labels.get("order") if card else None
-    images, said = aligned(net, given, outputs, options.classes, order)
+    images, said = aligned(net, given, outputs, options.classes, order, variable)
     findings += said
     search = Search(
         net, images, prepared, variable, class_names(net) or (), engine_options(options), options.knobs, options.most

@@ -14,7 +14,12 @@ from matnet.network import Network
 
 
 def aligned(
-    net: Network, images: ImageList, outputs: int | None, stated: str | Sequence[str] | None, order: str | None
+    net: Network,
+    images: ImageList,
+    outputs: int | None,
+    stated: str | Sequence[str] | None,
+    order: str | None,
+    variable: str,
 ) -> tuple[ImageList, list[Finding]]:
     """The images with labels that count in the network's outputs, and what is wrong with them already.
 
@@ -24,7 +29,7 @@ def aligned(
     """
     findings: list[Finding] = [note("labels", text) for text in images.notes]
     try:
-        found = align(net, images, outputs, stated, order)
+        found = align(net, images, outputs, stated, order, variable=variable)
     except DataError as error:
         for attempt, what, remedy in _attempts(images, outputs, stated):
             try:

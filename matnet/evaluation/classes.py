@@ -28,10 +28,11 @@ def align(
     stated: str | Sequence[str] | None,
     order: str | None,
     named: Sequence[str] | None = None,
+    variable: str = "",
 ) -> ImageList:
     """The images with labels that count in the network's outputs; `doubt` says where nothing states their order.
 
-    outputs: how many classes the network scores, where known. stated: a key of STATED or of `ORDERS`, a list file, or
+    outputs: how many classes `variable` scores, where known. stated: a key of STATED or of `ORDERS`, a list file, or
     the names themselves; it takes precedence over the names in the network's file. order: `labels.order` of the
     model's card, for images labelled by WordNet ids; named: `labels.names` of it. Images that are aligned already only
     have their labels checked.
@@ -45,7 +46,10 @@ def align(
     if names and outputs is not None and len(names) != outputs:
         option = in_words("classes=", "--classes")
         said = "the network's file names" if stated is None else f"{option} states"
-        raise DataError(f"{said} {len(names)} classes; the network scores {outputs}; give as many names with {option}")
+        raise DataError(
+            f"{said} {len(names)} classes, and {variable!r} scores {outputs}; give as many names with "
+            f"{option}, or another variable with {in_words('scores=', '--scores')}"
+        )
     if not names:
         names = _of_card(images, order) or named or ()
     return replace(images, aligned=False).align(names, descriptions, outputs)

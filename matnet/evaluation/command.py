@@ -15,9 +15,10 @@ from matnet.evaluation.tasks import TASKS, Task
 from matnet.files import atomic_write, models_folder
 from matnet.image_arguments import add_classes
 from matnet.outcomes import ExitStatus, Outcome, Status
+from matnet.stated_options import refuse_idle
 from matnet.zoo import UnknownModelError, card_of, find_card
 
-BY_KIND = {"voc": "segmentation", "lfw": "faces"}
+BY_KIND = {"voc": "segmentation", "voc-objects": "detection", "lfw": "faces"}
 """The task of a kind of data set that is not labelled images."""
 
 OPTIONS = tuple(dict.fromkeys(name for kind in TASKS.values() for name in kind.options))
@@ -99,6 +100,12 @@ def task_name(options: argparse.Namespace) -> str:
     ]
     if foreign:
         raise DataError(f"{', '.join(foreign)}: not for {task}; leave out, or state another --task")
+    if task != "faces":
+        refuse_idle(options, ["face_crop"], "only for faces")
+    if TASKS[task].own_size:
+        refuse_idle(options, ["batch_size"], f"not for {task}, which computes images one by one, at their own size")
+    if task in ("segmentation", "edges"):
+        refuse_idle(options, ["resize"], f"not for {task}, whose images keep their size")
     return str(task)
 
 

@@ -30,6 +30,7 @@ from matnet.reproduction.report import markdown, terminal
 from matnet.reproduction.reproduce import Reproduction, Verdict, check
 from matnet.reproduction.rows import Row
 from matnet.reproduction.store import Store
+from matnet.stated_options import parse_stated, refuse_idle
 from matnet.zoo.cache import home, offline
 from matnet.zoo.fetch import Fetcher
 
@@ -115,9 +116,8 @@ def main(argv: list[str] | None = None) -> int:
 
     Raises DataError for options that clash.
     """
-    options = parser().parse_intermixed_args(argv)
-    if options.resume and options.fresh:
-        raise DataError("--resume and --fresh contradict each other: kept rows are taken, or measured anew")
+    options = parse_stated(parser(), sys.argv[1:] if argv is None else argv)
+    _refuse_idle(options)
     _require_outputs(options)
     names = options.models or (all_published() if options.all else None)
     run, expected = reproduction(options), expected_rows(names)
@@ -135,6 +135,26 @@ def main(argv: list[str] | None = None) -> int:
     if verdict is not None:
         return verdict.status
     return max((row.outcome.exit_status for row in rows), default=ExitStatus.DONE)
+
+
+def _refuse_idle(options: argparse.Namespace) -> None:
+    """DataError, or MatnetError, for options that contradict each other or cannot act."""
+    if options.resume and options.fresh:
+        raise DataError("--resume and --fresh contradict each other: kept rows are taken, or measured anew")
+    if options.models:
+        refuse_idle(options, ["all"], "not with --models, which names the rows")
+    if options.lfw is None:
+        refuse_idle(options, ["pairs", "face_crop"], "only with --lfw, whose faces they are about")
+    if options.voc is None:
+        refuse_idle(options, ["sbd", "proposals"], "only with --voc, whose images they are about")
+    places = [name for name, _ in options.data]
+    twice = sorted({name for name in places if places.count(name) > 1})
+    if twice:
+        raise DataError(f"--data {twice[0]}=...: given twice; give one place")
+    if options.random_weights:
+        refuse_idle(options, ["offline"], "not with --random-weights, which fetch nothing")
+    else:
+        refuse_idle(options, ["seed"], "only with --random-weights")
 
 
 def _interrupted(stop: KeyboardInterrupt, rows: list[Row], options: argparse.Namespace) -> int:

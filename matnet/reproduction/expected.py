@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matnet.errors import DataError, listing
+from matnet.errors import DataError, listing, program
 from matnet.zoo.cards import Card, Published, all_cards
 from matnet.zoo.find import card_of
 from matnet.zoo.names import find_card
+from matnet.zoo.verify import Catalogue
 
 IMAGENET_ROWS = (
     "imagenet-resnet-50-dag",
@@ -129,10 +130,24 @@ def in_tables(rows: Iterable[Expected]) -> list[Expected]:
     return sorted(rows, key=lambda row: (order.index(row.task), -(row.card.introduced or 0)))
 
 
+def _card_of(file: Path) -> Card:
+    """The card of a file, by its name or its checksum; DataError where neither is known."""
+    card = card_of(file)
+    if card is not None:
+        return card
+    model = Catalogue(all_cards()).identify(file).model
+    if not model:
+        raise DataError(
+            f"{file}: neither its name nor its checksum is that of a known model, so no published figure is its own; "
+            f"give it a model's name, or measure it with `{program('eval')} {file} --data FOLDER`"
+        )
+    return find_card(model)
+
+
 def _expected(name: str) -> Expected | None:
     """The row that a model's name, or a file, means; None where its figures are on other data."""
     file = Path(name) if Path(name).is_file() else None
-    card = (card_of(file) if file else None) or find_card(name)
+    card = _card_of(file) if file else find_card(name)
     if card.test_images is not None:
         return Expected(card, OWN, card.published[0] if card.published else None, file)
     for published in card.published:

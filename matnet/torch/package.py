@@ -45,10 +45,12 @@ def load(weights: str | Path = Path(__file__).with_name("weights.safetensors")) 
 
 @dataclass
 class Package:
-    """The files written, and the largest difference from matnet's outputs on random input, of the largest value."""
+    """The files written, the largest difference from matnet's outputs on random input, of the largest value, and the
+    module that they hold."""
 
     files: list[Path]
     error: float
+    module: Module
 
 
 def save_torch(
@@ -85,7 +87,7 @@ def save_torch(
                 f"{target}: not written: the package's outputs differ by {error:.1e} of the largest value"
             )
         (work / "README.md").write_text(_readme(net, module, chain, error, bool(labels)), encoding="utf-8")
-        return Package(_put(work, target), error)
+        return Package(_put(work, target), error, module)
 
 
 def _refuse_foreign(target: Path) -> None:

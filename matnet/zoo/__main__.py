@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from matnet.errors import DownloadError, common_options, printable, program, run_command
+from matnet.stated_options import parse_stated, refuse_idle
 from matnet.tables import Table
 from matnet.zoo.cards import Card, all_cards
 from matnet.zoo.describe import card_record, card_text, cards_table
@@ -190,6 +191,8 @@ def _table(findings: list[Finding]) -> str:
 
 
 def check_models(options: argparse.Namespace) -> int:
+    if not options.forward:
+        refuse_idle(options, ["seed", "backend"], "only with --forward, which runs the models")
     chosen = [card for name in options.names for card in known_cards(name)] or all_cards()
     cards = {card.name: card for card in chosen if options.task in (None, card.task)}.values()
     done = []
@@ -221,7 +224,7 @@ def import_folder(options: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = parser().parse_args(argv)
+    options = parse_stated(parser(), sys.argv[1:] if argv is None else argv)
     status: int = options.run(options)
     return status
 

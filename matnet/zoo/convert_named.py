@@ -92,7 +92,7 @@ def convert_named(
     where the card knows no definition or weights, and what converting raises.
     """
     card = find_card(name)
-    net, read = _converted(card, prototxt, caffemodel, fetcher, options)
+    net, read = converted(card, prototxt, caffemodel, fetcher, options)
     target = Path(out if out is not None else card.mat)
     check_outputs([(target, MAT)], [*read, present_mat(card)])
     save_network(net, target, format=card.format if format == "auto" else format, version=version)
@@ -101,17 +101,17 @@ def convert_named(
 
 def convert_card(card: Card, fetcher: Fetcher | None = None, options: Mapping[str, Any] | None = None) -> Network:
     """The network of a card, converted from its Caffe files, which are fetched if need be; errors as above."""
-    return _converted(card, None, None, fetcher, options)[0]
+    return converted(card, None, None, fetcher, options)[0]
 
 
-def _converted(
+def converted(
     card: Card,
     prototxt: str | os.PathLike[str] | None,
     caffemodel: str | os.PathLike[str] | None,
     fetcher: Fetcher | None,
     options: Mapping[str, Any] | None,
 ) -> tuple[Network, list[Any]]:
-    """The network, and the files that it was read from."""
+    """The network of a card, or of the user's own definition and weights, and the files that it was read from."""
     from matnet.converters import convert_caffe
 
     definition_file = Path(prototxt) if prototxt is not None else definition(card)

@@ -69,7 +69,7 @@ class Classification(Task):
         classes, NetworkError for scores that are a map.
         """
         outputs = scores_of_one_image(net, variable, preprocessing)
-        return cls(align(net, images, outputs, classes, order, named))
+        return cls(align(net, images, outputs, classes, order, named, variable))
 
     @staticmethod
     def variable(net: Network, asked: str | None = None) -> str:

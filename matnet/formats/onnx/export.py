@@ -49,7 +49,11 @@ def save_onnx(
     ONNX file can hold, go to a second file, `path` with `.data` added.
     """
     transposition_notes(net)
-    model = to_onnx_model(net, outputs, batch, size, partial=partial)
+    return write_onnx(to_onnx_model(net, outputs, batch, size, partial=partial), path, largest)
+
+
+def write_onnx(model: OnnxModel, path: str | os.PathLike[str], largest: int = PROTOBUF_LIMIT) -> list[Path]:
+    """Write a model as `save_onnx` does."""
     target = Path(path)
     if model.weight_bytes <= largest:
         with atomic_write(target) as file:

@@ -1,0 +1,52 @@
+"""Which options a person stated, also with the value of the default, and the refusal of those that cannot act."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+
+from matnet.errors import MatnetError
+
+
+def parse_stated(command: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, in which options may stand before, between and behind the others, or belong to a verb.
+
+    `stated` of the result holds the options that the arguments contain, by their attribute: `{"seed": "--seed"}`.
+    """
+    verbs = any(isinstance(action, argparse._SubParsersAction) for action in command._actions)
+    parse = command.parse_args if verbs else command.parse_intermixed_args
+    options = parse(list(argv))
+    optional = list(_optional(command))
+    defaults = [action.default for action in optional]
+    for action in optional:
+        action.default = argparse.SUPPRESS
+    try:
+        given = vars(parse(list(argv)))
+    finally:
+        for action, default in zip(optional, defaults, strict=True):
+            action.default = default
+    options.stated = {action.dest: action.option_strings[0] for action in reversed(optional) if action.dest in given}
+    return options
+
+
+def _optional(command: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """The options of a command and of its verbs."""
+    for action in command._actions:
+        if action.option_strings:
+            yield action
+        elif isinstance(action, argparse._SubParsersAction):
+            for verb in action.choices.values():
+                yield from _optional(verb)
+
+
+def stated(options: argparse.Namespace, names: Iterable[str]) -> list[str]:
+    """The options among the attributes `names` that were stated, as they are spelt."""
+    given: dict[str, str] = getattr(options, "stated", {})
+    return [given[name] for name in names if name in given]
+
+
+def refuse_idle(options: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """MatnetError that names every option among the attributes `names` that was stated, and `why` it cannot act."""
+    given = stated(options, names)
+    if given:
+        raise MatnetError(f"{', '.join(given)}: {why}")
