@@ -11,7 +11,7 @@ import numpy as np
 from matnet.converters.build import build
 from matnet.converters.caffemodel import attach_weights, net_from_caffemodel, read_prototxt, read_weights
 from matnet.converters.colour import reorder_inputs
-from matnet.converters.export.provenance import META_FIELD, decisions, remember
+from matnet.converters.export.provenance import META_FIELD, remember
 from matnet.converters.graph.input_sizes import image_input
 from matnet.converters.graph.netdef import NetDef
 from matnet.converters.lower.builder import Builder
@@ -56,7 +56,7 @@ def convert_caffe(
     _describe(net, net_def, image, chosen, mean)
     if caffemodel is not None:
         warn_not_finite({name: param.value for name, param in net.params.items()}, str(caffemodel))
-    net.meta[META_FIELD] = decisions(builder, flipped) if builder.placeholders else remember(builder, flipped)
+    net.meta[META_FIELD] = remember(builder, flipped)
     transposition_notes(net)
     return net
 

@@ -210,6 +210,8 @@ def convert_back(given: argparse.Namespace) -> None:
     caffe = to_caffe(net, input_size=given_sizes(given), color_format=colors)
     for note in (note for note in caffe.notes if note not in net.source.notes):
         say(note)
+    if not caffe.has_weights and given.out_caffemodel is None:
+        caffemodel = None
     caffe.write(prototxt, caffemodel)
     count = sum(blob.size for blobs in caffe.blobs.values() for blob in blobs)
     written = ", ".join(str(path) for path in (prototxt, caffemodel) if path)

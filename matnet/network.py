@@ -326,8 +326,9 @@ class Network(Edited):
         """
         faults, broken = [], list[str]()
         layers = self.execution_order() if wanted is None else self.upto(wanted)
-        without = [layer.name for layer in layers if layer.params]
-        if self.source.format == "caffe" and without and not self.params:
+        without = [layer.name for layer in layers if any(name not in self.params for name in layer.params)]
+        filters = [layer.params[0] for layer in layers if layer.params and layer.op.has_filters]
+        if self.source.format == "caffe" and without and not any(name in self.params for name in filters):
             way = in_words("matnet.load('net.prototxt', 'net.caffemodel')", "NET.prototxt NET.caffemodel")
             raise NetworkError(
                 f"{self.source}: holds no weights, which {len(without)} layers need "

@@ -118,6 +118,56 @@ def test_a_conversion_takes_them_by_input() -> None:
     assert given_sizes(options) == {"data": (3, 20, 30), "im_info": (1, 3)}
 
 
+FILTERS = (
+    "layer { name: 'f' type: 'Convolution' bottom: 'data' top: 'c' convolution_param { num_output: 3 kernel_size: 1 } }"
+)
+JOINED = "layer {{ name: 'l' type: '{}' bottom: 'c' bottom: 'other' top: 'y' }}"
+POOLED = "layer { name: 'l' type: 'Pooling' bottom: 'other' top: 'y' pooling_param { kernel_size: 2 } }"
+ALONE = "layer { name: 'l' type: 'TanH' bottom: 'other' top: 'y' }"
+RECURRENT = """layer { name: 'k' type: 'Input' top: 'cont' input_param { shape { dim: 5 dim: 9 } } }
+    layer { name: 's' type: 'ReLU' bottom: 'other' top: 's' }
+    layer { name: 'l' type: 'RNN' bottom: 's' bottom: 'cont' top: 'y' recurrent_param { num_output: 4 } }"""
+
+
+@pytest.mark.parametrize(
+    "inputs", ["input: 'data' input: 'other'", "layer { type: 'HDF5Data' top: 'data' top: 'other' }"]
+)
+@pytest.mark.parametrize(
+    ("readers", "size", "expected"),
+    [
+        (JOINED.format("Eltwise"), (3, 20, 30), (1, 3, 20, 30)),
+        (JOINED.format("Concat"), (5, 20, 30), (1, 5, 20, 30)),
+        (POOLED, (5, 9, 7), (1, 5, 9, 7)),
+        (ALONE, (5, 9, 7), (1, 5, 9, 7)),
+        (ALONE, (9, 7), (9, 7, 1, 1)),
+        (ALONE, (9,), (9, 1, 1, 1)),
+        (ALONE, (2, 5, 9, 7), (2, 5, 9, 7)),
+        (RECURRENT, (5, 9, 7), (5, 9, 7, 1)),
+    ],
+    ids=str,
+)
+def test_three_numbers_are_an_image_unless_a_layer_reads_sequences(
+    inputs: str, readers: str, size: tuple[int, ...], expected: tuple[int, ...], tmp_path: Path
+) -> None:
+    """`other`, of which the file says nothing: its numbers are C x H x W, or all of its axes."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(f"{inputs} {FILTERS} {readers}")
+    net = matnet.convert_caffe(path, placeholders=True, input_size={"data": (3, 20, 30), "other": size})
+    assert net.input_shapes["other"] == expected
+
+
+@pytest.mark.parametrize("size", [(3, 20, 30), (2, 3, 20, 30)])
+def test_a_size_without_a_name_is_also_that_of_what_is_added_to_the_image(
+    size: tuple[int, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        "input: 'data' input: 'other' layer { name: 'l' type: 'Eltwise' bottom: 'data' bottom: 'other' top: 'y' }"
+    )
+    net = matnet.convert_caffe(path, input_size=size)
+    assert set(net.input_shapes.values()) == {(1, 3, 20, 30)[: 4 - len(size)] + size}
+
+
 @pytest.mark.parametrize("verb", ["doctor", "eval", "features", "predict", "run", "show"])
 def test_a_size_reaches_the_conversion_of_caffes_files(
     verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -22,8 +22,10 @@ from matnet.ops.normalization import LRN, BatchNorm, NormOffset
 from matnet.ops.pooling import Pooling
 from matnet.ops.roi import ROIPooling
 from matnet.params import Param
+from matnet.zoo.random_weights import random_params
 from tests.caffe_nets import TOLERANCE, X, blob_values, converted
 from tests.conftest import DATA, assert_close, conformance_cases
+from tests.extension_ops import seeded
 from tests.helpers import assert_line
 
 CASES = conformance_cases("caffe")
@@ -64,6 +66,66 @@ def test_the_prototxt_that_comes_back_is_the_one_that_went(case: str, tmp_path: 
         (layer.name, layer.type, layer.bottoms, layer.tops) for layer in before.layers
     ]
     assert after.inputs == before.inputs
+
+
+def test_fields_that_were_ignored_are_not_written(tmp_path: Path) -> None:
+    """What --lenient read must be readable without it."""
+    param = "convolution_param { num_output: 2 kernel_size: 1 odd: 3 }"
+    odd = f"layer {{ name: 'c' type: 'Convolution' bottom: 'data' top: 'y' {param} }}"
+    weights = {"c": (np.ones((2, 3, 1, 1), np.float32), np.ones(2, np.float32))}
+    converted(tmp_path, odd.replace("odd: 3", ""), {"data": (1, 3, 7, 9)}, weights)
+    (tmp_path / "odd.prototxt").write_text(f"input: 'data' input_dim: 1 input_dim: 3 input_dim: 7 input_dim: 9 {odd}")
+    net = matnet.convert_caffe(tmp_path / "odd.prototxt", tmp_path / "weights.caffemodel", lenient=True)
+    back = matnet.convert_caffe(*written(net, tmp_path))
+    x = seeded(1, 3, 7, 9)
+    np.testing.assert_array_equal(back.forward(x)["y"], net.forward(x)["y"])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_definition_without_weights_comes_back_alone(case: str, tmp_path: Path) -> None:
+    """Through a .mat file; with the original weights it then computes what Caffe did."""
+    folder = DATA / "caffe" / case
+    original, target, back = folder / "deploy.prototxt", tmp_path / "net.mat", tmp_path / "back"
+    assert convert.main([str(original), str(target)]) == 0
+    assert convert.main([str(target), "--to-caffe", str(back)]) == 0
+    weights = [blobs for blobs in read_weights(folder / "weights.caffemodel").layers.values() if blobs]
+    assert (tmp_path / "back.caffemodel").exists() == (not weights)
+    io = dict(np.load(folder / "io.npz"))
+    inputs = {name[4:]: value for name, value in io.items() if name.startswith("in__")}
+    expected = {name[5:].replace("__", "/"): value for name, value in io.items() if name.startswith("out__")}
+    net = matnet.convert_caffe(tmp_path / "back.prototxt", folder / "weights.caffemodel", color_format="rgb")
+    for name, value in blob_values(net, list(expected), inputs).items():
+        assert_close(value, expected[name], TOLERANCE, name)
+
+
+def test_no_caffemodel_is_written_without_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prototxt = DATA / "caffe" / "net_vgg" / "deploy.prototxt"
+    files = [tmp_path / "b.prototxt", tmp_path / "b.caffemodel"]
+    asked = ["--out-prototxt", str(files[0]), "--out-caffemodel", str(files[1])]
+    assert run_command(convert.main, [str(prototxt), "--to-caffe", *asked]) == 2
+    assert "b.caffemodel: the network has no weights" in capsys.readouterr().err
+    assert not any(file.exists() for file in files)
+
+
+WITHOUT_WEIGHTS = [
+    "absval", "bn_scale", "conv_group", "crop", "deconv_pad_group", "eltwise_max", "flatten", "ip_chain", "log", "mvn",
+    "net_fcn", "net_mobilenet", "prelu", "slice_channels", "v0_net_padding",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("color", ["bgr", "rgb"])
+@pytest.mark.parametrize("case", WITHOUT_WEIGHTS)
+def test_random_weights_go_to_caffe_and_come_back(case: str, color: str, tmp_path: Path) -> None:
+    """Converted without weights, filled with random ones: what the file's weights told of layers is not needed."""
+    options = {"color_format": color}
+    net = matnet.convert_caffe(DATA / "caffe" / case / "deploy.prototxt", placeholders=True, **options)
+    random_params(net, seed=3)
+    inputs = {name: seeded(*shape) for name, shape in net.input_shapes.items()}
+    back = matnet.convert_caffe(*written(net, tmp_path), **options)
+    expected = net.forward(inputs)
+    found = back.forward({back.resolve(name): value for name, value in inputs.items()}, list(expected))
+    for name, value in expected.items():
+        assert_close(found[name].ravel(), value.ravel(), TOLERANCE, name)
 
 
 def test_a_changed_layer_is_written_as_it_is_now(tmp_path: Path) -> None:

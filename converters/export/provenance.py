@@ -59,7 +59,10 @@ class Original:
 
 
 def remember(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
-    """The struct `meta.caffe` of a finished conversion; `images` are inputs whose channels were reordered."""
+    """The struct `meta.caffe` of a finished conversion; `images` are inputs whose channels were reordered.
+
+    Also without weights, but for layers whose blobs are no plain layer's: what these become depends on the weights.
+    """
     groups: list[tuple[list[LayerDef], list[str]]] = []
     group_of: dict[str, int] = {}  # by layer made
     for layer in caffe_layers(builder):
@@ -71,16 +74,21 @@ def remember(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
             group_of.update(dict.fromkeys(made, len(groups)))
             groups.append(([layer], list(made)))
     plain = {layers[0].name: made[0] for layers, made in groups if _is_plain(builder, layers, made)}
-    entries = [_entry(builder, layers, made) for layers, made in groups if layers[0].name not in plain]
-    return decisions(builder, images) | {
+    entries = [
+        _entry(builder, layers, made)
+        for layers, made in groups
+        if layers[0].name not in plain and not _lacks_weights(builder, made)
+    ]
+    return {
+        "flipped": Cell(images),
+        "widthFirst": np.array([[not builder.options.transpose]]),
         "layers": entries[0] if len(entries) == 1 else StructArray(entries, fields=_FIELDS),
         "graph": remember_graph(builder, plain),
     }
 
 
-def decisions(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
-    """What the way back must undo, also where no weights are known: the channels' order, and the axes'."""
-    return {"flipped": Cell(images), "widthFirst": np.array([[not builder.options.transpose]])}
+def _lacks_weights(builder: Builder, made: list[str]) -> bool:
+    return any(name in builder.placeholders for layer in made for name in builder.net.layers[layer].params)
 
 
 _FIELDS = ("prototxt", "layers", "counts", "params", "shapes", "values", "checksum")
@@ -173,8 +181,11 @@ def flipped_inputs(net: Network) -> list[str] | None:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
-def graph(net: Network, recorded: Mapping[str, Any]) -> WholeGraph | None:
-    """Caffe's graph as a whole, if the network is still what it became; `recorded`: layers whose records hold."""
+def graph(net: Network, recorded: Mapping[str, Any] | None) -> WholeGraph | None:
+    """Caffe's graph as a whole, if the network is still what it became.
+
+    recorded: layers whose records hold; None for a network that had no weights, whose graph is the definition alone.
+    """
     kept = net.meta.get(META_FIELD)
     return whole_graph(net, kept.get("graph"), recorded) if isinstance(kept, dict) else None
 

@@ -36,15 +36,21 @@ PathLike = str | os.PathLike[str]
 class CaffeNet:
     """A network in Caffe's terms: the NetParameter, and the blobs of each layer in Caffe's shapes.
 
-    notes: what was decided.
+    notes: what was decided. has_weights: False for a network without the weights that it needs.
     """
 
     message: Message
     blobs: Mapping[str, Sequence[np.ndarray]]
     notes: list[str] = field(default_factory=list)
+    has_weights: bool = True
 
     def write(self, prototxt: PathLike | None, caffemodel: PathLike | None) -> None:
-        """Write the files that are asked for, each whole; where one cannot be written, neither is replaced."""
+        """Write the files that are asked for, each whole; where one cannot be written, neither is replaced.
+
+        NetworkError where a caffemodel is asked for and the network has no weights.
+        """
+        if caffemodel is not None and not self.has_weights:
+            raise NetworkError(f"{caffemodel}: the network has no weights to write; ask for the prototxt alone")
         with ExitStack() as pending:
             if prototxt is not None:
                 file = pending.enter_context(atomic_write(prototxt))
@@ -62,9 +68,13 @@ def to_caffe(
     A network that was converted from Caffe gives back Caffe's layers and blobs, bit for bit. color_format
     `bgr` makes the Caffe net take B, G, R where `net` takes R, G, B; the default is what the conversion
     undid, or `bgr`. input_size (height and width, C H W or N C H W, or by input name) is needed where the network does
-    not tell it. Training-only layers are dropped. Raises UnsupportedLayersError listing all layers that Caffe has no
-    counterpart for, NetworkError for sizes that do not fit.
+    not tell it. Training-only layers are dropped. A network that was converted from a prototxt alone gives back the
+    definition alone. Raises UnsupportedLayersError listing all layers that Caffe has no counterpart for, NetworkError
+    for sizes that do not fit.
     """
+    definition = _definition_alone(net, input_size, batch)
+    if definition is not None:
+        return definition
     net = net.for_inference()
     net.check()
     _require_one_writer(net)
@@ -96,6 +106,24 @@ def to_caffe(
     if whole is None:
         _declare_sharing(message, layers)
     return CaffeNet(message, {layer.name: layer.blobs for layer in layers if layer.blobs}, notes)
+
+
+def _definition_alone(net: Network, input_size: InputSize | None, batch: int) -> CaffeNet | None:
+    """Caffe's own layers, of a network that still is what a prototxt without weights became; None for any other."""
+    filters = [layer.params[0] for layer in net.layers.values() if layer.params and layer.op.has_filters]
+    if any(name in net.params for name in filters):
+        return None
+    net = net.for_inference()
+    _name_blobs(net)
+    whole = graph(net, None)
+    if whole is None:
+        return None
+    if is_width_first(net):
+        net.input_shapes = {name: (n, c, w, h) for name, (n, c, h, w) in net.input_shapes.items()}
+    inputs = _inputs(net, _input_shapes(net, input_size, batch), whole.inputs)
+    message = build("NetParameter", name=Path(str(net.source)).stem, layer=[*inputs, *whole.messages])
+    note = "the network has no weights: only its definition is given back"
+    return CaffeNet(message, {}, [*net.source.notes, note], has_weights=False)
 
 
 # -- inputs -----------------------------------------------------------------------------------------

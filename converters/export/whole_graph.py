@@ -36,8 +36,8 @@ RULES = ("blobs", "include", "exclude", "phase", "loss_weight")
 
 
 def definition(layer: LayerDef, bottoms: Iterable[str], tops: Iterable[str]) -> Message:
-    """The layer as it is at test time: without blobs, rules, and the parameters of a loss that it was."""
-    message = layer.params.shallow_copy()
+    """The layer as it is at test time: without blobs, rules, ignored fields, and the parameters of a loss."""
+    message = layer.params.known_fields() if is_known(layer.type) else layer.params.shallow_copy()
     own = {*PARAMETERS.get(layer.type, ()), *FORK_PARAMETERS.get(layer.type, ())}
     others = [name for name, _ in message.items() if name.endswith("_param") and name not in own]
     for name in (*RULES, *(others if is_known(layer.type) else [])):
@@ -59,9 +59,10 @@ def remember_graph(builder: Builder, plain: Mapping[str, str]) -> dict[str, Any]
 
     prototxt: all layers in Caffe's names and order. For each of them, plain is that stock layer, and record
     its name in `meta.caffe.layers`, if it has one. shapes: those of all plain layers' blobs. variables, blobs:
-    what the inputs are called in the network and in Caffe.
+    what the inputs are called in the network and in Caffe. hasWeights: whether all params had values.
     """
     layers = caffe_layers(builder)
+    complete = all(name in builder.net.params for layer in builder.net.layers.values() for name in layer.params)
     named = Counter(layer.params.get("name") for layer in builder.graph.layers)
     recorded = [bool(builder.emitted.get(layer.name)) and layer.name not in plain for layer in layers]
     inputs = {
@@ -76,7 +77,8 @@ def remember_graph(builder: Builder, plain: Mapping[str, str]) -> dict[str, Any]
         "shapes": Cell(row(shape) for layer in layers for shape in _blob_shapes(builder, layer, plain)),
         "variables": Cell(inputs),
         "blobs": Cell(inputs.values()),
-        "checksum": structure(builder.net),
+        "hasWeights": np.array([[complete]]),
+        "checksum": structure(builder.net, complete),
     }
 
 
@@ -96,12 +98,17 @@ def _in_caffes_names(builder: Builder, layer: LayerDef, named: Counter[str]) -> 
     return message
 
 
-def structure(net: Network) -> str:
-    """A digest of everything but the params' numbers: layers, their fields and wiring, the sizes of params."""
+def structure(net: Network, complete: bool = True) -> str:
+    """A digest of everything but the params' numbers: layers, their fields and wiring, the sizes of params.
+
+    complete: False where params are missing; what a SimpleNN file tells by its params is then left out.
+    """
     digest = hashlib.sha256()
+    ignored = {"size"} if complete else {"size", "hasBias", "numChannels"}
     for layer in net.layers.values():
-        values = {item.name: getattr(layer.op, item.name) for item in fields(layer.op) if item.name != "size"}
-        sizes = [[size for size in shape if size != 1] for shape in net.param_shapes(layer)]
+        values = {item.name: getattr(layer.op, item.name) for item in fields(layer.op) if item.name not in ignored}
+        shapes = [shape for shape in net.param_shapes(layer) if complete or shape]
+        sizes = [[size for size in shape if size != 1] for shape in shapes]
         digest.update(repr((layer.name, layer.type_name, values, layer.inputs, layer.outputs, sizes)).encode())
     return digest.hexdigest()
 
@@ -134,9 +141,15 @@ def is_text(value: Any, text: str) -> bool:
     return isinstance(value, str) and value == text
 
 
-def whole_graph(net: Network, kept: Any, recorded: Mapping[str, Any]) -> WholeGraph | None:
-    """The graph in `kept` (meta.caffe.graph), if the network has the structure it had and all records hold."""
-    if not isinstance(kept, dict) or not is_text(kept.get("checksum"), structure(net)):
+def whole_graph(net: Network, kept: Any, recorded: Mapping[str, Any] | None) -> WholeGraph | None:
+    """The graph in `kept` (meta.caffe.graph), if the network has the structure it had and all records hold.
+
+    recorded: the records that hold, by layer; None for the graph of a network that had no weights.
+    """
+    complete = recorded is not None
+    if not isinstance(kept, dict) or bool(np.all(kept.get("hasWeights", True))) != complete:
+        return None
+    if not is_text(kept.get("checksum"), structure(net, complete)):
         return None
     try:
         messages = parse_text(kept["prototxt"], "meta.caffe.graph", lenient=True).get("layer")
@@ -147,7 +160,7 @@ def whole_graph(net: Network, kept: Any, recorded: Mapping[str, Any]) -> WholeGr
     except (FileFormatError, LookupError, TypeError, ValueError, OverflowError):
         return None
     fits = len(messages) == len(plain) == len(record) and len(variables) == len(blobs)
-    if not fits or any(name and name not in recorded for name in record):
+    if not fits or (recorded is not None and any(name and name not in recorded for name in record)):
         return None
     if any(name and (name not in net.layers or net.layers[name].op.dagnn not in EXPORTS) for name in plain):
         return None

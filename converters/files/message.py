@@ -127,6 +127,18 @@ class Message:
         twin._positions = dict(self._positions)
         return twin
 
+    def known_fields(self) -> Message:
+        """A message with the same values, but for fields that the schema does not know, in sub-messages too."""
+        def known(value: Any) -> Any:
+            return value.known_fields() if isinstance(value, Message) else value
+
+        twin = self.shallow_copy()
+        for name in self.unknown():
+            twin.clear(name)
+        for name, value in twin._values.items():
+            twin._values[name] = [known(item) for item in value] if isinstance(value, list) else known(value)
+        return twin
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Message) and self.type is other.type and self._values == other._values
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from matnet.converters.graph.axes import JOINING, Axes
 from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.converters.lower.sizes import Sizes, text
 from matnet.converters.options import Options
@@ -13,7 +14,6 @@ NO_IMAGES = ("Input", "DummyData", "MemoryData", "HDF5Data")
 """Layers that bring data in and state its sizes, or bring in arrays of any kind; all others read images."""
 KEEP_CHANNELS = ("ReLU", "Dropout", "Pooling", "LRN", "BatchNorm", "Scale", "Bias", "Power", "Split", "Sigmoid", "TanH")
 FILTERING = ("Convolution", "Deconvolution", "ConvolutionDepthwise", "DepthwiseConvolution", "InnerProduct", "Im2col")
-JOINING = ("Concat", "Eltwise")
 USUAL_NAME = "data"
 
 
@@ -23,7 +23,9 @@ def image_input(net: NetDef, layers: Sequence[LayerDef]) -> str | None:
     Of the inputs with four axes, or of unknown shape, one that reaches filters: `data` where it does, else the first.
     Where none does, `data`, else the first of them. layers: those that are kept for inference.
     """
-    candidates = [blob for blob in used_inputs(net, layers) if len(_stated(net, blob)) == 4]
+    axes = Axes(net, layers)
+    used = used_inputs(net, layers)
+    candidates = [blob for blob in used if len(_stated(net, blob)) == 4 and not axes.is_sequence(blob)]
     filtered = [blob for blob in candidates if _reaches_filters(layers, net.input_variables[blob])]
     for blobs in (filtered, candidates):
         if blobs:
@@ -93,33 +95,48 @@ def input_sizes(
     sense.
     """
     wanted = _wanted(net, layers, options)
-    image = image_input(net, layers)
-    from_data_layers = {top for layer in net.data_layers if layer.type not in NO_IMAGES for top in layer.tops}
+    image, axes = image_input(net, layers), Axes(net, layers)
+    notes = [] if notes is None else notes
     found: dict[str, Sizes] = {}
     for blob in used_inputs(net, layers):
-        usual = _usual_shape(layers, net.input_variables[blob]) if net.inputs[blob] is None else None
-        stated = _stated(net, blob) if usual is None else usual
-        if usual is not None and blob not in wanted and notes is not None:
+        variable, free = net.input_variables[blob], net.inputs[blob] is None
+        usual = _usual_shape(layers, variable) if free else None
+        if usual is not None and blob not in wanted:
             notes.append(f"input {blob!r} has no stated size and is taken to be {text(usual)}")
-        no_image = blob != image and not _reaches_filters(layers, net.input_variables[blob])
-        if net.inputs[blob] is None and usual is None and blob in wanted and no_image:
-            found[blob] = wanted[blob]  # what is given is all of its shape
+        is_image = blob == image or axes.is_map(blob) or axes.alike(blob, image) or _reaches_filters(layers, variable)
+        if free and usual is None and blob in wanted and _is_whole(wanted[blob], axes.is_sequence(blob), is_image):
+            found[blob] = wanted[blob]
             continue
-        guessed = net.inputs[blob] is None or blob in from_data_layers
-        sizes = _replaced(stated, wanted.get(blob, ()))
-        if guessed and len(sizes) == 4:
+        sizes = _replaced(f"{net.path}: input {blob!r}", usual or _stated(net, blob), wanted.get(blob, ()))
+        if len(sizes) == 4 and (free or blob in _from_data_layers(net)):
             if mean_size is not None and blob == image and sizes[2:] == (None, None):
                 sizes = (*sizes[:2], *mean_size)
-            channels = _channels(layers, net.input_variables[blob], sizes) if len(wanted.get(blob, ())) < 3 else None
-            unweighted = not any(layer.blobs for layer in layers)
-            if channels is None and sizes[1] is None and unweighted and blob in from_data_layers and not no_image:
+            channels = _channels(layers, variable, sizes) if len(wanted.get(blob, ())) < 3 else None
+            if channels is None and sizes[1] is None and is_image and _has_colours(net, layers, blob):
                 channels = 3
-                if notes is not None:
-                    other = in_words("input_size=(channels, height, width)", "--input-size CxHxW")
-                    notes.append(f"the images {blob!r} are taken to have 3 channels; {other} states others")
+                other = in_words("input_size=(channels, height, width)", "--input-size CxHxW")
+                notes.append(f"the images {blob!r} are taken to have 3 channels; {other} states others")
             sizes = (sizes[0] or 1, channels or sizes[1], *sizes[2:])
         found[blob] = sizes
     return found
+
+
+def _is_whole(given: Sequence[int], is_sequence: bool, is_image: bool) -> bool:
+    """Whether the given numbers are all axes of an input of unknown shape, and not the last ones of N x C x H x W.
+
+    Three numbers are C x H x W unless a layer shows that the input is a sequence.
+    """
+    return is_sequence or (not is_image and len(given) != 3)
+
+
+def _from_data_layers(net: NetDef) -> set[str]:
+    """The blobs of layers that read images."""
+    return {top for layer in net.data_layers if layer.type not in NO_IMAGES for top in layer.tops}
+
+
+def _has_colours(net: NetDef, layers: Sequence[LayerDef], blob: str) -> bool:
+    """Whether an image comes from a layer that reads images, and no weights tell its channels."""
+    return blob in _from_data_layers(net) and not any(layer.blobs for layer in layers)
 
 
 def _usual_shape(layers: Sequence[LayerDef], variable: str) -> Sizes | None:
@@ -136,17 +153,14 @@ def _wanted(net: NetDef, layers: Sequence[LayerDef], options: Options) -> dict[s
     given = options.input_size
     if given is None:
         return {}
-    image = image_input(net, layers)
     inputs = used_inputs(net, layers)
-    named: Mapping[str, Sequence[int]] = given if isinstance(given, Mapping) else {image or "": given}
-    if not isinstance(given, Mapping):  # other images of unknown size take its height and width
-        others = [blob for blob in inputs if net.inputs[blob] is None and _is_image(net, layers, blob)]
-        named = {**dict.fromkeys(others, given[-2:]), **named}
+    known = f"its inputs: {', '.join(inputs) or 'none'}"
+    image = image_input(net, layers)
+    if not isinstance(given, Mapping) and image is None:
+        way = in_words("by name", "as NAME=AxBx...")
+        raise NetworkError(f"{net.path}: a size is given, and no input is an image; give it {way}; {known}")
+    named = given if isinstance(given, Mapping) else _for_images(net, layers, image or "", given)
     for blob, sizes in named.items():
-        known = f"its inputs: {', '.join(inputs) or 'none'}"
-        if not blob:
-            way = in_words("by name", "as NAME=AxBx...")
-            raise NetworkError(f"{net.path}: a size is given, and no input is an image; give it {way}; {known}")
         if blob not in net.inputs:
             near = nearest(blob, inputs)
             raise NetworkError(f"{net.path}: a size is given for {blob!r}, which is no input{near}; {known}")
@@ -155,13 +169,26 @@ def _wanted(net: NetDef, layers: Sequence[LayerDef], options: Options) -> dict[s
     return {blob: tuple(sizes) for blob, sizes in named.items() if blob in inputs}
 
 
-def _replaced(stated: Sizes, wanted: Sequence[int]) -> Sizes:
+def _for_images(
+    net: NetDef, layers: Sequence[LayerDef], image: str, given: Sequence[int]
+) -> dict[str, Sequence[int]]:
+    """A size without a name, by input: the image takes it, and so do inputs of unknown shape that must be like it.
+
+    Further images of unknown shape take its height and width.
+    """
+    axes = Axes(net, layers)
+    free = [blob for blob in used_inputs(net, layers) if net.inputs[blob] is None]
+    others = {blob: given[-2:] for blob in free if _is_image(net, layers, blob)}
+    return {**others, **{blob: given for blob in free if axes.alike(blob, image)}, image: given}
+
+
+def _replaced(where: str, stated: Sizes, wanted: Sequence[int]) -> Sizes:
     """`stated` with its last axes replaced by `wanted`: H W, C H W or all four."""
     if not wanted:
         return stated
     if len(wanted) > len(stated) or len(wanted) < 2 < len(stated):
         raise NetworkError(
-            f"the given size has {len(wanted)} numbers for an input of {text(stated)}; expected HxW, CxHxW or NxCxHxW"
+            f"{where} is {text(stated)}, and the given size has {len(wanted)} numbers; expected HxW, CxHxW or NxCxHxW"
         )
     return (*stated[: len(stated) - len(wanted)], *wanted)
 
