@@ -9,7 +9,8 @@ import numpy as np
 
 from matnet.converters.lower.conv import selection
 from matnet.layout import pad_to_4d
-from matnet.network import RESTORED, Layer, Network
+from matnet.names import RESTORED
+from matnet.network import Layer, Network
 from matnet.ops.base import Channels
 from matnet.ops.combine import Concat
 from matnet.ops.convolution import Conv

@@ -1,17 +1,18 @@
-"""Network: layers, params, variables and meta of one graph; its edits, checks and size inference."""
+"""Network: layers, params, variables and meta of one graph; its checks and size inference."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from matnet import inference
 from matnet.edits import Edited
-from matnet.errors import MatnetError, NetworkError, ShapeError, in_words, listing, nearest, where_names_are
+from matnet.errors import MatnetError, NetworkError, ShapeError, in_words, listing
+from matnet.names import RESTORED, names_of_input, resolved, with_blobs
 from matnet.ops.base import Op, Unknown
 from matnet.params import Param, Params
 from matnet.shapes import ReceptiveField, Shape
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
     from matnet.answers.layers import LayerView
     from matnet.engines import Engine, EngineOptions
     from matnet.images import Preprocessing
-
-IN_PLACE = "_before_"
-"""What stands between a Caffe blob and the in-place layer that changes it, in the name of the value before."""
-
-RESTORED = "_in_caffe_order"
-"""The suffix of convolutions that a conversion adds, which only put channels back into Caffe's order."""
 
 
 @dataclass
@@ -149,7 +144,7 @@ class Network(Edited):
 
     def data_inputs(self) -> list[str]:
         """The inputs that something other than a training-only layer reads: images rather than labels."""
-        inputs, training = self.inputs, _training_only(self)
+        inputs, training = self.inputs, {layer.name for layer in self.training_layers()}
         read = {v for name, layer in self.layers.items() if name not in training for v in layer.inputs}
         return [name for name in inputs if name in read] or inputs
 
@@ -187,65 +182,25 @@ class Network(Edited):
 
         NetworkError with the nearest names where it means none of them.
         """
-        return self.resolved([name])[0]
+        return resolved(self, [name])[0]
 
     def resolved(self, names: Iterable[str]) -> list[str]:
         """The variables that several names mean, as `resolve` finds them."""
-        variables = set(self.variables)
-        return [self._variable(name, variables) for name in names]
-
-    def _variable(self, name: str, variables: Set[str]) -> str:
-        if name in variables:
-            return name
-        if name in self.aliases and self.aliases[name] in variables:
-            return self.aliases[name]
-        if name in self.layers and self.layers[name].outputs:
-            return self.layers[name].outputs[0]
-        hint = nearest(name, [*self.variables, *self.layers, *self.aliases])
-        raise NetworkError(f"{self.source}: no variable or layer is called {name!r}{hint}; {where_names_are()}")
+        return resolved(self, names)
 
     def with_blobs(self, names: Iterable[str] | None) -> Network:
-        """This network, or a copy in which those of `names` that are flattened Caffe blobs are variables of their own.
-
-        A Flatten that another layer reads is no layer here: its blob is another name of a variable that still has
-        the axes which the blob merges.
-        """
-        merged = {
-            name: self.aliases[name]
-            for name in names or ()
-            if name in self.aliases and 0 < self.blob_ranks.get(name, 4) < self.blob_ranks.get(self.aliases[name], 4)
-        }
-        if not merged:
-            return self
-        from matnet.ops.extensions.reshape import CaffeFlatten
-
-        twin, variables = self.copy(), self.variables
-        for blob, variable in merged.items():
-            if blob in variables or variable not in variables:
-                continue
-            layer = blob
-            while layer in twin.layers:
-                layer += "x"
-            twin.add(Layer(layer, CaffeFlatten(axis=self.blob_ranks[blob] - 1), [variable], [blob]))
-            del twin.aliases[blob]
-        return twin
+        """This network, or a copy in which those of `names` that are flattened Caffe blobs are variables."""
+        return with_blobs(self, names)
 
     def names_of_input(self, variable: str) -> list[str]:
-        """The names under which an input may be given: its own, its aliases, and the Caffe blob that it starts as.
-
-        A blob that layers change in place carries its name when they are done; before that, as an input, it
-        is the variable `<blob>_before_<layer>`.
-        """
-        own = [variable, *(alias for alias, target in self.aliases.items() if target == variable)]
-        blobs = [name.partition(IN_PLACE)[0] for name in own if IN_PLACE in name]
-        variables = self.variables
-        return [*own, *(blob for blob in blobs if blob in self.aliases or blob in variables)]
+        """The names under which an input may be given: its own, its aliases, and the Caffe blob that it starts as."""
+        return names_of_input(self, variable)
 
     # -- edits ------------------------------------------------------------------------------------
 
     def training_layers(self) -> list[Layer]:
         """Layers that only training needs: losses and error measures."""
-        return [self.layers[name] for name in _training_only(self)]
+        return inference.training_layers(self)
 
     def for_inference(self) -> Network:
         """A copy without training-only layers and what only they needed; its notes state what was changed.
@@ -256,44 +211,13 @@ class Network(Edited):
         type says loss, error, accuracy or metric and nothing reads its outputs. Labels may still be given, and change
         nothing. NetworkError where no layer remains.
         """
-        twin = self._with_inference_forms(self.training_layers())
-        if not twin.layers:
-            raise NetworkError(f"{self.source}: holds training-only layers and nothing else")
-        return twin
+        return inference.for_inference(self)
 
     def for_inputs(self, given: Collection[str]) -> Network:
         """The network that can run when these inputs (variables) are given: training-only layers stay where their
         labels are among them, and the others become what they are in `for_inference`.
         """
-        missing = set(self.inputs).difference(given)
-        layers = self.training_layers()
-        kept = self._with_inference_forms(
-            [layer for layer in layers if missing.intersection(layer.inputs) or isinstance(layer.op, Unknown)]
-        )
-        needs_more = set(kept.inputs).difference(given)
-        return kept.for_inference() if needs_more or not kept.layers else kept
-
-    def _with_inference_forms(self, training: Sequence[Layer]) -> Network:
-        """A copy in which these training-only layers have their inference form or, having none, are dropped."""
-        twin = self.copy()
-        made = []
-        mentions = _mentions(self)
-        for layer in training:
-            op = _inference_form(layer, mentions)
-            if op is None:
-                del twin.layers[layer.name]
-                twin.source.notes.append(f"dropped training-only layer {layer.name!r} ({layer.type_name})")
-            else:
-                form = Layer(layer.name, op, layer.inputs[:1], layer.outputs[:1])
-                twin.layers[layer.name] = form
-                twin.source.notes.append(f"{AT_INFERENCE} {layer.name!r} ({layer.type_name}) computes {form.type_name}")
-                made.append(form)
-        if len(made) == 1 and PROBABILITIES not in {*twin.variables, *twin.layers, *twin.aliases}:
-            twin.aliases[PROBABILITIES] = made[0].outputs[0]
-        used = {name for layer in twin.layers.values() for name in layer.params}
-        twin.params = {name: param for name, param in twin.params.items() if name in used}
-        twin.unread_inputs |= set(self.inputs).difference(twin.variables)
-        return twin
+        return inference.for_inputs(self, given)
 
     def upto(self, outputs: Iterable[str]) -> list[Layer]:
         """The layers that `outputs` (variables) depend on, in execution order; of several writers of one, the last."""
@@ -594,77 +518,3 @@ class Network(Edited):
         from matnet.display.html import network_to_html  # drawn only in notebooks
 
         return network_to_html(self)
-
-
-LABEL = "label"
-PROBABILITIES = "prob"
-AT_INFERENCE = "at inference, layer"
-"""How a note begins that says what a training-only layer computes instead of its loss."""
-LOSS_WORDS = ("loss", "error", "accuracy", "metric", "objective")
-
-
-def _training_only(net: Network) -> dict[str, None]:
-    """The layers that inference can do without; of unknown types, sinks that are called a loss or an error."""
-    inputs = set(net.inputs)
-    read = {name for layer in net.layers.values() for name in layer.inputs}
-    training = (name for name, layer in net.layers.items() if layer.op.training_only or _is_loss(layer, inputs, read))
-    return dict.fromkeys(training)
-
-
-def _is_loss(layer: Layer, inputs: set[str], read: set[str]) -> bool:
-    """Whether nothing reads the layer, and it compares with labels, or is of unknown type and called a loss."""
-    if any(name in read for name in layer.outputs):
-        return False
-    compares = any(name not in inputs for name in layer.inputs)
-    labelled = compares and any(name in inputs and name.lower().startswith(LABEL) for name in layer.inputs)
-    called = f"{layer.type_name} {layer.name}".lower()
-    return labelled or (isinstance(layer.op, Unknown) and any(word in called for word in LOSS_WORDS))
-
-
-def _mentions(net: Network) -> Counter[tuple[type[Op] | None, str]]:
-    """How many layers read or write each variable: of every op together (None), and of each type of op."""
-    found: Counter[tuple[type[Op] | None, str]] = Counter()
-    for layer in net.layers.values():
-        for name in {*layer.inputs, *layer.outputs}:
-            found[None, name] += 1
-            found[type(layer.op), name] += 1
-    return found
-
-
-def _inference_form(layer: Layer, mentions: Counter[tuple[type[Op] | None, str]]) -> Op | None:
-    """What a training-only layer computes at inference; None where it is dropped.
-
-    It is dropped where its outputs are read (it is then no result), and where what it would compute of the scores is
-    computed of them anyway: before it, or beside it.
-    """
-    op = layer.op.for_inference()
-    if op is None or len(layer.outputs) != 1 or not layer.inputs:
-        return None
-    if mentions[None, layer.outputs[0]] > 1:
-        return None
-    others = mentions[type(op), layer.inputs[0]] - (type(op) is type(layer.op))
-    return None if others else op
-
-
-MOST_X = 16
-
-
-def free_name(name: str, taken: Container[str], repeats: dict[str, int]) -> str:
-    """`name`, or where it is taken, the name with `x` appended until it is free, as MatConvNet's importer does.
-
-    After `MOST_X` a number is appended instead, so that thousands of equal names stay short; `repeats` keeps the last
-    number of each name.
-
-    >>> free_name("a", {"a", "ax"}, {})
-    'axx'
-    """
-    if name not in taken:
-        return name
-    for count in range(1, MOST_X + 1):
-        longer = name + "x" * count
-        if longer not in taken:
-            return longer
-    while True:
-        repeats[name] = number = repeats.get(name, MOST_X) + 1
-        if f"{name}_{number}" not in taken:
-            return f"{name}_{number}"

@@ -82,6 +82,7 @@ ALSO_WHEN_CALLED = {
 }
 # The public face, the benchmarks, the doctor and pictures may import every room, as the commands may.
 EVERYTHING = {"", "benchmarks", "doctor", "plots"}
+BESIDE = {"names": "network", "inference": "network"}  # modules that are part of the room of another
 NUMPY_ALONE = ("errors", "shapes", "layout", "ops", "params", "network")
 
 
@@ -89,7 +90,8 @@ def room(module: str) -> str:
     """The part of the package that the module belongs to, such as `ops`; "" is the public face."""
     parts = module.split(".")[1:]
     nested = ".".join(parts[:2])
-    return nested if nested in ("formats.mat", "formats.onnx") else ".".join(parts[:1])
+    alone = ".".join(parts[:1])
+    return nested if nested in ("formats.mat", "formats.onnx") else BESIDE.get(alone, alone)
 
 
 def first_line(tree: ast.Module) -> str:

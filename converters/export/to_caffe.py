@@ -26,7 +26,8 @@ from matnet.formats.mat.values import Cell
 from matnet.meta import image_input, normalization
 from matnet.meta.given import InputSize, given_input_shapes, require_sizes, with_given_sizes
 from matnet.meta.transposed import is_width_first
-from matnet.network import RESTORED, Layer, Network, free_name
+from matnet.names import RESTORED, free_name
+from matnet.network import Layer, Network
 from matnet.shapes import Shape
 
 PathLike = str | os.PathLike[str]

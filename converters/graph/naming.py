@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from matnet.converters.graph.netdef import LayerDef, NetDef
-from matnet.network import free_name
+from matnet.names import free_name
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def _matching(net: Network, name: str) -> Iterator[tuple[str, str]]:
     if name in known:
         yield name, net.with_blobs([name]).resolve(name)
     elif any(character in name for character in "*?["):
-        from matnet.network import IN_PLACE
+        from matnet.names import IN_PLACE
 
         seen = set()
         for candidate in known:

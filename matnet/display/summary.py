@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from matnet.display.table import NetworkTable
 from matnet.display.text import size_text
 from matnet.errors import MatnetError
+from matnet.inference import AT_INFERENCE
 from matnet.meta import class_descriptions, class_names, preprocessing_summary
 from matnet.meta.given import require_sizes
-from matnet.network import AT_INFERENCE, Network
+from matnet.network import Network
 from matnet.shapes import Shape
 
 FORMATS = {"simplenn": "SimpleNN", "dagnn": "DagNN", "caffe": "Caffe"}

@@ -11,8 +11,9 @@ import numpy as np
 from matnet.engines.options import EngineOptions
 from matnet.errors import EngineError, NetworkError, OutOfMemoryError, ShapeError, nearest
 from matnet.files import in_memory
+from matnet.inference import AT_INFERENCE, PROBABILITIES
 from matnet.meta.inputs import InputFacts
-from matnet.network import AT_INFERENCE, PROBABILITIES, Layer, Network
+from matnet.network import Layer, Network
 from matnet.params import owned
 from matnet.shapes import Shape, text
 

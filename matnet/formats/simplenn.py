@@ -15,7 +15,8 @@ from matnet.formats.options import NONE as NO_OPTIONS
 from matnet.formats.options import Options, judge_unknown, read_options, written_fields
 from matnet.formats.plain import as_array, as_text, describe, is_empty, op_from_fields, to_matlab
 from matnet.layout import pad_to_4d
-from matnet.network import Layer, Network, Source, free_name
+from matnet.names import free_name
+from matnet.network import Layer, Network, Source
 from matnet.ops.activation import ReLU
 from matnet.ops.base import REGISTRY, Op, Unknown
 from matnet.ops.combine import Scale

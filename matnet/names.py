@@ -1,0 +1,100 @@
+"""Names in a graph: what variable a name means, the names of an input and of a flattened blob, names that are free."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from typing import TYPE_CHECKING
+
+from matnet.errors import NetworkError, nearest, where_names_are
+
+if TYPE_CHECKING:
+    from matnet.network import Network
+
+IN_PLACE = "_before_"
+"""What stands between a Caffe blob and the in-place layer that changes it, in the name of the value before."""
+
+RESTORED = "_in_caffe_order"
+"""The suffix of convolutions that a conversion adds, which only put channels back into Caffe's order."""
+
+
+def resolved(net: Network, names: Iterable[str]) -> list[str]:
+    """The variables that names mean: each a variable, a layer (its first output), or an alias.
+
+    NetworkError with the nearest names where one means none of them.
+    """
+    variables = net.variables
+    known = set(variables)
+    found = []
+    for name in names:
+        if name in known:
+            found.append(name)
+        elif net.aliases.get(name) in known:
+            found.append(net.aliases[name])
+        elif name in net.layers and net.layers[name].outputs:
+            found.append(net.layers[name].outputs[0])
+        else:
+            hint = nearest(name, [*variables, *net.layers, *net.aliases])
+            raise NetworkError(f"{net.source}: no variable or layer is called {name!r}{hint}; {where_names_are()}")
+    return found
+
+
+def with_blobs(net: Network, names: Iterable[str] | None) -> Network:
+    """As `Network.with_blobs`.
+
+    A Flatten that another layer reads is no layer here: its blob is another name of a variable that still has
+    the axes which the blob merges.
+    """
+    merged = {
+        name: net.aliases[name]
+        for name in names or ()
+        if name in net.aliases and 0 < net.blob_ranks.get(name, 4) < net.blob_ranks.get(net.aliases[name], 4)
+    }
+    if not merged:
+        return net
+    from matnet.network import Layer
+    from matnet.ops.extensions.reshape import CaffeFlatten
+
+    twin, variables = net.copy(), net.variables
+    for blob, variable in merged.items():
+        if blob in variables or variable not in variables:
+            continue
+        layer = free_name(blob, twin.layers, {})
+        twin.add(Layer(layer, CaffeFlatten(axis=net.blob_ranks[blob] - 1), [variable], [blob]))
+        del twin.aliases[blob]
+    return twin
+
+
+def names_of_input(net: Network, variable: str) -> list[str]:
+    """As `Network.names_of_input`.
+
+    A blob that layers change in place carries its name when they are done; before that, as an input, it
+    is the variable `<blob>_before_<layer>`.
+    """
+    own = [variable, *(alias for alias, target in net.aliases.items() if target == variable)]
+    blobs = [name.partition(IN_PLACE)[0] for name in own if IN_PLACE in name]
+    variables = net.variables
+    return [*own, *(blob for blob in blobs if blob in net.aliases or blob in variables)]
+
+
+MOST_X = 16
+
+
+def free_name(name: str, taken: Container[str], repeats: dict[str, int]) -> str:
+    """`name`, or where it is taken, the name with `x` appended until it is free, as MatConvNet's importer does.
+
+    After `MOST_X` a number is appended instead, so that thousands of equal names stay short; `repeats` keeps the last
+    number of each name.
+
+    >>> free_name("a", {"a", "ax"}, {})
+    'axx'
+    """
+    if name not in taken:
+        return name
+    for count in range(1, MOST_X + 1):
+        longer = name + "x" * count
+        if longer not in taken:
+            return longer
+    while True:
+        repeats[name] = number = repeats.get(name, MOST_X) + 1
+        if f"{name}_{number}" not in taken:
+            return f"{name}_{number}"
