@@ -115,34 +115,25 @@ def _add_input(group: Any) -> None:
         help="size of images before the crop: height and width, or the shorter side (default: 256x256, or the mean "
         "image's size); [W,H] as in import-caffe.py",
     )
-    group.add_argument(
-        "--color-format",
-        choices=CHOICES["color_format"],
-        default="bgr",
-        help="order of the Caffe net's channels: with bgr (default) the filters are flipped, so that the .mat file "
-        "takes RGB; with rgb they stay",
-    )
+    _choice(
+        group, "--color-format", "order of the Caffe net's channels: with bgr (default) the filters are flipped, so "
+        "that the .mat file takes RGB; with rgb they stay",
+    )  # fmt: skip
     group.add_argument(
         "--mean", "--average-image", metavar="FILE", help="mean image: .binaryproto, .npy, or .mat (mean_img)"
     )
     group.add_argument("--mean-values", "--average-value", type=_numbers, metavar="R,G,B", help="the mean as a colour")
-    group.add_argument(
-        "--mean-treatment",
-        choices=CHOICES["mean_treatment"],
-        default="crop",
-        help="a mean image larger than the input is cropped (default, as Caffe does) or resized (as import-caffe.py)",
-    )
+    _choice(
+        group, "--mean-treatment", "a mean image larger than the input is cropped (default, as Caffe does) or resized "
+        "(as import-caffe.py)",
+    )  # fmt: skip
     group.add_argument(
         "--scale", type=factor, metavar="X", help="factor after the mean (default: the prototxt's, or 1)"
     )
-    group.add_argument(
-        "--preprocessing",
-        "--preproc",
-        choices=CHOICES["preprocessing"],
-        default="squash",
-        metavar="NAME",
-        help="squash (default): bilinear to the full size; caffe, vgg-caffe, fcn: as import-caffe.py means them",
-    )
+    _choice(
+        group, "--preprocessing", "squash (default): bilinear to the full size; caffe, vgg-caffe, fcn: as "
+        "import-caffe.py means them", "--preproc", metavar="NAME",
+    )  # fmt: skip
     group.add_argument(
         "--labels", "--synsets", metavar="FILE", help="classes, one per line: `n01440764 tench`, or words"
     )
@@ -156,15 +147,11 @@ def _add_input(group: Any) -> None:
 
 
 def _add_layers(group: Any) -> None:
-    group.add_argument(
-        "--remove-dropout", action=argparse.BooleanOptionalAction, default=False, help="leave Dropout layers out"
-    )
-    group.add_argument(
-        "--remove-loss",
-        action=argparse.BooleanOptionalAction,
-        default=False,
-        help="leave losses out; by default they become what inference needs (Softmax, Sigmoid)",
-    )
+    _switch(group, "--remove-dropout", False, "leave Dropout layers out")
+    _switch(
+        group, "--remove-loss", False,
+        "leave losses out; by default they become what inference needs (Softmax, Sigmoid)",
+    )  # fmt: skip
     group.add_argument(
         "--append-softmax",
         action="append",
@@ -172,46 +159,34 @@ def _add_layers(group: Any) -> None:
         metavar="LAYER",
         help="add a Softmax that reads this layer; may be repeated",
     )
-    group.add_argument(
-        "--merge-batchnorm",
-        choices=CHOICES["merge_batchnorm"],
-        default="auto",
-        help="join BatchNorm and Scale: auto (default) where no blob is lost",
+    _choice(group, "--merge-batchnorm", "join BatchNorm and Scale: auto (default) where no blob is lost")
+    _switch(group, "--simplify", None, "--merge-batchnorm always, or never")
+    _choice(
+        group, "--extensions", "avoid: rewrite more layers into stock ones, at the cost of a last digit or of time"
     )
-    group.add_argument(
-        "--simplify", action=argparse.BooleanOptionalAction, default=None, help="--merge-batchnorm always, or never"
-    )
-    group.add_argument(
-        "--extensions",
-        choices=CHOICES["extensions"],
-        default="allow",
-        help="avoid: rewrite more layers into stock ones, at the cost of a last digit or of time",
-    )
-    group.add_argument(
-        "--names",
-        choices=CHOICES["names"],
-        default="caffe",
-        help="names of variables: those of Caffe's blobs (default), or upstream, as import-caffe.py makes them",
-    )
-    group.add_argument(
-        "--roi-base",
-        choices=CHOICES["roi_base"],
-        default="caffe",
-        help="boxes count from 0 (caffe, default) or from 1 (matconvnet)",
-    )
-    group.add_argument(
-        "--crop",
-        choices=CHOICES["crop"],
-        default="geometry",
-        help="where a Crop without crop_param cuts: where the layers' geometry aligns its inputs (default), or at 0 as "
-        "BVLC Caffe does",
-    )
-    group.add_argument(
-        "--transpose",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="height before width, as in MATLAB (default); --no-transpose keeps Caffe's order, and BGR",
-    )
+    _choice(
+        group, "--names", "names of variables: those of Caffe's blobs (default), or upstream, as import-caffe.py makes "
+        "them",
+    )  # fmt: skip
+    _choice(group, "--roi-base", "boxes count from 0 (caffe, default) or from 1 (matconvnet)")
+    _choice(
+        group, "--crop", "where a Crop without crop_param cuts: where the layers' geometry aligns its inputs "
+        "(default), or at 0 as BVLC Caffe does",
+    )  # fmt: skip
+    _switch(
+        group, "--transpose", True,
+        "height before width, as in MATLAB (default); --no-transpose keeps Caffe's order, and BGR",
+    )  # fmt: skip
+
+
+def _choice(group: Any, option: str, meaning: str, *others: str, **further: Any) -> None:
+    """An option that takes one of a few words; the first is the default, as of the keyword."""
+    words = CHOICES[option[2:].replace("-", "_")]
+    group.add_argument(option, *others, choices=words, default=words[0], help=meaning, **further)
+
+
+def _switch(group: Any, option: str, default: bool | None, meaning: str) -> None:
+    group.add_argument(option, action=argparse.BooleanOptionalAction, default=default, help=meaning)
 
 
 def _add_state(group: Any) -> None:
@@ -335,31 +310,10 @@ def kind_of_source(path: str | Path) -> str | None:
 
 
 CONVERSION = (
-    "color_format",
-    "mean",
-    "mean_values",
-    "mean_treatment",
-    "scale",
-    "full_image_size",
-    "preprocessing",
-    "labels",
-    "class_names",
-    "remove_dropout",
-    "remove_loss",
-    "append_softmax",
-    "merge_batchnorm",
-    "simplify",
-    "extensions",
-    "names",
-    "roi_base",
-    "crop",
-    "transpose",
-    "phase",
-    "level",
-    "stage",
-    "lenient",
-    "input_size",
-)
+    "color_format", "mean", "mean_values", "mean_treatment", "scale", "full_image_size", "preprocessing",
+    "labels", "class_names", "remove_dropout", "remove_loss", "append_softmax", "merge_batchnorm", "simplify",
+    "extensions", "names", "roi_base", "crop", "transpose", "phase", "level", "stage", "lenient", "input_size",
+)  # fmt: skip
 """The options that say how Caffe's files are converted."""
 
 FORMS = {"to_caffe": "--to-caffe", "to_onnx": "--to-onnx", "to_torch": "--to-torch"}

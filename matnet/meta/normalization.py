@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matnet.errors import DataError, in_words, listing
-from matnet.meta.inputs import MEAN, image_statements, merged, size_of
+from matnet.meta.inputs import MEAN, Size, image_statements, merged, size_of
 from matnet.meta.inputs import image_size as size_of_image
 from matnet.meta.values import MEAN_FIELDS, normalization, number_array, numbers, text_of
 
@@ -23,6 +23,10 @@ TRAINING_FIELDS = ("transformation", "numAugments", "numThreads", "prefetch", "r
 """What MatConvNet's training scripts leave behind; it changes nothing about how a test image is prepared."""
 KNOWN_FIELDS = frozenset((*MEAN_FIELDS, *STD_FIELDS, *COLOR_FIELDS, *OTHER_FIELDS, *TRAINING_FIELDS))
 BYTES, UNIT = (0.0, 255.0), (0.0, 1.0)
+STATE_CHANNELS = (
+    "pass channels=1 or channels=3, or the network, whose first filters tell it: Preprocessing.of(net)",
+    "give --channels 1 or 3",
+)
 MISSING = "meta.normalization is missing, so how an image is prepared is unknown; "
 
 
@@ -76,28 +80,17 @@ def read_normalization(
     """
     found = normalization(meta)
     if not found and image_size is None and mean is None:
-        raise DataError(
-            MISSING
-            + in_words(
-                "pass image_size=(height, width) and mean=(R, G, B)", "give --input-size HxW and --mean R G B (or FILE)"
-            )
-        )
+        way = "pass image_size=(height, width) and mean=(R, G, B)", "give --input-size HxW and --mean R G B (or FILE)"
+        raise DataError(MISSING + in_words(*way))
     fields = _Fields(found)
-    places = [statement for statement in image_statements(meta) if statement.place != MEAN or not _unusable_size(found)]
-    stated = merged(statement.size for statement in places)
+    stated = _stated_size(meta, found)
     size = image_size or ((stated.height, stated.width) if stated.height and stated.width else None)
     if size is None:
         fields.problems.append(_no_size(found))
-    depth = channels or stated.channels or (np.size(mean) if np.size(mean) in (1, 3) and mean is not None else None)
-    if depth is None:
-        fields.problems.append(
-            "the number of channels is stated nowhere in meta; "
-            + in_words(
-                "pass channels=1 or channels=3, or the network, whose first filters tell it: Preprocessing.of(net)",
-                "give --channels 1 or 3",
-            )
-        )
-    planes = depth or 3
+    planes = channels or stated.channels or (np.size(mean) if np.size(mean) in (1, 3) and mean is not None else None)
+    if planes is None:
+        fields.problems.append(f"the number of channels is stated nowhere in meta; {in_words(*STATE_CHANNELS)}")
+        planes = 3
     average = _planes(fields, MEAN_FIELDS, planes) if mean is None else given_planes("mean", mean)
     deviation = _planes(fields, STD_FIELDS, planes) if std is None else given_planes("std", std)
     if deviation is not None and (deviation <= 0).any():
@@ -123,6 +116,12 @@ def read_normalization(
         head = "meta.normalization cannot be used:" if found else "the preparation of images is not stated:"
         raise DataError(listing(head, fields.problems))
     return result
+
+
+def _stated_size(meta: Any, found: Mapping[str, Any]) -> Size:
+    """The size that the places of meta state; a mean tells it only where normalization states none that is unusable."""
+    unusable = _unusable_size(found)
+    return merged(place.size for place in image_statements(meta) if place.place != MEAN or not unusable)
 
 
 def given_planes(name: str, value: Any) -> np.ndarray:
