@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from matnet.lazy import lazy
 
 if TYPE_CHECKING:
     from matnet.datasets.bsds import EdgeSet, load_bsds
@@ -18,65 +19,19 @@ if TYPE_CHECKING:
     from matnet.datasets.synsets import ORDERS, class_order
     from matnet.datasets.voc import VOC_CLASSES, SegmentationSet, load_voc
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "KINDS",
-    "LIST_NAMES",
-    "OBJECT_CLASSES",
-    "ORDERS",
-    "VOC_CLASSES",
-    "DetectionSet",
-    "EdgeSet",
-    "ImageList",
-    "PairSet",
-    "RetrievalSet",
-    "SegmentationSet",
-    "class_order",
-    "load",
-    "load_bsds",
-    "load_context",
-    "load_imagenet",
-    "load_images",
-    "load_lfw",
-    "load_nyud",
-    "load_retrieval",
-    "load_segmentations",
-    "load_sift_flow",
-    "load_voc",
-    "load_voc_objects",
-]
-
-# Loaded at first use: who wants one module of this package should not pay for all of them.
-_MODULES = {
-    "DetectionSet": "matnet.datasets.objects",
-    "EdgeSet": "matnet.datasets.bsds",
-    "IMAGE_SUFFIXES": "matnet.datasets.scan",
-    "ImageList": "matnet.datasets.image_list",
-    "KINDS": "matnet.datasets.guess",
-    "LIST_NAMES": "matnet.datasets.image_list",
-    "OBJECT_CLASSES": "matnet.datasets.objects",
-    "ORDERS": "matnet.datasets.synsets",
-    "PairSet": "matnet.datasets.lfw",
-    "RetrievalSet": "matnet.datasets.retrieval",
-    "SegmentationSet": "matnet.datasets.voc",
-    "VOC_CLASSES": "matnet.datasets.voc",
-    "class_order": "matnet.datasets.synsets",
-    "load": "matnet.datasets.guess",
-    "load_imagenet": "matnet.datasets.imagenet",
-    "load_images": "matnet.datasets.guess",
-    "load_lfw": "matnet.datasets.lfw",
-    "load_bsds": "matnet.datasets.bsds",
-    "load_context": "matnet.datasets.segmentations",
-    "load_nyud": "matnet.datasets.segmentations",
-    "load_retrieval": "matnet.datasets.retrieval",
-    "load_segmentations": "matnet.datasets.segmentations",
-    "load_sift_flow": "matnet.datasets.segmentations",
-    "load_voc": "matnet.datasets.voc",
-    "load_voc_objects": "matnet.datasets.objects",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "bsds": "EdgeSet load_bsds",
+        "guess": "KINDS load load_images",
+        "image_list": "LIST_NAMES ImageList",
+        "imagenet": "load_imagenet",
+        "lfw": "PairSet load_lfw",
+        "objects": "OBJECT_CLASSES DetectionSet load_voc_objects",
+        "retrieval": "RetrievalSet load_retrieval",
+        "scan": "IMAGE_SUFFIXES",
+        "segmentations": "load_context load_nyud load_segmentations load_sift_flow",
+        "synsets": "ORDERS class_order",
+        "voc": "VOC_CLASSES SegmentationSet load_voc",
+    },
+)

@@ -10,6 +10,7 @@ from matnet.engines.device import PRECISIONS, Device, parse_device, processors, 
 from matnet.engines.options import BACKENDS, EngineOptions
 from matnet.errors import EngineError
 from matnet.finite import warn_not_finite
+from matnet.lazy import lazy
 from matnet.network import Network
 
 if TYPE_CHECKING:
@@ -19,16 +20,10 @@ if TYPE_CHECKING:
 FOR_ALL = frozenset({"backend", "device", "precision", "batch_size", "strict", "callers"})
 CPU_OPTIONS = frozenset({"threads", "runtime"})  # what `auto` ignores, with a note, where its engine does not take them
 
+# Commands read options without loading engines.
+__getattr__, __dir__, _ = lazy(__name__, {"base": "Engine wanted_variables"})
 __all__ = ["BACKENDS", "PRECISIONS", "Choice", "Engine", "EngineOptions", "choose", "choose_backend"]
 __all__ += ["compile_network", "engine_class", "for_batches", "parse_device", "wanted_variables"]
-
-
-def __getattr__(name: str) -> Any:  # so that commands can read options without loading engines
-    if name not in ("Engine", "wanted_variables"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from matnet.engines import base
-
-    return getattr(base, name)
 
 
 class Choice(NamedTuple):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from importlib import import_module
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from matnet.lazy import lazy
 
 if TYPE_CHECKING:
     from matnet.evaluation.config import EvaluationConfig
@@ -19,55 +21,34 @@ if TYPE_CHECKING:
     from matnet.evaluation.tasks.segmentation import SegmentationEvaluation
     from matnet.evaluation.tasks.verification import VerificationEvaluation
 
-__all__ = [
-    "TASKS",
-    "DetectionEvaluation",
-    "EdgeEvaluation",
-    "Evaluation",
-    "EvaluationConfig",
-    "RetrievalEvaluation",
-    "Run",
-    "SegmentationEvaluation",
-    "Tally",
-    "VerificationEvaluation",
-    "evaluate",
-    "evaluate_segmentation",
-    "evaluate_verification",
-    "score_variable",
-    "versions",
-]
-
-# Loaded at first use: who wants one module of this package should not pay for all of them.
-_MODULES = {
-    "DetectionEvaluation": "matnet.evaluation.tasks.detection",
-    "EdgeEvaluation": "matnet.evaluation.tasks.edges",
-    "Evaluation": "matnet.evaluation.record",
-    "EvaluationConfig": "matnet.evaluation.config",
-    "RetrievalEvaluation": "matnet.evaluation.tasks.retrieval",
-    "Run": "matnet.evaluation.record",
-    "SegmentationEvaluation": "matnet.evaluation.tasks.segmentation",
-    "TASKS": "matnet.evaluation.tasks",
-    "Tally": "matnet.evaluation.tally",
-    "VerificationEvaluation": "matnet.evaluation.tasks.verification",
-    "evaluate": "matnet.evaluation.flow",
-    "score_variable": "matnet.evaluation.scores",
-    "versions": "matnet.evaluation.record",
-}
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "config": "EvaluationConfig",
+        "flow": "evaluate",
+        "record": "Evaluation Run versions",
+        "scores": "score_variable",
+        "tally": "Tally",
+        "tasks": "TASKS",
+        "tasks.detection": "DetectionEvaluation",
+        "tasks.edges": "EdgeEvaluation",
+        "tasks.retrieval": "RetrievalEvaluation",
+        "tasks.segmentation": "SegmentationEvaluation",
+        "tasks.verification": "VerificationEvaluation",
+    },
+)
+__all__ += ["evaluate_segmentation", "evaluate_verification"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+def _deprecated(sets: str) -> Callable[..., Any]:
+    def evaluate_any(*arguments: Any, **keywords: Any) -> Any:
+        """Deprecated: use `evaluate`, which takes every kind of data set."""
+        from matnet.evaluation.flow import evaluate
+
+        warnings.warn(f"use matnet.evaluation.evaluate, which takes {sets}", DeprecationWarning, stacklevel=2)
+        return evaluate(*arguments, **keywords)
+
+    return evaluate_any
 
 
-def evaluate_segmentation(*arguments: Any, **keywords: Any) -> Any:
-    """Deprecated: `evaluate` takes segmentation sets."""
-    warnings.warn("use matnet.evaluation.evaluate, which takes segmentation sets", DeprecationWarning, stacklevel=2)
-    return evaluate(*arguments, **keywords)
-
-
-def evaluate_verification(*arguments: Any, **keywords: Any) -> Any:
-    """Deprecated: `evaluate` takes sets of pairs."""
-    warnings.warn("use matnet.evaluation.evaluate, which takes sets of pairs", DeprecationWarning, stacklevel=2)
-    return evaluate(*arguments, **keywords)
+evaluate_segmentation, evaluate_verification = _deprecated("segmentation sets"), _deprecated("sets of pairs")

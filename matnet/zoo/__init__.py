@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from matnet.lazy import lazy
 
 if TYPE_CHECKING:
     from matnet.zoo.cards import Card, all_cards
@@ -17,25 +18,12 @@ if TYPE_CHECKING:
     from matnet.zoo.names import UnknownModelError, find_card
     from matnet.zoo.random_weights import random_network
 
-__all__ = ["Card", "UnknownModelError", "all_cards", "card_of", "find_card", "find_model", "random_network"]
-
-# Loaded at first use, so that `matnet zoo` is there to be interrupted before they are.
-_LAZY = {
-    "Card": "cards",
-    "UnknownModelError": "names",
-    "all_cards": "cards",
-    "card_of": "find",
-    "find_card": "names",
-    "find_model": "find",
-    "random_network": "random_weights",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'matnet.zoo' has no attribute {name!r}")
-    return getattr(import_module(f"matnet.zoo.{_LAZY[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_LAZY])
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "cards": "Card all_cards",
+        "find": "card_of find_model",
+        "names": "UnknownModelError find_card",
+        "random_weights": "random_network",
+    },
+)

@@ -8,10 +8,9 @@ matrices (outputs x inputs) and vectors in Caffe's order, or 1 x 1 x C.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from matnet.ops.base import FAMILIES
+from matnet.lazy import lazy
 
 if TYPE_CHECKING:
     from matnet.ops.extensions.activation import (
@@ -60,79 +59,27 @@ if TYPE_CHECKING:
     from matnet.ops.extensions.upsampling import Unpooling, Upsample
     from matnet.ops.extensions.yolo import Region, YoloDetectionOutput
 
-__all__ = [
-    "BNLL",
-    "ELU",
-    "LSTM",
-    "MVN",
-    "RNN",
-    "SPP",
-    "AbsVal",
-    "ArgMax",
-    "Axpy",
-    "BatchReindex",
-    "BatchStatNorm",
-    "BoxGroupOutput",
-    "BoxOutput",
-    "CTCGreedyDecoder",
-    "CaffeCrop",
-    "CaffeFlatten",
-    "CaffePooling",
-    "CaffeReshape",
-    "ChannelShuffle",
-    "Clip",
-    "DecodeBBox",
-    "DenseCRF",
-    "DetectionOutput",
-    "DummyData",
-    "Eltwise",
-    "Embed",
-    "Exp",
-    "Filter",
-    "Flatten",
-    "FrcnnOutput",
-    "GlobalPooling",
-    "HardSwish",
-    "Im2col",
-    "InnerProduct",
-    "Interp",
-    "Log",
-    "Max",
-    "Mish",
-    "MultiStageMeanfield",
-    "Normalize",
-    "PReLU",
-    "PSROIPooling",
-    "Parameter",
-    "Permute",
-    "PermuteAxes",
-    "Power",
-    "PriorBox",
-    "Proposal",
-    "ROIAlign",
-    "Reduction",
-    "Region",
-    "Reorg",
-    "Reshape",
-    "Reverse",
-    "Slice",
-    "SoftMaxTranspose",
-    "Swish",
-    "TanH",
-    "Tanh",
-    "Threshold",
-    "Tile",
-    "Unpooling",
-    "Upsample",
-    "WithinChannelLRN",
-    "YoloDetectionOutput",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """A class of these modules, which are imported when it is asked for."""
-    for family in FAMILIES if name in __all__ else ():
-        module = import_module(f"{__name__}.{family}")
-        if hasattr(module, name):
-            return getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "activation": "BNLL ELU AbsVal Clip Exp HardSwish Log Mish Power PReLU Swish TanH Tanh Threshold",
+        "boxes": "PriorBox",
+        "combine": "Axpy BatchReindex CaffeCrop Eltwise Filter Max Slice Tile",
+        "constant": "DummyData Parameter",
+        "crf": "DenseCRF MultiStageMeanfield",
+        "ctc": "CTCGreedyDecoder",
+        "detection": "DetectionOutput",
+        "interp": "Interp",
+        "linear": "Embed InnerProduct",
+        "mscnn": "BoxGroupOutput BoxOutput DecodeBBox FrcnnOutput",
+        "normalize": "MVN BatchStatNorm Normalize WithinChannelLRN",
+        "pooling": "SPP CaffePooling GlobalPooling",
+        "proposal": "Proposal",
+        "recurrent": "LSTM RNN",
+        "reduce": "ArgMax Reduction SoftMaxTranspose",
+        "reshape": "CaffeFlatten CaffeReshape ChannelShuffle Flatten Im2col Permute PermuteAxes Reorg Reshape Reverse",
+        "roi": "PSROIPooling ROIAlign",
+        "upsampling": "Unpooling Upsample",
+        "yolo": "Region YoloDetectionOutput",
+    },
+)

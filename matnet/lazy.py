@@ -1,0 +1,28 @@
+"""Packages whose names are loaded at first use, so that importing the package costs next to nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a package. names: by module of the package, with spaces between them.
+
+    >>> __getattr__, __dir__, __all__ = lazy("matnet", {"shapes": "Shape pool_size", "params": "Param"})
+    >>> __all__, __getattr__("Param")
+    (['Param', 'Shape', 'pool_size'], <class 'matnet.params.Param'>)
+    """
+    places = {name: f"{package}.{module}" for module, all_names in names.items() for name in all_names.split()}
+
+    def load(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(places[name]), name)
+
+    def names_of_package() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *places})
+
+    return load, names_of_package, sorted(places)
