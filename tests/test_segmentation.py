@@ -16,7 +16,7 @@ from matnet.datasets import SegmentationSet, load_voc
 from matnet.datasets.voc import VOC_CLASSES
 from matnet.errors import DataError, NetworkError, run_command
 from matnet.eval import main
-from matnet.evaluation import evaluate
+from matnet.evaluation import evaluate, evaluate_segmentation
 from matnet.evaluation.label_images import voc_palette, write_label_image
 from matnet.evaluation.tasks.segmentation import class_order
 from matnet.images import Preprocessing
@@ -78,6 +78,13 @@ def test_images_that_cannot_be_used_are_left_out(net: Network, data: Segmentatio
     assert (found.images, found.status) == (1, "unreadable images")
     assert "2011_000001.jpg" in found.unreadable[0]
     np.testing.assert_allclose(found.pixel_accuracy, 50)
+
+
+def test_the_older_name_of_evaluate_is_deprecated_and_evaluates(net: Network, data: SegmentationSet) -> None:
+    preprocessing = Preprocessing.of(net, "meta")
+    with pytest.warns(DeprecationWarning, match="evaluation.evaluate"):
+        found = evaluate_segmentation(net, data, preprocessing)
+    assert found.pixel_accuracy == evaluate(net, data, preprocessing).pixel_accuracy
 
 
 def test_labels_of_another_size_are_told(net: Network, data: SegmentationSet) -> None:
