@@ -6,6 +6,7 @@ import struct
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 
 from matnet.converters.files import schema_forks, schema_tables
@@ -27,6 +28,12 @@ def part(field: int, *payload: bytes | str) -> bytes:
     """A length-delimited field (wire type 2): text, bytes, or a message of the given parts."""
     body = b"".join(piece.encode() if isinstance(piece, str) else piece for piece in payload)
     return varint(field * 8 + 2) + varint(len(body)) + body
+
+
+def binaryproto(mean: np.ndarray) -> bytes:
+    """A mean of C x H x W (B, G, R, 0-255) as a BlobProto of 1 x C x H x W, which Caffe's tools write."""
+    sizes = [number(field, size) for field, size in enumerate((1, *mean.shape), 1)]
+    return b"".join(sizes) + part(5, mean.astype("<f4").tobytes())
 
 
 def single(field: int, value: float) -> bytes:

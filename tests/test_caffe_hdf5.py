@@ -25,7 +25,6 @@ def test_hdf5_weights(tmp_path: Path) -> None:
         out["data/shared/1"] = VALUES[:3]
         out.create_group("data/relu1")
     weights = read_weights(file)
-    assert weights.hdf5
     assert {name: [blob and blob.shape for blob in blobs] for name, blobs in weights.layers.items()} == {
         "conv1": [(2, 3), (2,)], "inception/1x1": [(6,), *[None] * 9, (1,)], "relu1": [],
         "shared": [None, (3,)]}

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import matnet
-from matnet.converters.files.caffe_write import write_binaryproto
 from matnet.converters.means import corner_to_corner
 from matnet.converters.preprocessing import read_labels
 from matnet.errors import DataError, FileFormatError, NetworkError
 from matnet.formats.mat import write_mat
 from matnet.images.prepare import Preprocessing
 from matnet.network import Network
+from tests.caffe_bytes import binaryproto
 from tests.caffe_nets import TOLERANCE, blob_values, caffe_files, converted, reloaded
 from tests.conftest import assert_close
 
@@ -129,7 +129,7 @@ def network_with(tmp_path: Path, **options: object) -> Network:
 def mean_file(tmp_path: Path, suffix: str) -> Path:
     path = tmp_path / f"mean{suffix}"
     if suffix == ".binaryproto":
-        write_binaryproto(path, MEAN)
+        path.write_bytes(binaryproto(MEAN))
     elif suffix == ".npy":
         np.save(path, MEAN)
     else:

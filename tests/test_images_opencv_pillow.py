@@ -9,8 +9,8 @@ from PIL import Image
 
 from matnet.errors import DataError
 from matnet.images.crop import Box
-from matnet.images.opencv import opencv_crop, opencv_resize, opencv_resize_float
-from matnet.images.pillow import pillow_crop, pillow_resize
+from matnet.images.opencv import opencv_crop, opencv_resize_float
+from matnet.images.pillow import from_array, pillow_crop
 from tests.image_inputs import PHOTO, RGB
 
 OPENCV_IMAGE = np.array(
@@ -23,6 +23,14 @@ OPENCV_IMAGE = np.array(
     ],
     dtype=np.uint8,
 )[..., np.newaxis]
+
+
+def opencv_resize(image: np.ndarray, size: tuple[int, int], method: str = "bilinear") -> np.ndarray:
+    return opencv_crop(image, size, Box(0, 0, *size), method)
+
+
+def pillow_resize(image: np.ndarray, size: tuple[int, int], method: str = "bilinear") -> np.ndarray:
+    return pillow_crop(from_array(image), size, Box(0, 0, *size), method)
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,9 @@ def matnet_onnx(path: Path) -> None:
 
 
 def mean_file(path: Path) -> None:
-    from matnet.converters.files.caffe_write import write_binaryproto
+    from tests.caffe_bytes import binaryproto
 
-    write_binaryproto(path, np.ones((3, 4, 5), np.float32))
+    path.write_bytes(binaryproto(np.ones((3, 4, 5), np.float32)))
 
 
 @pytest.mark.parametrize("what", MADE)

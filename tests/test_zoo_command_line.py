@@ -22,7 +22,8 @@ import pytest
 import matnet
 from matnet.converters import convert_caffe
 from matnet.converters.caffemodel import read_prototxt
-from matnet.converters.files.caffe_write import write_binaryproto, write_caffemodel
+from matnet.converters.files.caffe_write import write_caffemodel
+from tests.caffe_bytes import binaryproto
 from tests.helpers import assert_line
 from tests.hostile_server import Behaviour, serving_files
 
@@ -142,7 +143,7 @@ def model_files(folder: Path) -> tuple[bytes, bytes, bytes]:
     (folder / "deploy.prototxt").write_text(PROTOTXT)
     net = read_prototxt(folder / "deploy.prototxt")
     write_caffemodel(folder / "tiny.caffemodel", net, values)
-    write_binaryproto(folder / "mean.binaryproto", np.full((3, 18, 16), 100, np.float32))
+    (folder / "mean.binaryproto").write_bytes(binaryproto(np.full((3, 18, 16), 100, np.float32)))
     (folder / "words.txt").write_text("".join(f"n0000000{index} word {index}\n" for index in range(6)))
     mat = convert_caffe(
         folder / "deploy.prototxt",

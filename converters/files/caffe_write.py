@@ -9,7 +9,7 @@ import numpy as np
 
 from matnet.converters.files.message import Message
 from matnet.converters.files.text_write import to_text
-from matnet.converters.files.wire_write import encode, write_data, write_net
+from matnet.converters.files.wire_write import write_net
 from matnet.converters.graph.netdef import NetDef
 from matnet.errors import ShapeError
 from matnet.files import atomic_write
@@ -40,15 +40,3 @@ def write_caffemodel(path: str | os.PathLike[str], net: Message | NetDef,
         raise ShapeError(f"{path}: the weights take {size} bytes, and Caffe can load at most {LARGEST}")
     with atomic_write(path) as file:
         write_net(file, message, blobs)
-
-
-def write_binaryproto(path: str | os.PathLike[str], mean: np.ndarray) -> None:
-    """A mean of C x H x W (BGR, 0-255) as the BlobProto of 1 x C x H x W that Caffe's tools use."""
-    if mean.ndim != 3:
-        raise ShapeError(f"{path}: a mean has the axes channels, height, width; this one has {mean.ndim}")
-    message = Message("BlobProto")
-    for name, size in zip(("num", "channels", "height", "width"), (1, *mean.shape), strict=True):
-        message.set(name, size)
-    with atomic_write(path) as file:
-        file.write(encode(message))
-        write_data(file, mean)

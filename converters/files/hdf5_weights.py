@@ -44,7 +44,7 @@ def read_hdf5_weights(path: Path) -> CaffeWeights:
               for name, blobs in found.layers.items()}
     if not layers:
         raise FileFormatError(f"{path}: the group /data holds no layer; it is no .caffemodel.h5")
-    return CaffeWeights(str(path), layers, dict.fromkeys(layers, ""), hdf5=True)
+    return CaffeWeights(str(path), layers, dict.fromkeys(layers, ""))
 
 
 class _Collected:

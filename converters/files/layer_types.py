@@ -76,8 +76,6 @@ FORK_PARAMETERS: dict[str, tuple[str, ...]] = {
 }
 """The same for the forks' types that the schema knows."""
 
-SHARED_PARAMETERS = ("transform_param", "loss_param")
-
 
 def is_known(v2_type: str) -> bool:
     """Whether the schema knows the V2 layer type, so that an unknown field in such a layer is a mistake."""

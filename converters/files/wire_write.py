@@ -126,9 +126,3 @@ def _blob_head(array: np.ndarray) -> bytes:
     # protobuf writes fields by number: data (5) stands before shape (7), so the shape would follow the
     # numbers. Any order is legal, and with the shape first the numbers can be streamed last.
     return delimited(_BLOBS, len(shape) + len(data_key) + 4 * array.size) + shape + data_key
-
-
-def write_data(file: BinaryIO, array: np.ndarray) -> None:
-    """BlobProto's packed `data`, as float32 in C order."""
-    file.write(delimited(_DATA, 4 * array.size))
-    file.write(raw_data(np.asarray(array, np.float32)))

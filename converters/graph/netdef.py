@@ -89,5 +89,4 @@ class CaffeWeights:
     path: str
     layers: Mapping[str, tuple[Blob | None, ...]]
     types: Mapping[str, str]
-    hdf5: bool = False
     notes: list[str] = field(default_factory=list)

@@ -14,7 +14,6 @@ from matnet.network import Layer, Network
 from matnet.ops.normalization import BatchNorm
 
 SHOWN = 5
-Where = str
 
 
 def file_findings(path: Path) -> Iterator[Finding]:

@@ -9,17 +9,12 @@ from matnet.images.crop import Box, Size
 from matnet.images.resize import as_uint8, checked, resampled, sparse
 
 
-def opencv_resize(image: np.ndarray, size: Size, method: str = "bilinear") -> np.ndarray:
-    """An H x W x C uint8 image resized as cv::resize does with INTER_LINEAR, to the last bit; gives uint8.
-
-    Each output pixel is a weighted mean of 2 x 2 input pixels around its half-pixel centre, without
-    antialiasing, with weights of 11 bits. Raises DataError for another method.
-    """
-    return opencv_crop(image, size, Box(0, 0, *size), method)
-
-
 def opencv_crop(image: np.ndarray, size: Size, box: Box, method: str = "bilinear") -> np.ndarray:
-    """`box` of the image resized to `size`; nothing else of it is computed."""
+    """`box` of an H x W x C uint8 image that cv::resize with INTER_LINEAR resizes to `size`; gives uint8.
+
+    Each output pixel is a weighted mean of 2 x 2 input pixels around its half-pixel centre, without antialiasing, with
+    weights of 11 bits. Only the box is computed. Raises DataError for another method.
+    """
     _only_bilinear("opencv", method)
     pixels = as_uint8(image)
     top, bottom, down = (part[box.top : box.top + box.height] for part in _opencv_taps(pixels.shape[0], size[0]))

@@ -19,15 +19,6 @@ METHODS = {"nearest": "NEAREST", "box": "BOX", "bilinear": "BILINEAR", "bicubic"
 _LARGEST_EXACT = 1 << 24  # Pillow takes boxes as single precision
 
 
-def pillow_resize(image: np.ndarray, size: Size, method: str = "bilinear") -> np.ndarray:
-    """An H x W x C uint8 image (C = 1 or 3) resized by Pillow's Image.resize; gives uint8.
-
-    `method` is one of METHODS. Columns are resampled before rows, but rows first where the height shrinks by more
-    than twice what the width does, as Pillow has it from release 13 on. Raises DataError for another method.
-    """
-    return pillow_crop(from_array(image), size, Box(0, 0, *size), method)
-
-
 def from_array(image: np.ndarray) -> Image:
     """An H x W x 1 or H x W x 3 array as an image of Pillow's; floats are rounded to 0..255."""
     from PIL import Image

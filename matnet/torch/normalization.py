@@ -11,7 +11,6 @@ from matnet.torch.registry import translation
 from matnet.torch.writer import LayerWriter, call, number
 
 LEAST_EPSILON = 1e-12
-MATCONVNET_RATE = 0.1  # of moments, where a file states none (cnn_train's averaging)
 
 
 @translation(BatchNorm)

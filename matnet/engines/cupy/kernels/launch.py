@@ -32,11 +32,6 @@ class Launch:
     block: tuple[int, int, int]
     arguments: tuple[Any, ...]  # arrays, numpy scalars of the kernel's types, None for a null pointer
 
-    @property
-    def bytes_moved(self) -> int:
-        """The fewest bytes that have to pass through the GPU's memory: every array read or written once."""
-        return sum(item.nbytes for item in self.arguments if hasattr(item, "nbytes") and item.ndim)
-
 
 def source(program: str) -> str:
     """The whole CUDA C++ text of a program; it includes nothing."""
