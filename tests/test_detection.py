@@ -154,7 +154,7 @@ def test_a_network_without_boxes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="no detector"):
         evaluate(gray_classifier(), loaded(tmp_path), Preprocessing.of(gray_classifier()))
     home = voc2007(tmp_path / "other")
-    with pytest.raises(DataError, match=r"takes boxes as 'rois'; .* --proposals FILE"):
+    with pytest.raises(DataError, match=r"takes boxes as 'rois'; .* proposals=FILE"):
         evaluate(colour_detector(), load_voc_objects(home), Preprocessing.of(colour_detector()))
 
 

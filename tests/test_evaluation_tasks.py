@@ -23,6 +23,7 @@ from matnet import eval as eval_command
 from matnet.datasets import (
     ImageList,
     load_bsds,
+    load_coco_objects,
     load_lfw,
     load_retrieval,
     load_segmentations,
@@ -42,7 +43,7 @@ from matnet.evaluation.tasks import TASKS, Task
 from matnet.images import Preprocessing
 from matnet.metrics import chance_of
 from matnet.network import Network
-from tests.small_sets import LEVELS, PROPOSALS, bsds, cifar10, faces, two_scenes, voc2007, voc2011
+from tests.small_sets import LEVELS, PROPOSALS, bsds, cifar10, coco, faces, two_scenes, voc2007, voc2011
 from tests.table_runs import small_imagenet
 from tests.tiny_models import (
     CENTRES,
@@ -88,6 +89,12 @@ CASES = {
         load_segmentations,
         ("--task", "segmentation"),
     ),
+    "COCO": Case(
+        colour_detector,
+        coco,
+        lambda path: load_coco_objects(path, proposals=path / PROPOSALS),
+        ("--task", "detection", "--proposals", f"DATA/{PROPOSALS}"),
+    ),
     "retrieval": Case(colour_hash, cifar10, load_retrieval, ("--task", "retrieval")),
 }
 ONE_OF_EACH = pytest.mark.parametrize("case", TASKS, indirect=True)
@@ -104,6 +111,8 @@ def test_every_task_is_among_the_cases(name: str, tmp_path: Path) -> None:
 
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest) -> Case:
+    if request.param == "COCO":
+        pytest.importorskip("pycocotools", reason="pycocotools is not installed")
     return CASES[request.param]
 
 
@@ -212,7 +221,7 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.mark.process
-@ONE_OF_EACH
+@pytest.mark.parametrize("case", [*TASKS, "COCO"], indirect=True)
 def test_two_workers_give_the_same(
     cluster: Any, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

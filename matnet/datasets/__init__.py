@@ -8,6 +8,7 @@ from matnet.lazy import lazy
 
 if TYPE_CHECKING:
     from matnet.datasets.bsds import EdgeSet, load_bsds
+    from matnet.datasets.coco import load_coco_objects
     from matnet.datasets.guess import KINDS, load, load_images
     from matnet.datasets.image_list import LIST_NAMES, ImageList
     from matnet.datasets.imagenet import load_imagenet
@@ -23,6 +24,7 @@ __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
         "bsds": "EdgeSet load_bsds",
+        "coco": "load_coco_objects",
         "guess": "KINDS load load_images",
         "image_list": "LIST_NAMES ImageList",
         "imagenet": "load_imagenet",

@@ -1,10 +1,10 @@
-"""PASCAL VOC's objects: images, a box and a class for each object, and the boxes that a file proposes."""
+"""Images with objects, a box and a class for each, and the boxes that a file proposes; PASCAL VOC's of them."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -47,8 +47,8 @@ LARGEST_ANNOTATION = 1 << 22  # bytes
 class ImageObjects:
     """What one image shows. size: height, width.
 
-    boxes: R x 4 float32, xmin, ymin, xmax, ymax of pixels that count from 1, inclusive. classes: their places in
-    OBJECT_CLASSES. difficult: objects that count neither as found nor as missed.
+    boxes: R x 4 float32, xmin, ymin, xmax, ymax of pixels that count from 1, inclusive. classes: their places among
+    the set's. difficult: objects that count neither as found nor as missed (in COCO, crowds).
     """
 
     size: tuple[int, int]
@@ -58,11 +58,21 @@ class ImageObjects:
 
 
 @dataclass(frozen=True, eq=False)
+class CocoTruth:
+    """What pycocotools takes: the ids of the images and of the classes, in the set's order; COCO's annotations."""
+
+    images: tuple[int, ...]
+    categories: tuple[int, ...]
+    annotations: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, eq=False)
 class DetectionSet:
     """Images and their objects, in a fixed order.
 
     proposals: of each image R x 4 float32 as in ImageObjects; None for networks that propose boxes themselves.
-    year: whose rules of average precision apply. list_sha256: of the images' names, and of the proposals.
+    year: of VOC, whose rules of average precision apply. list_sha256: of the images' names, and of the proposals.
+    coco: where COCO's rules apply; without annotations in a part.
     """
 
     images: tuple[Path, ...]
@@ -74,6 +84,7 @@ class DetectionSet:
     list_sha256: str
     class_names: tuple[str, ...] = OBJECT_CLASSES
     notes: tuple[str, ...] = ()
+    coco: CocoTruth | None = None
     unreadable: ClassVar[tuple[str, ...]] = ()  # what cannot be read is an error
 
     def __len__(self) -> int:
@@ -81,10 +92,9 @@ class DetectionSet:
 
     def part(self, first: int, stop: int) -> DetectionSet:
         """Some of the images, under absolute paths."""
-        places = slice(first, stop)
-        images = tuple(path.absolute() for path in self.images[places])
-        proposals = None if self.proposals is None else self.proposals[places]
-        return replace(self, images=images, objects=self.objects[places], proposals=proposals)
+        some = self._some(first, stop)
+        coco = None if self.coco is None else replace(self.coco, annotations=())
+        return replace(some, images=tuple(path.absolute() for path in some.images), coco=coco)
 
     def head(self, count: int) -> DetectionSet:
         """The first `count` images; the hash is made from the whole list's and `count`."""
@@ -92,15 +102,13 @@ class DetectionSet:
             return self
         sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
         notes = (*self.notes, f"only the first {count} of {len(self)} images")
-        proposals = None if self.proposals is None else self.proposals[:count]
-        return replace(
-            self,
-            images=self.images[:count],
-            objects=self.objects[:count],
-            proposals=proposals,
-            list_sha256=sha256,
-            notes=notes,
-        )
+        return replace(self._some(0, count), list_sha256=sha256, notes=notes)
+
+    def _some(self, first: int, stop: int) -> DetectionSet:
+        places = slice(first, stop)
+        proposals = None if self.proposals is None else self.proposals[places]
+        coco = None if self.coco is None else replace(self.coco, images=self.coco.images[places])
+        return replace(self, images=self.images[places], objects=self.objects[places], proposals=proposals, coco=coco)
 
 
 def load_voc_objects(
@@ -132,7 +140,7 @@ def load_voc_objects(
     if faults:
         raise DataError(listing(f"{home}: {len(faults)} annotation(s) cannot be used:", faults))
     part = Path(split).stem
-    notes = _notes(names, objects, COUNTS.get((edition, part)), f"VOC {edition} {part}")
+    notes = object_notes(names, objects, COUNTS.get((edition, part)), f"VOC {edition} {part}")
     boxes, sha256 = None, digest_lines(names)
     if proposals is not None:
         found = read_proposals(proposals)
@@ -214,7 +222,8 @@ def _number(path: str | os.PathLike[str], item: Any, name: str) -> float:
     return value
 
 
-def _notes(names: Sequence[str], objects: Sequence[ImageObjects], expected: int | None, title: str) -> list[str]:
+def object_notes(names: Sequence[str], objects: Sequence[ImageObjects], expected: int | None, title: str) -> list[str]:
+    """What to know of a set: another number of images than expected, images without objects, objects outside."""
     notes = []
     if expected is not None and len(names) != expected:
         notes.append(f"{len(names):,} images; {title} has {expected:,}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from matnet.lazy import lazy
 
 if TYPE_CHECKING:
+    from matnet.evaluation.coco import CocoEvaluation
     from matnet.evaluation.config import EvaluationConfig
     from matnet.evaluation.flow import evaluate
     from matnet.evaluation.record import Evaluation, Run, versions
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
+        "coco": "CocoEvaluation",
         "config": "EvaluationConfig",
         "flow": "evaluate",
         "record": "Evaluation Run versions",

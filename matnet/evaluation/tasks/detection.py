@@ -1,4 +1,4 @@
-"""Detection: the boxes of objects, and PASCAL VOC's average precision."""
+"""Detection: the boxes of objects, and the average precision of PASCAL VOC or COCO."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ import numpy as np
 
 from matnet.errors import DataError, FileFormatError, NetworkError, in_words, listing
 from matnet.evaluation.classes import order_unstated, stated_names
+from matnet.evaluation.coco import (
+    DETECTED,
+    FIGURES,
+    PROTOCOL,
+    CocoEvaluation,
+    coco_figures,
+    require_pycocotools,
+)
 from matnet.evaluation.detectors import LIMITS, Detector, Found, detector_of
 from matnet.evaluation.record import Run
 from matnet.evaluation.tasks.base import FEWEST, Task
@@ -30,7 +38,7 @@ OUTCOME = np.dtype([("score", "<f4"), ("class", "<i2"), ("right", "?")])
 
 @dataclass(kw_only=True)
 class DetectionEvaluation(Run):
-    """A row of a detection, in percent: means over the classes that have objects.
+    """A row of a detection on VOC, in percent: means over the classes that have objects.
 
     mean_ap: by the rule of the data set's year; the other two by either rule. class_ap: by that of the year.
     """
@@ -45,8 +53,8 @@ class DetectionEvaluation(Run):
 
 @dataclass(frozen=True)
 class DetectionCounts:
-    """What was found in each image, by its number: rows of OUTCOME, best first in each class; and how many objects of
-    each class there were.
+    """What was found in each image, by its number: rows of OUTCOME, or of DETECTED for COCO, best first in each class;
+    and how many objects of each class there were.
     """
 
     objects: tuple[int, ...]
@@ -103,8 +111,13 @@ class Detection(Task):
 
     @classmethod
     def load(cls, folder: str | Path, **given: Any) -> DetectionSet:
-        from matnet.datasets import load_voc_objects
+        from matnet.datasets import load_coco_objects, load_voc_objects
+        from matnet.datasets.coco import is_coco
 
+        if is_coco(folder):
+            if given.get("year") is not None:
+                raise DataError(f"{folder}: is COCO's, where --year has no effect; --split names a part, as val2017")
+            return load_coco_objects(folder, given.get("split"), given.get("proposals"))
         return load_voc_objects(folder, given.get("year"), given.get("split") or "test", given.get("proposals"))
 
     @classmethod
@@ -112,8 +125,10 @@ class Detection(Task):
         cls, net: Network, data: DetectionSet, preprocessing: Preprocessing, variable: str, **given: Any
     ) -> Detection:
         """Raises NetworkError for a network that detects nothing, DataError for one that needs proposals and has none,
-        or classes that are not the set's.
+        or classes that are not the set's, EngineError where COCO's evaluation needs pycocotools.
         """
+        if data.coco is not None:
+            require_pycocotools()
         detector = detector_of(net, variable)
         if detector.takes_proposals and data.proposals is None:
             raise DataError(
@@ -173,12 +188,17 @@ class Detection(Task):
     def _proposals(self, index: int) -> np.ndarray | None:
         return None if self.data.proposals is None else self.data.proposals[index]
 
+    @property
+    def _kind(self) -> np.dtype:
+        """What is kept of a detection."""
+        return OUTCOME if self.data.coco is None else DETECTED
+
     def empty(self) -> DetectionCounts:
         return DetectionCounts((0,) * len(self.data.class_names))
 
     def counts_of(self, record: Any) -> DetectionCounts:
         outcomes = {
-            int(number): np.frombuffer(base64.b64decode(text, validate=True), OUTCOME)
+            int(number): np.frombuffer(base64.b64decode(text, validate=True), self._kind)
             for number, text in record["outcomes"].items()
         }
         objects = tuple(int(count) for count in record["objects"])
@@ -193,6 +213,9 @@ class Detection(Task):
         objects, order = self.data.objects[index], self._order(values[0])
         background = order.index(-1)
         found = self._detector.found(values, objects.size, factor, self._proposals(index), background)
+        if self._detector.lists and self.data.coco is not None:
+            # SSD divides COCO's corners by the size, which count from 0 and lie between pixels.
+            found = replace(found, boxes=found.boxes + np.array([1, 1, 0, 0], np.float32))
         counted = ~objects.difficult
         totals = np.bincount(objects.classes[counted], minlength=len(self.data.class_names))
         outcomes = {number: self._outcomes(found, order, index)}
@@ -210,39 +233,57 @@ class Detection(Task):
             raise NetworkError(f"lists a detection of class {found.classes.max()}; expected less than {len(order)}")
         objects = self.data.objects[index]
         places = np.array(order)[found.classes]
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         for k in np.unique(places[places >= 0]).tolist():
             mine = np.flatnonzero(places == k)
             mine = mine[np.argsort(-found.scores[mine], kind="stable")]
             true = objects.classes == k
-            outcomes = matched_detections(found.boxes[mine], objects.boxes[true], objects.difficult[true])
-            rows += [
-                (score, k, outcome == RIGHT)
-                for score, outcome in zip(found.scores[mine].tolist(), outcomes.tolist(), strict=True)
-                if outcome != NEITHER
-            ]
-        return np.array(rows, OUTCOME)
+            outcomes = matched_detections(found.boxes[mine], objects.boxes[true], objects.difficult[true]).tolist()
+            scores = found.scores[mine].tolist()
+            if self.data.coco is not None:
+                boxes = map(tuple, found.boxes[mine].tolist())
+                rows += [(*row[:1], k, row[1] == RIGHT, row[2]) for row in zip(scores, outcomes, boxes, strict=True)]
+            else:
+                rows += [
+                    (score, k, what == RIGHT) for score, what in zip(scores, outcomes, strict=True) if what != NEITHER
+                ]
+        return np.array(rows, self._kind)
 
-    def result(self, counts: DetectionCounts, common: dict[str, Any]) -> DetectionEvaluation:
-        from matnet.datasets.objects import SAMPLES_2007
-
-        precision = counts.precision()
-        eleven, area = ([getattr(item, rule) for item in precision] for rule in ("eleven_points", "area"))
-        own = eleven if self.data.year <= SAMPLES_2007 else area
-        names = self.data.class_names
-        found = DetectionEvaluation(
-            **common,
-            mean_ap=_mean(own),
-            mean_ap_11point=_mean(eleven),
-            mean_ap_area=_mean(area),
-            class_ap={name: value for name, value in zip(names, own, strict=True) if value == value},
-            class_objects=dict(zip(names, counts.objects, strict=True)),
-            detections=sum(map(len, counts.outcomes.values())),
-        )
-        absent = [name for name, count in zip(names, counts.objects, strict=True) if not count]
+    def result(self, counts: DetectionCounts, common: dict[str, Any]) -> DetectionEvaluation | CocoEvaluation:
+        objects = dict(zip(self.data.class_names, counts.objects, strict=True))
+        detections = sum(map(len, counts.outcomes.values()))
+        found: DetectionEvaluation | CocoEvaluation
+        if self.data.coco is not None:
+            figures, own = coco_figures(self.data.coco, counts.outcomes)
+            common = {**common, **figures, "protocol": PROTOCOL}
+            found = CocoEvaluation(**common, class_ap=self._known(own), class_objects=objects, detections=detections)
+        else:
+            eleven, area = ([getattr(item, rule) for item in counts.precision()] for rule in ("eleven_points", "area"))
+            own = eleven if self._samples else area
+            found = DetectionEvaluation(
+                **common,
+                mean_ap=_mean(own),
+                mean_ap_11point=_mean(eleven),
+                mean_ap_area=_mean(area),
+                class_ap=self._known(own),
+                class_objects=objects,
+                detections=detections,
+            )
+        absent = [name for name, count in objects.items() if not count]
         if absent:
             found.notes.append(f"{len(absent)} classes without objects are left out of the mean: {', '.join(absent)}")
         return found
+
+    @property
+    def _samples(self) -> bool:
+        """Whether average precision is the mean at eleven recalls."""
+        from matnet.datasets.objects import SAMPLES_2007
+
+        return self.data.year <= SAMPLES_2007
+
+    def _known(self, values: Sequence[float]) -> dict[str, float]:
+        """Figures by class, without those of classes that have no object."""
+        return {name: value for name, value in zip(self.data.class_names, values, strict=True) if value == value}
 
     def doubts(self, counts: DetectionCounts) -> list[str]:
         total = sum(counts.objects)
@@ -252,7 +293,9 @@ class Detection(Task):
         return [*([self.doubt] if self.doubt else []), *(none if lost else [])]
 
     def running(self, counts: DetectionCounts) -> str:
-        own = [item.eleven_points if self.data.year <= 2007 else item.area for item in counts.precision()]
+        if self.data.coco is not None:  # whose average precision takes minutes
+            return f"{sum(map(len, counts.outcomes.values())):,} detections" if counts.images else ""
+        own = [item.eleven_points if self._samples else item.area for item in counts.precision()]
         return f"mean AP {_mean(own):.2f} %" if sum(counts.objects) else ""
 
     def brief(self, counts: DetectionCounts) -> str:
@@ -261,8 +304,9 @@ class Detection(Task):
 
     @classmethod
     def report(cls, runs: Sequence[Run]) -> list[Table]:
-        found = [Table(COLUMNS, [run.record() for run in runs])]
-        if len(runs) == 1 and isinstance(runs[0], DetectionEvaluation):
+        columns = COCO_COLUMNS if any(isinstance(run, CocoEvaluation) for run in runs) else COLUMNS
+        found = [Table(columns, [run.record() for run in runs])]
+        if len(runs) == 1 and isinstance(runs[0], (DetectionEvaluation, CocoEvaluation)):
             objects = runs[0].class_objects
             rows = [{"class": name, "ap": ap, "objects": objects[name]} for name, ap in runs[0].class_ap.items()]
             columns = (
@@ -279,6 +323,13 @@ COLUMNS = (
     Column("mean_ap", "mean AP", "right", places=2),
     Column("mean_ap_11point", "by 11 points", "right", places=2),
     Column("mean_ap_area", "by area", "right", places=2),
+    Column("images_per_s", "images/s", "right", places=1),
+)
+
+
+COCO_COLUMNS = (
+    Column("model", "model"),
+    *(Column(name, name.replace("_", " ").replace("ap", "AP"), "right", places=2) for name in FIGURES),
     Column("images_per_s", "images/s", "right", places=1),
 )
 

@@ -1,0 +1,180 @@
+"""COCO's objects: the images of a file instances_*.json, and a box and a class for each object."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from matnet.datasets.objects import CocoTruth, DetectionSet, ImageObjects, object_notes
+from matnet.datasets.proposals import read_proposals
+from matnet.datasets.scan import digest_lines, is_there
+from matnet.errors import DataError, FileFormatError, in_words, listing
+from matnet.files import existing_file
+
+PREFIX = "instances_"
+
+COUNTS = {"train2014": 82783, "val2014": 40504, "minival2014": 5000, "train2017": 118287, "val2017": 5000}
+"""Images of COCO's lists, by part."""
+
+
+def annotation_files(folder: Path) -> list[Path]:
+    """The files instances_*.json in a folder or its folder `annotations`."""
+    return sorted(file for place in (folder, folder / "annotations") for file in place.glob(f"{PREFIX}*.json"))
+
+
+def is_coco(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is COCO's: a JSON file, or a folder with files instances_*.json."""
+    path = Path(path)
+    return path.suffix == ".json" or (path.is_dir() and bool(annotation_files(path)))
+
+
+def load_coco_objects(
+    path: str | os.PathLike[str], split: str | None = None, proposals: str | os.PathLike[str] | None = None
+) -> DetectionSet:
+    """The images of one of COCO's files with their objects, in the order of their ids.
+
+    path: the file instances_*.json, or the folder that holds it or its `annotations`. split: val2017 of
+    instances_val2017.json; may be left out where there is one file. proposals: a .mat file, see `read_proposals`; its
+    names are those of the images. The images lie in the folder of their part, beside `annotations` or in `images`.
+
+    Raises DataError that lists missing images and annotations that cannot be used. Images without objects, and objects
+    that leave their image, are a note.
+    """
+    file = _annotation_file(Path(path), split)
+    record = _record(file)
+    part = file.stem.removeprefix(PREFIX)
+    rows = sorted(record["images"], key=lambda image: image["id"])
+    images = _image_files(file, part, [image["file_name"] for image in rows])
+    categories = {category["id"]: str(category["name"]) for category in record["categories"]}
+    truth, objects = _objects(file, rows, record["annotations"], sorted(categories))
+    names = [Path(image["file_name"]).stem for image in rows]
+    notes = object_notes(names, objects, COUNTS.get(part), f"COCO {part}")
+    boxes, sha256 = None, digest_lines(f"{image['id']} {image['file_name']}" for image in rows)
+    if proposals is not None:
+        found = read_proposals(proposals)
+        boxes = found.for_images(names, [item.size for item in objects])
+        sha256 = hashlib.sha256(f"{sha256} {found.sha256}".encode()).hexdigest()
+        notes.append(f"{sum(map(len, boxes)):,} proposals from {found.path}")
+    return DetectionSet(
+        images,
+        objects,
+        boxes,
+        0,
+        file,
+        f"COCO {part}",
+        sha256,
+        tuple(categories[number] for number in sorted(categories)),
+        tuple(notes),
+        truth,
+    )
+
+
+def _annotation_file(path: Path, split: str | None) -> Path:
+    if path.suffix == ".json":
+        return path
+    found = annotation_files(path)
+    parts = {file.stem.removeprefix(PREFIX): file for file in found}
+    if split is None and len(found) == 1:
+        return found[0]
+    if split in parts:
+        return parts[split]
+    told = "several files" if split is None else f"no {PREFIX}{split}.json"
+    raise DataError(f"{path}: has {told}; give {in_words('split=', '--split')} {', or '.join(parts)}")
+
+
+def _record(file: Path) -> dict[str, Any]:
+    """The lists of a file of annotations, each item with the fields that are read; DataError for anything else."""
+    try:
+        record = json.loads(existing_file(file, "file of annotations").read_bytes())
+    except FileFormatError as error:
+        raise DataError(str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: is not JSON ({error})") from None
+    lists: dict[str, Fields] = {"images": IMAGE, "annotations": OBJECT, "categories": CATEGORY}
+    missing = [name for name in lists if not isinstance(record, dict) or not isinstance(record.get(name), list)]
+    if missing:
+        raise DataError(f"{file}: has no list of {' or '.join(missing)}; expected COCO's instances_*.json")
+    faults = [
+        f"{name}, item {place}: has no {field}"
+        for name, fields in lists.items()
+        for place, item in enumerate(record[name], start=1)
+        for field, kinds in fields.items()
+        if not isinstance(item, dict) or not isinstance(item.get(field), kinds)
+    ]
+    for name in ("images", "categories"):
+        if not record[name]:
+            faults.append(f"{name}: none")
+        counts = Counter(item["id"] for item in record[name]) if not faults else {}
+        faults += [f"{name}: {times} have the id {number}" for number, times in counts.items() if times > 1]
+    if faults:
+        raise DataError(listing(f"{file}: {len(faults)} fault(s) in its lists:", faults))
+    return dict(record)
+
+
+Fields = dict[str, type | tuple[type, ...]]
+IMAGE: Fields = {"id": int, "file_name": str, "height": int, "width": int}
+OBJECT: Fields = {"image_id": int, "category_id": int, "bbox": list, "area": (int, float)}
+CATEGORY: Fields = {"id": int, "name": str}
+"""The fields that are read of each item, and their types."""
+
+
+def _image_files(file: Path, part: str, names: Sequence[str]) -> tuple[Path, ...]:
+    """Where the images lie; DataError that lists those that are missing, or whose name leaves the folder."""
+    astray = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
+    if astray:
+        raise DataError(listing(f"{file}: {len(astray)} name(s) of images are no names in a folder:", astray))
+    root = file.parent.parent if file.parent.name == "annotations" else file.parent
+    # Of COCO_val2014_000000000042.jpg, which other lists than that of val2014 hold too.
+    own = names[0].split("_")[1] if names[0].count("_") == 2 else part
+    folders = [root / "images" / part, root / part, root / "images" / own, root / own, root / "images", root]
+    folder = next((place for place in folders if (place / names[0]).is_file()), folders[1])
+    missing = [name for name in names if not is_there(folder / name)]
+    if missing:
+        raise DataError(listing(f"{folder}: {len(missing)} of {len(names):,} images are missing:", missing))
+    return tuple(folder / name for name in names)
+
+
+def _objects(
+    file: Path, images: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]], categories: list[int]
+) -> tuple[CocoTruth, tuple[ImageObjects, ...]]:
+    """The annotations as they are, and image by image; DataError that lists those that cannot be used."""
+    faults = []
+    known = {image["id"] for image in images}
+    of_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for place, item in enumerate(annotations, start=1):
+        box = item["bbox"]
+        fits = len(box) == 4 and all(isinstance(value, (int, float)) and abs(value) < 1e6 for value in box)
+        if item["image_id"] not in known:
+            faults.append(f"annotation {place}: of image {item['image_id']}, which is not listed")
+        elif item["category_id"] not in categories:
+            faults.append(f"annotation {place}: of category {item['category_id']}, which is not listed")
+        elif not fits or min(box[2:]) < 0:
+            faults.append(f"annotation {place}: its bbox is {box}; expected x, y, width, height")
+        else:
+            of_image[item["image_id"]].append(item)
+    if faults:
+        raise DataError(listing(f"{file}: {len(faults)} annotation(s) cannot be used:", faults))
+    places = {number: place for place, number in enumerate(categories)}
+    objects = tuple(_image_objects(image, of_image[image["id"]], places) for image in images)
+    return CocoTruth(tuple(image["id"] for image in images), tuple(categories), tuple(annotations)), objects
+
+
+def _image_objects(
+    image: Mapping[str, Any], items: Sequence[Mapping[str, Any]], places: dict[int, int]
+) -> ImageObjects:
+    """COCO's x, y, width, height from 0 as pixels from 1, inclusive; crowds are what is difficult in VOC."""
+    boxes = np.array([item["bbox"] for item in items], np.float64).reshape(-1, 4)
+    corners = np.concatenate([boxes[:, :2] + 1, boxes[:, :2] + boxes[:, 2:]], axis=1)
+    return ImageObjects(
+        (image["height"], image["width"]),
+        corners.astype(np.float32),
+        np.array([places[item["category_id"]] for item in items], np.int64),
+        np.array([bool(item.get("iscrowd", 0)) for item in items], bool),
+    )
