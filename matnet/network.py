@@ -149,7 +149,10 @@ class Network(Edited):
         return [name for name in inputs if name in read] or inputs
 
     def execution_order(self) -> list[Layer]:
-        """The layers so that each comes after all that it reads; NetworkError naming the layers of a cycle."""
+        """The layers so that each comes after all that it reads; NetworkError naming the layers of a cycle.
+
+        That is the file's order wherever it can be, and MatConvNet's where several layers write one variable.
+        """
         writers: dict[str, list[str]] = {}
         for layer in self.layers.values():
             for name in layer.outputs:
@@ -173,9 +176,21 @@ class Network(Edited):
         if len(order) < len(self.layers):
             stuck = [f"{name!r} reads {', '.join(self.layers[name].inputs)}" for name in waiting if waiting[name]]
             raise NetworkError(listing(f"{self.source}: the graph has a cycle, through or before these layers:", stuck))
+        if any(len(names) > 1 for names in writers.values()):
+            return self._deepest_first(order, readers)
         position = {name: index for index, name in enumerate(self.layers)}
         in_file_order = all(position[a] < position[b] for a, needed in readers.items() for b in needed)
         return list(self.layers.values()) if in_file_order else order
+
+    def _deepest_first(self, order: Sequence[Layer], readers: Mapping[str, Sequence[str]]) -> list[Layer]:
+        """The layers by the longest way behind them, of equal ones in file order, as MatConvNet runs them.
+
+        The order decides where several layers write one variable: the last one counts.
+        """
+        depth: dict[str, int] = {}
+        for layer in reversed(order):
+            depth[layer.name] = 1 + max((depth[name] for name in readers.get(layer.name, ())), default=0)
+        return sorted(self.layers.values(), key=lambda layer: -depth[layer.name])
 
     def resolve(self, name: str) -> str:
         """The variable that `name` means: a variable, a layer (its first output), or a known alias.

@@ -18,7 +18,8 @@ import matnet
 from matnet.errors import FileFormatError, MatnetError, NetworkError
 from matnet.formats.mat import read_mat, write_mat
 from matnet.formats.mat.values import Cell, StructArray, equal
-from matnet.network import Network
+from matnet.network import Layer, Network
+from matnet.ops.activation import ReLU, Sigmoid
 from tests.conftest import DATA, assert_close
 
 PUBLIC = DATA / "mat_public"
@@ -105,6 +106,61 @@ def test_runs_as_matlab_would(name: str, backend: str, tmp_path: Path) -> None:
         again = matnet.load(matnet.save(net, tmp_path / f"{version}.mat", version=version))
         (found,) = again.forward(X, backend=backend).values()
         assert_close(found, expected, 1e-5, f"{name}, saved again")
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+FUNCTIONS = {"ReLU": relu, "Sigmoid": sigmoid, "LeakyReLU": lambda x: relu(x, 0.5)}
+# Layers in the order of the file (name, function, input, output), and what MatConvNet has in y at the end. It runs the
+# layers by the longest way to a last layer, of equal ones in file order (DagNN's rebuild), and the last writer counts.
+SEVERAL_WRITERS = {
+    "the later one in the file": (
+        [("a", "Sigmoid", "x", "v"), ("b", "ReLU", "x", "v"), ("r", "Sigmoid", "v", "y")], lambda x: sigmoid(relu(x)),
+    ),
+    "a reader between the writers reads the last": (
+        [("a", "Sigmoid", "x", "v"), ("r", "Sigmoid", "v", "y"), ("b", "ReLU", "x", "v")], lambda x: sigmoid(relu(x)),
+    ),
+    "three writers": (
+        [("a", "Sigmoid", "x", "v"), ("b", "ReLU", "x", "v"), ("c", "LeakyReLU", "x", "v"), ("r", "ReLU", "v", "y")],
+        lambda x: relu(relu(x, 0.5)),
+    ),
+    "a writer behind a chain that the file has last": (
+        [
+            ("a", "LeakyReLU", "c2", "v"), ("b", "ReLU", "x", "v"), ("r", "Sigmoid", "v", "y"),
+            ("c1", "Sigmoid", "x", "c1"), ("c2", "Sigmoid", "c1", "c2"),
+        ],
+        lambda x: sigmoid(relu(x)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVERAL_WRITERS)
+def test_of_several_writers_the_last_counts_as_in_matconvnet(name: str, tmp_path: Path) -> None:
+    layers, value = SEVERAL_WRITERS[name]
+    net = Network()
+    for layer, kind, read, wrote in layers:
+        op = Sigmoid() if kind == "Sigmoid" else ReLU(leak=0.5 if kind == "LeakyReLU" else 0)
+        net.add(Layer(layer, op, [read], [wrote]))
+    expected = value(X.astype(np.float64))
+    again = matnet.load(matnet.save(net, tmp_path / "net.mat", format="dagnn"))
+    for found in (net(X), net.forward(X, backend="onnx")["y"], again(X)):
+        assert_close(found, expected, 1e-5, name)
+    assert_close(onnx_values(again, tmp_path), expected, 1e-5, f"{name}, ONNX")
+
+
+def onnx_values(net: Network, folder: Path) -> np.ndarray:
+    """The one output for X of the network's ONNX file, as ONNX Runtime computes it."""
+    from onnxruntime import InferenceSession
+
+    save_onnx(net, folder / "net.onnx", size=X.shape[1:])
+    session = InferenceSession(str(folder / "net.onnx"), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: X})[0]
+
+
+def test_the_onnx_file_of_two_writers_gives_matconvnets_numbers(tmp_path: Path) -> None:
+    assert_close(onnx_values(load("dag_twowriters"), tmp_path), relu(X), 1e-5, "dag_twowriters")
 
 
 @pytest.mark.parametrize("name", ["dag_conv_opts_pad", "dag_conv_opts_stride", "dag_pool_opts", "dag_relu_optsleak"])
