@@ -243,7 +243,8 @@ def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") 
         type=_checked(candidates),
         metavar="NAME",
         help=f"what runs backend onnx: {', '.join(RUNTIMES)}, or auto, the fastest of the installed ones, tried once "
-        "in several ways; auto:A,B: the fastest of these (default: onnxruntime)",
+        "in several ways; auto:A,B: the fastest of these; or a way as a result states it, such as openvino+winograd "
+        "(default: onnxruntime)",
     )
     return group
 

@@ -141,6 +141,7 @@ def evaluate(options: argparse.Namespace, target: str | None) -> int:
         resume=options.resume,
         random_weights=options.random_weights,
         show=lambda total, start, task: progress(total, start, task, options.quiet),
+        searches=True,
     )
     result.introduced = str(card.introduced) if card and card.introduced and not options.random_weights else ""
     if options.random_weights:

@@ -487,11 +487,16 @@ class Network(Edited):
     ) -> Engine:
         """An engine for these outputs (default: all of `self.outputs`); see `matnet.engines.compile_network`.
 
-        How it runs: `options`, or the fields of EngineOptions as keywords (backend, default numpy; device, ...).
+        How it runs: `options`, or the fields of EngineOptions as keywords (backend, default numpy; device, ...). With
+        backend "auto" and no runtime, other ways to run the network are timed beside its first calls, and later ones
+        go on in the fastest (`engine.way`).
         """
         from matnet import engines  # an engine knows the network, not the other way round
 
-        return engines.compile_network(self, outputs, options, backend=backend, **keywords)
+        engine = engines.compile_network(self, outputs, options, backend=backend, **keywords)
+        if engine.options.backend == "auto":
+            engine.search()
+        return engine
 
     def forward(
         self,

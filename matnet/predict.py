@@ -122,6 +122,7 @@ def _json(model: str, found: Predictions) -> str:
         "images": found.records(),
         "unreadable": len(found.unreadable),
         "notes": list(found.notes),
+        "runtime": found.runtime,
     }
     return json.dumps(plain, indent=2)
 

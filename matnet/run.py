@@ -31,7 +31,7 @@ from matnet.arguments import (
     network_as_in_file,
     network_from,
 )
-from matnet.engines import Engine, EngineOptions, wanted_variables
+from matnet.engines import Engine, EngineOptions, compile_network, wanted_variables
 from matnet.engines.batches import run_in_batches
 from matnet.errors import DataError, common_options, printable, program, run_command, say
 from matnet.files import check_outputs
@@ -195,7 +195,7 @@ def run_file(
         log.info(note)
     wanted = requested(pruned, outputs, everything)
     known = {name: value for name, value in values.items() if name in pruned.variables}
-    compiled = pruned.compile(wanted, options=engine)
+    compiled = compile_network(pruned, wanted, engine)
     for note in compiled.notes:
         if note in pruned.source.notes:
             continue

@@ -15,6 +15,7 @@ from matnet.answers.pictures import pictures_of
 from matnet.answers.running import Seen, batches, chosen
 from matnet.errors import DataError, NetworkError, in_words
 from matnet.evaluation.scores import score_variable
+from matnet.evaluation.tally import Ranges, described, merged
 from matnet.images.doubts import doubts
 from matnet.tables import Column, Table
 
@@ -47,6 +48,7 @@ class Predictions:
     images: their names. answers: the best first, for each image; none for one that could not be read. several: whether
     a list or a folder was given; then the table has a row per image, else one per class. measure: what the numbers are,
     `probability` after a softmax, else `score`. unreadable: why images were left out. notes: what to know besides.
+    runtime: of backend onnx, how the network ran, and which images where that changed.
     """
 
     images: tuple[str, ...]
@@ -55,6 +57,7 @@ class Predictions:
     measure: str = "probability"
     unreadable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    runtime: str = ""
     _faults: dict[int, str] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
@@ -135,8 +138,10 @@ def classify(
     seen, not_finite = Seen(), []
     answers: list[tuple[Answer, ...]] = [()] * len(pictures)
     faults: dict[int, str] = {}
+    ways: dict[str, Ranges] = {}
     for batch in batches(net, pictures, [variable], prepared, engine, seen):
         faults.update(batch.faults)
+        ways = merged(ways, batch.ways)
         if progress is not None:
             progress(len(batch.numbers) + len(batch.faults))
         rows = _rows(net, variable, batch.values.get(variable))
@@ -161,7 +166,7 @@ def classify(
     notes += faulty
     names = tuple(picture.name for picture in pictures)
     measure = "probability" if _is_softmax(net, variable) else "score"
-    return Predictions(names, tuple(answers), several, measure, unreadable, tuple(notes), faults)
+    return Predictions(names, tuple(answers), several, measure, unreadable, tuple(notes), described(ways), faults)
 
 
 def _is_softmax(net: Network, variable: str) -> bool:

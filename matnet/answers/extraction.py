@@ -21,6 +21,7 @@ from matnet.answers.staging import DONE, Staging, Writer
 from matnet.engines import EngineOptions
 from matnet.engines.device import processors
 from matnet.errors import DataError, MatnetError, NetworkError, ShapeError, use_wording, wording
+from matnet.evaluation.tally import batches_left, described, joined, merged
 from matnet.files import check_outputs
 from matnet.kinds import TEXT
 from matnet.layer_files import imported_layer_files, run_layer_files
@@ -74,6 +75,10 @@ def extract(
     if done:
         log.info("%s: %d of %d images are done; going on from there", staging.folder, done, len(pictures))
     rows = np.flatnonzero(staging.states() != DONE).tolist()
+    key = _key(task, pictures)
+    chosen = staging.ways()[1]
+    if chosen:  # so that the rows that are left are computed as in a run that was never interrupted
+        task = replace(task, options=replace(task.options, runtime=chosen))
     watch = progress(len(pictures), done) if progress is not None else None
     faults = _compute(task, pictures, rows, staging, workers, watch)
     if len(faults) == len(pictures):
@@ -81,11 +86,20 @@ def extract(
         named = [faults[row] for row in sorted(faults)]
         raise DataError(named[0] if len(named) == 1 else "\n".join(["no image could be read:", *named[:SHOWN]]))
     bad = sorted(faults)
-    about = {**_key(task, pictures), "layers": dict(task.variables), "processes": workers}
+    runtime = _runtime(task, staging, len(pictures))
+    about = {**key, "layers": dict(task.variables), "processes": workers, "runtime": runtime}
     names = [picture.name for picture in pictures]
     write_features(target, Features({name: staging.path(name) for name in shapes}, names, bad, about))
     staging.remove()
     return [faults[row] for row in bad]
+
+
+def _runtime(task: Task, staging: Staging, images: int) -> str:
+    """How the network ran, and which images where that changed; "" where nothing was looked for."""
+    ways, chosen = staging.ways()
+    before = joined(span for ranges in ways.values() for span in ranges)
+    after = joined((span.start, span.stop) for span in batches_left(images, images, before))
+    return described(merged(ways, {chosen: after} if after else {})) if chosen else task.options.runtime or ""
 
 
 def row_shapes(task: Task) -> dict[str, tuple[int, ...]]:
@@ -133,7 +147,7 @@ def _key(task: Task, pictures: Sequence[Picture]) -> dict[str, str]:
         "choice of layers": " ".join(f"{name}={variable}" for name, variable in task.variables.items()),
         "pool": task.pool,
         "preprocessing": f"{prepared.describe()} {hashlib.sha256(mean).hexdigest()}",
-        "engine": f"{options.backend} {options.precision}",
+        "engine": " ".join(filter(None, (options.backend, options.precision, options.runtime))),
         "file of layers": " ".join(file.sha256 for file in imported_layer_files()),
     }
 
@@ -167,10 +181,15 @@ def _by_threads(
     seen = Seen()
     names = task.variables
     wanted = list(dict.fromkeys(names.values()))
+    ways, chosen = staging.ways()
     with Writer(staging) as writer:
         for batch in batches(task.net, pictures, wanted, task.preprocessing, task.options, seen, share):
             values = {name: pooled(batch.values[names[name]], task.pool) for name in names if batch.numbers}
             failed = {rows[number]: fault for number, fault in batch.faults.items()}
+            if share is None and not chosen and batch.way:
+                found = joined((rows[number], rows[number] + 1) for number in (*batch.numbers, *batch.faults))
+                ways, chosen = merged(ways, {batch.way: found}), batch.chosen
+                staging.keep_ways(ways, chosen)
             writer.put([rows[number] for number in batch.numbers], values, sorted(failed))
             yield len(batch.numbers) + len(failed), failed
     for note in seen.notes(task.preprocessing.exif):

@@ -13,8 +13,17 @@ from matnet.engines import EngineOptions, for_batches
 from matnet.engines.batches import Halving, combining_layer
 from matnet.engines.kept import kept_engines
 from matnet.errors import DataError, NetworkError, ShapeError, in_words
-from matnet.evaluation.pipeline import Pipeline
-from matnet.evaluation.streams import SPARE_BATCHES, averaged, batch_memory, fills_up, prepare_shapes, thread_counts
+from matnet.evaluation.pipeline import Done, Pipeline
+from matnet.evaluation.streams import (
+    SPARE_BATCHES,
+    averaged,
+    batch_memory,
+    each_with_its_way,
+    fills_up,
+    prepare_shapes,
+    thread_counts,
+)
+from matnet.evaluation.tally import Ranges, joined
 from matnet.images.decode import opened
 
 if TYPE_CHECKING:
@@ -27,11 +36,21 @@ BATCH = 32
 
 @dataclass
 class Batch:
-    """Some images that are through: their numbers, the variables (a row per number), and the faults of the others."""
+    """Some images that are through: their numbers, the variables (a row per number), and the faults of the others.
+
+    way: how the network ran (`Engine.way`). chosen: the way for all further images, once one was chosen.
+    """
 
     numbers: list[int]
     values: dict[str, np.ndarray]
     faults: dict[int, str] = field(default_factory=dict)
+    way: str = ""
+    chosen: str = ""
+
+    @property
+    def ways(self) -> dict[str, Ranges]:
+        """Which images the way computed."""
+        return {self.way: joined((number, number + 1) for number in (*self.numbers, *self.faults))} if self.way else {}
 
 
 class Seen:
@@ -80,7 +99,8 @@ def batches(
 ) -> Iterator[Batch]:
     """The variables for every picture, in batches in no particular order; views of an image are averaged.
 
-    share: how many processors to use, where other processes use the rest; None: all.
+    share: how many processors to use, where other processes use the rest; None: all. Where none do, backend auto and no
+    runtime is given, a faster way to run the network is looked for beside the first of several batches.
 
     Raises NetworkError for a network that needs more than one input.
     """
@@ -97,8 +117,10 @@ def batches(
     full, shape = fills_up(engine), tuple(preprocessing.shape)
     spans = [range(start, min(start + images, len(pictures))) for start in range(0, len(pictures), images)]
     threads = thread_counts(engine, share)
+    if share is None and options.backend == "auto" and len(spans) > 1:
+        engine.search(len(spans))
     rows = {images} if full else {len(span) for span in spans}
-    prepare_shapes(engine, [(count * preprocessing.views, *shape[-3:]) for count in sorted(rows)])
+    prepare_shapes(engine, [(count * preprocessing.views, *shape[-3:]) for count in sorted(rows, reverse=True)])
     memory = batch_memory(engine, (images, *shape), min(len(spans), threads.streams + SPARE_BATCHES))
 
     def prepare(number: int, place: np.ndarray) -> None:
@@ -110,9 +132,13 @@ def batches(
         # Copies, as engines use their memory again.
         return {name: averaged(value, len(used))[good].astype(np.float32) for name, value in found.items()}
 
-    for done in Pipeline(prepare, compute, memory, threads).run(spans):
+    def run(part: Sequence[range]) -> Iterator[Done]:
+        return Pipeline(prepare, compute, memory, threads).run(part)
+
+    for done, way in each_with_its_way(engine, spans, run):
         numbers = [number for number in done.span if number not in done.faults]
-        yield Batch(numbers, done.value or {}, done.faults)
+        chosen = "" if engine.searching else engine.way
+        yield Batch(numbers, done.value or {}, done.faults, way, chosen)
 
 
 def chosen(

@@ -15,11 +15,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from matnet.errors import DataError, FileFormatError, in_words
+from matnet.evaluation.tally import Ranges, joined, ways_of_record
 from matnet.files import atomic_write
+from matnet.records import read_record, write_record
 
-SUFFIX, KEY = ".part", "key.json"
+SUFFIX, KEY, WAYS = ".part", "key.json", "ways.json"
 SHOWN = 4
-_OWN = re.compile(r"\d+\.npy|done|\.?key\.json.*")
+_OWN = re.compile(r"\d+\.npy|done|\.?(key|ways)\.json.*")
 TO_DO, DONE, UNREADABLE = 0, 1, 2
 """The state of an image, a byte each; an unreadable one is tried again."""
 
@@ -78,6 +80,18 @@ class Staging:
 
     def states(self) -> np.ndarray:
         return np.fromfile(self.folder / "done", np.uint8)
+
+    def ways(self) -> tuple[dict[str, Ranges], str]:
+        """What `keep_ways` has kept of rows that are done; nothing where it has not."""
+        found = read_record(self.folder / WAYS, lambda record: (ways_of_record(record["ways"]), str(record["chosen"])))
+        ways, chosen = found or ({}, "")
+        done = self.states() == DONE  # rows that a killed run did not write are computed again, perhaps otherwise
+        numbers = {way: [row for span in ranges for row in range(*span) if done[row]] for way, ranges in ways.items()}
+        return {way: joined((row, row + 1) for row in rows) for way, rows in numbers.items() if rows}, chosen
+
+    def keep_ways(self, ways: Mapping[str, Ranges], chosen: str) -> None:
+        """Keep which rows each way to run the network computed before one was chosen for all others, and that one."""
+        write_record(self.folder / WAYS, {"ways": dict(ways), "chosen": chosen})
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from matnet.doctor.image_changes import BYTES, Variant
-from matnet.engines import EngineOptions
+from matnet.engines import EngineOptions, compile_network
 from matnet.engines.batches import Halving
 from matnet.engines.device import processors
 from matnet.errors import DataError, NetworkError
@@ -32,7 +32,7 @@ class Scorer:
     """
 
     def __init__(self, net: Network, variable: str, options: EngineOptions) -> None:
-        self._engine = net.compile([variable], options=options)
+        self._engine = compile_network(net, [variable], options)
         self._variable, self._source = variable, net.source
         if len(self._engine.inputs) != 1:
             count = len(self._engine.inputs)

@@ -73,6 +73,23 @@ class Engine(ABC):
         """How inputs so far were computed, in words, where an engine has several ways."""
         return []
 
+    def search(self, calls: int | None = None) -> None:  # noqa: B027 - most engines have one way
+        """Look for a faster way to run the network beside the next calls, of which `calls` are expected (None: many).
+
+        Of an engine that has several ways; others do nothing. The results of these calls come from the way that is
+        used already, and all later ones from the one that was found.
+        """
+
+    @property
+    def searching(self) -> bool:
+        """Whether the next call may change the way in which the network runs."""
+        return False
+
+    @property
+    def way(self) -> str:
+        """How the network runs now, as the option `runtime` names it; "" where an engine has one way only."""
+        return ""
+
     def take_inputs(self, x: Any) -> dict[str, np.ndarray]:
         """Given arrays by input variable, as float32 N x C x H x W; NetworkError, ShapeError where they do not fit."""
         if len(self.inputs) == 1 and _fits(x) and self._channels[self.inputs[0]] in (None, x.shape[1]):

@@ -156,7 +156,8 @@ def report(run: Run, task: type[Task], options: argparse.Namespace) -> ExitStatu
         first, *rest = task.report([run])
         grids = [first.text("fixed" if any(column.width for column in first.columns) else "pipe")]
         grids += [table.text("pipe") for table in rest]
-        where = f"{run.backend} on {run.device}, {run.precision}, batch {run.batch_size}"
+        runtime = f" ({run.runtime})" if run.runtime else ""
+        where = f"{run.backend}{runtime} on {run.device}, {run.precision}, batch {run.batch_size}"
         protocol = "" if task.name == "classification" else f"; {run.protocol}"
         print("\n\n".join([*grids, f"{run.images} images of {run.dataset}{protocol}; {run.preprocessing}; {where}"]))
         if options.json:

@@ -28,8 +28,8 @@ class Counter(Protocol):
 class OneProcess:
     """Counts in this process."""
 
-    def __init__(self, net: Network, config: EvaluationConfig, task: Task) -> None:
-        self._runner, self.task = Runner(net, config, task.own_size), task
+    def __init__(self, net: Network, config: EvaluationConfig, task: Task, searches: bool = False) -> None:
+        self._runner, self.task = Runner(net, config, task.own_size, searches=searches), task
 
     def tallies(self, spans: Sequence[range]) -> Generator[Tally, None, None]:
         return self._runner.tallies(self.task, spans)
@@ -46,14 +46,16 @@ def counter_for(
     task: Task,
     scheduler: str | None = None,
     workers: int | None = None,
+    searches: bool = False,
 ) -> Iterator[Counter]:
     """The workers of a Dask scheduler at an address, so many Dask workers on this machine, or this process alone.
 
+    searches: whether this process may look for the fastest way to run the network; workers never do.
     Raises EngineError where Dask is not installed, does not answer, or has other versions than this process;
     DataError where workers do not see the images.
     """
     if scheduler is None and workers is None:
-        yield OneProcess(net, config, task)
+        yield OneProcess(net, config, task, searches)
         return
     from matnet.evaluation.shards import ShardCounter, local_cluster, scheduler_at
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from matnet.evaluation.record import Run
 from matnet.evaluation.resume import Unfinished, Watch, keeping
 from matnet.evaluation.runner import EngineInfo
 from matnet.evaluation.tally import Tally, batches_left
+from matnet.evaluation.tally import described as ways_described
 from matnet.evaluation.tasks import TASKS, Task
 from matnet.network import Network
 from matnet.outcomes import Outcome, Status
@@ -74,7 +75,7 @@ def evaluate(
     if engine is None:
         engine = engine_options(backend=backend, batch_size=batch_size, strict=strict, **options)
     config, task = planned(net, data, preprocessing, scores, engine, workers, classes=classes, save=save)
-    return run(net, config, task, show=_steps(progress))
+    return run(net, config, task, show=_steps(progress), searches=True)
 
 
 def kind_of(data: DataSet) -> type[Task]:
@@ -117,20 +118,24 @@ def run(
     resume: bool = False,
     random_weights: bool = False,
     show: Show | None = None,
+    searches: bool = False,
 ) -> Any:
     """Evaluate a task: all of it, or with `resume` what the unfinished run in `state` has left.
 
-    state: where counts are kept meanwhile; whoever writes the result removes it then. Raises Interrupted on Ctrl-C and
-    SIGTERM, and what `evaluate` raises.
+    state: where counts are kept meanwhile; whoever writes the result removes it then. searches: whether a faster way to
+    run the network may be looked for beside the first batches, where backend auto and no runtime is given. Raises
+    Interrupted on Ctrl-C and SIGTERM, and what `evaluate` raises.
     """
     found_before = state.load() if state is not None and resume else None
     if found_before is not None:
         log.info("going on after %s images", f"{found_before.images:,}")
     start = found_before or Tally(task.empty())
+    if start.chosen:  # so that the images that are left are computed as in a run that was never interrupted
+        config = replace(config, engine=replace(config.engine, runtime=start.chosen))
     shown = show(len(task.paths), start, task) if show is not None else nullcontext(lambda tally: None)
     with (
         shown as display,
-        counter_for(net, config, task, sharing.scheduler, sharing.workers) as counter,
+        counter_for(net, config, task, sharing.scheduler, sharing.workers, searches) as counter,
         keeping(state, start, task) as keep,
     ):
 
@@ -171,6 +176,7 @@ def result(
         "preprocessing": described(config.preprocessing) if task.own_size else config.preprocessing.describe(),
         "protocol": task.protocol or config.preprocessing.protocol,
         "scores": config.scores,
+        "runtime": ways_described(tally.ways),
     }
     found = task.result(tally.counts, common)
     if outcome.status is not Status.DOUBTFUL and not random_weights:

@@ -31,6 +31,7 @@ class Run:
     protocol: str = ""
     scores: str = ""  # the variable that is scored
     backend: str = ""
+    runtime: str = ""  # of backend onnx: how the network ran (`Engine.way`), and which images where that changed
     device: str = "cpu"
     precision: str = "fp32"
     batch_size: int = 0

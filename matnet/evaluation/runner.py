@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from matnet.engines import for_batches
+from matnet.engines import compile_network, for_batches
 from matnet.engines.batches import Halving, combining_layer
+from matnet.engines.cpu.runtimes import tries_out
 from matnet.errors import NetworkError
 from matnet.evaluation.config import EvaluationConfig
-from matnet.evaluation.pipeline import Done, Pipeline
+from matnet.evaluation.pipeline import Compute, Done, Pipeline, Prepare, ThreadCounts
 from matnet.evaluation.record import versions
-from matnet.evaluation.streams import SPARE_BATCHES, averaged, batch_memory, fills_up, prepare_shapes, thread_counts
-from matnet.evaluation.tally import Tally
+from matnet.evaluation.streams import (
+    SPARE_BATCHES,
+    averaged,
+    batch_memory,
+    each_with_its_way,
+    fills_up,
+    prepare_shapes,
+    thread_counts,
+)
+from matnet.evaluation.tally import Ranges, Tally
 from matnet.evaluation.tasks import Task
 from matnet.network import Network
 
@@ -37,18 +47,25 @@ class Runner:
     """A network made ready: compiled once, for as many images as come.
 
     own_size: whether images are computed one by one at their own size. share: how many processors it may use; None:
-    all. Raises NetworkError for a network with more than one input.
+    all. searches: whether a faster way to run the network may be looked for beside the first batches; not for images
+    at their own size. Raises NetworkError for a network with more than one input.
     """
 
     def __init__(
-        self, net: Network, config: EvaluationConfig, own_size: bool = False, share: int | None = None
+        self,
+        net: Network,
+        config: EvaluationConfig,
+        own_size: bool = False,
+        share: int | None = None,
+        searches: bool = False,
     ) -> None:
+        self._searches = searches and not own_size and config.engine.backend == "auto"
         self.config, self._share, self._own_size, self._source = config, share, own_size, net.source
         options = for_batches(config.engine, share)
         if own_size:
             # An image at its own size gets all threads: several at a time would need as many times the memory.
             options = replace(options, callers=1)
-        self.engine = net.for_inference().compile([config.scores, *config.beside], options=options)
+        self.engine = compile_network(net.for_inference(), [config.scores, *config.beside], options)
         if set(self.engine.inputs) != set(config.feeds or self.engine.inputs[:1]):
             needed, fed = ", ".join(self.engine.inputs), ", ".join(config.feeds) or "one image"
             raise NetworkError(f"{net.source}: {config.scores!r} needs the inputs {needed}; evaluation feeds {fed}")
@@ -70,6 +87,8 @@ class Runner:
         if self._own_size:
             memory = [np.zeros((largest, 1), object) for _ in range(max(count, min(len(spans), threads.decoders)))]
         else:
+            if self._searches:
+                self.engine.search(len(spans))
             self._prepare_shapes(spans)
             memory = batch_memory(self.engine, (largest, *prepared.shape), count)
 
@@ -82,8 +101,10 @@ class Runner:
             except NetworkError as error:
                 raise NetworkError(f"{self._source}: {self.config.scores!r}: {error}") from None
 
-        for done in Pipeline(prepare, compute, memory, threads).run(spans):
-            yield _counted(task, done, threads.streams)
+        pipeline = partial(_piped, prepare, compute, memory, threads)
+        for done, way in each_with_its_way(self.engine, spans, pipeline):
+            chosen = self.engine.way if self._searches and not self.engine.searching else ""
+            yield replace(_counted(task, done, threads.streams), ways=_of(way, done.span), chosen=chosen)
 
     def count(self, task: Task, batch: np.ndarray, span: range, good: list[int]) -> Any:
         """What the task counts in a batch: N x C x H x W, N x views x C x H x W, or N x 1 pairs of image and truth."""
@@ -106,8 +127,12 @@ class Runner:
         prepared = self.config.preprocessing
         largest = max(len(span) for span in spans)
         rows = {largest} if self._fills_up else {len(span) for span in spans}
+        runtime = self.config.engine.runtime
+        if runtime is not None and not tries_out(runtime) and not self._fills_up:
+            # How the rest of a batch runs follows from how a whole one does, also where a resumed run has no whole one.
+            rows.add(self.config.images_per_batch)
         planes = (prepared.channels, *prepared.image_size)
-        prepare_shapes(self.engine, [(count * prepared.views, *planes) for count in sorted(rows)])
+        prepare_shapes(self.engine, [(count * prepared.views, *planes) for count in sorted(rows, reverse=True)])
 
     @property
     def info(self) -> EngineInfo:
@@ -121,6 +146,16 @@ class Runner:
             versions=versions(self.engine.runtimes),
             notes=tuple(self.engine.notes),
         )
+
+
+def _piped(
+    prepare: Prepare, compute: Compute, memory: Sequence[np.ndarray], threads: ThreadCounts, spans: Sequence[range]
+) -> Iterator[Done]:
+    return Pipeline(prepare, compute, memory, threads).run(spans)
+
+
+def _of(way: str, span: range) -> dict[str, Ranges]:
+    return {way: ((span.start, span.stop),)} if way else {}
 
 
 def _counted(task: Task, done: Done, streams: int) -> Tally:

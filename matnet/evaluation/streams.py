@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from matnet.engines.device import processors
 from matnet.errors import NetworkError
 from matnet.evaluation.pipeline import ThreadCounts
 
+Result = TypeVar("Result")
 SPARE_BATCHES = 2  # being filled while others are computed; a slow image holds up one of them
 
 
@@ -46,6 +48,22 @@ def prepare_shapes(engine: Engine, shapes: Sequence[tuple[int, ...]]) -> None:
     """Let the engine make what it needs for images of these shapes, so that threads do not do so side by side."""
     for shape in dict.fromkeys(shapes):
         engine.prepare({engine.inputs[0]: shape})
+
+
+def each_with_its_way(
+    engine: Engine, spans: Sequence[range], run: Callable[[Sequence[range]], Iterable[Result]]
+) -> Iterator[tuple[Result, str]]:
+    """What `run` gives of the spans, and the way in which the engine computed it.
+
+    One span at a time goes through an engine that still looks for its way, so that the way of each is known; all others
+    go together.
+    """
+    left = list(spans)
+    while left:
+        now = left[:1] if engine.searching else left
+        way, left = engine.way, left[len(now) :]
+        for result in run(now):
+            yield result, way
 
 
 def averaged(scores: np.ndarray, images: int) -> np.ndarray:

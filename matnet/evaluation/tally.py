@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from matnet.errors import DataError
@@ -36,7 +36,8 @@ class Tally:
     """The counts over the images in `done`, those that could not be read, and the time that it took.
 
     A tally is replaced, never changed, so that an interruption always finds a complete one. Seconds are those of the
-    whole run, and of the engine alone.
+    whole run, and of the engine alone. ways: which images each way to run the network computed (`Engine.way`). chosen:
+    the way for all further images, once one was chosen beside the first batches of the run.
     """
 
     counts: Any  # Counts
@@ -44,6 +45,8 @@ class Tally:
     done: Ranges = ()
     seconds: float = 0.0
     network_seconds: float = 0.0
+    ways: Mapping[str, Ranges] = field(default_factory=dict)
+    chosen: str = ""
 
     @property
     def images(self) -> int:
@@ -63,6 +66,8 @@ class Tally:
             done=joined((*self.done, *other.done)),
             seconds=self.seconds + other.seconds,
             network_seconds=self.network_seconds + other.network_seconds,
+            ways=merged(self.ways, other.ways),
+            chosen=other.chosen or self.chosen,
         )
 
     def with_seconds(self, seconds: float) -> Tally:
@@ -77,6 +82,8 @@ class Tally:
             "done": self.done,
             "seconds": self.seconds,
             "network_seconds": self.network_seconds,
+            "ways": dict(self.ways),
+            "chosen": self.chosen,
         }
 
     @classmethod
@@ -90,10 +97,35 @@ class Tally:
             done=joined((int(start), int(stop)) for start, stop in record["done"]),
             seconds=float(record["seconds"]),
             network_seconds=float(record["network_seconds"]),
+            ways=ways_of_record(record.get("ways", {})),
+            chosen=str(record.get("chosen", "")),
         )
         if tally.counts.images + len(tally.unreadable) != tally.images:
             raise ValueError("its counts do not add up")
         return tally
+
+
+def merged(ways: Mapping[str, Ranges], others: Mapping[str, Ranges]) -> dict[str, Ranges]:
+    """Which images each way computed, of both together."""
+    return {way: joined((*ways.get(way, ()), *others.get(way, ()))) for way in {**ways, **others}}
+
+
+def ways_of_record(record: Mapping[str, Any]) -> dict[str, Ranges]:
+    """The ranges of each way, as JSON keeps them; ValueError or TypeError for anything else."""
+    return {str(way): joined((int(start), int(stop)) for start, stop in ranges) for way, ranges in record.items()}
+
+
+def described(ways: Mapping[str, Ranges]) -> str:
+    """Which images each way computed, in words, counted from 1; one way alone is its name.
+
+    >>> described({"onnxruntime": ((0, 96),), "openvino": ((96, 500), (532, 600))})
+    'onnxruntime (images 1 to 96), openvino (97 to 500, 533 to 600)'
+    """
+    if len(ways) < 2:
+        return next(iter(ways), "")
+    spans = {way: ", ".join(f"{start + 1} to {stop}" for start, stop in ranges) for way, ranges in ways.items()}
+    first, *others = sorted(ways, key=lambda way: ways[way])
+    return ", ".join([f"{first} (images {spans[first]})", *(f"{way} ({spans[way]})" for way in others)])
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> Ranges:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,10 +15,11 @@ import numpy as np
 from matnet.engines.base import Engine
 from matnet.engines.cpu.division import callers_for
 from matnet.engines.cpu.program import Compiler, Program, batch_of
-from matnet.engines.cpu.runtimes import OnnxRuntime, Settings, candidates, runtime_class, tries_out
-from matnet.engines.cpu.tuning.choices import identity, remember, remembered
+from matnet.engines.cpu.runtimes import AUTO, OnnxRuntime, Settings, candidates, runtime_class, tries_out
+from matnet.engines.cpu.tuning.beside import Beside
+from matnet.engines.cpu.tuning.choices import Choice, identity, remember, remembered
 from matnet.engines.cpu.tuning.contest import fastest
-from matnet.engines.cpu.tuning.variants import Variant
+from matnet.engines.cpu.tuning.variants import Variant, variant_of
 from matnet.engines.device import processors
 from matnet.engines.numpy_engine import refuse_unknown
 from matnet.engines.options import EngineOptions
@@ -27,6 +29,7 @@ from matnet.errors import EngineError
 from matnet.network import Network
 from matnet.shapes import Shape
 
+UNKNOWN = -1  # how many calls are expected
 PROGRAMS = 8  # kept for inputs of different sizes; each holds its own copy of the weights
 KNOWN_SIZES = 512  # input shapes that are known to fit, so that sizes are not inferred anew for each call
 
@@ -37,7 +40,9 @@ class OnnxEngine(Engine):
     Options: `threads` (default: all processors that the process may use); `optimize`, the runtime's own graph
     optimisation (default on); `runtime`, onnxruntime (the default), openvino, or auto, which tries all that are
     installed (auto:A,B: those of A and B), several ways, on random inputs of the first input's size, keeps the
-    fastest, and remembers it in the cache folder. Raises EngineError where the runtime is missing.
+    fastest, and remembers it in the cache folder; also a way as `way` states it, such as openvino+winograd. Where no
+    runtime is given, `search` looks for the fastest way beside the first calls. Raises EngineError where the runtime is
+    missing.
     """
 
     backend = "onnx"
@@ -49,6 +54,7 @@ class OnnxEngine(Engine):
         options = options or EngineOptions()
         runtime = options.runtime or OnnxRuntime.name
         self._runtimes, self._auto = candidates(runtime), tries_out(runtime)
+        self._fixed = Variant(self._runtimes[0]) if self._auto else variant_of(runtime)
         for name in self._runtimes if not self._auto else self._runtimes[:1]:
             runtime_class(name)  # says what to install, before any work
         super().__init__(net, outputs, options)
@@ -62,16 +68,37 @@ class OnnxEngine(Engine):
         self._latest: tuple[Any, Program] | None = None  # most calls are like the one before
         self._known: OrderedDict[tuple[Any, ...], int] = OrderedDict()
         self._chosen: dict[int, Variant] = {}  # by number of images
-        self._lock = Lock()
+        self._expected: int | None = None  # calls, where a search may begin
+        self._beside: Beside | None = None
+        self._key = ""  # of the search, under which its choice is remembered
+        self._used: dict[Variant, None] = {}
+        self._lock, self._turn = Lock(), Lock()
 
     def __call__(self, x: Any) -> dict[str, np.ndarray]:
         values = self.take_inputs(x)
-        program = self.program({name: value.shape for name, value in values.items()})
-        results = program(values, self._computed)
+        shapes = {name: value.shape for name, value in values.items()}
+        program = self.program(shapes)
+        found = self._searched(values, shapes) if self.searching else None
+        results = program(values, self._computed) if found is None else found
         return {
             name: results[variable] if variable in results else values[variable]
             for name, variable in self.wanted.items()
         }
+
+    def search(self, calls: int | None = None) -> None:
+        if self.options.runtime is None and not self._chosen:
+            self._expected = UNKNOWN if calls is None else calls
+            with self._lock:
+                self._known.clear()  # so that the next call looks for what is remembered
+                self._latest = None
+
+    @property
+    def searching(self) -> bool:
+        return self._expected is not None
+
+    @property
+    def way(self) -> str:
+        return "; ".join(dict.fromkeys(variant.text for variant in self._chosen.values())) or self._fixed.text
 
     def prepare(self, inputs: Mapping[str, Shape]) -> None:
         self.program(inputs)
@@ -103,10 +130,12 @@ class OnnxEngine(Engine):
         given = {name: shape for name, shape in inputs.items() if name in read}
         if self._auto and self._choice_for(batch_of(given)) is None:
             return self._keep(self._first_choice(given))
+        if self.searching and self._beside is None:
+            return self._keep(self._begin_search(given))
         for number, program in self._programs.items():
             if program.accepts(shapes):
                 return number
-        variant = self._choice_for(batch_of(given)) or Variant(self._runtimes[0])
+        variant = self._choice_for(batch_of(given)) or self._fixed
         if self._programs and runtime_class(variant.runtime).shapes == "static":
             variant = Variant(self._runtimes[0])  # compiling for every size that comes takes longer than running
         elif self._programs:
@@ -116,6 +145,7 @@ class OnnxEngine(Engine):
     def _keep(self, program: Program) -> int:
         number = max(self._programs, default=-1) + 1
         self._programs[number] = program
+        self._used[program.variant] = None
         return number
 
     def _choice_for(self, images: int) -> Variant | None:
@@ -126,25 +156,78 @@ class OnnxEngine(Engine):
     def _first_choice(self, inputs: Mapping[str, Shape]) -> Program:
         """The program of the variant that is remembered for these inputs, or that wins now."""
         key = identity(self._compiler, inputs, self._runtimes)
-        variant, program = remembered(key, self._runtimes), None
-        if variant is not None:
+        choice, program = remembered(key, self._runtimes), None
+        if choice is not None and choice.complete:
             with suppress(EngineError):
-                program = self._compiler.program(variant, inputs, open_sizes=False)
+                program = self._compiler.program(choice.variant, inputs, open_sizes=False)
         if program is None:
             program, seconds = fastest(self._compiler, inputs, self._runtimes)
-            remember(key, program.variant, seconds)
+            remember(key, Choice(program.variant), seconds)
         self._chosen[batch_of(inputs)] = program.variant
         return program
+
+    def _begin_search(self, inputs: Mapping[str, Shape]) -> Program:
+        """The program of what is remembered for these inputs, else of the default; the search begins with it.
+
+        There is none where the choice that is remembered was made among all ways.
+        """
+        began = time.perf_counter()
+        runtimes = candidates(AUTO)
+        self._key = identity(self._compiler, inputs, runtimes)
+        choice, program = remembered(self._key, runtimes), None
+        if choice is not None:
+            with suppress(EngineError):
+                program = self._compiler.program(choice.variant, inputs, open_sizes=False)
+        tried = choice.tried if choice is not None and program is not None else frozenset()
+        if program is None:
+            program = self._compiler.program(self._fixed, inputs, open_sizes=bool(self._programs))
+        if choice is not None and choice.complete and program.variant == choice.variant:
+            self._chosen[batch_of(inputs)] = program.variant
+            self._expected = None
+            return program
+        self._fixed = program.variant
+        calls = None if self._expected == UNKNOWN else self._expected
+        seconds = time.perf_counter() - began
+        self._beside = Beside(self._compiler, program, inputs, runtimes, calls, seconds, tried)
+        return program
+
+    def _searched(self, values: Mapping[str, np.ndarray], shapes: Mapping[str, Shape]) -> Any:
+        """The results of a call of the search; None where these inputs do not belong to it, or it is over meanwhile."""
+        with self._turn:
+            beside = self._beside
+            if not self.searching or beside is None:
+                return None
+            given = {name: values[name] for name in beside.inputs}
+            if beside.inputs != {name: shapes[name] for name in given}:
+                return None
+            results = beside(given)
+            if beside.over:
+                self._adopt(beside)
+            return results
+
+    def _adopt(self, beside: Beside) -> None:
+        """Use what the search found from now on; what it was compared with is released."""
+        with self._lock:
+            if beside.best is not beside.fixed:
+                self._programs = OrderedDict(
+                    item for item in self._programs.items() if item[1].variant != beside.fixed.variant
+                )
+                self._keep(beside.best)
+            self._chosen[batch_of(beside.inputs)] = beside.best.variant
+            self._known.clear()
+            self._latest, self._beside, self._expected = None, None, None
+        if beside.seconds or beside.complete:
+            remember(self._key, beside.choice, beside.seconds)
 
     @property
     def runtimes(self) -> list[str]:
         """The runtimes of the programs so far."""
-        return sorted({program.variant.runtime for program in self._programs.values()})
+        return sorted({variant.runtime for variant in self._used})
 
     @property
     def variants(self) -> list[str]:
         """The ways to run of the programs so far, in words."""
-        return sorted({str(program.variant) for program in self._programs.values()})
+        return sorted(map(str, self._used))
 
 
 def _use(cache: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:

@@ -31,11 +31,11 @@ def runtime_version(name: str) -> str:
 def candidates(runtime: str) -> list[str]:
     """The runtimes that an option's text stands for; EngineError for an unknown name.
 
-    `auto`: all that are installed; `auto:A,B`: A and B.
+    `auto`: all that are installed; `auto:A,B`: A and B. What follows a `+` says how one is used (`Variant.text`).
     """
     if runtime == AUTO:
         return [name for name in RUNTIMES if available(name)] or [OnnxRuntime.name]
-    names = runtime.removeprefix(f"{AUTO}:").split(",") if tries_out(runtime) else [runtime]
+    names = runtime.removeprefix(f"{AUTO}:").split(",") if tries_out(runtime) else [runtime.partition("+")[0]]
     for name in names:
         if name not in RUNTIMES:
             known = (AUTO, *RUNTIMES)

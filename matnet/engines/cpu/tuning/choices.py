@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matnet.engines.cpu.program import Compiler
 from matnet.engines.cpu.runtimes import runtime_version
-from matnet.engines.cpu.tuning.variants import Variant, variant_from
+from matnet.engines.cpu.tuning.variants import Variant, variant_from, variant_of
 from matnet.errors import MatnetError
 from matnet.files import cache_folder
 from matnet.records import key_digest, read_record, write_record
@@ -55,19 +57,36 @@ def _version(runtime: str) -> str:
         return "broken"
 
 
-def remembered(key: str, runtimes: Sequence[str]) -> Variant | None:
-    """The variant that was chosen for this identity, where a valid record is kept and the runtime is among those."""
+@dataclass(frozen=True)
+class Choice:
+    """A variant that was chosen; the variants that it was chosen from, and whether those are all that there are."""
+
+    variant: Variant
+    tried: frozenset[Variant] = frozenset()
+    complete: bool = True
+
+
+def remembered(key: str, runtimes: Sequence[str]) -> Choice | None:
+    """What was chosen for this identity, where a valid record is kept and the runtime is among those."""
     place = _place(key)
-    variant = read_record(place, lambda record: variant_from(record["variant"])) if place else None
-    return variant if variant is not None and variant.runtime in runtimes else None
+    choice = read_record(place, _parsed) if place else None
+    return choice if choice is not None and choice.variant.runtime in runtimes else None
 
 
-def remember(key: str, variant: Variant, seconds: Mapping[str, float]) -> None:
+def _parsed(record: Mapping[str, Any]) -> Choice:
+    tried = frozenset(variant_of(text) for text in record.get("tried", ()))
+    return Choice(variant_from(record["variant"]), tried, bool(record.get("complete", True)))
+
+
+def remember(key: str, choice: Choice, seconds: Mapping[str, float]) -> None:
     """Keep the choice; where the folder cannot be written, a warning says so and the next run chooses again."""
     place = _place(key)
     if place is not None:
+        variant = choice.variant
         record = {
             "variant": {"runtime": variant.runtime, "winograd": variant.winograd, "division": variant.division},
+            "tried": sorted(variant.text for variant in choice.tried),
+            "complete": choice.complete,
             "seconds": {name: round(value, 6) for name, value in seconds.items()},
         }
         write_record(place, record)

@@ -91,9 +91,13 @@ def agree(one: Program, other: Program, values: Mapping[str, np.ndarray], wanted
     """Whether two programs compute the same, as far as rounding allows; also warms both up."""
     expected = one(values, wanted)
     try:
-        found = other(values, wanted)
+        return alike(expected, other(values, wanted))
     except EngineError:
         return False
+
+
+def alike(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> bool:
+    """Whether two results are the same, as far as rounding allows."""
     for name, value in expected.items():
         finite = np.abs(value[np.isfinite(value)])
         bound = AGREEMENT * finite.max(initial=0)
@@ -138,10 +142,17 @@ def _time_left(turns: int, seconds: float) -> bool:
 
 def timed(program: Program, values: Mapping[str, np.ndarray], wanted: list[str]) -> float:
     """Seconds of one run, or of as many at a time as there are callers."""
+    return timed_results(program, values, wanted)[0]
+
+
+def timed_results(
+    program: Program, values: Mapping[str, np.ndarray], wanted: list[str]
+) -> tuple[float, dict[str, np.ndarray]]:
+    """The same seconds, and the results."""
     started = time.perf_counter()
     if program.callers == 1:
-        program(values, wanted)
+        results = program(values, wanted)
     else:
         with ThreadPoolExecutor(program.callers) as pool:
-            list(pool.map(lambda _: program(values, wanted), range(program.callers)))
-    return time.perf_counter() - started
+            results, *_ = pool.map(lambda _: program(values, wanted), range(program.callers))
+    return time.perf_counter() - started, results

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from matnet.engines.cpu.division import DIVISIONS
-from matnet.engines.cpu.runtimes import RUNTIMES
+from matnet.engines.cpu.runtimes import RUNTIMES, candidates
+from matnet.errors import EngineError
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,29 @@ class Variant:
     winograd: bool = False
     division: str = ""
 
+    @property
+    def text(self) -> str:
+        """How the option --runtime and results name it: `openvino`, `onnxruntime+winograd+threads`."""
+        return "+".join(part for part in (self.runtime, "winograd" * self.winograd, self.division) if part)
+
     def __str__(self) -> str:
         parts = [RUNTIMES[self.runtime].title, "Winograd" * self.winograd, DIVISIONS[self.division]]
         return ", ".join(part for part in parts if part)
+
+
+def variant_of(text: str) -> Variant:
+    """The variant that `Variant.text` names; EngineError for anything else."""
+    runtime, *forms = text.split("+")
+    candidates(runtime)  # EngineError for an unknown name
+    winograd = forms[:1] == ["winograd"]
+    division = "".join(forms[1:2] if winograd else forms[:1])
+    found = Variant(runtime, winograd, division if division in DIVISIONS else "")
+    if found.text != text:
+        divisions = ", ".join(f"+{name}" for name in DIVISIONS if name)
+        raise EngineError(
+            f"runtime {text!r}: expected a runtime, then +winograd or nothing, then one of {divisions} or nothing"
+        )
+    return found
 
 
 def variant_from(record: Mapping[str, Any]) -> Variant:
