@@ -60,8 +60,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversion_arguments": {"errors", "kinds", "formats", "converters", "arguments", "stated_options"},
     "evaluation": BASE | {"ops", "network", "meta", "engines", "metrics", "zoo", "arguments", "image_arguments"}
     | {"layer_files", "outcomes", "records", "stated_options", "tables"},
-    "answers": BASE | {"ops", "network", "meta", "formats.mat", "engines", "images", "datasets", "evaluation", "records"}
-    | {"arrays", "formats", "layer_files", "tables"},
+    "answers": BASE | {"ops", "network", "meta", "formats.mat", "engines", "images", "datasets", "evaluation"}
+    | {"arrays", "formats", "layer_files", "records", "tables"},
     "reproduction": BASE | {"", "engines", "zoo", "evaluation", "arguments", "outcomes", "records", "stated_options"}
     | {"tables"},
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,10 @@ from matnet.engines.cpu.tuning.variants import Variant, variant_of
 from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.counters import counter_for
 from matnet.evaluation.resume import SUFFIX
-from matnet.evaluation.tally import described
+from matnet.evaluation.tally import Tally, described
 from matnet.files import models_folder
 from matnet.ops.activation import ReLU
 from tests.helpers import chain, values
-from tests.test_evaluation_resume import raise_after
 
 pytestmark = pytest.mark.skipif(not available(), reason="onnxruntime is not installed")
 NET = chain((ReLU(), []))
@@ -310,8 +310,13 @@ def test_a_resumed_run_goes_on_in_the_way_of_its_first_part(
     for record in (home / "runtimes").iterdir():
         record.unlink()
     target = str(tmp_path / "row.json")
+
+    def stop(tally: Tally) -> None:
+        if tally.images >= 300:
+            raise KeyboardInterrupt
+
     with monkeypatch.context() as patched:
-        raise_after(300, patched, 2)
+        patched.setattr(eval_command, "progress", lambda *_: nullcontext(stop))
         assert eval_command.main([*SMALLEST, "--json", target]) == 130
     for record in (home / "runtimes").iterdir():
         record.unlink()
