@@ -26,7 +26,7 @@ VERBS = {
     "zoo": "list, fetch and check known models",
     "reproduce": "measure the published tables again",
     "benchmarks": "measure speed beside other engines",
-    "demo": "show what matnet does, with images that come with it",
+    "demo": "show networks and try them on images, on a page in the browser",
     "env": "print the versions and devices that a bug report needs",
 }
 """The commands and what each does; one whose module does not exist is left out."""

@@ -21,7 +21,7 @@ from matnet.errors import MatnetError, common_options, program, run_command
 from matnet.files import cache_folder, models_folder
 
 REQUIRED = ("numpy", "scipy", "h5py", "Pillow", "requests", "pooch", "PyYAML", "onnxruntime")
-OPTIONAL = ("openvino", "opencv-python-headless", "onnx", "torch", "distributed", "matplotlib")
+OPTIONAL = ("openvino", "opencv-python-headless", "onnx", "torch", "distributed", "matplotlib", "starlette")
 GPU = ("cupy-cuda13x", "cupy-cuda12x", "cupy", "nvidia-cudnn-frontend", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 DPI = 130
 BAR = "#1f5fa8"
 MOST_MAPS = 64
+LONGEST_SHOWN = 1000
 MOST_SEGMENTS = 20
 
 
@@ -97,14 +98,20 @@ def filters(net: Network, layer: str | None = None, columns: int | None = None) 
 
 
 def feature_maps(
-    net: Network, image: Any, layer: str, most: int = MOST_MAPS, preprocessing: Preprocessing | None = None
+    net: Network,
+    image: Any,
+    layer: str,
+    most: int = MOST_MAPS,
+    preprocessing: Preprocessing | None = None,
+    **options: Any,
 ) -> Figure:
-    """The first maps (at most `most`) of a layer or variable for an image, as tiles on one scale of grays."""
-    values = net.features(image, layer, preprocessing=preprocessing)
+    """The first maps (at most `most`) of a layer or variable for an image, as tiles on one scale of grays.
+
+    A layer that has one number per channel gives bars of all of them. options: those of the engine.
+    """
+    values = net.features(image, layer, preprocessing=preprocessing, **options)
     if values.ndim != 4:
-        raise NetworkError(
-            f"{net.source}: {layer!r} is {values.shape[1]} numbers for an image, not maps; plot a bar chart"
-        )
+        return _bars(layer, values.reshape(-1))
     maps = values[0]
     shown = maps[:most]
     drawn = empty_figure(7, 7)
@@ -116,6 +123,18 @@ def feature_maps(
     of = f"{len(shown)} of {len(maps)}" if len(shown) < len(maps) else str(len(maps))
     size = "x".join(map(str, maps.shape[1:]))
     axes.set_title(f"{layer}: {of} maps of {size}, values {low:.3g} to {high:.3g}", fontsize=10)
+    return drawn
+
+
+def _bars(layer: str, values: np.ndarray) -> Figure:
+    """One number per channel, as bars."""
+    drawn = empty_figure(7, 3.2)
+    axes = drawn.add_subplot()
+    axes.vlines(range(len(values)), 0, values, color=BAR, linewidth=max(0.4, min(8.0, 300 / len(values))))
+    axes.axhline(0, color="#808080", linewidth=0.6)
+    axes.set_xlabel("channel")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"{layer}: {len(values)} numbers, {values.min():.3g} to {values.max():.3g}", fontsize=10)
     return drawn
 
 
@@ -155,7 +174,7 @@ def preprocessing(net: Network, image: Any, preprocessing: Preprocessing | None 
     pixels = _pixels(image, prepared)
     plain = replace(prepared, mean=None, std=None, scale=1.0, color="rgb", input_range=(0.0, 255.0))
     cut = plain.apply(pixels).transpose(1, 2, 0)
-    pictures = [(f"read, {pixels.shape[0]}x{pixels.shape[1]}", pixels / 255.0)]
+    pictures = [(f"read, {pixels.shape[0]}x{pixels.shape[1]}", _reduced(pixels) / 255.0)]
     pictures.append((f"resized and cut, {cut.shape[0]}x{cut.shape[1]} ({prepared.resize})", cut / 255.0))
     if prepared.mean is not None:
         mean = np.broadcast_to(prepared.mean, cut.shape) / (prepared.input_range[1] or 1.0)
@@ -180,7 +199,7 @@ def top5(net: Network, image: Any, top: int = 5, **options: Any) -> Figure:
     answers, measure = found.records()[0]["top"], found.measure
     drawn = empty_figure(9, 3.6)
     left, right = drawn.subplots(1, 2, width_ratios=(1, 1.4))
-    _show(left, _pixels(image, options.get("preprocessing")) / 255.0)
+    _show(left, _reduced(_pixels(image, options.get("preprocessing"))) / 255.0)
     values = [row[measure] for row in answers]
     right.barh(range(len(values)), values, color=BAR)
     right.set_yticks(range(len(values)), [fill(_short(row["class"]), 28) for row in answers], fontsize=8)
@@ -394,6 +413,12 @@ def _pixels(image: Any, prepared: Preprocessing | None) -> np.ndarray:
     return decode_uint8(
         image, 3, prepared.max_pixels if prepared else MAX_PIXELS, bool(prepared is not None and prepared.exif)
     )
+
+
+def _reduced(pixels: np.ndarray) -> np.ndarray:
+    """Every k-th pixel of a large image, which a figure shows no worse: as numbers it takes eight times the memory."""
+    step = max(1, max(pixels.shape[:2]) // LONGEST_SHOWN)
+    return pixels[::step, ::step]
 
 
 def _show(axes: Any, picture: np.ndarray) -> None:

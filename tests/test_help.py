@@ -10,10 +10,12 @@ import pytest
 
 from matnet import diff, env, eval, features, predict, run, show
 from matnet.conversion_arguments import parser as convert_parser
+from matnet.demo import __main__ as demo
 from matnet.doctor import __main__ as doctor
 
 PARSERS = {
     "convert": convert_parser,
+    "demo": demo.parser,
     "diff": diff.parser,
     "doctor": doctor.parser,
     "env": env.parser,

@@ -81,8 +81,8 @@ ALSO_WHEN_CALLED = {
     "reproduction": {"datasets", "formats", "images"},
     "torch": {"", "images"},
 }
-# The public face, the benchmarks, the doctor and pictures may import every room, as the commands may.
-EVERYTHING = {"", "benchmarks", "doctor", "plots"}
+# The public face, the benchmarks, the doctor, the page and pictures may import every room, as the commands may.
+EVERYTHING = {"", "benchmarks", "demo", "doctor", "plots"}
 BESIDE = {"names": "network", "inference": "network"}  # modules that are part of the room of another
 NUMPY_ALONE = ("errors", "shapes", "layout", "ops", "params", "network")
 

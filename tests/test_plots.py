@@ -70,8 +70,13 @@ def test_feature_maps_are_those_of_the_layer(digits: Network) -> None:
     scaled = (values - values.min()) / (values.max() - values.min())
     np.testing.assert_allclose(tiles[:height, :width], scaled[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(tiles[-height:, -width:], scaled[3], rtol=1e-5, atol=1e-6)
-    with pytest.raises(NetworkError, match="ip1"):
-        plots.feature_maps(digits, SEVEN, "ip1")
+
+
+def test_numbers_of_a_layer_without_maps_are_bars(digits: Network) -> None:
+    values = digits.features(SEVEN, "ip1")[0]
+    (bars, *_) = plots.feature_maps(digits, SEVEN, "ip1").axes[0].collections
+    tops = [segment[1, 1] for segment in bars.get_segments()]
+    np.testing.assert_allclose(tops, values, rtol=1e-6)
 
 
 def test_preprocessing_ends_in_the_input(digits: Network) -> None:

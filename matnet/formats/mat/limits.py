@@ -27,6 +27,9 @@ MAX_AXES = 32
 FREE_BYTES = 256 * 2**20
 MAX_EXPANSION = 100
 
+ceiling: int | None = None
+"""Bytes to which any file may be inflated, however large it is; None: as its size allows. A server sets it."""
+
 # Arrays that are stored narrower than their class (uint8 for double), or in two parts, are built beside the file.
 MAX_WIDE = 512 * 2**20
 
@@ -67,4 +70,5 @@ class Limits:
 
 def most_bytes(stored: int) -> int:
     """The most that `stored` bytes of a file may be inflated to."""
-    return max(FREE_BYTES, MAX_EXPANSION * stored)
+    most = max(FREE_BYTES, MAX_EXPANSION * stored)
+    return most if ceiling is None else min(most, ceiling)

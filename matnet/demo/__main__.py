@@ -1,0 +1,65 @@
+"""`python -m matnet.demo [MODEL ...]`: a page in the browser to look at networks and to try them on images."""
+
+from __future__ import annotations
+
+from matnet.errors import interruptible
+
+if __name__ == "__main__":
+    interruptible()
+
+import argparse
+import sys
+
+
+def parser() -> argparse.ArgumentParser:
+    from matnet.arguments import add_engine_options, positive
+    from matnet.demo.limits import MB, Limits
+    from matnet.errors import common_options, program
+
+    command = argparse.ArgumentParser(
+        parents=[common_options()],
+        prog=program("demo"),
+        usage="%(prog)s [options] [MODEL ...]",
+        description="Serve a page that shows what a network is and what it makes of an image. Visitors choose among "
+        "the given and the known models that are on this machine, or drop files of their own.",
+        epilog="Needs the extra demo (pip install 'matnet[demo]'). Ctrl-C ends it and removes all dropped files. The "
+        "page asks no other machine for anything, and a visitor cannot start a download.",
+    )
+    command.add_argument(
+        "models", metavar="MODEL", nargs="*", help="networks to offer: whatever `matnet show` takes; the first is shown"
+    )
+    command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default: 127.0.0.1, "
+                         "this machine alone; 0.0.0.0: everybody who can reach this machine)")  # fmt: skip
+    command.add_argument(
+        "--port", type=_port, default=8000, metavar="N", help="default: 8000; 0: any that is free"
+    )
+    command.add_argument(
+        "--largest", type=positive, default=Limits().network // MB, metavar="MB",
+        help="the largest file of a network that may be dropped (default: %(default)s MB)",
+    )  # fmt: skip
+    add_engine_options(command)
+    return command
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; expected a number from 0 to 65535")
+    return int(text)
+
+
+def main(argv: list[str] | None = None) -> int:
+    from matnet.arguments import engine_options, joined_pairs
+    from matnet.demo.limits import MB, Limits
+
+    options = parser().parse_intermixed_args(joined_pairs(sys.argv[1:] if argv is None else argv))
+    from matnet.demo.server import serve
+
+    limits = Limits(network=options.largest * MB)
+    serve(options.models, options.host, options.port, limits, engine_options(options))
+    return 0
+
+
+if __name__ == "__main__":
+    from matnet.errors import run_command
+
+    sys.exit(run_command(main))

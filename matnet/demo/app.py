@@ -1,0 +1,276 @@
+"""The page's server: what answers each address. The work itself is done by one thread at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+import matnet
+from matnet.demo import downloads, images, views
+from matnet.demo.folder import Folder
+from matnet.demo.guard import FRAME_POLICY, JSON_BODY, Guard, TooLargeError, check_length
+from matnet.demo.limits import MB, WAITING, Limits
+from matnet.demo.models import BrokenError, Kept, Models
+from matnet.engines import EngineOptions
+from matnet.errors import DataError, MatnetError
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+STATIC = {"page.js": "text/javascript", "page.css": "text/css", "index.html": "text/html"}
+"""All files that are served as they are."""
+ENDED = "the page is being closed"
+
+
+class BusyError(MatnetError):
+    """Too many requests wait."""
+
+
+class Turns:
+    """One thread at a time works for all visitors, as they share the engine; the others wait in a queue."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._waiting = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        if self._waiting >= WAITING:
+            raise BusyError(f"{WAITING} requests are waiting already; try again in a moment")
+        self._waiting += 1
+        try:
+            async with self._lock:
+                # Abandoned only when the server ends: a visitor who leaves does not free the engine early.
+                return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        finally:
+            self._waiting -= 1
+
+
+class Page:
+    """The state of one server, and the functions behind its addresses."""
+
+    def __init__(self, folder: Folder, limits: Limits | None = None, engine: EngineOptions | None = None) -> None:
+        self.folder = folder
+        self.limits = limits or Limits()
+        self.engine = engine or EngineOptions(backend="auto")
+        self.models = Models(folder)
+        self.images = images.Images()
+        self.turns = Turns()
+
+    def app(self, names: Collection[str] = ()) -> Starlette:
+        """The application; names: under which the page is served besides addresses and `localhost`."""
+        model = "/api/models/{model}"
+        routes = [
+            Route("/", self.static),
+            Route("/static/{name}", self.static),
+            Route("/api/page", self.page),
+            Route("/api/files", self.add_file, methods=["POST"]),
+            Route("/api/files/{token}", self.file),
+            Route("/api/models", self.add_model, methods=["POST"]),
+            Route(model, self.model),
+            Route(f"{model}/close", self.close_model, methods=["POST"]),
+            Route(f"{model}/drawing", self.drawing),
+            Route(f"{model}/filters", self.filters),
+            Route(f"{model}/images", self.add_image, methods=["POST"]),
+            Route(f"{model}/images/{{image}}/{{picture}}", self.picture),
+            Route(f"{model}/convert/{{kind}}", self.convert, methods=["POST"]),
+        ]
+        handlers: dict[Any, Any] = {MatnetError: _refused, HTTPException: _no_such, Exception: _failed}
+        return Starlette(
+            routes=routes,
+            middleware=[Middleware(Guard, names=names)],
+            exception_handlers=handlers,
+            lifespan=self._life,
+        )
+
+    @asynccontextmanager
+    async def _life(self, app: Starlette) -> AsyncIterator[None]:
+        yield
+        self.folder.close()
+
+    # -- the page -----------------------------------------------------------------------------------
+
+    async def static(self, request: Request) -> Response:
+        name = request.path_params.get("name", "index.html")
+        if name not in STATIC:
+            raise HTTPException(404)
+        content = (files("matnet.demo") / "static" / name).read_bytes()
+        return Response(content, media_type=STATIC[name])
+
+    async def page(self, request: Request) -> Response:
+        """What the page offers before anything is dropped."""
+        known = await anyio.to_thread.run_sync(self.models.known)
+        return JSONResponse(
+            {
+                "version": matnet.__version__,
+                "given": [{"id": kept.id, "name": kept.name} for kept in self.models.stated],
+                "known": known,
+                "largest": {"network": self.limits.network, "image": self.limits.image},
+                "torch": "" if downloads.torch_is_here() else downloads.NO_TORCH,
+            }
+        )
+
+    # -- networks -----------------------------------------------------------------------------------
+
+    async def add_file(self, request: Request) -> Response:
+        """One file of a network, as the body; `name` is its name. Answers with a token."""
+        name = request.query_params.get("name", "file")
+        most = self.limits.of("network")
+        check_length(request, most, name[:80])
+        token, path = self.folder.new(name, int(request.headers["content-length"]))
+        try:
+            with path.open("wb") as file:
+                async for piece in _pieces(request, most, name[:80]):
+                    file.write(piece)
+        except BaseException:
+            self.folder.remove([token])
+            raise
+        self.folder.finish(token)
+        return JSONResponse({"file": token})
+
+    async def add_model(self, request: Request) -> Response:
+        """{"name": a known model} or {"files": tokens}; answers with all about the network."""
+        asked = await _json(request)
+        name, tokens = asked.get("name"), asked.get("files")
+        if isinstance(name, str):
+            work = partial(self.models.named, name)
+        elif isinstance(tokens, list) and all(isinstance(token, str) for token in tokens):
+            work = partial(self.models.dropped, tokens)
+        else:
+            raise DataError('expected {"name": ...} or {"files": [...]}')
+        return JSONResponse(await self.turns.run(lambda: views.network_view(work())))
+
+    async def model(self, request: Request) -> Response:
+        kept = self._kept(request)
+        return JSONResponse(await self.turns.run(lambda: views.network_view(kept)))
+
+    async def close_model(self, request: Request) -> Response:
+        self.models.close(request.path_params["model"])
+        return Response(status_code=204)
+
+    async def drawing(self, request: Request) -> Response:
+        kept = self._kept(request)
+        text = await self.turns.run(lambda: views.drawing_page(kept))
+        return HTMLResponse(text, headers={"Content-Security-Policy": FRAME_POLICY})
+
+    async def filters(self, request: Request) -> Response:
+        kept, layer = self._kept(request), request.query_params.get("layer")
+        return await self._png(lambda: views.filters_picture(kept, layer), kept)
+
+    async def convert(self, request: Request) -> Response:
+        """Make a file to download; answers with its token."""
+        kept, kind = self._kept(request), request.path_params["kind"]
+        token = await self._of(kept, lambda: downloads.conversion(kept, kind, self.folder))
+        return JSONResponse({"file": token})
+
+    async def file(self, request: Request) -> Response:
+        """A converted network."""
+        token = request.path_params["token"]
+        path = self.folder.file(token)
+        if self.folder.is_kept(token):
+            raise HTTPException(404)
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+
+    # -- images -------------------------------------------------------------------------------------
+
+    async def add_image(self, request: Request) -> Response:
+        """An image as the body; answers with its best classes, and a token for its pictures."""
+        kept, name = self._kept(request), request.query_params.get("name", "image")
+        given = images.stated(request.query_params)
+        most = self.limits.of("image")
+        check_length(request, most, name[:80])
+        content = b"".join([piece async for piece in _pieces(request, most, name[:80])])
+        token = self.images.add(name, content)
+        image = self.images.get(token)
+        found = await self._of(kept, lambda: images.answers(kept, image, given, self.engine))
+        return JSONResponse({**found, "image": token})
+
+    async def picture(self, request: Request) -> Response:
+        """A PNG: `steps`, `maps` (of the layer that `layer` names), `segmentation`."""
+        kept, image = self._kept(request), self.images.get(request.path_params["image"])
+        given, layer = images.stated(request.query_params), request.query_params.get("layer", "")
+        makers: dict[str, Callable[[], bytes]] = {
+            "steps": lambda: images.steps_picture(kept, image, given),
+            "maps": lambda: images.maps_picture(kept, image, layer, given, self.engine),
+            "segmentation": lambda: images.segmentation_picture(kept, image, given, self.engine),
+        }
+        if request.path_params["picture"] not in makers:
+            raise HTTPException(404)
+        return await self._png(makers[request.path_params["picture"]], kept)
+
+    # -- shared -------------------------------------------------------------------------------------
+
+    def _kept(self, request: Request) -> Kept:
+        return self.models.get(request.path_params["model"])
+
+    async def _png(self, work: Callable[[], bytes], kept: Kept) -> Response:
+        return Response(await self._of(kept, work), media_type="image/png")
+
+    async def _of(self, kept: Kept, work: Callable[[], T]) -> T:
+        """Work on one network, whose errors do not show where its files lie."""
+        try:
+            return await self.turns.run(work)
+        except MatnetError as error:
+            raise type(error)(kept.text(str(error)).replace(f"{self.folder.path}/", "")) from None
+
+
+async def _pieces(request: Request, most: int, what: str) -> AsyncIterator[bytes]:
+    """The body as it comes; TooLargeError as soon as it is larger than allowed."""
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > most:
+            raise TooLargeError(f"{what}: has more than {most / MB:,.0f} MB, which this page takes at most")
+        yield piece
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    check_length(request, JSON_BODY, "the request")
+    try:
+        found = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise DataError("the request is no JSON object")
+    return found
+
+
+# -- errors -----------------------------------------------------------------------------------------
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """The product's own sentence, for the page to show."""
+    status = 413 if isinstance(error, TooLargeError) else 503 if isinstance(error, BusyError) else 400
+    found: dict[str, Any] = {"error": str(error)}
+    if isinstance(error, BrokenError):
+        found["findings"] = [finding.record() for finding in error.findings]
+    return JSONResponse(found, status_code=status)
+
+
+async def _no_such(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    return JSONResponse({"error": "there is nothing at this address"}, status_code=status)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """What nobody foresaw: one sentence on the page, the traceback in the log."""
+    if isinstance(error, (ClientDisconnect, asyncio.CancelledError)):
+        return JSONResponse({"error": ENDED}, status_code=400)
+    if isinstance(error, MemoryError):
+        return JSONResponse({"error": "out of memory; try a smaller network or image"}, status_code=400)
+    if isinstance(error, OSError):
+        return JSONResponse({"error": f"{error.strerror or type(error).__name__}"}, status_code=500)
+    log.error("%s %s", request.method, request.url.path, exc_info=error)
+    return JSONResponse({"error": f"{type(error).__name__}; this is a bug in matnet"}, status_code=500)

@@ -1,0 +1,123 @@
+"""The files of all visitors: one private folder with a bounded number of bytes, which is removed at the end."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+
+from matnet.demo.limits import MB
+from matnet.errors import DataError
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+LONGEST_NAME = 80
+
+
+def safe_name(name: str) -> str:
+    """The last part of a file's name with letters, digits, `.`, `_` and `-` alone; its ending stays.
+
+    >>> safe_name("../../etc/pass wd.mat")
+    'pass_wd.mat'
+    """
+    last = re.split(r"[\\/]", name)[-1]
+    return _UNSAFE.sub("_", last).lstrip("._-")[-LONGEST_NAME:].lstrip("._-") or "file"
+
+
+class Folder:
+    """Files by tokens that nobody can guess. May be used from several threads.
+
+    A file lies alone in a folder of its own, so that its name can be kept; no part of a path comes from a visitor but
+    that name, made safe. `room` bytes are kept; beyond them the files that were asked for longest ago are removed.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="matnet-demo-"))  # mode 0700
+        self.room = room
+        self._files: OrderedDict[str, Path] = OrderedDict()
+        self._kept: set[str] = set()
+        self._coming: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def new(self, name: str, size: int = 0) -> tuple[str, Path]:
+        """A token, and the path of a file that is still to be written; `finish` says that it is.
+
+        size: the bytes that are kept free for it until then. DataError where there is no room for them.
+        """
+        token = secrets.token_urlsafe(16)
+        path = self.path / token / safe_name(name)
+        with self._lock:
+            self._make_room(size)
+            path.parent.mkdir(mode=0o700)
+            self._files[token] = path
+            self._coming[token] = size
+        return token, path
+
+    def finish(self, token: str) -> None:
+        """The file is written: from now on it may be removed to make room."""
+        with self._lock:
+            self._coming.pop(token, None)
+
+    def file(self, token: str) -> Path:
+        """The file of a token; DataError where there is none any more."""
+        with self._lock:
+            path = self._files.get(token)
+            if path is not None:
+                self._files.move_to_end(token)
+        if path is None or not path.exists():
+            raise DataError("this file is no longer kept here; drop it again")
+        return path
+
+    def rename(self, token: str, path: Path) -> None:
+        """The file got another name in its folder."""
+        with self._lock:
+            self._files[token] = path
+
+    def keep(self, tokens: Iterable[str]) -> None:
+        """Files that must stay until they are removed by name: a network's weights are read from them."""
+        with self._lock:
+            self._kept.update(tokens)
+
+    def is_kept(self, token: str) -> bool:
+        """Whether the file belongs to a network, and is nothing to download."""
+        with self._lock:
+            return token in self._kept
+
+    def remove(self, tokens: Iterable[str]) -> None:
+        """Remove files; a token that is not known changes nothing."""
+        with self._lock:
+            for token in tokens:
+                self._remove(token)
+
+    def _remove(self, token: str) -> None:
+        self._kept.discard(token)
+        self._coming.pop(token, None)
+        if self._files.pop(token, None) is not None:
+            shutil.rmtree(self.path / token, ignore_errors=True)
+
+    def _make_room(self, size: int) -> None:
+        """Remove the oldest files until `size` bytes fit; DataError where those that must stay leave no room."""
+        sizes = {token: self._coming.get(token) or _size(path.parent) for token, path in self._files.items()}
+        free = self.room - sum(sizes.values()) - size
+        loose = [token for token in self._files if token not in self._kept and token not in self._coming]
+        while free < 0 and loose:
+            free += sizes[loose[0]]
+            self._remove(loose.pop(0))
+        if free < 0:
+            raise DataError(
+                f"the page keeps at most {self.room / MB:,.0f} MB of files, and others use them; try again later"
+            )
+
+    def close(self) -> None:
+        """Remove everything."""
+        with self._lock:
+            self._files.clear()
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

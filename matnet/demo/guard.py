@@ -1,0 +1,105 @@
+"""What reaches the page at all: requests of its own visitors, no larger than stated, answered with strict headers."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from matnet.demo.limits import MB
+from matnet.errors import DataError
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The page loads what this server has, and nothing else."""
+FRAME_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "frame-ancestors 'self'"
+)
+"""The drawing's page holds its own script, and runs without access to this one."""
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+}
+JSON_BODY = 64 * 1024
+
+
+class Guard:
+    """Refuses requests that come from another site's page, and adds HEADERS to every answer.
+
+    A name that an attacker points at this machine (DNS rebinding) shows itself in the header Host: only addresses,
+    `localhost`, this machine's name and `names` are served. A post from another site's page shows itself in Origin
+    and Sec-Fetch-Site.
+    """
+
+    def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
+        self.app = app
+        self.names = {"localhost", socket.gethostname().lower(), *(name.lower() for name in names)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in {**HEADERS, "Content-Security-Policy": POLICY}.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        fault = self.fault(Request(scope))
+        if fault:
+            await JSONResponse({"error": fault}, status_code=403)(scope, receive, with_headers)
+        else:
+            await self.app(scope, receive, with_headers)
+
+    def fault(self, request: Request) -> str:
+        """Why the request is refused; empty where it is not."""
+        host = request.headers.get("host", "")
+        if not self._is_served(host):
+            return f"this page is not served under the name {host[:80]!r}; open it by its address, or state --host"
+        if request.method in ("GET", "HEAD"):
+            return ""
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return "the request comes from a page of another site"
+        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return "the request comes from a page of another site"
+        return ""
+
+    def _is_served(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name.lower() in self.names
+        return True
+
+
+class TooLargeError(DataError):
+    """A body of more bytes than allowed."""
+
+
+def check_length(request: Request, most: int, what: str) -> None:
+    """TooLargeError, before anything is read, for a request that states more bytes than allowed, or states none."""
+    stated = request.headers.get("content-length", "")
+    if not stated.isdecimal():
+        raise TooLargeError(f"{what}: the request does not state its size")
+    if int(stated) > most:
+        raise TooLargeError(f"{what}: has {int(stated) / MB:,.1f} MB; this page takes at most {most / MB:,.0f} MB")

@@ -1,0 +1,185 @@
+"""What a network makes of an image that was dropped: its best classes, and pictures of what happens on the way."""
+
+from __future__ import annotations
+
+import io
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from matnet import plots
+from matnet.demo.folder import safe_name
+from matnet.demo.limits import IMAGES, LONGEST_SIDE, check_work
+from matnet.demo.models import Kept
+from matnet.demo.views import png, table_for
+from matnet.engines import EngineOptions
+from matnet.errors import DataError, MatnetError, NetworkError
+from matnet.evaluation.scores import score_variable
+from matnet.images import Preprocessing
+from matnet.images.decode import decode_uint8
+from matnet.images.pillow import from_array
+
+TOP = 5
+LEAST_MAP = 8
+"""A map of scores with fewer rows or columns is that of a classifier that runs on a larger image."""
+
+
+class Upload(io.BytesIO):
+    """The bytes of an image with the name that messages give it."""
+
+    def __init__(self, name: str, content: bytes) -> None:
+        super().__init__(content)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """An image in memory."""
+
+    name: str
+    content: bytes
+
+    def opened(self) -> Upload:
+        return Upload(self.name, self.content)
+
+
+class Images:
+    """The latest images by tokens that nobody can guess. May be used from several threads."""
+
+    def __init__(self) -> None:
+        self._images: OrderedDict[str, Dropped] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, name: str, content: bytes) -> str:
+        token = secrets.token_urlsafe(16)
+        with self._lock:
+            self._images[token] = Dropped(safe_name(name), content)
+            while len(self._images) > IMAGES:
+                self._images.popitem(last=False)
+        return token
+
+    def get(self, token: str) -> Dropped:
+        """DataError where the image is no longer kept."""
+        with self._lock:
+            if token in self._images:
+                self._images.move_to_end(token)
+                return self._images[token]
+        raise DataError("this image is no longer kept here; drop it again")
+
+
+def stated(query: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of Preprocessing that a visitor states in place of the file: size=HxW, mean=R,G,B, color=rgb|bgr."""
+    found: dict[str, Any] = {}
+    size, mean, color = (query.get(name, "").strip() for name in ("size", "mean", "color"))
+    if size:
+        parts = size.lower().split("x")
+        if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 for part in parts):
+            raise DataError(f"the size is {size[:40]!r}; expected height x width, such as 224x224")
+        found["image_size"] = (int(parts[0]), int(parts[1]))
+    if mean:
+        try:
+            found["mean"] = [float(part) for part in mean.split(",")]
+        except ValueError:
+            raise DataError(f"the mean is {mean[:40]!r}; expected one number, or three as R,G,B") from None
+    if color:
+        found["color"] = color
+    return found
+
+
+def answers(kept: Kept, image: Dropped, given: Mapping[str, Any], engine: EngineOptions) -> dict[str, Any]:
+    """The best classes of an image, or in `error` why there are none; and whether the network segments images."""
+    how = preparation(kept, given)
+    segments = classes_of_maps(kept, how) is not None
+    found: dict[str, Any] = {"name": image.name, "segments": segments, "steps": how.steps(), "top": [], "notes": []}
+    if segments:
+        return found
+    try:
+        predicted = kept.net.classify([image.opened()], top=TOP, preprocessing=how, options=engine)
+    except MatnetError as error:
+        return {**found, "error": kept.text(str(error))}
+    rows = predicted.records()[0].get("top", [])
+    top = [{"class": row["class"], "value": _finite(row[predicted.measure])} for row in rows]
+    return {**found, "measure": predicted.measure, "top": top, "notes": [kept.text(note) for note in predicted.notes]}
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None  # JSON has no NaN
+
+
+def preparation(kept: Kept, given: Mapping[str, Any]) -> Preprocessing:
+    """How images are prepared; DataError where nothing says so, or the network is too large for this page."""
+    how = Preprocessing.of(kept.net, **given)
+    check_work(kept.name, table_for(kept, how.shape))
+    return how
+
+
+def steps_picture(kept: Kept, image: Dropped, given: Mapping[str, Any]) -> bytes:
+    """The preprocessing step by step, as PNG."""
+    return png(plots.preprocessing(kept.net, image.opened(), preparation(kept, given)))
+
+
+def maps_picture(
+    kept: Kept, image: Dropped, layer: str, given: Mapping[str, Any], engine: EngineOptions
+) -> bytes:
+    """The feature maps of a layer, as PNG."""
+    how = preparation(kept, given)
+    return png(plots.feature_maps(kept.net, image.opened(), layer, preprocessing=how, options=engine))
+
+
+# -- segmentation -----------------------------------------------------------------------------------
+
+
+def classes_of_maps(kept: Kept, how: Preprocessing) -> int | None:
+    """How many classes the network scores at each of many places; None for a network that does not segment."""
+    shapes = {row.name: row.shape for row in table_for(kept, how.shape).variables}
+    try:
+        inference = kept.net.for_inference()
+        shape = shapes.get(inference.resolve(score_variable(kept.net)))
+    except MatnetError:
+        return None
+    return shape[1] if shape and len(shape) == 4 and min(shape[2:]) >= LEAST_MAP and shape[1] > 1 else None
+
+
+def segmentation_picture(kept: Kept, image: Dropped, given: Mapping[str, Any], engine: EngineOptions) -> bytes:
+    """The classes of the pixels over the image, as PNG.
+
+    The image goes in at its own size, as for an evaluation, reduced to LONGEST_SIDE; a map of another size than the
+    image is enlarged by the nearest class.
+    """
+    how = preparation(kept, given)
+    if classes_of_maps(kept, how) is None:
+        raise NetworkError(f"{kept.name}: scores whole images, not their pixels; there is no segmentation to show")
+    pixels = decode_uint8(image.opened(), 3, how.max_pixels, how.exif)
+    picture = from_array(pixels)
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    if how.mean is not None and how.mean.ndim == 3:  # a mean image fits one size only
+        picture = picture.resize(how.image_size[::-1])
+    small = np.asarray(picture)
+    x = replace(how, image_size=small.shape[:2], crop_fraction=(1.0, 1.0), crops=1).apply(small)[np.newaxis]
+    check_work(kept.name, table_for(kept, x.shape[1:]))
+    variable = score_variable(kept.net)
+    scores = kept.net.for_inference().forward(x, [variable], options=engine)[variable]
+    labels = scores[0].argmax(axis=0)
+    if labels.shape != small.shape[:2]:
+        rows, columns = (np.arange(want) * have // want for want, have in zip(small.shape, labels.shape, strict=False))
+        labels = labels[np.ix_(rows, columns)]
+    return png(plots.segmentation(small, labels, _class_names(kept, scores.shape[1])))
+
+
+def _class_names(kept: Kept, count: int) -> list[str] | None:
+    """As the file names them, else as the model's card orders them."""
+    names = list(kept.net.classes)
+    if len(names) == count:
+        return names
+    from matnet.datasets import VOC_CLASSES
+    from matnet.evaluation.tasks.segmentation import VOC21
+    from matnet.zoo import card_of
+
+    card = card_of(kept.net.source.path) if kept.net.source.path else None
+    in_order = card is not None and card.labels.get("order") == VOC21 and len(VOC_CLASSES) == count
+    return list(VOC_CLASSES) if in_order else None

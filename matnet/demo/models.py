@@ -1,0 +1,159 @@
+"""The networks of the page: known ones by name, those of the command line, and what visitors dropped."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from matnet import load
+from matnet.demo.folder import Folder
+from matnet.demo.limits import NETWORKS
+from matnet.doctor.checks import check_files, check_network
+from matnet.doctor.findings import PROBLEM, Finding, problem
+from matnet.errors import DataError, FileFormatError, MatnetError
+from matnet.meta import display_name
+from matnet.network import Network
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One network: what is found in it, the files it was read from, and the folders that its texts must not show."""
+
+    id: str
+    net: Network
+    findings: list[Finding]
+    tokens: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def name(self) -> str:
+        return display_name(self.net)
+
+    def text(self, text: str) -> str:
+        """A text about the network in which files are named without their folders."""
+        return without(text, self.hidden)
+
+
+class BrokenError(FileFormatError):
+    """A file that is no network: the sentence, and what the doctor says of its bytes."""
+
+    def __init__(self, message: str, findings: list[Finding]) -> None:
+        super().__init__(message)
+        self.findings = findings
+
+
+def without(text: str, folders: Sequence[str]) -> str:
+    for folder in sorted(folders, key=len, reverse=True):
+        text = text.replace(folder, "")
+    return text
+
+
+class Models:
+    """Networks by id. Loading is left to one thread at a time by the caller; looking one up is safe from any."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.stated: list[Kept] = []
+        self._known: dict[str, Kept] = {}
+        self._dropped: OrderedDict[str, Kept] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add_stated(self, model: str) -> None:
+        """A MODEL of the command line, which may be fetched; its id is its place."""
+        parts = [Path(part.strip()) for part in model.split(",")] if not Path(model).exists() else [Path(model)]
+        kept = _kept(f"given-{len(self.stated)}", load(model), [part for part in parts if part.is_file()])
+        self.stated.append(kept)
+
+    def known(self) -> list[str]:
+        """The names of the known models whose files are on this machine."""
+        from matnet.zoo.cache import present_file, present_mat
+        from matnet.zoo.cards import all_cards
+
+        found = []
+        for card in all_cards():
+            weights = card.file("caffemodel")
+            pair = card.prototxt is not None and weights is not None and present_file(card, weights) is not None
+            if (card.mat and present_mat(card) is not None) or pair:
+                found.append(card.name)
+        return sorted(set(found))
+
+    def named(self, name: str) -> Kept:
+        """A known model, loaded once for all visitors; DataError where its files are not here."""
+        if name not in self._known:
+            if name not in self.known():
+                raise DataError(
+                    f"{name}: is not on the machine that serves this page, and a page downloads nothing; "
+                    "`matnet zoo fetch NAME` there downloads a known model"
+                )
+            net = load(name)
+            self._known[name] = _kept(f"known-{name}", net, [net.source.path] if net.source.path else [])
+        return self._known[name]
+
+    def dropped(self, tokens: Sequence[str]) -> Kept:
+        """The network in files that a visitor sent; BrokenError with what the doctor says where they hold none."""
+        if not 1 <= len(tokens) <= 2:
+            raise DataError(f"{len(tokens)} files; drop a .mat file, or a prototxt and its caffemodel")
+        paths = [self.folder.file(token) for token in tokens]
+        self.folder.keep(tokens)
+        try:
+            kept = _kept(secrets.token_urlsafe(16), load(*paths), paths, tuple(tokens))
+        except MatnetError as error:
+            findings = [*_bytes_findings(paths), problem("file", str(error))]
+            hidden = _hidden(paths)
+            self.folder.remove(tokens)
+            raise BrokenError(without(str(error), hidden), _shown(findings, hidden)) from None
+        except BaseException:
+            self.folder.remove(tokens)
+            raise
+        with self._lock:
+            self._dropped[kept.id] = kept
+            gone = [self._dropped.popitem(last=False)[1] for _ in range(len(self._dropped) - NETWORKS)]
+        for old in gone:
+            self.folder.remove(old.tokens)
+        return kept
+
+    def get(self, model: str) -> Kept:
+        """The network with this id; DataError where it is no longer kept."""
+        with self._lock:
+            if model in self._dropped:
+                self._dropped.move_to_end(model)
+                return self._dropped[model]
+        for kept in (*self.stated, *self._known.values()):
+            if kept.id == model:
+                return kept
+        raise DataError("this network is no longer kept here; drop its files again")
+
+    def close(self, model: str) -> None:
+        """Forget a network that a visitor dropped."""
+        with self._lock:
+            kept = self._dropped.pop(model, None)
+        if kept is not None:
+            self.folder.remove(kept.tokens)
+
+
+def _kept(id: str, net: Network, paths: Sequence[Path], tokens: tuple[str, ...] = ()) -> Kept:
+    hidden = _hidden([*paths, *([net.source.path] if net.source.path else [])])
+    findings = [*_bytes_findings(paths), *check_network(net)]
+    return Kept(id, net, _shown(findings, hidden), tokens, hidden)
+
+
+def _bytes_findings(paths: Sequence[Path]) -> list[Finding]:
+    try:
+        return check_files(list(paths))
+    except MatnetError as error:
+        return [problem("file", str(error))]
+
+
+def _shown(findings: Sequence[Finding], hidden: Sequence[str]) -> list[Finding]:
+    """Each finding once, problems first, without folders."""
+    texts = [Finding(one.level, one.part, without(one.what, hidden), without(one.remedy, hidden)) for one in findings]
+    return sorted(dict.fromkeys(texts), key=lambda one: one.level != PROBLEM)
+
+
+def _hidden(paths: Sequence[Path]) -> tuple[str, ...]:
+    folders = {folder for path in paths for folder in (str(path.parent), str(path.resolve().parent))}
+    return tuple(f"{folder.rstrip('/')}/" for folder in folders if folder not in (".", ""))

@@ -1,0 +1,126 @@
+"""Running the page: the socket, the signals, and the folder that is removed whatever ends the process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from matnet.demo.limits import EXPANSION, Limits
+from matnet.engines import EngineOptions
+from matnet.errors import EngineError, MatnetError
+from matnet.formats.mat import limits as of_files
+
+log = logging.getLogger(__name__)
+CONNECTIONS = 200
+GRACE = 2
+"""Seconds in which answers under way may end after Ctrl-C."""
+
+
+def serve(models: Sequence[str], host: str, port: int, limits: Limits, engine: EngineOptions) -> None:
+    """Serve the page until Ctrl-C (KeyboardInterrupt) or another signal ends it.
+
+    models: what `matnet.load` takes; they may be fetched before the page is served, and nothing is after that.
+    """
+    with _ended_by_signals(), _listening(host, port) as listening:
+        _require_libraries()
+        import uvicorn
+
+        from matnet.demo.app import Page
+        from matnet.demo.folder import Folder
+
+        folder = Folder(limits.kept)
+        try:
+            page = Page(folder, limits, engine)
+            for model in models:
+                page.models.add_stated(model)
+            forbid_downloads()
+            of_files.ceiling = EXPANSION * limits.network
+            server = uvicorn.Server(
+                uvicorn.Config(
+                    page.app([host]),
+                    log_config=None,
+                    log_level="warning",
+                    access_log=False,
+                    server_header=False,
+                    proxy_headers=False,
+                    ws="none",
+                    limit_concurrency=CONNECTIONS,
+                    timeout_graceful_shutdown=GRACE,
+                )
+            )
+            log.info(f"the page is {address(listening)}; Ctrl-C ends it")
+            server.run(sockets=[listening])
+        finally:
+            folder.close()
+
+
+def forbid_downloads() -> None:
+    """From now on nothing in this process fetches a file."""
+    from matnet.zoo.cache import OFFLINE
+
+    os.environ[OFFLINE] = "1"
+
+
+def address(listening: socket.socket) -> str:
+    """The page's address for a browser on this machine."""
+    host, port = listening.getsockname()[:2]
+    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{local}]:{port}/" if ":" in local else f"http://{local}:{port}/"
+
+
+def _require_libraries() -> None:
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise EngineError(
+            f"the page needs starlette and uvicorn ({error}); `python -m pip install 'matnet[demo]'` installs them"
+        ) from None
+    from matnet.plots import require_matplotlib
+
+    require_matplotlib()
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket at host and port; MatnetError where it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as made:
+        if sys.platform != "win32":  # there it would let two servers share a port
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((host, port))
+            made.listen(64)
+        except OSError as error:
+            raise MatnetError(
+                f"cannot listen at {host}, port {port}: {error.strerror or error}; choose others with --host and --port"
+            ) from None
+        yield made
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let the signals that end a process unwind it instead, so that the folder is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None]
+    before = {
+        number: signal.signal(number, _end) for number in numbers if signal.getsignal(number) != signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)

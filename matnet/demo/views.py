@@ -1,0 +1,79 @@
+"""What the page shows of a network: plain data, the drawing's page, and pictures as PNG."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from matnet import plots
+from matnet.demo.models import Kept
+from matnet.display.page import network_page
+from matnet.display.summary import summary, why_unsized
+from matnet.display.table import NetworkTable, network_table
+from matnet.display.text import layer_columns, totals
+from matnet.errors import DataError, MatnetError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NUMERIC = ("#", "rf", "output", "data mem", "params", "mult-adds")
+"""Starts of the headings whose columns are aligned at the right."""
+
+
+def network_view(kept: Kept) -> dict[str, Any]:
+    """All about a network but pictures; `error` says why its layers cannot be analysed, where they cannot."""
+    found: dict[str, Any] = {
+        "id": kept.id,
+        "name": kept.name,
+        "findings": [finding.record() for finding in kept.findings],
+        "summary": [],
+        "columns": [],
+        "rows": [],
+        "layers": [name for name, layer in kept.net.layers.items() if layer.outputs],
+        "steps": _steps(kept),
+    }
+    try:
+        table = network_table(kept.net)
+        reason = why_unsized(kept.net, table, kept.net.default_input_shapes())
+    except MatnetError as error:
+        return {**found, "error": kept.text(str(error))}
+    pairs = [*summary(kept.net, table), *totals(table), *([("unknown sizes", reason)] if reason else [])]
+    columns = layer_columns(table)
+    found["summary"] = [[label, kept.text(text)] for label, text in pairs if label != "note"]
+    found["columns"] = [{"title": title, "numeric": title.startswith(NUMERIC)} for title, _ in columns]
+    found["rows"] = [[render(row) for _, render in columns] for row in table.layers]
+    return found
+
+
+def _steps(kept: Kept) -> dict[str, Any]:
+    """The preprocessing in words, or why nothing says how to prepare an image."""
+    try:
+        return {"steps": kept.net.preprocessing.steps()}
+    except MatnetError as error:
+        return {"error": kept.text(str(error))}
+
+
+def drawing_page(kept: Kept) -> str:
+    """The interactive page that `matnet show --html` writes."""
+    return network_page(kept.net, network_table(kept.net))
+
+
+def filters_picture(kept: Kept, layer: str | None) -> bytes:
+    """The filters of a layer, by default the first that has some, as PNG."""
+    return png(plots.filters(kept.net, layer))
+
+
+def png(figure: Figure) -> bytes:
+    written = io.BytesIO()
+    figure.savefig(written, format="png")
+    return written.getvalue()
+
+
+def table_for(kept: Kept, shape: tuple[int, ...] | None) -> NetworkTable:
+    """The table for one image of shape C x H x W, else for what the network declares; DataError without an input."""
+    from matnet.meta import image_input
+
+    name = image_input(kept.net)
+    if name is None:
+        raise DataError(f"{kept.name}: has no input for an image")
+    return network_table(kept.net, inputs={name: (1, *shape)} if shape else None)
