@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from matnet.display.table import NetworkTable
 from matnet.display.units import count, memory
-from matnet.errors import DataError
+from matnet.errors import DataError, program
 
 MB = 1_000_000
 NETWORKS = 8
@@ -46,5 +46,5 @@ def check_work(name: str, table: NetworkTable) -> None:
     if table.multiply_adds > MOST_WORK or table.data_bytes > MOST_DATA:
         raise DataError(
             f"{name}: needs {count(table.multiply_adds)} multiply-adds and {memory(table.data_bytes)} for an image; "
-            f"this page runs networks of at most {count(MOST_WORK)} and {memory(MOST_DATA)}; use `matnet predict`"
+            f"this page runs networks of at most {count(MOST_WORK)} and {memory(MOST_DATA)}; use `{program('predict')}`"
         )

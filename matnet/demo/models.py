@@ -14,7 +14,7 @@ from matnet.demo.folder import Folder
 from matnet.demo.limits import NETWORKS
 from matnet.doctor.checks import check_files, check_network
 from matnet.doctor.findings import PROBLEM, Finding, problem
-from matnet.errors import DataError, FileFormatError, MatnetError
+from matnet.errors import DataError, FileFormatError, MatnetError, program
 from matnet.meta import display_name
 from matnet.network import Network
 
@@ -87,7 +87,7 @@ class Models:
             if name not in self.known():
                 raise DataError(
                     f"{name}: is not on the machine that serves this page, and a page downloads nothing; "
-                    "`matnet zoo fetch NAME` there downloads a known model"
+                    f"`{program('zoo')} fetch NAME` there downloads a known model"
                 )
             net = load(name)
             self._known[name] = _kept(f"known-{name}", net, [net.source.path] if net.source.path else [])
