@@ -26,8 +26,9 @@ def parser() -> argparse.ArgumentParser:
         "page asks no other machine for anything, and a visitor cannot start a download.",
     )
     command.add_argument(
-        "models", metavar="MODEL", nargs="*", help="networks to offer: .mat files, known names, Caffe's two files; the first is shown"
-    )
+        "models", metavar="MODEL", nargs="*",
+        help="networks to offer: .mat files, known names, Caffe's two files; the first is shown",
+    )  # fmt: skip
     command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default: 127.0.0.1, "
                          "this machine alone; 0.0.0.0: everybody who can reach this machine)")  # fmt: skip
     command.add_argument(
