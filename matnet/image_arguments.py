@@ -45,7 +45,7 @@ def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGro
     group.add_argument("--std", type=_numbers, metavar="V", help="divides what is left after the mean: R G B, or one")
     group.add_argument("--scale", type=factor, metavar="V", help="multiplies the result")
     group.add_argument(
-        "--input-range", type=_numbers, metavar="LOW HIGH", help="the values of black and white (default: 0 255)"
+        "--input-range", type=_range, metavar="LOW HIGH", help="the values of black and white (default: 0 255)"
     )
     group.add_argument("--color", choices=("rgb", "bgr"), help="the order of the network's channels (default: rgb)")
     group.add_argument("--resize", choices=RESAMPLERS, help="what resizes an image (default: that of the protocol)")
@@ -197,6 +197,13 @@ def _numbers(text: str) -> list[float]:
     found = [float(part) for part in text.split(",")]
     if not all(map(math.isfinite, found)):
         raise argparse.ArgumentTypeError(f"{text} is too large for a number")
+    return found
+
+
+def _range(text: str) -> list[float]:
+    found = _numbers(text)
+    if len(found) != 2 or not found[0] < found[1]:
+        raise argparse.ArgumentTypeError(f"{text} is not the values of black and white; expected LOW HIGH, such as 0 1")
     return found
 
 

@@ -507,7 +507,8 @@ class Network(Edited):
         options: EngineOptions | None = None,
         **keywords: Any,
     ) -> dict[str, np.ndarray]:
-        """Run the network in test mode: {wanted name: array N x C x H x W}.
+        """Run the network in test mode: {wanted name: array N x C x H x W}; KeyError of another name of a result, such
+        as a Caffe blob of a SimpleNN file, says what it is called.
 
         `x` is one array for a net with one data input, or a dict by input name; float32 N x C x H x W
         (anything numeric is converted). `outputs` are variable, layer or Caffe blob names, default the
@@ -518,9 +519,11 @@ class Network(Edited):
         """
         from matnet.engines import engine_options
         from matnet.engines.kept import kept_engines
+        from matnet.engines.results import Results
 
         given = frozenset(x) if isinstance(x, Mapping) and len(x) > 1 else frozenset()
-        return kept_engines(self).engine(self, outputs, engine_options(options, backend=backend, **keywords), given)(x)
+        engine = kept_engines(self).engine(self, outputs, engine_options(options, backend=backend, **keywords), given)
+        return Results(self, engine(x))
 
     def __call__(self, x: Any, outputs: Sequence[str] | None = None, **keywords: Any) -> Any:
         """As `forward`, but a single output comes as the array itself; `compile()(x)` always gives a dict."""

@@ -20,10 +20,11 @@ from tests.op_cases import CASES
 ROOT = Path(__file__).resolve().parents[1]
 
 # What each room may import from the others when it is loaded: the table of docs/architecture.md.
-BASE = {"errors", "lazy", "kinds", "files", "shapes", "layout", "finite"}
+BASE = {"errors", "keywords", "lazy", "kinds", "files", "shapes", "layout", "finite"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "lazy": set(),
+    "keywords": {"errors"},
     "outcomes": set(),
     "edits": set(),
     "protobuf": set(),

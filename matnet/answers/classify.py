@@ -17,6 +17,7 @@ from matnet.errors import DataError, NetworkError, in_words
 from matnet.evaluation.scores import score_variable
 from matnet.evaluation.tally import Ranges, described, merged
 from matnet.images.doubts import doubts
+from matnet.keywords import FUNCTION, PATH, TEXT, Kind, all_texts, require, whole
 from matnet.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 log = logging.getLogger(__name__)
+KINDS = {
+    "top": whole(),
+    "classes": Kind(
+        lambda value: value is None or PATH.accepts(value) or all_texts(value), "names, a file of them, or 'ilsvrc12'"
+    ),
+    "scores": TEXT.or_none(),
+    "progress": FUNCTION.or_none(),
+}
+"""What the keywords of `classify` must be."""
 NAMELESS = "the network's file names no classes, so they are numbered from 0; name them with "
 NAMING = (
     "net.classes = [...] or classes=[...] (a list, a file with a class per line, or 'ilsvrc12', the 1000 of ImageNet)",
@@ -129,8 +139,7 @@ def classify(
     **keywords: Any,
 ) -> Predictions:
     """The `top` classes of each image: see `Network.classify`."""
-    if top < 1:
-        raise DataError(f"top is {top}; expected the number of classes to list, at least 1")
+    require({"top": top, "classes": classes, "scores": scores, "progress": progress}, KINDS)
     pictures, several = pictures_of(images)
     prepared, engine = chosen(net, preprocessing, keywords)
     variable = score_variable(net, scores)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +13,25 @@ import numpy as np
 from matnet.answers.extraction import POOLS, Task, extract, pooled
 from matnet.answers.layer_names import named_layers
 from matnet.answers.pictures import pictures_of
-from matnet.answers.running import Seen, batches, chosen
+from matnet.answers.running import Seen, batches, chosen, preparation
 from matnet.answers.running import prepared as prepared_picture
 from matnet.errors import DataError, listing
 from matnet.images.doubts import doubts
+from matnet.keywords import FLAG, PATH, Kind, all_texts, choice, require, whole
 
 if TYPE_CHECKING:
     from matnet.images import Preprocessing
     from matnet.network import Network
 
 log = logging.getLogger(__name__)
+KINDS = {
+    "layers": Kind(lambda value: all_texts([value] if isinstance(value, str) else value), "names of layers"),
+    "pool": choice(*POOLS),
+    "out": PATH.or_none(),
+    "workers": whole(),
+    "resume": FLAG,
+}
+"""What the keywords of `features` must be."""
 
 
 def features(
@@ -38,8 +46,7 @@ def features(
     **keywords: Any,
 ) -> Any:
     """The values of layers or variables for each image: see `Network.features`."""
-    if pool not in POOLS:
-        raise DataError(f"pool is {pool!r}; expected one of {', '.join(POOLS)}")
+    require({"layers": layers, "pool": pool, "out": out, "workers": workers, "resume": resume}, KINDS)
     variables = named_layers(net.for_inference(), [layers] if isinstance(layers, str) else list(layers))
     names = list(variables)
     how, engine = chosen(net, preprocessing, keywords)
@@ -88,9 +95,7 @@ def prepare_readable(
     net: Network, images: Any, preprocessing: Preprocessing | None = None, **overrides: Any
 ) -> tuple[np.ndarray, dict[int, str]]:
     """The images that can be used as the network's input, and why the others, by their numbers, cannot be."""
-    from matnet.images import Preprocessing
-
-    how = replace(preprocessing, **overrides) if preprocessing is not None else Preprocessing.of(net, **overrides)
+    how = preparation(net, preprocessing, overrides)
     doubts(net, how)
     pictures, _ = pictures_of(images)
     seen = Seen()

@@ -39,6 +39,8 @@ def pictures_of(images: Any) -> tuple[list[Picture], bool]:
 
 
 def _each(images: Any) -> Iterator[Picture]:
+    if isinstance(images, str) and not images:
+        raise DataError("the path of an image is empty; expected a path, a folder, an array, or a list of them")
     if _is_folder(images):
         # As text, and in the order of paths: a Path takes five times the memory, for each of many images.
         files = sorted(map(str, images_below(Path(images))), key=lambda file: file.replace(os.sep, "\0"))
@@ -53,7 +55,7 @@ def _each(images: Any) -> Iterator[Picture]:
 
 
 def _is_folder(images: Any) -> bool:
-    return isinstance(images, (str, os.PathLike)) and Path(images).is_dir()
+    return isinstance(images, (str, os.PathLike)) and images != "" and Path(images).is_dir()
 
 
 def _is_list(images: Any) -> bool:

@@ -25,6 +25,7 @@ from matnet.evaluation.streams import (
 )
 from matnet.evaluation.tally import Ranges, joined
 from matnet.images.decode import opened
+from matnet.keywords import instance, require, unknown
 
 if TYPE_CHECKING:
     from matnet.answers.pictures import Picture
@@ -145,13 +146,32 @@ def chosen(
     net: Network, preprocessing: Preprocessing | None, keywords: dict[str, Any]
 ) -> tuple[Preprocessing, EngineOptions]:
     """What keywords say of the images and of the engine: fields of Preprocessing, which replace those of the file or of
-    `preprocessing`; `options`, or fields of EngineOptions, by default the fastest backend. EngineError for any other.
+    `preprocessing`; `options`, or fields of EngineOptions, by default the fastest backend. DataError for any other.
     """
     from matnet.images import Preprocessing
 
     own = {field.name for field in fields(Preprocessing)}
+    engines = [field.name for field in fields(EngineOptions)]
+    wrong = unknown(keywords, [*own, *engines, "options"])
+    if wrong:
+        raise DataError("; ".join(wrong))
     given = {name: value for name, value in keywords.items() if name in own}
     rest = {name: value for name, value in keywords.items() if name not in own}
     options = rest.pop("options", None)
-    prepared = replace(preprocessing, **given) if preprocessing is not None else Preprocessing.of(net, **given)
+    require({"options": options}, {"options": instance(EngineOptions, "EngineOptions").or_none()})
+    prepared = preparation(net, preprocessing, given)
     return prepared, options or EngineOptions.of(**{"backend": "auto", **rest})
+
+
+def preparation(net: Network, preprocessing: Preprocessing | None, overrides: dict[str, Any]) -> Preprocessing:
+    """How images are prepared: as `preprocessing` says, else the network's file, but for the fields in `overrides`."""
+    from matnet.images import Preprocessing
+
+    kind = instance(Preprocessing, "a Preprocessing, such as net.preprocessing").or_none()
+    require({"preprocessing": preprocessing}, {"preprocessing": kind})
+    if preprocessing is None:
+        return Preprocessing.of(net, **overrides)
+    wrong = unknown(overrides, [field.name for field in fields(Preprocessing)])
+    if wrong:
+        raise DataError(f"preprocessing: {'; '.join(wrong)}")
+    return replace(preprocessing, **overrides)

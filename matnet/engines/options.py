@@ -7,8 +7,20 @@ from typing import Any
 
 from matnet.engines.device import PRECISIONS, Device, parse_device
 from matnet.errors import EngineError, nearest
+from matnet.keywords import FLAG, TEXT, require, whole
 
 MOST_THREADS = 1024
+KINDS = {
+    "backend": TEXT,
+    "device": TEXT.or_none(),
+    "precision": TEXT,
+    "threads": whole().or_none(),
+    "runtime": TEXT.or_none(),
+    "batch_size": whole().or_none(),
+    "strict": FLAG,
+    "callers": whole(),
+}
+"""What the options must be; those for tests are not checked."""
 BACKENDS = ("auto", "numpy", "onnx", "cupy")
 
 
@@ -40,13 +52,10 @@ class EngineOptions:
     memory_limit: int | None = None  # backend cupy: bytes of the GPU's memory to use at most
 
     def __post_init__(self) -> None:
+        require(vars(self), KINDS, EngineError)
         _require(self.backend, BACKENDS, "backend")
         _require(self.precision, PRECISIONS, "precision")
         parse_device(self.device)
-        for name in ("threads", "batch_size", "callers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise EngineError(f"{name} must be at least 1, found {value}")
         if self.threads is not None and self.threads > MOST_THREADS:
             raise EngineError(f"threads must be at most {MOST_THREADS:,}, found {self.threads:,}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,19 @@ from matnet.images.decode import MAX_PIXELS, decode_uint8, name_of, opened, with
 from matnet.images.opencv import opencv_crop, opencv_resize_float
 from matnet.images.pillow import from_array, pillow_crop
 from matnet.images.protocols import CAFFES, IMREADJPEG, IMRESIZE, PILLOW, PROTOCOLS, RESAMPLERS
+from matnet.keywords import (
+    FACTOR,
+    FLAG,
+    TEXT,
+    Kind,
+    choice,
+    faults,
+    is_number,
+    is_whole,
+    pair,
+    unknown,
+    whole,
+)
 from matnet.meta import Normalization, normalization_of, read_normalization
 from matnet.meta.normalization import given_planes
 
@@ -26,6 +39,25 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 BYTES = (0.0, 255.0)
+KINDS = {
+    "image_size": pair(is_whole, "(height, width), whole numbers from 1"),
+    "channels": whole(),
+    "scale": FACTOR,
+    "color": choice("rgb", "bgr"),
+    "resize": choice(*RESAMPLERS),
+    "interpolation": TEXT,
+    "keep_aspect": FLAG,
+    "crop_fraction": pair(lambda part: is_number(part) and part > 0, "(height, width), the parts that are kept"),
+    "protocol": TEXT,
+    "crops": Kind(
+        lambda value: is_whole(value) and value in (1, 10), "1 (centre) or 10 (corners and centre, mirrored)"
+    ),
+    "input_range": Kind(lambda value: _is_range(value), "the values of black and of white, (low, high)"),
+    "exif": FLAG,
+    "max_pixels": whole(),
+}
+"""What the fields of Preprocessing must be, but for mean and std, which are arrays."""
+PAIRS = ("image_size", "crop_fraction", "input_range")
 READ_FROM_META = ("image_size", "channels", "mean", "std", "input_range")
 """Fields of Preprocessing that replace what the reader of meta would look for."""
 
@@ -69,7 +101,9 @@ class Preprocessing:
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        _height_and_width(self.image_size)
+        _require(vars(self))
+        for name in PAIRS:
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ("mean", "std"):
             if getattr(self, name) is not None:
                 planes = given_planes(name, getattr(self, name))
@@ -89,6 +123,8 @@ class Preprocessing:
         """
         if not net.data_inputs():
             raise DataError(f"{net.source}: has no input for an image")
+        _require({"protocol": protocol, **overrides})
+        overrides = {name: tuple(value) if name in PAIRS else value for name, value in overrides.items()}
         try:
             return cls._stated(normalization_of(net, **_read_from_meta(overrides)), protocol, overrides)
         except DataError as error:
@@ -100,6 +136,8 @@ class Preprocessing:
 
         Raises DataError also where neither meta nor `overrides` state the channels.
         """
+        _require({"protocol": protocol, **overrides})
+        overrides = {name: tuple(value) if name in PAIRS else value for name, value in overrides.items()}
         return cls._stated(read_normalization(meta, **_read_from_meta(overrides)), protocol, overrides)
 
     @classmethod
@@ -112,12 +150,12 @@ class Preprocessing:
             "channels": stated.channels,
             "input_range": stated.input_range,
             "scale": stated.scale,
-            "color": stated.color,
+            "color": stated.color if stated.channels > 1 else "rgb",
             "protocol": protocol,
             **PROTOCOLS[protocol](stated),
             **overrides,
         }
-        covered = covered_size(_height_and_width(fields["image_size"]), fields["crop_fraction"])
+        covered = covered_size(fields["image_size"], fields["crop_fraction"])
         for name, planes in (("mean", stated.average), ("std", stated.std)):
             if name not in overrides:
                 fields[name] = fitted_mean(planes, fields["image_size"], covered, fields["resize"])
@@ -362,7 +400,7 @@ class Preprocessing:
         return [crop.centre_box(image, size)] if self.crops == 1 else crop.five_boxes(image, size)
 
     def _problems(self) -> Iterator[str]:
-        if min(self.image_size) < 1 or np.prod(self.image_size) > MAX_PIXELS:
+        if np.prod(self.image_size) > MAX_PIXELS:
             yield f"image_size is {self.image_size}; expected height, width, at most {MAX_PIXELS:,} pixels"
         if self.channels not in (1, 3):
             yield f"the network takes {self.channels} channels; image files give 1 (gray) or 3"
@@ -373,15 +411,9 @@ class Preprocessing:
                     yield f"the {what} has shape {planes.shape}; expected {expected}"
         if self.std is not None and not (self.std > 0).all():
             yield "the standard deviation holds numbers that are not above 0"
-        if len(self.input_range) != 2 or not self.input_range[0] < self.input_range[1]:
-            yield f"input_range is {self.input_range}; expected the values of black and of white"
-        if self.crops not in (1, 10):
-            yield f"crops is {self.crops}; expected 1 (centre) or 10 (corners and centre, also mirrored)"
-        if self.color not in ("rgb", "bgr"):
-            yield f"colour order '{self.color}'; expected rgb or bgr"
-        if self.resize not in RESAMPLERS:
-            yield f"no resampler is called '{self.resize}'; known: {', '.join(RESAMPLERS)}"
-        if min(self.crop_fraction) <= 0 or (max(self.crop_fraction) > 1 and self.resize != IMREADJPEG):
+        if self.color == "bgr" and self.channels == 1:
+            yield "color is 'bgr'; one gray channel has no order of colours"
+        if max(self.crop_fraction) > 1 and self.resize != IMREADJPEG:
             yield f"crop_fraction is {self.crop_fraction}; expected fractions in (0, 1]"
         resize.kernel_named(self.interpolation)
 
@@ -398,10 +430,17 @@ def checked_pixels(image: np.ndarray) -> np.ndarray:
     return image if image.dtype in (np.uint8, np.float32, np.float64) else image.astype(np.float32)
 
 
-def _height_and_width(size: Any) -> Size:
-    if not isinstance(size, (tuple, list, np.ndarray)) or len(size) != 2:
-        raise DataError(f"preprocessing: image_size is {size!r}; expected (height, width)")
-    return size[0], size[1]
+def _require(values: Mapping[str, Any]) -> None:
+    """DataError that names the keywords which are no fields of Preprocessing, or have values that no field takes."""
+    own = list(Preprocessing.__dataclass_fields__)
+    wrong = [*unknown((name for name in values if not name.startswith("_")), own), *faults(values, KINDS)]
+    if wrong:
+        raise DataError(f"preprocessing: {'; '.join(wrong)}")
+
+
+def _is_range(value: Any) -> bool:
+    """Whether it is two numbers, of which the first is smaller."""
+    return pair(is_number, "").accepts(value) and value[0] < value[1]
 
 
 def _channels_first(planes: np.ndarray | None) -> np.ndarray | None:
