@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MATNET_OFFLINE", "1")
     return tmp_path / "home"
+
+
+def pytest_configure() -> None:
+    """Collect no garbage while the tests are collected, which takes a third less time: all of it stays."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is collected; the tests themselves are not looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 PROCESS_FIXTURES = {"processor"}

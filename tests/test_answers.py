@@ -55,6 +55,7 @@ def test_one_image_is_a_table_of_classes() -> None:
     assert not found.notes
 
 
+@pytest.mark.process
 def test_a_folder_has_a_row_per_image(digits: Network) -> None:
     found = digits.classify(DIGITS / "test" / "7", top=3, batch_size=8)
     rows = found.to_dicts()
@@ -190,6 +191,7 @@ def test_gray_images_serve_rgb_networks_and_the_reverse() -> None:
 # -- features ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_features_of_layers_and_variables(digits: Network) -> None:
     found = digits.features(SEVENS, ["conv2", "ip1"], batch_size=8)
     inputs = digits.prepare(SEVENS)
@@ -329,6 +331,7 @@ def test_preprocessing_says_the_chain_in_words(digits: Network) -> None:
         assert places == sorted(places)
 
 
+@pytest.mark.process
 def test_summary_drawing_and_files(digits: Network, tmp_path: Path) -> None:
     assert "conv1" in digits.summary()
     drawing = digits.draw()
@@ -360,6 +363,7 @@ def test_one_output_is_an_array_and_compile_gives_a_dict() -> None:
     assert list(net(x, ["s", "p"])) == ["s", "p"]
 
 
+@pytest.mark.process
 def test_the_pages_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     page = (ROOT / "docs" / "answers.md").read_text()

@@ -223,6 +223,7 @@ def test_one_installed_runtime_is_what_auto_takes(monkeypatch: pytest.MonkeyPatc
     assert engine.runtimes == ["onnxruntime"]
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not available("openvino"), reason="openvino is not installed")
 @pytest.mark.parametrize("case", ["sn_alexnet", "dag_googlenet", "dag_fcn8s", "sn_spnorm", "dag_affinegrid"])
 def test_openvino_against_numpy(case: str) -> None:

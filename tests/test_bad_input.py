@@ -212,6 +212,7 @@ def test_the_command_itself(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.process
 def test_an_unreadable_image_is_named_counted_and_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from matnet.eval import main as eval_main
     from matnet.evaluation.command import embedded_data
@@ -244,6 +245,7 @@ def test_a_solver_is_named_as_one(
     )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("keep", [0.3, 0.6, 0.9])
 def test_a_cut_hdf5_file_is_told_in_plain_words(keep: float, tmp_path: Path) -> None:
     """Sizes and what to do, and not what the HDF5 library calls its own structures."""

@@ -127,6 +127,7 @@ def test_a_wrong_output_is_named() -> None:
 # -- the command --------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_the_command_checks_all_networks_on_any_backend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "r.json"
     arguments = ["--backend", "numpy", "--only", "conformance", "--precision", "fp32"]
@@ -146,6 +147,7 @@ def test_a_report_is_shown_again(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "- PASS  tf32: all" in (tmp_path / "r.md").read_text()
 
 
+@pytest.mark.process
 def test_what_does_not_hold_is_named_once_for_all_networks_and_sets_the_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -382,6 +384,7 @@ def test_the_floor_of_a_step_is_bytes_or_operations() -> None:
     ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("precision", "size"), [("tf32", 4), ("fp16", 2)])
 def test_bytes_and_operations_of_alexnets_first_steps(precision: str, size: int) -> None:
     """conv1: 3 x 227 x 227 to 96 x 55 x 55 by 11 x 11 filters; norm1 keeps its size; pool1 gives 27 x 27."""

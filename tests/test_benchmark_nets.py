@@ -16,6 +16,7 @@ PARAMETERS = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_and_output(name: str) -> None:
     net = NETS[name]()

@@ -20,6 +20,7 @@ def test_the_published_table_is_19_networks_then_faces_and_segmentation() -> Non
     assert len(models.PUBLISHED) == len(set(models.PUBLISHED)) == 19 + 5
 
 
+@pytest.mark.process
 def test_a_network_by_name_has_random_weights_and_the_published_speed() -> None:
     """785.7 images/s stand on MatConvNet's page; 2 * 3 * 11 * 11 * 64 * 54 * 54 ... by its layers: 1.4 GFLOP."""
     model = models.build("vgg-f")
@@ -75,6 +76,7 @@ def test_torch_computes_what_matconvnet_does(case: str, form: str, tmp_path: Pat
     assert_close(x, given, 0, "the input, which stays as it was")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("peer", "module"), [
     ("onnxruntime", "onnxruntime"), ("openvino", "openvino"), ("opencv-onnx", "cv2"), ("opencv-caffe", "cv2"),
 ])  # fmt: skip

@@ -36,6 +36,7 @@ def test_ratios_are_of_the_same_round() -> None:
     assert lines[OURS][-3:] == ["1.00", "37.50", "12.00"]
 
 
+@pytest.mark.process
 def test_a_small_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "out.json"
     options = ["--images", "5", "--batch-size", "2", "--rounds", "1", "--threads", "2", "--peers", ""]

@@ -236,6 +236,7 @@ def odd_peers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PEERS, "odd", {"odd-refusing": refusing, "odd-lying": lying})
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("odd_peers")
 def test_the_command_times_checks_and_gives_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {name: tmp_path / f"r.{name}" for name in ("json", "markdown")}
@@ -284,6 +285,7 @@ def test_engines_on_a_gpu_are_timed_on_resident_input_too() -> None:
     assert best_peer(rows, rows[3]) is None
 
 
+@pytest.mark.process
 def test_an_interrupt_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, asked = measure.measure, []
 
@@ -302,6 +304,7 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytes
     assert record["notes"] == ["interrupted: not all networks were measured"]
 
 
+@pytest.mark.process
 def test_peers_that_are_not_installed_are_left_out_and_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,6 +314,7 @@ def test_peers_that_are_not_installed_are_left_out_and_named(
     assert "not installed, and so not compared with: onnxruntime, openvino, opencv, torch" in text
 
 
+@pytest.mark.process
 def test_nothing_timed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "ours", lambda *names: [Contender("matnet", refusing)])
     assert run_command(command.main, ["--models", LENET, "--batch", "1", "--peers", "none"]) == 2

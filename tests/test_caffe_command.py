@@ -118,6 +118,7 @@ def test_the_network_inside_a_caffemodel(tmp_path: Path) -> None:
     assert matnet.load(target).resolve("prob")
 
 
+@pytest.mark.process
 def test_the_same_conversion_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.mat", "b.mat"):
         assert main([*FILES, "--mean-values", "123,117,104", "--out", str(tmp_path / name)]) == 0
@@ -197,6 +198,7 @@ def test_weights_cut_anywhere(cut: float, tmp_path: Path, capsys: pytest.Capture
 # -- Caffe's files in other commands ---------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_commands_take_caffes_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The numbers are Caffe's own, as its conformance case has them."""
     pair = f"{ALEXNET / 'deploy.prototxt'},{ALEXNET / 'weights.caffemodel'}"
@@ -248,6 +250,7 @@ def test_outputs_are_refused_for_forms_that_hold_the_whole_network(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.process
 def test_a_network_that_is_not_transposed_is_named_wherever_images_go_in(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

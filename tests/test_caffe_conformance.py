@@ -42,6 +42,7 @@ def test_every_blob_as_caffe(case: str, tmp_path: Path) -> None:
     assert_blobs(converted_blobs(DATA / "caffe" / case, io, tmp_path), io)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("options", [
     ("--format", "dagnn"),
     ("--remove-dropout", "--simplify"),
@@ -54,6 +55,7 @@ def test_options_that_change_the_form_keep_the_values(case: str, options: tuple[
     assert_blobs(converted_blobs(DATA / "caffe" / case, io, tmp_path, *options), io)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", ["net_alexnet", "net_googlenet", "net_nin"])
 def test_the_flipped_network_gives_the_same_for_the_flipped_image(case: str, tmp_path: Path) -> None:
     """The default conversion takes R, G, B: fed Caffe's B, G, R input backwards, its blobs are Caffe's."""

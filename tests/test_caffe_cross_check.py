@@ -251,6 +251,7 @@ def way_back(folder: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.nda
     return everything(commanded(again), inputs)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("form", [("--format", "dagnn"), ("--format", "auto"), ("--no-simplify",),
                                   ("--names", "upstream")], ids=" ".join)  # fmt: skip
 def test_layers_that_became_no_layers_come_back(form: tuple[str, ...], tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_an_hdf5_file_reads_no_other_file(tmp_path: Path, kind: str, name: str) 
         read_weights(tmp_path / name)
 
 
+@pytest.mark.process
 def test_many_hard_links_to_one_dataset_are_counted(tmp_path: Path) -> None:
     """Each is read anew: 40 MB of zeros, deflated to some 40 KB, 100 times would be 4 GB."""
     with h5py.File(tmp_path / "net.caffemodel.h5", "w") as out:

@@ -296,6 +296,7 @@ def test_blobs_whose_shape_is_wrong_are_listed(tmp_path: Path, content: bytes, f
     assert fragment in lines[1]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", ["net_alexnet", "v1_net_vgg", "v0_net_padding"])
 def test_a_file_cut_at_fifty_points(tmp_path: Path, case: str) -> None:
     """A cut between layers leaves a shorter caffemodel; anywhere else the reader says where the file ends."""

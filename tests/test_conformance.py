@@ -50,6 +50,7 @@ def test_inputs_and_outputs_as_mat(case: str, tmp_path: Path) -> None:
             assert_close(full(found[name]), full(reference[name]), TOLERANCE, name)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("case", "version"), SAVED)
 def test_saved_again(case: str, version: str, tmp_path: Path) -> None:
     """load -> save -> run still gives MatConvNet's numbers, in both containers."""

@@ -141,6 +141,7 @@ def test_networks_whose_memory_cannot_be_planned() -> None:
     assert lines[1] == "activations lie channels first (NCHW)"
 
 
+@pytest.mark.process
 def test_the_plan_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert schedule_lines(network(FIRST, NORM, (ReLU(), ["b"], [])), {"x": X}) == [
         "x  input to channels last: 2x6x7x11",
@@ -175,6 +176,7 @@ SIZES = st.integers(min_value=0, max_value=1 << 20)
 SPANS = st.tuples(SIZES, st.integers(0, 12), st.integers(0, 4))
 
 
+@pytest.mark.process
 @given(st.lists(SPANS, max_size=16))
 @settings(max_examples=300, deadline=None)
 def test_buffers_in_use_together_do_not_overlap(spans: list[tuple[int, int, int]]) -> None:
@@ -188,6 +190,7 @@ def test_buffers_in_use_together_do_not_overlap(spans: list[tuple[int, int, int]
                 assert begin + a.size <= arena.offsets[other] or arena.offsets[other] + b.size <= begin
 
 
+@pytest.mark.process
 @given(st.lists(SIZES, min_size=2, max_size=20))
 @settings(max_examples=300, deadline=None)
 def test_a_chain_takes_no_more_than_its_largest_neighbours(sizes: list[int]) -> None:

@@ -38,6 +38,7 @@ def touched(folder: Path, *names: str) -> Path:
 # --- the layouts ---
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("layout", IMAGENET)
 def test_every_layout_gives_the_same_list(layout: str, tmp_path: Path) -> None:
     images = load_imagenet(IMAGENET[layout](tmp_path / "here", 12))
@@ -50,6 +51,7 @@ def test_every_layout_gives_the_same_list(layout: str, tmp_path: Path) -> None:
     assert "12 of the 50,000 images of ILSVRC-2012 val" in images.notes
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("layout", IMAGENET)
 @pytest.mark.parametrize("order", [WNIDS, DEVKIT, WNIDS[::-1]], ids=["sorted", "development kit", "reversed"])
 def test_labels_count_in_the_networks_order(layout: str, order: tuple[str, ...], tmp_path: Path) -> None:
@@ -76,6 +78,7 @@ def test_labels_and_classes_from_elsewhere(tmp_path: Path) -> None:
         assert wnids(load_imagenet(tmp_path / "a", labels=labels, synsets=synsets)) == truth(12)
 
 
+@pytest.mark.process
 def test_labels_that_were_named_go_before_others(tmp_path: Path) -> None:
     root = IMAGENET["development kit"](tmp_path, 3)
     (root / "mine").mkdir()
@@ -102,6 +105,7 @@ def test_the_training_set_and_names_after_ids(tmp_path: Path) -> None:
     assert (wnids(images), images.name) == (["n01440764", "n01443537"], "ILSVRC-2012 train")
 
 
+@pytest.mark.process
 def test_a_caffe_list_without_its_own_classes_counts_in_sorted_ones(tmp_path: Path) -> None:
     """Caffe's order is sorted by WordNet id, and so it is however the development kit beside it counts."""
     IMAGENET["caffe"](tmp_path, 12)
@@ -111,6 +115,7 @@ def test_a_caffe_list_without_its_own_classes_counts_in_sorted_ones(tmp_path: Pa
     assert wnids(load_imagenet(tmp_path)) == truth(12)
 
 
+@pytest.mark.process
 def test_the_blacklist_is_left_out_as_in_matconvnet(tmp_path: Path) -> None:
     IMAGENET["matconvnet"](tmp_path, 6)
     (tmp_path / "ILSVRC2014_devkit" / "data" / "ILSVRC2014_clsloc_validation_blacklist.txt").write_text("2\n5\n")
@@ -121,6 +126,7 @@ def test_the_blacklist_is_left_out_as_in_matconvnet(tmp_path: Path) -> None:
     assert_line(images.notes, "2 images", "blacklist")
 
 
+@pytest.mark.process
 def test_a_part_of_the_images_with_the_whole_ground_truth(tmp_path: Path) -> None:
     """The number in an image's name tells its line, not its place among those that are there."""
     IMAGENET["development kit"](tmp_path, 12)
@@ -246,6 +252,7 @@ def test_folders_and_parts_that_are_not_there(split: str, message: str, tmp_path
 # --- the orders of the classes ---
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("layout", ["development kit", "matconvnet"])
 def test_the_development_kits_order(layout: str, tmp_path: Path) -> None:
     """meta.mat holds more than the classes; its numbers 1 to 1000 are they."""
@@ -266,6 +273,7 @@ def test_numbers_beside_the_ids_decide(tmp_path: Path) -> None:
     assert read_synsets(tmp_path / "map_clsloc.txt") == DEVKIT
 
 
+@pytest.mark.process
 def test_a_thousand_class_folders_state_the_sorted_order(tmp_path: Path) -> None:
     for wnid in WNIDS:
         (tmp_path / "train" / wnid).mkdir(parents=True)

@@ -81,6 +81,7 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
     assert (names(images), images.name) == ([NAMES[6], NAMES[1]], "VOC 2012 some")
 
 
+@pytest.mark.process
 def test_other_counts_are_told(tmp_path: Path) -> None:
     """Expected: VOC's own counts, 1449 of 2012 and 1111 of 2011; 736 in seg11valid, 346 in neither part of SBD."""
     told = {}

@@ -84,6 +84,7 @@ def six_ways(folder: Path) -> dict[str, Path]:
     return files
 
 
+@pytest.mark.process
 def test_demand_01_one_network_saved_six_ways_loads_as_six_equal_ones(tmp_path: Path) -> None:
     first, *others = (matnet.load(file) for file in six_ways(tmp_path).values())
     x = np.random.default_rng(2).normal(size=(2, 3, 7, 9)).astype(np.float32)
@@ -110,6 +111,7 @@ def report(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
     return read
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("flipped", "knob"), [(["--scale", "0.00392"], "scale"), (["--mean", "0"], "mean")])
 def test_demand_02_one_flipped_knob_is_reported_by_name(
     flipped: list[str], knob: str, report: Callable[..., dict[str, Any]]
@@ -118,6 +120,7 @@ def test_demand_02_one_flipped_knob_is_reported_by_name(
     assert found["search"]["best"]["knob"] == knob
 
 
+@pytest.mark.process
 def test_demand_15_a_permuted_ground_truth_is_diagnosed(
     tmp_path: Path, report: Callable[..., dict[str, Any]]
 ) -> None:
@@ -254,6 +257,7 @@ def test_demand_13_filters_of_3_x_5_on_an_l_with_groups_are_not_transposed(way: 
 # -- 18: any variable by its name -------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_demand_18_every_variable_of_every_known_network_is_reachable_by_its_name() -> None:
     from matnet.answers.layer_names import named_layers
 
@@ -283,6 +287,7 @@ def test_demand_18_layers_are_reached_in_python_and_in_commands(tmp_path: Path) 
 # -- 20: files that MATLAB loads --------------------------------------------------------------------
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["5", "7.3"])
 @pytest.mark.parametrize("format", ["simplenn", "dagnn"])
 def test_demand_20_a_saved_network_is_the_same_again_and_names_with_digits_survive(

@@ -36,6 +36,7 @@ def loaded(root: Path, **options: Any) -> DetectionSet:
     return load_voc_objects(home, proposals=home / PROPOSALS, **options)
 
 
+@pytest.mark.process
 def test_figures_by_hand_through_the_command(tmp_path: Path) -> None:
     home = voc2007(tmp_path)
     matnet.save(colour_detector(), tmp_path / "own.mat")
@@ -60,6 +61,7 @@ def test_from_2010_on_the_mean_is_that_of_areas(tmp_path: Path) -> None:
     assert row.mean_ap == row.mean_ap_area == pytest.approx(MEAN_AP["mean_ap_area"])
 
 
+@pytest.mark.process
 def test_a_network_in_another_order_of_classes_gives_the_same(tmp_path: Path) -> None:
     net = colour_detector()
     names = [*net.meta["classes"]["name"]]
@@ -108,6 +110,7 @@ def test_who_adds_one_to_boxes_counts_from_zero() -> None:
     assert (detector_of(net).first, detector_of(net).feeds) == (1, ("data", "rois"))
 
 
+@pytest.mark.process
 def test_an_image_is_enlarged_to_600_unless_it_gets_longer_than_1000(tmp_path: Path) -> None:
     """Fast R-CNN: 600 / 30; for 20 x 40 the longer side would be 1200, so 1000 / 40."""
     from PIL import Image

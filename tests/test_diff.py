@@ -124,6 +124,7 @@ def test_other_names_for_the_same_things_are_told_once(a: Network, b: Network) -
     assert b.layers["conv1"].inputs == ["other_input"], "the network itself keeps its names"
 
 
+@pytest.mark.process
 def test_params_of_simplenn_files_have_no_names_of_their_own(a: Network, tmp_path: Path) -> None:
     """MatConvNet's SimpleNN keeps `weights` of a layer by position; names are made on reading, or kept in meta."""
     named = a.copy()
@@ -177,6 +178,7 @@ def test_largest_difference(first: list[float], second: list[float], largest: fl
     assert largest_difference(np.array(first, np.float32), np.array(second, np.float32)) == largest
 
 
+@pytest.mark.process
 def test_large_arrays_are_compared_to_the_last_number() -> None:
     zeros = np.broadcast_to(np.float32(0), (3, AT_ONCE // 2))
     ones = zeros.copy()
@@ -184,6 +186,7 @@ def test_large_arrays_are_compared_to_the_last_number() -> None:
     assert largest_difference(zeros, ones) == 7
 
 
+@pytest.mark.process
 def test_the_command(b: Network, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = first_param(b)
     change(b, name, (0, 0, 0, 0), b.params[name].value[0, 0, 0, 0] + 1)

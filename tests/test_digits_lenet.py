@@ -55,18 +55,21 @@ def test_the_caffemodel_is_the_one_of_the_card(card: dict[str, Any]) -> None:
     assert hashlib.sha1((FOLDER / card["caffemodel"]).read_bytes()).hexdigest() == card["sha1"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", SCORES)
 def test_scores_of_an_image(name: str, net: matnet.Network, images: dict[str, np.ndarray]) -> None:
     scores = net(images[name][np.newaxis], outputs=["ip2"])
     assert_close(scores.reshape(-1), np.array(SCORES[name]), 1e-5, f"{name}, ip2")
 
 
+@pytest.mark.process
 def test_mistakes_on_the_held_out_images(net: matnet.Network, images: dict[str, np.ndarray]) -> None:
     guesses = net(np.stack(list(images.values()))).reshape(len(images), 10).argmax(axis=1).tolist()
     assert len(images) == 355
     assert {name: k for name, k in zip(images, guesses, strict=True) if k != int(name[0])} == MISTAKES
 
 
+@pytest.mark.process
 def test_the_caffe_files_convert_into_the_mat_file(net: matnet.Network, images: dict[str, np.ndarray]) -> None:
     converted = matnet.convert_caffe(FOLDER / "deploy.prototxt", FOLDER / "digits-lenet.caffemodel")
     some = np.stack(list(images.values())[:3])
@@ -74,6 +77,7 @@ def test_the_caffe_files_convert_into_the_mat_file(net: matnet.Network, images: 
         np.testing.assert_array_equal(converted(some, outputs=[name]), net(some, outputs=[name]), name)
 
 
+@pytest.mark.process
 def test_eval_without_a_model_gives_the_errors_of_the_card(card: dict[str, Any], tmp_path: Path) -> None:
     target = tmp_path / "result.json"
     assert eval_command.main(["--quiet", "--json", str(target)]) == 0

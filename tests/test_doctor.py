@@ -52,6 +52,7 @@ def digits() -> ImageList:
     return align(matnet.load(MODEL), load_images(DIGITS), 10, None, None)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("change", "knob"),
     [
@@ -68,6 +69,7 @@ def test_a_wrong_preprocessing_is_named(change: dict[str, Any], knob: str, digit
     assert found.best.error < 4 < found.best.base_error
 
 
+@pytest.mark.process
 def test_transposed_images_are_named(digits: ImageList) -> None:
     net = matnet.load(MODEL)
     prepared = Preprocessing.of(net)
@@ -77,6 +79,7 @@ def test_transposed_images_are_named(digits: ImageList) -> None:
     np.testing.assert_allclose(found.best.error, 2.82, atol=0.01)  # the error of the card, on all images
 
 
+@pytest.mark.process
 def test_labels_in_another_order_are_named(digits: ImageList) -> None:
     net = matnet.load(MODEL)
     found = search(net, replace(digits, labels=REORDERED[digits.labels]), Preprocessing.of(net))
@@ -86,6 +89,7 @@ def test_labels_in_another_order_are_named(digits: ImageList) -> None:
     assert all(f"{label} is output {k}" in found.best.what for k, label in enumerate(REORDERED) if label != k)
 
 
+@pytest.mark.process
 def test_wrong_labels_and_a_wrong_scale_are_found_together(digits: ImageList) -> None:
     """Neither change helps alone; together they give the error of the images as they are."""
     net = matnet.load(MODEL)
@@ -97,6 +101,7 @@ def test_wrong_labels_and_a_wrong_scale_are_found_together(digits: ImageList) ->
     assert "255 times" in found.best.what and "1 subtracted" in found.best.what
 
 
+@pytest.mark.process
 def test_nothing_is_found_where_nothing_is_wrong(digits: ImageList) -> None:
     net = matnet.load(MODEL)
     found = search(net, digits, Preprocessing.of(net))
@@ -106,6 +111,7 @@ def test_nothing_is_found_where_nothing_is_wrong(digits: ImageList) -> None:
     assert next(trial for trial in found.trials if trial.what == "no mean").verdict == WORSE
 
 
+@pytest.mark.process
 def test_few_images_are_not_decidable_and_a_number_is_named(digits: ImageList) -> None:
     net = matnet.load(MODEL)
     few = every(60, digits)
@@ -136,6 +142,7 @@ def test_a_written_preprocessing_is_read_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.std, wanted.std)
 
 
+@pytest.mark.process
 def test_the_mended_network_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command finds the scale, writes the network, and finds nothing more in what it wrote."""
     net = matnet.load(MODEL)
@@ -210,6 +217,7 @@ def with_another_size(net: Network) -> None:
     net.input_shapes.clear()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("change", "facts"),
     [
@@ -261,6 +269,7 @@ def test_layers_that_only_training_needs_and_types_that_nobody_knows() -> None:
     assert any("error" in item.what and "training" in item.what for item in found)
 
 
+@pytest.mark.process
 def test_an_unreadable_image_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(DIGITS, tmp_path / "data")
     broken = next((tmp_path / "data" / "4").glob("*.png"))
@@ -301,6 +310,7 @@ def test_a_network_without_outputs_per_class(capsys: pytest.CaptureFixture[str])
     assert "'conv1'" in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_a_list_that_counts_from_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Labels 1 to 10 for ten outputs: taken as counted from 1, said, and no change is better."""
     lines = [f"{path.relative_to(DIGITS)} {int(path.parent.name) + 1}" for path in sorted(DIGITS.glob("*/*.png"))]
@@ -312,6 +322,7 @@ def test_a_list_that_counts_from_one(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert found["search"]["best"] is None and found["search"]["base"]["error"] < 5
 
 
+@pytest.mark.process
 def test_the_line_that_eval_prints_finds_the_cause(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--model", str(MODEL), "--data", str(DIGITS), "--quiet", "--scale", "0.003", "--mean", "73"]
     run_command(eval_command.main, given)

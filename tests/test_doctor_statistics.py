@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import matnet
 from matnet.datasets import class_order
@@ -33,6 +34,7 @@ def test_a_change_without_a_difference_needs_no_number() -> None:
     assert (found.better, found.worse, found.needed) == (1.0, 1.0, None)
 
 
+@pytest.mark.process
 def test_the_number_of_images_that_is_asked_for_shows_the_difference() -> None:
     """Noether's number, with normal differences: about so many decide in about four of five experiments."""
     rng = np.random.default_rng(5)

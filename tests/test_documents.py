@@ -132,6 +132,7 @@ def pages_to_run() -> list[Any]:
 SLOW = re.compile(r"--workers|doctor .*/test|benchmarks|Newton|evaluate\(")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("page", pages_to_run())
 def test_the_code_of_a_page_runs(page: Path, clone: Path) -> None:
     """In order, with one namespace for the page; blocks that need a package which is absent are skipped by name."""

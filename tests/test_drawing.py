@@ -174,6 +174,7 @@ def test_parallel_branches_are_drawn_without_crossings() -> None:
     assert (left["a"] < left["b"]) == (left["after_a"] < left["after_b"])
 
 
+@pytest.mark.process
 def test_a_long_chain_is_wrapped_into_columns() -> None:
     """200 layers in one column would be 50 times as high as wide."""
     root = drawn(nets.chain(200))

@@ -22,6 +22,7 @@ from tests.small_sets import OIS, bsds
 from tests.tiny_models import gray_classifier, gray_edges
 
 
+@pytest.mark.process
 def test_one_threshold_and_the_best_of_each_image(tmp_path: Path) -> None:
     net = gray_edges()
     row = evaluate(net, load_bsds(bsds(tmp_path)), Preprocessing.of(net))
@@ -31,6 +32,7 @@ def test_one_threshold_and_the_best_of_each_image(tmp_path: Path) -> None:
     assert (row.images, row.scores, row.status) == (2, "sigmoid-fuse", "ok")
 
 
+@pytest.mark.process
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Image 2 alone, at 0.01: 98 pixels, all right, of 100."""
     matnet.save(gray_edges(), tmp_path / "own.mat")

@@ -328,6 +328,7 @@ def test_run_reports_engine_device_and_precision(tmp_path: Path, capsys: pytest.
         run_main([*arguments, "--precision", "fp16"])
 
 
+@pytest.mark.process
 def test_evaluation_goes_on_with_half_a_batch(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from matnet import env
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.process
 def test_what_a_report_needs_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

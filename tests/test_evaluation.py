@@ -53,6 +53,7 @@ def preprocessing(net: matnet.Network) -> Preprocessing:
     return Preprocessing.of(net)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("backend", "options"),
     [
@@ -74,6 +75,7 @@ def test_the_figures_do_not_depend_on_batches_and_threads(
     assert row.top5_error == 0
 
 
+@pytest.mark.process
 def test_a_row_says_what_was_run(net: matnet.Network, images: ImageList, preprocessing: Preprocessing) -> None:
     row = evaluate(net, images.head(40), preprocessing, backend="numpy", batch_size=16).record()
     assert row["model"] == "digits-lenet"
@@ -88,6 +90,7 @@ def test_a_row_says_what_was_run(net: matnet.Network, images: ImageList, preproc
     assert row["network_images_per_s"] > 0
 
 
+@pytest.mark.process
 def test_a_network_of_no_file_is_known_by_its_weights(images: ImageList, preprocessing: Preprocessing) -> None:
     nets = [matnet.load(FOLDER / "digits-lenet.mat") for _ in range(3)]
     for net in nets:
@@ -219,6 +222,7 @@ def test_callers_and_threads_of_an_engine_for_many_batches(options: dict[str, An
     assert (found.callers, found.threads) == expected
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("device", "expected"), [("cpu", {16, 3}), ("gpu:0 (a GPU)", {16})])
 def test_the_last_batch_is_filled_up_where_each_size_costs_a_program(
     device: str,

@@ -42,6 +42,7 @@ def raise_after(images: int, monkeypatch: pytest.MonkeyPatch, number: int) -> No
     monkeypatch.setattr(eval_command, "progress", lambda *_: nullcontext(watch))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("with_file", [True, False])
 def test_a_run_that_was_stopped_goes_on(
@@ -77,6 +78,7 @@ def test_a_run_that_was_stopped_goes_on(
     assert not list(tmp_path.rglob(f"*{SUFFIX}"))
 
 
+@pytest.mark.process
 def test_a_kept_run_is_not_taken_unasked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +92,7 @@ def test_a_kept_run_is_not_taken_unasked(
     assert_line(capsys.readouterr().err, f"{target}{SUFFIX}", "--resume")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "other",
     [["--scores", "ip2"], ["--mean", "70"], ["--limit", "354"], ["--backend", "onnx"], ["--ten-crop"]],
@@ -104,6 +107,7 @@ def test_a_run_of_another_kind_is_refused(other: list[str], tmp_path: Path, monk
         eval_command.main([*options, *other, "--resume"])
 
 
+@pytest.mark.process
 def test_resume_without_a_kept_run_starts_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +174,7 @@ def test_counts_are_kept_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+@pytest.mark.process
 def test_where_nothing_can_be_kept_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +186,7 @@ def test_where_nothing_can_be_kept_the_run_goes_on(
     assert capsys.readouterr().err.count("cannot be kept") == 1
 
 
+@pytest.mark.process
 def test_the_state_is_removed_only_once_the_result_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -122,6 +122,7 @@ def made_ready(case: Case, root: Path) -> tuple[Network, EvaluationConfig, Task]
     return net, config, task
 
 
+@pytest.mark.process
 def test_tallies_add_up_in_any_order_to_the_last_digit(case: Case, tmp_path: Path) -> None:
     """Also through JSON, and where an interrupted part is added to the rest."""
     net, config, task = made_ready(case, tmp_path)
@@ -162,6 +163,7 @@ def command(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     return ["--model", str(tmp_path / "own.mat"), "--data", str(data), *options, *fixed]
 
 
+@pytest.mark.process
 def test_an_interrupted_run_that_goes_on_gives_the_same(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,6 +287,7 @@ def thousand() -> Network:
 BY_ORDER = {"ilsvrc12": [("n01440764", 0)], "devkit": [("n02119789", 0), ("n04325704", 997 // 4)]}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("order", BY_ORDER)
 @pytest.mark.parametrize("as_list", [True, False])
 def test_a_part_of_imagenets_classes_meets_outputs_by_id(order: str, as_list: bool, tmp_path: Path) -> None:
@@ -425,6 +428,7 @@ def test_a_folder_that_cannot_be_read_is_counted_and_named(
     assert closed in row.unreadable[0]
 
 
+@pytest.mark.process
 def test_the_state_of_another_task_is_refused(tmp_path: Path) -> None:
     """Labels in another order are another run."""
     net = thousand()

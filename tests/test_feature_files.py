@@ -76,6 +76,7 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], list[str], list[int]]:
     return arrays, [name.rstrip() for name in found["images"].rows], (found["unreadable"].ravel() - 1).tolist()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("pool", ["none", "avg", "max"])
 @pytest.mark.parametrize("suffix", [".npz", ".h5", ".mat"])
 def test_a_file_has_a_row_per_image(
@@ -96,6 +97,7 @@ def test_a_file_has_a_row_per_image(
     assert not out.with_name(f"{out.name}.part").exists()
 
 
+@pytest.mark.process
 def test_npy_holds_one_layer_and_names_beside(net: Network, folder: Path, tmp_path: Path) -> None:
     (folder / "3.png").unlink()
     out = tmp_path / "f.npy"
@@ -108,6 +110,7 @@ def test_npy_holds_one_layer_and_names_beside(net: Network, folder: Path, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["f.images.txt", "f.npy", "images"]
 
 
+@pytest.mark.process
 def test_python_gives_the_same_in_memory_and_in_a_file(net: Network, folder: Path, tmp_path: Path) -> None:
     in_memory = net.features(folder, ["conv*", "ip1"], pool="max")
     assert list(in_memory) == ["conv1", "conv2", "ip1"]
@@ -158,6 +161,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -
     return out
 
 
+@pytest.mark.process
 def test_an_interrupted_run_goes_on(
     interrupted: Path, net: Network, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +184,7 @@ def test_an_interrupted_run_goes_on(
     assert np.isfinite(arrays["ip1"]).all()
 
 
+@pytest.mark.process
 def test_an_interrupted_run_of_something_else_is_kept(
     interrupted: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -266,6 +271,7 @@ def test_what_the_command_did_not_write_is_not_replaced(
         matnet.load(MODEL).features([SEVENS[0]], "ip1", out=out)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["npz", "npy", "h5", "mat"])
 def test_what_the_command_wrote_is_replaced(kind: str, tmp_path: Path) -> None:
     for images in (SEVENS[:3], SEVENS[:2]):

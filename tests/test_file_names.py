@@ -15,6 +15,7 @@ from matnet.errors import run_command
 from matnet.files import models_folder
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names are bytes on Linux")
 def test_names_that_are_not_utf8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = models_folder() / "digits-lenet" / "test"

@@ -55,6 +55,7 @@ def test_compiling_a_sound_network_says_nothing(caplog: pytest.LogCaptureFixture
     assert not caplog.records
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("target", ["copy.mat", "caffe", "net.onnx"])
 def test_converting_names_the_params(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = str(matnet.save(damaged(), tmp_path / "damaged.mat"))

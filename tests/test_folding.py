@@ -74,6 +74,7 @@ def test_short_repetitions_stay() -> None:
     assert fold(table) is table
 
 
+@pytest.mark.process
 def test_unfold_draws_every_layer(tmp_path: Path) -> None:
     net = residual(6)
     table = network_table(net)
@@ -89,6 +90,7 @@ def test_a_file_of_a_common_name_is_called_by_its_folder(tmp_path: Path) -> None
         assert display_name(Network(source=Source(tmp_path / name))) == called
 
 
+@pytest.mark.process
 def test_the_page_holds_every_layer_and_loads_nothing() -> None:
     net = residual(6)
     net.layers["relu5"].name = "</script><b>"

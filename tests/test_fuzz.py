@@ -22,6 +22,7 @@ def nested(depth: int) -> list[Element]:
     return tree
 
 
+@pytest.mark.process
 def test_a_tree_deeper_than_pythons_stack_is_written_and_read() -> None:
     depth = 3 * sys.getrecursionlimit()
     tree = nested(depth)
@@ -32,6 +33,7 @@ def test_a_tree_deeper_than_pythons_stack_is_written_and_read() -> None:
     assert mutations._packed([mutations._copied(tree[0])]) == packed
 
 
+@pytest.mark.process
 def test_a_tree_never_holds_itself() -> None:
     """An element that takes the place of one inside it is a copy; writing the mutant would not end otherwise."""
     data = bytes(128) + mutations._packed(nested(4) + nested(2))
@@ -39,6 +41,7 @@ def test_a_tree_never_holds_itself() -> None:
         assert len(mutations.of_mat5(data, random.Random(seed))) > 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_numbers_give_the_same_mutant(kind: str) -> None:
     found = [mutant(kind, 5, number) for number in range(8)]

@@ -41,6 +41,7 @@ def lines_run(action: Callable[[], object]) -> int:
     return count
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", sorted({subject.name.partition(": ")[0] for subject in subjects()}))
 def test_work_is_linear(name: str, tmp_path: Path) -> None:
     """Everything that is done with one kind of input."""

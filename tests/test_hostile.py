@@ -32,6 +32,7 @@ def test_a_hostile_file_gives_a_result_or_one_error(file: Path, tmp_path: Path) 
     assert found == "refused" if file.stem in REFUSED else found in ("read", "refused")
 
 
+@pytest.mark.process
 def test_the_corpus_is_what_its_script_writes(tmp_path: Path) -> None:
     corpus.write(tmp_path)
     written = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -48,6 +49,7 @@ def test_the_harness_runs_and_counts() -> None:
     assert "2 inputs, seed 1; 0 different findings" in done.stdout
 
 
+@pytest.mark.process
 def test_a_caffe_graph_of_other_layers_is_no_record() -> None:
     """A file may state any layers beside the right digest of the network's own."""
     net = matnet.load(corpus.HOSTILE / "mat5" / "same-names.mat")

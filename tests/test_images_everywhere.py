@@ -229,6 +229,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", REFUSED)
 @pytest.mark.parametrize("interface", INTERFACES)
 def test_an_image_that_cannot_be_used_among_others(

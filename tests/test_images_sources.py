@@ -95,6 +95,7 @@ def test_exif_orientation_is_ignored_unless_asked_for(orientation: int, kind: st
     np.testing.assert_array_equal(found, upright[orientation].transpose(2, 0, 1))
 
 
+@pytest.mark.process
 def test_the_limit_of_pixels_is_an_option() -> None:
     data = png_bytes(Image.new("L", (30, 20)))
     assert Preprocessing((20, 30), max_pixels=600).load(data).shape == (3, 20, 30)

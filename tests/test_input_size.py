@@ -93,6 +93,7 @@ def test_boxes_have_a_usual_size() -> None:
     assert given == {"x": (1, 12, 20, 30), "rois": (128, 5, 1, 1)}
 
 
+@pytest.mark.process
 def test_run_refuses_arrays_of_another_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, target = tmp_path / "in.npz", tmp_path / "out.npz"
     np.savez(source, in__input=np.zeros((2, 1, 8, 8), np.float32))

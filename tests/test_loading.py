@@ -163,6 +163,7 @@ def test_an_image_in_the_place_of_a_network(verb: str, tmp_path: Path, capsys: p
     assert "MODEL" in said
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("source", [str(MAT), f"{PROTOTXT},{CAFFEMODEL}", str(DIGITS), "digits-lenet"])
 @pytest.mark.parametrize("way", ["OUT.mat", "--to-caffe STEM", "--to-onnx"])
 def test_convert_takes_what_python_takes(way: str, source: str, tmp_path: Path) -> None:
@@ -182,6 +183,7 @@ def test_convert_takes_what_python_takes(way: str, source: str, tmp_path: Path) 
         assert_is_digits(matnet.load(made))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("stem", [["STEM"], ["--out", "STEM"]])
 def test_the_older_spelling_of_to_caffe(stem: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -198,6 +200,7 @@ def test_a_definition_alone_asks_for_its_weights(tmp_path: Path, capsys: pytest.
         matnet.load(PROTOTXT)(X)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("order", ["ilsvrc12", "devkit"])
 @pytest.mark.parametrize("way", ["caffe", "mat", "python"])
 def test_imagenets_names_on_request(way: str, order: str, tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
     expect(tmp_path, "is a folder")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("source", [PLAIN, PACKED, HDF5], ids=["v5", "v7", "v73"])
 def test_cut_anywhere(tmp_path: Path, source: Path) -> None:
     """50 cuts; a v5 file that ends between two variables is whole as a container, and has fewer of them."""
@@ -98,6 +99,7 @@ def test_cut_between_two_variables(tmp_path: Path) -> None:
     assert list(read_mat(path)) == ["a"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("source", [PLAIN, PACKED, MODELS / "sn_file_scipy/model.mat"], ids=["v5", "v7", "scipy"])
 def test_changed_bytes(tmp_path: Path, source: Path) -> None:
     content = source.read_bytes()

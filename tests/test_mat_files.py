@@ -80,6 +80,7 @@ def plain_h5py(file: h5py.File, item: Any) -> Any:
     return data.T.astype(bool) if kind == "logical" else data.T
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("path", HDF5_FILES, ids=case_name)
 def test_version_73_as_h5py_reads_it(path: Path) -> None:
     found = read_mat(path)
@@ -92,6 +93,7 @@ def test_version_73_as_h5py_reads_it(path: Path) -> None:
             assert equal(found[name], plain_h5py(file, file[name])), name
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["sn", "dag"])
 def test_versions_7_and_73_of_a_conformance_net_are_equal(kind: str) -> None:
     first, second = (read_mat(DATA / f"matconvnet/{kind}_file_{version}/model.mat") for version in ("v7", "v73"))
@@ -337,6 +339,7 @@ def references(group: h5py.Group, name: str, shape: tuple[int, ...], *items: Any
     return content
 
 
+@pytest.mark.process
 def test_version_73_by_hand(tmp_path: Path) -> None:
     """What no conformance file holds, by MATLAB's conventions for HDF5."""
     path = tmp_path / "x.mat"
@@ -382,6 +385,7 @@ def test_version_73_by_hand(tmp_path: Path) -> None:
     assert not found.compressed
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["earliest", "v108", "latest"])
 @pytest.mark.parametrize("count", [2, 5, 300])
 def test_fields_keep_their_order(tmp_path: Path, version: str, count: int) -> None:

@@ -95,6 +95,7 @@ RUNS = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("backend", ["numpy", "onnx"])
 @pytest.mark.parametrize("name", RUNS)
 def test_runs_as_matlab_would(name: str, backend: str, tmp_path: Path) -> None:
@@ -315,6 +316,7 @@ def run_command_line(module: str, *arguments: Any) -> int:
     return run_command(importlib.import_module(f"matnet.{module}").main, [str(argument) for argument in arguments])
 
 
+@pytest.mark.process
 def test_the_commands_choose_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     two, stored = PUBLIC / "two_nets.mat", tmp_path / "in.npz"
     np.savez(stored, in__input=X)
@@ -339,6 +341,7 @@ def test_the_commands_choose_a_network(tmp_path: Path, capsys: pytest.CaptureFix
     assert run_command_line("show", PUBLIC / "base.mat", "--net", "netA") == 2
 
 
+@pytest.mark.process
 def test_the_commands_ignore_an_unknown_property_where_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def test_round_trip(tmp_path: Path, version: str, compress: bool) -> None:
     assert np.signbit(found["special"][0, 3])
 
 
+@pytest.mark.process
 @form
 @pytest.mark.parametrize("name", ["sn_file_net", "dag_file_v7"])
 def test_round_trip_of_a_net(tmp_path: Path, name: str, version: str, compress: bool) -> None:
@@ -87,6 +88,7 @@ def test_round_trip_of_a_net(tmp_path: Path, name: str, version: str, compress: 
     assert equal(dict(read_mat(path)), dict(net))
 
 
+@pytest.mark.process
 @form
 def test_the_same_variables_give_the_same_bytes(
     tmp_path: Path, version: str, compress: bool, monkeypatch: pytest.MonkeyPatch
@@ -124,6 +126,7 @@ def test_scipy_reads_version_5(tmp_path: Path, compress: bool) -> None:
     assert getattr(found[LONG][0, 0], LONG) == 1
 
 
+@pytest.mark.process
 def test_version_73_is_what_matlab_expects(tmp_path: Path) -> None:
     """The attributes, types and reversed dimensions of MATLAB's own v7.3 files, seen with plain h5py."""
     path = tmp_path / "x.mat"
@@ -268,6 +271,7 @@ def test_an_interrupted_write_leaves_the_older_file(
     assert os.listdir(tmp_path) == ["x.mat"]
 
 
+@pytest.mark.process
 @form
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_large_array_is_not_copied_whole(tmp_path: Path, version: str, compress: bool, order: Any) -> None:

@@ -41,6 +41,7 @@ def photo(tmp_path: Path) -> Path:
     return tmp_path / "a.png"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("flipped", [False, True])
 def test_a_bluish_mean_file_is_named_with_its_colour_in_the_order_of_the_file(
     flipped: bool, model: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

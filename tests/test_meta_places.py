@@ -234,6 +234,7 @@ def test_a_file_with_a_deviation() -> None:
     np.testing.assert_allclose(said["imageStd"], UNIT_STD, rtol=1e-6)
 
 
+@pytest.mark.process
 def test_a_missing_normalization_is_reported_in_the_words_that_were_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -224,6 +224,7 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
     return seeded(2, CLASSES, HEIGHT, WIDTH, scale=2), image
 
 
+@pytest.mark.process
 def test_dense_crf_against_a_loop(scene: tuple[np.ndarray, np.ndarray]) -> None:
     expected = np.stack([dense_by_loop(scores, image, 3) for scores, image in zip(*scene, strict=True)])
     for output, wanted in (("probability", expected), ("log", np.log(expected))):
@@ -250,6 +251,7 @@ def test_a_lone_pixel_yields_to_its_like_coloured_neighbours() -> None:
     np.testing.assert_array_equal(y[0, 0], np.where(np.arange(WIDTH) < 4, 1, 2) + np.zeros((HEIGHT, 1)))
 
 
+@pytest.mark.process
 def test_bytes_wrap_round_as_a_cast_does(scene: tuple[np.ndarray, np.ndarray]) -> None:
     scores, image = scene
     op = ops.DenseCRF(output="probability", **BILATERAL)
@@ -260,6 +262,7 @@ def test_bytes_wrap_round_as_a_cast_does(scene: tuple[np.ndarray, np.ndarray]) -
     np.testing.assert_array_equal(moved, whole)
 
 
+@pytest.mark.process
 def test_an_image_in_a_larger_map_is_worked_on_alone(scene: tuple[np.ndarray, np.ndarray]) -> None:
     scores, image = scene
     sizes = np.array([[4, 5], [HEIGHT + 1, WIDTH]], dtype=np.float32).reshape(2, 2, 1, 1)

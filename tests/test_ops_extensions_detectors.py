@@ -49,6 +49,7 @@ def greedy(boxes: np.ndarray, limit: float, plus: float, over: str = "union", in
     return kept
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("over", ["union", "smaller", "first"])
 @pytest.mark.parametrize(("plus", "count"), [(0, 700), (1, 300)])
 def test_suppression_in_blocks_is_the_greedy_one(over: str, plus: float, count: int) -> None:
@@ -283,6 +284,7 @@ PYTHON = """layer {{ name: "proposal" type: "Python" bottom: "s" bottom: "b" bot
   python_param {{ module: "rpn.proposal_layer" layer: "ProposalLayer" param_str: "{}" }} }}"""
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("text", "anchors"),
     [
@@ -336,6 +338,7 @@ def test_a_python_layer_that_is_not_known_is_named(tmp_path: Path) -> None:
         matnet.convert_caffe(*files)
 
 
+@pytest.mark.process
 def test_proposals_feed_pooling_in_caffes_pixels(tmp_path: Path) -> None:
     layers = PYTHON.format("'feat_stride': 16").replace('top: "ranks"', "") + """
 layer { name: "p" type: "PSROIPooling" bottom: "f" bottom: "rois" top: "p"

@@ -191,6 +191,7 @@ ORDERS = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("line", ORDERS)
 def test_files_and_options_in_any_order(line: str, files: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert run_command(convert.main, line.split()) == 0
@@ -199,6 +200,7 @@ def test_files_and_options_in_any_order(line: str, files: Path, tmp_path_factory
     assert (files / "new.mat").read_bytes() == expected.read_bytes()
 
 
+@pytest.mark.process
 def test_the_kind_of_an_input_goes_by_its_content(files: Path) -> None:
     os.rename("net.prototxt", "definition")
     os.rename("net.caffemodel", "weights.mat")
@@ -206,6 +208,7 @@ def test_the_kind_of_an_input_goes_by_its_content(files: Path) -> None:
     assert matnet.load("new.mat").params
 
 
+@pytest.mark.process
 def test_a_mat_file_in_another_form(files: Path) -> None:
     assert run_command(convert.main, ["net.mat", "new.mat", "--format", "dagnn", "--version", "7.3"]) == 0
     assert b"MATLAB 7.3" in (files / "new.mat").read_bytes()[:128]
@@ -219,6 +222,7 @@ def test_an_option_of_caffe_for_a_mat_file(files: Path, capsys: pytest.CaptureFi
     assert not (files / "new.mat").exists()
 
 
+@pytest.mark.process
 def test_an_older_file_of_the_same_kind_is_replaced(files: Path) -> None:
     for _ in range(2):
         assert run_command(convert.main, ["net.prototxt", "net.caffemodel", "new.mat"]) == 0
@@ -227,6 +231,7 @@ def test_an_older_file_of_the_same_kind_is_replaced(files: Path) -> None:
         assert run_command(convert.main, ["--to-caffe", "net.mat", "--out-prototxt", "p", "--out-caffemodel", "w"]) == 0
 
 
+@pytest.mark.process
 def test_options_between_the_files(files: Path) -> None:
     assert (
         run_command(run.main, ["net.mat", "--backend", "numpy", "in.npz", "--layout", "hwcn", "--all", "out.npz"]) == 0

@@ -46,6 +46,7 @@ def shown(figure: Any, axes: int = 0) -> np.ndarray:
     return np.ma.getdata(figure.axes[axes].images[0].get_array())
 
 
+@pytest.mark.process
 def test_filters_are_tiles_in_colour(tricolour: Network, tmp_path: Path) -> None:
     """Filter k is positive in channel k alone: its tile is bright there, and gray in the others."""
     figure = plots.filters(tricolour, columns=3)
@@ -63,6 +64,7 @@ def test_filters_of_many_channels_are_refused(digits: Network) -> None:
         plots.filters(digits, "conv2")
 
 
+@pytest.mark.process
 def test_feature_maps_are_those_of_the_layer(digits: Network) -> None:
     values = digits.features(SEVEN, "conv1")[0]
     tiles = shown(plots.feature_maps(digits, SEVEN, "conv1", most=4))
@@ -79,6 +81,7 @@ def test_numbers_of_a_layer_without_maps_are_bars(digits: Network) -> None:
     np.testing.assert_allclose(tops, values, rtol=1e-6)
 
 
+@pytest.mark.process
 def test_preprocessing_ends_in_the_input(digits: Network) -> None:
     figure = plots.preprocessing(digits, SEVEN)
     final = digits.preprocessing.load(SEVEN)[0]
@@ -86,6 +89,7 @@ def test_preprocessing_ends_in_the_input(digits: Network) -> None:
     np.testing.assert_allclose(shown(figure, -1)[..., 0], 0.5 + final / (2 * reach), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.process
 def test_bars_are_the_probabilities(tricolour: Network, photo: Path) -> None:
     figure = plots.top5(tricolour, photo)
     bars = figure.axes[1]
@@ -113,6 +117,7 @@ def test_a_segmentation_names_its_classes_by_size() -> None:
         plots.segmentation(image, labels + 298)
 
 
+@pytest.mark.process
 def test_occlusion_finds_what_a_class_hangs_on(tmp_path: Path) -> None:
     """The red score is the average of the red pixels, of which only the lower right one is bright."""
     pixels = np.zeros((2, 2, 3), np.uint8)
@@ -145,6 +150,7 @@ def test_gradients_raise_what_they_follow(photo: Path) -> None:
     assert np.abs(after - 100 / 255).sum() > np.abs(before - 100 / 255).sum()
 
 
+@pytest.mark.process
 def test_a_notebook_shows_a_figure_as_a_picture(tricolour: Network) -> None:
     """IPython asks objects for `_repr_png_`; it knows matplotlib's own class only where pyplot was imported."""
     assert plots.filters(tricolour)._repr_png_().startswith(b"\x89PNG")

@@ -69,6 +69,7 @@ def test_an_unreadable_image_among_good_ones(model: Path, photo: Path, capsys: p
     assert "2 of 4" in err
 
 
+@pytest.mark.process
 def test_a_folder_as_csv(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = said(capsys, DIGITS / "digits-lenet.mat", DIGITS / "test" / "7", "--csv", "--top", 2)
     rows = list(csv.DictReader(io.StringIO(out)))
@@ -96,6 +97,7 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path / "bare.mat"
 
 
+@pytest.mark.process
 def test_a_network_without_preprocessing_names_options_that_exist(
     tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_mean_file_is_cut_and_read_in_caffes_order(
     np.testing.assert_allclose([row["probability"] for row in top], expected, rtol=1e-5)
 
 
+@pytest.mark.process
 def test_exif_and_large_images(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = Image.new("RGB", (2, 4), (200, 50, 100))
     exif = Image.Exif()
@@ -145,6 +148,7 @@ def test_exif_and_large_images(model: Path, tmp_path: Path, capsys: pytest.Captu
     assert "turned.jpg" in err
 
 
+@pytest.mark.process
 def test_nameless_classes_are_numbered_and_named_by_an_option(
     tmp_path: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,6 +216,7 @@ WAYS: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("way", WAYS)
 def test_a_missing_mean_is_doubted_once_in_every_interface(
     way: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

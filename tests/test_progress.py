@@ -127,6 +127,7 @@ def test_a_log_line_without_a_bar(stream: type[io.StringIO], hidden: bool) -> No
     assert told.getvalue() == "matnet: a batch did not fit\n"
 
 
+@pytest.mark.process
 def test_an_evaluation_on_a_terminal(home: Path, imagenet: Path, terminal: Terminal) -> None:
     """4 of the 8 gray images are nearest to another class's gray; for 2 of them their own is the farthest of six."""
     publish_classifier(home)
@@ -137,6 +138,7 @@ def test_an_evaluation_on_a_terminal(home: Path, imagenet: Path, terminal: Termi
     assert re.search(r"^100%\|.+\| 8/8, [\d:]+<[\d:]+, +\d+\.\d\d images/s, top-1/5 error 50\.0/25\.0 %$", bars[-1])
 
 
+@pytest.mark.process
 def test_digits_on_a_terminal(home: Path, terminal: Terminal) -> None:
     """digits-lenet makes 10 mistakes on its 355 images, as OpenCV counts (see test_digits_lenet): 2.8 %."""
     with redirect_stderr(terminal):
@@ -144,6 +146,7 @@ def test_digits_on_a_terminal(home: Path, terminal: Terminal) -> None:
     assert re.search(r"^100%\|.+\| 355/355, .* images/s, top-1/5 error 2\.8/0\.0 %$", terminal.lines[-1])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("stream", "options"), [(Terminal, ["--quiet"]), (io.StringIO, [])], ids=["quiet", "file"])
 def test_an_evaluation_without_a_bar(stream: type[io.StringIO], options: list[str], home: Path) -> None:
     with redirect_stderr(stream()) as told:

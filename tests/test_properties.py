@@ -28,6 +28,7 @@ LENGTHS = st.integers(1, 6)
 NUMBERS = st.sampled_from([np.float32, np.float64, np.uint8, np.int16, np.int64, np.bool_])
 
 
+@pytest.mark.process
 @fixed
 @given(st.integers(1, 12), SMALL, SMALL, st.integers(1, 5), st.integers(1, 4))
 def test_windows_are_the_places_where_a_kernel_fits(
@@ -46,6 +47,7 @@ def test_extent_is_the_distance_of_the_outer_taps(kernel: int, dilate: int) -> N
     assert shapes.extent(kernel, dilate) == taps[-1] - taps[0] + 1
 
 
+@pytest.mark.process
 @fixed
 @given(st.tuples(LENGTHS, LENGTHS, LENGTHS, LENGTHS))
 def test_layouts_keep_every_value_at_its_place(shape: tuple[int, int, int, int]) -> None:
@@ -60,6 +62,7 @@ def test_layouts_keep_every_value_at_its_place(shape: tuple[int, int, int, int])
     np.testing.assert_array_equal(layout.kchw_to_filters(filters), matlab)
 
 
+@pytest.mark.process
 @fixed
 @given(st.lists(st.one_of(st.text(max_size=80), st.sampled_from([*sorted(KEYWORDS), "a/b", "a_b", "1a"])), max_size=12))
 def test_identifiers_are_valid_and_distinct(names: list[str]) -> None:
@@ -73,6 +76,7 @@ def test_identifiers_are_valid_and_distinct(names: list[str]) -> None:
             assert written == name
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["5", "7.3"])
 @fixed
 @given(data=st.data())
@@ -122,6 +126,7 @@ def assert_alike(found: Any, expected: Any) -> None:
         np.testing.assert_array_equal(found, expected, strict=True)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["5", "7.3"])
 @fixed
 @given(value=NESTED)

@@ -43,6 +43,7 @@ def test_every_published_figure_has_a_row_or_a_reason() -> None:
     assert not left_out
 
 
+@pytest.mark.process
 def test_all_published_rows_are_known() -> None:
     rows = expected_rows(all_published())
     assert {"voc07-test", "cifar10", "bsds500", "context", "flowers", "compcars", "flickr-style", "places205"} <= {
@@ -92,6 +93,7 @@ ROWS: dict[str, tuple[Callable[[], Network], str, str, Callable[[Path], Path], d
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("task", ROWS)
 def test_a_row_of_each_task(
     task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

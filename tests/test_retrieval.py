@@ -42,6 +42,7 @@ def test_average_precision_over_ranks() -> None:
     np.testing.assert_allclose(ranked_precision(relevant), [(1 + 2 / 3) / 2, 1 / 4, 0])
 
 
+@pytest.mark.process
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     matnet.save(colour_hash(), tmp_path / "own.mat")
     data = str(cifar10(tmp_path / "data"))

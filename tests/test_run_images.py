@@ -25,6 +25,7 @@ def outputs(tmp_path: Path, *arguments: object) -> dict[str, np.ndarray]:
         return dict(stored)
 
 
+@pytest.mark.process
 def test_an_image_and_a_folder_are_prepared_as_the_file_says(tmp_path: Path) -> None:
     net = matnet.load(MODEL)
     paths = sorted(SEVENS.glob("*.png"))
@@ -72,6 +73,7 @@ def test_what_run_did_not_write_is_not_replaced(name: str, tmp_path: Path, capsy
     assert target.read_bytes() == before
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["out.npz", "out.mat"])
 def test_what_run_wrote_is_replaced(name: str, tmp_path: Path) -> None:
     for outputs_of, wanted in (("conv1", "out__conv1"), ("ip1,conv2", "out__ip1")):

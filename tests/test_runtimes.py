@@ -64,6 +64,7 @@ def compiled(net: Network, variant: Variant, shape: tuple[int, ...] = X, threads
     return Compiler(net, net.outputs, settings).program(variant, {"x": shape}, open_sizes=False)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("net", [SMALL, WHOLE], ids=["convolutional", "fully connected"])
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("winograd", [False, True])
@@ -84,6 +85,7 @@ def test_every_variant_computes_the_same(
         assert program.axes["x"][0] is None
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("division", DIVISIONS)
 @pytest.mark.parametrize(("threads", "callers"), [(2, 2), (4, 2)])
@@ -148,6 +150,7 @@ def test_winograd_needs_a_layer_for_which_it_pays() -> None:
         compiled(SMALL, Variant(winograd=True))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("runtime", ["openvino"])
 @pytest.mark.parametrize("case", ["sn_alexnet", "dag_googlenet", "dag_fcn8s"])
 def test_other_runtimes_on_whole_networks(runtime: str, case: str) -> None:
@@ -340,6 +343,7 @@ def auto(net: Network = SMALL, **options: Any) -> OnnxEngine:
     return engine
 
 
+@pytest.mark.process
 def test_a_choice_is_made_once_per_network_sizes_and_threads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     held = counted(monkeypatch, Variant(division="threads"))
     for _ in range(2):
@@ -450,6 +454,7 @@ def test_auto_among_some_runtimes_tries_no_others(monkeypatch: pytest.MonkeyPatc
     assert tried == [["onnxruntime"]]
 
 
+@pytest.mark.process
 def test_auto_tries_what_is_installed_for_real() -> None:
     engine = auto()
     assert_close(engine(values(*X))["d"], SMALL.forward(values(*X))["d"], TOLERANCE, "d")

@@ -51,6 +51,7 @@ def assert_kept(before: dict[str, Any], after: dict[str, Any], where: str, skip:
         assert fitted(value, after[name]), f"{where}.{name}: {value!r} became {after[name]!r}"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("case", "version"), SAVED)
 def test_no_field_that_upstream_knows_changes(case: str, version: str, tmp_path: Path) -> None:
     source, target = DATA / case / "model.mat", tmp_path / "saved.mat"
@@ -76,6 +77,7 @@ def test_no_field_that_upstream_knows_changes(case: str, version: str, tmp_path:
     assert_kept(original.meta, reread.meta, "meta")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["5", "7.3"])
 @pytest.mark.parametrize("case", ["sn_alexnet", "dag_importer"])
 def test_same_network_same_bytes(case: str, version: str, tmp_path: Path) -> None:
@@ -104,6 +106,7 @@ def test_names_become_identifiers_and_come_back(tmp_path: Path) -> None:
     assert "matnet" not in matnet.load(target).meta
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", ["sn_alexnet", "sn_bnorm", "sn_pdist", "sn_conv_nobias", "sn_legacy_beta10"])
 def test_simplenn_as_dagnn_and_back(case: str, tmp_path: Path) -> None:
     """The same numbers whichever of the two formats a chain is kept in."""
@@ -127,6 +130,7 @@ def test_a_graph_is_no_simplenn(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["5", "7.3"])
 def test_a_network_without_weights_is_one_of_empty_params(version: str, tmp_path: Path) -> None:
     """As import-caffe.py writes a prototxt alone, and as DagNN.initParams takes it up."""
@@ -162,6 +166,7 @@ def test_more_than_2_gib_needs_version_73(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.process
 def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "net.mat"
     net = matnet.load(DATA / "matconvnet/sn_alexnet/model.mat")

@@ -105,6 +105,7 @@ def test_scores_must_be_a_map_of_the_images_size(net: Network, data: Segmentatio
         evaluate(net, data, Preprocessing.of(net, "meta"), scores="score")
 
 
+@pytest.mark.process
 def test_a_classifier_is_no_segmenter(data: SegmentationSet) -> None:
     net = gray_classifier(names=None)
     with pytest.raises(NetworkError, match=r"6x25x41.*32x48|6x26x9.*33x16"):
@@ -145,6 +146,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+@pytest.mark.process
 def test_the_data_tell_the_task(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = voc2011(tmp_path) / "VOC2011"
     arguments = ["--model", str(model), "--data", str(folder), "--split", "rv-voc11", "--quiet", "--backend", "numpy"]

@@ -70,6 +70,7 @@ def test_the_cards_name_the_classes_in_the_order_of_the_sets() -> None:
     assert tuple(find_card("pascalcontext-fcn8s").labels["names"]) == CONTEXT_CLASSES
 
 
+@pytest.mark.process
 def test_the_command_takes_the_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     matnet.save(gray_segmenter({0: 200, 1: 100, 2: 0}, SIFT_FLOW["geometric"]), tmp_path / "own.mat")
     arguments = [str(tmp_path / "own.mat"), "--task", "segmentation", "--data", str(sift_flow(tmp_path / "data"))]

@@ -199,6 +199,7 @@ def test_meta_is_shown_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     assert "    interpolation  'bicubic'" in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.process
 def test_matconvnet_format_takes_the_batch_of_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     """sn_alexnet declares [83 83 3 10], as the importer writes it; an option wins."""
     model = str(MODELS / "sn_alexnet" / "model.mat")

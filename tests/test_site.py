@@ -81,6 +81,7 @@ def test_every_layer_type_is_listed(generate: ModuleType) -> None:
     assert [op.__name__ for op in own if f":: {op.__module__}.{op.__name__}\n" not in page] == []
 
 
+@pytest.mark.process
 def test_every_model_has_a_page(generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generate, "structure", lambda card: ("<svg/>", "layers"))  # the drawings take half a minute
     pages = generate.model_pages()

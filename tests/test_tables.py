@@ -81,6 +81,7 @@ def test_models_without_a_table_are_named() -> None:
 # -- the tables from end to end ---------------------------------------------------------------------------
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("backend", ["numpy", "onnx"])
 def test_classification(
     home: Path, imagenet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], backend: str
@@ -105,6 +106,7 @@ def test_classification(
     assert "1 of 1 rows compared, 0 outside" in printed.err
 
 
+@pytest.mark.process
 def test_classes_that_a_network_does_not_name_are_in_its_cards_order(home: Path, tmp_path: Path) -> None:
     """Output k, the k-th of the development kit, is the gray k / 4; each image has the gray of its true class, rounded.
 
@@ -133,6 +135,7 @@ def test_an_order_that_nothing_states_fails_the_row(home: Path, imagenet: Path, 
     assert "1000 classes" in rows_of(tmp_path / "out.json")["kit"]["status_reason"]
 
 
+@pytest.mark.process
 def test_segmentation(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ("mean_iou", "pixel_accuracy", "mean_class_accuracy")
     figures = {name: round(EXPECTED[name], 2) for name in names}
@@ -154,6 +157,7 @@ def test_segmentation(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert re.search(r"\| fcn +\| RV-VOC11 +\| +6\.67 \|", printed)  # 1.4 of 21
 
 
+@pytest.mark.process
 def test_faces(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Mean and standard error as in test_verification; nothing is published, so nothing is judged."""
     publish(home, "face", angle_describer(), "faces")
@@ -166,6 +170,7 @@ def test_faces(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert re.search(r"\| face +\| +2015 \| +75\.00 \| .*\| +25\.00 \| +0\.00 \| +100\.00 \|", capsys.readouterr().out)
 
 
+@pytest.mark.process
 def test_models_absent_broken_and_without_data_leave_the_others_be(
     home: Path, imagenet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,6 +194,7 @@ def test_models_absent_broken_and_without_data_leave_the_others_be(
     assert lines["missing"]["top1_error"] == "" and lines["missing"]["top1_error_published"] == "1.0"
 
 
+@pytest.mark.process
 def test_a_model_that_is_not_here_is_fetched(
     home: Path, imagenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +215,7 @@ def test_a_model_that_is_not_here_is_fetched(
     assert file.is_file()
 
 
+@pytest.mark.process
 def test_a_data_set_that_cannot_be_used_is_told_before_anything_runs(
     home: Path, imagenet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,6 +231,7 @@ def test_a_data_set_that_cannot_be_used_is_told_before_anything_runs(
     assert str(tmp_path / "lfw") in told[0]
 
 
+@pytest.mark.process
 def test_random_weights_and_parts_of_a_set_are_not_judged(home: Path, imagenet: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     publish_classifier(home)
@@ -267,6 +275,7 @@ def test_check(
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_absent_models_do_not_fail_a_check_failed_ones_do(
     home: Path, imagenet: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,6 +304,7 @@ def test_options_that_do_not_go_together(
     assert re.search(message, capsys.readouterr().err)
 
 
+@pytest.mark.process
 def test_part_of_the_pairs_is_spread_over_the_folds(tmp_path: Path) -> None:
     from matnet.datasets import PairSet, load_lfw
     from tests.stand_ins import lfw
@@ -316,6 +326,7 @@ def test_workers_share_a_row(home: Path, imagenet: Path, tmp_path: Path) -> None
     assert rows_of(tmp_path / "out.json")["gray"]["figures"]["top5_error"] == TOP5
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("command", "option"), [(main, "--table"), (benchmark, "--published")])
 def test_other_commands_forward_the_tables(
     command: Any, option: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

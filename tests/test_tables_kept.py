@@ -34,6 +34,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     yield names
 
 
+@pytest.mark.process
 def test_a_run_goes_on_where_it_was_cut(
     home: Path,
     imagenet: Path,
@@ -68,6 +69,7 @@ def test_a_run_goes_on_where_it_was_cut(
     assert measured == ["one", "two", "one", "two"]
 
 
+@pytest.mark.process
 def test_a_row_goes_on_within(
     home: Path, imagenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +102,7 @@ def test_a_row_goes_on_within(
     assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".json"]
 
 
+@pytest.mark.process
 def test_what_decides_figures_decides_what_is_kept(
     home: Path, imagenet: Path, tmp_path: Path, measured: list[str]
 ) -> None:
@@ -117,6 +120,7 @@ def test_what_decides_figures_decides_what_is_kept(
     assert len(measured) == 6
 
 
+@pytest.mark.process
 def test_failed_rows_are_kept_and_tried_again(
     home: Path, imagenet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +142,7 @@ def test_failed_rows_are_kept_and_tried_again(
     assert list((tmp_path / "kept").iterdir()) == [kept]
 
 
+@pytest.mark.process
 def test_a_row_with_unreadable_images_is_no_finished_one(
     home: Path, imagenet: Path, tmp_path: Path, measured: list[str]
 ) -> None:
@@ -166,6 +171,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_kept_row_that_is_none_is_measured_anew(
     home: Path, imagenet: Path, tmp_path: Path, measured: list[str], damage: Callable[[bytes], bytes]

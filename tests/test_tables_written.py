@@ -50,6 +50,7 @@ def test_plots_without_matplotlib_are_refused_before_anything_runs(
     assert not (home / "results").exists(), "something was measured"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("plots", ["taken", "taken/deeper"])
 def test_a_file_in_the_place_of_the_plots_is_refused_before_anything_runs(
     plots: str, home: Path, imagenet: Path, tmp_path: Path, capsys: Any
@@ -72,6 +73,7 @@ def test_a_name_in_a_plot_covers_nothing() -> None:
     assert (alone.left, alone.bottom, alone.top) == (109, 95, 105)
 
 
+@pytest.mark.process
 def test_names_of_crowded_points_do_not_overlap() -> None:
     """Twelve models in a row, each a few pixels from the next: every name can be read, and is near its point."""
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
@@ -90,6 +92,7 @@ def test_names_of_crowded_points_do_not_overlap() -> None:
         assert distance(tuple(axes.transData.transform((point.x, point.error))), boxes[point.name]) < 131
 
 
+@pytest.mark.process
 def test_rows_of_two_data_sets_share_no_plot(tmp_path: Path) -> None:
     """Errors on different data do not compare: a plot has the models of one set, under its own limits."""
     pytest.importorskip("matplotlib")

@@ -54,6 +54,7 @@ def test_caffe_to_mat_to_caffe_keeps_every_blob_bit_for_bit(case: str, color: st
             np.testing.assert_array_equal(back.data.reshape(-1), blob.data.reshape(-1), err_msg=f"{name}, blob {index}")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", ["bn_scale", "net_fcn", "net_googlenet", "net_mobilenet", "prelu", "lstm", "ip_chain"])
 def test_the_prototxt_that_comes_back_is_the_one_that_went(case: str, tmp_path: Path) -> None:
     """Layers, types, blobs, in-place chains: all as they were, but for Input layers and stated crop offsets."""

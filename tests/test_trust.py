@@ -77,6 +77,7 @@ def test_fifty_thousand_keys_are_refused_in_a_page(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 10_000
 
 
+@pytest.mark.process
 def test_a_damaged_card_of_the_user_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -126,6 +127,7 @@ def test_names_of_a_network_bring_no_control_characters(
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", said.out + said.err)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.name != "posix", reason="whether a process exists is asked where that does not end it")
 def test_what_a_killed_process_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
     code = (

@@ -110,6 +110,7 @@ BACKENDS = [
 ]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("own", [LessMean(), Twice()], ids=["mixes images", "does not"])
 @pytest.mark.parametrize(("backend", "options"), BACKENDS, ids=lambda value: str(value))
 def test_every_engine_computes_a_users_layer(backend: str, options: dict[str, Any], own: Op, emulated: None) -> None:

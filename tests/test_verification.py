@@ -183,6 +183,7 @@ def test_pairs_none_of_which_can_be_read(tmp_path: Path) -> None:
         evaluate(net, pairs, Preprocessing.of(net, "meta"))
 
 
+@pytest.mark.process
 def test_the_command_judges_pairs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -141,6 +141,7 @@ def test_every_folder_has_a_card_that_can_be_read() -> None:
     assert {"digits-lenet", "imagenet-caffe-alex"} <= folders
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_a_definition_is_what_its_card_says(folder: Path) -> None:
     for card in read_cards(folder):

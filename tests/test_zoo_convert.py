@@ -59,6 +59,7 @@ TINY = fenced(name="Tiny Model", caffemodel="tiny.caffemodel", sha1=SHA1, licens
 # -- converting -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_a_model_with_its_weights_beside_its_card(tmp_path: Path) -> None:
     conversion = convert_named("digits lenet", tmp_path / "out.mat")
     assert conversion.md5 == hashlib.md5((tmp_path / "out.mat").read_bytes()).hexdigest()
@@ -73,6 +74,7 @@ def test_a_model_with_its_weights_beside_its_card(tmp_path: Path) -> None:
     assert conversion.report()[0] == f"{tmp_path / 'out.mat'}: MD5 {conversion.md5}"
 
 
+@pytest.mark.process
 def test_a_fetched_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MATNET_OFFLINE")
     import_info(caffe_folder(tmp_path / "tiny", TINY, "deploy.prototxt"))
@@ -84,6 +86,7 @@ def test_a_fetched_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert sum(param.value.size for param in matnet.load("tiny.mat").params.values()) == 13706
 
 
+@pytest.mark.process
 def test_a_file_is_not_compared_with_itself(tmp_path: Path, home: Path) -> None:
     folder = caffe_folder(tmp_path / "tiny", TINY, "deploy.prototxt")
     import_info(folder)
@@ -93,6 +96,7 @@ def test_a_file_is_not_compared_with_itself(tmp_path: Path, home: Path) -> None:
     assert convert_named("tiny").published == home / "mat" / "tiny.mat"
 
 
+@pytest.mark.process
 def test_wrong_weights_are_not_converted(tmp_path: Path) -> None:
     import_info(caffe_folder(tmp_path / "tiny", TINY, "deploy.prototxt"))
     (tmp_path / "tiny.caffemodel").write_bytes(WEIGHTS.read_bytes()[:-4])
@@ -101,6 +105,7 @@ def test_wrong_weights_are_not_converted(tmp_path: Path) -> None:
     assert not (tmp_path / "tiny.mat").exists()
 
 
+@pytest.mark.process
 def test_all_files_that_are_missing_are_told_at_once() -> None:
     with pytest.raises(DownloadError) as caught:
         convert_named("caffe-alex", fetcher=Fetcher(progress=False))
@@ -108,6 +113,7 @@ def test_all_files_that_are_missing_are_told_at_once() -> None:
     assert [line.split()[0] for line in heads] == ["caffe_alexnet_model", "caffe_ilsvrc12.tar.gz"]
 
 
+@pytest.mark.process
 def test_random_weights_need_no_file_and_take_no_published_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert convert_main(["nin-cifar10", "--random-weights", "--seed", "4"]) == 0
     assert capsys.readouterr().out.startswith("random weights, seed 4: for speed and sizes, not for answers\n")
@@ -119,6 +125,7 @@ def test_random_weights_need_no_file_and_take_no_published_name(capsys: pytest.C
         convert_main(["deploy.prototxt", "--random-weights"])
 
 
+@pytest.mark.process
 def test_the_same_bytes_as_a_published_generation_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     md5 = convert_named("digits-lenet", tmp_path / "one.mat").md5
     known = replace(find_card("digits-lenet"), md5={"2016-09-30": md5})
@@ -128,6 +135,7 @@ def test_the_same_bytes_as_a_published_generation_are_said(tmp_path: Path, monke
     assert_line(again.report(), "same bytes", "2016-09-30")
 
 
+@pytest.mark.process
 def test_files_of_options_are_fetched_and_options_can_be_overridden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +153,7 @@ def test_files_of_options_are_fetched_and_options_can_be_overridden(
     assert class_names(matnet.load("own.mat"))[3] == "d"  # type: ignore[index]
 
 
+@pytest.mark.process
 def test_what_has_no_weights_or_no_definition_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     known = replace(find_card("digits-lenet"), files=(), mat_urls=("http://there/x.mat",))
     monkeypatch.setattr("matnet.zoo.convert_named.find_card", lambda name: known)
@@ -160,6 +169,7 @@ def test_what_has_no_weights_or_no_definition_says_so(monkeypatch: pytest.Monkey
 # -- Caffe's folders ------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_what_is_exported_is_what_caffes_script_reads(tmp_path: Path) -> None:
     assert export_info("digits-lenet", tmp_path / "out") == [
         tmp_path / "out" / "readme.md",
@@ -195,6 +205,7 @@ A model. Its license: none.
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "readme, told",
     [
@@ -211,6 +222,7 @@ def test_a_folder_becomes_a_model(readme: str, told: tuple[str, ...], tmp_path: 
     assert read_cards(card.folder) == [card]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("folder", ["034c6ac3865563b69e60", "sergeyk-034c6ac3865563b69e60", "0" * 32])
 def test_a_folder_that_is_called_by_a_gists_id_is_called_as_its_authors_do(folder: str, tmp_path: Path) -> None:
     assert import_info(caffe_folder(tmp_path / folder, TINY, "deploy.prototxt")).name == "tiny-model"
@@ -223,6 +235,7 @@ def zipped(path: Path, **members: str) -> Path:
     return path
 
 
+@pytest.mark.process
 def test_the_zip_file_of_a_gist_becomes_a_model(tmp_path: Path, home: Path) -> None:
     prototxt = (DIGITS / "deploy.prototxt").read_text()
     path = zipped(tmp_path / "0123abc-master.zip", tiny__readme_md=TINY, tiny__deploy_prototxt=prototxt, x__solve_py="")
@@ -244,6 +257,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", REFUSED)
 def test_folders_that_are_refused(case: str, tmp_path: Path, home: Path) -> None:
     make, reason = REFUSED[case]
@@ -253,6 +267,7 @@ def test_folders_that_are_refused(case: str, tmp_path: Path, home: Path) -> None
     assert not (home / "models" / "tiny").exists()
 
 
+@pytest.mark.process
 def test_a_known_name_is_refused(tmp_path: Path) -> None:
     folder = caffe_folder(tmp_path / "tiny", TINY)
     with pytest.raises(FileFormatError, match="'Digits_LeNet' is known already"):
@@ -267,6 +282,7 @@ def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.process
 def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     listed = json.loads(command(capsys, "list", "--task", "classification", "--json"))
     assert {record["task"] for record in listed} == {"classification"}
@@ -278,6 +294,7 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert " ".join(alex.split()) == words
 
 
+@pytest.mark.process
 def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     text = command(capsys, "show", "caffe-alex")
     for fact in (
@@ -290,6 +307,7 @@ def test_show(capsys: pytest.CaptureFixture[str]) -> None:
     assert record["published"][0]["figures"]["top5_error"] == 19.6
 
 
+@pytest.mark.process
 def test_fetch(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert command(capsys, "fetch", "digits-lenet") == f"{DIGITS / 'digits-lenet.mat'}\n"
     import_info(caffe_folder(tmp_path / "tiny", TINY, "deploy.prototxt"))
@@ -301,6 +319,7 @@ def test_fetch(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         main(["fetch", "tiny"])
 
 
+@pytest.mark.process
 def test_info(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert command(capsys, "info", "export", "digits-lenet", str(tmp_path / "out")).split() == [
         str(tmp_path / "out" / name) for name in ("readme.md", "deploy.prototxt")

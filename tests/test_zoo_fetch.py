@@ -163,6 +163,7 @@ def test_without_a_checksum_the_server_is_asked_whether_the_file_is_still_the_sa
     assert (tmp_path / "x").read_bytes() == CONTENT
 
 
+@pytest.mark.process
 def test_a_server_that_always_starts_anew_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("matnet.zoo.download.PROGRESS", 16_384)
     behaviour = Behaviour(content=CONTENT, cut_after=(49_152, 98_304), ranges=False, cuts=20)
@@ -281,6 +282,7 @@ def test_any_published_generation_of_a_mat_file_will_do(generation: str, cache: 
     assert path.read_bytes() == CONTENT
 
 
+@pytest.mark.process
 def test_an_archive_is_fetched_once_for_all_its_files(tmp_path: Path, cache: Path) -> None:
     with tarfile.open(tmp_path / "all.tgz", "w:gz") as packed:
         for name, content in (("top/a.caffemodel", CONTENT), ("top/words.txt", b"one two")):
@@ -355,6 +357,7 @@ def test_carried_files_are_refused_when_they_are_wrong(tmp_path: Path, cache: Pa
 # -- locks ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_two_threads_that_want_one_file_fetch_it_once() -> None:
     behaviour = Behaviour(content=CONTENT)
     results: list[bytes] = []
@@ -410,6 +413,7 @@ def test_a_damaged_lock_is_not_waited_for(tmp_path: Path) -> None:
     assert not locks._stale(lock, ""), "its maker is about to write into it"
 
 
+@pytest.mark.process
 def test_a_living_lock_is_waited_for(tmp_path: Path) -> None:
     lock = tmp_path / "x.lock"
     lock.write_text(lock_text(os.getpid(), socket.gethostname()))

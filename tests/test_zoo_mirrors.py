@@ -91,6 +91,7 @@ FAULTS: dict[str, tuple[bytes | Callable[[], Iterable[bytes]], float]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", FAULTS)
 def test_every_fault_of_a_mirror_is_a_line_and_the_next_mirror(case: str, cache: Path) -> None:
     made, pause = FAULTS[case]
@@ -178,6 +179,7 @@ def test_an_unverified_file_does_not_come_over_http(monkeypatch: pytest.MonkeyPa
     assert asked[1:] == ["https://here.example/file", "http://here.example/file"]
 
 
+@pytest.mark.process
 def test_the_first_file_that_came_is_the_right_one_from_then_on(cache: Path) -> None:
     said: list[str] = []
     with serving(Behaviour(content=CONTENT)) as url:
@@ -228,6 +230,7 @@ def test_where_all_addresses_fail_the_archive_is_asked(right: bool, monkeypatch:
 # -- locks ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_a_lock_of_a_living_process_is_never_stale(tmp_path: Path) -> None:
     lock = tmp_path / "x.lock"
     started = Path("/proc/self/stat")

@@ -29,6 +29,7 @@ def test_a_small_model_runs_with_random_weights(name: str) -> None:
     assert (trial.status, trial.faults, trial.ran) == (OK, [], True)
 
 
+@pytest.mark.process
 def test_numpy_runs_one_too() -> None:
     (trial,) = trials([find_card("nin-cifar10")], forward=True, backend="numpy")
     assert (trial.status, trial.outputs) == (OK, {"pool3": (1, 10, 1, 1)})
