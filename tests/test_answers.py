@@ -81,6 +81,7 @@ def test_images_of_every_kind(kind: str, digits: Network) -> None:
     assert len(digits.classify(images, top=2)) == (1 if several else 2)
 
 
+@pytest.mark.process
 def test_unreadable_images_are_named_and_the_others_go_on(digits: Network, tmp_path: Path, caplog: Any) -> None:
     bad, absent = tmp_path / "bad.png", tmp_path / "absent.png"
     bad.write_bytes(SEVENS[0].read_bytes()[:60])

@@ -98,6 +98,7 @@ def test_a_fully_connected_network_has_a_program_for_its_size_and_one_for_all_ot
     assert len(engine._programs) == 2  # a product for X's size, a convolution for all others
 
 
+@pytest.mark.process
 @installed
 def test_programs_are_forgotten_when_there_are_many() -> None:
     net = chain(CONV, (ext.CaffePooling(poolSize=(3, 3), stride=(2, 2)), []))  # written for one size at a time

@@ -94,6 +94,7 @@ def test_model_files(kind: str, command: str, tmp_path: Path, capsys: pytest.Cap
     assert not out.exists()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", ["sn_alexnet", "sn_file_scipy", "dag_file_v73", "sn_dncnn"])
 def test_cut_anywhere(case: str, tmp_path: Path) -> None:
     """50 cut points each in a compressed v7, an uncompressed v5, a v7.3 and a v6 file: always a MatnetError."""
@@ -147,6 +148,7 @@ GRAPHS: dict[str, tuple[str, Callable[[dict], None], str]] = {  # type: ignore[t
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", GRAPHS)
 def test_graphs_that_cannot_run(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     case, edit, text = GRAPHS[kind]

@@ -93,6 +93,7 @@ def test_all_recorded_networks_are_found() -> None:
         conformance.cases(DATA / "nowhere")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["matconvnet/sn_alexnet", "matconvnet/dag_fcn8s", "metrics/eval_ties", "caffe/lstm"])
 def test_the_numpy_backend_is_as_recorded(name: str) -> None:
     kind, _, folder = name.partition("/")

@@ -76,6 +76,7 @@ def test_values_that_are_none(line: str, capsys: pytest.CaptureFixture[str]) -> 
     assert line.split()[1] in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_the_original_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "net.mat"
     assert (
@@ -112,6 +113,7 @@ def test_an_old_prototxt_is_shown_in_todays_form(capsys: pytest.CaptureFixture[s
     assert '"padding"' not in out
 
 
+@pytest.mark.process
 def test_the_network_inside_a_caffemodel(tmp_path: Path) -> None:
     target = tmp_path / "net.mat"
     assert main(["--caffemodel", FILES[3], "--out", str(target)]) == 0

@@ -36,6 +36,7 @@ def assert_blobs(found: dict[str, np.ndarray], io: Path) -> None:
             assert_close(found[name], expected[f"out__{name}"], TOLERANCE, name)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", CASES)
 def test_every_blob_as_caffe(case: str, tmp_path: Path) -> None:
     io = DATA / "caffe" / case / "io.npz"

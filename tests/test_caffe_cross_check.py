@@ -71,6 +71,7 @@ def test_an_input_that_is_changed_in_place_has_its_last_value(tmp_path: Path) ->
     assert_close(found["data"], np.maximum(X, 0), 0, "data")
 
 
+@pytest.mark.process
 def test_an_input_without_axes_is_one_number(tmp_path: Path) -> None:
     """An empty input_shape is Caffe's shape of a single number, and no shape at all that of an image."""
     caffe_files(tmp_path, layer("l", "Scale", "data g", "y"), {"data": X.shape, "g": ()}, {})
@@ -146,6 +147,7 @@ def test_a_blob_that_is_only_another_name_of_an_unread_input(tmp_path: Path) -> 
         assert_close(found[blob], expected, TOLERANCE, blob)
 
 
+@pytest.mark.process
 def test_a_blob_keeps_its_shape_where_one_reader_needs_it_merged(tmp_path: Path) -> None:
     """The sum reads the merged copy of `t`, the blob itself holds the map."""
     text = layer("f", "Flatten", "x", "f") + layer("a", "TanH", "f", "t") + layer("e", "Eltwise", "t t", "y")

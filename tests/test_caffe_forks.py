@@ -85,6 +85,7 @@ def test_a_flip_that_does_not_state_its_axes_is_refused(param: str, tmp_path: Pa
         check(tmp_path, "Flip", param, {"x": X}, X)
 
 
+@pytest.mark.process
 def test_squeeze_takes_out_axes_of_size_one(tmp_path: Path) -> None:
     x = seeded(3, 1, 1, 7)
     check(tmp_path, "Squeeze", "squeeze_param { axis: 1 axis: 2 }", {"x": x}, x.reshape(3, 7), tolerance=0)
@@ -134,6 +135,7 @@ def test_nvidias_batch_norm_has_its_own_scale(marked: str, tmp_path: Path) -> No
     check(tmp_path, "BatchNorm", f"batch_norm_param {{ eps: 1e-3 {marked} }}", {"x": X}, expected, blobs)
 
 
+@pytest.mark.process
 def test_segnets_batch_norm(tmp_path: Path) -> None:
     expected = X * per_channel(SCALE) + per_channel(OFFSET)
     check(tmp_path, "BN", "bn_param { bn_mode: INFERENCE }", {"x": X}, expected, [SCALE, OFFSET])
@@ -143,6 +145,7 @@ def test_segnets_batch_norm(tmp_path: Path) -> None:
     check(tmp_path, "BN", "bn_param { bn_mode: LEARN }", {"x": X}, expected, [SCALE, OFFSET])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("param", ["", "interp_param { use_blob_size: true zoom_factor: 3 }"])
 def test_interp_to_the_size_of_a_second_bottom(param: str, tmp_path: Path) -> None:
     like = np.zeros((2, 1, 9, 16), np.float32)

@@ -475,6 +475,7 @@ def test_softmax_after_a_merged_blob_is_over_all_values(tmp_path: Path) -> None:
     assert_close(blob_values(net, ["y"], {"x": X})["y"], softmax(X.reshape(2, -1), 1), TOLERANCE, "y")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("axes", [(1, -1), (2, 3), (0, -1)], ids=str)
 def test_a_flattened_blob_has_caffes_sizes_also_where_a_layer_reads_it(axes: tuple[int, int], tmp_path: Path) -> None:
     """The readers take the values as they are; who asks for the blob gets its axes merged, in every engine and file."""

@@ -151,6 +151,7 @@ def test_scale_spans_any_axes(
     check(tmp_path, "Scale", text, {"x": X}, expected, blobs)
 
 
+@pytest.mark.process
 def test_scale_by_a_second_bottom(tmp_path: Path) -> None:
     factor = RANDOM.standard_normal((2, 6)).astype(np.float32)
     check(tmp_path, "Scale", "scale_param { axis: 0 }", {"x": X, "b": factor}, X * factor[:, :, None, None])

@@ -99,6 +99,7 @@ def test_detection_output_of_one_box(tmp_path: Path) -> None:
     check(tmp_path, "DetectionOutput", param, inputs, np.float32([0, 1, 0.7, 0.1, 0.2, 0.5, 0.6]).reshape(1, 1, 1, 7))
 
 
+@pytest.mark.process
 def test_the_head_of_a_single_shot_detector(tmp_path: Path) -> None:
     """Two maps: Permute and Flatten make rows of cells, Reshape and Softmax act on 3 classes, Concat joins priors."""
     small = X[:, :, ::2, ::2]

@@ -198,6 +198,7 @@ def pooled(x: np.ndarray, kind: str, k: int, s: int, p: int, floor: bool = False
 GEOMETRIES = [(k, s, p) for k in (1, 2, 3, 5) for s in (1, 2, 3, 4) for p in range(min(k, 3))]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["MAX", "AVE"])
 @pytest.mark.parametrize(("k", "s", "p"), GEOMETRIES)
 def test_pooling_geometry(kind: str, k: int, s: int, p: int, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_labels_count_in_the_networks_order(layout: str, order: tuple[str, ...],
     assert [order[label] for label in aligned.labels] == truth(12)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("layout", "inner"),
     [("development kit", "val"), ("caffe", "val"), ("matconvnet", "images/val"), ("class folders", "val")],
@@ -342,6 +343,7 @@ def test_kits_that_cannot_be_used(variables: dict[str, object], message: str, tm
 # --- which data set is it? ---
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("layout", IMAGENET)
 def test_imagenet_is_recognised(layout: str, tmp_path: Path) -> None:
     images = load(IMAGENET[layout](tmp_path, 12))
@@ -385,6 +387,7 @@ def test_plain_folders_stay_as_they_are(tmp_path: Path) -> None:
     assert images.list_sha256 == ImageList.load(tmp_path).list_sha256
 
 
+@pytest.mark.process
 def test_only_labelled_images_are_labelled_images(tmp_path: Path) -> None:
     assert wnids(load_images(IMAGENET["caffe"](tmp_path / "a", 3))) == truth(3)
     with pytest.raises(DataError, match="VOC 2012 val"):

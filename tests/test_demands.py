@@ -134,6 +134,7 @@ def test_demand_15_a_permuted_ground_truth_is_diagnosed(
 # -- 4: cut files -----------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_demand_04_a_file_cut_at_twenty_places_is_one_sentence_with_its_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

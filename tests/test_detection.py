@@ -76,6 +76,7 @@ def test_a_network_in_another_order_of_classes_gives_the_same(tmp_path: Path) ->
         evaluate(net, data, prepared, classes=[name for name in names if name != "bus"])
 
 
+@pytest.mark.process
 def test_faster_rcnn_proposes_boxes_itself(tmp_path: Path) -> None:
     """An object of 8 x 8 pixels in 24 x 36, enlarged 25 times, is the cell (200, 200) to (399, 399).
 
@@ -307,6 +308,7 @@ def test_annotations_without_objects_are_counted(tmp_path: Path) -> None:
     assert_line(load_voc_objects(home).notes, "1 image", "leave", "000002")
 
 
+@pytest.mark.process
 def test_an_image_of_another_size_than_its_annotation_is_named(tmp_path: Path) -> None:
     home = voc2007(tmp_path)
     text = annotation(41, 30, OBJECTS["000002"][1])

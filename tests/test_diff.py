@@ -42,6 +42,7 @@ def change(net: Network, name: str, place: tuple[int, ...], number: float) -> No
     net.params[name].value = edited
 
 
+@pytest.mark.process
 def test_a_network_is_the_same_as_itself(a: Network, b: Network) -> None:
     comparison = compare(a, b)
     assert comparison.same()

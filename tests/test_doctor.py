@@ -298,6 +298,7 @@ def test_a_folder_without_images(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert str(tmp_path / "empty") in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_labels_that_fit_no_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("cat", "dog"):
         shutil.copytree(DIGITS / "3", tmp_path / "data" / name)

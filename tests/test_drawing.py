@@ -92,6 +92,7 @@ def inside(point: tuple[float, float], box: Rectangle, margin: float = 0.5) -> b
     return left + margin < point[0] < right - margin and top + margin < point[1] < bottom - margin
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_layer_has_one_box_and_no_two_overlap(name: str) -> None:
     net = GRAPHS[name]()

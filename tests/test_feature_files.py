@@ -201,6 +201,7 @@ def test_an_interrupted_run_of_something_else_is_kept(
     assert not part.exists()
 
 
+@pytest.mark.process
 def test_a_folder_of_others_with_that_name_stays(folder: Path, tmp_path: Path) -> None:
     part = tmp_path / "f.npz.part"
     part.mkdir()
@@ -221,6 +222,7 @@ def test_several_processes_write_the_same_file(net: Network, folder: Path, tmp_p
         np.testing.assert_allclose(one[name], two[name], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.process
 def test_no_image_can_be_read(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(MODEL, folder / "3.png", "--layer", "ip1", "--out", tmp_path / "f.npz") == 2
     assert "3.png" in capsys.readouterr().err

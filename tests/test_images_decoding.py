@@ -103,6 +103,7 @@ def test_gray_is_replicated_and_wrong_arrays_are_refused() -> None:
             with_channels(np.zeros(shape), channels)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_a_cut_image_is_named(suffix: str, tmp_path: Path) -> None:
     buffer = io.BytesIO()

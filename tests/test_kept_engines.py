@@ -241,6 +241,7 @@ def test_a_param_keeps_the_numbers_that_were_assigned(
     np.testing.assert_allclose(net(X, "y"), expected(), rtol=1e-6)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["5", "7.3"])
 @pytest.mark.parametrize("view", VIEWS)
 def test_arrays_of_a_file_refuse_edits(net: matnet.Network, version: str, view: str, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_caffes_pair(order: int, joined: bool) -> None:
     assert_is_digits(net)
 
 
+@pytest.mark.process
 def test_kinds_go_by_content(tmp_path: Path) -> None:
     for source, name in ((MAT, "net"), (PROTOTXT, "definition.txt"), (CAFFEMODEL, "weights.bin")):
         shutil.copy(source, tmp_path / name)

@@ -218,6 +218,7 @@ def test_promises_of_version_5(tmp_path: Path, variable: bytes, message: str) ->
     expect(path, message)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "compressed"])
 def test_deep_nesting(tmp_path: Path, packed: bool) -> None:
     path = tmp_path / "x.mat"

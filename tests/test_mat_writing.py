@@ -63,6 +63,7 @@ FORMS = [("5", False), ("5", True), ("7.3", False), ("7.3", True)]
 form = pytest.mark.parametrize(("version", "compress"), FORMS, ids=["v5", "v7", "v73", "v73 deflated"])
 
 
+@pytest.mark.process
 @form
 def test_round_trip(tmp_path: Path, version: str, compress: bool) -> None:
     path = tmp_path / "x.mat"
@@ -171,6 +172,7 @@ def test_version_73_is_what_matlab_expects(tmp_path: Path) -> None:
         assert (kind.get_size(), kind.get_strpad()) == (6, h5py.h5t.STR_NULLTERM)
 
 
+@pytest.mark.process
 def test_opaque_values_are_dropped_and_told(tmp_path: Path) -> None:
     handle = Opaque("function_handle", "function_handle")
     layers = Cell([{"name": "a"}, {"name": "b", "handle": handle}])
@@ -318,6 +320,7 @@ def test_a_full_disk(tmp_path: Path, version: str) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.process
 def test_hdf5_on_a_disk_that_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One clean error, no half file, and the process goes on: later files are written as ever."""
     from matnet.formats.mat import v73_write

@@ -93,6 +93,7 @@ def test_eval_of_a_model_and_images_names_the_option_for_images(
     assert status == 2 and str(photo) in said and "--data" in said
 
 
+@pytest.mark.process
 def test_diff_says_when_only_meta_differs(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = matnet.load(model)
     net.meta["note"] = "other"

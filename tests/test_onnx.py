@@ -98,6 +98,7 @@ MODELS = DATA / "matconvnet"
 ANY_SIZE = ["dag_fcn8s", "dag_concat3", "sn_dncnn", "dag_crop"]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ANY_SIZE)
 def test_one_model_for_any_batch_and_size(name: str) -> None:
     net = matnet.load(MODELS / name / "model.mat").for_inference()

@@ -166,6 +166,7 @@ layer { name: "detect" type: "DetectionOutput" bottom: "locf" bottom: "conff" bo
 """
 
 
+@pytest.mark.process
 def test_the_part_before_a_detection_head(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ssd.prototxt").write_text(SSD)
     net = matnet.load(tmp_path / "ssd.prototxt")

@@ -216,6 +216,7 @@ TRANSPOSED = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("strips", [False, True])
 @pytest.mark.parametrize("name", TRANSPOSED)
 def test_conv_transpose_is_the_definition(name, strips, monkeypatch):

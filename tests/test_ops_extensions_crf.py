@@ -176,6 +176,7 @@ def test_mean_field_where_all_pixels_agree_needs_no_filter() -> None:
     )
 
 
+@pytest.mark.process
 def test_mean_field_against_a_loop() -> None:
     unary, start = seeded(2, CLASSES, HEIGHT, WIDTH), seeded(2, CLASSES, HEIGHT, WIDTH, seed=1)
     image = seeded(2, 3, HEIGHT, WIDTH, seed=2, scale=30)

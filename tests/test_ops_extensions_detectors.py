@@ -104,6 +104,7 @@ def proposals_by_loops(
     return boxes[kept], np.array([found[place][0] for place in kept])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("small", ["drop", "zero"])
 def test_proposals_are_those_of_faster_rcnn(small: str) -> None:
     anchors = anchors_of(8, (0.4, 1.5), (2, 5, 9), half_up)

@@ -49,6 +49,7 @@ def test_matconvnet_networks(case: str, on_both: list[str], tmp_path: Path) -> N
     assert on_both
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", conformance_cases("caffe"))
 def test_caffe_networks(case: str, on_both: list[str], tmp_path: Path) -> None:
     folder, model = DATA / "caffe" / case, tmp_path / "net.mat"

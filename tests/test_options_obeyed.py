@@ -70,6 +70,7 @@ def test_two_arrays_for_one_input(second: str, tmp_path: Path, capsys: pytest.Ca
     assert_line(capsys.readouterr().err, "in.npz", "data", "input")
 
 
+@pytest.mark.process
 def test_scores_of_another_number_than_the_classes(capsys: pytest.CaptureFixture[str]) -> None:
     """digits-lenet names 10 classes; its layer ip1 has 64 outputs."""
     for verb in ("predict", "eval", "doctor"):

@@ -367,6 +367,7 @@ def test_json_goes_to_standard_output(tmp_path: Path) -> None:
     assert "layer" in text.split("</svg>")[1]
 
 
+@pytest.mark.process
 def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*arguments: object) -> int:
         raise PermissionError(13, "Permission denied", str(arguments[0]))

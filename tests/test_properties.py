@@ -40,6 +40,7 @@ def test_windows_are_the_places_where_a_kernel_fits(
         assert shapes.windows(size, before, after, kernel, stride) == len(fitting)
 
 
+@pytest.mark.process
 @fixed
 @given(st.integers(1, 6), st.integers(1, 4))
 def test_extent_is_the_distance_of_the_outer_taps(kernel: int, dilate: int) -> None:

@@ -190,6 +190,7 @@ def static() -> Iterator[type[Runtime]]:
     del RUNTIMES["static"]
 
 
+@pytest.mark.process
 def test_a_runtime_registers_by_subclassing(static: type[Runtime]) -> None:
     engine = SMALL.compile(backend="onnx", runtime="static")
     assert isinstance(engine, OnnxEngine)
@@ -363,6 +364,7 @@ def test_a_choice_is_made_once_per_network_sizes_and_threads(monkeypatch: pytest
     assert record["seconds"] == {"ONNX Runtime, a part of the batch per thread": 0.5}
 
 
+@pytest.mark.process
 def test_the_rest_of_a_batch_and_other_sizes_are_not_tried_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     held = counted(monkeypatch)
     engine = auto()

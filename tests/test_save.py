@@ -93,6 +93,7 @@ def test_same_network_same_bytes(case: str, version: str, tmp_path: Path) -> Non
     assert len(digests) == 1
 
 
+@pytest.mark.process
 def test_names_become_identifiers_and_come_back(tmp_path: Path) -> None:
     source = DATA / "matconvnet/dag_importer/model.mat"
     net = matnet.load(source)

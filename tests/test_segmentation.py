@@ -36,6 +36,7 @@ def net() -> Network:
     return gray_segmenter(LEVELS, VOC_CLASSES)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("backend", ["numpy", "onnx"])
 def test_figures_over_images_of_different_sizes(net: Network, data: SegmentationSet, backend: str) -> None:
     seen: list[int] = []
@@ -55,6 +56,7 @@ def test_a_convolutional_network_is_compiled_once_for_all_sizes(net: Network, da
     assert len(engine._programs) == 1
 
 
+@pytest.mark.process
 def test_labels_are_saved_as_voc_has_them(net: Network, data: SegmentationSet, tmp_path: Path) -> None:
     evaluate(net, data, Preprocessing.of(net, "meta"), save=tmp_path / "out" / "labels")
     with Image.open(tmp_path / "out" / "labels" / "2011_000001.png") as image:

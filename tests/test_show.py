@@ -186,6 +186,7 @@ def test_real_networks_are_shown(file: str, field: int, real_data: Path, capsys:
     assert None not in last["output_shapes"]
 
 
+@pytest.mark.process
 def test_drawings_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     svg, dot = tmp_path / "net.svg", tmp_path / "net.dot"
     assert show.main([str(MODELS / "sn_alexnet" / "model.mat"), "--svg", str(svg), "--dot", str(dot)]) == 0

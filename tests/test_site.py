@@ -37,6 +37,7 @@ def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:
             yield from action.option_strings
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("verb", sorted(verbs()))
 def test_the_page_of_a_command_has_every_option(verb: str, generate: ModuleType) -> None:
     page = generate.command_pages()[f"commands/{verb}.rst"]

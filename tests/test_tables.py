@@ -126,6 +126,7 @@ def test_classes_that_a_network_does_not_name_are_in_its_cards_order(home: Path,
     assert json.loads(out.read_text())["top5_error"] == 0
 
 
+@pytest.mark.process
 def test_an_order_that_nothing_states_fails_the_row(home: Path, imagenet: Path, tmp_path: Path) -> None:
     order = {"count": 6, "order": "ilsvrc12-devkit"}
     publish(
@@ -261,6 +262,7 @@ CHECKS: dict[str, tuple[dict[str, Any], int, str]] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("published", "status", "told"), CHECKS.values(), ids=CHECKS)
 def test_check(
     home: Path,

@@ -37,6 +37,7 @@ def written(net: Network, folder: Path, **options: object) -> tuple[Path, Path]:
     return prototxt, caffemodel
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("color", ["bgr", "rgb"])
 @pytest.mark.parametrize("case", CASES)
 def test_caffe_to_mat_to_caffe_keeps_every_blob_bit_for_bit(case: str, color: str, tmp_path: Path) -> None:
@@ -340,6 +341,7 @@ def test_all_layers_that_caffe_lacks_are_told_at_once() -> None:
         )
 
 
+@pytest.mark.process
 def test_the_command_writes_what_it_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = DATA / "caffe" / "ip_chain"
     net = matnet.convert_caffe(folder / "deploy.prototxt", folder / "weights.caffemodel")

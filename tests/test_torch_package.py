@@ -43,6 +43,7 @@ def picture(path: Path, *shape: int, orientation: int = 1) -> Path:
     return path
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", CHAINS)
 def test_preprocessing_is_the_same_to_the_bit(name: str, tmp_path: Path) -> None:
     size = (31, 24)

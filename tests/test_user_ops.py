@@ -167,6 +167,7 @@ def test_a_gpu_fills_up_batches_only_where_the_op_allows_it(emulated: None) -> N
         assert fills_up(compile_network(network(own), backend="cupy")) is filled
 
 
+@pytest.mark.process
 def test_an_unreadable_image_takes_no_part_in_a_batch_that_is_combined(tmp_path: Path) -> None:
     """Three files of digits, the second broken: the layer that subtracts the mean gets the other two alone."""
     folder = models_folder() / "digits-lenet"

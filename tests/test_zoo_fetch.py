@@ -233,6 +233,7 @@ def test_mirrors_are_tried_in_turn_and_a_broken_transfer_goes_on_at_the_next() -
     assert any(line.startswith(one) for line in said), "a failing mirror is said"
 
 
+@pytest.mark.process
 def test_a_mirror_of_the_command_line_comes_first() -> None:
     chosen, listed = Behaviour(content=CONTENT), Behaviour(content=CONTENT)
     with serving(chosen) as one, serving(listed) as two:
@@ -240,6 +241,7 @@ def test_a_mirror_of_the_command_line_comes_first() -> None:
     assert (len(chosen.asked), len(listed.asked)) == (1, 0)
 
 
+@pytest.mark.process
 def test_what_is_in_the_cache_is_not_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
     behaviour = Behaviour(content=CONTENT)
     with serving(behaviour) as url:
