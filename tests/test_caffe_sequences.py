@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import matnet
+from matnet.errors import ShapeError
 from matnet.ops.extensions.crf import MultiStageMeanfield
 from tests.caffe_nets import RANDOM, TOLERANCE, S, V, X, Y, blob_values, check, converted, reloaded, sigmoid, softmax
 from tests.conftest import assert_close
@@ -156,3 +158,27 @@ def test_dense_crf_takes_its_numbers(tmp_path: Path) -> None:
     assert (op.xGauss, op.yGauss, op.wtGauss) == ((6.0,), (5.0,), (4.0,))
     assert (op.xBilateral, op.yBilateral, op.wtBilateral) == ((50.0,), (40.0,), (7.0,))
     assert (op.rBilateral, op.gBilateral, op.bBilateral) == ((3.0,), (2.0,), (1.0,))
+
+
+RECURRENT = """layer { name: "l" type: "LSTM" bottom: "x" bottom: "marks" top: "l" recurrent_param { num_output: 3 } }
+               layer { name: "y" type: "RNN" bottom: "l" bottom: "marks" top: "y" recurrent_param { num_output: 2 } }"""
+CONTINUED = """layer { name: "m" type: "ContinuationIndicator" top: "marks"
+                       continuation_indicator_param { time_step: 5 batch_size: 4 } }"""
+
+
+@pytest.mark.parametrize("source", ['input: "marks"', CONTINUED, 'layer { name: "d" type: "HDF5Data" top: "marks" }'])
+def test_marks_of_sequences_are_as_many_as_the_values(source: str, tmp_path: Path) -> None:
+    """T x N; the second recurrent layer needs to know them in order to have a size."""
+    path = tmp_path / "net.prototxt"
+    values = 'layer { name: "i" type: "Input" top: "x" input_param { shape { dim: 5 dim: 4 dim: 6 } } }'
+    path.write_text(f"{source} {values} {RECURRENT}")
+    net = matnet.convert_caffe(path, placeholders=True)
+    assert net.input_shapes == {"x": (5, 4, 6, 1), "marks": (5, 4, 1, 1)}
+    assert net.infer_shapes(net.input_shapes)["y"] == (5, 4, 2, 1)
+
+
+def test_a_message_asks_for_the_two_sizes_of_marks(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(f'input: "x" input: "marks" {RECURRENT}')
+    with pytest.raises(ShapeError, match=r"'marks': \(A, B\)"):
+        matnet.convert_caffe(path, placeholders=True)

@@ -131,7 +131,8 @@ RECURRENT = """layer { name: 'k' type: 'Input' top: 'cont' input_param { shape {
 
 
 @pytest.mark.parametrize(
-    "inputs", ["input: 'data' input: 'other'", "layer { type: 'HDF5Data' top: 'data' top: 'other' }"]
+    "inputs",
+    ["input: 'data' input: 'other'", "layer { type: 'HDF5Data' top: 'data' } layer { type: 'HDF5Data' top: 'other' }"],
 )
 @pytest.mark.parametrize(
     ("readers", "size", "expected"),

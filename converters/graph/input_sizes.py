@@ -61,8 +61,11 @@ USUAL_SHAPES: tuple[tuple[str, int, Sizes], ...] = (
     ("PSROIPooling", 1, (1, 5)),
     ("Proposal", 2, (1, 3)),
     ("Python", 2, (1, 3)),
+    ("LSTM", 1, (None, None)),
+    ("RNN", 1, (None, None)),
+    ("Lstm", 1, (None, None)),
 )
-"""Caffe type, which of its bottoms, and that bottom's shape."""
+"""Caffe type, which of its bottoms, and that bottom's shape; None: as many as the first bottom's."""
 
 UNKNOWN: Sizes = (None,) * 4
 
@@ -101,7 +104,7 @@ def input_sizes(
     for blob in used_inputs(net, layers):
         variable, free = net.input_variables[blob], net.inputs[blob] is None
         usual = _usual_shape(layers, variable) if free else None
-        if usual is not None and blob not in wanted:
+        if usual is not None and None not in usual and blob not in wanted:
             notes.append(f"input {blob!r} has no stated size and is taken to be {text(usual)}")
         is_image = blob == image or axes.is_map(blob) or axes.alike(blob, image) or _reaches_filters(layers, variable)
         if free and usual is None and blob in wanted and _is_whole(wanted[blob], axes.is_sequence(blob), is_image):
@@ -140,7 +143,7 @@ def _has_colours(net: NetDef, layers: Sequence[LayerDef], blob: str) -> bool:
 
 
 def _usual_shape(layers: Sequence[LayerDef], variable: str) -> Sizes | None:
-    """What an input of unknown shape is by what reads it: a box (image, corners), or an image's size and scale."""
+    """What an input of unknown shape is by what reads it: a box, an image's size and scale, marks of sequences."""
     for layer in layers:
         for type, position, shape in USUAL_SHAPES:
             if layer.type == type and variable in layer.inputs[position : position + 1]:
@@ -187,9 +190,8 @@ def _replaced(where: str, stated: Sizes, wanted: Sequence[int]) -> Sizes:
     if not wanted:
         return stated
     if len(wanted) > len(stated) or len(wanted) < 2 < len(stated):
-        raise NetworkError(
-            f"{where} is {text(stated)}, and the given size has {len(wanted)} numbers; expected HxW, CxHxW or NxCxHxW"
-        )
+        forms = "HxW, CxHxW or NxCxHxW" if len(stated) == 4 else f"{len(stated)}"
+        raise NetworkError(f"{where} is {text(stated)}, and the given size has {len(wanted)} numbers; expected {forms}")
     return (*stated[: len(stated) - len(wanted)], *wanted)
 
 

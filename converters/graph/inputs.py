@@ -31,6 +31,8 @@ def input_shapes(layer: Message, notes: list[str]) -> dict[str, Shape | None]:
         shapes = [image if all(image) else None, (batch,) if batch else None]
     elif type == "Python":
         shapes = [image_shape(layer.get("python_param").get("param_str"))]
+    elif type == "ContinuationIndicator":
+        shapes = [_marks_shape(layer)]
     elif type in _IMAGE_LAYERS:
         shapes = _image_shapes(layer, layer.get(_IMAGE_LAYERS[type]))
     else:
@@ -73,6 +75,13 @@ def _image_shapes(layer: Message, parameter: Message) -> list[Shape | None]:
     batch = parameter.get("batch_size") or 1
     image = (batch, _channels(layer, transform), height, width) if height and width else None
     return [image, (batch,)]
+
+
+def _marks_shape(layer: Message) -> Shape | None:
+    """T x N, of the marks of continued sequences that forks for text recognition make (xmfbit's warpctc-caffe)."""
+    parameter = layer.get("continuation_indicator_param") if layer.has("continuation_indicator_param") else layer
+    names = ("time_step", "batch_size")
+    return tuple(int(parameter.get(name)) for name in names) if all(map(parameter.has, names)) else None
 
 
 def _channels(layer: Message, transform: Message) -> int:

@@ -7,7 +7,7 @@ from math import prod
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.registry import lowers
-from matnet.converters.lower.sizes import SizeNeededError, Sizes
+from matnet.converters.lower.sizes import SizeNeededError, Sizes, known, numbers, padded, text
 from matnet.ops.extensions.ctc import CTCGreedyDecoder
 from matnet.ops.extensions.linear import Embed
 from matnet.ops.extensions.recurrent import LSTM, RNN
@@ -31,6 +31,7 @@ def embed(layer: LayerDef, net: Builder) -> None:
 @lowers("LSTM", bottoms=(2, 5), tops=(1, 3))
 def lstm(layer: LayerDef, net: Builder) -> None:
     """Gates in Caffe's order i, f, o, g."""
+    _settle_marks(layer, net)
     param = layer.params.get("recurrent_param")
     width, exposed = param.get("num_output"), param.get("expose_hidden")
     static = len(layer.inputs) - 2 * exposed > 2
@@ -44,6 +45,7 @@ def lstm(layer: LayerDef, net: Builder) -> None:
 @lowers("RNN", bottoms=(2, 4), tops=(1, 2))
 def rnn(layer: LayerDef, net: Builder) -> None:
     """tanh twice: for the state and for the output."""
+    _settle_marks(layer, net)
     param = layer.params.get("recurrent_param")
     width, exposed = param.get("num_output"), param.get("expose_hidden")
     static = len(layer.inputs) - exposed > 2
@@ -91,6 +93,15 @@ def ctc_greedy_decoder(layer: LayerDef, net: Builder) -> None:
         withScores=len(layer.outputs) > 1,
     )
     net.finish(layer, op, rank=4)
+
+
+def _settle_marks(layer: LayerDef, net: Builder) -> None:
+    """Marks of continued sequences that are an input of unknown size are T x N, as the values are."""
+    marks, sizes = layer.inputs[1], net.shape(layer.inputs[0])[:2]
+    if marks in net.graph.inputs.values() and not known(net.shape(marks)) and len(sizes) == 2 and known(sizes):
+        net.declare(marks, sizes)
+        net.net.input_shapes[marks] = numbers(padded(sizes))
+        net.note(layer, f"{layer.bottoms[1]!r} is taken to be {text(sizes)}, steps x sequences of {layer.bottoms[0]!r}")
 
 
 def _params(layer: LayerDef, net: Builder, shapes: dict[str, Shape]) -> list[str]:
