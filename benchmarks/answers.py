@@ -9,7 +9,7 @@ network.
 
 from __future__ import annotations
 
-from matnet.errors import interruptible
+from matnet.interrupts import interruptible
 
 if __name__ == "__main__":
     interruptible()

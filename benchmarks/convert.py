@@ -8,7 +8,7 @@ Copies and conversions take turns; the files are in the page cache before the cl
 
 from __future__ import annotations
 
-from matnet.errors import interruptible
+from matnet.interrupts import interruptible
 
 if __name__ == "__main__":
     interruptible()

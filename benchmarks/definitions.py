@@ -8,7 +8,7 @@ built is tried again with one, and counted apart.
 
 from __future__ import annotations
 
-from matnet.errors import interruptible
+from matnet.interrupts import interruptible
 
 if __name__ == "__main__":
     interruptible()

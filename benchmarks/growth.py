@@ -6,7 +6,7 @@ caffemodel, a model card, lists of images. The processor time for 2 n parts by t
 
 from __future__ import annotations
 
-from matnet.errors import interruptible
+from matnet.interrupts import interruptible
 
 if __name__ == "__main__":
     interruptible()

@@ -6,7 +6,7 @@ difference is how long `net(x)` takes to find its kept engine, which depends on 
 
 from __future__ import annotations
 
-from matnet.errors import interruptible
+from matnet.interrupts import interruptible
 
 if __name__ == "__main__":
     interruptible()

@@ -7,7 +7,7 @@ clock starts. Memory is the growth of the process's peak resident set over what 
 
 from __future__ import annotations
 
-from matnet.errors import interruptible
+from matnet.interrupts import interruptible
 
 if __name__ == "__main__":
     interruptible()

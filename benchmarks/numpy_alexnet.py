@@ -6,7 +6,7 @@ scores must agree. Compiling is not timed. OMP_NUM_THREADS limits the threads of
 
 from __future__ import annotations
 
-from matnet.errors import interruptible
+from matnet.interrupts import interruptible
 
 if __name__ == "__main__":
     interruptible()

@@ -10,7 +10,7 @@ matnet convert net.mat --to-torch folder
 
 from __future__ import annotations
 
-from matnet.errors import interruptible
+from matnet.interrupts import interruptible
 
 if __name__ == "__main__":
     interruptible()

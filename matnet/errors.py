@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import _thread
 import logging
 import os
 import re
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from matnet.interrupts import INTERRUPTED, Interrupts
+
 if TYPE_CHECKING:
     import argparse
-
-INTERRUPTED = "matnet: interrupted"
 
 
 class MatnetError(RuntimeError):
@@ -126,22 +123,6 @@ _running: list[object] = []
 """The commands that `run_command` runs at the moment: what the person used, whatever thread it is that speaks."""
 
 
-def interruptible() -> None:
-    """End this process in one line on Ctrl-C until `run_command` takes over: what a command does first of all.
-
-    While modules load there is nothing to clean up, and some of them would lose an exception or turn it into another.
-    Where Ctrl-C is ignored, as in the background, it stays so.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
-
-
-def _end(number: int, frame: object) -> None:
-    with suppress(OSError):
-        os.write(2, f"{INTERRUPTED}\n".encode())
-    os._exit(130)
-
-
 def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
     """Run a command's `main`; whatever goes wrong becomes one message on stderr.
 
@@ -151,43 +132,49 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
     """
     _usable_streams()
     common, left = common_options().parse_known_args(argv)
-    debug = common.debug or "PYTEST_CURRENT_TEST" in os.environ
+    interrupts = Interrupts()
     _running.append(main)
     try:
-        _refuse_empty(sys.argv[1:] if argv is None else argv)
-        if signal.getsignal(signal.SIGINT) is _end:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        with _interrupts_kept(), log_on_stderr():
+        with interrupts.kept(), log_on_stderr():
+            _refuse_empty(sys.argv[1:] if argv is None else argv)
             for path in common.import_:
                 from matnet.layer_files import import_layers
 
                 import_layers(path)
             status = main(left)
         sys.stdout.flush()
-        return status
-    except MatnetError as error:
+        if not interrupts.status or status in (130, 143):
+            return status
+        error: BaseException = KeyboardInterrupt()
+    except BaseException as raised:
+        error = raised
+    finally:
+        _running.pop()
+    if interrupts.status or isinstance(error, KeyboardInterrupt):
+        print(INTERRUPTED, file=sys.stderr)
+        return interrupts.status or 130
+    return _reported(error, common.debug or "PYTEST_CURRENT_TEST" in os.environ)
+
+
+def _reported(error: BaseException, debug: bool) -> int:
+    """Say on stderr what went wrong; the exit status."""
+    if isinstance(error, MatnetError):
         print(f"matnet: {printable(str(error))}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
-        return 130
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         sys.stderr.close()
         return 141
-    except OSError as error:
+    if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         print(f"matnet: {printable(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 2
-    except MemoryError:
+    if isinstance(error, MemoryError):
         print("matnet: out of memory; try a smaller batch or input size", file=sys.stderr)
         return 2
-    except Exception as error:
-        if debug:
-            raise
-        print(_report_of_bug(error), file=sys.stderr)
-        return 1
-    finally:
-        _running.pop()
+    if debug or not isinstance(error, Exception):  # such as the end that argparse asks for
+        raise error
+    print(_report_of_bug(error), file=sys.stderr)
+    return 1
 
 
 def _refuse_empty(arguments: Iterable[str]) -> None:
@@ -229,26 +216,6 @@ def common_options() -> argparse.ArgumentParser:
     )
     group.add_argument("--debug", action="store_true", help="show Python's traceback of an unexpected error")
     return common
-
-
-@contextmanager
-def _interrupts_kept() -> Iterator[None]:
-    before = sys.unraisablehook
-    sys.unraisablehook = _interrupt_again
-    try:
-        yield
-    finally:
-        sys.unraisablehook = before
-
-
-def _interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
-    """Python drops a Ctrl-C that comes while it frees an object: send it once more, when that is over."""
-    if issubclass(unraisable.exc_type, KeyboardInterrupt):
-        again = threading.Timer(0.01, _thread.interrupt_main)
-        again.daemon = True
-        again.start()
-    else:
-        sys.__unraisablehook__(unraisable)
 
 
 def _usable_streams() -> None:

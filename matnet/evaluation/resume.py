@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from matnet.evaluation.provenance import network_sha256
 from matnet.evaluation.tally import Tally
 from matnet.evaluation.tasks import Task
 from matnet.files import cache_folder
+from matnet.interrupts import Terminated, termination_raised
 from matnet.network import Network
 from matnet.outcomes import ExitStatus
 from matnet.records import key_digest, read_record, remove_record, write_record
@@ -40,10 +39,6 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, tally: Tally, kept: Path | None, status: int, figures: str = "") -> None:
         super().__init__()
         self.tally, self.kept, self.status, self.figures = tally, kept, status, figures
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised where Ctrl-C would be."""
 
 
 @dataclass
@@ -125,20 +120,3 @@ def keeping(state: Unfinished | None, start: Tally, task: Task) -> Iterator[Watc
     except MatnetError:
         keep()
         raise
-
-
-@contextmanager
-def termination_raised() -> Iterator[None]:
-    """SIGTERM raises Terminated meanwhile, as SIGINT raises KeyboardInterrupt; only the main thread hears either."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

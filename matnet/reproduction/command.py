@@ -15,9 +15,10 @@ from matnet.errors import DataError, common_options, program
 from matnet.evaluation.config import BATCH_SIZE
 from matnet.evaluation.flow import Sharing, Show
 from matnet.evaluation.progress import progress
-from matnet.evaluation.resume import Interrupted, Terminated, termination_raised
+from matnet.evaluation.resume import Interrupted
 from matnet.evaluation.tasks.verification import FACE_CROP
 from matnet.files import atomic_write, check_outputs
+from matnet.interrupts import Terminated, termination_raised
 from matnet.kinds import JSON, TEXT
 from matnet.outcomes import ExitStatus
 from matnet.reproduction.data import NAMED, DataSets
