@@ -22,7 +22,7 @@ from matnet.benchmarks.peers import PEERS, installed, peers_on
 from matnet.benchmarks.plot import draw, require_matplotlib
 from matnet.benchmarks.rows import Report, read_reports
 from matnet.benchmarks.table import READING, details, machine_lines, markdown, summary
-from matnet.benchmarks.timing import Limits
+from matnet.benchmarks.timing import TimeLimits
 from matnet.engines import BACKENDS, PRECISIONS
 from matnet.errors import EngineError, MatnetError, listing, program, run_command
 from matnet.files import atomic_write, check_outputs
@@ -107,7 +107,7 @@ def run(options: argparse.Namespace, argv: Sequence[str], report: Report) -> Non
     absent = [name for name in suited if name not in installed(suited)]
     if absent and options.peers is None:
         report.notes.append(f"not installed, and so not compared with: {', '.join(absent)}")
-    limits = Limits(options.rounds, options.seconds)
+    limits = TimeLimits(options.rounds, options.seconds)
     for name in names:
         log.info("building %s", name)
         model = models.build(name)

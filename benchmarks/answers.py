@@ -174,12 +174,12 @@ def features_row(count: int) -> dict[str, Any]:
 
 def probe_features(model: str, images: str) -> dict[str, Any]:
     """How many images were through, and the bytes in memory then, batch by batch."""
-    from matnet.answers.extraction import Task, extract
+    from matnet.answers.extraction import Extraction, extract
     from matnet.answers.layer_names import named_layers
 
     net = matnet.load(model)
     layers = named_layers(net.for_inference(), ["ip1", "conv2"])
-    task = Task(net, layers, "avg", net.preprocessing, EngineOptions.of(backend="auto"))
+    task = Extraction(net, layers, "avg", net.preprocessing, EngineOptions.of(backend="auto"))
     memory: list[tuple[int, int]] = []
 
     def begin(count: int, done: int) -> Callable[[int], None]:

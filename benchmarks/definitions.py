@@ -56,7 +56,7 @@ STEPS = ("read strictly", "read leniently", "built", "built with help", "sized",
 
 
 @dataclass
-class Trial:
+class DefinitionTrial:
     """What became of one definition: the steps that it passed, and why it went no further ("" where it ran).
 
     types: the layer types that nobody knows. text: the whole error.
@@ -69,7 +69,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Limits:
+class TrialLimits:
     """Of one trial: seconds, GiB of memory, and billions of multiply-add operations of what is run."""
 
     seconds: float = 60
@@ -80,9 +80,9 @@ class Limits:
 # -- one definition ---------------------------------------------------------------------------------------
 
 
-def attempt(path: Path, limits: Limits, forward: bool) -> Trial:
+def attempt(path: Path, limits: TrialLimits, forward: bool) -> DefinitionTrial:
     """Try one definition; every exception that is no MatnetError is a reason of its own."""
-    trial = Trial()
+    trial = DefinitionTrial()
     try:
         lenient = _read(path, trial)
         net = _built(path, lenient, trial)
@@ -97,7 +97,7 @@ def attempt(path: Path, limits: Limits, forward: bool) -> Trial:
     return trial
 
 
-def _read(path: Path, trial: Trial) -> bool:
+def _read(path: Path, trial: DefinitionTrial) -> bool:
     """Whether it takes `lenient` to read the file."""
     try:
         read_prototxt(path)
@@ -111,7 +111,7 @@ def _read(path: Path, trial: Trial) -> bool:
     return False
 
 
-def _built(path: Path, lenient: bool, trial: Trial) -> Network:
+def _built(path: Path, lenient: bool, trial: DefinitionTrial) -> Network:
     first: MatnetError | None = None
     for way, options in WAYS:
         try:
@@ -125,7 +125,9 @@ def _built(path: Path, lenient: bool, trial: Trial) -> Network:
     raise first
 
 
-def _size_and_run(path: Path, lenient: bool, net: Network, limits: Limits, forward: bool, trial: Trial) -> None:
+def _size_and_run(
+    path: Path, lenient: bool, net: Network, limits: TrialLimits, forward: bool, trial: DefinitionTrial
+) -> None:
     from matnet.zoo.random_weights import random_params
     from matnet.zoo.trial import sample_inputs
 
@@ -194,7 +196,7 @@ def unknown_types(text: str) -> list[str]:
 # -- supervision ------------------------------------------------------------------------------------------
 
 
-def _child(path: Path, limits: Limits, forward: bool, answer: Connection) -> None:
+def _child(path: Path, limits: TrialLimits, forward: bool, answer: Connection) -> None:
     bytes_allowed = int(limits.memory * GIBIBYTE)
     resource.setrlimit(resource.RLIMIT_AS, (bytes_allowed, bytes_allowed))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -203,7 +205,9 @@ def _child(path: Path, limits: Limits, forward: bool, answer: Connection) -> Non
         answer.send(attempt(path, limits, forward))
 
 
-def supervised(paths: Sequence[Path], limits: Limits, forward: bool, workers: int) -> Iterator[tuple[Path, Trial]]:
+def supervised(
+    paths: Sequence[Path], limits: TrialLimits, forward: bool, workers: int
+) -> Iterator[tuple[Path, DefinitionTrial]]:
     """Each path with its trial, as they finish; a process that dies or overruns its time is a reason too."""
     context = multiprocessing.get_context("fork")  # all is imported already
     waiting = list(reversed(paths))
@@ -221,7 +225,7 @@ def supervised(paths: Sequence[Path], limits: Limits, forward: bool, workers: in
             trial = _answer(receiver, process)
             if trial is None and time.monotonic() > deadline:
                 process.kill()
-                trial = Trial(reason="took too long")
+                trial = DefinitionTrial(reason="took too long")
             if trial is not None:
                 process.join()
                 del running[receiver]
@@ -229,14 +233,14 @@ def supervised(paths: Sequence[Path], limits: Limits, forward: bool, workers: in
                 yield path, trial
 
 
-def _answer(receiver: Connection, process: Any) -> Trial | None:
+def _answer(receiver: Connection, process: Any) -> DefinitionTrial | None:
     if not receiver.poll():
         return None
     try:
         return receiver.recv()  # type: ignore[no-any-return]
     except EOFError:
         process.join()
-        return Trial(reason=f"the process ended with status {process.exitcode}")
+        return DefinitionTrial(reason=f"the process ended with status {process.exitcode}")
 
 
 @contextmanager
@@ -255,7 +259,7 @@ def definitions_in(source: Path) -> Iterator[list[Path]]:
 # -- the report -------------------------------------------------------------------------------------------
 
 
-def summarize(trials: Sequence[Trial], limits: Limits, forward: bool) -> dict[str, Any]:
+def summarize(trials: Sequence[DefinitionTrial], limits: TrialLimits, forward: bool) -> dict[str, Any]:
     """The aggregate: definitions by the steps that they pass, by reason, and by unknown layer type."""
     steps = Counter(step for trial in trials for step in trial.steps)
     reasons = Counter(trial.reason for trial in trials if trial.reason)
@@ -284,7 +288,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m matnet.benchmarks.definitions",
         description="Try Caffe definitions: read, build, size, and run each with random weights.",
     )
-    usual = Limits()
+    usual = TrialLimits()
     add = command.add_argument
     add("source", type=Path, metavar="FOLDER", help="prototxts, also in subfolders; or a .tar archive of them")
     add("--no-forward", dest="forward", action="store_false", help="run none")
@@ -302,8 +306,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     given = parser().parse_args(argv)
-    limits = Limits(given.seconds, given.memory, given.operations)
-    trials: list[Trial] = []
+    limits = TrialLimits(given.seconds, given.memory, given.operations)
+    trials: list[DefinitionTrial] = []
     rows: list[dict[str, Any]] = []
     progress: Callable[[str], Any] = lambda text: print(text, end="", file=sys.stderr, flush=True)  # noqa: E731
     with definitions_in(given.source) as found:

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from matnet.benchmarks.arguments import batches_in, chosen, names_in
-from matnet.benchmarks.device.budget import Budget, Done, run_tasks
+from matnet.benchmarks.device.budget import TaskDone, TimeBudget, run_tasks
 from matnet.benchmarks.device.conformance import DATA
 from matnet.benchmarks.device.page import page
 from matnet.benchmarks.device.preflight import how_to_install, missing, use_a_cache_without_pooch
@@ -103,10 +103,10 @@ def main(argv: list[str] | None = None) -> int:
     lacking = missing()
     for line in [item.line() for item in lacking] + (how_to_install(lacking) if lacking else []):
         log.info("%s", line)
-    budget = Budget(60 * options.minutes)
+    budget = TimeBudget(60 * options.minutes)
     session.open()
 
-    def done(outcome: Done) -> None:
+    def done(outcome: TaskDone) -> None:
         log.info("%4.0f s  %s: %s (%.1f s)", budget.spent, outcome.name, outcome.status, outcome.seconds)
         session.report.sections.setdefault("parts", []).append(vars(outcome))
         session.write_plans()

@@ -40,7 +40,7 @@ HEAD = 'name: "x"\ninput: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_di
 
 
 @dataclass(frozen=True)
-class Subject:
+class GrowingInput:
     """prepare: makes the input of so many parts in a folder; act: what is done with it, which may be refused."""
 
     name: str
@@ -204,10 +204,10 @@ def convert(path: Path, folder: Path) -> object:
 
 def many_layers(parts: int, folder: Path) -> Path:
     """A caffemodel of ReLU layers, each of them in place."""
-    from matnet.protobuf import Message
+    from matnet.protobuf import WireMessage
 
-    layer = Message().text(1, "a").text(2, "ReLU").text(3, "data").text(4, "data")
-    model = Message().text(3, "data")
+    layer = WireMessage().text(1, "a").text(2, "ReLU").text(3, "data").text(4, "data")
+    model = WireMessage().text(3, "data")
     for _ in range(parts):
         model.message(100, layer)
     (folder / "net.caffemodel").write_bytes(b"".join(model.chunks()))
@@ -248,30 +248,30 @@ def read_list(path: Path, folder: Path) -> object:
     return ImageList.load(path)
 
 
-def subjects() -> Iterator[Subject]:
+def subjects() -> Iterator[GrowingInput]:
     """All of them, in the order of the table."""
     for name, build in NETWORKS.items():
-        yield Subject(f"{name}: load", partial(mat_file, build), load_file)
+        yield GrowingInput(f"{name}: load", partial(mat_file, build), load_file)
         for step, act in STEPS.items():
-            yield Subject(f"{name}: {step}", partial(network, build), act)
+            yield GrowingInput(f"{name}: {step}", partial(network, build), act)
     for text in (in_place, one_after_another, one_name, losses_of_one, unknown_fields, one_word):
-        yield Subject(f"prototxt, {text.__name__.replace('_', ' ')}: convert", partial(prototxt, text), convert)
-    yield Subject("caffemodel alone: convert", many_layers, convert_weights)
-    yield Subject("card, fields: read", card, read_card)
-    yield Subject("list, one line of commas: read", commas, read_list)
-    yield Subject("list, images: read", many_images, read_list)
+        yield GrowingInput(f"prototxt, {text.__name__.replace('_', ' ')}: convert", partial(prototxt, text), convert)
+    yield GrowingInput("caffemodel alone: convert", many_layers, convert_weights)
+    yield GrowingInput("card, fields: read", card, read_card)
+    yield GrowingInput("list, one line of commas: read", commas, read_list)
+    yield GrowingInput("list, images: read", many_images, read_list)
 
 
 # -- the command --------------------------------------------------------------------------------------------
 
 
-def attempt(subject: Subject, given: Any, folder: Path) -> None:
+def attempt(subject: GrowingInput, given: Any, folder: Path) -> None:
     """Do it once; a refusal is a result, as any other is."""
     with suppress(MatnetError):
         subject.act(given, folder)
 
 
-def seconds_of(subject: Subject, parts: int, runs: int) -> float:
+def seconds_of(subject: GrowingInput, parts: int, runs: int) -> float:
     """The least processor time of several runs."""
     with tempfile.TemporaryDirectory(prefix="matnet-") as name:
         folder = Path(name)

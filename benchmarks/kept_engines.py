@@ -34,7 +34,7 @@ WARM = 5
 
 
 @dataclass(frozen=True)
-class Row:
+class CallRow:
     """Medians of one network, in milliseconds."""
 
     model: str
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     return command
 
 
-def measure(name: str, backend: str, calls: int) -> Row:
+def measure(name: str, backend: str, calls: int) -> CallRow:
     """Times of both ways, taken by turns."""
     net = random_network(name)
     first = next(iter(net.layers.values()))
@@ -74,7 +74,7 @@ def measure(name: str, backend: str, calls: int) -> Row:
         seconds["engine"].append(between - start)
         seconds["net"].append(time.perf_counter() - between)
     median = {way: 1000 * statistics.median(values[WARM:]) for way, values in seconds.items()}
-    return Row(name, len(net.layers), median["engine"], median["net"])
+    return CallRow(name, len(net.layers), median["engine"], median["net"])
 
 
 def main(argv: list[str] | None = None) -> int:

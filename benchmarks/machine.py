@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from matnet.benchmarks.timing import Limits, by_turns
+from matnet.benchmarks.timing import TimeLimits, by_turns
 from matnet.engines.cpu.runtimes import available
 from matnet.engines.device import processors
 from matnet.errors import EngineError, MatnetError
@@ -109,17 +109,17 @@ def matmul_peak(threads: int, rounds: int = 9) -> float:
         products["torch"] = _torch_product(matrix, threads)
     if not products:
         products["numpy"] = lambda: matrix @ matrix
-    seconds, _ = by_turns(products, Limits(rounds))
+    seconds, _ = by_turns(products, TimeLimits(rounds))
     return 2 * MATRIX**3 / min(min(taken) for taken in seconds.values())
 
 
 def _onnx_product(matrix: np.ndarray, threads: int) -> Any:
-    from matnet.engines.cpu.runtimes import OnnxRuntime, Settings
+    from matnet.engines.cpu.runtimes import OnnxRuntime, RuntimeSettings
     from matnet.formats.onnx.model import Constant, Node, OnnxModel
 
     node = Node("MatMul", ["x", "w"], ["y"])
     model = OnnxModel("peak", [node], {"w": Constant.of(matrix)}, {"x": matrix.shape}, {"y": matrix.shape})
-    session = OnnxRuntime(model, Settings(threads))
+    session = OnnxRuntime(model, RuntimeSettings(threads))
     return lambda: session({"x": matrix})
 
 

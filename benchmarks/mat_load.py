@@ -49,7 +49,7 @@ CLASSES = 1000
 
 
 @dataclass(frozen=True)
-class Case:
+class FileCase:
     """One file and its two readers; `options` are write_mat's."""
 
     name: str
@@ -58,10 +58,10 @@ class Case:
 
 
 CASES = (
-    Case("v5", {"version": "5"}, "scipy"),
-    Case("v7 (v5, deflated)", {"version": "5", "compress": True}, "scipy"),
-    Case("v7.3", {"version": "7.3"}, "h5py"),
-    Case("v7.3, deflated", {"version": "7.3", "compress": True}, "h5py"),
+    FileCase("v5", {"version": "5"}, "scipy"),
+    FileCase("v7 (v5, deflated)", {"version": "5", "compress": True}, "scipy"),
+    FileCase("v7.3", {"version": "7.3"}, "h5py"),
+    FileCase("v7.3, deflated", {"version": "7.3", "compress": True}, "h5py"),
 )
 
 
@@ -154,7 +154,7 @@ def measure(path: Path, peer: str, repeats: int) -> dict[str, list[dict[str, flo
     return probes
 
 
-def summary(case: Case, size: int, probes: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+def summary(case: FileCase, size: int, probes: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     """One row: medians of both readers, and how many times longer the peer takes.
 
     On a busy machine the ratio of the fastest runs is the steadier one.

@@ -14,8 +14,8 @@ import numpy as np
 from matnet.benchmarks.contenders import Contender
 from matnet.benchmarks.models import Model
 from matnet.benchmarks.peers import Runner, Subject
-from matnet.benchmarks.rows import OK, RESIDENT, Row
-from matnet.benchmarks.timing import Limits, by_turns
+from matnet.benchmarks.rows import OK, RESIDENT, EngineRow
+from matnet.benchmarks.timing import TimeLimits, by_turns
 
 log = logging.getLogger(__name__)
 AGREEMENT = {"fp32": 1e-3, "tf32": 3e-2, "fp16": 3e-2}  # of the greatest value: all compute the same network
@@ -25,11 +25,11 @@ def measure(
     model: Model,
     batch: int,
     contenders: Sequence[Contender],
-    limits: Limits,
+    limits: TimeLimits,
     *,
     threads: int,
     precision: str = "fp32",
-) -> list[Row]:
+) -> list[EngineRow]:
     """A row per contender; one that cannot run, or computes something else, is a row that says why.
 
     The first contender that runs is what the others' outputs are compared with.
@@ -58,12 +58,16 @@ def measure(
         return [*rows.values(), *resident_rows(rows, right, x, limits)]
 
 
-def _row(model: Model, batch: int, engine: str, precision: str) -> Row:
+def _row(model: Model, batch: int, engine: str, precision: str) -> EngineRow:
     operations = batch * model.operations()
-    return Row(model.name, model.weights, batch, engine, precision, operations=operations, published=model.published)
+    row = EngineRow(model.name, model.weights, batch, engine, precision, operations=operations)
+    row.published = model.published
+    return row
 
 
-def resident_rows(rows: Mapping[str, Row], runners: Mapping[str, Runner], x: np.ndarray, limits: Limits) -> list[Row]:
+def resident_rows(
+    rows: Mapping[str, EngineRow], runners: Mapping[str, Runner], x: np.ndarray, limits: TimeLimits
+) -> list[EngineRow]:
     """The same engines on input that lies in a GPU's memory already, for those that can be timed so."""
     able = {name: runner for name, runner in runners.items() if hasattr(runner, "resident")}
     found = {name: replace(rows[name], scope=RESIDENT, seconds=[]) for name in able}
@@ -78,7 +82,7 @@ def resident_rows(rows: Mapping[str, Row], runners: Mapping[str, Runner], x: np.
     return list(found.values())
 
 
-def checked(row: Row, runner: Runner, x: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
+def checked(row: EngineRow, runner: Runner, x: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
     """Run twice, first on other values, and compare the second output; the output to compare with.
 
     On a GPU the second one comes from a recorded graph. The difference and any fault go into the row.
@@ -113,12 +117,14 @@ def failure(error: Exception) -> str:
     return f"failed: {text[:196]}{'...' if len(text) > 196 else ''}"
 
 
-def time_runners(rows: Mapping[str, Row], runners: Mapping[str, Runner], x: np.ndarray, limits: Limits) -> None:
+def time_runners(
+    rows: Mapping[str, EngineRow], runners: Mapping[str, Runner], x: np.ndarray, limits: TimeLimits
+) -> None:
     """Fill in the seconds; an engine that gives up while it is timed gets the reason instead."""
     _time(rows, {name: partial(runner, x) for name, runner in runners.items()}, limits)
 
 
-def _time(rows: Mapping[str, Row], actions: Mapping[str, Callable[[], object]], limits: Limits) -> None:
+def _time(rows: Mapping[str, EngineRow], actions: Mapping[str, Callable[[], object]], limits: TimeLimits) -> None:
     seconds, errors = by_turns(actions, limits)
     for name, taken in seconds.items():
         rows[name].seconds = taken

@@ -22,7 +22,7 @@ from matnet.shapes import Pad, caffe_pool_trailing_pad
 CAFFE_LRN = (5.0, 1.0, 2e-5, 0.75)  # N, kappa, alpha / N, beta of AlexNet, CaffeNet and GoogLeNet
 
 
-class Builder:
+class NetBuilder:
     """A network that grows layer by layer from variable `data`; every method returns the variable it makes."""
 
     def __init__(self, side: int, channels: int = 3) -> None:
@@ -98,7 +98,7 @@ class Builder:
 
 def alexnet(norm_first: bool = True) -> Network:
     """BVLC AlexNet; CaffeNet where pooling comes before normalisation."""
-    b = Builder(227)
+    b = NetBuilder(227)
 
     def pool_and_norm(stage: int, x: str) -> str:
         if norm_first:
@@ -133,7 +133,7 @@ INCEPTION = {  # 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection
 
 def googlenet() -> Network:
     """BVLC GoogLeNet without its auxiliary heads."""
-    b = Builder(224)
+    b = NetBuilder(224)
     x = b.lrn("norm1", b.pool("pool1", b.conv("conv1", "data", 64, 7, 2, 3), 3, 2))
     x = b.conv("conv2", b.conv("conv2_reduce", x, 64), 192, 3, pad=1)
     x = b.pool("pool2", b.lrn("norm2", x), 3, 2)
@@ -152,7 +152,7 @@ def googlenet() -> Network:
 
 def squeezenet() -> Network:
     """SqueezeNet 1.1: squeeze to s channels, expand to 4 s by 1x1 and 4 s by 3x3 filters."""
-    b = Builder(227)
+    b = NetBuilder(227)
     x = b.pool("pool1", b.conv("conv1", "data", 64, 3, 2), 3, 2)
     for number, s in enumerate((16, 16, 32, 32, 48, 48, 64, 64), 2):
         name = f"fire{number}"
@@ -168,7 +168,7 @@ def squeezenet() -> Network:
 
 def vgg16() -> Network:
     """VGG-VD-16."""
-    b, x = Builder(224), "data"
+    b, x = NetBuilder(224), "data"
     for stage, (count, convs) in enumerate([(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)], 1):
         for number in range(1, convs + 1):
             x = b.conv(f"conv{stage}_{number}", x, count, 3, pad=1)
@@ -178,7 +178,7 @@ def vgg16() -> Network:
 
 def resnet50() -> Network:
     """ResNet-50, its batch normalisation not yet folded."""
-    b = Builder(224)
+    b = NetBuilder(224)
 
     def conv_norm(name: str, x: str, count: int, kernel: int = 1, stride: int = 1, relu: bool = True) -> str:
         conv = b.conv(name, x, count, kernel, stride, kernel // 2, bias=name == "conv1", relu=False)

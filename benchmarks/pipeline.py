@@ -54,7 +54,7 @@ PREPARATION = "preprocessing"
 
 
 @dataclass
-class Row:
+class StageRow:
     """One stage or pipeline: images/s in each round, and the median; its errors in percent, where it scores.
 
     processors: how many it kept busy, in each round, its child processes included. Where a stage gets fewer than
@@ -259,7 +259,7 @@ PIPELINES: dict[str, Callable[[Setting], Stage]] = {
 # --- measuring ---
 
 
-def measure(stages: dict[str, Stage], images: int, rounds: int) -> list[Row]:
+def measure(stages: dict[str, Stage], images: int, rounds: int) -> list[StageRow]:
     """Every stage once per round, by turns; a first round, which warms up, is not counted."""
     speeds: dict[str, list[float]] = {name: [] for name in stages}
     busy: dict[str, list[float]] = {name: [] for name in stages}
@@ -277,7 +277,7 @@ def measure(stages: dict[str, Stage], images: int, rounds: int) -> list[Row]:
         print(f"matnet: round {number} of {rounds}: {told}", file=sys.stderr)
     rows = []
     for name, found in speeds.items():
-        row, scored = Row(name, statistics.median(found), found, busy[name]), errors[name]
+        row, scored = StageRow(name, statistics.median(found), found, busy[name]), errors[name]
         if scored is not None:
             row.top1_error, row.top5_error = scored.top1_error, scored.top5_error
         rows.append(row)
@@ -290,7 +290,7 @@ def processor_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def perfect_overlap(rows: Sequence[Row]) -> list[float]:
+def perfect_overlap(rows: Sequence[StageRow]) -> list[float]:
     """1 / (1 / engine + 1 / preprocessing) of each round, with the faster of the engine's two ways."""
     named = {row.name: row for row in rows}
     engines = [named[name].rounds for name in ENGINE if name in named]
@@ -332,10 +332,10 @@ def synthetic(folder: Path, count: int) -> Path:
     return folder
 
 
-def table(rows: Sequence[Row], overlap: Sequence[float]) -> str:
+def table(rows: Sequence[StageRow], overlap: Sequence[float]) -> str:
     """The rows for people, ratios to perfect overlap and to matnet beside them."""
     ours = next(row for row in rows if row.name == OURS)
-    shown = [*rows, Row("perfect overlap", statistics.median(overlap), list(overlap), [])]
+    shown = [*rows, StageRow("perfect overlap", statistics.median(overlap), list(overlap), [])]
     cells = [
         [
             row.name,

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from matnet.benchmarks.rows import Report, Row, best_peer
+from matnet.benchmarks.rows import EngineRow, Report, best_peer
 from matnet.errors import EngineError
 from matnet.files import atomic_write
 
@@ -73,12 +73,12 @@ def _engines(report: Report) -> dict[str, tuple[str, str]]:
     return {**styles, **{name: style for name, style in PEER_STYLES.items() if name in groups}}
 
 
-def _group(row: Row) -> str:
+def _group(row: EngineRow) -> str:
     """The peer that a form belongs to; matnet's forms stand each for itself."""
     return row.engine if row.ours else next((name for name in PEER_STYLES if row.engine.startswith(name)), row.engine)
 
 
-def _draw_panel(panel: Any, rows: list[Row], models: list[str], engines: dict[str, tuple[str, str]]) -> None:
+def _draw_panel(panel: Any, rows: list[EngineRow], models: list[str], engines: dict[str, tuple[str, str]]) -> None:
     """Of a peer with several forms, the fastest is drawn."""
     longest = 1.0
     for number, model in enumerate(models):

@@ -20,7 +20,7 @@ Group = tuple[str, int, str, str]
 
 
 @dataclass
-class Row:
+class EngineRow:
     """One engine on one network and batch size.
 
     scope: "" from array to array in host memory, "resident" where input and output stay in a GPU's memory.
@@ -77,7 +77,7 @@ class Report:
     sections: what else was checked or measured, as JSON values by subject.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[EngineRow] = field(default_factory=list)
     machine: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     sections: dict[str, Any] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Report:
     def peak(self, precision: str) -> float | None:
         return self.machine.get("matmul_flop_per_s", {}).get(precision)
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[EngineRow]) -> None:
         """Put rows in, whole groups taking the place of those that are there."""
         groups = {**grouped(self.rows), **grouped(rows)}
         self.rows = [row for members in groups.values() for row in members]
@@ -99,32 +99,32 @@ class Report:
             file.write(f"{json.dumps(record, indent=1)}\n".encode())
 
 
-def grouped(rows: Iterable[Row]) -> dict[Group, list[Row]]:
+def grouped(rows: Iterable[EngineRow]) -> dict[Group, list[EngineRow]]:
     """Rows that are compared with each other, in the order of their first appearance."""
-    groups: dict[Group, list[Row]] = {}
+    groups: dict[Group, list[EngineRow]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)
     return groups
 
 
-def best_peer(rows: Iterable[Row], row: Row) -> Row | None:
+def best_peer(rows: Iterable[EngineRow], row: EngineRow) -> EngineRow | None:
     """The fastest other engine in the same group; None where none was timed."""
     peers = [other for other in rows if not other.ours and other.timed and other.group == row.group]
     return min(peers, key=lambda other: other.spread.median, default=None)
 
 
-def ratio(row: Row, peer: Row | None) -> float | None:
+def ratio(row: EngineRow, peer: EngineRow | None) -> float | None:
     """How many times as fast as the peer."""
     return peer.spread.median / row.spread.median if peer and row.timed else None
 
 
-def ratio_at_fastest(rows: Iterable[Row], row: Row) -> float | None:
+def ratio_at_fastest(rows: Iterable[EngineRow], row: EngineRow) -> float | None:
     """The ratio of the fastest turns, matnet's to those of any peer, which something else disturbs least."""
     peers = [other.spread.shortest for other in rows if not other.ours and other.timed and other.group == row.group]
     return min(peers) / row.spread.shortest if peers and row.timed else None
 
 
-def _derived(rows: Sequence[Row], row: Row) -> dict[str, Any]:
+def _derived(rows: Sequence[EngineRow], row: EngineRow) -> dict[str, Any]:
     if not row.timed:
         return {}
     peer = best_peer(rows, row)
@@ -156,8 +156,8 @@ def read_reports(paths: Sequence[str]) -> Report:
 def _read(path: str) -> Report:
     try:
         record = json.loads(existing_file(path, "report").read_text())
-        known = {entry.name for entry in fields(Row)}
-        rows = [Row(**{key: value for key, value in row.items() if key in known}) for row in record["rows"]]
+        known = {entry.name for entry in fields(EngineRow)}
+        rows = [EngineRow(**{key: value for key, value in row.items() if key in known}) for row in record["rows"]]
         if record["format"] != FORMAT or not isinstance(record["machine"], dict):
             raise DataError(f"{path}: is a report of another format; measure again")
         return Report(rows, record["machine"], list(record["notes"]), dict(record.get("sections", {})))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matnet.benchmarks.rows import Report, Row, best_peer, grouped, ratio, ratio_at_fastest
+from matnet.benchmarks.rows import EngineRow, Report, best_peer, grouped, ratio, ratio_at_fastest
 from matnet.tables import Table
 
 Columns = tuple[str, ...]
@@ -32,13 +32,13 @@ where a network's file is not at hand, which changes no speed. published: images
 Titan X, end to end, in May 2016."""
 
 
-def details(report: Report, rows: Sequence[Row], form: str = "simple") -> str:
+def details(report: Report, rows: Sequence[EngineRow], form: str = "simple") -> str:
     """The engines of one network and batch, fastest first, failed ones last."""
     ordered = sorted(rows, key=lambda row: -row.images_per_s if row.timed else 0.0)
     return _table([_detail_cells(report, row) for row in ordered], DETAILS, form)
 
 
-def _detail_cells(report: Report, row: Row) -> list[str]:
+def _detail_cells(report: Report, row: EngineRow) -> list[str]:
     if not row.timed:
         return [row.engine, *[""] * 6, _share(row.difference), row.status]
     spread = row.spread
@@ -130,7 +130,7 @@ def _percent(part: float) -> str:
     return f"{100 * part:.0f} %"
 
 
-def _of_peak(report: Report, row: Row) -> str:
+def _of_peak(report: Report, row: EngineRow) -> str:
     peak = report.peak(row.precision)
     return _percent(row.flop_per_s / peak) if peak else ""
 
@@ -139,5 +139,5 @@ def _share(difference: float | None) -> str:
     return "" if difference is None else f"{difference:.0e}"
 
 
-def _published(row: Row) -> str:
+def _published(row: EngineRow) -> str:
     return _figure(next(iter(row.published.values()))) if row.published else ""

@@ -7,7 +7,7 @@ from statistics import geometric_mean
 
 from matnet.benchmarks.contenders import ALONE, AUTO
 from matnet.benchmarks.nets import NETS
-from matnet.benchmarks.rows import Report, Row, best_peer, grouped, ratio, ratio_at_fastest
+from matnet.benchmarks.rows import EngineRow, Report, best_peer, grouped, ratio, ratio_at_fastest
 
 BATCHES = (1, 16)
 THREADS = 2
@@ -22,7 +22,7 @@ ON_GPU = 1.0  # in TF32 and FP16, against the best form of torch
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TargetVerdict:
     """One target: what was compared, the ratio (None where it was not measured), and the least that it should be."""
 
     what: str
@@ -38,29 +38,29 @@ class Verdict:
         return f"{'PASS' if self.met else 'miss'}  {found:>12}, at least {self.least:.1f}: {self.what}"
 
 
-def verdicts(report: Report) -> list[Verdict]:
+def verdicts(report: Report) -> list[TargetVerdict]:
     """All targets for the networks and batches of a report; the mean is over those that it has."""
-    found: list[Verdict] = []
+    found: list[TargetVerdict] = []
     ratios: list[float] = []
     for (model, batch, precision, _), rows in grouped(report.rows).items():
         if model in NETS and precision == "fp32":
             named = {row.engine: row for row in rows}
             best = _against_best(named, rows)
             what = f"all runtimes, to the best peer{_whose(rows)}{_share(report, named.get(AUTO))}{_undisturbed(rows)}"
-            found.append(Verdict(f"{model}, batch {batch}: {what}", best, EVERY_NET))
+            found.append(TargetVerdict(f"{model}, batch {batch}: {what}", best, EVERY_NET))
             ratios += [best] if best else []
             what = f"ONNX Runtime alone, to plain ONNX Runtime{_share(report, named.get(ALONE))}"
             least = LRN if model in WITH_LRN else OTHERS
-            found.append(Verdict(f"{model}, batch {batch}: {what}", _against_plain(named), least))
+            found.append(TargetVerdict(f"{model}, batch {batch}: {what}", _against_plain(named), least))
     if ratios:
         what = f"geometric mean of the {len(ratios)} ratios with all runtimes to the best peer"
-        found.append(Verdict(what, geometric_mean(ratios), MEAN))
+        found.append(TargetVerdict(what, geometric_mean(ratios), MEAN))
     return found
 
 
-def gpu_verdicts(report: Report) -> list[Verdict]:
+def gpu_verdicts(report: Report) -> list[TargetVerdict]:
     """matnet to the best form of torch on the same GPU, in TF32 and FP16; then the means, by precision and scope."""
-    found: list[Verdict] = []
+    found: list[TargetVerdict] = []
     ratios: dict[str, list[float]] = {}
     for (model, batch, precision, scope), rows in grouped(report.rows).items():
         own = next((row for row in rows if row.ours), None)
@@ -69,36 +69,36 @@ def gpu_verdicts(report: Report) -> list[Verdict]:
             continue
         kind, times = f"{precision} {scope}".strip(), ratio(own, peer)
         shares = f"{_share(report, own)}{_roofline(report, own)}"
-        found.append(Verdict(f"{model}, batch {batch}, {kind}: to {peer.engine}{shares}", times, ON_GPU))
+        found.append(TargetVerdict(f"{model}, batch {batch}, {kind}: to {peer.engine}{shares}", times, ON_GPU))
         ratios.setdefault(kind, []).extend([times] if times else [])
     for kind, times_of_kind in ratios.items():
         if times_of_kind:
             what = f"geometric mean of {len(times_of_kind)} ratios, {kind}"
-            found.append(Verdict(what, geometric_mean(times_of_kind), ON_GPU))
+            found.append(TargetVerdict(what, geometric_mean(times_of_kind), ON_GPU))
     return found
 
 
-def _against_best(named: dict[str, Row], rows: list[Row]) -> float | None:
+def _against_best(named: dict[str, EngineRow], rows: list[EngineRow]) -> float | None:
     row = named.get(AUTO)
     return ratio(row, best_peer(rows, row)) if row else None
 
 
-def _undisturbed(rows: list[Row]) -> str:
+def _undisturbed(rows: list[EngineRow]) -> str:
     found = next((ratio_at_fastest(rows, row) for row in rows if row.engine == AUTO), None)
     return f"; {found:.2f} at the fastest turns" if found else ""
 
 
-def _whose(rows: list[Row]) -> str:
+def _whose(rows: list[EngineRow]) -> str:
     peer = best_peer(rows, rows[0])
     return f" ({peer.engine})" if peer else ""
 
 
-def _against_plain(named: dict[str, Row]) -> float | None:
+def _against_plain(named: dict[str, EngineRow]) -> float | None:
     ours, plain = named.get(ALONE), named.get(PLAIN)
     return ratio(ours, plain) if ours and plain and plain.timed else None
 
 
-def _roofline(report: Report, row: Row) -> str:
+def _roofline(report: Report, row: EngineRow) -> str:
     """How near to the least time that each step's bytes and operations need, at the ceilings that were measured."""
     peak, bandwidth = report.peak(row.precision), report.machine.get("copy_bytes_per_s")
     if not (peak and bandwidth and row.timed and row.work):
@@ -107,6 +107,6 @@ def _roofline(report: Report, row: Row) -> str:
     return f", at {100 * least / row.spread.median:.0f} % of the roofline"
 
 
-def _share(report: Report, row: Row | None) -> str:
+def _share(report: Report, row: EngineRow | None) -> str:
     peak = report.peak(row.precision) if row else None
     return f", at {100 * row.flop_per_s / peak:.0f} % of the peak" if peak and row and row.timed else ""

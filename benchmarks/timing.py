@@ -11,7 +11,7 @@ FEWEST = 3  # rounds that are timed whatever they take
 
 
 @dataclass(frozen=True)
-class Limits:
+class TimeLimits:
     """How long to time: `rounds` turns of every engine, fewer (but 3) once `seconds` have passed in all.
 
     turn: seconds; an engine runs at least once in a turn, and again until they have passed. pause: seconds before
@@ -44,7 +44,7 @@ class Spread:
 
 def by_turns(
     actions: Mapping[str, Callable[[], object]],
-    limits: Limits,
+    limits: TimeLimits,
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[dict[str, list[float]], dict[str, Exception]]:

@@ -17,7 +17,7 @@ from matnet.converters.lower import LOWERINGS, Builder
 from matnet.converters.lower.builder import describe
 from matnet.converters.lower.python_layers import is_known_python
 from matnet.converters.lower.sizes import LARGEST, SizeNeededError, known, numbers, padded, text
-from matnet.converters.options import Options
+from matnet.converters.options import ConversionOptions
 from matnet.errors import (
     FileFormatError,
     MatnetError,
@@ -34,7 +34,7 @@ from matnet.ops.extensions.constant import DummyData
 
 
 def build(
-    net_def: NetDef, options: Options, with_weights: bool = True, mean_size: tuple[int, int] | None = None
+    net_def: NetDef, options: ConversionOptions, with_weights: bool = True, mean_size: tuple[int, int] | None = None
 ) -> Builder:
     """The builder whose `net` is the network that computes what the Caffe net does at test time.
 

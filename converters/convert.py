@@ -17,7 +17,7 @@ from matnet.converters.graph.netdef import NetDef
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.sizes import Sizes
 from matnet.converters.means import given_mean
-from matnet.converters.options import Options, options_from
+from matnet.converters.options import ConversionOptions, options_from
 from matnet.converters.preprocessing import classes_struct, inputs_struct, normalization_struct
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.errors import NetworkError
@@ -31,7 +31,7 @@ PathLike = str | os.PathLike[str]
 def convert_caffe(
     prototxt: PathLike | None = None, caffemodel: PathLike | None = None, *, placeholders: bool = False, **options: Any
 ) -> Network:
-    """The Network that computes at test time what the Caffe net does; see `Options` for the keywords.
+    """The Network that computes at test time what the Caffe net does; see `ConversionOptions` for the keywords.
 
     Without a prototxt the graph is the one inside the caffemodel; without a caffemodel the params stay empty, or are,
     with `placeholders`, zeros of the right shapes that take no memory.
@@ -61,7 +61,7 @@ def convert_caffe(
     return net
 
 
-def _read(prototxt: PathLike | None, caffemodel: PathLike | None, options: Options) -> NetDef:
+def _read(prototxt: PathLike | None, caffemodel: PathLike | None, options: ConversionOptions) -> NetDef:
     if prototxt is None and caffemodel is None:
         raise NetworkError("nothing to convert: give a prototxt, a caffemodel, or both")
     if prototxt is None:
@@ -118,7 +118,9 @@ def _images(net: Network, image: str, sizes: Mapping[str, Sizes]) -> Sequence[st
     return list(dict.fromkeys([image, *(name for name in others if name in sizes and sizes[name][1] == 3)]))
 
 
-def _describe(net: Network, net_def: NetDef, image: str | None, options: Options, mean: np.ndarray | None) -> None:
+def _describe(
+    net: Network, net_def: NetDef, image: str | None, options: ConversionOptions, mean: np.ndarray | None
+) -> None:
     """Fill in `meta`."""
     if net.input_shapes:
         net.meta["inputs"] = inputs_struct(net)

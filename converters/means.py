@@ -10,12 +10,12 @@ import numpy as np
 from matnet.converters.caffemodel import read_mean
 from matnet.converters.files.message import Message
 from matnet.converters.graph.netdef import NetDef
-from matnet.converters.options import Options
+from matnet.converters.options import ConversionOptions
 from matnet.errors import FileFormatError, NetworkError, in_words
 from matnet.shapes import text
 
 
-def given_mean(options: Options) -> np.ndarray | None:
+def given_mean(options: ConversionOptions) -> np.ndarray | None:
     """The mean file of the options as C x H x W in the order of the converted net's channels: R, G, B.
 
     A Caffe net takes B, G, R, and so do its mean files, unless `color_format` says that it takes R, G, B;
@@ -77,7 +77,7 @@ def corner_to_corner(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image.astype(np.float32)
 
 
-def given_values(options: Options, net: NetDef, channels: int) -> np.ndarray | None:
+def given_values(options: ConversionOptions, net: NetDef, channels: int) -> np.ndarray | None:
     """Mean values as C x 1 x 1 in R, G, B order: those of the options, else those of the prototxt's data layer."""
     values, where = options.mean_values, "mean values"
     in_order = True

@@ -30,7 +30,7 @@ ORDERS = ("ilsvrc12", "devkit")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ConversionOptions:
     """The choices of one conversion.
 
     color_format: what the Caffe net takes; `bgr` is flipped so that the converted net takes RGB, `rgb` leaves
@@ -97,10 +97,10 @@ class Options:
             raise NetworkError("both a file of labels and class names are given; give one of them")
 
 
-def options_from(given: Mapping[str, object]) -> Options:
+def options_from(given: Mapping[str, object]) -> ConversionOptions:
     """Options from keywords; NetworkError naming the nearest ones for a keyword that does not exist."""
-    names = [item.name for item in fields(Options)]
+    names = [item.name for item in fields(ConversionOptions)]
     unknown = [name for name in given if name not in names]
     if unknown:
         raise NetworkError(f"no conversion option is called {unknown[0]!r}{nearest(unknown[0], names)}")
-    return Options(**given)  # type: ignore[arg-type]
+    return ConversionOptions(**given)  # type: ignore[arg-type]

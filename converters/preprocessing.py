@@ -11,7 +11,7 @@ import numpy as np
 
 from matnet.converters.graph.netdef import NetDef
 from matnet.converters.means import fitted_mean, given_values, transforms
-from matnet.converters.options import Options
+from matnet.converters.options import ConversionOptions
 from matnet.errors import DataError, FileFormatError, NetworkError, in_words
 from matnet.files import existing_file
 from matnet.formats.mat.values import Cell, StructArray, row
@@ -35,7 +35,7 @@ def inputs_struct(net: Network) -> Any:
 
 
 def normalization_struct(
-    net: Network, net_def: NetDef, shape: Shape, options: Options, mean: np.ndarray | None
+    net: Network, net_def: NetDef, shape: Shape, options: ConversionOptions, mean: np.ndarray | None
 ) -> dict[str, Any]:
     """`meta.normalization` for an image input of `shape` (N x C x H x W); `mean` is C x H x W in R, G, B order.
 
@@ -73,7 +73,7 @@ def _average(
     net_def: NetDef,
     channels: int,
     size: tuple[int, int],
-    options: Options,
+    options: ConversionOptions,
     mean: np.ndarray | None,
     notes: list[str],
 ) -> np.ndarray | None:
@@ -106,7 +106,9 @@ def _stated_scale(net_def: NetDef) -> float:
     return float(next((t.get("scale") for t in transforms(net_def) if t.has("scale")), 1.0))
 
 
-def _full_size(net_def: NetDef, size: tuple[int, int], options: Options, mean: np.ndarray | None) -> tuple[int, ...]:
+def _full_size(
+    net_def: NetDef, size: tuple[int, int], options: ConversionOptions, mean: np.ndarray | None
+) -> tuple[int, ...]:
     """What a whole image is resized to: (height, width), or one number for the shorter side.
 
     By default the size of the mean image, as Caffe subtracts it before it crops; else 256 x 256, but the
@@ -150,7 +152,7 @@ def _border(full: tuple[int, ...], size: tuple[int, int]) -> dict[str, np.ndarra
 # -- classes ----------------------------------------------------------------------------------------
 
 
-def classes_struct(net: Network, options: Options, sizes: dict[str, Shape]) -> dict[str, Any] | None:
+def classes_struct(net: Network, options: ConversionOptions, sizes: dict[str, Shape]) -> dict[str, Any] | None:
     """`meta.classes`: name and description cells in the order of the outputs; None where no classes are given.
 
     DataError where there are as many as no output has channels.

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from matnet.answers.extraction import POOLS, Task, extract
+from matnet.answers.extraction import POOLS, Extraction, extract
 from matnet.answers.layer_names import named_layers
 from matnet.arguments import (
     add_batch_size,
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     net = network_from(options.model, options)
     _refuse_layers_as_images(net, options)
     variables = named_layers(net.for_inference(), options.layer)
-    task = Task(net, variables, options.pool, preprocessing_from(net, options), engine_options(options))
+    task = Extraction(net, variables, options.pool, preprocessing_from(net, options), engine_options(options))
     with _Bar(options.quiet) as bar:
         faults = extract(
             task, options.images, options.out, workers=options.workers, resume=options.resume, progress=bar.begin

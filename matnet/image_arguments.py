@@ -237,9 +237,9 @@ def _mean(text: str | None) -> Any:
     if not Path(text).is_file():
         raise DataError(f"--mean {text}: no such file, and no numbers; give R G B, one value, or a mean file")
     from matnet.converters.means import given_mean
-    from matnet.converters.options import Options
+    from matnet.converters.options import ConversionOptions
 
-    planes = given_mean(Options(mean=text))
+    planes = given_mean(ConversionOptions(mean=text))
     assert planes is not None
     image = np.ascontiguousarray(planes.transpose(1, 2, 0), np.float32)
     return image[0, 0] if image.shape[:2] == (1, 1) else image

@@ -43,7 +43,7 @@ def delimited(number: int, length: int) -> bytes:
     return varint(number << 3 | 2) + varint(length)
 
 
-class Message:
+class WireMessage:
     """One message under construction: fields are appended by number; arrays stay arrays until they are written."""
 
     def __init__(self) -> None:
@@ -62,43 +62,43 @@ class Message:
         head = delimited(number, length)
         self._append(head, len(head))
 
-    def _bytes(self, number: int, value: bytes) -> Message:
+    def _bytes(self, number: int, value: bytes) -> WireMessage:
         self._head(number, len(value))
         self._append(value, len(value))
         return self
 
-    def integer(self, number: int, value: int) -> Message:
+    def integer(self, number: int, value: int) -> WireMessage:
         """An int or enum field."""
         self._tag(number, 0)
         coded = varint(value)
         self._append(coded, len(coded))
         return self
 
-    def single(self, number: int, value: float) -> Message:
+    def single(self, number: int, value: float) -> WireMessage:
         """A float field."""
         self._tag(number, 5)
         self._append(struct.pack("<f", value), 4)
         return self
 
-    def text(self, number: int, value: str) -> Message:
+    def text(self, number: int, value: str) -> WireMessage:
         """A string field."""
         return self._bytes(number, value.encode())
 
-    def integers(self, number: int, values: Sequence[int]) -> Message:
+    def integers(self, number: int, values: Sequence[int]) -> WireMessage:
         """A packed field of ints."""
         return self._bytes(number, b"".join(varint(value) for value in values))
 
-    def singles(self, number: int, values: Sequence[float]) -> Message:
+    def singles(self, number: int, values: Sequence[float]) -> WireMessage:
         """A packed field of floats."""
         return self._bytes(number, struct.pack(f"<{len(values)}f", *values))
 
-    def array(self, number: int, value: np.ndarray) -> Message:
+    def array(self, number: int, value: np.ndarray) -> WireMessage:
         """A bytes field with the elements of an array (see `raw_data`)."""
         self._head(number, raw_size(value))
         self._append(value, raw_size(value))
         return self
 
-    def message(self, number: int, value: Message) -> Message:
+    def message(self, number: int, value: WireMessage) -> WireMessage:
         """A nested message, which must be complete."""
         self._head(number, value.size)
         self.parts += value.parts

@@ -191,7 +191,7 @@ def text_report(net: Network, table: NetworkTable, with_meta: bool = False, reas
 def plan_report(net: Network, inputs: Mapping[str, Shape], options: EngineOptions) -> list[str]:
     """What a backend does with the network's outputs for these inputs; NetworkError where a size is missing.
 
-    For cupy no GPU is needed: its plan is the same on all of them, but for what cuDNN chooses there.
+    For cupy no GPU is needed: its schedule is the same on all of them, but for what cuDNN chooses there.
     """
     inference = net.for_inference()
     backend = options.backend
@@ -205,7 +205,7 @@ def plan_report(net: Network, inputs: Mapping[str, Shape], options: EngineOption
     if backend == "numpy":
         return ["every layer by itself, in numpy", "activations lie channels first (NCHW)"]
     if backend == "cupy":
-        from matnet.engines.cupy.planning import schedule_lines
+        from matnet.engines.cupy.schedules import schedule_lines
 
         return schedule_lines(inference, given, precision=options.precision)
     from matnet.engines.cpu.engine import OnnxEngine

@@ -14,7 +14,7 @@ from typing import Any
 import cudnn
 
 from matnet.engines.cupy.graphs import build_graph, propose_plans
-from matnet.engines.cupy.steps import Blob, ConvGraph, strides_of
+from matnet.engines.cupy.steps import ConvGraph, DeviceBlob, strides_of
 from matnet.shapes import Pad, filtered
 
 # Compute capability, multiprocessors, shared memory of one in bytes, second-level cache, memory (NVIDIA's data sheets).
@@ -49,10 +49,10 @@ def graph(
 ) -> ConvGraph:  # fmt: skip
     """A convolution with bias; `pitch`: its output is part of a concatenation of so many channels."""
     y = (x[0], count, *filtered(x[2:], kernel, stride, pad, dilate))
-    strides = Blob("y", y, pitch=pitch or count).strides
+    strides = DeviceBlob("y", y, pitch=pitch or count).strides
     filters = (count, x[1] // groups, *kernel)
     return ConvGraph(
-        x, Blob("x", x, pitch=x[1]).strides, filters, y, strides, pad, stride, dilate, "fp32", True,
+        x, DeviceBlob("x", x, pitch=x[1]).strides, filters, y, strides, pad, stride, dilate, "fp32", True,
         strides if residual else None, leak,
     )  # fmt: skip
 
@@ -69,12 +69,13 @@ GRAPHS = {
     "depthwise": graph((2, 32, 14, 14), 32, (3, 3), (1, 1, 1, 1), groups=32),
     "leaky": graph((2, 64, 28, 28), 32, (3, 3), (1, 1, 1, 1), leak=0.1),
     "FCN's upsampling": ConvGraph(
-        (2, 21, 34, 34), Blob("x", (2, 21, 34, 34), pitch=21).strides, (21, 21, 4, 4), (2, 21, 70, 70),
-        Blob("y", (2, 21, 70, 70), pitch=21).strides, (0, 0, 0, 0), (2, 2), (1, 1), "fp32", transposed=True,
+        (2, 21, 34, 34), DeviceBlob("x", (2, 21, 34, 34), pitch=21).strides, (21, 21, 4, 4), (2, 21, 70, 70),
+        DeviceBlob("y", (2, 21, 70, 70), pitch=21).strides, (0, 0, 0, 0), (2, 2), (1, 1), "fp32", transposed=True,
     ),
     "FCN's last, in groups, cropped": ConvGraph(
-        (1, 21, 18, 24), Blob("x", (1, 21, 18, 24), pitch=21).strides, (21, 1, 64, 64), (1, 21, 577, 769),
-        Blob("y", (1, 21, 577, 769), pitch=21).strides, (10, 21, 15, 16), (32, 32), (1, 1), "fp32", transposed=True,
+        (1, 21, 18, 24), DeviceBlob("x", (1, 21, 18, 24), pitch=21).strides, (21, 1, 64, 64), (1, 21, 577, 769),
+        DeviceBlob("y", (1, 21, 577, 769), pitch=21).strides, (10, 21, 15, 16), (32, 32), (1, 1), "fp32",
+        transposed=True,
     ),
     "fully connected": replace(graph((16, 9216, 1, 1), 4096, (1, 1)), wide=False),
     "an image with a channel of zeros": graph((16, 4, 227, 227), 96, (11, 11), stride=(4, 4)),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from matnet.engines.cupy.bound import Bound, applied
-from matnet.engines.cupy.steps import Apply, Blob, Convolve, Join, Load, Multiply, Schedule, Step
+from matnet.engines.cupy.steps import Apply, Convolve, DeviceBlob, Join, Load, Multiply, Schedule, Step
 from matnet.engines.cupy.weights import filters_and_bias
 from matnet.engines.layer_by_layer import LayerByLayer
 from matnet.network import Layer, Network
@@ -36,7 +36,7 @@ class NumpyMachine:
     def memory(self, size: int) -> Array:
         return np.full(size, NAN, np.uint8)
 
-    def as_read(self, blob: Blob) -> Blob:
+    def as_read(self, blob: DeviceBlob) -> DeviceBlob:
         return blob
 
     def load(self, target: Array) -> Callable[[Array], None]:
@@ -167,7 +167,7 @@ class Emulated:
         bound.store(results)
         return results
 
-    def poison(self, blob: Blob) -> None:
+    def poison(self, blob: DeviceBlob) -> None:
         """Fill the blob's whole buffer with NaN."""
         begin = self.bound.schedule.arena.offsets[blob.name]
         self.bound.memory[begin : begin + blob.bytes] = NAN

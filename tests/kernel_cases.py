@@ -102,7 +102,7 @@ def lrn(channels: int, length: int, beta: float = 0.75, side: tuple[int, int] = 
     def make(dtype: type) -> Case:
         x = values_of(2, channels, *side, special=special)
         out, expected = filled(by_op(LRN(param=(length, 1.5, 0.3, beta)), x), dtype)
-        return Case([kernels.plan_lrn(laid_out(x, dtype), out, length, 1.5, 0.3, beta)], out, expected)
+        return Case([kernels.lrn_launch(laid_out(x, dtype), out, length, 1.5, 0.3, beta)], out, expected)
 
     return make
 
@@ -111,7 +111,7 @@ def softmax(*shape: int, special: bool = False) -> Maker:
     def make(dtype: type) -> Case:
         x = values_of(*shape, special=special)
         out, expected = filled(by_op(SoftMax(), x), dtype)
-        return Case([kernels.plan_softmax(laid_out(x, dtype), out)], out, expected)
+        return Case([kernels.softmax_launch(laid_out(x, dtype), out)], out, expected)
 
     return make
 
@@ -121,7 +121,7 @@ def pool(op: Op, method: str, windows: Windows, *shape: int) -> Maker:
         x = values_of(*shape, special=True)
         x[:, :2, 1:5, 2:7] = -np.inf  # whole windows: by Caffe's rules -FLT_MAX wins only where there is a pad
         out, expected = filled(by_op(op, x), dtype)
-        launch = kernels.plan_pool(laid_out(x, dtype), out, method, windows)
+        launch = kernels.pool_launch(laid_out(x, dtype), out, method, windows)
         return Case([launch], out, expected, exact=method == "max")
 
     return make
@@ -157,7 +157,7 @@ def roi(channels: int, spread: tuple[int, ...] = (1, 1, 5, 8), **fields: object)
         out, expected = filled(by_op(op, x, boxes), dtype)
         given = laid_out(x, dtype), guarded(boxes.shape, np.float32, boxes)
         case = Case([], out, expected, exact=op.method == "max")
-        case.launches = [kernels.plan_roi_pool(*given, out, case.fault, op)]
+        case.launches = [kernels.roi_pool_launch(*given, out, case.fault, op)]
         return case
 
     return make
@@ -170,7 +170,7 @@ def sample(channels: int) -> Maker:
         grid[0, 0, 0, 0], grid[1, 1, 1, 1], grid[2, :2, :, 1], grid[3, 3, 0, :2] = np.nan, np.inf, 1, -1
         out, expected = filled(by_op(BilinearSampler(), x, grid), dtype)
         given = laid_out(x, dtype), guarded(grid.shape, np.float32, grid)
-        return Case([kernels.plan_sample(*given, out)], out, expected)
+        return Case([kernels.sample_launch(*given, out)], out, expected)
 
     return make
 
@@ -192,7 +192,7 @@ def affine(
         out = given if in_place else out
         s, b = guarded(s.shape, np.float32, s), guarded(b.shape, np.float32, b)
         added = laid_out(y, dtype) if other else None
-        launch = kernels.plan_affine(given, out, s if scale else None, b if bias else None, added, leak)
+        launch = kernels.affine_launch(given, out, s if scale else None, b if bias else None, added, leak)
         return Case([launch], out, wanted)
 
     return make
@@ -206,7 +206,7 @@ def joined(*channels: int, mixed: bool = False) -> Maker:
         types = [dtype, np.float16 if dtype is np.float32 else np.float32]
         given = [laid_out(x, types[k % 2 if mixed else 0]) for k, x in enumerate(parts)]
         out, wanted = filled(np.concatenate(parts, axis=1), dtype)
-        return Case(kernels.plan_join(given, out), out, wanted, exact=True)
+        return Case(kernels.join_launch(given, out), out, wanted, exact=True)
 
     return make
 
@@ -219,7 +219,7 @@ def total(count: int, leak: float | None, shape: tuple[int, ...] = (2, 6, 7, 11)
         given = [laid_out(x, dtype) for x in parts]
         out, wanted = filled(expected, dtype, fixed=count > 4)
         out = out if in_place is None else given[in_place]
-        return Case(kernels.plan_sum(given, out, leak), out, wanted, partial_sums=count > 4)
+        return Case(kernels.sum_launch(given, out, leak), out, wanted, partial_sums=count > 4)
 
     return make
 
@@ -234,7 +234,7 @@ def transpose(*shape: int, channels: int | None = None, to: type | None = None, 
         last = np.ascontiguousarray(wide.transpose(LAST))
         given, wanted = (last, x) if back else (x, last)
         out = guarded(wanted.shape, to or dtype)
-        launch = kernels.plan_transpose(guarded(given.shape, dtype, given), out, not back)
+        launch = kernels.transpose_launch(guarded(given.shape, dtype, given), out, not back)
         return Case([launch], out, wanted, exact=True)
 
     return make
@@ -248,7 +248,7 @@ def unaligned(dtype: type) -> Case:
     memory, result = (guarded((x.size + 1,), dtype) for _ in range(2))
     memory[1:], result[:1] = moved.ravel(), first
     given, out = memory[1:].reshape(moved.shape), result[1:].reshape(moved.shape)
-    return Case([kernels.plan_affine(given, out, leak=0.0)], out, np.maximum(moved, 0), exact=True)
+    return Case([kernels.affine_launch(given, out, leak=0.0)], out, np.maximum(moved, 0), exact=True)
 
 
 SHAPE = (2, 6, 7, 11)

@@ -16,7 +16,7 @@ import pytest
 import matnet
 from matnet.benchmarks import gpu
 from matnet.benchmarks.device import agreement, ceilings, conformance, kernels, memory, preflight, stages
-from matnet.benchmarks.device.budget import Budget, Task, run_tasks
+from matnet.benchmarks.device.budget import TimeBudget, TimedTask, run_tasks
 from matnet.benchmarks.device.engine import gpu_runner
 from matnet.benchmarks.device.kernels import StepTime, by_kind, step_bytes, step_operations
 from matnet.benchmarks.device.page import page
@@ -24,13 +24,13 @@ from matnet.benchmarks.device.stages import STAGES, Session, tasks_of
 from matnet.benchmarks.measure import checked
 from matnet.benchmarks.models import build
 from matnet.benchmarks.peers import Subject
-from matnet.benchmarks.rows import Report, Row
+from matnet.benchmarks.rows import EngineRow, Report
 from matnet.benchmarks.targets import gpu_verdicts
-from matnet.benchmarks.timing import Limits
+from matnet.benchmarks.timing import TimeLimits
 from matnet.engines.cupy import choice
 from matnet.engines.cupy.lower import lower
-from matnet.engines.cupy.planning import planned_for
 from matnet.engines.cupy.probe import Gpu
+from matnet.engines.cupy.schedules import planned_for
 from matnet.errors import DataError, EngineError, run_command
 from matnet.files import models_folder
 from tests import fake_cuda
@@ -51,15 +51,15 @@ class Clock:
 def test_tasks_run_in_order_while_they_fit_and_smaller_ones_after_a_large_one() -> None:
     clock, ran = Clock(), []
 
-    def task(name: str, estimate: float, taken: float) -> Task:
+    def task(name: str, estimate: float, taken: float) -> TimedTask:
         def act() -> None:
             ran.append(name)
             clock.now += taken
 
-        return Task(name, estimate, act)
+        return TimedTask(name, estimate, act)
 
     tasks = [task("a", 40, 50), task("b", 60, 60), task("c", 10, 10), task("d", 45, 1)]
-    found = run_tasks(tasks, Budget(100, clock))
+    found = run_tasks(tasks, TimeBudget(100, clock))
     assert ran == ["a", "c"]
     assert [(outcome.status, outcome.seconds) for outcome in found] == [
         ("ok", 50),
@@ -75,8 +75,8 @@ def test_a_task_that_fails_leaves_the_others() -> None:
 
     said: list[str] = []
     run_tasks(
-        [Task("a", 1, fail), Task("b", 1, lambda: None)],
-        Budget(10, Clock()),
+        [TimedTask("a", 1, fail), TimedTask("b", 1, lambda: None)],
+        TimeBudget(10, Clock()),
         lambda outcome: said.append(f"{outcome.name}: {outcome.status}"),
     )
     assert said == ["a: failed: the GPU is busy", "b: ok"]
@@ -116,7 +116,7 @@ def test_distance_from_the_record(found: list, expected: list, distance: float) 
 
 
 def test_a_wrong_output_is_named() -> None:
-    outcome = conformance.Outcome("case", "fp32")
+    outcome = conformance.CaseResult("case", "fp32")
     x = np.ones((2, 6, 7, 11), np.float32)
     conformance.compare(outcome, {"a": x, "b": 1.5 * x}, {"a": x, "b": x}, ["a", "b"])
     assert_line(outcome.status, "failed", "b", "0.5")
@@ -213,8 +213,8 @@ def test_what_tasks_of_a_kind_have_taken_counts_for_the_next() -> None:
     def act() -> None:
         clock.now += 10
 
-    tasks = [Task(name, 40, act, "speed") for name in "abc"]
-    assert [outcome.status for outcome in run_tasks(tasks, Budget(50, clock))] == ["ok", "ok", "ok"]
+    tasks = [TimedTask(name, 40, act, "speed") for name in "abc"]
+    assert [outcome.status for outcome in run_tasks(tasks, TimeBudget(50, clock))] == ["ok", "ok", "ok"]
 
 
 # -- all of it on stand-ins that refuse what the real libraries refuse ---------------------------------
@@ -244,7 +244,7 @@ def whole_run(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(ceilings, "copy_bandwidth", lambda torch: 1e12)
     monkeypatch.setattr(ceilings, "transfer_bandwidth", lambda torch: 1e10)
     monkeypatch.setattr(memory.device_memory, "__defaults__", (2, 3))
-    monkeypatch.setattr(stages, "LIMITS", Limits(rounds=1, seconds=1, turn=0.0, pause=0.0))
+    monkeypatch.setattr(stages, "LIMITS", TimeLimits(rounds=1, seconds=1, turn=0.0, pause=0.0))
     monkeypatch.setattr(kernels, "RUNS", 2)
     monkeypatch.setattr(stages, "KERNEL_BATCH", 2)
     monkeypatch.delenv(agreement.REAL_DATA, raising=False)
@@ -294,8 +294,8 @@ def test_a_graph_that_computes_nothing_sets_the_status(whole_run: list[str], mon
 def test_the_roofline_of_a_network_is_the_sum_of_its_steps() -> None:
     """At 10 bytes and 5 operations a second: 20 s for 200 bytes and 40 s for 200 operations, of 240 s measured."""
     work = [[200, 0], [100, 200]]
-    own = Row("alexnet", "random", 1, "matnet-cupy", "fp16", seconds=[240.0], work=work, operations=200)
-    peer = Row("alexnet", "random", 1, "torch", "fp16", seconds=[480.0], operations=200)
+    own = EngineRow("alexnet", "random", 1, "matnet-cupy", "fp16", seconds=[240.0], work=work, operations=200)
+    peer = EngineRow("alexnet", "random", 1, "torch", "fp16", seconds=[480.0], operations=200)
     report = Report([own, peer], {"matmul_flop_per_s": {"fp16": 5.0}, "copy_bytes_per_s": 10.0})
     assert gpu_verdicts(report)[0].line().endswith("to torch, at 17 % of the peak, at 25 % of the roofline")
 
@@ -309,10 +309,10 @@ def test_an_engine_that_repeats_its_first_output_is_noticed() -> None:
         seen.append(value)
         return seen[0]
 
-    row = Row("net", "random", 2, "matnet-cupy", "fp16")
+    row = EngineRow("net", "random", 2, "matnet-cupy", "fp16")
     checked(row, stale, x, x)
     assert row.status.startswith("failed: its output differs by")
-    checked(row := Row("net", "random", 2, "matnet-cupy", "fp16"), lambda value: value, x, x)
+    checked(row := EngineRow("net", "random", 2, "matnet-cupy", "fp16"), lambda value: value, x, x)
     assert (row.status, row.difference) == ("ok", 0.0)
 
 

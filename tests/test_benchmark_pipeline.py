@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from matnet.benchmarks import pipeline
-from matnet.benchmarks.pipeline import ENGINE, OURS, PREPARATION, Row, perfect_overlap, table
+from matnet.benchmarks.pipeline import ENGINE, OURS, PREPARATION, StageRow, perfect_overlap, table
 from matnet.errors import MatnetError
 
 ROWS = [
-    Row(ENGINE[0], 100.0, [100.0, 120.0], [2.0, 2.0]),
-    Row(ENGINE[1], 110.0, [150.0, 60.0], [2.0, 1.8]),
-    Row(PREPARATION, 300.0, [300.0, 480.0], [1.5, 1.9]),
-    Row(OURS, 90.0, [90.0, 96.0], [2.0, 2.0], top1_error=37.5, top5_error=12.0),
-    Row("peer", 45.0, [45.0, 24.0], [1.0, 1.0]),
+    StageRow(ENGINE[0], 100.0, [100.0, 120.0], [2.0, 2.0]),
+    StageRow(ENGINE[1], 110.0, [150.0, 60.0], [2.0, 1.8]),
+    StageRow(PREPARATION, 300.0, [300.0, 480.0], [1.5, 1.9]),
+    StageRow(OURS, 90.0, [90.0, 96.0], [2.0, 2.0], top1_error=37.5, top5_error=12.0),
+    StageRow("peer", 45.0, [45.0, 24.0], [1.0, 1.0]),
 ]
 
 

@@ -13,9 +13,9 @@ from matnet.benchmarks import __main__ as command
 from matnet.benchmarks import measure, models, targets
 from matnet.benchmarks.contenders import Contender
 from matnet.benchmarks.peers import MODULES, PEERS, Subject
-from matnet.benchmarks.rows import Report, Row, best_peer, ratio, ratio_at_fastest, read_reports
+from matnet.benchmarks.rows import EngineRow, Report, best_peer, ratio, ratio_at_fastest, read_reports
 from matnet.benchmarks.table import markdown, summary
-from matnet.benchmarks.timing import Limits, Spread, by_turns
+from matnet.benchmarks.timing import Spread, TimeLimits, by_turns
 from matnet.errors import MatnetError, run_command
 from matnet.files import models_folder
 
@@ -48,7 +48,7 @@ class Clock:
 def test_engines_take_turns_after_an_untimed_round() -> None:
     clock = Clock()
     actions = {"a": clock.action("a", 0.25), "b": clock.action("b", 0.5)}
-    seconds, errors = by_turns(actions, Limits(rounds=2), clock, lambda pause: None)
+    seconds, errors = by_turns(actions, TimeLimits(rounds=2), clock, lambda pause: None)
     assert clock.calls == ["a", "b"] * 3
     assert (seconds, errors) == ({"a": [0.25, 0.25], "b": [0.5, 0.5]}, {})
 
@@ -56,21 +56,21 @@ def test_engines_take_turns_after_an_untimed_round() -> None:
 def test_a_fast_engine_runs_until_its_turn_is_over() -> None:
     """A turn is 0.1 s: three calls of 0.04 s, after one call to warm up."""
     clock = Clock()
-    seconds, _ = by_turns({"a": clock.action("a", 0.04)}, Limits(rounds=1), clock, lambda pause: None)
+    seconds, _ = by_turns({"a": clock.action("a", 0.04)}, TimeLimits(rounds=1), clock, lambda pause: None)
     assert len(clock.calls) == 1 + 3
     np.testing.assert_allclose(seconds["a"], [0.04])
 
 
 def test_rounds_end_with_the_seconds_but_not_before_the_third() -> None:
     clock = Clock()
-    seconds, _ = by_turns({"a": clock.action("a", 10)}, Limits(rounds=9, seconds=1), clock, lambda pause: None)
+    seconds, _ = by_turns({"a": clock.action("a", 10)}, TimeLimits(rounds=9, seconds=1), clock, lambda pause: None)
     assert seconds == {"a": [10, 10, 10]}
 
 
 def test_an_engine_that_fails_leaves_the_others_their_turns() -> None:
     clock = Clock()
     actions = {"a": clock.action("a", 1, fails_at=2), "b": clock.action("b", 1)}
-    seconds, errors = by_turns(actions, Limits(rounds=2), clock, lambda pause: None)
+    seconds, errors = by_turns(actions, TimeLimits(rounds=2), clock, lambda pause: None)
     assert clock.calls == ["a", "b", "a", "b", "b"]
     assert seconds == {"b": [1, 1]}
     assert str(errors["a"]) == "a gave up"
@@ -88,10 +88,10 @@ def test_spread(times: list[float], expected: Spread) -> None:
 # -- rows ---------------------------------------------------------------------------------------------
 
 
-def row(engine: str, seconds: float | None, model: str = "alexnet", batch: int = 16, **more: Any) -> Row:
+def row(engine: str, seconds: float | None, model: str = "alexnet", batch: int = 16, **more: Any) -> EngineRow:
     times = [] if seconds is None else [seconds]
     status = "ok" if times else "failed: its reason"
-    return Row(model, "random", batch, engine, status=status, seconds=times, operations=8_000_000_000, **more)
+    return EngineRow(model, "random", batch, engine, status=status, seconds=times, operations=8_000_000_000, **more)
 
 
 ROWS = [row("matnet", 2.0), row("matnet-auto", 1.0), row("onnxruntime", 4.0), row("openvino", 1.5), row("torch", None)]
@@ -180,7 +180,7 @@ def test_targets_of_the_processor() -> None:
     ]
     np.testing.assert_allclose([verdict.ratio for verdict in found], [1.5, 1.2, 0.8, 1.0, 1.2**0.5])
     assert found[0].line().startswith("PASS")
-    assert "not measured" in targets.Verdict("x", None, 1.0).line()
+    assert "not measured" in targets.TargetVerdict("x", None, 1.0).line()
 
 
 def test_targets_of_a_gpu() -> None:
@@ -273,7 +273,7 @@ def test_engines_on_a_gpu_are_timed_on_resident_input_too() -> None:
         "other": lambda subject: lambda x: x[:, :10],
     }
     contestants = [Contender(name, make) for name, make in makers.items()]
-    limits = Limits(rounds=1, turn=0, pause=0)
+    limits = TimeLimits(rounds=1, turn=0, pause=0)
     rows = measure.measure(models.build(LENET), 2, contestants, limits, threads=1)
     assert [(found.engine, found.scope, found.status, len(found.seconds)) for found in rows] == [
         ("matnet", "", "ok", 1),
@@ -289,7 +289,7 @@ def test_engines_on_a_gpu_are_timed_on_resident_input_too() -> None:
 def test_an_interrupt_keeps_what_was_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, asked = measure.measure, []
 
-    def interrupted(*arguments: Any, **options: Any) -> list[Row]:
+    def interrupted(*arguments: Any, **options: Any) -> list[EngineRow]:
         asked.append(arguments)
         if len(asked) == 2:
             raise KeyboardInterrupt

@@ -124,7 +124,7 @@ def test_boxes_that_are_no_numbers_are_reported(processor: Processor) -> None:
     x, out = laid_out(values_of(2, 8, 7, 11), np.float32), guarded((3, 3, 4, 8), np.float32)
     fault = np.zeros(1, np.int32)
     given = guarded((3, 5, 1, 1), np.float32, boxes.reshape(3, 5, 1, 1))
-    processor.start(kernels.plan_roi_pool(x, given, out, fault, ROIPooling(subdivisions=(3, 4))))
+    processor.start(kernels.roi_pool_launch(x, given, out, fault, ROIPooling(subdivisions=(3, 4))))
     assert_all_written(out)
     np.testing.assert_array_equal(fault, 1)
 
@@ -175,8 +175,8 @@ def test_wide_loads() -> None:
     wide = {np.float32: 4, np.float16: 8}
     for dtype, width in wide.items():
         x = guarded((2, 7, 11, 64), dtype)
-        assert f", {width}, " in kernels.plan_lrn(x, x, 5, 1, 1, 0.75).name
-        assert f", {width}, " in kernels.plan_affine(x, x, leak=0.0).name
+        assert f", {width}, " in kernels.lrn_launch(x, x, 5, 1, 1, 0.75).name
+        assert f", {width}, " in kernels.affine_launch(x, x, leak=0.0).name
         assert launch.vector(66, x) == 2
         assert launch.vector(64, x.reshape(-1)[1:]) == 1
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from matnet import EngineError, Network
 from matnet.engines.cupy.lower import lower, without_fusing
-from matnet.engines.cupy.memory import ALIGNMENT, Arena, Buffer, plan_memory
-from matnet.engines.cupy.planning import planned_for, schedule_lines, why_layer_by_layer
-from matnet.engines.cupy.steps import Blob, Convolve, Schedule
+from matnet.engines.cupy.memory import ALIGNMENT, Arena, Buffer, place_buffers
+from matnet.engines.cupy.schedules import planned_for, schedule_lines, why_layer_by_layer
+from matnet.engines.cupy.steps import Convolve, DeviceBlob, Schedule
 from matnet.ops import extensions as ext
 from matnet.ops.activation import DropOut, ReLU, SoftMax
 from matnet.ops.combine import Concat, Sum
@@ -164,7 +164,7 @@ def test_the_plan_in_words(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_blob_is_a_view_of_its_buffer() -> None:
     """Channel c of pixel (h, w) of image n lies at ((n H + h) W + w) pitch + c."""
-    blob = Blob("b", (2, 3, 4, 5), pitch=7)
+    blob = DeviceBlob("b", (2, 3, 4, 5), pitch=7)
     view = blob.view(np.arange(1000, dtype=np.float32))
     assert view.shape == (2, 3, 4, 5)
     assert view[1, 2, 3, 4] == ((1 * 4 + 3) * 5 + 4) * 7 + 2
@@ -181,7 +181,7 @@ SPANS = st.tuples(SIZES, st.integers(0, 12), st.integers(0, 4))
 @settings(max_examples=300, deadline=None)
 def test_buffers_in_use_together_do_not_overlap(spans: list[tuple[int, int, int]]) -> None:
     buffers = {str(n): Buffer(size, first, first + length) for n, (size, first, length) in enumerate(spans)}
-    arena = plan_memory(buffers)
+    arena = place_buffers(buffers)
     for name, a in buffers.items():
         begin = arena.offsets[name]
         assert begin % ALIGNMENT == 0 and begin + a.size <= arena.size
@@ -197,8 +197,8 @@ def test_a_chain_takes_no_more_than_its_largest_neighbours(sizes: list[int]) -> 
     """Buffer i is written in step i and read in step i + 1: two are in use at a time."""
     buffers = {str(n): Buffer(size, n, n + 1) for n, size in enumerate(sizes)}
     padded = [-(-size // ALIGNMENT) * ALIGNMENT for size in sizes]
-    assert plan_memory(buffers).size == max(a + b for a, b in pairwise(padded))
+    assert place_buffers(buffers).size == max(a + b for a, b in pairwise(padded))
 
 
 def test_no_buffers_take_no_memory() -> None:
-    assert plan_memory({}) == Arena({}, 0)
+    assert place_buffers({}) == Arena({}, 0)

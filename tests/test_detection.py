@@ -21,7 +21,7 @@ from matnet.datasets.objects import OBJECT_CLASSES
 from matnet.datasets.proposals import read_proposals
 from matnet.errors import DataError, NetworkError, run_command
 from matnet.evaluation import evaluate
-from matnet.evaluation.detectors import Detector, Limits, best, detector_of, listed, moved_boxes
+from matnet.evaluation.detectors import DetectionLimits, Detector, best, detector_of, listed, moved_boxes
 from matnet.formats.mat import write_mat
 from matnet.formats.mat.values import Cell
 from matnet.images import Preprocessing
@@ -141,9 +141,9 @@ def test_movement_of_boxes_by_hand() -> None:
 def test_the_best_of_an_image_remain() -> None:
     scores = np.array([[0, 0.9], [0, 0.8], [0, 0.7], [0, 0.05]], np.float32)
     boxes = np.array([[0, 0, 9, 9], [5, 0, 14, 9], [20, 0, 29, 9], [40, 0, 49, 9]], np.float64)
-    found = best(scores, np.repeat(boxes[:, None], 2, axis=1), 0, Limits())
+    found = best(scores, np.repeat(boxes[:, None], 2, axis=1), 0, DetectionLimits())
     np.testing.assert_array_equal(found.boxes, boxes[[0, 2]] + 1)  # 50 of 150 overlap; 0.05 is not above 0.05
-    only = best(scores, np.repeat(boxes[:, None], 2, axis=1), 0, Limits(most=1))
+    only = best(scores, np.repeat(boxes[:, None], 2, axis=1), 0, DetectionLimits(most=1))
     np.testing.assert_array_equal(only.scores, np.float32([0.9]))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import matnet
 from matnet.datasets import class_order
-from matnet.doctor.image_changes import Variant, image_changes
+from matnet.doctor.image_changes import Preparation, image_changes
 from matnet.doctor.label_changes import label_changes, learned_order
 from matnet.doctor.scoring import prepare_all
 from matnet.doctor.statistics import calibrated, interval, log_probabilities, normalizers, paired
@@ -75,7 +75,7 @@ def test_images_prepared_together_are_those_prepared_alone() -> None:
     net = matnet.load(MODEL)
     path = next(DIGITS.glob("3/*.png"))
     base = Preprocessing.of(net, image_size=(9, 7), channels=3, mean=(73, 60, 50), resize="vl_imreadjpeg")
-    variants = [Variant(base), *(change.variant for change in image_changes(base))]
+    variants = [Preparation(base), *(change.variant for change in image_changes(base))]
     places = [np.empty((3, 9, 7), np.float32) for _ in variants]
     prepare_all(path, variants, places)
     assert len(variants) > 10

@@ -178,6 +178,23 @@ def test_tests_import_no_tests() -> None:
     assert not wrong
 
 
+SHARED_NAMES = {
+    "LayerWriter": "what exporters of layers write to: of ONNX, of PyTorch",
+    "NotExpressible": "what they raise where the other side has no such layer",
+    "Scale": "the layer as an op, and as a module of torch",
+}
+
+
+def test_no_two_classes_share_a_name_without_a_reason() -> None:
+    places: dict[str, list[str]] = {}
+    for module, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(module)
+    shared = {name: found for name, found in places.items() if len(found) > 1 and name not in SHARED_NAMES}
+    assert not shared, "rename all but one, or state the reason in SHARED_NAMES"
+
+
 def test_messages_name_the_program_that_the_person_used() -> None:
     """`errors.program` knows whether that is `matnet VERB` or `python -m matnet.VERB`; docstrings may state either."""
     spelled = re.compile(rf"`matnet ({'|'.join(VERBS)})\b|python -m matnet\.({'|'.join(VERBS)})\b(?!\.)")

@@ -134,7 +134,7 @@ def test_a_network_that_was_not_edited_is_not_compared(net: matnet.Network, monk
     def compared(*_: Any) -> bool:
         raise AssertionError("compared")
 
-    monkeypatch.setattr(kept.Graph, "is_that_of", compared)
+    monkeypatch.setattr(kept.Snapshot, "is_that_of", compared)
     net(X)
 
 

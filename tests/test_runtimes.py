@@ -24,7 +24,7 @@ from matnet.engines.cpu.runtimes import (
     RUNTIMES,
     OnnxRuntime,
     Runtime,
-    Settings,
+    RuntimeSettings,
     available,
     candidates,
     runtime_version,
@@ -60,7 +60,7 @@ WHOLE = chain(CONV, (ReLU(), []), (Conv(), [values(8, 12, 8, 5), values(5, 1)]))
 
 
 def compiled(net: Network, variant: Variant, shape: tuple[int, ...] = X, threads: int = 2, callers: int = 1) -> Program:
-    settings = Settings(threads, callers=callers)
+    settings = RuntimeSettings(threads, callers=callers)
     return Compiler(net, net.outputs, settings).program(variant, {"x": shape}, open_sizes=False)
 
 
@@ -118,7 +118,7 @@ def test_threads_are_shared_by_callers_and_then_by_parts(
     threads: int, callers: int, kind: str, streams: int, images: int
 ) -> None:
     """streams: how many threads call the model at a time; images: of a batch of ten, in one call of the model."""
-    division = Division(Settings(threads, callers=callers), kind)
+    division = Division(RuntimeSettings(threads, callers=callers), kind)
     assert (division.streams, division.images(10)) == (streams, images)
 
 
@@ -182,7 +182,7 @@ def static() -> Iterator[type[Runtime]]:
     class Static(OnnxRuntime):
         name, title, shapes = "static", "Static", "static"
 
-        def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:
+        def __init__(self, model: OnnxModel, settings: RuntimeSettings, streams: int = 1) -> None:
             assert all(isinstance(length, int) for axes in model.inputs.values() for length in axes)
             super().__init__(model, settings, streams)
 
@@ -233,7 +233,7 @@ class Trials(Compiler):
     """Compiles to programs of known milliseconds and results, by variant; what is not in the table is refused."""
 
     def __init__(self, table: dict[Variant, tuple[float, float]]) -> None:
-        super().__init__(SMALL, ["d"], Settings(threads=2))
+        super().__init__(SMALL, ["d"], RuntimeSettings(threads=2))
         self.table, self.asked = table, list[Variant]()
 
     def program(self, variant: Variant, inputs: Any, open_sizes: bool = True) -> Any:
@@ -304,7 +304,7 @@ def test_the_median_turn_decides(
     ],
 )
 def test_only_divisions_that_differ_are_tried(threads: int, callers: int, batch: int, divisions: set[str]) -> None:
-    undivided = Division(Settings(threads, callers=callers))
+    undivided = Division(RuntimeSettings(threads, callers=callers))
     tried = [challenge(ORT) for challenge in contest.challenges(["onnxruntime"], batch, undivided)]
     assert {variant.division for variant in tried if variant is not None} == divisions
 
@@ -408,7 +408,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.Monk
 
 
 def test_other_versions_are_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiler = Compiler(SMALL, ["d"], Settings(2))
+    compiler = Compiler(SMALL, ["d"], RuntimeSettings(2))
     before = choices.identity(compiler, {"x": X}, ["onnxruntime"])
     assert choices.identity(compiler, {"x": X}, ["onnxruntime"]) == before
     monkeypatch.setattr(choices, "runtime_version", lambda name: "0.1")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from matnet.reproduction.labels import Box, best_place, distance
+from matnet.reproduction.labels import LabelBox, best_place, distance
 from tests.small_sets import faces
 from tests.table_runs import publish_classifier, table
 from tests.tiny_models import angle_describer, publish
@@ -64,9 +64,9 @@ def test_a_file_in_the_place_of_the_plots_is_refused_before_anything_runs(
 
 def test_a_name_in_a_plot_covers_nothing() -> None:
     """To the right of the point it would cover another; so it stands somewhere else, and nearer to its own point."""
-    frame, other = Box(0, 0, 200, 200), (130.0, 100.0)
-    mark = Box(125, 95, 135, 105)
-    box, astray = best_place((100.0, 100.0), (50.0, 10.0), frame, [Box(95, 95, 105, 105), mark], [other])
+    frame, other = LabelBox(0, 0, 200, 200), (130.0, 100.0)
+    mark = LabelBox(125, 95, 135, 105)
+    box, astray = best_place((100.0, 100.0), (50.0, 10.0), frame, [LabelBox(95, 95, 105, 105), mark], [other])
     assert box.overlap(mark) == 0 and not astray
     assert distance((100, 100), box) < distance(other, box)
     alone, _ = best_place((100.0, 100.0), (50.0, 10.0), frame, [])
@@ -83,7 +83,7 @@ def test_names_of_crowded_points_do_not_overlap() -> None:
     drawn = _scatter(points, "images per second")
     drawn.draw_without_rendering()
     axes, renderer = drawn.axes[0], drawn.canvas.get_renderer()
-    boxes = {text.get_text(): Box(*text.get_window_extent(renderer).extents) for text in axes.texts}
+    boxes = {text.get_text(): LabelBox(*text.get_window_extent(renderer).extents) for text in axes.texts}
     assert sorted(boxes) == sorted(point.name for point in points)
     names = list(boxes)
     for place, name in enumerate(names):

@@ -20,7 +20,7 @@ from matnet import EngineError, Network
 from matnet import eval as eval_command
 from matnet.engines import EngineOptions, compile_network
 from matnet.engines.cpu.program import Compiler
-from matnet.engines.cpu.runtimes import RUNTIMES, OnnxRuntime, Settings, available
+from matnet.engines.cpu.runtimes import RUNTIMES, OnnxRuntime, RuntimeSettings, available
 from matnet.engines.cpu.tuning import beside, choices
 from matnet.engines.cpu.tuning.beside import Beside
 from matnet.engines.cpu.tuning.variants import Variant, variant_of
@@ -54,7 +54,7 @@ class Machine(Compiler):
     """Variants of known seconds to compile and to run, and of a known result; `now` counts their seconds alone."""
 
     def __init__(self, table: Mapping[Variant, tuple[float, float, float]]) -> None:
-        super().__init__(NET, NET.outputs, Settings(threads=2))
+        super().__init__(NET, NET.outputs, RuntimeSettings(threads=2))
         self.table, self.now, self.asked = table, 0.0, list[Variant]()
 
     def program(self, variant: Variant, inputs: Any, open_sizes: bool = True) -> Any:

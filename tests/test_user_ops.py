@@ -21,8 +21,8 @@ from matnet.engines.batches import Halving, run_in_batches
 from matnet.engines.cpu.runtimes import available
 from matnet.engines.cupy import engine as gpu_engine
 from matnet.engines.cupy.lower import lower
-from matnet.engines.cupy.planning import why_layer_by_layer
 from matnet.engines.cupy.probe import Gpu
+from matnet.engines.cupy.schedules import why_layer_by_layer
 from matnet.evaluation import evaluate
 from matnet.evaluation.streams import fills_up
 from matnet.files import models_folder

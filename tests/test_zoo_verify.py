@@ -16,7 +16,7 @@ from matnet.formats.mat import write_mat
 from matnet.zoo.__main__ import main
 from matnet.zoo.cards import Card, RemoteFile
 from matnet.zoo.checks import mat5_size
-from matnet.zoo.verify import Finding, verify
+from matnet.zoo.verify import FileIdentity, verify
 
 OLD, NEW, WEIGHTS = b"old weights" * 99, b"new weights" * 99, b"caffe weights" * 99
 ARCHIVE = RemoteFile(file="all.tgz", role="archive", hashes={"md5": hashlib.md5(b"archive").hexdigest()})
@@ -69,7 +69,7 @@ CASES: dict[str, tuple[str, bytes, str, str, str, str]] = {
 }
 
 
-def one(path: Path) -> Finding:
+def one(path: Path) -> FileIdentity:
     (finding,) = verify([path], [CARD])
     return finding
 
@@ -85,7 +85,7 @@ def test_one_file(case: str, tmp_path: Path) -> None:
 
 
 def test_an_absent_file(tmp_path: Path) -> None:
-    assert one(tmp_path / "a-model.mat") == Finding(str(tmp_path / "a-model.mat"), "absent", "a-model")
+    assert one(tmp_path / "a-model.mat") == FileIdentity(str(tmp_path / "a-model.mat"), "absent", "a-model")
 
 
 def mat_file(path: Path, compress: bool) -> bytes:

@@ -10,7 +10,7 @@ from matnet.benchmarks.measure import failure
 
 
 @dataclass(frozen=True)
-class Task:
+class TimedTask:
     """One thing to do; `seconds` is what it should take, until tasks of the same kind have shown what they take."""
 
     name: str
@@ -20,7 +20,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Done:
+class TaskDone:
     """What became of a task: ok, failed with a reason, or not begun."""
 
     name: str
@@ -28,7 +28,7 @@ class Done:
     seconds: float
 
 
-class Budget:
+class TimeBudget:
     """So many seconds from now on."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,10 +45,12 @@ class Budget:
         return self._seconds - self.spent
 
 
-def run_tasks(tasks: Iterable[Task], budget: Budget, done: Callable[[Done], None] = lambda outcome: None) -> list[Done]:
+def run_tasks(
+    tasks: Iterable[TimedTask], budget: TimeBudget, done: Callable[[TaskDone], None] = lambda outcome: None
+) -> list[TaskDone]:
     """Run tasks one after the other; one that does not fit any more is left out, and smaller ones behind it still run.
 
-    `done` gets each at once. A task that fails is a Done with its reason; only an interrupt ends all.
+    `done` gets each at once. A task that fails is a TaskDone with its reason; only an interrupt ends all.
     """
     outcomes = []
     taken: dict[str, list[float]] = {}
@@ -56,15 +58,15 @@ def run_tasks(tasks: Iterable[Task], budget: Budget, done: Callable[[Done], None
         before = budget.spent
         seen = taken.get(task.kind, [])
         if (sum(seen) / len(seen) if seen else task.seconds) > budget.left:
-            outcome = Done(task.name, f"not begun: {max(budget.left, 0):.0f} s were left of the time", 0.0)
+            outcome = TaskDone(task.name, f"not begun: {max(budget.left, 0):.0f} s were left of the time", 0.0)
         else:
             try:
                 task.action()
-                outcome = Done(task.name, "ok", budget.spent - before)
+                outcome = TaskDone(task.name, "ok", budget.spent - before)
                 if task.kind:
                     taken.setdefault(task.kind, []).append(outcome.seconds)
             except Exception as error:  # the other tasks are still worth running
-                outcome = Done(task.name, failure(error), budget.spent - before)
+                outcome = TaskDone(task.name, failure(error), budget.spent - before)
         outcomes.append(outcome)
         done(outcome)
     return outcomes

@@ -36,7 +36,7 @@ class Case:
 
 
 @dataclass
-class Outcome:
+class CaseResult:
     """How far one network on one backend is from the record; `worst` is relative to the greatest value of an output."""
 
     case: str
@@ -56,13 +56,13 @@ def cases(data: Path = DATA) -> list[Case]:
     return found
 
 
-def check(case: Case, backend: str, precision: str = "fp32") -> Outcome:
+def check(case: Case, backend: str, precision: str = "fp32") -> CaseResult:
     """Run one network for all its recorded outputs, and for the last alone, which leaves an engine more to fuse.
 
     Each runs twice, first on other values, and the second run is compared: a GPU records the first and replays it
     from then on. Plans are not timed, which for hundreds of networks would take minutes.
     """
-    outcome = Outcome(case.name, precision)
+    outcome = CaseResult(case.name, precision)
     options = EngineOptions(backend, precision=precision, autotune=backend != "cupy")
     try:
         net, inputs, expected = recorded(case)
@@ -89,7 +89,7 @@ def path_of(engine: Any) -> str:
 
 
 def compare(
-    outcome: Outcome, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], names: Iterable[str]
+    outcome: CaseResult, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], names: Iterable[str]
 ) -> None:
     """Note the worst difference, and the first output that is outside of the bound."""
     for name in names:

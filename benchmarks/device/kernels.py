@@ -12,7 +12,7 @@ import numpy as np
 from matnet.network import Network
 
 if TYPE_CHECKING:
-    from matnet.engines.cupy.steps import Blob, Step
+    from matnet.engines.cupy.steps import DeviceBlob, Step
 
 RUNS = 20
 TURNS = 3
@@ -49,7 +49,7 @@ def step_operations(net: Network, step: Step) -> int:
     return 2 * int(op.multiply_adds(_shapes(step.reads), shapes, _shapes(step.writes)))
 
 
-def _shapes(blobs: Sequence[Blob]) -> list[tuple[int, ...]]:
+def _shapes(blobs: Sequence[DeviceBlob]) -> list[tuple[int, ...]]:
     return [blob.shape for blob in blobs]
 
 

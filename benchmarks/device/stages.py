@@ -13,7 +13,7 @@ import numpy as np
 from matnet.benchmarks import machine
 from matnet.benchmarks.contenders import Contender, ours
 from matnet.benchmarks.device import agreement, ceilings, conformance, memory
-from matnet.benchmarks.device.budget import Task
+from matnet.benchmarks.device.budget import TimedTask
 from matnet.benchmarks.device.engine import GpuRunner
 from matnet.benchmarks.device.kernels import by_kind
 from matnet.benchmarks.device.memory import free
@@ -22,13 +22,13 @@ from matnet.benchmarks.models import Model, build
 from matnet.benchmarks.peers.base import imported
 from matnet.benchmarks.peers.torch_gpu import TORCH_GPU_FORMS
 from matnet.benchmarks.rows import Report
-from matnet.benchmarks.timing import Limits
+from matnet.benchmarks.timing import TimeLimits
 from matnet.errors import EngineError, NetworkError
 from matnet.files import atomic_write
 from matnet.records import read_record
 
 GRAPH, FUSED, COMPILED = TORCH_GPU_FORMS
-LIMITS = Limits(rounds=7, seconds=3, turn=0.03, pause=0.0)
+LIMITS = TimeLimits(rounds=7, seconds=3, turn=0.03, pause=0.0)
 KEPT_MODELS = 6  # in host memory
 LARGE_BATCH = 64
 FIRST_BATCHES = (16, 1)  # those that are timed before all others, in the precisions with tensor cores
@@ -60,11 +60,11 @@ class Session:
         """Find the GPU and describe the machine; EngineError where backend cupy cannot run."""
         self.report.machine = machine.describe(machine.processors(), self.argv, "matnet.benchmarks.gpu")
         if self.backend == "cupy":
-            from matnet.engines.cupy.device import GpuDevice, Options
+            from matnet.engines.cupy.device import GpuDevice, GpuOptions
             from matnet.engines.cupy.probe import find_gpu
 
             gpu = find_gpu()
-            device = GpuDevice(gpu, Options())
+            device = GpuDevice(gpu, GpuOptions())
             self._book = device.chooser.book.path
             if self.plans is not None and self.plans.is_file():
                 for key, plan in (read_record(self.plans, dict) or {}).items():
@@ -114,19 +114,19 @@ def _kernel_driver() -> str:
     return f" ({numbers[0]})" if numbers else ""
 
 
-def tasks_of(session: Session, stages: Iterable[str]) -> Iterator[Task]:
+def tasks_of(session: Session, stages: Iterable[str]) -> Iterator[TimedTask]:
     """All tasks of these stages, in the order given."""
     for stage in stages:
         yield from STAGES[stage](session)
 
 
-def conformance_tasks(session: Session) -> Iterator[Task]:
+def conformance_tasks(session: Session) -> Iterator[TimedTask]:
     """Every recorded network, on replayed graphs, in full float32 and in the other precisions that are asked for."""
     for precision in dict.fromkeys(["fp32", *session.precisions]):
         yield _conformance(session, precision)
 
 
-def _conformance(session: Session, precision: str) -> Task:
+def _conformance(session: Session, precision: str) -> TimedTask:
     def act() -> None:
         found = session.report.sections.setdefault("conformance", [])
         wanted = conformance.cases(session.data)
@@ -139,10 +139,10 @@ def _conformance(session: Session, precision: str) -> Task:
         if failed:
             raise NetworkError(f"{len(failed)} of {len(wanted)} networks are not as recorded, such as {failed[0]}")
 
-    return Task(f"conformance, {precision}", CONFORMANCE_SECONDS, act, "conformance")
+    return TimedTask(f"conformance, {precision}", CONFORMANCE_SECONDS, act, "conformance")
 
 
-def ceiling_tasks(session: Session) -> Iterator[Task]:
+def ceiling_tasks(session: Session) -> Iterator[TimedTask]:
     """Matrix products, copies on the GPU, copies to the GPU."""
 
     def act() -> None:
@@ -154,10 +154,10 @@ def ceiling_tasks(session: Session) -> Iterator[Task]:
         session.report.machine["transfer_bytes_per_s"] = ceilings.transfer_bandwidth(torch)
         session.report.machine["versions"].update(machine.versions())
 
-    yield Task("ceilings", 10.0, act)
+    yield TimedTask("ceilings", 10.0, act)
 
 
-def agreement_tasks(session: Session) -> Iterator[Task]:
+def agreement_tasks(session: Session) -> Iterator[TimedTask]:
     """The class that comes first on real images."""
 
     def act() -> None:
@@ -165,25 +165,25 @@ def agreement_tasks(session: Session) -> Iterator[Task]:
         found = agreement.agreement(net, images, session.backend, session.precisions)
         session.report.sections["agreement"] = [found.line(precision) for precision in found.same]
 
-    yield Task("agreement over real images", 25.0, act)
+    yield TimedTask("agreement over real images", 25.0, act)
 
 
-def memory_tasks(session: Session) -> Iterator[Task]:
+def memory_tasks(session: Session) -> Iterator[TimedTask]:
     """What lies in device memory at most, and whether that grows."""
 
-    def task(name: str) -> Task:
+    def task(name: str) -> TimedTask:
         def act() -> None:
             found = session.report.sections.setdefault("memory", [])
             found.append(asdict(memory.device_memory(session.model(name))))
             free()
 
-        return Task(f"memory, {name}", 12.0, act, "memory")
+        return TimedTask(f"memory, {name}", 12.0, act, "memory")
 
     if session.backend == "cupy":
         yield from map(task, session.models)
 
 
-def first_speed_tasks(session: Session) -> Iterator[Task]:
+def first_speed_tasks(session: Session) -> Iterator[TimedTask]:
     """Every network in batches of 16 and 1, in FP16 and TF32, beside torch's CUDA graphs."""
     yield from _speeds(session, _first(session))
 
@@ -195,20 +195,20 @@ def _first(session: Session) -> list[tuple[str, int]]:
     return [(precision, batch) for batch in batches for precision in precisions]
 
 
-def speed_tasks(session: Session) -> Iterator[Task]:
+def speed_tasks(session: Session) -> Iterator[TimedTask]:
     """All other precisions and batches."""
     first = _first(session)
     every = [(precision, batch) for precision in session.precisions for batch in session.batches]
     yield from _speeds(session, [setting for setting in every if setting not in first])
 
 
-def _speeds(session: Session, settings: Iterable[tuple[str, int]]) -> Iterator[Task]:
+def _speeds(session: Session, settings: Iterable[tuple[str, int]]) -> Iterator[TimedTask]:
     for precision, batch in settings:
         for name in session.models:
             yield _speed(session, name, batch, precision, [GRAPH, FUSED])
 
 
-def compile_tasks(session: Session) -> Iterator[Task]:
+def compile_tasks(session: Session) -> Iterator[TimedTask]:
     """The batch that is timed first beside torch.compile with max-autotune too: these rows replace the first ones."""
     first = _first(session)
     for precision, batch in first:
@@ -217,7 +217,7 @@ def compile_tasks(session: Session) -> Iterator[Task]:
                 yield _speed(session, name, batch, precision, [GRAPH, FUSED, COMPILED])
 
 
-def _speed(session: Session, name: str, batch: int, precision: str, forms: list[str]) -> Task:
+def _speed(session: Session, name: str, batch: int, precision: str, forms: list[str]) -> TimedTask:
     def act() -> None:
         (own,) = ours(session.backend)
         peers = [Contender(form, TORCH_GPU_FORMS[form]) for form in forms]
@@ -229,19 +229,19 @@ def _speed(session: Session, name: str, batch: int, precision: str, forms: list[
     large, compiled = batch >= LARGE_BATCH, COMPILED in forms
     seconds = (LARGE_SECONDS if large else SPEED_SECONDS) + COMPILE_SECONDS * compiled
     kind = f"speed{' of large batches' * large}{', compiled' * compiled}"
-    return Task(f"speed, {name}, batch {batch}, {precision}{', compiled' * compiled}", seconds, act, kind)
+    return TimedTask(f"speed, {name}, batch {batch}, {precision}{', compiled' * compiled}", seconds, act, kind)
 
 
-def kernel_tasks(session: Session) -> Iterator[Task]:
+def kernel_tasks(session: Session) -> Iterator[TimedTask]:
     """Every step of the engine by itself, beside the least that its bytes and operations need."""
 
-    def task(name: str, precision: str) -> Task:
+    def task(name: str, precision: str) -> TimedTask:
         def act() -> None:
             found = session.report.sections.setdefault("kernels", [])
             found.append(_kernels(session, name, precision))
             free()
 
-        return Task(f"kernels, {name}, {precision}", KERNEL_SECONDS, act, "kernels")
+        return TimedTask(f"kernels, {name}, {precision}", KERNEL_SECONDS, act, "kernels")
 
     if session.backend == "cupy":
         for precision in session.precisions:
@@ -266,7 +266,7 @@ def _kernels(session: Session, name: str, precision: str) -> dict[str, Any]:
     }
 
 
-STAGES: dict[str, Callable[[Session], Iterator[Task]]] = {
+STAGES: dict[str, Callable[[Session], Iterator[TimedTask]]] = {
     "ceilings": ceiling_tasks,
     "conformance": conformance_tasks,
     "agreement": agreement_tasks,

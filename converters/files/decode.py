@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from matnet.converters.files import dialects, layer_types
-from matnet.converters.files.dialects import Weight
+from matnet.converters.files.dialects import Severity
 from matnet.converters.files.message import Message
 from matnet.converters.files.schema import UNNUMBERED, Field, MessageType, float32, message_type
 from matnet.converters.files.text import parse_text
@@ -25,7 +25,7 @@ class Problem(NamedTuple):
     """An unknown field or value in a message of the graph."""
 
     text: str
-    weight: Weight
+    weight: Severity
 
 
 def decode_graph(wire: Wire, lenient: bool, notes: list[str]) -> Message:
@@ -36,7 +36,7 @@ def decode_graph(wire: Wire, lenient: bool, notes: list[str]) -> Message:
     """
     problems: list[Problem] = []
     net = _decode(wire, message_type("NetParameter"), 0, len(wire.data), problems)
-    limit = Weight.UNKNOWN if lenient else Weight.NEUTRAL
+    limit = Severity.UNKNOWN if lenient else Severity.NEUTRAL
     refused = [problem.text for problem in problems if problem.weight > limit]
     if refused:
         option = in_words("lenient=True", "--lenient")
@@ -69,7 +69,7 @@ def _decode_into(wire: Wire, message: Message, start: int, end: int, problems: l
     if message.type.name in LAYERS:
         own = problems[first:]
         if dialects.only_trains(message) or not _is_known(message):
-            own = [problem for problem in own if problem.weight is Weight.NEUTRAL]
+            own = [problem for problem in own if problem.weight is Severity.NEUTRAL]
         problems[first:] = [
             problem._replace(text=f"layer {message.get('name')!r} ({message.get('type')}): {problem.text}")
             for problem in own
@@ -114,7 +114,7 @@ def _unnumbered(wire: Wire, piece: Piece, problems: list[Problem]) -> Message:
     try:
         return parse_text(text, where, "LayerParameter")
     except FileFormatError as error:
-        problems.append(Problem(str(error), Weight.UNKNOWN))
+        problems.append(Problem(str(error), Severity.UNKNOWN))
         return parse_text(text, where, "LayerParameter", lenient=True)
 
 
@@ -129,8 +129,8 @@ def _merge(message: Message, other: Message) -> None:
 
 def _meet_unknown(message: Message, piece: Piece, problems: list[Problem]) -> None:
     """Enter an unknown field of a layer's parameters; those of the structure itself are other layers' parameters."""
-    if message.type.name not in STRUCTURE and dialects.weight_of_field(message.type.name, "") is not Weight.NEUTRAL:
-        problems.append(Problem(f"unknown field {piece.number} in {message.type.name}", Weight.UNKNOWN))
+    if message.type.name not in STRUCTURE and dialects.weight_of_field(message.type.name, "") is not Severity.NEUTRAL:
+        problems.append(Problem(f"unknown field {piece.number} in {message.type.name}", Severity.UNKNOWN))
 
 
 def _fields_of_layer(wire: Wire, start: int, end: int) -> dict[int, Field]:

@@ -12,7 +12,7 @@ from matnet.converters.files.layer_types import V1_TO_V2
 from matnet.converters.files.message import Message
 
 
-class Weight(IntEnum):
+class Severity(IntEnum):
     """How much something unknown matters: NEUTRAL is noted, UNKNOWN refused unless read leniently, WRONG refused."""
 
     NEUTRAL = 0
@@ -50,14 +50,14 @@ ONLY_TRAINING = frozenset((
 """Types of layers that become inputs, or are dropped or reduced to one function of their first input."""
 
 
-def weight_of_field(message: str, field: str) -> Weight:
+def weight_of_field(message: str, field: str) -> Severity:
     """What an unknown field of a message can change."""
-    return Weight.NEUTRAL if message in NEUTRAL_MESSAGES or field in NEUTRAL_FIELDS else Weight.UNKNOWN
+    return Severity.NEUTRAL if message in NEUTRAL_MESSAGES or field in NEUTRAL_FIELDS else Severity.UNKNOWN
 
 
-def weight_of_value(enum: str) -> Weight:
+def weight_of_value(enum: str) -> Severity:
     """What an unknown value of an enum can change."""
-    return Weight.NEUTRAL if enum in NEUTRAL_ENUMS else Weight.WRONG
+    return Severity.NEUTRAL if enum in NEUTRAL_ENUMS else Severity.WRONG
 
 
 def only_trains(message: Message) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from matnet.converters.files.schema import OPEN, MessageType, message_type
 
 
-class Source:
+class FileText:
     """The file that a message was read from; turns a position into words.
 
     text: the whole text of a prototxt (a position is then an index into it), None for a binary file
@@ -43,7 +43,7 @@ class Source:
         return line, position - self._line_starts[line - 1] + 1
 
 
-NOWHERE = Source("(built in memory)")
+NOWHERE = FileText("(built in memory)")
 
 
 class Identifier(str):
@@ -63,7 +63,7 @@ class Message:
 
     __slots__ = ("_positions", "_values", "position", "source", "type")
 
-    def __init__(self, type: MessageType | str, source: Source = NOWHERE,
+    def __init__(self, type: MessageType | str, source: FileText = NOWHERE,
                  position: int | None = None) -> None:
         self.type = message_type(type) if isinstance(type, str) else type
         self.source = source

@@ -7,8 +7,8 @@ import re
 from typing import Any, NamedTuple, NoReturn
 
 from matnet.converters.files import dialects, layer_types
-from matnet.converters.files.dialects import Weight
-from matnet.converters.files.message import Identifier, Message, Source
+from matnet.converters.files.dialects import Severity
+from matnet.converters.files.message import FileText, Identifier, Message
 from matnet.converters.files.schema import FLOATS, INTEGERS, OPEN, Field, MessageType, float32, message_type
 from matnet.errors import FileFormatError, in_words, listing, nearest
 from matnet.files import existing_file, looks_like_html
@@ -54,13 +54,13 @@ def read_text(path: str | os.PathLike[str], type_name: str = "NetParameter",
 def parse_text(text: str, path: str, type_name: str = "NetParameter", lenient: bool = False,
                notes: list[str] | None = None) -> Message:
     """As `read_text`, of a text that is already in memory; `path` is for messages only."""
-    source = Source(path, text)
+    source = FileText(path, text)
     parser = _Parser(text, source)
     message = Message(message_type(type_name), source, 0)
     parser.fields(message, closer=None, opened=0, depth=0)
     _refuse_mixed_generations(message)
     _refuse_solver(message)
-    limit = Weight.UNKNOWN if lenient else Weight.NEUTRAL
+    limit = Severity.UNKNOWN if lenient else Severity.NEUTRAL
     refused = sorted(problem for problem in parser.problems if problem.weight > limit)
     if refused:
         found = [f"{_line_column(source, problem.position)}: {problem.text}" for problem in refused]
@@ -88,7 +88,7 @@ def _decoded(data: bytes, path: str) -> str:
     return data.decode("utf-8-sig", errors="backslashreplace").replace("\r\n", "\n")
 
 
-def _line_column(source: Source, position: int) -> str:
+def _line_column(source: FileText, position: int) -> str:
     line, column = source.line_column(position)
     return f"line {line}, column {column}"
 
@@ -132,13 +132,13 @@ class _Problem(NamedTuple):
 
     position: int
     text: str
-    weight: Weight
+    weight: Severity
 
 
 class _Parser:
     """A recursive descent over the text: one method per construct, one token of look-ahead."""
 
-    def __init__(self, text: str, source: Source) -> None:
+    def __init__(self, text: str, source: FileText) -> None:
         self.text = text
         self.source = source
         self.problems: list[_Problem] = []
@@ -205,10 +205,10 @@ class _Parser:
         self.check_required(message)
         if dialects.only_trains(message):
             self.problems[first_problem:] = [
-                problem._replace(weight=Weight.NEUTRAL) for problem in self.problems[first_problem:]
+                problem._replace(weight=Severity.NEUTRAL) for problem in self.problems[first_problem:]
             ]
 
-    def problem(self, position: int, text: str, weight: Weight = Weight.UNKNOWN) -> None:
+    def problem(self, position: int, text: str, weight: Severity = Severity.UNKNOWN) -> None:
         self.problems.append(_Problem(position, text, weight))
 
     def field(self, message: Message, name: _Token, depth: int) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from matnet.converters.files.message import Source
+from matnet.converters.files.message import FileText
 from matnet.errors import FileFormatError
 from matnet.files import existing_file, looks_like_html
 
@@ -42,7 +42,7 @@ class Wire:
 
     def __init__(self, data: bytes | mmap.mmap, path: str) -> None:
         self.data = data
-        self.source = Source(path)
+        self.source = FileText(path)
         self.budget = MOST_FIELDS
 
     def spend(self, count: int, offset: int) -> None:

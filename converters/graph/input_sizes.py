@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matnet.converters.graph.axes import JOINING, Axes
 from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.converters.lower.sizes import Sizes, text
-from matnet.converters.options import Options
+from matnet.converters.options import ConversionOptions
 from matnet.errors import NetworkError, in_words, nearest
 
 NO_IMAGES = ("Input", "DummyData", "MemoryData", "HDF5Data")
@@ -85,7 +85,7 @@ def used_inputs(net: NetDef, layers: Sequence[LayerDef]) -> list[str]:
 def input_sizes(
     net: NetDef,
     layers: Sequence[LayerDef],
-    options: Options,
+    options: ConversionOptions,
     mean_size: tuple[int, int] | None,
     notes: list[str] | None = None,
 ) -> dict[str, Sizes]:
@@ -151,7 +151,7 @@ def _usual_shape(layers: Sequence[LayerDef], variable: str) -> Sizes | None:
     return None
 
 
-def _wanted(net: NetDef, layers: Sequence[LayerDef], options: Options) -> dict[str, tuple[int, ...]]:
+def _wanted(net: NetDef, layers: Sequence[LayerDef], options: ConversionOptions) -> dict[str, tuple[int, ...]]:
     """The sizes that the user gives, by input blob."""
     given = options.input_size
     if given is None:

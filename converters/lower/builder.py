@@ -25,7 +25,7 @@ from matnet.converters.lower.sizes import (
     padded,
     text,
 )
-from matnet.converters.options import Options
+from matnet.converters.options import ConversionOptions
 from matnet.errors import NetworkError, ShapeError, in_words
 from matnet.network import Layer, Network
 from matnet.ops.base import Op, Unknown
@@ -51,7 +51,7 @@ class Value:
 
 
 @dataclass(frozen=True, eq=False)
-class Weight:
+class ParamBlob:
     """A parameter blob in the shape that a layer expects; equal keys mean that Caffe shares the blob."""
 
     array: np.ndarray
@@ -66,7 +66,7 @@ class Builder:
     crop_offsets: where each Crop cuts.
     """
 
-    def __init__(self, graph: NamedGraph, options: Options, net: Network, with_weights: bool) -> None:
+    def __init__(self, graph: NamedGraph, options: ConversionOptions, net: Network, with_weights: bool) -> None:
         self.graph = graph
         self.options = options
         self.net = net
@@ -146,7 +146,7 @@ class Builder:
 
     # -- weights ------------------------------------------------------------------------------------
 
-    def weight(self, layer: LayerDef, index: int, shape: Sizes) -> Weight:
+    def weight(self, layer: LayerDef, index: int, shape: Sizes) -> ParamBlob:
         """Blob `index` of a layer as float32 of `shape`, by Caffe's matching rule or its filler.
 
         What does not fit is entered in `problems`, and zeros stand in for it so that one error can name all.
@@ -162,10 +162,10 @@ class Builder:
             raise ShapeError(f"blob {index} would have {prod(expected):,} values, more than a caffemodel can hold")
         self.blob_shapes[layer.name, index] = expected
         try:
-            return Weight(self._blob_values(layer, index, expected), key)
+            return ParamBlob(self._blob_values(layer, index, expected), key)
         except ShapeError as error:
             self.problems.append(f"{describe(layer)}, blob {index}: {error}")
-            return Weight(np.broadcast_to(np.float32(0), expected), key)
+            return ParamBlob(np.broadcast_to(np.float32(0), expected), key)
 
     def _blob_values(self, layer: LayerDef, index: int, shape: Shape) -> np.ndarray:
         if not self.with_weights:
@@ -177,7 +177,7 @@ class Builder:
             return found
         return filler_values(layer, index, shape)
 
-    def param(self, layer: LayerDef, suffix: str, value: np.ndarray, *sources: Weight) -> str:
+    def param(self, layer: LayerDef, suffix: str, value: np.ndarray, *sources: ParamBlob) -> str:
         """Enter `value` as param `<layer>_<suffix>`, or find the one that `sources` gave the same value; its name."""
         key = (suffix, value.shape, *(weight.key for weight in sources))
         known = self._params.get(key) if sources else None

@@ -10,7 +10,7 @@ import numpy as np
 from matnet.converters.files.message import Message
 from matnet.converters.graph.netdef import LayerDef
 from matnet.converters.graph.windows import convolution_window
-from matnet.converters.lower.builder import Builder, Weight
+from matnet.converters.lower.builder import Builder, ParamBlob
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import SizeNeededError, Sizes, known
 from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError
@@ -96,12 +96,12 @@ def _inner_product_along(layer: LayerDef, net: Builder, param: Message, axis: in
     net.finish(layer, InnerProduct(axis=axis, hasBias=len(params) > 1), params=params, rank=axis + 1)
 
 
-def _matrix(layer: LayerDef, net: Builder, param: Message, outputs: int, inputs: int) -> Weight:
+def _matrix(layer: LayerDef, net: Builder, param: Message, outputs: int, inputs: int) -> ParamBlob:
     """The weights as outputs x inputs."""
     if not param.get("transpose"):
         return net.weight(layer, 0, (outputs, inputs))
     stored = net.weight(layer, 0, (inputs, outputs))
-    return Weight(stored.array.T, stored.key)
+    return ParamBlob(stored.array.T, stored.key)
 
 
 def _flattened_sizes(layer: LayerDef, net: Builder, sizes: Sizes) -> tuple[int, int, int, int]:
@@ -161,7 +161,7 @@ def zero_padded(layer: LayerDef, net: Builder, variable: str, channels: int, pad
 
 
 def _params(
-    layer: LayerDef, net: Builder, param: Message, weight: Weight, filters: np.ndarray, outputs: int
+    layer: LayerDef, net: Builder, param: Message, weight: ParamBlob, filters: np.ndarray, outputs: int
 ) -> list[str]:
     names = [net.param(layer, "filter", filters, weight)]
     if param.get("bias_term"):

@@ -6,7 +6,7 @@ import numpy as np
 
 from matnet.converters.graph.attach import scales_itself
 from matnet.converters.graph.netdef import LayerDef
-from matnet.converters.lower.builder import Builder, Weight
+from matnet.converters.lower.builder import Builder, ParamBlob
 from matnet.converters.lower.conv import zero_padded
 from matnet.converters.lower.registry import lowers
 from matnet.converters.lower.sizes import Sizes
@@ -113,9 +113,9 @@ def _normalise(
     net: Builder,
     epsilon: float,
     moments: np.ndarray,
-    sources: tuple[Weight, ...],
-    slope: Weight | None = None,
-    bias: Weight | None = None,
+    sources: tuple[ParamBlob, ...],
+    slope: ParamBlob | None = None,
+    bias: ParamBlob | None = None,
 ) -> None:
     column = (len(moments), 1)
     mult = np.broadcast_to(np.float32(1), column) if slope is None else slope.array.reshape(column)
@@ -182,8 +182,8 @@ def _multiply(
     layer: LayerDef,
     net: Builder,
     axis: int,
-    factor: Weight | None,
-    offset: Weight | None,
+    factor: ParamBlob | None,
+    offset: ParamBlob | None,
     variable: str | None = None,
 ) -> None:
     ones = np.ones((1, 1), np.float32)
@@ -221,7 +221,7 @@ def _scale_by_input(layer: LayerDef, net: Builder, axis: int, has_bias: bool) ->
     net.finish(layer, Scale(hasBias=has_bias), [x, factor], params)
 
 
-def _joins(layer: LayerDef, net: Builder, axis: int, factor: Weight) -> bool:
+def _joins(layer: LayerDef, net: Builder, axis: int, factor: ParamBlob) -> bool:
     """Whether the BatchNorm in front can take the factor in, and may: no blob's last value is lost unless asked."""
     variable = layer.inputs[0]
     rule = net.options.merge_batchnorm
@@ -240,7 +240,7 @@ def _batch_norm_before(net: Builder, variable: str) -> Layer | None:
     return None
 
 
-def _join(layer: LayerDef, net: Builder, factor: Weight, offset: Weight | None) -> None:
+def _join(layer: LayerDef, net: Builder, factor: ParamBlob, offset: ParamBlob | None) -> None:
     lost = layer.inputs[0]
     before = _batch_norm_before(net, lost)
     assert before is not None

@@ -39,7 +39,7 @@ Watch = Callable[[int], Any]
 
 
 @dataclass(frozen=True)
-class Task:
+class Extraction:
     """What is computed for each image: all that a process needs. variables: by the names that were asked for."""
 
     net: Network
@@ -50,7 +50,7 @@ class Task:
 
 
 def extract(
-    task: Task,
+    task: Extraction,
     images: Any,
     target: Path,
     *,
@@ -94,7 +94,7 @@ def extract(
     return [faults[row] for row in bad]
 
 
-def _runtime(task: Task, staging: Staging, images: int) -> str:
+def _runtime(task: Extraction, staging: Staging, images: int) -> str:
     """How the network ran, and which images where that changed; "" where nothing was looked for."""
     ways, chosen = staging.ways()
     before = joined(span for ranges in ways.values() for span in ranges)
@@ -102,7 +102,7 @@ def _runtime(task: Task, staging: Staging, images: int) -> str:
     return described(merged(ways, {chosen: after} if after else {})) if chosen else task.options.runtime or ""
 
 
-def row_shapes(task: Task) -> dict[str, tuple[int, ...]]:
+def row_shapes(task: Extraction) -> dict[str, tuple[int, ...]]:
     """The shape of what one image gives, by the name that was asked for: (C,), or (C, H, W) where maps are kept."""
     net, views = task.net, task.preprocessing.views
     wanted = list(task.variables.values())
@@ -132,7 +132,7 @@ def pooled(values: np.ndarray, pool: str) -> np.ndarray:
     return values.reshape(values.shape[:2]) if values.shape[2:] == (1, 1) else values
 
 
-def _key(task: Task, pictures: Sequence[Picture]) -> dict[str, str]:
+def _key(task: Extraction, pictures: Sequence[Picture]) -> dict[str, str]:
     """All that decides the values, as text."""
     from matnet.evaluation.provenance import network_sha256
 
@@ -156,7 +156,12 @@ def _key(task: Task, pictures: Sequence[Picture]) -> dict[str, str]:
 
 
 def _compute(
-    task: Task, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, workers: int, watch: Watch | None
+    task: Extraction,
+    pictures: Sequence[Picture],
+    rows: Sequence[int],
+    staging: Staging,
+    workers: int,
+    watch: Watch | None,
 ) -> dict[int, str]:
     """Fill in the rows; why images cannot be read, by row."""
     faults: dict[int, str] = {}
@@ -173,7 +178,7 @@ def _compute(
 
 
 def _by_threads(
-    task: Task, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, share: int | None = None
+    task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, share: int | None = None
 ) -> Iterator[tuple[int, dict[int, str]]]:
     """Compute and write; after each batch, how many images it held and the faults by row."""
     if not rows:
@@ -197,7 +202,7 @@ def _by_threads(
 
 
 def _by_processes(
-    task: Task, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, workers: int
+    task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, workers: int
 ) -> Iterator[tuple[int, dict[int, str]]]:
     """As `_by_threads`, each process with a part of the images; they write to different rows of the same files."""
     context = multiprocessing.get_context("spawn")
@@ -246,7 +251,7 @@ class _ImportedLayers:
 
 def _work(
     _layers: Any,
-    task: Task,
+    task: Extraction,
     pictures: Sequence[Picture],
     rows: Sequence[int],
     staging: Staging,

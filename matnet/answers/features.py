@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.answers.extraction import POOLS, Task, extract, pooled
+from matnet.answers.extraction import POOLS, Extraction, extract, pooled
 from matnet.answers.layer_names import named_layers
 from matnet.answers.pictures import pictures_of
 from matnet.answers.running import Seen, batches, chosen, preparation
@@ -52,7 +52,7 @@ def features(
     how, engine = chosen(net, preprocessing, keywords)
     doubts(net, how)
     if out is not None:
-        task = Task(net, variables, pool, how, engine)
+        task = Extraction(net, variables, pool, how, engine)
         faulty = extract(task, images, Path(out), workers=workers, resume=resume)
         _warn(faulty, None)
         return Path(out)

@@ -61,7 +61,7 @@ def labelled_files(
     else:
         file = given
     lines = [text for _, text in text_lines(file, "list of labels")]
-    lists = Classes(near, file, Path(synsets) if synsets is not None else None)
+    lists = ClassLists(near, file, Path(synsets) if synsets is not None else None)
     if all(_ALONE.fullmatch(line) for line in lines):
         return _by_number(home, names, file, lines, lists)
     return _by_name(home, names, file, lines, lists)
@@ -79,7 +79,7 @@ def _first(places: Sequence[Path], start: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Classes:
+class ClassLists:
     """Where the classes are found that a file's numbers count in: a list that was given, or those around it."""
 
     places: Sequence[Path]
@@ -118,7 +118,7 @@ class Classes:
         )
 
 
-def _by_number(home: Path, names: Sequence[str], file: Path, lines: Sequence[str], lists: Classes) -> Labelled:
+def _by_number(home: Path, names: Sequence[str], file: Path, lines: Sequence[str], lists: ClassLists) -> Labelled:
     """One label a line, for the images by the number in their names, or in sorted order (ILSVRC's ground truth)."""
     numbers = _image_numbers(home, names, file, len(lines))
     wnids, source = (None, file) if all(line.startswith("n") for line in lines) else lists.devkit()
@@ -165,7 +165,7 @@ def _blacklist(file: Path) -> frozenset[int]:
     return frozenset(numbers)
 
 
-def _by_name(home: Path, names: Sequence[str], file: Path, lines: Sequence[str], lists: Classes) -> Labelled:
+def _by_name(home: Path, names: Sequence[str], file: Path, lines: Sequence[str], lists: ClassLists) -> Labelled:
     """Lines `name label`; labels are WordNet ids, or numbers from 0 in Caffe's order of the classes."""
     stated = _stated(file, lines)
     present = {os.path.splitext(name)[0]: name for name in names}

@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matnet.display.layered import RANK_GAP, Box, Layers, Link, Wire, layered
+from matnet.display.layered import RANK_GAP, Connection, DrawnBox, Layers, Link, layered
 from matnet.display.placement import across, spaced
 
 STUB = 16.0  # a wire runs straight down this far below a rank, beside its label, before it bends
@@ -41,7 +41,7 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Layout:
     """Places in the order of the boxes, routes, where each wire leaves its source, and the size of it all."""
 
     places: tuple[Place, ...]
@@ -51,14 +51,14 @@ class Drawing:
     height: float
 
 
-def draw(boxes: Sequence[Box], wires: Sequence[Wire]) -> Drawing:
+def draw(boxes: Sequence[DrawnBox], wires: Sequence[Connection]) -> Layout:
     """A layered drawing from top to bottom, wrapped into columns when it is long; no two boxes overlap."""
     layers = layered(boxes, wires)
     geometry = _Geometry(layers, across(layers))
     places = tuple(geometry.place(index) for index in range(len(boxes)))
     routes = tuple(geometry.route(link) for link in layers.links)
     starts = tuple(geometry.start(number, wire.source) for number, wire in enumerate(wires))
-    return Drawing(places, routes, starts, geometry.width, geometry.height)
+    return Layout(places, routes, starts, geometry.width, geometry.height)
 
 
 class _Geometry:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matnet.display.folding import fold
-from matnet.display.layered import Box, Wire
+from matnet.display.layered import Connection, DrawnBox
 from matnet.display.markup import clipped, escaped
-from matnet.display.routing import Drawing, Place, draw
+from matnet.display.routing import Layout, Place, draw
 from matnet.display.table import LayerRow, NetworkTable
 from matnet.display.text import filter_text, size_text
 from matnet.display.units import BYTES_PER_ELEMENT, count, dims, memory
@@ -107,7 +107,7 @@ STYLE = """<style>
 # -- from the table to nodes and wires ---------------------------------------------------------------
 
 
-def _graph(table: NetworkTable) -> tuple[list[_Node], list[Wire], list[str]]:
+def _graph(table: NetworkTable) -> tuple[list[_Node], list[Connection], list[str]]:
     """Nodes (layers first, in file order), wires, and the variable of each wire."""
     nodes = [_layer_node(row) for row in table.layers]
     writers: dict[str, list[int]] = {}
@@ -125,7 +125,7 @@ def _graph(table: NetworkTable) -> tuple[list[_Node], list[Wire], list[str]]:
             nodes.append(_variable_node(name, variable.shape))
             sources, targets = sources or [len(nodes) - 1], targets or [len(nodes) - 1]
         for source in sources:
-            wires.append(Wire(source, tuple(targets)))
+            wires.append(Connection(source, tuple(targets)))
             variables.append(name)
     return nodes, wires, variables
 
@@ -157,12 +157,12 @@ def _size_label(table: NetworkTable, variable: str) -> str:
     return "x".join(map(str, (shape[2], shape[3], shape[1], *batch)))
 
 
-def _box(node: _Node, labels: Sequence[str]) -> Box:
+def _box(node: _Node, labels: Sequence[str]) -> DrawnBox:
     """A box that holds the node's text, and under which the labels of its wires have room beside their wires."""
     sizes = [NAME_SIZE, *[DETAIL_SIZE] * (len(node.lines) - 1)]
     inside = max(text_width(line, size) for line, size in zip(node.lines, sizes, strict=True)) + 2 * PADDING
     under = len(labels) * 2 * max((text_width(label, LABEL_SIZE) + PADDING for label in labels), default=0.0)
-    return Box(max(inside, under, SMALLEST_WIDTH), LINE_HEIGHT * len(node.lines) + PADDING)
+    return DrawnBox(max(inside, under, SMALLEST_WIDTH), LINE_HEIGHT * len(node.lines) + PADDING)
 
 
 def text_width(text: str, size: float) -> float:
@@ -184,7 +184,7 @@ def _character_width(character: str) -> float:
 # -- drawing -----------------------------------------------------------------------------------------
 
 
-def _wire_elements(drawing: Drawing, variables: Sequence[str], labels: Sequence[str]) -> list[str]:
+def _wire_elements(drawing: Layout, variables: Sequence[str], labels: Sequence[str]) -> list[str]:
     parts = []
     for route in drawing.routes:
         arrow = ' marker-end="url(#matnet-arrow)"' if route.ends else ""

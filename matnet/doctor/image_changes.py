@@ -22,7 +22,7 @@ ALIKE = 4.0
 
 
 @dataclass(frozen=True)
-class Variant:
+class Preparation:
     """How images are prepared in a try. transposed: rows and columns of the pixels are exchanged first."""
 
     preprocessing: Preprocessing
@@ -35,7 +35,7 @@ class ImageChange:
 
     knob: str
     what: str
-    variant: Variant
+    variant: Preparation
     remedy: str
 
 
@@ -63,7 +63,7 @@ def _change(
         prepared = replace(base, protocol="custom", **fields)
     except DataError:
         return
-    yield ImageChange(knob, what, Variant(prepared, transposed), remedy)
+    yield ImageChange(knob, what, Preparation(prepared, transposed), remedy)
 
 
 def in_python(**fields: object) -> str:

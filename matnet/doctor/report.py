@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import Any
 
 from matnet.doctor.findings import PROBLEM, Finding
-from matnet.doctor.search import BETTER, UNDECIDED, Diagnosis, Trial
+from matnet.doctor.search import BETTER, UNDECIDED, Diagnosis, TriedChange
 from matnet.tables import Column, Table
 
 FINDINGS = (
@@ -92,6 +92,6 @@ def record(
     }
 
 
-def _row(trial: Trial, conclusion: str) -> dict[str, Any]:
+def _row(trial: TriedChange, conclusion: str) -> dict[str, Any]:
     errors = f"{trial.error:.1f} ({trial.low:.1f} to {trial.high:.1f})"
     return {**vars(trial), "errors": errors, "conclusion": conclusion}

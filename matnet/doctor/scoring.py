@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from matnet.doctor.image_changes import BYTES, Variant
+from matnet.doctor.image_changes import BYTES, Preparation
 from matnet.engines import EngineOptions, compile_network
 from matnet.engines.batches import Halving
 from matnet.engines.device import processors
@@ -41,7 +41,7 @@ class Scorer:
         self.unreadable: list[str] = []
 
     def scores(
-        self, paths: Sequence[Path], variants: Sequence[Variant]
+        self, paths: Sequence[Path], variants: Sequence[Preparation]
     ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
         """Parts of the images, as their places in `paths` and, for each variant, scores N x K.
 
@@ -80,7 +80,7 @@ class Scorer:
         return scores.reshape(len(batch), -1)
 
 
-def prepare_all(path: Path, variants: Sequence[Variant], places: Sequence[np.ndarray]) -> None:
+def prepare_all(path: Path, variants: Sequence[Preparation], places: Sequence[np.ndarray]) -> None:
     """One image under each variant, written into its place; resized once for all that differ only in the values."""
     first = variants[0].preprocessing
     pixels = decode_uint8(path, first.channels, first.max_pixels, first.exif)

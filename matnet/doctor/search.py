@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from matnet.datasets import ImageList
-from matnet.doctor.image_changes import KNOBS, ImageChange, Variant, image_changes
+from matnet.doctor.image_changes import KNOBS, ImageChange, Preparation, image_changes
 from matnet.doctor.label_changes import LabelChange, label_changes, learned_order
 from matnet.doctor.scoring import Scorer, mean_colour
 from matnet.doctor.statistics import SIGNIFICANT, calibrated, interval, log_probabilities, normalizers, paired
@@ -30,7 +30,7 @@ BETTER, WORSE, SAME, UNDECIDED = "better", "worse", "no difference", "not decida
 
 
 @dataclass(frozen=True)
-class Trial:
+class TriedChange:
     """A change and what came of it, on its first `images` images of the random order.
 
     error, low, high: the top-1 error in percent and its 95 % interval. base_error: without the change, on the same
@@ -68,9 +68,9 @@ class Diagnosis:
     change: what `best` is, as an ImageChange, a LabelChange, or one of each. unreadable: images left out.
     """
 
-    base: Trial
-    trials: list[Trial]
-    best: Trial | None
+    base: TriedChange
+    trials: list[TriedChange]
+    best: TriedChange | None
     change: tuple[ImageChange | None, LabelChange | None] = (None, None)
     by_chance: bool = False
     unreadable: list[str] = field(default_factory=list)
@@ -133,7 +133,7 @@ class Search:
         self._all_labels = images.labels
         self._images, self._names, self._knobs = images, names, knobs
         self._scorer = scorer or Scorer(net, variable, options or EngineOptions(backend="auto"))
-        self._base = Variant(preprocessing)
+        self._base = Preparation(preprocessing)
         self._changes = image_changes(preprocessing, knobs, mean_colour(self._paths[: LOOKS[0]], preprocessing))
         self._order = order
         self._label_changes: list[LabelChange] = []
@@ -145,7 +145,7 @@ class Search:
     def run(self) -> Diagnosis:
         stops = [look for look in LOOKS if look < len(self._paths)] + [len(self._paths)]
         active = [-1, *range(len(self._changes))]
-        verdicts: dict[Any, Trial] = {}
+        verdicts: dict[Any, TriedChange] = {}
         start, found = 0, False
         for stop in stops:
             self._compute(start, stop, active)
@@ -203,7 +203,7 @@ class Search:
         """How many changes are compared with the base; the learned order is one more."""
         return len(self._changes) + len(self._label_changes) + (LABELS in self._knobs)
 
-    def _judged(self, active: Sequence[int], looks: int) -> dict[Any, Trial]:
+    def _judged(self, active: Sequence[int], looks: int) -> dict[Any, TriedChange]:
         keys: list[Any] = [number for number in active if number >= 0]
         keys += [(-1, place) for place in range(1, len(self._label_changes) + 1)]
         found = {key: self._judged_one(key, looks) for key in keys}
@@ -220,7 +220,7 @@ class Search:
         number = key if isinstance(key, int) else key[0]
         return number in self._answers and self._answers[number].count == len(self._seen)
 
-    def _judged_one(self, key: Any, looks: int, tests: int | None = None) -> Trial:
+    def _judged_one(self, key: Any, looks: int, tests: int | None = None) -> TriedChange:
         """key: the place of an image change, or a pair of it (-1: none) and a labelling, or `learned`."""
         if key == "learned":
             learned, order = self._learned_order() or (self._labels[self._seen], np.arange(self._outputs))
@@ -235,7 +235,7 @@ class Search:
             "; ".join(change.remedy for change in made), logs, right, looks * (tests or self._tests),
         )  # fmt: skip
 
-    def _trial(self, knob: str, what: str, remedy: str, logs: np.ndarray, right: np.ndarray, tests: int) -> Trial:
+    def _trial(self, knob: str, what: str, remedy: str, logs: np.ndarray, right: np.ndarray, tests: int) -> TriedChange:
         count = len(logs)
         base_logs, base_right = self._answers[-1].of(0, count)
         test = paired(logs - base_logs, tests)
@@ -252,15 +252,16 @@ class Search:
         else:
             verdict, p = UNDECIDED, min(test.better, test.worse)
         low, high = interval(wrong, count)
-        return Trial(knob, what, verdict, count, 100 * wrong / count, low, high, 100 * base_wrong / count, test.gain,
-                     p, test.needed if verdict == UNDECIDED else None, remedy)  # fmt: skip
+        needed = test.needed if verdict == UNDECIDED else None
+        error, base = 100 * wrong / count, 100 * base_wrong / count
+        return TriedChange(knob, what, verdict, count, error, low, high, base, test.gain, p, needed, remedy)
 
     def _learned_order(self) -> tuple[np.ndarray, np.ndarray] | None:
         """What `learned_order` gives for the images so far, up to LEARNED."""
         logs = np.concatenate(self._whole)
         return learned_order(logs, self._labels[self._seen][: len(logs)])
 
-    def _learned(self, looks: int, learned: np.ndarray, order: np.ndarray) -> Trial:
+    def _learned(self, looks: int, learned: np.ndarray, order: np.ndarray) -> TriedChange:
         """The trial of another order of the classes, learned by halves."""
         logs = np.concatenate(self._whole)
         self._order_learned = order
@@ -273,12 +274,12 @@ class Search:
 
     # -- concluding ---------------------------------------------------------------------------------
 
-    def _diagnosis(self, verdicts: dict[Any, Trial], looks: int) -> Diagnosis:
+    def _diagnosis(self, verdicts: dict[Any, TriedChange], looks: int) -> Diagnosis:
         _, right = self._answers[-1].of(0)
         count, wrong = len(right), int((~right).sum())
         low, high = interval(wrong, count)
         error = 100 * wrong / count
-        base = Trial("none", "as it is", "", count, error, low, high, error, 0.0, 1.0, None, "")
+        base = TriedChange("none", "as it is", "", count, error, low, high, error, 0.0, 1.0, None, "")
         by_chance = chance_of(count - wrong, count, 1 / self._outputs) > SIGNIFICANT
         if by_chance and not any(trial.verdict == BETTER for trial in verdicts.values()):
             verdicts |= self._pairs(looks)
@@ -290,7 +291,7 @@ class Search:
         return Diagnosis(base, trials, None if best is None else verdicts[best], change, by_chance,
                          list(self._scorer.unreadable))  # fmt: skip
 
-    def _pairs(self, looks: int) -> dict[Any, Trial]:
+    def _pairs(self, looks: int) -> dict[Any, TriedChange]:
         """A change of the labels and one of the images at once: those that are better."""
         keys = [
             (number, labelling)

@@ -29,7 +29,7 @@ class KeptEngines:
 
     def __init__(self) -> None:
         self._engines: OrderedDict[Key, Engine] = OrderedDict()
-        self._graph: Graph | None = None
+        self._graph: Snapshot | None = None
         self._edits = 0
         self._lock = Lock()
 
@@ -57,7 +57,7 @@ class KeptEngines:
                 release_files(net)  # once for all engines
                 form = network_to_run(net, names, given)
                 engine = self._engines[key] = compile_network(form, names, options)
-                self._edits, self._graph = edits(), Graph.of(net)
+                self._edits, self._graph = edits(), Snapshot.of(net)
                 if len(self._engines) > MOST:
                     self._engines.popitem(last=False)
             self._engines.move_to_end(key)
@@ -71,7 +71,7 @@ def kept_engines(net: Network) -> KeptEngines:
 
 
 @dataclass(frozen=True)
-class Graph:
+class Snapshot:
     """All of a network that an engine depends on. Ops and the arrays of params do not change.
 
     Names are compared by value, objects (layers, ops, params and their arrays) by identity.
@@ -84,7 +84,7 @@ class Graph:
     counted: bool  # whether every edit changes `edits()`
 
     @classmethod
-    def of(cls, net: Network) -> Graph:
+    def of(cls, net: Network) -> Snapshot:
         """The state of `net` now."""
         counted = net.is_counted and all(layer.is_counted for layer in net.layers.values())
         links = [(list(layer.inputs), list(layer.outputs), list(layer.params)) for layer in net.layers.values()]

@@ -19,7 +19,7 @@ ONE_BOX = (5, 1, 1)
 
 
 @dataclass(frozen=True)
-class Limits:
+class DetectionLimits:
     """How Fast R-CNN is tested (test.py and config.py of its code).
 
     shorter, longest: pixels of the sides of an image. least: only scores above it count. overlap: a box that overlaps
@@ -33,7 +33,7 @@ class Limits:
     most: int = 100
 
 
-LIMITS = Limits()
+LIMITS = DetectionLimits()
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Detector:
         factor: float,
         proposals: np.ndarray | None,
         background: int,
-        limits: Limits = LIMITS,
+        limits: DetectionLimits = LIMITS,
     ) -> Found:
         """The detections in an image of height and width `size`, from the values of `wanted`, best first in each class.
 
@@ -162,7 +162,7 @@ def moved_boxes(
     return np.clip(moved, 0, greatest)
 
 
-def best(scores: np.ndarray, boxes: np.ndarray, background: int, limits: Limits, finite: bool = True) -> Found:
+def best(scores: np.ndarray, boxes: np.ndarray, background: int, limits: DetectionLimits, finite: bool = True) -> Found:
     """What is left of scores R x K and boxes R x K x 4 from 0: class by class, then the best of the image."""
     parts = []
     for k in range(scores.shape[1]):

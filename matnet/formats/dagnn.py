@@ -10,7 +10,7 @@ import numpy as np
 from matnet.errors import MatnetError, NetworkError, listing
 from matnet.formats.mat.values import Cell, Opaque, StructArray, empty
 from matnet.formats.names import META_FIELD, identifiers, remember, written_meta
-from matnet.formats.options import Options, judge_unknown, read_options, set_params, written_fields
+from matnet.formats.options import LayerOptions, judge_unknown, read_options, set_params, written_fields
 from matnet.formats.plain import as_array, as_names, as_structs, as_text, is_empty, op_from_fields, to_matlab
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Source
@@ -61,7 +61,7 @@ def _unknown_properties(layer: Layer) -> list[str]:
     return [name for name, value in layer.extra["block"].items() if name not in known and not is_empty(value)]
 
 
-def _read_layer(struct: Mapping[str, Any], where: str) -> tuple[Layer, Options]:
+def _read_layer(struct: Mapping[str, Any], where: str) -> tuple[Layer, LayerOptions]:
     name = as_text(struct.get("name"), f"{where}.name")
     kind = as_text(struct.get("type"), f"{where}.type")
     if not name or not kind:

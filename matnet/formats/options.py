@@ -17,7 +17,7 @@ SWITCHES = frozenset({"cudnn", "nocudnn", "verbose", "noderdata", "noderfilters"
 INERT = frozenset({"cudnnworkspacelimit"})
 
 
-class Options(NamedTuple):
+class LayerOptions(NamedTuple):
     """What `opts` of one layer sets."""
 
     fields: dict[str, Any]  # field of the op -> value as in the file
@@ -25,17 +25,17 @@ class Options(NamedTuple):
     unknown: list[str]  # names that the layer's vl_nn function does not take
 
 
-NONE = Options({}, {}, [])
+NONE = LayerOptions({}, {}, [])
 
 
-def read_options(op: type[Op], opts: Any, where: str) -> Options:
+def read_options(op: type[Op], opts: Any, where: str) -> LayerOptions:
     """The options that count in `opts`, a cell of names and values; names in any case, the last of one name wins.
 
     A layer without `opts_fields` makes no use of them. Raises FileFormatError where a name is not text.
     """
     if op.opts_fields is None or is_empty(opts):
         return NONE
-    found = Options({}, {}, [])
+    found = LayerOptions({}, {}, [])
     for name, value in _pairs(opts, where):
         target = op.opts_fields.get(name.lower())
         if target is not None and value is None:
@@ -103,7 +103,7 @@ def judge_unknown(net: Network, layer: Layer, fields: Sequence[str], options: Se
         )
 
 
-def set_params(net: Network, layer: Layer, options: Options) -> None:
+def set_params(net: Network, layer: Layer, options: LayerOptions) -> None:
     """Give the layer params of its own for those that its options set."""
     for place, value in options.params.items():
         name = f"{layer.name}_opts{place + 1}"

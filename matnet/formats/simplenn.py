@@ -12,7 +12,7 @@ from matnet.errors import MatnetError, NetworkError, ShapeError, in_words, listi
 from matnet.formats.mat.values import Cell, Opaque, StructArray, empty
 from matnet.formats.names import META_FIELD, identifiers, remember, written_meta
 from matnet.formats.options import NONE as NO_OPTIONS
-from matnet.formats.options import Options, judge_unknown, read_options, written_fields
+from matnet.formats.options import LayerOptions, judge_unknown, read_options, written_fields
 from matnet.formats.plain import as_array, as_text, describe, is_empty, op_from_fields, to_matlab
 from matnet.layout import pad_to_4d
 from matnet.names import free_name
@@ -148,7 +148,7 @@ def _tidy_meta(variables: Mapping[str, Any]) -> dict[str, Any]:
     return meta
 
 
-def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tuple[Layer, Options]:
+def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tuple[Layer, LayerOptions]:
     if isinstance(struct, Opaque):
         op: Op = Unknown(kind=f"custom object {struct.class_name or struct.kind}")
         return Layer(f"layer{place.index}", op, [previous], [f"layer{place.index}"], [], {"object": struct}), NO_OPTIONS
@@ -192,7 +192,7 @@ def _tidy_fields(kind: str) -> dict[str, Any]:
     return {name: to_matlab(value) for name, value in TIDY_DEFAULTS.get(kind, {}).items()}
 
 
-def _op_of(kind: str, given: Mapping[str, Any], options: Options, place: _Place) -> Op:
+def _op_of(kind: str, given: Mapping[str, Any], options: LayerOptions, place: _Place) -> Op:
     known = REGISTRY.simplenn.get(kind)
     if known is None:
         return Unknown(kind=kind)

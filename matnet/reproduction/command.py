@@ -24,13 +24,13 @@ from matnet.outcomes import ExitStatus
 from matnet.reproduction.data import NAMED, DataSets
 from matnet.reproduction.expected import all_published, expected_rows
 from matnet.reproduction.files import as_csv, as_json
-from matnet.reproduction.measure import Settings
-from matnet.reproduction.models import Source
+from matnet.reproduction.measure import MeasureSettings
+from matnet.reproduction.models import ModelSource
 from matnet.reproduction.plots import require_folder, require_matplotlib, write_plots
 from matnet.reproduction.report import markdown, terminal
 from matnet.reproduction.reproduce import Reproduction, Verdict, check
 from matnet.reproduction.rows import Row
-from matnet.reproduction.store import Store
+from matnet.reproduction.store import RowStore
 from matnet.stated_options import parse_stated, refuse_idle
 from matnet.zoo.cache import home, offline
 from matnet.zoo.fetch import Fetcher
@@ -182,7 +182,7 @@ def reproduction(options: argparse.Namespace) -> Reproduction:
             options.proposals,
             dict(options.data),
         ),
-        Settings(
+        MeasureSettings(
             protocol=options.protocol,
             crops=options.crops,
             face_crop=options.face_crop,
@@ -190,8 +190,8 @@ def reproduction(options: argparse.Namespace) -> Reproduction:
             sharing=Sharing(options.workers, options.scheduler),
             engine=engine_options(options),
         ),
-        Source(fetcher, bool(options.offline or offline()), options.random_weights, options.seed),
-        Store(_results(options)),
+        ModelSource(fetcher, bool(options.offline or offline()), options.random_weights, options.seed),
+        RowStore(_results(options)),
         options.fresh,
         bar=partial(_bar, hidden=options.quiet),
     )

@@ -16,7 +16,7 @@ ASTRAY = 40.0  # what it costs that another point is nearer to a name than its o
 Place = tuple[float, float]
 
 
-class Box(NamedTuple):
+class LabelBox(NamedTuple):
     """A rectangle on the canvas, in pixels."""
 
     left: float
@@ -24,7 +24,7 @@ class Box(NamedTuple):
     right: float
     top: float
 
-    def overlap(self, other: Box) -> float:
+    def overlap(self, other: LabelBox) -> float:
         """The common area."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.top, other.top) - max(self.bottom, other.bottom)
@@ -36,12 +36,12 @@ def place_labels(axes: Any, points: Sequence[tuple[float, float, str]], size: fl
     drawn = axes.figure
     drawn.draw_without_rendering()
     renderer = drawn.canvas.get_renderer()
-    frame = Box(*axes.get_window_extent(renderer).extents)
+    frame = LabelBox(*axes.get_window_extent(renderer).extents)
     centres: list[Place] = [tuple(axes.transData.transform((x, y))) for x, y, _ in points]
-    taken = [Box(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in centres]
+    taken = [LabelBox(x - MARK, y - MARK, x + MARK, y + MARK) for x, y in centres]
     legend = axes.get_legend()
     if legend is not None:
-        taken.append(Box(*legend.get_window_extent(renderer).extents))
+        taken.append(LabelBox(*legend.get_window_extent(renderer).extents))
     for index in sorted(range(len(points)), key=lambda place: -_crowd(centres, place)):
         text = axes.text(0, 0, points[index][2], fontsize=size, va="center", ha="center", zorder=4)
         extent = text.get_window_extent(renderer)
@@ -55,8 +55,8 @@ def place_labels(axes: Any, points: Sequence[tuple[float, float, str]], size: fl
 
 
 def best_place(
-    centre: Place, size: Place, frame: Box, taken: Sequence[Box], others: Sequence[Place] = ()
-) -> tuple[Box, bool]:
+    centre: Place, size: Place, frame: LabelBox, taken: Sequence[LabelBox], others: Sequence[Place] = ()
+) -> tuple[LabelBox, bool]:
     """The nearest box of `size` around a point that lies in the frame and covers nothing, or covers least.
 
     Places to which one of `others` is no farther come last; whether it had to be such a one is the second value.
@@ -76,24 +76,24 @@ def best_place(
     return (best, astray) if best is not None else (next(_candidates(centre, size)), False)
 
 
-def distance(point: Place, box: Box) -> float:
+def distance(point: Place, box: LabelBox) -> float:
     """From a point to the nearest edge of a box; 0 inside."""
     near = _nearest(point, box)
     return hypot(near[0] - point[0], near[1] - point[1])
 
 
-def _nearest(point: Place, box: Box) -> Place:
+def _nearest(point: Place, box: LabelBox) -> Place:
     return min(max(point[0], box.left), box.right), min(max(point[1], box.bottom), box.top)
 
 
-def _candidates(centre: Place, size: Place) -> Iterator[Box]:
+def _candidates(centre: Place, size: Place) -> Iterator[LabelBox]:
     width, height = size
     for gap in DISTANCES:
         for turn in range(DIRECTIONS):
             angle = 2 * pi * turn / DIRECTIONS
             x = centre[0] + cos(angle) * (gap + width / 2)
             y = centre[1] + sin(angle) * (gap + height / 2)
-            yield Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+            yield LabelBox(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
 def _crowd(centres: Sequence[Place], index: int) -> int:
@@ -102,7 +102,7 @@ def _crowd(centres: Sequence[Place], index: int) -> int:
     return sum(hypot(x - a, y - b) < 100 for a, b in centres) - 1
 
 
-def _leader(axes: Any, centre: Place, box: Box) -> None:
+def _leader(axes: Any, centre: Place, box: LabelBox) -> None:
     """A thin line from a name to its point."""
     ends = axes.transData.inverted().transform([centre, _nearest(centre, box)])
     axes.plot(ends[:, 0], ends[:, 1], color="#b4b4b4", linewidth=0.6, zorder=1)

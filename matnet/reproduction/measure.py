@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings:
+class MeasureSettings:
     """What the figures depend on besides model and data. protocol, crops: of classification; None: those that the
     published figures of the row were measured by.
 
@@ -78,7 +78,7 @@ def measure(
     net: Network,
     row: Expected,
     data: Any,
-    settings: Settings,
+    settings: MeasureSettings,
     show: Show | None = None,
     kept: Path | None = None,
 ) -> Run:

@@ -13,7 +13,7 @@ from matnet.zoo.cache import present_mat
 from matnet.zoo.cards import all_cards
 from matnet.zoo.fetch import Fetcher
 from matnet.zoo.random_weights import random_network
-from matnet.zoo.verify import ABSENT, Catalogue, Finding
+from matnet.zoo.verify import ABSENT, Catalogue, FileIdentity
 
 if TYPE_CHECKING:
     from matnet.network import Network
@@ -26,7 +26,7 @@ class AbsentModelError(MatnetError):
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Where models come from. offline: nothing is fetched. random: random weights, with `seed`, and no files."""
 
     fetcher: Fetcher = field(default_factory=Fetcher)
@@ -79,6 +79,6 @@ class Checksums:
     def __init__(self) -> None:
         self._catalogue = Catalogue(all_cards())
 
-    def of(self, row: Expected, path: Path | None) -> Finding:
+    def of(self, row: Expected, path: Path | None) -> FileIdentity:
         """The finding for the row's file; absent where there is none."""
-        return self._catalogue.identify(path) if path is not None else Finding(row.card.mat, ABSENT, row.card.name)
+        return self._catalogue.identify(path) if path is not None else FileIdentity(row.card.mat, ABSENT, row.card.name)

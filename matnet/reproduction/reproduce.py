@@ -15,10 +15,10 @@ from matnet.outcomes import ExitStatus, Outcome, Status
 from matnet.records import remove_record
 from matnet.reproduction.data import OPTIONS, DataSets
 from matnet.reproduction.expected import Expected
-from matnet.reproduction.measure import Settings, measure
-from matnet.reproduction.models import AbsentModelError, Checksums, Source
+from matnet.reproduction.measure import MeasureSettings, measure
+from matnet.reproduction.models import AbsentModelError, Checksums, ModelSource
 from matnet.reproduction.rows import FIGURES, Row
-from matnet.reproduction.store import Store, key_of
+from matnet.reproduction.store import RowStore, key_of
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ class Reproduction:
     """
 
     data: DataSets
-    settings: Settings = field(default_factory=Settings)
-    source: Source = field(default_factory=Source)
-    store: Store | None = None
+    settings: MeasureSettings = field(default_factory=MeasureSettings)
+    source: ModelSource = field(default_factory=ModelSource)
+    store: RowStore | None = None
     fresh: bool = False
     bar: Callable[[str], Show] | None = None
 

@@ -19,7 +19,7 @@ ENGINE = ("backend", "device", "precision", "threads", "runtime")
 
 
 @dataclass(frozen=True)
-class Store:
+class RowStore:
     """A folder of rows. A row is found again by all that decides its figures: see `key_of`."""
 
     folder: Path

@@ -38,7 +38,7 @@ class Module:
 
 
 @dataclass
-class Step:
+class CodeStep:
     """One layer in `forward`: its assignments and what stands behind them."""
 
     lines: list[str]
@@ -84,7 +84,7 @@ def write_module(net: Network, wanted: Sequence[str], inputs: Sequence[str], sha
                 if name in owners
             ]
             owners.update(dict.fromkeys(layer.params, layer.name))
-        steps.append(Step(lines, f"{layer.name}: {_type(layer)}"))
+        steps.append(CodeStep(lines, f"{layer.name}: {_type(layer)}"))
     if faults:
         raise UnsupportedLayersError(
             listing(f"{net.source}: torch cannot express these layers:", faults)
@@ -139,7 +139,7 @@ def _class(
     locals_: Mapping[str, str],
     shapes: Mapping[str, Shape],
     members: Collection[Member],
-    steps: Sequence[Step],
+    steps: Sequence[CodeStep],
 ) -> str:
     taken = ", ".join(f"{locals_[each]}: Tensor" for each in inputs)
     one = len(wanted) == 1
@@ -168,7 +168,7 @@ def _class(
     return "\n".join(lines) + "\n"
 
 
-def _commented(step: Step) -> Iterator[str]:
+def _commented(step: CodeStep) -> Iterator[str]:
     comment = "  # " + " ".join(step.comment.split())
     for place, line in enumerate(step.lines):
         yield f"{INDENT}{line}{'' if place else comment}"

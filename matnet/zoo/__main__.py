@@ -26,7 +26,7 @@ from matnet.zoo.model_info import NEEDED_TO_DOWNLOAD, caffe_fields, export_info,
 from matnet.zoo.names import find_card, known_cards
 from matnet.zoo.schema import TASKS
 from matnet.zoo.trial import FAILED, trials
-from matnet.zoo.verify import ABSENT, MISMATCH, Finding, verify
+from matnet.zoo.verify import ABSENT, MISMATCH, FileIdentity, verify
 
 
 def parser() -> argparse.ArgumentParser:
@@ -185,7 +185,7 @@ def verify_files(options: argparse.Namespace) -> int:
     return 1 if any(finding.status in bad for finding in findings) else 0
 
 
-def _table(findings: list[Finding]) -> str:
+def _table(findings: list[FileIdentity]) -> str:
     rows = [(f.status, f.path, f.model, f.generation, f.md5, f.detail) for f in findings]
     return Table.of(("status", "file", "model", "published", "MD5", ""), rows).text()
 

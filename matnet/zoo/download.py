@@ -16,7 +16,7 @@ from typing import IO, Any
 from matnet.errors import DownloadError, in_words, program
 from matnet.files import looks_like_html
 from matnet.records import read_record, write_record
-from matnet.zoo.transfer import Answer, BrokenTransfer, Patience, answer_of, number_in
+from matnet.zoo.transfer import BrokenTransfer, HttpAnswer, Patience, answer_of, number_in
 
 log = logging.getLogger(__name__)
 LARGEST = 4 << 30  # bytes of a file whose size no card states
@@ -110,7 +110,7 @@ class ResumingDownloader:
             headers["If-Range"] = str(validator)
         return offset, headers
 
-    def _continues(self, answer: Answer, offset: int) -> bool:
+    def _continues(self, answer: HttpAnswer, offset: int) -> bool:
         """Whether a 206 answer starts where the part ends, in a file of the same size."""
         found = re.fullmatch(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)", answer.headers.get("Content-Range", "").strip())
         total = self._recall().get("total")
@@ -185,7 +185,7 @@ class ResumingDownloader:
     def _state(self) -> Path:
         return self.part.with_name(f"{self.part.name}.json")
 
-    def _remember(self, url: str, answer: Answer, total: int | None) -> None:
+    def _remember(self, url: str, answer: HttpAnswer, total: int | None) -> None:
         etag = answer.headers.get("ETag", "")
         strong = etag if etag and not etag.startswith("W/") else None
         state = {"url": url, "total": total, "validator": strong or answer.headers.get("Last-Modified")}

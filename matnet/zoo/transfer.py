@@ -54,7 +54,7 @@ class BrokenTransfer(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """The head of an answer, and the bytes of its body as the server sends them, in no encoding."""
 
     status: int
@@ -68,7 +68,7 @@ class Answer:
 
 
 @contextmanager
-def answer_of(url: str, headers: Mapping[str, str], patience: Patience) -> Iterator[Answer]:
+def answer_of(url: str, headers: Mapping[str, str], patience: Patience) -> Iterator[HttpAnswer]:
     """The answer to a GET request, status 200, 206 or 416.
 
     A thread reads it, so that a server which sends a byte now and then cannot hold the caller. Raises BrokenTransfer
@@ -79,7 +79,7 @@ def answer_of(url: str, headers: Mapping[str, str], patience: Patience) -> Itera
     try:
         received = talk.received()
         status, head = next(received)
-        yield Answer(status, head, received)
+        yield HttpAnswer(status, head, received)
     finally:
         talk.hang_up()
 

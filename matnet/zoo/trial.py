@@ -22,7 +22,7 @@ SPREAD = 50.0  # standard deviation of photographs' pixels about their mean
 
 
 @dataclass(kw_only=True)
-class Trial:
+class CardTrial:
     """What became of one card. status: ok, failed, or undefined where the architecture is not known.
 
     faults: every difference between the card and the network. outputs: sizes N x C x H x W of what ran, or would run.
@@ -52,14 +52,14 @@ class Trial:
         return f"{self.status:9} {self.model}: {how}, {self.parameters:,} parameters, {sizes} ({self.seconds:.1f} s)"
 
 
-def trials(cards: Iterable[Card], forward: bool, backend: str = "auto", seed: int = 0) -> Iterator[Trial]:
+def trials(cards: Iterable[Card], forward: bool, backend: str = "auto", seed: int = 0) -> Iterator[CardTrial]:
     """A trial of each card, one after the other; nothing of one network is kept when the next is built.
 
     forward: also run each with random weights on one random image, small where the network takes any size.
     """
     for card in cards:
         started = time.perf_counter()
-        trial = Trial(model=card.name)
+        trial = CardTrial(model=card.name)
         if card.prototxt is None:
             trial.status = UNDEFINED
         else:
@@ -79,7 +79,7 @@ def _runner(backend: str, seed: int) -> Run:
     return run
 
 
-def _try(card: Card, trial: Trial, run: Run | None) -> None:
+def _try(card: Card, trial: CardTrial, run: Run | None) -> None:
     try:
         net = skeleton(card)
         trial.layers = len(net.layers)
@@ -93,7 +93,7 @@ def _try(card: Card, trial: Trial, run: Run | None) -> None:
     trial.status = FAILED if trial.faults else OK
 
 
-def _differences(card: Card, trial: Trial) -> Iterator[str]:
+def _differences(card: Card, trial: CardTrial) -> Iterator[str]:
     if trial.parameters != card.parameters:
         said = f"{card.parameters:,}" if card.parameters else "nothing of them"
         yield f"has {trial.parameters:,} parameters; the card says {said}"
@@ -103,7 +103,7 @@ def _differences(card: Card, trial: Trial) -> Iterator[str]:
         yield "the card names no outputs"
 
 
-def _size_faults(card: Card, net: Network, trial: Trial) -> Iterator[str]:
+def _size_faults(card: Card, net: Network, trial: CardTrial) -> Iterator[str]:
     """Whether the card's inputs lead to its outputs, with as many channels as it has labels."""
     shapes = net.infer_shapes(card_inputs(card, net))
     for name in net.variables:
@@ -118,7 +118,7 @@ def _size_faults(card: Card, net: Network, trial: Trial) -> Iterator[str]:
         yield f"the card names {len(card.labels['names'])} of {count} labels"
 
 
-def _run_faults(card: Card, net: Network, trial: Trial, run: Run) -> Iterator[str]:
+def _run_faults(card: Card, net: Network, trial: CardTrial, run: Run) -> Iterator[str]:
     """Run the network; every output must have the size that was foretold, finite values, and not one alone."""
     inputs = card_inputs(card, net, SMALL if card.task in ANY_SIZE else None)
     foretold = net.infer_shapes(inputs)

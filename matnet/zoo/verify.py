@@ -19,7 +19,7 @@ OWN_HEADER = b"Created by: matnet"
 
 
 @dataclass(frozen=True)
-class Finding:
+class FileIdentity:
     """What is known of one file. status: OK, MISMATCH, unknown, absent. generation: when it was published."""
 
     path: str
@@ -57,7 +57,7 @@ class Catalogue:
                     self.by_hash.setdefault(digest, _Known(card, file))
                 self.by_name.setdefault(file.file.lower(), _Known(card, file))
 
-    def identify(self, path: Path) -> Finding:
+    def identify(self, path: Path) -> FileIdentity:
         """What a file is; it is read once."""
         if not path.is_file():
             return self._absent(path)
@@ -66,20 +66,20 @@ class Catalogue:
         match = self.by_hash.get(sums["md5"]) or self.by_hash.get(sums["sha1"])
         if match:
             detail = "" if path.name == match.file.file else f"is {match.file.file}"
-            return Finding(status=OK, model=match.card.name, generation=match.generation, detail=detail, **found)
+            return FileIdentity(status=OK, model=match.card.name, generation=match.generation, detail=detail, **found)
         named = self.by_name.get(path.name.lower())
         if named is None:
             fault = damage(path) if path.suffix.lower() in MODEL_SUFFIXES else None
-            return Finding(status=MISMATCH if fault else UNKNOWN, detail=fault or "", **found)
+            return FileIdentity(status=MISMATCH if fault else UNKNOWN, detail=fault or "", **found)
         status, detail = _judged(path, named)
-        return Finding(status=status, model=named.card.name, detail=detail, **found)
+        return FileIdentity(status=status, model=named.card.name, detail=detail, **found)
 
-    def _absent(self, path: Path) -> Finding:
+    def _absent(self, path: Path) -> FileIdentity:
         named = self.by_name.get(path.name.lower())
-        return Finding(str(path), ABSENT, named.card.name if named else "")
+        return FileIdentity(str(path), ABSENT, named.card.name if named else "")
 
 
-def verify(paths: Iterable[Path] | None = None, cards: Iterable[Card] | None = None) -> Iterator[Finding]:
+def verify(paths: Iterable[Path] | None = None, cards: Iterable[Card] | None = None) -> Iterator[FileIdentity]:
     """A finding for each file, and for each file in each folder; without paths for all that the cards speak of.
 
     Then every published `.mat` file has its line, absent or not, and the Caffe files that are here have theirs.

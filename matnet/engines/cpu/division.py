@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from matnet.engines.cpu.runtimes import Runtime, Settings
+from matnet.engines.cpu.runtimes import Runtime, RuntimeSettings
 
 DIVISIONS = {"": "", "threads": "a part of the batch per thread", "images": "an image at a time per thread"}
 MOST_CALLERS = 4  # each holds the activations of a batch of its own
@@ -27,7 +27,7 @@ def callers_for(threads: int) -> int:
 class Division:
     """So many calls at a time share the threads of `settings`; `kind`, of DIVISIONS, divides the batch of a call."""
 
-    settings: Settings
+    settings: RuntimeSettings
     kind: str = ""
 
     @property

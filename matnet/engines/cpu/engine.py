@@ -15,7 +15,7 @@ import numpy as np
 from matnet.engines.base import Engine
 from matnet.engines.cpu.division import callers_for
 from matnet.engines.cpu.program import Compiler, Program, batch_of
-from matnet.engines.cpu.runtimes import AUTO, OnnxRuntime, Settings, candidates, runtime_class, tries_out
+from matnet.engines.cpu.runtimes import AUTO, OnnxRuntime, RuntimeSettings, candidates, runtime_class, tries_out
 from matnet.engines.cpu.tuning.beside import Beside
 from matnet.engines.cpu.tuning.choices import Choice, identity, remember, remembered
 from matnet.engines.cpu.tuning.contest import fastest
@@ -62,7 +62,7 @@ class OnnxEngine(Engine):
         written = {name for layer in self.layers for name in layer.outputs}
         self._computed = [name for name in dict.fromkeys(self.wanted.values()) if name in written]
         self.planned = spread_concat(plan_network(self.net, self._computed), self._computed)
-        settings = Settings(options.threads, options.optimize, options.callers)
+        settings = RuntimeSettings(options.threads, options.optimize, options.callers)
         self._compiler = Compiler(self.planned, self._computed, settings)
         self._programs: OrderedDict[int, Program] = OrderedDict()
         self._latest: tuple[Any, Program] | None = None  # most calls are like the one before

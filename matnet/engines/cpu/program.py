@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from matnet.engines.cpu.division import DividedSession, Division
-from matnet.engines.cpu.runtimes import Settings, runtime_class
+from matnet.engines.cpu.runtimes import RuntimeSettings, runtime_class
 from matnet.engines.cpu.segments import Run, Segment, cut, subnetwork
 from matnet.engines.cpu.tuning.variants import Variant
 from matnet.engines.layer_by_layer import run_steps
@@ -53,7 +53,7 @@ class Program:
 class Compiler:
     """Makes programs of a planned network for the variables wanted of it."""
 
-    def __init__(self, net: Network, wanted: Sequence[str], settings: Settings) -> None:
+    def __init__(self, net: Network, wanted: Sequence[str], settings: RuntimeSettings) -> None:
         self.net, self.wanted, self.settings = net, list(wanted), settings
 
     def program(self, variant: Variant, inputs: Mapping[str, Shape], open_sizes: bool = True) -> Program:

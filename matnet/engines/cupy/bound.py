@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from matnet.engines.cupy.steps import Apply, Blob, Convolve, Load, Schedule, Step, Store
+from matnet.engines.cupy.steps import Apply, Convolve, DeviceBlob, Load, Schedule, Step, Store
 from matnet.engines.layer_by_layer import guarded
 from matnet.network import Network
 
@@ -22,7 +22,7 @@ class Machine(Protocol):
     def bind(self, step: Step, reads: Sequence[Array], writes: Sequence[Array]) -> Call:
         """The call that carries the step out on these views."""
 
-    def as_read(self, blob: Blob) -> Blob:
+    def as_read(self, blob: DeviceBlob) -> DeviceBlob:
         """An input as the steps that are bound read it: with room for more channels, these may be zeros or not."""
 
     def load(self, target: Array) -> Callable[[Array], None]:
@@ -47,12 +47,12 @@ class Bound:
         }
         self._stores = {name: machine.store(self.view(blob)) for name, blob in schedule.outputs.items()}
 
-    def view(self, blob: Blob) -> Array:
+    def view(self, blob: DeviceBlob) -> Array:
         """The blob as an N x C x H x W view of the arena."""
         begin = self.schedule.arena.offsets[blob.name]
         return blob.view(self.memory[begin : begin + blob.bytes].view(blob.dtype))
 
-    def views(self, blobs: Sequence[Blob]) -> list[Array]:
+    def views(self, blobs: Sequence[DeviceBlob]) -> list[Array]:
         """`view` of each."""
         return [self.view(blob) for blob in blobs]
 

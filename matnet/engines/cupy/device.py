@@ -23,7 +23,7 @@ from matnet.engines.cupy.choice import Chooser, PlanBook
 from matnet.engines.cupy.machine import GpuMachine, Scratch
 from matnet.engines.cupy.probe import BROKEN, Gpu, does_not_compile, import_cudnn, import_cupy
 from matnet.engines.cupy.steps import Schedule
-from matnet.engines.cupy.transfer import PageLocked, Slot
+from matnet.engines.cupy.transfer import PageLocked, PinnedBatch
 from matnet.engines.cupy.views import Array
 from matnet.engines.layer_by_layer import LayerByLayer
 from matnet.errors import EngineError, MatnetError, NetworkError
@@ -36,7 +36,7 @@ NO_MEMORY = re.compile(r"out of ?memory|MemoryAllocation|ALLOC_FAILED", re.IGNOR
 
 
 @dataclass(frozen=True)
-class Options:
+class GpuOptions:
     """How a GPU is used. `cudnn` None: where it is installed; `memory_limit` in bytes, None: all there is."""
 
     precision: str = "fp32"
@@ -91,7 +91,7 @@ class Pool:
 class GpuDevice:
     """The GPU with its streams, its memory pool and cuDNN; networks and schedules are made ready here."""
 
-    def __init__(self, gpu: Gpu, options: Options) -> None:
+    def __init__(self, gpu: Gpu, options: GpuOptions) -> None:
         self.gpu, self.options = gpu, options
         self.cupy = import_cupy()
         self.notes: list[str] = []
@@ -200,11 +200,11 @@ class GpuDevice:
         """What binds this network's steps here."""
         return GpuMachine(self, net)
 
-    def program(self, machine: GpuMachine, schedule: Schedule) -> Program:
+    def program(self, machine: GpuMachine, schedule: Schedule) -> GpuProgram:
         """A schedule made ready to run; OutOfMemoryError where it does not fit."""
         like = {name: np.broadcast_to(np.float32(0), shape) for name, shape in schedule.inputs.items()}
         with self.lock, self.current(like), self.cupy.cuda.using_allocator(self.pool.malloc):
-            program = Program(self, machine, schedule)
+            program = GpuProgram(self, machine, schedule)
             self.computing.synchronize()
             self.trial_scratch.release()
             return program
@@ -274,7 +274,7 @@ class Caller:
 class Ticket:
     """A batch under way; `result` waits for it."""
 
-    def __init__(self, program: Program, slot: Slot, values: Values) -> None:
+    def __init__(self, program: GpuProgram, slot: PinnedBatch, values: Values) -> None:
         self._program, self._slot, self._values = program, slot, values
         self._lock = threading.Lock()
         self._found: dict[str, Array] | MatnetError | None = None
@@ -307,7 +307,7 @@ class Ticket:
         return found
 
 
-class Program:
+class GpuProgram:
     """A schedule on the GPU: weights and buffers in place, steps recorded after the first run."""
 
     def __init__(self, device: GpuDevice, machine: GpuMachine, schedule: Schedule) -> None:
@@ -321,10 +321,10 @@ class Program:
         self.steps = Replayed(device.cupy, self.bound.calls, recordable, [step.layer for step in steps], pools)
         outputs = {name: blob.shape for name, blob in schedule.outputs.items()}
         self._changed = threading.Condition()
-        self._free = [Slot(device.cupy, schedule.inputs, outputs, len(self._faults)) for _ in range(SLOTS)]
+        self._free = [PinnedBatch(device.cupy, schedule.inputs, outputs, len(self._faults)) for _ in range(SLOTS)]
         self._under_way: deque[Ticket] = deque()
 
-    def refuse_faults(self, slot: Slot) -> None:
+    def refuse_faults(self, slot: PinnedBatch) -> None:
         """NetworkError where a layer found fault with the values of the batch that lies in the slot."""
         layers = [layer for number, (layer, _) in enumerate(self._faults) if slot.faults[number]]
         if layers:
@@ -356,7 +356,7 @@ class Program:
             self._changed.notify_all()
         return ticket
 
-    def give_back(self, slot: Slot, ticket: Ticket) -> None:
+    def give_back(self, slot: PinnedBatch, ticket: Ticket) -> None:
         """The slot is free for another batch."""
         with self._changed:
             if ticket in self._under_way:
@@ -364,7 +364,7 @@ class Program:
             self._free.append(slot)
             self._changed.notify_all()
 
-    def _take_slot(self) -> Slot:
+    def _take_slot(self) -> PinnedBatch:
         while True:
             with self._changed:
                 if self._free:
@@ -375,7 +375,7 @@ class Program:
             if oldest is not None:
                 oldest.settle()
 
-    def _start(self, slot: Slot, values: Values, caller: Caller) -> None:
+    def _start(self, slot: PinnedBatch, values: Values, caller: Caller) -> None:
         device = self.device
         inputs = {name: values[name] for name in self.schedule.inputs}
         there = slot.send(inputs, device.page_locked, device.upward)

@@ -10,10 +10,10 @@ import numpy as np
 
 from matnet.engines.base import Engine, lies_on_gpu
 from matnet.engines.cupy.arrays import on_gpu
-from matnet.engines.cupy.device import SLOTS, GpuDevice, OnDevice, Options, Program, Ticket
+from matnet.engines.cupy.device import SLOTS, GpuDevice, GpuOptions, GpuProgram, OnDevice, Ticket
 from matnet.engines.cupy.lower import lower
-from matnet.engines.cupy.planning import planned_for, why_layer_by_layer
 from matnet.engines.cupy.probe import find_gpu
+from matnet.engines.cupy.schedules import planned_for, why_layer_by_layer
 from matnet.engines.numpy_engine import refuse_unknown
 from matnet.engines.options import EngineOptions
 from matnet.errors import EngineError
@@ -67,7 +67,7 @@ class CupyEngine(Engine):
         refuse_unknown(self.net, self.layers)
         gpu = find_gpu(device.index if device else None, precision)
         self.device, self.precision = str(gpu), precision
-        libraries = Options(precision, options.cudnn, options.autotune, memory_limit=options.memory_limit)
+        libraries = GpuOptions(precision, options.cudnn, options.autotune, memory_limit=options.memory_limit)
         self.gpu = GpuDevice(gpu, libraries)
         self.notes += self.gpu.notes
         written = {name for layer in self.layers for name in layer.outputs}
@@ -76,7 +76,7 @@ class CupyEngine(Engine):
         self._machine = self.gpu.machine(self.planned)
         self.layer_by_layer = self._without_program(options.fused)
         self._returned = set(self.wanted.values()) - written  # inputs that are asked for as outputs
-        self._programs: OrderedDict[Key, Program] = OrderedDict()
+        self._programs: OrderedDict[Key, GpuProgram] = OrderedDict()
 
     def _without_program(self, fused: bool) -> OnDevice | None:
         reason = why_layer_by_layer(self.planned)
@@ -96,7 +96,7 @@ class CupyEngine(Engine):
         return self.last_program.steps.path
 
     @property
-    def last_program(self) -> Program | None:
+    def last_program(self) -> GpuProgram | None:
         """The program that was used last."""
         return next(reversed(self._programs.values()), None)
 
@@ -164,7 +164,7 @@ class CupyEngine(Engine):
         if self.layer_by_layer is None and self._computed:
             self.program_for(inputs)
 
-    def program_for(self, inputs: Mapping[str, Shape]) -> Program:
+    def program_for(self, inputs: Mapping[str, Shape]) -> GpuProgram:
         """The program for inputs of just these shapes, compiled where it is not there yet."""
         key = key_of(inputs)
         with self.gpu.lock:
@@ -176,7 +176,7 @@ class CupyEngine(Engine):
                 self.gpu.free()
             return self._programs[key]
 
-    def _compiled(self, inputs: Mapping[str, Shape]) -> Program:
+    def _compiled(self, inputs: Mapping[str, Shape]) -> GpuProgram:
         self.net.infer_shapes(inputs, self.wanted.values())  # so that an error names the layer as it was loaded
         schedule = lower(self.planned, inputs, self._computed, self.precision, cudnn=self.gpu.cudnn is not None)
         program = self.gpu.program(self._machine, schedule)

@@ -64,13 +64,13 @@ def _contiguous(numbers: Array) -> Array:
 
 def _pool(op: Pooling | CaffePooling | GlobalPooling, x: Array, out: Array) -> Call | None:
     if isinstance(op, GlobalPooling):
-        windows = kernels.Windows(x.shape[1:3], (1, 1), (0, 0))
+        windows = kernels.KernelWindows(x.shape[1:3], (1, 1), (0, 0))
         return lambda: kernels.pool(x, out, op.method, windows)
     if op.method == "stochastic":
         return None
     caffe = isinstance(op, CaffePooling)
     outside = kernels.LOWEST if caffe else -np.inf
-    windows = kernels.Windows(op.poolSize, op.stride, (op.pad[0], op.pad[2]), outside)
+    windows = kernels.KernelWindows(op.poolSize, op.stride, (op.pad[0], op.pad[2]), outside)
     method = "padded_avg" if caffe and op.method == "avg" else op.method
     return lambda: kernels.pool(x, out, method, windows)
 

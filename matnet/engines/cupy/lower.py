@@ -1,16 +1,16 @@
-"""A planned network as steps for one GPU: which library computes each layer, on which blobs, in which buffers."""
+"""A network after its graph passes as a schedule: which library computes each layer, on which blobs and buffers."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
-from matnet.engines.cupy.memory import Arena, Buffer, plan_memory
+from matnet.engines.cupy.memory import Arena, Buffer, place_buffers
 from matnet.engines.cupy.steps import (
     Apply,
-    Blob,
     ConvGraph,
     Convolve,
+    DeviceBlob,
     Join,
     Load,
     Multiply,
@@ -35,7 +35,7 @@ def lower(
 ) -> Schedule:
     """The steps that compute `wanted` (variables that layers write) from inputs of these shapes.
 
-    `net` is a planned network, each of whose variables has one writer. Without `cudnn` convolutions are left to
+    After the graph passes each variable of `net` has one writer. Without `cudnn` convolutions are left to
     the ops. Raises ShapeError where the shapes do not fit.
     """
     shapes = net.infer_shapes(inputs, wanted)
@@ -71,11 +71,11 @@ def _half_precision(net: Network, layers: Sequence[Layer]) -> set[str]:
 
 def _blobs(
     layers: Sequence[Layer], shapes: Mapping[str, Shape], halves: Container[str], roomy: Container[str]
-) -> dict[str, Blob]:
+) -> dict[str, DeviceBlob]:
     """A blob per variable; `roomy` ones have room for one more channel in every pixel."""
     names = dict.fromkeys(name for layer in layers for name in (*layer.inputs, *layer.outputs))
     return {
-        name: Blob(
+        name: DeviceBlob(
             name,
             shapes[name],
             "float16" if name in halves else "float32",
@@ -96,7 +96,7 @@ def _roomy(net: Network, layers: Sequence[Layer], inputs: Mapping[str, Shape]) -
     return found
 
 
-def _step(net: Network, layer: Layer, blobs: Mapping[str, Blob], precision: str, cudnn: bool) -> Step:
+def _step(net: Network, layer: Layer, blobs: Mapping[str, DeviceBlob], precision: str, cudnn: bool) -> Step:
     reads = tuple(blobs[name] for name in layer.inputs)
     writes = tuple(blobs[name] for name in layer.outputs if name in blobs)
     if _is_product(layer):
@@ -144,7 +144,7 @@ def _leak(layer: Layer) -> float | None:
     return relu.leak if relu else None
 
 
-def _graph(net: Network, layer: Layer, reads: Sequence[Blob], y: Blob, precision: str) -> ConvGraph:
+def _graph(net: Network, layer: Layer, reads: Sequence[DeviceBlob], y: DeviceBlob, precision: str) -> ConvGraph:
     conv, (h, w, depth, count) = _conv(layer), filters_of(net, layer)
     assert conv is not None
     return ConvGraph(
@@ -163,7 +163,7 @@ def _graph(net: Network, layer: Layer, reads: Sequence[Blob], y: Blob, precision
     )
 
 
-def _product_graph(net: Network, layer: Layer, reads: Sequence[Blob], y: Blob, precision: str) -> ConvGraph:
+def _product_graph(net: Network, layer: Layer, reads: Sequence[DeviceBlob], y: DeviceBlob, precision: str) -> ConvGraph:
     """The filters cover the whole map, which is read as one pixel of many channels."""
     h, w, depth, count = filters_of(net, layer)
     x, result = (reads[0].shape[0], h * w * depth, 1, 1), (y.shape[0], count, 1, 1)
@@ -184,7 +184,9 @@ def _product_graph(net: Network, layer: Layer, reads: Sequence[Blob], y: Blob, p
     )
 
 
-def _transposed_graph(net: Network, layer: Layer, op: ConvTranspose, x: Blob, y: Blob, precision: str) -> ConvGraph:
+def _transposed_graph(
+    net: Network, layer: Layer, op: ConvTranspose, x: DeviceBlob, y: DeviceBlob, precision: str
+) -> ConvGraph:
     """The adjoint of a convolution with filters D x K x h x w, in as many groups, that pads what this one crops."""
     h, w, count, depth = to_4d(net.params[layer.params[0]].value.shape)
     bias = _has_bias(net, layer)
@@ -210,7 +212,7 @@ def _arena(steps: Sequence[Step]) -> Arena:
         for blob in (*step.reads, *step.writes):
             known = buffers.get(blob.name)
             buffers[blob.name] = Buffer(blob.bytes, known.first if known else number, number)
-    return plan_memory(buffers)
+    return place_buffers(buffers)
 
 
 def without_fusing(graph: ConvGraph) -> tuple[ConvGraph, ...]:

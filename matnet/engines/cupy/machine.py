@@ -1,4 +1,4 @@
-"""The steps of a plan bound to one GPU: cuDNN, cuBLAS, kernels, and the ops' own forward pass for the rest."""
+"""The steps of a schedule bound to one GPU: cuDNN, cuBLAS, kernels, and the ops' own forward pass for the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matnet.engines.cupy.graphs import key_of
 from matnet.engines.cupy.layers import boxes_call, kernel_call
 from matnet.engines.cupy.libraries import BlasCall, CudnnCall, Finish, Weights
 from matnet.engines.cupy.lower import without_fusing
-from matnet.engines.cupy.steps import Apply, Blob, ConvGraph, Convolve, Join, Multiply, Step
+from matnet.engines.cupy.steps import Apply, ConvGraph, Convolve, DeviceBlob, Join, Multiply, Step
 from matnet.engines.cupy.views import channels_last
 from matnet.engines.cupy.ways import Part, Way, ways_of
 from matnet.engines.cupy.weights import bias_of
@@ -66,7 +66,7 @@ def _transposing(inside: Array, into: bool) -> Callable[[Array], None]:
     def call(value: Array) -> None:
         nonlocal launch
         if launch is None:
-            launch = kernels.plan_transpose(*((value, inside) if into else (inside, value)), into)
+            launch = kernels.transpose_launch(*((value, inside) if into else (inside, value)), into)
         arguments = list(launch.arguments)
         arguments[place] = value
         kernels.start(replace(launch, arguments=tuple(arguments)))
@@ -92,7 +92,7 @@ class GpuMachine:
         self.device.chooser.limit = self.device.workspace()
         return found
 
-    def as_read(self, blob: Blob) -> Blob:
+    def as_read(self, blob: DeviceBlob) -> DeviceBlob:
         channels = self._channels.get(blob.name)
         return blob if channels is None else replace(blob, shape=(blob.shape[0], channels, *blob.shape[2:]), pitch=0)
 

@@ -1,4 +1,4 @@
-"""Memory planned before anything runs: buffers, and when each is in use, become offsets in one piece of memory."""
+"""The place of each buffer in one piece of memory, from when it is in use, before anything runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Arena:
     size: int
 
 
-def plan_memory(buffers: Mapping[str, Buffer]) -> Arena:
+def place_buffers(buffers: Mapping[str, Buffer]) -> Arena:
     """Offsets at which no two buffers overlap that are in use at the same step.
 
     In order of time, by turns at the lowest and the highest place below the most bytes that are in use at one step;

@@ -17,7 +17,7 @@ ITEM_BYTES = {"float32": 4, "float16": 2}
 
 
 @dataclass(frozen=True)
-class Blob:
+class DeviceBlob:
     """A variable in device memory, channels last: pixel after pixel, `room` numbers apart."""
 
     name: str
@@ -96,8 +96,8 @@ class Step:
     """One kernel or library call, or a few: what it reads and writes, and which layer it computes."""
 
     layer: str
-    reads: tuple[Blob, ...]
-    writes: tuple[Blob, ...]
+    reads: tuple[DeviceBlob, ...]
+    writes: tuple[DeviceBlob, ...]
 
     @property
     def how(self) -> str:
@@ -180,7 +180,7 @@ class Schedule:
     """Steps in running order, and where the buffers lie that they use, for inputs of certain sizes."""
 
     inputs: Mapping[str, Shape]
-    outputs: Mapping[str, Blob]
+    outputs: Mapping[str, DeviceBlob]
     steps: tuple[Step, ...]
     arena: Arena
     precision: str

@@ -19,7 +19,7 @@ PART = 4 << 20  # bytes that one thread copies at a time
 MOST_COPIERS = 4  # threads, which together reach the bandwidth of a host's memory
 
 
-class Slot:
+class PinnedBatch:
     """Memory for one batch on either side, and events that tell how far it is.
 
     Two of them let one batch be copied while another is computed.

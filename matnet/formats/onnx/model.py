@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from matnet.protobuf import Message, raw_data, raw_size
+from matnet.protobuf import WireMessage, raw_data, raw_size
 
 OPSET = 17
 IR_VERSION = 8  # the one that came with opset 17
@@ -50,9 +50,9 @@ class Node:
         """OverflowError for a number that single precision does not hold."""
         struct.pack("<f", max((abs(v) for v in self.attributes.values() if isinstance(v, float)), default=0.0))
 
-    def message(self) -> Message:
+    def message(self) -> WireMessage:
         """The NodeProto."""
-        message = Message()
+        message = WireMessage()
         for read in self.inputs:
             message.text(1, read)
         for written in self.outputs:
@@ -65,8 +65,8 @@ class Node:
         return message
 
 
-def _attribute(name: str, value: Attribute) -> Message:
-    message = Message().text(1, name)
+def _attribute(name: str, value: Attribute) -> WireMessage:
+    message = WireMessage().text(1, name)
     if isinstance(value, str):
         return message.text(4, value).integer(20, 3)
     if isinstance(value, int):
@@ -97,9 +97,9 @@ class OnnxModel:
         """The size of all constants."""
         return sum(raw_size(constant.array) for constant in self.constants.values())
 
-    def message(self, external: Mapping[str, Mapping[str, str]] | None = None) -> Message:
+    def message(self, external: Mapping[str, Mapping[str, str]] | None = None) -> WireMessage:
         """The ModelProto; `external` names where constants lie that are not in it."""
-        graph = Message()
+        graph = WireMessage()
         for node in self.nodes:
             graph.message(1, node.message())
         graph.text(2, self.name)
@@ -108,10 +108,10 @@ class OnnxModel:
         for number, values in ((11, self.inputs), (12, self.outputs)):
             for name, axes in values.items():
                 graph.message(number, _value(name, axes))
-        model = Message().integer(1, IR_VERSION).text(2, "matnet").message(7, graph)
-        model.message(8, Message().text(1, "").integer(2, OPSET))
+        model = WireMessage().integer(1, IR_VERSION).text(2, "matnet").message(7, graph)
+        model.message(8, WireMessage().text(1, "").integer(2, OPSET))
         for key, value in self.metadata.items():
-            model.message(14, Message().text(1, key).text(2, value))
+            model.message(14, WireMessage().text(1, key).text(2, value))
         return model
 
     def to_bytes(self) -> bytes:
@@ -138,20 +138,20 @@ class OnnxModel:
             written += padding + raw_size(constant.array)
 
 
-def _tensor(name: str, constant: Constant, external: Mapping[str, str] | None) -> Message:
+def _tensor(name: str, constant: Constant, external: Mapping[str, str] | None) -> WireMessage:
     kind = ELEMENT_TYPES[constant.array.dtype.kind]
-    message = Message().integers(1, constant.shape).integer(2, kind).text(8, name)
+    message = WireMessage().integers(1, constant.shape).integer(2, kind).text(8, name)
     if external is None:
         return message.array(9, constant.array)
     for key, value in external.items():
-        message.message(13, Message().text(1, key).text(2, value))
+        message.message(13, WireMessage().text(1, key).text(2, value))
     return message.integer(14, 1)
 
 
-def _value(name: str, axes: Sequence[Axis]) -> Message:
-    shape = Message()
+def _value(name: str, axes: Sequence[Axis]) -> WireMessage:
+    shape = WireMessage()
     for axis in axes:
-        dim = Message().text(2, axis) if isinstance(axis, str) else Message().integer(1, axis)
+        dim = WireMessage().text(2, axis) if isinstance(axis, str) else WireMessage().integer(1, axis)
         shape.message(1, dim)
-    tensor = Message().integer(1, FLOAT).message(2, shape)
-    return Message().text(1, name).message(2, Message().message(1, tensor))
+    tensor = WireMessage().integer(1, FLOAT).message(2, shape)
+    return WireMessage().text(1, name).message(2, WireMessage().message(1, tensor))

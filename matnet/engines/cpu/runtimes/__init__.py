@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from matnet.engines.cpu.runtimes.base import RUNTIMES, Runtime, Settings
+from matnet.engines.cpu.runtimes.base import RUNTIMES, Runtime, RuntimeSettings
 from matnet.engines.cpu.runtimes.onnx_runtime import OnnxRuntime
 from matnet.engines.cpu.runtimes.openvino import OpenVino
 from matnet.errors import EngineError, nearest
@@ -14,7 +14,7 @@ REMOVED = {
     "opencv": "was removed, since it was never the fastest; the benchmarks still compare with it (--peers opencv)"
 }
 
-__all__ = ["AUTO", "RUNTIMES", "OnnxRuntime", "OpenVino", "Runtime", "Settings"]
+__all__ = ["AUTO", "RUNTIMES", "OnnxRuntime", "OpenVino", "Runtime", "RuntimeSettings"]
 __all__ += ["available", "candidates", "runtime_class", "runtime_version", "tries_out"]
 
 

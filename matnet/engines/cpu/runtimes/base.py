@@ -21,7 +21,7 @@ RUNTIMES: dict[str, type[Runtime]] = {}
 
 
 @dataclass(frozen=True)
-class Settings:
+class RuntimeSettings:
     """How models are compiled: the number of threads (None: all processors), whether the runtime optimises, and how
     many calls at a time share the threads.
     """
@@ -64,7 +64,7 @@ class Runtime(ABC):
             RUNTIMES[name] = cls
 
     @abstractmethod
-    def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:
+    def __init__(self, model: OnnxModel, settings: RuntimeSettings, streams: int = 1) -> None:
         """Compile `model`; `streams` threads may call it at the same time and share the threads of `settings`.
 
         EngineError where the runtime cannot compile it.

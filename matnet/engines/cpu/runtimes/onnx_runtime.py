@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matnet.engines.base import does_not_fit
-from matnet.engines.cpu.runtimes.base import Runtime, Settings
+from matnet.engines.cpu.runtimes.base import Runtime, RuntimeSettings
 from matnet.errors import EngineError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class OnnxRuntime(Runtime):
     install = "install it with `python -m pip install onnxruntime`, or use backend 'numpy'"
     product_as_conv = True  # its convolution streams the weights at the memory's full speed, its Gemm does not
 
-    def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:
+    def __init__(self, model: OnnxModel, settings: RuntimeSettings, streams: int = 1) -> None:
         ort = self.load()
         options = ort.SessionOptions()
         options.intra_op_num_threads = max(1, settings.all_threads // streams)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.engines.cpu.runtimes.base import Runtime, Settings
+from matnet.engines.cpu.runtimes.base import Runtime, RuntimeSettings
 from matnet.errors import EngineError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class OpenVino(Runtime):
     shapes = "prefer_static"
     divisions = ("threads",)
 
-    def __init__(self, model: OnnxModel, settings: Settings, streams: int = 1) -> None:
+    def __init__(self, model: OnnxModel, settings: RuntimeSettings, streams: int = 1) -> None:
         openvino = self.load()
         properties: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": settings.all_threads,

@@ -32,7 +32,7 @@ def _activation(leak: float | None) -> tuple[str, np.float32]:
     return ("RELU" if leak == 0 else "LEAKY"), np.float32(leak)
 
 
-def plan_affine(
+def affine_launch(
     x: Array,
     out: Array,
     scale: Array | None = None,
@@ -60,8 +60,8 @@ def plan_affine(
     return Launch("elementwise", name, arguments=arguments, **linear(total))
 
 
-def plan_sum(inputs: Sequence[Array], out: Array, leak: float | None = None) -> list[Launch]:
-    """The sum of arrays, from left to right, then ReLU as in `plan_affine`.
+def sum_launch(inputs: Sequence[Array], out: Array, leak: float | None = None) -> list[Launch]:
+    """The sum of arrays, from left to right, then ReLU as in `affine_launch`.
 
     All of one shape. inputs: float32 or float16, all the same; out: the other one too, for up to four inputs, or one of
     the first four inputs. Moves each value in and out once; more than four are summed in `out`, which costs its bytes
@@ -91,7 +91,7 @@ def _padded(inputs: Sequence[Array]) -> tuple[Array | None, ...]:
     return (*inputs, *(None,) * (AT_ONCE - len(inputs)))
 
 
-def plan_join(inputs: Sequence[Array], out: Array) -> list[Launch]:
+def join_launch(inputs: Sequence[Array], out: Array) -> list[Launch]:
     """The channels of all inputs one after the other (dagnn.Concat).
 
     inputs and out: float32 or float16, of each its own. Moves each value in and out once, four inputs of one type in
@@ -119,7 +119,7 @@ def _plan_join(inputs: Sequence[Array], out: Array, first: int) -> Launch:
     return Launch("elementwise", name, arguments=arguments, **linear(total))
 
 
-def plan_transpose(x: Array, out: Array, to_last: bool) -> Launch:
+def transpose_launch(x: Array, out: Array, to_last: bool) -> Launch:
     """N x C x H x W to N x H x W x C, or with `to_last` False back, from either of float32 and float16 to either.
 
     To channels last `out` may have more channels than x, which become zero; to channels first it may have fewer.
@@ -152,17 +152,17 @@ def affine(
     other: Array | None = None,
     leak: float | None = None,
 ) -> None:
-    """`plan_affine`, started."""
-    start(plan_affine(x, out, scale, bias, other, leak))
+    """`affine_launch`, started."""
+    start(affine_launch(x, out, scale, bias, other, leak))
 
 
 def add(inputs: Sequence[Array], out: Array, leak: float | None = None) -> None:
-    """`plan_sum`, started."""
-    for launch in plan_sum(inputs, out, leak):
+    """`sum_launch`, started."""
+    for launch in sum_launch(inputs, out, leak):
         start(launch)
 
 
 def join(inputs: Sequence[Array], out: Array) -> None:
-    """`plan_join`, started."""
-    for launch in plan_join(inputs, out):
+    """`join_launch`, started."""
+    for launch in join_launch(inputs, out):
         start(launch)

@@ -23,7 +23,7 @@ FEW_ROWS = 2048  # of a softmax: below, a whole block shares a row
 SHORT_ROW = 128  # and one warp does for a row up to this length
 
 
-def plan_lrn(x: Array, out: Array, length: int, kappa: float, alpha: float, beta: float) -> Launch:
+def lrn_launch(x: Array, out: Array, length: int, kappa: float, alpha: float, beta: float) -> Launch:
     """x * (kappa + alpha * sum x^2)^(-beta) over `length` channels (vl_nnnormalize); see matnet.ops' LRN.
 
     x, out: float32 or float16. Moves each value in and out once: 8 bytes a value in float32.
@@ -44,7 +44,7 @@ def plan_lrn(x: Array, out: Array, length: int, kappa: float, alpha: float, beta
     return Launch("lrn", name, arguments=(x, out, whole(index, total), np.int32(c // width), *factors), **linear(total))
 
 
-def plan_softmax(x: Array, out: Array) -> Launch:
+def softmax_launch(x: Array, out: Array) -> Launch:
     """exp(x - m) / sum exp(x - m) over the channels of every pixel, m being their maximum (vl_nnsoftmax).
 
     x, out: float32 or float16. Moves each value in and out once, 8 bytes a value in float32, since the second and third
@@ -61,10 +61,10 @@ def plan_softmax(x: Array, out: Array) -> Launch:
 
 
 def lrn(x: Array, out: Array, length: int, kappa: float, alpha: float, beta: float) -> None:
-    """`plan_lrn`, started."""
-    start(plan_lrn(x, out, length, kappa, alpha, beta))
+    """`lrn_launch`, started."""
+    start(lrn_launch(x, out, length, kappa, alpha, beta))
 
 
 def softmax(x: Array, out: Array) -> None:
-    """`plan_softmax`, started."""
-    start(plan_softmax(x, out))
+    """`softmax_launch`, started."""
+    start(softmax_launch(x, out))

@@ -28,7 +28,7 @@ METHODS = {"max": "MAXIMUM", "avg": "AVERAGE", "padded_avg": "PADDED_AVERAGE"}
 
 
 @dataclass(frozen=True)
-class Windows:
+class KernelWindows:
     """Where the windows lie: sizes (vertical, horizontal), and the pad on the top and the left.
 
     The pad at the bottom and right is what the output's size makes of it. `outside` is what cells beyond the
@@ -41,7 +41,7 @@ class Windows:
     outside: float = -np.inf
 
 
-def plan_pool(x: Array, out: Array, method: str, windows: Windows) -> Launch:
+def pool_launch(x: Array, out: Array, method: str, windows: KernelWindows) -> Launch:
     """The maximum or average over windows (vl_nnpool; BVLC Caffe, pooling layer).
 
     `method`: 'max'; 'avg', over the pixels inside the image; 'padded_avg', over the cells inside the image and
@@ -66,6 +66,6 @@ def plan_pool(x: Array, out: Array, method: str, windows: Windows) -> Launch:
     return Launch("pooling", name, arguments=(x, out, whole(index, total), *shared), **linear(total))
 
 
-def pool(x: Array, out: Array, method: str, windows: Windows) -> None:
-    """`plan_pool`, started."""
-    start(plan_pool(x, out, method, windows))
+def pool(x: Array, out: Array, method: str, windows: KernelWindows) -> None:
+    """`pool_launch`, started."""
+    start(pool_launch(x, out, method, windows))

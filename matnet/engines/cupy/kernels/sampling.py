@@ -19,7 +19,7 @@ from matnet.engines.cupy.kernels.launch import (
 from matnet.ops.roi import ROIPooling
 
 
-def plan_roi_pool(x: Array, boxes: Array, out: Array, fault: Array, op: ROIPooling) -> Launch:
+def roi_pool_launch(x: Array, boxes: Array, out: Array, fault: Array, op: ROIPooling) -> Launch:
     """The maximum or average over each tile of each box (vl_nnroipool); see matnet.ops' ROIPooling.
 
     x, out: float32 or float16 (out is R x 1 x 1 x (C columns rows) with op.flatten). boxes: float32 N x C x H x W,
@@ -51,7 +51,7 @@ def _transform(op: ROIPooling) -> tuple[np.generic, ...]:
     return (*map(np.float64, (*given[0], *given[1])), np.int32(1))
 
 
-def plan_sample(x: Array, grid: Array, out: Array) -> Launch:
+def sample_launch(x: Array, grid: Array, out: Array) -> Launch:
     """x interpolated at the points of a grid, zero outside (vl_nnbilinearsampler); see matnet.ops' BilinearSampler.
 
     x, out: float32 or float16; grid: float32 No x Wo x 2 x Ho. Moves the grid
@@ -69,10 +69,10 @@ def plan_sample(x: Array, grid: Array, out: Array) -> Launch:
 
 
 def roi_pool(x: Array, boxes: Array, out: Array, fault: Array, op: ROIPooling) -> None:
-    """`plan_roi_pool`, started."""
-    start(plan_roi_pool(x, boxes, out, fault, op))
+    """`roi_pool_launch`, started."""
+    start(roi_pool_launch(x, boxes, out, fault, op))
 
 
 def sample(x: Array, grid: Array, out: Array) -> None:
-    """`plan_sample`, started."""
-    start(plan_sample(x, grid, out))
+    """`sample_launch`, started."""
+    start(sample_launch(x, grid, out))

@@ -10,15 +10,17 @@ from __future__ import annotations
 import numpy as np
 
 from matnet.formats.onnx.graph import LayerWriter
-from matnet.formats.onnx.winograd.choice import Way, winograd_way
+from matnet.formats.onnx.winograd.choice import WinogradWay, winograd_way
 from matnet.formats.onnx.winograd.products import write_products
 from matnet.formats.onnx.winograd.tiles import write_tiles
 from matnet.ops.convolution import Conv
 
-__all__ = ["Way", "winograd_way", "write_winograd"]
+__all__ = ["WinogradWay", "winograd_way", "write_winograd"]
 
 
-def write_winograd(writer: LayerWriter, op: Conv, filters: np.ndarray, bias: np.ndarray | None, way: Way) -> None:
+def write_winograd(
+    writer: LayerWriter, op: Conv, filters: np.ndarray, bias: np.ndarray | None, way: WinogradWay
+) -> None:
     """The layer in the way that `winograd_way` gave; its input has a fixed height and width."""
     if way.kind == "tiles":
         write_tiles(writer, op, filters, bias)

@@ -26,15 +26,15 @@ FROM_MEMORY = 1.6  # times as slow
 
 
 @dataclass(frozen=True)
-class Way:
+class WinogradWay:
     """By tiles that a convolution cuts out, or by products alone; tiles have that many output pixels along an axis."""
 
     kind: Literal["tiles", "products"]
     tile: int
 
 
-TILES = Way("tiles", 4)
-PRODUCTS = Way("products", 4), Way("products", 5)
+TILES = WinogradWay("tiles", 4)
+PRODUCTS = WinogradWay("products", 4), WinogradWay("products", 5)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Work:
     def plain(self) -> float:
         return PLAIN * TAPS * TAPS * self.depth * self.count * self.images * self.rows * self.columns
 
-    def by(self, way: Way) -> float:
+    def by(self, way: WinogradWay) -> float:
         grid = tiles_of(self.rows, way.tile) * tiles_of(self.columns, way.tile)
         span = way.tile + TAPS - 1
         weights, tiles = span * span * self.depth * self.count, grid * self.images
@@ -64,7 +64,7 @@ class _Work:
         return weights * (tiles + PRODUCTS_PER_WEIGHT) + slower * values * each
 
 
-def winograd_way(op: Conv, filters: np.ndarray, axes: tuple[int | None, ...], images: int) -> Way | None:
+def winograd_way(op: Conv, filters: np.ndarray, axes: tuple[int | None, ...], images: int) -> WinogradWay | None:
     """How a convolution of this input, `axes`, is likely to be fastest so with that many images at a time.
 
     None: as a plain convolution, or one that the algorithm is not written for.
@@ -83,7 +83,7 @@ def winograd_way(op: Conv, filters: np.ndarray, axes: tuple[int | None, ...], im
     return way if cost < work.plain() else None
 
 
-def _ways(work: _Work) -> Iterator[Way]:
+def _ways(work: _Work) -> Iterator[WinogradWay]:
     yield from PRODUCTS
     if work.depth == work.channels:
         yield TILES

@@ -1,4 +1,4 @@
-"""What becomes of a network before it is lowered, whether it can be, and the result in words."""
+"""The schedule of a network on a GPU: the graph passes before it, whether there can be one, and its text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def planned_for(net: Network, wanted: Sequence[str]) -> Network:
 
 
 def why_layer_by_layer(net: Network) -> str | None:
-    """Why memory cannot be planned for this network; None where it can."""
+    """Why the network cannot have a schedule, and so no memory in advance; None where it can."""
     writers: dict[str, str] = {}
     for layer in net.layers.values():
         if layer.op.sizes_depend_on_values:
