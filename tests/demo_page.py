@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from matnet.demo.limits import Limits
+from matnet.demo.limits import DemoLimits
 
 
 @dataclass
@@ -35,14 +35,14 @@ class Served:
 
 
 @contextmanager
-def served(models: Sequence[str] = (), limits: Limits | None = None, names: Sequence[str] = ()) -> Iterator[Served]:
+def served(models: Sequence[str] = (), limits: DemoLimits | None = None, names: Sequence[str] = ()) -> Iterator[Served]:
     """A page with these models, served by a thread until the block ends."""
     import uvicorn
 
     from matnet.demo.app import Page
     from matnet.demo.folder import Folder
 
-    folder = Folder((limits or Limits()).kept)
+    folder = Folder((limits or DemoLimits()).kept)
     try:
         page = Page(folder, limits)
         for model in models:

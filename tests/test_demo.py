@@ -26,7 +26,7 @@ from PIL import Image
 
 import matnet
 from matnet.demo.folder import Folder, safe_name
-from matnet.demo.limits import Limits
+from matnet.demo.limits import DemoLimits
 from matnet.errors import DataError
 from matnet.ops.convolution import Conv
 from tests.demo_page import Served, served
@@ -37,7 +37,7 @@ DIGITS = ROOT / "models" / "digits-lenet"
 SEVEN = DIGITS / "test" / "7" / "0007.png"
 MAT = DIGITS / "digits-lenet.mat"
 PAIR = (DIGITS / "deploy.prototxt", DIGITS / "digits-lenet.caffemodel")
-SMALL = Limits(network=300_000, image=200_000)
+SMALL = DemoLimits(network=300_000, image=200_000)
 
 
 @pytest.fixture(scope="module")

@@ -419,8 +419,8 @@ def test_other_versions_are_another_machine(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_runtime_that_is_gone_is_not_remembered(tmp_path: Path) -> None:
-    choices.remember("key", choices.Choice(OPENVINO), {})
-    assert choices.remembered("key", ["onnxruntime", "openvino"]) == choices.Choice(OPENVINO)
+    choices.remember("key", choices.TunedChoice(OPENVINO), {})
+    assert choices.remembered("key", ["onnxruntime", "openvino"]) == choices.TunedChoice(OPENVINO)
     assert choices.remembered("key", ["onnxruntime"]) is None
     assert variant_from({"runtime": "openvino", "winograd": False, "division": ""}) == OPENVINO
 

@@ -257,9 +257,9 @@ def test_a_single_answer_never_changes_its_way(swift: list[str]) -> None:
 
 def test_a_search_that_was_cut_short_goes_on_in_a_later_run(swift: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """What was timed already is not timed again, and the search of all is complete at last."""
-    x, kept = values(*X), list[choices.Choice]()
+    x, kept = values(*X), list[choices.TunedChoice]()
 
-    def remember(key: str, choice: choices.Choice, seconds: Mapping[str, float]) -> None:
+    def remember(key: str, choice: choices.TunedChoice, seconds: Mapping[str, float]) -> None:
         kept.append(choice)
         choices.remember(key, choice, seconds)
 

@@ -13,7 +13,7 @@ import sys
 
 def parser() -> argparse.ArgumentParser:
     from matnet.arguments import add_engine_options, positive
-    from matnet.demo.limits import MB, Limits
+    from matnet.demo.limits import MB, DemoLimits
     from matnet.errors import common_options, program
 
     command = argparse.ArgumentParser(
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         "--port", type=_port, default=8000, metavar="N", help="default: 8000; 0: any that is free"
     )
     command.add_argument(
-        "--largest", type=positive, default=Limits().network // MB, metavar="MB",
+        "--largest", type=positive, default=DemoLimits().network // MB, metavar="MB",
         help="the largest file of a network that may be dropped (default: %(default)s MB)",
     )  # fmt: skip
     add_engine_options(command)
@@ -50,12 +50,12 @@ def _port(text: str) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     from matnet.arguments import engine_options, joined_pairs
-    from matnet.demo.limits import MB, Limits
+    from matnet.demo.limits import MB, DemoLimits
 
     options = parser().parse_intermixed_args(joined_pairs(sys.argv[1:] if argv is None else argv))
     from matnet.demo.server import serve
 
-    limits = Limits(network=options.largest * MB)
+    limits = DemoLimits(network=options.largest * MB)
     serve(options.models, options.host, options.port, limits, engine_options(options))
     return 0
 

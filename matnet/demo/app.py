@@ -23,7 +23,7 @@ import matnet
 from matnet.demo import downloads, images, views
 from matnet.demo.folder import Folder
 from matnet.demo.guard import FRAME_POLICY, JSON_BODY, Guard, TooLargeError, check_length
-from matnet.demo.limits import MB, WAITING, Limits
+from matnet.demo.limits import MB, WAITING, DemoLimits
 from matnet.demo.models import BrokenError, Kept, Models
 from matnet.engines import EngineOptions
 from matnet.errors import DataError, MatnetError
@@ -61,12 +61,12 @@ class Turns:
 class Page:
     """The state of one server, and the functions behind its addresses."""
 
-    def __init__(self, folder: Folder, limits: Limits | None = None, engine: EngineOptions | None = None) -> None:
+    def __init__(self, folder: Folder, limits: DemoLimits | None = None, engine: EngineOptions | None = None) -> None:
         self.folder = folder
-        self.limits = limits or Limits()
+        self.limits = limits or DemoLimits()
         self.engine = engine or EngineOptions(backend="auto")
         self.models = Models(folder)
-        self.images = images.Images()
+        self.images = images.DemoImages()
         self.turns = Turns()
 
     def app(self, names: Collection[str] = ()) -> Starlette:

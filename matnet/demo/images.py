@@ -48,7 +48,7 @@ class Dropped:
         return Upload(self.name, self.content)
 
 
-class Images:
+class DemoImages:
     """The latest images by tokens that nobody can guess. May be used from several threads."""
 
     def __init__(self) -> None:

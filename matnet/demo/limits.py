@@ -26,7 +26,7 @@ LONGEST_SIDE = 500
 
 
 @dataclass(frozen=True)
-class Limits:
+class DemoLimits:
     """Bytes of one file of a network, of all files that are kept, and of one image."""
 
     network: int = 1000 * MB

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from matnet.demo.limits import EXPANSION, Limits
+from matnet.demo.limits import EXPANSION, DemoLimits
 from matnet.engines import EngineOptions
 from matnet.errors import EngineError, MatnetError
 from matnet.formats.mat import limits as of_files
@@ -23,7 +23,7 @@ GRACE = 2
 """Seconds in which answers under way may end after Ctrl-C."""
 
 
-def serve(models: Sequence[str], host: str, port: int, limits: Limits, engine: EngineOptions) -> None:
+def serve(models: Sequence[str], host: str, port: int, limits: DemoLimits, engine: EngineOptions) -> None:
     """Serve the page until Ctrl-C (KeyboardInterrupt) or another signal ends it.
 
     models: what `matnet.load` takes; they may be fetched before the page is served, and nothing is after that.

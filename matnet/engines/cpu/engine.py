@@ -17,7 +17,7 @@ from matnet.engines.cpu.division import callers_for
 from matnet.engines.cpu.program import Compiler, Program, batch_of
 from matnet.engines.cpu.runtimes import AUTO, OnnxRuntime, RuntimeSettings, candidates, runtime_class, tries_out
 from matnet.engines.cpu.tuning.beside import Beside
-from matnet.engines.cpu.tuning.choices import Choice, identity, remember, remembered
+from matnet.engines.cpu.tuning.choices import TunedChoice, identity, remember, remembered
 from matnet.engines.cpu.tuning.contest import fastest
 from matnet.engines.cpu.tuning.variants import Variant, variant_of
 from matnet.engines.device import processors
@@ -162,7 +162,7 @@ class OnnxEngine(Engine):
                 program = self._compiler.program(choice.variant, inputs, open_sizes=False)
         if program is None:
             program, seconds = fastest(self._compiler, inputs, self._runtimes)
-            remember(key, Choice(program.variant), seconds)
+            remember(key, TunedChoice(program.variant), seconds)
         self._chosen[batch_of(inputs)] = program.variant
         return program
 

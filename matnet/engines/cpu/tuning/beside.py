@@ -15,7 +15,7 @@ import numpy as np
 
 from matnet.engines.cpu.program import Compiler, Program, batch_of
 from matnet.engines.cpu.runtimes import RUNTIMES
-from matnet.engines.cpu.tuning.choices import Choice
+from matnet.engines.cpu.tuning.choices import TunedChoice
 from matnet.engines.cpu.tuning.contest import CLEAR, FEWEST, MARGIN, USUAL, alike, challenges, timed_results
 from matnet.engines.cpu.tuning.variants import Variant
 from matnet.errors import MatnetError
@@ -69,9 +69,9 @@ class Beside:
         self._calls, self._usual = 0, 0.0
 
     @property
-    def choice(self) -> Choice:
+    def choice(self) -> TunedChoice:
         """What was found so far, to be remembered."""
-        return Choice(self.best.variant, frozenset(self.tried), self.complete)
+        return TunedChoice(self.best.variant, frozenset(self.tried), self.complete)
 
     @property
     def budget(self) -> float:

@@ -58,7 +58,7 @@ def _version(runtime: str) -> str:
 
 
 @dataclass(frozen=True)
-class Choice:
+class TunedChoice:
     """A variant that was chosen; the variants that it was chosen from, and whether those are all that there are."""
 
     variant: Variant
@@ -66,19 +66,19 @@ class Choice:
     complete: bool = True
 
 
-def remembered(key: str, runtimes: Sequence[str]) -> Choice | None:
+def remembered(key: str, runtimes: Sequence[str]) -> TunedChoice | None:
     """What was chosen for this identity, where a valid record is kept and the runtime is among those."""
     place = _place(key)
     choice = read_record(place, _parsed) if place else None
     return choice if choice is not None and choice.variant.runtime in runtimes else None
 
 
-def _parsed(record: Mapping[str, Any]) -> Choice:
+def _parsed(record: Mapping[str, Any]) -> TunedChoice:
     tried = frozenset(variant_of(text) for text in record.get("tried", ()))
-    return Choice(variant_from(record["variant"]), tried, bool(record.get("complete", True)))
+    return TunedChoice(variant_from(record["variant"]), tried, bool(record.get("complete", True)))
 
 
-def remember(key: str, choice: Choice, seconds: Mapping[str, float]) -> None:
+def remember(key: str, choice: TunedChoice, seconds: Mapping[str, float]) -> None:
     """Keep the choice; where the folder cannot be written, a warning says so and the next run chooses again."""
     place = _place(key)
     if place is not None:
