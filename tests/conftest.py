@@ -16,6 +16,10 @@ from tests.fake_machine import machine, processor  # noqa: F401
 DATA = Path(__file__).parent / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-screenshots", action="store_true", help="write the pictures of docs/images anew")
+
+
 def conformance_cases(kind: str) -> list[str]:
     """The case folders of tests/data/`kind`."""
     return sorted(path.name for path in (DATA / kind).iterdir() if path.is_dir())

@@ -64,6 +64,7 @@ def png(*shape: int) -> bytes:
 def test_a_dropped_network_is_described(page: Served, files: tuple[Path, ...]) -> None:
     found = page.drop(*map(content, files)).json()
     assert {"conv1", "conv2", "ip1"} <= {row[1] for row in found["rows"]}
+    assert found["name"] == "digits-lenet"
     said = dict(map(tuple, found["summary"]))
     assert said["inputs"] and said["file"] in {path.name for path in files}
     assert found["steps"]["steps"] and found["findings"]

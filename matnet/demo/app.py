@@ -30,7 +30,7 @@ from matnet.errors import DataError, MatnetError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-STATIC = {"page.js": "text/javascript", "page.css": "text/css", "index.html": "text/html"}
+STATIC = {"page.js": "text/javascript", "page.css": "text/css", "index.html": "text/html", "icon.svg": "image/svg+xml"}
 """All files that are served as they are."""
 ENDED = "the page is being closed"
 

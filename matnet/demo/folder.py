@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from matnet.demo.limits import MB
@@ -72,6 +72,20 @@ class Folder:
             raise DataError("this file is no longer kept here; drop it again")
         return path
 
+    def gather(self, tokens: Sequence[str], name: str) -> list[Path]:
+        """The files of one network, moved into one folder called `name`, after which deploy.prototxt is called too."""
+        paths = [self.file(token) for token in tokens]
+        together = self.path / tokens[0] / safe_name(name)
+        together.mkdir(exist_ok=True)
+        moved = []
+        with self._lock:
+            for number, (token, path) in enumerate(zip(tokens, paths, strict=True)):
+                target = together / path.name
+                target = together / f"{number}-{path.name}" if target.exists() else target
+                self._files[token] = path.rename(target)
+                moved.append(target)
+        return moved
+
     def rename(self, token: str, path: Path) -> None:
         """The file got another name in its folder."""
         with self._lock:
@@ -101,7 +115,7 @@ class Folder:
 
     def _make_room(self, size: int) -> None:
         """Remove the oldest files until `size` bytes fit; DataError where those that must stay leave no room."""
-        sizes = {token: self._coming.get(token) or _size(path.parent) for token, path in self._files.items()}
+        sizes = {token: self._coming.get(token) or _size(path) for token, path in self._files.items()}
         free = self.room - sum(sizes.values()) - size
         loose = [token for token in self._files if token not in self._kept and token not in self._coming]
         while free < 0 and loose:
@@ -119,5 +133,5 @@ class Folder:
             shutil.rmtree(self.path, ignore_errors=True)
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

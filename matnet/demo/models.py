@@ -100,6 +100,7 @@ class Models:
         paths = [self.folder.file(token) for token in tokens]
         self.folder.keep(tokens)
         try:
+            paths = self.folder.gather(tokens, _name(paths))
             kept = _kept(secrets.token_urlsafe(16), load(*paths), paths, tuple(tokens))
         except MatnetError as error:
             findings = [*_bytes_findings(paths), problem("file", str(error))]
@@ -133,6 +134,12 @@ class Models:
             kept = self._dropped.pop(model, None)
         if kept is not None:
             self.folder.remove(kept.tokens)
+
+
+def _name(paths: Sequence[Path]) -> str:
+    """What the files of a network are called: as the weights are, since many definitions are deploy.prototxt."""
+    weights = next((path for path in paths if path.suffix != ".prototxt"), paths[0])
+    return weights.name.removesuffix(".h5").rpartition(".")[0] or weights.name
 
 
 def _kept(id: str, net: Network, paths: Sequence[Path], tokens: tuple[str, ...] = ()) -> Kept:

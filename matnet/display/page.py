@@ -236,8 +236,10 @@ document.querySelectorAll(".layer").forEach(one => {
   one.addEventListener("keydown", event => { if (event.key === "Enter") press(); });
 });
 Object.keys(layers).forEach(name => { element("option", "", byId("names")).value = name; });
-search.addEventListener("input", () => look(false));
-search.addEventListener("change", () => look(true));
+// Typing marks layers; Enter, or a choice from the list, goes to one. Leaving the field must not move what is clicked.
+const isTyped = event => /^(insertText|delete)/.test(event.inputType || "");
+search.addEventListener("input", event => look(!isTyped(event) && search.value in layers));
+search.addEventListener("keydown", event => { if (event.key === "Enter") look(true); });
 byId("smaller").addEventListener("click", () => middle(1 / 1.3));
 byId("larger").addEventListener("click", () => middle(1.3));
 byId("fit").addEventListener("click", fit);

@@ -276,6 +276,7 @@ function showResult(file, found, query) {
   const image = part(".given");
   image.alt = file.name;
   image.src = URL.createObjectURL(file);
+  image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 64));
   showBars(part(".bars"), found);
   for (const note of found.notes) make("li", part(".notes"), note);
   complain(article.querySelector(":scope > .error"), found.error ? {message: found.error} : null);
@@ -350,7 +351,11 @@ byId("image-files").addEventListener("change", event => {
   event.target.value = "";
   if (files.length) openImages(files);
 });
-byId("known").addEventListener("change", event => { if (event.target.value) openNamed(event.target.value); });
+let choosing = 0;
+byId("known").addEventListener("change", event => {
+  clearTimeout(choosing);  // arrow keys pass over other names on their way
+  choosing = setTimeout(() => { if (event.target.value) openNamed(event.target.value); }, 400);
+});
 byId("layer-search").addEventListener("input", showLayers);
 
 let stream = null;
