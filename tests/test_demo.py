@@ -405,7 +405,7 @@ def test_dropped_files_are_gone_when_the_command_ends(number: int, status: int, 
     try:
         page = Served(address, None)
         assert page.drop(content(MAT)).status_code == 200
-        assert list(tmp_path.glob("matnet-demo-*/*/*.mat"))
+        assert list(tmp_path.glob("matnet-demo-*/*/*/*.mat"))
         process.send_signal(number)
         assert process.wait(60) == status
         assert not list(tmp_path.glob("matnet-demo-*"))
