@@ -1,11 +1,9 @@
 """What users ask for most: the checks of the demands that loading, asking, converting and the doctor answer.
 
-The numbers are those of a list of twenty demands, ranked by how often public issue threads raise them. The demands that
-are not here have their checks beside what they are about: mirrors of downloads (3) in test_zoo_mirrors, dialects of
-prototxt (5) in test_caffe_upgrade, properties of DagNN blocks (7) in test_properties, pooling (8) in test_ops_pooling,
-published tables (9) in test_zoo_published, what an installation needs (10) in .ci/run, normalisation (12) in
-test_ops_normalization, resizing (14) in test_images_imresize, segmentation (16) in test_segmentation, engines (17) in
-test_cupy_machine, faces (19) in test_verification.
+The numbers are those of a list of twenty demands, ranked by how often public issue threads raise them.
+test_demands_exact holds the others. Beside them: channel order, which needs photographs (2), in test_doctor_photos;
+what a bare installation needs (10) in .ci/run; GPUs without cuDNN (17) in test_cupy_machine. The weights of FCN-32s
+(16) and the reference faces of VGG-Face (19) are not part of the project.
 """
 
 from __future__ import annotations
