@@ -10,6 +10,7 @@ if __name__ == "__main__":
 import argparse
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -171,13 +172,19 @@ def _report(net: Network, table: NetworkTable, form: str, with_meta: bool, reaso
         return table_csv(table).rstrip("\n")
     if form == "json":
         return json.dumps(record(net, table, with_meta, reason), indent=1)
-    return "\n".join(printable(line) for line in text_report(net, table, with_meta, reason))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return "\n".join(printable(line) for line in text_report(net, table, with_meta, reason, width))
 
 
-def text_report(net: Network, table: NetworkTable, with_meta: bool = False, reason: str | None = None) -> list[str]:
-    """The lines for people: what the network is, a row per layer, totals, and what could not be sized and why."""
+def text_report(
+    net: Network, table: NetworkTable, with_meta: bool = False, reason: str | None = None, width: int | None = None
+) -> list[str]:
+    """The lines for people: what the network is, a row per layer, totals, and what could not be sized and why.
+
+    width: of the terminal that the table of layers is to fit; None: no limit.
+    """
     lines = [f"{label:17} {text}" for label, text in summary(net, table)]
-    lines += ["", *table_text(table).splitlines(), ""]
+    lines += ["", *table_text(table, width).splitlines(), ""]
     lines += [f"{label:17} {text}" for label, text in totals(table)]
     if reason:
         lines += ["", f"? = {reason}"]

@@ -62,6 +62,41 @@ def test_inputs_are_a_column_unless_the_layers_are_a_chain() -> None:
     assert "block0_branch1, block0_branch2c" in table_text(network_table(nets.residual(2)))
 
 
+def test_inputs_that_are_the_outputs_of_the_row_above_are_not_repeated() -> None:
+    table = network_table(nets.residual(2))
+    head, _, *lines = table_text(table).splitlines()
+    place = head.index("inputs")
+    for above, row, line in zip((None, *table.layers), table.layers, lines, strict=False):
+        shown = re.split(r" {2,}", line[place:])[0] if line[place - 1] == " " else ""
+        assert shown == ("" if above is not None and above.outputs == row.inputs else ", ".join(row.inputs))
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 100, 120, 150])
+def test_the_table_fits_a_terminal_and_names_what_it_leaves_out(width: int) -> None:
+    table = network_table(nets.residual(2))
+    whole, fitted = table_text(table), table_text(table, width)
+    assert max(map(len, whole.splitlines())) > 120
+    assert max(map(len, fitted.splitlines())) <= width
+    headings = re.split(r" {2,}", whole.splitlines()[0].strip())
+    shown = re.split(r" {2,}", fitted.splitlines()[0].strip())
+    said = " ".join(fitted.partition("\n\n")[2].split())
+    assert {"#", "layer", "type", "output"} <= set(shown)
+    assert [heading for heading in headings if heading not in shown and heading not in said] == []
+    assert len(fitted.partition("\n\n")[0].splitlines()) == len(whole.splitlines())
+
+
+def test_a_pipe_gets_the_whole_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert show.main(["digits-lenet"]) == 0
+    piped = capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert show.main(["digits-lenet"]) == 0
+    shown = capsys.readouterr().out
+    assert any("rf offset  " in line for line in piped.splitlines())
+    table = [line for line in shown.splitlines() if re.match(r" *(#|\d+|-+)  ", line)]
+    assert table and max(map(len, table)) <= 60
+
+
 def test_fields_in_several_inputs_have_columns_each() -> None:
     net = matnet.load(MODELS / "dag_shared_params" / "model.mat")
     head = table_text(network_table(net, size=(9, 13))).splitlines()[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from textwrap import wrap
 
 from matnet.display.markup import clipped
 from matnet.display.table import LayerRow, NetworkTable
@@ -11,14 +12,50 @@ from matnet.shapes import ReceptiveField, Shape
 from matnet.tables import Table
 
 UNKNOWN = "?"
+REDUCTIONS = (
+    ("rf offset", 0), ("rf stride", 0), ("data mem", 0), ("pad", 0), ("rf size", 0), ("inputs", 20), ("stride", 0),
+    ("mult-adds", 0), ("inputs", 12), ("params", 0), ("inputs", 0), ("layer", 24), ("filter", 12), ("layer", 12),
+)  # fmt: skip
+"""What a table that is too wide for a terminal goes through: columns, and the length of their cells, 0 without them."""
 LONGEST_INPUTS = 60  # characters; a layer that joins many variables shows the first and the last of them
 
 Column = tuple[str, Callable[[LayerRow], str]]
 
 
-def table_text(table: NetworkTable) -> str:
-    """One row per layer with the columns that this network needs; sizes as H x W x C x N, `?` where unknown."""
+def table_text(table: NetworkTable, width: int | None = None) -> str:
+    """One row per layer with the columns that this network needs; sizes as H x W x C x N, `?` where unknown.
+
+    width: of the terminal. A wider table goes through REDUCTIONS until it fits, and its last lines name the columns
+    that are left out. None: the whole table.
+    """
     columns = layer_columns(table)
+    text, left_out = _text(table, columns), []
+    for heading, length in REDUCTIONS if width is not None else ():
+        if _fits(text, width):
+            break
+        concerned = [name for name, _ in columns if name.startswith(heading)]
+        left_out += [] if length else concerned
+        columns = [
+            (name, _shortened(render, length) if name in concerned else render)
+            for name, render in columns
+            if length or name not in concerned
+        ]
+        text = _text(table, columns)
+    if left_out:
+        note = f"in {width} columns without {', '.join(left_out)}; piped, and in --format csv, the table has all"
+        text = "\n".join([text, "", *wrap(note, width or len(note))])
+    return text
+
+
+def _fits(text: str, width: int | None) -> bool:
+    return width is None or len(text.split("\n", 1)[0]) <= width
+
+
+def _shortened(render: Callable[[LayerRow], str], length: int) -> Callable[[LayerRow], str]:
+    return lambda row: clipped(render(row), length)
+
+
+def _text(table: NetworkTable, columns: Sequence[Column]) -> str:
     rows = [[render(row) for _, render in columns] for row in table.layers]
     right = {"#", "output", "data mem", "params", "mult-adds"}
     headings = [heading for heading, _ in columns]
@@ -39,12 +76,18 @@ def totals(table: NetworkTable) -> list[tuple[str, str]]:
 
 
 def layer_columns(table: NetworkTable) -> list[Column]:
-    """Headers and cell functions; columns in which every cell would be empty are left out."""
+    """Headers and cell functions; columns in which every cell would be empty are left out.
+
+    Inputs that are the outputs of the row above are not repeated.
+    """
+    follows = {
+        row.index for above, row in zip(table.layers, table.layers[1:], strict=False) if row.inputs == above.outputs
+    }
     wanted: list[Column] = [
         ("#", lambda row: str(row.index)),
         ("layer", lambda row: row.name),
         ("type", lambda row: f"{row.type} (unknown)" if row.unknown else row.type),
-        *([] if is_chain(table) else [("inputs", lambda row: clipped(", ".join(row.inputs), LONGEST_INPUTS))]),
+        *([] if is_chain(table) else [("inputs", lambda row: _inputs_text(row, row.index in follows))]),
         ("filter", filter_text),
         ("stride", lambda row: _unless((1, 1), row.stride)),
         ("pad", lambda row: _unless((0, 0, 0, 0), row.pad)),
@@ -55,6 +98,10 @@ def layer_columns(table: NetworkTable) -> list[Column]:
         ("mult-adds", _multiply_adds_text),
     ]
     return [(header, render) for header, render in wanted if any(render(row) for row in table.layers)]
+
+
+def _inputs_text(row: LayerRow, follows: bool) -> str:
+    return "" if follows else clipped(", ".join(row.inputs), LONGEST_INPUTS)
 
 
 def is_chain(table: NetworkTable) -> bool:
