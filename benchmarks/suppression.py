@@ -10,14 +10,14 @@ if __name__ == "__main__":
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from matnet.arguments import positive
-from matnet.errors import EngineError, common_options, run_command
+from matnet.benchmarks.torchvision import seconds, torchvision_ops
+from matnet.errors import common_options, run_command
 from matnet.ops.extensions.suppression import keep_best
 from matnet.tables import Table
 
@@ -55,8 +55,8 @@ def main(argv: list[str] | None = None) -> int:
         same = same and alike
         own, other = [], []
         for _ in range(options.rounds):
-            own.append(_seconds(suppressed, boxes, scores))
-            other.append(_seconds(peer, boxes, scores))
+            own.append(seconds(suppressed, boxes, scores))
+            other.append(seconds(peer, boxes, scores))
         mine, peers = statistics.median(own), statistics.median(other)
         rows.append([span, len(ours), "yes" if alike else "NO", 1e3 * mine, 1e3 * peers, mine / peers])
     shown = [[*row[:3], *(f"{value:.2f}" for value in row[3:])] for row in rows]
@@ -67,25 +67,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def torchvision_nms() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """torchvision.ops.nms on one thread, of arrays."""
-    try:
-        import torch
-        import torchvision
-    except ImportError as error:
-        raise EngineError(
-            f"the peer is torchvision ({error}); install it with `python -m pip install torchvision`"
-        ) from None
-    torch.set_num_threads(1)
+    torch, ops = torchvision_ops()
 
     def run(boxes: np.ndarray, scores: np.ndarray) -> Any:
-        return torchvision.ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), LIMIT).numpy()
+        return ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), LIMIT).numpy()
 
     return run
-
-
-def _seconds(function: Callable[[np.ndarray, np.ndarray], Any], boxes: np.ndarray, scores: np.ndarray) -> float:
-    began = time.perf_counter()
-    function(boxes, scores)
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -147,3 +147,17 @@ def test_transforms_are_saved_in_matlab_shapes(name, shape):
 
 def test_roi_receptive_fields_are_undefined():
     assert ROIPooling().receptive_fields([X.shape, (1, 5, 1, 1)]) == [None, None]
+
+
+@pytest.mark.parametrize("values", [[np.nan], [np.inf], [-np.inf], [np.inf, -np.inf]])
+@pytest.mark.parametrize("method", ["max", "avg"])
+def test_values_that_are_no_numbers_stay_in_their_tiles(method, values):
+    """Tiles of 2 x 2 side by side; the averages and maxima of numpy."""
+    x = ranges(4, 6)
+    for column, value in enumerate(values):
+        x[0, 0, 1, 2 + column] = value
+    found = run(ROIPooling(subdivisions=(2, 3), method=method), x, as_input([[1, 1, 1, 6, 4]]))
+    fold = np.max if method == "max" else np.mean
+    with np.errstate(invalid="ignore"):
+        expected = fold(x[0, 0].reshape(2, 2, 3, 2), axis=(1, 3))
+    np.testing.assert_array_equal(found[0, 0], expected)

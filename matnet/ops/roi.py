@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from typing import Any, ClassVar
 
@@ -18,6 +19,8 @@ from matnet.ops.fields import Pair, as_bool, as_pair, choice, numbers, of
 from matnet.shapes import ReceptiveField, Shape, text
 
 logger = logging.getLogger(__name__)
+BLOCK = 1 << 16
+"""Numbers that are gathered at once."""
 Row = tuple[float, float, float]
 Transform = float | tuple[float, float] | tuple[Row, Row]
 
@@ -76,10 +79,10 @@ class ROIPooling(Op):
         images, corners = self._boxes(on_host(inputs[1]), len(x))
         rows = _tiles(corners[:, 1], corners[:, 3], self.subdivisions[0], x.shape[2])
         columns = _tiles(corners[:, 0], corners[:, 2], self.subdivisions[1], x.shape[3])
-        pixels = xp.ascontiguousarray(x.transpose(0, 2, 3, 1))  # boxes are narrow, so folds run over channels
-        tiles = xp.zeros((len(images), *self.subdivisions, x.shape[1]), dtype=x.dtype)
-        for image, down, across, target in zip(images, rows, columns, tiles, strict=True):
-            self._pool_box(xp, pixels[int(image)], down, across, target)
+        pixels = xp.ascontiguousarray(x.transpose(0, 2, 3, 1))  # so that a place's channels lie side by side
+        boxes = _Rectangles.of(images, rows, columns)
+        pooled = _greatest(xp, pixels, boxes) if self.method == "max" else _mean(xp, pixels, boxes)
+        tiles = pooled.reshape(len(images), *self.subdivisions, x.shape[1])
         if self.flatten:
             return [tiles.transpose(0, 3, 2, 1).reshape(len(images), -1, 1, 1)]
         return [xp.ascontiguousarray(tiles.transpose(0, 3, 1, 2))]
@@ -111,21 +114,6 @@ class ROIPooling(Op):
             across, down = (row[0] * x + row[1] * y + row[2] for row in self.transform)
         return np.stack([across[:, 0], down[:, 0], across[:, 1], down[:, 1]], axis=1)
 
-    def _pool_box(self, xp: Any, image: Array, down: np.ndarray, across: np.ndarray, target: Array) -> None:
-        """Fill rows x columns x C for one box of H x W x C: fold rows, then columns; empty tiles stay 0."""
-        fold = xp.max if self.method == "max" else xp.sum
-        left, right = int(across.min()), int(across.max())
-        bands = xp.zeros((len(down), right - left, image.shape[2]), dtype=image.dtype)
-        for tile, (begin, end) in enumerate(down):
-            if end > begin:
-                bands[tile] = fold(image[begin:end, left:right], axis=0)
-        for tile, (begin, end) in enumerate(across):
-            if end > begin:
-                target[:, tile] = fold(bands[:, begin - left : end - left], axis=1)
-        if self.method == "avg":
-            areas = np.outer(down[:, 1] - down[:, 0], across[:, 1] - across[:, 0])
-            target *= xp.asarray(1 / np.maximum(areas, 1), dtype=target.dtype)[..., np.newaxis]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CaffeROIPooling(ROIPooling):
@@ -149,3 +137,95 @@ def _tiles(first: np.ndarray, last: np.ndarray, count: int, size: int) -> np.nda
     edges = np.clip(np.stack([begin, end], axis=-1), 0, size).astype(np.int64)
     edges[..., 1] = np.maximum(edges[..., 1], edges[..., 0])
     return edges
+
+
+@dataclass(frozen=True)
+class _Rectangles:
+    """Tiles, all of a box side by side: images and ranges of pixels, T integers each."""
+
+    image: np.ndarray
+    top: np.ndarray
+    bottom: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+
+    @classmethod
+    def of(cls, images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> _Rectangles:
+        """Of boxes: their images, and their tiles along either axis, as `_tiles` gives them."""
+        down, across = rows[:, :, np.newaxis], columns[:, np.newaxis]
+        shape = (len(images), rows.shape[1], columns.shape[1])
+        parts = (images[:, np.newaxis, np.newaxis], down[..., 0], down[..., 1], across[..., 0], across[..., 1])
+        return cls(*(np.broadcast_to(part, shape).ravel() for part in parts))
+
+    @property
+    def areas(self) -> np.ndarray:
+        return (self.bottom - self.top) * (self.right - self.left)
+
+
+def _greatest(xp: Any, pixels: Array, boxes: _Rectangles) -> Array:
+    """The maximum of N x H x W x C over each tile, T x C; 0 where a tile is empty.
+
+    A range is covered by two of half its length or more, which are powers of two: so a tile is the greatest of four
+    maxima over squares, and those of one size are computed at once, each from two of half the size.
+    """
+    _, height, width, channels = pixels.shape
+    found = xp.zeros((len(boxes.image), channels), dtype=pixels.dtype)
+    tall, wide = (_log2(high - low) for low, high in ((boxes.top, boxes.bottom), (boxes.left, boxes.right)))
+    tall[boxes.areas == 0] = -1
+    bands = pixels
+    for step in range(int(tall.max(initial=-1)) + 1):
+        bands = _doubled(xp, bands, step, axis=1)
+        squares = bands
+        for stride in range(int(wide[tall == step].max(initial=-1)) + 1):
+            squares = _doubled(xp, squares, stride, axis=2)
+            mine = np.flatnonzero((tall == step) & (wide == stride))
+            flat = squares.reshape(-1, channels)
+            first = boxes.image[mine] * height
+            lines = [(first + edge) * width for edge in (boxes.top[mine], boxes.bottom[mine] - (1 << step))]
+            places = [line + edge for line in lines for edge in (boxes.left[mine], boxes.right[mine] - (1 << stride))]
+            for some in _blocks(len(mine), channels):
+                found[xp.asarray(mine[some])] = reduce(xp.maximum, (flat[xp.asarray(place[some])] for place in places))
+    return found
+
+
+def _doubled(xp: Any, maxima: Array, step: int, axis: int) -> Array:
+    """Maxima over 2^step places along an axis from those over half as many; those at the far edge are not used."""
+    if not step:
+        return maxima
+    half = 1 << (step - 1)
+    before, behind = ([slice(None)] * maxima.ndim for _ in range(2))
+    before[axis], behind[axis] = slice(None, -half), slice(half, None)
+    found = maxima.copy()
+    found[tuple(before)] = xp.maximum(maxima[tuple(before)], maxima[tuple(behind)])
+    return found
+
+
+def _mean(xp: Any, pixels: Array, boxes: _Rectangles) -> Array:
+    """The average of N x H x W x C over each tile, T x C, from sums in double; 0 where a tile is empty."""
+    count, height, width, channels = pixels.shape
+    finite = xp.isfinite(pixels)
+    sums = xp.zeros((count, height + 1, width + 1, channels), dtype=xp.float64)
+    sums[:, 1:, 1:] = xp.cumsum(xp.cumsum(xp.where(finite, pixels, 0).astype(xp.float64), axis=1), axis=2)
+    flat = sums.reshape(-1, channels)
+    above, below = ((boxes.image * (height + 1) + edge) * (width + 1) for edge in (boxes.top, boxes.bottom))
+    found = xp.empty((len(boxes.image), channels), dtype=pixels.dtype)
+    shares = 1 / np.maximum(boxes.areas, 1)
+    corners = (below + boxes.right, below + boxes.left, above + boxes.right, above + boxes.left)
+    for some in _blocks(len(found), 2 * channels):
+        one, two, three, four = (flat[xp.asarray(corner[some])] for corner in corners)
+        found[some] = (one - two - three + four) * xp.asarray(shares[some])[:, np.newaxis]
+    if not finite.all():  # which would spread over the sums of all places behind
+        odd = xp.where(finite, 0, pixels)
+        found += _greatest(xp, odd, boxes) - _greatest(xp, -odd, boxes)
+    return found
+
+
+def _log2(lengths: np.ndarray) -> np.ndarray:
+    """The greatest power of two within each length, as its exponent; -1 of 0."""
+    return np.frexp(lengths.astype(np.float64))[1] - 1
+
+
+def _blocks(count: int, channels: int) -> Iterator[slice]:
+    """Slices of so many rows of channels that a few of them stay in a core's cache."""
+    size = max(1, BLOCK // max(1, channels))
+    return (slice(start, start + size) for start in range(0, count, size))
