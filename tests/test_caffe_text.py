@@ -298,3 +298,14 @@ def test_rows_of_the_schema(message: str, name: str, number: int, type: str, def
     """Rows of caffe.proto (BVLC 1.0, the SSD fork, NVIDIA's fork), copied by hand."""
     field = message_type(message).field(name)
     assert (field.number, field.type_name, field.default) == (number, type, default)
+
+
+@pytest.mark.parametrize(
+    ("field", "hinted"),
+    [("foo: 1", True), ("round_mode: ODD", False), ("round_mode: ODD foo: 1", True), ("pool: 7", False)],
+)
+def test_reading_leniently_is_advised_only_where_it_helps(field: str, hinted: bool) -> None:
+    text = f"layer {{ name: 'p' type: 'Pooling' pooling_param {{ kernel_size: 2 {field} }} }}"
+    with pytest.raises(FileFormatError, match="field") as refusal:
+        parse_text(text, "net.prototxt")
+    assert ("lenient" in str(refusal.value)) == hinted

@@ -212,7 +212,7 @@ def test_an_unknown_field_of_a_computing_layer_is_refused_or_noted(tmp_path: Pat
     data = part(100, part(1, "d"), part(2, "Data"), part(4, "x"), part(107, number(99, 3)))
     pool = part(100, part(1, "p"), part(2, "Pooling"), part(3, "x"), part(4, "y"), part(121, number(99, 3)))
     path = write(tmp_path, data + pool)
-    with pytest.raises(FileFormatError, match=r"1 fields .*\n.*layer 'p' .*unknown field 99 in PoolingParameter"):
+    with pytest.raises(FileFormatError, match=r"1 field of .*\n.*layer 'p' .*unknown field 99 in PoolingParameter"):
         net_from_caffemodel(path)
     notes = net_from_caffemodel(path, lenient=True).notes
     assert [note for note in notes if "'p'" in note and "unknown field 99" in note]

@@ -23,6 +23,7 @@ from matnet.ops.pooling import Pooling
 from matnet.ops.roi import ROIPooling
 from matnet.params import Param
 from matnet.zoo.random_weights import random_params
+from tests.caffe_bytes import protobuf_class
 from tests.caffe_nets import TOLERANCE, X, blob_values, converted
 from tests.conftest import DATA, assert_close, conformance_cases
 from tests.extension_ops import seeded
@@ -292,6 +293,43 @@ def test_a_caffemodel_alone_holds_what_forks_added(name: str, tmp_path: Path) ->
             assert_close(again.forward(inputs, ["y"])["y"], expected, TOLERANCE, name)
     finally:
         REGISTRY.remove(Gain)
+
+
+BEHIND_FORKS = """
+layer { name: 'c' type: 'Convolution' bottom: 'x' top: 'c' convolution_param { num_output: 4 kernel_size: 3 hole: 2 } }
+layer { name: 'n' type: 'Normalize' bottom: 'c' top: 'n' norm_param { across_spatial: false channel_shared: false } }
+layer { name: 'p' type: 'Permute' bottom: 'n' top: 'p' permute_param { order: 0 order: 2 order: 3 order: 1 } }
+layer { name: 'f' type: 'Flatten' bottom: 'p' top: 'f' }
+layer { name: 'y' type: 'InnerProduct' bottom: 'f' top: 'y' inner_product_param { num_output: 5 } }"""
+
+
+def fork_files(folder: Path) -> tuple[Network, tuple[Path, Path], dict[str, list[np.ndarray]]]:
+    """A network whose layers have fields that forks added, its files written anew, and its blobs."""
+    values = 4 * (X.shape[2] - 4) * (X.shape[3] - 4)
+    blobs = {"c": [normal(4, X.shape[1], 3, 3), normal(4)], "n": [normal(4)], "y": [normal(5, values), normal(5)]}
+    net = converted(folder, BEHIND_FORKS, {"x": X.shape}, blobs)
+    return net, written(net, folder), blobs
+
+
+def test_protobufs_own_reader_takes_a_caffemodel_with_fields_of_forks(tmp_path: Path) -> None:
+    """They stand in a field that the schema does not have, which protobuf does not look into."""
+    _, (_, caffemodel), blobs = fork_files(tmp_path)
+    message = protobuf_class("NetParameter").FromString(caffemodel.read_bytes())
+    assert {layer.name: layer.type for layer in message.layer}["n"] == "Normalize"
+    found = {layer.name: [np.array(blob.data, np.float32) for blob in layer.blobs] for layer in message.layer}
+    for name, arrays in blobs.items():
+        for array, back in zip(arrays, found[name], strict=True):
+            np.testing.assert_array_equal(back, array.ravel())
+
+
+def test_opencv_computes_the_same_from_files_with_fields_of_forks(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV 4")
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        pytest.skip("this OpenCV does not read Caffe's files")
+    net, files, _ = fork_files(tmp_path)
+    reader = cv2.dnn.readNetFromCaffe(*map(str, files))
+    reader.setInput(X)
+    assert_close(net.forward(X, ["y"])["y"].reshape(2, 5), reader.forward("y"), TOLERANCE, "y")
 
 
 SIMPLENN = ["sn_conv_groups", "sn_alexnet", "sn_conv_fc", "sn_bnorm", "sn_pool_max", "sn_lrn", "sn_convt_crop"]

@@ -12,7 +12,7 @@ from matnet.converters.files.message import Message
 from matnet.converters.files.schema import UNNUMBERED, Field, MessageType, float32, message_type
 from matnet.converters.files.text import parse_text
 from matnet.converters.files.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, Wire
-from matnet.errors import FileFormatError, in_words, listing
+from matnet.errors import FileFormatError, listing
 
 STRUCTURE = ("NetParameter", "LayerParameter", "V1LayerParameter", "V0LayerParameter", "BlobProto",
              "BlobShape")
@@ -37,13 +37,13 @@ def decode_graph(wire: Wire, lenient: bool, notes: list[str]) -> Message:
     problems: list[Problem] = []
     net = _decode(wire, message_type("NetParameter"), 0, len(wire.data), problems)
     limit = Severity.UNKNOWN if lenient else Severity.NEUTRAL
-    refused = [problem.text for problem in problems if problem.weight > limit]
+    refused = [problem for problem in problems if problem.weight > limit]
     if refused:
-        option = in_words("lenient=True", "--lenient")
-        way = "" if lenient else f"; {option} ignores unknown fields, with a note for each"
+        way = dialects.lenient_hint([problem.weight for problem in refused], lenient)
+        count = "1 field of its graph is" if len(refused) == 1 else f"{len(refused)} fields of its graph are"
         raise FileFormatError(listing(
-            f"{wire.source.path}: {len(refused)} fields of its graph are not understood (give its prototxt{way}):",
-            refused))
+            f"{wire.source.path}: {count} not understood (give its prototxt{way}):",
+            [problem.text for problem in refused]))
     notes += [f"{wire.source.path}: {problem.text}; it is ignored" for problem in problems]
     return net
 

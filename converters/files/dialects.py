@@ -6,10 +6,12 @@ noted and ignored; any other one of a layer that computes is an error unless the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 from matnet.converters.files.layer_types import V1_TO_V2
 from matnet.converters.files.message import Message
+from matnet.errors import in_words
 
 
 class Severity(IntEnum):
@@ -58,6 +60,13 @@ def weight_of_field(message: str, field: str) -> Severity:
 def weight_of_value(enum: str) -> Severity:
     """What an unknown value of an enum can change."""
     return Severity.NEUTRAL if enum in NEUTRAL_ENUMS else Severity.WRONG
+
+
+def lenient_hint(refused: Iterable[Severity], lenient: bool) -> str:
+    """What reading leniently would do about the refused fields; "" where it would do nothing."""
+    if lenient or Severity.UNKNOWN not in refused:
+        return ""
+    return f"; {in_words('lenient=True', '--lenient')} ignores unknown fields, with a note for each"
 
 
 def only_trains(message: Message) -> bool:

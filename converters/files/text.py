@@ -10,7 +10,7 @@ from matnet.converters.files import dialects, layer_types
 from matnet.converters.files.dialects import Severity
 from matnet.converters.files.message import FileText, Identifier, Message
 from matnet.converters.files.schema import FLOATS, INTEGERS, OPEN, Field, MessageType, float32, message_type
-from matnet.errors import FileFormatError, in_words, listing, nearest
+from matnet.errors import FileFormatError, listing, nearest
 from matnet.files import existing_file, looks_like_html
 
 LARGEST = 4 << 20
@@ -64,9 +64,9 @@ def parse_text(text: str, path: str, type_name: str = "NetParameter", lenient: b
     refused = sorted(problem for problem in parser.problems if problem.weight > limit)
     if refused:
         found = [f"{_line_column(source, problem.position)}: {problem.text}" for problem in refused]
-        option = in_words("lenient=True", "--lenient")
-        way = "" if lenient else f"; {option} ignores unknown fields, with a note for each"
-        raise FileFormatError(listing(f"{path}: {len(found)} fields cannot be read (correct the file{way}):", found))
+        way = dialects.lenient_hint([problem.weight for problem in refused], lenient)
+        count = "1 field" if len(found) == 1 else f"{len(found)} fields"
+        raise FileFormatError(listing(f"{path}: {count} cannot be read (correct the file{way}):", found))
     if notes is not None:
         notes += [f"{path}, {_line_column(source, problem.position)}: {problem.text}; it is ignored"
                   for problem in sorted(parser.problems)]
