@@ -11,7 +11,7 @@ from matnet import load
 from matnet.benchmarks.nets import NETS
 from matnet.benchmarks.settling import settle
 from matnet.errors import MatnetError, NetworkError, nearest
-from matnet.evaluation.tasks.classification import score_variable
+from matnet.evaluation.scores import score_variable
 from matnet.network import Network
 from matnet.shapes import Shape
 from matnet.zoo import find_card, find_model, random_network

@@ -35,9 +35,9 @@ from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.flow import added
 from matnet.evaluation.record import versions
 from matnet.evaluation.runner import Runner as Evaluator
+from matnet.evaluation.scores import score_variable
 from matnet.evaluation.tally import Tally, batches_left
 from matnet.evaluation.tasks import Classification
-from matnet.evaluation.tasks.classification import score_variable
 from matnet.files import atomic_write, check_outputs
 from matnet.images import Preprocessing
 from matnet.kinds import JSON

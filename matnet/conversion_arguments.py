@@ -11,7 +11,7 @@ from typing import Any
 
 from matnet.arguments import add_file_options, add_input_size, factor, given_sizes, model_help
 from matnet.converters.options import CHOICES, ORDERS
-from matnet.errors import FileFormatError, NetworkError, common_options, program
+from matnet.errors import FileFormatError, NetworkError, command_parser, program
 from matnet.formats import FORMATS
 from matnet.kinds import IMAGE, MAT, PROTOTXT, WEIGHTS, kind_of
 from matnet.stated_options import refuse_idle, stated
@@ -21,13 +21,8 @@ ORIGINAL_VARIANTS = ["caffe-old", "vgg-caffe", "caffe", "caffe_0115", "caffe_6e3
 
 def parser() -> argparse.ArgumentParser:
     """The command line; the spellings of MatConvNet's import-caffe.py are accepted beside matnet's own."""
-    result = argparse.ArgumentParser(
-        parents=[common_options()],
-        prog=program("convert"),
-        usage="%(prog)s [options] MODEL [OUT.mat]\n"
-        "       %(prog)s [options] MODEL --to-caffe STEM\n"
-        "       %(prog)s [options] MODEL --to-onnx OUT.onnx\n"
-        "       %(prog)s [options] MODEL --to-torch FOLDER",
+    result = command_parser(
+        "convert", "MODEL [OUT.mat]", "MODEL --to-caffe STEM", "MODEL --to-onnx OUT.onnx", "MODEL --to-torch FOLDER",
         description="Convert a network into a .mat file that MatConvNet loads, or for Caffe (--to-caffe), ONNX "
         "(--to-onnx) or PyTorch (--to-torch).",
         epilog="Without OUT nothing is written, and the decisions are shown. No file that is read is written to, nor "

@@ -16,7 +16,7 @@ import sys
 from matnet import load
 from matnet.arguments import add_file_options, file_options, flipped_inputs, joined_pairs, model_help
 from matnet.comparison import Comparison, compare
-from matnet.errors import common_options, program, run_command, say
+from matnet.errors import command_parser, run_command, say
 from matnet.network import Network
 from matnet.stated_options import parse_stated, refuse_idle
 from matnet.tables import Table
@@ -36,10 +36,8 @@ def _tolerance(text: str) -> float:
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
-        parents=[common_options()],
-        prog=program("diff"),
-        usage="%(prog)s [options] A B",
+    command = command_parser(
+        "diff", "A B",
         description="Compare two networks: structure, the largest difference of every param, meta. "
         "Exit status: 0 the same, 1 they differ, 2 something could not be read.",
     )

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import matnet
-from matnet.errors import MatnetError, common_options, program, run_command
+from matnet.errors import MatnetError, command_parser, run_command
 from matnet.files import cache_folder, models_folder
 
 REQUIRED = ("numpy", "scipy", "h5py", "Pillow", "requests", "pooch", "PyYAML", "onnxruntime")
@@ -26,9 +26,8 @@ GPU = ("cupy-cuda13x", "cupy-cuda12x", "cupy", "nvidia-cudnn-frontend", "nvidia-
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
-        parents=[common_options()],
-        prog=program("env"),
+    command = command_parser(
+        "env",
         description="Print the versions, engines, devices and folders that a report of a fault needs.",
     )
     command.add_argument("--json", action="store_true", help="print them as JSON")

@@ -200,6 +200,17 @@ def called_as(name: str) -> None:
 _called_as: list[str] = []
 
 
+def command_parser(verb: str, *forms: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    """The parser of a command, with the options of all. forms: what may follow `matnet VERB [options]`, if anything."""
+    import argparse
+
+    spelled = [f"%(prog)s [options] {form}".rstrip() for form in forms]
+    usage = "\n       ".join(spelled) or None
+    return argparse.ArgumentParser(
+        parents=[common_options()], prog=program(verb), usage=usage, description=description, epilog=epilog
+    )
+
+
 def common_options() -> argparse.ArgumentParser:
     """The options that every command takes: `run_command` reads them, and a command's parser lists them as a parent."""
     import argparse

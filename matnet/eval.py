@@ -21,7 +21,7 @@ from matnet.arguments import (
     model_help,
     network_from,
 )
-from matnet.errors import MatnetError, common_options, program, run_command
+from matnet.errors import MatnetError, command_parser, program, run_command
 from matnet.evaluation.command import (
     add_data_options,
     add_run_options,
@@ -47,10 +47,8 @@ TABLE = "--table"
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
-        parents=[common_options()],
-        prog=program("eval"),
-        usage="%(prog)s [options] [MODEL] [--data FOLDER]",
+    command = command_parser(
+        "eval", "[MODEL] [--data FOLDER]",
         description="Evaluate a network: classification, segmentation, detection, or verification of faces. "
         "Without a model: digits-lenet, which needs no download. The published tables: "
         f"`{program('reproduce')}`.",

@@ -23,17 +23,15 @@ from matnet.arguments import (
     network_from,
     positive,
 )
-from matnet.errors import DataError, common_options, printable, program, run_command, say
+from matnet.errors import DataError, command_parser, printable, run_command, say
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.network import Network
 from matnet.outcomes import ExitStatus
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
-        parents=[common_options()],
-        prog=program("features"),
-        usage="%(prog)s [options] MODEL IMAGE... --layer NAME --out FILE",
+    command = command_parser(
+        "features", "MODEL IMAGE... --layer NAME --out FILE",
         description="Write the values of layers for images: an array per layer with a row per image, in the order of "
         "the names in `images`.",
         epilog="Memory does not grow with the number of images. A run that is interrupted leaves FILE.part behind, and "

@@ -21,7 +21,7 @@ from matnet.arguments import (
     network_from,
     positive,
 )
-from matnet.errors import common_options, printable, program, run_command, say
+from matnet.errors import command_parser, printable, run_command, say
 from matnet.image_arguments import add_classes, add_preprocessing, parsed, preprocessing_from
 from matnet.outcomes import ExitStatus
 from matnet.tables import Column, Table
@@ -34,10 +34,8 @@ MANY = 64
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
-        parents=[common_options()],
-        prog=program("predict"),
-        usage="%(prog)s [options] MODEL IMAGE [IMAGE ...]",
+    command = command_parser(
+        "predict", "MODEL IMAGE [IMAGE ...]",
         description="Classify images: the best classes of each, with their probabilities.",
         epilog="An image that cannot be read is named, the others go on, and the status is 2. Images are prepared as "
         "the network's file says; the options of preprocessing replace what it says.",

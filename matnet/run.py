@@ -33,7 +33,7 @@ from matnet.arguments import (
 )
 from matnet.engines import Engine, EngineOptions, compile_network, wanted_variables
 from matnet.engines.batches import run_in_batches
-from matnet.errors import DataError, common_options, printable, program, run_command, say
+from matnet.errors import DataError, command_parser, printable, run_command, say
 from matnet.files import check_outputs
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from, refuse_preprocessing
 from matnet.kinds import IMAGE, MAT, NPZ, kind_of
@@ -50,10 +50,8 @@ CAFFES_BLOBS = "the blobs are Caffe's own"
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
-        parents=[common_options()],
-        prog=program("run"),
-        usage="%(prog)s [options] MODEL IN OUT",
+    command = command_parser(
+        "run", "MODEL IN OUT",
         description="Run a network on arrays from a file, or on images, and write what its variables hold.",
         epilog="IN holds arrays in__NAME (a `/` in a name is written `__`), OUT gets arrays out__NAME. Caffe's files "
         "run with Caffe's own blobs, so that numbers can be compared: channels stay in the order of the Caffe net (B, "

@@ -34,7 +34,7 @@ from matnet.display.summary import summary, why_unsized
 from matnet.display.table import NetworkTable, network_table
 from matnet.display.text import table_text, totals
 from matnet.engines import EngineOptions, choose
-from matnet.errors import MatnetError, NetworkError, common_options, program, run_command
+from matnet.errors import MatnetError, NetworkError, command_parser, run_command
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import DOT, HTML, SVG
 from matnet.meta import class_descriptions, class_names, declared_input_shapes, display_name, image_input
@@ -50,10 +50,8 @@ log = logging.getLogger("matnet.show")
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
-        parents=[common_options()],
-        prog=program("show"),
-        usage="%(prog)s [options] MODEL",
+    command = command_parser(
+        "show", "MODEL",
         description="Show a network: its layers with filters, receptive fields, sizes, memory and multiply-adds.",
         epilog="Sizes are H x W x C x N, as in MATLAB; json and csv give N C H W.",
     )

@@ -14,12 +14,10 @@ import sys
 def parser() -> argparse.ArgumentParser:
     from matnet.arguments import add_engine_options, positive
     from matnet.demo.limits import MB, DemoLimits
-    from matnet.errors import common_options, program
+    from matnet.errors import command_parser
 
-    command = argparse.ArgumentParser(
-        parents=[common_options()],
-        prog=program("demo"),
-        usage="%(prog)s [options] [MODEL ...]",
+    command = command_parser(
+        "demo", "[MODEL ...]",
         description="Serve a page that shows what a network is and what it makes of an image. Visitors choose among "
         "the given and the known models that are on this machine, or drop files of their own.",
         epilog="Needs the extra demo (pip install 'matnet[demo]'). Ctrl-C ends it and removes all dropped files. The "

@@ -25,13 +25,11 @@ def parser() -> argparse.ArgumentParser:
     from matnet.arguments import add_engine_options, add_file_options, model_help, positive
     from matnet.doctor.image_changes import KNOBS
     from matnet.doctor.search import IMAGES, LABELS
-    from matnet.errors import common_options, program
+    from matnet.errors import command_parser, program
     from matnet.image_arguments import add_classes, add_preprocessing
 
-    command = argparse.ArgumentParser(
-        parents=[common_options()],
-        prog=program("doctor"),
-        usage="%(prog)s [options] MODEL [IMAGES]",
+    command = command_parser(
+        "doctor", "MODEL [IMAGES]",
         description="Find what is wrong with a network's file, graph and meta; with labelled images also with "
         "preprocessing and labels: the usual errors are tried one by one, and a paired test decides.",
         epilog="Status: 0 nothing is wrong, 1 something is, 2 the arguments, or some images, cannot be used.",

@@ -186,7 +186,7 @@ def detector_of(net: Network, asked: str | None = None) -> Detector:
 
     NetworkError for a network that does neither.
     """
-    from matnet.evaluation.tasks.classification import score_variable
+    from matnet.evaluation.scores import score_variable
 
     inference = net.for_inference()
     image = image_input(inference)

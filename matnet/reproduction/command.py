@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from matnet.arguments import add_batch_size, add_engine_options, add_random_weights, engine_options, positive
-from matnet.errors import DataError, common_options, program
+from matnet.errors import DataError, command_parser
 from matnet.evaluation.config import BATCH_SIZE
 from matnet.evaluation.flow import Sharing, Show
 from matnet.evaluation.progress import progress
@@ -43,10 +43,8 @@ OUTPUTS = {"json": JSON, "markdown": TEXT, "csv": TEXT}
 def parser() -> argparse.ArgumentParser:
     from matnet.images import PROTOCOLS
 
-    command = argparse.ArgumentParser(
-        parents=[common_options()],
-        prog=program("reproduce"),
-        usage="%(prog)s [options]",
+    command = command_parser(
+        "reproduce", "",
         description="Measure the published tables again, each model in turn, and put each figure beside the published "
         "one. Without data sets and models the tables show what is missing.",
     )

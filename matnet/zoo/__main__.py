@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import DownloadError, common_options, printable, program, run_command
+from matnet.errors import DownloadError, command_parser, printable, program, run_command
 from matnet.stated_options import parse_stated, refuse_idle
 from matnet.tables import Table
 from matnet.zoo.cards import Card, all_cards
@@ -30,9 +30,8 @@ from matnet.zoo.verify import ABSENT, MISMATCH, FileIdentity, verify
 
 
 def parser() -> argparse.ArgumentParser:
-    command = argparse.ArgumentParser(
-        parents=[common_options()],
-        prog=program("zoo"),
+    command = command_parser(
+        "zoo",
         description="Known models: what they are, where they come from, and whether a file is one of them.",
         epilog="Files are kept in MATNET_HOME, or the user's cache folder. MATNET_OFFLINE=1 forbids downloads.",
     )

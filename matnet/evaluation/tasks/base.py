@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from matnet.evaluation.record import Run
+from matnet.evaluation.scores import score_variable
 from matnet.metrics import chance_of
 
 if TYPE_CHECKING:
@@ -37,14 +38,17 @@ class Task(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]  # for people
+    data_set: ClassVar[str]  # the class of matnet.datasets that it is for
     own_size: ClassVar[bool] = False  # whether each image is computed alone, at its own size
     protocol: ClassVar[str] = ""  # how every row is measured; "" where the preprocessing has the name of one
     options: ClassVar[tuple[str, ...]] = ()  # options of the command that not all tasks have, and this one does
 
-    @staticmethod
-    @abstractmethod
-    def suits(data: Any) -> bool:
+    @classmethod
+    def suits(cls, data: Any) -> bool:
         """Whether the task is for this data set."""
+        from matnet import datasets
+
+        return isinstance(data, getattr(datasets, cls.data_set))
 
     @classmethod
     @abstractmethod
@@ -61,9 +65,9 @@ class Task(ABC):
         """
 
     @staticmethod
-    @abstractmethod
     def variable(net: Network, asked: str | None = None) -> str:
         """The variable that is scored: `asked`, else the task's default. NetworkError where it does not exist."""
+        return score_variable(net, asked)
 
     @classmethod
     def scored(cls, net: Network, data: Any) -> str | None:
@@ -75,9 +79,10 @@ class Task(ABC):
     def paths(self) -> Sequence[Path]:
         """The images, in the order of their numbers."""
 
-    @abstractmethod
     def part(self, first: int, stop: int) -> Task:
         """The same task over the images from number `first` to before `stop`, under absolute paths."""
+        data: Any = self.data
+        return replace(self, data=data.part(first - self.first, stop - self.first), first=first)
 
     @property
     def beside(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from matnet.errors import NetworkError
 from matnet.evaluation.classes import align
 from matnet.evaluation.record import Evaluation, Run
-from matnet.evaluation.scores import no_map, score_variable, scores_of_one_image
+from matnet.evaluation.scores import no_map, scores_of_one_image
 from matnet.evaluation.tasks.base import Task, chance_doubt
 from matnet.metrics import TopK
 from matnet.tables import Column, Table
@@ -30,14 +30,9 @@ class Classification(Task):
 
     name: ClassVar[str] = "classification"
     title: ClassVar[str] = "classification, errors in percent"
+    data_set: ClassVar[str] = "ImageList"
     options: ClassVar[tuple[str, ...]] = ("root", "protocol", "crops", "classes", "limit")
     data: ImageList
-
-    @staticmethod
-    def suits(data: Any) -> bool:
-        from matnet.datasets import ImageList
-
-        return isinstance(data, ImageList)
 
     @classmethod
     def load(cls, folder: str | Path, **given: Any) -> ImageList:
@@ -70,10 +65,6 @@ class Classification(Task):
         """
         outputs = scores_of_one_image(net, variable, preprocessing)
         return cls(align(net, images, outputs, classes, order, named, variable))
-
-    @staticmethod
-    def variable(net: Network, asked: str | None = None) -> str:
-        return score_variable(net, asked)
 
     @property
     def paths(self) -> Sequence[Path]:

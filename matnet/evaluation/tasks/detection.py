@@ -95,6 +95,7 @@ class Detection(Task):
 
     name: ClassVar[str] = "detection"
     title: ClassVar[str] = "object detection, mean average precision in percent"
+    data_set: ClassVar[str] = "DetectionSet"
     own_size: ClassVar[bool] = True
     protocol: ClassVar[str] = "VOC's average precision, overlap of 0.5"
     options: ClassVar[tuple[str, ...]] = ("year", "split", "proposals", "classes", "limit", "protocol")
@@ -102,12 +103,6 @@ class Detection(Task):
     detector: Detector | None = None
     order: tuple[int, ...] | None = None
     doubt: str = ""
-
-    @staticmethod
-    def suits(data: Any) -> bool:
-        from matnet.datasets import DetectionSet
-
-        return isinstance(data, DetectionSet)
 
     @classmethod
     def load(cls, folder: str | Path, **given: Any) -> DetectionSet:
@@ -165,9 +160,6 @@ class Detection(Task):
     @property
     def identity(self) -> dict[str, str]:
         return {**super().identity, "order of classes": str(self.order), "limits": str(LIMITS)}
-
-    def part(self, first: int, stop: int) -> Detection:
-        return replace(self, data=self.data.part(first - self.first, stop - self.first), first=first)
 
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
         """The network's inputs, and the factor by which the image was resized; its size must be the annotation's."""

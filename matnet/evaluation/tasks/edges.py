@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -66,16 +66,11 @@ class Edges(Task):
 
     name: ClassVar[str] = "edges"
     title: ClassVar[str] = "edges, F-measure in percent"
+    data_set: ClassVar[str] = "EdgeSet"
     own_size: ClassVar[bool] = True
     protocol: ClassVar[str] = "BSDS500's boundaries, matched within 0.0075 of the diagonal"
     options: ClassVar[tuple[str, ...]] = ("split", "limit")
     data: EdgeSet
-
-    @staticmethod
-    def suits(data: Any) -> bool:
-        from matnet.datasets import EdgeSet
-
-        return isinstance(data, EdgeSet)
 
     @classmethod
     def load(cls, folder: str | Path, **given: Any) -> EdgeSet:
@@ -99,9 +94,6 @@ class Edges(Task):
     @property
     def paths(self) -> Sequence[Path]:
         return self.data.images
-
-    def part(self, first: int, stop: int) -> Edges:
-        return replace(self, data=self.data.part(first - self.first, stop - self.first), first=first)
 
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
         index = number - self.first

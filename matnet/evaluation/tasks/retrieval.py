@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +13,6 @@ import numpy as np
 from matnet.errors import NetworkError
 from matnet.evaluation.record import Run
 from matnet.evaluation.tasks.base import FEWEST, Task
-from matnet.evaluation.tasks.classification import score_variable
 from matnet.metrics import ranked_precision
 from matnet.tables import Column, Table
 
@@ -64,15 +63,10 @@ class Retrieval(Task):
 
     name: ClassVar[str] = "retrieval"
     title: ClassVar[str] = "retrieval, mean average precision in percent"
+    data_set: ClassVar[str] = "RetrievalSet"
     options: ClassVar[tuple[str, ...]] = ("protocol", "limit")
     data: RetrievalSet
     bits: bool = False
-
-    @staticmethod
-    def suits(data: Any) -> bool:
-        from matnet.datasets import RetrievalSet
-
-        return isinstance(data, RetrievalSet)
 
     @classmethod
     def load(cls, folder: str | Path, **given: Any) -> RetrievalSet:
@@ -90,10 +84,6 @@ class Retrieval(Task):
         maker = next((layer for layer in inference.layers.values() if name in layer.outputs), None)
         return cls(data, bits=maker is not None and maker.type_name == "dagnn.Sigmoid")
 
-    @staticmethod
-    def variable(net: Network, asked: str | None = None) -> str:
-        return score_variable(net, asked)
-
     @property
     def paths(self) -> Sequence[Path]:
         return self.data.paths
@@ -105,9 +95,6 @@ class Retrieval(Task):
     @property
     def _ranked_by(self) -> str:
         return BITS if self.bits else VALUES
-
-    def part(self, first: int, stop: int) -> Retrieval:
-        return replace(self, data=self.data.part(first - self.first, stop - self.first), first=first)
 
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
         preprocessing.load(self.data.source(number - self.first), out=place)

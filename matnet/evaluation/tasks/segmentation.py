@@ -13,7 +13,7 @@ from matnet.errors import DataError, FileFormatError, NetworkError, listing
 from matnet.evaluation.classes import order_unstated, stated_names
 from matnet.evaluation.label_images import write_label_image
 from matnet.evaluation.record import Run
-from matnet.evaluation.scores import another_variable, score_variable
+from matnet.evaluation.scores import another_variable
 from matnet.evaluation.tasks.base import Task, chance_doubt
 from matnet.files import check_outputs
 from matnet.kinds import IMAGE
@@ -80,6 +80,7 @@ class Segmentation(Task):
 
     name: ClassVar[str] = "segmentation"
     title: ClassVar[str] = "semantic segmentation, percent"
+    data_set: ClassVar[str] = "SegmentationSet"
     own_size: ClassVar[bool] = True
     protocol: ClassVar[str] = PROTOCOL
     options: ClassVar[tuple[str, ...]] = ("year", "split", "sbd", "kind", "save", "classes", "limit")
@@ -87,12 +88,6 @@ class Segmentation(Task):
     order: np.ndarray | None = field(default=None, compare=False)
     save: Path | None = None
     doubt: str = ""
-
-    @staticmethod
-    def suits(data: Any) -> bool:
-        from matnet.datasets import SegmentationSet
-
-        return isinstance(data, SegmentationSet)
 
     @classmethod
     def load(cls, folder: str | Path, **given: Any) -> SegmentationSet:
@@ -133,10 +128,6 @@ class Segmentation(Task):
             written = ((save / f"{image.stem}.png", IMAGE) for image in images.images)
             check_outputs(written, [*images.images, *images.labels])
         return cls(images, order=class_order(names, images.class_names), save=save, doubt=doubt)
-
-    @staticmethod
-    def variable(net: Network, asked: str | None = None) -> str:
-        return score_variable(net, asked)
 
     @classmethod
     def scored(cls, net: Network, data: SegmentationSet) -> str | None:

@@ -118,17 +118,12 @@ class Verification(Task):
 
     name: ClassVar[str] = "faces"
     title: ClassVar[str] = "face verification, percent"
+    data_set: ClassVar[str] = "PairSet"
     protocol: ClassVar[str] = PROTOCOL
     options: ClassVar[tuple[str, ...]] = ("pairs", "crops")
     data: PairSet
     faces: tuple[Path, ...] = ()
     index: PairIndex | None = field(default=None, compare=False)
-
-    @staticmethod
-    def suits(data: Any) -> bool:
-        from matnet.datasets import PairSet
-
-        return isinstance(data, PairSet)
 
     @classmethod
     def load(cls, folder: str | Path, **given: Any) -> PairSet:
