@@ -11,6 +11,8 @@ from matnet.errors import NetworkError, ShapeError
 from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.extensions.common import (
     RANK,
+    AlongAxis,
+    FromAxis,
     as_axis,
     as_count,
     as_integers,
@@ -110,7 +112,7 @@ class Axpy(Op):
 
 @register("dagnn.Slice")
 @dataclass(frozen=True, kw_only=True)
-class Slice(Op):
+class Slice(AlongAxis):
     """Cuts one axis into consecutive pieces, one output each (BVLC Caffe, slice layer).
 
     `points` are the 0-based indices where pieces 2, 3, ... start, strictly increasing; without points the
@@ -118,20 +120,8 @@ class Slice(Op):
     """
 
     family = "joining"
-    axis: int = of(as_axis, 1)
     points: tuple[int, ...] = of(as_integers, ())
     parts: int = of(as_count, 1)
-
-    @property
-    def images_independent(self) -> bool:
-        return self.axis != 0
-
-    @property
-    def channels(self) -> Channels:
-        return Channels.UNKNOWN if self.axis == 1 else Channels.SEPARATE
-
-    def with_axes_swapped(self) -> Op | None:
-        return replace(self, axis={2: 3, 3: 2}.get(self.axis, self.axis))
 
     def _bounds(self, size: int) -> list[int]:
         if not self.points:
@@ -147,9 +137,6 @@ class Slice(Op):
         shape, bounds = inputs[0], self._bounds(inputs[0][self.axis])
         return [(*shape[: self.axis], high - low, *shape[self.axis + 1 :]) for low, high in pairwise(bounds)]
 
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [ReceptiveField() if self.axis < 2 else None]
-
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x, bounds = inputs[0], self._bounds(inputs[0].shape[self.axis])
         rows = xp.moveaxis(x, self.axis, 0)
@@ -160,30 +147,15 @@ class Slice(Op):
 
 @register("dagnn.Tile")
 @dataclass(frozen=True, kw_only=True)
-class Tile(Op):
+class Tile(AlongAxis):
     """Repeats its input `tiles` times along one axis (BVLC Caffe, tile layer)."""
 
     family = "joining"
-    axis: int = of(as_axis, 1)
     tiles: int = of(as_count, 1)
-
-    @property
-    def images_independent(self) -> bool:
-        return self.axis != 0
-
-    @property
-    def channels(self) -> Channels:
-        return Channels.UNKNOWN if self.axis == 1 else Channels.SEPARATE
-
-    def with_axes_swapped(self) -> Op | None:
-        return replace(self, axis={2: 3, 3: 2}.get(self.axis, self.axis))
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         shape = inputs[0]
         return [(*shape[: self.axis], shape[self.axis] * self.tiles, *shape[self.axis + 1 :])]
-
-    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        return [ReceptiveField() if self.axis < 2 else None]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         return [xp.concatenate([inputs[0]] * self.tiles, axis=self.axis)]
@@ -191,7 +163,7 @@ class Tile(Op):
 
 @register("dagnn.CaffeCrop")
 @dataclass(frozen=True, kw_only=True)
-class CaffeCrop(Op):
+class CaffeCrop(FromAxis, Op):
     """Cuts its first input to the size of the second in every axis from `axis` on (BVLC Caffe, crop layer).
 
     `offset` is where the cut starts, one number per axis from `axis` on; missing ones are 0. Stock
@@ -203,14 +175,6 @@ class CaffeCrop(Op):
     size_only_inputs: ClassVar[frozenset[int]] = frozenset({1})
     axis: int = of(as_axis, 2)
     offset: tuple[int, ...] = of(as_integers, ())
-
-    @property
-    def images_independent(self) -> bool:
-        return self.axis > 0
-
-    @property
-    def channels(self) -> Channels:
-        return Channels.SEPARATE if self.axis > 1 else Channels.UNKNOWN
 
     def with_axes_swapped(self) -> Op | None:
         if self.axis > 2:  # it cuts columns alone, and nothing cuts rows alone

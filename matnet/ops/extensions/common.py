@@ -1,16 +1,17 @@
-"""Helpers of the extension ops: field types, shapes of fewer than four axes, checks of params and indices."""
+"""What extension ops share: field types, facts of layers along an axis, shapes of fewer axes, checks of indices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.arrays import as_float32
-from matnet.ops.base import Array
-from matnet.ops.fields import as_int, integers, numbers
-from matnet.shapes import Shape, text
+from matnet.ops.base import Array, Channels, Op
+from matnet.ops.fields import as_int, integers, numbers, of
+from matnet.shapes import ReceptiveField, Shape, text
 
 RANK = 4  # every activation has four axes: N, C, H, W
 AXIS_OF_DIM = {1: 2, 2: 3, 3: 1, 4: 0}  # MATLAB's dimensions H, W, C, N among the axes N, C, H, W
@@ -86,3 +87,38 @@ def as_matrix(xp: Any, param: Array) -> Array:
     """A 2-D param as float32, whatever singleton dimensions the file added or dropped behind the first."""
     found = as_float32(xp, param)
     return found.reshape(found.shape[0], -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlongAxis(Op):
+    """What is true of a layer that cuts or repeats its input along one axis."""
+
+    axis: int = of(as_axis, 1)
+
+    @property
+    def images_independent(self) -> bool:
+        return self.axis != 0
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.UNKNOWN if self.axis == 1 else Channels.SEPARATE
+
+    def with_axes_swapped(self) -> Op | None:
+        return replace(self, axis={2: 3, 3: 2}.get(self.axis, self.axis))
+
+    def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
+        return [ReceptiveField() if self.axis < 2 else None]
+
+
+class FromAxis:
+    """What is true of a layer that treats all elements from its field `axis` on together."""
+
+    axis: int
+
+    @property
+    def images_independent(self) -> bool:
+        return self.axis > 0
+
+    @property
+    def channels(self) -> Channels:
+        return Channels.SEPARATE if self.axis > 1 else Channels.UNKNOWN

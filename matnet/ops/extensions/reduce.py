@@ -9,27 +9,19 @@ from typing import Any
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.base import Array, Channels, Op, register
-from matnet.ops.extensions.common import AXIS_OF_DIM, RANK, as_axis, as_count, as_dim
+from matnet.ops.extensions.common import AXIS_OF_DIM, RANK, FromAxis, as_axis, as_count, as_dim
 from matnet.ops.fields import as_int, choice, of
 from matnet.shapes import ReceptiveField, Shape, text
 
 
 @register("dagnn.Reduction")
 @dataclass(frozen=True, kw_only=True)
-class Reduction(Op):
+class Reduction(FromAxis, Op):
     """coeff times the sum of x, |x| or x^2, or the mean, from `axis` on (BVLC Caffe, reduction layer)."""
 
     operation: str = of(choice("sum", "asum", "sumsq", "mean"), "sum")
     axis: int = of(as_axis, 0)
     coeff: float = 1.0
-
-    @property
-    def images_independent(self) -> bool:
-        return self.axis > 0
-
-    @property
-    def channels(self) -> Channels:
-        return Channels.SEPARATE if self.axis > 1 else Channels.UNKNOWN
 
     def with_axes_swapped(self) -> Op | None:
         return self if self.axis < 3 else None

@@ -16,7 +16,7 @@ import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.base import Array, Channels, Op, register
-from matnet.ops.extensions.common import AXIS_OF_DIM, RANK, as_axis, as_count, as_dim, as_integers, to_four
+from matnet.ops.extensions.common import AXIS_OF_DIM, RANK, FromAxis, as_axis, as_count, as_dim, as_integers, to_four
 from matnet.ops.fields import Pair, as_int, as_pad, as_pair, of
 from matnet.shapes import Pad, ReceptiveField, Shape, filtered, text, window_field
 
@@ -52,7 +52,7 @@ class _Reshaping(Op):
 
 @register("dagnn.CaffeFlatten")
 @dataclass(frozen=True, kw_only=True)
-class CaffeFlatten(_Reshaping):
+class CaffeFlatten(FromAxis, _Reshaping):
     """Merges the axes from `axis` to `endAxis` into one, last axis fastest (BVLC Caffe, flatten layer).
 
     Both are axes of N x C x H x W; those behind endAxis move up.
@@ -60,14 +60,6 @@ class CaffeFlatten(_Reshaping):
 
     axis: int = of(as_axis, 1)
     endAxis: int = of(as_axis, RANK - 1)
-
-    @property
-    def images_independent(self) -> bool:
-        return self.axis > 0
-
-    @property
-    def channels(self) -> Channels:
-        return Channels.SEPARATE if self.axis > 1 else Channels.UNKNOWN
 
     def __post_init__(self) -> None:
         super().__post_init__()
