@@ -176,13 +176,14 @@ def preprocessing(net: Network, image: Any, preprocessing: Preprocessing | None 
     cut = plain.apply(pixels).transpose(1, 2, 0)
     pictures = [(f"read, {pixels.shape[0]}x{pixels.shape[1]}", _reduced(pixels) / 255.0)]
     pictures.append((f"resized and cut, {cut.shape[0]}x{cut.shape[1]} ({prepared.resize})", cut / 255.0))
-    if prepared.mean is not None:
+    if prepared.mean is not None and np.any(prepared.mean):
         mean = np.broadcast_to(prepared.mean, cut.shape) / (prepared.input_range[1] or 1.0)
         pictures.append(("the mean", mean))
     final = prepared.apply(pixels).transpose(1, 2, 0)
     shown = final[..., ::-1] if prepared.color == "bgr" else final
     reach = float(np.abs(final).max()) or 1.0
-    text = f"the input, values {final.min():.3g} to {final.max():.3g}, 0 is gray"
+    zero = "gray" if final.min() < 0 else "black"
+    text = f"the input, values {final.min():.3g} to {final.max():.3g}, 0 is {zero}"
     pictures.append((text, 0.5 + shown / (2 * reach) if final.min() < 0 else shown / reach))
     drawn = empty_figure(3.2 * len(pictures), 4.2)
     for number, (title, picture) in enumerate(pictures, start=1):

@@ -146,6 +146,9 @@ def test_a_visitor_states_the_preprocessing(page: Served) -> None:
     assert any("subtract the mean (5)" in step for step in send("mean=5").json()["steps"])
     assert send("size=2").status_code == send("mean=x").status_code == send("color=yuv").status_code == 400
     assert "yuv" in send("color=yuv").json()["error"]
+    assert "1000" in send("classes=ilsvrc12").json()["error"]  # this network has ten
+    for path in (str(MAT), "labels.txt"):
+        assert send(f"classes={path}").status_code == 400
 
 
 def test_a_segmentation_is_drawn_at_the_images_size(tmp_path: Path) -> None:

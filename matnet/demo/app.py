@@ -188,13 +188,13 @@ class Page:
     async def add_image(self, request: Request) -> Response:
         """An image as the body; answers with its best classes, and a token for its pictures."""
         kept, name = self._kept(request), request.query_params.get("name", "image")
-        given = images.stated(request.query_params)
+        given, order = images.stated(request.query_params), images.stated_order(request.query_params)
         most = self.limits.of("image")
         check_length(request, most, name[:80])
         content = b"".join([piece async for piece in _pieces(request, most, name[:80])])
         token = self.images.add(name, content)
         image = self.images.get(token)
-        found = await self._of(kept, lambda: images.answers(kept, image, given, self.engine))
+        found = await self._of(kept, lambda: images.answers(kept, image, given, order, self.engine))
         return JSONResponse({**found, "image": token})
 
     async def picture(self, request: Request) -> Response:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from matnet import plots
+from matnet.answers.classes import ORDERS
 from matnet.demo.folder import safe_name
 from matnet.demo.limits import IMAGES, LONGEST_SIDE, check_work
 from matnet.demo.models import Kept
@@ -91,7 +92,17 @@ def stated(query: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def answers(kept: Kept, image: Dropped, given: Mapping[str, Any], engine: EngineOptions) -> dict[str, Any]:
+def stated_order(query: Mapping[str, str]) -> str | None:
+    """The order of ImageNet's classes that a visitor states; None: as the file names them. Never a file's name."""
+    order = query.get("classes", "").strip()
+    if order and order not in ORDERS:
+        raise DataError(f"no order of classes is called {order[:40]!r}; expected one of {', '.join(ORDERS)}")
+    return order or None
+
+
+def answers(
+    kept: Kept, image: Dropped, given: Mapping[str, Any], classes: str | None, engine: EngineOptions
+) -> dict[str, Any]:
     """The best classes of an image, or in `error` why there are none; and whether the network segments images."""
     how = preparation(kept, given)
     segments = classes_of_maps(kept, how) is not None
@@ -99,7 +110,7 @@ def answers(kept: Kept, image: Dropped, given: Mapping[str, Any], engine: Engine
     if segments:
         return found
     try:
-        predicted = kept.net.classify([image.opened()], top=TOP, preprocessing=how, options=engine)
+        predicted = kept.net.classify([image.opened()], top=TOP, classes=classes, preprocessing=how, options=engine)
     except MatnetError as error:
         return {**found, "error": kept.text(str(error))}
     rows = predicted.records()[0].get("top", [])

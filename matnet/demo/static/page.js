@@ -167,7 +167,7 @@ function showNetwork(found) {
   for (const step of found.steps.steps || []) make("li", steps, step);
   byId("preparation").open = Boolean(found.steps.error);
   byId("results").replaceChildren();
-  for (const id of ["stated-size", "stated-mean", "stated-color", "layer-search"]) byId(id).value = "";
+  for (const id of ["stated-size", "stated-mean", "stated-color", "stated-classes", "layer-search"]) byId(id).value = "";
   select(byId("tab-summary"), false);
 }
 
@@ -242,7 +242,7 @@ for (const button of document.querySelectorAll("[data-kind]")) button.addEventLi
 
 function stated() {
   const found = new URLSearchParams();
-  for (const name of ["size", "mean", "color"]) if (byId(`stated-${name}`).value.trim()) found.set(name, byId(`stated-${name}`).value);
+  for (const name of ["size", "mean", "color", "classes"]) if (byId(`stated-${name}`).value.trim()) found.set(name, byId(`stated-${name}`).value);
   return found;
 }
 
