@@ -14,6 +14,7 @@ from matnet.errors import EngineError, nearest
 
 AUTO = f"{OURS}-auto"
 ALONE = f"{OURS}-alone"  # the same where ONNX Runtime alone is installed
+UNASKED = f"{OURS}-unasked"  # what backend auto finds beside its first batches
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Contender:
 def ours(backend: str | None = None, runtime: str | None = None) -> list[Contender]:
     """matnet as asked for.
 
-    By default the CPU engine as it is unasked, on ONNX Runtime, in the fastest way on ONNX Runtime, and in the fastest
+    By default the CPU engine on ONNX Runtime, as it is unasked, in the fastest way on ONNX Runtime, and in the fastest
     on all runtimes here.
     """
     if backend or runtime:
@@ -39,11 +40,18 @@ def ours(backend: str | None = None, runtime: str | None = None) -> list[Contend
         return [Contender(f"{OURS}-{suffix}", lambda subject: matnet_runner(subject, backend or "onnx", runtime))]
     found = [
         Contender(OURS, lambda subject: matnet_runner(subject, "onnx", "onnxruntime")),
+        Contender(UNASKED, _unasked),
         Contender(ALONE, lambda subject: matnet_runner(subject, "onnx", "auto:onnxruntime")),
     ]
     if any(available(name) for name in list(RUNTIMES)[1:]):
         found.append(Contender(AUTO, lambda subject: matnet_runner(subject, "onnx", "auto")))
     return found
+
+
+def _unasked(subject: Subject) -> Runner:
+    from matnet.benchmarks.unasked import UnaskedRunner
+
+    return UnaskedRunner(subject)
 
 
 def matnet_runner(subject: Subject, backend: str, runtime: str | None = None) -> Runner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import geometric_mean
 
-from matnet.benchmarks.contenders import ALONE, AUTO
+from matnet.benchmarks.contenders import ALONE, AUTO, UNASKED
 from matnet.benchmarks.nets import NETS
 from matnet.benchmarks.rows import EngineRow, Report, best_peer, grouped, ratio, ratio_at_fastest
 
@@ -42,19 +42,25 @@ def verdicts(report: Report) -> list[TargetVerdict]:
     """All targets for the networks and batches of a report; the mean is over those that it has."""
     found: list[TargetVerdict] = []
     ratios: list[float] = []
+    unasked: list[float] = []
     for (model, batch, precision, _), rows in grouped(report.rows).items():
         if model in NETS and precision == "fp32":
             named = {row.engine: row for row in rows}
-            best = _against_best(named, rows)
+            best = _against_best(named, rows, UNASKED)
+            what = f"unasked, 200 batches with the search, to the best peer{_whose(rows)}"
+            found.append(TargetVerdict(f"{model}, batch {batch}: {what}", best, EVERY_NET))
+            unasked += [best] if best else []
+            best = _against_best(named, rows, AUTO)
             what = f"all runtimes, to the best peer{_whose(rows)}{_share(report, named.get(AUTO))}{_undisturbed(rows)}"
             found.append(TargetVerdict(f"{model}, batch {batch}: {what}", best, EVERY_NET))
             ratios += [best] if best else []
             what = f"ONNX Runtime alone, to plain ONNX Runtime{_share(report, named.get(ALONE))}"
             least = LRN if model in WITH_LRN else OTHERS
             found.append(TargetVerdict(f"{model}, batch {batch}: {what}", _against_plain(named), least))
-    if ratios:
-        what = f"geometric mean of the {len(ratios)} ratios with all runtimes to the best peer"
-        found.append(TargetVerdict(what, geometric_mean(ratios), MEAN))
+    for how, values in (("unasked", unasked), ("with all runtimes", ratios)):
+        if values:
+            what = f"geometric mean of the {len(values)} ratios {how} to the best peer"
+            found.append(TargetVerdict(what, geometric_mean(values), MEAN))
     return found
 
 
@@ -78,8 +84,8 @@ def gpu_verdicts(report: Report) -> list[TargetVerdict]:
     return found
 
 
-def _against_best(named: dict[str, EngineRow], rows: list[EngineRow]) -> float | None:
-    row = named.get(AUTO)
+def _against_best(named: dict[str, EngineRow], rows: list[EngineRow], own: str) -> float | None:
+    row = named.get(own)
     return ratio(row, best_peer(rows, row)) if row else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import matnet
 from matnet.benchmarks import contenders, models
 from matnet.benchmarks.contenders import chosen_peers
 from matnet.benchmarks.peers import PEERS, Subject
+from matnet.benchmarks.unasked import UnaskedRunner
 from tests.conftest import DATA, assert_close
 
 
@@ -92,10 +94,25 @@ def test_peers_on_files_compute_what_matconvnet_does(case: str, peer: str, modul
 
 def test_ours_are_the_default_onnx_runtime_alone_and_all_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contenders, "available", lambda runtime: runtime == "openvino")
-    assert [contender.name for contender in contenders.ours()] == ["matnet", "matnet-alone", "matnet-auto"]
+    always = ["matnet", "matnet-unasked", "matnet-alone"]
+    assert [contender.name for contender in contenders.ours()] == [*always, "matnet-auto"]
     monkeypatch.setattr(contenders, "available", lambda runtime: False)
-    assert [contender.name for contender in contenders.ours()] == ["matnet", "matnet-alone"]
+    assert [contender.name for contender in contenders.ours()] == always
     assert [contender.name for contender in contenders.ours("onnx", "openvino")] == ["matnet-onnx-openvino"]
+
+
+def test_a_run_that_nobody_asked_anything_of_counts_its_search(tmp_path: Path) -> None:
+    """By hand: 5 calls of 2 s during the search and 195 of 1 s are 205 s; the cache is as it was before."""
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    subject, x, expected = subject_of("sn_bnorm", tmp_path)
+    before = os.environ.get("MATNET_HOME")
+    runner = UnaskedRunner(subject)
+    assert os.environ.get("MATNET_HOME") == before
+    assert_close(runner(x).reshape(expected.shape), expected, 1e-3, "sn_bnorm")
+    assert not runner.engine.searching
+    assert 1 < len(runner.first) <= 200
+    runner.first = [2.0] * 5
+    np.testing.assert_allclose(runner.over_a_run([1.0]), [205 / 200])
 
 
 @pytest.mark.parametrize("case", ["dag_sum2", "dag_googlenet", "sn_alexnet", "sn_conv_pad_scalar", "dag_batchnorm"])
