@@ -223,8 +223,6 @@ ENGINE = ("backend", "device", "precision", "threads", "runtime")
 
 def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") -> argparse._ArgumentGroup:
     """The group "engine": engine, device, precision, threads and runtime, for `engine_options`; a command may add."""
-    from matnet.engines.cpu.runtimes import RUNTIMES, candidates
-
     group = command.add_argument_group("engine")
     choice = "auto: a usable GPU, else ONNX Runtime, else numpy"
     group.add_argument("--backend", choices=BACKENDS, default=backend, help=f"{choice} (default: %(default)s)")
@@ -240,13 +238,19 @@ def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") 
     )
     group.add_argument(
         "--runtime",
-        type=_checked(candidates),
+        type=_checked(_candidates),
         metavar="NAME",
-        help=f"what runs backend onnx: {', '.join(RUNTIMES)}, or auto, the fastest of the installed ones, tried once "
+        help="what runs backend onnx: onnxruntime, openvino, or auto, the fastest of the installed ones, tried once "
         "in several ways; auto:A,B: the fastest of these; or a way as a result states it, such as openvino+winograd "
         "(default: onnxruntime)",
     )
     return group
+
+
+def _candidates(runtime: str) -> object:
+    from matnet.engines.cpu.runtimes import candidates  # whose classes take longer to make than most commands
+
+    return candidates(runtime)
 
 
 def add_batch_size(command: argparse._ActionsContainer, default: int | None, meaning: str) -> None:

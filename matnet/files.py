@@ -7,7 +7,6 @@ import errno
 import mmap
 import os
 import re
-import shutil
 import stat
 import sys
 import weakref
@@ -188,6 +187,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     target = Path(path)
     _check_target(target)
     if _is_special(target):
+        import shutil
         import tempfile
 
         with tempfile.TemporaryDirectory() as folder:
@@ -283,6 +283,8 @@ def _put(temporary: Path, real: Path) -> None:
         os.replace(temporary, real)
         return
     if before.st_nlink > 1:
+        import shutil
+
         with temporary.open("rb") as whole, real.open("r+b") as file:
             shutil.copyfileobj(whole, file)
             file.truncate()

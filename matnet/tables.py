@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from itertools import zip_longest
-from textwrap import wrap
 from typing import Any
 from unicodedata import east_asian_width
 
@@ -99,6 +96,7 @@ class Table:
 
     def html(self) -> str:
         """The grid and the notes for a notebook, whose own style would move text to the right."""
+        from html import escape
 
         def line(tag: str, cells: Iterable[str]) -> str:
             parts = (
@@ -113,6 +111,8 @@ class Table:
 
     def csv(self) -> str:
         """A line per row under the columns' keys; values as they are, absent ones empty."""
+        import csv
+
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([column.key for column in self.columns])
@@ -147,6 +147,8 @@ class Table:
             return "  ".join(filled).rstrip()
 
         def lines(cells: Sequence[str]) -> list[str]:
+            from textwrap import wrap
+
             fitted = zip(cells, widths, strict=True)
             wrapped = [wrap(cell, size, break_on_hyphens=False) or [""] for cell, size in fitted]
             return [line(part) for part in zip_longest(*wrapped, fillvalue="")]

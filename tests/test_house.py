@@ -14,6 +14,7 @@ import pytest
 
 from matnet.__main__ import VERBS
 from matnet.ops import REGISTRY
+from matnet.ops.modules import DAGNN, SIMPLENN, places
 from tests.imports import HEAVY, LINKED, PACKAGE, imported_module, imports, is_command, modules
 from tests.op_cases import CASES
 
@@ -331,6 +332,24 @@ def test_the_readmes_python_runs_as_it_is_pasted(tmp_path: Path, monkeypatch: py
 
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("models/**/*.md")])
+
+
+def test_the_table_of_layer_types_is_what_the_modules_register() -> None:
+    """Each name once, and in the module that registers it; no module is left out."""
+    for table, known in ((DAGNN, REGISTRY.dagnn), (SIMPLENN, REGISTRY.simplenn)):
+        names = [name for found in table.values() for name in found.split()]
+        assert sorted(set(names)) == sorted(names)
+        own = {name: op for name, op in known.items() if op.__module__.startswith("matnet.")}
+        prefix = "dagnn." if table is DAGNN else ""
+        assert {name: op.__module__ for name, op in own.items()} == places(table, prefix)
+    registering = {
+        module
+        for module, tree in modules().items()
+        for node in tree.body
+        if module.startswith("matnet.ops.") and isinstance(node, ast.ClassDef)
+        if any(ast.unparse(decorator).startswith("register(") for decorator in node.decorator_list)
+    }
+    assert registering == {*places(DAGNN).values(), *places(SIMPLENN).values()}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
-
 
 def escaped(text: str) -> str:
     """`text` for element content and quoted attributes of HTML and XML; characters that XML forbids become U+FFFD."""
+    import html
+
     return html.escape("".join(c if _allowed_in_xml(c) else "\N{REPLACEMENT CHARACTER}" for c in text), quote=True)
 
 

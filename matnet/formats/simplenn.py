@@ -19,7 +19,6 @@ from matnet.names import free_name
 from matnet.network import Layer, Network, Source
 from matnet.ops.activation import ReLU
 from matnet.ops.base import REGISTRY, Op, Unknown
-from matnet.ops.combine import Scale
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.fields import as_float
 from matnet.params import Param, owned
@@ -150,8 +149,9 @@ def _tidy_meta(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tuple[Layer, LayerOptions]:
     if isinstance(struct, Opaque):
-        op: Op = Unknown(kind=f"custom object {struct.class_name or struct.kind}")
-        return Layer(f"layer{place.index}", op, [previous], [f"layer{place.index}"], [], {"object": struct}), NO_OPTIONS
+        custom = Unknown(kind=f"custom object {struct.class_name or struct.kind}")
+        name = f"layer{place.index}"
+        return Layer(name, custom, [previous], [name], [], {"object": struct}), NO_OPTIONS
     if not isinstance(struct, dict):
         raise NetworkError(f"{place}: is {describe(struct)}, expected a struct")
     kind = as_text(struct.get("type"), f"{place}.type")
@@ -161,10 +161,10 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tupl
     options = NO_OPTIONS
     if "opts" in TIDY_DEFAULTS.get(kind, {}):
         options = read_options(REGISTRY.simplenn[kind], given["opts"], str(place))
-    op = _op_of(kind, given, options, place)
+    op: Any = _op_of(kind, given, options, place)
     name = free_name(as_text(struct.get("name"), f"{place}.name") or f"layer{place.index}", net.layers, place.repeats)
     params = _read_params(net, kind, name, struct, place)
-    if isinstance(op, (Conv, ConvTranspose, Scale)):  # DagNN's properties that a SimpleNN layer leaves to its weights
+    if _is_sized_by_weights(op):
         op = replace(op, hasBias=len(params) > 1, size=_filter_shape(net, params, place))
     extra = {"weights" if key in FIELDS_OF_WEIGHTS else key: value for key, value in struct.items()}
     if "weights" in extra:
@@ -176,6 +176,15 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tupl
     missing = [field for field in REQUIRED.get(kind, ()) if is_empty(struct.get(field))]
     layer.faults += [f"field {field!r} is missing, without which vl_simplenn cannot run it" for field in missing]
     return layer, options
+
+
+def _is_sized_by_weights(op: Any) -> bool:
+    """Whether a SimpleNN layer leaves DagNN's properties `hasBias` and `size` to its weights."""
+    if isinstance(op, (Conv, ConvTranspose)) or not hasattr(op, "hasBias"):
+        return hasattr(op, "hasBias")
+    from matnet.ops.combine import Scale
+
+    return isinstance(op, Scale)
 
 
 def _filter_shape(net: Network, params: list[str], place: _Place) -> tuple[int, ...]:

@@ -1,23 +1,27 @@
 """What each layer is: one frozen dataclass per op, one module per family; `register` adds further ones.
 
-Importing this package enters every op of MatConvNet into REGISTRY, under its DagNN and SimpleNN names. Those that
-MatConvNet lacks are imported when a name is asked for that is not among them: see `base.Names`.
+The module of a family is imported when one of its layer types is asked for; `modules` says where each one is.
 """
 
 from __future__ import annotations
 
-from matnet.ops import (
-    activation,
-    combine,
-    convolution,
-    extensions,
-    normalization,
-    pooling,
-    roi,
-    sampling,
-    training,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from matnet.ops.base import REGISTRY, Op, Unknown, register
+
+if TYPE_CHECKING:
+    from matnet.ops import (
+        activation,
+        combine,
+        convolution,
+        extensions,
+        normalization,
+        pooling,
+        roi,
+        sampling,
+        training,
+    )
 
 __all__ = [
     "REGISTRY",
@@ -34,3 +38,9 @@ __all__ = [
     "sampling",
     "training",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}")

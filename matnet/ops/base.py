@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.fields import converter
+from matnet.ops.modules import DAGNN, SIMPLENN, places
 from matnet.shapes import ReceptiveField, Shape
 
 Array = Any  # numpy.ndarray, or cupy.ndarray when an engine says so
@@ -231,35 +232,30 @@ class Unknown(Op):
         return [None] * len(inputs)
 
 
-FAMILIES = (
-    "activation", "boxes", "combine", "constant", "crf", "ctc", "detection", "interp", "linear", "mscnn", "normalize",
-    "pooling", "proposal", "recurrent", "reduce", "reshape", "roi", "upsampling", "yolo",
-)  # fmt: skip
-"""The modules of `ops.extensions`: ops that MatConvNet lacks."""
-
-
 class Names(dict[str, "type[Op]"]):
-    """Ops by name. Those of FAMILIES are imported when a name is not found without them, or all names are listed:
-    making their classes takes as long as loading NumPy.
+    """Ops by name. The module of one of matnet's own, which `places` states, is imported when its name is asked for;
+    all are where the names are listed.
     """
 
-    complete = False
+    def __init__(self, places: Mapping[str, str]) -> None:
+        super().__init__()
+        self._places = dict(places)
 
     def completed(self) -> Names:
-        """The same names, with those of FAMILIES."""
-        if not Names.complete:
-            Names.complete = True
-            for family in FAMILIES:
-                import_module(f"matnet.ops.extensions.{family}")
+        """The same names, with those of all modules."""
+        for module in dict.fromkeys(self._places.values()):
+            import_module(module)
         return self
 
     def __missing__(self, name: str) -> type[Op]:
-        if not Names.complete:
-            return self.completed()[name]
+        if name in self._places:
+            import_module(self._places[name])
+        if dict.__contains__(self, name):
+            return dict.__getitem__(self, name)
         raise KeyError(name)
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (not Names.complete and name in self.completed())
+        return super().__contains__(name) or name in self._places
 
     def get(self, name: str, default: Any = None) -> Any:
         try:
@@ -287,9 +283,9 @@ class Registry:
     """The ops that file formats can name: three tables, each key owned by exactly one class."""
 
     def __init__(self) -> None:
-        self.dagnn = Names()
-        self.simplenn = Names()
-        self.caffe = Names()
+        self.dagnn = Names(places(DAGNN, "dagnn."))
+        self.simplenn = Names(places(SIMPLENN))
+        self.caffe = Names({})
 
     def add(self, op: type[Op], dagnn: str, simplenn: Sequence[str], caffe: Sequence[str]) -> None:
         """Enter `op` under these names; NetworkError where a name is taken (nothing is entered then)."""
@@ -308,7 +304,7 @@ class Registry:
             for name in [name for name, known in table.items() if known is op]:
                 del table[name]
 
-    def __iter__(self) -> Iterable[type[Op]]:
+    def __iter__(self) -> Iterator[type[Op]]:
         seen = {op: None for table in (self.dagnn, self.simplenn, self.caffe) for op in table.values()}
         return iter(seen)
 
