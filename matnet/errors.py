@@ -38,6 +38,10 @@ class NetworkError(MatnetError):
     """A graph that cannot run: cycles, dangling inputs, unknown names, bad parameters."""
 
 
+class NoBoxError(NetworkError):
+    """A layer found no box in an image, so that the layers behind it have nothing to compute."""
+
+
 class ShapeError(MatnetError):
     """Sizes that do not fit together; both sides are in the text."""
 

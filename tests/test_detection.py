@@ -98,6 +98,25 @@ def test_faster_rcnn_proposes_boxes_itself(tmp_path: Path) -> None:
     assert (row.mean_ap, row.class_objects["aeroplane"]) == (100, 1)
 
 
+def test_an_image_without_a_proposed_box_has_no_detections(tmp_path: Path) -> None:
+    """Sides below 8 pixels are dropped: 200 of 600 are 8 of 24 pixels in the one image, and 2 of 6 in the other."""
+    from PIL import Image
+
+    home = voc2007(tmp_path) / "VOC2007"
+    for name, side, kind in (("000001", 24, "aeroplane"), ("000002", 6, "bicycle")):
+        pixels = np.zeros((side, side * 3 // 2, 3), np.uint8)
+        pixels[side // 3 : 2 * side // 3, side // 3 : 2 * side // 3, 0] = 200
+        Image.fromarray(pixels).save(home / "JPEGImages" / f"{name}.jpg", format="PNG")
+        box = (side // 3 + 1, side // 3 + 1, 2 * side // 3, 2 * side // 3)
+        text = annotation(side, side * 3 // 2, [(kind, box, False)])
+        (home / "Annotations" / f"{name}.xml").write_text(text)
+    net = colour_detector(proposes=True, smallest=8)
+    for backend in ("numpy", "onnx"):
+        row = evaluate(net, load_voc_objects(home), Preprocessing.of(net), backend=backend)
+        assert (row.status, row.images, row.class_ap) == ("ok", 2, {"aeroplane": 100, "bicycle": 0})
+        assert_line(row.notes, "1 image", "without detections", "000002.jpg")
+
+
 @pytest.mark.parametrize("first", [0, 1])
 def test_boxes_are_fed_as_the_network_counts(first: int) -> None:
     """MatConvNet: (box - 1) * factor + 1, image 1; Caffe: (box - 1) * factor, image 0."""

@@ -159,12 +159,13 @@ def colours(outputs: int = 3, softmax: bool = True, meta: dict[str, Any] | None 
     return net
 
 
-def colour_detector(proposes: bool = False) -> Network:
+def colour_detector(proposes: bool = False, smallest: float = 1) -> Network:
     """A detector of two colours: the largest red and green in a box score aeroplane and bicycle, against a background.
 
     Logits: background 5, aeroplane red / 20, bicycle green / 20, other classes -20. Aeroplanes are moved right by a
     quarter of the width. Fast R-CNN's variables; with `proposes` Faster R-CNN's: every cell of 200 pixels of the
-    enlarged image is a box, those whose first pixel is reddest first, and no box is moved.
+    enlarged image is a box, those whose first pixel is reddest first, and no box is moved; those with sides
+    below `smallest` are dropped.
     """
     filters, biases = np.zeros((1, 1, 3, 21), np.float32), np.full((21, 1), -20, np.float32)
     filters[0, 0, 0, 1] = filters[0, 0, 1, 2] = 1 / 20
@@ -180,7 +181,7 @@ def colour_detector(proposes: bool = False) -> Network:
     net = Network({"normalization": normalization, "classes": {"name": Cell(list(names))}}, Source(format="dagnn"))
     net.params.update(cls_f=Param(filters), cls_b=Param(biases), box_f=Param(np.zeros((1, 1, 3, 84), np.float32)))
     net.params.update(box_b=Param(moves))
-    boxes = _proposing(net) if proposes else "rois"
+    boxes = _proposing(net, smallest) if proposes else "rois"
     net.add(Layer("pool", ROIPooling(subdivisions=(1, 1), transform=1.0), ["data", boxes], ["pooled"]))
     net.add(Layer("cls", Conv(size=(1, 1, 3, 21)), ["pooled"], ["cls_score"], ["cls_f", "cls_b"]))
     net.add(Layer("prob", SoftMax(), ["cls_score"], ["cls_prob"]))
@@ -188,7 +189,7 @@ def colour_detector(proposes: bool = False) -> Network:
     return net
 
 
-def _proposing(net: Network) -> str:
+def _proposing(net: Network, smallest: float) -> str:
     """Layers that propose a box for each cell of 200 pixels, from 0, and the variable of the boxes from 1."""
     score = np.zeros((1, 1, 3, 2), np.float32)
     score[0, 0, 0, 1] = 1
@@ -203,7 +204,7 @@ def _proposing(net: Network) -> str:
     )
     net.add(Layer("rpn", Conv(size=(1, 1, 3, 2), stride=(200, 200)), ["data"], ["ranks"], ["rpn_f", "rpn_b"]))
     net.add(Layer("off", Conv(size=(1, 1, 3, 4), stride=(200, 200)), ["data"], ["offsets"], ["off_f", "off_b"]))
-    proposal = Proposal(anchors=(0, 0, 199, 199), featStride=200, minSize=1)
+    proposal = Proposal(anchors=(0, 0, 199, 199), featStride=200, minSize=smallest)
     net.add(Layer("proposal", proposal, ["ranks", "offsets", "im_info"], ["proposals"]))
     net.add(Layer("from_zero", Scale(size=(1, 1, 1, 1), hasBias=True), ["proposals"], ["rois"], ["one", "plus"]))
     return "rois"

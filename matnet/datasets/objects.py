@@ -232,5 +232,10 @@ def object_notes(names: Sequence[str], objects: Sequence[ImageObjects], expected
     outside = [name for name, item in pairs if not inside(item.boxes, *item.size).all()]
     for found, what in ((empty, "have no objects"), (outside, "have objects that leave the image")):
         if found:
-            notes.append(f"{len(found)} image(s) {what}: {', '.join(found[:5])}{', ...' if len(found) > 5 else ''}")
+            notes.append(f"{len(found)} image(s) {what}: {first_few(found)}")
     return notes
+
+
+def first_few(names: Sequence[str]) -> str:
+    """The first five of some names."""
+    return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"

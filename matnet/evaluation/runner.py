@@ -12,7 +12,7 @@ import numpy as np
 from matnet.engines import compile_network, for_batches
 from matnet.engines.batches import Halving, combining_layer
 from matnet.engines.cpu.runtimes import tries_out
-from matnet.errors import NetworkError
+from matnet.errors import NetworkError, NoBoxError
 from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.pipeline import Compute, Done, Pipeline, Prepare, ThreadCounts
 from matnet.evaluation.record import versions
@@ -112,7 +112,10 @@ class Runner:
         if self._own_size:
             images, truths = zip(*(batch[row, 0] for row in good), strict=True)
             batch[...] = 0  # frees the images
-            values = self.halving(images[0])
+            try:
+                values = self.halving(images[0])
+            except NoBoxError:
+                return task.without_boxes(numbers)
             beside = tuple(values[name] for name in self.config.beside)
             scores = values[self.config.scores]
             return task.count((scores, *beside) if beside else scores, numbers, truths)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from matnet.errors import NetworkError
 from matnet.evaluation.record import Run
 from matnet.evaluation.scores import score_variable
 from matnet.metrics import chance_of
@@ -123,6 +124,10 @@ class Task(ABC):
     @abstractmethod
     def count(self, scores: Any, numbers: Sequence[int], truths: Sequence[Any]) -> Any:
         """The counts of some images: the scores N x ..., the images' numbers, and what `read` gave as their truth."""
+
+    def without_boxes(self, numbers: Sequence[int]) -> Any:
+        """The counts of images in which a layer of the network found no box; only detectors have such layers."""
+        raise NetworkError("a layer found no box in an image; only detections can be counted without one")
 
     @abstractmethod
     def result(self, counts: Any, common: dict[str, Any]) -> Run:

@@ -54,12 +54,13 @@ class DetectionEvaluation(Run):
 @dataclass(frozen=True)
 class DetectionCounts:
     """What was found in each image, by its number: rows of OUTCOME, or of DETECTED for COCO, best first in each class;
-    and how many objects of each class there were.
+    and how many objects of each class there were. boxless: the images in which the network proposed no box.
     """
 
     objects: tuple[int, ...]
     not_finite: int = 0
     outcomes: Mapping[int, np.ndarray] = field(default_factory=dict)
+    boxless: tuple[int, ...] = ()
 
     @property
     def images(self) -> int:
@@ -67,11 +68,13 @@ class DetectionCounts:
 
     def plus(self, other: DetectionCounts) -> DetectionCounts:
         objects = tuple(mine + more for mine, more in zip(self.objects, other.objects, strict=True))
-        return DetectionCounts(objects, self.not_finite + other.not_finite, {**self.outcomes, **other.outcomes})
+        outcomes, boxless = {**self.outcomes, **other.outcomes}, tuple(sorted((*self.boxless, *other.boxless)))
+        return DetectionCounts(objects, self.not_finite + other.not_finite, outcomes, boxless)
 
     def record(self) -> dict[str, Any]:
         packed = {str(k): base64.b64encode(self.outcomes[k].tobytes()).decode() for k in sorted(self.outcomes)}
-        return {"objects": self.objects, "not_finite": self.not_finite, "outcomes": packed}
+        numbers = {"objects": self.objects, "not_finite": self.not_finite, "boxless": self.boxless}
+        return {**numbers, "outcomes": packed}
 
     def precision(self) -> list[AveragePrecision]:
         """Of each class. Of equal scores the image with the smaller number comes first, as in VOC's result files."""
@@ -196,7 +199,7 @@ class Detection(Task):
         objects = tuple(int(count) for count in record["objects"])
         if len(objects) != len(self.data.class_names):
             raise ValueError(f"it counts {len(objects)} classes")
-        return DetectionCounts(objects, int(record["not_finite"]), outcomes)
+        return DetectionCounts(objects, int(record["not_finite"]), outcomes, tuple(map(int, record["boxless"])))
 
     def count(self, scores: Any, numbers: Sequence[int], truths: Sequence[Any]) -> DetectionCounts:
         (number,), (factor,) = numbers, truths
@@ -208,10 +211,21 @@ class Detection(Task):
         if self._detector.lists and self.data.coco is not None:
             # SSD divides COCO's corners by the size, which count from 0 and lie between pixels.
             found = replace(found, boxes=found.boxes + np.array([1, 1, 0, 0], np.float32))
-        counted = ~objects.difficult
-        totals = np.bincount(objects.classes[counted], minlength=len(self.data.class_names))
         outcomes = {number: self._outcomes(found, order, index)}
-        return DetectionCounts(tuple(totals.tolist()), int(not found.finite), outcomes)
+        return DetectionCounts(self._totals(index), int(not found.finite), outcomes)
+
+    def without_boxes(self, numbers: Sequence[int]) -> DetectionCounts:
+        """An image in which nothing is found."""
+        (number,) = numbers
+        return DetectionCounts(
+            self._totals(number - self.first), 0, {number: np.empty(0, self._kind)}, boxless=(number,)
+        )
+
+    def _totals(self, index: int) -> tuple[int, ...]:
+        """The objects of each class in an image that are not difficult."""
+        objects = self.data.objects[index]
+        counted = objects.classes[~objects.difficult]
+        return tuple(np.bincount(counted, minlength=len(self.data.class_names)).tolist())
 
     def _order(self, scores: np.ndarray) -> tuple[int, ...]:
         """The place of each class of the network; NetworkError for another number of scores."""
@@ -242,6 +256,8 @@ class Detection(Task):
         return np.array(rows, self._kind)
 
     def result(self, counts: DetectionCounts, common: dict[str, Any]) -> DetectionEvaluation | CocoEvaluation:
+        from matnet.datasets.objects import first_few
+
         objects = dict(zip(self.data.class_names, counts.objects, strict=True))
         detections = sum(map(len, counts.outcomes.values()))
         found: DetectionEvaluation | CocoEvaluation
@@ -260,6 +276,11 @@ class Detection(Task):
                 class_ap=self._known(own),
                 class_objects=objects,
                 detections=detections,
+            )
+        if counts.boxless:
+            names = first_few([self.paths[number - self.first].name for number in counts.boxless])
+            found.notes.append(
+                f"{len(counts.boxless)} image(s) without detections: the network proposes no box: {names}"
             )
         absent = [name for name, count in objects.items() if not count]
         if absent:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from matnet.errors import NetworkError, ShapeError
+from matnet.errors import NetworkError, NoBoxError, ShapeError
 from matnet.ops.arrays import on_host
 from matnet.ops.base import Array, Op, register
 from matnet.ops.extensions.common import as_count, as_values
@@ -128,7 +128,7 @@ class Proposal(Op):
             rows.append(np.concatenate([numbers, boxes, kept[:, None]], axis=1))
         found = np.concatenate(rows)
         if not len(found):
-            raise NetworkError(f"no box is left: all have a side below minSize ({self.minSize:g}) times the scale")
+            raise NoBoxError(f"no box is left: all have a side below minSize ({self.minSize:g}) times the scale")
         outputs = [found[:, :5], found[:, 5:]][: 1 + self.withScores]
         return [xp.asarray(np.ascontiguousarray(part)[..., None, None]) for part in outputs]
 
