@@ -16,7 +16,7 @@ import pytest
 import matnet
 from matnet.converters.export.whole_graph import structure, whole_graph
 from tests.fuzz import corpus
-from tests.fuzz.kinds import KINDS, verdict
+from tests.fuzz.kinds import KINDS, mutant, seeds_of, verdict
 
 FILES = sorted(path for path in corpus.HOSTILE.rglob("*") if path.is_file())
 REFUSED = ("lrn-nan", "lrn-infinite", "spnorm-nan", "pdist-zero", "absurd-pad", "alias-bomb", "timestamp", "bad-offset")
@@ -37,6 +37,19 @@ def test_the_corpus_is_what_its_script_writes(tmp_path: Path) -> None:
     corpus.write(tmp_path)
     written = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert written == {str(path.relative_to(corpus.HOSTILE)): path.read_bytes() for path in FILES}
+
+
+@pytest.mark.parametrize("kind", ["archive", "arrays", "card", "classes", "image", "list", "state"])
+def test_mutations_reach_what_lies_behind_the_first_check(kind: str, tmp_path: Path) -> None:
+    """The inputs that are mutated are good ones, and so is a part of the mutated ones."""
+    file = tmp_path / f"copy{KINDS[kind].suffix}"
+
+    def read(data: bytes) -> bool:
+        file.write_bytes(data)
+        return verdict(kind, file) == "read"
+
+    assert all(read(data) for _, data in seeds_of(kind)[:8])
+    assert sum(read(mutant(kind, 1, number)[1]) for number in range(30)) >= 3
 
 
 @pytest.mark.process

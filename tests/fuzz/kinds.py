@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import random
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from tests.fuzz.mutations import (
     of_bytes,
     of_card,
     of_hdf5,
+    of_list,
     of_mat5,
     of_protobuf,
     of_text,
@@ -34,7 +36,10 @@ from tests.fuzz.mutations import (
 )
 
 DATA = Path(__file__).resolve().parents[1] / "data"
+MODELS = Path(matnet.__file__).parent / "models"
 LARGEST_SEED = 200_000
+IMAGES = ("a/x.png", "b/y.png", "z 1.png", "v,w.png")
+"""What the lists of images name."""
 
 
 @dataclass(frozen=True)
@@ -142,14 +147,26 @@ def _archive(path: Path) -> None:
 
 
 def _card(path: Path) -> None:
+    """In a folder beside the files that all cards share, with the definitions that the card names, all empty."""
     from matnet.zoo.cards import read_cards
-    from matnet.zoo.describe import card_text
+    from matnet.zoo.describe import card_record, card_text, cards_table
 
-    folder = path.with_name("card")
-    folder.mkdir(exist_ok=True)
-    (folder / "readme.md").write_bytes(path.read_bytes())
-    for card in read_cards(folder):
+    folder = path.with_name("models") / "card"
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        (folder.parent / "common.yaml").write_bytes((MODELS / "common.yaml").read_bytes())
+    data = path.read_bytes()
+    for old in folder.iterdir():
+        old.unlink()
+    names = set(re.findall(rb"prototxt: *([\w.-]+)", data)) | {b"deploy.prototxt"}
+    for name in names if b"definition: unknown" not in data else ():
+        (folder / name.decode()[:100]).touch()
+    (folder / "readme.md").write_bytes(data)
+    cards = read_cards(folder)
+    str(cards_table(cards))
+    for card in cards:
         card_text(card)
+        json.dumps(card_record(card))
 
 
 def _arrays(path: Path) -> None:
@@ -165,9 +182,18 @@ def _classes(path: Path) -> None:
 
 
 def _list(path: Path) -> None:
+    """A list of images that exist, and the order of a network's classes."""
     from matnet.datasets import ImageList
 
-    ImageList.load(path)
+    for name in IMAGES:
+        image = path.parent / name
+        if not image.exists():
+            image.parent.mkdir(exist_ok=True)
+            image.touch()
+    found = ImageList.load(path)
+    for classes, outputs in ((["cat", "dog", "n01440764"], 3), ([], 1000)):
+        with contextlib.suppress(MatnetError):
+            found.head(3).align(classes, outputs=outputs)
 
 
 def _image(path: Path) -> None:
@@ -242,7 +268,13 @@ def _images() -> dict[str, bytes]:
 
 
 def _lists() -> dict[str, bytes]:
-    return {"list": b"a/x.png 0\nb/y.png 1\n", "commas": b"x.png,0\ny.png,1\n", "names": b"x.png cat\ny.png dog\n"}
+    labels = {"numbers": ("0", "1"), "large": ("999", "17"), "ids": ("n01440764", "n01443537")}
+    orders = {"path": "{0} {1}", "label": "{1} {0}", "commas": "{0},{1}", "quoted": '"{0}"\t{1}'}
+    return {
+        f"{order}-{name}": "".join(f"{form.format(path, both[at % 2])}\n" for at, path in enumerate(IMAGES)).encode()
+        for order, form in orders.items()
+        for name, both in labels.items()
+    }
 
 
 def _states() -> dict[str, bytes]:
@@ -298,8 +330,7 @@ def _answers() -> dict[str, bytes]:
 
 
 def _cards() -> dict[str, bytes]:
-    models = Path(matnet.__file__).parent / "models"
-    return {path.parent.name: path.read_bytes() for path in sorted(models.glob("*/readme.md"))}
+    return {path.parent.name: path.read_bytes() for path in sorted(MODELS.glob("*/readme.md"))}
 
 
 def _mutated_state(data: bytes, rng: random.Random) -> bytes:
@@ -329,7 +360,7 @@ KINDS: dict[str, Kind] = {
     "arrays": Kind(".npz", _array_files, of_zip, _arrays),
     "arrays-mat": Kind(".mat", _devkits, of_mat5, _arrays),
     "classes": Kind(".mat", _devkits, of_mat5, _classes),
-    "list": Kind(".txt", _lists, of_bytes((b",", b"\t", b"-1", b"../x", b'"', b"\xff", b"9" * 30)), _list),
+    "list": Kind(".txt", _lists, of_list, _list),
     "image": Kind(".png", _images, of_bytes(), _image),
     "answer": Kind(".bin", _answers, of_bytes((b"\r\n", b"9" * 5000, b": ", b"chunked", b"gzip")), _answer),
 }

@@ -306,8 +306,10 @@ def of_card(data: bytes, rng: random.Random) -> bytes:
             holder = holder[place]
         if not places:
             continue
-        kind = rng.randrange(6)
-        if kind == 0:
+        kind = rng.randrange(16)
+        if kind > 5:
+            holder[place] = _alike(holder[place], rng)
+        elif kind == 0:
             del holder[place]
         elif kind == 1 and isinstance(holder, dict):
             holder[rng.choice((*YAML_VALUES[:6], "weights", "files", "md5", "sha256"))] = holder.pop(place)
@@ -333,9 +335,59 @@ YAML_VALUES = (
 )  # fmt: skip
 
 
+def _alike(value: Any, rng: random.Random) -> Any:
+    """Another value of the same kind, so that what checks kinds lets most of them pass."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return rng.choice((1, 2, value + 1, value * 2, 1 << 19, 1999))
+    if isinstance(value, dict):
+        return dict(rng.sample(list(value.items()), rng.randint(1, len(value)) if value else 0))
+    if isinstance(value, list):
+        return rng.choice((value[:1], value + value[-1:], value * 40, rng.sample(value, len(value))))
+    text = str(value)
+    if re.fullmatch(r"[0-9a-f]{32,64}", text):
+        return text[::-1]
+    if "://" in text:
+        return rng.choice(("https://x/y", "http://x:80/y?z=1#a", f"{text}/%00", "https://[::1]/y", "http://ü.x/"))
+    return rng.choice((text[:-1] or "x", text.upper(), text * 300, f"{text}\x1b[2J", f"={text}", "ü", "a\nb", " "))
+
+
 def _unquoted(text: str, rng: random.Random) -> str:
     """YAML in which some texts lost their quotes, so that their type is what YAML makes of them."""
     return re.sub(r"'([^'\n]*)'", lambda found: found[1] if rng.random() < 0.5 else found[0], text)
+
+
+LIST_WORDS = (
+    b",", b"\t", b";", b"-1", b"+1", b"007", b"99999999", b"9" * 30, b"n01440764", b"n9", b"../x", b'"', b"'", b"#",
+    b" # x", b"\xff", b"\xef\xbb\xbf", b"\r", b"\0", b"\x1b[2J", b"\\", b"a" * 5000, "\u0661".encode(),
+)  # fmt: skip
+
+
+def of_list(data: bytes, rng: random.Random) -> bytes:
+    """Lines of a list exchanged, repeated and removed; their words changed for others of the list, or odd ones."""
+    lines = [re.findall(rb"[\w./]+|\W", line) for line in data.split(b"\n")]
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        at = rng.randrange(len(lines))
+        line, other = lines[at], rng.choice(lines)
+        kind = rng.randrange(7)
+        if kind == 0:
+            lines[at : at + 1] = rng.choice(([], [line] * 2, [line] * 300, [line, []], [[b"# "], line]))
+        elif kind == 1:
+            lines[at] = list(other)
+        elif kind == 2 and line and other:
+            line[rng.randrange(len(line))] = rng.choice(other)
+        elif kind == 3 and line:
+            line[-1] = rng.choice((b"0", b"1", b"2", b"5", b"007", b"+3"))
+        elif kind == 4:
+            line.append(rng.choice((b"\r", b" ", b"  # x", b"\t")))
+        elif kind == 5:
+            line.insert(rng.randrange(len(line) + 1), rng.choice(LIST_WORDS))
+        elif line:
+            line[rng.randrange(len(line))] = rng.choice(LIST_WORDS)
+        if not lines:
+            break
+    return b"\n".join(b"".join(line) for line in lines)
 
 
 def of_hdf5(data: bytes, rng: random.Random) -> bytes:
