@@ -270,7 +270,7 @@ class Network(Edited):
         if self.source.format == "caffe" and without and not any(name in self.params for name in filters):
             way = in_words("matnet.load('net.prototxt', 'net.caffemodel')", "NET.prototxt NET.caffemodel")
             raise NetworkError(
-                f"{self.source}: holds no weights, which {len(without)} layers need "
+                f"{self.source}: holds no weights, which {len(without)} layer{'s need' if len(without) > 1 else ' needs'} "
                 f"({', '.join(without[:3])}{', ...' if len(without) > 3 else ''}); give the caffemodel beside it: {way}"
             )
         for layer in layers:

@@ -74,6 +74,29 @@ def test_a_label_is_not_taken_for_the_image(tmp_path: Path) -> None:
     assert list(net.meta["caffe"]["flipped"]) == ["data24"]
 
 
+BEFORE_FILTERS = {
+    "nothing": "",
+    "a factor": "layer { name: 's' type: 'Power' bottom: 'data24' top: 'data24s' power_param { scale: 0.5 } }",
+    "a sum with another": "layer { name: 's' type: 'Eltwise' bottom: 'aside' bottom: 'data24' top: 'data24s' }",
+}
+
+
+@pytest.mark.parametrize("kind", ["HDF5Data", "Oddity"])
+@pytest.mark.parametrize("tops", ["label24 data24 aside", "data24 label24 aside", "aside label24 data24"])
+@pytest.mark.parametrize("before", BEFORE_FILTERS)
+def test_a_top_that_filters_read_is_no_label_wherever_it_stands(
+    before: str, tops: str, kind: str, tmp_path: Path
+) -> None:
+    """Also without weights, which would show that the convolution is no part of preparing labels."""
+    path = tmp_path / "net.prototxt"
+    read = "data24s" if "data24s" in BEFORE_FILTERS[before] else "data24"
+    source = f"layer {{ name: 'd' type: '{kind}' {' '.join(f'top: {top!r}' for top in tops.split())} }}"
+    path.write_text(f"{source} {BEFORE_FILTERS[before]} {CONVOLUTION % read} {LOSS % 'label24'}")
+    sizes = {name: (3, 7, 9) for name in ("data24", "aside")}
+    net = matnet.convert_caffe(path, placeholders=True, input_size=sizes)
+    assert "data24" in net.inputs and "label24" not in net.inputs and "c" in net.layers
+
+
 @pytest.mark.parametrize(
     ("options", "word"), [({"color_format": "rgb"}, "rgb"), ({"transpose": False}, "transposition")]
 )

@@ -1,4 +1,4 @@
-"""How many axes the blobs of a Caffe net have, as far as the types of its layers tell."""
+"""What the types of layers tell about a blob: how many axes it has, and whether filters read it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ OF_MAPS = frozenset((
     "PSROIPooling", "Pooling", "ROIAlign", "ROIPooling", "Reorg", "SPP", "ShuffleChannel", "Unpooling", "Upsample",
 ))  # fmt: skip
 """Types whose first bottom is N x C x H x W."""
+FILTERING = ("Convolution", "Deconvolution", "ConvolutionDepthwise", "DepthwiseConvolution", "InnerProduct", "Im2col")
+"""Types that weigh what they read."""
 OF_SEQUENCES = frozenset(("LSTM", "RNN", "Lstm", "CTCGreedyDecoder"))
 """Types whose first bottom begins with time and sequence, and may have any number of axes."""
 
@@ -70,3 +72,15 @@ class _Groups:
     def _join(self, *variables: str) -> None:
         for variable in variables:
             self.parents[self.of(variable)] = self.of(variables[0])
+
+
+def reaches_filters(layers: Sequence[LayerDef], variable: str) -> bool:
+    """Whether a variable's own values, joined with others or not, are what a layer with filters reads."""
+    reached = {variable}
+    for layer in layers:
+        values = layer.inputs if layer.type in JOINING else layer.inputs[:1]
+        if reached.intersection(values):
+            if layer.type in FILTERING:
+                return True
+            reached.update(layer.outputs)
+    return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from matnet.converters.graph.axes import JOINING, Axes
+from matnet.converters.graph.axes import Axes, reaches_filters
 from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.converters.lower.sizes import Sizes, text
 from matnet.converters.options import ConversionOptions
@@ -13,7 +13,6 @@ from matnet.errors import NetworkError, in_words, nearest
 NO_IMAGES = ("Input", "DummyData", "MemoryData", "HDF5Data")
 """Layers that bring data in and state its sizes, or bring in arrays of any kind; all others read images."""
 KEEP_CHANNELS = ("ReLU", "Dropout", "Pooling", "LRN", "BatchNorm", "Scale", "Bias", "Power", "Split", "Sigmoid", "TanH")
-FILTERING = ("Convolution", "Deconvolution", "ConvolutionDepthwise", "DepthwiseConvolution", "InnerProduct", "Im2col")
 USUAL_NAME = "data"
 
 
@@ -26,7 +25,7 @@ def image_input(net: NetDef, layers: Sequence[LayerDef]) -> str | None:
     axes = Axes(net, layers)
     used = used_inputs(net, layers)
     candidates = [blob for blob in used if len(_stated(net, blob)) == 4 and not axes.is_sequence(blob)]
-    filtered = [blob for blob in candidates if _reaches_filters(layers, net.input_variables[blob])]
+    filtered = [blob for blob in candidates if reaches_filters(layers, net.input_variables[blob])]
     for blobs in (filtered, candidates):
         if blobs:
             return USUAL_NAME if USUAL_NAME in blobs else blobs[0]
@@ -39,20 +38,8 @@ def _is_image(net: NetDef, layers: Sequence[LayerDef], blob: str) -> bool:
     return (
         len(_stated(net, blob)) == 4
         and _usual_shape(layers, variable) is None
-        and _reaches_filters(layers, variable)
+        and reaches_filters(layers, variable)
     )
-
-
-def _reaches_filters(layers: Sequence[LayerDef], variable: str) -> bool:
-    """Whether a variable's own values, joined with others or not, are what a layer with filters reads."""
-    reached = {variable}
-    for layer in layers:
-        values = layer.inputs if layer.type in JOINING else layer.inputs[:1]
-        if reached.intersection(values):
-            if layer.type in FILTERING:
-                return True
-            reached.update(layer.outputs)
-    return False
 
 
 USUAL_SHAPES: tuple[tuple[str, int, Sizes], ...] = (
@@ -106,7 +93,7 @@ def input_sizes(
         usual = _usual_shape(layers, variable) if free else None
         if usual is not None and None not in usual and blob not in wanted:
             notes.append(f"input {blob!r} has no stated size and is taken to be {text(usual)}")
-        is_image = blob == image or axes.is_map(blob) or axes.alike(blob, image) or _reaches_filters(layers, variable)
+        is_image = blob == image or axes.is_map(blob) or axes.alike(blob, image) or reaches_filters(layers, variable)
         if free and usual is None and blob in wanted and _is_whole(wanted[blob], axes.is_sequence(blob), is_image):
             found[blob] = wanted[blob]
             continue

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from matnet.converters.files.message import build
 from matnet.converters.graph.assemble import LEFT_OUT
+from matnet.converters.graph.axes import reaches_filters
 from matnet.converters.graph.netdef import LayerDef, NetDef
 from matnet.errors import NetworkError, nearest
 
@@ -108,12 +109,15 @@ def _is_loss(layer: LayerDef) -> bool:
 
 
 def _labels(net: NetDef) -> set[str]:
-    """Variables that hold labels: the further tops of data layers, inputs called so, and what is made of them alone."""
+    """Variables that hold labels: inputs called so, further tops of data layers that no filters read, and what is made
+    of these alone.
+    """
     labels = {net.input_variables[blob] for blob in net.inputs if LABEL_LIKE.search(blob)}
     for source in net.data_layers:
         if source.type not in ("Input", "DummyData") and len(source.outputs) > 1:
             pairs = zip(source.tops[1:], source.outputs[1:], strict=True)
-            labels.update(variable for blob, variable in pairs if len(net.inputs.get(blob) or ()) < 4)
+            further = [variable for blob, variable in pairs if len(net.inputs.get(blob) or ()) < 4]
+            labels.update(variable for variable in further if not reaches_filters(net.layers, variable))
     for layer in net.layers:
         if layer.inputs and labels.issuperset(layer.inputs):
             labels.update(layer.outputs)
