@@ -269,8 +269,9 @@ class Network(Edited):
         filters = [layer.params[0] for layer in layers if layer.params and layer.op.has_filters]
         if self.source.format == "caffe" and without and not any(name in self.params for name in filters):
             way = in_words("matnet.load('net.prototxt', 'net.caffemodel')", "NET.prototxt NET.caffemodel")
+            need = "1 layer needs" if len(without) == 1 else f"{len(without)} layers need"
             raise NetworkError(
-                f"{self.source}: holds no weights, which {len(without)} layer{'s need' if len(without) > 1 else ' needs'} "
+                f"{self.source}: holds no weights, which {need} "
                 f"({', '.join(without[:3])}{', ...' if len(without) > 3 else ''}); give the caffemodel beside it: {way}"
             )
         for layer in layers:
