@@ -124,6 +124,32 @@ def test_the_line_about_an_export_names_what_the_file_holds(
     assert_line(said, "out", f"{count:,} numbers", f"outputs: {net.resolve('conv1')};")
 
 
+def test_labels_that_are_numbers_are_not_moved_by_the_names_of_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = sorted((DIGITS / "test").glob("*/*.png"))[::40]
+    (tmp_path / "val.txt").write_text("".join(f"{path} {path.parent.name}\n" for path in images))
+    (tmp_path / "names.txt").write_text("".join(f"class {9 - number}\n" for number in range(10)))
+    given = ["digits-lenet", "--data", str(tmp_path / "val.txt")]
+    assert status_of("eval", *given) in (0, 1)
+    assert "--classes" not in capsys.readouterr().err
+    assert status_of("eval", *given, "--classes", str(tmp_path / "names.txt")) in (0, 1)
+    assert_line(capsys.readouterr().err, "labels are numbers", "--classes")
+
+
+def test_labels_of_classes_are_not_those_of_another_output(tmp_path: Path) -> None:
+    """ip1 has 64 outputs, digits-lenet 10 classes."""
+    pytest.importorskip("torch")
+    from matnet.torch import save_torch
+
+    net = matnet.load("digits-lenet")
+    for outputs, written in ((["ip1"], False), (["prob"], True), (["ip1", "prob"], True)):
+        folder = tmp_path / "-".join(outputs)
+        save_torch(net, folder, outputs)
+        assert (folder / "labels.txt").exists() == written
+        assert ("print(classes[best])" in (folder / "README.md").read_text()) == (outputs == ["prob"])
+
+
 def test_a_foreign_folder_in_the_place_of_unfinished_features(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -52,7 +52,12 @@ def align(
         )
     if not names:
         names = _of_card(images, order) or named or ()
-    return replace(images, aligned=False).align(names, descriptions, outputs)
+    found = replace(images, aligned=False).align(names, descriptions, outputs)
+    if stated is None or images.class_names is not None:
+        return found
+    option = in_words("classes=", "--classes")
+    numbers = f"the labels are numbers, which count the network's outputs; {option} names these and moves none"
+    return replace(found, notes=(*found.notes, numbers))
 
 
 def order_unstated() -> str:

@@ -26,7 +26,7 @@ INDENT = " " * 8
 class Module:
     """The generated module: its text, its class, its tensors as arrays (views of the params) by state_dict's names.
 
-    `notes` say what a reader of the class should know.
+    `notes` say what a reader of the class should know; `channels` are those of each output.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Module:
     inputs: list[str]
     outputs: list[str]
     notes: list[str]
+    channels: tuple[int, ...]
 
 
 @dataclass
@@ -93,7 +94,8 @@ def write_module(net: Network, wanted: Sequence[str], inputs: Sequence[str], sha
     name = class_name(display_name(net), OF_CODE | _parts().keys())
     body = _class(name, net, inputs, wanted, locals_, shapes, members.values(), steps)
     state = {f"{member.name}.{what}": array for member in members.values() for what, array in member.state.items()}
-    return Module(name, module_text(net, body), state, list(inputs), list(wanted), notes)
+    channels = tuple(shapes[output][1] for output in wanted)
+    return Module(name, module_text(net, body), state, list(inputs), list(wanted), notes, channels)
 
 
 def _translate(writer: LayerWriter, net: Network) -> None:

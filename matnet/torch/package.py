@@ -79,6 +79,7 @@ def save_torch(
         _write_model(module, work)
         chain = _write_preprocessing(net, work)
         labels = label_lines(net)
+        labels = labels if len(labels) in module.channels else []
         if labels:
             (work / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
         error = _largest_error(net, module, work, size, input_shapes)
@@ -196,7 +197,7 @@ def _readme(net: Network, module: Module, chain: Preprocessing | None, error: fl
         f"- `model.py`: class `{module.name}`; inputs {', '.join(module.inputs)}; outputs {', '.join(module.outputs)}.",
         "- `weights.safetensors`: its state_dict.",
         "- `labels.txt`: "
-        + ("a class per line, in the order of the outputs." if labelled else "not written: the classes are not known."),
+        + ("a class per line, in the order of the outputs" if labelled else "not written: no output has known classes"),
         "- `preprocess.py`: "
         + (chain.describe() if chain else "not written, for the file does not say how images are prepared")
         + ".",
