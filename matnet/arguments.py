@@ -222,7 +222,7 @@ ENGINE = ("backend", "device", "precision", "threads", "runtime")
 
 
 def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") -> argparse._ArgumentGroup:
-    """The group "engine": engine, device, precision, threads and runtime, for `engine_options`; a command may add."""
+    """The group "engine": engine, device, precision, threads, runtime; for `engine_options`. A command may add."""
     group = command.add_argument_group("engine")
     choice = "auto: a usable GPU, else ONNX Runtime, else numpy"
     group.add_argument("--backend", choices=BACKENDS, default=backend, help=f"{choice} (default: %(default)s)")

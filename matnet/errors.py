@@ -114,7 +114,7 @@ def where_names_are() -> str:
 
 
 def wording() -> tuple[list[object], list[str]]:
-    """What `in_words` and `program` go by, to be given to `use_wording` in a process that helps this one."""
+    """The state of `in_words` and `program`, for `use_wording` in a process that helps this one."""
     return [None] * len(_running), _called_as
 
 
@@ -131,7 +131,7 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
     """Run a command's `main`; whatever goes wrong becomes one message on stderr.
 
     Status: 0 done, 1 a check failed or matnet itself is at fault, 2 bad input or usage, 130 interrupted. The log below
-    `matnet` is shown on stderr. An exception that nobody foresaw leaves its traceback in a file that the message names;
+    `matnet` is shown on stderr. An unexpected exception leaves its traceback in a file that the message names;
     `--debug` and the test suite show it instead. Every command takes `--debug` and `--import FILE`.
     """
     _usable_streams()
@@ -161,7 +161,7 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
 
 
 def _reported(error: BaseException, debug: bool) -> int:
-    """Say on stderr what went wrong; the exit status."""
+    """Print on stderr what went wrong; returns the exit status."""
     if isinstance(error, MatnetError):
         print(f"matnet: {printable(str(error))}", file=sys.stderr)
         return 2
@@ -234,7 +234,7 @@ def common_options() -> argparse.ArgumentParser:
 
 
 def _usable_streams() -> None:
-    """Let printing never fail: a closed stream becomes one that keeps nothing, and what it cannot encode is escaped."""
+    """Let printing never fail: a closed stream becomes the null device, and what cannot be encoded is escaped."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -270,7 +270,7 @@ class StderrHandler(logging.Handler):
 
 
 def _report_of_bug(error: Exception) -> str:
-    """One sentence about an exception that nobody foresaw, with the file that holds its traceback, or the traceback."""
+    """One sentence about an unexpected exception, with the file that holds its traceback, or the traceback."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     import tempfile  # which loads more than most commands need
 

@@ -1,4 +1,4 @@
-"""`matnet eval`: how well a network classifies, segments, detects or tells faces apart, and images/s."""
+"""`matnet eval`: how well a network classifies, segments, detects, verifies faces or retrieves images, and images/s."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def evaluate(options: argparse.Namespace, target: str | None) -> int:
-    """From files to figures and their report; the exit status."""
+    """Read the files, measure the figures and print their report; returns the exit status."""
     task_wanted = task_name(options)
     if task_wanted != "classification":
         require_data(options, task_wanted)

@@ -32,7 +32,7 @@ def warn_not_finite(values: Mapping[str, Any], where: str) -> None:
 
 
 def _count(value: np.ndarray) -> int:
-    """A sum of squares is finite only where all values are; only where it is not, each one is looked at."""
+    """The number of values that are not finite; each is looked at only where the sum of all squares is not finite."""
     once = tuple(slice(0, 1) if stride == 0 else slice(None) for stride in value.strides)  # what is repeated
     flat = np.asarray(value)[once].ravel(order="K")  # no copy of what is contiguous in either order
     count, repeats = 0, value.size // max(flat.size, 1)

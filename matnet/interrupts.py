@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a command runs: whatever a library makes of them, the command ends as interrupted."""
+"""Ctrl-C and SIGTERM while a command runs: it ends as interrupted, also where a library swallows the exception."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Interrupts:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Ctrl-C raises KeyboardInterrupt and is kept meanwhile. Nothing changes where it is ignored or handled."""
+        """Within the block Ctrl-C raises KeyboardInterrupt and is remembered, unless it is ignored or handled."""
         if (
             threading.current_thread() is not threading.main_thread()
             or signal.getsignal(signal.SIGINT) not in (_end, signal.default_int_handler)
@@ -121,7 +121,7 @@ def _without_interrupts(unraisable: sys.UnraisableHookArgs) -> None:
 
 @contextmanager
 def termination_raised() -> Iterator[None]:
-    """SIGTERM raises Terminated meanwhile, as SIGINT raises KeyboardInterrupt; only the main thread hears either."""
+    """Within the block SIGTERM raises Terminated, as SIGINT raises KeyboardInterrupt; the main thread receives both."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Python files of the user's that register layers (`--import FILE`), by content, so that workers can have them too."""
+"""The user's Python files that register layers (`--import FILE`), by content, so that workers can run them too."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _run(file: LayerFile) -> None:
 
 
 def _line(error: BaseException, path: str) -> str:
-    """`, line N` of the file, where the error tells it."""
+    """`, line N` of the file, where the error states it."""
     number = error.lineno if isinstance(error, SyntaxError) else None
     trace = error.__traceback__
     while trace is not None:

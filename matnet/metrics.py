@@ -244,7 +244,7 @@ class RocCurve:
 
     @property
     def equal_error_rate(self) -> float:
-        """Percent of pairs of either kind that are taken wrongly where both are alike, on lines between the points."""
+        """The error rate in percent where false accepts and false rejects are equally frequent; interpolated."""
         gap = self.false_accepts - (1 - self.true_accepts)
         after = int(np.argmax(gap >= 0))
         part = gap[after - 1] / (gap[after - 1] - gap[after])
@@ -286,7 +286,7 @@ class FoldAccuracy:
 
 
 def best_threshold(distances: np.ndarray, same: np.ndarray) -> float:
-    """The lowest of the thresholds at which most pairs are told rightly; half way between two distances."""
+    """The lowest threshold that classifies the most pairs correctly; half way between two distances."""
     values, same_accepted, different_accepted = _accepted(distances, same)
     best = int(np.argmax(same_accepted - different_accepted))
     if best in (0, len(values) - 1):

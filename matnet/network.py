@@ -331,7 +331,7 @@ class Network(Edited):
         return shapes
 
     def receptive_fields(self, variable: str, shapes: Mapping[str, Shape]) -> dict[str, ReceptiveField | None]:
-        """What one pixel of every variable sees of `variable`; None: undefined; absent: nothing of it.
+        """The receptive field of every variable's pixels in `variable`; None: undefined; absent: no connection.
 
         Composition as in DagNN.getVarReceptiveFields; `shapes` as from `infer_shapes`.
         """

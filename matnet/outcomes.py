@@ -1,4 +1,4 @@
-"""What came of a piece of work: the status of a result, and the exit status of a command."""
+"""Outcomes: the status of a result, and the exit status of a command."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from matnet.converters.files.decode import decode
 from matnet.converters.files.message import build
 from matnet.converters.files.schema import message_type
 from matnet.converters.files.text import read_text
-from matnet.converters.files.wire import Wire
+from matnet.converters.files.wire import WireReader
 from matnet.converters.files.wire_write import encode
 from matnet.converters.graph.netdef import Blob
 from matnet.errors import FileFormatError
@@ -61,7 +61,7 @@ def test_varints(value: int, encoded: str) -> None:
     """150, 300 and -2 are the examples of the protobuf documentation."""
     data = bytes.fromhex(encoded)
     assert written_varint(value) == varint(value) == data
-    assert Wire(data, "x").varint(0, len(data)) == (value % (1 << 64), len(data))
+    assert WireReader(data, "x").varint(0, len(data)) == (value % (1 << 64), len(data))
 
 
 @pytest.mark.parametrize(("field", "value"), [
@@ -74,7 +74,7 @@ def test_negative_numbers(field: str, value: int) -> None:
                                           "slice_param": "Slice"}[message], **{message: {name: value}})
     data = encode(built)
     assert varint(value) in data
-    assert decode(Wire(data, "x"), built.type, 0, len(data)) == built
+    assert decode(WireReader(data, "x"), built.type, 0, len(data)) == built
 
 
 # -- blobs ---------------------------------------------------------------------------------------
@@ -397,7 +397,7 @@ def test_whole_files_against_protobuf(file: Path, tmp_path: Path) -> None:
     graph = read_text(file.with_name("deploy.prototxt"))
     data = encode(graph)
     assert protobuf_class("NetParameter").FromString(data).SerializeToString() == data
-    assert decode(Wire(data, "x"), message_type("NetParameter"), 0, len(data)) == graph
+    assert decode(WireReader(data, "x"), message_type("NetParameter"), 0, len(data)) == graph
     arrays = {name: [blob.data for blob in blobs] for name, blobs in weights.layers.items()}
     net = build("NetParameter", layer=[{"name": name, "type": "Odd"} for name in arrays])
     write_caffemodel(tmp_path / "again.caffemodel", net, arrays)

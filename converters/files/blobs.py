@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from matnet.converters.files.schema import enum_type
-from matnet.converters.files.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, Wire
+from matnet.converters.files.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, WireReader
 from matnet.converters.graph.netdef import Blob
 from matnet.errors import ShapeError
 
@@ -19,7 +19,7 @@ MOST_AXES = 32
 """Caffe's limit."""
 
 
-def read_blob(wire: Wire, start: int, end: int) -> Blob:
+def read_blob(wire: WireReader, start: int, end: int) -> Blob:
     """The BlobProto in `data[start:end]`: packed float32 data is not copied, everything else becomes float32.
 
     Values are double_data where there is any, else data, else NVIDIA's raw_data (FLOAT, FLOAT16, DOUBLE);
@@ -57,7 +57,7 @@ def read_blob(wire: Wire, start: int, end: int) -> Blob:
     return _shaped(values, dims, legacy=bool(legacy))
 
 
-def _run(wire: Wire, piece: Piece, end: int) -> tuple[np.ndarray, int]:
+def _run(wire: WireReader, piece: Piece, end: int) -> tuple[np.ndarray, int]:
     """The numbers of a packed field, or of a whole run of unpacked ones, and the offset behind them."""
     dtype = np.dtype(RUNS[piece.number])
     wire.expect(piece, (FOUR if dtype.itemsize == 4 else EIGHT, DELIMITED), "a run of numbers in BlobProto")
@@ -69,14 +69,14 @@ def _run(wire: Wire, piece: Piece, end: int) -> tuple[np.ndarray, int]:
     return view, behind
 
 
-def _raw(wire: Wire, piece: Piece, raw_type: str) -> np.ndarray:
+def _raw(wire: WireReader, piece: Piece, raw_type: str) -> np.ndarray:
     dtype = {"FLOAT": "<f4", "FLOAT16": "<f2", "DOUBLE": "<f8"}.get(raw_type)
     if dtype is None:
         wire.refuse(piece.key, f"raw_data is of type {raw_type}, expected FLOAT, FLOAT16 or DOUBLE")
     return wire.packed(piece, np.dtype(dtype))
 
 
-def _dims(wire: Wire, shape: Piece) -> list[int]:
+def _dims(wire: WireReader, shape: Piece) -> list[int]:
     dims: list[int] = []
     for piece in wire.pieces(shape.start, shape.end):
         if piece.number != 1:

@@ -11,7 +11,7 @@ from matnet.converters.files.dialects import Severity
 from matnet.converters.files.message import Message
 from matnet.converters.files.schema import UNNUMBERED, Field, MessageType, float32, message_type
 from matnet.converters.files.text import parse_text
-from matnet.converters.files.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, Wire
+from matnet.converters.files.wire import DELIMITED, EIGHT, FOUR, VARINT, Piece, WireReader
 from matnet.errors import FileFormatError, listing
 
 STRUCTURE = ("NetParameter", "LayerParameter", "V1LayerParameter", "V0LayerParameter", "BlobProto",
@@ -28,7 +28,7 @@ class Problem(NamedTuple):
     weight: Severity
 
 
-def decode_graph(wire: Wire, lenient: bool, notes: list[str]) -> Message:
+def decode_graph(wire: WireReader, lenient: bool, notes: list[str]) -> Message:
     """The NetParameter of a whole file, without blobs.
 
     Unknown fields of the parameters of layers that compute are refused, all together, or noted with `lenient`; enum
@@ -48,7 +48,7 @@ def decode_graph(wire: Wire, lenient: bool, notes: list[str]) -> Message:
     return net
 
 
-def decode(wire: Wire, type: MessageType, start: int, end: int) -> Message:
+def decode(wire: WireReader, type: MessageType, start: int, end: int) -> Message:
     """The message in `data[start:end]`, by the schema; blobs and unknown fields are stepped over.
 
     In the messages of STRUCTURE a wrong wire type is an error; in parameter messages, which forks have changed, it
@@ -57,13 +57,13 @@ def decode(wire: Wire, type: MessageType, start: int, end: int) -> Message:
     return _decode(wire, type, start, end, [])
 
 
-def _decode(wire: Wire, type: MessageType, start: int, end: int, problems: list[Problem]) -> Message:
+def _decode(wire: WireReader, type: MessageType, start: int, end: int, problems: list[Problem]) -> Message:
     message = Message(type, wire.source, start)
     _decode_into(wire, message, start, end, problems)
     return message
 
 
-def _decode_into(wire: Wire, message: Message, start: int, end: int, problems: list[Problem]) -> None:
+def _decode_into(wire: WireReader, message: Message, start: int, end: int, problems: list[Problem]) -> None:
     first = len(problems)
     _decode_fields(wire, message, start, end, problems)
     if message.type.name in LAYERS:
@@ -84,7 +84,7 @@ def _is_known(layer: Message) -> bool:
     return type in layer_types.V1_TO_V2 if layer.type.name == "V1LayerParameter" else layer_types.is_known(type)
 
 
-def _decode_fields(wire: Wire, message: Message, start: int, end: int, problems: list[Problem]) -> None:
+def _decode_fields(wire: WireReader, message: Message, start: int, end: int, problems: list[Problem]) -> None:
     is_layer = message.type.name == "LayerParameter"
     fields = _fields_of_layer(wire, start, end) if is_layer else message.type.by_number
     for piece in wire.pieces(start, end):
@@ -108,7 +108,7 @@ def _decode_fields(wire: Wire, message: Message, start: int, end: int, problems:
             message.set(field.name, value, piece.key)
 
 
-def _unnumbered(wire: Wire, piece: Piece, problems: list[Problem]) -> Message:
+def _unnumbered(wire: WireReader, piece: Piece, problems: list[Problem]) -> Message:
     """The part of a layer that stands as prototxt, as forks number it differently or not at all."""
     text, where = wire.text(piece), wire.source.place(piece.key)
     try:
@@ -133,7 +133,7 @@ def _meet_unknown(message: Message, piece: Piece, problems: list[Problem]) -> No
         problems.append(Problem(f"unknown field {piece.number} in {message.type.name}", Severity.UNKNOWN))
 
 
-def _fields_of_layer(wire: Wire, start: int, end: int) -> dict[int, Field]:
+def _fields_of_layer(wire: WireReader, start: int, end: int) -> dict[int, Field]:
     """Number -> field for one V2 layer: what every layer has, and the parameters that its type reads.
 
     Numbers from 102 on are reused by forks. BVLC's types have BVLC's numbers; a fork's type carries one
@@ -159,7 +159,7 @@ def _fields_of_layer(wire: Wire, start: int, end: int) -> dict[int, Field]:
 _WIRES = {"f32": FOUR, "f64": EIGHT, "str": DELIMITED, "bytes": DELIMITED, "message": DELIMITED}
 
 
-def _fits(wire: Wire, message: Message, field: Field, piece: Piece) -> bool:
+def _fits(wire: WireReader, message: Message, field: Field, piece: Piece) -> bool:
     """Whether the field is encoded as the schema says.
 
     V0's number 22 is `k` as 4 bytes and VGG's `img_aug_type` as a varint; the latter is stepped over.
@@ -172,7 +172,7 @@ def _fits(wire: Wire, message: Message, field: Field, piece: Piece) -> bool:
     return piece.wire in allowed
 
 
-def _decode_submessage(wire: Wire, message: Message, field: Field, piece: Piece,
+def _decode_submessage(wire: WireReader, message: Message, field: Field, piece: Piece,
                        problems: list[Problem]) -> None:
     """A repeated message is one more; a singular one that comes twice is merged, as protobuf does."""
     assert field.message is not None
@@ -184,7 +184,7 @@ def _decode_submessage(wire: Wire, message: Message, field: Field, piece: Piece,
         message.set(field.name, _decode(wire, field.message, piece.start, piece.end, problems), piece.key)
 
 
-def _scalar(wire: Wire, field: Field, piece: Piece) -> Any:
+def _scalar(wire: WireReader, field: Field, piece: Piece) -> Any:
     if field.kind == "str":
         return wire.text(piece)
     if field.kind == "bytes":
@@ -195,7 +195,7 @@ def _scalar(wire: Wire, field: Field, piece: Piece) -> Any:
     return _of_float(field, np.frombuffer(wire.data, dtype, 1, piece.start)[0])
 
 
-def _scalars(wire: Wire, field: Field, piece: Piece) -> list[Any]:
+def _scalars(wire: WireReader, field: Field, piece: Piece) -> list[Any]:
     """The values of one piece of a repeated scalar: a packed run, or one unpacked value."""
     if field.kind in ("str", "bytes") or piece.wire != DELIMITED:
         return [_scalar(wire, field, piece)]

@@ -10,7 +10,7 @@ from matnet.converters.files import layer_types
 from matnet.converters.files.blobs import read_blob
 from matnet.converters.files.hdf5_weights import is_hdf5, read_hdf5_weights
 from matnet.converters.files.schema import enum_type
-from matnet.converters.files.wire import DELIMITED, VARINT, Piece, Wire, open_wire
+from matnet.converters.files.wire import DELIMITED, VARINT, Piece, WireReader, open_wire
 from matnet.converters.graph.netdef import Blob, CaffeWeights
 from matnet.errors import FileFormatError, ShapeError, listing
 from matnet.files import existing_file
@@ -81,7 +81,7 @@ def read_weights(path: str | os.PathLike[str]) -> CaffeWeights:
     return CaffeWeights(str(file), found.layers, found.types, notes=found.notes)
 
 
-def _read_layer(wire: Wire, layer: Piece, numbers: _Numbers, found: _Collected) -> None:
+def _read_layer(wire: WireReader, layer: Piece, numbers: _Numbers, found: _Collected) -> None:
     name, type, blobs = "", "", []
     for piece in wire.pieces(layer.start, layer.end):
         if numbers is _V1 and piece.number == _V1_NESTED_V0:
@@ -99,7 +99,7 @@ def _read_layer(wire: Wire, layer: Piece, numbers: _Numbers, found: _Collected) 
     found.add(name, type, _read_blobs(wire, name, blobs, found.problems))
 
 
-def _read_blobs(wire: Wire, name: str, pieces: list[Piece], problems: list[str]) -> list[Blob]:
+def _read_blobs(wire: WireReader, name: str, pieces: list[Piece], problems: list[str]) -> list[Blob]:
     blobs = []
     for index, piece in enumerate(pieces):
         try:
@@ -109,7 +109,7 @@ def _read_blobs(wire: Wire, name: str, pieces: list[Piece], problems: list[str])
     return blobs
 
 
-def _type_of(wire: Wire, piece: Piece, numbers: _Numbers) -> str:
+def _type_of(wire: WireReader, piece: Piece, numbers: _Numbers) -> str:
     """The layer's V2 type string; a number that no generation knows is kept as its digits."""
     if numbers is _V1:
         wire.expect(piece, (VARINT,), "a V1 layer's type")

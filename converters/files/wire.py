@@ -37,7 +37,7 @@ class Piece(NamedTuple):
     """The decoded value of a varint, 0 otherwise."""
 
 
-class Wire:
+class WireReader:
     """The bytes of a file and the file's name; every method raises FileFormatError with the byte offset."""
 
     def __init__(self, data: bytes | mmap.mmap, path: str) -> None:
@@ -165,7 +165,7 @@ class Wire:
         return bytes(self.data[piece.start:piece.end]).decode("utf-8", errors="backslashreplace")
 
 
-def open_wire(path: str | os.PathLike[str], what: str) -> Wire:
+def open_wire(path: str | os.PathLike[str], what: str) -> WireReader:
     """A mapped file as a Wire. FileFormatError for a file that is missing, empty, a web page or text."""
     file = existing_file(path, what)
     with open(file, "rb") as handle:
@@ -180,7 +180,7 @@ def open_wire(path: str | os.PathLike[str], what: str) -> Wire:
     if all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head):
         raise FileFormatError(f"{file}, byte 0: found text, expected a {what}, which is binary; are the "
                               "prototxt and the caffemodel swapped?")
-    return Wire(data, str(file))
+    return WireReader(data, str(file))
 
 
 _OTHER_FILES = {

@@ -29,7 +29,7 @@ class DrawnBox:
 
 
 @dataclass(frozen=True)
-class Connection:
+class Wire:
     """A connection from one box to one or more others, by index into the boxes."""
 
     source: int
@@ -37,7 +37,7 @@ class Connection:
 
 
 @dataclass
-class RankEntry:
+class RankElement:
     """What stands in a rank: a box, the bend of a wire that passes the rank, or the turn of one into a new column."""
 
     rank: int
@@ -61,20 +61,20 @@ class Link:
 class Layers:
     """Elements (boxes first, in their order), their order in every rank, links, and the ranks that start a column."""
 
-    elements: list[RankEntry]
+    elements: list[RankElement]
     ranks: list[list[int]]
     links: list[Link]
     column_starts: list[int]
 
 
-def layered(boxes: Sequence[DrawnBox], wires: Sequence[Connection]) -> Layers:
+def layered(boxes: Sequence[DrawnBox], wires: Sequence[Wire]) -> Layers:
     """Boxes and wires in ranks; the wires must form no cycle."""
     ranks = _tightened(_longest_paths(len(boxes), wires), wires)
     breaks = _column_breaks(boxes, wires, ranks)
     # The wire that crosses a break gets a rank to itself, at the top of the new column, from which it branches.
     moved = [rank + bisect.bisect_left(breaks, rank) for rank in ranks]
     starts = [boundary + 1 + index for index, boundary in enumerate(breaks)]
-    elements = [RankEntry(rank, box.width, box.height) for box, rank in zip(boxes, moved, strict=True)]
+    elements = [RankElement(rank, box.width, box.height) for box, rank in zip(boxes, moved, strict=True)]
     links = _links(elements, wires, set(starts))
     by_rank: list[list[int]] = [[] for _ in range(1 + max((element.rank for element in elements), default=-1))]
     for index in _depth_first(elements):
@@ -85,7 +85,7 @@ def layered(boxes: Sequence[DrawnBox], wires: Sequence[Connection]) -> Layers:
 # -- ranks ------------------------------------------------------------------------------------------
 
 
-def _longest_paths(count: int, wires: Sequence[Connection]) -> list[int]:
+def _longest_paths(count: int, wires: Sequence[Wire]) -> list[int]:
     """Each box one rank below the lowest box that it reads."""
     readers: list[list[int]] = [[] for _ in range(count)]
     waiting = [0] * count
@@ -104,7 +104,7 @@ def _longest_paths(count: int, wires: Sequence[Connection]) -> list[int]:
     return ranks
 
 
-def _tightened(ranks: list[int], wires: Sequence[Connection]) -> list[int]:
+def _tightened(ranks: list[int], wires: Sequence[Wire]) -> list[int]:
     """Inputs, and the boxes that serve one reader only, moved down to that reader, which makes no wire longer."""
     readers: dict[int, set[int]] = {}
     sources: dict[int, set[int]] = {}
@@ -123,7 +123,7 @@ def _tightened(ranks: list[int], wires: Sequence[Connection]) -> list[int]:
     return tight
 
 
-def _column_breaks(boxes: Sequence[DrawnBox], wires: Sequence[Connection], ranks: Sequence[int]) -> list[int]:
+def _column_breaks(boxes: Sequence[DrawnBox], wires: Sequence[Wire], ranks: Sequence[int]) -> list[int]:
     """Ranks after which the drawing goes on in a new column: only where a single wire crosses."""
     count = 1 + max(ranks, default=-1)
     heights, widths = [0.0] * count, [0.0] * count
@@ -156,7 +156,7 @@ def _column_breaks(boxes: Sequence[DrawnBox], wires: Sequence[Connection], ranks
 # -- bends and order --------------------------------------------------------------------------------
 
 
-def _links(elements: list[RankEntry], wires: Sequence[Connection], turns: set[int]) -> list[Link]:
+def _links(elements: list[RankElement], wires: Sequence[Wire], turns: set[int]) -> list[Link]:
     """The links of all wires; bends (turns in the ranks `turns`) are appended to `elements`, one per rank passed."""
     links = []
     for index, wire in enumerate(wires):
@@ -167,7 +167,7 @@ def _links(elements: list[RankEntry], wires: Sequence[Connection], turns: set[in
         for rank in range(elements[wire.source].rank + 1, max(by_rank, default=0) + 1):
             links += [Link(index, upper, target) for target in by_rank.get(rank, ())]
             if rank < max(by_rank):
-                elements.append(RankEntry(rank, BEND_WIDTH, 0.0, "turn" if rank in turns else "bend"))
+                elements.append(RankElement(rank, BEND_WIDTH, 0.0, "turn" if rank in turns else "bend"))
                 links.append(Link(index, upper, len(elements) - 1))
                 upper = len(elements) - 1
     for link in links:
@@ -176,7 +176,7 @@ def _links(elements: list[RankEntry], wires: Sequence[Connection], turns: set[in
     return links
 
 
-def _depth_first(elements: Sequence[RankEntry]) -> list[int]:
+def _depth_first(elements: Sequence[RankElement]) -> list[int]:
     """All elements, each after the first one that leads to it: a first order without needless crossings."""
     order: dict[int, None] = {}
     roots = [index for index, element in enumerate(elements) if not element.above]
@@ -189,7 +189,7 @@ def _depth_first(elements: Sequence[RankEntry]) -> list[int]:
     return list(order)
 
 
-def _fewest_crossings(elements: Sequence[RankEntry], ranks: list[list[int]]) -> list[list[int]]:
+def _fewest_crossings(elements: Sequence[RankElement], ranks: list[list[int]]) -> list[list[int]]:
     """The order with the fewest crossings among those that barycentre sweeps, down and up in turn, come by."""
     best, fewest = [list(rank) for rank in ranks], _crossings(elements, ranks)
     for sweep in range(SWEEPS):
@@ -204,7 +204,7 @@ def _fewest_crossings(elements: Sequence[RankEntry], ranks: list[list[int]]) -> 
     return best
 
 
-def _sort_by_neighbours(elements: Sequence[RankEntry], ranks: list[list[int]], rank: list[int], down: bool) -> None:
+def _sort_by_neighbours(elements: Sequence[RankElement], ranks: list[list[int]], rank: list[int], down: bool) -> None:
     if not rank:
         return
     beside = elements[rank[0]].rank + (-1 if down else 1)
@@ -218,7 +218,7 @@ def _sort_by_neighbours(elements: Sequence[RankEntry], ranks: list[list[int]], r
     rank.sort(key=keys.__getitem__)
 
 
-def _crossings(elements: Sequence[RankEntry], ranks: Sequence[Sequence[int]]) -> int:
+def _crossings(elements: Sequence[RankElement], ranks: Sequence[Sequence[int]]) -> int:
     """How many pairs of links cross: inversions of the lower ends when links are sorted by their upper ends."""
     total = 0
     for upper, lower in itertools.pairwise(ranks):

@@ -1,4 +1,4 @@
-"""The very tables that vl_simplenn_display and DagNN.print write: one column per layer, 18 columns a block."""
+"""The tables of vl_simplenn_display and DagNN.print, character for character: a column per layer, 18 to a block."""
 
 from __future__ import annotations
 

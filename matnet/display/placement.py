@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from matnet.display.layered import BEND_GAP, BOX_GAP, Layers, RankEntry
+from matnet.display.layered import BEND_GAP, BOX_GAP, Layers, RankElement
 
 ATTRACTING, SETTLING = 30, 30  # passes in which strands move towards each other, then only apart
 
@@ -48,7 +48,7 @@ def _pushed(middle: float, centres: Sequence[float]) -> float:
     return middle + max(0.0, max(centres) - middle) + min(0.0, min(centres) - middle)
 
 
-def _gaps(elements: Sequence[RankEntry], rank: Sequence[int]) -> list[float]:
+def _gaps(elements: Sequence[RankElement], rank: Sequence[int]) -> list[float]:
     """The distances between the centres of neighbours in a rank."""
     gaps = []
     for left, right in itertools.pairwise(elements[index] for index in rank):
@@ -112,7 +112,7 @@ def _strands(layers: Layers) -> list[list[int]]:
     return strands
 
 
-def _choice(elements: Sequence[RankEntry], element: RankEntry, neighbours: Sequence[int]) -> int | None:
+def _choice(elements: Sequence[RankElement], element: RankElement, neighbours: Sequence[int]) -> int | None:
     """The neighbour that an element goes on to in a straight line: the only one, or of two the only one of its kind."""
     if len(neighbours) > 2:
         return None
@@ -133,7 +133,7 @@ def _drop_crossing(rank: Sequence[int], following: Sequence[int], follower: dict
                 del follower[index]
 
 
-def _neighbours(elements: Sequence[RankEntry], strand_of: dict[int, int], count: int) -> list[list[int]]:
+def _neighbours(elements: Sequence[RankElement], strand_of: dict[int, int], count: int) -> list[list[int]]:
     """For every strand the strands that its elements are linked with in the same column, as often as they are."""
     found: list[list[int]] = [[] for _ in range(count)]
     for upper, element in enumerate(elements):

@@ -6,7 +6,7 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matnet.display.layered import RANK_GAP, Connection, DrawnBox, Layers, Link, layered
+from matnet.display.layered import RANK_GAP, DrawnBox, Layers, Link, Wire, layered
 from matnet.display.placement import across, spaced
 
 STUB = 16.0  # a wire runs straight down this far below a rank, beside its label, before it bends
@@ -51,7 +51,7 @@ class Layout:
     height: float
 
 
-def draw(boxes: Sequence[DrawnBox], wires: Sequence[Connection]) -> Layout:
+def draw(boxes: Sequence[DrawnBox], wires: Sequence[Wire]) -> Layout:
     """A layered drawing from top to bottom, wrapped into columns when it is long; no two boxes overlap."""
     layers = layered(boxes, wires)
     geometry = _Geometry(layers, across(layers))

@@ -1,4 +1,4 @@
-"""What is said about a network besides its table: where it comes from, inputs and outputs, classes, preprocessing."""
+"""The summary of a network above its table: where it comes from, inputs and outputs, classes, preprocessing."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matnet.display.folding import fold
-from matnet.display.layered import Connection, DrawnBox
+from matnet.display.layered import DrawnBox, Wire
 from matnet.display.markup import clipped, escaped
 from matnet.display.routing import Layout, Place, draw
 from matnet.display.table import LayerRow, NetworkTable
@@ -107,7 +107,7 @@ STYLE = """<style>
 # -- from the table to nodes and wires ---------------------------------------------------------------
 
 
-def _graph(table: NetworkTable) -> tuple[list[_Node], list[Connection], list[str]]:
+def _graph(table: NetworkTable) -> tuple[list[_Node], list[Wire], list[str]]:
     """Nodes (layers first, in file order), wires, and the variable of each wire."""
     nodes = [_layer_node(row) for row in table.layers]
     writers: dict[str, list[int]] = {}
@@ -125,7 +125,7 @@ def _graph(table: NetworkTable) -> tuple[list[_Node], list[Connection], list[str
             nodes.append(_variable_node(name, variable.shape))
             sources, targets = sources or [len(nodes) - 1], targets or [len(nodes) - 1]
         for source in sources:
-            wires.append(Connection(source, tuple(targets)))
+            wires.append(Wire(source, tuple(targets)))
             variables.append(name)
     return nodes, wires, variables
 

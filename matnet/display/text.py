@@ -105,7 +105,7 @@ def _inputs_text(row: LayerRow, follows: bool) -> str:
 
 
 def is_chain(table: NetworkTable) -> bool:
-    """Whether every layer reads what the layer before it wrote, so that inputs need no column."""
+    """Whether every layer reads the output of the layer before it, so that inputs need no column."""
     pairs = zip(table.layers, table.layers[1:], strict=False)
     return all(row.outputs[:1] == following.inputs[:1] for row, following in pairs)
 

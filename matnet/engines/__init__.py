@@ -91,7 +91,7 @@ def engine_options(options: EngineOptions | None = None, **keywords: Any) -> Eng
 
 
 def for_batches(options: EngineOptions, share: int | None = None) -> EngineOptions:
-    """The same options for an engine that is given many batches, by as many threads as are fastest: its `callers`.
+    """The same options with `callers`: how many threads call the engine at a time when it runs many batches.
 
     share: how many processors it may use, where others use the rest; None: all. Of backends that take `threads`.
     """

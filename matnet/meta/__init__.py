@@ -44,5 +44,5 @@ __all__ = [
 
 
 def notes(net: Network) -> list[str]:
-    """What whoever reads a network should know about its meta: contradictions, ignored fields, decisions."""
+    """Notes on a network's meta for whoever reads it: contradictions, ignored fields, decisions."""
     return [*contradictions(net), *normalization_notes(net)]

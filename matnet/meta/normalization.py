@@ -135,7 +135,7 @@ def given_planes(name: str, value: Any) -> np.ndarray:
 
 
 def normalization_notes(net: Network) -> list[str]:
-    """What to tell about a network's normalization: fields that are ignored, and how its range was decided.
+    """Notes on a network's normalization: fields that are ignored, and how its range was decided.
 
     Nothing where there is none; where it cannot be used, the first sentence of the error is left to whoever prepares
     an image, since the network runs without it.

@@ -24,7 +24,7 @@ def is_width_first(net: Network) -> bool:
 
 
 def transposition_notes(net: Network) -> list[str]:
-    """What images a network converted without transposition takes; the log has it once for every network."""
+    """What images a network converted without transposition takes; logged once for every network."""
     if not is_width_first(net):
         return []
     option = in_words("transpose=False", "--no-transpose")

@@ -1,4 +1,4 @@
-"""What an engine will do, in words: which layers run where, and what became of the others."""
+"""What an engine will do, in words: which layers run where, and which are merged or dropped."""
 
 from __future__ import annotations
 

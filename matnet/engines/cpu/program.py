@@ -57,9 +57,9 @@ class Compiler:
         self.net, self.wanted, self.settings = net, list(wanted), settings
 
     def program(self, variant: Variant, inputs: Mapping[str, Shape], open_sizes: bool = True) -> Program:
-        """The network compiled for `inputs`, and for other sizes as far as nothing is lost by that.
+        """The network compiled for `inputs`, and for other sizes where that costs no speed.
 
-        Without `open_sizes` sizes stay fixed that the runtime likes to know. Raises EngineError where it cannot
+        Without `open_sizes` the sizes stay fixed that make the runtime faster. Raises EngineError where it cannot
         compile the network, or where a batch that the variant divides must stay whole.
         """
         if variant.winograd:
@@ -146,7 +146,7 @@ def choose_axes(
 
 
 def _faults(net: Network, layers: Sequence[Layer], axes: Mapping[str, Axes]) -> dict[str, MatnetError]:
-    """Why ONNX cannot express a layer, by its name; found by writing each layer to a graph that is thrown away."""
+    """Why ONNX cannot express a layer, by its name; found by writing each layer to a temporary graph."""
     from matnet.formats.onnx import Graph, NotExpressible, write_layer
 
     faults: dict[str, MatnetError] = {}

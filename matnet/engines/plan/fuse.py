@@ -80,7 +80,7 @@ def _only_reader(uses: Uses, layer: Layer) -> Layer | None:
 
 
 def _merge(net: Network, uses: Uses, layer: Layer, follower: Layer) -> Layer | None:
-    """The layer gives what its follower gave, which is taken out; the layer that alone reads that."""
+    """Give the layer its follower's output, and remove the follower; returns that output's only reader."""
     layer.outputs = list(follower.outputs)
     del net.layers[follower.name]
     return _only_reader(uses, follower)

@@ -41,7 +41,7 @@ def identity(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: Sequence
 
 
 def processor() -> str:
-    """The processor's name, as far as the system tells it."""
+    """The processor's name, as far as the system states it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
