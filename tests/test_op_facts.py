@@ -152,6 +152,20 @@ def test_float16_holds_the_outputs_of_float16_inputs(case: OpCase) -> None:
         assert np.isfinite(y.astype(np.float16)).all()
 
 
+@by_case
+def test_an_affine_layer_computes_factor_times_x_plus_offset(case: OpCase) -> None:
+    inputs, params = case.arrays()
+    affine = case.op.affine(params)
+    if affine is not None and len(inputs) == 1:
+        factor, offset = (np.reshape(values, (-1, 1, 1)) for values in affine)
+        assert_all_close([(factor * inputs[0] + offset).astype(np.float32)], forward(case.op, inputs, params))
+
+
+def test_affine_layers_state_their_factors() -> None:
+    stated = {str(case) for case in CASES if case.op.affine(case.arrays()[1]) is not None}
+    assert {"BatchNorm", "Scale"} <= stated
+
+
 def test_every_op_has_a_family_that_is_drawn() -> None:
     assert {op.family for op in [*REGISTRY, Unknown]} <= COLOURS.keys()
 

@@ -17,7 +17,6 @@ from matnet.network import Layer, Network, Source
 from matnet.ops.base import REGISTRY, Op, Unknown
 from matnet.params import Param, owned
 
-REMOVED = {"dagnn.Concat": {"numInputs"}, "dagnn.Sum": {"numInputs"}}  # old properties that HEAD ignores
 LAYER_FIELDS = ("name", "type", "inputs", "outputs", "params", "block")
 
 
@@ -55,7 +54,7 @@ def _unknown_properties(layer: Layer) -> list[str]:
     op = layer.op
     if not op.stock:
         return []
-    known = {*op.__dataclass_fields__, *op.inert_properties}
+    known = {*op.__dataclass_fields__, *op.inert_properties, *op.removed_properties}
     if op.opts_fields is not None:
         known.add("opts")
     return [name for name, value in layer.extra["block"].items() if name not in known and not is_empty(value)]
@@ -198,7 +197,7 @@ def _write_block(net: Network, layer: Layer) -> dict[str, Any]:
         known = {"dagnn.Conv": ("opts",), "dagnn.ConvTranspose": ("opts",), "dagnn.Pooling": ("opts",)}
         old = layer.extra["simplenn"]
         block.update({key: old[key] for key in known.get(layer.op.dagnn, ()) if key in old})
-    dropped = REMOVED.get(layer.op.dagnn, set())
+    dropped = layer.op.removed_properties
     block.update({key: value for key, value in original.items() if key not in block and key not in dropped})
     if "size" in block and layer.params and layer.params[0] in net.params and not np.any(block["size"]):
         block["size"] = to_matlab([float(n) for n in pad_to_4d(net.params[layer.params[0]].value).shape])

@@ -52,6 +52,7 @@ class Op:
     - `with_axes_swapped`, `spatial_params`: the same layer for images whose height and width are exchanged.
     - `usual_inputs`: the size that an input, such as boxes, always has.
     - `lists_detections`: whether an output row is image, class, score and four corners relative to the image.
+    - `affine`: the factors and offsets of a layer that computes factor * x + offset per channel.
     - `half_precision`: whether an engine may store its outputs as float16.
     - `family`: the group of layers by which a drawing is coloured.
 
@@ -68,6 +69,7 @@ class Op:
     # None: MatConvNet's class has no `opts`, or makes no use of it.
     opts_fields: ClassVar[Mapping[str, str | int] | None] = None
     inert_properties: ClassVar[frozenset[str]] = frozenset()  # of the DagNN class, without influence on the output
+    removed_properties: ClassVar[frozenset[str]] = frozenset()  # of old versions of the class: read, and not written
     training_only: ClassVar[bool] = False  # losses and metrics: not part of Network.for_inference
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)  # fewest and most inputs; None: any number
     param_count: ClassVar[tuple[int, int]] = (0, 0)  # fewest and most params
@@ -99,6 +101,13 @@ class Op:
         """The axis of param 1 along which its values belong to the channels of input 1, which the op mixes.
 
         None where param 1 has no such axis, or not one for all channels (groups).
+        """
+        return None
+
+    def affine(self, params: Sequence[Array]) -> tuple[Array, Array] | None:
+        """Factors and offsets, float64 of C values or one, of a layer that computes factor * x + offset per channel.
+
+        None where it computes something else. Engines fold such a layer into a convolution beside it.
         """
         return None
 
@@ -178,8 +187,9 @@ class Op:
 
 
 FACTS = frozenset({
-    "channel_axes", "channels", "channels_read", "family", "half_precision", "has_filters", "images_independent",
-    "input_channel_axis", "lists_detections", "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
+    "affine", "channel_axes", "channels", "channels_read", "family", "half_precision", "has_filters",
+    "images_independent", "input_channel_axis", "lists_detections", "sizes_depend_on_values", "spatial_params",
+    "with_axes_swapped",
 })  # fmt: skip
 """The attributes of Op that describe what its forward pass does."""
 

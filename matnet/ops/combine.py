@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
+from matnet.layout import pad_to_4d
 from matnet.ops.arrays import activation_shape, as_activation
 from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.fields import Pair, as_float, as_int, as_offsets, as_size, of
@@ -27,7 +28,7 @@ class Sum(Op):
     channels = Channels.SEPARATE
     half_precision = True
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
-    inert_properties = frozenset({"numInputs"})  # of old versions
+    removed_properties = frozenset({"numInputs"})
 
     def with_axes_swapped(self) -> Op | None:
         return self
@@ -62,7 +63,7 @@ class Concat(Op):
     family = "joining"
     half_precision = True
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
-    inert_properties = frozenset({"numInputs"})  # of old versions
+    removed_properties = frozenset({"numInputs"})
     dim: int = of(_as_dim, 3)
 
     @property
@@ -151,6 +152,12 @@ class Scale(Op):
 
     def with_axes_swapped(self) -> Op | None:
         return replace(self, size=swapped(self.size))
+
+    def affine(self, params: Sequence[Array]) -> tuple[np.ndarray, np.ndarray] | None:
+        vectors = [np.asarray(param, np.float64) for param in params[: 2 if self.hasBias else 1]]
+        if len(vectors) < (2 if self.hasBias else 1) or any(one.size != pad_to_4d(one).shape[2] for one in vectors):
+            return None  # it differs from pixel to pixel, or from image to image
+        return vectors[0].ravel(), vectors[1].ravel() if self.hasBias else np.zeros(1)
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         declared = (activation_shape("a multiplier or bias", shape or self.size) for shape in params)

@@ -148,6 +148,14 @@ class BatchNorm(Op):
         _refuse_unusable(mean, sigma)
         return coef, offset, mean, sigma
 
+    def affine(self, params: Sequence[Array]) -> tuple[np.ndarray, np.ndarray] | None:
+        try:
+            statistics = self.statistics(params)
+        except NetworkError:
+            return None  # it cannot run; whoever runs it says why, and in which layer
+        coef, offset, mean, sigma = (values.astype(np.float64) for values in statistics)
+        return coef / sigma, offset - coef / sigma * mean
+
     def prepare(self, xp: Any, params: Sequence[Array]) -> Moments:
         coef, offset, mean, sigma = self.statistics(params)
         factors = (coef / sigma, mean, offset)

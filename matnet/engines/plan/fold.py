@@ -13,11 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from matnet.engines.plan.uses import links
-from matnet.errors import NetworkError
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network
-from matnet.ops.base import Op, computes_as
-from matnet.ops.combine import Scale
+from matnet.ops.base import computes_as
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.normalization import BatchNorm
 from matnet.params import Param, owned
@@ -73,42 +71,11 @@ def fold_before(net: Network, wanted: Sequence[str]) -> Network:
 def affine_of(net: Network, layer: Layer) -> Affine | None:
     """The layer's factor and offset if it is affine per channel with constant params, else None."""
     params = [net.params[name].value for name in layer.params if name in net.params]
-    if len(params) < len(layer.params) or len(layer.outputs) != 1:
+    if len(params) < len(layer.params) or len(layer.inputs) != 1 or len(layer.outputs) != 1:
         return None
-    if computes_as(layer.op, BatchNorm):
-        return _affine_of_batch_norm(layer.op, params)
-    if computes_as(layer.op, Scale) and len(layer.inputs) == 1:
-        return _affine_of_scale(layer.op, params)
-    if layer.op.dagnn == "dagnn.Power":
-        return _affine_of_power(layer.op)
-    return None
-
-
-def _affine_of_power(op: Op) -> Affine | None:
-    from matnet.ops.extensions.activation import Power  # with its family, which few networks need
-
-    if computes_as(op, Power) and op.power == 1 and op.scale != 0:
-        return Affine(np.array([op.scale]), np.array([op.shift]))
-    return None
-
-
-def _affine_of_batch_norm(op: BatchNorm, params: Sequence[np.ndarray]) -> Affine | None:
-    try:
-        op.prepare(np, params)
-    except NetworkError:
-        return None  # it cannot run; whoever runs it says why, and in which layer
-    g, beta, moments = (np.asarray(param, np.float64).ravel(order="F") for param in params)
-    mu, sigma = moments[: g.size], moments[g.size :]
-    return Affine(g / sigma, beta - g / sigma * mu)
-
-
-def _affine_of_scale(op: Scale, params: Sequence[np.ndarray]) -> Affine | None:
-    needed = 2 if op.hasBias else 1
-    vectors = [np.asarray(param, np.float64) for param in params[:needed]]
-    if len(vectors) < needed or any(vector.size != pad_to_4d(vector).shape[2] for vector in vectors):
-        return None  # it differs from pixel to pixel, or from image to image
-    offset = vectors[1].ravel() if op.hasBias else np.zeros(1)
-    return Affine(vectors[0].ravel(), offset)
+    states_it = next(base for base in type(layer.op).__mro__ if "affine" in vars(base))
+    affine = layer.op.affine(params) if computes_as(layer.op, states_it) else None
+    return None if affine is None else Affine(*affine)
 
 
 def _fits(affine: Affine, channels: int) -> bool:

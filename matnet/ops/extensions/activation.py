@@ -107,6 +107,11 @@ class Power(Elementwise):
     scale: float = 1.0
     shift: float = 0.0
 
+    def affine(self, params: Sequence[Array]) -> tuple[np.ndarray, np.ndarray] | None:
+        if self.power != 1 or self.scale == 0:
+            return None
+        return np.array([self.scale]), np.array([self.shift])
+
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
