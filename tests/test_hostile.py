@@ -21,6 +21,7 @@ from tests.fuzz.kinds import KINDS, mutant, seeds_of, verdict
 FILES = sorted(path for path in corpus.HOSTILE.rglob("*") if path.is_file())
 REFUSED = ("lrn-nan", "lrn-infinite", "spnorm-nan", "pdist-zero", "absurd-pad", "alias-bomb", "timestamp", "bad-offset")
 REFUSED += ("sizes-of-inputs", "sizes-that-are-none", "numbers", "address", "mean", "mean-elsewhere")
+REFUSED += ("external", "virtual", "link", "soft-link", "large")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(corpus.HOSTILE)))
@@ -29,14 +30,17 @@ def test_a_hostile_file_gives_a_result_or_one_error(file: Path, tmp_path: Path) 
     copy = tmp_path / f"copy{KINDS[kind].suffix}"
     copy.write_bytes(file.read_bytes())
     found = verdict(kind, copy)
-    assert found == "refused" if file.stem in REFUSED else found in ("read", "refused")
+    assert found == "refused" if file.name.split(".")[0] in REFUSED else found in ("read", "refused")
 
 
 @pytest.mark.process
 def test_the_corpus_is_what_its_script_writes(tmp_path: Path) -> None:
     corpus.write(tmp_path)
     written = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    assert written == {str(path.relative_to(corpus.HOSTILE)): path.read_bytes() for path in FILES}
+    kept = {str(path.relative_to(corpus.HOSTILE)): path.read_bytes() for path in FILES}
+    assert written.keys() == kept.keys()
+    differing = [name for name in kept if kept[name] != written[name]]
+    assert all(kept[name][:4] == b"\x89HDF" or "mat73" in name for name in differing), "releases of HDF5 differ"
 
 
 @pytest.mark.parametrize("kind", ["archive", "arrays", "card", "classes", "image", "list", "state"])

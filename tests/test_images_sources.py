@@ -16,7 +16,7 @@ from PIL import Image
 from matnet.errors import DataError, MatnetError, ShapeError
 from matnet.images import Preprocessing, decode_uint8
 from matnet.images.budget import Budget
-from matnet.images.decode import opened
+from matnet.images.decode import opened, with_channels
 from tests.image_inputs import PHOTO, RGB, saved
 
 PREPARED = Preprocessing((5, 7), 3, mean=(1, 2, 3))
@@ -154,3 +154,18 @@ def test_the_budget_is_given_back_when_an_image_cannot_be_read(monkeypatch: pyte
         with pytest.raises(DataError):
             PREPARED.load(whole[: len(whole) // 2])
     assert PREPARED.load(whole).shape == (3, 5, 7)
+
+
+def test_a_colour_image_becomes_gray_in_parts() -> None:
+    """The same values as of the whole image at once, which would take 40 bytes for each pixel."""
+    import tracemalloc
+
+    pixels = np.random.default_rng(3).integers(0, 256, (1500, 1100, 3), np.uint8)
+    at_once = np.floor(pixels @ np.array((0.298936021293775, 0.587043074451121, 0.114020904255103)) + 0.5)
+    tracemalloc.start()
+    gray = with_channels(pixels, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(gray[..., 0], at_once)
+    assert gray.dtype == np.uint8
+    assert peak < 1.5 * 40 * 2**18

@@ -38,6 +38,9 @@ _TURN_BACK = {**_TURN, 6: 2, 8: 4}
 GRAY_WEIGHTS = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 """Luma of R, G and B in MATLAB's rgb2gray: the first row of the inverse of its YIQ matrix (ITU-R 601)."""
 
+_GRAY_AT_ONCE = 1 << 18
+"""Pixels that become gray at once: in double precision they take 40 bytes each."""
+
 # What Pillow's readers raise for damaged or hostile files; UnidentifiedImageError is an OSError.
 _READER_ERRORS = (
     OSError,
@@ -171,8 +174,12 @@ def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
         return planes
     if channels == 3:
         return np.repeat(planes, 3, axis=2)
-    gray = (planes @ np.array(GRAY_WEIGHTS))[..., np.newaxis]
-    return np.floor(gray + 0.5).astype(np.uint8) if planes.dtype == np.uint8 else gray.astype(planes.dtype)
+    gray = np.empty((*planes.shape[:2], 1), planes.dtype)
+    rows = -(-_GRAY_AT_ONCE // planes.shape[1])
+    for start in range(0, len(planes), rows):
+        part = (planes[start : start + rows] @ np.array(GRAY_WEIGHTS))[..., np.newaxis]
+        gray[start : start + rows] = np.floor(part + 0.5) if planes.dtype == np.uint8 else part
+    return gray
 
 
 def _check_size(name: str, size: tuple[int, int], max_pixels: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from matnet.formats.mat.values import Cell, StructArray
 from tests.fuzz.kinds import DATA
 
 HOSTILE = DATA / "hostile"
+OTHER = "/etc/hostname"
+"""A file of the machine that no network may have read."""
 HEAD = 'name: "x"\ninput: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8\n'
 CARD = "---\nname: x\nlicense: unknown\ntask: classification\nformat: simplenn\ndefinition: unknown\ncitation: [x]\n"
 
@@ -120,16 +124,58 @@ def bad_offset() -> bytes:
     return bytes(data)
 
 
+def large_png() -> bytes:
+    """An image of 60,000 x 60,000 pixels in its header, and a few rows."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(300_000))) + chunk(b"IEND", b"")
+
+
+def outside(file: Any, name: str) -> dict[str, Callable[[], object]]:
+    """Ways in which the array `name` of an open HDF5 file can lie elsewhere: in another file, or under another name."""
+    import h5py
+
+    def virtual() -> object:
+        layout = h5py.VirtualLayout((2, 3), "f4")
+        layout[...] = h5py.VirtualSource(OTHER, "x", (2, 3))
+        return file.create_virtual_dataset(name, layout)
+
+    return {
+        "external": lambda: file.create_dataset(name, (1, 2), "f4", external=[(OTHER, 0, 8)]),
+        "virtual": virtual,
+        "link": lambda: file.__setitem__(name, h5py.ExternalLink(OTHER, "/x")),
+        "soft-link": lambda: file.__setitem__(name, h5py.SoftLink("/elsewhere")),
+    }
+
+
+def write_hdf5(folder: Path) -> None:
+    """Networks in HDF5 that would have other files read."""
+    import h5py
+
+    for kind in ("external", "virtual", "link", "soft-link"):
+        path = folder / "mat73" / f"{kind}.mat"
+        write_mat(path, {"layers": Cell([CONV])}, "7.3")
+        with h5py.File(path, "r+") as file:
+            outside(file, "x")[kind]()
+        with h5py.File(folder / "caffe-h5" / f"{kind}.caffemodel.h5", "w") as file:
+            file.create_group("data/ip")
+            outside(file, "data/ip/0")[kind]()
+
+
 def write(folder: Path) -> None:
     files = {name: text.encode() for name, text in texts().items()}
     files |= {f"answer/{name}.bin": data for name, data in answers().items()}
-    files["archive/bad-offset.zip"] = bad_offset()
+    files |= {"archive/bad-offset.zip": bad_offset(), "image/large.png": large_png()}
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    (folder / "mat5").mkdir(exist_ok=True)
+    for kind in ("mat5", "mat73", "caffe-h5", "classes"):
+        (folder / kind).mkdir(exist_ok=True)
+    write_hdf5(folder)
     synsets = [{"ILSVRC2012_ID": np.array([[number]]), "WNID": "n01440764"} for number in (np.nan, np.inf, 1e300)]
-    (folder / "classes").mkdir(exist_ok=True)
     write_mat(folder / "classes" / "numbers.mat", {"synsets": StructArray(synsets)}, compress=True)
     for name, content in networks().items():
         write_mat(folder / "mat5" / f"{name}.mat", content, compress=True)

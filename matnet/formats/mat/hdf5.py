@@ -45,6 +45,10 @@ _TEXT = h5t.C_S1.copy()
 _TEXT.set_size(_TEXT_BUFFER.itemsize)
 
 
+class Elsewhere(ValueError):
+    """Content that lies outside the file, which no program that writes networks asks for."""
+
+
 @contextmanager
 def file_errors(path: Path) -> Iterator[None]:
     """Turn whatever h5py raises for a damaged file into a FileFormatError that names `path`."""
@@ -52,6 +56,8 @@ def file_errors(path: Path) -> Iterator[None]:
         yield
     except MatnetError:
         raise
+    except Elsewhere as error:
+        raise FileFormatError(f"{path}: {error}; nothing outside the file is read, take a file that is whole") from None
     except _ERRORS as error:
         raise FileFormatError(
             f"{path}: HDF5 cannot read it ({_reason(error)}); the file is cut or damaged, fetch or copy it again"
@@ -108,13 +114,13 @@ def _single(found: Any, kind: Any, dtype: np.dtype) -> Any:
 def link_names(group: Any) -> list[str]:
     """The names in a group, by alphabet as HDF5 keeps them.
 
-    Raises ValueError for a link that leads out of the file or by name: neither MATLAB nor Caffe writes one, and
+    Raises Elsewhere for a link that leads out of the file or by name: neither MATLAB nor Caffe writes one, and
     following it could read other files.
     """
     names = []
     for name in group:
         if group.links.get_info(name).type != h5l.TYPE_HARD:
-            raise ValueError(f"{name!r} is a link to another place, which such files do not have")
+            raise Elsewhere(f"{name.decode(errors='replace')!r} is a link to another place or file")
         names.append(name.decode())
     return names
 
@@ -130,8 +136,8 @@ class StoredData:
     def read(self, dataset: Any) -> np.ndarray:
         """A whole data set in HDF5's shape and this machine's byte order.
 
-        Raises ValueError, before anything is allocated, for a size, a chunking or a place of storage that no
-        MATLAB file of this size has.
+        Raises ValueError, before anything is allocated, for a size, a chunking or (Elsewhere) a place of storage
+        that no MATLAB file of this size has.
         """
         shape, dtype = dataset.shape, dataset.dtype
         size = prod(shape) * dtype.itemsize
@@ -150,7 +156,7 @@ class StoredData:
     def _check_storage(self, creation: Any, shape: Shape, size: int, itemsize: int) -> None:
         layout = creation.get_layout()
         if layout not in _LAYOUTS or creation.get_external_count():
-            raise ValueError("a data set lies in another file (external or virtual storage)")
+            raise Elsewhere("a data set lies in another file (external or virtual storage)")
         self.compressed = self.compressed or creation.get_nfilters() > 0
         if layout == h5d.CHUNKED:
             chunk = creation.get_chunk()
