@@ -29,9 +29,9 @@ class MatFile(dict[str, Any]):
 def read_mat(path: str | os.PathLike[str], names: Collection[str] | None = None, mmap: bool = True) -> MatFile:
     """Read a MAT file of version 5, 7 or 7.3; of its variables only those in `names`, if given.
 
-    Values are as in `matnet.formats.mat.values`. Arrays have MATLAB's shape and Fortran order; those of a
-    v5 file may be read-only views of it, which with `mmap` stays mapped as long as one of them lives: it must not be
-    cut or written into meanwhile. Without `mmap`, and up to MAPPED_FROM bytes, the file is read into memory.
+    Values are as in `matnet.formats.mat.values`. Arrays have MATLAB's shape and Fortran order; those that are not
+    compressed may be read-only views of the file, which with `mmap` stays mapped as long as one of them lives: it must
+    not be cut or written into meanwhile. Without `mmap`, and up to MAPPED_FROM bytes, the file is read into memory.
     Raises FileFormatError, naming the place, for anything else than a whole MAT file: missing, a folder,
     a web page, version 4, cut, damaged, or promising more than a file of its size can hold.
     """
@@ -44,7 +44,7 @@ def read_mat(path: str | os.PathLike[str], names: Collection[str] | None = None,
     else:
         from matnet.formats.mat.v73_read import read_v73
 
-        variables, compressed = read_v73(target, names)
+        variables, compressed = read_v73(target, names, mmap)
     return MatFile(variables, target, header.version, compressed)
 
 

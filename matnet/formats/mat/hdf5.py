@@ -32,6 +32,9 @@ _ERRORS = (
     struct.error,
 )
 
+VIEWED_FROM = 2**16
+"""Bytes from which an array may be a view of the mapped file; smaller ones are read as fast."""
+
 _LAYOUTS = (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED)
 
 # A chunk takes at least this much in the file's index; on millions of missing ones HDF5 would spend minutes.
@@ -126,10 +129,13 @@ def link_names(group: Any) -> list[str]:
 
 
 class StoredData:
-    """The arrays of one file; `compressed` tells whether any that was read is filtered (deflated)."""
+    """The arrays of one file; `compressed` tells whether any that was read is filtered (deflated).
 
-    def __init__(self, limits: Limits, file_size: int) -> None:
-        self._limits = limits
+    mapped: the file's bytes, of which large arrays may be read-only views; None: every array is read into memory.
+    """
+
+    def __init__(self, limits: Limits, file_size: int, mapped: memoryview | None = None) -> None:
+        self._limits, self._mapped = limits, mapped
         self._free_chunks = max(_FREE_CHUNKS, file_size // _CHUNK_ENTRY)
         self.compressed = False
 
@@ -147,11 +153,35 @@ class StoredData:
         stored_size = dataset.get_storage_size() if size > FREE_BYTES else size
         if len(shape) > MAX_AXES or not self._limits.allow_bytes(size, stored_size):
             raise ValueError(f"a data set promises {list(shape)} values of {dtype}, beyond what such a file holds")
-        self._check_storage(dataset.get_create_plist(), shape, size, dtype.itemsize)
+        creation = dataset.get_create_plist()
+        self._check_storage(creation, shape, size, dtype.itemsize)
+        view = self._view(dataset, creation, size)
+        if view is not None:
+            return view
         stored = np.empty(shape, dtype.newbyteorder("="))
         if size:
             dataset.read(h5s.ALL, h5s.ALL, stored)
         return stored
+
+    def _view(self, dataset: Any, creation: Any, size: int) -> np.ndarray | None:
+        """The values of a data set where they lie in the file; None where they must be read.
+
+        The place is the file's own statement, which may be false: it counts only for plain numbers of this machine's
+        form, in one piece without a filter, whose bytes are all stored and within the file. HDF5 states a place also
+        for values that are not stored.
+        """
+        kind = dataset.dtype
+        if self._mapped is None or size < VIEWED_FROM or kind.kind not in "uif" or not kind.isnative:
+            return None
+        if creation.get_layout() != h5d.CONTIGUOUS or creation.get_nfilters() or creation.get_external_count():
+            return None
+        if not dataset.get_type().equal(h5t.py_create(kind)) or dataset.get_storage_size() != size:
+            return None
+        offset = dataset.get_offset()
+        if offset is None or offset < 0 or offset % kind.itemsize or offset + size > len(self._mapped):
+            return None
+        view: np.ndarray = np.frombuffer(self._mapped, kind, size // kind.itemsize, offset).reshape(dataset.shape)
+        return view
 
     def _check_storage(self, creation: Any, shape: Shape, size: int, itemsize: int) -> None:
         layout = creation.get_layout()

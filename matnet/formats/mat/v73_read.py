@@ -30,18 +30,20 @@ from matnet.formats.mat.hdf5 import (
     text_attribute,
 )
 from matnet.formats.mat.hdf5_fields import FieldNames
-from matnet.formats.mat.limits import MAX_DEPTH, MAX_REPEATS, Limits, is_shape
+from matnet.formats.mat.limits import MAPPED_FROM, MAX_DEPTH, MAX_REPEATS, Limits, is_shape
 from matnet.formats.mat.sparse import sparse_matrix, sparse_problem
 from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArray, empty
 
 
-def read_v73(path: Path, names: Collection[str] | None) -> tuple[dict[str, Any], bool]:
+def read_v73(path: Path, names: Collection[str] | None, mmap: bool = True) -> tuple[dict[str, Any], bool]:
     """The variables of a MAT v7.3 file by alphabet (all, or those in `names`); is any compressed?
 
+    With `mmap`, large arrays of a file above MAPPED_FROM bytes that HDF5 keeps in one piece are views of the mapped
+    file.
     Raises FileFormatError for a file that is cut or damaged or promises more than it holds.
     """
     with file_errors(path), h5py.File(path, "r") as file:
-        reader = _Reader(file, path)
+        reader = _Reader(file, path, mmap)
         variables = {
             name: reader.value(h5o.open(file.id, name.encode()), depth=1)
             for name in link_names(file.id)
@@ -53,7 +55,7 @@ def read_v73(path: Path, names: Collection[str] | None) -> tuple[dict[str, Any],
 class _Reader:
     """The values of one file's objects; `depth` counts the levels above and at an object."""
 
-    def __init__(self, file: h5py.File, path: Path) -> None:
+    def __init__(self, file: h5py.File, path: Path, mmap: bool) -> None:
         self._file = file.id
         self._path = path
         content = map_file(path)
@@ -61,7 +63,8 @@ class _Reader:
         self._seen: set[int] = set()
         self._repeats = 0
         self._declared = FieldNames(content, file.userblock_size)
-        self.data = StoredData(self._limits, len(content))
+        mapped = content if mmap and len(content) > MAPPED_FROM else None
+        self.data = StoredData(self._limits, len(content), mapped)
 
     def _damage(self, item: Any, found: str, expected: str) -> FileFormatError:
         name = (h5i.get_name(item) or b"an unnamed object").decode("utf-8", "replace")
