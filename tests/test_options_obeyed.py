@@ -150,6 +150,18 @@ def test_labels_of_classes_are_not_those_of_another_output(tmp_path: Path) -> No
         assert ("print(classes[best])" in (folder / "README.md").read_text()) == (outputs == ["prob"])
 
 
+def test_a_data_set_that_no_row_is_measured_on_is_a_note(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = ["--imagenet", "--voc", "--lfw"]
+    given = [text for option in sets for text in (option, str(tmp_path))]
+    given += ["--data", f"cifar10={tmp_path}", "--limit", "5"]
+    assert status_of("reproduce", "--models", "digits-lenet", *given) == 0
+    err = capsys.readouterr().err
+    for option in (*sets, "--data cifar10="):
+        assert_line(err, option, "no row")
+
+
 def test_a_foreign_folder_in_the_place_of_unfinished_features(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

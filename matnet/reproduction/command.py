@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from matnet.files import atomic_write, check_outputs
 from matnet.interrupts import Terminated, termination_raised
 from matnet.kinds import JSON, TEXT
 from matnet.outcomes import ExitStatus
-from matnet.reproduction.data import NAMED, DataSets
-from matnet.reproduction.expected import all_published, expected_rows
+from matnet.reproduction.data import NAMED, OPTIONS, DataSets
+from matnet.reproduction.expected import Expected, all_published, expected_rows
 from matnet.reproduction.files import as_csv, as_json
 from matnet.reproduction.measure import MeasureSettings
 from matnet.reproduction.models import ModelSource
@@ -31,7 +31,7 @@ from matnet.reproduction.report import markdown, terminal
 from matnet.reproduction.reproduce import Reproduction, Verdict, check
 from matnet.reproduction.rows import Row
 from matnet.reproduction.store import RowStore
-from matnet.stated_options import parse_stated, refuse_idle
+from matnet.stated_options import parse_stated, refuse_idle, stated
 from matnet.zoo.cache import home, offline
 from matnet.zoo.fetch import Fetcher
 
@@ -120,6 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     _require_outputs(options)
     names = options.models or (all_published() if options.all else None)
     run, expected = reproduction(options), expected_rows(names)
+    _note_idle_data(options, expected)
     rows: list[Row] = []
     try:
         with termination_raised():
@@ -154,6 +155,15 @@ def _refuse_idle(options: argparse.Namespace) -> None:
         refuse_idle(options, ["offline"], "not with --random-weights, which fetch nothing")
     else:
         refuse_idle(options, ["seed"], "only with --random-weights")
+
+
+def _note_idle_data(options: argparse.Namespace, expected: Sequence[Expected]) -> None:
+    """A note for each data set that is given and that no row is measured on."""
+    read = " ".join(OPTIONS.get(row.data, "") for row in expected)
+    given = stated(options, ["imagenet", "voc", "lfw"]) + [f"--data {name}=" for name, _ in options.data]
+    for option in given:
+        if option not in read:
+            log.info("%s: no row here is measured on this set", option)
 
 
 def _interrupted(stop: KeyboardInterrupt, rows: list[Row], options: argparse.Namespace) -> int:
