@@ -85,8 +85,8 @@ def attempt(path: Path, limits: TrialLimits, forward: bool) -> DefinitionTrial:
     trial = DefinitionTrial()
     try:
         lenient = _read(path, trial)
-        net = _built(path, lenient, trial)
-        _size_and_run(path, lenient, net, limits, forward, trial)
+        net, options = _built(path, lenient, trial)
+        _size_and_run(path, {"lenient": lenient, **options}, net, limits, forward, trial)
     except MatnetError as error:
         trial.text = str(error)
         trial.reason, trial.types = reason_of(trial.text), unknown_types(trial.text)
@@ -111,7 +111,8 @@ def _read(path: Path, trial: DefinitionTrial) -> bool:
     return False
 
 
-def _built(path: Path, lenient: bool, trial: DefinitionTrial) -> Network:
+def _built(path: Path, lenient: bool, trial: DefinitionTrial) -> tuple[Network, dict[str, Any]]:
+    """The network, and the options that it took to build it."""
     first: MatnetError | None = None
     for way, options in WAYS:
         try:
@@ -120,20 +121,20 @@ def _built(path: Path, lenient: bool, trial: DefinitionTrial) -> Network:
             first = first or error
             continue
         trial.steps.append("built" if way == "as it is" else "built with help")
-        return net
+        return net, options
     assert first is not None
     raise first
 
 
 def _size_and_run(
-    path: Path, lenient: bool, net: Network, limits: TrialLimits, forward: bool, trial: DefinitionTrial
+    path: Path, options: dict[str, Any], net: Network, limits: TrialLimits, forward: bool, trial: DefinitionTrial
 ) -> None:
     from matnet.zoo.random_weights import random_params
     from matnet.zoo.trial import sample_inputs
 
     unknown = [name for name in net.inputs if name not in net.input_shapes]
-    if unknown and "built" in trial.steps:  # without a size, which what it computes needs
-        net = convert_caffe(path, placeholders=True, lenient=lenient, input_size=TRIED_SIZE)
+    if unknown and "input_size" not in options:  # built without a size, which what it computes needs
+        net = convert_caffe(path, placeholders=True, **options, input_size=TRIED_SIZE)
         unknown = [name for name in net.inputs if name not in net.input_shapes]
     if unknown:
         trial.reason = "the size of an input is not known"
