@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def choose(options: argparse.Namespace) -> tuple[list[str], list[int], list[Contender], int]:
-    """Networks, batches, engines and threads of a run; MatnetError, before any work, where one is not to be had."""
+    """Networks, batches, engines and threads of a run; MatnetError, before any work, where one is not available."""
     names = names_in(options.models) if options.models is not None else list(models.PUBLISHED)
     peers = None if options.peers is None else [] if options.peers == "none" else names_in(options.peers)
     threads = options.threads

@@ -245,12 +245,12 @@ def probe_torch(model: str, _: str) -> dict[str, Any]:
 
 
 def anonymous() -> int:
-    """Bytes of this process that no file backs; MatnetError where the system does not tell."""
+    """Bytes of this process that no file backs; MatnetError where the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
     except (OSError, StopIteration):
-        raise MatnetError("this system does not tell how much memory a process has; run on Linux") from None
+        raise MatnetError("this system does not report how much memory a process has; run on Linux") from None
 
 
 PROBES: dict[str, Callable[[str, str], dict[str, Any]]] = {"features": probe_features, "torch": probe_torch}

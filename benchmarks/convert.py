@@ -103,7 +103,7 @@ lines = open("/proc/self/status").read().splitlines()
 print("measured", seconds, next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
 sys.exit(status)
 """
-"""Runs the command with its modules imported, and tells its seconds and the kilobytes of its peak.
+"""Runs the command with its modules imported, and reports its seconds and its peak in kilobytes.
 
 The peak is Linux's own count of this process, which no parent enters.
 """

@@ -59,7 +59,7 @@ STEPS = ("read strictly", "read leniently", "built", "built with help", "sized",
 class DefinitionTrial:
     """What became of one definition: the steps that it passed, and why it went no further ("" where it ran).
 
-    types: the layer types that nobody knows. text: the whole error.
+    types: the layer types that are unknown. text: the whole error.
     """
 
     steps: list[str] = field(default_factory=list)

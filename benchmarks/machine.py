@@ -80,7 +80,7 @@ def versions() -> dict[str, str]:
 
 
 def processor_name() -> str:
-    """As Linux tells it, else as Python does."""
+    """As Linux reports it, else as Python does."""
     try:
         names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -89,11 +89,11 @@ def processor_name() -> str:
 
 
 def resident() -> int:
-    """Bytes of this process in memory; MatnetError where the system does not tell."""
+    """Bytes of this process in memory; MatnetError where the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
-        raise MatnetError("this system does not tell how much memory a process has; run on Linux") from None
+        raise MatnetError("this system does not report how much memory a process has; run on Linux") from None
     import resource
 
     return pages * resource.getpagesize()

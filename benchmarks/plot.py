@@ -11,7 +11,7 @@ from matnet.benchmarks.rows import EngineRow, Report, best_peer
 from matnet.errors import EngineError
 from matnet.files import atomic_write
 
-# Okabe and Ito's colours, which people with any colour vision tell apart; hatches tell them apart in grey.
+# Okabe and Ito's colours, which people with any colour vision can distinguish; hatches distinguish them in grey.
 OUR_STYLES = (("#D55E00", ""), ("#E69F00", "///"), ("#CC79A7", "xxx"))
 PEER_STYLES = {
     "onnxruntime": ("#0072B2", ""),

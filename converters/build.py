@@ -39,7 +39,7 @@ def build(
     """The builder whose `net` is the network that computes what the Caffe net does at test time.
 
     `net_def` has its weights attached unless `with_weights` is False; the params are then placeholders. mean_size:
-    height and width of a mean image, for data layers that do not tell their own. Decisions are appended to the
+    height and width of a mean image, for data layers that do not state their own. Decisions are appended to the
     network's `source.notes`. Raises UnsupportedLayersError listing all layers whose type is not known, and one
     error that lists all weights that do not fit, or all layers that cannot be lowered.
     """

@@ -63,7 +63,7 @@ def net_from_caffemodel(path: str | os.PathLike[str], lenient: bool = False) -> 
 
 
 def _declare_inputs(net: Message) -> None:
-    """Name as inputs what is read before a layer produces it: a V1 caffemodel does not tell its inputs."""
+    """Name as inputs what is read before a layer produces it: a V1 caffemodel does not list its inputs."""
     produced = set(net.get("input"))
     for layer in net.get("layers") or net.get("layer"):
         for name in layer.get("bottom"):

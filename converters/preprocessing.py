@@ -204,7 +204,7 @@ def read_labels(path: Any) -> tuple[list[str], list[str]]:
 def _in_numbered_order(lines: list[str]) -> list[str]:
     """The lines without the numbers that they all end in, by these numbers.
 
-    As they are where that is not so, or where the numbers are what tells them apart (`digit 0`, `digit 1`).
+    As they are where that is not so, or where the numbers distinguish them (`digit 0`, `digit 1`).
     """
     found = [re.fullmatch(r"(.*\S)\s+(\d{1,9})", line) for line in lines]
     numbered = {int(match[2]): match[1] for match in found if match}

@@ -266,7 +266,7 @@ def engine_options(options: argparse.Namespace) -> EngineOptions:
 
 
 def _checked(check: Callable[[str], object]) -> Callable[[str], str]:
-    """A type for argparse: the text itself, where `check` has nothing against it."""
+    """A type for argparse: the text itself, once `check` accepts it."""
 
     def parse(text: str) -> str:
         try:

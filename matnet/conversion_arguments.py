@@ -228,7 +228,7 @@ def _names(text: str) -> list[str] | str:
 def sort_files(given: argparse.Namespace) -> None:
     """Put each positional argument to its place: `source` (a .mat file, folder or name), prototxt, caffemodel or out.
 
-    What exists goes by its content, and where that tells nothing, or nothing exists, by its suffix. FileFormatError
+    What exists goes by its content, and where that is not conclusive, or no file exists, by its suffix. FileFormatError
     where two files would take one place.
     """
     given.source = None

@@ -93,7 +93,7 @@ def verdict(comparison: Comparison, options: argparse.Namespace) -> str:
 
 def in_one_order(a: Network, b: Network) -> tuple[Network, Network]:
     """Both networks with their image's channels in one order, where `meta.caffe` says that one was turned to R, G, B
-    and the other kept as Caffe has it; which one was turned for the comparison is said on stderr. Two .mat files are
+    and the other kept as Caffe has it; a note on stderr says which one was turned. Two .mat files are
     compared as they are: what they answer about an image differs.
     """
     from matnet.converters.colour import reorder_inputs

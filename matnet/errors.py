@@ -124,7 +124,7 @@ def use_wording(of_parent: tuple[list[object], list[str]]) -> None:
 
 
 _running: list[object] = []
-"""The commands that `run_command` runs at the moment: what the person used, whatever thread it is that speaks."""
+"""The commands that `run_command` runs at the moment: what the person used, whatever thread writes the message."""
 
 
 def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:

@@ -67,7 +67,7 @@ def models_folder() -> Path:
 def check_outputs(outputs: Iterable[tuple[PathLike | None, str]], read: Iterable[PathLike | None] = ()) -> None:
     """Refuse, before any work, outputs that would destroy something or could not be written.
 
-    outputs: each path with its kind, one of `matnet.kinds`; None for an output that nobody asked for. read: every
+    outputs: each path with its kind, one of `matnet.kinds`; None for an output that was not requested. read: every
     file that the command reads; what does not exist (a model's name, say) is passed over, and `P,W` are two files.
     Raises FileFormatError for an output that is one of the files read (also through links), that is given twice, whose
     name promises another kind, or that exists and is of another kind, is a folder, is read-only, or whose folder does
@@ -299,7 +299,7 @@ def _put(temporary: Path, real: Path) -> None:
 
 @contextmanager
 def _errors_named(target: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Turn what the system has against writing into a FileFormatError that names the file."""
+    """Turn the system's errors while writing into a FileFormatError that names the file."""
     own = {os.fspath(path) for path in (target, temporary) if path is not None}
     try:
         yield

@@ -110,7 +110,7 @@ _V2_LAYER = b"\xa2\x06"  # field 100, a message
 
 
 def _protobuf_kind(head: bytes) -> str:
-    """A binary without a magic number: the first fields tell NetParameter, ModelProto and BlobProto apart."""
+    """A binary without a magic number: the first fields distinguish NetParameter, ModelProto and BlobProto."""
     if head.startswith(_V2_LAYER):
         return CAFFEMODEL
     if head[0] == 0x08 and len(head) > 2:  # field 1 is a number: ir_version of ONNX, or num of a blob

@@ -173,7 +173,7 @@ def run_file(
     """
     arrays.check_suffix(target)
     layout_out = layout or arrays.default_layout(target)
-    net.execution_order()  # a cycle is told before anything else
+    net.execution_order()  # a cycle is reported before anything else
     data_inputs = net.data_inputs()
     labels = [name for name in net.inputs if name not in data_inputs]
     names = {name: net.names_of_input(name) for name in data_inputs}

@@ -88,7 +88,7 @@ def test_pairs_are_recognised(given: str, tmp_path: Path) -> None:
         ("1\t1\nAnn\tone\t2\n../Ann\t1\tBob\t1\n", r"2 line\(s\) are not"),
         ("ten\nAnn\t1\t2\n", "begins with 'ten'; expected folds"),
         ("Ann\t1\t2\nAnn\t2\tBob\t1\n", "begins with 'Ann"),
-        ("2\t1\nAnn\t1\t2\nAnn\t2\tBob\t1\n", "has 2 pairs; its heading tells of 2 x 2 x 1"),
+        ("2\t1\nAnn\t1\t2\nAnn\t2\tBob\t1\n", "has 2 pairs; its heading announces 2 x 2 x 1"),
         ("1\t1\nAnn\t1\tBob\t1\nAnn\t1\t2\n", "folds are not 1 pairs of one person and then 1 of two"),
         ("1\t0\n", "begins with"),
         ("", "is empty"),

@@ -105,7 +105,7 @@ def _bad(entry: dict[str, Any]) -> bool:
 
 
 def _kernel_driver() -> str:
-    """The driver's own version, where Linux tells it."""
+    """The driver's own version, where Linux reports it."""
     try:
         text = Path("/proc/driver/nvidia/version").read_text()
     except OSError:

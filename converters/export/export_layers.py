@@ -143,7 +143,7 @@ def _deconvolution(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
 
 
 def _cropped(layer: CaffeLayer, offset: tuple[int, int], size: Sequence[int]) -> list[CaffeLayer]:
-    """The layer, and behind it a Crop to height and width `size` from `offset` on, of which a DummyData tells the size.
+    """The layer, and behind it a Crop to height and width `size` from `offset` on, whose size a DummyData states.
 
     Caffe's Deconvolution crops opposite sides alike.
     """

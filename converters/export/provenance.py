@@ -1,6 +1,6 @@
 """What a converted network keeps of its Caffe layers, so that the way back gives the same layers and blobs.
 
-MatConvNet's form does not tell everything: BatchNorm keeps sigma where Caffe has sums and a factor, a PReLU is five
+MatConvNet's form does not hold everything: BatchNorm keeps sigma where Caffe has sums and a factor, a PReLU is five
 layers. `meta.caffe` therefore holds, for every Caffe layer that is not plainly one stock layer, its prototxt, the blobs
 that no param holds as they are, and a checksum of the layers that stand for it. An entry counts only while these
 layers are what they were.
@@ -95,7 +95,7 @@ _FIELDS = ("prototxt", "layers", "counts", "params", "shapes", "values", "checks
 
 
 def _is_plain(builder: Builder, layers: list[LayerDef], made: list[str]) -> bool:
-    """Whether the one stock layer tells everything: Caffe's fields, and its blobs in their own order."""
+    """Whether the one stock layer holds everything: Caffe's fields, and its blobs in their own order."""
     first, stock = layers[0], builder.net.layers[made[0]]
     if len(layers) != 1 or len(made) != 1 or first.type not in PLAIN or not stock.op.stock:
         return False

@@ -131,7 +131,7 @@ def _definition_alone(net: Network, input_size: InputSize | None, batch: int) ->
 
 
 def _input_shapes(net: Network, input_size: InputSize | None, batch: int) -> dict[str, Shape]:
-    """N x C x H x W of every input: as the network tells it, with what is given in its place."""
+    """N x C x H x W of every input: as the network states it, or as it is given."""
     named = isinstance(input_size, Mapping)
     shapes = given_input_shapes(net, None if named else input_size, batch)
     for name, shape in net.input_shapes.items():
@@ -161,7 +161,7 @@ def _require_one_writer(net: Network) -> None:
 
 
 def _require_usable_values(net: Network) -> None:
-    """Refuse params that no engine takes, such as moments that nobody measured."""
+    """Refuse params that no engine takes, such as moments that were never measured."""
     unusable = []
     for layer in net.layers.values():
         try:

@@ -50,7 +50,7 @@ def definition(layer: LayerDef, bottoms: Iterable[str], tops: Iterable[str]) -> 
 
 
 def caffe_layers(builder: Builder) -> list[LayerDef]:
-    """The layers of the Caffe graph, without the steps that only tell of shared memory."""
+    """The layers of the Caffe graph, without the steps that only mark shared memory."""
     return [layer for layer in builder.graph.layers if layer.type != SHARED]
 
 
@@ -101,7 +101,7 @@ def _in_caffes_names(builder: Builder, layer: LayerDef, named: Counter[str]) -> 
 def structure(net: Network, complete: bool = True) -> str:
     """A digest of everything but the params' numbers: layers, their fields and wiring, the sizes of params.
 
-    complete: False where params are missing; what a SimpleNN file tells by its params is then left out.
+    complete: False where params are missing; what a SimpleNN file states by its params is then left out.
     """
     digest = hashlib.sha256()
     ignored = {"size"} if complete else {"size", "hasBias", "numChannels"}

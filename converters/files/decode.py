@@ -150,7 +150,7 @@ def _fields_of_layer(wire: WireReader, start: int, end: int) -> dict[int, Field]
     names = layer_types.PARAMETERS.get(of_type, ())
     fields.update({number: field for number, field in type.by_number.items() if field.name in names})
     forks = layer_types.FORK_PARAMETERS.get(of_type, ())
-    if len(forks) == 1 or len(numbers) == 1:  # else nothing tells which message is which
+    if len(forks) == 1 or len(numbers) == 1:  # else nothing distinguishes the messages
         for name in forks:
             fields.update({number: type.field(name) for number in numbers})
     return fields

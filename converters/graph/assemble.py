@@ -18,7 +18,7 @@ LEFT_OUT = "not part of the net in"
 
 @dataclass(frozen=True)
 class NetState:
-    """What a layer's include and exclude rules are held against."""
+    """What a layer's include and exclude rules are compared with."""
 
     phase: str = "TEST"
     level: int = 0

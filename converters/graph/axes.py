@@ -1,4 +1,4 @@
-"""What the types of layers tell about a blob: how many axes it has, and whether filters read it."""
+"""What the types of layers say about a blob: how many axes it has, and whether filters read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large the inputs are: what the file states, what the user says, what weights and a mean image tell."""
+"""How large the inputs are: what the file states, what the user says, what weights and a mean image show."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def input_sizes(
     """Input blob -> Caffe's shape, None where a size is not known.
 
     A size that the user gives replaces the file's; the batch size stays. The channels of data layers come
-    from the first weights that read them, and where the file does not tell height and width those of the mean
-    image are taken (a data layer that crops tells them). Without weights the images of a data layer are taken to have
+    from the first weights that read them, and where the file does not state height and width those of the mean
+    image are taken (a data layer that crops states them). Without weights the images of a data layer are taken to have
     three channels, and boxes of unknown number to be one; both are notes. Raises NetworkError for sizes that make no
     sense.
     """
@@ -125,7 +125,7 @@ def _from_data_layers(net: NetDef) -> set[str]:
 
 
 def _has_colours(net: NetDef, layers: Sequence[LayerDef], blob: str) -> bool:
-    """Whether an image comes from a layer that reads images, and no weights tell its channels."""
+    """Whether an image comes from a layer that reads images, and no weights show its channels."""
     return blob in _from_data_layers(net) and not any(layer.blobs for layer in layers)
 
 

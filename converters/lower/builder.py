@@ -322,7 +322,7 @@ class Builder:
 
 
 def _form(shape: Sizes) -> Sequence[str]:
-    """The axes of an input that a person has to tell: those from the first unknown one on, but for the images."""
+    """The axes of an input that a person has to give: those from the first unknown one on, but for the images."""
     axes = "NCHW" if len(shape) == 4 else "ABCDEFGH"[: len(shape)]
     first = next((place for place in range(1, len(shape)) if shape[place] is None), 0)
     return axes[min(first, 2) if len(shape) == 4 else 0 :]

@@ -192,7 +192,7 @@ def _channels(layer: LayerDef, net: Builder, param: Message) -> int:
     if param.get("axis") not in (1, -3):
         raise UnsupportedLayersError(f"convolves along axis {param.get('axis')}; only axis 1 is supported")
     if shape[1] is None and layer.blobs and len(layer.blobs[0].shape) == 4:
-        outputs, inputs = layer.blobs[0].shape[:2]  # the weights tell what no input does
+        outputs, inputs = layer.blobs[0].shape[:2]  # the weights show what no input does
         return outputs if layer.type == "Deconvolution" else inputs * max(_groups(layer, param, outputs), 1)
     return net.channels(layer)
 

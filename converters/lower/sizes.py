@@ -1,4 +1,4 @@
-"""Sizes while a network is built: whole numbers, or None where the file does not tell an input's size."""
+"""Sizes while a network is built: whole numbers, or None where the file does not state an input's size."""
 
 from __future__ import annotations
 

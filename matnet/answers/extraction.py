@@ -226,8 +226,8 @@ def _by_processes(
             except queue.Empty:
                 if any(process.exitcode not in (None, 0) for process in running):
                     raise DataError(
-                        "a process that computes features ended without a word (killed, or out of memory?); what is "
-                        "done is kept: the same again goes on, with fewer workers if memory was short"
+                        "a process that computes features ended without an error (killed, or out of memory?); what is "
+                        "done is kept: run the same again to go on, with fewer workers if memory was short"
                     ) from None
                 continue
             if kind == "error":

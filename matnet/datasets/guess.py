@@ -74,7 +74,7 @@ def load_images(path: str | os.PathLike[str], root: str | os.PathLike[str] | Non
 
 
 def guess(path: Path) -> tuple[str, str]:
-    """The kind of data set that `path` seems to hold, and what tells it."""
+    """The kind of data set that `path` seems to hold, and the evidence."""
     if not path.is_dir():
         return _guess_list(path)
     if has_voc(path):
@@ -89,11 +89,11 @@ def guess(path: Path) -> tuple[str, str]:
     own_list = any((path / name).is_file() for name in LIST_NAMES)
     if images and all((WNID.match(name) and not own_list) or _ILSVRC.match(name) for name in images):
         return "imagenet", "its images are named as ImageNet's"
-    return "images", "nothing tells of another kind"
+    return "images", "nothing indicates another kind"
 
 
 def _guess_list(path: Path) -> tuple[str, str]:
-    """A list's kind. Caffe's numbers for ImageNet are met by WordNet id where the classes lie beside it."""
+    """A list's kind. Caffe's numbers for ImageNet are matched by WordNet id where the classes lie beside it."""
     if path.name in PAIR_FILES:
         return "lfw", "it is a list of pairs"
     listed = path.is_file() and _ILSVRC.search(text_lines(path)[0][1])

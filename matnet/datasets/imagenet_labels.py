@@ -154,7 +154,7 @@ def _image_numbers(home: Path, names: Sequence[str], file: Path, lines: int) -> 
 
 
 def _blacklist(file: Path) -> frozenset[int]:
-    """The images that the kit of 2014 tells to leave out, as MatConvNet does; counted from 1."""
+    """The images that the kit of 2014 leaves out, as MatConvNet does; counted from 1."""
     numbers: set[int] = set()
     for path in sorted(file.parent.glob("*validation_blacklist*")):
         lines = text_lines(path, "list of images to leave out", "of one number")

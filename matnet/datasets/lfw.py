@@ -146,7 +146,7 @@ def _read_pairs(file: Path) -> list[_Pair]:
         raise DataError(listing(f"{file}: {len(wrong)} line(s) are not 'name i j' or 'name i other j':", wrong))
     folds = int(sizes[0]) if len(sizes) == 2 else 1
     if len(read) != folds * 2 * each:
-        raise DataError(f"{file}: has {len(read):,} pairs; its heading tells of {folds} x 2 x {each}; get it again")
+        raise DataError(f"{file}: has {len(read):,} pairs; its heading announces {folds} x 2 x {each}; get it again")
     pairs = [_Pair(faces, faces[0][0] == faces[1][0], k // (2 * each)) for k, (_, faces) in enumerate(read) if faces]
     same = [pair.same for pair in pairs]
     if same != ([True] * each + [False] * each) * folds:

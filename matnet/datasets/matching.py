@@ -30,9 +30,9 @@ class Match(NamedTuple):
 def matched(
     folders: Sequence[str], classes: Sequence[str], descriptions: Sequence[str], outputs: int | None = None
 ) -> Match:
-    """The class of each folder. outputs: how many classes the network tells apart, where its `classes` are not named.
+    """The class of each folder. outputs: how many classes the network has, where its `classes` are not named.
 
-    Raises DataError for folders that match no class or several, and where only the position could tell and the number
+    Raises DataError for folders that match no class or several, and where only the position could decide and the number
     of folders is not the number of classes.
     """
     found = _by_name(folders, classes, descriptions)
@@ -105,7 +105,7 @@ def _by_position(folders: Sequence[str], classes: Sequence[str], outputs: int | 
             )
         raise DataError(
             f"the network names none of its {count} classes, and the data has {len(folders)} ({shown}, ...), so their "
-            f"position does not tell which they are; {how_to_state()}"
+            f"position does not show which they are; {how_to_state()}"
         )
     reason = "their names match no class" if classes else "the network names no classes"
     note = f"the classes of the images are counted in sorted order, because {reason}"

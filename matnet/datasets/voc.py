@@ -116,7 +116,7 @@ class SegmentationSet:
     def check(self) -> None:
         """Read every label image and every image's size; DataError lists all that cannot be used.
 
-        Takes a few milliseconds an image, so that no network runs for hours before the first fault is met.
+        Takes a few milliseconds an image, so that no network runs for hours before the first fault is found.
         """
         faults = []
         for index, image in enumerate(self.images):

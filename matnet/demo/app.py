@@ -265,7 +265,7 @@ async def _no_such(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """What nobody foresaw: one sentence on the page, the traceback in the log."""
+    """An unexpected exception: one sentence on the page, the traceback in the log."""
     if isinstance(error, (ClientDisconnect, asyncio.CancelledError)):
         return JSONResponse({"error": ENDED}, status_code=400)
     if isinstance(error, MemoryError):

@@ -14,7 +14,7 @@ from matnet.network import Network
 
 
 def check_files(paths: list[Path]) -> list[Finding]:
-    """What the bytes of the files tell, before anything reads them as a network."""
+    """What the bytes of the files show, before anything reads them as a network."""
     return [finding for path in paths for finding in file_findings(path)]
 
 

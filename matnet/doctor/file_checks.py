@@ -17,7 +17,7 @@ SHOWN = 5
 
 
 def file_findings(path: Path) -> Iterator[Finding]:
-    """What the bytes of a file tell, whether it can be read or not: the model that it is, its checksum, damage."""
+    """What the bytes of a file show, whether it can be read or not: the model that it is, its checksum, damage."""
     from matnet.zoo.cards import all_cards
     from matnet.zoo.verify import MISMATCH, OK, Catalogue
 
@@ -39,7 +39,7 @@ def _get_again() -> str:
 
 
 def edition(net: Network, path: Path) -> Finding | None:
-    """The release that wrote a MatConvNet file, as far as its fields tell, or the generation of a Caffe definition.
+    """The release that wrote a MatConvNet file, as far as its fields show, or the generation of a Caffe definition.
 
     The fields are those of MatConvNet's history: `meta` since beta17, `dilate` and the new epsilon about beta21,
     `meta.inputs` since beta23.
@@ -104,7 +104,7 @@ def weight_findings(net: Network) -> Iterator[Finding]:
     if constant:
         yield problem("file", f"filters that are all equal, as before any training: {_some(constant)}", _get_again())
     if dead:
-        yield note("file", f"single filters that are constant and tell nothing: {_some(dead)}")
+        yield note("file", f"single filters that are constant and compute nothing: {_some(dead)}")
     yield from _moments(net)
 
 

@@ -71,15 +71,15 @@ def _mean(preprocessing: Preprocessing, flipped: bool) -> Iterator[Finding]:
             "meta",
             f"the mean ({shown}, taken as R G B) is bluer than photographs are: its colours, or the channels of the "
             "network, may be in the order B, G, R",
-            f"{_in_caffes_order(reverse)}; labelled images tell"
+            f"{_in_caffes_order(reverse)}; labelled images show it"
             if flipped
-            else f"--mean {reverse}, or --color bgr; labelled images tell which",
+            else f"--mean {reverse}, or --color bgr; labelled images show which",
         )
     if high > 1 and np.abs(colour).max() <= 1:
         yield problem(
             "meta",
             f"the mean ({shown}) is of pixels 0..1, and is subtracted from pixels {low:g}..{high:g}",
-            "--input-range 0 1; labelled images tell",
+            "--input-range 0 1; labelled images show it",
         )
 
 

@@ -16,7 +16,7 @@ InputSize = Sequence[int] | Mapping[str, Sequence[int]]
 
 
 def given_input_shapes(net: Network, size: InputSize | None, batch: int = 1) -> dict[str, Shape]:
-    """The shapes of the data inputs as the network tells them, with what is given in their place; N = `batch`.
+    """The shapes of the data inputs, as the network states them or as they are given; N = `batch`.
 
     size: (height, width) of every input of more than one pixel; C H W or N C H W of the image, whose height and width
     the other ones take; or a mapping from an input's name (see `Network.names_of_input`) to the last axes of its shape.

@@ -89,7 +89,7 @@ def _channels(stated: Sequence[Statement], read: int | None) -> int | None:
 
 
 def image_input(net: Network) -> str | None:
-    """The input that `meta.inputSize` and `meta.normalization` speak of: `data` or `input`, else the first."""
+    """The input that `meta.inputSize` and `meta.normalization` describe: `data` or `input`, else the first."""
     return _usual(net.data_inputs())
 
 

@@ -24,7 +24,7 @@ TRAINING_FIELDS = ("transformation", "numAugments", "numThreads", "prefetch", "r
 KNOWN_FIELDS = frozenset((*MEAN_FIELDS, *STD_FIELDS, *COLOR_FIELDS, *OTHER_FIELDS, *TRAINING_FIELDS))
 BYTES, UNIT = (0.0, 255.0), (0.0, 1.0)
 STATE_CHANNELS = (
-    "pass channels=1 or channels=3, or the network, whose first filters tell it: Preprocessing.of(net)",
+    "pass channels=1 or channels=3, or the network, whose first filters show it: Preprocessing.of(net)",
     "give --channels 1 or 3",
 )
 MISSING = "meta.normalization is missing, so how an image is prepared is unknown; "
@@ -119,7 +119,7 @@ def read_normalization(
 
 
 def _stated_size(meta: Any, found: Mapping[str, Any]) -> Size:
-    """The size that the places of meta state; a mean tells it only where normalization states none that is unusable."""
+    """The size that the places of meta state; a mean counts only where normalization states no unusable one."""
     unusable = _unusable_size(found)
     return merged(place.size for place in image_statements(meta) if place.place != MEAN or not unusable)
 

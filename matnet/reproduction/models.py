@@ -61,7 +61,7 @@ class ModelSource:
         return random_network(row.card.name, self.seed) if path is None else load_network(path)
 
     def identity(self, row: Expected, path: Path | None) -> str:
-        """What tells the row's weights from all others: the file's SHA-256, or how the random ones are drawn."""
+        """What identifies the row's weights: the file's SHA-256, or how the random ones are drawn."""
         from matnet.evaluation.record import file_sha256
 
         return f"random weights, seed {self.seed}, {row.card.name}" if path is None else file_sha256(path)

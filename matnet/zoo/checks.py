@@ -28,7 +28,7 @@ def digests(path: Path, kinds: Iterable[str]) -> dict[str, str]:
 def damage(path: Path, size: int | None = None) -> str | None:
     """What is plainly wrong with a file, whatever it was to be: empty, a web page, cut; None where nothing is.
 
-    size: the bytes that it should have; of a MAT v5 file, whose elements tell their lengths, not needed.
+    size: the bytes that it should have; of a MAT v5 file, whose elements state their lengths, not needed.
     """
     found = path.stat().st_size
     if found == 0:

@@ -166,7 +166,7 @@ class ResumingDownloader:
 
     @contextmanager
     def _opened(self, mode: str) -> Iterator[IO[bytes]]:
-        """The part file; what the system has against writing is a NoSpaceError, which no other address mends."""
+        """The part file; an error of the system while writing is a NoSpaceError, which no other address mends."""
         try:
             with self.part.open(mode) as file:
                 yield file

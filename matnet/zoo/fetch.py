@@ -61,7 +61,7 @@ class Fetcher:
         found, failures, dead = [], [], set()
         for file in files:
             if file.archive is not None and file.archive.file in dead:
-                continue  # told already, with the file before
+                continue  # reported already, with the file before
             try:
                 found.append(self.file(card, file))
             except DownloadError as error:
@@ -170,7 +170,7 @@ class Fetcher:
     def _addresses(self, file: RemoteFile, accepted: Mapping[str, str]) -> list[str]:
         """Chosen mirrors, the published addresses, their https forms, and the Internet Archive's copies of them.
 
-        Only a checksum tells whether a copy is right, so that the Archive is asked where one is known. Without one an
+        Only a checksum shows whether a copy is right, so that the Archive is asked where one is known. Without one an
         https form comes before its http address, which would be refused.
         """
         chosen = [f"{mirror}{file.file}" if mirror.endswith("/") else mirror for mirror in self.mirrors]

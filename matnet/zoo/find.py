@@ -45,6 +45,6 @@ def card_named(name: str) -> Card:
 
 
 def card_of(path: str | os.PathLike[str]) -> Card | None:
-    """The card of a `.mat` file, by the name of the file alone; None for a file that no card speaks of."""
+    """The card of a `.mat` file, by the name of the file alone; None for a file that no card lists."""
     name = Path(path).name.lower()
     return next((card for card in all_cards() if card.mat.lower() == name), None)

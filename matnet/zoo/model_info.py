@@ -131,7 +131,7 @@ def _caffe_info(readme: Path) -> tuple[dict[str, str], str]:
         found = {name: value.strip("`\"' ") for name, value in UNFENCED.findall(text) if value}
         prose = text.strip()
     if not found:
-        raise FileFormatError(f"{readme}: tells none of {', '.join(CAFFE_FIELDS)}; expected Caffe's model info")
+        raise FileFormatError(f"{readme}: states none of {', '.join(CAFFE_FIELDS)}; expected Caffe's model info")
     return found, prose
 
 

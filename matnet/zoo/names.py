@@ -65,7 +65,7 @@ def normalised(name: str) -> str:
 
 
 def bare(name: str) -> str:
-    """A normalised name without the prefixes and suffixes that do not tell models apart.
+    """A normalised name without the prefixes and suffixes that do not distinguish models.
 
     >>> bare("imagenet-resnet-50-dag"), bare("bair-bvlc-alexnet-model")
     ('resnet-50', 'alexnet')

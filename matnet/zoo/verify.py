@@ -80,7 +80,7 @@ class Catalogue:
 
 
 def verify(paths: Iterable[Path] | None = None, cards: Iterable[Card] | None = None) -> Iterator[FileIdentity]:
-    """A finding for each file, and for each file in each folder; without paths for all that the cards speak of.
+    """A finding for each file, and for each file in each folder; without paths for all that the cards list.
 
     Then every published `.mat` file has its line, absent or not, and the Caffe files that are here have theirs.
     DataError where there is nothing to look at.

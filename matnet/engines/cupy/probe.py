@@ -221,7 +221,7 @@ def _try_out(cupy: Any, gpu: Gpu) -> None:
 
 
 def does_not_compile(error: BaseException, gpu: Gpu) -> str:
-    """What to say where NVRTC refuses a kernel; its log is long, and its first error tells what is wrong."""
+    """What to say where NVRTC refuses a kernel; its log is long, and its first error states what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     first = next((line for line in lines if "error" in line.lower()), lines[0] if lines else type(error).__name__)
     return (

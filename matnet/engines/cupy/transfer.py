@@ -20,7 +20,7 @@ MOST_COPIERS = 4  # threads, which together reach the bandwidth of a host's memo
 
 
 class PinnedBatch:
-    """Memory for one batch on either side, and events that tell how far it is.
+    """Memory for one batch on either side, and events that mark how far it is.
 
     Two of them let one batch be copied while another is computed.
     """

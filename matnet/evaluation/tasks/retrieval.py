@@ -148,7 +148,7 @@ class Retrieval(Task):
         return np.unpackbits(rows, axis=1).astype(np.float32) if self.bits else rows.astype(np.float64)
 
     def doubts(self, counts: DescriptorCounts) -> list[str]:
-        """Whether likeness tells no more than chance: the part of relevant images in the database."""
+        """Whether similarity ranks no better than chance: the part of relevant images in the database."""
         precision = self._precision(counts)
         if precision is None or len(precision) < FEWEST:
             return []

@@ -129,7 +129,7 @@ def link_names(group: Any) -> list[str]:
 
 
 class StoredData:
-    """The arrays of one file; `compressed` tells whether any that was read is filtered (deflated).
+    """The arrays of one file; `compressed` says whether any that was read is filtered (deflated).
 
     mapped: the file's bytes, of which large arrays may be read-only views; None: every array is read into memory.
     """

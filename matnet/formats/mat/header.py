@@ -37,7 +37,7 @@ class Header:
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """Tell the container of the file at `path`; FileFormatError for what is no MAT v5, v7 or v7.3 file."""
+    """The container of the file at `path`; FileFormatError for what is no MAT v5, v7 or v7.3 file."""
     target = existing_file(path, "MAT file")
     try:
         with target.open("rb") as file:

@@ -75,7 +75,7 @@ def _at_once(stored: memoryview, promised: int) -> memoryview | None:
 
 
 def _in_pieces(elements: Elements, packed: Element, promised: int) -> memoryview:
-    """The same by zlib, which tells what is wrong with a stream."""
+    """The same by zlib, which reports what is wrong with a stream."""
     stream = zlib.decompressobj()
     content = np.empty(promised, np.uint8).data
     filled = 0

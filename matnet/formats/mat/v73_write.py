@@ -1,6 +1,6 @@
 """Writing MAT v7.3: HDF5 with MATLAB's attributes, the same bytes for the same variables.
 
-HDF5 is held to what its version 1.8 reads, without time stamps; the elements of cells and struct arrays are
+HDF5 is restricted to what its version 1.8 reads, without time stamps; the elements of cells and struct arrays are
 numbered in the order in which a walk through the variables meets them.
 """
 

@@ -83,7 +83,7 @@ def keep_best(
 ) -> np.ndarray:
     """Indices of the boxes that are kept, of `boxes` (R x 4) sorted best first; at most `most` of them.
 
-    Blocks of growing size are held against all kept before, then against themselves; or against both at once where
+    Blocks of growing size are compared with all kept before, then with themselves; or against both at once where
     that takes fewer comparisons. `areas` are computed from the boxes unless given.
     """
     boxes = np.ascontiguousarray(boxes, np.float32)
