@@ -418,6 +418,30 @@ def test_dropped_files_are_gone_when_the_command_ends(number: int, status: int, 
 
 
 @pytest.mark.process
+def test_the_command_ends_while_it_computes(tmp_path: Path) -> None:
+    """The file that is imported lets an image take forever."""
+    (tmp_path / "slow.py").write_text(
+        "import time\nfrom matnet.demo import images\nimages.answers = lambda *given: time.sleep(10**6)\n"
+    )
+    process, address = started("--import", "slow.py", "digits-lenet", "--port", "0", folder=tmp_path)
+    try:
+        page = Served(address, None)
+        ended: list[int] = []
+        asking = threading.Thread(
+            target=lambda: ended.append(page.post("/api/models/given-0/images?name=a", SEVEN.read_bytes()).status_code)
+        )
+        asking.start()
+        asking.join(2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr is not None and "interrupted" in process.stderr.read()
+        assert not list(tmp_path.glob("matnet-demo-*"))
+    finally:
+        process.kill()
+    asking.join()
+
+
+@pytest.mark.process
 def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import queue
+import threading
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -40,22 +42,54 @@ class BusyError(MatnetError):
 
 
 class Turns:
-    """One thread at a time works for all visitors, as they share the engine; the others wait in a queue."""
+    """One thread works for all visitors, as they share the engine; what they ask for waits in a queue.
+
+    The thread is a daemon, so that the command can end while it works.
+    """
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
+        self._queue: queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]]] = queue.SimpleQueue()
         self._waiting = 0
+        self._lock = threading.Lock()
+        threading.Thread(target=self._work, name="matnet demo", daemon=True).start()
+
+    @property
+    def working(self) -> bool:
+        """Whether something is computed or waits."""
+        return self._waiting > 0
 
     async def run(self, work: Callable[[], T]) -> T:
-        if self._waiting >= WAITING:
-            raise BusyError(f"{WAITING} requests are waiting already; try again in a moment")
-        self._waiting += 1
-        try:
-            async with self._lock:
-                # Abandoned only when the server ends: a visitor who leaves does not free the engine early.
-                return await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
-        finally:
-            self._waiting -= 1
+        """What `work` returns or raises; BusyError where too much waits already."""
+        with self._lock:
+            if self._waiting >= WAITING:
+                raise BusyError(f"{WAITING} requests are waiting already; try again in a moment")
+            self._waiting += 1
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._queue.put((work, future))
+        return await future
+
+    def _work(self) -> None:
+        while True:
+            work, future = self._queue.get()
+            result, error = None, None
+            if not future.cancelled():
+                try:
+                    result = work()
+                except Exception as raised:
+                    error = raised
+            with self._lock:
+                self._waiting -= 1
+            with suppress(RuntimeError):  # the server has ended meanwhile
+                future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 class Page:

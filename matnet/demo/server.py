@@ -14,7 +14,7 @@ from types import FrameType
 
 from matnet.demo.limits import EXPANSION, DemoLimits
 from matnet.engines import EngineOptions
-from matnet.errors import EngineError, MatnetError
+from matnet.errors import INTERRUPTED, EngineError, MatnetError
 from matnet.formats.mat import limits as of_files
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,23 @@ def serve(models: Sequence[str], host: str, port: int, limits: DemoLimits, engin
                 )
             )
             log.info(f"the page is {address(listening)}; Ctrl-C ends it")
-            server.run(sockets=[listening])
+            try:
+                server.run(sockets=[listening])
+            except (KeyboardInterrupt, SystemExit) as ended:
+                if page.turns.working:
+                    folder.close()
+                    _leave(ended)
+                raise
         finally:
             folder.close()
+
+
+def _leave(ended: KeyboardInterrupt | SystemExit) -> None:
+    """End the process though something is computed, for which Python would wait."""
+    interrupted = isinstance(ended, KeyboardInterrupt)
+    if interrupted:
+        print(INTERRUPTED, file=sys.stderr, flush=True)
+    os._exit(130 if interrupted else int(str(ended)))
 
 
 def forbid_downloads() -> None:
