@@ -20,7 +20,7 @@ VERBS = {
     "show": "show layers, sizes, receptive fields and memory of a network",
     "run": "run a network on arrays, and write any of its variables",
     "eval": "measure a network's error on a data set",
-    "convert": "convert Caffe into .mat, and .mat into Caffe or ONNX",
+    "convert": "convert Caffe into .mat, and .mat into Caffe, ONNX or PyTorch",
     "diff": "compare two networks: structure, params, meta",
     "doctor": "find out which of file, preprocessing and labels is wrong",
     "zoo": "list, fetch and check known models",

@@ -55,9 +55,12 @@ def add_file_options(command: argparse._ActionsContainer) -> None:
     command.add_argument(
         "--phase", choices=("TEST", "TRAIN"), default="TEST", help="which layers of a Caffe definition (default: TEST)"
     )
-    command.add_argument("--level", type=int, default=0, metavar="N", help="likewise: the layers of this level")
     command.add_argument(
-        "--stage", action="append", default=[], metavar="NAME", help="likewise: the layers of this stage; repeatable"
+        "--level", type=int, default=0, metavar="N", help="Caffe's level, for layers that have one (default: 0)"
+    )
+    command.add_argument(
+        "--stage", action="append", default=[], metavar="NAME",
+        help="one of Caffe's stages, for layers that have some; may be repeated",
     )
 
 

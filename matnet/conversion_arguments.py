@@ -93,11 +93,11 @@ def _add_files(group: Any) -> None:
     group.add_argument(
         "--mirror", action="append", default=[], metavar="URL", help="fetch a named model from here first"
     )
-    group.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="files of a named model, kept here")
+    group.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="files of a named model, in FOLDER")
     group.add_argument("--random-weights", action="store_true", help="build a named model with random weights")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random weights (default: 0)")
     group.add_argument(
-        "--show-upgraded", action="store_true", help="print the prototxt in today's form, as it is understood"
+        "--show-upgraded", action="store_true", help="print the prototxt upgraded to Caffe's current format"
     )
 
 

@@ -49,7 +49,7 @@ TABLE = "--table"
 def parser() -> argparse.ArgumentParser:
     command = command_parser(
         "eval", "[MODEL] [--data FOLDER]",
-        description="Evaluate a network: classification, segmentation, detection, or verification of faces. "
+        description="Evaluate a network: classification, segmentation, detection, faces, edges or retrieval. "
         "Without a model: digits-lenet, which needs no download. The published tables: "
         f"`{program('reproduce')}`.",
     )

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     search = command.add_argument_group("search")
     search.add_argument(
         "--limit", dest="most", type=positive, default=IMAGES, metavar="N",
-        help="the most images that are looked at, in random order (default: %(default)s)",
+        help="look at no more than N images, chosen at random (default: %(default)s)",
     )  # fmt: skip
     search.add_argument(
         "--try", dest="knobs", type=_knobs, default=(*KNOBS, LABELS), metavar="A,B",

@@ -61,7 +61,7 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--kind",
         metavar="KIND",
-        help="of SIFT Flow the labels, semantic (default) or geometric; of NYUDv2 the images, color (default) or hha",
+        help="labels of SIFT Flow: semantic (default) or geometric; images of NYUDv2: color (default) or hha",
     )
     data.add_argument("--sbd", type=Path, metavar="FOLDER", help="SBD's benchmark_RELEASE (default: beside VOC)")
     data.add_argument(

@@ -52,19 +52,19 @@ def _verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], help:
 
 
 def _add_list(verbs: Any) -> None:
-    command = _verb(verbs, "list", list_models, "All known models.")
+    command = _verb(verbs, "list", list_models, "List all known models.")
     command.add_argument("--task", choices=TASKS, help="only models for this")
     command.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _add_show(verbs: Any) -> None:
-    command = _verb(verbs, "show", show_model, "What is known of one model.")
+    command = _verb(verbs, "show", show_model, "Show what is known about one model.")
     command.add_argument("name", metavar="NAME")
     command.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _add_fetch(verbs: Any) -> None:
-    command = _verb(verbs, "fetch", fetch_model, "Download a model, check it, and say where it is.")
+    command = _verb(verbs, "fetch", fetch_model, "Download a model, verify it and print its path.")
     command.add_argument("name", metavar="NAME")
     command.add_argument(
         "--what", choices=("mat", "caffe"), default="mat", help="the .mat file (default), or the Caffe files"
@@ -76,22 +76,22 @@ def _add_fetch(verbs: Any) -> None:
         metavar="URL",
         help="try this address first; with a / at the end, a folder of files; may be repeated",
     )
-    command.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="files brought by hand")
+    command.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="take the files from here")
     command.add_argument(
-        "--allow-unverified", action="store_true", help="take a file without a known checksum over http too"
+        "--allow-unverified", action="store_true", help="also take a file without a known checksum over http"
     )
     command.add_argument(
         "--largest",
         type=byte_size,
         default=LARGEST,
         metavar="BYTES",
-        help="most bytes of a file whose size no card states (default: 4G)",
+        help="limit for a file whose size no card states (default: 4G)",
     )
     command.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def _add_verify(verbs: Any) -> None:
-    command = _verb(verbs, "verify", verify_files, "Which known files are these, and are they whole?")
+    command = _verb(verbs, "verify", verify_files, "Identify files by their checksums, and check that they are whole.")
     command.add_argument(
         "paths", nargs="*", type=Path, metavar="PATH", help="files or folders (default: every published file)"
     )
@@ -99,7 +99,7 @@ def _add_verify(verbs: Any) -> None:
 
 
 def _add_check(verbs: Any) -> None:
-    command = _verb(verbs, "check", check_models, "Do definitions build, are they as their cards say, do they run?")
+    command = _verb(verbs, "check", check_models, "Check that definitions build, match their cards, and run.")
     command.add_argument("names", nargs="*", metavar="NAME", help="models or families (default: all)")
     command.add_argument("--task", choices=TASKS, help="only models for this")
     command.add_argument("--forward", action="store_true", help="also run each on a random image, with random weights")
@@ -109,7 +109,7 @@ def _add_check(verbs: Any) -> None:
 
 
 def _add_info(verbs: Any) -> None:
-    info = verbs.add_parser("info", help="Folders in Caffe's model format, for and from Caffe's own tools.")
+    info = verbs.add_parser("info", help="Read and write folders in Caffe's model format, which Caffe's own tools use.")
     ways = info.add_subparsers(dest="way", required=True, metavar="export | import")
     _add_ways(ways)
     gist = ways.add_parser("gist", help="the same: what a gist of a model holds is such a folder")
