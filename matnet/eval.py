@@ -40,6 +40,7 @@ from matnet.files import check_outputs
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.kinds import JSON
 from matnet.network import Network
+from matnet.stated_options import stated
 
 log = logging.getLogger("matnet.eval")
 
@@ -160,6 +161,8 @@ def _card(net: Network, options: argparse.Namespace) -> Any:
 
 def _preprocessing(net: Network, options: argparse.Namespace, task: str) -> Any:
     """What the network's file asks for, and the options instead."""
+    if task in ("segmentation", "edges") and stated(options, ["input_size"]):
+        log.info("--input-size: images keep their own size for %s; only what the file leaves open follows it", task)
     faces = {"crop_fraction": (options.face_crop,) * 2, "resize": options.resize or "vl_imreadjpeg"}
     return preprocessing_from(net, options, **(faces if task == "faces" else {}))
 

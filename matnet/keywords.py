@@ -82,6 +82,13 @@ def require(values: Mapping[str, Any], kinds: Mapping[str, Kind], error: type[Ma
         raise error("; ".join(wrong))
 
 
+def plain(value: Any) -> Any:
+    """The value with NumPy's numbers as Python's, and its sequences as tuples."""
+    if _is_sequence(value):
+        return tuple(map(plain, value))
+    return value.item() if hasattr(value, "dtype") and not value.ndim else value
+
+
 def unknown(names: Iterable[str], known: Iterable[str]) -> list[str]:
     """What is wrong with keywords that nothing takes, one clause each, with the nearest names."""
     taken = list(known)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import matnet
+from matnet.engines import EngineOptions
 from matnet.errors import MatnetError
 from matnet.images import Preprocessing
 
@@ -106,10 +107,25 @@ def test_preprocessing(keyword: str, value: Any) -> None:
     named(keyword, error)
 
 
+@pytest.mark.parametrize(
+    "keywords",
+    [{"workers": 2}, {"resume": False}, {"options": EngineOptions(), "backend": "numpy"}, {"protocol": "published"}],
+)
+def test_keywords_that_cannot_act(keywords: dict[str, Any], net: matnet.Network) -> None:
+    """Two that say the same, one that another answers already, and those of a file that is not written."""
+    own = {"preprocessing": net.preprocessing} if "protocol" in keywords else {}
+    with pytest.raises(MatnetError) as error:
+        net.features(IMAGE, "ip1", **own, **keywords)
+    named(next(iter(keywords)), error)
+
+
 def test_numbers_of_numpy_are_numbers(net: matnet.Network) -> None:
     size = np.array([8, 8])
-    found = net.classify(IMAGE, top=np.int64(2), image_size=size, scale=np.float32(1), exif=np.bool_(False))
+    found = net.classify(
+        IMAGE, top=np.int64(2), image_size=size, scale=np.float32(1), exif=np.bool_(False), batch_size=np.int64(3)
+    )
     assert len(found) == 2
+    assert type(Preprocessing(size, channels=np.int64(1)).image_size[0]) is int
 
 
 @pytest.mark.parametrize("image", [5, None, "", object(), {}, [], [None], b"", np.zeros((8, 8), np.int32)])

@@ -49,6 +49,8 @@ def features(
     require({"layers": layers, "pool": pool, "out": out, "workers": workers, "resume": resume}, KINDS)
     variables = named_layers(net.for_inference(), [layers] if isinstance(layers, str) else list(layers))
     names = list(variables)
+    if out is None and (workers != 1 or not resume):
+        raise DataError(f"{'workers' if workers != 1 else 'resume'} is for the file that out= names; leave it out")
     how, engine = chosen(net, preprocessing, keywords)
     doubts(net, how)
     if out is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.engines import EngineOptions, for_batches
+from matnet.engines import EngineOptions, engine_options, for_batches
 from matnet.engines.batches import Halving, combining_layer
 from matnet.engines.kept import kept_engines
 from matnet.errors import DataError, NetworkError, ShapeError, in_words
@@ -160,7 +160,8 @@ def chosen(
     options = rest.pop("options", None)
     require({"options": options}, {"options": instance(EngineOptions, "EngineOptions").or_none()})
     prepared = preparation(net, preprocessing, given)
-    return prepared, options or EngineOptions.of(**{"backend": "auto", **rest})
+    usual = {} if options is not None else {"backend": "auto"}
+    return prepared, engine_options(options, **{**usual, **rest})
 
 
 def preparation(net: Network, preprocessing: Preprocessing | None, overrides: dict[str, Any]) -> Preprocessing:
@@ -171,6 +172,8 @@ def preparation(net: Network, preprocessing: Preprocessing | None, overrides: di
     require({"preprocessing": preprocessing}, {"preprocessing": kind})
     if preprocessing is None:
         return Preprocessing.of(net, **overrides)
+    if "protocol" in overrides:
+        raise DataError("protocol says how a network's file is read, and preprocessing is given; leave one of them out")
     wrong = unknown(overrides, [field.name for field in fields(Preprocessing)])
     if wrong:
         raise DataError(f"preprocessing: {'; '.join(wrong)}")

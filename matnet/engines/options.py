@@ -7,7 +7,7 @@ from typing import Any
 
 from matnet.engines.device import PRECISIONS, Device, parse_device
 from matnet.errors import EngineError, nearest
-from matnet.keywords import FLAG, TEXT, require, whole
+from matnet.keywords import FLAG, TEXT, plain, require, whole
 
 MOST_THREADS = 1024
 KINDS = {
@@ -53,6 +53,8 @@ class EngineOptions:
 
     def __post_init__(self) -> None:
         require(vars(self), KINDS, EngineError)
+        for name in KINDS:
+            object.__setattr__(self, name, plain(getattr(self, name)))
         _require(self.backend, BACKENDS, "backend")
         _require(self.precision, PRECISIONS, "precision")
         parse_device(self.device)

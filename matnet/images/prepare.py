@@ -27,6 +27,7 @@ from matnet.keywords import (
     is_number,
     is_whole,
     pair,
+    plain,
     unknown,
     whole,
 )
@@ -57,7 +58,6 @@ KINDS = {
     "max_pixels": whole(),
 }
 """What the fields of Preprocessing must be, but for mean and std, which are arrays."""
-PAIRS = ("image_size", "crop_fraction", "input_range")
 READ_FROM_META = ("image_size", "channels", "mean", "std", "input_range")
 """Fields of Preprocessing that replace what the reader of meta would look for."""
 
@@ -102,8 +102,8 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         _require(vars(self))
-        for name in PAIRS:
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in KINDS:
+            object.__setattr__(self, name, plain(getattr(self, name)))
         for name in ("mean", "std"):
             if getattr(self, name) is not None:
                 planes = given_planes(name, getattr(self, name))
@@ -124,7 +124,7 @@ class Preprocessing:
         if not net.data_inputs():
             raise DataError(f"{net.source}: has no input for an image")
         _require({"protocol": protocol, **overrides})
-        overrides = {name: tuple(value) if name in PAIRS else value for name, value in overrides.items()}
+        overrides = {name: plain(value) if name in KINDS else value for name, value in overrides.items()}
         try:
             return cls._stated(normalization_of(net, **_read_from_meta(overrides)), protocol, overrides)
         except DataError as error:
@@ -137,7 +137,7 @@ class Preprocessing:
         Raises DataError also where neither meta nor `overrides` state the channels.
         """
         _require({"protocol": protocol, **overrides})
-        overrides = {name: tuple(value) if name in PAIRS else value for name, value in overrides.items()}
+        overrides = {name: plain(value) if name in KINDS else value for name, value in overrides.items()}
         return cls._stated(read_normalization(meta, **_read_from_meta(overrides)), protocol, overrides)
 
     @classmethod
