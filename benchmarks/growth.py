@@ -179,6 +179,16 @@ def losses_of_one(parts: int) -> str:
     return "".join(f'layer {{ name: "a{i}" {kind} top: "t{i}" }}\n' for i in range(parts))
 
 
+def losses_of_many(parts: int) -> str:
+    """Losses of scores of their own, each with a layer that prepares its labels."""
+    return "".join(
+        f'layer {{ name: "s{i}" type: "ReLU" bottom: "data" top: "s{i}" }}\n'
+        f'layer {{ name: "l{i}" type: "Slice" bottom: "label" top: "l{i}" }}\n'
+        f'layer {{ name: "a{i}" type: "SoftmaxWithLoss" bottom: "s{i}" bottom: "l{i}" top: "t{i}" }}\n'
+        for i in range(parts)
+    )
+
+
 def one_name(parts: int) -> str:
     return "".join(f'layer {{ name: "a" type: "ReLU" bottom: "data" top: "t{i}" }}\n' for i in range(parts))
 
@@ -254,7 +264,7 @@ def subjects() -> Iterator[GrowingInput]:
         yield GrowingInput(f"{name}: load", partial(mat_file, build), load_file)
         for step, act in STEPS.items():
             yield GrowingInput(f"{name}: {step}", partial(network, build), act)
-    for text in (in_place, one_after_another, one_name, losses_of_one, unknown_fields, one_word):
+    for text in (in_place, one_after_another, one_name, losses_of_one, losses_of_many, unknown_fields, one_word):
         yield GrowingInput(f"prototxt, {text.__name__.replace('_', ' ')}: convert", partial(prototxt, text), convert)
     yield GrowingInput("caffemodel alone: convert", many_layers, convert_weights)
     yield GrowingInput("card, fields: read", card, read_card)

@@ -56,18 +56,45 @@ def inference_layers(
     gone = {id(layer) for layer in dropped} | _readers_of(net.layers, dropped, notes)
     gone |= _leftovers(net, gone, convertible, notes)
     gone |= _label_branches(net.layers, dropped, gone, notes)
-    kept = [layer for layer in net.layers if id(layer) not in gone]
+    kept = _Kept(net, [layer for layer in net.layers if id(layer) not in gone])
     for layer in dropped:
         if layer.type in LOSSES:
-            kept += _inference_form(net, kept, layer, remove_loss, notes)
+            _add_inference_form(kept, layer, remove_loss, notes)
     for name in append_softmax:
-        kept.append(_softmax_after(net, kept, name))
-        notes.append(f"appended a Softmax to layer {name!r}: blob {kept[-1].tops[0]!r}")
-    if not kept:
+        kept.add(_softmax_after(kept, name))
+        notes.append(f"appended a Softmax to layer {name!r}: blob {kept.layers[-1].tops[0]!r}")
+    if not kept.layers:
         others = "".join(f"; {note}" for note in net.notes if note.startswith(LEFT_OUT))
         what = others or "; give a prototxt with more than data and losses"
         raise NetworkError(f"{net.path}: no layer is left for inference{what}")
-    return kept, notes
+    return kept.layers, notes
+
+
+class _Kept:
+    """The layers that are kept, and what is asked of them once for each loss."""
+
+    def __init__(self, net: NetDef, layers: Iterable[LayerDef]) -> None:
+        self.net = net
+        self.layers: list[LayerDef] = []
+        self.producers: dict[str, LayerDef] = {}
+        self.types_of_readers: set[tuple[str, str]] = set()
+        self.types = Counter(layer.type for layer in net.layers)
+        self._taken = {*net.inputs, *(used for layer in net.layers for used in (*layer.tops, *layer.outputs))}
+        for layer in layers:
+            self.add(layer)
+
+    def add(self, layer: LayerDef) -> None:
+        self.layers.append(layer)
+        for variable in layer.outputs:
+            self.producers.setdefault(variable, layer)
+        self.types_of_readers.update((layer.type, variable) for variable in layer.inputs)
+        self._taken.update(layer.tops, layer.outputs)
+
+    def free_name(self, name: str) -> str:
+        """`name`, with `x` appended until no blob or variable is called so."""
+        while name in self._taken:
+            name += "x"
+        return name
 
 
 def _readers_of(layers: Sequence[LayerDef], dropped: Sequence[LayerDef], notes: list[str]) -> set[int]:
@@ -150,75 +177,54 @@ def _label_branches(
     scores = {
         variable for layer in dropped if layer.type not in ("Silence", "HDF5Output") for variable in layer.inputs[:1]
     }
-    needed = {variable for layer in layers if id(layer) not in gone for variable in layer.inputs} | scores
+    readers = Counter(variable for layer in layers if id(layer) not in gone for variable in layer.inputs)
+    readers.update(scores)
     branches = set()
     for layer in reversed(layers):
         if id(layer) in gone or layer.blobs or not labels.intersection(layer.outputs):
             continue
-        if needed.intersection(layer.outputs):
+        if any(readers[variable] for variable in layer.outputs):
             continue
         branches.add(id(layer))
         labels.update(layer.inputs)
-        read = [name for other in layers if id(other) not in gone | branches for name in other.inputs]
-        needed = set(read) | scores
+        readers.subtract(layer.inputs)
         notes.append(f"dropped layer {layer.name!r} ({layer.type}), which only prepares labels")
     return branches
 
 
-def _inference_form(
-    net: NetDef, kept: Sequence[LayerDef], loss: LayerDef, remove: bool, notes: list[str]
-) -> list[LayerDef]:
+def _add_inference_form(kept: _Kept, loss: LayerDef, remove: bool, notes: list[str]) -> None:
     form = INFERENCE_FORM.get(loss.type)
     what = f"layer {loss.name!r} ({loss.type})"
     score = loss.inputs[0] if loss.inputs else ""
-    producer = next((layer for layer in kept if score in layer.outputs), None)
+    producer = kept.producers.get(score)
     if remove or form is None:
         notes.append(f"dropped {what}; its input {loss.bottoms[0] if loss.bottoms else ''!r} is an output")
-        return []
-    if any(layer.type == form and score in layer.inputs for layer in kept):
+        return
+    if (form, score) in kept.types_of_readers:
         notes.append(f"dropped {what}: the network has a {form} of its input already")
-        return []
+        return
     if loss.type == "InfogainLoss" and producer is not None and producer.type == "Softmax":
         notes.append(f"dropped {what}: its input is a Softmax already")
-        return []
-    blob = _output_name(net, kept, loss, "prob" if form == "Softmax" else "sigmoid")
+        return
+    blob = _output_name(kept, loss, "prob" if form == "Softmax" else "sigmoid")
     notes.append(f"{what} became {form}: blob {blob!r}")
-    return [
-        replace(
-            loss,
-            type=form,
-            bottoms=loss.bottoms[:1],
-            inputs=(score,),
-            tops=(blob,),
-            outputs=(blob,),
-            share_names=(),
-            blobs=(),
-        )
-    ]
+    added = replace(loss, type=form, inputs=(score,), tops=(blob,), outputs=(blob,), share_names=(), blobs=())
+    kept.add(replace(added, bottoms=loss.bottoms[:1]))
 
 
-def _output_name(net: NetDef, kept: Sequence[LayerDef], loss: LayerDef, usual: str) -> str:
+def _output_name(kept: _Kept, loss: LayerDef, usual: str) -> str:
     """The loss's own second top, `prob` where that is free and this is the only loss, else `<layer>_prob`."""
     if len(loss.tops) > 1 and loss.type != "SigmoidCrossEntropyLoss":
         return loss.tops[1]
-    alone = sum(layer.type == loss.type for layer in net.layers) == 1
-    return _free_name(net, kept, usual if alone else f"{loss.name}_{usual}")
+    return kept.free_name(usual if kept.types[loss.type] == 1 else f"{loss.name}_{usual}")
 
 
-def _free_name(net: NetDef, kept: Sequence[LayerDef], name: str) -> str:
-    """`name`, with `x` appended until no blob or variable is called so."""
-    taken = {*net.inputs, *(used for layer in (*net.layers, *kept) for used in (*layer.tops, *layer.outputs))}
-    while name in taken:
-        name += "x"
-    return name
-
-
-def _softmax_after(net: NetDef, kept: Sequence[LayerDef], name: str) -> LayerDef:
-    source = next((layer for layer in kept if layer.name == name), None)
+def _softmax_after(kept: _Kept, name: str) -> LayerDef:
+    source = next((layer for layer in kept.layers if layer.name == name), None)
     if source is None or not source.outputs:
-        hint = nearest(name, [layer.name for layer in kept])
-        raise NetworkError(f"{net.path}: no layer to append a Softmax to is called {name!r}{hint}")
-    blob = _free_name(net, kept, "prob")
+        hint = nearest(name, [layer.name for layer in kept.layers])
+        raise NetworkError(f"{kept.net.path}: no layer to append a Softmax to is called {name!r}{hint}")
+    blob = kept.free_name("prob")
     return LayerDef(
         "softmax",
         "Softmax",
