@@ -169,3 +169,14 @@ def test_a_colour_image_becomes_gray_in_parts() -> None:
     np.testing.assert_array_equal(gray[..., 0], at_once)
     assert gray.dtype == np.uint8
     assert peak < 1.5 * 40 * 2**18
+
+
+def test_a_block_larger_than_the_memory_is_a_fault_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow reads the blocks of a PNG file in one piece, of the size that the file states."""
+
+    def read(*_: object) -> bytes:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load_end", read)
+    with pytest.raises(DataError, match="free memory"):
+        decode_uint8(png_bytes(Image.fromarray(RGB)))

@@ -41,7 +41,8 @@ GRAY_WEIGHTS = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 _GRAY_AT_ONCE = 1 << 18
 """Pixels that become gray at once: in double precision they take 40 bytes each."""
 
-# What Pillow's readers raise for damaged or hostile files; UnidentifiedImageError is an OSError.
+# What Pillow's readers raise for damaged or hostile files; UnidentifiedImageError is an OSError. A PNG file that states
+# a block of 4 GB is read in one piece.
 _READER_ERRORS = (
     OSError,
     SyntaxError,
@@ -53,6 +54,7 @@ _READER_ERRORS = (
     AttributeError,
     OverflowError,
     NotImplementedError,
+    MemoryError,
     struct.error,
     zlib.error,
 )
@@ -217,4 +219,6 @@ def _high_byte(samples: np.ndarray) -> np.ndarray:
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return "its size, or one that it states, is larger than the free memory"
     return "unknown format" if "cannot identify image file" in text else text or type(error).__name__

@@ -124,14 +124,24 @@ def bad_offset() -> bytes:
     return bytes(data)
 
 
-def large_png() -> bytes:
-    """An image of 60,000 x 60,000 pixels in its header, and a few rows."""
+def png(width: int, data: bytes) -> bytes:
+    """The start of a gray PNG file, and a block of compressed rows."""
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
+    def block(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(300_000))) + chunk(b"IEND", b"")
+    header = block(b"IHDR", struct.pack(">IIBBBBB", width, width, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + block(b"IDAT", zlib.compress(data))
+
+
+def large_png() -> bytes:
+    """An image of 60,000 x 60,000 pixels in its header, and a few rows."""
+    return png(60_000, bytes(300_000))
+
+
+def large_block() -> bytes:
+    """A whole image, and a block of it that states 4 GB."""
+    return png(8, bytes(9 * 8)) + struct.pack(">I", 2**32 - 1) + b"IDAT"
 
 
 def outside(file: Any, name: str) -> dict[str, Callable[[], object]]:
@@ -168,7 +178,7 @@ def write_hdf5(folder: Path) -> None:
 def write(folder: Path) -> None:
     files = {name: text.encode() for name, text in texts().items()}
     files |= {f"answer/{name}.bin": data for name, data in answers().items()}
-    files |= {"archive/bad-offset.zip": bad_offset(), "image/large.png": large_png()}
+    files |= {"archive/bad-offset.zip": bad_offset(), "image/large.png": large_png(), "image/block.png": large_block()}
     for name, data in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
