@@ -55,7 +55,7 @@ def convert_caffe(
         swap_rows_and_columns(net)
     _describe(net, net_def, image, chosen, mean)
     if caffemodel is not None:
-        warn_not_finite({name: param.value for name, param in net.params.items()}, str(caffemodel))
+        warn_not_finite(net, str(caffemodel))
     net.meta[META_FIELD] = remember(builder, flipped)
     transposition_notes(net)
     return net

@@ -170,7 +170,7 @@ def _named_and_checked(net: Network, given: argparse.Namespace) -> Network:
         raise NetworkError("--labels and --class-names: both name the classes; give one of them")
     if stated:
         net.classes = stated[0]
-    warn_not_finite({name: param.value for name, param in net.params.items()}, str(given.source))
+    warn_not_finite(net, str(given.source))
     return net
 
 

@@ -23,12 +23,17 @@ def not_finite(values: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     return found
 
 
-def warn_not_finite(values: Mapping[str, Any], where: str) -> None:
+def weights_not_finite(net: Any) -> list[str]:
+    """The params of a network that hold NaN or infinite values, each with their number: `conv1f: 2 of 144 values`."""
+    found = not_finite({name: param.value for name, param in net.params.items()})
+    return [f"{name}: {count:,} of {size:,} values" for name, (count, size) in found.items()]
+
+
+def warn_not_finite(net: Any, where: str) -> None:
     """Log one warning that names the params which hold NaN or infinite values, if any do."""
-    found = not_finite(values)
+    found = weights_not_finite(net)
     if found:
-        lines = (f"{name}: {count:,} of {size:,} values" for name, (count, size) in found.items())
-        log.warning(listing(f"{where}: weights are not finite (NaN or infinite), and results will not be:", lines))
+        log.warning(listing(f"{where}: weights are not finite (NaN or infinite), and results are not valid:", found))
 
 
 def _count(value: np.ndarray) -> int:

@@ -22,6 +22,7 @@ from matnet.arguments import (
     positive,
 )
 from matnet.errors import command_parser, printable, run_command, say
+from matnet.finite import weights_not_finite
 from matnet.image_arguments import add_classes, add_preprocessing, parsed, preprocessing_from
 from matnet.outcomes import ExitStatus
 from matnet.tables import Column, Table
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         options=engine_options(options),
     )
     say(_json(options.model, found) if options.json else _csv(found) if options.csv else _text(found))
-    if not found.unreadable:
+    if not (found.unreadable or found.not_finite or weights_not_finite(net)):
         return ExitStatus.DONE
     if len(found.unreadable) > 3:  # the log names three
         print(printable("\n".join(f"matnet: {fault}" for fault in found.unreadable)), file=sys.stderr)

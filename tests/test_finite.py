@@ -1,7 +1,8 @@
-"""Weights that are NaN or infinite are named where they are read: when a network is compiled or converted."""
+"""Weights that are NaN or infinite are named where they are read, and what is computed with them is never `ok`."""
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 
 import matnet
 from matnet.convert import main as convert_main
+from matnet.errors import run_command
+from matnet.eval import main as eval_main
 from matnet.finite import PIECE, not_finite
+from matnet.predict import main as predict_main
 
 DIGITS = Path(matnet.__file__).parent / "models" / "digits-lenet" / "digits-lenet.mat"
 
@@ -64,10 +68,30 @@ def test_converting_names_the_params(target: str, tmp_path: Path, capsys: pytest
         "caffe": ["--to-caffe", source, str(tmp_path / target)],
         "net.onnx": [source, "--to-onnx", str(tmp_path / target)],
     }
-    from matnet.errors import run_command
-
     assert run_command(convert_main, ways[target]) == 0
     assert "2 of " in capsys.readouterr().err
     if target == "caffe":
         assert run_command(convert_main, [f"{tmp_path}/caffe.prototxt", f"{tmp_path}/caffe.caffemodel"]) == 0
         assert "caffe.caffemodel: weights are not finite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_answers_of_damaged_weights_are_never_fine(
+    value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where pooling and ReLU leave finite scores, as those of numpy do with a NaN."""
+    net = matnet.load(DIGITS)
+    name = list(net.params)[2]
+    array = np.array(net.params[name].value)
+    array.flat[[3, -1]] = value
+    net.params[name].value = array
+    model, out = str(matnet.save(net, tmp_path / "net.mat")), tmp_path / "out.json"
+    data = DIGITS.parent / "test"
+    given = ["--limit", "30", "--data", str(data), "--backend", "numpy", "--json", str(out), "--quiet"]
+    assert run_command(eval_main, ["--model", model, *given]) == 2
+    row = json.loads(out.read_text())
+    assert row["status"] == "not finite"
+    assert f"{name}: 2 of {array.size:,} values" in row["status_reason"]
+    image = str(next((data / "3").iterdir()))
+    assert run_command(predict_main, [model, image, "--backend", "numpy"]) == 2
+    assert run_command(predict_main, [str(DIGITS), image, "--backend", "numpy"]) == 0

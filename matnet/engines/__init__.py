@@ -137,7 +137,7 @@ def compile_network(
         from matnet.engines.cupy.several import SeveralGpus
 
         engine = SeveralGpus
-    warn_not_finite({name: param.value for name, param in net.params.items()}, str(net.source))
+    warn_not_finite(net, str(net.source))
     compiled = engine(net, outputs, options)
     compiled.notes = [*notes, *compiled.notes]
     return compiled

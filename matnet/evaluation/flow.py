@@ -21,6 +21,7 @@ from matnet.evaluation.runner import EngineInfo
 from matnet.evaluation.tally import Tally, batches_left
 from matnet.evaluation.tally import described as ways_described
 from matnet.evaluation.tasks import TASKS, Task
+from matnet.finite import weights_not_finite
 from matnet.network import Network
 from matnet.outcomes import Outcome, Status
 
@@ -170,7 +171,7 @@ def result(
     if not tally.counts.images:
         raise DataError(f"{task.data.name}: none of its {len(tally.faults)} images could be read; first: {faults[0]}")
     stats = RunStats(tally.counts.images, faults, tally.seconds, tally.network_seconds)
-    outcome = judged(task, tally, faults, random_weights)
+    outcome = judged(task, tally, faults, random_weights, weights_not_finite(net))
     common = {
         **provenance(net, engine, task.data, stats, outcome, (*net.source.notes, *task.data.notes)),
         "preprocessing": described(config.preprocessing) if task.own_size else config.preprocessing.describe(),
@@ -184,15 +185,18 @@ def result(
     return found
 
 
-def judged(task: Task, tally: Tally, faults: Sequence[str], random_weights: bool) -> Outcome:
-    """The status of the figures, and its reason."""
+def judged(
+    task: Task, tally: Tally, faults: Sequence[str], random_weights: bool, weights: Sequence[str] = ()
+) -> Outcome:
+    """The status of the figures, and its reason. weights: params that are not finite, as `weights_not_finite` says."""
     counts = tally.counts
     if random_weights:
         return Outcome(Status.RANDOM_WEIGHTS)
+    reasons = [f"weights are NaN or infinite ({', '.join(weights[:5])})"] if weights else []
     if counts.not_finite:
-        return Outcome(
-            Status.NOT_FINITE, f"scores of {counts.not_finite:,} of {counts.images:,} images are NaN or infinite"
-        )
+        reasons.append(f"scores of {counts.not_finite:,} of {counts.images:,} images are NaN or infinite")
+    if reasons:
+        return Outcome(Status.NOT_FINITE, "; ".join(reasons))
     if faults:
         return Outcome(Status.UNREADABLE_IMAGES, f"{len(faults):,} left out", len(faults))
     doubts = task.doubts(counts)
