@@ -85,6 +85,8 @@ def stated(query: Mapping[str, str]) -> dict[str, Any]:
     if mean:
         try:
             found["mean"] = [float(part) for part in mean.split(",")]
+            if not np.isfinite(found["mean"]).all():
+                raise ValueError
         except ValueError:
             raise DataError(f"the mean is {mean[:40]!r}; expected one number, or three as R,G,B") from None
     if color:
