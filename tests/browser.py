@@ -56,6 +56,19 @@ class Browser:
 
         return self.until(lambda: visible(self.driver), selector)
 
+    def click(self, selector: str) -> None:
+        """Click the first element as soon as that is possible: a page may still be laid out."""
+        from selenium.common.exceptions import WebDriverException
+
+        def clicked() -> bool:
+            try:
+                self.one(selector).click()
+            except WebDriverException:
+                return False
+            return True
+
+        self.until(clicked, f"a click on {selector}")
+
     def all(self, selector: str) -> list[Any]:
         """The elements that are there now and visible."""
         from selenium.webdriver.common.by import By

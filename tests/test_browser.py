@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from matnet.demo.limits import Limits
+from matnet.demo.limits import DemoLimits
 from matnet.display.page import network_page
 from matnet.display.table import network_table
 from matnet.show import main as show
@@ -37,7 +37,7 @@ def window() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def page(window: Browser) -> Iterator[Served]:
-    with served(limits=Limits(network=2_000_000)) as found:
+    with served(limits=DemoLimits(network=2_000_000)) as found:
         yield found
 
 
@@ -113,7 +113,7 @@ def test_the_drawing_answers_to_a_click(window: Browser, page: Served) -> None:
     window.one("#tab-drawing").click()
     window.driver.switch_to.frame(window.one("#panel-drawing iframe"))
     try:
-        window.one('.layer[data-name="conv2"]').click()
+        window.click('.layer[data-name="conv2"]')
         panel = window.one("#panel").text
         assert "conv2" in panel and "3 x 3 x 16 x 32" in panel
     finally:
@@ -243,7 +243,7 @@ def test_the_page_of_show_zooms_searches_and_shows_layers(window: Browser, tmp_p
     window.press(Keys.ENTER)
     assert window.one("#panel h2").text == "pool1"
     window.one("#fit").click()
-    window.one('.layer[data-name="conv2"]').click()
+    window.click('.layer[data-name="conv2"]')
     panel = window.one("#panel")
     assert panel.text.startswith("conv2") and "3 x 3 x 16 x 32" in panel.text and "pad" in panel.text
     assert len(panel.find_elements("css selector", "svg rect")) > 10  # the histogram of the weights
