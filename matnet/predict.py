@@ -10,6 +10,7 @@ if __name__ == "__main__":
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matnet.arguments import (
@@ -21,31 +22,45 @@ from matnet.arguments import (
     network_from,
     positive,
 )
-from matnet.errors import command_parser, printable, run_command, say
+from matnet.errors import NetworkError, command_parser, printable, run_command, say
+from matnet.evaluation.detectors import LEAST, detects
+from matnet.files import check_outputs
 from matnet.finite import weights_not_finite
 from matnet.image_arguments import add_classes, add_preprocessing, parsed, preprocessing_from
+from matnet.kinds import IMAGE
 from matnet.outcomes import ExitStatus
 from matnet.tables import Column, Table
 
 if TYPE_CHECKING:
     from matnet.answers.classify import Predictions
+    from matnet.network import Network
 
+EDGES = ("left", "top", "right", "bottom")
+"""Of a box, in pixels from the upper left corner of the image."""
 MANY = 64
 """From so many images on a progress bar is shown."""
 
 
 def parser() -> argparse.ArgumentParser:
     command = command_parser(
-        "predict", "MODEL IMAGE [IMAGE ...]",
-        description="Classify images: the best classes of each, with their probabilities.",
+        "predict",
+        "MODEL IMAGE [IMAGE ...]",
+        description="Classify images: the best classes of each, with their probabilities. A detector (Faster "
+        "R-CNN, SSD) gives the objects in each, with box, class and score.",
         epilog="An image that cannot be read is named, the others go on, and the status is 2. Images are prepared as "
         "the network's file says; the options of preprocessing replace what it says.",
     )
     command.add_argument("model", metavar="MODEL", help=model_help())
     command.add_argument("images", metavar="IMAGE", nargs="+", help="image files, and folders of them")
-    command.add_argument("--top", type=positive, default=5, metavar="N", help="classes per image (default: 5)")
+    command.add_argument(
+        "--top", type=positive, metavar="N", help="classes per image (default: 5), or objects (default: all)"
+    )
     command.add_argument("--scores", metavar="NAME", help="the variable to rank (default: the last softmax, or output)")
     add_classes(command)
+    command.add_argument("--draw", type=Path, metavar="FOLDER", help="write each image with its boxes into it, as PNG")
+    command.add_argument(
+        "--least-score", type=float, metavar="S", help=f"list objects from this score on (default: {LEAST})"
+    )
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print all as JSON")
     form.add_argument("--csv", action="store_true", help="print a line per image and class")
@@ -59,9 +74,15 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     options = parsed(parser(), argv)
     net = network_from(options.model, options)
+    if detects(net):
+        return _detect(net, options)
+    foreign = [name for name in ("draw", "least_score") if getattr(options, name) is not None]
+    if foreign:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
+        raise NetworkError(f"{named}: {net.source} is no detector, so it gives no boxes; leave out")
     found = net.classify(
         options.images,
-        top=options.top,
+        top=options.top or 5,
         classes=options.classes,
         scores=options.scores,
         preprocessing=preprocessing_from(net, options),
@@ -74,6 +95,62 @@ def main(argv: list[str] | None = None) -> int:
     if len(found.unreadable) > 3:  # the log names three
         print(printable("\n".join(f"matnet: {fault}" for fault in found.unreadable)), file=sys.stderr)
     return ExitStatus.MENDABLE
+
+
+def _detect(net: Network, options: argparse.Namespace) -> int:
+    """The objects in each image, printed and drawn; the exit status."""
+    from matnet.answers.detect import detect, draw, drawn_files
+    from matnet.answers.pictures import pictures_of
+
+    foreign = [name for name in ("batch_size", "crops") if getattr(options, name) is not None]
+    if foreign:
+        named = ", ".join({"batch_size": "--batch-size", "crops": "--ten-crop"}[name] for name in foreign)
+        raise NetworkError(f"{named}: {net.source} is a detector, which gets one image at a time, whole; leave out")
+    prepared = preprocessing_from(net, options)
+    files: list[Path] = []
+    if options.draw is not None:
+        pictures = pictures_of(options.images)[0]
+        files = drawn_files(options.draw, pictures)
+        options.draw.mkdir(parents=True, exist_ok=True)
+        check_outputs([(file, IMAGE) for file in files], [picture.name for picture in pictures])
+    records = []
+    least = LEAST if options.least_score is None else options.least_score
+    given = {"least": least, "top": options.top, "classes": options.classes, "scores": options.scores}
+    found = detect(net, options.images, prepared, engine_options(options), progress=_progress(options), **given)
+    for number, image in enumerate(found):
+        records.append(image.record())
+        if files and not image.error:
+            draw(image, files[number], prepared)
+    forms = {"json": options.json, "csv": options.csv}
+    say(_json_of_objects(options.model, records) if forms["json"] else _objects(records, forms["csv"]))
+    faults = [record["error"] for record in records if "error" in record]
+    if faults:
+        print(printable("\n".join(f"matnet: {fault}" for fault in faults)), file=sys.stderr)
+    return ExitStatus.MENDABLE if faults else ExitStatus.DONE
+
+
+def _objects(records: list[dict[str, Any]], csv: bool) -> str:
+    """A table of the objects of all images, or the same as CSV."""
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        found = [
+            {"image": record["image"], **item, **dict(zip(EDGES, item["box"], strict=True))}
+            for item in record.get("detections", [])
+        ]
+        rows += found or [{"image": record["image"], "class": "" if csv else "(nothing)", "error": record.get("error")}]
+        if not csv and "error" in record:
+            rows[-1]["class"] = "(cannot be read)"
+    if csv:
+        keys = ("image", "class", "score", *EDGES, "index", "error")
+        return Table([Column(key, key) for key in keys], rows).csv().rstrip("\n")
+    edges = [Column(edge, edge, "right", places=1) for edge in EDGES]
+    columns = [Column("image", "image"), Column("class", "class"), Column("score", "score", "right", places=4), *edges]
+    return Table(columns, rows).text()
+
+
+def _json_of_objects(model: str, records: list[dict[str, Any]]) -> str:
+    unreadable = sum("error" in record for record in records)
+    return json.dumps({"model": model, "images": records, "unreadable": unreadable}, indent=2)
 
 
 def _progress(options: argparse.Namespace) -> Any:

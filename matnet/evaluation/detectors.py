@@ -34,6 +34,8 @@ class DetectionLimits:
 
 
 LIMITS = DetectionLimits()
+LEAST = 0.5
+"""The score from which on `matnet predict` lists a detection."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,11 @@ def detector_of(net: Network, asked: str | None = None) -> Detector:
         raise NetworkError(f"{net.source}: has the inputs {', '.join(others)} besides image and boxes")
     moves = offsets[0] if offsets else None
     return Detector(image, scores, moves, boxes, not fed, 0 if from_zero else 1, others[0] if others else None)
+
+
+def detects(net: Network) -> bool:
+    """Whether a network has a layer that lists detections, or one that pools boxes."""
+    return any(layer.op.lists_detections or _boxes_of(layer) is not None for layer in net.layers.values())
 
 
 def _boxes_of(layer: Layer) -> str | None:
