@@ -226,7 +226,7 @@ def _keep_unread_names(builder: Builder) -> None:
 def _keep_blob_names(builder: Builder) -> None:
     """Aliases and ranks, which keep Caffe's blob names and shapes.
 
-    A variable that holds only the last value of one blob, and is nobody's own name, is called as the blob.
+    A variable that holds only the last value of one blob, and is called like no other blob, is called as the blob.
     """
     net, graph = builder.net, builder.graph
     if builder.options.names == "caffe":

@@ -1,8 +1,9 @@
 """The same values under other shapes or in another order: Flatten, Reshape, Permute, Slice, Tile, Split and others.
 
 A Flatten or Reshape that only merges trailing axes costs nothing: its blob is the variable before it, read with fewer
-axes. It is carried out where a layer needs the merged axes as such, and where nothing reads it. A blob of more than
-four axes, too, is the variable before it; only Reshape, Flatten, Permute and Transpose read such a blob.
+axes. It is carried out where a layer needs the merged axes as such, and where no layer reads it. A blob of more than
+four axes, too, is the variable before it; Reshape, Flatten, Permute, Transpose and functions of one value read such a
+blob.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ def padded(shape: Sizes) -> Sizes:
     """
     if len(shape) > 4:
         raise ShapeError(
-            f"a blob of {len(shape)} axes ({text(shape)}) is read by Reshape, Flatten, Permute and Transpose only"
+            f"reads a blob of {len(shape)} axes ({text(shape)}); expected at most N x C x H x W, as only Reshape, "
+            "Flatten, Permute, Transpose and functions of one value take more"
         )
     return shape + (1,) * (4 - len(shape))
 
