@@ -9,18 +9,20 @@ from typing import Any
 
 
 def lazy(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a package. names: by module of the package, with spaces between them.
+    """`__getattr__`, `__dir__` and `__all__` of a package. names: by module of the package, with spaces between them;
+    those of the module "" are modules themselves.
 
     >>> __getattr__, __dir__, __all__ = lazy("matnet", {"shapes": "Shape pool_size", "params": "Param"})
     >>> __all__, __getattr__("Param")
     (['Param', 'Shape', 'pool_size'], <class 'matnet.params.Param'>)
     """
-    places = {name: f"{package}.{module}" for module, all_names in names.items() for name in all_names.split()}
+    places = {name: module for module, all_names in names.items() for name in all_names.split()}
 
     def load(name: str) -> Any:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(places[name]), name)
+        found = import_module(f"{package}.{places[name] or name}")
+        return getattr(found, name) if places[name] else found
 
     def names_of_package() -> list[str]:
         return sorted({*vars(sys.modules[package]), *places})

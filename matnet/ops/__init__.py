@@ -5,9 +5,9 @@ The module of a family is imported when one of its layer types is asked for; `mo
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from matnet.lazy import lazy
 from matnet.ops.base import REGISTRY, Op, Unknown, register
 
 if TYPE_CHECKING:
@@ -23,24 +23,7 @@ if TYPE_CHECKING:
         training,
     )
 
-__all__ = [
-    "REGISTRY",
-    "Op",
-    "Unknown",
-    "activation",
-    "combine",
-    "convolution",
-    "extensions",
-    "normalization",
-    "pooling",
-    "register",
-    "roi",
-    "sampling",
-    "training",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module(f"{__name__}.{name}")
+__getattr__, __dir__, __all__ = lazy(
+    __name__, {"": "activation combine convolution extensions normalization pooling roi sampling training"}
+)
+__all__ += ["REGISTRY", "Op", "Unknown", "register"]
