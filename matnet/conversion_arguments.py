@@ -337,9 +337,14 @@ def refuse_idle_options(given: argparse.Namespace, of_caffe: bool, name: bool) -
     if given.random_weights:
         if not name:
             raise NetworkError(f"--random-weights takes the name of a model; `{program('zoo')} list` shows all")
+        why = "not with --random-weights, which builds the model as its card describes it"
         kept = {"input_size"} if _form(given) else set()
-        idle = [option for option in (*CONVERSION, *READ, "net") if option not in kept]
-        refuse_idle(given, idle, "not with --random-weights, which builds the model as its card describes it")
+        if given.to_caffe is not None:
+            kept.add("color_format")
+        refuse_idle(given, [option for option in (*CONVERSION, *READ, "net") if option not in kept], why)
+        beside = given.prototxt or given.caffemodel
+        if beside is not None:
+            raise NetworkError(f"{beside}: {why}")
     else:
         refuse_idle(given, ["seed"], "only with --random-weights")
     if not name:

@@ -148,10 +148,15 @@ def _bluish_file(net: Network, path: str, shown: str, reverse: str) -> str:
     return f"{found}give --mean {reverse}"
 
 
+def stated_preprocessing(options: argparse.Namespace) -> list[str]:
+    """The options of `add_preprocessing` that were stated, but for the size of the input."""
+    actions = add_preprocessing(argparse.ArgumentParser())._group_actions
+    return stated(options, [action.dest for action in actions if action.dest != "input_size"])
+
+
 def refuse_preprocessing(options: argparse.Namespace) -> None:
     """DataError where options of `add_preprocessing` are given for arrays, which are inputs as they are."""
-    actions = add_preprocessing(argparse.ArgumentParser())._group_actions
-    given = stated(options, [action.dest for action in actions if action.dest != "input_size"])
+    given = stated_preprocessing(options)
     if given:
         names = ", ".join(given)
         raise DataError(f"{names}: only for images; {options.input} holds arrays, which are the inputs as they are")

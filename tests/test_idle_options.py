@@ -84,6 +84,7 @@ MODES: dict[str, list[tuple[list[str], list[list[str]]]]] = {
         ([*RANDOM, "--out", "b.mat"], [*CONVERSION, *SIZED, *NAMED, *FETCHED, *FILE, ["--show-upgraded"]]),
         ([*RANDOM, "--to-onnx", "b.onnx"], [*CONVERSION, *NAMED, *FETCHED, *FILE, *MAT_ONLY]),
         (["digits-lenet", "b.mat"], [FILE[0], *SEED, *CAFFE_ONLY]),
+        (RANDOM, [[CAFFE[0]], [CAFFE[1]]]),
     ],
     "reproduce": [
         (["--models", "digits-lenet"],

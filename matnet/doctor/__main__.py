@@ -128,12 +128,12 @@ def _files(model: str) -> list[Path]:
 
 def _preprocessing(net: Network, options: argparse.Namespace, required: bool) -> Preprocessing | None:
     from matnet.errors import DataError
-    from matnet.image_arguments import preprocessing_from
+    from matnet.image_arguments import preprocessing_from, stated_preprocessing
 
     try:
         return preprocessing_from(net, options)
     except DataError:
-        if required:
+        if required or stated_preprocessing(options):
             raise
         return None
 
