@@ -12,7 +12,7 @@ import numpy as np
 
 from matnet.answers.classes import Classes, stated_classes
 from matnet.answers.pictures import Picture, pictures_of
-from matnet.errors import DataError, FileFormatError, NetworkError, NoBoxError, in_words
+from matnet.errors import DataError, FileFormatError, NetworkError, NoBoxError, in_words, program
 from matnet.evaluation.detectors import LEAST, LIMITS, Detector, Found, detector_of
 from matnet.files import atomic_write
 
@@ -68,8 +68,8 @@ def detect(
     detector = detector_of(net, scores)
     if detector.takes_proposals:
         raise NetworkError(
-            f"{net.source}: takes boxes as {detector.boxes!r}, which an image alone does not give; `matnet eval --task "
-            "detection --proposals FILE` feeds those of selective search"
+            f"{net.source}: takes boxes as {detector.boxes!r}, which an image alone does not give; "
+            f"`{program('eval')} --task detection --proposals FILE` feeds those of selective search"
         )
     known = net.classes if classes is None else stated_classes(classes)
     engine = net.for_inference().compile(list(detector.wanted), options=options)
