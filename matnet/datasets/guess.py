@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from matnet.datasets.flowers import has_flowers, load_flowers
 from matnet.datasets.image_list import LIST_NAMES, ImageList
 from matnet.datasets.imagenet import images_folder, load_imagenet
 from matnet.datasets.lfw import FACE_FOLDERS, PAIR_FILES, PairSet, load_lfw
@@ -34,6 +35,7 @@ _LOADERS: dict[str, Callable[..., Found]] = {
     "voc": load_voc,
     "voc-objects": load_voc_objects,
     "lfw": load_lfw,
+    "flowers": load_flowers,
 }
 
 
@@ -81,6 +83,8 @@ def guess(path: Path) -> tuple[str, str]:
         return "voc", "it holds JPEGImages and SegmentationClass"
     if has_voc(path, OBJECTS):
         return "voc-objects", "it holds JPEGImages and Annotations"
+    if has_flowers(path):
+        return "flowers", "it holds imagelabels.mat and setid.mat"
     if any((path / name).is_file() for name in PAIR_FILES) or _face_folders(path):
         return "lfw", "it holds pairs of faces"
     images, folders = entries(images_folder(path, "val"))

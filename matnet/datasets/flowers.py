@@ -1,0 +1,53 @@
+"""Oxford's 102 flowers, as published: imagelabels.mat, setid.mat, and the folder jpg."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from matnet.datasets.image_list import ImageList
+from matnet.datasets.scan import digest, is_there
+from matnet.errors import DataError, FileFormatError, listing
+
+LABELS, PARTS = "imagelabels.mat", "setid.mat"
+PART = "valid"
+"""The variable of setid.mat whose 1,020 images oxford102-caffenet was measured on."""
+
+
+def has_flowers(folder: Path) -> bool:
+    """Whether a folder holds both files."""
+    return (folder / LABELS).is_file() and (folder / PARTS).is_file()
+
+
+def load_flowers(folder: str | os.PathLike[str]) -> ImageList:
+    """The images jpg/image_00001.jpg, ... that setid.mat calls `valid`; labels are those of imagelabels.mat less 1.
+
+    Raises DataError for files without these variables, numbers of no image, and missing images, which are named.
+    """
+    root = Path(folder)
+    labels, numbers = _row(root / LABELS, "labels"), np.sort(_row(root / PARTS, PART))
+    wrong = [str(number) for number in numbers.tolist() if not 1 <= number <= len(labels)]
+    if wrong or (labels < 1).any():
+        raise DataError(listing(f"{root / PARTS}: {len(wrong)} numbers of no label in {LABELS}:", wrong))
+    paths = tuple(root / "jpg" / f"image_{number:05d}.jpg" for number in numbers.tolist())
+    missing = [path.name for path in paths if not is_there(path)]
+    if missing:
+        raise DataError(listing(f"{root / 'jpg'}: {len(missing)} of {len(paths):,} images are missing:", missing))
+    chosen = labels[numbers - 1] - 1
+    sha256 = digest(root, paths, map(str, chosen.tolist()))
+    return ImageList(paths, chosen, None, root, f"Oxford 102 flowers {PART}", sha256)
+
+
+def _row(file: Path, name: str) -> np.ndarray:
+    """A variable of whole numbers."""
+    from matnet.formats.mat import read_mat
+
+    try:
+        value = read_mat(file, [name]).get(name)
+    except FileFormatError as error:
+        raise DataError(str(error)) from None
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf" or not value.size or (value % 1).any():
+        raise DataError(f"{file}: holds no whole numbers `{name}`; expected Oxford's {LABELS} and {PARTS}")
+    return value.ravel().astype(np.int64)
