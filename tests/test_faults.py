@@ -6,13 +6,20 @@ system reports as it reports a full disk, and through a folder that cannot be wr
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -33,6 +40,20 @@ COMMANDS = {
     "hdf5": ["matnet.features", MODEL, str(DIGITS / "test" / "3"), "--layer", "conv1", "--out", "out.h5"],
     "eval": ["matnet.eval", "--quiet", "--json", "out.json", "--resume"],
 }
+CARD = """---
+name: own-model
+license: unknown
+task: classification
+format: simplenn
+definition: unknown
+citation: [x]
+mat: own-model.mat
+mat_url: [{url}]
+mat_size: {size}
+md5: {{2020-01: {md5}}}
+---
+"""
+"""Of a model in <home>/models, published at an address of this machine."""
 STOPPED = """import atexit, os, signal, sys
 number, call = map(int, os.environ.get("STOP", "0 0").split())
 count = 0
@@ -101,6 +122,111 @@ def test_a_command_that_is_stopped_leaves_the_old_file_or_the_new_one(
     assert done.returncode == 0, done.stderr
     assert figures(path) == new, "a run that goes on from a stopped one has the same result"
     assert list(tmp_path.iterdir()) == [path], "what was left is removed at the next start"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["kill", "interrupt"])
+def test_a_fetch_that_is_stopped_goes_on(sent: signal.Signals, tmp_path: Path) -> None:
+    """The server stops in the middle of the file until the command is gone, so that half of it is there for sure."""
+    content = Path(MODEL).read_bytes()
+    half = len(content) // 2
+    served, asked, gone = threading.Event(), [], threading.Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.headers.get("Range"))
+            found = re.match(r"bytes=(\d+)-", asked[-1] or "")
+            start = int(found[1]) if found else 0
+            self.send_response(206 if found else 200)
+            self.send_header("Content-Length", str(len(content) - start))
+            self.send_header("ETag", '"one"')
+            if found:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.end_headers()
+            if len(asked) == 1:
+                self.wfile.write(content[:half])
+                self.wfile.flush()
+                served.set()
+                gone.wait(60)
+                return
+            self.wfile.write(content[start:])
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/own-model.mat"
+        folder = tmp_path / "home" / "models" / "own-model"
+        folder.mkdir(parents=True)
+        card = CARD.format(url=url, size=len(content), md5=hashlib.md5(content).hexdigest())
+        (folder / "readme.md").write_text(card)
+        home = {**os.environ, "MATNET_HOME": str(tmp_path / "home")}
+        command = [sys.executable, "-m", "matnet.zoo", "fetch", "own-model", "--quiet"]
+        process = subprocess.Popen(command, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert served.wait(60), process.communicate()
+        part = tmp_path / "home" / "mat" / "own-model.mat.part"
+        until = time.monotonic() + 30
+        while not (part.exists() and part.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(sent)
+        _, errors = process.communicate(timeout=60)
+        gone.set()
+        assert process.returncode == (-sent if sent == signal.SIGKILL else 130), errors
+        assert "Traceback" not in errors
+        done = subprocess.run(command, env=home, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "home" / "mat" / "own-model.mat").read_bytes() == content
+        assert asked[1] is not None, "it goes on from the bytes that came"
+        assert sorted(path.name for path in (tmp_path / "home" / "mat").iterdir()) == ["own-model.mat"]
+    finally:
+        gone.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB of which four pages (0.016 MB) are free."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs is not allowed here")
+    try:
+        (folder / "filled").write_bytes(bytes(2**20 - 4 * 4096))
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("name", ["convert", "rewrite", "save", "features", "hdf5"])
+def test_a_small_disk_that_is_full_is_one_sentence(name: str, small_disk: Path) -> None:
+    path = output(name, small_disk)
+    done = subprocess.run(arguments(name), cwd=small_disk, capture_output=True, text=True)
+    assert done.returncode == (1 if name == "save" else 2), done.stderr
+    assert path.name in done.stderr
+    full = "0.02 MB are free" if name in ("features", "hdf5") else "No space left"
+    assert full in done.stderr
+    assert name == "save" or "Traceback" not in done.stderr
+    assert not path.exists()
+    assert not [found for found in small_disk.iterdir() if found.name.startswith(".")]
+
+
+def test_an_evaluation_on_a_full_disk_prints_its_result(small_disk: Path) -> None:
+    """Its state cannot be kept, which one note says; the result goes to stdout, and to a file it cannot."""
+    command = [sys.executable, "-m", "matnet.eval", "--limit", "40", "--quiet"]
+    home = {**os.environ, "MATNET_HOME": str(small_disk / "home")}
+    (small_disk / "more").write_bytes(b"")
+    with suppress(OSError), (small_disk / "more").open("wb") as file:
+        file.write(bytes(2**20))
+    done = subprocess.run(command, cwd=small_disk, env=home, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "digits-lenet" in done.stdout and "Traceback" not in done.stderr
+    done = subprocess.run([*command, "--json", "out.json"], cwd=small_disk, env=home, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "out.json" in done.stderr and "No space left" in done.stderr and "Traceback" not in done.stderr
+    assert not (small_disk / "out.json").exists()
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "eval"])

@@ -118,7 +118,7 @@ class Staging:
             free = shutil.disk_usage(target.absolute().parent).free
             if needed > free:
                 raise FileFormatError(
-                    f"{target}: needs {needed / 1e9:.1f} GB while it is written, and {free / 1e9:.1f} GB are free; "
+                    f"{target}: needs {needed / 1e6:,.2f} MB while it is written, and {free / 1e6:,.2f} MB are free; "
                     "give a file on a larger disk, fewer layers, or pool them"
                 )
             self.folder.mkdir()
