@@ -40,7 +40,10 @@ RANDOM, SEED = ["nin-cifar10", "--random-weights"], [["--seed", "1"]]
 DETECTION = ["--task", "detection"]
 
 MODES: dict[str, list[tuple[list[str], list[list[str]]]]] = {
-    "predict": [(["net.mat", PHOTO], [["--color", "bgr"], *OF_CAFFE, *FILE[:1]]), ([*CAFFE, PHOTO], FILE[:1])],
+    "predict": [
+        (["net.mat", PHOTO], [["--color", "bgr"], *OF_CAFFE, *FILE[:1], ["--draw", "a"], ["--least-score", "0.5"]]),
+        ([*CAFFE, PHOTO], FILE[:1]),
+    ],
     "features": [(["net.mat", PHOTO, "--layer", "ip1", "--out", "f.npz"], [["--color", "bgr"], *OF_CAFFE, *FILE[:1]])],
     "run": [
         (["net.mat", "in.npz", "out.npz"], [*PREPARED, *SEED, *OF_CAFFE, *FILE[:1], *ENGINE[3:]]),
