@@ -201,3 +201,17 @@ def test_channels_are_known_behind_a_layer_that_states_its_size(tmp_path: Path) 
     (tmp_path / "net.prototxt").write_text(text)
     net = matnet.convert_caffe(tmp_path / "net.prototxt", placeholders=True)
     assert net.params["e_filter"].value.shape == (3, 3, 4, 2)
+
+
+def test_the_image_size_that_detections_are_cut_to_is_two_numbers(tmp_path: Path) -> None:
+    """Of a data layer whose sizes no file states (Cascade R-CNN's EvalData)."""
+    shapes = {"prob": (6, 3), "boxes": (6, 12), "rois": (6, 5)}
+    inputs = "".join(
+        f"layer {{ type: 'Input' top: '{name}' input_param {{ shape {{ dim: {rows} dim: {columns} }} }} }}"
+        for name, (rows, columns) in shapes.items()
+    )
+    bottoms = " ".join(f"bottom: '{name}'" for name in (*shapes, "sizes"))
+    output = f"layer {{ name: 'f' type: 'FrcnnOutput' {bottoms} top: 'f' frcnn_output_param {{ conf_thr: 0.1 }} }}"
+    net = network(tmp_path, f"layer {{ type: 'EvalData' top: 'sizes' }} {inputs} {output}")
+    assert net.input_shapes["sizes"] == (1, 2, 1, 1)
+    assert any("'sizes'" in note and "1x2" in note for note in net.source.notes)

@@ -47,6 +47,7 @@ USUAL_SHAPES: tuple[tuple[str, int, Sizes], ...] = (
     ("ROIAlign", 1, (1, 5)),
     ("PSROIPooling", 1, (1, 5)),
     ("Proposal", 2, (1, 3)),
+    ("FrcnnOutput", 3, (1, 2)),
     ("Python", 2, (1, 3)),
     ("LSTM", 1, (None, None)),
     ("RNN", 1, (None, None)),
