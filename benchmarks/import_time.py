@@ -13,7 +13,9 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 
+from matnet.benchmarks.machine import with_bytecode
 from matnet.errors import MatnetError, run_command
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import JSON
@@ -26,24 +28,24 @@ COMMAND = (
 STATEMENTS = {"numpy": "import numpy", "matnet": "import matnet"}
 VERBS = ("show", "convert")  # of a small .mat file; the whole command, to its end
 TARGET = 50.0  # milliseconds that these may take beside numpy's import
-PROBE = "import time; start = time.perf_counter()\n{statement}\nprint(time.perf_counter() - start)"
+PROBE = "import time; start = time.process_time()\n{statement}\nprint(time.process_time() - start)"
 
 
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m matnet.benchmarks.import_time",
-        description="Time `import numpy`, `import matnet` and the commands show and convert, each in fresh processes, "
-        f"by turns; exit status 1 where a command takes over {TARGET:.0f} ms more than numpy's import.",
+        description="Processor time of `import numpy`, `import matnet` and the commands show and convert, in fresh "
+        f"processes by turns; exit status 1 where a command takes over {TARGET:.0f} ms more than numpy's import.",
     )
     command.add_argument("--runs", type=int, default=11, metavar="N", help="processes each (default 11)")
     command.add_argument("--json", metavar="FILE", help="write the figures to FILE as well")
     return command
 
 
-def import_seconds(statement: str) -> float:
-    """How long a fresh interpreter takes over `statement`, its start not counted; MatnetError if it fails."""
+def import_seconds(statement: str, environment: dict[str, str] | None = None) -> float:
+    """Processor time of `statement` in a fresh interpreter, whose start is not counted; MatnetError if it fails."""
     probe = [sys.executable, "-c", PROBE.format(statement=statement)]
-    result = subprocess.run(probe, capture_output=True, text=True)
+    result = subprocess.run(probe, capture_output=True, text=True, env=environment)
     if result.returncode:
         reason = result.stderr.strip().rpartition("\n")[2]
         raise MatnetError(f"`{statement}` failed: {reason}")
@@ -58,14 +60,16 @@ def statements() -> dict[str, str]:
 
 
 def measure(runs: int) -> dict[str, list[float]]:
-    """Seconds of every run by name; a first round, which may fill the file cache, is left out."""
+    """Seconds of every run by name; a first round, which compiles the modules, is left out."""
     timed = statements()
     seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for number in range(runs + 1):
-        for name, statement in timed.items():
-            taken = import_seconds(statement)
-            if number:
-                seconds[name].append(taken)
+    with tempfile.TemporaryDirectory(prefix="matnet-") as folder:
+        environment = with_bytecode(folder)
+        for number in range(runs + 1):
+            for name, statement in timed.items():
+                taken = import_seconds(statement, environment)
+                if number:
+                    seconds[name].append(taken)
     return seconds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shlex
@@ -32,6 +33,12 @@ PACKAGES: tuple[str, ...] = (
 PACKAGES += ("cupy-cuda12x", "nvidia-cudnn-frontend", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
 
 OUTPUTS = ("--json", "--markdown", "--plot")
+
+
+def with_bytecode(folder: str) -> dict[str, str]:
+    """The environment of processes that keep the modules they compile in `folder`, as an installed package has them."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": folder}
 
 
 def describe(threads: int, argv: list[str], program: str = "matnet.benchmarks") -> dict[str, Any]:

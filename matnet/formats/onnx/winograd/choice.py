@@ -12,7 +12,9 @@ from matnet.formats.onnx.winograd.matrices import TAPS, tiles_of
 from matnet.ops.convolution import Conv
 
 # Costs in the time of one multiplication inside a matrix product, measured in ONNX Runtime with two threads on an
-# AMD EPYC of the third generation. A value is one of a transformed tile, of an input or an output channel.
+# AMD EPYC of the third generation, and tried on no other processor. What they decide is which convolutions a variant
+# with Winograd's algorithm writes so; whether that variant is used follows from times alone. A value is one of a
+# transformed tile, of an input or an output channel.
 PLAIN = 0.92  # a multiplication of a plain convolution
 TILES_PER_VALUE = 130
 TILES_PER_GRID = 1000  # per value of all tiles of a channel: they are moved in pieces that are a grid long
