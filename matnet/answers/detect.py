@@ -12,6 +12,7 @@ import numpy as np
 
 from matnet.answers.classes import Classes, stated_classes
 from matnet.answers.pictures import Picture, pictures_of
+from matnet.engines import compile_network
 from matnet.errors import DataError, FileFormatError, NetworkError, NoBoxError, in_words, program
 from matnet.evaluation.detectors import LEAST, LIMITS, Detector, Found, detector_of
 from matnet.files import atomic_write
@@ -72,7 +73,7 @@ def detect(
             f"`{program('eval')} --task detection --proposals FILE` feeds those of selective search"
         )
     known = net.classes if classes is None else stated_classes(classes)
-    engine = net.for_inference().compile(list(detector.wanted), options=options)
+    engine = compile_network(net.for_inference(), list(detector.wanted), options)
     for picture in pictures_of(images)[0]:
         try:
             found = _found(detector, engine, picture, preprocessing, known)
