@@ -20,7 +20,7 @@ from matnet.converters.means import given_mean
 from matnet.converters.options import ConversionOptions, options_from
 from matnet.converters.preprocessing import classes_struct, inputs_struct, normalization_struct
 from matnet.converters.transposition import swap_rows_and_columns
-from matnet.errors import NetworkError
+from matnet.errors import NetworkError, in_words
 from matnet.finite import warn_not_finite
 from matnet.meta.transposed import transposition_notes
 from matnet.network import Network
@@ -86,7 +86,7 @@ def _flip_colours(builder: Builder, image: str | None) -> Sequence[str]:
     net = builder.net
     reason = _why_not_flipped(builder, image)
     if reason:
-        net.source.notes.append(f"the order of the input's channels stays Caffe's: {reason}")
+        net.source.notes.append(f"the input takes its channels in the order of the Caffe net: {reason}")
         return []
     assert image is not None
     images = _images(net, image, builder.sizes)
@@ -103,8 +103,9 @@ def _why_not_flipped(builder: Builder, image: str | None) -> str:
     if channels != 3:
         return f"the image {image!r} has {'an unknown number of' if channels is None else channels} channels, not 3"
     if options.color_format == "rgb":
-        return "the color format rgb says that it takes R, G, B, or is to stay as it is"
-    return "" if options.transpose else "without transposition nothing is changed"
+        option = in_words("color_format='rgb'", "--color-format rgb")
+        return f"{option} reverses no filters, as a net that was trained on R, G, B needs"
+    return "" if options.transpose else "without transposition no filters are reversed"
 
 
 def _images(net: Network, image: str, sizes: Mapping[str, Sizes]) -> Sequence[str]:

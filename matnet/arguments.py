@@ -122,6 +122,14 @@ def flipped_inputs(net: Network) -> list[str]:
     return [flipped] if isinstance(flipped, str) else [str(name) for name in flipped] if flipped is not None else []
 
 
+def other_color_format(net: Network) -> str | None:
+    """The `--color-format` with which the Caffe files were not converted; None where the network is not Caffe's."""
+    kept = net.meta.get("caffe")
+    if not isinstance(kept, dict) or "flipped" not in kept:
+        return None
+    return "rgb" if flipped_inputs(net) else "bgr"
+
+
 Sizes = tuple[str | None, tuple[int, ...]]
 """The name of an input, or None for the image, and the last axes of its shape."""
 

@@ -100,10 +100,10 @@ def test_a_top_that_filters_read_is_no_label_wherever_it_stands(
 @pytest.mark.parametrize(
     ("options", "word"), [({"color_format": "rgb"}, "rgb"), ({"transpose": False}, "transposition")]
 )
-def test_an_order_that_stays_is_told(options: dict[str, Any], word: str, tmp_path: Path) -> None:
+def test_a_note_says_why_the_order_stays(options: dict[str, Any], word: str, tmp_path: Path) -> None:
     text = f"input: 'data' input_dim: 1 input_dim: 3 input_dim: 7 input_dim: 9 {CONVOLUTION % 'data'}"
     net = matnet.convert_caffe(*files(tmp_path, text), **options)
-    assert [note for note in net.source.notes if "stays Caffe's" in note and word in note]
+    assert [note for note in net.source.notes if "order of the Caffe net" in note and word in note]
     assert list(net.meta["caffe"]["flipped"]) == []
 
 

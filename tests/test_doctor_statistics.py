@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 
 import matnet
+from matnet.arguments import other_color_format
 from matnet.datasets import class_order
 from matnet.doctor.image_changes import Preparation, image_changes
 from matnet.doctor.label_changes import label_changes, learned_order
+from matnet.doctor.report import trials_text, verdict
 from matnet.doctor.scoring import prepare_all
+from matnet.doctor.search import BETTER, UNDECIDED, WORSE, Diagnosis, TriedChange
 from matnet.doctor.statistics import calibrated, interval, log_probabilities, normalizers, paired
 from matnet.evaluation.command import embedded_data, embedded_model
 from matnet.images import Preprocessing
+from tests.tiny_models import gray_classifier
 
 MODEL, DIGITS = Path(embedded_model()), Path(embedded_data())
 
@@ -82,6 +86,32 @@ def test_images_prepared_together_are_those_prepared_alone() -> None:
     for variant, place in zip(variants, places, strict=True):
         if not variant.transposed:
             np.testing.assert_allclose(place, variant.preprocessing.load(path), atol=1e-4)
+
+
+@pytest.mark.parametrize("flipped", [None, ["data"], []])
+def test_a_wrong_order_of_channels_is_mended_by_the_other_conversion(flipped: list[str] | None) -> None:
+    """`meta.caffe.flipped` names the inputs that --color-format bgr reversed; without it the file is not Caffe's."""
+    net = gray_classifier()
+    if flipped is not None:
+        net.meta["caffe"] = {"flipped": flipped}
+    base = Preprocessing(image_size=(9, 7), mean=(104, 117, 123))
+    remedies = " ".join(change.remedy for change in image_changes(base, color_format=other_color_format(net)))
+    assert "--color bgr --mean 123 117 104" in remedies
+    assert ("--color-format rgb" in remedies) == bool(flipped)
+    assert ("--color-format bgr" in remedies) == (flipped == [])
+
+
+def test_the_report_says_how_to_keep_the_recommended_change_alone() -> None:
+    trials = [
+        TriedChange("knob", f"change {kind}", kind, 9, 1, 0, 2, 50, 1, 0.001, None, f"--option {kind}")
+        for kind in (BETTER, UNDECIDED, WORSE)
+    ]
+    base = TriedChange("none", "as it is", "", 9, 50, 40, 60, 50, 0, 1, None, "")
+    for best in (trials[0], None):
+        diagnosis = Diagnosis(base, trials, best)
+        text = f"{trials_text(diagnosis)} {verdict(diagnosis)}"
+        assert text.count("--option") == (best is not None)
+        assert (f"--option {BETTER}" in text) == (best is not None)
 
 
 def test_changes_of_labels_stay_within_the_outputs() -> None:

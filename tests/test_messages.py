@@ -203,9 +203,10 @@ def test_the_doctor_names_both_the_order_and_the_mean_of_a_converted_network_wit
     net = colours()
     prepared = Preprocessing.of(net, image_size=(2, 2), mean=(113.5, 123, 125.5))
     remedies = []
-    for flipped in ("", net.inputs[0]):
-        net.meta["caffe"] = {"flipped": flipped} if flipped else {}
+    for caffe in ({}, {"flipped": net.inputs[0]}, {"flipped": []}):
+        net.meta["caffe"] = caffe
         remedies += [item.remedy for item in meta_findings(net, prepared, net.outputs[0]) if "bluer" in item.what]
-    assert len(remedies) == 2 and all("--mean 125.5 123 113.5" in text for text in remedies)
-    assert ["--color-format rgb" in text for text in remedies] == [False, True]
-    assert "--color bgr --mean 125.5" in remedies[1]
+    assert len(remedies) == 3 and all("--mean 125.5 123 113.5" in text for text in remedies)
+    assert ["--color-format rgb" in text for text in remedies] == [False, True, False]
+    assert ["--color-format bgr" in text for text in remedies] == [False, False, True]
+    assert all("--color bgr --mean 125.5" in text for text in remedies[1:])

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from matnet import Layer, Network, Param, features, predict, run
 from matnet.errors import in_words, run_command
 from matnet.eval import main as evaluate
 from matnet.image_arguments import parsed, preprocessing_from
+from matnet.images import Preprocessing
+from matnet.images.doubts import doubts
 from matnet.ops.convolution import Conv
 from tests.tiny_models import colours
 
@@ -235,6 +238,27 @@ def test_a_missing_mean_is_doubted_once_in_every_interface(
         doubted = [record.getMessage() for record in caplog.records if "no mean is subtracted" in record.getMessage()]
         assert len(doubted) == count
         assert all(("--mean" in text) == (way in ("predict", "features", "run", "eval")) for text in doubted)
+
+
+@pytest.mark.parametrize(
+    ("stated", "given", "said"),
+    [
+        (None, {}, "files state none"),
+        (None, {"mean": 0}, "stated as 0"),
+        ((3, 2, 1), {"mean": 0}, "files state one"),
+        ((3, 2, 1), {"mean": None}, "files state one"),
+        ((0, 0, 0), {}, "stated as 0"),
+    ],
+)
+def test_a_missing_mean_is_doubted_by_what_the_files_state(
+    stated: tuple[int, ...] | None, given: dict[str, Any], said: str
+) -> None:
+    net = colours(meta={"caffe": {"layers": "kept"}})
+    net.meta["normalization"].pop("averageImage", None)
+    if stated:
+        net.meta["normalization"]["averageImage"] = np.float32(stated)
+    (doubt,) = doubts(net, Preprocessing.of(net, **given))
+    assert said in doubt and "no mean is subtracted" in doubt
 
 
 def test_options_in_caffes_order_of_colours_are_doubted(caplog: pytest.LogCaptureFixture) -> None:

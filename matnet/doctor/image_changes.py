@@ -40,11 +40,17 @@ class ImageChange:
 
 
 def image_changes(
-    base: Preprocessing, knobs: Sequence[str] = KNOBS, colour: np.ndarray | None = None
+    base: Preprocessing,
+    knobs: Sequence[str] = KNOBS,
+    colour: np.ndarray | None = None,
+    color_format: str | None = None,
 ) -> list[ImageChange]:
-    """The changes of these knobs that make a difference to `base`. colour: the mean of the images at hand."""
+    """The changes of these knobs that make a difference to `base`. colour: the mean of the images at hand.
+
+    color_format: the one with which the network's Caffe files were not converted; None: it does not come from any.
+    """
     makers = {
-        "channel order": _channel_order(base),
+        "channel order": _channel_order(base, color_format),
         "mean": _means(base, colour),
         "scale": _scales(base),
         "transposed": _transposed(base),
@@ -71,7 +77,7 @@ def in_python(**fields: object) -> str:
     return f"Preprocessing.of(net, {', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
 
-def _channel_order(base: Preprocessing) -> Iterator[ImageChange]:
+def _channel_order(base: Preprocessing, color_format: str | None) -> Iterator[ImageChange]:
     if base.channels == 3:
         other = "bgr" if base.color == "rgb" else "rgb"
         order = ", ".join(other.upper())
@@ -82,8 +88,8 @@ def _channel_order(base: Preprocessing) -> Iterator[ImageChange]:
             shown = " ".join(f"{value:.5g}" for value in colour[::-1])
             words = f"the network takes {order}, and the colours of the mean are in the opposite order too"
             remedy += f" --mean {shown}"
-            if other == "bgr":
-                remedy += f"; or convert the Caffe files with `{program('convert')} ... --color-format rgb`"
+            if other == "bgr" and color_format:
+                remedy += f"; or convert the Caffe files with `{program('convert')} ... --color-format {color_format}`"
             yield from _change(base, "channel order", words, remedy, color=other, mean=base.mean[..., ::-1].copy())
 
 

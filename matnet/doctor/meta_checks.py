@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from matnet.arguments import flipped_inputs
+from matnet.arguments import other_color_format
 from matnet.doctor.findings import Finding, note, problem
 from matnet.errors import MatnetError
 from matnet.images import Preprocessing
@@ -51,13 +51,13 @@ def meta_findings(net: Network, preprocessing: Preprocessing | None, variable: s
     """preprocessing: as the user wants it; None where nothing says how to prepare an image. variable: the scores."""
     yield from (problem("meta", text, "state the size: --input-size HxW") for text in contradictions(net))
     if preprocessing is not None:
-        yield from _mean(preprocessing, bool(flipped_inputs(net)))
+        yield from _mean(preprocessing, other_color_format(net))
         yield from _size(net, preprocessing, variable)
     yield from _classes(net, variable)
 
 
-def _mean(preprocessing: Preprocessing, flipped: bool) -> Iterator[Finding]:
-    """flipped: whether the network takes R, G, B only since its Caffe files were converted."""
+def _mean(preprocessing: Preprocessing, color_format: str | None) -> Iterator[Finding]:
+    """color_format: the one with which the network's Caffe files were not converted, if it comes from any."""
     low, high = preprocessing.input_range
     if preprocessing.mean is None or not np.any(preprocessing.mean):
         what = "no mean is subtracted from the images: the network may do so itself, or the mean may be missing"
@@ -71,9 +71,9 @@ def _mean(preprocessing: Preprocessing, flipped: bool) -> Iterator[Finding]:
             "meta",
             f"the mean ({shown}, taken as R G B) is bluer than photographs are: its colours, or the channels of the "
             "network, may be in the order B, G, R",
-            f"{_in_caffes_order(reverse)}; labelled images show it"
-            if flipped
-            else f"--mean {reverse}, or --color bgr; labelled images show which",
+            f"convert with --color-format {color_format}, or --color bgr --mean {reverse}; labelled images show it"
+            if color_format
+            else f"--mean {reverse}, or --color bgr with it; labelled images show which",
         )
     if high > 1 and np.abs(colour).max() <= 1:
         yield problem(
@@ -81,11 +81,6 @@ def _mean(preprocessing: Preprocessing, flipped: bool) -> Iterator[Finding]:
             f"the mean ({shown}) is of pixels 0..1, and is subtracted from pixels {low:g}..{high:g}",
             "--input-range 0 1; labelled images show it",
         )
-
-
-def _in_caffes_order(mean: str) -> str:
-    """What undoes a conversion that turned a Caffe network of R, G, B as if it were of B, G, R."""
-    return f"convert with --color-format rgb, or --color bgr --mean {mean}"
 
 
 def _size(net: Network, preprocessing: Preprocessing, variable: str) -> Iterator[Finding]:

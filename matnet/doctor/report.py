@@ -34,8 +34,6 @@ LEGEND = (
     "top-1 err.: with the change; was: without it, on the same images; log p: how much the log-probability of the true "
     "class grows, calibrated, mean of the images; paired signed-rank test, 1 % for all changes together"
 )
-SHOWN = (BETTER, UNDECIDED)
-"""Verdicts after which a row says how to make the change permanent."""
 
 
 def findings_text(findings: Sequence[Finding]) -> str:
@@ -47,14 +45,9 @@ def findings_text(findings: Sequence[Finding]) -> str:
 
 
 def trials_text(diagnosis: Diagnosis) -> str:
-    """The error as it is, then that of every change; how those that help become permanent."""
-    shown = [trial for trial in diagnosis.trials if trial.verdict in SHOWN and trial.remedy]
+    """The error as it is, then that of every change; `verdict` says how the best one becomes permanent."""
     rows = [_row(diagnosis.base, "")] + [_row(trial, trial.conclusion) for trial in diagnosis.trials]
-    parts = [Table(TRIALS, rows).text(width=LINE)]
-    if shown:
-        remedies = [[f"{trial.knob}: {trial.what}", trial.remedy] for trial in shown]
-        parts.append(Table.of(["change", "made permanent by"], remedies).text(width=LINE))
-    return "\n\n".join([*parts, paragraph(LEGEND)])
+    return "\n\n".join([Table(TRIALS, rows).text(width=LINE), paragraph(LEGEND)])
 
 
 def paragraph(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from matnet.arguments import other_color_format
 from matnet.datasets import ImageList
 from matnet.doctor.image_changes import KNOBS, ImageChange, Preparation, image_changes
 from matnet.doctor.label_changes import LabelChange, label_changes, learned_order
@@ -134,7 +135,8 @@ class Search:
         self._images, self._names, self._knobs = images, names, knobs
         self._scorer = scorer or Scorer(net, variable, options or EngineOptions(backend="auto"))
         self._base = Preparation(preprocessing)
-        self._changes = image_changes(preprocessing, knobs, mean_colour(self._paths[: LOOKS[0]], preprocessing))
+        colour = mean_colour(self._paths[: LOOKS[0]], preprocessing)
+        self._changes = image_changes(preprocessing, knobs, colour, other_color_format(net))
         self._order = order
         self._label_changes: list[LabelChange] = []
         self._answers: dict[int, _Answers] = {}  # -1: the base; else the place of an image change

@@ -10,6 +10,7 @@ import numpy as np
 
 from matnet.errors import in_words
 from matnet.meta.transposed import transposition_notes
+from matnet.meta.values import MEAN_FIELDS, normalization, numbers
 
 if TYPE_CHECKING:
     from matnet.images.prepare import Preprocessing
@@ -32,7 +33,16 @@ def doubts(net: Network, prepared: Preprocessing) -> list[str]:
         return notes
     values = in_words("mean=VALUE", "--mean VALUE") if gray else in_words("mean=(R, G, B)", "--mean R G B")
     say = f"{values}{in_words('', ', or --mean FILE')}"
-    note = f"no mean is subtracted, as the network's files state none; if it was trained with one, give it with {say}"
+    advice = f"if it was trained with one, give it with {say}"
+    if any(any(numbers(value)) for name, value in normalization(net.meta).items() if name in MEAN_FIELDS):
+        note = (
+            "no mean is subtracted: the network's files state one, which the mean that was given replaces; to subtract "
+            f"it, leave {in_words('mean=', '--mean')} out"
+        )
+    elif prepared.mean is not None:
+        note = f"no mean is subtracted, as it is given or stated as 0; {advice}"
+    else:
+        note = f"no mean is subtracted, as the network's files state none; {advice}"
     said = _said.setdefault(net, set())
     if note not in said:
         said.add(note)

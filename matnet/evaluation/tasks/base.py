@@ -155,4 +155,5 @@ def chance_doubt(right: int, trials: int, probability: float, what: str) -> list
     """A reason for doubt where `right` of so many trials is not significantly more than chance gives."""
     if trials < FEWEST or chance_of(right, trials, probability) <= SIGNIFICANT:
         return []
-    return [f"{what} is not significantly better than chance ({right} of {trials} right, {probability:.3g} by chance)"]
+    expected = f"chance alone is expected to get {trials * probability:.3g} right"
+    return [f"{what} is not significantly better than chance ({right} of {trials} right; {expected})"]
