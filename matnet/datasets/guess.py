@@ -15,7 +15,9 @@ from matnet.datasets.imagenet import images_folder, load_imagenet
 from matnet.datasets.lfw import FACE_FOLDERS, PAIR_FILES, PairSet, load_lfw
 from matnet.datasets.matching import WNID
 from matnet.datasets.objects import OBJECTS, DetectionSet, load_voc_objects
+from matnet.datasets.places import load_places205, places_list
 from matnet.datasets.scan import entries, text_lines
+from matnet.datasets.subitizing import has_subitizing, load_subitizing
 from matnet.datasets.synsets import SORTED_LISTS, lists_in, search_folders
 from matnet.datasets.voc import SegmentationSet, has_voc, load_voc
 from matnet.errors import DataError, in_words, nearest
@@ -36,6 +38,8 @@ _LOADERS: dict[str, Callable[..., Found]] = {
     "voc-objects": load_voc_objects,
     "lfw": load_lfw,
     "flowers": load_flowers,
+    "places205": load_places205,
+    "subitizing": load_subitizing,
 }
 
 
@@ -85,6 +89,10 @@ def guess(path: Path) -> tuple[str, str]:
         return "voc-objects", "it holds JPEGImages and Annotations"
     if has_flowers(path):
         return "flowers", "it holds imagelabels.mat and setid.mat"
+    if places_list(path):
+        return "places205", "it holds val_places205.csv"
+    if has_subitizing(path):
+        return "subitizing", "it holds imgIdx.mat"
     if any((path / name).is_file() for name in PAIR_FILES) or _face_folders(path):
         return "lfw", "it holds pairs of faces"
     images, folders = entries(images_folder(path, "val"))
@@ -100,6 +108,8 @@ def _guess_list(path: Path) -> tuple[str, str]:
     """A list's kind. Caffe's numbers for ImageNet are matched by WordNet id where the classes lie beside it."""
     if path.name in PAIR_FILES:
         return "lfw", "it is a list of pairs"
+    if path.is_file() and places_list(path):
+        return "places205", "it is val_places205.csv"
     listed = path.is_file() and _ILSVRC.search(text_lines(path)[0][1])
     if listed and any(lists_in(search_folders(path.parent), SORTED_LISTS)):
         return "imagenet", "it lists images named as ImageNet's, and the classes lie beside it"

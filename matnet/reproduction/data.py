@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matnet.datasets import PairSet
 
 LISTS = ("flickr-style", "compcars", "flowers", "places205")
-"""Sets that are lists of lines `path label`, or folders of classes."""
+"""Sets that are lists of lines `path label`, folders of classes, or published in a layout that is recognised."""
 NAMED = ("cifar10", "context", "bsds500", *LISTS)
 """Sets whose place `--data NAME=PATH` gives."""
 OPTIONS = {
