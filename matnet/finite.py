@@ -29,11 +29,12 @@ def weights_not_finite(net: Any) -> list[str]:
     return [f"{name}: {count:,} of {size:,} values" for name, (count, size) in found.items()]
 
 
-def warn_not_finite(net: Any, where: str) -> None:
-    """Log one warning that names the params which hold NaN or infinite values, if any do."""
+def warn_not_finite(net: Any, where: str) -> list[str]:
+    """What `weights_not_finite` says, also logged as one warning where any param holds NaN or infinite values."""
     found = weights_not_finite(net)
     if found:
         log.warning(listing(f"{where}: weights are not finite (NaN or infinite), and results are not valid:", found))
+    return found
 
 
 def _count(value: np.ndarray) -> int:

@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         options=engine_options(options),
     )
     say(_json(options.model, found) if options.json else _csv(found) if options.csv else _text(found))
-    if not (found.unreadable or found.not_finite or weights_not_finite(net)):
+    if not (found.unreadable or found.not_finite or found.damaged):
         return ExitStatus.DONE
     if len(found.unreadable) > 3:  # the log names three
         print(printable("\n".join(f"matnet: {fault}" for fault in found.unreadable)), file=sys.stderr)
@@ -126,7 +126,7 @@ def _detect(net: Network, options: argparse.Namespace) -> int:
     faults = [record["error"] for record in records if "error" in record]
     if faults:
         print(printable("\n".join(f"matnet: {fault}" for fault in faults)), file=sys.stderr)
-    return ExitStatus.MENDABLE if faults else ExitStatus.DONE
+    return ExitStatus.MENDABLE if faults or weights_not_finite(net) else ExitStatus.DONE
 
 
 def _objects(records: list[dict[str, Any]], csv: bool) -> str:

@@ -111,3 +111,14 @@ def test_a_classifier_draws_no_boxes(photos: list[str], tmp_path: Path, capsys: 
     matnet.save(gray_classifier(), tmp_path / "gray.mat")
     assert run_command(predict.main, [str(tmp_path / "gray.mat"), photos[1], "--draw", str(tmp_path / "d")]) == 2
     assert_line(capsys.readouterr().err, "--draw", "no detector")
+
+
+def test_damaged_weights_end_with_status_2(photos: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where every score and box in the list is finite: nothing reaches the class whose bias is NaN here."""
+    net = matnet.load(photos[0])
+    filters = np.array(net.params["box_f"].value)
+    filters[0, 0, 1, 83] = np.nan  # moves of the last class, by a colour that is 0 in both images
+    net.params["box_f"].value = filters
+    matnet.save(net, photos[0])
+    assert run_command(predict.main, [*photos, "--backend", "numpy", "--csv"]) == 2
+    assert_line(capsys.readouterr().err, "box_f: 1 of")

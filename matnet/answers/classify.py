@@ -58,7 +58,7 @@ class Predictions:
     images: their names. answers: the best first, for each image; none for one that could not be read. several: whether
     a list or a folder was given; then the table has a row per image, else one per class. measure: what the numbers are,
     `probability` after a softmax, else `score`. unreadable: why images were left out. notes: what to know besides.
-    not_finite: of how many images scores are NaN or infinite.
+    not_finite: of how many images scores are NaN or infinite. damaged: the params that hold such values, and how many.
     runtime: of backend onnx, how the network ran, and which images where that changed.
     """
 
@@ -71,6 +71,7 @@ class Predictions:
     runtime: str = ""
     _faults: dict[int, str] = field(default_factory=dict, repr=False)
     not_finite: int = 0
+    damaged: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images) if self.several else len(self.answers[0])
@@ -178,7 +179,9 @@ def classify(
     names = tuple(picture.name for picture in pictures)
     measure = "probability" if _is_softmax(net, variable) else "score"
     known_ways, count = described(ways), len(not_finite)
-    return Predictions(names, tuple(answers), several, measure, unreadable, tuple(notes), known_ways, faults, count)
+    return Predictions(
+        names, tuple(answers), several, measure, unreadable, tuple(notes), known_ways, faults, count, seen.damaged
+    )
 
 
 def _is_softmax(net: Network, variable: str) -> bool:

@@ -55,11 +55,12 @@ class Batch:
 
 
 class Seen:
-    """What was noticed while images were read: how many state an EXIF orientation."""
+    """What was noticed: how many images state an EXIF orientation, and the engine's `damaged` params."""
 
     def __init__(self) -> None:
         self.turned: Counter[bool] = Counter()
         self.example = ""
+        self.damaged: tuple[str, ...] = ()
 
     def note(self, name: str, orientation: int) -> None:
         if orientation > 1:
@@ -106,6 +107,7 @@ def batches(
     Raises NetworkError for a network that needs more than one input.
     """
     engine = kept_engines(net).engine(net, list(variables), for_batches(options, share))
+    seen.damaged = tuple(engine.damaged)
     if len(engine.inputs) != 1:
         raise NetworkError(
             f"{net.source}: {', '.join(variables)} needs {len(engine.inputs)} inputs ({', '.join(engine.inputs)}), "

@@ -137,7 +137,8 @@ def compile_network(
         from matnet.engines.cupy.several import SeveralGpus
 
         engine = SeveralGpus
-    warn_not_finite(net, str(net.source))
+    damaged = warn_not_finite(net, str(net.source))
     compiled = engine(net, outputs, options)
+    compiled.damaged = damaged
     compiled.notes = [*notes, *compiled.notes]
     return compiled

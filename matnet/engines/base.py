@@ -24,13 +24,15 @@ class Engine(ABC):
     """A compiled network: call it with inputs, get {wanted name: float32 array N x C x H x W}.
 
     Attributes: `net`, `wanted` (name as asked for -> variable), `layers` (in execution order), `inputs` (variables);
-    `options`; `device` and `precision`, as results name them; `notes`, for the user, on how the engine was chosen.
+    `options`; `device` and `precision`, as results name them; `notes`, for the user, on how the engine was chosen;
+    `damaged`, the params that hold NaN or infinite values, as `weights_not_finite` says.
     """
 
     backend: ClassVar[str] = ""
     takes: ClassVar[frozenset[str]] = frozenset()  # the fields of EngineOptions that mean something to this engine only
     device = "cpu"
     precision = "fp32"
+    damaged: Sequence[str] = ()
 
     def __init__(
         self, net: Network, outputs: Sequence[str] | None = None, options: EngineOptions | None = None

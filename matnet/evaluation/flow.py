@@ -21,7 +21,6 @@ from matnet.evaluation.runner import EngineInfo
 from matnet.evaluation.tally import Tally, batches_left
 from matnet.evaluation.tally import described as ways_described
 from matnet.evaluation.tasks import TASKS, Task
-from matnet.finite import weights_not_finite
 from matnet.network import Network
 from matnet.outcomes import Outcome, Status
 
@@ -171,7 +170,7 @@ def result(
     if not tally.counts.images:
         raise DataError(f"{task.data.name}: none of its {len(tally.faults)} images could be read; first: {faults[0]}")
     stats = RunStats(tally.counts.images, faults, tally.seconds, tally.network_seconds)
-    outcome = judged(task, tally, faults, random_weights, weights_not_finite(net))
+    outcome = judged(task, tally, faults, random_weights, engine.damaged)
     common = {
         **provenance(net, engine, task.data, stats, outcome, (*net.source.notes, *task.data.notes)),
         "preprocessing": described(config.preprocessing) if task.own_size else config.preprocessing.describe(),
@@ -188,7 +187,7 @@ def result(
 def judged(
     task: Task, tally: Tally, faults: Sequence[str], random_weights: bool, weights: Sequence[str] = ()
 ) -> Outcome:
-    """The status of the figures, and its reason. weights: params that are not finite, as `weights_not_finite` says."""
+    """The status of the figures, and its reason. weights: the `damaged` ones of an Engine."""
     counts = tally.counts
     if random_weights:
         return Outcome(Status.RANDOM_WEIGHTS)

@@ -32,7 +32,7 @@ from matnet.network import Network
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """The engine that computed figures, as a row states it."""
+    """The engine that computed figures, as a row states it; damaged: see `Engine`."""
 
     backend: str
     device: str
@@ -41,6 +41,7 @@ class EngineInfo:
     batch_halved_from: int | None
     versions: dict[str, str]
     notes: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
 
 
 class Runner:
@@ -148,6 +149,7 @@ class Runner:
             batch_halved_from=self.halving.halved_from,
             versions=versions(self.engine.runtimes),
             notes=tuple(self.engine.notes),
+            damaged=tuple(self.engine.damaged),
         )
 
 

@@ -192,6 +192,7 @@ def merged(engines: Sequence[EngineInfo], workers: int) -> EngineInfo:
         batch_halved_from=max(halved, default=None),
         versions=found or versions(),
         notes=tuple(notes),
+        damaged=tuple(dict.fromkeys(name for engine in engines for name in engine.damaged)),
     )
 
 
