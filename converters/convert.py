@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from matnet.converters.preprocessing import classes_struct, inputs_struct, norma
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.errors import NetworkError, in_words
 from matnet.finite import warn_not_finite
+from matnet.foreign import refuse_foreign
 from matnet.meta.transposed import transposition_notes
 from matnet.network import Network
 
@@ -64,6 +66,9 @@ def convert_caffe(
 def _read(prototxt: PathLike | None, caffemodel: PathLike | None, options: ConversionOptions) -> NetDef:
     if prototxt is None and caffemodel is None:
         raise NetworkError("nothing to convert: give a prototxt, a caffemodel, or both")
+    for file in (prototxt, caffemodel):
+        if file is not None:
+            refuse_foreign(Path(file))
     if prototxt is None:
         assert caffemodel is not None
         net_def = net_from_caffemodel(caffemodel, options.lenient)

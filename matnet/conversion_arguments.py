@@ -12,6 +12,7 @@ from typing import Any
 from matnet.arguments import add_file_options, add_input_size, factor, given_sizes, model_help
 from matnet.converters.options import CHOICES, ORDERS
 from matnet.errors import FileFormatError, NetworkError, command_parser, program
+from matnet.foreign import refuse_foreign
 from matnet.formats import FORMATS
 from matnet.kinds import IMAGE, MAT, PROTOTXT, WEIGHTS, kind_of
 from matnet.stated_options import refuse_idle, stated
@@ -240,6 +241,8 @@ def sort_files(given: argparse.Namespace) -> None:
         place = _place(Path(text), started)
         taken = getattr(given, place)
         if taken is not None:
+            for file in (taken, text):
+                refuse_foreign(Path(file))
             raise FileFormatError(f"{text}: {taken} is {PLACES[place]} already; {_expected(given)}")
         setattr(given, place, text)
 

@@ -12,8 +12,16 @@ HDF5 = "an HDF5 file"
 NPZ = "a NumPy archive (.npz)"
 NPY = "a NumPy array (.npy)"
 ZIP = "a zip archive"
+ARCHIVE = "a packed archive"
 IMAGE = "an image"
 ONNX = "an ONNX model"
+PYTORCH = "a PyTorch file"
+PICKLE = "a Python pickle"
+KERAS = "a Keras model"
+TENSORFLOW = "a TensorFlow or Core ML model"
+TFLITE = "a TensorFlow Lite model"
+SAFETENSORS = "a safetensors file"
+MXNET = "an MXNet file"
 CAFFEMODEL = "a caffemodel"
 CAFFE_BLOB = "a Caffe mean file"
 PROTOTXT = "a prototxt"
@@ -21,6 +29,8 @@ JSON = "a JSON file"
 SVG = "an SVG drawing"
 HTML = "a web page"
 DOT = "a Graphviz graph"
+PDF = "a PDF document"
+LFS_POINTER = "a Git LFS pointer"
 TEXT = "a text file"
 UNKNOWN = "a file of an unknown kind"
 
@@ -46,6 +56,16 @@ _MAGIC = (
     (b"MM\0*", IMAGE),
     (b"P5", IMAGE),
     (b"P6", IMAGE),
+    (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", PYTORCH),  # torch.save before version 1.6
+    *((bytes((0x80, protocol)), PICKLE) for protocol in (2, 3, 4, 5)),
+    (b"\x12\x01\0\0\0\0\0\0", MXNET),
+    (b"%PDF-", PDF),
+    (b"version https://git-lfs", LFS_POINTER),
+    (b"\x1f\x8b", ARCHIVE),  # gzip
+    (b"7z\xbc\xaf\x27\x1c", ARCHIVE),
+    (b"Rar!\x1a\x07", ARCHIVE),
+    (b"\xfd7zXZ\0", ARCHIVE),
+    (b"BZh", ARCHIVE),
 )
 _LAYER = re.compile(rb"(?:^|[\n;}])\s*layers?\s*:?\s*\{")
 _FIRST_FIELD = re.compile(
@@ -67,24 +87,35 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     if head[126:128] in (b"IM", b"MI") and head[124:126] in (b"\x00\x01", b"\x01\x00", b"\x00\x02", b"\x02\x00"):
         return MAT
     if head.startswith(b"PK"):
-        return NPZ if _holds_arrays(Path(path)) else ZIP
+        return _zip_kind(Path(path))
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return IMAGE
+    if head[257:262] == b"ustar":
+        return ARCHIVE
+    if head[4:8] == b"TFL3":
+        return TFLITE
+    if head[8:10] == b'{"' and head[4:8] == bytes(4):  # the length of the header, which is JSON
+        return SAFETENSORS
     for start, kind in _MAGIC:
         if head.startswith(start) and not (len(start) == 2 and _is_text(head)):
             return kind
     return _text_kind(head) if _is_text(head) else _protobuf_kind(head)
 
 
-def _holds_arrays(path: Path) -> bool:
-    """Whether a zip archive holds .npy files alone, as numpy.savez writes them."""
+def _zip_kind(path: Path) -> str:
+    """What a zip archive is: .npy files alone, as numpy.savez writes them, torch.save's, Keras', or any other."""
     import zipfile  # not for a network's file
 
     try:
         with zipfile.ZipFile(path) as archive:
-            return all(name.endswith(".npy") for name in archive.namelist())
+            names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return False
+        return ZIP
+    if all(name.endswith(".npy") for name in names):
+        return NPZ
+    if any(name.endswith("/data.pkl") for name in names):
+        return PYTORCH
+    return KERAS if {"config.json", "model.weights.h5"} <= set(names) else ZIP
 
 
 def _is_text(head: bytes) -> bool:
@@ -115,14 +146,32 @@ def _protobuf_kind(head: bytes) -> str:
         return CAFFEMODEL
     if head[0] == 0x08 and len(head) > 2:  # field 1 is a number: ir_version of ONNX, or num of a blob
         after = 1 + _varint_length(head, 1)
+        if head[after : after + 1] == b"\x12" and _first_of_message(head, after) == b"\n":
+            return TENSORFLOW  # where ONNX has a text, the name of the producer
         return ONNX if head[after : after + 1] in (b"\x12", b"\x1a", b"\x3a", b"\x42") else CAFFE_BLOB
     if head[0] in _NET_STARTS:
         length, size = _varint(head, 1)
         after = 1 + size + length
+        if head[0] == 0x0A and _is_graph_node(head[1 + size : after]):
+            return TENSORFLOW
         if head[0] == 0x12 or after >= len(head) or head[after] in (*_NET_STARTS, 0x1A, 0x22, 0x28, 0x32, 0x38, 0x42):
             return CAFFEMODEL
         return CAFFEMODEL if head.startswith(_V2_LAYER, after) else UNKNOWN
     return UNKNOWN
+
+
+def _first_of_message(head: bytes, key: int) -> bytes:
+    """The first byte of the text or message whose key stands at `key`."""
+    start = key + 1 + _varint_length(head, key + 1)
+    return head[start : start + 1]
+
+
+def _is_graph_node(content: bytes) -> bool:
+    """Whether this is a node of TensorFlow's GraphDef, name and op, and not the name of a Caffe net."""
+    if not content.startswith(b"\n"):
+        return False
+    length, size = _varint(content, 1)
+    return content[1 + size + length : 2 + size + length] == b"\x12"
 
 
 def _varint(data: bytes, start: int) -> tuple[int, int]:

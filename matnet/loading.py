@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from matnet.errors import DownloadError, FileFormatError, MatnetError, in_words, program
-from matnet.kinds import CAFFEMODEL, HDF5, IMAGE, MAT, PROTOTXT, kind_of
+from matnet.foreign import refuse_foreign
+from matnet.kinds import CAFFEMODEL, HDF5, MAT, PROTOTXT, kind_of
 from matnet.network import Network
 
 if TYPE_CHECKING:
@@ -73,9 +74,7 @@ def _from_file(path: Path, options: Mapping[str, Any]) -> Network:
     kind = kind_of(path) if path.is_file() else ""
     if kind in (PROTOTXT, CAFFEMODEL) or (kind == HDF5 and path.suffix in CAFFE_SUFFIXES):
         return _caffe([path], options)
-    if kind == IMAGE:
-        first = in_words("images go to net.classify or net.features", "MODEL comes before the images")
-        raise FileFormatError(f"{path}: is an image, not a network; {first}")
+    refuse_foreign(path)
     if kind != MAT and path.suffix in CAFFE_SUFFIXES:
         return _caffe([path], options)  # which says what is wrong with it
     from matnet.formats import load_network

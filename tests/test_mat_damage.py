@@ -53,7 +53,7 @@ FOREIGN: list[tuple[str, bytes, str]] = [
     ("version 4", struct.pack("<5i", 0, 1, 1, 0, 2) + b"x\0" + bytes(8), "version 4.*save it .*-v7"),
     ("version 4, big endian", struct.pack(">5i", 1000, 1, 1, 0, 2) + b"x\0" + bytes(8), "version 4"),
     ("zip", b"PK\x03\x04" + bytes(200), "zip archive"),
-    ("gzip", b"\x1f\x8b" + bytes(200), "gzip file"),
+    ("gzip", b"\x1f\x8b" + bytes(200), "packed archive.*unpack it"),
     ("bare HDF5", b"\x89HDF\r\n\x1a\n" + bytes(200), "HDF5 file without MATLAB's header"),
     ("Git LFS", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "Git LFS pointer"),
     ("short header", b"MATLAB 5.0 MAT-file, Platform", "is cut after 29 bytes"),

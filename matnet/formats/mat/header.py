@@ -9,6 +9,7 @@ from typing import Literal
 
 from matnet.errors import FileFormatError
 from matnet.files import existing_file, looks_like_html
+from matnet.foreign import refuse_foreign
 
 SIZE = 128
 USER_BLOCK = 512
@@ -19,12 +20,6 @@ _VERSION_5, _VERSION_73 = 0x0100, 0x0200
 ByteOrder = Literal["<", ">"]
 _MARKS: dict[bytes, ByteOrder] = {b"IM": "<", b"MI": ">"}
 
-_FOREIGN = (
-    (b"\x89HDF", "an HDF5 file without MATLAB's header"),
-    (b"PK\x03\x04", "a zip archive (unpack it first)"),
-    (b"\x1f\x8b", "a gzip file (unpack it first)"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself (run git lfs pull)"),
-)
 _OF_CAFFE = (".prototxt", ".caffemodel")
 
 
@@ -47,6 +42,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     order = _MARKS.get(head[126:SIZE])
     version = int.from_bytes(head[124:126], "big" if order == ">" else "little")
     if order is None or version not in (_VERSION_5, _VERSION_73):
+        refuse_foreign(target)
         hint = "; a Caffe file is for matnet.convert_caffe" if target.suffix in _OF_CAFFE else ""
         raise FileFormatError(f"{target}: {_what_else(head)}{hint}")
     if version == _VERSION_5:
@@ -69,9 +65,8 @@ def _what_else(head: bytes) -> str:
             f"byte 124: found version and byte order {head[124:SIZE]!r}, expected b'\\x00\\x01IM' (v5, v7), "
             f"b'\\x00\\x02IM' (v7.3) or their big-endian forms; the file is damaged, fetch or copy it again"
         )
-    for start, name in _FOREIGN:
-        if head.startswith(start):
-            return f"is {name}; expected a MAT file of version 5, 7 or 7.3"
+    if head.startswith(b"\x89HDF"):
+        return "is an HDF5 file without MATLAB's header; expected a MAT file of version 5, 7 or 7.3"
     if _is_version_4(head):
         return "is a MAT file of version 4, which cannot hold a network; save it from MATLAB with -v7"
     return f"byte 0: found {head[:16]!r}, expected 'MATLAB 5.0 MAT-file' or 'MATLAB 7.3 MAT-file'"
