@@ -190,6 +190,46 @@ def joined_sizes(argv: Sequence[str]) -> list[str]:
     return found
 
 
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
+
+def numbers_in(text: str) -> list[float] | None:
+    """The numbers of one argument, with commas or blanks between, in brackets or not; None for any other text.
+
+    >>> numbers_in("123.7, 117,104"), numbers_in("(1 2)"), numbers_in("mean.npy")
+    ([123.7, 117.0, 104.0], [1.0, 2.0], None)
+    """
+    parts = re.split(r"\s*,\s*|\s+", text.strip("()[] "))
+    return [float(part) for part in parts] if all(map(NUMBER.fullmatch, parts)) else None
+
+
+def numbers(text: str) -> list[float]:
+    """Finite numbers, as `numbers_in` takes them, for argparse."""
+    found = numbers_in(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text} is not a number, nor several")
+    if not all(map(math.isfinite, found)):
+        raise argparse.ArgumentTypeError(f"{text} is too large for a number")
+    return found
+
+
+def joined_numbers(argv: Sequence[str], options: Sequence[str]) -> list[str]:
+    """`--mean 1 2 3` as `--mean=1,2,3` for each of the `options`, so that argparse takes no more than the numbers."""
+    found: list[str] = []
+    rest = list(argv)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            return [*found, argument, *rest]
+        if argument in options and rest:
+            values = [rest.pop(0).rstrip(",")]
+            while rest and all(NUMBER.fullmatch(text.strip(",")) for text in (values[-1], rest[0])):
+                values.append(rest.pop(0).strip(","))
+            argument = f"{argument}={','.join(values)}"
+        found.append(argument)
+    return found
+
+
 def given_sizes(options: argparse.Namespace) -> tuple[int, ...] | dict[str, tuple[int, ...]] | None:
     """`--input-size`: the one size that was given without a name, or sizes by input, or None.
 

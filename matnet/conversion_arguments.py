@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import ast
 import os
-import re
 from pathlib import Path
 from typing import Any
 
-from matnet.arguments import add_file_options, add_input_size, factor, given_sizes, model_help
+from matnet.arguments import add_file_options, add_input_size, factor, given_sizes, model_help, numbers, numbers_in
 from matnet.converters.options import CHOICES, ORDERS
 from matnet.errors import FileFormatError, NetworkError, command_parser, program
 from matnet.foreign import refuse_foreign
@@ -116,9 +115,10 @@ def _add_input(group: Any) -> None:
         "that the .mat file takes RGB; with rgb they stay",
     )  # fmt: skip
     group.add_argument(
-        "--mean", "--average-image", metavar="FILE", help="mean image: .binaryproto, .npy, or .mat (mean_img)"
+        "--mean", "--average-image", metavar="FILE",
+        help="mean image: .binaryproto, .npy, or .mat (mean_img); or the mean as a colour, R,G,B",
     )
-    group.add_argument("--mean-values", "--average-value", type=_numbers, metavar="R,G,B", help="the mean as a colour")
+    group.add_argument("--mean-values", "--average-value", type=numbers, metavar="R,G,B", help="the mean as a colour")
     _choice(
         group, "--mean-treatment", "a mean image larger than the input is cropped (default, as Caffe does) or resized "
         "(as import-caffe.py)",
@@ -207,13 +207,6 @@ def _full_size(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write HxW, or S for the shorter side") from None
 
 
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.strip("()[] ").split(",") if part.strip()]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} are no numbers; write R,G,B or one number") from None
-
-
 def _names(text: str) -> list[str] | str:
     """Words between commas, the tuple of quoted words that the original took, or one of ImageNet's orders."""
     if text in ORDERS:
@@ -243,17 +236,23 @@ def sort_files(given: argparse.Namespace) -> None:
         if taken is not None:
             for file in (taken, text):
                 refuse_foreign(Path(file))
-            raise FileFormatError(f"{text}: {taken} is {PLACES[place]} already; {_expected(given)}")
+            raise FileFormatError(f"{text}: {taken} is {PLACES[place]} already; expected P.prototxt W.caffemodel [OUT]")
         setattr(given, place, text)
 
 
-def _expected(given: argparse.Namespace) -> str:
-    """What to write where a file has no place; numbers among the files probably belong to a mean colour."""
-    if not any(re.fullmatch(r"[-+]?[\d.]+", text) for text in given.files):
-        return "expected P.prototxt W.caffemodel [OUT]"
-    if given.mean_values is not None or given.mean is None:
-        return "an option takes several numbers with commas and without spaces, such as --mean-values 123,117,104"
-    return "--mean takes a FILE; give a mean colour with --mean-values, such as --mean-values 123,117,104"
+MEANS = ("--mean", "--average-image", "--mean-values", "--average-value")
+"""The options that take a mean; each takes numbers, as in every command."""
+
+
+def mean_as_values(given: argparse.Namespace) -> None:
+    """`--mean` with numbers as `--mean-values`. NetworkError where both are given."""
+    values = None if given.mean is None or Path(given.mean).exists() else numbers_in(given.mean)
+    if values is None:
+        return
+    if given.mean_values is not None:
+        raise NetworkError(f"--mean {given.mean} and --mean-values: both are the mean as a colour; give one of them")
+    given.mean, given.mean_values = None, values
+    given.stated["mean_values"] = given.stated.pop("mean")
 
 
 def _sort_to_caffe(given: argparse.Namespace) -> None:
@@ -401,7 +400,9 @@ def _refuse_for_files(given: argparse.Namespace, of_caffe: bool) -> None:
     """MatnetError for what cannot act on a whole network: a .mat file, or a folder."""
     beside = given.prototxt or given.caffemodel
     if beside is not None:
-        raise NetworkError(f"{beside}: {given.source} is a whole network; give one of the two")
+        raise NetworkError(
+            f"{beside}: {given.source} is a whole network; give one of the two; --to-caffe STEM writes Caffe's files"
+        )
     refuse_idle(given, ["show_upgraded"], f"takes a prototxt or a caffemodel, and {given.source} is none")
     if of_caffe:
         return

@@ -21,8 +21,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from matnet.arguments import file_options, given_sizes
-from matnet.conversion_arguments import caffe_files, conversion_options, parser, refuse_idle_options, sort_files
+from matnet.arguments import file_options, given_sizes, joined_numbers
+from matnet.conversion_arguments import (
+    MEANS,
+    caffe_files,
+    conversion_options,
+    mean_as_values,
+    parser,
+    refuse_idle_options,
+    sort_files,
+)
 from matnet.errors import NetworkError, printable, run_command, say
 from matnet.files import check_outputs
 from matnet.finite import warn_not_finite
@@ -270,7 +278,8 @@ def _check_onnx(path: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    given = parse_stated(parser(), sys.argv[1:] if argv is None else argv)
+    given = parse_stated(parser(), joined_numbers(sys.argv[1:] if argv is None else argv, MEANS))
+    mean_as_values(given)
     sort_files(given)
     name = _is_name(given.source)
     of_caffe = given.source is None or (not name and is_caffe(given.source))

@@ -20,7 +20,7 @@ import numpy as np
 
 import matnet
 from matnet.errors import FileFormatError, in_words
-from matnet.kinds import EMPTY, MAT, ONNX, SUFFIXES, kind_of
+from matnet.kinds import CAFFEMODEL, EMPTY, MAT, ONNX, PROTOTXT, SUFFIXES, kind_of
 
 HOME = "MATNET_HOME"
 PathLike = str | os.PathLike[str]
@@ -109,7 +109,9 @@ def _identity(path: Path) -> object:
 def _check_kind(target: Path, kind: str) -> None:
     promised = SUFFIXES.get(target.suffix.lower(), kind)
     if promised != kind:
-        option = in_words("", f", or --to-onnx {target}") if (kind, promised) == (MAT, ONNX) else ""
+        ways = {ONNX: f", or --to-onnx {target}"}
+        ways |= dict.fromkeys((PROTOTXT, CAFFEMODEL), f", or --to-caffe {target.with_suffix('')}")
+        option = in_words("", ways.get(promised, "")) if kind == MAT else ""
         raise FileFormatError(
             f"{target}: would become {kind}, and its name is that of {promised}; give another name{option}"
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import re
 import sys
 import warnings
@@ -13,7 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matnet.arguments import add_input_size, factor, flipped_inputs, given_sizes, joined_pairs, joined_sizes, positive
+from matnet.arguments import (
+    add_input_size,
+    factor,
+    flipped_inputs,
+    given_sizes,
+    joined_numbers,
+    joined_pairs,
+    joined_sizes,
+    numbers,
+    numbers_in,
+    positive,
+)
 from matnet.errors import DataError
 from matnet.stated_options import parse_stated, refuse_idle, stated
 
@@ -21,11 +31,10 @@ if TYPE_CHECKING:
     from matnet.images import Preprocessing
     from matnet.network import Network
 
-SEVERAL = ("--mean", "--std", "--image-size", "--input-range")
+SEVERAL = ("--mean", "--mean-values", "--std", "--image-size", "--input-range")
 """Options of several numbers, which may be written with spaces or with commas."""
 
 log = logging.getLogger(__name__)
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -38,11 +47,11 @@ def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGro
     group.add_argument("--image-size", type=_two_sizes, metavar="H W", help=argparse.SUPPRESS)
     group.add_argument("--channels", type=int, choices=(1, 3), help="channels of the input: gray or colour")
     group.add_argument(
-        "--mean",
+        "--mean", "--mean-values",
         metavar="V",
         help="what is subtracted: R G B, one value, or a file (.binaryproto and .npy, read as B, G, R; .mat)",
     )
-    group.add_argument("--std", type=_numbers, metavar="V", help="divides what is left after the mean: R G B, or one")
+    group.add_argument("--std", type=numbers, metavar="V", help="divides what is left after the mean: R G B, or one")
     group.add_argument("--scale", type=factor, metavar="V", help="multiplies the result")
     group.add_argument(
         "--input-range", type=_range, metavar="LOW HIGH", help="the values of black and white (default: 0 255)"
@@ -76,7 +85,8 @@ def add_classes(command: argparse._ActionsContainer) -> None:
 def parsed(command: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments of a command that takes images; see `parse_stated`."""
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # of Pillow's; larger images are refused by name
-    return parse_stated(command, joined_sizes(_joined(joined_pairs(sys.argv[1:] if argv is None else argv))))
+    given = joined_pairs(sys.argv[1:] if argv is None else argv)
+    return parse_stated(command, joined_sizes(joined_numbers(given, SEVERAL)))
 
 
 def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any) -> Preprocessing:
@@ -179,34 +189,8 @@ def _image_size(net: Network, options: argparse.Namespace) -> dict[str, Any]:
     return {"image_size": sizes[-2:], **channels}
 
 
-def _joined(argv: Sequence[str]) -> list[str]:
-    """`--mean 1 2 3` as `--mean=1,2,3`, so that argparse takes no more than the numbers."""
-    found: list[str] = []
-    rest = list(argv)
-    while rest:
-        argument = rest.pop(0)
-        if argument == "--":
-            return [*found, argument, *rest]
-        if argument in SEVERAL and rest:
-            values = [rest.pop(0)]
-            while rest and all(map(_NUMBER.fullmatch, (values[-1], rest[0]))):
-                values.append(rest.pop(0))
-            argument = f"{argument}={','.join(values)}"
-        found.append(argument)
-    return found
-
-
-def _numbers(text: str) -> list[float]:
-    if not all(map(_NUMBER.fullmatch, text.split(","))):
-        raise argparse.ArgumentTypeError(f"{text} is not a number, nor several")
-    found = [float(part) for part in text.split(",")]
-    if not all(map(math.isfinite, found)):
-        raise argparse.ArgumentTypeError(f"{text} is too large for a number")
-    return found
-
-
 def _range(text: str) -> list[float]:
-    found = _numbers(text)
+    found = numbers(text)
     if len(found) != 2 or not found[0] < found[1]:
         raise argparse.ArgumentTypeError(f"{text} is not the values of black and white; expected LOW HIGH, such as 0 1")
     return found
@@ -232,13 +216,13 @@ def _mean(text: str | None) -> Any:
 
     if text is None:
         return None
-    if all(map(_NUMBER.fullmatch, text.split(","))):
-        numbers = np.array(_numbers(text), np.float32)
-        if numbers.size not in (1, 3):
+    if numbers_in(text) is not None:
+        values = np.array(numbers(text), np.float32)
+        if values.size not in (1, 3):
             raise DataError(
-                f"--mean {text.replace(',', ' ')}: {numbers.size} numbers; expected R G B, one value, or a mean file"
+                f"--mean {text.replace(',', ' ')}: {values.size} numbers; expected R G B, one value, or a mean file"
             )
-        return numbers
+        return values
     if not Path(text).is_file():
         raise DataError(f"--mean {text}: no such file, and no numbers; give R G B, one value, or a mean file")
     from matnet.converters.means import given_mean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from matnet.errors import MatnetError
 
@@ -12,7 +13,9 @@ def parse_stated(command: argparse.ArgumentParser, argv: Sequence[str]) -> argpa
     """The arguments, in which options may stand before, between and behind the others, or belong to a verb.
 
     `stated` of the result holds the options that the arguments contain, by their attribute: `{"seed": "--seed"}`.
+    Raises MatnetError where arguments are the words of one name of a file, which was not quoted.
     """
+    refuse_unquoted(argv)
     verbs = any(isinstance(action, argparse._SubParsersAction) for action in command._actions)
     parse = command.parse_args if verbs else command.parse_intermixed_args
     options = parse(list(argv))
@@ -27,6 +30,21 @@ def parse_stated(command: argparse.ArgumentParser, argv: Sequence[str]) -> argpa
             action.default = default
     options.stated = {action.dest: action.option_strings[0] for action in reversed(optional) if action.dest in given}
     return options
+
+
+MOST_WORDS = 8
+"""Of a file's name that is looked for among the arguments."""
+
+
+def refuse_unquoted(argv: Sequence[str]) -> None:
+    """MatnetError where no file has the name of an argument, and one has that of it and the next ones with blanks."""
+    for start, word in enumerate(argv):
+        if word.startswith("-") or Path(word).exists():
+            continue
+        for end in range(start + 2, min(start + MOST_WORDS, len(argv)) + 1):
+            name = " ".join(argv[start:end])
+            if Path(name).exists():
+                raise MatnetError(f'{name}: was given as {end - start} names; put it in quotes: "{name}"')
 
 
 def _optional(command: argparse.ArgumentParser) -> Iterator[argparse.Action]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +17,17 @@ from PIL import Image
 import matnet
 from matnet import convert, diff, features, predict
 from matnet import eval as evaluation
+from matnet.conversion_arguments import conversion_options
 from matnet.doctor.meta_checks import meta_findings
 from matnet.errors import DataError, run_command
+from matnet.image_arguments import parsed, preprocessing_from
 from matnet.images import Preprocessing
 from matnet.meta.normalization import read_normalization
 from matnet.reproduction.command import main as reproduction
+from tests.conftest import DATA
 from tests.tiny_models import colours
+
+CAFFE = DATA / "caffe/net_alexnet"
 
 
 def answer(capsys: pytest.CaptureFixture[str], main: Callable[[list[str]], int], *given: object) -> tuple[int, str]:
@@ -68,14 +75,48 @@ def test_a_missing_safetensors_is_named_with_what_installs_it(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("option", ["--mean", "--mean-values"])
-def test_a_mean_colour_with_spaces_is_answered_with_the_form_with_commas(
-    option: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+COLOURS = ["--mean 10,20,30", "--mean 10 20 30", "--mean-values 10,20,30", "--mean-values 10 20 30",
+           "--mean=10,20,30", "--mean-values '10, 20, 30'", "--mean 10, 20, 30",
+           "--mean-values (10,20,30)"]  # fmt: skip
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("verb", ["predict", "convert"])
+def test_a_mean_colour_has_one_spelling_everywhere(
+    verb: str, colour: str, model: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files, colour = [model, tmp_path / "out.mat"], [option, "1", "2", "3"]
-    for given in ([*files, *colour], [*colour, *files]):
-        status, said = answer(capsys, convert.main, *given)
-        assert status == 2 and "--mean-values 123,117,104" in said and not (tmp_path / "out.mat").exists()
+    if verb == "predict":
+        given = parsed(predict.parser(), [*shlex.split(colour), str(model), str(photo)])
+        options = preprocessing_from(matnet.load(model), given)
+        np.testing.assert_array_equal(options.mean, [10, 20, 30])
+    else:
+        found: dict[str, object] = {}
+        monkeypatch.setattr("matnet.convert.convert", lambda given: found.update(conversion_options(given)))
+        files = [CAFFE / "deploy.prototxt", CAFFE / "weights.caffemodel", tmp_path / "out.mat"]
+        assert convert.main([*map(str, files), *shlex.split(colour)]) == 0
+        assert found == {"mean_values": [10, 20, 30]}
+
+
+@pytest.mark.parametrize("name", ["my photos", "a folder of photos"])
+def test_a_name_with_blanks_that_was_not_quoted(
+    name: str, model: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    shutil.copy(photo, Path(name, "1.png"))
+    status, said = answer(capsys, predict.main, model, *name.split())
+    assert status == 2 and f'"{name}"' in said and "quotes" in said
+
+
+def test_a_whole_network_with_a_prototxt_to_write_names_to_caffe(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = answer(capsys, convert.main, model, tmp_path / "out.prototxt")
+    assert status == 2 and f"--to-caffe {tmp_path / 'out'}" in said and list(tmp_path.glob("out*")) == []
+    there = CAFFE / "deploy.prototxt"
+    status, said = answer(capsys, convert.main, model, there)
+    assert status == 2 and "--to-caffe" in said and str(there) in said
 
 
 def test_a_size_that_nothing_states_is_not_blamed_on_meta() -> None:
