@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from matnet.datasets.scan import digest_lines, entries
+from matnet.datasets.scan import digest_lines, entries, first_few
 from matnet.errors import DataError, FileFormatError, listing
 
 COUNTS = {"train": 200, "val": 100, "test": 200}
@@ -38,14 +38,20 @@ class EdgeSet:
         """What each person drew in an image, H x W bool; DataError for a file that holds something else."""
         return read_boundaries(self.truths[index])
 
-    def check(self) -> None:
-        """Read all boundaries and the images' sizes; DataError lists what cannot be used."""
+    def check(self) -> EdgeSet:
+        """Read all boundaries and the images' sizes; DataError lists what cannot be used.
+
+        Returns the set, with a note where nobody drew a boundary in an image.
+        """
         from PIL import Image
 
-        faults = []
+        faults, empty = [], []
         for index, path in enumerate(self.images):
             try:
-                shape = self.boundaries(index)[0].shape
+                drawn = self.boundaries(index)
+                shape = drawn[0].shape
+                if not any(boundary.any() for boundary in drawn):
+                    empty.append(path.name)
                 with Image.open(path) as image:
                     size = image.height, image.width
             except (DataError, OSError) as error:
@@ -55,6 +61,10 @@ class EdgeSet:
                 faults.append(f"{self.truths[index]}: is {shape[0]}x{shape[1]}, its image {size[0]}x{size[1]}")
         if faults:
             raise DataError(listing(f"{self.root}: {len(faults)} image(s) of {self.name} cannot be used:", faults))
+        if empty and len(empty) == len(self):
+            raise DataError(f"{self.root}: in none of the {len(self):,} images of {self.name} is a boundary drawn")
+        note = f"{len(empty)} image(s) have no boundaries drawn: {first_few(empty)}"
+        return replace(self, notes=(*self.notes, note)) if empty else self
 
     def head(self, count: int) -> EdgeSet:
         """The first `count` images; the hash is made from the whole list's and `count`."""
@@ -73,7 +83,7 @@ class EdgeSet:
 def load_bsds(folder: str | os.PathLike[str], split: str = "test") -> EdgeSet:
     """BSDS500: `images/SPLIT/NAME.jpg` and `groundTruth/SPLIT/NAME.mat`, in `data` or as the archive unpacks (BSR).
 
-    Raises DataError where there are no such folders, and lists images without boundaries.
+    Raises DataError where there are no such folders, and lists images without boundaries and boundaries without image.
     """
     root = Path(folder)
     home = next((root / place for place in _PLACES if (root / place / "groundTruth" / split).is_dir()), None)
@@ -83,6 +93,10 @@ def load_bsds(folder: str | os.PathLike[str], split: str = "test") -> EdgeSet:
     missing = [name for name in names if not (home / "groundTruth" / split / f"{Path(name).stem}.mat").is_file()]
     if missing or not names:
         raise DataError(listing(f"{home}: {len(missing)} of {len(names)} images have no boundaries:", missing))
+    known = {Path(name).stem for name in names}
+    unused = sorted(file.name for file in (home / "groundTruth" / split).glob("*.mat") if file.stem not in known)
+    if unused:
+        raise DataError(listing(f"{home}: the images of {len(unused)} file(s) of boundaries are missing:", unused))
     images = tuple(home / "images" / split / name for name in names)
     truths = tuple(home / "groundTruth" / split / f"{Path(name).stem}.mat" for name in names)
     expected = COUNTS.get(split)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from matnet.datasets.proposals import inside, read_proposals
-from matnet.datasets.scan import digest_lines, entries
+from matnet.datasets.scan import digest_lines, entries, first_few
 from matnet.datasets.voc import EDITION, VOC_CLASSES, read_names, voc_home
 from matnet.errors import DataError, in_words, listing
 
@@ -223,7 +223,12 @@ def _number(path: str | os.PathLike[str], item: Any, name: str) -> float:
 
 
 def object_notes(names: Sequence[str], objects: Sequence[ImageObjects], expected: int | None, title: str) -> list[str]:
-    """What to know of a set: another number of images than expected, images without objects, objects outside."""
+    """What to know of a set: another number of images than expected, images without objects, objects outside.
+
+    Raises DataError where no image has an object.
+    """
+    if not any(len(item.boxes) for item in objects):
+        raise DataError(f"{title}: none of the {len(names):,} images has an object; are these the right annotations?")
     notes = []
     if expected is not None and len(names) != expected:
         notes.append(f"{len(names):,} images; {title} has {expected:,}")
@@ -234,8 +239,3 @@ def object_notes(names: Sequence[str], objects: Sequence[ImageObjects], expected
         if found:
             notes.append(f"{len(found)} image(s) {what}: {first_few(found)}")
     return notes
-
-
-def first_few(names: Sequence[str]) -> str:
-    """The first five of some names."""
-    return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"

@@ -81,7 +81,7 @@ def load_retrieval(folder: str | os.PathLike[str]) -> RetrievalSet:
     folder: CIFAR-10's binary version (`data_batch_1.bin` to `data_batch_5.bin`, `test_batch.bin`, or the folder above
     it); the lists of caffe-cvprw15 (`train-file-list.txt`, `train-label.txt` and the same of `test`), whose paths are
     relative to the folder; or `train` and `test` with one folder per class. Raises DataError for anything else, and
-    lists missing images.
+    lists missing images, and labels of queries that no image of the database has.
     """
     root = Path(folder)
     binary = next((root / name for name in BATCHES if (root / name / "test_batch.bin").is_file()), None)
@@ -98,6 +98,11 @@ def load_retrieval(folder: str | os.PathLike[str]) -> RetrievalSet:
         )
     paths = [path for part in parts for path in part[0]]
     labels, places = (np.concatenate([part[k] for part in parts]).astype(np.int64) for k in (1, 2))
+    lost = np.setdiff1d(parts[1][1], parts[0][1])
+    if len(lost):
+        count = int(np.isin(parts[1][1], lost).sum())
+        named = [f"label {label}" for label in lost.tolist()]
+        raise DataError(listing(f"{root}: {count} query image(s) have labels of no image of the database:", named))
     lines = (f"{path.name} {place} {label}" for path, place, label in zip(paths, places, labels, strict=True))
     notes = [
         f"{len(part[0]):,} images as {what}; CIFAR-10 has {COUNTS[what]:,}"

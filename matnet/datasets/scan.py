@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from matnet.errors import DataError, FileFormatError
@@ -80,6 +80,11 @@ def is_there(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return True
+
+
+def first_few(names: Sequence[str]) -> str:
+    """The first five of some names."""
+    return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
 
 
 def text_lines(file: Path, what: str = "list of images", expected: str = "'path label'") -> list[tuple[int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -192,7 +193,10 @@ def _made(
     names: Sequence[str],
     note: str,
 ) -> SegmentationSet:
-    """The set, once all its files are there; DataError lists those that are not."""
+    """The set, once all its files are there; DataError lists those that are not, and names that come twice."""
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise DataError(listing(f"{root}: {len(twice)} image(s) of {title} are listed more than once:", twice))
     missing = [str(path) for path in (*images, *labels) if not path.is_file()]
     if missing:
         raise DataError(listing(f"{root}: {len(missing)} file(s) of the list are missing:", missing))

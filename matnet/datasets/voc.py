@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from matnet.datasets.scan import digest_lines, entries, text_lines
+from matnet.datasets.scan import digest_lines, entries, first_few, text_lines
 from matnet.errors import DataError, FileFormatError, listing
 
 VOC_CLASSES = (
@@ -113,15 +113,19 @@ class SegmentationSet:
             return self.stored.read(self.labels[index])
         return read_labels(self.labels[index], len(self.class_names), self.void)
 
-    def check(self) -> None:
+    def check(self) -> SegmentationSet:
         """Read every label image and every image's size; DataError lists all that cannot be used.
 
-        Takes a few milliseconds an image, so that no network runs for hours before the first fault is found.
+        Returns the set, with a note where images have no pixel that counts. Takes a few milliseconds an image, so that
+        no network runs for hours before the first fault is found.
         """
-        faults = []
+        faults, empty = [], []
         for index, image in enumerate(self.images):
             try:
-                rows, columns = self.truth(index).shape
+                truth = self.truth(index)
+                rows, columns = truth.shape
+                if (truth == self.void).all():
+                    empty.append(self.labels[index].name)
                 width, height = _image_size(image)
             except DataError as error:
                 faults.append(str(error))
@@ -130,6 +134,10 @@ class SegmentationSet:
                 faults.append(f"{self.labels[index]}: is {columns} x {rows}, its image {width} x {height}")
         if faults:
             raise DataError(listing(f"{self.root}: {len(faults)} image(s) of {self.name} cannot be used:", faults))
+        if empty and len(empty) == len(self):
+            raise DataError(f"{self.root}: in none of the {len(self):,} label images of {self.name} does a pixel count")
+        note = f"{len(empty)} image(s) have no pixel that counts: {first_few(empty)}"
+        return replace(self, notes=(*self.notes, note)) if empty else self
 
     def head(self, count: int) -> SegmentationSet:
         """The first `count` images; the hash is made from the whole list's and `count`."""

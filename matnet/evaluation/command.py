@@ -143,7 +143,7 @@ def data_of(options: argparse.Namespace, task: str) -> Any:
     found = kind.load(options.data or embedded_data(), **{name: getattr(options, name) for name in kind.options})
     found = found.head(options.limit) if "limit" in kind.options and options.limit else found
     if task in ("segmentation", "edges"):
-        found.check()
+        found = found.check()
     return found
 
 

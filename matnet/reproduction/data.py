@@ -81,7 +81,7 @@ class DataSets:
             if found is not None and self.limit is not None:
                 found = head(found, self.limit)
             if row.task in ("segmentation", "edges") and found is not None:
-                found.check()
+                found = found.check()
         except (MatnetError, OSError) as error:
             return error
         return found

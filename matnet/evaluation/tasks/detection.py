@@ -256,7 +256,7 @@ class Detection(Task):
         return np.array(rows, self._kind)
 
     def result(self, counts: DetectionCounts, common: dict[str, Any]) -> DetectionEvaluation | CocoEvaluation:
-        from matnet.datasets.objects import first_few
+        from matnet.datasets.scan import first_few
 
         objects = dict(zip(self.data.class_names, counts.objects, strict=True))
         detections = sum(map(len, counts.outcomes.values()))
