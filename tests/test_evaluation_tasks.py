@@ -27,6 +27,7 @@ from matnet.datasets import (
     load_lfw,
     load_retrieval,
     load_segmentations,
+    load_values,
     load_voc,
     load_voc_objects,
 )
@@ -43,7 +44,7 @@ from matnet.evaluation.tasks import TASKS, Task
 from matnet.images import Preprocessing
 from matnet.metrics import chance_of
 from matnet.network import Network
-from tests.small_sets import LEVELS, PROPOSALS, bsds, cifar10, coco, faces, two_scenes, voc2007, voc2011
+from tests.small_sets import LEVELS, PROPOSALS, bsds, cifar10, coco, faces, gray_values, two_scenes, voc2007, voc2011
 from tests.table_runs import small_imagenet
 from tests.tiny_models import (
     CENTRES,
@@ -54,6 +55,7 @@ from tests.tiny_models import (
     gray,
     gray_classifier,
     gray_edges,
+    gray_level,
     gray_segmenter,
 )
 
@@ -96,6 +98,7 @@ CASES = {
         ("--task", "detection", "--proposals", f"DATA/{PROPOSALS}"),
     ),
     "retrieval": Case(colour_hash, cifar10, load_retrieval, ("--task", "retrieval")),
+    "regression": Case(gray_level, gray_values, load_values, ("--task", "regression")),
 }
 ONE_OF_EACH = pytest.mark.parametrize("case", TASKS, indirect=True)
 KILLS = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed by SIGKILL")

@@ -59,8 +59,8 @@ MODES: dict[str, list[tuple[list[str], list[list[str]]]]] = {
     "eval": [
         (["net.mat", "--data", TEST, "--limit", "2"],
          [["--root", "."], ["--year", "2007"], ["--split", "val"], ["--proposals", "a"], ["--kind", "a"],
-          ["--sbd", "a"], ["--pairs", "a"], ["--face-crop", "0.6"], ["--save", "a"], ["--color", "bgr"], *SEED,
-          *OF_CAFFE]),
+          ["--within", "2"], ["--sbd", "a"], ["--pairs", "a"], ["--face-crop", "0.6"], ["--save", "a"],
+          ["--color", "bgr"], *SEED, *OF_CAFFE]),
         (["net.mat", "--data", TEST, *DETECTION],
          [["--ten-crop"], ["--batch-size", "2"], ["--pairs", "a"], ["--root", "."], ["--sbd", "a"]]),
         (["net.mat", "--data", TEST, "--task", "segmentation"],

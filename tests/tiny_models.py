@@ -230,3 +230,14 @@ def gray_edges() -> Network:
         net.params[f"{name}_f"] = Param(np.full((1, 1, 3, 1), level / (3 * 255), np.float32))
         net.add(Layer(name, Conv(size=(1, 1, 3, 1), hasBias=False), ["data"], [name], [f"{name}_f"]))
     return net
+
+
+def gray_level(bins: Sequence[float] = (), names: Sequence[str] | None = None, size: int = 8) -> Network:
+    """The mean gray of an image as one number; with bins, scores that are best where the gray is nearest to a bin."""
+    filters = np.full((size, size, 3, 1), 1 / (3 * size * size), np.float32)
+    biases = np.zeros((1, 1), np.float32)
+    if bins:
+        values = np.array(bins, np.float32)
+        filters, biases = filters * 2 * values, -(values[:, None] ** 2)
+    layers = [{"type": "conv", "name": "level", "weights": Cell([filters, biases]), **PLAIN}]
+    return simple(layers, size, 0.0, **({"classes": {"name": Cell(list(names))}} if names else {}))

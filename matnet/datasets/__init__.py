@@ -1,4 +1,4 @@
-"""What is evaluated on: labelled images, segmentations and pairs of faces, each checked before anything runs."""
+"""What is evaluated on: labelled images, values, segmentations, boxes, faces, each checked before anything runs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matnet.datasets.scan import IMAGE_SUFFIXES
     from matnet.datasets.segmentations import load_context, load_nyud, load_segmentations, load_sift_flow
     from matnet.datasets.synsets import ORDERS, class_order
+    from matnet.datasets.value_list import ValueList, load_values
     from matnet.datasets.voc import VOC_CLASSES, SegmentationSet, load_voc
 
 __getattr__, __dir__, __all__ = lazy(
@@ -34,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy(
         "scan": "IMAGE_SUFFIXES",
         "segmentations": "load_context load_nyud load_segmentations load_sift_flow",
         "synsets": "ORDERS class_order",
+        "value_list": "ValueList load_values",
         "voc": "VOC_CLASSES SegmentationSet load_voc",
     },
 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matnet.evaluation.tasks import TASKS
     from matnet.evaluation.tasks.detection import DetectionEvaluation
     from matnet.evaluation.tasks.edges import EdgeEvaluation
+    from matnet.evaluation.tasks.regression import RegressionEvaluation
     from matnet.evaluation.tasks.retrieval import RetrievalEvaluation
     from matnet.evaluation.tasks.segmentation import SegmentationEvaluation
     from matnet.evaluation.tasks.verification import VerificationEvaluation
@@ -34,6 +35,7 @@ __getattr__, __dir__, __all__ = lazy(
         "tasks": "TASKS",
         "tasks.detection": "DetectionEvaluation",
         "tasks.edges": "EdgeEvaluation",
+        "tasks.regression": "RegressionEvaluation",
         "tasks.retrieval": "RetrievalEvaluation",
         "tasks.segmentation": "SegmentationEvaluation",
         "tasks.verification": "VerificationEvaluation",

@@ -63,10 +63,24 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help="labels of SIFT Flow: semantic (default) or geometric; images of NYUDv2: color (default) or hha",
     )
+    data.add_argument(
+        "--within",
+        type=_error,
+        metavar="N",
+        help="regression: errors up to N count as right (default: 5, in the unit of the values)",
+    )
     data.add_argument("--sbd", type=Path, metavar="FOLDER", help="SBD's benchmark_RELEASE (default: beside VOC)")
     data.add_argument(
         "--pairs", type=Path, metavar="FILE", help="the list of pairs of faces (default: LFW's pairs.txt)"
     )
+
+
+def _error(text: str) -> float:
+    """A number that is not negative, for argparse."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no error; expected a number from 0")
+    return value
 
 
 def add_run_options(command: argparse.ArgumentParser) -> None:

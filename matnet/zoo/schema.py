@@ -27,9 +27,11 @@ METRICS = (
     "ods",
     "ois",
     "meteor",
+    "mean_absolute_error",
+    "median_absolute_error",
     "images_per_s",
 )
-"""Figures that a card may quote: in percent, but for images/s."""
+"""Figures that a card may quote: in percent, but for images/s, and absolute errors in the unit of their values."""
 
 MOST_UNKNOWN = 20
 """Unknown fields that are named one by one."""

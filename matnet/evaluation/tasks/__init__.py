@@ -6,13 +6,24 @@ from matnet.evaluation.tasks.base import Task
 from matnet.evaluation.tasks.classification import Classification
 from matnet.evaluation.tasks.detection import Detection
 from matnet.evaluation.tasks.edges import Edges
+from matnet.evaluation.tasks.regression import Regression
 from matnet.evaluation.tasks.retrieval import Retrieval
 from matnet.evaluation.tasks.segmentation import Segmentation
 from matnet.evaluation.tasks.verification import Verification
 
 TASKS: dict[str, type[Task]] = {
-    kind.name: kind for kind in (Classification, Segmentation, Verification, Detection, Retrieval, Edges)
+    kind.name: kind for kind in (Classification, Segmentation, Verification, Detection, Retrieval, Edges, Regression)
 }
 """Tasks by their names in model cards and in `--task`."""
 
-__all__ = ["TASKS", "Classification", "Detection", "Edges", "Retrieval", "Segmentation", "Task", "Verification"]
+__all__ = [
+    "TASKS",
+    "Classification",
+    "Detection",
+    "Edges",
+    "Regression",
+    "Retrieval",
+    "Segmentation",
+    "Task",
+    "Verification",
+]

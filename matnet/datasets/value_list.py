@@ -1,0 +1,102 @@
+"""Images with a number each, such as a year or an age: a list of lines `path value`."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from matnet.datasets.scan import digest, is_there, text_lines
+from matnet.errors import DataError, in_words, listing
+
+WITHIN = 5.0
+"""The error up to which an estimate counts as right, where nothing else is asked for."""
+_LONGEST_LINE = 4096
+_LINE = re.compile(r"(?P<path>\"[^\"]+\"|'[^']+'|.+?)[\s,;]+(?P<value>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
+
+
+@dataclass(frozen=True)
+class ValueList:
+    """Images and their values, in the order of the list.
+
+    values: float64, one per path. within: the error up to which an estimate counts as right. list_sha256: of the lines
+    `path value`, the same wherever the folder lies.
+    """
+
+    paths: tuple[Path, ...]
+    values: np.ndarray = field(compare=False)
+    root: Path
+    name: str
+    list_sha256: str
+    within: float = WITHIN
+    notes: tuple[str, ...] = ()
+    unreadable: ClassVar[tuple[str, ...]] = ()  # a folder that cannot be read is an error
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def head(self, count: int) -> ValueList:
+        """The first `count` images; the hash is made from the whole list's and `count`."""
+        if count >= len(self):
+            return self
+        sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
+        notes = (*self.notes, f"only the first {count} of {len(self)} images")
+        return replace(self, paths=self.paths[:count], values=self.values[:count], list_sha256=sha256, notes=notes)
+
+    def part(self, first: int, stop: int) -> ValueList:
+        """Some of the images, under absolute paths."""
+        paths = tuple(path.absolute() for path in self.paths[first:stop])
+        return replace(self, paths=paths, values=self.values[first:stop])
+
+
+def load_values(
+    path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, within: float | None = None
+) -> ValueList:
+    """A list of lines `path value`, the two separated by blanks, a comma or a semicolon.
+
+    Paths may hold blanks or be quoted, and are relative to `root`, or else to the list's folder. within: the error up
+    to which an estimate counts as right, in the unit of the values. Raises DataError that lists the lines that are
+    something else, images that are missing, and images that have two values.
+    """
+    file = Path(path)
+    if file.is_dir():
+        data = in_words("path", "--data")
+        raise DataError(f"{path}: is a folder; give {data} a list of lines 'path value'")
+    base = Path(root) if root is not None else file.parent
+    found = [(number, text, _matched(text)) for number, text in text_lines(file, expected="'path value'")]
+    wrong = [f"line {number}: {text[:80]}" for number, text, entry in found if entry is None]
+    if wrong:
+        raise DataError(listing(f"{file}: {len(wrong)} line(s) are not 'path value':", wrong))
+    entries = [entry for _, _, entry in found if entry is not None]
+    paths = tuple(base / name for name, _ in entries)
+    _check(file, base, paths, entries)
+    values = np.array([value for _, value in entries], np.float64)
+    sha256 = digest(base, paths, map(repr, values.tolist()))
+    return ValueList(paths, values, base, file.stem, sha256, WITHIN if within is None else within)
+
+
+def _matched(text: str) -> tuple[str, float] | None:
+    match = _LINE.fullmatch(text) if len(text) <= _LONGEST_LINE else None
+    if match is None or not math.isfinite(value := float(match["value"])):
+        return None
+    return match["path"].strip("\"'"), value
+
+
+def _check(file: Path, base: Path, paths: tuple[Path, ...], entries: list[tuple[str, float]]) -> None:
+    missing = [str(path) for path in paths if not is_there(path)]
+    if missing:
+        way_out = f"paths are taken relative to {base}; is that the right folder?"
+        raise DataError(listing(f"{file}: {len(missing)} of {len(paths)} images are missing; {way_out}", missing))
+    first: dict[Path, float] = {}
+    pairs = zip(paths, (value for _, value in entries), strict=True)
+    clashes = [
+        f"{path}: {first[path]:g} and {value:g}" for path, value in pairs if first.setdefault(path, value) != value
+    ]
+    if clashes:
+        raise DataError(listing(f"{file}: {len(clashes)} image(s) are listed with two values:", clashes))
