@@ -16,16 +16,18 @@ import pytest
 
 import matnet
 from matnet import eval as eval_command
-from matnet.datasets import load_coco_objects
+from matnet.datasets import DetectionSet, load, load_coco_objects
 from matnet.errors import DataError, EngineError, run_command
 from matnet.evaluation import evaluate
 from matnet.evaluation.coco import coco_figures
+from matnet.evaluation.command import task_name
 from matnet.evaluation.detectors import Detector
 from matnet.evaluation.tasks import Detection
+from matnet.image_arguments import parsed
 from matnet.images import Preprocessing
 from tests.helpers import assert_line
 from tests.small_sets import COCO_FIGURES, PROPOSALS, coco
-from tests.tiny_models import colour_detector
+from tests.tiny_models import colour_detector, colours
 
 FILE = "annotations/instances_val2014.json"
 
@@ -47,6 +49,22 @@ def test_figures_by_hand_through_the_command(tmp_path: Path, capsys: pytest.Capt
     shown = capsys.readouterr().out
     assert_line(shown, "bicycle", "25.25", "2")
     assert "index" not in shown, "what pycocotools prints"
+
+
+@pytest.mark.parametrize("place", ["", FILE])
+def test_the_layout_is_recognised(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder with annotations, and the file itself, are for detection; without a detector that is said."""
+    home = coco(tmp_path)
+    found = load(home / place)
+    assert isinstance(found, DetectionSet) and len(found.images) == 2
+    assert any("coco-objects" in note for note in found.notes)
+    matnet.save(colours(), tmp_path / "own.mat")
+    given = parsed(eval_command.parser(), ["--model", str(tmp_path / "own.mat"), "--data", str(home / place)])
+    assert task_name(given) == "detection"
+    assert run_command(eval_command.main, ["--data", str(home / place)]) == 2
+    assert_line(capsys.readouterr().err, str(home / place), "COCO", "--task detection")
+    with pytest.raises(DataError, match="root"):
+        load(home / FILE, root=home)
 
 
 def test_images_are_in_the_order_of_their_ids(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 import matnet
 from matnet import eval as eval_command
+from matnet.arguments import ENGINE
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.datasets import ImageList, load_images
 from matnet.doctor import __main__ as doctor
@@ -29,8 +30,10 @@ from matnet.doctor.permanent import mended, write_preprocessing
 from matnet.doctor.search import LABELS, UNDECIDED, WORSE
 from matnet.errors import run_command
 from matnet.evaluation.classes import align
-from matnet.evaluation.command import embedded_data, embedded_model
+from matnet.evaluation.command import advised_doctor, embedded_data, embedded_model
+from matnet.evaluation.tasks import Classification, Segmentation
 from matnet.formats.mat.values import Cell
+from matnet.image_arguments import parsed
 from matnet.images import Preprocessing
 from matnet.network import Layer, Network
 from matnet.ops.base import Unknown
@@ -327,9 +330,42 @@ def test_a_list_that_counts_from_one(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_the_line_that_eval_prints_finds_the_cause(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--model", str(MODEL), "--data", str(DIGITS), "--quiet", "--scale", "0.003", "--mean", "73"]
     run_command(eval_command.main, given)
-    line = capsys.readouterr().err.split("matnet doctor ")[1].splitlines()[0]
+    line = capsys.readouterr().err.split("matnet.doctor ")[1].splitlines()[0]
     assert run_command(doctor.main, [*shlex.split(line), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["search"]["best"]["knob"] == "scale"
+
+
+GIVEN = {
+    "--input-size": "32x30", "--channels": "3", "--mean": "73,60.5,50", "--std": "1,2,3", "--scale": "0.0039215686274",
+    "--input-range": "0,1", "--color": "bgr", "--resize": "pillow", "--protocol": "caffe", "--max-pixels": "9999",
+    "--scores": "prob", "--classes": "its classes.txt", "--root": "my images", "--net": "net", "--phase": "TRAIN",
+    "--level": "1", "--stage": "a b", "--backend": "onnx", "--device": "cpu", "--precision": "fp32", "--threads": "1",
+    "--runtime": "auto", "--exif": None, "--lenient": None, "--import": "own layers.py",
+}  # fmt: skip
+NOT_KEPT = {"--json", "--ten-crop", "-h", "--debug", "--image-size", "--limit"}
+"""Options of both commands that say nothing about what is loaded, that the doctor refuses with images, that are another
+spelling, or that mean something else: the first N images, and N images at random."""
+
+
+def test_the_line_that_eval_prints_keeps_every_option_of_both() -> None:
+    """Parsed again from a shell's line, by the doctor's own parser, each has the value that it had."""
+    kinds = [
+        {option for action in parser()._actions for option in action.option_strings[:1]}
+        for parser in (eval_command.parser, doctor.parser)
+    ]
+    assert set(GIVEN) == (kinds[0] & kinds[1]) - NOT_KEPT
+    argv = [part for pair in GIVEN.items() for part in pair if part is not None]
+    given = parsed(eval_command.parser(), ["net a.mat", "--data", "a list.txt", *argv, "--input-size", "rois=5x4"])
+    given.model = given.named
+    line = advised_doctor(given, Classification).split("doctor ", 1)[1]
+    found = parsed(doctor.parser(), shlex.split(line))
+    assert (found.model, found.images) == ("net a.mat", "a list.txt")
+    for name in given.stated:
+        if name != "data":
+            assert getattr(found, name) == getattr(given, name), name
+    alone = parsed(doctor.parser(), shlex.split(advised_doctor(given, Segmentation).split("doctor ", 1)[1]))
+    assert alone.images is None and alone.stage == given.stage and alone.mean == given.mean
+    assert not {*doctor.ONLY_WITH_IMAGES, *ENGINE} & set(alone.stated)
 
 
 def test_what_is_not_tried_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

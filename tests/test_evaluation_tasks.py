@@ -379,7 +379,7 @@ def test_an_error_by_chance_is_doubtful(
     arguments = ["--model", str(tmp_path / "own.mat"), "--data", str(tmp_path / "data"), "--json", str(out), "--quiet"]
     assert run_command(eval_command.main, [*arguments, "--backend", "numpy"]) == 0
     assert json.loads(out.read_text())["status"] == status
-    assert ("matnet doctor" in capsys.readouterr().err) == (status == "doubtful")
+    assert ("matnet.doctor" in capsys.readouterr().err) == (status == "doubtful")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -70,7 +70,7 @@ MODES: dict[str, list[tuple[list[str], list[list[str]]]]] = {
     ],
     "doctor": [
         (["net.mat"], [*ENGINE, ["--root", "."], ["--classes", "ilsvrc12"], ["--limit", "3"], ["--try", "mean"],
-                       ["--write", "x.mat"], ["--color", "bgr"]]),
+                       ["--write", "x.mat"], ["--color", "bgr"], *PREPARED[7:]]),
         (["net.mat", TEST], [["--root", "."], ["--ten-crop"], ["--color", "bgr"]]),
         (["net.mat", TEST, "--labels", "l.txt"], [["--root", "."]]),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from matnet.errors import FileFormatError, MatnetError
-from matnet.zoo import Card, UnknownModelError, card_of, find_card, find_model
+from matnet.zoo import Card, UnknownModelError, card_of, find_card, find_model, random_network
 from matnet.zoo.names import matching_cards
 
 
@@ -123,3 +123,14 @@ def test_a_file_finds_its_card_by_name() -> None:
     found = card_of("/somewhere/Imagenet-Caffe-Alex.mat")
     assert found is not None and found.name == "imagenet-caffe-alex"
     assert card_of("other.mat") is None
+
+
+@pytest.mark.parametrize("name", ["ssd.prototxt", "ssd.prototxt,ssd.caffemodel"])
+def test_random_weights_of_a_file_ask_for_a_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that exists is not said to be no model's name alone."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownModelError, match="no model is called"):
+        random_network(name)
+    (tmp_path / "ssd.prototxt").write_text("name: 'ssd'")
+    with pytest.raises(UnknownModelError, match=r"is a file.*zoo list"):
+        random_network(name)

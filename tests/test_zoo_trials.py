@@ -104,3 +104,9 @@ def test_the_command_fails_where_a_card_is_wrong(capsys: pytest.CaptureFixture[s
     monkeypatch.setattr("matnet.zoo.__main__.known_cards", lambda name: [wrong])
     assert main(["check", "digits-lenet"]) == 1
     assert capsys.readouterr().out.splitlines()[1] == "1 models, 1 failed"
+
+
+def test_a_backend_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", "digits-lenet", "--forward", "--backend", "nonsense"])
+    assert stopped.value.code == 2 and "nonsense" in capsys.readouterr().err

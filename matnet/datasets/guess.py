@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from matnet.datasets.coco import is_coco, load_coco_objects
 from matnet.datasets.flowers import has_flowers, load_flowers
 from matnet.datasets.image_list import LIST_NAMES, ImageList
 from matnet.datasets.imagenet import images_folder, load_imagenet
@@ -20,14 +21,17 @@ from matnet.datasets.scan import entries, text_lines
 from matnet.datasets.subitizing import has_subitizing, load_subitizing
 from matnet.datasets.synsets import SORTED_LISTS, lists_in, search_folders
 from matnet.datasets.voc import SegmentationSet, has_voc, load_voc
-from matnet.errors import DataError, in_words, nearest
+from matnet.errors import DataError, in_words, nearest, program
 
 Found = ImageList | SegmentationSet | DetectionSet | PairSet
 """What a folder or a list may hold."""
 
-KINDS = ("images", "imagenet", "voc", "voc-objects", "lfw")
-"""Kinds of data sets: labelled images of any classes; ImageNet; segmentations, or only objects, of PASCAL VOC; pairs of
-faces."""
+KINDS = ("images", "imagenet", "voc", "voc-objects", "coco-objects", "lfw")
+"""Kinds of data sets: labelled images of any classes; ImageNet; segmentations, or only objects, of PASCAL VOC; objects
+of COCO; pairs of faces."""
+
+TASK_OF_KIND = {"voc": "segmentation", "voc-objects": "detection", "coco-objects": "detection", "lfw": "faces"}
+"""The task of `matnet eval` that a kind of data set is for, where it is not labelled images."""
 
 _ILSVRC = re.compile(r"ILSVRC201\d_(val|test|train)_\d{8}\.")
 
@@ -36,6 +40,7 @@ _LOADERS: dict[str, Callable[..., Found]] = {
     "imagenet": load_imagenet,
     "voc": load_voc,
     "voc-objects": load_voc_objects,
+    "coco-objects": load_coco_objects,
     "lfw": load_lfw,
     "flowers": load_flowers,
     "places205": load_places205,
@@ -47,9 +52,9 @@ def load(path: str | os.PathLike[str], kind: str | None = None, **options: Any) 
     """A data set of one of KINDS; where the kind is left out and not `images`, a note says which it is, and why.
 
     options: of load_imagenet (split, labels, synsets), load_voc (year, split, sbd), load_voc_objects (year, split,
-    proposals), load_lfw (pairs) or ImageList.load (root), None for their defaults; where `path` is a list, `root` is
-    the folder of its images. Raises DataError for an unknown kind, a root of what is no list, and for whatever those
-    refuse.
+    proposals), load_coco_objects (split, proposals), load_lfw (pairs) or ImageList.load (root), None for their
+    defaults; where `path` is a list, `root` is the folder of its images. Raises DataError for an unknown kind, a root
+    of what is no list, and for whatever those refuse.
     """
     target = Path(path)
     if kind is not None and kind not in KINDS:
@@ -58,7 +63,7 @@ def load(path: str | os.PathLike[str], kind: str | None = None, **options: Any) 
     if kind is None:
         kind, reason = guess(target)
     options = {name: value for name, value in options.items() if value is not None}
-    if "root" in options and not target.is_file():
+    if "root" in options and (kind == "coco-objects" or not target.is_file()):
         root = in_words("root=", "--root")
         raise DataError(f"{path}: is no list file, whose images {root} is the folder of; leave {root} out")
     # A list of pairs or labels stands for the folder of its images.
@@ -73,9 +78,15 @@ def load(path: str | os.PathLike[str], kind: str | None = None, **options: Any) 
 
 def load_images(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> ImageList:
     """Labelled images, whether of ImageNet in one of its layouts or any others; DataError for other data sets."""
+    kind, reason = guess(Path(path))
+    task = TASK_OF_KIND.get(kind)
+    if task is not None:
+        raise DataError(
+            f"{path}: {reason}, so it is a data set for {task}, without a label for each image; give labelled images, "
+            f"or evaluate it with `{program('eval')} --task {task}`"
+        )
     found = load(path, root=root)
-    if not isinstance(found, ImageList):
-        raise DataError(f"{path}: is {found.name}, which has no label for each image; give labelled images")
+    assert isinstance(found, ImageList)
     return found
 
 
@@ -87,6 +98,8 @@ def guess(path: Path) -> tuple[str, str]:
         return "voc", "it holds JPEGImages and SegmentationClass"
     if has_voc(path, OBJECTS):
         return "voc-objects", "it holds JPEGImages and Annotations"
+    if is_coco(path):
+        return "coco-objects", "it holds annotations of COCO's, instances_*.json"
     if has_flowers(path):
         return "flowers", "it holds imagelabels.mat and setid.mat"
     if places_list(path):
@@ -110,6 +123,8 @@ def _guess_list(path: Path) -> tuple[str, str]:
         return "lfw", "it is a list of pairs"
     if path.is_file() and places_list(path):
         return "places205", "it is val_places205.csv"
+    if path.is_file() and is_coco(path):
+        return "coco-objects", "it is a file of annotations of COCO's"
     listed = path.is_file() and _ILSVRC.search(text_lines(path)[0][1])
     if listed and any(lists_in(search_folders(path.parent), SORTED_LISTS)):
         return "imagenet", "it lists images named as ImageNet's, and the classes lie beside it"

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 
+ONLY_WITH_IMAGES = ("write", "root", "classes", "most", "knobs", "resize", "crops", "exif", "max_pixels")
+"""Options that, as those of the engine, cannot act without labelled images."""
+
+
 def parser() -> argparse.ArgumentParser:
     from matnet.arguments import add_engine_options, add_file_options, model_help, positive
     from matnet.doctor.image_changes import KNOBS
@@ -86,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     target = None if options.json == "-" else options.json
     check_outputs([(target, JSON), (options.write, MAT)], [options.model, options.images, options.labels])
     if not (options.images or options.labels):
-        idle = ("write", "root", "classes", "most", "knobs", *ENGINE)
+        idle = (*ONLY_WITH_IMAGES, *ENGINE)
         refuse_idle(options, idle, "only with labelled images, over which the doctor searches; give IMAGES")
     elif options.labels and options.images:
         refuse_idle(options, ["root"], "IMAGES is the folder that the paths of --labels start from; give one of them")

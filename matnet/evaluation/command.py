@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from matnet.arguments import positive
-from matnet.errors import DataError
+from matnet.arguments import ENGINE, positive
+from matnet.errors import DataError, program
 from matnet.evaluation.record import Run
 from matnet.evaluation.tasks import TASKS, Task
 from matnet.files import atomic_write, models_folder
@@ -17,9 +17,6 @@ from matnet.image_arguments import add_classes
 from matnet.outcomes import ExitStatus, Outcome, Status
 from matnet.stated_options import refuse_idle
 from matnet.zoo import UnknownModelError, card_of, find_card
-
-BY_KIND = {"voc": "segmentation", "voc-objects": "detection", "lfw": "faces"}
-"""The task of a kind of data set that is not labelled images."""
 
 OPTIONS = tuple(dict.fromkeys(name for kind in TASKS.values() for name in kind.options))
 """Options that not all tasks have."""
@@ -42,7 +39,7 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
         "--data",
         "--voc",
         metavar="FOLDER",
-        help="a folder with one folder per class, a list file of lines `path label`, ImageNet, PASCAL VOC, or LFW",
+        help="a folder with one folder per class, a list file of lines `path label`, ImageNet, PASCAL VOC, COCO, LFW",
     )
     data.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list file start from")
     data.add_argument("--task", choices=list(TASKS), help="what to evaluate (default: that of the model or the data)")
@@ -136,10 +133,10 @@ def _task_of_model(options: argparse.Namespace) -> str:
 
 
 def _task_of_data(options: argparse.Namespace) -> str:
-    from matnet.datasets.guess import guess
+    from matnet.datasets.guess import TASK_OF_KIND, guess
 
     kind = guess(Path(options.data))[0] if options.data and Path(options.data).exists() else ""
-    return BY_KIND.get(kind, "classification")
+    return TASK_OF_KIND.get(kind, "classification")
 
 
 def require_data(options: argparse.Namespace, task: str) -> None:
@@ -185,26 +182,36 @@ def report(run: Run, task: type[Task], options: argparse.Namespace) -> ExitStatu
         print(f"matnet: {line}", file=sys.stderr)
     outcome = Outcome(Status(run.status), run.status_reason)
     if outcome.status in (Status.DOUBTFUL, Status.NOT_FINITE):
-        print(f"matnet: {outcome}; {_doctor(options, task)}", file=sys.stderr)
+        print(f"matnet: {outcome}; {advised_doctor(options, task)}", file=sys.stderr)
     return outcome.exit_status
 
 
-def _doctor(options: argparse.Namespace, task: type[Task]) -> str:
-    """The command that looks for the cause: of a classification with its images, and with what decides its figures."""
+def advised_doctor(options: argparse.Namespace, task: type[Task]) -> str:
+    """The command that looks for the cause: of a classification with its images, and with all options of the run that
+    it takes as well."""
     import shlex
 
+    from matnet.doctor.__main__ import ONLY_WITH_IMAGES, parser
+
     parts = [str(options.model or embedded_model())]
+    dropped = {"json", "crops"}  # the doctor looks at the centre of images
     if task.name == "classification":
         parts.append(str(options.data or embedded_data()))
-        for name in KEPT_BY_THE_DOCTOR:
-            value = getattr(options, name, None)
-            if value is not None:
-                numbers = "x" if name == "image_size" else ","
-                text = numbers.join(f"{part:g}" for part in value) if isinstance(value, (list, tuple)) else str(value)
-                parts.append(f"--{'input-size' if name == 'image_size' else name.replace('_', '-')}={text}")
-    return f"find the cause with: matnet doctor {shlex.join(parts)}"
+    else:
+        dropped |= {*ONLY_WITH_IMAGES, *ENGINE}
+    for action in parser()._actions:
+        if action.option_strings and action.dest in options.stated and action.dest not in dropped:
+            parts += _spelt(action, getattr(options, action.dest))
+    return f"find the cause with: {program('doctor')} {shlex.join(parts)}"
 
 
-KEPT_BY_THE_DOCTOR = ("root", "classes", "scores", "protocol", "image_size", "channels", "mean", "std", "scale",
-                      "input_range", "color", "resize", "net")  # fmt: skip
-"""Options that `matnet doctor` takes as `matnet eval` does, and that decide which images are prepared how."""
+def _spelt(action: argparse.Action, value: Any) -> list[str]:
+    """The arguments that state the value of an option."""
+    option = action.option_strings[0]
+    if action.nargs == 0:
+        return [option]
+    if action.dest == "input_size":
+        return [f"{option}={f'{name}=' if name else ''}{'x'.join(map(str, axes))}" for name, axes in value]
+    if isinstance(action, argparse._AppendAction):
+        return [f"{option}={one}" for one in value]
+    return [f"{option}={','.join(map(str, value)) if isinstance(value, (list, tuple)) else value}"]

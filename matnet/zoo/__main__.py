@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from matnet.engines import BACKENDS
 from matnet.errors import DownloadError, command_parser, printable, program, run_command
 from matnet.stated_options import parse_stated, refuse_idle
 from matnet.tables import Table
@@ -104,7 +105,7 @@ def _add_check(verbs: Any) -> None:
     command.add_argument("--task", choices=TASKS, help="only models for this")
     command.add_argument("--forward", action="store_true", help="also run each on a random image, with random weights")
     command.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (default: 0)")
-    command.add_argument("--backend", default="auto", metavar="NAME", help="that runs them (default: auto)")
+    command.add_argument("--backend", choices=BACKENDS, default="auto", help="that runs them (default: auto)")
     command.add_argument("--json", action="store_true", help="as JSON, at the end")
 
 

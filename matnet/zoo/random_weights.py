@@ -14,7 +14,7 @@ from matnet.ops.combine import Sum
 from matnet.ops.normalization import BatchNorm
 from matnet.params import owned
 from matnet.zoo.cards import Card
-from matnet.zoo.names import find_card
+from matnet.zoo.names import UnknownModelError, find_card
 
 MOMENTS = 2  # the place of mean and deviation among the params of a BatchNorm
 FROM_FILES = ("mean", "labels")  # options that name files, which a network without weights does without
@@ -26,10 +26,19 @@ def random_network(name: str, seed: int = 0) -> Network:
     Filters are normal with variance 2 / fan-in (He et al., arXiv:1502.01852), so that activations keep their size;
     offsets are 0, factors and deviations 1. A normalised branch that is added to another counts for less, the more
     such sums there are (as in Zhang et al., arXiv:1901.09321): residual networks would double the variance in each of
-    their blocks, beyond what half precision holds. Raises UnknownModelError, or NetworkError where the definition is
-    unknown.
+    their blocks, beyond what half precision holds. Raises UnknownModelError, also for the name of a file, or
+    NetworkError where the definition is unknown.
     """
-    net = skeleton(find_card(name))
+    try:
+        card = find_card(name)
+    except UnknownModelError:
+        if any(Path(part.strip()).exists() for part in (name, *name.split(","))):
+            raise UnknownModelError(
+                f"{name}: is a file, and random weights are for models that `{program('zoo')} list` names; give one of "
+                f"these names{in_words('', ', or leave --random-weights out')}"
+            ) from None
+        raise
+    net = skeleton(card)
     random_params(net, seed)
     net.source.notes.append(f"random weights, seed {seed}: for speed and sizes, not for answers")
     return net
