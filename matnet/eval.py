@@ -26,6 +26,7 @@ from matnet.evaluation.command import (
     add_data_options,
     add_run_options,
     data_of,
+    embedded_data,
     embedded_model,
     report,
     require_data,
@@ -35,6 +36,7 @@ from matnet.evaluation.config import BATCH_SIZE
 from matnet.evaluation.flow import Sharing, planned, run
 from matnet.evaluation.progress import progress
 from matnet.evaluation.resume import Interrupted, unfinished
+from matnet.evaluation.tasks import Task
 from matnet.evaluation.tasks.verification import FACE_CROP
 from matnet.files import check_outputs
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
@@ -145,9 +147,17 @@ def evaluate(options: argparse.Namespace, target: str | None) -> int:
     result.introduced = str(card.introduced) if card and card.introduced and not options.random_weights else ""
     if options.random_weights:
         result = replace(result, model=options.model)
-    status = report(result, type(task), options)
+    status = report(result, type(task), options, lambda: _advice(options, task))
     state.remove()
     return status
+
+
+def _advice(options: argparse.Namespace, task: Task) -> str:
+    """The doctor's command for the same model, and for the same images where each has a label."""
+    from matnet.doctor.advice import advised_doctor
+
+    images = str(options.data or embedded_data()) if task.name == "classification" else None
+    return advised_doctor(options, str(options.model or embedded_model()), images)
 
 
 def _card(net: Network, options: argparse.Namespace) -> Any:

@@ -23,6 +23,7 @@ from matnet.arguments import ENGINE
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.datasets import ImageList, load_images
 from matnet.doctor import __main__ as doctor
+from matnet.doctor.advice import advised_doctor
 from matnet.doctor.checks import check_network
 from matnet.doctor.findings import PROBLEM
 from matnet.doctor.label_changes import label_changes
@@ -30,8 +31,7 @@ from matnet.doctor.permanent import mended, write_preprocessing
 from matnet.doctor.search import LABELS, UNDECIDED, WORSE
 from matnet.errors import run_command
 from matnet.evaluation.classes import align
-from matnet.evaluation.command import advised_doctor, embedded_data, embedded_model
-from matnet.evaluation.tasks import Classification, Segmentation
+from matnet.evaluation.command import embedded_data, embedded_model
 from matnet.formats.mat.values import Cell
 from matnet.image_arguments import parsed
 from matnet.images import Preprocessing
@@ -356,14 +356,13 @@ def test_the_line_that_eval_prints_keeps_every_option_of_both() -> None:
     assert set(GIVEN) == (kinds[0] & kinds[1]) - NOT_KEPT
     argv = [part for pair in GIVEN.items() for part in pair if part is not None]
     given = parsed(eval_command.parser(), ["net a.mat", "--data", "a list.txt", *argv, "--input-size", "rois=5x4"])
-    given.model = given.named
-    line = advised_doctor(given, Classification).split("doctor ", 1)[1]
+    line = advised_doctor(given, given.named, given.data).split("doctor ", 1)[1]
     found = parsed(doctor.parser(), shlex.split(line))
     assert (found.model, found.images) == ("net a.mat", "a list.txt")
     for name in given.stated:
         if name != "data":
             assert getattr(found, name) == getattr(given, name), name
-    alone = parsed(doctor.parser(), shlex.split(advised_doctor(given, Segmentation).split("doctor ", 1)[1]))
+    alone = parsed(doctor.parser(), shlex.split(advised_doctor(given, given.named, None).split("doctor ", 1)[1]))
     assert alone.images is None and alone.stage == given.stage and alone.mean == given.mean
     assert not {*doctor.ONLY_WITH_IMAGES, *ENGINE} & set(alone.stated)
 

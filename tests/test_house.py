@@ -82,6 +82,7 @@ ALSO_WHEN_CALLED = {
     "image_arguments": {"images", "converters", "meta"},
     "evaluation": {"", "datasets"},
     "answers": {"converters", "display", "zoo"},
+    "zoo": {"engines"},
     "reproduction": {"datasets", "formats", "images"},
     "torch": {"", "images"},
 }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from matnet.arguments import ENGINE, positive
-from matnet.errors import DataError, program
+from matnet.arguments import positive
+from matnet.errors import DataError
 from matnet.evaluation.record import Run
 from matnet.evaluation.tasks import TASKS, Task
 from matnet.files import atomic_write, models_folder
@@ -158,8 +159,11 @@ def data_of(options: argparse.Namespace, task: str) -> Any:
     return found
 
 
-def report(run: Run, task: type[Task], options: argparse.Namespace) -> ExitStatus:
-    """Print the tables, or the JSON where that is wanted on stdout; notes and faults on stderr. The exit status."""
+def report(run: Run, task: type[Task], options: argparse.Namespace, advice: Callable[[], str]) -> ExitStatus:
+    """Print the tables, or the JSON where that is wanted on stdout; notes and faults on stderr. The exit status.
+
+    advice: what finds the cause of doubtful figures.
+    """
     text = json.dumps(run.record(), indent=2, allow_nan=False)
     if options.json == "-":
         print(text)
@@ -182,36 +186,5 @@ def report(run: Run, task: type[Task], options: argparse.Namespace) -> ExitStatu
         print(f"matnet: {line}", file=sys.stderr)
     outcome = Outcome(Status(run.status), run.status_reason)
     if outcome.status in (Status.DOUBTFUL, Status.NOT_FINITE):
-        print(f"matnet: {outcome}; {advised_doctor(options, task)}", file=sys.stderr)
+        print(f"matnet: {outcome}; {advice()}", file=sys.stderr)
     return outcome.exit_status
-
-
-def advised_doctor(options: argparse.Namespace, task: type[Task]) -> str:
-    """The command that looks for the cause: of a classification with its images, and with all options of the run that
-    it takes as well."""
-    import shlex
-
-    from matnet.doctor.__main__ import ONLY_WITH_IMAGES, parser
-
-    parts = [str(options.model or embedded_model())]
-    dropped = {"json", "crops"}  # the doctor looks at the centre of images
-    if task.name == "classification":
-        parts.append(str(options.data or embedded_data()))
-    else:
-        dropped |= {*ONLY_WITH_IMAGES, *ENGINE}
-    for action in parser()._actions:
-        if action.option_strings and action.dest in options.stated and action.dest not in dropped:
-            parts += _spelt(action, getattr(options, action.dest))
-    return f"find the cause with: {program('doctor')} {shlex.join(parts)}"
-
-
-def _spelt(action: argparse.Action, value: Any) -> list[str]:
-    """The arguments that state the value of an option."""
-    option = action.option_strings[0]
-    if action.nargs == 0:
-        return [option]
-    if action.dest == "input_size":
-        return [f"{option}={f'{name}=' if name else ''}{'x'.join(map(str, axes))}" for name, axes in value]
-    if isinstance(action, argparse._AppendAction):
-        return [f"{option}={one}" for one in value]
-    return [f"{option}={','.join(map(str, value)) if isinstance(value, (list, tuple)) else value}"]

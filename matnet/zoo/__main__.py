@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from matnet.engines import BACKENDS
 from matnet.errors import DownloadError, command_parser, printable, program, run_command
 from matnet.stated_options import parse_stated, refuse_idle
 from matnet.tables import Table
@@ -100,6 +99,8 @@ def _add_verify(verbs: Any) -> None:
 
 
 def _add_check(verbs: Any) -> None:
+    from matnet.engines import BACKENDS
+
     command = _verb(verbs, "check", check_models, "Check that definitions build, match their cards, and run.")
     command.add_argument("names", nargs="*", metavar="NAME", help="models or families (default: all)")
     command.add_argument("--task", choices=TASKS, help="only models for this")
