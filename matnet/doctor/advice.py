@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from matnet.arguments import ENGINE
-from matnet.doctor.__main__ import ONLY_WITH_IMAGES, parser
+from matnet.doctor.options import ONLY_WITH_IMAGES, parser
 from matnet.errors import program
 
 
