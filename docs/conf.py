@@ -36,6 +36,7 @@ html_title = f"matnet {version}"
 html_static_path = ["_static"]
 html_css_files = ["matnet.css"]
 html_show_sourcelink = False
+html_show_search_summary = False  # a browser lets no page that is opened as a file read others for excerpts
 html_copy_source = False
 
 myst_enable_extensions = ["colon_fence", "deflist"]

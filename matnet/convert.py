@@ -255,7 +255,9 @@ def convert_to_torch(given: argparse.Namespace) -> None:
     """Any network -> a folder for PyTorch that needs no matnet, checked against the numpy engine."""
     from matnet.converters.report import summary_of
     from matnet.torch import save_torch
+    from matnet.torch.package import refuse_other_files
 
+    refuse_other_files(Path(given.to_torch))  # before the network is read and torch imported, which take long
     net = _network(given)
     for note in net.source.notes:
         say(note)

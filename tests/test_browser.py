@@ -169,7 +169,8 @@ def test_a_file_that_is_no_image_gives_its_sentence(window: Browser, page: Serve
     opened(window, page, MAT)
     (tmp_path / "text.png").write_text("no image")
     window.drop("#drop-image", tmp_path / "text.png")
-    assert "text.png" in window.one("#results article > .error").text
+    window.until(lambda: "text.png" in window.one("#image-error").text, "a sentence")
+    assert not window.all("#results article")
 
 
 def test_the_camera_gives_an_image(window: Browser, page: Served) -> None:

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from PIL import Image
 
 import matnet
 from matnet.demo.folder import Folder, safe_name
+from matnet.demo.images import stated
 from matnet.demo.limits import DemoLimits
 from matnet.errors import DataError
 from matnet.ops.convolution import Conv
@@ -83,7 +85,12 @@ def test_no_visitor_starts_a_download(home: Path, page: Served, monkeypatch: pyt
     for name in ("imagenet-vgg-f", str(MAT), "../models/digits-lenet", "https://example.org/a.mat"):
         answer = requests.post(f"{page.address}/api/models", json={"name": name})
         assert answer.status_code == 400 and name in answer.json()["error"]
-    assert page.get("/api/page").json()["known"] == ["digits-lenet"]
+
+
+def test_a_known_model_of_the_command_line_is_listed_once(page: Served) -> None:
+    offered = page.get("/api/page").json()
+    assert [given["name"] for given in offered["given"]] == ["digits-lenet"]
+    assert offered["known"] == []
 
 
 def test_the_drawing_is_the_page_of_show(page: Served) -> None:
@@ -251,8 +258,52 @@ def test_weights_that_are_no_numbers_are_found_by_the_doctor(page: Served, tmp_p
 def test_a_definition_without_weights_is_shown_and_does_not_run(page: Served) -> None:
     found = page.drop(content(PAIR[0])).json()
     assert len(found["rows"]) > 5
+    assert "caffemodel" in dict(map(tuple, found["summary"]))["weights"]
     answer = page.post(f"/api/models/{found['id']}/images?name=a.png", SEVEN.read_bytes()).json()
     assert "weights" in answer["error"] and not answer["top"]
+
+
+def test_a_file_that_is_no_image_is_refused_without_pictures(page: Served) -> None:
+    answer = page.post("/api/models/given-0/images?name=text.png", b"no image")
+    assert answer.status_code == 400 and "text.png" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("mean", ["30,20,10", "30 20 10", "30, 20, 10", " (30,20,10) "])
+def test_the_mean_takes_commas_and_blanks(mean: str) -> None:
+    assert stated({"mean": mean}) == {"mean": [30, 20, 10]}
+
+
+@pytest.mark.parametrize("mean", ["a", "1,2", "1 2 3 4", "inf", "nan"])
+def test_a_mean_that_is_none_is_refused(mean: str) -> None:
+    with pytest.raises(DataError, match="the mean is"):
+        stated({"mean": mean})
+
+
+def test_what_is_missing_is_named_with_the_fields_of_the_page(
+    page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matnet.errors._running", [None])  # messages in the words of the command
+    net = matnet.load(MAT)
+    net.meta.clear()
+    found = page.drop(content(net.save(tmp_path / "bare.mat"))).json()
+    answer = page.post(f"/api/models/{found['id']}/images?name=a.png", SEVEN.read_bytes()).json()
+    for text in (found["steps"]["error"], answer["error"]):
+        assert "Input size" in text and "--" not in text
+    assert "--input-size" not in json.dumps(found) and "--mean" not in json.dumps(found)
+
+
+def test_an_upload_that_the_browser_ends_leaves_no_traceback(
+    page: Served, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host, port = page.address.removeprefix("http://").split(":")
+    for path in ("/api/models/given-0/images?name=a.png", "/api/files?name=a.mat"):
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000\r\n\r\nabc".encode())
+            time.sleep(0.2)
+    assert page.get("/api/page").ok
+    time.sleep(0.2)
+    assert "Traceback" not in caplog.text + "".join(capfd.readouterr())
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_a_network_that_would_occupy_the_engine_is_shown_and_does_not_run(page: Served) -> None:
@@ -280,7 +331,7 @@ def test_a_huge_image_is_refused_before_it_is_decoded(page: Served) -> None:
     header[16:24] = np.array([60_000, 60_000], ">u4").tobytes()
     header[29:33] = np.array([zlib.crc32(header[12:29])], ">u4").tobytes()
     answer = page.post("/api/models/given-0/images?name=huge.png", bytes(header)).json()
-    assert "huge.png" in answer["error"] and not answer["top"]
+    assert "huge.png" in answer["error"] and "top" not in answer
 
 
 @pytest.mark.parametrize("name", ["../../up.mat", "/etc/passwd", "..\\a.mat", "a\0b.mat", "x" * 5000, "<b>.mat", ""])

@@ -141,6 +141,12 @@ def test_the_reason_for_unknown_sizes_names_the_layer_that_stops() -> None:
     assert "layer type 'dagnn.Odd' is not known" in (why(nets.small_dag()) or "")
 
 
+def test_a_class_whose_description_is_its_name_is_written_once() -> None:
+    net = matnet.load("digits-lenet")
+    net.meta["classes"] = {"name": Cell(["0", "n1"]), "description": Cell(["0", "one"])}
+    assert dict(summary(net, network_table(net)))["classes"] == "2: 0, n1 (one)"
+
+
 def test_summary_tells_classes_layers_and_notes() -> None:
     net = nets.small_dag()
     net.meta["classes"] = {"name": Cell(["n1", "n2", "n3", "n4"]), "description": Cell(["tench", "", "shark", "ray"])}

@@ -114,6 +114,15 @@ def test_a_folder_is_written_again_but_not_over_other_files(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
 
 
+def test_a_folder_of_other_files_is_refused_before_the_network_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("matnet.convert._network", lambda given: pytest.fail("the network is read first"))
+    (tmp_path / "other").write_text("mine")
+    assert run_command(convert_main, ["digits-lenet", "--to-torch", str(tmp_path)]) == 2
+    assert "'other'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["README.md", "model.py", "other"])
 def test_a_folder_of_other_files_stays_as_it_is(name: str, tmp_path: Path) -> None:
     needs_torch()

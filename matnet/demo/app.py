@@ -121,7 +121,9 @@ class Page:
             Route(f"{model}/images/{{image}}/{{picture}}", self.picture),
             Route(f"{model}/convert/{{kind}}", self.convert, methods=["POST"]),
         ]
-        handlers: dict[Any, Any] = {MatnetError: _refused, HTTPException: _no_such, Exception: _failed}
+        handlers: dict[Any, Any] = {
+            MatnetError: _refused, ClientDisconnect: _gone, HTTPException: _no_such, Exception: _failed
+        }  # fmt: skip
         return Starlette(
             routes=routes,
             middleware=[Middleware(Guard, names=names)],
@@ -150,7 +152,7 @@ class Page:
             {
                 "version": matnet.__version__,
                 "given": [{"id": kept.id, "name": kept.name} for kept in self.models.stated],
-                "known": known,
+                "known": [name for name in known if name not in {kept.name for kept in self.models.stated}],
                 "largest": {"network": self.limits.network, "image": self.limits.image},
                 "torch": "" if downloads.torch_is_here() else downloads.NO_TORCH,
             }
@@ -293,6 +295,11 @@ async def _refused(request: Request, error: Exception) -> Response:
     return JSONResponse(found, status_code=status)
 
 
+async def _gone(request: Request, error: Exception) -> Response:
+    """The browser ended its request, and nobody reads the answer. What `Exception` handles, Starlette raises again."""
+    return JSONResponse({"error": ENDED}, status_code=400)
+
+
 async def _no_such(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     return JSONResponse({"error": "there is nothing at this address"}, status_code=status)
@@ -300,7 +307,7 @@ async def _no_such(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     """An unexpected exception: one sentence on the page, the traceback in the log."""
-    if isinstance(error, (ClientDisconnect, asyncio.CancelledError)):
+    if isinstance(error, asyncio.CancelledError):
         return JSONResponse({"error": ENDED}, status_code=400)
     if isinstance(error, MemoryError):
         return JSONResponse({"error": "out of memory; try a smaller network or image"}, status_code=400)

@@ -14,6 +14,7 @@ import numpy as np
 
 from matnet import plots
 from matnet.answers.classes import ORDERS
+from matnet.arguments import numbers_in
 from matnet.demo.folder import safe_name
 from matnet.demo.limits import IMAGES, LONGEST_SIDE, check_work
 from matnet.demo.models import Kept
@@ -83,12 +84,10 @@ def stated(query: Mapping[str, str]) -> dict[str, Any]:
             raise DataError(f"the size is {size[:40]!r}; expected height x width, such as 224x224")
         found["image_size"] = (int(parts[0]), int(parts[1]))
     if mean:
-        try:
-            found["mean"] = [float(part) for part in mean.split(",")]
-            if not np.isfinite(found["mean"]).all():
-                raise ValueError
-        except ValueError:
-            raise DataError(f"the mean is {mean[:40]!r}; expected one number, or three as R,G,B") from None
+        values = numbers_in(mean)
+        if values is None or len(values) not in (1, 3) or not np.isfinite(values).all():
+            raise DataError(f"the mean is {mean[:40]!r}; expected one number, or three as R,G,B")
+        found["mean"] = values
     if color:
         found["color"] = color
     return found
@@ -108,6 +107,7 @@ def answers(
     """The best classes of an image, or in `error` why there are none; and whether the network segments images."""
     how = preparation(kept, given)
     segments = classes_of_maps(kept, how) is not None
+    decode_uint8(image.opened(), how.channels, how.max_pixels, how.exif)  # what is no image gets no pictures
     found: dict[str, Any] = {"name": image.name, "segments": segments, "steps": how.steps(), "top": [], "notes": []}
     if segments:
         return found

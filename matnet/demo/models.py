@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections import OrderedDict
@@ -34,8 +35,8 @@ class Kept:
         return display_name(self.net)
 
     def text(self, text: str) -> str:
-        """A text about the network in which files are named without their folders."""
-        return without(text, self.hidden)
+        """A text about the network with files without their folders, and fields of the page in place of options."""
+        return with_fields(without(text, self.hidden))
 
 
 class BrokenError(FileFormatError):
@@ -44,6 +45,22 @@ class BrokenError(FileFormatError):
     def __init__(self, message: str, findings: list[Finding]) -> None:
         super().__init__(message)
         self.findings = findings
+
+
+FIELDS = {"input-size": "Input size", "mean": "Mean", "color": "Colours", "classes": "Classes"}
+"""The fields of the page that do what an option of commands does."""
+_OPTION = re.compile(
+    r"--(input-size|mean|color|classes)\b(?: (?:HxW|R G B|VALUE|bgr\b)| [A-Za-z]+=[HWxCN]+)?(?: \(or FILE\))?"
+)
+
+
+def with_fields(text: str) -> str:
+    """A sentence of a command for the page: the field of the page where the sentence names the option.
+
+    >>> with_fields("give --input-size HxW and --mean R G B (or FILE)")
+    'give the field Input size and the field Mean'
+    """
+    return _OPTION.sub(lambda found: f"the field {FIELDS[found[1]]}", text)
 
 
 def without(text: str, folders: Sequence[str]) -> str:
@@ -157,7 +174,10 @@ def _bytes_findings(paths: Sequence[Path]) -> list[Finding]:
 
 def _shown(findings: Sequence[Finding], hidden: Sequence[str]) -> list[Finding]:
     """Each finding once, problems first, without folders."""
-    texts = [Finding(one.level, one.part, without(one.what, hidden), without(one.remedy, hidden)) for one in findings]
+    texts = [
+        Finding(one.level, one.part, *(with_fields(without(text, hidden)) for text in (one.what, one.remedy)))
+        for one in findings
+    ]
     return sorted(dict.fromkeys(texts), key=lambda one: one.level != PROBLEM)
 
 

@@ -38,6 +38,10 @@ def network_view(kept: Kept) -> dict[str, Any]:
     except MatnetError as error:
         return {**found, "error": kept.text(str(error))}
     pairs = [*summary(kept.net, table), *totals(table), *([("unknown sizes", reason)] if reason else [])]
+    missing = {name for layer in kept.net.layers.values() for name in layer.params} - kept.net.params.keys()
+    if missing:
+        advice = "drop a prototxt together with its caffemodel"
+        pairs.insert(0, ("weights", f"missing: {len(missing)} params have no values; {advice}"))
     columns = layer_columns(table)
     found["summary"] = [[label, kept.text(text)] for label, text in pairs if label != "note"]
     found["columns"] = [{"title": title, "numeric": title.startswith(NUMERIC)} for title, _ in columns]

@@ -66,6 +66,7 @@ def _classes(net: Network) -> str:
     if not listed:
         return ""
     described = words if words and names and len(words) == len(names) else [""] * len(listed)
-    texts = [f"{name} ({word})" if word else name for name, word in zip(listed, described, strict=True)]
+    pairs = zip(listed, described, strict=True)
+    texts = [f"{name} ({word})" if word and word != name else name for name, word in pairs]
     more = ", ..." if len(listed) > CLASSES_SHOWN else ""
     return f"{len(listed)}: {', '.join(texts[:CLASSES_SHOWN])}{more}"

@@ -71,7 +71,7 @@ def save_torch(
     require_safetensors()
     transposition_notes(net)
     target = Path(folder)
-    _refuse_foreign(target)
+    refuse_other_files(target)
     module = generated(net, outputs, size, input_shapes)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as made:
@@ -91,7 +91,7 @@ def save_torch(
         return Package(_put(work, target), error, module)
 
 
-def _refuse_foreign(target: Path) -> None:
+def refuse_other_files(target: Path) -> None:
     """FileFormatError unless there is no such folder, or an empty one, or one that this module wrote."""
     if not target.exists():
         return

@@ -21,7 +21,9 @@ async function ask(address, options = {}) {
   try {
     answer = await fetch(address, options);
   } catch {
-    throw new Refusal({error: "the server does not answer; is `matnet demo` still running?"});
+    const alive = await fetch("/api/page").then(other => other.ok, () => false);
+    throw new Refusal({error: alive ? "the browser ended the transfer (was the file changed or removed?); try it again"
+      : "the server does not answer; is `matnet demo` still running?"});
   }
   if (answer.ok) return answer;
   let found = {};
