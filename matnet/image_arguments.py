@@ -52,9 +52,12 @@ def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGro
         help="what is subtracted: R G B, one value, or a file (.binaryproto and .npy, read as B, G, R; .mat)",
     )
     group.add_argument("--std", type=numbers, metavar="V", help="divides what is left after the mean: R G B, or one")
-    group.add_argument("--scale", type=factor, metavar="V", help="multiplies the result")
+    group.add_argument("--scale", type=factor, metavar="V", help="multiplies what is left after --mean and --std")
     group.add_argument(
-        "--input-range", type=_range, metavar="LOW HIGH", help="the values of black and white (default: 0 255)"
+        "--input-range",
+        type=_range,
+        metavar="LOW HIGH",
+        help="the values of black and white, before --mean (default: 0 255)",
     )
     group.add_argument("--color", choices=("rgb", "bgr"), help="the order of the network's channels (default: rgb)")
     group.add_argument("--resize", choices=RESAMPLERS, help="what resizes an image (default: that of the protocol)")
@@ -120,9 +123,24 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
     if mean is not None and mean.ndim != 1:
         covered = covered_size(found.image_size, found.crop_fraction)
         found = replace(found, mean=fitted_mean(mean, found.image_size, covered, found.resize))
+    _refuse_other_range(found, options)
     _warn_of_order(net, given, options.mean)
     doubts(net, found)
     return found
+
+
+def _refuse_other_range(found: Preprocessing, options: argparse.Namespace) -> None:
+    """DataError where a mean lies outside the `--input-range` that it is to be subtracted in."""
+    if options.input_range is None or found.mean is None:
+        return
+    low, high = options.input_range
+    least, most = float(found.mean.min()), float(found.mean.max())
+    if least < low or most > high:
+        whose = "--mean is" if options.mean is not None else "the mean in the network's files is"
+        raise DataError(
+            f"--input-range {low:g} {high:g}: {whose} {least:g} to {most:g}, and is subtracted from pixels of that "
+            "range; give --mean in the same range"
+        )
 
 
 def _warn_of_order(net: Network, given: dict[str, Any], text: str | None) -> None:

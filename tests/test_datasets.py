@@ -136,6 +136,7 @@ def test_a_flat_folder_with_its_labels(tmp_path: Path) -> None:
     images = ImageList.load(tmp_path)
     np.testing.assert_array_equal(images.labels, [10, 0])
     assert images.name == tmp_path.name
+    assert_line(images.notes, "labels.txt")
 
 
 def test_class_folders_win_over_a_list_and_say_so(tmp_path: Path) -> None:

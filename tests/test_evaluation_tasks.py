@@ -24,6 +24,7 @@ from matnet.datasets import (
     ImageList,
     load_bsds,
     load_coco_objects,
+    load_images,
     load_lfw,
     load_retrieval,
     load_segmentations,
@@ -36,6 +37,7 @@ from matnet.datasets.voc import VOC_CLASSES
 from matnet.engines import EngineOptions
 from matnet.errors import DataError, NetworkError, run_command
 from matnet.evaluation import EvaluationConfig, Tally, evaluate
+from matnet.evaluation.classes import align
 from matnet.evaluation.counters import OneProcess
 from matnet.evaluation.flow import kind_of, planned, run
 from matnet.evaluation.resume import SUFFIX, Unfinished
@@ -44,6 +46,7 @@ from matnet.evaluation.tasks import TASKS, Task
 from matnet.images import Preprocessing
 from matnet.metrics import chance_of
 from matnet.network import Network
+from tests.helpers import assert_line
 from tests.small_sets import LEVELS, PROPOSALS, bsds, cifar10, coco, faces, gray_values, two_scenes, voc2007, voc2011
 from tests.table_runs import small_imagenet
 from tests.tiny_models import (
@@ -494,3 +497,38 @@ def test_ten_crops_of_listed_faces_in_the_order_of_the_card(tmp_path: Path) -> N
     )
     assert config.preprocessing.views == 10
     assert run(net, config, task).top1_error == 0
+
+
+@pytest.mark.parametrize("described", [False, True])
+@pytest.mark.parametrize(
+    ("order", "labels", "contradicts"), [((0, 1), (0, 1), False), ((1, 0), (0, 1), True), ((1, 0), (1, 0), False)]
+)
+def test_numbers_that_contradict_the_class_names_are_doubtful(
+    order: tuple[int, int], labels: tuple[int, int], contradicts: bool, described: bool, tmp_path: Path
+) -> None:
+    """The images' names hold the first two WordNet ids, tench and goldfish; the network names them in some order."""
+    ids, words = ("n01440764", "n01443537"), ("tench", "goldfish")
+    for k in range(2):
+        gray(9).save(tmp_path / f"{ids[k]}_x.png")
+    (tmp_path / "labels.txt").write_text("".join(f"{ids[k]}_x.png {labels[k]}\n" for k in range(2)))
+    names = [(words if described else ids)[k] for k in order]
+    found = align(Network(), load_images(tmp_path), 2, names, None, variable="prob")
+    assert bool(found.doubt) == contradicts
+    if contradicts:
+        assert_line(found.doubt, "2 of 2", "n01440764_x.png", "label 0", repr(names[0]), "class 1")
+    assert_line(found.notes, "labels.txt")
+    assert_line(found.notes, "numbers")
+
+
+def test_the_order_that_an_evaluation_used_is_a_note(tmp_path: Path) -> None:
+    """By WordNet id in an order that is known, by name, or by position."""
+    for name in ("n01440764", "n01443537"):
+        (tmp_path / "ids" / name).mkdir(parents=True)
+        (tmp_path / "names" / f"class {name}").mkdir(parents=True)
+        gray(9).save(tmp_path / "ids" / name / "a.png")
+        gray(9).save(tmp_path / "names" / f"class {name}" / "a.png")
+    ids, named = load_images(tmp_path / "ids"), load_images(tmp_path / "names")
+    assert_line(align(Network(), ids, 1000, "ilsvrc12", None).notes, "WordNet id", "sorted")
+    assert_line(align(Network(), ids, 1000, "devkit", None).notes, "WordNet id", "development kit")
+    assert_line(align(Network(), named, 2, ["class n01443537", "class n01440764"], None).notes, "by name")
+    assert_line(align(Network(), named, 2, ["a", "b"], None).notes, "sorted order")

@@ -15,7 +15,7 @@ from PIL import Image
 
 import matnet
 from matnet import Layer, Network, Param, features, predict, run
-from matnet.errors import in_words, run_command
+from matnet.errors import DataError, in_words, run_command
 from matnet.eval import main as evaluate
 from matnet.image_arguments import parsed, preprocessing_from
 from matnet.images import Preprocessing
@@ -256,9 +256,31 @@ def test_a_missing_mean_is_doubted_by_what_the_files_state(
     net = colours(meta={"caffe": {"layers": "kept"}})
     net.meta["normalization"].pop("averageImage", None)
     if stated:
-        net.meta["normalization"]["averageImage"] = np.float32(stated)
+        net.meta["normalization"]["averageImage"] = np.array(stated, np.float32)
     (doubt,) = doubts(net, Preprocessing.of(net, **given))
     assert said in doubt and "no mean is subtracted" in doubt
+
+
+@pytest.mark.parametrize(
+    ("given", "refused"),
+    [
+        (["--mean", "73"], True),
+        (["--mean", "0.4"], False),
+        ([], True),
+        (["--mean", "0.4", "--std", "2", "--scale", "0.5"], False),
+    ],
+)
+def test_a_mean_of_another_range_is_refused(given: list[str], refused: bool) -> None:
+    """Without --mean the file's own counts; the order in which the four act: ((p / 255) - 0.4) / 2 * 0.5."""
+    net = colours()
+    net.meta["normalization"]["averageImage"] = np.array([123, 117, 104], np.float32)
+    options = parsed(predict.parser(), ["net.mat", "a.png", "--input-range", "0", "1", *given])
+    if refused:
+        with pytest.raises(DataError, match=r"--input-range 0 1.*(73|123)"):
+            preprocessing_from(net, options)
+        return
+    prepared = preprocessing_from(net, options).apply(np.full((2, 2, 3), 255, np.uint8))
+    np.testing.assert_allclose(prepared, 0.6 / 2 * 0.5 if "--std" in given else 0.6, rtol=1e-5)
 
 
 def test_options_in_caffes_order_of_colours_are_doubted(caplog: pytest.LogCaptureFixture) -> None:
@@ -267,7 +289,7 @@ def test_options_in_caffes_order_of_colours_are_doubted(caplog: pytest.LogCaptur
     net.add(Layer("conv1", Conv(size=(1, 1, 3, 2)), ["data"], ["out"], ["f", "b"]))
     net.params = {"f": Param(np.ones((1, 1, 3, 2), np.float32)), "b": Param(np.zeros((2, 1), np.float32))}
     net.meta["caffe"] = {"flipped": "data"}
-    net.meta["normalization"] = {"imageSize": [8.0, 8.0, 3.0], "averageImage": np.float32([123, 117, 104])}
+    net.meta["normalization"] = {"imageSize": [8.0, 8.0, 3.0], "averageImage": np.array([123, 117, 104], np.float32)}
     for arguments, doubted in (
         (["--mean", "123", "117", "104"], []),
         (["--mean", "104", "117", "123"], ["--mean 104 117 123"]),

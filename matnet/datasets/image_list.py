@@ -70,7 +70,8 @@ class ImageList:
                 f"{target}: no images with labels; expected one folder per class, or a list file "
                 f"({', '.join(LIST_NAMES)}) of lines 'path label'"
             )
-        return replace(cls.from_list(lists[0], root or target), name=target.resolve().name)
+        listed = cls.from_list(lists[0], root or target)
+        return replace(listed, name=target.resolve().name, notes=(f"labels from {lists[0].name}",))
 
     @classmethod
     def from_folder(cls, path: str | os.PathLike[str]) -> ImageList:

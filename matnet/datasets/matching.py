@@ -35,7 +35,7 @@ def matched(
     Raises DataError for folders that match no class or several, and where only the position could decide and the number
     of folders is not the number of classes.
     """
-    found = _by_name(folders, classes, descriptions)
+    found = places_by_name(folders, classes, descriptions)
     if not any(found):
         return _by_position(folders, classes, outputs)
     problems = [
@@ -54,7 +54,7 @@ def matched(
     return Match(position)
 
 
-def _by_name(folders: Sequence[str], classes: Sequence[str], descriptions: Sequence[str]) -> list[set[int]]:
+def places_by_name(folders: Sequence[str], classes: Sequence[str], descriptions: Sequence[str]) -> list[set[int]]:
     """The classes that each folder's name fits, by the strictest rule that fits any."""
     tables: list[dict[str, set[int]]] = [{}, {}, {}]
     for k, name in enumerate(classes):

@@ -53,11 +53,57 @@ def align(
     if not names:
         names = _of_card(images, order) or named or ()
     found = replace(images, aligned=False).align(names, descriptions, outputs)
-    if stated is None or images.class_names is not None:
-        return found
-    option = in_words("classes=", "--classes")
-    numbers = f"the labels are numbers, which count the network's outputs; {option} names these and moves none"
-    return replace(found, notes=(*found.notes, numbers))
+    if found.notes == images.notes:  # else it is said that the position decides
+        found = replace(found, notes=(*found.notes, _order_used(images, names, stated)))
+    doubts = [text for text in (found.doubt, _contradiction(found, names, descriptions)) if text]
+    return replace(found, doubt="; ".join(doubts))
+
+
+def _order_used(images: ImageList, names: Sequence[str], stated: object) -> str:
+    """How the labels of the images became those of the network."""
+    from matnet.datasets import class_order
+    from matnet.datasets.matching import WNID
+
+    if images.class_names is None:
+        moves = f"; {in_words('classes=', '--classes')} names these and moves none" if stated is not None else ""
+        return f"the labels are numbers, which count the network's outputs{moves}"
+    ids = all(WNID.match(name) for name in images.class_names)
+    orders = {"ilsvrc12-sorted": "sorted by WordNet id", "ilsvrc12-devkit": "in the development kit's order"}
+    known = next((words for order, words in orders.items() if ids and list(class_order(order)) == list(names)), "")
+    which = f", which are {known}" if known else ""
+    return f"the images' labels are matched to the network's classes by {'WordNet id' if ids else 'name'}{which}"
+
+
+def _contradiction(images: ImageList, names: Sequence[str], descriptions: Sequence[str]) -> str:
+    """A reason for doubt where aligned labels are not the classes that the network names as the images' WordNet ids.
+
+    The ids are those in the names of the images or of their folders; without one in each, nothing is known.
+    """
+    from matnet.datasets.ilsvrc2012 import synsets
+    from matnet.datasets.matching import WNID, places_by_name
+
+    matches = [WNID.match(path.name) or WNID.match(path.parent.name) for path in images.paths]
+    if not names or not all(matches):
+        return ""
+    found = [match.group() for match in matches if match]
+    different = sorted(set(found))
+    places = dict(zip(different, places_by_name(different, names, descriptions), strict=True))
+    if not any(places.values()):  # the network has names without ids
+        known = [synset for synset in synsets() if synset.wnid in places]
+        terms = [(term, synset.wnid) for synset in known for term in synset.names.split(", ")]
+        same = places_by_name([term for term, _ in terms], names, descriptions)
+        for (_, wnid), found_here in zip(terms, same, strict=True):
+            places[wnid] |= found_here
+    labels = images.labels.tolist()
+    wrong = [k for k, wnid in enumerate(found) if places[wnid] and labels[k] not in places[wnid]]
+    if not wrong:
+        return ""
+    first, label = images.paths[wrong[0]].name, labels[wrong[0]]
+    return (
+        f"the labels of {len(wrong):,} of {len(labels):,} images contradict the network's class names: {first} has the "
+        f"label {label}, which the network names {names[label]!r}, and its WordNet id is that of class "
+        f"{min(places[found[wrong[0]]])}; the names, or the labels, are in another order"
+    )
 
 
 def order_unstated() -> str:

@@ -173,7 +173,7 @@ def report(run: Run, task: type[Task], options: argparse.Namespace, advice: Call
         grids += [table.text("pipe") for table in rest]
         runtime = f" ({run.runtime})" if run.runtime else ""
         where = f"{run.backend}{runtime} on {run.device}, {run.precision}, batch {run.batch_size}"
-        protocol = "" if task.name == "classification" else f"; {run.protocol}"
+        protocol = f"; {run.protocol}" if run.preprocessing.rpartition(" ")[2] != f"[{run.protocol}]" else ""
         print("\n\n".join([*grids, f"{run.images} images of {run.dataset}{protocol}; {run.preprocessing}; {where}"]))
         if options.json:
             with atomic_write(options.json) as file:
