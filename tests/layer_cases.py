@@ -129,6 +129,7 @@ CASES: dict[str, tuple[Op, list[np.ndarray], list[tuple[int, ...]], int]] = {
     "mvn, all channels, mean alone": (ext.MVN(normalizeVariance=False, acrossChannels=True), [], [X], 1),
     "batch statistics": (ext.BatchStatNorm(), [], [X], 1),
     "normalize": (ext.Normalize(), [values(1, 1, 6)], [X], 1),
+    "normalize, margin": (ext.Normalize(eps=0.0, margin=0.5), [values(1, 1, 6)], [X], 1),
     "normalize, all pixels": (ext.Normalize(acrossSpatial=True), [values(1, 1)], [X], 1),
     "reduction, mean": (ext.Reduction(operation="mean", axis=2, coeff=2), [], [X], 1),
     "reduction, sumsq": (ext.Reduction(operation="sumsq", axis=1), [], [X], 1),

@@ -191,6 +191,7 @@ CASES: list[OpCase] = [
     OpCase(ext.BatchStatNorm()),
     OpCase(ext.Normalize(), [X], [(1, 1, 6)]),
     OpCase(ext.Normalize(acrossSpatial=True), [X], [(6, 1)]),
+    OpCase(ext.Normalize(eps=0, margin=0.5), [X], [(1, 1, 6)]),
     OpCase(ext.WithinChannelLRN(size=3)),
     OpCase(ext.CaffePooling(poolSize=(3, 2), stride=2, pad=(1, 1, 0, 0))),
     OpCase(ext.CaffePooling(method="avg", poolSize=(3, 2), stride=(2, 3), pad=(1, 1, 0, 0), roundMode="floor")),

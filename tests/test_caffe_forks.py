@@ -33,6 +33,7 @@ DOUBLE = WIDE.astype(np.float64)
         ("L2Normalize", DOUBLE / np.sqrt((DOUBLE**2).sum(axis=1, keepdims=True))),
         ("Normalize", DOUBLE / np.sqrt((DOUBLE**2).sum(axis=1, keepdims=True) + 1e-6)),
         ("SimpleNormalize", DOUBLE / np.sqrt((DOUBLE**2).sum(axis=(1, 2, 3), keepdims=True))),
+        ("SurfaceNorm", DOUBLE / (np.sqrt((DOUBLE**2).sum(axis=1, keepdims=True)) + 1e-6)),
         ("MultiSoftmax", softmax(DOUBLE, 1)),
         ("Squeeze", DOUBLE),
     ],
@@ -485,3 +486,45 @@ def test_the_table_of_fields_is_that_of_the_schema() -> None:
         rows.append(f"| `{kind}` | {'; '.join(params) or 'none'} |")
     missing = [row for row in rows if row not in text.splitlines()]
     assert not missing, "\n".join(missing)
+
+
+@pytest.mark.parametrize("operation", ["", "operation: STACK", "operation: ADD"])
+@pytest.mark.parametrize(("height", "width"), [(4, 9), (5, 7), (8, 10)])
+def test_the_middle_of_a_larger_map_is_merged(operation: str, height: int, width: int, tmp_path: Path) -> None:
+    """naibaf7's mergecrop_layer.cu: pixel i of the first bottom meets pixel i + (large - small) / 2 of the second."""
+    small, large = seeded(2, 3, 4, 6), seeded(2, 3, height, width, seed=2)
+    top, left = (height - 4) // 2, (width - 6) // 2
+    middle = np.zeros_like(small)
+    for y in range(4):
+        for x in range(6):
+            middle[:, :, y, x] = large[:, :, y + top, x + left]
+    expected = small + middle if "ADD" in operation else np.concatenate([small, middle], axis=1)
+    param = f"mergecrop_param {{ forward: true forward: true backward: true {operation} }}"
+    check(tmp_path, "MergeCrop", param, {"x": small, "z": large}, expected, tolerance=0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "param", "named"),
+    [
+        ((1, 3, 4, 6), (1, 2, 8, 8), "", "3 and 2 channels"),
+        ((1, 3, 4, 6), (1, 3, 3, 8), "", "smaller"),
+        ((1, 3, 4, 6), (1, 3, 8, 8), "mergecrop_param { forward: true forward: false }", "forward: false"),
+    ],
+)
+def test_a_merge_that_the_fork_does_not_compute_is_refused(
+    first: tuple[int, ...], second: tuple[int, ...], param: str, named: str, tmp_path: Path
+) -> None:
+    layer = f"layer {{ name: 'm' type: 'MergeCrop' bottom: 'x' bottom: 'z' top: 'y' {param} }}"
+    with pytest.raises(MatnetError, match=rf"'m'[^\n]*{named}"):
+        converted(tmp_path, layer, {"x": first, "z": second}, {})
+
+
+def test_vectors_of_unit_length_from_the_first_generation(tmp_path: Path) -> None:
+    """The fork for surface normals, norm_layer.cpp; zeros stay zeros, as 1e-6 is added to the root."""
+    path = tmp_path / "v1.prototxt"
+    path.write_text("""input: "x" input_dim: 1 input_dim: 3 input_dim: 4 input_dim: 6
+layers { name: "n" type: NORM bottom: "x" top: "y" }""")
+    x = seeded(1, 3, 4, 6)
+    x[:, :, 1, 2] = 0
+    expected = x / (np.sqrt((x.astype(np.float64) ** 2).sum(axis=1, keepdims=True)) + 1e-6)
+    assert_close(matnet.convert_caffe(path, color_format="rgb").forward({"x": x}, ["y"])["y"], expected, 1e-6, "unit")

@@ -28,6 +28,7 @@ V1_TO_V2 = {
     "SLICE": "Slice", "MVN": "MVN", "ABSVAL": "AbsVal", "SILENCE": "Silence",
     "CONTRASTIVE_LOSS": "ContrastiveLoss", "EXP": "Exp", "DECONVOLUTION": "Deconvolution", "CROP": "Crop",
     "MULTI_STAGE_MEANFIELD": "MultiStageMeanfield", "MULTI_SOFTMAX": "MultiSoftmax", "UNPOOLING": "Unpooling",
+    "NORM": "SurfaceNorm",  # registered as Norm, a name under which other forks compute something else
 }
 
 PARAMETERS: dict[str, tuple[str, ...]] = {
@@ -61,7 +62,8 @@ FORK_PARAMETERS: dict[str, tuple[str, ...]] = {
     "FrcnnOutput": ("frcnn_output_param", "bbox_reg_param"),
     "ConvolutionDepthwise": ("convolution_param",), "DecodeBBox": ("bbox_reg_param",),
     "DenseCRF": ("densecrf_param", "dense_crf_param"), "DepthwiseConvolution": ("convolution_param",),
-    "DetectionOutput": ("detection_output_param",), "Interp": ("interp_param",),
+    "DetectionOutput": ("detection_output_param",), "Interp": ("interp_param",), "MergeCrop": ("mergecrop_param",),
+    "SurfaceNorm": (),
     "MultiStageMeanfield": ("multi_stage_meanfield_param",), "Normalize": ("normalize_param", "norm_param"),
     "Permute": ("permute_param",), "PriorBox": ("prior_box_param",), "Proposal": ("proposal_param",),
     "PSROIPooling": ("psroi_pooling_param",), "ReLU6": ("relu_param",), "ROIAlign": ("roi_pooling_param",),
@@ -82,12 +84,6 @@ def is_known(v2_type: str) -> bool:
     return v2_type in PARAMETERS or v2_type in FORK_PARAMETERS
 
 
-UNDEFINED = frozenset(("NORM", "MergeCrop"))
-"""Types of forks that several public definitions use, and for which no statement of what they compute was found."""
-
-
 def why_left_out(v2_type: str) -> str:
     """Why matnet does not convert a type on purpose, to follow the layer's description; "" for other types."""
-    if v2_type.upper().endswith("3D"):
-        return "; matnet's layers have at most two spatial dimensions"
-    return "; left out, since no statement of what this type computes was found" if v2_type in UNDEFINED else ""
+    return "; matnet's layers have at most two spatial dimensions" if v2_type.upper().endswith("3D") else ""

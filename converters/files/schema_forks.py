@@ -32,7 +32,7 @@ FIELDS: dict[str, str] = {
         - yolov3_detection_output_param Yolov3DetectionOutputParameter; - lstm_param LstmParameter;
         - reverse_param ReverseParameter; - transpose_param TransposeParameter; - flip_param FlipParameter;
         - squeeze_param SqueezeParameter; - ctc_decoder_param CTCDecoderParameter;
-        - normalize_param UnitNormalizeParameter""",
+        - normalize_param UnitNormalizeParameter; - mergecrop_param MergeCropParameter""",
     "V1LayerParameter": """
         44 multi_stage_meanfield_param MultiStageMeanfieldParameter; - unpooling_param UnpoolingParameter""",
     "V0LayerParameter": """
@@ -74,6 +74,7 @@ FIELDS: dict[str, str] = {
         4 bias_filler FillerParameter; 5 batch_size u32=1""",
     "ReverseParameter": "1 +axis i32",
     "TransposeParameter": "1 +dim i32",
+    "MergeCropParameter": "- +forward bool; - +backward bool; - operation MergeOp",
     "FlipParameter": "1 flip_width bool; 2 flip_height bool",
     "SqueezeParameter": "1 +axis i32",
     "CTCDecoderParameter": "1 blank_index i32=-1; 2 ctc_merge_repeated bool=true",
@@ -139,6 +140,7 @@ FIELDS: dict[str, str] = {
 
 ENUMS: dict[str, str] = {
     "RawDataType": "DOUBLE=0 FLOAT=1 FLOAT16=2 INT=3 UINT=4",
+    "MergeOp": "STACK=0 ADD=1",
     "UnpoolMethod": "MAX=0 AVE=1 TILE=2",
     "BNMode": "LEARN=0 INFERENCE=1",
     "PriorBoxCodeType": "CORNER=1 CENTER_SIZE=2 CORNER_SIZE=3",

@@ -16,7 +16,7 @@ Size = tuple[int | None, int | None]
 POINTWISE = frozenset((
     "ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "BNLL", "AbsVal", "Power", "Exp", "Log", "Threshold", "Clip",
     "Swish", "ReLU6", "Dropout", "Split", "Softmax", "LRN", "BatchNorm", "BN", "Scale", "Bias", "Eltwise", "Concat",
-    "Slice", "Normalize", "MVN", "Axpy"
+    "Slice", "Normalize", "SurfaceNorm", "MVN", "Axpy"
 ))
 # fmt: on
 

@@ -221,12 +221,11 @@ _COUNTS: dict[str, _Count] = {
 _WITHOUT_BLOBS = frozenset((
     "AbsVal", "Accuracy", "ArgMax", "Axpy", "BNLL", "BatchReindex", "BoxOutput", "Clip", "Concat",
     "ContrastiveLoss", "Crop", "DecodeBBox", "DetectionOutput", "Dropout", "ELU", "Eltwise", "EuclideanLoss",
-    "Exp", "Filter", "Flatten", "HDF5Output", "HingeLoss", "Im2col", "Interp", "LRN", "Log", "MVN",
+    "Exp", "Filter", "Flatten", "HDF5Output", "HingeLoss", "Im2col", "Interp", "LRN", "Log", "MVN", "MergeCrop",
     "MultinomialLogisticLoss", "PSROIPooling", "Permute", "Pooling", "Power", "PriorBox", "Proposal",
     "ROIAlign", "ROIPooling", "ReLU", "ReLU6", "Reduction", "Reshape", "SPP", "ShuffleChannel", "Sigmoid",
     "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "Swish", "TanH",
     "Threshold", "Tile",
     "BoxGroupOutput", "CTCGreedyDecoder", "Flip", "FrcnnOutput", "HardSwish", "L2Normalization", "L2Normalize",
-    "Mish", "MultiSoftmax", "Region", "Reorg", "Reverse", "SimpleNormalize", "Squeeze", "Transpose", "Unpooling",
-    "Upsample",
-    "YoloDetectionOutput", "Yolov3DetectionOutput"))
+    "Mish", "MultiSoftmax", "Region", "Reorg", "Reverse", "SimpleNormalize", "Squeeze", "SurfaceNorm",
+    "Transpose", "Unpooling", "Upsample", "YoloDetectionOutput", "Yolov3DetectionOutput"))

@@ -1,4 +1,4 @@
-"""Several blobs into one: Eltwise, Concat, Crop, Axpy."""
+"""Several blobs into one: Eltwise, Concat, Crop, MergeCrop, Axpy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from matnet.converters.lower.activation import scaled
 from matnet.converters.lower.builder import Builder
 from matnet.converters.lower.conv import selectable, selection
 from matnet.converters.lower.registry import lowers
-from matnet.converters.lower.sizes import Sizes, text
+from matnet.converters.lower.sizes import SizeNeededError, Sizes, text
 from matnet.errors import NetworkError, ShapeError, UnsupportedLayersError, in_words
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat, Crop, Scale, Sum
@@ -169,3 +169,30 @@ def _require_inside(layer: LayerDef, cut: Sizes, wanted: Sizes, axis: int, offse
             raise ShapeError(
                 f"a cut of {want} at {offset} along axis {index} does not lie inside {layer.bottoms[0]!r} ({text(cut)})"
             )
+
+
+@lowers("MergeCrop", bottoms=2)
+def merge_crop(layer: LayerDef, net: Builder) -> None:
+    """The first bottom, and the middle of the second cut to its size: stacked along the channels, or added.
+
+    Source: naibaf7's fork for U-Nets, mergecrop_layer.cpp and .cu. The cut starts at half the difference of the sizes,
+    rounded down. Where the two have different numbers of channels, the fork's kernel stacks them mixed up.
+    """
+    param = layer.params.get("mergecrop_param")
+    if not all(param.get("forward")):
+        raise UnsupportedLayersError("forward: false, which puts zeros in place of a bottom, is not supported")
+    small, large = (net.shape(name) for name in layer.inputs)
+    if len(small) != 4 or len(large) != 4:
+        raise ShapeError(f"its bottoms are {text(small)} and {text(large)}; both must have four axes")
+    if small[1] != large[1]:
+        raise UnsupportedLayersError(
+            f"its bottoms have {small[1]} and {large[1]} channels; the fork computes a merge only of equal numbers"
+        )
+    if None in (*small[2:], *large[2:]):
+        raise SizeNeededError("where it cuts depends on the input size, which is not known")
+    offsets = [(have - want) // 2 for have, want in zip(large[2:], small[2:], strict=True) if have and want]
+    if min(offsets) < 0:
+        raise ShapeError(f"the second bottom, {text(large)}, is smaller than the first, {text(small)}")
+    first, second = net.operands(layer)
+    middle = net.step(layer, "middle", Crop(crop=(offsets[0], offsets[1])), [second, first])
+    net.finish(layer, Sum() if param.get("operation") == "ADD" else Concat(dim=3), [first, middle])

@@ -297,6 +297,14 @@ def simple_normalize(layer: LayerDef, net: Builder) -> None:
     _normalise_length(layer, net, 0.0, across=True)
 
 
-def _normalise_length(layer: LayerDef, net: Builder, epsilon: float, across: bool = False) -> None:
+@lowers("SurfaceNorm")
+def surface_norm(layer: LayerDef, net: Builder) -> None:
+    """x / (sqrt(sum x^2) + 1e-6) over the channels (V1 NORM of the fork for surface normals, norm_layer.cpp)."""
+    _normalise_length(layer, net, 0.0, margin=1e-6)
+
+
+def _normalise_length(
+    layer: LayerDef, net: Builder, epsilon: float, across: bool = False, margin: float = 0.0
+) -> None:
     scale = net.param(layer, "scale", np.ones((1, 1), np.float32))
-    net.finish(layer, Normalize(acrossSpatial=across, eps=epsilon), params=[scale])
+    net.finish(layer, Normalize(acrossSpatial=across, eps=epsilon, margin=margin), params=[scale])

@@ -74,7 +74,9 @@ def write_normalize(writer: LayerWriter, op: Normalize) -> None:
     scale = writer.prepared()
     module = writer.module(call("Learned", tuple(scale.shape)), value=scale)
     total = f"({writer.x} ** 2).sum({(1, 2, 3) if op.acrossSpatial else 1}, keepdim=True)"
-    writer.write(f"{writer.x} / ({total} + {op.eps!r}).sqrt() * {module}()")
+    norm = f"({total} + {op.eps!r}).sqrt()"
+    divisor = f"({norm} + {op.margin!r})" if op.margin else norm
+    writer.write(f"{writer.x} / {divisor} * {module}()")
 
 
 @translation(MVN)

@@ -112,11 +112,11 @@ class BatchStatNorm(Op):
 @register("dagnn.Normalize")
 @dataclass(frozen=True, kw_only=True)
 class Normalize(Op):
-    """x / sqrt(sum x^2 + eps), times a learned scale.
+    """x / (sqrt(sum x^2 + eps) + margin), times a learned scale.
 
     Source: ParseNet and SSD forks of Caffe, normalize layer; mcnSSD. The sum runs over the channels, or with
     acrossSpatial over all of C x H x W. Param: the scale, 1 x 1 x C in MATLAB or a single number. mcnSSD's
-    own Normalize has neither field and no eps.
+    own Normalize has none of the fields and no eps. Only the fork for surface normals has a margin.
     """
 
     family = "normalisation"
@@ -125,6 +125,7 @@ class Normalize(Op):
     param_count: ClassVar[tuple[int, int]] = (1, 1)
     acrossSpatial: bool = False
     eps: float = 1e-10
+    margin: float = 0.0
 
     def channel_axes(self, params: Sequence[Shape]) -> list[int]:
         return [longest_axis(shape) for shape in params]
@@ -145,5 +146,5 @@ class Normalize(Op):
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         x = inputs[0]
         axes = (1, 2, 3) if self.acrossSpatial else (1,)
-        norm = xp.sqrt((x * x).sum(axis=axes, keepdims=True) + self.eps)
+        norm = xp.sqrt((x * x).sum(axis=axes, keepdims=True) + self.eps) + xp.float32(self.margin)
         return [x / norm * params]

@@ -23,6 +23,8 @@ def write_within_channel_lrn(writer: LayerWriter, op: WithinChannelLRN) -> None:
 def write_normalize(writer: LayerWriter, op: Normalize) -> None:
     total = summed(writer, square(writer), [1, 2, 3] if op.acrossSpatial else [1])
     norm = writer.node("Sqrt", writer.node("Add", total, writer.constant(op.eps, "eps")))
+    if op.margin:
+        norm = writer.node("Add", norm, writer.constant(op.margin, "margin"))
     unit = writer.node("Div", writer.inputs[0], norm)
     writer.node("Mul", unit, writer.constant(writer.prepared(), "scale"), to=writer.outputs[0])
 
