@@ -25,7 +25,7 @@ from matnet.formats.onnx import (
     to_onnx_model,
     write_model,
 )
-from matnet.formats.onnx.winograd import Way, winograd_way
+from matnet.formats.onnx.winograd import WinogradWay, winograd_way
 from matnet.formats.onnx.winograd.matrices import matrices
 from matnet.network import Network
 from matnet.ops import extensions as ext
@@ -219,14 +219,14 @@ WINOGRAD = {
     "groups": (Conv(pad=(1, 1, 1, 1)), (3, 3, 4, 6), (2, 8, 7, 11)),
     "groups, no bias": (Conv(hasBias=False), (3, 3, 2, 9), (2, 6, 9, 14)),
 }
-WAYS = [(Way("products", tile), case) for tile in (4, 5) for case in WINOGRAD]
-WAYS += [(Way("tiles", 4), case) for case in WINOGRAD if "groups" not in case]
+WAYS = [(WinogradWay("products", tile), case) for tile in (4, 5) for case in WINOGRAD]
+WAYS += [(WinogradWay("tiles", 4), case) for case in WINOGRAD if "groups" not in case]
 
 
 @pytest.mark.parametrize(
     ("way", "case"), WAYS, ids=lambda value: value if isinstance(value, str) else f"{value.kind}{value.tile}"
 )
-def test_winograds_algorithm(way: Way, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_winograds_algorithm(way: WinogradWay, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     op, filters, shape = WINOGRAD[case]
     net, x = single(op, [values(*filters), values(filters[3], 1)]), values(*shape)
     monkeypatch.setattr("matnet.formats.onnx.convolution.winograd_way", lambda *arguments: way)
@@ -262,18 +262,18 @@ def test_the_matrices_correlate(tile: int) -> None:
 @pytest.mark.parametrize(
     ("op", "filters", "size", "images", "way"),
     [
-        (Conv(pad=(1, 1, 1, 1)), (3, 3, 256, 256), (56, 56), 1, Way("tiles", 4)),
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 256, 256), (56, 56), 1, WinogradWay("tiles", 4)),
         (Conv(pad=(1, 1, 1, 1)), (3, 3, 64, 64), (224, 224), 1, None),  # few channels: the tiles cost more
         (Conv(pad=(1, 1, 1, 1)), (3, 3, 512, 512), (7, 7), 1, None),  # few pixels: the filters cost more
-        (Conv(pad=(1, 1, 1, 1)), (3, 3, 512, 512), (7, 7), 16, Way("products", 4)),
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 512, 512), (7, 7), 16, WinogradWay("products", 4)),
         (
             Conv(pad=(1, 1, 1, 1)),
             (3, 3, 128, 1024),
             (28, 28),
             1,
-            Way("products", 4),
+            WinogradWay("products", 4),
         ),  # two groups of 128 of 256 channels
-        (Conv(pad=(1, 1, 1, 1)), (3, 3, 256, 256), (14, 14), 16, Way("products", 5)),  # 15 pixels in place of 16
+        (Conv(pad=(1, 1, 1, 1)), (3, 3, 256, 256), (14, 14), 16, WinogradWay("products", 5)),  # 15 pixels for 14
         (Conv(pad=(1, 1, 1, 1), stride=(2, 2)), (3, 3, 256, 256), (56, 56), 1, None),
         (Conv(pad=(1, 1, 1, 1), dilate=(2, 2)), (3, 3, 256, 256), (56, 56), 1, None),
         (Conv(), (5, 5, 256, 256), (56, 56), 1, None),
@@ -283,7 +283,7 @@ def test_the_matrices_correlate(tile: int) -> None:
     ],
 )
 def test_where_winograds_algorithm_pays(
-    op: Conv, filters: tuple[int, ...], size: tuple[int, int], images: int, way: Way | None
+    op: Conv, filters: tuple[int, ...], size: tuple[int, int], images: int, way: WinogradWay | None
 ) -> None:
     axes = (None, 256 if filters[2] == 128 else filters[2], *size)
     assert winograd_way(op, np.empty(filters, np.float32), axes, images) == way

@@ -33,7 +33,7 @@ from matnet.engines.cpu.runtimes import (
 from matnet.engines.cpu.tuning import choices, contest
 from matnet.engines.cpu.tuning.variants import Variant, variant_from
 from matnet.formats.onnx import OnnxModel
-from matnet.formats.onnx.winograd import Way
+from matnet.formats.onnx.winograd import WinogradWay
 from matnet.ops import extensions as ext
 from matnet.ops.activation import ReLU
 from matnet.ops.combine import Concat
@@ -122,9 +122,9 @@ def test_threads_are_shared_by_callers_and_then_by_parts(
     assert (division.streams, division.images(10)) == (streams, images)
 
 
-def _three_by_three(op: Conv, filters: np.ndarray, axes: Any, images: int) -> Way | None:
+def _three_by_three(op: Conv, filters: np.ndarray, axes: Any, images: int) -> WinogradWay | None:
     """One way for whole batches, the other for parts, so that both run in every runtime."""
-    way = Way("tiles", 4) if images == X[0] else Way("products", 5)
+    way = WinogradWay("tiles", 4) if images == X[0] else WinogradWay("products", 5)
     return way if filters.shape[:2] == (3, 3) else None
 
 
