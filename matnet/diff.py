@@ -12,11 +12,12 @@ import json
 import logging
 import math
 import sys
+from pathlib import Path
 
 from matnet import load
 from matnet.arguments import add_file_options, file_options, flipped_inputs, joined_pairs, model_help
 from matnet.comparison import Comparison, compare
-from matnet.errors import command_parser, run_command, say
+from matnet.errors import MatnetError, command_parser, run_command, say
 from matnet.network import Network
 from matnet.stated_options import parse_stated, refuse_idle
 from matnet.tables import Table
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("a", metavar="A", help=model_help())
     command.add_argument("b", metavar="B", help="the other one")
+    command.add_argument("more", nargs="*", help=argparse.SUPPRESS)
     add_file_options(command)
     command.add_argument("--net-b", metavar="NAME", help="which network of B, where it holds several; --net is of A")
     command.add_argument(
@@ -112,6 +114,13 @@ def in_one_order(a: Network, b: Network) -> tuple[Network, Network]:
 
 def main(argv: list[str] | None = None) -> int:
     options = parse_stated(parser(), joined_pairs(sys.argv[1:] if argv is None else argv))
+    if options.more:
+        names = [options.a, options.b, *options.more]
+        absent = "".join(f"{name}: no such file; " for name in names if not Path(name).exists())
+        raise MatnetError(
+            f"{absent}{len(names)} networks are given, and two are compared; Caffe's two files are one network, "
+            "NET.prototxt,WEIGHTS.caffemodel with a comma"
+        )
     if options.json:
         refuse_idle(options, ["all"], "only for people; --json holds every param")
     both = {name: value for name, value in file_options(options).items() if name != "name"}

@@ -251,3 +251,12 @@ def test_the_doctor_names_both_the_order_and_the_mean_of_a_converted_network_wit
     assert ["--color-format rgb" in text for text in remedies] == [False, True, False]
     assert ["--color-format bgr" in text for text in remedies] == [False, False, True]
     assert all("--color bgr --mean 125.5" in text for text in remedies[1:])
+
+
+def test_three_names_for_diff_are_answered_with_the_form_of_a_pair(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, said = answer(capsys, diff.main, CAFFE / "deploy.prototxt", "none.caffemodel", model)
+    assert status == 2 and "none.caffemodel: no such file" in said and "NET.prototxt,WEIGHTS.caffemodel" in said
+    pair = CAFFE / "deploy.prototxt", CAFFE / "weights.caffemodel"
+    assert answer(capsys, diff.main, *pair, model)[0] == 1
