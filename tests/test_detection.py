@@ -111,8 +111,11 @@ def test_an_image_without_a_proposed_box_has_no_detections(tmp_path: Path) -> No
         text = annotation(side, side * 3 // 2, [(kind, box, False)])
         (home / "Annotations" / f"{name}.xml").write_text(text)
     net = colour_detector(proposes=True, smallest=8)
+    net.source.notes.append("images: resized to 256x256 (squashed), centre 227x227")  # as a conversion states it
     for backend in ("numpy", "onnx"):
         row = evaluate(net, load_voc_objects(home), Preprocessing.of(net), backend=backend)
+        assert "600" in row.preprocessing and "own size" not in row.preprocessing
+        assert not any("227x227" in note for note in row.notes)
         assert (row.status, row.images, row.class_ap) == ("ok", 2, {"aeroplane": 100, "bicycle": 0})
         assert_line(row.notes, "1 image", "without detections", "000002.jpg")
 

@@ -171,10 +171,13 @@ def result(
         raise DataError(f"{task.data.name}: none of its {len(tally.faults)} images could be read; first: {faults[0]}")
     stats = RunStats(tally.counts.images, faults, tally.seconds, tally.network_seconds)
     outcome = judged(task, tally, faults, random_weights, engine.damaged)
+    # How a conversion states that images are resized and cut does not hold for a task that sizes them itself.
+    notes = [note for note in net.source.notes if not (task.own_size and note.startswith("images: "))]
+    prepared = config.preprocessing
     common = {
-        **provenance(net, engine, task.data, stats, outcome, (*net.source.notes, *task.data.notes)),
-        "preprocessing": described(config.preprocessing) if task.own_size else config.preprocessing.describe(),
-        "protocol": task.protocol or config.preprocessing.protocol,
+        **provenance(net, engine, task.data, stats, outcome, (*notes, *task.data.notes)),
+        "preprocessing": described(prepared, task.sized(prepared)) if task.own_size else prepared.describe(),
+        "protocol": task.protocol or prepared.protocol,
         "scores": config.scores,
         "runtime": ways_described(tally.ways),
     }
@@ -202,8 +205,8 @@ def judged(
     return Outcome(Status.DOUBTFUL, "; ".join(doubts)) if doubts else Outcome()
 
 
-def described(preprocessing: Preprocessing) -> str:
-    """How images at their own size are prepared, in one line."""
+def described(preprocessing: Preprocessing, sized: str = "own size") -> str:
+    """How images that a task sizes itself are prepared, in one line."""
     import numpy as np
 
     colour = "gray" if preprocessing.channels == 1 else preprocessing.color.upper()
@@ -211,7 +214,7 @@ def described(preprocessing: Preprocessing) -> str:
     if preprocessing.mean is not None:
         values = preprocessing.mean.reshape(-1, preprocessing.channels).mean(axis=0, dtype=np.float64)
         mean = f"minus mean ({', '.join(f'{value:.6g}' for value in values)})"
-    return f"own size, {colour}, {mean}"
+    return f"{sized}, {colour}, {mean}"
 
 
 def _steps(progress: Callable[[int], Any] | None) -> Show:

@@ -113,6 +113,10 @@ class Task(ABC):
         """
         preprocessing.load(self.paths[number - self.first], out=place)
 
+    def sized(self, preprocessing: Preprocessing) -> str:
+        """For own_size: the size in which `read` gives an image, in words."""
+        return "own size"
+
     @abstractmethod
     def empty(self) -> Any:
         """The counts before the first image; see `matnet.evaluation.tally.Counts`."""

@@ -180,6 +180,12 @@ class Detection(Task):
             raise DataError(f"{path}: is {size[0]}x{size[1]}, its annotation says {height}x{width}; they must agree")
         place[0] = self._detector.inputs(image, factor, self._proposals(index)), factor
 
+    def sized(self, preprocessing: Preprocessing) -> str:
+        if self._detector.lists:
+            height, width = preprocessing.image_size
+            return f"resized to {height}x{width}"
+        return f"shorter side {LIMITS.shorter}, longer side at most {LIMITS.longest}"
+
     def _proposals(self, index: int) -> np.ndarray | None:
         return None if self.data.proposals is None else self.data.proposals[index]
 
