@@ -28,6 +28,8 @@ DPI = 130
 BAR = "#1f5fa8"
 MOST_MAPS = 64
 LONGEST_SHOWN = 1000
+"""Pixels of a picture's longer side that a figure of 7 inches can show."""
+MOST_BARS = 2000
 MOST_SEGMENTS = 20
 
 
@@ -85,7 +87,7 @@ def filters(net: Network, layer: str | None = None, columns: int | None = None) 
             "width x channels x number)"
         )
     largest = float(np.abs(values).max()) or 1.0
-    tiles = np.moveaxis(0.5 + np.asarray(values, np.float64) / (2 * largest), 3, 0)
+    tiles = 0.5 + _reduced_tiles(np.moveaxis(values, 3, 0), columns).astype(np.float64) / (2 * largest)
     if net.source.format == "caffe" and values.shape[2] == 3 and _takes_bgr(net):
         tiles = tiles[..., ::-1]
     height, width, channels, number = values.shape
@@ -117,7 +119,7 @@ def feature_maps(
     drawn = empty_figure(7, 7)
     axes = drawn.add_subplot()
     low, high = float(maps.min()), float(maps.max())
-    tiles = (shown - low) / ((high - low) or 1.0)
+    tiles = (_reduced_tiles(shown, None) - low) / ((high - low) or 1.0)
     axes.imshow(_tiled(tiles[..., np.newaxis], None), cmap="magma", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     of = f"{len(shown)} of {len(maps)}" if len(shown) < len(maps) else str(len(maps))
@@ -127,10 +129,13 @@ def feature_maps(
 
 
 def _bars(layer: str, values: np.ndarray) -> Figure:
-    """One number per channel, as bars."""
+    """One number per channel, as bars. Of more than MOST_BARS, neighbours share one from the least to the largest."""
     drawn = empty_figure(7, 3.2)
     axes = drawn.add_subplot()
-    axes.vlines(range(len(values)), 0, values, color=BAR, linewidth=max(0.4, min(8.0, 300 / len(values))))
+    starts = np.arange(0, len(values), -(-len(values) // MOST_BARS))
+    low, high = (np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts))
+    width = max(0.4, min(8.0, 300 / len(starts)))
+    axes.vlines(starts, np.minimum(low, 0), np.maximum(high, 0), color=BAR, linewidth=width)
     axes.axhline(0, color="#808080", linewidth=0.6)
     axes.set_xlabel("channel")
     axes.spines[["top", "right"]].set_visible(False)
@@ -150,10 +155,21 @@ def _takes_bgr(net: Network) -> bool:
         return False
 
 
+def _reduced_tiles(tiles: np.ndarray, columns: int | None) -> np.ndarray:
+    """Every k-th row and column of tiles, N x H x W and more, that together are larger than a figure shows."""
+    across = _across(len(tiles), columns)
+    step = max(1, max(across * tiles.shape[2], -(-len(tiles) // across) * tiles.shape[1]) // LONGEST_SHOWN)
+    return tiles[:, ::step, ::step]
+
+
+def _across(number: int, columns: int | None) -> int:
+    return columns or int(np.ceil(np.sqrt(number)))
+
+
 def _tiled(tiles: np.ndarray, columns: int | None) -> np.ndarray:
     """N x H x W x C as one image of tiles with white lines between them."""
     number, height, width, channels = tiles.shape
-    across = columns or int(np.ceil(np.sqrt(number)))
+    across = _across(number, columns)
     down = -(-number // across)
     gap = max(1, min(height, width) // 12)
     empty = 1.0 if channels == 3 else np.nan  # both are shown as white
@@ -423,8 +439,8 @@ def _reduced(pixels: np.ndarray) -> np.ndarray:
 
 
 def _show(axes: Any, picture: np.ndarray) -> None:
-    shown = np.clip(picture, 0, 1)
-    height, width = shown.shape[:2]
+    height, width = picture.shape[:2]
+    shown = np.clip(_reduced(picture), 0, 1)
     gray = shown if shown.ndim == 2 else shown[..., 0] if shown.shape[2] == 1 else None
     shown = np.repeat(gray[..., np.newaxis], 3, axis=2) if gray is not None else shown
     axes.imshow(shown, extent=(0, width, height, 0))

@@ -133,6 +133,29 @@ def test_a_network_that_was_closed_is_gone_with_its_files(page: Served) -> None:
     assert page.get(f"/api/models/{found['id']}").status_code == 400
 
 
+@pytest.mark.parametrize("name", ["digits-lenet", "network", "README", ".network"])
+def test_a_file_without_an_ending_gives_its_sentence(page: Served, name: str) -> None:
+    answer = page.drop((name, MAT.read_bytes()))
+    assert answer.status_code in (200, 400), answer.text
+    assert safe_name(name) in answer.text
+
+
+def test_files_of_a_network_are_stated_once(page: Served) -> None:
+    """A file that is stated twice, or that belongs to a network already, is refused, and stays as it is."""
+    token = page.post("/api/files", MAT.read_bytes(), params={"name": "a.mat"}).json()["file"]
+    ask = lambda *tokens: requests.post(f"{page.address}/api/models", json={"files": tokens})  # noqa: E731
+    assert ask(token, token).status_code == 400
+    opened = ask(token)
+    assert opened.status_code == 200 and ask(token).status_code == 400
+    assert page.post(f"/api/models/{opened.json()['id']}/images?name=a.png", SEVEN.read_bytes()).json()["top"]
+
+
+def test_half_a_surrogate_pair_in_a_name_is_answered(page: Served) -> None:
+    """UTF-8 has no bytes for it."""
+    answer = page.post("/api/models", b'{"name": "\\ud800"}')
+    assert answer.status_code == 400 and "\ud800" in answer.json()["error"]
+
+
 # -- images -----------------------------------------------------------------------------------------
 
 
@@ -157,6 +180,13 @@ def test_a_visitor_states_the_preprocessing(page: Served) -> None:
     assert "1000" in send("classes=ilsvrc12").json()["error"]  # this network has ten
     for path in (str(MAT), "labels.txt"):
         assert send(f"classes={path}").status_code == 400
+
+
+def test_a_size_that_is_stated_is_bounded(page: Served) -> None:
+    found = page.post("/api/models/given-0/images?name=a.png", SEVEN.read_bytes()).json()
+    for picture in ("steps", "maps"):
+        refused = page.get(f"/api/models/given-0/images/{found['image']}/{picture}?layer=conv1&size=3000x3000")
+        assert refused.status_code == 400 and "3000x3000" in refused.json()["error"]
 
 
 def test_a_segmentation_is_drawn_at_the_images_size(tmp_path: Path) -> None:
@@ -460,7 +490,7 @@ def test_dropped_files_are_gone_when_the_command_ends(number: int, status: int, 
     try:
         page = Served(address, None)
         assert page.drop(content(MAT)).status_code == 200
-        assert list(tmp_path.glob("matnet-demo-*/*/*/*.mat"))
+        assert list(tmp_path.glob("matnet-demo-*/*/.network/*/*.mat"))
         process.send_signal(number)
         assert process.wait(60) == status
         assert not list(tmp_path.glob("matnet-demo-*"))

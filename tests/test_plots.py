@@ -74,6 +74,32 @@ def test_feature_maps_are_those_of_the_layer(digits: Network) -> None:
     np.testing.assert_allclose(tiles[-height:, -width:], scaled[3], rtol=1e-5, atol=1e-6)
 
 
+def test_large_pictures_are_reduced_before_they_are_drawn(digits: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every k-th row and column of the values; the title has the size of all."""
+    maps = np.random.default_rng(0).normal(size=(1, 9, 900, 1500)).astype(np.float32)
+    monkeypatch.setattr(type(digits), "features", lambda *given, **options: maps)
+    figure = plots.feature_maps(digits, SEVEN, "conv1")
+    tiles = shown(figure)
+    assert "900x1500" in figure.axes[0].get_title()
+    assert max(tiles.shape) < 2 * plots.LONGEST_SHOWN
+    first = (maps[0, 0, ::4, ::4] - maps.min()) / (maps.max() - maps.min())  # 3 * 1500 // 1000
+    np.testing.assert_allclose(tiles[: first.shape[0], : first.shape[1]], first, atol=1e-6)
+    how = matnet.images.Preprocessing(image_size=(1300, 2100), mean=[1, 2, 3])
+    for axes in plots.preprocessing(digits, SEVEN, how).axes:
+        assert max(axes.images[0].get_array().shape) < 2 * plots.LONGEST_SHOWN
+
+
+def test_many_numbers_share_bars_that_reach_from_the_least_to_the_largest(
+    digits: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.random.default_rng(0).normal(size=(1, 10 * plots.MOST_BARS + 3)).astype(np.float32)
+    monkeypatch.setattr(type(digits), "features", lambda *given, **options: values)
+    (bars, *_) = plots.feature_maps(digits, SEVEN, "ip1").axes[0].collections
+    segments = np.array(bars.get_segments())
+    assert len(segments) <= plots.MOST_BARS
+    np.testing.assert_allclose(segments[1, :, 1], [min(values[0, 11:22].min(), 0), max(values[0, 11:22].max(), 0)])
+
+
 def test_numbers_of_a_layer_without_maps_are_bars(digits: Network) -> None:
     values = digits.features(SEVEN, "ip1")[0]
     (bars, *_) = plots.feature_maps(digits, SEVEN, "ip1").axes[0].collections

@@ -18,13 +18,13 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
 import matnet
 from matnet.demo import downloads, images, views
 from matnet.demo.folder import Folder
-from matnet.demo.guard import FRAME_POLICY, JSON_BODY, Guard, TooLargeError, check_length
+from matnet.demo.guard import FRAME_POLICY, JSON_BODY, Guard, JsonResponse, TooLargeError, check_length
 from matnet.demo.limits import MB, WAITING, DemoLimits
 from matnet.demo.models import BrokenError, Kept, Models
 from matnet.engines import EngineOptions
@@ -148,7 +148,7 @@ class Page:
     async def page(self, request: Request) -> Response:
         """What the page offers before anything is dropped."""
         known = await anyio.to_thread.run_sync(self.models.known)
-        return JSONResponse(
+        return JsonResponse(
             {
                 "version": matnet.__version__,
                 "given": [{"id": kept.id, "name": kept.name} for kept in self.models.stated],
@@ -174,7 +174,7 @@ class Page:
             self.folder.remove([token])
             raise
         self.folder.finish(token)
-        return JSONResponse({"file": token})
+        return JsonResponse({"file": token})
 
     async def add_model(self, request: Request) -> Response:
         """{"name": a known model} or {"files": tokens}; answers with all about the network."""
@@ -186,11 +186,11 @@ class Page:
             work = partial(self.models.dropped, tokens)
         else:
             raise DataError('expected {"name": ...} or {"files": [...]}')
-        return JSONResponse(await self.turns.run(lambda: views.network_view(work())))
+        return JsonResponse(await self.turns.run(lambda: views.network_view(work())))
 
     async def model(self, request: Request) -> Response:
         kept = self._kept(request)
-        return JSONResponse(await self.turns.run(lambda: views.network_view(kept)))
+        return JsonResponse(await self.turns.run(lambda: views.network_view(kept)))
 
     async def close_model(self, request: Request) -> Response:
         self.models.close(request.path_params["model"])
@@ -199,7 +199,8 @@ class Page:
     async def drawing(self, request: Request) -> Response:
         kept = self._kept(request)
         text = await self.turns.run(lambda: views.drawing_page(kept))
-        return HTMLResponse(text, headers={"Content-Security-Policy": FRAME_POLICY})
+        encoded = text.encode("utf-8", "replace")  # names in a file may hold half a surrogate pair
+        return HTMLResponse(encoded, headers={"Content-Security-Policy": FRAME_POLICY})
 
     async def filters(self, request: Request) -> Response:
         kept, layer = self._kept(request), request.query_params.get("layer")
@@ -209,7 +210,7 @@ class Page:
         """Make a file to download; answers with its token."""
         kept, kind = self._kept(request), request.path_params["kind"]
         token = await self._of(kept, lambda: downloads.conversion(kept, kind, self.folder))
-        return JSONResponse({"file": token})
+        return JsonResponse({"file": token})
 
     async def file(self, request: Request) -> Response:
         """A converted network."""
@@ -231,7 +232,7 @@ class Page:
         token = self.images.add(name, content)
         image = self.images.get(token)
         found = await self._of(kept, lambda: images.answers(kept, image, given, order, self.engine))
-        return JSONResponse({**found, "image": token})
+        return JsonResponse({**found, "image": token})
 
     async def picture(self, request: Request) -> Response:
         """A PNG: `steps`, `maps` (of the layer that `layer` names), `segmentation`."""
@@ -292,26 +293,24 @@ async def _refused(request: Request, error: Exception) -> Response:
     found: dict[str, Any] = {"error": str(error)}
     if isinstance(error, BrokenError):
         found["findings"] = [finding.record() for finding in error.findings]
-    return JSONResponse(found, status_code=status)
+    return JsonResponse(found, status_code=status)
 
 
 async def _gone(request: Request, error: Exception) -> Response:
     """The browser ended its request, and nobody reads the answer. What `Exception` handles, Starlette raises again."""
-    return JSONResponse({"error": ENDED}, status_code=400)
+    return JsonResponse({"error": ENDED}, status_code=400)
 
 
 async def _no_such(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return JSONResponse({"error": "there is nothing at this address"}, status_code=status)
+    return JsonResponse({"error": "there is nothing at this address"}, status_code=status)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     """An unexpected exception: one sentence on the page, the traceback in the log."""
-    if isinstance(error, asyncio.CancelledError):
-        return JSONResponse({"error": ENDED}, status_code=400)
     if isinstance(error, MemoryError):
-        return JSONResponse({"error": "out of memory; try a smaller network or image"}, status_code=400)
+        return JsonResponse({"error": "out of memory; try a smaller network or image"}, status_code=400)
     if isinstance(error, OSError):
-        return JSONResponse({"error": f"{error.strerror or type(error).__name__}"}, status_code=500)
+        return JsonResponse({"error": f"{error.strerror or type(error).__name__}"}, status_code=500)
     log.error("%s %s", request.method, request.url.path, exc_info=error)
-    return JSONResponse({"error": f"{type(error).__name__}; this is a bug in matnet"}, status_code=500)
+    return JsonResponse({"error": f"{type(error).__name__}; this is a bug in matnet"}, status_code=500)

@@ -73,10 +73,13 @@ class Folder:
         return path
 
     def gather(self, tokens: Sequence[str], name: str) -> list[Path]:
-        """The files of one network, moved into one folder called `name`, after which deploy.prototxt is called too."""
+        """The files of one network, moved into one folder called `name`, after which deploy.prototxt is called too.
+
+        No file is called `.network`, as `safe_name` removes leading dots.
+        """
         paths = [self.file(token) for token in tokens]
-        together = self.path / tokens[0] / safe_name(name)
-        together.mkdir(exist_ok=True)
+        together = self.path / tokens[0] / ".network" / safe_name(name)
+        together.mkdir(parents=True)
         moved = []
         with self._lock:
             for number, (token, path) in enumerate(zip(tokens, paths, strict=True)):

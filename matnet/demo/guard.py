@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import socket
 from collections.abc import Collection
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -36,6 +38,13 @@ HEADERS = {
 JSON_BODY = 64 * 1024
 
 
+class JsonResponse(JSONResponse):
+    """JSON in ASCII: UTF-8 has no bytes for half a surrogate pair, which names in requests and files may hold."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
 class Guard:
     """Refuses requests that come from another site's page, and adds HEADERS to every answer.
 
@@ -62,7 +71,7 @@ class Guard:
 
         fault = self.fault(Request(scope))
         if fault:
-            await JSONResponse({"error": fault}, status_code=403)(scope, receive, with_headers)
+            await JsonResponse({"error": fault}, status_code=403)(scope, receive, with_headers)
         else:
             await self.app(scope, receive, with_headers)
 

@@ -16,7 +16,7 @@ from matnet import plots
 from matnet.answers.classes import ORDERS
 from matnet.arguments import numbers_in
 from matnet.demo.folder import safe_name
-from matnet.demo.limits import IMAGES, LONGEST_SIDE, check_work
+from matnet.demo.limits import IMAGES, LONGEST_SIDE, MOST_STATED, check_work
 from matnet.demo.models import Kept
 from matnet.demo.views import png, table_for
 from matnet.engines import EngineOptions
@@ -83,6 +83,8 @@ def stated(query: Mapping[str, str]) -> dict[str, Any]:
         if len(parts) != 2 or not all(part.isdecimal() and len(part) < 6 for part in parts):
             raise DataError(f"the size is {size[:40]!r}; expected height x width, such as 224x224")
         found["image_size"] = (int(parts[0]), int(parts[1]))
+        if int(parts[0]) * int(parts[1]) > MOST_STATED:
+            raise DataError(f"the size is {size}; this page takes at most {MOST_STATED:,} pixels, such as 1024x1024")
     if mean:
         values = numbers_in(mean)
         if values is None or len(values) not in (1, 3) or not np.isfinite(values).all():

@@ -21,6 +21,8 @@ MOST_WORK = 10**12
 """Multiply-adds of one image: fifty times those of VGG-16."""
 MOST_DATA = 4 << 30
 """Bytes of all variables of one image."""
+MOST_STATED = 1 << 20
+"""Pixels of an input size that a visitor states."""
 LONGEST_SIDE = 500
 """Pixels of an image that is segmented, as in PASCAL VOC; a larger one is reduced first."""
 

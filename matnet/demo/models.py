@@ -114,7 +114,11 @@ class Models:
         """The network in files that a visitor sent; BrokenError with what the doctor says where they hold none."""
         if not 1 <= len(tokens) <= 2:
             raise DataError(f"{len(tokens)} files; drop a .mat file, or a prototxt and its caffemodel")
+        if len(set(tokens)) < len(tokens):
+            raise DataError("one file is stated twice; drop a prototxt and its caffemodel")
         paths = [self.folder.file(token) for token in tokens]
+        if any(map(self.folder.is_kept, tokens)):
+            raise DataError("this file belongs to a network that is open already; drop it again")
         self.folder.keep(tokens)
         try:
             paths = self.folder.gather(tokens, _name(paths))
