@@ -249,6 +249,15 @@ def nyud(root: Path) -> Path:
     return root
 
 
+def two_rooms(root: Path) -> Path:
+    """NYUDv2 with the same image twice."""
+    nyud(root)
+    for file in [*root.rglob("img_5001.*")]:
+        file.with_stem("img_5002").write_bytes(file.read_bytes())
+    (root / "test.txt").write_text("5001\n5002\n")
+    return root
+
+
 def context(root: Path) -> Path:
     """PASCAL-Context with 459 classes named, one image of VOC2010: sky, a class that does not count, and a table."""
     home = root / "VOCdevkit" / "VOC2010"

@@ -47,7 +47,19 @@ from matnet.images import Preprocessing
 from matnet.metrics import chance_of
 from matnet.network import Network
 from tests.helpers import assert_line
-from tests.small_sets import LEVELS, PROPOSALS, bsds, cifar10, coco, faces, gray_values, two_scenes, voc2007, voc2011
+from tests.small_sets import (
+    LEVELS,
+    PROPOSALS,
+    bsds,
+    cifar10,
+    coco,
+    faces,
+    gray_values,
+    two_rooms,
+    two_scenes,
+    voc2007,
+    voc2011,
+)
 from tests.table_runs import small_imagenet
 from tests.tiny_models import (
     CENTRES,
@@ -60,6 +72,7 @@ from tests.tiny_models import (
     gray_edges,
     gray_level,
     gray_segmenter,
+    of_color_and_hha,
 )
 
 
@@ -94,6 +107,7 @@ CASES = {
         load_segmentations,
         ("--task", "segmentation"),
     ),
+    "color and HHA": Case(lambda: of_color_and_hha(1, 2), two_rooms, load_segmentations, ("--task", "segmentation")),
     "COCO": Case(
         colour_detector,
         coco,
@@ -160,11 +174,13 @@ def figures(path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def command(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The command line of the case, on one image per batch."""
+    """The command line of the case, on one image per batch, which is the only way where images keep their size."""
     monkeypatch.setenv("MATNET_HOME", str(tmp_path / "home"))
     matnet.save(case.net(), tmp_path / "own.mat")
     data = case.data(tmp_path / "data") if case.load is not load_lfw else case.data(tmp_path)
-    fixed = ["--quiet", "--backend", "numpy", "--batch-size", "1", "--decoders", "1"]
+    loaded = case.load(data)
+    batch = [] if kind_of(loaded).own_size else ["--batch-size", "1"]
+    fixed = ["--quiet", "--backend", "numpy", *batch, "--decoders", "1"]
     options = [option.replace("DATA", str(data)) for option in case.options]
     return ["--model", str(tmp_path / "own.mat"), "--data", str(data), *options, *fixed]
 
@@ -229,7 +245,7 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("case", [*TASKS, "COCO"], indirect=True)
+@pytest.mark.parametrize("case", [*TASKS, "COCO", "color and HHA"], indirect=True)
 def test_two_workers_give_the_same(
     cluster: Any, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,21 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import matnet
 from matnet import eval as eval_command
 from matnet.datasets import load_context, load_nyud, load_segmentations, load_sift_flow
 from matnet.datasets.segmentations import CONTEXT_CLASSES, NYUD_CLASSES, SIFT_FLOW
 from matnet.datasets.voc import VOID
-from matnet.errors import DataError, run_command
+from matnet.errors import DataError, NetworkError, run_command
 from matnet.evaluation import evaluate
+from matnet.evaluation.tasks.segmentation import read_hha
 from matnet.formats.mat import write_mat
 from matnet.images import Preprocessing
 from matnet.network import Layer
 from matnet.ops.activation import Sigmoid
 from matnet.zoo import find_card
 from tests.small_sets import SIFT_FLOW_FIGURES, context, nyud, sift_flow
-from tests.tiny_models import gray_segmenter
+from tests.tiny_models import gray_segmenter, of_color_and_hha
 
 SEMANTIC_LEVELS = {27: 200, 31: 100, 5: 0}
 
@@ -52,6 +54,57 @@ def test_nyud_by_hand(given: str, tmp_path: Path) -> None:
     row = evaluate(net, load_segmentations(nyud(tmp_path), kind=given), Preprocessing.of(net))
     expected = {"color": (100 * 2 / 40, 100), "hha": (100 * 0.5 / 40, 50)}[given]
     assert (row.mean_iou, row.pixel_accuracy) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("weights", "given"), [((2, 1), "color"), ((1, 2), "hha")])
+def test_a_network_of_color_and_hha_gets_both(weights: tuple[float, float], given: str, tmp_path: Path) -> None:
+    """Where they disagree, on the floor, the one with the greater weight decides; figures as of that one alone."""
+    net = of_color_and_hha(*weights)
+    row = evaluate(net, load_nyud(nyud(tmp_path)), Preprocessing.of(net))
+    expected = {"color": (100 * 2 / 40, 100), "hha": (100 * 0.5 / 40, 50)}[given]
+    assert (row.mean_iou, row.pixel_accuracy) == pytest.approx(expected)
+
+
+def test_hha_keeps_its_channels_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """Means: FCN's data layer for NYUDv2 (nyud_layers.py), 132.431, 94.076, 118.477."""
+    Image.new("RGB", (5, 3), (10, 20, 30)).save(tmp_path / "a.png")
+    found = read_hha(tmp_path / "a.png", Preprocessing.of(gray_segmenter({0: 0}, NYUD_CLASSES)))
+    assert (found.shape, found.dtype) == ((1, 3, 3, 5), np.float32)
+    np.testing.assert_allclose(found[0, :, 2, 4], [10 - 132.431, 20 - 94.076, 30 - 118.477], rtol=1e-6)
+
+
+def no_hha(root: Path) -> None:
+    (root / "data" / "hha" / "img_5001.png").unlink()
+
+
+def other_hha(root: Path) -> None:
+    Image.new("RGB", (25, 8)).save(root / "data" / "hha" / "img_5001.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (no_hha, r"1 file\(s\) of the network's second input are missing:\n.*img_5001.png"),
+        (other_hha, r"1 image\(s\) of the second input cannot be used:\n.*hha.img_5001.png: is 25 x 8, its image 24"),
+    ],
+)
+def test_hha_that_cannot_be_used_is_named(change: Callable[[Path], None], expected: str, tmp_path: Path) -> None:
+    """And a network of one input does not need it."""
+    root, net = nyud(tmp_path), of_color_and_hha(1, 2)
+    change(root)
+    with pytest.raises(DataError, match=expected):
+        evaluate(net, load_nyud(root), Preprocessing.of(net))
+    alone = gray_segmenter({0: 0, 1: 100, 2: 200}, NYUD_CLASSES)
+    assert evaluate(alone, load_nyud(root).check(), Preprocessing.of(alone)).pixel_accuracy == 100
+
+
+def test_inputs_that_the_set_does_not_have_are_refused(tmp_path: Path) -> None:
+    root, net = nyud(tmp_path), of_color_and_hha(1, 2)
+    with pytest.raises(NetworkError, match="needs the inputs color, hha; evaluation feeds one image"):
+        evaluate(net, load_nyud(root, images="hha"), Preprocessing.of(net))
+    net.rename({"hha": "depth"})
+    with pytest.raises(NetworkError, match="needs the inputs color, depth; evaluation feeds one image"):
+        evaluate(net, load_nyud(root), Preprocessing.of(net))
 
 
 def test_context_counts_the_59_classes_and_background(tmp_path: Path) -> None:

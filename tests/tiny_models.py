@@ -11,12 +11,14 @@ import numpy as np
 from PIL import Image
 
 import matnet
+from matnet.datasets.segmentations import NYUD_CLASSES
 from matnet.datasets.voc import VOC_CLASSES
+from matnet.evaluation.tasks.segmentation import HHA_MEAN
 from matnet.formats.mat.values import Cell
 from matnet.formats.simplenn import read_simplenn
 from matnet.network import Layer, Network, Source
 from matnet.ops.activation import SoftMax
-from matnet.ops.combine import Crop, Scale
+from matnet.ops.combine import Crop, Scale, Sum
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.ops.extensions.proposal import Proposal
 from matnet.ops.roi import ROIPooling
@@ -241,3 +243,23 @@ def gray_level(bins: Sequence[float] = (), names: Sequence[str] | None = None, s
         filters, biases = filters * 2 * values, -(values[:, None] ** 2)
     layers = [{"type": "conv", "name": "level", "weights": Cell([filters, biases]), **PLAIN}]
     return simple(layers, size, 0.0, **({"classes": {"name": Cell(list(names))}} if names else {}))
+
+
+def of_color_and_hha(of_color: float, of_hha: float) -> Network:
+    """NYUDv2's classes 0, 1, 2 by the grays 0, 100, 200 of two inputs: the sum of their scores, each with a weight."""
+    net = gray_segmenter({0: 0, 1: 100, 2: 200}, NYUD_CLASSES)
+    net.rename({"data": "color", "score": "score_color"})
+    net.layers["up"].inputs[:] = ["score"]
+    filters, biases = net.params["score_filter"].value, net.params["score_bias"].value
+    levels = 3 * filters[0, 0, 0] / 2
+    shift = 2 * (np.mean(HHA_MEAN) - MEAN) * levels[:, None]
+    net.params.update(
+        score_filter=Param(of_color * filters),
+        score_bias=Param(of_color * biases),
+        hha_filter=Param(of_hha * filters),
+        hha_bias=Param(of_hha * (biases + np.float32(shift))),
+    )
+    scorer = Conv(stride=(2, 2), size=filters.shape)
+    net.add(Layer("score_hha", scorer, ["hha"], ["score_hha"], ["hha_filter", "hha_bias"]))
+    net.add(Layer("fuse", Sum(), ["score_color", "score_hha"], ["score"]))
+    return net

@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from matnet.datasets.scan import digest_lines, text_lines
@@ -103,14 +104,15 @@ def load_sift_flow(folder: str | os.PathLike[str], split: str = "test", labels: 
 def load_nyud(folder: str | os.PathLike[str], split: str = "test", images: str = "color") -> SegmentationSet:
     """NYUDv2 as FCN's authors pack it (nyud.tar.gz): `data/images`, `data/hha`, `segmentation`, and lists of numbers.
 
-    images: `color`, or `hha`, the depth in three channels (Gupta et al.), for networks that take it alone.
+    images: `color`, or `hha`, the depth in three channels (Gupta et al.), for networks that take it alone. A network
+    with the inputs `color` and `hha` takes the images of color, and those of hha from `beside`.
     """
     root = Path(folder)
     places = {"color": "images", "hha": "hha"}
     if images not in places:
         raise DataError(f"no images of NYUDv2 are called '{images}'; known: {', '.join(places)}")
     names = _names(_list_file(root, split, {}))
-    return _made(
+    found = _made(
         root,
         f"NYUDv2 {Path(split).stem}",
         [root / "data" / places[images] / f"img_{name}.png" for name in names],
@@ -120,6 +122,8 @@ def load_nyud(folder: str | os.PathLike[str], split: str = "test", images: str =
         names,
         f"{images} images",
     )
+    beside = tuple(root / "data" / "hha" / f"img_{name}.png" for name in names)
+    return replace(found, beside=beside) if images == "color" else found
 
 
 def load_context(folder: str | os.PathLike[str], split: str = "val") -> SegmentationSet:

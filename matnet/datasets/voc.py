@@ -90,7 +90,7 @@ class SegmentationSet:
 
     images, labels: files, one label image per image. class_names: what a pixel of value k is. void: the value of
     pixels that do not count. list_sha256: of the images' names. notes: decisions worth telling. stored: how labels lie
-    in MAT files; None: they are images.
+    in MAT files; None: they are images. beside: of each image a second one, for networks with two inputs.
     """
 
     images: tuple[Path, ...]
@@ -102,6 +102,7 @@ class SegmentationSet:
     void: int = VOID
     notes: tuple[str, ...] = ()
     stored: MatLabels | None = None
+    beside: tuple[Path, ...] = ()
     unreadable: ClassVar[tuple[str, ...]] = ()  # a folder that cannot be read is an error
 
     def __len__(self) -> int:
@@ -145,7 +146,30 @@ class SegmentationSet:
             return self
         sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
         notes = (*self.notes, f"only the first {count} of {len(self)} images")
-        return replace(self, images=self.images[:count], labels=self.labels[:count], list_sha256=sha256, notes=notes)
+        return replace(self.part(0, count), list_sha256=sha256, notes=notes)
+
+    def part(self, first: int, stop: int) -> SegmentationSet:
+        """Some of the images."""
+        images, labels, beside = (paths[first:stop] for paths in (self.images, self.labels, self.beside))
+        return replace(self, images=images, labels=labels, beside=beside)
+
+    def check_beside(self) -> None:
+        """Read the sizes of the images in `beside`; DataError lists those that are missing, or of another size."""
+        missing = [str(path) for path in self.beside if not path.is_file()]
+        if missing:
+            which = "file(s) of the network's second input"
+            raise DataError(listing(f"{self.root}: {len(missing)} {which} are missing:", missing))
+        faults = []
+        for path, second in zip(self.images, self.beside, strict=True):
+            try:
+                (width, height), (columns, rows) = _image_size(path), _image_size(second)
+            except DataError as error:
+                faults.append(str(error))
+                continue
+            if (width, height) != (columns, rows):
+                faults.append(f"{second}: is {columns} x {rows}, its image {width} x {height}")
+        if faults:
+            raise DataError(listing(f"{self.root}: {len(faults)} image(s) of the second input cannot be used:", faults))
 
 
 def read_labels(path: str | os.PathLike[str], classes: int, void: int = VOID) -> np.ndarray:

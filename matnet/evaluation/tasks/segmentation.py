@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from matnet.images import Preprocessing
     from matnet.network import Network
 
+COLOR_HHA = ("color", "hha")
+"""The inputs of FCN's network that takes an image and its depth."""
+HHA_MEAN = (132.431, 94.076, 118.477)
+"""What FCN's data layer for NYUDv2 takes off the channels of HHA, in the order in which they are stored."""
 PROTOCOL = "argmax at own size"
 """Images at their own size, the mean subtracted, the largest score of each pixel, void pixels left out."""
 
@@ -75,7 +79,8 @@ class Segmentation(Task):
     """Images and the class of each of their pixels.
 
     order: for each class of the network its place in the set's; None where they agree. save: a folder for the labels
-    that the network gives. doubt: why the order of the classes may be wrong, or nothing.
+    that the network gives. doubt: why the order of the classes may be wrong, or nothing. inputs: those of a network
+    that takes two images, the second one being the set's `beside`; none: one image.
     """
 
     name: ClassVar[str] = "segmentation"
@@ -88,6 +93,7 @@ class Segmentation(Task):
     order: np.ndarray | None = field(default=None, compare=False)
     save: Path | None = None
     doubt: str = ""
+    inputs: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, folder: str | Path, **given: Any) -> SegmentationSet:
@@ -127,7 +133,8 @@ class Segmentation(Task):
             save.mkdir(parents=True, exist_ok=True)
             written = ((save / f"{image.stem}.png", IMAGE) for image in images.images)
             check_outputs(written, [*images.images, *images.labels])
-        return cls(images, order=class_order(names, images.class_names), save=save, doubt=doubt)
+        order_of = class_order(names, images.class_names)
+        return cls(images, order=order_of, save=save, doubt=doubt, inputs=_two_inputs(net, images))
 
     @classmethod
     def scored(cls, net: Network, data: SegmentationSet) -> str | None:
@@ -141,18 +148,24 @@ class Segmentation(Task):
     @property
     def identity(self) -> dict[str, str]:
         order = "as the data set" if self.order is None else " ".join(map(str, self.order.tolist()))
-        return {**super().identity, "order of classes": order, "saved labels": str(self.save or "")}
+        second = {"inputs": f"{', '.join(self.inputs)}, less {HHA_MEAN}"} if self.inputs else {}
+        return {**super().identity, "order of classes": order, "saved labels": str(self.save or ""), **second}
 
     def part(self, first: int, stop: int) -> Segmentation:
-        places = slice(first - self.first, stop - self.first)
-        images, labels = (
-            tuple(path.absolute() for path in paths[places]) for paths in (self.data.images, self.data.labels)
+        some = self.data.part(first - self.first, stop - self.first)
+        images, labels, beside = (
+            tuple(path.absolute() for path in paths) for paths in (some.images, some.labels, some.beside)
         )
+        data = replace(some, images=images, labels=labels, beside=beside)
         save = None if self.save is None else self.save.absolute()
-        return replace(self, data=replace(self.data, images=images, labels=labels), first=first, save=save)
+        return replace(self, data=data, first=first, save=save)
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        return self.inputs
 
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
-        """The image and its true labels, which must have its size."""
+        """The image, or both inputs by name, and its true labels, which must have its size."""
         path = self.paths[number - self.first]
         try:
             image, truth = preprocessing.native(path), self.data.truth(number - self.first)
@@ -162,7 +175,17 @@ class Segmentation(Task):
             height, width = truth.shape
             size = f"{image.shape[2]}x{image.shape[3]}"
             raise DataError(f"{path}: is {size}, its labels {height}x{width}; they must agree")
-        place[0] = image, truth
+        place[0] = self._with_second(image, number, preprocessing), truth
+
+    def _with_second(self, image: np.ndarray, number: int, preprocessing: Preprocessing) -> Any:
+        """The image, or for a network of two inputs both by their names; DataError where sizes differ."""
+        if not self.inputs:
+            return image
+        path = self.data.beside[number - self.first]
+        second = read_hha(path, preprocessing)
+        if second.shape != image.shape:
+            raise DataError(f"{path}: is of shape {second.shape[1:]}, its image {image.shape[1:]}; they must agree")
+        return dict(zip(self.inputs, (image, second), strict=True))
 
     def empty(self) -> PixelCounts:
         return PixelCounts(ConfusionMatrix(len(self.data.class_names), self.data.void))
@@ -239,6 +262,19 @@ COLUMNS = (
 )
 VOC21 = "voc21"
 """The order of the classes of PASCAL VOC, background first, as model cards name it."""
+
+
+def _two_inputs(net: Network, images: SegmentationSet) -> tuple[str, ...]:
+    """COLOR_HHA for a network with these inputs and a set that has both, whose files are then checked; else none."""
+    if not images.beside or set(net.for_inference().data_inputs()) != set(COLOR_HHA):
+        return ()
+    images.check_beside()
+    return COLOR_HHA
+
+
+def read_hha(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+    """HHA, 1 x 3 x H x W float32: the channels as they are stored, less HHA_MEAN; DataError for a file that is none."""
+    return replace(preprocessing, mean=np.array(HHA_MEAN, np.float32), color="rgb").native(path)
 
 
 def class_order(given: Sequence[str], wanted: Sequence[str]) -> np.ndarray | None:
