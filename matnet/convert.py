@@ -35,6 +35,7 @@ from matnet.errors import NetworkError, printable, run_command, say
 from matnet.files import check_outputs
 from matnet.finite import warn_not_finite
 from matnet.formats import format_of, load_network, save_network
+from matnet.formats.find import refuse_to_replace_data
 from matnet.formats.needs import matlab_needs
 from matnet.formats.simplenn import require_chain
 from matnet.kinds import CAFFEMODEL, MAT, ONNX, PROTOTXT
@@ -69,6 +70,7 @@ def convert(given: argparse.Namespace) -> None:
         say(f"{summary(net)}; nothing written (no --out)")
         return
     check_outputs([(given.out, MAT)], [net.source.path])
+    refuse_to_replace_data(given.out)
     log.info(f"writing {given.out}")
     save_network(net, given.out, format=given.format, version=given.mat_version)
     say(f"{given.out}: {summary(net)}")
@@ -87,6 +89,7 @@ def convert_at_random(given: argparse.Namespace) -> None:
     card, net = find_card(given.source), random_network(given.source, given.seed)
     target = given.out or f"{card.name}-random.mat"
     check_outputs([(target, MAT)], _read(given))
+    refuse_to_replace_data(target)
     save_network(net, target, format=card.format if given.format == "auto" else given.format, version=given.mat_version)
     say(f"{net.source.notes[-1]}\n{target}: {summary(net)}")
 
@@ -288,6 +291,7 @@ def main(argv: list[str] | None = None) -> int:
     refuse_idle_options(given, of_caffe, name)
     if given.to_caffe is None and given.to_onnx is None and given.to_torch is None:
         check_outputs([(given.out, MAT)], _read(given))
+        refuse_to_replace_data(given.out)
     if given.to_caffe is not None:
         convert_back(given)
     elif given.to_onnx is not None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from matnet.errors import FileFormatError, in_words, listing, nearest, program
 from matnet.formats.mat.values import Cell, Opaque, StructArray
 from matnet.formats.plain import describe
+from matnet.kinds import MAT, kind_of
 
 NETWORK_FIELDS = ("layers", "params", "vars", "meta", "normalization", "classes")
+SHOWN = 8
 MAX_DEPTH = 4  # of structs and cells in one another, as in `net.net` or `models{2}.net`
 
 # What writes objects that are no networks of MatConvNet, by class (or its beginning), and what their owner can do.
@@ -50,6 +54,24 @@ def find_network(file: Mapping[str, Any], path: Any, name: str | None = None) ->
         raise FileFormatError(listing(what, found))
     only = next(iter(found))
     return found[only], only
+
+
+def refuse_to_replace_data(path: str | os.PathLike[str] | None) -> None:
+    """FileFormatError where a .mat file exists that holds something else than one network, which writing would lose."""
+    if path is None or not Path(path).is_file() or kind_of(path) != MAT:
+        return
+    from matnet.formats.mat import read_mat
+
+    try:
+        held = read_mat(path)
+    except FileFormatError:
+        return  # cut or damaged, such as what an interrupted download left
+    if len(dict(_networks("", dict(held), 0))) != 1:
+        names = ", ".join([*list(held)[:SHOWN], *(["..."] if len(held) > SHOWN else [])])
+        raise FileFormatError(
+            f"{os.fspath(path)}: exists and is no file of one network (it holds {names}); give another name, or remove "
+            "it first"
+        )
 
 
 def other_variables(file: Mapping[str, Any], name: str) -> list[str]:

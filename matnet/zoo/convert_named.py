@@ -12,6 +12,7 @@ from matnet.comparison import Comparison, compare
 from matnet.errors import NetworkError, in_words, program
 from matnet.files import check_outputs
 from matnet.formats import load_network, save_network
+from matnet.formats.find import refuse_to_replace_data
 from matnet.kinds import MAT
 from matnet.network import Network
 from matnet.zoo.cache import present_mat
@@ -95,6 +96,7 @@ def convert_named(
     net, read = converted(card, prototxt, caffemodel, fetcher, options)
     target = Path(out if out is not None else card.mat)
     check_outputs([(target, MAT)], [*read, present_mat(card)])
+    refuse_to_replace_data(target)
     save_network(net, target, format=card.format if format == "auto" else format, version=version)
     return _compared(card, target, tuple(net.source.notes))
 
