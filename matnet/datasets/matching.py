@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 from matnet.errors import DataError, in_words, listing, nearest
 
+IMAGENET = 1000  # classes, of which two orders have a name
 WNID = re.compile(r"n\d{8}(?!\d)")
 
 
-def how_to_state() -> str:
-    """The advice to state the order of a network's classes."""
-    ways = in_words(
-        "classes='ilsvrc12', classes='devkit', or classes=", "--classes ilsvrc12, --classes devkit, or --classes FILE,"
-    )
+def how_to_state(outputs: int | None) -> str:
+    """The advice to state the order of a network's classes, of which it has `outputs`; None: not known."""
+    ways = in_words("classes=", "--classes FILE,")
+    if outputs in (None, IMAGENET):
+        named = in_words("classes='ilsvrc12', classes='devkit', or", "--classes ilsvrc12, --classes devkit, or")
+        ways = f"{named} {ways}"
     return f"state the order of the classes with {ways} a list of a name or WordNet id per output"
 
 
@@ -101,15 +103,15 @@ def _by_position(folders: Sequence[str], classes: Sequence[str], outputs: int | 
         if classes:
             raise DataError(
                 f"none of the {len(folders)} class folders ({shown}, ...) is one of the "
-                f"network's {count} classes ({', '.join(classes[:3])}, ...); rename them, or {how_to_state()}"
+                f"network's {count} classes ({', '.join(classes[:3])}, ...); rename them, or {how_to_state(count)}"
             )
         raise DataError(
             f"the network names none of its {count} classes, and the data has {len(folders)} ({shown}, ...), so their "
-            f"position does not show which they are; {how_to_state()}"
+            f"position does not show which they are; {how_to_state(count)}"
         )
     reason = "their names match no class" if classes else "the network names no classes"
     note = f"the classes of the images are counted in sorted order, because {reason}"
-    return Match(list(range(len(folders))), (note,), f"nothing states the order of the classes; {how_to_state()}")
+    return Match(list(range(len(folders))), (note,), f"nothing states the order of the classes; {how_to_state(count)}")
 
 
 def from_one(labels: Sequence[int]) -> str:

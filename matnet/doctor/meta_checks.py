@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from matnet.arguments import other_color_format
+from matnet.datasets.matching import IMAGENET
 from matnet.doctor.findings import Finding, note, problem
 from matnet.errors import MatnetError
 from matnet.images import Preprocessing
@@ -129,7 +130,8 @@ def _classes(net: Network, variable: str) -> Iterator[Finding]:
     names = class_names(net)
     outputs = output_count(net, variable)
     if names is None:
-        yield note("meta", "the file names no classes", "name them with --classes ilsvrc12, devkit or a file")
+        named = "ilsvrc12, devkit or a file" if outputs == IMAGENET else "FILE, a line for each"
+        yield note("meta", "the file names no classes", f"name them with --classes {named}")
     elif outputs is not None and len(names) != outputs:
         yield problem(
             "meta", f"the file names {len(names):,} classes, and {variable!r} has {outputs:,} outputs",
