@@ -27,6 +27,7 @@ from PIL import Image
 
 import matnet
 from matnet.demo.folder import Folder, safe_name
+from matnet.demo.guard import ENDED
 from matnet.demo.images import stated
 from matnet.demo.limits import DemoLimits
 from matnet.errors import DataError
@@ -303,7 +304,7 @@ def test_the_mean_takes_commas_and_blanks(mean: str) -> None:
     assert stated({"mean": mean}) == {"mean": [30, 20, 10]}
 
 
-@pytest.mark.parametrize("mean", ["a", "1,2", "1 2 3 4", "inf", "nan"])
+@pytest.mark.parametrize("mean", ["a", "1,2", "1 2 3 4", "inf", "nan", "1e300", "0,-1e39,0"])
 def test_a_mean_that_is_none_is_refused(mean: str) -> None:
     with pytest.raises(DataError, match="the mean is"):
         stated({"mean": mean})
@@ -393,6 +394,25 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(page: Served, pat
 @pytest.mark.parametrize("path", ["/api/files?name=a.mat", "/api/models/given-0/images?name=a.png", "/api/models"])
 def test_a_body_of_unstated_size_is_refused(page: Served, path: str) -> None:
     assert page.post(path, (b"x" for _ in range(3))).status_code == 413
+
+
+@pytest.mark.process
+def test_requests_that_stop_coming_are_ended(page: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that is not whole, and bodies that stall: connections are closed, and no room stays reserved."""
+    monkeypatch.setattr("matnet.demo.limits.STALLED", 0.5)
+    monkeypatch.setattr("matnet.demo.app.STALLED", 0.5)
+    host = page.address.removeprefix("http://")
+    rest = f"Host: {host}\r\nContent-Length: 9000\r\n\r\nabc"
+    before = len(page.page.folder._files)
+    for head, status in (("GET / HTTP/1.1\r\nHost: a", ""), ("", ""),
+                         (f"POST /api/files?name=a.mat HTTP/1.1\r\n{rest}", "408"),
+                         (f"POST /api/models HTTP/1.1\r\n{rest}", "408"),
+                         (f"POST /api/models/given-0/images?name=a HTTP/1.1\r\n{rest}", "408")):  # fmt: skip
+        with socket.create_connection(host.split(":"), timeout=20) as line:  # type: ignore[arg-type]
+            line.sendall(head.encode())
+            answer = line.makefile("rb").read().decode()  # until the server closes
+        assert answer[9:12] == status
+    assert len(page.page.folder._files) == before and not page.page.folder._coming
 
 
 def test_files_that_are_kept_are_bounded_and_the_oldest_go(page: Served) -> None:
@@ -500,27 +520,31 @@ def test_dropped_files_are_gone_when_the_command_ends(number: int, status: int, 
 
 
 @pytest.mark.process
-def test_the_command_ends_while_it_computes(tmp_path: Path) -> None:
-    """The file that is imported lets an image take forever."""
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_command_ends_while_it_computes(number: int, status: int, tmp_path: Path) -> None:
+    """The visitor who waits is answered that the page ends. The file that is imported lets an image take forever."""
     (tmp_path / "slow.py").write_text(
         "import time\nfrom matnet.demo import images\nimages.answers = lambda *given: time.sleep(10**6)\n"
     )
     process, address = started("--import", "slow.py", "digits-lenet", "--port", "0", folder=tmp_path)
     try:
         page = Served(address, None)
-        ended: list[int] = []
+        ended: list[requests.Response] = []
         asking = threading.Thread(
-            target=lambda: ended.append(page.post("/api/models/given-0/images?name=a", SEVEN.read_bytes()).status_code)
+            target=lambda: ended.append(page.post("/api/models/given-0/images?name=a", SEVEN.read_bytes()))
         )
         asking.start()
         asking.join(2)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
-        assert process.stderr is not None and "interrupted" in process.stderr.read()
+        process.send_signal(number)
+        assert process.wait(60) == status
+        assert process.stderr is not None
+        said = process.stderr.read()
+        assert "Traceback" not in said and ("interrupted" in said) == (number == signal.SIGINT)
         assert not list(tmp_path.glob("matnet-demo-*"))
     finally:
         process.kill()
     asking.join()
+    assert [(answer.status_code, answer.json()["error"]) for answer in ended] == [(503, ENDED)]
 
 
 @pytest.mark.process

@@ -7,6 +7,7 @@ import json
 import logging
 import queue
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -24,8 +25,17 @@ from starlette.routing import Route
 import matnet
 from matnet.demo import downloads, images, views
 from matnet.demo.folder import Folder
-from matnet.demo.guard import FRAME_POLICY, JSON_BODY, Guard, JsonResponse, TooLargeError, check_length
-from matnet.demo.limits import MB, WAITING, DemoLimits
+from matnet.demo.guard import (
+    ENDED,
+    FRAME_POLICY,
+    JSON_BODY,
+    Guard,
+    JsonResponse,
+    StalledError,
+    TooLargeError,
+    check_length,
+)
+from matnet.demo.limits import LEAST_RATE, MB, STALLED, WAITING, DemoLimits
 from matnet.demo.models import BrokenError, Kept, Models
 from matnet.engines import EngineOptions
 from matnet.errors import DataError, MatnetError
@@ -34,7 +44,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 STATIC = {"page.js": "text/javascript", "page.css": "text/css", "index.html": "text/html", "icon.svg": "image/svg+xml"}
 """All files that are served as they are."""
-ENDED = "the page is being closed"
 
 
 class BusyError(MatnetError):
@@ -264,9 +273,17 @@ class Page:
 
 
 async def _pieces(request: Request, most: int, what: str) -> AsyncIterator[bytes]:
-    """The body as it comes; TooLargeError as soon as it is larger than allowed."""
-    size = 0
-    async for piece in request.stream():
+    """The body as it comes; TooLargeError once it is larger than allowed, StalledError where it comes too slowly."""
+    size, begun = 0, time.monotonic()
+    stream = request.stream().__aiter__()
+    while True:
+        left = begun + STALLED + size / LEAST_RATE - time.monotonic()
+        try:
+            piece = await asyncio.wait_for(stream.__anext__(), max(0.0, min(STALLED, left)))
+        except StopAsyncIteration:
+            return
+        except asyncio.TimeoutError:
+            raise StalledError(f"{what}: stopped coming after {size / MB:,.1f} MB; send it again") from None
         size += len(piece)
         if size > most:
             raise TooLargeError(f"{what}: has more than {most / MB:,.0f} MB, which this page takes at most")
@@ -275,8 +292,9 @@ async def _pieces(request: Request, most: int, what: str) -> AsyncIterator[bytes
 
 async def _json(request: Request) -> dict[str, Any]:
     check_length(request, JSON_BODY, "the request")
+    body = b"".join([piece async for piece in _pieces(request, JSON_BODY, "the request")])
     try:
-        found = json.loads(await request.body())
+        found = json.loads(body)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
@@ -289,7 +307,8 @@ async def _json(request: Request) -> dict[str, Any]:
 
 async def _refused(request: Request, error: Exception) -> Response:
     """The product's own sentence, for the page to show."""
-    status = 413 if isinstance(error, TooLargeError) else 503 if isinstance(error, BusyError) else 400
+    statuses = {TooLargeError: 413, StalledError: 408, BusyError: 503}
+    status = next((statuses[kind] for kind in statuses if isinstance(error, kind)), 400)
     found: dict[str, Any] = {"error": str(error)}
     if isinstance(error, BrokenError):
         found["findings"] = [finding.record() for finding in error.findings]

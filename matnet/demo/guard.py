@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import socket
@@ -45,8 +46,13 @@ class JsonResponse(JSONResponse):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
+ENDED = "the page is being closed"
+
+
 class Guard:
     """Refuses requests that come from another site's page, and adds HEADERS to every answer.
+
+    A request that the server cancels, as it ends, gets the sentence ENDED.
 
     A name that an attacker points at this machine (DNS rebinding) shows itself in the header Host: only addresses,
     `localhost`, this machine's name and `names` are served. A post from another site's page shows itself in Origin
@@ -62,7 +68,11 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        begun = False
+
         async def with_headers(message: Message) -> None:
+            nonlocal begun
+            begun = True
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in {**HEADERS, "Content-Security-Policy": POLICY}.items():
@@ -72,8 +82,13 @@ class Guard:
         fault = self.fault(Request(scope))
         if fault:
             await JsonResponse({"error": fault}, status_code=403)(scope, receive, with_headers)
-        else:
+            return
+        try:
             await self.app(scope, receive, with_headers)
+        except asyncio.CancelledError:
+            if begun:
+                raise
+            await JsonResponse({"error": ENDED}, status_code=503)(scope, receive, with_headers)
 
     def fault(self, request: Request) -> str:
         """Why the request is refused; empty where it is not."""
@@ -103,6 +118,10 @@ class Guard:
 
 class TooLargeError(DataError):
     """A body of more bytes than allowed."""
+
+
+class StalledError(DataError):
+    """A body that stopped coming."""
 
 
 def check_length(request: Request, most: int, what: str) -> None:

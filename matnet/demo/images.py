@@ -27,6 +27,7 @@ from matnet.images.decode import decode_uint8
 from matnet.images.pillow import from_array
 
 TOP = 5
+LARGEST_MEAN = float(np.finfo(np.float32).max)
 LEAST_MAP = 8
 """A map of scores with fewer rows or columns is that of a classifier that runs on a larger image."""
 
@@ -87,7 +88,7 @@ def stated(query: Mapping[str, str]) -> dict[str, Any]:
             raise DataError(f"the size is {size}; this page takes at most {MOST_STATED:,} pixels, such as 1024x1024")
     if mean:
         values = numbers_in(mean)
-        if values is None or len(values) not in (1, 3) or not np.isfinite(values).all():
+        if values is None or len(values) not in (1, 3) or max(map(abs, values)) > LARGEST_MEAN:
             raise DataError(f"the mean is {mean[:40]!r}; expected one number, or three as R,G,B")
         found["mean"] = values
     if color:

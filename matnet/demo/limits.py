@@ -15,6 +15,10 @@ IMAGES = 64
 """Dropped images that are kept."""
 WAITING = 32
 """Requests that may wait for the engine."""
+STALLED = 20.0
+"""Seconds after which a request whose head or body stops coming is ended, as it holds a connection and room."""
+LEAST_RATE = 50_000
+"""Bytes of a body in a second, on average after the first STALLED seconds."""
 EXPANSION = 4
 """How often the size of the largest upload its content may take in memory: weights deflate to about nine tenths."""
 MOST_WORK = 10**12

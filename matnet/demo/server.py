@@ -33,6 +33,7 @@ def serve(models: Sequence[str], host: str, port: int, limits: DemoLimits, engin
         import uvicorn
 
         from matnet.demo.app import Page
+        from matnet.demo.connections import TimedConnection
         from matnet.demo.folder import Folder
 
         folder = Folder(limits.kept)
@@ -51,6 +52,7 @@ def serve(models: Sequence[str], host: str, port: int, limits: DemoLimits, engin
                     server_header=False,
                     proxy_headers=False,
                     ws="none",
+                    http=TimedConnection,
                     limit_concurrency=CONNECTIONS,
                     timeout_graceful_shutdown=GRACE,
                 )

@@ -1,0 +1,48 @@
+"""The connections of the page: one that sends no whole head of a request in time is closed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from matnet.demo import limits
+
+
+class TimedConnection(H11Protocol):
+    """A connection that is closed where the head of its next request takes more than `limits.STALLED` seconds.
+
+    uvicorn closes a connection that is silent after an answer, but waits without end for the rest of a head.
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop()
+
+    def _watch(self) -> None:
+        """Let the time run while no request is answered."""
+        found: Any = self.cycle
+        if found is not None and not found.response_complete:
+            self._stop()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(limits.STALLED, self.timeout_keep_alive_handler)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
