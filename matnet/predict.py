@@ -22,13 +22,14 @@ from matnet.arguments import (
     network_from,
     positive,
 )
-from matnet.errors import NetworkError, command_parser, printable, run_command, say
-from matnet.evaluation.detectors import LEAST, detects
+from matnet.errors import DataError, NetworkError, command_parser, printable, run_command, say
+from matnet.evaluation.detectors import LEAST, LIMITS, detector_of, detects
 from matnet.files import check_outputs
 from matnet.finite import weights_not_finite
 from matnet.image_arguments import add_classes, add_preprocessing, parsed, preprocessing_from
 from matnet.kinds import IMAGE
 from matnet.outcomes import ExitStatus
+from matnet.stated_options import refuse_idle
 from matnet.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 EDGES = ("left", "top", "right", "bottom")
 """Of a box, in pixels from the upper left corner of the image."""
+RESIZING = ("imresize", "opencv", "opencv-float")
+"""What resizes images for detectors that pool boxes (`Preprocessing.within`)."""
 MANY = 64
 """From so many images on a progress bar is shown."""
 
@@ -59,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     add_classes(command)
     command.add_argument("--draw", type=Path, metavar="FOLDER", help="write each image with its boxes into it, as PNG")
     command.add_argument(
-        "--least-score", type=float, metavar="S", help=f"list objects from this score on (default: {LEAST})"
+        "--least-score", type=_share, metavar="S", help=f"list objects from this score of 0 to 1 on (default: {LEAST})"
     )
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print all as JSON")
@@ -69,6 +72,17 @@ def parser() -> argparse.ArgumentParser:
     add_file_options(command.add_argument_group("network"))
     add_batch_size(add_engine_options(command), None, "images per pass (default: 32)")
     return command
+
+
+def _share(text: str) -> float:
+    """A score from 0 to 1, for argparse."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a score; expected a number from 0 to 1")
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -102,44 +116,69 @@ def _detect(net: Network, options: argparse.Namespace) -> int:
     from matnet.answers.detect import detect, draw, drawn_files
     from matnet.answers.pictures import pictures_of
 
-    foreign = [name for name in ("batch_size", "crops") if getattr(options, name) is not None]
-    if foreign:
-        named = ", ".join({"batch_size": "--batch-size", "crops": "--ten-crop"}[name] for name in foreign)
-        raise NetworkError(f"{named}: {net.source} is a detector, which gets one image at a time, whole; leave out")
+    whole = f"{net.source} is a detector, which gets one image at a time, whole; leave out"
+    refuse_idle(options, ["batch_size", "crops"], whole)
+    if not detector_of(net, options.scores).lists:
+        _refuse_sizes(net, options)
     prepared = preprocessing_from(net, options)
     files: list[Path] = []
     if options.draw is not None:
         pictures = pictures_of(options.images)[0]
         files = drawn_files(options.draw, pictures)
-        options.draw.mkdir(parents=True, exist_ok=True)
-        check_outputs([(file, IMAGE) for file in files], [picture.name for picture in pictures])
-    records = []
     least = LEAST if options.least_score is None else options.least_score
     given = {"least": least, "top": options.top, "classes": options.classes, "scores": options.scores}
     found = detect(net, options.images, prepared, engine_options(options), progress=_progress(options), **given)
+    if files:
+        options.draw.mkdir(parents=True, exist_ok=True)
+        check_outputs([(file, IMAGE) for file in files], [picture.name for picture in pictures])
+    records, not_finite = [], set()
     for number, image in enumerate(found):
         records.append(image.record())
+        if image.not_finite:
+            not_finite.add(number)
         if files and not image.error:
             draw(image, files[number], prepared)
     forms = {"json": options.json, "csv": options.csv}
-    say(_json_of_objects(options.model, records) if forms["json"] else _objects(records, forms["csv"]))
+    say(
+        _json_of_objects(options.model, records, not_finite)
+        if forms["json"]
+        else _objects(records, not_finite, forms["csv"])
+    )
     faults = [record["error"] for record in records if "error" in record]
     if faults:
         print(printable("\n".join(f"matnet: {fault}" for fault in faults)), file=sys.stderr)
     return ExitStatus.MENDABLE if faults or weights_not_finite(net) else ExitStatus.DONE
 
 
-def _objects(records: list[dict[str, Any]], csv: bool) -> str:
-    """A table of the objects of all images, or the same as CSV."""
+def _refuse_sizes(net: Network, options: argparse.Namespace) -> None:
+    """MatnetError for options that would not act on a detector that pools boxes, whose images keep their shape.
+
+    Preparation asks for --input-size where the network's file states no size, so it is accepted there.
+    """
+    from matnet.images import Preprocessing
+
+    if options.resize not in (None, *RESIZING):
+        why = f"{net.source} takes images of any size; give one of {', '.join(RESIZING)}, or leave out"
+        refuse_idle(options, ["resize"], why)
+    try:
+        Preprocessing.of(net, channels=3, mean=(0.0,))
+    except DataError:
+        return
+    pixels = f"{LIMITS.shorter} pixels on the shorter side, or {LIMITS.longest} on the longer one"
+    refuse_idle(options, ["input_size", "image_size"], f"{net.source} gets images of {pixels}; leave out")
+
+
+def _objects(records: list[dict[str, Any]], not_finite: set[int], csv: bool) -> str:
+    """A table of the objects of all images, or the same as CSV. not_finite: which images have no valid scores."""
     rows: list[dict[str, Any]] = []
-    for record in records:
+    for number, record in enumerate(records):
         found = [
             {"image": record["image"], **item, **dict(zip(EDGES, item["box"], strict=True))}
             for item in record.get("detections", [])
         ]
         rows += found or [{"image": record["image"], "class": "" if csv else "(nothing)", "error": record.get("error")}]
         if not csv and "error" in record:
-            rows[-1]["class"] = "(cannot be read)"
+            rows[-1]["class"] = "(not finite)" if number in not_finite else "(cannot be read)"
     if csv:
         keys = ("image", "class", "score", *EDGES, "index", "error")
         return Table([Column(key, key) for key in keys], rows).csv().rstrip("\n")
@@ -148,9 +187,10 @@ def _objects(records: list[dict[str, Any]], csv: bool) -> str:
     return Table(columns, rows).text()
 
 
-def _json_of_objects(model: str, records: list[dict[str, Any]]) -> str:
-    unreadable = sum("error" in record for record in records)
-    return json.dumps({"model": model, "images": records, "unreadable": unreadable}, indent=2)
+def _json_of_objects(model: str, records: list[dict[str, Any]], not_finite: set[int]) -> str:
+    count = len(not_finite)
+    unreadable = sum("error" in record for record in records) - count
+    return json.dumps({"model": model, "images": records, "unreadable": unreadable, "not_finite": count}, indent=2)
 
 
 def _progress(options: argparse.Namespace) -> Any:

@@ -162,6 +162,22 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "three numbers": (changed(lambda record: record["annotations"][0].update(bbox=[1, 2, 3])), r"bbox is \[1, 2, 3\]"),
     "no number": (changed(lambda record: record["annotations"][0].update(bbox=[1, "2", 3, 4])), r"bbox is \[1, '2'"),
     "negative": (changed(lambda record: record["annotations"][0].update(bbox=[1, 2, -3, 4])), r"bbox is \[1, 2, -3"),
+    "no objects": (changed(lambda record: record.update(annotations=[])), "annotations: none"),
+    "crowds alone": (
+        changed(lambda record: [item.update(iscrowd=1) for item in record["annotations"]]),
+        r"all \d+ annotations are crowds",
+    ),
+    "crowd of null": (
+        changed(lambda record: record["annotations"][0].update(iscrowd=None)),
+        "annotation 1: its iscrowd is None; expected 0 or 1",
+    ),
+    "crowd of text": (changed(lambda record: record["annotations"][0].update(iscrowd="x")), "iscrowd is 'x'"),
+    "crowd of 2": (changed(lambda record: record["annotations"][0].update(iscrowd=2)), "iscrowd is 2"),
+    "area that is no number": (
+        changed(lambda record: record["annotations"][1].update(area=float("nan"))),
+        "annotation 2: its area is nan",
+    ),
+    "negative area": (changed(lambda record: record["annotations"][0].update(area=-1)), "annotation 1: its area is -1"),
     "an id twice": (changed(lambda record: record["images"][0].update(id=7)), "images: 2 have the id 7"),
     "astray": (
         changed(lambda record: record["images"][0].update(file_name="../a.jpg")),
@@ -179,6 +195,17 @@ def test_bad_input_is_named_before_anything_runs(kind: str, tmp_path: Path) -> N
     change(home)
     with pytest.raises(DataError, match=expected):
         load_coco_objects(home)
+
+
+def test_the_part_of_a_file_is_not_contradicted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = coco(tmp_path)
+    assert len(load_coco_objects(home / FILE, "val2014").images) == 2
+    with pytest.raises(DataError, match=r"instances_val2014.json: .*split='val2017'"):
+        load_coco_objects(home / FILE, "val2017")
+    matnet.save(colour_detector(proposes=True), tmp_path / "own.mat")
+    arguments = [str(tmp_path / "own.mat"), "--task", "detection", "--data", str(home / FILE), "--split", "val2017"]
+    assert run_command(eval_command.main, arguments) == 2
+    assert_line(capsys.readouterr().err, "instances_val2014.json", "--split val2017")
 
 
 def test_annotations_without_objects_are_counted(tmp_path: Path) -> None:

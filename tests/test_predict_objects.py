@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,10 @@ from PIL import Image
 import matnet
 from matnet import predict
 from matnet.errors import run_command
+from matnet.network import Layer, Network, Param, Source
+from matnet.ops.convolution import Conv
+from matnet.ops.extensions.constant import Parameter
+from matnet.ops.extensions.detection import DetectionOutput
 from tests.helpers import assert_line
 from tests.tiny_models import colour_detector, gray_classifier
 
@@ -122,3 +127,195 @@ def test_damaged_weights_end_with_status_2(photos: list[str], capsys: pytest.Cap
     matnet.save(net, photos[0])
     assert run_command(predict.main, [*photos, "--backend", "numpy", "--csv"]) == 2
     assert_line(capsys.readouterr().err, "box_f: 1 of")
+
+
+# --- the number of names ---
+
+
+def listing_detector(background: int = 0, size: float = 0.0) -> Network:
+    """An SSD of three classes and one prior box, the middle of the image; class 2 scores 0.9 in every image, and the
+    exponent of its box's width is `size`.
+    """
+    normalization = {"imageSize": np.array([[4.0, 4.0, 3.0]]), "averageImage": np.zeros((1, 1, 3), np.float32)}
+    net = Network({"normalization": normalization}, Source(format="dagnn"))
+    priors = np.array([[0.25, 0.25, 0.75, 0.75], [1, 1, 1, 1]], np.float32).reshape(1, 2, 4, 1)
+    biases = {"moves": [0, 0, size, 0], "scores": [0.05, 0.05, 0.9]}
+    for name, values in biases.items():
+        bias = np.array(values, np.float32)
+        net.params[f"{name}_f"] = Param(np.zeros((4, 4, 3, len(values)), np.float32))
+        net.params[f"{name}_b"] = Param(bias.reshape(-1, 1))
+        conv = Conv(size=(4, 4, 3, len(values)))
+        net.add(Layer(name, conv, ["data"], [name], [f"{name}_f", f"{name}_b"]))
+    net.params["boxes"] = Param(np.ascontiguousarray(priors.transpose(2, 3, 1, 0)))
+    net.add(Layer("priors", Parameter(), [], ["priors"], ["boxes"]))
+    op = DetectionOutput(numClasses=3, backgroundLabel=background, codeType="center_size", confidenceThreshold=0.2)
+    net.add(Layer("out", op, ["moves", "scores", "priors"], ["found"]))
+    return net
+
+
+def predicted(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    """The detections in the first image."""
+    assert run_command(predict.main, [*arguments, "--backend", "numpy", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["images"][0]["detections"]  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def ssd(photos: list[str], tmp_path: Path) -> list[str]:
+    matnet.save(listing_detector(), tmp_path / "ssd.mat")
+    return [str(tmp_path / "ssd.mat"), photos[1]]
+
+
+def names_file(tmp_path: Path, *names: str) -> list[str]:
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    return ["--classes", str(tmp_path / "names.txt")]
+
+
+def test_names_that_are_not_as_many_as_the_scores_are_refused(
+    photos: list[str], ssd: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the command line and in the file, before an image is read or a folder is made."""
+    drawn = ["--draw", str(tmp_path / "drawn")]
+    for given, count in ((photos[:2], 21), (ssd, 3)):
+        assert run_command(predict.main, [*given, "--classes", "ilsvrc12", *drawn]) == 2
+        assert_line(capsys.readouterr().err, "1000 classes", f"scores {count}", "--classes")
+    net = matnet.load(photos[0])
+    net.classes = ["background", "cat", "dog"]
+    matnet.save(net, tmp_path / "other.mat")
+    assert run_command(predict.main, [str(tmp_path / "other.mat"), photos[1], *drawn]) == 2
+    assert_line(capsys.readouterr().err, "other.mat", "3 classes", "'cls_prob' scores 21")
+    assert not (tmp_path / "drawn").exists()
+
+
+def test_names_without_the_background_count_where_its_place_is_known(
+    photos: list[str], ssd: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    objects = [f"object {k}" for k in range(1, 21)]
+    (found,) = predicted(capsys, *photos[:2], *names_file(tmp_path, *objects), "--top", "1")
+    assert (found["class"], found["index"]) == ("object 1", 1), "the file names class 0 background"
+    (found,) = predicted(capsys, *ssd, *names_file(tmp_path, "cat", "dog"))
+    assert (found["class"], found["index"]) == ("dog", 2)
+    matnet.save(listing_detector(background=1), ssd[0])
+    assert predicted(capsys, *ssd, *names_file(tmp_path, "cat", "dog"))[0]["class"] == "dog"
+    assert run_command(predict.main, [*ssd, *names_file(tmp_path, "background", "cat", "dog")]) == 2
+    assert_line(capsys.readouterr().err, "background", "class 0", "class 1")
+
+
+def test_names_without_the_background_are_refused_where_its_place_is_not_known(
+    photos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = matnet.load(photos[0])
+    del net.meta["classes"]
+    matnet.save(net, photos[0])
+    objects = [f"object {k}" for k in range(1, 21)]
+    assert run_command(predict.main, [*photos[:2], *names_file(tmp_path, *objects)]) == 2
+    assert_line(capsys.readouterr().err, "20 classes", "scores 21", "background")
+    named = names_file(tmp_path, "background", *objects)
+    assert predicted(capsys, *photos[:2], *named, "--top", "1")[0]["class"] == "object 1"
+
+
+# --- what is not finite, or far too large ---
+
+
+@pytest.mark.parametrize("param", ["scores_b", "moves_b"])
+def test_weights_that_are_not_finite_end_with_status_2(
+    param: str, ssd: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A detection layer takes a NaN score for a low one."""
+    net = matnet.load(ssd[0])
+    net.params[param].value = np.full_like(net.params[param].value, np.nan)
+    matnet.save(net, ssd[0])
+    assert run_command(predict.main, [*ssd, "--backend", "numpy"]) == 2
+    told = capsys.readouterr()
+    assert "not finite" in told.err and "cannot be read" not in told.out
+
+
+def test_results_that_are_not_finite_are_no_unreadable_image(
+    photos: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = matnet.load(photos[0])
+    net.params["cls_b"].value = np.full_like(net.params["cls_b"].value, np.nan)
+    matnet.save(net, photos[0])
+    assert run_command(predict.main, [*photos[:2], "--backend", "numpy", "--json"]) == 2
+    told = capsys.readouterr()
+    record = json.loads(told.out)
+    assert (record["unreadable"], record["not_finite"]) == (0, 1)
+    assert "not finite" in record["images"][0]["error"] and "not finite" in told.err
+    assert run_command(predict.main, [*photos[:2], "--backend", "numpy"]) == 2
+    assert_line(capsys.readouterr().out, "red.png", "(not finite)")
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_huge_boxes_are_drawn_as_far_as_the_image(
+    ssd: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """exp(80) times half of the image's width; exp(90) is no number of float32."""
+    matnet.save(listing_detector(size=80), ssd[0])
+    options = ["--backend", "numpy", "--draw", str(tmp_path / "drawn")]
+    assert run_command(predict.main, [*ssd, *options]) == 0
+    told = capsys.readouterr()
+    assert not told.err
+    assert Image.open(tmp_path / "drawn" / "red.png").size == (36, 24)
+    matnet.save(listing_detector(size=90), ssd[0])
+    assert run_command(predict.main, [*ssd, *options]) == 2
+    assert_line(capsys.readouterr().out, "red.png", "(not finite)")
+
+
+# --- options ---
+
+
+def test_a_file_that_matnet_did_not_draw_is_not_drawn_over(
+    photos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also beside the image that is read; what was drawn before is drawn again."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.open(photos[1]).save(folder / "box.jpg")
+    Image.new("RGB", (5, 5)).save(folder / "box.png")
+    before = (folder / "box.png").read_bytes()
+    given = [photos[0], str(folder / "box.jpg"), "--backend", "numpy", "--draw"]
+    assert run_command(predict.main, [*given, str(folder)]) == 2
+    assert_line(capsys.readouterr().err, str(folder / "box.png"), "--draw")
+    assert (folder / "box.png").read_bytes() == before
+    for _ in range(2):
+        assert run_command(predict.main, [*given, str(tmp_path / "drawn")]) == 0
+
+
+@pytest.mark.parametrize("score", ["nan", "-3", "2", "-0.1", "inf", "a"])
+def test_a_least_score_is_within_0_and_1(score: str, photos: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_command(predict.main, [*photos, f"--least-score={score}"])
+    assert_line(capsys.readouterr().err, "--least-score", score, "0 to 1")
+
+
+def test_a_least_score_below_the_limit_of_evaluation_is_obeyed(
+    photos: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing is, the logits are 5, 0, 0 and -20: bicycle has exp(-5) / (1 + 2 exp(-5)), 0.00665."""
+    found = predicted(capsys, *photos[:2], "--least-score", "0.006")
+    assert {"bicycle", "aeroplane"} <= {item["class"] for item in found}
+    assert "bicycle" not in {item["class"] for item in predicted(capsys, *photos[:2], "--least-score", "0.007")}
+
+
+@pytest.mark.parametrize("options", [["--input-size", "99x99"], ["--resize", "pillow"], ["--resize", "vl_imreadjpeg"]])
+def test_sizes_that_cannot_act_are_refused(
+    options: list[str], photos: list[str], ssd: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(predict.main, [*photos, *options]) == 2
+    assert_line(capsys.readouterr().err, options[0])
+    if options[0] == "--resize":
+        predicted(capsys, *ssd, *options)
+
+
+def test_a_file_without_a_size_takes_one(photos: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    net = matnet.load(photos[0])
+    del net.meta["normalization"]["imageSize"]
+    matnet.save(net, photos[0])
+    assert predicted(capsys, *photos[:2], "--input-size", "99x99")
+
+
+def test_a_variable_that_is_no_score_is_refused_by_name(
+    photos: list[str], ssd: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for given, name in ((photos[:2], "bbox_pred"), (photos[:2], "rois"), (ssd, "moves")):
+        assert run_command(predict.main, [*given, "--scores", name, "--backend", "numpy"]) == 2
+        assert_line(capsys.readouterr().err, given[0], name, "--scores")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import logging
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +17,7 @@ import numpy as np
 from matnet.answers.classes import Classes, stated_classes
 from matnet.answers.pictures import Picture, pictures_of
 from matnet.engines import compile_network
-from matnet.errors import DataError, FileFormatError, NetworkError, NoBoxError, in_words, program
+from matnet.errors import DataError, FileFormatError, MatnetError, NetworkError, NoBoxError, in_words, program
 from matnet.evaluation.detectors import LEAST, LIMITS, Detector, Found, detector_of
 from matnet.files import atomic_write
 
@@ -22,15 +26,19 @@ if TYPE_CHECKING:
     from matnet.images import Preprocessing
     from matnet.network import Network
 
+log = logging.getLogger(__name__)
 BACKGROUND = ("background", "__background__")
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
+DRAWN = "matnet predict --draw"
+"""What the PNG files state as their software, so that they may be written again."""
 
 
 @dataclass(frozen=True)
 class ImageDetections:
-    """What was found in one image, best first, or why it could not be read.
+    """What was found in one image, best first, or why there is nothing: in `error`.
 
     boxes: R x 4 float32, the edges left, top, right, bottom in pixels from the image's corner. names: the classes.
+    not_finite: whether the network's scores or boxes were NaN or infinite; else an image with `error` is unreadable.
     """
 
     picture: Picture
@@ -39,6 +47,7 @@ class ImageDetections:
     scores: tuple[float, ...] = ()
     boxes: np.ndarray | None = None
     error: str = ""
+    not_finite: bool = False
 
     def record(self) -> dict[str, Any]:
         """The image's name, and its detections or `error`, as plain JSON values."""
@@ -57,14 +66,15 @@ def detect(
     *,
     least: float = LEAST,
     top: int | None = None,
-    classes: str | Sequence[str] | None = None,
+    classes: str | os.PathLike[str] | Sequence[str] | None = None,
     scores: str | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> Iterator[ImageDetections]:
     """The objects in each image whose score is at least `least`, at most `top` of them, one image after the other.
 
-    classes, scores: as for `Network.classify`. Images are resized as for the evaluation of detections. Raises
-    NetworkError for a network that is no detector or takes proposed boxes.
+    classes, scores: as for `Network.classify`; see `class_names_of` for what the names must be. Images are resized as
+    for the evaluation of detections. Before any image is read, raises NetworkError for a network that is no detector
+    or takes proposed boxes, and DataError where the names do not fit the scores.
     """
     detector = detector_of(net, scores)
     if detector.takes_proposals:
@@ -73,40 +83,152 @@ def detect(
             f"`{program('eval')} --task detection --proposals FILE` feeds those of selective search"
         )
     known = net.classes if classes is None else stated_classes(classes)
+    count = _scored_classes(net, detector, preprocessing)
+    if count is not None:
+        class_names_of(net, detector, known, count)
     engine = compile_network(net.for_inference(), list(detector.wanted), options)
-    for picture in pictures_of(images)[0]:
+    return _each(net, detector, engine, pictures_of(images)[0], preprocessing, known, least, top, progress)
+
+
+def _each(
+    net: Network,
+    detector: Detector,
+    engine: Any,
+    pictures: Sequence[Picture],
+    preprocessing: Preprocessing,
+    known: Classes,
+    least: float,
+    top: int | None,
+    progress: Callable[[int], Any] | None,
+) -> Iterator[ImageDetections]:
+    for picture in pictures:
         try:
-            found = _found(detector, engine, picture, preprocessing, known)
+            image, factor, size = _read(detector, picture, preprocessing)
         except (DataError, FileFormatError) as error:
             text = str(error)
             yield ImageDetections(picture, error=text if picture.name in text else f"{picture.name}: {text}")
         else:
-            order = np.argsort(-found.scores, kind="stable")
-            order = order[found.scores[order] >= least][:top]
-            numbers = tuple(found.classes[order].tolist())
-            names = tuple(known[number] if number < len(known) else str(number) for number in numbers)
-            boxes = found.boxes[order] - np.array([1, 1, 0, 0], np.float32)
-            yield ImageDetections(picture, names, numbers, tuple(found.scores[order].tolist()), boxes)
+            inputs = detector.inputs(image, factor, None)
+            found, names = _found(net, detector, engine, inputs, factor, size, known, least)
+            yield _best(picture, found, names, least, top)
         if progress is not None:
             progress(1)
 
 
-def _found(detector: Detector, engine: Any, picture: Picture, preprocessing: Preprocessing, known: Classes) -> Found:
-    """The detections in one image; none where the network proposes no box."""
+def _best(picture: Picture, found: Found, names: Sequence[str], least: float, top: int | None) -> ImageDetections:
+    if not found.finite:
+        error = f"{picture.name}: the network's scores or boxes are not finite numbers"
+        return ImageDetections(picture, error=error, not_finite=True)
+    order = np.argsort(-found.scores, kind="stable")
+    order = order[found.scores[order] >= least][:top]
+    numbers = tuple(found.classes[order].tolist())
+    boxes = found.boxes[order] - np.array([1, 1, 0, 0], np.float32)
+    words = tuple(names[number] if names else str(number) for number in numbers)
+    return ImageDetections(picture, words, numbers, tuple(found.scores[order].tolist()), boxes)
+
+
+def _read(detector: Detector, picture: Picture, preprocessing: Preprocessing) -> tuple[np.ndarray, float, Any]:
+    """An image as the network takes it, the factor of its size, and the height and width of the file."""
     if detector.lists:
         size = picture_pixels(picture, preprocessing).shape[:2]
-        image, factor = preprocessing.load(picture.source)[np.newaxis], 1.0
-    else:
-        image, factor, size = preprocessing.within(picture.source, LIMITS.shorter, LIMITS.longest)
-    background = next((k for k, name in enumerate(known) if name.casefold() in BACKGROUND), 0)
+        return preprocessing.load(picture.source)[np.newaxis], 1.0, size
+    return preprocessing.within(picture.source, LIMITS.shorter, LIMITS.longest)
+
+
+def _found(
+    net: Network,
+    detector: Detector,
+    engine: Any,
+    inputs: dict[str, np.ndarray],
+    factor: float,
+    size: tuple[int, int],
+    known: Classes,
+    least: float,
+) -> tuple[Found, Sequence[str]]:
+    """The detections in one image, none where the network proposes no box; and the names of the classes."""
     try:
-        values = engine(detector.inputs(image, factor, None))
+        values = engine(inputs)
     except NoBoxError:
-        return Found(np.empty((0, 4), np.float32), np.empty(0, np.int64), np.empty(0, np.float32))
-    found = detector.found([values[name] for name in detector.wanted], size, factor, None, background)
-    if not found.finite:
-        raise DataError(f"{picture.name}: the network's scores or boxes are not finite numbers")
-    return found
+        return Found(np.empty((0, 4), np.float32), np.empty(0, np.int64), np.empty(0, np.float32)), ()
+    given = [values[name] for name in detector.wanted]
+    count = None if detector.lists else prod(given[0].shape[1:])
+    names = known if count is None else class_names_of(net, detector, known, count)
+    if detector.lists and detector.classes is not None:
+        names = class_names_of(net, detector, known, detector.classes[0])
+    background = _background(net, detector, known, count)
+    # `best` keeps what is above its limit, and `least` itself is listed.
+    limits = replace(LIMITS, least=min(LIMITS.least, float(np.nextafter(np.float32(least), np.float32(-1)))))
+    try:
+        found = detector.found(given, size, factor, None, background or 0, limits)
+    except NetworkError as error:
+        scores = in_words("scores=", "--scores")
+        raise NetworkError(f"{net.source}: {error}; {scores} names the variable of the scores") from None
+    most = max(found.classes.tolist(), default=-1)
+    if names and most >= len(names):
+        raise DataError(
+            f"{net.source}: {len(names)} classes are named ({known.source}), but {detector.scores!r} lists class {most}"
+            f"; give a name for each class, from number 0 on, with {in_words('classes=', '--classes')}"
+        )
+    return found, names
+
+
+def class_names_of(net: Network, detector: Detector, known: Classes, count: int) -> Sequence[str]:
+    """A name for each of `count` classes, the background among them; none where nothing names them.
+
+    Names without one for the background are accepted where the detection layer, or the names in the network's file,
+    state which class it is: the further names then count from the class behind it. Raises DataError for another number
+    of names, and for a background at another place than the layer's.
+    """
+    if not known:
+        return known
+    place, named = _background(net, detector, known, count), _background_among(known)
+    if len(known) == count:
+        if named is not None and detector.classes is not None and named != place:
+            raise DataError(
+                f"{net.source}: {known[named]!r} is class {named} of those named ({known.source}), but the background "
+                f"of {detector.scores!r} is class {place}; give the names in the network's order with "
+                f"{in_words('classes=', '--classes')}"
+            )
+        return known
+    if len(known) == count - 1 and named is None and place is not None:
+        stated = len(known), known.source, place
+        log.info("%s: %d classes are named (%s); class %d is the background", net.source, *stated)
+        return (*known[:place], "background", *known[place:])
+    hint = ""
+    if len(known) == count - 1 and named is None:
+        hint = ", and one of these is the background: name it too, as 'background', in the place where it is scored"
+    raise DataError(
+        f"{net.source}: {len(known)} classes are named ({known.source}), but {detector.scores!r} scores {count}"
+        f"{hint}; give as many names with {in_words('classes=', '--classes')}, or another variable with "
+        f"{in_words('scores=', '--scores')}"
+    )
+
+
+def _background(net: Network, detector: Detector, known: Classes, count: int | None) -> int | None:
+    """Which class is the background: as the detection layer states, or the names; None where neither does."""
+    if detector.classes is not None:
+        return detector.classes[1]
+    of_file = net.classes if len(net.classes) == count else ()
+    return next((place for names in (known, of_file) if (place := _background_among(names)) is not None), None)
+
+
+def _background_among(names: Sequence[str]) -> int | None:
+    return next((place for place, name in enumerate(names) if name.casefold().strip() in BACKGROUND), None)
+
+
+def _scored_classes(net: Network, detector: Detector, preprocessing: Preprocessing) -> int | None:
+    """How many classes the network scores; None where only its values show that."""
+    if detector.lists:
+        return None if detector.classes is None else detector.classes[0]
+    inference = net.for_inference()
+    sizes = {detector.image: (1, preprocessing.channels, LIMITS.shorter, LIMITS.longest)}
+    if detector.sizes is not None:
+        sizes[detector.sizes] = (1, 3, 1, 1)
+    try:
+        name = inference.resolve(detector.scores)
+        return prod(inference.infer_shapes(sizes, [name])[name][1:])
+    except (MatnetError, KeyError):
+        return None
 
 
 def picture_pixels(picture: Picture, preprocessing: Preprocessing) -> np.ndarray:
@@ -117,35 +239,60 @@ def picture_pixels(picture: Picture, preprocessing: Preprocessing) -> np.ndarray
 
 
 def drawn_files(folder: Path, images: Sequence[Picture]) -> list[Path]:
-    """Where the drawn images go: NAME.png in the folder; DataError where two images have one name."""
+    """Where the drawn images go: NAME.png in the folder.
+
+    DataError where two images have one name, or a file of that name is there that `draw` did not write.
+    """
     files = [folder / f"{Path(picture.name).stem}.png" for picture in images]
-    twice = next((file for file in files if files.count(file) > 1), None)
+    twice = next((file for file, count in Counter(files).items() if count > 1), None)
+    other = in_words("draw", "--draw FOLDER")
     if twice is not None:
         raise DataError(
             f"{twice.stem}: two images have this name, and both would be drawn into {twice}; "
-            f"draw them into folders of their own with {in_words('draw', '--draw FOLDER')}"
+            f"draw them into folders of their own with {other}"
+        )
+    foreign = next((file for file in files if os.path.lexists(file) and not _is_drawn(file)), None)
+    if foreign is not None:
+        raise DataError(
+            f"{foreign}: exists, and is no image that matnet drew; it stays as it is: give another folder with {other}"
         )
     return files
+
+
+def _is_drawn(file: Path) -> bool:
+    """Whether `draw` wrote the file."""
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=["PNG"]) as image:
+            return image.info.get("Software") == DRAWN
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def draw(found: ImageDetections, file: Path, preprocessing: Preprocessing) -> None:
     """Write the image as PNG with its boxes, each with class and score."""
     from PIL import Image, ImageDraw, ImageFont
+    from PIL.PngImagePlugin import PngInfo
 
     image = Image.fromarray(picture_pixels(found.picture, preprocessing))
     pen, width = ImageDraw.Draw(image), max(1, round(min(image.size) / 200))
     font = ImageFont.load_default()
     assert found.boxes is not None
     rows = list(zip(found.names, found.classes, found.scores, found.boxes.tolist(), strict=True))
-    for name, number, score, (left, top, right, bottom) in reversed(rows):  # the best one on top
+    edges = np.array([*image.size, *image.size]) + width  # where a frame begins to be invisible
+    for name, number, score, box in reversed(rows):  # the best one on top
         colour = COLOURS[number % len(COLOURS)]
-        corners = (round(left), round(top), max(round(left), round(right) - 1), max(round(top), round(bottom) - 1))
+        left, top, right, bottom = map(round, np.clip(box, -width, edges).tolist())
+        corners = (left, top, max(left, right - 1), max(top, bottom - 1))
         pen.rectangle(corners, outline=colour, width=width)
         text = f"{name} {score:.2f}"
-        at = (corners[0], max(0, corners[1] - 12))
+        at = (max(0, left), max(0, top - 12))
         pen.rectangle(pen.textbbox(at, text, font=font), fill=colour)
         pen.text(at, text, fill="white", font=font)
     written = io.BytesIO()
-    image.save(written, format="PNG")
+    stated = PngInfo()
+    stated.add_text("Software", DRAWN)
+    image.save(written, format="PNG", pnginfo=stated)
     with atomic_write(file) as target:
         target.write(written.getvalue())

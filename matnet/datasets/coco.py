@@ -23,6 +23,8 @@ PREFIX = "instances_"
 COUNTS = {"train2014": 82783, "val2014": 40504, "minival2014": 5000, "train2017": 118287, "val2017": 5000}
 """Images of COCO's lists, by part."""
 
+LARGEST_AREA = 1e12  # pixels; a box has sides below 1e6
+
 
 def annotation_files(folder: Path) -> list[Path]:
     """The files instances_*.json in a folder or its folder `annotations`."""
@@ -78,6 +80,10 @@ def load_coco_objects(
 
 def _annotation_file(path: Path, split: str | None) -> Path:
     if path.suffix == ".json":
+        part = path.stem.removeprefix(PREFIX)
+        if split not in (None, part):
+            stated = in_words(f"split={split!r}", f"--split {split}")
+            raise DataError(f"{path}: holds {part}, and {stated} names another part; leave it out, or give the folder")
         return path
     found = annotation_files(path)
     parts = {file.stem.removeprefix(PREFIX): file for file in found}
@@ -108,9 +114,10 @@ def _record(file: Path) -> dict[str, Any]:
         for field, kinds in fields.items()
         if not isinstance(item, dict) or not isinstance(item.get(field), kinds)
     ]
-    for name in ("images", "categories"):
+    for name in lists:
         if not record[name]:
             faults.append(f"{name}: none")
+    for name in ("images", "categories"):
         counts = Counter(item["id"] for item in record[name]) if not faults else {}
         faults += [f"{name}: {times} have the id {number}" for number, times in counts.items() if times > 1]
     if faults:
@@ -157,10 +164,16 @@ def _objects(
             faults.append(f"annotation {place}: of category {item['category_id']}, which is not listed")
         elif not fits or min(box[2:]) < 0:
             faults.append(f"annotation {place}: its bbox is {box}; expected x, y, width, height")
+        elif not 0 <= item["area"] < LARGEST_AREA:
+            faults.append(f"annotation {place}: its area is {item['area']}; expected a number of pixels")
+        elif item.get("iscrowd", 0) not in (0, 1):
+            faults.append(f"annotation {place}: its iscrowd is {item['iscrowd']!r}; expected 0 or 1")
         else:
             of_image[item["image_id"]].append(item)
     if faults:
         raise DataError(listing(f"{file}: {len(faults)} annotation(s) cannot be used:", faults))
+    if all(item.get("iscrowd", 0) for item in annotations):
+        raise DataError(f"{file}: all {len(annotations)} annotations are crowds (iscrowd 1); expected objects")
     places = {number: place for place, number in enumerate(categories)}
     objects = tuple(_image_objects(image, of_image[image["id"]], places) for image in images)
     return CocoTruth(tuple(image["id"] for image in images), tuple(categories), tuple(annotations)), objects

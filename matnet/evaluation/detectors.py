@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from matnet.errors import NetworkError
+from matnet.errors import NetworkError, in_words
 from matnet.meta import image_input
 from matnet.network import Layer, Network
 from matnet.ops.combine import Scale
@@ -57,7 +57,8 @@ class Detector:
     scores: R x K, or with `lists` the rows of a detection layer, whose corners are relative to the image. offsets: of
     the boxes, R x 4 K, or R x 8 where all classes have the same. boxes: the variable of the boxes; `proposes`: whether
     the network makes it. first: the number of the first pixel and image in boxes that are fed. sizes: the input of
-    height, width and scale, where there is one.
+    height, width and scale, where there is one. classes: of a detection layer, how many it counts and which one is the
+    background.
     """
 
     image: str
@@ -68,6 +69,7 @@ class Detector:
     first: int = 0
     sizes: str | None = None
     lists: bool = False
+    classes: tuple[int, int] | None = None
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -135,8 +137,10 @@ def listed(rows: np.ndarray, size: tuple[int, int]) -> Found:
     table = rows.reshape(-1, 7)
     table = table[table[:, 1] >= 0]  # a row of -1 says that nothing was found
     height, width = size
-    boxes = table[:, 3:] * np.array([width, height, width, height], np.float32)
-    return Found(boxes, table[:, 1].astype(np.int64), table[:, 2], bool(np.isfinite(table).all()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        boxes = table[:, 3:] * np.array([width, height, width, height], np.float32)
+    finite = bool(np.isfinite(table).all() and np.isfinite(boxes).all())
+    return Found(boxes, table[:, 1].astype(np.int64), table[:, 2], finite)
 
 
 def moved_boxes(
@@ -196,7 +200,15 @@ def detector_of(net: Network, asked: str | None = None) -> Detector:
         raise NetworkError(f"{net.source}: has no input for an image")
     rows = [layer for layer in inference.layers.values() if layer.op.lists_detections]
     if rows:
-        return Detector(image, asked or rows[-1].outputs[0], lists=True)
+        named = rows[-1].outputs[0] if asked is None else asked
+        layer = next((layer for layer in rows if inference.resolve(named) in layer.outputs), None)
+        if layer is None:
+            lists = ", ".join(repr(layer.outputs[0]) for layer in rows)
+            raise NetworkError(
+                f"{net.source}: {named!r} lists no detections; {in_words('scores=', '--scores')} of this detector is "
+                f"{lists}"
+            )
+        return Detector(image, named, lists=True, classes=layer.op.listed_classes)
     pooling = next((layer for layer in inference.layers.values() if _boxes_of(layer) is not None), None)
     if pooling is None:
         raise NetworkError(
@@ -204,6 +216,11 @@ def detector_of(net: Network, asked: str | None = None) -> Detector:
             "one that pools boxes (Fast R-CNN's ROIPooling)"
         )
     scores = asked or score_variable(net)
+    if asked is not None and inference.resolve(asked) == "bbox_pred":
+        raise NetworkError(
+            f"{net.source}: {asked!r} moves boxes and scores no classes; leave out {in_words('scores=', '--scores')}, "
+            f"or name the variable of the scores, as {score_variable(net)!r}"
+        )
     offsets = [name for name in inference.outputs if name != inference.resolve(scores)]
     offsets = [name for name in offsets if name == "bbox_pred"] or offsets
     if len(offsets) > 1:

@@ -52,6 +52,7 @@ class Op:
     - `with_axes_swapped`, `spatial_params`: the same layer for images whose height and width are exchanged.
     - `usual_inputs`: the size that an input, such as boxes, always has.
     - `lists_detections`: whether an output row is image, class, score and four corners relative to the image.
+    - `listed_classes`: how many classes these rows count, and the number of the background.
     - `affine`: the factors and offsets of a layer that computes factor * x + offset per channel.
     - `half_precision`: whether an engine may store its outputs as float16.
     - `family`: the group of layers by which a drawing is coloured.
@@ -82,6 +83,14 @@ class Op:
     half_precision: ClassVar[bool] = False  # float16 outputs for float16 inputs lose nothing that matters
     lists_detections: ClassVar[bool] = False  # rows of 7: image, class, score, corners relative to the image
     family: ClassVar[str] = "other"  # a key of display.svg.COLOURS
+
+    @property
+    def listed_classes(self) -> tuple[int, int] | None:
+        """Of a layer that lists detections: the number of classes, the background among them, and which class that is.
+
+        None where the layer does not state them.
+        """
+        return None
 
     @property
     def images_independent(self) -> bool:
@@ -188,8 +197,8 @@ class Op:
 
 FACTS = frozenset({
     "affine", "channel_axes", "channels", "channels_read", "family", "half_precision", "has_filters",
-    "images_independent", "input_channel_axis", "lists_detections", "sizes_depend_on_values", "spatial_params",
-    "with_axes_swapped",
+    "images_independent", "input_channel_axis", "listed_classes", "lists_detections", "sizes_depend_on_values",
+    "spatial_params", "with_axes_swapped",
 })  # fmt: skip
 """The attributes of Op that describe what its forward pass does."""
 

@@ -116,6 +116,10 @@ class DetectionOutput(Op):
         if not 0 < self.nmsEta <= 1:
             raise NetworkError(f"field 'nmsEta': must lie in (0, 1], found {self.nmsEta}")
 
+    @property
+    def listed_classes(self) -> tuple[int, int] | None:
+        return (self.numClasses, self.backgroundLabel) if 0 <= self.backgroundLabel < self.numClasses else None
+
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         locations, _, priors, *refining = inputs
         if len(refining) == 1:
@@ -151,10 +155,11 @@ class DetectionOutput(Op):
         if refining:
             scores = self._without_background(scores, refining[0].reshape(images, -1, 2)[..., 1])
             priors = decode(refining[1].reshape(images, -1, 1, 4), priors, stated, self.codeType)
-        boxes = decode(predicted, priors, stated, self.codeType)
-        rows = [
-            row for image in range(images) for row in self._image_rows(image, boxes[image], scores[image])
-        ]
+        with np.errstate(over="ignore", invalid="ignore"):  # of boxes that are far too large
+            boxes = decode(predicted, priors, stated, self.codeType)
+            rows = [
+                row for image in range(images) for row in self._image_rows(image, boxes[image], scores[image])
+            ]
         if not rows:
             rows = [[image, -1, -1, -1, -1, -1, -1] for image in range(images)]
         return [xp.asarray(np.array(rows, dtype=np.float32)[None, None])]

@@ -119,6 +119,10 @@ class YoloDetectionOutput(Op):
         if self.version not in (2, 3):
             raise NetworkError(f"field 'version': expected 2 or 3, found {self.version}")
 
+    @property
+    def listed_classes(self) -> tuple[int, int] | None:
+        return self.numClasses + 1, 0  # classes count from 1
+
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         anchors = len(self.biases) // 2
         if self.version == 3:
