@@ -95,6 +95,28 @@ def losses(parts: int) -> dict[str, Any]:
     return graph(layers, "dagnn.Loss")
 
 
+def class_names(parts: int) -> dict[str, Any]:
+    """A network of one layer whose classes have names and descriptions."""
+    names = {key: Cell(f"{key} {i}" for i in range(parts)) for key in ("name", "description")}
+    net = chain(1)
+    return {**net, "meta": {**net["meta"], "classes": names}}
+
+
+def many_params(parts: int) -> dict[str, Any]:
+    """Convolutions, each with two params of its own, all of the same input."""
+    block = {"size": np.array([[1.0, 1, 3, 1]]), "hasBias": np.array([[True]])}
+    layers = [
+        {"inputs": Cell(["x"]), "outputs": Cell([f"y{i}"]), "params": Cell([f"f{i}", f"b{i}"]), "block": block}
+        for i in range(parts)
+    ]
+    filters, bias = np.ones((1, 1, 3, 1), np.float32), np.ones((1, 1), np.float32)
+    params = [
+        {"name": f"{kind}{i}", "value": value} for i in range(parts) for kind, value in (("f", filters), ("b", bias))
+    ]
+    named = [{"name": f"a{i}", **layer} for i, layer in enumerate(layers)]
+    return {**graph(named, "dagnn.Conv"), "params": StructArray(params)}
+
+
 NETWORKS: dict[str, Callable[[int], dict[str, Any]]] = {
     "chain": chain,
     "equal names": partial(chain, name="a"),
@@ -102,6 +124,8 @@ NETWORKS: dict[str, Callable[[int], dict[str, Any]]] = {
     "wide": wide,
     "many inputs": many_inputs,
     "dense": dense,
+    "class names": class_names,
+    "params": many_params,
 }
 
 
@@ -197,6 +221,15 @@ def unknown_fields(parts: int) -> str:
     return "".join(f"zzz{i}: 1\n" for i in range(parts))
 
 
+def keys_of_a_layer(parts: int) -> str:
+    """One layer with fields that its type does not know, and a known one that is stated again and again."""
+    return (
+        'layer { name: "a" type: "ReLU" bottom: "data" top: "a"\n'
+        + "".join(f"phase: TEST k{i}: 1 relu_param {{ m{i}: 2 }}\n" for i in range(parts))
+        + "}\n"
+    )
+
+
 def one_word(parts: int) -> str:
     return "a" * 100 * parts + ": 1\n"
 
@@ -264,7 +297,16 @@ def subjects() -> Iterator[GrowingInput]:
         yield GrowingInput(f"{name}: load", partial(mat_file, build), load_file)
         for step, act in STEPS.items():
             yield GrowingInput(f"{name}: {step}", partial(network, build), act)
-    for text in (in_place, one_after_another, one_name, losses_of_one, losses_of_many, unknown_fields, one_word):
+    for text in (
+        in_place,
+        one_after_another,
+        one_name,
+        losses_of_one,
+        losses_of_many,
+        unknown_fields,
+        keys_of_a_layer,
+        one_word,
+    ):
         yield GrowingInput(f"prototxt, {text.__name__.replace('_', ' ')}: convert", partial(prototxt, text), convert)
     yield GrowingInput("caffemodel alone: convert", many_layers, convert_weights)
     yield GrowingInput("card, fields: read", card, read_card)

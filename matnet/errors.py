@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -169,7 +170,9 @@ def _reported(error: BaseException, debug: bool) -> int:
         sys.stderr.close()
         return 141
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
+        # Errors of a stream carry no name; those of files that matnet writes do.
+        stream = "standard output" if error.errno == errno.ENOSPC else ""
+        where = f"{error.filename or stream}: " if error.filename or stream else ""
         print(f"matnet: {printable(f'{where}{error.strerror or error}')}", file=sys.stderr)
         return 2
     if isinstance(error, MemoryError):
