@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -153,43 +154,45 @@ class Network(Edited):
 
         That is the file's order wherever it can be, and MatConvNet's where several layers write one variable.
         """
-        writers: dict[str, list[str]] = {}
+        left = Counter(name for layer in self.layers.values() for name in set(layer.outputs))
+        writes = Counter(name for layer in self.layers.values() for name in layer.outputs)
+        last = {name: place for place, layer in enumerate(self.layers.values()) for name in layer.outputs}
+        readers: dict[str, list[str]] = {}  # of variables, so that many writers of one with many readers stay few steps
         for layer in self.layers.values():
-            for name in layer.outputs:
-                writers.setdefault(name, []).append(layer.name)
-        waiting = {
-            layer.name: {writer for name in layer.inputs for writer in writers.get(name, ())}
-            for layer in self.layers.values()
-        }
-        readers: dict[str, list[str]] = {}
-        for name, needed in waiting.items():
-            for writer in needed:
-                readers.setdefault(writer, []).append(name)
-        ready = [name for name, needed in waiting.items() if not needed]
+            for name in set(layer.inputs):
+                readers.setdefault(name, []).append(layer.name)
+        waiting = {layer.name: sum(name in writes for name in set(layer.inputs)) for layer in self.layers.values()}
+        position = {name: index for index, name in enumerate(self.layers)}
+        ready = [name for name, count in waiting.items() if not count]
         order: list[Layer] = []
         for name in ready:
             order.append(self.layers[name])
-            for reader in readers.get(name, ()):
-                waiting[reader].discard(name)
-                if not waiting[reader]:
-                    ready.append(reader)
+            freed = []
+            for output in set(self.layers[name].outputs):
+                left[output] -= 1
+                for reader in () if left[output] else readers.get(output, ()):
+                    waiting[reader] -= 1
+                    if not waiting[reader]:
+                        freed.append(reader)
+            ready += sorted(freed, key=position.__getitem__)
         if len(order) < len(self.layers):
             stuck = [f"{name!r} reads {', '.join(self.layers[name].inputs)}" for name in waiting if waiting[name]]
             raise NetworkError(listing(f"{self.source}: the graph has a cycle, through or before these layers:", stuck))
-        if any(len(names) > 1 for names in writers.values()):
-            return self._deepest_first(order, readers)
-        position = {name: index for index, name in enumerate(self.layers)}
-        in_file_order = all(position[a] < position[b] for a, needed in readers.items() for b in needed)
+        if any(count > 1 for count in writes.values()):
+            return self._deepest_first(order)
+        in_file_order = all(last[name] < position[names[0]] for name, names in readers.items() if name in last)
         return list(self.layers.values()) if in_file_order else order
 
-    def _deepest_first(self, order: Sequence[Layer], readers: Mapping[str, Sequence[str]]) -> list[Layer]:
+    def _deepest_first(self, order: Sequence[Layer]) -> list[Layer]:
         """The layers by the longest way behind them, of equal ones in file order, as MatConvNet runs them.
 
         The order decides where several layers write one variable: the last one counts.
         """
         depth: dict[str, int] = {}
+        behind: dict[str, int] = {}  # of each variable, the depth of its deepest reader
         for layer in reversed(order):
-            depth[layer.name] = 1 + max((depth[name] for name in readers.get(layer.name, ())), default=0)
+            depth[layer.name] = 1 + max((behind.get(name, 0) for name in layer.outputs), default=0)
+            behind.update({name: max(behind.get(name, 0), depth[layer.name]) for name in layer.inputs})
         return sorted(self.layers.values(), key=lambda layer: -depth[layer.name])
 
     def resolve(self, name: str) -> str:
