@@ -187,7 +187,7 @@ ORDERS = [
     "net.prototxt --caffemodel net.caffemodel new.mat",
     "net.prototxt,net.caffemodel new.mat",
     "net.prototxt --names caffe net.caffemodel --format auto new.mat",
-    "--remove-dropout --no-remove-dropout net.prototxt --seed 1 net.caffemodel new.mat",
+    "--remove-dropout --no-remove-dropout net.prototxt --mat-version 5 net.caffemodel new.mat",
 ]
 
 
