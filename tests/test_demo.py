@@ -30,10 +30,12 @@ from matnet.demo.folder import Folder, safe_name
 from matnet.demo.guard import ENDED
 from matnet.demo.images import stated
 from matnet.demo.limits import DemoLimits
+from matnet.demo.models import with_fields
 from matnet.errors import DataError
 from matnet.ops.convolution import Conv
 from tests.demo_page import Served, served
 from tests.helpers import chain
+from tests.tiny_models import colour_detector
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ROOT / "models" / "digits-lenet"
@@ -203,6 +205,39 @@ def test_a_segmentation_is_drawn_at_the_images_size(tmp_path: Path) -> None:
         assert answer["segments"] is True
         picture = page.get(f"/api/models/{found['id']}/images/{answer['image']}/segmentation")
         assert picture.content.startswith(b"\x89PNG"), picture.text
+
+
+def test_a_detector_lists_and_draws_its_objects(page: Served, tmp_path: Path) -> None:
+    """A red object at 8 to 16, whose box by the rules of Faster R-CNN ends at 18 (test_predict_objects)."""
+    pixels = np.zeros((24, 36, 3), np.uint8)
+    pixels[8:16, 8:16, 0] = 200
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "png")
+    model = page.drop(content(matnet.save(colour_detector(proposes=True), tmp_path / "own.mat"))).json()["id"]
+    found = page.post(f"/api/models/{model}/images?name=a.png", written.getvalue()).json()
+    assert found["detects"] and found["top"][0]["class"] == "aeroplane (8, 8 to 18, 18)", found
+    answer = page.get(f"/api/models/{model}/images/{found['image']}/objects")
+    picture = Image.open(io.BytesIO(answer.content))
+    assert picture.size == (36, 24)
+    assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 2
+    plain = page.post("/api/models/given-0/images?name=a.png", SEVEN.read_bytes()).json()
+    assert not plain["detects"]
+    assert page.get(f"/api/models/given-0/images/{plain['image']}/objects").status_code == 400
+
+
+def test_a_detector_that_takes_boxes_says_so(
+    page: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("matnet.errors._running", [None])  # messages in the words of the command
+    model = page.drop(content(matnet.save(colour_detector(), tmp_path / "fast.mat"))).json()["id"]
+    found = page.post(f"/api/models/{model}/images?name=a.png", png(24, 36, 3)).json()
+    assert "rois" in found["error"] and "--scores" not in found["error"] and not found["detects"]
+    maps = page.get(f"/api/models/{model}/images/{found['image']}/maps?layer=cls")
+    assert maps.status_code == 400 and "rois" in maps.json()["error"]
+
+
+def test_an_option_without_a_field_is_named_with_its_command() -> None:
+    assert "predict --scores`" in with_fields("name another variable with --scores")
 
 
 def test_several_visitors_share_one_engine(page: Served) -> None:

@@ -272,6 +272,13 @@ def _is_drawn(file: Path) -> bool:
 
 def draw(found: ImageDetections, file: Path, preprocessing: Preprocessing) -> None:
     """Write the image as PNG with its boxes, each with class and score."""
+    content = drawn(found, preprocessing)
+    with atomic_write(file) as target:
+        target.write(content)
+
+
+def drawn(found: ImageDetections, preprocessing: Preprocessing) -> bytes:
+    """The image as PNG with its boxes, each with class and score."""
     from PIL import Image, ImageDraw, ImageFont
     from PIL.PngImagePlugin import PngInfo
 
@@ -294,5 +301,4 @@ def draw(found: ImageDetections, file: Path, preprocessing: Preprocessing) -> No
     stated = PngInfo()
     stated.add_text("Software", DRAWN)
     image.save(written, format="PNG", pnginfo=stated)
-    with atomic_write(file) as target:
-        target.write(written.getvalue())
+    return written.getvalue()

@@ -111,7 +111,7 @@ def batches(
     if len(engine.inputs) != 1:
         raise NetworkError(
             f"{net.source}: {', '.join(variables)} needs {len(engine.inputs)} inputs ({', '.join(engine.inputs)}), "
-            "not one image; compile the network and give them by name"
+            "not one image; in Python, net.forward takes them by name"
         )
     size = min(options.batch_size or BATCH, len(pictures))
     # What is answered of an image must not depend on the others, so each goes alone through layers that combine them.

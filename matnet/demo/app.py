@@ -244,7 +244,7 @@ class Page:
         return JsonResponse({**found, "image": token})
 
     async def picture(self, request: Request) -> Response:
-        """A PNG: `steps`, `maps` (of the layer that `layer` names), `segmentation`."""
+        """A PNG: `steps`, `maps` (of the layer that `layer` names), `segmentation`, `objects` of a detector."""
         kept, image = self._kept(request), self.images.get(request.path_params["image"])
         given, layer = images.stated(request.query_params), request.query_params.get("layer", "")
         makers: dict[str, Callable[[], bytes]] = {
@@ -252,6 +252,9 @@ class Page:
             "maps": lambda: images.maps_picture(kept, image, layer, given, self.engine),
             "segmentation": lambda: images.segmentation_picture(kept, image, given, self.engine),
         }
+        if request.path_params["picture"] == "objects":
+            order = images.stated_order(request.query_params)
+            return await self._png(lambda: images.objects_picture(kept, image, given, order, self.engine), kept)
         if request.path_params["picture"] not in makers:
             raise HTTPException(404)
         return await self._png(makers[request.path_params["picture"]], kept)

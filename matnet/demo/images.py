@@ -14,19 +14,23 @@ import numpy as np
 
 from matnet import plots
 from matnet.answers.classes import ORDERS
+from matnet.answers.detect import ImageDetections, detect, drawn
+from matnet.answers.pictures import Picture
 from matnet.arguments import numbers_in
 from matnet.demo.folder import safe_name
 from matnet.demo.limits import IMAGES, LONGEST_SIDE, MOST_STATED, check_work
 from matnet.demo.models import Kept
 from matnet.demo.views import png, table_for
 from matnet.engines import EngineOptions
-from matnet.errors import DataError, MatnetError, NetworkError
+from matnet.errors import DataError, MatnetError, NetworkError, program
+from matnet.evaluation.detectors import LEAST, LIMITS, detector_of, detects
 from matnet.evaluation.scores import score_variable
 from matnet.images import Preprocessing
 from matnet.images.decode import decode_uint8
 from matnet.images.pillow import from_array
 
 TOP = 5
+MOST_OBJECTS = 20
 LARGEST_MEAN = float(np.finfo(np.float32).max)
 LEAST_MAP = 8
 """A map of scores with fewer rows or columns is that of a classifier that runs on a larger image."""
@@ -112,8 +116,11 @@ def answers(
     segments = classes_of_maps(kept, how) is not None
     decode_uint8(image.opened(), how.channels, how.max_pixels, how.exif)  # what is no image gets no pictures
     found: dict[str, Any] = {"name": image.name, "segments": segments, "steps": how.steps(), "top": [], "notes": []}
+    found["detects"] = detects(kept.net)
     if segments:
         return found
+    if found["detects"]:
+        return {**found, **_objects(kept, image, how, classes, engine)}
     try:
         predicted = kept.net.classify([image.opened()], top=TOP, classes=classes, preprocessing=how, options=engine)
     except MatnetError as error:
@@ -121,6 +128,48 @@ def answers(
     rows = predicted.records()[0].get("top", [])
     top = [{"class": row["class"], "value": _finite(row[predicted.measure])} for row in rows]
     return {**found, "measure": predicted.measure, "top": top, "notes": [kept.text(note) for note in predicted.notes]}
+
+
+def _objects(
+    kept: Kept, image: Dropped, how: Preprocessing, classes: str | None, engine: EngineOptions
+) -> dict[str, Any]:
+    """The objects in an image with their boxes, or in `error` why there are none."""
+    try:
+        listed = detections(kept, image, how, classes, engine).record()["detections"]
+    except MatnetError as error:
+        return {"detects": False, "error": kept.text(str(error))}
+    boxes = ["{:.0f}, {:.0f} to {:.0f}, {:.0f}".format(*row["box"]) for row in listed]
+    top = [
+        {"class": f"{row['class']} ({box})", "value": row["score"]} for row, box in zip(listed, boxes, strict=True)
+    ]
+    notes = [] if top else [f"no object scores {LEAST} or more"]
+    return {"measure": "probability", "top": top, "notes": notes}
+
+
+def detections(
+    kept: Kept, image: Dropped, how: Preprocessing, classes: str | None, engine: EngineOptions
+) -> ImageDetections:
+    """The objects that a detector finds; MatnetError where it finds none in any image, as it takes boxes."""
+    detector = detector_of(kept.net)
+    if detector.takes_proposals:
+        raise NetworkError(
+            f"{kept.name}: takes boxes as {detector.boxes!r}, which an image alone does not give, so it finds "
+            f"nothing on this page; `{program('eval')} --task detection` reads proposed boxes from a file"
+        )
+    if not detector.lists:
+        check_work(kept.name, table_for(kept, (how.channels, LIMITS.longest, LIMITS.longest)))
+    (found,) = detect(kept.net, image.opened(), how, engine, top=MOST_OBJECTS, classes=classes)
+    if found.error:
+        raise DataError(found.error)
+    return replace(found, picture=Picture(image.name, image.opened()))
+
+
+def objects_picture(
+    kept: Kept, image: Dropped, given: Mapping[str, Any], classes: str | None, engine: EngineOptions
+) -> bytes:
+    """The image with the boxes of its objects, as PNG."""
+    how = preparation(kept, given)
+    return drawn(detections(kept, image, how, classes, engine), how)
 
 
 def _finite(value: float) -> float | None:

@@ -60,6 +60,7 @@ def with_fields(text: str) -> str:
     >>> with_fields("give --input-size HxW and --mean R G B (or FILE)")
     'give the field Input size and the field Mean'
     """
+    text = text.replace("--scores", f"`{program('predict')} --scores`")  # the page has no such field
     return _OPTION.sub(lambda found: f"the field {FIELDS[found[1]]}", text)
 
 

@@ -302,6 +302,11 @@ function showResult(file, found, query) {
     once(".segmentation", "segmentation", `the classes of the pixels over ${file.name}`);
     part(".segmentation").open = true;
   }
+  if (found.detects) {
+    part(".objects").hidden = false;
+    once(".objects", "objects", `the boxes of the objects in ${file.name}`);
+    part(".objects").open = true;
+  }
   byId("results").prepend(article);
 }
 
