@@ -24,6 +24,7 @@ PUBLIC = {
     "matnet": "What `import matnet` gives",
     "matnet.network": "Networks, layers, params",
     "matnet.answers.classify": "Predictions",
+    "matnet.answers.detect": "Detections",
     "matnet.answers.classes": "Class names",
     "matnet.answers.layers": "One layer of a network",
     "matnet.answers.drawing": "Drawings and summaries",

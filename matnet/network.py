@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from matnet.answers.classes import Classes
     from matnet.answers.classify import Predictions
+    from matnet.answers.detect import ImageDetections
     from matnet.answers.drawing import Drawing
     from matnet.answers.layers import LayerView
     from matnet.engines import Engine, EngineOptions
@@ -431,6 +432,20 @@ class Network(Edited):
         from matnet.answers.classify import classify
 
         return classify(self, images, top, **options)
+
+    def detect(
+        self, images: Any, least: float = 0.5, top: int | None = None, **options: Any
+    ) -> list[ImageDetections]:
+        """The objects in each image whose score is at least `least` (0..1), at most `top` of them, best first.
+
+        For detectors that propose boxes (Faster R-CNN) or list them (SSD, YOLO). images and options are as for
+        `classify`, but for batch_size and crops, as each image is computed alone and whole. classes: a name for each
+        class, the background among them. Raises NetworkError for a network that is no such detector, DataError where
+        no image can be read or the names do not fit the scores.
+        """
+        from matnet.answers.detect import detections
+
+        return detections(self, images, least, top, **options)
 
     def features(self, images: Any, layers: str | Sequence[str], **options: Any) -> Any:
         """The values of a layer or variable for each image: N x C, or N x C x H x W for maps; a dict for several.

@@ -14,11 +14,12 @@ from PIL import Image
 
 import matnet
 from matnet import predict
-from matnet.errors import run_command
-from matnet.network import Layer, Network, Param, Source
+from matnet.errors import DataError, NetworkError, run_command
+from matnet.network import Layer, Network, Source
 from matnet.ops.convolution import Conv
 from matnet.ops.extensions.constant import Parameter
 from matnet.ops.extensions.detection import DetectionOutput
+from matnet.params import Param
 from tests.helpers import assert_line
 from tests.tiny_models import colour_detector, gray_classifier
 
@@ -319,3 +320,53 @@ def test_a_variable_that_is_no_score_is_refused_by_name(
     for given, name in ((photos[:2], "bbox_pred"), (photos[:2], "rois"), (ssd, "moves")):
         assert run_command(predict.main, [*given, "--scores", name, "--backend", "numpy"]) == 2
         assert_line(capsys.readouterr().err, given[0], name, "--scores")
+
+
+# --- in Python ---
+
+
+@pytest.mark.parametrize("kind", ["path", "pixels", "list"])
+def test_detections_in_python(kind: str, photos: list[str]) -> None:
+    pixels = np.asarray(Image.open(photos[1]))
+    images = {"path": photos[1], "pixels": pixels, "list": [photos[1], photos[2]]}[kind]
+    red, *others = matnet.load(photos[0]).detect(images, top=1, backend="numpy")
+    assert (red.names, red.classes) == (("aeroplane",), (1,))
+    assert red.boxes is not None
+    np.testing.assert_allclose(red.boxes, [BOX], rtol=1e-5)
+    assert red.record()["detections"][0]["class"] == "aeroplane"
+    assert [other.names for other in others] == [()] * (kind == "list")
+
+
+def test_detections_of_a_list_in_python(ssd: list[str]) -> None:
+    """The prior is the middle half of the image of 36 x 24; annotations that SSD learns count from 1."""
+    pixels = np.asarray(Image.open(ssd[1]))
+    for image in (ssd[1], pixels, pixels.astype(np.float32)):
+        (found,) = matnet.load(ssd[0]).detect(image, classes=["background", "cat", "dog"], backend="numpy")
+        assert found.names == ("dog",)
+        assert found.boxes is not None
+        np.testing.assert_allclose(found.boxes, [[8, 5, 27, 18]], rtol=1e-6)
+
+
+def test_a_detector_that_is_asked_to_classify_names_the_way(photos: list[str], ssd: list[str]) -> None:
+    for path in (photos[0], ssd[0]):
+        with pytest.raises(NetworkError, match=r"is a detector.*net\.detect\("):
+            matnet.load(path).classify(photos[1])
+
+
+def test_what_detections_in_python_refuse(photos: list[str], tmp_path: Path) -> None:
+    net = matnet.load(photos[0])
+    for given, fact in (
+        ({"least": float("nan")}, "least"),
+        ({"least": 2}, "least"),
+        ({"top": 0}, "top"),
+        ({"batch_size": 2}, "batch_size"),
+        ({"colour": "rgb"}, "colour"),
+        ({"classes": ["cat", "dog"]}, "2 classes are named"),
+    ):
+        with pytest.raises(DataError, match=fact):
+            net.detect(photos[1], **given)
+    (tmp_path / "broken.png").write_text("no image")
+    with pytest.raises(DataError, match=r"broken\.png"):
+        net.detect(tmp_path / "broken.png")
+    with pytest.raises(NetworkError, match="is no detector"):
+        gray_classifier().detect(photos[1])

@@ -13,7 +13,8 @@ import numpy as np
 from matnet.answers.classes import Classes, stated_classes
 from matnet.answers.pictures import pictures_of
 from matnet.answers.running import Seen, batches, chosen
-from matnet.errors import DataError, NetworkError, in_words
+from matnet.errors import DataError, NetworkError, in_words, program
+from matnet.evaluation.detectors import detects
 from matnet.evaluation.scores import score_variable
 from matnet.evaluation.tally import Ranges, described, merged
 from matnet.images.doubts import doubts
@@ -144,6 +145,11 @@ def classify(
     """The `top` classes of each image: see `Network.classify`."""
     require({"top": top, "classes": classes, "scores": scores, "progress": progress}, KINDS)
     pictures, several = pictures_of(images)
+    if scores is None and detects(net):
+        way = in_words("net.detect(images)", f"`{program('predict')}`")
+        raise NetworkError(
+            f"{net.source}: is a detector, which scores boxes and not images; {way} lists the objects in images"
+        )
     prepared, engine = chosen(net, preprocessing, keywords)
     variable = score_variable(net, scores)
     known = net.classes if classes is None else stated_classes(classes)

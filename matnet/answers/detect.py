@@ -1,4 +1,4 @@
-"""Objects in photos: the boxes, classes and scores of a detector, as a table and drawn on the images."""
+"""`net.detect`: the boxes, classes and scores of the objects in images, also drawn on them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matnet.answers.classes import Classes, stated_classes
+from matnet.answers.classify import KINDS as CLASSIFYING
 from matnet.answers.pictures import Picture, pictures_of
+from matnet.answers.running import chosen
 from matnet.engines import compile_network
-from matnet.errors import DataError, FileFormatError, MatnetError, NetworkError, NoBoxError, in_words, program
+from matnet.errors import (
+    DataError,
+    FileFormatError,
+    MatnetError,
+    NetworkError,
+    NoBoxError,
+    ShapeError,
+    in_words,
+    program,
+)
 from matnet.evaluation.detectors import LEAST, LIMITS, Detector, Found, detector_of
 from matnet.files import atomic_write
+from matnet.keywords import Kind, is_number, require, whole
 
 if TYPE_CHECKING:
     from matnet.engines import EngineOptions
@@ -27,6 +39,12 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 log = logging.getLogger(__name__)
+KINDS = {
+    **CLASSIFYING,
+    "least": Kind(lambda value: is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
+    "top": whole().or_none(),
+}
+"""What the keywords of `detections` must be."""
 BACKGROUND = ("background", "__background__")
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 DRAWN = "matnet predict --draw"
@@ -56,6 +74,35 @@ class ImageDetections:
         rows = zip(self.names, self.scores, self.boxes.tolist(), self.classes, strict=True)
         found = [{"class": name, "score": score, "box": box, "index": index} for name, score, box, index in rows]
         return {"image": self.picture.name, "detections": found}
+
+
+def detections(
+    net: Network,
+    images: Any,
+    least: float = LEAST,
+    top: int | None = None,
+    classes: str | os.PathLike[str] | Sequence[str] | None = None,
+    scores: str | None = None,
+    preprocessing: Preprocessing | None = None,
+    progress: Callable[[int], Any] | None = None,
+    **keywords: Any,
+) -> list[ImageDetections]:
+    """The objects in each image: see `Network.detect`."""
+    require({"least": least, "top": top, "classes": classes, "scores": scores, "progress": progress}, KINDS)
+    idle = [name for name in ("batch_size", "crops") if name in keywords]
+    if idle:
+        named = ", ".join(idle)
+        raise DataError(f"{named}: {net.source} is a detector, which gets one image at a time, whole; leave out")
+    detector_of(net, scores)  # what is no detector is named before its preprocessing
+    prepared, options = chosen(net, preprocessing, keywords)
+    given: dict[str, Any] = {"least": least, "top": top, "classes": classes, "scores": scores, "progress": progress}
+    found = list(detect(net, images, prepared, options, **given))
+    faults = [image.error for image in found if image.error]
+    if all(image.error and not image.not_finite for image in found):
+        raise DataError(faults[0] if len(faults) == 1 else "\n".join(["no image could be read:", *faults[:20]]))
+    for fault in faults:
+        log.warning(fault)
+    return found
 
 
 def detect(
@@ -104,7 +151,7 @@ def _each(
     for picture in pictures:
         try:
             image, factor, size = _read(detector, picture, preprocessing)
-        except (DataError, FileFormatError) as error:
+        except (DataError, FileFormatError, ShapeError) as error:
             text = str(error)
             yield ImageDetections(picture, error=text if picture.name in text else f"{picture.name}: {text}")
         else:
@@ -130,8 +177,8 @@ def _best(picture: Picture, found: Found, names: Sequence[str], least: float, to
 def _read(detector: Detector, picture: Picture, preprocessing: Preprocessing) -> tuple[np.ndarray, float, Any]:
     """An image as the network takes it, the factor of its size, and the height and width of the file."""
     if detector.lists:
-        size = picture_pixels(picture, preprocessing).shape[:2]
-        return preprocessing.load(picture.source)[np.newaxis], 1.0, size
+        image = preprocessing.load(picture.source)[np.newaxis]
+        return image, 1.0, picture_pixels(picture, preprocessing).shape[:2]
     return preprocessing.within(picture.source, LIMITS.shorter, LIMITS.longest)
 
 
@@ -232,9 +279,11 @@ def _scored_classes(net: Network, detector: Detector, preprocessing: Preprocessi
 
 
 def picture_pixels(picture: Picture, preprocessing: Preprocessing) -> np.ndarray:
-    """H x W x 3 pixels of 0..255."""
-    from matnet.images.decode import decode_uint8
+    """H x W x 3 pixels of 0..255, uint8."""
+    from matnet.images.decode import decode_uint8, with_channels
 
+    if isinstance(picture.source, np.ndarray):
+        return np.clip(np.rint(with_channels(picture.source, 3)), 0, 255).astype(np.uint8)
     return decode_uint8(picture.source, 3, preprocessing.max_pixels, preprocessing.exif)
 
 

@@ -221,14 +221,17 @@ class Preprocessing:
         self._write(pixels, planes[0])
         return planes
 
-    def within(self, path: str | os.PathLike[str], shorter: int, longest: int) -> tuple[np.ndarray, float, Size]:
-        """An image file resized so that its shorter side has `shorter` pixels, unless the longer one then has more
-        than `longest`: 1 x C x H x W float32, the factor, and the height and width of the file.
+    def within(self, source: Any, shorter: int, longest: int) -> tuple[np.ndarray, float, Size]:
+        """An image, as for `load`, resized so that its shorter side has `shorter` pixels, unless the longer one then
+        has more than `longest`: 1 x C x H x W float32, the factor, and its height and width.
 
         For detectors. By OpenCV where `resize` states it, as Fast R-CNN does; else by MATLAB's imresize without
         antialiasing, as MatConvNet does. Mean, scale and colour order are the network's. Raises DataError as `native`.
         """
-        pixels = decode_uint8(path, self.channels, self.max_pixels, self.exif)
+        if isinstance(source, np.ndarray):
+            pixels = with_channels(checked_pixels(source), self.channels)
+        else:
+            pixels = decode_uint8(source, self.channels, self.max_pixels, self.exif)
         size: Size = pixels.shape[:2]
         factor = shorter / min(size)
         if round(factor * max(size)) > longest:
