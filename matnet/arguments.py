@@ -14,6 +14,7 @@ from matnet.engines import BACKENDS, PRECISIONS, EngineOptions, parse_device
 from matnet.errors import EngineError, MatnetError, program
 from matnet.kinds import DEFINITIONS, WEIGHTS, kind_of
 from matnet.loading import is_caffe
+from matnet.meta.transposed import flipped_inputs
 from matnet.network import Network
 from matnet.stated_options import refuse_idle
 
@@ -113,13 +114,6 @@ def network_as_in_file(name: str, options: argparse.Namespace) -> Network:
         "and predict take R, G, B"
     )
     return net
-
-
-def flipped_inputs(net: Network) -> list[str]:
-    """The inputs that take R, G, B although the Caffe net takes B, G, R, as `meta.caffe` says."""
-    kept = net.meta.get("caffe")
-    flipped = kept.get("flipped") if isinstance(kept, dict) else None
-    return [flipped] if isinstance(flipped, str) else [str(name) for name in flipped] if flipped is not None else []
 
 
 def other_color_format(net: Network) -> str | None:

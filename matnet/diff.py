@@ -15,9 +15,10 @@ import sys
 from pathlib import Path
 
 from matnet import load
-from matnet.arguments import add_file_options, file_options, flipped_inputs, joined_pairs, model_help
+from matnet.arguments import add_file_options, file_options, joined_pairs, model_help
 from matnet.comparison import Comparison, compare
 from matnet.errors import MatnetError, command_parser, run_command, say
+from matnet.meta.transposed import flipped_inputs
 from matnet.network import Network
 from matnet.stated_options import parse_stated, refuse_idle
 from matnet.tables import Table

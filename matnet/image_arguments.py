@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from matnet.arguments import (
     add_input_size,
     factor,
-    flipped_inputs,
     given_sizes,
     joined_numbers,
     joined_pairs,
@@ -25,6 +24,7 @@ from matnet.arguments import (
     positive,
 )
 from matnet.errors import DataError
+from matnet.meta.transposed import flipped_inputs
 from matnet.stated_options import parse_stated, refuse_idle, stated
 
 if TYPE_CHECKING:

@@ -550,10 +550,10 @@ class Network(Edited):
         return next(iter(results.values())) if len(results) == 1 else results
 
     def __repr__(self) -> str:
+        from matnet.meta.transposed import flipped_inputs
+
         elements = sum(param.value.size for param in self.params.values())
-        kept = self.meta.get("caffe")
-        flipped = isinstance(kept, dict) and kept.get("flipped") is not None and len(kept["flipped"]) > 0
-        colours = ", takes R, G, B (Caffe: B, G, R)" if flipped else ""
+        colours = ", takes R, G, B (Caffe: B, G, R)" if flipped_inputs(self) else ""
         return f"<Network {self.source}: {len(self.layers)} layers, {elements:,} parameters{colours}>"
 
     def _repr_html_(self) -> str:

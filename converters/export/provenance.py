@@ -31,6 +31,7 @@ from matnet.converters.lower.builder import Builder
 from matnet.errors import FileFormatError
 from matnet.formats.mat.values import Cell, StructArray, empty, row
 from matnet.layout import filters_to_kchw, pad_to_4d
+from matnet.meta.transposed import flipped_inputs
 from matnet.network import Network
 
 META_FIELD = "caffe"
@@ -172,13 +173,9 @@ def checksum(net: Network, names: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def flipped_inputs(net: Network) -> list[str] | None:
+def recorded_flips(net: Network) -> list[str] | None:
     """The inputs whose channels the conversion put in another order; None for a network that was not converted."""
-    kept = net.meta.get(META_FIELD)
-    if not isinstance(kept, dict):
-        return None
-    names = kept.get("flipped")
-    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return flipped_inputs(net) if isinstance(net.meta.get(META_FIELD), dict) else None
 
 
 def graph(net: Network, recorded: Mapping[str, Any] | None) -> WholeGraph | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from matnet.converters.colour import TO_CAFFE, reorder_inputs
 from matnet.converters.export.export_layers import EXPORTS, CaffeLayer, Exporter
-from matnet.converters.export.provenance import META_FIELD, Original, flipped_inputs, graph, originals
+from matnet.converters.export.provenance import META_FIELD, Original, graph, originals, recorded_flips
 from matnet.converters.export.whole_graph import WholeGraph
 from matnet.converters.files.caffe_write import write_caffemodel
 from matnet.converters.files.message import Message, build
@@ -208,7 +208,7 @@ def _inputs(net: Network, shapes: Mapping[str, Shape], names: Mapping[str, str])
 
 def _flip(net: Network, sizes: Mapping[str, Shape], color_format: str | None) -> list[str]:
     """Undo the flip of the channels, in `net` itself; convolutions that then do nothing are removed."""
-    recorded = flipped_inputs(net)
+    recorded = recorded_flips(net)
     images = recorded
     if recorded is None or color_format is not None:
         image = image_input(net)
@@ -337,7 +337,7 @@ def _name_blobs(net: Network) -> None:
         net.rename(names)
         variables = set(net.variables)
         net.aliases.update({old: new for old, new in names.items() if old not in variables})
-        flipped = flipped_inputs(net)
+        flipped = recorded_flips(net)
         if flipped is not None:
             renamed = Cell(names.get(name, name) for name in flipped)
             net.meta = {**net.meta, META_FIELD: {**net.meta[META_FIELD], "flipped": renamed}}

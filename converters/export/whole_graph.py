@@ -25,6 +25,7 @@ from matnet.converters.graph.storage import SHARED
 from matnet.converters.lower.builder import Builder
 from matnet.errors import FileFormatError
 from matnet.formats.mat.values import Cell, row
+from matnet.meta.values import flag
 from matnet.network import Network
 from matnet.shapes import Shape
 
@@ -147,7 +148,7 @@ def whole_graph(net: Network, kept: Any, recorded: Mapping[str, Any] | None) -> 
     recorded: the records that hold, by layer; None for the graph of a network that had no weights.
     """
     complete = recorded is not None
-    if not isinstance(kept, dict) or bool(np.all(kept.get("hasWeights", True))) != complete:
+    if not isinstance(kept, dict) or flag(kept.get("hasWeights", True)) != complete:
         return None
     if not is_text(kept.get("checksum"), structure(net, complete)):
         return None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
-import numpy as np
-
 from matnet.errors import in_words
+from matnet.meta.values import flag, text_of
 
 if TYPE_CHECKING:
     from matnet.network import Network
@@ -20,7 +20,16 @@ _warned: WeakSet[Network] = WeakSet()
 def is_width_first(net: Network) -> bool:
     """Whether the conversion kept Caffe's width-first order (--no-transpose), as meta.caffe.widthFirst records."""
     kept = net.meta.get("caffe")
-    return isinstance(kept, dict) and bool(np.any(np.asarray(kept.get("widthFirst", False))))
+    return isinstance(kept, dict) and flag(kept.get("widthFirst"))
+
+
+def flipped_inputs(net: Network) -> list[str]:
+    """The inputs that take R, G, B although the Caffe net takes B, G, R, as `meta.caffe.flipped` says."""
+    kept = net.meta.get("caffe")
+    flipped = kept.get("flipped") if isinstance(kept, dict) else None
+    one = text_of(flipped)
+    names = [one] if one else flipped if isinstance(flipped, Sequence) else []
+    return [name for name in names if isinstance(name, str) and name]
 
 
 def transposition_notes(net: Network) -> list[str]:

@@ -41,6 +41,11 @@ def numbers(value: Any) -> list[float]:
         return []
 
 
+def flag(value: Any) -> bool:
+    """Whether a number, a logical value or an array of them is anything but zero; False for what is no number."""
+    return any(numbers(value))
+
+
 def whole(number: float, least: int = 1) -> int | None:
     """A size in pixels; None unless it is a whole number from `least` to `LARGEST_SIZE`."""
     return int(number) if least <= number <= LARGEST_SIZE and number == int(number) else None
