@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from matnet.engines.cupy import kernels
-from matnet.engines.cupy.kernels import Launch, Windows
+from matnet.engines.cupy.kernels import KernelWindows, Launch
 from matnet.ops import Op
 from matnet.ops.activation import ReLU, SoftMax
 from matnet.ops.extensions.pooling import CaffePooling, GlobalPooling
@@ -116,7 +116,7 @@ def softmax(*shape: int, special: bool = False) -> Maker:
     return make
 
 
-def pool(op: Op, method: str, windows: Windows, *shape: int) -> Maker:
+def pool(op: Op, method: str, windows: KernelWindows, *shape: int) -> Maker:
     def make(dtype: type) -> Case:
         x = values_of(*shape, special=True)
         x[:, :2, 1:5, 2:7] = -np.inf  # whole windows: by Caffe's rules -FLT_MAX wins only where there is a pad
@@ -129,16 +129,17 @@ def pool(op: Op, method: str, windows: Windows, *shape: int) -> Maker:
 
 def matconvnet_pool(method: str, window: tuple, stride: tuple, pad: tuple, *shape: int) -> Maker:
     op = Pooling(method=method, poolSize=window, stride=stride, pad=pad)
-    return pool(op, method, Windows(window, stride, (pad[0], pad[2])), *shape)
+    return pool(op, method, KernelWindows(window, stride, (pad[0], pad[2])), *shape)
 
 
 def caffe_pool(method: str, window: tuple, stride: tuple, pad: tuple, *shape: int) -> Maker:
     op = CaffePooling(method=method, poolSize=window, stride=stride, pad=(pad[0], pad[0], pad[1], pad[1]))
-    return pool(op, "max" if method == "max" else "padded_avg", Windows(window, stride, pad, kernels.LOWEST), *shape)
+    windows = KernelWindows(window, stride, pad, kernels.LOWEST)
+    return pool(op, "max" if method == "max" else "padded_avg", windows, *shape)
 
 
 def global_pool(method: str, *shape: int) -> Maker:
-    return pool(GlobalPooling(method=method), method, Windows(shape[2:], (1, 1), (0, 0)), *shape)  # type: ignore[arg-type]
+    return pool(GlobalPooling(method=method), method, KernelWindows(shape[2:], (1, 1), (0, 0)), *shape)  # type: ignore[arg-type]
 
 
 BOXES = np.array([

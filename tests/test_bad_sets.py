@@ -165,7 +165,7 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("COCO", proposed({FIRST: (), SECOND: ()}), ("2 image(s)", f"{FIRST}: no proposals", f"{SECOND}: no proposals")),
     # --- annotations without a single object ---
     ("VOC objects", without_objects("000001", "000002"), ("none of the 2 images has an object", "VOC 2007 test")),
-    ("COCO", instances(lambda record: record.update(annotations=[])), ("none of the 2 images", "COCO val2014")),
+    ("COCO", instances(lambda record: record.update(annotations=[])), ("annotations: none",)),
     ("SIFT Flow", labelled("SemanticLabels/*/*.mat", "S", 0), ("none of the 1 label images", "SIFT Flow test")),
     ("geometric", labelled("GeoLabels/*/*.mat", "S", -1), ("none of the 1 label images", "SIFT Flow test")),
     ("NYUDv2", labelled("img_5001.mat", "segmentation", 0), ("none of the 1 label images", "NYUDv2 test")),

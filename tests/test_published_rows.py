@@ -44,7 +44,7 @@ def test_every_published_figure_has_a_row_or_a_reason(card: Card, with_rows: lis
     for published in card.published:
         if published.unmeasured:
             continue
-        assert row is not None and row.published is published, f"no row and no reason: {published}"
+        assert row is not None and row.published == published, f"no row and no reason: {published}"
         compared = {*FIGURES[row.task], *ELSEWHERE, "accuracy"}
         assert set(published.figures) <= compared, f"figures that no row compares: {published}"
         assert "mean_ap_11point" not in published.figures or any("mAP 11" in text for text in card.evidence)

@@ -43,7 +43,8 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
         help="a folder with one folder per class, a list file of lines `path label`, ImageNet, PASCAL VOC, COCO, LFW",
     )
     data.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list file start from")
-    data.add_argument("--task", choices=list(TASKS), help="what to evaluate (default: that of the model or the data)")
+    tasks = f"what to evaluate: {', '.join(TASKS)} (default: that of the model or the data)"
+    data.add_argument("--task", choices=list(TASKS), metavar="TASK", help=tasks)
     add_classes(data)
     data.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
     data.add_argument("--year", metavar="YEAR", help="which year of PASCAL VOC, where the folder holds several")
