@@ -17,6 +17,7 @@ from matnet.display.dot import network_dot
 from matnet.display.html import network_to_html
 from matnet.display.svg import network_svg, text_width
 from matnet.display.table import network_table
+from matnet.errors import NetworkError
 from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU
 from matnet.ops.base import Unknown
@@ -292,3 +293,13 @@ def test_every_conformance_model_is_drawn(case: str) -> None:
     assert len(boxes(root, "layer")) == len(net.layers)
     assert network_dot(network_table(net)).count("tomato") == len(net.layers)
     assert len(re.findall(r"<tr><td>\d+</td>", without_looks(network_to_html(net)))) == len(net.layers)
+
+
+def test_wires_that_grow_with_the_product_of_writers_and_readers_are_refused() -> None:
+    """Of 150 writers and 150 readers of one variable each pair is a wire: 22,500, of which 150 are of the first writer."""
+    net = Network()
+    for number in range(150):
+        net.add(Layer(f"w{number}", ReLU(), ["x"], ["y"], []))
+        net.add(Layer(f"r{number}", ReLU(), ["y"], [f"z{number}"], []))
+    with pytest.raises(NetworkError, match="22,350 wires"):
+        network_svg(network_table(net))

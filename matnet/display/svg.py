@@ -13,6 +13,7 @@ from matnet.display.routing import Layout, Place, draw
 from matnet.display.table import LayerRow, NetworkTable
 from matnet.display.text import filter_text, size_text
 from matnet.display.units import BYTES_PER_ELEMENT, count, dims, memory
+from matnet.errors import NetworkError
 from matnet.shapes import Shape
 
 NAME_SIZE, DETAIL_SIZE, LABEL_SIZE = 12.0, 10.5, 9.5
@@ -21,6 +22,7 @@ PADDING = 8.0
 MARGIN = 20.0
 HEADING = 34.0
 SMALLEST_WIDTH = 76.0
+MOST_REPEATED = 10_000  # wires of variables with several writers, besides those of one writer each
 LONGEST_NAME, LONGEST_DETAIL = 32, 52  # characters; the whole text is in the tooltip
 
 # Fill and outline by family of layers (`Op.family`), and of variables.
@@ -108,7 +110,10 @@ STYLE = """<style>
 
 
 def _graph(table: NetworkTable) -> tuple[list[_Node], list[Wire], list[str]]:
-    """Nodes (layers first, in file order), wires, and the variable of each wire."""
+    """Nodes (layers first, in file order), wires, and the variable of each wire.
+
+    Raises NetworkError for variables with many writers and many readers, whose wires are the product of both numbers.
+    """
     nodes = [_layer_node(row) for row in table.layers]
     writers: dict[str, list[int]] = {}
     readers: dict[str, list[int]] = {}
@@ -117,6 +122,12 @@ def _graph(table: NetworkTable) -> tuple[list[_Node], list[Wire], list[str]]:
             writers.setdefault(name, []).append(index)
         for name in dict.fromkeys(row.inputs):
             readers.setdefault(name, []).append(index)
+    repeated = sum((len(sources) - 1) * len(readers.get(name, [])) for name, sources in writers.items())
+    if repeated > MOST_REPEATED:
+        raise NetworkError(
+            f"several layers write the same variables, which would be {repeated:,} wires more in the drawing; at most "
+            f"{MOST_REPEATED:,} are drawn"
+        )
     wires, variables = [], []
     for variable in table.variables:
         name = variable.name
