@@ -296,7 +296,7 @@ def test_every_conformance_model_is_drawn(case: str) -> None:
 
 
 def test_wires_that_grow_with_the_product_of_writers_and_readers_are_refused() -> None:
-    """Of 150 writers and 150 readers of one variable each pair is a wire: 22,500, of which 150 are of the first writer."""
+    """150 writers and 150 readers of one variable: each pair is a wire, and 150 are of the first writer."""
     net = Network()
     for number in range(150):
         net.add(Layer(f"w{number}", ReLU(), ["x"], ["y"], []))
