@@ -171,7 +171,7 @@ def test_an_unverified_file_does_not_come_over_http(monkeypatch: pytest.MonkeyPa
         return answer_with(404, url)
 
     monkeypatch.setattr(requests.Session, "get", get)
-    with pytest.raises(DownloadError, match="--allow-unverified"):
+    with pytest.raises(DownloadError, match="allow_unverified=True"):
         fetch(weights("http://here.example/file", hashes={}))
     assert asked == ["https://here.example/file"]
     with pytest.raises(DownloadError, match="404"):
