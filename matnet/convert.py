@@ -70,7 +70,6 @@ def convert(given: argparse.Namespace) -> None:
         say(f"{summary(net)}; nothing written (no --out)")
         return
     check_outputs([(given.out, MAT)], [net.source.path])
-    refuse_to_replace_data(given.out)
     log.info(f"writing {given.out}")
     save_network(net, given.out, format=given.format, version=given.mat_version)
     say(f"{given.out}: {summary(net)}")

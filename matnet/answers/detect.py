@@ -88,14 +88,14 @@ def detections(
     **keywords: Any,
 ) -> list[ImageDetections]:
     """The objects in each image: see `Network.detect`."""
-    require({"least": least, "top": top, "classes": classes, "scores": scores, "progress": progress}, KINDS)
+    given: dict[str, Any] = {"least": least, "top": top, "classes": classes, "scores": scores, "progress": progress}
+    require(given, KINDS)
     idle = [name for name in ("batch_size", "crops") if name in keywords]
     if idle:
         named = ", ".join(idle)
         raise DataError(f"{named}: {net.source} is a detector, which gets one image at a time, whole; leave out")
     detector_of(net, scores)  # what is no detector is named before its preprocessing
     prepared, options = chosen(net, preprocessing, keywords)
-    given: dict[str, Any] = {"least": least, "top": top, "classes": classes, "scores": scores, "progress": progress}
     found = list(detect(net, images, prepared, options, **given))
     faults = [image.error for image in found if image.error]
     if all(image.error and not image.not_finite for image in found):

@@ -91,8 +91,8 @@ def _annotation_file(path: Path, split: str | None) -> Path:
         return found[0]
     if split in parts:
         return parts[split]
-    told = "several files" if split is None else f"no {PREFIX}{split}.json"
-    raise DataError(f"{path}: has {told}; give {in_words('split=', '--split')} {', or '.join(parts)}")
+    held = "several files" if split is None else f"no {PREFIX}{split}.json"
+    raise DataError(f"{path}: has {held}; give {in_words('split=', '--split')} {', or '.join(parts)}")
 
 
 def _record(file: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from matnet.names import free_name
 from matnet.network import Layer, Network, Source
 from matnet.ops.activation import ReLU
 from matnet.ops.base import REGISTRY, Op, Unknown
-from matnet.ops.convolution import Conv, ConvTranspose
+from matnet.ops.convolution import Conv
 from matnet.ops.fields import as_float
 from matnet.params import Param, owned
 
@@ -178,13 +178,9 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tupl
     return layer, options
 
 
-def _is_sized_by_weights(op: Any) -> bool:
-    """Whether a SimpleNN layer leaves DagNN's properties `hasBias` and `size` to its weights."""
-    if isinstance(op, (Conv, ConvTranspose)) or not hasattr(op, "hasBias"):
-        return hasattr(op, "hasBias")
-    from matnet.ops.combine import Scale
-
-    return isinstance(op, Scale)
+def _is_sized_by_weights(op: Op) -> bool:
+    """Whether a SimpleNN layer leaves DagNN's properties `hasBias` and `size` to its weights: conv, convt, scale."""
+    return {"hasBias", "size"} <= op.__dataclass_fields__.keys()
 
 
 def _filter_shape(net: Network, params: list[str], place: _Place) -> tuple[int, ...]:

@@ -254,7 +254,8 @@ class Detection(Task):
             scores = found.scores[mine].tolist()
             if self.data.coco is not None:
                 boxes = map(tuple, found.boxes[mine].tolist())
-                rows += [(*row[:1], k, row[1] == RIGHT, row[2]) for row in zip(scores, outcomes, boxes, strict=True)]
+                items = zip(scores, outcomes, boxes, strict=True)
+                rows += [(score, k, what == RIGHT, box) for score, what, box in items]
             else:
                 rows += [
                     (score, k, what == RIGHT) for score, what in zip(scores, outcomes, strict=True) if what != NEITHER

@@ -103,13 +103,13 @@ def join_launch(inputs: Sequence[Array], out: Array) -> list[Launch]:
     while rest:
         alike = [x for x in rest[:AT_ONCE] if x.dtype == rest[0].dtype]
         parts = rest[: next((k for k, x in enumerate(rest[: len(alike)]) if x.dtype != rest[0].dtype), len(alike))]
-        launches.append(_plan_join(parts, out, first))
+        launches.append(_part_of_join(parts, out, first))
         first += sum(x.shape[-1] for x in parts)
         rest = rest[len(parts) :]
     return launches
 
 
-def _plan_join(inputs: Sequence[Array], out: Array, first: int) -> Launch:
+def _part_of_join(inputs: Sequence[Array], out: Array, first: int) -> Launch:
     channels = [x.shape[-1] for x in inputs]
     index, width = index_type(out), vector(gcd(first, out.shape[-1], *channels), out, *inputs)
     name = name_of("join", storage(inputs[0]), storage(out), width, index)
