@@ -287,7 +287,7 @@ def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") 
         metavar="NAME",
         help="what runs backend onnx: onnxruntime, openvino, or auto, the fastest of the installed ones, tried once "
         "in several ways; auto:A,B: the fastest of these; or a way as a result states it, such as openvino+winograd "
-        "(default: onnxruntime)",
+        "(default: onnxruntime; eval, predict and features look for a faster way beside the first images)",
     )
     return group
 

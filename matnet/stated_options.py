@@ -39,12 +39,22 @@ MOST_WORDS = 8
 def refuse_unquoted(argv: Sequence[str]) -> None:
     """MatnetError where no file has the name of an argument, and one has that of it and the next ones with blanks."""
     for start, word in enumerate(argv):
-        if word.startswith("-") or Path(word).exists():
+        if word.startswith("-") or _exists(word):
             continue
         for end in range(start + 2, min(start + MOST_WORDS, len(argv)) + 1):
             name = " ".join(argv[start:end])
-            if Path(name).exists():
+            if argv[end - 1].startswith("--"):
+                break
+            if _exists(name):
                 raise MatnetError(f'{name}: was given as {end - start} names; put it in quotes: "{name}"')
+
+
+def _exists(name: str) -> bool:
+    """Whether there is such a file; what cannot be a name, as it is too long, is none."""
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _optional(command: argparse.ArgumentParser) -> Iterator[argparse.Action]:

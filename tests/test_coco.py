@@ -179,6 +179,19 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "negative area": (changed(lambda record: record["annotations"][0].update(area=-1)), "annotation 1: its area is -1"),
     "an id twice": (changed(lambda record: record["images"][0].update(id=7)), "images: 2 have the id 7"),
+    "an image twice": (
+        changed(lambda record: record["images"][0].update(file_name=record["images"][1]["file_name"])),
+        "images: 2 have the file_name 'COCO_val2014",
+    ),
+    "an annotation twice": (
+        changed(lambda record: [item.update(id=3) for item in record["annotations"]]), "annotations: .* have the id 3"
+    ),
+    "a class twice": (
+        changed(lambda record: [item.update(name="cat") for item in record["categories"]]), "have the name 'cat'"
+    ),
+    "no height": (changed(lambda record: record["images"][0].update(height=0)), r"images: COCO.* as \d+ x 0"),
+    "an id that is true": (changed(lambda record: record["images"][0].update(id=True)), "images, item 1: has no id"),
+    "a long name": (changed(lambda record: record["images"][0].update(file_name="x" * 400)), "images are missing"),
     "astray": (
         changed(lambda record: record["images"][0].update(file_name="../a.jpg")),
         r"no names in a folder:\n.*\.\./a.jpg",

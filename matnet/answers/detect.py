@@ -31,6 +31,7 @@ from matnet.errors import (
 )
 from matnet.evaluation.detectors import LEAST, LIMITS, Detector, Found, detector_of
 from matnet.files import atomic_write
+from matnet.images.doubts import doubts
 from matnet.keywords import Kind, is_number, require, whole
 
 if TYPE_CHECKING:
@@ -131,8 +132,10 @@ def detect(
         )
     known = net.classes if classes is None else stated_classes(classes)
     count = _scored_classes(net, detector, preprocessing)
-    if count is not None:
-        class_names_of(net, detector, known, count)
+    if count is not None and len(class_names_of(net, detector, known, count)) > len(known):
+        place = _background(net, detector, known, count)
+        log.info("%s: the names of classes (%s) have none of class %s, the background", net.source, known.source, place)
+    doubts(net, preprocessing)
     engine = compile_network(net.for_inference(), list(detector.wanted), options)
     return _each(net, detector, engine, pictures_of(images)[0], preprocessing, known, least, top, progress)
 
@@ -238,8 +241,6 @@ def class_names_of(net: Network, detector: Detector, known: Classes, count: int)
             )
         return known
     if len(known) == count - 1 and named is None and place is not None:
-        stated = len(known), known.source, place
-        log.info("%s: %d classes are named (%s); class %d is the background", net.source, *stated)
         return (*known[:place], "background", *known[place:])
     hint = ""
     if len(known) == count - 1 and named is None:

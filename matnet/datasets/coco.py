@@ -23,7 +23,8 @@ PREFIX = "instances_"
 COUNTS = {"train2014": 82783, "val2014": 40504, "minival2014": 5000, "train2017": 118287, "val2017": 5000}
 """Images of COCO's lists, by part."""
 
-LARGEST_AREA = 1e12  # pixels; a box has sides below 1e6
+LONGEST_SIDE = 10**6  # pixels, of images and boxes
+LARGEST_AREA = LONGEST_SIDE**2
 
 
 def annotation_files(folder: Path) -> list[Path]:
@@ -112,17 +113,33 @@ def _record(file: Path) -> dict[str, Any]:
         for name, fields in lists.items()
         for place, item in enumerate(record[name], start=1)
         for field, kinds in fields.items()
-        if not isinstance(item, dict) or not isinstance(item.get(field), kinds)
+        if not isinstance(item, dict) or not isinstance(item.get(field), kinds) or isinstance(item[field], bool)
     ]
     for name in lists:
         if not record[name]:
             faults.append(f"{name}: none")
-    for name in ("images", "categories"):
-        counts = Counter(item["id"] for item in record[name]) if not faults else {}
-        faults += [f"{name}: {times} have the id {number}" for number, times in counts.items() if times > 1]
+    faults = faults or [*_repeated(record), *_sizes(record["images"])]
     if faults:
         raise DataError(listing(f"{file}: {len(faults)} fault(s) in its lists:", faults))
     return dict(record)
+
+
+def _repeated(record: Mapping[str, Any]) -> list[str]:
+    """Items of one list that have the same value where each has its own."""
+    own = {"images": ("id", "file_name"), "categories": ("id", "name"), "annotations": ("id",)}
+    return [
+        f"{name}: {times} have the {field} {value}"
+        for name, fields in own.items()
+        for field in fields
+        for value, times in Counter(repr(item[field]) for item in record[name] if field in item).items()
+        if times > 1
+    ]
+
+
+def _sizes(images: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Images whose stated height or width no image has."""
+    wrong = (item for item in images if not all(0 < item[side] <= LONGEST_SIDE for side in ("height", "width")))
+    return [f"images: {item['file_name']} is stated as {item['width']} x {item['height']}" for item in wrong]
 
 
 Fields = dict[str, type | tuple[type, ...]]
@@ -141,7 +158,7 @@ def _image_files(file: Path, part: str, names: Sequence[str]) -> tuple[Path, ...
     # Of COCO_val2014_000000000042.jpg, which other lists than that of val2014 hold too.
     own = names[0].split("_")[1] if names[0].count("_") == 2 else part
     folders = [root / "images" / part, root / part, root / "images" / own, root / own, root / "images", root]
-    folder = next((place for place in folders if (place / names[0]).is_file()), folders[1])
+    folder = next((place for place in folders if is_there(place / names[0])), folders[1])
     missing = [name for name in names if not is_there(folder / name)]
     if missing:
         raise DataError(listing(f"{folder}: {len(missing)} of {len(names):,} images are missing:", missing))
@@ -157,7 +174,7 @@ def _objects(
     of_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for place, item in enumerate(annotations, start=1):
         box = item["bbox"]
-        fits = len(box) == 4 and all(isinstance(value, (int, float)) and abs(value) < 1e6 for value in box)
+        fits = len(box) == 4 and all(isinstance(value, (int, float)) and abs(value) < LONGEST_SIDE for value in box)
         if item["image_id"] not in known:
             faults.append(f"annotation {place}: of image {item['image_id']}, which is not listed")
         elif item["category_id"] not in categories:

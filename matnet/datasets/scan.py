@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -78,8 +79,8 @@ def is_there(path: Path) -> bool:
     """Whether a file exists, or its folder cannot be searched; reading it then gives the reason."""
     try:
         return path.is_file()
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
 
 
 def first_few(names: Sequence[str]) -> str:

@@ -85,7 +85,9 @@ def _matched(text: str) -> tuple[str, float] | None:
     match = _LINE.fullmatch(text) if len(text) <= _LONGEST_LINE else None
     if match is None or not math.isfinite(value := float(match["value"])):
         return None
-    return match["path"].strip("\"'"), value
+    path = match["path"]
+    quoted = len(path) > 2 and path[0] == path[-1] and path[0] in "\"'"
+    return path[1:-1] if quoted else path, value
 
 
 def _check(file: Path, base: Path, paths: tuple[Path, ...], entries: list[tuple[str, float]]) -> None:

@@ -179,6 +179,8 @@ def best(scores: np.ndarray, boxes: np.ndarray, background: int, limits: Detecti
         mine = boxes[likely, k].astype(np.float32)
         kept = keep_best(mine, limits.overlap, PIXELS)
         parts.append((mine[kept] + 1, np.full(len(kept), k), scores[likely[kept], k]))
+    if not parts:
+        raise NetworkError(f"scores {scores.shape[1]} class for a box, which is the background; expected two or more")
     places, classes, values = (np.concatenate(column) for column in zip(*parts, strict=True))
     if len(values) > limits.most:
         good = values >= np.sort(values)[-limits.most]

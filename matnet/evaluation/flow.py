@@ -18,8 +18,7 @@ from matnet.evaluation.provenance import RunStats, provenance
 from matnet.evaluation.record import Run
 from matnet.evaluation.resume import Unfinished, Watch, keeping
 from matnet.evaluation.runner import EngineInfo
-from matnet.evaluation.tally import Tally, batches_left
-from matnet.evaluation.tally import described as ways_described
+from matnet.evaluation.tally import Tally, batches_left, described
 from matnet.evaluation.tasks import TASKS, Task
 from matnet.network import Network
 from matnet.outcomes import Outcome, Status
@@ -176,10 +175,10 @@ def result(
     prepared = config.preprocessing
     common = {
         **provenance(net, engine, task.data, stats, outcome, (*notes, *task.data.notes)),
-        "preprocessing": described(prepared, task.sized(prepared)) if task.own_size else prepared.describe(),
+        "preprocessing": prepared.describe_sized(task.sized(prepared)) if task.own_size else prepared.describe(),
         "protocol": task.protocol or prepared.protocol,
         "scores": config.scores,
-        "runtime": ways_described(tally.ways),
+        "runtime": described(tally.ways),
     }
     found = task.result(tally.counts, common)
     if outcome.status is not Status.DOUBTFUL and not random_weights:
@@ -203,18 +202,6 @@ def judged(
         return Outcome(Status.UNREADABLE_IMAGES, f"{len(faults):,} left out", len(faults))
     doubts = task.doubts(counts)
     return Outcome(Status.DOUBTFUL, "; ".join(doubts)) if doubts else Outcome()
-
-
-def described(preprocessing: Preprocessing, sized: str = "own size") -> str:
-    """How images that a task sizes itself are prepared, in one line."""
-    import numpy as np
-
-    colour = "gray" if preprocessing.channels == 1 else preprocessing.color.upper()
-    mean = "no mean"
-    if preprocessing.mean is not None:
-        values = preprocessing.mean.reshape(-1, preprocessing.channels).mean(axis=0, dtype=np.float64)
-        mean = f"minus mean ({', '.join(f'{value:.6g}' for value in values)})"
-    return f"{sized}, {colour}, {mean}"
 
 
 def _steps(progress: Callable[[int], Any] | None) -> Show:

@@ -100,7 +100,8 @@ def save_network(
 
     `format` auto keeps the format that the network was read from, and is SimpleNN for other chains that
     SimpleNN can express, DagNN for all else. `version` is "5" (mapped when loaded again, at most 2 GiB
-    per variable) or "7.3" (HDF5). The file appears whole or not at all. Raises NetworkError where the
+    per variable) or "7.3" (HDF5). The file appears whole or not at all, and
+    replaces one of that name, whatever it holds. Raises NetworkError where the
     format cannot hold the network, FileFormatError where the container cannot.
     """
     from matnet.formats.mat import write_mat

@@ -57,21 +57,24 @@ def find_network(file: Mapping[str, Any], path: Any, name: str | None = None) ->
 
 
 def refuse_to_replace_data(path: str | os.PathLike[str] | None) -> None:
-    """FileFormatError where a .mat file exists that holds something else than one network, which writing would lose."""
+    """FileFormatError where a .mat file exists that is not known to hold one network and nothing else."""
     if path is None or not Path(path).is_file() or kind_of(path) != MAT:
         return
     from matnet.formats.mat import read_mat
 
     try:
-        held = read_mat(path)
-    except FileFormatError:
-        return  # cut or damaged, such as what an interrupted download left
-    if len(dict(_networks("", dict(held), 0))) != 1:
-        names = ", ".join([*list(held)[:SHOWN], *(["..."] if len(held) > SHOWN else [])])
-        raise FileFormatError(
-            f"{os.fspath(path)}: exists and is no file of one network (it holds {names}); give another name, or remove "
-            "it first"
-        )
+        held: Mapping[str, Any] = dict(read_mat(path))
+    except FileFormatError as error:
+        what = f"cannot be read ({error})"
+    else:
+        networks = list(_networks("", held, 0))
+        others = other_variables(held, networks[0][0]) if len(networks) == 1 else list(held)
+        if len(networks) == 1 and not others:
+            return
+        names = ", ".join([*others[:SHOWN], *(["..."] if len(others) > SHOWN else [])])
+        besides = " besides a network" if len(networks) == 1 else ", and not one network"
+        what = f"holds {names}{besides}"
+    raise FileFormatError(f"{os.fspath(path)}: exists and {what}; give another name, or remove it first")
 
 
 def other_variables(file: Mapping[str, Any], name: str) -> list[str]:

@@ -40,7 +40,7 @@ def doubts(net: Network, prepared: Preprocessing) -> list[str]:
             f"it, leave {in_words('mean=', '--mean')} out"
         )
     elif prepared.mean is not None:
-        note = f"no mean is subtracted, as it is given or stated as 0; {advice}"
+        note = f"no mean is subtracted: neither the network's files nor the options state one other than 0; {advice}"
     else:
         note = f"no mean is subtracted, as the network's files state none; {advice}"
     said = _said.setdefault(net, set())

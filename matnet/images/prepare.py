@@ -329,8 +329,19 @@ class Preprocessing:
             covered = covered_size(self.image_size, self.crop_fraction)
             which = "centre crop" if self.crops == 1 else "ten crops"
             way = f"{self.resize} {self.interpolation} to {covered[0]}x{covered[1]} ({aspect}), {which}"
-        color = "gray" if self.channels == 1 else self.color.upper()
-        steps = [f"{height}x{width} {color}", way]
+        return f"{', '.join([f'{height}x{width} {self._colour}', way, *self._values()])} [{self.protocol}]"
+
+    def describe_sized(self, sized: str) -> str:
+        """The same for images that another rule sizes, which `sized` states."""
+        return ", ".join([sized, self._colour, *self._values()])
+
+    @property
+    def _colour(self) -> str:
+        return "gray" if self.channels == 1 else self.color.upper()
+
+    def _values(self) -> list[str]:
+        """What happens to the values of pixels, in order."""
+        steps = []
         if tuple(self.input_range) != BYTES:
             steps.append("pixels from {:g} to {:g}".format(*self.input_range))
         steps.append("no mean" if self.mean is None else self._planes_text("minus mean", self.mean))
@@ -340,7 +351,7 @@ class Preprocessing:
             steps.append(f"times {self.scale:.6g}")
         if self.exif:
             steps.append("turned as EXIF states")
-        return f"{', '.join(steps)} [{self.protocol}]"
+        return steps
 
     def _planes_text(self, what: str, planes: np.ndarray) -> str:
         average = planes.reshape(-1, self.channels).mean(axis=0, dtype=np.float64)

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 ONE_NUMBER = "the output itself"
 BEST_BIN = "the value of the bin with the highest score"
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
-_BIN = re.compile(rf"({_NUMBER})|[(\[]?\s*({_NUMBER})\s*(?:,|-|to)\s*({_NUMBER})\s*[)\]]?")
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_BIN = re.compile(
+    rf"({_NUMBER})|({_NUMBER})\s*(?:-|to)\s*({_NUMBER})|[(\[]\s*({_NUMBER})\s*(?:,|-|to)\s*({_NUMBER})\s*[)\]]"
+)
 
 
 @dataclass(kw_only=True)
@@ -193,10 +195,10 @@ def _bins(names: Sequence[str], outputs: int | None, where: str) -> tuple[float,
         found = f"{len(names)} values are stated" if names else "nothing states their values"
         raise DataError(f"{where} holds {outputs} scores for an image, and {found}; give {_bins_option()}")
     matches = [_BIN.fullmatch(name.strip()) for name in names]
-    wrong = [name for name, match in zip(names, matches, strict=True) if match is None]
+    ends = [[float(text) for text in match.groups() if text is not None] if match else [] for match in matches]
+    wrong = [name for name, found in zip(names, ends, strict=True) if not found or found[0] > found[-1]]
     if wrong:
         raise DataError(
             listing(f"{where}: {len(wrong)} of its classes are no numbers or intervals; give {_bins_option()}:", wrong)
         )
-    ends = [[float(text) for text in match.groups() if text is not None] for match in matches if match is not None]
     return tuple(sum(values) / len(values) for values in ends)
