@@ -244,10 +244,10 @@ def test_a_missing_mean_is_doubted_once_in_every_interface(
     ("stated", "given", "said"),
     [
         (None, {}, "files state none"),
-        (None, {"mean": 0}, "stated as 0"),
+        (None, {"mean": 0}, "state one other than 0"),
         ((3, 2, 1), {"mean": 0}, "files state one"),
         ((3, 2, 1), {"mean": None}, "files state one"),
-        ((0, 0, 0), {}, "stated as 0"),
+        ((0, 0, 0), {}, "state one other than 0"),
     ],
 )
 def test_a_missing_mean_is_doubted_by_what_the_files_state(
