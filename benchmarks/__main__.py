@@ -39,19 +39,19 @@ PUBLISHED = "--published"
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog=program("benchmarks"),
-        description="Time published networks in matnet and in every peer that is installed, by turns, in one run.",
+        description="Time published networks in matnet and in every installed peer, in turns, in one run.",
     )
     add = command.add_argument
     add("--models", metavar="A,B", help="names or .mat files (default: the published table's, VGG-Face and FCN)")
     add("--batch", default="1,16", metavar="N,M", help="batch sizes (default: %(default)s)")
-    add("--peers", metavar="A,B", help=f"of {', '.join(PEERS)}, or single forms such as torch-eager; none for none")
+    add("--peers", metavar="A,B", help=f"{', '.join(PEERS)}, single forms such as torch-eager, or none")
     add("--threads", type=int, metavar="N", help="default: all processors")
-    add("--backend", choices=BACKENDS, help="time matnet on this backend alone")
-    add("--runtime", metavar="NAME", help="time backend onnx on this runtime alone")
-    add("--precision", choices=PRECISIONS, default="fp32", help="of matnet and its peers (default: %(default)s)")
+    add("--backend", choices=BACKENDS, help="time matnet only on this backend")
+    add("--runtime", metavar="NAME", help="time backend onnx only on this runtime")
+    add("--precision", choices=PRECISIONS, default="fp32", help="precision of all engines (default: %(default)s)")
     add("--rounds", type=int, default=7, metavar="N", help="turns of every engine (default: %(default)s)")
-    add("--seconds", type=float, default=60, metavar="S", help="per network and batch: 3 turns, then no more than this")
-    add("--target", choices=("cpu",), help="six networks against the targets for the processor: PASS or miss for each")
+    add("--seconds", type=float, default=60, metavar="S", help="for a network and batch; later, at most 3 turns")
+    add("--target", choices=("cpu",), help="compare six networks with the targets for the CPU: PASS or miss for each")
     add("--from", dest="reports", nargs="+", metavar="FILE", help="show reports that --json wrote; measure nothing")
     add("--json", metavar="FILE", help="write all timings to FILE, after every network")
     add("--markdown", metavar="FILE", help="write the tables to FILE")

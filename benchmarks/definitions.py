@@ -292,16 +292,16 @@ def parser() -> argparse.ArgumentParser:
     usual = TrialLimits()
     add = command.add_argument
     add("source", type=Path, metavar="FOLDER", help="prototxts, also in subfolders; or a .tar archive of them")
-    add("--no-forward", dest="forward", action="store_false", help="run none")
+    add("--no-forward", dest="forward", action="store_false", help="do not run the networks")
     add("--workers", type=int, default=1, metavar="N", help="processes at a time (default: %(default)s)")
-    add("--seconds", type=float, default=usual.seconds, metavar="S", help="of one definition (default: %(default)s)")
-    add("--memory", type=float, default=usual.memory, metavar="GIB", help="of one definition (default: %(default)s)")
+    add("--seconds", type=float, default=usual.seconds, metavar="S", help="time limit of each (default: %(default)s)")
+    add("--memory", type=float, default=usual.memory, metavar="GIB", help="memory limit of each (default: %(default)s)")
     add("--operations", type=float, default=usual.operations, metavar="G",
         help="billions of multiply-adds beyond which a network is not run (default: %(default)s)")  # fmt: skip
-    add("--only", default="", metavar="TEXT", help="definitions whose name holds this")
+    add("--only", default="", metavar="TEXT", help="definitions whose name contains this")
     add("--top", type=int, default=40, metavar="N", help="reasons to print (default: %(default)s)")
-    add("--json", type=Path, metavar="FILE", help="write the aggregate")
-    add("--rows", type=Path, metavar="FILE", help="write what became of every definition, with whole errors")
+    add("--json", type=Path, metavar="FILE", help="write the counts")
+    add("--rows", type=Path, metavar="FILE", help="write the outcome of every definition, with complete errors")
     return command
 
 

@@ -45,11 +45,11 @@ def parser() -> argparse.ArgumentParser:
     add = command.add_argument
     add("--budget", "--minutes", dest="minutes", type=float, default=9, metavar="MINUTES",
         help="time for all of it; what does not fit is named (default: %(default)s)")  # fmt: skip
-    add("--only", metavar="A,B", help=f"of {', '.join(STAGES)} (default: all, in this order)")
+    add("--only", metavar="A,B", help=f"parts: {', '.join(STAGES)} (default: all, in this order)")
     add("--models", default=",".join(NETS), metavar="A,B", help="networks to time (default: %(default)s)")
     add("--batch", default="16,64,1,256", metavar="N,M", help="batch sizes; 16 and 1 come first (default: %(default)s)")
     add("--precision", default="fp16,tf32,fp32", metavar="A,B", help="precisions to time (default: %(default)s)")
-    add("--backend", choices=BACKENDS, default="cupy", help="what is checked and timed (default: %(default)s)")
+    add("--backend", choices=BACKENDS, default="cupy", help="the backend to check and time (default: %(default)s)")
     add("--data", type=Path, default=DATA, metavar="FOLDER", help="recorded networks (default: those of the tests)")
     add("--from", dest="reports", nargs="+", metavar="FILE", help="show reports that --json wrote; measure nothing")
     add("--plans", type=Path, metavar="FILE", help="names of the fastest plans: read, and written after every part")

@@ -50,7 +50,7 @@ class CallRow:
 def parser() -> argparse.ArgumentParser:
     command = argparse.ArgumentParser(
         prog="python -m matnet.benchmarks.kept_engines",
-        description=f"Time net(x) and engine(x) by turns; exit status 1 where net(x) takes over {TARGET} ms more.",
+        description=f"Time net(x) and engine(x) in turns; exit status 1 if net(x) takes over {TARGET} ms more.",
     )
     command.add_argument("--calls", type=int, default=300, metavar="N", help="calls of each (default: %(default)s)")
     command.add_argument("--backend", choices=BACKENDS, default="onnx", help="default: %(default)s")

@@ -103,13 +103,13 @@ def parser() -> argparse.ArgumentParser:
         "peers, by turns, in one run.",
     )
     command.add_argument("--model", metavar="FILE", help="a .mat file (default: SqueezeNet 1.1 with random weights)")
-    command.add_argument("--data", metavar="FOLDER", help="labelled images (default: JPEGs that are made up)")
-    command.add_argument("--images", type=int, default=320, metavar="N", help="the list is repeated or cut to N")
+    command.add_argument("--data", metavar="FOLDER", help="labelled images (default: generated JPEG files)")
+    command.add_argument("--images", type=int, default=320, metavar="N", help="repeat or shorten the list to N images")
     command.add_argument("--batch-size", type=int, default=32, metavar="N", help="default: %(default)s")
-    command.add_argument("--protocol", default="caffe", help="of matnet's preprocessing (default: %(default)s)")
-    command.add_argument("--runtime", help="of matnet's engine (default: onnxruntime)")
+    command.add_argument("--protocol", default="caffe", help="protocol of the preprocessing (default: %(default)s)")
+    command.add_argument("--runtime", help="runtime of matnet's engine (default: onnxruntime)")
     command.add_argument("--rounds", type=int, default=3, metavar="N", help="default: %(default)s")
-    command.add_argument("--threads", type=int, metavar="N", help="default: the processors at hand")
+    command.add_argument("--threads", type=int, metavar="N", help="number of threads (default: all processors)")
     command.add_argument("--peers", default=",".join(PIPELINES), metavar="A,B", help="default: %(default)s")
     command.add_argument("--json", metavar="FILE", help="write all figures to FILE as well")
     return command

@@ -22,11 +22,11 @@ VERBS = {
     "eval": "measure a network's error on a data set",
     "convert": "convert Caffe into .mat, and .mat into Caffe, ONNX or PyTorch",
     "diff": "compare two networks: structure, params, meta",
-    "doctor": "find out which of file, preprocessing and labels is wrong",
+    "doctor": "find faults in a network's file, preprocessing or labels",
     "zoo": "list, fetch and check known models",
     "reproduce": "measure the published tables again",
-    "benchmarks": "measure speed beside other engines",
-    "demo": "show networks and try them on images, on a page in the browser",
+    "benchmarks": "compare the speed with that of other programs",
+    "demo": "show networks and run them on images, in the browser",
     "env": "print the versions and devices that a bug report needs",
 }
 """The commands and what each does; one whose module does not exist is left out."""

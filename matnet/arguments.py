@@ -22,9 +22,9 @@ from matnet.stated_options import refuse_idle
 def model_help() -> str:
     """What every command says of its argument MODEL."""
     return (
-        f"a MatConvNet .mat file; the name of a model (see `{program('zoo')} list`), fetched if need be; Caffe's "
-        "NET.prototxt WEIGHTS.caffemodel, also with a comma between (the prototxt alone: no weights; the caffemodel "
-        "alone: the network stored in it); or a model's folder"
+        f"a MatConvNet .mat file; the name of a known model (see `{program('zoo')} list`), which is downloaded if "
+        "needed; a pair of Caffe files NET.prototxt WEIGHTS.caffemodel, also with a comma between (a caffemodel alone "
+        "is the network stored in it; a prototxt alone has no weights); or a model's folder"
     )
 
 
@@ -39,29 +39,32 @@ def add_network_options(command: argparse.ArgumentParser) -> argparse._ArgumentG
 def add_random_weights(command: argparse._ActionsContainer) -> None:
     """Let a command take a model of the zoo without its weights."""
     command.add_argument(
-        "--random-weights", action="store_true", help="build the named model with random weights: for speed and shapes"
+        "--random-weights", action="store_true", help="build a known model with random weights, for speed and shapes"
     )
     command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random weights (default: 0)")
 
 
 def add_file_options(command: argparse._ActionsContainer) -> None:
     """What of a file is read: `--net` of a .mat file; phase, level and stages of a Caffe definition; `--lenient`."""
-    command.add_argument("--net", metavar="NAME", help="which network of a .mat file that holds several")
+    command.add_argument("--net", metavar="NAME", help="which network to read from a .mat file with several")
     command.add_argument(
         "--lenient",
         action="store_true",
-        help="ignore, with a note, properties of a .mat file's layers that MatConvNet does not have, and fields of a "
-        "Caffe definition that no known Caffe has",
+        help="ignore, with a note, properties of layers in a .mat file that MatConvNet does not have, and fields in a "
+        "Caffe definition that no known version of Caffe has",
     )
     command.add_argument(
-        "--phase", choices=("TEST", "TRAIN"), default="TEST", help="which layers of a Caffe definition (default: TEST)"
+        "--phase",
+        choices=("TEST", "TRAIN"),
+        default="TEST",
+        help="which layers of a Caffe definition to read (default: TEST)",
     )
     command.add_argument(
-        "--level", type=int, default=0, metavar="N", help="Caffe's level, for layers that have one (default: 0)"
+        "--level", type=int, default=0, metavar="N", help="Caffe's level, by whose rules layers are read (default: 0)"
     )
     command.add_argument(
         "--stage", action="append", default=[], metavar="NAME",
-        help="one of Caffe's stages, for layers that have some; may be repeated",
+        help="one of Caffe's stages, by whose rules layers are read; may be repeated",
     )
 
 
@@ -285,9 +288,10 @@ def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") 
         "--runtime",
         type=_checked(_candidates),
         metavar="NAME",
-        help="what runs backend onnx: onnxruntime, openvino, or auto, the fastest of the installed ones, tried once "
-        "in several ways; auto:A,B: the fastest of these; or a way as a result states it, such as openvino+winograd "
-        "(default: onnxruntime; eval, predict and features look for a faster way beside the first images)",
+        help="the runtime of backend onnx: onnxruntime, openvino, or auto, which times the installed ones once in "
+        "several ways and uses the fastest; auto:A,B times only these; or a way as a result names it, such as "
+        "openvino+winograd (default: onnxruntime; eval, predict and features search for a faster way during the first "
+        "images)",
     )
     return group
 

@@ -25,14 +25,15 @@ def parser() -> argparse.ArgumentParser:
         "convert", "MODEL [OUT.mat]", "MODEL --to-caffe STEM", "MODEL --to-onnx OUT.onnx", "MODEL --to-torch FOLDER",
         description="Convert a network into a .mat file that MatConvNet loads, or for Caffe (--to-caffe), ONNX "
         "(--to-onnx) or PyTorch (--to-torch).",
-        epilog="Without OUT nothing is written, and the decisions are shown. No file that is read is written to, nor "
-        "one that is of another kind. Sizes are HEIGHTxWIDTH.",
+        epilog="Without OUT, convert prints its decisions and writes nothing. It does not overwrite a file that it "
+        "reads, or a file of another kind. Sizes are HEIGHTxWIDTH.",
     )
     result.add_argument(
         "files",
         nargs="*",
         metavar="MODEL [OUT.mat]",
-        help=f"MODEL: {model_help()}. Then the file to write. matnet looks at the content, not at the extension",
+        help=f"MODEL: {model_help()}. OUT.mat: the file to write. matnet looks at the content of a file, not at its "
+        "extension",
     )
     files = result.add_argument_group("files")
     _add_files(files)
@@ -46,8 +47,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         const="",
         metavar="STEM",
-        help="write STEM.prototxt and STEM.caffemodel; or without STEM, which --out or --out-prototxt and "
-        "--out-caffemodel then state",
+        help="write STEM.prototxt and STEM.caffemodel; without STEM, give --out, or --out-prototxt and "
+        "--out-caffemodel",
     )
     back.add_argument("--out-prototxt", metavar="FILE", help="where to write the prototxt")
     back.add_argument("--out-caffemodel", metavar="FILE", help="where to write the weights")
@@ -56,21 +57,21 @@ def parser() -> argparse.ArgumentParser:
     onward.add_argument(
         "--outputs",
         metavar="A,B",
-        help="variables, layers or blobs that the model computes, also with --to-torch (default: the outputs; for "
-        "ONNX, where there are layers without a form, what the first of them read)",
+        help="the outputs of the written model, as names of variables, layers or blobs; also with --to-torch (default: "
+        "the network's outputs; if ONNX cannot express a layer, the inputs of the first such layers)",
     )
     torch = result.add_argument_group("to PyTorch")
-    torch.add_argument("--to-torch", metavar="FOLDER", help="write the network as a PyTorch module of its own")
+    torch.add_argument("--to-torch", metavar="FOLDER", help="write the network as a folder for PyTorch, without matnet")
     return result
 
 
 def _add_files(group: Any) -> None:
-    group.add_argument("--prototxt", metavar="FILE", help="the network: text, of any generation of Caffe")
+    group.add_argument("--prototxt", metavar="FILE", help="the definition, of any generation of Caffe")
     group.add_argument(
         "--caffemodel",
         "--caffe-data",
         metavar="FILE",
-        help="the weights: .caffemodel or .caffemodel.h5; alone, also the network",
+        help="the weights: .caffemodel or .caffemodel.h5; without a prototxt, also the definition",
     )
     group.add_argument(
         "--out", metavar="FILE", help="the .mat file to write; with --to-caffe the stem of .prototxt and .caffemodel"
@@ -91,10 +92,10 @@ def _add_files(group: Any) -> None:
         help="version of the .mat file: 5 (default; at most 2 GiB per variable) or 7.3 (HDF5)",
     )
     group.add_argument(
-        "--mirror", action="append", default=[], metavar="URL", help="fetch a named model from here first"
+        "--mirror", action="append", default=[], metavar="URL", help="download a known model from here first"
     )
-    group.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="files of a named model, in FOLDER")
-    group.add_argument("--random-weights", action="store_true", help="build a named model with random weights")
+    group.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="folder with files of a known model")
+    group.add_argument("--random-weights", action="store_true", help="build a known model with random weights")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random weights (default: 0)")
     group.add_argument(
         "--show-upgraded", action="store_true", help="print the prototxt upgraded to Caffe's current format"
@@ -111,8 +112,8 @@ def _add_input(group: Any) -> None:
         "image's size); [W,H] as in import-caffe.py",
     )
     _choice(
-        group, "--color-format", "order of the Caffe net's channels: with bgr (default) the filters are flipped, so "
-        "that the .mat file takes RGB; with rgb they stay",
+        group, "--color-format", "order of the Caffe network's channels; with bgr (default), the channels of the first "
+        "filters are reversed, so that the .mat file takes RGB; with rgb, they are not",
     )  # fmt: skip
     group.add_argument(
         "--mean", "--average-image", metavar="FILE",
@@ -120,15 +121,15 @@ def _add_input(group: Any) -> None:
     )
     group.add_argument("--mean-values", "--average-value", type=numbers, metavar="R,G,B", help="the mean as a colour")
     _choice(
-        group, "--mean-treatment", "a mean image larger than the input is cropped (default, as Caffe does) or resized "
-        "(as import-caffe.py)",
+        group, "--mean-treatment", "crop (default, as Caffe does) or resize (as import-caffe.py does) a mean image "
+        "that is larger than the input",
     )  # fmt: skip
     group.add_argument(
         "--scale", type=factor, metavar="X", help="factor after the mean (default: the prototxt's, or 1)"
     )
     _choice(
-        group, "--preprocessing", "squash (default): bilinear to the full size; caffe, vgg-caffe, fcn: as "
-        "import-caffe.py means them", "--preproc", metavar="NAME",
+        group, "--preprocessing", "squash (default): bilinear to the full size; caffe, vgg-caffe, fcn: as in "
+        "import-caffe.py", "--preproc", metavar="NAME",
     )  # fmt: skip
     group.add_argument(
         "--labels", "--synsets", metavar="FILE", help="classes, one per line: `n01440764 tench`, or words"
@@ -137,8 +138,8 @@ def _add_input(group: Any) -> None:
         "--class-names",
         type=_names,
         metavar="A,B,...|ilsvrc12|devkit",
-        help="classes in the order of the outputs; or the 1000 of ImageNet by WordNet id, as Caffe counts them, or as "
-        "the development kit does",
+        help="classes in the order of the outputs; or the 1000 classes of ImageNet by WordNet id, in Caffe's order "
+        "(ilsvrc12) or in that of the development kit (devkit)",
     )
 
 
@@ -155,19 +156,20 @@ def _add_layers(group: Any) -> None:
         metavar="LAYER",
         help="add a Softmax that reads this layer; may be repeated",
     )
-    _choice(group, "--merge-batchnorm", "join BatchNorm and Scale: auto (default) where no blob is lost")
-    _switch(group, "--simplify", None, "--merge-batchnorm always, or never")
+    _choice(group, "--merge-batchnorm", "merge a BatchNorm with the Scale after it; auto (default): if no blob is lost")
+    _switch(group, "--simplify", None, "the same as --merge-batchnorm always, or never")
     _choice(
-        group, "--extensions", "avoid: rewrite more layers into stock ones, at the cost of a last digit or of time"
+        group, "--extensions", "allow (default): write layers that MatConvNet lacks; avoid: rewrite more of them as "
+        "MatConvNet's own, at the cost of a last digit or of time",
     )
     _choice(
-        group, "--names", "names of variables: those of Caffe's blobs (default), or upstream, as import-caffe.py makes "
-        "them",
+        group, "--names", "names of variables: those of Caffe's blobs (default), or those that import-caffe.py makes "
+        "(upstream)",
     )  # fmt: skip
     _choice(group, "--roi-base", "boxes count from 0 (caffe, default) or from 1 (matconvnet)")
     _choice(
-        group, "--crop", "where a Crop without crop_param cuts: where the layers' geometry aligns its inputs "
-        "(default), or at 0 as BVLC Caffe does",
+        group, "--crop", "where a Crop layer without crop_param crops: where the layers' geometry aligns its inputs "
+        "(default), or at 0 as in BVLC Caffe",
     )  # fmt: skip
     _switch(
         group, "--transpose", True,
@@ -190,7 +192,7 @@ def _add_state(group: Any) -> None:
         "--caffe-variant",
         choices=ORIGINAL_VARIANTS,
         metavar="NAME",
-        help="accepted as by import-caffe.py, and ignored: dialects are recognised",
+        help="ignored; an option of import-caffe.py, while matnet recognises the dialects of Caffe itself",
     )
 
 

@@ -44,16 +44,16 @@ def parser() -> argparse.ArgumentParser:
         "Exit status: 0 the same, 1 they differ, 2 something could not be read.",
     )
     command.add_argument("a", metavar="A", help=model_help())
-    command.add_argument("b", metavar="B", help="the other one")
+    command.add_argument("b", metavar="B", help="the other network")
     command.add_argument("more", nargs="*", help=argparse.SUPPRESS)
     add_file_options(command)
-    command.add_argument("--net-b", metavar="NAME", help="which network of B, where it holds several; --net is of A")
+    command.add_argument("--net-b", metavar="NAME", help="which network of B, if it has several; --net is for A")
     command.add_argument(
         "--tolerance", type=_tolerance, default=0.0, metavar="X", help="params may differ by this much (default: 0)"
     )
-    command.add_argument("--no-meta", action="store_true", help="differences of meta do not count, and are not shown")
-    command.add_argument("--all", action="store_true", help="also the params that are the same")
-    command.add_argument("--json", action="store_true", help="as JSON")
+    command.add_argument("--no-meta", action="store_true", help="ignore differences of meta")
+    command.add_argument("--all", action="store_true", help="also show the params that are the same")
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
     return command
 
 

@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     network = add_network_options(command)
     network.add_argument("--model", metavar="MODEL", help="the same as MODEL")
     network.add_argument(
-        "--scores", metavar="NAME", help="the variable that is scored (default: the last softmax, or the output)"
+        "--scores", metavar="NAME", help="the variable to score (default: the last softmax, or the output)"
     )
     add_data_options(command)
     preprocessing = add_preprocessing(command)
@@ -70,11 +70,11 @@ def parser() -> argparse.ArgumentParser:
         type=_fraction,
         default=FACE_CROP,
         metavar="PART",
-        help="the part of a face image's height and width that is taken (default: %(default).3f)",
+        help="the central part of a face image's height and width to use (default: %(default).3f)",
     )
     engine = add_engine_options(command)
     add_batch_size(engine, BATCH_SIZE, "images per batch (default: %(default)s)")
-    engine.add_argument("--strict", action="store_true", help="stop where a batch does not fit, rather than halve it")
+    engine.add_argument("--strict", action="store_true", help="stop if a batch does not fit, instead of halving it")
     add_run_options(command)
     return command
 

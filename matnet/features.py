@@ -32,11 +32,11 @@ from matnet.outcomes import ExitStatus
 def parser() -> argparse.ArgumentParser:
     command = command_parser(
         "features", "MODEL IMAGE... --layer NAME --out FILE",
-        description="Write the values of layers for images: an array per layer with a row per image, in the order of "
-        "the names in `images`.",
-        epilog="Memory does not grow with the number of images. A run that is interrupted leaves FILE.part behind, and "
-        "the same command goes on from there. The row of an image that cannot be read is NaN; such images are named, "
-        "the others go on, and the status is 2.",
+        description="Compute the values of layers for images, and write an array per layer with a row per image, in "
+        "the order of the names in `images`.",
+        epilog="Memory use does not grow with the number of images. An interrupted run leaves FILE.part behind, and "
+        "the same command continues it. If an image cannot be read, its row is NaN; features names it, goes on with "
+        "the others, and ends with status 2.",
     )
     command.add_argument("model", metavar="MODEL", help=model_help())
     command.add_argument("images", metavar="IMAGE", nargs="+", help="image files, and folders of them")
@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="FILE",
-        help=".npz, .h5 or .mat (v7.3); or FILE.npy with one layer, where FILE.images.txt names the images",
+        help=".npz, .h5 or .mat (v7.3); or FILE.npy for one layer, with FILE.images.txt for the images' names",
     )
     command.add_argument(
         "--workers", type=positive, default=1, metavar="N", help="processes that share the work (default: %(default)s)"
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "--resume",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="go on from what an interrupted run of the same has left behind, or start anew (default: go on)",
+        help="continue an interrupted run of the same command, or start again (default: continue)",
     )
     command.add_argument("--quiet", action="store_true", help="no progress bar")
     add_preprocessing(command)

@@ -49,10 +49,10 @@ def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGro
     group.add_argument(
         "--mean", "--mean-values",
         metavar="V",
-        help="what is subtracted: R G B, one value, or a file (.binaryproto and .npy, read as B, G, R; .mat)",
+        help="the mean to subtract: R G B, one value, or a file (.binaryproto and .npy, read as B, G, R; .mat)",
     )
-    group.add_argument("--std", type=numbers, metavar="V", help="divides what is left after the mean: R G B, or one")
-    group.add_argument("--scale", type=factor, metavar="V", help="multiplies what is left after --mean and --std")
+    group.add_argument("--std", type=numbers, metavar="V", help="the divisor after --mean: R G B, or one value")
+    group.add_argument("--scale", type=factor, metavar="V", help="the factor after --mean and --std")
     group.add_argument(
         "--input-range",
         type=_range,
@@ -60,15 +60,15 @@ def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGro
         help="the values of black and white, before --mean (default: 0 255)",
     )
     group.add_argument("--color", choices=("rgb", "bgr"), help="the order of the network's channels (default: rgb)")
-    group.add_argument("--resize", choices=RESAMPLERS, help="what resizes an image (default: that of the protocol)")
+    group.add_argument("--resize", choices=RESAMPLERS, help="the resampler (default: that of the protocol)")
     group.add_argument(
         "--ten-crop",
         dest="crops",
         action="store_const",
         const=10,
-        help="average over four corners, centre and their mirror images",
+        help="average the scores over four corners, the centre and their mirror images",
     )
-    group.add_argument("--exif", action="store_true", help="turn images as their EXIF data state")
+    group.add_argument("--exif", action="store_true", help="rotate images as their EXIF data state")
     group.add_argument(
         "--max-pixels", type=positive, metavar="N", help="refuse larger images (default: 67,108,864 pixels)"
     )
@@ -80,8 +80,9 @@ def add_classes(command: argparse._ActionsContainer) -> None:
     command.add_argument(
         "--classes",
         metavar="ilsvrc12|devkit|FILE",
-        help="the order of the network's classes, for files that do not name them: ImageNet's by WordNet id, as the "
-        "development kit, or a file with a name or WordNet id per output",
+        help="the classes in the order of the outputs, if the network's file does not name them: ilsvrc12 (ImageNet, "
+        "sorted by WordNet id), devkit (ImageNet, as in the development kit), or a file with a name or WordNet id per "
+        "output",
     )
 
 

@@ -48,10 +48,10 @@ def parser() -> argparse.ArgumentParser:
     command = command_parser(
         "predict",
         "MODEL IMAGE [IMAGE ...]",
-        description="Classify images: the best classes of each, with their probabilities. A detector (Faster "
-        "R-CNN, SSD) gives the objects in each, with box, class and score.",
-        epilog="An image that cannot be read is named, the others go on, and the status is 2. Images are prepared as "
-        "the network's file says; the options of preprocessing replace what it says.",
+        description="Classify images: print the best classes of each, with their probabilities. For a detector (Faster "
+        "R-CNN, SSD), print the objects in each, with box, class and score.",
+        epilog="If an image cannot be read, predict names it, goes on with the others, and ends with status 2. Images "
+        "are prepared as the network's file states; the options of preprocessing replace what it states.",
     )
     command.add_argument("model", metavar="MODEL", help=model_help())
     command.add_argument("images", metavar="IMAGE", nargs="+", help="image files, and folders of them")
@@ -60,9 +60,9 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--scores", metavar="NAME", help="the variable to rank (default: the last softmax, or output)")
     add_classes(command)
-    command.add_argument("--draw", type=Path, metavar="FOLDER", help="write each image with its boxes into it, as PNG")
+    command.add_argument("--draw", type=Path, metavar="FOLDER", help="write each image with its boxes there, as PNG")
     command.add_argument(
-        "--least-score", type=_share, metavar="S", help=f"list objects from this score of 0 to 1 on (default: {LEAST})"
+        "--least-score", type=_share, metavar="S", help=f"lowest score of a listed object, 0 to 1 (default: {LEAST})"
     )
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print all as JSON")

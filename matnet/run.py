@@ -52,11 +52,11 @@ CAFFES_BLOBS = "the blobs are Caffe's own"
 def parser() -> argparse.ArgumentParser:
     command = command_parser(
         "run", "MODEL IN OUT",
-        description="Run a network on arrays from a file, or on images, and write what its variables hold.",
-        epilog="IN holds arrays in__NAME (a `/` in a name is written `__`), OUT gets arrays out__NAME. Caffe's files "
-        "run with Caffe's own blobs, so that numbers can be compared: channels stay in the order of the Caffe net (B, "
-        "G, R), where eval, predict and matnet.load take R, G, B. Images are prepared as the network's file says, in "
-        "its order; the rows of those that cannot be read are NaN, and the status is 2.",
+        description="Run a network on arrays from a file, or on images, and write the values of its variables.",
+        epilog="IN contains arrays in__NAME, and OUT arrays out__NAME (a `/` in a name is written `__`). A pair of "
+        "Caffe files runs with Caffe's own blobs, so that you can compare numbers: channels keep the order of the "
+        "Caffe network (B, G, R), whereas eval, predict and matnet.load take R, G, B. Images are prepared as the "
+        "network's file states. If an image cannot be read, its row is NaN, and the status is 2.",
     )
     command.add_argument("model", metavar="MODEL", help=model_help())
     command.add_argument(
@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("output", metavar="OUT", help=".npz or .mat file to write")
     which = command.add_mutually_exclusive_group()
-    which.add_argument("--outputs", metavar="A,B", help="variables, layers or blobs (default: outputs)")
+    which.add_argument("--outputs", metavar="A,B", help="variables, layers or blobs (default: the network's outputs)")
     which.add_argument("--all", action="store_true", help="every variable, and every Caffe blob under its own name")
     command.add_argument(
         "--layout", choices=arrays.LAYOUTS, help="order of the axes in both files (default: .npz nchw, .mat hwcn)"

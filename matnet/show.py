@@ -62,25 +62,25 @@ def parser() -> argparse.ArgumentParser:
         "--batch-size",
         type=positive,
         metavar="N",
-        help="number of images (default: 1; with --format matconvnet what the file says)",
+        help="number of images (default: 1; with --format matconvnet what the file states)",
     )
     command.add_argument(
         "--format",
         choices=FORMATS,
         default="text",
-        help="text, the table that MatConvNet prints, also for LaTeX, a row per layer for spreadsheets, or all of it "
-        "for programs",
+        help="text; matconvnet: the table that MatConvNet prints; latex: the same for LaTeX; csv: a row per layer; "
+        "json: everything",
     )
     command.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
     command.add_argument("--meta", action="store_true", help="also the file's meta structure (with text and json)")
-    command.add_argument("--plan", action="store_true", help="also what the engine would run, and where")
+    command.add_argument("--plan", action="store_true", help="also the steps that the engine would run, and where")
     add_network_options(command)
     add_engine_options(command, backend="onnx")
     command.add_argument("--svg", metavar="OUT.svg", help="write the graph as a drawing")
     command.add_argument(
-        "--html", metavar="OUT.html", help="write one page: the drawing to zoom and search, each layer's weights"
+        "--html", metavar="OUT.html", help="write one page: a drawing with zoom and search, and each layer's weights"
     )
-    command.add_argument("--unfold", action="store_true", help="draw every one of repeated blocks (with --svg)")
+    command.add_argument("--unfold", action="store_true", help="draw all repeated blocks (with --svg)")
     command.add_argument("--dot", metavar="OUT.dot", help="write the graph for Graphviz, as model2dot does")
     return command
 

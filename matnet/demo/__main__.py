@@ -18,10 +18,10 @@ def parser() -> argparse.ArgumentParser:
 
     command = command_parser(
         "demo", "[MODEL ...]",
-        description="Serve a page that shows what a network is and what it makes of an image. Visitors choose among "
-        "the given and the known models that are on this machine, or drop files of their own.",
-        epilog="Needs the extra demo (pip install 'matnet[demo]'). Ctrl-C ends it and removes all dropped files. The "
-        "page asks no other machine for anything, and a visitor cannot start a download.",
+        description="Serve a page that shows networks and runs them on images. Visitors choose a given network or a "
+        "known model that is on this machine, or drop files of their own.",
+        epilog="Needs the extra demo (pip install 'matnet[demo]'). Ctrl-C stops the server and removes all dropped "
+        "files. The page loads nothing from other machines, and a visitor cannot start a download.",
     )
     command.add_argument(
         "models", metavar="MODEL", nargs="*",
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default: 127.0.0.1, "
                          "this machine alone; 0.0.0.0: everybody who can reach this machine)")  # fmt: skip
     command.add_argument(
-        "--port", type=_port, default=8000, metavar="N", help="default: 8000; 0: any that is free"
+        "--port", type=_port, default=8000, metavar="N", help="the port (default: 8000; 0: any free port)"
     )
     command.add_argument(
         "--largest", type=positive, default=DemoLimits().network // MB, metavar="MB",

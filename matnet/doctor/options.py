@@ -17,9 +17,9 @@ def parser() -> argparse.ArgumentParser:
 
     command = command_parser(
         "doctor", "MODEL [IMAGES]",
-        description="Find what is wrong with a network's file, graph and meta; with labelled images also with "
-        "preprocessing and labels: the usual errors are tried one by one, and a paired test decides.",
-        epilog="Status: 0 nothing is wrong, 1 something is, 2 the arguments, or some images, cannot be used.",
+        description="Find faults in a network's file, graph and meta. With labelled images, also find faults in "
+        "preprocessing and labels: the usual mistakes are tried one by one, and a paired test decides.",
+        epilog="Status: 0 nothing is wrong, 1 something is wrong, 2 the arguments or some images cannot be used.",
     )
     command.add_argument("model", metavar="MODEL", help=model_help())
     command.add_argument(
@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         f"or ImageNet, as `{program('eval')} --data` takes them",
     )  # fmt: skip
     command.add_argument("--labels", metavar="FILE", help="a list of lines `path label`; IMAGES is then its folder")
-    command.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list start from")
+    command.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list are relative to")
     command.add_argument("--scores", metavar="NAME", help="the variable to rank (default: the last softmax, or output)")
     add_classes(command)
     search = command.add_argument_group("search")
@@ -37,13 +37,13 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     search.add_argument(
         "--try", dest="knobs", type=_knobs, default=(*KNOBS, LABELS), metavar="A,B",
-        help=f"what is tried: {', '.join((*KNOBS, LABELS))} (default: all)",
+        help=f"the changes to try: {', '.join((*KNOBS, LABELS))} (default: all)",
     )  # fmt: skip
     output = command.add_argument_group("output")
     output.add_argument(
         "--json", nargs="?", const="-", metavar="FILE", help="all that was found as JSON, on stdout or into FILE"
     )
-    output.add_argument("--write", metavar="FIXED.mat", help="write the network with the change that was found")
+    output.add_argument("--write", metavar="FIXED.mat", help="write the network with the recommended change")
     add_preprocessing(command)
     add_file_options(command.add_argument_group("network"))
     add_engine_options(command)

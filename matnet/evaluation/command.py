@@ -42,20 +42,20 @@ def add_data_options(command: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="a folder with one folder per class, a list file of lines `path label`, ImageNet, PASCAL VOC, COCO, LFW",
     )
-    data.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list file start from")
-    tasks = f"what to evaluate: {', '.join(TASKS)} (default: that of the model or the data)"
+    data.add_argument("--root", metavar="FOLDER", help="folder that the paths of a list are relative to")
+    tasks = f"what to evaluate: {', '.join(TASKS)} (default: from the model or the data)"
     data.add_argument("--task", choices=list(TASKS), metavar="TASK", help=tasks)
     add_classes(data)
     data.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
-    data.add_argument("--year", metavar="YEAR", help="which year of PASCAL VOC, where the folder holds several")
+    data.add_argument("--year", metavar="YEAR", help="which year of PASCAL VOC, if the folder has several")
     data.add_argument(
         "--split",
         metavar="PART",
-        help="which images of PASCAL VOC: val (default), train, rv-voc11, rv-voc12, or a file of their names; test is "
-        "the default of detection",
+        help="which images of PASCAL VOC: val (default), train, rv-voc11, rv-voc12, or a file of image names; for "
+        "detection the default is test",
     )
     data.add_argument(
-        "--proposals", type=Path, metavar="FILE", help="boxes of selective search for Fast R-CNN, R-CNN's .mat file"
+        "--proposals", type=Path, metavar="FILE", help="boxes for Fast R-CNN: a .mat file of selective search"
     )
     data.add_argument(
         "--kind",
@@ -95,7 +95,7 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
         "--json", nargs="?", const="-", metavar="FILE", help="the result as JSON, on stdout or into FILE"
     )
     output.add_argument(
-        "--save", type=Path, metavar="FOLDER", help="write each image's labels as PNG with VOC's palette"
+        "--save", type=Path, metavar="FOLDER", help="write the labels of each image as PNG with VOC's palette"
     )
     output.add_argument("--quiet", action="store_true", help="no progress bar")
 

@@ -45,13 +45,13 @@ def parser() -> argparse.ArgumentParser:
 
     command = command_parser(
         "reproduce", "",
-        description="Measure the published tables again, each model in turn, and put each figure beside the published "
-        "one. Without data sets and models the tables show what is missing.",
+        description="Measure the published tables again, model by model, and print each figure beside the published "
+        "one. The tables show which data sets and models are missing.",
     )
     add = command.add_argument
     add("--models", nargs="+", metavar="MODEL", help="only these: names, or .mat files (default: all)")
     add("--all", action="store_true", help="all models with published figures, not only those of MatConvNet's page")
-    add("--offline", action="store_true", help="fetch nothing; models that are not on this machine are absent")
+    add("--offline", action="store_true", help="download nothing; models that are not on this machine are absent")
     add_random_weights(command)
     data = command.add_argument_group("data")
     data.add_argument("--imagenet", type=Path, metavar="FOLDER", help="ILSVRC-2012, with its validation images")
@@ -64,22 +64,22 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=PATH",
-        help=f"where another set lies, repeatable: {', '.join(NAMED)}",
+        help=f"the path of another data set: {', '.join(NAMED)}; may be repeated",
     )
     data.add_argument("--lfw", type=Path, metavar="FOLDER", help="Labeled Faces in the Wild")
     data.add_argument(
         "--pairs", type=Path, metavar="FILE", help="the list of pairs of faces (default: LFW's pairs.txt)"
     )
-    data.add_argument("--limit", type=positive, metavar="N", help="only N images or pairs of each set; never compared")
+    data.add_argument("--limit", type=positive, metavar="N", help="only N images or pairs of each set; not compared")
     way = command.add_argument_group("preprocessing")
     way.add_argument(
         "--protocol", choices=PROTOCOLS, help="how images are prepared (default: as for the published row)"
     )
     way.add_argument("--ten-crop", dest="crops", action="store_const", const=10, help="average the scores of ten crops")
-    way.add_argument("--face-crop", type=float, default=FACE_CROP, metavar="PART", help="default: %(default).3f")
+    way.add_argument("--face-crop", type=float, default=FACE_CROP, metavar="PART", help="as in eval: %(default).3f")
     add_engine_options(command)
     add_batch_size(command, BATCH_SIZE, "images per batch (default: %(default)s)")
-    add("--strict", action="store_true", help="stop where a batch does not fit, rather than halve it")
+    add("--strict", action="store_true", help="stop if a batch does not fit, instead of halving it")
     _add_run_options(command)
     return command
 
@@ -98,14 +98,14 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     where = group.add_mutually_exclusive_group()
     where.add_argument("--workers", type=positive, metavar="N", help="share the work among N processes (needs Dask)")
     where.add_argument("--scheduler", metavar="ADDRESS", help="share it among the workers of a Dask scheduler")
-    group.add_argument("--results", type=Path, metavar="FOLDER", help="where finished rows are kept")
-    group.add_argument("--fresh", action="store_true", help="measure rows anew that are kept (default: take them)")
-    group.add_argument("--resume", action="store_true", help="take kept rows and go on, which is the default")
+    group.add_argument("--results", type=Path, metavar="FOLDER", help="where finished rows are stored")
+    group.add_argument("--fresh", action="store_true", help="measure stored rows again (default: use them)")
+    group.add_argument("--resume", action="store_true", help="use stored rows, which is the default")
     output = command.add_argument_group("output")
-    output.add_argument("--check", action="store_true", help="status 1 where a figure is not the published one")
+    output.add_argument("--check", action="store_true", help="status 1 if a figure is not the published one")
     output.add_argument("--json", nargs="?", const="-", metavar="FILE", help="all rows as JSON, on stdout or into FILE")
     output.add_argument("--markdown", type=Path, metavar="FILE", help="the tables as Markdown")
-    output.add_argument("--csv", type=Path, metavar="FILE", help="a line per model")
+    output.add_argument("--csv", type=Path, metavar="FILE", help="the rows as CSV, a line per model")
     output.add_argument("--plots", type=Path, metavar="FOLDER", help="error against speed and parameters, as PNG")
     output.add_argument("--quiet", action="store_true", help="no progress bars")
 

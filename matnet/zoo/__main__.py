@@ -53,7 +53,7 @@ def _verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], help:
 
 def _add_list(verbs: Any) -> None:
     command = _verb(verbs, "list", list_models, "List all known models.")
-    command.add_argument("--task", choices=TASKS, help="only models for this")
+    command.add_argument("--task", choices=TASKS, help="only models for this task")
     command.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -76,9 +76,9 @@ def _add_fetch(verbs: Any) -> None:
         metavar="URL",
         help="try this address first; with a / at the end, a folder of files; may be repeated",
     )
-    command.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="take the files from here")
+    command.add_argument("--from", dest="carried", type=Path, metavar="FOLDER", help="folder with downloaded files")
     command.add_argument(
-        "--allow-unverified", action="store_true", help="also take a file without a known checksum over http"
+        "--allow-unverified", action="store_true", help="also download a file without a known checksum over http"
     )
     command.add_argument(
         "--largest",
@@ -103,10 +103,10 @@ def _add_check(verbs: Any) -> None:
 
     command = _verb(verbs, "check", check_models, "Check that definitions build, match their cards, and run.")
     command.add_argument("names", nargs="*", metavar="NAME", help="models or families (default: all)")
-    command.add_argument("--task", choices=TASKS, help="only models for this")
+    command.add_argument("--task", choices=TASKS, help="only models for this task")
     command.add_argument("--forward", action="store_true", help="also run each on a random image, with random weights")
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of the random weights (default: 0)")
-    command.add_argument("--backend", choices=BACKENDS, default="auto", help="that runs them (default: auto)")
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random weights (default: 0)")
+    command.add_argument("--backend", choices=BACKENDS, default="auto", help="the engine (default: auto)")
     command.add_argument("--json", action="store_true", help="as JSON, at the end")
 
 
@@ -114,7 +114,7 @@ def _add_info(verbs: Any) -> None:
     info = verbs.add_parser("info", help="Read and write folders in Caffe's model format, which Caffe's own tools use.")
     ways = info.add_subparsers(dest="way", required=True, metavar="export | import")
     _add_ways(ways)
-    gist = ways.add_parser("gist", help="the same: what a gist of a model holds is such a folder")
+    gist = ways.add_parser("gist", help="the same, since a gist of a model contains such a folder")
     _add_ways(gist.add_subparsers(dest="way", required=True, metavar="export | import"))
 
 
@@ -124,7 +124,7 @@ def _add_ways(ways: Any) -> None:
     out.add_argument("folder", type=Path, metavar="FOLDER")
     back = _verb(ways, "import", import_folder, "Make a folder in Caffe's format a model that matnet knows.")
     back.add_argument("folder", type=Path, metavar="FOLDER", help="or the .zip file of a gist")
-    back.add_argument("--name", metavar="NAME", help="what to call it (default: as the folder)")
+    back.add_argument("--name", metavar="NAME", help="name of the model (default: that of the folder)")
     back.add_argument("--task", choices=TASKS, default="classification", help="default: classification")
 
 
