@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--images", type=positive, default=50_000, metavar="N")
     command.add_argument("--workers", type=positive, default=8, metavar="N")
     command.add_argument("--deaths", type=int, default=3, metavar="N", help="workers that are killed (default: 3)")
-    command.add_argument("--wait", type=float, default=0.001, metavar="SECONDS", help="waiting time of the network per image")
+    command.add_argument("--wait", type=float, default=0.001, metavar="SECONDS", help="delay of the network per image")
     options = command.parse_args(argv)
     random.seed(7)
     deaths = random.sample(range(options.images // 10, options.images * 8 // 10), options.deaths)
