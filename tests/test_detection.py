@@ -174,6 +174,8 @@ def test_rows_of_ssd_are_relative_to_the_image() -> None:
     found = listed(rows.reshape(1, 1, 2, 7), (40, 60))
     np.testing.assert_allclose(found.boxes, [[6, 10, 30, 40]], rtol=1e-6)
     assert (found.classes.tolist(), found.finite) == ([3], True)
+    # COCO's corners count from 0 and lie between pixels: the first pixel that the box covers is one further in VOC's.
+    np.testing.assert_allclose(listed(rows.reshape(1, 1, 2, 7), (40, 60), first=0).boxes, [[7, 11, 30, 40]], rtol=1e-6)
 
 
 def test_a_network_without_boxes_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 import pytest
 from scipy.io import loadmat, whosmat
@@ -146,6 +147,13 @@ def assert_struct(struct: np.ndarray, fields: dict[str, Field], what: str) -> No
         assert_field(struct[name], field, f"{what}.{name}")
 
 
+def assert_values(struct: np.ndarray, given: dict[str, Any], spelling: dict[str, str]) -> None:
+    """The fields that a row gives hold its values, in its order."""
+    for name, value in given.items():
+        found = struct[spelling.get(name, name)]
+        assert found.ravel().tolist() == np.ravel(value).tolist(), name
+
+
 def assert_names(cell: np.ndarray, count: int, what: str) -> None:
     assert matlab_class(cell) == "cell", what
     assert cell.shape == (1, count), what
@@ -168,6 +176,7 @@ def test_a_row_of_the_dagnn_table(kind: str, tmp_path: Path) -> None:
     assert layer["block"].shape == (1, 1)
     if row.fields:
         assert_struct(layer["block"][0, 0], row.fields, kind)
+        assert_values(layer["block"][0, 0], row.given, {})
     else:
         assert read_mat(tmp_path / "net.mat")["layers"]["block"] == {}  # scipy tells it from a cell no longer
     assert file["vars"].shape == (1, row.inputs + 1)
@@ -203,6 +212,7 @@ def test_a_row_of_the_simplenn_table(kind: str, tmp_path: Path) -> None:
     layer = struct[0, 0]
     weights = Field("cell", (1, len(row.params)) if row.params else (0, 0))
     assert_struct(layer, {**COMMON, "weights": weights, **row.fields}, kind)
+    assert_values(layer, row.given, {"poolSize": "pool"})
     assert layer["type"].item() == kind
     for value, field, param in zip(layer["weights"].ravel(), row.params, net.params.values(), strict=True):
         assert_field(value, field, f"{kind}.weights")
@@ -222,6 +232,24 @@ def test_unequal_dilation_lies_as_a_column_in_simplenn(tmp_path: Path) -> None:
     row = Row({"dilate": (2, 3)}, [FILTERS, column(6)], {})
     (layer,) = saved(network(REGISTRY.simplenn["conv"], row), tmp_path, format="simplenn")["layers"][0, 0].ravel()
     np.testing.assert_array_equal(layer["dilate"], [[2], [3]])
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+@pytest.mark.parametrize("format", ["simplenn", "dagnn"])
+def test_several_layers_lie_in_a_row(format: str, version: str, tmp_path: Path) -> None:
+    """1 x L: a cell in SimpleNN, struct arrays in a DagNN, which also has a row of variables and one of params."""
+    net = network(REGISTRY.dagnn["dagnn.Conv"], DAGNN["dagnn.Conv"])
+    for place, kind in enumerate(("ReLU", "SoftMax")):
+        net.add(Layer(f"l{place}", REGISTRY.dagnn[f"dagnn.{kind}"](), [net.outputs[-1]], [f"y{place}"]))
+    matnet.save(net, tmp_path / "net.mat", format=format, version=version)
+    lengths = {"layers": 3} if format == "simplenn" else {"layers": 3, "vars": 4, "params": 2}
+    if version == "5":
+        shapes = {name: shape for name, shape, _ in whosmat(tmp_path / "net.mat")}
+    else:  # a cell is a data set of references, a struct array a group of them; HDF5 has MATLAB's axes in reverse
+        with h5py.File(tmp_path / "net.mat") as file:
+            stored = {name: file[name] if format == "simplenn" else file[name]["name"] for name in lengths}
+            shapes = {name: item.shape[::-1] for name, item in stored.items()}
+    assert {name: shapes[name] for name in lengths} == {name: (1, length) for name, length in lengths.items()}
 
 
 @pytest.mark.parametrize("format", ["simplenn", "dagnn"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,32 @@ def test_names_without_the_background_are_refused_where_its_place_is_not_known(
     assert_line(capsys.readouterr().err, "20 classes", "scores 21", "background")
     named = names_file(tmp_path, "background", *objects)
     assert predicted(capsys, *photos[:2], *named, "--top", "1")[0]["class"] == "object 1"
+
+
+@pytest.mark.parametrize("names", [(), ("none", *"abcdefghijklmnopqrst")])
+def test_a_background_that_nothing_states_is_class_0_and_said(
+    names: tuple[str, ...], photos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fast R-CNN's code (lib/fast_rcnn/test.py) skips class 0."""
+    net = matnet.load(photos[0])
+    del net.meta["classes"]
+    matnet.save(net, photos[0])
+    given = names_file(tmp_path, *names) if names else []
+    assert run_command(predict.main, [*photos[:2], *given, "--backend", "numpy", "--json", "--least-score", "0"]) == 0
+    told = capsys.readouterr()
+    assert 0 not in {found["index"] for found in json.loads(told.out)["images"][0]["detections"]}
+    assert_line(told.err, "own.mat", "background", "class 0 (none)" if names else "class 0")
+
+
+@pytest.mark.parametrize(("first", "box"), [(1, [8, 5, 27, 18]), (0, [9, 6, 27, 18])])
+def test_corners_of_a_list_count_as_in_the_annotations(
+    first: int, box: list[int], ssd: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A quarter to three quarters of 36 x 24 pixels: SSD's io.cpp divides VOC's corners, from 1, and COCO's, from 0."""
+    net = matnet.load(ssd[0])
+    net.layers["out"].op = replace(net.layers["out"].op, firstPixel=first)
+    matnet.save(net, ssd[0])
+    np.testing.assert_allclose(predicted(capsys, *ssd)[0]["box"], box, rtol=1e-6)
 
 
 # --- what is not finite, or far too large ---

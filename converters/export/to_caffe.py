@@ -17,6 +17,7 @@ from matnet.converters.export.export_layers import EXPORTS, CaffeLayer, Exporter
 from matnet.converters.export.provenance import META_FIELD, Original, graph, originals, recorded_flips
 from matnet.converters.export.whole_graph import WholeGraph
 from matnet.converters.files.caffe_write import write_caffemodel
+from matnet.converters.files.layer_types import WITHOUT_NAME
 from matnet.converters.files.message import Message, build
 from matnet.converters.files.text_write import to_text
 from matnet.converters.transposition import swap_rows_and_columns
@@ -100,6 +101,7 @@ def to_caffe(
     _require_usable_values(net)
     _require_matrices_to_fit(net, sizes, kept, whole)
     layers = _caffe_layers(net, sizes, kept) if whole is None else _original_layers(net, sizes, kept, whole)
+    _require_names_of_types(net, [layer.message for layer in layers])
     names = _blob_names(layers) if whole is None else whole.inputs
     message = Message("NetParameter")
     message.set("name", Path(str(net.source)).stem)
@@ -121,6 +123,7 @@ def _definition_alone(net: Network, input_size: InputSize | None, batch: int) ->
         return None
     if is_width_first(net):
         net.input_shapes = {name: (n, c, w, h) for name, (n, c, h, w) in net.input_shapes.items()}
+    _require_names_of_types(net, whole.messages)
     inputs = _inputs(net, _input_shapes(net, input_size, batch), whole.inputs)
     message = build("NetParameter", name=Path(str(net.source)).stem, layer=[*inputs, *whole.messages])
     note = "the network has no weights: only its definition is given back"
@@ -170,6 +173,19 @@ def _require_usable_values(net: Network) -> None:
             unusable.append(f"layer {layer.name!r} ({layer.type_name}): {error}")
     if unusable:
         raise NetworkError(listing(f"{net.source}: {len(unusable)} layers cannot run:", unusable))
+
+
+def _require_names_of_types(net: Network, messages: Sequence[Message]) -> None:
+    """Refuse layers whose type has no certain name in the files that are written."""
+    refused = [
+        f"layer {message.get('name')!r} ({message.get('type')}): {WITHOUT_NAME[message.get('type')]}"
+        for message in messages
+        if message.get("type") in WITHOUT_NAME
+    ]
+    if refused:
+        raise UnsupportedLayersError(
+            listing(f"{net.source}: {len(refused)} layers cannot be written for Caffe:", refused)
+        )
 
 
 def _require_matrices_to_fit(

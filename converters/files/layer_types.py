@@ -79,6 +79,10 @@ FORK_PARAMETERS: dict[str, tuple[str, ...]] = {
 """The same for the forks' types that the schema knows."""
 
 
+WITHOUT_NAME = {"SurfaceNorm": "V1's NORM; forks name it Norm in V2, and some of their Norms compute something else"}
+"""Types that only V1 names for certain, and why: no file of V2 is written with them."""
+
+
 def is_known(v2_type: str) -> bool:
     """Whether the schema knows the V2 layer type, so that an unknown field in such a layer is a mistake."""
     return v2_type in PARAMETERS or v2_type in FORK_PARAMETERS

@@ -75,7 +75,7 @@ FIELDS: dict[str, str] = {
     "ReverseParameter": "1 +axis i32",
     "TransposeParameter": "1 +dim i32",
     "MergeCropParameter": "- +forward bool; - +backward bool; - operation MergeOp",
-    "FlipParameter": "1 flip_width bool; 2 flip_height bool",
+    "FlipParameter": "1 flip_width bool=true; 2 flip_height bool",
     "SqueezeParameter": "1 +axis i32",
     "CTCDecoderParameter": "1 blank_index i32=-1; 2 ctc_merge_repeated bool=true",
     "UnitNormalizeParameter": "- normalize_type str=L2; - fix_gradient bool; - bp_norm bool; - rescale bool",

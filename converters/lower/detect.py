@@ -62,6 +62,8 @@ def detection_output(layer: LayerDef, net: Builder) -> None:
         fields["confidenceThreshold"] = param.get("confidence_threshold")
     if suppression.has("top_k"):
         fields["nmsTopK"] = suppression.get("top_k")
+    if param.get("save_output_param").get("output_format") == "COCO":
+        fields["firstPixel"] = 0
     op = DetectionOutput(
         numClasses=param.get("num_classes"),
         shareLocation=param.get("share_location"),
@@ -78,7 +80,10 @@ def detection_output(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Interp", bottoms=(1, 2))
 def interp(layer: LayerDef, net: Builder) -> None:
-    """An extension (DeepLab and PSPNet); a second bottom gives the size where the layer states none."""
+    """An extension (DeepLab and PSPNet); a second bottom gives the size where the layer states none.
+
+    As in the fork, one factor alone counts before height and width, and these before both factors.
+    """
     param = layer.params.get("interp_param")
     if param.get("full_zoom_factor"):
         raise UnsupportedLayersError("full_zoom_factor is not supported")
@@ -87,11 +92,12 @@ def interp(layer: LayerDef, net: Builder) -> None:
         op = Interp(padBeg=param.get("pad_beg"), padEnd=param.get("pad_end"))
         net.finish(layer, op)
         return
+    one_factor = param.has("shrink_factor") != param.has("zoom_factor")
     op = Interp(
         shrinkFactor=param.get("shrink_factor"),
         zoomFactor=param.get("zoom_factor"),
-        height=param.get("height"),
-        width=param.get("width"),
+        height=0 if one_factor else param.get("height"),
+        width=0 if one_factor else param.get("width"),
         padBeg=param.get("pad_beg"),
         padEnd=param.get("pad_end"),
     )

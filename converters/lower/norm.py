@@ -82,7 +82,11 @@ def _normalise_batch(layer: LayerDef, net: Builder, epsilon: float, blobs: tuple
 
 @lowers("BN")
 def fork_batch_norm(layer: LayerDef, net: Builder) -> None:
-    """The forks' BN: slope, bias, mean and variance, which are means and not sums; SegNet's has the first two only."""
+    """The forks' BN: slope, bias, mean and variance, which are means and not sums; SegNet's has the first two only.
+
+    An older one (ChenglongChen's caffe-windows, bn_layer.cpp) calls its epsilon var_eps, and takes the statistics of the
+    batch unless moving_average is true.
+    """
     param = layer.params.get("bn_param")
     fillers = param.has("scale_filler") or param.has("shift_filler")
     if len(layer.blobs) == 2 or (not layer.blobs and (param.has("bn_mode") or fillers)):
@@ -90,11 +94,17 @@ def fork_batch_norm(layer: LayerDef, net: Builder) -> None:
         return
     if len(layer.blobs) not in (0, 4):
         raise UnsupportedLayersError(f"has {len(layer.blobs)} blobs; expected slope, bias, mean and variance")
+    older = any(param.has(name) for name in ("var_eps", "moving_average", "decay"))
+    epsilon = param.get("var_eps" if older else "eps")
+    if older and not param.get("moving_average"):
+        net.note(layer, "normalises by the statistics of each batch (moving_average: false)")
+        _normalise_batch(layer, net, epsilon, (0, 1))
+        return
     channels = net.channels(layer)
     slope, bias, mean, variance = (net.weight(layer, index, (channels,)) for index in range(4))
-    sigma = np.sqrt(variance.array.astype(np.float64) + param.get("eps"))
+    sigma = np.sqrt(variance.array.astype(np.float64) + epsilon)
     moments = np.stack([mean.array.astype(np.float64), sigma], axis=1).astype(np.float32)
-    _normalise(layer, net, param.get("eps"), moments, (mean, variance), slope, bias)
+    _normalise(layer, net, epsilon, moments, (mean, variance), slope, bias)
 
 
 def _segnet_batch_norm(layer: LayerDef, net: Builder) -> None:
@@ -285,10 +295,21 @@ def _to_unit_length(layer: LayerDef, net: Builder) -> None:
     _normalise_length(layer, net, 1e-6)
 
 
-@lowers("L2Normalization", "L2Normalize")
+@lowers("L2Normalization")
 def l2_normalization(layer: LayerDef, net: Builder) -> None:
-    """x / sqrt(sum x^2) over the channels (forks for descriptors, l2_normalization_layer.cpp)."""
+    """x / sqrt(sum x^2) over the channels (a fork for descriptors, l2_normalization_layer.cpp).
+
+    All forks with a layer of this name agree on N x C; on maps some sum all values of an item instead.
+    """
+    if any(size != 1 for size in net.shape(layer.inputs[0])[2:]):
+        net.note(layer, "divides each pixel by the length of its channels; some forks divide by that of the whole map")
     _normalise_length(layer, net, 0.0)
+
+
+@lowers("L2Normalize")
+def l2_normalize(layer: LayerDef, net: Builder) -> None:
+    """x / sqrt(sum x^2 + 1e-7) over all values of an item (compact bilinear pooling, l2_normalize_layer.cpp)."""
+    _normalise_length(layer, net, 1e-7, across=True)
 
 
 @lowers("SimpleNormalize")

@@ -161,16 +161,16 @@ def reverse(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Flip")
 def flip(layer: LayerDef, net: Builder) -> None:
-    """The image mirrored along the axes that the layer names (happynear's caffe-windows, flip_layer.cpp).
+    """The image mirrored left to right, unless flip_width is false, and upside down with flip_height.
 
-    What the fork's schema takes a field for that is not given could not be found: both must stand there.
+    Source: happynear's caffe-windows, flip_layer.cpp and caffe.proto.
     """
     param = layer.params.get("flip_param")
-    missing = [name for name in ("flip_width", "flip_height") if not param.has(name)]
-    if missing:
-        raise NetworkError(f"flip_param does not state {' and '.join(missing)}; write true or false for each")
     axes = [axis for axis, name in ((2, "flip_height"), (3, "flip_width")) if param.get(name)]
-    net.finish(layer, Reverse(axis=tuple(axes)))
+    if axes:
+        net.finish(layer, Reverse(axis=tuple(axes)))
+    else:
+        net.same(layer)
 
 
 @lowers("Split", tops=(1, None))

@@ -135,6 +135,12 @@ def detect(
     if count is not None and len(class_names_of(net, detector, known, count)) > len(known):
         place = _background(net, detector, known, count)
         log.info("%s: the names of classes (%s) have none of class %s, the background", net.source, known.source, place)
+    elif not detector.lists and _background(net, detector, known, count) is None:
+        log.info(
+            "%s: nothing states which class is the background; class 0%s is taken for it, as in Fast R-CNN's code",
+            net.source,
+            f" ({known[0]})" if known else "",
+        )
     doubts(net, preprocessing)
     engine = compile_network(net.for_inference(), list(detector.wanted), options)
     return _each(net, detector, engine, pictures_of(images)[0], preprocessing, known, least, top, progress)

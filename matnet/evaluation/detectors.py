@@ -56,9 +56,9 @@ class Detector:
 
     scores: R x K, or with `lists` the rows of a detection layer, whose corners are relative to the image. offsets: of
     the boxes, R x 4 K, or R x 8 where all classes have the same. boxes: the variable of the boxes; `proposes`: whether
-    the network makes it. first: the number of the first pixel and image in boxes that are fed. sizes: the input of
-    height, width and scale, where there is one. classes: of a detection layer, how many it counts and which one is the
-    background.
+    the network makes it. first: the number of the first pixel and image in boxes that are fed, or of the first pixel in
+    rows that are listed. sizes: the input of height, width and scale, where there is one. classes: of a detection layer,
+    how many it counts and which one is the background.
     """
 
     image: str
@@ -113,7 +113,7 @@ class Detector:
         background: the class that is none. Raises NetworkError where shapes do not fit.
         """
         if self.lists:
-            return listed(values[0], size)
+            return listed(values[0], size, self.first)
         scores = values[0].reshape(len(values[0]), -1)
         if self.proposes:
             boxes = values[-1].reshape(len(values[-1]), -1)[:, -4:] / factor
@@ -129,16 +129,18 @@ class Detector:
         return best(scores, np.nan_to_num(moved), background, limits, finite)
 
 
-def listed(rows: np.ndarray, size: tuple[int, int]) -> Found:
+def listed(rows: np.ndarray, size: tuple[int, int], first: int = 1) -> Found:
     """The rows of a detection layer (image, class, score, corners relative to the image), in its order.
 
-    Relative corners are those of annotations that count from 1, divided by the size, as SSD is trained on them.
+    Relative corners are those of the annotations that SSD is trained on, divided by the size. first: 1 where these count
+    pixels from 1, as VOC's; 0 where they lie between pixels, as COCO's.
     """
     table = rows.reshape(-1, 7)
     table = table[table[:, 1] >= 0]  # a row of -1 says that nothing was found
     height, width = size
     with np.errstate(over="ignore", invalid="ignore"):
         boxes = table[:, 3:] * np.array([width, height, width, height], np.float32)
+        boxes[:, :2] += 1 - first
     finite = bool(np.isfinite(table).all() and np.isfinite(boxes).all())
     return Found(boxes, table[:, 1].astype(np.int64), table[:, 2], finite)
 
@@ -210,7 +212,7 @@ def detector_of(net: Network, asked: str | None = None) -> Detector:
                 f"{net.source}: {named!r} lists no detections; {in_words('scores=', '--scores')} of this detector is "
                 f"{lists}"
             )
-        return Detector(image, named, lists=True, classes=layer.op.listed_classes)
+        return Detector(image, named, first=layer.op.listed_from, lists=True, classes=layer.op.listed_classes)
     pooling = next((layer for layer in inference.layers.values() if _boxes_of(layer) is not None), None)
     if pooling is None:
         raise NetworkError(

@@ -53,6 +53,7 @@ class Op:
     - `usual_inputs`: the size that an input, such as boxes, always has.
     - `lists_detections`: whether an output row is image, class, score and four corners relative to the image.
     - `listed_classes`: how many classes these rows count, and the number of the background.
+    - `listed_from`: the number of the first pixel in the annotations whose corners these are.
     - `affine`: the factors and offsets of a layer that computes factor * x + offset per channel.
     - `half_precision`: whether an engine may store its outputs as float16.
     - `family`: the group of layers by which a drawing is coloured.
@@ -91,6 +92,11 @@ class Op:
         None where the layer does not state them.
         """
         return None
+
+    @property
+    def listed_from(self) -> int:
+        """Of a layer that lists detections: the number of the first pixel in the annotations that the network learnt."""
+        return 1
 
     @property
     def images_independent(self) -> bool:
@@ -197,8 +203,8 @@ class Op:
 
 FACTS = frozenset({
     "affine", "channel_axes", "channels", "channels_read", "family", "half_precision", "has_filters",
-    "images_independent", "input_channel_axis", "listed_classes", "lists_detections", "sizes_depend_on_values",
-    "spatial_params", "with_axes_swapped",
+    "images_independent", "input_channel_axis", "listed_classes", "listed_from", "lists_detections",
+    "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
 })  # fmt: skip
 """The attributes of Op that describe what its forward pass does."""
 

@@ -214,7 +214,7 @@ class Detection(Task):
         objects, order = self.data.objects[index], self._order(values[0])
         background = order.index(-1)
         found = self._detector.found(values, objects.size, factor, self._proposals(index), background)
-        if self._detector.lists and self.data.coco is not None:
+        if self._detector.lists and self._detector.first and self.data.coco is not None:
             # SSD divides COCO's corners by the size, which count from 0 and lie between pixels.
             found = replace(found, boxes=found.boxes + np.array([1, 1, 0, 0], np.float32))
         outcomes = {number: self._outcomes(found, order, index)}

@@ -86,6 +86,8 @@ class DetectionOutput(Op):
     ymin, xmax, ymax, sorted by image, class and falling score. Each class but backgroundLabel is suppressed
     on its own; of each image the keepTopK best remain (-1: all). Where nothing at all is found there is one
     row per image: its number and six times -1. `output_shapes` gives the greatest number of rows.
+    firstPixel changes no value. It is the number of the first pixel in the annotations that the network learnt, whose
+    corners divided by the image's size are those of the rows: 1 in PASCAL VOC, 0 in COCO.
 
     RefineDet adds two inputs: N x 2K, whether a prior is background or an object, and locations N x 4K, which move the
     priors before the first input does. A prior whose object value is below objectnessScore is background for sure:
@@ -108,6 +110,7 @@ class DetectionOutput(Op):
     confidenceThreshold: float = float(np.finfo(np.float32).min)
     keepTopK: int = -1
     objectnessScore: float = 0.0
+    firstPixel: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,6 +122,10 @@ class DetectionOutput(Op):
     @property
     def listed_classes(self) -> tuple[int, int] | None:
         return (self.numClasses, self.backgroundLabel) if 0 <= self.backgroundLabel < self.numClasses else None
+
+    @property
+    def listed_from(self) -> int:
+        return self.firstPixel
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         locations, _, priors, *refining = inputs
