@@ -425,7 +425,7 @@ def test_half_a_refinedet_is_refused(bottoms: int, param: str, named: str, tmp_p
 
 @pytest.mark.parametrize(("output", "first"), [("", 1), ("VOC", 1), ("COCO", 0)])
 def test_the_format_of_the_results_tells_from_where_corners_count(output: str, first: int, tmp_path: Path) -> None:
-    """SSD's io.cpp divides the corners of VOC's XML files, which count from 1, and those of COCO's JSON files, from 0."""
+    """SSD's io.cpp divides the corners of VOC's XML files, which count from 1, and of COCO's JSON files, from 0."""
     inputs = {"loc": (1, 8), "conf": (1, 4), "prior": (1, 2, 8)}
     saved = f"save_output_param {{ output_format: '{output}' }}" if output else ""
     param = f"detection_output_param {{ num_classes: 2 {saved} }}"
@@ -556,5 +556,5 @@ layers { name: "n" type: NORM bottom: "x" top: "y" }""")
     expected = x / (np.sqrt((x.astype(np.float64) ** 2).sum(axis=1, keepdims=True)) + 1e-6)
     net = matnet.convert_caffe(path, color_format="rgb")
     assert_close(net.forward({"x": x}, ["y"])["y"], expected, 1e-6, "unit")
-    with pytest.raises(UnsupportedLayersError, match="'n'[^\n]*NORM"):
+    with pytest.raises(UnsupportedLayersError, match=r"'n'[^\n]*NORM"):
         to_caffe(net)

@@ -84,7 +84,7 @@ def _normalise_batch(layer: LayerDef, net: Builder, epsilon: float, blobs: tuple
 def fork_batch_norm(layer: LayerDef, net: Builder) -> None:
     """The forks' BN: slope, bias, mean and variance, which are means and not sums; SegNet's has the first two only.
 
-    An older one (ChenglongChen's caffe-windows, bn_layer.cpp) calls its epsilon var_eps, and takes the statistics of the
+    An older one (ChenglongChen's caffe-windows, bn_layer.cpp) has var_eps for eps, and takes the statistics of the
     batch unless moving_average is true.
     """
     param = layer.params.get("bn_param")

@@ -57,7 +57,7 @@ class Detector:
     scores: R x K, or with `lists` the rows of a detection layer, whose corners are relative to the image. offsets: of
     the boxes, R x 4 K, or R x 8 where all classes have the same. boxes: the variable of the boxes; `proposes`: whether
     the network makes it. first: the number of the first pixel and image in boxes that are fed, or of the first pixel in
-    rows that are listed. sizes: the input of height, width and scale, where there is one. classes: of a detection layer,
+    rows that are listed. sizes: the input of height, width and scale, if there is one. classes: of a detection layer,
     how many it counts and which one is the background.
     """
 
@@ -132,7 +132,7 @@ class Detector:
 def listed(rows: np.ndarray, size: tuple[int, int], first: int = 1) -> Found:
     """The rows of a detection layer (image, class, score, corners relative to the image), in its order.
 
-    Relative corners are those of the annotations that SSD is trained on, divided by the size. first: 1 where these count
+    Relative corners are those of SSD's annotations, divided by the size. first: 1 where these count
     pixels from 1, as VOC's; 0 where they lie between pixels, as COCO's.
     """
     table = rows.reshape(-1, 7)

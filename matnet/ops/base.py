@@ -95,7 +95,7 @@ class Op:
 
     @property
     def listed_from(self) -> int:
-        """Of a layer that lists detections: the number of the first pixel in the annotations that the network learnt."""
+        """Of a layer that lists detections: the number of the first pixel in the annotations of its training."""
         return 1
 
     @property
