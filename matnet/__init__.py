@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-# In a checkout without symbolic links (Windows), `converters` here is a small file with the text of the link: the
-# folders are then found beside the package, where they stand.
+# In a checkout without symbolic links (Windows), `converters` here is a small text file. Search for the linked folders
+# beside the package instead.
 if not os.path.isdir(os.path.join(__path__[0], "converters")):
     __path__.append(os.path.dirname(__path__[0]))
 

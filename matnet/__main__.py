@@ -29,11 +29,11 @@ VERBS = {
     "demo": "show networks and run them on images, in the browser",
     "env": "print the versions and devices that a bug report needs",
 }
-"""The commands and what each does; one whose module does not exist is left out."""
+"""Each command with its one-line description. `verbs()` omits commands without a module."""
 
 
 def module_of(verb: str) -> str | None:
-    """The module whose `main` is the command; None where there is none."""
+    """The module that holds the command's `main`, or None."""
     if verb not in VERBS:
         return None
     found = find_spec(f"matnet.{verb}")
@@ -44,12 +44,12 @@ def module_of(verb: str) -> str | None:
 
 
 def verbs() -> Mapping[str, str]:
-    """The commands that exist, with one line each."""
+    """The installed commands with their one-line descriptions."""
     return {verb: text for verb, text in VERBS.items() if module_of(verb) is not None}
 
 
 def usage() -> str:
-    """What `matnet` alone prints: every command with one line."""
+    """The text that `matnet` prints without arguments."""
     known = verbs()
     width = max(map(len, known))
     return "\n".join(
@@ -66,7 +66,7 @@ def usage() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """What stands before a command: nothing, --help, --version, or a word that is no command."""
+    """Handle a command line that names no known command: help, version or an error."""
     given = sys.argv[1:] if argv is None else argv
     if not given or given[0] in ("-h", "--help", "help"):
         print(usage())
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def script() -> int:
-    """The console script `matnet`: run the command that the first argument names, with the rest; its exit status."""
+    """Console script `matnet`: run the command named by the first argument; returns the exit status."""
     interruptible()
     module = module_of(sys.argv[1]) if len(sys.argv) > 1 else None
     if module is None:

@@ -1,4 +1,4 @@
-"""The arguments that several commands share: which network, and which engine runs it."""
+"""Arguments shared by several commands: the network and the engine that runs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from matnet.stated_options import refuse_idle
 
 
 def model_help() -> str:
-    """What every command says of its argument MODEL."""
+    """The help text of the argument MODEL."""
     return (
         f"a MatConvNet .mat file; the name of a known model (see `{program('zoo')} list`), which is downloaded if "
         "needed; a pair of Caffe files NET.prototxt WEIGHTS.caffemodel, also with a comma between (a caffemodel alone "
@@ -29,7 +29,7 @@ def model_help() -> str:
 
 
 def add_network_options(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """The group "network": `--net`, `--lenient` and random weights, for `network_from`; a command may add to it."""
+    """Add the group "network", read by `network_from`; commands may extend it."""
     group = command.add_argument_group("network")
     add_file_options(group)
     add_random_weights(group)
@@ -37,7 +37,7 @@ def add_network_options(command: argparse.ArgumentParser) -> argparse._ArgumentG
 
 
 def add_random_weights(command: argparse._ActionsContainer) -> None:
-    """Let a command take a model of the zoo without its weights."""
+    """Add `--random-weights` and `--seed`."""
     command.add_argument(
         "--random-weights", action="store_true", help="build a known model with random weights, for speed and shapes"
     )
@@ -45,7 +45,7 @@ def add_random_weights(command: argparse._ActionsContainer) -> None:
 
 
 def add_file_options(command: argparse._ActionsContainer) -> None:
-    """What of a file is read: `--net` of a .mat file; phase, level and stages of a Caffe definition; `--lenient`."""
+    """Add the options that select what to read from a file: `--net`, `--lenient`, `--phase`, `--level`, `--stage`."""
     command.add_argument("--net", metavar="NAME", help="which network to read from a .mat file with several")
     command.add_argument(
         "--lenient",
@@ -69,25 +69,25 @@ def add_file_options(command: argparse._ActionsContainer) -> None:
 
 
 def file_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The keywords of `matnet.load` for a command that has `add_file_options`: of the options that were stated."""
+    """Keywords for `matnet.load`, from the options of `add_file_options` on the command line."""
     given = {keyword: getattr(options, option) for option, keyword in FILE_OPTIONS.items() if option in options.stated}
     return {keyword: value for keyword, value in given.items() if value is not None}
 
 
 FILE_OPTIONS = {"net": "name", "lenient": "lenient", "phase": "phase", "level": "level", "stage": "stages"}
-"""The options of `add_file_options`, and the keywords of `matnet.load` that they mean."""
+"""Options of `add_file_options` -> keywords of `matnet.load`."""
 
 
 def refuse_idle_weights(options: argparse.Namespace) -> None:
-    """MatnetError for options that cannot act: the seed of no random weights, and what is read of no file."""
+    """Raise MatnetError for `--seed` without `--random-weights`, and for file options with it."""
     if options.random_weights:
-        refuse_idle(options, FILE_OPTIONS, "choose what is read of a file, and --random-weights reads none")
+        refuse_idle(options, FILE_OPTIONS, "selects what to read from a file; --random-weights reads no file")
     else:
         refuse_idle(options, ["seed"], "only with --random-weights")
 
 
 def network_from(name: str, options: argparse.Namespace) -> Network:
-    """The network that a command's arguments mean; FileFormatError or UnknownModelError where there is none.
+    """The network named on the command line. Raises FileFormatError or UnknownModelError if there is none.
 
     `--input-size` reaches the conversion of Caffe's files, as the form of some layers depends on it.
     """
@@ -106,21 +106,21 @@ def _load_options(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def network_as_in_file(name: str, options: argparse.Namespace) -> Network:
-    """As `network_from`, to compare numbers: Caffe's files keep Caffe's own order of channels, and a note says so."""
+    """Like `network_from`, but Caffe files keep Caffe's channel order so that blobs can be compared; adds a note."""
     net = network_from(name, options)
     from_files = net.source.format == "caffe" and (Path(name).exists() or "," in name)
     if options.random_weights or not from_files or not flipped_inputs(net):
         return net
     net = load(name, color_format="rgb", **_load_options(name, options))
     net.source.notes.append(
-        "the blobs are Caffe's own, with channels in the order of the Caffe net (mostly B, G, R); matnet.load, eval "
-        "and predict take R, G, B"
+        "the blobs are Caffe's own, in the channel order of the Caffe net (usually B, G, R); matnet.load, eval and "
+        "predict use R, G, B"
     )
     return net
 
 
 def other_color_format(net: Network) -> str | None:
-    """The `--color-format` with which the Caffe files were not converted; None where the network is not Caffe's."""
+    """The `--color-format` that was not used to convert the Caffe files; None for other networks."""
     kept = net.meta.get("caffe")
     if not isinstance(kept, dict) or "flipped" not in kept:
         return None
@@ -128,11 +128,11 @@ def other_color_format(net: Network) -> str | None:
 
 
 Sizes = tuple[str | None, tuple[int, ...]]
-"""The name of an input, or None for the image, and the last axes of its shape."""
+"""Input name (None: the image input) and the trailing axes of its shape."""
 
 
 def add_input_size(command: argparse._ActionsContainer, meaning: str = "size of the image input") -> None:
-    """`--input-size`, the same in every command; `given_sizes` and `image_size` read it, `joined_sizes` older forms."""
+    """Add `--input-size`, read by `given_sizes`. `joined_sizes` accepts the older form."""
     command.add_argument(
         "--input-size",
         action="append",
@@ -156,10 +156,7 @@ def parse_size(text: str) -> Sizes:
 
 
 def joined_pairs(argv: Sequence[str]) -> list[str]:
-    """A prototxt and its weights, one after the other in either order, as the one argument `NET,WEIGHTS`.
-
-    What the files are is known by their content.
-    """
+    """Join a prototxt and adjacent weights, in either order, into one argument `NET,WEIGHTS`; detected by content."""
     joined: list[str] = []
     for argument in argv:
         before = joined[-1] if joined else ""
@@ -177,7 +174,7 @@ def _is_kind(argument: str, kinds: Sequence[str]) -> bool:
 
 
 def joined_sizes(argv: Sequence[str]) -> list[str]:
-    """The arguments with the older `--input-size HEIGHT WIDTH` as `--input-size HEIGHTxWIDTH`."""
+    """Rewrite the older `--input-size HEIGHT WIDTH` as `--input-size HEIGHTxWIDTH`."""
     found: list[str] = []
     for argument in argv:
         if found[-2:-1] == ["--input-size"] and found[-1].isdecimal() and argument.isdecimal():
@@ -191,7 +188,7 @@ NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 def numbers_in(text: str) -> list[float] | None:
-    """The numbers of one argument, with commas or blanks between, in brackets or not; None for any other text.
+    """Parse numbers separated by commas or spaces, optionally in brackets; None for any other text.
 
     >>> numbers_in("123.7, 117,104"), numbers_in("(1 2)"), numbers_in("mean.npy")
     ([123.7, 117.0, 104.0], [1.0, 2.0], None)
@@ -201,17 +198,17 @@ def numbers_in(text: str) -> list[float] | None:
 
 
 def numbers(text: str) -> list[float]:
-    """Finite numbers, as `numbers_in` takes them, for argparse."""
+    """argparse type: finite numbers in the syntax of `numbers_in`."""
     found = numbers_in(text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text} is not a number, nor several")
+        raise argparse.ArgumentTypeError(f"{text} is not a number or a list of numbers")
     if not all(map(math.isfinite, found)):
-        raise argparse.ArgumentTypeError(f"{text} is too large for a number")
+        raise argparse.ArgumentTypeError(f"{text} is out of range")
     return found
 
 
 def joined_numbers(argv: Sequence[str], options: Sequence[str]) -> list[str]:
-    """`--mean 1 2 3` as `--mean=1,2,3` for each of the `options`, so that argparse takes no more than the numbers."""
+    """Rewrite `--mean 1 2 3` as `--mean=1,2,3` for each of `options`, so that argparse consumes only the numbers."""
     found: list[str] = []
     rest = list(argv)
     while rest:
@@ -228,15 +225,17 @@ def joined_numbers(argv: Sequence[str], options: Sequence[str]) -> list[str]:
 
 
 def given_sizes(options: argparse.Namespace) -> tuple[int, ...] | dict[str, tuple[int, ...]] | None:
-    """`--input-size`: the one size that was given without a name, or sizes by input, or None.
+    """Value of `--input-size`: one unnamed size, sizes by input name, or None.
 
-    Raises MatnetError where both forms are given, or two sizes for one input.
+    Raises MatnetError if both forms are used, or if one input has two sizes.
     """
     given: list[Sizes] = getattr(options, "input_size", None) or []
     sizes = dict(given)
     if len(sizes) < len(given) or (None in sizes and len(sizes) > 1):
         texts = " and ".join(f"{name}={_x(axes)}" if name else _x(axes) for name, axes in given)
-        raise MatnetError(f"--input-size is given as {texts}; give one size without a name, or one NAME=... per input")
+        raise MatnetError(
+            f"--input-size {texts}: conflicting sizes; give one size without a name, or one NAME=... per input"
+        )
     if None in sizes:
         return sizes[None]
     return {name: axes for name, axes in sizes.items() if name is not None} or None
@@ -247,21 +246,21 @@ def _x(axes: Sequence[int]) -> str:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1, for argparse."""
+    """argparse type: a positive integer."""
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
     return number
 
 
 def factor(text: str) -> float:
-    """A finite factor other than 0, for argparse."""
+    """argparse type: a finite, non-zero factor."""
     try:
         found = float(text)
     except ValueError:
         found = 0.0
     if not math.isfinite(found) or not found:
-        raise argparse.ArgumentTypeError(f"{text} is no factor; expected a finite number other than 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a valid factor; expected a finite, non-zero number")
     return found
 
 
@@ -270,7 +269,7 @@ ENGINE = ("backend", "device", "precision", "threads", "runtime")
 
 
 def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") -> argparse._ArgumentGroup:
-    """The group "engine": engine, device, precision, threads, runtime; for `engine_options`. A command may add."""
+    """Add the group "engine", read by `engine_options`; commands may extend it."""
     group = command.add_argument_group("engine")
     choice = "auto: a usable GPU, else ONNX Runtime, else numpy"
     group.add_argument("--backend", choices=BACKENDS, default=backend, help=f"{choice} (default: %(default)s)")
@@ -297,25 +296,24 @@ def add_engine_options(command: argparse.ArgumentParser, backend: str = "auto") 
 
 
 def _candidates(runtime: str) -> object:
-    from matnet.engines.cpu.runtimes import candidates  # whose classes take longer to make than most commands
+    from matnet.engines.cpu.runtimes import candidates  # slow to import
 
     return candidates(runtime)
 
 
 def add_batch_size(command: argparse._ActionsContainer, default: int | None, meaning: str) -> None:
-    """`--batch-size N`, with what it means to this command."""
+    """Add `--batch-size N`. meaning: its help text."""
     command.add_argument("--batch-size", type=positive, default=default, metavar="N", help=meaning)
 
 
 def engine_options(options: argparse.Namespace) -> EngineOptions:
-    """The engine options of a command: those of `add_engine_options`, and `--batch-size` and `--strict` where it has
-    them."""
+    """EngineOptions from `add_engine_options`, plus `--batch-size` and `--strict` if the command has them."""
     names = ("backend", "device", "precision", "threads", "runtime", "batch_size", "strict")
     return EngineOptions.of(**{name: getattr(options, name, None) for name in names})
 
 
 def _checked(check: Callable[[str], object]) -> Callable[[str], str]:
-    """A type for argparse: the text itself, once `check` accepts it."""
+    """argparse type: the text itself, validated by `check`."""
 
     def parse(text: str) -> str:
         try:

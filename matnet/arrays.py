@@ -1,4 +1,4 @@
-"""Files of arrays for `matnet.run`: .npz and .mat, in and out, with variable names that such files can hold."""
+"""Array files (.npz, .mat) of `matnet.run`: reading, writing and the mapping of variable names."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 LAYOUTS = ("nchw", "hwcn")
 SUFFIXES = (".npz", ".mat")
-MOST_STRUCTS = 4  # in one another, that are searched for arrays
+MOST_STRUCTS = 4  # nesting depth of structs searched for arrays
 SHOWN = 8
 
 
 def encoded(name: str) -> str:
-    """A variable's name in an array file: `/` is written `__`."""
+    """A variable's name in an array file, with `/` replaced by `__`."""
     return name.replace("/", "__")
 
 
@@ -34,17 +34,17 @@ def default_layout(path: str | os.PathLike[str]) -> str:
 
 
 def check_suffix(path: str | os.PathLike[str]) -> Path:
-    """`path`, known to be a .npz or .mat; DataError otherwise."""
+    """`path` as a Path. Raises DataError unless it ends in .npz or .mat."""
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{target}: array files end in .npz or .mat; rename it or choose another")
+        raise DataError(f"{target}: expected an array file that ends in .npz or .mat; rename it or choose another")
     return target
 
 
 def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """All numeric arrays of a .npz or .mat file; of MatConvNet's image database (imdb), `images.data`.
+    """All numeric arrays of a .npz or .mat file, or `images.data` of a MatConvNet image database (imdb).
 
-    Raises DataError or FileFormatError where it is neither, damaged, or a .mat file with arrays in structs alone.
+    Raises DataError or FileFormatError for other or damaged files, and for a .mat file with arrays only in structs.
     """
     target = check_suffix(existing_file(path, "array file"))
     if target.suffix.lower() == ".mat":
@@ -55,29 +55,29 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
         stored = np.load(target, allow_pickle=False)
         if isinstance(stored, np.ndarray):
-            raise DataError(f"{target}: is {NPY}, one array without a name; write it with numpy.savez")
+            raise DataError(f"{target}: is {NPY}, which holds one unnamed array; write it with numpy.savez")
         with stored:
             return {name: np.asarray(stored[name]) for name in stored.files}
     except DataError:
         raise
-    except Exception as error:  # NumPy and its unpackers raise a dozen types for damaged, encrypted and foreign data
+    except Exception as error:  # NumPy and zipfile raise many types for damaged or encrypted files
         raise DataError(f"{target}: is not a readable .npz file ({error}); write it with numpy.savez") from None
 
 
 def _inside(file: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
-    """The images of an image database, for a file whose arrays all stand in structs."""
+    """The images of an image database (imdb), for a file that holds arrays only in structs."""
     nested = dict(_nested("", file, 0))
     images = {name: value for name, value in nested.items() if f".{name}".endswith(".images.data")}
     if len(images) == 1:
         name, value = next(iter(images.items()))
         size = "x".join(map(str, value.shape))
-        log.info("%s: is an image database; the input is %s (%s)", path, name, size)
+        log.info("%s: is an image database; using %s (%s) as the input", path, name, size)
         return images
     if not nested:
         return {}
     held = [f"{name} ({'x'.join(map(str, value.shape))})" for name, value in nested.items()][:SHOWN]
     raise DataError(
-        f"{path}: its arrays stand inside structs: {', '.join(held)}; expected a variable in__NAME; in MATLAB: "
+        f"{path}: holds arrays only in structs: {', '.join(held)}; expected a variable in__NAME; in MATLAB: "
         f"in__NAME = {next(iter(nested))}; save('input.mat', 'in__NAME')"
     )
 
@@ -93,11 +93,10 @@ def _nested(place: str, value: Any, depth: int) -> Iterator[tuple[str, np.ndarra
 def input_arrays(
     arrays: Mapping[str, np.ndarray], inputs: Mapping[str, Sequence[str]], others: Sequence[str], source: Any
 ) -> dict[str, np.ndarray]:
-    """Which array feeds which input, of a file with arrays `in__NAME` (or plain names where none has the prefix).
+    """Map arrays of a file to network inputs, by the names `in__NAME` (or plain names if no array has the prefix).
 
-    `inputs` are those that a result needs, with all the names that each goes by: a single one takes the only
-    input array, whatever its name. `others`, such as labels, are taken where they are there. Further arrays are
-    ignored. DataError where no array can be an input.
+    inputs: required inputs with all their accepted names; a single input takes the only array, whatever its name.
+    others: optional inputs, such as labels. Further arrays are ignored. Raises DataError if no array matches an input.
     """
     marked = {name[4:]: value for name, value in arrays.items() if name.startswith("in__")}
     candidates = marked or {name: value for name, value in arrays.items() if not name.startswith("out__")}
@@ -108,7 +107,7 @@ def input_arrays(
         plain = [key for key in called if marked and keys and key in arrays]
         if len(keys) + len(plain) > 1:
             twins = " and ".join([*(f"in__{key}" if marked else key for key in keys), *plain])
-            raise DataError(f"{source}: {twins} are the same input, {name!r}; keep one of the arrays")
+            raise DataError(f"{source}: {twins} all match input {name!r}; keep one of them")
         if keys:
             found[name] = candidates[keys[0]]
     single = next(iter(inputs), None)
@@ -116,16 +115,16 @@ def input_arrays(
         found[single] = next(value for name, value in candidates.items() if name not in map(encoded, found))
     for name, value in found.items():
         if value.dtype.kind not in "fiubc":
-            raise DataError(f"{source}: the array for input {name!r} holds {value.dtype}; expected numbers")
+            raise DataError(f"{source}: the array for input {name!r} has type {value.dtype}; expected numbers")
     if inputs and not found:
         held = ", ".join(arrays) or "nothing"
         wanted = ", ".join(f"in__{encoded(names[-1])}" for names in inputs.values())
-        raise DataError(f"{source}: the input file must hold {wanted}; it holds {held}")
+        raise DataError(f"{source}: holds {held}; expected {wanted}")
     return found
 
 
 def to_nchw(array: np.ndarray, layout: str, rank: int | None) -> np.ndarray:
-    """An array of an input file as N x C x H x W: transposed from `hwcn`, or completed to 4-D from its known rank."""
+    """An input array as N x C x H x W: transposed from `hwcn`, or padded to 4-D if it has the blob's own rank."""
     if layout == "hwcn":
         from matnet.layout import hwcn_to_nchw
 
@@ -136,10 +135,9 @@ def to_nchw(array: np.ndarray, layout: str, rank: int | None) -> np.ndarray:
 
 
 def from_nchw(array: np.ndarray, layout: str, rank: int | None) -> np.ndarray:
-    """An activation as an output file shows it: H x W x C x N, or N x C x H x W with a Caffe blob's own rank.
+    """An activation in the layout of the output file: H x W x C x N, or N x C x H x W reduced to the Caffe blob's rank.
 
-    A blob of fewer axes has the missing ones in its last one: mostly ones, or, behind a Flatten that is no
-    layer of its own, a whole map.
+    Surplus axes are merged into the last one. They have size 1 unless the blob comes from a Flatten without a layer.
     """
     if layout == "hwcn":
         return np.asfortranarray(array.transpose(2, 3, 1, 0))
@@ -149,7 +147,7 @@ def from_nchw(array: np.ndarray, layout: str, rank: int | None) -> np.ndarray:
 
 
 def held_names(path: str | os.PathLike[str]) -> list[str]:
-    """The names of the arrays, and attributes, of a .npz, .mat or HDF5 file; none for a file of another kind."""
+    """The names of arrays and attributes in a .npz, .mat or HDF5 file; empty for other files."""
     try:
         if kind_of(path) == NPZ:
             with zipfile.ZipFile(path) as archive:
@@ -167,7 +165,7 @@ def held_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 def refuse_to_replace(path: str | os.PathLike[str], ours: Callable[[list[str]], bool]) -> None:
-    """FileFormatError where a file exists whose arrays have names that, as `ours` says, this command does not write."""
+    """Raise FileFormatError if `path` exists and `ours` does not recognise its array names as those of this command."""
     target = Path(path)
     if not target.is_file() or not target.stat().st_size:
         return
@@ -177,21 +175,21 @@ def refuse_to_replace(path: str | os.PathLike[str], ours: Callable[[list[str]], 
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     held = f"holds {', '.join(names[:SHOWN])}{more}" if names else "cannot be read"
     raise FileFormatError(
-        f"{target}: exists, and was not written by this command; give another name, or remove it first (it {held})"
+        f"{target}: exists and was not written by this command (it {held}); give another name or remove it first"
     )
 
 
 def refuse_to_replace_other_arrays(path: str | os.PathLike[str]) -> None:
-    """FileFormatError where `write_arrays` would replace what it did not write."""
+    """Raise FileFormatError if `write_arrays` would overwrite a file that it did not write."""
     refuse_to_replace(path, lambda names: all(name.startswith("out__") for name in names))
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays under their variables' names as `out__NAME`; the file appears whole or not at all."""
+    """Write each array as `out__NAME`, atomically."""
     target = check_suffix(path)
     named = {f"out__{encoded(name)}": value for name, value in arrays.items()}
     if len(named) < len(arrays):
-        raise FileFormatError(f"{target}: two variables have one name once `/` is written `__`; ask for one of them")
+        raise FileFormatError(f"{target}: two variables have one name with `/` replaced by `__`; write one of them")
     if target.suffix.lower() == ".mat":
         from matnet.formats.mat import write_mat
         from matnet.formats.names import identifiers

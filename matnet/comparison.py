@@ -1,4 +1,4 @@
-"""Two networks side by side: structure, every param's largest difference, meta."""
+"""Comparison of two networks: structure, largest difference of each param, meta."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from matnet.formats.mat.values import Cell, StructArray, equal
 from matnet.network import Layer, Network
 from matnet.ops.base import Op
 
-AT_ONCE = 1 << 22  # numbers that are subtracted at a time, so that large filters take no second copy
+AT_ONCE = 1 << 22  # values compared at a time, to bound the memory
 MISSING = object()
 
 
 @dataclass(frozen=True)
 class ParamDifference:
-    """One param of both networks. `largest`: of |a - b|, infinite where only one is NaN; None: sizes differ."""
+    """One param of both networks. largest: max |a - b|, infinite if only one is NaN, None if shapes differ."""
 
     name: str
     shape_a: tuple[int, ...]
@@ -33,18 +33,18 @@ class ParamDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How network `b` differs from `a`: lines about structure and meta, and every param that both have."""
+    """Differences of network `b` from `a`: text lines for structure and meta, and all params that both have."""
 
     structure: tuple[str, ...]
     params: tuple[ParamDifference, ...]
     meta: tuple[str, ...]
 
     def same(self, tolerance: float = 0.0, with_meta: bool = True) -> bool:
-        """Whether nothing differs, params by no more than `tolerance`."""
+        """Whether structure and meta are equal and all params differ by at most `tolerance`."""
         return not self.structure and not (with_meta and self.meta) and all(p.within(tolerance) for p in self.params)
 
     def record(self) -> dict[str, Any]:
-        """The same as plain data, for JSON; an infinite difference is the text "inf"."""
+        """The comparison as JSON values; an infinite difference is the string "inf"."""
         return {
             "same": self.same(),
             "structure": list(self.structure),
@@ -63,11 +63,11 @@ class Comparison:
 
 
 def compare(a: Network, b: Network) -> Comparison:
-    """Compare layer by layer and param by param, by name; neither network is run.
+    """Compare layers and params by name, without running the networks.
 
-    Where layers of one name have other names for variables or params, as SimpleNN and DagNN do, one line says so, and
-    the rest is compared under the first network's names. The params of two SimpleNN files are compared by their places
-    in the layers alone: such a file names none, and names in its `meta.matnet` are not part of its structure.
+    If layers of the same name use different names for variables or params, as SimpleNN and DagNN do, one line reports
+    it, and the comparison continues with the first network's names. Params of two SimpleNN files are compared by their
+    position in the layer, because SimpleNN does not name params; names in `meta.matnet` are not compared.
     """
     b, renamed = _renamed_as(a, b)
     structure = [*renamed, *_sets("layer", a.layers, b.layers), *_sets("param", a.params, b.params)]
@@ -75,13 +75,13 @@ def compare(a: Network, b: Network) -> Comparison:
         if name in b.layers:
             structure += _layer_differences(a.layers[name], b.layers[name])
     if not structure and list(a.layers) != list(b.layers):
-        structure.append("the layers stand in another order")
+        structure.append("the layers are in a different order")
     params = [_param_difference(name, a, b) for name in a.params if name in b.params]
     return Comparison(tuple(structure), tuple(params), tuple(_meta_differences("meta", a.meta, b.meta)))
 
 
 def _renamed_as(a: Network, b: Network) -> tuple[Network, list[str]]:
-    """`b` with the names of `a` for what stands at the same places of layers of one name, and what was renamed."""
+    """`b` with variables and params renamed as in the same layers of `a`, and lines that report the renames."""
     variables: dict[str, str] = {}
     params: dict[str, str] = {}
     for name, first in a.layers.items():
@@ -96,7 +96,7 @@ def _renamed_as(a: Network, b: Network) -> tuple[Network, list[str]]:
     variables, params = _new_names(variables, b.variables), _new_names(params, b.params)
     nameless = a.source.format == b.source.format == "simplenn"
     lines = [
-        f"{len(new)} {what} are called otherwise: {next(iter(new.values()))!r} in the first is "
+        f"{len(new)} {what} have different names: {next(iter(new.values()))!r} in the first is "
         f"{next(iter(new))!r} in the second"
         for what, new in (("variables", variables), ("params", {} if nameless else params))
         if new
@@ -111,7 +111,7 @@ def _renamed_as(a: Network, b: Network) -> tuple[Network, list[str]]:
 
 
 def _new_names(found: Mapping[str, str], taken: Iterable[str]) -> dict[str, str]:
-    """Of the pairs new -> old those that differ, one to one, and without a clash with names that stay."""
+    """The pairs new -> old that differ, are one to one, and do not clash with unchanged names."""
     olds = Counter(found.values())
     changed = {new: old for new, old in found.items() if new != old and olds[old] == 1}
     staying = set(taken) - changed.keys()
@@ -151,7 +151,7 @@ def _param_difference(name: str, a: Network, b: Network) -> ParamDifference:
 
 
 def largest_difference(a: np.ndarray, b: np.ndarray) -> float:
-    """The largest |a - b| of two arrays of one shape; NaN against NaN is 0, against a number infinite.
+    """The largest |a - b| of two arrays of the same shape. NaN equals NaN; NaN against a number is infinite.
 
     >>> largest_difference(np.array([1.0, np.nan]), np.array([3.0, np.nan]))
     2.0
@@ -167,7 +167,7 @@ def largest_difference(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _slices(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Both arrays in pieces of about AT_ONCE numbers along the last axis; scalars and empty ones whole."""
+    """Both arrays in slices of about AT_ONCE values along the last axis."""
     if a.ndim == 0 or a.size <= AT_ONCE:
         yield np.atleast_1d(a), np.atleast_1d(b)
         return
@@ -177,7 +177,7 @@ def _slices(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarr
 
 
 def _largest_value(values: np.ndarray) -> float:
-    """The largest finite absolute value, to set a difference against."""
+    """The largest finite absolute value, as the scale of a difference."""
     return max(
         (float(np.abs(piece[np.isfinite(piece)]).max(initial=0)) for piece, _ in _slices(values, values)), default=0.0
     )
@@ -194,7 +194,7 @@ def _meta_differences(where: str, a: Any, b: Any) -> Iterator[str]:
 
 
 def _described(a: Any, b: Any) -> str:
-    """The two values, or, for large ones, how far they are apart."""
+    """The two values, or the largest difference of large arrays."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         if a.shape == b.shape and a.dtype.kind in "biuf" and b.dtype.kind in "biuf" and a.size > 4:
             apart = largest_difference(a.astype(np.float64), b.astype(np.float64))

@@ -1,4 +1,4 @@
-"""The command line of matnet.convert: its arguments, and the keywords of `convert_caffe` that they mean."""
+"""The command line of matnet.convert, and its mapping to the keywords of `convert_caffe`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ORIGINAL_VARIANTS = ["caffe-old", "vgg-caffe", "caffe", "caffe_0115", "caffe_6e3
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; the spellings of MatConvNet's import-caffe.py are accepted beside matnet's own."""
+    """The parser. It also accepts the option names of MatConvNet's import-caffe.py."""
     result = command_parser(
         "convert", "MODEL [OUT.mat]", "MODEL --to-caffe STEM", "MODEL --to-onnx OUT.onnx", "MODEL --to-torch FOLDER",
         description="Convert a network into a .mat file that MatConvNet loads, or for Caffe (--to-caffe), ONNX "
@@ -178,7 +178,7 @@ def _add_layers(group: Any) -> None:
 
 
 def _choice(group: Any, option: str, meaning: str, *others: str, **further: Any) -> None:
-    """An option that takes one of a few words; the first is the default, as of the keyword."""
+    """Add an option with the choices of the keyword of the same name; the first is the default."""
     words = CHOICES[option[2:].replace("-", "_")]
     group.add_argument(option, *others, choices=words, default=words[0], help=meaning, **further)
 
@@ -200,86 +200,88 @@ def _add_state(group: Any) -> None:
 
 
 def _full_size(text: str) -> tuple[int, ...]:
-    """HxW or S; in brackets [W,H] or [S], the original order."""
+    """HxW or S; in brackets [W,H] or [S], the order of import-caffe.py."""
     try:
         if text.strip().startswith(("[", "(")):
             return tuple(int(number) for number in reversed(ast.literal_eval(text)))
         return tuple(int(part) for part in text.lower().split("x"))
     except (ValueError, SyntaxError, TypeError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write HxW, or S for the shorter side") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; give HxW, or S for the shorter side") from None
 
 
 def _names(text: str) -> list[str] | str:
-    """Words between commas, the tuple of quoted words that the original took, or one of ImageNet's orders."""
+    """Names separated by commas, a Python tuple as in import-caffe.py, or one of ImageNet's class orders."""
     if text in ORDERS:
         return text
     if text.strip().startswith(("(", "[")):
         try:
             return [str(name) for name in ast.literal_eval(text)]
         except (ValueError, SyntaxError, TypeError):
-            raise argparse.ArgumentTypeError(f"{text!r} is no list of names") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not a list of names") from None
     return [name.strip() for name in text.split(",")]
 
 
 def sort_files(given: argparse.Namespace) -> None:
-    """Put each positional argument to its place: `source` (a .mat file, folder or name), prototxt, caffemodel or out.
+    """Assign each positional argument to `source` (a .mat file, folder or model name), prototxt, caffemodel or out.
 
-    What exists goes by its content, and where that is not conclusive, or no file exists, by its suffix. FileFormatError
-    where two files would take one place.
+    Existing files are recognised by content, others by suffix. Raises FileFormatError if two files have the same role.
     """
     given.source = None
     _sort_to_caffe(given)
     parts = [part for text in given.files for part in ([text] if Path(text).exists() else text.split(","))]
     for number, text in enumerate(parts):
-        named = number == 0 and Path(text).suffix != ".mat"  # a NAME may have own --prototxt
+        named = number == 0 and Path(text).suffix != ".mat"  # a model name may come with --prototxt
         started = not named and bool(given.source or given.prototxt or given.caffemodel)
         place = _place(Path(text), started)
         taken = getattr(given, place)
         if taken is not None:
             for file in (taken, text):
                 refuse_foreign(Path(file))
-            raise FileFormatError(f"{text}: {taken} is {PLACES[place]} already; expected P.prototxt W.caffemodel [OUT]")
+            raise FileFormatError(
+                f"{text}: {PLACES[place]} is already given as {taken}; expected P.prototxt W.caffemodel [OUT]"
+            )
         setattr(given, place, text)
 
 
 MEANS = ("--mean", "--average-image", "--mean-values", "--average-value")
-"""The options that take a mean; each takes numbers, as in every command."""
+"""The options that take a mean as numbers."""
 
 
 def mean_as_values(given: argparse.Namespace) -> None:
-    """`--mean` with numbers as `--mean-values`. NetworkError where both are given."""
+    """Treat `--mean` with numbers as `--mean-values`. Raises NetworkError if both are given."""
     values = None if given.mean is None or Path(given.mean).exists() else numbers_in(given.mean)
     if values is None:
         return
     if given.mean_values is not None:
-        raise NetworkError(f"--mean {given.mean} and --mean-values: both are the mean as a colour; give one of them")
+        raise NetworkError(f"--mean {given.mean} and --mean-values both give the mean as a colour; give one of them")
     given.mean, given.mean_values = None, values
     given.stated["mean_values"] = given.stated.pop("mean")
 
 
 def _sort_to_caffe(given: argparse.Namespace) -> None:
-    """`MODEL --to-caffe STEM`, or, as it was first, `--to-caffe MODEL [STEM]`: MODEL among the files, STEM as out."""
+    """Accept `MODEL --to-caffe STEM` and the older `--to-caffe MODEL [STEM]`: MODEL joins the files, STEM is out."""
     if not given.to_caffe:
         return
     text, given.to_caffe = given.to_caffe, ""
     model = bool(given.prototxt or given.caffemodel)
     if model or (given.files and (Path(given.files[0]).exists() or not Path(text).exists())):
         if given.out is not None:
-            raise FileFormatError(f"--to-caffe {text} and --out {given.out}: both say what to write; give one of them")
+            raise FileFormatError(f"--to-caffe {text} and --out {given.out} both name the output; give one of them")
         given.out = text
     else:
         given.files.insert(0, text)
 
 
 def caffe_files(given: argparse.Namespace) -> tuple[str | None, str | None]:
-    """The prototxt and the caffemodel to write: those that are named, else those of the stem. FileFormatError where
-    the stem is that of a folder.
+    """The prototxt and caffemodel to write: as named, or else built from the stem.
+
+    Raises FileFormatError if the stem is a folder.
     """
     stem = given.out
     if stem is None:
         return given.out_prototxt, given.out_caffemodel
     if os.path.basename(stem) in ("", ".", ".."):
-        raise FileFormatError(f"{stem}: is a folder; give the name of the files to write, without suffix")
+        raise FileFormatError(f"{stem}: is a folder; give the path of the files to write, without suffix")
     return given.out_prototxt or f"{stem}.prototxt", given.out_caffemodel or f"{stem}.caffemodel"
 
 
@@ -289,7 +291,7 @@ WEIGHT_SUFFIXES = (".caffemodel", ".h5")
 
 
 def _place(path: Path, started: bool) -> str:
-    """The place of one positional argument; `started` once a network is named."""
+    """The role of one positional argument. started: a network has already been named."""
     kind = kind_of_source(path)
     if kind == PROTOTXT:
         return "prototxt"
@@ -301,7 +303,7 @@ def _place(path: Path, started: bool) -> str:
 
 
 def kind_of_source(path: str | Path) -> str | None:
-    """The kind of a file by its content; None where there is no such file, or it cannot be read."""
+    """The kind of a file by its content; None if it does not exist or cannot be read."""
     try:
         return kind_of(path) if Path(path).is_file() else None
     except OSError:
@@ -313,14 +315,14 @@ CONVERSION = (
     "labels", "class_names", "remove_dropout", "remove_loss", "append_softmax", "merge_batchnorm", "simplify",
     "extensions", "names", "roi_base", "crop", "transpose", "phase", "level", "stage", "lenient", "input_size",
 )  # fmt: skip
-"""The options that say how Caffe's files are converted."""
+"""The options that control the conversion of Caffe files."""
 
 FORMS = {"to_caffe": "--to-caffe", "to_onnx": "--to-onnx", "to_torch": "--to-torch"}
-"""The options that ask for another form than a .mat file."""
+"""The options that select an output format other than .mat."""
 
 
 def conversion_options(given: argparse.Namespace) -> dict[str, Any]:
-    """The keywords of `convert_caffe` that the command line states."""
+    """Keywords for `convert_caffe`, from the options on the command line."""
     options = {name: getattr(given, name) for name in CONVERSION if name in given.stated}
     if "stage" in options:
         options["stages"] = options.pop("stage")
@@ -331,17 +333,18 @@ def conversion_options(given: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-# -- options that cannot act ------------------------------------------------------------------------
+# -- options without effect -------------------------------------------------------------------------
 
 
 def refuse_idle_options(given: argparse.Namespace, of_caffe: bool, name: bool) -> None:
-    """MatnetError where an option cannot act. of_caffe: whether the network is converted from Caffe's files. name:
-    whether it is a known model's name.
+    """Raise MatnetError if an option has no effect.
+
+    of_caffe: the network is converted from Caffe files. name: the source is the name of a known model.
     """
     if given.random_weights:
         if not name:
-            raise NetworkError(f"--random-weights takes the name of a model; `{program('zoo')} list` shows all")
-        why = "not with --random-weights, which builds the model as its card describes it"
+            raise NetworkError(f"--random-weights needs the name of a known model; `{program('zoo')} list` shows all")
+        why = "not with --random-weights, which builds the model from its card"
         kept = {"input_size"} if _form(given) else set()
         if given.to_caffe is not None:
             kept.add("color_format")
@@ -352,60 +355,60 @@ def refuse_idle_options(given: argparse.Namespace, of_caffe: bool, name: bool) -
     else:
         refuse_idle(given, ["seed"], "only with --random-weights")
     if not name:
-        refuse_idle(given, ["mirror", "carried"], "only for the name of a known model, whose files are fetched")
+        refuse_idle(given, ["mirror", "carried"], "only for known models, which matnet fetches by name")
     _refuse_idle_outputs(given)
     both = stated(given, ["merge_batchnorm", "simplify"])
     if len(both) > 1:
-        raise NetworkError(f"{' and '.join(both)}: say the same; give one of them")
+        raise NetworkError(f"{' and '.join(both)} set the same thing; give one of them")
     if given.source is not None and not name:
         _refuse_for_files(given, of_caffe)
 
 
 READ = ("prototxt", "caffemodel", "mirror", "carried", "show_upgraded")
-"""The options that say which files are read, and that show one."""
+"""The options that name the files to read or show."""
 
 
 def _form(given: argparse.Namespace) -> str | None:
-    """The option that asks for another form than a .mat file. NetworkError where there are several."""
+    """The option that selects an output format other than .mat. Raises NetworkError if there are several."""
     several = [option for name, option in FORMS.items() if getattr(given, name) is not None]
     if len(several) > 1:
-        raise NetworkError(f"{' and '.join(several)} are given; a run writes one form, so give one of them")
+        raise NetworkError(f"{' and '.join(several)}: convert writes one format per run; give one of them")
     return several[0] if several else None
 
 
 def _refuse_idle_outputs(given: argparse.Namespace) -> None:
-    """MatnetError for options about files that are not written."""
+    """Raise MatnetError for options that concern a file that is not written."""
     form = _form(given)
     if form is not None:
-        refuse_idle(given, ["format", "mat_version"], f"of a .mat file, and {form} writes none")
+        refuse_idle(given, ["format", "mat_version"], f"only for .mat files; {form} does not write one")
         refuse_idle(given, ["show_upgraded"], f"not with {form}; give it alone")
     if form in ("--to-onnx", "--to-torch") and given.out is not None:
         target = given.to_onnx or given.to_torch
-        raise NetworkError(f"--out {given.out}: {form} {target} says what is written; give one of them")
+        raise NetworkError(f"--out {given.out} and {form} {target} both name the output; give one of them")
     if form != "--to-caffe":
         refuse_idle(given, ["out_prototxt", "out_caffemodel"], "only with --to-caffe")
     elif given.out is not None and given.out_prototxt is not None and given.out_caffemodel is not None:
-        raise NetworkError(f"{given.out}: --out-prototxt and --out-caffemodel name both files; leave it out")
+        raise NetworkError(f"{given.out}: --out-prototxt and --out-caffemodel already name both files; omit it")
     if form not in ("--to-onnx", "--to-torch"):
-        why = "only with --to-onnx and --to-torch; a .mat file and Caffe's files hold the whole network"
+        why = "only with --to-onnx and --to-torch; .mat and Caffe files hold the whole network"
         refuse_idle(given, ["outputs"], why)
     if given.show_upgraded and given.out is None:
         idle = ["format", "mat_version", *(name for name in CONVERSION if name not in STATE)]
-        refuse_idle(given, idle, "not for --show-upgraded alone, which prints the prototxt; give OUT as well")
+        refuse_idle(given, idle, "no effect with --show-upgraded alone, which prints the prototxt; give OUT as well")
 
 
 STATE = ("phase", "level", "stage", "lenient")
-"""The options that say which layers of a prototxt are read."""
+"""The options that select layers of a prototxt."""
 
 
 def _refuse_for_files(given: argparse.Namespace, of_caffe: bool) -> None:
-    """MatnetError for what cannot act on a whole network: a .mat file, or a folder."""
+    """Raise MatnetError for options without effect on a complete network (a .mat file or a folder)."""
     beside = given.prototxt or given.caffemodel
     if beside is not None:
         raise NetworkError(
-            f"{beside}: {given.source} is a whole network; give one of the two; --to-caffe STEM writes Caffe's files"
+            f"{beside}: {given.source} is a complete network; give one of the two (--to-caffe STEM writes Caffe files)"
         )
-    refuse_idle(given, ["show_upgraded"], f"takes a prototxt or a caffemodel, and {given.source} is none")
+    refuse_idle(given, ["show_upgraded"], f"needs a prototxt or a caffemodel; {given.source} is neither")
     if of_caffe:
         return
     form = _form(given)
@@ -413,4 +416,4 @@ def _refuse_for_files(given: argparse.Namespace, of_caffe: bool) -> None:
     if form == "--to-caffe":
         acting.add("color_format")
     idle = [name for name in CONVERSION if name not in acting]
-    refuse_idle(given, idle, f"only for Caffe models; {given.source} is written as it is")
+    refuse_idle(given, idle, f"only for Caffe models; {given.source} is not one")

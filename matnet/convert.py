@@ -1,4 +1,4 @@
-"""`matnet convert`: any network into a `.mat` file that MatConvNet loads, or for Caffe, ONNX or PyTorch.
+"""`matnet convert`: convert a network to MatConvNet (.mat), Caffe, ONNX or PyTorch.
 
 matnet convert caffe-alex
 matnet convert deploy.prototxt net.caffemodel net.mat --mean-values 123,117,104
@@ -53,7 +53,7 @@ log = logging.getLogger("matnet.convert")
 
 
 def convert(given: argparse.Namespace) -> None:
-    """Any network -> .mat, in the format and version that are asked for; decisions go to stdout, one a line."""
+    """Any network -> .mat in the requested format and version; prints the conversion notes."""
     from matnet.converters.report import summary
 
     if given.show_upgraded:
@@ -76,12 +76,12 @@ def convert(given: argparse.Namespace) -> None:
 
 
 def _needs(net: Network, given: argparse.Namespace) -> str:
-    """What MATLAB needs for the format that is written."""
+    """What MATLAB needs to load the file."""
     return matlab_needs(net, format_of(net) if given.format == "auto" else given.format)
 
 
 def convert_at_random(given: argparse.Namespace) -> None:
-    """A model of the zoo with random weights -> .mat, under a name that no published file has."""
+    """A zoo model with random weights -> .mat, by default under a name that no published file has."""
     from matnet.converters.report import summary
     from matnet.zoo import find_card, random_network
 
@@ -94,7 +94,7 @@ def convert_at_random(given: argparse.Namespace) -> None:
 
 
 def convert_by_name(given: argparse.Namespace) -> None:
-    """A model of the zoo -> .mat, with the options of its card but for those that were given."""
+    """A zoo model -> .mat; options on the command line override those of its card."""
     from matnet.zoo.convert_named import convert_named
 
     refuse_idle(given, ["net"], "a Caffe model holds one network")
@@ -119,26 +119,26 @@ def convert_by_name(given: argparse.Namespace) -> None:
 
 
 def _card(given: argparse.Namespace) -> Card:
-    """The card of a known model; UnknownModelError where there is none."""
+    """The card of a known model. Raises UnknownModelError."""
     from matnet.zoo.names import find_card
 
     return find_card(given.source)
 
 
 def _fetcher(given: argparse.Namespace) -> Fetcher:
-    """What fetches the files of a known model, from --mirror and --from first."""
+    """The Fetcher for a known model; it tries --mirror and --from first."""
     from matnet.zoo.fetch import Fetcher
 
     return Fetcher(mirrors=given.mirror, carried=given.carried, progress=sys.stderr.isatty())
 
 
 def _has_caffe_files(given: argparse.Namespace) -> bool:
-    """Whether a known model is converted from Caffe's files, the user's own or those that its card lists."""
+    """Whether a known model is converted from Caffe files: the user's own or those of its card."""
     return given.caffemodel is not None or _card(given).file("caffemodel") is not None
 
 
 def _network(given: argparse.Namespace) -> Network:
-    """The network that the arguments name: whatever `matnet.load` takes, or a model of the zoo with random weights."""
+    """The network named on the command line: anything `matnet.load` takes, or a zoo model with random weights."""
     options = conversion_options(given)
     if given.random_weights:
         from matnet.zoo import random_network
@@ -160,7 +160,7 @@ def _network(given: argparse.Namespace) -> Network:
 
 
 def _known_network(given: argparse.Namespace) -> Network:
-    """A known model: its .mat file, or its Caffe files where options of the conversion ask for these."""
+    """A known model: its .mat file, or its Caffe files if conversion options are given."""
     from matnet.zoo.convert_named import converted
 
     options = conversion_options(given)
@@ -174,10 +174,10 @@ def _known_network(given: argparse.Namespace) -> Network:
 
 
 def _named_and_checked(net: Network, given: argparse.Namespace) -> Network:
-    """The network with the classes of --labels or --class-names, and a warning where params are not finite."""
+    """Set the classes from --labels or --class-names; warn if weights are not finite."""
     stated = [classes for classes in (given.labels, given.class_names) if classes is not None]
     if len(stated) > 1:
-        raise NetworkError("--labels and --class-names: both name the classes; give one of them")
+        raise NetworkError("--labels and --class-names both name the classes; give one of them")
     if stated:
         net.classes = stated[0]
     warn_not_finite(net, str(given.source))
@@ -185,12 +185,12 @@ def _named_and_checked(net: Network, given: argparse.Namespace) -> Network:
 
 
 def _read(given: argparse.Namespace) -> list[str | None]:
-    """Every file that the arguments name to be read."""
+    """Every input file on the command line."""
     return [given.source, given.prototxt, given.caffemodel, given.mean, given.labels]
 
 
 def _is_name(source: str | None) -> bool:
-    """Whether the first argument is a model's name rather than a file."""
+    """Whether the first argument is a model name rather than a file."""
     return source is not None and not Path(source).exists()
 
 
@@ -203,7 +203,7 @@ def _show_upgraded(prototxt: str | None, given: argparse.Namespace) -> None:
     elif given.caffemodel is not None:
         net = net_from_caffemodel(given.caffemodel, given.lenient)
     else:
-        raise NetworkError("nothing to show: give --prototxt or --caffemodel")
+        raise NetworkError("--show-upgraded: nothing to show; give --prototxt or --caffemodel")
     print(printable(to_text(net.message)), end="")
 
 
@@ -216,7 +216,7 @@ def convert_back(given: argparse.Namespace) -> None:
     net = _network(given)
     for note in net.source.notes:
         say(note)
-    colors = "rgb" if given.color_format == "rgb" else None  # the default undoes what a conversion did
+    colors = "rgb" if given.color_format == "rgb" else None  # default: undo the flip of the import
     caffe = to_caffe(net, input_size=given_sizes(given), color_format=colors)
     for note in (note for note in caffe.notes if note not in net.source.notes):
         say(note)
@@ -229,7 +229,7 @@ def convert_back(given: argparse.Namespace) -> None:
 
 
 def convert_to_onnx(given: argparse.Namespace) -> None:
-    """Any network -> ONNX; any batch, and any size where that costs the network nothing."""
+    """Any network -> ONNX with a dynamic batch, and dynamic height and width where that costs nothing."""
     from matnet.converters.report import summary_of
     from matnet.formats.onnx import to_onnx_model
     from matnet.formats.onnx.export import write_onnx
@@ -249,17 +249,17 @@ def convert_to_onnx(given: argparse.Namespace) -> None:
 
 
 def _outputs(given: argparse.Namespace) -> list[str] | None:
-    """The names after --outputs; None: the network's outputs."""
+    """The names in --outputs, or None."""
     return None if given.outputs is None else [name.strip() for name in given.outputs.split(",") if name.strip()]
 
 
 def convert_to_torch(given: argparse.Namespace) -> None:
-    """Any network -> a folder for PyTorch that needs no matnet, checked against the numpy engine."""
+    """Any network -> a standalone PyTorch package, checked against the numpy engine."""
     from matnet.converters.report import summary_of
     from matnet.torch import save_torch
     from matnet.torch.package import refuse_other_files
 
-    refuse_other_files(Path(given.to_torch))  # before the network is read and torch imported, which take long
+    refuse_other_files(Path(given.to_torch))  # before the slow import of torch
     net = _network(given)
     for note in net.source.notes:
         say(note)
@@ -272,7 +272,7 @@ def convert_to_torch(given: argparse.Namespace) -> None:
 
 
 def _check_onnx(path: Path) -> str:
-    """What onnx's own checker says of the file; a file that it refuses is a fault of ours, not of the input."""
+    """Run onnx's checker on the file. An exception from it is a bug in matnet, so it is not caught."""
     try:
         import onnx
     except ImportError:

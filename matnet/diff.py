@@ -1,4 +1,4 @@
-"""`matnet diff A B`: do two files hold the same network? Structure, every param, meta; status 1 if not."""
+"""`matnet diff A B`: compare structure, params and meta of two networks; exit status 1 if they differ."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ log = logging.getLogger("matnet.diff")
 
 
 def _tolerance(text: str) -> float:
-    """A finite number of at least 0, for argparse."""
+    """argparse type: a finite number >= 0."""
     try:
         found = float(text)
     except ValueError:
         found = math.nan
     if not 0 <= found < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no tolerance; expected a finite number of at least 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a tolerance; expected a finite number >= 0")
     return found
 
 
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def report(comparison: Comparison, options: argparse.Namespace) -> str:
-    """For people: what differs, one thing a line, and a table of params."""
+    """The text report: one difference per line, and a table of params."""
     lines = [f"structure: {line}" for line in comparison.structure]
     shown = [param for param in comparison.params if options.all or not param.within(options.tolerance)]
     if shown:
@@ -71,7 +71,7 @@ def report(comparison: Comparison, options: argparse.Namespace) -> str:
             )
             for param in shown
         ]
-        headers = ("param", "size", "largest difference, or other size", "largest value")
+        headers = ("param", "size", "largest difference, or second size", "largest value")
         lines.append(Table.of(headers, rows).text())
     if not options.no_meta:
         lines += comparison.meta
@@ -81,11 +81,11 @@ def report(comparison: Comparison, options: argparse.Namespace) -> str:
 
 
 def verdict(comparison: Comparison, options: argparse.Namespace) -> str:
-    """The last line: the parts that differ, and the option that leaves meta out where nothing else differs."""
+    """The last line: the parts that differ, with a hint to --no-meta if only meta differs."""
     if comparison.same(options.tolerance, with_meta=not options.no_meta):
         return "the same"
     if comparison.same(options.tolerance, with_meta=False):
-        return "they differ: structure and params are the same, only meta differs (--no-meta leaves it out)"
+        return "they differ: only meta differs; structure and params are the same (--no-meta ignores meta)"
     parts = {
         "structure": comparison.structure,
         "params": [param for param in comparison.params if not param.within(options.tolerance)],
@@ -95,9 +95,10 @@ def verdict(comparison: Comparison, options: argparse.Namespace) -> str:
 
 
 def in_one_order(a: Network, b: Network) -> tuple[Network, Network]:
-    """Both networks with their image's channels in one order, where `meta.caffe` says that one was turned to R, G, B
-    and the other kept as Caffe has it; a note on stderr says which one was turned. Two .mat files are
-    compared as they are: what they answer about an image differs.
+    """Bring the input channels of both networks into the same order.
+
+    Applies if `meta.caffe` shows that one network was converted to R, G, B and the other was not; a note names the
+    network that was changed. Two .mat files stay unchanged, because their outputs for the same image differ.
     """
     from matnet.converters.colour import reorder_inputs
 
@@ -109,7 +110,7 @@ def in_one_order(a: Network, b: Network) -> tuple[Network, Network]:
     changed = other.copy()
     sizes = changed.infer_shapes(changed.input_shapes, partial=True)
     reorder_inputs(changed, [name for name in images if name in changed.inputs], sizes)
-    log.info(f"{other.source}: compared with its image in R, G, B order, as the other has it")
+    log.info(f"{other.source}: compared with input channels in R, G, B order, like the other network")
     return (a, changed) if turned[0] else (changed, b)
 
 
@@ -119,11 +120,11 @@ def main(argv: list[str] | None = None) -> int:
         names = [options.a, options.b, *options.more]
         absent = "".join(f"{name}: no such file; " for name in names if not Path(name).exists())
         raise MatnetError(
-            f"{absent}{len(names)} networks are given, and two are compared; Caffe's two files are one network, "
-            "NET.prototxt,WEIGHTS.caffemodel with a comma"
+            f"{absent}diff compares two networks, not {len(names)}; join Caffe's two files with a comma: "
+            "NET.prototxt,WEIGHTS.caffemodel"
         )
     if options.json:
-        refuse_idle(options, ["all"], "only for people; --json holds every param")
+        refuse_idle(options, ["all"], "not with --json, which lists every param")
     both = {name: value for name, value in file_options(options).items() if name != "name"}
     a = load(options.a, **both, name=options.net)
     b = load(options.b, **both, name=options.net_b)

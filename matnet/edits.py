@@ -1,4 +1,4 @@
-"""A count of the edits of all networks, so that a network that was not edited need not be compared with its engine."""
+"""A process-wide count of edits to networks: while it is unchanged, compiled engines are known to be current."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def edits() -> int:
 
 
 def note_edit() -> None:
-    """State that a network was edited."""
+    """Count an edit of a network."""
     global _latest
     _latest = next(_numbers)
 
 
 class Edited:
-    """Base of classes whose edits count: assignments to attributes, and changes of the lists and dicts in `counted`."""
+    """Base class that counts assignments to attributes, and changes to the lists and dicts named in `counted`."""
 
     counted: ClassVar[frozenset[str]] = frozenset()
 
@@ -35,12 +35,12 @@ class Edited:
 
     @property
     def is_counted(self) -> bool:
-        """Whether the edits of all of `counted` are: not where something set the attributes' dict itself."""
+        """Whether all of `counted` are counting containers; false if code wrote to `__dict__` directly."""
         return all(isinstance(getattr(self, name), (CountedList, CountedDict)) for name in self.counted)
 
 
 def _counts(*methods: str) -> Callable[[Container], Container]:
-    """Class decorator: calls of these methods, inherited from list or dict, count as edits."""
+    """Class decorator: calls of these inherited list or dict methods count as edits."""
 
     def decorate(container: Container) -> Container:
         for name in methods:
@@ -54,7 +54,7 @@ def _counting(method: Callable[..., Any]) -> Callable[..., Any]:
     def counting(self: Any, *arguments: Any, **keywords: Any) -> Any:
         try:
             return method(self, *arguments, **keywords)
-        finally:  # an error may come after a part of the work
+        finally:  # a failed call may have changed something
             note_edit()
 
     return counting
@@ -65,9 +65,9 @@ def _counting(method: Callable[..., Any]) -> Callable[..., Any]:
     "reverse", "sort",
 )  # fmt: skip
 class CountedList(list[Any]):
-    """A list whose edits count."""
+    """A list that counts its edits."""
 
 
 @_counts("__setitem__", "__delitem__", "__ior__", "pop", "popitem", "clear", "update", "setdefault")
 class CountedDict(dict[Any, Any]):
-    """A dict whose edits count."""
+    """A dict that counts its edits."""

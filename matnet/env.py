@@ -1,4 +1,4 @@
-"""`matnet env`: versions, engines, devices and the cache folder: what a report of a fault needs."""
+"""`matnet env`: versions, engines, devices and the cache folder, for bug reports."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def environment() -> dict[str, str]:
-    """What matnet runs on, by name; nothing of it is personal but the paths of folders."""
+    """The environment by name. Only the folder paths are personal."""
     from matnet.evaluation.provenance import commit, machine
 
     found = {
@@ -64,7 +64,7 @@ def _version(package: str) -> str:
 
 
 def _or_error(describe: Callable[[], str]) -> str:
-    """The text, or the sentence of the error in its place: this command must not fail where matnet does."""
+    """The text, or the error message: this command must work in a broken installation."""
     try:
         return describe()
     except MatnetError as error:
@@ -78,7 +78,7 @@ def _runtimes() -> str:
 
 
 def _chosen() -> str:
-    """The backend, and why a GPU is not used."""
+    """The chosen backend, with the reason if no GPU is used."""
     from matnet.engines import choose
 
     backend, notes = choose()

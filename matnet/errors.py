@@ -1,4 +1,4 @@
-"""The exception tree, and the one way in which a command reports it."""
+"""Exceptions of matnet, and how commands report them."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class MatnetError(RuntimeError):
-    """Something that the caller can mend; its text is one clear message."""
+    """Base class: an error that the caller can fix. Its text is one clear message."""
 
 
 class FileFormatError(MatnetError):
-    """A file is missing, cut, corrupt, or not what its name promises."""
+    """A file is missing, truncated, corrupt, or not of the expected format."""
 
 
 class UnsupportedLayersError(MatnetError):
-    """A network holds layers that cannot be converted or run; all are listed, by name in `layers` where it is known."""
+    """Layers that cannot be converted or run; all are listed. `layers`: their names, where known."""
 
     def __init__(self, message: str = "", layers: Iterable[str] = ()) -> None:
         super().__init__(message)
@@ -36,31 +36,31 @@ class UnsupportedLayersError(MatnetError):
 
 
 class NetworkError(MatnetError):
-    """A graph that cannot run: cycles, dangling inputs, unknown names, bad parameters."""
+    """A graph that cannot run: a cycle, a missing input, an unknown name or a bad parameter."""
 
 
 class NoBoxError(NetworkError):
-    """A layer found no box in an image, so that the layers behind it have nothing to compute."""
+    """A layer found no box in an image, so the layers after it have no input."""
 
 
 class ShapeError(MatnetError):
-    """Sizes that do not fit together; both sides are in the text."""
+    """Shapes that do not match; the text states both."""
 
 
 class DataError(MatnetError):
-    """A data set or an image that cannot be used."""
+    """An unusable data set or image."""
 
 
 class DownloadError(MatnetError):
-    """A file that could not be fetched or whose checksum differs."""
+    """A failed download, or a checksum mismatch."""
 
 
 class EngineError(MatnetError):
-    """An engine, device or precision that is not available here."""
+    """An engine, device or precision that is not available."""
 
 
 class OutOfMemoryError(EngineError):
-    """A batch that does not fit in memory; `batch_size` is the number of images in it, where that is known."""
+    """A batch that does not fit in memory. `batch_size`: its number of images, if known."""
 
     def __init__(self, message: str, batch_size: int | None = None) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class OutOfMemoryError(EngineError):
 
 
 def listing(what: str, items: Iterable[str], limit: int = 20) -> str:
-    """`what` followed by one indented line per item, which names every problem of a file at once."""
+    """`what` followed by one indented line per item, at most `limit`."""
     lines = list(items)
     shown = [f"  {line}" for line in lines[:limit]]
     if len(lines) > limit:
@@ -77,7 +77,7 @@ def listing(what: str, items: Iterable[str], limit: int = 20) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from a file or a server for a terminal: control characters are escaped, but for tab and new line.
+    """Escape control characters, except tab and newline, in text from a file or server.
 
     >>> printable("404 \\x1b[2J")
     '404 \\\\x1b[2J'
@@ -86,7 +86,7 @@ def printable(text: str) -> str:
 
 
 def say(text: object) -> None:
-    """Print what may hold names of a file."""
+    """Print text that may contain names from a file."""
     print(printable(str(text)))
 
 
@@ -94,46 +94,46 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A ready-made hint: `; nearest: a, b` or, where nothing is near, an empty string."""
+    """The hint `; nearest: a, b`, or an empty string if no name is similar."""
     close = nearest_names(name, known)
     return f"; nearest: {', '.join(close)}" if close else ""
 
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
-    """At most three of the names `known` that are spelled like `name`, the nearest first, each once."""
+    """Up to three of the names `known` that are similar to `name`, the nearest first."""
     return get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.5)
 
 
 def in_words(of_python: str, of_commands: str) -> str:
-    """What a message advises: keywords of Python, or, while `run_command` runs a command, its options."""
+    """The wording of advice: `of_commands` while `run_command` runs a command, otherwise `of_python`."""
     return of_commands if _running else of_python
 
 
 def where_names_are() -> str:
-    """Where the person finds the names of a network's variables and layers."""
+    """Advice on how to list the names of a network's variables and layers."""
     return in_words("net.variables and net.layers list them", f"`{program('show')} MODEL` lists them")
 
 
 def wording() -> tuple[list[object], list[str]]:
-    """The state of `in_words` and `program`, for `use_wording` in a process that helps this one."""
+    """The state of `in_words` and `program`, for `use_wording` in a worker process."""
     return [None] * len(_running), _called_as
 
 
 def use_wording(of_parent: tuple[list[object], list[str]]) -> None:
-    """Word messages as the process does whose `wording()` this is."""
+    """Adopt the wording of the parent process, given its `wording()`."""
     _running[:], _called_as[:] = of_parent
 
 
 _running: list[object] = []
-"""The commands that `run_command` runs at the moment: what the person used, whatever thread writes the message."""
+"""The commands that `run_command` is running; shared by all threads."""
 
 
 def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
-    """Run a command's `main`; whatever goes wrong becomes one message on stderr.
+    """Run a command's `main` and report any error as one message on stderr.
 
-    Status: 0 done, 1 a check failed or matnet itself is at fault, 2 bad input or usage, 130 interrupted. The log below
-    `matnet` is shown on stderr. An unexpected exception leaves its traceback in a file that the message names;
-    `--debug` and the test suite show it instead. Every command takes `--debug` and `--import FILE`.
+    Exit status: 0 done, 1 a failed check or a bug in matnet, 2 bad input or usage, 130 interrupted. Shows the log of
+    `matnet` on stderr. The traceback of an unexpected exception goes to a file named in the message; `--debug` and the
+    test suite show it instead. Every command takes `--debug` and `--import FILE`.
     """
     _usable_streams()
     common, left = common_options().parse_known_args(argv)
@@ -162,7 +162,7 @@ def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None 
 
 
 def _reported(error: BaseException, debug: bool) -> int:
-    """Print on stderr what went wrong; returns the exit status."""
+    """Print the error on stderr; returns the exit status."""
     if isinstance(error, MatnetError):
         print(f"matnet: {printable(str(error))}", file=sys.stderr)
         return 2
@@ -170,7 +170,7 @@ def _reported(error: BaseException, debug: bool) -> int:
         sys.stderr.close()
         return 141
     if isinstance(error, OSError):
-        # Errors of a stream carry no name; those of files that matnet writes do.
+        # Errors of a stream have no file name; errors of files written by matnet do.
         stream = "standard output" if error.errno == errno.ENOSPC else ""
         where = f"{error.filename or stream}: " if error.filename or stream else ""
         print(f"matnet: {printable(f'{where}{error.strerror or error}')}", file=sys.stderr)
@@ -178,29 +178,29 @@ def _reported(error: BaseException, debug: bool) -> int:
     if isinstance(error, MemoryError):
         print("matnet: out of memory; try a smaller batch or input size", file=sys.stderr)
         return 2
-    if debug or not isinstance(error, Exception):  # such as the end that argparse asks for
+    if debug or not isinstance(error, Exception):  # such as SystemExit of argparse
         raise error
     print(_report_of_bug(error), file=sys.stderr)
     return 1
 
 
 def _refuse_empty(arguments: Iterable[str]) -> None:
-    """MatnetError for an empty argument, and for an option with `=` and nothing behind it."""
+    """Raise MatnetError for an empty argument or an empty value (`--option=`)."""
     for argument in arguments:
         if argument == "--":
             return
         if not argument or re.fullmatch(r"--[\w-]+=", argument):
             which = f"{argument[:-1]} has an empty value" if argument else "one of the arguments is empty"
-            raise MatnetError(f"{which}, as that of an unset variable is; leave it out")
+            raise MatnetError(f"{which}, perhaps from an unset variable; omit it or set a value")
 
 
 def program(verb: str) -> str:
-    """A command as the person calls it: `python -m matnet.VERB`, or `matnet VERB` after `called_as("matnet")`."""
+    """A command as the user calls it: `python -m matnet.VERB`, or `matnet VERB` after `called_as("matnet")`."""
     return f"{_called_as[-1]} {verb}" if _called_as else f"python -m matnet.{verb}"
 
 
 def called_as(name: str) -> None:
-    """State the name under which all commands are called in this process."""
+    """Set the program name for all commands of this process."""
     _called_as.append(name)
 
 
@@ -208,7 +208,7 @@ _called_as: list[str] = []
 
 
 def command_parser(verb: str, *forms: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
-    """The parser of a command, with the options of all. forms: what may follow `matnet VERB [options]`, if anything."""
+    """A parser with the common options. forms: the usage after `matnet VERB [options]`, one line each."""
     import argparse
 
     spelled = [f"%(prog)s [options] {form}".rstrip() for form in forms]
@@ -219,7 +219,7 @@ def command_parser(verb: str, *forms: str, description: str, epilog: str | None 
 
 
 def common_options() -> argparse.ArgumentParser:
-    """The options that every command takes: `run_command` reads them, and a command's parser lists them as a parent."""
+    """Options of every command. `run_command` parses them; command parsers list them as a parent."""
     import argparse
 
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -237,7 +237,7 @@ def common_options() -> argparse.ArgumentParser:
 
 
 def _usable_streams() -> None:
-    """Let printing never fail: a closed stream becomes the null device, and what cannot be encoded is escaped."""
+    """Make printing safe: replace a closed stream by the null device, escape what cannot be encoded."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -249,7 +249,7 @@ def _usable_streams() -> None:
 
 @contextmanager
 def log_on_stderr() -> Iterator[None]:
-    """Show notes and warnings of the library, the log below `matnet`, on stderr while a command runs."""
+    """Show the log of `matnet` (level INFO and above) on stderr while a command runs."""
     handler = StderrHandler()
     log = logging.getLogger("matnet")
     if any(isinstance(other, StderrHandler) for other in log.handlers):
@@ -266,16 +266,16 @@ def log_on_stderr() -> Iterator[None]:
 
 
 class StderrHandler(logging.Handler):
-    """Writes `matnet: MESSAGE` to what is standard error at that moment."""
+    """Writes `matnet: MESSAGE` to the current sys.stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(f"matnet: {printable(record.getMessage())}", file=sys.stderr, flush=True)
 
 
 def _report_of_bug(error: Exception) -> str:
-    """One sentence about an unexpected exception, with the file that holds its traceback, or the traceback."""
+    """A message for an unexpected exception, with the file of its traceback, or else the traceback itself."""
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    import tempfile  # which loads more than most commands need
+    import tempfile  # slow to import
 
     said = f"matnet: {type(error).__name__}: {printable(' '.join(str(error).split())[:300])}; this is a bug in matnet"
     try:

@@ -1,4 +1,4 @@
-"""`matnet eval`: how well a network classifies, segments, detects, verifies faces or retrieves images, and images/s."""
+"""`matnet eval`: accuracy and speed of a network on a data set, for every evaluation task."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         f"`{program('reproduce')}`.",
     )
     command.add_argument("named", nargs="?", metavar="MODEL", help=f"{model_help()} (default: digits-lenet)")
-    command.add_argument("surplus", nargs="*", help=argparse.SUPPRESS)  # images given as to predict
+    command.add_argument("surplus", nargs="*", help=argparse.SUPPRESS)  # images, as for predict
     network = add_network_options(command)
     network.add_argument("--model", metavar="MODEL", help="the same as MODEL")
     network.add_argument(
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
 def _fraction(text: str) -> float:
     value = float(text)
     if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a fraction; expected a number above 0, up to 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a fraction; expected a number above 0 and up to 1")
     return value
 
 
@@ -92,24 +92,24 @@ def main(argv: list[str] | None = None) -> int:
         return _forwarded([argument for argument in given if argument != TABLE])
     options = parsed(parser(), given)
     if options.surplus:
-        raise MatnetError(f"{options.surplus[0]}: eval takes one MODEL; give images with --data FOLDER")
+        raise MatnetError(f"{options.surplus[0]}: eval takes one MODEL; give the images with --data FOLDER")
     if options.named is not None and options.model is not None:
-        raise MatnetError(f"{options.named} and --model {options.model}: two models; give one of them")
+        raise MatnetError(f"{options.named} and --model {options.model} both name a model; give one of them")
     options.model = options.model if options.named is None else options.named
     target = None if options.json == "-" else options.json
     check_outputs([(target, JSON)], [options.model, options.data, options.pairs, options.proposals])
     try:
         return evaluate(options, target)
     except Interrupted as stopped:
-        figures = stopped.figures or "nothing is counted yet"
+        figures = stopped.figures or "no results yet"
         log.info(f"interrupted after {stopped.tally.images:,} images: {figures}")
         if stopped.kept:
-            log.info(f"kept in {stopped.kept}; the same command with --resume goes on from there")
+            log.info(f"progress saved in {stopped.kept}; run the same command with --resume to continue")
         return stopped.status
 
 
 def evaluate(options: argparse.Namespace, target: str | None) -> int:
-    """Read the files, measure the figures and print their report; returns the exit status."""
+    """Evaluate and print the report; returns the exit status."""
     task_wanted = task_name(options)
     if task_wanted != "classification":
         require_data(options, task_wanted)
@@ -131,8 +131,8 @@ def evaluate(options: argparse.Namespace, target: str | None) -> int:
     )
     state = unfinished(net, config, task, target)
     if state.path.exists() != options.resume:
-        kept = f"an unfinished run is kept in {state.path}; --resume goes on from it"
-        log.info("no unfinished run is kept; from the start" if options.resume else kept)
+        kept = f"found an unfinished run in {state.path}; use --resume to continue it"
+        log.info("--resume: no unfinished run found; starting from the beginning" if options.resume else kept)
     result = run(
         net,
         config,
@@ -153,7 +153,7 @@ def evaluate(options: argparse.Namespace, target: str | None) -> int:
 
 
 def _advice(options: argparse.Namespace, task: Task) -> str:
-    """The doctor's command for the same model, and for the same images where each has a label."""
+    """The `matnet doctor` command to suggest: same model, and the same images if they are labelled."""
     from matnet.doctor.advice import advised_doctor
 
     images = str(options.data or embedded_data()) if task.name == "classification" else None
@@ -161,7 +161,7 @@ def _advice(options: argparse.Namespace, task: Task) -> str:
 
 
 def _card(net: Network, options: argparse.Namespace) -> Any:
-    """The model's card; None where there is none."""
+    """The model's card, or None."""
     from matnet.zoo import card_of, find_card
 
     if options.random_weights:
@@ -170,9 +170,9 @@ def _card(net: Network, options: argparse.Namespace) -> Any:
 
 
 def _preprocessing(net: Network, options: argparse.Namespace, task: str) -> Any:
-    """What the network's file asks for, and the options instead."""
+    """Preprocessing from the network's file; options override it."""
     if task in ("segmentation", "edges") and stated(options, ["input_size"]):
-        log.info("--input-size: images keep their own size for %s; only what the file leaves open follows it", task)
+        log.info("--input-size: for %s, images keep their own size; used only where the file states no size", task)
     faces = {"crop_fraction": (options.face_crop,) * 2, "resize": options.resize or "vl_imreadjpeg"}
     return preprocessing_from(net, options, **(faces if task == "faces" else {}))
 
@@ -180,7 +180,7 @@ def _preprocessing(net: Network, options: argparse.Namespace, task: str) -> Any:
 def _forwarded(arguments: list[str]) -> int:
     from matnet.reproduction.command import main as reproduce
 
-    log.info("--table is now `%s`, which is run instead", program("reproduce"))
+    log.info("--table has moved to `%s`; running that", program("reproduce"))
     return reproduce(arguments)
 
 

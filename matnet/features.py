@@ -1,4 +1,4 @@
-"""`matnet features MODEL IMAGES... --layer fc7 --out F.npz`: values of layers for any number of images."""
+"""`matnet features MODEL IMAGES... --layer fc7 --out F.npz`: write layer activations for any number of images."""
 
 from __future__ import annotations
 
@@ -95,16 +95,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _refuse_layers_as_images(net: Network, options: argparse.Namespace) -> None:
-    """DataError where an argument among the images is no file, but a layer: `--layer a b` takes one name."""
+    """Raise DataError if an image argument is a layer name: `--layer a b` takes only `a`."""
     known = {*net.variables, *net.layers, *net.aliases}
     layers = [name for name in options.images if name in known and not Path(name).exists()]
     if layers:
         every = " ".join(f"--layer {name}" for name in [*options.layer, *layers])
-        raise DataError(f"{', '.join(layers)}: no such image, but a layer of {options.model}; give {every}")
+        raise DataError(f"{', '.join(layers)}: no such image, but a layer of {options.model}; use {every}")
 
 
 class _Bar:
-    """A progress bar on stderr, which begins when the number of images is known."""
+    """A progress bar on stderr that starts when the number of images is known."""
 
     def __init__(self, hidden: bool) -> None:
         self._hidden, self.images = hidden, 0

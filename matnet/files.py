@@ -1,4 +1,4 @@
-"""Opening and writing files safely: checks before a parser sees them, atomic replacement after."""
+"""Safe file access: checks before reading, atomic writing, memory mapping."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ PathLike = str | os.PathLike[str]
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 _STANDARD = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 _LEFTOVER = re.compile(r"(\d{1,10})\.[0-9a-f]{16}\.part")
-_LINKS = 40  # that may follow one another, as in the Linux kernel
+_LINKS = 40  # longest chain of symbolic links, as in the Linux kernel
 _OF_THE_FILE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.ENXIO)
 
 
 def cache_folder() -> Path:
-    """The folder of all that matnet keeps: `MATNET_HOME`, else `matnet` in the user's cache folder. May not exist.
+    """The cache folder: `MATNET_HOME`, else `matnet` in the user's cache folder. It may not exist.
 
-    Raises FileFormatError where `MATNET_HOME` names a user (`~name`) that does not exist.
+    Raises FileFormatError if `MATNET_HOME` names an unknown user (`~name`).
     """
     chosen = os.environ.get(HOME)
     if not chosen:
@@ -44,20 +44,20 @@ def cache_folder() -> Path:
     try:
         return Path(chosen).expanduser().resolve()
     except (RuntimeError, OSError) as error:
-        raise FileFormatError(f"{HOME} is {chosen!r}, which is not a folder of this machine: {error}") from None
+        raise FileFormatError(f"environment variable {HOME}: {chosen!r} is not a valid folder: {error}") from None
 
 
 def models_folder() -> Path:
-    """The folder of the model cards that come with matnet: `matnet/models`, or `models` at the top of a checkout.
+    """The folder of the bundled model cards: `matnet/models`, or `models` at the top of a checkout.
 
-    Raises FileFormatError where there is none, or none with cards.
+    Raises FileFormatError if it is missing or has no cards.
     """
     tried = [Path(folder, "models") for folder in matnet.__path__]
     for models in tried:
         if any(models.glob("*/readme.md")):
             return models
     raise FileFormatError(
-        f"{tried[-1]}: holds no model card (NAME/readme.md); matnet's files are incomplete, install it again"
+        f"{tried[-1]}: no model cards found (NAME/readme.md); the installation is incomplete, reinstall matnet"
     )
 
 
@@ -65,13 +65,12 @@ def models_folder() -> Path:
 
 
 def check_outputs(outputs: Iterable[tuple[PathLike | None, str]], read: Iterable[PathLike | None] = ()) -> None:
-    """Refuse, before any work, outputs that would destroy something or could not be written.
+    """Check all output paths before any work, so that nothing is overwritten by mistake.
 
     outputs: each path with its kind, one of `matnet.kinds`; None for an output that was not requested. read: every
-    file that the command reads; what does not exist (a model's name, say) is passed over, and `P,W` are two files.
-    Raises FileFormatError for an output that is one of the files read (also through links), that is given twice, whose
-    name promises another kind, or that exists and is of another kind, is a folder, is read-only, or whose folder does
-    not exist.
+    input file of the command; names without a file (such as model names) are ignored, and `P,W` means two files.
+    Raises FileFormatError if an output is also an input (also through links), is given twice, has the suffix of another
+    kind, exists with another kind, is a folder or read-only, or if its folder does not exist.
     """
     sources: dict[object, Path] = {}
     for part in (part for path in read if path is not None for part in _parts(os.fspath(path))):
@@ -86,9 +85,9 @@ def check_outputs(outputs: Iterable[tuple[PathLike | None, str]], read: Iterable
         identity = _identity(target)
         if identity in sources:
             found = sources[identity]
-            raise FileFormatError(f"{target}: is read by this command, as {found}; give another file to write to")
+            raise FileFormatError(f"{target}: is an input of this command ({found}); give another output file")
         if identity in earlier:
-            raise FileFormatError(f"{target}: two outputs would be written to this file; give each its own")
+            raise FileFormatError(f"{target}: is given for two outputs; give each its own file")
         _check_kind(target, kind)
         earlier.add(identity)
 
@@ -98,7 +97,7 @@ def _parts(path: str) -> list[Path]:
 
 
 def _identity(path: Path) -> object:
-    """The same for all names of one file, through links of both kinds; also for a file that is still to come."""
+    """A value that identifies the file, the same for all its links; also defined for a file that does not exist yet."""
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -113,7 +112,7 @@ def _check_kind(target: Path, kind: str) -> None:
         ways |= dict.fromkeys((PROTOTXT, CAFFEMODEL), f", or --to-caffe {target.with_suffix('')}")
         option = in_words("", ways.get(promised, "")) if kind == MAT else ""
         raise FileFormatError(
-            f"{target}: would become {kind}, and its name is that of {promised}; give another name{option}"
+            f"{target}: the suffix is that of {promised}, but the output is {kind}; give another name{option}"
         )
     _check_target(target)
     if target.is_file():
@@ -123,12 +122,12 @@ def _check_kind(target: Path, kind: str) -> None:
             raise FileFormatError(f"{target}: exists and cannot be read: {error.strerror or error}") from None
         if found not in (kind, EMPTY):
             raise FileFormatError(
-                f"{target}: exists and is {found}, not {kind}; it stays as it is: give another name, or remove it first"
+                f"{target}: exists and is {found}, not {kind}; give another name or remove it first"
             )
 
 
 def _check_target(target: Path) -> None:
-    """FileFormatError where no file of this name can be written."""
+    """Raise FileFormatError if no file can be written at this path."""
     if target.is_dir():
         raise FileFormatError(f"{target}: is a folder; give the name of the file to write")
     if _descriptor(target) is not None:
@@ -144,7 +143,7 @@ def _check_target(target: Path) -> None:
 
 
 def _descriptor(path: Path) -> int | None:
-    """The number of this process's open file that `path` stands for (/dev/stdout, /dev/fd/N), also through links."""
+    """The file descriptor of this process that `path` names (/dev/stdout, /dev/fd/N), also through links."""
     name = os.path.abspath(path)
     if os.name != "posix":
         return None
@@ -164,15 +163,14 @@ def _descriptor(path: Path) -> int | None:
 
 @contextmanager
 def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
-    """A binary file that appears under `path` whole, or not at all.
+    """Open a binary file that replaces `path` atomically.
 
-    The bytes go to a temporary file in the same folder, which replaces `path` when the block ends
-    without an exception; otherwise it is removed and an older file at `path` stays as it was. It is not
-    forced to the disk (fsync), which costs a large network as much as writing it: a crash of the program
-    leaves no half file, a power cut within seconds of the end may. Links are followed. A device, FIFO or open
-    descriptor (/dev/stdout, /dev/fd/N) is written to directly. An older file keeps its permissions, its owner where
-    the system allows it, and, by copying the finished bytes into it, its other names (hard links).
-    Raises FileFormatError where the folder does not exist, `path` is a folder or read-only, or the disk is full.
+    The data goes to a temporary file in the same folder, which replaces `path` when the block ends. After an exception
+    the temporary file is removed and `path` is unchanged. There is no fsync, because it would double the time of large
+    files: a crash of the program never leaves a partial file, but a power failure within seconds may. Symbolic links
+    are followed. Devices, FIFOs and open descriptors (/dev/stdout, /dev/fd/N) are written directly. A replaced file
+    keeps its permissions, its owner where permitted, and its hard links (by copying the finished data into it).
+    Raises FileFormatError if the folder does not exist, `path` is a folder or read-only, or the disk is full.
     """
     target = Path(path)
     if _is_special(target):
@@ -185,7 +183,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_path(path: PathLike) -> Iterator[Path]:
-    """As atomic_write, for libraries that open files by name: the path of the temporary file, still empty."""
+    """Like atomic_write, for libraries that open files by name: yields the path of the empty temporary file."""
     target = Path(path)
     _check_target(target)
     if _is_special(target):
@@ -209,7 +207,7 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
 
 
 def _is_special(target: Path) -> bool:
-    """Whether the path names something that is no regular file, and no folder."""
+    """Whether the path exists and is neither a regular file nor a folder."""
     if _descriptor(target) is not None:
         return True
     try:
@@ -220,7 +218,7 @@ def _is_special(target: Path) -> bool:
 
 @contextmanager
 def _opened_directly(target: Path) -> Iterator[BinaryIO]:
-    """A device, FIFO or open descriptor, written to as it is; nothing is made, cut or replaced."""
+    """Open a device, FIFO or descriptor for writing, without creating, truncating or replacing it."""
     number = _descriptor(target)
     if number is None:
         descriptor = os.open(target, os.O_WRONLY)
@@ -234,7 +232,7 @@ def _opened_directly(target: Path) -> Iterator[BinaryIO]:
 
 
 def _temporary_beside(real: Path) -> Path:
-    """A new empty file in the folder of `real`, with the permissions that a plain `open` would give, or fewer."""
+    """Create an empty file in the folder of `real`, with at most the permissions that `open` would give."""
     mode = real.stat().st_mode & 0o666 if real.exists() else 0o666
     _remove_leftovers(real)
     temporary = real.with_name(f".{real.name[:100]}.{_this_machine()}.{os.getpid()}.{os.urandom(8).hex()}.part")
@@ -247,7 +245,7 @@ def _temporary_beside(real: Path) -> Path:
 
 @cache
 def _this_machine() -> str:
-    """Eight characters that stand for this machine."""
+    """An eight-character identifier of this machine."""
     import hashlib
     import socket
 
@@ -255,7 +253,7 @@ def _this_machine() -> str:
 
 
 def _remove_leftovers(real: Path) -> None:
-    """Remove what processes of this machine that were killed left beside `real`."""
+    """Remove temporary files left beside `real` by killed processes of this machine."""
     start = f".{real.name[:100]}.{_this_machine()}."
     with suppress(OSError):
         for name in os.listdir(real.parent):
@@ -265,7 +263,7 @@ def _remove_leftovers(real: Path) -> None:
 
 
 def process_exists(number: int) -> bool:
-    """Whether a process of this machine has the number; True where the system does not say."""
+    """Whether the process id is in use on this machine; True if the system cannot tell."""
     if os.name != "posix":
         return True  # os.kill would end it
     try:
@@ -278,7 +276,7 @@ def process_exists(number: int) -> bool:
 
 
 def _put(temporary: Path, real: Path) -> None:
-    """Let the finished file take the place of `real`."""
+    """Replace `real` by the finished file."""
     try:
         before = real.stat()
     except FileNotFoundError:
@@ -301,7 +299,7 @@ def _put(temporary: Path, real: Path) -> None:
 
 @contextmanager
 def _errors_named(target: Path, temporary: Path | None = None) -> Iterator[None]:
-    """Turn the system's errors while writing into a FileFormatError that names the file."""
+    """Turn OSError while writing into a FileFormatError that names the file."""
     own = {os.fspath(path) for path in (target, temporary) if path is not None}
     try:
         yield
@@ -315,15 +313,15 @@ def _errors_named(target: Path, temporary: Path | None = None) -> Iterator[None]
 
 
 def _a(noun: str) -> str:
-    """`a file`, `an image`."""
+    """The noun with its article: `a file`, `an image`."""
     return f"{'an' if noun[:1] in 'aeiouAEIOU' else 'a'} {noun}"
 
 
 def existing_file(path: PathLike, what: str = "file") -> Path:
-    """`path` as a Path, once it is known to be a non-empty regular file.
+    """`path` as a Path, after checking that it is a non-empty regular file.
 
-    Raises FileFormatError naming the path for a missing file, a folder, a pipe or device, an empty file. Nothing is
-    opened, so that a pipe nobody writes to cannot make the caller wait.
+    Raises FileFormatError for a missing or empty file, a folder, a pipe or a device. Does not open the file, so a pipe
+    without a writer cannot block.
     """
     target = Path(path)
     if target.is_dir():
@@ -338,10 +336,9 @@ def existing_file(path: PathLike, what: str = "file") -> Path:
 
 
 def map_file(path: PathLike) -> memoryview:
-    """The bytes of a non-empty file, read-only and mapped: nothing is read until it is looked at.
+    """Map a non-empty file read-only into memory. Raises FileFormatError.
 
-    The file stays mapped as long as the view, or an array made of it, lives; no file descriptor stays open (on Windows
-    one does). Raises FileFormatError.
+    The mapping lives as long as the view or arrays made from it. No file descriptor stays open, except on Windows.
     """
     try:
         with open(path, "rb") as file:
@@ -356,7 +353,7 @@ def map_file(path: PathLike) -> memoryview:
 
 
 def in_memory(array: np.ndarray) -> np.ndarray:
-    """A read-only copy of an array that lies in a mapped file; any other array itself."""
+    """A read-only copy if the array lies in a mapped file, otherwise the array itself."""
     first = array.ctypes.data
     if not any(start <= first < end for start, end in tuple(_mapped.items())):
         return array
@@ -365,13 +362,13 @@ def in_memory(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-_mapped: dict[int, int] = {}  # first address of a mapped file -> the one behind its last
+_mapped: dict[int, int] = {}  # start address of a mapped file -> end address (exclusive)
 
 
 def _mapping(descriptor: int, size: int) -> Any:
-    """An object with the file's bytes as its buffer, which unmaps them at its end.
+    """A buffer object of the file's bytes that unmaps them when it is deleted.
 
-    `mmap.mmap` keeps a duplicate of the descriptor up to Python 3.12, and on Windows always.
+    Not `mmap.mmap` where it would keep a duplicate of the descriptor (before Python 3.13).
     """
     if sys.version_info >= (3, 13):
         return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ, trackfd=os.name != "posix")
@@ -387,11 +384,11 @@ def _mapping(descriptor: int, size: int) -> Any:
     if address in (None, ctypes.c_void_p(-1).value):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     held = (ctypes.c_ubyte * size).from_address(address)
-    weakref.finalize(held, system.munmap, address, size).atexit = False  # other threads may still read it then
+    weakref.finalize(held, system.munmap, address, size).atexit = False  # at exit, other threads may still read it
     return held
 
 
 def looks_like_html(head: bytes) -> bool:
-    """Whether the first bytes of a file are a web page, the usual result of a dead download link."""
+    """Whether a file starts like a web page, the usual result of a dead download link."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:64].lower()
     return start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<body"))

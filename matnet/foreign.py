@@ -1,4 +1,4 @@
-"""Files that people give by mistake in place of a network: which kind they are, and what to do with them."""
+"""Files that are not networks: error messages with their kind and advice."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from matnet.kinds import (
 )  # fmt: skip
 
 READS = "matnet reads only MatConvNet's .mat files and Caffe's prototxt and caffemodel"
-_UNPACK = "unpack it, and give the .mat file, or the prototxt and the caffemodel, that it holds"
+_UNPACK = "unpack it, and give the .mat file, or the prototxt and caffemodel, inside"
 
 
 def refuse_foreign(path: Path) -> None:
-    """FileFormatError with the kind of the file and the advice, where it is of a kind that never holds a network."""
+    """Raise FileFormatError, with the kind and advice, for a kind of file that never holds a network."""
     try:
         kind = kind_of(path) if path.is_file() else ""
     except OSError:
@@ -44,19 +44,18 @@ def refuse_foreign(path: Path) -> None:
 
 
 def _advice(kind: str) -> str:
-    """What the sentence says of a file of this kind; empty where the file may hold a network."""
+    """The end of the message for this kind of file; empty if it may hold a network."""
     arrays = in_words("net(array)", f"`{program('run')} MODEL FILE OUT`")
-    first = in_words("images go to net.classify or net.features", "MODEL comes before the images")
+    first = in_words("pass images to net.classify or net.features", "give MODEL before the images")
     known = {
-        ONNX: ", which matnet writes and never reads; give the .mat file or the Caffe files that it was made from, or "
-        "run it with ONNX Runtime",
+        ONNX: ", which matnet cannot read; give the original .mat or Caffe files, or run it with ONNX Runtime",
         IMAGE: f", not a network; {first}",
-        CAFFE_BLOB: f", not a network; it is given as {in_words('mean=', '--mean')} beside one",
+        CAFFE_BLOB: f", not a network; give it as {in_words('mean=', '--mean')} together with one",
         ZIP: f", not a network; {_UNPACK}",
         ARCHIVE: f", not a network; {_UNPACK}",
         LFS_POINTER: ", not the file itself; run `git lfs pull` in its clone",
-        NPZ: f", not a network; arrays are inputs of one: {arrays}",
-        NPY: f", not a network; an array is the input of one: {arrays}",
+        NPZ: f", not a network; to run a network on arrays: {arrays}",
+        NPY: f", not a network; to run a network on an array: {arrays}",
         **{
             foreign: f"; {READS}"
             for foreign in (PYTORCH, PICKLE, KERAS, TENSORFLOW, TFLITE, SAFETENSORS, MXNET, PDF)
@@ -66,7 +65,7 @@ def _advice(kind: str) -> str:
 
 
 def _is_keras(path: Path) -> bool:
-    """Whether an HDF5 file holds Keras' model or weights, as the attributes of its root or of model_weights show."""
+    """Whether an HDF5 file is a Keras model or weights file, judged by its root attributes."""
     import h5py
 
     marks = {"keras_version", "model_config", "layer_names", "training_config"}

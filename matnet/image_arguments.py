@@ -1,4 +1,4 @@
-"""The arguments that several commands share about images: how they are prepared, and how classes are named."""
+"""Arguments shared by several commands: image preprocessing and class names."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 SEVERAL = ("--mean", "--mean-values", "--std", "--image-size", "--input-range")
-"""Options of several numbers, which may be written with spaces or with commas."""
+"""Options with several numbers, separated by spaces or commas."""
 
 log = logging.getLogger(__name__)
 
 
 def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """The group "preprocessing": how images are prepared, for `preprocessing_from`; a command may add to it."""
+    """Add the group "preprocessing", read by `preprocessing_from`; commands may extend it."""
     from matnet.images.protocols import PROTOCOLS, RESAMPLERS
 
     group = command.add_argument_group("preprocessing", "each option replaces what the network's file states")
@@ -76,7 +76,7 @@ def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGro
 
 
 def add_classes(command: argparse._ActionsContainer) -> None:
-    """Let a command name the classes of a network."""
+    """Add `--classes`."""
     command.add_argument(
         "--classes",
         metavar="ilsvrc12|devkit|FILE",
@@ -87,16 +87,16 @@ def add_classes(command: argparse._ActionsContainer) -> None:
 
 
 def parsed(command: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments of a command that takes images; see `parse_stated`."""
-    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # of Pillow's; larger images are refused by name
+    """Parse the arguments of a command that takes images; see `parse_stated`."""
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # of Pillow; matnet rejects larger images itself
     given = joined_pairs(sys.argv[1:] if argv is None else argv)
     return parse_stated(command, joined_sizes(joined_numbers(given, SEVERAL)))
 
 
 def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any) -> Preprocessing:
-    """What the network's file asks for, and the options of `add_preprocessing` instead; `fields` before both.
+    """Preprocessing of the network's file, overridden by the options of `add_preprocessing`, and these by `fields`.
 
-    DataError, in the words of the command, where neither says how to prepare an image.
+    Raises DataError if neither file nor options say how to prepare an image.
     """
     from matnet.images import Preprocessing
     from matnet.images.doubts import doubts
@@ -120,7 +120,7 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
         ]
     found = Preprocessing.of(net, options.protocol or "meta", **{**given, **fields})
     if found.channels == 1:
-        refuse_idle(options, ["color"], "the network takes one gray channel, which has no order of colours")
+        refuse_idle(options, ["color"], "the network takes one gray channel, which has no colour order")
     if mean is not None and mean.ndim != 1:
         covered = covered_size(found.image_size, found.crop_fraction)
         found = replace(found, mean=fitted_mean(mean, found.image_size, covered, found.resize))
@@ -131,7 +131,7 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
 
 
 def _refuse_other_range(found: Preprocessing, options: argparse.Namespace) -> None:
-    """DataError where a mean lies outside the `--input-range` that it is to be subtracted in."""
+    """Raise DataError if the mean lies outside `--input-range`."""
     if options.input_range is None or found.mean is None:
         return
     low, high = options.input_range
@@ -139,13 +139,13 @@ def _refuse_other_range(found: Preprocessing, options: argparse.Namespace) -> No
     if least < low or most > high:
         whose = "--mean is" if options.mean is not None else "the mean in the network's files is"
         raise DataError(
-            f"--input-range {low:g} {high:g}: {whose} {least:g} to {most:g}, and is subtracted from pixels of that "
-            "range; give --mean in the same range"
+            f"--input-range {low:g} {high:g}: {whose} {least:g} to {most:g}, outside this range of pixel values; give "
+            "--mean in the same range"
         )
 
 
 def _warn_of_order(net: Network, given: dict[str, Any], text: str | None) -> None:
-    """Warnings where `--mean` (`text`) or `--color` look as if they were in the opposite order of channels."""
+    """Warn if `--mean` (`text`) or `--color` seem to be in the reversed channel order."""
     mean = given.get("mean")
     if text is not None and mean is not None and mean.shape == (3,) and mean[2] - mean[0] > 2:
         shown, reverse = (" ".join(f"{value:g}" for value in values) for values in (mean, mean[::-1]))
@@ -153,24 +153,24 @@ def _warn_of_order(net: Network, given: dict[str, Any], text: str | None) -> Non
             log.warning(_bluish_file(net, text, shown, reverse))
         else:
             log.warning(
-                "--mean %s is taken as R G B, and is bluer than photographs; from B G R it is %s", shown, reverse
+                "--mean %s is read as R G B, which is unusually blue; if it is B G R, give --mean %s", shown, reverse
             )
     of_file = text is None or Path(text).is_file()
     if given.get("color") == "bgr" and of_file and flipped_inputs(net):
         log.warning(
-            "--color bgr gives this network B, G, R, and its first filters were turned to R, G, B when Caffe's files "
-            "were read; leave the option out, or state with --mean what the Caffe network subtracted from R, G, B"
+            "--color bgr: the first filters of this network were converted to R, G, B when its Caffe files were read; "
+            "omit --color, or give with --mean the values that the Caffe network subtracts from R, G, B"
         )
 
 
 def _bluish_file(net: Network, path: str, shown: str, reverse: str) -> str:
-    """What a mean file suggests that is red where Caffe's are blue: channels in the order R, G, B.
+    """The warning for a mean file that seems to be in R, G, B order instead of Caffe's B, G, R.
 
-    A network whose first filters were turned to R, G, B takes the images as Caffe did with --color bgr.
+    With --color bgr, a network whose filters were converted to R, G, B takes images in Caffe's order.
     """
     found = (
-        f"--mean {path}: the file is read as B, G, R, as Caffe's are; its colour R G B is then {shown}, which is bluer "
-        "than photographs. The network was probably trained on R, G, B: "
+        f"--mean {path}: read as B, G, R like Caffe's mean files, its mean R G B is {shown}, which is unusually blue. "
+        "The network was probably trained on R, G, B: "
     )
     if flipped_inputs(net):
         return f"{found}convert it with --color-format rgb, or give --color bgr --mean {reverse}"
@@ -178,21 +178,21 @@ def _bluish_file(net: Network, path: str, shown: str, reverse: str) -> str:
 
 
 def stated_preprocessing(options: argparse.Namespace) -> list[str]:
-    """The options of `add_preprocessing` that were stated, but for the size of the input."""
+    """The options of `add_preprocessing` on the command line, except the input size."""
     actions = add_preprocessing(argparse.ArgumentParser())._group_actions
     return stated(options, [action.dest for action in actions if action.dest != "input_size"])
 
 
 def refuse_preprocessing(options: argparse.Namespace) -> None:
-    """DataError where options of `add_preprocessing` are given for arrays, which are inputs as they are."""
+    """Raise DataError if options of `add_preprocessing` are given with arrays."""
     given = stated_preprocessing(options)
     if given:
         names = ", ".join(given)
-        raise DataError(f"{names}: only for images; {options.input} holds arrays, which are the inputs as they are")
+        raise DataError(f"{names}: only for images; {options.input} holds arrays, which are not preprocessed")
 
 
 def _image_size(net: Network, options: argparse.Namespace) -> dict[str, Any]:
-    """What `--input-size` says about the image: its height and width, and its channels where they are given."""
+    """Height and width of the image in `--input-size`, and its channels if given."""
     from matnet.meta import image_input
     from matnet.meta.given import input_called
 
@@ -203,7 +203,7 @@ def _image_size(net: Network, options: argparse.Namespace) -> dict[str, Any]:
     if sizes is None:
         return {}
     if len(sizes) not in (2, 3, 4):
-        raise DataError(f"--input-size {'x'.join(map(str, sizes))}: is not the size of an image; give HxW")
+        raise DataError(f"--input-size {'x'.join(map(str, sizes))}: is not an image size; give HxW")
     channels = {"channels": sizes[-3]} if len(sizes) > 2 and options.channels is None else {}
     return {"image_size": sizes[-2:], **channels}
 
@@ -211,14 +211,14 @@ def _image_size(net: Network, options: argparse.Namespace) -> dict[str, Any]:
 def _range(text: str) -> list[float]:
     found = numbers(text)
     if len(found) != 2 or not found[0] < found[1]:
-        raise argparse.ArgumentTypeError(f"{text} is not the values of black and white; expected LOW HIGH, such as 0 1")
+        raise argparse.ArgumentTypeError(f"{text} is not a range; expected LOW HIGH, such as 0 1")
     return found
 
 
 def _size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)[x,](\d+)", text)
     if not found or not (int(found[1]) and int(found[2])):
-        raise argparse.ArgumentTypeError(f"{text} is not a height and a width; expected HxW, such as 227x227")
+        raise argparse.ArgumentTypeError(f"{text} is not an image size; expected HxW, such as 227x227")
     return int(found[1]), int(found[2])
 
 
@@ -227,9 +227,9 @@ def _two_sizes(text: str) -> tuple[int, int]:
 
 
 def _mean(text: str | None) -> Any:
-    """The mean as R, G, B or one value, or H x W x C in that order, float32; None where none is given.
+    """The mean as R, G, B, one value, or H x W x C in R, G, B order (float32); None if not given.
 
-    A mean file of Caffe's is in the order B, G, R, as its networks are.
+    Caffe's mean files are in B, G, R order.
     """
     import numpy as np
 
@@ -243,7 +243,7 @@ def _mean(text: str | None) -> Any:
             )
         return values
     if not Path(text).is_file():
-        raise DataError(f"--mean {text}: no such file, and no numbers; give R G B, one value, or a mean file")
+        raise DataError(f"--mean {text}: no such file, and not numbers; give R G B, one value, or a mean file")
     from matnet.converters.means import given_mean
     from matnet.converters.options import ConversionOptions
 

@@ -1,4 +1,4 @@
-"""What a network computes at inference: its training-only layers are dropped, or take their inference form."""
+"""The inference form of a network: training-only layers are dropped or replaced."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 LABEL = "label"
 PROBABILITIES = "prob"
 AT_INFERENCE = "at inference, layer"
-"""How a note begins that says what a training-only layer computes instead of its loss."""
+"""Start of the note about a training-only layer that was replaced."""
 LOSS_WORDS = ("loss", "error", "accuracy", "metric", "objective")
 
 
 def training_layers(net: Network) -> list[Layer]:
-    """The layers that inference does without; of unknown types, those that nothing reads and that are called a loss."""
+    """The layers not needed for inference, including unused layers of unknown type with a loss-like name."""
     inputs = set(net.inputs)
     read = {name for layer in net.layers.values() for name in layer.inputs}
     return [layer for layer in net.layers.values() if layer.op.training_only or _is_loss(layer, inputs, read)]
 
 
 def for_inference(net: Network) -> Network:
-    """As `Network.for_inference`."""
+    """See `Network.for_inference`."""
     twin = _with_inference_forms(net, training_layers(net))
     if not twin.layers:
-        raise NetworkError(f"{net.source}: holds training-only layers and nothing else")
+        raise NetworkError(f"{net.source}: has only training layers; nothing is left for inference")
     return twin
 
 
 def for_inputs(net: Network, given: Collection[str]) -> Network:
-    """As `Network.for_inputs`."""
+    """See `Network.for_inputs`."""
     missing = set(net.inputs).difference(given)
     training = training_layers(net)
     kept = _with_inference_forms(
@@ -47,7 +47,7 @@ def for_inputs(net: Network, given: Collection[str]) -> Network:
 
 
 def _with_inference_forms(net: Network, training: Iterable[Layer]) -> Network:
-    """A copy in which these training-only layers have their inference form or, having none, are dropped."""
+    """A copy in which these training-only layers are replaced by their inference form, or dropped if they have none."""
     twin = net.copy()
     made = []
     mentions = _mentions(net)
@@ -71,7 +71,7 @@ def _with_inference_forms(net: Network, training: Iterable[Layer]) -> Network:
 
 
 def _is_loss(layer: Layer, inputs: set[str], read: set[str]) -> bool:
-    """Whether nothing reads the layer, and it compares with labels, or is of unknown type and called a loss."""
+    """Whether the layer's output is unused and it reads labels, or has an unknown type and a name that says loss."""
     if any(name in read for name in layer.outputs):
         return False
     compares = any(name not in inputs for name in layer.inputs)
@@ -81,7 +81,7 @@ def _is_loss(layer: Layer, inputs: set[str], read: set[str]) -> bool:
 
 
 def _mentions(net: Network) -> Counter[tuple[type[Op] | None, str]]:
-    """How many layers read or write each variable: of every op together (None), and of each type of op."""
+    """How many layers read or write each variable, in total (key None) and per op type."""
     found: Counter[tuple[type[Op] | None, str]] = Counter()
     for layer in net.layers.values():
         for name in {*layer.inputs, *layer.outputs}:
@@ -91,10 +91,9 @@ def _mentions(net: Network) -> Counter[tuple[type[Op] | None, str]]:
 
 
 def _inference_form(layer: Layer, mentions: Counter[tuple[type[Op] | None, str]]) -> Op | None:
-    """What a training-only layer computes at inference; None where it is dropped.
+    """The op that replaces a training-only layer at inference; None to drop the layer.
 
-    It is dropped where its outputs are read (it is then no result), and where what it would compute of the scores is
-    computed of them anyway: before it, or beside it.
+    It is dropped if another layer reads its output, or if another layer applies the same op to the same scores.
     """
     op = layer.op.for_inference()
     if op is None or len(layer.outputs) != 1 or not layer.inputs:

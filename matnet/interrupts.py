@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a command runs: it ends as interrupted, also where a library swallows the exception."""
+"""Ctrl-C and SIGTERM while a command runs: it stops even if a library swallows the exception."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from contextlib import contextmanager, suppress
 
 INTERRUPTED = "matnet: interrupted"
 AGAIN = 0.2
-"""Seconds after which a signal that something lost is sent again."""
+"""Seconds before a lost signal is sent again."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised where Ctrl-C would be."""
+    """Raised for SIGTERM, as KeyboardInterrupt is for Ctrl-C."""
 
 
 def interruptible() -> None:
-    """End this process in one line on Ctrl-C until `run_command` takes over: what a command does first of all.
+    """Exit with a one-line message on Ctrl-C until `run_command` takes over. Every command calls this first.
 
-    While modules load there is nothing to clean up, and some of them would lose an exception or turn it into another.
-    Where Ctrl-C is ignored, as in the background, it stays so.
+    While modules load there is nothing to clean up, and some modules lose or replace exceptions. If Ctrl-C is ignored,
+    as in a background job, it stays ignored.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
@@ -37,11 +37,11 @@ def _end(number: int, frame: object) -> None:
 
 
 class Interrupts:
-    """The signals to stop that came while a command ran.
+    """Records SIGINT and SIGTERM while a command runs.
 
-    A KeyboardInterrupt does not always arrive: a compiled module that is being imported turns it into an ImportError,
-    a callback of C drops it, and so does Python while it frees an object. `number` keeps the signal, and a signal whose
-    exception nothing handles any more is sent again until the command is over.
+    KeyboardInterrupt can get lost: a compiled module turns it into an ImportError while it is imported, and C callbacks
+    and destructors drop it. `number` keeps the signal. If no handler is active after a while, the signal is sent again,
+    until the command ends.
     """
 
     def __init__(self) -> None:
@@ -50,12 +50,12 @@ class Interrupts:
 
     @property
     def status(self) -> int:
-        """The exit status that says which signal came; 0 where none did."""
+        """The exit status for the received signal; 0 if there was none."""
         return 128 + self.number if self.number else 0
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Within the block Ctrl-C raises KeyboardInterrupt and is remembered, unless it is ignored or handled."""
+        """Within the block, raise KeyboardInterrupt on Ctrl-C and record it, unless SIGINT is ignored or handled."""
         if (
             threading.current_thread() is not threading.main_thread()
             or signal.getsignal(signal.SIGINT) not in (_end, signal.default_int_handler)
@@ -74,12 +74,12 @@ class Interrupts:
             _kept.remove(self)
 
     def came(self, number: int) -> None:
-        """Raise the exception of this signal in the main thread, but not where one is being handled already."""
+        """Record the signal and raise its exception, unless an interruption is being handled already."""
         again, self._sent_again = self._sent_again, False
         self.number = self.number or number
         if self._over:
             return
-        _thread.start_new_thread(self._send_again, (number,))  # threading.Thread takes locks that may be held here
+        _thread.start_new_thread(self._send_again, (number,))  # threading.Thread could deadlock here
         if not (again and _handled_now()):
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
@@ -95,11 +95,11 @@ class Interrupts:
 
 
 _kept: list[Interrupts] = []
-"""Those of the commands that run at the moment."""
+"""Recorders of the running commands, the innermost last."""
 
 
 def raise_interrupt(number: int, frame: object) -> None:
-    """A handler of SIGINT and SIGTERM: KeyboardInterrupt or Terminated, which the command that runs keeps in mind."""
+    """Signal handler that records the signal and raises KeyboardInterrupt or Terminated."""
     if _kept:
         _kept[-1].came(number)
     else:
@@ -107,7 +107,7 @@ def raise_interrupt(number: int, frame: object) -> None:
 
 
 def _handled_now() -> bool:
-    """Whether an `except` or `finally` is at work because of an interruption."""
+    """Whether an `except` or `finally` block is handling an interruption."""
     error = sys.exc_info()[1]
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
@@ -121,7 +121,7 @@ def _without_interrupts(unraisable: sys.UnraisableHookArgs) -> None:
 
 @contextmanager
 def termination_raised() -> Iterator[None]:
-    """Within the block SIGTERM raises Terminated, as SIGINT raises KeyboardInterrupt; the main thread receives both."""
+    """Within the block, SIGTERM raises Terminated in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What the values of keywords must be: each kind of value once, and one sentence about all that are wrong."""
+"""Validation of keyword values: kinds of values, and one error that lists all wrong ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matnet.errors import DataError, MatnetError, nearest
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of value: the test that it passes, and what it is called."""
+    """A kind of value: its test, and its description in messages."""
 
     accepts: Callable[[Any], bool]
     expected: str
@@ -25,32 +25,32 @@ class Kind:
 
 
 def is_whole(value: Any, least: int = 1) -> bool:
-    """Whether it is a whole number of at least `least`, of Python or NumPy; True and False are none."""
+    """Whether the value is an integer (Python or NumPy, not bool) >= `least`."""
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number, of Python or NumPy; True and False are none."""
+    """Whether the value is a finite number (Python or NumPy, not bool)."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def all_texts(value: Any) -> bool:
-    """Whether it is a list, or another sequence, of texts, and not an empty one."""
+    """Whether the value is a non-empty sequence of non-empty strings."""
     return _is_sequence(value) and len(value) > 0 and all(isinstance(text, str) and text for text in value)
 
 
 def whole(least: int = 1) -> Kind:
-    """A whole number of at least `least`."""
+    """An integer >= `least`."""
     return Kind(lambda value: is_whole(value, least), f"a whole number from {least}")
 
 
 def pair(of: Callable[[Any], bool], expected: str) -> Kind:
-    """Two values, each of which passes the test."""
+    """Two values that both pass the test."""
     return Kind(lambda value: _is_sequence(value) and len(value) == 2 and all(map(of, value)), expected)
 
 
 def choice(*known: Any) -> Kind:
-    """One of some values, which are of one type."""
+    """One of the values `known`, which have the same type."""
     return Kind(lambda value: type(value) is type(known[0]) and value in known, f"one of {', '.join(map(repr, known))}")
 
 
@@ -67,7 +67,7 @@ FUNCTION = Kind(callable, "a function")
 
 
 def faults(values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> list[str]:
-    """What is wrong with the values, one clause each: the keyword, its value, and what was expected."""
+    """One clause per wrong value: the keyword, its value, and the expected kind."""
     return [
         f"{name} is {_short(values[name])}; expected {kind.expected}"
         for name, kind in kinds.items()
@@ -76,21 +76,21 @@ def faults(values: Mapping[str, Any], kinds: Mapping[str, Kind]) -> list[str]:
 
 
 def require(values: Mapping[str, Any], kinds: Mapping[str, Kind], error: type[MatnetError] = DataError) -> None:
-    """`error` that names every value which is not of its kind."""
+    """Raise one `error` that names every wrong value."""
     wrong = faults(values, kinds)
     if wrong:
         raise error("; ".join(wrong))
 
 
 def plain(value: Any) -> Any:
-    """The value with NumPy's numbers as Python's, and its sequences as tuples."""
+    """The value with NumPy scalars as Python numbers and sequences as tuples."""
     if _is_sequence(value):
         return tuple(map(plain, value))
     return value.item() if hasattr(value, "dtype") and not value.ndim else value
 
 
 def unknown(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """What is wrong with keywords that nothing takes, one clause each, with the nearest names."""
+    """One clause per unknown keyword, with the nearest known names."""
     taken = list(known)
     return [f"no keyword is called {name!r}{nearest(name, taken)}" for name in names if name not in taken]
 

@@ -1,4 +1,4 @@
-"""What kind of file a file is, by its content: its name plays no part."""
+"""The kind of a file, by its content only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SUFFIXES = {
     ".mat": MAT, ".onnx": ONNX, ".prototxt": PROTOTXT, ".caffemodel": CAFFEMODEL, ".npz": NPZ, ".npy": NPY,
     ".png": IMAGE, ".jpg": IMAGE, ".jpeg": IMAGE,
 }  # fmt: skip
-"""Endings that promise a kind."""
+"""Suffixes that imply a kind."""
 DEFINITIONS = (PROTOTXT,)
 WEIGHTS = (CAFFEMODEL, HDF5)
 
@@ -77,7 +77,7 @@ _CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\x1b"))
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
-    """One of the kinds above for the regular file at `path`; OSError where it cannot be read."""
+    """The kind (one of the constants above) of the regular file at `path`. Raises OSError if it cannot be read."""
     with Path(path).open("rb") as file:
         head = file.read(_HEAD)
     if not head:
@@ -103,8 +103,8 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 
 
 def _zip_kind(path: Path) -> str:
-    """What a zip archive is: .npy files alone, as numpy.savez writes them, torch.save's, Keras', or any other."""
-    import zipfile  # not for a network's file
+    """The kind of a zip archive: .npz, PyTorch, Keras or other."""
+    import zipfile  # not needed for network files
 
     try:
         with zipfile.ZipFile(path) as archive:
@@ -141,13 +141,13 @@ _V2_LAYER = b"\xa2\x06"  # field 100, a message
 
 
 def _protobuf_kind(head: bytes) -> str:
-    """A binary without a magic number: the first fields distinguish NetParameter, ModelProto and BlobProto."""
+    """The kind of a binary file without magic number, by the first fields of NetParameter, ModelProto, BlobProto."""
     if head.startswith(_V2_LAYER):
         return CAFFEMODEL
     if head[0] == 0x08 and len(head) > 2:  # field 1 is a number: ir_version of ONNX, or num of a blob
         after = 1 + _varint_length(head, 1)
         if head[after : after + 1] == b"\x12" and _first_of_message(head, after) == b"\n":
-            return TENSORFLOW  # where ONNX has a text, the name of the producer
+            return TENSORFLOW  # ONNX has a string here: producer_name
         return ONNX if head[after : after + 1] in (b"\x12", b"\x1a", b"\x3a", b"\x42") else CAFFE_BLOB
     if head[0] in _NET_STARTS:
         length, size = _varint(head, 1)
@@ -161,13 +161,13 @@ def _protobuf_kind(head: bytes) -> str:
 
 
 def _first_of_message(head: bytes, key: int) -> bytes:
-    """The first byte of the text or message whose key stands at `key`."""
+    """The first byte of the string or message with its key at offset `key`."""
     start = key + 1 + _varint_length(head, key + 1)
     return head[start : start + 1]
 
 
 def _is_graph_node(content: bytes) -> bool:
-    """Whether this is a node of TensorFlow's GraphDef, name and op, and not the name of a Caffe net."""
+    """Whether this is a node of a TensorFlow GraphDef (name, op) rather than the name of a Caffe net."""
     if not content.startswith(b"\n"):
         return False
     length, size = _varint(content, 1)
@@ -175,7 +175,7 @@ def _is_graph_node(content: bytes) -> bool:
 
 
 def _varint(data: bytes, start: int) -> tuple[int, int]:
-    """A varint's value, and the number of its bytes."""
+    """A varint's value and its length in bytes."""
     value = size = 0
     for byte in data[start : start + 10]:
         value |= (byte & 0x7F) << (7 * size)

@@ -1,4 +1,4 @@
-"""The user's Python files that register layers (`--import FILE`), by content, so that workers can run them too."""
+"""Python files that register layers (`--import FILE`), kept with their content so that workers can run them too."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _imported: dict[str, LayerFile] = {}  # by module name
 
 @dataclass(frozen=True)
 class LayerFile:
-    """A file's path and its bytes: all that another process needs to run it."""
+    """A file's path and content: all that another process needs to run it."""
 
     path: str
     source: bytes
 
     @property
     def module(self) -> str:
-        """The name under which Python keeps the module, and under which its classes are pickled."""
+        """The module name in sys.modules and in pickles of its classes."""
         return f"matnet_layers_{Path(self.path).stem}"
 
     @property
@@ -32,10 +32,10 @@ class LayerFile:
 
 
 def import_layers(path: str | Path) -> LayerFile:
-    """Run a Python file that registers layers with `matnet.ops.register`; running it once more changes nothing.
+    """Run a Python file that registers layers with `matnet.ops.register`; a second run has no effect.
 
-    The file's folder is searched for modules that it imports. Raises FileFormatError where the file cannot be read,
-    MatnetError, with the line, where it fails or where another file of that name was imported.
+    The file may import modules from its folder. Raises FileFormatError if the file cannot be read. Raises MatnetError,
+    with the line, if it fails or if a different file of the same name was imported.
     """
     try:
         found = LayerFile(str(Path(path).absolute()), Path(path).read_bytes())
@@ -46,19 +46,19 @@ def import_layers(path: str | Path) -> LayerFile:
 
 
 def run_layer_files(files: Iterable[LayerFile]) -> None:
-    """Import files that another process has read; those that this process has imported are left out."""
+    """Run files read by another process, except those that this process has already imported."""
     for file in files:
         known = _imported.get(file.module)
         if known is None:
             _run(file)
         elif known.source != file.source:
             raise MatnetError(
-                f"{file.path}: {known.path} was imported under the same name and differs; rename one of the files"
+                f"{file.path}: a different file of the same name is already imported ({known.path}); rename one of them"
             )
 
 
 def imported_layer_files() -> tuple[LayerFile, ...]:
-    """What this process has imported, in that order."""
+    """The files imported by this process, in order."""
     return tuple(_imported.values())
 
 
@@ -78,7 +78,7 @@ def _run(file: LayerFile) -> None:
 
 
 def _line(error: BaseException, path: str) -> str:
-    """`, line N` of the file, where the error states it."""
+    """`, line N` of the file, if the error has one."""
     number = error.lineno if isinstance(error, SyntaxError) else None
     trace = error.__traceback__
     while trace is not None:

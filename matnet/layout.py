@@ -1,4 +1,4 @@
-"""All axis-order conversion in one place: MATLAB's column-major H x W x C x N against row-major N x C x H x W."""
+"""Conversions of axis order between MATLAB's column-major H x W x C x N and row-major N x C x H x W."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from matnet.errors import ShapeError
 
 
 def pad_to_4d(array: Any) -> Any:
-    """`array` with singleton dimensions appended on the right up to four, as MATLAB sees it.
+    """`array` reshaped to four dimensions by appending or removing trailing singletons.
 
-    MATLAB drops trailing singletons, so a bank of one filter is stored h x w x c. Extra trailing
-    singletons beyond four are removed; ShapeError where a fifth dimension is not 1.
+    MATLAB drops trailing singletons, so a bank of one filter is stored as h x w x c. Raises ShapeError if a fifth
+    dimension is not 1.
     """
     if array.ndim > 4 and any(size != 1 for size in array.shape[4:]):
         raise ShapeError(f"an array of shape {array.shape} has more than four dimensions; at most 4 are supported")
@@ -20,7 +20,7 @@ def pad_to_4d(array: Any) -> Any:
 
 def hwcn_to_nchw(array: Any) -> Any:
     """A view of MATLAB's H x W x C x N array (trailing dimensions may be missing) as N x C x H x W."""
-    matrix = array.reshape((1,) * (2 - array.ndim) + array.shape)  # MATLAB knows no fewer dimensions than two
+    matrix = array.reshape((1,) * (2 - array.ndim) + array.shape)  # MATLAB arrays have at least two dimensions
     return pad_to_4d(matrix).transpose(3, 2, 0, 1)
 
 
@@ -30,9 +30,9 @@ def nchw_to_hwcn(array: Any) -> Any:
 
 
 def filters_to_rows(filters: Any) -> Any:
-    """MATLAB filters h x w x c x K as a K x (c*w*h) matrix: a view when they lie in MATLAB's order.
+    """MATLAB filters h x w x c x K as a K x (c*w*h) matrix; a view if they are in MATLAB's memory order.
 
-    Each row runs h fastest, then w, then c; `patches` in ops/convolution.py are cut in the same order.
+    In each row h varies fastest, then w, then c, as in `patches` of ops/convolution.py.
     """
     h, w, c, k = filters.shape
     return filters.transpose(3, 2, 1, 0).reshape(k, c * w * h)

@@ -1,4 +1,4 @@
-"""Packages whose names are loaded at first use, so that importing the package costs next to nothing."""
+"""Lazy loading of a package's names, so that its import is fast."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 
 def lazy(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a package. names: by module of the package, with spaces between them;
-    those of the module "" are modules themselves.
+    """`__getattr__`, `__dir__` and `__all__` of a package with lazy names.
+
+    names: module -> its names, separated by spaces. The names under "" are submodules.
 
     >>> __getattr__, __dir__, __all__ = lazy("matnet", {"shapes": "Shape pool_size", "params": "Param"})
     >>> __all__, __getattr__("Param")

@@ -1,4 +1,4 @@
-"""`matnet.load`: a network from whatever names it: files of any kind, a folder, bytes, or the name of a known model."""
+"""`matnet.load`: load a network from files, a folder, bytes, or the name of a known model."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def load(
     fetcher: Fetcher | None = None,
     **options: Any,
 ) -> Network:
-    """The network that `source` names.
+    """Load a network.
 
-    source: a MatConvNet .mat file, its bytes, or an open binary file; Caffe's prototxt and caffemodel (.h5 too), as a
-    pair of arguments or as "NET.prototxt,WEIGHTS.caffemodel", or either alone; the folder of a Caffe model with its
-    readme.md; or the name of a known model (`matnet zoo list`), which is fetched if it is not here. A path
-    that exists comes before a name. allow_unverified: also fetch a model whose checksum nobody published.
-    fetcher: what fetches it (`matnet.zoo.fetch.Fetcher`: from which mirrors, or from files that were brought by hand).
-    options: those of `formats.load_network` for a .mat file, those of `convert_caffe` for Caffe's files.
+    source: a MatConvNet .mat file, its bytes, or an open binary file; Caffe's prototxt and caffemodel (or .h5), as two
+    arguments or as "NET.prototxt,WEIGHTS.caffemodel", or either alone; the folder of a Caffe model with its readme.md;
+    or the name of a known model (`matnet zoo list`), which is fetched if necessary. Existing paths take precedence over
+    names. allow_unverified: also fetch models without a published checksum. fetcher: a `matnet.zoo.fetch.Fetcher` with
+    mirrors or local files. options: as in `formats.load_network` for a .mat file, `convert_caffe` for Caffe files.
 
-    A .mat file may be a SimpleNN or a DagNN of any vintage, MAT v5, v7 or v7.3. Raises FileFormatError for what is no
-    network, UnknownModelError with the nearest names, DownloadError saying what to do by hand, and what reading raises.
+    A .mat file may hold a SimpleNN or DagNN of any MatConvNet version, as MAT v5, v7 or v7.3. Raises FileFormatError if
+    the source is not a network, UnknownModelError with the nearest names, DownloadError with the manual steps, and the
+    errors of the readers.
     """
     if not isinstance(source, (str, os.PathLike)):
         return _from_content(source, options)
@@ -57,7 +57,7 @@ def load(
 
 
 def is_caffe(source: PathLike) -> bool:
-    """Whether `load` would convert Caffe's files, that exist, for this source."""
+    """Whether `load` would convert existing Caffe files for this source."""
     text, path = os.fspath(source), Path(source)
     if path.is_dir():
         return not any(path.glob("*.mat"))
@@ -76,7 +76,7 @@ def _from_file(path: Path, options: Mapping[str, Any]) -> Network:
         return _caffe([path], options)
     refuse_foreign(path)
     if kind != MAT and path.suffix in CAFFE_SUFFIXES:
-        return _caffe([path], options)  # which says what is wrong with it
+        return _caffe([path], options)  # reports what is wrong with the file
     from matnet.formats import load_network
 
     return load_network(path, **_without_caffe_options(path, options))
@@ -96,23 +96,23 @@ def _caffe(files: list[Path], options: Mapping[str, Any]) -> Network:
 
 
 def _without_mat_options(file: Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords of `convert_caffe` among `options`; FileFormatError where one of several networks is asked for."""
+    """The keywords of `convert_caffe` among `options`. Raises FileFormatError for `name`."""
     if options.get("name") is not None:
         option = in_words("name=", "--net")
-        raise FileFormatError(f"{file}: a Caffe model holds one network; {option} chooses one of a .mat file")
+        raise FileFormatError(f"{file}: a Caffe model holds one network; {option} is only for .mat files")
     return {name: value for name, value in options.items() if name not in ("name", "mmap")}
 
 
 OF_CAFFE = {"phase": "--phase", "level": "--level", "stages": "--stage"}
-"""The options that choose layers of a Caffe definition."""
+"""The options that select layers of a Caffe definition."""
 
 
 def _without_caffe_options(file: Any, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The keywords of `load_network`; FileFormatError where the layers of a Caffe definition are chosen."""
+    """The keywords of `load_network`. Raises FileFormatError for options of Caffe definitions."""
     given = next((name for name in OF_CAFFE if name in options), None)
     if given is not None:
         option = in_words(given, OF_CAFFE[given])
-        raise FileFormatError(f"{file}: {option} chooses layers of a Caffe definition; a .mat file has one network")
+        raise FileFormatError(f"{file}: {option} is only for Caffe definitions; omit it for a .mat file")
     return options
 
 
@@ -125,7 +125,7 @@ def _is_definition(file: Path) -> bool:
 
 
 def _from_content(source: Any, options: Mapping[str, Any]) -> Network:
-    """A .mat file from its bytes or an open file. The readers map files, so the bytes go to one for a while."""
+    """A .mat file from its bytes or an open file, via a temporary file, because the readers map files."""
     import shutil
     import tempfile
 
@@ -135,7 +135,7 @@ def _from_content(source: Any, options: Mapping[str, Any]) -> Network:
     called = given if isinstance(given, str) else "the bytes given"
     if not isinstance(source, (bytes, bytearray, memoryview)) and not hasattr(source, "read"):
         raise FileFormatError(
-            f"a network is loaded from a path, bytes, an open binary file or a name, not from {type(source).__name__}"
+            f"cannot load a network from {type(source).__name__}; expected a path, bytes, an open binary file or a name"
         )
     with tempfile.TemporaryDirectory(prefix="matnet-", ignore_cleanup_errors=True) as folder:
         file = Path(folder, "network.mat")
@@ -146,7 +146,7 @@ def _from_content(source: Any, options: Mapping[str, Any]) -> Network:
                 try:
                     shutil.copyfileobj(source, target)
                 except TypeError:
-                    raise FileFormatError(f"{called}: is opened as text; open it with mode 'rb'") from None
+                    raise FileFormatError(f"{called}: is opened in text mode; open it with mode 'rb'") from None
         try:
             net = load_network(file, **_without_caffe_options(called, options))
         except MatnetError as error:
@@ -156,7 +156,7 @@ def _from_content(source: Any, options: Mapping[str, Any]) -> Network:
 
 
 def _from_folder(folder: Path, options: Mapping[str, Any]) -> Network:
-    """The model in a folder with a readme.md: its .mat file, or its Caffe files converted as the card says."""
+    """The model in a folder with a readme.md: its .mat file, or its Caffe files converted as stated in the card."""
     from matnet.zoo.cards import read_cards
 
     if not (folder / CARD).is_file():
@@ -164,12 +164,12 @@ def _from_folder(folder: Path, options: Mapping[str, Any]) -> Network:
     try:
         cards = read_cards(folder)
     except FileFormatError:
-        if any(folder.glob("*.prototxt")):  # the readme of a Caffe folder need not be a card
+        if any(folder.glob("*.prototxt")):  # the readme of a Caffe folder may not be a card
             return _only_files(folder, options)
         raise
     if len(cards) > 1:
         names = ", ".join(card.name for card in cards)
-        raise FileFormatError(f"{folder}: holds {len(cards)} models; load one of them by its name: {names}")
+        raise FileFormatError(f"{folder}: holds {len(cards)} models; load one by name: {names}")
     card = cards[0]
     mat = folder / card.mat
     if card.mat and mat.is_file():
@@ -200,8 +200,7 @@ def _only_files(folder: Path, options: Mapping[str, Any]) -> Network:
         return _from_file(mats[0], options)
     found = ", ".join(file.name for file in [*mats, *definitions, *weights]) or "no network"
     raise FileFormatError(
-        f"{folder}: is a folder that holds {found}; expected one prototxt with its caffemodel, or one .mat file; "
-        "name the files"
+        f"{folder}: the folder holds {found}; expected one prototxt and caffemodel, or one .mat file; name the files"
     )
 
 
@@ -209,7 +208,7 @@ def _only_files(folder: Path, options: Mapping[str, Any]) -> Network:
 
 
 def _known_model(name: str, allow_unverified: bool, fetcher: Fetcher | None, options: Mapping[str, Any]) -> Network:
-    """A model of the zoo: its .mat file, from here or fetched, or its Caffe files converted."""
+    """A zoo model: its .mat file, local or fetched, or its Caffe files converted."""
     from matnet.zoo.cache import present_mat
     from matnet.zoo.fetch import Fetcher
     from matnet.zoo.find import card_named
@@ -225,10 +224,10 @@ def _known_model(name: str, allow_unverified: bool, fetcher: Fetcher | None, opt
     if card.prototxt is None or card.file("caffemodel") is None:
         random = in_words(f"matnet.zoo.random_network({card.name!r})", "`--random-weights`")
         raise FileFormatError(
-            f"{card.mat} is known, but nobody publishes its weights"
-            f"{f'; see {card.page}' if card.page else ''}; {random} builds it without them"
+            f"{card.mat}: no published weights are known"
+            f"{f'; see {card.page}' if card.page else ''}; {random} builds the network without them"
             if card.prototxt
-            else f"{card.mat} is known, but no address of it is; see {card.page or 'its authors'}"
+            else f"{card.mat}: no download address is known; see {card.page or 'its authors'}"
         )
     return _converted(card, allow_unverified, fetcher, options)
 
@@ -243,25 +242,25 @@ def _converted(card: Card, allow_unverified: bool, fetcher: Fetcher | None, opti
 
 
 def _with_classes(net: Network, card: Card) -> Network:
-    """The network with ImageNet's class names in the order that its card states, where its files name none."""
+    """Add ImageNet's class names in the order of the card, if the files have no class names."""
     from matnet.answers.classes import ORDERS, ilsvrc2012, write_classes
     from matnet.meta import class_names
 
     order = card.labels.get("order")
     if isinstance(order, str) and order in ORDERS.values() and class_names(net) is None:
         write_classes(net, ilsvrc2012(order, "the model's card"))
-        net.source.notes.append(f"the classes are named in the order that the model's card states: {order}")
+        net.source.notes.append(f"class names are in the order stated by the model's card: {order}")
     return net
 
 
 def _refuse_unverified(card: Card, files: list[RemoteFile], allowed: bool) -> None:
-    """DownloadError where a file would be fetched whose checksum nobody published."""
+    """Raise DownloadError if a file without a published checksum would be fetched."""
     from matnet.zoo.checks import strongest
 
     unknown = [file for file in files if strongest(file.hashes) is None]
     if unknown and not allowed:
         raise DownloadError(
-            f"{card.name}: no checksum of {', '.join(file.file for file in unknown)} was ever published, so a download "
-            f"cannot be verified; {in_words('allow it with allow_unverified=True, or fetch it', 'fetch it')} with "
+            f"{card.name}: no published checksum of {', '.join(file.file for file in unknown)}, so the download cannot "
+            f"be verified; {in_words('allow it with allow_unverified=True, or fetch it', 'fetch it')} with "
             f"`{program('zoo')} fetch {card.name}{'' if unknown[0].role == 'mat' else ' --what caffe'}`"
         )

@@ -1,7 +1,7 @@
-"""Scores of an evaluation: top-k errors, confusion of pixels, ROC curve and LFW's folds, VOC's average precision.
+"""Evaluation metrics: top-k error, confusion matrix, ROC curve, LFW's fold accuracy, VOC's average precision.
 
-The first two are accumulators: `update` with batches, `merge` with other shards in any order, read them at any time.
-`chance_of` judges whether a figure may be chance.
+TopK and ConfusionMatrix are accumulators: `update` them with batches, `merge` shards in any order, read them at any
+time. `chance_of` tells whether a result may be due to chance.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from matnet.errors import DataError, ShapeError
 from matnet.ops.losses import label_rank
 
 VOID = -1
-"""The label of an image or pixel that counts no error; it stays in the divisor, as in cnn_train."""
+"""The label of an image or pixel that never counts as an error but stays in the divisor, as in cnn_train."""
 
 
 def chance_of(right: int, trials: int, probability: float) -> float:
-    """The probability of at least `right` successes in so many independent trials (binomial, upper tail).
+    """The probability of at least `right` successes in `trials` independent trials (upper binomial tail).
 
     >>> round(chance_of(3, 4, 0.5), 6)
     0.3125
@@ -44,10 +44,10 @@ def chance_of(right: int, trials: int, probability: float) -> float:
 class TopK:
     """Top-k errors of scores N x D or N x D x H x W, by the rules of cnn_train's error_multiclass.
 
-    A label is right for k when its class is among the first min(k, D) in stable descending order of the
-    scores: of equal scores the lowest class comes first, and NaN comes before every number. Errors are
-    summed over pixels and divided by the number of images, void ones (label -1) included. not_finite: images with a
-    score that is NaN or infinite. classes: D, 0 before the first batch.
+    A prediction is right for k if the label is among the first min(k, D) classes in stable descending order of the
+    scores: ties go to the lowest class, and NaN sorts before every number. Errors are summed over pixels and divided by
+    the number of images, including void ones (label -1). not_finite: number of images with a NaN or infinite score.
+    classes: D, or 0 before the first batch.
     """
 
     ks: tuple[int, ...] = (1, 5)
@@ -58,9 +58,9 @@ class TopK:
     classes: int = 0
 
     def update(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Count one batch: labels are 0-based, one per image (N) or one per pixel (N x H x W); -1 is void.
+        """Count one batch. labels: 0-based, one per image (N) or one per pixel (N x H x W); -1 is void.
 
-        Raises ShapeError where the two do not fit, DataError for a label outside -1 .. D-1.
+        Raises ShapeError if the shapes do not match, DataError for a label outside -1 .. D-1.
         """
         planes = scores[:, :, np.newaxis, np.newaxis] if scores.ndim == 2 else scores
         if planes.ndim != 4:
@@ -69,7 +69,7 @@ class TopK:
         if truth.size and (truth.min() < VOID or truth.max() >= planes.shape[1]):
             raise DataError(
                 f"labels run from {truth.min()} to {truth.max()}; "
-                f"the network has {planes.shape[1]} classes, 0..{planes.shape[1] - 1} (-1 = void)"
+                f"expected 0..{planes.shape[1] - 1} for {planes.shape[1]} classes (-1 = void)"
             )
         valid = truth != VOID
         rank = label_rank(planes, np.maximum(truth, 0))
@@ -81,9 +81,9 @@ class TopK:
         self.classes = planes.shape[1]
 
     def merge(self, other: TopK) -> None:
-        """Add what another accumulator, of the same ks, has counted."""
+        """Add the counts of another accumulator with the same ks."""
         if other.ks != self.ks:
-            raise DataError(f"cannot merge errors for k = {other.ks} into those for k = {self.ks}")
+            raise DataError(f"cannot merge errors for k = {other.ks} into errors for k = {self.ks}")
         self.images += other.images
         self.void += other.void
         self.not_finite += other.not_finite
@@ -92,14 +92,14 @@ class TopK:
             self.wrong[k] = self.wrong.get(k, 0) + other.wrong.get(k, 0)
 
     def plus(self, other: TopK) -> TopK:
-        """Both together; DataError for other ks."""
+        """The sum of both. Raises DataError if ks differ."""
         total = TopK(self.ks)
         total.merge(self)
         total.merge(other)
         return total
 
     def record(self) -> dict[str, Any]:
-        """The counts as plain JSON values."""
+        """The counts as JSON values."""
         return {
             "ks": self.ks,
             "images": self.images,
@@ -111,7 +111,7 @@ class TopK:
 
     @classmethod
     def of_record(cls, record: Any) -> TopK:
-        """The counts from what `record` gave; KeyError, TypeError or ValueError for anything else."""
+        """The counts from a `record`. Raises KeyError, TypeError or ValueError for anything else."""
         ks = tuple(int(k) for k in record["ks"])
         wrong = dict(zip(ks, (int(count) for count in record["wrong"]), strict=True))
         return cls(
@@ -145,7 +145,7 @@ def _spread(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SegmentationResult:
-    """Accuracies in percent; the last two columns of papers are `mean_iu` and `frequency_weighted_iu`."""
+    """Segmentation metrics in percent, as in the FCN paper."""
 
     pixels: int
     pixel_accuracy: float
@@ -156,9 +156,9 @@ class SegmentationResult:
 
 
 class ConfusionMatrix:
-    """Pixels of each true class (row) that were given each class (column), over a whole set.
+    """Pixel counts by true class (row) and predicted class (column).
 
-    counts: classes x classes, int64. Pixels whose true label is `void` are left out on both sides.
+    counts: classes x classes, int64. Pixels with the true label `void` are ignored.
     """
 
     def __init__(self, classes: int, void: int = 255) -> None:
@@ -166,9 +166,9 @@ class ConfusionMatrix:
         self.counts = np.zeros((classes, classes), np.int64)
 
     def update(self, predicted: np.ndarray, truth: np.ndarray) -> None:
-        """Count two arrays of 0-based labels of one shape; ShapeError, DataError where they do not fit."""
+        """Count two arrays of 0-based labels. Raises ShapeError if shapes differ, DataError for labels out of range."""
         if predicted.shape != truth.shape:
-            raise ShapeError(f"predicted labels have shape {predicted.shape}, true ones {truth.shape}; they must agree")
+            raise ShapeError(f"predicted labels have shape {predicted.shape}; expected {truth.shape} (true labels)")
         classes = len(self.counts)
         valid = truth != self.void
         true_class, given = truth[valid].astype(np.int64), predicted[valid].astype(np.int64)
@@ -179,14 +179,16 @@ class ConfusionMatrix:
         self.counts += pairs.reshape(classes, classes)
 
     def merge(self, other: ConfusionMatrix) -> None:
-        """Add what another matrix, of as many classes, has counted."""
+        """Add the counts of another matrix with the same number of classes."""
         if other.counts.shape != self.counts.shape:
-            raise DataError(f"cannot merge confusion of {len(other.counts)} classes into {len(self.counts)} classes")
+            raise DataError(f"cannot merge counts of {len(other.counts)} classes into {len(self.counts)} classes")
         self.counts += other.counts
 
     def result(self, present_only: bool = False) -> SegmentationResult:
-        """The FCN paper's figures. A class that no pixel has counts as 0 in means, as in MatConvNet's FCN code; with
-        `present_only` it does not count, as in the paper's figures on SIFT Flow.
+        """The metrics of the FCN paper.
+
+        A class without pixels counts as 0 in the means, as in MatConvNet's FCN code. With `present_only` it is left
+        out, as in the paper's results on SIFT Flow.
         """
         right = np.diag(self.counts).astype(np.float64)
         true, given = self.counts.sum(axis=1), self.counts.sum(axis=0)
@@ -205,11 +207,11 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True)
 class RocCurve:
-    """Telling same from different pairs by their distance, at every threshold that makes a difference.
+    """The ROC curve of a verification by distance, with one point per distinct threshold.
 
-    thresholds: ascending; a pair counts as the same where its distance is at most the threshold. false_accepts, of the
-    different pairs, and true_accepts, of the same ones: fractions from 0 to 1, neither ever falling. The first point
-    accepts no pair, the last all of them.
+    thresholds: ascending; a pair is accepted as same if its distance is at most the threshold. false_accepts: fraction
+    of different pairs accepted. true_accepts: fraction of same pairs accepted. Both are non-decreasing. The first point
+    accepts no pair, the last one all pairs.
     """
 
     thresholds: np.ndarray
@@ -218,10 +220,9 @@ class RocCurve:
 
     @classmethod
     def of(cls, distances: np.ndarray, same: np.ndarray) -> RocCurve:
-        """The curve of N distances, of which `same` (N booleans) says which belong together.
+        """The curve of N distances. same: N booleans, true for pairs of the same identity.
 
-        Raises ShapeError for arrays that do not fit, DataError for distances that are not finite, or for pairs all
-        of one kind.
+        Raises ShapeError if the shapes do not match, DataError for non-finite distances or only one kind of pair.
         """
         thresholds, same_accepted, different_accepted = _accepted(distances, same)
         kinds = same_accepted[-1], different_accepted[-1]
@@ -230,7 +231,7 @@ class RocCurve:
         return cls(thresholds, different_accepted / kinds[1], same_accepted / kinds[0])
 
     def corners(self) -> RocCurve:
-        """The same curve without the points that lie on the line between their neighbours."""
+        """The same curve without points on the line between their neighbours."""
         across, up = np.diff(self.false_accepts), np.diff(self.true_accepts)
         bends = across[:-1] * up[1:] != across[1:] * up[:-1]
         kept = np.concatenate([[True], bends, [True]])
@@ -238,13 +239,13 @@ class RocCurve:
 
     @property
     def auc(self) -> float:
-        """Area under the curve in percent: how often a same pair is nearer than a different one, ties half."""
+        """Area under the curve in percent: how often a same pair is closer than a different pair; ties count half."""
         widths = np.diff(self.false_accepts)
         return 100 * float((widths * (self.true_accepts[1:] + self.true_accepts[:-1]) / 2).sum())
 
     @property
     def equal_error_rate(self) -> float:
-        """The error rate in percent where false accepts and false rejects are equally frequent; interpolated."""
+        """The error rate in percent at equal rates of false accepts and false rejects; interpolated."""
         gap = self.false_accepts - (1 - self.true_accepts)
         after = int(np.argmax(gap >= 0))
         part = gap[after - 1] / (gap[after - 1] - gap[after])
@@ -263,17 +264,17 @@ class FoldAccuracy:
 
     @classmethod
     def of(cls, distances: np.ndarray, same: np.ndarray, fold: np.ndarray) -> FoldAccuracy:
-        """Each fold is judged by the threshold that is best on all the others (Huang et al., LFW, 2007, section 4).
+        """Evaluate each fold with the best threshold of the other folds (Huang et al., LFW, 2007, section 4).
 
-        distances, same, fold: N values each; `fold` numbers them, from any start. Of thresholds that are equally good
-        the lowest is taken; it lies half way between two distances. standard_error: the deviation of the folds'
-        accuracies (with divisor folds - 1) over the root of their number. Raises ShapeError, or DataError for fewer
-        than two folds and distances that are not finite.
+        distances, same, fold: N values each; fold numbers may start anywhere. Among equally good thresholds the lowest
+        is used; it is halfway between two distances. standard_error: standard deviation of the fold accuracies (divisor
+        folds - 1) over the square root of the number of folds. Raises ShapeError if the shapes do not match, DataError
+        for fewer than two folds or non-finite distances.
         """
         distances, same, fold = np.asarray(distances), np.asarray(same, bool), np.asarray(fold)
         names = np.unique(fold)
         if len(names) < 2 or fold.shape != distances.shape:
-            raise DataError(f"{len(names)} fold(s) for {distances.size} pairs; expected at least 2, a number per pair")
+            raise DataError(f"{distances.size} pairs in {len(names)} folds; expected >= 2 folds, one per pair")
         accuracies, thresholds = [], []
         for name in names:
             held_out = fold == name
@@ -286,7 +287,7 @@ class FoldAccuracy:
 
 
 def best_threshold(distances: np.ndarray, same: np.ndarray) -> float:
-    """The lowest threshold that classifies the most pairs correctly; half way between two distances."""
+    """The lowest threshold that classifies the most pairs correctly, halfway between two distances."""
     values, same_accepted, different_accepted = _accepted(distances, same)
     best = int(np.argmax(same_accepted - different_accepted))
     if best in (0, len(values) - 1):
@@ -295,10 +296,10 @@ def best_threshold(distances: np.ndarray, same: np.ndarray) -> float:
 
 
 def _accepted(distances: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every distance once, ascending, behind one below all; how many same and different pairs are within each."""
+    """Distinct distances, ascending, after one below all; and the number of same and different pairs up to each."""
     distances, same = np.asarray(distances, np.float64), np.asarray(same, bool)
     if distances.ndim != 1 or distances.shape != same.shape or not distances.size:
-        raise ShapeError(f"distances of shape {distances.shape} for {same.shape} pairs; expected N of each, N >= 1")
+        raise ShapeError(f"distances have shape {distances.shape}, pairs {same.shape}; expected N of each, N >= 1")
     if not np.isfinite(distances).all():
         raise DataError(f"{int((~np.isfinite(distances)).sum())} of {distances.size} distances are not finite")
     values, where = np.unique(distances, return_inverse=True)
@@ -308,17 +309,17 @@ def _accepted(distances: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 RIGHT, WRONG, NEITHER = 1, 0, -1
-"""What a detection is: the first on an object, none or a further one, or on an object that is difficult."""
+"""RIGHT: first detection of an object. WRONG: no object, or a duplicate. NEITHER: a difficult object, not counted."""
 
 
 def matched_detections(
     boxes: np.ndarray, objects: np.ndarray, difficult: np.ndarray, overlap: float = 0.5
 ) -> np.ndarray:
-    """RIGHT, WRONG or NEITHER for the detections of one class in one image, best first, R x 4.
+    """RIGHT, WRONG or NEITHER for the detections of one class in one image.
 
-    objects: O x 4, of the same class, difficult: which of them do not count. Corners are pixels, inclusive. Each
-    detection belongs to the object that it overlaps most (intersection over union), if by at least `overlap`, also
-    where another detection found it before. Source: the development kit of PASCAL VOC, VOCevaldet.
+    boxes: R x 4, best first. objects: O x 4, of the same class. difficult: O booleans. Corners are inclusive pixels.
+    Each detection is matched to the object of greatest overlap (intersection over union), if at least `overlap`, even
+    if that object is already matched. Source: the development kit of PASCAL VOC, VOCevaldet.
     """
     outcomes = np.full(len(boxes), WRONG, np.int8)
     if not len(objects) or not len(boxes):
@@ -339,17 +340,17 @@ def matched_detections(
 
 
 def _area(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Pixels between corners, inclusive; 0 where they are not in order."""
+    """Number of pixels between inclusive corners; 0 if they are not in order."""
     area: np.ndarray = np.maximum(high - low + 1, 0).prod(axis=-1)
     return area
 
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """Average precision of a class in percent, by both rules of PASCAL VOC: NaN without objects.
+    """Average precision of a class in percent, by both rules of PASCAL VOC; NaN without objects.
 
-    eleven_points: up to 2007, the mean of the greatest precision at a recall of at least 0, 0.1, ..., 1. area: later,
-    below the curve of the greatest precision at each recall or a higher one (VOCevaldet, VOCap).
+    eleven_points: the rule up to VOC 2007, the mean of the maximum precision at recall >= 0, 0.1, ..., 1. area: the
+    later rule, the area under the curve of maximum precision at recall >= r (VOCevaldet, VOCap).
     """
 
     eleven_points: float
@@ -357,14 +358,14 @@ class AveragePrecision:
 
     @classmethod
     def of(cls, right: np.ndarray, objects: int) -> AveragePrecision:
-        """right: whether each detection is right, of falling score, without those that do not count."""
+        """right: whether each counted detection is right, by descending score. objects: number of objects."""
         if not objects:
             return cls(math.nan, math.nan)
         found = np.cumsum(right, dtype=np.float64)
         recall, precision = found / objects, found / np.arange(1, len(found) + 1)
         envelope = np.maximum.accumulate(precision[::-1])[::-1]
         steps = np.diff(recall, prepend=0.0)
-        # MATLAB's 0:0.1:1 counts from both ends, and the greatest precision from a recall on is the envelope there.
+        # MATLAB's 0:0.1:1 counts from both ends. The envelope is the maximum precision at recall >= r.
         recalls = np.concatenate([np.arange(6) * 0.1, 1 - np.arange(4, -1, -1) * 0.1])
         places = np.searchsorted(recall, recalls)
         reached = np.append(envelope, 0.0)[places]
@@ -372,8 +373,9 @@ class AveragePrecision:
 
 
 def ranked_precision(relevant: np.ndarray) -> np.ndarray:
-    """The average precision of each row of `relevant`, Q x R, best first: the mean precision at the places of relevant
-    ones, as a fraction; 0 where there is none.
+    """The average precision of each row of `relevant` (Q x R, best first), as a fraction.
+
+    It is the mean of the precision at each relevant item; 0 for a row without relevant items.
     """
     found = np.cumsum(relevant, axis=1, dtype=np.float64)
     precision = found / np.arange(1, relevant.shape[1] + 1)

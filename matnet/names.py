@@ -1,4 +1,4 @@
-"""Names in a graph: what variable a name means, the names of an input and of a flattened blob, names that are free."""
+"""Names in a graph: name resolution, names of inputs and flattened blobs, free names."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 IN_PLACE = "_before_"
-"""What stands between a Caffe blob and the in-place layer that changes it, in the name of the value before."""
+"""Separator in `<blob>_before_<layer>`, the name of a Caffe blob's value before an in-place layer."""
 
 RESTORED = "_in_caffe_order"
-"""The suffix of convolutions that a conversion adds, which only put channels back into Caffe's order."""
+"""Suffix of convolutions added by a conversion to restore Caffe's channel order."""
 
 
 def resolved(net: Network, names: Iterable[str]) -> list[str]:
-    """The variables that names mean: each a variable, a layer (its first output), or an alias.
+    """Resolve names to variables: each is a variable, a layer (its first output), or an alias.
 
-    NetworkError with the nearest names where one means none of them.
+    Raises NetworkError, with the nearest names, for an unknown name.
     """
     variables = net.variables
     known = set(variables)
@@ -34,15 +34,14 @@ def resolved(net: Network, names: Iterable[str]) -> list[str]:
             found.append(net.layers[name].outputs[0])
         else:
             hint = nearest(name, [*variables, *net.layers, *net.aliases])
-            raise NetworkError(f"{net.source}: no variable or layer is called {name!r}{hint}; {where_names_are()}")
+            raise NetworkError(f"{net.source}: no variable or layer {name!r}{hint}; {where_names_are()}")
     return found
 
 
 def with_blobs(net: Network, names: Iterable[str] | None) -> Network:
-    """As `Network.with_blobs`.
+    """See `Network.with_blobs`.
 
-    A Flatten that another layer reads is no layer here: its blob is another name of a variable that still has
-    the axes which the blob merges.
+    A conversion drops a Flatten that another layer reads. Its blob becomes an alias of the unflattened variable.
     """
     merged = {
         name: net.aliases[name]
@@ -65,10 +64,10 @@ def with_blobs(net: Network, names: Iterable[str] | None) -> Network:
 
 
 def names_of_input(net: Network, variable: str) -> list[str]:
-    """As `Network.names_of_input`.
+    """See `Network.names_of_input`.
 
-    A blob that layers change in place carries its name when they are done; before that, as an input, it
-    is the variable `<blob>_before_<layer>`.
+    If layers change an input blob in place, the blob's name means the final value, and the input is the variable
+    `<blob>_before_<layer>`.
     """
     own = [variable, *(alias for alias, target in net.aliases.items() if target == variable)]
     blobs = [name.partition(IN_PLACE)[0] for name in own if IN_PLACE in name]
@@ -80,9 +79,9 @@ MOST_X = 16
 
 
 def free_name(name: str, taken: Container[str], repeats: dict[str, int]) -> str:
-    """`name`, or where it is taken, the name with `x` appended until it is free, as MatConvNet's importer does.
+    """`name`, with `x` appended until it is free, as MatConvNet's importer does.
 
-    After `MOST_X` a number is appended instead, so that thousands of equal names stay short; `repeats` keeps the last
+    After `MOST_X` times a number is appended instead, so that thousands of equal names stay short. repeats: the last
     number of each name.
 
     >>> free_name("a", {"a", "ax"}, {})

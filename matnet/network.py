@@ -1,4 +1,4 @@
-"""Network: layers, params, variables and meta of one graph; its checks and size inference."""
+"""Network: a graph of layers with params and meta, its checks and shape inference."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ class Layer(Edited):
     inputs: list[str]
     outputs: list[str]
     params: list[str] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)  # fields of the file that no op needs, for saving
-    faults: list[str] = field(default_factory=list)  # why it cannot run, as far as reading the file showed
+    extra: dict[str, Any] = field(default_factory=dict)  # fields of the file not used by the op, for saving
+    faults: list[str] = field(default_factory=list)  # why the layer cannot run, found while reading
 
     @property
     def type_name(self) -> str:
-        """What the layer is called in a DagNN file, or the unknown type's own name."""
+        """The layer's type name in a DagNN file, or the name of an unknown type."""
         return self.op.kind if isinstance(self.op, Unknown) else self.op.dagnn or type(self.op).__name__
 
 
 @dataclass
 class Source:
-    """Where a network came from: kept for messages, for saving in the same format, and for results."""
+    """The origin of a network, for messages, for saving in the same format, and for results."""
 
     path: Path | None = None
     format: str = "dagnn"  # simplenn, dagnn or caffe
-    notes: list[str] = field(default_factory=list)  # what was decided while reading
-    chosen: str = ""  # how the network was chosen from its file, where loading the path alone gives another one
+    notes: list[str] = field(default_factory=list)  # decisions made while reading
+    chosen: str = ""  # selection within the file, if the path alone loads another network
 
     def __str__(self) -> str:
         return str(self.path) if self.path else "network"
@@ -65,10 +65,9 @@ class Source:
 class Network(Edited):
     """A directed acyclic graph of layers over named variables.
 
-    `layers` and `params` are ordered dicts by name; `precious` lists variables that MatConvNet must
-    keep; `meta` is the file's free-form structure; `aliases` maps further names (Caffe's blobs, names
-    before they were made MATLAB identifiers) to variables, `blob_ranks` the rank that a Caffe blob has
-    (activations here are always 4-D, missing dimensions being 1).
+    `layers` and `params` are ordered dicts by name. `precious`: variables that MatConvNet must keep. `meta`: the file's
+    free-form structure. `aliases` maps further names (Caffe blobs, names that are not MATLAB identifiers) to variables.
+    `blob_ranks`: the rank of each Caffe blob (activations are always 4-D, padded with dimensions of size 1).
     """
 
     counted: ClassVar[frozenset[str]] = frozenset({"layers", "params", "aliases"})
@@ -80,7 +79,7 @@ class Network(Edited):
         self.meta: dict[str, Any] = {} if meta is None else meta
         self.aliases: dict[str, str] = {}
         self.blob_ranks: dict[str, int] = {}
-        self.unread_inputs: set[str] = set()  # declared by the file, read by no layer: may be given, changes nothing
+        self.unread_inputs: set[str] = set()  # declared but unused; accepted and ignored
         self.input_shapes: dict[str, Shape] = {}
         self.source = source or Source()
 
@@ -90,9 +89,9 @@ class Network(Edited):
     # -- building ---------------------------------------------------------------------------------
 
     def add(self, layer: Layer) -> Layer:
-        """Append a layer; NetworkError where its name is taken or its op takes another number of inputs or params."""
+        """Append a layer. Raises NetworkError for a duplicate name, or a wrong number of inputs or params."""
         if layer.name in self.layers:
-            raise NetworkError(f"{self.source}: two layers are called {layer.name!r}; names must differ")
+            raise NetworkError(f"{self.source}: two layers are named {layer.name!r}; rename one of them")
         for what, names, (fewest, most) in (
             ("inputs", layer.inputs, layer.op.input_count),
             ("params", layer.params, layer.op.param_count),
@@ -100,13 +99,13 @@ class Network(Edited):
             if len(names) < fewest or (most is not None and len(names) > most):
                 wanted = str(fewest) if most == fewest else f"{fewest} to {'any' if most is None else most}"
                 raise NetworkError(
-                    f"{self.source}, layer {layer.name!r} ({layer.type_name}): has {len(names)} {what}, needs {wanted}"
+                    f"{self.source}, layer {layer.name!r} ({layer.type_name}): {len(names)} {what}; expected {wanted}"
                 )
         self.layers[layer.name] = layer
         return layer
 
     def copy(self) -> Network:
-        """A network whose graph can be edited without touching this one; arrays and meta values are shared."""
+        """A copy of the graph that can be edited independently; arrays and meta values are shared."""
         twin = Network(dict(self.meta), replace(self.source, notes=list(self.source.notes)))
         for layer in self.layers.values():
             twin.layers[layer.name] = replace(
@@ -119,14 +118,14 @@ class Network(Edited):
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and pickles hold: all but the compiled engines."""
+        """The state for copies and pickles, without the compiled engines."""
         return {name: value for name, value in self.__dict__.items() if name != "_kept"}
 
     # -- the graph --------------------------------------------------------------------------------
 
     @property
     def variables(self) -> list[str]:
-        """All variables, in order of first mention."""
+        """All variables, in order of first use."""
         named: dict[str, None] = {}
         for layer in self.layers.values():
             named.update(dict.fromkeys([*layer.inputs, *layer.outputs]))
@@ -145,20 +144,20 @@ class Network(Edited):
         return [name for name in self.variables if name not in read]
 
     def data_inputs(self) -> list[str]:
-        """The inputs that something other than a training-only layer reads: images rather than labels."""
+        """The inputs read by layers other than training-only ones: images rather than labels."""
         inputs, training = self.inputs, {layer.name for layer in self.training_layers()}
         read = {v for name, layer in self.layers.items() if name not in training for v in layer.inputs}
         return [name for name in inputs if name in read] or inputs
 
     def execution_order(self) -> list[Layer]:
-        """The layers so that each comes after all that it reads; NetworkError naming the layers of a cycle.
+        """The layers in topological order. Raises NetworkError, with the layers, for a cycle.
 
-        That is the file's order wherever it can be, and MatConvNet's where several layers write one variable.
+        Keeps the file's order where possible; follows MatConvNet's order if several layers write one variable.
         """
         left = Counter(name for layer in self.layers.values() for name in set(layer.outputs))
         writes = Counter(name for layer in self.layers.values() for name in layer.outputs)
         last = {name: place for place, layer in enumerate(self.layers.values()) for name in layer.outputs}
-        readers: dict[str, list[str]] = {}  # of variables, so that many writers of one with many readers stay few steps
+        readers: dict[str, list[str]] = {}  # per variable, to keep the loop linear
         for layer in self.layers.values():
             for name in set(layer.inputs):
                 readers.setdefault(name, []).append(layer.name)
@@ -178,41 +177,41 @@ class Network(Edited):
             ready += sorted(freed, key=position.__getitem__)
         if len(order) < len(self.layers):
             stuck = [f"{name!r} reads {', '.join(self.layers[name].inputs)}" for name in waiting if waiting[name]]
-            raise NetworkError(listing(f"{self.source}: the graph has a cycle, through or before these layers:", stuck))
+            raise NetworkError(listing(f"{self.source}: the graph has a cycle; layers in it or after it:", stuck))
         if any(count > 1 for count in writes.values()):
             return self._deepest_first(order)
         in_file_order = all(last[name] < position[names[0]] for name, names in readers.items() if name in last)
         return list(self.layers.values()) if in_file_order else order
 
     def _deepest_first(self, order: Sequence[Layer]) -> list[Layer]:
-        """The layers by the longest way behind them, of equal ones in file order, as MatConvNet runs them.
+        """The layers by the longest path to an output, ties in file order, as MatConvNet runs them.
 
-        The order decides where several layers write one variable: the last one counts.
+        If several layers write one variable, the last one in this order wins.
         """
         depth: dict[str, int] = {}
-        behind: dict[str, int] = {}  # of each variable, the depth of its deepest reader
+        behind: dict[str, int] = {}  # variable -> depth of its deepest reader
         for layer in reversed(order):
             depth[layer.name] = 1 + max((behind.get(name, 0) for name in layer.outputs), default=0)
             behind.update({name: max(behind.get(name, 0), depth[layer.name]) for name in layer.inputs})
         return sorted(self.layers.values(), key=lambda layer: -depth[layer.name])
 
     def resolve(self, name: str) -> str:
-        """The variable that `name` means: a variable, a layer (its first output), or a known alias.
+        """Resolve `name` to a variable: `name` is a variable, a layer (its first output), or an alias.
 
-        NetworkError with the nearest names where it means none of them.
+        Raises NetworkError, with the nearest names, for an unknown name.
         """
         return resolved(self, [name])[0]
 
     def resolved(self, names: Iterable[str]) -> list[str]:
-        """The variables that several names mean, as `resolve` finds them."""
+        """Resolve several names to variables; see `resolve`."""
         return resolved(self, names)
 
     def with_blobs(self, names: Iterable[str] | None) -> Network:
-        """This network, or a copy in which those of `names` that are flattened Caffe blobs are variables."""
+        """This network, or a copy in which the flattened Caffe blobs among `names` are variables."""
         return with_blobs(self, names)
 
     def names_of_input(self, variable: str) -> list[str]:
-        """The names under which an input may be given: its own, its aliases, and the Caffe blob that it starts as."""
+        """All accepted names of an input: its own, its aliases, and the name of its Caffe blob."""
         return names_of_input(self, variable)
 
     # -- edits ------------------------------------------------------------------------------------
@@ -222,24 +221,24 @@ class Network(Edited):
         return inference.training_layers(self)
 
     def for_inference(self) -> Network:
-        """A copy without training-only layers and what only they needed; its notes state what was changed.
+        """A copy without training-only layers and their inputs; its notes list the changes.
 
-        A final `softmaxloss` (a DagNN Loss of type softmaxlog) becomes the SoftMax whose logarithm it measures: layer
-        and output keep their names, and `prob` is another name of the output where that is free. Where the scores pass
-        a SoftMax anyway, it is dropped as all others are. An unknown layer counts as training-only when its name or
-        type says loss, error, accuracy or metric and nothing reads its outputs. Labels may still be given, and change
-        nothing. NetworkError where no layer remains.
+        A final `softmaxloss` (a DagNN Loss of type softmaxlog) becomes a SoftMax. Layer and output keep their names;
+        `prob` becomes an alias of the output if that name is free. If the scores already pass a SoftMax, the loss is
+        dropped like other losses. An unknown layer counts as training-only if its output is unused and its name or type
+        contains loss, error, accuracy or metric. Labels are still accepted, and ignored. Raises NetworkError if no
+        layer remains.
         """
         return inference.for_inference(self)
 
     def for_inputs(self, given: Collection[str]) -> Network:
-        """The network that can run when these inputs (variables) are given: training-only layers stay where their
-        labels are among them, and the others become what they are in `for_inference`.
+        """The network to run with these inputs (variables): training-only layers stay if their labels are given; the
+        others are replaced or dropped as in `for_inference`.
         """
         return inference.for_inputs(self, given)
 
     def upto(self, outputs: Iterable[str]) -> list[Layer]:
-        """The layers that `outputs` (variables) depend on, in execution order; of several writers of one, the last."""
+        """The layers that `outputs` (variables) depend on, in execution order; of several writers only the last."""
         wanted = set(outputs)
         kept = []
         for layer in reversed(self.execution_order()):
@@ -250,7 +249,7 @@ class Network(Edited):
         return kept[::-1]
 
     def rename(self, variables: Mapping[str, str]) -> None:
-        """Rename variables everywhere: in layers, aliases, ranks, precious and input shapes."""
+        """Rename variables in layers, aliases, blob ranks, precious and input shapes."""
         new = dict(variables)
         for layer in self.layers.values():
             layer.inputs = [new.get(name, name) for name in layer.inputs]
@@ -263,9 +262,9 @@ class Network(Edited):
     # -- checks and sizes -------------------------------------------------------------------------
 
     def check(self, wanted: Iterable[str] | None = None) -> None:
-        """Raise one NetworkError that lists every fault of the graph: cycles, missing params, bad fields.
+        """Raise one NetworkError that lists every error in the graph: cycles, missing params, bad fields.
 
-        `wanted` limits the search to what these variables depend on.
+        wanted: check only the layers that these variables depend on.
         """
         faults, broken = [], list[str]()
         layers = self.execution_order() if wanted is None else self.upto(wanted)
@@ -275,8 +274,8 @@ class Network(Edited):
             way = in_words("matnet.load('net.prototxt', 'net.caffemodel')", "NET.prototxt NET.caffemodel")
             need = "1 layer needs" if len(without) == 1 else f"{len(without)} layers need"
             raise NetworkError(
-                f"{self.source}: holds no weights, which {need} "
-                f"({', '.join(without[:3])}{', ...' if len(without) > 3 else ''}); give the caffemodel beside it: {way}"
+                f"{self.source}: holds no weights, but {need} them "
+                f"({', '.join(without[:3])}{', ...' if len(without) > 3 else ''}); give the caffemodel too: {way}"
             )
         for layer in layers:
             missing = [f"param {name!r} is missing or empty" for name in layer.params if name not in self.params]
@@ -286,7 +285,7 @@ class Network(Edited):
             raise NetworkError(listing(f"{self.source}: cannot run:", faults) + self.computable_without(broken))
 
     def computable_without(self, broken: Collection[str]) -> str:
-        """A line that names the last variable which needs none of the layers `broken`; "" where there is none."""
+        """A line that names the last variable computable without the layers `broken`, or ""."""
         lost: set[str] = set()
         last = ""
         for layer in self.execution_order():
@@ -300,16 +299,16 @@ class Network(Edited):
         return f"\nThe last variable that can be computed is {last!r} ({way})."
 
     def param_shapes(self, layer: Layer) -> list[Shape]:
-        """The 4-D or flat shapes of a layer's params as the file has them; () for one that is missing."""
+        """The shapes of a layer's params as stored in the file; () for a missing one."""
         return [self.params[name].value.shape if name in self.params else () for name in layer.params]
 
     def infer_shapes(
         self, inputs: Mapping[str, Shape], wanted: Iterable[str] | None = None, partial: bool = False
     ) -> dict[str, Shape]:
-        """Every variable's shape for these input shapes (N x C x H x W), before any array is allocated.
+        """The shape of every variable for these input shapes (N x C x H x W), without allocating arrays.
 
-        `wanted` limits the work to what these variables depend on. Raises ShapeError naming the layer;
-        with `partial` the layers that cannot be sized are left out instead.
+        wanted: infer only what these variables depend on. Raises ShapeError naming the layer; with `partial`, layers
+        with unknown output shapes are skipped instead.
         """
         shapes: dict[str, Shape] = dict(inputs)
         layers = self.execution_order() if wanted is None else self.upto(wanted)
@@ -318,13 +317,13 @@ class Network(Edited):
             if missing:
                 if partial:
                     continue
-                raise NetworkError(f"{self.source}, layer {layer.name!r}: its input {missing[0]!r} is not given")
+                raise NetworkError(f"{self.source}, layer {layer.name!r}: input {missing[0]!r} is missing")
             try:
                 if layer.faults:
                     raise ShapeError(layer.faults[0])
                 found = layer.op.output_shapes([shapes[name] for name in layer.inputs], self.param_shapes(layer))
                 if len(found) < len(layer.outputs):
-                    raise ShapeError(f"has {len(layer.outputs)} outputs; its type gives {len(found)}")
+                    raise ShapeError(f"has {len(layer.outputs)} outputs; expected {len(found)} for its type")
             except MatnetError as error:
                 if partial:
                     continue
@@ -335,9 +334,9 @@ class Network(Edited):
         return shapes
 
     def receptive_fields(self, variable: str, shapes: Mapping[str, Shape]) -> dict[str, ReceptiveField | None]:
-        """The receptive field of every variable's pixels in `variable`; None: undefined; absent: no connection.
+        """The receptive field in `variable` of a pixel of each variable; None if undefined, absent if not connected.
 
-        Composition as in DagNN.getVarReceptiveFields; `shapes` as from `infer_shapes`.
+        Composed as in DagNN.getVarReceptiveFields. shapes: from `infer_shapes`.
         """
         seen: dict[str, ReceptiveField | None] = {variable: ReceptiveField()}
         for layer in self.execution_order():
@@ -359,8 +358,8 @@ class Network(Edited):
     def default_input_shapes(self, batch: int = 1, size: tuple[int, int] | None = None) -> dict[str, Shape]:
         """Input shapes from meta (inputs, inputSize, normalization.imageSize) or the first filters; N = `batch`.
 
-        `size` replaces height and width of every data input that has more than one pixel or no known size.
-        An input about which nothing is known is left out.
+        size: replaces height and width of every data input, except inputs of 1x1 pixels. Inputs of unknown shape are
+        left out.
         """
         from matnet.meta.inputs import InputFacts, declared_input_shapes
 
@@ -377,7 +376,7 @@ class Network(Edited):
     # -- answers (matnet.answers) -----------------------------------------------------------------
 
     def __getitem__(self, name: str) -> LayerView:
-        """A layer with its arrays: `net["conv1"].filters`. KeyError with the nearest names where there is none."""
+        """A layer with its arrays: `net["conv1"].filters`. Raises KeyError with the nearest names."""
         from matnet.answers.layers import layer_view
 
         return layer_view(self, name)
@@ -385,13 +384,14 @@ class Network(Edited):
     def __contains__(self, name: object) -> bool:
         return name in self.layers
 
-    __iter__ = None  # a network is no sequence, though it has __getitem__
+    __iter__ = None  # not a sequence, although it has __getitem__
 
     @property
     def classes(self) -> Classes:
-        """The names of the classes, with WordNet ids where known; empty where neither file nor card names them.
+        """The class names, with WordNet ids if known; empty if neither file nor card has names.
 
-        Assign a list of names, a file with one class per line, `ilsvrc12` or `devkit` to name them; they are saved.
+        To set them, assign a list of names, a file with one class per line, `ilsvrc12` or `devkit`. They are saved with
+        the network.
         """
         from matnet.answers.classes import classes_of
 
@@ -405,13 +405,13 @@ class Network(Edited):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How the network's file asks for images to be prepared; DataError where it does not say."""
+        """The preprocessing stated in the network's file. Raises DataError if there is none."""
         from matnet.images import Preprocessing
 
         return Preprocessing.of(self)
 
     def prepare(self, images: Any, **overrides: Any) -> np.ndarray:
-        """Images as the network's input, N x C x H x W float32 (with ten crops, 10 N).
+        """Preprocess images: N x C x H x W float32 (10 N with ten crops).
 
         images: a path, bytes, an open file, an image of Pillow's, an H x W x C array, a folder, or a list of these.
         overrides: `preprocessing=`, or fields of `Preprocessing` that replace the file's (image_size, mean, exif, ...).
@@ -423,11 +423,11 @@ class Network(Edited):
     def classify(self, images: Any, top: int = 5, **options: Any) -> Predictions:
         """The `top` classes of each image, as a table: text, HTML in a notebook, plain data by `to_dicts()`.
 
-        images: as for `prepare`. An image of a list or folder that cannot be read is named in `unreadable`, and the
-        others go on. options: classes (names, a file, `ilsvrc12`, `devkit`), scores (the variable to rank; default the
-        last softmax), preprocessing, fields of Preprocessing that replace its own or the file's (image_size, mean,
-        exif, ...), and fields of EngineOptions (backend, default the fastest; batch_size; ...). Raises DataError where
-        no image can be read or nothing says how to prepare one.
+        images: as for `prepare`. Unreadable images of a list or folder are listed in `unreadable` and skipped. options:
+        classes (names, a file, `ilsvrc12`, `devkit`), scores (the variable to rank; default the last softmax),
+        preprocessing, fields of Preprocessing to override (image_size, mean, exif, ...), and fields of EngineOptions
+        (backend, default the fastest; batch_size; ...). Raises DataError if no image can be read or the preprocessing
+        is unknown.
         """
         from matnet.answers.classify import classify
 
@@ -436,12 +436,12 @@ class Network(Edited):
     def detect(
         self, images: Any, least: float = 0.5, top: int | None = None, **options: Any
     ) -> list[ImageDetections]:
-        """The objects in each image whose score is at least `least` (0..1), at most `top` of them, best first.
+        """The objects in each image with a score of at least `least` (0..1), at most `top` of them, best first.
 
-        For detectors that propose boxes (Faster R-CNN) or list them (SSD, YOLO). images and options are as for
-        `classify`, but for batch_size and crops, as each image is computed alone and whole. classes: a name for each
-        class, the background among them. Raises NetworkError for a network that is no such detector, DataError where
-        no image can be read or the names do not fit the scores.
+        For detectors such as Faster R-CNN, SSD and YOLO. images and options: as for `classify`, except batch_size and
+        crops, because each image is processed alone and uncropped. classes: a name for each class, including the
+        background. Raises NetworkError if the network is not such a detector, DataError if no image can be read or the
+        number of names does not match the scores.
         """
         from matnet.answers.detect import detections
 
@@ -450,36 +450,35 @@ class Network(Edited):
     def features(self, images: Any, layers: str | Sequence[str], **options: Any) -> Any:
         """The values of a layer or variable for each image: N x C, or N x C x H x W for maps; a dict for several.
 
-        layers: a name, or several, or patterns such as `conv5*`. images, and options preprocessing, its fields and
-        those of the engine, are as for `classify`. pool: `avg` or `max` over each map. The row of an image that cannot
-        be read is NaN, and the log names it. out: a .npz, .npy, .h5 or .mat file that is written instead, in memory
-        that does not grow with the number of images; then `workers` processes share the work, and a run that was
-        interrupted goes on unless resume=False. Returns the path.
+        layers: one or several names, or patterns such as `conv5*`. images and options (preprocessing, its fields, and
+        fields of EngineOptions): as for `classify`. pool: `avg` or `max` over each map. Rows of unreadable images are
+        NaN, and the log names them. out: a .npz, .npy, .h5 or .mat file to write instead, in constant memory; returns
+        its path. With `out`, `workers` processes share the work, and an interrupted run continues unless resume=False.
         """
         from matnet.answers.features import features
 
         return features(self, images, layers, **options)
 
     def summary(self) -> str:
-        """What the network is, a row per layer, and the totals, as text."""
+        """A text summary: properties of the network, one row per layer, totals."""
         from matnet.answers.drawing import summary
 
         return summary(self)
 
     def draw(self) -> Drawing:
-        """The graph as a drawing, which a notebook shows and `save(path)` writes as SVG."""
+        """A drawing of the graph. Notebooks display it; `save(path)` writes SVG."""
         from matnet.answers.drawing import draw
 
         return draw(self)
 
     def save(self, path: str | os.PathLike[str], **options: Any) -> Path:
-        """Write a .mat file; options and errors are those of `matnet.save`."""
+        """Write a .mat file; options and errors as in `matnet.save`."""
         from matnet.formats import save_network
 
         return save_network(self, path, **options)
 
     def to_onnx(self, path: str | os.PathLike[str], **options: Any) -> list[Path]:
-        """Write an ONNX file and return the files written; options and errors are those of `formats.onnx.save_onnx`."""
+        """Write ONNX and return the paths written; options and errors as in `formats.onnx.save_onnx`."""
         from matnet.formats.onnx import save_onnx
 
         return save_onnx(self, path, **options)
@@ -491,7 +490,7 @@ class Network(Edited):
         try:
             room = import_module("matnet.torch")
         except ImportError as error:
-            raise NetworkError(f"to_torch needs torch, which is not available ({error}); pip install torch") from None
+            raise NetworkError(f"to_torch needs torch ({error}); install it with `pip install torch`") from None
         return room.to_torch(self, outputs, **options)
 
     # -- running ----------------------------------------------------------------------------------
@@ -504,13 +503,13 @@ class Network(Edited):
         options: EngineOptions | None = None,
         **keywords: Any,
     ) -> Engine:
-        """An engine for these outputs (default: all of `self.outputs`); see `matnet.engines.compile_network`.
+        """An engine for these outputs (default: `self.outputs`); see `matnet.engines.compile_network`.
 
-        How it runs: `options`, or the fields of EngineOptions as keywords (backend, default numpy; device, ...). With
-        backend "auto" and no runtime, other ways to run the network are timed beside its first calls, and later ones
-        go on in the fastest (`engine.way`).
+        options: an EngineOptions, or its fields as keywords (backend, default numpy; device, ...). With backend "auto"
+        and no runtime, the first calls also time alternative ways to run the network; later calls use the fastest
+        (`engine.way`).
         """
-        from matnet import engines  # an engine knows the network, not the other way round
+        from matnet import engines  # engines import networks, not vice versa
 
         engine = engines.compile_network(self, outputs, options, backend=backend, **keywords)
         if engine.options.backend == "auto":
@@ -526,15 +525,15 @@ class Network(Edited):
         options: EngineOptions | None = None,
         **keywords: Any,
     ) -> dict[str, np.ndarray]:
-        """Run the network in test mode: {wanted name: array N x C x H x W}; KeyError of another name of a result, such
-        as a Caffe blob of a SimpleNN file, says what it is called.
+        """Run the network in test mode; returns {name: array N x C x H x W}.
 
-        `x` is one array for a net with one data input, or a dict by input name; float32 N x C x H x W
-        (anything numeric is converted). `outputs` are variable, layer or Caffe blob names, default the
-        network's own outputs. Raises NetworkError or ShapeError where names or sizes do not fit.
+        x: one array for a network with one data input, or a dict by input name; N x C x H x W, converted to float32.
+        outputs: names of variables, layers or Caffe blobs; default: the outputs of the network. The KeyError of the
+        returned dict names the key to use for a known alias. Raises NetworkError for unknown names, ShapeError if
+        shapes do not match.
 
-        The compiled engine is kept for the next call with the same outputs and options, until the graph changes or
-        a `Param.value` is assigned.
+        The compiled engine is kept for calls with the same outputs and options, until the graph changes or a
+        `Param.value` is assigned.
         """
         from matnet.engines import engine_options
         from matnet.engines.kept import kept_engines
@@ -545,7 +544,7 @@ class Network(Edited):
         return Results(self, engine(x))
 
     def __call__(self, x: Any, outputs: Sequence[str] | None = None, **keywords: Any) -> Any:
-        """As `forward`, but a single output comes as the array itself; `compile()(x)` always gives a dict."""
+        """Like `forward`, but returns a single output as an array. (`compile()(x)` always returns a dict.)"""
         results = self.forward(x, outputs, **keywords)
         return next(iter(results.values())) if len(results) == 1 else results
 
@@ -557,6 +556,6 @@ class Network(Edited):
         return f"<Network {self.source}: {len(self.layers)} layers, {elements:,} parameters{colours}>"
 
     def _repr_html_(self) -> str:
-        from matnet.display.html import network_to_html  # drawn only in notebooks
+        from matnet.display.html import network_to_html  # used only in notebooks
 
         return network_to_html(self)

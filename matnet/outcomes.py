@@ -1,4 +1,4 @@
-"""Outcomes: the status of a result, and the exit status of a command."""
+"""The status of a result, and the exit status of a command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum, IntEnum
 
 
 class Status(str, Enum):
-    """The status of a result, as it stands in JSON and in tables."""
+    """The status of a result, as written to JSON and tables."""
 
     OK = "ok"
     DOUBTFUL = "doubtful"
@@ -22,7 +22,7 @@ class Status(str, Enum):
 
 
 class ExitStatus(IntEnum):
-    """The exit status of a command. After a signal it is 128 plus the number of the signal, as in a shell."""
+    """The exit status of a command. After a signal: 128 plus the signal number, as in a shell."""
 
     DONE = 0
     CHECK_FAILED = 1
@@ -32,12 +32,12 @@ class ExitStatus(IntEnum):
 
 
 MENDED_BY_THE_USER = frozenset((Status.NOT_FINITE, Status.UNREADABLE_IMAGES, Status.FAILED))
-"""Statuses of a result after which a command ends with ExitStatus.MENDABLE."""
+"""Result statuses that lead to ExitStatus.MENDABLE."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A status and its reason. count: how many images could not be read."""
+    """A status and its reason. count: number of unreadable images."""
 
     status: Status = Status.OK
     reason: str = ""
@@ -49,5 +49,5 @@ class Outcome:
 
     @property
     def exit_status(self) -> ExitStatus:
-        """The exit status of a command whose only result this is."""
+        """The exit status of a command with this single result."""
         return ExitStatus.MENDABLE if self.status in MENDED_BY_THE_USER else ExitStatus.DONE

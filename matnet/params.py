@@ -1,4 +1,4 @@
-"""Param: an array of a network with its training factors. No one can edit the array in place."""
+"""Param: a read-only parameter array of a network with its training factors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from matnet.errors import NetworkError
 
 @dataclass
 class Param(Edited):
-    """A parameter array in MatConvNet's shape, with the training factors that files carry along.
+    """A parameter array in MatConvNet's shape, with the training factors from its file.
 
-    `value` is read-only, also through views, so that no compiled engine computes with old numbers: to change it, edit
-    a copy and assign that. An array that somebody could edit is copied when it is assigned; `owned` avoids the copy.
+    `value` and its views are read-only, so that compiled engines never use stale weights. To change it, edit a copy and
+    assign that. Assigning a writable array copies it; `owned` avoids the copy.
     """
 
     value: np.ndarray
@@ -26,14 +26,14 @@ class Param(Edited):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, _read_only(value) if name == "value" else value)
 
-    def __reduce__(self) -> Any:  # of copies as well
+    def __reduce__(self) -> Any:  # also used by copy
         return _restored, (_plain(self.value), self.learning_rate, self.weight_decay)
 
 
 def owned(array: np.ndarray) -> np.ndarray:
-    """The array as the value of a param without a copy, for a caller that keeps no other array of its memory.
+    """The array as a param value without a copy. The caller must not keep a writable view of its memory.
 
-    The array itself and all that it is a view of become read-only.
+    The array and its bases become read-only.
     """
     base: Any = array
     while isinstance(base, np.ndarray):
@@ -43,12 +43,12 @@ def owned(array: np.ndarray) -> np.ndarray:
 
 
 def is_owned(array: object) -> bool:
-    """Whether this is the array of a param, or a view of one."""
+    """Whether this is the array of a param, or a view of it."""
     return isinstance(array, ParamArray) and not array.flags.writeable
 
 
 def _read_only(value: Any) -> Any:
-    """What a param keeps of an assigned array: itself if no one can edit its memory, else a copy."""
+    """The value to store for an assigned array: the array itself if its memory is immutable, otherwise a copy."""
     if is_owned(value) or not isinstance(value, np.ndarray):
         return value
     if _is_constant(value):
@@ -57,9 +57,9 @@ def _read_only(value: Any) -> Any:
 
 
 def _is_constant(array: np.ndarray) -> bool:
-    """Whether the memory belongs to an object that cannot change, such as bytes or a file mapped for reading.
+    """Whether the memory belongs to an immutable object, such as bytes or a file mapped read-only.
 
-    A read-only array that owns its memory is not enough: a writable view may have been made before.
+    A read-only array that owns its memory does not qualify: a writable view of it may exist.
     """
     memory: Any = array
     while isinstance(memory, np.ndarray):
@@ -74,12 +74,12 @@ def _is_constant(array: np.ndarray) -> bool:
 
 
 def _restored(value: Any, learning_rate: float | None, weight_decay: float | None) -> Param:
-    """A param from a copy or a pickle, in which nothing else refers to the array."""
+    """A param from a copy or pickle. Nothing else refers to its array."""
     return Param(owned(value) if isinstance(value, np.ndarray) else value, learning_rate, weight_decay)
 
 
 class Params(CountedDict):
-    """The params of a network by name, which their arrays learn for the text of errors."""
+    """The params of a network by name. Stores the name in each array, for error messages."""
 
     def __init__(self, *entries: Any, **named: Param) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class ParamArray(np.ndarray):
         return repr(_plain(self))
 
     def copy(self, order: Any = "C") -> np.ndarray:
-        """A plain array that may be edited."""
+        """A writable plain array."""
         return np.array(self, order=order, copy=True, subok=False)
 
     def __reduce__(self) -> Any:
@@ -163,7 +163,7 @@ class ParamArray(np.ndarray):
     def _refuse(self) -> None:
         name = repr(self.name) if self.name else "NAME"
         raise NetworkError(
-            f"param {name} is read-only, as a compiled engine may hold its values; edit a copy and assign it: "
+            f"param {name} is read-only, because a compiled engine may use its values; edit a copy and assign it: "
             f"net.params[{name}].value = edited"
         )
 

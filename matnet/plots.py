@@ -1,6 +1,6 @@
-"""Pictures of networks and of what they make of an image: each function returns a Figure of matplotlib.
+"""Plots of networks and their activations: each function returns a matplotlib Figure.
 
-They need the extra `plot` (matplotlib); `class_image` and `dream` need `torch` too. A notebook shows a Figure;
+Needs the extra `plot` (matplotlib); `class_image` and `dream` also need `torch`. A notebook displays a Figure;
 `figure.savefig("a.png")` writes it.
 """
 
@@ -28,21 +28,21 @@ DPI = 130
 BAR = "#1f5fa8"
 MOST_MAPS = 64
 LONGEST_SHOWN = 1000
-"""Pixels of a picture's longer side that a figure of 7 inches can show."""
+"""Longest side of a picture, in pixels, that a figure of 7 inches can resolve."""
 MOST_BARS = 2000
 MOST_SEGMENTS = 20
 
 
 def require_matplotlib() -> None:
-    """EngineError saying what to install where matplotlib is missing."""
+    """Raise EngineError, with install instructions, if matplotlib is missing."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise EngineError("plots need matplotlib; `python -m pip install 'matnet[plot]'` installs it") from None
+        raise EngineError("plots need matplotlib; install it with `python -m pip install 'matnet[plot]'`") from None
 
 
 def empty_figure(width: float, height: float) -> Figure:
-    """A figure of a size in inches that needs no screen, and that a notebook shows as a picture."""
+    """A figure (size in inches) that needs no display and that notebooks show as an image."""
     require_matplotlib()
     drawn: Figure = _figure_class()(figsize=(width, height), dpi=DPI, layout="constrained")
     return drawn
@@ -50,7 +50,7 @@ def empty_figure(width: float, height: float) -> Figure:
 
 @cache
 def _figure_class() -> Any:
-    """Notebooks know how to show matplotlib's own class only once pyplot is imported."""
+    """A Figure with `_repr_png_`: notebooks display matplotlib's own class only after pyplot is imported."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -71,10 +71,10 @@ def _figure_class() -> Any:
 
 
 def filters(net: Network, layer: str | None = None, columns: int | None = None) -> Figure:
-    """The filters of a layer as tiles: in colour where they read three channels, gray where they read one.
+    """The filters of a layer as tiles: in colour for three input channels, in gray for one.
 
-    layer: default the first one with filters. 0 is middle gray, and all filters share one scale. NetworkError for a
-    layer whose filters read another number of channels.
+    layer: default the first one with filters. 0 is mid-gray, and all filters share one scale. Raises NetworkError for
+    filters with another number of channels.
     """
     name = layer or next((name for name, found in net.layers.items() if _filters(net, name) is not None), None)
     if name is None:
@@ -83,8 +83,8 @@ def filters(net: Network, layer: str | None = None, columns: int | None = None) 
     if values is None or values.ndim != 4 or values.shape[2] not in (1, 3):
         size = "none" if values is None else "x".join(map(str, values.shape))
         raise NetworkError(
-            f"{net.source}, layer {name!r}: filters of 1 or 3 channels can be drawn, and its are {size} (height x "
-            "width x channels x number)"
+            f"{net.source}, layer {name!r}: filters are {size} (height x width x channels x number); expected 1 or 3 "
+            "channels"
         )
     largest = float(np.abs(values).max()) or 1.0
     tiles = 0.5 + _reduced_tiles(np.moveaxis(values, 3, 0), columns).astype(np.float64) / (2 * largest)
@@ -107,9 +107,9 @@ def feature_maps(
     preprocessing: Preprocessing | None = None,
     **options: Any,
 ) -> Figure:
-    """The first maps (at most `most`) of a layer or variable for an image, as tiles on one scale of grays.
+    """The first maps (at most `most`) of a layer or variable for an image, as tiles on one colour scale.
 
-    A layer that has one number per channel gives bars of all of them. options: those of the engine.
+    Draws bars for a layer with one value per channel. options: fields of EngineOptions.
     """
     values = net.features(image, layer, preprocessing=preprocessing, **options)
     if values.ndim != 4:
@@ -129,7 +129,7 @@ def feature_maps(
 
 
 def _bars(layer: str, values: np.ndarray) -> Figure:
-    """One number per channel, as bars. Of more than MOST_BARS, neighbours share one from the least to the largest."""
+    """One value per channel, as bars. Above MOST_BARS, neighbours share a bar from their minimum to their maximum."""
     drawn = empty_figure(7, 3.2)
     axes = drawn.add_subplot()
     starts = np.arange(0, len(values), -(-len(values) // MOST_BARS))
@@ -156,7 +156,7 @@ def _takes_bgr(net: Network) -> bool:
 
 
 def _reduced_tiles(tiles: np.ndarray, columns: int | None) -> np.ndarray:
-    """Every k-th row and column of tiles, N x H x W and more, that together are larger than a figure shows."""
+    """Tiles (N x H x W ...) subsampled to every k-th row and column, to fit the resolution of a figure."""
     across = _across(len(tiles), columns)
     step = max(1, max(across * tiles.shape[2], -(-len(tiles) // across) * tiles.shape[1]) // LONGEST_SHOWN)
     return tiles[:, ::step, ::step]
@@ -184,14 +184,14 @@ def _tiled(tiles: np.ndarray, columns: int | None) -> np.ndarray:
 
 
 def preprocessing(net: Network, image: Any, preprocessing: Preprocessing | None = None) -> Figure:
-    """An image at each step on its way into the network: as read, resized and cut, without the mean, scaled."""
+    """An image at each step of preprocessing: as read, resized and cropped, mean subtracted, scaled."""
     prepared = preprocessing or net.preprocessing
     prepared = replace(prepared, crops=1)
     pixels = _pixels(image, prepared)
     plain = replace(prepared, mean=None, std=None, scale=1.0, color="rgb", input_range=(0.0, 255.0))
     cut = plain.apply(pixels).transpose(1, 2, 0)
     pictures = [(f"read, {pixels.shape[0]}x{pixels.shape[1]}", _reduced(pixels) / 255.0)]
-    pictures.append((f"resized and cut, {cut.shape[0]}x{cut.shape[1]} ({prepared.resize})", cut / 255.0))
+    pictures.append((f"resized and cropped, {cut.shape[0]}x{cut.shape[1]} ({prepared.resize})", cut / 255.0))
     if prepared.mean is not None and np.any(prepared.mean):
         mean = np.broadcast_to(prepared.mean, cut.shape) / (prepared.input_range[1] or 1.0)
         pictures.append(("the mean", mean))
@@ -211,7 +211,7 @@ def preprocessing(net: Network, image: Any, preprocessing: Preprocessing | None 
 
 
 def top5(net: Network, image: Any, top: int = 5, **options: Any) -> Figure:
-    """An image beside bars of its best classes; options are those of `net.classify`."""
+    """An image and bars of its best classes; options as in `net.classify`."""
     found = net.classify([image], top=top, **options)
     answers, measure = found.records()[0]["top"], found.measure
     drawn = empty_figure(9, 3.6)
@@ -232,10 +232,11 @@ def top5(net: Network, image: Any, top: int = 5, **options: Any) -> Figure:
 def segmentation(
     image: Any, labels: np.ndarray, classes: Sequence[str] | None = None, palette: np.ndarray | None = None
 ) -> Figure:
-    """A segmentation over its image, with a legend of the classes in it, the largest first.
+    """A segmentation over its image, with a legend of its classes, the largest first.
 
-    labels: H x W class numbers, of the image's size. classes: their names; default numbers. palette: colours R, G, B of
-    0..255 by class; default PASCAL VOC's. ShapeError where sizes differ.
+    labels: H x W class indices, of the image's size. classes: their names; default the indices. palette: R, G, B
+    (0..255) per class; default that of PASCAL VOC. Raises ShapeError if sizes differ, DataError for a label without
+    colour.
     """
     from matplotlib.patches import Patch
 
@@ -244,17 +245,17 @@ def segmentation(
     pixels = _pixels(image, None)
     found = np.asarray(labels)
     if found.shape != pixels.shape[:2]:
-        raise ShapeError(f"labels of {found.shape} for an image of {pixels.shape[:2]}; they must have the same size")
+        raise ShapeError(f"labels have shape {found.shape}, the image {pixels.shape[:2]}; expected equal shapes")
     colours = np.asarray(voc_palette() if palette is None else palette)
     if found.min() < 0 or found.max() >= len(colours):
         raise DataError(
-            f"labels from {found.min()} to {found.max()}; the palette has the colours 0 to {len(colours) - 1}"
+            f"labels run from {found.min()} to {found.max()}; the palette has colours 0 to {len(colours) - 1}"
         )
     numbers, counts = np.unique(found, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:MOST_SEGMENTS]
     drawn = empty_figure(9, 4.5)
     axes = drawn.add_subplot()
-    veil = np.where(colours[found].any(axis=2, keepdims=True), 0.55, 0.25)  # black hides what is below
+    veil = np.where(colours[found].any(axis=2, keepdims=True), 0.55, 0.25)  # less opaque for black
     _show(axes, (1 - veil) * pixels / 255.0 + veil * colours[found] / 255.0)
     patches = [
         Patch(
@@ -275,10 +276,11 @@ def occlusion(
     preprocessing: Preprocessing | None = None,
     **options: Any,
 ) -> Figure:
-    """What a class hangs on: how far its score falls where a square of the input is covered (Zeiler, Fergus 2014).
+    """Occlusion map: the drop of a class score when a square of the input is covered (Zeiler, Fergus 2014).
 
-    index: the class; default the best one. size, stride: of the square, in pixels of the input; default a fifth and a
-    twentieth of its shorter side. The square is 0, the mean where one is subtracted. options: those of the engine.
+    index: the class; default the best one. size, stride: of the square, in input pixels; default a fifth and a
+    twentieth of the shorter side. The square is filled with 0, which is the mean if one is subtracted. options: fields
+    of EngineOptions.
     """
     from matnet.evaluation.scores import score_variable
 
@@ -334,7 +336,7 @@ def _occlusion_figure(
         extent=(0, shape[1], shape[0], 0),
         interpolation="bilinear",
     )
-    right.set_title(f"how far it falls where {side}x{side} pixels are covered", fontsize=9)
+    right.set_title(f"score drop when {side}x{side} pixels are covered", fontsize=9)
     drawn.colorbar(map_, ax=right, shrink=0.85)
     return drawn
 
@@ -348,8 +350,8 @@ def roc(curves: RocCurve | dict[str, RocCurve]) -> Figure:
         label = f"EER {curve.equal_error_rate:.2f} %, AUC {curve.auc:.2f} %"
         axes.plot(curve.false_accepts, curve.true_accepts, label=f"{name}: {label}" if name else label)
     axes.plot([0, 1], [1, 0], color="#c8c8c8", linewidth=0.8, label="equal errors")
-    axes.set_xlabel("different pairs taken for the same")
-    axes.set_ylabel("same pairs found")
+    axes.set_xlabel("false accepts (different pairs)")
+    axes.set_ylabel("true accepts (same pairs)")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.005)
     axes.set_aspect("equal")
@@ -361,10 +363,10 @@ def roc(curves: RocCurve | dict[str, RocCurve]) -> Figure:
 
 
 def class_image(net: Network, index: int, steps: int = 200, rate: float = 2.0, seed: int = 0) -> Figure:
-    """An image that a class scores highest, found by following the gradient (Simonyan et al. 2013); needs torch.
+    """An image that maximizes a class score, by gradient ascent (Simonyan et al. 2013); needs torch.
 
-    index: the class. steps, rate: of the ascent, in pixel values of 0..255; every few steps the image is blurred. The
-    class's score before a last softmax is raised.
+    index: the class. steps, rate: of the ascent, in pixel values of 0..255; the image is blurred every few steps. Uses
+    the score before a final softmax.
     """
     from matnet.evaluation.scores import score_variable
 
@@ -378,14 +380,14 @@ def class_image(net: Network, index: int, steps: int = 200, rate: float = 2.0, s
 
 
 def dream(net: Network, image: Any, layer: str, steps: int = 40, rate: float = 2.0) -> Figure:
-    """DeepDream: an image changed so that a layer answers more strongly (Mordvintsev et al. 2015); needs torch."""
-    return _single(_ascended(net, layer, image, steps, rate, 0, None), f"what {layer} sees in it")
+    """DeepDream: change an image to increase the activations of a layer (Mordvintsev et al. 2015); needs torch."""
+    return _single(_ascended(net, layer, image, steps, rate, 0, None), f"activations of {layer} increased")
 
 
 def _ascended(
     net: Network, target: str, image: Any, steps: int, rate: float, seed: int, index: int | None
 ) -> np.ndarray:
-    """An image H x W x C of 0..1 after gradient ascent on a variable: on its square, or on one of its channels."""
+    """An image H x W x C (0..1) after gradient ascent on the mean square of a variable, or on one of its values."""
     prepared = replace(net.preprocessing, crops=1)
     module = net.to_torch([target])
     import torch
@@ -422,7 +424,7 @@ def _ascended(
 
 
 def _pixels(image: Any, prepared: Preprocessing | None) -> np.ndarray:
-    """H x W x 3 pixels of 0..255."""
+    """Pixels H x W x 3, 0..255."""
     if isinstance(image, np.ndarray):
         return np.repeat(np.atleast_3d(image), 3 if np.atleast_3d(image).shape[2] == 1 else 1, axis=2)
     from matnet.images.decode import MAX_PIXELS, decode_uint8
@@ -433,7 +435,7 @@ def _pixels(image: Any, prepared: Preprocessing | None) -> np.ndarray:
 
 
 def _reduced(pixels: np.ndarray) -> np.ndarray:
-    """Every k-th pixel of a large image, which a figure shows no worse: as numbers it takes eight times the memory."""
+    """A large image subsampled to every k-th pixel, to save memory (float64 takes eight times as much)."""
     step = max(1, max(pixels.shape[:2]) // LONGEST_SHOWN)
     return pixels[::step, ::step]
 

@@ -1,4 +1,4 @@
-"""`matnet predict MODEL IMAGES...`: what is in a photo, in the words of the network's classes."""
+"""`matnet predict MODEL IMAGES...`: classify images, or detect objects in them."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 EDGES = ("left", "top", "right", "bottom")
-"""Of a box, in pixels from the upper left corner of the image."""
+"""Edges of a box, in pixels from the upper left corner of the image."""
 RESIZING = ("imresize", "opencv", "opencv-float")
-"""What resizes images for detectors that pool boxes (`Preprocessing.within`)."""
+"""Resampling methods for detectors with RoI pooling (`Preprocessing.within`)."""
 MANY = 64
-"""From so many images on a progress bar is shown."""
+"""Number of images from which a progress bar is shown."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _share(text: str) -> float:
-    """A score from 0 to 1, for argparse."""
+    """argparse type: a score from 0 to 1."""
     try:
         found = float(text)
     except ValueError:
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     foreign = [name for name in ("draw", "least_score") if getattr(options, name) is not None]
     if foreign:
         named = ", ".join(f"--{name.replace('_', '-')}" for name in foreign)
-        raise NetworkError(f"{named}: {net.source} is no detector, so it gives no boxes; leave out")
+        raise NetworkError(f"{named}: only for detectors; {net.source} predicts no boxes")
     found = net.classify(
         options.images,
         top=options.top or 5,
@@ -112,11 +112,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _detect(net: Network, options: argparse.Namespace) -> int:
-    """The objects in each image, printed and drawn; the exit status."""
+    """Detect, print and draw the objects in each image; returns the exit status."""
     from matnet.answers.detect import detect, draw, drawn_files
     from matnet.answers.pictures import pictures_of
 
-    whole = f"{net.source} is a detector, which gets one image at a time, whole; leave out"
+    whole = f"{net.source} is a detector and processes one uncropped image at a time; omit the option"
     refuse_idle(options, ["batch_size", "crops"], whole)
     if not detector_of(net, options.scores).lists:
         _refuse_sizes(net, options)
@@ -151,25 +151,25 @@ def _detect(net: Network, options: argparse.Namespace) -> int:
 
 
 def _refuse_sizes(net: Network, options: argparse.Namespace) -> None:
-    """MatnetError for options that would not act on a detector that pools boxes, whose images keep their shape.
+    """Raise MatnetError for options without effect on a detector with RoI pooling, which keeps the aspect ratio.
 
-    Preparation asks for --input-size where the network's file states no size, so it is accepted there.
+    --input-size is accepted if the network's file states no size, because preprocessing then asks for it.
     """
     from matnet.images import Preprocessing
 
     if options.resize not in (None, *RESIZING):
-        why = f"{net.source} takes images of any size; give one of {', '.join(RESIZING)}, or leave out"
+        why = f"{net.source} takes images of any size; give one of {', '.join(RESIZING)}, or omit the option"
         refuse_idle(options, ["resize"], why)
     try:
         Preprocessing.of(net, channels=3, mean=(0.0,))
     except DataError:
         return
     pixels = f"{LIMITS.shorter} pixels on the shorter side, or {LIMITS.longest} on the longer one"
-    refuse_idle(options, ["input_size", "image_size"], f"{net.source} gets images of {pixels}; leave out")
+    refuse_idle(options, ["input_size", "image_size"], f"{net.source} takes images of {pixels}; omit the option")
 
 
 def _objects(records: list[dict[str, Any]], not_finite: set[int], csv: bool) -> str:
-    """A table of the objects of all images, or the same as CSV. not_finite: which images have no valid scores."""
+    """A table of the objects in all images, as text or CSV. not_finite: indices of images with invalid scores."""
     rows: list[dict[str, Any]] = []
     for number, record in enumerate(records):
         found = [
@@ -194,7 +194,7 @@ def _json_of_objects(model: str, records: list[dict[str, Any]], not_finite: set[
 
 
 def _progress(options: argparse.Namespace) -> Any:
-    """A bar where many images are classified at a terminal."""
+    """A progress bar for many images on a terminal."""
     if options.quiet or not sys.stderr.isatty():
         return None
     from matnet.answers.pictures import pictures_of

@@ -1,6 +1,6 @@
-"""The wire format of protocol buffers, written: numbers, fields, and messages as lists of chunks.
+"""Writer for the wire format of protocol buffers: numbers, fields and messages.
 
-A message is a list of chunks so that weights go to a file without a second copy.
+A message is a list of chunks, so that weights are written to a file without a copy.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-LITTLE_ENDIAN = {"f": "<f4", "i": "<i8"}  # the kinds of array that a model holds
+LITTLE_ENDIAN = {"f": "<f4", "i": "<i8"}  # array kind -> type in the file
 
 
 def raw_data(array: np.ndarray) -> memoryview:
-    """The array's elements, row-major and little-endian; a copy only where it does not lie so already."""
+    """The array's elements, row-major and little-endian; copied only if necessary."""
     return np.ascontiguousarray(array, dtype=LITTLE_ENDIAN[array.dtype.kind]).reshape(-1).view(np.uint8).data
 
 
 def raw_size(array: np.ndarray) -> int:
-    """How many bytes `raw_data` gives."""
+    """The number of bytes of `raw_data`."""
     return array.size * np.dtype(LITTLE_ENDIAN[array.dtype.kind]).itemsize
 
 
 def varint(value: int) -> bytes:
-    """Seven bits a byte, lowest first; a negative number counts as its 64-bit complement.
+    """Encode seven bits per byte, lowest first; negative numbers as 64-bit two's complement.
 
     >>> varint(300).hex(), len(varint(-1))
     ('ac02', 10)
@@ -39,12 +39,12 @@ def varint(value: int) -> bytes:
 
 
 def delimited(number: int, length: int) -> bytes:
-    """The key and the length that stand before `length` bytes of field `number`."""
+    """The key and length prefix of a field with `length` bytes."""
     return varint(number << 3 | 2) + varint(length)
 
 
 class WireMessage:
-    """One message under construction: fields are appended by number; arrays stay arrays until they are written."""
+    """A message under construction. Fields are appended by number; arrays are encoded when written."""
 
     def __init__(self) -> None:
         self.parts: list[bytes | np.ndarray] = []
@@ -106,6 +106,6 @@ class WireMessage:
         return self
 
     def chunks(self) -> Iterator[bytes | memoryview]:
-        """The message's bytes, piece by piece."""
+        """The message's bytes, in chunks."""
         for part in self.parts:
             yield part if isinstance(part, bytes) else raw_data(part)

@@ -1,4 +1,4 @@
-"""Records that matnet keeps between runs: one JSON file each, written whole, read by one reader."""
+"""Records kept between runs, one JSON file each, written atomically."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ Value = TypeVar("Value")
 
 
 def key_digest(key: Mapping[str, Any]) -> str:
-    """SHA-256 of a key, the same whatever the order of its fields."""
+    """SHA-256 of a key, independent of the order of its fields."""
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
 def read_record(path: Path, parse: Callable[[dict[str, Any]], Value]) -> Value | None:
-    """What `parse` makes of the record in a file; None where there is none.
+    """Read and `parse` the record in a file; None if it is missing or unusable.
 
-    A file that holds no JSON object, or whose content makes `parse` raise KeyError, TypeError, ValueError,
-    AttributeError or MatnetError, is renamed to NAME.damaged with a warning, and None is returned; so it is for a file
-    that cannot be read.
+    A file that is not a JSON object, or for which `parse` raises KeyError, TypeError, ValueError, AttributeError or
+    MatnetError, is renamed to NAME.damaged with a warning. An unreadable file is ignored with a warning.
     """
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        log.warning("%s: cannot be read (%s); it is ignored", path, error.strerror or error)
+        log.warning("%s: cannot be read (%s); ignored", path, error.strerror or error)
         return None
     try:
         record = json.loads(text)
@@ -56,28 +55,28 @@ def _set_aside(path: Path, error: Exception) -> None:
     try:
         os.replace(path, aside)
     except OSError:
-        log.warning("%s: is damaged (%s) and is ignored", path, why)
+        log.warning("%s: is damaged (%s); ignored", path, why)
         return
-    log.warning("%s: is damaged (%s); it was renamed to %s", path, why, aside.name)
+    log.warning("%s: is damaged (%s); renamed to %s", path, why, aside.name)
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> bool:
-    """Write a record, whole or not at all; its folder is made where it does not exist.
+    """Write a record atomically, creating its folder if necessary.
 
-    Records are best effort: where one cannot be written, a warning says so and False is returned.
+    If it cannot be written, logs a warning and returns False.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
             file.write(f"{json.dumps(record, indent=1)}\n".encode())
-    except (OSError, MatnetError, RuntimeError) as error:  # a RuntimeError: no home folder is known
-        log.warning("%s: cannot be kept (%s)", path, getattr(error, "strerror", None) or error)
+    except (OSError, MatnetError, RuntimeError) as error:  # RuntimeError: unknown home folder
+        log.warning("%s: cannot be written (%s)", path, getattr(error, "strerror", None) or error)
         return False
     return True
 
 
 def remove_record(path: Path) -> None:
-    """Remove a record where there is one and it can be removed."""
+    """Remove a record if it exists; logs a warning if it cannot be removed."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

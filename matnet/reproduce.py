@@ -1,4 +1,4 @@
-"""`matnet reproduce`: the published tables, measured again."""
+"""`matnet reproduce`: measure the published tables again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`matnet run MODEL IN OUT`: arrays or images in, arrays out, for scripts and MATLAB users."""
+"""`matnet run MODEL IN OUT`: run a network on arrays or images from files and write arrays."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from matnet.outcomes import ExitStatus
 log = logging.getLogger("matnet.run")
 
 CAFFES_BLOBS = "the blobs are Caffe's own"
-"""How the note begins of a network that takes its channels in the order of the Caffe net."""
+"""Start of the note on a network that keeps the channel order of the Caffe net."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def is_images(source: str) -> bool:
-    """Whether a command's input is an image or a folder, by its name and, where that says nothing, its content."""
+    """Whether the input is an image or a folder, by its suffix or else by its content."""
     from matnet.datasets.scan import is_image
 
     path = Path(source)
@@ -89,9 +89,9 @@ def is_images(source: str) -> bool:
 
 @dataclass(frozen=True)
 class Images:
-    """Images as the network's input: N x C x H x W by its name, of those that can be used; why the others cannot be.
+    """Preprocessed images: network input by name (N x C x H x W), and the errors of unusable images by index.
 
-    rows: how many there would be with all of them, `views` for each image.
+    rows: number of rows including unusable images, `views` per image.
     """
 
     inputs: dict[str, np.ndarray]
@@ -100,7 +100,7 @@ class Images:
     views: int
 
     def with_gaps(self, values: np.ndarray) -> np.ndarray:
-        """Values of the images that can be used, with NaN in the rows of the others; as they are where none is."""
+        """Insert rows of NaN for the unusable images."""
         good = next(iter(self.inputs.values())).shape[0]
         if not self.faults or values.ndim == 0 or len(values) != good:
             return values
@@ -111,9 +111,9 @@ class Images:
 
 
 def image_input(net: Network, options: argparse.Namespace) -> Images:
-    """The images of the options as the network's input, in the order of channels that it takes.
+    """Preprocess the images on the command line, in the network's channel order.
 
-    DataError where none of them can be used.
+    Raises DataError if no image can be used.
     """
     blobs_of_caffe = any(note.startswith(CAFFES_BLOBS) for note in net.source.notes)
     of_file = network_from(options.model, options) if blobs_of_caffe else net
@@ -128,9 +128,9 @@ def image_input(net: Network, options: argparse.Namespace) -> Images:
 
 
 def stored_labels(net: Network, images: int) -> dict[str, np.ndarray]:
-    """Labels that a SimpleNN file keeps in its loss layers, where they are as many as the images; N x C x H x W.
+    """Labels stored in the loss layers of a SimpleNN file, if their number matches the images; N x C x H x W.
 
-    Those of a loss that has a form for inference are left out: they belong to the last images of a training.
+    Labels of a loss with an inference form are ignored: they belong to the last training batch.
     """
     found = {}
     for layer in net.layers.values():
@@ -146,7 +146,7 @@ def stored_labels(net: Network, images: int) -> dict[str, np.ndarray]:
 
 
 def requested(net: Network, outputs: str | None, everything: bool) -> list[str]:
-    """The names to write: those asked for, or every variable and alias, or the network's outputs."""
+    """The names to write: those in `outputs`, or every variable and alias, or the network's outputs."""
     if outputs is not None:
         return [name.strip() for name in outputs.split(",") if name.strip()]
     if not everything:
@@ -167,9 +167,9 @@ def run_file(
     size: InputSize | None = None,
     images: Images | None = None,
 ) -> tuple[dict[str, np.ndarray], Engine]:
-    """Read `source`, run, write `target`; returns what was written, N x C x H x W, and the engine that ran.
+    """Run the arrays in `source` and write `target`; returns the results (N x C x H x W) and the engine.
 
-    images: those in `source`, where it holds no arrays; rows of those that cannot be used become NaN.
+    images: the images in `source`, if it does not hold arrays; rows of unusable images become NaN.
     """
     arrays.check_suffix(target)
     layout_out = layout or arrays.default_layout(target)
@@ -209,20 +209,20 @@ def run_file(
 
 
 def _require_size(net: Network, values: Mapping[str, np.ndarray], size: InputSize | None, source: str) -> None:
-    """DataError where an array has another size than was given for its input."""
+    """Raise DataError if an array does not have the size given for its input."""
     if size is None:
         return
     wanted = given_input_shapes(net, size)
     for name, value in values.items():
         if name in wanted and value.shape[1:] != wanted[name][1:]:
             found, expected = ("x".join(map(str, shape[1:])) for shape in (value.shape, wanted[name]))
-            raise DataError(f"{source}: input {name!r} is {found} (C x H x W); --input-size asks for {expected}")
+            raise DataError(f"{source}: input {name!r} is {found} (C x H x W); expected {expected} as in --input-size")
 
 
 def record(
     options: argparse.Namespace, results: Mapping[str, np.ndarray], engine: Engine, seconds: float
 ) -> dict[str, Any]:
-    """What was run and how, as plain JSON values; sizes N x C x H x W."""
+    """The run as JSON values; shapes N x C x H x W."""
     return {
         "model": options.model,
         "output": options.output,

@@ -1,4 +1,4 @@
-"""All size arithmetic, as pure integer functions; every rule of MatConvNet and Caffe has its one place here."""
+"""Shape arithmetic of MatConvNet and Caffe, as pure integer functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def extent(kernel: int, dilate: int = 1) -> int:
 
 
 def windows(size: int, before: int, after: int, kernel: int, stride: int) -> int:
-    """floor((size + before + after - kernel) / stride) + 1; 0 where the padded input is smaller than the kernel.
+    """floor((size + before + after - kernel) / stride) + 1; 0 if the padded input is smaller than the kernel.
 
     >>> windows(227, 0, 0, 11, 4), windows(112, 0, 1, 3, 2), windows(3, 0, 0, 5, 1)
     (55, 56, 0)
@@ -29,7 +29,7 @@ def windows(size: int, before: int, after: int, kernel: int, stride: int) -> int
 def filtered(
     size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], pad: Pad, dilate: tuple[int, int] = (1, 1)
 ) -> tuple[int, int]:
-    """Output height and width of a convolution or pooling (vl_nnconv, vl_nnpool); ShapeError where nothing is left.
+    """Output height and width of a convolution or pooling (vl_nnconv, vl_nnpool). Raises ShapeError if empty.
 
     >>> filtered((7, 11), (3, 5), (2, 3), (1, 2, 0, 3))
     (4, 4)
@@ -56,7 +56,7 @@ def transposed(size: tuple[int, int], kernel: tuple[int, int], upsample: tuple[i
     height = upsample[0] * (size[0] - 1) + kernel[0] - top - bottom
     width = upsample[1] * (size[1] - 1) + kernel[1] - left - right
     if height < 1 or width < 1:
-        raise ShapeError(f"crop {list(crop)} leaves nothing of an upsampled {size[0]}x{size[1]} map; enlarge the input")
+        raise ShapeError(f"crop {list(crop)} exceeds the upsampled map of {size[0]}x{size[1]}; use a larger input")
     return height, width
 
 
@@ -71,16 +71,16 @@ def caffe_pooled(
 ) -> int:
     """Caffe's pooled size: ceil (or floor) of (size + 2 pad - kernel) / stride, plus one, then its clip rule.
 
-    `after` is the pad behind the input where a fork states it apart. `clip` says whether the last window must start
-    inside the padded image; Caffe applies it to both axes as soon as one of the two pads is non-zero (BVLC Caffe,
-    pooling layer). Default: pad > 0.
+    after: the pad after the input, if a Caffe fork states it separately. clip: whether the last window must start
+    inside the padded image; Caffe applies it to both axes if either pad is non-zero (BVLC Caffe, pooling layer).
+    Default: pad > 0.
 
     >>> [caffe_pooled(112, 3, 2, 0), caffe_pooled(112, 3, 2, 1), caffe_pooled(4, 1, 2, 0), caffe_pooled(2, 3, 2, 0)]
     [56, 57, 3, 1]
     """
     room = size + pad + (pad if after is None else after) - kernel
     count = (room // stride if floor else -(-room // stride)) + 1
-    if count < 1:  # a window that overhangs by less than a stride still counts when Caffe rounds up
+    if count < 1:  # rounding up keeps a window that overhangs by less than a stride
         raise ShapeError(f"a pooling window of {kernel} does not fit in an input of {size} with pad {pad}")
     if (pad > 0 if clip is None else clip) and (count - 1) * stride >= size + pad:
         count -= 1
@@ -88,9 +88,9 @@ def caffe_pooled(
 
 
 def caffe_pool_trailing_pad(kernel: int, stride: int, pad: int) -> int:
-    """The bottom / right pad with which MatConvNet's floor rule gives Caffe's ceil size, for any input size.
+    """The bottom / right pad for which MatConvNet's floor rule gives Caffe's ceil size, for any input size.
 
-    min(pad + stride - 1, kernel - 1); exact whenever stride <= kernel or pad > 0 (MatConvNet's Caffe importer).
+    min(pad + stride - 1, kernel - 1); exact if stride <= kernel or pad > 0 (MatConvNet's Caffe importer).
 
     >>> [caffe_pool_trailing_pad(*ksp) for ksp in [(3, 2, 0), (2, 2, 0), (3, 1, 1), (7, 1, 0), (3, 2, 1), (5, 3, 0)]]
     [1, 1, 1, 0, 2, 2]
@@ -99,7 +99,7 @@ def caffe_pool_trailing_pad(kernel: int, stride: int, pad: int) -> int:
 
 
 def to_4d(shape: Shape) -> Shape:
-    """`shape` with the trailing ones that MATLAB drops, cut or filled to four; ShapeError for a true fifth dimension.
+    """`shape` with trailing ones appended or removed to four dimensions. Raises ShapeError for more.
 
     >>> to_4d((3, 5, 6)), to_4d((7, 1)), to_4d((3, 5, 6, 8, 1))
     ((3, 5, 6, 1), (7, 1, 1, 1), (3, 5, 6, 8))
@@ -116,9 +116,9 @@ def text(shape: Shape) -> str:
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What one output pixel sees of an input: 1-based output i is centred on stride * (i - 1) + offset.
+    """The input region of one output pixel: output i (1-based) is centred on stride * (i - 1) + offset.
 
-    Each field is (rows, columns), in input pixels; offset is the 1-based centre seen by output pixel 1.
+    Each attribute is (rows, columns) in input pixels; offset is the 1-based centre for output pixel 1.
     """
 
     size: tuple[float, float] = (1.0, 1.0)
@@ -126,7 +126,7 @@ class ReceptiveField:
     offset: tuple[float, float] = (1.0, 1.0)
 
     def then(self, after: ReceptiveField) -> ReceptiveField:
-        """The field of a layer with field `after` on top of this one (DagNN.getVarReceptiveFields)."""
+        """The field of this layer followed by one with field `after` (DagNN.getVarReceptiveFields)."""
         size, stride, offset = [], [], []
         for axis in range(2):
             step = self.stride[axis]
@@ -136,7 +136,7 @@ class ReceptiveField:
         return ReceptiveField((size[0], size[1]), (stride[0], stride[1]), (offset[0], offset[1]))
 
     def union(self, other: ReceptiveField) -> ReceptiveField | None:
-        """The field that covers both, where two paths meet; None (undefined) where the strides differ."""
+        """The field that covers both, where two paths meet; None (undefined) if strides differ."""
         if self.stride != other.stride:
             return None
         size, offset = [], []
@@ -172,7 +172,7 @@ def transposed_field(kernel: tuple[int, int], upsample: tuple[int, int], crop: P
 
 
 def swapped(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Sizes or offsets [rows columns ...] with rows and columns exchanged; fewer than two values stay.
+    """Sizes or offsets [rows columns ...] with rows and columns exchanged; a single value is unchanged.
 
     >>> swapped((3, 5, 2, 7))
     (5, 3, 2, 7)
@@ -181,7 +181,7 @@ def swapped(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def swapped_pad(pad: Pad) -> Pad:
-    """Top, bottom, left, right of the same image with rows and columns exchanged.
+    """The pad (top, bottom, left, right) with rows and columns exchanged.
 
     >>> swapped_pad((1, 2, 3, 4))
     (3, 4, 1, 2)

@@ -1,4 +1,4 @@
-"""`matnet show MODEL`: a network's layers, sizes, memory and receptive fields as table, drawing or data."""
+"""`matnet show MODEL`: show layers, shapes, memory and receptive fields as table, drawing or data."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("model", metavar="MODEL", help=model_help())
     add_input_size(command, "size of the image input (default: what the file states)")
-    command.add_argument("--channels", type=positive, metavar="C", help=argparse.SUPPRESS)  # today: --input-size CxHxW
+    command.add_argument("--channels", type=positive, metavar="C", help=argparse.SUPPRESS)  # deprecated
     command.add_argument(
         "--batch-size",
         type=positive,
@@ -110,23 +110,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _refuse_idle(options: argparse.Namespace) -> None:
-    """MatnetError for options that cannot act with the others."""
+    """Raise MatnetError for options without effect in combination."""
     if options.plan and options.format != "text":
-        raise MatnetError(f"--plan is text for people; it does not go with --format {options.format}")
+        raise MatnetError(f"--plan prints text; it cannot be combined with --format {options.format}")
     if not options.plan:
-        refuse_idle(options, ENGINE, "only with --plan; nothing else that is shown depends on the engine")
+        refuse_idle(options, ENGINE, "only with --plan; other output does not depend on the engine")
     if options.format not in ("text", "json"):
-        refuse_idle(options, ["meta"], f"only with text and json, not with --format {options.format}")
+        refuse_idle(options, ["meta"], f"only with --format text and json, not {options.format}")
     if not options.svg:
-        refuse_idle(options, ["unfold"], "only with --svg; the page of --html unfolds by itself")
+        refuse_idle(options, ["unfold"], "only with --svg; the page of --html has its own control")
     if not options.input_size:
         refuse_idle(options, ["channels"], "only with --input-size")
 
 
 def input_shapes(net: Network, batch: int, size: InputSize | None, channels: int | None = None) -> dict[str, Shape]:
-    """The shapes N x C x H x W to show the network for; size: as `given_input_shapes` takes it.
+    """The input shapes (N x C x H x W) to show. size: as in `given_input_shapes`.
 
-    channels: of inputs about which neither meta nor the filters state how many they have.
+    channels: for inputs with a number of channels stated neither by meta nor by the filters.
     """
     shapes = given_input_shapes(net, size, batch)
     if channels and size is not None and not isinstance(size, Mapping):
@@ -136,13 +136,13 @@ def input_shapes(net: Network, batch: int, size: InputSize | None, channels: int
 
 
 def _declared_batch(net: Network) -> int:
-    """The batch size that the file declares for its images, which vl_simplenn_display takes; else 1."""
+    """The batch size declared by the file, as used by vl_simplenn_display, or 1."""
     shape = declared_input_shapes(net).get(image_input(net) or "")
     return shape[0] if shape else 1
 
 
 def write_drawings(net: Network, table: NetworkTable, options: argparse.Namespace) -> None:
-    """Write the SVG, HTML and dot files that are asked for; each appears whole or not at all."""
+    """Write the requested SVG, HTML and dot files, each atomically."""
     from matnet.display.dot import network_dot
     from matnet.display.page import network_page
     from matnet.display.svg import network_svg
@@ -177,9 +177,9 @@ def _report(net: Network, table: NetworkTable, form: str, with_meta: bool, reaso
 def text_report(
     net: Network, table: NetworkTable, with_meta: bool = False, reason: str | None = None, width: int | None = None
 ) -> list[str]:
-    """The lines for people: what the network is, a row per layer, totals, and what could not be sized and why.
+    """The text report: summary, a row per layer, totals, and the reason for unknown sizes.
 
-    width: of the terminal that the table of layers is to fit; None: no limit.
+    width: of the terminal, for the table of layers; None: no limit.
     """
     lines = [f"{label:17} {text}" for label, text in summary(net, table)]
     lines += ["", *table_text(table, width).splitlines(), ""]
@@ -194,9 +194,9 @@ def text_report(
 
 
 def plan_report(net: Network, inputs: Mapping[str, Shape], options: EngineOptions) -> list[str]:
-    """What a backend does with the network's outputs for these inputs; NetworkError where a size is missing.
+    """How a backend runs the network for these inputs. Raises NetworkError if a size is missing.
 
-    For cupy no GPU is needed: its schedule is the same on all of them, but for what cuDNN chooses there.
+    Backend cupy needs no GPU here: the schedule is the same on all GPUs, except for the choices of cuDNN.
     """
     inference = net.for_inference()
     backend = options.backend
@@ -208,7 +208,7 @@ def plan_report(net: Network, inputs: Mapping[str, Shape], options: EngineOption
         raise NetworkError(f"{net.source}: --plan needs the size of input {missing[0]!r}; give --input-size")
     given = {name: inputs[name] for name in needed}
     if backend == "numpy":
-        return ["every layer by itself, in numpy", "activations lie channels first (NCHW)"]
+        return ["layer by layer, in numpy", "activations are channels first (NCHW)"]
     if backend == "cupy":
         from matnet.engines.cupy.schedules import schedule_lines
 
@@ -222,7 +222,7 @@ def plan_report(net: Network, inputs: Mapping[str, Shape], options: EngineOption
 
 
 def record(net: Network, table: NetworkTable, with_meta: bool = False, reason: str | None = None) -> dict[str, Any]:
-    """Everything for programs: summary, classes, and the whole table; activations N x C x H x W."""
+    """The report as JSON values: summary, classes and table; activation shapes N x C x H x W."""
     from matnet.display.outline import outline
     from matnet.display.records import table_records
 

@@ -1,4 +1,4 @@
-"""Which options a person stated, also with the value of the default, and the refusal of those that cannot act."""
+"""Records which options are on the command line (even with the default value), and rejects those without effect."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from matnet.errors import MatnetError
 
 
 def parse_stated(command: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """The arguments, in which options may stand before, between and behind the others, or belong to a verb.
+    """Parse the arguments; options may be before, between and after positional arguments, or belong to a subcommand.
 
-    `stated` of the result holds the options that the arguments contain, by their attribute: `{"seed": "--seed"}`.
-    Raises MatnetError where arguments are the words of one name of a file, which was not quoted.
+    `stated` of the result maps attributes to the options on the command line: `{"seed": "--seed"}`. Raises MatnetError
+    for an unquoted file name with spaces.
     """
     refuse_unquoted(argv)
     verbs = any(isinstance(action, argparse._SubParsersAction) for action in command._actions)
@@ -33,11 +33,11 @@ def parse_stated(command: argparse.ArgumentParser, argv: Sequence[str]) -> argpa
 
 
 MOST_WORDS = 8
-"""Of a file's name that is looked for among the arguments."""
+"""Longest unquoted file name to detect, in words."""
 
 
 def refuse_unquoted(argv: Sequence[str]) -> None:
-    """MatnetError where no file has the name of an argument, and one has that of it and the next ones with blanks."""
+    """Raise MatnetError if consecutive arguments, joined by spaces, name an existing file."""
     for start, word in enumerate(argv):
         if word.startswith("-") or _exists(word):
             continue
@@ -46,11 +46,11 @@ def refuse_unquoted(argv: Sequence[str]) -> None:
             if argv[end - 1].startswith("--"):
                 break
             if _exists(name):
-                raise MatnetError(f'{name}: was given as {end - start} names; put it in quotes: "{name}"')
+                raise MatnetError(f'{name}: is split into {end - start} arguments; quote it: "{name}"')
 
 
 def _exists(name: str) -> bool:
-    """Whether there is such a file; what cannot be a name, as it is too long, is none."""
+    """Whether the path exists; False for invalid paths."""
     try:
         return Path(name).exists()
     except (OSError, ValueError):
@@ -58,7 +58,7 @@ def _exists(name: str) -> bool:
 
 
 def _optional(command: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """The options of a command and of its verbs."""
+    """The options of a command and its subcommands."""
     for action in command._actions:
         if action.option_strings:
             yield action
@@ -68,13 +68,13 @@ def _optional(command: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def stated(options: argparse.Namespace, names: Iterable[str]) -> list[str]:
-    """The options among the attributes `names` that were stated, as they are spelt."""
+    """The options for the attributes `names` that are on the command line."""
     given: dict[str, str] = getattr(options, "stated", {})
     return [given[name] for name in names if name in given]
 
 
 def refuse_idle(options: argparse.Namespace, names: Iterable[str], why: str) -> None:
-    """MatnetError that names every option among the attributes `names` that was stated, and `why` it cannot act."""
+    """Raise MatnetError if options for the attributes `names` are on the command line; `why` they have no effect."""
     given = stated(options, names)
     if given:
         raise MatnetError(f"{', '.join(given)}: {why}")

@@ -1,4 +1,4 @@
-"""A table: columns, rows of plain values and notes, as text for terminals, Markdown, CSV and rows for JSON."""
+"""Tables of plain values, as text for terminals, Markdown, HTML, CSV and JSON rows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from unicodedata import east_asian_width
 
 NARROWEST = 12
-"""Characters to which a column is narrowed at most."""
+"""Minimum width of a narrowed column, in characters."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: the key of its values, its heading, how it is aligned, and how numbers are written.
+    """A column: the key of its values, its heading, alignment and number format.
 
-    places: digits after the point; None: as they are. signed: with `+` for positive numbers. width: the least number of
+    places: decimal places; None: unchanged. signed: write `+` before positive numbers. width: minimum number of
     characters in the fixed form.
     """
 
@@ -30,7 +30,7 @@ class Column:
     width: int = 0
 
     def cell(self, value: Any) -> str:
-        """The value as text; nothing for None and for a number that is not finite."""
+        """The value as text; empty for None and non-finite numbers."""
         if value is None or (isinstance(value, float) and not math.isfinite(value)):
             return ""
         if isinstance(value, (int, float)) and not isinstance(value, bool) and self.places is not None:
@@ -41,7 +41,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns; `rows` map a column's key to its value, and may hold more. notes: lines below the table."""
+    """A table. rows: column key -> value; further keys are ignored. notes: lines below the table."""
 
     columns: Sequence[Column]
     rows: Sequence[Mapping[str, Any]]
@@ -50,7 +50,7 @@ class Table:
 
     @classmethod
     def of(cls, headings: Sequence[str], rows: Iterable[Sequence[Any]], right: Collection[str] = ()) -> Table:
-        """Rows of values in the order of the headings; columns with a heading in `right` are aligned to the right.
+        """A table from rows of values in the order of the headings. right: headings of right-aligned columns.
 
         >>> print(Table.of(["file", "MB"], [["a", 20.5]], right=["MB"]).text())
         file      MB
@@ -69,9 +69,9 @@ class Table:
         return [[column.cell(row.get(column.key)) for column in self.columns] for row in self.rows]
 
     def text(self, form: str = "simple", width: int | None = None) -> str:
-        """The grid: `simple` for terminals, `pipe` as Markdown, `fixed` with columns of at least their own width.
+        """The grid: `simple` for terminals, `pipe` for Markdown, `fixed` with minimum column widths.
 
-        width: of a line of the simple form; where columns aligned to the left are too wide for it, they are wrapped.
+        width: line width of the simple form; left-aligned columns are wrapped to fit.
         """
         if form == "fixed":
             return self._fixed()
@@ -95,7 +95,7 @@ class Table:
         return _parted(title, self.text("pipe"), *(f"- {note}" for note in self.notes))
 
     def html(self) -> str:
-        """The grid and the notes for a notebook, whose own style would move text to the right."""
+        """Grid and notes for a notebook, with inline styles because notebooks right-align cells."""
         from html import escape
 
         def line(tag: str, cells: Iterable[str]) -> str:
@@ -110,7 +110,7 @@ class Table:
         return f"<div><table>{''.join(lines)}</table>{notes}</div>"
 
     def csv(self) -> str:
-        """A line per row under the columns' keys; values as they are, absent ones empty."""
+        """CSV with column keys as header; values unformatted, missing ones empty."""
         import csv
 
         text = io.StringIO()
@@ -121,7 +121,7 @@ class Table:
         return text.getvalue()
 
     def records(self) -> list[dict[str, Any]]:
-        """The rows as plain JSON values; numbers that are not finite are null."""
+        """The rows as JSON values; non-finite numbers are null."""
         return [
             {
                 key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -131,7 +131,7 @@ class Table:
         ]
 
     def _simple(self, width: int | None = None) -> str:
-        """As the package tabulate writes it, which takes longer to load than a small table to make."""
+        """The same text as tabulate, which is slow to import."""
         rows = self.cells
         widths = [
             max([_width(column.heading) + 2, *(_width(row[number]) for row in rows)])
@@ -159,7 +159,7 @@ class Table:
         return "\n".join([headings, rule, *body])
 
     def _narrow(self, widths: list[int], width: int | None) -> None:
-        """Make the widest columns aligned to the left narrower, so that a line fits; no narrower than their heading."""
+        """Narrow the widest left-aligned columns until a line fits, but not below the width of their heading."""
         left = [number for number, column in enumerate(self.columns) if column.align == "left"]
         while width is not None and left and sum(widths) + 2 * (len(widths) - 1) > width:
             widest = max(left, key=lambda number: widths[number])
@@ -184,17 +184,17 @@ def _parted(title: str, grid: str, *notes: str) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal that the text takes: two for a wide character, as of Chinese."""
+    """Terminal columns taken by the text; wide (East Asian) characters take two."""
     return len(text) if text.isascii() else sum(1 + (east_asian_width(character) in "WF") for character in text)
 
 
 def _safe(text: str) -> str:
-    """Text without characters that move a terminal's cursor or break a table."""
+    """The text with non-printable characters replaced by `?`."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _csv_value(value: Any) -> Any:
-    """A value for a spreadsheet: text that it would take for a formula begins with an apostrophe."""
+    """A value for a spreadsheet; text that looks like a formula is prefixed with an apostrophe."""
     if value is None:
         return ""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

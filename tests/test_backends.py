@@ -191,7 +191,7 @@ def test_show_prints_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert show_main([str(model), "--plan"]) == 0
     told = capsys.readouterr().out.partition("\nplan\n")[2]
     assert told.startswith("  segment 1, ONNX Runtime: ")
-    with pytest.raises(matnet.MatnetError, match="does not go with --format csv"):
+    with pytest.raises(matnet.MatnetError, match="cannot be combined with --format csv"):
         show_main([str(model), "--plan", "--format", "csv"])
 
 

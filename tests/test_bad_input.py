@@ -172,8 +172,8 @@ INPUTS: dict[str, tuple[dict[str, np.ndarray], list[str], str]] = {
     "channels": ({"in__x": X[:, :1]}, [], "conv1|layer1"),
     "size": ({"in__x": X[:, :, :2, :2]}, [], "does not fit"),
     "text instead of numbers": ({"in__x": np.array([["a"]])}, [], "numbers"),
-    "unknown output": ({"in__x": X}, ["--outputs", "conv9"], "no variable or layer is called 'conv9'; nearest"),
-    "no array at all": ({}, [], "must hold in__input"),
+    "unknown output": ({"in__x": X}, ["--outputs", "conv9"], "no variable or layer 'conv9'; nearest"),
+    "no array at all": ({}, [], "expected in__input"),
 }
 
 
@@ -200,7 +200,7 @@ def test_array_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture
     broken = tmp_path / "in.npz"
     broken.write_bytes(IO.read_bytes()[:1000])
     expect(capsys, run_main, [str(MODEL), str(broken), str(tmp_path / "out.npz")], "in.npz: is not a readable")
-    expect(capsys, run_main, [str(MODEL), str(IO), str(tmp_path / "out.txt")], "out.txt: array files end in")
+    expect(capsys, run_main, [str(MODEL), str(IO), str(tmp_path / "out.txt")], "out.txt: expected an array file")
 
 
 @pytest.mark.process
@@ -288,7 +288,7 @@ def test_calls_and_layers_that_make_no_sense(backend: str, tmp_path: Path) -> No
             call()
     names = {"inputs": Cell(["x"]), "outputs": Cell(["y", "z"]), "params": Cell([])}
     write_mat(tmp_path / "two.mat", {"layers": {"name": "r", "type": "dagnn.ReLU", **names, "block": {}}})
-    with pytest.raises(MatnetError, match=r"'r'.*has 2 outputs; its type gives 1"):
+    with pytest.raises(MatnetError, match=r"'r'.*has 2 outputs; expected 1"):
         matnet.load(tmp_path / "two.mat").forward(X, backend=backend)
-    with pytest.raises(MatnetError, match=r"'r'.*has 2 outputs; its type gives 1"):
+    with pytest.raises(MatnetError, match=r"'r'.*has 2 outputs; expected 1"):
         matnet.load(tmp_path / "two.mat").to_onnx(tmp_path / "two.onnx", size=(3, 8, 6))

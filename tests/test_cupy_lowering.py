@@ -138,7 +138,7 @@ def test_networks_whose_memory_cannot_be_planned() -> None:
     assert_line(why_layer_by_layer(twice), "'a'", "'a'", "'b'")
     lines = schedule_lines(net, {"x": X, "selector": (2, 1, 1, 1)})
     assert lines[0].startswith("layers run one by one in CuPy: the size")
-    assert lines[1] == "activations lie channels first (NCHW)"
+    assert lines[1] == "activations are channels first (NCHW)"
 
 
 @pytest.mark.process
@@ -147,17 +147,17 @@ def test_the_plan_in_words(capsys: pytest.CaptureFixture[str]) -> None:
         "x  input to channels last: 2x6x7x11",
         "a  cuDNN convolution + bias + ReLU: 2x6x7x11 -> 2x8x4x4",
         "c  output to float32: 2x8x4x4",
-        "activations lie channels last (NHWC), share 0.0 MiB, in fp32",
+        "activations are channels last (NHWC), share 0.0 MiB, in fp32",
         "merged into their neighbours: b, c",
     ]
     model = DATA / "matconvnet" / "sn_alexnet" / "model.mat"
     assert show_main([str(model), "--plan", "--backend", "cupy", "--precision", "fp16"]) == 0
     lines = capsys.readouterr().out.partition("\nplan\n")[2].splitlines()
     assert "cuDNN convolution + bias + ReLU" in lines[1]
-    assert lines[-2].startswith("  activations lie channels last (NHWC), ") and lines[-2].endswith(", in fp16")
+    assert lines[-2].startswith("  activations are channels last (NHWC), ") and lines[-2].endswith(", in fp16")
     assert sum("matrix product + bias" in line for line in lines) == 3
     assert show_main([str(model), "--plan", "--backend", "numpy"]) == 0
-    assert capsys.readouterr().out.endswith("numpy\n  activations lie channels first (NCHW)\n")
+    assert capsys.readouterr().out.endswith("numpy\n  activations are channels first (NCHW)\n")
     with pytest.raises(EngineError, match="computes in fp32 alone"):
         show_main([str(model), "--plan", "--precision", "fp16"])
 

@@ -95,7 +95,7 @@ STRUCTURE: list[tuple[Callable[[Network], None], str]] = [
     (other_type, "layer 'relu1': is dagnn.ReLU in the first, dagnn.SoftMax in the second"),
     (other_inputs, "in the first, input in the second"),
     (fewer_params, "is only in the first"),
-    (other_order, "the layers stand in another order"),
+    (other_order, "the layers are in a different order"),
 ]
 
 
@@ -117,8 +117,8 @@ def test_other_names_for_the_same_things_are_told_once(a: Network, b: Network) -
     change(b, f"{first_param(a)}_", (0, 1, 0, 2), np.nan)
     found = compare(a, b)
     assert [line.split(":")[0] for line in found.structure] == [
-        f"{len(a.variables)} variables are called otherwise",
-        f"{len(a.params)} params are called otherwise",
+        f"{len(a.variables)} variables have different names",
+        f"{len(a.params)} params have different names",
     ]
     largest = {param.name: param.largest for param in found.params}
     assert largest == {**dict.fromkeys(a.params, 0), first_param(a): np.inf}

@@ -242,7 +242,7 @@ def test_conv_transpose_from_one_channel():
         (ConvTranspose(), [(3, 5, 6, 4)], "the 3x5x6x4 filters take 4 channels, but the input has 6"),
         (ConvTranspose(numGroups=4), [(3, 5, 2, 6)], "6 input channels do not divide into 4 groups"),
         (ConvTranspose(numGroups=2), [(3, 5, 2, 6), (2, 1)], "the bias has 2 elements .2x1., expected 4"),
-        (ConvTranspose(crop=(5, 4, 0, 0)), [(3, 5, 2, 6)], "leaves nothing of an upsampled 7x11 map"),
+        (ConvTranspose(crop=(5, 4, 0, 0)), [(3, 5, 2, 6)], "exceeds the upsampled map of 7x11"),
         (ConvTranspose(), [()], "its filters are empty or not in the file"),
     ],
 )

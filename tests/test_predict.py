@@ -305,4 +305,4 @@ def test_options_in_caffes_order_of_colours_are_doubted(caplog: pytest.LogCaptur
 def test_a_scale_that_leaves_nothing_of_the_image_is_refused(factor: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         predict.main(["digits-lenet", "a.png", "--scale", factor])
-    assert f"{factor} is no factor" in capsys.readouterr().err
+    assert f"{factor} is not a valid factor" in capsys.readouterr().err

@@ -97,7 +97,7 @@ REFUSED: dict[str, tuple[object, type[MatnetError], str]] = {
     "none": (lambda: RocCurve.of(np.zeros(0), np.zeros(0)), ShapeError, "N >= 1"),
     "not finite": (lambda: best_threshold(np.array([1, np.nan, np.inf]), np.ones(3)), DataError, "2 of 3 distances"),
     "one fold": (lambda: FoldAccuracy.of(np.arange(3.0), np.ones(3), np.ones(3)), DataError, "at least 2"),
-    "folds": (lambda: FoldAccuracy.of(np.arange(3.0), np.ones(3), np.arange(2)), DataError, "a number per pair"),
+    "folds": (lambda: FoldAccuracy.of(np.arange(3.0), np.ones(3), np.arange(2)), DataError, "3 pairs in 2 folds"),
 }
 
 

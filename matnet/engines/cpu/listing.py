@@ -59,7 +59,7 @@ def _products(planned: Network, segment: Segment, program: Program) -> list[tupl
 def _layout(program: Program) -> str:
     kinds = {segment.kind for segment in program.segments}
     inside = f", within a segment as {RUNTIMES[program.variant.runtime].title} chooses" if "onnx" in kinds else ""
-    return f"activations lie channels first (NCHW){inside}"
+    return f"activations are channels first (NCHW){inside}"
 
 
 def _extent(segment: Segment) -> str:

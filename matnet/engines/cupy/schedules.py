@@ -41,7 +41,7 @@ def schedule_lines(
     planned = planned_for(net, wanted)
     reason = why_layer_by_layer(planned)
     if reason:
-        return [f"layers run one by one in CuPy: {reason}", "activations lie channels first (NCHW)"]
+        return [f"layers run one at a time in CuPy: {reason}", "activations are channels first (NCHW)"]
     lines = schedule_text(lower(planned, inputs, wanted, precision))
     merged = [name for name in net.layers if name not in planned.layers]
     return [*lines, f"merged into their neighbours: {', '.join(merged)}"] if merged else lines

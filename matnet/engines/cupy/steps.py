@@ -196,7 +196,7 @@ def schedule_text(schedule: Schedule) -> list[str]:
     wide = max((len(step.layer) for step in schedule.steps), default=0)
     lines = [f"{step.layer:{wide}}  {step.how}: {_sizes(step)}" for step in schedule.steps]
     size = f"{schedule.arena.size / 2**20:.1f} MiB"
-    return [*lines, f"activations lie channels last (NHWC), share {size}, in {schedule.precision}"]
+    return [*lines, f"activations are channels last (NHWC), share {size}, in {schedule.precision}"]
 
 
 def _sizes(step: Step) -> str:
