@@ -71,8 +71,8 @@ FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "folder": (folder, r"model\.mat: is a folder"),
     "empty": (empty_file, r"model\.mat: .*empty"),
     "web page": (text_file, r"model\.mat: .*web page"),
-    "no network": (no_network, r"model\.mat: no network in it: holds x"),
-    "weights only": (weights_only, r"model\.mat: no network in it: holds params"),
+    "no network": (no_network, r"model\.mat: holds no network, only x"),
+    "weights only": (weights_only, r"model\.mat: holds no network, only params"),
     "promises more than the file": (promise, r"model\.mat: "),
 }
 

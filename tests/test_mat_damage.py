@@ -41,7 +41,7 @@ def expect(path: Path, message: str) -> None:
 @pytest.mark.parametrize("name", ["deploy.prototxt", "net.caffemodel"])
 def test_a_caffe_file_is_sent_where_it_belongs(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"layer { name: 'data' }")
-    with pytest.raises(FileFormatError, match=r"a Caffe file is for matnet\.convert_caffe"):
+    with pytest.raises(FileFormatError, match=r"use matnet\.convert_caffe for Caffe files"):
         read_mat(tmp_path / name)
 
 
@@ -56,7 +56,7 @@ FOREIGN: list[tuple[str, bytes, str]] = [
     ("gzip", b"\x1f\x8b" + bytes(200), "packed archive.*unpack it"),
     ("bare HDF5", b"\x89HDF\r\n\x1a\n" + bytes(200), "HDF5 file without MATLAB's header"),
     ("Git LFS", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "Git LFS pointer"),
-    ("short header", b"MATLAB 5.0 MAT-file, Platform", "is cut after 29 bytes"),
+    ("short header", b"MATLAB 5.0 MAT-file, Platform", "is truncated after 29 bytes"),
     ("other version", b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x03IM", "byte 124: found .*x03IM"),
     ("no HDF5", b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(600), "byte 512: found .*HDF5 signature"),
 ]
@@ -285,8 +285,8 @@ HDF5_PROMISES: list[tuple[Callable[[h5py.File], None], str]] = [
     (unwritten, "promises .*1048576, 1048576"),
     (unwritten_chunks, "16,777,216 chunks"),
     (giant_chunk, r"1 chunks of \[32768, 16384\]"),
-    (other_file, "link to another place"),
-    (external_data, "lies in another file"),
+    (other_file, "soft or external link"),
+    (external_data, "stored in another file"),
     (dimensions, "dimensions .*1099511627776"),
     (fields_of_two_shapes, "struct array fields of shapes"),
     (text_of_objects, "/x: found data of type object"),

@@ -95,7 +95,7 @@ def test_a_false_place_reads_nothing_outside_the_file(beyond: bool, tmp_path: Pa
     assert content.count(before) == 1
     false = len(content) + 4096 if beyond else len(content) - 512 - A.nbytes // 2 // 8 * 8
     path.write_bytes(content.replace(before, false.to_bytes(8, "little") + before[8:]))
-    with pytest.raises(FileFormatError, match="cut or damaged"):
+    with pytest.raises(FileFormatError, match="truncated or damaged"):
         read_mat(path)
 
 

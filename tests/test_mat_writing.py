@@ -207,7 +207,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("half precision", {"x": np.ones((1, 2), np.float16)}, "x is an array of float16"),
     ("objects", {"x": np.array([[None]])}, "x is an array of object"),
     ("cell shape", {"x": Cell([row([1])], (2, 3))}, r"x has shape \(2, 3\) but 1 elements"),
-    ("struct fields", {"x": StructArray([{"a": empty()}, {"b": empty()}])}, r"x\(2\) has the fields \['b'\]"),
+    ("struct fields", {"x": StructArray([{"a": empty()}, {"b": empty()}])}, r"x\(2\) has fields \['b'\]"),
     ("char rows", {"x": CharArray(("ab", "c"), (2, 2))}, r"x has 2 rows of widths \[1, 2\]"),
     ("sparse single", {"x": scipy.sparse.csc_matrix((2, 2), dtype=np.float32)}, "x is a sparse matrix of float32"),
     ("variable name", {"a/b": row([1])}, "variable name 'a/b' is not a MATLAB identifier"),

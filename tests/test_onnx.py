@@ -162,8 +162,8 @@ def test_layers_that_onnx_lacks_are_listed_together() -> None:
     ("arguments", "told"),
     [
         ({"outputs": ["x0"]}, "'x0' is an input"),
-        ({"batch": 0, "size": (7, 11)}, "batch is a number >= 1 or 'dynamic', found 0"),
-        ({"size": "any"}, "size is .*found 'any'"),
+        ({"batch": 0, "size": (7, 11)}, "batch is 0; expected a number >= 1 or 'dynamic'"),
+        ({"size": "any"}, "size is 'any'; expected"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, object], told: str) -> None:

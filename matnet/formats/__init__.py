@@ -1,4 +1,4 @@
-"""Files <-> Network: `load_network` for every MatConvNet file, `save_network` for what MatConvNet loads again."""
+"""Read and write MatConvNet .mat files: `load_network` and `save_network`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 def load_network(
     path: str | os.PathLike[str], name: str | None = None, *, mmap: bool = True, lenient: bool = False
 ) -> Network:
-    """The network in a MatConvNet `.mat` file: SimpleNN or DagNN, MAT v5, v7 or v7.3, any vintage.
+    """Load a MatConvNet `.mat` file: SimpleNN or DagNN of any version, MAT v5, v7 or v7.3.
 
-    Fields may be top-level variables or stand inside structs and cells such as `net`, `net.net` or `models{2}`;
-    `name` chooses where there are several networks. What else is in the file (training state, statistics) is
-    ignored and noted. With `mmap`, large params of uncompressed files are mapped, not copied, so that the file must
-    stay as it is until the network is compiled or run, which copies them; without, they are copied here. `lenient`
-    ignores, with a note, properties and options that MatConvNet does not have, for which a layer else refuses to run.
-    Raises FileFormatError for a file that holds no such thing, NetworkError for faulty layers.
+    The network may be at the top level of the file, or inside structs and cells such as `net`, `net.net` or
+    `models{2}`. name: selects one of several networks. Other variables (training state, statistics) are ignored with a
+    note. mmap: map large params of uncompressed files instead of copying them; the file must then not change until the
+    network is compiled or run, which copies them. lenient: ignore, with a note, properties and options unknown to
+    MatConvNet; without it, their layers refuse to run. Raises FileFormatError for a file without a network,
+    NetworkError for invalid layers.
     """
     from matnet.formats.mat import read_mat
 
@@ -47,23 +47,23 @@ def load_network(
     is_graph = any(isinstance(item, dict) and {"inputs", "outputs"} <= item.keys() for item in structs)
     net = (read_dagnn if is_graph else read_simplenn)(fields, source, lenient)
     mean = _mean_beside(net, fields, file)
-    net.meta = _in_memory(net.meta)  # params alone stay mapped, which engines copy
+    net.meta = _in_memory(net.meta)  # only params stay mapped; engines copy them
     for layer in net.layers.values():
         layer.extra = _in_memory(layer.extra)
     recall(net)
     source.notes += meta.notes(net)
     if found not in ("", "net"):
-        source.notes.append(f"the network called {found!r} in the file")
+        source.notes.append(f"loaded network {found!r} of the file")
     other = [variable for variable in other_variables(file, found) if variable != mean]
     if other:
-        source.notes.append(f"ignored besides the network: {', '.join(other)}")
+        source.notes.append(f"ignored other variables of the file: {', '.join(other)}")
     return net
 
 
 def _mean_beside(net: Network, *places: Mapping[str, Any]) -> str | None:
-    """The mean that stands beside the layers, or beside the network, put where readers of meta look for it; its name.
+    """Copy a mean stored next to the layers or the network into `meta.normalization`; returns its field name.
 
-    vl_simplenn's early examples (the practicals on characters) keep `imageMean` there. None where meta has a mean.
+    Early examples of vl_simplenn (the practicals on characters) store `imageMean` there. None if meta has a mean.
     """
     known = meta.normalization(net.meta)
     if any(name in known for name in meta.MEAN_FIELDS):
@@ -73,13 +73,13 @@ def _mean_beside(net: Network, *places: Mapping[str, Any]) -> str | None:
             value = place.get(name)
             if isinstance(value, np.ndarray) and value.size and value.dtype.kind in "fiu":
                 net.meta["normalization"] = {**known, name: value}
-                net.source.notes.append(f"the mean is {name}, which stands beside the network in the file")
+                net.source.notes.append(f"the mean is {name}, stored next to the network in the file")
                 return name
     return None
 
 
 def _in_memory(value: Any) -> Any:
-    """Plain values with copies of the arrays that lie in a mapped file."""
+    """Copy arrays of a mapped file into memory, also inside structs and cells."""
     if isinstance(value, np.ndarray):
         return in_memory(value)
     if isinstance(value, dict):
@@ -96,36 +96,35 @@ def save_network(
     version: str = "5",
     compress: bool = False,
 ) -> Path:
-    """Write a `.mat` file that MatConvNet loads; the same network always gives the same bytes.
+    """Write a `.mat` file for MatConvNet; the output is deterministic.
 
-    `format` auto keeps the format that the network was read from, and is SimpleNN for other chains that
-    SimpleNN can express, DagNN for all else. `version` is "5" (mapped when loaded again, at most 2 GiB
-    per variable) or "7.3" (HDF5). The file appears whole or not at all, and
-    replaces one of that name, whatever it holds. Raises NetworkError where the
-    format cannot hold the network, FileFormatError where the container cannot.
+    format: "simplenn", "dagnn", or "auto": the format of the source file, else SimpleNN for chains that it can express,
+    else DagNN. version: "5" (can be mapped, at most 2 GiB per variable) or "7.3" (HDF5). The file is written
+    atomically, and replaces an existing file. Raises NetworkError if the format cannot express the network,
+    FileFormatError if the MAT version cannot hold it.
     """
     from matnet.formats.mat import write_mat
 
     if not isinstance(net, Network):
-        raise NetworkError(f"matnet.save takes a network and a path, found {type(net).__name__} first")
+        raise NetworkError(f"matnet.save: expected a Network as the first argument, found {type(net).__name__}")
     if format not in FORMATS:
-        raise FileFormatError(f"no format is called {format!r}; there is {', '.join(FORMATS)}")
+        raise FileFormatError(f"unknown format {format!r}; expected {', '.join(FORMATS)}")
     if version not in ("5", "7.3"):
-        raise FileFormatError(f"no MAT version is called {version!r}; there is 5 and 7.3")
+        raise FileFormatError(f"unknown MAT version {version!r}; expected '5' or '7.3'")
     chosen = format_of(net) if format == "auto" else format
     net = _of_one_class(net)
     variables = write_simplenn(net) if chosen == "simplenn" else write_dagnn(net)
     if chosen == "dagnn":
         for name in constant_operands(net):
-            log.warning("%s: layer %r: dagnn.PDist of MatConvNet takes its reference as an input only", path, name)
+            log.warning("%s: layer %r: MatConvNet's dagnn.PDist accepts its reference only as an input", path, name)
     dropped = write_mat(path, variables, version=version, compress=compress)
     for place in dropped:
-        log.warning("%s: %s is a MATLAB object and was written as []", path, place)
+        log.warning("%s: %s is a MATLAB object; written as []", path, place)
     return Path(path)
 
 
 def _of_one_class(net: Network) -> Network:
-    """A network whose params are all single or all double: MatConvNet's functions take operands of one class only."""
+    """Convert params to single unless all are single or all double: MatConvNet requires operands of one class."""
     classes = {np.asarray(param.value).dtype.str[1:] for param in net.params.values()}
     if len(classes) <= 1 and classes <= {"f4", "f8"}:
         return net
@@ -136,7 +135,7 @@ def _of_one_class(net: Network) -> Network:
 
 
 def format_of(net: Network) -> str:
-    """The format that `auto` means for this network: simplenn or dagnn."""
+    """The format that `auto` selects for this network: simplenn or dagnn."""
     if net.source.format == "dagnn":
         return "dagnn"
     return "dagnn" if simplenn_obstacles(net, stock_only=True) else "simplenn"

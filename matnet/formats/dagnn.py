@@ -1,4 +1,4 @@
-"""DagNN files: struct arrays of layers, params and variables, as saveobj or the Caffe importer writes them."""
+"""Read and write DagNN files: struct arrays of layers, params and variables, as DagNN.saveobj writes them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LAYER_FIELDS = ("name", "type", "inputs", "outputs", "params", "block")
 
 
 def read_dagnn(variables: Mapping[str, Any], source: Source, lenient: bool = False) -> Network:
-    """A Network from the struct arrays `layers`, `params`, `vars` and `meta` (DagNN.loadobj's rules).
+    """A Network from the struct arrays `layers`, `params`, `vars` and `meta`, by the rules of DagNN.loadobj.
 
-    `vars` may be missing, blocks may be empty, single names may be plain text; params that no layer
-    uses are ignored. Every faulty layer is listed in one NetworkError. A property that a class of MatConvNet does
-    not have keeps its layer from running; with `lenient` it is ignored and noted.
+    `vars` may be missing, blocks may be empty, single names may be plain text; unused params are ignored. One
+    NetworkError lists all invalid layers. A property unknown to MatConvNet's class makes its layer refuse to run;
+    with `lenient` it is ignored with a note.
     """
     source.format = "dagnn"
     meta = variables.get("meta")
@@ -50,7 +50,7 @@ def read_dagnn(variables: Mapping[str, Any], source: Source, lenient: bool = Fal
 
 
 def _unknown_properties(layer: Layer) -> list[str]:
-    """Properties in the file that MatConvNet's class does not have, or does not use."""
+    """Properties in the file that MatConvNet's class does not have or does not use."""
     op = layer.op
     if not op.stock:
         return []
@@ -107,11 +107,10 @@ def _factor(struct: Mapping[str, Any], field: str) -> float | None:
 
 
 def write_dagnn(net: Network) -> dict[str, Any]:
-    """The top-level variables `vars`, `params`, `layers`, `meta` as DagNN.saveobj orders them.
+    """The top-level variables `vars`, `params`, `layers`, `meta` in the order of DagNN.saveobj.
 
-    Names become MATLAB identifiers (originals in meta.matnet); `block` holds only properties that the
-    class has. A param without a value is written as [], which MATLAB's initParams fills. Raises NetworkError for a
-    cycle.
+    Names become MATLAB identifiers (originals in meta.matnet). `block` holds only properties of the class. A param
+    without a value is written as [], which MATLAB's initParams fills. Raises NetworkError for a cycle.
     """
     net.execution_order()
     objects = [layer.name for layer in net.layers.values() if "object" in layer.extra]
@@ -146,14 +145,14 @@ def write_dagnn(net: Network) -> dict[str, Any]:
 
 
 def constant_operands(net: Network) -> list[str]:
-    """The PDist layers whose reference is a param, as in SimpleNN: an extension that MatConvNet's class cannot run."""
+    """The PDist layers with the reference as a param, as in SimpleNN; MatConvNet's DagNN class cannot run them."""
     from matnet.ops.training import PDist
 
     return [layer.name for layer in net.layers.values() if isinstance(layer.op, PDist) and layer.params]
 
 
 def _scalar(array: StructArray) -> Any:
-    """A struct array of one element is a plain struct in MATLAB."""
+    """A struct array with one element as a plain struct, as in MATLAB."""
     return array[0] if len(array) == 1 else array
 
 

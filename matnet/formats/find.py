@@ -1,4 +1,4 @@
-"""Which networks a MAT file holds, under which names; where there is none, what it holds instead."""
+"""Find networks in a MAT file; error messages for files without one."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from matnet.kinds import MAT, kind_of
 
 NETWORK_FIELDS = ("layers", "params", "vars", "meta", "normalization", "classes")
 SHOWN = 8
-MAX_DEPTH = 4  # of structs and cells in one another, as in `net.net` or `models{2}.net`
+MAX_DEPTH = 4  # nesting depth searched, such as `net.net` or `models{2}.net`
 
-# What writes objects that are no networks of MatConvNet, by class (or its beginning), and what their owner can do.
+# Classes (or prefixes of classes) of other toolboxes, with advice.
 OTHER_TOOLBOXES = {
     ("SeriesNetwork", "DAGNetwork", "dlnetwork", "nnet."): (
-        "a network of MATLAB's Deep Learning Toolbox; exportONNXNetwork(net, 'net.onnx') writes it for ONNX Runtime"
+        "a network of MATLAB's Deep Learning Toolbox; export it with exportONNXNetwork(net, 'net.onnx')"
     ),
-    ("network",): "a shallow network of MATLAB's Deep Learning Toolbox; there, genFunction writes it as MATLAB code",
-    ("Layer", "Net"): "a network of autonn; load the DagNN or SimpleNN that it was made from",
+    ("network",): "a shallow network of MATLAB's Deep Learning Toolbox; export it as MATLAB code with genFunction",
+    ("Layer", "Net"): "a network of autonn; load the original DagNN or SimpleNN",
 }
 AUTONN = (
-    "is a network compiled by autonn, which has no layers, only calls of functions; "
-    "load the DagNN or SimpleNN that it was made from"
+    "is a network compiled by autonn, which stores function calls instead of layers; "
+    "load the original DagNN or SimpleNN"
 )
 
 
 def find_network(file: Mapping[str, Any], path: Any, name: str | None = None) -> tuple[dict[str, Any], str]:
-    """The fields of the network called `name`, and that name; by default the only one.
+    """The fields and name of the network `name`, or of the only one.
 
-    A name is the way to it as MATLAB writes it (`net`, `net.net`, `models{2}`); that of top-level fields is "".
-    Raises FileFormatError, listing the networks, where there are several or none of that name; where there is
-    none at all, the message says what the file holds.
+    A name is the MATLAB expression for the network (`net`, `net.net`, `models{2}`), or "" for top-level fields. Raises
+    FileFormatError, listing the networks, if `name` is missing or ambiguous; and FileFormatError, listing the content
+    of the file, if it holds no network.
     """
     found = dict(_networks("", dict(file), 0))
     if not found:
@@ -44,20 +44,20 @@ def find_network(file: Mapping[str, Any], path: Any, name: str | None = None) ->
         if name not in found:
             if list(found) == [""]:
                 option = in_words("name=", "--net")
-                raise FileFormatError(f"{path}: holds one network, which has no name; leave {option} {name!r} out")
+                raise FileFormatError(f"{path}: holds one network, without a name; omit {option} {name!r}")
             held = ", ".join(repr(known) for known in found)
-            raise FileFormatError(f"{path}: holds no network called {name!r}{nearest(name, found)}; it holds {held}")
+            raise FileFormatError(f"{path}: holds no network {name!r}{nearest(name, found)}; it holds {held}")
         return found[name], name
     if len(found) > 1:
         option = in_words("name='NAME'", "--net NAME")
-        what = f"{path}: holds {len(found)} networks; choose one by name, with {option}:"
+        what = f"{path}: holds {len(found)} networks; select one with {option}:"
         raise FileFormatError(listing(what, found))
     only = next(iter(found))
     return found[only], only
 
 
 def refuse_to_replace_data(path: str | os.PathLike[str] | None) -> None:
-    """FileFormatError where a .mat file exists that is not known to hold one network and nothing else."""
+    """Raise FileFormatError if the path is an existing .mat file that does not hold exactly one network."""
     if path is None or not Path(path).is_file() or kind_of(path) != MAT:
         return
     from matnet.formats.mat import read_mat
@@ -72,13 +72,13 @@ def refuse_to_replace_data(path: str | os.PathLike[str] | None) -> None:
         if len(networks) == 1 and not others:
             return
         names = ", ".join([*others[:SHOWN], *(["..."] if len(others) > SHOWN else [])])
-        besides = " besides a network" if len(networks) == 1 else ", and not one network"
+        besides = " besides a network" if len(networks) == 1 else ", not exactly one network"
         what = f"holds {names}{besides}"
-    raise FileFormatError(f"{os.fspath(path)}: exists and {what}; give another name, or remove it first")
+    raise FileFormatError(f"{os.fspath(path)}: exists and {what}; give another name or remove it first")
 
 
 def other_variables(file: Mapping[str, Any], name: str) -> list[str]:
-    """The variables of a file that do not belong to the network called `name`."""
+    """The variables of a file that do not belong to the network `name`."""
     holder = name.partition(".")[0].partition("{")[0]
     own = (holder,) if holder else NETWORK_FIELDS
     return [variable for variable in file if variable not in own]
@@ -124,14 +124,14 @@ def _is_layer(item: Any) -> bool:
 
 
 def _what_instead(file: Mapping[str, Any]) -> str:
-    """Why a file without a network has none, and what to do."""
+    """The error for a file without a network: its content, and advice."""
     for name, value in {"": dict(file), **file}.items():
         found = _known_kind(name, value)
         if found:
             return f"{repr(name) if name else 'the file'} {found}"
     held = ", ".join(file) or "nothing"
-    expected = "expected a cell or struct array `layers`, alone or in a struct such as `net`"
-    return f"no network in it: holds {held}; {expected}{_near_layers(file)}"
+    expected = "expected a cell or struct array `layers`, at the top level or in a struct such as `net`"
+    return f"holds no network, only {held}; {expected}{_near_layers(file)}"
 
 
 def _near_layers(file: Mapping[str, Any]) -> str:
@@ -147,12 +147,12 @@ def _known_kind(name: str, value: Any) -> str | None:
         return None
     layers = value.get("layers")
     if isinstance(layers, Cell):
-        what = f"cells that are {describe(layers[0])}" if layers else "no cells"
-        return f"holds a network without layers: its `layers` has {what}, expected structs with a `type`"
+        what = f"cells with {describe(layers[0])}" if layers else "no cells"
+        return f"holds a network without layers: `layers` has {what}; expected structs with a `type`"
     if {"forward", "backward", "inputs", "vars"} <= value.keys():
         return AUTONN
     if isinstance(value.get("images"), dict) and "data" in value["images"]:
-        return f"is an image database (imdb), not a network; `{program('run')}` takes it as input"
+        return f"is an image database (imdb), not a network; use it as input of `{program('run')}`"
     for field, item in value.items():
         if name and isinstance(item, Opaque) and item.kind != "function_handle":
             return _known_object(f"{name}.{field}", item)
@@ -164,7 +164,7 @@ def _known_object(name: str, value: Opaque) -> str | None:
         return None
     if value.class_name.startswith("dagnn."):
         return (
-            f"is a live MATLAB object ({value.class_name}); in MATLAB save the plain struct instead: "
+            f"is a MATLAB object ({value.class_name}); in MATLAB, save it as a plain struct: "
             f"s = {name}.saveobj(); save('plain.mat', '-struct', 's')"
         )
     for classes, meaning in OTHER_TOOLBOXES.items():

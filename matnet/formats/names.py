@@ -1,4 +1,4 @@
-"""What MATLAB cannot keep about names: identifiers are made on saving, and `meta.matnet` brings the originals back."""
+"""Names as MATLAB identifiers: converted when saving, restored from `meta.matnet` when loading."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matnet.network import Network
 
 META_FIELD = "matnet"
 MAX_LENGTH = 63  # MATLAB's namelengthmax
-# What iskeyword() of MATLAB lists.
+# From MATLAB's iskeyword().
 KEYWORDS = {
     "break",
     "case",
@@ -33,7 +33,7 @@ KEYWORDS |= {"otherwise", "parfor", "persistent", "return", "spmd", "switch", "t
 
 
 def identifiers(names: Iterable[str]) -> dict[str, str]:
-    """name -> MATLAB identifier `[A-Za-z][A-Za-z0-9_]*` of at most 63 characters; distinct names stay distinct.
+    """Map names to distinct MATLAB identifiers, `[A-Za-z][A-Za-z0-9_]*` of at most 63 characters.
 
     >>> identifiers(["conv1/7x7", "conv1_7x7", "1a"])
     {'conv1/7x7': 'conv1_7x7_', 'conv1_7x7': 'conv1_7x7', '1a': 'x1a'}
@@ -41,7 +41,7 @@ def identifiers(names: Iterable[str]) -> dict[str, str]:
     names = list(dict.fromkeys(names))
     taken = {name for name in names if _valid(name)}
     mapping = {}
-    counts: dict[str, int] = {}  # by stem: the last suffix, so that thousands of names with one stem take linear time
+    counts: dict[str, int] = {}  # stem -> last suffix, for linear time with many equal stems
     for name in names:
         fitted = name
         if not _valid(name):
@@ -62,7 +62,7 @@ def _valid(name: str) -> bool:
 
 
 def written_meta(net: Network, variables: Mapping[str, str]) -> dict[str, Any]:
-    """meta in MATLAB's form; where it names inputs (`inputs`, `caffe.flipped`), by the names that the file has."""
+    """meta as MATLAB values; names of inputs (`inputs`, `caffe.flipped`) become those in the file."""
     return _rename_in_meta({name: to_matlab(value) for name, value in net.meta.items()}, variables)
 
 
@@ -88,9 +88,9 @@ def _renamed(name: Any, variables: Mapping[str, str]) -> Any:
 
 
 def remember(net: Network, renamed: dict[str, dict[str, str]]) -> dict[str, Any] | None:
-    """The `meta.matnet` struct for a saved file, or None where the names and blobs need none.
+    """The `meta.matnet` struct for a saved file, or None if it is not needed.
 
-    `renamed` holds, per kind (layers, params, variables), original -> written name.
+    renamed: per kind (layers, params, variables), original name -> written name.
     """
     kept: dict[str, Any] = {}
     for kind, mapping in renamed.items():
@@ -111,7 +111,7 @@ def remember(net: Network, renamed: dict[str, dict[str, str]]) -> dict[str, Any]
 
 
 def recall(net: Network) -> None:
-    """Undo `remember` on a freshly read network: `meta.matnet` leaves meta, the names and blobs come back."""
+    """Restore names and blobs of a loaded network from `meta.matnet`, and remove it from meta."""
     kept = net.meta.get(META_FIELD)
     if not isinstance(kept, dict):
         return
@@ -138,7 +138,7 @@ def recall(net: Network) -> None:
 
 
 def _sizes(value: Any, place: str, count: int | None = None, least: int = 1) -> tuple[int, ...]:
-    """Whole numbers from `least` upwards, as many as `count` says. A blob of one number has rank 0."""
+    """Integers >= `least`, exactly `count` of them if given. (The rank of a scalar blob is 0.)"""
     found = [whole(number, least) for number in numbers(value)]
     if None in found or count not in (None, len(found)):
         expected = "whole numbers" if count is None else f"{count} whole numbers"
@@ -160,7 +160,7 @@ def _restore_layers(net: Network, original: dict[str, str]) -> None:
 
 
 def _restore_params(net: Network, original: dict[str, str]) -> None:
-    """Rename params; a name that another param has already stays as it is."""
+    """Rename params, unless the new name is already used."""
     named = {name for layer in net.layers.values() for name in layer.params}
     original = {old: new for old, new in original.items() if new not in named or new in original}
     net.params = {original.get(name, name): param for name, param in net.params.items()}

@@ -1,4 +1,4 @@
-"""What MATLAB needs to run a network once it is saved in one of the two formats."""
+"""What MATLAB needs to run a saved network."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SHOWN = 5
 
 
 def matlab_needs(net: Network, format: str) -> str:
-    """One line: stock MatConvNet runs the network, or the types that it lacks with the layers that use them.
+    """One line: stock MatConvNet runs the network, or the missing types with their layers.
 
-    `format` is simplenn or dagnn; vl_simplenn evaluates fewer types than DagNN has classes.
+    format: simplenn or dagnn; vl_simplenn supports fewer types than DagNN.
     """
     constant = constant_operands(net) if format == "dagnn" else []
     needed: dict[str, list[str]] = {}
@@ -27,11 +27,11 @@ def matlab_needs(net: Network, format: str) -> str:
     missing = [layer.name for layer in net.layers.values() if any(name not in net.params for name in layer.params)]
     faults = [f"layer {layer.name!r}: {fault}" for layer in net.layers.values() for fault in _faults(net, layer)]
     if faults:
-        return f"cannot run as it is: {'; '.join(faults[:SHOWN])}"
+        return f"cannot run: {'; '.join(faults[:SHOWN])}"
     ignored = [(layer.name, layer.extra["ignored"]) for layer in net.layers.values() if "ignored" in layer.extra]
     if ignored:
         refused = "; ".join(f"layer {name!r}: {', '.join(named)}" for name, named in ignored[:SHOWN])
-        return f"MatConvNet does not run it: a .mat file keeps what its classes lack, {refused}"
+        return f"MatConvNet cannot run it: the file keeps fields unknown to MatConvNet: {refused}"
     if needed:
         blocks = [f"{kind} ({_some(names)})" for kind, names in needed.items()]
         return f"needs an extension in MATLAB: {', '.join(blocks)}"
@@ -42,7 +42,7 @@ STOCK = "runs in stock MatConvNet"
 
 
 def _faults(net: Network, layer: Layer) -> list[str]:
-    """What keeps the layer from running: what reading its file showed, and values that no engine takes."""
+    """Why the layer cannot run: errors found while reading, and invalid param values."""
     values = [net.params[name].value for name in layer.params if name in net.params]
     if layer.faults or layer.op.has_filters or len(values) < len(layer.params):
         return layer.faults

@@ -1,4 +1,4 @@
-"""`opts` of MatConvNet's layers: arguments that a vl_nn function gets last, so that they override its other ones."""
+"""`opts` of MatConvNet's layers: the last arguments of a vl_nn function, which override earlier ones."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from matnet.network import Layer, Network
 from matnet.ops.base import Op
 from matnet.params import Param, owned
 
-# Options without a value, and with one, that do not change what a layer computes in test mode.
+# Options without a value (SWITCHES) and with one (INERT) that have no effect in test mode.
 SWITCHES = frozenset({"cudnn", "nocudnn", "verbose", "noderdata", "noderfilters", "noderbiases"})
 INERT = frozenset({"cudnnworkspacelimit"})
 
 
 class LayerOptions(NamedTuple):
-    """What `opts` of one layer sets."""
+    """The settings in `opts` of one layer."""
 
-    fields: dict[str, Any]  # field of the op -> value as in the file
-    params: dict[int, Any]  # place among the layer's params -> array as in the file
-    unknown: list[str]  # names that the layer's vl_nn function does not take
+    fields: dict[str, Any]  # field of the op -> value in the file
+    params: dict[int, Any]  # index of the layer's param -> array in the file
+    unknown: list[str]  # options unknown to the layer's vl_nn function
 
 
 NONE = LayerOptions({}, {}, [])
 
 
 def read_options(op: type[Op], opts: Any, where: str) -> LayerOptions:
-    """The options that count in `opts`, a cell of names and values; names in any case, the last of one name wins.
+    """Read `opts`, a cell of names and values. Names are case-insensitive; the last value of a name wins.
 
-    A layer without `opts_fields` makes no use of them. Raises FileFormatError where a name is not text.
+    A layer without `opts_fields` ignores them. Raises FileFormatError if a name is not text.
     """
     if op.opts_fields is None or is_empty(opts):
         return NONE
@@ -50,9 +50,9 @@ def read_options(op: type[Op], opts: Any, where: str) -> LayerOptions:
 
 
 def written_fields(op: Op, original: Mapping[str, Any], spelling: Mapping[str, str]) -> dict[str, Any]:
-    """As `op_fields`; an option in the `opts` of `original` that no longer says what the op holds is left out.
+    """Like `op_fields`, but without outdated options in the `opts` of `original`.
 
-    So are options that set params, as the file's params hold the values.
+    An option is outdated if the op has a different value now, or if it sets params, which the file stores separately.
     """
     options = read_options(type(op), original.get("opts"), "layer")
     valid = {name for name, value in options.fields.items() if means(op, name, value)}
@@ -64,7 +64,7 @@ def written_fields(op: Op, original: Mapping[str, Any], spelling: Mapping[str, s
 
 
 def _without(op: type[Op], opts: Any, targets: Collection[str | int]) -> Cell:
-    """`opts` less the options that set one of `targets`, fields or places among the params."""
+    """`opts` without the options that set one of `targets` (fields, or indices of params)."""
     kept: list[Any] = []
     for name, value in _pairs(opts, "layer"):
         if (op.opts_fields or {}).get(name.lower()) not in targets:
@@ -73,12 +73,12 @@ def _without(op: type[Op], opts: Any, targets: Collection[str | int]) -> Cell:
 
 
 def _reads_opts(op: type[Op]) -> bool:
-    """Whether the op has a field of that name, and judges the options itself."""
+    """Whether the op has a field `opts` and checks the options itself."""
     return "opts" in op.__dataclass_fields__
 
 
 def _pairs(opts: Any, where: str) -> list[tuple[str, Any]]:
-    """Names with their values; None is the value of a switch."""
+    """Names with their values; a switch has the value None."""
     items = list(opts) if isinstance(opts, list) else [opts]
     pairs = []
     while items:
@@ -89,22 +89,22 @@ def _pairs(opts: Any, where: str) -> list[tuple[str, Any]]:
 
 
 def judge_unknown(net: Network, layer: Layer, fields: Sequence[str], options: Sequence[str], lenient: bool) -> None:
-    """What MatConvNet refuses becomes a fault of the layer, or with `lenient` a note; unused `opts` always a note."""
+    """Record properties and options unknown to MatConvNet as faults, or with `lenient` as notes; note unused `opts`."""
     if "opts" in fields:
-        net.source.notes.append(f"layer {layer.name!r}: {layer.type_name} makes no use of its `opts`")
+        net.source.notes.append(f"layer {layer.name!r}: {layer.type_name} does not use `opts`; ignored")
     named = [f"property {name!r}" for name in fields if name != "opts"] + [f"option {name!r}" for name in options]
     if named and lenient:
         layer.extra["ignored"] = named
         net.source.notes.append(f"layer {layer.name!r} ({layer.type_name}): ignored unknown {', '.join(named)}")
     elif named:
         layer.faults.append(
-            f"MatConvNet's class has no {', '.join(named)}, which may change what it computes; "
-            f"{in_words('lenient=True', '--lenient')} ignores it"
+            f"MatConvNet's class has no {', '.join(named)}, which may change the result; "
+            f"use {in_words('lenient=True', '--lenient')} to ignore it"
         )
 
 
 def set_params(net: Network, layer: Layer, options: LayerOptions) -> None:
-    """Give the layer params of its own for those that its options set."""
+    """Replace the params that the layer's options set by params of its own."""
     for place, value in options.params.items():
         name = f"{layer.name}_opts{place + 1}"
         net.params[name] = Param(owned(as_array(value, f"{net.source}, layer {layer.name!r}, opts")))

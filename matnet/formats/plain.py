@@ -1,4 +1,4 @@
-"""Between Python values and the plain MATLAB structure: what readers accept for text and lists, what writers emit."""
+"""Conversions between Python values and MATLAB values, as readers accept and writers emit them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from matnet.ops.fields import converter
 
 
 def is_empty(value: Any) -> bool:
-    """Whether a value is MATLAB's idea of empty: `[]`, `{}`, `''`, a struct array of no elements, or absent."""
+    """Whether a value is empty in MATLAB (`[]`, `{}`, `''`, an empty struct array) or missing."""
     if value is None or isinstance(value, (str, list, dict)):
         return not value and not isinstance(value, dict)
     return getattr(value, "size", 1) == 0 or (isinstance(value, CharArray) and 0 in value.shape)
 
 
 def as_text(value: Any, where: str) -> str:
-    """A name: a char row, or a cell of exactly one; FileFormatError naming `where` otherwise."""
+    """A name: a char row, or a cell with one. Raises FileFormatError naming `where`."""
     if isinstance(value, Cell) and len(value) == 1:
         value = value[0]
     if is_empty(value):
@@ -46,7 +46,7 @@ def as_names(value: Any, where: str) -> list[str]:
 
 
 def as_structs(value: Any, where: str) -> list[dict[str, Any]]:
-    """The elements of a struct array, whether it has none, one (a plain struct) or many."""
+    """The elements of a struct array, which may be empty or a plain struct."""
     if isinstance(value, StructArray):
         return list(value)
     if isinstance(value, dict):
@@ -59,7 +59,7 @@ def as_structs(value: Any, where: str) -> list[dict[str, Any]]:
 
 
 def as_array(value: Any, where: str) -> np.ndarray:
-    """A numeric array; FileFormatError that names what cannot be read, such as a gpuArray."""
+    """A numeric array. Raises FileFormatError for anything else, such as a gpuArray."""
     if isinstance(value, Opaque):
         raise FileFormatError(f"{where} {_only_in_matlab(value)}")
     if hasattr(value, "toarray"):
@@ -75,7 +75,7 @@ def _only_in_matlab(value: Opaque) -> str:
 
 
 def describe(value: Any) -> str:
-    """A value in a few words, for messages."""
+    """A short description of a value, for messages."""
     if isinstance(value, np.ndarray):
         return f"a {'x'.join(map(str, value.shape))} {value.dtype} array"
     if isinstance(value, Opaque):
@@ -85,7 +85,7 @@ def describe(value: Any) -> str:
 
 
 def to_matlab(value: Any) -> Any:
-    """A Python value in its MATLAB form: numbers are doubles, truth is logical, lists are rows or cells."""
+    """A Python value as a MATLAB value: numbers become doubles, bools logical, lists rows or cells."""
     if value is None:
         return empty()
     if isinstance(value, (str, Cell, StructArray, CharArray, Opaque)) or hasattr(value, "tocsc"):
@@ -104,7 +104,7 @@ def to_matlab(value: Any) -> Any:
         if _are_rows(value):
             return np.array(value, dtype=np.float64)
         return Cell(to_matlab(item) for item in value)
-    raise NetworkError(f"a value of type {type(value).__name__} has no MATLAB form; use numbers, text, lists or dicts")
+    raise NetworkError(f"a .mat file cannot hold a {type(value).__name__}; use numbers, text, lists or dicts")
 
 
 def _are_numbers(items: Sequence[Any]) -> bool:
@@ -112,7 +112,7 @@ def _are_numbers(items: Sequence[Any]) -> bool:
 
 
 def _are_rows(items: Sequence[Any]) -> bool:
-    """Whether this is a matrix as an op keeps it, a tuple of equally long tuples (ROIPooling's transform)."""
+    """Whether this is a matrix as stored in an op: a tuple of equally long tuples (ROIPooling's transform)."""
     if not items or not all(isinstance(line, tuple) and _are_numbers(line) for line in items):
         return False
     return isinstance(items, tuple) and len({len(line) for line in items}) == 1
@@ -121,11 +121,11 @@ def _are_rows(items: Sequence[Any]) -> bool:
 def op_fields(
     op: Op, original: Mapping[str, Any], spelling: Mapping[str, str], overridden: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The op's fields for a file, under their file spelling.
+    """The op's fields for a file, with their names in files.
 
-    A field whose `original` form in the file still means the op's value is written in that very form
-    (a scalar pad stays a scalar), so that load -> save changes nothing. So is one in `overridden`, whose value
-    the layer's `opts` set; where the file has no such field, none is written.
+    A field is written in its `original` form if that still has the op's value (a scalar pad stays a scalar), so that
+    load and save change nothing. A field in `overridden` is set by the layer's `opts`: it keeps its original form, or
+    is not written if the file had none.
     """
     written = {}
     for item in fields(op):
@@ -140,7 +140,7 @@ def op_fields(
 
 
 def means(op: Op, name: str, original: Any) -> bool:
-    """Whether a value from a file is another form of what the op's field `name` holds."""
+    """Whether a value from a file equals the op's field `name` after conversion."""
     convert = converter(op.__dataclass_fields__[name])
     if original is None or convert is None:
         return False
@@ -151,7 +151,7 @@ def means(op: Op, name: str, original: Any) -> bool:
 
 
 def op_from_fields(op: type[Op], given: Mapping[str, Any], spelling: Mapping[str, str]) -> Op:
-    """An op from a file's fields; absent and empty ones take the op's defaults. NetworkError for bad values."""
+    """An op from a file's fields; missing and empty ones get the op's defaults. Raises NetworkError for bad values."""
     arguments = {}
     for item in fields(op):
         name = spelling.get(item.name, spelling_in_files(item.name))

@@ -1,4 +1,4 @@
-"""SimpleNN files: a cell array of layer structs, of every vintage, read into a chain and written from one."""
+"""Read and write SimpleNN files of all MatConvNet versions: a cell array of layer structs, which form a chain."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from matnet.params import Param, owned
 
 INPUT, LABEL = "input", "label"
 
-# What vl_simplenn_tidy fills in where a layer lacks it, and writes back in this form.
+# Defaults that vl_simplenn_tidy fills in, in the form in which it writes them.
 TIDY_DEFAULTS: dict[str, dict[str, Any]] = {
     "conv": {"pad": 0, "stride": 1, "dilate": 1, "opts": Cell()},
     "pool": {"pad": 0, "stride": 1, "opts": Cell()},
@@ -37,14 +37,14 @@ TIDY_DEFAULTS: dict[str, dict[str, Any]] = {
     "pdist": {"noRoot": False, "aggregate": False, "p": 2, "epsilon": 1e-3, "instanceWeights": empty()},
     "bnorm": {"epsilon": 1e-5},
 }
-# What vl_simplenn cannot do without, and tidy does not fill in; empty there counts as missing.
+# Fields that vl_simplenn requires and tidy does not fill in; an empty one counts as missing.
 REQUIRED = {"pool": ("pool",), "noffset": ("param",), "spnorm": ("param",)}
-# What vl_simplenn evaluates, under the name that is written.
+# The types that vl_simplenn supports, by their name in files.
 STOCK_TYPES = {"conv", "convt", "pool", "lrn", "bnorm", "relu", "sigmoid", "softmax", "dropout"}
 STOCK_TYPES |= {"noffset", "spnorm", "pdist", "softmaxloss"}
-# The suffixes that DagNN.fromSimpleNN gives to the params of a layer.
+# Suffixes of param names in DagNN.fromSimpleNN.
 PARAM_SUFFIXES = {"conv": "fb", "convt": "fb", "bnorm": "mbx", "pdist": "cw"}
-# The fields that a stock type has in SimpleNN; others of the op (declared sizes, bias flags) are not written.
+# Fields of stock types in SimpleNN; other fields of the op (declared sizes, bias flags) are not written.
 STOCK_FIELDS: dict[str, set[str]] = {
     "conv": {"pad", "stride", "dilate"},
     "convt": {"crop", "upsample", "numGroups"},
@@ -53,18 +53,18 @@ STOCK_FIELDS: dict[str, set[str]] = {
     "softmaxloss": set(),
     "loss": set(),
 }
-# Fields of any layer that do not change what it computes in test mode; training leaves the second and third line.
+# Fields of all layers without effect in test mode; those from the second line on come from training.
 COMMON_FIELDS = {"name", "type", "weights", "precious", "opts", "size", "class", "filters", "biases"}
 COMMON_FIELDS |= {"learningRate", "weightDecay", "momentum", "rememberOutput"}
 COMMON_FIELDS |= {f"{kind}{rate}" for kind in ("filters", "biases") for rate in ("LearningRate", "WeightDecay")}
 COMMON_FIELDS |= {"filtersMomentum", "biasesMomentum"}
-LEGACY_WEIGHTS = ("filters", "biases")  # up to beta10; bnorm's multipliers and offsets had the same names
+LEGACY_WEIGHTS = ("filters", "biases")  # up to beta10; also used for bnorm's multipliers and offsets
 FIELDS_OF_WEIGHTS = ("weights", *LEGACY_WEIGHTS)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a layer stands, for names and messages."""
+    """The position of a layer, for names and messages."""
 
     index: int
     where: str
@@ -75,12 +75,11 @@ class _Place:
 
 
 def read_simplenn(variables: Mapping[str, Any], source: Source, lenient: bool = False) -> Network:
-    """A chain Network from a file's top-level fields, with everything that vl_simplenn_tidy fills in.
+    """A chain Network from a file's top-level fields, with the defaults of vl_simplenn_tidy.
 
-    `layers` is a cell of structs, or a struct array, in which an empty field means none. The variable after the
-    i-th layer is `layer<i>`, the input is `input`, a loss reads `label`. Every faulty layer is listed in one
-    NetworkError. Fields that MatConvNet does not have are noted; an unknown option in `opts` keeps its layer from
-    running, unless `lenient`.
+    `layers` is a cell of structs, or a struct array, where empty fields count as missing. The output of layer i is
+    `layer<i>`, the input is `input`, and a loss also reads `label`. One NetworkError lists all invalid layers. Fields
+    unknown to MatConvNet are noted; an unknown option in `opts` makes its layer refuse to run, unless `lenient`.
     """
     source.format = "simplenn"
     net = Network(_tidy_meta(variables), source)
@@ -103,12 +102,12 @@ def read_simplenn(variables: Mapping[str, Any], source: Source, lenient: bool = 
         raise NetworkError(listing(f"{source}: layers that cannot be read:", faults) if len(faults) > 1 else faults[0])
     for name, layers in unknown.items():
         where = ", ".join(layers[:5]) + (f" and {len(layers) - 5} more" if len(layers) > 5 else "")
-        source.notes.append(f"field {name!r} of layer {where}: vl_simplenn makes no use of it; ignored")
+        source.notes.append(f"field {name!r} of layer {where}: not used by vl_simplenn; ignored")
     return net
 
 
 def _structs(layers: Any) -> list[Any]:
-    """The layers of a cell, or of a struct array without the fields that are empty because others have them."""
+    """The layers of a cell or struct array; empty fields of a struct array are removed."""
     if isinstance(layers, Cell):
         return layers
     array = layers if isinstance(layers, StructArray) else [layers]
@@ -116,7 +115,7 @@ def _structs(layers: Any) -> list[Any]:
 
 
 def _unknown_fields(layer: Layer) -> list[str]:
-    """Fields that neither the layer's type nor training has; none for types that are unknown themselves."""
+    """Fields that belong neither to the layer's type nor to training; empty for unknown types."""
     struct = layer.extra.get("simplenn")
     if struct is None or isinstance(layer.op, Unknown) or not layer.op.stock:
         return []
@@ -127,12 +126,12 @@ def _unknown_fields(layer: Layer) -> list[str]:
 
 
 def written_names(op: Op) -> set[str]:
-    """The op's fields as SimpleNN spells them."""
+    """The op's fields by their names in SimpleNN."""
     return {op.simplenn_fields.get(name, name) for name in op.__dataclass_fields__}
 
 
 def _tidy_meta(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """meta with the top-level `classes` and `normalization` of old files, and cropSize worked out from border."""
+    """meta, with the top-level `classes` and `normalization` of old files, and cropSize computed from border."""
     meta = dict(variables["meta"]) if isinstance(variables.get("meta"), dict) else {}
     for name in ("classes", "normalization"):
         if name in variables:
@@ -168,23 +167,23 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tupl
         op = replace(op, hasBias=len(params) > 1, size=_filter_shape(net, params, place))
     extra = {"weights" if key in FIELDS_OF_WEIGHTS else key: value for key, value in struct.items()}
     if "weights" in extra:
-        extra["weights"] = None  # only its place among the fields is kept
+        extra["weights"] = None  # keep only its position among the fields
     inputs = [previous, *_extra_inputs(net, op)]
-    if kind == "pdist" and not params:  # the reference, like labels, is set when the network runs
+    if kind == "pdist" and not params:  # the reference is given at run time, like labels
         inputs.append(LABEL)
     layer = Layer(name, op, inputs, [f"layer{place.index}"], params, {"simplenn": extra})
     missing = [field for field in REQUIRED.get(kind, ()) if is_empty(struct.get(field))]
-    layer.faults += [f"field {field!r} is missing, without which vl_simplenn cannot run it" for field in missing]
+    layer.faults += [f"field {field!r} is missing, but vl_simplenn requires it" for field in missing]
     return layer, options
 
 
 def _is_sized_by_weights(op: Op) -> bool:
-    """Whether a SimpleNN layer leaves DagNN's properties `hasBias` and `size` to its weights: conv, convt, scale."""
+    """Whether `hasBias` and `size` follow from the weights in SimpleNN: conv, convt, scale."""
     return {"hasBias", "size"} <= op.__dataclass_fields__.keys()
 
 
 def _filter_shape(net: Network, params: list[str], place: _Place) -> tuple[int, ...]:
-    """The four sizes of a layer's filters; zeros where it has none."""
+    """The 4-D shape of a layer's filters; zeros if it has none."""
     if not params or params[0] not in net.params:
         return (0, 0, 0, 0)
     try:
@@ -204,7 +203,7 @@ def _op_of(kind: str, given: Mapping[str, Any], options: LayerOptions, place: _P
     try:
         fixed: dict[str, Any] = {"loss": "softmaxlog"} if kind in ("softmaxloss", "loss") else {}
         if kind == "relu" and not is_empty(given["leak"]) and as_float(given["leak"]) <= 0:
-            fixed["leak"] = 0  # vl_simplenn hands on a leak > 0 only
+            fixed["leak"] = 0  # vl_simplenn only passes on leak > 0
         set_last = {known.simplenn_fields.get(name, name): value for name, value in options.fields.items()}
         return op_from_fields(known, {**given, **fixed, **set_last}, known.simplenn_fields)
     except NetworkError as error:
@@ -212,7 +211,7 @@ def _op_of(kind: str, given: Mapping[str, Any], options: LayerOptions, place: _P
 
 
 def _extra_inputs(net: Network, op: Op) -> list[str]:
-    """Further variables that a chain's layer reads: labels for a loss, a second operand for concat."""
+    """Further inputs of a chain's layer: labels for a loss, a second operand for concat."""
     if op.training_only:
         return [LABEL]
     return [f"input{number}" for number in range(2, op.input_count[0] + 1)]
@@ -224,7 +223,7 @@ def _read_params(net: Network, kind: str, name: str, struct: Mapping[str, Any], 
     while values and is_empty(values[-1]):
         values.pop()
     if values and is_empty(values[0]) and kind == "pdist":
-        raise NetworkError(f"{place} (pdist): has instance weights but no reference in `class`")
+        raise NetworkError(f"{place} (pdist): has instance weights, but no reference in `class`")
     rates, decays = _factors(struct, "learningRate"), _factors(struct, "weightDecay")
     names = []
     for position, value in enumerate(values):
@@ -234,7 +233,7 @@ def _read_params(net: Network, kind: str, name: str, struct: Mapping[str, Any], 
         param = usual[position]
         net.params[param] = Param(owned(array), rates.get(position), decays.get(position))
         names.append(param)
-    if not names and kind in ("conv", "convt"):  # a network without weights: the param has a name and no value
+    if not names and kind in ("conv", "convt"):  # no weights in the file: the param gets a name but no value
         return usual[:1]
     return names
 
@@ -255,13 +254,13 @@ def _weights(kind: str, struct: Mapping[str, Any], place: _Place) -> list[Any]:
         values = []
     else:
         raise NetworkError(f"{place} ({kind}): weights is {describe(stored)}, expected a cell array")
-    if kind == "bnorm" and len(values) == 2:  # no moments before beta17: tidy writes zeros, which mean "unknown"
+    if kind == "bnorm" and len(values) == 2:  # no moments before beta17; like tidy, write zeros for unknown
         values.append(np.zeros((as_array(values[0], f"{place}.weights{{1}}").size, 2), np.float32))
     return values
 
 
 def _factors(struct: Mapping[str, Any], field: str) -> dict[int, float]:
-    """learningRate or weightDecay per weight, where the file has them."""
+    """learningRate or weightDecay by index of the weight."""
     value = struct.get(field)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
         return {}
@@ -272,9 +271,9 @@ def _factors(struct: Mapping[str, Any], field: str) -> dict[int, float]:
 
 
 def simplenn_obstacles(net: Network, stock_only: bool = False) -> list[str]:
-    """Why this network is no SimpleNN chain, one sentence each; empty when it can be written.
+    """The reasons why this network cannot be written as SimpleNN; empty if it can.
 
-    `stock_only` also refuses types that a file may carry but vl_simplenn does not evaluate.
+    stock_only: also reject types that vl_simplenn does not support.
     """
     obstacles = []
     previous = None
@@ -283,17 +282,17 @@ def simplenn_obstacles(net: Network, stock_only: bool = False) -> list[str]:
     for layer in net.layers.values():
         op = layer.op
         if "object" in layer.extra:
-            obstacles.append(f"layer {layer.name!r}: is a {layer.type_name}, which only MATLAB can write")
+            obstacles.append(f"layer {layer.name!r}: {layer.type_name} can only be written by MATLAB")
         elif not (op.simplenn or (isinstance(op, Unknown) and "simplenn" in layer.extra)):
             obstacles.append(f"layer {layer.name!r}: SimpleNN has no type for {layer.type_name}")
         elif (stock_only or op.stock) and "simplenn" not in layer.extra and op.simplenn[0] not in STOCK_TYPES:
-            obstacles.append(f"layer {layer.name!r}: vl_simplenn does not evaluate the type {op.simplenn[0]!r}")
+            obstacles.append(f"layer {layer.name!r}: vl_simplenn does not support type {op.simplenn[0]!r}")
         elif isinstance(op, ReLU) and op.leak < 0:
-            obstacles.append(f"layer {layer.name!r}: vl_simplenn does not apply a negative leak ({op.leak:g})")
+            obstacles.append(f"layer {layer.name!r}: vl_simplenn ignores a negative leak ({op.leak:g})")
         if len(layer.outputs) != 1 or (previous is not None and layer.inputs[:1] != [previous]):
-            obstacles.append(f"layer {layer.name!r}: does not read just what the layer before it writes")
+            obstacles.append(f"layer {layer.name!r}: its input is not the output of the previous layer")
         elif any(name not in inputs for name in layer.inputs[1:]) or not _may_read_more(layer):
-            obstacles.append(f"layer {layer.name!r}: reads more than one variable")
+            obstacles.append(f"layer {layer.name!r}: has more than one input")
         for name in layer.params:
             uses[name] = uses.get(name, 0) + 1
         previous = layer.outputs[0] if layer.outputs else None
@@ -302,12 +301,12 @@ def simplenn_obstacles(net: Network, stock_only: bool = False) -> list[str]:
 
 
 def _may_read_more(layer: Layer) -> bool:
-    """Whether a file leaves further inputs of this layer to its caller: labels, or the map of a `concat` layer."""
+    """Whether the caller may give further inputs of this layer: labels, or the map of a `concat` layer."""
     return len(layer.inputs) < 2 or layer.op.training_only or "simplenn" in layer.extra
 
 
 def require_chain(net: Network) -> None:
-    """Raises NetworkError listing every reason why the network is no SimpleNN chain."""
+    """Raise NetworkError with all reasons why the network cannot be written as SimpleNN."""
     obstacles = simplenn_obstacles(net)
     if obstacles:
         option = in_words("format='dagnn'", "--format dagnn")
@@ -315,9 +314,9 @@ def require_chain(net: Network) -> None:
 
 
 def write_simplenn(net: Network) -> dict[str, Any]:
-    """The top-level variables `layers` (1 x L cell) and `meta` of a file that vl_simplenn runs as it is.
+    """The top-level variables `layers` (1 x L cell) and `meta` of a file for vl_simplenn.
 
-    Raises NetworkError listing every reason why the network is no such chain.
+    Raises NetworkError with all reasons why the network cannot be written.
     """
     require_chain(net)
     written = identifiers(net.layers)
@@ -334,7 +333,7 @@ def write_simplenn(net: Network) -> dict[str, Any]:
 
 
 def _param_names(net: Network, layers: Mapping[str, str]) -> dict[str, str]:
-    """Param -> the name that reading the file gives it."""
+    """Param -> its name when the file is read again."""
     names: dict[str, str] = {}
     for layer in net.layers.values():
         kind = as_text(layer.extra.get("simplenn", {}).get("type"), "type") or next(iter(layer.op.simplenn), "")
@@ -351,10 +350,10 @@ def _write_layer(net: Network, layer: Layer, name: str) -> dict[str, Any]:
         found = written_fields(op, original, op.simplenn_fields)
         known = STOCK_FIELDS.get(kind, set(found))
         struct.update({key: value for key, value in found.items() if key in known or key == "opts"})
-        if isinstance(op, Conv) and "dilate" not in original:  # vl_simplenn_display multiplies a column by it
+        if isinstance(op, Conv) and "dilate" not in original:  # a column vector, as vl_simplenn_display expects
             down, across = op.dilate
             struct["dilate"] = to_matlab(float(down) if down == across else np.array([[down], [across]], float))
-    if layer.faults:  # what the file lacks is not made up
+    if layer.faults:  # do not add missing required fields
         struct = {key: value for key, value in struct.items() if key in original or key not in REQUIRED.get(kind, ())}
     struct.update(_write_weights(net, layer, kind))
     struct["precious"] = original.get("precious", np.array([[layer.outputs[0] in net.precious]]))

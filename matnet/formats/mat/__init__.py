@@ -1,4 +1,4 @@
-"""MAT files: read and write versions 5, 7 and 7.3 as the plain values of `matnet.formats.mat.values`."""
+"""Read and write MAT files of versions 5, 7 and 7.3 as the values of `matnet.formats.mat.values`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["MatFile", "read_mat", "write_mat"]
 
 
 class MatFile(dict[str, Any]):
-    """The variables of a MAT file, in file order (v7.3: by alphabet); `version` is "5" or "7.3"."""
+    """The variables of a MAT file, in file order (v7.3: alphabetical). `version`: "5" or "7.3"."""
 
     def __init__(
         self, variables: Mapping[str, Any], path: Path, version: Literal["5", "7.3"], compressed: bool
@@ -27,13 +27,13 @@ class MatFile(dict[str, Any]):
 
 
 def read_mat(path: str | os.PathLike[str], names: Collection[str] | None = None, mmap: bool = True) -> MatFile:
-    """Read a MAT file of version 5, 7 or 7.3; of its variables only those in `names`, if given.
+    """Read a MAT file of version 5, 7 or 7.3; only the variables in `names`, if given.
 
-    Values are as in `matnet.formats.mat.values`. Arrays have MATLAB's shape and Fortran order; those that are not
-    compressed may be read-only views of the file, which with `mmap` stays mapped as long as one of them lives: it must
-    not be cut or written into meanwhile. Without `mmap`, and up to MAPPED_FROM bytes, the file is read into memory.
-    Raises FileFormatError, naming the place, for anything else than a whole MAT file: missing, a folder,
-    a web page, version 4, cut, damaged, or promising more than a file of its size can hold.
+    Values are as in `matnet.formats.mat.values`. Arrays have MATLAB's shape and Fortran order. With `mmap`, a file
+    larger than MAPPED_FROM bytes is mapped, and uncompressed arrays may be read-only views of it: do not truncate or
+    modify the file while they exist. Otherwise the file is read into memory. Raises FileFormatError, with the position,
+    if the file is missing, a folder, a web page, of version 4, truncated or damaged, or declares more data than a file
+    of its size can hold.
     """
     header = read_header(path)
     target = Path(path)
@@ -51,12 +51,11 @@ def read_mat(path: str | os.PathLike[str], names: Collection[str] | None = None,
 def write_mat(
     path: str | os.PathLike[str], variables: Mapping[str, Any], version: str = "5", compress: bool = False
 ) -> list[str]:
-    """Write variables, values as in `matnet.formats.mat.values`, to a MAT file of version "5" or "7.3".
+    """Write variables (values as in `matnet.formats.mat.values`) to a MAT file of version "5" or "7.3".
 
-    The file appears whole or not at all, and the same variables always give the same bytes. Opaque values
-    cannot be written: `[]` takes their place, and the places are returned (`layers{2}.handle`).
-    Raises MatnetError, listing every place, for values that have no form in a MAT file, and FileFormatError
-    for variables beyond the 2^31-1 bytes of version 5.
+    The file is written atomically, and the output is deterministic. Opaque values are written as `[]`; their places are
+    returned (`layers{2}.handle`). Raises MatnetError, listing all places, for values that a MAT file cannot hold, and
+    FileFormatError for variables above the 2^31-1 bytes of version 5.
     """
     opaque = check(path, variables)
     if version == "5":
@@ -68,5 +67,5 @@ def write_mat(
 
         write_v73(Path(path), variables, compress)
     else:
-        raise MatnetError(f'{path}: not written; MAT version {version!r} is not known, use "5" or "7.3"')
+        raise MatnetError(f'{path}: not written; unknown MAT version {version!r}, use "5" or "7.3"')
     return opaque

@@ -1,4 +1,4 @@
-"""MATLAB's char arrays: UTF-16 code units in column-major order, to and from str and CharArray."""
+"""Conversion of MATLAB's char arrays (UTF-16 code units, column-major) to and from str and CharArray."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from matnet.formats.mat.limits import is_shape
 from matnet.formats.mat.values import CharArray, Shape
 
-# MATLAB cuts strings by code units, so half a surrogate pair is legal and has to survive.
+# MATLAB indexes strings by code unit, so a lone surrogate is legal and must survive.
 _CODEC = f"utf-16-{'le' if sys.byteorder == 'little' else 'be'}"
 
 
 def to_text(units: np.ndarray, shape: Shape) -> str | CharArray:
-    """A char array from its uint16 code units: str for a row or 0 x 0, else CharArray (no rows if empty)."""
+    """A char array from its uint16 code units: str for a row or 0 x 0, otherwise CharArray (without rows if empty)."""
     if shape == (0, 0):
         return ""
     if not units.size:
@@ -27,7 +27,7 @@ def to_text(units: np.ndarray, shape: Shape) -> str | CharArray:
 
 
 def to_units(text: str | CharArray) -> tuple[np.ndarray, Shape]:
-    """The uint16 code units of a char array without a `problem`, flat and column-major, and its shape."""
+    """The uint16 code units of a valid char array (see `problem`), flat and column-major, and its shape."""
     if isinstance(text, str):
         units = encode(text)
         return units, (1, units.size) if units.size else (0, 0)
@@ -39,18 +39,18 @@ def to_units(text: str | CharArray) -> tuple[np.ndarray, Shape]:
 
 
 def row_count(shape: Shape) -> int:
-    """The rows of text in a char array of `shape`, those of all its pages together; none if it is empty."""
+    """The number of rows of text in a char array of `shape`, over all pages; 0 if it is empty."""
     return prod(shape) // shape[1] if prod(shape) else 0
 
 
 def problem(text: CharArray) -> str | None:
-    """Why `text` cannot be written: rows that do not make up its shape; None where they do."""
+    """Why `text` cannot be written (its rows do not match its shape), or None."""
     if not is_shape(text.shape):
         return f"has shape {text.shape}; a char array has at least 2 dimensions"
     widths = {encode(row).size for row in text.rows}
     if widths <= {text.shape[1]} and len(text.rows) == row_count(text.shape):
         return None
-    return f"has {len(text.rows)} rows of widths {sorted(widths)}, which do not make up its shape {text.shape}"
+    return f"has {len(text.rows)} rows of widths {sorted(widths)}, which do not match its shape {text.shape}"
 
 
 def decode(units: np.ndarray) -> str:

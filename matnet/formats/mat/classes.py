@@ -1,4 +1,4 @@
-"""MATLAB's numeric classes as numpy types, and the conversion from the type in which a file stores them."""
+"""MATLAB's numeric classes as numpy types, and conversion from the storage type of a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NUMERIC: dict[str, np.dtype] = {
 
 
 def class_name(dtype: np.dtype) -> str | None:
-    """The MATLAB class of a numpy type, of either byte order; None where MATLAB has no such class.
+    """The MATLAB class of a numpy type of either byte order; None if MATLAB has no such class.
 
     >>> [class_name(np.dtype(name)) for name in (">f4", "c16", "bool", "f2")]
     ['single', 'double', 'logical', None]
@@ -26,10 +26,10 @@ def class_name(dtype: np.dtype) -> str | None:
 
 
 def as_class(stored: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
-    """`stored` as its class's type, in this machine's byte order: itself where nothing changes.
+    """Convert `stored` to the numpy type of its class, in native byte order; unchanged if it already has that type.
 
-    Writers store integer-valued doubles as uint8, int16 ...; the other way round values may not fit,
-    and then the answer is None. Doubles in a single array are rounded, as MATLAB rounds them.
+    Writers store integer-valued doubles as uint8, int16 etc. Returns None if values do not fit into the class. Doubles
+    in a single array are rounded, as in MATLAB.
     """
     if stored.dtype == dtype:
         return stored
@@ -40,13 +40,13 @@ def as_class(stored: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
 
 
 def as_logical(stored: np.ndarray) -> np.ndarray:
-    """Any numbers as bool, so that a stored 2 is true too."""
+    """Numbers as bool; any non-zero value is true."""
     logical: np.ndarray = stored != 0
     return logical
 
 
 def as_complex(real: np.ndarray, imaginary: np.ndarray) -> np.ndarray:
-    """Both parts together: complex64 from single, complex128 from others (numpy has no complex integers)."""
+    """Combine both parts: complex64 from single, otherwise complex128 (numpy has no complex integers)."""
     values = np.empty(real.shape, np.complex64 if real.dtype == np.float32 else np.complex128)
     values.real = real
     values.imag = imaginary

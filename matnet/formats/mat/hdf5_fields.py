@@ -1,8 +1,8 @@
-"""The MATLAB_fields attribute of v7.3 structs, decoded from the file's bytes with every size checked.
+"""The MATLAB_fields attribute of v7.3 structs, decoded from the file's bytes with bounds checks.
 
-HDF5 keeps these names as variable-length data in a heap and copies as many bytes as the heap claims, so that
-a damaged file can crash the whole process, which no exception handler can prevent. No other attribute that is
-read has such data. Layouts: HDF5 File Format Specification (object headers, attribute message, global heap).
+HDF5 stores these names as variable-length data in a heap and copies as many bytes as the heap declares, so a damaged
+file can crash the process. No other attribute used here has variable-length data. Source of the layouts: HDF5 File
+Format Specification (object headers, attribute message, global heap).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _ATTRIBUTE, _CONTINUATION = 0x0C, 0x10
 _NAME = b"MATLAB_fields"
 _REFERENCE = struct.Struct("<IQI")
 
-# An object of a MATLAB file has a dozen messages, and HDF5 fills heaps of at most 64 KiB with short data.
+# Objects of MATLAB files have about a dozen messages; HDF5's heaps for short data take at most 64 KiB.
 _MAX_MESSAGES = 2**16
 _MAX_HEAP = 2**17
 
 
 class FieldNames:
-    """The field names that the objects of one file declare; `base` is where HDF5 starts in `content`."""
+    """The field names declared by the objects of one file. base: offset of HDF5 in `content`."""
 
     def __init__(self, content: memoryview, base: int) -> None:
         self._content = content
@@ -30,9 +30,9 @@ class FieldNames:
         self._heaps: dict[int, dict[int, bytes]] = {}
 
     def of(self, address: int) -> list[str]:
-        """The names, in order, in MATLAB_fields of the object at `address`, which has this attribute.
+        """The names, in order, in attribute MATLAB_fields of the object at `address`.
 
-        Raises ValueError, IndexError or struct.error where the file's bytes do not add up.
+        Raises ValueError, IndexError or struct.error if the file is damaged.
         """
         if address not in self._known:
             self._known[address] = [self._name(*reference) for reference in self._references(address)]
@@ -45,7 +45,7 @@ class FieldNames:
                 name, data = _attribute(message)
                 if name == _NAME:
                     return list(_REFERENCE.iter_unpack(data[: len(data) - len(data) % _REFERENCE.size]))
-        raise ValueError("MATLAB_fields does not stand in the object's header, where MATLAB has it")
+        raise ValueError("MATLAB_fields is missing in the object's header")
 
     def _name(self, length: int, heap: int, index: int) -> str:
         if not length:
@@ -60,7 +60,7 @@ class FieldNames:
     def _part(self, start: int, size: int) -> memoryview:
         part = self._content[start : start + size]
         if len(part) != size:
-            raise ValueError(f"byte {start:,}: {size:,} bytes lie beyond the end of the file")
+            raise ValueError(f"byte {start:,}: {size:,} bytes extend beyond the end of the file")
         return part
 
     def _messages(self, start: int) -> Iterator[tuple[int, memoryview]]:
@@ -79,14 +79,14 @@ class FieldNames:
                 if kind == _CONTINUATION:
                     offset, length = struct.unpack_from("<QQ", message)
                     further = self._part(self._base + offset, length)
-                    # A continuation of version 2 has a signature before and a check sum behind it.
+                    # A continuation of version 2 starts with a signature and ends with a checksum.
                     blocks.append(further[4:-4] if version_2 else further)
                 yield kind, message
 
     def _first_block_1(self, start: int) -> tuple[struct.Struct, memoryview]:
         version, _, _, size = struct.unpack_from("<BxHII", self._part(start, 16))
         if version != 1:
-            raise ValueError(f"byte {start:,}: an object header of version {version}")
+            raise ValueError(f"byte {start:,}: object header has version {version}; expected 1")
         return struct.Struct("<HHB3x"), self._part(start + 16, size)
 
     def _first_block_2(self, start: int) -> tuple[struct.Struct, memoryview]:
@@ -94,14 +94,14 @@ class FieldNames:
         times, phases, width = 16 * (flags >> 5 & 1), 4 * (flags >> 4 & 1), 1 << (flags & 3)
         at = start + 6 + times + phases
         size = int.from_bytes(self._part(at, width), "little")
-        # Messages carry their creation order where that is tracked.
+        # Messages include their creation order if it is tracked.
         return struct.Struct("<BHBH" if flags & 4 else "<BHB"), self._part(at + width, size)
 
     def _heap(self, start: int) -> dict[int, bytes]:
         """The data in the global heap at `start` by index."""
         signature, version, size = struct.unpack_from("<4sB3xQ", self._part(start, 16))
         if signature != b"GCOL" or version != 1 or size > _MAX_HEAP:
-            raise ValueError(f"byte {start:,}: no heap of names")
+            raise ValueError(f"byte {start:,}: expected a global heap with names")
         heap = self._part(start, size)
         found = {}
         at = 16

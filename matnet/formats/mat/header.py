@@ -1,4 +1,4 @@
-"""The header of a MAT file: which container it is, and what else a file of that name may turn out to be."""
+"""The header of a MAT file: its version, and error messages for other files."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _OF_CAFFE = (".prototxt", ".caffemodel")
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes say: version "5" (plain or compressed) or "7.3", and for "5" the byte order."""
+    """The version, "5" (v5 or v7) or "7.3", and for "5" the byte order."""
 
     version: Literal["5", "7.3"]
     order: ByteOrder
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """The container of the file at `path`; FileFormatError for what is no MAT v5, v7 or v7.3 file."""
+    """The header of the file at `path`. Raises FileFormatError if it is not a MAT v5, v7 or v7.3 file."""
     target = existing_file(path, "MAT file")
     try:
         with target.open("rb") as file:
@@ -43,24 +43,24 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     version = int.from_bytes(head[124:126], "big" if order == ">" else "little")
     if order is None or version not in (_VERSION_5, _VERSION_73):
         refuse_foreign(target)
-        hint = "; a Caffe file is for matnet.convert_caffe" if target.suffix in _OF_CAFFE else ""
+        hint = "; use matnet.convert_caffe for Caffe files" if target.suffix in _OF_CAFFE else ""
         raise FileFormatError(f"{target}: {_what_else(head)}{hint}")
     if version == _VERSION_5:
         return Header("5", order)
     if head[USER_BLOCK:] != _HDF5_SIGNATURE:
         raise FileFormatError(
             f"{target}: byte {USER_BLOCK}: found {head[USER_BLOCK:]!r}, expected the HDF5 signature of a "
-            f"MAT v7.3 file; the file is cut or damaged, fetch or copy it again"
+            f"MAT v7.3 file; the file is truncated or damaged, fetch or copy it again"
         )
     return Header("7.3", order)
 
 
 def _what_else(head: bytes) -> str:
     if looks_like_html(head):
-        return "is a web page, not a MAT file (a dead link, or one that asks for a login); download it again"
+        return "is a web page, not a MAT file (a dead link, or a login page); download it again"
     if b"MATLAB".startswith(head[:6]):
         if len(head) < SIZE:
-            return f"is cut after {len(head)} bytes, within the MAT header ({SIZE}); fetch or copy it again"
+            return f"is truncated after {len(head)} bytes, within the MAT header ({SIZE}); fetch or copy it again"
         return (
             f"byte 124: found version and byte order {head[124:SIZE]!r}, expected b'\\x00\\x01IM' (v5, v7), "
             f"b'\\x00\\x02IM' (v7.3) or their big-endian forms; the file is damaged, fetch or copy it again"
@@ -85,7 +85,7 @@ def _is_version_4(head: bytes) -> bool:
 
 
 def header_bytes(version: Literal["5", "7.3"]) -> bytes:
-    """The 128 bytes with which a written file starts; no date, so that the same data give the same file."""
+    """The 128-byte header of a written file, without a date, so that the output is deterministic."""
     if version == "5":
         text = "MATLAB 5.0 MAT-file, Platform: any, Created by: matnet"
         number = _VERSION_5

@@ -1,4 +1,4 @@
-"""What a MAT file may ask for: nesting, values and bytes, counted before anything is built or allocated."""
+"""Limits on nesting, values and bytes of a MAT file, checked before allocation."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from math import prod
 # Real networks nest about 10 levels; Python's own stack allows several hundred.
 MAX_DEPTH = 100
 
-# A value takes at least 8 bytes before compression, and names, the bulk of all values, deflate to a tenth.
+# A value takes at least 8 bytes uncompressed. Names, the majority of values, compress to about a tenth.
 FREE_VALUES = 100_000
 MAX_VALUES = 4_000_000
 _BYTES_PER_VALUE = 4
 
-# References of HDF5 may lead to the same object again and again, so that a few kilobytes could stand for billions
-# of values. MATLAB writes every element of its own.
+# HDF5 references may repeat the same object, so a few kilobytes could declare billions of values. MATLAB writes every
+# element separately.
 MAX_REPEATS = 10_000
 
-# Files up to this size are read into memory, larger ones mapped.
+# Files up to this size are read into memory; larger files are mapped.
 MAPPED_FROM = 4 * 2**20
 
-# numpy 1 cannot have more axes than this; MATLAB networks have four.
+# The maximum in numpy 1; MATLAB networks use four.
 MAX_AXES = 32
 
-# Trained weights deflate to about nine tenths; what grows a hundredfold beyond this size is no network.
+# Trained weights compress to about nine tenths; a file that expands a hundredfold beyond this size is not a network.
 FREE_BYTES = 256 * 2**20
 MAX_EXPANSION = 100
 
 ceiling: int | None = None
-"""Bytes to which any file may be inflated, however large it is; None: as its size allows. A server sets it."""
+"""Maximum inflated size in bytes for any file; None: limited by file size only. Set by servers."""
 
-# Arrays that are stored narrower than their class (uint8 for double), or in two parts, are built beside the file.
+# Memory for arrays stored in a narrower type than their class (uint8 for double), or in two parts.
 MAX_WIDE = 512 * 2**20
 
 
@@ -45,7 +45,7 @@ def is_shape(dims: Sequence[int]) -> bool:
 
 
 class Limits:
-    """The allowance of one file of `file_size` bytes; what is allowed is also used up."""
+    """The remaining allowance of a file of `file_size` bytes; every allowed request reduces it."""
 
     def __init__(self, file_size: int) -> None:
         self._values = self.max_values = min(MAX_VALUES, max(FREE_VALUES, file_size // _BYTES_PER_VALUE))
@@ -58,17 +58,17 @@ class Limits:
         return self._values >= 0
 
     def allow_wide(self, count: int) -> bool:
-        """Whether `count` more bytes may be taken for numbers that are wider in memory than in the file."""
+        """Whether `count` more bytes may be allocated for numbers wider in memory than in the file."""
         self._wide -= count
         return self._wide >= 0
 
     def allow_bytes(self, count: int, stored: int) -> bool:
-        """Whether `count` more bytes may be made of `stored` bytes of the file."""
+        """Whether `stored` bytes of the file may expand to `count` more bytes."""
         self._bytes -= count
         return self._bytes >= 0 and count <= most_bytes(stored)
 
 
 def most_bytes(stored: int) -> int:
-    """The most that `stored` bytes of a file may be inflated to."""
+    """The maximum size to which `stored` bytes of a file may be inflated."""
     most = max(FREE_BYTES, MAX_EXPANSION * stored)
     return most if ceiling is None else min(most, ceiling)

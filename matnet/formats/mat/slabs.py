@@ -1,4 +1,4 @@
-"""Large arrays in parts: what is not in the file's order is rearranged a few megabytes at a time."""
+"""Large arrays in slabs of a few megabytes, to bound the memory for reordering."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SLAB_BYTES = 2**22
 
 
 def slabs(array: np.ndarray, multiple: int = 1) -> Iterator[slice]:
-    """Slices of the first axis that make up `array`, each about 4 MiB and a multiple of `multiple` long."""
+    """Slices that partition the first axis of `array`, each about 4 MiB with a length divisible by `multiple`."""
     rows = len(array)
     row_bytes = max(1, array.nbytes // max(1, rows))
     step = multiple * max(1, _SLAB_BYTES // (row_bytes * multiple))

@@ -1,4 +1,4 @@
-"""The elements of a MAT v5 stream: their numbers, and bounds-checked access to tags and payloads."""
+"""The elements of a MAT v5 stream: type numbers, and bounds-checked access to tags and payloads."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ STORAGE = {
 }
 STORAGE_NUMBER = {dtype: number for number, dtype in STORAGE.items()}
 
-# Array classes, and the flags beside them.
+# Array classes and flags.
 CELL, STRUCT, OBJECT, CHAR, SPARSE, DOUBLE, UINT8, FUNCTION, OPAQUE = 1, 2, 3, 4, 5, 6, 9, 16, 17
 CLASS_NUMBER = {name: number for number, name in enumerate(NUMERIC, start=6)}
 CLASS_TYPE = {number: NUMERIC[name] for name, number in CLASS_NUMBER.items()}
 LOGICAL_FLAG, COMPLEX_FLAG = 0x0200, 0x0800
 
-# The dimensions are the longest header element, a name the longest text beside them.
+# Maximum sizes of header elements (the longest are dimensions) and of names, in bytes.
 _MAX_HEADER = 4 * MAX_AXES
 _MAX_NAME = 1024
 
@@ -38,7 +38,7 @@ SMALL_SIZE = 4
 
 
 class Element(NamedTuple):
-    """One element: its type, where its payload starts, the payload's bytes, where the next element starts."""
+    """One element: its type, the offset and size of its payload, and the offset of the next element."""
 
     kind: int
     start: int
@@ -47,9 +47,9 @@ class Element(NamedTuple):
 
 
 class Elements:
-    """The elements of one buffer: a mapped file, or one variable that was inflated from it.
+    """The elements of one buffer: a mapped file, or a variable inflated from it.
 
-    Every reading method raises FileFormatError where the buffer does not hold what a tag or caller promises.
+    Every reading method raises FileFormatError if the data does not match a tag or the caller's expectation.
     """
 
     def __init__(self, buffer: memoryview, order: ByteOrder, path: Path, limits: Limits, part: str = "") -> None:
@@ -63,14 +63,14 @@ class Elements:
         self._storage = {kind: dtype.newbyteorder(order) for kind, dtype in STORAGE.items()}
 
     def damage(self, offset: int, found: str, expected: str) -> FileFormatError:
-        """The error for what was found at `offset`; the caller raises it."""
+        """The error for damaged data at `offset`, to be raised by the caller."""
         return FileFormatError(
             f"{self.path}: byte {offset:,}{self._part}: found {found}, expected {expected}; "
-            f"the file is cut or damaged, fetch or copy it again"
+            f"the file is truncated or damaged, fetch or copy it again"
         )
 
     def element(self, offset: int, end: int) -> Element:
-        """The element whose tag is at `offset`, all of it before `end`."""
+        """The element with its tag at `offset`; it must end before `end`."""
         if offset + TAG_SIZE > end:
             raise self.damage(offset, f"{max(0, end - offset)} bytes", f"an element tag of {TAG_SIZE} bytes")
         kind, size = self._words.unpack_from(self.buffer, offset)
@@ -82,7 +82,7 @@ class Elements:
         start = offset + TAG_SIZE
         if start + size > end:
             raise self.damage(offset, f"an element of {size:,} bytes", f"at most the {end - start:,} left")
-        # Compressed elements alone are not padded to 8 bytes, and the last padding may be missing.
+        # All but compressed elements are padded to 8 bytes; the last padding may be missing.
         padded = size if kind == COMPRESSED else -(-size // 8) * 8
         return Element(kind, start, size, min(start + padded, end))
 
@@ -90,14 +90,14 @@ class Elements:
         """An element's stored numbers: a read-only view of the buffer, in the file's type and byte order."""
         dtype = self._storage.get(element.kind)
         if dtype is None:
-            raise self.damage(element.start, f"an element of type {element.kind}", "a numeric one")
+            raise self.damage(element.start, f"an element of type {element.kind}", "a numeric type")
         count, rest = divmod(element.size, dtype.itemsize)
         if rest:
             raise self.damage(element.start, f"{element.size} bytes", f"a multiple of {dtype.itemsize}")
         return np.frombuffer(self.buffer, dtype, count, element.start)
 
     def content(self, element: Element) -> bytes:
-        """A copy of an element's bytes, for the short ones: names and text."""
+        """A copy of an element's bytes, for names and text."""
         return bytes(self.buffer[element.start : element.start + element.size])
 
     def integers(self, element: Element, kinds: Sequence[int], what: str) -> list[int]:
@@ -112,7 +112,7 @@ class Elements:
         return list(struct.unpack_from(f"{self.order}{element.size // 4}{form}", self.buffer, element.start))
 
     def name(self, offset: int, end: int, what: str) -> tuple[str, int]:
-        """A name or class name at `offset`, and where the next element starts."""
+        """The name or class name at `offset`, and the offset of the next element."""
         element = self.element(offset, end)
         if element.kind not in (INT8, 2, UTF8):
             raise self.damage(offset, f"an element of type {element.kind}", f"{what} (type {INT8})")

@@ -1,4 +1,4 @@
-"""Inflating the compressed variables of a MAT v7 file without trusting what they promise."""
+"""Safe inflation of the compressed variables of a MAT v7 file."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from matnet.formats.mat import v5_elements as v5
 from matnet.formats.mat.limits import most_bytes
 from matnet.formats.mat.v5_elements import Element, Elements
 
-# Feeding zlib in pieces bounds what one call can produce: deflate grows at most 1032-fold.
+# Input per call of zlib. This bounds its output, because deflate expands at most 1032-fold.
 _PIECE = 64 * 2**10
 
-# Array flags, dimensions and the longest name fit easily.
+# Enough for array flags, dimensions and the longest name.
 _START = 1024
 
 
 def inflate(elements: Elements, packed: Element) -> Elements:
-    """The elements inside a compressed one: a single matrix, no longer than its own tag says.
+    """The elements inside a compressed element: a single matrix.
 
-    Raises FileFormatError where the stream is damaged or cut, holds another amount than it promises,
-    or promises more than the file's limits allow.
+    Raises FileFormatError if the stream is damaged or truncated, differs in size from its tag, or exceeds the file's
+    limits.
     """
     try:
         return _part(elements, packed, _content(elements, packed).toreadonly())
@@ -51,18 +51,18 @@ def _refused(elements: Elements, packed: Element, error: zlib.error) -> Exceptio
 
 
 def _content(elements: Elements, packed: Element) -> memoryview:
-    """The inflated variable in one buffer, of which its arrays become views."""
+    """The inflated variable in one buffer; its arrays become views of it."""
     stored = elements.buffer[packed.start : packed.start + packed.size]
     promised = _promised(elements, packed, zlib.decompressobj().decompress(stored[:_PIECE], v5.TAG_SIZE))
     if not elements.limits.allow_bytes(promised, packed.size):
-        expected = f"at most {most_bytes(packed.size):,} from {packed.size:,}, and the like for all together"
+        expected = f"at most {most_bytes(packed.size):,} from {packed.size:,}, also in total"
         raise elements.damage(packed.start, f"a variable that inflates to {promised:,} bytes", expected)
     whole = _at_once(stored, promised)
     return _in_pieces(elements, packed, promised) if whole is None else whole
 
 
 def _at_once(stored: memoryview, promised: int) -> memoryview | None:
-    """A sound stream by libdeflate, which is faster than zlib; None where it holds another amount, or has a fault."""
+    """Inflate with libdeflate, which is faster than zlib; None if the stream is invalid or of another size."""
     try:
         import deflate
     except ImportError:
@@ -75,13 +75,13 @@ def _at_once(stored: memoryview, promised: int) -> memoryview | None:
 
 
 def _in_pieces(elements: Elements, packed: Element, promised: int) -> memoryview:
-    """The same by zlib, which reports what is wrong with a stream."""
+    """Inflate with zlib, and report errors in the stream."""
     stream = zlib.decompressobj()
     content = np.empty(promised, np.uint8).data
     filled = 0
     end = packed.start + packed.size
     for start in range(packed.start, end, _PIECE):
-        # Room for one byte more than promised: a longer stream shows itself, and the check sum behind is read.
+        # Room for one byte more than declared, to detect a longer stream and to read its checksum.
         piece = stream.decompress(elements.buffer[start : min(start + _PIECE, end)], promised + 1 - filled)
         content[filled : filled + len(piece)] = piece[: promised - filled]
         filled += len(piece)
@@ -89,12 +89,12 @@ def _in_pieces(elements: Elements, packed: Element, promised: int) -> memoryview
             break
     if not stream.eof or filled != promised:
         found = f"{'' if stream.eof else 'an unfinished stream of '}{filled:,} bytes"
-        raise elements.damage(packed.start, found, f"the {promised:,} that the variable's tag promises")
+        raise elements.damage(packed.start, found, f"the {promised:,} declared in the variable's tag")
     return content
 
 
 def _promised(elements: Elements, packed: Element, start: bytes | bytearray) -> int:
-    """The bytes that a variable's tag says it takes, the tag included."""
+    """The size of a variable according to its tag, including the tag."""
     if len(start) < v5.TAG_SIZE:
         raise elements.damage(packed.start, f"{len(start)} inflated bytes", "a variable")
     kind, size = struct.unpack_from(f"{elements.order}II", start)

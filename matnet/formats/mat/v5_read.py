@@ -1,7 +1,7 @@
-"""Reading MAT v5 and v7: every variable of a mapped file as a plain value; large arrays stay in the file.
+"""Reader for MAT v5 and v7.
 
-An uncompressed array whose stored type is its class is a read-only view of the map, so a network of any size
-opens in milliseconds. A compressed variable is inflated once, and its arrays are views of that one buffer.
+An uncompressed array stored in the type of its class is a read-only view of the mapped file, so a network of any size
+opens in milliseconds. A compressed variable is inflated once; its arrays are views of that buffer.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArra
 
 
 def read_v5(path: Path, order: ByteOrder, names: Collection[str] | None, mmap: bool) -> tuple[dict[str, Any], bool]:
-    """The variables of a MAT v5 or v7 file in file order (all, or those in `names`); is any compressed?
+    """The variables of a MAT v5 or v7 file in file order (all, or those in `names`), and whether any is compressed.
 
-    Raises FileFormatError, with the byte, for a file that is cut or damaged or promises more than it holds.
+    Raises FileFormatError, with the offset, for a truncated or damaged file, or one that declares more than it holds.
     """
-    # A map of a small file gains nothing, and takes a file descriptor.
+    # Mapping a small file gains nothing and takes a file descriptor.
     content = map_file(path) if mmap and path.stat().st_size > MAPPED_FROM else memoryview(path.read_bytes())
     elements = Elements(content, order, path, Limits(len(content)))
     variables: dict[str, Any] = {}
@@ -46,7 +46,7 @@ def read_v5(path: Path, order: ByteOrder, names: Collection[str] | None, mmap: b
             matrix = source.element(0, len(source.buffer))
         reader = _Reader(source)
         header = reader.header(matrix)
-        # A variable without a name is MATLAB's private store for its objects.
+        # A variable without a name is MATLAB's internal storage for objects.
         if header.name and (names is None or header.name in names):
             variables[header.name] = reader.value(header, depth=1)
     return variables, compressed
@@ -64,14 +64,14 @@ def _top_level(elements: Elements) -> Iterator[Element]:
 
 
 def _packed_name(elements: Elements, packed: Element) -> str:
-    """The name of a compressed variable, without inflating the rest of it."""
+    """The name of a compressed variable, inflating only its start."""
     source = inflate_start(elements, packed)
     end = len(source.buffer)
     return _Reader(source).header(Element(v5.MATRIX, v5.TAG_SIZE, end - v5.TAG_SIZE, end)).name
 
 
 class _Header(NamedTuple):
-    """What stands before the payload of a matrix; the payload lies from `body` to `end`."""
+    """The header of a matrix; its payload lies from `body` to `end`."""
 
     kind: int
     flags: int
@@ -82,13 +82,13 @@ class _Header(NamedTuple):
 
 
 class _Reader:
-    """The values of one buffer's matrices."""
+    """Reads the matrices of one buffer."""
 
     def __init__(self, elements: Elements) -> None:
         self._elements = elements
 
     def header(self, matrix: Element) -> _Header:
-        """What precedes a matrix's payload: class, flags, shape, name."""
+        """The header of a matrix: class, flags, shape, name."""
         elements = self._elements
         end = matrix.start + matrix.size
         if matrix.kind != v5.MATRIX:
@@ -108,7 +108,7 @@ class _Reader:
         return _Header(kind, flags[0], shape, name, body, end)
 
     def value(self, header: _Header, depth: int) -> Any:
-        """The value of the matrix behind `header`, which stands `depth` levels deep."""
+        """The value of the matrix with this header, at nesting level `depth`."""
         if header.kind in v5.CLASS_TYPE:
             return self._numeric(header)
         if header.kind == v5.CHAR:
@@ -137,17 +137,17 @@ class _Reader:
         return values.reshape(header.shape, order="F")
 
     def _widen(self, stored: np.ndarray, dtype: np.dtype, parts: int, offset: int) -> None:
-        """Count the memory of numbers that are stored in a narrower type than their class, before it is taken.
+        """Check, before allocation, the memory of numbers stored in a narrower type than their class.
 
-        MAX_WIDE bytes, or eight times a larger file, are enough for images of integers and for settings.
+        The limit of MAX_WIDE bytes, or eight times the file size, is enough for integer images and settings.
         """
         needed = stored.size * dtype.itemsize * parts * (parts + 1 if parts > 1 else 1)
         if (stored.dtype.itemsize < dtype.itemsize or parts > 1) and not self._elements.limits.allow_wide(needed):
-            expected = f"at most {MAX_WIDE:,} bytes of such arrays in all"
+            expected = f"at most {MAX_WIDE:,} bytes of such arrays in total"
             raise self._elements.damage(offset, f"{stored.size:,} {stored.dtype} numbers of class {dtype}", expected)
 
     def _stored(self, offset: int, end: int, count: int) -> tuple[np.ndarray, int]:
-        """The `count` numbers stored at `offset`, and where the next element starts."""
+        """The `count` numbers stored at `offset`, and the offset of the next element."""
         if count == 0 and offset == end:
             return np.zeros(0, np.uint8), end
         element = self._elements.element(offset, end)
@@ -176,7 +176,7 @@ class _Reader:
         except UnicodeDecodeError as error:
             raise elements.damage(element.start, f"text that is not Unicode ({error})", "UTF-8") from error
         if element.kind in (v5.UTF8, v5.UTF32) and units.size and len(shape) == 2 and shape[0] == 1:
-            # Writers count the characters of such a row in bytes, code points or code units.
+            # Depending on the writer, the length of such a row counts bytes, code points or code units.
             shape = (1, units.size)
         elif units.size != count:
             raise elements.damage(element.start, f"{units.size:,} characters", f"{count:,}, the array's size")
@@ -184,8 +184,9 @@ class _Reader:
         return chars.to_text(units, shape)
 
     def _row(self, element: Element, count: int) -> str | None:
-        """A row of characters of 8 or 16 bits as text, without arrays in between, which cost most in a file that names
-        thousands of classes. None where it is stored otherwise, or does not have `count` characters.
+        """Fast path for a row of 8-bit or 16-bit characters, for files with thousands of class names.
+
+        None if it is stored differently, or does not have `count` characters.
         """
         if element.kind in (v5.UINT16, v5.UTF16) and element.size == 2 * count:
             codec = "utf-16-be" if self._elements.order == ">" else "utf-16-le"
@@ -205,7 +206,7 @@ class _Reader:
         return Cell(items, header.shape)
 
     def _items(self, offset: int, end: int, count: int, depth: int) -> tuple[list[Any], int]:
-        """`count` nested matrices from `offset` on, and where the next element starts."""
+        """The `count` nested matrices from `offset` on, and the offset of the next element."""
         elements = self._elements
         if depth >= MAX_DEPTH:
             raise elements.damage(offset, f"values nested {depth + 1} deep", f"at most {MAX_DEPTH} levels")
@@ -216,7 +217,7 @@ class _Reader:
         for _ in range(count):
             element = elements.element(offset, end)
             offset = element.next
-            # A cell or field that was never set takes no bytes.
+            # A cell or field that was never set has no payload.
             unset = element.kind == v5.MATRIX and element.size == 0
             items.append(empty() if unset else self.value(self.header(element), depth + 1))
         return items, offset
@@ -238,7 +239,7 @@ class _Reader:
         return structs[0] if count == 1 else StructArray(structs, header.shape, fields)
 
     def _fields(self, header: _Header) -> tuple[list[str], int]:
-        """The field names of a struct, and where its first value starts."""
+        """The field names of a struct, and the offset of its first value."""
         elements = self._elements
         element = elements.element(header.body, header.end)
         lengths = elements.integers(element, (v5.INT32,), "the length of field names")
@@ -279,13 +280,13 @@ class _Reader:
             return Opaque("function_handle", "function_handle")
         if header.kind == v5.OBJECT:
             return Opaque("object", self._elements.name(header.body, header.end, "a class name")[0])
-        # The object system (MCOS or java) comes first, then the class.
+        # First the object system (MCOS or java), then the class.
         _, offset = self._elements.name(header.body, header.end, "an object system")
         return Opaque("opaque", self._elements.name(offset, header.end, "a class name")[0])
 
 
 def _units(elements: Elements, element: Element) -> np.ndarray:
-    """The UTF-16 code units of a char payload, whatever encoding it is stored in."""
+    """The UTF-16 code units of a char payload in any encoding."""
     big = elements.order == ">"
     if element.kind == v5.UTF8:
         return chars.encode(elements.content(element).decode("utf-8", "surrogatepass"))

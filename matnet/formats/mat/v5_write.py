@@ -1,7 +1,7 @@
-"""Writing MAT v5 and v7: little-endian, the same bytes for the same variables, streamed array by array.
+"""Writer for MAT v5 and v7: little-endian, deterministic, streamed array by array.
 
-Numbers are stored in their class's own type and start on 8-byte boundaries, so that they can be mapped again.
-The size of every variable is known from its shape alone before the file is opened.
+Numbers are stored in the type of their class on 8-byte boundaries, so that they can be mapped. The size of every
+variable is computed from its shape before the file is opened.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArra
 # Element sizes are 32-bit numbers, and MATLAB reads them as signed.
 MAX_BYTES = 2**31 - 1
 
-# Trained weights hardly shrink at any level; a low one is several times faster.
+# Trained weights hardly compress at any level; a low level is several times faster.
 _LEVEL = 3
-# MATLAB's own field for a name; longer names make it longer.
+# MATLAB's default width for field names; longer names widen it.
 _MIN_NAME_FIELD = 32
 
 
 def write_v5(path: Path, variables: Mapping[str, Any], compress: bool) -> None:
-    """Write checked variables; with `compress` each becomes one zlib stream (what MATLAB calls v7).
+    """Write validated variables. compress: write each as a zlib stream (MATLAB's v7).
 
-    Raises FileFormatError, before anything is written, for variables of more than 2^31-1 bytes.
+    Raises FileFormatError, before writing, for variables of more than 2^31-1 bytes.
     """
     matrices = {name: _matrix(value, name) for name, value in variables.items()}
     sizes = {name: matrix.size for name, matrix in matrices.items()}
@@ -70,14 +70,14 @@ def _write_compressed(file: BinaryIO, matrix: _Matrix) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Payload:
-    """One element of numbers: stored in Fortran order, little-endian, without a copy of the whole."""
+    """One numeric element, written in Fortran order and little-endian without copying the whole array."""
 
     kind: int
     array: np.ndarray
 
     @property
     def size(self) -> int:
-        """The bytes of the whole element: tag, numbers, padding."""
+        """The size of the element in bytes, with tag and padding."""
         count = self.array.nbytes
         return v5.TAG_SIZE if 0 < count <= v5.SMALL_SIZE else v5.TAG_SIZE + -(-count // 8) * 8
 
@@ -92,7 +92,7 @@ class _Payload:
             yield bytes(-count % 8)
 
     def _parts(self) -> Iterator[np.ndarray]:
-        """The numbers in file order: views of an array that has this order, rearranged parts of any other."""
+        """The numbers in file order, in slabs: views if the array has this order, otherwise copies."""
         stored = self.array.T
         if stored.flags.c_contiguous:
             stored = stored.reshape(-1)
@@ -102,7 +102,7 @@ class _Payload:
 
 @dataclass(frozen=True, eq=False)
 class _Matrix:
-    """One array element: its parts in order, and their size without its own tag."""
+    """One array element: its parts in order. `size` excludes its own tag."""
 
     parts: tuple[_Payload | _Matrix, ...]
 
@@ -117,7 +117,7 @@ class _Matrix:
 
 
 def _matrix(value: Any, name: str = "") -> _Matrix:
-    """The matrix element of a value; nested ones have no name."""
+    """The matrix element of a value; nested values have no name."""
     if isinstance(value, np.ndarray):
         return _numeric(value, name)
     if isinstance(value, (str, CharArray)):
@@ -137,7 +137,7 @@ def _matrix(value: Any, name: str = "") -> _Matrix:
 def _assemble(
     kind: int, shape: Shape, name: str, body: Iterable[_Payload | _Matrix], flags: int = 0, allocated: int = 0
 ) -> _Matrix:
-    """A matrix of class `kind`; `allocated` is the number of values a sparse matrix has room for."""
+    """A matrix of class `kind`. allocated: the capacity of a sparse matrix."""
     head = (
         _Payload(v5.UINT32, np.array([kind | flags, allocated], np.uint32)),
         _Payload(v5.INT32, np.array(shape, np.int64).astype(np.int32)),
@@ -184,5 +184,5 @@ def _sparse(matrix: Any, name: str) -> _Matrix:
     columns = canonical(matrix)
     indices = [_Payload(v5.INT32, part.astype(np.int32)) for part in (columns.indices, columns.indptr)]
     values, flags = _payloads(columns.data)
-    # MATLAB keeps room for at least one value.
+    # MATLAB allocates at least one value.
     return _assemble(v5.SPARSE, columns.shape, name, [*indices, *values], flags, max(1, columns.nnz))

@@ -1,9 +1,8 @@
-"""Reading MAT v7.3: MATLAB's conventions on top of HDF5, as plain values.
+"""Reader for MAT v7.3: MATLAB's conventions on top of HDF5.
 
-HDF5 stores a MATLAB array with its dimensions reversed, so the transpose of what h5py reads is the array in
-MATLAB's shape and Fortran order, without a copy. Cells and struct arrays are data sets of references.
-h5py's low-level interface is used throughout: a network has thousands of small objects, and each would cost
-ten times as much through the high-level one.
+HDF5 stores a MATLAB array with reversed dimensions, so the transpose of the stored array has MATLAB's shape and Fortran
+order, without a copy. Cells and struct arrays are data sets of references. A network has thousands of small objects, so
+this module uses h5py's low-level interface, which is about ten times faster for them.
 """
 
 from __future__ import annotations
@@ -36,11 +35,10 @@ from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArra
 
 
 def read_v73(path: Path, names: Collection[str] | None, mmap: bool = True) -> tuple[dict[str, Any], bool]:
-    """The variables of a MAT v7.3 file by alphabet (all, or those in `names`); is any compressed?
+    """The variables of a MAT v7.3 file in alphabetical order (all, or those in `names`), and whether any is compressed.
 
-    With `mmap`, large arrays of a file above MAPPED_FROM bytes that HDF5 keeps in one piece are views of the mapped
-    file.
-    Raises FileFormatError for a file that is cut or damaged or promises more than it holds.
+    With `mmap`, large contiguous arrays of a file above MAPPED_FROM bytes are views of the mapped file. Raises
+    FileFormatError for a truncated or damaged file, or one that declares more than it holds.
     """
     with file_errors(path), h5py.File(path, "r") as file:
         reader = _Reader(file, path, mmap)
@@ -53,7 +51,7 @@ def read_v73(path: Path, names: Collection[str] | None, mmap: bool = True) -> tu
 
 
 class _Reader:
-    """The values of one file's objects; `depth` counts the levels above and at an object."""
+    """Reads the objects of one file. `depth`: nesting level of an object, from 1."""
 
     def __init__(self, file: h5py.File, path: Path, mmap: bool) -> None:
         self._file = file.id
@@ -70,7 +68,7 @@ class _Reader:
         name = (h5i.get_name(item) or b"an unnamed object").decode("utf-8", "replace")
         return FileFormatError(
             f"{self._path}: {name}: found {found}, expected {expected}; "
-            f"the file is cut or damaged, fetch or copy it again"
+            f"the file is truncated or damaged, fetch or copy it again"
         )
 
     def value(self, item: Any, depth: int) -> Any:
@@ -79,7 +77,7 @@ class _Reader:
             raise self._damage(item, f"values nested {depth} deep", f"at most {MAX_DEPTH} levels")
         kind = text_attribute(item, b"MATLAB_class")
         if kind == "canonical empty":
-            # MATLAB's one shared object, which stands for every element that was never set.
+            # MATLAB's shared object for all elements that were never set.
             return empty()
         self._see(item)
         decode = number_attribute(item, b"MATLAB_object_decode")
@@ -92,12 +90,12 @@ class _Reader:
         raise self._damage(item, "a named data type", "a data set or a group")
 
     def _see(self, item: Any) -> None:
-        """Count the further references to each object, which bounds the work by the size of the file."""
+        """Limit repeated references to objects, so that the work is bounded by the size of the file."""
         address = h5o.get_info(item).addr
         self._repeats += address in self._seen
         self._seen.add(address)
         if self._repeats > MAX_REPEATS:
-            raise self._damage(item, f"{self._repeats:,} elements that stand elsewhere too", "elements of their own")
+            raise self._damage(item, f"{self._repeats:,} repeated references", "separate elements")
 
     def _group(self, group: Any, kind: str | None, depth: int) -> Any:
         rows = number_attribute(group, b"MATLAB_sparse")
@@ -115,11 +113,11 @@ class _Reader:
         declared, present = self._names(group), link_names(group)
         missing = set(declared) - set(present)
         if missing:
-            raise self._damage(group, f"no field {min(missing)!r}", "every field that MATLAB_fields names")
+            raise self._damage(group, f"no field {min(missing)!r}", "all fields in MATLAB_fields")
         return [*declared, *(name for name in present if name not in declared)]
 
     def _names(self, item: Any) -> list[str]:
-        """The field names that a struct declares in order; MATLAB leaves them out for a single field."""
+        """The field names that a struct declares, in order; MATLAB omits them for a single field."""
         if not h5a.exists(item, b"MATLAB_fields"):
             return []
         names = self._declared.of(h5o.get_info(item).addr)
@@ -141,7 +139,7 @@ class _Reader:
         return StructArray(items, shape, fields)
 
     def _references(self, dataset: Any) -> tuple[list[Any], Shape]:
-        """The references of a cell or of one field of a struct array, column-major, and MATLAB's shape."""
+        """The references of a cell or of one field of a struct array (column-major), and MATLAB's shape."""
         if not _holds_references(dataset):
             raise self._damage(dataset, "other data", "references to the elements of a cell or struct array")
         self._count(dataset, prod(dataset.shape))
@@ -149,7 +147,7 @@ class _Reader:
         return stored.ravel().tolist(), _matlab(stored).shape
 
     def _target(self, reference: Any, depth: int) -> Any:
-        """What a reference leads to; an element that was never set leads nowhere."""
+        """The value of a reference; a null reference is an element that was never set."""
         return self.value(h5r.dereference(reference, self._file), depth + 1) if reference else empty()
 
     def _count(self, item: Any, count: int) -> None:
@@ -176,7 +174,7 @@ class _Reader:
         return Opaque("object", kind)
 
     def _empty(self, dataset: Any, kind: str | None) -> Any:
-        """A value whose data set holds its dimensions alone."""
+        """An empty value; its data set holds only its dimensions."""
         shape: Shape = tuple(int(dim) for dim in self._real(dataset).ravel())
         count = prod(shape)
         if not is_shape(shape) or (count and kind != "struct"):
@@ -186,7 +184,7 @@ class _Reader:
         if kind == "cell":
             return Cell((), shape)
         if kind == "struct":
-            # Structs without fields are kept this way too, whatever their number.
+            # Struct arrays without fields are stored this way too, with any number of elements.
             fields = self._names(dataset)
             self._count(dataset, count * (1 + len(fields)))
             items = [{name: empty() for name in fields} for _ in range(count)]
@@ -204,7 +202,7 @@ class _Reader:
         return stored
 
     def _numbers(self, dataset: Any, dtype: np.dtype) -> np.ndarray:
-        """The real or complex numbers of a data set as their class's type, in HDF5's shape."""
+        """The real or complex numbers of a data set in the type of their class and HDF5's shape."""
         stored = self.data.read(dataset)
         if stored.dtype.names == ("real", "imag"):
             real, imaginary = as_class(stored["real"], dtype), as_class(stored["imag"], dtype)
@@ -229,7 +227,7 @@ class _Reader:
         if "jc" not in parts or not all(isinstance(part, h5d.DatasetID) for part in parts.values()):
             raise self._damage(group, f"a sparse matrix of {sorted(parts)}", "data sets data, ir and jc")
         starts = self._real(parts["jc"]).ravel()
-        # A matrix of zeros has neither indices nor values.
+        # A zero matrix has neither indices nor values.
         indices = self._real(parts["ir"]).ravel() if "ir" in parts else np.zeros(0, np.uint64)
         double = NUMERIC["double"]
         data = self._numbers(parts["data"], double).ravel() if "data" in parts else np.zeros(0)
@@ -252,10 +250,10 @@ def _holds_references(dataset: Any) -> bool:
 
 
 def _is_struct_array_field(item: Any) -> bool:
-    """A field of references without a class of its own: the one mark of a struct array."""
+    """Whether a field is a data set of references without a class, which marks a struct array."""
     return isinstance(item, h5d.DatasetID) and not h5a.exists(item, b"MATLAB_class") and _holds_references(item)
 
 
 def _matlab(stored: np.ndarray) -> np.ndarray:
-    """An HDF5 array in MATLAB's shape; one of rank 1, which MATLAB does not write, is a column."""
+    """An HDF5 array in MATLAB's shape; an array of rank 1, which MATLAB does not write, becomes a column."""
     return stored.T if stored.ndim > 1 else stored.reshape(-1, 1)

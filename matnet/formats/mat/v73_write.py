@@ -1,7 +1,7 @@
-"""Writing MAT v7.3: HDF5 with MATLAB's attributes, the same bytes for the same variables.
+"""Writer for MAT v7.3: HDF5 with MATLAB's attributes, deterministic.
 
-HDF5 is restricted to what its version 1.8 reads, without time stamps; the elements of cells and struct arrays are
-numbered in the order in which a walk through the variables meets them.
+The file is readable by HDF5 1.8 and has no time stamps. Elements of cells and struct arrays are numbered in depth-first
+order.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from matnet.formats.mat.sparse import canonical
 from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArray, empty
 
 _LEVEL = 3
-# Arrays of at least this many bytes are worth a chunk index and a deflate stream.
+# Minimum size in bytes of arrays to compress.
 _MIN_COMPRESSED = 4096
 _CHUNK_BYTES = 2**20
 
-# How MATLAB decodes integers that stand for something else.
+# Values of attribute MATLAB_int_decode for classes stored as integers.
 _INT_DECODE = {"logical": 1, "char": 2}
 _FIELD_NAME = h5py.vlen_dtype(np.dtype("S1"))
 
 
 def write_v73(path: Path, variables: Mapping[str, Any], compress: bool) -> None:
-    """Write checked variables; with `compress`, arrays of 4 KiB and more are deflated.
+    """Write validated variables. compress: compress arrays of 4 KiB and more.
 
-    Raises FileFormatError where HDF5 cannot write, as on a full disk.
+    Raises FileFormatError if HDF5 cannot write, such as on a full disk.
     """
     with atomic_path(path) as temporary, temporary.open("rb+") as target:
         sink = Sink(target)
@@ -56,10 +56,10 @@ def write_v73(path: Path, variables: Mapping[str, Any], compress: bool) -> None:
 
 
 class Sink:
-    """A file that HDF5 writes to through Python, and that never fails while it does.
+    """A file object for HDF5 that never raises.
 
-    Where its own writes fail, as on a full disk, HDF5 leaves objects that crash the process when they are freed. So a
-    failed write is kept as `failure`, raised by `check`, and all that follow are dropped.
+    After a failed write, such as on a full disk, HDF5 leaves objects that crash the process when they are freed. So
+    this class records the first failure for `check`, and drops all later writes.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -108,7 +108,7 @@ class Sink:
             return offset
         try:
             return self._file.seek(offset, whence)
-        except OSError as error:  # what was buffered is written first
+        except OSError as error:  # flushes the buffer
             self.failure = error
             return offset
 
@@ -117,7 +117,7 @@ class Sink:
 
 
 class _Writer:
-    """One file in the making; `#refs#` appears with the first cell or struct array."""
+    """Writes values to one file; creates `#refs#` for the first cell or struct array."""
 
     def __init__(self, file: h5py.File, compress: bool) -> None:
         self._file = file
@@ -126,7 +126,7 @@ class _Writer:
         self._count = 0
 
     def put(self, group: h5py.Group, name: str, value: Any) -> Any:
-        """Write `value` as `name` in `group`; the new object."""
+        """Write `value` as `name` in `group`; returns the new object."""
         if isinstance(value, np.ndarray):
             return self._array(group, name, value)
         if isinstance(value, (str, CharArray)):
@@ -151,19 +151,19 @@ class _Writer:
         return dataset
 
     def _data(self, group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
-        """A data set of the array's numbers: its transpose, so that both have the same order of bytes."""
+        """Write the array's transpose, which has the same byte order in memory."""
         stored = _storable(array).T
         options: dict[str, Any] = {}
         if self._compress and stored.nbytes >= _MIN_COMPRESSED:
             options = {"chunks": _chunk(stored), "compression": "gzip", "compression_opts": _LEVEL}
         dataset = group.create_dataset(name, stored.shape, stored.dtype, track_times=False, **options)
-        # Whole chunks at a time: HDF5 would deflate a chunk that is written in two parts twice.
+        # Write whole chunks, because HDF5 would compress a chunk again for each part.
         for part in slabs(stored, multiple=dataset.chunks[0] if dataset.chunks else 1):
             dataset[part] = np.ascontiguousarray(stored[part])
         return dataset
 
     def _empty(self, group: h5py.Group, name: str, shape: Shape) -> h5py.Dataset:
-        """MATLAB's form of a value without elements: its dimensions in place of data."""
+        """An empty value: MATLAB stores its dimensions in place of data."""
         dataset = group.create_dataset(name, data=np.array(shape, np.uint64), track_times=False)
         _set_number(dataset, "MATLAB_empty", np.uint8(1))
         return dataset
@@ -183,7 +183,7 @@ class _Writer:
         return struct
 
     def _without_elements(self, group: h5py.Group, name: str, shape: Shape, fields: tuple[str, ...]) -> h5py.Dataset:
-        """A struct array without elements or without fields: nothing but its dimensions and field names."""
+        """A struct array without elements or fields: its dimensions and field names."""
         dataset = self._empty(group, name, shape)
         _set_text(dataset, "MATLAB_class", "struct")
         if fields:
@@ -209,7 +209,7 @@ class _Writer:
         return dataset
 
     def _reference_data(self, group: h5py.Group, name: str, items: list[Any], shape: Shape) -> h5py.Dataset:
-        """Write the items into `#refs#` and, under `name`, the references to them."""
+        """Write the items into `#refs#`, and references to them as `name`."""
         references = np.empty(len(items), h5py.ref_dtype)
         references[:] = [self._refer(item) for item in items]
         return group.create_dataset(name, data=references.reshape(shape[::-1]), track_times=False)
@@ -217,7 +217,7 @@ class _Writer:
     def _refer(self, value: Any) -> h5py.Reference:
         if self._references is None:
             self._references = self._file.create_group("#refs#")
-            # MATLAB's own files start with this stand-in for elements that were never set.
+            # MATLAB writes this placeholder for elements that were never set.
             unset = self._empty(self._references, "a", (0, 0))
             _set_text(unset, "MATLAB_class", "canonical empty")
         self._count += 1
@@ -239,7 +239,7 @@ class _Writer:
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
-    """The array as the type that HDF5 keeps: bool as uint8, complex as {real, imag}, all little-endian."""
+    """The array in its storage type: bool as uint8, complex as {real, imag}, little-endian."""
     if array.dtype.kind == "b":
         return array.view(np.uint8)
     little = array.dtype.newbyteorder("<")
@@ -251,7 +251,7 @@ def _storable(array: np.ndarray) -> np.ndarray:
 
 
 def _chunk(stored: np.ndarray) -> tuple[int, ...]:
-    """Whole trailing axes, and of the first that does not fit as much as makes about a mebibyte."""
+    """A chunk shape of about 1 MiB: whole trailing axes, and a part of the next one."""
     sizes = []
     room = max(1, _CHUNK_BYTES // stored.itemsize)
     for size in reversed(stored.shape):
@@ -261,7 +261,7 @@ def _chunk(stored: np.ndarray) -> tuple[int, ...]:
 
 
 def _set_text(item: Any, name: str, text: str) -> None:
-    """A string attribute as MATLAB writes it: exactly as long as the text."""
+    """Write a string attribute of exactly the length of the text, as MATLAB does."""
     content = np.array(text.encode("ascii"))
     kind = h5t.C_S1.copy()
     kind.set_size(content.itemsize)
@@ -274,7 +274,7 @@ def _set_number(item: Any, name: str, number: np.generic) -> None:
 
 
 def _set_fields(item: Any, fields: tuple[str, ...]) -> None:
-    """The names in order, each an array of single characters."""
+    """Write the field names in order, each as an array of characters."""
     names = np.empty(len(fields), object)
     names[:] = [np.frombuffer(field.encode("ascii"), "S1") for field in fields]
     item.attrs.create("MATLAB_fields", names, dtype=_FIELD_NAME)

@@ -1,4 +1,4 @@
-"""What a MATLAB value is in Python: the plain structure that both MAT readers give and both writers take.
+"""MATLAB values in Python, as returned by both MAT readers and accepted by both writers.
 
 =====================  =====================================================================
 MATLAB                 Python
@@ -11,7 +11,7 @@ cell array             Cell: a list in column-major order, with `.shape`
 1x1 struct             dict, fields in file order
 other struct array     StructArray: a list of dicts in column-major order, `.shape`, `.fields`
 sparse matrix          scipy.sparse.csc_matrix
-object, function       Opaque: class name and kind; nothing of it is executed or decoded
+object, function       Opaque: class name and kind; never executed or decoded
 =====================  =====================================================================
 """
 
@@ -27,7 +27,7 @@ Shape = tuple[int, ...]
 
 
 class Cell(list[Any]):
-    """A MATLAB cell array: its elements in column-major order; `shape` is 1 x n unless given."""
+    """A MATLAB cell array: elements in column-major order; default shape 1 x n."""
 
     def __init__(self, items: Iterable[Any] = (), shape: Shape | None = None) -> None:
         super().__init__(items)
@@ -35,7 +35,7 @@ class Cell(list[Any]):
 
 
 class StructArray(list[dict[str, Any]]):
-    """A MATLAB struct array that is not 1x1: dicts in column-major order; `fields` stand even when empty."""
+    """A MATLAB struct array that is not 1x1: dicts in column-major order; keeps `fields` even when empty."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class StructArray(list[dict[str, Any]]):
 
 @dataclass(frozen=True)
 class CharArray:
-    """A MATLAB char array that is not a single row: its rows as text, and its shape."""
+    """A MATLAB char array that is not a single row: its rows and shape."""
 
     rows: tuple[str, ...]
     shape: Shape
@@ -70,12 +70,12 @@ def empty() -> np.ndarray:
 
 
 def row(values: Iterable[float]) -> np.ndarray:
-    """A 1 x n double row, the form of every hyper-parameter vector."""
+    """A 1 x n double row, as used for hyper-parameters."""
     return np.asarray(list(values), dtype=np.float64).reshape(1, -1)
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Whether two values are the same for MATLAB: class, shape, field names in any order, every element."""
+    """Whether two values are equal in MATLAB: class, shape, field names in any order, elements."""
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         same_kind = a.dtype == b.dtype and a.shape == b.shape
         return same_kind and bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))

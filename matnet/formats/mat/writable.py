@@ -1,4 +1,4 @@
-"""What can be written to a MAT file: every value, name and shape is checked before a byte is written."""
+"""Validation of values, names and shapes before writing a MAT file."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from matnet.formats.mat.values import Cell, CharArray, Opaque, StructArray
 MAX_NAME = 63
 _IDENTIFIER = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{MAX_NAME - 1}}}\Z")
 
-# v7.3 keeps the names of a struct's fields in one HDF5 attribute: 16 bytes each, 64 KiB at most.
+# v7.3 stores the field names of a struct in one HDF5 attribute: 16 bytes each, at most 64 KiB.
 MAX_FIELDS = 4000
 
 
 def check(path: Any, variables: Mapping[str, Any]) -> list[str]:
-    """The places of Opaque values, which cannot be written: `layers{2}.handle`, counted from 1 as in MATLAB.
+    """Validate variables; returns the places of Opaque values, which cannot be written: `layers{2}.handle` (1-based).
 
-    Raises MatnetError with every place that holds what no MAT file can: a name that is not a MATLAB
-    identifier, a Python value that `matnet.formats.mat.values` does not list, a shape that does not fit its
-    elements, nesting without end.
+    Raises MatnetError with the places of all values that a MAT file cannot hold: names that are not MATLAB identifiers,
+    Python types not listed in `matnet.formats.mat.values`, shapes that do not match their elements, too deep nesting.
     """
     opaque: list[str] = []
     problems: list[str] = []
@@ -39,7 +38,7 @@ def check(path: Any, variables: Mapping[str, Any]) -> list[str]:
             else:
                 problems.append(f"{place} {found}")
     if problems:
-        what = f"{path}: not written; {len(problems)} values have no form in a MAT file:"
+        what = f"{path}: not written; a MAT file cannot hold these values:"
         raise MatnetError(listing(what, problems))
     return opaque
 
@@ -54,7 +53,7 @@ def _names(names: Iterable[Any]) -> Iterator[str]:
 
 
 def _walk(place: str, value: Any, depth: int) -> Iterator[tuple[str, str | None]]:
-    """Every place from `place` down that cannot be written as it is: its problem, or None if it is opaque."""
+    """Every place from `place` down that cannot be written, with its problem (None: opaque)."""
     if depth > MAX_DEPTH:
         yield place, f"is nested more than {MAX_DEPTH} levels deep"
     elif isinstance(value, dict):
@@ -72,7 +71,7 @@ def _walk(place: str, value: Any, depth: int) -> Iterator[tuple[str, str | None]
 def _walk_struct(place: str, struct: dict[str, Any], depth: int) -> Iterator[tuple[str, str | None]]:
     yield from ((place, f"has a field whose {problem}") for problem in _names(struct))
     if len(struct) > MAX_FIELDS:
-        yield place, f"has {len(struct)} fields; a struct can have {MAX_FIELDS}"
+        yield place, f"has {len(struct)} fields; at most {MAX_FIELDS} are supported"
     for name, value in struct.items():
         yield from _walk(f"{place}.{name}", value, depth + 1)
 
@@ -88,7 +87,7 @@ def _walk_list(place: str, items: Cell | StructArray, depth: int) -> Iterator[tu
     for i, item in enumerate(items, start=1):
         if not isinstance(item, dict) or item.keys() != set(items.fields):
             found = sorted(map(str, item)) if isinstance(item, dict) else type(item).__name__
-            yield f"{place}({i})", f"has the fields {found}, its struct array {sorted(items.fields)}"
+            yield f"{place}({i})", f"has fields {found}; expected {sorted(items.fields)} as in its struct array"
         else:
             yield from _walk_struct(f"{place}({i})", item, depth)
 
@@ -100,13 +99,13 @@ def _leaf_problem(value: Any) -> str | None:
         return chars.problem(value)
     if isinstance(value, np.ndarray):
         if class_name(value.dtype) is None:
-            return f"is an array of {value.dtype}, a type MATLAB has not; convert it to float32 or float64"
+            return f"is an array of {value.dtype}, which MATLAB does not have; convert it to float32 or float64"
         if not is_shape(value.shape):
-            return f"is an array of shape {value.shape}; MATLAB's have at least 2 dimensions, see values.row()"
+            return f"is an array of shape {value.shape}; MATLAB arrays have at least 2 dimensions, see values.row()"
         return None
     if hasattr(value, "tocsc"):
         known = value.ndim == 2 and value.dtype in (np.dtype(bool), np.dtype(float), np.dtype(complex))
-        return None if known else f"is a sparse matrix of {value.dtype}; MATLAB's are 2-D, double or logical"
+        return None if known else f"is a sparse matrix of {value.dtype}; MATLAB supports 2-D, double or logical"
     return (
         f"is a Python {type(value).__name__}; expected an array, str, CharArray, Cell, dict, StructArray "
         f"or sparse matrix of matnet.formats.mat.values"

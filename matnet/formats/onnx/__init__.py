@@ -1,4 +1,4 @@
-"""Networks as ONNX models: `save_onnx` for files, `to_onnx_model` in memory, `exporter` for users' own ops."""
+"""Export networks to ONNX: `save_onnx` to files, `to_onnx_model` in memory, `exporter` for user-defined ops."""
 
 from __future__ import annotations
 

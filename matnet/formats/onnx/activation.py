@@ -1,4 +1,4 @@
-"""Functions of one value as ONNX, and dropout, which does nothing."""
+"""ONNX exporters of elementwise activations, softmax and dropout (an identity)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_same(writer: LayerWriter, op: Op) -> None:
 
 @exporter(ReLU)
 def write_relu(writer: LayerWriter, op: ReLU) -> None:
-    """NaN stays NaN, where MATLAB's max gives 0: ONNX has no such maximum, and replacing NaN would cost a pass more."""
+    """NaN stays NaN, whereas MATLAB's max gives 0: replacing NaN in ONNX would need another pass."""
     if op.leak == 0:
         writer.node("Relu", writer.inputs[0], to=writer.outputs[0])
     else:

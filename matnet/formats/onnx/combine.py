@@ -1,4 +1,4 @@
-"""Several values into one, parts of one, and products with tables as ONNX."""
+"""ONNX exporters of sums, concatenation, crops, scales, sub-pixel layers and distances."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matnet.ops.training import PDist
 
 
 def chain(writer: LayerWriter, op_type: str, values: list[str]) -> None:
-    """A binary operator over all values from left to right, in the order in which the reference adds."""
+    """Apply a binary operator to all values from left to right, in the order of the reference."""
     total = values[0]
     for place, value in enumerate(values[1:], 2):
         total = writer.node(op_type, total, value, to=writer.outputs[0] if place == len(values) else None)
@@ -31,7 +31,7 @@ def write_concat(writer: LayerWriter, op: Concat) -> None:
 
 @exporter(ConcatMap)
 def write_concat_map(writer: LayerWriter, op: ConcatMap) -> None:
-    """The map is spread over the images and pixels of the first input, whatever their number."""
+    """Broadcast the map over the images and pixels of the first input."""
     x, levels = writer.inputs
     channels = writer.integers([writer.size(1, 1)], "channels")
     sizes = writer.node("Shape", x, start=0, end=1), channels, _spatial_size(writer, x)
@@ -51,9 +51,9 @@ def write_scale(writer: LayerWriter, op: Scale) -> None:
 
 @exporter(Crop)
 def write_crop(writer: LayerWriter, op: Crop) -> None:
-    """start = min(crop, size - size of the reference), read off the values themselves where sizes are open.
+    """start = min(crop, size - size of the reference), computed in the graph if sizes are dynamic.
 
-    OpenCV reads no graphs that do so.
+    OpenCV cannot read such graphs.
     """
     x, reference = writer.inputs
     size, kept = ([length for length in axes[2:] if length is not None] for axes in writer.axes)
@@ -78,7 +78,7 @@ def _spatial_size(writer: LayerWriter, value: str) -> str:
 
 @exporter(SubP)
 def write_sub_pixels(writer: LayerWriter, op: SubP) -> None:
-    """ONNX runs columns fastest where MATLAB runs rows, so the channels change places first or last."""
+    """Blocks vary fastest along columns in ONNX and along rows in MATLAB, so the channels are permuted."""
     s, channels = op.factor, writer.size(1)
     if op.scale > 1:  # channel (c, column, row) -> (c, row, column)
         order = np.arange(channels).reshape(-1, s, s).swapaxes(1, 2).ravel()

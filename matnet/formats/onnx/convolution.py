@@ -1,4 +1,4 @@
-"""Conv and ConvTranspose as ONNX: filters K x c x h x w, and Gemm where the window is the whole map."""
+"""ONNX exporters of Conv and ConvTranspose: filters K x c x h x w, or Gemm if the window covers the whole map."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matnet.ops.arrays import as_vector
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.shapes import Pad
 
-MANY_WEIGHTS = 1 << 22  # of a matrix; fewer stay in the processor's cache
+MANY_WEIGHTS = 1 << 22  # weights of a matrix that exceed the CPU cache
 
 
 def onnx_pads(pad: Pad) -> list[int]:
@@ -35,7 +35,7 @@ def _bias(writer: LayerWriter, has_bias: bool) -> list[str]:
 
 @exporter(Conv)
 def write_conv(writer: LayerWriter, op: Conv) -> None:
-    writer.prepared()  # refuses filters that cannot be used
+    writer.prepared()  # validates the filters
     filters = pad_to_4d(writer.params[0])
     if not filters.size:
         _write_picked(writer, op)
@@ -64,7 +64,7 @@ def write_conv(writer: LayerWriter, op: Conv) -> None:
 
 
 def _write_product(writer: LayerWriter, op: Conv, filters: np.ndarray) -> None:
-    """One product for the whole batch, in which each weight is read once, not once per image."""
+    """A single matrix product for the batch, so that each weight is read once, not once per image."""
     count = filters.shape[3]
     rows = filters_to_kchw(filters)
     flat = writer.node("Flatten", writer.inputs[0], axis=1)
@@ -81,7 +81,7 @@ def _write_product(writer: LayerWriter, op: Conv, filters: np.ndarray) -> None:
 
 
 def _write_product_as_conv(writer: LayerWriter, op: Conv, flat: str, filters: np.ndarray) -> None:
-    """A 1 x 1 convolution of one row of pixels, which are the images."""
+    """The product as a 1 x 1 convolution over a row of pixels, one per image."""
     columns = writer.node("Transpose", flat, perm=[1, 0])
     row = writer.node("Reshape", columns, writer.integers([1, filters.shape[1], 1, -1], "shape"))
     weights = writer.constant(filters, "filters")
@@ -90,7 +90,7 @@ def _write_product_as_conv(writer: LayerWriter, op: Conv, flat: str, filters: np
 
 
 def _write_picked(writer: LayerWriter, op: Conv) -> None:
-    """Empty filters: every stride-th pixel of the padded input, plus the bias."""
+    """Conv with empty filters: every stride-th pixel of the padded input, plus the bias."""
     value = writer.inputs[0]
     if any(op.pad):
         top, bottom, left, right = op.pad

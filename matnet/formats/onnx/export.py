@@ -1,4 +1,4 @@
-"""Network -> ONNX model -> file."""
+"""Export a network to an ONNX model and file."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from matnet.ops.convolution import Conv
 from matnet.shapes import Shape
 
 log = logging.getLogger(__name__)
-PROTOBUF_LIMIT = (1 << 31) - (1 << 24)  # a message holds 2 GiB; the nodes need some of it
+PROTOBUF_LIMIT = (1 << 31) - (1 << 24)  # 2 GiB per message, less room for the nodes
 PLAIN = ExportOptions()
-# Sizes to look at where a network has none: such that no convolution of known networks covers its whole map.
+# Sizes to try for a network without input size. No convolution of known networks covers the whole map at these sizes.
 PROBES = ((64, 80), (256, 320), (1024, 1280))
 AXIS_NAMES = ("batch", "channels", "height", "width")
 
@@ -43,10 +43,10 @@ def save_onnx(
     partial: bool = False,
     largest: int = PROTOBUF_LIMIT,
 ) -> list[Path]:
-    """Write `net` as an ONNX file (opset 17) and return the files written.
+    """Write `net` as an ONNX file (opset 17); returns the files written.
 
-    See `to_onnx_model` for the arguments and what is raised. Weights above `largest` bytes, 2 GiB, which no
-    ONNX file can hold, go to a second file, `path` with `.data` added.
+    Arguments and errors are those of `to_onnx_model`. Weights above `largest` bytes (default: the 2 GiB limit of ONNX
+    files) are written to a second file, `path` + `.data`.
     """
     transposition_notes(net)
     return write_onnx(to_onnx_model(net, outputs, batch, size, partial=partial), path, largest)
@@ -78,39 +78,39 @@ def to_onnx_model(
 ) -> OnnxModel:
     """`net` as an ONNX model in memory; variables keep their names.
 
-    `outputs` are variable, layer or blob names (default: the network's outputs). `batch` is a number or
-    "dynamic". `size` is (height, width), C H W, a mapping from input to such a size, "dynamic", or None: dynamic if no
-    layer of the network needs a fixed size, else the size that it declares. `partial` leaves out the layers that ONNX
-    cannot express, with all that need them, and says so in a warning; the outputs then are what those layers read.
-    `input_shapes` (N x C x H x W by input) replaces what the network declares. `native_lrn` writes ONNX's own, slow LRN
-    operator. Raises UnsupportedLayersError listing all layers that ONNX cannot express, NetworkError where the
-    input's size is needed, and neither known nor given.
+    outputs: names of variables, layers or blobs (default: the network's outputs). batch: a number or "dynamic". size:
+    (height, width), (C, H, W), a mapping from input to such a size, "dynamic", or None: dynamic if no layer needs a
+    fixed size, else the size declared by the network. partial: drop layers that ONNX cannot express, and all layers
+    after them, with a warning; the outputs are then the inputs of the dropped layers. input_shapes: N x C x H x W by
+    input, in place of the declared shapes. native_lrn: use ONNX's own, slow LRN operator. Raises
+    UnsupportedLayersError, listing all layers that ONNX cannot express, and NetworkError if a required input size is
+    unknown.
     """
     inference = net.for_inference().with_blobs(outputs)
     for note in inference.source.notes[len(net.source.notes) :]:
         log.info(note)
     wanted = list(dict.fromkeys(inference.resolved(outputs or inference.outputs)))
     if not wanted:
-        raise NetworkError(f"{net.source}: no layer of it has an output, so there is nothing to compute")
+        raise NetworkError(f"{net.source}: no layer has an output; nothing to export")
     inference.check(wanted)
     options = ExportOptions(native_lrn=native_lrn)
     while True:
         unwritten = sorted(set(inference.inputs).intersection(wanted))
         if unwritten:
-            raise NetworkError(f"{net.source}: {unwritten[0]!r} is an input; ask for outputs that a layer computes")
+            raise NetworkError(f"{net.source}: {unwritten[0]!r} is an input; select outputs that a layer computes")
         try:
             return _model(inference, wanted, batch, size, input_shapes, options)
         except UnsupportedLayersError as error:
             stated = _known_shapes(inference, batch, None)
             if size is None and not error.layers and stated.keys() >= set(inputs_of(inference.upto(wanted))):
-                log.info("%s: written for the size that it states, which some of its layers need", net.source)
+                log.info("%s: exported for its declared input size, because some layers need a fixed size", net.source)
                 return _model(inference, wanted, batch, {}, input_shapes, options)
             before = outputs_before(inference, wanted, error.layers) if partial and error.layers else []
             if not before:
                 raise
             first = inference.layers[error.layers[0]]
             log.warning(
-                "%s: written up to layer %r (%s), which ONNX cannot express; the outputs are %s",
+                "%s: exported up to layer %r (%s), which ONNX cannot express; the outputs are %s",
                 net.source, first.name, first.type_name, ", ".join(before),
             )  # fmt: skip
             wanted = before
@@ -127,7 +127,7 @@ def _model(
     known = dict(input_shapes) if input_shapes else _known_shapes(net, batch, size)
     needed = list(known) if input_shapes else inputs_of(net.upto(wanted))
     if not needed:
-        raise NetworkError(f"{net.source}: {', '.join(wanted)} reads no input, so there is nothing to compute")
+        raise NetworkError(f"{net.source}: {', '.join(wanted)} depends on no input; nothing to export")
     given = {name: known[name] for name in needed if name in known}
     open_size = size == "dynamic" or size is None
     if len(given) < len(needed):
@@ -138,7 +138,7 @@ def _model(
     axes = variable_axes(net, given, wanted, DynamicAxes(batch=batch == "dynamic", size=open_size))
     if axes is None:
         option = in_words("size=(height, width)", "--input-size HxW")
-        raise NetworkError(f"{net.source}: does not run on inputs of another size; give {option}")
+        raise NetworkError(f"{net.source}: needs a fixed input size; give {option}")
     shapes = net.infer_shapes(given, wanted)
     images = next(iter(given.values()))[0]
     together = {name for name, shape in shapes.items() if shape[0] == images}
@@ -148,17 +148,17 @@ def _model(
 
 
 def _known_shapes(net: Network, batch: int | str, size: InputSize | str | None) -> dict[str, Shape]:
-    """The shapes of the inputs that the network or `size` states."""
+    """The input shapes stated by the network or by `size`."""
     if not (batch == "dynamic" or (isinstance(batch, int) and batch >= 1)):
-        raise NetworkError(f"batch is a number >= 1 or 'dynamic', found {batch!r}")
+        raise NetworkError(f"batch is {batch!r}; expected a number >= 1 or 'dynamic'")
     if isinstance(size, str) and size != "dynamic":
-        raise NetworkError(f"size is (height, width), a size by input, or 'dynamic', found {size!r}")
+        raise NetworkError(f"size is {size!r}; expected (height, width), a size by input, or 'dynamic'")
     images = 1 if batch == "dynamic" else int(batch)
     return given_input_shapes(net, None if isinstance(size, str) else size, images)
 
 
 def _any_size(net: Network, wanted: list[str], needed: list[str], known: dict[str, Shape]) -> dict[str, Shape]:
-    """Shapes on which the network runs, for inputs of any size; `known` where it has fully connected layers."""
+    """Shapes to use for inputs of any size; `known` if the network has fully connected layers."""
     images = next((shape[0] for shape in known.values()), 1)
     facts = InputFacts(net)
     channels = {name: facts.channels(name) for name in needed if name not in known}
@@ -174,7 +174,7 @@ def _any_size(net: Network, wanted: list[str], needed: list[str], known: dict[st
 
 
 def outputs_before(net: Network, wanted: Sequence[str], layers: Collection[str]) -> list[str]:
-    """What the network computes without `layers` and all that need them: what those read, and the rest of `wanted`."""
+    """The outputs without `layers` and those after them: the unaffected ones of `wanted`, and inputs of the rest."""
     lost: set[str] = set()
     read: list[str] = []
     for layer in net.upto(wanted):
@@ -187,13 +187,13 @@ def outputs_before(net: Network, wanted: Sequence[str], layers: Collection[str])
 
 
 def inputs_of(layers: Sequence[Layer]) -> list[str]:
-    """What the layers read and none of them writes, in order of first mention."""
+    """The variables that the layers read but do not write, in order of first use."""
     written = {name for layer in layers for name in layer.outputs}
     return list(dict.fromkeys(name for layer in layers for name in layer.inputs if name not in written))
 
 
 def has_fully_connected(net: Network, shapes: Mapping[str, Shape], wanted: Sequence[str]) -> bool:
-    """Whether a convolution covers its whole map at these sizes, so that it can be written as a matrix product."""
+    """Whether a convolution covers its whole map at these sizes and can be a matrix product."""
     return any(
         layer.op.covers(shapes[layer.inputs[0]], net.param_shapes(layer)[0])
         for layer in net.upto(wanted)
@@ -202,7 +202,7 @@ def has_fully_connected(net: Network, shapes: Mapping[str, Shape], wanted: Seque
 
 
 def has_winograd(net: Network, shapes: Mapping[str, Shape], wanted: Sequence[str], images: int) -> bool:
-    """Whether a convolution would be written by Winograd's algorithm, for that many images at a time."""
+    """Whether any convolution would use Winograd's algorithm for a batch of `images`."""
     return any(
         winograd_way(layer.op, pad_to_4d(net.params[layer.params[0]].value), shapes[layer.inputs[0]], images)
         for layer in net.upto(wanted)
@@ -218,10 +218,10 @@ def write_model(
     together: Collection[str] = (),
     options: ExportOptions = PLAIN,
 ) -> OnnxModel:
-    """The model that computes the variables `wanted` from those `given`; UnsupportedLayersError as above.
+    """The model that computes the variables `wanted` from those `given`. Raises UnsupportedLayersError.
 
-    `together`: the variables that have as many items as the first input. Runtimes reuse memory where two axes
-    have one name, so that boxes, or images one after the other, must not share the name of the batch.
+    together: the variables with as many items as the first input. Runtimes reuse memory of axes with the same name, so
+    other axes, such as boxes, must not be named like the batch.
     """
     graph = Graph(axes, taken=set(net.variables), options=options)
     faults, never = [], []
@@ -236,7 +236,7 @@ def write_model(
     if faults:
         raise UnsupportedLayersError(
             listing(f"{net.source}: ONNX cannot express these layers:", faults)
-            + "\nAsk for outputs before them, or run the network with the onnx or numpy backend.",
+            + "\nSelect outputs before these layers, or run the network with the onnx or numpy backend.",
             never,
         )
     inputs = {name: _named_axes(name, axes[name], len(given) > 1, name in together) for name in given}
@@ -245,7 +245,7 @@ def write_model(
 
 
 def _named_axes(variable: str, axes: Axes, several: bool, together: bool) -> tuple[Axis, ...]:
-    """Dynamic axes by name: `batch`, and `height` and `width`, behind the variable's name where there are several."""
+    """Names of dynamic axes: `batch`, `height` and `width`, prefixed with the variable's name if there are several."""
     named: list[Axis] = []
     for place, length in enumerate(axes):
         alone = together if place == 0 else not several
@@ -255,9 +255,9 @@ def _named_axes(variable: str, axes: Axes, several: bool, together: bool) -> tup
 
 
 def write_layer(graph: Graph, net: Network, layer: Layer) -> None:
-    """Append one layer; NotExpressible with the reason alone where ONNX cannot compute it.
+    """Append one layer. Raises NotExpressible, with the reason only, if ONNX cannot compute it.
 
-    Any other fault, of params that no engine can use, names the layer.
+    Other errors, for invalid params, name the layer.
     """
     export = exporter_of(layer.op)
     if export is None:
@@ -268,6 +268,6 @@ def write_layer(graph: Graph, net: Network, layer: Layer) -> None:
     except NotExpressible:
         raise
     except OverflowError:
-        raise NotExpressible("a number of it is too large for single precision, in which ONNX computes") from None
+        raise NotExpressible("has a value too large for single precision, which ONNX uses") from None
     except MatnetError as error:
         raise type(error)(f"{net.source}, layer {layer.name!r} ({layer.type_name}): {error}") from None

@@ -1,4 +1,4 @@
-"""The graph that exporters write into: fresh names, nodes, constants, and each layer's view of it."""
+"""The graph under construction, and LayerWriter, the interface of exporters to it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from matnet.network import Layer
 
 
 class NotExpressible(NetworkError):
-    """A layer that ONNX cannot compute; the text says why, to follow the layer's name."""
+    """A layer that ONNX cannot compute. The text is the reason, without the layer's name."""
 
 
 class NeedsFixedSize(NotExpressible):
-    """A layer that ONNX can compute only where the sizes of its inputs are known."""
+    """A layer that ONNX can compute only for inputs of fixed size."""
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How layers are written that ONNX can express in several ways: runtimes differ in what they compute fast.
+    """Choices between equivalent ONNX forms of a layer, which differ in speed between runtimes.
 
-    `native_lrn`: LRN as ONNX's own operator, not composed. `product_as_conv`: a product with a matrix as a
-    convolution, always for one image, for several where the matrix is large. `product_by_columns`: the matrices of
-    products transposed. `winograd`: convolutions by Winograd's algorithm where that is likely to be faster with so
-    many images at a time; 0: never.
+    native_lrn: ONNX's LRN operator instead of a composition. product_as_conv: matrix products as convolutions, for one
+    image always, for several images if the matrix is large. product_by_columns: matrix products with transposed
+    weights. winograd: the batch size for which convolutions use Winograd's algorithm if it is likely to be faster;
+    0: never.
     """
 
     native_lrn: bool = False
@@ -40,7 +40,7 @@ class ExportOptions:
 
 @dataclass
 class Graph:
-    """Nodes and constants so far; `axes` are the known sizes of the network's variables."""
+    """Nodes and constants so far. axes: the known sizes of the network's variables."""
 
     axes: Mapping[str, Axes]
     nodes: list[Node] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Graph:
     options: ExportOptions = ExportOptions()
 
     def fresh(self, hint: str) -> str:
-        """A name that no value has yet."""
+        """An unused value name."""
         name, number = hint, 1
         while name in self.taken:
             number += 1
@@ -59,10 +59,10 @@ class Graph:
 
 
 class LayerWriter:
-    """One layer on its way into the graph.
+    """Writes one layer into the graph.
 
-    `inputs` and `outputs` are value names, `axes` the inputs' sizes with None for a dynamic axis, `params`
-    the layer's arrays in MatConvNet's shapes.
+    `inputs` and `outputs`: value names. `axes`: the sizes of the inputs, None for a dynamic axis. `params`: the layer's
+    arrays in MatConvNet's shapes.
     """
 
     def __init__(self, graph: Graph, layer: Layer, params: Sequence[np.ndarray]) -> None:
@@ -71,11 +71,11 @@ class LayerWriter:
         self.axes = [graph.axes[name] for name in layer.inputs]
 
     def prepared(self) -> Any:
-        """The layer's params as its reference forward pass takes them, checked by the op itself."""
+        """The layer's params, validated and prepared by its op."""
         return self.layer.op.prepare(np, self.params)
 
     def node(self, op_type: str, *inputs: str, to: str | None = None, **attributes: Attribute) -> str:
-        """Append a node with one output, `to` or a fresh name, and return the output's name."""
+        """Append a node with one output, `to` or a new name; returns the output's name."""
         output = to or self.graph.fresh(f"{self.layer.name}/{op_type}")
         name = self.graph.fresh(f"{self.layer.name}/{op_type}/node")
         self.graph.nodes.append(Node(op_type, inputs, (output,), attributes, name))
@@ -89,7 +89,7 @@ class LayerWriter:
         return output
 
     def constant(self, array: np.ndarray | float, what: str = "constant", shape: tuple[int, ...] | None = None) -> str:
-        """Append a float32 constant; its elements, row-major, may be given another shape."""
+        """Append a float32 constant, optionally reshaped (row-major)."""
         name = self.graph.fresh(f"{self.layer.name}/{what}")
         self.graph.constants[name] = Constant.of(np.asarray(array, dtype=np.float32), shape)
         return name
@@ -101,14 +101,14 @@ class LayerWriter:
         return name
 
     def size(self, axis: int, which: int = 0) -> int:
-        """The length of an axis of input `which`; NeedsFixedSize where it is dynamic."""
+        """The size of an axis of input `which`. Raises NeedsFixedSize if it is dynamic."""
         found = self.axes[which][axis]
         if found is None:
             raise NeedsFixedSize(f"needs a fixed {('batch', 'depth', 'height', 'width')[axis]}")
         return found
 
     def reshape(self, value: str, axes: Axes, to: str | None = None) -> str:
-        """`value` in another shape, of which one axis may be unknown."""
+        """Reshape `value`; one axis may be unknown."""
         if sum(length is None for length in axes) > 1:
             raise NeedsFixedSize("needs a fixed height and width")
         lengths = [-1 if length is None else length for length in axes]

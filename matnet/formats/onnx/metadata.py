@@ -1,4 +1,4 @@
-"""What a model's metadata_props carry: how to prepare an image, the class names, and where the network came from."""
+"""The metadata_props of an ONNX model: preprocessing, class names and source."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from matnet.meta import (
 from matnet.network import Network
 from matnet.shapes import Shape
 
-LARGEST_MEAN = 4096  # numbers; a larger mean image is replaced by its mean colour and its size
+LARGEST_MEAN = 4096  # values; a larger mean image is replaced by its mean colour and its size
 
 
 def metadata(net: Network, inputs: Mapping[str, Shape] | None = None) -> dict[str, str]:
-    """Keys `preprocessing`, `classes`, `class_descriptions`, each JSON, and `source`; what is unknown is left out.
+    """Keys `preprocessing`, `classes`, `class_descriptions` (as JSON) and `source`; unknown ones are omitted.
 
-    inputs: the shapes N x C x H x W that the model is written for, where they are not those of the file.
+    inputs: the input shapes of the model, N x C x H x W, if they differ from the file.
     """
     found: dict[str, Any] = {
         "preprocessing": preprocessing(net, inputs or {}),
@@ -41,12 +41,12 @@ def metadata(net: Network, inputs: Mapping[str, Shape] | None = None) -> dict[st
 
 
 def preprocessing(net: Network, inputs: Mapping[str, Shape]) -> dict[str, Any]:
-    """How an image is prepared: the fields of meta.normalization, as matnet reads them, as JSON values.
+    """The preprocessing as JSON values, by the field names of meta.normalization.
 
-    `imageSize` [H W C] is that of the image input. `averageImage`, `imageStd`, `inputRange`, `scale` and `colorOrder`
-    are what `images.Preprocessing` applies, whatever the file calls them. Other fields that are numbers or text stand
-    under their own names, arrays as nested lists in MATLAB's order of dimensions. A mean image is replaced by
-    `averageColour`, its mean over the pixels, and `averageImageSize`.
+    `imageSize` is [H W C] of the image input. `averageImage`, `imageStd`, `inputRange`, `scale` and `colorOrder` have
+    the values that `images.Preprocessing` uses, under these names in any case. Other numeric and text fields keep their
+    names; arrays are nested lists in MATLAB's order of dimensions. A large mean image is replaced by `averageColour`,
+    its mean over the pixels, and `averageImageSize`.
     """
     found: dict[str, Any] = {}
     for name, value in normalization(net.meta).items():
@@ -59,7 +59,7 @@ def preprocessing(net: Network, inputs: Mapping[str, Shape]) -> dict[str, Any]:
         _, channels, height, width = shape
     if height and width:
         found["imageSize"] = [height, width, *([channels] if channels else [])]
-    with suppress(DataError):  # a file whose normalization cannot be used keeps its fields as they are
+    with suppress(DataError):  # keep the fields of an invalid normalization unchanged
         read = normalization_of(net)
         found.update({"inputRange": list(read.input_range), "scale": read.scale, "colorOrder": read.color})
         for name, planes in (("averageImage", read.average), ("imageStd", read.std)):
@@ -70,7 +70,7 @@ def preprocessing(net: Network, inputs: Mapping[str, Shape]) -> dict[str, Any]:
 
 
 def _plain(name: str, value: Any) -> dict[str, Any]:
-    """One field as JSON values; nothing for an array that is too large, and for what is neither numbers nor text."""
+    """One field as JSON values; empty for large arrays and for values other than numbers and text."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.size:
         if value.size <= LARGEST_MEAN:
             return {name: np.squeeze(value).tolist()}

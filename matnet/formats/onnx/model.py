@@ -1,4 +1,4 @@
-"""An ONNX model as plain records (nodes, constants, inputs, outputs), and its bytes."""
+"""An ONNX model as plain records (nodes, constants, inputs, outputs), and its serialization."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from matnet.protobuf import WireMessage, raw_data, raw_size
 
 OPSET = 17
-IR_VERSION = 8  # the one that came with opset 17
+IR_VERSION = 8  # released with opset 17
 FLOAT, INT64 = 1, 7  # TensorProto.DataType
 ELEMENT_TYPES = {"f": FLOAT, "i": INT64}
-ALIGNMENT = 4096  # of tensors in a file of external data, so that readers can map them
+ALIGNMENT = 4096  # of tensors in external data, so that they can be mapped
 
 Attribute = int | float | str | Sequence[int] | Sequence[float]
 Axis = int | str  # a size, or the name of a dynamic axis
@@ -22,7 +22,7 @@ Axis = int | str  # a size, or the name of a dynamic axis
 
 @dataclass(frozen=True)
 class Constant:
-    """An array of constants, row-major in `shape`; a view of the network's own param is copied only when written."""
+    """A constant array, row-major in `shape`; may be a view of a param, copied only when written."""
 
     array: np.ndarray
     shape: tuple[int, ...]
@@ -32,13 +32,13 @@ class Constant:
         return cls(array, array.shape if shape is None else shape)
 
     def contiguous(self) -> np.ndarray:
-        """The array itself, in its shape."""
+        """The array as contiguous memory in its shape."""
         return np.ascontiguousarray(self.array).reshape(self.shape)
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operator: its type in the default domain, the values it reads and writes, and its attributes."""
+    """One operator of the default domain: type, inputs, outputs and attributes."""
 
     op_type: str
     inputs: Sequence[str]
@@ -47,7 +47,7 @@ class Node:
     name: str = ""
 
     def __post_init__(self) -> None:
-        """OverflowError for a number that single precision does not hold."""
+        """Raise OverflowError for an attribute beyond single precision."""
         struct.pack("<f", max((abs(v) for v in self.attributes.values() if isinstance(v, float)), default=0.0))
 
     def message(self) -> WireMessage:
@@ -80,7 +80,7 @@ def _attribute(name: str, value: Attribute) -> WireMessage:
 
 @dataclass
 class OnnxModel:
-    """A graph with its constants by name; `inputs` and `outputs` map float32 values to their axes.
+    """A graph with its constants by name. `inputs` and `outputs`: float32 values -> axes.
 
     `metadata` becomes the model's metadata_props.
     """
@@ -94,11 +94,11 @@ class OnnxModel:
 
     @property
     def weight_bytes(self) -> int:
-        """The size of all constants."""
+        """The size of all constants, in bytes."""
         return sum(raw_size(constant.array) for constant in self.constants.values())
 
     def message(self, external: Mapping[str, Mapping[str, str]] | None = None) -> WireMessage:
-        """The ModelProto; `external` names where constants lie that are not in it."""
+        """The ModelProto. external: location of the constants that it does not contain."""
         graph = WireMessage()
         for node in self.nodes:
             graph.message(1, node.message())
@@ -115,11 +115,11 @@ class OnnxModel:
         return model
 
     def to_bytes(self) -> bytes:
-        """The model with its weights, as onnx.load_model_from_string and runtimes take it; at most 2 GiB."""
+        """The serialized model with its weights; at most 2 GiB."""
         return b"".join(self.message().chunks())
 
     def external_layout(self, file_name: str) -> dict[str, dict[str, str]]:
-        """Where each constant lies in a file of external data: location, offset and length."""
+        """The location, offset and length of each constant in a file of external data."""
         layout, offset = {}, 0
         for name, constant in self.constants.items():
             offset = -(-offset // ALIGNMENT) * ALIGNMENT
@@ -129,7 +129,7 @@ class OnnxModel:
         return layout
 
     def external_chunks(self) -> Iterator[bytes | memoryview]:
-        """The bytes of that file."""
+        """The bytes of the file of external data."""
         written = 0
         for constant in self.constants.values():
             padding = -written % ALIGNMENT

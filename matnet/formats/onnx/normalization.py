@@ -1,4 +1,4 @@
-"""Normalisations as ONNX, composed of operators that runtimes compute fast."""
+"""ONNX exporters of normalization layers, composed of fast operators."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from matnet.formats.onnx.graph import LayerWriter
 from matnet.formats.onnx.registry import exporter
 from matnet.ops.normalization import LRN, BatchNorm, NormalizeLp, NormOffset, SpatialNorm
 
-WIDEST_BAND = 2048  # channels up to which LRN's window is written as a matrix
-BLOCK = 16  # channels whose windows are summed by one convolution; 8 and 32 were slower in ONNX Runtime
+WIDEST_BAND = 2048  # maximum number of channels to express LRN's window as a matrix
+BLOCK = 16  # channels summed by one filter bank; 8 and 32 were slower in ONNX Runtime
 
 
 def write_divided(writer: LayerWriter, x: str, base: str, power: float, to: str | None = None) -> str:
-    """x / base^power; by square roots, which runtimes vectorise, for the powers that nearly all networks have."""
+    """x / base^power; common powers use square roots, which runtimes vectorize."""
     root = writer.node("Sqrt", base) if power in (0.25, 0.5, 0.75) else base
     if power == 0.75:
         root = writer.node("Mul", root, writer.node("Sqrt", root))
@@ -39,10 +39,9 @@ def summed(writer: LayerWriter, value: str, axes: Sequence[int]) -> str:
 
 @exporter(LRN)
 def write_lrn(writer: LayerWriter, op: LRN) -> None:
-    """The sum over neighbouring channels as a convolution of the squares, kappa being its bias.
+    """LRN with the sum over neighbouring channels as a convolution of the squares, with kappa as its bias.
 
-    ONNX's own LRN has the same window, also for an even length, but runtimes spend a third of a
-    whole network on it.
+    ONNX's LRN has the same window, also for an even length, but takes a third of a network's time in some runtimes.
     """
     length, kappa, alpha, beta = op.param
     channels = writer.size(1)
@@ -60,16 +59,15 @@ def write_lrn(writer: LayerWriter, op: LRN) -> None:
 
 
 def _band(count: int, seen: int, length: int, below: int) -> np.ndarray:
-    """count x seen, 1 where channel j of those seen lies in the window of channel i, which begins `below` before it."""
+    """count x seen, 1 where channel j is in the window of channel i, which starts `below` channels before i."""
     offsets = np.arange(seen) - np.arange(count)[:, np.newaxis]
     return (offsets >= -below) & (offsets < length - below)
 
 
 def _write_lrn_by_blocks(writer: LayerWriter, op: LRN, channels: int) -> None:
-    """With the channels as rows of an image, a filter per channel of a block, and a block's height as stride.
+    """LRN by a convolution with the channels as rows, one filter per channel of a block, and the block size as stride.
 
-    Each filter sees the block and what its windows reach of the next ones: a tenth of the products that a square
-    matrix over all channels takes.
+    A filter covers its block and the reach of its windows, a tenth of the products of a full channel matrix.
     """
     length, kappa, alpha, beta = op.param
     below = (int(length) - 1) // 2
@@ -88,7 +86,7 @@ def _write_lrn_by_blocks(writer: LayerWriter, op: LRN, channels: int) -> None:
 
 @exporter(BatchNorm)
 def write_batch_norm(writer: LayerWriter, op: BatchNorm) -> None:
-    """Sigma is in the factor already: its square, as a variance, could underflow."""
+    """The factor already includes sigma, because its square as a variance could underflow."""
     coef, mean, offset = (np.ravel(factor) for factor in writer.prepared())
     params = {"factor": coef, "offset": offset, "mean": mean, "variance": np.ones_like(mean)}
     names = [writer.constant(value, what) for what, value in params.items()]

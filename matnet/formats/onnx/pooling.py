@@ -1,4 +1,4 @@
-"""Max and average pooling as ONNX: MatConvNet's windows, and Caffe's where the size of the map is known."""
+"""ONNX exporter of MatConvNet's max and average pooling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matnet.ops.pooling import Pooling
 
 @exporter(Pooling)
 def write_pooling(writer: LayerWriter, op: Pooling) -> None:
-    """Both ONNX operators leave padded cells out: a maximum starts at -inf, an average counts pixels."""
+    """Both ONNX operators ignore padding: the maximum starts at -inf, the average counts only pixels."""
     writer.node(
         "MaxPool" if op.method == "max" else "AveragePool",
         writer.inputs[0],

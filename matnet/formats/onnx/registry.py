@@ -1,4 +1,4 @@
-"""Which function writes which op: one table, filled by a decorator, open to users' own ops."""
+"""Registry of ONNX exporters by op, filled by a decorator; also for user-defined ops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXPORTERS: dict[type[Op], Exporter] = {}
 
 
 def exporter(*ops: type[Op]) -> Callable[[ExporterType], ExporterType]:
-    """Function decorator: `export(writer, op)` writes these ops; NetworkError where one has an exporter already."""
+    """Decorator: register `export(writer, op)` for these ops. Raises NetworkError for a duplicate."""
 
     def enter(export: ExporterType) -> ExporterType:
         for op in ops:
@@ -29,7 +29,7 @@ def exporter(*ops: type[Op]) -> Callable[[ExporterType], ExporterType]:
 
 
 def exporter_of(op: Op) -> Exporter | None:
-    """The exporter of an op's own class; a subclass may mean something else, and needs its own."""
+    """The exporter of an op's exact class. Subclasses need their own, because they may compute something else."""
     if type(op) not in EXPORTERS and type(op).__module__.startswith("matnet.ops.extensions."):
         import_module("matnet.formats.onnx.extensions")
     return EXPORTERS.get(type(op))

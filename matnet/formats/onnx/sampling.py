@@ -1,4 +1,4 @@
-"""Spatial transformers as ONNX: GridSample, and grids as products with a constant basis."""
+"""ONNX exporters of spatial transformers: GridSample, and grids as products with a constant basis."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def write_bilinear_sampler(writer: LayerWriter, op: BilinearSampler) -> None:
 
 @exporter(AffineGridGenerator, UniformScalingGridGenerator)
 def write_grid(writer: LayerWriter, op: GridGenerator) -> None:
-    """Every point is linear in the transform's numbers: the basis is what each number alone gives."""
+    """Grid points are linear in the coefficients of the transform; the basis is the grid of each unit coefficient."""
     (basis,) = op.forward(np, [np.eye(op.coefficients, dtype=np.float32)[:, :, np.newaxis, np.newaxis]], [])
     rows = writer.node("Flatten", writer.inputs[0], axis=1)
     points = writer.node("MatMul", rows, writer.constant(basis.reshape(op.coefficients, -1), "basis"))

@@ -1,4 +1,4 @@
-"""Which axes of a network's variables may change from call to call, found by inferring shapes for other inputs."""
+"""Find the dynamic axes of a network's variables, by shape inference for other inputs."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from matnet.network import Network
 from matnet.shapes import Shape
 
 BATCH_FACTOR = 7
-# Other inputs to try, as factors and terms of height and width: ratios survive the first (pixel shuffles, branches of
-# several resolutions), remainders the second. Both are large, so that a map with pixels far apart changes its size too.
+# Other input sizes to try, as (factor, term) of height and width. The first rule keeps ratios (pixel shuffles, branches
+# of several resolutions), the second keeps remainders. Both are large enough to change maps of coarse resolution.
 OTHER_SIZES = (((16, 0), (24, 0)), ((1, 1024), (1, 2048)))
 
-Axes = tuple[int | None, ...]  # a shape in which None is an axis of unknown length
+Axes = tuple[int | None, ...]  # a shape; None: unknown size
 
 
 @dataclass(frozen=True)
 class DynamicAxes:
-    """What an exported model leaves open: the batch, and the height and width of its inputs."""
+    """The dynamic axes of an exported model: the batch, and the height and width of its inputs."""
 
     batch: bool = True
     size: bool = True
 
 
 def _other(shape: Shape, dynamic: DynamicAxes, rule: tuple[tuple[int, int], tuple[int, int]]) -> Shape:
-    """Another shape of the same input, as far as it is free; a single pixel, a vector, stays one."""
+    """Another shape of the same input along dynamic axes; a vector (1x1 pixels) stays a vector."""
     n, c, h, w = shape
     if dynamic.batch:
         n *= BATCH_FACTOR
@@ -39,10 +39,9 @@ def _other(shape: Shape, dynamic: DynamicAxes, rule: tuple[tuple[int, int], tupl
 def variable_axes(
     net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], dynamic: DynamicAxes
 ) -> dict[str, Axes] | None:
-    """Every variable's shape with None for the axes that follow the free ones of the inputs.
+    """Every variable's shape with None for axes that depend on dynamic axes of the inputs.
 
-    None where the network does not run on inputs of another size. Raises ShapeError where it does not run
-    on `inputs` themselves.
+    None if the network does not run on inputs of another size. Raises ShapeError if it does not run on `inputs`.
     """
     shapes = net.infer_shapes(inputs, wanted)
     for rule in OTHER_SIZES:

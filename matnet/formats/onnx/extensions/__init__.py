@@ -1,4 +1,4 @@
-"""Exporters of the ops that MatConvNet lacks, which are imported when a network holds one of them."""
+"""ONNX exporters of extension ops, imported when a network has one of them."""
 
 from __future__ import annotations
 

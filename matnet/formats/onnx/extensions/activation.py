@@ -1,4 +1,4 @@
-"""Functions of one value that MatConvNet lacks, as ONNX."""
+"""ONNX exporters of extension activations."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write_elu(writer: LayerWriter, op: ELU) -> None:
 
 
 def _affine(writer: LayerWriter, scale: float, shift: float) -> str:
-    """scale * x + shift, as far as there is anything to do."""
+    """scale * x + shift, without trivial operations."""
     value = writer.inputs[0]
     if scale != 1:
         value = writer.node("Mul", value, writer.constant(scale, "scale"))

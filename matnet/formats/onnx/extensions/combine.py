@@ -1,4 +1,4 @@
-"""Joining and cutting activations in Caffe's ways, as ONNX."""
+"""ONNX exporters of Caffe's layers that join, slice and crop activations."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def write_caffe_crop(writer: LayerWriter, op: CaffeCrop) -> None:
 def write_slice(writer: LayerWriter, op: Slice) -> None:
     length = writer.axes[0][op.axis]
     if length is None and not op.points:
-        raise NeedsFixedSize("cuts an axis of unknown size into equal parts")
+        raise NeedsFixedSize("splits an axis of unknown size into equal parts")
     bounds = [0, *op.points, LAST] if length is None else op._bounds(length)
     axis = writer.integers([op.axis], "axis")
-    for output, (low, high) in zip(writer.outputs, pairwise(bounds), strict=False):  # further pieces have no name
+    for output, (low, high) in zip(writer.outputs, pairwise(bounds), strict=False):  # further slices are unnamed
         ends = writer.integers([low], "start"), writer.integers([high], "end")
         writer.node("Slice", writer.inputs[0], *ends, axis, to=output)
 

@@ -1,4 +1,4 @@
-"""Normalisations of Caffe's and its forks, as ONNX."""
+"""ONNX exporters of normalization layers of Caffe and its forks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Caffe's pooling windows as ONNX, where the size of the map is known."""
+"""ONNX exporters of Caffe's pooling layers, for maps of known size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_global_pooling(writer: LayerWriter, op: GlobalPooling) -> None:
 @exporter(CaffePooling)
 def write_caffe_pooling(writer: LayerWriter, op: CaffePooling) -> None:
     if op.mask or op.method == "stochastic":
-        raise NotExpressible("ONNX has no pooling with a mask, nor stochastic pooling")
+        raise NotExpressible("ONNX has neither pooling with a mask nor stochastic pooling")
     size = writer.size(2), writer.size(3)
     write_windows(writer, op._windows(size), op.method, writer.outputs[0])
 
@@ -37,7 +37,7 @@ def write_spp(writer: LayerWriter, op: SPP) -> None:
 
 
 def write_windows(writer: LayerWriter, windows: Windows, method: str, to: str | None = None) -> str:
-    """Pooling by Caffe's windows: explicit trailing pads; an average over Caffe's own divisors."""
+    """Pooling by Caffe's windows: explicit trailing pads, and averages with Caffe's divisors."""
     size = writer.size(2), writer.size(3)
     pads = [*windows.pad, *(_after(windows, size, axis) for axis in (0, 1))]
     attributes: dict[str, Any] = {"kernel_shape": list(windows.kernel), "strides": list(windows.stride), "pads": pads}
@@ -51,7 +51,7 @@ def write_windows(writer: LayerWriter, windows: Windows, method: str, to: str | 
 
 
 def _after(windows: Windows, size: tuple[int, int], axis: int) -> int:
-    """The trailing pad that gives just these windows; NotExpressible where one lies outside the input."""
+    """The trailing pad for exactly these windows. Raises NotExpressible if one lies outside the input."""
     end = int(windows.starts(np, axis)[-1]) + windows.kernel[axis]
     if end - windows.kernel[axis] >= size[axis] or end < size[axis] - windows.stride[axis] + 1:
         raise NotExpressible("a pooling window lies outside the input")

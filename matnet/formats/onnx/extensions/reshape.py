@@ -1,4 +1,4 @@
-"""The same values in another shape or order, reductions along axes, and constants as ONNX."""
+"""ONNX exporters of reshaping, reordering, resizing, reductions and constants."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_reshape(writer: LayerWriter, op: Op) -> None:
 
 @exporter(Flatten, Reshape)
 def write_matlab_reshape(writer: LayerWriter, op: Op) -> None:
-    """MATLAB runs rows fastest: columns and rows change places before and after."""
+    """In MATLAB rows vary fastest, so rows and columns are transposed before and after."""
     turned = writer.node("Transpose", writer.inputs[0], perm=[0, 1, 3, 2])
     n, channels, height, width = writer.output_axes()
     shaped = writer.reshape(turned, (n, channels, width, height))
@@ -103,7 +103,7 @@ def write_reduction(writer: LayerWriter, op: Reduction) -> None:
 @exporter(ArgMax)
 def write_arg_max(writer: LayerWriter, op: ArgMax) -> None:
     if op.topK > 1:
-        raise NotExpressible("ONNX does not say which of equal values comes first in a top-k")
+        raise NotExpressible("ONNX does not define the order of equal values in a top-k")
     value = writer.inputs[0]
     if op.axis < 0:
         value = writer.node("Flatten", value, axis=1)
@@ -118,7 +118,7 @@ def write_arg_max(writer: LayerWriter, op: ArgMax) -> None:
 
 
 def _greatest(writer: LayerWriter, value: str, axis: int, kind: str) -> str:
-    """The greatest value along an axis, or its index, the last of equal ones, as float32."""
+    """The greatest value along an axis, or the index of its last occurrence, as float32."""
     if kind == "value":
         return writer.node("ReduceMax", value, axes=[axis], keepdims=1)
     index = writer.node("ArgMax", value, axis=axis, keepdims=1, select_last_index=1)

@@ -1,8 +1,8 @@
-"""3 x 3 convolutions by Winograd's algorithm, of operators that runtimes compute fast: two ways, and when each pays.
+"""3 x 3 convolutions by Winograd's algorithm in ONNX: two implementations, and the choice between them.
 
-An output of 4 x 4 pixels needs 36 products per pair of channels in place of 144, one of 5 x 5 pixels 49 in place of
-225. Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks. In float32 results differ by up to
-about 1e-5 of the greatest from those of the plain sum.
+A tile of 4 x 4 output pixels needs 36 products per channel pair instead of 144, a tile of 5 x 5 pixels 49 instead of
+225. In float32, results differ from the direct sum by up to about 1e-5 of the maximum. Source: Lavin and Gray, Fast
+Algorithms for Convolutional Neural Networks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["WinogradWay", "winograd_way", "write_winograd"]
 def write_winograd(
     writer: LayerWriter, op: Conv, filters: np.ndarray, bias: np.ndarray | None, way: WinogradWay
 ) -> None:
-    """The layer in the way that `winograd_way` gave; its input has a fixed height and width."""
+    """Write the layer as chosen by `winograd_way`, for an input of fixed height and width."""
     if way.kind == "tiles":
         write_tiles(writer, op, filters, bias)
     else:

@@ -1,4 +1,4 @@
-"""Whether Winograd's algorithm is likely to pay for a convolution, and written in which way."""
+"""Cost model of Winograd's algorithm: whether and how to use it for a convolution."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ import numpy as np
 from matnet.formats.onnx.winograd.matrices import TAPS, tiles_of
 from matnet.ops.convolution import Conv
 
-# Costs in the time of one multiplication inside a matrix product, measured in ONNX Runtime with two threads on an
-# AMD EPYC of the third generation, and tried on no other processor. What they decide is which convolutions a variant
-# with Winograd's algorithm writes so; whether that variant is used follows from times alone. A value is one of a
-# transformed tile, of an input or an output channel.
+# Costs in units of one multiplication inside a matrix product, measured in ONNX Runtime with two threads on a
+# third-generation AMD EPYC only. They select the convolutions that a Winograd variant replaces; whether the variant is
+# used depends on measured times. A value is one element of a transformed tile of an input or output channel.
 PLAIN = 0.92  # a multiplication of a plain convolution
 TILES_PER_VALUE = 130
-TILES_PER_GRID = 1000  # per value of all tiles of a channel: they are moved in pieces that are a grid long
-TILES_PER_WEIGHT = 13  # the transformed filters, four times as large, are read from memory once per batch
+TILES_PER_GRID = 1000  # per value of all tiles of a channel, moved in blocks of one grid
+TILES_PER_WEIGHT = 13  # transformed filters (four times as large) are read once per batch
 PRODUCTS_PER_VALUE = 47
-PRODUCTS_PER_PIXEL = 2.5  # and that, for each pixel that the map is high: transforms are products with it
-PRODUCTS_PER_WEIGHT = 28  # which are also packed
-GROUPED = 1.8  # times as much per value: a group's channels are short pieces
-CACHE = 32e6  # bytes; transformed values beyond that come from memory
-FROM_MEMORY = 1.6  # times as slow
+PRODUCTS_PER_PIXEL = 2.5  # additional, per pixel of the longer side of the map
+PRODUCTS_PER_WEIGHT = 28  # includes packing
+GROUPED = 1.8  # factor per value for groups, which move shorter blocks
+CACHE = 32e6  # bytes; larger transformed values are read from memory
+FROM_MEMORY = 1.6  # slowdown for values read from memory
 
 
 @dataclass(frozen=True)
 class WinogradWay:
-    """By tiles that a convolution cuts out, or by products alone; tiles have that many output pixels along an axis."""
+    """Implementation (tiles by a convolution, or matrix products only) and output pixels per tile along an axis."""
 
     kind: Literal["tiles", "products"]
     tile: int
@@ -41,9 +40,9 @@ PRODUCTS = WinogradWay("products", 4), WinogradWay("products", 5)
 
 @dataclass(frozen=True)
 class _Work:
-    """A convolution of 3 x 3 filters, for a number of images."""
+    """A convolution with 3 x 3 filters of a batch of images."""
 
-    depth: int  # channels that a filter sees
+    depth: int  # input channels per filter
     channels: int
     count: int
     rows: int
@@ -67,9 +66,9 @@ class _Work:
 
 
 def winograd_way(op: Conv, filters: np.ndarray, axes: tuple[int | None, ...], images: int) -> WinogradWay | None:
-    """How a convolution of this input, `axes`, is likely to be fastest so with that many images at a time.
+    """The fastest Winograd implementation, by the cost model, for an input with `axes` and a batch of `images`.
 
-    None: as a plain convolution, or one that the algorithm is not written for.
+    None if a plain convolution is faster, or the algorithm is not applicable.
     """
     fh, fw, depth, count = filters.shape
     _, channels, height, width = axes

@@ -1,4 +1,4 @@
-"""The matrices of Winograd's algorithm along one axis, by Toom and Cook's method of points."""
+"""The matrices of Winograd's algorithm along one axis, by the Toom-Cook method."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-TAPS = 3  # weights of a filter along an axis
-POINTS = (0, 1, -1, 2, -2, Fraction(1, 2))  # as many as needed, and infinity; small ones lose least to rounding
+TAPS = 3  # filter weights along an axis
+POINTS = (0, 1, -1, 2, -2, Fraction(1, 2))  # interpolation points, besides infinity; small ones reduce rounding errors
 
 
 class Matrices(NamedTuple):
-    """`tile` correlations of 3 weights g with the span = tile + 2 pixels d are output @ ((filter @ g) * (input @ d)).
+    """`tile` correlations of 3 weights g with span = tile + 2 pixels d: output @ ((filter @ g) * (input @ d)).
 
     input: span x span, filter: span x 3, output: tile x span; float64.
     """
@@ -26,7 +26,7 @@ class Matrices(NamedTuple):
 
 @cache
 def matrices(tile: int) -> Matrices:
-    """F(tile, 3): the transposes of taking values at points, and of finding the polynomial that has them."""
+    """F(tile, 3), by transposition of polynomial evaluation and interpolation."""
     span = tile + TAPS - 1
     points = [Fraction(point) for point in POINTS[: span - 1]]
     others = [[other for other in points if other != point] for point in points]
@@ -41,7 +41,7 @@ def matrices(tile: int) -> Matrices:
 
 
 def _coefficients(roots: list[Fraction]) -> list[Fraction]:
-    """Of the product of (x - root) over all roots, the lowest power first."""
+    """Coefficients of the product of (x - root) over all roots, lowest power first."""
     found = [Fraction(1)]
     for root in roots:
         pairs = zip([Fraction(0), *found], [*found, Fraction(0)], strict=True)
@@ -50,5 +50,5 @@ def _coefficients(roots: list[Fraction]) -> list[Fraction]:
 
 
 def tiles_of(length: int, tile: int) -> int:
-    """How many tiles cover so many output pixels along an axis."""
+    """The number of tiles that cover `length` output pixels along an axis."""
     return -(-length // tile)

@@ -1,7 +1,7 @@
-"""3 x 3 filters on small maps with the channels last, transforms and all being matrix products.
+"""Winograd's algorithm as matrix products only, with channels last, for small maps.
 
-The transform of an axis is one matrix for all of its tiles, with the zeros of the pads left out, so that nothing is
-cut out, padded or copied; values are moved in pieces of whole channels.
+The transform along an axis is a single matrix for all tiles, without the zeros of the padding, so nothing is extracted,
+padded or copied. Values are moved in blocks of whole channels.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from matnet.ops.convolution import Conv
 
 
 def write_products(writer: LayerWriter, op: Conv, filters: np.ndarray, bias: np.ndarray | None, tile: int) -> None:
-    """The layer, of any groups, whose input has a fixed height and width; for any number of images.
+    """Write the layer for an input of fixed height and width, with any number of images and groups.
 
-    tile: output pixels of a tile along an axis; it sees span = tile + 2.
+    tile: output pixels of a tile along an axis; its input has span = tile + 2 pixels.
     """
     depth, count = filters.shape[2:]
     channels, height, width = (writer.size(axis) for axis in (1, 2, 3))
@@ -39,7 +39,7 @@ def write_products(writer: LayerWriter, op: Conv, filters: np.ndarray, bias: np.
 def _transformed(
     writer: LayerWriter, op: Conv, shape: tuple[int, int, int], tiles: tuple[int, int], groups: int, tile: int
 ) -> str:
-    """(span span groups) x (N tiles) x (C / groups): all tiles, transformed along the width, then the height."""
+    """(span span groups) x (N tiles) x (C / groups): all tiles, transformed along the width, then along the height."""
     (channels, height, width), span = shape, tile + TAPS - 1
     last = writer.node("Transpose", writer.inputs[0], perm=[0, 2, 3, 1])
     across = writer.constant(_input_matrix(width, op.pad[2], tiles[1], tile), "columns")
@@ -57,7 +57,7 @@ def _transformed(
 
 
 def _pixels(writer: LayerWriter, products: str, tiles: tuple[int, int], shares: tuple[int, int], tile: int) -> str:
-    """N x (tile tiles) x (tile tiles) x K: the tiles' pixels from the products, first along the height."""
+    """N x (tile tiles) x (tile tiles) x K: output pixels from the products, first along the height."""
     span, (groups, share) = tile + TAPS - 1, shares
     count = groups * share
     if groups == 1:
@@ -73,7 +73,7 @@ def _pixels(writer: LayerWriter, products: str, tiles: tuple[int, int], shares: 
 
 
 def _input_matrix(length: int, before: int, tiles: int, tile: int) -> np.ndarray:
-    """(span tiles) x length: the transform of every tile along an axis with `before` zeros before it."""
+    """(span tiles) x length: the transform of all tiles along an axis, padded with `before` zeros at the start."""
     span, transform = tile + TAPS - 1, matrices(tile).input
     padded = np.zeros((span, tiles, tile * (tiles - 1) + span))
     for number in range(tiles):
@@ -94,5 +94,5 @@ def _filter_values(filters: np.ndarray, groups: int, tile: int) -> np.ndarray:
 
 
 def _shaped(writer: LayerWriter, value: str, *lengths: int) -> str:
-    """`value` in another shape, of which one length may be -1."""
+    """Reshape `value`; one length may be -1."""
     return writer.node("Reshape", value, writer.integers(lengths, "shape"))

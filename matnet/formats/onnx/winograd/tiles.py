@@ -1,4 +1,4 @@
-"""3 x 3 filters on tiles that one convolution, which sees a channel at a time, cuts out and transforms."""
+"""Winograd's algorithm with a convolution per channel that extracts and transforms the tiles."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from matnet.formats.onnx.winograd.matrices import TAPS, matrices, tiles_of
 from matnet.layout import filters_to_kchw
 from matnet.ops.convolution import Conv
 
-TILE, SPAN = TILES.tile, TILES.tile + TAPS - 1  # pixels of an output tile, and of what it sees, along an axis
+TILE, SPAN = TILES.tile, TILES.tile + TAPS - 1  # pixels of an output tile, and of its input, along an axis
 INPUT, FILTER, OUTPUT = matrices(TILE)
 
 
 def write_tiles(writer: LayerWriter, op: Conv, filters: np.ndarray, bias: np.ndarray | None) -> None:
-    """The layer, of one group, whose input has a fixed height and width; for any number of images.
+    """Write the layer, with one group, for an input of fixed height and width, with any number of images.
 
-    36 matrix products over the channels, filters first, follow the transform of the tiles; a last product with
-    depth-to-space gives the pixels.
+    After the transform of the tiles, 36 matrix products sum over the channels. A last product with depth-to-space gives
+    the pixels.
     """
     channels, height, width = (writer.size(axis) for axis in (1, 2, 3))
     count = filters.shape[3]
@@ -47,7 +47,7 @@ def _transformed_tiles(writer: LayerWriter, op: Conv, shape: tuple[int, int, int
     """36 x C x (N tiles): every channel's tiles, transformed."""
     channels, height, width = shape
     top, _, left, _ = op.pad
-    # So that the last tile is whole; never less than the layer's own pad.
+    # Complete the last tile; this is never less than the layer's own pad.
     bottom = TILE * (tiles[0] - 1) + SPAN - top - height
     right = TILE * (tiles[1] - 1) + SPAN - left - width
     transform = np.einsum("ui,vj->uvij", INPUT, INPUT).reshape(SPAN * SPAN, 1, SPAN, SPAN)
