@@ -150,7 +150,7 @@ def parse_size(text: str) -> Sizes:
     axes = tuple(int(part) for part in re.split("[x,]", numbers[0])) if numbers else ()
     if not axes or min(axes) < 1 or (len(axes) < 2 and not name):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a size; expected HxW, CxHxW or NxCxHxW of whole numbers from 1, or NAME=AxBx..."
+            f"{text!r} is not a size; expected HxW, CxHxW or NxCxHxW of positive integers, or NAME=AxBx..."
         )
     return name or None, axes
 

@@ -41,7 +41,7 @@ def all_texts(value: Any) -> bool:
 
 def whole(least: int = 1) -> Kind:
     """An integer >= `least`."""
-    return Kind(lambda value: is_whole(value, least), f"a whole number from {least}")
+    return Kind(lambda value: is_whole(value, least), f"an integer >= {least}")
 
 
 def pair(of: Callable[[Any], bool], expected: str) -> Kind:

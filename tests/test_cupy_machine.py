@@ -115,7 +115,7 @@ def test_boxes(flatten: bool, precision: str, machine: SimpleNamespace) -> None:
     expected = net.forward({"x": x, "boxes": boxes})["b"]
     for _ in range(2):
         assert_close(engine({"x": x, "boxes": boxes})["b"], expected, TOLERANCE[precision], "b")
-        with pytest.raises(NetworkError, match=r"layer 'b' .*: a box holds NaN"):
+        with pytest.raises(NetworkError, match=r"layer 'b' .*: a box has NaN"):
             engine({"x": x, "boxes": broken})
 
 

@@ -215,7 +215,7 @@ def test_options_are_one_value_or_keywords() -> None:
     [
         ({"thread": 2}, "no engine takes an option 'thread'; nearest: threads"),
         ({"backend": "onxx"}, "no backend is called 'onxx'; nearest: onnx"),
-        ({"backend": "onnx", "threads": 0}, "threads is 0; expected a whole number from 1"),
+        ({"backend": "onnx", "threads": 0}, "threads is 0; expected an integer >= 1"),
         ({"backend": "numpy", "precision": "fp16"}, "backend 'numpy' computes in fp32 alone; precision 'fp16' needs"),
         ({"backend": "onnx", "precision": "tf32"}, "backend 'onnx' computes in fp32 alone; precision 'tf32' needs"),
         ({"backend": "onnx", "device": "gpu"}, "backend 'onnx' computes on the processor; for a GPU choose"),

@@ -252,7 +252,7 @@ def test_a_variable_beyond_version_5_is_refused_before_it_is_written(tmp_path: P
 
 
 def test_an_unknown_version_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(MatnetError, match="MAT version '4' is not known"):
+    with pytest.raises(MatnetError, match="MAT version '4'"):
         write_mat(tmp_path / "x.mat", {"x": row([1])}, "4")
 
 

@@ -145,12 +145,12 @@ def test_empty_filters_of_a_declared_size_are_missing():
 @pytest.mark.parametrize(
     ("op", "params", "message"),
     [
-        (Conv(), [(3, 5, 4, 8)], "the filters are 3x5x4x8, so .* a multiple of 4; it is 6"),
-        (Conv(), [(3, 5, 2, 8)], "3x5x2x8: expected 2 input channels, or groups that divide 8; got 6"),
-        (Conv(), [(3, 5, 6, 8), (7, 1)], "the bias has 7 elements .7x1., expected 8"),
+        (Conv(), [(3, 5, 4, 8)], "the filters are 3x5x4x8; the input has 6 channels, expected a multiple of 4"),
+        (Conv(), [(3, 5, 2, 8)], "3x5x2x8; the input has 6 channels, expected 2, or groups that divide 8"),
+        (Conv(), [(3, 5, 6, 8), (7, 1)], "the bias has 7 elements .7x1.; expected 8"),
         (Conv(), [(9, 5, 6, 8)], "a window of 9x5 does not fit in an input of 7x11"),
         (Conv(dilate=(4, 1)), [(3, 5, 6, 8)], "a window of 9x5 does not fit"),
-        (Conv(), [()], "its filters are not in the file"),
+        (Conv(), [()], "filters are missing"),
         (Conv(), [(3, 5, 6, 8, 2)], "more than four dimensions"),
     ],
 )
@@ -166,10 +166,10 @@ def test_a_declared_size_stands_for_missing_filters():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"pad": (-1, 0)}, "field 'pad': .* must not be negative"),
+        ({"pad": (-1, 0)}, "field 'pad': .*expected numbers >= 0"),
         ({"pad": (1, 2, 3)}, "field 'pad': .* take 1, 2 or 4 numbers"),
         ({"stride": 0}, "field 'stride': .* >= 1"),
-        ({"stride": 1.5}, "field 'stride': expected whole numbers"),
+        ({"stride": 1.5}, "field 'stride': expected integers"),
     ],
 )
 def test_bad_fields(fields, message):
@@ -239,11 +239,11 @@ def test_conv_transpose_from_one_channel():
 @pytest.mark.parametrize(
     ("op", "params", "message"),
     [
-        (ConvTranspose(), [(3, 5, 6, 4)], "the 3x5x6x4 filters take 4 channels, but the input has 6"),
-        (ConvTranspose(numGroups=4), [(3, 5, 2, 6)], "6 input channels do not divide into 4 groups"),
-        (ConvTranspose(numGroups=2), [(3, 5, 2, 6), (2, 1)], "the bias has 2 elements .2x1., expected 4"),
+        (ConvTranspose(), [(3, 5, 6, 4)], "3x5x6x4; the input has 6 channels, expected 4"),
+        (ConvTranspose(numGroups=4), [(3, 5, 2, 6)], "6 input channels cannot be divided into 4 groups"),
+        (ConvTranspose(numGroups=2), [(3, 5, 2, 6), (2, 1)], "the bias has 2 elements .2x1.; expected 4"),
         (ConvTranspose(crop=(5, 4, 0, 0)), [(3, 5, 2, 6)], "exceeds the upsampled map of 7x11"),
-        (ConvTranspose(), [()], "its filters are empty or not in the file"),
+        (ConvTranspose(), [()], "filters are empty or missing"),
     ],
 )
 def test_what_does_not_fit_transposed(op, params, message):

@@ -284,7 +284,7 @@ REFUSED: list[tuple[Op, list[tuple[int, ...]], list[tuple[int, ...]], str]] = [
     (ops.MultiStageMeanfield(), [SHAPE, SHAPE, (2, 1, HEIGHT, WIDTH)], [(4, 4)] * 3, "the image is 2x1x6x7"),
     (ops.MultiStageMeanfield(), [SHAPE, SHAPE, IMAGE], [(4, 4), (4, 4), (4, 5)], "compatibility has 20"),
     (ops.DenseCRF(), [SHAPE, (2, 3, HEIGHT, 8)], [], "expected 2x3x6x7"),
-    (ops.DenseCRF(), [SHAPE, (2, 3, 1, 1), IMAGE], [], "true sizes"),
+    (ops.DenseCRF(), [SHAPE, (2, 3, 1, 1), IMAGE], [], "image sizes"),
 ]
 
 
@@ -300,8 +300,8 @@ def test_shapes_that_do_not_fit_are_told(
     ("kind", "fields", "message"),
     [
         (ops.MultiStageMeanfield, {"thetaBeta": 0}, "thetaBeta"),
-        (ops.DenseCRF, {"wtGauss": 3}, "one number per term"),
-        (ops.DenseCRF, {**GAUSS, "xGauss": -1}, "must be positive"),
+        (ops.DenseCRF, {"wtGauss": 3}, "one per term"),
+        (ops.DenseCRF, {**GAUSS, "xGauss": -1}, "xGauss.*expected positive"),
     ],
 )
 def test_fields_without_a_meaning_are_refused(kind: type[Op], fields: dict[str, Any], message: str) -> None:
@@ -311,14 +311,14 @@ def test_fields_without_a_meaning_are_refused(kind: type[Op], fields: dict[str, 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_an_image_without_numbers_is_told(value: float) -> None:
-    with pytest.raises(NetworkError, match="not numbers"):
+    with pytest.raises(NetworkError, match="NaN or infinite"):
         Permutohedral(np.array([[0.0], [value]]))
 
 
 def test_features_that_spread_too_far_are_told() -> None:
     features = np.zeros((2, 5), dtype=np.float32)
     features[1] = 1e6
-    with pytest.raises(NetworkError, match="spread too far"):
+    with pytest.raises(NetworkError, match="range of features"):
         Permutohedral(features)
 
 

@@ -172,7 +172,7 @@ def test_aligned_samples_by_loops() -> None:
 @pytest.mark.parametrize("op", [ops.PSROIPooling(), ops.ROIAlign()], ids=lambda op: type(op).__name__)
 @pytest.mark.parametrize("image", [-1, 2])
 def test_a_box_of_an_image_outside_the_batch_is_refused(op: ops.ROIAlign, image: int) -> None:
-    with pytest.raises(NetworkError, match=f"image {image}"):
+    with pytest.raises(NetworkError, match=f"image number {image}"):
         op.forward(np, [seeded(2, 1, 4, 5), np.float32([[image, 0, 0, 3, 3]])[..., None, None]], [])
 
 

@@ -176,10 +176,10 @@ REFUSED_SHAPES: list[tuple[Op, list[tuple[int, ...]], list[tuple[int, ...]], str
     (ops.Eltwise(coeff=(1, 1, 1)), [(2, 3, 4, 5)] * 2, [], "3 coefficients"),
     (ops.Max(), [(2, 3, 4, 5), (2, 1, 4, 5)], [], "2x1x4x5"),
     (ops.Axpy(), [(2, 3, 4, 5)] * 3, [], "expected 2x3x1x1"),
-    (ops.Slice(points=(3,)), [(2, 3, 4, 5)], [], "axis of 3"),
-    (ops.Slice(points=(2, 2)), [(2, 3, 4, 5)], [], "must increase"),
+    (ops.Slice(points=(3,)), [(2, 3, 4, 5)], [], "below 3"),
+    (ops.Slice(points=(2, 2)), [(2, 3, 4, 5)], [], "expected increasing"),
     (ops.Slice(parts=2), [(2, 3, 4, 5)], [], "2 equal parts"),
-    (ops.CaffeCrop(offset=(2, 0)), [(2, 3, 4, 5), (2, 3, 3, 5)], [], "does not lie inside"),
+    (ops.CaffeCrop(offset=(2, 0)), [(2, 3, 4, 5), (2, 3, 3, 5)], [], "outside the input of 2x3x4x5"),
     (ops.BatchReindex(), [(2, 3, 4, 5), (4, 2, 1, 1)], [], "4x2x1x1"),
     (ops.Filter(), [(2, 3, 4, 5), (3, 1, 1, 1)], [], "expected 2x1x1x1"),
 ]
@@ -195,5 +195,5 @@ def test_shapes_that_do_not_fit_are_told(
 
 @pytest.mark.parametrize("index", [3, -1])
 def test_an_index_beyond_the_batch_is_told(index: int) -> None:
-    with pytest.raises(ShapeError, match="the batch has 3 rows"):
+    with pytest.raises(ShapeError, match="expected 0 to 2 for the batch"):
         run(ops.BatchReindex(), numbered(3, 2, 4, 5), np.full((1, 1, 1, 1), index, dtype=np.float32))

@@ -220,8 +220,8 @@ def test_each_class_may_have_its_own_locations() -> None:
     ("locations", "confidences", "given", "message"),
     [
         ((2, 16, 1, 1), (2, 12, 1, 1), (1, 2, 18, 1), "1x2x"),
-        ((2, 15, 1, 1), (2, 12, 1, 1), (1, 2, 16, 1), "locations are 2x15x1x1, expected 2x16"),
-        ((2, 16, 1, 1), (2, 13, 1, 1), (1, 2, 16, 1), "confidences are 2x13x1x1, expected 2x12"),
+        ((2, 15, 1, 1), (2, 12, 1, 1), (1, 2, 16, 1), "locations are 2x15x1x1; expected 2x16"),
+        ((2, 16, 1, 1), (2, 13, 1, 1), (1, 2, 16, 1), "confidences are 2x13x1x1; expected 2x12"),
         ((2, 16, 1, 1), (1, 12, 1, 1), (1, 2, 16, 1), "confidences are 1x12x1x1"),
     ],
 )

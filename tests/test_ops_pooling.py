@@ -84,8 +84,8 @@ def test_pooling_is_the_definition(name, method):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"poolSize": 2, "pad": (0, 2, 0, 0)}, r"\[0, 2, 0, 0\] must be smaller than the pooling window, which is 2x2"),
-        ({"poolSize": (5, 2), "pad": (4, 4, 0, 2)}, "must be smaller than the pooling window, which is 5x2"),
+        ({"poolSize": 2, "pad": (0, 2, 0, 0)}, r"\[0, 2, 0, 0\]; expected less than the pooling window of 2x2"),
+        ({"poolSize": (5, 2), "pad": (4, 4, 0, 2)}, "expected less than the pooling window of 5x2"),
         ({"poolSize": (8, 2)}, "a window of 8x2 does not fit in an input of 7x11"),
     ],
 )

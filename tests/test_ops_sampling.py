@@ -89,11 +89,11 @@ def test_the_identity_grid_gives_the_image_back():
 @pytest.mark.parametrize(
     ("op", "inputs", "message"),
     [
-        (BilinearSampler(), [X.shape, (2, 5, 3, 4)], "the grid is 3x4x5x2 in MATLAB's order, expected two planes"),
+        (BilinearSampler(), [X.shape, (2, 5, 3, 4)], "the grid is 3x4x5x2 in MATLAB's order; expected 2 planes"),
         (BilinearSampler(), [X.shape, (3, 5, 2, 4)], "3 grids for 2 images; expected a multiple"),
-        (AffineGridGenerator(Ho=3, Wo=5), [(2, 5, 1, 1)], "the transforms are 2x5x1x1, expected 6 for each image"),
-        (AffineGridGenerator(), [(2, 6, 1, 1)], "the grid's size Ho x Wo is 0x0, expected at least 1x1"),
-        (UniformScalingGridGenerator(Ho=3, Wo=5), [(2, 6, 1, 1)], "expected 3 for each image: 2x3x1x1"),
+        (AffineGridGenerator(Ho=3, Wo=5), [(2, 5, 1, 1)], "the transforms are 2x5x1x1; expected 6 "),
+        (AffineGridGenerator(), [(2, 6, 1, 1)], "Ho x Wo is 0x0; expected at least 1x1"),
+        (UniformScalingGridGenerator(Ho=3, Wo=5), [(2, 6, 1, 1)], "expected 3 .*: 2x3x1x1"),
     ],
 )
 def test_what_does_not_fit(op, inputs, message):

@@ -141,7 +141,7 @@ def _sizes(value: Any, place: str, count: int | None = None, least: int = 1) -> 
     """Integers >= `least`, exactly `count` of them if given. (The rank of a scalar blob is 0.)"""
     found = [whole(number, least) for number in numbers(value)]
     if None in found or count not in (None, len(found)):
-        expected = "whole numbers" if count is None else f"{count} whole numbers"
+        expected = "integers" if count is None else f"{count} integers"
         raise FileFormatError(f"{place}: expected {expected} from {least} to {LARGEST_SIZE}, found {describe(value)}")
     return tuple(size for size in found if size is not None)
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 BYTES = (0.0, 255.0)
 KINDS = {
-    "image_size": pair(is_whole, "(height, width), whole numbers from 1"),
+    "image_size": pair(is_whole, "(height, width), positive integers"),
     "channels": whole(),
     "scale": FACTOR,
     "color": choice("rgb", "bgr"),

@@ -206,7 +206,7 @@ def _unusable_size(found: Mapping[str, Any]) -> bool:
 def _no_size(found: Mapping[str, Any]) -> str:
     if _unusable_size(found):
         values = numbers(found["imageSize"])
-        return f"imageSize is {values}; expected positive whole numbers [H W C N]; {_give_size()}"
+        return f"imageSize is {values}; expected positive integers [H W C N]; {_give_size()}"
     return f"{'imageSize is missing' if found else 'the size of the input is stated nowhere'}; {_give_size()}"
 
 

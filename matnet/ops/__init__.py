@@ -1,6 +1,6 @@
-"""What each layer is: one frozen dataclass per op, one module per family; `register` adds further ones.
+"""Layer types: one frozen dataclass per op, one module per family. `register` adds user-defined ops.
 
-The module of a family is imported when one of its layer types is asked for; `modules` says where each one is.
+A module is imported when one of its layer types is first used; `modules` maps types to modules.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Functions of one pixel: ReLU, Sigmoid, SoftMax, and DropOut, which is the identity in test mode."""
+"""Activations (ReLU, Sigmoid, SoftMax), and DropOut, which is the identity in test mode."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from matnet.ops.fields import as_float, of
 @register("dagnn.ReLU", simplenn="relu", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class ReLU(Elementwise):
-    """max(x, 0), or with a leak x where x > 0 and leak * x elsewhere (vl_nnrelu).
+    """max(x, 0), or with a leak: x for x > 0, otherwise leak * x (vl_nnrelu).
 
-    Without a leak NaN becomes 0, because MATLAB's max passes over NaN.
+    Without a leak NaN becomes 0, because MATLAB's max ignores NaN.
     """
 
     half_precision = True
@@ -38,7 +38,7 @@ class Sigmoid(Elementwise):
     """1 / (1 + exp(-x)) (vl_nnsigmoid)."""
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
-        with np.errstate(over="ignore"):  # exp(-x) of a large negative x is infinite, and the result a true 0
+        with np.errstate(over="ignore"):  # exp(-x) may be infinite; the result is then 0
             result = xp.exp(-inputs[0])
         result += 1
         return [xp.reciprocal(result, out=result)]
@@ -47,7 +47,7 @@ class Sigmoid(Elementwise):
 @register("dagnn.SoftMax", simplenn="softmax", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class SoftMax(Op):
-    """exp(x - m) / sum exp(x - m) over channels at every pixel, m being their maximum (vl_nnsoftmax)."""
+    """exp(x - m) / sum exp(x - m) over the channels of each pixel, where m is their maximum (vl_nnsoftmax)."""
 
     family = "result"
     images_independent = True
@@ -66,7 +66,7 @@ class SoftMax(Op):
 @register("dagnn.DropOut", simplenn="dropout", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class DropOut(Elementwise):
-    """The identity in test mode: MatConvNet scales by 1 / (1 - rate) while training (vl_nndropout)."""
+    """The identity in test mode; MatConvNet scales by 1 / (1 - rate) in training (vl_nndropout)."""
 
     family = "other"
     inert_properties = frozenset({"frozen"})

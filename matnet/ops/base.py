@@ -1,4 +1,4 @@
-"""What an op is, and the registry under which file formats find it."""
+"""Op, the base class of layer types, and the registry that maps type names to ops."""
 
 from __future__ import annotations
 
@@ -14,95 +14,94 @@ from matnet.ops.fields import converter
 from matnet.ops.modules import DAGNN, SIMPLENN, places
 from matnet.shapes import ReceptiveField, Shape
 
-Array = Any  # numpy.ndarray, or cupy.ndarray when an engine says so
+Array = Any  # numpy.ndarray or cupy.ndarray
 
 
 class Channels(IntEnum):
-    """How the channels of an op's outputs relate to those of its inputs; each level includes those below it.
+    """How the channels of an op's outputs relate to those of its inputs. Each level includes the ones before it.
 
-    The inputs of `Op.size_only_inputs` do not count. Where params hold values per channel
-    (`Op.channel_axes`), they are put into the same order as the channels.
+    Inputs in `Op.size_only_inputs` are ignored. Params with values per channel (`Op.channel_axes`) are permuted along
+    with the channels.
     """
 
     UNKNOWN = 0
-    COUNT = 1  # every output has as many channels as input 1 (one channel may be spread over many)
-    REVERSIBLE = 2  # the channels of all inputs in reverse order give the outputs in reverse order
-    PERMUTABLE = 3  # the channels of all inputs in any other order give the outputs in that order
-    SEPARATE = 4  # channel c of the outputs depends on channel c of the inputs alone
+    COUNT = 1  # every output has as many channels as input 1 (or broadcasts one channel)
+    REVERSIBLE = 2  # reversing the channels of all inputs reverses those of the outputs
+    PERMUTABLE = 3  # permuting the channels of all inputs permutes those of the outputs
+    SEPARATE = 4  # channel c of the outputs depends only on channel c of the inputs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Op:
-    """One layer's meaning: its fields (with MatConvNet's names), its shapes, its facts, its reference forward pass.
+    """A layer type: fields (named as in MatConvNet), output shapes, facts, and the reference forward pass.
 
-    Activations are N x C x H x W; params come in MatConvNet's shapes (filters h x w x c/groups x K).
-    A subclass is a frozen dataclass; a field made by `fields.of(convert, default)`, or with a plain
-    default, accepts whatever a MATLAB file holds and always keeps the canonical value. Only `forward` must
-    be written; an op that changes sizes also writes `output_shapes`, one that looks beyond its own pixel
-    `receptive_fields`.
+    Activations are N x C x H x W; params have MatConvNet's shapes (filters h x w x c/groups x K). A subclass is a
+    frozen dataclass. A field made by `fields.of(convert, default)`, or with a plain default, accepts values as stored
+    in MATLAB files and keeps the canonical value. Only `forward` is required. An op that changes sizes also implements
+    `output_shapes`; an op that reads neighbouring pixels implements `receptive_fields`.
 
-    Facts state what engines, converters and displays may do with a layer. Their defaults are safe: an op
-    that states nothing runs in every engine, on the whole batch, in float32. A subclass states a fact as a class
-    attribute, `images_independent = True`, or as a property or method where it depends on the fields:
+    Facts tell engines, converters and displays what they may do with a layer. The defaults are safe: an op without
+    facts runs in every engine, on the whole batch, in float32. A subclass states a fact as a class attribute
+    (`images_independent = True`), or as a property or method if it depends on the fields:
 
-    - `images_independent`: whether a batch may be divided.
+    - `images_independent`: whether a batch may be split.
     - `sizes_depend_on_values`: whether output sizes are known only after the forward pass.
-    - `channels`, `channel_axes`, `input_channel_axis`, `channels_read`: what happens to channels.
-    - `has_filters`: whether param 1 is a bank of filters, which tables of layers show.
-    - `with_axes_swapped`, `spatial_params`: the same layer for images whose height and width are exchanged.
-    - `usual_inputs`: the size that an input, such as boxes, always has.
-    - `lists_detections`: whether an output row is image, class, score and four corners relative to the image.
-    - `listed_classes`: how many classes these rows count, and the number of the background.
-    - `listed_from`: the number of the first pixel in the annotations whose corners these are.
+    - `channels`, `channel_axes`, `input_channel_axis`, `channels_read`: how channels are processed.
+    - `has_filters`: whether param 1 is a bank of filters, shown in tables of layers.
+    - `with_axes_swapped`, `spatial_params`: the equivalent layer for transposed images.
+    - `usual_inputs`: the fixed size of an input such as boxes.
+    - `lists_detections`: whether output rows are image, class, score and four corners relative to the image.
+    - `listed_classes`: the number of classes in these rows, and the index of the background.
+    - `listed_from`: the pixel origin (0 or 1) of the annotations used in training.
     - `affine`: the factors and offsets of a layer that computes factor * x + offset per channel.
-    - `half_precision`: whether an engine may store its outputs as float16.
-    - `family`: the group of layers by which a drawing is coloured.
+    - `half_precision`: whether an engine may store outputs as float16.
+    - `family`: the group of layers that share a colour in drawings.
 
-    A subclass of an op that has a forward pass and writes another one inherits no facts: it states its own.
-    `Elementwise` is the base of ops with one value in, one value out.
+    A subclass that overrides an inherited forward pass does not inherit facts; it states its own. `Elementwise` is the
+    base of elementwise ops.
     """
 
     dagnn: ClassVar[str] = ""  # class name in DagNN files
     simplenn: ClassVar[tuple[str, ...]] = ()  # `type` in SimpleNN files; the first one is written
     caffe: ClassVar[tuple[str, ...]] = ()  # Caffe types that convert into this op through `from_caffe`
-    simplenn_fields: ClassVar[Mapping[str, str]] = {}  # where SimpleNN spells a field differently
-    stock: ClassVar[bool] = False  # whether MatConvNet itself has it
-    # What `opts` of a layer can set: option of the vl_nn function in lower case -> field, or place among the params.
-    # None: MatConvNet's class has no `opts`, or makes no use of it.
+    simplenn_fields: ClassVar[Mapping[str, str]] = {}  # field -> its name in SimpleNN, if different
+    stock: ClassVar[bool] = False  # whether the op is part of MatConvNet
+    # Options in `opts` of a layer: lower-case option of the vl_nn function -> field, or index of the param.
+    # None: MatConvNet's class has no `opts`, or does not use it.
     opts_fields: ClassVar[Mapping[str, str | int] | None] = None
-    inert_properties: ClassVar[frozenset[str]] = frozenset()  # of the DagNN class, without influence on the output
-    removed_properties: ClassVar[frozenset[str]] = frozenset()  # of old versions of the class: read, and not written
-    training_only: ClassVar[bool] = False  # losses and metrics: not part of Network.for_inference
-    input_count: ClassVar[tuple[int, int | None]] = (1, 1)  # fewest and most inputs; None: any number
-    param_count: ClassVar[tuple[int, int]] = (0, 0)  # fewest and most params
-    size_only_inputs: ClassVar[frozenset[int]] = frozenset()  # inputs of which only the size matters
-    usual_inputs: ClassVar[Mapping[int, tuple[int, int, int]]] = {}  # C, H, W that an input has where nothing states it
-    uses_host: ClassVar[bool] = False  # whether forward works on values on the host: no CUDA graph can hold it
-    sizes_depend_on_values: ClassVar[bool] = False  # `output_shapes` then gives the greatest sizes
-    spatial_params: ClassVar[frozenset[int]] = frozenset()  # params whose first two axes are rows and columns
-    has_filters: ClassVar[bool] = False  # whether param 1 is a bank of filters h x w x c x K, and `size` its sizes
-    half_precision: ClassVar[bool] = False  # float16 outputs for float16 inputs lose nothing that matters
+    inert_properties: ClassVar[frozenset[str]] = frozenset()  # DagNN properties without effect on the output
+    removed_properties: ClassVar[frozenset[str]] = frozenset()  # DagNN properties of old versions: read, not written
+    training_only: ClassVar[bool] = False  # losses and metrics, dropped by Network.for_inference
+    input_count: ClassVar[tuple[int, int | None]] = (1, 1)  # minimum and maximum; None: any number
+    param_count: ClassVar[tuple[int, int]] = (0, 0)  # minimum and maximum
+    size_only_inputs: ClassVar[frozenset[int]] = frozenset()  # inputs used only for their size
+    usual_inputs: ClassVar[Mapping[int, tuple[int, int, int]]] = {}  # default C, H, W of an input
+    uses_host: ClassVar[bool] = False  # whether forward reads values on the host, which excludes CUDA graphs
+    sizes_depend_on_values: ClassVar[bool] = False  # `output_shapes` then returns the maximum sizes
+    spatial_params: ClassVar[frozenset[int]] = frozenset()  # params with rows and columns as the first two axes
+    has_filters: ClassVar[bool] = False  # whether param 1 is a bank of filters h x w x c x K with shape `size`
+    half_precision: ClassVar[bool] = False  # float16 outputs are accurate enough for float16 inputs
     lists_detections: ClassVar[bool] = False  # rows of 7: image, class, score, corners relative to the image
     family: ClassVar[str] = "other"  # a key of display.svg.COLOURS
 
     @property
     def listed_classes(self) -> tuple[int, int] | None:
-        """Of a layer that lists detections: the number of classes, the background among them, and which class that is.
+        """For a layer that lists detections: the number of classes including the background, and its index.
 
-        None where the layer does not state them.
+        None if unknown.
         """
         return None
 
     @property
     def listed_from(self) -> int:
-        """Of a layer that lists detections: the number of the first pixel in the annotations of its training."""
+        """The pixel origin (0 or 1) of the annotations used in training, for a layer that lists detections."""
         return 1
 
     @property
     def images_independent(self) -> bool:
-        """Whether image n of every output depends on image n of the inputs alone, or on no image.
+        """Whether image n of every output depends only on image n of the inputs, or on no image.
 
-        An input of one image may stand for all. True lets engines divide a batch.
+        An input with one image may be shared by all. If true, engines may split a batch.
         """
         return False
 
@@ -113,16 +112,16 @@ class Op:
 
     @property
     def input_channel_axis(self) -> int | None:
-        """The axis of param 1 along which its values belong to the channels of input 1, which the op mixes.
+        """The axis of param 1 for the channels of input 1, in an op that mixes channels.
 
-        None where param 1 has no such axis, or not one for all channels (groups).
+        None if there is no such axis, or if it does not span all channels (groups).
         """
         return None
 
     def affine(self, params: Sequence[Array]) -> tuple[Array, Array] | None:
-        """Factors and offsets, float64 of C values or one, of a layer that computes factor * x + offset per channel.
+        """Factors and offsets (float64, C values or one) of a layer that computes factor * x + offset per channel.
 
-        None where it computes something else. Engines fold such a layer into a convolution beside it.
+        None for other layers. Engines fold such a layer into an adjacent convolution.
         """
         return None
 
@@ -144,57 +143,57 @@ class Op:
                 raise NetworkError(f"field {item.name!r}: {error}") from None
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
-        """Shapes of the outputs for these input and param shapes; ShapeError where they do not fit."""
+        """The output shapes for these input and param shapes. Raises ShapeError if they do not match."""
         return [inputs[0]]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
-        """Per input, what one output pixel sees of it; None where that is undefined or nothing."""
+        """The receptive field of an output pixel in each input; None if undefined or empty."""
         return [ReceptiveField()] * len(inputs)
 
     def multiply_adds(self, inputs: Sequence[Shape], params: Sequence[Shape], outputs: Sequence[Shape]) -> int:
-        """Multiply-add operations of one forward pass; 0 for ops that are not matrix products."""
+        """Number of multiply-adds of one forward pass; 0 for ops other than matrix products."""
         return 0
 
     def channels_read(self, params: Sequence[Shape]) -> int | None:
-        """The channels that input 1 must have for params of these shapes; None where they leave it open."""
+        """The required number of channels of input 1 for these param shapes; None if any."""
         return None
 
     def channel_axes(self, params: Sequence[Shape]) -> list[int]:
-        """For each param, padded to four axes, the one along which it has a value per channel, or one for all.
+        """For each param (padded to four axes) the axis with a value per channel, or one for all.
 
-        Needed where `channels` is REVERSIBLE or more and the op has params.
+        Required if `channels` is REVERSIBLE or higher and the op has params.
         """
         return []
 
     def with_axes_swapped(self) -> Op | None:
-        """The op that gives the transposed outputs for transposed inputs; None where there is none.
+        """The op that computes the transposed outputs from transposed inputs, or None.
 
-        Transposed are height and width of activations, and the first two axes of the params in `spatial_params`.
+        Height and width of activations and the first two axes of params in `spatial_params` are transposed.
         """
         return None
 
     def for_inference(self) -> Op | None:
-        """Of a training-only op: the op that computes at inference, of its first input, what a user wants; else None.
+        """For a training-only op: the op to apply to its first input at inference; None to drop the layer.
 
-        None: the layer is dropped. Asked only of layers whose outputs no other layer reads.
+        Called only for layers with unused outputs.
         """
         return None
 
     def prepare(self, xp: Any, params: Sequence[Array]) -> Any:
-        """Params in the form that `forward` takes, made once per network; NetworkError for unusable values."""
+        """Prepare params for `forward`, once per network. Raises NetworkError for invalid values."""
         return list(params)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
-        """Outputs for these inputs, in test mode; `xp` is numpy or cupy, `params` what `prepare` returned."""
+        """Compute the outputs in test mode. xp: numpy or cupy. params: the result of `prepare`."""
         raise NetworkError(f"{type(self).__name__} has no forward pass")
 
     @classmethod
     def from_caffe(cls, param: Any) -> Op:
-        """The op for what a Caffe layer's definition says; user-registered ops override it where fields differ.
+        """The op for a Caffe layer definition. User-registered ops override this if field names differ.
 
-        `param.has(name)` and `param.get(name)` take the name of a parameter message (`python_param`, `relu_param`, or
-        one that no Caffe knows) or of a field in any of them. A field called like a Python keyword stands in an
-        attribute with an underscore behind it: `lambda_`.
+        `param.has(name)` and `param.get(name)` accept the name of a parameter message (`python_param`, `relu_param`, or
+        an unknown one) or of a field in any of them. An attribute named like a Python keyword ends with an underscore:
+        `lambda_`.
         """
         names = {item.name: spelling_in_files(item.name) for item in fields(cls)}
         given = {own: param.get(name) for own, name in names.items() if param is not None and param.has(name)}
@@ -206,23 +205,23 @@ FACTS = frozenset({
     "images_independent", "input_channel_axis", "listed_classes", "listed_from", "lists_detections",
     "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
 })  # fmt: skip
-"""The attributes of Op that describe what its forward pass does."""
+"""The attributes of Op that describe its forward pass."""
 
 
 AnyOp = TypeVar("AnyOp", bound=Op)
 
 
 def computes_as(op: Op, kind: type[AnyOp]) -> TypeGuard[AnyOp]:
-    """Whether `op` is of this class, or of a subclass that computes the same way.
+    """Whether `op` is of this class, or of a subclass with the same forward pass.
 
-    Engines that compute a layer in their own way ask this: a subclass with another forward pass is another layer.
+    Engines with their own implementation of a layer check this.
     """
     return isinstance(op, kind) and type(op).forward is kind.forward and type(op).prepare is kind.prepare
 
 
 @dataclass(frozen=True, kw_only=True)
 class Elementwise(Op):
-    """Base of ops with one input, whose outputs are one function of the value at the same place."""
+    """Base of elementwise ops with one input."""
 
     family = "activation"
     images_independent = True
@@ -233,7 +232,7 @@ class Elementwise(Op):
 
 
 def spelling_in_files(name: str) -> str:
-    """What a field is called in files: without the underscore that keeps it apart from a keyword of Python.
+    """The name of a field in files: without the trailing underscore of names like Python keywords.
 
     >>> spelling_in_files("lambda_"), spelling_in_files("pad_"), spelling_in_files("pad")
     ('lambda', 'pad_', 'pad')
@@ -243,7 +242,7 @@ def spelling_in_files(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown(Op):
-    """A layer type that is not registered: it loads, shows and saves, and fails by name only when it must run."""
+    """An unregistered layer type. It can be loaded, shown and saved; running it is an error that names the type."""
 
     family = "unknown"
     kind: str
@@ -251,15 +250,15 @@ class Unknown(Op):
     param_count: ClassVar[tuple[int, int]] = (0, 1 << 30)
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
-        raise ShapeError(f"layer type {self.kind!r} is not known, so its output size is not known either")
+        raise ShapeError(f"unknown layer type {self.kind!r}, so its output size is unknown")
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [None] * len(inputs)
 
 
 class Names(dict[str, "type[Op]"]):
-    """Ops by name. The module of one of matnet's own, which `places` states, is imported when its name is asked for;
-    all are where the names are listed.
+    """Ops by name. The module of a built-in op (see `places`) is imported when its name is looked up; listing the
+    names imports all modules.
     """
 
     def __init__(self, places: Mapping[str, str]) -> None:
@@ -267,7 +266,7 @@ class Names(dict[str, "type[Op]"]):
         self._places = dict(places)
 
     def completed(self) -> Names:
-        """The same names, with those of all modules."""
+        """Import all modules; returns self."""
         for module in dict.fromkeys(self._places.values()):
             import_module(module)
         return self
@@ -305,7 +304,7 @@ class Names(dict[str, "type[Op]"]):
 
 
 class Registry:
-    """The ops that file formats can name: three tables, each key owned by exactly one class."""
+    """Maps type names of each file format to ops; each name belongs to exactly one class."""
 
     def __init__(self) -> None:
         self.dagnn = Names(places(DAGNN, "dagnn."))
@@ -313,7 +312,7 @@ class Registry:
         self.caffe = Names({})
 
     def add(self, op: type[Op], dagnn: str, simplenn: Sequence[str], caffe: Sequence[str]) -> None:
-        """Enter `op` under these names; NetworkError where a name is taken (nothing is entered then)."""
+        """Add `op` under these names. Raises NetworkError, without adding any, if a name is taken."""
         wanted = [(self.dagnn, dagnn)] if dagnn else []
         wanted += [(self.simplenn, name) for name in simplenn] + [(self.caffe, name) for name in caffe]
         own = op.__module__.startswith("matnet.ops.")
@@ -324,7 +323,7 @@ class Registry:
             table[name] = op
 
     def remove(self, op: type[Op]) -> None:
-        """Take `op` out of every table (the undo of `add`)."""
+        """Remove `op` from every table (undoes `add`)."""
         for table in (self.dagnn, self.simplenn, self.caffe):
             for name in [name for name, known in table.items() if known is op]:
                 del table[name]
@@ -346,10 +345,10 @@ def register(
     simplenn_fields: Mapping[str, str] | None = None,
     stock: bool = False,
 ) -> Callable[[OpClass], OpClass]:
-    """Class decorator: enter an op under its DagNN class name, SimpleNN types and Caffe types.
+    """Class decorator: register an op under its DagNN class name, SimpleNN types and Caffe types.
 
-    `simplenn_fields` maps the op's field names to those of SimpleNN layers where they differ. Raises
-    NetworkError where a name is taken. A user's own layer takes a few lines:
+    simplenn_fields: field -> its name in SimpleNN layers, if different. Raises NetworkError if a name is taken. A
+    user-defined layer:
 
     >>> @register("mylab.Double", simplenn="double")
     ... @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Several arrays into one (Sum, Concat, Scale), and rearrangements of one (Crop, SubP)."""
+"""Layers that combine arrays (Sum, Concat, Scale), crop them (Crop) or shuffle pixels (SubP)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from matnet.ops.base import Array, Channels, Op, register
 from matnet.ops.fields import Pair, as_float, as_int, as_offsets, as_size, of
 from matnet.shapes import ReceptiveField, Shape, swapped, text, transposed_field, window_field
 
-AXIS_OF_DIM = {1: 2, 2: 3, 3: 1, 4: 0}  # MATLAB's dimensions H, W, C, N among the axes of N x C x H x W
+AXIS_OF_DIM = {1: 2, 2: 3, 3: 1, 4: 0}  # MATLAB's dimension (H, W, C, N) -> axis of N x C x H x W
 
 
 @register("dagnn.Sum", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class Sum(Op):
-    """The sum of inputs of one shape, added from left to right (dagnn.Sum)."""
+    """The sum of inputs of equal shape, added from left to right (dagnn.Sum)."""
 
     family = "joining"
     images_independent = True
@@ -51,14 +51,14 @@ class Sum(Op):
 def _as_dim(value: Any) -> int:
     dim = as_int(value)
     if dim not in AXIS_OF_DIM:
-        raise NetworkError(f"a dimension is 1 (H), 2 (W), 3 (C) or 4 (N), found {dim}")
+        raise NetworkError(f"dimension is {dim}; expected 1 (H), 2 (W), 3 (C) or 4 (N)")
     return dim
 
 
 @register("dagnn.Concat", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class Concat(Op):
-    """Inputs one after the other along MATLAB's dimension `dim`: 1 = H, 2 = W, 3 = C, 4 = N (vl_nnconcat)."""
+    """Concatenation along MATLAB's dimension `dim`: 1 = H, 2 = W, 3 = C, 4 = N (vl_nnconcat)."""
 
     family = "joining"
     half_precision = True
@@ -84,7 +84,7 @@ class Concat(Op):
             if other != others[0]:
                 raise ShapeError(
                     f"input {number} is {text(inputs[number - 1])}, input 1 is {text(inputs[0])}; "
-                    f"they may differ only in {'NCHW'[axis]}, along which they are joined"
+                    f"expected equal sizes except in {'NCHW'[axis]}, the axis of concatenation"
                 )
         return [(*inputs[0][:axis], sum(shape[axis] for shape in inputs), *inputs[0][axis + 1 :])]
 
@@ -98,9 +98,9 @@ class Concat(Op):
 @register("dagnn.ConcatMap", simplenn="concat")
 @dataclass(frozen=True, kw_only=True)
 class ConcatMap(Op):
-    """A second input appended as further channels: FFDNet's map of noise levels (its vl_simplenn, `concat`).
+    """Appends a second input as further channels: FFDNet's map of noise levels (`concat` in its vl_simplenn).
 
-    The map is N x M x H x W; a single value per channel, 1 x M x 1 x 1 or N x M x 1 x 1, stands for all pixels.
+    The map is N x M x H x W, or 1 x M x 1 x 1 or N x M x 1 x 1, broadcast to all pixels.
     """
 
     family = "joining"
@@ -115,7 +115,7 @@ class ConcatMap(Op):
         if levels[0] not in (1, n) or levels[2:] not in ((1, 1), (h, w)):
             raise ShapeError(
                 f"the map is {text(levels)}, the first input {text(inputs[0])}; expected {n}x{levels[1]}x{h}x{w}, "
-                "or one pixel for all"
+                "or a single pixel"
             )
         return [(n, c + levels[1], h, w)]
 
@@ -131,10 +131,10 @@ class ConcatMap(Op):
 @register("dagnn.Scale", simplenn="scale", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class Scale(Op):
-    """x * multiplier, plus a bias with `hasBias`, each broadcast to the other (dagnn.Scale).
+    """x * multiplier, plus a bias with `hasBias`, with broadcasting (dagnn.Scale).
 
-    The arguments are the inputs followed by the params: a multiplier may be an input or a param (in
-    MATLAB's shape, 1 x 1 x C mostly).
+    The arguments are the inputs followed by the params, so the multiplier may be an input or a param (in MATLAB's
+    shape, usually 1 x 1 x C).
     """
 
     family = "joining"
@@ -144,7 +144,7 @@ class Scale(Op):
     half_precision = True
     input_count: ClassVar[tuple[int, int | None]] = (1, 3)
     param_count: ClassVar[tuple[int, int]] = (0, 2)
-    size: Shape = of(as_size, ())  # as declared in the file; the params themselves decide
+    size: Shape = of(as_size, ())  # as declared in the file; the params take precedence
     hasBias: bool = True
 
     def channel_axes(self, params: Sequence[Shape]) -> list[int]:
@@ -156,7 +156,7 @@ class Scale(Op):
     def affine(self, params: Sequence[Array]) -> tuple[np.ndarray, np.ndarray] | None:
         vectors = [np.asarray(param, np.float64) for param in params[: 2 if self.hasBias else 1]]
         if len(vectors) < (2 if self.hasBias else 1) or any(one.size != pad_to_4d(one).shape[2] for one in vectors):
-            return None  # it differs from pixel to pixel, or from image to image
+            return None  # not constant over pixels or images
         return vectors[0].ravel(), vectors[1].ravel() if self.hasBias else np.zeros(1)
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
@@ -164,12 +164,12 @@ class Scale(Op):
         arguments = [*inputs, *declared]
         if len(arguments) < self._needed:
             wanted = "x, multiplier and bias" if self.hasBias else "x and multiplier"
-            raise ShapeError(f"has {len(arguments)} arguments (inputs and params), expected {self._needed}: {wanted}")
+            raise ShapeError(f"has {len(arguments)} arguments (inputs and params); expected {self._needed}: {wanted}")
         try:
             return [np.broadcast_shapes(*arguments[: self._needed])]
         except ValueError:
             sizes = ", ".join(text(shape) for shape in arguments[: self._needed])
-            raise ShapeError(f"x, multiplier and bias do not fit together: {sizes} (N x C x H x W)") from None
+            raise ShapeError(f"x, multiplier and bias cannot be broadcast: {sizes} (N x C x H x W)") from None
 
     @property
     def _needed(self) -> int:
@@ -187,10 +187,10 @@ class Scale(Op):
 @register("dagnn.Crop", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class Crop(Op):
-    """The part of the first input, from `crop` = [rows columns] on, that is as large as the second (dagnn.Crop).
+    """Crops the first input to the size of the second, starting at `crop` = [rows columns] (dagnn.Crop).
 
-    Where less than `crop` is left over, all of it is cut on the top and left; the rest goes at the bottom
-    and right.
+    If the size difference is less than `crop`, all of it is cropped at the top and left; otherwise the remainder is
+    cropped at the bottom and right.
     """
 
     family = "joining"
@@ -206,16 +206,16 @@ class Crop(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         (n, c, h, w), (_, _, height, width) = inputs
         if height > h or width > w:
-            raise ShapeError(f"the input is {h}x{w}, smaller than the reference to which it is cut, {height}x{width}")
+            raise ShapeError(f"the input is {h}x{w}; cannot crop it to the larger reference of {height}x{width}")
         if min(self.crop) < 0:
-            raise ShapeError(f"crop is {list(self.crop)}, expected offsets >= 0")
+            raise ShapeError(f"crop is {list(self.crop)}; expected offsets >= 0")
         return [(n, c, height, width)]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [ReceptiveField(offset=(1.0 + self.crop[0], 1.0 + self.crop[1])), None]
 
     def offsets(self, inputs: Sequence[Shape]) -> Pair:
-        """Rows and columns cut on the top and left for these input shapes."""
+        """Rows and columns cropped at the top and left for these input shapes."""
         (_, _, h, w), (_, _, height, width) = inputs
         return min(self.crop[0], h - height), min(self.crop[1], w - width)
 
@@ -229,10 +229,10 @@ class Crop(Op):
 @register("dagnn.SubP", simplenn="SubP")
 @dataclass(frozen=True, kw_only=True)
 class SubP(Op):
-    """Pixel shuffle: channels to pixels with a scale s > 1, pixels to channels with 1 / s (FFDNet's vl_nnSubP).
+    """Pixel shuffle: channels to pixels for a scale s > 1, pixels to channels for 1 / s (FFDNet's vl_nnSubP).
 
-    Up: N x C*s*s x H x W -> N x C x H*s x W*s; channel c*s*s + b*s + a goes to row a, column b of each s x s
-    block (rows fastest, which differs from PyTorch's pixel_shuffle). Down is the inverse.
+    Up: N x C*s*s x H x W -> N x C x H*s x W*s; channel c*s*s + b*s + a goes to row a, column b of each s x s block
+    (rows vary fastest, unlike PyTorch's pixel_shuffle). Down is the inverse.
     """
 
     family = "pooling"
@@ -242,7 +242,7 @@ class SubP(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.scale < np.inf or (self.scale > 1 and self.scale != int(self.scale)):
-            raise NetworkError(f"field 'scale': expected a whole number, or 1 divided by one, found {self.scale:g}")
+            raise NetworkError(f"field 'scale' is {self.scale:g}; expected an integer s or 1 / s")
 
     @property
     def factor(self) -> int:
@@ -254,10 +254,10 @@ class SubP(Op):
         s = self.factor
         if self.scale > 1:
             if c % (s * s):
-                raise ShapeError(f"the input has {c} channels, expected a multiple of {s}x{s} = {s * s}")
+                raise ShapeError(f"the input has {c} channels; expected a multiple of {s}x{s} = {s * s}")
             return [(n, c // (s * s), h * s, w * s)]
         if h % s or w % s:
-            raise ShapeError(f"the input is {h}x{w}, expected both to be multiples of {s}; pad or cut the image")
+            raise ShapeError(f"the input is {h}x{w}; expected multiples of {s}; pad or crop the image")
         return [(n, c * s * s, h // s, w // s)]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:

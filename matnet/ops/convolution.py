@@ -27,19 +27,19 @@ from matnet.shapes import (
     window_field,
 )
 
-PATCH_ELEMENTS = 1 << 22  # this many numbers (16 MiB) of patches at a time, or one row of the output if that is more
+PATCH_ELEMENTS = 1 << 22  # elements of patches at a time (16 MiB), but at least one output row
 
 
 class Filters(NamedTuple):
-    """Params in the form that `forward` takes; `shape` is MATLAB's, four sizes."""
+    """Params prepared for `forward`. `shape`: the filters' four sizes in MATLAB's order."""
 
-    rows: Array  # one row per fourth index: (c, w, h), h fastest, as MATLAB has them in memory
+    rows: Array  # one row per fourth index: (c, w, h) with h fastest, MATLAB's memory order
     shape: Shape
     bias: Array | None  # K x 1 x 1
 
 
 def prepare_filters(xp: Any, params: Sequence[Array], has_bias: bool) -> Filters:
-    """Filters and bias as float32; an empty bias counts as none, and is ignored where the layer has none."""
+    """Filters and bias as float32; no bias if it is empty or `has_bias` is false."""
     filters = pad_to_4d(as_float32(xp, params[0]))
     bias = as_vector(xp, params[1]).reshape(-1, 1, 1) if has_bias and len(params) > 1 else None
     rows = xp.ascontiguousarray(filters_to_rows(filters)) if filters.size else filters
@@ -51,9 +51,9 @@ def prepare_filters(xp: Any, params: Sequence[Array], has_bias: bool) -> Filters
 class Conv(Op):
     """Correlation of the zero-padded input with K filters h x w x c, in C / c groups, plus a bias (vl_nnconv).
 
-    N x C x H x W -> N x K x H' x W', H' = floor((H + top + bottom - (h - 1) * dilate - 1) / stride) + 1.
-    Group g reads channels g * c ... and gives the g-th share of the K outputs. Params: filters
-    h x w x c x K and, with `hasBias`, K numbers. Empty filters copy every stride-th pixel.
+    N x C x H x W -> N x K x H' x W', H' = floor((H + top + bottom - (h - 1) * dilate - 1) / stride) + 1. Group g reads
+    the c channels from g * c on and computes the g-th part of the K outputs. Params: filters h x w x c x K and, with
+    `hasBias`, K biases. Empty filters copy every stride-th pixel.
     """
 
     family = "convolution"
@@ -82,26 +82,26 @@ class Conv(Op):
         fh, fw, depth, count = self._filter_shape(params[0], c)
         bank = f"the filters are {fh}x{fw}x{depth}x{count}"
         if c % depth:
-            raise ShapeError(f"{bank}, so the number of input channels must be a multiple of {depth}; it is {c}")
+            raise ShapeError(f"{bank}; the input has {c} channels, expected a multiple of {depth}")
         if count % (c // depth):
-            raise ShapeError(f"{bank}: expected {depth} input channels, or groups that divide {count}; got {c}")
+            raise ShapeError(f"{bank}; the input has {c} channels, expected {depth}, or groups that divide {count}")
         require_bias(self.hasBias, params, count)
         return [(n, count, *filtered((h, w), (fh, fw), self.stride, self.pad, self.dilate))]
 
     def _filter_shape(self, shape: Shape, channels: int) -> Shape:
         if elements(shape):
             return to_4d(shape)
-        if all(self.size):  # declared sizes stand for filters that are not in the file
+        if all(self.size):  # declared size of filters missing in the file
             return to_4d(self.size)
         if not shape:
-            raise ShapeError("its filters are not in the file, so its output size is not known")
+            raise ShapeError("filters are missing in the file, so the output size is unknown")
         return (1, 1, 1, channels)
 
     def covers(self, axes: Sequence[int | None], filters: Shape) -> bool:
-        """Whether one window is the whole input N x C x H x W, so that the layer is one matrix product.
+        """Whether one window covers the whole input N x C x H x W, so that the layer is a matrix product.
 
-        An axis of None has no fixed length, and is not covered; nor is anything by filters that are empty, missing
-        (shape ()), in groups or over padding. The stride does not matter: there is no second window.
+        False if an axis is dynamic (None), if filters are empty, missing (shape ()) or grouped, or with padding. The
+        stride is irrelevant, because there is only one window.
         """
         return elements(filters) > 0 and not any(self.pad) and to_4d(filters)[:3] == (axes[2], axes[3], axes[1])
 
@@ -116,7 +116,7 @@ class Conv(Op):
     def prepare(self, xp: Any, params: Sequence[Array]) -> Filters:
         filters = prepare_filters(xp, params, self.hasBias)
         if not filters.rows.size and all(self.size):
-            raise NetworkError(f"its filters are empty, although declared as {text(self.size)}")
+            raise NetworkError(f"filters are empty, but declared as {text(self.size)}")
         return filters
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Filters) -> list[Array]:
@@ -135,17 +135,17 @@ class Conv(Op):
         return [result]
 
     def _picked(self, xp: Any, x: Array) -> Array:
-        """The pixels under a 1 x 1 window, padding included; the input itself where that is all of it."""
+        """The pixels under a 1 x 1 window, including padding; the input itself if that is all of it."""
         padded = _with_zeros(xp, x, self.pad)
         return xp.ascontiguousarray(padded[:, :, :: self.stride[0], :: self.stride[1]])
 
     def _product_per_patch(self, xp: Any, params: Filters, x: Array) -> Array:
-        """One product per group for the patches of several images, or of a strip of rows of a large one."""
+        """One product per group for the patches of several images, or of a strip of rows of a large image."""
         n, c = x.shape[:2]
         fh, fw, depth, count = params.shape
         height, width = filtered(x.shape[2:], (fh, fw), self.stride, self.pad, self.dilate)
         rows = params.rows.reshape(c // depth, -1, fh * fw * depth)
-        row_elements = c * fh * fw * width  # of the patches of one row of the output
+        row_elements = c * fh * fw * width  # patches of one output row
         images = min(n, max(1, PATCH_ELEMENTS // (row_elements * height)))
         strip = min(height, max(1, PATCH_ELEMENTS // row_elements))
         result = xp.empty((n, count, height, width), dtype=xp.float32)
@@ -162,7 +162,7 @@ class Conv(Op):
         return result
 
     def _patches(self, xp: Any, padded: Array, kernel: Pair) -> Array:
-        """A view of padded images as C x w x h x N x H' x W', beginning in the order of the filters' rows."""
+        """A view of padded images as C x w x h x N x H' x W'; the first axes match the rows of the filters."""
         spans = extent(kernel[0], self.dilate[0]), extent(kernel[1], self.dilate[1])
         windows = xp.lib.stride_tricks.sliding_window_view(padded, spans, axis=(2, 3))
         taken = windows[:, :, :: self.stride[0], :: self.stride[1], :: self.dilate[0], :: self.dilate[1]]
@@ -170,19 +170,19 @@ class Conv(Op):
 
 
 def _length(params: Sequence[Shape], declared: Shape, axis: int) -> int | None:
-    """The filters' length along an axis, of declared ones where there are no others; None where that is no length."""
+    """The size of the filters (or else of the declared ones) along an axis; None if unknown."""
     shape = params[0] if params and elements(params[0]) else declared
     return to_4d(shape)[axis] if elements(shape) and prod(shape[4:]) == 1 else None
 
 
 def require_bias(has_bias: bool, params: Sequence[Shape], count: int) -> None:
-    """ShapeError unless a bias that is used and not empty has one number per output channel."""
+    """Raise ShapeError if the bias is used, not empty, and does not have `count` elements."""
     if has_bias and len(params) > 1 and elements(params[1]):
         require_elements("the bias", params[1], count)
 
 
 def _with_zeros(xp: Any, x: Array, pad: Pad) -> Array:
-    """Images with zeros around them; the same array where there is no padding."""
+    """Zero-padded images; the same array without padding."""
     if not any(pad):
         return x
     top, bottom, left, right = pad
@@ -193,7 +193,7 @@ def _with_zeros(xp: Any, x: Array, pad: Pad) -> Array:
 
 
 def _product_per_group(xp: Any, params: Filters, x: Array) -> Array:
-    """1 x 1 filters: the input is its own matrix of patches."""
+    """1 x 1 filters: the input is already the matrix of patches."""
     _, _, depth, count = params.shape
     n, c, h, w = x.shape
     groups = c // depth
@@ -202,7 +202,7 @@ def _product_per_group(xp: Any, params: Filters, x: Array) -> Array:
 
 
 def _product_per_image(xp: Any, params: Filters, x: Array) -> Array:
-    """Filters as large as the input, fully connected: one product for the whole batch."""
+    """Filters that cover the whole input (fully connected): one product for the whole batch."""
     columns = x.transpose(0, 1, 3, 2).reshape(len(x), -1)
     return xp.matmul(columns, params.rows.T).reshape(len(x), -1, 1, 1)
 
@@ -210,11 +210,11 @@ def _product_per_image(xp: Any, params: Filters, x: Array) -> Array:
 @register("dagnn.ConvTranspose", simplenn="convt", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class ConvTranspose(Op):
-    """The adjoint of a convolution: each input pixel adds its filters, weighted, to the output (vl_nnconvt).
+    """The adjoint of a convolution: each input pixel adds its weighted filters to the output (vl_nnconvt).
 
-    N x D x H x W -> N x K * numGroups x H' x W', H' = upsample * (H - 1) + h - top - bottom (crops). Params:
-    filters h x w x K x D (outputs before inputs) and, with `hasBias`, K * numGroups numbers. Group g maps
-    the g-th share of the D inputs to outputs g * K ...
+    N x D x H x W -> N x K * numGroups x H' x W', H' = upsample * (H - 1) + h - top - bottom (crops). Params: filters
+    h x w x K x D (outputs before inputs) and, with `hasBias`, K * numGroups biases. Group g maps the g-th part of the D
+    inputs to the K outputs from g * K on.
     """
 
     family = "convolution"
@@ -248,15 +248,15 @@ class ConvTranspose(Op):
         n, c, h, w = inputs[0]
         fh, fw, count, depth = self._filter_shape(params[0])
         if c != depth:
-            raise ShapeError(f"the {fh}x{fw}x{count}x{depth} filters take {depth} channels, but the input has {c}")
+            raise ShapeError(f"the filters are {fh}x{fw}x{count}x{depth}; the input has {c} channels, expected {depth}")
         if self.numGroups < 1 or depth % self.numGroups:
-            raise ShapeError(f"{depth} input channels do not divide into {self.numGroups} groups")
+            raise ShapeError(f"{depth} input channels cannot be divided into {self.numGroups} groups")
         require_bias(self.hasBias, params, count * self.numGroups)
         return [(n, count * self.numGroups, *transposed((h, w), (fh, fw), self.upsample, self.crop))]
 
     def _filter_shape(self, shape: Shape) -> Shape:
         if not elements(shape) and not all(self.size):
-            raise ShapeError("its filters are empty or not in the file, so its output size is not known")
+            raise ShapeError("filters are empty or missing in the file, so the output size is unknown")
         return to_4d(shape if elements(shape) else self.size)
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
@@ -270,7 +270,7 @@ class ConvTranspose(Op):
     def prepare(self, xp: Any, params: Sequence[Array]) -> Filters:
         filters = prepare_filters(xp, params, self.hasBias)
         if not filters.rows.size:
-            raise NetworkError("its filters are empty")
+            raise NetworkError("filters are empty")
         return filters
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Filters) -> list[Array]:

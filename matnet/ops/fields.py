@@ -1,4 +1,4 @@
-"""Field types of ops: each turns what a MATLAB file, a Caffe file or a user gives into one canonical Python value."""
+"""Field converters of ops: from values in MATLAB files, Caffe files or Python to canonical Python values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matnet.shapes import Pad
 
 Pair = tuple[int, int]
 LARGEST = 2**31 - 1
-"""Sizes and counts beyond this fit no array."""
+"""Upper limit for sizes and counts."""
 
 
 def numbers(value: Any) -> list[float]:
@@ -25,20 +25,20 @@ def numbers(value: Any) -> list[float]:
 
 
 def integers(value: Any) -> list[int]:
-    """Any numeric value as a flat list of ints; NetworkError where one is not a whole number."""
+    """Any numeric value as a flat list of ints. Raises NetworkError for non-integers."""
     found = numbers(value)
     if any(not np.isfinite(item) or item != int(item) for item in found):
-        raise NetworkError(f"expected whole numbers, found {found}")
+        raise NetworkError(f"expected integers, found {found}")
     if any(abs(item) > LARGEST for item in found):
-        raise NetworkError(f"expected whole numbers of at most {LARGEST:,}, found {found}")
+        raise NetworkError(f"expected integers of at most {LARGEST:,}, found {found}")
     return [int(item) for item in found]
 
 
 def as_pad(value: Any) -> Pad:
-    """1, 2 ([vertical horizontal]) or 4 whole numbers >= 0 as (top, bottom, left, right); empty means 0."""
+    """1, 2 ([vertical horizontal]) or 4 integers >= 0 as (top, bottom, left, right); empty means 0."""
     found = integers(value)
     if any(item < 0 for item in found):
-        raise NetworkError(f"pad and crop must not be negative, found {found}")
+        raise NetworkError(f"pad and crop are {found}; expected numbers >= 0")
     if len(found) <= 1:
         same = found[0] if found else 0
         return (same, same, same, same)
@@ -46,27 +46,27 @@ def as_pad(value: Any) -> Pad:
         return (found[0], found[0], found[1], found[1])
     if len(found) == 4:
         return (found[0], found[1], found[2], found[3])
-    raise NetworkError(f"pad and crop take 1, 2 or 4 numbers, found {found}")
+    raise NetworkError(f"pad and crop are {found}; expected 1, 2 or 4 numbers")
 
 
 def as_pair(value: Any) -> Pair:
-    """1 or 2 whole numbers >= 1 as (vertical, horizontal); empty means 1."""
+    """1 or 2 integers >= 1 as (vertical, horizontal); empty means 1."""
     found = integers(value) or [1]
     if len(found) > 2 or any(item < 1 for item in found):
-        raise NetworkError(f"stride, dilate, upsample and window sizes take 1 or 2 numbers >= 1, found {found}")
+        raise NetworkError(f"expected 1 or 2 numbers >= 1 (stride, dilate, upsample or window size), found {found}")
     return (found[0], found[-1])
 
 
 def as_offsets(value: Any) -> Pair:
-    """1 or 2 whole numbers of any sign as (vertical, horizontal); empty means 0."""
+    """1 or 2 integers of any sign as (vertical, horizontal); empty means 0."""
     found = integers(value) or [0]
     if len(found) > 2:
-        raise NetworkError(f"offsets take 1 or 2 numbers, found {found}")
+        raise NetworkError(f"expected 1 or 2 offsets, found {found}")
     return (found[0], found[-1])
 
 
 def as_size(value: Any) -> tuple[int, ...]:
-    """A declared size as four elements, cut or padded with ones as in DagNN's setters; empty is kept empty."""
+    """A declared size as four elements, truncated or padded with ones as in DagNN's setters; empty stays empty."""
     found = integers(value)
     return tuple([*found, 1, 1, 1, 1][:4]) if found else ()
 
@@ -84,15 +84,15 @@ def as_floats(count: int) -> Callable[[Any], tuple[float, ...]]:
 
 
 def as_float(value: Any) -> float:
-    """A scalar, whatever its numeric class."""
+    """A scalar of any numeric class."""
     return as_floats(1)(value)[0]
 
 
 def as_int(value: Any) -> int:
-    """A scalar whole number."""
+    """An integer scalar."""
     found = integers(value)
     if len(found) != 1:
-        raise NetworkError(f"expected one whole number, found {found}")
+        raise NetworkError(f"expected one integer, found {found}")
     return found[0]
 
 
@@ -103,7 +103,7 @@ def as_bool(value: Any) -> bool:
 
 
 def as_text(value: Any) -> str:
-    """A char row, or a one-element cell of one."""
+    """A char row, or a cell with one."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if not isinstance(value, str):
@@ -112,7 +112,7 @@ def as_text(value: Any) -> str:
 
 
 def choice(*allowed: str) -> Callable[[Any], str]:
-    """A converter to one of `allowed`, compared without regard to case."""
+    """A converter to one of `allowed`, case-insensitive."""
 
     def convert(value: Any) -> str:
         text = as_text(value).lower()
@@ -124,13 +124,13 @@ def choice(*allowed: str) -> Callable[[Any], str]:
 
 
 def of(convert: Callable[[Any], Any], default: Any = ...) -> Any:
-    """A dataclass field whose value always passes through `convert`; required when no default is given."""
+    """A dataclass field with a converter; required if no default is given."""
     metadata = {"convert": convert}
     return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
 
 
 def converter(item: Field[Any]) -> Callable[[Any], Any] | None:
-    """How a dataclass field brings values into canonical form: as `of` says, else by the type of its default."""
+    """The converter of a dataclass field: the one given to `of`, or else by the type of its default."""
     stated = item.metadata.get("convert")
     if stated is not None:
         return stated

@@ -1,7 +1,7 @@
 """Losses and errors as functions of scores and labels (vl_nnloss, vl_nnsoftmaxloss), and vl_nnpdist.
 
-Scores are N x D x H x W. A categorical label is a class 1..D, 0 = ignore; a binary one is +1 or -1 for each
-score, 0 = ignore. One label per image (N values) stands for all pixels of that image.
+Scores are N x D x H x W. A categorical label is a class 1..D; a binary label is +1 or -1 per score; 0 means ignore.
+One label per image (N values) applies to all pixels of the image.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from matnet.errors import DataError, ShapeError, nearest
 
 
 def label_rank(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many classes come before the label's when the scores are sorted: N x H x W whole numbers, 0 = best.
+    """The rank of the label's class by descending score: N x H x W integers, 0 = best.
 
-    scores: N x D x H x W; labels: N x H x W, 0-based. As in MATLAB's stable descending sort, the lowest class
-    comes first among equal scores, and NaN comes before every number.
+    scores: N x D x H x W. labels: N x H x W, 0-based. As in MATLAB's stable descending sort, ties go to the lowest
+    class, and NaN sorts before every number.
     """
     label = labels[:, np.newaxis]
     own = np.take_along_axis(scores, label, axis=1)
@@ -37,13 +37,12 @@ def loss(
     topK: int = 5,
     threshold: float = 0.0,
 ) -> np.ndarray:
-    """The value of one of CATEGORICAL or BINARY, summed over pixels and images: 1 x 1 x 1 x 1, of x's class.
+    """A loss in CATEGORICAL or BINARY, summed over pixels and images: 1 x 1 x 1 x 1, of x's class.
 
-    x: scores N x D x H x W. c: N labels, or N x 1 x H x W (categorical) or N x D x H x W (binary).
-    instance_weights: multiplies each label's term; any shape that broadcasts to theirs.
-    normalise: divide by N, as upstream since December 2017; before, it gave the sum. topK is for topkerror,
-    threshold for binaryerror. Raises ShapeError for shapes that do not fit, DataError for an unknown kind
-    or labels out of range.
+    x: scores N x D x H x W. c: N labels, or N x 1 x H x W (categorical) or N x D x H x W (binary). instance_weights:
+    factors of the terms, broadcast to their shape. normalise: divide by N, as MatConvNet does since December 2017.
+    topK: for topkerror. threshold: for binaryerror. Raises ShapeError if shapes do not match, DataError for an unknown
+    kind or labels out of range.
     """
     scores = np.asarray(x, dtype=np.float64)
     if kind in CATEGORICAL:
@@ -51,12 +50,12 @@ def loss(
         terms = CATEGORICAL[kind](scores, _class_index(labels, scores.shape[1]), topK)
     elif kind in BINARY:
         labels = _labels(scores, c, depth=scores.shape[1])
-        # MATLAB compares in single: the threshold must be the nearest single, not the double that was typed.
+        # MATLAB compares in single, so round the threshold to single.
         limit = float(np.asarray(threshold, dtype=x.dtype))
         terms = BINARY[kind](scores, labels, limit)
     else:
         known = [*CATEGORICAL, *BINARY]
-        raise DataError(f"no loss is called '{kind}'{nearest(kind, known)}; known: {', '.join(known)}")
+        raise DataError(f"unknown loss '{kind}'{nearest(kind, known)}; expected one of {', '.join(known)}")
     if instance_weights is not None:
         terms = terms * instance_weights
     total = np.where(np.broadcast_to(labels != 0, terms.shape), terms, 0).sum()
@@ -64,7 +63,7 @@ def loss(
 
 
 def softmaxloss(x: np.ndarray, c: np.ndarray, normalise: bool = True) -> np.ndarray:
-    """SimpleNN's `softmaxloss`: softmaxlog with labels N x 1 or 2 x H x W, the second plane being weights."""
+    """SimpleNN's `softmaxloss`: softmaxlog with labels N x 1 x H x W, or N x 2 x H x W with weights in plane 2."""
     weighted = c.ndim == 4 and c.shape[1] == 2
     weights = c[:, 1:] if weighted else None
     return loss("softmaxlog", x, c[:, :1] if weighted else c, weights, normalise)
@@ -79,16 +78,16 @@ def pdist(
     instance_weights: Any = None,
     xp: Any = np,
 ) -> Any:
-    """The Lp distance over channels of x to x0 (vl_nnpdist): (sum |x - x0|^p)^(1/p), or without the root.
+    """The Lp distance between x and x0 over channels (vl_nnpdist): (sum |x - x0|^p)^(1/p), or without the root.
 
-    x: N x C x H x W; x0: the same, or broadcast to it (1 x C x 1 x 1 ...); gives N x 1 x H x W. It is
-    multiplied by `instance_weights` where given, then, with `aggregate`, summed to 1 x 1 x 1 x 1. `xp` is
-    numpy or CuPy. Raises ShapeError where the channels differ or x0 does not broadcast.
+    x: N x C x H x W. x0: the same shape, or broadcast to it (1 x C x 1 x 1 ...). The result N x 1 x H x W is multiplied
+    by `instance_weights`, if given, and with `aggregate` summed to 1 x 1 x 1 x 1. xp: numpy or CuPy. Raises ShapeError
+    if channels differ or x0 cannot be broadcast.
     """
     fits = all(b in (a, 1) for a, b in zip(x.shape, x0.shape, strict=True)) and x.shape[1] == x0.shape[1]
     if not fits:
         raise ShapeError(
-            f"pdist: inputs of shape {x.shape} and {x0.shape}; the second must broadcast to the first"
+            f"pdist: cannot broadcast input 2 of shape {x0.shape} to input 1 of shape {x.shape}"
         )
     distance = xp.abs(x - x0)
     if p == 2:
@@ -114,14 +113,14 @@ def _labels(scores: np.ndarray, c: np.ndarray, depth: int) -> np.ndarray:
         return labels.reshape(count, 1, 1, 1)
     if labels.shape != (count, depth, height, width):
         raise ShapeError(
-            f"labels of shape {np.shape(c)} for scores of shape {scores.shape}; "
+            f"labels have shape {np.shape(c)}, scores {scores.shape}; "
             f"expected {count} labels or {(count, depth, height, width)}"
         )
     return labels
 
 
 def _class_index(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Labels 1..D as 0-based N x 1 x ... indices; ignored ones (0) point at the first class."""
+    """Labels 1..D as 0-based indices N x 1 x ...; ignored labels (0) become class 0."""
     wrong = (labels != np.floor(labels)) | (labels < 0) | (labels > classes)
     if wrong.any():
         raise DataError(
@@ -137,7 +136,7 @@ def _own(scores: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 def _classerror(scores: np.ndarray, index: np.ndarray, topK: int) -> np.ndarray:
-    # The first maximum wins; fmax passes over NaN as MATLAB's max does, where argmax would choose it.
+    # The first maximum wins; fmax ignores NaN like MATLAB's max, whereas argmax would choose it.
     best = np.fmax.reduce(scores, axis=1, keepdims=True)
     predicted = np.argmax(scores == best, axis=1, keepdims=True)
     return (predicted != index).astype(np.float64)
@@ -193,7 +192,7 @@ CATEGORICAL: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
     "mhinge": _mhinge,
     "mshinge": _mshinge,
 }
-"""Term of each label: scores, 0-based class index, topK -> N x 1 x H x W."""
+"""The loss terms: scores, 0-based class index, topK -> N x 1 x H x W."""
 
 BINARY: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
     "binaryerror": _binaryerror,
@@ -201,4 +200,4 @@ BINARY: dict[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
     "logistic": _logistic,
     "hinge": _hinge,
 }
-"""Term of each label: scores, labels, threshold -> N x D x H x W."""
+"""The loss terms: scores, labels, threshold -> N x D x H x W."""

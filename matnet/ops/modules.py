@@ -1,6 +1,6 @@
-"""In which module of ops the layer types of each name are, so that a network loads the modules of its own layers alone.
+"""Layer type -> module of ops, so that a network imports only the modules of its own layers.
 
-Making the classes of all ops takes as long as loading numpy. The tests compare these tables with what modules register.
+Importing all ops takes as long as importing numpy. Tests compare these tables with the registered ops.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ DAGNN = {
     "extensions.upsampling": "Upsample Unpooling",
     "extensions.yolo": "Region YoloDetectionOutput",
 }
-"""Classes of DagNN files by module, without the `dagnn.` before each name."""
+"""DagNN classes by module, without the prefix `dagnn.`."""
 
 SIMPLENN = {
     "activation": "relu sigmoid softmax dropout",
@@ -47,9 +47,9 @@ SIMPLENN = {
     "training": "softmaxloss loss pdist",
     "extensions.activation": "tanh",
 }
-"""Types of SimpleNN layers by module."""
+"""SimpleNN types by module."""
 
 
 def places(names: dict[str, str], prefix: str = "") -> dict[str, str]:
-    """The module of each name, which begins with `prefix`."""
+    """Prefixed name -> module."""
     return {prefix + name: f"matnet.ops.{module}" for module, found in names.items() for name in found.split()}

@@ -1,4 +1,4 @@
-"""Normalisation across channels, over neighbouring pixels, or by recorded statistics."""
+"""Normalization across channels, over neighbouring pixels, or by recorded statistics."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from matnet.ops.fields import LARGEST, as_bool, as_float, as_floats, of
 from matnet.ops.pooling import average_pool
 from matnet.shapes import Pad, ReceptiveField, Shape, swapped, window_field
 
-SHIFTED_SUMS = 16  # windows up to this length are summed shift by shift, longer ones through a running sum
+SHIFTED_SUMS = 16  # longest window summed by shifts; longer ones use a cumulative sum
 
 
 def _window_and_three(value: Any) -> tuple[float, ...]:
-    """[N kappa alpha beta], N a whole number >= 1."""
+    """[N kappa alpha beta] with an integer N >= 1."""
     found = as_floats(4)(value)
     if not 1 <= found[0] <= LARGEST or found[0] != int(found[0]):
-        raise NetworkError(f"N, the first of [N kappa alpha beta], must be a whole number >= 1, found {found[0]:g}")
+        raise NetworkError(f"N of [N kappa alpha beta] is {found[0]:g}; expected an integer >= 1")
     return found
 
 
 @register("dagnn.LRN", simplenn=("lrn", "normalize"), stock=True)
 @dataclass(frozen=True, kw_only=True)
 class LRN(Op):
-    """x * (kappa + alpha * sum x^2)^(-beta), the sum running over N neighbouring channels (vl_nnnormalize).
+    """x * (kappa + alpha * sum x^2)^(-beta) with the sum over N neighbouring channels (vl_nnnormalize).
 
-    Channel k's window reaches floor((N - 1) / 2) channels down and the rest of N up, cut at the first and
-    last channel. alpha is per element (Caffe's is divided by N). The power is exact, as on the GPU.
+    The window starts floor((N - 1) / 2) channels before the channel, and is clipped at the first and last channel.
+    alpha is per element (Caffe divides it by N). The power is exact, as on the GPU.
     """
 
     family = "normalisation"
@@ -51,7 +51,7 @@ class LRN(Op):
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         length, kappa, alpha, beta = self.param
         result = xp.empty_like(inputs[0])
-        for image, target in zip(inputs[0], result, strict=True):  # one image at a time stays in the cache
+        for image, target in zip(inputs[0], result, strict=True):  # one image at a time, to stay in the cache
             scale = _window_sums(xp, image * image, int(length))
             scale *= xp.float32(alpha)
             scale += xp.float32(kappa)
@@ -65,7 +65,7 @@ def _window_sums(xp: Any, squares: Array, length: int) -> Array:
     below = min((length - 1) // 2, channels - 1)
     above = min(length - 1 - (length - 1) // 2, channels - 1)
     if below + above + 1 > SHIFTED_SUMS:
-        # In double: differences of a running sum in single would drift from channel to channel.
+        # In double, because differences of cumulative sums in single lose accuracy.
         running = xp.zeros((channels + 1, *squares.shape[1:]), dtype=xp.float64)
         running[1:] = xp.cumsum(squares, axis=0, dtype=xp.float64)
         first = xp.maximum(xp.arange(channels) - below, 0)
@@ -80,7 +80,7 @@ def _window_sums(xp: Any, squares: Array, length: int) -> Array:
 
 
 def _inverse_power(xp: Any, base: Array, beta: float) -> Array:
-    """base^(-beta); by square roots, which are exact and fast, for the exponent that nearly all networks have."""
+    """base^(-beta); the usual exponent 0.75 uses square roots, which are exact and fast."""
     with np.errstate(divide="ignore", invalid="ignore"):
         if beta == 0.75:
             root = xp.sqrt(base)
@@ -103,7 +103,7 @@ class BatchNorm(Op):
     """g / sigma * (x - mu) + b per channel, with the recorded moments (vl_nnbnorm in test mode).
 
     Params: g and b, C numbers each, and moments C x 2: the means, then sigma = sqrt(variance + epsilon).
-    `epsilon` is already in sigma; only training would add it.
+    `epsilon` is already included in sigma; it is used only in training.
     """
 
     family = "normalisation"
@@ -133,12 +133,12 @@ class BatchNorm(Op):
 
     @staticmethod
     def statistics(params: Sequence[Array]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Multiplier, offset, mean and sigma, each of C numbers; NetworkError where any is missing or unusable.
+        """Multiplier, offset, mean and sigma, C values each. Raises NetworkError if any is missing or invalid.
 
-        Moments may have any shape of 2 C numbers: in MATLAB's memory the means come first.
+        Moments may have any shape with 2 C elements; in MATLAB's memory order the means come first.
         """
         if len(params) < 3:
-            raise NetworkError(f"has {len(params)} of its 3 params (g, b, moments), so it cannot run in test mode")
+            raise NetworkError(f"has {len(params)} params; expected 3 (g, b, moments) in test mode")
         coef, offset, moments = (as_vector(np, on_host(param)) for param in params)
         if coef.size != offset.size or moments.size != 2 * coef.size:
             raise NetworkError(
@@ -152,7 +152,7 @@ class BatchNorm(Op):
         try:
             statistics = self.statistics(params)
         except NetworkError:
-            return None  # it cannot run; whoever runs it says why, and in which layer
+            return None  # running the layer will report the error
         coef, offset, mean, sigma = (values.astype(np.float64) for values in statistics)
         return coef / sigma, offset - coef / sigma * mean
 
@@ -175,17 +175,17 @@ def _refuse_unusable(mean: np.ndarray, sigma: np.ndarray) -> None:
     zeros = int((sigma == 0).sum())
     if zeros:
         raise NetworkError(
-            f"the moments are unknown: sigma is 0 in {zeros} of {sigma.size} channels, the placeholder of a network "
-            "that was never trained, or was saved before moments were recorded; set [mean sigma] from data first"
+            f"the moments are unknown: sigma is 0 in {zeros} of {sigma.size} channels, as in networks that were never "
+            "trained, or saved by old versions without moments; set [mean sigma] from data first"
         )
 
 
 @register("dagnn.SpatialNorm", simplenn="spnorm", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class SpatialNorm(Op):
-    """x * (1 + alpha * mean x^2)^(-beta), the mean over a window of pixels cut at the border (vl_nnspnorm).
+    """x * (1 + alpha * mean x^2)^(-beta), the mean over a window of pixels clipped at the border (vl_nnspnorm).
 
-    param = [height width alpha beta]; an even window reaches one pixel further down and to the right.
+    param = [height width alpha beta]; an even window extends one pixel further to the bottom and right.
     """
 
     family = "normalisation"
@@ -199,7 +199,7 @@ class SpatialNorm(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if any(not 1 <= size <= LARGEST or size != int(size) for size in self.param[:2]):
-            raise NetworkError(f"field 'param': the window must be whole numbers >= 1, found {self.param[:2]}")
+            raise NetworkError(f"field 'param': the window is {self.param[:2]}; expected integers >= 1")
 
     @property
     def window(self) -> tuple[int, int]:
@@ -208,7 +208,7 @@ class SpatialNorm(Op):
 
     @property
     def pad(self) -> Pad:
-        """What keeps the size: top, bottom, left, right."""
+        """The pad that preserves the size: top, bottom, left, right."""
         (h, w) = self.window
         return (h - 1) // 2, h - 1 - (h - 1) // 2, (w - 1) // 2, w - 1 - (w - 1) // 2
 
@@ -245,10 +245,10 @@ class NormOffset(Op):
 @register(simplenn="normalize_lp")
 @dataclass(frozen=True, kw_only=True)
 class NormalizeLp(Op):
-    """x / (sum x^p + epsilon)^(1/p), the sum over channels or, with `spatial`, over pixels (vl_nnnormalizelp).
+    """x / (sum x^p + epsilon)^(1/p) with the sum over channels or, with `spatial`, over pixels (vl_nnnormalizelp).
 
-    MatConvNet has the function but no layer; the SimpleNN type is that of third-party files. Powers are of
-    x itself, not of its magnitude, so only an even p makes sense.
+    MatConvNet has the function but no layer; third-party files use this SimpleNN type. The powers are of x, not of |x|,
+    so only an even p is meaningful.
     """
 
     family = "normalisation"

@@ -1,4 +1,4 @@
-"""Max and average pooling, as separable folds over windows."""
+"""Max and average pooling, separably over rows and columns."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from matnet.shapes import Pad, ReceptiveField, Shape, filtered, swapped, swapped
 @register("dagnn.Pooling", simplenn="pool", simplenn_fields={"poolSize": "pool"}, stock=True)
 @dataclass(frozen=True, kw_only=True)
 class Pooling(Op):
-    """The maximum or the average of the image's pixels in each window (vl_nnpool).
+    """The maximum or average of the image's pixels in each window (vl_nnpool).
 
-    N x C x H x W -> N x C x H' x W', H' = floor((H + top + bottom - h) / stride) + 1. Padding only moves
-    the windows: padded cells never win a maximum and are not counted in an average.
+    N x C x H x W -> N x C x H' x W', H' = floor((H + top + bottom - h) / stride) + 1. Padding only moves the windows:
+    padded cells are ignored by the maximum and the average.
     """
 
     family = "pooling"
@@ -28,7 +28,7 @@ class Pooling(Op):
     channels = Channels.SEPARATE
     half_precision = True
     opts_fields: ClassVar = {"method": "method", "pad": "pad", "stride": "stride"}
-    inert_properties = frozenset({"dilate"})  # inherited, not handed to vl_nnpool
+    inert_properties = frozenset({"dilate"})  # inherited, not passed to vl_nnpool
     method: str = of(choice("max", "avg"), "max")
     poolSize: Pair = of(as_pair, (1, 1))
     stride: Pair = of(as_pair, (1, 1))
@@ -42,8 +42,8 @@ class Pooling(Op):
         top, bottom, left, right = self.pad
         if max(top, bottom) >= self.poolSize[0] or max(left, right) >= self.poolSize[1]:
             raise ShapeError(
-                f"pad [top bottom left right] = {list(self.pad)} must be smaller than the pooling window, "
-                f"which is {self.poolSize[0]}x{self.poolSize[1]}"
+                f"pad [top bottom left right] is {list(self.pad)}; expected less than the pooling window of "
+                f"{self.poolSize[0]}x{self.poolSize[1]}"
             )
         return [(n, c, *filtered((h, w), self.poolSize, self.stride, self.pad))]
 
@@ -56,14 +56,14 @@ class Pooling(Op):
 
 
 def max_pool(xp: Any, x: Array, window: Pair, stride: Pair, pad: Pad) -> Array:
-    """The maximum over each window's pixels inside the image, rows first and then columns."""
+    """The maximum over each window's pixels inside the image, first along rows, then along columns."""
     for axis in (0, 1):
         x = _fold(xp, xp.maximum, -np.inf, x, axis, window, stride, pad)
     return x
 
 
 def average_pool(xp: Any, x: Array, window: Pair, stride: Pair, pad: Pad) -> Array:
-    """The sum over each window's pixels inside the image, times the reciprocal of their number."""
+    """The average over each window's pixels inside the image."""
     size = x.shape[2:]
     for axis in (0, 1):
         x = _fold(xp, xp.add, 0.0, x, axis, window, stride, pad)
@@ -77,14 +77,14 @@ def _fold(
 ) -> Array:
     """Combine the pixels of each window along one spatial axis, one tap of all windows at a time.
 
-    Both maximum and sum over a rectangle separate into rows and columns, which takes h + w taps, not h * w.
+    Maximum and sum are separable, so a window takes h + w taps instead of h * w.
     """
     size, before, step = x.shape[2 + axis], pad[2 * axis], stride[axis]
     count = (size + before + pad[2 * axis + 1] - window[axis]) // step + 1
     shape = (*x.shape[:2], count, x.shape[3]) if axis == 0 else (*x.shape[:3], count)
     result = xp.full(shape, start, dtype=x.dtype)
     for tap in range(window[axis]):
-        first = max(0, -((tap - before) // step))  # the first output whose tap lies inside the image
+        first = max(0, -((tap - before) // step))  # first output with its tap inside the image
         last = min(count - 1, (size - 1 + before - tap) // step)
         if first > last:
             continue
@@ -97,6 +97,6 @@ def _fold(
 
 
 def _valid(xp: Any, size: int, axis: int, count: int, window: Pair, stride: Pair, pad: Pad) -> Array:
-    """How many pixels of each window lie inside the image, along one axis."""
+    """The number of pixels of each window inside the image, along one axis."""
     begin = xp.arange(count) * stride[axis] - pad[2 * axis]
     return xp.minimum(begin + window[axis], size) - xp.maximum(begin, 0)

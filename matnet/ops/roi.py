@@ -1,4 +1,4 @@
-"""Pooling of boxes into a fixed number of tiles (vl_nnroipool)."""
+"""RoI pooling: pooling of boxes into a fixed number of tiles (vl_nnroipool)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from matnet.shapes import ReceptiveField, Shape, text
 
 logger = logging.getLogger(__name__)
 BLOCK = 1 << 16
-"""Numbers that are gathered at once."""
+"""Number of values gathered at once."""
 Row = tuple[float, float, float]
 Transform = float | tuple[float, float] | tuple[Row, Row]
 
 
 def _as_transform(value: Any) -> Transform:
-    """One scale, two ([horizontal vertical]), or a 2 x 3 matrix (six numbers run down its columns)."""
+    """One scale, two ([horizontal vertical]), or a 2 x 3 matrix (six numbers in column-major order)."""
     flat = numbers(value)
     if len(flat) == 1:
         return flat[0]
@@ -34,22 +34,22 @@ def _as_transform(value: Any) -> Transform:
         return flat[0], flat[1]
     if len(flat) == 6:
         return (flat[0], flat[2], flat[4]), (flat[1], flat[3], flat[5])
-    raise NetworkError(f"transform takes 1, 2 or 6 (2 x 3) numbers, found {len(flat)}")
+    raise NetworkError(f"transform has {len(flat)} numbers; expected 1, 2 or 6 (2 x 3)")
 
 
 @register("dagnn.ROIPooling", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class ROIPooling(Op):
-    """The maximum or average over each tile of each box; 0 where a tile is empty (vl_nnroipool).
+    """The maximum or average over each tile of each box; 0 for empty tiles (vl_nnroipool).
 
-    Inputs: N x C x H x W, and boxes with 5 R numbers in MATLAB's order: image (1-based), then x, y of the
-    upper-left and lower-right pixel (1-based, inclusive). Output: R x C x rows x columns, or with `flatten`
-    R x (C * rows * columns) x 1 x 1, rows fastest. `transform` maps box coordinates to pixels first: a scale
-    T as T * (x - 1) + 1, a matrix as it is. Corners are rounded half away from zero; tiles overlap. A box of an
-    image outside the batch is pooled from the nearest image of the batch, as in vl_nnroipool, with a warning.
+    Inputs: N x C x H x W, and boxes with 5 R numbers in MATLAB's order: image (1-based), then x, y of the upper-left
+    and lower-right pixel (1-based, inclusive). Output: R x C x rows x columns, or with `flatten`
+    R x (C * rows * columns) x 1 x 1, rows fastest. `transform` first maps box coordinates to pixels, by a scale T as
+    T * (x - 1) + 1, or by a 2 x 3 matrix. Corners are rounded half away from zero; tiles overlap. A box with an image
+    number outside the batch uses the nearest image of the batch, as in vl_nnroipool, with a warning.
     """
 
-    refuses_other_images: ClassVar[bool] = False  # whether such a box raises NetworkError instead
+    refuses_other_images: ClassVar[bool] = False  # raise NetworkError for a box with an image outside the batch
 
     family = "pooling"
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
@@ -67,7 +67,7 @@ class ROIPooling(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         count, rest = divmod(prod(inputs[1]), 5)
         if rest:
-            raise ShapeError(f"the boxes are {text(inputs[1])}, {prod(inputs[1])} numbers; expected 5 for each box")
+            raise ShapeError(f"the boxes are {text(inputs[1])}, {prod(inputs[1])} numbers; expected 5 per box")
         channels, (rows, columns) = inputs[0][1], self.subdivisions
         return [(count, channels * rows * columns, 1, 1) if self.flatten else (count, channels, rows, columns)]
 
@@ -79,7 +79,7 @@ class ROIPooling(Op):
         images, corners = self._boxes(on_host(inputs[1]), len(x))
         rows = _tiles(corners[:, 1], corners[:, 3], self.subdivisions[0], x.shape[2])
         columns = _tiles(corners[:, 0], corners[:, 2], self.subdivisions[1], x.shape[3])
-        pixels = xp.ascontiguousarray(x.transpose(0, 2, 3, 1))  # so that a place's channels lie side by side
+        pixels = xp.ascontiguousarray(x.transpose(0, 2, 3, 1))  # channels last
         boxes = _Rectangles.of(images, rows, columns)
         pooled = _greatest(xp, pixels, boxes) if self.method == "max" else _mean(xp, pixels, boxes)
         tiles = pooled.reshape(len(images), *self.subdivisions, x.shape[1])
@@ -88,19 +88,19 @@ class ROIPooling(Op):
         return [xp.ascontiguousarray(tiles.transpose(0, 3, 1, 2))]
 
     def _boxes(self, rois: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """0-based image of each box, and its corners left, top, right, bottom as 0-based whole pixels."""
+        """The 0-based image of each box, and its corners left, top, right, bottom as 0-based integer pixels."""
         boxes = nchw_to_hwcn(rois).ravel(order="F").reshape(-1, 5).astype(np.float64)
         if not np.isfinite(boxes).all():
-            raise NetworkError("a box holds NaN or infinity; expected image number and pixel coordinates")
+            raise NetworkError("a box has NaN or infinite values; expected image number and pixel coordinates")
         images = np.trunc(boxes[:, 0]).astype(np.int64) - 1
         outside = np.flatnonzero((images < 0) | (images >= count))
         if outside.size:
-            first = f"box {outside[0] + 1} of {len(images)} lies in image {images[outside[0]] + 1} (counted from 1)"
+            first = f"box {outside[0] + 1} of {len(images)} has image number {images[outside[0]] + 1} (1-based)"
             if self.refuses_other_images:
-                raise NetworkError(f"{first}; the batch has {count}")
-            logger.warning("%s; the batch has %d, and the nearest image takes its place as in MatConvNet", first, count)
+                raise NetworkError(f"{first}; expected 1 to {count}")
+            logger.warning("%s; expected 1 to %d; using the nearest image, as in MatConvNet", first, count)
             images = np.clip(images, 0, count - 1)
-        # In single: vl_nnroipool rounds the transformed corners to the tensor's precision first.
+        # In single, because vl_nnroipool first rounds the transformed corners to the tensor's precision.
         corners = self._transformed(boxes[:, 1:]).astype(np.float32).astype(np.float64)
         return images, np.sign(corners) * np.floor(np.abs(corners) + 0.5) - 1
 
@@ -117,18 +117,19 @@ class ROIPooling(Op):
 
 @dataclass(frozen=True, kw_only=True)
 class CaffeROIPooling(ROIPooling):
-    """ROIPooling of a Caffe network: a box of an image outside the batch raises NetworkError (CHECK_LT of the layer).
+    """ROIPooling of a Caffe network: raises NetworkError for a box with an image outside the batch (CHECK_LT in Caffe).
 
-    A file saves it as the ROIPooling that it is otherwise.
+    Saved as ROIPooling.
     """
 
     refuses_other_images: ClassVar[bool] = True
 
 
 def _tiles(first: np.ndarray, last: np.ndarray, count: int, size: int) -> np.ndarray:
-    """Begin and end pixel of each of `count` tiles of each box along one axis: boxes x count x 2.
+    """The start and end pixels of `count` tiles of each box along one axis: boxes x count x 2.
 
-    The edges are products in single, as upstream: 7 * single(57 / 7) exceeds 57, which adds a pixel.
+    Edges are computed in single as in MatConvNet, because rounding matters: 7 * single(57 / 7) exceeds 57 and adds a
+    pixel.
     """
     length = np.maximum(last - first + 1, 1).astype(np.float32)
     step = (length / np.float32(count))[:, np.newaxis]
@@ -141,7 +142,7 @@ def _tiles(first: np.ndarray, last: np.ndarray, count: int, size: int) -> np.nda
 
 @dataclass(frozen=True)
 class _Rectangles:
-    """Tiles, all of a box side by side: images and ranges of pixels, T integers each."""
+    """Tiles, grouped by box: images and pixel ranges, T integers each."""
 
     image: np.ndarray
     top: np.ndarray
@@ -151,7 +152,7 @@ class _Rectangles:
 
     @classmethod
     def of(cls, images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> _Rectangles:
-        """Of boxes: their images, and their tiles along either axis, as `_tiles` gives them."""
+        """The tiles of boxes, from their images and the `_tiles` of both axes."""
         down, across = rows[:, :, np.newaxis], columns[:, np.newaxis]
         shape = (len(images), rows.shape[1], columns.shape[1])
         parts = (images[:, np.newaxis, np.newaxis], down[..., 0], down[..., 1], across[..., 0], across[..., 1])
@@ -163,10 +164,10 @@ class _Rectangles:
 
 
 def _greatest(xp: Any, pixels: Array, boxes: _Rectangles) -> Array:
-    """The maximum of N x H x W x C over each tile, T x C; 0 where a tile is empty.
+    """The maximum of N x H x W x C over each tile, T x C; 0 for empty tiles.
 
-    A range is covered by two of half its length or more, which are powers of two: so a tile is the greatest of four
-    maxima over squares, and those of one size are computed at once, each from two of half the size.
+    A sparse table: every range is the union of two overlapping ranges with a power of two as length, so a tile is the
+    maximum of four precomputed maxima. Maxima of one size are computed from those of half the size.
     """
     _, height, width, channels = pixels.shape
     found = xp.zeros((len(boxes.image), channels), dtype=pixels.dtype)
@@ -189,7 +190,7 @@ def _greatest(xp: Any, pixels: Array, boxes: _Rectangles) -> Array:
 
 
 def _doubled(xp: Any, maxima: Array, step: int, axis: int) -> Array:
-    """Maxima over 2^step places along an axis from those over half as many; those at the far edge are not used."""
+    """Maxima over 2^step positions along an axis, from maxima over half as many; invalid at the far edge."""
     if not step:
         return maxima
     half = 1 << (step - 1)
@@ -201,7 +202,7 @@ def _doubled(xp: Any, maxima: Array, step: int, axis: int) -> Array:
 
 
 def _mean(xp: Any, pixels: Array, boxes: _Rectangles) -> Array:
-    """The average of N x H x W x C over each tile, T x C, from sums in double; 0 where a tile is empty."""
+    """The average of N x H x W x C over each tile, T x C, from cumulative sums in double; 0 for empty tiles."""
     count, height, width, channels = pixels.shape
     finite = xp.isfinite(pixels)
     sums = xp.zeros((count, height + 1, width + 1, channels), dtype=xp.float64)
@@ -214,18 +215,18 @@ def _mean(xp: Any, pixels: Array, boxes: _Rectangles) -> Array:
     for some in _blocks(len(found), 2 * channels):
         one, two, three, four = (flat[xp.asarray(corner[some])] for corner in corners)
         found[some] = (one - two - three + four) * xp.asarray(shares[some])[:, np.newaxis]
-    if not finite.all():  # which would spread over the sums of all places behind
+    if not finite.all():  # handled separately, because they would spread through the cumulative sums
         odd = xp.where(finite, 0, pixels)
         found += _greatest(xp, odd, boxes) - _greatest(xp, -odd, boxes)
     return found
 
 
 def _log2(lengths: np.ndarray) -> np.ndarray:
-    """The greatest power of two within each length, as its exponent; -1 of 0."""
+    """floor(log2) of each length; -1 for 0."""
     return np.frexp(lengths.astype(np.float64))[1] - 1
 
 
 def _blocks(count: int, channels: int) -> Iterator[slice]:
-    """Slices of so many rows of channels that a few of them stay in a core's cache."""
+    """Slices of rows, sized for a core's cache."""
     size = max(1, BLOCK // max(1, channels))
     return (slice(start, start + size) for start in range(0, count, size))

@@ -1,4 +1,4 @@
-"""Spatial transformers: sampling at the points of a grid, and the grids themselves."""
+"""Spatial transformers: bilinear sampling at grid points, and grid generators."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from matnet.shapes import ReceptiveField, Shape, text
 @register("dagnn.BilinearSampler", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class BilinearSampler(Op):
-    """The input interpolated at the points of a grid, zero outside the image (vl_nnbilinearsampler).
+    """Bilinear interpolation of the input at the points of a grid, zero outside the image (vl_nnbilinearsampler).
 
-    Inputs: N x C x H x W, and a grid 2 x Ho x Wo x No in MATLAB (here No x Wo x 2 x Ho) of vertical and
-    horizontal positions in [-1, 1], the centres of the border pixels. Output: No x C x Ho x Wo; of No / N
-    grids each, image after image.
+    Inputs: N x C x H x W, and a grid 2 x Ho x Wo x No in MATLAB (here No x Wo x 2 x Ho) of vertical and horizontal
+    positions; -1 and 1 are the centres of the border pixels. Output: No x C x Ho x Wo, with No / N consecutive grids
+    per image.
     """
 
     family = "pooling"
@@ -34,7 +34,7 @@ class BilinearSampler(Op):
         (n, c, _, _), grid = inputs
         count, width, planes, height = grid
         if planes != 2:
-            raise ShapeError(f"the grid is {planes}x{height}x{width}x{count} in MATLAB's order, expected two planes")
+            raise ShapeError(f"the grid is {planes}x{height}x{width}x{count} in MATLAB's order; expected 2 planes")
         if count % n:
             raise ShapeError(f"{count} grids for {n} images; expected a multiple")
         return [(count, c, height, width)]
@@ -58,7 +58,7 @@ class BilinearSampler(Op):
 
 
 def _neighbours(xp: Any, position: Array, size: int) -> list[tuple[Array, Array]]:
-    """The two pixels around each position in [-1, 1] along an axis, with their weights, 0 outside the image."""
+    """The two pixels around each position in [-1, 1] along an axis, with their weights (0 outside the image)."""
     place = (position + 1) * xp.float32(0.5 * (size - 1))
     below = xp.floor(place)
     near = (below >= -1) & (below <= size - 1)  # false for NaN as well
@@ -72,7 +72,7 @@ def _neighbours(xp: Any, position: Array, size: int) -> list[tuple[Array, Array]
 
 @dataclass(frozen=True, kw_only=True)
 class GridGenerator(Op):
-    """A grid of Ho x Wo points in [-1, 1], moved by one transform per image: 2 x Ho x Wo x N in MATLAB."""
+    """A grid of Ho x Wo points in [-1, 1], transformed per image: 2 x Ho x Wo x N in MATLAB."""
 
     images_independent = True
     coefficients: ClassVar[int] = 0
@@ -83,11 +83,11 @@ class GridGenerator(Op):
         n = inputs[0][0]
         if prod(inputs[0]) != n * self.coefficients:
             raise ShapeError(
-                f"the transforms are {text(inputs[0])}, expected {self.coefficients} for each image: "
+                f"the transforms are {text(inputs[0])}; expected {self.coefficients} coefficients per image: "
                 f"{n}x{self.coefficients}x1x1"
             )
         if self.Ho < 1 or self.Wo < 1:
-            raise ShapeError(f"the grid's size Ho x Wo is {self.Ho}x{self.Wo}, expected at least 1x1")
+            raise ShapeError(f"the grid size Ho x Wo is {self.Ho}x{self.Wo}; expected at least 1x1")
         return [(n, self.Wo, 2, self.Ho)]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
@@ -106,14 +106,14 @@ class GridGenerator(Op):
 
 
 def _positions(xp: Any, count: int) -> Array:
-    """MATLAB's linspace(-1, 1, count), which is the single number 1 for a count of 1."""
+    """MATLAB's linspace(-1, 1, count), which is 1 for count 1."""
     return xp.linspace(-1, 1, count, dtype=xp.float32) if count > 1 else xp.ones(1, dtype=xp.float32)
 
 
 @register("dagnn.AffineGridGenerator", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class AffineGridGenerator(GridGenerator):
-    """v' = c1 v + c2 u + c5, u' = c3 v + c4 u + c6 for each image's six numbers (dagnn.AffineGridGenerator)."""
+    """v' = c1 v + c2 u + c5, u' = c3 v + c4 u + c6 with six coefficients per image (dagnn.AffineGridGenerator)."""
 
     coefficients: ClassVar[int] = 6
 
@@ -124,7 +124,7 @@ class AffineGridGenerator(GridGenerator):
 @register("dagnn.UniformScalingGridGenerator", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class UniformScalingGridGenerator(GridGenerator):
-    """v' = s v + ty, u' = s u + tx for each image's (s, ty, tx) (dagnn.UniformScalingGridGenerator)."""
+    """v' = s v + ty, u' = s u + tx with (s, ty, tx) per image (dagnn.UniformScalingGridGenerator)."""
 
     coefficients: ClassVar[int] = 3
 

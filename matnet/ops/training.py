@@ -1,4 +1,4 @@
-"""Losses and error measures of training, and the distance at the end of Siamese networks."""
+"""Losses and error measures of training, and the distance layer of Siamese networks."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SCALAR: Shape = (1, 1, 1, 1)
 
 
 def _as_options(value: Any) -> tuple[Any, ...]:
-    """MatConvNet's option list, name, value, name, value ...; a plain mapping is taken as well."""
+    """MatConvNet's option list (name, value, name, value ...), or a mapping."""
     items = [part for pair in value.items() for part in pair] if isinstance(value, Mapping) else list(value)
     if len(items) % 2:
-        raise NetworkError(f"options come as names and values in turn, found {len(items)} items")
+        raise NetworkError(f"expected options as alternating names and values, found {len(items)} items")
     return tuple(as_text(item) if place % 2 == 0 else item for place, item in enumerate(items))
 
 
@@ -38,9 +38,9 @@ def _as_kind(value: Any) -> str:
 class Loss(Op):
     """A loss or error measure of scores and labels, summed and divided by the number of images (vl_nnloss).
 
-    Inputs: scores N x D x H x W; labels, N of them, N x 1 x H x W, or N x D x H x W for the binary kinds;
-    more are ignored. Output: one number, 1 x 1 x 1 x 1. `opts` may hold topK, threshold, normalise and
-    instanceWeights. A kind that is not MatConvNet's loads, and fails when it runs.
+    Inputs: scores N x D x H x W; labels N, N x 1 x H x W, or N x D x H x W for binary losses; further inputs are
+    ignored. Output: 1 x 1 x 1 x 1. `opts` may have topK, threshold, normalise and instanceWeights. An unknown kind of
+    loss can be loaded, but raises an error when it runs.
     """
 
     family = "result"
@@ -51,23 +51,23 @@ class Loss(Op):
     inert_properties = frozenset({"ignoreAverage"})
     loss: str = of(_as_kind, "softmaxlog")
     normalise: bool = of(as_bool, True)
-    # Not compared: arrays among the values have no single truth value.
+    # Not compared, because array values have no single truth value.
     opts: tuple[Any, ...] = field(default=(), compare=False, metadata={"convert": _as_options})
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         (n, d, h, w), labels = inputs[:2]
-        weighted = self.loss == "softmaxlog" and labels == (n, 2, h, w)  # SimpleNN: labels and their weights
+        weighted = self.loss == "softmaxlog" and labels == (n, 2, h, w)  # SimpleNN: labels with weights
         expected = (n, d if self.loss in losses.BINARY else 1, h, w)
         known = self.loss in losses.BINARY or self.loss in losses.CATEGORICAL
         if known and prod(labels) != n and labels != expected and not weighted:
-            raise ShapeError(f"the labels are {text(labels)}, expected {n} of them or {text(expected)}")
+            raise ShapeError(f"the labels are {text(labels)}; expected {n} labels or {text(expected)}")
         return [SCALAR]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [None] * len(inputs)
 
     def for_inference(self) -> Op | None:
-        """The probabilities whose logarithm `softmaxlog` measures."""
+        """SoftMax for `softmaxlog`; other losses are dropped."""
         return SoftMax() if self.loss == "softmaxlog" else None
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
@@ -80,7 +80,7 @@ class Loss(Op):
         return [xp.asarray(value)]
 
     def _options(self) -> dict[str, Any]:
-        """The arguments of `losses.loss`; names are compared without regard to case, as vl_argparse does."""
+        """The arguments of `losses.loss`; names are case-insensitive, as in vl_argparse."""
         given = {name.lower(): value for name, value in zip(self.opts[::2], self.opts[1::2], strict=True)}
         options: dict[str, Any] = {"normalise": as_bool(given.get("normalise", self.normalise))}
         if "topk" in given:
@@ -95,7 +95,7 @@ class Loss(Op):
 @register("dagnn.LossSmoothL1")
 @dataclass(frozen=True, kw_only=True)
 class LossSmoothL1(Op):
-    """The smooth L1 loss of two inputs, weighted by the third, as one number (MatConvNet's Fast R-CNN example).
+    """The smooth L1 loss of two inputs, weighted by the third, as a scalar (MatConvNet's Fast R-CNN example).
 
     With d = |x - x0|: d - 0.5 / sigma^2 where d > 1 / sigma^2, else 0.5 * sigma^2 * d^2.
     """
@@ -125,10 +125,10 @@ class LossSmoothL1(Op):
 @register("dagnn.PDist", simplenn="pdist", stock=True)
 @dataclass(frozen=True, kw_only=True)
 class PDist(Op):
-    """The Lp distance over channels between x and x0, N x 1 x H x W (vl_nnpdist); x0 may be one pixel for all.
+    """The Lp distance over channels between x and x0, N x 1 x H x W (vl_nnpdist); x0 may be a single pixel.
 
-    The arguments (x, x0 and, optionally, weights of the distances) are the inputs followed by the params; in
-    SimpleNN x0 is the field `class`. `noRoot` leaves out the final root, `aggregate` sums all to one number.
+    The arguments (x, x0 and optional weights of the distances) are the inputs followed by the params; in SimpleNN, x0
+    is the field `class`. noRoot: omit the final root. aggregate: sum all distances.
     """
 
     family = "result"
@@ -145,7 +145,7 @@ class PDist(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.p > 0:
-            raise NetworkError(f"field 'p': expected a number above 0, found {self.p:g}")
+            raise NetworkError(f"field 'p' is {self.p:g}; expected a number > 0")
 
     @property
     def images_independent(self) -> bool:
@@ -157,13 +157,13 @@ class PDist(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         arguments = [*inputs, *(activation_shape("a param", shape) for shape in params)]
         if len(arguments) not in (2, 3):
-            raise ShapeError(f"has {len(arguments)} arguments, expected x, x0 and, optionally, weights")
+            raise ShapeError(f"has {len(arguments)} arguments; expected x, x0 and optional weights")
         x, x0, *weights = arguments
         n, _, h, w = x
         if x0[1] != x[1] or any(size not in (1, wanted) for size, wanted in zip(x0, x, strict=True)):
-            raise ShapeError(f"x0 is {text(x0)}, x is {text(x)}; they must be equal, or x0 one pixel or image for all")
+            raise ShapeError(f"x0 is {text(x0)}; expected {text(x)} as of x, or a single pixel or image")
         if weights and any(size not in (1, wanted) for size, wanted in zip(weights[0], (n, 1, h, w), strict=True)):
-            raise ShapeError(f"the weights are {text(weights[0])}, expected {n}x1x{h}x{w}")
+            raise ShapeError(f"the weights are {text(weights[0])}; expected {n}x1x{h}x{w}")
         return [SCALAR if self.aggregate else (n, 1, h, w)]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:

@@ -1,9 +1,9 @@
-"""Ops that MatConvNet itself lacks: those of Caffe and its forks.
+"""Extension ops, which MatConvNet does not have: layers of Caffe and its forks.
 
-They carry the names of contributed MATLAB modules where these mean the same. A field called `axis` counts the
-axes of N x C x H x W from 0, as Caffe does; one called `dim` or `order` counts MATLAB's dimensions H, W, C, N
-from 1. Blobs of fewer axes are padded with ones on the right, so that an axis keeps its number. Params are
-matrices (outputs x inputs) and vectors in Caffe's order, or 1 x 1 x C.
+They have the names of equivalent contributed MATLAB modules, if any. A field `axis` is a 0-based axis of N x C x H x W,
+as in Caffe; a field `dim` or `order` has 1-based MATLAB dimensions H, W, C, N. Blobs of fewer axes are padded with ones
+on the right, so that axes keep their numbers. Params are matrices (outputs x inputs) and vectors in Caffe's order, or
+1 x 1 x C.
 """
 
 from __future__ import annotations

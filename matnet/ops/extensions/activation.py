@@ -1,4 +1,4 @@
-"""Functions of one value: layers of Caffe that MatConvNet lacks."""
+"""Extension activations: elementwise layers of Caffe and its forks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from matnet.shapes import Shape
 @register("dagnn.PReLU")
 @dataclass(frozen=True, kw_only=True)
 class PReLU(Op):
-    """max(x, 0) + a min(x, 0), with one learned slope a per channel or one for all (BVLC Caffe, prelu layer).
+    """max(x, 0) + a min(x, 0), with a learned slope a per channel or a shared one (BVLC Caffe, prelu layer).
 
-    Param: the slopes, 1 x 1 x C in MATLAB or a single number.
+    Param: the slopes, 1 x 1 x C in MATLAB, or a scalar.
     """
 
     family = "activation"
@@ -72,7 +72,7 @@ class TanH(Elementwise):
 @register("dagnn.Tanh")
 @dataclass(frozen=True, kw_only=True)
 class Tanh(TanH):
-    """tanh x under the name that other contributed MATLAB blocks give it."""
+    """tanh x under the name used by other contributed MATLAB blocks."""
 
 
 @register("dagnn.BNLL")
@@ -99,8 +99,7 @@ class AbsVal(Elementwise):
 class Power(Elementwise):
     """(shift + scale x) ^ power (BVLC Caffe, power layer).
 
-    Where power or scale is 0 the result is a constant that x does not touch, NaN included: 1 for power 0,
-    else shift ^ power.
+    If power or scale is 0, the result is constant, even for NaN: 1 for power 0, otherwise shift ^ power.
     """
 
     power: float = 1.0
@@ -124,18 +123,18 @@ class Power(Elementwise):
 
 
 def _natural_log(base: float) -> float:
-    """ln(base), where base -1 stands for e; NetworkError for a base that Caffe refuses."""
+    """ln(base); base -1 means e. Raises NetworkError for a base that Caffe rejects."""
     if base == -1:
         return 1.0
     if not base > 0:
-        raise NetworkError(f"field 'base': must be positive, or -1 for e, found {base}")
+        raise NetworkError(f"field 'base' is {base}; expected a positive number, or -1 for e")
     return math.log(base)
 
 
 @register("dagnn.Exp")
 @dataclass(frozen=True, kw_only=True)
 class Exp(Elementwise):
-    """base ^ (shift + scale x); base -1 stands for e (BVLC Caffe, exp layer)."""
+    """base ^ (shift + scale x); base -1 means e (BVLC Caffe, exp layer)."""
 
     base: float = -1.0
     scale: float = 1.0
@@ -154,7 +153,7 @@ class Exp(Elementwise):
 @register("dagnn.Log")
 @dataclass(frozen=True, kw_only=True)
 class Log(Elementwise):
-    """log_base(shift + scale x); base -1 stands for e (BVLC Caffe, log layer)."""
+    """log_base(shift + scale x); base -1 means e (BVLC Caffe, log layer)."""
 
     base: float = -1.0
     scale: float = 1.0
@@ -163,7 +162,7 @@ class Log(Elementwise):
     def __post_init__(self) -> None:
         super().__post_init__()
         if _natural_log(self.base) == 0:
-            raise NetworkError("field 'base': 1 is the base of no logarithm")
+            raise NetworkError("field 'base' is 1, which is not a valid base of a logarithm")
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -173,7 +172,7 @@ class Log(Elementwise):
 @register("dagnn.Threshold")
 @dataclass(frozen=True, kw_only=True)
 class Threshold(Elementwise):
-    """1 where x > threshold, else 0 (BVLC Caffe, threshold layer)."""
+    """1 for x > threshold, otherwise 0 (BVLC Caffe, threshold layer)."""
 
     threshold: float = 0.0
 
@@ -216,8 +215,8 @@ class Mish(Elementwise):
     """x tanh(log(1 + exp x)) (YOLOv4 forks of Caffe, mish layer).
 
     With e = exp(-|x|), tanh(log(1 + exp x)) is (1 + 2 e) / (1 + 2 e + 2 e^2) for x >= 0 and
-    (e^2 + 2 e) / (e^2 + 2 e + 2) for x < 0, which neither overflows nor loses digits. The forks take x itself as
-    log(1 + exp x) above 20 and exp x below -20, which differs by less than one part in 10^8.
+    (e^2 + 2 e) / (e^2 + 2 e + 2) for x < 0, which neither overflows nor loses precision. The forks approximate
+    log(1 + exp x) by x above 20 and by exp x below -20, which differs by less than one part in 10^8.
     """
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:

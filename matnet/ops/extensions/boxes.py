@@ -1,4 +1,4 @@
-"""SSD's prior boxes: the boxes of every size and shape around every cell of a feature map."""
+"""SSD's prior boxes: boxes of several sizes and shapes around each cell of a feature map."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from matnet.ops.extensions.common import as_integers, as_values
 from matnet.ops.fields import of
 from matnet.shapes import ReceptiveField, Shape
 
-SQUARE = 1e-6  # a ratio this near to 1 is the square, which every size has anyway
+SQUARE = 1e-6  # ratios this close to 1 are skipped, because every size has a square box
 
 
 def expanded_ratios(ratios: Sequence[float], flip: bool) -> list[float]:
-    """The aspect ratios besides 1 in the order of the SSD fork: each new one, then its inverse if `flip`.
+    """The aspect ratios other than 1 in the order of the SSD fork: each new one, followed by its inverse if `flip`.
 
     >>> expanded_ratios([1, 2, 3, 2], flip=True) == [2.0, 0.5, 3.0, float(np.float32(1 / 3))]
     True
@@ -32,12 +32,12 @@ def expanded_ratios(ratios: Sequence[float], flip: bool) -> list[float]:
 
 
 def _as_max_sizes(value: Any) -> tuple[float, ...]:
-    """Any number of sizes; none is a single 0, as mcnSSD has it."""
+    """Any number of sizes; no sizes become a single 0, as in mcnSSD."""
     return as_values(value) or (0.0,)
 
 
 def _as_steps(value: Any) -> tuple[float, ...]:
-    """One or two numbers; two equal ones are one, which is all that mcnSSD takes."""
+    """One or two numbers; two equal ones become one, because mcnSSD supports only one."""
     steps = as_values(value)
     return steps[:1] if len(steps) == 2 and steps[0] == steps[1] else steps
 
@@ -45,15 +45,15 @@ def _as_steps(value: Any) -> tuple[float, ...]:
 @register("dagnn.PriorBox")
 @dataclass(frozen=True, kw_only=True)
 class PriorBox(Op):
-    """Boxes around every cell of a feature map (SSD fork of Caffe, prior_box layer; mcnSSD).
+    """Boxes around each cell of a feature map (SSD fork of Caffe, prior_box layer; mcnSSD).
 
-    Inputs: the feature map and the image (only its size counts). Output 1 x 2 x 4K x 1: xmin, ymin, xmax,
-    ymax of each box relative to the image, then its four variances. Boxes run over rows, columns, sizes; of
-    each size there is the square of minSize, the square of sqrt(minSize maxSize) unless maxSize is 0, then
-    minSize with each aspect ratio r (width times, height divided by sqrt r). flip appends the inverses behind
-    all ratios, as mcnSSD does; `from_ssd` gives the order of the SSD fork. Sizes and pixelStep (one number,
-    or vertical and horizontal) are in pixels; pixelStep 0 is image size over map size. imageSize [h w]
-    replaces the image's own size. One variance stands for all four.
+    Inputs: the feature map and the image (only its size is used). Output 1 x 2 x 4K x 1: xmin, ymin, xmax, ymax of each
+    box relative to the image, and its four variances. Boxes are ordered by row, column and size. For each size: a
+    square of side minSize, a square of side sqrt(minSize maxSize) unless maxSize is 0, and a box for each aspect ratio
+    r with width minSize sqrt(r) and height minSize / sqrt(r). flip appends the inverses after all ratios, as in mcnSSD;
+    `from_ssd` uses the order of the SSD fork. Sizes and pixelStep (one number, or vertical and horizontal) are in
+    pixels; pixelStep 0 means image size / map size. imageSize [h w] replaces the image's size. A single variance
+    applies to all four coordinates.
     """
 
     images_independent = True
@@ -74,14 +74,14 @@ class PriorBox(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.minSize or min(self.minSize) <= 0:
-            raise NetworkError(f"field 'minSize': expected one or more sizes > 0, found {list(self.minSize)}")
+            raise NetworkError(f"field 'minSize' is {list(self.minSize)}; expected one or more sizes > 0")
         larger = self._larger()
         if larger and len(larger) != len(self.minSize):
-            raise NetworkError(f"field 'maxSize': expected {len(self.minSize)} sizes, found {list(larger)}")
+            raise NetworkError(f"field 'maxSize' is {list(larger)}; expected {len(self.minSize)} sizes")
         if any(high <= low for low, high in zip(self.minSize, larger, strict=False)):
-            raise NetworkError(f"field 'maxSize': {list(larger)} must exceed minSize {list(self.minSize)}")
+            raise NetworkError(f"field 'maxSize' is {list(larger)}; expected more than minSize {list(self.minSize)}")
         if any(ratio <= 0 for ratio in self.aspectRatios):
-            raise NetworkError(f"field 'aspectRatios': must be positive, found {list(self.aspectRatios)}")
+            raise NetworkError(f"field 'aspectRatios' is {list(self.aspectRatios)}; expected positive numbers")
         for name, lengths in (("variance", (1, 4)), ("pixelStep", (1, 2)), ("imageSize", (0, 2))):
             found = getattr(self, name)
             if len(found) not in lengths or any(value < 0 for value in found):
@@ -97,7 +97,7 @@ class PriorBox(Op):
         flip: bool = True,
         **fields: Any,
     ) -> PriorBox:
-        """The op for the SSD fork's parameters: sizes cut to whole pixels, ratios in its order."""
+        """The op for the SSD fork's parameters: sizes truncated to integers, ratios in its order."""
         return cls(
             minSize=tuple(float(int(size)) for size in min_size),
             maxSize=tuple(float(int(size)) for size in max_size),
@@ -106,7 +106,7 @@ class PriorBox(Op):
         )
 
     def _larger(self) -> tuple[float, ...]:
-        """The maxSizes, if there are any."""
+        """maxSize, or () if all are 0."""
         return self.maxSize if any(self.maxSize) else ()
 
     def _ratios(self) -> list[float]:
@@ -114,7 +114,7 @@ class PriorBox(Op):
         return [ratio for ratio in (*self.aspectRatios, *flipped) if abs(ratio - 1) >= SQUARE]
 
     def _extents(self) -> Iterator[tuple[float, float]]:
-        """Width and height of each box of one cell, in pixels."""
+        """Width and height of each box of a cell, in pixels."""
         larger = self._larger()
         for index, low in enumerate(self.minSize):
             yield low, low
@@ -126,7 +126,7 @@ class PriorBox(Op):
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         if len(inputs) < 2 and not self.imageSize:
-            raise NetworkError("needs the image as second input, or its size in field 'imageSize'")
+            raise NetworkError("has neither a second input nor 'imageSize'; give the image as input 2, or its size")
         boxes = len(list(self._extents())) * inputs[0][2] * inputs[0][3]
         return [(1, 2, 4 * boxes, 1)]
 
@@ -138,7 +138,7 @@ class PriorBox(Op):
         centres = [self._centres(axis, inputs[0].shape[2 + axis], image[axis]) for axis in (0, 1)]
         extents = np.array(list(self._extents()), dtype=np.float32).astype(np.float64)
         y, x = centres[0][:, None, None], centres[1][None, :, None]
-        half = extents / 2  # the fork halves and divides in double precision, whatever it stores
+        half = extents / 2  # the fork halves and divides in double precision
         corners = (x - half[:, 0], y - half[:, 1], x + half[:, 0], y + half[:, 1])
         boxes = np.stack(np.broadcast_arrays(*corners), axis=-1) / (image[1], image[0], image[1], image[0])
         boxes = boxes.astype(np.float32).reshape(-1, 4)

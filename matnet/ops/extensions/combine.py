@@ -1,4 +1,4 @@
-"""Several inputs into one, one into several, selections: Caffe's Eltwise, Slice, Tile, Crop and the like."""
+"""Caffe's layers that join, split, repeat, crop and select: Eltwise, Slice, Tile, Crop and others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from matnet.shapes import ReceptiveField, Shape, text
 @register("dagnn.Eltwise")
 @dataclass(frozen=True, kw_only=True)
 class Eltwise(Op):
-    """The sum, weighted by `coeff` where given, or the product of its inputs (BVLC Caffe, eltwise layer)."""
+    """The sum of its inputs, weighted by `coeff` if given, or their product (BVLC Caffe, eltwise layer)."""
 
     family = "joining"
     images_independent = True
@@ -42,13 +42,13 @@ class Eltwise(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.coeff and self.operation == "prod":
-            raise NetworkError("field 'coeff': a product takes no coefficients")
+            raise NetworkError("field 'coeff': not supported for a product")
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         require_equal(inputs)
         if self.coeff and len(self.coeff) != len(inputs):
             raise ShapeError(
-                f"has {len(inputs)} inputs and {len(self.coeff)} coefficients; give one for each"
+                f"has {len(self.coeff)} coefficients; expected {len(inputs)}, one per input"
             )
         return [inputs[0]]
 
@@ -63,7 +63,7 @@ class Eltwise(Op):
 @register("dagnn.Max")
 @dataclass(frozen=True, kw_only=True)
 class Max(Op):
-    """The greatest of its inputs at each place (mcnExtraLayers' Max; BVLC Caffe, eltwise layer with MAX)."""
+    """The elementwise maximum of its inputs (mcnExtraLayers' Max; BVLC Caffe, eltwise layer with MAX)."""
 
     family = "joining"
     images_independent = True
@@ -100,7 +100,7 @@ class Axpy(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         require_equal(inputs[1:])
         if inputs[0] != (*inputs[1][:2], 1, 1):
-            raise ShapeError(f"the scale is {text(inputs[0])}, expected {text((*inputs[1][:2], 1, 1))}")
+            raise ShapeError(f"the scale is {text(inputs[0])}; expected {text((*inputs[1][:2], 1, 1))}")
         return [inputs[1]]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
@@ -113,10 +113,10 @@ class Axpy(Op):
 @register("dagnn.Slice")
 @dataclass(frozen=True, kw_only=True)
 class Slice(AlongAxis):
-    """Cuts one axis into consecutive pieces, one output each (BVLC Caffe, slice layer).
+    """Splits one axis into consecutive slices, one per output (BVLC Caffe, slice layer).
 
-    `points` are the 0-based indices where pieces 2, 3, ... start, strictly increasing; without points the
-    axis is cut into `parts` equal pieces.
+    `points` are the strictly increasing 0-based start indices of slices 2, 3, ...; without points, the axis is split
+    into `parts` equal slices.
     """
 
     family = "joining"
@@ -126,11 +126,11 @@ class Slice(AlongAxis):
     def _bounds(self, size: int) -> list[int]:
         if not self.points:
             if size % self.parts:
-                raise ShapeError(f"an axis of {size} cannot be cut into {self.parts} equal parts")
+                raise ShapeError(f"an axis of size {size} cannot be split into {self.parts} equal parts")
             return list(range(0, size + 1, size // self.parts))
         bounds = [0, *self.points, size]
         if any(low >= high for low, high in pairwise(bounds)):
-            raise ShapeError(f"slice points {list(self.points)} must increase and lie in an axis of {size}")
+            raise ShapeError(f"slice points are {list(self.points)}; expected increasing indices below {size}")
         return bounds
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
@@ -164,10 +164,10 @@ class Tile(AlongAxis):
 @register("dagnn.CaffeCrop")
 @dataclass(frozen=True, kw_only=True)
 class CaffeCrop(FromAxis, Op):
-    """Cuts its first input to the size of the second in every axis from `axis` on (BVLC Caffe, crop layer).
+    """Crops its first input to the size of the second in all axes from `axis` on (BVLC Caffe, crop layer).
 
-    `offset` is where the cut starts, one number per axis from `axis` on; missing ones are 0. Stock
-    dagnn.Crop does the same for H and W alone.
+    `offset`: start of the crop, one number per axis from `axis` on; missing ones are 0. Stock dagnn.Crop does this for
+    H and W only.
     """
 
     family = "joining"
@@ -177,7 +177,7 @@ class CaffeCrop(FromAxis, Op):
     offset: tuple[int, ...] = of(as_integers, ())
 
     def with_axes_swapped(self) -> Op | None:
-        if self.axis > 2:  # it cuts columns alone, and nothing cuts rows alone
+        if self.axis > 2:  # crops only columns; no op crops only rows
             return None
         *others, top, left = self._starts()
         return replace(self, offset=(*others, left, top)[self.axis :])
@@ -191,7 +191,7 @@ class CaffeCrop(FromAxis, Op):
         places = zip(self._starts(), wanted, x, strict=True)
         if any(start < 0 or start + size > have for start, size, have in places):
             raise ShapeError(
-                f"a cut of {text(wanted)} at {self._starts()} does not lie inside an input of {text(x)}"
+                f"a crop of {text(wanted)} at {self._starts()} is outside the input of {text(x)}"
             )
         return [wanted]
 
@@ -209,7 +209,7 @@ class CaffeCrop(FromAxis, Op):
 @register("dagnn.BatchReindex")
 @dataclass(frozen=True, kw_only=True)
 class BatchReindex(Op):
-    """Item i is x[index[i]], the 0-based indices being input 2 (BVLC Caffe, batch_reindex layer)."""
+    """Selects x[index[i]] as item i; input 2 has the 0-based indices (BVLC Caffe, batch_reindex layer)."""
 
     channels = Channels.COUNT
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
@@ -221,7 +221,7 @@ class BatchReindex(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         x, index = inputs
         if index[1:] != (1, 1, 1):
-            raise ShapeError(f"the indices are {text(index)}, expected one number per item (Rx1x1x1)")
+            raise ShapeError(f"the indices are {text(index)}; expected one number per item (Rx1x1x1)")
         return [(index[0], *x[1:])]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
@@ -237,9 +237,9 @@ class BatchReindex(Op):
 @register("dagnn.Filter")
 @dataclass(frozen=True, kw_only=True)
 class Filter(Op):
-    """Keeps the items whose selector, the last input, N x 1 x 1 x 1, is not 0 (BVLC Caffe, filter layer).
+    """Keeps the items with a non-zero selector, the last input, N x 1 x 1 x 1 (BVLC Caffe, filter layer).
 
-    The number of kept items depends on the values: `output_shapes` gives the greatest.
+    The number of kept items depends on the values; `output_shapes` returns the maximum.
     """
 
     sizes_depend_on_values = True
@@ -253,7 +253,7 @@ class Filter(Op):
         *data, selector = inputs
         for shape in data:
             if selector != (shape[0], 1, 1, 1):
-                raise ShapeError(f"the selector is {text(selector)}, expected {text((shape[0], 1, 1, 1))}")
+                raise ShapeError(f"the selector is {text(selector)}; expected {text((shape[0], 1, 1, 1))}")
         return list(data)
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:

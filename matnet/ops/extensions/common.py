@@ -1,4 +1,4 @@
-"""What extension ops share: field types, facts of layers along an axis, shapes of fewer axes, checks of indices."""
+"""Shared helpers of extension ops: field converters, base classes of layers along an axis, checks."""
 
 from __future__ import annotations
 
@@ -14,84 +14,84 @@ from matnet.ops.fields import as_int, integers, numbers, of
 from matnet.shapes import ReceptiveField, Shape, text
 
 RANK = 4  # every activation has four axes: N, C, H, W
-AXIS_OF_DIM = {1: 2, 2: 3, 3: 1, 4: 0}  # MATLAB's dimensions H, W, C, N among the axes N, C, H, W
+AXIS_OF_DIM = {1: 2, 2: 3, 3: 1, 4: 0}  # MATLAB's dimension (H, W, C, N) -> axis of N x C x H x W
 
 
 def as_axis(value: Any) -> int:
     """An axis of N x C x H x W: 0, 1, 2 or 3."""
     axis = as_int(value)
     if not 0 <= axis < RANK:
-        raise NetworkError(f"an axis is 0 (N), 1 (C), 2 (H) or 3 (W), found {axis}")
+        raise NetworkError(f"axis is {axis}; expected 0 (N), 1 (C), 2 (H) or 3 (W)")
     return axis
 
 
 def as_dim(value: Any) -> int:
-    """A dimension as MATLAB counts it: 1 (H), 2 (W), 3 (C) or 4 (N)."""
+    """A MATLAB dimension: 1 (H), 2 (W), 3 (C) or 4 (N)."""
     dim = as_int(value)
     if dim not in AXIS_OF_DIM:
-        raise NetworkError(f"a dimension is 1 (H), 2 (W), 3 (C) or 4 (N), found {dim}")
+        raise NetworkError(f"dimension is {dim}; expected 1 (H), 2 (W), 3 (C) or 4 (N)")
     return dim
 
 
 def as_count(value: Any) -> int:
-    """A whole number >= 1."""
+    """An integer >= 1."""
     count = as_int(value)
     if count < 1:
-        raise NetworkError(f"expected a whole number >= 1, found {count}")
+        raise NetworkError(f"expected an integer >= 1, found {count}")
     return count
 
 
 def as_values(value: Any) -> tuple[float, ...]:
-    """Any number of numbers."""
+    """Any number of floats."""
     return tuple(numbers(value))
 
 
 def as_integers(value: Any) -> tuple[int, ...]:
-    """Any number of whole numbers."""
+    """Any number of integers."""
     return tuple(integers(value))
 
 
 def to_four(shape: Sequence[int]) -> Shape:
-    """`shape` padded on the right with ones to four axes; ShapeError where more than four are needed.
+    """`shape` padded with ones on the right to four axes. Raises ShapeError if it needs more than four.
 
     >>> to_four((5, 3)), to_four((2, 3, 4, 5, 1))
     ((5, 3, 1, 1), (2, 3, 4, 5))
     """
     if any(size != 1 for size in shape[RANK:]):
-        raise ShapeError(f"a result of {text(tuple(shape))} has more than four axes, which is not supported")
+        raise ShapeError(f"the result has shape {text(tuple(shape))}; at most four axes are supported")
     return (*shape[:RANK], *(1,) * (RANK - len(shape)))
 
 
 def require_equal(shapes: Sequence[Shape]) -> None:
-    """ShapeError unless all inputs have one shape."""
+    """Raise ShapeError unless all inputs have the same shape."""
     for index, shape in enumerate(shapes[1:], 2):
         if shape != shapes[0]:
-            raise ShapeError(f"input {index} is {text(shape)}, another {text(shapes[0])}; they must be equal")
+            raise ShapeError(f"input {index} is {text(shape)}, another input {text(shapes[0])}; they must be equal")
 
 
 def require_count(param: Shape, allowed: Sequence[int], what: str) -> None:
-    """ShapeError unless the param's number of elements is among `allowed`; an unknown shape () passes."""
+    """Raise ShapeError unless the param's number of elements is in `allowed`; accepts an unknown shape ()."""
     if param and prod(param) not in allowed:
         wanted = " or ".join(str(count) for count in dict.fromkeys(allowed))
-        raise ShapeError(f"{what} has {prod(param)} values ({text(param)}), expected {wanted}")
+        raise ShapeError(f"{what} has {prod(param)} values ({text(param)}); expected {wanted}")
 
 
 def require_indices(index: Array, count: int, what: str) -> None:
-    """ShapeError unless all 0-based indices lie inside `what`, which has `count` rows."""
+    """Raise ShapeError unless all 0-based indices are inside `what` with `count` rows."""
     lowest, highest = int(index.min()), int(index.max())
     if lowest < 0 or highest >= count:
-        raise ShapeError(f"indices run from {lowest} to {highest}, {what} has {count} rows")
+        raise ShapeError(f"indices run from {lowest} to {highest}; expected 0 to {count - 1} for {what}")
 
 
 def as_matrix(xp: Any, param: Array) -> Array:
-    """A 2-D param as float32, whatever singleton dimensions the file added or dropped behind the first."""
+    """A param as a float32 matrix, independent of singleton dimensions after the first."""
     found = as_float32(xp, param)
     return found.reshape(found.shape[0], -1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlongAxis(Op):
-    """What is true of a layer that cuts or repeats its input along one axis."""
+    """Base of layers that slice or repeat their input along one axis."""
 
     axis: int = of(as_axis, 1)
 
@@ -111,7 +111,7 @@ class AlongAxis(Op):
 
 
 class FromAxis:
-    """What is true of a layer that treats all elements from its field `axis` on together."""
+    """Mixin for layers that operate on all axes from `axis` on together."""
 
     axis: int
 

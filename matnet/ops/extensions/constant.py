@@ -1,4 +1,4 @@
-"""Ops without inputs: Caffe's Parameter, which emits a learned array, and DummyData with one value."""
+"""Ops without inputs: Caffe's Parameter (a learned array) and DummyData (a constant)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from matnet.shapes import Shape, swapped
 @register("dagnn.Parameter")
 @dataclass(frozen=True, kw_only=True)
 class Parameter(Op):
-    """Its param as it is (BVLC Caffe, parameter layer).
+    """Outputs its param (BVLC Caffe, parameter layer).
 
-    The param is H x W x C x N, as MATLAB sees the variable; trailing ones may be missing.
+    The param is H x W x C x N in MATLAB; trailing singletons may be missing.
     """
 
     images_independent = True
@@ -43,7 +43,7 @@ class Parameter(Op):
 @register("dagnn.DummyData")
 @dataclass(frozen=True, kw_only=True)
 class DummyData(Op):
-    """`value` in an array of size [H W C N] (BVLC Caffe, dummy_data layer with a constant filler)."""
+    """An array of size [H W C N] filled with `value` (BVLC Caffe, dummy_data layer with a constant filler)."""
 
     images_independent = True
     input_count: ClassVar[tuple[int, int | None]] = (0, 0)
@@ -56,7 +56,7 @@ class DummyData(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.size) != 4 or min(self.size) < 1:
-            raise NetworkError(f"field 'size': expected four sizes >= 1 (H W C N), found {list(self.size)}")
+            raise NetworkError(f"field 'size' is {list(self.size)}; expected four sizes >= 1 (H W C N)")
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         h, w, c, n = self.size

@@ -1,4 +1,4 @@
-"""Dense conditional random fields: CRF-RNN's MultiStageMeanfield, and DenseCRF of CCNN and DeepLab."""
+"""Dense conditional random fields: MultiStageMeanfield of CRF-RNN, and DenseCRF of CCNN and DeepLab."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from matnet.shapes import ReceptiveField, Shape, text
 
 
 class NormalizedFilter:
-    """A Gaussian filter whose weights sum to one at every pixel."""
+    """A Gaussian filter, normalized to weights that sum to one at every pixel."""
 
     def __init__(self, features: np.ndarray) -> None:
         self.lattice = Permutohedral(features)
@@ -33,7 +33,7 @@ class NormalizedFilter:
 
 
 def position_features(height: int, width: int, x_std: float, y_std: float) -> np.ndarray:
-    """Each pixel's column and row in standard deviations, (height width) x 2, row by row."""
+    """Column and row of each pixel, divided by the standard deviations: (height width) x 2, in row order."""
     rows, columns = np.indices((height, width), dtype=np.float32).reshape(2, -1)
     return np.stack([columns / np.float32(x_std), rows / np.float32(y_std)], axis=1)
 
@@ -41,7 +41,7 @@ def position_features(height: int, width: int, x_std: float, y_std: float) -> np
 def bilateral_features(
     image: np.ndarray, x_std: float, y_std: float, colour_std: Sequence[float]
 ) -> np.ndarray:
-    """Each pixel's position and colours in standard deviations, (height width) x 5; image 3 x H x W."""
+    """Position and colour of each pixel, divided by the standard deviations: (height width) x 5. image: 3 x H x W."""
     _, height, width = image.shape
     colours = image.reshape(3, -1).T / np.array(colour_std, dtype=np.float32)
     return np.concatenate([position_features(height, width, x_std, y_std), colours], axis=1)
@@ -57,28 +57,28 @@ def _require_positive(op: Op, names: Sequence[str]) -> None:
     for name in names:
         if not all(value > 0 for value in np.ravel(getattr(op, name))):
             raise NetworkError(
-                f"field {name!r}: standard deviations must be positive, found {getattr(op, name)}"
+                f"field {name!r} is {getattr(op, name)}; expected positive standard deviations"
             )
 
 
 def _require_image(scores: Shape, image: Shape) -> None:
     if image != (scores[0], 3, *scores[2:]):
         raise ShapeError(
-            f"the image is {text(image)}, expected {text((scores[0], 3, *scores[2:]))} as the scores have"
+            f"the image is {text(image)}; expected {text((scores[0], 3, *scores[2:]))} to match the scores"
         )
 
 
 @register("dagnn.MultiStageMeanfield")
 @dataclass(frozen=True, kw_only=True)
 class MultiStageMeanfield(Op):
-    """Mean-field steps of a dense CRF as a recurrent network.
+    """Mean-field iterations of a dense CRF as a recurrent network.
 
-    Source: CRF-RNN fork of Caffe, multi_stage_meanfield layer. Inputs: unary scores, the scores to start
-    from (both N x C x H x W), and the image N x 3 x H x W. Params W_s, W_b, M, each C x C: weights of the
-    spatial and of the bilateral filter, and label compatibility. Each step: Q = softmax(scores);
-    scores = unary - M (W_s spatial(Q) + W_b bilateral(Q)), both filters normalised at every pixel. The
-    spatial one has standard deviation thetaGamma pixels, the bilateral one thetaAlpha pixels and thetaBeta
-    grey levels. Output: the scores after the last step, not normalised.
+    Source: CRF-RNN fork of Caffe, multi_stage_meanfield layer. Inputs: unary scores and initial scores (both
+    N x C x H x W), and the image N x 3 x H x W. Params W_s, W_b, M, each C x C: weights of the spatial and of the
+    bilateral filter, and label compatibility. Each iteration: Q = softmax(scores);
+    scores = unary - M (W_s spatial(Q) + W_b bilateral(Q)), with filters normalized at every pixel. The spatial filter
+    has a standard deviation of thetaGamma pixels, the bilateral filter of thetaAlpha pixels and thetaBeta grey levels.
+    Output: the scores after the last iteration, not normalized.
     """
 
     family = "result"
@@ -100,7 +100,7 @@ class MultiStageMeanfield(Op):
         unary, start, image = inputs
         if start != unary:
             raise ShapeError(
-                f"the scores to start from are {text(start)}, the unary ones {text(unary)}; they must agree"
+                f"the initial scores are {text(start)}; expected {text(unary)} as of the unary scores"
             )
         _require_image(unary, image)
         for name, shape in zip(
@@ -148,7 +148,7 @@ class MultiStageMeanfield(Op):
 
 
 def _square(param: Any) -> np.ndarray:
-    """A C x C param, whatever singleton dimensions the file gave it."""
+    """A C x C param, independent of singleton dimensions."""
     flat = np.asarray(param, dtype=np.float32)
     side = round(flat.size**0.5)
     return flat.reshape(side, side)
@@ -159,14 +159,13 @@ def _square(param: Any) -> np.ndarray:
 class DenseCRF(Op):
     """Mean-field inference in a dense CRF with Potts terms (CCNN and DeepLab forks of Caffe, DenseCRF).
 
-    Inputs: scores N x C x H x W, [the images' true sizes, height and width: 2 N numbers], and the image
-    N x 3 x H x W in B, G, R order. It starts from Q = softmax(scores); each step is
-    Q = softmax(scores + sum_k weight_k filter_k(Q)), all filters normalised at every pixel: Gaussian terms
-    over position (xGauss, yGauss in pixels, weight wtGauss) and bilateral ones over position and colour
-    (xBilateral, yBilateral, rBilateral, gBilateral, bBilateral, wtBilateral); each field holds one number per
-    term. With byteImage colours are cut to bytes first. Outside an image's true size the result is 0.
-    Output: 'label' N x 1 x H x W, the class of greatest Q, 0-based; 'probability' or 'log' N x C x H x W.
-    CCNN's layer has 10 iterations, byteImage and labels.
+    Inputs: scores N x C x H x W, [original image sizes, height and width: 2 N numbers], and the image N x 3 x H x W in
+    B, G, R order. Starts with Q = softmax(scores); each iteration is Q = softmax(scores + sum_k weight_k filter_k(Q)),
+    with all filters normalized at every pixel: Gaussian terms over position (xGauss, yGauss in pixels, weight wtGauss)
+    and bilateral terms over position and colour (xBilateral, yBilateral, rBilateral, gBilateral, bBilateral,
+    wtBilateral). Each field has one number per term. byteImage: truncate colours to bytes first. The result is 0
+    outside an image's original size. Output: 'label' N x 1 x H x W, the 0-based class of maximum Q; 'probability' or
+    'log' N x C x H x W. CCNN's layer uses 10 iterations, byteImage and labels.
     """
 
     family = "result"
@@ -201,14 +200,14 @@ class DenseCRF(Op):
             counts = {name: len(getattr(self, name)) for name in (weight, *names)}
             if len(set(counts.values())) > 1:
                 raise NetworkError(
-                    f"fields {', '.join(counts)} must have one number per term, found {list(counts.values())}"
+                    f"fields {', '.join(counts)} have {list(counts.values())} numbers; expected one per term"
                 )
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         scores = inputs[0]
         _require_image(scores, inputs[-1])
         if len(inputs) == 3 and (inputs[1][0], prod(inputs[1][1:])) != (scores[0], 2):
-            raise ShapeError(f"the true sizes are {text(inputs[1])}, expected two numbers for each image")
+            raise ShapeError(f"the image sizes are {text(inputs[1])}; expected two numbers per image")
         return [(scores[0], 1, *scores[2:]) if self.output == "label" else scores]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
@@ -227,16 +226,16 @@ class DenseCRF(Op):
 
     @staticmethod
     def _true_size(size: np.ndarray, have: tuple[int, ...]) -> tuple[int, ...]:
-        """DeepLab's rule: an image that covers the map both ways was cropped to it, else it was padded."""
+        """DeepLab's rule: an image at least as large as the map was cropped to it; a smaller one was padded."""
         height, width = int(size.flat[0]), int(size.flat[1])
         if have[0] <= height and have[1] <= width:
             return have
         if not (0 < height <= have[0] and 0 < width <= have[1]):
-            raise ShapeError(f"an image of {height}x{width} does not lie inside a map of {have[0]}x{have[1]}")
+            raise ShapeError(f"an image of {height}x{width} does not fit into a map of {have[0]}x{have[1]}")
         return height, width
 
     def _filters(self, image: np.ndarray) -> list[tuple[float, NormalizedFilter]]:
-        # A cast to a byte keeps the low eight bits: a mean-subtracted image wraps round, as in the fork.
+        # The cast to a byte keeps the low eight bits, so a mean-subtracted image wraps around, as in the fork.
         colours = (image.astype(np.int64) & 255).astype(np.float32) if self.byteImage else image
         _, height, width = image.shape
         filters = [

@@ -1,4 +1,4 @@
-"""Connectionist temporal classification: from scores of every step to a sequence of labels."""
+"""Connectionist temporal classification: decoding of scores per step to a label sequence."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from matnet.shapes import ReceptiveField, Shape, text
 @register("dagnn.CTCGreedyDecoder")
 @dataclass(frozen=True, kw_only=True)
 class CTCGreedyDecoder(Op):
-    """The best label of every step, without blanks and repetitions (CTC forks of Caffe, ctc_decoder_layer.cpp).
+    """The best label of each step, without blanks and repetitions (CTC forks of Caffe, ctc_decoder_layer.cpp).
 
-    Inputs: scores T x N x C x 1, and optionally T x N x 1 x 1 indicators: a stream ends before the first step after
-    step 0 that has indicator 0. Of equal scores the first label counts. Outputs: N x T x 1 x 1 labels, -1 behind the
-    last; with withScores also N x 1 x 1 x 1, minus the sum of the best scores. blankIndex -1 means the last label;
-    with ctcMergeRepeated a label right after itself is left out.
+    Inputs: scores T x N x C x 1, and optional indicators T x N x 1 x 1: a stream ends before the first step after step
+    0 with indicator 0. Ties go to the first label. Outputs: labels N x T x 1 x 1, padded with -1; with withScores also
+    N x 1 x 1 x 1, the negative sum of the best scores. blankIndex -1 means the last label. ctcMergeRepeated: drop
+    consecutive repetitions.
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (1, 2)

@@ -1,4 +1,4 @@
-"""The last layer of SSD and RefineDet: from predictions relative to prior boxes to a list of detections."""
+"""The last layer of SSD and RefineDet: decodes predictions relative to prior boxes into detections."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from matnet.shapes import ReceptiveField, Shape, text
 
 
 def decode(predicted: np.ndarray, priors: np.ndarray, variances: np.ndarray | None, code: str) -> np.ndarray:
-    """Boxes (xmin, ymin, xmax, ymax in the last axis) from predictions about prior boxes, all ... x 4.
+    """Boxes (xmin, ymin, xmax, ymax in the last axis) from predictions p relative to prior boxes, all ... x 4.
 
-    corner: prior + v p; corner_size: prior + v p (width or height of the prior); center_size: centre +
-    v p size, size exp(v p). `variances` v is None where training put them into the predictions (v = 1).
+    corner: prior + v p; corner_size: prior + v p (width or height of the prior); center_size: centre + v p size,
+    size exp(v p). variances: v, or None if the predictions already include them (v = 1).
     """
     offsets = predicted if variances is None else variances * predicted
     if code == "corner":
@@ -36,13 +36,13 @@ def decode(predicted: np.ndarray, priors: np.ndarray, variances: np.ndarray | No
 
 
 def areas(boxes: np.ndarray) -> np.ndarray:
-    """Width times height of each box; 0 where a maximum lies before its minimum."""
+    """Width times height of each box; 0 if a maximum is less than its minimum."""
     size = boxes[..., 2:] - boxes[..., :2]
     return np.where((size < 0).any(axis=-1), 0, size[..., 0] * size[..., 1])
 
 
 def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box with each of the others; 0 where they only touch."""
+    """Intersection over union of one box with each of the others; 0 if they only touch."""
     size = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     shared = np.where((size > 0).all(axis=-1), size[:, 0] * size[:, 1], np.float32(0))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -59,9 +59,8 @@ def suppress(
 ) -> list[int]:
     """Greedy non-maximum suppression: indices of the kept boxes, best score first.
 
-    Only scores > `confidence` count, of them the best `top_k` (-1: all; of equal scores the first). A box is
-    dropped where it overlaps a kept one by more than `overlap`, which shrinks by `eta` with each box kept
-    while it exceeds 0.5.
+    Uses the best `top_k` boxes (-1: all; ties in order) with scores > `confidence`. A box is dropped if it overlaps a
+    kept box by more than `overlap`. While this limit exceeds 0.5, it is multiplied by `eta` after each kept box.
     """
     candidates = np.flatnonzero(scores > np.float32(confidence))
     candidates = candidates[np.argsort(-scores[candidates], kind="stable")]
@@ -81,17 +80,17 @@ def suppress(
 class DetectionOutput(Op):
     """Decodes, suppresses and ranks SSD's predictions (SSD fork of Caffe, detection_output layer).
 
-    Inputs: locations N x 4KL (L = 1, or numClasses without shareLocation), confidences N x K numClasses, and
-    priors 1 x 2 x 4K x 1. Output 1 x 1 x D x 7, one row per detection: image, class (0-based), score, xmin,
-    ymin, xmax, ymax, sorted by image, class and falling score. Each class but backgroundLabel is suppressed
-    on its own; of each image the keepTopK best remain (-1: all). Where nothing at all is found there is one
-    row per image: its number and six times -1. `output_shapes` gives the greatest number of rows.
-    firstPixel changes no value. It is the number of the first pixel in the annotations that the network learnt, whose
-    corners divided by the image's size are those of the rows: 1 in PASCAL VOC, 0 in COCO.
+    Inputs: locations N x 4KL (L = 1, or numClasses without shareLocation), confidences N x K numClasses, and priors
+    1 x 2 x 4K x 1. Output 1 x 1 x D x 7, one row per detection: image, class (0-based), score, xmin, ymin, xmax, ymax,
+    sorted by image, class and descending score. Each class except backgroundLabel is suppressed separately; the
+    keepTopK best detections per image remain (-1: all). Without any detection there is one row per image: its number,
+    followed by six -1. `output_shapes` returns the maximum number of rows.
+    firstPixel changes no value. It is the pixel origin of the annotations used in training (PASCAL VOC: 1, COCO: 0):
+    the rows' corners are annotation coordinates divided by the image size.
 
-    RefineDet adds two inputs: N x 2K, whether a prior is background or an object, and locations N x 4K, which move the
-    priors before the first input does. A prior whose object value is below objectnessScore is background for sure:
-    1 for backgroundLabel, 0 for all other classes (RefineDet fork of Caffe; OpenVINO, DetectionOutput-8).
+    RefineDet has two more inputs: N x 2K, scores of background and object per prior, and locations N x 4K, which refine
+    the priors first. A prior with an object score below objectnessScore becomes background: score 1 for
+    backgroundLabel, 0 for all other classes (RefineDet fork of Caffe; OpenVINO, DetectionOutput-8).
     """
 
     family = "result"
@@ -115,9 +114,9 @@ class DetectionOutput(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.nmsThreshold < 0:
-            raise NetworkError(f"field 'nmsThreshold': must not be negative, found {self.nmsThreshold}")
+            raise NetworkError(f"field 'nmsThreshold' is {self.nmsThreshold}; expected a number >= 0")
         if not 0 < self.nmsEta <= 1:
-            raise NetworkError(f"field 'nmsEta': must lie in (0, 1], found {self.nmsEta}")
+            raise NetworkError(f"field 'nmsEta' is {self.nmsEta}; expected a number in (0, 1]")
 
     @property
     def listed_classes(self) -> tuple[int, int] | None:
@@ -130,19 +129,19 @@ class DetectionOutput(Op):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         locations, _, priors, *refining = inputs
         if len(refining) == 1:
-            raise ShapeError("has 4 inputs, expected 3, or 5 with the values and locations that refine the priors")
+            raise ShapeError("has 4 inputs; expected 3, or 5 with object scores and locations that refine the priors")
         if refining and not self.shareLocation:
-            raise NetworkError("field 'shareLocation': refined priors are the same for all classes, so it must be true")
+            raise NetworkError("field 'shareLocation' is false; expected true with refined priors")
         count = priors[2] // 4
         if priors != (1, 2, 4 * count, 1):
-            raise ShapeError(f"the priors are {text(priors)}, expected 1x2x(4 per box)x1")
+            raise ShapeError(f"the priors are {text(priors)}; expected 1x2x(4 per box)x1")
         expected = (4 * count * (1 if self.shareLocation else self.numClasses), count * self.numClasses)
         given = [*zip(("locations", "confidences"), inputs, expected, strict=False)]
-        given += zip(("object values", "refining locations"), refining, (2 * count, 4 * count), strict=False)
+        given += zip(("object scores", "refining locations"), refining, (2 * count, 4 * count), strict=False)
         for what, shape, values in given:
             if prod(shape[1:]) != values or shape[0] != locations[0]:
                 raise ShapeError(
-                    f"the {what} are {text(shape)}, expected {locations[0]}x{values} "
+                    f"the {what} are {text(shape)}; expected {locations[0]}x{values} "
                     f"for {count} prior boxes and {self.numClasses} classes"
                 )
         most = count * self.numClasses if self.nmsTopK < 0 else min(self.nmsTopK, count) * self.numClasses
@@ -162,7 +161,7 @@ class DetectionOutput(Op):
         if refining:
             scores = self._without_background(scores, refining[0].reshape(images, -1, 2)[..., 1])
             priors = decode(refining[1].reshape(images, -1, 1, 4), priors, stated, self.codeType)
-        with np.errstate(over="ignore", invalid="ignore"):  # of boxes that are far too large
+        with np.errstate(over="ignore", invalid="ignore"):  # from extremely large boxes
             boxes = decode(predicted, priors, stated, self.codeType)
             rows = [
                 row for image in range(images) for row in self._image_rows(image, boxes[image], scores[image])
@@ -172,14 +171,14 @@ class DetectionOutput(Op):
         return [xp.asarray(np.array(rows, dtype=np.float32)[None, None])]
 
     def _without_background(self, scores: np.ndarray, objects: np.ndarray) -> np.ndarray:
-        """Scores N x K x numClasses where priors that are no object (values N x K) are background for sure."""
+        """Scores N x K x numClasses with priors of low object score (objects: N x K) set to background."""
         background = np.zeros(self.numClasses, scores.dtype)
         if 0 <= self.backgroundLabel < self.numClasses:
             background[self.backgroundLabel] = 1
         return np.where(objects[..., None] < np.float32(self.objectnessScore), background, scores)
 
     def _image_rows(self, image: int, boxes: np.ndarray, scores: np.ndarray) -> list[list[float]]:
-        """One image's detections; boxes K x L x 4, scores K x numClasses."""
+        """The detections of one image. boxes: K x L x 4. scores: K x numClasses."""
         found = []
         for label in range(self.numClasses):
             if label == self.backgroundLabel:

@@ -1,4 +1,4 @@
-"""Bilinear resizing with aligned corners: DeepLab's and PSPNet's Interp."""
+"""Bilinear resizing with aligned corners: Interp of DeepLab and PSPNet."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from matnet.shapes import ReceptiveField, Shape, text
 class Interp(Op):
     """Bilinear interpolation with aligned corners (DeepLab fork of Caffe, interp layer).
 
-    Place t of o places takes the value at t (i - 1) / (o - 1) of i places. The input first loses -padBeg rows
-    and columns at the start and -padEnd at the end. Then o is `height` and `width` where given (> 0), else
-    (i - 1) / shrinkFactor + 1, rounded down, and of that o + (o - 1) (zoomFactor - 1). A second input gives the
-    height and width (forks with use_blob_size); only its size counts.
+    Output position t of o reads input position t (i - 1) / (o - 1) of i. First, -padBeg rows and columns are removed at
+    the start and -padEnd at the end. The output size o is `height` and `width` if given (> 0); otherwise
+    s + (s - 1) (zoomFactor - 1) with s = floor((i - 1) / shrinkFactor) + 1. If there is a second input, only its height
+    and width are used, as the output size (forks with use_blob_size).
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (1, 2)
@@ -45,15 +45,15 @@ class Interp(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.padBeg > 0 or self.padEnd > 0:
-            raise NetworkError(f"padBeg and padEnd must be 0 or less, found {self.padBeg} and {self.padEnd}")
+            raise NetworkError(f"padBeg and padEnd are {self.padBeg} and {self.padEnd}; expected numbers <= 0")
         if self.height < 0 or self.width < 0 or (self.height > 0) != (self.width > 0):
-            raise NetworkError(f"give both height and width or none, found {self.height} and {self.width}")
+            raise NetworkError(f"height and width are {self.height} and {self.width}; give both or none")
 
     def _size(self, given: Pair, like: Pair | None = None) -> tuple[Pair, Pair]:
-        """Sizes of the input after cropping, and of the output, which are `like` where that is given."""
+        """Sizes of the input after cropping, and of the output (`like`, if given)."""
         kept = [size + self.padBeg + self.padEnd for size in given]
         if min(kept) < 1:
-            raise ShapeError(f"padBeg {self.padBeg} and padEnd {self.padEnd} leave nothing of {text(given)}")
+            raise ShapeError(f"padBeg {self.padBeg} and padEnd {self.padEnd} remove the whole input of {text(given)}")
         shrunk = [(size - 1) // self.shrinkFactor + 1 for size in kept]
         zoomed = [size + (size - 1) * (self.zoomFactor - 1) for size in shrunk]
         result = (self.height, self.width) if self.height else (zoomed[0], zoomed[1])
@@ -84,7 +84,7 @@ def _like(shapes: Sequence[Shape]) -> Pair | None:
 
 
 def _neighbours(xp: Any, given: int, wanted: int) -> tuple[Array, Array, Array]:
-    """The two places to mix for each of the result, and the second's weight; single precision as in Caffe."""
+    """Both input positions for each output position, and the weight of the second; in single precision as in Caffe."""
     ratio = np.float32(given - 1) / np.float32(wanted - 1) if wanted > 1 else np.float32(0)
     place = xp.arange(wanted, dtype=xp.float32) * ratio
     first = place.astype(xp.int64)

@@ -1,4 +1,4 @@
-"""Matrix products along any axis and table look-up: Caffe's InnerProduct and Embed."""
+"""Matrix products along any axis, and table lookup: Caffe's InnerProduct and Embed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matnet.shapes import ReceptiveField, Shape, text
 
 @dataclass(frozen=True, kw_only=True)
 class _Table(Op):
-    """An op with a matrix and, with hasBias, a vector of as many values as the op has outputs."""
+    """Base of ops with a matrix and, with hasBias, a bias vector."""
 
     family = "convolution"
     param_count: ClassVar[tuple[int, int]] = (1, 2)
@@ -32,7 +32,7 @@ class _Table(Op):
     def _require_bias(self, params: Sequence[Shape], outputs: int) -> None:
         if len(params) != 1 + self.hasBias:
             raise ShapeError(
-                f"has {len(params)} params, hasBias is {self.hasBias}: expected {1 + self.hasBias}"
+                f"has {len(params)} params; expected {1 + self.hasBias} with hasBias {self.hasBias}"
             )
         if self.hasBias:
             require_count(params[1], (outputs,), "the bias")
@@ -41,10 +41,10 @@ class _Table(Op):
 @register("dagnn.InnerProduct")
 @dataclass(frozen=True, kw_only=True)
 class InnerProduct(_Table):
-    """y = W x + b over everything from `axis` on, in C, H, W order (BVLC Caffe, inner_product layer).
+    """y = W x + b over all axes from `axis` on, in C, H, W order (BVLC Caffe, inner_product layer).
 
-    Params: W, outputs x inputs, and b. The axes before `axis` stay. A stock dagnn.Conv does this for axis 1
-    and a known map size.
+    Params: W (outputs x inputs) and b. The axes before `axis` are kept. A stock dagnn.Conv is equivalent for axis 1 and
+    a known map size.
     """
 
     axis: int = of(as_axis, 1)
@@ -56,10 +56,10 @@ class InnerProduct(_Table):
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         taken = prod(inputs[0][self.axis :])
         if not params[0]:
-            raise ShapeError("its weights are not given, so the number of its outputs is not known")
+            raise ShapeError("weights are missing, so the number of outputs is unknown")
         outputs = params[0][0]
         if prod(params[0][1:]) != taken:
-            raise ShapeError(f"the weights are {text(params[0])}, the input gives {taken} values")
+            raise ShapeError(f"the weights are {text(params[0])}; expected {taken} columns for the input")
         self._require_bias(params, outputs)
         return [to_four((*inputs[0][: self.axis], outputs))]
 
@@ -81,8 +81,8 @@ class InnerProduct(_Table):
 class Embed(_Table):
     """Row int(x) of a table, plus a bias, along a new axis (BVLC Caffe, embed layer).
 
-    `axis` is where that axis goes: the number of axes that the indices have. Params: the table, indices x
-    outputs, and the bias. ShapeError for an index beyond the table.
+    axis: position of the new axis, which is the number of axes of the indices. Params: the table (indices x outputs)
+    and the bias. Raises ShapeError for an index outside the table.
     """
 
     uses_host: ClassVar[bool] = True
@@ -94,7 +94,7 @@ class Embed(_Table):
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         if any(size != 1 for size in inputs[0][self.axis :]):
-            raise ShapeError(f"the indices are {text(inputs[0])}, expected ones from axis {self.axis} on")
+            raise ShapeError(f"the indices are {text(inputs[0])}; expected size 1 from axis {self.axis} on")
         outputs = prod(params[0][1:])
         self._require_bias(params, outputs)
         return [to_four((*inputs[0][: self.axis], outputs))]

@@ -1,4 +1,4 @@
-"""The box layers of MS-CNN and Cascade R-CNN: proposals from several maps, and boxes moved by their predictions."""
+"""The box layers of MS-CNN and Cascade R-CNN: proposals from several maps, and box regression."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from matnet.shapes import ReceptiveField, Shape, text
 
 OVER = {"iou": "union", "iomu": "smaller", "iofu": "first"}
 NO_BOX, NO_SCORE = np.array([[0, 1, 1, 10, 10]], np.float32), np.zeros((1, 6), np.float32)
-"""What the forks give where there is no box at all."""
+"""Output of the forks if there is no box."""
 
 
 def _single(values: Sequence[float]) -> np.ndarray:
@@ -29,7 +29,7 @@ def _single(values: Sequence[float]) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class _BoxHead(Op):
-    """What BoxOutput and BoxGroupOutput share: fields, bounds of predictions, suppression, outputs."""
+    """Base of BoxOutput and BoxGroupOutput: fields, clipping of predictions, outputs."""
 
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
     uses_host: ClassVar[bool] = True
@@ -53,26 +53,26 @@ class _BoxHead(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.fieldW) != len(self.fieldH):
-            raise NetworkError(f"has {len(self.fieldW)} fieldW and {len(self.fieldH)} fieldH; expected as many")
+            raise NetworkError(f"has {len(self.fieldW)} fieldW and {len(self.fieldH)} fieldH; expected equal numbers")
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [None] * len(inputs)
 
     def _most(self, images: int, boxes: int) -> list[Shape]:
-        """Sizes of the outputs for at most `boxes` boxes per image."""
+        """Maximum output shapes for `boxes` boxes per image."""
         each = min(boxes, self.maxNmsNum or boxes, self.maxPostNmsNum or boxes)
         shapes: list[Shape] = [(max(1, images * each), 5, 1, 1), (max(1, images * each), 6, 1, 1)]
         return shapes[: 1 + self.withScores]
 
     def _bounded(self, offsets: np.ndarray) -> np.ndarray:
-        """Predictions ... x 4 as they were before training normalised them, cut to the allowed range."""
+        """Predictions ... x 4 without the normalization of training, clipped to the allowed range."""
         found = offsets * _single(self.bboxStd) + _single(self.bboxMean)
         place, size = 1 / self.fieldXYR, log(self.fieldWHR)
         bounds = _single((place, place, size, size))
         return np.minimum(np.maximum(found, -bounds), bounds)
 
     def _decoded(self, offsets: np.ndarray, field: tuple[float, float], rate: float) -> tuple[np.ndarray, ...]:
-        """x, y of the first corner, width and height, each H x W, from H x W x 4 predictions about one field."""
+        """x, y of the first corner, width and height, each H x W, from predictions H x W x 4 for one field."""
         bounded = self._bounded(offsets)
         wide, high = (np.float32(value) for value in field)
         centre_y = ((np.arange(len(offsets), dtype=np.float32) + np.float32(0.5)) * np.float32(rate))[:, None]
@@ -83,7 +83,7 @@ class _BoxHead(Op):
         return x, y, width, height
 
     def _outputs(self, xp: Any, rows: list[np.ndarray]) -> list[Array]:
-        """Boxes (image, xmin, ymin, xmax, ymax) and the same with scores, from rows of all six."""
+        """Boxes (image, xmin, ymin, xmax, ymax), and boxes with scores, from rows of six values."""
         found = np.concatenate(rows) if rows else np.empty((0, 6), np.float32)
         outputs = [found[:, :5], found] if len(found) else [NO_BOX, NO_SCORE]
         kept = outputs[: 1 + self.withScores]
@@ -95,25 +95,27 @@ class _BoxHead(Op):
 class BoxOutput(_BoxHead):
     """Proposals from maps of scores and offsets (MS-CNN fork, box_output_layer.cpp).
 
-    Inputs: N x (K + 4) x H x W maps, K class scores, background first, then x, y, w, h of a box relative to the
-    field (fieldW x fieldH pixels) around the cell's centre; downsampleRate is the cell's size. A box counts where the
-    best score exceeds the background's by fgThreshold or more. Offsets are multiplied by bboxStd, bboxMean is added;
-    x and y are cut to 1 / fieldXYR, w and h to log fieldWHR either way. Boxes are clipped to the map and dropped
-    where a side is below minSize. The maxNmsNum best (0: all; of equal ones the last first) are suppressed where they
-    overlap a better one by more than iouThreshold, over the union ("iou"), the smaller area ("iomu") or the better
-    box's ("iofu"); maxPostNmsNum remain. Outputs: R x 5 x 1 x 1 (image, xmin, ymin, xmin + width, ymin + height) and,
-    with withScores, R x 6 x 1 x 1 with the score; without any box one row (0, 1, 1, 10, 10), and zeros.
+    Inputs: maps N x (K + 4) x H x W with K class scores, background first, then x, y, w, h of a box relative to the
+    field (fieldW x fieldH pixels) around the cell's centre. downsampleRate: cell size. A box is a candidate if its best
+    score exceeds the background score by fgThreshold or more. Offsets are multiplied by bboxStd, then bboxMean is
+    added; x and y are clipped to +-1 / fieldXYR, w and h to +-log fieldWHR. Boxes are clipped to the map, or dropped if
+    a side is below minSize. Of the maxNmsNum best boxes (0: all; ties in reverse order), those that overlap a better
+    one by more than iouThreshold are suppressed. The overlap is relative to the union ("iou"), the smaller area
+    ("iomu") or the area of the better box ("iofu"). maxPostNmsNum boxes remain. Outputs: R x 5 x 1 x 1 (image, xmin,
+    ymin, xmin + width, ymin + height) and, with withScores, R x 6 x 1 x 1 with the score. Without any box: one row
+    (0, 1, 1, 10, 10), and zeros.
     """
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         if not len(self.fieldW) == len(self.downsampleRate) == len(inputs):
             raise ShapeError(
                 f"has {len(inputs)} inputs, {len(self.fieldW)} fields and {len(self.downsampleRate)} rates; "
-                "expected as many"
+                "expected equal numbers"
             )
         for index, shape in enumerate(inputs, 1):
             if shape[:2] != inputs[0][:2] or shape[1] < 6:
-                raise ShapeError(f"input {index} is {text(shape)}; expected as many images and channels, 6 or more")
+                wanted = f"{inputs[0][0]} images and {inputs[0][1]} channels (>= 6)"
+                raise ShapeError(f"input {index} is {text(shape)}; expected {wanted}")
         return self._most(inputs[0][0], sum(prod(shape[2:]) for shape in inputs))
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
@@ -134,7 +136,7 @@ class BoxOutput(_BoxHead):
         return self._outputs(xp, rows)
 
     def _candidates(self, x: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """x, y, width, height and score of the boxes of one map that count."""
+        """x, y, width, height and score of the candidates of one map."""
         classes, (height, width), rate = len(x) - 4, x.shape[1:], self.downsampleRate[index]
         score = (x[1:classes].max(axis=0) - x[0]).ravel()
         field = (self.fieldW[index], self.fieldH[index])
@@ -152,11 +154,10 @@ class BoxGroupOutput(_BoxHead):
     """Proposals from maps with several fields each (Cascade R-CNN fork, box_group_output_layer.cpp).
 
     Inputs: pairs of maps, probabilities (N G) x K x H x W, background first, and offsets (N G) x 4 x H x W, for the G
-    fields of the pair; `groups` are the numbers G, fieldW and fieldH the sizes of all fields one pair after another,
-    downsampleRate one number for each pair. The score is 1 less the background's probability. Boxes are moved as in
-    BoxOutput, but end at x + width - 1; xmin and ymin are cut at 0, xmax and ymax at the map's size in pixels, and
-    boxes below minSize (xmax - xmin + 1) are dropped. Suppression and outputs are those of BoxOutput with corners that
-    are pixels.
+    fields of the pair. groups: G of each pair. fieldW, fieldH: sizes of all fields, pair by pair. downsampleRate: one
+    number per pair. The score is 1 - background probability. Boxes are decoded as in BoxOutput, but end at
+    x + width - 1. They are clipped to 0 and to the map's size in pixels, and dropped if a side (xmax - xmin + 1) is
+    below minSize. Suppression and outputs are as in BoxOutput, with inclusive pixels as corners.
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (2, None)
@@ -167,10 +168,10 @@ class BoxGroupOutput(_BoxHead):
         if len(inputs) % 2 or not pairs == len(self.groups) == len(self.downsampleRate):
             raise ShapeError(
                 f"has {len(inputs)} inputs for {len(self.groups)} groups and {len(self.downsampleRate)} rates; "
-                "expected two for each"
+                "expected two inputs for each"
             )
         if sum(self.groups) != len(self.fieldW) or min(self.groups) < 1:
-            raise ShapeError(f"the groups {list(self.groups)} need as many fields, found {len(self.fieldW)}")
+            raise ShapeError(f"has {len(self.fieldW)} fields; expected the sum of the groups {list(self.groups)}")
         images = inputs[0][0] // self.groups[0]
         for scores, offsets, group in zip(inputs[::2], inputs[1::2], self.groups, strict=True):
             wanted = (images * group, 4, *scores[2:])
@@ -193,7 +194,7 @@ class BoxGroupOutput(_BoxHead):
         return self._outputs(xp, rows)
 
     def _candidates(self, maps: list[np.ndarray], image: int, pair: int) -> tuple[np.ndarray, np.ndarray]:
-        """Corners and scores of one image's boxes that count, of one pair of maps, field by field."""
+        """Corners and scores of the candidates in one image, for one pair of maps, field by field."""
         group, rate = self.groups[pair], self.downsampleRate[pair]
         height, width = maps[2 * pair].shape[2:]
         first = sum(self.groups[:pair])
@@ -214,7 +215,7 @@ class BoxGroupOutput(_BoxHead):
 
 
 def _pixels(kind: str) -> Overlap:
-    """The overlap of boxes whose corners are pixels, with Cascade R-CNN's condition on touching rows."""
+    """The overlap of boxes with inclusive pixels as corners, with Cascade R-CNN's condition on touching rows."""
     return Overlap(plus=1, ordered=True, ordered_rows=True, over=OVER[kind])
 
 
@@ -223,11 +224,11 @@ def _pixels(kind: str) -> Overlap:
 class FrcnnOutput(Op):
     """Detections of Cascade R-CNN (frcnn_output_layer.cpp).
 
-    Inputs: probabilities R x K x 1 x 1, background first; predictions R x 8 (or R x 4K with clsAware), boxes R x 5 or
-    6 (image 0, xmin, ymin, xmax, ymax), and the image's height and width. Boxes are decoded as in DecodeBBox, cut at 0
-    and at the image's width and height; each class is suppressed on its own among the boxes with at least
-    confThreshold; the maxDetNum best of all (0: all) remain. Output D x 7 x 1 x 1: first a row 0 and six times -1,
-    then by class image, xmin, ymin, xmax, ymax, class, score, best first.
+    Inputs: probabilities R x K x 1 x 1, background first; predictions R x 8 (or R x 4K with clsAware); boxes R x 5 or 6
+    (image 0, xmin, ymin, xmax, ymax); and the image's height and width. Boxes are decoded as in DecodeBBox, and clipped
+    to 0 and to the image's width and height. Boxes with a score of at least confThreshold are suppressed per class; the
+    maxDetNum best of all classes (0: all) remain. Output D x 7 x 1 x 1: a row of 0 and six times -1, then rows image,
+    xmin, ymin, xmax, ymax, class, score by class, best first.
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (4, 4)
@@ -251,7 +252,7 @@ class FrcnnOutput(Op):
                 f"predictions {text(offsets)} and boxes {text(boxes)}; expected {count}x{values} and {count}x5 or 6"
             )
         if prod(size) != 2:
-            raise ShapeError(f"the image size is {text(size)}; expected height and width of one image")
+            raise ShapeError(f"the image size is {text(size)}; expected height and width")
         most = count * (classes - 1)
         return [(1 + (min(most, self.maxDetNum) if self.maxDetNum else most), 7, 1, 1)]
 
@@ -286,13 +287,13 @@ class FrcnnOutput(Op):
 @register("dagnn.DecodeBBox")
 @dataclass(frozen=True, kw_only=True)
 class DecodeBBox(Op):
-    """Boxes moved and resized by what a network predicts (MS-CNN and Cascade R-CNN forks, decode_bbox_layer.cpp).
+    """Box regression: moves and resizes boxes (MS-CNN and Cascade R-CNN forks, decode_bbox_layer.cpp).
 
-    Inputs: predictions R x 8 x 1 x 1 (x, y, w, h of the background, which do not count, then of the object) and boxes
-    R x 5 x 1 x 1 (image, xmin, ymin, xmax, ymax). Output: R x 5 x 1 x 1. Predictions are multiplied by bboxStd,
-    bboxMean is added; with a box's size W = xmax - xmin + 1 and centre c = (xmin + xmax) / 2 the new centre is
-    x W + c, the new size W exp(w), and xmin = centre - (size - 1) / 2, xmax = xmin + size - 1. What training does
-    besides, dropping boxes, does not happen.
+    Inputs: predictions R x 8 x 1 x 1 (x, y, w, h of the background, ignored, and of the object) and boxes
+    R x 5 x 1 x 1 (image, xmin, ymin, xmax, ymax). Output: R x 5 x 1 x 1. Predictions are multiplied by bboxStd, then
+    bboxMean is added. For a box of size W = xmax - xmin + 1 and centre c = (xmin + xmax) / 2, the new centre is x W + c
+    and the new size W exp(w); xmin = centre - (size - 1) / 2 and xmax = xmin + size - 1. Boxes are not dropped as in
+    training.
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
@@ -303,7 +304,7 @@ class DecodeBBox(Op):
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         if prod(inputs[0][1:]) != 8 or inputs[0][0] != box_count(inputs[1]):
-            raise ShapeError(f"the predictions are {text(inputs[0])}, expected {inputs[1][0]} x 8")
+            raise ShapeError(f"the predictions are {text(inputs[0])}; expected {inputs[1][0]} x 8")
         return [(inputs[1][0], 5, 1, 1)]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:

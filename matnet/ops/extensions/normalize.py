@@ -1,4 +1,4 @@
-"""Normalisations that MatConvNet lacks: Caffe's LRN within a channel, MVN, batch statistics, L2."""
+"""Extension normalizations: Caffe's LRN within a channel, MVN, batch statistics, L2."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from matnet.shapes import ReceptiveField, Shape, window_field
 @register("dagnn.WithinChannelLRN")
 @dataclass(frozen=True, kw_only=True)
 class WithinChannelLRN(Op):
-    """x (1 + alpha A) ^ -beta, A being the mean of x^2 over size x size cells around.
+    """x (1 + alpha A) ^ -beta with A the mean of x^2 over the surrounding size x size cells.
 
-    Source: BVLC Caffe, lrn layer, WITHIN_CHANNEL. Cells outside the map count as 0, the mean always divides
-    by size^2, and Caffe's k has no effect.
+    Source: BVLC Caffe, lrn layer, WITHIN_CHANNEL. Cells outside the map count as 0, the divisor is always size^2, and
+    Caffe's k has no effect.
     """
 
     family = "normalisation"
@@ -37,7 +37,7 @@ class WithinChannelLRN(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.size % 2 == 0:
-            raise NetworkError(f"field 'size': must be odd, found {self.size}")
+            raise NetworkError(f"field 'size' is {self.size}; expected an odd number")
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [window_field((self.size, self.size), (1, 1), (self.size // 2,) * 4)]
@@ -54,8 +54,8 @@ class WithinChannelLRN(Op):
 class MVN(Op):
     """(x - mean) / (sigma + eps) per channel, or per item with acrossChannels (BVLC Caffe, mvn layer).
 
-    sigma is the biased standard deviation; eps stands outside the root. Without normalizeVariance only
-    the mean is subtracted.
+    sigma is the biased standard deviation; eps is added outside the root. Without normalizeVariance, only the mean is
+    subtracted.
     """
 
     family = "normalisation"
@@ -87,7 +87,7 @@ class MVN(Op):
 @register("dagnn.BatchStatNorm")
 @dataclass(frozen=True, kw_only=True)
 class BatchStatNorm(Op):
-    """(x - mean) / sqrt(variance + epsilon), both taken over the batch itself, per channel, biased.
+    """(x - mean) / sqrt(variance + epsilon) with the biased statistics of the batch, per channel.
 
     Source: BVLC Caffe, batch_norm layer with use_global_stats false.
     """
@@ -114,9 +114,9 @@ class BatchStatNorm(Op):
 class Normalize(Op):
     """x / (sqrt(sum x^2 + eps) + margin), times a learned scale.
 
-    Source: ParseNet and SSD forks of Caffe, normalize layer; mcnSSD. The sum runs over the channels, or with
-    acrossSpatial over all of C x H x W. Param: the scale, 1 x 1 x C in MATLAB or a single number. mcnSSD's
-    own Normalize has none of the fields and no eps. Only the fork for surface normals has a margin.
+    Source: ParseNet and SSD forks of Caffe, normalize layer; mcnSSD. The sum is over the channels, or with
+    acrossSpatial over C x H x W. Param: the scale, 1 x 1 x C in MATLAB, or a scalar. mcnSSD's Normalize has neither
+    these fields nor eps. Only the fork for surface normals has a margin.
     """
 
     family = "normalisation"

@@ -1,8 +1,8 @@
 """Gaussian filtering in any number of dimensions on the permutohedral lattice, in numpy.
 
-Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice" (2010), with the
-scaling of Kraehenbuehl and Koltun's DenseCRF, which CRF-RNN and CCNN use. Positions are computed in single
-precision, in the order of operations of those programs, so that the same lattice points exist.
+Source: Adams, Baek and Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice" (2010), with the
+scaling of Kraehenbuehl and Koltun's DenseCRF, as used by CRF-RNN and CCNN. Positions are computed in single precision
+and in the order of operations of these programs, to get the same lattice points.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from matnet.errors import NetworkError
 class Permutohedral:
     """The lattice around N points of d features, in units of the Gaussian's standard deviation.
 
-    `filter` is linear and symmetric up to the order of the blurs: each point gets about
-    sum_j exp(-|f_i - f_j|^2 / 2) v_j, within the lattice's approximation (some 10 %). Dividing by the filter
-    of ones gives the weighted mean exactly where v is constant.
+    `filter` is linear, and symmetric except for the order of the blurs. Each point gets approximately
+    sum_j exp(-|f_i - f_j|^2 / 2) v_j (within about 10 %). Dividing by the filtered ones gives the weighted mean, which
+    is exact for constant v.
     """
 
     def __init__(self, features: np.ndarray) -> None:
@@ -25,7 +25,7 @@ class Permutohedral:
         self.points, self.dimensions = features.shape
         if not np.isfinite(features).all():
             raise NetworkError(
-                "the image holds values that are infinite or not numbers; it cannot be filtered"
+                "the image has NaN or infinite values and cannot be filtered"
             )
         keys, self.weights = _enclosing_simplices(_elevated(features))
         codes, encode = _encoder(keys, self.dimensions + 1)
@@ -35,7 +35,7 @@ class Permutohedral:
         self.neighbours = self._neighbours(known, encode)
 
     def _neighbours(self, known: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """The points before and after each one along each axis, (d + 1) x 2 x size; `size`: there is none."""
+        """The points before and after each point along each axis, (d + 1) x 2 x size; `size` if there is none."""
         found = np.full((len(steps), 2, self.size), self.size, dtype=np.int64)
         for axis, step in enumerate(steps):
             for side, wanted in enumerate((known + step, known - step)):
@@ -47,7 +47,7 @@ class Permutohedral:
     def filter(self, values: np.ndarray) -> np.ndarray:
         """C x N values at the points -> C x N filtered values, float32."""
         values = np.asarray(values, dtype=np.float32)
-        # The last row stands for absent points.
+        # The last row is for missing points.
         lattice = np.zeros((self.size + 1, len(values)), dtype=np.float32)
         corners = self.corners.ravel()
         for channel, row in enumerate(values):
@@ -80,9 +80,9 @@ def _elevated(features: np.ndarray) -> np.ndarray:
 
 
 def _enclosing_simplices(elevated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The corners of the simplex around each point, N x (d + 1) x d, and their weights, N x (d + 1).
+    """The corners of the enclosing simplex of each point, N x (d + 1) x d, and their weights, N x (d + 1).
 
-    Corners are whole coordinates; the last one follows from the others (they sum to 0) and is left out.
+    Corners have integer coordinates; the last coordinate is omitted, because they sum to 0.
     """
     points, width = elevated.shape
     nearest, rank = _nearest_zero_point(elevated)
@@ -100,11 +100,11 @@ def _enclosing_simplices(elevated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _nearest_zero_point(elevated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest lattice point whose coordinates are multiples of d + 1, and the ranks of the remainders."""
+    """The nearest lattice point with multiples of d + 1 as coordinates, and the ranks of the remainders."""
     width = elevated.shape[1]
     quotient = np.rint(elevated * np.float32(1.0 / width))
     nearest = quotient * np.float32(width)
-    # By how many steps rounding left the plane on which coordinates sum to 0.
+    # Deviation, caused by rounding, from the plane of coordinates with sum 0.
     excess = quotient.sum(axis=1).astype(np.int64)[:, None]
     remainder = elevated - nearest
     rank = np.zeros(elevated.shape, dtype=np.int64)
@@ -119,7 +119,7 @@ def _nearest_zero_point(elevated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _encoder(keys: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """One whole number for each lattice point, and what a step along each axis adds to it."""
+    """An integer code for each lattice point, and the increment of the code for a step along each axis."""
     flat = keys.reshape(-1, keys.shape[-1])
     low, high = flat.min(axis=0) - width, flat.max(axis=0) + width  # a step never leaves this range
     spans = [int(span) for span in high - low + 1]
@@ -127,10 +127,10 @@ def _encoder(keys: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     for axis in range(len(spans) - 2, -1, -1):
         strides[axis] = strides[axis + 1] * spans[axis + 1]
     if strides[0] * spans[0] >= 2**62:
-        raise NetworkError("the features spread too far for the lattice; use greater standard deviations")
+        raise NetworkError("the range of features is too large for the lattice; use larger standard deviations")
     strides = strides.astype(np.int64)
     codes = (flat - low) @ strides
-    # A step along axis j is -1 in every coordinate but j, which grows by d.
+    # A step along axis j adds d to coordinate j, and -1 to all others.
     steps = np.full((width, len(spans)), -1, dtype=np.int64)
     steps[np.arange(len(spans)), np.arange(len(spans))] += width
     return codes, steps @ strides

@@ -1,4 +1,4 @@
-"""Pooling by Caffe's rules that MatConvNet cannot express, global pooling, and spatial pyramids."""
+"""Pooling by rules of Caffe that MatConvNet cannot express, global pooling, and spatial pyramid pooling."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from matnet.ops.extensions.common import as_count
 from matnet.ops.fields import Pair, as_pad, as_pair, choice, of
 from matnet.shapes import Pad, ReceptiveField, Shape, caffe_pooled, swapped, swapped_pad, window_field
 
-LOWEST = float(np.finfo(np.float32).min)  # -FLT_MAX, what Caffe's maximum starts from
+LOWEST = float(np.finfo(np.float32).min)  # -FLT_MAX, the initial value of Caffe's maximum
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Where pooling windows lie: kernel, stride, pad and number of windows, each (vertical, horizontal)."""
+    """The layout of pooling windows: kernel, stride, pad and count, each (vertical, horizontal)."""
 
     kernel: Pair
     stride: Pair
@@ -27,7 +27,7 @@ class Windows:
     count: Pair
 
     def cells(self, xp: Any, x: Array, outside: float) -> Iterator[tuple[int, int, Array]]:
-        """What all windows see in each cell (i, j) of their kernel; `outside` beyond the input."""
+        """For each cell (i, j) of the kernel, the values in all windows; `outside` beyond the input."""
         spans = [(n - 1) * s + k for n, s, k in zip(self.count, self.stride, self.kernel, strict=True)]
         after = [max(0, span - p - n) for span, p, n in zip(spans, self.pad, x.shape[2:], strict=True)]
         border = ((0, 0), (0, 0), (self.pad[0], after[0]), (self.pad[1], after[1]))
@@ -43,14 +43,14 @@ class Windows:
         return xp.arange(self.count[axis]) * self.stride[axis] - self.pad[axis]
 
     def areas(self, xp: Any, size: Pair) -> Array:
-        """Caffe's divisors: each window's cells inside the input or its pad, 0 or less beyond."""
+        """Caffe's divisors: the number of cells of each window inside the padded input; <= 0 for windows outside."""
         starts = [self.starts(xp, axis) for axis in (0, 1)]
         stops = [xp.minimum(starts[i] + self.kernel[i], size[i] + self.pad[i]) for i in (0, 1)]
         return xp.outer(stops[0] - starts[0], stops[1] - starts[1]).astype(xp.float32)
 
 
 def max_pool(xp: Any, x: Array, windows: Windows) -> Array:
-    """The greatest value of each window; -FLT_MAX where a window lies outside the input."""
+    """The maximum of each window; -FLT_MAX for windows outside the input."""
     greatest = None
     for _, _, cell in windows.cells(xp, x, LOWEST):
         greatest = cell.copy() if greatest is None else xp.maximum(greatest, cell)
@@ -58,7 +58,7 @@ def max_pool(xp: Any, x: Array, windows: Windows) -> Array:
 
 
 def max_pool_with_mask(xp: Any, x: Array, windows: Windows) -> tuple[Array, Array]:
-    """`max_pool`, and the place h W + w of each maximum, the first of equal ones; -1 where there is none."""
+    """`max_pool`, and the index h W + w of each maximum (the first of equal ones; -1 if there is none)."""
     rows = windows.starts(xp, 0).astype(xp.float32)[:, None] * x.shape[3]
     places = rows + windows.starts(xp, 1).astype(xp.float32)
     greatest = xp.full((*x.shape[:2], *windows.count), LOWEST, dtype=xp.float32)
@@ -71,7 +71,7 @@ def max_pool_with_mask(xp: Any, x: Array, windows: Windows) -> tuple[Array, Arra
 
 
 def average_pool(xp: Any, x: Array, windows: Windows) -> Array:
-    """The sum of each window over Caffe's divisor; NaN where a window lies outside input and pad."""
+    """The sum of each window over Caffe's divisor; NaN for windows outside the padded input."""
     total = xp.zeros((*x.shape[:2], *windows.count), dtype=xp.float32)
     for _, _, cell in windows.cells(xp, x, 0.0):
         total += cell
@@ -80,7 +80,7 @@ def average_pool(xp: Any, x: Array, windows: Windows) -> Array:
 
 
 def stochastic_pool(xp: Any, x: Array, windows: Windows) -> Array:
-    """Each window's values weighted by themselves, sum x^2 / sum x; 0 where the sum is not positive."""
+    """The mean of each window weighted by its values, sum x^2 / sum x; 0 if the sum is not positive."""
     total = xp.zeros((*x.shape[:2], *windows.count), dtype=xp.float32)
     squares = xp.zeros_like(total)
     for _, _, cell in windows.cells(xp, x, 0.0):
@@ -94,10 +94,10 @@ def stochastic_pool(xp: Any, x: Array, windows: Windows) -> Array:
 class CaffePooling(Op):
     """Pooling with Caffe's sizes, divisor and empty windows (BVLC Caffe, pooling layer).
 
-    Sizes are rounded up (roundMode 'floor': down); the last window must start inside the padded input if
-    there is a pad. 'avg' counts padded cells, but none beyond the pad. A window outside the input is
-    -FLT_MAX or NaN. 'stochastic' is the expectation that Caffe takes at test time. With `mask`, 'max' has a
-    second output: the place h W + w of each maximum. pad is the same on opposite sides.
+    Sizes are rounded up (roundMode 'floor': down). With padding, the last window must start inside the padded input.
+    'avg' counts padded cells, but no cells beyond the padding. Windows outside the input give -FLT_MAX or NaN.
+    'stochastic' is the expectation used by Caffe at test time. With `mask`, 'max' has a second output, the index
+    h W + w of each maximum. Opposite sides have equal pads.
     """
 
     family = "pooling"
@@ -112,7 +112,7 @@ class CaffePooling(Op):
     mask: bool = False
 
     def with_axes_swapped(self) -> Op | None:
-        if self.mask:  # places count along the rows
+        if self.mask:  # indices count along rows
             return None
         return replace(self, poolSize=swapped(self.poolSize), stride=swapped(self.stride), pad=swapped_pad(self.pad))
 
@@ -120,15 +120,15 @@ class CaffePooling(Op):
         super().__post_init__()
         top, bottom, left, right = self.pad
         if (top, left) != (bottom, right):
-            raise NetworkError(f"field 'pad': Caffe pads opposite sides alike, found {list(self.pad)}")
+            raise NetworkError(f"field 'pad' is {list(self.pad)}; expected equal pads on opposite sides, as in Caffe")
         if (top and top >= self.poolSize[0]) or (left and left >= self.poolSize[1]):
             raise NetworkError(
-                f"field 'pad': {[top, left]} must be less than the window {list(self.poolSize)}"
+                f"field 'pad' is {[top, left]}; expected less than the window {list(self.poolSize)}"
             )
         if self.mask and self.method != "max":
-            raise NetworkError(f"field 'mask': only max pooling has a mask, not {self.method!r}")
+            raise NetworkError(f"field 'mask': supported only for max pooling, not {self.method!r}")
         if self.method == "stochastic" and any(self.pad):
-            raise NetworkError("field 'pad': stochastic pooling takes no pad")
+            raise NetworkError("field 'pad': not supported for stochastic pooling")
 
     def _windows(self, size: Pair) -> Windows:
         pad = (self.pad[0], self.pad[2])
@@ -159,7 +159,7 @@ class CaffePooling(Op):
 @register("dagnn.GlobalPooling")
 @dataclass(frozen=True, kw_only=True)
 class GlobalPooling(Op):
-    """The mean or maximum of each channel over the whole map, whatever its size.
+    """The mean or maximum of each channel over the whole map.
 
     Source: mcnExtraLayers' vl_nnglobalpool; BVLC Caffe, pooling layer with global_pooling.
     """
@@ -189,11 +189,10 @@ class GlobalPooling(Op):
 @register("dagnn.SPP")
 @dataclass(frozen=True, kw_only=True)
 class SPP(Op):
-    """Pools the whole map in 1, 2 x 2, 4 x 4, ... windows, one after the other (BVLC Caffe, spp layer).
+    """Spatial pyramid pooling: pools the whole map in 1, 2 x 2, 4 x 4, ... windows (BVLC Caffe, spp layer).
 
-    Level l has windows of ceil(size / 2^l), stride the same, and as pad half of what they overhang, rounded
-    up; ShapeError where that is no less than the window. Output N x (all values) x 1 x 1, each level
-    C x rows x columns.
+    Level l has windows of ceil(size / 2^l) with the same stride, and half of the overhang, rounded up, as pad. Raises
+    ShapeError if the pad is not less than the window. Output N x (all values) x 1 x 1, each level C x rows x columns.
     """
 
     family = "pooling"
@@ -207,7 +206,7 @@ class SPP(Op):
         if any(p and p >= k for p, k in zip(pad, kernel, strict=True)):
             raise ShapeError(
                 f"a map of {size[0]}x{size[1]} is too small for pyramid level {level + 1}: "
-                f"its windows of {kernel} would need a pad of {pad}; use a larger input"
+                f"windows of {kernel} need a pad of {pad}; use a larger input"
             )
         count = [caffe_pooled(size[i], kernel[i], kernel[i], pad[i], clip=any(pad)) for i in (0, 1)]
         return Windows((kernel[0], kernel[1]), (kernel[0], kernel[1]), (pad[0], pad[1]), (count[0], count[1]))

@@ -18,18 +18,17 @@ from matnet.shapes import ReceptiveField, Shape, text
 class _Recurrent(Op):
     """Inputs x (T x N x ...), [cont (T x N x 1 x 1)], [static (N x ...)], [initial states, each 1 x N x D x 1].
 
-    cont 0 starts a new sequence: it multiplies the state carried over from the step before. With
-    staticInput there is one more input, the same at every step; with exposeHidden the states at the start
-    are inputs and those at the end are further outputs, else they start at zero. (Caffe itself keeps them
-    from one call to the next; with cont 0 in the first step that makes no difference.) Without hasCont there is
-    no such input, and every call is one sequence.
+    cont multiplies the state of the previous step, so 0 starts a new sequence. staticInput: one more input, constant
+    over all steps. exposeHidden: initial states are inputs, and final states are outputs; otherwise states start at
+    zero. (Caffe keeps states between calls, which has no effect if cont is 0 in the first step.) Without hasCont, there
+    is no input cont, and every call is one sequence.
     """
 
     family = "convolution"
-    gates: ClassVar[int]  # rows of the first weights for each output
+    gates: ClassVar[int]  # rows of the first weights per output
     states: ClassVar[int]  # states carried from step to step
-    weights: ClassVar[int]  # params besides the static input's
-    biases: ClassVar[tuple[int, ...]] = (1,)  # which params are vectors, counted from either end
+    weights: ClassVar[int]  # number of params without static input
+    biases: ClassVar[tuple[int, ...]] = (1,)  # indices of the params that are vectors
     staticInput: bool = False
     exposeHidden: bool = False
     hasCont: bool = True
@@ -39,7 +38,7 @@ class _Recurrent(Op):
         self._require_counts(inputs, params)
         steps, streams = inputs[0][:2]
         if not params[0]:
-            raise ShapeError("its weights are not given, so the number of its outputs is not known")
+            raise ShapeError("weights are missing, so the number of outputs is unknown")
         width = params[0][0] // self.gates
         self._require_params(inputs, params, width)
         wanted = [inputs[0], *[(steps, streams, 1, 1)] * self.hasCont]
@@ -49,15 +48,15 @@ class _Recurrent(Op):
         wanted += ends
         for index, (found, expected) in enumerate(zip(inputs, wanted, strict=True), 1):
             if found != expected:
-                raise ShapeError(f"input {index} is {text(found)}, expected {text(expected)}")
+                raise ShapeError(f"input {index} is {text(found)}; expected {text(expected)}")
         return [(steps, streams, width, 1), *ends]
 
     def _require_counts(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> None:
         expected = 1 + self.hasCont + self.staticInput + self.states * self.exposeHidden
         if len(inputs) != expected:
-            raise ShapeError(f"has {len(inputs)} inputs, expected {expected}")
+            raise ShapeError(f"has {len(inputs)} inputs; expected {expected}")
         if len(params) != self.weights + self.staticInput:
-            raise ShapeError(f"has {len(params)} params, expected {self.weights + self.staticInput}")
+            raise ShapeError(f"has {len(params)} params; expected {self.weights + self.staticInput}")
 
     def _require_params(self, inputs: Sequence[Shape], params: Sequence[Shape], width: int) -> None:
         rows = self.gates * width
@@ -80,7 +79,7 @@ class _Recurrent(Op):
         return [as_vector(xp, p) if index in vectors else as_matrix(xp, p) for index, p in enumerate(params)]
 
     def _driven(self, inputs: Sequence[Array], params: Any) -> Array:
-        """What the inputs add to every step's gates: T x N x (gates D)."""
+        """The contribution of the inputs to the gates of every step: T x N x (gates D)."""
         x = inputs[0]
         steps, streams = x.shape[:2]
         driven = (x.reshape(steps * streams, -1) @ params[0].T + params[1]).reshape(steps, streams, -1)
@@ -89,7 +88,7 @@ class _Recurrent(Op):
         return driven
 
     def _cont(self, inputs: Sequence[Array]) -> Any:
-        """What the state is multiplied by before each step."""
+        """The factor of the state before each step."""
         return inputs[1][:, :, :, 0] if self.hasCont else [1.0] * inputs[0].shape[0]
 
     def _initial(self, xp: Any, inputs: Sequence[Array], width: int) -> list[Array]:
@@ -110,8 +109,8 @@ class LSTM(_Recurrent):
 
     Each step: i, f, o, g = W_x x + b [+ W_s static] + W_h (cont h);
     c = cont sigmoid(f) c + sigmoid(i) tanh(g); h = sigmoid(o) tanh(c). Params W_x (4D x I), b (4D),
-    [W_s (4D x S)], W_h (4D x D), rows in the order i, f, o, g. Output h, T x N x D x 1; with exposeHidden the
-    inputs end with h and c at the start, the outputs with h and c at the end.
+    [W_s (4D x S)], W_h (4D x D), rows in the order i, f, o, g. Output h, T x N x D x 1; with exposeHidden, the initial
+    h and c are the last inputs, and the final h and c the last outputs.
     """
 
     param_count: ClassVar[tuple[int, int]] = (3, 4)
@@ -138,11 +137,11 @@ class LSTM(_Recurrent):
 @register("dagnn.RNN")
 @dataclass(frozen=True, kw_only=True)
 class RNN(_Recurrent):
-    """Recurrent network with tanh twice (BVLC Caffe, rnn layer).
+    """Recurrent network with tanh for state and output (BVLC Caffe, rnn layer).
 
     Each step: h = tanh(W_h (cont h) + W_x x + b [+ W_s static]); output tanh(W_o h + b_o).
     Params W_x (D x I), b (D), [W_s (D x S)], W_h (D x D), W_o (D x D), b_o (D). Output T x N x D x 1; with
-    exposeHidden the inputs end with h at the start, the outputs with h at the end.
+    exposeHidden, the initial h is the last input, and the final h the last output.
     """
 
     param_count: ClassVar[tuple[int, int]] = (5, 6)

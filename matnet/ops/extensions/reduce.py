@@ -1,4 +1,4 @@
-"""Ops that run along an axis: Caffe's Reduction and ArgMax, and softmax along any axis."""
+"""Ops along an axis: Caffe's Reduction and ArgMax, and softmax along any axis."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matnet.shapes import ReceptiveField, Shape, text
 @register("dagnn.Reduction")
 @dataclass(frozen=True, kw_only=True)
 class Reduction(FromAxis, Op):
-    """coeff times the sum of x, |x| or x^2, or the mean, from `axis` on (BVLC Caffe, reduction layer)."""
+    """coeff times the sum of x, |x| or x^2, or the mean, over all axes from `axis` on (BVLC Caffe, reduction layer)."""
 
     operation: str = of(choice("sum", "asum", "sumsq", "mean"), "sum")
     axis: int = of(as_axis, 0)
@@ -46,11 +46,11 @@ def _as_optional_axis(value: Any) -> int:
 @register("dagnn.ArgMax")
 @dataclass(frozen=True, kw_only=True)
 class ArgMax(Op):
-    """The 0-based indices of the topK greatest values, greatest first, of equal values the last.
+    """The 0-based indices of the topK greatest values, greatest first; ties in descending order of index.
 
-    Source: BVLC Caffe, argmax layer. axis -1 runs over all of C x H x W of each item and gives
-    N x 1 x topK x 1, or with outMaxVal N x 2 x topK x 1: indices, then values. Any other axis shrinks to topK
-    and holds indices or, with outMaxVal, values.
+    Source: BVLC Caffe, argmax layer. axis -1 searches all of C x H x W of each item; the output is N x 1 x topK x 1, or
+    with outMaxVal N x 2 x topK x 1: indices, then values. Any other axis is reduced to topK indices or, with outMaxVal,
+    values.
     """
 
     family = "result"
@@ -67,7 +67,7 @@ class ArgMax(Op):
         return Channels.UNKNOWN if self.axis in (-1, 1) else Channels.SEPARATE
 
     def with_axes_swapped(self) -> Op | None:
-        if self.axis < 0:  # indices count along the rows
+        if self.axis < 0:  # indices count along rows
             return None
         return replace(self, axis={2: 3, 3: 2}.get(self.axis, self.axis))
 
@@ -75,7 +75,7 @@ class ArgMax(Op):
         shape = inputs[0]
         length = prod(shape[1:]) if self.axis < 0 else shape[self.axis]
         if self.topK > length:
-            raise ShapeError(f"topK {self.topK} of only {length} values are asked for (input {text(shape)})")
+            raise ShapeError(f"topK is {self.topK}; expected at most {length} (input {text(shape)})")
         if self.axis < 0:
             return [(shape[0], 2 if self.outMaxVal else 1, self.topK, 1)]
         return [(*shape[: self.axis], self.topK, *shape[self.axis + 1 :])]
@@ -85,7 +85,7 @@ class ArgMax(Op):
 
     def _greatest(self, xp: Any, rows: Array) -> tuple[Array, Array]:
         """Indices and values of the topK greatest along the last axis."""
-        backwards = rows[..., ::-1]  # so that of equal values the one with the larger index comes first
+        backwards = rows[..., ::-1]  # ties go to the larger index
         if self.topK == 1:
             place = backwards.argmax(axis=-1)[..., None]
         else:
@@ -128,7 +128,7 @@ class SoftMaxTranspose(Op):
         for dim, known in AXIS_OF_DIM.items():
             if known == axis:
                 return cls(dim=dim)
-        raise NetworkError(f"an axis is 0 (N), 1 (C), 2 (H) or 3 (W), found {axis}")
+        raise NetworkError(f"axis is {axis}; expected 0 (N), 1 (C), 2 (H) or 3 (W)")
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [ReceptiveField() if self.dim > 2 else None]

@@ -1,8 +1,8 @@
-"""The same values in another shape or order: Flatten, Reshape, Permute, Reverse, Reorg, ShuffleChannel, Im2col.
+"""Reshaping and reordering: Flatten, Reshape, Permute, Reverse, Reorg, ShuffleChannel, Im2col.
 
-Caffe runs the last axis (W) fastest, MATLAB the first dimension (H). Ops called Caffe... keep Caffe's order;
-Permute, Flatten and Reshape mean what the MATLAB modules of that name do: Caffe's Flatten from axis 1 is, in
-them, Permute with order [2 1 3 4], then Flatten with axis 3.
+In Caffe the last axis (W) varies fastest, in MATLAB the first dimension (H). Ops named Caffe... use Caffe's order.
+Permute, Flatten and Reshape are those of the MATLAB modules: Caffe's Flatten from axis 1 corresponds to Permute with
+order [2 1 3 4], followed by Flatten with axis 3.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ DIM_OF_AXIS = {axis: dim for dim, axis in AXIS_OF_DIM.items()}
 
 
 def fill_in(wanted: Sequence[int], given: Sequence[int], count: int) -> list[int]:
-    """`wanted` with each 0 replaced by the size at its place in `given`, one -1 by what is left of `count`.
+    """`wanted` with each 0 replaced by the size at the same position in `given`, and a -1 inferred from `count`.
 
-    ShapeError where that does not come out even.
+    Raises ShapeError if the shape does not match `count`.
 
     >>> fill_in([0, -1, 4], [2, 6, 8], 96)
     [2, 12, 4]
@@ -34,14 +34,14 @@ def fill_in(wanted: Sequence[int], given: Sequence[int], count: int) -> list[int
     sizes = [given[index] if size == 0 and index < len(given) else size for index, size in enumerate(wanted)]
     known = prod(size for size in sizes if size != -1)
     if sizes.count(-1) > 1 or any(size < -1 or size == 0 for size in sizes):
-        raise ShapeError(f"shape {list(wanted)} takes sizes >= 1, 0 (copy) and at most one -1 (infer)")
+        raise ShapeError(f"shape is {list(wanted)}; expected sizes >= 1, 0 (copy) and at most one -1 (infer)")
     if (known != count) if -1 not in sizes else count % known:
-        raise ShapeError(f"{text(tuple(given))} ({count} values) cannot be given the shape {list(wanted)}")
+        raise ShapeError(f"{text(tuple(given))} ({count} values) cannot be reshaped to {list(wanted)}")
     return [count // known if size == -1 else size for size in sizes]
 
 
 class _Reshaping(Op):
-    """An op that only gives its input another shape, rows running last axis fastest."""
+    """Base of ops that reshape their input, last axis fastest."""
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
         return [None]
@@ -55,7 +55,7 @@ class _Reshaping(Op):
 class CaffeFlatten(FromAxis, _Reshaping):
     """Merges the axes from `axis` to `endAxis` into one, last axis fastest (BVLC Caffe, flatten layer).
 
-    Both are axes of N x C x H x W; those behind endAxis move up.
+    Both are axes of N x C x H x W; axes after endAxis move up.
     """
 
     axis: int = of(as_axis, 1)
@@ -64,7 +64,7 @@ class CaffeFlatten(FromAxis, _Reshaping):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.endAxis < self.axis:
-            raise NetworkError(f"field 'endAxis': {self.endAxis} lies before axis {self.axis}")
+            raise NetworkError(f"field 'endAxis' is {self.endAxis}; expected at least axis {self.axis}")
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         shape, stop = inputs[0], self.endAxis + 1
@@ -74,10 +74,10 @@ class CaffeFlatten(FromAxis, _Reshaping):
 @register("dagnn.CaffeReshape")
 @dataclass(frozen=True, kw_only=True)
 class CaffeReshape(_Reshaping):
-    """Replaces `numAxes` axes from `axis` on by `shape`, last axis fastest (BVLC Caffe, reshape layer).
+    """Reshapes `numAxes` axes from `axis` on to `shape`, last axis fastest (BVLC Caffe, reshape layer).
 
-    In `shape`, 0 copies the input's size at the same place and one -1 is inferred; numAxes -1 means all
-    axes to the last, 0 inserts.
+    In `shape`, 0 copies the input's size at the same position, and one -1 is inferred. numAxes -1: all axes to the
+    last; 0: insert axes.
     """
 
     shape: tuple[int, ...] = of(as_integers, ())
@@ -85,7 +85,7 @@ class CaffeReshape(_Reshaping):
     numAxes: int = -1
 
     def _kept(self) -> int:
-        """How many leading axes keep their sizes, so that everything else is rearranged within them."""
+        """The number of leading axes that keep their sizes."""
         copied = next((place for place, size in enumerate(self.shape) if size), len(self.shape))
         return self.axis + (copied if self.numAxes else 0)
 
@@ -100,7 +100,7 @@ class CaffeReshape(_Reshaping):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.axis <= RANK or self.numAxes < -1 or self.axis + self.numAxes > RANK:
-            raise NetworkError(f"axis {self.axis} and numAxes {self.numAxes} do not lie within {RANK} axes")
+            raise NetworkError(f"axis {self.axis} and numAxes {self.numAxes} exceed {RANK} axes")
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         given = inputs[0]
@@ -126,7 +126,7 @@ class ChannelShuffle(Op):
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         if inputs[0][1] % self.group:
-            raise ShapeError(f"{inputs[0][1]} channels do not divide into {self.group} equal groups")
+            raise ShapeError(f"{inputs[0][1]} channels cannot be divided into {self.group} equal groups")
         return [inputs[0]]
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:
@@ -139,7 +139,7 @@ class ChannelShuffle(Op):
 @register("dagnn.Im2col")
 @dataclass(frozen=True, kw_only=True)
 class Im2col(Op):
-    """Every window's values as channels (c kh + i) kw + j (BVLC Caffe, im2col layer)."""
+    """The values of each window as channels (c kh + i) kw + j (BVLC Caffe, im2col layer)."""
 
     images_independent = True
     kernelSize: Pair = of(as_pair, (1, 1))
@@ -173,14 +173,14 @@ class Im2col(Op):
 def _as_order(value: Any) -> tuple[int, ...]:
     order = as_integers(value)
     if sorted(order) != list(range(1, RANK + 1)):
-        raise NetworkError(f"expected each of the dimensions 1 2 3 4 once, found {list(order)}")
+        raise NetworkError(f"expected a permutation of the dimensions 1 2 3 4, found {list(order)}")
     return order
 
 
 @register("dagnn.Permute")
 @dataclass(frozen=True, kw_only=True)
 class Permute(Op):
-    """Exchanges dimensions: MATLAB's permute(x, order) of an H x W x C x N array (mcnPyTorch's Permute)."""
+    """Permutes dimensions: MATLAB's permute(x, order) of an H x W x C x N array (mcnPyTorch's Permute)."""
 
     order: tuple[int, ...] = of(_as_order, (1, 2, 3, 4))
 
@@ -198,17 +198,17 @@ class Permute(Op):
 
     @classmethod
     def from_axes(cls, axes: Sequence[int]) -> Permute:
-        """The op whose output axis i is input axis axes[i] of N x C x H x W (SSD fork, permute layer).
+        """The op that makes input axis axes[i] of N x C x H x W output axis i (SSD fork, permute layer).
 
         >>> Permute.from_axes((0, 2, 3, 1)).order
         (2, 3, 1, 4)
         """
         if sorted(axes) != list(range(RANK)):
-            raise NetworkError(f"expected each of the axes 0 1 2 3 once, found {list(axes)}")
+            raise NetworkError(f"expected a permutation of the axes 0 1 2 3, found {list(axes)}")
         return cls(order=tuple(DIM_OF_AXIS[axes[AXIS_OF_DIM[dim]]] for dim in range(1, RANK + 1)))
 
     def axes(self) -> tuple[int, ...]:
-        """Which axis of N x C x H x W each output axis is."""
+        """The input axis of N x C x H x W for each output axis."""
         return tuple(AXIS_OF_DIM[self.order[DIM_OF_AXIS[axis] - 1]] for axis in range(RANK))
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
@@ -224,10 +224,10 @@ class Permute(Op):
 @register("dagnn.PermuteAxes")
 @dataclass(frozen=True, kw_only=True)
 class PermuteAxes(Op):
-    """The values of an item read as an array of the sizes `shape`, its axes exchanged (SSD fork, permute layer).
+    """Permutes axes of the input, reshaped to more than four axes (SSD fork, permute layer).
 
-    `shape` are the sizes of more than four axes, last axis fastest, the images among them; axis i of the result is
-    axis order[i], from 0. The result's second axis takes in all axes but the first and the last two.
+    shape: sizes of all axes, including the batch, last axis fastest. Axis i of the result is axis order[i] (0-based).
+    In the result, all axes except the first and the last two are merged into the second.
     """
 
     shape: tuple[int, ...] = of(as_integers, (1, 1, 1, 1, 1))
@@ -236,15 +236,15 @@ class PermuteAxes(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if sorted(self.order) != list(range(len(self.shape))) or len(self.shape) < 4:
-            raise NetworkError(f"order {list(self.order)} must name each axis of {list(self.shape)} once")
+            raise NetworkError(f"order is {list(self.order)}; expected a permutation of the axes of {list(self.shape)}")
 
     @property
     def images_independent(self) -> bool:
-        return False  # `shape` holds the number of images
+        return False  # `shape` includes the number of images
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         if prod(inputs[0]) != prod(self.shape):
-            raise ShapeError(f"{text(inputs[0])} cannot be read as {text(self.shape)}")
+            raise ShapeError(f"{text(inputs[0])} cannot be reshaped to {text(self.shape)}")
         first, *middle, height, width = (self.shape[axis] for axis in self.order)
         return [(first, prod(middle), height, width)]
 
@@ -259,14 +259,14 @@ class PermuteAxes(Op):
 @register("dagnn.Reverse")
 @dataclass(frozen=True, kw_only=True)
 class Reverse(Op):
-    """The input with the order along some axes of N x C x H x W reversed (reverse and flip layers of Caffe's forks)."""
+    """Reverses the input along some axes of N x C x H x W (reverse and flip layers of Caffe's forks)."""
 
     axis: tuple[int, ...] = of(as_integers, (0,))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if any(not 0 <= axis < RANK for axis in self.axis):
-            raise NetworkError(f"field 'axis': expected axes 0 (N) to 3 (W), found {list(self.axis)}")
+            raise NetworkError(f"field 'axis' is {list(self.axis)}; expected axes 0 (N) to 3 (W)")
 
     @property
     def images_independent(self) -> bool:
@@ -290,13 +290,13 @@ class Reverse(Op):
 @register("dagnn.Reorg")
 @dataclass(frozen=True, kw_only=True)
 class Reorg(Op):
-    """Fewer rows and columns, more channels, in the order of darknet's reorg layer (YOLOv2 forks of Caffe).
+    """Moves rows and columns to channels in the order of darknet's reorg layer (YOLOv2 forks of Caffe).
 
-    The C x H x W values of an item are read as C / s^2 maps of H s x W s (s the stride); value (d C / s^2 + c, i, j)
-    of a new C x H x W array is map c's value at row i s + d / s, column j s + d % s; its values are then read as
-    C s^2 x H / s x W / s. That is what darknet, all public forks and OpenCV compute; it is not the plain
-    space-to-depth that the name suggests. With `reverse` the result is C / s^2 x H s x W s, and channel
-    d C / s^2 + c goes to rows d / s, columns d % s of each s x s square of map c.
+    With stride s, the C x H x W values of an item are reshaped to C / s^2 maps of H s x W s. Value
+    (d C / s^2 + c, i, j) of a new C x H x W array is map c's value at row i s + d / s, column j s + d % s. This array
+    is reshaped to C s^2 x H / s x W / s. Darknet, all public forks and OpenCV compute this, which is not plain
+    space-to-depth. With `reverse` the result is C / s^2 x H s x W s, and channel d C / s^2 + c goes to row d / s,
+    column d % s of each s x s block of map c.
     """
 
     images_independent = True
@@ -337,9 +337,9 @@ def _as_matlab_reshape(xp: Any, x: Array, sizes: Sequence[int]) -> Array:
 @register("dagnn.Flatten")
 @dataclass(frozen=True, kw_only=True)
 class Flatten(Op):
-    """All of an item's H x W x C values along MATLAB's dimension `axis`, H fastest.
+    """Flattens each item's H x W x C values into MATLAB's dimension `axis`, H fastest.
 
-    Source: mcnExtraLayers' vl_nnflatten. It ignores firstAxis, which is only kept for saving.
+    Source: mcnExtraLayers' vl_nnflatten, which ignores firstAxis; it is kept for saving.
     """
 
     images_independent = True
@@ -349,7 +349,7 @@ class Flatten(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.axis > 3:
-            raise NetworkError("field 'axis': must be 1 (H), 2 (W) or 3 (C)")
+            raise NetworkError(f"field 'axis' is {self.axis}; expected 1 (H), 2 (W) or 3 (C)")
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         shape = [inputs[0][0], 1, 1, 1]
@@ -366,7 +366,7 @@ class Flatten(Op):
 
 
 def _as_sizes(value: Any) -> tuple[int, ...]:
-    """2 or 3 sizes; an empty cell, which MATLAB's reshape infers, becomes -1."""
+    """2 or 3 sizes; an empty one, which MATLAB's reshape infers, becomes -1."""
     items = value if isinstance(value, (list, tuple)) else np.asarray(value).ravel(order="F")
     sizes = tuple(as_int(item) if np.size(item) else -1 for item in items)
     if len(sizes) not in (0, 2, 3):
@@ -377,9 +377,9 @@ def _as_sizes(value: Any) -> tuple[int, ...]:
 @register("dagnn.Reshape")
 @dataclass(frozen=True, kw_only=True)
 class Reshape(Op):
-    """Each item's H x W x C array with the sizes `shape`, H fastest (mcnExtraLayers' vl_nnreshape).
+    """Reshapes each item's H x W x C array to `shape`, H fastest (mcnExtraLayers' vl_nnreshape).
 
-    0 copies the size at that place, one -1 or empty size is inferred; of two sizes the third is inferred.
+    0 copies the input's size at the same position; one -1, an empty size or a missing third size is inferred.
     """
 
     images_independent = True

@@ -1,4 +1,4 @@
-"""Pooling of boxes in Caffe's forks: position-sensitive averages (R-FCN) and bilinear samples (MS-CNN)."""
+"""RoI pooling layers of Caffe's forks: position-sensitive averages (R-FCN) and bilinear samples (MS-CNN)."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from matnet.shapes import ReceptiveField, Shape, text
 
 
 def box_count(shape: Shape) -> int:
-    """How many boxes an input R x 5 holds; ShapeError for another shape."""
+    """The number of boxes of an input R x 5. Raises ShapeError for another shape."""
     if prod(shape[1:]) != 5:
-        raise ShapeError(f"the boxes are {text(shape)}, expected R x 5: image, xmin, ymin, xmax, ymax")
+        raise ShapeError(f"the boxes are {text(shape)}; expected R x 5: image, xmin, ymin, xmax, ymax")
     return shape[0]
 
 
 def boxes_on_host(boxes: Array, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """0-based image of each box, and its corners R x 4 float32; NetworkError for an image outside the batch."""
+    """The 0-based image of each box, and its corners R x 4 float32. Raises NetworkError for an invalid image."""
     found = on_host(boxes).reshape(-1, 5)
     if not np.isfinite(found).all():
-        raise NetworkError("a box holds NaN or infinity; expected image number and pixel coordinates")
+        raise NetworkError("a box has NaN or infinite values; expected image number and pixel coordinates")
     numbers = np.trunc(found[:, 0]).astype(np.int64)
     wrong = numbers[(numbers < 0) | (numbers >= images)]
     if len(wrong):
-        raise NetworkError(f"a box lies in image {wrong[0]}, and the batch has images 0 to {images - 1}")
+        raise NetworkError(f"a box has image number {wrong[0]}; expected 0 to {images - 1}")
     return numbers, found[:, 1:]
 
 
 @register("dagnn.PSROIPooling")
 @dataclass(frozen=True, kw_only=True)
 class PSROIPooling(Op):
-    """The average over each tile of each box, every tile from channels of its own (R-FCN, psroi_pooling_layer.cu).
+    """The average over each tile of each box, with separate channels per tile (R-FCN, psroi_pooling_layer.cu).
 
-    Inputs: N x (outputDim groupSize^2) x H x W, and boxes R x 5 (image, xmin, ymin, xmax, ymax, 0-based pixels of
-    the image). Output: R x outputDim x groupSize x groupSize; tile i, j of output channel c averages channel
-    (c groupSize + i) groupSize + j. Corners are rounded half away from zero, the last one moves one pixel further,
-    all are multiplied by spatialScale; a box is at least 0.1 cells long. Tiles reach from the floor of their start to
-    the ceiling of their end; empty ones give 0.
+    Inputs: N x (outputDim groupSize^2) x H x W, and boxes R x 5 (image, xmin, ymin, xmax, ymax, 0-based pixels of the
+    image). Output: R x outputDim x groupSize x groupSize; tile i, j of output channel c averages channel
+    (c groupSize + i) groupSize + j. Corners are rounded half away from zero, 1 is added to the last corner, and both
+    are multiplied by spatialScale. A box is at least 0.1 cells long. Tiles extend from the floor of their start to the
+    ceiling of their end; empty tiles give 0.
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
@@ -60,8 +60,8 @@ class PSROIPooling(Op):
         wanted = self.outputDim * self.groupSize**2
         if inputs[0][1] != wanted:
             raise ShapeError(
-                f"input 1 has {inputs[0][1]} channels; expected {wanted}, "
-                f"outputDim {self.outputDim} times groupSize {self.groupSize} squared"
+                f"input 1 has {inputs[0][1]} channels; expected {wanted} = "
+                f"outputDim {self.outputDim} * groupSize {self.groupSize}^2"
             )
         return [(box_count(inputs[1]), self.outputDim, self.groupSize, self.groupSize)]
 
@@ -83,7 +83,7 @@ class PSROIPooling(Op):
         return [xp.ascontiguousarray(((below - above) / xp.maximum(cells, 1)).astype(xp.float32))]
 
     def _tiles(self, low: np.ndarray, high: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """First cell and the one behind the last, boxes x groupSize each, along one axis; in single as upstream."""
+        """The first and last (exclusive) cell along one axis, boxes x groupSize each; in single as in R-FCN."""
         scale = np.float32(self.spatialScale)
         start = _half_away(low) * scale
         length = np.maximum((_half_away(high) + np.float32(1)) * scale - start, np.float32(0.1))
@@ -93,7 +93,7 @@ class PSROIPooling(Op):
         return first, np.maximum(behind, first)
 
     def _sums(self, xp: Any, x: Array) -> Array:
-        """For every cell the sum over all cells above and left of it, in double: N x D x g x g x (H + 1) x (W + 1)."""
+        """The summed-area table in double: N x D x g x g x (H + 1) x (W + 1)."""
         n, _, height, width = x.shape
         group = self.groupSize
         sums = xp.zeros((n, self.outputDim, group, group, height + 1, width + 1), dtype=xp.float64)
@@ -112,10 +112,10 @@ class ROIAlign(Op):
     """Bilinear samples on a grid over each box (MS-CNN and Cascade R-CNN forks, roi_align_layer.cpp).
 
     Inputs: N x C x H x W, and boxes R x 5 (image, xmin, ymin, xmax, ymax, 0-based pixels of the image). Output:
-    R x C x (rows + 1) x (columns + 1) for `subdivisions` rows and columns: the corners of all tiles, the first in the
-    box's first corner, the last in its last. Boxes grow by padRatio times their size (xmax - xmin + 1) on each side,
-    are multiplied by spatialScale and moved by half a cell. Points more than half a cell outside the map, and all of
-    a box without area, give 0.
+    R x C x (rows + 1) x (columns + 1) for `subdivisions` rows and columns: samples at the corners of all tiles, from
+    the first to the last corner of the box. Boxes are enlarged by padRatio times their size (xmax - xmin + 1) on each
+    side, multiplied by spatialScale and shifted by half a cell. Points more than half a cell outside the map, and boxes
+    without area, give 0.
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
@@ -153,7 +153,7 @@ class ROIAlign(Op):
         return [xp.ascontiguousarray(total.transpose(0, 3, 1, 2))]
 
     def _extents(self, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First and last corner of each box in cells, counted from the middle of the first cell."""
+        """First and last corner of each box in cells, relative to the centre of the first cell."""
         pad = (corners[:, 2:] - corners[:, :2] + np.float32(1)) * np.float32(self.padRatio)
         scale, half = np.float32(self.spatialScale), np.float32(0.5)
         return (corners[:, :2] - pad) * scale - half, (corners[:, 2:] + pad) * scale - half
@@ -162,7 +162,7 @@ class ROIAlign(Op):
 def _samples(
     low: np.ndarray, high: np.ndarray, tiles: int, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Both cells to mix, the second's weight, and whether the point counts, for each box and point along an axis."""
+    """For each box and point along an axis: both cells, the weight of the second, and whether the point is valid."""
     step = ((high - low) / np.float32(tiles))[:, None]
     place = low[:, None] + np.arange(tiles + 1, dtype=np.float32) * step
     counts = (place >= -0.5) & (place <= size - 0.5)

@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression: a box is dropped where it overlaps a better one that is kept too much."""
+"""Greedy non-maximum suppression: drop boxes that overlap a better kept box too much."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 BLOCK = 256
-"""Boxes looked at first; the following blocks are twice as large each."""
+"""Size of the first block of boxes; each following block is twice as large."""
 PAIRS = 1 << 16
-"""Pairs of boxes compared at once: few enough for their numbers to stay in a core's cache."""
+"""Number of pairs compared at once, to stay in a core's cache."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How the overlap of two boxes (xmin, ymin, xmax, ymax) is measured.
+    """The measure of overlap of two boxes (xmin, ymin, xmax, ymax).
 
-    `plus` is added to each extent of boxes and intersections: 1 where corners are pixels, 0 where they are points.
-    With `ordered` an intersection counts only where its corners are in order before `plus` is added, with
-    `ordered_rows` its rows must besides differ. It is divided by the union ("union"), by the smaller of both areas
-    ("smaller") or by the area of the better box ("first"). A box is dropped where the overlap exceeds the limit;
-    with `inclusive` also where it reaches the limit.
+    plus: added to each extent of boxes and intersections: 1 if corners are inclusive pixels, 0 if they are points.
+    ordered: an intersection counts only if its corners are in order before `plus` is added. ordered_rows: in addition,
+    its rows must differ. over: divisor of the intersection: "union", "smaller" (the smaller area) or "first" (the area
+    of the better box). inclusive: drop a box also if the overlap equals the limit.
     """
 
     plus: float = 0.0
@@ -32,7 +31,7 @@ class Overlap:
     def exceeds(
         self, first: np.ndarray, first_area: np.ndarray, second: np.ndarray, second_area: np.ndarray, limit: np.float32
     ) -> np.ndarray:
-        """Whether boxes (4 x ...) overlap better ones, `first`, too much, in float32; shapes are broadcast."""
+        """Whether boxes `second` (4 x ...) overlap the better boxes `first` too much, in float32, with broadcasting."""
         shared = self._extent(first, second, 0)
         shared *= self._extent(first, second, 1)
         if self.over == "union":
@@ -55,9 +54,9 @@ class Overlap:
         return np.maximum(found, 0, out=found)
 
     def reach(self, boxes: np.ndarray, limit: float) -> np.ndarray:
-        """How far right another box may begin that overlaps one of `boxes`, beginning left of it, too much.
+        """The rightmost start of a box that can overlap one of `boxes` from the right too much.
 
-        The overlap over the union is at most the share of the width that both have in common.
+        Intersection over union is at most the shared fraction of the width.
         """
         size = boxes[:, 2] - boxes[:, 0] + self.plus
         share = 1 - limit if self.over == "union" else 1.0
@@ -81,10 +80,10 @@ def keep_best(
     most: int | None = None,
     areas: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Indices of the boxes that are kept, of `boxes` (R x 4) sorted best first; at most `most` of them.
+    """Indices of the kept boxes, at most `most`. boxes: R x 4, best first.
 
-    Blocks of growing size are compared with all kept before, then with themselves; or against both at once where
-    that takes fewer comparisons. `areas` are computed from the boxes unless given.
+    Blocks of increasing size are compared with all kept boxes and then with each other, or with both at once if that
+    needs fewer comparisons. areas: default computed from the boxes.
     """
     boxes = np.ascontiguousarray(boxes, np.float32)
     areas = areas_of(boxes, overlap.plus) if areas is None else areas
@@ -106,7 +105,7 @@ def keep_best(
 
 
 class _Neighbours:
-    """Boxes, best first; those that may overlap are found from left to right."""
+    """Boxes, best first, sorted from left to right to find overlapping pairs."""
 
     def __init__(self, boxes: np.ndarray, areas: np.ndarray, overlap: Overlap, limit: float) -> None:
         self.overlap, self.limit = overlap, np.float32(limit)
@@ -116,12 +115,12 @@ class _Neighbours:
         self.comparisons = self.furthest * len(boxes)
 
     def _furthest(self, reach: np.ndarray) -> int:
-        """The greatest distance, in places from left to right, of two boxes that may overlap."""
+        """The maximum distance, in positions from left to right, of two boxes that may overlap."""
         ends = np.searchsorted(self.columns[0], reach, side="right")
         return int((ends - np.arange(1, len(ends) + 1)).max(initial=0))
 
     def kept(self) -> np.ndarray:
-        """Places of the boxes that are kept."""
+        """Indices of the kept boxes."""
         better, worse = self._pairs()
         bounds = np.flatnonzero(np.diff(better, prepend=-1, append=-1))
         dropped = np.zeros(len(self.rank), bool)
@@ -131,7 +130,7 @@ class _Neighbours:
         return np.flatnonzero(~dropped)
 
     def _pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the better and the worse box of each pair that overlaps too much, ordered by the better one."""
+        """Indices of the better and worse box of each overlapping pair, sorted by the better one."""
         found = [np.empty((2, 0), np.int64)]
         for distance in range(1, self.furthest + 1):
             left, right = self.rank[:-distance], self.rank[distance:]
@@ -151,7 +150,7 @@ class _Neighbours:
 def _left_over(
     boxes: np.ndarray, areas: np.ndarray, kept: np.ndarray, fresh: np.ndarray, overlap: Overlap, limit: np.float32
 ) -> np.ndarray:
-    """Those of `fresh` that none of `kept` overlaps too much."""
+    """The boxes of `fresh` that no box of `kept` overlaps too much."""
     start = 0
     while start < len(kept) and len(fresh):
         before = kept[start : start + max(1, PAIRS // len(fresh))]

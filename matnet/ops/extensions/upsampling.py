@@ -1,4 +1,4 @@
-"""Larger maps: every value repeated, or put back where a max pooling found it (SegNet, DeconvNet, YOLOv3)."""
+"""Upsampling by repetition, and unpooling by the mask of a max pooling (SegNet, DeconvNet, YOLOv3)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from matnet.shapes import ReceptiveField, Shape, swapped
 @register("dagnn.Upsample")
 @dataclass(frozen=True, kw_only=True)
 class Upsample(Op):
-    """Every value repeated scale (vertical, horizontal) times (YOLOv3 forks of Caffe, upsample layer)."""
+    """Repeats each value `scale` (vertical, horizontal) times (YOLOv3 forks of Caffe, upsample layer)."""
 
     family = "pooling"
     images_independent = True
@@ -45,13 +45,12 @@ class Upsample(Op):
 @register("dagnn.Unpooling")
 @dataclass(frozen=True, kw_only=True)
 class Unpooling(Op):
-    """Values at the places where a max pooling found them, zeros elsewhere.
+    """Puts values back at the indices found by a max pooling, with zeros elsewhere.
 
     Sources: SegNet fork of Caffe, upsample_layer.cpp; DeconvNet fork, unpooling_layer.cpp, method MAX. Inputs: x and
-    the mask, the second output of the pooling, with each value's place row * width + column in its map; without a
-    mask the place of value i, j is row i scale, column j scale. The result has the height and width `outputSize`,
-    else those of x times `scale` less padOut (both vertical, horizontal). Of several values with one place the last
-    in the map stays.
+    the mask, the second output of the pooling, with the index row * width + column of each value; without a mask, value
+    i, j goes to row i scale, column j scale. The result has height and width `outputSize`, or else those of x times
+    `scale` minus padOut (both vertical, horizontal). If several values have the same index, the last one wins.
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (1, 2)
@@ -66,7 +65,7 @@ class Unpooling(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.outputSize) not in (0, 2) or any(size < 1 for size in self.outputSize):
-            raise NetworkError(f"field 'outputSize': expected height and width, found {list(self.outputSize)}")
+            raise NetworkError(f"field 'outputSize' is {list(self.outputSize)}; expected height and width")
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         require_equal(inputs)
@@ -74,7 +73,7 @@ class Unpooling(Op):
         grown = (h * self.scale[0] - self.padOut[0], w * self.scale[1] - self.padOut[1])
         height, width = self.outputSize or grown
         if min(height, width) < 1:
-            raise ShapeError(f"padOut {self.padOut} leaves nothing of {grown}")
+            raise ShapeError(f"padOut {self.padOut} removes the whole map of {grown}")
         return [(n, c, height, width)]
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
@@ -87,15 +86,15 @@ class Unpooling(Op):
         outside = places[(places < 0) | (places >= height * width)]
         if len(outside):
             raise NetworkError(
-                f"the mask has place {outside[0]}, and the result {height}x{width} values per map; "
-                "the size must be that of the pooling's input"
+                f"the mask has index {outside[0]}, outside the result of {height}x{width}; "
+                "expected the size of the pooling's input"
             )
         result = np.zeros((n * c, height * width), np.float32)
         result[np.arange(n * c)[:, None], places] = x.reshape(n * c, -1)
         return [xp.asarray(result.reshape(n, c, height, width))]
 
     def _places(self, inputs: Sequence[Array], height: int, width: int) -> np.ndarray:
-        """Where each value goes in its map: (N C) x (H W)."""
+        """The index of each value in its map: (N C) x (H W)."""
         n, c, h, w = inputs[0].shape
         if len(inputs) > 1:
             return np.trunc(on_host(inputs[1])).astype(np.int64).reshape(n * c, h * w)

@@ -1,4 +1,4 @@
-"""The last layers of YOLO v2 and v3: activations per box, and from maps to a list of detections."""
+"""The last layers of YOLO v2 and v3: activations per box, and decoding of maps into detections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sigmoid(xp: Any, x: Array) -> Array:
 
 
 def softmax(xp: Any, x: Array, axis: int) -> Array:
-    """exp x over its sum along an axis."""
+    """Softmax along an axis."""
     powers = xp.exp(x - x.max(axis=axis, keepdims=True))
     return powers / powers.sum(axis=axis, keepdims=True)
 
@@ -33,12 +33,11 @@ def softmax(xp: Any, x: Array, axis: int) -> Array:
 class Region(Op):
     """Sigmoid and softmax over the predictions of each box (YOLOv2 forks of Caffe, region layer).
 
-    Input and output: N x num (coords + 1 + classes) x H x W, for each box coords coordinates, the objectness, then
-    class scores. With layout "maps" (OpenVINO's fork, as darknet) the first two coordinates and the objectness go
-    through a sigmoid, the classes through a softmax; channels beyond those of the boxes, of one image, stay as they
-    are. With layout "rows" (caffe_yolo_v2) the values of an item are first reordered to H x W x C, which the shape
-    does not show; entry 4 of each box goes through a sigmoid, and the entries from 5 on through a softmax if
-    `softmax`.
+    Input and output: N x num (coords + 1 + classes) x H x W; for each box, coords coordinates, the objectness and class
+    scores. Layout "maps" (OpenVINO's fork, as in darknet): sigmoid of the first two coordinates and the objectness,
+    softmax of the classes; surplus channels of a single image are unchanged. Layout "rows" (caffe_yolo_v2): values of
+    an item are first reordered to H x W x C, without changing the shape; then sigmoid of entry 4 of each box, and, with
+    `softmax`, softmax of the entries from 5 on.
     """
 
     family = "result"
@@ -54,7 +53,7 @@ class Region(Op):
         wanted = self.num * (self.coords + 1 + self.classes)
         if c < wanted or (c > wanted and (n > 1 or self.layout == "rows")):
             raise ShapeError(
-                f"input 1 has {c} channels; expected {wanted}: {self.num} boxes of {self.coords} coordinates, "
+                f"input 1 has {c} channels; expected {wanted} for {self.num} boxes with {self.coords} coordinates, "
                 f"objectness and {self.classes} classes"
             )
         return [inputs[0]]
@@ -90,14 +89,14 @@ class YoloDetectionOutput(Op):
     """Detections of YOLO v2 or v3 (MobileNet-YOLO fork of Caffe, yolo_ and yolov3_detection_output_layer.cpp).
 
     Inputs: one square map or more, 1 x numBox (5 + numClasses) x S x S: x, y, w, h, objectness, class scores. Output:
-    1 x 1 x D x 7, one row per detection: 0, class (from 1), score, xmin, ymin, xmax, ymax relative to the image,
-    best first; one row 0 and six times -1 where there is none. x and y are sigmoids counted from the cell, w and h
-    exponentials times the anchor (`biases`, pairs of width and height). Version 2: anchors in cells, the same for
-    every map; the score is objectness times the best of the classes' softmax, and counts from confidenceThreshold on.
-    Version 3: anchors in pixels, numBox numbers of `mask` for each map, anchorsScale pixels per cell; every class has
-    a score, objectness times its sigmoid, and counts above confidenceThreshold. Of all classes together a detection
-    goes where it overlaps a better one by nmsThreshold or more. The fork counts the detections of all images as
-    those of the first, so only one image is taken.
+    1 x 1 x D x 7, one row per detection: 0, class (from 1), score, xmin, ymin, xmax, ymax relative to the image, best
+    first; without detections, one row 0 and six times -1. x and y are sigmoids relative to the cell, w and h are
+    exponentials times the anchor (`biases`, pairs of width and height). Version 2: anchors in cells, the same for all
+    maps; the score is objectness times the maximum of the softmax over classes; detections need a score >=
+    confidenceThreshold. Version 3: anchors in pixels, selected by numBox indices of `mask` per map, with anchorsScale
+    pixels per cell; every class has a score, objectness times its sigmoid; detections need a score >
+    confidenceThreshold. A detection is suppressed if it overlaps a better one, of any class, by nmsThreshold or more.
+    Only one image is supported, because the fork assigns all detections to the first image.
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
@@ -117,24 +116,24 @@ class YoloDetectionOutput(Op):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.version not in (2, 3):
-            raise NetworkError(f"field 'version': expected 2 or 3, found {self.version}")
+            raise NetworkError(f"field 'version' is {self.version}; expected 2 or 3")
 
     @property
     def listed_classes(self) -> tuple[int, int] | None:
-        return self.numClasses + 1, 0  # classes count from 1
+        return self.numClasses + 1, 0  # classes start at 1
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         anchors = len(self.biases) // 2
         if self.version == 3:
             if len(self.mask) < self.numBox * len(inputs) or len(self.anchorsScale) < len(inputs):
                 raise ShapeError(
-                    f"{len(inputs)} maps of {self.numBox} boxes need as many mask numbers and an anchorsScale each; "
-                    f"found {len(self.mask)} and {len(self.anchorsScale)}"
+                    f"has {len(self.mask)} mask numbers and {len(self.anchorsScale)} anchorsScale; expected "
+                    f"{self.numBox * len(inputs)} and {len(inputs)} for {len(inputs)} maps of {self.numBox} boxes"
                 )
             if not all(0 <= number < anchors for number in self.mask):
-                raise ShapeError(f"mask {list(self.mask)} counts beyond the {anchors} anchors of biases")
+                raise ShapeError(f"mask is {list(self.mask)}; expected indices of the {anchors} anchors in biases")
         elif anchors < self.numBox:
-            raise ShapeError(f"{self.numBox} boxes need as many pairs of biases, found {anchors}")
+            raise ShapeError(f"has {anchors} pairs of biases; expected {self.numBox}, one per box")
         wanted = self.numBox * (5 + self.numClasses)
         for index, shape in enumerate(inputs, 1):
             if shape[:2] != (1, wanted) or shape[2] != shape[3]:
@@ -162,7 +161,7 @@ class YoloDetectionOutput(Op):
         return [xp.asarray(rows[None, None])]
 
     def _candidates(self, x: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x, y, w, h of the centre and size, class and score of each candidate, by cell, box and class."""
+        """Centre and size (x, y, w, h), class and score of each candidate, ordered by cell, box and class."""
         side = x.shape[2]
         boxes = x.reshape(self.numBox, 5 + self.numClasses, side * side).transpose(2, 0, 1)
         cell = np.arange(side * side)
@@ -181,12 +180,12 @@ class YoloDetectionOutput(Op):
         return sides[where], classes.argmax(axis=2)[where], best[where]
 
     def _anchors(self, index: int) -> np.ndarray:
-        """Width and height of the anchor of each box of a map."""
+        """Width and height of the anchors of a map's boxes."""
         anchors = np.asarray(self.biases, np.float32).reshape(-1, 2)
         if self.version == 2:
             return anchors[: self.numBox]
         return anchors[list(self.mask[index * self.numBox : (index + 1) * self.numBox])]
 
     def _extent(self, side: int, index: int) -> float:
-        """The image's side in the anchors' unit."""
+        """The image's side in units of the anchors."""
         return side * self.anchorsScale[index] if self.version == 3 else side
