@@ -274,7 +274,7 @@ class FoldAccuracy:
         distances, same, fold = np.asarray(distances), np.asarray(same, bool), np.asarray(fold)
         names = np.unique(fold)
         if len(names) < 2 or fold.shape != distances.shape:
-            raise DataError(f"{distances.size} pairs in {len(names)} folds; expected >= 2 folds, one per pair")
+            raise DataError(f"pairs: {distances.size}, folds: {len(names)}; expected at least 2 folds, one per pair")
         accuracies, thresholds = [], []
         for name in names:
             held_out = fold == name

@@ -68,7 +68,7 @@ def folder(path: Path) -> Path:
 
 FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing": (lambda path: path, r"model\.mat: no such"),
-    "folder": (folder, r"model\.mat: is a folder"),
+    "folder": (folder, r"model\.mat: the folder holds no network"),
     "empty": (empty_file, r"model\.mat: .*empty"),
     "web page": (text_file, r"model\.mat: .*web page"),
     "no network": (no_network, r"model\.mat: holds no network, only x"),
@@ -143,7 +143,7 @@ GRAPHS: dict[str, tuple[str, Callable[[dict], None], str]] = {  # type: ignore[t
     "NaN moments": ("sn_bnorm", nan_moments, "moments.*nan"),
     "zero moments": ("sn_bnorm", zero_moments, "moments"),
     "cycle": ("dag_googlenet", cycle, "cycle"),
-    "dangling input": ("dag_googlenet", dangling, "needs input 'nowhere'"),
+    "dangling input": ("dag_googlenet", dangling, "missing input 'nowhere'"),
     "missing params": ("dag_conv", no_params, "missing"),
 }
 
@@ -193,7 +193,7 @@ def test_a_wrong_input_name_among_several(tmp_path: Path, capsys: pytest.Capture
     arrays["in__nothing_like_it"] = value
     source = npz(tmp_path / "in.npz", **arrays)
     arguments = [str(folder / "model.mat"), str(source), str(tmp_path / "out.npz"), "--layout", "hwcn"]
-    expect(capsys, run_main, arguments, f"needs input.*{name[4:]}")
+    expect(capsys, run_main, arguments, f"missing input.*{name[4:]}")
 
 
 def test_array_files_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,8 +280,8 @@ def test_a_network_of_constants_needs_no_input(tmp_path: Path) -> None:
 def test_calls_and_layers_that_make_no_sense(backend: str, tmp_path: Path) -> None:
     net = matnet.load(MODEL)
     for call, text in (
-        (lambda: net.forward(X, [], backend=backend), "no variable or layer"),
-        (lambda: net.forward({1: X}, backend=backend), "by their names, not by 1"),
+        (lambda: net.forward(X, [], backend=backend), "outputs is empty"),
+        (lambda: net.forward({1: X}, backend=backend), "names of inputs as keys, found 1"),
         (lambda: net.forward(X, [3], backend=backend), r"not \[3\]"),
     ):
         with pytest.raises(MatnetError, match=text):

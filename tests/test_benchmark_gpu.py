@@ -157,7 +157,7 @@ def test_what_does_not_hold_is_named_once_for_all_networks_and_sets_the_status(
     arguments = ["--backend", "numpy", "--only", "conformance", "--precision", "fp16", "--data", str(tmp_path)]
     assert gpu.main([*arguments, "--markdown", str(tmp_path / "r.md")]) == 1
     text = (tmp_path / "r.md").read_text()
-    assert text.count("numpy' computes in fp32 alone") == 1
+    assert text.count("numpy' supports only fp32") == 1
     assert "## Not done" in capsys.readouterr().out
 
 

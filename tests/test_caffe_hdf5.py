@@ -100,7 +100,7 @@ def test_an_hdf5_file_reads_no_other_file(tmp_path: Path, kind: str, name: str) 
         out["data/ip/0"] = out["private"] = np.full((2, 3), 42, np.float32)
     with h5py.File(tmp_path / name, "w", libver="latest") as out:
         HOSTILE[kind](out, secret, other)
-    with pytest.raises(FileFormatError, match=r"net\.caffemodel.*(another file|another place)"):
+    with pytest.raises(FileFormatError, match=r"net\.caffemodel.*(another file|external link)"):
         read_weights(tmp_path / name)
 
 

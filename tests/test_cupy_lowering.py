@@ -158,7 +158,7 @@ def test_the_plan_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum("matrix product + bias" in line for line in lines) == 3
     assert show_main([str(model), "--plan", "--backend", "numpy"]) == 0
     assert capsys.readouterr().out.endswith("numpy\n  activations are channels first (NCHW)\n")
-    with pytest.raises(EngineError, match="computes in fp32 alone"):
+    with pytest.raises(EngineError, match="supports only fp32"):
         show_main([str(model), "--plan", "--precision", "fp16"])
 
 

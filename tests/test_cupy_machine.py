@@ -323,7 +323,7 @@ def test_arrays_on_the_device_give_results_on_the_host(machine: SimpleNamespace)
 def test_arrays_that_cannot_be_read_are_refused_in_a_sentence(machine: SimpleNamespace) -> None:
     engine: Any = NETS["fused"].compile(backend="cupy")
     there = fake_cuda.device_array(values(*X))
-    with pytest.raises(EngineError, match=r"input 'x': lies on gpu:1, but the engine computes on gpu:0"):
+    with pytest.raises(EngineError, match=r"input 'x': is on gpu:1, but the engine runs on gpu:0"):
         engine(Tensor(there, 1))
     tensor = Tensor(there)
     tensor.shared = Mock(side_effect=BufferError("Can't export tensors that require gradient"))  # as torch says
@@ -382,7 +382,7 @@ def test_other_backends_refuse_arrays_on_a_gpu() -> None:
     class Elsewhere:
         __cuda_array_interface__: Any = {}  # noqa: RUF012 - as CUDA's array interface has it
 
-    with pytest.raises(EngineError, match="lies on a GPU, which backend 'numpy' cannot read"):
+    with pytest.raises(EngineError, match="is in GPU memory; backend 'numpy' needs host memory"):
         NETS["fused"].compile(backend="numpy")(Elsewhere())
 
 
@@ -535,14 +535,14 @@ def test_runs_of_calls_are_recorded_as_graphs() -> None:
     """First all directly, then once into graphs; in a replay only call 2, which no graph may hold, runs by itself."""
     ran, stream, steps = replayed()
     assert ran == [0, 1, 2, 3] * 3
-    assert (stream.graphs, steps.note, steps.path) == (2, "", "2 graphs, 1 step one by one")
+    assert (stream.graphs, steps.note, steps.path) == (2, "", "2 graphs, 1 single step")
 
 
 @pytest.mark.parametrize("broken", [False, True])
 @pytest.mark.parametrize(
     ("refused", "path"),
-    [((2,), "2 graphs, 1 step one by one"), ((0,), "1 graph, 1 step one by one"),
-     ((1, 2, 5), "2 graphs, 3 steps one by one"), (range(6), "step by step")],
+    [((2,), "2 graphs, 1 single step"), ((0,), "1 graph, 1 single step"),
+     ((1, 2, 5), "2 graphs, 3 single steps"), (range(6), "step by step")],
 )  # fmt: skip
 def test_a_call_that_cannot_be_recorded_parts_the_graph(refused: Sequence[int], path: str, broken: bool) -> None:
     """Whether the call says so itself or the end of the capture: all others are replayed, and the note names it."""
@@ -598,7 +598,7 @@ def test_without_cudnn_fp32_runs_and_other_precisions_say_why_not(
     note, alone = engine.notes  # CuPy's own convolutions use its handle of cuBLAS
     assert re.match(f"convolutions run without cuDNN, more slowly: .*{reason}", note)
     assert re.match(r"layers 'a' \(calling cuBLAS", alone)
-    with pytest.raises(EngineError, match=rf"precision 'fp16' needs cuDNN: .*{reason}.*, or choose precision 'fp32'"):
+    with pytest.raises(EngineError, match=rf"precision 'fp16' needs cuDNN: .*{reason}.*, or use precision 'fp32'"):
         net.compile(backend="cupy", precision="fp16")
-    with pytest.raises(EngineError, match=rf"cuDNN was asked for, but .*{reason}"):
+    with pytest.raises(EngineError, match=rf"cuDNN was requested, but .*{reason}"):
         net.compile(backend="cupy", cudnn=True)

@@ -178,7 +178,7 @@ def test_an_error_on_a_worker_is_raised_here(net: matnet.Network, job: Evaluatio
     wrong = replace(images, labels=images.labels + 5)
     with (
         counter_for(net, job, Classification(wrong), workers=1) as counter,
-        pytest.raises(DataError, match="expected 0..9 for 10 classes"),
+        pytest.raises(DataError, match="for 10 classes"),
     ):
         counted(counter)
 

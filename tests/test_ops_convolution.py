@@ -167,7 +167,7 @@ def test_a_declared_size_stands_for_missing_filters():
     ("fields", "message"),
     [
         ({"pad": (-1, 0)}, "field 'pad': .*expected numbers >= 0"),
-        ({"pad": (1, 2, 3)}, "field 'pad': .* take 1, 2 or 4 numbers"),
+        ({"pad": (1, 2, 3)}, "field 'pad': .* expected 1, 2 or 4 numbers"),
         ({"stride": 0}, "field 'stride': .* >= 1"),
         ({"stride": 1.5}, "field 'stride': expected integers"),
     ],

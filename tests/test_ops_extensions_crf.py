@@ -280,7 +280,7 @@ def test_an_image_in_a_larger_map_is_worked_on_alone(scene: tuple[np.ndarray, np
 
 SHAPE, IMAGE = (2, CLASSES, HEIGHT, WIDTH), (2, 3, HEIGHT, WIDTH)
 REFUSED: list[tuple[Op, list[tuple[int, ...]], list[tuple[int, ...]], str]] = [
-    (ops.MultiStageMeanfield(), [SHAPE, (2, CLASSES, 1, 1), IMAGE], [(4, 4)] * 3, "start from"),
+    (ops.MultiStageMeanfield(), [SHAPE, (2, CLASSES, 1, 1), IMAGE], [(4, 4)] * 3, "initial scores"),
     (ops.MultiStageMeanfield(), [SHAPE, SHAPE, (2, 1, HEIGHT, WIDTH)], [(4, 4)] * 3, "the image is 2x1x6x7"),
     (ops.MultiStageMeanfield(), [SHAPE, SHAPE, IMAGE], [(4, 4), (4, 4), (4, 5)], "compatibility has 20"),
     (ops.DenseCRF(), [SHAPE, (2, 3, HEIGHT, 8)], [], "expected 2x3x6x7"),

@@ -213,7 +213,7 @@ REFUSED: list[tuple[Op, list[tuple[int, ...]], list[tuple[int, ...]], str]] = [
     (ops.LSTM(), LSTM_INPUTS, [(12, 4), (12,), (12, 4)], "recurrent weights"),
     (ops.LSTM(), [(5, 2, 4, 1), (4, 2, 1, 1)], [(12, 4), (12,), (12, 3)], "input 2 is 4x2x1x1"),
     (ops.RNN(), LSTM_INPUTS, [(3, 4), (3,), (3, 3), (3, 3), (2,)], "the output bias"),
-    (ops.Interp(padBeg=-3, padEnd=-2), [(2, 3, 5, 7)], [], "leave nothing"),
+    (ops.Interp(padBeg=-3, padEnd=-2), [(2, 3, 5, 7)], [], "remove the whole input of 5x7"),
 ]
 
 

@@ -117,7 +117,7 @@ def test_a_network_that_takes_boxes_is_refused(
 def test_a_classifier_draws_no_boxes(photos: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     matnet.save(gray_classifier(), tmp_path / "gray.mat")
     assert run_command(predict.main, [str(tmp_path / "gray.mat"), photos[1], "--draw", str(tmp_path / "d")]) == 2
-    assert_line(capsys.readouterr().err, "--draw", "no detector")
+    assert_line(capsys.readouterr().err, "--draw", "only for detectors")
 
 
 def test_damaged_weights_end_with_status_2(photos: list[str], capsys: pytest.CaptureFixture[str]) -> None:

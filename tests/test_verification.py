@@ -93,11 +93,11 @@ def test_accuracy_over_folds() -> None:
 
 REFUSED: dict[str, tuple[object, type[MatnetError], str]] = {
     "one kind": (lambda: RocCurve.of(np.arange(3.0), np.ones(3)), DataError, "3 same and 0 different pairs"),
-    "lengths": (lambda: RocCurve.of(np.arange(3.0), np.ones(2)), ShapeError, r"shape \(3,\) for \(2,\) pairs"),
+    "lengths": (lambda: RocCurve.of(np.arange(3.0), np.ones(2)), ShapeError, r"shape \(3,\), pairs \(2,\)"),
     "none": (lambda: RocCurve.of(np.zeros(0), np.zeros(0)), ShapeError, "N >= 1"),
     "not finite": (lambda: best_threshold(np.array([1, np.nan, np.inf]), np.ones(3)), DataError, "2 of 3 distances"),
     "one fold": (lambda: FoldAccuracy.of(np.arange(3.0), np.ones(3), np.ones(3)), DataError, "at least 2"),
-    "folds": (lambda: FoldAccuracy.of(np.arange(3.0), np.ones(3), np.arange(2)), DataError, "3 pairs in 2 folds"),
+    "folds": (lambda: FoldAccuracy.of(np.arange(3.0), np.ones(3), np.arange(2)), DataError, "pairs: 3, folds: 2"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Engines: Network -> something that runs. `compile_network` picks one by its options."""
+"""Engines, which run networks. `compile_network` selects one by its options."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from matnet.network import Network
 if TYPE_CHECKING:
     from matnet.engines.base import Engine, wanted_variables
 
-# Checked here, or used by what feeds the engine.
+# Options handled here or by callers of the engine.
 FOR_ALL = frozenset({"backend", "device", "precision", "batch_size", "strict", "callers"})
-CPU_OPTIONS = frozenset({"threads", "runtime"})  # what `auto` ignores, with a note, where its engine does not take them
+CPU_OPTIONS = frozenset({"threads", "runtime"})  # ignored with a note if `auto` selects an engine without them
 
-# Commands read options without loading engines.
+# Lazy, because commands read options without engines.
 __getattr__, __dir__, _ = lazy(__name__, {"base": "Engine wanted_variables"})
 __all__ = ["BACKENDS", "PRECISIONS", "Choice", "Engine", "EngineOptions", "choose", "choose_backend"]
 __all__ += ["compile_network", "engine_class", "for_batches", "parse_device", "wanted_variables"]
 
 
 class Choice(NamedTuple):
-    """A backend, and notes for the user on how it was chosen."""
+    """A backend, with notes for the user on the choice."""
 
     backend: str
     notes: tuple[str, ...] = ()
 
 
 def choose(device: Device | None = None, precision: str = "fp32") -> Choice:
-    """What `auto` means on this machine: `cupy` where a GPU can be used, else `onnx` where installed, else `numpy`.
+    """The backend for `auto`: `cupy` if a GPU is usable, else `onnx` if installed, else `numpy`.
 
-    The GPU is probed once per process. EngineError, naming what is missing, where a GPU or a precision that only GPUs
-    have is asked for and cannot be used.
+    Probes the GPU once per process. Raises EngineError, naming what is missing, if a GPU (or a precision that requires
+    one) is requested but not usable.
     """
     from matnet.engines.cupy.probe import INSTEAD, find_gpu, worth_a_note
 
@@ -48,7 +48,7 @@ def choose(device: Device | None = None, precision: str = "fp32") -> Choice:
     except EngineError as error:
         if device is not None or precision != "fp32":
             raise
-        note = f"computing on the processor: {str(error).removesuffix(f', {INSTEAD}')}"
+        note = f"computing on the CPU: {str(error).removesuffix(f', {INSTEAD}')}"
         return Choice(_choose_on_processor(), (note,) if worth_a_note() else ())
     return Choice("cupy")
 
@@ -60,12 +60,12 @@ def _choose_on_processor() -> str:
 
 
 def choose_backend() -> str:
-    """The backend that `auto` means on this machine."""
+    """The backend that `auto` selects on this machine."""
     return choose().backend
 
 
 def engine_class(backend: str) -> type[Engine]:
-    """The class behind a name of BACKENDS; EngineError for any other."""
+    """The engine class for a name in BACKENDS. Raises EngineError for other names."""
     chosen = EngineOptions(backend).backend
     if chosen == "auto":
         chosen = choose_backend()
@@ -83,17 +83,17 @@ def engine_class(backend: str) -> type[Engine]:
 
 
 def engine_options(options: EngineOptions | None = None, **keywords: Any) -> EngineOptions:
-    """`options`, or those of the keywords that are not None; EngineError where both are given."""
+    """`options`, or EngineOptions from the keywords that are not None. Raises EngineError if both are given."""
     given = sorted(name for name, value in keywords.items() if value is not None)
     if options is not None and given:
-        raise EngineError(f"give engine options as EngineOptions or as keywords ({', '.join(given)}), not as both")
+        raise EngineError(f"give engine options either as EngineOptions or as keywords ({', '.join(given)}), not both")
     return options if options is not None else EngineOptions.of(**keywords)
 
 
 def for_batches(options: EngineOptions, share: int | None = None) -> EngineOptions:
-    """The same options with `callers`: how many threads call the engine at a time when it runs many batches.
+    """The options with `callers` set: the number of threads that should call the engine concurrently for many batches.
 
-    share: how many processors it may use, where others use the rest; None: all. Of backends that take `threads`.
+    share: number of processors to use; None: all. Applies to backends with option `threads`.
     """
     backend = options.backend
     if backend == "auto":
@@ -112,11 +112,10 @@ def compile_network(
 ) -> Engine:
     """An engine for `outputs` (variable, layer or blob names; default: the network's outputs).
 
-    `options`, or the fields of EngineOptions as keywords. The engine is called with one array or a dict of arrays
-    N x C x H x W and returns a dict; its `backend`, `device`, `precision` and `notes` say what was chosen, and why.
-    Raises NetworkError for a graph that cannot run, EngineError for an unknown option or value, a backend that is not
-    installed, an option that it does not take, or a device or precision that is not available. Logs a warning that
-    names the params which hold NaN or infinite values.
+    options: an EngineOptions, or its fields as keywords. Call the engine with one array or a dict of arrays
+    N x C x H x W; it returns a dict. Its `backend`, `device`, `precision` and `notes` describe the choice. Raises
+    NetworkError for a graph that cannot run, and EngineError for an unknown or unsupported option or value, or for a
+    backend, device or precision that is not available. Logs a warning for params with NaN or infinite values.
     """
     options = engine_options(options, **keywords)
     device, notes = options.parsed_device, tuple[str, ...]()
@@ -127,10 +126,10 @@ def compile_network(
     unknown = options.given.keys() - FOR_ALL - engine.takes
     if options.backend == "auto":
         unused = unknown & CPU_OPTIONS
-        notes += tuple(f"option {name} has no meaning for backend {backend!r}" for name in sorted(unused))
+        notes += tuple(f"option {name} is ignored by backend {backend!r}" for name in sorted(unused))
         unknown -= unused
     if unknown:
-        raise EngineError(f"backend {backend!r} takes no option {', '.join(sorted(unknown))}")
+        raise EngineError(f"backend {backend!r} does not support option {', '.join(sorted(unknown))}")
     if backend != "cupy":
         refuse_on_cpu(backend, device, options.precision)
     if device is not None and device.others and backend == "cupy":

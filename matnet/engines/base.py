@@ -1,4 +1,4 @@
-"""What every engine shares: which outputs are wanted, and whether the given inputs fit."""
+"""Engine, the base class of engines: selection of outputs and validation of inputs."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from matnet.network import Layer, Network
 from matnet.params import owned
 from matnet.shapes import Shape, text
 
-DLPACK_CUDA = (2, 13)  # kinds of devices: CUDA's memory, and its managed memory
+DLPACK_CUDA = (2, 13)  # DLPack device types: CUDA memory and CUDA managed memory
 
 
 class Engine(ABC):
-    """A compiled network: call it with inputs, get {wanted name: float32 array N x C x H x W}.
+    """A compiled network. Call it with inputs to get {output name: float32 array N x C x H x W}.
 
-    Attributes: `net`, `wanted` (name as asked for -> variable), `layers` (in execution order), `inputs` (variables);
-    `options`; `device` and `precision`, as results name them; `notes`, for the user, on how the engine was chosen;
-    `damaged`, the params that hold NaN or infinite values, as `weights_not_finite` says.
+    Attributes: `net`; `wanted` (requested name -> variable); `layers` (in execution order); `inputs` (variables);
+    `options`; `device` and `precision`, as stated in results; `notes` for the user on the choice of the engine;
+    `damaged`, the params with NaN or infinite values (see `weights_not_finite`).
     """
 
     backend: ClassVar[str] = ""
-    takes: ClassVar[frozenset[str]] = frozenset()  # the fields of EngineOptions that mean something to this engine only
+    takes: ClassVar[frozenset[str]] = frozenset()  # its specific fields of EngineOptions
     device = "cpu"
     precision = "fp32"
     damaged: Sequence[str] = ()
@@ -50,50 +50,50 @@ class Engine(ABC):
 
     @abstractmethod
     def __call__(self, x: Any) -> dict[str, np.ndarray]:
-        """The wanted variables, from one array or a dict of arrays; raises what `take_inputs` and `prepare` raise."""
+        """Compute the wanted variables from one array or a dict of arrays; errors as of `take_inputs` and `prepare`."""
 
     @classmethod
     def callers_for(cls, threads: int | None) -> int:
-        """How many threads should call the engine at a time, each with a batch, where it has so many `threads`."""
+        """The number of threads that should call the engine concurrently, each with a batch, given `threads`."""
         return 1
 
     def prepare(self, inputs: Mapping[str, Shape]) -> None:
-        """Make what inputs of these shapes need; ShapeError, naming the layer, where they do not fit the network."""
+        """Compile for inputs of these shapes. Raises ShapeError, naming the layer, if they do not fit the network."""
         self.net.infer_shapes(inputs, self.wanted.values())
 
     def input_buffer(self, shape: Shape) -> np.ndarray:
-        """A float32 array for inputs, zero at first; in memory from which the engine copies fastest."""
+        """A float32 array of zeros for inputs, in the memory that is fastest for this engine."""
         return np.zeros(shape, np.float32)
 
     @property
     def runtimes(self) -> list[str]:
-        """The packages that computed so far, whose versions belong to a result, by their names or those of RUNTIMES."""
+        """The packages used so far, to record their versions: package names or names in RUNTIMES."""
         return []
 
     @property
     def variants(self) -> list[str]:
-        """How inputs so far were computed, in words, where an engine has several ways."""
+        """Descriptions of the ways used so far, for engines with several ways."""
         return []
 
-    def search(self, calls: int | None = None) -> None:  # noqa: B027 - most engines have one way
-        """Look for a faster way to run the network beside the next calls, of which `calls` are expected (None: many).
+    def search(self, calls: int | None = None) -> None:  # noqa: B027 - most engines have only one way
+        """Search for a faster way to run the network during the next calls.
 
-        Of an engine that has several ways; others do nothing. The results of these calls come from the way that is
-        used already, and all later ones from the one that was found.
+        calls: expected number of calls; None: many. During the search, results still come from the current way; later
+        results come from the way found. No effect for engines with only one way.
         """
 
     @property
     def searching(self) -> bool:
-        """Whether the next call may change the way in which the network runs."""
+        """Whether a search is running, so that the way may change."""
         return False
 
     @property
     def way(self) -> str:
-        """How the network runs now, as the option `runtime` names it; "" where an engine has one way only."""
+        """The current way to run the network, as a value of option `runtime`; "" for engines with only one way."""
         return ""
 
     def take_inputs(self, x: Any) -> dict[str, np.ndarray]:
-        """Given arrays by input variable, as float32 N x C x H x W; NetworkError, ShapeError where they do not fit."""
+        """The inputs by variable, as float32 N x C x H x W. Raises NetworkError or ShapeError if they do not match."""
         if len(self.inputs) == 1 and _fits(x) and self._channels[self.inputs[0]] in (None, x.shape[1]):
             return {self.inputs[0]: x}
         given = dict(x) if isinstance(x, Mapping) else self._single(x)
@@ -108,40 +108,40 @@ class Engine(ABC):
         missing = [name for name in self.inputs if name not in named]
         if missing:
             raise NetworkError(
-                f"{self.net.source}: needs input{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}; "
-                f"given: {', '.join(map(repr, given)) or 'nothing'}"
+                f"{self.net.source}: missing input{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))}; "
+                f"given: {', '.join(map(repr, given)) or 'none'}"
             )
         return named
 
     def as_activation(self, array: Any, what: str) -> Any:
-        """One input as the engine reads it; NetworkError, ShapeError where it does not fit."""
+        """One input converted for the engine. Raises NetworkError or ShapeError if it does not match."""
         if lies_on_gpu(array):
-            raise EngineError(f"{what}: lies on a GPU, which backend {self.backend!r} cannot read; copy it to the host")
+            raise EngineError(f"{what}: is in GPU memory; backend {self.backend!r} needs host memory, so copy it there")
         return as_activation(array, what)
 
     def _single(self, x: Any) -> dict[str, Any]:
         if not self.inputs:
-            raise NetworkError(f"{self.net.source}: {', '.join(self.wanted)} depends on no input; give an empty dict")
+            raise NetworkError(f"{self.net.source}: {', '.join(self.wanted)} depends on no input; pass an empty dict")
         if len(self.inputs) != 1:
             raise NetworkError(
-                f"{self.net.source}: takes {len(self.inputs)} inputs ({', '.join(self.inputs)}); give a dict by name"
+                f"{self.net.source}: has {len(self.inputs)} inputs ({', '.join(self.inputs)}); pass a dict by name"
             )
         return {self.inputs[0]: x}
 
     def _input_called(self, name: Any) -> str:
         if not isinstance(name, str):
-            raise NetworkError(f"{self.net.source}: inputs are given by their names, not by {name!r:.60}")
+            raise NetworkError(f"{self.net.source}: expected names of inputs as keys, found {name!r:.60}")
         if name in self.inputs or name in self.net.inputs:
             return name
         for variable in self.inputs:
             if name in self.net.names_of_input(variable):
                 return variable
         hint, inputs = nearest(name, self.inputs), ", ".join(self.inputs)
-        raise NetworkError(f"{self.net.source}: has no input {name!r}{hint}; its inputs: {inputs}")
+        raise NetworkError(f"{self.net.source}: has no input {name!r}{hint}; inputs: {inputs}")
 
 
 def release_files(net: Network) -> None:
-    """Copy params that lie in a mapped file into memory: what then happens to the file changes no result."""
+    """Copy params of a mapped file into memory, so that later changes to the file have no effect."""
     for param in net.params.values():
         if isinstance(param.value, np.ndarray):
             value = in_memory(param.value)
@@ -150,18 +150,18 @@ def release_files(net: Network) -> None:
 
 
 def does_not_fit(values: Mapping[str, Any], where: str, reason: object) -> OutOfMemoryError:
-    """The error for inputs whose run needs more memory than there is; the batch size is that of the first input."""
+    """The OutOfMemoryError for these inputs; its batch size is that of the first input."""
     sizes = ", ".join(text(value.shape) for value in values.values())
     batch = len(next(iter(values.values()))) if values else None
-    why = str(reason).strip().split("\n")[0].rstrip(".") or "no more memory"
+    why = str(reason).strip().split("\n")[0].rstrip(".") or "out of memory"
     what = f"inputs of {sizes} do" if sizes else "the network does"
     return OutOfMemoryError(f"{what} not fit in the memory of {where} ({why})", batch)
 
 
 def wanted_variables(net: Network, outputs: Sequence[str] | None) -> dict[str, str]:
-    """Name as asked for -> variable, for `outputs` or, by default, all outputs of the graph.
+    """Requested name -> variable, for `outputs` or, by default, all outputs of the graph.
 
-    By default the outputs of training-only layers are left out, their inputs counting as outputs instead.
+    By default, training-only layers are excluded, and their inputs count as outputs instead.
     """
     if outputs is not None:
         names = _names(outputs)
@@ -175,10 +175,10 @@ def wanted_variables(net: Network, outputs: Sequence[str] | None) -> dict[str, s
 
 
 def network_to_run(net: Network, outputs: str | Sequence[str] | None, given: Collection[str] | None = None) -> Network:
-    """The form of `net` that computes `outputs`: that for inference by default, and for names that exist there only.
+    """The form of `net` that computes `outputs`: the inference form by default, and for names that exist only there.
 
-    A training-only layer that is asked for by name stays as it is, and needs its labels: unless `given` (the inputs
-    that will be given, by any of their names) leaves them out. Flattened blobs become variables.
+    A training-only layer requested by name is kept, and needs its labels, unless `given` (the names of the inputs to be
+    given) does not include them. Flattened blobs become variables.
     """
     if outputs is not None:
         net = net.with_blobs(_names(outputs))
@@ -203,24 +203,24 @@ def network_to_run(net: Network, outputs: str | Sequence[str] | None, given: Col
 
 
 def _names(outputs: Any) -> list[str]:
-    """Names given as one or several; NetworkError for anything else."""
+    """One or several names as a list. Raises NetworkError for anything else."""
     names = [outputs] if isinstance(outputs, str) else list(outputs) if isinstance(outputs, Iterable) else [outputs]
     if not names:
-        raise NetworkError("outputs names no variable or layer; leave it out for those of the network")
+        raise NetworkError("outputs is empty; give names of variables or layers, or omit it for the network's outputs")
     if not all(isinstance(name, str) for name in names):
-        raise NetworkError(f"outputs are names of variables or layers, one or a list of them, not {outputs!r:.60}")
+        raise NetworkError(f"outputs is {outputs!r:.60}; expected a name or a list of names of variables or layers")
     return names
 
 
 def as_activation(array: Any, what: str) -> np.ndarray:
-    """`array` as C-contiguous float32 N x C x H x W; ShapeError where its rank is not 4 or it is not numeric."""
+    """`array` as C-contiguous float32 N x C x H x W. Raises ShapeError unless it is numeric and 4-D."""
     found = np.asarray(array)
     check_activation(found, what)
     return np.ascontiguousarray(found, dtype=np.float32)
 
 
 def lies_on_gpu(array: Any) -> bool:
-    """Whether its values lie in the memory of a GPU, as DLPack or CUDA's array interface say."""
+    """Whether the array is in GPU memory, according to DLPack or CUDA's array interface."""
     where = getattr(array, "__dlpack_device__", None)
     if where is not None:
         return int(where()[0]) in DLPACK_CUDA
@@ -228,29 +228,29 @@ def lies_on_gpu(array: Any) -> bool:
 
 
 def check_activation(found: Any, what: str) -> None:
-    """ShapeError for an array that is not N x C x H x W, is empty, or does not hold numbers."""
+    """Raise ShapeError for an array that is not N x C x H x W, is empty, or is not numeric."""
     if found.dtype.kind not in "fiub":
-        raise ShapeError(f"{what}: holds {found.dtype}, expected real numbers")
+        raise ShapeError(f"{what}: has type {found.dtype}; expected real numbers")
     if found.ndim != 4:
         raise ShapeError(
-            f"{what}: has {found.ndim} dimensions ({text(found.shape) or 'a single number'}), "
-            "expected 4 (N x C x H x W); add axes of length 1 where there is one image or one channel"
+            f"{what}: has {found.ndim} dimensions ({text(found.shape) or 'a scalar'}); "
+            "expected 4 (N x C x H x W); add axes of length 1 for a single image or channel"
         )
     if found.size == 0:
         raise ShapeError(f"{what}: is empty ({text(found.shape)})")
 
 
 def _refuse_channels_last(array: np.ndarray, channels: int | None, what: str) -> None:
-    """ShapeError for N x H x W x C, where the network takes another number of channels than the second axis has."""
+    """Raise ShapeError for an array that seems to be N x H x W x C."""
     if channels is not None and array.shape[1] != channels and array.shape[3] == channels:
         raise ShapeError(
-            f"{what}: is {text(array.shape)}, which seems to be N x H x W x C; the network takes {channels} channels "
-            "as N x C x H x W: use transpose(0, 3, 1, 2)"
+            f"{what}: is {text(array.shape)}, probably N x H x W x C; expected N x C x H x W with {channels} channels: "
+            "use transpose(0, 3, 1, 2)"
         )
 
 
 def _fits(x: Any) -> bool:
-    """Whether `as_activation` would give x itself back, found without its work: a call may take milliseconds."""
+    """Fast check whether `as_activation` would return x unchanged."""
     return type(x) is np.ndarray and x.dtype == np.float32 and x.ndim == 4 and x.size > 0 and x.flags.c_contiguous
 
 

@@ -1,4 +1,4 @@
-"""Many images through an engine in several passes: as asked for, or because they do not fit in memory at once."""
+"""Run an engine in several passes, because of a batch size or because images do not fit in memory at once."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 def run_in_batches(engine: Engine, x: Any, batch_size: int | None) -> dict[str, np.ndarray]:
-    """What `engine(x)` gives, at most `batch_size` images at a time; None: all at once.
+    """The results of `engine(x)`, computed for at most `batch_size` images at a time; None: all at once.
 
-    NetworkError, naming the variable or layer, where an image's result would depend on the batch that it is in.
+    Raises NetworkError, naming the variable or layer, if results would depend on the batch size.
     """
     values = engine.take_inputs(x)
     images = max((len(value) for value in values.values()), default=0)
@@ -31,20 +31,20 @@ def run_in_batches(engine: Engine, x: Any, batch_size: int | None) -> dict[str, 
 
 
 def require_independent_images(engine: Engine, inputs: Mapping[str, tuple[int, ...]], batch_size: int) -> None:
-    """NetworkError unless the engine may compute `batch_size` images of `inputs`, input shapes by name, at a time.
+    """Raise NetworkError unless the engine may compute `batch_size` images at a time. inputs: shapes by name.
 
-    Every input must hold the same number of images, every layer's op must state `images_independent`, and every
-    wanted variable must have one item per image, at either batch size.
+    All inputs must have the same number of images, all ops must state `images_independent`, and every wanted variable
+    must have one item per image, at both batch sizes.
     """
     where = engine.net.source
-    advice = f"so results of {batch_size} images at a time may differ; leave out the batch size"
+    advice = f"so results for {batch_size} images at a time may differ; omit the batch size"
     images = max(shape[0] for shape in inputs.values())
     for name, shape in inputs.items():
         if shape[0] != images:
-            raise NetworkError(f"{where}: input {name!r} holds {shape[0]} items for {images} images, {advice}")
+            raise NetworkError(f"{where}: input {name!r} has {shape[0]} items for {images} images, {advice}")
     layer = combining_layer(engine)
     if layer is not None:
-        what = f"layer {layer.name!r} ({layer.type_name}) may combine images, as its op is not images_independent"
+        what = f"layer {layer.name!r} ({layer.type_name}) may combine images (its op is not images_independent)"
         raise NetworkError(f"{where}: {what}, {advice}")
     wanted = list(engine.wanted.values())
     whole = engine.net.infer_shapes(inputs, wanted)
@@ -56,7 +56,7 @@ def require_independent_images(engine: Engine, inputs: Mapping[str, tuple[int, .
 
 
 def combining_layer(engine: Engine) -> Layer | None:
-    """The first layer that may combine the images of a batch; None where each image is computed by itself."""
+    """The first layer that may combine the images of a batch, or None."""
     return next((layer for layer in engine.layers if not layer.op.images_independent), None)
 
 
@@ -73,11 +73,11 @@ def _joined(engine: Engine, values: Mapping[str, np.ndarray], starts: Sequence[i
 
 
 class Halving:
-    """An engine that goes on with half the images where a batch does not fit in memory.
+    """Wraps an engine and halves the batch if it does not fit in memory. Thread-safe.
 
-    `halved_from` is the first batch size that did not fit, else None; `limit` the most images per pass since
-    then. Each halving is a warning in the log. With `strict` the OutOfMemoryError is raised instead, as it is where a
-    single image does not fit or images depend on each other. May be called from several threads.
+    `halved_from`: the first batch size that did not fit, or None. `limit`: maximum images per pass since then. Each
+    halving logs a warning. With `strict`, for a single image, or if images depend on each other, the OutOfMemoryError
+    is raised instead.
     """
 
     def __init__(self, engine: Engine, strict: bool = False) -> None:
@@ -93,7 +93,7 @@ class Halving:
                 return run_in_batches(self.engine, x, limit)
             except OutOfMemoryError as error:
                 with self._lock:
-                    if limit == self.limit:  # else another thread has halved meanwhile
+                    if limit == self.limit:  # otherwise another thread has already halved it
                         self._halve(x, error)
 
     def _halve(self, x: Any, error: OutOfMemoryError) -> None:
@@ -109,4 +109,4 @@ class Halving:
             raise error from None
         self.halved_from = self.halved_from or tried
         self.limit = half
-        log.warning("%s; going on with %d images at a time", error, half)
+        log.warning("%s; continuing with %d images at a time", error, half)

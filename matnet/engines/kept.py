@@ -1,4 +1,4 @@
-"""Compiled engines that a network keeps for its next call, as long as its graph and its params stay as they are."""
+"""Cache of compiled engines per network, valid until its graph or params change."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from matnet.engines.base import Engine, network_to_run, release_files
 from matnet.engines.options import EngineOptions
 from matnet.network import Network
 
-MOST = 4  # engines of one network; each holds a copy of the weights
+MOST = 4  # engines per network; each has a copy of the weights
 Key = tuple[tuple[str, ...] | None, EngineOptions, frozenset[str]]
 
 
 class KeptEngines:
-    """The latest engines of one network by outputs and options. May be called from several threads.
+    """The most recently used engines of one network, by outputs and options. Thread-safe.
 
-    An engine holds the values of the params as they were when it was compiled, and their arrays are read-only (see
-    `matnet.params`). A change of the graph and an assignment to `Param.value` are found at the next call, which then
-    compiles anew.
+    An engine has the param values from its compilation, and param arrays are read-only (see `matnet.params`). After a
+    change to the graph or an assignment to `Param.value`, the next call compiles again.
     """
 
     def __init__(self) -> None:
@@ -36,18 +35,18 @@ class KeptEngines:
     def engine(
         self, net: Network, outputs: Sequence[str] | None, options: EngineOptions, given: frozenset[str] = frozenset()
     ) -> Engine:
-        """The engine for these outputs and options: the kept one, else one compiled now; raises as compiling does.
+        """The cached engine for these outputs and options, or a newly compiled one; errors as of `compile_network`.
 
-        given: the names of the inputs where there are several, labels among them; see `network_to_run`.
+        given: the names of the inputs if there are several, including labels; see `network_to_run`.
         """
         if not (outputs is None or isinstance(outputs, (str, list, tuple))):
             return compile_network(net, outputs, options)
         names = None if outputs is None else (outputs,) if isinstance(outputs, str) else tuple(outputs)
         if not all(isinstance(name, str) for name in names or ()):
-            return compile_network(net, outputs, options)  # says what is wrong
+            return compile_network(net, outputs, options)  # raises the error
         with self._lock:
             if self._graph is not None and not (self._graph.counted and self._edits == edits()):
-                now = edits()  # before the comparison: an edit during it counts as a later one
+                now = edits()  # read before the comparison, so that concurrent edits count later
                 if not self._graph.is_that_of(net):
                     self._engines.clear()
                 self._edits = now
@@ -65,14 +64,14 @@ class KeptEngines:
 
 
 def kept_engines(net: Network) -> KeptEngines:
-    """The engines that `net` keeps, which are neither copied nor pickled with it."""
+    """The engine cache of `net`, which is neither copied nor pickled."""
     kept: KeptEngines = vars(net).setdefault("_kept", KeptEngines())
     return kept
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All of a network that an engine depends on. Ops and the arrays of params do not change.
+    """The state of a network that an engine depends on. (Ops and param arrays are immutable.)
 
     Names are compared by value, objects (layers, ops, params and their arrays) by identity.
     """
@@ -85,7 +84,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, net: Network) -> Snapshot:
-        """The state of `net` now."""
+        """The current state of `net`."""
         counted = net.is_counted and all(layer.is_counted for layer in net.layers.values())
         links = [(list(layer.inputs), list(layer.outputs), list(layer.params)) for layer in net.layers.values()]
         return cls([*net.layers, *net.params], links, dict(net.aliases), _objects(net), counted)

@@ -1,4 +1,4 @@
-"""The one loop that runs layer by layer: each op's own forward pass on arrays of any array module."""
+"""Execution layer by layer: the forward pass of each op, on arrays of any array module."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from matnet.network import Layer, Network
 
 Result = TypeVar("Result")
 Step = tuple[Sequence[str], Callable[[dict[str, Any]], Mapping[str, Any]]]
-"""The variables that a step reads, and what computes others from them."""
+"""Variables read by a step, and a function that computes others from them."""
 
 
 def run_steps(steps: Sequence[Step], given: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
-    """The wanted variables, from those given; each variable is freed after its last use."""
+    """Compute the wanted variables from those given, and free each variable after its last use."""
     kept = list(wanted)
     left = Counter(name for inputs, _ in steps for name in inputs)
     left.update(kept)
@@ -30,7 +30,7 @@ def run_steps(steps: Sequence[Step], given: Mapping[str, Any], wanted: Iterable[
 
 
 class LayerByLayer:
-    """Layers whose params are prepared once, as arrays of the module `xp`."""
+    """Runs layers with params prepared once, as arrays of module `xp`."""
 
     def __init__(self, net: Network, layers: Sequence[Layer], xp: Any) -> None:
         self.net, self.layers, self.xp = net, layers, xp
@@ -40,7 +40,7 @@ class LayerByLayer:
         return layer.op.prepare(self.xp, [self.net.params[name].value for name in layer.params])
 
     def __call__(self, given: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
-        """The wanted variables, from arrays of the module; errors name the file and the layer."""
+        """Compute the wanted variables from arrays of `xp`; errors name the file and layer."""
         layers = zip(self.layers, self.prepared, strict=True)
         return run_steps([self._step(layer, prepared) for layer, prepared in layers], given, wanted)
 
@@ -54,7 +54,7 @@ class LayerByLayer:
 
 
 def guarded(net: Network, layer: Layer, action: Callable[..., Result], *arguments: Any) -> Result:
-    """What `action` gives; its errors name the file and the layer."""
+    """The result of `action`; adds file and layer to its errors."""
     try:
         return action(*arguments)
     except MatnetError as error:

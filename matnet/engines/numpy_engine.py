@@ -1,4 +1,4 @@
-"""The readable reference: ops one by one in numpy, any variable on request. Other engines must agree with it."""
+"""The reference engine: runs layer by layer in numpy. Other engines must agree with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matnet.ops.base import Unknown
 
 
 class NumpyEngine(Engine):
-    """Runs each layer's own `forward`; params are prepared once, values are freed after their last use."""
+    """Runs the forward pass of each op in numpy."""
 
     backend = "numpy"
 
@@ -34,7 +34,7 @@ class NumpyEngine(Engine):
         return {name: results[variable] for name, variable in self.wanted.items()}
 
     def run(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The wanted variables, from checked inputs."""
+        """Compute the wanted variables from validated inputs."""
         try:
             return self._layer_by_layer(values, self.wanted.values())
         except MemoryError as error:
@@ -42,12 +42,12 @@ class NumpyEngine(Engine):
 
 
 def refuse_unknown(net: Network, layers: Sequence[Layer]) -> None:
-    """UnsupportedLayersError listing all layers of unknown types."""
+    """Raise UnsupportedLayersError with all layers of unknown type."""
     unknown = {layer.name: layer.op.kind for layer in layers if isinstance(layer.op, Unknown)}
     if unknown:
         lines = [f"layer {name!r} of type {kind!r}" for name, kind in unknown.items()]
         raise UnsupportedLayersError(
-            listing(f"{net.source}: cannot run these layers, whose types are not known:", lines)
-            + "\nRegister each type with matnet.ops.register, or ask for outputs that do not need them."
+            listing(f"{net.source}: cannot run these layers of unknown type:", lines)
+            + "\nRegister each type with matnet.ops.register, or select outputs that do not need them."
             + net.computable_without(unknown)
         )

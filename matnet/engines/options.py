@@ -1,4 +1,4 @@
-"""EngineOptions: how a network is run, made once from arguments or keywords and handed through unchanged."""
+"""EngineOptions: how a network is run."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ KINDS = {
     "strict": FLAG,
     "callers": whole(),
 }
-"""What the options must be; those for tests are not checked."""
+"""Kinds of the option values; options for tests are not checked."""
 BACKENDS = ("auto", "numpy", "onnx", "cupy")
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Backend, device, precision and the rest. EngineError for a value that no engine knows.
+    """Backend, device, precision and further options of an engine. Raises EngineError for an invalid value.
 
-    backend: one of BACKENDS. device: cpu, gpu, gpu:N or gpu:N,gpu:M; None: that of the backend. precision: fp32, tf32
-    or fp16.
-    threads: of backend onnx; None: all processors. runtime: of backend onnx; None: the default one.
-    batch_size: images per pass; None: as many as are given. strict: a batch that does not fit in memory is an error,
-    where it is otherwise halved; both are used by what feeds the engine (`batches.py`, evaluation). callers: how many
-    threads call the engine at a time, which share its threads (see `engines.for_batches`).
+    backend: one of BACKENDS. device: cpu, gpu, gpu:N or gpu:N,gpu:M; None: default of the backend. precision: fp32,
+    tf32 or fp16. threads: for backend onnx; None: all processors. runtime: for backend onnx; None: the default runtime.
+    batch_size: images per pass; None: all. strict: raise an error instead of halving a batch that does not fit in
+    memory. batch_size and strict are used by callers of the engine (`batches.py`, evaluation). callers: number of
+    threads that call the engine concurrently and share its threads (see `engines.for_batches`).
     """
 
     backend: str = "numpy"
@@ -44,12 +43,12 @@ class EngineOptions:
     batch_size: int | None = None
     strict: bool = False
     callers: int = 1
-    # For tests and measurements, from Python only.
-    optimize: bool = True  # backend onnx: the runtime's graph optimisation
-    cudnn: bool | None = None  # backend cupy: convolutions by cuDNN; None: where it is installed
-    autotune: bool = True  # backend cupy: time cuDNN's plans once and keep the fastest
-    fused: bool = True  # backend cupy: False runs the layers one by one
-    memory_limit: int | None = None  # backend cupy: bytes of the GPU's memory to use at most
+    # For tests and benchmarks, only in Python.
+    optimize: bool = True  # backend onnx: graph optimization of the runtime
+    cudnn: bool | None = None  # backend cupy: use cuDNN; None: if installed
+    autotune: bool = True  # backend cupy: time cuDNN's plans and use the fastest
+    fused: bool = True  # backend cupy: False: run layer by layer
+    memory_limit: int | None = None  # backend cupy: maximum GPU memory in bytes
 
     def __post_init__(self) -> None:
         require(vars(self), KINDS, EngineError)
@@ -59,20 +58,20 @@ class EngineOptions:
         _require(self.precision, PRECISIONS, "precision")
         parse_device(self.device)
         if self.threads is not None and self.threads > MOST_THREADS:
-            raise EngineError(f"threads must be at most {MOST_THREADS:,}, found {self.threads:,}")
+            raise EngineError(f"threads is {self.threads:,}; expected at most {MOST_THREADS:,}")
 
     @classmethod
     def of(cls, **keywords: Any) -> EngineOptions:
-        """Options from keywords; those that are None count as not given. EngineError for an unknown name."""
+        """Options from keywords, ignoring None. Raises EngineError for an unknown name."""
         known = [field.name for field in fields(cls)]
         for name in keywords:
             if name not in known:
-                raise EngineError(f"no engine takes an option {name!r}{nearest(name, known)}")
+                raise EngineError(f"unknown engine option {name!r}{nearest(name, known)}")
         return cls(**{name: value for name, value in keywords.items() if value is not None})
 
     @property
     def parsed_device(self) -> Device | None:
-        """The device; None where none was given."""
+        """The device, or None."""
         return parse_device(self.device)
 
     @property
@@ -83,4 +82,4 @@ class EngineOptions:
 
 def _require(name: str, known: tuple[str, ...], what: str) -> None:
     if name not in known:
-        raise EngineError(f"no {what} is called {name!r}{nearest(name, known)}; there is {', '.join(known)}")
+        raise EngineError(f"unknown {what} {name!r}{nearest(name, known)}; expected {', '.join(known)}")

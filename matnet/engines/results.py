@@ -1,4 +1,4 @@
-"""What a run of a network returns: arrays by the names that were asked for."""
+"""Results of a network: arrays by requested name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from matnet.network import Network
 
 
 class Results(dict[str, np.ndarray]):
-    """Arrays N x C x H x W by name; another name of one of them, such as a blob's, is answered with what it is called.
+    """Arrays N x C x H x W by requested name. For an alias of a result, the KeyError states the name to use.
 
-    Pickled and copied as the plain dict.
+    Pickled and copied as a plain dict.
     """
 
     def __init__(self, net: Network, found: Mapping[str, np.ndarray]) -> None:
@@ -26,9 +26,9 @@ class Results(dict[str, np.ndarray]):
         with suppress(NetworkError):
             called = self._net.for_inference().resolve(name)
             if called in self:
-                raise KeyError(f"{name!r} is {called!r} here; outputs=[{name!r}] asks for it by that name")
-            raise KeyError(f"{name!r} was not asked for; outputs=[{name!r}] does")
-        raise KeyError(f"no result is called {name!r}{nearest(str(name), self)}")
+                raise KeyError(f"{name!r} is named {called!r} here; outputs=[{name!r}] returns it under that name")
+            raise KeyError(f"{name!r} was not requested; use outputs=[{name!r}]")
+        raise KeyError(f"no result {name!r}{nearest(str(name), self)}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return dict, (dict(self),)

@@ -1,1 +1,1 @@
-"""The CPU engine: ONNX models in a runtime, and numpy for layers that ONNX cannot express."""
+"""The CPU engine: ONNX models in a runtime, with numpy for layers that ONNX cannot express."""

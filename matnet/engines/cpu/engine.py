@@ -1,4 +1,4 @@
-"""The CPU engine: the planned network as ONNX models in a runtime, and numpy for layers that ONNX lacks."""
+"""The CPU engine: runs the planned network as ONNX models in a runtime, with numpy for the remaining layers."""
 
 from __future__ import annotations
 
@@ -29,20 +29,19 @@ from matnet.errors import EngineError
 from matnet.network import Network
 from matnet.shapes import Shape
 
-UNKNOWN = -1  # how many calls are expected
-PROGRAMS = 8  # kept for inputs of different sizes; each holds its own copy of the weights
-KNOWN_SIZES = 512  # input shapes that are known to fit, so that sizes are not inferred anew for each call
+UNKNOWN = -1  # number of expected calls
+PROGRAMS = 8  # cached, for inputs of different sizes; each has its own copy of the weights
+KNOWN_SIZES = 512  # cached valid input shapes, to skip shape inference
 
 
 class OnnxEngine(Engine):
-    """Runs any batch and size: a program is compiled for the first input, and another where sizes do not fit it.
+    """Runs any batch and size: compiles a program for the first input, and further ones for other sizes.
 
-    Options: `threads` (default: all processors that the process may use); `optimize`, the runtime's own graph
-    optimisation (default on); `runtime`, onnxruntime (the default), openvino, or auto, which tries all that are
-    installed (auto:A,B: those of A and B), several ways, on random inputs of the first input's size, keeps the
-    fastest, and remembers it in the cache folder; also a way as `way` states it, such as openvino+winograd. Where no
-    runtime is given, `search` looks for the fastest way beside the first calls. Raises EngineError where the runtime is
-    missing.
+    Options: `threads` (default: all available processors); `optimize`: graph optimization of the runtime (default on);
+    `runtime`: onnxruntime (default), openvino, a way as in `way` (such as openvino+winograd), or auto (auto:A,B). auto
+    times all installed runtimes (or A and B) in several ways on random inputs of the first input's size, and stores
+    the fastest in the cache folder. Without a runtime, `search` finds the fastest way during the first calls. Raises
+    EngineError if the runtime is missing.
     """
 
     backend = "onnx"
@@ -56,7 +55,7 @@ class OnnxEngine(Engine):
         self._runtimes, self._auto = candidates(runtime), tries_out(runtime)
         self._fixed = Variant(self._runtimes[0]) if self._auto else variant_of(runtime)
         for name in self._runtimes if not self._auto else self._runtimes[:1]:
-            runtime_class(name)  # says what to install, before any work
+            runtime_class(name)  # raises early if it is not installed
         super().__init__(net, outputs, options)
         refuse_unknown(self.net, self.layers)
         written = {name for layer in self.layers for name in layer.outputs}
@@ -65,12 +64,12 @@ class OnnxEngine(Engine):
         settings = RuntimeSettings(options.threads, options.optimize, options.callers)
         self._compiler = Compiler(self.planned, self._computed, settings)
         self._programs: OrderedDict[int, Program] = OrderedDict()
-        self._latest: tuple[Any, Program] | None = None  # most calls are like the one before
+        self._latest: tuple[Any, Program] | None = None  # most calls repeat the previous shapes
         self._known: OrderedDict[tuple[Any, ...], int] = OrderedDict()
-        self._chosen: dict[int, Variant] = {}  # by number of images
-        self._expected: int | None = None  # calls, where a search may begin
+        self._chosen: dict[int, Variant] = {}  # number of images -> variant
+        self._expected: int | None = None  # expected calls; None: no search
         self._beside: Beside | None = None
-        self._key = ""  # of the search, under which its choice is remembered
+        self._key = ""  # key of the search's record
         self._used: dict[Variant, None] = {}
         self._lock, self._turn = Lock(), Lock()
 
@@ -89,7 +88,7 @@ class OnnxEngine(Engine):
         if self.options.runtime is None and not self._chosen:
             self._expected = UNKNOWN if calls is None else calls
             with self._lock:
-                self._known.clear()  # so that the next call looks for what is remembered
+                self._known.clear()  # so that the next call reads the record
                 self._latest = None
 
     @property
@@ -108,7 +107,7 @@ class OnnxEngine(Engine):
         return callers_for(threads or processors())
 
     def program(self, inputs: Mapping[str, Shape]) -> Program:
-        """The program for inputs of these shapes; ShapeError, naming the layer, where they do not fit the network."""
+        """The program for inputs of these shapes. Raises ShapeError, naming the layer, if they do not fit."""
         key = tuple(sorted(inputs.items()))
         latest = self._latest
         if latest is not None and latest[0] == key:
@@ -124,7 +123,7 @@ class OnnxEngine(Engine):
             return program
 
     def _find_or_compile(self, inputs: Mapping[str, Shape]) -> int:
-        self.net.infer_shapes(inputs, self.wanted.values())  # so that an error names the layer as it was loaded
+        self.net.infer_shapes(inputs, self.wanted.values())  # so that errors name the original layer
         shapes = self.planned.infer_shapes(inputs, self._computed)
         read = {name for layer in self.planned.layers.values() for name in layer.inputs}
         given = {name: shape for name, shape in inputs.items() if name in read}
@@ -137,7 +136,7 @@ class OnnxEngine(Engine):
                 return number
         variant = self._choice_for(batch_of(given)) or self._fixed
         if self._programs and runtime_class(variant.runtime).shapes == "static":
-            variant = Variant(self._runtimes[0])  # compiling for every size that comes takes longer than running
+            variant = Variant(self._runtimes[0])  # compiling for each new size takes longer than running
         elif self._programs:
             variant = replace(variant, winograd=False)
         return self._keep(self._compiler.program(variant, given, open_sizes=bool(self._programs)))
@@ -149,12 +148,12 @@ class OnnxEngine(Engine):
         return number
 
     def _choice_for(self, images: int) -> Variant | None:
-        """What was chosen for as many images, or for more, of which these may be the rest; one is a case of its own."""
+        """The variant chosen for this number of images, or for a larger batch (except for a single image)."""
         enough = [batch for batch in self._chosen if batch == images or batch > images > 1]
         return self._chosen[min(enough)] if enough else None
 
     def _first_choice(self, inputs: Mapping[str, Shape]) -> Program:
-        """The program of the variant that is remembered for these inputs, or that wins now."""
+        """The program of the variant recorded for these inputs, or of the fastest one."""
         key = identity(self._compiler, inputs, self._runtimes)
         choice, program = remembered(key, self._runtimes), None
         if choice is not None and choice.complete:
@@ -167,9 +166,9 @@ class OnnxEngine(Engine):
         return program
 
     def _begin_search(self, inputs: Mapping[str, Shape]) -> Program:
-        """The program of what is remembered for these inputs, else of the default; the search begins with it.
+        """The program of the recorded variant for these inputs, or of the default one; starts a search with it.
 
-        There is none where the choice that is remembered was made among all ways.
+        There is no search if the recorded variant was chosen among all ways.
         """
         began = time.perf_counter()
         runtimes = candidates(AUTO)
@@ -192,7 +191,7 @@ class OnnxEngine(Engine):
         return program
 
     def _searched(self, values: Mapping[str, np.ndarray], shapes: Mapping[str, Shape]) -> Any:
-        """The results of a call of the search; None where these inputs do not belong to it, or it is over meanwhile."""
+        """The results of a call of the search; None if the inputs have another size, or the search is over."""
         with self._turn:
             beside = self._beside
             if not self.searching or beside is None:
@@ -206,7 +205,7 @@ class OnnxEngine(Engine):
             return results
 
     def _adopt(self, beside: Beside) -> None:
-        """Use what the search found from now on; what it was compared with is released."""
+        """Use the result of the search from now on, and release the other program."""
         with self._lock:
             if beside.best is not beside.fixed:
                 self._programs = OrderedDict(
@@ -221,17 +220,17 @@ class OnnxEngine(Engine):
 
     @property
     def runtimes(self) -> list[str]:
-        """The runtimes of the programs so far."""
+        """The runtimes of all programs so far."""
         return sorted({variant.runtime for variant in self._used})
 
     @property
     def variants(self) -> list[str]:
-        """The ways to run of the programs so far, in words."""
+        """Descriptions of the ways of all programs so far."""
         return sorted(map(str, self._used))
 
 
 def _use(cache: OrderedDict[Any, Any], key: Any, value: Any, most: int) -> None:
-    """Make an entry the latest, and forget the oldest ones above `most`."""
+    """Add or refresh an entry of an LRU cache of size `most`."""
     cache[key] = value
     cache.move_to_end(key)
     while len(cache) > most:

@@ -1,4 +1,4 @@
-"""What an engine will do, in words: which layers run where, and which are merged or dropped."""
+"""A text description of how the engine runs a network (`show --plan`)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from matnet.shapes import Shape
 
 
 def plan_lines(engine: OnnxEngine, inputs: Mapping[str, Shape]) -> list[str]:
-    """One line per segment and per layer that numpy computes or that is a matrix product, then what holds for all.
+    """One line per segment, per layer in numpy and per matrix product, followed by general lines.
 
-    Compiles the program for inputs of these shapes where there is none yet; raises as a run would.
+    Compiles the program for inputs of these shapes if necessary; errors as of a run.
     """
     program = engine.program(inputs)
     planned = to_products(engine.planned, program.axes)
@@ -43,12 +43,12 @@ def _where(segment: Segment, variant: Variant) -> str:
 
 
 def _products(planned: Network, segment: Segment, program: Program) -> list[tuple[str, str]]:
-    """The layers that the runtime gets as matrix products, and in what form."""
+    """The layers that become matrix products, with their form."""
     if segment.kind != "onnx":
         return []
     layers = [planned.layers[layer.name] for layer in segment.layers]
     one = runtime_class(program.variant.runtime).product_as_conv
-    alone = "matrix product, as a convolution, which is faster for one image"
+    alone = "matrix product as a convolution (faster for one image)"
     return [
         (layer.name, alone if one and program.axes[layer.inputs[0]][0] == 1 else "matrix product")
         for layer in layers
@@ -58,7 +58,7 @@ def _products(planned: Network, segment: Segment, program: Program) -> list[tupl
 
 def _layout(program: Program) -> str:
     kinds = {segment.kind for segment in program.segments}
-    inside = f", within a segment as {RUNTIMES[program.variant.runtime].title} chooses" if "onnx" in kinds else ""
+    inside = f"; {RUNTIMES[program.variant.runtime].title} may change it inside a segment" if "onnx" in kinds else ""
     return f"activations are channels first (NCHW){inside}"
 
 

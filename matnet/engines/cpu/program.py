@@ -1,4 +1,4 @@
-"""Segments compiled for certain sizes: which axes stay open, which layers ONNX takes, and running the whole."""
+"""Programs: networks divided into segments and compiled for certain sizes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Axes = tuple[int | None, ...]
 
 @dataclass
 class Program:
-    """Segments ready to run on inputs of certain sizes; an axis of None in `axes` takes any length."""
+    """Compiled segments for inputs of certain sizes. `axes`: sizes of variables; None: any size."""
 
     axes: dict[str, Axes]
     segments: list[Segment]
@@ -35,7 +35,7 @@ class Program:
     callers: int = 1
 
     def accepts(self, shapes: Mapping[str, Shape]) -> bool:
-        """Whether all variables have the sizes that this was compiled for."""
+        """Whether the program was compiled for these sizes."""
         return all(
             known in (None, length)
             for name, axes in self.axes.items()
@@ -43,7 +43,7 @@ class Program:
         )
 
     def __call__(self, values: Mapping[str, np.ndarray], wanted: Sequence[str]) -> dict[str, np.ndarray]:
-        """The wanted variables; others are dropped after their last use."""
+        """Compute the wanted variables, and free others after their last use."""
         if len(self.segments) == 1:
             return dict(self.runs[0]({name: values[name] for name in self.segments[0].inputs}))
         steps = [(segment.inputs, run) for segment, run in zip(self.segments, self.runs, strict=True)]
@@ -51,16 +51,16 @@ class Program:
 
 
 class Compiler:
-    """Makes programs of a planned network for the variables wanted of it."""
+    """Compiles programs of a planned network for the wanted variables."""
 
     def __init__(self, net: Network, wanted: Sequence[str], settings: RuntimeSettings) -> None:
         self.net, self.wanted, self.settings = net, list(wanted), settings
 
     def program(self, variant: Variant, inputs: Mapping[str, Shape], open_sizes: bool = True) -> Program:
-        """The network compiled for `inputs`, and for other sizes where that costs no speed.
+        """Compile the network for `inputs`, with dynamic sizes where that costs no speed.
 
-        Without `open_sizes` the sizes stay fixed that make the runtime faster. Raises EngineError where it cannot
-        compile the network, or where a batch that the variant divides must stay whole.
+        open_sizes: if False, fix all sizes that make the runtime faster. Raises EngineError if the runtime cannot
+        compile the network, or if the variant divides a batch that cannot be divided.
         """
         if variant.winograd:
             self._refuse_needless(variant, inputs)
@@ -80,7 +80,7 @@ class Compiler:
         one = runtime.product_as_conv and connected and batch_of(inputs) == 1
         return DynamicAxes(
             batch=bool(variant.division) or not (fixed or one),
-            # A fixed size turns a convolution that covers the whole map into a product, read once per batch.
+            # With a fixed size, a convolution of the whole map becomes a product that reads weights once per batch.
             size=not (fixed or connected or variant.winograd),
         )
 
@@ -105,32 +105,32 @@ class Compiler:
         return DividedSession(session, division) if variant.division else session
 
     def division(self, variant: Variant) -> Division:
-        """How batches share the threads."""
+        """The division of batches among threads."""
         return Division(self.settings, variant.division)
 
 
 def batch_of(inputs: Mapping[str, Shape]) -> int:
-    """The number of images: of the first input."""
+    """The batch size of the first input."""
     return next(iter(inputs.values()))[0] if inputs else 1
 
 
 def refuse_division(segments: Sequence[Segment], axes: Mapping[str, Axes], shapes: Mapping[str, Shape]) -> None:
-    """EngineError unless all layers outside numpy compute each image by itself, and have the images first."""
+    """Raise EngineError unless all ONNX segments treat images independently, with images on the first axis."""
     parts = [segment for segment in segments if segment.kind == "onnx"]
     images = {shapes[name][0] for part in parts for name in part.inputs + part.outputs}
     names = [name for part in parts for layer in part.layers for name in (*layer.inputs, *layer.outputs)]
     if not all(layer.op.images_independent for part in parts for layer in part.layers):
         raise EngineError("the batch cannot be divided: a layer may depend on all images")
     if len(images) > 1 or any(axes[name][0] is not None for name in names) or not all(part.inputs for part in parts):
-        raise EngineError("the batch cannot be divided: not every value has as many items as there are images")
+        raise EngineError("the batch cannot be divided: a variable does not have one item per image")
 
 
 def choose_axes(
     net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], dynamic: DynamicAxes
 ) -> tuple[dict[str, Axes], dict[str, str]]:
-    """Every variable's axes, and by layer why ONNX cannot express it.
+    """The axes of every variable, and the layers that ONNX cannot express, with reasons.
 
-    What `dynamic` leaves open stays open where all layers can be written so; else the size is fixed, then all.
+    Uses the axes of `dynamic` if all layers support them; otherwise fixes height and width, and finally all axes.
     """
     from matnet.formats.onnx import DynamicAxes, NeedsFixedSize, variable_axes
 
@@ -146,7 +146,7 @@ def choose_axes(
 
 
 def _faults(net: Network, layers: Sequence[Layer], axes: Mapping[str, Axes]) -> dict[str, MatnetError]:
-    """Why ONNX cannot express a layer, by its name; found by writing each layer to a temporary graph."""
+    """The layers that ONNX cannot express, with reasons; tries to write each layer to a temporary graph."""
     from matnet.formats.onnx import Graph, NotExpressible, write_layer
 
     faults: dict[str, MatnetError] = {}
@@ -159,13 +159,13 @@ def _faults(net: Network, layers: Sequence[Layer], axes: Mapping[str, Axes]) -> 
 
 
 def _reasons(layers: Sequence[Layer], faults: Mapping[str, MatnetError]) -> dict[str, str]:
-    """The faults' texts, and those of layers behind one whose output sizes depend on values."""
+    """The reasons as text, also for layers after one with value-dependent output sizes."""
     reasons = {name: str(fault) for name, fault in faults.items()}
     unsized: set[str] = set()
     for layer in layers:
         behind = unsized.intersection(layer.inputs)
         if behind:
-            reasons.setdefault(layer.name, f"the size of {min(behind)!r} is known only when it runs")
+            reasons.setdefault(layer.name, f"the size of {min(behind)!r} is known only at run time")
         if behind or layer.op.sizes_depend_on_values:
             unsized.update(layer.outputs)
     return reasons

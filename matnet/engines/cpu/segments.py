@@ -1,4 +1,4 @@
-"""Cutting a network into runs of layers that ONNX can express and runs that only numpy can compute."""
+"""Division of a network into segments for ONNX and segments for numpy."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Run = Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 @dataclass
 class Segment:
-    """Consecutive layers of one kind: what they read from outside, and what others need of them."""
+    """Consecutive layers of one kind, with the variables they read from and provide to others."""
 
     kind: str  # onnx or numpy
     layers: list[Layer]
     inputs: list[str] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
-    reasons: dict[str, str] = field(default_factory=dict)  # layer -> why ONNX cannot express it
+    reasons: dict[str, str] = field(default_factory=dict)  # layer -> reason why ONNX cannot express it
 
 
 def cut(layers: Sequence[Layer], reasons: Mapping[str, str], wanted: Iterable[str]) -> list[Segment]:
-    """Segments in running order, as few as this greedy rule gives: go on with one kind while any layer is ready.
+    """Divide layers into segments in execution order, greedily: continue with one kind while any layer is ready.
 
-    `reasons` says, by name, which layers are for numpy, and why.
+    reasons: layers for numpy, with reasons.
     """
     waiting = list(layers)
     unwritten = {name for layer in layers for name in layer.outputs}
@@ -45,7 +45,7 @@ def cut(layers: Sequence[Layer], reasons: Mapping[str, str], wanted: Iterable[st
 
 
 def _ready(waiting: Sequence[Layer], kind: str, reasons: Mapping[str, str], unwritten: set[str]) -> list[Layer]:
-    """The layers of one kind whose inputs are there, in order; their outputs leave `unwritten`."""
+    """The layers of one kind with available inputs, in order; removes their outputs from `unwritten`."""
     taken = []
     for layer in waiting:
         if (layer.name in reasons) == (kind == "numpy") and not unwritten.intersection(layer.inputs):
@@ -55,7 +55,7 @@ def _ready(waiting: Sequence[Layer], kind: str, reasons: Mapping[str, str], unwr
 
 
 def _connect(segments: Sequence[Segment], wanted: set[str]) -> None:
-    """Fill in what each segment reads from before it and what is needed behind it."""
+    """Set the inputs and outputs of each segment."""
     needed = set(wanted)
     for segment in reversed(segments):
         written = dict.fromkeys(name for layer in segment.layers for name in layer.outputs)
@@ -66,7 +66,7 @@ def _connect(segments: Sequence[Segment], wanted: set[str]) -> None:
 
 
 def subnetwork(net: Network, layers: Sequence[Layer]) -> Network:
-    """A network of these layers alone, with the same params."""
+    """A network of only these layers, with the same params."""
     part = net.copy()
     part.layers = {layer.name: layer for layer in layers}
     return part

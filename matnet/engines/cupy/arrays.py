@@ -1,4 +1,4 @@
-"""Arrays that users have on a GPU: of CuPy, torch, JAX or anything with DLPack or CUDA's array interface."""
+"""Input arrays in GPU memory: from CuPy, torch, JAX or anything with DLPack or CUDA's array interface."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def on_gpu(array: Any, device: GpuDevice, what: str) -> Any:
-    """The array as C-contiguous float32 N x C x H x W of CuPy, without a copy where it is that already.
+    """The array as C-contiguous float32 N x C x H x W of CuPy, copied only if necessary.
 
-    DLPack, where there is one, lets the current stream of CuPy wait for what computes the values. EngineError for one
-    that cannot be read or lies on another GPU, ShapeError as for arrays on the host.
+    With DLPack, CuPy's current stream waits for the producer of the array. Raises EngineError if the array cannot be
+    read or is on another GPU, ShapeError as for arrays on the host.
     """
     cupy = device.cupy
     with device.translated({}), cupy.cuda.Device(device.gpu.index):
@@ -25,10 +25,10 @@ def on_gpu(array: Any, device: GpuDevice, what: str) -> Any:
             else:
                 found = cupy.from_dlpack(array) if hasattr(array, "__dlpack__") else cupy.asarray(array)
         except (BufferError, TypeError, ValueError, RuntimeError) as error:
-            raise EngineError(f"{what}: cannot be read from the GPU ({error}); detach it, or give a copy") from None
+            raise EngineError(f"{what}: cannot be read from the GPU ({error}); detach it, or pass a copy") from None
         if found.device.id != device.gpu.index:
             raise EngineError(
-                f"{what}: lies on gpu:{found.device.id}, but the engine computes on gpu:{device.gpu.index}; copy it "
+                f"{what}: is on gpu:{found.device.id}, but the engine runs on gpu:{device.gpu.index}; copy it "
                 f"there, or compile with device 'gpu:{found.device.id}'"
             )
         check_activation(found, what)

@@ -1,7 +1,7 @@
-"""Matrix products by a cuBLAS handle of the engine's own, which CUDA graphs can hold.
+"""Matrix products by a separate cuBLAS handle, which works in CUDA graphs.
 
-CuPy's own handle refuses to work on a stream that is recorded: `cublas.setStream` raises NotImplementedError there. The
-functions are those of cublas_api.h; the library is the one that CuPy has loaded.
+CuPy's own handle does not work during stream capture: `cublas.setStream` raises NotImplementedError. The functions are
+from cublas_api.h; the library is the one loaded by CuPy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from matnet.engines.cupy.views import Array, address
 from matnet.errors import EngineError
 
-WORKSPACE = 32 << 20  # bytes, as NVIDIA advises for Hopper
+WORKSPACE = 32 << 20  # bytes, as recommended by NVIDIA for Hopper
 NO_TRANSPOSE, TRANSPOSE = 0, 1  # cublasOperation_t
 FLOAT, HALF = 0, 2  # cudaDataType_t
 FULL, FAST_TF32 = 68, 77  # cublasComputeType_t: CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32
@@ -34,9 +34,9 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 def load_library(runtime: int) -> Any:
-    """cuBLAS by the name under which CuPy has loaded it, with the types of its functions; EngineError where it lacks.
+    """The cuBLAS library loaded by CuPy, with typed functions. Raises EngineError if it is missing.
 
-    runtime: CuPy's CUDA version, with which cuBLAS shares the major number (13000 is 13.0).
+    runtime: CuPy's CUDA version (13000 is 13.0); cuBLAS has the same major version.
     """
     major = runtime // 1000
     name = f"cublas64_{major}.dll" if sys.platform == "win32" else f"libcublas.so.{major}"
@@ -53,7 +53,7 @@ def load_library(runtime: int) -> Any:
 
 
 class Blas:
-    """A handle for one stream, on the current device, with memory for its kernels."""
+    """A cuBLAS handle for one stream on the current device, with its workspace."""
 
     def __init__(self, library: Any, stream: int, workspace: Array) -> None:
         self._library, self._workspace = library, workspace
@@ -61,15 +61,15 @@ class Blas:
         _check(library.cublasCreate_v2(ctypes.byref(self._handle)), "cublasCreate")
         weakref.finalize(self, library.cublasDestroy_v2, self._handle).atexit = False
         _check(library.cublasSetStream_v2(self._handle, stream), "cublasSetStream")
-        # After the stream, since setting that takes the workspace away; without one each graph would allocate its own.
+        # After setting the stream, which resets the workspace. Without it, each graph would allocate its own.
         size = workspace.nbytes
         _check(library.cublasSetWorkspace_v2(self._handle, address(workspace), size), "cublasSetWorkspace")
         self._one, self._zero = np.ones(1, np.float32), np.zeros(1, np.float32)
 
     def product(self, x: Array, rows: Array, y: Array, precision: str) -> None:
-        """y = x rows', where x is N x D, `rows` K x D and y N x K, all contiguous; sums are float32.
+        """y = x rows' for x N x D, `rows` K x D and y N x K, all contiguous; accumulates in float32.
 
-        TF32 only with precision "tf32". To cuBLAS, which counts columns first, it is y' = rows'' x'.
+        TF32 only for precision "tf32". cuBLAS is column-major, so it computes y' = rows'' x'.
         """
         (count, depth), images = rows.shape, len(x)
         compute = FAST_TF32 if precision == "tf32" else FULL

@@ -1,4 +1,4 @@
-"""The steps of a schedule bound to memory: views of one arena, and a call per step, for any machine that runs them."""
+"""Binding of a schedule to memory: views of an arena, and a call per step."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ Call = Callable[[], None]
 
 
 class Machine(Protocol):
-    """What turns steps into calls: a GPU, or numpy in tests. Views are N x C x H x W of memory with channels last."""
+    """Converts steps to calls: a GPU, or numpy in tests. Views are N x C x H x W of channels-last memory."""
 
     def memory(self, size: int) -> Array:
-        """So many bytes, as a one-dimensional array of uint8."""
+        """Allocate `size` bytes as a 1-D array of uint8."""
 
     def bind(self, step: Step, reads: Sequence[Array], writes: Sequence[Array]) -> Call:
-        """The call that carries the step out on these views."""
+        """The call that executes the step on these views."""
 
     def as_read(self, blob: DeviceBlob) -> DeviceBlob:
-        """An input as the steps that are bound read it: with room for more channels, these may be zeros or not."""
+        """An input as read by the bound steps, with or without the spare channels."""
 
     def load(self, target: Array) -> Callable[[Array], None]:
-        """What copies a float32 N x C x H x W array of the machine's into the view, zeros behind its channels."""
+        """A function that copies a float32 N x C x H x W array into the view, with zeros in spare channels."""
 
     def store(self, source: Array) -> Callable[[Array], None]:
-        """What copies the view into a float32 N x C x H x W array of the machine's."""
+        """A function that copies the view into a float32 N x C x H x W array."""
 
 
 class Bound:
-    """A schedule that can run: `load` the inputs, call all of `calls` in order, `store` the outputs."""
+    """An executable schedule: `load` the inputs, call all of `calls` in order, `store` the outputs."""
 
     def __init__(self, schedule: Schedule, machine: Machine) -> None:
         self.schedule = schedule
@@ -53,22 +53,22 @@ class Bound:
         return blob.view(self.memory[begin : begin + blob.bytes].view(blob.dtype))
 
     def views(self, blobs: Sequence[DeviceBlob]) -> list[Array]:
-        """`view` of each."""
+        """Views of all blobs."""
         return [self.view(blob) for blob in blobs]
 
     def load(self, inputs: Mapping[str, Array]) -> None:
-        """Bring the inputs, float32 N x C x H x W, into the arena."""
+        """Copy the inputs, float32 N x C x H x W, into the arena."""
         for name, load in self._loads.items():
             load(inputs[name])
 
     def store(self, outputs: Mapping[str, Array]) -> None:
-        """Bring the outputs from the arena into these arrays, float32 N x C x H x W."""
+        """Copy the outputs from the arena to these arrays, float32 N x C x H x W."""
         for name, store in self._stores.items():
             store(outputs[name])
 
 
 def applied(net: Network, step: Apply | Convolve, xp: Any, reads: Sequence[Array], writes: Sequence[Array]) -> Call:
-    """The op's own forward pass on arrays of `xp`, in float32, its results copied to where they belong."""
+    """A call of the op's forward pass on arrays of `xp` in float32, with results copied to `writes`."""
     layer, op = net.layers[step.layer], step.op
     prepared = guarded(net, layer, op.prepare, xp, [net.params[name].value for name in step.params])
 

@@ -1,4 +1,4 @@
-"""Calls recorded as CUDA graphs and replayed: the host then starts a whole network at once."""
+"""Recording of calls as CUDA graphs, so that the host launches a whole network at once."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from matnet.engines.cupy.bound import Call
 
 log = logging.getLogger(__name__)
-SHOWN = 3  # layers by name in a note
+SHOWN = 3  # layers named in a note
 
-# A CUDA graph, or None where calls run one by one; from the first call to the one behind the last.
+# A CUDA graph, or None for calls run individually; first and last (exclusive) call.
 Piece = tuple[Any, int, int]
 
 
 class Unrecordable(RuntimeError):
-    """Calls cannot be recorded; `index`: the call that says so, None where that shows at the end alone."""
+    """Calls cannot be recorded. `index`: the failing call; None if the error occurs only at the end."""
 
     def __init__(self, index: int | None, reason: BaseException) -> None:
         super().__init__(str(reason).strip().split("\n")[0])
@@ -24,7 +24,7 @@ class Unrecordable(RuntimeError):
 
 
 def recorded(stream: Any, calls: Sequence[Call]) -> Any:
-    """The calls as a CUDA graph; Unrecordable where it cannot hold one of them."""
+    """The calls as a CUDA graph. Raises Unrecordable if one cannot be recorded."""
     stream.synchronize()
     stream.begin_capture()
     refused: Unrecordable | None = None
@@ -50,12 +50,12 @@ def recorded(stream: Any, calls: Sequence[Call]) -> Any:
 
 
 class Replayed:
-    """Calls in order, as far as possible as recorded graphs, the others one by one.
+    """Runs calls in order, as recorded graphs where possible.
 
-    `recordable` says which calls may be recorded: those whose work is done on the device alone; `names` are those of
-    their layers. The first run is not recorded: it compiles kernels and lets libraries allocate what they need. A
-    call that turns out not to be recordable parts the graph, and `note` says why. Temporary arrays of recorded calls
-    come from a pool of their own, since a graph uses their addresses again whenever it is replayed.
+    recordable: which calls run only on the device and may be recorded. names: layer names of the calls. The first run
+    is not recorded, because it compiles kernels and lets libraries allocate memory. A call that cannot be recorded
+    splits the graph, and `note` gives the reason. Temporary arrays of recorded calls have a separate pool, because each
+    replay reuses their addresses.
     """
 
     def __init__(
@@ -70,20 +70,20 @@ class Replayed:
 
     @property
     def path(self) -> str:
-        """How the calls run at the next call of this object."""
+        """How the calls will run the next time."""
         graphs = sum(graph is not None for graph, _, _ in self._pieces or ())
         alone = sum(end - begin for graph, begin, end in self._pieces or () if graph is None)
         if not graphs:
             return "step by step"
-        steps = f", {alone} step{'s' if alone > 1 else ''} one by one" if alone else ""
+        steps = f", {alone} single step{'s' if alone > 1 else ''}" if alone else ""
         return f"{graphs} graph{'s' if graphs > 1 else ''}{steps}"
 
     def __call__(self, stream: Any) -> None:
-        """Run all calls on the stream, which is the current one."""
+        """Run all calls on `stream`, which must be the current stream."""
         if self._pieces is None:
             self._run(0, len(self._calls))
             self._record(stream)
-            self._direct.free_all_blocks()  # what graphs use again lies in the other pool
+            self._direct.free_all_blocks()  # graphs use the other pool
             return
         for graph, begin, end in self._pieces:
             if graph is None:
@@ -106,11 +106,11 @@ class Replayed:
                 begin = end
         if self._refused:
             more = f" and {len(self._refused) - SHOWN} more" if len(self._refused) > SHOWN else ""
-            self.note = f"layers {'; '.join(self._refused[:SHOWN])}{more}: each batch runs them one by one"
+            self.note = f"layers {'; '.join(self._refused[:SHOWN])}{more} are not in a CUDA graph, but run individually"
             log.info("%s", self.note)
 
     def _parted(self, stream: Any, begin: int, end: int) -> list[Piece]:
-        """These calls as graphs, parted at those that cannot be recorded."""
+        """These calls as graphs, split at calls that cannot be recorded."""
         if begin == end:
             return []
         try:

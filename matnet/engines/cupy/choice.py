@@ -1,4 +1,4 @@
-"""Which plan of cuDNN, and which of several ways, computes a step fastest: timed once, remembered per GPU and cuDNN."""
+"""Selection of the fastest cuDNN plan and way for a step: timed once, recorded per GPU and cuDNN version."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from matnet.engines.cupy.steps import ConvGraph
 from matnet.files import cache_folder
 from matnet.records import read_record, write_record
 
-MOST_TRIED = 12  # plans that can be used, of one graph; cuDNN gives its best guesses first
-TRIAL_SECONDS = 1.0  # for one graph, after which no further plan is tried
-REPEATS = 10  # runs in one CUDA graph, so that the host's time for a launch does not count
-ENOUGH_SECONDS = 5e-3  # in one CUDA graph
-LAUNCH_SECONDS = 1e-4  # that the host may need to start a plan
-FAR = 2.0  # times the best: not timed further
-ALIKE = 1.02  # times the best: as fast, so that the memory which a plan needs decides
+MOST_TRIED = 12  # usable plans per graph; cuDNN lists its best guesses first
+TRIAL_SECONDS = 1.0  # maximum time of trials per graph
+REPEATS = 10  # runs per CUDA graph, to exclude launch overhead
+ENOUGH_SECONDS = 5e-3  # maximum run time per CUDA graph
+LAUNCH_SECONDS = 1e-4  # maximum launch overhead of a plan
+FAR = 2.0  # ratio to the best time above which a plan is rejected after one run
+ALIKE = 1.02  # ratio to the best time up to which plans are equal, and the smallest workspace wins
 
 T = TypeVar("T", bound=Callable[[], None])
 
 
 class PlanBook:
-    """The names of what is fastest, by key, kept in a record on disk where that can be read and written."""
+    """Names of the fastest plans and ways by key, stored on disk if possible."""
 
     def __init__(self, folder: Path | None, name: str) -> None:
         self.path = folder / "cudnn" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', name)}.json" if folder else None
@@ -36,18 +36,18 @@ class PlanBook:
 
     @classmethod
     def of(cls, gpu: Gpu, version: int) -> PlanBook:
-        """The book of this kind of GPU and this version of cuDNN."""
+        """The plan book for this type of GPU and cuDNN version."""
         return cls(cache_folder(), f"{gpu.name} {gpu.capability[0]}.{gpu.capability[1]} cudnn {version}")
 
     def _read(self) -> dict[str, str]:
         return (read_record(self.path, _names_in) if self.path else None) or {}
 
     def get(self, key: str) -> str | None:
-        """The name of the fastest, if it is known."""
+        """The recorded name, or None."""
         return self._names.get(key)
 
     def put(self, key: str, name: str) -> None:
-        """Remember; what other processes wrote meanwhile is kept."""
+        """Record a name; keeps what other processes wrote meanwhile."""
         self._names = {**self._read(), **self._names, key: name}
         if self.path is not None and not write_record(self.path, dict(sorted(self._names.items()))):
             self.path = None  # a cache only saves time: one warning is enough
@@ -60,7 +60,7 @@ def _names_in(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 class ChosenPlan:
-    """One plan of a built graph: `run` it on device addresses by uid, with `workspace` bytes of scratch memory."""
+    """A plan of a built graph: `run` it on device addresses by uid, with `workspace` bytes of scratch memory."""
 
     def __init__(self, built: Any, index: int, handle: Any) -> None:
         self.built, self.index, self.handle = built, index, handle
@@ -68,14 +68,14 @@ class ChosenPlan:
         self.workspace = max(0, int(built.get_workspace_size_plan_at_index(index)))
 
     def run(self, addresses: Mapping[int, int], workspace: int) -> None:
-        """Start it on the handle's stream; `workspace` is an address."""
+        """Launch on the handle's stream. workspace: an address."""
         self.built.execute_plan_at_index(dict(addresses), workspace, self.index, handle=self.handle)
 
 
 class Chooser:
-    """Chooses for one GPU, timing on its stream; `cudnn` None: where there is none, no plans.
+    """Selects plans and ways for one GPU, timed on its stream. cudnn: None if not available (no plans).
 
-    `limit` is the most bytes that a plan may need besides its inputs and outputs.
+    `limit`: maximum workspace of a plan in bytes.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class Chooser:
         self.limit = 0
 
     def way(self, key: str, ways: Mapping[str, Callable[[], T | None]]) -> T | None:
-        """The fastest of several calls that do the same, each made by a function; None where none can be made.
+        """The fastest of several equivalent calls, each built by a function; None if none can be built.
 
-        Its name is remembered under the key. Without `autotune` it is the first that can be made.
+        Its name is recorded under the key. Without `autotune`, the first that can be built.
         """
         key = f"way {key}"
         known = self.book.get(key)
@@ -110,9 +110,9 @@ class Chooser:
     def plan(
         self, graph: ConvGraph, addresses: Mapping[int, int], scratch: Callable[[int], int]
     ) -> ChosenPlan | None:
-        """cuDNN's fastest plan for this graph, on real buffers; None where it has none within the limit.
+        """cuDNN's fastest plan for this graph, timed on real buffers; None if none is within the limit.
 
-        `scratch(bytes)` gives the address of that much memory. Without `autotune` it is cuDNN's first guess.
+        scratch: returns the address of the given number of bytes. Without `autotune`, cuDNN's first guess.
         """
         if self.cudnn is None:
             return None
@@ -125,7 +125,7 @@ class Chooser:
         return plan or self._named(graph, None)
 
     def _named(self, graph: ConvGraph, name: str | None) -> ChosenPlan | None:
-        """The plan of that name, or for None the first; None where it cannot be built."""
+        """The plan with this name, or the first one for None; None if it cannot be built."""
         built, count = self._proposed(graph)
         for index in range(count):
             if name is None or str(built.get_plan_name_at_index(index)) == name:
@@ -141,7 +141,7 @@ class Chooser:
         seconds: dict[str, tuple[float, int]] = {}
         last: ChosenPlan | None = None
         started = perf_counter()
-        for index in range(count):  # in fp32 most of the first ones are barred on GPUs with tensor cores
+        for index in range(count):  # in fp32, most of the first plans are excluded on GPUs with tensor cores
             plan = self._built(built, index)
             if plan is None:
                 continue
@@ -155,7 +155,7 @@ class Chooser:
             return last
         enough = ALIKE * min(seconds.values())[0]
         alike = [name for name, (time, _) in seconds.items() if time <= enough]
-        # Built anew, so that the losers' kernels do not stay in memory.
+        # Build again, so that kernels of other plans do not stay in memory.
         return self._named(graph, min(alike, key=lambda name: (seconds[name][1], seconds[name][0])))
 
     def _proposed(self, graph: ConvGraph) -> tuple[Any, int]:
@@ -166,7 +166,7 @@ class Chooser:
             return None, 0
 
     def _built(self, built: Any, index: int) -> ChosenPlan | None:
-        """None where cuDNN cannot, may not (less exact than asked for), or only with too much memory."""
+        """The plan, or None if cuDNN does not support it, it is not exact enough, or it needs too much memory."""
         try:
             built.build_plan_at_index(index)
             plan = ChosenPlan(built, index, self.handle)
@@ -179,7 +179,7 @@ class Chooser:
         return (*own, NotImplementedError, IndexError, MemoryError, *BROKEN)
 
     def _timed(self, call: Callable[[], None], best: float) -> float | None:
-        """Seconds of a call; None for one that fails, that no CUDA graph can hold, or that is far from the best."""
+        """Seconds of a call; None if it fails, cannot be recorded in a CUDA graph, or is much slower than the best."""
         stream = self.stream
         try:
             call()  # the first run loads the kernel
@@ -194,7 +194,7 @@ class Chooser:
             return None
 
     def _seconds(self, start: Callable[[], None]) -> float:
-        """How long what `start` puts on the stream takes there."""
+        """The time on the stream of the work that `start` launches."""
         begin, end = self.cupy.cuda.Event(), self.cupy.cuda.Event()
         begin.record(self.stream)
         start()

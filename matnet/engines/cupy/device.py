@@ -1,4 +1,4 @@
-"""One GPU at work: its streams, its memory, its libraries, and schedules made ready to run on it."""
+"""A GPU with its streams, memory and libraries, and programs that run schedules on it."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from matnet.errors import EngineError, MatnetError, NetworkError
 from matnet.network import Layer, Network
 
 Values = Mapping[str, Any]  # arrays N x C x H x W of numpy or CuPy
-SLOTS = 2  # batches under way at a time: one computed, one copied
-SHARE_FOR_WORKSPACE = 8  # of the free memory, the part that one step may need besides its inputs and outputs
-NO_MEMORY = re.compile(r"out of ?memory|MemoryAllocation|ALLOC_FAILED", re.IGNORECASE)  # as CUDA's libraries word it
+SLOTS = 2  # concurrent batches: one is computed, one is copied
+SHARE_FOR_WORKSPACE = 8  # a step may use 1 / 8 of the free memory as workspace
+NO_MEMORY = re.compile(r"out of ?memory|MemoryAllocation|ALLOC_FAILED", re.IGNORECASE)  # in messages of CUDA libraries
 
 
 @dataclass(frozen=True)
 class GpuOptions:
-    """How a GPU is used. `cudnn` None: where it is installed; `memory_limit` in bytes, None: all there is."""
+    """Options of a GPU. cudnn: None: if installed. memory_limit: in bytes; None: unlimited."""
 
     precision: str = "fp32"
     cudnn: bool | None = None
@@ -47,49 +47,49 @@ class GpuOptions:
 
 
 class Pools:
-    """Memory pools of one GPU that together take at most `limit` bytes; None: all there is."""
+    """Memory pools of one GPU with a common limit in bytes; None: unlimited."""
 
     def __init__(self, cupy: Any, limit: int | None) -> None:
         self._cupy, self._limit = cupy, limit
         self._made: weakref.WeakSet[Pool] = weakref.WeakSet()
 
     def new(self) -> Pool:
-        """One more pool."""
+        """Create a pool."""
         pool = Pool(self, self._cupy.cuda.MemoryPool())
         self._made.add(pool)
         return pool
 
     @property
     def left(self) -> int:
-        """Bytes that may still be taken from the GPU."""
+        """Bytes that may still be allocated on the GPU."""
         return sys.maxsize if self._limit is None else max(0, self._limit - sum(pool.size for pool in self._made))
 
 
 class Pool:
-    """A memory pool within the limit of its `Pools`."""
+    """A memory pool that respects the limit of its `Pools`."""
 
     def __init__(self, pools: Pools, pool: Any) -> None:
         self._pools, self._pool = pools, pool
 
     @property
     def size(self) -> int:
-        """Bytes that it has taken from the GPU."""
+        """Bytes allocated on the GPU."""
         return int(self._pool.total_bytes())
 
     def malloc(self, size: int) -> Any:
-        """As CuPy's allocators have it; raises CuPy's MemoryError beyond the limit."""
+        """Allocate, as CuPy's allocators; raises CuPy's MemoryError beyond the limit."""
         left = self._pools.left
         if left < sys.maxsize:
             self._pool.set_limit(size=max(1, self.size + left))
         return self._pool.malloc(size)
 
     def free_all_blocks(self) -> None:
-        """Give what nothing uses back to the GPU."""
+        """Return unused memory to the GPU."""
         self._pool.free_all_blocks()
 
 
 class GpuDevice:
-    """The GPU with its streams, its memory pool and cuDNN; networks and schedules are made ready here."""
+    """A GPU with its streams, memory pools and cuDNN. Compiles networks and schedules."""
 
     def __init__(self, gpu: Gpu, options: GpuOptions) -> None:
         self.gpu, self.options = gpu, options
@@ -103,12 +103,12 @@ class GpuDevice:
             self.pools = Pools(self.cupy, options.memory_limit)
             self.pool = self.pools.new()
             self.scratch = Scratch(self.cupy, self.pool)
-            self.trial_scratch = Scratch(self.cupy, self.pools.new())  # losers may want more than what is kept
+            self.trial_scratch = Scratch(self.cupy, self.pools.new())  # rejected plans may need more memory
             self.chooser = self._make_chooser()
             self._blas: Blas | None = None
 
     def _find_cudnn(self) -> Any:
-        """The frontend; None where it is not asked for or, in fp32, missing; EngineError where it has to be there."""
+        """The cuDNN frontend; None if disabled or, in fp32, missing. Raises EngineError if it is required."""
         if self.options.cudnn is False:
             return None
         try:
@@ -118,11 +118,11 @@ class GpuDevice:
             return None
 
     def _do_without_cudnn(self, reason: str) -> None:
-        """Take a note; EngineError where cuDNN was asked for, or the precision needs it."""
+        """Add a note. Raises EngineError if cuDNN was requested or the precision requires it."""
         if self.options.cudnn:
-            raise EngineError(f"cuDNN was asked for, but {reason}")
+            raise EngineError(f"cuDNN was requested, but {reason}")
         if self.options.precision != "fp32":
-            raise EngineError(f"precision {self.options.precision!r} needs cuDNN: {reason}, or choose precision 'fp32'")
+            raise EngineError(f"precision {self.options.precision!r} needs cuDNN: {reason}, or use precision 'fp32'")
         self.notes.append(f"convolutions run without cuDNN, more slowly: {reason}")
         self.cudnn = None
 
@@ -135,7 +135,7 @@ class GpuDevice:
                 self._do_without_cudnn(f"it does not run on {self.gpu}: {error}")
         version = 0
         if handle is not None:
-            # A handle has memory on the GPU; at the end of the process that goes with everything else.
+            # A handle owns GPU memory, which the driver frees at process exit.
             weakref.finalize(self, self.cudnn.destroy_handle, handle).atexit = False
             self.cudnn.set_stream(handle, self.computing.ptr)
             version = int(self.cudnn.backend_version())
@@ -143,12 +143,12 @@ class GpuDevice:
         return Chooser(self.cupy, self.computing, book, self.cudnn, handle, options.autotune)
 
     def workspace(self) -> int:
-        """Bytes that one step may need besides its inputs and outputs: the measured time decides who gets them."""
+        """Maximum workspace of a step in bytes."""
         free, _ = self.cupy.cuda.runtime.memGetInfo()
         return min(int(free), self.pools.left) // SHARE_FOR_WORKSPACE
 
     def blas(self) -> Blas:
-        """The engine's own handle of cuBLAS, made at the first use, with the device and the stream current."""
+        """The engine's cuBLAS handle, created at first use. Device and stream must be current."""
         if self._blas is None:
             size = max(1, min(WORKSPACE, self.workspace()))
             with self.cupy.cuda.using_allocator(self.pool.malloc):
@@ -158,7 +158,7 @@ class GpuDevice:
 
     @property
     def packages(self) -> list[str]:
-        """The installed packages that compute here."""
+        """The installed packages used for computation."""
         major = self.gpu.runtime // 1000
         names = [f"cupy-cuda{major}x", "cupy"]
         names += [] if self.cudnn is None else ["nvidia-cudnn-frontend", f"nvidia-cudnn-cu{major}"]
@@ -166,16 +166,13 @@ class GpuDevice:
 
     @contextmanager
     def current(self, values: Values) -> Iterator[None]:
-        """Make this GPU and the computing stream current; errors of its libraries become EngineError.
-
-        OutOfMemoryError where they are for want of memory; `values` are the inputs that it is about.
-        """
+        """Make this GPU and the compute stream current, and translate errors as `translated`."""
         with self.translated(values), self.cupy.cuda.Device(self.gpu.index), self.computing:
             yield
 
     @contextmanager
     def translated(self, values: Values) -> Iterator[None]:
-        """Errors of CUDA's libraries become EngineError, or OutOfMemoryError about these inputs."""
+        """Convert errors of CUDA libraries to EngineError, or to OutOfMemoryError for these inputs."""
         try:
             yield
         except MatnetError:
@@ -185,23 +182,23 @@ class GpuDevice:
         except RuntimeError as error:
             if NO_MEMORY.search(str(error)):
                 raise does_not_fit(values, str(self.gpu), error) from None
-            raise EngineError(f"{self.gpu} stopped: {str(error).strip()}") from None
+            raise EngineError(f"{self.gpu} failed: {str(error).strip()}") from None
         except self.cupy.cuda.compiler.CompileException as error:
             raise EngineError(does_not_compile(error, self.gpu)) from None
 
     def caller(self, values: Values, on_device: bool) -> Caller:
-        """Whose work this is; with the caller's own stream current."""
+        """The Caller for these inputs; the caller's stream must be current."""
         if not on_device and not any(isinstance(value, self.cupy.ndarray) for value in values.values()):
             return Caller()
         with self.cupy.cuda.Device(self.gpu.index):
             return Caller(self.cupy.cuda.get_current_stream())
 
     def machine(self, net: Network) -> GpuMachine:
-        """What binds this network's steps here."""
+        """The machine that binds steps of this network."""
         return GpuMachine(self, net)
 
     def program(self, machine: GpuMachine, schedule: Schedule) -> GpuProgram:
-        """A schedule made ready to run; OutOfMemoryError where it does not fit."""
+        """Compile a schedule. Raises OutOfMemoryError if it does not fit."""
         like = {name: np.broadcast_to(np.float32(0), shape) for name, shape in schedule.inputs.items()}
         with self.lock, self.current(like), self.cupy.cuda.using_allocator(self.pool.malloc):
             program = GpuProgram(self, machine, schedule)
@@ -210,17 +207,17 @@ class GpuDevice:
             return program
 
     def layer_by_layer(self, net: Network, layers: Sequence[Layer]) -> OnDevice:
-        """Each layer's own forward pass."""
+        """Run layer by layer with the forward passes of the ops."""
         with self.lock, self.current({}):
             return OnDevice(self, LayerByLayer(net, layers, self.cupy))
 
     def free(self) -> None:
-        """Give memory that no schedule uses back to the driver."""
+        """Return memory not used by any schedule to the driver."""
         self.pool.free_all_blocks()
 
 
 def installed(package: str) -> bool:
-    """Whether pip knows the package."""
+    """Whether the package is installed."""
     try:
         version(package)
     except PackageNotFoundError:
@@ -229,13 +226,13 @@ def installed(package: str) -> bool:
 
 
 class OnDevice:
-    """A network run layer by layer: arrays up, forward passes, arrays back."""
+    """Runs a network layer by layer: upload, forward passes, download."""
 
     def __init__(self, device: GpuDevice, layers: LayerByLayer) -> None:
         self._device, self._layers = device, layers
 
     def __call__(self, values: Values, wanted: Sequence[str], on_device: bool = False) -> dict[str, Array]:
-        """The wanted variables; `on_device`: as arrays of CuPy."""
+        """Compute the wanted variables. on_device: return CuPy arrays."""
         device = self._device
         caller = device.caller(values, on_device)
         with device.lock, device.current(values), device.cupy.cuda.using_allocator(device.pool.malloc):
@@ -249,30 +246,30 @@ class OnDevice:
 
 
 class Caller:
-    """The stream on which the caller works with arrays on the device; None where all arrays are on the host."""
+    """The caller's stream, if it passes arrays on the device; None if all arrays are on the host."""
 
     def __init__(self, stream: Any = None) -> None:
         self._stream = stream
 
     def before(self, stream: Any) -> None:
-        """Let a stream of the engine wait for what the caller has started."""
+        """Make a stream of the engine wait for the caller's stream."""
         if self._stream is not None:
             stream.wait_event(self._stream.record())
 
     def copies(self, cupy: Any, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """Copies in memory that belongs to the caller's stream, once they are there."""
+        """Copy arrays into memory of the caller's stream, and wait for the copies."""
         found = {name: cupy.array(value, dtype=cupy.float32, order="C") for name, value in arrays.items()}
         self._stream.synchronize()
         return found
 
     def after(self, event: Any) -> None:
-        """Let the caller's stream wait for an event of the engine's."""
+        """Make the caller's stream wait for an event of the engine."""
         if self._stream is not None:
             self._stream.wait_event(event)
 
 
 class Ticket:
-    """A batch under way; `result` waits for it."""
+    """A running batch; `result` waits for it."""
 
     def __init__(self, program: GpuProgram, slot: PinnedBatch, values: Values) -> None:
         self._program, self._slot, self._values = program, slot, values
@@ -281,11 +278,11 @@ class Ticket:
 
     @property
     def note(self) -> str:
-        """Which steps are not recorded, where that was tried in vain."""
+        """A note on steps that could not be recorded, or ""."""
         return self._program.steps.note
 
     def settle(self) -> dict[str, Array] | MatnetError:
-        """Wait for the outputs, and give the slot back: a thread that waits for one may do so too."""
+        """Wait for the outputs and release the slot. Also called by threads that wait for a slot."""
         with self._lock:
             if self._found is None:
                 try:
@@ -308,7 +305,7 @@ class Ticket:
 
 
 class GpuProgram:
-    """A schedule on the GPU: weights and buffers in place, steps recorded after the first run."""
+    """A schedule compiled for the GPU, with weights and buffers. Records its steps after the first run."""
 
     def __init__(self, device: GpuDevice, machine: GpuMachine, schedule: Schedule) -> None:
         self.device, self.schedule = device, schedule
@@ -325,26 +322,26 @@ class GpuProgram:
         self._under_way: deque[Ticket] = deque()
 
     def refuse_faults(self, slot: PinnedBatch) -> None:
-        """NetworkError where a layer found fault with the values of the batch that lies in the slot."""
+        """Raise NetworkError if a layer reported invalid values for the batch in the slot."""
         layers = [layer for number, (layer, _) in enumerate(self._faults) if slot.faults[number]]
         if layers:
             raise NetworkError(
-                f"{self._source}, layer {layers[0]!r} (ROI pooling): a box holds NaN or infinity, or lies in "
-                "an image outside the batch; expected image number and pixel coordinates"
+                f"{self._source}, layer {layers[0]!r} (ROI pooling): a box has NaN or infinite values, or "
+                "an image number outside the batch; expected image number and pixel coordinates"
             )
 
     def submit(self, values: Values, on_device: bool = False) -> Ticket:
-        """Start a batch; where SLOTS others are under way, wait for the oldest.
+        """Start a batch; waits for the oldest one if SLOTS batches are running.
 
-        The arrays must stay as they are until the result. With `on_device` the results are arrays of CuPy, on which
-        the caller's stream may work at once.
+        Do not modify the arrays before the result is available. on_device: return CuPy arrays, which the caller's
+        stream may use immediately.
         """
         slot = self._take_slot()
         ticket = Ticket(self, slot, values)
         try:
             caller = self.device.caller(values, on_device)
             with self.device.translated(values), self.device.cupy.cuda.Device(self.device.gpu.index):
-                slot.prepare(on_device)  # on the caller's stream, to which memory of results belongs
+                slot.prepare(on_device)  # on the caller's stream, which owns the memory of the results
             with self.device.current(values):
                 self._start(slot, values, caller)
             caller.after(slot.computed)
@@ -357,7 +354,7 @@ class GpuProgram:
         return ticket
 
     def give_back(self, slot: PinnedBatch, ticket: Ticket) -> None:
-        """The slot is free for another batch."""
+        """Release the slot for another batch."""
         with self._changed:
             if ticket in self._under_way:
                 self._under_way.remove(ticket)

@@ -1,4 +1,4 @@
-"""The GPU engine: a network on one GPU, arrays of numpy or of the device in and out."""
+"""The GPU engine: runs a network on one GPU, with numpy or device arrays as inputs and outputs."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from matnet.errors import EngineError
 from matnet.network import Network
 from matnet.shapes import Shape
 
-PROGRAMS = 4  # kept for inputs of different sizes; they share the weights, each has buffers of its own
+PROGRAMS = 4  # cached, for inputs of different sizes; they share weights, but not buffers
 
 
 Key = tuple[tuple[str, Shape], ...]
 
 
 class Pending:
-    """A batch under way, or done; `result` gives its outputs."""
+    """A running or finished batch; `result` returns its outputs."""
 
     def __init__(self, engine: CupyEngine, values: dict[str, Any], ticket: Ticket | None = None) -> None:
         self._engine, self._values, self._ticket = engine, values, ticket
 
     def result(self) -> dict[str, Any]:
-        """The outputs by the names that were asked for; waits for them."""
+        """Wait for the outputs; returns them by requested name."""
         found = self._values
         if self._ticket is not None:
             found = {**found, **self._ticket.result()}
@@ -42,15 +42,14 @@ class Pending:
 
 
 class CupyEngine(Engine):
-    """Runs a network on one GPU, by a program of its own for each size of the inputs.
+    """Runs a network on one GPU, with a separate program for each input size.
 
-    Options: `device`, which GPU (default: the current one); `precision` fp32, tf32 or fp16; `cudnn`, whether
-    convolutions go to cuDNN (default: where it is installed); `autotune`, to time cuDNN's plans once and keep the
-    fastest (default), else to take its first guess; `fused`, False to run the layers as they are, one by one;
-    `memory_limit`, bytes of the GPU's memory to use at most, for weights, activations and scratch memory.
-    Raises EngineError, naming what to install or to choose, where GPU, driver, packages or precision are not
-    available; OutOfMemoryError for a batch that does not fit. May be called from several threads: while one batch is
-    computed, the next is copied.
+    Options: `device` (default: the current GPU); `precision`: fp32, tf32 or fp16; `cudnn`: use cuDNN for convolutions
+    (default: if installed); `autotune`: time cuDNN's plans once and use the fastest (default), otherwise use its first
+    guess; `fused`: False to run layer by layer without fusion; `memory_limit`: maximum GPU memory in bytes, for
+    weights, activations and workspace. Raises EngineError, with advice, if GPU, driver, packages or precision are not
+    available; OutOfMemoryError for a batch that does not fit. Thread-safe: while one batch is computed, the next is
+    copied.
     """
 
     backend = "cupy"
@@ -62,7 +61,7 @@ class CupyEngine(Engine):
         options = options or EngineOptions("cupy")
         device, precision = options.parsed_device, options.precision
         if device is not None and device.kind != "gpu":
-            raise EngineError("backend 'cupy' runs on a GPU; device 'cpu' goes with backend 'onnx' or 'numpy'")
+            raise EngineError("backend 'cupy' runs on a GPU; for device 'cpu' use backend 'onnx' or 'numpy'")
         super().__init__(net, outputs, options)
         refuse_unknown(self.net, self.layers)
         gpu = find_gpu(device.index if device else None, precision)
@@ -75,7 +74,7 @@ class CupyEngine(Engine):
         self.planned = planned_for(self.net, self._computed)
         self._machine = self.gpu.machine(self.planned)
         self.layer_by_layer = self._without_program(options.fused)
-        self._returned = set(self.wanted.values()) - written  # inputs that are asked for as outputs
+        self._returned = set(self.wanted.values()) - written  # inputs requested as outputs
         self._programs: OrderedDict[Key, GpuProgram] = OrderedDict()
 
     def _without_program(self, fused: bool) -> OnDevice | None:
@@ -83,35 +82,35 @@ class CupyEngine(Engine):
         if fused and reason is None:
             return None
         if self.precision != "fp32":
-            raise EngineError(f"{self.net.source}: {reason or 'layers one by one'}: only in precision 'fp32'")
+            raise EngineError(f"{self.net.source}: {reason or 'layer by layer'}: supported only in precision 'fp32'")
         if reason:
-            self.notes.append(f"layers run one by one: {reason}")
+            self.notes.append(f"layers run one at a time: {reason}")
         return self.gpu.layer_by_layer(self.net, self.layers)
 
     @property
     def path(self) -> str:
-        """How the program that was used last runs at the next batch of its size: as graphs, or step by step."""
+        """How the last used program runs its next batch: as graphs, or step by step."""
         if self.last_program is None:
             return "layer by layer" if self.layer_by_layer is not None else ""
         return self.last_program.steps.path
 
     @property
     def last_program(self) -> GpuProgram | None:
-        """The program that was used last."""
+        """The last used program."""
         return next(reversed(self._programs.values()), None)
 
     def __call__(self, x: Any, on_device: bool = False) -> dict[str, Any]:
-        """The outputs; with `on_device` as arrays of CuPy, on which the current stream of CuPy may work at once."""
+        """Compute the outputs. on_device: return CuPy arrays, which CuPy's current stream may use immediately."""
         return self.submit(x, on_device).result()
 
     def as_activation(self, array: Any, what: str) -> Any:
-        """Arrays on the device stay there."""
+        """Like the base class, but keeps arrays on the device."""
         return on_gpu(array, self.gpu, what) if lies_on_gpu(array) else super().as_activation(array, what)
 
     def submit(self, x: Any, on_device: bool = False) -> Pending:
-        """Start a batch on its way; its arrays must stay as they are until the result.
+        """Start a batch. Do not modify its arrays before the result is available.
 
-        Where SLOTS batches of one size are under way, this waits until the oldest is done.
+        Waits for the oldest batch if SLOTS batches of the same size are running.
         """
         values = self.take_inputs(x)
         shapes = {name: value.shape for name, value in values.items()}
@@ -128,11 +127,11 @@ class CupyEngine(Engine):
 
     @property
     def runtimes(self) -> list[str]:
-        """The installed packages that compute, whose versions belong to a result."""
+        """The installed packages used for computation, to record their versions."""
         return self.gpu.packages
 
     def map(self, batches: Iterable[Any]) -> Iterator[dict[str, np.ndarray]]:
-        """The results of batch after batch, in order; the next one is copied while one is computed."""
+        """The results of all batches in order; copies the next batch while one is computed."""
         under_way: deque[Pending] = deque()
         try:
             for batch in batches:
@@ -146,12 +145,12 @@ class CupyEngine(Engine):
                 pending.result()
 
     def hear(self, note: str) -> None:
-        """Take a note, once."""
+        """Add a note, without duplicates."""
         if note and note not in self.notes:
             self.notes.append(note)
 
     def input_buffer(self, shape: Shape) -> np.ndarray:
-        """A float32 array in page-locked memory, from which batches are copied to the GPU fastest."""
+        """A float32 array in page-locked memory, for fast copies to the GPU."""
         with self.gpu.current({}):
             return self.gpu.page_locked.array(shape)
 
@@ -160,12 +159,12 @@ class CupyEngine(Engine):
         return SLOTS
 
     def prepare(self, inputs: Mapping[str, Shape]) -> None:
-        """Make ready for inputs of these shapes; ShapeError, naming the layer, where they do not fit the network."""
+        """Compile for inputs of these shapes. Raises ShapeError, naming the layer, if they do not fit the network."""
         if self.layer_by_layer is None and self._computed:
             self.program_for(inputs)
 
     def program_for(self, inputs: Mapping[str, Shape]) -> GpuProgram:
-        """The program for inputs of just these shapes, compiled where it is not there yet."""
+        """The program for inputs of these shapes, compiled if necessary."""
         key = key_of(inputs)
         with self.gpu.lock:
             if key not in self._programs:
@@ -177,7 +176,7 @@ class CupyEngine(Engine):
             return self._programs[key]
 
     def _compiled(self, inputs: Mapping[str, Shape]) -> GpuProgram:
-        self.net.infer_shapes(inputs, self.wanted.values())  # so that an error names the layer as it was loaded
+        self.net.infer_shapes(inputs, self.wanted.values())  # so that errors name the original layer
         schedule = lower(self.planned, inputs, self._computed, self.precision, cudnn=self.gpu.cudnn is not None)
         program = self.gpu.program(self._machine, schedule)
         for note in self._machine.notes:

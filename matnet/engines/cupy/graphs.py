@@ -1,4 +1,4 @@
-"""A convolution or matrix product with sum, bias and ReLU as a graph of cuDNN's frontend."""
+"""Convolutions and matrix products with sum, bias and ReLU as graphs of the cuDNN frontend."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from matnet.engines.cupy.steps import ConvGraph
 from matnet.shapes import Shape
 
-X, FILTERS, BIAS, OTHER, Y = 1, 2, 3, 4, 5  # uids, by which a graph finds its buffers when it is executed
+X, FILTERS, BIAS, OTHER, Y = 1, 2, 3, 4, 5  # uids of the buffers of a graph
 
 
 def build_graph(cudnn: Any, graph: ConvGraph, **where: Any) -> Any:
-    """The frontend's graph, not yet planned; `where` is a handle, or the properties of a device.
+    """The frontend's graph, without plans. where: a handle, or the properties of a device.
 
     Activations are N x C x H x W with the strides of `graph`; filters are K x c x h x w, in memory K x h x w x c.
-    Sums are in float32 whatever the storage.
+    Accumulates in float32.
     """
     kinds = cudnn.data_type
     storage = kinds.HALF if graph.precision == "fp16" else kinds.FLOAT
@@ -24,7 +24,7 @@ def build_graph(cudnn: Any, graph: ConvGraph, **where: Any) -> Any:
     )
     y = (_product if graph.product else _convolution)(built, graph, storage)
     shape, strides = _sizes(graph, graph.y, graph.y_strides)
-    if graph.residual is not None:  # before the bias: for the other order cuDNN has no kernels that are compiled yet
+    if graph.residual is not None:  # before the bias, because cuDNN has no precompiled kernels for the other order
         _, apart = _sizes(graph, graph.y, graph.residual)
         other = built.tensor(name="other", dim=shape, stride=apart, data_type=storage, uid=OTHER)
         y = built.add(a=y, b=other)
@@ -41,7 +41,7 @@ def build_graph(cudnn: Any, graph: ConvGraph, **where: Any) -> Any:
 
 
 def _sizes(graph: ConvGraph, shape: Shape, strides: Shape) -> tuple[list[int], list[int]]:
-    """Dimensions and strides as cuDNN gets them: of maps of one pixel, in a product, as a batch of one matrix."""
+    """Dimensions and strides for cuDNN; for a product, maps of one pixel become a batch of one matrix."""
     if not graph.product:
         return list(shape), list(strides)
     rows, columns = shape[:2]
@@ -49,7 +49,7 @@ def _sizes(graph: ConvGraph, shape: Shape, strides: Shape) -> tuple[list[int], l
 
 
 def _product(built: Any, graph: ConvGraph, storage: Any) -> Any:
-    """x times the filters, which lie in memory as K rows."""
+    """x times the filters, stored as K rows."""
     count, depth = graph.filters[:2]
     dim, stride = _sizes(graph, graph.x, graph.x_strides)
     x = built.tensor(name="x", dim=dim, stride=stride, data_type=storage, uid=X)
@@ -82,7 +82,7 @@ def _convolution(built: Any, graph: ConvGraph, storage: Any) -> Any:
 
 
 def less_exact_notes(cudnn: Any) -> list[Any]:
-    """What marks the plans that compute in less than float32: tensor cores, shorter inputs, large Winograd tiles."""
+    """Numerical notes of plans less exact than float32: tensor cores, shorter inputs, large Winograd tiles."""
     notes = cudnn.numerical_note
     names = (
         "TENSOR_CORE",
@@ -95,9 +95,9 @@ def less_exact_notes(cudnn: Any) -> list[Any]:
 
 
 def propose_plans(cudnn: Any, built: Any, graph: ConvGraph) -> int:
-    """Let cuDNN propose plans for the graph, best first; how many there are. In fp32 the less exact ones are barred.
+    """Let cuDNN propose plans for the graph, best first; returns their number. In fp32, excludes less exact plans.
 
-    Raises what cuDNN raises where it cannot compute the graph at all.
+    Raises cuDNN's exceptions if it does not support the graph.
     """
     built.validate()
     built.build_operation_graph()
@@ -108,5 +108,5 @@ def propose_plans(cudnn: Any, built: Any, graph: ConvGraph) -> int:
 
 
 def key_of(graph: ConvGraph) -> str:
-    """A short name for everything that decides which plan is best."""
+    """A hash of everything that determines the best plan."""
     return hashlib.sha256(repr(graph).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Which kernel computes a layer that neither cuDNN nor cuBLAS does; None where there is none that fits."""
+"""Selection of kernels for layers that cuDNN and cuBLAS do not compute."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Call = Callable[[], None]
 
 
 def kernel_call(op: Op, params: Sequence[np.ndarray], reads: Sequence[Array], writes: Sequence[Array]) -> Call | None:
-    """A call that computes the op by a kernel, on views with channels last; None where none does.
+    """A call that computes the op by a kernel, on channels-last views; None if there is no kernel.
 
-    Kernels take inputs of one type; `params` are on the host.
+    All inputs must have the same type. params: on the host.
     """
     images = reads[:1] if computes_as(op, BilinearSampler) else reads
     arrays = [channels_last(x) for x in (*images, *writes)]
@@ -52,13 +52,13 @@ def kernel_call(op: Op, params: Sequence[np.ndarray], reads: Sequence[Array], wr
 
 
 def boxes_call(op: ROIPooling, reads: Sequence[Array], out: Array, fault: Array) -> Call:
-    """A call that pools boxes by a kernel, which sets `fault`, one int32, to 1 where a box is not finite."""
+    """A call of the RoI pooling kernel, which sets `fault`, one int32, to 1 for an invalid box."""
     x, target = channels_last(reads[0]), channels_last(out)
     return lambda: kernels.roi_pool(x, _contiguous(reads[1]), target, fault, op)
 
 
 def _contiguous(numbers: Array) -> Array:
-    """A grid or boxes as float32 N x C x H x W, which is how kernels read them."""
+    """A grid or boxes as float32 N x C x H x W for kernels."""
     return numbers.astype(np.float32, order="C")
 
 
@@ -76,7 +76,7 @@ def _pool(op: Pooling | CaffePooling | GlobalPooling, x: Array, out: Array) -> C
 
 
 def _affine(op: BatchNorm | Scale, params: Sequence[np.ndarray], x: Array, out: Array) -> Call | None:
-    """x * scale + bias per channel; None where the factors differ from pixel to pixel, or come as inputs."""
+    """x * scale + bias per channel; None if the factors are not per channel, or are inputs."""
     import cupy
 
     found = _factors(op, params, x.shape[3])
@@ -89,7 +89,7 @@ def _affine(op: BatchNorm | Scale, params: Sequence[np.ndarray], x: Array, out: 
 def _factors(
     op: BatchNorm | Scale, params: Sequence[np.ndarray], channels: int
 ) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """Scale and bias, C numbers each, as float64."""
+    """Scale and bias, C values each, as float64."""
     if isinstance(op, BatchNorm):
         coef, mean, offset = (np.asarray(part, np.float64).ravel() for part in op.prepare(np, params))
         return coef, offset - coef * mean

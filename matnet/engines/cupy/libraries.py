@@ -1,4 +1,4 @@
-"""Calls of cuDNN and cuBLAS on fixed buffers of device memory with channels last."""
+"""Calls of cuDNN and cuBLAS on fixed channels-last buffers in device memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matnet.engines.cupy.views import Array, channels_last
 
 @dataclass
 class Finish:
-    """y = relu(y + bias + other), in place: what a library left undone. `bias` is float32, `leak` None: no ReLU."""
+    """y = relu(y + bias + other), in place: the part not fused into a library call. leak None: no ReLU."""
 
     cupy: Any
     y: Array
@@ -31,7 +31,7 @@ class Finish:
             kernels.affine(y, y, bias=self.bias, other=other, leak=self.leak)
 
     def _sum_of_types(self) -> None:
-        """The same where y and other differ in type, which the kernels do not support."""
+        """The same if the types of y and other differ, which the kernels do not support."""
         y, xp = self.y, self.cupy
         total = y.astype(xp.float32)
         if self.bias is not None:
@@ -43,17 +43,14 @@ class Finish:
 
 @dataclass(eq=False)
 class Weights:
-    """Filters and, where there is one, the bias, on the device; calls that use them keep them there."""
+    """Filters and optional bias on the device, kept alive by the calls that use them."""
 
     arrays: list[Array]
 
 
 @dataclass
 class CudnnCall:
-    """Plans of cuDNN on fixed buffers, one after the other, and what their graphs leave to be finished.
-
-    `channels`: those of x as the graphs read it.
-    """
+    """Runs cuDNN plans on fixed buffers, followed by `finish`. channels: channels of x as read by the graphs."""
 
     plans: list[tuple[ChosenPlan, dict[int, int]]]
     weights: Weights
@@ -63,7 +60,7 @@ class CudnnCall:
 
     @property
     def workspace(self) -> int:
-        """Bytes of scratch memory."""
+        """Required workspace in bytes."""
         return max(plan.workspace for plan, _ in self.plans)
 
     def __call__(self) -> None:
@@ -76,7 +73,7 @@ class CudnnCall:
 
 @dataclass
 class BlasCall:
-    """y = x rows' by cuBLAS on fixed buffers, then what is to be finished; x N x D, rows K x D, y N x K."""
+    """y = x rows' by cuBLAS on fixed buffers, followed by `finish`; x N x D, rows K x D, y N x K."""
 
     blas: Blas
     x: Array

@@ -1,4 +1,4 @@
-"""A network after its graph passes as a schedule: which library computes each layer, on which blobs and buffers."""
+"""Lowering of a planned network to a schedule: library, blobs and buffers of each layer."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.shapes import Shape, to_4d
 
 CHANNELS = 3  # Concat's `dim` for channels
-COLORS = 3  # channels of an image; cuDNN has more plans for one more
+COLORS = 3  # channels of an image; cuDNN has more plans for 4
 
 
 def lower(
     net: Network, inputs: Mapping[str, Shape], wanted: Sequence[str], precision: str = "fp32", cudnn: bool = True
 ) -> Schedule:
-    """The steps that compute `wanted` (variables that layers write) from inputs of these shapes.
+    """The schedule that computes `wanted` (variables written by layers) from inputs of these shapes.
 
-    After the graph passes each variable of `net` has one writer. Without `cudnn` convolutions are left to
-    the ops. Raises ShapeError where the shapes do not fit.
+    Each variable of `net` must have one writer. Without `cudnn`, convolutions use the ops' forward pass. Raises
+    ShapeError if the shapes do not fit.
     """
     shapes = net.infer_shapes(inputs, wanted)
     net = to_products(net, shapes)
@@ -54,9 +54,9 @@ def lower(
 
 
 def _half_precision(net: Network, layers: Sequence[Layer]) -> set[str]:
-    """The variables that are kept as float16: those that tensor cores read, and activations on the way to them.
+    """The variables stored as float16: inputs of tensor cores, and activations that lead to them.
 
-    Scores, boxes, grids and the like stay float32.
+    Scores, boxes and grids stay float32.
     """
     halves = set()
     for layer in layers:
@@ -72,7 +72,7 @@ def _half_precision(net: Network, layers: Sequence[Layer]) -> set[str]:
 def _blobs(
     layers: Sequence[Layer], shapes: Mapping[str, Shape], halves: Container[str], roomy: Container[str]
 ) -> dict[str, DeviceBlob]:
-    """A blob per variable; `roomy` ones have room for one more channel in every pixel."""
+    """A blob per variable. roomy: variables with a spare channel per pixel."""
     names = dict.fromkeys(name for layer in layers for name in (*layer.inputs, *layer.outputs))
     return {
         name: DeviceBlob(
@@ -87,7 +87,7 @@ def _blobs(
 
 
 def _roomy(net: Network, layers: Sequence[Layer], inputs: Mapping[str, Shape]) -> set[str]:
-    """Images that a single layer reads, a convolution, which may then read them with a channel of zeros."""
+    """Images read only by one convolution, which may read them with an additional channel of zeros."""
     found: set[str] = set()
     for name, shape in inputs.items():
         readers = [layer for layer in layers if name in layer.inputs]
@@ -119,7 +119,7 @@ def _conv(layer: Layer) -> Conv | None:
 
 
 def filters_of(net: Network, layer: Layer) -> Shape:
-    """h x w x c/groups x K; () where the layer is no convolution, or has no filters."""
+    """The filters' shape h x w x c/groups x K; () if the layer is not a convolution or has no filters."""
     if _conv(layer) is None:
         return ()
     shape = net.params[layer.params[0]].value.shape
@@ -164,7 +164,7 @@ def _graph(net: Network, layer: Layer, reads: Sequence[DeviceBlob], y: DeviceBlo
 
 
 def _product_graph(net: Network, layer: Layer, reads: Sequence[DeviceBlob], y: DeviceBlob, precision: str) -> ConvGraph:
-    """The filters cover the whole map, which is read as one pixel of many channels."""
+    """The graph of a convolution that covers the whole map, read as one pixel with many channels."""
     h, w, depth, count = filters_of(net, layer)
     x, result = (reads[0].shape[0], h * w * depth, 1, 1), (y.shape[0], count, 1, 1)
     return ConvGraph(
@@ -187,7 +187,7 @@ def _product_graph(net: Network, layer: Layer, reads: Sequence[DeviceBlob], y: D
 def _transposed_graph(
     net: Network, layer: Layer, op: ConvTranspose, x: DeviceBlob, y: DeviceBlob, precision: str
 ) -> ConvGraph:
-    """The adjoint of a convolution with filters D x K x h x w, in as many groups, that pads what this one crops."""
+    """The adjoint of a convolution with filters D x K x h x w, with this layer's crop as its pad."""
     h, w, count, depth = to_4d(net.params[layer.params[0]].value.shape)
     bias = _has_bias(net, layer)
     return ConvGraph(
@@ -206,7 +206,7 @@ def _transposed_graph(
 
 
 def _arena(steps: Sequence[Step]) -> Arena:
-    """The buffers' places, each in use from the first step that writes to it until the last one that reads it."""
+    """The placement of buffers, each in use from its first write to its last read."""
     buffers: dict[str, Buffer] = {}
     for number, step in enumerate(steps):
         for blob in (*step.reads, *step.writes):
@@ -216,12 +216,12 @@ def _arena(steps: Sequence[Step]) -> Arena:
 
 
 def without_fusing(graph: ConvGraph) -> tuple[ConvGraph, ...]:
-    """The same convolution with less in one graph, for cuDNN to try in this order where it cannot do all at once.
+    """The convolution with less and less fused into the graph, for cuDNN to try in this order.
 
-    What is left out of a graph is computed afterwards, in place.
+    The remaining operations are computed afterwards, in place.
     """
     plain = replace(graph, bias=False, residual=None, leak=None)
     simpler = [graph, replace(graph, residual=None, leak=None), plain] if graph.residual else [graph, plain]
-    if graph.transposed:  # cuDNN has no epilogues for it that more than a few kernels know
+    if graph.transposed:  # few cuDNN kernels support epilogues for it
         simpler = [plain]
     return tuple(dict.fromkeys(simpler))

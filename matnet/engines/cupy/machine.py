@@ -1,4 +1,4 @@
-"""The steps of a schedule bound to one GPU: cuDNN, cuBLAS, kernels, and the ops' own forward pass for the rest."""
+"""Binding of a schedule's steps to one GPU: cuDNN, cuBLAS, kernels, and forward passes of ops for the rest."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class Scratch:
-    """Memory that every convolution may overwrite, since they run one after the other; it only grows.
+    """Workspace shared by all convolutions, which run sequentially. It only grows.
 
-    What was handed out before stays allocated: CUDA graphs hold its address.
+    Earlier allocations are kept, because CUDA graphs use their addresses.
     """
 
     def __init__(self, cupy: Any, pool: Any) -> None:
@@ -40,11 +40,11 @@ class Scratch:
         self._expected = 0
 
     def expect(self, size: int) -> None:
-        """Let the next piece be at least so large."""
+        """Set the minimum size of the next allocation."""
         self._expected = max(self._expected, size)
 
     def __call__(self, size: int) -> int:
-        """The address of `size` bytes; 0 for none."""
+        """The address of `size` bytes; 0 for size 0."""
         if not size:
             return 0
         if not self._pieces or self._pieces[-1].nbytes < size:
@@ -53,13 +53,13 @@ class Scratch:
         return int(self._pieces[-1].data.ptr)
 
     def release(self) -> None:
-        """Give all of it back; only where no CUDA graph was recorded with it."""
+        """Free all memory; only valid if no CUDA graph uses it."""
         self._pieces.clear()
         self._pool.free_all_blocks()
 
 
 def _transposing(inside: Array, into: bool) -> Callable[[Array], None]:
-    """What exchanges layouts with an array N x C x H x W; how it starts is worked out once."""
+    """A function that converts arrays N x C x H x W to or from `inside`; prepares the launch once."""
     launch: kernels.Launch | None = None
     place = 0 if into else 1
 
@@ -70,21 +70,21 @@ def _transposing(inside: Array, into: bool) -> Callable[[Array], None]:
         arguments = list(launch.arguments)
         arguments[place] = value
         kernels.start(replace(launch, arguments=tuple(arguments)))
-        launch = replace(launch, arguments=(*arguments[:place], None, *arguments[place + 1 :]))  # value may be freed
+        launch = replace(launch, arguments=(*arguments[:place], None, *arguments[place + 1 :]))  # do not keep value alive
 
     return call
 
 
 class GpuMachine:
-    """Binds steps of one network on the device; weights are uploaded once and shared by all schedules."""
+    """Binds steps of one network to the device; uploads weights once for all schedules."""
 
     def __init__(self, device: GpuDevice, net: Network) -> None:
         self.device, self.cupy, self.net = device, device.cupy, net
         self.notes: list[str] = []
-        self.on_host: set[str] = set()  # layers that look at values on the host, which no CUDA graph can hold
-        self.faults: list[tuple[str, Array]] = []  # layers that can find fault with their inputs, and where they say so
+        self.on_host: set[str] = set()  # layers that read values on the host, which excludes CUDA graphs
+        self.faults: list[tuple[str, Array]] = []  # layers that check inputs, with flags
         self._weights: WeakValueDictionary[tuple[str, str, str], Weights] = WeakValueDictionary()
-        self._channels: dict[str, int] = {}  # of inputs, as the convolutions that are bound read them
+        self._channels: dict[str, int] = {}  # input -> channels read by the bound convolutions
 
     def memory(self, size: int) -> Array:
         with self.cupy.cuda.using_allocator(self.device.pool.malloc):
@@ -125,7 +125,7 @@ class GpuMachine:
         return [self.net.params[name].value for name in step.params]
 
     def _uploaded(self, step: Convolve | Multiply, kind: str, dtype: str) -> Weights:
-        """Filters and, where there is one, the bias, arranged by the function of `weights` with this name."""
+        """Filters and optional bias on the device, arranged by the function `kind` of `weights`."""
         key = (step.layer, kind, dtype)
         found = self._weights.get(key)
         if found is None:
@@ -141,14 +141,14 @@ class GpuMachine:
         for graph in without_fusing(ways["as it is"].parts[0].graph):
             call = call or self._by_cudnn(step, Way((Part(graph),)), reads, y)
         if call is None:
-            self.notes.append(f"layer {step.layer!r}: cuDNN has no plan for it; CuPy computes it, more slowly")
+            self.notes.append(f"layer {step.layer!r}: cuDNN has no plan for it; running it in CuPy, which is slower")
             return applied(self.net, step, self.cupy, reads, writes)
         return self._settled(step, call)
 
     def _by_cudnn(
         self, step: Convolve | Multiply, way: Way, reads: Sequence[Array], y: Array
     ) -> CudnnCall | None:
-        """The plans of all parts of a way; None where cuDNN lacks one."""
+        """The plans of all parts of a way; None if cuDNN has none for some part."""
         held = self._uploaded(step, way.weights, "float16" if step.graph.precision == "fp16" else "float32")
         plans = []
         for part in way.parts:
@@ -161,7 +161,7 @@ class GpuMachine:
         return CudnnCall(plans, held, way.channels, self.device.trial_scratch, finish)
 
     def _finish(self, step: Convolve | Multiply, reads: Sequence[Array], y: Array, graph: ConvGraph) -> Finish | None:
-        """What the graph leaves out of the step's own; None for nothing."""
+        """The operations of the step not fused into the graph; None if there are none."""
         whole = step.graph
         bias = self.cupy.asarray(bias_of(self._params(step))) if whole.bias and not graph.bias else None
         other = reads[1] if whole.residual is not None and graph.residual is None else None
@@ -170,7 +170,7 @@ class GpuMachine:
         return Finish(self.cupy, y, bias, other, leak) if left else None
 
     def _fastest(self, step: Convolve | Multiply, ways: Mapping[str, Callable[[], Any]]) -> Any:
-        """The fastest call, using the scratch memory that all steps share; None where there is none."""
+        """The fastest call, with the shared workspace; None if there is none."""
         call = self.device.chooser.way(key_of(step.graph), ways)
         return self._settled(step, call) if isinstance(call, CudnnCall) else call
 
@@ -182,7 +182,7 @@ class GpuMachine:
         return call
 
     def _product(self, step: Multiply, reads: Sequence[Array], y: Array) -> Call:
-        """By cuBLAS, or by cuDNN as a convolution of maps of one pixel or as a matrix product."""
+        """A product by cuBLAS, or by cuDNN as a convolution of maps of one pixel or as a matrix product."""
         one_pixel, product = Way((Part(step.graph),)), Way((Part(replace(step.graph, product=True)),))
         ways: dict[str, Callable[[], Any]] = {"cuBLAS": partial(self._by_cublas, step, reads, y)}
         if self.device.cudnn is not None:

@@ -1,4 +1,4 @@
-"""The place of each buffer in one piece of memory, from when it is in use, before anything runs."""
+"""Static placement of buffers in one arena, by their lifetimes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-ALIGNMENT = 256  # bytes; what cudaMalloc gives, and what tensor cores' widest loads want
+ALIGNMENT = 256  # bytes, as cudaMalloc and the widest loads of tensor cores
 
 
 class Buffer(NamedTuple):
-    """So many bytes, in use from step `first` to step `last`, both included."""
+    """A buffer of `size` bytes, in use from step `first` to step `last` (inclusive)."""
 
     size: int
     first: int
@@ -23,18 +23,18 @@ class Buffer(NamedTuple):
 
 @dataclass(frozen=True)
 class Arena:
-    """Where each buffer begins, and how many bytes all of them take."""
+    """The offset of each buffer, and the total size in bytes."""
 
     offsets: Mapping[str, int]
     size: int
 
 
 def place_buffers(buffers: Mapping[str, Buffer]) -> Arena:
-    """Offsets at which no two buffers overlap that are in use at the same step.
+    """Place buffers so that buffers in use at the same step do not overlap.
 
-    In order of time, by turns at the lowest and the highest place below the most bytes that are in use at one step;
-    a buffer that does not fit there goes to the lowest place, above that mark. For a chain of layers that is as
-    small as can be, the largest sum of two neighbours, and so it is for the six networks of the benchmark.
+    In order of time, buffers alternately get the lowest and the highest free offset below the peak memory of any step;
+    a buffer that does not fit there gets the lowest free offset above. This is optimal for a chain of layers (the
+    largest sum of two neighbours), and for the six networks of the benchmark.
     """
     padded = {name: buffer._replace(size=_aligned(buffer.size)) for name, buffer in buffers.items()}
     steps = {buffer.first for buffer in padded.values()}
@@ -56,7 +56,7 @@ def _aligned(size: int) -> int:
 
 
 def _lowest(size: int, taken: Sequence[tuple[int, int]]) -> int:
-    """The lowest gap that is large enough, between the (begin, end) of what is in the way."""
+    """The lowest sufficient gap between the occupied ranges (begin, end)."""
     place = 0
     for begin, end in taken:
         if begin - place >= size:
@@ -66,7 +66,7 @@ def _lowest(size: int, taken: Sequence[tuple[int, int]]) -> int:
 
 
 def _highest(size: int, taken: Sequence[tuple[int, int]], room: int) -> int:
-    """The highest gap below `room` that is large enough; the lowest anywhere where there is none."""
+    """The highest sufficient gap below `room`, or else the lowest one anywhere."""
     end = room
     for begin, stop in sorted(taken, key=lambda span: -span[1]):
         if end - stop >= size:

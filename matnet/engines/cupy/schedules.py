@@ -1,4 +1,4 @@
-"""The schedule of a network on a GPU: the graph passes before it, whether there can be one, and its text."""
+"""The schedule of a network on a GPU: graph passes, feasibility, and a text description."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from matnet.shapes import Shape
 
 
 def planned_for(net: Network, wanted: Sequence[str]) -> Network:
-    """The network after all passes that help a GPU; `wanted` keep their names."""
+    """The network after all passes for a GPU; `wanted` variables keep their names."""
     return fuse(plan_network(net, wanted), wanted)
 
 
 def why_layer_by_layer(net: Network) -> str | None:
-    """Why the network cannot have a schedule, and so no memory in advance; None where it can."""
+    """Why the network cannot have a static schedule, or None."""
     writers: dict[str, str] = {}
     for layer in net.layers.values():
         if layer.op.sizes_depend_on_values:
-            return f"the size of the output of layer {layer.name!r} is known only when it runs"
+            return f"the output size of layer {layer.name!r} is known only at run time"
         for name in layer.outputs:
             if name in writers:
                 return f"{name!r} is written by layers {writers[name]!r} and {layer.name!r}"
@@ -33,7 +33,7 @@ def why_layer_by_layer(net: Network) -> str | None:
 def schedule_lines(
     net: Network, inputs: Mapping[str, Shape], outputs: Sequence[str] | None = None, precision: str = "fp32"
 ) -> list[str]:
-    """What the GPU engine would do for inputs of these shapes, a line per step; no GPU is needed to say so."""
+    """The schedule for inputs of these shapes, a line per step; needs no GPU."""
     net = network_to_run(net, outputs)
     variables = wanted_variables(net, outputs).values()
     written = {name for layer in net.layers.values() for name in layer.outputs}

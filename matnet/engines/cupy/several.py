@@ -1,4 +1,4 @@
-"""Several GPUs that share the batches of one network: each call goes to the one with the fewest calls under way."""
+"""Several GPUs that share the batches of one network: each call goes to the least busy GPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from matnet.shapes import Shape
 
 
 class SeveralGpus(Engine):
-    """The same network on each GPU of `device`, such as "gpu:0,gpu:1"; call it from two threads or more per GPU.
+    """Runs a network on each GPU of `device`, such as "gpu:0,gpu:1". Call it from at least two threads per GPU.
 
     Options and errors are those of CupyEngine.
     """
@@ -36,14 +36,14 @@ class SeveralGpus(Engine):
         self.engines = [CupyEngine(net, outputs, replace(options, device=name)) for name in names]
         self.device, self.precision = ", ".join(engine.device for engine in self.engines), options.precision
         self.notes = list(dict.fromkeys(note for engine in self.engines for note in engine.notes))
-        for engine in self.engines[1:]:  # page-locked memory is so for all GPUs
+        for engine in self.engines[1:]:  # page-locked memory is valid for all GPUs
             engine.gpu.page_locked = self.engines[0].gpu.page_locked
         self._calls = [0] * len(self.engines)
         self._lock = Lock()
 
     @property
     def runtimes(self) -> list[str]:
-        """The installed packages that compute, whose versions belong to a result."""
+        """The installed packages used for computation, to record their versions."""
         return self.engines[0].runtimes
 
     @property
@@ -77,5 +77,5 @@ class SeveralGpus(Engine):
             engine.prepare(inputs)
 
     def input_buffer(self, shape: Shape) -> np.ndarray:
-        """A float32 array in page-locked memory, from which batches are copied to any of the GPUs fastest."""
+        """A float32 array in page-locked memory, for fast copies to any GPU."""
         return self.engines[0].input_buffer(shape)

@@ -1,4 +1,4 @@
-"""What the GPU engine does for inputs of certain sizes, as plain data: blobs in memory and steps between them."""
+"""Schedules of the GPU engine as plain data: blobs in memory, and steps that read and write them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ITEM_BYTES = {"float32": 4, "float16": 2}
 
 @dataclass(frozen=True)
 class DeviceBlob:
-    """A variable in device memory, channels last: pixel after pixel, `room` numbers apart."""
+    """A variable in device memory, channels last, with pixels `room` elements apart."""
 
     name: str
     shape: Shape  # N x C x H x W
     dtype: str = "float32"
-    pitch: int = 0  # channels for which each pixel has room; 0: as many as there are
+    pitch: int = 0  # allocated channels per pixel; 0: C
 
     @property
     def room(self) -> int:
-        """Numbers from pixel to pixel."""
+        """Distance of pixels, in elements."""
         return self.pitch or self.shape[1]
 
     @property
@@ -37,23 +37,23 @@ class DeviceBlob:
 
     @property
     def bytes(self) -> int:
-        """Of the whole buffer."""
+        """Size of the buffer in bytes."""
         return self.pixels * self.room * ITEM_BYTES[self.dtype]
 
     @property
     def strides(self) -> Shape:
-        """Of N, C, H, W, in numbers."""
+        """Strides of N, C, H, W, in elements."""
         return strides_of(self.shape, self.room)
 
     def view(self, buffer: Any) -> Any:
-        """The blob as an N x C x H x W view of its buffer, a one-dimensional array of the blob's dtype."""
+        """An N x C x H x W view of the blob's buffer, a 1-D array of its dtype."""
         n, c, h, w = self.shape
         pixels = buffer[: self.pixels * self.room].reshape(n, h, w, self.room)
         return pixels[..., :c].transpose(0, 3, 1, 2)
 
 
 def strides_of(shape: Shape, room: int = 0) -> Shape:
-    """Strides, in numbers, of N x C x H x W with channels last and `room` numbers a pixel (default: C)."""
+    """Strides in elements of N x C x H x W with channels last and `room` elements per pixel (default: C)."""
     _, c, h, w = shape
     room = room or c
     return (h * w * room, 1, w * room, room)
@@ -61,12 +61,11 @@ def strides_of(shape: Shape, room: int = 0) -> Shape:
 
 @dataclass(frozen=True)
 class ConvGraph:
-    """relu(conv(x) + other + bias) as cuDNN gets it: sizes, strides in numbers, and what is fused.
+    """relu(conv(x) + other + bias) for cuDNN: shapes, strides in elements, and fused operations.
 
-    `filters` is K x c/groups x h x w, which lie in memory as K x h x w x c/groups; `leak` None means no ReLU.
-    `precision` fp32 leaves out all ways to compute that are less exact than float32. With `transposed` it is the
-    convolution's adjoint, from its K outputs x to its inputs y, as which cuDNN knows a convolution transpose. With
-    `product` it is a matrix product, of maps of one pixel.
+    filters: K x c/groups x h x w, stored as K x h x w x c/groups. leak: None: no ReLU. precision: fp32 excludes all
+    algorithms less exact than float32. transposed: the adjoint of the convolution, from its K outputs x to its inputs y
+    (a convolution transpose in cuDNN). product: a matrix product, of maps of one pixel.
     """
 
     x: Shape
@@ -87,13 +86,13 @@ class ConvGraph:
 
     @property
     def groups(self) -> int:
-        """Groups of channels."""
+        """Number of groups of channels."""
         return 1 if self.transposed else self.x[1] // self.filters[1]
 
 
 @dataclass(frozen=True)
 class Step:
-    """One kernel or library call, or a few: what it reads and writes, and which layer it computes."""
+    """One or several kernel or library calls: the blobs they read and write, and their layer."""
 
     layer: str
     reads: tuple[DeviceBlob, ...]
@@ -101,13 +100,13 @@ class Step:
 
     @property
     def how(self) -> str:
-        """What computes it, in a few words."""
+        """A short description of the computation."""
         return type(self).__name__.lower()
 
 
 @dataclass(frozen=True)
 class Load(Step):
-    """The input `layer`, float32 N x C x H x W, brought to channels last and the precision."""
+    """Converts the input `layer`, float32 N x C x H x W, to channels last and the storage type."""
 
     @property
     def how(self) -> str:
@@ -116,7 +115,7 @@ class Load(Step):
 
 @dataclass(frozen=True)
 class Store(Step):
-    """The output `layer` as float32 N x C x H x W."""
+    """Converts the output `layer` to float32 N x C x H x W."""
 
     @property
     def how(self) -> str:
@@ -125,7 +124,7 @@ class Store(Step):
 
 @dataclass(frozen=True)
 class Convolve(Step):
-    """A convolution with what is fused into it, by cuDNN. Reads x, and the other term where there is one."""
+    """A convolution with fused operations, by cuDNN. Reads x and optionally the other term."""
 
     op: Op
     params: tuple[str, ...]
@@ -139,9 +138,9 @@ class Convolve(Step):
 
 @dataclass(frozen=True)
 class Multiply(Step):
-    """A fully connected layer, one matrix product; its `graph` is the convolution of a map of one pixel.
+    """A fully connected layer: a matrix product. `graph`: the convolution of a map of one pixel.
 
-    Reads x, and the other term where there is one.
+    Reads x and optionally the other term.
     """
 
     op: Op
@@ -155,20 +154,20 @@ class Multiply(Step):
 
 @dataclass(frozen=True)
 class Apply(Step):
-    """Any other layer, by a kernel of its own where there is one, else by the op's own forward pass."""
+    """Any other layer: by a kernel if there is one, otherwise by the op's forward pass."""
 
     op: Op
     params: tuple[str, ...]
 
     @property
     def how(self) -> str:
-        on_host = self.op.uses_host and not computes_as(self.op, ROIPooling)  # for which there is a kernel
+        on_host = self.op.uses_host and not computes_as(self.op, ROIPooling)  # which has a kernel
         return f"{type(self.op).__name__}{' with data on the host' if on_host else ''}"
 
 
 @dataclass(frozen=True)
 class Join(Step):
-    """Channels one after the other."""
+    """Concatenation of channels."""
 
     @property
     def how(self) -> str:
@@ -177,7 +176,7 @@ class Join(Step):
 
 @dataclass(frozen=True)
 class Schedule:
-    """Steps in running order, and where the buffers lie that they use, for inputs of certain sizes."""
+    """Steps in execution order and the placement of their buffers, for inputs of certain sizes."""
 
     inputs: Mapping[str, Shape]
     outputs: Mapping[str, DeviceBlob]
@@ -192,7 +191,7 @@ def _fused(bias: bool, residual: bool, leak: float | None) -> str:
 
 
 def schedule_text(schedule: Schedule) -> list[str]:
-    """A line per step, then the memory."""
+    """A line per step, followed by the memory."""
     wide = max((len(step.layer) for step in schedule.steps), default=0)
     lines = [f"{step.layer:{wide}}  {step.how}: {_sizes(step)}" for step in schedule.steps]
     size = f"{schedule.arena.size / 2**20:.1f} MiB"

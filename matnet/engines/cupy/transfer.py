@@ -1,4 +1,4 @@
-"""Batches on their way to the GPU and back: page-locked memory, and streams of their own beside the computing one."""
+"""Transfer of batches to and from the GPU: page-locked memory, and separate streams for copies."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from matnet.engines.device import processors
 from matnet.shapes import Shape
 
 LARGE_BATCH = 8
-PART = 4 << 20  # bytes that one thread copies at a time
-MOST_COPIERS = 4  # threads, which together reach the bandwidth of a host's memory
+PART = 4 << 20  # bytes per copy of a thread
+MOST_COPIERS = 4  # threads, enough to saturate the memory bandwidth of a host
 
 
 class PinnedBatch:
-    """Memory for one batch on either side, and events that mark how far it is.
+    """Memory for one batch on host and device, and events for its progress.
 
-    Two of them let one batch be copied while another is computed.
+    With two of them, one batch is copied while another is computed.
     """
 
     def __init__(self, cupy: Any, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], faults: int = 0) -> None:
@@ -35,24 +35,24 @@ class PinnedBatch:
         self._inputs = {name: device(shape, np.float32) for name, shape in inputs.items()}
         self._outputs = {name: device(shape, np.float32) for name, shape in outputs.items()}
         self.outputs = self._outputs
-        self.faults = pinned(faults + 1, np.int32)  # as many as are asked for, and one that is not used
-        # A thread that waits for a large batch leaves its processor to others; for a small one that takes too long.
+        self.faults = pinned(faults + 1, np.int32)  # one more than requested, so never empty
+        # Waiting for a large batch blocks the thread, which frees its CPU; for a small batch that is too slow.
         large = any(shape[0] >= LARGE_BATCH for shape in inputs.values())
         events = [cupy.cuda.Event(block=large, disable_timing=True) for _ in range(3)]
         self.arrived, self.computed, self.back = events
 
     def prepare(self, on_device: bool) -> None:
-        """Results go to the host; or with `on_device` into new arrays, which belong to the stream that is current."""
+        """Set the destination of results: the host or, with `on_device`, new arrays of the current stream."""
         if on_device:
             self.outputs = {name: self._cupy.empty(value.shape, np.float32) for name, value in self._outputs.items()}
         else:
             self.outputs = self._outputs
 
     def send(self, values: Mapping[str, Any], page_locked: PageLocked, stream: Any) -> dict[str, Array]:
-        """The inputs on the device: those that lie on the host are on their way there, until `arrived`."""
+        """The inputs on the device; starts copying those on the host, which are complete at event `arrived`."""
         host = {name: value for name, value in values.items() if not isinstance(value, self._cupy.ndarray)}
         in_place = page_locked.holds(host)
-        self.arrived.synchronize()  # the batch before, whose results stay on the device, may be under way still
+        self.arrived.synchronize()  # the previous batch may still be running if its results stay on the device
         stream.wait_event(self.computed)
         for name, source in host.items():
             target = self._inputs[name]
@@ -64,7 +64,7 @@ class PinnedBatch:
         return {**values, **{name: self._inputs[name] for name in host}}
 
     def fetch(self, stream: Any) -> None:
-        """Start copying the outputs back, once they are computed, if they go to the host."""
+        """Start copying outputs to the host, after they are computed, unless they stay on the device."""
         stream.wait_event(self.computed)
         if self.outputs is self._outputs:
             for name, source in self.outputs.items():
@@ -73,9 +73,9 @@ class PinnedBatch:
         self.back.record(stream)
 
     def results(self) -> dict[str, Array]:
-        """Wait for the outputs; arrays of the caller's own.
+        """Wait for the outputs; returns new arrays.
 
-        For results that stay on the device this waits for the inputs alone, and for layers that check theirs.
+        For results that stay on the device, waits only for the inputs, and for layers that validate theirs.
         """
         if self.outputs is not self._outputs:
             outputs, self.outputs = self.outputs, self._outputs
@@ -90,7 +90,7 @@ class PinnedBatch:
 
 
 def _send_by_parts(source: np.ndarray, sent: np.ndarray, target: Array, stream: Any) -> None:
-    """Copy into page-locked memory, by several threads, while the parts that are there already travel."""
+    """Copy into page-locked memory with several threads, and send each finished part to the device."""
     for first, part in _copies(source, sent):
         place = target.data + first * sent.itemsize
         place.copy_from_host_async(part.ctypes.data, part.nbytes, stream)
@@ -102,7 +102,7 @@ def _copy_by_parts(source: np.ndarray, target: np.ndarray) -> None:
 
 
 def _copies(source: np.ndarray, target: np.ndarray) -> Any:
-    """Copy a contiguous array by parts, yielding (first number, copied part) in order."""
+    """Copy a contiguous array in parts, yielding (index of the first element, copied part) in order."""
     flat, place = source.reshape(-1), target.reshape(-1)
     length = max(1, PART // source.itemsize)
     firsts = range(0, flat.size, length)
@@ -121,13 +121,13 @@ def _copiers() -> ThreadPoolExecutor:
 
 
 class PageLocked:
-    """Where page-locked arrays lie that were handed out, and whether another array lies in one of them."""
+    """Tracks allocated page-locked arrays, to test whether an array is inside one of them."""
 
     def __init__(self) -> None:
         self._spans: dict[int, int] = {}
 
     def array(self, shape: Shape) -> np.ndarray:
-        """A float32 array of zeros, from which copies to the device are fastest."""
+        """A float32 array of zeros in page-locked memory."""
         import cupyx
 
         made: np.ndarray = cupyx.zeros_pinned(shape, np.float32)
@@ -136,7 +136,7 @@ class PageLocked:
         return made
 
     def holds(self, values: Mapping[str, np.ndarray]) -> bool:
-        """Whether all arrays, C-contiguous, lie in such memory."""
+        """Whether all arrays, C-contiguous, are in page-locked memory."""
         return all(self._holds(value.ctypes.data, value.nbytes) for value in values.values())
 
     def _holds(self, begin: int, size: int) -> bool:

@@ -8,10 +8,10 @@ Array = Any  # cupy.ndarray
 
 
 def channels_last(x: Array) -> Array:
-    """An N x C x H x W view of memory with channels last as N x H x W x C."""
+    """An N x C x H x W view of channels-last memory as N x H x W x C."""
     return x.transpose(0, 2, 3, 1)
 
 
 def address(x: Array) -> int:
-    """Where the array begins in device memory."""
+    """The array's address in device memory."""
     return int(x.data.ptr)

@@ -1,4 +1,4 @@
-"""The ways in which cuDNN can compute one convolution; the engine times them against each other."""
+"""Ways to compute a convolution with cuDNN; the engine times them and uses the fastest."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from matnet.engines.cupy.lower import without_fusing
 from matnet.engines.cupy.steps import ITEM_BYTES, ConvGraph, strides_of
 from matnet.engines.cupy.views import Array, address
 
-FEW_GROUPS = 4  # up to which groups are also computed one by one, and all at once
-ALIGNMENT = 16  # bytes, as cuDNN takes it for granted of every tensor
+FEW_GROUPS = 4  # maximum number of groups to try separately, and as one dense convolution
+ALIGNMENT = 16  # bytes, assumed by cuDNN for every tensor
 
 
 @dataclass(frozen=True)
 class Part:
-    """One graph of a way: it reads the channels of x from number `x` on, and applies the filters from `filters` on."""
+    """One graph of a way, which reads channels of x from `x` on, and applies filters from `filters` on."""
 
     graph: ConvGraph
     x: int = 0
     filters: int = 0
 
     def addresses(self, reads: Sequence[Array], weights: Sequence[Array], y: Array) -> dict[int, int]:
-        """The buffers by uid; `weights` are the filters and, where there is one, the bias."""
+        """The buffers by uid. weights: filters and optional bias."""
         found = {
             X: _moved(reads[0], self.x),
             FILTERS: _moved(weights[0], self.filters * (weights[0].size // len(weights[0]))),
@@ -42,22 +42,22 @@ def _moved(array: Array, numbers: int) -> int:
 
 @dataclass(frozen=True)
 class Way:
-    """Graphs that together compute a convolution, and how its filters lie in memory (a function of `weights`)."""
+    """Graphs that together compute a convolution, and the layout of its filters (a function of `weights`)."""
 
     parts: tuple[Part, ...]
     weights: str = "filters_and_bias"
 
     @property
     def channels(self) -> int:
-        """Of x, as the graphs read it."""
+        """Channels of x as read by the graphs."""
         return self.parts[0].graph.x[1]
 
 
 def ways_of(graph: ConvGraph) -> dict[str, Way]:
-    """The ways by name, the likeliest first.
+    """The ways by name, the most likely first.
 
-    An image with room for one more channel may be read with that channel zero. A few groups may be computed one by
-    one, or at once with filters that are zero outside of their group.
+    An image with a spare channel may be read with this channel set to zero. A few groups may be computed separately, or
+    as one convolution with filters that are zero outside their group.
     """
     if graph.transposed:
         return {"as it is": Way((Part(without_fusing(graph)[0]),))}
@@ -77,7 +77,7 @@ def ways_of(graph: ConvGraph) -> dict[str, Way]:
 
 
 def _by_groups(graph: ConvGraph) -> dict[str, Way]:
-    """Each group by itself, where all of them are aligned."""
+    """Each group separately, if all are aligned."""
     groups, item = graph.groups, ITEM_BYTES["float16" if graph.precision == "fp16" else "float32"]
     depth, count = graph.filters[1], graph.filters[0] // groups
     if depth * item % ALIGNMENT or count * item % ALIGNMENT:

@@ -1,4 +1,4 @@
-"""Filters and biases in the order in which cuDNN and cuBLAS read them beside channels-last activations."""
+"""Filters and biases in the layouts of cuDNN and cuBLAS for channels-last activations."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ Arrays = list[np.ndarray]
 
 
 def filters_and_bias(params: Sequence[np.ndarray], bias: bool, dtype: str) -> Arrays:
-    """Filters h x w x c x K as K x h x w x c and, where there is one, the bias as K numbers; contiguous.
+    """Filters h x w x c x K as K x h x w x c and optionally the bias as K values; contiguous.
 
-    For a product the filters of one output are a row of a K x (h w c) matrix.
+    For a product, the filters of one output are a row of a K x (h w c) matrix.
     """
     filters = np.ascontiguousarray(filters_to_khwc(pad_to_4d(np.asarray(params[0]))), dtype=dtype)
     return [filters, bias_of(params, dtype)] if bias else [filters]
 
 
 def with_channel(params: Sequence[np.ndarray], bias: bool, dtype: str) -> Arrays:
-    """`filters_and_bias` with one more channel of zeros."""
+    """`filters_and_bias` with an additional channel of zeros."""
     filters, *rest = filters_and_bias(params, bias, dtype)
     return [np.pad(filters, ((0, 0), (0, 0), (0, 0), (0, 1))), *rest]
 
 
 def block_diagonal(params: Sequence[np.ndarray], bias: bool, dtype: str, groups: int) -> Arrays:
-    """`filters_and_bias` of grouped filters over the channels of all groups, zero where the group is another one."""
+    """`filters_and_bias` of grouped filters as dense filters, with zeros for channels of other groups."""
     filters, *rest = filters_and_bias(params, bias, dtype)
     count, h, w, depth = filters.shape
     whole = np.zeros((count, h, w, groups * depth), dtype)
@@ -38,5 +38,5 @@ def block_diagonal(params: Sequence[np.ndarray], bias: bool, dtype: str, groups:
 
 
 def bias_of(params: Sequence[np.ndarray], dtype: str = "float32") -> np.ndarray:
-    """The bias as K numbers."""
+    """The bias as K values."""
     return np.ascontiguousarray(np.asarray(params[1]).ravel(order="F"), dtype=dtype)

@@ -1,8 +1,8 @@
-"""Graph passes that make a network cheaper to run and leave its wanted outputs as they are.
+"""Graph passes that make a network faster without changing its wanted outputs.
 
-A pass is a function (Network, wanted variables) -> Network. It works on a copy: the network that it is given, and
-every array in it, stays as it is. `plan_network` applies all that help every engine; `fuse` is for those that have
-kernels for a convolution with what follows it, and `to_products` for when the sizes of the inputs are known.
+A pass is a function (Network, wanted variables) -> Network. It works on a copy and changes no arrays. `plan_network`
+applies the passes useful for every engine; `fuse` is for engines with fused convolution kernels, and `to_products` for
+known input sizes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 
 
 def plan_network(net: Network, wanted: Sequence[str]) -> Network:
-    """What an engine runs for these variables: `net` after all passes; `wanted` keep their names."""
+    """`net` after all passes, as engines run it; `wanted` variables keep their names."""
     for apply in PASSES:
         net = apply(net, wanted)
     return net

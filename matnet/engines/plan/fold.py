@@ -1,7 +1,7 @@
-"""Per-channel factors and offsets (batch normalisation, Scale, Power) folded into the convolution beside them.
+"""Folding of per-channel affine layers (batch normalization, Scale, Power) into an adjacent convolution.
 
-With y = a x + s after a convolution of filters W and bias b: filters a W, bias a b + s. Before one, without
-padding: filters W a over their depth, bias b + W s. For batch normalisation a = g / sigma, s = beta - a mu.
+y = a x + s after a convolution with filters W and bias b: filters a W, bias a b + s. Before a convolution without
+padding: filters W a along the depth, bias b + W s. For batch normalization a = g / sigma, s = beta - a mu.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from matnet.shapes import Shape
 
 
 class Affine(NamedTuple):
-    """y = factor * x + offset per channel, in double; one number stands for all channels."""
+    """y = factor * x + offset per channel, in double; one value for all channels, or one each."""
 
     factor: np.ndarray
     offset: np.ndarray
 
 
 def fold_after(net: Network, wanted: Sequence[str]) -> Network:
-    """An affine layer that alone reads a convolution's output becomes part of its filters and bias."""
+    """Fold an affine layer into the preceding convolution, if it is the only reader of its output."""
     planned = net.copy()
-    merged: dict[str, Layer] = {}  # folded layers -> the convolution that they are part of now
+    merged: dict[str, Layer] = {}  # folded layer -> its convolution
     for writer, layer in links(planned, wanted):
         conv = merged.get(writer.name, writer)
         if not (computes_as(conv.op, Conv) or computes_as(conv.op, ConvTranspose)) or not _has_filters(planned, conv):
@@ -47,9 +47,9 @@ def fold_after(net: Network, wanted: Sequence[str]) -> Network:
 
 
 def fold_before(net: Network, wanted: Sequence[str]) -> Network:
-    """An affine layer whose output only a convolution reads becomes part of its filters and bias.
+    """Fold an affine layer into the following convolution, if that is the only reader of its output.
 
-    Left alone where it moves pixels away from zero and the convolution pads with zeros.
+    Not done for an offset in front of zero padding.
     """
     planned = net.copy()
     for layer, conv in links(planned, wanted):
@@ -59,7 +59,7 @@ def fold_before(net: Network, wanted: Sequence[str]) -> Network:
         if affine is None or (any(conv.op.pad) and affine.offset.any()):
             continue
         depth = pad_to_4d(planned.params[conv.params[0]].value).shape[2]
-        # Grouped filters see a share of the channels; a Scale may spread one channel over many.
+        # Grouped filters see only some of the channels; a Scale may broadcast one channel to many.
         if not _fits(affine, depth if computes_as(layer.op, BatchNorm) else 1):
             continue
         _fold_before(planned, conv, affine, depth)
@@ -69,7 +69,7 @@ def fold_before(net: Network, wanted: Sequence[str]) -> Network:
 
 
 def affine_of(net: Network, layer: Layer) -> Affine | None:
-    """The layer's factor and offset if it is affine per channel with constant params, else None."""
+    """The layer's factor and offset if it is affine per channel with constant params, otherwise None."""
     params = [net.params[name].value for name in layer.params if name in net.params]
     if len(params) < len(layer.params) or len(layer.inputs) != 1 or len(layer.outputs) != 1:
         return None
@@ -97,7 +97,7 @@ def _bias(net: Network, conv: Layer, channels: int) -> np.ndarray:
 
 
 def _replace_params(net: Network, conv: Layer, filters: np.ndarray, bias: np.ndarray) -> None:
-    """New params under names of their own: other layers may share the old ones."""
+    """Set new params under new names, because other layers may share the old ones."""
     conv.params = []
     for what, value in (("filters", filters), ("bias", bias)):
         name = f"{conv.name}/{what}"

@@ -1,4 +1,4 @@
-"""Convolutions together with the sum and the ReLU behind them, as one layer for engines that have such kernels."""
+"""Fusion of convolutions with a following sum and ReLU, for engines with such kernels."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ from matnet.shapes import ReceptiveField, Shape
 class FusedConv(Op):
     """relu(conv(x) + other): a convolution, the sum with a second input if there is one, and a ReLU if any.
 
-    Inputs: x, which `conv` reads, and with `residual` the other term, of the output's shape. Params are those of
-    `conv`. `relu` None means that there is none; it may have a leak. Exists in planned networks alone: no file
-    format knows it.
+    Inputs: x for `conv`, and with `residual` the other term, of the output's shape. Params are those of `conv`. `relu`:
+    None, or a ReLU that may have a leak. Exists only in planned networks, not in files.
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (1, 2)
@@ -51,9 +50,9 @@ class FusedConv(Op):
 
 
 def fuse(net: Network, wanted: Sequence[str]) -> Network:
-    """A convolution becomes a FusedConv with the sum of two terms and the ReLU that alone read its output.
+    """Fuse each convolution with a following sum of two terms and ReLU, if these are the only readers.
 
-    Of two convolutions that are summed the one that runs last takes the sum in, so that the other term is there.
+    If two convolutions are summed, the sum is fused into the later one, so that the other term is available.
     """
     planned = net.copy()
     for layer in reversed(planned.execution_order()):
@@ -74,13 +73,13 @@ def fuse(net: Network, wanted: Sequence[str]) -> Network:
 
 
 def _only_reader(uses: Uses, layer: Layer) -> Layer | None:
-    """The one layer that reads the layer's output; None where it is wanted, or there are others."""
+    """The only layer that reads the layer's output; None if the output is wanted or has several readers."""
     link = uses.only_link(layer.outputs[0])
     return link[1] if link else None
 
 
 def _merge(net: Network, uses: Uses, layer: Layer, follower: Layer) -> Layer | None:
-    """Give the layer its follower's output, and remove the follower; returns that output's only reader."""
+    """Replace the layer's output by its follower's, and remove the follower; returns the only reader of that output."""
     layer.outputs = list(follower.outputs)
     del net.layers[follower.name]
     return _only_reader(uses, follower)

@@ -1,4 +1,4 @@
-"""Convolutions that only pad their input, moved into the convolution that follows."""
+"""Folding of convolutions that only pad their input into the following convolution."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from matnet.ops.convolution import Conv
 
 
 def fold_padding(net: Network, wanted: Sequence[str]) -> Network:
-    """A convolution that copies its input into a frame of zeros becomes more pad of the next convolution.
+    """Merge a convolution that only adds zero padding into the pad of the next convolution.
 
-    Exact because both pads are zeros; a pooling that follows counts padded cells differently, and is left.
+    This is exact, because both pad with zeros. Not done before pooling, which treats padding differently.
     """
     planned = net.copy()
     for padding, conv in links(planned, wanted):
         if _only_pads(planned, padding) and computes_as(conv.op, Conv) and _filter_size(planned, conv):
             assert isinstance(padding.op, Conv)
             top, bottom, left, right = (a + b for a, b in zip(padding.op.pad, conv.op.pad, strict=True))
-            # Links chain: this layer may be the first of the next pair, so it is edited, not replaced.
+            # This layer may be the first of the next pair, so edit it in place.
             conv.op, conv.inputs = replace(conv.op, pad=(top, bottom, left, right)), list(padding.inputs)
             del planned.layers[padding.name]
     return planned

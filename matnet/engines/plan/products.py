@@ -1,4 +1,4 @@
-"""Convolutions that are matrix products for inputs of one size, marked as such in the network planned for that size."""
+"""Marks convolutions that are matrix products for inputs of a given size."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from matnet.shapes import Shape
 
 @dataclass(frozen=True, kw_only=True)
 class FullyConnected(Conv):
-    """A Conv whose one window is the whole input: N x (C H W) times (C H W) x K, each weight read once for all images.
+    """A Conv with one window that covers the whole input: N x (C H W) times (C H W) x K; reads weights once per batch.
 
-    Exists alone in networks planned for inputs of one size: no file format knows it.
+    Exists only in networks planned for inputs of one size, not in files.
     """
 
 
 def to_products(net: Network, axes: Mapping[str, Sequence[int | None]]) -> Network:
-    """Each convolution that `Conv.covers` its input becomes a FullyConnected, by itself or inside a FusedConv.
+    """Replace each convolution that `Conv.covers` its input, also inside a FusedConv, by FullyConnected.
 
-    `axes`: the variables' sizes N x C x H x W, None where one is not fixed. The last pass, and the only one that
-    needs sizes.
+    axes: sizes of variables, N x C x H x W; None: dynamic. This must be the last pass.
     """
     planned = net.copy()
     for layer in planned.layers.values():
@@ -38,6 +37,6 @@ def _product(op: Op, axes: Sequence[int | None], filters: Shape) -> Op:
     if isinstance(op, FusedConv):
         conv = _product(op.conv, axes, filters)
         return replace(op, conv=conv) if isinstance(conv, FullyConnected) else op
-    if type(op) is not Conv or not op.covers(axes, filters):  # a subclass may mean something else
+    if type(op) is not Conv or not op.covers(axes, filters):  # a subclass may compute something else
         return op
     return FullyConnected(**{item.name: getattr(op, item.name) for item in fields(op)})

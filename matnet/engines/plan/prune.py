@@ -1,4 +1,4 @@
-"""Layers that no wanted output needs, and layers that do nothing."""
+"""Removal of layers that are not needed or do nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matnet.ops.base import computes_as
 
 
 def keep_needed(net: Network, wanted: Sequence[str]) -> Network:
-    """Only the layers, in execution order, and the params that `wanted` depends on."""
+    """Keep only the layers, in execution order, and params that `wanted` depends on."""
     planned = net.copy()
     planned.layers = {layer.name: planned.layers[layer.name] for layer in net.upto(wanted)}
     used = {name for layer in planned.layers.values() for name in layer.params}
@@ -20,7 +20,7 @@ def keep_needed(net: Network, wanted: Sequence[str]) -> Network:
 
 
 def drop_dropout(net: Network, wanted: Sequence[str]) -> Network:
-    """Readers of a dropout's output read its input instead; one whose output is wanted stays, to give it its name."""
+    """Remove dropout layers, except those with a wanted output."""
     planned = net.copy()
     for layer in net.layers.values():
         (output,) = layer.outputs[:1] or [""]

@@ -1,4 +1,4 @@
-"""A convolution of concatenated channels as a sum of convolutions, so that the channels need not be copied together."""
+"""Replacement of a convolution of concatenated channels by a sum of convolutions, which avoids the copy."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CHANNELS = 3  # MATLAB's dimension
 
 
 def spread_concat(net: Network, wanted: Sequence[str]) -> Network:
-    """The one convolution that reads a concatenation, also through pooling, is divided among what was concatenated.
+    """Split the only convolution that reads a concatenation (also through pooling) into one per concatenated input.
 
-    Only where its outputs, which are added up, are fewer channels than those of the copy.
+    Only if the additions involve fewer channels than the copy.
     """
     planned = net.copy()
     for concat in net.layers.values():
@@ -34,7 +34,7 @@ def spread_concat(net: Network, wanted: Sequence[str]) -> Network:
 
 
 def _way_to_conv(net: Network, wanted: Sequence[str], concat: Layer) -> tuple[list[Layer], Layer | None]:
-    """The layers between a concatenation and the convolution behind it; None for another end."""
+    """The layers between a concatenation and the following convolution, and this convolution or None."""
     uses, between, last = Uses.of(net, wanted), list[Layer](), concat
     while True:
         link = uses.only_link(last.outputs[0])
@@ -42,12 +42,12 @@ def _way_to_conv(net: Network, wanted: Sequence[str], concat: Layer) -> tuple[li
             return between, None
         last = link[1]
         if last.op.channels < Channels.SEPARATE or len(last.inputs) > 1 or last.params:
-            return between, last if type(last.op) is Conv else None  # a subclass may mean something else
+            return between, last if type(last.op) is Conv else None  # a subclass may compute something else
         between.append(last)
 
 
 def _channels(net: Network, wanted: Sequence[str], name: str) -> int | None:
-    """The channels of a variable that comes from a convolution; None where they are not known."""
+    """The number of channels of a variable computed by a convolution; None if unknown."""
     uses = Uses.of(net, wanted)
     while True:
         writers = uses.writers.get(name, [])
@@ -57,20 +57,20 @@ def _channels(net: Network, wanted: Sequence[str], name: str) -> int | None:
         if computes_as(layer.op, Conv):
             filters = net.params[layer.params[0]].value
             count = pad_to_4d(filters).shape[3] if filters.size else 1
-            return count if count > 1 else None  # a layer on the way may spread one channel over many
+            return count if count > 1 else None  # a layer in between may broadcast one channel to many
         if layer.op.channels < Channels.COUNT:
             return None
         name = layer.inputs[0]
 
 
 def _pays(net: Network, conv: Layer, depths: Sequence[int | None]) -> bool:
-    """Whether the filters see exactly these channels, all at once, and give fewer, counting every addition."""
+    """Whether the filters read exactly these channels and the additions involve fewer."""
     depth, count = pad_to_4d(net.params[conv.params[0]].value).shape[2:]
     return None not in depths and depth == sum(depth or 0 for depth in depths) and count * (len(depths) - 1) <= depth
 
 
 def _spread(net: Network, concat: Layer, between: Sequence[Layer], conv: Layer, depths: Sequence[int]) -> None:
-    """Every part goes through `between` and its share of the filters; the shares are added up, two at a time."""
+    """Apply `between` and a slice of the filters to each part, and add the results pairwise."""
     for layer in (concat, *between, conv):
         del net.layers[layer.name]
     assert isinstance(conv.op, Conv)
@@ -85,14 +85,14 @@ def _spread(net: Network, concat: Layer, between: Sequence[Layer], conv: Layer, 
         name = _unused(net, f"{conv.name}:{number}")
         share = filters[:, :, bounds[number] : bounds[number + 1]]
         net.params[f"{name} filters"] = Param(share)
-        # The bias is added once, with the first part.
+        # Add the bias only to the first part.
         op = replace(conv.op, size=share.shape, hasBias=conv.op.hasBias and not number)
         net.add(Layer(name, op, [part], [name], [f"{name} filters", *(bias if op.hasBias else ())]))
         total = name if not number else _add(net, conv, total, name, last=number + 1 == len(depths))
 
 
 def _unused(net: Network, name: str) -> str:
-    """The name, or with primes behind it one that no layer, variable or param has."""
+    """The name, with primes appended until no layer, variable or param has it."""
     variables = {value for layer in net.layers.values() for value in (*layer.inputs, *layer.outputs)}
     while name in net.layers or name in variables or f"{name} filters" in net.params:
         name += "'"

@@ -1,4 +1,4 @@
-"""Who writes and who reads each variable and param: what a pass must know before it merges two layers."""
+"""Writers and readers of variables, for passes that merge layers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Uses:
         return cls(writers, readers, set(wanted))
 
     def only_link(self, variable: str) -> tuple[Layer, Layer] | None:
-        """The one layer that writes `variable` and the one that reads it, once; None where others use it."""
+        """The only writer and the only reader of `variable`; None if there are others, or if it is wanted."""
         writers, readers = self.writers.get(variable, []), self.readers.get(variable, [])
         if variable in self.wanted or len(writers) != 1 or len(readers) != 1:
             return None
@@ -36,7 +36,7 @@ class Uses:
 
 
 def links(net: Network, wanted: Sequence[str]) -> list[tuple[Layer, Layer]]:
-    """All pairs of layers of which the second reads the only output of the first, and no other layer does."""
+    """All pairs (writer, reader) where the reader is the only one of the writer's single output."""
     uses = Uses.of(net, wanted)
     found = [uses.only_link(layer.outputs[0]) for layer in net.layers.values() if len(layer.outputs) == 1]
     return [pair for pair in found if pair is not None]

@@ -1,4 +1,4 @@
-"""The runtimes that execute ONNX models on the CPU, by the names that the option --runtime takes."""
+"""The runtimes for ONNX models on the CPU, by name as in option --runtime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matnet.errors import EngineError, nearest
 
 AUTO = "auto"
 REMOVED = {
-    "opencv": "was removed, since it was never the fastest; the benchmarks still compare with it (--peers opencv)"
+    "opencv": "was removed, because it was never the fastest; the benchmarks still include it (--peers opencv)"
 }
 
 __all__ = ["AUTO", "RUNTIMES", "OnnxRuntime", "OpenVino", "Runtime", "RuntimeSettings"]
@@ -19,19 +19,19 @@ __all__ += ["available", "candidates", "runtime_class", "runtime_version", "trie
 
 
 def available(runtime: str = OnnxRuntime.name) -> bool:
-    """Whether a runtime is installed; its package is not imported."""
+    """Whether a runtime is installed, without importing it."""
     return RUNTIMES[runtime].available()
 
 
 def runtime_version(name: str) -> str:
-    """The version of an installed runtime, or of another installed package by its module's name."""
+    """The version of an installed runtime, or of another package by module name."""
     return str(import_module(RUNTIMES[name].package if name in RUNTIMES else name).__version__)
 
 
 def candidates(runtime: str) -> list[str]:
-    """The runtimes that an option's text stands for; EngineError for an unknown name.
+    """The runtimes for a value of option --runtime. Raises EngineError for an unknown name.
 
-    `auto`: all that are installed; `auto:A,B`: A and B. What follows a `+` says how one is used (`Variant.text`).
+    `auto`: all installed ones; `auto:A,B`: A and B. A suffix `+...` is ignored here (see `Variant.text`).
     """
     if runtime == AUTO:
         return [name for name in RUNTIMES if available(name)] or [OnnxRuntime.name]
@@ -40,17 +40,17 @@ def candidates(runtime: str) -> list[str]:
         if name not in RUNTIMES:
             known = (AUTO, *RUNTIMES)
             if name in REMOVED:
-                raise EngineError(f"runtime {name!r} {REMOVED[name]}; choose among {', '.join(known)}")
-            raise EngineError(f"no runtime is called {name!r}{nearest(name, known)}; there is {', '.join(known)}")
+                raise EngineError(f"runtime {name!r} {REMOVED[name]}; expected {', '.join(known)}")
+            raise EngineError(f"unknown runtime {name!r}{nearest(name, known)}; expected {', '.join(known)}")
     return [name for name in RUNTIMES if name in names]
 
 
 def tries_out(runtime: str) -> bool:
-    """Whether an option's text asks for the fastest runtime, which is found by timing."""
+    """Whether a value of option --runtime requests the fastest runtime, found by timing."""
     return runtime.partition(":")[0] == AUTO
 
 
 def runtime_class(name: str) -> type[Runtime]:
-    """The registered class; EngineError where its package cannot be imported."""
+    """The registered class. Raises EngineError if its package cannot be imported."""
     RUNTIMES[name].load()
     return RUNTIMES[name]

@@ -1,4 +1,4 @@
-"""The base class of runtimes: an ONNX model compiled for the CPU. Every subclass with a name is registered."""
+"""Runtime, the base class of runtimes, which execute ONNX models on the CPU."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from matnet.formats.onnx import OnnxModel
 
 RUNTIMES: dict[str, type[Runtime]] = {}
-"""The registered runtimes by name. The first one is the default."""
+"""The registered runtimes by name; the first is the default."""
 
 
 @dataclass(frozen=True)
 class RuntimeSettings:
-    """How models are compiled: the number of threads (None: all processors), whether the runtime optimises, and how
-    many calls at a time share the threads.
+    """Number of threads (None: all processors), graph optimization of the runtime, and number of concurrent calls that
+    share the threads.
     """
 
     threads: int | None = None
@@ -39,44 +39,44 @@ class RuntimeSettings:
 class Runtime(ABC):
     """A compiled model. Call it with the inputs by name; it returns the outputs by name.
 
-    A subclass sets `name` and is then registered in RUNTIMES: `--runtime NAME` finds it, and `--runtime auto` times it
-    where its package is installed. The package is imported by `load` only, not with the module of the class.
+    A subclass with a `name` is registered in RUNTIMES for `--runtime NAME`. `--runtime auto` times it if its package is
+    installed. Only `load` imports the package.
     """
 
-    name: ClassVar[str] = ""  # of the option --runtime
+    name: ClassVar[str] = ""  # in option --runtime
     title: ClassVar[str] = ""  # in reports
-    package: ClassVar[str] = ""  # the Python module that it needs
-    install: ClassVar[str] = ""  # what to do where the module is missing
-    # How layers are written for it.
-    native_lrn: ClassVar[bool] = False  # its own LRN operator is faster than the composition of others
-    product_as_conv: ClassVar[bool] = False  # products with large matrices are faster as convolutions
+    package: ClassVar[str] = ""  # required Python module
+    install: ClassVar[str] = ""  # advice if the module is missing
+    # Preferred ONNX forms of layers.
+    native_lrn: ClassVar[bool] = False  # the LRN operator is faster than a composition
+    product_as_conv: ClassVar[bool] = False  # large matrix products are faster as convolutions
     product_by_columns: ClassVar[bool] = False  # matrix products are faster with the matrix transposed
-    # Whether it needs all sizes (static), is faster with them (prefer_static), or is as fast without (dynamic).
+    # Whether fixed sizes are required (static), faster (prefer_static), or irrelevant (dynamic).
     shapes: ClassVar[Literal["static", "prefer_static", "dynamic"]] = "dynamic"
-    divisions: ClassVar[tuple[str, ...]] = ("threads", "images")  # the ways to divide a batch that may be faster
+    divisions: ClassVar[tuple[str, ...]] = ("threads", "images")  # divisions of a batch that may be faster
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         name = cls.__dict__.get("name")
         if name:
             if name in RUNTIMES:
-                raise EngineError(f"a runtime with the name {name!r} is registered already")
+                raise EngineError(f"runtime {name!r} is already registered")
             RUNTIMES[name] = cls
 
     @abstractmethod
     def __init__(self, model: OnnxModel, settings: RuntimeSettings, streams: int = 1) -> None:
-        """Compile `model`; `streams` threads may call it at the same time and share the threads of `settings`.
+        """Compile `model`. Up to `streams` threads may call it concurrently; they share the threads of `settings`.
 
-        EngineError where the runtime cannot compile it.
+        Raises EngineError if the runtime cannot compile it.
         """
 
     @abstractmethod
     def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The outputs for these inputs; OutOfMemoryError where they do not fit, EngineError for other failures."""
+        """The outputs for these inputs. Raises OutOfMemoryError, or EngineError for other failures."""
 
     @classmethod
     def load(cls) -> Any:
-        """The imported package; EngineError where it is missing or damaged."""
+        """The imported package. Raises EngineError if it is missing or damaged."""
         try:
             return import_module(cls.package)
         except ImportError as error:
@@ -84,5 +84,5 @@ class Runtime(ABC):
 
     @classmethod
     def available(cls) -> bool:
-        """Whether the package is installed; it is not imported."""
+        """Whether the package is installed, without importing it."""
         return util.find_spec(cls.package) is not None

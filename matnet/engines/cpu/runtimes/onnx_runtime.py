@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from matnet.formats.onnx import OnnxModel
 
 ALLOCATION = re.compile(r"failed to allocate|bad.?alloc", re.IGNORECASE)  # in ONNX Runtime's errors: out of memory
-LARGEST_INLINE = 1024  # bytes; smaller constants stand in the model itself
+LARGEST_INLINE = 1024  # bytes; larger constants are passed as arrays
 
 
 class OnnxRuntime(Runtime):
-    """ONNX Runtime. Large weights are handed over as arrays, not inside the serialised model."""
+    """ONNX Runtime. Large weights are passed as arrays, not inside the serialized model."""
 
     name, title, package = "onnxruntime", "ONNX Runtime", "onnxruntime"
     install = "install it with `python -m pip install onnxruntime`, or use backend 'numpy'"
-    product_as_conv = True  # its convolution streams the weights at the memory's full speed, its Gemm does not
+    product_as_conv = True  # unlike Gemm, its convolution reads weights at full memory bandwidth
 
     def __init__(self, model: OnnxModel, settings: RuntimeSettings, streams: int = 1) -> None:
         ort = self.load()
         options = ort.SessionOptions()
         options.intra_op_num_threads = max(1, settings.all_threads // streams)
-        # By default its threads spin for 50 ms after a call and keep the processors from other work.
+        # By default, its threads spin for 50 ms after a call and block the processors.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3  # errors only
         levels = ort.GraphOptimizationLevel
@@ -57,12 +57,12 @@ class OnnxRuntime(Runtime):
         except _errors() as error:
             if ALLOCATION.search(str(error)):
                 raise does_not_fit({name: values[name] for name in self.inputs}, "cpu", error) from None
-            raise EngineError(f"ONNX Runtime stopped: {error}") from None
+            raise EngineError(f"ONNX Runtime failed: {error}") from None
         return dict(zip(self.outputs, results, strict=True))
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """The exceptions of ONNX Runtime, which have no base class of their own."""
+    """The exceptions of ONNX Runtime, which have no common base class."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     found: dict[str, Any] = vars(state)

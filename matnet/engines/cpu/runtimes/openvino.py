@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class OpenVino(Runtime):
-    """OpenVINO, in full float32 also where the processor has shorter formats."""
+    """OpenVINO, in full float32 even if the CPU supports shorter formats."""
 
     name, title, package = "openvino", "OpenVINO", "openvino"
     install = "install it with `python -m pip install openvino`"
@@ -33,7 +33,7 @@ class OpenVino(Runtime):
             "INFERENCE_PRECISION_HINT": "f32",
         }
         if not settings.optimize:
-            raise EngineError("runtime 'openvino' cannot leave its graph optimisation out; use 'onnxruntime'")
+            raise EngineError("runtime 'openvino' cannot disable graph optimization; use 'onnxruntime'")
         try:
             core = openvino.Core()
             compiled = core.compile_model(core.read_model(model=model.to_bytes()), "CPU", properties)
@@ -48,9 +48,9 @@ class OpenVino(Runtime):
         request = self._requests.get()
         try:
             request.infer({name: values[name] for name in self.inputs}, share_inputs=True)
-            # Copies: the request writes the next results to the same memory.
+            # Copy, because the request reuses this memory.
             return {name: request.get_tensor(name).data.copy() for name in self.outputs}
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO stopped: {error}") from None
+            raise EngineError(f"OpenVINO failed: {error}") from None
         finally:
             self._requests.put(request)

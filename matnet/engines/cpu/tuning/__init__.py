@@ -1,1 +1,1 @@
-"""Finding the fastest way to run a network on this machine: runtimes, algorithms, and divisions of a batch."""
+"""Search for the fastest way to run a network on this machine: runtime, algorithm and division of a batch."""

@@ -1,7 +1,7 @@
-"""The fastest way to run a network, found beside the first calls of a run, whose results come from one fixed program.
+"""Search for the fastest way to run a network during the first calls of a run.
 
-Each call of the search runs the fixed program, whose results it returns, and one other program beside it. What the
-others cost, compiling included, is kept within a budget that follows from the expected length of the run.
+Each call runs a fixed program, which provides the results, and one other program to time it. A budget, derived from the
+expected length of the run, limits the cost of the others, including compilation.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ from matnet.engines.cpu.tuning.variants import Variant
 from matnet.errors import MatnetError
 from matnet.shapes import Shape
 
-SHARE = 0.02  # of the expected run, that a search may cost
-SECONDS, SHARE_OF_SHORT = 3.0, 0.1  # what it may cost of a shorter run: so much, and no more than this share
-CALLS = 200  # of a run whose length is not known
-HOPELESS = 1.3  # a ratio after whose first turn a program is given up
-SURE = 0.95  # ratios of two turns below which a program has won, where no time is left for a third
-# Estimates of what compiling takes, in times of what it took for the fixed program, and of importing a runtime.
+SHARE = 0.02  # maximum cost of a search, as a fraction of the expected run
+SECONDS, SHARE_OF_SHORT = 3.0, 0.1  # maximum cost in a shorter run: seconds and fraction
+CALLS = 200  # assumed for a run of unknown length
+HOPELESS = 1.3  # time ratio of the first turn above which a program is rejected
+SURE = 0.95  # time ratio of two turns below which a program wins if there is no time for a third
+# Estimated compile times relative to the fixed program, and estimated seconds to import a runtime.
 OTHER, WINOGRAD, IMPORT = 4.0, 8.0, 0.2
 
 Runs = Callable[[Program, Mapping[str, np.ndarray], list[str]], tuple[float, dict[str, np.ndarray]]]
 
 
 class Beside:
-    """A search for inputs of one size. Call it with those inputs until it is `over`; `best` is then the program to use.
+    """A search for inputs of one size. Call it with these inputs until it is `over`; `best` is then the program to use.
 
-    fixed: the program whose results are returned; `compiling`: how many seconds it took to compile. calls: how often
-    the engine will be called, None where that is not known. tried: variants that lost in an earlier run. Not safe to
-    call from several threads at a time.
+    fixed: the program that provides the results. compiling: its compile time in seconds. calls: expected number of
+    calls; None if unknown. tried: variants that lost in an earlier run. Not thread-safe.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Beside:
         self.spent = 0.0
         self._compiler, self._compiling, self._expected = compiler, compiling, calls
         self._clock, self._run = clock, run or timed_results
-        # Other runtimes first: where one of them wins, most ways on the usual one need not be timed.
+        # Other runtimes first: if one of them wins, most ways of the usual runtime need not be timed.
         order = sorted(runtimes, key=lambda name: name == fixed.variant.runtime)
         self._left = challenges(order, batch_of(inputs), compiler.division(Variant()))
         self._challenger: Program | None = None
@@ -70,18 +69,18 @@ class Beside:
 
     @property
     def choice(self) -> TunedChoice:
-        """What was found so far, to be remembered."""
+        """The result so far, to be recorded."""
         return TunedChoice(self.best.variant, frozenset(self.tried), self.complete)
 
     @property
     def budget(self) -> float:
-        """The seconds that the search may cost."""
+        """Maximum cost of the search in seconds."""
         calls = self._expected if self._expected is not None else max(CALLS, self._calls)
         run = calls * self._usual / self.fixed.callers
         return max(SHARE * run, min(SECONDS, SHARE_OF_SHORT * run))
 
     def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The results of the fixed program; raises what it raises."""
+        """The results of the fixed program; errors as of this program."""
         began = self._clock()
         self._calls += 1
         if self._challenger is not None:
@@ -91,14 +90,14 @@ class Beside:
         self._usual = min(self._usual, taken) if self._usual else taken
         if self._challenger is None and self._calls > 1 and not self.over:
             self._begin(values, results)
-        # One of the calls that the fixed program was timed with is what would have been computed anyway.
+        # One call of the fixed program is needed anyway.
         self.spent += self._clock() - began - taken / self.fixed.callers
         if self._challenger is not None and self._turns:
             self._judge()
         return results
 
     def _turn(self, challenger: Program, values: Mapping[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
-        """Both programs once, by turns the one and the other first; seconds and results of the fixed one."""
+        """Run both programs once, in alternating order; returns seconds and results of the fixed one."""
         wanted = self._compiler.wanted
         try:
             if len(self._turns) % 2:
@@ -107,14 +106,14 @@ class Beside:
             else:
                 old, results = self._run(self.fixed, values, wanted)
                 new, _ = self._run(challenger, values, wanted)
-        except (MatnetError, MemoryError):  # of the other program: the fixed one raises again
+        except (MatnetError, MemoryError):  # if the fixed program failed, it raises again
             self._challenger = None
             return self._run(self.fixed, values, wanted)
         self._turns.append((old, new))
         return old, results
 
     def _begin(self, values: Mapping[str, np.ndarray], results: Mapping[str, np.ndarray]) -> None:
-        """Compile and warm up the next program; the search is over where there is none, or none can be afforded."""
+        """Compile and warm up the next program; the search is over if there is none, or the budget is exhausted."""
         variants = (challenge(self.best.variant) for challenge in self._left)
         variant = next((variant for variant in variants if variant is not None and variant not in self.tried), None)
         self.complete = variant is None
@@ -126,18 +125,18 @@ class Beside:
             program = self._compiler.program(variant, self.inputs, open_sizes=False)
             if alike(results, program(values, self._compiler.wanted)):
                 self._challenger, self._turns = program, []
-        except (MatnetError, MemoryError):  # it is left out; the next call tries another
+        except (MatnetError, MemoryError):  # skip it; the next call tries another one
             pass
 
     def _estimate(self, variant: Variant) -> float:
-        """Seconds until two turns of a program are timed."""
+        """Estimated seconds to compile a program and time two turns."""
         package = RUNTIMES[variant.runtime].package
         runs = 3 * self._usual + 2 * self._usual * (1 - 1 / self.fixed.callers)
         loading = IMPORT if package and package not in sys.modules else 0.0
         return self._compiling * (WINOGRAD if variant.winograd else OTHER) + loading + runs
 
     def _judge(self) -> None:
-        """After a turn: go on with this program, or decide for the better one and go on with the next."""
+        """After a turn, continue with this program, or keep the better one."""
         ratios = [new / old for old, new in self._turns]
         turns = len(ratios)
         clear = turns > 1 and (max(ratios) < CLEAR or min(ratios) > 1 / CLEAR)

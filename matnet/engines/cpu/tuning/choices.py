@@ -1,4 +1,4 @@
-"""Which variant was fastest for a network on this machine, kept in the cache folder where that can be written."""
+"""Records, in the cache folder, of the fastest variant of a network on this machine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from matnet.files import cache_folder
 from matnet.records import key_digest, read_record, write_record
 from matnet.shapes import Shape
 
-FORMAT = 4  # of the files, and of what is tried
+FORMAT = 4  # version of the files and of the search
 
 
 def identity(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: Sequence[str]) -> str:
-    """A hash of all that decides which variant is fastest: structure, sizes, threads, processor and versions."""
+    """A hash of all factors that determine the fastest variant: structure, sizes, threads, CPU and versions."""
     net = compiler.net
     layers = [
         [repr(layer.op), layer.inputs, layer.outputs, [list(shape) for shape in net.param_shapes(layer)]]
@@ -41,7 +41,7 @@ def identity(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: Sequence
 
 
 def processor() -> str:
-    """The processor's name, as far as the system states it."""
+    """The name of the CPU, if available."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
@@ -59,7 +59,7 @@ def _version(runtime: str) -> str:
 
 @dataclass(frozen=True)
 class TunedChoice:
-    """A variant that was chosen; the variants that it was chosen from, and whether those are all that there are."""
+    """The chosen variant; the variants compared with it, and whether these are all."""
 
     variant: Variant
     tried: frozenset[Variant] = frozenset()
@@ -67,7 +67,7 @@ class TunedChoice:
 
 
 def remembered(key: str, runtimes: Sequence[str]) -> TunedChoice | None:
-    """What was chosen for this identity, where a valid record is kept and the runtime is among those."""
+    """The recorded choice for this identity, if valid and for one of the runtimes."""
     place = _place(key)
     choice = read_record(place, _parsed) if place else None
     return choice if choice is not None and choice.variant.runtime in runtimes else None
@@ -79,7 +79,7 @@ def _parsed(record: Mapping[str, Any]) -> TunedChoice:
 
 
 def remember(key: str, choice: TunedChoice, seconds: Mapping[str, float]) -> None:
-    """Keep the choice; where the folder cannot be written, a warning says so and the next run chooses again."""
+    """Record the choice; logs a warning if the folder cannot be written."""
     place = _place(key)
     if place is not None:
         variant = choice.variant
@@ -95,5 +95,5 @@ def remember(key: str, choice: TunedChoice, seconds: Mapping[str, float]) -> Non
 def _place(key: str) -> Path | None:
     try:
         return cache_folder() / "runtimes" / f"{key}.json"
-    except (MatnetError, RuntimeError):  # a RuntimeError: no home folder is known
+    except (MatnetError, RuntimeError):  # RuntimeError: unknown home folder
         return None

@@ -1,4 +1,4 @@
-"""The fastest way to run a network on this machine: tried out once per network, input sizes and threads."""
+"""Search for the fastest way to run a network, once per network, input sizes and threads."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from matnet.engines.cpu.tuning.variants import Variant
 from matnet.errors import EngineError
 from matnet.shapes import Shape
 
-FEWEST, USUAL, MOST = 3, 9, 100  # turns of two programs
-LEAST_SECONDS = 2.0  # for which short runs are repeated: something else may keep the processors for a while
-SECONDS = 12.0  # after which the fewest turns are enough
-CLEAR = 0.85  # a ratio of all turns, or its inverse, after which the fewest are enough
-MARGIN = 0.99  # of the time of the best so far, which a better one must stay below
-AGREEMENT = 1e-3  # of the greatest output: another result is another network
+FEWEST, USUAL, MOST = 3, 9, 100  # number of turns of two programs
+LEAST_SECONDS = 2.0  # minimum time for short runs, because other processes may disturb them
+SECONDS = 12.0  # time after which FEWEST turns are enough
+CLEAR = 0.85  # time ratio (or its inverse) in all turns for which FEWEST turns are enough
+MARGIN = 0.99  # a better program must take less than this fraction of the best time
+AGREEMENT = 1e-3  # tolerance relative to the maximum output
 
 Challenge = Callable[[Variant | None], Variant | None]
 
 
 def fastest(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: list[str]) -> tuple[Program, dict[str, float]]:
-    """The program that wins against all others, and by variant the seconds of its runs on random inputs.
+    """The fastest program, and the seconds of each variant on random inputs.
 
-    One challenges the best so far at a time, so that no more than two copies of the weights are in memory. One that
-    cannot be compiled, or computes something else, is left out. EngineError where none can be compiled.
+    Compares one program at a time with the best so far, so that at most two copies of the weights are in memory. Skips
+    programs that cannot be compiled or have other results. Raises EngineError if none can be compiled.
     """
     random = np.random.default_rng(0)
     values = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in inputs.items()}
@@ -59,7 +59,7 @@ def fastest(compiler: Compiler, inputs: Mapping[str, Shape], runtimes: list[str]
 
 
 def challenges(runtimes: list[str], batch: int, undivided: Division) -> Iterator[Challenge]:
-    """What to try, one after the other, each made from the best so far; the same variant may come twice."""
+    """The variants to try, each derived from the best so far; a variant may occur twice."""
     several = undivided.settings.all_threads > 1
     for runtime in runtimes:
         divisions = RUNTIMES[runtime].divisions if several else ()
@@ -74,7 +74,7 @@ def challenges(runtimes: list[str], batch: int, undivided: Division) -> Iterator
 
 
 def _moved(runtime: str, best: Variant | None) -> Variant:
-    """The best so far with another runtime."""
+    """The best variant with another runtime."""
     return replace(best, runtime=runtime) if best else Variant(runtime)
 
 
@@ -83,12 +83,12 @@ def _plain(runtime: str, best: Variant | None) -> Variant:
 
 
 def _more(runtime: str, best: Variant | None, **change: Any) -> Variant | None:
-    """The best changed; None where it is on another runtime."""
+    """The best variant with changes; None if it uses another runtime."""
     return replace(best, **change) if best and best.runtime == runtime else None
 
 
 def agree(one: Program, other: Program, values: Mapping[str, np.ndarray], wanted: list[str]) -> bool:
-    """Whether two programs compute the same, as far as rounding allows; also warms both up."""
+    """Whether two programs have equal results up to rounding; also warms up both."""
     expected = one(values, wanted)
     try:
         return alike(expected, other(values, wanted))
@@ -97,7 +97,7 @@ def agree(one: Program, other: Program, values: Mapping[str, np.ndarray], wanted
 
 
 def alike(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> bool:
-    """Whether two results are the same, as far as rounding allows."""
+    """Whether two results are equal up to rounding."""
     for name, value in expected.items():
         finite = np.abs(value[np.isfinite(value)])
         bound = AGREEMENT * finite.max(initial=0)
@@ -109,10 +109,10 @@ def alike(expected: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -
 def beats(
     program: Program, best: Program, values: Mapping[str, np.ndarray], wanted: list[str], seconds: dict[str, float]
 ) -> bool:
-    """Whether a program is faster, by the median of the ratios of turns that the two take.
+    """Whether a program is faster, by the median of the time ratios of turns.
 
-    What else the machine does comes and goes, and falls on the two runs of a turn alike; every other turn begins with
-    the other program. The shortest times go into `seconds`.
+    Other load on the machine affects both runs of a turn equally; the order alternates between turns. The shortest
+    times go into `seconds`.
     """
     times: list[tuple[float, float]] = []
     began = time.perf_counter()
@@ -141,14 +141,14 @@ def _time_left(turns: int, seconds: float) -> bool:
 
 
 def timed(program: Program, values: Mapping[str, np.ndarray], wanted: list[str]) -> float:
-    """Seconds of one run, or of as many at a time as there are callers."""
+    """Seconds of one run, or of concurrent runs of all callers."""
     return timed_results(program, values, wanted)[0]
 
 
 def timed_results(
     program: Program, values: Mapping[str, np.ndarray], wanted: list[str]
 ) -> tuple[float, dict[str, np.ndarray]]:
-    """The same seconds, and the results."""
+    """The seconds as of `timed`, and the results."""
     started = time.perf_counter()
     if program.callers == 1:
         results = program(values, wanted)

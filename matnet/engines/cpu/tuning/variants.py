@@ -1,4 +1,4 @@
-"""Ways to run a network on the CPU: a runtime, how the layers are written for it, and how a batch is divided."""
+"""Ways to run a network on the CPU: runtime, algorithm and division of the batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matnet.errors import EngineError
 
 @dataclass(frozen=True)
 class Variant:
-    """A runtime of RUNTIMES, Winograd's algorithm or none of matnet's own, and a key of DIVISIONS."""
+    """A runtime of RUNTIMES, matnet's Winograd algorithm or not, and a key of DIVISIONS."""
 
     runtime: str = "onnxruntime"
     winograd: bool = False
@@ -21,7 +21,7 @@ class Variant:
 
     @property
     def text(self) -> str:
-        """How the option --runtime and results name it: `openvino`, `onnxruntime+winograd+threads`."""
+        """The name in option --runtime and in results: `openvino`, `onnxruntime+winograd+threads`."""
         return "+".join(part for part in (self.runtime, "winograd" * self.winograd, self.division) if part)
 
     def __str__(self) -> str:
@@ -30,7 +30,7 @@ class Variant:
 
 
 def variant_of(text: str) -> Variant:
-    """The variant that `Variant.text` names; EngineError for anything else."""
+    """The variant for a `Variant.text`. Raises EngineError for anything else."""
     runtime, *forms = text.split("+")
     candidates(runtime)  # EngineError for an unknown name
     winograd = forms[:1] == ["winograd"]
@@ -39,13 +39,13 @@ def variant_of(text: str) -> Variant:
     if found.text != text:
         divisions = ", ".join(f"+{name}" for name in DIVISIONS if name)
         raise EngineError(
-            f"runtime {text!r}: expected a runtime, then +winograd or nothing, then one of {divisions} or nothing"
+            f"runtime {text!r}: expected a runtime, optionally followed by +winograd, then by one of {divisions}"
         )
     return found
 
 
 def variant_from(record: Mapping[str, Any]) -> Variant:
-    """The variant with these fields, as JSON keeps them; raises ValueError where they are not those of one."""
+    """The variant from a JSON record. Raises ValueError for an invalid record."""
     variant = Variant(**record)
     if (
         not isinstance(variant.winograd, bool)
@@ -53,5 +53,5 @@ def variant_from(record: Mapping[str, Any]) -> Variant:
         or variant.division not in DIVISIONS
         or record.keys() != {"runtime", "winograd", "division"}
     ):
-        raise ValueError(f"no way to run a network: {dict(record)}")
+        raise ValueError(f"invalid variant: {dict(record)}")
     return variant

@@ -1,8 +1,8 @@
-"""Kernels in CUDA C++ for what neither cuDNN nor cuBLAS does well, in float32 and float16.
+"""CUDA C++ kernels, in float32 and float16, for layers that cuDNN and cuBLAS do not support well.
 
-Arrays are N x H x W x C and contiguous. Storage is float32 or float16, and may change from input to output; arithmetic
-is in float32. Every kernel writes every element of its output. `..._launch` works out the launch, the function of the
-same name starts it on CuPy's current device and stream.
+Arrays are contiguous N x H x W x C. Inputs and outputs are stored as float32 or float16, possibly different; arithmetic
+is in float32. Every kernel writes every element of its output. `..._launch` prepares a launch; the function without
+this suffix starts it on CuPy's current device and stream.
 """
 
 from __future__ import annotations

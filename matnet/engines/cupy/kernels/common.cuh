@@ -1,11 +1,10 @@
-// What all kernels share: storage types, vector loads, and loops over more elements than threads.
+// Shared code of all kernels: storage types, vector loads, and loops over more elements than threads.
 //
-// This text is put before each kernel's own, so that a compiler needs no include path. S and T are how values are
-// stored before and after (float or float16); arithmetic is always in float. V values are loaded and stored at once,
-// 16 bytes at most; I is the type of indices, int or long long. Arrays are N x H x W x C, contiguous, and are read in
-// groups of V channels.
+// This text is prepended to each kernel's source, so that no include path is needed. S and T: storage types of input
+// and output (float or float16); arithmetic is always in float. V: number of values per load and store, at most 16
+// bytes. I: index type, int or long long. Arrays are contiguous N x H x W x C, and read in groups of V channels.
 
-// CUDA's __half without its header, which a compiler at run time would have to find first.
+// CUDA's __half without its header, which NVRTC would have to find.
 struct float16 {
     unsigned short bits;
 };
@@ -59,11 +58,11 @@ template <int V> __device__ __forceinline__ void fill(float (&values)[V], float 
     for (int v = 0; v < V; ++v) values[v] = value;
 }
 
-// The first element of this thread, and the step to its next one.
+// The first element of this thread, and the step to its next element.
 template <typename I> __device__ __forceinline__ I first_index() { return (I)blockIdx.x * blockDim.x + threadIdx.x; }
 template <typename I> __device__ __forceinline__ I index_step() { return (I)gridDim.x * blockDim.x; }
 
-// NaN wins over every number, as in numpy's maximum.
+// NaN propagates, as in numpy's maximum.
 __device__ __forceinline__ float greater(float a, float b) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
     float result;  // one instruction where there is one
@@ -79,7 +78,7 @@ template <typename A> __device__ __forceinline__ A at_most(A a, A b) { return a 
 
 enum Activation { NONE, RELU, LEAKY };
 
-// ReLU passes over NaN, as MATLAB's max does; the leaky one keeps it.
+// ReLU ignores NaN like MATLAB's max; leaky ReLU keeps it.
 template <int ACTIVATION> __device__ __forceinline__ float activated(float x, float leak) {
     if (ACTIVATION == RELU) return fmaxf(x, 0.0f);
     if (ACTIVATION == LEAKY) return x > 0.0f ? x : leak * x;

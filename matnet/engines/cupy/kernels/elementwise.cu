@@ -1,8 +1,8 @@
-// Functions of one place: scale, bias, a second array and ReLU in one pass, sums of several arrays, and their joining.
+// Elementwise kernels: scale, bias, a second array and ReLU in one pass, sums, and concatenation.
 //
 // In `affine` and `sum` `out` may be an input: a thread reads its V values before it writes them.
 
-// V factors of neighbouring channels, 16 bytes at once.
+// V factors of neighbouring channels, 16 bytes per load.
 template <int V> __device__ __forceinline__ void load_factors(float (&factors)[V], const float* place) {
     constexpr int W = V > 4 ? 4 : V;
 #pragma unroll
@@ -54,8 +54,7 @@ __global__ void sum(const S* a, const S* b, const S* c, const S* d, T* out, I to
     }
 }
 
-// The channels of a, b, c and d behind one another, from group `first` of `out_groups` on; of arrays that are not there
-// `groups` are 0.
+// Concatenated channels of a, b, c and d, from group `first` of `out_groups` on. Missing arrays have 0 `groups`.
 template <typename S, typename T, int V, typename I>
 __global__ void join(const S* a, const S* b, const S* c, const S* d, T* __restrict__ out, I total, int groups_a,
                      int groups_b, int groups_c, int groups_d, int first, int out_groups) {

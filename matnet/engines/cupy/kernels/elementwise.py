@@ -1,4 +1,4 @@
-"""Scale, bias and ReLU in one pass, sums and joinings of arrays, and the exchange of layouts and storage types."""
+"""Elementwise kernels: affine with ReLU, sums, concatenation, and conversion of layout and storage type."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from matnet.engines.cupy.kernels.launch import (
     whole,
 )
 
-AT_ONCE = 4  # arrays that one pass sums or joins
-FEW_CHANNELS = 16  # up to which one thread moves all channels of a pixel
+AT_ONCE = 4  # arrays summed or joined per pass
+FEW_CHANNELS = 16  # maximum number of channels moved by one thread per pixel
 
 
 def _activation(leak: float | None) -> tuple[str, np.float32]:
-    """No activation for None, ReLU for 0, else a leaky one."""
+    """The activation for a leak: none for None, ReLU for 0, otherwise leaky ReLU."""
     if leak is None:
         return "NONE", np.float32(0)
     return ("RELU" if leak == 0 else "LEAKY"), np.float32(leak)
@@ -40,11 +40,10 @@ def affine_launch(
     other: Array | None = None,
     leak: float | None = None,
 ) -> Launch:
-    """x * scale + bias + other, then ReLU: max(y, 0) for leak 0, leak * y below 0 otherwise, None without.
+    """x * scale + bias + other, then ReLU: max(y, 0) for leak 0, otherwise leak * y below 0; no ReLU for None.
 
-    x, other: float32 or float16, both the same; out: either; all of one shape. out may be x or other where the type
-    is the same. scale, bias: C numbers, float32. Moves each value of x, other and out once: 8 or 12 bytes a value in
-    float32, where separate passes move two or three times as much.
+    x, other: float32 or float16, the same type; out: either; all of the same shape. out may be x or other if the types
+    are equal. scale, bias: C values, float32. Memory traffic: each value of x, other and out once.
     """
     factors = [array for array in (scale, bias) if array is not None]
     others = [x, out] if other is None else [x, out, other]
@@ -61,11 +60,11 @@ def affine_launch(
 
 
 def sum_launch(inputs: Sequence[Array], out: Array, leak: float | None = None) -> list[Launch]:
-    """The sum of arrays, from left to right, then ReLU as in `affine_launch`.
+    """The sum of arrays of the same shape, from left to right, then ReLU as in `affine_launch`.
 
-    All of one shape. inputs: float32 or float16, all the same; out: the other one too, for up to four inputs, or one of
-    the first four inputs. Moves each value in and out once; more than four are summed in `out`, which costs its bytes
-    and its precision once more for every three.
+    inputs: float32 or float16, all of the same type. out: may be one of the first four inputs, or of the other type for
+    up to four inputs. Memory traffic: each value once; beyond four inputs, partial sums are stored in `out` for every
+    three further inputs, with its precision.
     """
     launches: list[Launch] = []
     parts, rest = list(inputs[:AT_ONCE]), list(inputs[AT_ONCE:])
@@ -87,15 +86,15 @@ def _plan_sum(inputs: Sequence[Array], out: Array, leak: float | None) -> Launch
 
 
 def _padded(inputs: Sequence[Array]) -> tuple[Array | None, ...]:
-    """AT_ONCE pointers, null where there are fewer arrays."""
+    """The arrays, padded with None to AT_ONCE."""
     return (*inputs, *(None,) * (AT_ONCE - len(inputs)))
 
 
 def join_launch(inputs: Sequence[Array], out: Array) -> list[Launch]:
-    """The channels of all inputs one after the other (dagnn.Concat).
+    """Concatenation of channels (dagnn.Concat).
 
-    inputs and out: float32 or float16, of each its own. Moves each value in and out once, four inputs of one type in
-    one pass.
+    inputs and out: float32 or float16, each of any type. Memory traffic: each value once. One pass joins up to four
+    inputs of the same type.
     """
     check(out, *inputs)
     assert sum(x.shape[-1] for x in inputs) == out.shape[-1], [x.shape for x in (*inputs, out)]
@@ -120,10 +119,10 @@ def _part_of_join(inputs: Sequence[Array], out: Array, first: int) -> Launch:
 
 
 def transpose_launch(x: Array, out: Array, to_last: bool) -> Launch:
-    """N x C x H x W to N x H x W x C, or with `to_last` False back, from either of float32 and float16 to either.
+    """N x C x H x W to N x H x W x C, or back with `to_last` False, between float32 and float16 in any combination.
 
-    To channels last `out` may have more channels than x, which become zero; to channels first it may have fewer.
-    Moves each value in and out once: size of x and size of out times their itemsizes.
+    To channels last, `out` may have additional channels, which are set to zero; to channels first, it may have fewer.
+    Memory traffic: each value once.
     """
     check(x, out)
     n, kept = x.shape[0], out.shape[3 if to_last else 1]
@@ -131,7 +130,7 @@ def transpose_launch(x: Array, out: Array, to_last: bool) -> Launch:
     assert (n, h, w) == (out.shape[0], *(out.shape[1:3] if to_last else out.shape[2:])), (x.shape, out.shape)
     assert kept >= c if to_last else kept <= c, (x.shape, out.shape)
     index, types, plane = index_type(x, out), (storage(x), storage(out)), h * w
-    if kept == c and 1 in (c, plane):  # both layouts are the same bytes: each value is a pixel of one channel
+    if kept == c and 1 in (c, plane):  # both layouts are identical in memory
         n, c, kept, plane = 1, 1, 1, x.size
     if max(c, kept) <= FEW_CHANNELS:
         counts = whole(index, n * plane), whole(index, plane), np.int32(c), np.int32(kept)
@@ -152,17 +151,17 @@ def affine(
     other: Array | None = None,
     leak: float | None = None,
 ) -> None:
-    """`affine_launch`, started."""
+    """Start `affine_launch`."""
     start(affine_launch(x, out, scale, bias, other, leak))
 
 
 def add(inputs: Sequence[Array], out: Array, leak: float | None = None) -> None:
-    """`sum_launch`, started."""
+    """Start `sum_launch`."""
     for launch in sum_launch(inputs, out, leak):
         start(launch)
 
 
 def join(inputs: Sequence[Array], out: Array) -> None:
-    """`join_launch`, started."""
+    """Start `join_launch`."""
     for launch in join_launch(inputs, out):
         start(launch)

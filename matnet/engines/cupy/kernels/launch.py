@@ -1,7 +1,4 @@
-"""How a kernel is started: which program, how many threads, which arguments; compiled once, run on CuPy's stream.
-
-What is started (`Launch`) follows from shapes and types alone; `start` starts it.
-"""
+"""Kernel launches: program, threads and arguments. A `Launch` depends only on shapes and types; `start` runs it."""
 
 from __future__ import annotations
 
@@ -14,17 +11,17 @@ from typing import Any
 import numpy as np
 
 Array = Any  # cupy.ndarray; numpy.ndarray where the kernels run on the processor in tests
-THREADS = 256  # of a block: enough to hide latency, few enough for kernels that take many registers
-BLOCKS = 1 << 16  # at most; beyond, each thread takes several elements
-SHORT_INDICES = 1 << 30  # arrays with fewer elements than this are indexed by int, larger ones by long long
-WORD = 16  # bytes that a thread loads at once
+THREADS = 256  # per block: enough to hide latency, few enough for kernels with many registers
+BLOCKS = 1 << 16  # maximum; beyond it, each thread processes several elements
+SHORT_INDICES = 1 << 30  # arrays with fewer elements use int indices, larger ones long long
+WORD = 16  # bytes per load of a thread
 STORAGE = {np.dtype(np.float32): "float", np.dtype(np.float16): "float16"}
 OPTIONS = ("-std=c++17",)
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One start of a kernel: `program` is a file of this folder, `name` its template with all arguments."""
+    """A kernel launch. program: a file in this folder. name: a template with all arguments."""
 
     program: str
     name: str
@@ -34,13 +31,13 @@ class Launch:
 
 
 def source(program: str) -> str:
-    """The whole CUDA C++ text of a program; it includes nothing."""
+    """The CUDA C++ source of a program, without includes."""
     folder = files(__package__)
     return "".join((folder / name).read_text(encoding="utf-8") for name in ("common.cuh", f"{program}.cu"))
 
 
 def start(launch: Launch) -> None:
-    """Run on the current device and stream of CuPy; returns before it is done."""
+    """Launch asynchronously on CuPy's current device and stream."""
     import cupy
 
     kernel = _compiled(launch.program, launch.name, cupy.cuda.runtime.getDevice())
@@ -64,24 +61,24 @@ def name_of(kernel: str, *parameters: Any) -> str:
 
 
 def storage(array: Array) -> str:
-    """The kernels' name for the array's type, float32 or float16."""
+    """The name of the array's type in kernels."""
     return STORAGE[np.dtype(array.dtype)]
 
 
 def index_type(*arrays: Array) -> str:
-    """The C++ type that can count the elements of all arrays."""
+    """The C++ index type for these arrays."""
     return "int" if all(array.size < SHORT_INDICES for array in arrays) else "long long"
 
 
 def whole(kind: str, value: int) -> Any:
-    """A whole number as the argument type `kind`, "int" or "long long"."""
+    """An integer of type `kind`, "int" or "long long"."""
     return np.int32(value) if kind == "int" else np.int64(value)
 
 
 def vector(length: int, *arrays: Array, alike: Sequence[Array] = ()) -> int:
-    """How many values to load at once: at most 16 bytes, a divisor of `length`, on addresses that are its multiples.
+    """Number of values per load: at most 16 bytes, a divisor of `length`, and aligned for all arrays.
 
-    `alike` are loaded by as many values, in several words where they take more than 16 bytes.
+    alike: arrays loaded with the same number of values, in several words if they exceed 16 bytes.
     """
     width = WORD // max(array.dtype.itemsize for array in arrays)
     while width > 1 and (length % width or not all(_aligned(array, width) for array in (*arrays, *alike))):
@@ -98,16 +95,16 @@ def _address(array: Array) -> int:
 
 
 def linear(elements: int, threads: int = THREADS) -> dict[str, tuple[int, int, int]]:
-    """Grid and block for one thread per element, or per several where these are very many."""
+    """Grid and block for one thread per element, or per several elements of very large arrays."""
     return {"grid": (min(-(-elements // threads), BLOCKS), 1, 1), "block": (threads, 1, 1)}
 
 
 def tiled(tiles: int, block: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
-    """Grid and block for one block per tile, or per several where these are very many."""
+    """Grid and block for one block per tile, or per several of very many tiles."""
     return {"grid": (min(tiles, BLOCKS), 1, 1), "block": (*block, 1)}
 
 
 def check(*arrays: Array) -> None:
-    """That the engine made all arrays contiguous and not empty, as the kernels need them."""
+    """Assert that all arrays are contiguous and not empty."""
     for array in arrays:
         assert array.flags.c_contiguous and array.size, (array.shape, array.strides)

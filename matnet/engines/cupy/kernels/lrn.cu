@@ -1,15 +1,15 @@
-// Normalisation across channels: x (kappa + alpha sum x^2)^-beta over BELOW channels down and ABOVE up.
+// Normalization across channels: x (kappa + alpha sum x^2)^-beta over BELOW channels before and ABOVE after.
 
 template <bool ROOTS> __device__ __forceinline__ float normalized(float x, float sum, float alpha, float kappa, float beta) {
     const float base = kappa + alpha * sum;
-    if (ROOTS) {  // beta 0.75: square roots are exact and quicker than a power
+    if (ROOTS) {  // beta 0.75: square roots are exact and faster than a power
         const float root = sqrtf(base);
         return x * (1.0f / (root * sqrtf(root)));
     }
     return x * powf(base, -beta);
 }
 
-// Each thread owns V channels of one pixel and sees its neighbours' through the first-level cache.
+// Each thread processes V channels of a pixel, and reads neighbouring channels from the L1 cache.
 template <typename S, typename T, int V, int BELOW, int ABOVE, bool ROOTS, typename I>
 __global__ void lrn(const S* __restrict__ x, T* __restrict__ out, I total, int groups, float alpha, float kappa,
                     float beta) {
@@ -39,7 +39,7 @@ __global__ void lrn(const S* __restrict__ x, T* __restrict__ out, I total, int g
     }
 }
 
-// Windows too long for registers: each thread sums its own, which the caches hold.
+// Windows too long for registers: each thread sums its window from the caches.
 template <typename S, typename T, bool ROOTS, typename I>
 __global__ void lrn_long(const S* __restrict__ x, T* __restrict__ out, I total, int channels, int below, int above,
                          float alpha, float kappa, float beta) {

@@ -1,4 +1,4 @@
-"""Local response normalisation and softmax."""
+"""Kernels for local response normalization and softmax."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from matnet.engines.cupy.kernels.launch import (
     whole,
 )
 
-IN_REGISTERS = 16  # windows up to this length are held in registers, longer ones are read again from the cache
-FEW_ROWS = 2048  # of a softmax: below, a whole block shares a row
-SHORT_ROW = 128  # and one warp does for a row up to this length
+IN_REGISTERS = 16  # longest window held in registers; longer ones are re-read from the cache
+FEW_ROWS = 2048  # softmax with fewer rows uses a block per row
+SHORT_ROW = 128  # rows up to this length always use one warp
 
 
 def lrn_launch(x: Array, out: Array, length: int, kappa: float, alpha: float, beta: float) -> Launch:
     """x * (kappa + alpha * sum x^2)^(-beta) over `length` channels (vl_nnnormalize); see matnet.ops' LRN.
 
-    x, out: float32 or float16. Moves each value in and out once: 8 bytes a value in float32.
+    x, out: float32 or float16. Memory traffic: each value once.
     """
     check(x, out)
     c = x.shape[-1]
@@ -45,10 +45,9 @@ def lrn_launch(x: Array, out: Array, length: int, kappa: float, alpha: float, be
 
 
 def softmax_launch(x: Array, out: Array) -> Launch:
-    """exp(x - m) / sum exp(x - m) over the channels of every pixel, m being their maximum (vl_nnsoftmax).
+    """exp(x - m) / sum exp(x - m) over the channels of each pixel, where m is their maximum (vl_nnsoftmax).
 
-    x, out: float32 or float16. Moves each value in and out once, 8 bytes a value in float32, since the second and third
-    reading of a pixel's channels find them in the cache.
+    x, out: float32 or float16. Memory traffic: each value once, because further reads hit the cache.
     """
     check(x, out)
     c, index = x.shape[-1], index_type(x)
@@ -61,10 +60,10 @@ def softmax_launch(x: Array, out: Array) -> Launch:
 
 
 def lrn(x: Array, out: Array, length: int, kappa: float, alpha: float, beta: float) -> None:
-    """`lrn_launch`, started."""
+    """Start `lrn_launch`."""
     start(lrn_launch(x, out, length, kappa, alpha, beta))
 
 
 def softmax(x: Array, out: Array) -> None:
-    """`softmax_launch`, started."""
+    """Start `softmax_launch`."""
     start(softmax_launch(x, out))

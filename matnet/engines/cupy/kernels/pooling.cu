@@ -1,15 +1,15 @@
-// Maximum and average of windows, by MatConvNet's rules and by Caffe's.
+// Max and average pooling by the rules of MatConvNet and Caffe.
 
 enum Method { MAXIMUM, AVERAGE, PADDED_AVERAGE };
 
-// Where the windows lie. KH and KW fix the kernel's sizes at compile time; 0 leaves them open.
+// Layout of windows. KH and KW: kernel sizes at compile time; 0: at run time.
 template <int KH, int KW> struct Windows {
     int height, width, out_height, out_width, kernel_h, kernel_w, stride_h, stride_w, top, left;
     __device__ __forceinline__ int rows() const { return KH ? KH : kernel_h; }
     __device__ __forceinline__ int columns() const { return KW ? KW : kernel_w; }
 };
 
-// What a window starts from: `outside` counts where part of it lies beyond the image, else nothing does.
+// Initial value of a window: `outside` if part of it is outside the image, otherwise neutral.
 template <int METHOD, int KH, int KW>
 __device__ __forceinline__ float initial(const Windows<KH, KW>& w, int row, int column, float outside) {
     if (METHOD != MAXIMUM) return 0.0f;
@@ -21,8 +21,8 @@ template <int METHOD> __device__ __forceinline__ float combined(float a, float b
     return METHOD == MAXIMUM ? greater(a, b) : a + b;
 }
 
-// MatConvNet divides by the pixels inside the image, Caffe by the cells inside the image or its pad: 0 where a window
-// lies beyond both, which gives NaN.
+// MatConvNet divides by the pixels inside the image, Caffe by the cells inside the padded image (0 outside, which gives
+// NaN).
 template <int METHOD, int KH, int KW>
 __device__ __forceinline__ float finished(const Windows<KH, KW>& w, float value, int row, int column) {
     if (METHOD == MAXIMUM) return value;
@@ -69,7 +69,7 @@ __global__ void pool(const S* __restrict__ x, T* __restrict__ out, I total, int 
     }
 }
 
-// Large windows: 32 groups of channels side by side, the window's cells dealt out to 8 rows of threads.
+// Large windows: 32 groups of channels per block, with the window's cells distributed to 8 rows of threads.
 template <typename S, typename T, int V, int METHOD, typename I>
 __global__ void pool_large(const S* __restrict__ x, T* __restrict__ out, I tiles, int groups,
                            int height, int width, int out_height, int out_width, int kernel_h,

@@ -1,4 +1,4 @@
-"""Max and average pooling by MatConvNet's rules and by Caffe's, with windows of any size."""
+"""Kernels for max and average pooling by the rules of MatConvNet and Caffe, with windows of any size."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from matnet.engines.cupy.kernels.launch import (
 )
 
 Pair = tuple[int, int]
-LARGE = 32  # cells of a window from which on several threads share it
-UNROLLED = (2, 3)  # sides of windows, alike both ways, that are fixed when the kernel is compiled
-LOWEST = float(np.finfo(np.float32).min)  # -FLT_MAX, what Caffe's maximum starts from
+LARGE = 32  # windows with at least this many cells are shared by several threads
+UNROLLED = (2, 3)  # sides of square windows that are compile-time constants
+LOWEST = float(np.finfo(np.float32).min)  # -FLT_MAX, the initial value of Caffe's maximum
 METHODS = {"max": "MAXIMUM", "avg": "AVERAGE", "padded_avg": "PADDED_AVERAGE"}
 
 
 @dataclass(frozen=True)
 class KernelWindows:
-    """Where the windows lie: sizes (vertical, horizontal), and the pad on the top and the left.
+    """The layout of windows: sizes (vertical, horizontal), and the pad at the top and left.
 
-    The pad at the bottom and right is what the output's size makes of it. `outside` is what cells beyond the
-    image count as in a maximum: -inf by MatConvNet's rules, LOWEST by Caffe's.
+    The pad at the bottom and right follows from the output size. outside: value of cells outside the image in a
+    maximum, -inf in MatConvNet, LOWEST in Caffe.
     """
 
     kernel: Pair
@@ -44,10 +44,9 @@ class KernelWindows:
 def pool_launch(x: Array, out: Array, method: str, windows: KernelWindows) -> Launch:
     """The maximum or average over windows (vl_nnpool; BVLC Caffe, pooling layer).
 
-    `method`: 'max'; 'avg', over the pixels inside the image; 'padded_avg', over the cells inside the image and
-    its pad, which Caffe takes to be the same on opposite sides. x, out: float32 or float16; the sizes of `out` say how
-    many windows there are. Moves each value in and out once: windows that overlap
-    read from the cache.
+    method: 'max'; 'avg', over the pixels inside the image; 'padded_avg', over the cells inside the image and its pad,
+    which is equal on opposite sides as in Caffe. x, out: float32 or float16; the number of windows follows from the
+    size of `out`. Memory traffic: each value once, because overlapping windows hit the cache.
     """
     check(x, out)
     (_, h, w, c), (_, out_h, out_w, _) = x.shape, out.shape
@@ -67,5 +66,5 @@ def pool_launch(x: Array, out: Array, method: str, windows: KernelWindows) -> La
 
 
 def pool(x: Array, out: Array, method: str, windows: KernelWindows) -> None:
-    """`pool_launch`, started."""
+    """Start `pool_launch`."""
     start(pool_launch(x, out, method, windows))

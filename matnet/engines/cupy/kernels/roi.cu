@@ -1,13 +1,13 @@
-// Pooling of boxes into tiles (vl_nnroipool).
+// RoI pooling (vl_nnroipool).
 
-// A box in whole pixels, 0-based and inclusive, and the image that it lies in.
+// A box in integer pixels, 0-based and inclusive, and its image.
 struct Box {
     int image;
     double left, top, right, bottom;
 };
 
-// How box coordinates become pixels: rows (a b c) of x' = a x + b y + c and y' = d x + e y + f. A scale T is
-// T (x - 1) + 1, in double precision and in this order, as upstream has it.
+// Mapping of box coordinates to pixels: x' = a x + b y + c and y' = d x + e y + f. A scale T is
+// T (x - 1) + 1, in double precision and in this order, as in MatConvNet.
 struct Transform {
     double a, b, c, d, e, f;
     int affine;
@@ -21,14 +21,14 @@ struct Transform {
     }
 };
 
-// To the nearest whole number, halves away from zero, of a coordinate in single precision; then 0-based.
+// Rounds a coordinate in single precision half away from zero, and makes it 0-based.
 __device__ __forceinline__ double pixel(double coordinate) {
     const double single = (double)(float)coordinate;
     const double size = floor(fabs(single) + 0.5);
     return (single < 0.0 ? -size : size) - 1.0;
 }
 
-// Number k of the boxes in MATLAB's order: rows fastest, then columns, channels, images.
+// Element k of the boxes in MATLAB's order: rows fastest, then columns, channels, images.
 template <typename I>
 __device__ __forceinline__ float numbered(const float* boxes, I k, I height, I width, I channels) {
     const I row = k % height, column = k / height % width, channel = k / height / width % channels;
@@ -48,7 +48,7 @@ __device__ __forceinline__ Box box_at(const float* boxes, I r, I height, I width
     }
     Box box = {0, 0.0, 0.0, 0.0, 0.0};
     if (!finite) {
-        *fault = 1;  // any thread may say so: all write the same
+        *fault = 1;  // all threads write the same value
         return box;
     }
     const float given = truncf(number[0]) - 1.0f;
@@ -64,7 +64,7 @@ __device__ __forceinline__ Box box_at(const float* boxes, I r, I height, I width
     return box;
 }
 
-// Begin or end of a tile: a product in single precision, as upstream, moved to the box and cut to the image.
+// Start or end of a tile: a product in single precision as in MatConvNet, shifted to the box, clipped to the image.
 __device__ __forceinline__ int edge(double first, float step, int tile, bool end, int size) {
     const float offset = __fmul_rn((float)tile, step);
     const double place = (double)(end ? ceilf(offset) : floorf(offset)) + first;

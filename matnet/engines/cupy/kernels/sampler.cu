@@ -1,6 +1,6 @@
-// Bilinear interpolation at the points of a grid, zero outside the image (vl_nnbilinearsampler).
+// Bilinear interpolation at grid points, zero outside the image (vl_nnbilinearsampler).
 
-// Of the two pixels around a position in [-1, 1]: the first, and the weights; either may lie outside the image.
+// The first of the two pixels around a position in [-1, 1], and both weights; either may be outside the image.
 struct Neighbours {
     int first;
     float weight[2];

@@ -1,4 +1,4 @@
-"""Pooling of boxes, and sampling at the points of a grid."""
+"""Kernels for RoI pooling and bilinear sampling."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from matnet.ops.roi import ROIPooling
 def roi_pool_launch(x: Array, boxes: Array, out: Array, fault: Array, op: ROIPooling) -> Launch:
     """The maximum or average over each tile of each box (vl_nnroipool); see matnet.ops' ROIPooling.
 
-    x, out: float32 or float16 (out is R x 1 x 1 x (C columns rows) with op.flatten). boxes: float32 N x C x H x W,
-    5 numbers a box. fault: one int32, set to 1 where a box holds NaN or
-    infinity, whose output is 0, and where the op refuses its image; it is never cleared here. Moves the pixels under
-    all boxes, once or less where boxes overlap in the cache, and the output.
+    x, out: float32 or float16 (out is R x 1 x 1 x (C columns rows) with op.flatten). boxes: float32 N x C x H x W, 5
+    numbers per box. fault: one int32, set to 1 for a box with NaN or infinite values (its output is 0) or an invalid
+    image number; never cleared here. Memory traffic: the pixels of all boxes, except those in the cache, and the
+    output.
     """
     check(x, out, boxes, fault)
     n, h, w, c = x.shape
@@ -42,7 +42,7 @@ def roi_pool_launch(x: Array, boxes: Array, out: Array, fault: Array, op: ROIPoo
 
 
 def _transform(op: ROIPooling) -> tuple[np.generic, ...]:
-    """a b c d e f of x' = a x + b y + c and y' = d x + e y + f, and 1; or the scales a and e, and 0."""
+    """a b c d e f of x' = a x + b y + c, y' = d x + e y + f, followed by 1; or scales a and e, followed by 0."""
     given = op.transform
     if isinstance(given, float):
         given = (given, given)
@@ -52,10 +52,10 @@ def _transform(op: ROIPooling) -> tuple[np.generic, ...]:
 
 
 def sample_launch(x: Array, grid: Array, out: Array) -> Launch:
-    """x interpolated at the points of a grid, zero outside (vl_nnbilinearsampler); see matnet.ops' BilinearSampler.
+    """Bilinear interpolation of x at grid points, zero outside (vl_nnbilinearsampler); see matnet.ops' BilinearSampler.
 
-    x, out: float32 or float16; grid: float32 No x Wo x 2 x Ho. Moves the grid
-    and the output once, and the pixels around its points, which neighbouring points find in the cache.
+    x, out: float32 or float16. grid: float32 No x Wo x 2 x Ho. Memory traffic: the grid, the output, and the pixels
+    around grid points, which neighbouring points share through the cache.
     """
     check(x, out, grid)
     (n, h, w, c), (count, out_h, out_w, _) = x.shape, out.shape
@@ -69,10 +69,10 @@ def sample_launch(x: Array, grid: Array, out: Array) -> Launch:
 
 
 def roi_pool(x: Array, boxes: Array, out: Array, fault: Array, op: ROIPooling) -> None:
-    """`roi_pool_launch`, started."""
+    """Start `roi_pool_launch`."""
     start(roi_pool_launch(x, boxes, out, fault, op))
 
 
 def sample(x: Array, grid: Array, out: Array) -> None:
-    """`sample_launch`, started."""
+    """Start `sample_launch`."""
     start(sample_launch(x, grid, out))

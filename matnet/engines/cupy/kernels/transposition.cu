@@ -1,7 +1,7 @@
 // N x C x H x W to N x H x W x C and back, from one storage type to another.
 
-// rows x columns of each image become kept_columns x new_rows: columns beyond kept_columns are left out, rows beyond
-// `rows` are zero. Tiles of 32 x 32 pass through shared memory, whose rows of 33 keep its banks apart.
+// rows x columns of each image become kept_columns x new_rows: columns beyond kept_columns are dropped, rows beyond
+// `rows` are zero. Tiles of 32 x 32 go through shared memory with rows of 33, to avoid bank conflicts.
 template <typename S, typename T, typename I>
 __global__ void transpose(const S* __restrict__ x, T* __restrict__ out, I tiles, I rows, I columns, I kept_columns,
                           I new_rows) {
@@ -24,7 +24,7 @@ __global__ void transpose(const S* __restrict__ x, T* __restrict__ out, I tiles,
     }
 }
 
-// Few channels: each thread moves all of one pixel's, so that the planes are read or written in order.
+// Few channels: each thread moves all channels of a pixel, so that planes are accessed in order.
 template <typename S, typename T, bool TO_LAST, typename I>
 __global__ void transpose_few(const S* __restrict__ x, T* __restrict__ out, I pixels, I plane, int channels,
                               int new_channels) {
