@@ -262,7 +262,7 @@ def test_faults_are_told_alike_by_every_backend(backend: str) -> None:
 @pytest.mark.parametrize(
     ("backend", "options", "told"),
     [
-        ("onxx", {}, "no backend is called 'onxx'; nearest: onnx"),
+        ("onxx", {}, "unknown backend 'onxx'; nearest: onnx"),
         ("numpy", {"threads": 2}, "backend 'numpy' does not support option threads"),
         ("onnx", {"runtime": "openvin"}, "unknown runtime 'openvin'; nearest: openvino"),
         pytest.param("onnx", {"threads": 0}, "threads is 0; expected an integer >= 1", marks=installed),

@@ -137,7 +137,7 @@ def test_networks_whose_memory_cannot_be_planned() -> None:
     twice.layers["b"].outputs = ["a"]
     assert_line(why_layer_by_layer(twice), "'a'", "'a'", "'b'")
     lines = schedule_lines(net, {"x": X, "selector": (2, 1, 1, 1)})
-    assert lines[0].startswith("layers run one at a time in CuPy: the size")
+    assert lines[0].startswith("layers run one at a time in CuPy: the output size")
     assert lines[1] == "activations are channels first (NCHW)"
 
 

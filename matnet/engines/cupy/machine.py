@@ -70,7 +70,7 @@ def _transposing(inside: Array, into: bool) -> Callable[[Array], None]:
         arguments = list(launch.arguments)
         arguments[place] = value
         kernels.start(replace(launch, arguments=tuple(arguments)))
-        launch = replace(launch, arguments=(*arguments[:place], None, *arguments[place + 1 :]))  # do not keep value alive
+        launch = replace(launch, arguments=(*arguments[:place], None, *arguments[place + 1 :]))  # frees value
 
     return call
 
