@@ -207,6 +207,8 @@ def check_session(block: Block, where: str) -> None:
 def test_every_block_says_what_it_is(page: Path) -> None:
     known = LANGUAGES | NOT_RUN | PLAIN
     assert [(block.line, block.language) for block in blocks(page) if block.language not in known] == []
+    code = re.compile(r"^(\$ )?(matnet|python|pip|import|from) ", re.MULTILINE)
+    assert [block.line for block in blocks(page) if block.language in PLAIN and code.search(block.text)] == []
 
 
 def test_the_marks_are_counted() -> None:
