@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     add("--models", metavar="A,B", help="names or .mat files (default: the published table's, VGG-Face and FCN)")
     add("--batch", default="1,16", metavar="N,M", help="batch sizes (default: %(default)s)")
     add("--peers", metavar="A,B", help=f"{', '.join(PEERS)}, single forms such as torch-eager, or none")
-    add("--threads", type=int, metavar="N", help="default: all processors")
+    add("--threads", type=int, metavar="N", help="number of threads (default: all processors)")
     add("--backend", choices=BACKENDS, help="time matnet only on this backend")
     add("--runtime", metavar="NAME", help="time backend onnx only on this runtime")
     add("--precision", choices=PRECISIONS, default="fp32", help="precision of all engines (default: %(default)s)")

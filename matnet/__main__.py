@@ -18,7 +18,7 @@ VERBS = {
     "predict": "classify photos: the best classes, with probabilities",
     "features": "compute features of photos, as an array",
     "show": "show layers, sizes, receptive fields and memory of a network",
-    "run": "run a network on arrays, and write any of its variables",
+    "run": "run a network on arrays or images, and write any of its variables",
     "eval": "measure a network's error on a data set",
     "convert": "convert Caffe into .mat, and .mat into Caffe, ONNX or PyTorch",
     "diff": "compare two networks: structure, params, meta",

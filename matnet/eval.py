@@ -52,9 +52,9 @@ TABLE = "--table"
 def parser() -> argparse.ArgumentParser:
     command = command_parser(
         "eval", "[MODEL] [--data FOLDER]",
-        description="Evaluate a network: classification, segmentation, detection, faces, edges or retrieval. "
-        "Without a model: digits-lenet, which needs no download. The published tables: "
-        f"`{program('reproduce')}`.",
+        description="Evaluate a network: classification, segmentation, detection, faces, edges, retrieval or "
+        "regression. Without a model, evaluate digits-lenet, which needs no download. To measure the published tables, "
+        f"use `{program('reproduce')}`.",
     )
     command.add_argument("named", nargs="?", metavar="MODEL", help=f"{model_help()} (default: digits-lenet)")
     command.add_argument("surplus", nargs="*", help=argparse.SUPPRESS)  # images, as for predict

@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="a layer, variable or Caffe blob, or a pattern of names such as 'conv5*'; may be repeated",
     )
-    command.add_argument("--pool", choices=POOLS, default="none", help="over height and width (default: %(default)s)")
+    command.add_argument("--pool", choices=POOLS, default="none", help="pool height and width (default: %(default)s)")
     command.add_argument(
         "--out",
         type=Path,

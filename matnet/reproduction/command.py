@@ -76,7 +76,8 @@ def parser() -> argparse.ArgumentParser:
         "--protocol", choices=PROTOCOLS, help="how images are prepared (default: as for the published row)"
     )
     way.add_argument("--ten-crop", dest="crops", action="store_const", const=10, help="average the scores of ten crops")
-    way.add_argument("--face-crop", type=float, default=FACE_CROP, metavar="PART", help="as in eval: %(default).3f")
+    crop = "the central part of a face image's height and width to use (default: %(default).3f)"
+    way.add_argument("--face-crop", type=float, default=FACE_CROP, metavar="PART", help=crop)
     add_engine_options(command)
     add_batch_size(command, BATCH_SIZE, "images per batch (default: %(default)s)")
     add("--strict", action="store_true", help="stop if a batch does not fit, instead of halving it")

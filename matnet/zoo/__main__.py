@@ -59,13 +59,13 @@ def _add_list(verbs: Any) -> None:
 
 def _add_show(verbs: Any) -> None:
     command = _verb(verbs, "show", show_model, "Show what is known about one model.")
-    command.add_argument("name", metavar="NAME")
+    command.add_argument("name", metavar="NAME", help="name of the model")
     command.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _add_fetch(verbs: Any) -> None:
     command = _verb(verbs, "fetch", fetch_model, "Download a model, verify it and print its path.")
-    command.add_argument("name", metavar="NAME")
+    command.add_argument("name", metavar="NAME", help="name of the model")
     command.add_argument(
         "--what", choices=("mat", "caffe"), default="mat", help="the .mat file (default), or the Caffe files"
     )
@@ -119,13 +119,13 @@ def _add_info(verbs: Any) -> None:
 
 
 def _add_ways(ways: Any) -> None:
-    out = _verb(ways, "export", export_folder, "Write a model as Caffe's tools expect it: readme.md and prototxt.")
-    out.add_argument("name", metavar="NAME")
-    out.add_argument("folder", type=Path, metavar="FOLDER")
-    back = _verb(ways, "import", import_folder, "Make a folder in Caffe's format a model that matnet knows.")
-    back.add_argument("folder", type=Path, metavar="FOLDER", help="or the .zip file of a gist")
+    out = _verb(ways, "export", export_folder, "Write a model in Caffe's format: readme.md and prototxt.")
+    out.add_argument("name", metavar="NAME", help="name of the model")
+    out.add_argument("folder", type=Path, metavar="FOLDER", help="the folder to write")
+    back = _verb(ways, "import", import_folder, "Add a folder in Caffe's format to the models that matnet knows.")
+    back.add_argument("folder", type=Path, metavar="FOLDER", help="the folder, or the .zip file of a gist")
     back.add_argument("--name", metavar="NAME", help="name of the model (default: that of the folder)")
-    back.add_argument("--task", choices=TASKS, default="classification", help="default: classification")
+    back.add_argument("--task", choices=TASKS, default="classification", help="its task (default: classification)")
 
 
 def byte_size(text: str) -> int:
