@@ -358,10 +358,12 @@ def model_page(card: Any, drawn: bool, layers: str) -> Iterator[str]:
 def published_lines(card: Any, spelled: Any) -> Iterator[str]:
     rows = [entry for entry in card.published if entry.figures]
     if rows:
-        yield from ("## Published figures", "", "| figures | data | protocol | source |", "|---|---|---|---|")
+        yield from ("## Published figures", "", "| figures | data | protocol | source | in `matnet reproduce` |")
+        yield "|---|---|---|---|---|"
         for entry in rows:
             figures = ", ".join(f"{spelled(name)} {value:g}" for name, value in entry.figures.items())
-            cells = (figures, entry.data, entry.protocol, entry.source)
+            measured = f"no: {entry.unmeasured}" if entry.unmeasured else "yes"
+            cells = (figures, entry.data, entry.protocol, entry.source, measured)
             yield f"| {' | '.join(markdown_text(str(cell)) for cell in cells)} |"
         yield ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,22 @@ def test_every_published_figure_has_a_row_or_a_reason(card: Card, with_rows: lis
         compared = {*FIGURES[row.task], *ELSEWHERE, "accuracy"}
         assert set(published.figures) <= compared, f"figures that no row compares: {published}"
         assert "mean_ap_11point" not in published.figures or any("mAP 11" in text for text in card.evidence)
+
+
+@pytest.mark.parametrize("card", all_cards(), ids=lambda card: card.name)
+def test_a_percentage_in_a_cards_text_is_one_of_its_figures(card: Card) -> None:
+    """As it stands, or as what it leaves of 100; so it has a row or a reason as well."""
+    family = [other for other in all_cards() if other.folder == card.folder]
+    known = [value for other in family for entry in other.published for value in entry.figures.values()]
+    known += [100 - value for value in known]
+    stated = [float(text) for text in re.findall(r"(\d+(?:\.\d+)?) %", card.prose)]
+    assert [value for value in stated if not any(value == pytest.approx(one) for one in known)] == []
+
+
+@pytest.mark.parametrize("name", ["googlenet-cars", "yearbook"])
+def test_a_card_whose_data_lacks_a_list_says_so_in_its_text(name: str) -> None:
+    (card,) = (card for card in all_cards() if card.name == name)
+    assert re.search(r"not seen", card.prose) and "matnet reproduce" in card.prose
 
 
 @pytest.mark.process

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from matnet.errors import program
 from matnet.tables import Table
 from matnet.zoo.cache import present_mat
 from matnet.zoo.cards import Card, RemoteFile
@@ -78,7 +79,8 @@ def card_text(card: Card) -> str:
     for entry in card.published:
         where = ", ".join(part for part in (entry.source, entry.data, entry.protocol) if part)
         figures = ", ".join(f"{spelled(name)} {value:g}" for name, value in entry.figures.items())
-        lines.append(f"{'published':>15}  {figures} ({where})")
+        reason = f"; no row in `{program('reproduce')}`: {entry.unmeasured}" if entry.unmeasured else ""
+        lines.append(f"{'published':>15}  {figures} ({where}){reason}")
     lines += [f"{'cite':>15}  {text}" for text in card.citation]
     lines += [f"{'uncertain':>15}  {text}" for text in card.evidence]
     return "\n".join([*lines, "", card.prose])
