@@ -60,7 +60,8 @@ def usage() -> str:
             "",
             *(f"  {verb:{width}}  {text}" for verb, text in known.items()),
             "",
-            "matnet COMMAND --help explains a command; matnet --version prints the version.",
+            "matnet COMMAND --help explains a command.",
+            "matnet --version prints the version, backends and devices.",
         ]
     )
 
@@ -73,8 +74,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if given[0] == "--version":
         from matnet import __version__
+        from matnet.env import backends_and_devices
 
         print(f"matnet {__version__}")
+        print("\n".join(f"{name}: {value}" for name, value in backends_and_devices().items()))
         return 0
     what = "an option" if given[0].startswith("-") else "a command"
     raise MatnetError(f"{given[0]}: is not {what} of matnet{nearest(given[0], verbs())}; `matnet --help` lists all")

@@ -26,6 +26,7 @@ def test_what_a_report_needs_is_printed(
     found = json.loads(capsys.readouterr().out)
     assert found["matnet"].split()[0] == matnet.__version__
     assert found["numpy"] == version("numpy")
+    assert found["backends"].startswith("numpy, onnx") and "cpu (" in found["devices"]
     assert "onnxruntime" in found["runtimes"]
     assert str(tmp_path) in found["cache folder"] and "2.5 MB" in found["cache folder"]
     env.main([])

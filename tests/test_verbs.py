@@ -15,7 +15,7 @@ import pytest
 import matnet
 from matnet.__main__ import VERBS, main, module_of, usage, verbs
 from matnet.arguments import joined_pairs
-from matnet.errors import run_command
+from matnet.errors import EngineError, run_command
 from tests.conftest import DATA
 from tests.imports import HEAVY, is_command, modules
 
@@ -49,9 +49,23 @@ def test_every_command_at_the_top_is_listed() -> None:
     assert all(callable(import_module(module_of(verb) or "").main) for verb in verbs())
 
 
-def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("gpus", [0, 2])
+def test_the_version(gpus: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the backends and the devices, or why there is no GPU."""
+    from matnet.engines.cupy import probe
+
+    def found(index: int) -> probe.Gpu:
+        if index >= gpus:
+            raise EngineError(f"there is no gpu:{index}")
+        return probe.Gpu(index, f"Tesla {index}", (9, 0), 1, 13000, 13000)
+
+    monkeypatch.setattr(probe, "find_gpu", found)
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"matnet {matnet.__version__}\n"
+    version, backends, devices = capsys.readouterr().out.splitlines()
+    assert version == f"matnet {matnet.__version__}"
+    assert backends.startswith("backends: numpy, onnx") and backends.endswith("cupy") is (gpus > 0)
+    assert devices.startswith("devices: cpu (")
+    assert devices.endswith("; gpu:0 (Tesla 0); gpu:1 (Tesla 1)" if gpus else "; there is no gpu:0")
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("evl", "eval"), ("shwo", "show"), ("benchmark", "benchmarks")])
