@@ -40,8 +40,8 @@ def served(models: Sequence[str] = (), limits: DemoLimits | None = None, names: 
     import uvicorn
 
     from matnet.demo.app import Page
-    from matnet.demo.connections import TimedConnection
     from matnet.demo.folder import Folder
+    from matnet.demo.server import configured
 
     folder = Folder((limits or DemoLimits()).kept)
     try:
@@ -51,10 +51,7 @@ def served(models: Sequence[str] = (), limits: DemoLimits | None = None, names: 
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
             listening.listen(64)
-            config = uvicorn.Config(
-                page.app(names), log_config=None, access_log=False, ws="none", http=TimedConnection
-            )
-            server = uvicorn.Server(config)
+            server = uvicorn.Server(configured(page.app(names)))
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
             thread.start()
             while not server.started and thread.is_alive():

@@ -17,6 +17,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -448,6 +449,22 @@ def test_requests_that_stop_coming_are_ended(page: Served, monkeypatch: pytest.M
             answer = line.makefile("rb").read().decode()  # until the server closes
         assert answer[9:12] == status
     assert len(page.page.folder._files) == before and not page.page.folder._coming
+
+
+@pytest.mark.process
+def test_half_sent_requests_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than there are connections, some of which state bodies that would take all room."""
+    monkeypatch.setattr("matnet.demo.limits.UNFINISHED", 8)
+    monkeypatch.setattr("matnet.demo.server.CONNECTIONS", 16)
+    with served([str(MAT)], SMALL) as page, ExitStack() as lines:
+        host, port = page.address.removeprefix("http://").split(":")
+        body = f"POST /api/files?name=a HTTP/1.1\r\nHost: {host}\r\nContent-Length: {SMALL.network}\r\n\r\nabc"
+        for place in range(40):
+            line = lines.enter_context(socket.create_connection((host, port), timeout=20))
+            line.sendall((body if place % 2 else "GET / HTTP/1.1\r\nHost: a").encode())
+        assert page.get("/api/page").status_code == 200
+        answer = page.drop(content(MAT))
+        assert answer.status_code == 200, answer.text
 
 
 def test_files_that_are_kept_are_bounded_and_the_oldest_go(page: Served) -> None:

@@ -1,4 +1,4 @@
-"""The connections of the page: one that sends no whole head of a request in time is closed."""
+"""The connections of the page: one that sends no whole request in time is closed, sooner where there are many."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from matnet.demo import limits
 class TimedConnection(H11Protocol):
     """A connection that is closed where the head of its next request takes more than `limits.STALLED` seconds.
 
-    uvicorn closes a connection that is silent after an answer, but waits without end for the rest of a head.
+    uvicorn closes a connection that is silent after an answer, but waits without end for the rest of a head. Of more
+    than `limits.UNFINISHED` connections whose request is not whole, the one that was silent longest is closed at once.
     """
 
     _timer: asyncio.TimerHandle | None = None
+    _heard = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._heard = self.loop.time()
         self._watch()
+        self._give_way()
 
     def data_received(self, data: bytes) -> None:
+        self._heard = self.loop.time()
         super().data_received(data)
         self._watch()
 
@@ -41,6 +46,17 @@ class TimedConnection(H11Protocol):
             self._stop()
         elif self._timer is None:
             self._timer = self.loop.call_later(limits.STALLED, self.timeout_keep_alive_handler)
+
+    @property
+    def _unfinished(self) -> bool:
+        """Whether it is open, and the next request, or the body of this one, is still to come."""
+        found: Any = self.cycle
+        return not self.transport.is_closing() and (found is None or found.response_complete or found.more_body)
+
+    def _give_way(self) -> None:
+        waiting = [one for one in self.connections if isinstance(one, TimedConnection) and one._unfinished]
+        if len(waiting) > limits.UNFINISHED:
+            min(waiting, key=lambda one: one._heard).transport.close()
 
     def _stop(self) -> None:
         if self._timer is not None:

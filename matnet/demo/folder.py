@@ -57,6 +57,12 @@ class Folder:
             self._coming[token] = size
         return token, path
 
+    def grow(self, token: str, size: int) -> None:
+        """Keep `size` more bytes free for a file that is being written. DataError where there is no room for them."""
+        with self._lock:
+            self._make_room(size)
+            self._coming[token] += size
+
     def finish(self, token: str) -> None:
         """The file is written: from now on it may be removed to make room."""
         with self._lock:

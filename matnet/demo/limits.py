@@ -17,6 +17,8 @@ WAITING = 32
 """Requests that may wait for the engine."""
 STALLED = 20.0
 """Seconds after which a request whose head or body stops coming is ended, as it holds a connection and room."""
+UNFINISHED = 64
+"""Connections whose request is not whole; of more, the one that was silent longest is closed, so that others get in."""
 LEAST_RATE = 50_000
 """Bytes of a body in a second, on average after the first STALLED seconds."""
 EXPANSION = 4

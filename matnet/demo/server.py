@@ -11,11 +11,15 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from matnet.demo.limits import EXPANSION, DemoLimits
 from matnet.engines import EngineOptions
 from matnet.errors import INTERRUPTED, EngineError, MatnetError
 from matnet.formats.mat import limits as of_files
+
+if TYPE_CHECKING:
+    import uvicorn
 
 log = logging.getLogger(__name__)
 CONNECTIONS = 200
@@ -33,7 +37,6 @@ def serve(models: Sequence[str], host: str, port: int, limits: DemoLimits, engin
         import uvicorn
 
         from matnet.demo.app import Page
-        from matnet.demo.connections import TimedConnection
         from matnet.demo.folder import Folder
 
         folder = Folder(limits.kept)
@@ -43,20 +46,7 @@ def serve(models: Sequence[str], host: str, port: int, limits: DemoLimits, engin
                 page.models.add_stated(model)
             forbid_downloads()
             of_files.ceiling = EXPANSION * limits.network
-            server = uvicorn.Server(
-                uvicorn.Config(
-                    page.app([host]),
-                    log_config=None,
-                    log_level="warning",
-                    access_log=False,
-                    server_header=False,
-                    proxy_headers=False,
-                    ws="none",
-                    http=TimedConnection,
-                    limit_concurrency=CONNECTIONS,
-                    timeout_graceful_shutdown=GRACE,
-                )
-            )
+            server = uvicorn.Server(configured(page.app([host])))
             log.info(f"the page is {address(listening)}; Ctrl-C ends it")
             try:
                 server.run(sockets=[listening])
@@ -67,6 +57,26 @@ def serve(models: Sequence[str], host: str, port: int, limits: DemoLimits, engin
                 raise
         finally:
             folder.close()
+
+
+def configured(app: Any) -> uvicorn.Config:
+    """How uvicorn serves the page."""
+    import uvicorn
+
+    from matnet.demo.connections import TimedConnection
+
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        http=TimedConnection,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE,
+    )
 
 
 def _leave(ended: KeyboardInterrupt | SystemExit) -> None:
