@@ -144,6 +144,33 @@ def unlinked(pattern: str) -> Change:
     return lambda root: next(root.rglob(pattern)).unlink()
 
 
+def dangling(place: str) -> Change:
+    """A link to no file in the place of an image of VOC."""
+
+    def change(home: Path) -> None:
+        file = home / "VOC2007" / place
+        file.unlink()
+        file.symlink_to("nowhere.jpg")
+
+    return change
+
+
+def folder_of(place: str) -> Change:
+    def change(home: Path) -> None:
+        (home / "VOC2007" / place).unlink()
+        (home / "VOC2007" / place).mkdir()
+
+    return change
+
+
+def sized(before: str, after: str) -> Change:
+    def change(home: Path) -> None:
+        file = home / "VOC2007" / "Annotations" / "000001.xml"
+        file.write_text(file.read_text().replace(before, after))
+
+    return change
+
+
 def query_labels(root: Path) -> None:
     file = root / "cifar-10-batches-bin" / "test_batch.bin"
     file.write_bytes(b"\x07" + file.read_bytes()[1:])
@@ -198,6 +225,11 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("BSDS500", unlinked("groundTruth/test/2.mat"), ("1 of 2 images have no boundaries", "2.jpg")),
     ("CIFAR-10", unlinked("data_batch_1.bin"), ("1 query image(s)", "label 0")),
     ("CIFAR-10 lists", unlinked("train2.png"), ("1 of 5 images are missing", "train2.png")),
+    ("VOC objects", dangling("JPEGImages/000002.jpg"), ("1 file(s)", "000002.jpg")),
+    ("VOC objects", folder_of("JPEGImages/000001.jpg"), ("1 file(s)", "000001.jpg")),
+    # --- annotations of no image ---
+    ("VOC objects", sized("<width>40", "<width>0"), ("1 annotation(s)", "000001.xml", "0 x 30")),
+    ("VOC objects", sized("<height>30", "<height>-30"), ("1 annotation(s)", "000001.xml", "40 x -30")),
     # --- a split that lists an image twice ---
     ("VOC", listed("VOC2011/ImageSets/Segmentation/seg11valid.txt", "\n2011_000002\n"), ("1 name(s)", "2011_000002")),
     ("SIFT Flow", listed("test.txt", "coast_1\n"), ("1 image(s)", "more than once", "coast_1")),

@@ -7,7 +7,9 @@ of boxes: Girshick, Fast R-CNN, and Ren et al., Faster R-CNN, with their publish
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,14 @@ from matnet.datasets.proposals import read_proposals
 from matnet.errors import DataError, NetworkError, run_command
 from matnet.evaluation import evaluate
 from matnet.evaluation.detectors import DetectionLimits, Detector, best, detector_of, listed, moved_boxes
+from matnet.evaluation.runner import Runner
+from matnet.evaluation.tasks.detection import order_of
 from matnet.formats.mat import write_mat
 from matnet.formats.mat.values import Cell
 from matnet.images import Preprocessing
 from matnet.metrics import NEITHER, RIGHT, WRONG, AveragePrecision, matched_detections
+from matnet.network import Network
+from matnet.ops.convolution import Conv
 from tests.helpers import assert_line
 from tests.small_sets import BOXES, MEAN_AP, OBJECTS, PROPOSALS, annotation, voc2007
 from tests.tiny_models import colour_detector, gray_classifier
@@ -176,6 +182,52 @@ def test_rows_of_ssd_are_relative_to_the_image() -> None:
     assert (found.classes.tolist(), found.finite) == ([3], True)
     # COCO's corners count from 0 and lie between pixels: the first pixel that the box covers is one further in VOC's.
     np.testing.assert_allclose(listed(rows.reshape(1, 1, 2, 7), (40, 60), first=0).boxes, [[7, 11, 30, 40]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("number", [1e20, 3e7, 2.5, -3])
+def test_a_row_of_a_class_that_is_none_is_refused(number: float) -> None:
+    rows = np.array([[0, 3, 0.9, 0.1, 0.2, 0.5, 1.0], [0, number, 0.9, 0.1, 0.2, 0.5, 1.0]], np.float32)
+    with pytest.raises(NetworkError, match=re.escape(f"class {number:g};")):
+        listed(rows.reshape(1, 1, 2, 7), (40, 60))
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_row_of_a_class_that_is_not_finite_is_said(number: float) -> None:
+    rows = np.array([[0, 3, 0.9, 0.1, 0.2, 0.5, 1.0], [0, number, 0.9, 0.1, 0.2, 0.5, 1.0]], np.float32)
+    found = listed(rows.reshape(1, 1, 2, 7), (40, 60))
+    assert (found.classes.tolist(), found.finite) == ([3], False)
+
+
+def of_coco() -> Network:
+    """A detector of 80 classes and a background that are not named, as one trained on COCO."""
+    net = colour_detector()
+    del net.meta["classes"]
+    for name, count in (("cls", 81), ("box", 324)):
+        net.params[f"{name}_f"].value = np.zeros((1, 1, 3, count), np.float32)
+        net.params[f"{name}_b"].value = np.zeros((count, 1), np.float32)
+        net.layers[name].op = Conv(size=(1, 1, 3, count))
+    return net
+
+
+def test_a_detector_of_other_classes_is_refused_before_an_image_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runner, "count", None)
+    data, prepared = loaded(tmp_path), Preprocessing.of(colour_detector())
+    with pytest.raises(DataError, match=r"'cls_prob' scores 81 classes; expected 21"):
+        evaluate(of_coco(), data, prepared)
+
+
+def test_the_background_is_the_one_that_the_layer_states(tmp_path: Path) -> None:
+    """SSD's num_classes and background_label_id."""
+    net, data = colour_detector(), loaded(tmp_path)
+    layer = Detector("data", "rows", lists=True, classes=(21, 20))
+    assert order_of(net, layer, data, (), 21) == (*range(20), -1)
+    assert order_of(net, layer, data, OBJECT_CLASSES, 21) == (*range(20), -1)
+    with pytest.raises(DataError, match=r"background as number 0, but 'rows' lists it as 20"):
+        order_of(net, layer, data, ("background", *OBJECT_CLASSES), 21)
+    with pytest.raises(DataError, match=r"'rows' scores 81 classes; expected 21"):
+        order_of(net, replace(layer, classes=(81, 0)), data, (), 81)
 
 
 def test_a_network_without_boxes_is_refused(tmp_path: Path) -> None:

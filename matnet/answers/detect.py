@@ -22,14 +22,13 @@ from matnet.engines import compile_network
 from matnet.errors import (
     DataError,
     FileFormatError,
-    MatnetError,
     NetworkError,
     NoBoxError,
     ShapeError,
     in_words,
     program,
 )
-from matnet.evaluation.detectors import LEAST, LIMITS, Detector, Found, detector_of
+from matnet.evaluation.detectors import LEAST, LIMITS, Detector, Found, detector_of, scored_classes
 from matnet.files import atomic_write
 from matnet.images.doubts import doubts
 from matnet.keywords import Kind, is_number, require, whole
@@ -131,7 +130,7 @@ def detect(
             f"`{program('eval')} --task detection --proposals FILE` feeds those of selective search"
         )
     known = net.classes if classes is None else stated_classes(classes)
-    count = _scored_classes(net, detector, preprocessing)
+    count = scored_classes(net, detector, preprocessing.channels)
     if count is not None and len(class_names_of(net, detector, known, count)) > len(known):
         place = _background(net, detector, known, count)
         log.info("%s: the names of classes (%s) have none of class %s, the background", net.source, known.source, place)
@@ -268,21 +267,6 @@ def _background(net: Network, detector: Detector, known: Classes, count: int | N
 
 def _background_among(names: Sequence[str]) -> int | None:
     return next((place for place, name in enumerate(names) if name.casefold().strip() in BACKGROUND), None)
-
-
-def _scored_classes(net: Network, detector: Detector, preprocessing: Preprocessing) -> int | None:
-    """How many classes the network scores; None where only its values show that."""
-    if detector.lists:
-        return None if detector.classes is None else detector.classes[0]
-    inference = net.for_inference()
-    sizes = {detector.image: (1, preprocessing.channels, LIMITS.shorter, LIMITS.longest)}
-    if detector.sizes is not None:
-        sizes[detector.sizes] = (1, 3, 1, 1)
-    try:
-        name = inference.resolve(detector.scores)
-        return prod(inference.infer_shapes(sizes, [name])[name][1:])
-    except (MatnetError, KeyError):
-        return None
 
 
 def picture_pixels(picture: Picture, preprocessing: Preprocessing) -> np.ndarray:

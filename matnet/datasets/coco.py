@@ -170,14 +170,14 @@ def _objects(
 ) -> tuple[CocoTruth, tuple[ImageObjects, ...]]:
     """The annotations as they are, and image by image; DataError that lists those that cannot be used."""
     faults = []
-    known = {image["id"] for image in images}
+    known, places = {image["id"] for image in images}, {number: place for place, number in enumerate(categories)}
     of_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for place, item in enumerate(annotations, start=1):
         box = item["bbox"]
         fits = len(box) == 4 and all(isinstance(value, (int, float)) and abs(value) < LONGEST_SIDE for value in box)
         if item["image_id"] not in known:
             faults.append(f"annotation {place}: of image {item['image_id']}, which is not listed")
-        elif item["category_id"] not in categories:
+        elif item["category_id"] not in places:
             faults.append(f"annotation {place}: of category {item['category_id']}, which is not listed")
         elif not fits or min(box[2:]) < 0:
             faults.append(f"annotation {place}: its bbox is {box}; expected x, y, width, height")
@@ -191,7 +191,6 @@ def _objects(
         raise DataError(listing(f"{file}: {len(faults)} annotation(s) cannot be used:", faults))
     if all(item.get("iscrowd", 0) for item in annotations):
         raise DataError(f"{file}: all {len(annotations)} annotations are crowds (iscrowd 1); expected objects")
-    places = {number: place for place, number in enumerate(categories)}
     objects = tuple(_image_objects(image, of_image[image["id"]], places) for image in images)
     return CocoTruth(tuple(image["id"] for image in images), tuple(categories), tuple(annotations)), objects
 

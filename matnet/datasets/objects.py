@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from matnet.datasets.proposals import inside, read_proposals
-from matnet.datasets.scan import digest_lines, entries, first_few
+from matnet.datasets.scan import digest_lines, first_few, is_there
 from matnet.datasets.voc import EDITION, VOC_CLASSES, read_names, voc_home
 from matnet.errors import DataError, in_words, listing
 
@@ -151,10 +151,8 @@ def load_voc_objects(
 
 
 def _require_files(home: Path, names: Sequence[str]) -> None:
-    present = set(entries(home / "JPEGImages")[0])
-    missing = [f"JPEGImages/{name}.jpg" for name in names if f"{name}.jpg" not in present]
-    annotated = {entry.name for entry in os.scandir(home / "Annotations")}
-    missing += [f"Annotations/{name}.xml" for name in names if f"{name}.xml" not in annotated]
+    places = [f"JPEGImages/{name}.jpg" for name in names] + [f"Annotations/{name}.xml" for name in names]
+    missing = [place for place in places if not is_there(home / place)]
     if missing:
         raise DataError(listing(f"{home}: {len(missing)} file(s) of the list are missing:", missing))
 
@@ -170,11 +168,13 @@ def _annotations(home: Path, names: Sequence[str]) -> tuple[tuple[ImageObjects, 
 
 
 def read_annotation(path: str | os.PathLike[str]) -> ImageObjects:
-    """An annotation of VOC's development kit; DataError where the file states no size, or an object of no class of
-    VOC's or with a box that has no area.
+    """An annotation of VOC's development kit; DataError where the file states no size of an image, or an object of no
+    class of VOC's or with a box that has no area.
     """
     root = _parsed(Path(path))
     height, width = (_number(path, root, f"size/{name}") for name in ("height", "width"))
+    if min(height, width) < 1:
+        raise DataError(f"{path}: its size is {width:g} x {height:g} pixels; expected those of the image")
     boxes, classes, difficult, faults = [], [], [], []
     for item in root.findall("object"):
         name = (item.findtext("name") or "").strip()

@@ -7,6 +7,7 @@ import os
 import re
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -316,7 +317,7 @@ def read_names(file: Path) -> list[str]:
     """
     names = [text.split()[0] for _, text in text_lines(file, "list of images", "of one image's name")]
     wrong = [name for name in names if "/" in name or "\\" in name or name in (".", "..")]
-    wrong += sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    wrong += sorted(name for name, times in Counter(names).items() if times > 1)
     if wrong:
         raise DataError(listing(f"{file}: {len(wrong)} name(s) hold folders, or come twice:", wrong))
     return names

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
-from matnet.errors import NetworkError, in_words
+from matnet.errors import MatnetError, NetworkError, in_words
 from matnet.meta import image_input
 from matnet.network import Layer, Network
 from matnet.ops.combine import Scale
@@ -33,6 +34,8 @@ class DetectionLimits:
     most: int = 100
 
 
+GREATEST_CLASS = 1 << 24
+"""Up to it, float32 holds every whole number."""
 LIMITS = DetectionLimits()
 LEAST = 0.5
 """The score from which on `matnet predict` lists a detection."""
@@ -133,15 +136,21 @@ def listed(rows: np.ndarray, size: tuple[int, int], first: int = 1) -> Found:
     """The rows of a detection layer (image, class, score, corners relative to the image), in its order.
 
     Relative corners are those of SSD's annotations, divided by the size. first: 1 where these count
-    pixels from 1, as VOC's; 0 where they lie between pixels, as COCO's.
+    pixels from 1, as VOC's; 0 where they lie between pixels, as COCO's. NetworkError for the number of a class that
+    is none.
     """
     table = rows.reshape(-1, 7)
-    table = table[table[:, 1] >= 0]  # a row of -1 says that nothing was found
+    finite = bool(np.isfinite(table).all())
+    numbers = table[np.isfinite(table[:, 1]), 1]
+    wrong = numbers[(numbers != np.rint(numbers)) | (numbers < -1) | (numbers > GREATEST_CLASS)]
+    if wrong.size:
+        raise NetworkError(f"lists a detection of class {wrong[0]:g}; expected a whole number from 0")
+    table = table[np.isin(table[:, 1], numbers[numbers >= 0])]  # a row of -1 says that nothing was found
     height, width = size
     with np.errstate(over="ignore", invalid="ignore"):
         boxes = table[:, 3:] * np.array([width, height, width, height], np.float32)
         boxes[:, :2] += 1 - first
-    finite = bool(np.isfinite(table).all() and np.isfinite(boxes).all())
+    finite &= bool(np.isfinite(boxes).all())
     return Found(boxes, table[:, 1].astype(np.int64), table[:, 2], finite)
 
 
@@ -236,6 +245,23 @@ def detector_of(net: Network, asked: str | None = None) -> Detector:
         raise NetworkError(f"{net.source}: has the inputs {', '.join(others)} besides image and boxes")
     moves = offsets[0] if offsets else None
     return Detector(image, scores, moves, boxes, not fed, 0 if from_zero else 1, others[0] if others else None)
+
+
+def scored_classes(net: Network, detector: Detector, channels: int) -> int | None:
+    """How many classes a detector scores; None where only its values show that. channels: of an image."""
+    if detector.lists:
+        return None if detector.classes is None else detector.classes[0]
+    inference = net.for_inference()
+    sizes = {detector.image: (1, channels, LIMITS.shorter, LIMITS.longest)}
+    if detector.takes_proposals and detector.boxes is not None:
+        sizes[detector.boxes] = (1, *ONE_BOX)
+    if detector.sizes is not None:
+        sizes[detector.sizes] = (1, 3, 1, 1)
+    try:
+        name = inference.resolve(detector.scores)
+        return prod(inference.infer_shapes(sizes, [name])[name][1:])
+    except (MatnetError, KeyError):
+        return None
 
 
 def detects(net: Network) -> bool:

@@ -20,7 +20,7 @@ from matnet.evaluation.coco import (
     coco_figures,
     require_pycocotools,
 )
-from matnet.evaluation.detectors import LIMITS, Detector, Found, detector_of
+from matnet.evaluation.detectors import LIMITS, Detector, Found, detector_of, scored_classes
 from matnet.evaluation.record import Run
 from matnet.evaluation.tasks.base import FEWEST, Task
 from matnet.metrics import NEITHER, RIGHT, AveragePrecision, matched_detections
@@ -137,7 +137,8 @@ class Detection(Task):
         doubt = ""
         if not names and given.get("order") != "voc21":
             doubt = order_unstated()
-        return cls(data, detector=detector, order=class_places(names, data.class_names), doubt=doubt)
+        count = scored_classes(net, detector, preprocessing.channels)
+        return cls(data, detector=detector, order=order_of(net, detector, data, names, count), doubt=doubt)
 
     @staticmethod
     def variable(net: Network, asked: str | None = None) -> str:
@@ -357,6 +358,33 @@ COCO_COLUMNS = (
 def _mean(values: Sequence[float]) -> float:
     known = [value for value in values if value == value]
     return sum(known) / len(known) if known else float("nan")
+
+
+def order_of(
+    net: Network, detector: Detector, data: DetectionSet, names: Sequence[str], count: int | None
+) -> tuple[int, ...] | None:
+    """As `class_places`; DataError where the order is not that of the `count` classes that the network scores."""
+    background = None if detector.classes is None else detector.classes[1]
+    named = any(name.casefold().strip() in BACKGROUND for name in names)
+    if background is not None and len(names) + 1 == count and not named:
+        names = (*names[:background], BACKGROUND[0], *names[background:])
+    order = class_places(names, data.class_names)
+    expected = len(data.class_names) + 1
+    if count not in (None, expected):
+        raise DataError(
+            f"{net.source}: {detector.scores!r} scores {count} classes; expected {expected}: those of {data.name}, and "
+            "the background. A detector of other classes is evaluated on the data set that has them"
+        )
+    if background is None:
+        return order
+    order = order or (*range(background), -1, *range(background, expected - 1))
+    if order.index(-1) != background:
+        raise DataError(
+            f"{net.source}: the names of classes have the background as number {order.index(-1)}, but "
+            f"{detector.scores!r} lists it as {background}; give the names in the network's order with "
+            f"{in_words('classes=', '--classes')}"
+        )
+    return order
 
 
 def class_places(given: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...] | None:
