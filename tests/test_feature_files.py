@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,14 @@ import matnet
 from matnet import features
 from matnet import run as run_verb
 from matnet.answers import extraction
+from matnet.answers.layer_names import named_layers
 from matnet.answers.staging import Writer
+from matnet.engines import EngineOptions
 from matnet.errors import DataError, FileFormatError, NetworkError, run_command
 from matnet.formats.mat import read_mat, write_mat
-from matnet.network import Network
+from matnet.layer_files import import_layers
+from matnet.network import Layer, Network
+from matnet.ops import REGISTRY
 from tests.conftest import DATA
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -220,6 +227,65 @@ def test_several_processes_write_the_same_file(net: Network, folder: Path, tmp_p
     assert rest == same
     for name in ("ip1", "conv2"):
         np.testing.assert_allclose(one[name], two[name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="processes are killed by SIGKILL")
+def test_what_a_killed_process_leaves_goes_to_a_new_one(
+    net: Network, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both are killed once: the same file, and each image is counted once."""
+    sevens = SEVENS[:30]
+    net.features(sevens, ["ip1", "conv2"], out=tmp_path / "one.npz", backend="numpy", batch_size=1)
+    killed: list[int | None] = []
+    done: list[int] = []
+
+    def watch(number: int) -> None:
+        done.append(number)
+        if not killed:
+            killed.extend(child.pid for child in multiprocessing.active_children())
+            for victim in killed:
+                os.kill(victim or 0, signal.SIGKILL)
+
+    variables = named_layers(net.for_inference(), ["ip1", "conv2"])
+    task = extraction.Extraction(net, variables, "none", net.preprocessing, EngineOptions("numpy", batch_size=1))
+    assert extraction.extract(task, sevens, tmp_path / "two.npz", workers=2, progress=lambda *_: watch) == []
+    assert len(killed) == 2 and sum(done) == len(sevens)
+    assert caplog.text.count("was killed") == 2
+    (one, *rest), (two, *same) = (read(tmp_path / f"{name}.npz") for name in ("one", "two"))
+    assert rest == same
+    for name in ("ip1", "conv2"):
+        np.testing.assert_array_equal(one[name], two[name])
+
+
+DEADLY = """
+import os
+from dataclasses import dataclass
+from matnet.ops import Op, register
+
+@register("lab.Deadly")
+@dataclass(frozen=True, kw_only=True)
+class Deadly(Op):
+    images_independent = True
+    def forward(self, xp, inputs, params):
+        os._exit(9)
+"""
+
+
+@pytest.mark.process
+def test_processes_that_die_of_every_image_are_an_error(
+    net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    import_layers(tmp_path / "deadly.py")
+    monkeypatch.setattr(extraction, "DEATHS", 1)
+    try:
+        copy = net.copy()
+        copy.add(Layer("deadly", REGISTRY.dagnn["lab.Deadly"](), ["ip1"], ["end"]))
+        with pytest.raises(DataError, match="ended 1 times before an image was done"):
+            copy.features(SEVENS[:4], "end", out=tmp_path / "f.npz", workers=2, backend="numpy")
+    finally:
+        del REGISTRY.dagnn["lab.Deadly"]
 
 
 @pytest.mark.process

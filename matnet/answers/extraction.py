@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import multiprocessing
-import queue
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 POOLS = ("none", "avg", "max")
 SHOWN = 20
+DEATHS = 3
+"""Of processes that have done nothing, after which a run with several of them ends."""
 
 Watch = Callable[[int], Any]
 """Is called with the number of images that are done, after each batch."""
@@ -204,42 +206,89 @@ def _by_threads(
 def _by_processes(
     task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, workers: int
 ) -> Iterator[tuple[int, dict[int, str]]]:
-    """As `_by_threads`, each process with a part of the images; they write to different rows of the same files."""
-    context = multiprocessing.get_context("spawn")
-    reports: Any = context.Queue()
+    """As `_by_threads`, each process with a part of the images; they write to different rows of the same files.
+
+    What a process leaves when it is killed goes to a new one. With several GPUs each process takes one of them.
+    """
+    from matnet.evaluation.shard import on_own_gpu
+
     share = max(1, processors() // workers)
-    parts = np.array_split(np.arange(len(rows)), workers)
-    running = []
-    for part in parts:
-        mine = [rows[number] for number in part]
-        given = [pictures[row] for row in mine], mine, staging, share, reports, wording()
-        # A process unpickles its arguments in this order: the classes of the user's layers, then a network of them.
-        arguments = _ImportedLayers(), replace(task, net=task.net.copy()), *given
-        running.append(context.Process(target=_work, args=arguments, daemon=True))
+    parts = []
+    for number, places in enumerate(np.array_split(np.arange(len(rows)), workers)):
+        own = replace(task, options=on_own_gpu(task.options, str(number)))
+        parts.append(_Part(own, pictures, [rows[place] for place in places], staging, share))
     try:
-        for process in running:
-            process.start()
-        missing = len(rows)
-        while missing:
-            try:
-                kind, *what = reports.get(timeout=1)
-            except queue.Empty:
-                if any(process.exitcode not in (None, 0) for process in running):
-                    raise DataError(
-                        "a process that computes features ended without an error (killed, or out of memory?); what is "
-                        "done is kept: run the same again to go on, with fewer workers if memory was short"
-                    ) from None
-                continue
-            if kind == "error":
-                raise what[0]
-            missing -= what[0]
-            yield what[0], what[1]
+        for part in parts:
+            part.start()
+        while left := [part for part in parts if part.missing]:
+            ready = wait([part.reports for part in left])
+            for part in left:
+                if part.reports in ready:
+                    yield part.heard()
     finally:
-        for process in running:
-            if process.is_alive() and missing:
-                process.terminate()
-            if process.pid is not None:
-                process.join()
+        for part in parts:
+            part.end()
+
+
+class _Part:
+    """Rows that one process computes, and another one where it is killed."""
+
+    def __init__(
+        self, task: Extraction, pictures: Sequence[Picture], rows: list[int], staging: Staging, share: int
+    ) -> None:
+        self.task, self.pictures, self.rows, self.staging, self.share = task, pictures, rows, staging, share
+        self.missing = len(rows)
+        self._faults: dict[int, str] = {}
+        self._deaths = 0
+        self._process: Any = None
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.reports, theirs = context.Pipe(duplex=False)
+        given = [self.pictures[row] for row in self.rows], self.rows, self.staging, self.share, theirs, wording()
+        # A process unpickles its arguments in this order: the classes of the user's layers, then a network of them.
+        arguments = _ImportedLayers(), replace(self.task, net=self.task.net.copy()), *given
+        self._process = context.Process(target=_work, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()  # so that the end of the process ends the reports
+
+    def heard(self) -> tuple[int, dict[int, str]]:
+        """The next report: how many images are done, and the faults by row."""
+        try:
+            kind, *what = self.reports.recv()
+        except (EOFError, OSError):
+            return self._again(), {}
+        if kind == "error":
+            raise what[0]
+        number, failed = what
+        self.missing -= number
+        self._faults.update(failed)
+        return number, failed
+
+    def _again(self) -> int:
+        """A new process for what the one that was killed has left; how many images it did without a report."""
+        states = self.staging.states()
+        left = [row for row in self.rows if states[row] != DONE and row not in self._faults]
+        self._deaths = 0 if len(left) < len(self.rows) else self._deaths + 1
+        if self._deaths == DEATHS:
+            raise DataError(
+                f"a process that computes features ended {DEATHS} times before an image was done (killed, or out of "
+                "memory?); what is done is kept: run the same again to go on, with fewer workers if memory was short"
+            )
+        log.warning("a process that computes features was killed; another one goes on with %d images", len(left))
+        unheard, self.rows, self.missing = self.missing - len(left), left, len(left)
+        self.end()
+        if left:
+            self.start()
+        return unheard
+
+    def end(self) -> None:
+        if self._process is not None:
+            if self.missing:
+                self._process.terminate()
+            self._process.join()
+            self.reports.close()
+            self._process = None
 
 
 class _ImportedLayers:
@@ -265,8 +314,10 @@ def _work(
     parent = multiprocessing.parent_process()
     try:
         for report in _by_threads(task, pictures, rows, staging, share):
-            reports.put(("batch", *report))
+            reports.send(("batch", *report))
             if parent is not None and not parent.is_alive():
                 return
     except MatnetError as error:
-        reports.put(("error", error))
+        reports.send(("error", error))
+    except BrokenPipeError:
+        return  # nobody listens any more
