@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if given[0] == "--version":
         from matnet import __version__
-        from matnet.env import backends_and_devices
+        from matnet.evaluation.provenance import backends_and_devices
 
         print(f"matnet {__version__}")
         print("\n".join(f"{name}: {value}" for name, value in backends_and_devices().items()))

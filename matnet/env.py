@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 
 def environment() -> dict[str, str]:
     """The environment by name. Only the folder paths are personal."""
-    from matnet.evaluation.provenance import commit
+    from matnet.evaluation.provenance import backends_and_devices, commit
 
     found = {
         "matnet": " ".join(filter(None, [matnet.__version__, commit()])),
@@ -54,25 +54,6 @@ def environment() -> dict[str, str]:
     found["backend auto"] = _or_error(_chosen)
     found["cache folder"] = _or_error(_cache)
     return {**found, **{name: value for name, value in sorted(os.environ.items()) if name.startswith("MATNET_")}}
-
-
-def backends_and_devices() -> dict[str, str]:
-    """The backends that can be used here, and the devices that they compute on; why there is no GPU."""
-    from matnet.engines.cpu.runtimes import available
-    from matnet.engines.cupy.probe import INSTEAD, find_gpu
-    from matnet.evaluation.provenance import machine
-
-    gpus: list[str] = []
-    try:
-        while True:
-            gpus.append(str(find_gpu(len(gpus))))
-    except MatnetError as error:
-        reason = str(error).removesuffix(f", {INSTEAD}")
-    backends = ["numpy", *(["onnx"] if available() else []), *(["cupy"] if gpus else [])]
-    return {
-        "backends": ", ".join(backends),
-        "devices": "; ".join([f"cpu ({machine()})", *(gpus or [reason])]),
-    }
 
 
 def _version(package: str) -> str:

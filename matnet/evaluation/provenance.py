@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from matnet.errors import EngineError
 from matnet.evaluation.record import file_sha256
 from matnet.network import Network
 from matnet.outcomes import Outcome
@@ -123,3 +124,21 @@ def machine() -> str:
     except OSError:
         names = []
     return f"{names[0] if names else platform.processor() or platform.machine()}, {processors()} processors"
+
+
+def backends_and_devices() -> dict[str, str]:
+    """The backends that can be used here, and the devices that they compute on; why there is no GPU."""
+    from matnet.engines.cpu.runtimes import available
+    from matnet.engines.cupy.probe import INSTEAD, find_gpu
+
+    gpus: list[str] = []
+    try:
+        while True:
+            gpus.append(str(find_gpu(len(gpus))))
+    except EngineError as error:
+        reason = str(error).removesuffix(f", {INSTEAD}")
+    backends = ["numpy", *(["onnx"] if available() else []), *(["cupy"] if gpus else [])]
+    return {
+        "backends": ", ".join(backends),
+        "devices": "; ".join([f"cpu ({machine()})", *(gpus or [reason])]),
+    }
