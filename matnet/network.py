@@ -282,7 +282,8 @@ class Network(Edited):
             faults += [f"layer {layer.name!r} ({layer.type_name}): {fault}" for fault in (*layer.faults, *missing)]
             broken += [layer.name] if layer.faults or missing else []
         if faults:
-            raise NetworkError(listing(f"{self.source}: cannot run:", faults) + self.computable_without(broken))
+            computable = "" if wanted is None else self.computable_without(broken)
+            raise NetworkError(listing(f"{self.source}: cannot run:", faults) + computable)
 
     def computable_without(self, broken: Collection[str]) -> str:
         """A line that names the last variable computable without the layers `broken`, or ""."""

@@ -101,6 +101,30 @@ def test_a_definition_without_weights_comes_back_alone(case: str, tmp_path: Path
         assert_close(value, expected[name], TOLERANCE, name)
 
 
+@pytest.mark.parametrize("form", ["python", "mat"])
+def test_a_definition_comes_back_where_some_filters_need_no_weights(form: str, tmp_path: Path) -> None:
+    """A Slice becomes filters that pick channels, and has them also without a caffemodel."""
+    (tmp_path / "p.prototxt").write_text("""input: "z" input_dim: 1 input_dim: 6 input_dim: 5 input_dim: 4
+layer { name: "s" type: "Slice" bottom: "z" top: "z1" top: "z2" }
+layer { name: "c" type: "Convolution" bottom: "z1" top: "y" convolution_param { num_output: 2 kernel_size: 3 } }
+layer { name: "l" type: "InnerProduct" bottom: "z2" top: "w" inner_product_param { num_output: 2 axis: 2 } }""")
+    net = matnet.convert_caffe(tmp_path / "p.prototxt")
+    if form == "mat":
+        net = matnet.load(matnet.save(net, tmp_path / "net.mat"))
+    caffe = to_caffe(net)
+    assert not caffe.has_weights
+    types = [layer.get("type") for layer in caffe.message.get("layer")]
+    assert types == ["Input", "Slice", "Convolution", "InnerProduct"]
+
+
+def test_what_is_missing_is_named_without_an_option_that_to_caffe_does_not_take(tmp_path: Path) -> None:
+    net = network(STOCK["groups"])
+    del net.params["l_0"]
+    with pytest.raises(NetworkError, match=r"l_0.*missing") as caught:
+        to_caffe(net)
+    assert "outputs" not in str(caught.value)
+
+
 def test_no_caffemodel_is_written_without_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prototxt = DATA / "caffe" / "net_vgg" / "deploy.prototxt"
     files = [tmp_path / "b.prototxt", tmp_path / "b.caffemodel"]
@@ -177,6 +201,7 @@ STOCK: dict[str, list[tuple[Layer, list[np.ndarray]]]] = {
     "max pooling": [(layer(Pooling(poolSize=(3, 3), stride=(2, 2), pad=(0, 1, 0, 1)), "x"), [])],
     "padded pooling": [(layer(Pooling(poolSize=(3, 3), stride=(2, 2), pad=(1, 2, 1, 2)), "x"), [])],
     "pooling rounded down": [(layer(Pooling(poolSize=(2, 2), stride=(2, 2)), "x"), [])],
+    "pooling whose windows lie apart": [(layer(Pooling(poolSize=(1, 3), stride=(4, 2)), "x"), [])],
     "average pooling": [(layer(Pooling(method="avg", poolSize=(7, 2), stride=(1, 2), pad=(0, 0, 0, 1)), "x"), [])],
     "normalisation": [(layer(LRN(param=(5, 2, 1e-4, 0.75)), "x"), [])],
     "batch normalisation": [

@@ -13,7 +13,7 @@ from matnet.errors import NetworkError
 from matnet.layout import filters_to_kchw, hwcn_to_nchw, pad_to_4d
 from matnet.network import Layer, Network
 from matnet.ops.combine import AXIS_OF_DIM
-from matnet.shapes import Pad, Shape, caffe_pool_trailing_pad, caffe_pooled, windows
+from matnet.shapes import Pad, Shape, caffe_pooled, windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,9 +181,7 @@ def _pooling(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
 
 
 def _rounds_up(size: int, kernel: int, stride: int, before: int, after: int, clip: bool) -> bool:
-    """Whether Caffe's ceil rule gives these windows: for every input size, or at least for this one."""
-    if after == caffe_pool_trailing_pad(kernel, stride, before):
-        return True
+    """Whether Caffe's ceil rule gives these windows for this input size."""
     return caffe_pooled(size, kernel, stride, before, clip=clip) == windows(size, before, after, kernel, stride)
 
 

@@ -113,9 +113,6 @@ def to_caffe(
 
 def _definition_alone(net: Network, input_size: InputSize | None, batch: int) -> CaffeNet | None:
     """Caffe's own layers, of a network that still is what a prototxt without weights became; None for any other."""
-    filters = [layer.params[0] for layer in net.layers.values() if layer.params and layer.op.has_filters]
-    if any(name in net.params for name in filters):
-        return None
     net = net.for_inference()
     _name_blobs(net)
     whole = graph(net, None)
