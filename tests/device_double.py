@@ -258,6 +258,20 @@ def forward(op: Op, inputs: Sequence[np.ndarray], params: Sequence[np.ndarray] =
     return outputs
 
 
+def run(op: Op, inputs: np.ndarray | Sequence[np.ndarray], *params: Any) -> np.ndarray:
+    """The one output of `op`, whose shape is the one that it foretells; params may be lists of numbers."""
+    given = [inputs] if isinstance(inputs, np.ndarray) else inputs
+    values = [np.asarray(param, np.float32) for param in params]
+    (found,) = forward(op, given, values)
+    assert op.output_shapes([x.shape for x in given], [value.shape for value in values]) == [found.shape]
+    return found
+
+
+def run_inputs(op: Op, *inputs: np.ndarray, params: Sequence[Any] = ()) -> np.ndarray:
+    """As `run`, for an op of several inputs."""
+    return run(op, inputs, *params)
+
+
 @cache
 def cupy_on_a_gpu() -> Any:
     """CuPy, where it is installed and there is a GPU for it; else None."""

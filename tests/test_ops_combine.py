@@ -10,18 +10,11 @@ import pytest
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.combine import Concat, ConcatMap, Crop, Scale, SubP, Sum
 from matnet.shapes import ReceptiveField
-from tests.device_double import forward
+from tests.device_double import run
 
 N, C, H, W = 2, 6, 7, 11
 random = np.random.default_rng(13)
 X = random.standard_normal((N, C, H, W), np.float32)
-
-
-def run(op, inputs, *params):
-    values = [np.asarray(param, np.float32) for param in params]
-    (found,) = forward(op, inputs, values)
-    assert op.output_shapes([x.shape for x in inputs], [value.shape for value in values]) == [found.shape]
-    return found
 
 
 # -- Sum, Concat ------------------------------------------------------------------------------------

@@ -11,17 +11,10 @@ from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.shapes import ReceptiveField
 from tests import reference_ops as reference
 from tests.conftest import assert_close
-from tests.device_double import forward
+from tests.device_double import run
 
 N, C, H, W = 2, 6, 7, 11
 X = np.random.default_rng(7).standard_normal((N, C, H, W), np.float32)
-
-
-def run(op, x, *params):
-    values = [np.asarray(param, np.float32) for param in params]
-    (found,) = forward(op, [x], values)
-    assert op.output_shapes([x.shape], [value.shape for value in values]) == [found.shape]
-    return found
 
 
 def filters(*shape, seed=1):

@@ -10,18 +10,11 @@ from matnet.ops.normalization import LRN, BatchNorm, NormalizeLp, NormOffset, Sp
 from matnet.shapes import ReceptiveField
 from tests import reference_ops as reference
 from tests.conftest import assert_close
-from tests.device_double import forward
+from tests.device_double import run
 
 N, C, H, W = 2, 6, 7, 11
 X = np.random.default_rng(5).standard_normal((N, C, H, W), np.float32) * 3
 ONE_TO_FOUR = np.array([1, 2, 3, 4], np.float32).reshape(1, 4, 1, 1)
-
-
-def run(op, x, *params):
-    values = [np.asarray(param, np.float32) for param in params]
-    (found,) = forward(op, [x], values)
-    assert op.output_shapes([x.shape], [value.shape for value in values]) == [found.shape]
-    return found
 
 
 # -- LRN --------------------------------------------------------------------------------------------

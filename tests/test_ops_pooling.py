@@ -10,17 +10,11 @@ from matnet.ops.pooling import Pooling
 from matnet.shapes import ReceptiveField
 from tests import reference_ops as reference
 from tests.conftest import assert_close
-from tests.device_double import forward
+from tests.device_double import run
 
 N, C, H, W = 2, 6, 7, 11
 X = np.random.default_rng(3).standard_normal((N, C, H, W), np.float32)
 SIXTEEN = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4)
-
-
-def run(op, x):
-    (found,) = forward(op, [x])
-    assert op.output_shapes([x.shape], []) == [found.shape]
-    return found
 
 
 @pytest.mark.parametrize(

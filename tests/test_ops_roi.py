@@ -10,7 +10,7 @@ from matnet.formats.plain import to_matlab
 from matnet.ops.roi import CaffeROIPooling, ROIPooling, _tiles
 from tests import reference_ops as reference
 from tests.conftest import assert_close
-from tests.device_double import forward
+from tests.device_double import run_inputs as run
 
 N, C, H, W = 2, 3, 7, 11
 X = np.random.default_rng(17).standard_normal((N, C, H, W), np.float32)
@@ -19,12 +19,6 @@ X = np.random.default_rng(17).standard_normal((N, C, H, W), np.float32)
 def as_input(boxes):
     """R boxes of five numbers as the variable 1 x 1 x 5 x R."""
     return np.asarray(boxes, np.float32).reshape(-1, 5, 1, 1)
-
-
-def run(op, x, rois):
-    (found,) = forward(op, [x, rois])
-    assert op.output_shapes([x.shape, rois.shape], []) == [found.shape]
-    return found
 
 
 def ranges(rows, columns):

@@ -9,20 +9,13 @@ from matnet.errors import DataError, NetworkError, ShapeError
 from matnet.formats.mat.values import Cell
 from matnet.ops.training import Loss, LossSmoothL1, PDist
 from matnet.shapes import ReceptiveField
-from tests.device_double import forward
+from tests.device_double import run_inputs as run
 
 N, C, H, W = 2, 6, 3, 4
 random = np.random.default_rng(29)
 SCORES = random.standard_normal((N, C, H, W), np.float32)
 # Two images of three scores: the first image's best class is 3, the second's is 1.
 THREE = np.array([[0, 1, 2], [5, 4, 3]], np.float32).reshape(2, 3, 1, 1)
-
-
-def run(op, *inputs, params=()):
-    values = [np.asarray(param, np.float32) for param in params]
-    (found,) = forward(op, inputs, values)
-    assert op.output_shapes([x.shape for x in inputs], [value.shape for value in values]) == [found.shape]
-    return found
 
 
 def labels(*values):
