@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from matnet.benchmarks.__main__ import main as benchmark
+from matnet.command_line import run_command
 from matnet.datasets.voc import VOC_CLASSES
-from matnet.errors import DataError, run_command
+from matnet.errors import DataError
 from matnet.eval import main
 from matnet.reproduce import main as reproduce
 from matnet.reproduction import PAGE, expected_rows
-from matnet.reproduction.data import head
 from matnet.reproduction.expected import IMAGENET_ROWS, SEGMENTATION_ROWS
 from matnet.tables import Table
 from matnet.zoo import find_card
@@ -312,7 +312,7 @@ def test_part_of_the_pairs_is_spread_over_the_folds(tmp_path: Path) -> None:
     from tests.stand_ins import lfw
 
     pairs = load_lfw(lfw(tmp_path, folds=5, each=2))
-    some = head(pairs, 10)
+    some = pairs.head(10)
     assert isinstance(some, PairSet) and len(some) == 10
     assert set(some.fold.tolist()) == set(range(5))
     assert some.list_sha256 != pairs.list_sha256

@@ -34,7 +34,7 @@ from matnet.images.doubts import doubts
 from matnet.keywords import Kind, is_number, require, whole
 
 if TYPE_CHECKING:
-    from matnet.engines import EngineOptions
+    from matnet.engines import Engine, EngineOptions
     from matnet.images import Preprocessing
     from matnet.network import Network
 
@@ -148,7 +148,7 @@ def detect(
 def _each(
     net: Network,
     detector: Detector,
-    engine: Any,
+    engine: Engine,
     pictures: Sequence[Picture],
     preprocessing: Preprocessing,
     known: Classes,
@@ -193,7 +193,7 @@ def _read(detector: Detector, picture: Picture, preprocessing: Preprocessing) ->
 def _found(
     net: Network,
     detector: Detector,
-    engine: Any,
+    engine: Engine,
     inputs: dict[str, np.ndarray],
     factor: float,
     size: tuple[int, int],

@@ -10,6 +10,12 @@ class DataSet(Protocol):
     that the user should know. unreadable: folders that could not be read, each with its reason.
     """
 
+    def __len__(self) -> int:
+        """The number of images, or of pairs."""
+
+    def head(self, count: int) -> DataSet:
+        """A part of so many; the set itself where it has no more."""
+
     @property
     def name(self) -> str: ...
 

@@ -153,7 +153,7 @@ def require_data(options: argparse.Namespace, task: str) -> None:
 def data_of(options: argparse.Namespace, task: str) -> Any:
     """The data set of the options, whole or the part that `--limit` leaves."""
     kind = TASKS[task]
-    found = kind.load(options.data or embedded_data(), **{name: getattr(options, name) for name in kind.options})
+    found: Any = kind.load(options.data or embedded_data(), **{name: getattr(options, name) for name in kind.options})
     found = found.head(options.limit) if "limit" in kind.options and options.limit else found
     if task in ("segmentation", "edges"):
         found = found.check()

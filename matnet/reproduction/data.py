@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from matnet.errors import MatnetError
 from matnet.reproduction.expected import OWN, Expected
 
 if TYPE_CHECKING:
-    from matnet.datasets import PairSet
+    from matnet.datasets.base import DataSet
 
 LISTS = ("flickr-style", "compcars", "flowers", "places205")
 """Sets that are lists of lines `path label`, folders of classes, or published in a layout that is recognised."""
@@ -49,7 +46,7 @@ class DataSets:
     limit: int | None = None
     proposals: Path | None = None
     named: Mapping[str, Path] = field(default_factory=dict)
-    _read: dict[str, Any] = field(default_factory=dict)
+    _read: dict[str, DataSet | Exception | None] = field(default_factory=dict)
 
     def faults(self, rows: Iterable[Expected]) -> list[str]:
         """Read the sets of all rows whose folder was given; what is wrong with them, before anything runs."""
@@ -61,32 +58,35 @@ class DataSets:
                 found.append(str(error))
         return list(dict.fromkeys(found))
 
-    def of(self, row: Expected) -> Any:
-        """An ImageList, SegmentationSet or PairSet; None where no folder was given for it. DataError for bad ones."""
+    def of(self, row: Expected) -> DataSet | None:
+        """The row's set; None where no folder was given for it. Raises what reading it raised."""
         name = row.card.name if row.data == OWN else row.data
         if name not in self._read:
             self._read[name] = self._load(row)
-        if isinstance(self._read[name], Exception):
-            raise self._read[name]
-        return self._read[name]
+        found = self._read[name]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def is_part(self, row: Expected) -> bool:
         """Whether `limit` left out a part of the row's set."""
-        return self.limit is not None and any(note.startswith("only ") for note in self.of(row).notes)
+        return self.limit is not None and (data := self.of(row)) is not None and any(
+            note.startswith("only ") for note in data.notes
+        )
 
-    def _load(self, row: Expected) -> Any:
+    def _load(self, row: Expected) -> DataSet | Exception | None:
         """The set, whole or in part, or the exception that reading it ended in."""
         try:
-            found = self._found(row)
+            found: Any = self._found(row)
             if found is not None and self.limit is not None:
-                found = head(found, self.limit)
+                found = found.head(self.limit)
             if row.task in ("segmentation", "edges") and found is not None:
                 found = found.check()
         except (MatnetError, OSError) as error:
             return error
         return found
 
-    def _found(self, row: Expected) -> Any:
+    def _found(self, row: Expected) -> DataSet | None:
         from matnet.datasets import ImageList, load_imagenet, load_lfw, load_voc, load_voc_objects
 
         if row.data == OWN:
@@ -107,30 +107,10 @@ class DataSets:
         return load_voc(self.voc, year, split, self.sbd)
 
 
-def _named(name: str, place: Path) -> Any:
+def _named(name: str, place: Path) -> DataSet:
     """A set of NAMED; raises what its loader raises."""
     from matnet.datasets import load_bsds, load_context, load_images, load_retrieval
 
-    loaders: dict[str, Any] = {"cifar10": load_retrieval, "context": load_context, "bsds500": load_bsds}
-    return loaders.get(name, load_images)(place)
-
-
-def head(data: Any, count: int) -> Any:
-    """The first `count` images; of pairs as many, but spread evenly over the list, so that all folds keep some."""
-    from matnet.datasets import PairSet
-
-    return _some_pairs(data, count) if isinstance(data, PairSet) else data.head(count)
-
-
-def _some_pairs(pairs: PairSet, count: int) -> PairSet:
-    if count >= len(pairs):
-        return pairs
-    kept = np.unique(np.linspace(0, len(pairs) - 1, count).round().astype(int))
-    return replace(
-        pairs,
-        pairs=tuple(pairs.pairs[place] for place in kept),
-        same=pairs.same[kept],
-        fold=pairs.fold[kept],
-        list_sha256=hashlib.sha256(f"{pairs.list_sha256} every {count}".encode()).hexdigest(),
-        notes=(*pairs.notes, f"only {len(kept)} of {len(pairs)} pairs"),
-    )
+    own = {"cifar10": load_retrieval, "context": load_context, "bsds500": load_bsds}
+    load: Callable[[Path], DataSet] = own.get(name, load_images)
+    return load(place)

@@ -17,6 +17,7 @@ from matnet.evaluation.tasks.verification import FACE_CROP
 from matnet.reproduction.expected import OWN, Expected
 
 if TYPE_CHECKING:
+    from matnet.datasets.base import DataSet
     from matnet.images import Preprocessing
     from matnet.images.protocols import Measured
     from matnet.network import Network
@@ -77,7 +78,7 @@ class MeasureSettings:
 def measure(
     net: Network,
     row: Expected,
-    data: Any,
+    data: DataSet,
     settings: MeasureSettings,
     show: Show | None = None,
     kept: Path | None = None,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matnet.errors import MatnetError
 from matnet.evaluation.flow import Show
@@ -19,6 +19,9 @@ from matnet.reproduction.measure import MeasureSettings, measure
 from matnet.reproduction.models import AbsentModelError, Checksums, ModelSource
 from matnet.reproduction.rows import FIGURES, Row
 from matnet.reproduction.store import RowStore, key_of
+
+if TYPE_CHECKING:
+    from matnet.datasets.base import DataSet
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +72,7 @@ class Reproduction:
             log.warning("%s: %s", expected.card.name, error)
         return row
 
-    def _fill(self, row: Row, data: Any, path: Path | None) -> None:
+    def _fill(self, row: Row, data: DataSet, path: Path | None) -> None:
         """Take the row's figures from the store, or measure and keep them."""
         expected, name = row.expected, row.expected.card.name
         key = key_of(
@@ -91,7 +94,7 @@ class Reproduction:
         if part:
             row.remark = f"only {len(data)} of the set"
 
-    def _measured(self, expected: Expected, data: Any, path: Path | None, key: dict[str, Any]) -> dict[str, Any]:
+    def _measured(self, expected: Expected, data: DataSet, path: Path | None, key: dict[str, Any]) -> dict[str, Any]:
         name = expected.card.name
         place = self.store.path(name, key) if self.store else None
         unfinished = place.with_name(place.name + SUFFIX) if place is not None else None

@@ -45,7 +45,7 @@ class Task(ABC):
     options: ClassVar[tuple[str, ...]] = ()  # options of the command that not all tasks have, and this one does
 
     @classmethod
-    def suits(cls, data: Any) -> bool:
+    def suits(cls, data: DataSet) -> bool:
         """Whether the task is for this data set."""
         from matnet import datasets
 
@@ -53,7 +53,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: str | Path, **given: Any) -> Any:
+    def load(cls, folder: str | Path, **given: Any) -> DataSet:
         """The data set in a folder or file; given: the task's options, None where they were left out."""
 
     @classmethod
