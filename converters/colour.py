@@ -12,7 +12,6 @@ from matnet.layout import pad_to_4d
 from matnet.names import RESTORED
 from matnet.network import Layer, Network
 from matnet.ops.base import Channels
-from matnet.ops.combine import Concat
 from matnet.ops.convolution import Conv
 from matnet.params import Param
 from matnet.shapes import Shape
@@ -20,9 +19,7 @@ from matnet.shapes import Shape
 Order = tuple[int, ...]
 """For each channel of a variable the channel that Caffe has in this place: (2, 1, 0) for a flipped image."""
 
-CHANNELS = 3  # Concat's `dim` for channels
 FLIPPED: Order = (2, 1, 0)
-
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ def _pass_on(
 ) -> Order | None:
     """The order of the layer's outputs, () where it is Caffe's again; None where it cannot take another order."""
     op, params = layer.op, net.param_shapes(layer)
-    if isinstance(op, Concat) and op.dim == CHANNELS:
+    if op.joins_channels:
         return _joined(layer, reads, sizes)
     given = [order for place, order in enumerate(reads) if place not in op.size_only_inputs]
     order = given[0]

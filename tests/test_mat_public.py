@@ -6,6 +6,7 @@ after MatConvNet's documentation of vl_nnconv, vl_nnpool, vl_nnrelu and vl_argpa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,12 +179,20 @@ def structs(file: Any) -> list[dict[str, Any]]:
 
 
 def test_an_option_whose_field_was_edited_is_not_written(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     net = load("dag_conv_opts_pad")
     net.layers["c"].op = replace(net.layers["c"].op, pad=2)
     again = matnet.load(matnet.save(net, tmp_path / "again.mat"))
     assert_close(again(X), conv(X, *weights("dag_conv_opts_pad"), pad=2), 1e-5, "pad 2")
+
+
+@pytest.mark.parametrize("format", ["simplenn", "dagnn"])
+def test_an_option_of_a_simplenn_whose_field_was_edited_is_not_written(format: str, tmp_path: Path) -> None:
+    net = load("opts_dilate")
+    for layer in net.layers.values():
+        if hasattr(layer.op, "dilate"):
+            layer.op = replace(layer.op, dilate=1)
+    again = matnet.load(matnet.save(net, tmp_path / "again.mat", format=format))
+    assert_close(again(X), chain("opts_dilate"), 1e-5, format)
 
 
 @pytest.mark.parametrize("opts", [["pad"], ["Stride", np.array([[2.0]]), "PAD"]], ids=str)
@@ -311,7 +320,7 @@ def run_command_line(module: str, *arguments: Any) -> int:
     """A command's exit status, as the shell sees it."""
     import importlib
 
-    from matnet.errors import run_command
+    from matnet.command_line import run_command
 
     return run_command(importlib.import_module(f"matnet.{module}").main, [str(argument) for argument in arguments])
 

@@ -166,6 +166,22 @@ def test_affine_layers_state_their_factors() -> None:
     assert {"BatchNorm", "Scale"} <= stated
 
 
+@by_case
+def test_outputs_are_what_is_stated(case: OpCase) -> None:
+    """Joined channels, probabilities that sum to one, and numbers of classes."""
+    op, (inputs, params) = case.op, case.arrays()
+    found = forward(op, inputs, params)[0]
+    if op.joins_channels:
+        np.testing.assert_array_equal(found, np.concatenate(inputs, axis=1))
+    if op.probabilities:
+        np.testing.assert_allclose(found.sum(axis=1), 1, rtol=TOLERANCE)
+        np.testing.assert_array_equal(found.argmax(axis=1), inputs[0].argmax(axis=1))
+    if op.class_numbers:
+        assert (found == found.round()).all() and found.min() >= 0 and found.max() < inputs[0].shape[1]
+    assert not op.recorded_params or max(op.recorded_params) < op.param_count[1]
+    assert all(place < len(inputs) for place, kind in op.input_kinds.items() if kind.is_boxes)
+
+
 def test_every_op_has_a_family_that_is_drawn() -> None:
     assert {op.family for op in [*REGISTRY, Unknown]} <= COLOURS.keys()
 
@@ -173,6 +189,7 @@ def test_every_op_has_a_family_that_is_drawn() -> None:
 def test_defaults_are_safe() -> None:
     op = Op()
     assert not (op.images_independent or op.sizes_depend_on_values or op.half_precision or op.spatial_params)
+    assert not (op.joins_channels or op.probabilities or op.class_numbers or op.recorded_params or op.input_kinds)
     assert (op.channels, op.input_channel_axis, op.channels_read([(3, 3, 6, 8)])) == (Channels.UNKNOWN, None, None)
     assert op.with_axes_swapped() is None
 

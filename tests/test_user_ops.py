@@ -229,6 +229,19 @@ def test_family_reaches_the_drawing() -> None:
     assert [family(row) for row in table.layers] == ["convolution", "pooling", "activation"]
 
 
+def test_fields_of_a_users_layer_are_shown_whatever_their_names() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Named(Twice):
+        size: int = 1
+        rate: float = 0.5
+        epsilon: float = 0.0
+        method: str = "usual"
+        dilate: int = 1
+
+    table = network_table(network(Named(size=3, rate=0.1, epsilon=1e-3, method="other", dilate=2)), inputs={"x": X})
+    assert table.layers[1].settings == "size 3, rate 0.1, epsilon 0.001, method other, dilate 2"
+
+
 def test_filters_reach_the_table_of_layers() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Banked(LessMean):

@@ -183,20 +183,17 @@ def classify(
         log.warning(fault)
     notes += faulty
     names = tuple(picture.name for picture in pictures)
-    measure = "probability" if _is_softmax(net, variable) else "score"
+    measure = "probability" if _are_probabilities(net, variable) else "score"
     known_ways, count = described(ways), len(not_finite)
     return Predictions(
         names, tuple(answers), several, measure, unreadable, tuple(notes), known_ways, faults, count, seen.damaged
     )
 
 
-def _is_softmax(net: Network, variable: str) -> bool:
-    """Whether the variable holds probabilities, as the result of a SoftMax."""
-    from matnet.ops.activation import SoftMax
-
+def _are_probabilities(net: Network, variable: str) -> bool:
     inference = net.for_inference()
     name = inference.resolve(variable)
-    return any(name in layer.outputs and isinstance(layer.op, SoftMax) for layer in inference.layers.values())
+    return any(name in layer.outputs and layer.op.probabilities for layer in inference.layers.values())
 
 
 def _rows(net: Network, variable: str, values: np.ndarray | None) -> np.ndarray:

@@ -16,9 +16,6 @@ from matnet.network import Layer, Network
 from matnet.ops.base import Op, Unknown
 from matnet.shapes import Pad, ReceptiveField, Shape, extent, to_4d
 
-# Fields of ops that have a column of their own, or that do not change what a layer computes.
-NO_SETTING = {"size", "pad", "stride", "dilate", "poolSize", "method", "hasBias", "opts", "numChannels", "epsilon"}
-NO_SETTING |= {"useShortCircuit", "frozen", "rate", "kind", "ignoreAverage", "normalise"}
 MOST_FIELDS = 16
 # Two sizes at which fields are compared where no size is known: what agrees depends on no size.
 TRIAL_SIZES = ((1056, 1056), (1440, 1440))
@@ -250,7 +247,7 @@ def _layer_row(net: Network, index: int, layer: Layer, known: _Sizes) -> LayerRo
         stride=getattr(op, "stride", None),
         pad=getattr(op, "pad", None),
         dilate=getattr(op, "dilate", None) if bank else None,
-        settings=_settings(op),
+        settings=_settings(op, {"dilate"} if bank else {"method"} if hasattr(op, "poolSize") else set()),
         fields={name: seen[source] for name, seen in known.fields.items() if source is not None and source in seen},
         output_shapes=tuple(known.shapes.get(name) for name in layer.outputs),
         param_count=sum(net.params[name].value.size for name in layer.params if name in net.params),
@@ -266,16 +263,16 @@ def _kind(layer: Layer) -> str:
     return str(struct.get("type", layer.type_name)) if isinstance(struct, dict) else layer.type_name
 
 
-def _settings(op: Op) -> str:
-    """The fields that differ from their defaults, as `name value`."""
-    changed = []
+def _settings(op: Op, columns: Set[str]) -> str:
+    """The fields that differ from their defaults, as `name value`; those with columns of their own are left out."""
+    changed, left_out = [], {"pad", "stride", "poolSize", *columns, *op.implied_fields}
     for item in fields(op):
         value = getattr(op, item.name)
         default = item.default if item.default_factory is MISSING else item.default_factory()
         convert = item.metadata.get("convert")
         if convert is not None and default is not MISSING:
             default = convert(default)
-        if item.name not in NO_SETTING and value != default and _is_plain(value):
+        if item.name not in left_out and value != default and _is_plain(value):
             changed.append(f"{item.name} {_plain(value)}")
     return ", ".join(changed)
 

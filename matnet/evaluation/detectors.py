@@ -11,12 +11,9 @@ import numpy as np
 from matnet.errors import MatnetError, NetworkError, in_words
 from matnet.meta import image_input
 from matnet.network import Layer, Network
+from matnet.ops.base import InputKind
 from matnet.ops.combine import Scale
 from matnet.ops.extensions.suppression import PIXELS, keep_best
-from matnet.ops.roi import ROIPooling
-
-ONE_BOX = (5, 1, 1)
-"""What pooling layers state of the size of their boxes: number of the image, and four corners."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +268,7 @@ def detects(net: Network) -> bool:
 
 def _boxes_of(layer: Layer) -> str | None:
     """The variable of the boxes that a layer pools; None for other layers."""
-    place = next((place for place, size in layer.op.usual_inputs.items() if size == ONE_BOX), None)
+    place = next((place for place, kind in layer.op.input_kinds.items() if kind.is_boxes), None)
     return None if place is None or place >= len(layer.inputs) else layer.inputs[place]
 
 
@@ -283,4 +280,4 @@ def _source_of_boxes(net: Network, pooling: Layer) -> tuple[str, bool]:
     maker = makers.get(name)
     if maker is not None and isinstance(maker.op, Scale):
         return maker.inputs[0], True
-    return name, not isinstance(pooling.op, ROIPooling)
+    return name, InputKind.BOXES in pooling.op.input_kinds.values()

@@ -29,7 +29,7 @@ def score_variable(net: Network, asked: str | None = None) -> str:
     softmax = [
         layer.outputs[0]
         for layer in inference.layers.values()
-        if layer.op.dagnn == "dagnn.SoftMax" and layer.outputs[0] in outputs
+        if layer.op.probabilities and layer.outputs[0] in outputs
     ]
     return (softmax or outputs)[-1]
 

@@ -12,6 +12,7 @@ from matnet.formats.mat.values import Cell, Opaque, StructArray, empty
 from matnet.formats.names import META_FIELD, identifiers, remember, written_meta
 from matnet.formats.options import LayerOptions, judge_unknown, read_options, set_params, written_fields
 from matnet.formats.plain import as_array, as_names, as_structs, as_text, is_empty, op_from_fields, to_matlab
+from matnet.formats.simplenn import passes_opts
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network, Source
 from matnet.ops.base import REGISTRY, Op, Unknown
@@ -75,8 +76,8 @@ def _read_layer(struct: Mapping[str, Any], where: str) -> tuple[Layer, LayerOpti
     except NetworkError as error:
         raise NetworkError(f"{where}: {error}") from None
     params = as_names(struct.get("params"), f"{where}.params")
-    if getattr(op, "hasBias", True) is False and params:
-        params = params[:1] if kind in ("dagnn.Conv", "dagnn.ConvTranspose") else params
+    if op.has_filters and getattr(op, "hasBias", True) is False:
+        params = params[:1]
     extra: dict[str, Any] = {"block": dict(properties)}
     if isinstance(block, Opaque):
         extra["opaque"] = block
@@ -127,10 +128,14 @@ def write_dagnn(net: Network) -> dict[str, Any]:
         ({"name": variables[name], "precious": np.array([[name in net.precious]])} for name in net.variables),
         fields=("name", "precious"),
     )
-    norms = [layer for layer in net.layers.values() if layer.op.dagnn == "dagnn.BatchNorm"]
-    moments = {name for layer in norms for name in layer.params[2:]}
+    recorded = {
+        name
+        for layer in net.layers.values()
+        for place, name in enumerate(layer.params)
+        if place in layer.op.recorded_params
+    }
     params = StructArray(
-        (_write_param(net, name, param_names[name], name in moments) for name in used),
+        (_write_param(net, name, param_names[name], name in recorded) for name in used),
         fields=("name", "value", "learningRate", "weightDecay"),
     )
     layers = StructArray(
@@ -145,10 +150,8 @@ def write_dagnn(net: Network) -> dict[str, Any]:
 
 
 def constant_operands(net: Network) -> list[str]:
-    """The PDist layers with the reference as a param, as in SimpleNN; MatConvNet's DagNN class cannot run them."""
-    from matnet.ops.training import PDist
-
-    return [layer.name for layer in net.layers.values() if isinstance(layer.op, PDist) and layer.params]
+    """The layers with params that MatConvNet's class takes as inputs only, such as the reference of a pdist."""
+    return [layer.name for layer in net.layers.values() if layer.params and not layer.op.dagnn_params]
 
 
 def _scalar(array: StructArray) -> Any:
@@ -192,14 +195,14 @@ def _write_block(net: Network, layer: Layer) -> dict[str, Any]:
     if isinstance(layer.op, Unknown):
         return dict(original)
     block = written_fields(layer.op, original, {})
-    if "simplenn" in layer.extra and layer.op.stock:
-        known = {"dagnn.Conv": ("opts",), "dagnn.ConvTranspose": ("opts",), "dagnn.Pooling": ("opts",)}
-        old = layer.extra["simplenn"]
-        block.update({key: old[key] for key in known.get(layer.op.dagnn, ()) if key in old})
+    old = layer.extra.get("simplenn", {})
+    if "opts" in old and passes_opts(as_text(old.get("type"), "type")):
+        options = {"opts": old["opts"]}
+        block |= {**options, **written_fields(layer.op, options, {})}
     dropped = layer.op.removed_properties
     block.update({key: value for key, value in original.items() if key not in block and key not in dropped})
     if "size" in block and layer.params and layer.params[0] in net.params and not np.any(block["size"]):
         block["size"] = to_matlab([float(n) for n in pad_to_4d(net.params[layer.params[0]].value).shape])
-    if layer.op.dagnn == "dagnn.BatchNorm" and layer.params and layer.params[0] in net.params:
+    if "numChannels" in layer.op.inert_properties and layer.params and layer.params[0] in net.params:
         block.setdefault("numChannels", to_matlab(float(net.params[layer.params[0]].value.size)))
     return block

@@ -121,8 +121,13 @@ def _unknown_fields(layer: Layer) -> list[str]:
         return []
     kind = as_text(struct["type"], "type")
     known = {*COMMON_FIELDS, *TIDY_DEFAULTS.get(kind, {}), *written_names(layer.op)}
-    unused = ["opts"] if "opts" not in TIDY_DEFAULTS.get(kind, {}) and "opts" in struct else []
+    unused = ["opts"] if "opts" in struct and not passes_opts(kind) else []
     return [name for name, value in struct.items() if (name not in known or name in unused) and not is_empty(value)]
+
+
+def passes_opts(kind: str) -> bool:
+    """Whether vl_simplenn passes the `opts` of a layer of this type to the layer's function."""
+    return "opts" in TIDY_DEFAULTS.get(kind, {})
 
 
 def written_names(op: Op) -> set[str]:
@@ -158,7 +163,7 @@ def _read_layer(net: Network, struct: Any, place: _Place, previous: str) -> tupl
         raise NetworkError(f"{place}: has no type")
     given = {**_tidy_fields(kind), **{key: value for key, value in struct.items() if value is not None}}
     options = NO_OPTIONS
-    if "opts" in TIDY_DEFAULTS.get(kind, {}):
+    if passes_opts(kind):
         options = read_options(REGISTRY.simplenn[kind], given["opts"], str(place))
     op: Any = _op_of(kind, given, options, place)
     name = free_name(as_text(struct.get("name"), f"{place}.name") or f"layer{place.index}", net.layers, place.repeats)

@@ -58,6 +58,19 @@ def declared_input_shapes(net: Network) -> dict[str, Shape]:
     return shapes
 
 
+def default_input_shapes(net: Network, batch: int, size: tuple[int, int] | None) -> dict[str, Shape]:
+    """As `Network.default_input_shapes`."""
+    declared, facts = declared_input_shapes(net), InputFacts(net)
+    shapes: dict[str, Shape] = {}
+    for name in facts.names:
+        if name in declared:
+            _, channels, *pixels = declared[name]
+            shapes[name] = (batch, channels, *(size if size and pixels != [1, 1] else pixels))
+        elif size and (channels_read := facts.channels(name)):
+            shapes[name] = (batch, channels_read, *size)
+    return shapes
+
+
 def input_size(net: Network, name: str) -> Size:
     """The size of one data input, as far as it is known (see `InputFacts.size`)."""
     return InputFacts(net).size(name)
@@ -135,13 +148,12 @@ class InputFacts:
         self._image = _usual(self.names)
         self._entries = _inputs_by_variable(net, self.names)
         self._readers: dict[str, list[Layer]] = {}  # by the first thing that they read
-        self._usual_sizes: dict[str, Size] = {}
+        self._boxes: set[str] = set()
         for layer in net.layers.values():
             if layer.inputs:
                 self._readers.setdefault(layer.inputs[0], []).append(layer)
-            for position, (channels, height, width) in layer.op.usual_inputs.items():
-                for name in layer.inputs[position : position + 1]:
-                    self._usual_sizes.setdefault(name, Size(height, width, channels))
+            boxes = [place for place, kind in layer.op.input_kinds.items() if kind.is_boxes]
+            self._boxes.update(name for place, name in enumerate(layer.inputs) if place in boxes)
 
     def statements(self, name: str) -> list[Statement]:
         """What is stated of the size of a data input, in the order in which it counts.
@@ -156,8 +168,8 @@ class InputFacts:
             found.append(Statement(DEFINITION, Size(height, width, channels, batch)))
         if name in self._entries:
             found.append(Statement(INPUTS, self._entries[name]))
-        if name in self._usual_sizes:
-            return found or [Statement(READER, self._usual_sizes[name])]
+        if name in self._boxes:
+            return found or [Statement(READER, Size(1, 1, 5))]
         return found + (_other_statements(self.net.meta) if name == self._image else [])
 
     def size(self, name: str) -> Size:

@@ -52,6 +52,7 @@ class SoftMax(Op):
     family = "result"
     images_independent = True
     channels = Channels.PERMUTABLE
+    probabilities = True
 
     def with_axes_swapped(self) -> Op | None:
         return self
@@ -70,6 +71,7 @@ class DropOut(Elementwise):
 
     family = "other"
     inert_properties = frozenset({"frozen"})
+    implied_fields = frozenset({"rate"})
     rate: float = of(as_float, 0.5)
 
     def forward(self, xp: Any, inputs: Sequence[Array], params: Any) -> list[Array]:

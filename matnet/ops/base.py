@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from enum import IntEnum
+from enum import Enum, IntEnum
 from importlib import import_module
 from keyword import iskeyword
 from typing import Any, ClassVar, TypeGuard, TypeVar
@@ -31,6 +31,20 @@ class Channels(IntEnum):
     SEPARATE = 4  # channel c of the outputs depends only on channel c of the inputs
 
 
+class InputKind(Enum):
+    """The content of an input that holds no activations."""
+
+    BOXES = "boxes"  # rows of image, left, top, right, bottom; indices and pixels from 0
+    MATLAB_BOXES = "boxes from 1"  # the same, from 1
+    INDICES = "indices"  # row indices of param 1
+    CONTINUED = "continued"  # 0 at the first step of a sequence, else 1
+
+    @property
+    def is_boxes(self) -> bool:
+        """Whether the input holds boxes of 5 numbers."""
+        return self in (InputKind.BOXES, InputKind.MATLAB_BOXES)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Op:
     """A layer type: fields (named as in MatConvNet), output shapes, facts, and the reference forward pass.
@@ -49,7 +63,9 @@ class Op:
     - `channels`, `channel_axes`, `input_channel_axis`, `channels_read`: how channels are processed.
     - `has_filters`: whether param 1 is a bank of filters, shown in tables of layers.
     - `with_axes_swapped`, `spatial_params`: the equivalent layer for transposed images.
-    - `usual_inputs`: the fixed size of an input such as boxes.
+    - `joins_channels`: whether the output is the concatenation of all inputs along the channels.
+    - `input_kinds`: which inputs hold boxes, indices or sequence markers instead of activations.
+    - `probabilities`, `class_numbers`: whether the output holds class probabilities, or class indices.
     - `lists_detections`: whether output rows are image, class, score and four corners relative to the image.
     - `listed_classes`: the number of classes in these rows, and the index of the background.
     - `listed_from`: the pixel origin (0 or 1) of the annotations used in training.
@@ -71,18 +87,32 @@ class Op:
     opts_fields: ClassVar[Mapping[str, str | int] | None] = None
     inert_properties: ClassVar[frozenset[str]] = frozenset()  # DagNN properties without effect on the output
     removed_properties: ClassVar[frozenset[str]] = frozenset()  # DagNN properties of old versions: read, not written
+    implied_fields: ClassVar[frozenset[str]] = frozenset()  # no effect at inference, or visible in the params
+    dagnn_params: ClassVar[bool] = True  # whether MatConvNet's DagNN class accepts the params, not only inputs
+    recorded_params: ClassVar[frozenset[int]] = frozenset()  # moving averages: recorded in training, not learned
     training_only: ClassVar[bool] = False  # losses and metrics, dropped by Network.for_inference
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)  # minimum and maximum; None: any number
     param_count: ClassVar[tuple[int, int]] = (0, 0)  # minimum and maximum
     size_only_inputs: ClassVar[frozenset[int]] = frozenset()  # inputs used only for their size
-    usual_inputs: ClassVar[Mapping[int, tuple[int, int, int]]] = {}  # default C, H, W of an input
+    input_kinds: ClassVar[Mapping[int, InputKind]] = {}  # of inputs that hold no activations
     uses_host: ClassVar[bool] = False  # whether forward reads values on the host, which excludes CUDA graphs
     sizes_depend_on_values: ClassVar[bool] = False  # `output_shapes` then returns the maximum sizes
     spatial_params: ClassVar[frozenset[int]] = frozenset()  # params with rows and columns as the first two axes
     has_filters: ClassVar[bool] = False  # whether param 1 is a bank of filters h x w x c x K with shape `size`
     half_precision: ClassVar[bool] = False  # float16 outputs are accurate enough for float16 inputs
     lists_detections: ClassVar[bool] = False  # rows of 7: image, class, score, corners relative to the image
+    probabilities: ClassVar[bool] = False  # class probabilities, from the scores in the channels of input 1
     family: ClassVar[str] = "other"  # a key of display.svg.COLOURS
+
+    @property
+    def joins_channels(self) -> bool:
+        """Whether output 1 is the concatenation of all inputs along the channels."""
+        return False
+
+    @property
+    def class_numbers(self) -> bool:
+        """Whether the output holds class indices."""
+        return False
 
     @property
     def listed_classes(self) -> tuple[int, int] | None:
@@ -201,9 +231,9 @@ class Op:
 
 
 FACTS = frozenset({
-    "affine", "channel_axes", "channels", "channels_read", "family", "half_precision", "has_filters",
-    "images_independent", "input_channel_axis", "listed_classes", "listed_from", "lists_detections",
-    "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
+    "affine", "channel_axes", "channels", "channels_read", "class_numbers", "family", "half_precision", "has_filters",
+    "images_independent", "input_channel_axis", "joins_channels", "listed_classes", "listed_from", "lists_detections",
+    "probabilities", "sizes_depend_on_values", "spatial_params", "with_axes_swapped",
 })  # fmt: skip
 """The attributes of Op that describe its forward pass."""
 
@@ -245,6 +275,7 @@ class Unknown(Op):
     """An unregistered layer type. It can be loaded, shown and saved; running it is an error that names the type."""
 
     family = "unknown"
+    implied_fields = frozenset({"kind"})
     kind: str
     input_count: ClassVar[tuple[int, int | None]] = (0, None)
     param_count: ClassVar[tuple[int, int]] = (0, 1 << 30)

@@ -71,6 +71,10 @@ class Concat(Op):
         return self.dim != 4
 
     @property
+    def joins_channels(self) -> bool:
+        return self.dim == 3
+
+    @property
     def channels(self) -> Channels:
         return Channels.UNKNOWN if self.dim == 3 else Channels.SEPARATE
 
@@ -144,6 +148,7 @@ class Scale(Op):
     half_precision = True
     input_count: ClassVar[tuple[int, int | None]] = (1, 3)
     param_count: ClassVar[tuple[int, int]] = (0, 2)
+    implied_fields = frozenset({"size", "hasBias"})
     size: Shape = of(as_size, ())  # as declared in the file; the params take precedence
     hasBias: bool = True
 

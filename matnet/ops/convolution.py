@@ -64,6 +64,7 @@ class Conv(Op):
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)
     param_count: ClassVar[tuple[int, int]] = (1, 2)
     opts_fields: ClassVar = {"pad": "pad", "stride": "stride", "dilate": "dilate"}
+    implied_fields = frozenset({"size", "hasBias"})
     size: Shape = of(as_size, (0, 0, 0, 0))  # as declared in the file; the filters themselves decide
     hasBias: bool = True
     pad: Pad = of(as_pad, (0, 0, 0, 0))
@@ -227,6 +228,7 @@ class ConvTranspose(Op):
         "crop": "crop",
         "numgroups": "numGroups",
     }
+    implied_fields = frozenset({"size", "hasBias"})
     size: Shape = of(as_size, (0, 0, 0, 0))  # as declared in the file; the filters themselves decide
     hasBias: bool = True
     upsample: Pair = of(as_pair, (1, 1))

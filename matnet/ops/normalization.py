@@ -113,6 +113,8 @@ class BatchNorm(Op):
     param_count: ClassVar[tuple[int, int]] = (0, 3)
     opts_fields: ClassVar = {"epsilon": "epsilon", "moments": 2}
     inert_properties = frozenset({"numChannels"})
+    recorded_params = frozenset({2})
+    implied_fields = frozenset({"epsilon"})
     epsilon: float = of(as_float, 1e-5)
 
     def channels_read(self, params: Sequence[Shape]) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
@@ -14,7 +14,7 @@ import numpy as np
 from matnet.errors import NetworkError, ShapeError
 from matnet.layout import nchw_to_hwcn
 from matnet.ops.arrays import on_host
-from matnet.ops.base import Array, Channels, Op, register
+from matnet.ops.base import Array, Channels, InputKind, Op, register
 from matnet.ops.fields import Pair, as_bool, as_pair, choice, numbers, of
 from matnet.shapes import ReceptiveField, Shape, text
 
@@ -53,7 +53,7 @@ class ROIPooling(Op):
 
     family = "pooling"
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
-    usual_inputs: ClassVar[Mapping[int, tuple[int, int, int]]] = {1: (5, 1, 1)}  # a box: image, corners
+    input_kinds: ClassVar = {1: InputKind.MATLAB_BOXES}
     uses_host: ClassVar[bool] = True
     method: str = of(choice("max", "avg"), "max")
     subdivisions: Pair = of(as_pair, (6, 6))

@@ -137,6 +137,8 @@ class PDist(Op):
     param_count: ClassVar[tuple[int, int]] = (0, 2)
     # Inherited from dagnn.Loss.
     inert_properties = frozenset({"loss", "ignoreAverage", "normalise", "opts"})
+    dagnn_params = False
+    implied_fields = frozenset({"epsilon"})
     p: float = of(as_float, 2.0)
     aggregate: bool = of(as_bool, True)
     noRoot: bool = of(as_bool, False)

@@ -11,6 +11,7 @@ import numpy as np
 
 from matnet.errors import MatnetError
 from matnet.network import Network
+from matnet.ops.base import InputKind
 from matnet.shapes import Shape, text
 from matnet.zoo.cards import Card
 from matnet.zoo.random_weights import random_params, skeleton
@@ -135,7 +136,7 @@ def _run_faults(card: Card, net: Network, trial: CardTrial, run: Run) -> Iterato
 def _is_label_map(net: Network, name: str) -> bool:
     """Whether an output may well be the same everywhere: the map of the likeliest class."""
     wanted = net.resolve(name)
-    return any(wanted in layer.outputs and layer.op.dagnn == "dagnn.DenseCRF" for layer in net.layers.values())
+    return any(wanted in layer.outputs and layer.op.class_numbers for layer in net.layers.values())
 
 
 # -- inputs -----------------------------------------------------------------------------------------------
@@ -152,27 +153,24 @@ def card_inputs(card: Card, net: Network, size: tuple[int, int] | None = None) -
     return shapes
 
 
-POOL_BOXES = frozenset(("dagnn.ROIPooling", "dagnn.PSROIPooling", "dagnn.ROIAlign"))
-"""Classes that pool boxes; MatConvNet's takes boxes that count from 1, and networks from Caffe add 1 before it."""
-
-
 def sample_inputs(net: Network, shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
     """Random values that every input may have: pixels about 0, boxes inside the image, indices, starts of sequences.
 
-    shapes: N x C x H x W by input. The layers that read an input say what it means.
+    shapes: N x C x H x W by input. The layers that read an input say what it means; networks from Caffe add 1 to boxes
+    before MatConvNet's layer reads them.
     """
     generator = np.random.default_rng(seed)
     found = {}
-    pools_boxes = any(layer.op.dagnn in POOL_BOXES for layer in net.layers.values())
+    pools_boxes = any(kind.is_boxes for layer in net.layers.values() for kind in layer.op.input_kinds.values())
     for name, shape in shapes.items():
         reader = next((layer for layer in net.layers.values() if name in layer.inputs), None)
-        kind = (reader.op.dagnn, reader.inputs.index(name)) if reader else ("", 0)
-        if kind == ("dagnn.ROIPooling", 1) or (shape[1:] == (5, 1, 1) and pools_boxes):
+        kind = reader.op.input_kinds.get(reader.inputs.index(name)) if reader else None
+        if kind is InputKind.MATLAB_BOXES or (shape[1:] == (5, 1, 1) and pools_boxes):
             _, _, height, width = max(shapes.values(), key=lambda other: other[2] * other[3])
-            found[name] = _boxes(shape, (height, width)) + np.float32(kind == ("dagnn.ROIPooling", 1))
-        elif reader and kind == ("dagnn.Embed", 0):
+            found[name] = _boxes(shape, (height, width)) + np.float32(kind is InputKind.MATLAB_BOXES)
+        elif reader and kind is InputKind.INDICES:
             found[name] = generator.integers(net.param_shapes(reader)[0][0], size=shape).astype(np.float32)
-        elif kind in (("dagnn.LSTM", 1), ("dagnn.RNN", 1)):
+        elif kind is InputKind.CONTINUED:
             found[name] = np.ones(shape, np.float32)
             found[name][0] = 0
         else:

@@ -22,11 +22,9 @@ from matnet.engines.cupy.steps import (
 from matnet.engines.plan import FullyConnected, FusedConv, to_products
 from matnet.network import Layer, Network
 from matnet.ops.base import computes_as
-from matnet.ops.combine import Concat
 from matnet.ops.convolution import Conv, ConvTranspose
 from matnet.shapes import Shape, to_4d
 
-CHANNELS = 3  # Concat's `dim` for channels
 COLORS = 3  # channels of an image; cuDNN has more plans for 4
 
 
@@ -108,7 +106,7 @@ def _step(net: Network, layer: Layer, blobs: Mapping[str, DeviceBlob], precision
     if cudnn and computes_as(layer.op, ConvTranspose):
         graph = _transposed_graph(net, layer, layer.op, reads[0], writes[0], precision)
         return Convolve(layer.name, reads, writes, layer.op, tuple(layer.params), graph)
-    if computes_as(layer.op, Concat) and layer.op.dim == CHANNELS:
+    if layer.op.joins_channels:
         return Join(layer.name, reads, writes)
     return Apply(layer.name, reads, writes, layer.op, tuple(layer.params))
 

@@ -11,11 +11,9 @@ from matnet.engines.plan.uses import Uses
 from matnet.layout import pad_to_4d
 from matnet.network import Layer, Network
 from matnet.ops.base import Channels, computes_as
-from matnet.ops.combine import Concat, Sum
+from matnet.ops.combine import Sum
 from matnet.ops.convolution import Conv
 from matnet.params import Param
-
-CHANNELS = 3  # MATLAB's dimension
 
 
 def spread_concat(net: Network, wanted: Sequence[str]) -> Network:
@@ -25,7 +23,7 @@ def spread_concat(net: Network, wanted: Sequence[str]) -> Network:
     """
     planned = net.copy()
     for concat in net.layers.values():
-        if computes_as(concat.op, Concat) and concat.op.dim == CHANNELS and len(concat.inputs) > 1:
+        if concat.op.joins_channels and len(concat.inputs) > 1:
             between, conv = _way_to_conv(planned, wanted, concat)
             depths = [_channels(planned, wanted, name) for name in concat.inputs]
             if conv is not None and _pays(planned, conv, depths):

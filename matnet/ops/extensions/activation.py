@@ -28,6 +28,7 @@ class PReLU(Op):
     images_independent = True
     channels = Channels.SEPARATE
     param_count: ClassVar[tuple[int, int]] = (1, 1)
+    implied_fields = frozenset({"useShortCircuit"})
     useShortCircuit: bool = True
 
     def channel_axes(self, params: Sequence[Shape]) -> list[int]:

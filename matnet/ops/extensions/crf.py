@@ -186,6 +186,10 @@ class DenseCRF(Op):
     output: str = of(choice("label", "probability", "log"), "label")
 
     @property
+    def class_numbers(self) -> bool:
+        return self.output == "label"
+
+    @property
     def channels(self) -> Channels:
         return Channels.UNKNOWN if self.output == "label" else Channels.COUNT
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from matnet.errors import ShapeError
 from matnet.ops.arrays import as_vector
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, InputKind, Op, register
 from matnet.ops.extensions.common import as_axis, as_matrix, require_count, require_indices, to_four
 from matnet.ops.fields import of
 from matnet.shapes import ReceptiveField, Shape, text
@@ -21,6 +21,7 @@ class _Table(Op):
 
     family = "convolution"
     param_count: ClassVar[tuple[int, int]] = (1, 2)
+    implied_fields = frozenset({"hasBias"})
     hasBias: bool = True
 
     def receptive_fields(self, inputs: Sequence[Shape]) -> list[ReceptiveField | None]:
@@ -86,6 +87,7 @@ class Embed(_Table):
     """
 
     uses_host: ClassVar[bool] = True
+    input_kinds: ClassVar = {0: InputKind.INDICES}
     axis: int = of(as_axis, 1)
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from matnet.errors import ShapeError
 from matnet.ops.arrays import as_vector
-from matnet.ops.base import Array, Op, register
+from matnet.ops.base import Array, InputKind, Op, register
 from matnet.ops.extensions.common import as_matrix, require_count
 from matnet.shapes import ReceptiveField, Shape, text
 
@@ -33,6 +33,7 @@ class _Recurrent(Op):
     exposeHidden: bool = False
     hasCont: bool = True
     input_count: ClassVar[tuple[int, int | None]] = (1, 5)
+    input_kinds: ClassVar = {1: InputKind.CONTINUED}  # with hasCont
 
     def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
         self._require_counts(inputs, params)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ import numpy as np
 
 from matnet.errors import NetworkError, ShapeError
 from matnet.ops.arrays import on_host
-from matnet.ops.base import Array, Channels, Op, register
+from matnet.ops.base import Array, Channels, InputKind, Op, register
 from matnet.ops.extensions.common import as_count
 from matnet.ops.fields import Pair, as_pair, of
 from matnet.shapes import ReceptiveField, Shape, text
@@ -49,7 +49,7 @@ class PSROIPooling(Op):
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
-    usual_inputs: ClassVar[Mapping[int, tuple[int, int, int]]] = {1: (5, 1, 1)}  # a box: image, corners
+    input_kinds: ClassVar = {1: InputKind.BOXES}
     uses_host: ClassVar[bool] = True
     family = "pooling"
     spatialScale: float = 1.0
@@ -119,7 +119,7 @@ class ROIAlign(Op):
     """
 
     input_count: ClassVar[tuple[int, int | None]] = (2, 2)
-    usual_inputs: ClassVar[Mapping[int, tuple[int, int, int]]] = {1: (5, 1, 1)}  # a box: image, corners
+    input_kinds: ClassVar = {1: InputKind.BOXES}
     uses_host: ClassVar[bool] = True
     family = "pooling"
     channels = Channels.COUNT
