@@ -19,12 +19,14 @@ from matnet.benchmarks.device.ceilings import matmul_peaks, torch_with_gpu
 from matnet.benchmarks.device.memory import free
 from matnet.benchmarks.measure import measure
 from matnet.benchmarks.peers import PEERS, installed, peers_on
-from matnet.benchmarks.plot import draw, require_matplotlib
+from matnet.benchmarks.plot import draw
 from matnet.benchmarks.rows import Report, read_reports
 from matnet.benchmarks.table import READING, details, machine_lines, markdown, summary
 from matnet.benchmarks.timing import TimeLimits
+from matnet.command_line import run_command
 from matnet.engines import BACKENDS, PRECISIONS
-from matnet.errors import EngineError, MatnetError, listing, program, run_command
+from matnet.errors import EngineError, MatnetError, listing, program
+from matnet.figures import require_matplotlib
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import IMAGE, JSON, TEXT
 

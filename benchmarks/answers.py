@@ -33,11 +33,12 @@ import numpy as np
 import matnet
 from matnet.arguments import positive
 from matnet.benchmarks.machine import describe, resident
+from matnet.command_line import run_command
 from matnet.datasets import ImageList
 from matnet.datasets.scan import images_below
 from matnet.engines import EngineOptions
 from matnet.engines.device import processors
-from matnet.errors import DataError, MatnetError, run_command
+from matnet.errors import DataError, MatnetError
 from matnet.evaluation import evaluate
 from matnet.evaluation.scores import score_variable
 from matnet.files import atomic_write, check_outputs

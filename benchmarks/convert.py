@@ -31,9 +31,10 @@ from typing import Any
 import numpy as np
 
 from matnet.benchmarks.machine import with_bytecode
+from matnet.command_line import run_command
 from matnet.converters.files.caffe_write import write_caffemodel, write_prototxt
 from matnet.converters.files.message import Message, build
-from matnet.errors import MatnetError, run_command
+from matnet.errors import MatnetError
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import JSON
 from matnet.tables import Column, Table

@@ -34,9 +34,10 @@ from typing import Any
 
 import numpy as np
 
+from matnet.command_line import run_command
 from matnet.converters import convert_caffe
 from matnet.converters.caffemodel import read_prototxt
-from matnet.errors import FileFormatError, MatnetError, run_command
+from matnet.errors import FileFormatError, MatnetError
 from matnet.files import atomic_write
 from matnet.network import Network
 

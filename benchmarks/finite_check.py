@@ -23,7 +23,7 @@ import numpy as np
 
 import matnet
 from matnet.arguments import positive
-from matnet.errors import run_command
+from matnet.command_line import run_command
 from matnet.finite import weights_not_finite
 
 MOST = 0.02

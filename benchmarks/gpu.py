@@ -27,8 +27,9 @@ from matnet.benchmarks.models import check_names
 from matnet.benchmarks.nets import NETS
 from matnet.benchmarks.rows import Report, read_reports
 from matnet.benchmarks.targets import gpu_verdicts
+from matnet.command_line import run_command
 from matnet.engines import BACKENDS, PRECISIONS
-from matnet.errors import MatnetError, run_command
+from matnet.errors import MatnetError
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import JSON, TEXT
 

@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from matnet.errors import MatnetError, run_command
+from matnet.command_line import run_command
+from matnet.errors import MatnetError
 from matnet.files import atomic_write, check_outputs
 from matnet.formats.mat import write_mat
 from matnet.formats.mat.values import Cell, StructArray

@@ -16,7 +16,8 @@ import sys
 import tempfile
 
 from matnet.benchmarks.machine import with_bytecode
-from matnet.errors import MatnetError, run_command
+from matnet.command_line import run_command
+from matnet.errors import MatnetError
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import JSON
 from matnet.tables import Table

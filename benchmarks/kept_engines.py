@@ -21,8 +21,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from matnet.command_line import run_command
 from matnet.engines import BACKENDS
-from matnet.errors import MatnetError, run_command
+from matnet.errors import MatnetError
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import JSON
 from matnet.zoo import random_network

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from matnet.errors import EngineError, NetworkError, run_command
+from matnet.command_line import run_command
+from matnet.errors import EngineError, NetworkError
 from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU, SoftMax
 from matnet.ops.base import Op

@@ -27,10 +27,11 @@ from matnet import load
 from matnet.benchmarks.nets import NETS
 from matnet.benchmarks.peers import PEERS, Runner, Subject
 from matnet.benchmarks.peers.base import imported
+from matnet.command_line import run_command
 from matnet.datasets import ImageList
 from matnet.engines import EngineOptions
 from matnet.engines.device import processors
-from matnet.errors import EngineError, MatnetError, run_command
+from matnet.errors import EngineError, MatnetError
 from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.flow import added
 from matnet.evaluation.record import versions

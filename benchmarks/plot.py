@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 from pathlib import Path
 from typing import Any
 
 from matnet.benchmarks.rows import EngineRow, Report, best_peer
 from matnet.errors import EngineError
+from matnet.figures import empty_figure
 from matnet.files import atomic_write
 
 # Okabe and Ito's colours, which people with any colour vision can distinguish; hatches distinguish them in grey.
@@ -23,28 +23,15 @@ BAR = 0.13  # inches of height
 MODEL_GAP = 1.2  # bars between two networks
 
 
-def require_matplotlib() -> None:
-    """EngineError that says how to install it, where it cannot be imported."""
-    try:
-        importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise EngineError(f"--plot needs matplotlib ({error}); python -m pip install matplotlib") from None
-
-
 def draw(report: Report, path: str | Path) -> None:
     """Write the chart as PNG; EngineError where matplotlib is missing or no engine was timed."""
-    require_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels = sorted({(row.batch, row.precision, row.scope) for row in report.rows if row.timed})
     if not panels:
         raise EngineError("nothing to draw: no engine was timed")
     models = list(dict.fromkeys(row.model for row in report.rows if row.timed))
     engines = _engines(report)
     height = 1.7 + len(models) * (len(engines) + MODEL_GAP) * BAR
-    figure = Figure(figsize=(2.4 + 4.2 * len(panels), height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(2.4 + 4.2 * len(panels), height)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for panel, shown in zip(axes, panels, strict=True):
         batch, precision, scope = shown
@@ -60,7 +47,7 @@ def draw(report: Report, path: str | Path) -> None:
         "images/s relative to the best peer (at the bars: images/s); of several forms, the best", fontsize=8
     )
     target = io.BytesIO()
-    figure.savefig(target, format="png", dpi=130)
+    figure.savefig(target, format="png", dpi=figure.dpi)
     with atomic_write(path) as file:
         file.write(target.getvalue())
 

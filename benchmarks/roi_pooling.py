@@ -17,7 +17,7 @@ import numpy as np
 
 from matnet.arguments import positive
 from matnet.benchmarks.torchvision import seconds, torchvision_ops
-from matnet.errors import common_options, run_command
+from matnet.command_line import common_options, run_command
 from matnet.ops.roi import ROIPooling
 from matnet.tables import Table
 

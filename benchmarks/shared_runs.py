@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from matnet.arguments import positive
+from matnet.command_line import common_options, run_command
 from matnet.datasets import ImageList
 from matnet.engines import EngineOptions
-from matnet.errors import common_options, run_command
 from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.counters import OneProcess
 from matnet.evaluation.shards import ShardCounter, local_cluster

@@ -16,8 +16,9 @@ import numpy as np
 
 from matnet.benchmarks.machine import resident
 from matnet.benchmarks.nets import squeezenet
+from matnet.command_line import run_command
 from matnet.engines.cpu.runtimes import RUNTIMES, available
-from matnet.errors import MatnetError, run_command
+from matnet.errors import MatnetError
 
 LAST_OF_ANY_SIZE = "conv10"  # SqueezeNet's pooling after it wants its own size
 WARM_UP = 100  # batches after which memory must not grow: pools and caches are filled by then

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 
-from matnet.errors import MatnetError, called_as, nearest, run_command
+from matnet.command_line import run_command
+from matnet.errors import MatnetError, called_as, nearest
 
 VERBS = {
     "predict": "classify photos: the best classes, with probabilities",

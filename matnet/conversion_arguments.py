@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from matnet.arguments import add_file_options, add_input_size, factor, given_sizes, model_help, numbers, numbers_in
+from matnet.command_line import command_parser
 from matnet.converters.options import CHOICES, ORDERS
-from matnet.errors import FileFormatError, NetworkError, command_parser, program
+from matnet.errors import FileFormatError, NetworkError, program
 from matnet.foreign import refuse_foreign
 from matnet.formats import FORMATS
 from matnet.kinds import IMAGE, MAT, PROTOTXT, WEIGHTS, kind_of

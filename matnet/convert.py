@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matnet.arguments import file_options, given_sizes, joined_numbers
+from matnet.command_line import run_command, say
 from matnet.conversion_arguments import (
     MEANS,
     caffe_files,
@@ -31,7 +32,7 @@ from matnet.conversion_arguments import (
     refuse_idle_options,
     sort_files,
 )
-from matnet.errors import NetworkError, printable, run_command, say
+from matnet.errors import NetworkError, printable
 from matnet.files import check_outputs
 from matnet.finite import warn_not_finite
 from matnet.formats import format_of, load_network, save_network

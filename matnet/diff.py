@@ -16,8 +16,9 @@ from pathlib import Path
 
 from matnet import load
 from matnet.arguments import add_file_options, file_options, joined_pairs, model_help
+from matnet.command_line import command_parser, run_command, say
 from matnet.comparison import Comparison, compare
-from matnet.errors import MatnetError, command_parser, run_command, say
+from matnet.errors import MatnetError
 from matnet.meta.transposed import flipped_inputs
 from matnet.network import Network
 from matnet.stated_options import parse_stated, refuse_idle

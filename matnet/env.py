@@ -17,7 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import matnet
-from matnet.errors import MatnetError, command_parser, run_command
+from matnet.command_line import command_parser, run_command
+from matnet.errors import MatnetError
 from matnet.files import cache_folder, models_folder
 
 REQUIRED = ("numpy", "scipy", "h5py", "Pillow", "requests", "pooch", "PyYAML", "onnxruntime")

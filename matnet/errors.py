@@ -1,22 +1,11 @@
-"""Exceptions of matnet, and how commands report them."""
+"""The exception tree, and what the messages of errors share."""
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
 import re
-import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
-
-from matnet.interrupts import INTERRUPTED, Interrupts
-
-if TYPE_CHECKING:
-    import argparse
 
 
 class MatnetError(RuntimeError):
@@ -85,11 +74,6 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
-def say(text: object) -> None:
-    """Print text that may contain names from a file."""
-    print(printable(str(text)))
-
-
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -109,6 +93,16 @@ def in_words(of_python: str, of_commands: str) -> str:
     return of_commands if _running else of_python
 
 
+@contextmanager
+def worded_for_commands() -> Iterator[None]:
+    """Within the block messages advise options of commands."""
+    _running.append(None)
+    try:
+        yield
+    finally:
+        _running.pop()
+
+
 def where_names_are() -> str:
     """Advice on how to list the names of a network's variables and layers."""
     return in_words("net.variables and net.layers list them", f"`{program('show')} MODEL` lists them")
@@ -125,73 +119,7 @@ def use_wording(of_parent: tuple[list[object], list[str]]) -> None:
 
 
 _running: list[object] = []
-"""The commands that `run_command` is running; shared by all threads."""
-
-
-def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
-    """Run a command's `main` and report any error as one message on stderr.
-
-    Exit status: 0 done, 1 a failed check or a bug in matnet, 2 bad input or usage, 130 interrupted. Shows the log of
-    `matnet` on stderr. The traceback of an unexpected exception goes to a file named in the message; `--debug` and the
-    test suite show it instead. Every command takes `--debug` and `--import FILE`.
-    """
-    _usable_streams()
-    common, left = common_options().parse_known_args(argv)
-    interrupts = Interrupts()
-    _running.append(main)
-    try:
-        with interrupts.kept(), log_on_stderr():
-            _refuse_empty(sys.argv[1:] if argv is None else argv)
-            for path in common.import_:
-                from matnet.layer_files import import_layers
-
-                import_layers(path)
-            status = main(left)
-        sys.stdout.flush()
-        if not interrupts.status or status in (130, 143):
-            return status
-        error: BaseException = KeyboardInterrupt()
-    except BaseException as raised:
-        error = raised
-    finally:
-        _running.pop()
-    if interrupts.status or isinstance(error, KeyboardInterrupt):
-        print(INTERRUPTED, file=sys.stderr)
-        return interrupts.status or 130
-    return _reported(error, common.debug or "PYTEST_CURRENT_TEST" in os.environ)
-
-
-def _reported(error: BaseException, debug: bool) -> int:
-    """Print the error on stderr; returns the exit status."""
-    if isinstance(error, MatnetError):
-        print(f"matnet: {printable(str(error))}", file=sys.stderr)
-        return 2
-    if isinstance(error, BrokenPipeError):
-        sys.stderr.close()
-        return 141
-    if isinstance(error, OSError):
-        # Errors of a stream have no file name; errors of files written by matnet do.
-        stream = "standard output" if error.errno == errno.ENOSPC else ""
-        where = f"{error.filename or stream}: " if error.filename or stream else ""
-        print(f"matnet: {printable(f'{where}{error.strerror or error}')}", file=sys.stderr)
-        return 2
-    if isinstance(error, MemoryError):
-        print("matnet: out of memory; try a smaller batch or input size", file=sys.stderr)
-        return 2
-    if debug or not isinstance(error, Exception):  # such as SystemExit of argparse
-        raise error
-    print(_report_of_bug(error), file=sys.stderr)
-    return 1
-
-
-def _refuse_empty(arguments: Iterable[str]) -> None:
-    """Raise MatnetError for an empty argument or an empty value (`--option=`)."""
-    for argument in arguments:
-        if argument == "--":
-            return
-        if not argument or re.fullmatch(r"--[\w-]+=", argument):
-            which = f"{argument[:-1]} has an empty value" if argument else "one of the arguments is empty"
-            raise MatnetError(f"{which}, perhaps from an unset variable; omit it or set a value")
+"""One entry per command that runs: what the person uses, whatever thread writes the message."""
 
 
 def program(verb: str) -> str:
@@ -205,83 +133,3 @@ def called_as(name: str) -> None:
 
 
 _called_as: list[str] = []
-
-
-def command_parser(verb: str, *forms: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
-    """A parser with the common options. forms: the usage after `matnet VERB [options]`, one line each."""
-    import argparse
-
-    spelled = [f"%(prog)s [options] {form}".rstrip() for form in forms]
-    usage = "\n       ".join(spelled) or None
-    return argparse.ArgumentParser(
-        parents=[common_options()], prog=program(verb), usage=usage, description=description, epilog=epilog
-    )
-
-
-def common_options() -> argparse.ArgumentParser:
-    """Options of every command. `run_command` parses them; command parsers list them as a parent."""
-    import argparse
-
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    group = common.add_argument_group("all commands")
-    group.add_argument(
-        "--import",
-        dest="import_",
-        action="append",
-        default=[],
-        metavar="FILE.py",
-        help="run a Python file that registers layers (matnet.ops.register) before anything is read; may be repeated",
-    )
-    group.add_argument("--debug", action="store_true", help="show Python's traceback of an unexpected error")
-    return common
-
-
-def _usable_streams() -> None:
-    """Make printing safe: replace a closed stream by the null device, escape what cannot be encoded."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - open until the process ends
-        elif getattr(stream, "errors", None) in ("strict", "surrogateescape"):
-            with suppress(AttributeError, ValueError, OSError):
-                stream.reconfigure(errors="backslashreplace")
-
-
-@contextmanager
-def log_on_stderr() -> Iterator[None]:
-    """Show the log of `matnet` (level INFO and above) on stderr while a command runs."""
-    handler = StderrHandler()
-    log = logging.getLogger("matnet")
-    if any(isinstance(other, StderrHandler) for other in log.handlers):
-        yield
-        return
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
-
-
-class StderrHandler(logging.Handler):
-    """Writes `matnet: MESSAGE` to the current sys.stderr."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(f"matnet: {printable(record.getMessage())}", file=sys.stderr, flush=True)
-
-
-def _report_of_bug(error: Exception) -> str:
-    """A message for an unexpected exception, with the file of its traceback, or else the traceback itself."""
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    import tempfile  # slow to import
-
-    said = f"matnet: {type(error).__name__}: {printable(' '.join(str(error).split())[:300])}; this is a bug in matnet"
-    try:
-        descriptor, name = tempfile.mkstemp(prefix="matnet-traceback-", suffix=".txt")
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-    except OSError:
-        return f"{said}; the traceback:\n{text}"
-    return f"{said}; the traceback is in {name}"

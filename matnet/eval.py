@@ -21,7 +21,8 @@ from matnet.arguments import (
     model_help,
     network_from,
 )
-from matnet.errors import MatnetError, command_parser, program, run_command
+from matnet.command_line import command_parser, run_command
+from matnet.errors import MatnetError, program
 from matnet.evaluation.command import (
     add_data_options,
     add_run_options,

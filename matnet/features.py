@@ -23,7 +23,8 @@ from matnet.arguments import (
     network_from,
     positive,
 )
-from matnet.errors import DataError, command_parser, printable, run_command, say
+from matnet.command_line import command_parser, run_command, say
+from matnet.errors import DataError, printable
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from
 from matnet.network import Network
 from matnet.outcomes import ExitStatus

@@ -99,8 +99,9 @@ def preprocessing_from(net: Network, options: argparse.Namespace, **fields: Any)
     Raises DataError if neither file nor options say how to prepare an image.
     """
     from matnet.images import Preprocessing
+    from matnet.images.crop import covered_size
     from matnet.images.doubts import doubts
-    from matnet.images.prepare import covered_size, fitted_mean
+    from matnet.images.prepare import fitted_mean
 
     given: dict[str, Any] = {
         name: value

@@ -1,20 +1,19 @@
-"""Network: a graph of layers with params and meta, its checks and shape inference."""
+"""Network: layers, params, variables and meta of one graph, and what can be asked of it."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from matnet import inference
+from matnet import graph, inference
 from matnet.edits import Edited
-from matnet.errors import MatnetError, NetworkError, ShapeError, in_words, listing
-from matnet.names import RESTORED, names_of_input, resolved, with_blobs
-from matnet.ops.base import Op, Unknown
+from matnet.errors import NetworkError
+from matnet.graph import Layer, Source
+from matnet.names import names_of_input, resolved, with_blobs
 from matnet.params import Param, Params
 from matnet.shapes import ReceptiveField, Shape
 
@@ -29,37 +28,7 @@ if TYPE_CHECKING:
     from matnet.engines import Engine, EngineOptions
     from matnet.images import Preprocessing
 
-
-@dataclass
-class Layer(Edited):
-    """One node: an op, the variables it reads and writes, and the params it uses, all by name."""
-
-    counted: ClassVar[frozenset[str]] = frozenset({"inputs", "outputs", "params"})
-    name: str
-    op: Op
-    inputs: list[str]
-    outputs: list[str]
-    params: list[str] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)  # fields of the file not used by the op, for saving
-    faults: list[str] = field(default_factory=list)  # why the layer cannot run, found while reading
-
-    @property
-    def type_name(self) -> str:
-        """The layer's type name in a DagNN file, or the name of an unknown type."""
-        return self.op.kind if isinstance(self.op, Unknown) else self.op.dagnn or type(self.op).__name__
-
-
-@dataclass
-class Source:
-    """The origin of a network, for messages, for saving in the same format, and for results."""
-
-    path: Path | None = None
-    format: str = "dagnn"  # simplenn, dagnn or caffe
-    notes: list[str] = field(default_factory=list)  # decisions made while reading
-    chosen: str = ""  # selection within the file, if the path alone loads another network
-
-    def __str__(self) -> str:
-        return str(self.path) if self.path else "network"
+__all__ = ["Layer", "Network", "Source"]
 
 
 class Network(Edited):
@@ -90,17 +59,7 @@ class Network(Edited):
 
     def add(self, layer: Layer) -> Layer:
         """Append a layer. Raises NetworkError for a duplicate name, or a wrong number of inputs or params."""
-        if layer.name in self.layers:
-            raise NetworkError(f"{self.source}: two layers are named {layer.name!r}; rename one of them")
-        for what, names, (fewest, most) in (
-            ("inputs", layer.inputs, layer.op.input_count),
-            ("params", layer.params, layer.op.param_count),
-        ):
-            if len(names) < fewest or (most is not None and len(names) > most):
-                wanted = str(fewest) if most == fewest else f"{fewest} to {'any' if most is None else most}"
-                raise NetworkError(
-                    f"{self.source}, layer {layer.name!r} ({layer.type_name}): {len(names)} {what}; expected {wanted}"
-                )
+        graph.check_addition(self, layer)
         self.layers[layer.name] = layer
         return layer
 
@@ -154,46 +113,7 @@ class Network(Edited):
 
         Keeps the file's order where possible; follows MatConvNet's order if several layers write one variable.
         """
-        left = Counter(name for layer in self.layers.values() for name in set(layer.outputs))
-        writes = Counter(name for layer in self.layers.values() for name in layer.outputs)
-        last = {name: place for place, layer in enumerate(self.layers.values()) for name in layer.outputs}
-        readers: dict[str, list[str]] = {}  # per variable, to keep the loop linear
-        for layer in self.layers.values():
-            for name in set(layer.inputs):
-                readers.setdefault(name, []).append(layer.name)
-        waiting = {layer.name: sum(name in writes for name in set(layer.inputs)) for layer in self.layers.values()}
-        position = {name: index for index, name in enumerate(self.layers)}
-        ready = [name for name, count in waiting.items() if not count]
-        order: list[Layer] = []
-        for name in ready:
-            order.append(self.layers[name])
-            freed = []
-            for output in set(self.layers[name].outputs):
-                left[output] -= 1
-                for reader in () if left[output] else readers.get(output, ()):
-                    waiting[reader] -= 1
-                    if not waiting[reader]:
-                        freed.append(reader)
-            ready += sorted(freed, key=position.__getitem__)
-        if len(order) < len(self.layers):
-            stuck = [f"{name!r} reads {', '.join(self.layers[name].inputs)}" for name in waiting if waiting[name]]
-            raise NetworkError(listing(f"{self.source}: the graph has a cycle; layers in it or after it:", stuck))
-        if any(count > 1 for count in writes.values()):
-            return self._deepest_first(order)
-        in_file_order = all(last[name] < position[names[0]] for name, names in readers.items() if name in last)
-        return list(self.layers.values()) if in_file_order else order
-
-    def _deepest_first(self, order: Sequence[Layer]) -> list[Layer]:
-        """The layers by the longest path to an output, ties in file order, as MatConvNet runs them.
-
-        If several layers write one variable, the last one in this order wins.
-        """
-        depth: dict[str, int] = {}
-        behind: dict[str, int] = {}  # variable -> depth of its deepest reader
-        for layer in reversed(order):
-            depth[layer.name] = 1 + max((behind.get(name, 0) for name in layer.outputs), default=0)
-            behind.update({name: max(behind.get(name, 0), depth[layer.name]) for name in layer.inputs})
-        return sorted(self.layers.values(), key=lambda layer: -depth[layer.name])
+        return graph.execution_order(self)
 
     def resolve(self, name: str) -> str:
         """Resolve `name` to a variable: `name` is a variable, a layer (its first output), or an alias.
@@ -239,14 +159,7 @@ class Network(Edited):
 
     def upto(self, outputs: Iterable[str]) -> list[Layer]:
         """The layers that `outputs` (variables) depend on, in execution order; of several writers only the last."""
-        wanted = set(outputs)
-        kept = []
-        for layer in reversed(self.execution_order()):
-            if wanted.intersection(layer.outputs):
-                kept.append(layer)
-                wanted.difference_update(layer.outputs)
-                wanted.update(layer.inputs)
-        return kept[::-1]
+        return graph.upto(self, outputs)
 
     def rename(self, variables: Mapping[str, str]) -> None:
         """Rename variables in layers, aliases, blob ranks, precious and input shapes."""
@@ -266,38 +179,7 @@ class Network(Edited):
 
         wanted: check only the layers that these variables depend on.
         """
-        faults, broken = [], list[str]()
-        layers = self.execution_order() if wanted is None else self.upto(wanted)
-        without = [layer.name for layer in layers if any(name not in self.params for name in layer.params)]
-        filters = [layer.params[0] for layer in layers if layer.params and layer.op.has_filters]
-        if self.source.format == "caffe" and without and not any(name in self.params for name in filters):
-            way = in_words("matnet.load('net.prototxt', 'net.caffemodel')", "NET.prototxt NET.caffemodel")
-            need = "1 layer needs" if len(without) == 1 else f"{len(without)} layers need"
-            raise NetworkError(
-                f"{self.source}: holds no weights, but {need} them "
-                f"({', '.join(without[:3])}{', ...' if len(without) > 3 else ''}); give the caffemodel too: {way}"
-            )
-        for layer in layers:
-            missing = [f"param {name!r} is missing or empty" for name in layer.params if name not in self.params]
-            faults += [f"layer {layer.name!r} ({layer.type_name}): {fault}" for fault in (*layer.faults, *missing)]
-            broken += [layer.name] if layer.faults or missing else []
-        if faults:
-            computable = "" if wanted is None else self.computable_without(broken)
-            raise NetworkError(listing(f"{self.source}: cannot run:", faults) + computable)
-
-    def computable_without(self, broken: Collection[str]) -> str:
-        """A line that names the last variable computable without the layers `broken`, or ""."""
-        lost: set[str] = set()
-        last = ""
-        for layer in self.execution_order():
-            if layer.name in broken or lost.intersection(layer.inputs):
-                lost.update(layer.outputs)
-            elif layer.outputs and not layer.name.endswith(RESTORED):
-                last = layer.outputs[0]
-        if not last:
-            return ""
-        way = in_words(f"outputs=[{last!r}]", f"--outputs {last}")
-        return f"\nThe last variable that can be computed is {last!r} ({way})."
+        graph.check(self, wanted)
 
     def param_shapes(self, layer: Layer) -> list[Shape]:
         """The shapes of a layer's params as stored in the file; () for a missing one."""
@@ -311,50 +193,14 @@ class Network(Edited):
         wanted: infer only what these variables depend on. Raises ShapeError naming the layer; with `partial`, layers
         with unknown output shapes are skipped instead.
         """
-        shapes: dict[str, Shape] = dict(inputs)
-        layers = self.execution_order() if wanted is None else self.upto(wanted)
-        for layer in layers:
-            missing = [name for name in layer.inputs if name not in shapes]
-            if missing:
-                if partial:
-                    continue
-                raise NetworkError(f"{self.source}, layer {layer.name!r}: input {missing[0]!r} is missing")
-            try:
-                if layer.faults:
-                    raise ShapeError(layer.faults[0])
-                found = layer.op.output_shapes([shapes[name] for name in layer.inputs], self.param_shapes(layer))
-                if len(found) < len(layer.outputs):
-                    raise ShapeError(f"has {len(layer.outputs)} outputs; expected {len(found)} for its type")
-            except MatnetError as error:
-                if partial:
-                    continue
-                sizes = ", ".join(f"{name!r} {'x'.join(map(str, shapes[name]))}" for name in layer.inputs)
-                where = f"{self.source}, layer {layer.name!r} ({layer.type_name}) on {sizes}"
-                raise ShapeError(f"{where}: {error}") from None
-            shapes.update(zip(layer.outputs, found, strict=False))
-        return shapes
+        return graph.infer_shapes(self, inputs, wanted, partial)
 
     def receptive_fields(self, variable: str, shapes: Mapping[str, Shape]) -> dict[str, ReceptiveField | None]:
         """The receptive field in `variable` of a pixel of each variable; None if undefined, absent if not connected.
 
         Composed as in DagNN.getVarReceptiveFields. shapes: from `infer_shapes`.
         """
-        seen: dict[str, ReceptiveField | None] = {variable: ReceptiveField()}
-        for layer in self.execution_order():
-            if not all(name in shapes for name in layer.inputs):
-                continue
-            merged: list[ReceptiveField | None] = []
-            fields = layer.op.receptive_fields([shapes[name] for name in layer.inputs])
-            for position, (name, own) in enumerate(zip(layer.inputs, fields, strict=True)):
-                if name in seen and position not in layer.op.size_only_inputs:
-                    below = seen[name]
-                    merged.append(below.then(own) if below is not None and own is not None else None)
-            if merged:
-                total = merged[0]
-                for other in merged[1:]:
-                    total = total.union(other) if total is not None and other is not None else None
-                seen.update(dict.fromkeys(layer.outputs, total))
-        return seen
+        return graph.receptive_fields(self, variable, shapes)
 
     def default_input_shapes(self, batch: int = 1, size: tuple[int, int] | None = None) -> dict[str, Shape]:
         """Input shapes from meta (inputs, inputSize, normalization.imageSize) or the first filters; N = `batch`.
@@ -362,17 +208,9 @@ class Network(Edited):
         size: replaces height and width of every data input, except inputs of 1x1 pixels. Inputs of unknown shape are
         left out.
         """
-        from matnet.meta.inputs import InputFacts, declared_input_shapes
+        from matnet.meta.inputs import default_input_shapes
 
-        declared, facts = declared_input_shapes(self), InputFacts(self)
-        shapes = {}
-        for name in facts.names:
-            if name in declared:
-                _, channels, *pixels = declared[name]
-                shapes[name] = (batch, channels, *(size if size and pixels != [1, 1] else pixels))
-            elif size and (channels_read := facts.channels(name)):
-                shapes[name] = (batch, channels_read, *size)
-        return shapes
+        return default_input_shapes(self, batch, size)
 
     # -- answers (matnet.answers) -----------------------------------------------------------------
 

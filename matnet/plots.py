@@ -6,16 +6,15 @@ Needs the extra `plot` (matplotlib); `class_image` and `dream` also need `torch`
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from matnet.errors import DataError, EngineError, NetworkError, ShapeError
+from matnet.errors import DataError, NetworkError, ShapeError
+from matnet.figures import empty_figure, reduced, reduced_tiles, show, tiled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,47 +23,10 @@ if TYPE_CHECKING:
     from matnet.metrics import RocCurve
     from matnet.network import Network
 
-DPI = 130
 BAR = "#1f5fa8"
 MOST_MAPS = 64
-LONGEST_SHOWN = 1000
-"""Longest side of a picture, in pixels, that a figure of 7 inches can resolve."""
 MOST_BARS = 2000
 MOST_SEGMENTS = 20
-
-
-def require_matplotlib() -> None:
-    """Raise EngineError, with install instructions, if matplotlib is missing."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise EngineError("plots need matplotlib; install it with `python -m pip install 'matnet[plot]'`") from None
-
-
-def empty_figure(width: float, height: float) -> Figure:
-    """A figure (size in inches) that needs no display and that notebooks show as an image."""
-    require_matplotlib()
-    drawn: Figure = _figure_class()(figsize=(width, height), dpi=DPI, layout="constrained")
-    return drawn
-
-
-@cache
-def _figure_class() -> Any:
-    """A Figure with `_repr_png_`: notebooks display matplotlib's own class only after pyplot is imported."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    class ShownFigure(Figure):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            FigureCanvasAgg(self)
-
-        def _repr_png_(self) -> bytes:
-            written = io.BytesIO()
-            self.savefig(written, format="png")
-            return written.getvalue()
-
-    return ShownFigure
 
 
 # -- layers -----------------------------------------------------------------------------------------
@@ -87,13 +49,13 @@ def filters(net: Network, layer: str | None = None, columns: int | None = None) 
             "channels"
         )
     largest = float(np.abs(values).max()) or 1.0
-    tiles = 0.5 + _reduced_tiles(np.moveaxis(values, 3, 0), columns).astype(np.float64) / (2 * largest)
+    tiles = 0.5 + reduced_tiles(np.moveaxis(values, 3, 0), columns).astype(np.float64) / (2 * largest)
     if net.source.format == "caffe" and values.shape[2] == 3 and _takes_bgr(net):
         tiles = tiles[..., ::-1]
     height, width, channels, number = values.shape
     drawn = empty_figure(7, 7)
     axes = drawn.add_subplot()
-    axes.imshow(_tiled(tiles, columns), interpolation="nearest", cmap="gray", vmin=0, vmax=1)
+    axes.imshow(tiled(tiles, columns), interpolation="nearest", cmap="gray", vmin=0, vmax=1)
     axes.set_axis_off()
     axes.set_title(f"{name}: {number} filters of {height}x{width}x{channels}, largest value {largest:.3g}", fontsize=10)
     return drawn
@@ -119,8 +81,8 @@ def feature_maps(
     drawn = empty_figure(7, 7)
     axes = drawn.add_subplot()
     low, high = float(maps.min()), float(maps.max())
-    tiles = (_reduced_tiles(shown, None) - low) / ((high - low) or 1.0)
-    axes.imshow(_tiled(tiles[..., np.newaxis], None), cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+    tiles = (reduced_tiles(shown, None) - low) / ((high - low) or 1.0)
+    axes.imshow(tiled(tiles[..., np.newaxis], None), cmap="magma", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     of = f"{len(shown)} of {len(maps)}" if len(shown) < len(maps) else str(len(maps))
     size = "x".join(map(str, maps.shape[1:]))
@@ -155,31 +117,6 @@ def _takes_bgr(net: Network) -> bool:
         return False
 
 
-def _reduced_tiles(tiles: np.ndarray, columns: int | None) -> np.ndarray:
-    """Tiles (N x H x W ...) subsampled to every k-th row and column, to fit the resolution of a figure."""
-    across = _across(len(tiles), columns)
-    step = max(1, max(across * tiles.shape[2], -(-len(tiles) // across) * tiles.shape[1]) // LONGEST_SHOWN)
-    return tiles[:, ::step, ::step]
-
-
-def _across(number: int, columns: int | None) -> int:
-    return columns or int(np.ceil(np.sqrt(number)))
-
-
-def _tiled(tiles: np.ndarray, columns: int | None) -> np.ndarray:
-    """N x H x W x C as one image of tiles with white lines between them."""
-    number, height, width, channels = tiles.shape
-    across = _across(number, columns)
-    down = -(-number // across)
-    gap = max(1, min(height, width) // 12)
-    empty = 1.0 if channels == 3 else np.nan  # both are shown as white
-    whole = np.full((down * (height + gap) - gap, across * (width + gap) - gap, channels), empty)
-    for index, tile in enumerate(tiles):
-        top, left = index // across * (height + gap), index % across * (width + gap)
-        whole[top : top + height, left : left + width] = tile
-    return whole if channels == 3 else whole[..., 0]
-
-
 # -- an image ---------------------------------------------------------------------------------------
 
 
@@ -190,7 +127,7 @@ def preprocessing(net: Network, image: Any, preprocessing: Preprocessing | None 
     pixels = _pixels(image, prepared)
     plain = replace(prepared, mean=None, std=None, scale=1.0, color="rgb", input_range=(0.0, 255.0))
     cut = plain.apply(pixels).transpose(1, 2, 0)
-    pictures = [(f"read, {pixels.shape[0]}x{pixels.shape[1]}", _reduced(pixels) / 255.0)]
+    pictures = [(f"read, {pixels.shape[0]}x{pixels.shape[1]}", reduced(pixels) / 255.0)]
     pictures.append((f"resized and cropped, {cut.shape[0]}x{cut.shape[1]} ({prepared.resize})", cut / 255.0))
     if prepared.mean is not None and np.any(prepared.mean):
         mean = np.broadcast_to(prepared.mean, cut.shape) / (prepared.input_range[1] or 1.0)
@@ -204,7 +141,7 @@ def preprocessing(net: Network, image: Any, preprocessing: Preprocessing | None 
     drawn = empty_figure(3.2 * len(pictures), 4.2)
     for number, (title, picture) in enumerate(pictures, start=1):
         axes = drawn.add_subplot(1, len(pictures), number)
-        _show(axes, picture)
+        show(axes, picture)
         axes.set_title(fill(f"{number}. {title}", 34), fontsize=8)
     drawn.supxlabel(fill("; ".join(prepared.steps()), 46 * len(pictures)), fontsize=7)
     return drawn
@@ -216,7 +153,7 @@ def top5(net: Network, image: Any, top: int = 5, **options: Any) -> Figure:
     answers, measure = found.records()[0]["top"], found.measure
     drawn = empty_figure(9, 3.6)
     left, right = drawn.subplots(1, 2, width_ratios=(1, 1.4))
-    _show(left, _reduced(_pixels(image, options.get("preprocessing"))) / 255.0)
+    show(left, reduced(_pixels(image, options.get("preprocessing"))) / 255.0)
     values = [row[measure] for row in answers]
     right.barh(range(len(values)), values, color=BAR)
     right.set_yticks(range(len(values)), [fill(_short(row["class"]), 28) for row in answers], fontsize=8)
@@ -256,7 +193,7 @@ def segmentation(
     drawn = empty_figure(9, 4.5)
     axes = drawn.add_subplot()
     veil = np.where(colours[found].any(axis=2, keepdims=True), 0.55, 0.25)  # less opaque for black
-    _show(axes, (1 - veil) * pixels / 255.0 + veil * colours[found] / 255.0)
+    show(axes, (1 - veil) * pixels / 255.0 + veil * colours[found] / 255.0)
     patches = [
         Patch(
             facecolor=colours[number] / 255.0, edgecolor="#808080", label=_segment(number, count, found.size, classes)
@@ -323,9 +260,9 @@ def _occlusion_figure(
     name = _short(classes[chosen]) if chosen < len(classes) else f"class {chosen}"
     drawn = empty_figure(9, 4.2)
     left, right = drawn.subplots(1, 2)
-    _show(left, shown)
+    show(left, shown)
     left.set_title(f"{name}: {score:.3g}", fontsize=9)
-    _show(right, shown.mean(axis=2) if shown.shape[2] == 3 else shown)
+    show(right, shown.mean(axis=2) if shown.shape[2] == 3 else shown)
     reach = float(np.abs(drop).max()) or 1.0
     map_ = right.imshow(
         drop,
@@ -373,7 +310,7 @@ def class_image(net: Network, index: int, steps: int = 200, rate: float = 2.0, s
     inference = net.for_inference()
     target = inference.resolve(score_variable(net))
     layer = next(layer for layer in inference.layers.values() if target in layer.outputs)
-    target = layer.inputs[0] if layer.op.dagnn == "dagnn.SoftMax" else target
+    target = layer.inputs[0] if layer.op.probabilities else target
     shown = _ascended(net, target, None, steps, rate, seed, index)
     classes = net.classes
     return _single(shown, _short(classes[index]) if index < len(classes) else f"class {index}")
@@ -420,9 +357,6 @@ def _ascended(
     return np.asarray(np.clip(found, 0, 1))
 
 
-# -- drawing ----------------------------------------------------------------------------------------
-
-
 def _pixels(image: Any, prepared: Preprocessing | None) -> np.ndarray:
     """Pixels H x W x 3, 0..255."""
     if isinstance(image, np.ndarray):
@@ -434,25 +368,10 @@ def _pixels(image: Any, prepared: Preprocessing | None) -> np.ndarray:
     )
 
 
-def _reduced(pixels: np.ndarray) -> np.ndarray:
-    """A large image subsampled to every k-th pixel, to save memory (float64 takes eight times as much)."""
-    step = max(1, max(pixels.shape[:2]) // LONGEST_SHOWN)
-    return pixels[::step, ::step]
-
-
-def _show(axes: Any, picture: np.ndarray) -> None:
-    height, width = picture.shape[:2]
-    shown = np.clip(_reduced(picture), 0, 1)
-    gray = shown if shown.ndim == 2 else shown[..., 0] if shown.shape[2] == 1 else None
-    shown = np.repeat(gray[..., np.newaxis], 3, axis=2) if gray is not None else shown
-    axes.imshow(shown, extent=(0, width, height, 0))
-    axes.set_axis_off()
-
-
 def _single(picture: np.ndarray, title: str) -> Figure:
     drawn = empty_figure(5, 5.2)
     axes = drawn.add_subplot()
-    _show(axes, picture)
+    show(axes, picture)
     axes.set_title(title, fontsize=10)
     return drawn
 

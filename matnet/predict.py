@@ -22,7 +22,8 @@ from matnet.arguments import (
     network_from,
     positive,
 )
-from matnet.errors import DataError, NetworkError, command_parser, printable, run_command, say
+from matnet.command_line import command_parser, run_command, say
+from matnet.errors import DataError, NetworkError, printable
 from matnet.evaluation.detectors import LEAST, LIMITS, detector_of, detects
 from matnet.files import check_outputs
 from matnet.finite import weights_not_finite

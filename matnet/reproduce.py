@@ -9,7 +9,7 @@ if __name__ == "__main__":
 
 import sys
 
-from matnet.errors import run_command
+from matnet.command_line import run_command
 from matnet.reproduction.command import main
 
 __all__ = ["main"]

@@ -31,9 +31,10 @@ from matnet.arguments import (
     network_as_in_file,
     network_from,
 )
+from matnet.command_line import command_parser, run_command, say
 from matnet.engines import Engine, EngineOptions, compile_network, wanted_variables
 from matnet.engines.batches import run_in_batches
-from matnet.errors import DataError, command_parser, printable, run_command, say
+from matnet.errors import DataError, printable
 from matnet.files import check_outputs
 from matnet.image_arguments import add_preprocessing, parsed, preprocessing_from, refuse_preprocessing
 from matnet.kinds import IMAGE, MAT, NPZ, kind_of

@@ -29,12 +29,13 @@ from matnet.arguments import (
     network_from,
     positive,
 )
+from matnet.command_line import command_parser, run_command
 from matnet.display.markup import printable
 from matnet.display.summary import summary, why_unsized
 from matnet.display.table import NetworkTable, network_table
 from matnet.display.text import table_text, totals
 from matnet.engines import EngineOptions, choose
-from matnet.errors import MatnetError, NetworkError, command_parser, run_command
+from matnet.errors import MatnetError, NetworkError
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import DOT, HTML, SVG
 from matnet.meta import class_descriptions, class_names, declared_input_shapes, display_name, image_input

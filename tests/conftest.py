@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from matnet.errors import log_on_stderr
+from matnet.command_line import log_on_stderr
 from tests.fake_machine import machine, processor  # noqa: F401
 
 DATA = Path(__file__).parent / "data"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import run_command
+from matnet.command_line import run_command
 from matnet.reproduce import main
 from tests.tiny_models import WNIDS, gray, gray_classifier, publish
 

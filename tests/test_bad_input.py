@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import matnet
-from matnet.errors import MatnetError, run_command
+from matnet.command_line import run_command
+from matnet.errors import MatnetError
 from matnet.formats.mat import read_mat, write_mat
 from matnet.formats.mat.values import Cell
 from matnet.run import main as run_main

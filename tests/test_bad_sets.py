@@ -13,9 +13,9 @@ from PIL import Image
 
 import matnet
 from matnet import eval as eval_command
+from matnet.command_line import run_command
 from matnet.datasets import load_bsds, load_context, load_nyud, load_sift_flow, load_voc
 from matnet.datasets.voc import VOC_CLASSES, SegmentationSet
-from matnet.errors import run_command
 from matnet.evaluation.label_images import write_label_image
 from matnet.evaluation.runner import Runner
 from matnet.formats.mat import read_mat, write_mat

@@ -27,11 +27,12 @@ from matnet.benchmarks.peers import Subject
 from matnet.benchmarks.rows import EngineRow, Report
 from matnet.benchmarks.targets import gpu_verdicts
 from matnet.benchmarks.timing import TimeLimits
+from matnet.command_line import run_command
 from matnet.engines.cupy import choice
 from matnet.engines.cupy.lower import lower
 from matnet.engines.cupy.probe import Gpu
 from matnet.engines.cupy.schedules import planned_for
-from matnet.errors import DataError, EngineError, run_command
+from matnet.errors import DataError, EngineError
 from matnet.files import models_folder
 from tests import fake_cuda
 from tests.conftest import DATA, assert_close

@@ -16,7 +16,8 @@ from matnet.benchmarks.peers import MODULES, PEERS, Subject
 from matnet.benchmarks.rows import EngineRow, Report, best_peer, ratio, ratio_at_fastest, read_reports
 from matnet.benchmarks.table import markdown, summary
 from matnet.benchmarks.timing import Spread, TimeLimits, by_turns
-from matnet.errors import MatnetError, run_command
+from matnet.command_line import run_command
+from matnet.errors import MatnetError
 from matnet.files import models_folder
 
 LENET = str(models_folder() / "digits-lenet" / "digits-lenet.mat")

@@ -10,8 +10,8 @@ import pytest
 
 import matnet
 from matnet import diff, run, show
+from matnet.command_line import run_command
 from matnet.convert import conversion_options, main, parser
-from matnet.errors import run_command
 from matnet.images import Preprocessing
 from matnet.images.doubts import doubts
 from matnet.network import Layer, Network, Source

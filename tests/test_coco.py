@@ -16,8 +16,9 @@ import pytest
 
 import matnet
 from matnet import eval as eval_command
+from matnet.command_line import run_command
 from matnet.datasets import DetectionSet, load, load_coco_objects
-from matnet.errors import DataError, EngineError, run_command
+from matnet.errors import DataError, EngineError
 from matnet.evaluation import evaluate
 from matnet.evaluation.coco import coco_figures
 from matnet.evaluation.command import task_name

@@ -16,8 +16,9 @@ import pytest
 
 import matnet
 from matnet import eval as eval_command
+from matnet.command_line import run_command
 from matnet.datasets import load_images
-from matnet.errors import DataError, run_command
+from matnet.errors import DataError
 from matnet.formats.mat import write_mat
 from matnet.formats.mat.values import StructArray
 from tests.tiny_models import CENTRES, gray, gray_classifier

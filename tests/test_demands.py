@@ -20,9 +20,10 @@ import pytest
 
 import matnet
 from matnet import convert, predict
+from matnet.command_line import run_command
 from matnet.comparison import compare
 from matnet.doctor.__main__ import main as doctor
-from matnet.errors import UnsupportedLayersError, run_command
+from matnet.errors import UnsupportedLayersError
 from matnet.evaluation.command import embedded_data, embedded_model
 from matnet.formats.mat import write_mat
 from matnet.formats.mat.values import Cell, StructArray

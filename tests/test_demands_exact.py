@@ -22,9 +22,9 @@ from PIL import Image
 
 import matnet
 from matnet import reproduce
+from matnet.command_line import run_command
 from matnet.comparison import compare
 from matnet.doctor.__main__ import main as doctor
-from matnet.errors import run_command
 from matnet.evaluation.command import embedded_data, embedded_model
 from matnet.formats.mat import read_mat, write_mat
 from matnet.images import decode_uint8, imresize

@@ -612,8 +612,8 @@ def test_a_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from matnet.command_line import run_command
     from matnet.demo.__main__ import main
-    from matnet.errors import run_command
 
     monkeypatch.setitem(sys.modules, "starlette", None)
     assert run_command(main, ["--port", "0"]) == 2

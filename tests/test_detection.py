@@ -18,10 +18,11 @@ import pytest
 
 import matnet
 from matnet import eval as eval_command
+from matnet.command_line import run_command
 from matnet.datasets import DetectionSet, load_voc_objects
 from matnet.datasets.objects import OBJECT_CLASSES
 from matnet.datasets.proposals import read_proposals
-from matnet.errors import DataError, NetworkError, run_command
+from matnet.errors import DataError, NetworkError
 from matnet.evaluation import evaluate
 from matnet.evaluation.detectors import DetectionLimits, Detector, best, detector_of, listed, moved_boxes
 from matnet.evaluation.runner import Runner

@@ -20,6 +20,7 @@ import pytest
 import matnet
 from matnet import eval as eval_command
 from matnet.arguments import ENGINE
+from matnet.command_line import run_command
 from matnet.converters.transposition import swap_rows_and_columns
 from matnet.datasets import ImageList, load_images
 from matnet.doctor import __main__ as doctor
@@ -29,7 +30,6 @@ from matnet.doctor.findings import PROBLEM
 from matnet.doctor.label_changes import label_changes
 from matnet.doctor.permanent import mended, write_preprocessing
 from matnet.doctor.search import LABELS, UNDECIDED, WORSE
-from matnet.errors import run_command
 from matnet.evaluation.classes import align
 from matnet.evaluation.command import embedded_data, embedded_model
 from matnet.formats.mat.values import Cell

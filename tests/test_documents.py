@@ -21,7 +21,7 @@ import pytest
 import matnet.formats.onnx.extensions  # noqa: F401 - EXPORTERS is whole before a page adds to it
 from matnet.__main__ import main as matnet_main
 from matnet.__main__ import module_of
-from matnet.errors import run_command
+from matnet.command_line import run_command
 from matnet.formats.onnx import EXPORTERS
 from matnet.ops import REGISTRY
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from matnet import run
-from matnet.errors import run_command
+from matnet.command_line import run_command
 from tests.conftest import DATA
 
 pytestmark = pytest.mark.process

@@ -11,8 +11,9 @@ from scipy.optimize import linear_sum_assignment
 
 import matnet
 from matnet import eval as eval_command
+from matnet.command_line import run_command
 from matnet.datasets import load_bsds
-from matnet.errors import DataError, NetworkError, run_command
+from matnet.errors import DataError, NetworkError
 from matnet.evaluation import evaluate
 from matnet.evaluation.boundaries import THRESHOLDS, best_f, boundary_counts, matching, suppressed, thinned
 from matnet.formats.mat import write_mat

@@ -20,6 +20,7 @@ import pytest
 
 import matnet
 from matnet import eval as eval_command
+from matnet.command_line import run_command
 from matnet.datasets import (
     ImageList,
     load_bsds,
@@ -35,7 +36,7 @@ from matnet.datasets import (
 from matnet.datasets.segmentations import SIFT_FLOW
 from matnet.datasets.voc import VOC_CLASSES
 from matnet.engines import EngineOptions
-from matnet.errors import DataError, NetworkError, run_command
+from matnet.errors import DataError, NetworkError
 from matnet.evaluation import EvaluationConfig, Tally, evaluate
 from matnet.evaluation.classes import align
 from matnet.evaluation.counters import OneProcess

@@ -19,8 +19,9 @@ from matnet import run as run_verb
 from matnet.answers import extraction
 from matnet.answers.layer_names import named_layers
 from matnet.answers.staging import Writer
+from matnet.command_line import run_command
 from matnet.engines import EngineOptions
-from matnet.errors import DataError, FileFormatError, NetworkError, run_command
+from matnet.errors import DataError, FileFormatError, NetworkError
 from matnet.formats.mat import read_mat, write_mat
 from matnet.layer_files import import_layers
 from matnet.network import Layer, Network

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from matnet import eval
-from matnet.errors import run_command
+from matnet.command_line import run_command
 from matnet.files import models_folder
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import matnet
+from matnet.command_line import run_command
 from matnet.convert import main as convert_main
-from matnet.errors import run_command
 from matnet.eval import main as eval_main
 from matnet.finite import PIECE, not_finite
 from matnet.predict import main as predict_main

@@ -16,7 +16,8 @@ from PIL import Image
 
 import matnet
 from matnet import convert, predict, show
-from matnet.errors import FileFormatError, run_command
+from matnet.command_line import run_command
+from matnet.errors import FileFormatError
 from matnet.kinds import CAFFEMODEL, kind_of
 from matnet.zoo import find_card
 

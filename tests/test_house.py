@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 BASE = {"errors", "keywords", "lazy", "kinds", "files", "foreign", "shapes", "layout", "finite"}
 MAY_IMPORT: dict[str, set[str]] = {
     "interrupts": set(),
-    "errors": {"interrupts"},
+    "errors": set(),
+    "command_line": {"errors", "interrupts", "outcomes"},
     "lazy": set(),
     "keywords": {"errors"},
     "outcomes": set(),
@@ -51,28 +52,30 @@ MAY_IMPORT: dict[str, set[str]] = {
     "images": BASE | {"meta"},
     "comparison": BASE | {"ops", "network", "formats.mat"},
     "zoo": BASE | {"tables", "ops", "network", "params", "formats", "converters", "comparison", "records"}
-    | {"interrupts", "stated_options"},
+    | {"command_line", "interrupts", "stated_options"},
     "datasets": BASE,
     "metrics": BASE | {"ops"},
     "tables": set(),
+    "figures": {"errors"},
     "arrays": {"errors", "kinds", "files"},
     "display": BASE | {"ops", "network", "meta", "formats.mat", "tables"},
     "loading": {"errors", "kinds", "foreign", "network"},
     "stated_options": {"errors"},
     "arguments": {"kinds", "", "errors", "meta", "network", "engines", "zoo", "loading", "stated_options"},
     "image_arguments": {"errors", "meta", "arguments", "stated_options"},
-    "conversion_arguments": {"errors", "kinds", "foreign", "formats", "converters", "arguments", "stated_options"},
+    "conversion_arguments": {"command_line", "errors", "kinds", "foreign", "formats", "converters", "arguments"}
+    | {"stated_options"},
     "evaluation": BASE | {"ops", "network", "meta", "engines", "metrics", "zoo", "arguments", "image_arguments"}
     | {"interrupts", "layer_files", "outcomes", "records", "stated_options", "tables"},
     "answers": BASE | {"ops", "network", "meta", "formats.mat", "engines", "images", "datasets", "evaluation"}
     | {"arrays", "formats", "layer_files", "records", "tables"},
     "reproduction": BASE | {"", "engines", "zoo", "evaluation", "arguments", "outcomes", "records", "stated_options"}
-    | {"interrupts", "tables"},
+    | {"command_line", "figures", "interrupts", "tables"},
 }
 # What a function may import besides: a Network calls on these when asked to run, or to show itself.
 # The CPU engine hands its runtime ONNX models. ImageNet's development kit states its classes in a MAT file.
 ALSO_WHEN_CALLED = {
-    "errors": {"layer_files"},
+    "command_line": {"layer_files"},
     "network": {"meta", "engines", "answers", "images", "formats", "formats.onnx", "display", "torch"},
     "engines": {"formats.onnx"},
     "datasets": {"formats.mat"},
@@ -88,7 +91,7 @@ ALSO_WHEN_CALLED = {
 }
 # The public face, the benchmarks, the doctor, the page and pictures may import every room, as the commands may.
 EVERYTHING = {"", "benchmarks", "demo", "doctor", "plots"}
-BESIDE = {"names": "network", "inference": "network"}  # modules that are part of the room of another
+BESIDE = {"names": "network", "inference": "network", "graph": "network"}  # modules of another room
 NUMPY_ALONE = ("errors", "shapes", "layout", "ops", "params", "network")
 
 
@@ -122,6 +125,12 @@ def test_a_room_imports_only_what_it_may(own: str) -> None:
 def test_every_room_is_in_the_table() -> None:
     missing = {room(module) for module in modules() if not is_command(module)} - MAY_IMPORT.keys() - EVERYTHING
     assert not missing, "state in MAY_IMPORT what they may import"
+
+
+def test_the_map_of_the_architecture_names_every_part() -> None:
+    shown = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1]
+    parts = {name.split(".")[1] for name in modules() if "." in name and not is_command(name)}
+    assert not {part for part in parts if not re.search(rf"\b{part}\b", shown)}
 
 
 @pytest.mark.process

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import matnet
-from matnet.errors import run_command
+from matnet.command_line import run_command
 from matnet.reproduction.command import parser as reproduce_parser
 from tests.helpers import assert_line
 

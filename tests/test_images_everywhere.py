@@ -13,8 +13,9 @@ from PIL import Image
 
 import matnet
 from matnet import features, predict, run
+from matnet.command_line import run_command
 from matnet.doctor.__main__ import main as doctor
-from matnet.errors import MatnetError, run_command
+from matnet.errors import MatnetError
 from matnet.eval import main as evaluate
 from matnet.images import Preprocessing
 from tests.tiny_models import colours

@@ -13,8 +13,9 @@ import pytest
 import matnet
 from matnet import run, show
 from matnet.arguments import add_input_size, given_sizes, joined_sizes, parse_size
+from matnet.command_line import run_command
 from matnet.conversion_arguments import parser as convert_parser
-from matnet.errors import MatnetError, run_command
+from matnet.errors import MatnetError
 from matnet.image_arguments import add_preprocessing, preprocessing_from
 from matnet.meta.given import given_input_shapes, require_sizes
 from tests.conftest import DATA

@@ -121,7 +121,7 @@ def test_what_cleans_up_is_left_in_peace(tmp_path: Path) -> None:
 def test_a_termination_is_not_lost_either(text: str, tmp_path: Path) -> None:
     """Where a command finishes its work on SIGTERM."""
     (tmp_path / "command.py").write_text(
-        "from matnet.errors import run_command\nfrom matnet.interrupts import termination_raised\n"
+        "from matnet.command_line import run_command\nfrom matnet.interrupts import termination_raised\n"
         "def main(argv):\n    with termination_raised():\n        import slow\n"
         "raise SystemExit(run_command(main, []))\n"
     )

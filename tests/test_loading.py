@@ -15,7 +15,8 @@ from PIL import Image
 import matnet
 from matnet import convert, predict
 from matnet.arguments import network_from
-from matnet.errors import DataError, DownloadError, FileFormatError, MatnetError, NetworkError, run_command
+from matnet.command_line import run_command
+from matnet.errors import DataError, DownloadError, FileFormatError, MatnetError, NetworkError
 from matnet.network import Network
 from matnet.show import parser as show_parser
 from matnet.stated_options import parse_stated

@@ -301,7 +301,7 @@ def test_a_file_is_written_over_while_its_arrays_are_in_use(tmp_path: Path, vers
 FULL_DISK = """
 import resource, sys
 import numpy as np
-from matnet.errors import run_command
+from matnet.command_line import run_command
 from matnet.formats.mat import write_mat
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -17,9 +17,10 @@ from PIL import Image
 import matnet
 from matnet import convert, diff, features, predict
 from matnet import eval as evaluation
+from matnet.command_line import run_command
 from matnet.conversion_arguments import conversion_options
 from matnet.doctor.meta_checks import meta_findings
-from matnet.errors import DataError, run_command
+from matnet.errors import DataError
 from matnet.image_arguments import parsed, preprocessing_from
 from matnet.images import Preprocessing
 from matnet.meta.normalization import read_normalization

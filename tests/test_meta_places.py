@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import matnet
-from matnet.errors import DataError, run_command
+from matnet.command_line import run_command
+from matnet.errors import DataError
 from matnet.eval import main as evaluate
 from matnet.formats.mat import write_mat
 from matnet.formats.mat.values import Cell

@@ -14,7 +14,8 @@ import onnxruntime
 import pytest
 
 import matnet
-from matnet.errors import NetworkError, UnsupportedLayersError, run_command
+from matnet.command_line import run_command
+from matnet.errors import NetworkError, UnsupportedLayersError
 from matnet.network import Layer, Network
 from matnet.ops.combine import Sum
 from matnet.ops.convolution import Conv

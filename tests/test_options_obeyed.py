@@ -12,7 +12,7 @@ import pytest
 
 import matnet
 from matnet import diff, run
-from matnet.errors import run_command
+from matnet.command_line import run_command
 from matnet.reproduction.expected import expected_rows
 from matnet.zoo import cards
 from matnet.zoo.model_info import import_info

@@ -18,7 +18,8 @@ import pytest
 
 import matnet
 from matnet import convert, diff, kinds, run, show
-from matnet.errors import FileFormatError, MatnetError, run_command
+from matnet.command_line import run_command
+from matnet.errors import FileFormatError, MatnetError
 from matnet.files import atomic_path, atomic_write, check_outputs
 from matnet.kinds import (
     CAFFE_BLOB,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from matnet import convert
-from matnet.errors import run_command
+from matnet.command_line import run_command
 from matnet.evaluation.command import embedded_model
 from matnet.formats.mat import read_mat, write_mat
 from tests.helpers import assert_line

@@ -12,6 +12,7 @@ from PIL import Image
 import matnet
 from matnet import plots
 from matnet.errors import DataError, NetworkError, ShapeError
+from matnet.figures import LONGEST_SHOWN
 from matnet.metrics import RocCurve
 from matnet.network import Network
 from tests.tiny_models import colours
@@ -81,12 +82,12 @@ def test_large_pictures_are_reduced_before_they_are_drawn(digits: Network, monke
     figure = plots.feature_maps(digits, SEVEN, "conv1")
     tiles = shown(figure)
     assert "900x1500" in figure.axes[0].get_title()
-    assert max(tiles.shape) < 2 * plots.LONGEST_SHOWN
+    assert max(tiles.shape) < 2 * LONGEST_SHOWN
     first = (maps[0, 0, ::4, ::4] - maps.min()) / (maps.max() - maps.min())  # 3 * 1500 // 1000
     np.testing.assert_allclose(tiles[: first.shape[0], : first.shape[1]], first, atol=1e-6)
     how = matnet.images.Preprocessing(image_size=(1300, 2100), mean=[1, 2, 3])
     for axes in plots.preprocessing(digits, SEVEN, how).axes:
-        assert max(axes.images[0].get_array().shape) < 2 * plots.LONGEST_SHOWN
+        assert max(axes.images[0].get_array().shape) < 2 * LONGEST_SHOWN
 
 
 def test_many_numbers_share_bars_that_reach_from_the_least_to_the_largest(

@@ -15,7 +15,8 @@ from PIL import Image
 
 import matnet
 from matnet import Layer, Network, Param, features, predict, run
-from matnet.errors import DataError, in_words, run_command
+from matnet.command_line import run_command
+from matnet.errors import DataError, in_words
 from matnet.eval import main as evaluate
 from matnet.image_arguments import parsed, preprocessing_from
 from matnet.images import Preprocessing

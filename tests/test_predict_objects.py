@@ -15,7 +15,8 @@ from PIL import Image
 
 import matnet
 from matnet import predict
-from matnet.errors import DataError, NetworkError, run_command
+from matnet.command_line import run_command
+from matnet.errors import DataError, NetworkError
 from matnet.network import Layer, Network, Source
 from matnet.ops.convolution import Conv
 from matnet.ops.extensions.constant import Parameter

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from matnet import eval as eval_command
-from matnet.errors import log_on_stderr
+from matnet.command_line import log_on_stderr
 from matnet.evaluation.progress import progress
 from matnet.evaluation.tally import Tally
 from matnet.evaluation.tasks import Classification

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from matnet import reproduce
+from matnet.command_line import run_command
 from matnet.datasets.segmentations import CONTEXT_CLASSES
-from matnet.errors import run_command
 from matnet.network import Network
 from matnet.reproduction.expected import SETS, TABLES, all_published, expected_rows
 from matnet.reproduction.report import TITLES

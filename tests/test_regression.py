@@ -11,8 +11,9 @@ import pytest
 
 import matnet
 from matnet import eval as eval_command
+from matnet.command_line import run_command
 from matnet.datasets import load_values
-from matnet.errors import DataError, NetworkError, run_command
+from matnet.errors import DataError, NetworkError
 from matnet.evaluation import evaluate
 from matnet.images import Preprocessing
 from tests.small_sets import GRAYS, REGRESSION_FIGURES, gray_values

@@ -11,8 +11,9 @@ from PIL import Image
 
 import matnet
 from matnet import eval as eval_command
+from matnet.command_line import run_command
 from matnet.datasets import load_retrieval
-from matnet.errors import DataError, run_command
+from matnet.errors import DataError
 from matnet.evaluation import evaluate
 from matnet.images import Preprocessing
 from matnet.metrics import ranked_precision

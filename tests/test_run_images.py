@@ -11,7 +11,7 @@ import pytest
 import matnet
 from matnet import run
 from matnet.arrays import held_names
-from matnet.errors import run_command
+from matnet.command_line import run_command
 from matnet.formats.mat import write_mat
 
 ROOT = Path(__file__).resolve().parents[1]

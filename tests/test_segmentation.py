@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 import matnet
+from matnet.command_line import run_command
 from matnet.datasets import SegmentationSet, load_voc
 from matnet.datasets.voc import VOC_CLASSES
-from matnet.errors import DataError, NetworkError, run_command
+from matnet.errors import DataError, NetworkError
 from matnet.eval import main
 from matnet.evaluation import evaluate, evaluate_segmentation
 from matnet.evaluation.label_images import voc_palette, write_label_image

@@ -11,10 +11,11 @@ from PIL import Image
 
 import matnet
 from matnet import eval as eval_command
+from matnet.command_line import run_command
 from matnet.datasets import load_context, load_nyud, load_segmentations, load_sift_flow
 from matnet.datasets.segmentations import CONTEXT_CLASSES, NYUD_CLASSES, SIFT_FLOW
 from matnet.datasets.voc import VOID
-from matnet.errors import DataError, NetworkError, run_command
+from matnet.errors import DataError, NetworkError
 from matnet.evaluation import evaluate
 from matnet.evaluation.tasks.segmentation import read_hha
 from matnet.formats.mat import write_mat

@@ -16,12 +16,12 @@ import pytest
 
 import matnet
 from matnet import show
+from matnet.command_line import run_command
 from matnet.display.outline import outline
 from matnet.display.records import table_csv, table_records
 from matnet.display.summary import summary, why_unsized
 from matnet.display.table import network_table
 from matnet.display.text import table_text, totals
-from matnet.errors import run_command
 from matnet.files import models_folder
 from matnet.formats.mat.values import Cell, CharArray, Opaque, StructArray
 from matnet.network import Layer, Network, Source

@@ -10,9 +10,10 @@ import pytest
 
 import matnet
 from matnet import convert
+from matnet.command_line import run_command
 from matnet.converters.caffemodel import read_prototxt, read_weights
 from matnet.converters.export.to_caffe import CaffeNet, to_caffe
-from matnet.errors import FileFormatError, NetworkError, UnsupportedLayersError, run_command
+from matnet.errors import FileFormatError, NetworkError, UnsupportedLayersError
 from matnet.network import Layer, Network
 from matnet.ops.activation import ReLU
 from matnet.ops.base import REGISTRY, Op, register

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import matnet
+from matnet.command_line import run_command
 from matnet.convert import main as convert_main
-from matnet.errors import FileFormatError, run_command
+from matnet.errors import FileFormatError
 from matnet.images import Preprocessing
 from matnet.torch import save_torch
 from matnet.torch.preprocess import preprocess_text

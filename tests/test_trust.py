@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import matnet
+from matnet.command_line import run_command
 from matnet.engines import EngineOptions
-from matnet.errors import EngineError, FileFormatError, MatnetError, printable, run_command
+from matnet.errors import EngineError, FileFormatError, MatnetError, printable
 from matnet.files import atomic_write
 from matnet.network import Layer
 from matnet.ops.base import Unknown

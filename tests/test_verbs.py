@@ -15,7 +15,8 @@ import pytest
 import matnet
 from matnet.__main__ import VERBS, main, module_of, usage, verbs
 from matnet.arguments import joined_pairs
-from matnet.errors import EngineError, run_command
+from matnet.command_line import run_command
+from matnet.errors import EngineError
 from tests.conftest import DATA
 from tests.imports import HEAVY, is_command, modules
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import matnet
+from matnet.command_line import run_command
 from matnet.datasets import load_lfw
-from matnet.errors import DataError, MatnetError, NetworkError, ShapeError, run_command
+from matnet.errors import DataError, MatnetError, NetworkError, ShapeError
 from matnet.eval import main
 from matnet.evaluation import evaluate
 from matnet.evaluation.tasks.verification import descriptor_distance, descriptor_variable

@@ -13,8 +13,8 @@ import sys
 
 def parser() -> argparse.ArgumentParser:
     from matnet.arguments import add_engine_options, positive
+    from matnet.command_line import command_parser
     from matnet.demo.limits import MB, DemoLimits
-    from matnet.errors import command_parser
 
     command = command_parser(
         "demo", "[MODEL ...]",
@@ -59,6 +59,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from matnet.errors import run_command
+    from matnet.command_line import run_command
 
     sys.exit(run_command(main))

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from matnet.demo.limits import EXPANSION, DemoLimits
 from matnet.engines import EngineOptions
-from matnet.errors import INTERRUPTED, EngineError, MatnetError
+from matnet.errors import EngineError, MatnetError
 from matnet.formats.mat import limits as of_files
+from matnet.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
     import uvicorn
@@ -109,7 +110,7 @@ def _require_libraries() -> None:
         raise EngineError(
             f"the page needs starlette and uvicorn ({error}); `python -m pip install 'matnet[demo]'` installs them"
         ) from None
-    from matnet.plots import require_matplotlib
+    from matnet.figures import require_matplotlib
 
     require_matplotlib()
 

@@ -127,9 +127,10 @@ def _report(
     dataset: str,
 ) -> int:
     """Print all, or write it as JSON; the exit status."""
+    from matnet.command_line import say
     from matnet.doctor.findings import PROBLEM
     from matnet.doctor.report import findings_text, paragraph, record, trials_text, verdict
-    from matnet.errors import printable, say
+    from matnet.errors import printable
     from matnet.files import atomic_write
     from matnet.outcomes import ExitStatus
 
@@ -160,6 +161,6 @@ def _report(
 
 
 if __name__ == "__main__":
-    from matnet.errors import run_command
+    from matnet.command_line import run_command
 
     sys.exit(run_command(main))

@@ -10,9 +10,10 @@ ONLY_WITH_IMAGES = ("write", "root", "classes", "most", "knobs", "resize", "crop
 
 def parser() -> argparse.ArgumentParser:
     from matnet.arguments import add_engine_options, add_file_options, model_help, positive
+    from matnet.command_line import command_parser
     from matnet.doctor.image_changes import KNOBS
     from matnet.doctor.search import IMAGES, LABELS
-    from matnet.errors import command_parser, program
+    from matnet.errors import program
     from matnet.image_arguments import add_classes, add_preprocessing
 
     command = command_parser(

@@ -11,6 +11,7 @@ from matnet.engines.base import Engine, does_not_fit
 from matnet.engines.layer_by_layer import LayerByLayer
 from matnet.engines.options import EngineOptions
 from matnet.errors import UnsupportedLayersError, listing
+from matnet.graph import computable_without
 from matnet.network import Layer, Network
 from matnet.ops.base import Unknown
 
@@ -49,5 +50,5 @@ def refuse_unknown(net: Network, layers: Sequence[Layer]) -> None:
         raise UnsupportedLayersError(
             listing(f"{net.source}: cannot run these layers of unknown type:", lines)
             + "\nRegister each type with matnet.ops.register, or select outputs that do not need them."
-            + net.computable_without(unknown)
+            + computable_without(net, unknown)
         )

@@ -251,7 +251,7 @@ def scored_classes(net: Network, detector: Detector, channels: int) -> int | Non
     inference = net.for_inference()
     sizes = {detector.image: (1, channels, LIMITS.shorter, LIMITS.longest)}
     if detector.takes_proposals and detector.boxes is not None:
-        sizes[detector.boxes] = (1, *ONE_BOX)
+        sizes[detector.boxes] = (1, 5, 1, 1)
     if detector.sizes is not None:
         sizes[detector.sizes] = (1, 3, 1, 1)
     try:

@@ -26,6 +26,15 @@ class Box(NamedTuple):
         return image[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
+def covered_size(image_size: Size, fraction: tuple[float, float]) -> Size:
+    """The size that a whole image is resized to, so that a crop of `image_size` keeps `fraction` of it.
+
+    >>> covered_size((227, 227), (227 / 256, 227 / 256))
+    (256, 256)
+    """
+    return round(image_size[0] / fraction[0]), round(image_size[1] / fraction[1])
+
+
 def imreadjpeg_box(
     image: Size, output: Size, fraction: tuple[float, float] = (1.0, 1.0), keep_aspect: bool = True
 ) -> Box:

@@ -160,6 +160,18 @@ def orientation(image: Image) -> int:
     return stated if stated in range(1, 9) else 1
 
 
+def checked_pixels(image: np.ndarray) -> np.ndarray:
+    """An array as H x W, H x W x 1 or H x W x 3 pixels, uint8 or float; ShapeError for any other."""
+    if image.ndim not in (2, 3) or image.size == 0 or image.shape[2:] not in ((), (1,), (3,)):
+        hint = "; its channels seem to come first: use transpose(1, 2, 0)" if image.shape[:1] in ((1,), (3,)) else ""
+        raise ShapeError(f"an image array must be H x W, H x W x 1 or H x W x 3, not {image.shape}{hint}")
+    if image.dtype.kind not in "f" and image.dtype != np.uint8:
+        raise ShapeError(f"an image array must be uint8 or floating-point, of values 0..255, not {image.dtype}")
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise ShapeError("an image array holds NaN or infinite values")
+    return image if image.dtype in (np.uint8, np.float32, np.float64) else image.astype(np.float32)
+
+
 def with_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     """H x W, H x W x 1 or H x W x 3 pixels as H x W x `channels` (1 or 3), of the same class.
 

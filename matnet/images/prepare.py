@@ -11,35 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matnet.errors import DataError, ShapeError, nearest
-from matnet.images import crop, resize
+from matnet.images import crop, resize, words
 from matnet.images.crop import Box, Size
-from matnet.images.decode import MAX_PIXELS, decode_uint8, name_of, opened, with_channels
+from matnet.images.decode import MAX_PIXELS, checked_pixels, decode_uint8, name_of, opened, with_channels
 from matnet.images.opencv import opencv_crop, opencv_resize_float
 from matnet.images.pillow import from_array, pillow_crop
 from matnet.images.protocols import CAFFES, IMREADJPEG, IMRESIZE, PILLOW, PROTOCOLS, RESAMPLERS
-from matnet.keywords import (
-    FACTOR,
-    FLAG,
-    TEXT,
-    Kind,
-    choice,
-    faults,
-    is_number,
-    is_whole,
-    pair,
-    plain,
-    unknown,
-    whole,
-)
+from matnet.keywords import FACTOR, FLAG, TEXT, Kind, choice, faults, is_number, is_whole, pair, plain, unknown, whole
 from matnet.meta import Normalization, normalization_of, read_normalization
-from matnet.meta.normalization import given_planes
+from matnet.meta.normalization import BYTES, given_planes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from matnet.network import Network
 
-BYTES = (0.0, 255.0)
 KINDS = {
     "image_size": pair(is_whole, "(height, width), positive integers"),
     "channels": whole(),
@@ -155,7 +141,7 @@ class Preprocessing:
             **PROTOCOLS[protocol](stated),
             **overrides,
         }
-        covered = covered_size(fields["image_size"], fields["crop_fraction"])
+        covered = crop.covered_size(fields["image_size"], fields["crop_fraction"])
         for name, planes in (("mean", stated.average), ("std", stated.std)):
             if name not in overrides:
                 fields[name] = fitted_mean(planes, fields["image_size"], covered, fields["resize"])
@@ -277,34 +263,7 @@ class Preprocessing:
 
     def steps(self) -> list[str]:
         """What happens to an image, step by step, in words."""
-        height, width = self.image_size
-        colours = "gray" if self.channels == 1 else "RGB"
-        turned = "turned as EXIF states" if self.exif else "EXIF orientation ignored"
-        found = [f"read as {colours}, values 0..255, {turned}"]
-        aspect = "keeping the aspect ratio" if self.keep_aspect else "without keeping the aspect ratio"
-        rows, columns = self.crop_fraction
-        if self.resize == IMREADJPEG:
-            part = "whole" if rows == columns == 1 else f"central {100 * rows:.4g}%"
-            found.append(f"take the {part} of the image, {aspect}")
-            found.append(f"resize it to {height}x{width} ({self.resize}, {self.interpolation})")
-        else:
-            full = covered_size(self.image_size, self.crop_fraction)
-            found.append(f"resize to {full[0]}x{full[1]}, {aspect} ({self.resize}, {self.interpolation})")
-            if full != tuple(self.image_size):
-                found.append(f"cut the central {height}x{width}")
-        if self.crops != 1:
-            found.append("do so for four corners and the centre, and their mirror images")
-        if tuple(self.input_range) != BYTES:
-            found.append("map 0..255 to {:g}..{:g}".format(*self.input_range))
-        if self.mean is not None:
-            found.append(self._planes_text("subtract the mean", self.mean))
-        if self.std is not None:
-            found.append(self._planes_text("divide by the standard deviation", self.std))
-        if self.scale != 1:
-            found.append(f"multiply by {self.scale:.6g}")
-        order = "one gray plane" if self.channels == 1 else ", ".join(self.color.upper())
-        found.append(f"channels first: {self.channels} x {height} x {width} ({order}), float32")
-        return found
+        return words.steps(self)
 
     def __repr__(self) -> str:
         lines = [f"  {number}. {step}" for number, step in enumerate(self.steps(), start=1)]
@@ -318,45 +277,11 @@ class Preprocessing:
 
     def describe(self) -> str:
         """The whole preprocessing in one line, for people."""
-        height, width = self.image_size
-        aspect = "aspect kept" if self.keep_aspect else "squashed"
-        if self.resize == IMREADJPEG:
-            rows, columns = (f"{100 * part:.4g}%" for part in self.crop_fraction)
-            part = rows if rows == columns else f"{rows} x {columns}"
-            which = "central" if self.crops == 1 else "ten crops of"
-            way = f"{which} {part} ({aspect}), {self.resize} {self.interpolation}"
-        else:
-            covered = covered_size(self.image_size, self.crop_fraction)
-            which = "centre crop" if self.crops == 1 else "ten crops"
-            way = f"{self.resize} {self.interpolation} to {covered[0]}x{covered[1]} ({aspect}), {which}"
-        return f"{', '.join([f'{height}x{width} {self._colour}', way, *self._values()])} [{self.protocol}]"
+        return words.line(self)
 
     def describe_sized(self, sized: str) -> str:
         """The same for images that another rule sizes, which `sized` states."""
-        return ", ".join([sized, self._colour, *self._values()])
-
-    @property
-    def _colour(self) -> str:
-        return "gray" if self.channels == 1 else self.color.upper()
-
-    def _values(self) -> list[str]:
-        """What happens to the values of pixels, in order."""
-        steps = []
-        if tuple(self.input_range) != BYTES:
-            steps.append("pixels from {:g} to {:g}".format(*self.input_range))
-        steps.append("no mean" if self.mean is None else self._planes_text("minus mean", self.mean))
-        if self.std is not None:
-            steps.append(self._planes_text("divided by", self.std))
-        if self.scale != 1:
-            steps.append(f"times {self.scale:.6g}")
-        if self.exif:
-            steps.append("turned as EXIF states")
-        return steps
-
-    def _planes_text(self, what: str, planes: np.ndarray) -> str:
-        average = planes.reshape(-1, self.channels).mean(axis=0, dtype=np.float64)
-        values = ", ".join(f"{value:.6g}" for value in average)
-        return f"{what} {'image averaging ' if planes.ndim == 3 else ''}({values})"
+        return words.sized_line(self, sized)
 
     @cached_property
     def _mean_planes(self) -> np.ndarray | None:
@@ -399,7 +324,7 @@ class Preprocessing:
 
     def _scaled(self, size: Size) -> tuple[Size, tuple[float, float]]:
         """What the whole image is resized to, and by which factors; DataError where that is too large."""
-        covered = covered_size(self.image_size, self.crop_fraction)
+        covered = crop.covered_size(self.image_size, self.crop_fraction)
         factors = crop.scale_factors(size, covered, self.keep_aspect)
         scaled = crop.scaled_size(size, factors)
         if scaled[0] * scaled[1] > MAX_PIXELS:
@@ -432,18 +357,6 @@ class Preprocessing:
         resize.kernel_named(self.interpolation)
 
 
-def checked_pixels(image: np.ndarray) -> np.ndarray:
-    """An array as H x W, H x W x 1 or H x W x 3 pixels, uint8 or float; ShapeError for any other."""
-    if image.ndim not in (2, 3) or image.size == 0 or image.shape[2:] not in ((), (1,), (3,)):
-        hint = "; its channels seem to come first: use transpose(1, 2, 0)" if image.shape[:1] in ((1,), (3,)) else ""
-        raise ShapeError(f"an image array must be H x W, H x W x 1 or H x W x 3, not {image.shape}{hint}")
-    if image.dtype.kind not in "f" and image.dtype != np.uint8:
-        raise ShapeError(f"an image array must be uint8 or floating-point, of values 0..255, not {image.dtype}")
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise ShapeError("an image array holds NaN or infinite values")
-    return image if image.dtype in (np.uint8, np.float32, np.float64) else image.astype(np.float32)
-
-
 def _require(values: Mapping[str, Any]) -> None:
     """DataError that names the keywords which are no fields of Preprocessing, or have values that no field takes."""
     own = list(Preprocessing.__dataclass_fields__)
@@ -467,15 +380,6 @@ def _channels_first(planes: np.ndarray | None) -> np.ndarray | None:
 
 def _read_from_meta(overrides: dict[str, Any]) -> dict[str, Any]:
     return {name: overrides[name] for name in READ_FROM_META if overrides.get(name) is not None}
-
-
-def covered_size(image_size: Size, fraction: tuple[float, float]) -> Size:
-    """The size that a whole image is resized to, so that a crop of `image_size` keeps `fraction` of it.
-
-    >>> covered_size((227, 227), (227 / 256, 227 / 256))
-    (256, 256)
-    """
-    return round(image_size[0] / fraction[0]), round(image_size[1] / fraction[1])
 
 
 def fitted_mean(average: np.ndarray | None, image_size: Size, covered: Size, resampler: str) -> np.ndarray | None:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from matnet.arguments import add_batch_size, add_engine_options, add_random_weights, engine_options, positive
-from matnet.errors import DataError, command_parser
+from matnet.command_line import command_parser
+from matnet.errors import DataError
 from matnet.evaluation.config import BATCH_SIZE
 from matnet.evaluation.flow import Sharing, Show
 from matnet.evaluation.progress import progress
 from matnet.evaluation.resume import Interrupted
 from matnet.evaluation.tasks.verification import FACE_CROP
+from matnet.figures import require_matplotlib
 from matnet.files import atomic_write, check_outputs
 from matnet.interrupts import Terminated, termination_raised
 from matnet.kinds import JSON, TEXT
@@ -26,7 +28,7 @@ from matnet.reproduction.expected import Expected, all_published, expected_rows
 from matnet.reproduction.files import as_csv, as_json
 from matnet.reproduction.measure import MeasureSettings
 from matnet.reproduction.models import ModelSource
-from matnet.reproduction.plots import require_folder, require_matplotlib, write_plots
+from matnet.reproduction.plots import require_folder, write_plots
 from matnet.reproduction.report import markdown, terminal
 from matnet.reproduction.reproduce import Reproduction, Verdict, check
 from matnet.reproduction.rows import Row

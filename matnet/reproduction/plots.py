@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import EngineError, FileFormatError
+from matnet.errors import FileFormatError
+from matnet.figures import empty_figure, require_matplotlib
 from matnet.files import atomic_write, check_outputs
 from matnet.kinds import IMAGE
 from matnet.reproduction.labels import place_labels
 from matnet.reproduction.rows import Row
 
-SIZE = 9.0, 6.0  # inches, at DPI
-DPI = 130
+SIZE = 9.0, 6.0  # inches
 MEASURED, PUBLISHED = "#1f5fa8", "#9a9a9a"
 
 
@@ -76,14 +76,6 @@ def _published(row: Row, x: float | None) -> Point | None:
     return None if x is None or error is None else Point(row.expected.short_name, x, error, False)
 
 
-def require_matplotlib() -> None:
-    """EngineError saying what to install where matplotlib is missing."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise EngineError("plots need matplotlib; `python -m pip install 'matnet[plot]'` installs it") from None
-
-
 def require_folder(path: Path) -> None:
     """FileFormatError where `path` cannot become the folder of plots: it, or what it would be in, is a file."""
     taken = next((part for part in (path, *path.absolute().parents) if part.exists() and not part.is_dir()), None)
@@ -91,18 +83,9 @@ def require_folder(path: Path) -> None:
         raise FileFormatError(f"{path}: plots are written into a folder, and {taken} is a file; give a folder")
 
 
-def figure() -> tuple[Any, Any]:
-    """An empty figure that needs no screen, and its axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(drawn)
-    return drawn, drawn.add_subplot()
-
-
 def _scatter(points: Sequence[Point], across: str) -> Any:
-    drawn, axes = figure()
+    drawn = empty_figure(*SIZE)
+    axes = drawn.add_subplot()
     for measured, colour, face, label in (
         (True, MEASURED, MEASURED, "measured"),
         (False, PUBLISHED, "white", "published"),
@@ -139,7 +122,8 @@ def _plain_ticks(axes: Any, values: Sequence[float]) -> None:
 
 
 def _roc(rows: Sequence[Row]) -> Any:
-    drawn, axes = figure()
+    drawn = empty_figure(*SIZE)
+    axes = drawn.add_subplot()
     for row in rows:
         curve = row.run["roc"]
         label = f"{row.expected.short_name}: EER {row.run['equal_error_rate']:.2f} %, AUC {row.run['auc']:.2f} %"

@@ -193,7 +193,7 @@ BODIES = {
 
 def preprocess_text(chain: Preprocessing, name: str) -> str:
     """The text of preprocess.py; a mean or deviation that is an image is read from mean.npy or std.npy beside it."""
-    from matnet.images.prepare import covered_size
+    from matnet.images.crop import covered_size
 
     head = HEAD.format(
         name=name,

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import DownloadError, command_parser, printable, program, run_command
+from matnet.command_line import command_parser, run_command
+from matnet.errors import DownloadError, printable, program
 from matnet.stated_options import parse_stated, refuse_idle
 from matnet.tables import Table
 from matnet.zoo.cards import Card, all_cards

@@ -1,0 +1,161 @@
+"""How a command runs: the options of all, its log on stderr, its end on Ctrl-C, and how errors are reported."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+from matnet.errors import MatnetError, printable, program, worded_for_commands
+from matnet.interrupts import INTERRUPTED, Interrupts
+from matnet.outcomes import ExitStatus
+
+
+def run_command(main: Callable[[list[str] | None], int], argv: list[str] | None = None) -> int:
+    """Run a command's `main` and report any error as one message on stderr.
+
+    Exit status: 0 done, 1 a failed check or a bug in matnet, 2 bad input or usage, 130 interrupted. Shows the log of
+    `matnet` on stderr. The traceback of an unexpected exception goes to a file named in the message; `--debug` and the
+    test suite show it instead. Every command takes `--debug` and `--import FILE`.
+    """
+    _usable_streams()
+    common, left = common_options().parse_known_args(argv)
+    interrupts = Interrupts()
+    try:
+        with worded_for_commands(), interrupts.kept(), log_on_stderr():
+            _refuse_empty(sys.argv[1:] if argv is None else argv)
+            for path in common.import_:
+                from matnet.layer_files import import_layers
+
+                import_layers(path)
+            status = main(left)
+        sys.stdout.flush()
+        if not interrupts.status or status in (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED):
+            return status
+        error: BaseException = KeyboardInterrupt()
+    except BaseException as raised:
+        error = raised
+    if interrupts.status or isinstance(error, KeyboardInterrupt):
+        print(INTERRUPTED, file=sys.stderr)
+        return interrupts.status or ExitStatus.INTERRUPTED
+    return _reported(error, common.debug or "PYTEST_CURRENT_TEST" in os.environ)
+
+
+def _reported(error: BaseException, debug: bool) -> int:
+    """Print the error on stderr; returns the exit status."""
+    if isinstance(error, MatnetError):
+        print(f"matnet: {printable(str(error))}", file=sys.stderr)
+        return ExitStatus.MENDABLE
+    if isinstance(error, BrokenPipeError):
+        sys.stderr.close()
+        return 141
+    if isinstance(error, OSError):
+        # Errors of a stream have no file name; errors of files written by matnet do.
+        stream = "standard output" if error.errno == errno.ENOSPC else ""
+        where = f"{error.filename or stream}: " if error.filename or stream else ""
+        print(f"matnet: {printable(f'{where}{error.strerror or error}')}", file=sys.stderr)
+        return ExitStatus.MENDABLE
+    if isinstance(error, MemoryError):
+        print("matnet: out of memory; try a smaller batch or input size", file=sys.stderr)
+        return ExitStatus.MENDABLE
+    if debug or not isinstance(error, Exception):  # such as SystemExit of argparse
+        raise error
+    print(_report_of_bug(error), file=sys.stderr)
+    return ExitStatus.CHECK_FAILED
+
+
+def _refuse_empty(arguments: Iterable[str]) -> None:
+    """Raise MatnetError for an empty argument or an empty value (`--option=`)."""
+    for argument in arguments:
+        if argument == "--":
+            return
+        if not argument or re.fullmatch(r"--[\w-]+=", argument):
+            which = f"{argument[:-1]} has an empty value" if argument else "one of the arguments is empty"
+            raise MatnetError(f"{which}, perhaps from an unset variable; omit it or set a value")
+
+
+def command_parser(verb: str, *forms: str, description: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    """A parser with the common options. forms: the usage after `matnet VERB [options]`, one line each."""
+    spelled = [f"%(prog)s [options] {form}".rstrip() for form in forms]
+    usage = "\n       ".join(spelled) or None
+    return argparse.ArgumentParser(
+        parents=[common_options()], prog=program(verb), usage=usage, description=description, epilog=epilog
+    )
+
+
+def common_options() -> argparse.ArgumentParser:
+    """Options of every command. `run_command` parses them; command parsers list them as a parent."""
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    group = common.add_argument_group("all commands")
+    group.add_argument(
+        "--import",
+        dest="import_",
+        action="append",
+        default=[],
+        metavar="FILE.py",
+        help="run a Python file that registers layers (matnet.ops.register) before anything is read; may be repeated",
+    )
+    group.add_argument("--debug", action="store_true", help="show Python's traceback of an unexpected error")
+    return common
+
+
+def say(text: object) -> None:
+    """Print text that may contain names from a file."""
+    print(printable(str(text)))
+
+
+def _usable_streams() -> None:
+    """Make printing safe: replace a closed stream by the null device, escape what cannot be encoded."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - open until the process ends
+        elif getattr(stream, "errors", None) in ("strict", "surrogateescape"):
+            with suppress(AttributeError, ValueError, OSError):
+                stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def log_on_stderr() -> Iterator[None]:
+    """Show the log of `matnet` (level INFO and above) on stderr while a command runs."""
+    handler = StderrHandler()
+    log = logging.getLogger("matnet")
+    if any(isinstance(other, StderrHandler) for other in log.handlers):
+        yield
+        return
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+class StderrHandler(logging.Handler):
+    """Writes `matnet: MESSAGE` to the current sys.stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"matnet: {printable(record.getMessage())}", file=sys.stderr, flush=True)
+
+
+def _report_of_bug(error: Exception) -> str:
+    """A message for an unexpected exception, with the file of its traceback, or else the traceback itself."""
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    import tempfile  # slow to import, and rarely needed
+
+    said = f"matnet: {type(error).__name__}: {printable(' '.join(str(error).split())[:300])}; this is a bug in matnet"
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="matnet-traceback-", suffix=".txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError:
+        return f"{said}; the traceback:\n{text}"
+    return f"{said}; the traceback is in {name}"
