@@ -218,6 +218,29 @@ def test_an_unknown_field_of_a_computing_layer_is_refused_or_noted(tmp_path: Pat
     assert [note for note in notes if "'p'" in note and "unknown field 99" in note]
 
 
+@pytest.mark.parametrize(
+    ("kind", "messages"),
+    [
+        ("Convolution", part(158, number(1, 1))),  # Ristretto's quantization_param
+        ("Convolution", number(149, 1)),
+        ("Flip", part(212, number(1, 0)) + part(158, number(1, 1))),  # which of the two is flip_param is not known
+        ("BoxOutput", part(153, single(1, 0.5)) + part(154, single(1, 0.5))),
+    ],
+)
+def test_an_unknown_message_of_a_layer_is_refused_or_noted(kind: str, messages: bytes, tmp_path: Path) -> None:
+    path = write(tmp_path, part(100, part(1, "c"), part(2, kind), part(3, "x"), part(4, "y"), messages))
+    with pytest.raises(FileFormatError, match=rf"layer 'c' \({kind}\): unknown field 1[45]"):
+        net_from_caffemodel(path)
+    assert any("unknown field 1" in note for note in net_from_caffemodel(path, lenient=True).notes)
+
+
+def test_parameters_of_another_type_are_no_unknown_field(tmp_path: Path) -> None:
+    """Caffe reads only those of the layer's own type."""
+    both = part(106, number(1, 2)) + part(121, number(2, 3))
+    path = write(tmp_path, part(100, part(1, "c"), part(2, "Convolution"), part(3, "x"), part(4, "y"), both))
+    assert not [note for note in net_from_caffemodel(path).notes if "unknown" in note]
+
+
 def test_weights_alone_need_no_known_fields(tmp_path: Path) -> None:
     """Where a prototxt gives the graph, the fields of the binary's own do not matter."""
     pool = part(100, part(1, "p"), part(2, "Pooling"), part(3, "x"), part(4, "y"), part(121, number(1, 9)))

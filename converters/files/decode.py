@@ -128,9 +128,14 @@ def _merge(message: Message, other: Message) -> None:
 
 
 def _meet_unknown(message: Message, piece: Piece, problems: list[Problem]) -> None:
-    """Enter an unknown field of a layer's parameters; those of the structure itself are other layers' parameters."""
-    if message.type.name not in STRUCTURE and dialects.weight_of_field(message.type.name, "") is not Severity.NEUTRAL:
-        problems.append(Problem(f"unknown field {piece.number} in {message.type.name}", Severity.UNKNOWN))
+    """Enter an unknown field of a layer or its parameters; a known number in a layer is another type's parameters."""
+    name, number = message.type.name, piece.number
+    if name in LAYERS:
+        foreign = number not in message.type.by_number
+    else:
+        foreign = name not in STRUCTURE and dialects.weight_of_field(name, "") is not Severity.NEUTRAL
+    if foreign:
+        problems.append(Problem(f"unknown field {number} in {name}", Severity.UNKNOWN))
 
 
 def _fields_of_layer(wire: WireReader, start: int, end: int) -> dict[int, Field]:
@@ -150,9 +155,9 @@ def _fields_of_layer(wire: WireReader, start: int, end: int) -> dict[int, Field]
     names = layer_types.PARAMETERS.get(of_type, ())
     fields.update({number: field for number, field in type.by_number.items() if field.name in names})
     forks = layer_types.FORK_PARAMETERS.get(of_type, ())
-    if len(forks) == 1 or len(numbers) == 1:  # else nothing distinguishes the messages
+    if len(set(numbers)) == 1:  # else nothing distinguishes the messages
         for name in forks:
-            fields.update({number: type.field(name) for number in numbers})
+            fields[numbers[0]] = type.field(name)
     return fields
 
 
