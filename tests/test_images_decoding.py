@@ -121,7 +121,7 @@ def test_a_cut_image_is_named(suffix: str, tmp_path: Path) -> None:
     [
         ("absent.jpg", None, "no such image"),
         ("page.jpg", b"<!DOCTYPE html><html></html>", "unknown format"),
-        ("noise.png", b"\x89PNG\r\n\x1a\n" + bytes(100), "cannot be read as an image"),
+        ("noise.png", b"\x89PNG\r\n\x1a\n" + bytes(100), "cannot read the image"),
         ("large.png", png(9000, 9000, 8, 0, b""), "9000 x 9000 = 81,000,000 pixels"),
         ("bomb.png", png(60000, 60000, 8, 0, b""), "bomb.png"),
     ],

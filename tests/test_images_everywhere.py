@@ -223,8 +223,8 @@ def huge(path: Path) -> None:
 
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no bytes": (lambda path: path.write_bytes(b""), "0 bytes"),
-    "no image": (lambda path: path.write_text("<html>404</html>"), "cannot be read as an image"),
-    "cut": (lambda path: (rgb(path), path.write_bytes(path.read_bytes()[:40])), "cannot be read as an image"),
+    "no image": (lambda path: path.write_text("<html>404</html>"), "cannot read the image"),
+    "cut": (lambda path: (rgb(path), path.write_bytes(path.read_bytes()[:40])), "cannot read the image"),
     "100 megapixels": (huge, "100,000,000 pixels"),
     "floating-point": (lambda path: Image.new("F", (2, 2)).save(path, format="TIFF"), "floating-point"),
 }

@@ -110,7 +110,7 @@ def test_imresize_lanczos_at_a_quarter(lobes: int) -> None:
         ({"size": (2, 2), "method": "bicubik"}, DataError, "nearest: bicubic"),
         ({"size": (0, 2)}, ShapeError, "at least one pixel"),
         ({"size": (2, 2), "scale": 0.5}, ShapeError, "not both"),
-        ({"scale": -1.0}, ShapeError, "must be positive"),
+        ({"scale": -1.0}, ShapeError, "expected a positive number"),
     ],
 )
 def test_imresize_refuses(arguments: dict[str, object], error: type[Exception], message: str) -> None:

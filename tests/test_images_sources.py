@@ -99,7 +99,7 @@ def test_exif_orientation_is_ignored_unless_asked_for(orientation: int, kind: st
 def test_the_limit_of_pixels_is_an_option() -> None:
     data = png_bytes(Image.new("L", (30, 20)))
     assert Preprocessing((20, 30), max_pixels=600).load(data).shape == (3, 20, 30)
-    with pytest.raises(DataError, match="600 pixels; at most 599") as error:
+    with pytest.raises(DataError, match="600 pixels; expected at most 599") as error:
         Preprocessing((20, 30), max_pixels=599).load(data)
     assert "max_pixels" in str(error.value)
     with pytest.raises(DataError, match="100,000,000 pixels"):

@@ -106,7 +106,7 @@ def test_own_size_with_a_mean_image(tmp_path: Path) -> None:
     mean = np.random.default_rng(1).uniform(90, 130, (7, 11, 3)).astype(np.float32)
     fitting = Preprocessing((7, 11), mean=mean).native(tmp_path / "a.png")
     np.testing.assert_array_equal(fitting[0], (PHOTO[:7, :11] - mean).transpose(2, 0, 1))
-    with pytest.raises(DataError, match=r"a.png: is 7x11, but the mean is an image of 5x6.*mean=\(R, G, B\)"):
+    with pytest.raises(DataError, match=r"a.png: the image is 7x11, but the mean is an image of 5x6.*mean=\(R, G, B\)"):
         Preprocessing((5, 6), mean=np.ones((5, 6, 3))).native(tmp_path / "a.png")
 
 

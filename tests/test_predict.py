@@ -244,11 +244,11 @@ def test_a_missing_mean_is_doubted_once_in_every_interface(
 @pytest.mark.parametrize(
     ("stated", "given", "said"),
     [
-        (None, {}, "files state none"),
-        (None, {"mean": 0}, "state one other than 0"),
-        ((3, 2, 1), {"mean": 0}, "files state one"),
-        ((3, 2, 1), {"mean": None}, "files state one"),
-        ((0, 0, 0), {}, "state one other than 0"),
+        (None, {}, "files contain none"),
+        (None, {"mean": 0}, "mean is 0 in"),
+        ((3, 2, 1), {"mean": 0}, "replaces the one in"),
+        ((3, 2, 1), {"mean": None}, "replaces the one in"),
+        ((0, 0, 0), {}, "mean is 0 in"),
     ],
 )
 def test_a_missing_mean_is_doubted_by_what_the_files_state(

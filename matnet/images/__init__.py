@@ -1,4 +1,4 @@
-"""What stands between an image file and a network: decoding, resizing, cropping, mean subtraction."""
+"""Image preprocessing: decoding, resizing, cropping, mean subtraction."""
 
 from __future__ import annotations
 

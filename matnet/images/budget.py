@@ -1,4 +1,4 @@
-"""One budget of memory for all threads that decode images, so that a few huge ones do not fill the machine."""
+"""A memory budget shared by all decoding threads, so that a few huge images do not exhaust memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from threading import Condition
 
 
 class Budget:
-    """Bytes that several threads share; who asks for more than is left waits, and an outsized request runs alone."""
+    """Bytes shared by threads. A request beyond the remaining bytes waits; one beyond the limit runs alone."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -17,7 +17,7 @@ class Budget:
 
     @contextmanager
     def hold(self, amount: int) -> Iterator[None]:
-        """Hold `amount` bytes inside the block. A thread must not ask again while it holds some."""
+        """Hold `amount` bytes inside the block. Must not be nested in one thread."""
         with self._changed:
             self._changed.wait_for(lambda: self._used == 0 or self._used + amount <= self.limit)
             self._used += amount
@@ -30,4 +30,4 @@ class Budget:
 
 
 DECODING = Budget(1 << 30)
-"""The budget of every decoder in this process: some hundreds of ordinary photographs, or one of 64 megapixels."""
+"""The budget of all decoders in this process: hundreds of typical photos, or one 64-megapixel image."""

@@ -1,4 +1,4 @@
-"""Which part of an image is looked at: the crops of vl_imreadjpeg, of older MatConvNet and of Caffe."""
+"""The crops of vl_imreadjpeg, of older MatConvNet releases and of Caffe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Size = tuple[int, int]
 
 
 class Box(NamedTuple):
-    """A rectangle of whole pixels: its 0-based top left corner and its size."""
+    """A rectangle of pixels: 0-based top left corner and size."""
 
     top: int
     left: int
@@ -27,7 +27,7 @@ class Box(NamedTuple):
 
 
 def covered_size(image_size: Size, fraction: tuple[float, float]) -> Size:
-    """The size that a whole image is resized to, so that a crop of `image_size` keeps `fraction` of it.
+    """The size of a whole resized image, so that a crop of `image_size` keeps `fraction` of it.
 
     >>> covered_size((227, 227), (227 / 256, 227 / 256))
     (256, 256)
@@ -38,18 +38,17 @@ def covered_size(image_size: Size, fraction: tuple[float, float]) -> Size:
 def imreadjpeg_box(
     image: Size, output: Size, fraction: tuple[float, float] = (1.0, 1.0), keep_aspect: bool = True
 ) -> Box:
-    """The central region that vl_imreadjpeg reads and then resamples to `output` (at test time).
+    """The central region that vl_imreadjpeg resamples to `output` at test time.
 
-    The largest region of the output's aspect ratio that fits in the image, or the whole image where the
-    aspect is not kept, times `fraction` (height, width; the option CropSize). Upstream takes one fraction;
-    where the two differ, the region is the one that a resize to output / fraction and a crop of `output`
-    keep.
+    The region is the largest with the output's aspect ratio that fits in the image, or the whole image if keep_aspect
+    is false, times `fraction` (height, width; the option CropSize). Upstream has a single fraction. If the two differ,
+    the region is what remains after a resize to output / fraction and a crop of `output`.
 
     >>> imreadjpeg_box((375, 500), (224, 224), (0.875, 0.875))
     Box(top=23, left=86, height=328, width=328)
     """
     height, width = image
-    # The order of operations is upstream's: 500 x 0.875 gives 437.4999..., which rounds to 437, not 438.
+    # Same order of operations as upstream: 500 x 0.875 is 437.4999..., which rounds to 437, not 438.
     anisotropy = 1.0 if keep_aspect else (width / height) / (output[1] / output[0])
     crop_width = output[1] * math.sqrt(anisotropy)
     crop_height = output[0] / math.sqrt(anisotropy)
@@ -69,7 +68,7 @@ def _whole(length: float, limit: int) -> int:
 
 
 def centre_box(image: Size, size: Size) -> Box:
-    """The central box of `size`, at offset floor((image - size) / 2); ShapeError where the image is smaller.
+    """The central box of `size`, at offset floor((image - size) / 2); ShapeError if the image is smaller.
 
     >>> centre_box((256, 341), (227, 227))
     Box(top=14, left=57, height=227, width=227)
@@ -78,15 +77,15 @@ def centre_box(image: Size, size: Size) -> Box:
     if top < 0 or left < 0:
         raise ShapeError(
             f"a crop of {size[0]}x{size[1]} does not fit in an image of {image[0]}x{image[1]}; "
-            "resize to a larger size or crop less"
+            "resize to a larger size or use a smaller crop"
         )
     return Box(top // 2, left // 2, *size)
 
 
 def scale_factors(image: Size, target: Size, keep_aspect: bool = True) -> tuple[float, float]:
-    """How much height and width are scaled so that the image covers `target` (cnn_imagenet_get_batch).
+    """The scale of height and width with which the image covers `target` (cnn_imagenet_get_batch).
 
-    With the aspect kept, both by the larger of the two ratios; otherwise each by its own.
+    With keep_aspect, both scales are the larger of the two ratios.
     """
     rows, columns = target[0] / image[0], target[1] / image[1]
     return (max(rows, columns),) * 2 if keep_aspect else (rows, columns)
@@ -102,7 +101,7 @@ def scaled_size(image: Size, factors: tuple[float, float]) -> Size:
 
 
 def five_boxes(image: Size, size: Size) -> list[Box]:
-    """The boxes of `size` in the four corners and in the centre; ShapeError where the image is smaller.
+    """The boxes of `size` in the four corners and in the centre; ShapeError if the image is smaller.
 
     The order is top left, top right, bottom left, bottom right, centre (pycaffe's oversample).
     """

@@ -1,4 +1,4 @@
-"""What may be missing from how images are prepared, said once for each network."""
+"""Warnings about preprocessing that is probably missing, once per network."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ _said: WeakKeyDictionary[Network, set[str]] = WeakKeyDictionary()
 
 
 def doubts(net: Network, prepared: Preprocessing) -> list[str]:
-    """Sentences on what a network probably needs and `prepared` lacks; the log has each once for every network.
+    """Sentences about preprocessing that the network probably needs but `prepared` lacks, each logged once per network.
 
-    Networks from Caffe mostly have a mean, which stands in a file of its own, so that their own files do not show it;
-    gray ones that scale their input (LeNet) do not.
+    Most Caffe networks need a mean, which is in a separate file. Gray networks that scale their input (LeNet) do not.
     """
     notes = transposition_notes(net)
     from_caffe = net.source.format == "caffe" or "caffe" in net.meta
@@ -33,16 +32,16 @@ def doubts(net: Network, prepared: Preprocessing) -> list[str]:
         return notes
     values = in_words("mean=VALUE", "--mean VALUE") if gray else in_words("mean=(R, G, B)", "--mean R G B")
     say = f"{values}{in_words('', ', or --mean FILE')}"
-    advice = f"if it was trained with one, give it with {say}"
+    advice = f"if the network was trained with one, pass {say}"
     if any(any(numbers(value)) for name, value in normalization(net.meta).items() if name in MEAN_FIELDS):
         note = (
-            "no mean is subtracted: the network's files state one, which the mean that was given replaces; to subtract "
-            f"it, leave {in_words('mean=', '--mean')} out"
+            "no mean is subtracted: the mean passed replaces the one in the network's files; to subtract the "
+            f"file's mean, omit {in_words('mean=', '--mean')}"
         )
     elif prepared.mean is not None:
-        note = f"no mean is subtracted: neither the network's files nor the options state one other than 0; {advice}"
+        note = f"no mean is subtracted: the mean is 0 in the network's files or the options; {advice}"
     else:
-        note = f"no mean is subtracted, as the network's files state none; {advice}"
+        note = f"no mean is subtracted: the network's files contain none; {advice}"
     said = _said.setdefault(net, set())
     if note not in said:
         said.add(note)

@@ -1,4 +1,4 @@
-"""cv::resize with INTER_LINEAR, to the last bit: what Caffe's data layer and its tools resize with."""
+"""A bit-exact cv::resize with INTER_LINEAR, as used by Caffe's data layer and tools."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from matnet.images.resize import as_uint8, checked, resampled, sparse
 
 
 def opencv_crop(image: np.ndarray, size: Size, box: Box, method: str = "bilinear") -> np.ndarray:
-    """`box` of an H x W x C uint8 image that cv::resize with INTER_LINEAR resizes to `size`; gives uint8.
+    """`box` of an H x W x C uint8 image resized to `size` by cv::resize with INTER_LINEAR; uint8.
 
     Each output pixel is a weighted mean of 2 x 2 input pixels around its half-pixel centre, without antialiasing, with
-    weights of 11 bits. Only the box is computed. Raises DataError for another method.
+    11-bit weights. Only the box is computed. Raises DataError for other methods.
     """
     _only_bilinear("opencv", method)
     pixels = as_uint8(image)
@@ -21,7 +21,7 @@ def opencv_crop(image: np.ndarray, size: Size, box: Box, method: str = "bilinear
     left, right, across = (part[box.left : box.left + box.width] for part in _opencv_taps(pixels.shape[1], size[1]))
     first = top[0]
     mixed = _mixed(pixels[first : bottom[-1] + 1].transpose(1, 0, 2), left, right, _fixed_point(across))
-    # What was summed has 19 bits; OpenCV drops 4 of them here, and 16 of each product below. So it fits in int16.
+    # Sums have 19 bits. Like OpenCV, drop 4 bits here, so that they fit in int16, and 16 bits of each product below.
     rows = (mixed >> 4).astype(np.int16).transpose(1, 0, 2)
     flat = np.ascontiguousarray(rows).reshape(rows.shape[0], -1)
     upper, lower = _fixed_point(down)[:, :, np.newaxis]
@@ -36,7 +36,7 @@ def opencv_crop(image: np.ndarray, size: Size, box: Box, method: str = "bilinear
 
 
 def _mixed(columns: np.ndarray, left: np.ndarray, right: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Columns W x H x C, two by two, weighted in 1/2048: width x H x C. Whole columns are copied, which is quick."""
+    """Weighted sums of column pairs, weights in 1/2048: W x H x C -> width x H x C. Copying whole columns is fast."""
     flat = np.ascontiguousarray(columns).reshape(columns.shape[0], -1)
     mixed = np.multiply(flat[left], weights[0][:, np.newaxis], dtype=np.int32)
     mixed += np.multiply(flat[right], weights[1][:, np.newaxis], dtype=np.int32)
@@ -46,9 +46,9 @@ def _mixed(columns: np.ndarray, left: np.ndarray, right: np.ndarray, weights: np
 def opencv_resize_float(
     image: np.ndarray, size: Size, method: str = "bilinear", factor: float | None = None
 ) -> np.ndarray:
-    """The same 2 x 2 interpolation unrounded: cv::resize of a CV_32F image; gives float32.
+    """The same 2 x 2 interpolation without rounding: cv::resize of a CV_32F image; float32.
 
-    factor: where cv::resize is given the factor rather than the size, which it keeps.
+    factor: the exact factor, as if cv::resize were called with a factor instead of a size.
     """
     pixels = checked(image)
     _only_bilinear("opencv-float", method)
@@ -69,10 +69,10 @@ def _opencv_taps(length: int, output: int, factor: float | None = None) -> tuple
 
 
 def _fixed_point(weight: np.ndarray) -> np.ndarray:
-    """The weights of the two pixels, in 1/2048 (rounded half to even, each by itself)."""
+    """The weights of the two pixels in 1/2048, each rounded half to even."""
     return np.rint(np.stack([np.float32(1) - weight, weight]) * np.float32(2048)).astype(np.int32)
 
 
 def _only_bilinear(resampler: str, method: str) -> None:
     if method not in ("bilinear", "triangle"):
-        raise DataError(f"the resampler {resampler} is bilinear only; '{method}' was asked for")
+        raise DataError(f"resampler {resampler}: interpolation is '{method}'; expected 'bilinear'")

@@ -1,4 +1,4 @@
-"""Pillow's Image.resize, straight from the image that its decoder filled, and the same bits in every release."""
+"""Pillow's Image.resize, without copying the decoded image, bit-identical in all releases."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 METHODS = {"nearest": "NEAREST", "box": "BOX", "bilinear": "BILINEAR", "bicubic": "BICUBIC", "lanczos3": "LANCZOS"}
-"""MATLAB's names of interpolations -> Pillow's."""
+"""MATLAB interpolation name -> Pillow's name."""
 
-_LARGEST_EXACT = 1 << 24  # Pillow takes boxes as single precision
+_LARGEST_EXACT = 1 << 24  # Pillow's boxes have single precision
 
 
 def from_array(image: np.ndarray) -> Image:
-    """An H x W x 1 or H x W x 3 array as an image of Pillow's; floats are rounded to 0..255."""
+    """An H x W x 1 or H x W x 3 array as a Pillow image; floats are rounded to 0..255."""
     from PIL import Image
 
     pixels = as_uint8(image)
@@ -28,11 +28,11 @@ def from_array(image: np.ndarray) -> Image:
 
 
 def pillow_crop(image: Image, size: Size, box: Box, method: str = "bilinear") -> np.ndarray:
-    """`box` of what the image resized to `size` is, H x W x C uint8; no more of it is computed than has to be."""
+    """`box` of the image resized to `size`, H x W x C uint8; computes no more than needed."""
     from PIL import Image
 
     if method not in METHODS:
-        raise DataError(f"Pillow has no interpolation '{method}'; known: {', '.join(METHODS)}")
+        raise DataError(f"resampler pillow: interpolation is '{method}'; expected {', '.join(METHODS)}")
     kernel = Image.Resampling[METHODS[method]]
     if (image.height, image.width) == size:
         return _cut(image, box)
@@ -45,7 +45,7 @@ def pillow_crop(image: Image, size: Size, box: Box, method: str = "bilinear") ->
         low = image.resize((image.width, rows), kernel, box=(0, top, image.width, bottom))
         resized = low.resize((columns, rows), kernel, box=(left, 0, right, rows))
     elif _rows_first(whole, (rows, columns)) or _rows_first(part, (rows, columns)):
-        # For the part alone Pillow might take the rows first, so both passes are done one by one.
+        # Pillow might resize the rows of this part first, so run the two passes separately.
         narrow = image.resize((columns, image.height), kernel, box=(left, 0, right, image.height))
         resized = narrow.resize((columns, rows), kernel, box=(0, top, columns, bottom))
     else:
@@ -55,16 +55,16 @@ def pillow_crop(image: Image, size: Size, box: Box, method: str = "bilinear") ->
 
 
 def _rows_first(size: tuple[float, float], target: Size) -> bool:
-    """Pillow's rule since release 13 for height, width -> height, width; earlier ones always begin with the columns."""
+    """Whether Pillow resizes rows first (rule since release 13; earlier releases always resize columns first)."""
     fewer_rows, fewer_columns = size[0] - target[0], size[1] - target[1]
     return fewer_rows > 0 and fewer_rows > 2 * fewer_columns
 
 
 def _part(length: int, size: int, start: int, count: int) -> tuple[float, float, int]:
-    """The part of an axis that gives the wanted pixels, and how many pixels it gives.
+    """The part of an axis that yields the wanted pixels, and how many pixels it yields.
 
-    Resampling a part gives the same bits as cutting the whole where all that Pillow computes with is exact: its
-    sizes over a power of two. Elsewhere it is the whole axis.
+    Resampling a part is bit-identical to cropping the whole only if Pillow's arithmetic is exact, as for power-of-two
+    sizes. Otherwise the part is the whole axis.
     """
     if size & (size - 1) == 0 and length * size < _LARGEST_EXACT:
         return start * length / size, (start + count) * length / size, count

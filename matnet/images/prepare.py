@@ -1,4 +1,4 @@
-"""From decoded pixels to a network's input: resize, crop, mean and colour order, as one value."""
+"""Preprocessing from decoded pixels to a network's input: resize, crop, mean, colour order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KINDS = {
     "resize": choice(*RESAMPLERS),
     "interpolation": TEXT,
     "keep_aspect": FLAG,
-    "crop_fraction": pair(lambda part: is_number(part) and part > 0, "(height, width), the parts that are kept"),
+    "crop_fraction": pair(lambda part: is_number(part) and part > 0, "(height, width), the fractions to keep"),
     "protocol": TEXT,
     "crops": Kind(
         lambda value: is_whole(value) and value in (1, 10), "1 (centre) or 10 (corners and centre, mirrored)"
@@ -43,31 +43,30 @@ KINDS = {
     "exif": FLAG,
     "max_pixels": whole(),
 }
-"""What the fields of Preprocessing must be, but for mean and std, which are arrays."""
+"""The kinds of the fields of Preprocessing, except the arrays mean and std."""
 READ_FROM_META = ("image_size", "channels", "mean", "std", "input_range")
-"""Fields of Preprocessing that replace what the reader of meta would look for."""
+"""Fields of Preprocessing that override values read from meta."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Preprocessing:
-    """How an image becomes the input of a network: C x H x W float32, (pixels - mean) / std * scale.
+    """The preprocessing of an image to a network's input: C x H x W float32, (pixels - mean) / std * scale.
 
     image_size: height and width of the input; channels: 1 (gray) or 3.
-    input_range: the values of black and white to which pixels are mapped first; (0, 255) leaves them as they are.
-    mean: None, one value for all channels or one per channel, or an H x W x C image of the input's size, in that range;
-    R, G, B whatever `color` is. std: what the difference is divided by, of the same shapes; None: 1.
-    scale: multiplies the result. color: `rgb`, or `bgr` for networks that take that order.
-    resize: `vl_imreadjpeg` cuts the central region and resamples it to image_size; every other one
-    (`imresize`, `pillow`, `opencv`, `opencv-float`) resizes the whole image to image_size / crop_fraction
-    and cuts its centre. keep_aspect: False squashes. crop_fraction: the part of the height and the width
-    that is kept. interpolation: bilinear, bicubic, box, lanczos2, lanczos3 or nearest, where the resampler
-    has it. An image whose size is right is cut, not interpolated. crops: 1 for the centre; 10 for four
-    corners, centre and the five mirrored, whose scores are averaged (Krizhevsky et al., NIPS 2012; pycaffe's
-    oversample; MatConvNet's transformation f5): corners of the whole resized image, so where the aspect is
-    kept, of a wide one; mirrored before the mean is subtracted, which is not mirrored.
-    exif: whether an image is turned as its EXIF data state; the originals ignored them. max_pixels: images of more
-    pixels are refused. Raises DataError for values
-    that do not go together.
+    input_range: pixels are first mapped to these values of black and white; (0, 255) leaves them unchanged.
+    mean: None, one value, one value per channel, or an H x W x C image of the input size, in input_range; its order is
+    R, G, B whatever `color` is. std: the divisor, of the same shapes; None: 1. scale: multiplies the result.
+    color: `rgb`, or `bgr` for networks that take B, G, R.
+    resize: `vl_imreadjpeg` crops the central region and resamples it to image_size; the others (`imresize`, `pillow`,
+    `opencv`, `opencv-float`) resize the whole image to image_size / crop_fraction and crop its centre.
+    keep_aspect: false resizes without keeping the aspect ratio. crop_fraction: the kept fractions of height and width.
+    interpolation: bilinear, bicubic, box, lanczos2, lanczos3 or nearest, if the resampler supports it. An image that
+    already has the right size is not interpolated.
+    crops: 1 for the centre; 10 for the four corners, the centre and their mirror images, with averaged scores
+    (Krizhevsky et al., NIPS 2012; pycaffe's oversample; MatConvNet's transformation f5). The corners are those of the
+    whole resized image. Crops are mirrored before the mean is subtracted; the mean is not mirrored.
+    exif: whether to apply the EXIF orientation, which the original software ignored. max_pixels: larger images are
+    rejected. Raises DataError for inconsistent values.
     """
 
     image_size: Size
@@ -100,15 +99,14 @@ class Preprocessing:
 
     @classmethod
     def of(cls, net: Network, protocol: str = "meta", **overrides: Any) -> Preprocessing:
-        """The preprocessing that a network's file asks for, under one of PROTOCOLS.
+        """The preprocessing stated by a network's file, under one of PROTOCOLS.
 
-        The size and the channels are those of the network's image input (matnet.meta), whichever place states them.
-        `overrides` are fields of this class that replace what the file says. Raises DataError where meta has no
-        normalization and neither image_size nor mean is given, and for one that cannot be used; every such field is
-        named, with what to pass instead.
+        The size and the channels are those of the network's image input (matnet.meta). `overrides` are fields of this
+        class that replace values from the file. Raises DataError if the normalization is unusable, or missing without
+        image_size or mean in `overrides`; it lists every such field and what to pass instead.
         """
         if not net.data_inputs():
-            raise DataError(f"{net.source}: has no input for an image")
+            raise DataError(f"{net.source}: the network has no image input")
         _require({"protocol": protocol, **overrides})
         overrides = {name: plain(value) if name in KINDS else value for name, value in overrides.items()}
         try:
@@ -118,9 +116,9 @@ class Preprocessing:
 
     @classmethod
     def from_meta(cls, meta: Any, protocol: str = "meta", **overrides: Any) -> Preprocessing:
-        """As `of`, from `meta` alone, which does not know the first filters: for files without their network.
+        """As `of`, but from `meta` alone, without the network's first filters.
 
-        Raises DataError also where neither meta nor `overrides` state the channels.
+        Also raises DataError if neither meta nor `overrides` state the channels.
         """
         _require({"protocol": protocol, **overrides})
         overrides = {name: plain(value) if name in KINDS else value for name, value in overrides.items()}
@@ -130,7 +128,7 @@ class Preprocessing:
     def _stated(cls, stated: Normalization, protocol: str, overrides: dict[str, Any]) -> Preprocessing:
         if protocol not in PROTOCOLS:
             hint = nearest(protocol, PROTOCOLS)
-            raise DataError(f"no protocol is called '{protocol}'{hint}; known: {', '.join(PROTOCOLS)}")
+            raise DataError(f"unknown protocol '{protocol}'{hint}; expected {', '.join(PROTOCOLS)}")
         fields: dict[str, Any] = {
             "image_size": stated.image_size,
             "channels": stated.channels,
@@ -149,31 +147,31 @@ class Preprocessing:
 
     @property
     def views(self) -> int:
-        """How many inputs one image gives: 1, or 10; an image's scores are the mean of its views' scores."""
+        """The number of inputs per image, 1 or 10; the scores of an image are the mean over its views."""
         return self.crops
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What `apply` and `load` give for one image: C x H x W, or views x C x H x W where views > 1."""
+        """The shape `apply` and `load` return for one image: C x H x W, or views x C x H x W if views > 1."""
         planes = (self.channels, *self.image_size)
         return planes if self.crops == 1 else (self.crops, *planes)
 
     def apply(self, image: Any, out: np.ndarray | None = None) -> np.ndarray:
         """An image as the network's float32 input, of `shape`: C x H x W, or views x C x H x W.
 
-        image: H x W, H x W x 1 or H x W x 3, uint8 or float, RGB, 0..255; or whatever `load` takes. The result is
-        written into `out` where one is given. So N images are a batch of N * views: `batch.reshape(N, *shape)`, and the
-        scores of each image `scores.reshape(N, views, ...).mean(axis=1)`. Views come in the order top left, top right,
-        bottom left, bottom right, centre, and the five mirrored. Raises ShapeError for other arrays.
+        image: H x W, H x W x 1 or H x W x 3, uint8 or float, RGB, 0..255; or any source that `load` accepts. The result
+        is written to `out` if given. N images are a batch of N * views: `batch.reshape(N, *shape)`; their scores are
+        `scores.reshape(N, views, ...).mean(axis=1)`. The order of the views is top left, top right, bottom left, bottom
+        right, centre, and the mirror images of these. Raises ShapeError for other arrays.
         """
         if not isinstance(image, np.ndarray):
             return self.load(image, out)
         return self._views(self._placed(self._suited(checked_pixels(image))), out)
 
     def load(self, source: Any, out: np.ndarray | None = None) -> np.ndarray:
-        """An image as `apply` gives it, from a path, bytes, an open file, an image of Pillow's, or an array.
+        """The result of `apply` for an image from a path, bytes, an open file, a Pillow image or an array.
 
-        Raises DataError that names one that cannot be used.
+        Raises DataError with the name of an unusable image.
         """
         if isinstance(source, np.ndarray):
             return self.apply(source, out)
@@ -184,35 +182,35 @@ class Preprocessing:
                 raise DataError(f"{name_of(source)}: {error}") from None
 
     def put(self, image: Image, out: np.ndarray | None = None) -> np.ndarray:
-        """As `apply`, for an image of Pillow's of mode L or RGB, such as `decode.opened` gives."""
-        # Pillow's resampler takes the decoder's image as it is; arrays would be two copies more.
+        """As `apply`, for a Pillow image of mode L or RGB, as from `decode.opened`."""
+        # Pillow resizes the decoded image directly; arrays would need two more copies.
         if self.resize == PILLOW and (image.mode == "L" or self.channels == 3):
             return self._views(self._placed_by_pillow(image), out)
         return self._views(self._placed(self._suited(np.atleast_3d(np.asarray(image)))), out)
 
     def native(self, path: str | os.PathLike[str]) -> np.ndarray:
-        """An image file at its own size, 1 x C x H x W float32: for networks that take any (FCN).
+        """An image file at its own size, 1 x C x H x W float32, for networks that take any size (FCN).
 
-        Nothing is resized or cropped; mean, scale and colour order are the network's. A mean image counts only
-        for images of its size. Raises DataError for a file that cannot be used, or where the mean does not fit.
+        The image is not resized or cropped; mean, scale and colour order are applied. A mean image applies only to
+        images of its size. Raises DataError for an unusable file or a mean of another size.
         """
         pixels = decode_uint8(path, self.channels, self.max_pixels, self.exif)
         mean = self.mean
         if mean is not None and mean.ndim == 3 and mean.shape[:2] != pixels.shape[:2]:
             raise DataError(
-                f"{path}: is {pixels.shape[0]}x{pixels.shape[1]}, but the mean is an image of "
-                f"{mean.shape[0]}x{mean.shape[1]}; for images at their own size give a colour: mean=(R, G, B)"
+                f"{path}: the image is {pixels.shape[0]}x{pixels.shape[1]}, but the mean is an image of "
+                f"{mean.shape[0]}x{mean.shape[1]}; for images at their own size use a colour: mean=(R, G, B)"
             )
         planes = np.empty((1, self.channels, *pixels.shape[:2]), np.float32)
         self._write(pixels, planes[0])
         return planes
 
     def within(self, source: Any, shorter: int, longest: int) -> tuple[np.ndarray, float, Size]:
-        """An image, as for `load`, resized so that its shorter side has `shorter` pixels, unless the longer one then
-        has more than `longest`: 1 x C x H x W float32, the factor, and its height and width.
+        """An image resized for a detector: 1 x C x H x W float32, the factor, and the image's height and width.
 
-        For detectors. By OpenCV where `resize` states it, as Fast R-CNN does; else by MATLAB's imresize without
-        antialiasing, as MatConvNet does. Mean, scale and colour order are the network's. Raises DataError as `native`.
+        The shorter side becomes `shorter` pixels, unless the longer side would exceed `longest`. Takes the sources of
+        `load`. Resizes with OpenCV if `resize` says so, as in Fast R-CNN; else with MATLAB's imresize without
+        antialiasing, as in MatConvNet. Mean, scale and colour order are applied. Raises DataError like `native`.
         """
         if isinstance(source, np.ndarray):
             pixels = with_channels(checked_pixels(source), self.channels)
@@ -232,11 +230,11 @@ class Preprocessing:
         return planes, factor, size
 
     def _suited(self, image: np.ndarray) -> np.ndarray:
-        """H x W x C pixels of the network's channels; gray ones are replicated only when they are written."""
+        """H x W x C pixels with the network's channels; gray pixels are replicated only in `_write`."""
         return with_channels(image, 1 if image.ndim == 2 or image.shape[2:] == (1,) else self.channels)
 
     def _views(self, placed: Sequence[np.ndarray], out: np.ndarray | None) -> np.ndarray:
-        """The centre, or five crops and the five mirrored, as float32 planes."""
+        """The centre crop, or five crops and their mirror images, as float32 planes."""
         planes = np.empty(self.shape, np.float32) if out is None else out
         if self.crops == 1:
             return self._write(placed[0], planes)
@@ -245,12 +243,12 @@ class Preprocessing:
         return planes
 
     def _write(self, pixels: np.ndarray, planes: np.ndarray) -> np.ndarray:
-        """H x W x C pixels into C x H x W `planes`: colour order, range, mean, standard deviation, scale."""
+        """Writes H x W x C pixels to C x H x W `planes`: colour order, range, mean, standard deviation, scale."""
         ordered = planes[::-1] if self.color == "bgr" else planes
         ordered[...] = pixels.transpose(2, 0, 1)
         if tuple(self.input_range) != BYTES:
             low, high = self.input_range
-            ordered *= np.float32(high - low)  # then divided, as others divide bytes by 255: to the last bit
+            ordered *= np.float32(high - low)  # the division comes second, for bit-identical results
             ordered /= np.float32(BYTES[1])
             ordered += np.float32(low)
         if self._mean_planes is not None:
@@ -262,7 +260,7 @@ class Preprocessing:
         return planes
 
     def steps(self) -> list[str]:
-        """What happens to an image, step by step, in words."""
+        """The steps of the preprocessing in words."""
         return words.steps(self)
 
     def __repr__(self) -> str:
@@ -276,11 +274,11 @@ class Preprocessing:
         return f"<div><b>Preprocessing</b> ({escape(self.protocol)})<ol>{items}</ol></div>"
 
     def describe(self) -> str:
-        """The whole preprocessing in one line, for people."""
+        """The preprocessing in one readable line."""
         return words.line(self)
 
     def describe_sized(self, sized: str) -> str:
-        """The same for images that another rule sizes, which `sized` states."""
+        """The same for images resized by another rule, described by `sized`."""
         return words.sized_line(self, sized)
 
     @cached_property
@@ -315,7 +313,7 @@ class Preprocessing:
         return self._cut(scaled, lambda box: pillow_crop(image, scaled, box, self.interpolation))
 
     def _cut(self, size: Size, part: Callable[[Box], np.ndarray]) -> list[np.ndarray]:
-        """The crops of an image of `size` of which `part` gives any box: one box alone, or cuts of the whole."""
+        """The crops of an image of `size`; `part` returns the pixels of a box."""
         boxes = self._boxes(size, self.image_size)
         if len(boxes) == 1:
             return [part(boxes[0])]
@@ -323,42 +321,42 @@ class Preprocessing:
         return [box.cut(whole) for box in boxes]
 
     def _scaled(self, size: Size) -> tuple[Size, tuple[float, float]]:
-        """What the whole image is resized to, and by which factors; DataError where that is too large."""
+        """The size of the whole resized image, and the factors; DataError if it is too large."""
         covered = crop.covered_size(self.image_size, self.crop_fraction)
         factors = crop.scale_factors(size, covered, self.keep_aspect)
         scaled = crop.scaled_size(size, factors)
         if scaled[0] * scaled[1] > MAX_PIXELS:
             raise DataError(
-                f"an image of {size[0]}x{size[1]} would have to be resized to {scaled[0]}x{scaled[1]}, "
+                f"the image of {size[0]}x{size[1]} would be resized to {scaled[0]}x{scaled[1]}, "
                 f"more than {MAX_PIXELS:,} pixels; crop it first"
             )
         return scaled, factors
 
     def _boxes(self, image: Size, size: Size) -> list[Box]:
-        """Where in an image the crops of `size` lie."""
+        """The boxes of the crops of `size` in an image."""
         return [crop.centre_box(image, size)] if self.crops == 1 else crop.five_boxes(image, size)
 
     def _problems(self) -> Iterator[str]:
         if np.prod(self.image_size) > MAX_PIXELS:
-            yield f"image_size is {self.image_size}; expected height, width, at most {MAX_PIXELS:,} pixels"
+            yield f"image_size is {self.image_size}; expected (height, width) of at most {MAX_PIXELS:,} pixels"
         if self.channels not in (1, 3):
-            yield f"the network takes {self.channels} channels; image files give 1 (gray) or 3"
+            yield f"the network takes {self.channels} channels; images have 1 (gray) or 3"
         else:
             for what, planes in (("mean", self.mean), ("standard deviation", self.std)):
                 if planes is not None and planes.shape not in ((self.channels,), (*self.image_size, self.channels)):
                     expected = f"({self.channels},) or {(*self.image_size, self.channels)}"
                     yield f"the {what} has shape {planes.shape}; expected {expected}"
         if self.std is not None and not (self.std > 0).all():
-            yield "the standard deviation holds numbers that are not above 0"
+            yield "the standard deviation contains values <= 0"
         if self.color == "bgr" and self.channels == 1:
-            yield "color is 'bgr'; one gray channel has no order of colours"
+            yield "color is 'bgr' for one gray channel; expected 'rgb'"
         if max(self.crop_fraction) > 1 and self.resize != IMREADJPEG:
             yield f"crop_fraction is {self.crop_fraction}; expected fractions in (0, 1]"
         resize.kernel_named(self.interpolation)
 
 
 def _require(values: Mapping[str, Any]) -> None:
-    """DataError that names the keywords which are no fields of Preprocessing, or have values that no field takes."""
+    """Raises DataError for unknown or invalid fields of Preprocessing."""
     own = list(Preprocessing.__dataclass_fields__)
     wrong = [*unknown((name for name in values if not name.startswith("_")), own), *faults(values, KINDS)]
     if wrong:
@@ -366,7 +364,7 @@ def _require(values: Mapping[str, Any]) -> None:
 
 
 def _is_range(value: Any) -> bool:
-    """Whether it is two numbers, of which the first is smaller."""
+    """Whether the value is two increasing numbers."""
     return pair(is_number, "").accepts(value) and value[0] < value[1]
 
 
@@ -383,11 +381,10 @@ def _read_from_meta(overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def fitted_mean(average: np.ndarray | None, image_size: Size, covered: Size, resampler: str) -> np.ndarray | None:
-    """A mean as the input needs it: colours as they are, images brought to the input's size.
+    """A mean colour unchanged, or a mean image at the input size.
 
-    Where the whole image is resized as for Caffe and the mean has that size, its centre is cut, because
-    Caffe subtracts before it crops; otherwise it is resized by imresize's bicubic, as cnn_imagenet_evaluate
-    does.
+    A mean image of the size of the whole resized image is cropped to its centre for Caffe's resamplers, because Caffe
+    subtracts before cropping. Otherwise it is resized by bicubic imresize, as in cnn_imagenet_evaluate.
     """
     if average is None or average.ndim == 1 or average.shape[:2] == image_size:
         return average

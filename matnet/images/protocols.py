@@ -1,4 +1,4 @@
-"""How images are prepared when a network is measured: MatConvNet's two eras, Caffe, and what a file itself says."""
+"""Preprocessing protocols for evaluation: older and newer MatConvNet, Caffe, and the file's own settings."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ IMREADJPEG = "vl_imreadjpeg"
 IMRESIZE = "imresize"
 PILLOW = "pillow"
 CAFFES = (PILLOW, "opencv", "opencv-float")
-"""Resamplers that Caffe's users resize whole images with, bilinearly unless they say otherwise."""
+"""Caffe's resamplers for whole images, bilinear by default."""
 
 RESAMPLERS = (IMREADJPEG, IMRESIZE, *CAFFES)
 
 
 def _meta_protocol(stated: Normalization) -> dict[str, Any]:
-    """As the file says; what it leaves open is bicubic, with the aspect kept and no border."""
+    """As stated in the file; by default bicubic, with the aspect ratio kept and no border."""
     bilinear = stated.resize in CAFFES
     return {
         "resize": stated.resize or IMREADJPEG,
@@ -31,7 +31,7 @@ def _meta_protocol(stated: Normalization) -> dict[str, Any]:
 
 
 def _published_protocol(stated: Normalization) -> dict[str, Any]:
-    """cnn_imagenet_evaluate since beta21: bicubic, crop max(imageSize) / 256, whatever the file says."""
+    """cnn_imagenet_evaluate since beta21: always bicubic and crop max(imageSize) / 256."""
     return {
         "resize": IMREADJPEG,
         "interpolation": "bicubic",
@@ -41,7 +41,7 @@ def _published_protocol(stated: Normalization) -> dict[str, Any]:
 
 
 def _legacy_protocol(stated: Normalization) -> dict[str, Any]:
-    """cnn_imagenet_get_batch up to beta20, with the file's border (29 pixels where it has none)."""
+    """cnn_imagenet_get_batch up to beta20, with the file's border (default: 29 pixels)."""
     height, width = stated.image_size
     return {
         "resize": IMRESIZE,
@@ -52,13 +52,13 @@ def _legacy_protocol(stated: Normalization) -> dict[str, Any]:
 
 
 def _published_2016_protocol(stated: Normalization) -> dict[str, Any]:
-    """cnn_imagenet_evaluate of beta16 to beta20: as legacy, with a border of 256 - imageSize for all."""
+    """cnn_imagenet_evaluate of beta16 to beta20: as legacy, but with a border of 256 - imageSize."""
     height, width = stated.image_size
     return {**_legacy_protocol(stated), "crop_fraction": (height / 256, width / 256)}
 
 
 def _caffe_protocol(stated: Normalization) -> dict[str, Any]:
-    """Caffe's data layer on what convert_imageset stored: squashed by OpenCV (or `resize`), centre crop."""
+    """convert_imageset and Caffe's data layer: resize to a fixed size by OpenCV (or `resize`), centre crop."""
     return {
         "resize": stated.resize or "opencv",
         "interpolation": (stated.interpolation if stated.resize else None) or "bilinear",
@@ -74,12 +74,12 @@ PROTOCOLS: dict[str, Callable[[Normalization], dict[str, Any]]] = {
     "legacy": _legacy_protocol,
     "caffe": _caffe_protocol,
 }
-"""Evaluation protocols by name: what a file says -> the fields of Preprocessing that they decide."""
+"""Evaluation protocols by name: a function from the file's normalization to fields of Preprocessing."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """How a published figure was measured: one of PROTOCOLS, crops per image (1 or 10), or images at their own size."""
+    """How a published figure was measured: protocol, crops per image (1 or 10), or images at their own size."""
 
     protocol: str
     crops: int = 1
@@ -87,11 +87,11 @@ class Measured:
 
 
 def protocol_for(source: str, how: str = "") -> Measured | None:
-    """How the figures of a row of a model card were measured, as the card states it; None: not supported.
+    """How the figures in a row of a model card were measured; None if not supported.
 
-    source: who published them; how: the row's `protocol`. MatConvNet's page of spring 2016 was measured by release
-    beta19 (`published-2016`), from September 2016 on by what came with beta21 (`published`); everybody else's figures
-    by Caffe. Figures from several scales, or from dense evaluation, are not supported.
+    source: who published them; how: the row's `protocol`. MatConvNet's figures of spring 2016 come from release beta19
+    (`published-2016`), those from September 2016 on from beta21 (`published`); all others come from Caffe. Multi-scale
+    and dense evaluation are not supported.
     """
     text = how.lower()
     if "dense" in text or "scales" in text:
@@ -105,11 +105,10 @@ def protocol_for(source: str, how: str = "") -> Measured | None:
 
 
 def card_meta(fields: Mapping[str, Any], average: np.ndarray | None = None) -> dict[str, Any]:
-    """A `meta` with the normalization that a model card's field `preprocessing` states, for networks without one.
+    """A `meta` for Preprocessing.from_meta with the normalization in a model card's field `preprocessing`.
 
-    fields: image_size, mean (R, G, B), interpolation, keep_aspect, border. average: the mean image, H x W x C, where
-    the card names a file for it; without it such a card gives no mean. The result is what Preprocessing.from_meta
-    takes.
+    fields: image_size, mean (R, G, B), interpolation, keep_aspect, border. average: the mean image, H x W x C, if the
+    card names a file for it.
     """
     found: dict[str, Any] = {}
     if fields.get("image_size"):

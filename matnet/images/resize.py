@@ -1,7 +1,7 @@
-"""Resampling as MATLAB's imresize and vl_imreadjpeg do it; `opencv` and `pillow` beside it are the other two.
+"""Resampling as in MATLAB's imresize and vl_imreadjpeg; see also the modules `opencv` and `pillow`.
 
-All take and give H x W x C (imresize also H x W); what differs is the kernel's support, the borders, the
-order of the two passes and the rounding:
+All resize H x W x C images (imresize also H x W). They differ in the kernel's support, the borders, the order of the
+two passes and the rounding:
 
 =============  ==========================  =====================  ========================================
 resampler      when shrinking              borders                arithmetic
@@ -32,7 +32,7 @@ IMREADJPEG_LANCZOS_EPS = 1e-5
 
 @dataclass(frozen=True)
 class Kernel:
-    """An interpolation kernel: width in pixels, and weight at a distance (with Lanczos' guard for 0/0)."""
+    """An interpolation kernel: width in pixels, and weight at a distance (Lanczos with a guard for 0/0)."""
 
     support: int
     weight: Callable[[np.ndarray, float], np.ndarray]
@@ -73,11 +73,11 @@ _ALIASES = {"nearest": "box", "triangle": "bilinear", "cubic": "bicubic"}
 
 
 def kernel_named(name: str) -> Kernel:
-    """The kernel of one of MATLAB's method names; DataError, with the nearest names, for any other."""
+    """The kernel of a MATLAB method name; DataError with similar names if unknown."""
     known = KERNELS.get(_ALIASES.get(name, name))
     if known is None:
         names = sorted([*KERNELS, *_ALIASES])
-        raise DataError(f"no interpolation is called '{name}'{nearest(name, names)}; known: {', '.join(names)}")
+        raise DataError(f"unknown interpolation '{name}'{nearest(name, names)}; expected {', '.join(names)}")
     return known
 
 
@@ -90,11 +90,10 @@ def imresize(
 ) -> np.ndarray:
     """MATLAB's imresize of an H x W or H x W x C image, to `size` (height, width) or by `scale`.
 
-    With a scale (one for both axes, or a pair) the output is ceil(scale * length) and keeps that scale;
-    with a size the scale is out / in. The axis of smaller scale is resampled first. Floating-point images
-    keep overshoot and fractions; uint8 ones are rounded and clipped after each of the two passes.
-    Antialiasing is on except for nearest, as in MATLAB. Raises ShapeError for other arrays or sizes,
-    DataError for an unknown method.
+    With a scale (one for both axes, or a pair) the output length is ceil(scale * length) and the scale is exact; with a
+    size the scale is output / input. The axis with the smaller scale is resampled first. Floating-point images keep
+    overshoot and fractions; uint8 images are rounded and clipped after each pass. As in MATLAB, antialiasing is on
+    except for nearest. Raises ShapeError for other arrays or sizes, DataError for an unknown method.
     """
     pixels = checked(image)
     lengths, factors = _target(pixels.shape, size, scale)
@@ -104,7 +103,7 @@ def imresize(
 
 
 def imresize_crop(image: np.ndarray, scale: tuple[float, float], box: Box, method: str = "bicubic") -> np.ndarray:
-    """`box` of what imresize makes of the H x W x C image as single by `scale`; nothing else of it is computed."""
+    """`box` of the H x W x C image resized in single precision by `scale`; computes only the box."""
     pixels = checked(image)
     lengths, factors = _target(pixels.shape, None, scale)
     return _imresized(pixels, lengths, factors, box, method, None, np.dtype(np.float32))
@@ -137,34 +136,34 @@ def _imresized(
 
 
 def checked(image: np.ndarray) -> np.ndarray:
-    """`image` as H x W x C, of a class that this module resamples."""
+    """`image` as H x W x C; ShapeError for an unsupported shape or dtype."""
     if image.ndim not in (2, 3) or image.size == 0:
-        raise ShapeError(f"an image must be H x W or H x W x C with at least one pixel, not {image.shape}")
+        raise ShapeError(f"the image is {image.shape}; expected H x W or H x W x C with at least one pixel")
     if image.dtype not in (np.uint8, np.float32, np.float64):
-        raise ShapeError(f"an image must be uint8, float32 or float64, not {image.dtype}; convert it first")
+        raise ShapeError(f"the image is {image.dtype}; expected uint8, float32 or float64")
     return image[..., np.newaxis] if image.ndim == 2 else image
 
 
 def _target(
     shape: tuple[int, ...], size: Size | None, scale: float | tuple[float, float] | None
 ) -> tuple[Size, tuple[float, float]]:
-    """The output's height and width and the scale of each axis, from whichever was given."""
+    """The output's height and width and the scale of each axis, from the size or the scale."""
     if (size is None) == (scale is None):
-        raise ShapeError("give either the size (height, width) or the scale of the resized image, not both")
+        raise ShapeError("pass either size=(height, width) or scale, not both")
     if size is None:
         rows, columns = scale if isinstance(scale, tuple) else (scale, scale)
         factors = float(rows or 0), float(columns or 0)
         if not all(0 < factor < math.inf for factor in factors):
-            raise ShapeError(f"the scale of a resized image must be positive, not {scale}")
+            raise ShapeError(f"scale is {scale}; expected a positive number")
         return (math.ceil(factors[0] * shape[0]), math.ceil(factors[1] * shape[1])), factors
     if min(size) < 1:
-        raise ShapeError(f"a resized image must have at least one pixel; {size[0]}x{size[1]} was asked for")
+        raise ShapeError(f"size is {size[0]}x{size[1]}; expected at least one pixel")
     return (size[0], size[1]), (size[0] / shape[0], size[1] / shape[1])
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Weights over the input pixels first..last (exclusive), the only ones that they touch; None: as they are."""
+    """Weights of the input pixels first..last (exclusive); None leaves the pixels unchanged."""
 
     matrix: Any
     first: int
@@ -175,13 +174,13 @@ class _Window:
 def _imresize_window(
     length: int, output: int, scale: float, method: str, widened: bool, start: int, count: int
 ) -> _Window:
-    """The weights of one imresize pass that give the outputs start..start + count."""
+    """The weights of one imresize pass for the outputs start..start + count."""
     if output == length and scale == 1:
         return _Window(None, start, start + count)
     kernel = kernel_named(method)
     stretch = scale if widened and scale < 1 else 1.0
     width = kernel.support / stretch
-    # MATLAB's 1-based coordinates: the k-th output's centre falls on `centre` in the input.
+    # MATLAB's 1-based coordinates: `centre` is the input position of each output's centre.
     centre = np.arange(1, output + 1) / scale + 0.5 * (1 - 1 / scale)
     taps = np.floor(centre - width / 2)[:, np.newaxis] + np.arange(math.ceil(width) + 2)
     weights = kernel.weight(stretch * (centre[:, np.newaxis] - taps), MATLAB_LANCZOS_EPS)
@@ -194,7 +193,7 @@ def _imresize_window(
 
 
 def sparse(taps: np.ndarray, weights: np.ndarray, length: int) -> Any:
-    """A CSR matrix from output x tap tables of 0-based input indices and weights, without all-zero taps."""
+    """A CSR matrix from output x tap tables of 0-based input indices and weights; drops all-zero taps."""
     from scipy.sparse import csr_array
 
     used = weights.any(axis=0)
@@ -206,8 +205,8 @@ def sparse(taps: np.ndarray, weights: np.ndarray, length: int) -> Any:
 def resampled(pixels: np.ndarray, axis: int, matrix: Any) -> np.ndarray:
     """H x W x C pixels with `matrix` applied along one axis, in the matrix's precision.
 
-    The result is a view whose memory has the resampled axis first, so that the next pass and the final
-    change to C x H x W are plain two-dimensional transpositions, which numpy does quickly.
+    The result is a view with the resampled axis first in memory. This makes the next pass and the final change to
+    C x H x W fast two-dimensional transpositions.
     """
     order = (0, 1, 2) if axis == 0 else (1, 2, 0)
     moved = pixels.transpose(order)
@@ -217,7 +216,7 @@ def resampled(pixels: np.ndarray, axis: int, matrix: Any) -> np.ndarray:
 
 
 def _stored_as(dtype: np.dtype[Any], pixels: np.ndarray) -> np.ndarray:
-    """Double results as MATLAB assigns them: uint8 is rounded half away from zero and clipped."""
+    """Converts double results as MATLAB does: uint8 is rounded half away from zero and clipped."""
     if dtype == np.uint8:
         return np.floor(np.clip(pixels, 0, 255) + 0.5).astype(np.uint8)
     return pixels.astype(dtype, copy=False)
@@ -226,11 +225,10 @@ def _stored_as(dtype: np.dtype[Any], pixels: np.ndarray) -> np.ndarray:
 def imreadjpeg_resample(image: np.ndarray, box: Box, size: Size, method: str = "bicubic") -> np.ndarray:
     """`box` of an H x W x C image resampled to `size` by vl_imreadjpeg: float32, not rounded, not clipped.
 
-    The kernel reads pixels outside the box, and beyond the image its first and last pixels are repeated; so
-    this is not the same as resampling a crop. A box of the wanted size is copied exactly. Upstream stops a
-    sum at the first weight that is exactly zero, which spoils a few rows at shrink factors such as 9/7 or
-    3; this is not reproduced. Raises ShapeError for an image that is not H x W x C, DataError for an
-    unknown method.
+    The kernel reads pixels outside the box, and edge pixels are replicated beyond the image, so the result differs from
+    resampling a crop. A box that already has `size` is copied exactly. Upstream stops a sum at the first weight that is
+    exactly zero, which corrupts a few rows at shrink factors such as 9/7 or 3; this bug is not reproduced. Raises
+    ShapeError for an image that is not H x W x C, DataError for an unknown method.
     """
     kernel_named(method)
     pixels = checked(image)
@@ -251,8 +249,8 @@ def _imreadjpeg_matrix(length: int, offset: int, crop: int, output: int, method:
     stretch = max(alpha, np.float32(1))
     support = np.float32(kernel.support) * stretch
     centre = alpha * np.arange(output, dtype=np.float32) + beta
-    # Upstream starts at ceil(centre - support / 2): the same, but for a box exactly between two pixels,
-    # where that leaves no pixel at all and its result is NaN.
+    # Upstream starts at ceil(centre - support / 2). That differs only for a box exactly between two pixels, where
+    # upstream has no pixel and returns NaN.
     start = np.floor(centre - support / np.float32(2)).astype(np.int64) + 1
     taps = start[:, np.newaxis] + np.arange(math.ceil(support))
     distance = (centre[:, np.newaxis] - taps.astype(np.float32)) / stretch
@@ -264,6 +262,6 @@ def _imreadjpeg_matrix(length: int, offset: int, crop: int, output: int, method:
 
 
 def as_uint8(image: np.ndarray) -> np.ndarray:
-    """Pixels 0..255 of any class as uint8, for the resamplers that work on bytes."""
+    """Pixels 0..255 of any dtype as uint8, for the resamplers of bytes."""
     pixels = checked(image)
     return pixels if pixels.dtype == np.uint8 else np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)

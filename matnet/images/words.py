@@ -1,4 +1,4 @@
-"""A preprocessing in words: step by step, and in one line."""
+"""Describes a preprocessing in words: as steps, and in one line."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _colour(prepared: Preprocessing) -> str:
 
 
 def _values(prepared: Preprocessing) -> list[str]:
-    """What happens to the values of pixels, in order."""
+    """The operations on pixel values, in order."""
     steps = []
     if tuple(prepared.input_range) != BYTES:
         steps.append("pixels from {:g} to {:g}".format(*prepared.input_range))

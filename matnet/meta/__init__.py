@@ -1,8 +1,8 @@
-"""Reading the conventions of `meta`: input sizes, class names, preprocessing.
+"""Reads the conventions of `meta`: input sizes, class names, preprocessing.
 
-Files carry meta in many shapes, and no network needs it to run. The functions for sizes and classes return what can
-be read and leave out the rest; `normalization_of` raises DataError, since a wrong guess would change the numbers.
-Values are those of matnet.formats.mat.values.
+Files store meta in many forms, and no network needs it to run. The functions for sizes and classes omit what they
+cannot read; `normalization_of` raises DataError, since a wrong guess would change the results. Values have the types of
+matnet.formats.mat.values.
 """
 
 from __future__ import annotations
@@ -44,5 +44,5 @@ __all__ = [
 
 
 def notes(net: Network) -> list[str]:
-    """Notes on a network's meta for whoever reads it: contradictions, ignored fields, decisions."""
+    """Notes on the network's meta: contradictions, ignored fields, assumptions."""
     return [*contradictions(net), *normalization_notes(net)]

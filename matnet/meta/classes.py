@@ -1,4 +1,4 @@
-"""Class names in `meta.classes`, in every shape that files give them."""
+"""Class names from `meta.classes`, in every form found in files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def class_names(net: Network) -> list[str] | None:
-    """The names of the classes in the order of the output channels (WNIDs or words), or None.
+    """Class names (WNIDs or words) in the order of the output channels, or None.
 
-    Read from `meta.classes`: a struct with `name`, a struct array, a cell of char, a char array with a
-    row per class, or one string: lines, words between commas, or, when it has as many characters as the
-    last convolution has filters, a character per class ('abc...z').
+    Read from `meta.classes`: a struct with `name`, a struct array, a cell of char, a char array with one row per class,
+    or a string of lines or comma-separated words. A string with as many characters as the last convolution has filters
+    is one character per class ('abc...z').
     """
     classes = net.meta.get("classes")
     if isinstance(classes, dict):
@@ -29,9 +29,9 @@ def class_names(net: Network) -> list[str] | None:
 
 
 def class_descriptions(net: Network) -> list[str] | None:
-    """The classes in words (`meta.classes.description`), in the order of the output channels, or None.
+    """Class descriptions (`meta.classes.description`) in the order of the output channels, or None.
 
-    The importer's placeholder for "none given", a cell with an integer 0, is None.
+    Returns None for the importer's placeholder, a cell with an integer 0.
     """
     classes = net.meta.get("classes")
     if isinstance(classes, dict):
@@ -42,7 +42,7 @@ def class_descriptions(net: Network) -> list[str] | None:
 
 
 def _names(value: Any) -> list[str] | None:
-    """Text of any shape as a list; an element without text keeps its place as ''. None where nothing is text."""
+    """Text of any form as a list, with '' for an element that is not text; None if nothing is text."""
     if isinstance(value, str):
         separator = "\n" if "\n" in value.strip() else ","
         return [part.strip() for part in value.strip().split(separator)] if value.strip() else None
@@ -55,8 +55,8 @@ def _names(value: Any) -> list[str] | None:
 
 
 def _last_filters(net: Network) -> int | None:
-    """The number of filters of the last convolution: the classes of a classifier."""
-    from matnet.ops.convolution import Conv  # not before a network is there
+    """The number of filters of the last convolution: the number of classes of a classifier."""
+    from matnet.ops.convolution import Conv  # lazy: only once a network exists
 
     for layer in reversed(net.layers.values()):
         if isinstance(layer.op, Conv) and layer.params:

@@ -1,4 +1,4 @@
-"""The sizes of inputs that a person gives, by name or for the image, as shapes N x C x H x W."""
+"""Input sizes given by the user, by name or for the image, as shapes N x C x H x W."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ InputSize = Sequence[int] | Mapping[str, Sequence[int]]
 
 
 def given_input_shapes(net: Network, size: InputSize | None, batch: int = 1) -> dict[str, Shape]:
-    """The shapes of the data inputs, as the network states them or as they are given; N = `batch`.
+    """The shapes of the data inputs, from the network or from `size`; N = `batch`.
 
-    size: (height, width) of every input of more than one pixel; C H W or N C H W of the image, whose height and width
-    the other ones take; or a mapping from an input's name (see `Network.names_of_input`) to the last axes of its shape.
-    An input about which nothing is known is left out. Raises NetworkError for sizes that fit no input.
+    size: (height, width) for every input of more than one pixel; C H W or N C H W for the image, with the same height
+    and width for the other inputs; or a mapping from input names (see `Network.names_of_input`) to the last axes of
+    their shapes. Inputs of unknown size are omitted. Raises NetworkError for sizes that match no input.
     """
     if isinstance(size, Mapping):
         return with_given_sizes(net, net.default_input_shapes(batch), size, batch)
@@ -37,7 +37,7 @@ def given_input_shapes(net: Network, size: InputSize | None, batch: int = 1) -> 
 def with_given_sizes(
     net: Network, known: Mapping[str, Shape], sizes: Mapping[str, Sequence[int]], batch: int
 ) -> dict[str, Shape]:
-    """`known` with the last axes of the inputs in `sizes` replaced; NetworkError for what does not fit."""
+    """`known` with the last axes of the inputs in `sizes` replaced; NetworkError for a size that does not fit."""
     shapes = dict(known)
     for name, given in sizes.items():
         variable = input_called(net, name)
@@ -46,7 +46,7 @@ def with_given_sizes(
 
 
 def require_sizes(net: Network, needed: Collection[str], shapes: Mapping[str, Shape]) -> None:
-    """NetworkError naming the inputs of unknown shape, what of it is unknown, and how to give it."""
+    """Raises NetworkError if shapes are missing: which inputs, what is unknown, and how to pass it."""
     if all(name in shapes for name in needed):
         return
     facts = InputFacts(net)
@@ -60,30 +60,30 @@ def require_sizes(net: Network, needed: Collection[str], shapes: Mapping[str, Sh
     numbers = {"HxW": "(height, width)", "CxHxW": "(channels, height, width)"}
     python = ", ".join(f"{name!r}: {numbers[form]}" for name, form in forms.items())
     raise NetworkError(
-        f"{net.source}: the file does not state {' and '.join(unknown)}; "
-        f"give {in_words(f'the size, as {{{python}}}', options)}"
+        f"{net.source}: the file does not specify {' and '.join(unknown)}; "
+        f"pass {in_words(f'the size as {{{python}}}', options)}"
     )
 
 
 def input_called(net: Network, name: str) -> str:
-    """The input that a name means, be it an alias or a Caffe blob; NetworkError with the nearest where none does."""
+    """The input for a name, alias or Caffe blob; NetworkError with similar names if there is none."""
     found = next((variable for variable in net.inputs if name in net.names_of_input(variable)), None)
     if found is None:
-        hint = f"{nearest(name, net.inputs)}; its inputs: {', '.join(net.inputs)}"
-        raise NetworkError(f"{net.source}: a size is given for {name!r}, which is no input{hint}")
+        hint = f"{nearest(name, net.inputs)}; inputs: {', '.join(net.inputs)}"
+        raise NetworkError(f"{net.source}: size for {name!r}, which is not an input{hint}")
     return found
 
 
 def _with_sizes(net: Network, name: str, known: Shape | None, sizes: tuple[int, ...], batch: int) -> Shape:
-    """`known` with its last axes replaced: those of Caffe's blob, which has fewer than four where its rank is lower."""
+    """`known` with its last axes replaced; a Caffe blob of lower rank has fewer than four axes."""
     box = known is not None and known[2:] == (1, 1) and len(sizes) <= 2 and name != image_input(net)
     rank = net.blob_ranks.get(name, 2 if box else 4)
     if not 1 <= len(sizes) <= rank or min(sizes) < 1:
-        raise NetworkError(f"{net.source}: size {name}={_text(sizes)} does not fit an input of {rank} axes")
+        raise NetworkError(f"{net.source}: size {name}={_text(sizes)} does not fit an input with {rank} axes")
     if known is None:
         channels = input_channels(net, name)
         if channels is None and len(sizes) < min(rank, 3):
-            raise NetworkError(f"{net.source}: the channels of input {name!r} are unknown; give {name}=CxHxW")
+            raise NetworkError(f"{net.source}: the channels of input {name!r} are unknown; pass {name}=CxHxW")
         known = (batch, channels or 1, 1, 1)
     axes = (*known[: rank - len(sizes)], *sizes)
     return axes[0], *(*axes[1:], 1, 1, 1)[:3]  # type: ignore[return-value]

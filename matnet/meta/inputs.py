@@ -1,6 +1,6 @@
-"""The sizes of a network's inputs: every place that can state them, and which of them counts.
+"""The sizes of a network's inputs: every place that can state them, and which one takes precedence.
 
-`docs/preprocessing.md` shows the order as a table. Every part of matnet that needs the size of an input asks here.
+The table in `docs/preprocessing.md` shows the order. All parts of matnet get input sizes from this module.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from matnet.shapes import Shape
 if TYPE_CHECKING:
     from matnet.network import Layer, Network
 
-USUAL_INPUTS = ("data", "input")  # what the Caffe importer and MatConvNet's canonical names call the image
+USUAL_INPUTS = ("data", "input")  # names of the image in the Caffe importer and in MatConvNet
 DEFINITION, INPUTS, INPUT_SIZE = "the definition", "meta.inputs", "meta.inputSize"
 IMAGE_SIZE, MEAN = "meta.normalization.imageSize", "the mean in meta.normalization"
 READER = "the layer that reads it"
 
 
 class Size(NamedTuple):
-    """A size as files state it, in MATLAB's order; None where unknown."""
+    """A size in MATLAB's order; None if unknown."""
 
     height: int | None = None
     width: int | None = None
@@ -31,20 +31,20 @@ class Size(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """One place that states an input's size, and what it says."""
+    """One place that states an input's size, and the size."""
 
     place: str
     size: Size
 
 
-# -- which size counts ------------------------------------------------------------------------------
+# -- precedence ------------------------------------------------------------------------------------
 
 
 def declared_input_shapes(net: Network) -> dict[str, Shape]:
-    """The shapes N x C x H x W of the data inputs of known size; N is 1 unless stated.
+    """The shapes N x C x H x W of all data inputs of known size; N is 1 unless stated.
 
-    Height and width are those of the first of `InputFacts.statements` that has both; so is N. For the channels
-    see `InputFacts.size`. An input of unknown height, width or channels is left out.
+    Height and width come from the first of `InputFacts.statements` with both, N from the first with N. For the channels
+    see `InputFacts.size`. Inputs of unknown height, width or channels are omitted.
     """
     shapes: dict[str, Shape] = {}
     facts = InputFacts(net)
@@ -83,7 +83,7 @@ def image_size(net: Network) -> Size:
 
 
 def merged(sizes: Iterable[Size]) -> Size:
-    """Height and width of the first size that has both; channels and batch of the first that has them."""
+    """Height and width from the first size with both; channels and batch from the first with each."""
     known = list(sizes)
     height, width = next(((size.height, size.width) for size in known if size.height and size.width), (None, None))
     channels = next((size.channels for size in known if size.channels), None)
@@ -102,7 +102,7 @@ def _channels(stated: Sequence[Statement], read: int | None) -> int | None:
 
 
 def image_input(net: Network) -> str | None:
-    """The input that `meta.inputSize` and `meta.normalization` describe: `data` or `input`, else the first."""
+    """The input described by `meta.inputSize` and `meta.normalization`: `data` or `input`, else the first."""
     return _usual(net.data_inputs())
 
 
@@ -112,7 +112,7 @@ def _usual(names: Sequence[str]) -> str | None:
 
 
 def contradictions(net: Network) -> list[str]:
-    """A sentence for every input about which the file says two things, with the one that counts."""
+    """One sentence per contradiction about an input in the file, with the value used."""
     found = []
     facts = InputFacts(net)
     for name in facts.names:
@@ -134,20 +134,20 @@ def contradictions(net: Network) -> list[str]:
 
 def _contradiction(name: str, what: str, stated: dict[str, Any], used: Any) -> str:
     statements = ", ".join(f"{place} states {value}" for place, value in stated.items())
-    return f"the file contradicts itself about the {what} of input {name!r}: {statements}; {used} is used"
+    return f"the file has contradictory values for the {what} of input {name!r}: {statements}; using {used}"
 
 
-# -- what is stated, and where ----------------------------------------------------------------------
+# -- statements -------------------------------------------------------------------------------------
 
 
 class InputFacts:
-    """What a network's file states of its data inputs, and what reads them: looked up once for all of them."""
+    """What the file states about the data inputs, and which layers read them; looked up once for all inputs."""
 
     def __init__(self, net: Network) -> None:
         self.net, self.names = net, net.data_inputs()
         self._image = _usual(self.names)
         self._entries = _inputs_by_variable(net, self.names)
-        self._readers: dict[str, list[Layer]] = {}  # by the first thing that they read
+        self._readers: dict[str, list[Layer]] = {}  # by their first input
         self._boxes: set[str] = set()
         for layer in net.layers.values():
             if layer.inputs:
@@ -156,11 +156,11 @@ class InputFacts:
             self._boxes.update(name for place, name in enumerate(layer.inputs) if place in boxes)
 
     def statements(self, name: str) -> list[Statement]:
-        """What is stated of the size of a data input, in the order in which it counts.
+        """All statements about the size of a data input, in order of precedence.
 
-        The definition (`net.input_shapes`); `meta.inputs` by name (the first entry, whatever its name, for a network
-        with one data input); and for the image input what `image_statements` finds besides. For boxes of which nothing
-        is stated, the layer that reads them.
+        First the definition (`net.input_shapes`); then `meta.inputs` by name (for a network with one data input: the
+        first entry); for the image input, then the other results of `image_statements`. The size of boxes without any
+        statement comes from the layer that reads them.
         """
         found = []
         if name in self.net.input_shapes:
@@ -175,18 +175,18 @@ class InputFacts:
     def size(self, name: str) -> Size:
         """The size of one data input, as far as it is known.
 
-        The channels are those that the definition or meta.inputs state, if the first filters can take them (groups
-        divide the channels); else those that the first filters read; else those of the other statements.
+        The channels come from the definition or meta.inputs if the first filters accept them (groups divide the
+        channels); else from the first filters; else from the other statements.
         """
         stated = self.statements(name)
         found = merged(statement.size for statement in stated)
         return found._replace(channels=_channels(stated, self.channels(name)) or found.channels)
 
     def channels(self, variable: str) -> int | None:
-        """The channels that `variable` must have, from the first filters or moments that read it; None: any number.
+        """The channels that `variable` must have, from the first filters or moments that read it; None if any.
 
-        Filters are taken as ungrouped, as first layers are. Looked up behind layers whose ops keep the number of
-        channels (`Op.channels`).
+        Filters are assumed to be ungrouped, as in first layers. Layers that keep the number of channels (`Op.channels`)
+        are skipped.
         """
         waiting, seen = [variable], {variable}
         for name in waiting:
@@ -201,9 +201,9 @@ class InputFacts:
 
 
 def image_statements(meta: Any) -> list[Statement]:
-    """What `meta` alone states of the size of the image, in the order in which it counts.
+    """The statements about the image size in `meta` alone, in order of precedence.
 
-    The entry of `meta.inputs` called `data` or `input`, else its first; `meta.inputSize`;
+    The entry `data` or `input` of `meta.inputs`, else its first entry; `meta.inputSize`;
     `meta.normalization.imageSize`; the size of the mean.
     """
     if not isinstance(meta, dict):
@@ -234,7 +234,7 @@ def _size_of_mean(fields: dict[str, Any]) -> Size:
 
 
 def _inputs_by_variable(net: Network, names: list[str]) -> dict[str, Size]:
-    """The sizes of `meta.inputs` under the variables that they belong to."""
+    """The sizes in `meta.inputs` by variable."""
     found: dict[str, Size] = {}
     entries = list(structs(net.meta.get("inputs")))
     known = set(names)
@@ -249,7 +249,7 @@ def _inputs_by_variable(net: Network, names: list[str]) -> dict[str, Size]:
 
 
 def size_of(value: Any) -> Size:
-    """`[H W C N]` with missing or unreadable elements as None; one number is the side of a square."""
+    """`[H W C N]`, with None for missing or invalid elements; one number is the side of a square."""
     found = [whole(number) for number in numbers(value)]
     if len(found) == 1:
         found *= 2
@@ -257,5 +257,5 @@ def size_of(value: Any) -> Size:
 
 
 def input_channels(net: Network, variable: str) -> int | None:
-    """The channels that `variable` must have; None: any number (see `InputFacts.channels`)."""
+    """The channels that `variable` must have; None if any (see `InputFacts.channels`)."""
     return InputFacts(net).channels(variable)

@@ -1,4 +1,4 @@
-"""`meta.normalization`: what a file says about preparing an image, in every shape that files have given it."""
+"""Reads `meta.normalization`, the preprocessing stated by a file, in every form found in files."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ STD_FIELDS = ("imageStd", "std", "rgbStd")
 COLOR_FIELDS = ("colorOrder", "inputSpace")
 OTHER_FIELDS = ("imageSize", "inputRange", "scale", "resize", "interpolation", "keepAspect", "border", "cropSize")
 TRAINING_FIELDS = ("transformation", "numAugments", "numThreads", "prefetch", "rgbVariance")
-"""What MatConvNet's training scripts leave behind; it changes nothing about how a test image is prepared."""
+"""Leftovers of MatConvNet's training scripts; they do not affect the preprocessing of test images."""
 KNOWN_FIELDS = frozenset((*MEAN_FIELDS, *STD_FIELDS, *COLOR_FIELDS, *OTHER_FIELDS, *TRAINING_FIELDS))
 BYTES, UNIT = (0.0, 255.0), (0.0, 1.0)
 STATE_CHANNELS = (
-    "pass channels=1 or channels=3, or the network, whose first filters show it: Preprocessing.of(net)",
+    "pass channels=1 or channels=3, or the network with Preprocessing.of(net), which reads its first filters",
     "give --channels 1 or 3",
 )
-MISSING = "meta.normalization is missing, so how an image is prepared is unknown; "
+MISSING = "meta.normalization is missing, so the preprocessing is unknown; "
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """What a file says about its input; None where it says nothing.
+    """The preprocessing stated by a file; None for fields it does not state.
 
-    An image becomes ((pixels 0..255 mapped to `input_range`) - average) / std * scale. `average` and `std` are
-    float32: (channels,), or H x W x channels of whatever size the file has. `crop_fraction` is (height, width): the
-    field cropSize, or what an older border amounts to. `notes`: what was decided, and the fields that are ignored.
+    The input is ((pixels 0..255 mapped to `input_range`) - average) / std * scale. `average` and `std` are float32 of
+    shape (channels,), or H x W x channels with the size in the file. `crop_fraction` is (height, width), from the field
+    cropSize or computed from the older field border. `notes` lists assumptions and ignored fields.
     """
 
     image_size: tuple[int, int]
@@ -56,7 +56,7 @@ class Normalization:
 def normalization_of(net: Network, **given: Any) -> Normalization:
     """The normalization of a network; `image_size` and `channels` default to those of its image input.
 
-    Arguments and errors are those of `read_normalization`.
+    Takes the arguments and raises the errors of `read_normalization`.
     """
     height, width, channels, _ = size_of_image(net)
     if height and width and (normalization(net.meta) or given.get("mean") is not None):
@@ -74,9 +74,9 @@ def read_normalization(
     std: Any = None,
     input_range: tuple[float, float] | None = None,
 ) -> Normalization:
-    """The normalization in `meta`; each argument replaces what the file states.
+    """The normalization in `meta`; each argument overrides the value in the file.
 
-    Raises DataError that names every field that is missing or cannot be used, and what to pass instead.
+    Raises DataError that lists every missing or unusable field and what to pass instead.
     """
     found = normalization(meta)
     if not found and image_size is None and mean is None:
@@ -89,7 +89,7 @@ def read_normalization(
         fields.problems.append(_no_size(found))
     planes = channels or stated.channels or (np.size(mean) if np.size(mean) in (1, 3) and mean is not None else None)
     if planes is None:
-        fields.problems.append(f"the number of channels is stated nowhere in meta; {in_words(*STATE_CHANNELS)}")
+        fields.problems.append(f"meta does not state the number of channels; {in_words(*STATE_CHANNELS)}")
         planes = 3
     average = _planes(fields, MEAN_FIELDS, planes) if mean is None else given_planes("mean", mean)
     deviation = _planes(fields, STD_FIELDS, planes) if std is None else given_planes("std", std)
@@ -113,19 +113,19 @@ def read_normalization(
     if fields.problems:
         if not found and len(fields.problems) == 1:
             raise DataError(fields.problems[0])
-        head = "meta.normalization cannot be used:" if found else "the preparation of images is not stated:"
+        head = "meta.normalization cannot be used:" if found else "the preprocessing is unknown:"
         raise DataError(listing(head, fields.problems))
     return result
 
 
 def _stated_size(meta: Any, found: Mapping[str, Any]) -> Size:
-    """The size that the places of meta state; a mean counts only where normalization states no unusable one."""
+    """The size stated in meta; the size of the mean is ignored if imageSize is present but unusable."""
     unusable = _unusable_size(found)
     return merged(place.size for place in image_statements(meta) if place.place != MEAN or not unusable)
 
 
 def given_planes(name: str, value: Any) -> np.ndarray:
-    """A mean or standard deviation as float32; DataError where it is no numbers."""
+    """A mean or standard deviation as float32; DataError if it is not numeric."""
     try:
         return np.asarray(value, dtype=np.float32)
     except (ValueError, TypeError):
@@ -135,10 +135,10 @@ def given_planes(name: str, value: Any) -> np.ndarray:
 
 
 def normalization_notes(net: Network) -> list[str]:
-    """Notes on a network's normalization: fields that are ignored, and how its range was decided.
+    """Notes on a network's normalization: ignored fields, and how the input range was determined.
 
-    Nothing where there is none; where it cannot be used, the first sentence of the error is left to whoever prepares
-    an image, since the network runs without it.
+    Errors are not reported here, since the network runs without preprocessing; they are raised when an image is
+    prepared.
     """
     try:
         return list(normalization_of(net).notes)
@@ -151,22 +151,22 @@ def normalization_notes(net: Network) -> list[str]:
 
 @dataclass
 class _Fields:
-    """A MATLAB struct read field by field; what cannot be used is noted in `problems`, and read as absent."""
+    """Reads the fields of a MATLAB struct; an unusable field is listed in `problems` and treated as absent."""
 
     struct: Mapping[str, Any]
     problems: list[str] = field(default_factory=list)
 
     def array(self, name: str) -> np.ndarray | None:
-        """A non-empty array of finite numbers, as float64 of the file's shape; None where absent or empty."""
+        """An array of finite numbers as float64; None if absent or empty."""
         value = self.struct.get(name)
         if value is None or (isinstance(value, (str, list)) and not value):
             return None
         if not isinstance(value, (np.ndarray, np.generic, int, float)) or np.asarray(value).dtype.kind not in "buif":
-            self.problems.append(f"{name} is {type(value).__name__}, not an array of numbers")
+            self.problems.append(f"{name} is {type(value).__name__}; expected an array of numbers")
             return None
         numbers = np.asarray(value, dtype=np.float64)
         if not np.isfinite(numbers).all():
-            self.problems.append(f"{name} holds NaN or infinite values")
+            self.problems.append(f"{name} contains NaN or infinite values")
             return None
         return numbers if numbers.size else None
 
@@ -195,7 +195,7 @@ class _Fields:
         value = self.struct.get(name)
         if value is None or isinstance(value, str) or (isinstance(value, np.ndarray) and value.size == 0):
             return value.strip().lower() or None if isinstance(value, str) else None
-        self.problems.append(f"{name} is {type(value).__name__}, not text")
+        self.problems.append(f"{name} is {type(value).__name__}; expected text")
         return None
 
 
@@ -207,7 +207,7 @@ def _no_size(found: Mapping[str, Any]) -> str:
     if _unusable_size(found):
         values = numbers(found["imageSize"])
         return f"imageSize is {values}; expected positive integers [H W C N]; {_give_size()}"
-    return f"{'imageSize is missing' if found else 'the size of the input is stated nowhere'}; {_give_size()}"
+    return f"{'imageSize is missing' if found else 'the input size is unknown'}; {_give_size()}"
 
 
 def _give_size() -> str:
@@ -215,9 +215,9 @@ def _give_size() -> str:
 
 
 def _planes(fields: _Fields, names: Sequence[str], channels: int) -> np.ndarray | None:
-    """The first of some fields that holds anything (scalar, colour in any orientation, or image).
+    """The first nonempty field of `names`, as float32 of shape (channels,) or H x W x channels.
 
-    As (channels,) or H x W x channels, float32.
+    The field is a scalar, a colour in any orientation, or an image.
     """
     for name in names:
         array = fields.array(name)
@@ -237,41 +237,41 @@ def _as_planes(name: str, array: np.ndarray, channels: int, problems: list[str])
     if image.ndim == 3 and image.shape[2] in (1, channels) and min(image.shape[:2]) > 1:
         return np.repeat(image, channels // image.shape[2], axis=2).astype(np.float32)
     shape = "x".join(map(str, array.shape))
-    problems.append(f"{name} is {shape}; expected {channels} values, or an image of {channels} channel(s)")
+    problems.append(f"{name} is {shape}; expected {channels} values, or an image with as many channels")
     return None
 
 
 def _input_range(
     fields: _Fields, average: np.ndarray | None, std: np.ndarray | None, notes: list[str]
 ) -> tuple[float, float]:
-    """The range of the pixels that mean and standard deviation refer to: inputRange, else decided by their values.
+    """The pixel range of the mean and standard deviation: inputRange, else inferred from their values.
 
-    Photographs of 0..255 have deviations of tens and means of about a hundred, those of 0..1 both below one.
+    For pixels 0..255, means are about 100 and standard deviations are tens; for pixels 0..1, both are below 1.
     """
     stated = fields.pair("inputRange", "the values of black and white")
     if stated is not None:
         low, high = (0.0, stated[1]) if stated[0] == stated[1] else stated
         if low >= high:
-            fields.problems.append(f"inputRange is {stated}; expected the value of black below the value of white")
+            fields.problems.append(f"inputRange is {stated}; expected (low, high) with low below high")
         return low, high
     largest = 0.0 if average is None else float(np.abs(average).max())
     if std is None or (std == 1).all():
         if 0 < largest <= 1:
             notes.append(
-                f"the mean in meta.normalization is at most {largest:.4g}, as of pixels 0..1, and is subtracted from "
-                "pixels 0..255 as the file says; inputRange = [0 1] in the file, or "
-                f"{in_words('input_range=(0, 1)', '--input-range 0 1')}, divides them"
+                f"the mean in meta.normalization is at most {largest:.4g}, as for pixels 0..1, but is subtracted from "
+                "pixels 0..255 as the file states; to divide the pixels by 255, set inputRange = [0 1] in the file or "
+                f"pass {in_words('input_range=(0, 1)', '--input-range 0 1')}"
             )
         return BYTES
     spread = float(std.max())
     if spread <= 1 and largest <= 1:
-        notes.append("mean and standard deviation in meta.normalization are of pixels 0..1; pixels are divided by 255")
+        notes.append("mean and standard deviation in meta.normalization are for pixels 0..1; pixels are divided by 255")
         return UNIT
     if spread > 1 and not 0 < largest <= 1:
         return BYTES
     fields.problems.append(
-        f"the mean (up to {largest:.4g}) and the standard deviation (up to {spread:.4g}) are of different ranges of "
-        "pixels; "
+        f"the mean (up to {largest:.4g}) and the standard deviation (up to {spread:.4g}) are for different pixel "
+        "ranges; "
         + in_words(
             "pass mean, std and input_range=(0, 1) or (0, 255)", "give --mean, --std and --input-range 0 1 or 0 255"
         )
@@ -282,12 +282,12 @@ def _input_range(
 def _ignored(found: Mapping[str, Any]) -> Iterator[str]:
     unknown = [name for name, value in found.items() if name not in KNOWN_FIELDS and _holds_anything(value)]
     if unknown:
-        yield f"fields of meta.normalization that matnet does not know are ignored: {', '.join(unknown)}"
+        yield f"unknown fields of meta.normalization are ignored: {', '.join(unknown)}"
     for names in (MEAN_FIELDS, STD_FIELDS, COLOR_FIELDS):
         used, *rest = [name for name in names if _holds_anything(found.get(name))] or [""]
         differing = [name for name in rest if not _alike(found[used], found[name])]
         if differing:
-            yield f"meta.normalization holds {used} and {', '.join(differing)}, which differ; {used} is used"
+            yield f"meta.normalization has {used} and {', '.join(differing)} with different values; using {used}"
 
 
 def _holds_anything(value: Any) -> bool:
@@ -305,13 +305,13 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _crop_fraction(fields: _Fields, size: tuple[int, int]) -> tuple[float, float] | None:
-    """cropSize; where it is absent imageSize / (imageSize + border), as vl_simplenn_tidy has it."""
+    """cropSize, else imageSize / (imageSize + border), as in vl_simplenn_tidy."""
     fraction = fields.pair("cropSize", "fractions of the image's height and width")
     border = fields.pair("border", "pixels of height and width")
     if fraction is None and border is not None:
         sums = size[0] + border[0], size[1] + border[1]
         if min(sums) <= 0:
-            fields.problems.append(f"border is {border} for an image of {size[0]}x{size[1]}; it must be smaller")
+            fields.problems.append(f"border is {border}; expected less than the image size, {size[0]}x{size[1]}")
             return None
         fraction = size[0] / sums[0], size[1] / sums[1]
     if fraction is not None and min(fraction) <= 0:

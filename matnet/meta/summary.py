@@ -1,4 +1,4 @@
-"""`meta.normalization` in a line, for a network's summary."""
+"""A one-line summary of `meta.normalization`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def preprocessing_summary(net: Network) -> str | None:
-    """What `meta.normalization` asks for, in a line: size, mean, interpolation, crop; None where that is nothing.
+    """`meta.normalization` in one line: size, mean, interpolation, crop; None if it is empty.
 
-    The size is that of the image input, whichever place states it.
+    The size is the size of the image input, wherever the file states it.
     """
     fields = normalization(net.meta)
     if not fields:

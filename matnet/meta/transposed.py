@@ -1,4 +1,4 @@
-"""Networks that a conversion without transposition made, and what images they take."""
+"""Networks converted without transposition, and the images they expect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def is_width_first(net: Network) -> bool:
 
 
 def flipped_inputs(net: Network) -> list[str]:
-    """The inputs that take R, G, B although the Caffe net takes B, G, R, as `meta.caffe.flipped` says."""
+    """The inputs that take R, G, B although the Caffe net takes B, G, R (`meta.caffe.flipped`)."""
     kept = net.meta.get("caffe")
     flipped = kept.get("flipped") if isinstance(kept, dict) else None
     one = text_of(flipped)
@@ -33,13 +33,13 @@ def flipped_inputs(net: Network) -> list[str]:
 
 
 def transposition_notes(net: Network) -> list[str]:
-    """What images a network converted without transposition takes; logged once for every network."""
+    """Notes on the images a network converted without transposition expects; logged once per network."""
     if not is_width_first(net):
         return []
     option = in_words("transpose=False", "--no-transpose")
     note = (
-        f"{net.source}: was converted with {option}: it takes images with rows and columns exchanged, and channels in "
-        f"Caffe's order (mostly B, G, R); for images as they are, convert the Caffe files without {option}"
+        f"{net.source}: converted with {option}, so it expects images with rows and columns exchanged and channels in "
+        f"Caffe's order (usually B, G, R); for upright images, convert the Caffe files without {option}"
     )
     if net not in _warned:
         _warned.add(net)

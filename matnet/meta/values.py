@@ -1,4 +1,4 @@
-"""Values of `meta` as plain Python ones: text, numbers, sizes and structs of any shape."""
+"""Converts values of `meta` to plain Python values: text, numbers, sizes and structs."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from matnet.formats.mat.values import Cell, CharArray, StructArray
 if TYPE_CHECKING:
     from matnet.network import Network
 
-LARGEST_SIZE = 1 << 31  # sizes beyond this are damage, not images
+LARGEST_SIZE = 1 << 31  # larger sizes mean a damaged file
 MEAN_FIELDS = ("averageImage", "rgbMean", "imageMean", "mean")
-"""What MatConvNet and importers call the mean in `meta.normalization`; the first that holds one counts."""
+"""The names of the mean in `meta.normalization`; the first field with a mean counts."""
 
 
 def structs(value: Any) -> Iterator[dict[str, Any]]:
-    """The structs of a struct array, a single struct, or a cell of structs; nothing for anything else."""
+    """The structs of a struct array, a single struct or a cell of structs; empty for anything else."""
     items = [value] if isinstance(value, dict) else value if isinstance(value, (StructArray, Cell)) else []
     return (item for item in items if isinstance(item, dict))
 
 
 def text_of(value: Any) -> str | None:
-    """A char row, or a cell or char array of exactly one; None for anything else."""
+    """The text of a char row, or of a cell or char array with exactly one; None for anything else."""
     if isinstance(value, Cell) and len(value) == 1:
         return text_of(value[0])
     if isinstance(value, CharArray) and len(value.rows) == 1:
@@ -42,29 +42,29 @@ def numbers(value: Any) -> list[float]:
 
 
 def flag(value: Any) -> bool:
-    """Whether a number, a logical value or an array of them is anything but zero; False for what is no number."""
+    """Whether a number, a logical value or any element of an array is nonzero; False for anything else."""
     return any(numbers(value))
 
 
 def whole(number: float, least: int = 1) -> int | None:
-    """A size in pixels; None unless it is a whole number from `least` to `LARGEST_SIZE`."""
+    """A size in pixels; None unless it is an integer from `least` to `LARGEST_SIZE`."""
     return int(number) if least <= number <= LARGEST_SIZE and number == int(number) else None
 
 
 def normalization(meta: Any) -> dict[str, Any]:
-    """The struct `meta.normalization`, or an empty dict where there is none."""
+    """The struct `meta.normalization`, or an empty dict if there is none."""
     value = meta.get("normalization") if isinstance(meta, dict) else None
     return value if isinstance(value, dict) else {}
 
 
 def first_array(fields: Mapping[str, Any], names: Iterable[str]) -> np.ndarray | None:
-    """The first of some fields of a struct that holds real numbers, as an array of its own shape; None: none does."""
+    """The first of the fields `names` that holds real numbers, as an array; None if none does."""
     arrays = (number_array(fields.get(name)) for name in names)
     return next((array for array in arrays if array is not None), None)
 
 
 def number_array(value: Any) -> np.ndarray | None:
-    """A real numeric array or number as an array of its own shape; None for anything else, and where it is empty."""
+    """A real number or numeric array as an array; None if it is empty or anything else."""
     if not isinstance(value, (np.ndarray, np.generic, int, float)):
         return None
     array = np.asarray(value)
@@ -75,9 +75,9 @@ COMMON_NAMES = ("deploy", "train_val", "test", "net", "network", "model")
 
 
 def display_name(net: Network) -> str:
-    """What to call the network in a heading: `meta.name`, else its file's name, else `network`.
+    """The network's name in headings: `meta.name`, else its file's name, else `network`.
 
-    Many Caffe models have files of the same names (`deploy.prototxt`); their folder's name then says which model it is.
+    Many Caffe models share file names such as `deploy.prototxt`; for these it is the folder's name.
     """
     named = text_of(net.meta.get("name"))
     if named or not net.source.path:
