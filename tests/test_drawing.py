@@ -301,5 +301,5 @@ def test_wires_that_grow_with_the_product_of_writers_and_readers_are_refused() -
     for number in range(150):
         net.add(Layer(f"w{number}", ReLU(), ["x"], ["y"], []))
         net.add(Layer(f"r{number}", ReLU(), ["y"], [f"z{number}"], []))
-    with pytest.raises(NetworkError, match="22,350 wires"):
+    with pytest.raises(NetworkError, match="22,350 additional wires"):
         network_svg(network_table(net))

@@ -1,1 +1,1 @@
-"""Showing a network: its table as data, and that table as text, HTML, SVG drawing or Graphviz dot."""
+"""Displays a network: its table as data, text, HTML, SVG drawing or Graphviz dot."""

@@ -1,4 +1,4 @@
-"""The graph of a network for Graphviz, as MatConvNet's model2dot and DagNN.print write it."""
+"""The graph of a network for Graphviz, in the format of MatConvNet's model2dot and DagNN.print."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ VARIABLE_COLOUR, PARAM_COLOUR, LAYER_COLOUR = "beige", "lightsteelblue", "tomato
 
 
 def network_dot(table: NetworkTable) -> str:
-    """A `digraph DagNN` whose nodes are variables, params and layers; render it with `dot -Tsvg`.
+    """A `digraph DagNN` with variables, params and layers as nodes; render it with `dot -Tsvg`.
 
-    Nodes are called `var_<variable>`, `par_<param>` and `<layer>`, as upstream's are; sizes are H x W x C x N.
+    Node names are `var_<variable>`, `par_<param>` and `<layer>`, as upstream; sizes are H x W x C x N.
     """
     return "\n".join(["digraph DagNN {", "\tfontsize=12", *map("\t{}".format, _statements(table)), "}", ""])
 
@@ -52,7 +52,7 @@ def _quoted(name: str) -> str:
 
 
 def _record_field(text: str) -> str:
-    """Text inside a record label, where braces, bars and angle brackets have a meaning of their own."""
+    """Text for a record label; escapes braces, bars and angle brackets."""
     return "".join(f"\\{character}" if character in '\\"{}|<> ' else character for character in _one_line(text))
 
 

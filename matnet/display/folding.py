@@ -1,4 +1,4 @@
-"""Repeated blocks of a network folded into one row each, so that the drawing of a deep network fits on a screen."""
+"""Folds repeated blocks of a network into single rows, so that the drawing of a deep network fits on a screen."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from matnet.display.table import LayerRow, NetworkTable
 
-LONGEST_PERIOD = 4  # parts between two places where a single variable passes, in one block
-FEWEST_FOLDED = 8  # layers; shorter repetitions stay as they are
+LONGEST_PERIOD = 4  # parts per block
+FEWEST_FOLDED = 8  # layers; shorter repetitions are not folded
 
 
 def fold(table: NetworkTable) -> NetworkTable:
-    """The table with every run of equal blocks shown once, the others as one row of family `folded`.
+    """The table with each run of equal blocks reduced to its first block and one row of family `folded`.
 
-    A block begins and ends where a single variable passes. Blocks are equal where their layers have the same types,
-    settings, filters, output sizes and connections, whatever their names.
+    A block is connected to the rest of the network by a single variable at each end. Blocks are equal if their layers
+    have the same types, settings, filters, output sizes and connections; names do not matter.
     """
     parts = _parts(table)
     keys = [_key(table.layers[start:end]) for start, end in parts]
@@ -42,7 +42,7 @@ def fold(table: NetworkTable) -> NetworkTable:
 
 
 def _parts(table: NetworkTable) -> list[tuple[int, int]]:
-    """The layers cut, in their order, wherever one variable alone is read later: the ends of each part."""
+    """The start and end of each part: the layers split wherever only one variable is read later."""
     last_read = {name: index for index, row in enumerate(table.layers) for name in row.inputs}
     live: set[str] = set()
     ends = []
@@ -57,7 +57,7 @@ def _parts(table: NetworkTable) -> list[tuple[int, int]]:
 
 
 def _key(rows: Sequence[LayerRow]) -> tuple[Any, ...]:
-    """What two equal parts have in common: everything but names."""
+    """A key of everything but names, the same for equal parts."""
     numbers: dict[str, int] = {}
     key = []
     for row in rows:
@@ -70,7 +70,7 @@ def _key(rows: Sequence[LayerRow]) -> tuple[Any, ...]:
 
 
 def _longest_run(keys: Sequence[tuple[Any, ...]], at: int) -> tuple[int, int]:
-    """The parts of the block that begins at `at`, and its repeats: those that cover most, the shortest block first."""
+    """Parts per block and repeats of the longest run that begins at `at`; prefers short blocks."""
     best = (1, 1)
     for period in range(1, LONGEST_PERIOD + 1):
         block, repeats = keys[at : at + period], 1
@@ -82,7 +82,7 @@ def _longest_run(keys: Sequence[tuple[Any, ...]], at: int) -> tuple[int, int]:
 
 
 def _folded(rows: Sequence[LayerRow], blocks: int) -> LayerRow:
-    """One row for `blocks` equal blocks, between what they read and what is read of them."""
+    """One row for `blocks` equal blocks."""
     made = {name for row in rows for name in row.outputs}
     inputs = tuple(dict.fromkeys(name for row in rows for name in row.inputs if name not in made))
     adds = [row.multiply_adds for row in rows]

@@ -1,4 +1,4 @@
-"""A network as an HTML table, which is how it shows itself in a notebook."""
+"""A network as an HTML table, for notebooks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from matnet.errors import MatnetError
 from matnet.meta import display_name
 from matnet.network import Network
 
-NUMERIC = ("#", "rf", "output", "data mem", "params", "mult-adds")  # headers of right-aligned columns begin so
+NUMERIC = ("#", "rf", "output", "data mem", "params", "mult-adds")  # prefixes of the headers of right-aligned columns
 
-# Looks stand at the elements: JupyterLab's own rules for tables win over those of a <style>, which it removes
-# in a notebook that is not trusted. Colours of text come from the page, so that the table suits light and dark ones.
+# Styles are inline: JupyterLab's table rules override a <style> element, and it removes that element from untrusted
+# notebooks. Text colours come from the page, for light and dark themes.
 TABLE = ' style="border-collapse:collapse;margin:0.4em 0;font-size:13px"'
 LINE = "padding:2px 9px;border-bottom:1px solid rgba(128,128,128,0.25);vertical-align:top"
 TEXT = f' style="{LINE};text-align:left;max-width:26em;white-space:normal;overflow-wrap:anywhere;word-break:break-word"'
@@ -24,9 +24,9 @@ NUMBER = f' style="{LINE};text-align:right;white-space:nowrap"'
 
 
 def network_to_html(net: Network) -> str:
-    """A self-contained HTML fragment: what the network is, a row per layer, the totals.
+    """A self-contained HTML fragment: the summary, a row per layer, the totals.
 
-    A network that cannot be analysed, such as one with a cycle, is shown by its layers and the reason.
+    For a network that cannot be analysed, such as one with a cycle, it has the reason and the list of layers.
     """
     try:
         table = network_table(net)
@@ -61,7 +61,7 @@ def _scrolling(rows: Sequence[str]) -> str:
 
 
 def _mark(row: LayerRow) -> str:
-    """A patch in the colour of the layer's family, as in the drawing."""
+    """A mark in the colour of the layer's family, as in the drawing."""
     fill, stroke = COLOURS[family(row)]
     return f'<span style="background-color:{fill};border:1px solid {stroke};padding:0 0.3em;margin-right:0.5em"></span>'
 

@@ -1,7 +1,7 @@
-"""Layered graph drawing, the combinatorial half: ranks, column breaks, bends of long wires, order within a rank.
+"""Layered graph drawing, combinatorial part: ranks, column breaks, bends of long wires, order within a rank.
 
-After Sugiyama, Tagawa and Toda (1981): longest-path ranks, one bend per rank that a wire passes, barycentre
-sweeps against crossings. A wire is one variable: its readers share bends, so it is drawn once and branches.
+After Sugiyama, Tagawa and Toda (1981): longest-path ranks, one bend per rank that a wire passes, barycentre sweeps to
+reduce crossings. A wire is one variable. Its readers share bends, so it is drawn once and branches.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 RANK_GAP = 42.0  # between the bottom of one rank and the top of the next; holds a line of text
 BOX_GAP, BEND_GAP = 26.0, 14.0  # between neighbours in a rank
 BEND_WIDTH = 4.0
-WRAP_FROM = 800.0  # drawings lower than this stay in one column
-WIDTH_TO_HEIGHT = 1.5  # aimed at where a drawing is wrapped into columns
+WRAP_FROM = 800.0  # drawings of less height have one column
+WIDTH_TO_HEIGHT = 1.5  # target for drawings wrapped into columns
 SWEEPS = 12
 
 
@@ -38,13 +38,13 @@ class Wire:
 
 @dataclass
 class RankElement:
-    """What stands in a rank: a box, the bend of a wire that passes the rank, or the turn of one into a new column."""
+    """An element of a rank: a box, the bend of a wire through the rank, or the turn of a wire into a new column."""
 
     rank: int
     width: float
     height: float
     kind: str = "box"  # box, bend or turn
-    above: list[int] = field(default_factory=list)  # neighbours in the ranks next to it, by element index
+    above: list[int] = field(default_factory=list)  # neighbours in the adjacent ranks, by element index
     below: list[int] = field(default_factory=list)
 
 
@@ -59,7 +59,7 @@ class Link:
 
 @dataclass
 class Layers:
-    """Elements (boxes first, in their order), their order in every rank, links, and the ranks that start a column."""
+    """Elements (boxes first, in their order), their order in every rank, links, and the first rank of each column."""
 
     elements: list[RankElement]
     ranks: list[list[int]]
@@ -68,10 +68,10 @@ class Layers:
 
 
 def layered(boxes: Sequence[DrawnBox], wires: Sequence[Wire]) -> Layers:
-    """Boxes and wires in ranks; the wires must form no cycle."""
+    """Boxes and wires in ranks; the wires must be acyclic."""
     ranks = _tightened(_longest_paths(len(boxes), wires), wires)
     breaks = _column_breaks(boxes, wires, ranks)
-    # The wire that crosses a break gets a rank to itself, at the top of the new column, from which it branches.
+    # The wire that crosses a break gets its own rank at the top of the new column and branches from there.
     moved = [rank + bisect.bisect_left(breaks, rank) for rank in ranks]
     starts = [boundary + 1 + index for index, boundary in enumerate(breaks)]
     elements = [RankElement(rank, box.width, box.height) for box, rank in zip(boxes, moved, strict=True)]
@@ -86,7 +86,7 @@ def layered(boxes: Sequence[DrawnBox], wires: Sequence[Wire]) -> Layers:
 
 
 def _longest_paths(count: int, wires: Sequence[Wire]) -> list[int]:
-    """Each box one rank below the lowest box that it reads."""
+    """Ranks with each box one rank below the lowest box that it reads."""
     readers: list[list[int]] = [[] for _ in range(count)]
     waiting = [0] * count
     for wire in wires:
@@ -105,7 +105,7 @@ def _longest_paths(count: int, wires: Sequence[Wire]) -> list[int]:
 
 
 def _tightened(ranks: list[int], wires: Sequence[Wire]) -> list[int]:
-    """Inputs, and the boxes that serve one reader only, moved down to that reader, which makes no wire longer."""
+    """Ranks with inputs and boxes of a single reader moved down to that reader; no wire becomes longer."""
     readers: dict[int, set[int]] = {}
     sources: dict[int, set[int]] = {}
     for wire in wires:
@@ -124,7 +124,7 @@ def _tightened(ranks: list[int], wires: Sequence[Wire]) -> list[int]:
 
 
 def _column_breaks(boxes: Sequence[DrawnBox], wires: Sequence[Wire], ranks: Sequence[int]) -> list[int]:
-    """Ranks after which the drawing goes on in a new column: only where a single wire crosses."""
+    """Ranks followed by a new column; only a single wire may cross a break."""
     count = 1 + max(ranks, default=-1)
     heights, widths = [0.0] * count, [0.0] * count
     for box, rank in zip(boxes, ranks, strict=True):
@@ -157,7 +157,7 @@ def _column_breaks(boxes: Sequence[DrawnBox], wires: Sequence[Wire], ranks: Sequ
 
 
 def _links(elements: list[RankElement], wires: Sequence[Wire], turns: set[int]) -> list[Link]:
-    """The links of all wires; bends (turns in the ranks `turns`) are appended to `elements`, one per rank passed."""
+    """The links of all wires; appends one bend per passed rank to `elements` (a turn in the ranks `turns`)."""
     links = []
     for index, wire in enumerate(wires):
         upper = wire.source
@@ -177,7 +177,7 @@ def _links(elements: list[RankElement], wires: Sequence[Wire], turns: set[int]) 
 
 
 def _depth_first(elements: Sequence[RankElement]) -> list[int]:
-    """All elements, each after the first one that leads to it: a first order without needless crossings."""
+    """All elements in depth-first order: an initial order with few crossings."""
     order: dict[int, None] = {}
     roots = [index for index, element in enumerate(elements) if not element.above]
     stack = roots[::-1]
@@ -190,7 +190,7 @@ def _depth_first(elements: Sequence[RankElement]) -> list[int]:
 
 
 def _fewest_crossings(elements: Sequence[RankElement], ranks: list[list[int]]) -> list[list[int]]:
-    """The order with the fewest crossings among those that barycentre sweeps, down and up in turn, come by."""
+    """The order with the fewest crossings found by alternating barycentre sweeps down and up."""
     best, fewest = [list(rank) for rank in ranks], _crossings(elements, ranks)
     for sweep in range(SWEEPS):
         if not fewest:
@@ -219,7 +219,7 @@ def _sort_by_neighbours(elements: Sequence[RankElement], ranks: list[list[int]],
 
 
 def _crossings(elements: Sequence[RankElement], ranks: Sequence[Sequence[int]]) -> int:
-    """How many pairs of links cross: inversions of the lower ends when links are sorted by their upper ends."""
+    """The number of crossing pairs: inversions of the lower ends, with links sorted by their upper ends."""
     total = 0
     for upper, lower in itertools.pairwise(ranks):
         place = {index: position for position, index in enumerate(lower)}

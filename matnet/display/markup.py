@@ -1,10 +1,10 @@
-"""Text of unknown origin made safe: for HTML and XML, for LaTeX, and for terminals."""
+"""Escapes untrusted text for HTML, XML, LaTeX and terminals."""
 
 from __future__ import annotations
 
 
 def escaped(text: str) -> str:
-    """`text` for element content and quoted attributes of HTML and XML; characters that XML forbids become U+FFFD."""
+    """`text` for HTML and XML content and quoted attributes; characters forbidden in XML become U+FFFD."""
     import html
 
     return html.escape("".join(c if _allowed_in_xml(c) else "\N{REPLACEMENT CHARACTER}" for c in text), quote=True)
@@ -19,17 +19,17 @@ LATEX = {
 
 
 def latex_escaped(text: str) -> str:
-    """`text` for LaTeX: what has a meaning there is taken literally."""
+    """`text` for LaTeX, with special characters escaped."""
     return "".join(LATEX.get(character, character) for character in text)
 
 
 def printable(text: str) -> str:
-    """`text` for a terminal: control characters, escape sequences included, are shown as in a Python string."""
+    """`text` for a terminal: control characters are escaped as in a Python string."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def clipped(text: str, length: int) -> str:
-    """`text`, its middle replaced by an ellipsis where it is longer than `length`."""
+    """`text` with its middle replaced by an ellipsis if it is longer than `length`."""
     if len(text) <= length:
         return text
     head = (length - 1) // 2

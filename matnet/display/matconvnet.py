@@ -1,4 +1,4 @@
-"""The tables of vl_simplenn_display and DagNN.print, character for character: a column per layer, 18 to a block."""
+"""The tables of vl_simplenn_display and DagNN.print, reproduced exactly: a column per layer, 18 per block."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matnet.display.units import BYTES_PER_ELEMENT, dims, memory, number
 from matnet.shapes import ReceptiveField, Shape
 
 MAX_COLUMNS = 18
-RULE = "-"  # a cell that stands for a separator as wide as its column
+RULE = "-"  # a cell drawn as a separator as wide as its column
 ABBREVIATIONS = {"normalize": "norm", "softmax": "softmx", "softmaxloss": "softmxl"}
 NAN = float("nan")
 
@@ -20,18 +20,17 @@ Writer = Callable[[Sequence[Column]], str]
 
 
 def matconvnet_text(table: NetworkTable, latex: bool = False) -> str:
-    """What MatConvNet prints for this network: vl_simplenn_display for a SimpleNN, DagNN.print for any other.
+    """MatConvNet's output for this network: vl_simplenn_display for a SimpleNN, DagNN.print for any other.
 
-    latex: each block as a tabular, as their option `format` has it. The layout is theirs to the letter. So are the
-    numbers, except behind a convolution transpose and for grouped ones, where MatConvNet's are wrong (see
-    `network_table`).
+    latex: each block as a tabular, as with their option `format`. The layout and the numbers are the same, except
+    numbers after a convolution transpose and for grouped ones, which are wrong in MatConvNet (see `network_table`).
     """
     write = _latex_block if latex else _block
     return _simplenn_text(table, write) if table.simplenn else _dagnn_text(table, write)
 
 
 def blocks(write: Writer, header: Column, columns: Sequence[Column]) -> str:
-    """Columns beside their header, right-aligned, at most `MAX_COLUMNS` a block, blocks one under another."""
+    """Blocks of at most `MAX_COLUMNS` right-aligned columns, each with the header column."""
     starts = range(0, len(columns), MAX_COLUMNS)
     return "".join(write([header, *columns[start : start + MAX_COLUMNS]]) for start in starts)
 
@@ -86,7 +85,7 @@ def _simplenn_text(table: NetworkTable, write: Writer) -> str:
 
 
 def _data_sizes(table: NetworkTable, source: str) -> list[Sequence[float]]:
-    """[H W C N] of the input and after each layer; unknown numbers are NaN, as upstream's start."""
+    """[H W C N] of the input and after each layer; unknown numbers are NaN, as upstream."""
     shapes: list[Shape | None] = [table.shapes.get(source), *(row.output_shapes[0] for row in table.layers)]
     depth = NAN
     sizes: list[Sequence[float]] = []

@@ -1,4 +1,4 @@
-"""A MATLAB structure, such as `meta`, as an indented outline: a line per field, long values in a few words."""
+"""A MATLAB structure such as `meta` as an indented outline: a line per field, long values abbreviated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def outline(value: Mapping[str, Any], depth: int = 0) -> Iterator[str]:
 
 
 def _elements(value: Any) -> list[tuple[str, Mapping[str, Any]]]:
-    """The structs inside a value, labelled where there are several."""
+    """The structs inside a value, labelled if there are several."""
     if isinstance(value, dict):
         return [("", value)]
     if isinstance(value, (StructArray, Cell)):
@@ -35,7 +35,7 @@ def _elements(value: Any) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def in_words(value: Any) -> str:
-    """A value in less than a line: numbers if they are few, else class, size and range."""
+    """A short text for a value: a few numbers, or class, size and range."""
     if isinstance(value, str):
         return repr(value if len(value) <= TEXT_SHOWN else f"{value[:TEXT_SHOWN]}...")
     if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""A network as one self-contained page: its drawing, and the attributes and weights of the layer that is clicked."""
+"""A network as a self-contained HTML page: its drawing, and the attributes and weights of the selected layer."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ from matnet.meta import display_name
 from matnet.network import Network
 
 BINS = 40
-MOST_VALUES = 1 << 20  # of a param; of a larger one every k-th value goes into the histogram
+MOST_VALUES = 1 << 20  # per param; histograms of larger params use every k-th value
 
 
 def network_page(net: Network, table: NetworkTable) -> str:
-    """The page as HTML text: it loads nothing, and works from a file without a network.
+    """The page as HTML text; it loads no other files.
 
-    A click on a layer, the search field, or `#NAME` behind the page's address shows a layer. Repeated blocks are
-    folded until the button unfolds them.
+    To select a layer, click it, search for it, or append `#NAME` to the address. A button unfolds repeated blocks.
     """
     name = display_name(net)
     folded = network_svg(table, name)
     whole = network_svg(table, name, unfold=True)
     drawings = [f'<div id="folded">{folded}</div>']
     if whole != folded:
-        other = whole.replace("matnet-arrow", "matnet-arrow-2")  # identifiers of one page must differ
+        other = whole.replace("matnet-arrow", "matnet-arrow-2")  # identifiers must be unique in a page
         drawings.append(f'<div id="whole" hidden>{other}</div>')
     data = {"layers": {row.name: _facts(net, row) for row in table.layers}}
-    # In a script element only "<" could end it.
+    # Only "<" could end a script element.
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
     page = PAGE.replace("@TITLE@", escaped(name))
     before, _, rest = page.partition("@DRAWINGS@")
@@ -43,7 +42,7 @@ def network_page(net: Network, table: NetworkTable) -> str:
 
 
 def _facts(net: Network, row: LayerRow) -> dict[str, Any]:
-    """What the panel shows of a layer: pairs of texts, and a histogram of each param."""
+    """The panel's content for a layer: pairs of texts, and a histogram of each param."""
     record = layer_record(row)
     pairs = [("type", row.type)]
     keys = ("filters", "window", "method", "stride", "pad", "dilate", "settings")
@@ -63,14 +62,14 @@ def _text(value: Any) -> str:
 
 
 def _histogram(name: str, values: np.ndarray) -> dict[str, Any]:
-    """Counts in BINS equal bins from the least to the greatest finite value, and the moments."""
+    """Counts of finite values in BINS equal bins from minimum to maximum, and the moments."""
     shape = " x ".join(map(str, values.shape))
     step = max(1, values.size // MOST_VALUES)
     seen = values.ravel(order="K")[::step]
     finite = seen[np.isfinite(seen)].astype(np.float64)
     notes = f"every {step}th value" if step > 1 else ""
     if finite.size < seen.size:
-        notes = f"{seen.size - finite.size} values are not finite{'; ' if notes else ''}{notes}"
+        notes = f"{seen.size - finite.size} non-finite values{'; ' if notes else ''}{notes}"
     if not finite.size:
         return {"name": name, "shape": shape, "bins": [], "text": notes or "no values"}
     bins, _ = np.histogram(finite, BINS)
@@ -126,7 +125,7 @@ aside td:first-child { color: #666; white-space: nowrap; }
 <div id="drawing"><div id="sheet">
 @DRAWINGS@
 </div></div>
-<aside id="panel" aria-live="polite"><p>Click a layer, or find it by its name.</p></aside>
+<aside id="panel" aria-live="polite"><p>Click a layer, or find it by name.</p></aside>
 </main>
 <script type="application/json" id="data">@DATA@</script>
 <script>
@@ -236,7 +235,7 @@ document.querySelectorAll(".layer").forEach(one => {
   one.addEventListener("keydown", event => { if (event.key === "Enter") press(); });
 });
 Object.keys(layers).forEach(name => { element("option", "", byId("names")).value = name; });
-// Typing marks layers; Enter, or a choice from the list, goes to one. Leaving the field must not move what is clicked.
+// Typing marks layers; Enter or a choice from the list goes to one. Leaving the field must not change the selection.
 const isTyped = event => /^(insertText|delete)/.test(event.inputType || "");
 search.addEventListener("input", event => look(!isTyped(event) && search.value in layers));
 search.addEventListener("keydown", event => { if (event.key === "Enter") look(true); });

@@ -1,8 +1,8 @@
-"""Layered graph drawing, sideways: the x of every box and bend, given the order within each rank.
+"""Layered graph drawing, horizontal placement: the x of every box and bend, given the order within each rank.
 
-Elements that follow one another form strands, drawn as straight lines from end to end: the trunk of a
-residual network, the branch of an inception module, a wire past many ranks. A strand is drawn to the
-middle of what it is connected with; within a rank neighbours keep their order and their distance.
+Consecutive elements form strands, drawn as straight lines: the trunk of a residual network, the branch of an inception
+module, a wire through many ranks. Each strand is pulled to the mean of its neighbouring strands; within a rank,
+neighbours keep their order and minimum distance.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 from matnet.display.layered import BEND_GAP, BOX_GAP, Layers, RankElement
 
-ATTRACTING, SETTLING = 30, 30  # passes in which strands move towards each other, then only apart
+ATTRACTING, SETTLING = 30, 30  # passes that attract and separate strands, then passes that only separate
 
 
 def across(layers: Layers) -> list[float]:
-    """The centre of every element in pixels, no two elements of a rank nearer than their distance."""
+    """The centre x of every element in pixels, with the minimum distances within each rank."""
     elements = layers.elements
     strands = _strands(layers)
     strand_of = {index: number for number, members in enumerate(strands) for index in members}
@@ -44,7 +44,7 @@ def across(layers: Layers) -> list[float]:
 
 
 def _pushed(middle: float, centres: Sequence[float]) -> float:
-    """Where a strand goes that wanted to be at `middle`: as far to either side as any of its members was pushed."""
+    """The new middle of a strand: `middle` moved to each side as far as any member was pushed."""
     return middle + max(0.0, max(centres) - middle) + min(0.0, min(centres) - middle)
 
 
@@ -64,7 +64,7 @@ def spaced(
     low: float = -math.inf,
     high: float = math.inf,
 ) -> list[float]:
-    """The ascending numbers nearest to `wanted` in weighted least squares that keep `gaps`, from `low` to `high`.
+    """The ascending numbers in `low`..`high` with at least `gaps`, nearest to `wanted` in weighted least squares.
 
     Isotonic regression by pooling adjacent violators, on the numbers less their offsets.
 
@@ -90,7 +90,7 @@ def spaced(
 
 
 def _strands(layers: Layers) -> list[list[int]]:
-    """Elements grouped into strands: paths of links that are the first choice of both of their ends."""
+    """Elements grouped into strands: paths of links that are the first choice of both ends."""
     elements = layers.elements
     follower: dict[int, int] = {}
     for upper, element in enumerate(elements):
@@ -113,7 +113,7 @@ def _strands(layers: Layers) -> list[list[int]]:
 
 
 def _choice(elements: Sequence[RankElement], element: RankElement, neighbours: Sequence[int]) -> int | None:
-    """The neighbour that an element goes on to in a straight line: the only one, or of two the only one of its kind."""
+    """The neighbour on a straight line with `element`: the only one, or of two the only one of its kind."""
     if len(neighbours) > 2:
         return None
     alike = [index for index in neighbours if (elements[index].kind == "bend") == (element.kind == "bend")]
@@ -122,7 +122,7 @@ def _choice(elements: Sequence[RankElement], element: RankElement, neighbours: S
 
 
 def _drop_crossing(rank: Sequence[int], following: Sequence[int], follower: dict[int, int]) -> None:
-    """Strands must not cross, or no x would suit them: of two that do, the one further right ends."""
+    """Ends the right one of two crossing strands, since crossing strands cannot both be straight."""
     place = {index: position for position, index in enumerate(following)}
     last = -1
     for index in rank:
@@ -134,7 +134,7 @@ def _drop_crossing(rank: Sequence[int], following: Sequence[int], follower: dict
 
 
 def _neighbours(elements: Sequence[RankElement], strand_of: dict[int, int], count: int) -> list[list[int]]:
-    """For every strand the strands that its elements are linked with in the same column, as often as they are."""
+    """For every strand, the strands linked to it in the same column, once per link."""
     found: list[list[int]] = [[] for _ in range(count)]
     for upper, element in enumerate(elements):
         for lower in element.below:

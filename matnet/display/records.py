@@ -12,7 +12,7 @@ from matnet.display.units import BYTES_PER_ELEMENT
 
 
 def table_records(table: NetworkTable) -> dict[str, Any]:
-    """The whole table in lists, dicts, numbers and None; activations N x C x H x W, bytes and elements as integers."""
+    """The table as lists, dicts, numbers and None; activations N x C x H x W, bytes and elements as integers."""
     return {
         "layers": [layer_record(row) for row in table.layers],
         "params": [{"name": row.name, "shape": _list(row.shape), "fanout": row.fanout} for row in table.params],
@@ -67,7 +67,7 @@ CSV_FIELDS = (
 
 
 def table_csv(table: NetworkTable) -> str:
-    """A header and a row per layer; values of one cell are separated by spaces, unknown cells are empty.
+    """A header and a row per layer; values in a cell are separated by spaces, unknown cells are empty.
 
     `output` is the first output's N C H W; there is one group of rf columns per data input.
     """

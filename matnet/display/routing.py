@@ -1,4 +1,4 @@
-"""Layered graph drawing, downwards: ranks stacked into columns, and the paths of wires between and around boxes."""
+"""Layered graph drawing, vertical placement: ranks stacked into columns, and the paths of wires around boxes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from matnet.display.layered import RANK_GAP, DrawnBox, Layers, Link, Wire, layered
 from matnet.display.placement import across, spaced
 
-STUB = 16.0  # a wire runs straight down this far below a rank, beside its label, before it bends
-GUTTER = 64.0  # between columns; the wire to the next column runs up in its middle
-LANE = 18.0  # how far above and below the boxes of a column that wire runs across
+STUB = 16.0  # straight length of a wire below a rank, beside its label, before it bends
+GUTTER = 64.0  # between columns; the wire to the next column runs up its middle
+LANE = 18.0  # distance of that wire's horizontal parts above and below the boxes
 CORNER = 8.0
-PORTS_WITHIN, PORT_GAP = 0.8, 14.0  # the part of a box's width at which wires arrive, and their distance
+PORTS_WITHIN, PORT_GAP = 0.8, 14.0  # fraction of a box's width where wires arrive, and their distance
 
 
 @dataclass(frozen=True)
 class Place:
-    """A box's place: its upper left corner and size, in pixels."""
+    """The upper left corner and size of a box, in pixels."""
 
     left: float
     top: float
@@ -33,7 +33,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Route:
-    """A piece of a wire as SVG path data; `ends` says whether it arrives at a box."""
+    """A piece of a wire as SVG path data; `ends`: whether it arrives at a box."""
 
     wire: int
     path: str
@@ -42,7 +42,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Layout:
-    """Places in the order of the boxes, routes, where each wire leaves its source, and the size of it all."""
+    """Places in the order of the boxes, routes, the start point of each wire, and the size of the drawing."""
 
     places: tuple[Place, ...]
     routes: tuple[Route, ...]
@@ -52,7 +52,7 @@ class Layout:
 
 
 def draw(boxes: Sequence[DrawnBox], wires: Sequence[Wire]) -> Layout:
-    """A layered drawing from top to bottom, wrapped into columns when it is long; no two boxes overlap."""
+    """A layered drawing from top to bottom, wrapped into columns if it is long; no two boxes overlap."""
     layers = layered(boxes, wires)
     geometry = _Geometry(layers, across(layers))
     places = tuple(geometry.place(index) for index in range(len(boxes)))
@@ -66,7 +66,7 @@ class _Geometry:
 
     def __init__(self, layers: Layers, centres: Sequence[float]) -> None:
         self.elements = layers.elements
-        self.turns = set(layers.column_starts[1:])  # the ranks that hold just the wire from the column before
+        self.turns = set(layers.column_starts[1:])  # ranks with only the wire from the previous column
         self.column = [bisect.bisect_right(layers.column_starts, rank) - 1 for rank in range(len(layers.ranks))]
         self.tops, self.bottoms = self._stack(layers)
         self.floors = [0.0] * (len(layers.column_starts) if layers.ranks else 0)
@@ -108,14 +108,14 @@ class _Geometry:
         return Place(self.centres[index] - element.width / 2, self.tops[element.rank], element.width, element.height)
 
     def start(self, wire: int, index: int) -> tuple[float, float]:
-        """Where a wire leaves an element: at a box's own bottom, at the bottom of a bend's rank."""
+        """The point where a wire leaves an element: the bottom of a box, or of a bend's rank."""
         element = self.elements[index]
         if element.kind != "box":
             return self.centres[index], self.bottoms[element.rank]
         return self.ports.below[wire, index], self.tops[element.rank] + element.height
 
     def route(self, link: Link) -> Route:
-        """A link as a path that bends only in the gap between the ranks, so that it meets no box and no label."""
+        """A link as a path that bends only between the ranks, clear of boxes and labels."""
         upper, lower = self.elements[link.upper], self.elements[link.lower]
         x0, y0 = self.start(link.wire, link.upper)
         x1 = self.centres[link.lower] if lower.kind != "box" else self.ports.above[link.wire, link.lower]
@@ -133,7 +133,7 @@ class _Geometry:
         return Route(link.wire, f"M{_n(x0)} {_n(y0)}{path}", lower.kind == "box")
 
     def _around(self, x0: float, x1: float, y1: float, column: int) -> str:
-        """To the next column: below this one's boxes, up the gutter, above the next one's, down; round corners."""
+        """A path to the next column: below this column's boxes, up the gutter, above the next column's boxes, down."""
         low, high, gutter, r = self.floors[column] + LANE, y1 - LANE, self.gutters[column], CORNER
         return (
             f"V{_n(low - r)}q0 {_n(r)} {_n(r)} {_n(r)}H{_n(gutter - r)}q{_n(r)} 0 {_n(r)} {_n(-r)}"
@@ -143,14 +143,14 @@ class _Geometry:
 
 @dataclass(frozen=True)
 class _Ports:
-    """The x at which a wire meets a box, by wire and element: on its upper and on its lower side."""
+    """The x where a wire meets a box, by wire and element, on the upper and the lower side."""
 
     above: dict[tuple[int, int], float]
     below: dict[tuple[int, int], float]
 
 
 def _ports(layers: Layers, centres: Sequence[float]) -> _Ports:
-    """Arriving wires come in as straight as they can; leaving ones are spread, to leave room for their labels."""
+    """Arriving wires are as straight as possible; leaving wires are spread to leave room for their labels."""
     arriving: dict[int, dict[int, float]] = {}
     leaving: dict[int, dict[int, list[float]]] = {}
     for link in layers.links:
@@ -163,7 +163,7 @@ def _ports(layers: Layers, centres: Sequence[float]) -> _Ports:
         ordered = sorted(ends, key=ends.__getitem__)
         wanted = [ends[wire] for wire in ordered]
         if len(ends) == 1 and abs(wanted[0] - centres[index]) > PORT_GAP:
-            wanted = [centres[index]]  # a single wire comes in at the middle, unless a small shift makes it straight
+            wanted = [centres[index]]  # a single wire arrives at the middle, unless a small shift makes it straight
         room = layers.elements[index].width * PORTS_WITHIN
         gaps = [min(PORT_GAP, room / len(ends))] * (len(ends) - 1)
         found = spaced(wanted, gaps, low=centres[index] - room / 2, high=centres[index] + room / 2)

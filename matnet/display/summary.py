@@ -1,4 +1,4 @@
-"""The summary of a network above its table: where it comes from, inputs and outputs, classes, preprocessing."""
+"""The summary above a network's table: file, inputs and outputs, classes, preprocessing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def summary(net: Network, table: NetworkTable) -> list[tuple[str, str]]:
 
 
 def why_unsized(net: Network, table: NetworkTable, inputs: Mapping[str, Shape]) -> str | None:
-    """One sentence on why some sizes are not known, with the option that helps; None where all are known."""
+    """One sentence on why sizes are unknown and which option to use; None if all are known."""
     if not table.unsized:
         return None
     missing = [name for name in table.inputs if name not in inputs]
@@ -41,7 +41,7 @@ def why_unsized(net: Network, table: NetworkTable, inputs: Mapping[str, Shape]) 
         net.for_inference().infer_shapes(inputs)
     except MatnetError as error:
         return str(error)
-    return f"sizes are not known for {', '.join(table.unsized)}"
+    return f"unknown sizes: {', '.join(table.unsized)}"
 
 
 def _layers(net: Network, table: NetworkTable) -> str:
@@ -60,7 +60,7 @@ def _size(table: NetworkTable, name: str) -> str:
 
 
 def _classes(net: Network) -> str:
-    """Their number, and the first few by name and description."""
+    """The number of classes, and the first few by name and description."""
     names, words = class_names(net), class_descriptions(net)
     listed = names or words
     if not listed:

@@ -1,4 +1,4 @@
-"""The graph of a network drawn as SVG, with no program or font but the viewer's own."""
+"""Draws the graph of a network as SVG, without other programs or fonts."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PADDING = 8.0
 MARGIN = 20.0
 HEADING = 34.0
 SMALLEST_WIDTH = 76.0
-MOST_REPEATED = 10_000  # wires of variables with several writers, besides those of one writer each
-LONGEST_NAME, LONGEST_DETAIL = 32, 52  # characters; the whole text is in the tooltip
+MOST_REPEATED = 10_000  # additional wires of variables with several writers
+LONGEST_NAME, LONGEST_DETAIL = 32, 52  # characters; the tooltip has the full text
 
 # Fill and outline by family of layers (`Op.family`), and of variables.
 COLOURS = {
@@ -42,7 +42,7 @@ COLOURS = {
 
 @dataclass(frozen=True)
 class _Node:
-    """A layer, or a variable that enters or leaves the network: its lines of text and its looks."""
+    """A layer, or an input or output variable of the network: its lines of text and its style."""
 
     name: str  # in full
     css: str  # layer or variable
@@ -54,8 +54,8 @@ class _Node:
 def network_svg(table: NetworkTable, heading: str = "network", unfold: bool = False) -> str:
     """The drawing as one SVG document: layers as boxes, variables as wires labelled H x W x C (x N).
 
-    Each layer is one `<g class="layer">`; inputs and outputs of the network are `<g class="variable">`. Repeated blocks
-    are one `<g class="layer">` of their own after the first, unless `unfold`.
+    Each layer is one `<g class="layer">`; inputs and outputs of the network are `<g class="variable">`. Unless
+    `unfold`, repetitions of a block are one `<g class="layer">` after the first.
     """
     whole, table = table, table if unfold else fold(table)
     nodes, wires, variables = _graph(table)
@@ -83,12 +83,12 @@ def network_svg(table: NetworkTable, heading: str = "network", unfold: bool = Fa
 
 
 def family(row: LayerRow) -> str:
-    """The family of layers by which a row is coloured: a key of COLOURS."""
+    """The family that determines the colour of a row: a key of COLOURS."""
     return row.family if row.family in COLOURS else "other"
 
 
 def totals_caption(table: NetworkTable) -> str:
-    """Params, their memory and multiply-adds, in a line."""
+    """Params, their memory and multiply-adds in one line."""
     parts = [f"{count(table.param_count)} parameters ({memory(BYTES_PER_ELEMENT * table.param_count)})"]
     if table.multiply_adds:
         batch = f" for batch size {table.batch}" if table.batch != 1 else ""
@@ -112,7 +112,7 @@ STYLE = """<style>
 def _graph(table: NetworkTable) -> tuple[list[_Node], list[Wire], list[str]]:
     """Nodes (layers first, in file order), wires, and the variable of each wire.
 
-    Raises NetworkError for variables with many writers and many readers, whose wires are the product of both numbers.
+    Raises NetworkError if variables with several writers need too many wires: one per writer and reader.
     """
     nodes = [_layer_node(row) for row in table.layers]
     writers: dict[str, list[int]] = {}
@@ -125,8 +125,8 @@ def _graph(table: NetworkTable) -> tuple[list[_Node], list[Wire], list[str]]:
     repeated = sum((len(sources) - 1) * len(readers.get(name, [])) for name, sources in writers.items())
     if repeated > MOST_REPEATED:
         raise NetworkError(
-            f"several layers write the same variables, which would be {repeated:,} wires more in the drawing; at most "
-            f"{MOST_REPEATED:,} are drawn"
+            f"the network cannot be drawn: variables with several writers need {repeated:,} additional wires; expected "
+            f"at most {MOST_REPEATED:,}"
         )
     wires, variables = [], []
     for variable in table.variables:
@@ -169,7 +169,7 @@ def _size_label(table: NetworkTable, variable: str) -> str:
 
 
 def _box(node: _Node, labels: Sequence[str]) -> DrawnBox:
-    """A box that holds the node's text, and under which the labels of its wires have room beside their wires."""
+    """A box wide enough for the node's text, and for the labels of its wires below."""
     sizes = [NAME_SIZE, *[DETAIL_SIZE] * (len(node.lines) - 1)]
     inside = max(text_width(line, size) for line, size in zip(node.lines, sizes, strict=True)) + 2 * PADDING
     under = len(labels) * 2 * max((text_width(label, LABEL_SIZE) + PADDING for label in labels), default=0.0)
@@ -177,9 +177,9 @@ def _box(node: _Node, labels: Sequence[str]) -> DrawnBox:
 
 
 def text_width(text: str, size: float) -> float:
-    """An upper bound of the width of `text` in bold sans-serif of `size` pixels, whichever font the viewer has.
+    """An upper bound of the width of `text` in bold sans-serif of `size` pixels, for any viewer's font.
 
-    The classes of widths are those of DejaVu Sans Bold, wider than Arial, Helvetica and Segoe UI.
+    The widths are those of DejaVu Sans Bold, which is wider than Arial, Helvetica and Segoe UI.
     """
     return size * sum(_character_width(character) for character in text)
 

@@ -17,7 +17,7 @@ from matnet.ops.base import Op, Unknown
 from matnet.shapes import Pad, ReceptiveField, Shape, extent, to_4d
 
 MOST_FIELDS = 16
-# Two sizes at which fields are compared where no size is known: what agrees depends on no size.
+# If sizes are unknown, receptive fields equal at both trial sizes do not depend on the size.
 TRIAL_SIZES = ((1056, 1056), (1440, 1440))
 
 Fields = Mapping[str, ReceptiveField | None]
@@ -40,8 +40,8 @@ class LayerRow:
     stride: tuple[int, int] | None
     pad: Pad | None
     dilate: tuple[int, int] | None
-    settings: str  # what else was set, such as `leak 0.1`
-    fields: Fields  # by data input; an input that the layer sees nothing of is absent
+    settings: str  # other fields with non-default values, such as `leak 0.1`
+    fields: Fields  # by data input, for inputs that reach the layer
     output_shapes: tuple[Shape | None, ...]
     param_count: int
     multiply_adds: int | None
@@ -56,7 +56,7 @@ class LayerRow:
 
     @property
     def support(self) -> tuple[int, int]:
-        """The span of the dilated window; 1 for layers that have none, convolution transpose included."""
+        """The span of the dilated window; 1 for layers without a window and for convolution transpose."""
         if self.window is None or self.type == "ConvTranspose":
             return (1, 1)
         dilate = self.dilate or (1, 1)
@@ -64,7 +64,7 @@ class LayerRow:
 
     @property
     def data_bytes(self) -> int | None:
-        """Memory of all outputs; None as soon as one has no known size."""
+        """Memory of all outputs; None if the size of any is unknown."""
         sizes = [variable_bytes(shape) for shape in self.output_shapes]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
@@ -90,7 +90,7 @@ class VariableRow:
 
 @dataclass(frozen=True)
 class NetworkTable:
-    """All rows, and their sums. `simplenn` says whether the network is a SimpleNN chain."""
+    """All rows, and their sums. `simplenn`: whether the network is a SimpleNN chain."""
 
     simplenn: bool
     batch: int
@@ -101,27 +101,27 @@ class NetworkTable:
 
     @property
     def param_count(self) -> int:
-        """Elements of all params, shared ones once, moments included."""
+        """Elements of all params, including moments; shared params count once."""
         return sum(math.prod(row.shape) for row in self.params if row.shape)
 
     @property
     def data_bytes(self) -> int:
-        """Memory of all variables whose size is known, inputs included."""
+        """Memory of all variables of known size, including inputs."""
         return sum(variable_bytes(row.shape) or 0 for row in self.variables)
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of all layers whose size is known."""
+        """Multiply-adds of all layers of known size."""
         return sum(row.multiply_adds or 0 for row in self.layers)
 
     @property
     def unsized(self) -> list[str]:
-        """Layers whose output size is not known, losses aside."""
+        """Layers of unknown output size, except losses."""
         return [row.name for row in self.layers if None in row.output_shapes and not row.training_only]
 
     @cached_property
     def shapes(self) -> dict[str, Shape | None]:
-        """The shape of every variable, None where it is not known."""
+        """The shape of every variable, None if unknown."""
         return {row.name: row.shape for row in self.variables}
 
 
@@ -133,14 +133,13 @@ def variable_bytes(shape: Shape | None) -> int | None:
 def network_table(
     net: Network, batch: int = 1, size: tuple[int, int] | None = None, inputs: Mapping[str, Shape] | None = None
 ) -> NetworkTable:
-    """The table for the input shapes that the network declares, for images of `size` (height, width), or for `inputs`.
+    """The table for the declared input shapes, for images of `size` (height, width), or for `inputs`.
 
-    What cannot be sized is None. Receptive fields follow DagNN.getVarReceptiveFields, which for chains of
-    convolutions and pooling gives the cumulative sums of vl_simplenn_display. Two things differ from
-    MatConvNet's tables, whose numbers are wrong there: the size and the field after a convolution
-    transpose, and the depth that a grouped one declares. Of more than 16 data inputs, the first 16 have receptive
-    fields: the work for all of them would grow with the square of the network's size. Raises NetworkError for a graph
-    with a cycle.
+    Unknown sizes are None. Receptive fields follow DagNN.getVarReceptiveFields, which equals vl_simplenn_display for
+    chains of convolutions and pooling. Two numbers are wrong in MatConvNet and differ here: the size and the field
+    after a convolution transpose, and the declared depth of a grouped one. Only the first 16 data inputs have receptive
+    fields, since the work would grow with the square of the network's size. Raises NetworkError for a graph with a
+    cycle.
     """
     net = _with_filter_sizes(net)
     given = dict(inputs) if inputs is not None else net.default_input_shapes(batch, size)
@@ -162,9 +161,9 @@ def network_table(
 
 
 def _with_filter_sizes(net: Network) -> Network:
-    """A copy in which the declared `size` of every filter bank, from which its field follows, is that of its filters.
+    """A copy in which the declared `size` of every filter bank is replaced by the size of its filters.
 
-    A DagNN runs with the filters, whatever size its file declares.
+    A DagNN runs with its filters, whatever size the file declares.
     """
     twin = net.copy()
     for layer in twin.layers.values():
@@ -175,7 +174,7 @@ def _with_filter_sizes(net: Network) -> Network:
 
 
 def filter_bank(net: Network, layer: Layer) -> Shape | None:
-    """The 4-D shape of a convolution's filters; None for other layers, and where filters are missing or empty."""
+    """The 4-D shape of a convolution's filters; None for other layers, and for missing or empty filters."""
     if not layer.op.has_filters or not layer.params or layer.params[0] not in net.params:
         return None
     shape = net.param_shapes(layer)[0]
@@ -183,7 +182,7 @@ def filter_bank(net: Network, layer: Layer) -> Shape | None:
 
 
 def _loss_shapes(net: Network, shapes: Mapping[str, Shape], batch: int, simplenn: bool) -> dict[str, Shape]:
-    """What MatConvNet's tables declare for losses: 1 x 1 x 1 x N in a DagNN, H x W x 1 x 1 in a SimpleNN."""
+    """Output sizes of losses in MatConvNet's tables: 1 x 1 x 1 x N in a DagNN, H x W x 1 x 1 in a SimpleNN."""
     found = {}
     for layer in net.training_layers():
         below = shapes.get(layer.inputs[0]) if layer.inputs else None
@@ -196,12 +195,12 @@ def _loss_shapes(net: Network, shapes: Mapping[str, Shape], batch: int, simplenn
 
 
 def _receptive_fields(net: Network, variable: str, shapes: Mapping[str, Shape]) -> Fields:
-    """What one pixel of every variable sees of `variable`; without known sizes, what depends on no size."""
+    """The receptive field of every variable in `variable`; for unknown sizes, only fields independent of size."""
     seen = net.receptive_fields(variable, shapes)
     if any(name not in shapes for layer in net.layers.values() for name in layer.outputs):
         seen = {**_size_free_fields(net, variable), **seen}
     if net.source.format == "simplenn":
-        for layer in net.training_layers():  # vl_simplenn_display takes a loss for a layer of support 1
+        for layer in net.training_layers():  # vl_simplenn_display treats a loss as a layer of support 1
             if layer.inputs[0] in seen:
                 seen.update(dict.fromkeys(layer.outputs, seen[layer.inputs[0]]))
     return seen
@@ -222,7 +221,7 @@ def _size_free_fields(net: Network, variable: str) -> dict[str, ReceptiveField |
 
 @dataclass(frozen=True)
 class _Sizes:
-    """What is known of the graph: shapes by variable, fields by data input and variable, layers for training only."""
+    """Shapes by variable, receptive fields by data input and variable, and training-only layers."""
 
     shapes: Mapping[str, Shape]
     fields: Mapping[str, Fields]
@@ -293,7 +292,7 @@ def _plain(value: Any) -> str:
 
 
 def _multiply_adds(net: Network, layer: Layer, shapes: Mapping[str, Shape]) -> int | None:
-    """None where a size or the layer type is not known."""
+    """Multiply-adds of a layer; None if a size or the layer type is unknown."""
     known = layer.outputs and all(name in shapes for name in [*layer.inputs, *layer.outputs])
     if isinstance(layer.op, Unknown) or not known:
         return None

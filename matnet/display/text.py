@@ -1,4 +1,4 @@
-"""The table of a network as text for a terminal: one row per layer; and the totals."""
+"""The table of a network as text for a terminal: one row per layer, and the totals."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ REDUCTIONS = (
     ("rf offset", 0), ("rf stride", 0), ("data mem", 0), ("pad", 0), ("rf size", 0), ("inputs", 20), ("stride", 0),
     ("mult-adds", 0), ("inputs", 12), ("params", 0), ("inputs", 0), ("layer", 24), ("filter", 12), ("layer", 12),
 )  # fmt: skip
-"""What a table that is too wide for a terminal goes through: columns, and the length of their cells, 0 without them."""
-LONGEST_INPUTS = 60  # characters; a layer that joins many variables shows the first and the last of them
+"""Steps to narrow a table that is too wide: a column, and the maximum length of its cells (0 drops the column)."""
+LONGEST_INPUTS = 60  # characters; longer lists of inputs are shortened in the middle
 
 Column = tuple[str, Callable[[LayerRow], str]]
 
@@ -25,8 +25,8 @@ Column = tuple[str, Callable[[LayerRow], str]]
 def table_text(table: NetworkTable, width: int | None = None) -> str:
     """One row per layer with the columns that this network needs; sizes as H x W x C x N, `?` where unknown.
 
-    width: of the terminal. A wider table goes through REDUCTIONS until it fits, and its last lines name the columns
-    that are left out. None: the whole table.
+    width: the width of the terminal. REDUCTIONS are applied until the table fits; its last lines list the omitted
+    columns. None: the whole table.
     """
     columns = layer_columns(table)
     text, left_out = _text(table, columns), []
@@ -42,8 +42,8 @@ def table_text(table: NetworkTable, width: int | None = None) -> str:
         ]
         text = _text(table, columns)
     if left_out:
-        note = f"in {width} columns without {', '.join(left_out)}; piped, and in --format csv, the table has all"
-        text = "\n".join([text, "", *wrap(note, width or len(note))])
+        note = f"omitted to fit {width} columns: {', '.join(left_out)}; to see all, pipe the output or use --format csv"
+        text = "\n".join([text, "", *wrap(note, width or len(note), break_on_hyphens=False)])
     return text
 
 
@@ -64,7 +64,7 @@ def _text(table: NetworkTable, columns: Sequence[Column]) -> str:
 
 
 def totals(table: NetworkTable) -> list[tuple[str, str]]:
-    """Memory of params and data, and multiply-adds, as labels and text that says what could not be counted."""
+    """Memory of params and data, and multiply-adds, as labels and texts with the number of layers not counted."""
     missing = f"{len(table.unsized)} layers of unknown size not counted" if table.unsized else ""
     sized = not table.layers or len(table.unsized) < len(table.layers)
     data, work = (memory(table.data_bytes), count(table.multiply_adds)) if sized else (UNKNOWN, UNKNOWN)
@@ -76,9 +76,9 @@ def totals(table: NetworkTable) -> list[tuple[str, str]]:
 
 
 def layer_columns(table: NetworkTable) -> list[Column]:
-    """Headers and cell functions; columns in which every cell would be empty are left out.
+    """Headers and cell functions, without empty columns.
 
-    Inputs that are the outputs of the row above are not repeated.
+    Inputs equal to the outputs of the row above are not repeated.
     """
     follows = {
         row.index for above, row in zip(table.layers, table.layers[1:], strict=False) if row.inputs == above.outputs
@@ -105,13 +105,13 @@ def _inputs_text(row: LayerRow, follows: bool) -> str:
 
 
 def is_chain(table: NetworkTable) -> bool:
-    """Whether every layer reads the output of the layer before it, so that inputs need no column."""
+    """Whether every layer reads the output of the layer before it, which makes a column of inputs unnecessary."""
     pairs = zip(table.layers, table.layers[1:], strict=False)
     return all(row.outputs[:1] == following.inputs[:1] for row, following in pairs)
 
 
 def filter_text(row: LayerRow) -> str:
-    """What the layer applies: `11x11x3x96`, `max 3x3`, `leak 0.1`; empty where there is nothing to say."""
+    """Filters, window and settings of a layer: `11x11x3x96`, `max 3x3`, `leak 0.1`; may be empty."""
     parts = []
     if row.filters:
         parts.append("x".join(map(str, row.filters)))
@@ -144,7 +144,7 @@ def _multiply_adds_text(row: LayerRow) -> str:
 
 
 def _field_columns(table: NetworkTable) -> Iterable[Column]:
-    """Size, offset and stride of the receptive field in every data input of which some layer sees more than a point."""
+    """Columns for the size, offset and stride of the receptive field in every data input that has fields."""
     seen = [name for name in table.inputs if any(row.fields.get(name) for row in table.layers)]
     for name in seen:
         suffix = f" ({name})" if len(seen) > 1 else ""

@@ -1,4 +1,4 @@
-"""Numbers for people: memory and sizes as vl_simplenn_display writes them, counts with a metric prefix."""
+"""Readable numbers: memory and sizes as in vl_simplenn_display, counts with a metric prefix."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ PREFIXES = ("", "k", "M", "G", "T")
 
 
 def memory(count: float) -> str:
-    """Bytes as vl_simplenn_display writes them: no decimals, steps of 1024, `NaN` where unknown.
+    """Bytes as in vl_simplenn_display: no decimals, units of 1024, `NaN` if unknown.
 
     >>> [memory(576), memory(46080), memory(243860896), memory(float("nan"))]
     ['576B', '45KB', '233MB', 'NaN']
     """
-    count = min(count, 1e300)  # a product of absurd sizes
+    count = min(count, 1e300)  # huge sizes overflow to infinity
     if math.isnan(count):
         return "NaN"
     for exponent, unit in enumerate(("B", "KB", "MB")):
@@ -25,12 +25,12 @@ def memory(count: float) -> str:
 
 
 def dims(values: Sequence[float]) -> str:
-    """One number when all are equal, else all of them joined by x (`%.4g` each, as vl_simplenn_display).
+    """One number if all are equal, else all joined by x (`%.4g` each, as in vl_simplenn_display).
 
     >>> [dims((2, 2)), dims((0, 1, 0, 1)), dims((3.5, 3.5))]
     ['2', '0x1x0x1', '3.5']
     """
-    if all(value == values[0] for value in values):  # never of NaN, which equals nothing
+    if all(value == values[0] for value in values):  # never true for NaN
         return number(values[0])
     return "x".join(number(value) for value in values)
 
