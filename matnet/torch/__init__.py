@@ -1,4 +1,4 @@
-"""Networks as PyTorch modules: `to_torch` in memory, `save_torch` as a folder, `translation` for users' own ops."""
+"""Networks as PyTorch modules: `to_torch` in memory, `save_torch` to a folder, `translation` for custom ops."""
 
 from __future__ import annotations
 

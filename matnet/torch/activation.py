@@ -1,4 +1,4 @@
-"""Functions of one value as torch modules: MatConvNet's and Caffe's activations, softmax and dropout."""
+"""Elementwise functions, softmax and dropout of MatConvNet and Caffe in torch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def write_same(writer: LayerWriter, op: Op) -> None:
 
 @translation(ReLU)
 def write_relu(writer: LayerWriter, op: ReLU) -> None:
-    """NaN stays NaN, where MATLAB's max gives 0."""
+    """NaN stays NaN; MATLAB's max returns 0."""
     writer.through(call("nn.LeakyReLU", op.leak) if op.leak else "nn.ReLU()")
 
 
@@ -82,7 +82,7 @@ def write_absolute(writer: LayerWriter, op: AbsVal) -> None:
 
 
 def _affine(writer: LayerWriter, scale: float, shift: float) -> str:
-    """scale * x + shift, as far as there is anything to do."""
+    """scale * x + shift, without no-ops."""
     value = writer.x if scale == 1 else f"{number(scale)} * {writer.x}"
     return f"({value} + {number(shift)})" if shift else value if scale == 1 else f"({value})"
 

@@ -1,4 +1,4 @@
-"""A network as a torch.nn.Module: the generated class, made without weights and given those of the network."""
+"""A network as a torch.nn.Module: an instance of the generated class with the network's weights."""
 
 from __future__ import annotations
 
@@ -28,14 +28,13 @@ def to_torch(
     size: InputSize | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
 ) -> Any:
-    """`net` as a torch.nn.Module in eval mode, of any batch, and of any size that the network itself runs on.
+    """`net` as a torch.nn.Module in eval mode, for any batch size and any input size that the network supports.
 
-    `outputs` are variable, layer or blob names (default: the network's outputs); one gives a tensor N x C x H x W,
-    several a dict. Submodules have the layers' names, made valid identifiers. `size` (height,
-    width, or a mapping by input) and `input_shapes` (N x C x H x W by input) say what the file does not; only the
-    channels matter. Layers that are
-    needed in training alone are left out. Raises UnsupportedLayersError listing all layers that torch cannot express,
-    NetworkError where torch is missing or an input's shape is not known.
+    `outputs` are names of variables, layers or blobs (default: the network's outputs). The module returns a tensor
+    N x C x H x W for one output, a dict for several. Submodules are named after the layers, changed to valid
+    identifiers. `size` (height, width, or a mapping by input) and `input_shapes` (N x C x H x W by input) supply shapes
+    missing in the file; only the channels matter. Training-only layers are omitted. Raises UnsupportedLayersError with
+    all layers that torch cannot express, NetworkError if torch is not installed or an input shape is unknown.
     """
     require_torch()
     module = generated(net, outputs, size, input_shapes)
@@ -45,7 +44,7 @@ def to_torch(
 
 
 def require_torch() -> Any:
-    """The torch package; NetworkError with the command that installs it where it is missing."""
+    """The torch package; NetworkError with the install command if it is missing."""
     try:
         import torch
     except ImportError:
@@ -56,12 +55,12 @@ def require_torch() -> Any:
 
 
 def require_safetensors() -> None:
-    """NetworkError with the command that installs safetensors where it is missing."""
+    """NetworkError with the install command if safetensors is missing."""
     try:
         import safetensors.torch  # noqa: F401
     except ImportError:
         raise NetworkError(
-            "safetensors, which stores the weights, is not installed; install it with `pip install 'matnet[torch]'` "
+            "safetensors, which saves the weights, is not installed; install it with `pip install 'matnet[torch]'` "
             "(or safetensors)"
         ) from None
 
@@ -72,13 +71,13 @@ def generated(
     size: InputSize | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
 ) -> Module:
-    """The module as text and arrays; errors as for `to_torch`."""
+    """The module as text and arrays; raises the errors of `to_torch`."""
     inference = net.for_inference().with_blobs(outputs)
     wanted = list(dict.fromkeys(inference.resolved(outputs or inference.outputs)))
     inference.check(wanted)
     unwritten = sorted(set(inference.inputs).intersection(wanted))
     if unwritten:
-        raise NetworkError(f"{net.source}: {unwritten[0]!r} is an input; ask for outputs that a layer computes")
+        raise NetworkError(f"{net.source}: {unwritten[0]!r} is an input; expected outputs of layers")
     given = {inference.resolve(name): shape for name, shape in (input_shapes or {}).items()}
     inputs, shapes = known_shapes(inference, wanted, size, given)
     return write_module(inference, wanted, inputs, shapes)
@@ -98,6 +97,6 @@ def built(module: Module) -> Any:
 
 
 def _tensor(torch: Any, array: np.ndarray) -> Any:
-    """A tensor of its own, float32 unless it counts something."""
+    """A new tensor: int64 for int64 counts, else float32."""
     dtype = np.int64 if array.dtype == np.int64 else np.float32
     return torch.from_numpy(np.array(array, dtype=dtype, order="C"))

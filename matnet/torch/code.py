@@ -1,4 +1,4 @@
-"""A network as the text of a Python module with one class: the one form behind `to_torch` and the written package."""
+"""Generates the Python source of a network, a module with one class, for `to_torch` and `save_torch`."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ INDENT = " " * 8
 
 @dataclass
 class Module:
-    """The generated module: its text, its class, its tensors as arrays (views of the params) by state_dict's names.
+    """The generated module: its text, class name, and tensors as arrays (views of the params) by state_dict name.
 
-    `notes` say what a reader of the class should know; `channels` are those of each output.
+    `notes`: remarks for users of the class; `channels`: the channels of each output.
     """
 
     name: str
@@ -40,14 +40,14 @@ class Module:
 
 @dataclass
 class CodeStep:
-    """One layer in `forward`: its assignments and what stands behind them."""
+    """One layer in `forward`: its assignments and a comment."""
 
     lines: list[str]
     comment: str
 
 
 def write_module(net: Network, wanted: Sequence[str], inputs: Sequence[str], shapes: Mapping[str, Shape]) -> Module:
-    """The module that computes `wanted`; UnsupportedLayersError lists all layers that have no translation."""
+    """The module that computes `wanted`; UnsupportedLayersError lists all layers without a translation."""
     layers = net.upto(wanted)
     attributes = identifiers([layer.name for layer in layers], OF_MODULES)
     locals_ = local_names(layers, inputs, wanted)
@@ -71,12 +71,12 @@ def write_module(net: Network, wanted: Sequence[str], inputs: Sequence[str], sha
         ]
         for member in writer.members:
             key = (member.constructor, *layer.params) if member.state else (member.name,)
-            if key in shared:  # the same weights in two places, as in Siamese networks: one submodule, used twice
+            if key in shared:  # shared weights, as in Siamese networks: one submodule, used twice
                 lines = [line.replace(f"self.{member.name}(", f"self.{shared[key].name}(") for line in lines]
                 continue
             if member.name in members:
                 raise NetworkError(
-                    f"{net.source}: layer {layer.name!r} needs the name {member.name!r}; rename that layer"
+                    f"{net.source}: layer {layer.name!r}: submodule name {member.name!r} is taken; rename that layer"
                 )
             members[member.name] = shared[key] = member
             notes += [
@@ -89,7 +89,7 @@ def write_module(net: Network, wanted: Sequence[str], inputs: Sequence[str], sha
     if faults:
         raise UnsupportedLayersError(
             listing(f"{net.source}: torch cannot express these layers:", faults)
-            + "\nAsk for outputs before them, or run the network with the numpy backend."
+            + "\nChoose outputs before these layers, or run the network with the numpy backend."
         )
     name = class_name(display_name(net), OF_CODE | _parts().keys())
     body = _class(name, net, inputs, wanted, locals_, shapes, members.values(), steps)
@@ -102,7 +102,7 @@ def _translate(writer: LayerWriter, net: Network) -> None:
     layer = writer.layer
     write = translation_of(layer.op)
     if write is None:
-        raise NotExpressible("has no translation")
+        raise NotExpressible("no translation")
     try:
         write(writer, layer.op)
     except NotExpressible:
@@ -112,12 +112,12 @@ def _translate(writer: LayerWriter, net: Network) -> None:
 
 
 def _type(layer: Layer) -> str:
-    """A layer's type in MatConvNet, and in Caffe where it has another name there."""
+    """A layer's type in MatConvNet, and in Caffe if different."""
     return layer.type_name + (f", Caffe's {layer.op.caffe[0]}" if layer.op.caffe else "")
 
 
 def local_names(layers: Sequence[Layer], inputs: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
-    """The local variable of each variable: `x` for what the next layer alone reads, its own name for the others."""
+    """The Python variable of each variable: `x` if only the next layer reads it, else its own name."""
     readers: dict[str, list[int]] = {}
     for place, layer in enumerate(layers):
         for name in layer.inputs:
@@ -177,12 +177,12 @@ def _commented(step: CodeStep) -> Iterator[str]:
 
 
 def _quoted(value: str) -> str:
-    """Text that may stand in a docstring."""
+    """Text that is valid in a docstring."""
     return value.replace("\\", "/").replace('"', "'")
 
 
 def module_text(net: Network, body: str) -> str:
-    """Docstring, imports and the parts that a class needs, then the class."""
+    """Docstring, imports, the required parts, and the class."""
     head = [f'"""{_quoted(display_name(net))} as a PyTorch module, written by matnet."""', ""]
     head.append("from __future__ import annotations\n")
     needed = list(_needed(body))
@@ -198,7 +198,7 @@ def module_text(net: Network, body: str) -> str:
 
 @lru_cache(maxsize=1)
 def _parts() -> dict[str, tuple[str, set[str]]]:
-    """Every definition of parts.py: its text, and the names in it."""
+    """Every definition in parts.py: its text, and the names it uses."""
     source = PARTS.read_text(encoding="utf-8")
     found = {}
     for node in ast.parse(source).body:
@@ -208,12 +208,12 @@ def _parts() -> dict[str, tuple[str, set[str]]]:
 
 
 def names_in(node: ast.AST) -> set[str]:
-    """Every plain name that a piece of code mentions."""
+    """Every plain name used in a piece of code."""
     return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
 
 
 def _needed(body: str) -> Iterator[str]:
-    """The text of the parts that `body` uses, directly or through others, in the order of parts.py."""
+    """The text of all parts that `body` uses, directly or indirectly, in the order of parts.py."""
     parts = _parts()
     waiting, used = names_in(ast.parse(body)) & parts.keys(), set()
     while waiting:

@@ -1,4 +1,4 @@
-"""Several values into one, parts of one, and distances for torch."""
+"""Merges, slices, crops and distances in torch."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def write_concat_map(writer: LayerWriter, op: ConcatMap) -> None:
 
 @translation(Scale)
 def write_scale(writer: LayerWriter, op: Scale) -> None:
-    """What is no input is a parameter of the submodule: multiplier, bias, or both."""
+    """The multiplier, the bias or both are parameters of the submodule unless they are inputs."""
     needed = 3 if op.hasBias else 2
     given = list(writer.inputs)[:needed]
     learned = writer.prepared()[: needed - len(given)]
@@ -85,7 +85,7 @@ def write_sub_pixels(writer: LayerWriter, op: SubP) -> None:
 
 @translation(Slice)
 def write_slice(writer: LayerWriter, op: Slice) -> None:
-    """Further pieces than outputs have no name."""
+    """Pieces beyond the number of outputs are dropped."""
     before = ":, " * op.axis
     if op.points:
         bounds = ["", *(str(point) for point in op.points), ""]

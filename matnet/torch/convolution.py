@@ -1,4 +1,4 @@
-"""Conv, ConvTranspose, and products with matrices as torch modules: filters K x c x h x w."""
+"""Conv, ConvTranspose and matrix products in torch; filters are K x c x h x w."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matnet.torch.writer import LayerWriter, call, pair
 
 
 def sides(pad: Pad) -> tuple[int, int, int, int]:
-    """(left, right, top, bottom), torch's order."""
+    """The pad in torch's order: left, right, top, bottom."""
     top, bottom, left, right = pad
     return left, right, top, bottom
 
@@ -27,8 +27,8 @@ def _bias(writer: LayerWriter, has_bias: bool) -> dict[str, np.ndarray]:
 
 @translation(Conv)
 def write_conv(writer: LayerWriter, op: Conv) -> None:
-    """Pads that differ from side to side are made apart, before the convolution."""
-    writer.prepared()  # refuses filters that cannot be used
+    """Asymmetric pads are applied separately, before the convolution."""
+    writer.prepared()  # raises an error for invalid filters
     filters = pad_to_4d(writer.params[0])
     if not filters.size:
         _write_picked(writer, op)
@@ -64,9 +64,9 @@ def _write_picked(writer: LayerWriter, op: Conv) -> None:
 
 @translation(ConvTranspose)
 def write_conv_transpose(writer: LayerWriter, op: ConvTranspose) -> None:
-    """Crops that differ from side to side are cut off apart, as a negative pad."""
+    """Asymmetric crops are applied separately, as a negative pad."""
     writer.prepared()
-    filters = pad_to_4d(writer.params[0])  # h x w x K x D, where D comes first in torch
+    filters = pad_to_4d(writer.params[0])  # h x w x K x D; torch has D first
     top, bottom, left, right = op.crop
     even = (top, left) == (bottom, right)
     bias = _bias(writer, op.hasBias)

@@ -1,4 +1,4 @@
-"""Names of layers and variables as Python identifiers, each used once."""
+"""Unique Python identifiers for layers and variables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OF_CODE = frozenset({"self", "math", "torch", "nn", "F", "Tensor", "Pair", *dir(
 
 
 def identifiers(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
-    """A valid identifier for each name, itself where that is one; none of `taken`, and no two the same.
+    """A unique valid identifier not in `taken` for each name; valid names are unchanged.
 
     >>> identifiers(["res2a/branch1", "1x1", "train", "conv-1", "conv_1"], OF_MODULES)
     {'res2a/branch1': 'res2a_branch1', '1x1': 'n1x1', 'train': 'train_', 'conv-1': 'conv_1_2', 'conv_1': 'conv_1'}
@@ -53,7 +53,7 @@ def _valid(name: str, taken: Collection[str]) -> bool:
 
 
 def class_name(name: str, taken: Collection[str]) -> str:
-    """A network's name as that of a class, none of `taken`.
+    """A network's name as a class name that is not in `taken`.
 
     >>> class_name("imagenet-vgg-f", ()), class_name("8bit", ()), class_name("scale", {"Scale"})
     ('ImagenetVggF', 'Network8bit', 'NetworkScale')

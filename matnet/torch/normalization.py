@@ -1,4 +1,4 @@
-"""Normalisations as torch modules: BatchNorm2d with MatConvNet's moments, LocalResponseNorm, and those torch lacks."""
+"""Normalizations in torch: BatchNorm2d with MatConvNet's moments, LocalResponseNorm, and functions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LEAST_EPSILON = 1e-12
 
 @translation(BatchNorm)
 def write_batch_norm(writer: LayerWriter, op: BatchNorm) -> None:
-    """running_var = sigma^2 - eps, where eps is the layer's epsilon, or less where a sigma^2 is smaller.
+    """running_var = sigma^2 - eps; eps is the layer's epsilon, or the smallest sigma^2 if that is less.
 
-    A channel whose sigma^2 is below 1e-12 has it in its weight instead, for single precision would lose it.
+    For channels with sigma^2 below 1e-12, the weight includes sigma, which single precision would otherwise lose.
     """
     coef, offset, mean, sigma = (np.asarray(values, np.float64) for values in op.statistics(writer.params))
     squares = sigma**2
@@ -36,7 +36,7 @@ def write_batch_norm(writer: LayerWriter, op: BatchNorm) -> None:
 
 @translation(LRN)
 def write_lrn(writer: LayerWriter, op: LRN) -> None:
-    """torch's window of an even length reaches further down, MatConvNet's further up: the channels are reversed."""
+    """Even windows extend further down in torch and further up in MatConvNet, so the channels are reversed."""
     length, kappa, alpha, beta = op.param
     module = writer.module(
         call("nn.LocalResponseNorm", int(length), alpha=repr(alpha * length), beta=repr(beta), k=repr(kappa))
@@ -90,6 +90,6 @@ def write_mvn(writer: LayerWriter, op: MVN) -> None:
 
 @translation(BatchStatNorm)
 def write_batch_stat_norm(writer: LayerWriter, op: BatchStatNorm) -> None:
-    """Statistics of the batch itself, in eval mode too."""
+    """Uses batch statistics, in eval mode too."""
     channels = writer.shapes[0][1]
     writer.through(call("nn.BatchNorm2d", channels, eps=repr(op.epsilon), affine=False, track_running_stats=False))

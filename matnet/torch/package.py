@@ -1,4 +1,4 @@
-"""A network as a folder that runs without matnet: model.py, weights, labels, preprocess.py and README.md."""
+"""Saves a network as a PyTorch package that runs without matnet: model, weights, labels, preprocessing, README."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MARK = "written by matnet"
 FILES = ("model.py", "weights.safetensors", "labels.txt", "preprocess.py", "mean.npy", "std.npy", "README.md")
-WORST_ERROR = 1e-3  # of the largest value; a package that is further off is a fault of ours
+WORST_ERROR = 1e-3  # relative to the largest value; a larger error means a bug in matnet
 
 LOAD = '''
 
@@ -45,8 +45,7 @@ def load(weights: str | Path = Path(__file__).with_name("weights.safetensors")) 
 
 @dataclass
 class Package:
-    """The files written, the largest difference from matnet's outputs on random input, of the largest value, and the
-    module that they hold."""
+    """The written files, the largest relative difference from matnet's outputs on random input, and the module."""
 
     files: list[Path]
     error: float
@@ -61,11 +60,10 @@ def save_torch(
     size: InputSize | None = None,
     input_shapes: Mapping[str, Shape] | None = None,
 ) -> Package:
-    """Write `net` as a PyTorch package and check it: what the files compute against matnet's numpy engine.
+    """Write `net` as a PyTorch package and check its outputs against matnet's numpy engine.
 
-    Arguments and errors are those of `to_torch`. The folder is made, or filled where it is empty or holds an earlier
-    package. FileFormatError for a folder with other files, which is left as it is; nothing is written either where
-    the check fails.
+    Takes the arguments and raises the errors of `to_torch`. The folder must be new, empty, or an earlier package.
+    Raises FileFormatError if it has other files. Writes nothing if the check fails.
     """
     require_torch()
     require_safetensors()
@@ -85,18 +83,18 @@ def save_torch(
         error = _largest_error(net, module, work, size, input_shapes)
         if not error <= WORST_ERROR:
             raise NetworkError(
-                f"{target}: not written: the package's outputs differ by {error:.1e} of the largest value"
+                f"{target}: not written, since its outputs differ from matnet's by {error:.1e} of the largest value"
             )
         (work / "README.md").write_text(_readme(net, module, chain, error, bool(labels)), encoding="utf-8")
         return Package(_put(work, target), error, module)
 
 
 def refuse_other_files(target: Path) -> None:
-    """FileFormatError unless there is no such folder, or an empty one, or one that this module wrote."""
+    """FileFormatError unless the folder is new, empty, or an earlier package."""
     if not target.exists():
         return
     if not target.is_dir():
-        raise FileFormatError(f"{target}: is a file; give a folder for the PyTorch package")
+        raise FileFormatError(f"{target}: is a file; expected a folder for the PyTorch package")
     found = sorted(path.name for path in target.iterdir() if path.name != "__pycache__")
     foreign = [name for name in found if name not in FILES]
     model = target / "model.py"
@@ -104,7 +102,7 @@ def refuse_other_files(target: Path) -> None:
         foreign = found
     if foreign:
         raise FileFormatError(
-            f"{target}: holds {foreign[0]!r}, which is no part of a package; give a folder of its own"
+            f"{target}: contains {foreign[0]!r}, which is not part of a PyTorch package; use another folder"
         )
 
 
@@ -120,7 +118,7 @@ def _write_model(module: Module, folder: Path) -> None:
 
 
 def _write_preprocessing(net: Network, folder: Path) -> Preprocessing | None:
-    """preprocess.py with its images of means; None, and no file, where the network does not say how to prepare one."""
+    """Writes preprocess.py and mean images; writes nothing and returns None if the preprocessing is unknown."""
     try:
         chain = net.preprocessing
     except DataError:
@@ -135,7 +133,7 @@ def _write_preprocessing(net: Network, folder: Path) -> Preprocessing | None:
 def _largest_error(
     net: Network, module: Module, folder: Path, size: InputSize | None, given: Mapping[str, Shape] | None
 ) -> float:
-    """The outputs of the folder's model.py against the numpy engine's, for a random image, and ones beside it."""
+    """The largest relative error of model.py against the numpy engine, on a random image (other inputs: ones)."""
     torch = require_torch()
     inference = net.for_inference().with_blobs(module.outputs)
     resolved = {inference.resolve(name): shape for name, shape in (given or {}).items()}
@@ -157,7 +155,7 @@ def _largest_error(
 
 
 def label_lines(net: Network) -> list[str]:
-    """A line per class, in the order of the outputs: its name, after its WordNet id where it has one; or none."""
+    """A line per class in the order of the outputs: its WordNet ID, if any, and its name."""
     classes = net.classes
     ids = classes.wordnet_ids or [""] * len(classes)
     found = (name if name.startswith(wnid) else f"{wnid} {name}" for wnid, name in zip(ids, classes.names, strict=True))
@@ -165,7 +163,7 @@ def label_lines(net: Network) -> list[str]:
 
 
 def example(prepared: bool, labelled: bool) -> str:
-    """Code that runs the package: for an image where it prepares one, down to the name of the class where it can."""
+    """Example code that runs the package, with preprocessing and class names if available."""
     lines = ["import torch", "from model import load"]
     if not prepared:
         return "\n".join([*lines, "", "net = load()\n"])
@@ -189,7 +187,7 @@ def _readme(net: Network, module: Module, chain: Preprocessing | None, error: fl
         f"# {display_name(net)} for PyTorch",
         "",
         f"Written by matnet {__version__} from {source} (format: {source.format}).",
-        "It needs torch, safetensors, numpy and Pillow, and no part of matnet.",
+        "It needs torch, safetensors, numpy and Pillow, but not matnet.",
         "",
         "```python",
         f"{example(chain is not None, labelled and len(module.outputs) == 1)}```",
@@ -197,9 +195,9 @@ def _readme(net: Network, module: Module, chain: Preprocessing | None, error: fl
         f"- `model.py`: class `{module.name}`; inputs {', '.join(module.inputs)}; outputs {', '.join(module.outputs)}.",
         "- `weights.safetensors`: its state_dict.",
         "- `labels.txt`: "
-        + ("a class per line, in the order of the outputs" if labelled else "not written: no output has known classes"),
+        + ("one class per line, in output order" if labelled else "not written: no output has known classes"),
         "- `preprocess.py`: "
-        + (chain.describe() if chain else "not written, for the file does not say how images are prepared")
+        + (chain.describe() if chain else "not written: the file does not state the preprocessing")
         + ".",
         "",
         f"On random input its outputs differ from matnet's numpy engine by at most {error:.1e} of the largest value.",
@@ -213,7 +211,7 @@ def _readme(net: Network, module: Module, chain: Preprocessing | None, error: fl
 
 
 def _put(work: Path, target: Path) -> list[Path]:
-    """Move the files into the folder; files of an earlier package that this one lacks go."""
+    """Move the files into the folder and delete obsolete files of an earlier package."""
     target.mkdir(exist_ok=True)
     for name in FILES:
         if (work / name).exists():

@@ -1,6 +1,6 @@
-"""What torch lacks of MatConvNet's and Caffe's layers, as text: what a generated module needs of it is copied into it.
+"""MatConvNet and Caffe layers that torch lacks; their source is copied into generated modules.
 
-Nothing in matnet imports this module. Each definition needs torch and other definitions of this file alone.
+Nothing in matnet imports this module. Definitions may use only torch and other definitions of this file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Pair = tuple[int, int]
 
 
 class PaddedMaxPool2d(nn.MaxPool2d):
-    """Max pooling behind a pad (left, right, top, bottom) that never wins."""
+    """Max pooling after a pad (left, right, top, bottom) of -inf."""
 
     def __init__(self, kernel_size: int | Pair, stride: int | Pair, pad: tuple[int, int, int, int]) -> None:
         super().__init__(kernel_size, stride)
@@ -26,7 +26,7 @@ class PaddedMaxPool2d(nn.MaxPool2d):
 
 
 class PaddedAvgPool2d(nn.AvgPool2d):
-    """Average pooling behind a pad (left, right, top, bottom) whose cells are not counted."""
+    """Average pooling after a pad (left, right, top, bottom) that is not counted."""
 
     def __init__(self, kernel_size: int | Pair, stride: int | Pair, pad: tuple[int, int, int, int]) -> None:
         super().__init__(kernel_size, stride)
@@ -38,7 +38,7 @@ class PaddedAvgPool2d(nn.AvgPool2d):
 
 
 class Scale(nn.Module):
-    """x * weight + bias, each broadcast to the other; what is no parameter here is an argument, or left out."""
+    """x * weight + bias with broadcasting; weight may be an argument instead of a parameter, bias may be absent."""
 
     def __init__(self, weight: tuple[int, ...] | None = None, bias: tuple[int, ...] | None = None) -> None:
         super().__init__()
@@ -62,14 +62,14 @@ class Learned(nn.Module):
 
 
 def pooled_size(size: int, kernel: int, stride: int, pad: int, clip: bool, ceil_mode: bool = True) -> int:
-    """Caffe's number of windows; with `clip` the last one must begin inside the input or its leading pad."""
+    """Caffe's number of windows; with `clip` the last one must start inside the input or its leading pad."""
     room = size + 2 * pad - kernel
     count = (-(-room // stride) if ceil_mode else room // stride) + 1
     return count - 1 if clip and (count - 1) * stride >= size + pad else count
 
 
 def caffe_pool2d(x: Tensor, method: str, kernel: Pair, stride: Pair, pad: Pair, ceil_mode: bool = True) -> Tensor:
-    """Caffe's pooling, also of windows outside the input: -FLT_MAX, or NaN."""
+    """Caffe's pooling, including windows outside the input, which are -FLT_MAX or NaN."""
     sizes, clip = x.shape[2:], pad[0] > 0 or pad[1] > 0
     counts = [pooled_size(sizes[i], kernel[i], stride[i], pad[i], clip, ceil_mode) for i in (0, 1)]
     after = [(counts[i] - 1) * stride[i] + kernel[i] - sizes[i] - pad[i] for i in (0, 1)]
@@ -86,7 +86,7 @@ def caffe_pool2d(x: Tensor, method: str, kernel: Pair, stride: Pair, pad: Pair, 
 
 
 def stochastic_pool2d(x: Tensor, kernel: Pair, stride: Pair, ceil_mode: bool = True) -> Tensor:
-    """The expectation that Caffe takes at test time, sum x^2 / sum x; 0 where the sum is not positive."""
+    """Caffe's expectation at test time, sum x^2 / sum x; 0 if the sum is not positive."""
     counts = [pooled_size(x.shape[2 + i], kernel[i], stride[i], 0, False, ceil_mode) for i in (0, 1)]
     after = [(counts[i] - 1) * stride[i] + kernel[i] - x.shape[2 + i] for i in (0, 1)]
     x = F.pad(x, (0, after[1], 0, after[0]))
@@ -96,58 +96,58 @@ def stochastic_pool2d(x: Tensor, kernel: Pair, stride: Pair, ceil_mode: bool = T
 
 
 def with_mask(pooled: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Maxima, and their places h W + w as numbers of the same type."""
+    """Maxima, and their positions h W + w in the same dtype."""
     return pooled[0], pooled[1].to(pooled[0].dtype)
 
 
 def spatial_pyramid(x: Tensor, method: str, height: int) -> Tensor:
-    """The whole map pooled in 1, 2 x 2, 4 x 4 ... windows, one level after the other: N x values x 1 x 1."""
+    """The map pooled in 1, 2 x 2, 4 x 4 ... windows, concatenated by level: N x values x 1 x 1."""
     levels = []
     for level in range(height):
         kernel = (-(-x.shape[2] // 2**level), -(-x.shape[3] // 2**level))
         pad = ((kernel[0] * 2**level - x.shape[2] + 1) // 2, (kernel[1] * 2**level - x.shape[3] + 1) // 2)
         if any(p > 0 and p >= k for p, k in zip(pad, kernel, strict=True)):
-            raise ValueError(f"a map of {x.shape[2]}x{x.shape[3]} is too small for pyramid level {level + 1}")
+            raise ValueError(f"the map of {x.shape[2]}x{x.shape[3]} is too small for pyramid level {level + 1}")
         levels.append(caffe_pool2d(x, method, kernel, kernel, pad).flatten(1))
     return torch.cat(levels, dim=1)[..., None, None]
 
 
 def image_to_columns(x: Tensor, kernel: Pair, stride: Pair, dilation: Pair) -> Tensor:
-    """Every window's values as channels (c kh + i) kw + j."""
+    """The values of every window as channels (c kh + i) kw + j."""
     columns = F.unfold(x, kernel, dilation=dilation, stride=stride)
     height = (x.shape[2] - (kernel[0] - 1) * dilation[0] - 1) // stride[0] + 1
     return columns.unflatten(2, (height, -1))
 
 
 def spatial_norm(x: Tensor, window: Pair, pad: tuple[int, int, int, int], alpha: float, beta: float) -> Tensor:
-    """x * (1 + alpha * mean x^2)^(-beta), the mean over a window of pixels cut at the border."""
+    """x * (1 + alpha * mean x^2)^(-beta), with the mean over a window clipped at the border."""
     inside = F.avg_pool2d(F.pad(torch.ones_like(x[:1, :1]), pad), window, 1)
     mean = F.avg_pool2d(F.pad(x * x, pad), window, 1) / inside
     return x * (1 + alpha * mean) ** -beta
 
 
 def mean_variance_norm(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
-    """(x - mean) / (sigma + eps), sigma being the biased standard deviation."""
+    """(x - mean) / (sigma + eps), with the biased standard deviation sigma."""
     centred = x - x.mean(dims, keepdim=True)
     return centred / ((centred**2).mean(dims, keepdim=True).sqrt() + eps)
 
 
 def crop_like(x: Tensor, like: Tensor, top: int, left: int) -> Tensor:
-    """The part of x from (top, left) on, or as far on as is left over, that is as large as `like`."""
+    """x cropped to the size of `like` at (top, left), limited so that the crop fits."""
     height, width = like.shape[2:]
     top, left = min(top, x.shape[2] - height), min(left, x.shape[3] - width)
     return x[:, :, top : top + height, left : left + width]
 
 
 def cut_like(x: Tensor, like: Tensor, starts: dict[int, int]) -> Tensor:
-    """x cut to the size of `like` along these axes, from these places on."""
+    """x cropped to the size of `like` along the axes in `starts`, from these positions."""
     for axis, start in starts.items():
         x = x.narrow(axis, start, like.shape[axis])
     return x
 
 
 def channels_to_pixels(x: Tensor, s: int) -> Tensor:
-    """Channel c s s + b s + a goes to row a, column b of each s x s block: rows fastest, unlike pixel_shuffle."""
+    """Channel c s s + b s + a moves to row a, column b of each s x s block: rows fastest, unlike pixel_shuffle."""
     n, c, h, w = x.shape
     return x.reshape(n, c // (s * s), s, s, h, w).permute(0, 1, 4, 3, 5, 2).reshape(n, c // (s * s), h * s, w * s)
 
@@ -161,7 +161,7 @@ def pixels_to_channels(x: Tensor, s: int) -> Tensor:
 def distance(
     x: Tensor, x0: Tensor, p: float, root: bool = True, weights: Tensor | None = None, total: bool = False
 ) -> Tensor:
-    """The Lp distance over channels, N x 1 x H x W, or without its root; with `total` summed to one number."""
+    """The Lp distance over channels, N x 1 x H x W; without the root unless `root`; summed if `total`."""
     found = ((x - x0).abs() ** p).sum(1, keepdim=True)
     if root and p != 1:
         found = found ** (1 / p)
@@ -171,7 +171,7 @@ def distance(
 
 
 def matlab_reshape(x: Tensor, height: int, width: int, channels: int) -> Tensor:
-    """MATLAB's reshape of each item's H x W x C array, rows fastest; one size may be -1."""
+    """MATLAB's reshape of the H x W x C array of each item, rows fastest; one size may be -1."""
     return x.transpose(2, 3).reshape(x.shape[0], channels, width, height).transpose(2, 3)
 
 
@@ -183,14 +183,14 @@ def reorg(x: Tensor, s: int) -> Tensor:
 
 
 def reorg_back(x: Tensor, s: int) -> Tensor:
-    """Channel d C / s^2 + c goes to rows d / s, columns d % s of each s x s square of map c."""
+    """Channel d C / s^2 + c moves to row d / s, column d % s of each s x s block of map c."""
     n, c, h, w = x.shape
     moved = x.reshape(n, s, s, c // s**2, h, w).permute(0, 3, 4, 1, 5, 2)
     return moved.reshape(n, c // s**2, h * s, w * s)
 
 
 def greatest(x: Tensor, dim: int, count: int) -> tuple[Tensor, Tensor]:
-    """0-based places and values of the greatest along an axis, greatest first, of equal ones the last first."""
+    """0-based positions and values of the largest along an axis, in descending order; ties: last first."""
     values, places = torch.sort(x.flip(dim), dim=dim, descending=True, stable=True)
     places = x.shape[dim] - 1 - places
     return places.narrow(dim, 0, count).to(x.dtype), values.narrow(dim, 0, count)
@@ -203,13 +203,13 @@ def zoomed(x: Tensor, pad: int, shrink: int, zoom: int) -> list[int]:
 
 
 def positions(x: Tensor, count: int) -> Tensor:
-    """MATLAB's linspace(-1, 1, count), which is the single number 1 for a count of 1."""
+    """MATLAB's linspace(-1, 1, count), which is 1 for a count of 1."""
     ends = (-1.0, 1.0) if count > 1 else (1.0, 1.0)
     return torch.linspace(*ends, count, device=x.device, dtype=x.dtype)
 
 
 def affine_grid(x: Tensor, height: int, width: int) -> Tensor:
-    """v' = c1 v + c2 u + c5, u' = c3 v + c4 u + c6 for each image's six numbers: N x width x (v', u') x height."""
+    """v' = c1 v + c2 u + c5, u' = c3 v + c4 u + c6 with six numbers per image: N x width x (v', u') x height."""
     c = x.reshape(x.shape[0], 6, 1, 1)
     v, u = positions(x, height), positions(x, width)[:, None]
     rows, columns = c[:, 0] * v + c[:, 1] * u + c[:, 4], c[:, 2] * v + c[:, 3] * u + c[:, 5]
@@ -217,7 +217,7 @@ def affine_grid(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def scaling_grid(x: Tensor, height: int, width: int) -> Tensor:
-    """v' = s v + ty, u' = s u + tx for each image's (s, ty, tx): N x width x (v', u') x height."""
+    """v' = s v + ty, u' = s u + tx with (s, ty, tx) per image: N x width x (v', u') x height."""
     c = x.reshape(x.shape[0], 3, 1, 1)
     v, u = positions(x, height)[None, None], positions(x, width)[None, :, None]
     rows, columns = torch.broadcast_tensors(c[:, 0] * v + c[:, 1], c[:, 0] * u + c[:, 2])
@@ -225,7 +225,7 @@ def scaling_grid(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def sample(x: Tensor, grid: Tensor) -> Tensor:
-    """x interpolated at the points of a grid No x Wo x (v, u) x Ho, zero outside; several grids for each image."""
+    """x interpolated at the points of a grid No x Wo x (v, u) x Ho, zero outside; allows several grids per image."""
     points = grid.permute(0, 3, 1, 2).flip(3)
     x = x.repeat_interleave(grid.shape[0] // x.shape[0], dim=0)
     return F.grid_sample(x, points, mode="bilinear", padding_mode="zeros", align_corners=True)
@@ -240,15 +240,15 @@ def roi_pool(
     flatten: bool = False,
     refuse: bool = False,
 ) -> Tensor:
-    """MatConvNet's pooling of boxes: image, left, top, right, bottom, all from 1, five numbers for each box.
+    """MatConvNet's ROI pooling; a box is five 1-based numbers: image, left, top, right, bottom.
 
-    `transform` is a scale, two, or two rows of three numbers. Corners are rounded half away from zero; empty tiles
-    give 0. A box of an image outside the batch is pooled from the nearest one, or with `refuse` a ValueError.
+    `transform` is one scale, two scales, or two rows of three numbers. Corners are rounded half away from zero; empty
+    tiles are 0. Boxes with an image index outside the batch use the nearest image, or raise ValueError if `refuse`.
     """
     table = boxes.detach().cpu().permute(0, 1, 3, 2).reshape(-1, 5).double()
     images = table[:, 0].trunc().long() - 1
     if refuse and bool(((images < 0) | (images >= x.shape[0])).any()):
-        raise ValueError(f"a box lies in an image outside 1..{x.shape[0]}")
+        raise ValueError(f"a box has an image index outside 1..{x.shape[0]}")
     images = images.clamp(0, x.shape[0] - 1)
     corners = transformed(table[:, 1:], transform).float().double()
     corners = corners.sign() * (corners.abs() + 0.5).floor() - 1
@@ -263,7 +263,7 @@ def roi_pool(
 
 
 def fold(image: Tensor, method: str, rows: list[int], columns: list[int]) -> Tensor:
-    """The maximum or mean of C x H x W over a tile; 0 where it is empty."""
+    """The maximum or mean of C x H x W over a tile; 0 if it is empty."""
     tile = image[:, rows[0] : rows[1], columns[0] : columns[1]]
     if tile.shape[1] == 0 or tile.shape[2] == 0:
         return image.new_zeros(image.shape[0])
@@ -271,7 +271,7 @@ def fold(image: Tensor, method: str, rows: list[int], columns: list[int]) -> Ten
 
 
 def transformed(corners: Tensor, transform: object) -> Tensor:
-    """Corners x, y, x, y of boxes in pixels of the map, from 1."""
+    """Corners x, y, x, y of boxes in 1-based pixels of the map."""
     x, y = corners[:, 0::2], corners[:, 1::2]
     if not isinstance(transform, tuple):
         transform = (transform, transform)
@@ -283,7 +283,7 @@ def transformed(corners: Tensor, transform: object) -> Tensor:
 
 
 def tile_edges(first: Tensor, last: Tensor, count: int, size: int) -> list[list[list[int]]]:
-    """Begin and end of each tile of each box along an axis; products in single, as vl_nnroipool has them."""
+    """Start and end of each tile of each box along an axis; products in single precision, as in vl_nnroipool."""
     step = ((last - first + 1).clamp(min=1).float() / count)[:, None]
     tile = torch.arange(count, dtype=torch.float32)
     begin = (tile * step).floor().double() + first[:, None]

@@ -1,4 +1,4 @@
-"""Max and average pooling as torch modules: torch's own where its windows are the same for maps of any size."""
+"""Max and average pooling in torch, with torch's own modules if their windows are the same for all map sizes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ KINDS = {"max": "MaxPool2d", "avg": "AvgPool2d"}
 
 
 def _same_windows(op: Pooling) -> bool | None:
-    """Torch's ceil_mode that gives just these windows for any map; None where neither does.
+    """The ceil_mode with which torch has exactly these windows for any map size; None if there is none.
 
-    torch pads both sides alike, by half a window at most. Rounding sizes up is the same as a trailing pad that is
-    larger by stride - 1, for then no window begins beyond the leading pad and the image, where torch leaves it out.
+    torch pads both sides equally, by at most half a window. Rounding sizes up is equivalent to a trailing pad larger by
+    stride - 1: no window then starts beyond the leading pad and the image, where torch would drop it.
     """
     top, bottom, left, right = op.pad
     if any(2 * before > size for before, size in zip((top, left), op.poolSize, strict=True)):
@@ -30,7 +30,7 @@ def _same_windows(op: Pooling) -> bool | None:
 
 @translation(Pooling)
 def write_pooling(writer: LayerWriter, op: Pooling) -> None:
-    """Padded cells never win a maximum and are not counted in an average."""
+    """Padding is ignored by the maximum and not counted in the average."""
     ceil = _same_windows(op)
     arguments = pair(op.poolSize), pair(op.stride)
     if ceil is None:
@@ -49,14 +49,14 @@ def write_global_pooling(writer: LayerWriter, op: GlobalPooling) -> None:
 
 @translation(CaffePooling)
 def write_caffe_pooling(writer: LayerWriter, op: CaffePooling) -> None:
-    """torch rounds up as Caffe does; windows outside the image, which torch leaves out, need strides beyond them."""
+    """torch rounds up like Caffe, but drops windows outside the image; these need strides larger than the window."""
     pads = (op.pad[0], op.pad[2])
     ceil = op.roundMode == "ceil"
     inside = not ceil or any(pads) or all(s <= k for s, k in zip(op.stride, op.poolSize, strict=True))
     exact = inside and all(2 * before <= size for before, size in zip(pads, op.poolSize, strict=True))
     if op.mask and not exact:
         raise NotExpressible(
-            "torch gives no mask for windows outside the input, nor for a pad of more than half a window"
+            "torch has no mask for windows outside the input or for pads of more than half a window"
         )
     if op.method == "stochastic":
         writer.write(call("stochastic_pool2d", writer.x, op.poolSize, op.stride, ceil_mode=ceil))

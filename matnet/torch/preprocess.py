@@ -1,6 +1,6 @@
-"""A network's preprocessing as a Python file of its own, for numpy and Pillow: the resampler's code is copied into it.
+"""Generates preprocess.py, which runs a network's preprocessing with only numpy and Pillow.
 
-What it shares with `matnet.images` is cut out of those modules, so that both compute the same bits.
+The code is copied from the modules of `matnet.images`, so that the results are bit-identical.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ SOURCES = (
     "images/pillow.py",
     "images/opencv.py",
 )
-OWN = frozenset({"DataError", "ShapeError", "sparse", "resampled", "_Window"})  # in the text below, simpler
+OWN = frozenset({"DataError", "ShapeError", "sparse", "resampled", "_Window"})  # simplified in HEAD
 
-HEAD = '''"""Images as the input of {name}, written by matnet: numpy and Pillow are all it needs.
+HEAD = '''"""Preprocessing of images for {name}, written by matnet; requires only numpy and Pillow.
 
 {steps}
 """
@@ -47,12 +47,12 @@ from PIL import Image
 
 IMAGE_SIZE = {size}  # height, width
 CHANNELS = {channels}
-COVERED = {covered}  # what a whole image is resized to, unless the crop is resampled
+COVERED = {covered}  # size of the whole resized image
 CROP_FRACTION = {fraction}
 KEEP_ASPECT = {aspect}
 INTERPOLATION = {interpolation!r}
 CROPS = {crops}  # 10: four corners and the centre, and their mirror images
-EXIF = {exif}  # whether images are turned as their EXIF data state
+EXIF = {exif}  # whether to apply the EXIF orientation
 COLOR = {color!r}
 INPUT_RANGE = {range}  # of black and white
 MEAN = {mean}
@@ -61,15 +61,15 @@ SCALE = {scale!r}
 
 
 class DataError(ValueError):
-    """An image, or a value, that cannot be used."""
+    """An unusable image or value."""
 
 
 class ShapeError(DataError):
-    """An array of another shape than expected."""
+    """An array of an unexpected shape."""
 
 
 class _Window(NamedTuple):
-    """Weights over the input pixels first..last (exclusive), the only ones that they touch; None: as they are."""
+    """Weights of the input pixels first..last (exclusive); None leaves the pixels unchanged."""
 
     matrix: Any
     first: int
@@ -77,13 +77,13 @@ class _Window(NamedTuple):
 
 
 def sparse(taps: np.ndarray, weights: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Output x tap tables of input indices and weights, without taps that are zero everywhere."""
+    """Output x tap tables of input indices and weights, without all-zero taps."""
     used = weights.any(axis=0)
     return taps[:, used], weights[:, used]
 
 
 def resampled(pixels: np.ndarray, axis: int, matrix: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """H x W x C pixels with weighted sums along one axis, in the weights' precision, taps from first to last."""
+    """H x W x C pixels with weighted sums along one axis, in the precision of the weights and the order of the taps."""
     taps, weights = matrix
     moved = np.moveaxis(pixels, axis, 0).astype(weights.dtype)
     total = np.zeros((len(taps), *moved.shape[1:]), weights.dtype)
@@ -95,7 +95,7 @@ def resampled(pixels: np.ndarray, axis: int, matrix: tuple[np.ndarray, np.ndarra
 TAIL = '''
 
 def prepare(source: Any) -> np.ndarray:
-    """An image file, an open file or an image of Pillow's as input, N x C x H x W float32; N is 1, or 10 for crops."""
+    """The input for an image file, an open file or a Pillow image: N x C x H x W float32; N is 1, or 10 for crops."""
     if isinstance(source, Image.Image):
         return views(_oriented(source.copy(), EXIF))
     with Image.open(source) as image:
@@ -103,7 +103,7 @@ def prepare(source: Any) -> np.ndarray:
 
 
 def views(image: Image.Image) -> np.ndarray:
-    """The centre, or five crops and the five mirrored."""
+    """The centre crop, or five crops and their mirror images."""
     placed = place(image)
     if CROPS != 1:
         placed = [*placed, *(view[:, ::-1] for view in placed)]
@@ -111,7 +111,7 @@ def views(image: Image.Image) -> np.ndarray:
 
 
 def normalized(pixels: np.ndarray) -> np.ndarray:
-    """H x W x C pixels as C x H x W: range, mean, standard deviation, scale, order of colours."""
+    """H x W x C pixels as C x H x W: range, mean, standard deviation, scale, colour order."""
     planes = np.empty((CHANNELS, *pixels.shape[:2]), np.float32)
     ordered = planes[::-1] if COLOR == "bgr" else planes
     ordered[...] = pixels.transpose(2, 0, 1)
@@ -134,18 +134,18 @@ def channels_first(planes: np.ndarray) -> np.ndarray:
 
 
 def suited(image: Image.Image) -> np.ndarray:
-    """H x W x C pixels of the network's channels; gray ones are spread over three channels later."""
+    """H x W x C pixels with the network's channels; gray pixels are replicated later."""
     pixels = np.atleast_3d(np.asarray(image))
     return with_channels(pixels, 1 if pixels.shape[2] == 1 else CHANNELS)
 
 
 def boxes_of(image: Size, size: Size) -> list[Box]:
-    """Where in an image the crops of `size` lie."""
+    """The boxes of the crops of `size` in an image."""
     return [centre_box(image, size)] if CROPS == 1 else five_boxes(image, size)
 
 
 def cut(size: Size, part: Callable[[Box], np.ndarray]) -> list[np.ndarray]:
-    """The crops of an image of `size` of which `part` gives any box."""
+    """The crops of an image of `size`; `part` returns the pixels of a box."""
     boxes = boxes_of(size, IMAGE_SIZE)
     if len(boxes) == 1:
         return [part(boxes[0])]
@@ -192,7 +192,7 @@ BODIES = {
 
 
 def preprocess_text(chain: Preprocessing, name: str) -> str:
-    """The text of preprocess.py; a mean or deviation that is an image is read from mean.npy or std.npy beside it."""
+    """The text of preprocess.py; it reads mean and deviation images from mean.npy and std.npy in its folder."""
     from matnet.images.crop import covered_size
 
     head = HEAD.format(
@@ -229,7 +229,7 @@ def _planes(name: str, planes: object) -> str:
 
 @lru_cache(maxsize=1)
 def _definitions() -> dict[str, tuple[str, set[str]]]:
-    """Every definition of the sources by its name: its text with decorators, and the names in it."""
+    """Every definition of the sources by name: its text with decorators, and the names it uses."""
     found: dict[str, tuple[str, set[str]]] = {}
     for path in SOURCES:
         source = (PACKAGE / path).read_text(encoding="utf-8")
@@ -248,12 +248,12 @@ def _definitions() -> dict[str, tuple[str, set[str]]]:
 
 
 def _mentioned(node: ast.AST) -> set[str]:
-    """The names in a piece of code, but for those that it binds itself."""
+    """The names used in a definition, except its own name."""
     return names_in(node) - {node.name if isinstance(node, (ast.ClassDef, ast.FunctionDef)) else ""}
 
 
 def _needed(text: str) -> Iterator[str]:
-    """The definitions that a text uses, directly or through others, in the order of the sources."""
+    """The definitions that a text uses, directly or indirectly, in the order of the sources."""
     known = _definitions()
     waiting, used = names_in(ast.parse(text)) & known.keys(), set()
     while waiting:

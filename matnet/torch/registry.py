@@ -1,4 +1,4 @@
-"""Which function translates which op for torch: one table, filled by a decorator, open to users' own ops."""
+"""The table of torch translations by op, filled by a decorator that also accepts custom ops."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ TRANSLATIONS: dict[type[Op], Translation] = {}
 
 
 def translation(*ops: type[Op]) -> Callable[[TranslationType], TranslationType]:
-    """Function decorator: `write(writer, op)` translates these ops; NetworkError where one has another."""
+    """Function decorator: `write(writer, op)` translates these ops; NetworkError if one already has a translation."""
 
     def enter(write: TranslationType) -> TranslationType:
         for op in ops:
             if op in TRANSLATIONS:
-                raise NetworkError(f"op {op.__name__} already has a translation for torch, {TRANSLATIONS[op].__name__}")
+                raise NetworkError(f"op {op.__name__} already has a torch translation, {TRANSLATIONS[op].__name__}")
             TRANSLATIONS[op] = write
         return write
 
@@ -28,5 +28,5 @@ def translation(*ops: type[Op]) -> Callable[[TranslationType], TranslationType]:
 
 
 def translation_of(op: Op) -> Translation | None:
-    """The translation of an op's own class; a subclass may mean something else, and needs its own."""
+    """The translation of an op's exact class; a subclass may differ and needs its own."""
     return TRANSLATIONS.get(type(op))

@@ -1,4 +1,4 @@
-"""The same values in another shape or order, reductions along axes, and constants for torch."""
+"""Reshaping, reordering, reductions and constants in torch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_caffe_flatten(writer: LayerWriter, op: CaffeFlatten) -> None:
 
 @translation(CaffeReshape)
 def write_caffe_reshape(writer: LayerWriter, op: CaffeReshape) -> None:
-    """0 copies a size, -1 is inferred; the result is filled with ones to four axes."""
+    """0 copies a size, -1 is inferred; ones are appended up to four axes."""
     stop = 4 if op.numAxes == -1 else op.axis + op.numAxes
     sizes = [f"{writer.x}.shape[{op.axis + place}]" if size == 0 else str(size) for place, size in enumerate(op.shape)]
     kept = [f"{writer.x}.shape[{axis}]" for axis in range(4)]
@@ -89,7 +89,7 @@ def write_reduction(writer: LayerWriter, op: Reduction) -> None:
 
 @translation(ArgMax)
 def write_arg_max(writer: LayerWriter, op: ArgMax) -> None:
-    """Of equal values the last comes first, as in Caffe: a stable sort of the reversed axis."""
+    """Ties: last first, as in Caffe, by a stable sort of the reversed axis."""
     if op.axis >= 0:
         place = 1 if op.outMaxVal else 0
         writer.write(f"greatest({writer.x}, {op.axis}, {op.topK})[{place}]")

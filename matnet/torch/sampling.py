@@ -1,4 +1,4 @@
-"""Boxes, grids and resizing for torch: ROI pooling, spatial transformers, bilinear interpolation."""
+"""ROI pooling, spatial transformers and bilinear interpolation in torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sizes of variables that translations may know: channels above all, from inputs of some size that fits."""
+"""The shapes of variables for translations, which rely on the channels only; the input size may be arbitrary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matnet.meta.given import InputSize, given_input_shapes, require_sizes
 from matnet.network import Network
 from matnet.shapes import Shape
 
-# Tried in turn where the network does not state a size: what it computes does not depend on it.
+# Tried in turn if the network does not state a size; the generated module does not depend on it.
 USUAL_SIZES: tuple[InputSize | None, ...] = (None, (224, 224), (227, 227), (299, 299), (64, 64), (32, 32), (512, 512))
 
 
@@ -18,8 +18,8 @@ def known_shapes(
 ) -> tuple[list[str], dict[str, Shape]]:
     """The inputs that `wanted` needs, and the shapes of all variables for one image.
 
-    NetworkError where the shape of an input is neither stated, given nor found by trying; ShapeError where the
-    network does not run on those given.
+    Raises NetworkError if an input shape is unknown and no trial size fits, ShapeError if the network does not support
+    the given shapes.
     """
     layers = net.upto(wanted)
     written = {name for layer in layers for name in layer.outputs}
