@@ -28,6 +28,7 @@ from matnet.errors import (
     listing,
     nearest,
 )
+from matnet.names import free_name
 from matnet.network import Layer, Network, Source
 from matnet.ops.base import REGISTRY
 from matnet.ops.extensions.constant import DummyData
@@ -231,6 +232,7 @@ def _keep_blob_names(builder: Builder) -> None:
     net, graph = builder.net, builder.graph
     if builder.options.names == "caffe":
         _rename_to_blobs(builder)
+    _rename_merged(builder)
     variables, ranked = set(net.variables), set()
     for blob, variable in graph.finals.items():
         value = builder.values.get(variable)
@@ -264,7 +266,20 @@ def _rename_to_blobs(builder: Builder) -> None:
             continue
         if blob not in net.variables:
             renamed[value.variable] = blob
-    net.rename(renamed)
+    _rename(builder, renamed)
+
+
+def _rename_merged(builder: Builder) -> None:
+    """A variable that holds a blob's values before its axes are merged gets another name: the blob's is for these."""
+    values = {blob: builder.values.get(variable) for blob, variable in builder.graph.finals.items()}
+    merged = [blob for blob, value in values.items() if value and value.variable == blob and builder.is_merged(value)]
+    taken = {*builder.net.variables, *values}
+    _rename(builder, {blob: free_name(f"{blob}_unmerged", taken, {}) for blob in merged})
+
+
+def _rename(builder: Builder, renamed: dict[str, str]) -> None:
+    """Give variables other names, in the network and in what the builder knows of them."""
+    builder.net.rename(renamed)
     for caffe, value in list(builder.values.items()):
         if value.variable in renamed:
             new = renamed[value.variable]

@@ -104,6 +104,11 @@ class Builder:
             return value.variable
         return self.carry_out(variable)
 
+    def is_merged(self, value: Value) -> bool:
+        """Whether the axes of a Caffe variable are merged in name only."""
+        stored = self.sizes[value.variable]
+        return len(value.shape) <= 4 and known(stored) and stored != padded(value.shape)
+
     def stored(self, variable: str) -> str:
         """`operand`, or for more than four axes the network variable that holds the values in their order."""
         value = self.values[variable]
@@ -231,8 +236,14 @@ class Builder:
         self.values[variable] = Value(variable, merged(self.sizes[variable], rank))
 
     def pointwise(self, layer: LayerDef, op: Op, params: Sequence[str] = ()) -> None:
-        """Add a layer whose output has its input's shape and does not depend on it: merged axes stay merged."""
+        """Add a layer whose output has its input's shape and does not depend on it: merged axes stay merged.
+
+        Where no layer reads the output, the merge is carried out first.
+        """
         value = self.values[layer.inputs[0]]
+        if self.is_merged(value) and not self.readers[layer.outputs[0]]:
+            self.finish(layer, op, params=params)
+            return
         self._add(layer, layer.name, op, [value.variable], layer.outputs[:1], params)
         self.values[layer.outputs[0]] = Value(layer.outputs[0], value.shape)
 
