@@ -131,7 +131,7 @@ def instances(change: Callable[[dict[str, Any]], object]) -> Change:
     return changed
 
 
-def drawn(value: bool, *names: str) -> Change:
+def drawn(value: float, *names: str) -> Change:
     def change(root: Path) -> None:
         for name in names:
             people = Cell([{"Boundaries": np.full((100, 120), value)}])
@@ -163,10 +163,16 @@ def folder_of(place: str) -> Change:
     return change
 
 
-def sized(before: str, after: str) -> Change:
+def sized(*texts: str) -> Change:
+    """Each second text in the place of the one before it, in an annotation of VOC."""
+
     def change(home: Path) -> None:
         file = home / "VOC2007" / "Annotations" / "000001.xml"
-        file.write_text(file.read_text().replace(before, after))
+        found = file.read_text()
+        for before, after in zip(texts[::2], texts[1::2], strict=True):
+            assert before in found
+            found = found.replace(before, after)
+        file.write_text(found)
 
     return change
 
@@ -187,6 +193,8 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("VOC objects", proposed({**BOXES, "000002": ((3, 5, 31, 14),)}), ("1 image(s)", "000002: 1 of 1", "3 5 31 14")),
     ("VOC objects", proposed({**BOXES, "000002": ((0, 5, 3, 14),)}), ("1 image(s)", "000002: 1 of 1", "0 5 3 14")),
     ("COCO", proposed({**COCO_BOXES, FIRST: ((1, 1, 41, 3), (1, 1, 2, 2))}), ("1 image(s)", f"{FIRST}: 1 of 2")),
+    ("VOC objects", sized("<xmin>11<", "<xmin>61<", "<xmax>20<", "<xmax>70<"), ("1 image(s)", "000001")),
+    ("COCO", instances(lambda record: record["annotations"][0].update(bbox=[1000, 1, 5, 5])), ("1 image(s)", FIRST)),
     # --- empty proposal lists ---
     ("VOC objects", proposed({**BOXES, "000001": ()}), ("1 image(s)", "000001: no proposals")),
     ("COCO", proposed({FIRST: (), SECOND: ()}), ("2 image(s)", f"{FIRST}: no proposals", f"{SECOND}: no proposals")),
@@ -199,6 +207,7 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("BSDS500", drawn(False, "1", "2"), ("none of the 2 images of BSDS500 test",)),
     ("CIFAR-10", query_labels, ("1 query image(s)", "no image of the database", "label 7")),
     ("CIFAR-10 lists", lambda root: (root / "test-label.txt").write_text("5\n5\n"), ("2 query image(s)", "label 5")),
+    ("CIFAR-10 lists", lambda root: (root / "test-label.txt").write_text(f"0\n{'9' * 30}\n"), ("1 line(s)", "line 2")),
     # --- label images with unknown colours ---
     ("VOC", coloured, ("1 image(s)", "000002.png", "RGB")),
     ("VOC", valued(21), ("1 image(s)", "000002.png", "pixels of 21")),
@@ -230,6 +239,9 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     # --- annotations of no image ---
     ("VOC objects", sized("<width>40", "<width>0"), ("1 annotation(s)", "000001.xml", "0 x 30")),
     ("VOC objects", sized("<height>30", "<height>-30"), ("1 annotation(s)", "000001.xml", "40 x -30")),
+    ("VOC objects", sized("<width>40", "<width>40.5"), ("1 annotation(s)", "000001.xml", "40.5 x 30")),
+    ("VOC objects", sized("<difficult>1", "<difficult>yes"), ("1 annotation(s)", "000001.xml", "'yes'")),
+    ("BSDS500", drawn(float("nan"), "1"), ("1 image(s)", "1.mat")),
     # --- a split that lists an image twice ---
     ("VOC", listed("VOC2011/ImageSets/Segmentation/seg11valid.txt", "\n2011_000002\n"), ("1 name(s)", "2011_000002")),
     ("SIFT Flow", listed("test.txt", "coast_1\n"), ("1 image(s)", "more than once", "coast_1")),

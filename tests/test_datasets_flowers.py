@@ -37,6 +37,7 @@ def test_missing_images_and_numbers_without_label_are_named(tmp_path: Path) -> N
     write_mat(tmp_path / "setid.mat", {"valid": np.array([[6]])})
     with pytest.raises(DataError, match=r"1 numbers of no label.*\n.*6"):
         load_images(tmp_path)
-    write_mat(tmp_path / "setid.mat", {"other": np.array([[6]])})
-    with pytest.raises(DataError, match="no whole numbers `valid`"):
-        load_images(tmp_path)
+    for wrong in ({"other": np.array([[6]])}, {"valid": np.array([[1e30]])}, {"valid": np.array([[np.inf]])}):
+        write_mat(tmp_path / "setid.mat", wrong)
+        with pytest.raises(DataError, match="no whole numbers `valid`"):
+            load_images(tmp_path)

@@ -69,6 +69,7 @@ def test_values_of_bins_come_from_a_list_of_ones_own(tmp_path: Path) -> None:
         (gray_level([0, 60]), ["1", "2", "3"], "holds 2 scores.*3 values are stated"),
         (gray_level([0, 60], ["1930", "cat"]), None, r"1 of its classes are no numbers or intervals.*:\n.*cat"),
         (gray_level([0, 60], ["1930", "1,934"]), None, r"1 of its classes are no numbers or intervals.*:\n.*1,934"),
+        (gray_level([0, 60], ["1930", "1e400"]), None, r"1 of its classes are no numbers or intervals.*:\n.*1e400"),
         (gray_level([0, 60], ["1930", "[5, 1]"]), None, r"1 of its classes are no numbers or intervals.*:\n.*5, 1"),
         (gray_level(), ["1", "2"], "holds 1 scores.*2 values are stated"),
     ],

@@ -122,4 +122,6 @@ def read_boundaries(path: str | os.PathLike[str]) -> list[np.ndarray]:
 def _drawn(cell: Any) -> np.ndarray | None:
     records: Sequence[Any] = cell if isinstance(cell, list) and len(cell) == 1 else [cell]
     array = records[0].get("Boundaries") if isinstance(records[0], dict) else None
-    return array.astype(bool) if isinstance(array, np.ndarray) and array.ndim == 2 and array.size else None
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or not array.size or not np.isin(array, (0, 1)).all():
+        return None
+    return array.astype(bool)

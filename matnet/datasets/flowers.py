@@ -49,6 +49,8 @@ def _row(file: Path, name: str) -> np.ndarray:
         value = read_mat(file, [name]).get(name)
     except FileFormatError as error:
         raise DataError(str(error)) from None
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf" or not value.size or (value % 1).any():
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf" or not value.size:
+        value = np.array([np.nan])
+    if not (abs(value) < 1e9).all() or (value % 1).any():
         raise DataError(f"{file}: holds no whole numbers `{name}`; expected Oxford's {LABELS} and {PARTS}")
     return value.ravel().astype(np.int64)

@@ -173,20 +173,23 @@ def read_annotation(path: str | os.PathLike[str]) -> ImageObjects:
     """
     root = _parsed(Path(path))
     height, width = (_number(path, root, f"size/{name}") for name in ("height", "width"))
-    if min(height, width) < 1:
+    if min(height, width) < 1 or not (height.is_integer() and width.is_integer()):
         raise DataError(f"{path}: its size is {width:g} x {height:g} pixels; expected those of the image")
     boxes, classes, difficult, faults = [], [], [], []
     for item in root.findall("object"):
         name = (item.findtext("name") or "").strip()
         box = [_number(path, item, f"bndbox/{corner}") for corner in CORNERS]
+        hard = (item.findtext("difficult") or "0").strip()
         if name not in OBJECT_CLASSES:
             faults.append(f"an object of class {name!r}, which is none of VOC's 20")
         elif not (box[0] <= box[2] and box[1] <= box[3]):
             faults.append(f"a {name} at {' '.join(f'{value:g}' for value in box)}, which has no area")
+        elif hard not in ("0", "1"):
+            faults.append(f"a {name} whose difficult is {hard!r}, which is neither 0 nor 1")
         else:
             boxes.append(box)
             classes.append(OBJECT_CLASSES.index(name))
-            difficult.append((item.findtext("difficult") or "0").strip() == "1")
+            difficult.append(hard == "1")
     if faults:
         raise DataError(f"{path}: has {'; '.join(faults[:3])}")
     return ImageObjects(
@@ -222,10 +225,16 @@ def _number(path: str | os.PathLike[str], item: Any, name: str) -> float:
     return value
 
 
+def _touching(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Whether each box has a part in the image or at its edge. Pixels count from 1; COCO's boxes lie between them."""
+    low, high = boxes[:, :2] <= np.array([width, height]) + 1, boxes[:, 2:] >= 0
+    return np.asarray(low.all(axis=1) & high.all(axis=1))
+
+
 def object_notes(names: Sequence[str], objects: Sequence[ImageObjects], expected: int | None, title: str) -> list[str]:
     """What to know of a set: another number of images than expected, images without objects, objects outside.
 
-    Raises DataError where no image has an object.
+    Raises DataError where no image has an object, or objects lie outside their image as a whole.
     """
     if not any(len(item.boxes) for item in objects):
         raise DataError(f"{title}: none of the {len(names):,} images has an object; are these the right annotations?")
@@ -233,6 +242,9 @@ def object_notes(names: Sequence[str], objects: Sequence[ImageObjects], expected
     if expected is not None and len(names) != expected:
         notes.append(f"{len(names):,} images; {title} has {expected:,}")
     pairs = list(zip(names, objects, strict=True))
+    lost = [name for name, item in pairs if not _touching(item.boxes, *item.size).all()]
+    if lost:
+        raise DataError(listing(f"{title}: {len(lost)} image(s) have objects that lie outside as a whole:", lost))
     empty = [name for name, item in pairs if not len(item.boxes)]
     outside = [name for name, item in pairs if not inside(item.boxes, *item.size).all()]
     for found, what in ((empty, "have no objects"), (outside, "have objects that leave the image")):

@@ -139,7 +139,7 @@ def _from_lists(root: Path, part: str) -> Part:
     files, numbers = root / f"{part}-file-list.txt", root / f"{part}-label.txt"
     paths = [root / text for _, text in text_lines(files, "list of images", "of one path")]
     lines = text_lines(numbers, "list of labels", "of one number")
-    wrong = [f"line {number}: {text[:40]}" for number, text in lines if not text.isdecimal()]
+    wrong = [f"line {number}: {text[:40]}" for number, text in lines if not text.isdecimal() or len(text) > 9]
     if wrong:
         raise DataError(listing(f"{numbers}: {len(wrong)} line(s) are no label:", wrong))
     if len(lines) != len(paths):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -196,7 +197,11 @@ def _bins(names: Sequence[str], outputs: int | None, where: str) -> tuple[float,
         raise DataError(f"{where} holds {outputs} scores for an image, and {found}; give {_bins_option()}")
     matches = [_BIN.fullmatch(name.strip()) for name in names]
     ends = [[float(text) for text in match.groups() if text is not None] if match else [] for match in matches]
-    wrong = [name for name, found in zip(names, ends, strict=True) if not found or found[0] > found[-1]]
+    wrong = [
+        name
+        for name, found in zip(names, ends, strict=True)
+        if not found or found[0] > found[-1] or not math.isfinite(sum(found))
+    ]
     if wrong:
         raise DataError(
             listing(f"{where}: {len(wrong)} of its classes are no numbers or intervals; give {_bins_option()}:", wrong)
