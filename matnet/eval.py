@@ -34,6 +34,7 @@ from matnet.evaluation.command import (
     task_name,
 )
 from matnet.evaluation.config import BATCH_SIZE
+from matnet.evaluation.detectors import refuse_idle_sizes
 from matnet.evaluation.flow import Sharing, planned, run
 from matnet.evaluation.progress import progress
 from matnet.evaluation.resume import Interrupted, unfinished
@@ -172,6 +173,8 @@ def _card(net: Network, options: argparse.Namespace) -> Any:
 
 def _preprocessing(net: Network, options: argparse.Namespace, task: str) -> Any:
     """Preprocessing from the network's file; options override it."""
+    if task == "detection":
+        refuse_idle_sizes(net, options)
     if task in ("segmentation", "edges") and stated(options, ["input_size"]):
         log.info("--input-size: for %s, images keep their own size; used only where the file states no size", task)
     faces = {"crop_fraction": (options.face_crop,) * 2, "resize": options.resize or "vl_imreadjpeg"}

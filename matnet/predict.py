@@ -23,8 +23,8 @@ from matnet.arguments import (
     positive,
 )
 from matnet.command_line import command_parser, run_command, say
-from matnet.errors import DataError, NetworkError, printable
-from matnet.evaluation.detectors import LEAST, LIMITS, detector_of, detects
+from matnet.errors import NetworkError, printable
+from matnet.evaluation.detectors import LEAST, detects, refuse_idle_sizes
 from matnet.files import check_outputs
 from matnet.finite import weights_not_finite
 from matnet.image_arguments import add_classes, add_preprocessing, parsed, preprocessing_from
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 EDGES = ("left", "top", "right", "bottom")
 """Edges of a box, in pixels from the upper left corner of the image."""
-RESIZING = ("imresize", "opencv", "opencv-float")
-"""Resampling methods for detectors with RoI pooling (`Preprocessing.within`)."""
 MANY = 64
 """Number of images from which a progress bar is shown."""
 
@@ -119,8 +117,7 @@ def _detect(net: Network, options: argparse.Namespace) -> int:
 
     whole = f"{net.source} is a detector and processes one uncropped image at a time; omit the option"
     refuse_idle(options, ["batch_size", "crops"], whole)
-    if not detector_of(net, options.scores).lists:
-        _refuse_sizes(net, options)
+    refuse_idle_sizes(net, options)
     prepared = preprocessing_from(net, options)
     files: list[Path] = []
     if options.draw is not None:
@@ -149,24 +146,6 @@ def _detect(net: Network, options: argparse.Namespace) -> int:
     if faults:
         print(printable("\n".join(f"matnet: {fault}" for fault in faults)), file=sys.stderr)
     return ExitStatus.MENDABLE if faults or weights_not_finite(net) else ExitStatus.DONE
-
-
-def _refuse_sizes(net: Network, options: argparse.Namespace) -> None:
-    """Raise MatnetError for options without effect on a detector with RoI pooling, which keeps the aspect ratio.
-
-    --input-size is accepted if the network's file states no size, because preprocessing then asks for it.
-    """
-    from matnet.images import Preprocessing
-
-    if options.resize not in (None, *RESIZING):
-        why = f"{net.source} takes images of any size; give one of {', '.join(RESIZING)}, or omit the option"
-        refuse_idle(options, ["resize"], why)
-    try:
-        Preprocessing.of(net, channels=3, mean=(0.0,))
-    except DataError:
-        return
-    pixels = f"{LIMITS.shorter} pixels on the shorter side, or {LIMITS.longest} on the longer one"
-    refuse_idle(options, ["input_size", "image_size"], f"{net.source} takes images of {pixels}; omit the option")
 
 
 def _objects(records: list[dict[str, Any]], not_finite: set[int], csv: bool) -> str:

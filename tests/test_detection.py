@@ -59,6 +59,17 @@ def test_figures_by_hand_through_the_command(tmp_path: Path) -> None:
     assert any(note.startswith("18 classes without objects") for note in row["notes"])
 
 
+@pytest.mark.parametrize("option", [["--input-size", "99x99"], ["--resize", "pillow"]])
+def test_sizes_that_cannot_act_are_refused(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = voc2007(tmp_path)
+    matnet.save(colour_detector(), tmp_path / "own.mat")
+    given = [str(tmp_path / "own.mat"), "--task", "detection", "--data", str(home)]
+    assert run_command(eval_command.main, [*given, "--proposals", str(home / PROPOSALS), *option]) == 2
+    assert_line(capsys.readouterr().err, option[0], "own.mat")
+
+
 def test_from_2010_on_the_mean_is_that_of_areas(tmp_path: Path) -> None:
     home = voc2007(tmp_path)
     (home / "VOC2007").rename(home / "VOC2010")
@@ -72,8 +83,11 @@ def test_from_2010_on_the_mean_is_that_of_areas(tmp_path: Path) -> None:
 def test_a_network_in_another_order_of_classes_gives_the_same(tmp_path: Path) -> None:
     net = colour_detector()
     names = [*net.meta["classes"]["name"]]
+    given = names[1:]  # without the background, whose place the file states
     names[1], names[2] = names[2], names[1]
     data, prepared = loaded(tmp_path), Preprocessing.of(net)
+    row = evaluate(net, data, prepared, classes=given)
+    assert (row.status, row.mean_ap) == ("ok", pytest.approx(MEAN_AP["mean_ap_11point"]))
     other = evaluate(net, data, prepared, classes=names)
     assert other.class_ap["bicycle"] < 100  # red boxes are taken for bicycles
     del net.meta["classes"]

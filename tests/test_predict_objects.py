@@ -273,6 +273,22 @@ def test_results_that_are_not_finite_are_no_unreadable_image(
     assert_line(capsys.readouterr().out, "red.png", "(not finite)")
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's own
+@pytest.mark.parametrize("backend", ["numpy", "onnx"])
+def test_finite_weights_whose_scores_are_no_numbers_are_not_nothing(
+    backend: str, ssd: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """2 x 200 x 3e38 is more than float32 holds, and a detection layer drops what it compares with NaN."""
+    net = matnet.load(ssd[0])
+    filters = np.zeros((4, 4, 3, 3), np.float32)
+    filters[0, :2, 0], filters[0, 2:, 0] = 3e38, -3e38
+    net.params["scores_f"].value = filters
+    matnet.save(net, ssd[0])
+    Image.new("RGB", (36, 24), (200, 200, 200)).save(ssd[1])
+    assert run_command(predict.main, [*ssd, "--backend", backend]) == 2
+    assert_line(capsys.readouterr().out, "red.png", "(not finite)")
+
+
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_huge_boxes_are_drawn_as_far_as_the_image(
     ssd: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -280,6 +296,7 @@ def test_huge_boxes_are_drawn_as_far_as_the_image(
     """exp(80) times half of the image's width; exp(90) is no number of float32."""
     matnet.save(listing_detector(size=80), ssd[0])
     options = ["--backend", "numpy", "--draw", str(tmp_path / "drawn")]
+    options += names_file(tmp_path, "background", "cat", "dog")
     assert run_command(predict.main, [*ssd, *options]) == 0
     told = capsys.readouterr()
     assert not told.err
@@ -314,6 +331,11 @@ def test_a_least_score_is_within_0_and_1(score: str, photos: list[str], capsys: 
     with pytest.raises(SystemExit, match="2"):
         run_command(predict.main, [*photos, f"--least-score={score}"])
     assert_line(capsys.readouterr().err, "--least-score", score, "0 to 1")
+
+
+def test_a_file_is_no_folder_to_draw_into(photos: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(predict.main, [*photos, "--draw", photos[2]]) == 2
+    assert_line(capsys.readouterr().err, photos[2], "no folder", "--draw FOLDER")
 
 
 def test_a_least_score_below_the_limit_of_evaluation_is_obeyed(
@@ -379,6 +401,23 @@ def test_a_detector_that_is_asked_to_classify_names_the_way(photos: list[str], s
     for path in (photos[0], ssd[0]):
         with pytest.raises(NetworkError, match=r"is a detector.*net\.detect\("):
             matnet.load(path).classify(photos[1])
+
+
+def test_a_detector_without_names_numbers_its_classes_and_says_so(
+    ssd: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(predict.main, [*ssd, "--backend", "numpy"]) == 0
+    assert_line(capsys.readouterr().err, "no classes", "--classes")
+
+
+@pytest.mark.parametrize("names", [["background", "cat", "dog"], ["cat", "dog"]])
+def test_a_list_of_detections_takes_names(names: list[str], ssd: list[str], tmp_path: Path) -> None:
+    net = matnet.load(ssd[0])
+    net.classes = names
+    net.save(tmp_path / "named.mat")
+    assert matnet.load(tmp_path / "named.mat").detect(ssd[1], backend="numpy")[0].names == ("dog",)
+    with pytest.raises(DataError, match="'found' has 3 or 2"):
+        net.classes = ["cat"]
 
 
 def test_what_detections_in_python_refuse(photos: list[str], tmp_path: Path) -> None:

@@ -96,11 +96,11 @@ def stated_classes(stated: str | os.PathLike[str] | Sequence[str]) -> Classes:
 def write_classes(net: Network, classes: Classes) -> None:
     """Put the classes into `net.meta`, so that the network is saved with them.
 
-    DataError where there are as many as no output of the network has channels.
+    DataError where there are as many as no output of the network scores or counts.
     """
-    counts = _channels_of_outputs(net)
-    if counts and None not in counts.values() and len(classes) not in counts.values():
-        outputs = ", ".join(f"{name!r} has {count}" for name, count in counts.items())
+    counts = _classes_of_outputs(net)
+    if counts and all(counts.values()) and not any(len(classes) in numbers for numbers in counts.values()):
+        outputs = ", ".join(f"{name!r} has {' or '.join(map(str, numbers))}" for name, numbers in counts.items())
         raise DataError(
             f"{net.source}: {len(classes)} classes are given ({classes.source}), but of the outputs' channels "
             f"{outputs}; give as many"
@@ -109,14 +109,21 @@ def write_classes(net: Network, classes: Classes) -> None:
     net.meta["classes"] = {"name": Cell(list(ids)), "description": Cell(list(classes.names))}
 
 
-def _channels_of_outputs(net: Network) -> dict[str, int | None]:
-    """The channels of every output at inference; None where they are not known before the network runs."""
+def _classes_of_outputs(net: Network) -> dict[str, tuple[int, ...]]:
+    """How many classes every output at inference may have: its channels, or what a list of detections counts, with the
+    background and without; none where that is not known before the network runs.
+    """
     try:
         inference = net.for_inference()
         shapes = inference.infer_shapes(inference.default_input_shapes(), partial=True)
     except MatnetError:
         return {}
-    return {name: shapes[name][1] if name in shapes else None for name in inference.outputs}
+    found = {name: shapes[name][1:2] if name in shapes else () for name in inference.outputs}
+    for layer in inference.layers.values():
+        if layer.op.lists_detections:
+            counted = layer.op.listed_classes
+            found.update(dict.fromkeys(layer.outputs, (counted[0], counted[0] - 1) if counted else ()))
+    return found
 
 
 def ilsvrc2012(order: str, source: str) -> Classes:

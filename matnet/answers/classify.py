@@ -170,24 +170,28 @@ def classify(
     unreadable = tuple(faults[number] for number in sorted(faults))
     if len(faults) == len(pictures):
         raise DataError(unreadable[0] if len(faults) == 1 else "\n".join(["no image could be read:", *unreadable[:20]]))
-    notes = [*seen.notes(prepared.exif), *([] if known else [NAMELESS + in_words(*NAMING)])]
-    for note in notes:
+    about = [*seen.notes(prepared.exif), *([] if known else [NAMELESS + in_words(*NAMING)])]
+    for note in about:
         log.info(note)
-    notes += doubts(net, prepared)
-    faulty = []
-    if not_finite:
-        faulty.append(f"scores that are not finite numbers: {len(not_finite)} images, the first {not_finite[0]}")
-    if unreadable:
-        faulty.append(f"{len(unreadable)} of {len(pictures)} images could not be read: {'; '.join(unreadable[:3])}")
-    for fault in faulty:
-        log.warning(fault)
-    notes += faulty
+    notes = [*about, *doubts(net, prepared), *_faulty(unreadable, not_finite, len(pictures))]
     names = tuple(picture.name for picture in pictures)
     measure = "probability" if _are_probabilities(net, variable) else "score"
     known_ways, count = described(ways), len(not_finite)
     return Predictions(
         names, tuple(answers), several, measure, unreadable, tuple(notes), known_ways, faults, count, seen.damaged
     )
+
+
+def _faulty(unreadable: Sequence[str], not_finite: Sequence[str], images: int) -> list[str]:
+    """Warnings, also in the log, on images that could not be read, and those (by name) whose scores are not finite."""
+    found = []
+    if not_finite:
+        found.append(f"scores that are not finite numbers: {len(not_finite)} images, the first {not_finite[0]}")
+    if unreadable:
+        found.append(f"{len(unreadable)} of {images} images could not be read: {'; '.join(unreadable[:3])}")
+    for fault in found:
+        log.warning(fault)
+    return found
 
 
 def _are_probabilities(net: Network, variable: str) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 
 from matnet.answers.classes import Classes, stated_classes
 from matnet.answers.classify import KINDS as CLASSIFYING
+from matnet.answers.classify import NAMELESS, NAMING
 from matnet.answers.pictures import Picture, pictures_of
 from matnet.answers.running import chosen
 from matnet.engines import compile_network
@@ -28,7 +29,17 @@ from matnet.errors import (
     in_words,
     program,
 )
-from matnet.evaluation.detectors import LEAST, LIMITS, Detector, Found, detector_of, scored_classes
+from matnet.evaluation.detectors import (
+    LEAST,
+    LIMITS,
+    Detector,
+    Found,
+    background_among,
+    background_of,
+    detector_of,
+    scored_classes,
+    with_background,
+)
 from matnet.files import atomic_write
 from matnet.images.doubts import doubts
 from matnet.keywords import Kind, is_number, require, whole
@@ -45,7 +56,6 @@ KINDS = {
     "top": whole().or_none(),
 }
 """What the keywords of `detections` must be."""
-BACKGROUND = ("background", "__background__")
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 DRAWN = "matnet predict --draw"
 """What the PNG files state as their software, so that they may be written again."""
@@ -132,14 +142,16 @@ def detect(
     known = net.classes if classes is None else stated_classes(classes)
     count = scored_classes(net, detector, preprocessing.channels)
     if count is not None and len(class_names_of(net, detector, known, count)) > len(known):
-        place = _background(net, detector, known, count)
+        place = background_of(net, detector, known, count)
         log.info("%s: the names of classes (%s) have none of class %s, the background", net.source, known.source, place)
-    elif not detector.lists and _background(net, detector, known, count) is None:
+    elif not detector.lists and background_of(net, detector, known, count) is None:
         log.info(
             "%s: nothing states which class is the background; class 0%s is taken for it, as in Fast R-CNN's code",
             net.source,
             f" ({known[0]})" if known else "",
         )
+    if not known:
+        log.info("%s%s", NAMELESS, in_words(*NAMING))
     doubts(net, preprocessing)
     engine = compile_network(net.for_inference(), list(detector.wanted), options)
     return _each(net, detector, engine, pictures_of(images)[0], preprocessing, known, least, top, progress)
@@ -210,7 +222,7 @@ def _found(
     names = known if count is None else class_names_of(net, detector, known, count)
     if detector.lists and detector.classes is not None:
         names = class_names_of(net, detector, known, detector.classes[0])
-    background = _background(net, detector, known, count)
+    background = background_of(net, detector, known, count)
     # `best` keeps what is above its limit, and `least` itself is listed.
     limits = replace(LIMITS, least=min(LIMITS.least, float(np.nextafter(np.float32(least), np.float32(-1)))))
     try:
@@ -236,7 +248,7 @@ def class_names_of(net: Network, detector: Detector, known: Classes, count: int)
     """
     if not known:
         return known
-    place, named = _background(net, detector, known, count), _background_among(known)
+    place, named = background_of(net, detector, known, count), background_among(known)
     if len(known) == count:
         if named is not None and detector.classes is not None and named != place:
             raise DataError(
@@ -245,8 +257,9 @@ def class_names_of(net: Network, detector: Detector, known: Classes, count: int)
                 f"{in_words('classes=', '--classes')}"
             )
         return known
-    if len(known) == count - 1 and named is None and place is not None:
-        return (*known[:place], "background", *known[place:])
+    whole = with_background(net, detector, known, count)
+    if len(whole) == count:
+        return whole
     hint = ""
     if len(known) == count - 1 and named is None:
         hint = ", and one of these is the background: name it too, as 'background', in the place where it is scored"
@@ -255,18 +268,6 @@ def class_names_of(net: Network, detector: Detector, known: Classes, count: int)
         f"{hint}; give as many names with {in_words('classes=', '--classes')}, or another variable with "
         f"{in_words('scores=', '--scores')}"
     )
-
-
-def _background(net: Network, detector: Detector, known: Classes, count: int | None) -> int | None:
-    """Which class is the background: as the detection layer states, or the names; None where neither does."""
-    if detector.classes is not None:
-        return detector.classes[1]
-    of_file = net.classes if len(net.classes) == count else ()
-    return next((place for names in (known, of_file) if (place := _background_among(names)) is not None), None)
-
-
-def _background_among(names: Sequence[str]) -> int | None:
-    return next((place for place, name in enumerate(names) if name.casefold().strip() in BACKGROUND), None)
 
 
 def picture_pixels(picture: Picture, preprocessing: Preprocessing) -> np.ndarray:
@@ -286,6 +287,8 @@ def drawn_files(folder: Path, images: Sequence[Picture]) -> list[Path]:
     files = [folder / f"{Path(picture.name).stem}.png" for picture in images]
     twice = next((file for file, count in Counter(files).items() if count > 1), None)
     other = in_words("draw", "--draw FOLDER")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise DataError(f"{folder}: is no folder; give one with {other}")
     if twice is not None:
         raise DataError(
             f"{twice.stem}: two images have this name, and both would be drawn into {twice}; "

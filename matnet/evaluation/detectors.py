@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from matnet.errors import MatnetError, NetworkError, in_words
-from matnet.meta import image_input
+from matnet.errors import DataError, MatnetError, NetworkError, in_words
+from matnet.meta import image_input, normalization_of
 from matnet.network import Layer, Network
 from matnet.ops.base import InputKind
 from matnet.ops.combine import Scale
 from matnet.ops.extensions.suppression import PIXELS, keep_best
+from matnet.stated_options import refuse_idle
+
+if TYPE_CHECKING:
+    import argparse
+
+BACKGROUND = ("background", "__background__")
+"""Names of the class that is none."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ GREATEST_CLASS = 1 << 24
 LIMITS = DetectionLimits()
 LEAST = 0.5
 """The score from which on `matnet predict` lists a detection."""
+RESIZING = ("imresize", "opencv", "opencv-float")
+"""Resampling methods for detectors with RoI pooling (`Preprocessing.within`)."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,8 @@ class Detector:
     the boxes, R x 4 K, or R x 8 where all classes have the same. boxes: the variable of the boxes; `proposes`: whether
     the network makes it. first: the number of the first pixel and image in boxes that are fed, or of the first pixel in
     rows that are listed. sizes: the input of height, width and scale, if there is one. classes: of a detection layer,
-    how many it counts and which one is the background.
+    how many it counts and which one is the background. reads: what a detection layer reads, in which NaN and infinite
+    values are visible; the list omits them.
     """
 
     image: str
@@ -70,12 +81,13 @@ class Detector:
     sizes: str | None = None
     lists: bool = False
     classes: tuple[int, int] | None = None
+    reads: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> tuple[str, ...]:
         """The variables that `found` takes, in its order."""
         made = self.boxes if self.proposes else None
-        return tuple(name for name in (self.scores, self.offsets, made) if name is not None)
+        return tuple(name for name in (self.scores, self.offsets, made, *self.reads) if name is not None)
 
     @property
     def feeds(self) -> tuple[str, ...]:
@@ -113,7 +125,8 @@ class Detector:
         background: the class that is none. Raises NetworkError where shapes do not fit.
         """
         if self.lists:
-            return listed(values[0], size, self.first)
+            found = listed(values[0], size, self.first)
+            return replace(found, finite=found.finite and all(np.isfinite(value).all() for value in values[1:]))
         scores = values[0].reshape(len(values[0]), -1)
         if self.proposes:
             boxes = values[-1].reshape(len(values[-1]), -1)[:, -4:] / factor
@@ -218,7 +231,10 @@ def detector_of(net: Network, asked: str | None = None) -> Detector:
                 f"{net.source}: {named!r} lists no detections; {in_words('scores=', '--scores')} of this detector is "
                 f"{lists}"
             )
-        return Detector(image, named, first=layer.op.listed_from, lists=True, classes=layer.op.listed_classes)
+        written = {name for layer in inference.layers.values() for name in layer.outputs}
+        reads = tuple(name for name in dict.fromkeys(layer.inputs) if name in written)
+        counted, first = layer.op.listed_classes, layer.op.listed_from
+        return Detector(image, named, first=first, lists=True, classes=counted, reads=reads)
     pooling = next((layer for layer in inference.layers.values() if _boxes_of(layer) is not None), None)
     if pooling is None:
         raise NetworkError(
@@ -281,3 +297,46 @@ def _source_of_boxes(net: Network, pooling: Layer) -> tuple[str, bool]:
     if maker is not None and isinstance(maker.op, Scale):
         return maker.inputs[0], True
     return name, InputKind.BOXES in pooling.op.input_kinds.values()
+
+
+def refuse_idle_sizes(net: Network, options: argparse.Namespace) -> None:
+    """Raise MatnetError for options without effect on a detector with RoI pooling, which keeps the aspect ratio.
+
+    --input-size is accepted if the network's file states no size, because preprocessing then asks for it.
+    """
+    if detector_of(net, options.scores).lists:
+        return
+    if options.resize not in (None, *RESIZING):
+        why = f"{net.source} takes images of any size; give one of {', '.join(RESIZING)}, or omit the option"
+        refuse_idle(options, ["resize"], why)
+    try:
+        normalization_of(net, channels=3, mean=(0.0,))
+    except DataError:
+        return
+    pixels = f"{LIMITS.shorter} pixels on the shorter side, or {LIMITS.longest} on the longer one"
+    refuse_idle(options, ["input_size", "image_size"], f"{net.source} takes images of {pixels}; omit the option")
+
+
+# -- the names of classes ---------------------------------------------------------------------------
+
+
+def with_background(net: Network, detector: Detector, names: Sequence[str], count: int | None) -> Sequence[str]:
+    """The names with "background" among them, where they are one less than the `count` classes and name none, and the
+    detection layer, or the names in the network's file, state which class that is; else as they are.
+    """
+    place = background_of(net, detector, names, count)
+    if place is None or count != len(names) + 1 or background_among(names) is not None:
+        return names
+    return (*names[:place], BACKGROUND[0], *names[place:])
+
+
+def background_of(net: Network, detector: Detector, names: Sequence[str], count: int | None) -> int | None:
+    """Which class is the background: as the detection layer states, or the names; None where neither does."""
+    if detector.classes is not None:
+        return detector.classes[1]
+    of_file = net.classes if len(net.classes) == count else ()
+    return next((place for known in (names, of_file) if (place := background_among(known)) is not None), None)
+
+
+def background_among(names: Sequence[str]) -> int | None:
+    return next((place for place, name in enumerate(names) if name.casefold().strip() in BACKGROUND), None)

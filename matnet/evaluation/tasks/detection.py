@@ -20,7 +20,15 @@ from matnet.evaluation.coco import (
     coco_figures,
     require_pycocotools,
 )
-from matnet.evaluation.detectors import LIMITS, Detector, Found, detector_of, scored_classes
+from matnet.evaluation.detectors import (
+    BACKGROUND,
+    LIMITS,
+    Detector,
+    Found,
+    detector_of,
+    scored_classes,
+    with_background,
+)
 from matnet.evaluation.record import Run
 from matnet.evaluation.tasks.base import FEWEST, Task
 from matnet.metrics import NEITHER, RIGHT, AveragePrecision, matched_detections
@@ -31,7 +39,6 @@ if TYPE_CHECKING:
     from matnet.images import Preprocessing
     from matnet.network import Network
 
-BACKGROUND = ("background", "__background__")
 OUTCOME = np.dtype([("score", "<f4"), ("class", "<i2"), ("right", "?")])
 """A detection that counts: its score, its class in the data set, and whether it is right."""
 
@@ -365,10 +372,7 @@ def order_of(
 ) -> tuple[int, ...] | None:
     """As `class_places`; DataError where the order is not that of the `count` classes that the network scores."""
     background = None if detector.classes is None else detector.classes[1]
-    named = any(name.casefold().strip() in BACKGROUND for name in names)
-    if background is not None and len(names) + 1 == count and not named:
-        names = (*names[:background], BACKGROUND[0], *names[background:])
-    order = class_places(names, data.class_names)
+    order = class_places(with_background(net, detector, names, count), data.class_names)
     expected = len(data.class_names) + 1
     if count not in (None, expected):
         raise DataError(
