@@ -48,6 +48,7 @@ def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGro
     group.add_argument("--channels", type=int, choices=(1, 3), help="channels of the input: gray or colour")
     group.add_argument(
         "--mean", "--mean-values",
+        action=_Once,
         metavar="V",
         help="the mean to subtract: R G B, one value, or a file (.binaryproto and .npy, read as B, G, R; .mat)",
     )
@@ -73,6 +74,15 @@ def add_preprocessing(command: argparse.ArgumentParser) -> argparse._ArgumentGro
         "--max-pixels", type=positive, metavar="N", help="refuse larger images (default: 67,108,864 pixels)"
     )
     return group
+
+
+class _Once(argparse.Action):
+    """Stores the value of an option that may be given once, in any of its spellings."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        if getattr(namespace, self.dest, None) is not None:
+            raise argparse.ArgumentError(self, "is given twice; give one of the values")
+        setattr(namespace, self.dest, values)
 
 
 def add_classes(command: argparse._ActionsContainer) -> None:
@@ -240,7 +250,8 @@ def _mean(text: str | None) -> Any:
         values = np.array(numbers(text), np.float32)
         if values.size not in (1, 3):
             raise DataError(
-                f"--mean {text.replace(',', ' ')}: {values.size} numbers; expected R G B, one value, or a mean file"
+                f"--mean {text.replace(',', ' ')}: {values.size} numbers; expected R G B, one value, or a mean file; "
+                "decimals take a point"
             )
         return values
     if not Path(text).is_file():

@@ -53,6 +53,18 @@ def test_an_image_of_pillows_is_left_as_it_was() -> None:
     assert image.info == {"transparency": 0}
 
 
+def test_an_image_of_pillows_with_whole_numbers_of_any_range_is_refused(tmp_path: Path) -> None:
+    """Values of 0 to 255 would be high bytes of 0; a file of 16 bits states its range."""
+    with pytest.raises(DataError, match="mode I"):
+        PREPARED.load(Image.fromarray(RGB[:, :, 0].astype(np.int32)))
+    words = (RGB[:, :, 0].astype(np.uint16) << 8).astype(">u2").tobytes()
+    height, width = RGB.shape[:2]
+    (tmp_path / "a.pgm").write_bytes(b"P5 %d %d 65535\n" % (width, height) + words)
+    with Image.open(tmp_path / "a.pgm") as image:
+        assert image.mode == "I"
+        np.testing.assert_array_equal(PREPARED.load(image), PREPARED.load(RGB[:, :, 0]))
+
+
 @pytest.mark.parametrize("wrong", [None, 3, {"a": 1}, [RGB], object()], ids=["None", "3", "dict", "list", "object"])
 def test_what_is_no_image_is_refused_by_its_type(wrong: Any) -> None:
     with pytest.raises(DataError, match=type(wrong).__name__):

@@ -19,7 +19,7 @@ NAN = float("nan")
 OF_IMAGES: dict[str, list[Any]] = {
     "image_size": [5, "x", None, (1,), (0, 8), (2.5, 3), (8, 8, 1), (-8, 8), (True, 8)],
     "channels": ["x", None, 0, 2, 1.0, -1, True],
-    "mean": ["x", [1, 2], {}],
+    "mean": ["x", [1, 2], {}, NAN, 1e300, 10**400],
     "std": ["x", 0, -1, [0]],
     "scale": ["x", None, 0, NAN, True, [1]],
     "input_range": [5, "x", None, (1,), (2, 1), (0, "a"), (0, NAN)],
@@ -100,7 +100,7 @@ def test_prepare(keyword: str, value: Any, own: bool, net: matnet.Network) -> No
     named(keyword, error)
 
 
-@pytest.mark.parametrize(("keyword", "value"), [case for case in each(OF_IMAGES) if case[0] != "imagesize"])
+@pytest.mark.parametrize(("keyword", "value"), each(OF_IMAGES))
 def test_preprocessing(keyword: str, value: Any) -> None:
     with pytest.raises(MatnetError) as error:
         Preprocessing(**{"image_size": (8, 8), "channels": 1, keyword: value})

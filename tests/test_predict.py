@@ -22,6 +22,7 @@ from matnet.image_arguments import parsed, preprocessing_from
 from matnet.images import Preprocessing
 from matnet.images.doubts import doubts
 from matnet.ops.convolution import Conv
+from tests.helpers import assert_line
 from tests.tiny_models import colours
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -260,6 +261,18 @@ def test_a_missing_mean_is_doubted_by_what_the_files_state(
         net.meta["normalization"]["averageImage"] = np.array(stated, np.float32)
     (doubt,) = doubts(net, Preprocessing.of(net, **given))
     assert said in doubt and "no mean is subtracted" in doubt
+
+
+@pytest.mark.parametrize(("mean", "extent"), [(-5, "-5"), ((123, 300, 104), "104 to 300"), ((0, 117, 255), "")])
+def test_a_mean_that_pixels_do_not_have_is_doubted(mean: Any, extent: str) -> None:
+    assert_line([*doubts(colours(), Preprocessing.of(colours(), mean=mean)), "0 to 255"], extent, "0 to 255")
+    assert bool(extent) == bool(doubts(colours(), Preprocessing.of(colours(), mean=mean)))
+
+
+def test_a_mean_is_given_once_in_whatever_spelling(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parsed(predict.parser(), ["net", "image", "--mean", "1", "2", "3", "--mean-values", "4,5,6"])
+    assert_line(capsys.readouterr().err, "--mean", "twice")
 
 
 @pytest.mark.parametrize(

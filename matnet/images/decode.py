@@ -123,6 +123,10 @@ def _file(source: Source, max_pixels: int) -> Image:
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels  # Pillow's own limit is per process
     if isinstance(source, Image.Image):
+        if source.mode == "I" and source.format is None:
+            raise DataError(
+                f"{name_of(source)}: is of mode I, which states no range of values; convert it to mode L or RGB"
+            )
         return source.copy()
     if isinstance(source, (bytes, bytearray, memoryview)):
         return Image.open(io.BytesIO(source))

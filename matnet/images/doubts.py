@@ -21,29 +21,45 @@ _said: WeakKeyDictionary[Network, set[str]] = WeakKeyDictionary()
 
 
 def doubts(net: Network, prepared: Preprocessing) -> list[str]:
-    """Sentences about preprocessing that the network probably needs but `prepared` lacks, each logged once per network.
+    """Sentences about preprocessing that the network probably needs but `prepared` lacks, each logged once per network."""
+    found = [note for note in (_missing_mean(net, prepared), _strange_mean(prepared)) if note]
+    said = _said.setdefault(net, set())
+    for note in found:
+        if note not in said:
+            said.add(note)
+            log.warning(note)
+    return [*transposition_notes(net), *found]
+
+
+def _strange_mean(prepared: Preprocessing) -> str:
+    """A sentence about a mean that does not lie between black and white; "" for other means."""
+    if prepared.mean is None:
+        return ""
+    low, high = prepared.input_range
+    least, most, slack = float(prepared.mean.min()), float(prepared.mean.max()), (high - low) / 100
+    if low - slack <= least and most <= high + slack:
+        return ""
+    extent = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+    return f"the mean is {extent}, outside the range of the pixels, {low:g} to {high:g}, from which it is subtracted"
+
+
+def _missing_mean(net: Network, prepared: Preprocessing) -> str:
+    """A sentence about a missing mean; "" if none is missing.
 
     Most Caffe networks need a mean, which is in a separate file. Gray networks that scale their input (LeNet) do not.
     """
-    notes = transposition_notes(net)
     from_caffe = net.source.format == "caffe" or "caffe" in net.meta
     gray = prepared.channels == 1
     if not from_caffe or (prepared.mean is not None and np.any(prepared.mean)) or (gray and prepared.scale != 1):
-        return notes
+        return ""
     values = in_words("mean=VALUE", "--mean VALUE") if gray else in_words("mean=(R, G, B)", "--mean R G B")
     say = f"{values}{in_words('', ', or --mean FILE')}"
     advice = f"if the network was trained with one, pass {say}"
     if any(any(numbers(value)) for name, value in normalization(net.meta).items() if name in MEAN_FIELDS):
-        note = (
+        return (
             "no mean is subtracted: the mean passed replaces the one in the network's files; to subtract the "
             f"file's mean, omit {in_words('mean=', '--mean')}"
         )
-    elif prepared.mean is not None:
-        note = f"no mean is subtracted: the mean is 0 in the network's files or the options; {advice}"
-    else:
-        note = f"no mean is subtracted: the network's files contain none; {advice}"
-    said = _said.setdefault(net, set())
-    if note not in said:
-        said.add(note)
-        log.warning(note)
-    return [*notes, note]
+    if prepared.mean is not None:
+        return f"no mean is subtracted: the mean is 0 in the network's files or the options; {advice}"
+    return f"no mean is subtracted: the network's files contain none; {advice}"

@@ -85,6 +85,10 @@ class Preprocessing:
     exif: bool = False
     max_pixels: int = MAX_PIXELS
 
+    def __new__(cls, *_: Any, **given: Any) -> Preprocessing:
+        _require(given)  # before Python itself finds a keyword that is none
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         _require(vars(self))
         for name in KINDS:

@@ -125,13 +125,17 @@ def _stated_size(meta: Any, found: Mapping[str, Any]) -> Size:
 
 
 def given_planes(name: str, value: Any) -> np.ndarray:
-    """A mean or standard deviation as float32; DataError if it is not numeric."""
+    """A mean or standard deviation as float32; DataError if it is not numeric, or not finite in float32."""
     try:
-        return np.asarray(value, dtype=np.float32)
-    except (ValueError, TypeError):
+        with np.errstate(over="ignore"):
+            planes = np.asarray(value, dtype=np.float32)
+    except (ValueError, TypeError, OverflowError):
         raise DataError(
             f"preprocessing: {name} is {value!r}; expected numbers: one, one per channel, or H x W x C"
         ) from None
+    if not np.isfinite(planes).all():
+        raise DataError(f"preprocessing: {name} contains values that are not finite in float32")
+    return planes
 
 
 def normalization_notes(net: Network) -> list[str]:
@@ -157,7 +161,7 @@ class _Fields:
     problems: list[str] = field(default_factory=list)
 
     def array(self, name: str) -> np.ndarray | None:
-        """An array of finite numbers as float64; None if absent or empty."""
+        """An array of numbers, finite in float32, as float64; None if absent or empty."""
         value = self.struct.get(name)
         if value is None or (isinstance(value, (str, list)) and not value):
             return None
@@ -165,7 +169,7 @@ class _Fields:
             self.problems.append(f"{name} is {type(value).__name__}; expected an array of numbers")
             return None
         numbers = np.asarray(value, dtype=np.float64)
-        if not np.isfinite(numbers).all():
+        if not (np.abs(numbers) <= np.finfo(np.float32).max).all():
             self.problems.append(f"{name} contains NaN or infinite values")
             return None
         return numbers if numbers.size else None
