@@ -233,7 +233,7 @@ def sort_files(given: argparse.Namespace) -> None:
     for number, text in enumerate(parts):
         named = number == 0 and Path(text).suffix != ".mat"  # a model name may come with --prototxt
         started = not named and bool(given.source or given.prototxt or given.caffemodel)
-        place = _place(Path(text), started)
+        place = _place(Path(text), started) if Path(text).exists() or not given.source else "out"
         taken = getattr(given, place)
         if taken is not None:
             for file in (taken, text):

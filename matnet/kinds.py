@@ -36,7 +36,7 @@ UNKNOWN = "a file of an unknown kind"
 
 SUFFIXES = {
     ".mat": MAT, ".onnx": ONNX, ".prototxt": PROTOTXT, ".caffemodel": CAFFEMODEL, ".npz": NPZ, ".npy": NPY,
-    ".png": IMAGE, ".jpg": IMAGE, ".jpeg": IMAGE,
+    ".h5": HDF5, ".png": IMAGE, ".jpg": IMAGE, ".jpeg": IMAGE,
 }  # fmt: skip
 """Suffixes that imply a kind."""
 DEFINITIONS = (PROTOTXT,)

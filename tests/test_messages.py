@@ -148,6 +148,15 @@ def test_diff_says_when_only_meta_differs(model: Path, tmp_path: Path, capsys: p
     assert status == 1 and "--no-meta" not in said and said.splitlines()[-1].endswith("params, meta")
 
 
+def test_a_file_of_another_kind_to_write_is_not_taken_for_weights(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("own.h5", "own.caffemodel", "own.prototxt"):
+        status, said = answer(capsys, convert.main, model, tmp_path / name)
+        assert status == 2 and name in said and "another name" in said
+        assert not (tmp_path / name).exists()
+
+
 def test_a_mean_of_two_numbers_is_answered_with_the_numbers_that_it_takes(
     model: Path, photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

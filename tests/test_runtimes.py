@@ -444,6 +444,13 @@ def test_a_name_that_stands_for_none(name: str) -> None:
         candidates(name)
 
 
+def test_a_runtime_that_is_named_and_missing_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RUNTIMES["openvino"], "package", "no_such_package")
+    with pytest.raises(EngineError, match="'openvino' needs"):
+        SMALL.compile(backend="onnx", runtime="auto:onnxruntime,openvino")
+    assert SMALL.compile(backend="onnx", runtime="auto").way == "onnxruntime"
+
+
 def test_auto_among_some_runtimes_tries_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[list[str]] = []
 

@@ -18,6 +18,7 @@ from matnet.ops import register
 from matnet.ops.base import REGISTRY, Op
 from matnet.params import Param
 from tests.conftest import DATA, conformance_cases
+from tests.helpers import assert_line
 
 CASES = [f"matconvnet/{name}" for name in conformance_cases("matconvnet")]
 SAVED = [*((case, "5") for case in CASES), *((case, "7.3") for case in CASES[::3])]
@@ -246,3 +247,12 @@ def test_a_second_input_of_a_third_party_layer_stays(tmp_path: Path) -> None:
     again = matnet.load(tmp_path / "again.mat")
     assert again.source.format == "simplenn"
     np.testing.assert_array_equal(again({"input": image, "input2": level}), expected)
+
+
+@pytest.mark.parametrize("format", ["simplenn", "dagnn"])
+def test_a_network_without_weights_is_not_written_without_a_word(
+    format: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    net = matnet.load(Path(matnet.__file__).parent / "models" / "digits-lenet" / "deploy.prototxt")
+    net.save(tmp_path / "net.mat", format=format)
+    assert_line(caplog.text, "net.mat", "without", "conv1")

@@ -104,6 +104,7 @@ def save_network(
     FileFormatError if the MAT version cannot hold it.
     """
     from matnet.formats.mat import write_mat
+    from matnet.formats.needs import without_weights
 
     if not isinstance(net, Network):
         raise NetworkError(f"matnet.save: expected a Network as the first argument, found {type(net).__name__}")
@@ -117,6 +118,9 @@ def save_network(
     if chosen == "dagnn":
         for name in constant_operands(net):
             log.warning("%s: layer %r: MatConvNet's dagnn.PDist accepts its reference only as an input", path, name)
+    without = without_weights(net)
+    if without:
+        log.warning("%s: written without the weights of %s, which the network lacks; it cannot run", path, without)
     dropped = write_mat(path, variables, version=version, compress=compress)
     for place in dropped:
         log.warning("%s: %s is a MATLAB object; written as []", path, place)

@@ -24,7 +24,7 @@ def matlab_needs(net: Network, format: str) -> str:
         stock = kind in STOCK_TYPES if format == "simplenn" else layer.op.stock
         if not stock or layer.name in constant:
             needed.setdefault(kind, []).append(layer.name)
-    missing = [layer.name for layer in net.layers.values() if any(name not in net.params for name in layer.params)]
+    missing = without_weights(net)
     faults = [f"layer {layer.name!r}: {fault}" for layer in net.layers.values() for fault in _faults(net, layer)]
     if faults:
         return f"cannot run: {'; '.join(faults[:SHOWN])}"
@@ -35,10 +35,16 @@ def matlab_needs(net: Network, format: str) -> str:
     if needed:
         blocks = [f"{kind} ({_some(names)})" for kind, names in needed.items()]
         return f"needs an extension in MATLAB: {', '.join(blocks)}"
-    return f"has no weights for {_some(missing)}; with them runs in stock MatConvNet" if missing else STOCK
+    return f"has no weights for {missing}; with them runs in stock MatConvNet" if missing else STOCK
 
 
 STOCK = "runs in stock MatConvNet"
+
+
+def without_weights(net: Network) -> str:
+    """The layers of which params are missing, as text; "" where none is."""
+    missing = [layer.name for layer in net.layers.values() if any(name not in net.params for name in layer.params)]
+    return _some(missing) if missing else ""
 
 
 def _faults(net: Network, layer: Layer) -> list[str]:

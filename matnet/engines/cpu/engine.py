@@ -15,7 +15,15 @@ import numpy as np
 from matnet.engines.base import Engine
 from matnet.engines.cpu.division import callers_for
 from matnet.engines.cpu.program import Compiler, Program, batch_of
-from matnet.engines.cpu.runtimes import AUTO, OnnxRuntime, RuntimeSettings, candidates, runtime_class, tries_out
+from matnet.engines.cpu.runtimes import (
+    AUTO,
+    OnnxRuntime,
+    RuntimeSettings,
+    available,
+    candidates,
+    runtime_class,
+    tries_out,
+)
 from matnet.engines.cpu.tuning.beside import Beside
 from matnet.engines.cpu.tuning.choices import TunedChoice, identity, remember, remembered
 from matnet.engines.cpu.tuning.contest import fastest
@@ -54,8 +62,9 @@ class OnnxEngine(Engine):
         runtime = options.runtime or OnnxRuntime.name
         self._runtimes, self._auto = candidates(runtime), tries_out(runtime)
         self._fixed = Variant(self._runtimes[0]) if self._auto else variant_of(runtime)
-        for name in self._runtimes if not self._auto else self._runtimes[:1]:
-            runtime_class(name)  # raises early if it is not installed
+        for name in self._runtimes:
+            if not self._auto or name == self._runtimes[0] or not available(name):
+                runtime_class(name)  # raises early if it is not installed
         super().__init__(net, outputs, options)
         refuse_unknown(self.net, self.layers)
         written = {name for layer in self.layers for name in layer.outputs}
