@@ -41,6 +41,7 @@ from matnet.ops.normalization import BatchNorm
 from matnet.ops.training import Loss
 from matnet.params import Param
 from tests.doctor_runs import every, search
+from tests.helpers import assert_line
 from tests.tiny_models import gray_classifier
 
 MODEL, DIGITS = Path(embedded_model()), Path(embedded_data())
@@ -290,6 +291,12 @@ def test_a_file_that_is_not_whole(content: Any, tmp_path: Path, capsys: pytest.C
     assert run_command(doctor.main, [str(path), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["findings"]
     assert any(item["level"] == PROBLEM and item["part"] == "file" and str(path) in item["what"] for item in found)
+
+
+def test_a_file_of_another_program_is_the_users_to_mend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    matnet.load(MODEL).to_onnx(tmp_path / "net.onnx")
+    assert run_command(doctor.main, [str(tmp_path / "net.onnx")]) == 2
+    assert_line(capsys.readouterr().err, "net.onnx", "ONNX")
 
 
 # --- input that cannot be used ---

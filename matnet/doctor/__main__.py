@@ -47,8 +47,11 @@ def diagnose(options: argparse.Namespace, target: str | None) -> int:
     from matnet.doctor.checks import check_files, check_network
     from matnet.doctor.findings import problem
     from matnet.errors import DataError, FileFormatError, MatnetError
+    from matnet.foreign import refuse_foreign
 
     files = [path for path in _files(options.model) if path.is_file()]
+    for path in files:
+        refuse_foreign(path)
     findings = check_files(files)
     try:
         net = network_from(options.model, options)
