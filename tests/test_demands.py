@@ -1,7 +1,7 @@
 """What users ask for most: the checks of the demands that loading, asking, converting and the doctor answer.
 
 The numbers are those of a list of twenty demands, ranked by how often public issue threads raise them.
-test_demands_exact holds the others. Beside them: channel order, which needs photographs (2), in test_doctor_photos;
+test_demands_exact holds the others, test_doctor_photos those that need photographs of others (2, 14, 15). Beside them:
 what a bare installation needs (10) in .ci/run; GPUs without cuDNN (17) in test_cupy_machine. The weights of FCN-32s
 (16) and the reference faces of VGG-Face (19) are not part of the project.
 """

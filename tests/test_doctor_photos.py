@@ -40,7 +40,7 @@ def squeezenet(real_data: Path) -> tuple[Network, ImageList, Preprocessing]:
         ({"scale": 1 / 255}, "scale", ("scale", "channel order")),
     ],
 )
-def test_squeezenet_prepared_wrongly(
+def test_demand_02_a_flipped_knob_of_squeezenet_is_reported_by_name(
     change: dict[str, Any], knob: str, knobs: tuple[str, ...], squeezenet: tuple[Network, ImageList, Preprocessing]
 ) -> None:
     """One search tries all changes on all images, the others two kinds on half: each computes the network anew."""
@@ -52,7 +52,9 @@ def test_squeezenet_prepared_wrongly(
 
 
 @pytest.mark.process
-def test_squeezenet_transposed(squeezenet: tuple[Network, ImageList, Preprocessing]) -> None:
+def test_demand_02_transposed_filters_of_squeezenet_are_reported_by_name(
+    squeezenet: tuple[Network, ImageList, Preprocessing],
+) -> None:
     net, images, base = squeezenet
     turned = net.copy()
     swap_rows_and_columns(turned)
@@ -91,7 +93,7 @@ def turned(images: ImageList, how: str) -> np.ndarray:
         ("another order", "development kit", (LABELS,)),
     ],
 )
-def test_squeezenet_labelled_wrongly(
+def test_demand_15_labels_of_squeezenet_in_another_order_are_diagnosed(
     how: str, words: str, knobs: tuple[str, ...], squeezenet: tuple[Network, ImageList, Preprocessing]
 ) -> None:
     net, images, base = squeezenet
@@ -109,7 +111,7 @@ def test_squeezenet_labelled_wrongly(
     [({"interpolation": "nearest"}, "interpolation"), ({"crop_fraction": (0.5, 0.5)}, "crop"),
      ({"keep_aspect": True}, "resize rule")],
 )  # fmt: skip
-def test_squeezenet_resized_wrongly_is_named_or_not_decidable(
+def test_demand_14_squeezenet_resized_wrongly_is_named_or_not_decidable(
     change: dict[str, Any], knob: str, squeezenet: tuple[Network, ImageList, Preprocessing]
 ) -> None:
     net, images, base = squeezenet

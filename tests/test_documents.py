@@ -31,13 +31,15 @@ PAGES = sorted(
     for path in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("docs/examples/*.md")]
     if path.name not in ("changelog.md", "contributing.md")  # generated from files at the top
 )
-OPTIONAL = ("torch", "sklearn")
+OPTIONAL = ("torch", "sklearn", "openvino", "onnx2torch")
 """Packages that are no part of [test]: a block that needs one is skipped by name where it is not installed."""
 NEEDS = {
     "torch": re.compile(
         r"^(import|from) torch|from matnet\.torch|to_torch\(|--to-torch|plots\.(dream|class_image)", re.MULTILINE
     ),
     "sklearn": re.compile(r"^(import|from) sklearn", re.MULTILINE),
+    "openvino": re.compile(r"^import openvino", re.MULTILINE),
+    "onnx2torch": re.compile(r"^import onnx2torch", re.MULTILINE),
 }
 
 LANGUAGES = {"sh", "console", "python", "{code-cell} ipython3"}
@@ -46,7 +48,7 @@ MARKS = ("gpu", "data", "network", "slow")
 PLAIN = {"", "text", "prototxt"}  # not code
 DIRECTIVES = re.compile(r"\{(toctree|figure|gallery|include|image|note|math)\}")
 
-COUNTED = {"data": 15, "gpu": 4, "matlab": 2, "network": 12, "powershell": 1, "slow": 4}
+COUNTED = {"data": 15, "gpu": 4, "matlab": 2, "network": 13, "powershell": 1, "slow": 4}
 """How many blocks carry each mark."""
 
 
