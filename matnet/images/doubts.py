@@ -21,7 +21,7 @@ _said: WeakKeyDictionary[Network, set[str]] = WeakKeyDictionary()
 
 
 def doubts(net: Network, prepared: Preprocessing) -> list[str]:
-    """Sentences about preprocessing that the network probably needs but `prepared` lacks, each logged once per network."""
+    """Sentences about preprocessing that is missing or doubtful, each logged once per network."""
     found = [note for note in (_missing_mean(net, prepared), _strange_mean(prepared)) if note]
     said = _said.setdefault(net, set())
     for note in found:
