@@ -426,6 +426,14 @@ def test_the_engine_is_timed_on_resident_input_and_step_by_step(
     assert conv.bytes > 0
 
 
+def test_a_step_is_timed_as_a_graph_of_its_calls(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python starts it once, and once for each call that is recorded; the turns launch the graph alone."""
+    monkeypatch.setattr(kernels, "RUNS", 3)
+    call = Mock(return_value=None)
+    kernels.seconds_per_call(machine.cupy, call)
+    assert call.call_count == 1 + 3
+
+
 def test_the_page_shows_memory_and_bandwidth() -> None:
     entry = {"model": "vgg16", "batch": 64, "batches": 1000, "used": 1200, "used_at_end": 1200}
     entry |= {"weights": 600, "two_largest_activations": 400}

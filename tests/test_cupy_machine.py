@@ -6,8 +6,10 @@ The kernels are compiled for the processor, the libraries follow their documenta
 from __future__ import annotations
 
 import gc
+import itertools
 import re
 import shutil
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -205,6 +207,25 @@ def test_inputs_travel_in_parts(machine: SimpleNamespace, monkeypatch: pytest.Mo
     monkeypatch.setattr(transfer, "PART", 4000)
     net, x = NETS["fused"], values(7, *X[1:])
     assert_close(net.compile(backend="cupy")(x)["b"], net.forward(x)["b"], 1e-5, "b")
+
+
+def test_several_threads_copy_at_a_time(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first two of 16 parts wait for each other, which one thread alone could not do."""
+    monkeypatch.setattr(transfer, "PART", 400)
+    monkeypatch.setattr(transfer, "processors", lambda: 4)
+    transfer._copiers.cache_clear()
+    both, numbers, copyto = threading.Barrier(2), itertools.count(), np.copyto
+
+    def copy(target: np.ndarray, source: np.ndarray) -> None:
+        if next(numbers) < 2:
+            both.wait(30)
+        copyto(target, source)
+
+    monkeypatch.setattr(transfer, "np", SimpleNamespace(**{**vars(np), "copyto": copy}))
+    source = values(40, 40)
+    target = np.zeros_like(source)
+    transfer._copy_by_parts(source, target)
+    np.testing.assert_array_equal(target, source)
 
 
 def test_batches_one_after_the_other(machine: SimpleNamespace) -> None:
@@ -416,14 +437,16 @@ def test_products_in_every_way(
     assert any(isinstance(call, libraries.BlasCall) for call in calls) == (way == "cuBLAS")
 
 
-def prefer(way: str, machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the chooser find this way of several the fastest, wherever a step has it."""
-    chosen = choice.Chooser.way
+def prefer(way: str, machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Let the chooser find this way of several the fastest; for each step, as it is bound, whether it has it."""
+    chosen, offered = choice.Chooser.way, list[bool]()
 
     def only(self: Any, key: str, ways: Any) -> Any:
+        offered.append(way in ways)
         return chosen(self, key, {way: ways[way]} if way in ways else ways)
 
     monkeypatch.setattr(choice.Chooser, "way", only)
+    return offered
 
 
 def test_without_cuda_bindings_products_go_another_way(machine: SimpleNamespace) -> None:
@@ -444,7 +467,7 @@ def test_convolutions_in_every_way(
     way: str, precision: str, machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An image of 3 channels, read with a fourth; two groups of 16 bytes or more, by themselves or in one."""
-    prefer(way, machine, monkeypatch)
+    offered = prefer(way, machine, monkeypatch)
     net = network(
         (Conv(pad=(1, 2, 0, 3), stride=(2, 3)), ["x"], [values(3, 5, 3, 16), values(16, 1)]), (ReLU(), ["a"], []),
         (Conv(pad=(1, 1, 1, 1)), ["b"], [values(3, 2, 8, 32), values(32, 1)]),
@@ -454,6 +477,8 @@ def test_convolutions_in_every_way(
         x = values(2, 3, 7, 11, seed=seed)
         assert_close(*(next(iter(run(x).values())) for run in (engine, net.forward)), TOLERANCE[precision], way)
     assert engine.path == "1 graph"
+    grouped = way not in ("as it is", "with a channel of zeros")
+    assert offered == [not grouped, way != "with a channel of zeros"]
 
 
 def test_the_fastest_way_is_taken_and_remembered(machine: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
