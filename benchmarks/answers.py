@@ -32,16 +32,15 @@ import numpy as np
 
 import matnet
 from matnet.arguments import positive
-from matnet.benchmarks.machine import describe, resident
+from matnet.benchmarks.machine import resident, write_figures
 from matnet.command_line import run_command
 from matnet.datasets import ImageList
 from matnet.datasets.scan import images_below
 from matnet.engines import EngineOptions
-from matnet.engines.device import processors
 from matnet.errors import DataError, MatnetError
 from matnet.evaluation import evaluate
 from matnet.evaluation.scores import score_variable
-from matnet.files import atomic_write, check_outputs
+from matnet.files import check_outputs
 from matnet.kinds import JSON
 from matnet.tables import Column, Table
 
@@ -295,10 +294,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = measure(options)
     print(Table(COLUMNS, rows).text(width=120))
     if options.json:
-        known = {**describe(processors(), [], PROGRAM), "command": f"python -m {PROGRAM} MODEL IMAGES"}
-        known.pop("matmul_flop_per_s")
-        with atomic_write(options.json) as file:
-            file.write(json.dumps({"machine": known, "rows": rows}, indent=1).encode())
+        write_figures(options.json, PROGRAM, {"rows": rows}, ["MODEL", "IMAGES"])
     return 0 if all(row["met"] for row in rows) else 1
 
 

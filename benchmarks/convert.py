@@ -15,7 +15,6 @@ if __name__ == "__main__":
     interruptible()
 
 import argparse
-import json
 import math
 import platform
 import shutil
@@ -30,12 +29,12 @@ from typing import Any
 
 import numpy as np
 
-from matnet.benchmarks.machine import with_bytecode
+from matnet.benchmarks.machine import with_bytecode, write_figures
 from matnet.command_line import run_command
 from matnet.converters.files.caffe_write import write_caffemodel, write_prototxt
 from matnet.converters.files.message import Message, build
 from matnet.errors import MatnetError
-from matnet.files import atomic_write, check_outputs
+from matnet.files import check_outputs
 from matnet.kinds import JSON
 from matnet.tables import Column, Table
 
@@ -199,8 +198,7 @@ def main(argv: list[str] | None = None) -> int:
             verdict, most = "miss" if row["network"] in missed else "PASS", MOST[row["network"]]
             print(f"{verdict}  {row['network']}: process / cp {row['process_ratio']:.2f}, at most {most:g}")
     if given.json:
-        with atomic_write(given.json) as file:
-            file.write(json.dumps(rows, indent=1).encode())
+        write_figures(given.json, "matnet.benchmarks.convert", {"rows": rows}, argv)
     return 1 if missed else 0
 
 

@@ -13,7 +13,6 @@ if __name__ == "__main__":
 
 import argparse
 import itertools
-import json
 import logging
 import platform
 import sys
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from matnet.benchmarks.machine import write_figures
 from matnet.command_line import run_command
 from matnet.errors import MatnetError
 from matnet.files import atomic_write, check_outputs
@@ -368,8 +368,8 @@ def main(argv: list[str] | None = None) -> int:
     note = f"Least processor time of {options.runs}; Python {platform.python_version()}, {platform.platform()}"
     print(f"{result.text()}\n{note}")
     if options.json:
-        with atomic_write(options.json) as file:
-            file.write(json.dumps({"parts": options.parts, "runs": options.runs, "rows": rows}, indent=1).encode())
+        figures = {"parts": options.parts, "runs": options.runs, "rows": rows}
+        write_figures(options.json, "matnet.benchmarks.growth", figures, argv)
     if options.markdown:
         with atomic_write(options.markdown) as file:
             file.write(f"{result.markdown()}\n\n{note}\n".encode())

@@ -8,17 +8,16 @@ if __name__ == "__main__":
     interruptible()
 
 import argparse
-import json
 import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 
-from matnet.benchmarks.machine import with_bytecode
+from matnet.benchmarks.machine import with_bytecode, write_figures
 from matnet.command_line import run_command
 from matnet.errors import MatnetError
-from matnet.files import atomic_write, check_outputs
+from matnet.files import check_outputs
 from matnet.kinds import JSON
 from matnet.tables import Table
 
@@ -94,8 +93,8 @@ def main(argv: list[str] | None = None) -> int:
     held = all(1000 * (median[verb] - median["numpy"]) <= TARGET for verb in VERBS)
     print(f"show and convert at most {TARGET:.0f} ms more than numpy: {'PASS' if held else 'miss'}")
     if options.json:
-        with atomic_write(options.json) as file:
-            file.write(json.dumps({"seconds": seconds, "median": median, "held": held}, indent=1).encode())
+        figures = {"seconds": seconds, "median": median, "held": held}
+        write_figures(options.json, "matnet.benchmarks.import_time", figures, argv)
     return 0 if held else 1
 
 

@@ -12,7 +12,6 @@ if __name__ == "__main__":
     interruptible()
 
 import argparse
-import json
 import platform
 import statistics
 import sys
@@ -21,10 +20,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from matnet.benchmarks.machine import write_figures
 from matnet.command_line import run_command
 from matnet.engines import BACKENDS
 from matnet.errors import MatnetError
-from matnet.files import atomic_write, check_outputs
+from matnet.files import check_outputs
 from matnet.kinds import JSON
 from matnet.zoo import random_network
 
@@ -93,8 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"at most {TARGET} ms more: {'PASS' if held else 'miss'}; {options.calls} calls each, {platform.platform()}")
     if options.json:
         report = {"target_ms": TARGET, "held": held, "ms": [{**asdict(row), "more": row.difference} for row in rows]}
-        with atomic_write(options.json) as file:
-            file.write(json.dumps(report, indent=1).encode())
+        write_figures(options.json, "matnet.benchmarks.kept_engines", report, argv)
     return 0 if held else 1
 
 

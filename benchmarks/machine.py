@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,6 +20,7 @@ from matnet.benchmarks.timing import TimeLimits, by_turns
 from matnet.engines.cpu.runtimes import available
 from matnet.engines.device import processors
 from matnet.errors import EngineError, MatnetError
+from matnet.files import atomic_write
 
 MATRIX = 1536  # side of the matrices whose product measures what the processor can do
 PACKAGES: tuple[str, ...] = (
@@ -54,6 +56,14 @@ def describe(threads: int, argv: list[str], program: str = "matnet.benchmarks") 
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "matmul_flop_per_s": {},
     }
+
+
+def write_figures(path: str, program: str, figures: Mapping[str, Any], argv: Sequence[str] | None = None) -> None:
+    """Write figures and the machine as JSON; argv: the arguments of the program, None: those of the process."""
+    machine = describe(processors(), list(sys.argv[1:] if argv is None else argv), program)
+    del machine["matmul_flop_per_s"]
+    with atomic_write(path) as file:
+        file.write(f"{json.dumps({'machine': machine, **figures}, indent=1)}\n".encode())
 
 
 def without_outputs(argv: Sequence[str]) -> list[str]:

@@ -29,9 +29,10 @@ from typing import Any
 
 import numpy as np
 
+from matnet.benchmarks.machine import write_figures
 from matnet.command_line import run_command
 from matnet.errors import MatnetError
-from matnet.files import atomic_write, check_outputs
+from matnet.files import check_outputs
 from matnet.formats.mat import read_mat, write_mat
 from matnet.formats.mat.header import read_header
 from matnet.formats.mat.values import Cell, row
@@ -280,8 +281,7 @@ def main(argv: list[str] | None = None) -> int:
             found = f"{line['ratio']:.2f}, peak {line['peak_ratio']:.2f} of the values"
             print(f"{'PASS' if line['held'] else 'miss'}  {line['file']}: {found}; {wanted}")
     if options.json:
-        with atomic_write(options.json) as file:
-            file.write(json.dumps({"rows": rows}, indent=1).encode())
+        write_figures(options.json, "matnet.benchmarks.mat_load", {"rows": rows}, argv)
     return 0 if all(line["held"] for line in rows) else 1
 
 
