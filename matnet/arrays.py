@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from matnet.errors import DataError, FileFormatError
-from matnet.files import atomic_write, existing_file
+from matnet.files import atomic_path, existing_file
 from matnet.kinds import NPY, NPZ, kind_of
 
 log = logging.getLogger(__name__)
@@ -52,11 +52,16 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
         file = read_mat(target)
         return {name: value for name, value in file.items() if isinstance(value, np.ndarray)} or _inside(file, target)
+    from matnet.formats.mat.limits import most_bytes
+
     try:
         stored = np.load(target, allow_pickle=False)
         if isinstance(stored, np.ndarray):
             raise DataError(f"{target}: is {NPY}, which holds one unnamed array; write it with numpy.savez")
         with stored:
+            size = sum(member.file_size for member in stored.zip.infolist())
+            if size > most_bytes(target.stat().st_size):
+                raise DataError(f"{target}: unpacks to {size:,} bytes, more than a file of its size may hold")
             return {name: np.asarray(stored[name]) for name in stored.files}
     except DataError:
         raise
@@ -197,5 +202,5 @@ def write_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray])
         fitted = identifiers(named)
         write_mat(target, {fitted[name]: np.atleast_2d(value) for name, value in named.items()})
         return
-    with atomic_write(target) as file:
+    with atomic_path(target) as temporary, temporary.open("wb") as file:  # a device has no places to go back to
         np.savez(file, **named)  # type: ignore[arg-type]

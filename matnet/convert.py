@@ -33,7 +33,7 @@ from matnet.conversion_arguments import (
     sort_files,
 )
 from matnet.errors import NetworkError, printable
-from matnet.files import check_outputs
+from matnet.files import check_outputs, is_special
 from matnet.finite import warn_not_finite
 from matnet.formats import format_of, load_network, save_network
 from matnet.formats.find import refuse_to_replace_data
@@ -274,6 +274,8 @@ def convert_to_torch(given: argparse.Namespace) -> None:
 
 def _check_onnx(path: Path) -> str:
     """Run onnx's checker on the file. An exception from it is a bug in matnet, so it is not caught."""
+    if is_special(path):
+        return "not checked (a device cannot be read again)"
     try:
         import onnx
     except ImportError:

@@ -8,8 +8,10 @@ import mmap
 import os
 import re
 import stat
+import struct
 import sys
 import weakref
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -70,7 +72,7 @@ def check_outputs(outputs: Iterable[tuple[PathLike | None, str]], read: Iterable
     outputs: each path with its kind, one of `matnet.kinds`; None for an output that was not requested. read: every
     input file of the command; names without a file (such as model names) are ignored, and `P,W` means two files.
     Raises FileFormatError if an output is also an input (also through links), is given twice, has the suffix of another
-    kind, exists with another kind, is a folder or read-only, or if its folder does not exist.
+    kind, exists with another kind, is a folder or read-only, or if its folder does not exist or is read-only.
     """
     sources: dict[object, Path] = {}
     for part in (part for path in read if path is not None for part in _parts(os.fspath(path))):
@@ -80,7 +82,8 @@ def check_outputs(outputs: Iterable[tuple[PathLike | None, str]], read: Iterable
         if path is None:
             continue
         target = Path(path)
-        if _is_special(target):
+        if is_special(target):
+            _check_target(target)
             continue
         identity = _identity(target)
         if identity in sources:
@@ -100,7 +103,9 @@ def _identity(path: Path) -> object:
     """A value that identifies the file, the same for all its links; also defined for a file that does not exist yet."""
     try:
         found = path.stat()
-    except (OSError, ValueError):
+    except ValueError:  # no file has such a name
+        return path
+    except OSError:
         return os.path.normcase(os.path.realpath(path))
     return found.st_dev, found.st_ino
 
@@ -128,18 +133,58 @@ def _check_kind(target: Path, kind: str) -> None:
 
 def _check_target(target: Path) -> None:
     """Raise FileFormatError if no file can be written at this path."""
+    try:
+        problem = _problem(target)
+    except (OSError, ValueError) as error:  # a name that is too long, or that holds a zero byte
+        problem = f"cannot be written: {getattr(error, 'strerror', None) or error}"
+    if problem:
+        raise FileFormatError(f"{target}: {problem}")
+
+
+def _problem(target: Path) -> str:
+    """Why no file can be written at this path; "" if it can."""
     if target.is_dir():
-        raise FileFormatError(f"{target}: is a folder; give the name of the file to write")
-    if _descriptor(target) is not None:
-        return
+        return "is a folder; give the name of the file to write"
+    number = _descriptor(target)
+    if number is not None:
+        import fcntl
+
+        flags = fcntl.fcntl(number, fcntl.F_GETFL)
+        return "" if flags & (os.O_WRONLY | os.O_RDWR) else "is not open for writing; give another file"
     real = Path(os.path.realpath(target))
+    folder = real.parent if target.is_symlink() else target.parent
     if not real.parent.is_dir():
-        folder = real.parent if target.is_symlink() else target.parent
-        raise FileFormatError(f"{target}: the folder {folder} does not exist; create it first")
-    if real.exists():
+        return f"the folder {folder} does not exist; create it first"
+    with suppress(FileNotFoundError):
         writable = real.stat().st_mode & 0o222 if os.name == "posix" else True
         if not (writable and os.access(real, os.W_OK)):
-            raise FileFormatError(f"{target}: is read-only; make it writable, or give another name")
+            return "is read-only; make it writable, or give another name"
+    if not (is_special(target) or os.access(real.parent, os.W_OK | os.X_OK)):
+        return f"the folder {folder} is read-only; make it writable, or write to another folder"
+    return ""
+
+
+def check_folder(folder: PathLike) -> None:
+    """Raise FileFormatError, before any work, if the folder cannot be created or written to."""
+    _make_folder(Path(folder), make=False)
+
+
+def make_folder(folder: PathLike) -> None:
+    """Create the folder if it does not exist. Raises FileFormatError if it cannot be written to."""
+    _make_folder(Path(folder), make=True)
+
+
+def _make_folder(folder: Path, make: bool) -> None:
+    try:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        here = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+        writable = os.access(here, os.W_OK | os.X_OK)
+        problem = f"{here} is a file" if not here.is_dir() else "" if writable else f"{here} is read-only"
+    except (OSError, ValueError) as error:
+        problem = f"cannot be made: {getattr(error, 'strerror', None) or error}"
+    if problem:
+        raise FileFormatError(f"{folder}: {problem}; give another folder")
 
 
 def _descriptor(path: Path) -> int | None:
@@ -173,7 +218,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
     Raises FileFormatError if the folder does not exist, `path` is a folder or read-only, or the disk is full.
     """
     target = Path(path)
-    if _is_special(target):
+    if is_special(target):
         with _errors_named(target), _opened_directly(target) as file:
             yield file
         return
@@ -186,19 +231,21 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     """Like atomic_write, for libraries that open files by name: yields the path of the empty temporary file."""
     target = Path(path)
     _check_target(target)
-    if _is_special(target):
+    if is_special(target):
         import shutil
         import tempfile
 
-        with tempfile.TemporaryDirectory() as folder:
-            yield Path(folder, "whole")
-            with _errors_named(target), Path(folder, "whole").open("rb") as whole, _opened_directly(target) as file:
+        with tempfile.TemporaryDirectory() as folder, _errors_named(target):
+            finished = Path(folder, "whole")
+            finished.touch()
+            yield finished
+            with finished.open("rb") as whole, _opened_directly(target) as file:
                 shutil.copyfileobj(whole, file)
         return
     real = Path(os.path.realpath(target))
     temporary = _temporary_beside(real)
     try:
-        with _errors_named(target, temporary):
+        with _errors_named(target, temporary, real):
             yield temporary
             _put(temporary, real)
     except BaseException:
@@ -206,13 +253,13 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
         raise
 
 
-def _is_special(target: Path) -> bool:
+def is_special(target: Path) -> bool:
     """Whether the path exists and is neither a regular file nor a folder."""
     if _descriptor(target) is not None:
         return True
     try:
         return not stat.S_ISREG(target.stat().st_mode) and not target.is_dir()
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 
@@ -231,16 +278,37 @@ def _opened_directly(target: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+@contextmanager
+def temporary_folder(path: PathLike) -> Iterator[Path]:
+    """Create a folder beside `path` and remove it at the end, or, after a kill, at the next call."""
+    import shutil
+
+    real = Path(os.path.realpath(path))
+    make_folder(real.parent)
+    _remove_leftovers(real)
+    folder = real.with_name(f"{_start(real)}{os.getpid()}.{os.urandom(8).hex()}.part")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _temporary_beside(real: Path) -> Path:
     """Create an empty file in the folder of `real`, with at most the permissions that `open` would give."""
     mode = real.stat().st_mode & 0o666 if real.exists() else 0o666
     _remove_leftovers(real)
-    temporary = real.with_name(f".{real.name[:100]}.{_this_machine()}.{os.getpid()}.{os.urandom(8).hex()}.part")
+    temporary = real.with_name(f"{_start(real)}{os.getpid()}.{os.urandom(8).hex()}.part")
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
     except OSError as error:
         raise FileFormatError(f"{real}: cannot be written: {error.strerror or error}") from error
     return temporary
+
+
+def _start(real: Path) -> str:
+    """The start of the names of temporary files of this machine beside `real`; a file name has at most 255 bytes."""
+    return f".{os.fsencode(real.name)[:100].decode(errors='ignore')}.{_this_machine()}."
 
 
 @cache
@@ -253,13 +321,20 @@ def _this_machine() -> str:
 
 
 def _remove_leftovers(real: Path) -> None:
-    """Remove temporary files left beside `real` by killed processes of this machine."""
-    start = f".{real.name[:100]}.{_this_machine()}."
+    """Remove temporary files and folders left beside `real` by killed processes of this machine."""
+    start = _start(real)
     with suppress(OSError):
         for name in os.listdir(real.parent):
             found = _LEFTOVER.fullmatch(name[len(start) :]) if name.startswith(start) else None
-            if found and not process_exists(int(found[1])):
-                real.with_name(name).unlink(missing_ok=True)
+            if not found or process_exists(int(found[1])):
+                continue
+            left = real.with_name(name)
+            if left.is_dir():
+                import shutil
+
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def process_exists(number: int) -> bool:
@@ -286,6 +361,7 @@ def _put(temporary: Path, real: Path) -> None:
         import shutil
 
         with temporary.open("rb") as whole, real.open("r+b") as file:
+            _reserve(file, temporary.stat().st_size, before.st_size)
             shutil.copyfileobj(whole, file)
             file.truncate()
         temporary.unlink()
@@ -297,10 +373,22 @@ def _put(temporary: Path, real: Path) -> None:
     os.replace(temporary, real)
 
 
+def _reserve(file: BinaryIO, size: int, before: int) -> None:
+    """Allocate the disk space of the new content first, so that a full disk does not destroy the old content."""
+    if not hasattr(os, "posix_fallocate") or size <= before:
+        return
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        file.truncate(before)
+        if error.errno in _OF_THE_FILE:
+            raise
+
+
 @contextmanager
-def _errors_named(target: Path, temporary: Path | None = None) -> Iterator[None]:
+def _errors_named(target: Path, *others: Path) -> Iterator[None]:
     """Turn OSError while writing into a FileFormatError that names the file."""
-    own = {os.fspath(path) for path in (target, temporary) if path is not None}
+    own = {os.fspath(path) for path in (target, *others)}
     try:
         yield
     except OSError as error:
@@ -310,6 +398,12 @@ def _errors_named(target: Path, temporary: Path | None = None) -> Iterator[None]
 
 
 # -- reading ----------------------------------------------------------------------------------------
+
+IMAGE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, AttributeError, OverflowError),
+    *(NotImplementedError, MemoryError, struct.error, zlib.error),
+)
+"""Exceptions of Pillow for damaged files, besides DecompressionBombError. MemoryError: a block that claims 4 GB."""
 
 
 def _a(noun: str) -> str:
@@ -324,13 +418,17 @@ def existing_file(path: PathLike, what: str = "file") -> Path:
     without a writer cannot block.
     """
     target = Path(path)
-    if target.is_dir():
+    try:
+        found = target.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileFormatError(f"{target}: no such {what}; check the name and the folder") from None
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{target}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if stat.S_ISDIR(found.st_mode):
         raise FileFormatError(f"{target}: is a folder, not {_a(what)}; give the file itself")
-    if not target.exists():
-        raise FileFormatError(f"{target}: no such {what}; check the name and the folder")
-    if not target.is_file():
+    if not stat.S_ISREG(found.st_mode):
         raise FileFormatError(f"{target}: is a pipe or device, not {_a(what)}; save its content to a file first")
-    if target.stat().st_size == 0:
+    if found.st_size == 0:
         raise FileFormatError(f"{target}: the {what} is empty (0 bytes); fetch or copy it again")
     return target
 

@@ -129,8 +129,8 @@ def _text_kind(head: bytes) -> str:
     if re.match(rb"[\[{]\s*[\"\[{\]}\d-]", text):
         return JSON
     if text.startswith(b"<"):
-        start = text[:4096].lower()
-        return SVG if b"<svg" in start else HTML if b"<html" in start or start.startswith(b"<!doctype") else TEXT
+        first = re.search(rb"<(?:!doctype\s+html|html|svg)\b", text[:4096].lower())  # a page may hold drawings
+        return TEXT if first is None else SVG if first[0] == b"<svg" else HTML
     return DOT if re.match(rb"(?:strict\s+)?(?:di)?graph\b[^{]*\{", text) else TEXT
 
 

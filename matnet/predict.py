@@ -25,7 +25,7 @@ from matnet.arguments import (
 from matnet.command_line import command_parser, run_command, say
 from matnet.errors import NetworkError, printable
 from matnet.evaluation.detectors import LEAST, detects, refuse_idle_sizes
-from matnet.files import check_outputs
+from matnet.files import check_folder, check_outputs, make_folder
 from matnet.finite import weights_not_finite
 from matnet.image_arguments import add_classes, add_preprocessing, parsed, preprocessing_from
 from matnet.kinds import IMAGE
@@ -123,11 +123,12 @@ def _detect(net: Network, options: argparse.Namespace) -> int:
     if options.draw is not None:
         pictures = pictures_of(options.images)[0]
         files = drawn_files(options.draw, pictures)
+        check_folder(options.draw)
     least = LEAST if options.least_score is None else options.least_score
     given = {"least": least, "top": options.top, "classes": options.classes, "scores": options.scores}
     found = detect(net, options.images, prepared, engine_options(options), progress=_progress(options), **given)
     if files:
-        options.draw.mkdir(parents=True, exist_ok=True)
+        make_folder(options.draw)
         check_outputs([(file, IMAGE) for file in files], [picture.name for picture in pictures])
     records, not_finite = [], set()
     for number, image in enumerate(found):

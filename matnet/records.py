@@ -29,8 +29,9 @@ def key_digest(key: Mapping[str, Any]) -> str:
 def read_record(path: Path, parse: Callable[[dict[str, Any]], Value]) -> Value | None:
     """Read and `parse` the record in a file; None if it is missing or unusable.
 
-    A file that is not a JSON object, or for which `parse` raises KeyError, TypeError, ValueError, AttributeError or
-    MatnetError, is renamed to NAME.damaged with a warning. An unreadable file is ignored with a warning.
+    A file that is not a JSON object, or for which `parse` raises LookupError, ArithmeticError, TypeError, ValueError,
+    AttributeError or MatnetError, is renamed to NAME.damaged with a warning. An unreadable file is ignored with a
+    warning.
     """
     try:
         text = path.read_bytes()
@@ -44,7 +45,7 @@ def read_record(path: Path, parse: Callable[[dict[str, Any]], Value]) -> Value |
         if not isinstance(record, dict):
             raise ValueError("expected a JSON object")
         return parse(record)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, MatnetError) as error:
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError, RecursionError, MatnetError) as error:
         _set_aside(path, error)
         return None
 

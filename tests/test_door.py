@@ -131,7 +131,17 @@ def packed(path: Path) -> None:
         archive.writestr("in__input.npy", b"no array")
 
 
-@pytest.mark.parametrize("make", [text_array, one_array, damaged, encrypted, packed])
+def bomb(path: Path) -> None:
+    """300 MB of zeros in 0.3 MB."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("in__input.npy", "w") as member:
+        np.lib.format.write_array_header_1_0(
+            member, {"descr": "<f4", "fortran_order": False, "shape": (75_000_000,)}
+        )
+        for _ in range(300):
+            member.write(bytes(10**6))
+
+
+@pytest.mark.parametrize("make", [text_array, one_array, damaged, encrypted, packed, bomb])
 def test_arrays_that_cannot_be_used(
     make: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

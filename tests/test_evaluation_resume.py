@@ -127,6 +127,10 @@ def test_resume_without_a_kept_run_starts_anew(
         # 4 images counted, 5 done
         json.dumps({"key": KEY, "tally": {**tally(0, 4).record(), "done": [[0, 5]]}}),
         json.dumps({"key": KEY, "tally": {**tally(0, 4).record(), "done": [[0, 3], [2, 3]]}}),
+        json.dumps({"key": KEY, "tally": {**tally(0, 4).record(), "done": [[-4, 0]]}}),
+        json.dumps({"key": KEY, "tally": {**tally(0, 4).record(), "done": [[4, 8], [9, 9]]}}),
+        json.dumps({"key": KEY, "tally": {**tally(0, 4).record(), "done": [[0, float("inf")]]}}),
+        json.dumps({"key": KEY, "tally": {**tally(0, 4).record(), "seconds": float("nan")}}),
     ],
 )
 def test_a_damaged_file_is_set_aside(text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -210,3 +214,15 @@ def full(*_: Any) -> Any:
 def test_an_output_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(MatnetError, match="does not exist"):
         eval_command.main(["--quiet", "--json", str(tmp_path / "nodir" / "row.json")])
+
+
+def test_beside_a_device_no_state_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state of `--json /dev/null` was the file /dev/null.unfinished."""
+    monkeypatch.setenv("MATNET_HOME", str(tmp_path))
+    monkeypatch.setattr("matnet.evaluation.resume.KEEP_EVERY", 0.0)
+    kept: list[Path] = []
+    save = Unfinished.save
+    monkeypatch.setattr(Unfinished, "save", lambda self, tally: kept.append(self.path) or save(self, tally))
+    assert eval_command.main(["--quiet", "--backend", "numpy", "--limit", "20", "--json", "/dev/null"]) == 0
+    assert kept
+    assert {path.parent for path in kept} == {tmp_path / "evaluations"}

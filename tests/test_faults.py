@@ -25,6 +25,8 @@ from pathlib import Path
 import pytest
 
 import matnet
+from matnet.errors import FileFormatError
+from matnet.files import atomic_write
 
 pytestmark = [
     pytest.mark.process,
@@ -211,6 +213,17 @@ def test_a_small_disk_that_is_full_is_one_sentence(name: str, small_disk: Path) 
     assert name == "save" or "Traceback" not in done.stderr
     assert not path.exists()
     assert not [found for found in small_disk.iterdir() if found.name.startswith(".")]
+
+
+def test_a_file_of_two_names_stays_whole_on_a_disk_that_is_full(small_disk: Path) -> None:
+    """Its new content is copied into it, which needs as much room again as the finished file beside it has."""
+    old = small_disk / "one.bin"
+    old.write_bytes(b"old")
+    os.link(old, small_disk / "two.bin")
+    with pytest.raises(FileFormatError, match=r"one\.bin.*No space left"), atomic_write(old) as file:
+        file.write(bytes(3 * 4096))
+    assert (small_disk / "two.bin").read_bytes() == b"old"
+    assert sorted(path.name for path in small_disk.iterdir()) == ["filled", "one.bin", "two.bin"]
 
 
 def test_an_evaluation_on_a_full_disk_prints_its_result(small_disk: Path) -> None:

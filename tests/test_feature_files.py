@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,25 @@ def test_an_interrupted_run_of_something_else_is_kept(
 
 
 @pytest.mark.process
+@pytest.mark.parametrize(("name", "content"), [("key.json", b"[" * 100_000), ("key.json", b""), ("done", b"\1")])
+def test_a_damaged_state_is_begun_anew(
+    name: str,
+    content: bytes,
+    interrupted: Path,
+    net: Network,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (interrupted.with_name("f.npz.part") / name).write_bytes(content)
+    (folder / "3.png").write_bytes(b"no image")
+    assert run(MODEL, folder, "--layer", "ip1", "--out", interrupted) == 2
+    assert "damaged" in capsys.readouterr().err
+    arrays, _, _ = read(interrupted)
+    np.testing.assert_allclose(arrays["ip1"], expected(net)["ip1"], rtol=1e-4, atol=1e-4)
+    assert not interrupted.with_name("f.npz.part").exists()
+
+
+@pytest.mark.process
 def test_a_folder_of_others_with_that_name_stays(folder: Path, tmp_path: Path) -> None:
     part = tmp_path / "f.npz.part"
     part.mkdir()
@@ -355,3 +375,16 @@ def test_a_layer_among_the_images_is_no_image(tmp_path: Path, capsys: pytest.Cap
     assert run(MODEL, SEVENS[0], "--layer", "conv1", "ip1", "--out", tmp_path / "f.npz") == 2
     assert "--layer conv1 --layer ip1" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.process
+def test_an_output_that_is_a_link_to_another_disk(folder: Path, tmp_path: Path) -> None:
+    disk = Path("/dev/shm")
+    if not disk.is_dir() or disk.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second file system")
+    with tempfile.TemporaryDirectory(dir=disk) as elsewhere:
+        out = tmp_path / "f.npy"
+        out.symlink_to(Path(elsewhere, "real.npy"))
+        assert run(MODEL, folder, "--layer", "ip1", "--out", out) == 2  # of the fourth image
+        assert out.is_symlink()
+        assert np.load(Path(elsewhere, "real.npy")).shape[0] == 7

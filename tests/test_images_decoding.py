@@ -136,3 +136,14 @@ def test_what_is_no_image_is_named(name: str, content: bytes | None, message: st
 def test_a_folder_is_no_image(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder"):
         decode(tmp_path)
+
+
+def test_no_program_in_an_image_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands PostScript to Ghostscript, whatever the file is called."""
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *arguments, **options: pytest.fail("PostScript ran"))
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(DataError, match=r"photo\.jpg.*PostScript"):
+        decode(path)

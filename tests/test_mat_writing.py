@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -16,9 +16,11 @@ import pytest
 import scipy.io
 import scipy.sparse
 
+import matnet
 from matnet.errors import FileFormatError, MatnetError
 from matnet.formats.mat import read_mat, write_mat
 from matnet.formats.mat.values import Cell, CharArray, Opaque, StructArray, empty, equal, row
+from tests import mat_bytes as by_hand
 from tests.conftest import DATA
 
 RANDOM = np.random.default_rng(3)
@@ -345,16 +347,48 @@ def test_hdf5_on_a_disk_that_fills_up(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "again.mat").read_bytes() == (tmp_path / "good.mat").read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["complex", "sparse"])
-def test_arrays_that_grow_in_memory_have_a_budget(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scipy.io import savemat
-    from scipy.sparse import csc_matrix
-
+@pytest.mark.parametrize("version", ["5", "7.3"])
+@pytest.mark.parametrize("kind", ["complex", "sparse", "text", "narrow"])
+def test_values_that_grow_in_memory_have_a_budget(
+    kind: str, version: Literal["5", "7.3"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers in two parts, text, and doubles that are stored as uint8, which writers other than this one do."""
     from matnet.formats.mat import limits
 
-    value: Any = np.ones((60, 50)) + 1j
-    savemat(tmp_path / "wide.mat", {"wide": csc_matrix(value) if kind == "sparse" else value})
-    assert read_mat(tmp_path / "wide.mat")["wide"].shape == (60, 50)
-    monkeypatch.setattr(limits.Limits, "allow_wide", lambda self, count: count <= 1000)
-    with pytest.raises(FileFormatError, match=r"wide\.mat.*bytes of such arrays"):
-        read_mat(tmp_path / "wide.mat")
+    path, value = tmp_path / "wide.mat", np.ones((60, 50)) + 1j
+    values = {"complex": value, "sparse": scipy.sparse.csc_matrix(value), "text": CharArray(("x" * 600,) * 2, (2, 600))}
+    if kind != "narrow":
+        write_mat(path, {"wide": values[kind]}, version=version)
+    elif version == "5":
+        stored = by_hand.element(by_hand.UINT8, bytes(3000))
+        path.write_bytes(by_hand.mat_file(by_hand.matrix(by_hand.CLASS_DOUBLE, (60, 50), "wide", stored)))
+    else:
+        write_mat(path, {"wide": np.zeros((60, 50), np.uint8)}, version=version)
+        with h5py.File(path, "r+") as file:
+            file["wide"].attrs["MATLAB_class"] = np.bytes_("double")
+    assert read_mat(path)["wide"].shape in ((60, 50), (2, 600))
+    monkeypatch.setattr(limits, "MAX_WIDE", 1000)
+    monkeypatch.setattr(limits, "WIDE_PER_BYTE", 0)
+    with pytest.raises(FileFormatError, match=r"wide.*in total"):
+        read_mat(path)
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_sparse_weights_are_made_full_within_a_budget(version: Literal["5", "7.3"], tmp_path: Path) -> None:
+    """Of two files of a kilobyte one asks for 8 GB, the other for 20 matrices of 32 MB."""
+    weights = np.zeros((9, 4))
+    weights[[1, 5], [2, 3]] = 2.5, -1.5
+
+    def network(name: str, *matrices: Any) -> Path:
+        path = tmp_path / name
+        layers = [{"type": "conv", "name": f"c{at}", "weights": Cell([value])} for at, value in enumerate(matrices)]
+        write_mat(path, {"layers": Cell(layers)}, version=version)
+        return path
+
+    small = matnet.load(network("small.mat", scipy.sparse.csc_matrix(weights)))
+    (param,) = small.params.values()
+    np.testing.assert_array_equal(param.value.reshape(9, 4), weights)
+    with pytest.raises(MatnetError, match="1048576x1024"):
+        matnet.load(network("large.mat", scipy.sparse.csc_matrix((2**20, 2**10))))
+    with pytest.raises(MatnetError, match="2000x2000"):
+        matnet.load(network("many.mat", *[scipy.sparse.csc_matrix((2000, 2000))] * 20))

@@ -20,13 +20,14 @@ import matnet
 from matnet import convert, diff, kinds, run, show
 from matnet.command_line import run_command
 from matnet.errors import FileFormatError, MatnetError
-from matnet.files import atomic_path, atomic_write, check_outputs
+from matnet.files import atomic_path, atomic_write, check_folder, check_outputs, existing_file, temporary_folder
 from matnet.kinds import (
     CAFFE_BLOB,
     CAFFEMODEL,
     DOT,
     EMPTY,
     HDF5,
+    HTML,
     IMAGE,
     JSON,
     MAT,
@@ -81,6 +82,7 @@ MADE: dict[str, tuple[Callable[[Path], object], str]] = {
     "prototxt in UTF-16": (lambda path: path.write_text('name: "x"\nlayer { }\n', "utf-16"), PROTOTXT),
     "json": (lambda path: path.write_text('{"a": 1}'), JSON),
     "svg": (lambda path: path.write_text('<?xml version="1.0"?><svg></svg>'), SVG),
+    "page with a drawing": (lambda path: path.write_text("<!doctype html>\n<title>x</title><svg></svg>"), HTML),
     "dot": (lambda path: path.write_text("digraph net {\n}\n"), DOT),
     "words": (lambda path: path.write_text("n01440764 tench\n"), TEXT),
     "binary": (lambda path: path.write_bytes(bytes(range(256))), UNKNOWN),
@@ -229,6 +231,8 @@ def test_an_older_file_of_the_same_kind_is_replaced(files: Path) -> None:
         assert run_command(convert.main, ["net.prototxt", "net.caffemodel", "new.mat"]) == 0
         assert run_command(run.main, ["net.mat", "in.npz", "out.npz", "--layout", "hwcn"]) == 0
         assert run_command(show.main, ["net.mat", "--svg", "graph.svg", "--dot", "graph.dot"]) == 0
+        assert run_command(show.main, ["net.mat", "--html", "graph.html"]) == 0
+        assert run_command(convert.main, ["net.mat", "--to-onnx", "/dev/null"]) == 0
         assert run_command(convert.main, ["--to-caffe", "net.mat", "--out-prototxt", "p", "--out-caffemodel", "w"]) == 0
 
 
@@ -253,7 +257,13 @@ def write_by_name(path: Path | str, data: bytes = b"new") -> None:
         temporary.write_bytes(data)
 
 
-WRITERS = pytest.mark.parametrize("writer", [write, write_by_name])
+def write_in_place(path: Path | str, data: bytes = b"new") -> None:
+    """As HDF5 is written: the file that is there already is opened."""
+    with atomic_path(path) as temporary, temporary.open("rb+") as file:
+        file.write(data)
+
+
+WRITERS = pytest.mark.parametrize("writer", [write, write_by_name, write_in_place])
 
 
 @WRITERS
@@ -378,6 +388,57 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.
         matnet.save(matnet.load(MODEL), tmp_path / "net.mat")
 
 
+@WRITERS
+def test_a_name_of_as_many_bytes_as_a_name_may_have(writer: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / ("網" * 80 + ".mat")
+    writer(path)
+    assert path.read_bytes() == b"new"
+
+
+@WRITERS
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "loop"])
+def test_a_name_that_no_file_can_have_is_refused_in_a_line(
+    writer: Callable[[Path], None], name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(FileFormatError, match=r"cannot be written"):
+        writer(tmp_path / name)
+    with pytest.raises(FileFormatError, match=r"cannot be written"):
+        check_outputs([(tmp_path / name, MAT)])
+    with pytest.raises(FileFormatError, match=r"cannot be read|no such"):
+        existing_file(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+
+
+def test_what_cannot_be_written_to_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A descriptor that is closed, one that is open for reading alone, a folder that cannot be written."""
+    with Path(MODEL).open("rb") as file:
+        for number in (987, file.fileno()):
+            with pytest.raises(FileFormatError, match=f"/dev/fd/{number}"):
+                check_outputs([(f"/dev/fd/{number}", JSON)])
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not os.path.isdir(path) and access(path, mode))
+    for check in (lambda: check_outputs([(tmp_path / "new", JSON)]), lambda: check_folder(tmp_path / "new")):
+        with pytest.raises(FileFormatError, match=rf"new: .*{tmp_path.name} is read-only"):
+            check()
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(FileFormatError, match=r"file is a file"):
+        check_folder(tmp_path / "file" / "new")
+
+
+def test_what_a_killed_process_left_of_a_folder_is_removed(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with temporary_folder(tmp_path / "package") as folder:
+        left = tmp_path / folder.name.replace(f".{os.getpid()}.", f".{gone.pid}.")
+    (left / "inside").mkdir(parents=True)
+    with temporary_folder(tmp_path / "package") as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_outputs_are_checked_through_links_that_lead_nowhere_yet(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("new")
     with pytest.raises(FileFormatError, match="two outputs"):
@@ -390,7 +451,7 @@ def test_outputs_are_checked_through_links_that_lead_nowhere_yet(tmp_path: Path)
 @pytest.mark.parametrize(("name", "kind"), [("x.onnx", kinds.MAT), ("x.mat", kinds.ONNX), ("x.PNG", kinds.JSON)])
 def test_a_name_that_promises_another_kind_is_refused(name: str, kind: str, tmp_path: Path) -> None:
     promised = re.escape(kinds.SUFFIXES[name[1:].lower()])
-    with pytest.raises(FileFormatError, match=rf"{name}.*{re.escape(kind)}.*{promised}"):
+    with pytest.raises(FileFormatError, match=rf"{name}(?=.*{re.escape(kind)}).*{promised}"):
         check_outputs([(tmp_path / name, kind)])
     check_outputs([(tmp_path / "x.anything", kind)])
 
@@ -404,3 +465,27 @@ def test_a_conversion_writes_one_form(tmp_path: Path, capsys: pytest.CaptureFixt
     assert run_command(main, given) == 2
     assert "--to-onnx and --to-torch" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".h5", ".mat"])
+def test_arrays_go_to_devices_and_fifos(suffix: str, tmp_path: Path) -> None:
+    """Writers of archives go back in a file, and what a command replaces it reads first: neither works there."""
+    from matnet import features
+
+    digits = Path(matnet.__file__).parent / "models" / "digits-lenet"
+    model, images = str(digits / "digits-lenet.mat"), str(digits / "test" / "3")
+    null, fifo = tmp_path / f"null{suffix}", tmp_path / f"fifo{suffix}"
+    null.symlink_to("/dev/null")
+    os.mkfifo(fifo)
+    found: list[bytes] = []
+    reader = threading.Thread(target=lambda: found.append(fifo.read_bytes()), daemon=True)
+    reader.start()
+    for target in (null, fifo):
+        assert run_command(features.main, [model, images, "--layer", "ip2", "--out", str(target)]) == 0
+    if suffix in (".npz", ".mat"):
+        assert run_command(run.main, [model, images, str(null)]) == 0
+    reader.join(10)
+    assert len(found[0]) > 400
+    assert null.is_symlink()
+    assert stat.S_ISFIFO(fifo.stat().st_mode)

@@ -6,6 +6,7 @@ The bytes served are made here, and their checksums computed with hashlib. Conne
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -129,8 +130,8 @@ def test_a_host_that_does_not_exist_is_not_asked_again(monkeypatch: pytest.Monke
 
         return getaddrinfo
 
-    for errno, reason in ((socket.EAI_NONAME, "no such host"), (socket.EAI_AGAIN, r"\(attempts: 3\)")):
-        monkeypatch.setattr(socket, "getaddrinfo", refuse(errno))
+    for number, reason in ((socket.EAI_NONAME, "no such host"), (socket.EAI_AGAIN, r"\(attempts: 3\)")):
+        monkeypatch.setattr(socket, "getaddrinfo", refuse(number))
         with pytest.raises(DownloadError, match=reason):
             fetch(weights("https://nowhere.example/a.caffemodel"))
     assert asked == [socket.EAI_NONAME] + [socket.EAI_AGAIN] * 3
@@ -433,3 +434,12 @@ def test_a_lock_that_somebody_took_over_is_theirs(tmp_path: Path) -> None:
     with locks.locked(tmp_path / "x"):
         lock.write_text(lock_text(1, "elsewhere"))
     assert lock.read_text() == lock_text(1, "elsewhere")
+
+
+def test_a_lock_that_cannot_be_written_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(DownloadError, match="No space left"), locks.locked(tmp_path / "x"):
+        pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 
 from matnet.arrays import encoded, refuse_to_replace
 from matnet.errors import DataError, FileFormatError, MatnetError
-from matnet.files import atomic_path, atomic_write
+from matnet.files import atomic_path, atomic_write, is_special
 from matnet.kinds import HDF5, MAT, NPY, NPZ
 
 KINDS = {".npz": NPZ, ".npy": NPY, ".h5": HDF5, ".hdf5": HDF5, ".mat": MAT}
@@ -64,6 +63,8 @@ def refuse_to_replace_others(target: Path, unfinished: bool) -> None:
 
     unfinished: whether a run for this target has left its state behind. The other half of a .npy file may then be its.
     """
+    if is_special(target):
+        return
     if target.suffix.lower() != ".npy":
         refuse_to_replace(target, OWN.issubset)
         return
@@ -100,7 +101,7 @@ def _write_npy(target: Path, features: Features) -> None:
         for name in features.images:
             file.write(f"{name}\n".encode("utf-8", "surrogateescape"))
     with atomic_path(target) as temporary:
-        os.replace(array, temporary)
+        shutil.move(array, temporary)  # copies where the target is a link to another disk
 
 
 # -- npz --------------------------------------------------------------------------------------------

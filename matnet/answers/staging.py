@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +20,7 @@ from matnet.evaluation.tally import Ranges, joined, ways_of_record
 from matnet.files import atomic_write
 from matnet.records import read_record, write_record
 
+log = logging.getLogger(__name__)
 SUFFIX, KEY, WAYS = ".part", "key.json", "ways.json"
 SHOWN = 4
 _OWN = re.compile(r"\d+\.npy|done|\.?(key|ways)\.json.*")
@@ -49,14 +51,18 @@ class Staging:
         """The folder beside `target`, and how many images an earlier run has left done in it.
 
         shapes: of a row, by layer. key: all that decides the values. With `resume` an unfinished run goes on; DataError
-        where it is of another key. Without, it is removed. FileFormatError where the disk is too small or refuses.
+        where it is of another key. Without, or where it is damaged, it is removed. FileFormatError where the disk is
+        too small or refuses.
         """
         staging = cls(cls.at(target), shapes, images)
-        if staging.folder.is_dir() and staging._ours() and not (resume and (staging.folder / KEY).is_file()):
-            shutil.rmtree(staging.folder)
+        known = None
+        if staging.folder.is_dir() and staging._ours():
+            known = read_record(staging.folder / KEY, dict) if resume else None
+            if known is None or (known == dict(key) and staging._damaged()):
+                shutil.rmtree(staging.folder)
         if staging.folder.exists():
             staging._refuse_foreign(target)
-            staging._check(key)
+            staging._refuse_others(known or {}, key)
         else:
             staging._create(target, key)
         return staging, int((staging.states() == DONE).sum())
@@ -96,15 +102,17 @@ class Staging:
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _check(self, key: Mapping[str, str]) -> None:
-        try:
-            known = json.loads((self.folder / KEY).read_text(encoding="utf-8"))
-            differing = [name for name in {**known, **key} if known.get(name) != key.get(name)]
-        except (OSError, ValueError, AttributeError):
-            differing = ["state, which cannot be read"]
+    def _damaged(self) -> bool:
+        """Whether the state of this very run is not whole, which a warning says."""
         arrays = [self.path(layer) for layer in self.shapes]
-        if not differing and (len(self.states()) != self.images or not all(array.is_file() for array in arrays)):
-            differing = ["state, which is damaged"]
+        done = self.folder / "done"
+        if done.is_file() and len(self.states()) == self.images and all(array.is_file() for array in arrays):
+            return False
+        log.warning("%s: is damaged; the features are computed from the start", self.folder)
+        return True
+
+    def _refuse_others(self, known: Mapping[str, Any], key: Mapping[str, str]) -> None:
+        differing = [name for name in {**known, **key} if known.get(name) != key.get(name)]
         if differing:
             raise DataError(
                 f"{self.folder}: is of an unfinished run with another {', another '.join(differing)}; "

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from matnet.datasets.scan import digest_lines, entries, first_few
+from matnet.datasets.scan import digest_lines, entries, first_few, image_size
 from matnet.errors import DataError, FileFormatError, listing
 
 COUNTS = {"train": 200, "val": 100, "test": 200}
@@ -43,8 +43,6 @@ class EdgeSet:
 
         Returns the set, with a note where nobody drew a boundary in an image.
         """
-        from PIL import Image
-
         faults, empty = [], []
         for index, path in enumerate(self.images):
             try:
@@ -52,9 +50,8 @@ class EdgeSet:
                 shape = drawn[0].shape
                 if not any(boundary.any() for boundary in drawn):
                     empty.append(path.name)
-                with Image.open(path) as image:
-                    size = image.height, image.width
-            except (DataError, OSError) as error:
+                size = image_size(path)[::-1]
+            except DataError as error:
                 faults.append(str(error))
                 continue
             if shape != size:

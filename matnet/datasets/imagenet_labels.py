@@ -158,7 +158,7 @@ def _blacklist(file: Path) -> frozenset[int]:
     numbers: set[int] = set()
     for path in sorted(file.parent.glob("*validation_blacklist*")):
         lines = text_lines(path, "list of images to leave out", "of one number")
-        wrong = [f"line {number}: {text[:80]}" for number, text in lines if not text.isdecimal()]
+        wrong = [f"line {number}: {text[:80]}" for number, text in lines if not _is_number(text)]
         if wrong:
             raise DataError(listing(f"{path}: {len(wrong)} line(s) are no number:", wrong))
         numbers.update(int(text) for _, text in lines)
@@ -208,10 +208,14 @@ def _stated(file: Path, lines: Sequence[str]) -> Mapping[str, str]:
     return stated
 
 
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 10
+
+
 def _looked_up(file: Path, labels: Sequence[tuple[str, str]], wnids: Sequence[str], first: int) -> list[str]:
     """The WordNet ids of labels that count in `wnids` from `first`; DataError names those out of range."""
     last = first + len(wnids) - 1
-    wrong = [f"{name}: {label}" for name, label in labels if not (label.isdecimal() and first <= int(label) <= last)]
+    wrong = [f"{name}: {label}" for name, label in labels if not (_is_number(label) and first <= int(label) <= last)]
     if wrong:
         count = "labels count from 1" if first else "labels count from 0"
         raise DataError(listing(f"{file}: {len(wrong)} label(s) are not {first} to {last} ({count}):", wrong))

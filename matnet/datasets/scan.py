@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from matnet.errors import DataError, FileFormatError
-from matnet.files import existing_file
+from matnet.files import IMAGE_ERRORS, existing_file
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
@@ -43,6 +43,17 @@ def entries(folder: Path) -> tuple[list[str], list[str]]:
 def is_image(name: str) -> bool:
     """Whether a file's name ends as those of images do."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height, from the file's head; DataError where it is no image."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (*IMAGE_ERRORS, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as an image ({error})") from None
 
 
 def class_folders(root: Path) -> Iterator[Path]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from matnet.datasets.scan import digest_lines, entries, first_few, text_lines
+from matnet.datasets.scan import digest_lines, entries, first_few, image_size, text_lines
 from matnet.errors import DataError, FileFormatError, listing
+from matnet.files import IMAGE_ERRORS
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -25,9 +24,6 @@ VOC_CLASSES = (
 """What a pixel of value k is; 255 is nothing that counts."""
 
 VOID = 255
-
-# What Pillow raises for files that are damaged, or no images.
-READER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
 EDITION = re.compile(r"VOC(20[01]\d)")
 
@@ -128,7 +124,7 @@ class SegmentationSet:
                 rows, columns = truth.shape
                 if (truth == self.void).all():
                     empty.append(self.labels[index].name)
-                width, height = _image_size(image)
+                width, height = image_size(image)
             except DataError as error:
                 faults.append(str(error))
                 continue
@@ -163,7 +159,7 @@ class SegmentationSet:
         faults = []
         for path, second in zip(self.images, self.beside, strict=True):
             try:
-                (width, height), (columns, rows) = _image_size(path), _image_size(second)
+                (width, height), (columns, rows) = image_size(path), image_size(second)
             except DataError as error:
                 faults.append(str(error))
                 continue
@@ -178,28 +174,17 @@ def read_labels(path: str | os.PathLike[str], classes: int, void: int = VOID) ->
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             if image.mode not in ("P", "L"):
                 raise DataError(f"{path}: is of mode {image.mode}; expected a label image with a palette (P), or gray")
             values = np.asarray(image)
-    except (*READER_ERRORS, Image.DecompressionBombError) as error:
+    except (*IMAGE_ERRORS, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as a label image ({error})") from None
     wrong = np.setdiff1d(np.flatnonzero(np.bincount(values.ravel(), minlength=256)), [*range(classes), void])
     if wrong.size:
         found = ", ".join(map(str, wrong[:8]))
         raise DataError(f"{path}: has pixels of {found}; expected 0 to {classes - 1}, and {void} for none")
     return values
-
-
-def _image_size(path: Path) -> tuple[int, int]:
-    """Width and height, from the file's head."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (*READER_ERRORS, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({error})") from None
 
 
 def load_voc(

@@ -15,7 +15,7 @@ from matnet.evaluation.config import EvaluationConfig
 from matnet.evaluation.provenance import network_sha256
 from matnet.evaluation.tally import Tally
 from matnet.evaluation.tasks import Task
-from matnet.files import cache_folder
+from matnet.files import cache_folder, is_special
 from matnet.interrupts import Terminated, termination_raised
 from matnet.network import Network
 from matnet.outcomes import ExitStatus
@@ -82,14 +82,16 @@ class Unfinished:
 
 
 def unfinished(net: Network, config: EvaluationConfig, task: Task, target: str | Path | None) -> Unfinished:
-    """Where a run is kept while it is unfinished: beside `target`, its file of results, else in the cache folder."""
+    """Where a run is kept while it is unfinished: beside `target`, its file of results, else in the cache folder.
+
+    A device or FIFO has no file beside it."""
     key = {
         "model": network_sha256(net),
         "list of images": task.data.list_sha256,
         **config.identity,
         **task.identity,
     }
-    if target is not None:
+    if target is not None and not is_special(Path(target)):
         return Unfinished(Path(target).with_name(Path(target).name + SUFFIX), key, task)
     return Unfinished(cache_folder() / "evaluations" / f"{key_digest(key)[:16]}{SUFFIX}", key, task)
 

@@ -94,9 +94,9 @@ class Tally:
         tally = cls(
             counts=counts(record["counts"]),
             unreadable=tuple((int(index), str(text)) for index, text in record["unreadable"]),
-            done=joined((int(start), int(stop)) for start, stop in record["done"]),
-            seconds=float(record["seconds"]),
-            network_seconds=float(record["network_seconds"]),
+            done=_ranges(record["done"]),
+            seconds=_seconds(record["seconds"]),
+            network_seconds=_seconds(record["network_seconds"]),
             ways=ways_of_record(record.get("ways", {})),
             chosen=str(record.get("chosen", "")),
         )
@@ -112,7 +112,21 @@ def merged(ways: Mapping[str, Ranges], others: Mapping[str, Ranges]) -> dict[str
 
 def ways_of_record(record: Mapping[str, Any]) -> dict[str, Ranges]:
     """The ranges of each way, as JSON keeps them; ValueError or TypeError for anything else."""
-    return {str(way): joined((int(start), int(stop)) for start, stop in ranges) for way, ranges in record.items()}
+    return {str(way): _ranges(ranges) for way, ranges in record.items()}
+
+
+def _ranges(record: Any) -> Ranges:
+    ranges = [(int(start), int(stop)) for start, stop in record]
+    if any(not 0 <= start < stop for start, stop in ranges):
+        raise ValueError("a range of images has no image in it")
+    return joined(ranges)
+
+
+def _seconds(record: Any) -> float:
+    found = float(record)
+    if not 0 <= found < float("inf"):
+        raise ValueError(f"{found} are no seconds")
+    return found
 
 
 def described(ways: Mapping[str, Ranges]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from matnet.errors import FileFormatError, NetworkError
+from matnet.formats.mat.sparse import dense
 from matnet.formats.mat.values import Cell, CharArray, Opaque, StructArray, empty, row
 from matnet.ops.base import Op, spelling_in_files
 from matnet.ops.fields import converter
@@ -18,7 +19,7 @@ def is_empty(value: Any) -> bool:
     """Whether a value is empty in MATLAB (`[]`, `{}`, `''`, an empty struct array) or missing."""
     if value is None or isinstance(value, (str, list, dict)):
         return not value and not isinstance(value, dict)
-    return getattr(value, "size", 1) == 0 or (isinstance(value, CharArray) and 0 in value.shape)
+    return 0 in getattr(value, "shape", ())
 
 
 def as_text(value: Any, where: str) -> str:
@@ -63,7 +64,14 @@ def as_array(value: Any, where: str) -> np.ndarray:
     if isinstance(value, Opaque):
         raise FileFormatError(f"{where} {_only_in_matlab(value)}")
     if hasattr(value, "toarray"):
-        value = value.toarray()
+        full = dense(value)
+        if full is None:
+            size = "x".join(map(str, value.shape))
+            raise FileFormatError(
+                f"{where}: a sparse {size} matrix with {value.nnz:,} values takes more memory in full than a file of "
+                "this size may ask for; in MATLAB, make it full() and save again"
+            )
+        value = full
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
         raise FileFormatError(f"{where}: expected a numeric array, found {describe(value)}")
     return value

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from matnet.errors import DataError, FileFormatError, ShapeError, in_words
-from matnet.files import existing_file
+from matnet.files import IMAGE_ERRORS, existing_file
 from matnet.images.budget import DECODING
 
 if TYPE_CHECKING:
@@ -40,24 +38,6 @@ GRAY_WEIGHTS = (0.298936021293775, 0.587043074451121, 0.114020904255103)
 
 _GRAY_AT_ONCE = 1 << 18
 """Pixels converted to gray at a time, in double precision at 40 bytes each."""
-
-# Errors raised by Pillow for damaged or malicious files. UnidentifiedImageError is an OSError. MemoryError: a PNG file
-# can declare a block of 4 GB, which Pillow reads at once.
-_READER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    NotImplementedError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
 
 
 def decode(source: Source, channels: int = 3, max_pixels: int = MAX_PIXELS, exif: bool = False) -> np.ndarray:
@@ -104,7 +84,7 @@ def _read(source: Source, max_pixels: int, exif: bool, budget: ExitStack) -> Ima
     except Image.DecompressionBombError as error:
         more = in_words("max_pixels", "--max-pixels")
         raise DataError(f"{name}: {error}; downscale the image or raise the limit with {more}") from None
-    except _READER_ERRORS as error:
+    except IMAGE_ERRORS as error:
         raise DataError(f"{name}: cannot read the image ({_reason(error)}); replace or remove the file") from None
 
 
@@ -213,6 +193,8 @@ def _samples(image: Image) -> Image:
     """The first frame with 8 bits per sample, in mode L or RGB."""
     from PIL import Image as images
 
+    if image.format == "EPS":
+        raise ValueError("it is a PostScript program, which is not run; convert it to PNG")
     if image.mode.startswith("I"):
         return images.fromarray(_high_byte(np.asarray(image)))
     if image.mode == "F":

@@ -19,7 +19,7 @@ from matnet.evaluation.progress import progress
 from matnet.evaluation.resume import Interrupted
 from matnet.evaluation.tasks.verification import FACE_CROP
 from matnet.figures import require_matplotlib
-from matnet.files import atomic_write, check_outputs
+from matnet.files import atomic_write, check_folder, check_outputs
 from matnet.interrupts import Terminated, termination_raised
 from matnet.kinds import JSON, TEXT
 from matnet.outcomes import ExitStatus
@@ -28,7 +28,7 @@ from matnet.reproduction.expected import Expected, all_published, expected_rows
 from matnet.reproduction.files import as_csv, as_json
 from matnet.reproduction.measure import MeasureSettings
 from matnet.reproduction.models import ModelSource
-from matnet.reproduction.plots import require_folder, write_plots
+from matnet.reproduction.plots import write_plots
 from matnet.reproduction.report import markdown, terminal
 from matnet.reproduction.reproduce import Reproduction, Verdict, check
 from matnet.reproduction.rows import Row
@@ -233,7 +233,7 @@ def _require_outputs(options: argparse.Namespace) -> None:
     check_outputs([(None if target == "-" else target, kind) for target, kind in outputs], options.models or ())
     if options.plots:
         require_matplotlib()
-        require_folder(options.plots)
+        check_folder(options.plots)
 
 
 def _write(rows: list[Row], verdict: Verdict | None, options: argparse.Namespace) -> None:

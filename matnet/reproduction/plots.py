@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from matnet.errors import FileFormatError
 from matnet.figures import empty_figure, require_matplotlib
-from matnet.files import atomic_write, check_outputs
+from matnet.files import atomic_write, check_outputs, make_folder
 from matnet.kinds import IMAGE
 from matnet.reproduction.labels import place_labels
 from matnet.reproduction.rows import Row
@@ -36,7 +35,7 @@ def write_plots(rows: Iterable[Row], folder: Path) -> list[Path]:
     """
     require_matplotlib()
     found = list(rows)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     written = []
     for data in dict.fromkeys(row.expected.data for row in found):
         same = [row for row in found if row.expected.data == data]
@@ -74,13 +73,6 @@ def _point(row: Row, x: float | None) -> Point | None:
 def _published(row: Row, x: float | None) -> Point | None:
     error = row.published("top1_error")
     return None if x is None or error is None else Point(row.expected.short_name, x, error, False)
-
-
-def require_folder(path: Path) -> None:
-    """FileFormatError where `path` cannot become the folder of plots: it, or what it would be in, is a file."""
-    taken = next((part for part in (path, *path.absolute().parents) if part.exists() and not part.is_dir()), None)
-    if taken is not None:
-        raise FileFormatError(f"{path}: plots are written into a folder, and {taken} is a file; give a folder")
 
 
 def _scatter(points: Sequence[Point], across: str) -> Any:

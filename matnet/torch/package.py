@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matnet.errors import DataError, FileFormatError, NetworkError
+from matnet.files import check_folder, temporary_folder
 from matnet.meta import display_name
 from matnet.meta.given import InputSize
 from matnet.meta.transposed import transposition_notes
@@ -71,9 +71,7 @@ def save_torch(
     target = Path(folder)
     refuse_other_files(target)
     module = generated(net, outputs, size, input_shapes)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as made:
-        work = Path(made)
+    with temporary_folder(target) as work:
         _write_model(module, work)
         chain = _write_preprocessing(net, work)
         labels = label_lines(net)
@@ -91,10 +89,9 @@ def save_torch(
 
 def refuse_other_files(target: Path) -> None:
     """FileFormatError unless the folder is new, empty, or an earlier package."""
+    check_folder(target)
     if not target.exists():
         return
-    if not target.is_dir():
-        raise FileFormatError(f"{target}: is a file; expected a folder for the PyTorch package")
     found = sorted(path.name for path in target.iterdir() if path.name != "__pycache__")
     foreign = [name for name in found if name not in FILES]
     model = target / "model.py"
@@ -212,7 +209,9 @@ def _readme(net: Network, module: Module, chain: Preprocessing | None, error: fl
 
 def _put(work: Path, target: Path) -> list[Path]:
     """Move the files into the folder and delete obsolete files of an earlier package."""
-    target.mkdir(exist_ok=True)
+    if not target.exists():
+        os.replace(work, target)
+        return [target / name for name in FILES if (target / name).exists()]
     for name in FILES:
         if (work / name).exists():
             os.replace(work / name, target / name)

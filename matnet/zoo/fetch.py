@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from matnet.errors import DownloadError, in_words, listing, program
-from matnet.files import atomic_path
+from matnet.files import atomic_path, make_folder
 from matnet.zoo.addresses import archived_copy, changeable_on_the_way, https_form
 from matnet.zoo.archives import extract
 from matnet.zoo.cache import OFFLINE, offline, place_of, present_file, present_mat
@@ -83,7 +83,7 @@ class Fetcher:
 
     def _file(self, card: Card, file: RemoteFile, accepted: Mapping[str, str]) -> Path:
         target = place_of(card, file)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         if self._is_there(target, file, accepted):
             return target
         with locked(target):

@@ -73,13 +73,21 @@ def _create(lock: Path, token: str) -> bool:
         descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
     except FileExistsError:
         return False
-    except PermissionError as error:
-        raise DownloadError(
-            f"{lock.parent}: cannot write here ({error.strerror}); set MATNET_HOME to a folder that can be written"
-        ) from None
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token)
+    except OSError as error:
+        raise _unwritable(lock, error) from None
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(token)
+    except OSError as error:
+        lock.unlink(missing_ok=True)
+        raise _unwritable(lock, error) from None
     return True
+
+
+def _unwritable(lock: Path, error: OSError) -> DownloadError:
+    return DownloadError(
+        f"{lock.parent}: cannot write here ({error.strerror}); set MATNET_HOME to a folder that can be written"
+    )
 
 
 def _content(lock: Path) -> str | None:

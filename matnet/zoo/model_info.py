@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from matnet.errors import FileFormatError, listing
-from matnet.files import atomic_write, existing_file
+from matnet.files import atomic_write, existing_file, make_folder, temporary_folder
 from matnet.zoo.archives import unpack_flat
 from matnet.zoo.cache import home, present_file
 from matnet.zoo.cards import CARD, Card, all_cards, cards_in, read_cards
@@ -37,13 +37,14 @@ def export_info(name: str, folder: Path) -> list[Path]:
     for name in (CARD, "deploy.prototxt"):
         if (folder / name).exists():
             raise FileFormatError(f"{folder / name}: is there already; choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with atomic_write(readme) as file:
         file.write(_readme(caffe_fields(card), card.prose).encode())
     written = [readme]
     if card.prototxt is not None:
         written.append(folder / "deploy.prototxt")
-        shutil.copyfile(card.prototxt, written[-1])
+        with atomic_write(written[-1]) as file:
+            file.write(card.prototxt.read_bytes())
     return written
 
 
@@ -103,9 +104,8 @@ def _import_folder(folder: Path, name: str | None, task: str) -> Card:
 
 def _install(readme: str, definition: Path | None, target: Path) -> None:
     """Put a card's folder in its place once it can be read, so that a faulty one never stands in anybody's way."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as staging:
-        folder = Path(staging) / target.name
+    with temporary_folder(target) as staging:
+        folder = staging / target.name
         folder.mkdir()
         (folder / CARD).write_text(readme, encoding="utf-8")
         if definition:

@@ -21,6 +21,7 @@ import numpy as np
 
 import matnet
 from matnet.errors import MatnetError
+from matnet.kinds import kind_of
 from tests.fuzz.mutations import (
     TEXTS,
     WORDS,
@@ -38,6 +39,7 @@ from tests.fuzz.mutations import (
 DATA = Path(__file__).resolve().parents[1] / "data"
 MODELS = Path(matnet.__file__).parent / "models"
 LARGEST_SEED = 200_000
+MARKUP = (b"<a>", b"</object>", b"<!DOCTYPE x [<!ENTITY a 'aaaa'>]>", b"&a;", b"&#0;", b"<![CDATA[", b"nan", b"1e9")
 IMAGES = ("a/x.png", "b/y.png", "z 1.png", "v,w.png")
 """What the lists of images name."""
 
@@ -123,7 +125,10 @@ def _mean(path: Path) -> None:
 
 
 def _state(path: Path) -> None:
-    """As a record, as a lock and as the state of a download."""
+    """As a record of each kind, as a lock and as the state of a download."""
+    from matnet.engines.cpu.tuning.choices import _parsed
+    from matnet.evaluation.tally import Tally, batches_left
+    from matnet.evaluation.tasks import Classification
     from matnet.records import read_record
     from matnet.zoo.download import ResumingDownloader
     from matnet.zoo.locks import _described, _stale
@@ -135,7 +140,16 @@ def _state(path: Path) -> None:
     part.write_bytes(b"12")
     path.with_name("x.part.json").write_bytes(path.read_bytes())
     ResumingDownloader(part=part, verifiable=True)._resumption("http://x")
-    read_record(path, dict)
+    counts_of = Classification(None).counts_of  # type: ignore[arg-type]  # only its counts are used
+    records = [path.with_name(f"{number}.json") for number in range(3)]
+    for record in records:
+        record.write_bytes(path.read_bytes())
+    read_record(records[0], dict)
+    read_record(records[1], _parsed)
+    tally = read_record(records[2], lambda record: Tally.of_record(record["tally"], counts_of))
+    if tally is not None:
+        json.dumps(tally.record(), allow_nan=False)
+        batches_left(50, 4, tally.done)
 
 
 def _archive(path: Path) -> None:
@@ -181,15 +195,51 @@ def _classes(path: Path) -> None:
     read_synsets(path)
 
 
+def _annotation(path: Path) -> None:
+    from matnet.datasets.objects import read_annotation
+
+    read_annotation(path)
+
+
+def _coco(path: Path) -> None:
+    from matnet.datasets.coco import load_coco_objects
+
+    _touch_images(path.parent)
+    load_coco_objects(path)
+
+
+def _pairs(path: Path) -> None:
+    from matnet.datasets.lfw import _read_pairs
+
+    _read_pairs(path)
+
+
+def _set_mat(path: Path) -> None:
+    """As boxes of proposals, as boundaries that people drew, and as labels of flowers."""
+    from matnet.datasets.bsds import read_boundaries
+    from matnet.datasets.flowers import _row
+    from matnet.datasets.proposals import read_proposals
+
+    with contextlib.suppress(MatnetError):
+        read_boundaries(path)
+    with contextlib.suppress(MatnetError):
+        _row(path, "labels")
+    read_proposals(path).for_images(["a", "b"], [(9, 9), (9, 9)])
+
+
+def _touch_images(folder: Path) -> None:
+    for name in IMAGES:
+        image = folder / name
+        if not image.exists():
+            image.parent.mkdir(exist_ok=True)
+            image.touch()
+
+
 def _list(path: Path) -> None:
     """A list of images that exist, and the order of a network's classes."""
     from matnet.datasets import ImageList
 
-    for name in IMAGES:
-        image = path.parent / name
-        if not image.exists():
-            image.parent.mkdir(exist_ok=True)
-            image.touch()
+    _touch_images(path.parent)
     found = ImageList.load(path)
     for classes, outputs in ((["cat", "dog", "n01440764"], 3), ([], 1000)):
         with contextlib.suppress(MatnetError):
@@ -255,6 +305,48 @@ def _devkits() -> dict[str, bytes]:
         return {"meta": path.read_bytes()}
 
 
+def _means() -> dict[str, bytes]:
+    from tests.caffe_bytes import binaryproto
+
+    return {"mean": binaryproto(np.ones((3, 4, 5), np.float32))}
+
+
+def _annotations() -> dict[str, bytes]:
+    corners = "".join(f"<{name}>{at}</{name}>" for name, at in (("xmin", 1), ("ymin", 2), ("xmax", 8), ("ymax", 9)))
+    objects = f"<object><name>cat</name><difficult>0</difficult><bndbox>{corners}</bndbox></object>" * 2
+    size = "<size><width>9</width><height>10</height><depth>3</depth></size>"
+    return {"voc": f"<annotation>\n{size}\n{objects}\n</annotation>".encode()}
+
+
+def _coco_files() -> dict[str, bytes]:
+    images = [{"id": at, "file_name": name, "height": 9, "width": 9} for at, name in enumerate(IMAGES, start=1)]
+    objects = [
+        {"id": at, "image_id": at, "category_id": 1, "bbox": [1, 2, 3.5, 4], "area": 14, "iscrowd": 0} for at in (1, 2)
+    ]
+    categories = [{"id": 1, "name": "person"}, {"id": 2, "name": "bicycle"}]
+    return {"coco": json.dumps({"images": images, "annotations": objects, "categories": categories}).encode()}
+
+
+def _set_mats() -> dict[str, bytes]:
+    import tempfile
+
+    from matnet.formats.mat import write_mat
+    from matnet.formats.mat.values import Cell
+
+    boxes, drawn = np.array([[1.0, 1, 4, 5], [2, 2, 9, 9]]), np.eye(4, 5) > 0
+    sets: dict[str, dict[str, Any]] = {
+        "proposals": {"boxes": Cell([boxes, boxes]), "images": Cell(["a", "b"])},
+        "boundaries": {"groundTruth": Cell([{"Boundaries": drawn}, {"Boundaries": drawn}])},
+        "flowers": {"labels": np.array([[1.0, 2, 3]])},
+    }
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, variables in sets.items():
+            write_mat(Path(folder, name), variables)
+            found[name] = Path(folder, name).read_bytes()
+    return found
+
+
 def _images() -> dict[str, bytes]:
     from PIL import Image
 
@@ -278,10 +370,14 @@ def _lists() -> dict[str, bytes]:
 
 
 def _states() -> dict[str, bytes]:
+    from matnet.evaluation.tally import Tally
+    from matnet.metrics import TopK
+
+    tally = Tally(TopK(images=4, wrong={1: 1, 5: 0}), done=((0, 4),), seconds=2.5)
     states: list[dict[str, Any]] = [
         {"pid": 1, "host": "x", "started": "1", "id": "x"},
         {"url": "http://x", "total": 5, "validator": '"a"'},
-        {"key": {}, "tally": {"errors": {"ks": [1], "images": 0}, "unreadable": [], "done": [], "seconds": 0.5}},
+        {"key": {}, "tally": tally.record()},
         {"variant": {"runtime": "onnxruntime", "winograd": True, "division": "threads"}},
     ]
     return {str(index): json.dumps(state).encode() for index, state in enumerate(states)}
@@ -334,15 +430,15 @@ def _cards() -> dict[str, bytes]:
 
 
 def _mutated_state(data: bytes, rng: random.Random) -> bytes:
-    """A JSON value in which one leaf, or the whole, became another; or changed bytes."""
+    """A JSON value in which a value at any depth became another; or changed bytes."""
     odd: list[Any] = [None, True, -1, 1e308, "x", [], {}, [[]], "\x1b[2J", 2**70, {"a": {"b": []}}]
     if rng.random() < 0.3:
         return rng.choice((of_bytes(TEXTS)(data, rng), b"[" * 50_000, b'{"pid": 1e999}', b"", b"NaN", b"[" * 900))
     value = json.loads(data)
     holder, key = value, rng.choice(list(value))
-    while isinstance(holder[key], dict) and holder[key] and rng.random() < 0.6:
+    while isinstance(holder[key], (dict, list)) and holder[key] and rng.random() < 0.7:
         holder = holder[key]
-        key = rng.choice(list(holder))
+        key = rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
     holder[key] = rng.choice(odd)
     return json.dumps(value).encode()
 
@@ -360,6 +456,11 @@ KINDS: dict[str, Kind] = {
     "arrays": Kind(".npz", _array_files, of_zip, _arrays),
     "arrays-mat": Kind(".mat", _devkits, of_mat5, _arrays),
     "classes": Kind(".mat", _devkits, of_mat5, _classes),
+    "mean": Kind(".binaryproto", _means, of_protobuf, _mean),
+    "annotation": Kind(".xml", _annotations, of_text(TEXTS + MARKUP), _annotation),
+    "coco": Kind(".json", _coco_files, _mutated_state, _coco),
+    "pairs": Kind(".txt", lambda: {"lfw": b"1\nAnn\t1\t2\nAnn\t1\tBob\t1\n"}, of_list, _pairs),
+    "set-mat": Kind(".mat", _set_mats, of_mat5, _set_mat),
     "list": Kind(".txt", _lists, of_list, _list),
     "image": Kind(".png", _images, of_bytes(), _image),
     "answer": Kind(".bin", _answers, of_bytes((b"\r\n", b"9" * 5000, b": ", b"chunked", b"gzip")), _answer),
@@ -398,6 +499,7 @@ def verdict(kind: str, path: Path) -> str:
     """`read` or `refused`; anything else that is raised is a finding."""
     try:
         with quiet():
+            kind_of(path)
             KINDS[kind].read(path)
     except MatnetError:
         return "refused"

@@ -15,7 +15,7 @@ from matnet.evaluation.label_images import write_label_image
 from matnet.evaluation.record import Run
 from matnet.evaluation.scores import another_variable
 from matnet.evaluation.tasks.base import Task, chance_doubt
-from matnet.files import check_outputs
+from matnet.files import check_outputs, make_folder
 from matnet.kinds import IMAGE
 from matnet.metrics import ConfusionMatrix
 from matnet.tables import Column, Table
@@ -130,7 +130,7 @@ class Segmentation(Task):
         if not names and not in_card:
             doubt = order_unstated()
         if save is not None:
-            save.mkdir(parents=True, exist_ok=True)
+            make_folder(save)
             written = ((save / f"{image.stem}.png", IMAGE) for image in images.images)
             check_outputs(written, [*images.images, *images.labels])
         order_of = class_order(names, images.class_names)

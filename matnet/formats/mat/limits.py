@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+import numpy as np
+
 # Real networks nest about 10 levels; Python's own stack allows several hundred.
 MAX_DEPTH = 100
 
@@ -30,8 +32,13 @@ MAX_EXPANSION = 100
 ceiling: int | None = None
 """Maximum inflated size in bytes for any file; None: limited by file size only. Set by servers."""
 
-# Memory for arrays stored in a narrower type than their class (uint8 for double), or in two parts.
+# Memory for arrays stored in a narrower type than their class (uint8 for double), or in two parts, and for text. This
+# limit, or eight times the file size, is enough for integer images and settings. Decoding takes up to 16 bytes for a
+# byte of text.
 MAX_WIDE = 512 * 2**20
+WIDE_PER_BYTE = 8
+MOST_WIDE = f"at most {MAX_WIDE:,} bytes of such arrays in total"
+MOST_TEXT = f"at most {MAX_WIDE // 16:,} in total"
 
 
 def is_shape(dims: Sequence[int]) -> bool:
@@ -50,16 +57,22 @@ class Limits:
     def __init__(self, file_size: int) -> None:
         self._values = self.max_values = min(MAX_VALUES, max(FREE_VALUES, file_size // _BYTES_PER_VALUE))
         self._bytes = most_bytes(file_size)
-        self._wide = max(MAX_WIDE, 8 * file_size)
+        self._wide = max(MAX_WIDE, WIDE_PER_BYTE * file_size)
 
     def allow_values(self, count: int) -> bool:
         """Whether `count` more values (cell elements, struct fields, struct array elements) may be built."""
         self._values -= count
         return self._values >= 0
 
-    def allow_wide(self, count: int) -> bool:
-        """Whether `count` more bytes may be allocated for numbers wider in memory than in the file."""
-        self._wide -= count
+    def allow_wider(self, count: int, stored: np.dtype, dtype: np.dtype, parts: int = 1) -> bool:
+        """Whether `count` numbers of type `stored` may be converted to `dtype`; parts: 2 for complex numbers."""
+        if stored.itemsize < dtype.itemsize or parts > 1:
+            self._wide -= count * dtype.itemsize * parts * (parts + 1 if parts > 1 else 1)
+        return self._wide >= 0
+
+    def allow_text(self, size: int) -> bool:
+        """Whether `size` more bytes of the file may be decoded as text."""
+        self._wide -= 16 * size
         return self._wide >= 0
 
     def allow_bytes(self, count: int, stored: int) -> bool:

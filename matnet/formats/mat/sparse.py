@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from matnet.formats.mat.limits import is_shape
+from matnet.formats.mat.limits import Limits, is_shape
 from matnet.formats.mat.values import Shape
 
 
@@ -24,12 +25,27 @@ def sparse_problem(rows: np.ndarray, starts: np.ndarray, stored: int, shape: Sha
     return None
 
 
-def sparse_matrix(data: np.ndarray, rows: np.ndarray, starts: np.ndarray, shape: Shape) -> Any:
-    """The csc_matrix of validated columns. MATLAB may allocate more values than it uses."""
+def sparse_matrix(data: np.ndarray, rows: np.ndarray, starts: np.ndarray, shape: Shape, limits: Limits) -> Any:
+    """The csc_matrix of validated columns. MATLAB may allocate more values than it uses.
+
+    limits: of the file; kept as an attribute of the matrix, for `dense`.
+    """
     from scipy.sparse import csc_matrix
 
     count = int(starts[-1])
-    return csc_matrix((data[:count], rows[:count], starts), shape=(shape[0], shape[1]))
+    matrix = csc_matrix((data[:count], rows[:count], starts), shape=(shape[0], shape[1]))
+    matrix.limits = limits
+    return matrix
+
+
+def dense(matrix: Any) -> np.ndarray | None:
+    """The sparse matrix as a full array; None if that takes more memory than the limits of its file allow."""
+    limits = getattr(matrix, "limits", None)
+    stored = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
+    if limits is not None and not limits.allow_bytes(prod(matrix.shape) * matrix.dtype.itemsize, stored):
+        return None
+    found: np.ndarray = matrix.toarray()
+    return found
 
 
 def canonical(matrix: Any) -> Any:

@@ -19,7 +19,7 @@ from matnet.formats.mat import header as mat_header
 from matnet.formats.mat import v5_elements as v5
 from matnet.formats.mat.classes import as_class, as_complex, as_logical
 from matnet.formats.mat.header import ByteOrder
-from matnet.formats.mat.limits import MAPPED_FROM, MAX_DEPTH, MAX_WIDE, Limits, is_shape
+from matnet.formats.mat.limits import MAPPED_FROM, MAX_DEPTH, MOST_TEXT, MOST_WIDE, Limits, is_shape
 from matnet.formats.mat.sparse import sparse_matrix, sparse_problem
 from matnet.formats.mat.v5_elements import Element, Elements
 from matnet.formats.mat.v5_inflate import inflate, inflate_start
@@ -137,14 +137,9 @@ class _Reader:
         return values.reshape(header.shape, order="F")
 
     def _widen(self, stored: np.ndarray, dtype: np.dtype, parts: int, offset: int) -> None:
-        """Check, before allocation, the memory of numbers stored in a narrower type than their class.
-
-        The limit of MAX_WIDE bytes, or eight times the file size, is enough for integer images and settings.
-        """
-        needed = stored.size * dtype.itemsize * parts * (parts + 1 if parts > 1 else 1)
-        if (stored.dtype.itemsize < dtype.itemsize or parts > 1) and not self._elements.limits.allow_wide(needed):
-            expected = f"at most {MAX_WIDE:,} bytes of such arrays in total"
-            raise self._elements.damage(offset, f"{stored.size:,} {stored.dtype} numbers of class {dtype}", expected)
+        """Check, before allocation, the memory of numbers stored in a narrower type than their class."""
+        if not self._elements.limits.allow_wider(stored.size, stored.dtype, dtype, parts):
+            raise self._elements.damage(offset, f"{stored.size:,} {stored.dtype} numbers of class {dtype}", MOST_WIDE)
 
     def _stored(self, offset: int, end: int, count: int) -> tuple[np.ndarray, int]:
         """The `count` numbers stored at `offset`, and the offset of the next element."""
@@ -168,6 +163,8 @@ class _Reader:
         if count == 0:
             return chars.to_text(np.zeros(0, np.uint16), header.shape)
         element = elements.element(header.body, header.end)
+        if not elements.limits.allow_text(element.size):
+            raise elements.damage(element.start, f"text of {element.size:,} bytes", MOST_TEXT)
         shape = header.shape
         if len(shape) == 2 and shape[0] == 1 and (row := self._row(element, count)) is not None:
             return row
@@ -268,12 +265,12 @@ class _Reader:
         if problem:
             raise elements.damage(header.body, problem, "a sparse matrix")
         if header.flags & v5.LOGICAL_FLAG:
-            return sparse_matrix(as_logical(data), rows, starts, header.shape)
+            return sparse_matrix(as_logical(data), rows, starts, header.shape, elements.limits)
         self._widen(data, np.dtype(np.float64), 1 + len(imaginary), header.body)
         values = data.astype(np.float64)
         if imaginary:
             values = as_complex(values, imaginary[0].astype(np.float64))
-        return sparse_matrix(values, rows, starts, header.shape)
+        return sparse_matrix(values, rows, starts, header.shape, elements.limits)
 
     def _opaque(self, header: _Header) -> Opaque:
         if header.kind == v5.FUNCTION:

@@ -29,7 +29,7 @@ from matnet.formats.mat.hdf5 import (
     text_attribute,
 )
 from matnet.formats.mat.hdf5_fields import FieldNames
-from matnet.formats.mat.limits import MAPPED_FROM, MAX_DEPTH, MAX_REPEATS, Limits, is_shape
+from matnet.formats.mat.limits import MAPPED_FROM, MAX_DEPTH, MAX_REPEATS, MOST_TEXT, MOST_WIDE, Limits, is_shape
 from matnet.formats.mat.sparse import sparse_matrix, sparse_problem
 from matnet.formats.mat.values import Cell, CharArray, Opaque, Shape, StructArray, empty
 
@@ -205,15 +205,25 @@ class _Reader:
         """The real or complex numbers of a data set in the type of their class and HDF5's shape."""
         stored = self.data.read(dataset)
         if stored.dtype.names == ("real", "imag"):
+            self._widen(dataset, stored["real"], dtype, 2)
             real, imaginary = as_class(stored["real"], dtype), as_class(stored["imag"], dtype)
             values = None if real is None or imaginary is None else as_complex(real, imaginary)
         else:
+            self._widen(dataset, stored, dtype)
             values = as_class(stored, dtype) if stored.dtype.kind in "buif" else None
         if values is None:
             raise self._damage(dataset, f"data of type {stored.dtype}", f"numbers of class {dtype}")
         return values
 
+    def _widen(self, dataset: Any, stored: np.ndarray, dtype: np.dtype, parts: int = 1) -> None:
+        """Check, before allocation, the memory of numbers stored in a narrower type than their class."""
+        if not self._limits.allow_wider(stored.size, stored.dtype, dtype, parts):
+            raise self._damage(dataset, f"{stored.size:,} {stored.dtype} numbers of class {dtype}", MOST_WIDE)
+
     def _text(self, dataset: Any) -> str | CharArray:
+        size = prod(dataset.shape) * dataset.dtype.itemsize
+        if not self._limits.allow_text(size):
+            raise self._damage(dataset, f"text of {size:,} bytes", MOST_TEXT)
         stored = self._real(dataset)
         units = as_class(stored, np.dtype(np.uint16))
         if units is None:
@@ -235,7 +245,7 @@ class _Reader:
         problem = sparse_problem(indices, starts, data.size, shape)
         if problem:
             raise self._damage(group, problem, "a sparse matrix")
-        return sparse_matrix(as_logical(data) if kind == "logical" else data, indices, starts, shape)
+        return sparse_matrix(as_logical(data) if kind == "logical" else data, indices, starts, shape, self._limits)
 
 
 def _opaque(class_name: str, decode: Any) -> Opaque:
