@@ -30,7 +30,7 @@ from matnet.errors import (
 )
 from matnet.names import free_name
 from matnet.network import Layer, Network, Source
-from matnet.ops.base import REGISTRY
+from matnet.ops.base import REGISTRY, Unknown, Unreached
 from matnet.ops.extensions.constant import DummyData
 
 
@@ -168,10 +168,10 @@ def _lower_all(builder: Builder, path: str) -> None:
             if is_convertible(layer):
                 lower(layer, builder)
             else:
-                builder.keep_unknown(layer, _kind(layer))
+                builder.keep_unknown(layer, Unknown(kind=_kind(layer)))
         except MatnetError as error:
             if builder.unsized.intersection(layer.inputs):
-                builder.keep_unknown(layer, layer.type)
+                builder.keep_unknown(layer, Unreached(kind=layer.type))
             else:
                 unsized = isinstance(error, SizeNeededError)
                 message = f"{describe(layer)}: {error}{builder.give_sizes() if unsized else ''}"

@@ -47,6 +47,25 @@ def test_a_network_runs_up_to_the_unknown_layer(definition: Path) -> None:
         net.forward(X)
 
 
+def test_a_layer_behind_it_is_not_called_unknown(definition: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show.main([str(definition)])
+    shown = capsys.readouterr().out
+    assert " (of unknown type: odd)\n" in shown and "Oddity (unknown)" in shown
+    assert "Convolution (unknown)" not in shown and "a layer of unknown type lies before it" in shown
+    with pytest.raises(UnsupportedLayersError) as caught:
+        matnet.load(definition).forward(X)
+    assert "'Oddity'" in str(caught.value) and "Convolution" not in str(caught.value)
+
+
+def test_params_without_values_are_told_from_no_params(definition: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    definition.write_text(HEAD + BEHIND.replace("odd", "data"))
+    show.main([str(definition)])
+    assert "? (2 params without values not counted)" in capsys.readouterr().out
+    definition.write_text(HEAD + RELU)
+    show.main([str(definition)])
+    assert "0B (0 parameters)" in capsys.readouterr().out
+
+
 def test_a_conversion_refuses_it(definition: Path) -> None:
     with pytest.raises(UnsupportedLayersError, match=r"(?s)'odd' \(Oddity\).*last blob .* 'r'"):
         matnet.convert_caffe(definition)

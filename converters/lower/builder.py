@@ -28,7 +28,7 @@ from matnet.converters.lower.sizes import (
 from matnet.converters.options import ConversionOptions
 from matnet.errors import NetworkError, ShapeError, in_words
 from matnet.network import Layer, Network
-from matnet.ops.base import Op, Unknown
+from matnet.ops.base import Op, Unknown, Unreached
 from matnet.ops.extensions.reshape import CaffeFlatten
 from matnet.params import Param, owned
 from matnet.shapes import Shape
@@ -285,18 +285,19 @@ class Builder:
         self.sizes[kept] = self.sizes.pop(lost)
         self.values[kept] = Value(kept, self.values.pop(lost).shape)
 
-    def keep_unknown(self, layer: LayerDef, kind: str) -> None:
+    def keep_unknown(self, layer: LayerDef, op: Unknown) -> None:
         """Add a layer that shows, saves and refuses to run, and whose outputs have no known size."""
         for name in self.emitted.pop(layer.name, []):  # what was made before it turned out that a size is missing
             self.net.layers.pop(name, None)
         params = [self.param(layer, str(index), np.asarray(blob.data)) for index, blob in enumerate(layer.blobs, 1)]
         inputs = [self.values[variable].variable for variable in layer.inputs]
-        self.net.add(Layer(layer.name, Unknown(kind=kind), inputs, list(layer.outputs), params))
+        self.net.add(Layer(layer.name, op, inputs, list(layer.outputs), params))
         self.emitted[layer.name] = [layer.name]
         for variable in layer.outputs:
             self.declare(variable, (None,) * 4)
         self.unsized.update(layer.outputs)
-        self.note(layer, "is kept as it is and cannot run")
+        why = ", as a layer of unknown type lies before it" if isinstance(op, Unreached) else ""
+        self.note(layer, f"is kept as it is and cannot run{why}")
 
     def settle(self, variable: str, shape: Sizes) -> None:
         """State Caffe's shape of a variable whose sizes could not be worked out from unknown ones."""

@@ -13,7 +13,7 @@ from matnet.display.units import BYTES_PER_ELEMENT
 from matnet.errors import MatnetError
 from matnet.meta.inputs import InputFacts
 from matnet.network import Layer, Network
-from matnet.ops.base import Op, Unknown
+from matnet.ops.base import Op, Unknown, Unreached
 from matnet.shapes import Pad, ReceptiveField, Shape, extent, to_4d
 
 MOST_FIELDS = 16
@@ -103,6 +103,11 @@ class NetworkTable:
     def param_count(self) -> int:
         """Elements of all params, including moments; shared params count once."""
         return sum(math.prod(row.shape) for row in self.params if row.shape)
+
+    @property
+    def valueless(self) -> list[str]:
+        """Params that the file names and holds no values of."""
+        return [row.name for row in self.params if not row.shape or not math.prod(row.shape)]
 
     @property
     def data_bytes(self) -> int:
@@ -252,7 +257,7 @@ def _layer_row(net: Network, index: int, layer: Layer, known: _Sizes) -> LayerRo
         param_count=sum(net.params[name].value.size for name in layer.params if name in net.params),
         multiply_adds=0 if layer.name in known.training else _multiply_adds(net, layer, known.shapes),
         family=op.family,
-        unknown=isinstance(op, Unknown),
+        unknown=isinstance(op, Unknown) and not isinstance(op, Unreached),
         training_only=layer.name in known.training,
     )
 

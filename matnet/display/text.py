@@ -69,10 +69,18 @@ def totals(table: NetworkTable) -> list[tuple[str, str]]:
     sized = not table.layers or len(table.unsized) < len(table.layers)
     data, work = (memory(table.data_bytes), count(table.multiply_adds)) if sized else (UNKNOWN, UNKNOWN)
     return [
-        ("parameter memory", f"{memory(BYTES_PER_ELEMENT * table.param_count)} ({table.param_count:.2g} parameters)"),
+        ("parameter memory", _parameter_memory(table)),
         ("data memory", f"{data} (for batch size {table.batch}{f'; {missing}' if missing else ''})"),
         ("multiply-adds", f"{work} ({missing})" if missing else work),
     ]
+
+
+def _parameter_memory(table: NetworkTable) -> str:
+    missing = f"{len(table.valueless)} params without values not counted"
+    if table.valueless and not table.param_count:
+        return f"{UNKNOWN} ({missing})"
+    counted = f"{table.param_count:.2g} parameters{f'; {missing}' if table.valueless else ''}"
+    return f"{memory(BYTES_PER_ELEMENT * table.param_count)} ({counted})"
 
 
 def layer_columns(table: NetworkTable) -> list[Column]:

@@ -13,7 +13,7 @@ from matnet.engines.options import EngineOptions
 from matnet.errors import UnsupportedLayersError, listing
 from matnet.graph import computable_without
 from matnet.network import Layer, Network
-from matnet.ops.base import Unknown
+from matnet.ops.base import Unknown, Unreached
 
 
 class NumpyEngine(Engine):
@@ -46,7 +46,8 @@ def refuse_unknown(net: Network, layers: Sequence[Layer]) -> None:
     """Raise UnsupportedLayersError with all layers of unknown type."""
     unknown = {layer.name: layer.op.kind for layer in layers if isinstance(layer.op, Unknown)}
     if unknown:
-        lines = [f"layer {name!r} of type {kind!r}" for name, kind in unknown.items()]
+        reached = {layer.name for layer in layers if not isinstance(layer.op, Unreached)}
+        lines = [f"layer {name!r} of type {kind!r}" for name, kind in unknown.items() if name in reached]
         raise UnsupportedLayersError(
             listing(f"{net.source}: cannot run these layers of unknown type:", lines)
             + "\nRegister each type with matnet.ops.register, or select outputs that do not need them."

@@ -287,6 +287,13 @@ class Unknown(Op):
         return [None] * len(inputs)
 
 
+class Unreached(Unknown):
+    """A layer of a known type behind a layer of an unknown one, which hides the sizes that it needs."""
+
+    def output_shapes(self, inputs: Sequence[Shape], params: Sequence[Shape]) -> list[Shape]:
+        raise ShapeError("a layer of unknown type lies before it, so its output size is unknown")
+
+
 class Names(dict[str, "type[Op]"]):
     """Ops by name. The module of a built-in op (see `places`) is imported when its name is looked up; listing the
     names imports all modules.
