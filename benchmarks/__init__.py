@@ -1,1 +1,1 @@
-"""Benchmarks: accuracy, speed and memory, each as a ratio to a named peer measured in the same run."""
+"""Benchmarks of accuracy, speed and memory, each as a ratio to a named peer in the same run."""

@@ -1,4 +1,4 @@
-"""`python -m matnet.benchmarks`: images/s of published networks, next to every peer that is installed."""
+"""`python -m matnet.benchmarks`: images/s of published networks, compared with every installed peer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger("matnet.benchmarks")
 INTERRUPTED = 130
 
 PUBLISHED = "--published"
-"""Measures the published tables rather than speed."""
+"""Reproduces the published tables instead of measuring speed."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def choose(options: argparse.Namespace) -> tuple[list[str], list[int], list[Contender], int]:
-    """Networks, batches, engines and threads of a run; MatnetError, before any work, where one is not available."""
+    """Networks, batches, engines and threads of a run; MatnetError if one is not available, before any work."""
     names = names_in(options.models) if options.models is not None else list(models.PUBLISHED)
     peers = None if options.peers is None else [] if options.peers == "none" else names_in(options.peers)
     threads = options.threads
@@ -71,9 +71,9 @@ def choose(options: argparse.Namespace) -> tuple[list[str], list[int], list[Cont
         peers = peers or list(targets.PEERS)
         threads = threads or targets.THREADS
     if not names:
-        raise MatnetError("--models names no network; give names with commas between them")
+        raise MatnetError("--models is empty; expected comma-separated names")
     if options.rounds < 1 or options.seconds <= 0:
-        raise MatnetError("--rounds must be at least 1, --seconds more than 0")
+        raise MatnetError("--rounds must be at least 1 and --seconds positive")
     require_outputs(options)
     if options.plot:
         require_matplotlib()
@@ -86,29 +86,29 @@ def choose(options: argparse.Namespace) -> tuple[list[str], list[int], list[Cont
 
 
 def require_outputs(options: argparse.Namespace) -> None:
-    """FileFormatError, before any work, where an output cannot be written or would replace another kind of file."""
+    """FileFormatError before any work, if an output cannot be written or would replace another kind of file."""
     outputs = [(options.json, JSON), (options.markdown, TEXT), (options.plot, IMAGE)]
     check_outputs(outputs, [*names_in(options.models or ""), *(options.reports or ())])
 
 
 def require_device(backend: str | None, precision: str) -> None:
-    """EngineError where the backend needs a GPU that is not there, or does not compute in the precision."""
+    """EngineError if the backend needs a GPU and none is available, or does not support the precision."""
     if backend == "cupy":
         from matnet.engines.cupy.probe import find_gpu
 
         find_gpu(precision=precision)
     elif precision != "fp32":
-        raise EngineError(f"--precision {precision} needs --backend cupy: all others compute in fp32 alone")
+        raise EngineError(f"--precision {precision} needs --backend cupy; the other backends support only fp32")
 
 
 def run(options: argparse.Namespace, argv: Sequence[str], report: Report) -> None:
-    """Measure everything, printing each network's table and writing the JSON as they come."""
+    """Measure everything; print the table and write the JSON after each network."""
     names, batches, contenders, threads = choose(options)
     report.machine = machine.describe(threads, list(argv))
     suited = peers_on(gpu=options.backend == "cupy")
     absent = [name for name in suited if name not in installed(suited)]
     if absent and options.peers is None:
-        report.notes.append(f"not installed, and so not compared with: {', '.join(absent)}")
+        report.notes.append(f"peers not installed: {', '.join(absent)}")
     limits = TimeLimits(options.rounds, options.seconds)
     for name in names:
         log.info("building %s", name)
@@ -126,7 +126,7 @@ def run(options: argparse.Namespace, argv: Sequence[str], report: Report) -> Non
 
 
 def update_machine(report: Report, threads: int, gpu: bool) -> None:
-    """Look again for the peak, since what else the machine does comes and goes, and at what has been imported."""
+    """Update the versions, and the peak, which varies with the load of the machine."""
     peaks = report.machine["matmul_flop_per_s"]
     if not gpu:
         peaks["fp32"] = max(peaks.get("fp32", 0.0), machine.matmul_peak(threads))
@@ -136,7 +136,7 @@ def update_machine(report: Report, threads: int, gpu: bool) -> None:
 
 
 def conclude(options: argparse.Namespace, report: Report) -> int:
-    """Print and write what was asked for; 1 where a target is missed."""
+    """Print and write the requested outputs; returns 1 if a target is missed."""
     if not report.rows:
         return 0
     print(f"\n{summary(report)}\n\n{READING}\n")
@@ -160,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     if PUBLISHED in given:
         from matnet.reproduction.command import main as reproduce
 
-        log.info("%s is now `%s`, which is run instead", PUBLISHED, program("reproduce"))
+        log.info("%s is now `%s`; running it", PUBLISHED, program("reproduce"))
         return reproduce([argument for argument in given if argument != PUBLISHED])
     options = parser().parse_args(given)
     if options.reports:
@@ -170,12 +170,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         run(options, given, report)
     except KeyboardInterrupt:
-        log.warning("interrupted; what was measured so far follows")
+        log.warning("interrupted; partial results follow")
         report.notes.append("interrupted: not all networks were measured")
         conclude(options, report)
         return INTERRUPTED
     if not any(row.timed for row in report.rows):
-        raise EngineError("no engine could be timed; the reasons stand in the tables above")
+        raise EngineError("no engine could be timed; see the reasons in the tables above")
     return conclude(options, report)
 
 

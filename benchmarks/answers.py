@@ -1,10 +1,10 @@
-"""`python -m matnet.benchmarks.answers MODEL IMAGES`: what answers cost, from a photo on the command line to PyTorch.
+"""`python -m matnet.benchmarks.answers MODEL IMAGES`: the cost of predict, classify, features and to_torch.
 
-Four lines, each against a target: `matnet predict` in a fresh process to the imports that no such program can do
-without; `net.classify` to `matnet.eval` on the same images; the memory of `net.features` while images go through; the
-memory of `net.to_torch` to that of the weights. Processes and sides of a ratio take turns. Memory is that of a process
-of its own; features are those of digits-lenet for its own images, as what is kept of an image does not depend on the
-network.
+Each of four lines compares a figure with a target: the time of `matnet predict` in a fresh process relative to its
+unavoidable imports; the speed of `net.classify` relative to `matnet.eval` on the same images; the memory growth of
+`net.features` over many images; the memory of `net.to_torch` relative to the weights. Both sides of a ratio are
+measured alternately. Memory is measured in a separate process. `net.features` runs digits-lenet on its own images,
+since the memory kept per image does not depend on the network.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ from matnet.tables import Column, Table
 PROGRAM = "matnet.benchmarks.answers"
 IMPORTS = "import numpy, PIL.Image, onnxruntime"
 PREDICT, CLASSIFY, STEADY, TORCH = 3.0, 0.95, 8.0, 1.15
-"""The targets: at most so many times the imports, at least this part of eval's images/s, at most so many MiB more, at
-most this many times the weights."""
+"""The targets: maximum ratio to the imports, minimum ratio to eval's images/s, maximum growth in MiB, maximum ratio to
+the weights."""
 COLUMNS = (
     Column("what", "what"),
     Column("value", "measured", "right", places=2),
@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def predict_row(model: str, image: Path, runs: int) -> dict[str, Any]:
-    """Wall-clock time of processes by turns; a first turn, in which Python may keep compiled modules, is left out."""
+    """Wall-clock times of alternating processes, without a first turn in which Python may compile modules."""
     commands = {
         "predict": [sys.executable, "-m", "matnet", "predict", model, str(image)],
         "imports": [sys.executable, "-c", IMPORTS],
@@ -112,10 +112,10 @@ def predict_row(model: str, image: Path, runs: int) -> dict[str, Any]:
 
 
 def many_images(source: Path, folder: Path, count: int) -> Path:
-    """A folder with `count` files in it, links to those below `source` by turns."""
+    """A folder with `count` links that cycle through the files below `source`."""
     files = sorted(images_below(source))
     if not files:
-        raise DataError(f"{source}: holds no image files; give a folder of JPEG files")
+        raise DataError(f"{source}: no image files; expected a folder of JPEG files")
     folder.mkdir(parents=True)
     for number in range(count):
         file = files[number % len(files)].resolve()
@@ -124,11 +124,11 @@ def many_images(source: Path, folder: Path, count: int) -> Path:
 
 
 def classify_row(model: str, images: Path, turns: int) -> dict[str, Any]:
-    """Images per second of `net.classify` to those of `matnet.eval`, both with files that were read before."""
+    """Images/s of `net.classify` relative to `matnet.eval`, both with files in the page cache."""
     net = matnet.load(model)
     variable, options = score_variable(net), EngineOptions.of(backend="auto", batch_size=32)
     paths = tuple(sorted(images.iterdir()))
-    labels = np.zeros(len(paths), np.int64)  # which take no other time than right ones
+    labels = np.zeros(len(paths), np.int64)  # wrong labels do not change the time
     listed = ImageList(paths, labels, None, images, "images", "", aligned=True)
     actions: dict[str, Callable[[], object]] = {
         "classify": lambda: net.classify(images, options=options),
@@ -153,7 +153,7 @@ def classify_row(model: str, images: Path, turns: int) -> dict[str, Any]:
 
 
 def features_row(count: int) -> dict[str, Any]:
-    """By how much the memory grows from a tenth of the images, by which all buffers are there, to the last one."""
+    """The memory growth from the first tenth of the images, when all buffers exist, to the end."""
     from matnet.evaluation.command import embedded_data, embedded_model
 
     with tempfile.TemporaryDirectory() as folder:
@@ -173,7 +173,7 @@ def features_row(count: int) -> dict[str, Any]:
 
 
 def probe_features(model: str, images: str) -> dict[str, Any]:
-    """How many images were through, and the bytes in memory then, batch by batch."""
+    """The number of finished images and the bytes in memory after each batch."""
     from matnet.answers.extraction import Extraction, extract
     from matnet.answers.layer_names import named_layers
 
@@ -197,7 +197,7 @@ def probe_features(model: str, images: str) -> dict[str, Any]:
 
 
 def torch_row() -> dict[str, Any] | None:
-    """The memory that `to_torch` takes, in a process of its own, of a network in a mapped file; None without torch."""
+    """The memory of `to_torch` for a network in a mapped file, in a separate process; None without torch."""
     if find_spec("torch") is None:
         return None
     with tempfile.TemporaryDirectory() as folder:
@@ -221,7 +221,7 @@ def torch_row() -> dict[str, Any] | None:
 def probe_torch(model: str, _: str) -> dict[str, Any]:
     """Bytes of anonymous memory that `to_torch` adds at its peak, and of the module's weights.
 
-    Pages of the mapped file, which the system takes back at will, do not count.
+    Pages of the mapped file do not count, since the system can reclaim them.
     """
     import threading
 
@@ -245,16 +245,16 @@ def probe_torch(model: str, _: str) -> dict[str, Any]:
 
 
 def anonymous() -> int:
-    """Bytes of this process that no file backs; MatnetError where the system does not report it."""
+    """Bytes of anonymous memory of this process; MatnetError if the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
     except (OSError, StopIteration):
-        raise MatnetError("this system does not report how much memory a process has; run on Linux") from None
+        raise MatnetError("this system does not report the memory of a process; run on Linux") from None
 
 
 PROBES: dict[str, Callable[[str, str], dict[str, Any]]] = {"features": probe_features, "torch": probe_torch}
-"""What a process of its own measures."""
+"""Measurements that run in a separate process."""
 
 
 def _probed(probe: str, model: str, images: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who is timed: matnet in the forms asked for, first, and every peer in all of its forms."""
+"""The contenders to time: first matnet in the requested forms, then every peer in all of its forms."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from matnet.engines.cpu.runtimes import RUNTIMES, available
 from matnet.errors import EngineError, nearest
 
 AUTO = f"{OURS}-auto"
-ALONE = f"{OURS}-alone"  # the same where ONNX Runtime alone is installed
-UNASKED = f"{OURS}-unasked"  # what backend auto finds beside its first batches
+ALONE = f"{OURS}-alone"  # the fastest way with only ONNX Runtime installed
+UNASKED = f"{OURS}-unasked"  # backend auto, including its search during the first batches
 
 
 @dataclass(frozen=True)
 class Contender:
-    """An engine by name, and how it is made ready."""
+    """An engine's name, and the function that prepares it."""
 
     name: str
     make: Factory
 
 
 def ours(backend: str | None = None, runtime: str | None = None) -> list[Contender]:
-    """matnet as asked for.
+    """matnet's engines for these options.
 
-    By default the CPU engine on ONNX Runtime, as it is unasked, in the fastest way on ONNX Runtime, and in the fastest
-    on all runtimes here.
+    By default the CPU engine in four forms: on ONNX Runtime, as backend auto without options, in the fastest way on
+    ONNX Runtime, and in the fastest way on all installed runtimes.
     """
     if backend or runtime:
         if backend == "cupy":
@@ -55,7 +55,7 @@ def _unasked(subject: Subject) -> Runner:
 
 
 def matnet_runner(subject: Subject, backend: str, runtime: str | None = None) -> Runner:
-    """The engine that `Network.compile` gives; options that a backend does not take are left out."""
+    """The engine from `Network.compile`; omits options that the backend does not accept."""
     options: dict[str, Any] = {"runtime": runtime} if runtime else {}
     if backend in ("auto", "onnx"):
         options["threads"] = subject.threads
@@ -75,17 +75,17 @@ class MatnetRunner:
 
     @property
     def runtime(self) -> str:
-        """What runs it, and how, once it has run."""
+        """The runtimes and variants in use, known after the first run."""
         return "; ".join(self.engine.variants)
 
 
 def chosen_peers(names: Sequence[str]) -> list[Contender]:
-    """All forms of the named peers, or the forms themselves where those are named; EngineError for unknown names."""
+    """All forms of the named peers; a name may also be a single form. EngineError for unknown names."""
     forms = {form: make for group in PEERS.values() for form, make in group.items()}
     found: dict[str, Factory] = {}
     for name in names:
         if name not in PEERS and name not in forms:
             known = [*PEERS, *(form for form in forms if form not in PEERS)]
-            raise EngineError(f"no peer is called {name!r}{nearest(name, known)}; there is {', '.join(known)}")
+            raise EngineError(f"unknown peer {name!r}{nearest(name, known)}; expected {', '.join(known)}")
         found.update(PEERS.get(name) or {name: forms[name]})
     return [Contender(name, make) for name, make in found.items()]

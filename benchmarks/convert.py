@@ -1,10 +1,9 @@
-"""`python -m matnet.benchmarks.convert`: Caffe models of 244 and 553 MB into .mat files, beside copying them with cp.
+"""`python -m matnet.benchmarks.convert`: converting Caffe models of 244 and 553 MB to .mat files, compared with cp.
 
-AlexNet and VGG-16 have their real shapes and random weights. Every conversion is a fresh process that runs the
-convert command: `matnet s` is the command with its modules imported, `process s` all of it from the interpreter's
-start to its exit, whose modules were compiled to bytecode before. Its memory is the peak of its resident set, in which
-the mapped pages of the caffemodel count. Copies and conversions take turns; the files are in the page cache before the
-clock starts.
+AlexNet and VGG-16 have their real shapes and random weights. Every conversion runs the convert command in a fresh
+process: `matnet s` is the time of the command with its modules imported, `process s` the time of the whole process,
+with modules compiled to bytecode before. Memory is the peak resident set, including mapped pages of the caffemodel.
+Copies and conversions alternate; the files are in the page cache before timing starts.
 """
 
 from __future__ import annotations
@@ -48,13 +47,13 @@ VGG16 = tuple(
     for stage, (depth, width) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), 1)
     for item in (*((f"conv{stage}_{number}", width, 3, 1, 1, 1) for number in range(1, depth + 1)), 2)
 )
-MOST = {"AlexNet": 4.0}  # times as long as cp that the whole process may take
+MOST = {"AlexNet": 4.0}  # maximum time of the process relative to cp
 FULLY_CONNECTED = (("fc6", 4096), ("fc7", 4096), ("fc8", 1000))
 NETWORKS: dict[str, tuple[Any, int, int]] = {
     "AlexNet": (ALEXNET, 227, 256 * 6 * 6),
     "VGG-16": (VGG16, 224, 512 * 7 * 7),
 }
-"""Convolutional part, input size, and the numbers that reach fc6."""
+"""Convolutional part, input size, and number of inputs of fc6."""
 
 
 def network(name: str) -> tuple[Message, dict[str, list[np.ndarray]]]:
@@ -109,12 +108,12 @@ sys.exit(status)
 """
 """Runs the command with its modules imported, and reports its seconds and its peak in kilobytes.
 
-The peak is Linux's own count of this process, which no parent enters.
+Linux counts the peak per process, so the parent does not affect it.
 """
 
 
 def measure(folder: Path, repeats: int) -> Iterator[dict[str, float]]:
-    """Seconds of a copy, of a conversion and of its process, and its peak bytes; a first round is left out."""
+    """Seconds of a copy, a conversion and its process, and its peak bytes; without a warm-up round."""
     model, copy, target = folder / "net.caffemodel", folder / "copy", folder / "net.mat"
     command = [sys.executable, "-c", LAUNCHER, "--prototxt", str(folder / "net.prototxt")]
     command += ["--caffemodel", str(model), "--out", str(target)]
@@ -186,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
     given = parser().parse_args(argv)
     check_outputs([(given.json, JSON)])
     if shutil.which("cp") is None or not Path("/proc/self/status").exists():
-        raise MatnetError("this benchmark needs cp and Linux's /proc, which this system does not have")
+        raise MatnetError("this system has no cp or no /proc; run this benchmark on Linux")
     if given.repeats < 1:
         raise MatnetError("--repeats must be at least 1")
     rows = run(given.network or list(NETWORKS), given.repeats)

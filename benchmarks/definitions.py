@@ -1,9 +1,9 @@
-"""`python -m matnet.benchmarks.definitions FOLDER`: how many Caffe definitions are read, built, sized and run.
+"""`python -m matnet.benchmarks.definitions FOLDER`: how many Caffe definitions can be read, built, sized and run.
 
-FOLDER (or a .tar archive) holds prototxts. Each is tried in a process of its own, which has a limit of time and of
-memory: read strictly, else leniently; built with placeholders; sized; run forward with random weights where the network
-is not too large. What fails is counted by its reason; a definition that needs an input size, a phase or a stage to be
-built is tried again with one, and counted apart.
+FOLDER (or a .tar archive) contains prototxts. Each is tried in a separate process with time and memory limits: read
+strictly, else leniently; built with placeholders; sized; run with random weights unless it is too large. Failures are
+counted by reason. A definition that needs an input size, a phase or a stage is tried again with one and counted
+separately.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ from matnet.network import Network
 
 GIBIBYTE = 1 << 30
 TRIED_SIZE = (3, 224, 224)
-"""What is given as the image's size where a definition does not state one."""
+"""The image size for definitions that do not state one."""
 WAYS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("as it is", {}),
     ("--input-size", {"input_size": TRIED_SIZE}),
     ("--phase TRAIN", {"phase": "TRAIN"}),
     ("--phase TRAIN --input-size", {"phase": "TRAIN", "input_size": TRIED_SIZE}),
 )
-"""How a definition is built: with the defaults, then with what else a person can say."""
+"""The options with which a definition is built, tried in this order."""
 OF_UNKNOWN_TYPES = "that cannot be converted:"
-"""What a message about layers of unknown types says in its first line."""
+"""Text in the first line of an error about unknown layer types."""
 STEPS = ("read strictly", "read leniently", "built", "built with help", "sized", "ran", "too large to run")
 
 
 @dataclass
 class DefinitionTrial:
-    """What became of one definition: the steps that it passed, and why it went no further ("" where it ran).
+    """The result for one definition: the steps it passed, and the reason of its failure ("" if it ran).
 
-    types: the layer types that are unknown. text: the whole error.
+    types: the unknown layer types. text: the full error.
     """
 
     steps: list[str] = field(default_factory=list)
@@ -71,7 +71,7 @@ class DefinitionTrial:
 
 @dataclass(frozen=True)
 class TrialLimits:
-    """Of one trial: seconds, GiB of memory, and billions of multiply-add operations of what is run."""
+    """Limits of one trial: seconds, GiB of memory, and billions of multiply-adds of a network to run."""
 
     seconds: float = 60
     memory: float = 6
@@ -82,7 +82,7 @@ class TrialLimits:
 
 
 def attempt(path: Path, limits: TrialLimits, forward: bool) -> DefinitionTrial:
-    """Try one definition; every exception that is no MatnetError is a reason of its own."""
+    """Try one definition; any exception other than MatnetError is also a reason."""
     trial = DefinitionTrial()
     try:
         lenient = _read(path, trial)
@@ -93,27 +93,27 @@ def attempt(path: Path, limits: TrialLimits, forward: bool) -> DefinitionTrial:
         trial.reason, trial.types = reason_of(trial.text), unknown_types(trial.text)
     except MemoryError:
         trial.reason = "out of memory"
-    except Exception as error:  # a fault of matnet's, which is what is looked for
+    except Exception as error:  # a bug in matnet, which this benchmark looks for
         trial.reason = trial.text = f"{type(error).__name__}: {error}"[:200]
     return trial
 
 
 def _read(path: Path, trial: DefinitionTrial) -> bool:
-    """Whether it takes `lenient` to read the file."""
+    """Whether reading the file needs `lenient`."""
     try:
         read_prototxt(path)
     except FileFormatError:
         read_prototxt(path, lenient=True)
         trial.steps.append("read leniently")
         return True
-    except MatnetError:  # read, but no graph in this phase
+    except MatnetError:  # readable, but without a graph in this phase
         pass
     trial.steps.append("read strictly")
     return False
 
 
 def _built(path: Path, lenient: bool, trial: DefinitionTrial) -> tuple[Network, dict[str, Any]]:
-    """The network, and the options that it took to build it."""
+    """The network, and the options needed to build it."""
     first: MatnetError | None = None
     for way, options in WAYS:
         try:
@@ -134,11 +134,11 @@ def _size_and_run(
     from matnet.zoo.trial import sample_inputs
 
     unknown = [name for name in net.inputs if name not in net.input_shapes]
-    if unknown and "input_size" not in options:  # built without a size, which what it computes needs
+    if unknown and "input_size" not in options:  # built without a size, but running needs one
         net = convert_caffe(path, placeholders=True, **options, input_size=TRIED_SIZE)
         unknown = [name for name in net.inputs if name not in net.input_shapes]
     if unknown:
-        trial.reason = "the size of an input is not known"
+        trial.reason = "the size of an input is unknown"
         return
     shapes = net.infer_shapes(net.input_shapes)
     trial.steps.append("sized")
@@ -172,7 +172,7 @@ def _values(net: Network, shapes: dict[str, Any]) -> int:
 
 
 def reason_of(text: str) -> str:
-    """An error without file, place, names and numbers, so that equal kinds read alike."""
+    """An error without file, position, names and numbers, so that errors of the same kind are equal."""
     lines = text.splitlines()
     line = lines[1] if len(lines) > 1 and lines[0].rstrip().endswith(":") else lines[0]
     if len(lines) > 1 and OF_UNKNOWN_TYPES in lines[0]:
@@ -189,7 +189,7 @@ def reason_of(text: str) -> str:
 
 
 def unknown_types(text: str) -> list[str]:
-    """The layer types that a message about unknown types names."""
+    """The layer types listed in an error about unknown types."""
     if OF_UNKNOWN_TYPES not in text:
         return []
     return sorted(set(re.findall(r"layer '[^\n]*' \(([^()\n]*)\)", text)))
@@ -202,7 +202,7 @@ def _child(path: Path, limits: TrialLimits, forward: bool, answer: Connection) -
     bytes_allowed = int(limits.memory * GIBIBYTE)
     resource.setrlimit(resource.RLIMIT_AS, (bytes_allowed, bytes_allowed))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as the process lives
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
     with np.errstate(all="ignore"):
         answer.send(attempt(path, limits, forward))
 
@@ -210,8 +210,8 @@ def _child(path: Path, limits: TrialLimits, forward: bool, answer: Connection) -
 def supervised(
     paths: Sequence[Path], limits: TrialLimits, forward: bool, workers: int
 ) -> Iterator[tuple[Path, DefinitionTrial]]:
-    """Each path with its trial, as they finish; a process that dies or overruns its time is a reason too."""
-    context = multiprocessing.get_context("fork")  # all is imported already
+    """Each path with its trial, in order of completion; a crash or timeout of a process is also a reason."""
+    context = multiprocessing.get_context("fork")  # all modules are already imported
     waiting = list(reversed(paths))
     running: dict[Connection, tuple[Path, Any, float]] = {}
     while waiting or running:
@@ -227,7 +227,7 @@ def supervised(
             trial = _answer(receiver, process)
             if trial is None and time.monotonic() > deadline:
                 process.kill()
-                trial = DefinitionTrial(reason="took too long")
+                trial = DefinitionTrial(reason="timed out")
             if trial is not None:
                 process.join()
                 del running[receiver]
@@ -247,7 +247,7 @@ def _answer(receiver: Connection, process: Any) -> DefinitionTrial | None:
 
 @contextmanager
 def definitions_in(source: Path) -> Iterator[list[Path]]:
-    """The prototxts of a folder, or of an archive that is unpacked for as long as they are used."""
+    """The prototxts in a folder, or in an archive, which is temporarily unpacked."""
     if source.is_dir():
         yield sorted(path for path in source.rglob("*.prototxt") if path.is_file())
         return
@@ -262,7 +262,7 @@ def definitions_in(source: Path) -> Iterator[list[Path]]:
 
 
 def summarize(trials: Sequence[DefinitionTrial], limits: TrialLimits, forward: bool) -> dict[str, Any]:
-    """The aggregate: definitions by the steps that they pass, by reason, and by unknown layer type."""
+    """Counts of definitions by passed step, by reason, and by unknown layer type."""
     steps = Counter(step for trial in trials for step in trial.steps)
     reasons = Counter(trial.reason for trial in trials if trial.reason)
     types = Counter(name for trial in trials for name in trial.types)
@@ -315,7 +315,7 @@ def main(argv: list[str] | None = None) -> int:
     with definitions_in(given.source) as found:
         paths = [path for path in found if given.only in path.name]
         if not paths:
-            raise FileFormatError(f"{given.source}: holds no .prototxt")
+            raise FileFormatError(f"{given.source}: contains no .prototxt files")
         for path, trial in supervised(paths, limits, given.forward, max(given.workers, 1)):
             trials.append(trial)
             rows.append({"definition": path.name, **vars(trial)})

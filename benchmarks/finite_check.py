@@ -1,7 +1,7 @@
-"""`python -m matnet.benchmarks.finite_check`: what the search for NaN and infinite values costs beside the first batch.
+"""`python -m matnet.benchmarks.finite_check`: the cost of the check for NaN and infinite values.
 
-One line, against a target: the time to look through all weights of a network in a mapped file, and through the scores
-of its first batch, as a part of the time to compile the network and run that batch.
+Compares with a target: the time to check all weights of a network in a mapped file and the scores of its first batch,
+as a fraction of the time to compile the network and run that batch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from matnet.command_line import run_command
 from matnet.finite import weights_not_finite
 
 MOST = 0.02
-"""The target: less than this part."""
+"""The target: less than this fraction."""
 NAME, SHAPE = "imagenet-caffe-alex", (3, 227, 227)
 
 
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def seconds(file: Path, backend: str, batch: np.ndarray) -> tuple[float, float]:
-    """Of one file that is mapped anew: seconds of the check, and of compiling and the first batch, check included."""
+    """Seconds of the check, and of compiling and the first batch including the check, for a freshly mapped file."""
     net = matnet.load(file)
     started = time.perf_counter()
     engine = net.compile(backend=backend, batch_size=len(batch))
@@ -51,7 +51,7 @@ def seconds(file: Path, backend: str, batch: np.ndarray) -> tuple[float, float]:
     compiled = time.perf_counter()
     all(np.isfinite(row).all() for row in scores)
     scored = time.perf_counter() - compiled
-    fresh = matnet.load(file)  # none of whose pages this process has read
+    fresh = matnet.load(file)  # its pages are not yet mapped
     before = time.perf_counter()
     weights_not_finite(fresh)
     return time.perf_counter() - before + scored, compiled - started + scored

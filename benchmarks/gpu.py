@@ -1,7 +1,7 @@
-"""`python -m matnet.benchmarks.gpu`: check the GPU engine on recorded networks and time it beside torch, in minutes.
+"""`python -m matnet.benchmarks.gpu`: check the GPU engine on recorded networks and compare its speed with torch.
 
-What matters most comes first, and results are written as they come. A part that fails, or for which no time is left,
-says so and leaves the others as they are.
+The most important parts run first, and results are written after every part. A part that fails or does not fit in the
+remaining time does not affect the others.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def session_of(options: argparse.Namespace, argv: list[str]) -> Session:
-    """What the options ask for; MatnetError, before any work, where one is not available."""
+    """The session for these options; MatnetError if one is not available, before any work."""
     if options.minutes <= 0:
-        raise MatnetError(f"--budget must be more than 0, found {options.minutes:g}")
+        raise MatnetError(f"--budget is {options.minutes:g}; expected more than 0")
     models = names_in(options.models)
     check_names(models)
     return Session(
@@ -85,7 +85,7 @@ def write(options: argparse.Namespace, report: Report) -> None:
 
 
 def show(report: Report) -> None:
-    """The page, without every engine's figures; the targets alone where tables cannot be set."""
+    """Print the page without details, or only the targets if tabulate is not installed."""
     print(page(report, details=False) if find_spec("tabulate") else "\n".join(v.line() for v in gpu_verdicts(report)))
 
 

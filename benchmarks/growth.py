@@ -1,7 +1,7 @@
 """`python -m matnet.benchmarks.growth`: how the time of loading, tables, drawings and conversions grows with the input.
 
-Every subject is an input of n parts and what is done with it: networks of n layers of several shapes, prototxts, a
-caffemodel, a model card, lists of images. The processor time for 2 n parts by that for n is 2 where work is linear.
+Every subject is an input of n parts and an action: networks of n layers with various graphs, prototxts, a caffemodel, a
+model card, lists of images. The ratio of the processor times for 2 n and n parts is 2 if the work is linear.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ HEAD = 'name: "x"\ninput: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_di
 
 @dataclass(frozen=True)
 class GrowingInput:
-    """prepare: makes the input of so many parts in a folder; act: what is done with it, which may be refused."""
+    """prepare: creates the input with a number of parts in a folder; act: the timed action, which may raise."""
 
     name: str
     prepare: Callable[[int, Path], Any]
@@ -79,7 +79,7 @@ def many_inputs(parts: int) -> dict[str, Any]:
 
 
 def dense(parts: int) -> dict[str, Any]:
-    """Every layer reads what the four before it wrote."""
+    """Every layer reads the outputs of the four layers before it."""
     layers = [
         {"name": f"a{i}", "inputs": Cell(f"x{max(0, i - k)}" for k in range(4)), "outputs": Cell([f"x{i + 1}"])}
         for i in range(parts)
@@ -97,14 +97,14 @@ def losses(parts: int) -> dict[str, Any]:
 
 
 def class_names(parts: int) -> dict[str, Any]:
-    """A network of one layer whose classes have names and descriptions."""
+    """A network of one layer with names and descriptions of classes."""
     names = {key: Cell(f"{key} {i}" for i in range(parts)) for key in ("name", "description")}
     net = chain(1)
     return {**net, "meta": {**net["meta"], "classes": names}}
 
 
 def many_params(parts: int) -> dict[str, Any]:
-    """Convolutions, each with two params of its own, all of the same input."""
+    """Convolutions of the same input, each with two params."""
     block = {"size": np.array([[1.0, 1, 3, 1]]), "hasBias": np.array([[True]])}
     layers = [
         {"inputs": Cell(["x"]), "outputs": Cell([f"y{i}"]), "params": Cell([f"f{i}", f"b{i}"]), "block": block}
@@ -205,7 +205,7 @@ def losses_of_one(parts: int) -> str:
 
 
 def losses_of_many(parts: int) -> str:
-    """Losses of scores of their own, each with a layer that prepares its labels."""
+    """Losses of different scores, each with a layer that prepares its labels."""
     return "".join(
         f'layer {{ name: "s{i}" type: "ReLU" bottom: "data" top: "s{i}" }}\n'
         f'layer {{ name: "l{i}" type: "Slice" bottom: "label" top: "l{i}" }}\n'
@@ -223,7 +223,7 @@ def unknown_fields(parts: int) -> str:
 
 
 def keys_of_a_layer(parts: int) -> str:
-    """One layer with fields that its type does not know, and a known one that is stated again and again."""
+    """One layer with many unknown fields and a repeated known field."""
     return (
         'layer { name: "a" type: "ReLU" bottom: "data" top: "a"\n'
         + "".join(f"phase: TEST k{i}: 1 relu_param {{ m{i}: 2 }}\n" for i in range(parts))
@@ -276,7 +276,7 @@ def read_card(path: Path, folder: Path) -> object:
 
 
 def commas(parts: int, folder: Path) -> Path:
-    """One line of a list with a hundred commas for each part."""
+    """A list of one line with a hundred commas per part."""
     (folder / "list.txt").write_text("a" + "," * 100 * parts + "x\n")
     return folder / "list.txt"
 
@@ -293,7 +293,7 @@ def read_list(path: Path, folder: Path) -> object:
 
 
 def subjects() -> Iterator[GrowingInput]:
-    """All of them, in the order of the table."""
+    """All subjects, in the order of the table."""
     for name, build in NETWORKS.items():
         yield GrowingInput(f"{name}: load", partial(mat_file, build), load_file)
         for step, act in STEPS.items():
@@ -319,13 +319,13 @@ def subjects() -> Iterator[GrowingInput]:
 
 
 def attempt(subject: GrowingInput, given: Any, folder: Path) -> None:
-    """Do it once; a refusal is a result, as any other is."""
+    """Run the action once; a MatnetError is a valid result."""
     with suppress(MatnetError):
         subject.act(given, folder)
 
 
 def seconds_of(subject: GrowingInput, parts: int, runs: int) -> float:
-    """The least processor time of several runs."""
+    """The minimum processor time of several runs."""
     with tempfile.TemporaryDirectory(prefix="matnet-") as name:
         folder = Path(name)
         given = subject.prepare(parts, folder)
@@ -358,14 +358,14 @@ def main(argv: list[str] | None = None) -> int:
     rows: list[dict[str, Any]] = []
     logging.disable(logging.WARNING)  # notes of thousands of layers
     for subject in (subject for subject in subjects() if subject.name.startswith(options.only)):
-        seconds_of(subject, 2, 1)  # imports what it needs
+        seconds_of(subject, 2, 1)  # imports modules
         once, twice = (seconds_of(subject, parts, options.runs) for parts in (options.parts, 2 * options.parts))
         rows.append({"what": subject.name, "seconds": [once, twice], "ratio": twice / max(once, 1e-6)})
         print(f"{subject.name}: {once:.3f} s, {twice:.3f} s", file=sys.stderr, flush=True)
     headers = ["", f"{options.parts} parts, s", f"{2 * options.parts} parts, s", "ratio"]
     shown = [[row["what"], *(f"{value:.3f}" for value in row["seconds"]), f"{row['ratio']:.2f}"] for row in rows]
     result = Table.of(headers, shown, right=headers[1:])
-    note = f"Least processor time of {options.runs}; Python {platform.python_version()}, {platform.platform()}"
+    note = f"Minimum processor time of {options.runs} runs; Python {platform.python_version()}, {platform.platform()}"
     print(f"{result.text()}\n{note}")
     if options.json:
         figures = {"parts": options.parts, "runs": options.runs, "rows": rows}

@@ -1,4 +1,4 @@
-"""`python -m matnet.benchmarks.import_time`: what `import matnet` and whole commands cost, beside `import numpy`."""
+"""`python -m matnet.benchmarks.import_time`: time of `import matnet` and of commands, compared with `import numpy`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ COMMAND = (
     "with open(os.devnull, 'w') as none, contextlib.redirect_stdout(none): main([{model!r}])\n"
 )
 STATEMENTS = {"numpy": "import numpy", "matnet": "import matnet"}
-VERBS = ("show", "convert")  # of a small .mat file; the whole command, to its end
-TARGET = 50.0  # milliseconds that these may take beside numpy's import
+VERBS = ("show", "convert")  # whole commands on a small .mat file
+TARGET = 50.0  # maximum milliseconds more than numpy's import
 PROBE = "import time; start = time.process_time()\n{statement}\nprint(time.process_time() - start)"
 
 
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def import_seconds(statement: str, environment: dict[str, str] | None = None) -> float:
-    """Processor time of `statement` in a fresh interpreter, whose start is not counted; MatnetError if it fails."""
+    """Processor time of `statement` in a fresh interpreter, without its start; MatnetError if it fails."""
     probe = [sys.executable, "-c", PROBE.format(statement=statement)]
     result = subprocess.run(probe, capture_output=True, text=True, env=environment)
     if result.returncode:
@@ -53,14 +53,14 @@ def import_seconds(statement: str, environment: dict[str, str] | None = None) ->
 
 
 def statements() -> dict[str, str]:
-    """What is timed, by name."""
+    """The timed statements by name."""
     from matnet.evaluation.command import embedded_model
 
     return {**STATEMENTS, **{verb: COMMAND.format(verb=verb, model=str(embedded_model())) for verb in VERBS}}
 
 
 def measure(runs: int) -> dict[str, list[float]]:
-    """Seconds of every run by name; a first round, which compiles the modules, is left out."""
+    """Seconds of every run by name, without a first round that compiles the modules."""
     timed = statements()
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     with tempfile.TemporaryDirectory(prefix="matnet-") as folder:

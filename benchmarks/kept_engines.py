@@ -1,7 +1,7 @@
-"""`python -m matnet.benchmarks.kept_engines`: what `net(x)` costs on a compiled network, beside `engine(x)`.
+"""`python -m matnet.benchmarks.kept_engines`: the overhead of `net(x)` over `engine(x)` on a compiled network.
 
-Both compute the first layer alone, of a small image, so that the time of the network hides nothing: what remains of the
-difference is how long `net(x)` takes to find its kept engine, which depends on the number of layers at most.
+Both run only the first layer on a small image, so that the network's own time is negligible. The difference is the time
+`net(x)` needs to find its cached engine, which depends at most on the number of layers.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def measure(name: str, backend: str, calls: int) -> CallRow:
-    """Times of both ways, taken by turns."""
+    """Median times of both calls, measured alternately."""
     net = random_network(name)
     first = next(iter(net.layers.values()))
     shape = net.default_input_shapes(1, (SIZE, SIZE))[first.inputs[0]]

@@ -1,4 +1,4 @@
-"""The machine that a figure belongs to: processor, versions, and the fastest matrix product that it was seen to do."""
+"""Describes the machine of a run: processor, versions, and the fastest measured matrix product."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from matnet.engines.device import processors
 from matnet.errors import EngineError, MatnetError
 from matnet.files import atomic_write
 
-MATRIX = 1536  # side of the matrices whose product measures what the processor can do
+MATRIX = 1536  # side of the matrices used to measure the peak
 PACKAGES: tuple[str, ...] = (
     "numpy",
     "onnxruntime",
@@ -38,13 +38,13 @@ OUTPUTS = ("--json", "--markdown", "--plot")
 
 
 def with_bytecode(folder: str) -> dict[str, str]:
-    """The environment of processes that keep the modules they compile in `folder`, as an installed package has them."""
+    """An environment in which processes cache bytecode in `folder`, as for an installed package."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONPYCACHEPREFIX": folder}
 
 
 def describe(threads: int, argv: list[str], program: str = "matnet.benchmarks") -> dict[str, Any]:
-    """What figures of this run depend on, but for the peaks."""
+    """The conditions of this run, except the peaks."""
     return {
         "processor": processor_name(),
         "processors": processors(),
@@ -67,7 +67,7 @@ def write_figures(path: str, program: str, figures: Mapping[str, Any], argv: Seq
 
 
 def without_outputs(argv: Sequence[str]) -> list[str]:
-    """Arguments without the files to write, on which no figure depends.
+    """Arguments without output files.
 
     >>> without_outputs(["--json", "a.json", "--batch", "1", "--plot=b.png"])
     ['--batch', '1']
@@ -82,7 +82,7 @@ def without_outputs(argv: Sequence[str]) -> list[str]:
 
 
 def versions() -> dict[str, str]:
-    """Of matnet and of every installed package that computes."""
+    """The versions of matnet and of all installed packages that compute."""
     from matnet import __version__
 
     found = {"matnet": __version__}
@@ -91,13 +91,13 @@ def versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    if "cv2" in sys.modules:  # which of several installed ones it is, only the module knows
+    if "cv2" in sys.modules:  # several OpenCV packages may be installed; ask the module
         found["opencv"] = sys.modules["cv2"].__version__
     return found
 
 
 def processor_name() -> str:
-    """As Linux reports it, else as Python does."""
+    """The processor's name from Linux, else from Python."""
     try:
         names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -106,23 +106,23 @@ def processor_name() -> str:
 
 
 def resident() -> int:
-    """Bytes of this process in memory; MatnetError where the system does not report it."""
+    """Bytes of this process in memory; MatnetError if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
-        raise MatnetError("this system does not report how much memory a process has; run on Linux") from None
+        raise MatnetError("this system does not report the memory of a process; run on Linux") from None
     import resource
 
     return pages * resource.getpagesize()
 
 
 def matmul_peak(threads: int, rounds: int = 9) -> float:
-    """FLOP/s of a large float32 matrix product, the best of ONNX Runtime's and, where it is installed, torch's."""
+    """FLOP/s of a large float32 matrix product, the best of ONNX Runtime and, if imported, torch."""
     matrix = np.random.default_rng(0).standard_normal((MATRIX, MATRIX)).astype(np.float32)
     products = {}
     if available("onnxruntime"):
         products["onnxruntime"] = _onnx_product(matrix, threads)
-    if "torch" in sys.modules:  # only where it is a peer: loading it takes seconds
+    if "torch" in sys.modules:  # only if it is a peer; importing it takes seconds
         products["torch"] = _torch_product(matrix, threads)
     if not products:
         products["numpy"] = lambda: matrix @ matrix
@@ -148,7 +148,7 @@ def _torch_product(matrix: np.ndarray, threads: int) -> Any:
 
 
 def require_threads(threads: int | None) -> int:
-    """The number asked for, or that of the processors at hand; EngineError below 1."""
+    """The given number of threads, or the number of available processors; EngineError below 1."""
     if threads is not None and threads < 1:
-        raise EngineError(f"--threads must be at least 1, found {threads}")
+        raise EngineError(f"--threads is {threads}; expected at least 1")
     return threads or processors()

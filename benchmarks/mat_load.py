@@ -1,9 +1,9 @@
-"""`python -m matnet.benchmarks.mat_load`: loading a 240 MB network, beside scipy (v5, v7) and plain h5py (v7.3).
+"""`python -m matnet.benchmarks.mat_load`: loading a 240 MB network, compared with scipy (v5, v7) and h5py (v7.3).
 
-The file has AlexNet's shapes and random weights; `--file` takes others. Every measurement is a fresh process that opens
-the file and reads every value of its arrays once; modules are imported, and the file is in the page cache, before the
-clock starts. Memory is the growth of the process's anonymous memory, whose peak its parent watches: pages of a mapped
-file, which the system may take back at any time, do not count. The exit status is 1 where a target is missed.
+The file has AlexNet's shapes and random weights; `--file` selects others. Every measurement is a fresh process that
+opens the file and reads every value of its arrays once. Before timing starts, modules are imported and the file is in
+the page cache. Memory is the growth of anonymous memory, sampled by the parent process; pages of a mapped file do not
+count, since the system can reclaim them. The exit status is 1 if a target is missed.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ CLASSES = 1000
 
 @dataclass(frozen=True)
 class FileCase:
-    """One file and its two readers; `options` are write_mat's."""
+    """One file and its peer; `options` are for write_mat."""
 
     name: str
     options: dict[str, Any]
     peer: str
-    least: float | None = None  # times as fast as the peer, as a target
+    least: float | None = None  # target: minimum speed relative to the peer
 
 
 CASES = (
@@ -69,11 +69,11 @@ CASES = (
     FileCase("v7.3", {"version": "7.3"}, "h5py", 1.0),
     FileCase("v7.3, deflated", {"version": "7.3", "compress": True}, "h5py"),
 )
-MOST_MEMORY = 1.15  # of the bytes of all values, where a case has a target
+MOST_MEMORY = 1.15  # target: maximum memory relative to the bytes of all values
 
 
 def network() -> dict[str, Any]:
-    """The variables of a SimpleNN file with AlexNet's layers that have weights, a ReLU after each."""
+    """The variables of a SimpleNN file with AlexNet's weighted layers, each followed by a ReLU."""
     random = np.random.default_rng(0)
     layers = []
     for name, shape in FILTERS.items():
@@ -86,19 +86,19 @@ def network() -> dict[str, Any]:
 
 
 def arrays_of_matnet(path: str) -> list[np.ndarray]:
-    """Every array of numbers of the file."""
+    """All numeric arrays in the file, read by matnet."""
     return list(_arrays(dict(read_mat(path))))
 
 
 def arrays_of_scipy(path: str) -> list[np.ndarray]:
-    """The same, as scipy gives them."""
+    """All numeric arrays in the file, read by scipy."""
     from scipy.io import loadmat
 
     return list(_arrays(loadmat(path)))
 
 
 def _arrays(value: Any) -> Iterator[np.ndarray]:
-    """The arrays of numbers within cells, structs and what scipy makes of them."""
+    """The numeric arrays within cells, structs and scipy's representation of these."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "buif":
         yield value
     elif isinstance(value, np.ndarray) and value.dtype.names:
@@ -113,7 +113,7 @@ def _arrays(value: Any) -> Iterator[np.ndarray]:
 
 
 def arrays_of_h5py(path: str) -> list[np.ndarray]:
-    """Every array of the file, read as it stands, without following MATLAB's conventions."""
+    """All arrays in the file, read without MATLAB's conventions."""
     import h5py
 
     found: list[Any] = []
@@ -135,7 +135,7 @@ READERS: dict[str, Callable[[str], list[np.ndarray]]] = {
 
 
 def anonymous_bytes(process: int | str) -> int:
-    """The anonymous memory of a process now, as Linux states it; 0 where it has ended or nothing states it."""
+    """The current anonymous memory of a process from Linux; 0 if it has ended or is not reported."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -144,7 +144,7 @@ def anonymous_bytes(process: int | str) -> int:
 
 
 def probe(reader: str, path: str) -> dict[str, float]:
-    """Load one file in this process and read every value; `bytes` are those of all values."""
+    """Load one file in this process and read every value; `bytes` is the size of all values."""
     import h5py  # noqa: F401
     import scipy.io  # noqa: F401
 
@@ -162,7 +162,7 @@ def probe(reader: str, path: str) -> dict[str, float]:
 
 
 def measure(path: Path, peer: str, repeats: int) -> dict[str, list[dict[str, float]]]:
-    """Probes of both readers, by turns; a first round, which may fill the page cache, is left out."""
+    """Alternating probes of both readers, without a first round that may fill the page cache."""
     probes: dict[str, list[dict[str, float]]] = {"matnet": [], peer: []}
     for number in range(repeats + 1):
         for reader, results in probes.items():
@@ -182,9 +182,9 @@ def measure(path: Path, peer: str, repeats: int) -> dict[str, list[dict[str, flo
 
 
 def summary(case: FileCase, size: int, probes: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """One row: medians of both readers, and how many times longer the peer takes.
+    """One row: medians of both readers, and the time of the peer relative to matnet.
 
-    On a busy machine the ratio of the fastest runs is the steadier one.
+    On a busy machine the ratio of the fastest runs is more stable.
     """
     seconds = {reader: statistics.median(probe["seconds"] for probe in found) for reader, found in probes.items()}
     fastest = {reader: min(probe["seconds"] for probe in found) for reader, found in probes.items()}
@@ -208,7 +208,7 @@ def summary(case: FileCase, size: int, probes: dict[str, list[dict[str, float]]]
 
 
 def run(repeats: int, files: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """A row per file of one's own, whose copy is loaded, and per case."""
+    """A row per user file, which is copied first, and per case."""
     variables = network()
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""One network and batch size through all engines: made ready, checked against each other, timed by turns."""
+"""Measures one network and batch size on all engines: prepares, compares outputs, and times in turns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from matnet.benchmarks.rows import OK, RESIDENT, EngineRow
 from matnet.benchmarks.timing import TimeLimits, by_turns
 
 log = logging.getLogger(__name__)
-AGREEMENT = {"fp32": 1e-3, "tf32": 3e-2, "fp16": 3e-2}  # of the greatest value: all compute the same network
+AGREEMENT = {"fp32": 1e-3, "tf32": 3e-2, "fp16": 3e-2}  # maximum difference relative to the largest value
 
 
 def measure(
@@ -30,9 +30,9 @@ def measure(
     threads: int,
     precision: str = "fp32",
 ) -> list[EngineRow]:
-    """A row per contender; one that cannot run, or computes something else, is a row that says why.
+    """A row per contender; the row of a contender that fails or has other outputs has the reason.
 
-    The first contender that runs is what the others' outputs are compared with.
+    Outputs are compared with those of the first contender that runs.
     """
     x = np.random.default_rng(batch).standard_normal(model.input_shape(batch)).astype(np.float32)
     where = f"{model.name}, batch {batch}"
@@ -48,7 +48,7 @@ def measure(
                 runner = contender.make(subject)
                 reference = checked(row, runner, x, reference)
                 runners[contender.name] = runner
-            except Exception as error:  # whatever a peer raises, in whatever language, is its row's reason
+            except Exception as error:  # any error of a peer is the reason in its row
                 row.status = failure(error)
             if row.status != OK:
                 log.warning("%s: %s %s", where, row.engine, row.status)
@@ -71,7 +71,7 @@ def _row(model: Model, batch: int, engine: str, precision: str) -> EngineRow:
 def resident_rows(
     rows: Mapping[str, EngineRow], runners: Mapping[str, Runner], x: np.ndarray, limits: TimeLimits
 ) -> list[EngineRow]:
-    """The same engines on input that lies in a GPU's memory already, for those that can be timed so."""
+    """The engines that support it, timed on input that is already in GPU memory."""
     able = {name: runner for name, runner in runners.items() if hasattr(runner, "resident")}
     found = {name: replace(rows[name], scope=RESIDENT, seconds=[]) for name in able}
     actions, ready = {}, {}
@@ -79,16 +79,16 @@ def resident_rows(
         try:
             actions[name] = runner.resident(x)
             ready[name] = found[name]
-        except Exception as error:  # as for any other fault of a peer
+        except Exception as error:  # any error of a peer
             found[name].status = failure(error)
     _time(ready, actions, limits)
     return list(found.values())
 
 
 def checked(row: EngineRow, runner: Runner, x: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
-    """Run twice, first on other values, and compare the second output; the output to compare with.
+    """Run twice, first on other values, and compare the second output; returns the reference output.
 
-    On a GPU the second one comes from a recorded graph. The difference and any fault go into the row.
+    On a GPU the second run replays a recorded graph. The difference and any error are stored in the row.
     """
     runner(-x)
     found = np.asarray(runner(x))
@@ -97,25 +97,25 @@ def checked(row: EngineRow, runner: Runner, x: np.ndarray, reference: np.ndarray
     if reference is None:
         row.difference = 0.0
         if not np.isfinite(found).all():
-            row.status = "failed: its output is not finite"
+            row.status = "failed: non-finite output"
         return found
     if found.size != reference.size:
-        row.status = f"failed: its output has {found.size} values, expected {reference.size}"
+        row.status = f"failed: output has {found.size} values; expected {reference.size}"
         return reference
     row.difference = difference(found.reshape(reference.shape), reference)
     if not row.difference <= AGREEMENT[row.precision]:
-        row.status = f"failed: its output differs by {row.difference:.1g} of the greatest value"
+        row.status = f"failed: output differs by {row.difference:.1g} of the largest value"
     return reference
 
 
 def difference(found: np.ndarray, reference: np.ndarray) -> float:
-    """The largest absolute difference relative to the largest magnitude; NaN where a value is not a number."""
+    """The largest absolute difference relative to the largest magnitude; NaN if a value is NaN."""
     scale = float(np.abs(reference).max()) or 1.0
     return float(np.abs(found.astype(np.float64) - reference).max() / scale)
 
 
 def failure(error: Exception) -> str:
-    """A status of one line, at most 200 characters."""
+    """A one-line status of at most about 200 characters."""
     text = " ".join(str(error).split()) or type(error).__name__
     return f"failed: {text[:196]}{'...' if len(text) > 196 else ''}"
 
@@ -123,7 +123,7 @@ def failure(error: Exception) -> str:
 def time_runners(
     rows: Mapping[str, EngineRow], runners: Mapping[str, Runner], x: np.ndarray, limits: TimeLimits
 ) -> None:
-    """Fill in the seconds; an engine that gives up while it is timed gets the reason instead."""
+    """Set the seconds of the rows, or the reason if an engine fails while it is timed."""
     _time(rows, {name: partial(runner, x) for name, runner in runners.items()}, limits)
 
 

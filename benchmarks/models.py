@@ -1,4 +1,4 @@
-"""Which networks are timed: by name, with their real weights where the file is here and random ones where it is not."""
+"""The networks to time, by name, with their real weights if the file is available, else random weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from matnet.zoo.cache import present_mat
 from matnet.zoo.names import UnknownModelError
 
 RANDOM = "random"
-# The speed table of MatConvNet's page on pretrained models, in its order, then its networks for faces and segmentation.
+# The speed table of MatConvNet's page on pretrained models, in order, then its networks for faces and segmentation.
 PUBLISHED = (
     *(f"imagenet-resnet-{depth}-dag" for depth in (50, 101, 152)),
     "imagenet-matconvnet-vgg-verydeep-16",
@@ -40,7 +40,7 @@ PUBLISHED = (
 class Model:
     """A network to time: `output` of `net` for images of `image` (C, H, W).
 
-    weights: "random", or the name of the file that they are from. published: images/s by who published them.
+    weights: "random", or the name of the weights file. published: images/s by publisher.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Model:
         return (batch, *self.image)
 
     def operations(self) -> int:
-        """Multiplications and additions of one image through all convolutions and their transposes."""
+        """Multiplications and additions of all convolutions and transposed convolutions for one image."""
         layers = self.net.upto([self.output])
         shapes = self.net.infer_shapes(self.net.default_input_shapes(1), [self.output])
         return 2 * sum(
@@ -68,7 +68,7 @@ class Model:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """MatnetError telling every name that is no network; nothing is built."""
+    """MatnetError with all unknown names; builds nothing."""
     faults = []
     for name in names:
         try:
@@ -80,9 +80,9 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def build(name: str) -> Model:
-    """The network called `name`: one of NETS, a model of the zoo, or the path of a .mat file.
+    """The network `name`: one of NETS, a model of the zoo, or the path of a .mat file.
 
-    Raises MatnetError where there is none, or where it does not take one image of a known size.
+    Raises MatnetError if there is none, or if it does not take one image of a known size.
     """
     return _builder(name)()
 
@@ -96,7 +96,7 @@ def _builder(name: str) -> Callable[[], Model]:
     try:
         card = find_card(name)
     except UnknownModelError as error:
-        raise UnknownModelError(f"{error}; built in are {', '.join(NETS)}{nearest(name, NETS)}") from None
+        raise UnknownModelError(f"{error}; built-in names: {', '.join(NETS)}{nearest(name, NETS)}") from None
     figures = {
         entry.source: entry.figures["images_per_s"] for entry in card.published if "images_per_s" in entry.figures
     }
@@ -116,7 +116,7 @@ def _model(name: str, net: Network, weights: str, published: dict[str, float]) -
     needed = {given for layer in inference.upto([output]) for given in layer.inputs}
     images = [shape for given, shape in inputs.items() if given in needed]
     if len(images) != 1 or len(images[0]) != 4:
-        raise NetworkError(f"{name}: takes {len(images)} inputs of known size; only networks of one image are timed")
+        raise NetworkError(f"{name}: {len(images)} inputs of known size; expected one image input")
     _, channels, height, width = images[0]
     if weights == RANDOM:
         image = np.random.default_rng(0).standard_normal(images[0]).astype(np.float32)

@@ -1,6 +1,6 @@
-"""The published ImageNet architectures with random weights: speed does not depend on what the weights are.
+"""The published ImageNet architectures with random weights, which do not affect the speed.
 
-Geometry is that of the BVLC, Oxford and Microsoft deploy files, with pooling pads as MatConvNet's importer writes them.
+The geometry follows the BVLC, Oxford and Microsoft deploy files, with the pooling pads of MatConvNet's importer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CAFFE_LRN = (5.0, 1.0, 2e-5, 0.75)  # N, kappa, alpha / N, beta of AlexNet, Caff
 
 
 class NetBuilder:
-    """A network that grows layer by layer from variable `data`; every method returns the variable it makes."""
+    """Builds a network layer by layer from variable `data`; every method returns its output variable."""
 
     def __init__(self, side: int, channels: int = 3) -> None:
         self.net = Network()
@@ -32,7 +32,7 @@ class NetBuilder:
         self.depth = {"data": channels}
 
     def layer(self, name: str, op: Op, inputs: Sequence[str], params: Sequence[np.ndarray] = ()) -> str:
-        """A layer whose only output has its name."""
+        """Adds a layer with one output of the same name."""
         names = [f"{name}_{number}" for number in range(len(params))]
         self.net.params.update({key: Param(owned(value)) for key, value in zip(names, params, strict=True)})
         self.net.add(Layer(name, op, list(inputs), [name], names))
@@ -51,10 +51,10 @@ class NetBuilder:
         bias: bool = True,
         relu: bool = True,
     ) -> str:
-        """A convolution with weights that keep the activations' size, and a ReLU."""
+        """A convolution with weights that preserve the scale of activations, and a ReLU."""
         depth = self.depth[x] // groups
         shape = kernel, kernel, depth, count
-        weights = self.random.standard_normal(shape[::-1], dtype=np.float32).T  # in MATLAB's order, as files have it
+        weights = self.random.standard_normal(shape[::-1], dtype=np.float32).T  # column-major, as in MATLAB files
         weights *= np.float32(np.sqrt(2 / (kernel * kernel * depth)))
         self.depth[name] = count
         op = Conv(size=shape, pad=(pad,) * 4, stride=(stride, stride), hasBias=bias)
@@ -62,20 +62,20 @@ class NetBuilder:
         return self.layer(f"{name}_relu", ReLU(), [name]) if relu else name
 
     def pool(self, name: str, x: str, size: int, stride: int, pad: int = 0, method: str = "max") -> str:
-        """Pooling with the trailing pad that gives Caffe's output size."""
+        """Pooling with the trailing pad for Caffe's output size."""
         after = caffe_pool_trailing_pad(size, stride, pad)
         pads: Pad = (pad, after, pad, after)
         return self.layer(name, Pooling(method=method, poolSize=(size, size), stride=(stride, stride), pad=pads), [x])
 
     def average(self, name: str, x: str, size: int) -> str:
-        """One average over a map of size x size."""
+        """Global average pooling of a size x size map."""
         return self.layer(name, Pooling(method="avg", poolSize=(size, size)), [x])
 
     def lrn(self, name: str, x: str) -> str:
         return self.layer(name, LRN(param=CAFFE_LRN), [x])
 
     def norm(self, name: str, x: str) -> str:
-        """Batch normalisation with moments near those of a trained network."""
+        """Batch normalization with moments close to those of a trained network."""
         depth = self.depth[x]
         uniform = self.random.uniform(0.9, 1.1, (4, depth)).astype(np.float32)
         moments = np.stack([uniform[2] - 1, uniform[3]], axis=1)
@@ -97,7 +97,7 @@ class NetBuilder:
 
 
 def alexnet(norm_first: bool = True) -> Network:
-    """BVLC AlexNet; CaffeNet where pooling comes before normalisation."""
+    """BVLC AlexNet; CaffeNet if pooling comes before normalization."""
     b = NetBuilder(227)
 
     def pool_and_norm(stage: int, x: str) -> str:
@@ -177,7 +177,7 @@ def vgg16() -> Network:
 
 
 def resnet50() -> Network:
-    """ResNet-50, its batch normalisation not yet folded."""
+    """ResNet-50 with unfolded batch normalization."""
     b = NetBuilder(224)
 
     def conv_norm(name: str, x: str, count: int, kernel: int = 1, stride: int = 1, relu: bool = True) -> str:

@@ -1,7 +1,7 @@
-"""`python -m matnet.benchmarks.numpy_alexnet`: the numpy engine beside torch on the CPU, on AlexNet's shapes.
+"""`python -m matnet.benchmarks.numpy_alexnet`: the numpy engine compared with torch on the CPU, on AlexNet's shapes.
 
-Both run the same random weights on the same images, by turns (A B A B ...), after an untimed first round; the
-scores must agree. Compiling is not timed. OMP_NUM_THREADS limits the threads of both.
+Both run the same random weights on the same images alternately, after an untimed first round; the scores must agree.
+Compiling is not timed. OMP_NUM_THREADS limits the threads of both.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from matnet.params import Param
 from matnet.tables import Table
 
 INPUT = (3, 227, 227)
-TOLERANCE = 1e-4  # of the largest score: two orders of summation of up to 9216 products in single
+TOLERANCE = 1e-4  # relative to the largest score, for different summation orders of up to 9216 float32 products
 NORM = LRN(param=(5, 1, 2e-5, 0.75))
 POOL = Pooling(method="max", poolSize=(3, 3), stride=(2, 2))
 
-# Name, op, and the filters' h x w x c x K where it has any (BVLC's AlexNet).
+# Name, op, and the filters' h x w x c x K or None (BVLC's AlexNet).
 LAYERS: list[tuple[str, Op, tuple[int, ...] | None]] = [
     ("conv1", Conv(stride=(4, 4)), (11, 11, 3, 96)),
     ("relu1", ReLU(), None),
@@ -65,14 +65,14 @@ LAYERS: list[tuple[str, Op, tuple[int, ...] | None]] = [
 
 
 def alexnet(seed: int = 0) -> Network:
-    """AlexNet's layers with random weights, scaled so that activations keep their size from layer to layer."""
+    """AlexNet's layers with random weights that preserve the scale of activations."""
     random = np.random.default_rng(seed)
     net, previous = Network(), "data"
     for name, op, shape in LAYERS:
         params = []
         if shape:
             spread = np.sqrt(2 / np.prod(shape[:3])).astype(np.float32)
-            filters = spread * random.standard_normal(shape[::-1], np.float32).T  # column-major, as files have them
+            filters = spread * random.standard_normal(shape[::-1], np.float32).T  # column-major, as in files
             bias = 0.1 * random.standard_normal((shape[3], 1), np.float32)
             params = [f"{name}_filter", f"{name}_bias"]
             net.params.update(zip(params, (Param(filters), Param(bias)), strict=True))
@@ -82,12 +82,12 @@ def alexnet(seed: int = 0) -> Network:
 
 
 def torch_alexnet(net: Network) -> Callable[[np.ndarray], np.ndarray]:
-    """The same network in torch, layer by layer; EngineError where torch is not installed."""
+    """The same network in torch, layer by layer; EngineError if torch is not installed."""
     try:
         import torch
         from torch.nn import functional
     except ImportError:
-        raise EngineError("torch is not installed; this benchmark compares with it: pip install torch") from None
+        raise EngineError("torch, the peer of this benchmark, is not installed; pip install torch") from None
 
     def step(layer: Layer) -> Callable[[Any], Any]:
         op = layer.op
@@ -120,7 +120,7 @@ def torch_alexnet(net: Network) -> Callable[[np.ndarray], np.ndarray]:
 def measure(batch: int, repeats: int) -> dict[str, Any]:
     """Median images/s of both, their ratio, and the largest difference between their scores.
 
-    NetworkError where the scores differ by more than TOLERANCE of the largest one.
+    Raises NetworkError if the scores differ by more than TOLERANCE of the largest one.
     """
     net = alexnet()
     images = np.random.default_rng(1).standard_normal((batch, *INPUT), np.float32)
@@ -133,7 +133,7 @@ def measure(batch: int, repeats: int) -> dict[str, Any]:
     ours, theirs = scores.values()
     difference = float(np.abs(ours - theirs).max() / theirs.max())
     if not difference <= TOLERANCE:
-        raise NetworkError(f"the scores differ by {difference:.2g} of the largest one, allowed {TOLERANCE:g}")
+        raise NetworkError(f"the scores differ by {difference:.2g} of the largest one; expected at most {TOLERANCE:g}")
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(repeats):
         for name, run in runners.items():

@@ -1,4 +1,4 @@
-"""`python -m matnet.benchmarks.pipeline`: images/s from JPEG files to errors, beside perfect overlap and peers."""
+"""`python -m matnet.benchmarks.pipeline`: images/s from JPEG files to errors, with peers and perfect overlap."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ from matnet.metrics import TopK
 from matnet.network import Network
 from matnet.tables import Table
 
-MEAN = (123.0, 117.0, 104.0)  # of networks whose file does not say
-SYNTHETIC = (375, 500)  # height and width of the JPEGs that are made where none are given: ImageNet's usual size
-PAUSE = 0.05  # seconds before each stage, in which the threads of the one before stop looking for work
+MEAN = (123.0, 117.0, 104.0)
+SYNTHETIC = (375, 500)  # height and width of generated JPEGs, typical for ImageNet
+PAUSE = 0.05  # seconds before each stage, for the previous stage's threads to stop spinning
 OURS = "matnet"
 ENGINE = ("engine, one batch at a time", "engine, a batch per processor")
 PREPARATION = "preprocessing"
@@ -56,10 +56,10 @@ PREPARATION = "preprocessing"
 
 @dataclass
 class StageRow:
-    """One stage or pipeline: images/s in each round, and the median; its errors in percent, where it scores.
+    """One stage or pipeline: images/s in each round, the median, and the errors in percent if it has scores.
 
-    processors: how many it kept busy, in each round, its child processes included. Where a stage gets fewer than
-    another, something else ran on the machine.
+    processors: the number of busy processors in each round, including child processes. If stages differ, other programs
+    were running on the machine.
     """
 
     name: str
@@ -72,7 +72,7 @@ class StageRow:
 
 @dataclass(frozen=True)
 class Setting:
-    """What all pipelines run: `variable` of a network with one input, over the same files, with as many threads."""
+    """The common settings of all pipelines: network, files, preprocessing, batch size and threads."""
 
     net: Network
     images: ImageList
@@ -120,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def own_stages(setting: Setting, runtime: str | None) -> dict[str, Stage]:
-    """The engine alone in both ways, preprocessing alone, and the whole."""
+    """The engine alone in both modes, preprocessing alone, and the whole evaluation."""
     options = EngineOptions("onnx", runtime=runtime, threads=setting.threads)
     whole = setting.net.compile([setting.variable], options=options)
     options = replace(options, batch_size=setting.batch_size)
@@ -145,7 +145,7 @@ def own_stages(setting: Setting, runtime: str | None) -> dict[str, Stage]:
 
 
 def preparation(setting: Setting) -> Callable[[int], None]:
-    """Preparing one image into a place of a batch that is there already."""
+    """A function that prepares one image into a preallocated batch."""
     memory = np.zeros(setting.shape, np.float32)
 
     def prepare(number: int) -> None:
@@ -155,7 +155,7 @@ def preparation(setting: Setting) -> Callable[[int], None]:
 
 
 def on_threads(work: Callable[[int], Any], count: int, threads: int) -> None:
-    """`work` of each number below `count`, by so many threads."""
+    """Call `work` for each number below `count`, on `threads` threads."""
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(work, range(count)):
             pass
@@ -165,7 +165,7 @@ def on_threads(work: Callable[[int], Any], count: int, threads: int) -> None:
 
 
 def opencv_then(peer: str, form: str) -> Callable[[Setting], Stage]:
-    """A peer behind OpenCV's decoder and resize, one image after the other, as its tutorials show."""
+    """A peer with OpenCV's decoder and resize, one image at a time, as in its tutorials."""
 
     def make(setting: Setting) -> Stage:
         cv2, run = imported("cv2", "opencv-python-headless"), runner(setting, peer, form)
@@ -184,7 +184,7 @@ def opencv_then(peer: str, form: str) -> Callable[[Setting], Stage]:
 
 
 def opencv_image(cv2: Any, setting: Setting, number: int) -> np.ndarray:
-    """Decoded, squashed to the covered size, cut and without mean: what `--protocol caffe` computes here."""
+    """One image prepared as with `--protocol caffe`: decoded, resized, cropped, mean subtracted."""
     height, width = setting.preprocessing.image_size
     rows, columns = (round(n / f) for n, f in zip((height, width), setting.preprocessing.crop_fraction, strict=True))
     pixels = cv2.resize(cv2.imread(str(setting.images.paths[number])), (columns, rows))
@@ -194,7 +194,7 @@ def opencv_image(cv2: Any, setting: Setting, number: int) -> np.ndarray:
 
 
 class TorchImages:
-    """The data set of a torch DataLoader: Pillow decodes and resizes."""
+    """The data set of a torch DataLoader, with Pillow for decoding and resizing."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = replace(setting, net=Network())
@@ -216,7 +216,7 @@ class TorchImages:
 
 
 def torch_loader(form: str) -> Callable[[Setting], Stage]:
-    """PyTorch with a DataLoader of as many processes as processors."""
+    """PyTorch with a DataLoader of one process per thread of the setting."""
 
     def make(setting: Setting) -> Stage:
         torch, run = imported("torch", "torch"), runner(setting, "torch", form)
@@ -234,12 +234,12 @@ def torch_loader(form: str) -> Callable[[Setting], Stage]:
 
 
 def runner(setting: Setting, peer: str, form: str) -> Runner:
-    """A peer's engine for whole batches."""
+    """A peer's engine for full batches."""
     return PEERS[peer][form](Subject(setting.net, setting.variable, setting.shape, setting.threads, setting.folder))
 
 
 def scored(setting: Setting, batches: Iterator[tuple[range, np.ndarray]], run: Runner) -> TopK:
-    """Errors over all batches; one that is not full is filled up, because peers' sizes are fixed."""
+    """Errors over all batches; partial batches are padded, because peers have a fixed batch size."""
     errors = TopK()
     for span, batch in batches:
         whole = np.zeros(setting.shape, np.float32) if len(span) < setting.batch_size else batch
@@ -261,7 +261,7 @@ PIPELINES: dict[str, Callable[[Setting], Stage]] = {
 
 
 def measure(stages: dict[str, Stage], images: int, rounds: int) -> list[StageRow]:
-    """Every stage once per round, by turns; a first round, which warms up, is not counted."""
+    """Every stage once per round, in turns; a first round for warm-up is not counted."""
     speeds: dict[str, list[float]] = {name: [] for name in stages}
     busy: dict[str, list[float]] = {name: [] for name in stages}
     errors: dict[str, TopK | None] = {}
@@ -286,13 +286,13 @@ def measure(stages: dict[str, Stage], images: int, rounds: int) -> list[StageRow
 
 
 def processor_seconds() -> float:
-    """Of this process and of its children that have ended."""
+    """Processor seconds of this process and its finished children."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def perfect_overlap(rows: Sequence[StageRow]) -> list[float]:
-    """1 / (1 / engine + 1 / preprocessing) of each round, with the faster of the engine's two ways."""
+    """1 / (1 / engine + 1 / preprocessing) of each round, with the faster of the engine's two modes."""
     named = {row.name: row for row in rows}
     engines = [named[name].rounds for name in ENGINE if name in named]
     pairs = zip(*engines, strict=True), named[PREPARATION].rounds
@@ -300,19 +300,19 @@ def perfect_overlap(rows: Sequence[StageRow]) -> list[float]:
 
 
 def peers_of(setting: Setting, names: Sequence[str]) -> dict[str, Stage]:
-    """The peers that are installed; the others are named on stderr."""
+    """The installed peers; the others are listed on stderr."""
     found = {}
     for name in names:
         try:
             found[name] = PIPELINES[name](setting)
         except EngineError as error:
-            print(f"matnet: {name} left out: {error}", file=sys.stderr)
+            print(f"matnet: skipping {name}: {error}", file=sys.stderr)
     return found
 
 
 @contextmanager
 def image_list(data: str | None, count: int) -> Iterator[ImageList]:
-    """`count` labelled images: a list, repeated or cut, or JPEGs made for as long as they are needed."""
+    """`count` labelled images: a list, repeated or shortened, or temporary generated JPEGs."""
     with tempfile.TemporaryDirectory(prefix="matnet-") as folder:
         images = ImageList.load(data or synthetic(Path(folder), min(count, 64)))
         order = np.arange(count) % len(images)
@@ -320,7 +320,7 @@ def image_list(data: str | None, count: int) -> Iterator[ImageList]:
 
 
 def synthetic(folder: Path, count: int) -> Path:
-    """Smooth random pictures, which compress about as photographs do."""
+    """Smooth random images that compress about as well as photos."""
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -334,7 +334,7 @@ def synthetic(folder: Path, count: int) -> Path:
 
 
 def table(rows: Sequence[StageRow], overlap: Sequence[float]) -> str:
-    """The rows for people, ratios to perfect overlap and to matnet beside them."""
+    """The rows as a table, with ratios to perfect overlap and to matnet."""
     ours = next(row for row in rows if row.name == OURS)
     shown = [*rows, StageRow("perfect overlap", statistics.median(overlap), list(overlap), [])]
     cells = [
@@ -362,7 +362,7 @@ def main(argv: list[str] | None = None) -> int:
     names = [name for name in options.peers.split(",") if name]
     unknown = [name for name in names if name not in PIPELINES]
     if unknown:
-        raise MatnetError(f"no peer is called {unknown[0]!r}; there is {', '.join(PIPELINES)}")
+        raise MatnetError(f"unknown peer {unknown[0]!r}; expected {', '.join(PIPELINES)}")
     net = load(options.model) if options.model else NETS["squeezenet"]()
     threads = options.threads or processors()
     preprocessing = Preprocessing.from_meta(

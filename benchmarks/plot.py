@@ -1,4 +1,4 @@
-"""The report as a bar chart: every engine's images/s relative to the best peer, one panel per batch size."""
+"""Draws a report as a bar chart: images/s of every engine relative to the best peer, one panel per batch size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matnet.errors import EngineError
 from matnet.figures import empty_figure
 from matnet.files import atomic_write
 
-# Okabe and Ito's colours, which people with any colour vision can distinguish; hatches distinguish them in grey.
+# Okabe and Ito's colour-blind-safe colours; hatches distinguish them in grey.
 OUR_STYLES = (("#D55E00", ""), ("#E69F00", "///"), ("#CC79A7", "xxx"))
 PEER_STYLES = {
     "onnxruntime": ("#0072B2", ""),
@@ -24,7 +24,7 @@ MODEL_GAP = 1.2  # bars between two networks
 
 
 def draw(report: Report, path: str | Path) -> None:
-    """Write the chart as PNG; EngineError where matplotlib is missing or no engine was timed."""
+    """Write the chart as PNG; EngineError if matplotlib is missing or no engine was timed."""
     panels = sorted({(row.batch, row.precision, row.scope) for row in report.rows if row.timed})
     if not panels:
         raise EngineError("nothing to draw: no engine was timed")
@@ -53,7 +53,7 @@ def draw(report: Report, path: str | Path) -> None:
 
 
 def _engines(report: Report) -> dict[str, tuple[str, str]]:
-    """Colour and hatch of every engine or group of forms that was timed, matnet's first."""
+    """Colour and hatch of every timed engine or group of forms, matnet first."""
     ours = list(dict.fromkeys(row.engine for row in report.rows if row.ours and row.timed))
     styles = {name: OUR_STYLES[number % len(OUR_STYLES)] for number, name in enumerate(ours)}
     groups = {_group(row) for row in report.rows if not row.ours and row.timed}
@@ -61,12 +61,12 @@ def _engines(report: Report) -> dict[str, tuple[str, str]]:
 
 
 def _group(row: EngineRow) -> str:
-    """The peer that a form belongs to; matnet's forms stand each for itself."""
+    """The peer of a form; each form of matnet is its own group."""
     return row.engine if row.ours else next((name for name in PEER_STYLES if row.engine.startswith(name)), row.engine)
 
 
 def _draw_panel(panel: Any, rows: list[EngineRow], models: list[str], engines: dict[str, tuple[str, str]]) -> None:
-    """Of a peer with several forms, the fastest is drawn."""
+    """Draw one panel, with the fastest form of each peer."""
     longest = 1.0
     for number, model in enumerate(models):
         own = [row for row in rows if row.model == model]
@@ -89,7 +89,7 @@ def _draw_panel(panel: Any, rows: list[EngineRow], models: list[str], engines: d
 
 
 def _place(model: int, slot: float, engines: dict[str, tuple[str, str]]) -> float:
-    """Where a bar lies: networks from top to bottom, in units of bars."""
+    """The position of a bar: networks from top to bottom, in units of bars."""
     return -(model * (len(engines) + MODEL_GAP) + slot)
 
 

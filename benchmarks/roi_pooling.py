@@ -1,4 +1,4 @@
-"""`python -m matnet.benchmarks.roi_pooling`: pooling of 2,000 boxes over 512 channels, beside torchvision's."""
+"""`python -m matnet.benchmarks.roi_pooling`: pooling of 2,000 boxes over 512 channels, compared with torchvision."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from matnet.ops.roi import ROIPooling
 from matnet.tables import Table
 
 MAP = (1, 512, 38, 63)
-"""What VGG-16's last convolution gives for an image of 600 x 1000 pixels."""
+"""The output of VGG-16's last convolution for an image of 600 x 1000 pixels."""
 STRIDE = 16
 TILES = 7
 
 
 def random_boxes(count: int, seed: int = 3) -> np.ndarray:
-    """Boxes of an image of 600 x 1000 pixels that count from 0: R x 5, the image's number first."""
+    """Boxes in 0-based pixels of an image of 600 x 1000: R x 5, image index first."""
     generator = np.random.default_rng(seed)
     low = generator.uniform(0, 1, (count, 2)) * (980, 580)
     high = np.minimum(low + generator.uniform(16, 500, (count, 2)), (999, 599))
@@ -36,7 +36,7 @@ def random_boxes(count: int, seed: int = 3) -> np.ndarray:
 
 
 def pooled(values: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """By matnet, whose boxes count from 1, for matrices that map them as Caffe's layer does."""
+    """Pooling by matnet, with 1-based boxes and a transform equivalent to Caffe's layer."""
     op = ROIPooling(subdivisions=(TILES, TILES), transform=((1 / STRIDE, 0.0, 1.0), (0.0, 1 / STRIDE, 1.0)))
     rows = boxes + np.array([1, 0, 0, 0, 0], np.float32)
     (found,) = op.forward(np, [values, rows.reshape(-1, 5, 1, 1)], None)
@@ -44,7 +44,7 @@ def pooled(values: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The table on stdout; status 1 where values differ. EngineError without torchvision."""
+    """Print the table; status 1 if values differ. EngineError without torchvision."""
     command = argparse.ArgumentParser(parents=[common_options()], description=__doc__)
     command.add_argument("--boxes", type=positive, default=2000, metavar="N")
     command.add_argument("--rounds", type=positive, default=5, metavar="N")
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def torchvision_pool() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """torchvision.ops.roi_pool on one thread, of arrays."""
+    """torchvision.ops.roi_pool on one thread, for numpy arrays."""
     torch, ops = torchvision_ops()
 
     def run(values: np.ndarray, boxes: np.ndarray) -> Any:

@@ -1,4 +1,4 @@
-"""What was measured, one row per engine, network and batch size; rows as JSON values and back."""
+"""Measured rows, one per engine, network and batch size, with conversion to and from JSON."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Group = tuple[str, int, str, str]
 class EngineRow:
     """One engine on one network and batch size.
 
-    scope: "" from array to array in host memory, "resident" where input and output stay in a GPU's memory.
-    status: "ok", or "failed: reason", then without figures. seconds: of one batch, one number per turn.
-    difference: from matnet's output, the largest absolute one relative to the largest magnitude. work: bytes and
-    operations of each step, at least, where the engine states them.
+    scope: "" from array to array in host memory, "resident" if input and output stay in GPU memory. status: "ok", or
+    "failed: reason" without figures. seconds: time of one batch, one number per turn. difference: largest absolute
+    difference from matnet's output, relative to the largest magnitude. work: minimum bytes and operations of each step,
+    if the engine states them.
     """
 
     model: str
@@ -36,7 +36,7 @@ class EngineRow:
     precision: str = "fp32"
     scope: str = ""
     status: str = OK
-    runtime: str = ""  # what runtime auto chose
+    runtime: str = ""  # the runtime chosen by auto
     difference: float | None = None
     operations: int = 0  # of one batch
     seconds: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class EngineRow:
 
     @property
     def group(self) -> Group:
-        """What it is compared within: network, batch, precision and scope."""
+        """The rows it is compared with have the same network, batch, precision and scope."""
         return (self.model, self.batch, self.precision, self.scope)
 
     @property
@@ -58,7 +58,7 @@ class EngineRow:
 
     @property
     def spread(self) -> Spread:
-        """Of the seconds of one batch; only for rows that were timed."""
+        """The spread of the seconds of one batch; only for timed rows."""
         return Spread.of(self.seconds)
 
     @property
@@ -72,9 +72,9 @@ class EngineRow:
 
 @dataclass
 class Report:
-    """Rows with what they were measured on: versions, processor, matmul peaks (FLOP/s by precision), command.
+    """Rows with a description of the machine: versions, processor, matmul peaks (FLOP/s by precision), command.
 
-    sections: what else was checked or measured, as JSON values by subject.
+    sections: other checks and measurements, as JSON values by subject.
     """
 
     rows: list[EngineRow] = field(default_factory=list)
@@ -86,12 +86,12 @@ class Report:
         return self.machine.get("matmul_flop_per_s", {}).get(precision)
 
     def add(self, rows: Sequence[EngineRow]) -> None:
-        """Put rows in, whole groups taking the place of those that are there."""
+        """Add rows; new groups replace existing ones as a whole."""
         groups = {**grouped(self.rows), **grouped(rows)}
         self.rows = [row for members in groups.values() for row in members]
 
     def write(self, path: str | Path) -> None:
-        """The report as JSON; the derived figures stand beside the measured ones for other programs."""
+        """Write the report as JSON, with derived figures for other programs."""
         rows = [{**asdict(row), **_derived(self.rows, row)} for row in self.rows]
         record = {"format": FORMAT, "machine": self.machine, "notes": self.notes, "sections": self.sections}
         record["rows"] = rows
@@ -100,7 +100,7 @@ class Report:
 
 
 def grouped(rows: Iterable[EngineRow]) -> dict[Group, list[EngineRow]]:
-    """Rows that are compared with each other, in the order of their first appearance."""
+    """Rows by group, in the order of first appearance."""
     groups: dict[Group, list[EngineRow]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)
@@ -108,18 +108,18 @@ def grouped(rows: Iterable[EngineRow]) -> dict[Group, list[EngineRow]]:
 
 
 def best_peer(rows: Iterable[EngineRow], row: EngineRow) -> EngineRow | None:
-    """The fastest other engine in the same group; None where none was timed."""
+    """The fastest other engine in the same group; None if none was timed."""
     peers = [other for other in rows if not other.ours and other.timed and other.group == row.group]
     return min(peers, key=lambda other: other.spread.median, default=None)
 
 
 def ratio(row: EngineRow, peer: EngineRow | None) -> float | None:
-    """How many times as fast as the peer."""
+    """The speed relative to the peer."""
     return peer.spread.median / row.spread.median if peer and row.timed else None
 
 
 def ratio_at_fastest(rows: Iterable[EngineRow], row: EngineRow) -> float | None:
-    """The ratio of the fastest turns, matnet's to those of any peer, which something else disturbs least."""
+    """The ratio of the fastest turns of matnet and of any peer, which is least affected by other load."""
     peers = [other.spread.shortest for other in rows if not other.ours and other.timed and other.group == row.group]
     return min(peers) / row.spread.shortest if peers and row.timed else None
 
@@ -138,10 +138,10 @@ def _derived(rows: Sequence[EngineRow], row: EngineRow) -> dict[str, Any]:
 
 
 def read_reports(paths: Sequence[str]) -> Report:
-    """Reports of several runs as one, later rows in place of earlier ones for the same engine, network and batch.
+    """Merges reports of several runs.
 
-    Only rows of one run are compared with each other, so a network and batch is taken whole from the last
-    file that has it. Raises DataError or FileFormatError for a file that is none of these reports.
+    Only rows of one run are compared, so all rows of a network and batch come from the last file that has them. Raises
+    DataError or FileFormatError for a file that is not such a report.
     """
     merged = Report()
     for path in paths:
@@ -159,14 +159,14 @@ def _read(path: str) -> Report:
         known = {entry.name for entry in fields(EngineRow)}
         rows = [EngineRow(**{key: value for key, value in row.items() if key in known}) for row in record["rows"]]
         if record["format"] != FORMAT or not isinstance(record["machine"], dict):
-            raise DataError(f"{path}: is a report of another format; measure again")
+            raise DataError(f"{path}: a report in another format; measure again")
         return Report(rows, record["machine"], list(record["notes"]), dict(record.get("sections", {})))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise DataError(f"{path}: is no report of this benchmark; give a file that --json wrote") from None
+        raise DataError(f"{path}: not a report of this benchmark; expected a file written by --json") from None
 
 
 def _merge_machines(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of the last run, with the greatest peak of all."""
+    """The machine of the last run, with the highest peaks of all runs."""
     peaks = dict(first.get("matmul_flop_per_s", {}))
     for precision, peak in second.get("matmul_flop_per_s", {}).items():
         peaks[precision] = max(peak, peaks.get(precision, 0.0))

@@ -1,6 +1,6 @@
-"""Random weights that behave like trained ones: activations do not grow, and scores can be told apart.
+"""Scales random weights so that activations do not grow and scores differ, as with trained weights.
 
-Without that a deep residual network overflows in FP16, and its softmax is 1 for one class whatever an engine computes.
+Otherwise a deep residual network overflows in FP16, and its softmax is 1 for one class, which hides errors.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ LEAST_DEVIATION = 1e-3
 
 
 def settle(net: Network, output: str, x: dict[str, np.ndarray]) -> None:
-    """Change random params in place, by one run layer after layer on these inputs.
+    """Change random params in place, by running the layers once on these inputs.
 
-    Batch normalisation records the moments of what it is given, as training would; the convolution before the
-    softmax that gives `output` is scaled so that its scores deviate by 1.
+    Batch normalization stores the moments of its input, as in training. The convolution before the softmax of `output`
+    is scaled so that its scores have standard deviation 1.
     """
     layers = net.upto([output])
     if not any(isinstance(layer.op, (BatchNorm, SoftMax)) for layer in layers):
@@ -38,13 +38,13 @@ def settle(net: Network, output: str, x: dict[str, np.ndarray]) -> None:
 
 
 def _moments(x: np.ndarray) -> np.ndarray:
-    """Means and deviations of the channels, C x 2."""
+    """Means and standard deviations of the channels, C x 2."""
     deviations = np.maximum(x.std(axis=(0, 2, 3)), LEAST_DEVIATION)
     return np.asfortranarray(np.stack([x.mean(axis=(0, 2, 3)), deviations], axis=1), dtype=np.float32)
 
 
 def _writer(layers: list[Layer], name: str) -> Layer | None:
-    """The convolution behind a variable, also through pooling; None where something else is."""
+    """The convolution that computes a variable, also through pooling; None if there is none."""
     while True:
         found = next((layer for layer in layers if name in layer.outputs), None)
         if found is None or isinstance(found.op, Conv) or len(found.inputs) != 1:

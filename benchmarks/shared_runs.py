@@ -1,8 +1,7 @@
-"""`python -m matnet.benchmarks.shared_runs`: what sharing an evaluation among processes costs, and what deaths cost.
+"""`python -m matnet.benchmarks.shared_runs`: the overhead of a distributed evaluation, and the cost of killed workers.
 
-The network of the simulation waits a millisecond for each image and computes next to nothing, so that many workers
-find room on few processors. Everything else is as in `matnet eval --workers`: shards, Dask, processes that are started
-again.
+The simulated network waits a millisecond per image and computes almost nothing, so that many workers run on few
+processors. Everything else is as in `matnet eval --workers`: shards, Dask, restarted processes.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ CLASSES = 3
 
 @dataclass(frozen=True)
 class Waiting(Classification):
-    """A classification whose network takes `wait` seconds for each image, and whose images are no files."""
+    """A classification that waits `wait` seconds per image and reads no files."""
 
     wait: float = 0.001
 
@@ -64,7 +63,7 @@ class Waiting(Classification):
 
 @dataclass(frozen=True)
 class Times:
-    """Of a run: seconds, processor seconds of the process that shares the work, shards, and the counts."""
+    """A run: seconds, processor seconds of the coordinating process, shards, and counts."""
 
     wall: float
     processor: float
@@ -80,7 +79,7 @@ def network() -> Network:
 
 
 def simulated(count: int, wait: float, folder: Path) -> tuple[Network, EvaluationConfig, Waiting]:
-    """A network, how it is evaluated, and the task over `count` images, all of them one file that is never read."""
+    """A network, its configuration, and a task of `count` images that are all the same unread file."""
     file = folder / "image.png"
     file.write_bytes(b"")
     labels = np.random.default_rng(3).integers(0, CLASSES, count)
@@ -91,7 +90,7 @@ def simulated(count: int, wait: float, folder: Path) -> tuple[Network, Evaluatio
 
 
 def run(counter: Any, count: int, size: int, cluster: Any = None, deaths: Sequence[int] = ()) -> Times:
-    """Count all images; kill a worker of the cluster when so many images as in `deaths` are counted."""
+    """Count all images; kill a worker at each number of counted images in `deaths`."""
     left, tally, shards = sorted(deaths), Tally(counter.task.empty()), 0
     wall, processor = time.perf_counter(), time.process_time()
     for part in counter.tallies(batches_left(count, size)):
@@ -103,13 +102,13 @@ def run(counter: Any, count: int, size: int, cluster: Any = None, deaths: Sequen
 
 
 def kill_one(cluster: Any) -> None:
-    """Kill one of the workers that run, at random."""
+    """Kill a random running worker."""
     found = cluster.client.run(os.getpid, on_error="ignore")
     os.kill(random.choice(list(found.values())), signal.SIGKILL)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The table on stdout; status 1 where the counts differ."""
+    """Print the table; status 1 if the counts differ."""
     command = argparse.ArgumentParser(parents=[common_options()], description=__doc__)
     command.add_argument("--images", type=positive, default=50_000, metavar="N")
     command.add_argument("--workers", type=positive, default=8, metavar="N")
@@ -125,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         each = alone.wall / few
         with local_cluster(options.workers, options.workers) as cluster:
             cluster.client.wait_for_workers(options.workers, timeout=300)
-            run(ShardCounter(cluster, net, config, task), few, BATCH)  # engines are made ready
+            run(ShardCounter(cluster, net, config, task), few, BATCH)  # prepares the engines
             whole = run(ShardCounter(cluster, net, config, task), options.images, BATCH)
             killed = run(ShardCounter(cluster, net, config, task), options.images, BATCH, cluster, deaths)
     print(report(options, each, whole, killed))
@@ -133,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def report(options: argparse.Namespace, each: float, whole: Times, killed: Times) -> str:
-    """What the runs took, and what follows from it."""
+    """The times of the runs and the overhead as a table."""
     ideal = each * options.images / options.workers
     overhead = whole.wall * options.workers / options.images - each
     lost = killed.wall - whole.wall

@@ -1,4 +1,4 @@
-"""`python -m matnet.benchmarks.steady_memory`: whether memory grows while batches run, in every runtime installed."""
+"""`python -m matnet.benchmarks.steady_memory`: whether memory grows over many batches, in every installed runtime."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from matnet.command_line import run_command
 from matnet.engines.cpu.runtimes import RUNTIMES, available
 from matnet.errors import MatnetError
 
-LAST_OF_ANY_SIZE = "conv10"  # SqueezeNet's pooling after it wants its own size
-WARM_UP = 100  # batches after which memory must not grow: pools and caches are filled by then
-ALLOWED = 4 << 20  # bytes: what the interpreter and the allocator take and give back
+LAST_OF_ANY_SIZE = "conv10"  # the pooling after it needs a fixed size
+WARM_UP = 100  # batches that fill pools and caches; memory must not grow afterwards
+ALLOWED = 4 << 20  # bytes, for fluctuations of the interpreter and the allocator
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def growth(run: Callable[[], object], batches: int) -> int:
-    """By how many bytes the memory grows from the warm-up to the last batch."""
+    """The growth of memory in bytes after the warm-up."""
     for _ in range(WARM_UP):
         run()
     before = resident()
@@ -46,7 +46,7 @@ def growth(run: Callable[[], object], batches: int) -> int:
 
 
 def run_all(engine: Callable[[np.ndarray], object], batches: Sequence[np.ndarray]) -> None:
-    """One after the other; the results are dropped."""
+    """Run all batches and discard the results."""
     for x in batches:
         engine(x)
 

@@ -1,4 +1,4 @@
-"""`python -m matnet.benchmarks.suppression`: non-maximum suppression of 20,000 boxes, beside torchvision's."""
+"""`python -m matnet.benchmarks.suppression`: non-maximum suppression of 20,000 boxes, compared with torchvision."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from matnet.ops.extensions.suppression import keep_best
 from matnet.tables import Table
 
 SPANS = (4000, 1000, 300)
-"""Sides of the square that the corners of the boxes lie in: few, more, and most overlaps."""
+"""Sides of the square that contains the boxes' corners: few, more, and most overlaps."""
 LIMIT = 0.3
 
 
@@ -35,13 +35,13 @@ def random_boxes(count: int, span: float, seed: int = 3) -> tuple[np.ndarray, np
 
 
 def suppressed(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The boxes that matnet keeps, best first."""
+    """Indices of the boxes kept by matnet, best first."""
     order = np.argsort(-scores, kind="stable")
     return order[keep_best(boxes[order], LIMIT)]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The table on stdout; status 1 where other boxes are kept. EngineError without torchvision."""
+    """Print the table; status 1 if the kept boxes differ. EngineError without torchvision."""
     command = argparse.ArgumentParser(parents=[common_options()], description=__doc__)
     command.add_argument("--boxes", type=positive, default=20_000, metavar="N")
     command.add_argument("--rounds", type=positive, default=9, metavar="N")
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def torchvision_nms() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """torchvision.ops.nms on one thread, of arrays."""
+    """torchvision.ops.nms on one thread, for numpy arrays."""
     torch, ops = torchvision_ops()
 
     def run(boxes: np.ndarray, scores: np.ndarray) -> Any:

@@ -1,4 +1,4 @@
-"""Rows as tables, for terminals and Markdown: all engines of a network, and one line per network with its best peer."""
+"""Tables for terminals and Markdown: all engines of a network, and one line per network with its best peer."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ SUMMARY: Columns = (
 )
 SUMMARY += ("GFLOP/s", "of peak", "weights", "published")
 READING = """\
-images/s: at the median of the turns; spread: between their quartiles, in percent of the median. ratio: to the best
-peer of the same run on the same weights, above 1 where matnet is faster; at fastest: the same of the fastest turns, for
-a machine that does something else as well. GFLOP/s: multiplications and additions of all convolutions as they are
-defined; of peak: as a share of the fastest matrix product that was measured, which algorithms that need fewer
-operations (Winograd) may exceed. differs: from matnet's output, relative to the greatest value. Weights are random
-where a network's file is not at hand, which changes no speed. published: images/s of MatConvNet's authors on an NVIDIA
-Titan X, end to end, in May 2016."""
+images/s: median of the turns; spread: interquartile range in percent of the median. ratio: speed relative to the best
+peer of the same run on the same weights, above 1 if matnet is faster; at fastest: the same for the fastest turns, which
+are less affected by other load. GFLOP/s: direct multiplications and additions of all convolutions; of peak: relative to
+the fastest measured matrix product, which algorithms with fewer operations (Winograd) may exceed. differs: difference
+from matnet's output relative to the largest value. Weights are random if a network's file is not available; this does
+not affect the speed. published: images/s of MatConvNet's authors on an NVIDIA Titan X, end to end, in May 2016."""
 
 
 def details(report: Report, rows: Sequence[EngineRow], form: str = "simple") -> str:
@@ -85,7 +84,7 @@ def summary(report: Report, form: str = "simple") -> str:
 
 
 def machine_lines(report: Report) -> list[str]:
-    """What the figures were measured on, in words."""
+    """A description of the machine as lines."""
     machine = report.machine
     lines = [
         f"{machine.get('processor', '')}, {machine.get('threads')} of {machine.get('processors')} threads, "
@@ -122,7 +121,7 @@ def _table(cells: Sequence[Sequence[str]], headers: Sequence[str], form: str) ->
 
 
 def _figure(value: float) -> str:
-    """Three digits that count, and no more decimals than two."""
+    """A number with three significant digits and at most two decimals."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 

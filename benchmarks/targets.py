@@ -1,4 +1,4 @@
-"""What matnet has to reach against its peers, and whether it does."""
+"""The speed targets of matnet relative to its peers, and their verdicts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ON_GPU = 1.0  # in TF32 and FP16, against the best form of torch
 
 @dataclass(frozen=True)
 class TargetVerdict:
-    """One target: what was compared, the ratio (None where it was not measured), and the least that it should be."""
+    """One target: what is compared, the ratio (None if not measured), and its minimum."""
 
     what: str
     ratio: float | None
@@ -39,7 +39,7 @@ class TargetVerdict:
 
 
 def verdicts(report: Report) -> list[TargetVerdict]:
-    """All targets for the networks and batches of a report; the mean is over those that it has."""
+    """All targets for the networks and batches in a report, and their means."""
     found: list[TargetVerdict] = []
     ratios: list[float] = []
     unasked: list[float] = []
@@ -65,7 +65,7 @@ def verdicts(report: Report) -> list[TargetVerdict]:
 
 
 def gpu_verdicts(report: Report) -> list[TargetVerdict]:
-    """matnet to the best form of torch on the same GPU, in TF32 and FP16; then the means, by precision and scope."""
+    """matnet relative to the best form of torch on the same GPU, in TF32 and FP16, and means by precision and scope."""
     found: list[TargetVerdict] = []
     ratios: dict[str, list[float]] = {}
     for (model, batch, precision, scope), rows in grouped(report.rows).items():
@@ -105,7 +105,7 @@ def _against_plain(named: dict[str, EngineRow]) -> float | None:
 
 
 def _roofline(report: Report, row: EngineRow) -> str:
-    """How near to the least time that each step's bytes and operations need, at the ceilings that were measured."""
+    """The fraction of the roofline: the minimum time for each step's bytes and operations at the measured ceilings."""
     peak, bandwidth = report.peak(row.precision), report.machine.get("copy_bytes_per_s")
     if not (peak and bandwidth and row.timed and row.work):
         return ""

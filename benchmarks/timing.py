@@ -1,4 +1,4 @@
-"""Timing by turns: A B A B ..., so that whatever else the machine does falls on all engines alike."""
+"""Timing in turns, A B A B ..., so that other load on the machine affects all engines equally."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-FEWEST = 3  # rounds that are timed whatever they take
+FEWEST = 3  # rounds that are always timed
 
 
 @dataclass(frozen=True)
 class TimeLimits:
-    """How long to time: `rounds` turns of every engine, fewer (but 3) once `seconds` have passed in all.
+    """How long to time: `rounds` turns of every engine, or fewer (at least 3) after `seconds` in total.
 
-    turn: seconds; an engine runs at least once in a turn, and again until they have passed. pause: seconds before
-    each turn, in which the threads of the engine before stop looking for work; ONNX Runtime's do so for 0.054 s.
+    turn: minimum seconds per turn; an engine runs at least once. pause: seconds before each turn, for the previous
+    engine's threads to stop spinning; those of ONNX Runtime spin for 0.054 s.
     """
 
     rounds: int = 7
@@ -26,7 +26,7 @@ class TimeLimits:
 
 @dataclass(frozen=True)
 class Spread:
-    """The middle of some times and how far they lie apart, in the unit of the times."""
+    """Median and spread of times, in their unit."""
 
     median: float
     quartile_range: float
@@ -35,7 +35,7 @@ class Spread:
 
     @classmethod
     def of(cls, times: list[float]) -> Spread:
-        """Of at least one time; quartiles are those of linear interpolation between order statistics."""
+        """The spread of at least one time; quartiles are interpolated linearly between order statistics."""
         if len(times) == 1:
             return cls(times[0], 0.0, times[0], times[0])
         low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
@@ -48,9 +48,9 @@ def by_turns(
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[dict[str, list[float]], dict[str, Exception]]:
-    """Seconds per call of every action, one number per turn, and what was raised by those that failed.
+    """Seconds per call of every action, one number per turn, and the errors of failed actions.
 
-    A first round, which warms up, is not counted. An action that raises takes no further turn.
+    A first warm-up round is not counted. An action that raises gets no further turn.
     """
     seconds: dict[str, list[float]] = {name: [] for name in actions}
     errors: dict[str, Exception] = {}
@@ -62,7 +62,7 @@ def by_turns(
             sleep(limits.pause)
             try:
                 taken = _turn(actions[name], clock, limits.turn if number else 0.0)
-            except Exception as error:  # of any engine, in any language: it is a result like others
+            except Exception as error:  # any error of an engine is a result
                 errors[name] = error
                 del seconds[name]
                 continue
@@ -72,7 +72,7 @@ def by_turns(
 
 
 def _turn(action: Callable[[], object], clock: Callable[[], float], least: float) -> float:
-    """Seconds per call, on average over the turn."""
+    """Average seconds per call in a turn."""
     started, calls = clock(), 0
     while True:
         action()

@@ -64,9 +64,9 @@ def test_tasks_run_in_order_while_they_fit_and_smaller_ones_after_a_large_one() 
     assert ran == ["a", "c"]
     assert [(outcome.status, outcome.seconds) for outcome in found] == [
         ("ok", 50),
-        ("not begun: 50 s were left of the time", 0),
+        ("not started: only 50 s left", 0),
         ("ok", 10),
-        ("not begun: 40 s were left of the time", 0),
+        ("not started: only 40 s left", 0),
     ]
 
 
@@ -165,15 +165,15 @@ def test_what_does_not_hold_is_named_once_for_all_networks_and_sets_the_status(
 def test_no_time_means_nothing_begun(capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu.main(["--backend", "numpy", "--only", "conformance,speed", "--budget", "0.01"]) == 0
     text = capsys.readouterr().out
-    assert "conformance, fp32: not begun" in text
+    assert "conformance, fp32: not started" in text
     assert "speed, vgg16, batch 256, fp32: not begun" in text
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["--only", "everything"], "--only takes ceilings, conformance, "),
-    (["--precision", "fp8"], "--precision takes fp32, tf32, fp16"),
-    (["--batch", "many"], "--batch takes numbers"),
-    (["--budget", "0"], "--budget must be more than 0"),
+    (["--only", "everything"], "comma-separated list of ceilings, conformance, "),
+    (["--precision", "fp8"], "comma-separated list of fp32, tf32, fp16"),
+    (["--batch", "many"], "expected comma-separated integers"),
+    (["--budget", "0"], "--budget is 0; expected more than 0"),
     (["--models", "alexnett"], "no model is called 'alexnett'"),
     (["--json", "nowhere/r.json"], "the folder nowhere does not exist"),
 ])  # fmt: skip
@@ -312,7 +312,7 @@ def test_an_engine_that_repeats_its_first_output_is_noticed() -> None:
 
     row = EngineRow("net", "random", 2, "matnet-cupy", "fp16")
     checked(row, stale, x, x)
-    assert row.status.startswith("failed: its output differs by")
+    assert row.status.startswith("failed: output differs by")
     checked(row := EngineRow("net", "random", 2, "matnet-cupy", "fp16"), lambda value: value, x, x)
     assert (row.status, row.difference) == ("ok", 0.0)
 
@@ -335,7 +335,7 @@ def test_the_command_line_of_the_script() -> None:
 def test_missing_packages_are_named_with_the_loss_and_the_way() -> None:
     lacking = preflight.missing(lambda module: module not in ("pooch", "cudnn"))
     assert [item.package for item in lacking] == ["nvidia-cudnn-frontend", "pooch"]
-    assert "convolutions go through CuPy alone" in lacking[0].line()
+    assert "convolutions run in CuPy" in lacking[0].line()
     with_network, without, then = preflight.how_to_install(lacking)
     assert "nvidia-cudnn-frontend pooch" in with_network and "nvidia-cudnn-frontend pooch" in without
     assert "--no-deps" in without and "run.sh" in then
@@ -346,7 +346,7 @@ def test_agreement_needs_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     with pytest.raises(DataError, match="MATNET_REAL_DATA is not set"):
         agreement.real_data()
     monkeypatch.setenv(agreement.REAL_DATA, str(tmp_path))
-    with pytest.raises(DataError, match="has no folder caffe"):
+    with pytest.raises(DataError, match="no subfolder caffe"):
         agreement.real_data()
 
 

@@ -86,7 +86,7 @@ def test_torch_computes_what_matconvnet_does(case: str, form: str, tmp_path: Pat
 def test_peers_on_files_compute_what_matconvnet_does(case: str, peer: str, module: str, tmp_path: Path) -> None:
     found = pytest.importorskip(module, reason=f"{module} is not installed")
     if peer == "opencv-caffe" and not hasattr(found.dnn, "readNetFromCaffe"):
-        pytest.skip("OpenCV 5 reads no Caffe files")
+        pytest.skip("OpenCV 5 cannot read Caffe files")
     subject, x, expected = subject_of(case, tmp_path)
     (contender,) = chosen_peers([peer])
     assert_close(contender.make(subject)(x).reshape(expected.shape), expected, 1e-3, case)

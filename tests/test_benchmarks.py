@@ -206,12 +206,12 @@ def test_targets_of_a_gpu() -> None:
 
 @pytest.mark.parametrize(("arguments", "said"), [
     (["--models", "alexnett"], "no model is called 'alexnett'; nearest: "),
-    (["--models", ","], "--models names no network"),
+    (["--models", ","], "--models is empty"),
     (["--models", "nowhere/net.mat"], "nowhere/net.mat: no such file"),
-    (["--models", LENET, "--peers", "tensorflow"], "no peer is called 'tensorflow'"),
-    (["--models", LENET, "--batch", "1,x"], "--batch takes numbers"),
-    (["--models", LENET, "--batch", "0"], "--batch takes numbers"),
-    (["--models", LENET, "--threads", "0"], "--threads must be at least 1"),
+    (["--models", LENET, "--peers", "tensorflow"], "unknown peer 'tensorflow'"),
+    (["--models", LENET, "--batch", "1,x"], "expected comma-separated integers"),
+    (["--models", LENET, "--batch", "0"], "expected comma-separated integers"),
+    (["--models", LENET, "--threads", "0"], "--threads is 0; expected at least 1"),
     (["--models", LENET, "--rounds", "0"], "--rounds must be at least 1"),
     (["--models", LENET, "--json", "nowhere/r.json"], "the folder nowhere does not exist"),
     (["--models", LENET, "--plot", "nowhere/r.png"], "the folder nowhere does not exist"),
@@ -253,7 +253,7 @@ def test_the_command_times_checks_and_gives_reasons(tmp_path: Path, capsys: pyte
     assert rows["matnet-numpy"]["status"] == "ok"
     assert rows["matnet-numpy"]["weights"] == "digits-lenet.mat"
     assert rows["odd-refusing"]["status"] == "failed: takes no networks"
-    assert rows["odd-lying"]["status"].startswith("failed: its output differs by 1 ")
+    assert rows["odd-lying"]["status"].startswith("failed: output differs by 1 ")
     assert record["machine"]["matmul_flop_per_s"]["fp32"] > 0
     assert "digits-lenet, batch 3" in files["markdown"].read_text()
     assert "failed: takes no networks" in capsys.readouterr().out
@@ -317,7 +317,7 @@ def test_peers_that_are_not_installed_are_left_out_and_named(
     monkeypatch.setattr(command, "installed", lambda names: [])
     assert command.main(["--models", LENET, "--batch", "1", "--backend", "numpy", "--rounds", "1"]) == 0
     text = capsys.readouterr().out
-    assert "not installed, and so not compared with: onnxruntime, openvino, opencv, torch" in text
+    assert "peers not installed: onnxruntime, openvino, opencv, torch" in text
 
 
 @pytest.mark.process

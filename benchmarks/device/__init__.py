@@ -1,1 +1,1 @@
-"""The parts of `python -m matnet.benchmarks.gpu`: what is checked and measured on a GPU, and in which order."""
+"""The parts of `python -m matnet.benchmarks.gpu`: checks and measurements on a GPU, and their order."""

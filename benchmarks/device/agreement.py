@@ -1,4 +1,4 @@
-"""Real images through one network in every precision: on how many does the same class come first?"""
+"""Agreement of the top class on real images between numpy and one backend, in every precision."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from matnet.network import Network
 REAL_DATA = "MATNET_REAL_DATA"
 NETWORK = Path("caffe") / "squeezenet"
 IMAGES = Path("images") / "imagenet100"
-MEAN = (123.0, 117.0, 104.0)  # R, G, B, which Caffe's SqueezeNet is fed with
-LEAST = {"fp32": 1.0, "tf32": 0.99, "fp16": 0.98}  # of the images, to agree with numpy in float32
+MEAN = (123.0, 117.0, 104.0)  # R, G, B of Caffe's SqueezeNet
+LEAST = {"fp32": 1.0, "tf32": 0.99, "fp16": 0.98}  # minimum fraction of images that agree with numpy in float32
 BATCH = 20
 
 
 @dataclass
 class Agreement:
-    """On how many images the class that comes first is that of the reference, by precision."""
+    """The number of images with the same top class as the reference, by precision."""
 
     images: int
     same: dict[str, int] = field(default_factory=dict)
@@ -37,33 +37,33 @@ class Agreement:
     def line(self, precision: str) -> str:
         share = f"{self.same[precision]} of {self.images} images, at least {100 * LEAST[precision]:.0f} %"
         ran = f" ({self.paths[precision]})" if self.paths.get(precision) else ""
-        return f"{'PASS' if self.reached(precision) else 'miss'}  {precision}{ran}: the same class first on {share}"
+        return f"{'PASS' if self.reached(precision) else 'miss'}  {precision}{ran}: same top class on {share}"
 
 
 def real_data() -> Path:
-    """The folder that MATNET_REAL_DATA names; DataError where it does not, or the folder lacks what is needed."""
+    """The folder in MATNET_REAL_DATA; DataError if it is unset or required subfolders are missing."""
     folder = os.environ.get(REAL_DATA)
     if not folder:
-        raise DataError(f"{REAL_DATA} is not set: real networks and images are not part of the project")
+        raise DataError(f"{REAL_DATA} is not set; set it to a folder of real networks and images")
     for part in (NETWORK, IMAGES):
         if not (Path(folder) / part).is_dir():
-            raise DataError(f"{folder}: has no folder {part}, which {REAL_DATA} should hold")
+            raise DataError(f"{folder}: no subfolder {part}; {REAL_DATA} must contain it")
     return Path(folder)
 
 
 def squeezenet(folder: Path) -> tuple[Network, np.ndarray]:
-    """The network, and all images as it takes them, N x C x H x W."""
+    """The network, and all images as its input, N x C x H x W."""
     prototxt, weights = (next((folder / NETWORK).glob(f"*.{kind}")) for kind in ("prototxt", "caffemodel"))
     net = convert_caffe(prototxt, weights, mean_values=MEAN)
     prepare = Preprocessing.of(net)
     files = sorted(path for path in (folder / IMAGES).iterdir() if path.suffix.lower() in (".jpeg", ".jpg", ".png"))
     if not files:
-        raise DataError(f"{folder / IMAGES}: holds no images")
+        raise DataError(f"{folder / IMAGES}: no images")
     return net, np.stack([prepare.load(path) for path in files])
 
 
 def agreement(net: Network, images: np.ndarray, backend: str, precisions: list[str]) -> Agreement:
-    """`backend` in each precision against numpy."""
+    """Compares `backend` in each precision with numpy."""
     expected, _ = _first_classes(net, images, "numpy", "fp32")
     found = Agreement(len(images))
     for precision in precisions:
@@ -73,7 +73,7 @@ def agreement(net: Network, images: np.ndarray, backend: str, precisions: list[s
 
 
 def _first_classes(net: Network, images: np.ndarray, backend: str, precision: str) -> tuple[np.ndarray, str]:
-    """The classes, and how the engine ran: the first batch runs twice, since a GPU replays what it recorded then."""
+    """The classes, and how the engine ran; the first batch runs twice, since a GPU records first and then replays."""
     options = EngineOptions(backend, precision=precision)
     engine = net.compile(options=options)
     if backend == "cupy":

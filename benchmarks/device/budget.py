@@ -1,4 +1,4 @@
-"""A time budget: tasks in order of importance, each begun only if it should end in time, each failing alone."""
+"""Runs tasks in order within a time budget; a task starts only if it is expected to end in time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matnet.benchmarks.measure import failure
 
 @dataclass(frozen=True)
 class TimedTask:
-    """One thing to do; `seconds` is what it should take, until tasks of the same kind have shown what they take."""
+    """A task; `seconds` is its expected time until tasks of the same kind have been timed."""
 
     name: str
     seconds: float
@@ -21,7 +21,7 @@ class TimedTask:
 
 @dataclass(frozen=True)
 class TaskDone:
-    """What became of a task: ok, failed with a reason, or not begun."""
+    """The outcome of a task: ok, failed with a reason, or not started."""
 
     name: str
     status: str
@@ -29,7 +29,7 @@ class TaskDone:
 
 
 class TimeBudget:
-    """So many seconds from now on."""
+    """A number of seconds from now."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -48,9 +48,9 @@ class TimeBudget:
 def run_tasks(
     tasks: Iterable[TimedTask], budget: TimeBudget, done: Callable[[TaskDone], None] = lambda outcome: None
 ) -> list[TaskDone]:
-    """Run tasks one after the other; one that does not fit any more is left out, and smaller ones behind it still run.
+    """Run tasks in order; skip those that no longer fit, but still run shorter ones after them.
 
-    `done` gets each at once. A task that fails is a TaskDone with its reason; only an interrupt ends all.
+    `done` is called after each task. A failed task is a TaskDone with its reason; only an interrupt stops all.
     """
     outcomes = []
     taken: dict[str, list[float]] = {}
@@ -58,14 +58,14 @@ def run_tasks(
         before = budget.spent
         seen = taken.get(task.kind, [])
         if (sum(seen) / len(seen) if seen else task.seconds) > budget.left:
-            outcome = TaskDone(task.name, f"not begun: {max(budget.left, 0):.0f} s were left of the time", 0.0)
+            outcome = TaskDone(task.name, f"not started: only {max(budget.left, 0):.0f} s left", 0.0)
         else:
             try:
                 task.action()
                 outcome = TaskDone(task.name, "ok", budget.spent - before)
                 if task.kind:
                     taken.setdefault(task.kind, []).append(outcome.seconds)
-            except Exception as error:  # the other tasks are still worth running
+            except Exception as error:  # continue with the other tasks
                 outcome = TaskDone(task.name, failure(error), budget.spent - before)
         outcomes.append(outcome)
         done(outcome)

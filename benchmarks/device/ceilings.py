@@ -1,4 +1,4 @@
-"""What the GPU can do at most: matrix products in each precision, and copies in its memory."""
+"""Measures the GPU's ceilings: matrix products in each precision, and copies in its memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TURNS = 3
 
 
 def torch_with_gpu() -> Any:
-    """The torch module where it is installed and sees a GPU; None otherwise."""
+    """The torch module if it is installed and finds a GPU; else None."""
     try:
         torch = imported("torch", "torch")
     except EngineError:
@@ -26,7 +26,7 @@ def torch_with_gpu() -> Any:
 
 
 def seconds_per_run(torch: Any, action: Callable[[], object], runs: int = RUNS) -> float:
-    """The least of a few turns, timed by events in the stream."""
+    """The minimum of a few turns, timed by events in the stream."""
     action()
     best = float("inf")
     for _ in range(TURNS):
@@ -41,7 +41,7 @@ def seconds_per_run(torch: Any, action: Callable[[], object], runs: int = RUNS) 
 
 
 def matmul_peaks(torch: Any) -> dict[str, float]:
-    """FLOP/s of a product of random matrices, by precision; FP16 sums in float32."""
+    """FLOP/s of a product of random matrices, by precision; FP16 accumulates in float32."""
     peaks = {}
     for precision in ("fp32", "tf32", "fp16"):
         torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
@@ -53,7 +53,7 @@ def matmul_peaks(torch: Any) -> dict[str, float]:
 
 
 def copy_bandwidth(torch: Any) -> float:
-    """Bytes per second of a copy in device memory, counting what is read and what is written."""
+    """Bytes per second of a copy in device memory, counting reads and writes."""
     source = torch.randn(COPIED // 4, device="cuda")
     target = torch.empty_like(source)
     return 2 * COPIED / seconds_per_run(torch, lambda: target.copy_(source))

@@ -1,4 +1,4 @@
-"""The recorded networks of the tests on any backend: MatConvNet's and Caffe's own numbers, every output of each."""
+"""Checks a backend on the recorded networks of the tests, with outputs computed by MatConvNet and Caffe."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from matnet.network import Network
 
 DATA = Path(matnet.__file__).resolve().parents[1] / "tests" / "data"
 KINDS = ("matconvnet", "metrics", "caffe")
-# Of the greatest value of each output. TF32 and FP16 keep 11 bits of a factor: 2^-12 a product, more through layers.
+# Relative to an output's largest value. TF32 and FP16 keep 11 bits per factor: 2^-12 per product, more over layers.
 BOUNDS = {"fp32": 1e-4, "tf32": 1e-2, "fp16": 2e-2}
-LEAST_SCALE = 1e-3  # outputs smaller than this are compared as if they were as large
+LEAST_SCALE = 1e-3  # minimum scale of the comparison
 
 
 @dataclass(frozen=True)
 class Case:
-    """One recorded network: a folder with its files and `io.npz`."""
+    """One recorded network: a folder with the network's files and `io.npz`."""
 
     kind: str
     folder: Path
@@ -37,30 +37,30 @@ class Case:
 
 @dataclass
 class CaseResult:
-    """How far one network on one backend is from the record; `worst` is relative to the greatest value of an output."""
+    """The result of one network on one backend; `worst` is relative to the largest value of an output."""
 
     case: str
     precision: str
     status: str = "ok"
     worst: float = 0.0
-    variable: str = ""  # the one that is worst
+    variable: str = ""  # with the worst difference
     outputs: int = 0
-    paths: list[str] = field(default_factory=list)  # how the runs that were compared ran, such as from one graph
+    paths: list[str] = field(default_factory=list)  # how the compared runs were executed, such as one graph
 
 
 def cases(data: Path = DATA) -> list[Case]:
-    """All recorded networks; DataError where the tests' data are not there."""
+    """All recorded networks; DataError if the test data are missing."""
     found = [Case(kind, io.parent) for kind in KINDS for io in sorted((data / kind).glob("*/io.npz")) if data.is_dir()]
     if not found:
-        raise DataError(f"{data}: holds no recorded networks; run from a checkout, or give --data tests/data")
+        raise DataError(f"{data}: no recorded networks; run from a checkout or pass --data tests/data")
     return found
 
 
 def check(case: Case, backend: str, precision: str = "fp32") -> CaseResult:
-    """Run one network for all its recorded outputs, and for the last alone, which leaves an engine more to fuse.
+    """Run one network for all its recorded outputs, and for the last alone, which lets an engine fuse more.
 
-    Each runs twice, first on other values, and the second run is compared: a GPU records the first and replays it
-    from then on. Plans are not timed, which for hundreds of networks would take minutes.
+    Each runs twice, first on other values, and the second run is compared: a GPU records the first run and replays it
+    afterwards. Plans are not timed, since that would take minutes for hundreds of networks.
     """
     outcome = CaseResult(case.name, precision)
     options = EngineOptions(backend, precision=precision, autotune=backend != "cupy")
@@ -72,40 +72,40 @@ def check(case: Case, backend: str, precision: str = "fp32") -> CaseResult:
             path = path_of(engine)
             compare(outcome, engine(inputs), expected, names)
             outcome.paths += [path] if path not in outcome.paths else []
-    except Exception as error:  # whatever goes wrong with one network, the others are still checked
+    except Exception as error:  # continue with the other networks
         outcome.status = failure(error)
     return outcome
 
 
 def other_values(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The inputs, with halves of the values of the largest one: outputs that stay as they are do not pass then."""
+    """The inputs with the largest one halved, so that stale outputs are detected."""
     largest = max(inputs, key=lambda name: inputs[name].size)
     return {name: value * np.float32(0.5) if name == largest else value for name, value in inputs.items()}
 
 
 def path_of(engine: Any) -> str:
-    """How the next batch of the same size runs; empty for engines that know one way alone."""
+    """How the next batch of the same size runs; empty for engines with only one way."""
     return str(getattr(engine, "path", ""))
 
 
 def compare(
     outcome: CaseResult, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], names: Iterable[str]
 ) -> None:
-    """Note the worst difference, and the first output that is outside of the bound."""
+    """Record the worst difference, and the first output beyond the bound."""
     for name in names:
         outcome.outputs += 1
         if found[name].shape != expected[name].shape:
-            outcome.status = f"failed: {name} is {found[name].shape}, expected {expected[name].shape}"
+            outcome.status = f"failed: {name} is {found[name].shape}; expected {expected[name].shape}"
             return
         distance = relative_distance(found[name], expected[name])
         if not distance <= outcome.worst:
             outcome.worst, outcome.variable = distance, name
         if not distance <= BOUNDS[outcome.precision] and outcome.status == "ok":
-            outcome.status = f"failed: {name} differs by {distance:.2g} of its greatest value"
+            outcome.status = f"failed: {name} differs by {distance:.2g} of its largest value"
 
 
 def relative_distance(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest absolute difference over the largest magnitude; infinite where other values are NaN or infinite."""
+    """The largest absolute difference over the largest magnitude; infinite if different values are non-finite."""
     a, b = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     finite = np.isfinite(b)
     if not np.array_equal(np.isfinite(a), finite):
@@ -115,7 +115,7 @@ def relative_distance(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def recorded(case: Case) -> tuple[Network, dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The network, its inputs, and the recorded outputs, N x C x H x W, by variable or Caffe's blob name."""
+    """The network, its inputs, and the recorded outputs N x C x H x W by variable or Caffe blob name."""
     if case.kind == "caffe":
         net = convert_caffe(case.folder / "deploy.prototxt", case.folder / "weights.caffemodel", color_format="rgb")
     else:
@@ -140,5 +140,5 @@ def recorded(case: Case) -> tuple[Network, dict[str, np.ndarray], dict[str, np.n
 
 
 def _four(array: np.ndarray) -> np.ndarray:
-    """A Caffe blob with its missing axes as ones behind the others."""
+    """A Caffe blob with ones appended up to four axes."""
     return array.reshape(array.shape + (1,) * (4 - array.ndim))

@@ -1,4 +1,4 @@
-"""The GPU engine as something to time: from host to host, on what lies on the device already, and step by step."""
+"""Runners for the GPU engine: from host to host, on data already on the device, and step by step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gpu_runner(subject: Subject) -> Runner:
 
 
 class GpuRunner(MatnetRunner):
-    """A network compiled for the GPU; looks into the engine for the program behind a batch shape."""
+    """A network compiled for the GPU; accesses the engine's program for a batch shape."""
 
     engine: CupyEngine
 
@@ -37,14 +37,14 @@ class GpuRunner(MatnetRunner):
 
     @property
     def work(self) -> list[list[int]]:
-        """Of each step of the program that ran last, the bytes that it must move and the operations that it must do."""
+        """The minimum bytes and operations of each step of the program that ran last."""
         program = self.engine.last_program
         steps = program.bound.steps if program is not None else []
         net = self.engine.planned
         return [[step_bytes(net, step), step_operations(net, step)] for step in steps]
 
     def resident(self, x: np.ndarray) -> Callable[[], None]:
-        """A run of all steps on what lies in device memory already, to its end."""
+        """A synchronized run of all steps on data already in device memory."""
         program = self._program(x)
 
         def run() -> None:
@@ -55,15 +55,15 @@ class GpuRunner(MatnetRunner):
         return run
 
     def step_times(self, x: np.ndarray) -> list[StepTime]:
-        """Every step by itself."""
+        """The time of each step, measured separately."""
         program = self._program(x)
         with program.device.current({}), program.device.cupy.cuda.using_allocator(program.device.pool.malloc):
             bound = program.bound
             return step_times(self.engine.planned, bound.steps, bound.calls, program.device.cupy)
 
     def _program(self, x: np.ndarray) -> Any:
-        """The program for this shape, which has run once: its memory holds this input, its graph is recorded."""
+        """The program for this shape after one run, with the input in its memory and its graph recorded."""
         if self.engine.layer_by_layer is not None:
-            raise EngineError(f"runs layer by layer: {'; '.join(self.engine.notes)}")
+            raise EngineError(f"layers run one at a time: {'; '.join(self.engine.notes)}")
         self.engine(x)
         return self.engine.program_for({name: value.shape for name, value in self.engine.take_inputs(x).items()})

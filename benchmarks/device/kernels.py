@@ -1,4 +1,4 @@
-"""Each step of the GPU engine by itself: its time beside the least that its bytes and its operations need."""
+"""Times each step of the GPU engine and compares it with the minimum for its bytes and operations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TURNS = 3
 
 @dataclass(frozen=True)
 class StepTime:
-    """One step: what computes it, how long it takes, the bytes it must move, the operations it must do."""
+    """One step: its implementation, its time, and its minimum bytes and operations."""
 
     layer: str
     how: str
@@ -29,19 +29,19 @@ class StepTime:
     operations: int
 
     def floor(self, bytes_per_s: float, flop_per_s: float) -> float:
-        """The least seconds: every input read once, every output written once, or the operations at the peak."""
+        """The minimum seconds: reading and writing every byte once, or the operations at the peak."""
         return max(self.bytes / bytes_per_s, self.operations / flop_per_s)
 
 
 def step_bytes(net: Network, step: Step) -> int:
-    """Inputs, params and outputs, once each, as they are stored on the device."""
+    """Bytes of inputs, params and outputs, each once, as stored on the device."""
     stored = sum(prod(blob.shape) * np.dtype(blob.dtype).itemsize for blob in (*step.reads, *step.writes))
     kept = np.dtype(step.reads[0].dtype if step.reads else "float32").itemsize
     return stored + kept * sum(net.params[name].value.size for name in getattr(step, "params", ()))
 
 
 def step_operations(net: Network, step: Step) -> int:
-    """Multiplications and additions of the convolution in a step; 0 for all others."""
+    """Multiplications and additions of the convolution in a step; 0 for other steps."""
     op = getattr(step, "op", None)
     if op is None:
         return 0
@@ -54,9 +54,9 @@ def _shapes(blobs: Sequence[DeviceBlob]) -> list[tuple[int, ...]]:
 
 
 def step_times(net: Network, steps: Sequence[Step], calls: Sequence[Callable[[], None]], cupy: Any) -> list[StepTime]:
-    """Every call by itself, again and again on the same memory: what fits the cache is read from there.
+    """The time of every call, repeated on the same memory, so that small data come from the cache.
 
-    The calls run on the current stream, in whose order they were bound; steps and calls belong together.
+    The calls run on the current stream, to which they must be bound; `calls` has one call per step.
     """
     return [
         StepTime(step.layer, step.how, seconds_per_call(cupy, call), step_bytes(net, step), step_operations(net, step))
@@ -65,10 +65,9 @@ def step_times(net: Network, steps: Sequence[Step], calls: Sequence[Callable[[],
 
 
 def seconds_per_call(cupy: Any, call: Callable[[], None]) -> float:
-    """The least of a few turns, timed by events in the current stream.
+    """The minimum of a few turns, timed by events in the current stream.
 
-    The calls of a turn are one CUDA graph, so that Python's time for starting them does not count; where none can
-    hold them it does.
+    The calls of a turn are one CUDA graph if possible, which excludes Python's launch time.
     """
     from matnet.engines.cupy.capture import Unrecordable, recorded
 
@@ -94,7 +93,7 @@ def seconds_per_call(cupy: Any, call: Callable[[], None]) -> float:
 
 
 def by_kind(times: Sequence[StepTime], bytes_per_s: float, flop_per_s: float) -> list[dict[str, Any]]:
-    """Steps of one kind together, the slowest kind first: how many, seconds, the least seconds, and their quotient."""
+    """Number of steps, seconds and minimum seconds by kind of step, slowest first."""
     groups: dict[str, list[StepTime]] = {}
     for time in times:
         groups.setdefault(time.how, []).append(time)

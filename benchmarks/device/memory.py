@@ -1,4 +1,4 @@
-"""Device memory of one network: the most that it takes, and whether a thousand batches take more."""
+"""Device memory of one network: its maximum, and its growth over a thousand batches."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from matnet.benchmarks.peers.base import imported
 
 BATCH = 16
 BATCHES = 1000
-MOST = 1.5  # times the weights and the two largest activations
+MOST = 1.5  # maximum relative to the weights and the two largest activations
 FLOAT_BYTES = 4
 
 
 @dataclass
 class DeviceMemory:
-    """Bytes on the device: after the first batch, after all batches, and what the target is counted from."""
+    """Bytes on the device after the first and after all batches, and the sizes for the target."""
 
     model: str
     batch: int
@@ -32,7 +32,7 @@ class DeviceMemory:
 
     @property
     def share(self) -> float:
-        """Of the weights and the two largest activations."""
+        """The used memory relative to the weights and the two largest activations."""
         return self.used_at_end / (self.weights + self.two_largest_activations)
 
     def line(self) -> str:
@@ -57,10 +57,10 @@ def floor_bytes(model: Model, batch: int) -> tuple[int, int]:
 
 
 def device_memory(model: Model, batch: int = BATCH, batches: int = BATCHES) -> DeviceMemory:
-    """Run many batches on the GPU engine, and look at the device before, after the first and after the last.
+    """Run many batches on the GPU engine; read the used memory before, after the first and after the last batch.
 
-    What the device lends to the process itself, its context and libraries, is there before: a small network has
-    run. Another process on the same GPU would disturb the figures.
+    A first run loads context and libraries, so that these do not count. Other processes on the same GPU would distort
+    the figures.
     """
     cupy = imported("cupy", "cupy-cuda13x")
     weights, activations = floor_bytes(model, batch)
@@ -76,7 +76,7 @@ def device_memory(model: Model, batch: int = BATCH, batches: int = BATCHES) -> D
 
 
 def _load_libraries(model: Model) -> None:
-    """One image through the network, so that CUDA's libraries and all kernels are loaded."""
+    """Run one image, which loads CUDA's libraries and all kernels."""
     cupy = imported("cupy", "cupy-cuda13x")
     model.net.compile([model.output], backend="cupy")(np.zeros(model.input_shape(1), np.float32))
     cupy.get_default_memory_pool().free_all_blocks()
@@ -89,7 +89,7 @@ def _used(cupy: object) -> int:
 
 
 def free() -> None:
-    """Give back device memory that CuPy and torch keep for later, so that the next network finds room."""
+    """Free device memory cached by CuPy and torch, for the next network."""
     gc.collect()
     if "cupy" in sys.modules:
         cupy = sys.modules["cupy"]

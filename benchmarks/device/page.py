@@ -1,4 +1,4 @@
-"""What a run on a GPU found, as a Markdown page."""
+"""The results of a GPU run as a Markdown page."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from matnet.benchmarks.rows import Report
 from matnet.benchmarks.table import READING, machine_lines, speed_details, summary
 from matnet.benchmarks.targets import gpu_verdicts
 
-SHOWN = 5  # networks by name for each reason
+SHOWN = 5  # network names per reason
 
 
 def page(report: Report, details: bool = True) -> str:
-    """Machine, checks, speed; with `details` every engine's figures."""
+    """Machine, checks and speed; with `details`, the figures of every engine."""
     parts = ["# On a GPU", "", *(f"- {line}" for line in [*machine_lines(report), *ceiling_lines(report)])]
     parts += list(_conformance(report.sections.get("conformance", [])))
     parts += _section("Agreement over real images", report.sections.get("agreement", []))
@@ -36,7 +36,7 @@ def _left(entry: dict[str, Any]) -> bool:
 
 
 def ceiling_lines(report: Report) -> list[str]:
-    """Bandwidths, where they were measured."""
+    """The measured bandwidths."""
     named = {"copy_bytes_per_s": "copies in device memory, read and written", "transfer_bytes_per_s": "copies to it"}
     found = report.machine
     return [f"{found[key] / 1e9:.0f} GB/s: {what}" for key, what in named.items() if key in found]
@@ -47,7 +47,7 @@ def _section(title: str, lines: list[str]) -> list[str]:
 
 
 def _kernels(entries: list[dict[str, Any]]) -> Iterator[str]:
-    """Per network and precision: each kind of step, its time, and how many times the least time that is."""
+    """Per network and precision: each kind of step, its time, and the ratio to the minimum time."""
     for entry in entries:
         yield from ("", f"## Kernels of {entry['model']}, batch {entry['batch']}, {entry['precision']}", "")
         for kind in entry["kinds"]:
@@ -56,7 +56,7 @@ def _kernels(entries: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _conformance(entries: list[dict[str, Any]]) -> Iterator[str]:
-    """One line per precision, then the networks that are not as recorded."""
+    """One line per precision, then the networks that differ from the record."""
     if not entries:
         return
     yield from ("", "## Recorded networks", "")

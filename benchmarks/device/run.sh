@@ -1,15 +1,15 @@
 #!/bin/sh
-# The check of the GPU engine in one call of ten minutes, on a machine with CuPy, torch and cuDNN but no network.
+# Check the GPU engine in ten minutes, on a machine with CuPy, torch and cuDNN but no network.
 #
 #   sh benchmarks/device/run.sh [OUT] [options of python -m matnet.benchmarks.gpu]
 #
-# Before, where there is a network, in the top folder of a checkout:
+# First, on a machine with a network, in the top folder of a checkout:
 #
 #   python -m pip download --no-deps --only-binary=:all: -d wheels nvidia-cudnn-frontend pooch platformdirs
 #
-# and, for agreement over real images, a copy of caffe/squeezenet and images/imagenet100 in the folder real-data, or
-# MATNET_REAL_DATA set. OUT (default: gpu-out) gets figures as JSON and Markdown and the names of the fastest plans;
-# plans.json copied to the top folder saves the next call timing them again.
+# To check agreement on real images, copy caffe/squeezenet and images/imagenet100 to the folder real-data, or set
+# MATNET_REAL_DATA. Figures as JSON and Markdown and the fastest plans are written to OUT (default: gpu-out). Copy its
+# plans.json to the top folder to reuse the plans in the next run.
 set -eu
 cd "$(dirname "$0")/../.."
 out=${1:-gpu-out}

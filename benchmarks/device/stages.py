@@ -1,4 +1,4 @@
-"""The parts of a run on a GPU, each as tasks with the time that it should take, and the session that they share."""
+"""The parts of a GPU run, as tasks with expected times, and their common session."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ GRAPH, FUSED, COMPILED = TORCH_GPU_FORMS
 LIMITS = TimeLimits(rounds=7, seconds=3, turn=0.03, pause=0.0)
 KEPT_MODELS = 6  # in host memory
 LARGE_BATCH = 64
-FIRST_BATCHES = (16, 1)  # those that are timed before all others, in the precisions with tensor cores
-# Seconds that a part takes at most, by estimate; a part of the same kind that was measured counts instead.
+FIRST_BATCHES = (16, 1)  # timed first, in the precisions with tensor cores
+# Estimated maximum seconds of a part; replaced by measured times of the same kind.
 CONFORMANCE_SECONDS = 45.0
 SPEED_SECONDS = 8.0
 LARGE_SECONDS = 12.0  # batches from 64 on
@@ -43,7 +43,7 @@ KERNEL_BATCH = 64
 
 @dataclass
 class Session:
-    """What is to be done, and the report of what was done."""
+    """The settings of a run, and its report."""
 
     backend: str
     models: list[str]
@@ -51,13 +51,13 @@ class Session:
     precisions: list[str]
     data: Path = conformance.DATA
     argv: list[str] = field(default_factory=list)
-    plans: Path | None = None  # where the names of the fastest plans are read, and written after every part
+    plans: Path | None = None  # file of the fastest plans: read first, written after every part
     report: Report = field(default_factory=Report)
     _built: OrderedDict[str, Model] = field(default_factory=OrderedDict)
-    _book: Path | None = None  # where the engine keeps these names
+    _book: Path | None = None  # the engine's file of plans
 
     def open(self) -> None:
-        """Find the GPU and describe the machine; EngineError where backend cupy cannot run."""
+        """Find the GPU and describe the machine; EngineError if backend cupy cannot run."""
         self.report.machine = machine.describe(machine.processors(), self.argv, "matnet.benchmarks.gpu")
         if self.backend == "cupy":
             from matnet.engines.cupy.device import GpuDevice, GpuOptions
@@ -77,7 +77,7 @@ class Session:
             self.report.machine["device"] = f"{gpu.name}, {gpu.memory / 2**30:.0f} GiB, {driver}{_kernel_driver()}"
 
     def model(self, name: str) -> Model:
-        """The network, built once while it is among the last few."""
+        """The network, cached among the last few."""
         if name not in self._built:
             self._built[name] = build(name)
         self._built.move_to_end(name)
@@ -86,13 +86,13 @@ class Session:
         return self._built[name]
 
     def write_plans(self) -> None:
-        """Copy what was found fastest so far to where the next run reads it."""
+        """Save the fastest plans so far for the next run."""
         if self.plans is not None and self._book is not None and self._book.is_file():
             with atomic_write(self.plans) as file:
                 file.write(self._book.read_bytes())
 
     def faults(self) -> list[str]:
-        """Every check that did not hold: also where matnet and a peer differ, or matnet could not be timed."""
+        """All failed checks, including differences from peers and failures of matnet to run."""
         sections = self.report.sections
         found = [f"{entry['case']}: {entry['status']}" for entry in sections.get("conformance", ()) if _bad(entry)]
         found += [line for line in sections.get("agreement", ()) if line.startswith("miss")]
@@ -105,7 +105,7 @@ def _bad(entry: dict[str, Any]) -> bool:
 
 
 def _kernel_driver() -> str:
-    """The driver's own version, where Linux reports it."""
+    """The driver's version, if Linux reports it."""
     try:
         text = Path("/proc/driver/nvidia/version").read_text()
     except OSError:
@@ -121,7 +121,7 @@ def tasks_of(session: Session, stages: Iterable[str]) -> Iterator[TimedTask]:
 
 
 def conformance_tasks(session: Session) -> Iterator[TimedTask]:
-    """Every recorded network, on replayed graphs, in full float32 and in the other precisions that are asked for."""
+    """Every recorded network, on replayed graphs, in full float32 and in the other chosen precisions."""
     for precision in dict.fromkeys(["fp32", *session.precisions]):
         yield _conformance(session, precision)
 
@@ -137,7 +137,7 @@ def _conformance(session: Session, precision: str) -> TimedTask:
             if outcome.status != "ok":
                 failed.append(case.name)
         if failed:
-            raise NetworkError(f"{len(failed)} of {len(wanted)} networks are not as recorded, such as {failed[0]}")
+            raise NetworkError(f"{len(failed)} of {len(wanted)} networks differ from the record, such as {failed[0]}")
 
     return TimedTask(f"conformance, {precision}", CONFORMANCE_SECONDS, act, "conformance")
 
@@ -148,7 +148,7 @@ def ceiling_tasks(session: Session) -> Iterator[TimedTask]:
     def act() -> None:
         torch = imported("torch", "torch")
         if not torch.cuda.is_available():
-            raise EngineError(f"torch {torch.__version__} sees no GPU")
+            raise EngineError(f"torch {torch.__version__} finds no GPU")
         session.report.machine["matmul_flop_per_s"] = ceilings.matmul_peaks(torch)
         session.report.machine["copy_bytes_per_s"] = ceilings.copy_bandwidth(torch)
         session.report.machine["transfer_bytes_per_s"] = ceilings.transfer_bandwidth(torch)
@@ -158,7 +158,7 @@ def ceiling_tasks(session: Session) -> Iterator[TimedTask]:
 
 
 def agreement_tasks(session: Session) -> Iterator[TimedTask]:
-    """The class that comes first on real images."""
+    """Agreement of the top class on real images."""
 
     def act() -> None:
         net, images = agreement.squeezenet(agreement.real_data())
@@ -169,7 +169,7 @@ def agreement_tasks(session: Session) -> Iterator[TimedTask]:
 
 
 def memory_tasks(session: Session) -> Iterator[TimedTask]:
-    """What lies in device memory at most, and whether that grows."""
+    """Maximum device memory, and whether it grows."""
 
     def task(name: str) -> TimedTask:
         def act() -> None:
@@ -184,12 +184,12 @@ def memory_tasks(session: Session) -> Iterator[TimedTask]:
 
 
 def first_speed_tasks(session: Session) -> Iterator[TimedTask]:
-    """Every network in batches of 16 and 1, in FP16 and TF32, beside torch's CUDA graphs."""
+    """Every network in batches of 16 and 1, in FP16 and TF32, compared with torch's CUDA graphs."""
     yield from _speeds(session, _first(session))
 
 
 def _first(session: Session) -> list[tuple[str, int]]:
-    """Precisions and batches that matter most."""
+    """The most important precisions and batches."""
     precisions = [precision for precision in session.precisions if precision != "fp32"]
     batches = [batch for batch in FIRST_BATCHES if batch in session.batches] or session.batches[:1]
     return [(precision, batch) for batch in batches for precision in precisions]
@@ -209,7 +209,7 @@ def _speeds(session: Session, settings: Iterable[tuple[str, int]]) -> Iterator[T
 
 
 def compile_tasks(session: Session) -> Iterator[TimedTask]:
-    """The batch that is timed first beside torch.compile with max-autotune too: these rows replace the first ones."""
+    """The first batch again, now also with torch.compile and max-autotune; replaces the earlier rows."""
     first = _first(session)
     for precision, batch in first:
         if batch == first[0][1]:
@@ -233,7 +233,7 @@ def _speed(session: Session, name: str, batch: int, precision: str, forms: list[
 
 
 def kernel_tasks(session: Session) -> Iterator[TimedTask]:
-    """Every step of the engine by itself, beside the least that its bytes and operations need."""
+    """Every step of the engine, compared with the minimum time for its bytes and operations."""
 
     def task(name: str, precision: str) -> TimedTask:
         def act() -> None:
@@ -250,7 +250,7 @@ def kernel_tasks(session: Session) -> Iterator[TimedTask]:
 
 
 def _kernels(session: Session, name: str, precision: str) -> dict[str, Any]:
-    """Steps, and kinds of steps, of one network; the least times are 0 where no ceilings were measured."""
+    """Steps and kinds of steps of one network; minimum times are 0 without measured ceilings."""
     peak = session.report.peak(precision) or float("inf")
     bandwidth = session.report.machine.get("copy_bytes_per_s", float("inf"))
     model = session.model(name)
@@ -276,4 +276,4 @@ STAGES: dict[str, Callable[[Session], Iterator[TimedTask]]] = {
     "speed": speed_tasks,
     "kernels": kernel_tasks,
 }
-"""What matters most comes first; figures are beside the roofline, so the ceilings are measured before all."""
+"""In order of importance, after the ceilings, which the roofline figures need."""

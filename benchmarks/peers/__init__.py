@@ -1,6 +1,6 @@
-"""The engines that are compared: each turns a network and a batch shape into a function of one array.
+"""The peer engines: each converts a network and a batch shape to a function of one array.
 
-`PEERS` holds, by the name that `--peers` takes, the forms in which that engine is timed; it is judged by its best.
+`PEERS` maps the names for `--peers` to the timed forms of that engine; the best form counts.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ MODULES = {
 
 
 def peers_on(gpu: bool) -> list[str]:
-    """The peers that compute there."""
+    """The peers for the GPU or for the CPU."""
     return [name for name in PEERS if (name in ON_GPU) == gpu]
 
 
 def installed(names: Iterable[str]) -> list[str]:
-    """Those of the peers whose packages are here; none is imported."""
+    """The peers with installed packages; imports none."""
     return [name for name in names if find_spec(MODULES[name])]
 
 

@@ -1,4 +1,4 @@
-"""What an engine is given to prepare for, and what it gives back."""
+"""The interface of peers: a subject to prepare, and the runner they return."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Runner = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Subject:
-    """Variable `output` of `net` for one input `name` of N x C x H x W, with so many threads.
+    """The task of an engine: variable `output` of `net` for one input `name` of N x C x H x W.
 
-    folder: where files may be written, which lie there as long as the engines run.
+    folder: a folder for temporary files, kept while the engines run.
     """
 
     net: Network
@@ -34,13 +34,13 @@ class Subject:
 
     @cached_property
     def name(self) -> str:
-        """The one input that the output needs."""
+        """The only input that the output needs."""
         written = {name for layer in self.net.layers.values() for name in layer.outputs}
         return next(name for layer in self.net.upto([self.output]) for name in layer.inputs if name not in written)
 
     @cached_property
     def onnx_file(self) -> Path:
-        """A plain export: every layer as the ONNX operator of its name, LRN included, and all sizes fixed."""
+        """A plain export with native ONNX operators, including LRN, and fixed sizes."""
         from matnet.formats.onnx import to_onnx_model
 
         model = to_onnx_model(
@@ -60,8 +60,8 @@ Factory = Callable[[Subject], Runner]
 
 
 def imported(module: str, package: str) -> Any:
-    """A peer's module; EngineError that says how to install it."""
+    """A peer's module; EngineError with the install command if it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise EngineError(f"is not installed ({error}); python -m pip install {package}") from None
+        raise EngineError(f"not installed ({error}); python -m pip install {package}") from None

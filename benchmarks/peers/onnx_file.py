@@ -10,7 +10,7 @@ from matnet.benchmarks.peers.base import Runner, Subject, imported
 
 
 def onnxruntime_runner(subject: Subject) -> Runner:
-    """ONNX Runtime on the processor, with all graph optimisations."""
+    """ONNX Runtime on the CPU, with all graph optimizations."""
     ort = imported("onnxruntime", "onnxruntime")
     options = ort.SessionOptions()
     options.intra_op_num_threads = subject.threads
@@ -22,7 +22,7 @@ def onnxruntime_runner(subject: Subject) -> Runner:
 
 
 def openvino_runner(subject: Subject) -> Runner:
-    """OpenVINO, for latency; in float32 also where the processor has shorter formats, as all others are."""
+    """OpenVINO, optimized for latency; in float32 like all others, even if the processor supports shorter formats."""
     openvino = imported("openvino", "openvino")
     settings = {
         "INFERENCE_NUM_THREADS": subject.threads,
@@ -39,13 +39,13 @@ def openvino_runner(subject: Subject) -> Runner:
 
 
 def opencv_runner(subject: Subject) -> Runner:
-    """OpenCV's dnn module, with Winograd convolutions, as it has by default."""
+    """OpenCV's dnn module, with Winograd convolutions, its default."""
     cv2 = imported("cv2", "opencv-python-headless")
     return opencv_session(cv2, cv2.dnn.readNetFromONNX(str(subject.onnx_file)), subject)
 
 
 def opencv_session(cv2: Any, net: Any, subject: Subject) -> Runner:
-    """A network that OpenCV has read, ready to run."""
+    """A runner for a network read by OpenCV."""
     cv2.setNumThreads(subject.threads)
     if hasattr(net, "enableWinograd"):
         net.enableWinograd(True)

@@ -1,4 +1,4 @@
-"""PyTorch on the processor: eager, with channels last, traced and optimised, compiled."""
+"""PyTorch on the CPU: eager, channels last, traced and optimized, compiled."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from matnet.benchmarks.peers.base import Factory, Runner, Subject, imported
 
 
 def eager_runner(subject: Subject) -> Runner:
-    """Layer by layer, activations N x C x H x W."""
+    """Eager, activations N x C x H x W."""
     torch, module, _ = _prepared(subject, channels_last=False)
     return _runner(torch, module)
 
 
 def channels_last_runner(subject: Subject) -> Runner:
-    """Layer by layer, activations and filters in the order N x H x W x C."""
+    """Eager, activations and filters in the order N x H x W x C."""
     torch, module, _ = _prepared(subject, channels_last=True)
     return _runner(torch, module, channels_last=True)
 
 
 def optimized_runner(subject: Subject) -> Runner:
-    """Traced, frozen, and through torch.jit.optimize_for_inference."""
+    """Traced, frozen, and optimized by torch.jit.optimize_for_inference."""
     torch, module, example = _prepared(subject, channels_last=False)
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # sizes become constants in the trace, and shall
+        warnings.simplefilter("ignore")  # the trace intentionally has constant sizes
         traced = torch.jit.freeze(torch.jit.trace(module, example, check_trace=False))
         optimized = torch.jit.optimize_for_inference(traced)
     run = _runner(torch, optimized)
-    for _ in range(2):  # the executor specialises in its first runs
+    for _ in range(2):  # the executor specializes in its first runs
         run(example.numpy())
     return run
 
 
 def compiled_runner(subject: Subject) -> Runner:
-    """torch.compile, which needs a C++ compiler; compiling takes up to a minute."""
+    """torch.compile; needs a C++ compiler and up to a minute."""
     torch, module, example = _prepared(subject, channels_last=True)
     torch._dynamo.reset()
     run = _runner(torch, torch.compile(module), channels_last=True)

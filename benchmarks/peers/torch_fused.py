@@ -1,4 +1,4 @@
-"""A torch module whose convolutions take the sum and the ReLU behind them in, by the two operators of ATen for that."""
+"""Fuses convolutions of a torch module with the following sum and ReLU, with two operators of ATen."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SUMS = (operator.add, operator.iadd, torch.add, torch.Tensor.add)
 
 
 def with_fused_convolutions(module: Any) -> Any:
-    """The module with `aten.cudnn_convolution_relu` and `aten.cudnn_convolution_add_relu` where they fit.
+    """The module with `aten.cudnn_convolution_relu` and `aten.cudnn_convolution_add_relu` where possible.
 
-    That is wherever a ReLU alone reads a convolution, or the sum of one and of another term. Both operators take one
-    pad for both sides of an axis, as nn.Conv2d has it.
+    A ReLU is fused if it is the only reader of a convolution, or of the sum of a convolution and another term. Both
+    operators have one pad for both sides of an axis, as nn.Conv2d.
     """
     traced = fx.symbolic_trace(module)
     modules = dict(traced.named_modules())
@@ -43,7 +43,7 @@ def with_fused_convolutions(module: Any) -> Any:
 
 
 def _alone(node: Any, modules: dict[str, Any]) -> bool:
-    """Whether the node is a convolution that a single other one reads."""
+    """Whether the node is a convolution with a single reader."""
     conv = modules.get(node.target) if node.op == "call_module" else None
     return isinstance(conv, nn.Conv2d) and conv.padding_mode == "zeros" and len(node.users) == 1
 
@@ -55,7 +55,7 @@ def _settings(traced: Any, node: Any, conv: Any) -> tuple[Any, ...]:
 
 
 def convolution(x: Any, other: Any, weight: Any, bias: Any, *windows: Any) -> Any:
-    """relu(conv(x) + other), or without another term relu(conv(x)); `windows`: stride, padding, dilation, groups."""
+    """relu(conv(x) + other), or relu(conv(x)) if other is None; `windows`: stride, padding, dilation, groups."""
     if other is None:
         return torch.ops.aten.cudnn_convolution_relu(x, weight, bias, *windows)
     return torch.ops.aten.cudnn_convolution_add_relu(x, weight, other, 1.0, bias, *windows)

@@ -1,4 +1,4 @@
-"""PyTorch on a GPU at its best: channels last, cuDNN's search, CUDA graphs, torch.compile with max-autotune."""
+"""PyTorch on a GPU in its fastest forms: channels last, cuDNN's search, CUDA graphs, max-autotune."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from matnet.benchmarks.peers.base import Factory, Runner, Subject, imported
 from matnet.errors import EngineError
 
-WARM_UP = 3  # runs before a graph is captured: cuDNN searches, cuBLAS takes its memory
+WARM_UP = 3  # runs before a graph is captured, for cuDNN's search and cuBLAS's workspace
 
 
 class Placed:
-    """A module and its input on the GPU, channels last; arrays come through page-locked memory.
+    """A module and its input on the GPU, channels last; arrays are copied through page-locked memory.
 
-    What arrives is converted on the GPU: a copy that converts as well would do so on the processor.
+    Values are converted on the GPU, since a converting copy would convert on the CPU.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -27,7 +27,7 @@ class Placed:
         self._arrived = self._torch.empty(subject.shape, device="cuda")
 
     def _prepare(self) -> None:
-        """What else is to be done with the module before it runs."""
+        """Further preparation of the module, for subclasses."""
 
     def _place(self, x: np.ndarray) -> None:
         self._staged.copy_(self._torch.from_numpy(x))
@@ -36,7 +36,7 @@ class Placed:
 
 
 class GraphRunner(Placed):
-    """The module captured as one CUDA graph: copy, replay, copy; or the replay alone."""
+    """The module captured as one CUDA graph: copy, replay, copy; or only the replay."""
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -52,7 +52,7 @@ class GraphRunner(Placed):
             self._result = module(self._given)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """From an array in host memory to one in host memory."""
+        """A run from host memory to host memory."""
         self._place(x)
         self._graph.replay()
         return self._result.float().contiguous().cpu().numpy()
@@ -69,7 +69,7 @@ class GraphRunner(Placed):
 
 
 class FusedGraphRunner(GraphRunner):
-    """The same with sums and ReLUs fused into cuDNN's convolutions, as torch itself does not without being asked."""
+    """A GraphRunner with sums and ReLUs fused into cuDNN's convolutions, which torch does not do by default."""
 
     def _prepare(self) -> None:
         from matnet.benchmarks.peers.torch_fused import with_fused_convolutions
@@ -78,7 +78,7 @@ class FusedGraphRunner(GraphRunner):
 
 
 class CompiledRunner(Placed):
-    """The module through torch.compile with max-autotune, which captures CUDA graphs of its own."""
+    """The module compiled by torch.compile with max-autotune, which captures its own CUDA graphs."""
 
     def __init__(self, subject: Subject) -> None:
         super().__init__(subject)
@@ -106,10 +106,10 @@ class CompiledRunner(Placed):
 
 
 def prepared(subject: Subject) -> tuple[Any, Any, Any]:
-    """torch set to the precision, the module and its input on the GPU, both channels last."""
+    """torch, set to the precision; the module and its input on the GPU, both channels last."""
     torch = imported("torch", "torch")
     if not torch.cuda.is_available():
-        raise EngineError(f"torch {torch.__version__} sees no GPU; install one built for CUDA")
+        raise EngineError(f"torch {torch.__version__} finds no GPU; install a build for CUDA")
     from matnet.benchmarks.peers.torch_network import torch_network
 
     torch.backends.cudnn.benchmark = True
@@ -123,7 +123,7 @@ def prepared(subject: Subject) -> tuple[Any, Any, Any]:
 
 
 def release() -> None:
-    """Give back what torch keeps of device memory, so that the next network finds room."""
+    """Free cached device memory of torch for the next network."""
     torch = imported("torch", "torch")
     if "torch._dynamo" in sys.modules:  # importing it takes seconds
         torch._dynamo.reset()

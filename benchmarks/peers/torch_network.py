@@ -1,4 +1,4 @@
-"""A Network as a PyTorch module for measuring: matnet's own export, tuned as torch's users tune one for inference."""
+"""Converts a Network to a PyTorch module for benchmarks, with the usual optimizations for inference."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
 
 def torch_network(net: Network, name: str, output: str, shape: Shape) -> Any:
-    """One output of a network as a function of its one input, of this shape.
+    """One output of a network as a function of its only input, with this shape.
 
-    Batch normalisation is folded into the convolutions by torch's own helper, a convolution of the whole map is a
-    Linear, and a ReLU that alone reads a convolution works in place. EngineError for layers that torch lacks.
+    Batch normalization is folded into the convolutions by torch's helper, convolutions over the whole map become
+    Linear, and a ReLU works in place if it is the only reader of a convolution. EngineError for layers that torch
+    lacks.
     """
     net = drop_dropout(net, [output])
     layers = net.upto([output])
@@ -53,7 +54,7 @@ def torch_network(net: Network, name: str, output: str, shape: Shape) -> Any:
 
 
 def _fold(module: Any, convolution: str, normalization: str) -> None:
-    """Take the batch normalisation into the convolution before it."""
+    """Fold the batch normalization into the convolution before it."""
     before = getattr(module, convolution, None)
     if isinstance(before, CONVOLUTIONS):
         transpose = isinstance(before, nn.ConvTranspose2d)
@@ -62,7 +63,7 @@ def _fold(module: Any, convolution: str, normalization: str) -> None:
 
 
 def _flatten(module: Any, name: str, op: Conv, shape: Shape) -> None:
-    """A convolution whose filters cover an input of this shape becomes a product with a matrix."""
+    """Replace a convolution by a matrix product if its filters cover the whole input."""
     found = getattr(module, name, None)
     if not isinstance(found, nn.Conv2d) or any(op.pad) or tuple(found.weight.shape[1:]) != tuple(shape[1:]):
         return
