@@ -166,7 +166,7 @@ def test_no_time_means_nothing_begun(capsys: pytest.CaptureFixture[str]) -> None
     assert gpu.main(["--backend", "numpy", "--only", "conformance,speed", "--budget", "0.01"]) == 0
     text = capsys.readouterr().out
     assert "conformance, fp32: not started" in text
-    assert "speed, vgg16, batch 256, fp32: not begun" in text
+    assert "speed, vgg16, batch 256, fp32: not started" in text
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
