@@ -200,7 +200,7 @@ def lower(layer: LayerDef, builder: Builder) -> None:
 
 
 def _registered_name(layer: LayerDef) -> str | None:
-    """The name under which a registered op stands for the layer; None where a lowering function does.
+    """The name under which a registered op stands for the layer; None if a lowering function does.
 
     A Python layer is found by `module.Class` or by its class alone.
     """

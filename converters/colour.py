@@ -101,7 +101,7 @@ def _pass_on(
     sizes: Mapping[str, Shape | tuple[int | None, ...]],
     edits: list[_Edit],
 ) -> Order | None:
-    """The order of the layer's outputs, () where it is Caffe's again; None where it cannot take another order."""
+    """The order of the layer's outputs, () where it is Caffe's again; None if it cannot take another order."""
     op, params = layer.op, net.param_shapes(layer)
     if op.joins_channels:
         return _joined(layer, reads, sizes)
@@ -124,7 +124,7 @@ def _pass_on(
 def _joined(
     layer: Layer, reads: list[Order | None], sizes: Mapping[str, Shape | tuple[int | None, ...]]
 ) -> Order | None:
-    """Channels of the inputs one after the other; None where the number of one's channels is not known."""
+    """Channels of the inputs one after the other; None if the number of one's channels is not known."""
     order: list[int] = []
     for name, own in zip(layer.inputs, reads, strict=True):
         channels = sizes[name][1]

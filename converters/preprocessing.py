@@ -153,9 +153,9 @@ def _border(full: tuple[int, ...], size: tuple[int, int]) -> dict[str, np.ndarra
 
 
 def classes_struct(net: Network, options: ConversionOptions, sizes: dict[str, Shape]) -> dict[str, Any] | None:
-    """`meta.classes`: name and description cells in the order of the outputs; None where no classes are given.
+    """`meta.classes`: name and description cells in the order of the outputs; None if no classes are given.
 
-    DataError where there are as many as no output has channels.
+    DataError if there are as many as no output has channels.
     """
     if options.labels is not None:
         names, descriptions = read_labels(options.labels)
@@ -220,7 +220,7 @@ def _label(line: str) -> tuple[str, str]:
 
 
 def image_shape(net: Network, variable: str | None, declared: Sequence[int] | None) -> Shape | None:
-    """N x C x H x W of an image input with one or three channels, None where there is none of known size."""
+    """N x C x H x W of an image input with one or three channels, None if there is none of known size."""
     if variable is None or declared is None or len(declared) != 4 or declared[1] not in (1, 3):
         return None
     return declared[0], declared[1], declared[2], declared[3]

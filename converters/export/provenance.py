@@ -62,7 +62,7 @@ class Original:
 def remember(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
     """The struct `meta.caffe` of a finished conversion; `images` are inputs whose channels were reordered.
 
-    Also without weights, but for layers whose blobs are no plain layer's: what these become depends on the weights.
+    Also without weights, except for layers whose blobs are no plain layer's: what these become depends on the weights.
     """
     groups: list[tuple[list[LayerDef], list[str]]] = []
     group_of: dict[str, int] = {}  # by layer made

@@ -49,7 +49,7 @@ class CaffeNet:
     def write(self, prototxt: PathLike | None, caffemodel: PathLike | None) -> None:
         """Write the files that are asked for, each whole; where one cannot be written, neither is replaced.
 
-        NetworkError where a caffemodel is asked for and the network has no weights.
+        NetworkError if a caffemodel is asked for and the network has no weights.
         """
         if caffemodel is not None and not self.has_weights:
             raise NetworkError(f"{caffemodel}: the network has no weights to write; ask for the prototxt alone")
@@ -144,7 +144,7 @@ def _input_shapes(net: Network, input_size: InputSize | None, batch: int) -> dic
 
 
 def _require_one_writer(net: Network) -> None:
-    """Refuse variables that several layers write: Caffe has one producer per blob, but for layers in place."""
+    """Refuse variables that several layers write: Caffe has one producer per blob, except for layers in place."""
     writers: dict[str, list[str]] = {}
     for layer in net.layers.values():
         for name in layer.outputs:

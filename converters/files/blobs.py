@@ -24,7 +24,7 @@ def read_blob(wire: WireReader, start: int, end: int) -> Blob:
 
     Values are double_data where there is any, else data, else NVIDIA's raw_data (FLOAT, FLOAT16, DOUBLE);
     diffs are stepped over. Where any of num, channels, height, width is present, they are the shape, even
-    beside `shape`. Raises FileFormatError for damage, ShapeError where shape and values do not agree.
+    beside `shape`. Raises FileFormatError for damage, ShapeError if shape and values do not agree.
     """
     legacy: dict[int, int] = {}
     dims: list[int] | None = None

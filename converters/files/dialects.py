@@ -63,7 +63,7 @@ def weight_of_value(enum: str) -> Severity:
 
 
 def lenient_hint(refused: Iterable[Severity], lenient: bool) -> str:
-    """What reading leniently would do about the refused fields; "" where it would do nothing."""
+    """What reading leniently would do about the refused fields; "" if it would do nothing."""
     if lenient or Severity.UNKNOWN not in refused:
         return ""
     return f"; {in_words('lenient=True', '--lenient')} ignores unknown fields, with a note for each"

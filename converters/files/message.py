@@ -128,7 +128,7 @@ class Message:
         return twin
 
     def known_fields(self) -> Message:
-        """A message with the same values, but for fields that the schema does not know, in sub-messages too."""
+        """A message with the same values, except for fields that the schema does not know, in sub-messages too."""
         def known(value: Any) -> Any:
             return value.known_fields() if isinstance(value, Message) else value
 

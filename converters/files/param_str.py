@@ -56,7 +56,7 @@ MOST_CHANNELS = 4
 
 
 def image_shape(text: str) -> tuple[int, int, int, int] | None:
-    """N x C x H x W of the images that a Python data layer makes; None where its `param_str` states no size.
+    """N x C x H x W of the images that a Python data layer makes; None if its `param_str` states no size.
 
     One image of three channels where it does not state how many. A size of three numbers is C x H x W or H x W x C,
     whichever has at most four channels.

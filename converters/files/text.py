@@ -40,7 +40,7 @@ def read_text(path: str | os.PathLike[str], type_name: str = "NetParameter",
     Raises FileFormatError: at once for wrong syntax (line, column, what was found, what was expected), and
     with a list for unknown fields, enum values that no schema has, missing required fields and singular fields
     given twice. Each of these is a line in `notes` instead where it cannot change a result (see `dialects`), and,
-    but for enum values, with `lenient`: unknown fields are kept under their names, of repeated scalars the last, of
+    except for enum values, with `lenient`: unknown fields are kept under their names, of repeated scalars the last, of
     repeated messages the merger. Unknown fields in a layer of an unknown type are always kept, without a note.
     """
     file = existing_file(path, "prototxt")

@@ -50,7 +50,7 @@ def _has_number(field: Field, value: Any) -> bool:
 
 
 def _without_numbers(message: Message) -> Message | None:
-    """What `encode` finds no numbers for, in messages of the same types; None where there is no such thing."""
+    """What `encode` finds no numbers for, in messages of the same types; None if there is no such thing."""
     rest = Message(message.type)
     for name, value in message.items():
         field = message.type.fields.get(name)

@@ -48,7 +48,7 @@ def crop_offsets(
 
     `known` holds the offsets of the Crop layers before it, by layer name; `sizes` the height and width
     of variables (for global pooling). Both inputs are followed back to the nearest common blob; a Crop is
-    followed along its first input only. None where they have no common blob. Raises NetworkError where
+    followed along its first input only. None if they have no common blob. Raises NetworkError if
     the maps differ in scale, or the offset is negative or no whole number.
     """
     producers = {variable: layer for layer in layers for variable in layer.outputs}

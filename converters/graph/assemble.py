@@ -55,7 +55,7 @@ class NetState:
         return in_words("another phase, level or stages", "another --phase, --level or --stage")
 
     def _way_to_meet(self, rule: Message) -> str:
-        """What a rule asks for beyond this state; "" where no option can meet it."""
+        """What a rule asks for beyond this state; "" if no option can meet it."""
         ways = []
         if rule.has("phase") and rule.get("phase") != self.phase:
             ways.append(in_words(f"phase={rule.get('phase')!r}", f"--phase {rule.get('phase')}"))

@@ -43,7 +43,7 @@ def _text(shape: tuple[int, ...]) -> str:
 
 
 def blob_counts(layer: LayerDef) -> tuple[int, ...] | None:
-    """How many parameter blobs the layer may have in a caffemodel; None where its type does not determine it."""
+    """How many parameter blobs the layer may have in a caffemodel; None if its type does not determine it."""
     rule = _COUNTS.get(layer.type)
     if rule is not None:
         return rule(layer)

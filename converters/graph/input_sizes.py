@@ -77,7 +77,7 @@ def input_sizes(
     mean_size: tuple[int, int] | None,
     notes: list[str] | None = None,
 ) -> dict[str, Sizes]:
-    """Input blob -> Caffe's shape, None where a size is not known.
+    """Input blob -> Caffe's shape, None if a size is not known.
 
     A size that the user gives replaces the file's; the batch size stays. The channels of data layers come
     from the first weights that read them, and where the file does not state height and width those of the mean

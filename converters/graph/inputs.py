@@ -12,12 +12,12 @@ _IMAGE_LAYERS = {"Data": "data_param", "ImageData": "image_data_param", "WindowD
 
 
 def is_source(layer: Message) -> bool:
-    """Whether a layer brings data in: any layer without bottoms, of whatever fork, but for Parameter."""
+    """Whether a layer brings data in: any layer without bottoms, of whatever fork, except for Parameter."""
     return not layer.get("bottom") and bool(layer.get("top")) and layer.get("type") != "Parameter"
 
 
 def input_shapes(layer: Message, notes: list[str]) -> dict[str, Shape | None]:
-    """Top -> shape as far as the layer states it, None where it depends on data. Data layers add a note.
+    """Top -> shape as far as the layer states it, None if it depends on data. Data layers add a note.
 
     Raises FileFormatError for a number of shapes that does not fit the tops, and for sizes below 1.
     """

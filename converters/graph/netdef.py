@@ -32,7 +32,7 @@ class LayerDef:
     once; they differ from Caffe's names only where an in-place layer later overwrites the blob: the value
     after the last in-place layer keeps Caffe's name, the one that layer L overwrites is `<blob>_before_<L>`.
     params: the whole LayerParameter (`params.get("convolution_param").get("num_output")`).
-    share_names: ParamSpec names by blob index, "" where there is none; blobs of equal name are one parameter.
+    share_names: ParamSpec names by blob index, "" if there is none; blobs of equal name are one parameter.
     blobs: filled by `attach_weights`; empty before, and for layers that keep their filler's values.
     """
 
@@ -57,7 +57,7 @@ class NetDef:
     """A Caffe network ready to be lowered: V2 layers, filtered by phase, wired, in file order.
 
     layers: without Input and data layers, and without Split layers that Caffe inserted by itself.
-    inputs: Caffe's blob name -> shape as stated (N x C x H x W, or any rank), None where unknown, for every
+    inputs: Caffe's blob name -> shape as stated (N x C x H x W, or any rank), None if unknown, for every
     top of an Input or data layer (labels too: whoever drops the losses drops them).
     input_variables: blob name -> variable name; they differ only if an in-place layer overwrites the input.
     data_layers: Input, Data, ImageData, ... as they stood, for their transform_param and fillers.

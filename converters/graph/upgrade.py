@@ -18,7 +18,7 @@ _SPEC_FIELDS = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "l
 
 
 def generation(net: Message) -> str:
-    """V0, V1 or V2, from what the file holds. FileFormatError where it holds no layer, or absurdly many."""
+    """V0, V1 or V2, from what the file holds. FileFormatError if it holds no layer, or absurdly many."""
     layers = net.get("layers")
     if len(layers) + len(net.get("layer")) > MOST_LAYERS:
         raise FileFormatError(f"{net.source.path}: found {len(layers) + len(net.get('layer'))} layers, expected at "

@@ -127,7 +127,7 @@ class Builder:
         return found
 
     def channels(self, layer: LayerDef) -> int:
-        """The size of axis 1 of the first input; ShapeError where there is no such axis, or its size is not known."""
+        """The size of axis 1 of the first input; ShapeError if there is no such axis, or its size is not known."""
         shape = self.shape(layer.inputs[0])
         if len(shape) < 2:
             raise ShapeError(f"reads a blob of {len(shape)} axes; expected at least N x C")
@@ -140,7 +140,7 @@ class Builder:
         return variable in self.graph.finals.values()
 
     def give_sizes(self) -> str:
-        """Advice that names every input of unknown size, and what of it is unknown; "" where all are known."""
+        """Advice that names every input of unknown size, and what of it is unknown; "" if all are known."""
         shapes = {blob: self.values[name].shape for blob, name in self.graph.inputs.items() if name in self.values}
         forms = {blob: _form(shape) for blob, shape in shapes.items() if not known(shape)}
         if not forms:
@@ -334,7 +334,7 @@ class Builder:
 
 
 def _form(shape: Sizes) -> Sequence[str]:
-    """The axes of an input that a person has to give: those from the first unknown one on, but for the images."""
+    """The axes of an input that a person has to give: those from the first unknown one on, except for the images."""
     axes = "NCHW" if len(shape) == 4 else "ABCDEFGH"[: len(shape)]
     first = next((place for place in range(1, len(shape)) if shape[place] is None), 0)
     return axes[min(first, 2) if len(shape) == 4 else 0 :]

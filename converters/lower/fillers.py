@@ -18,7 +18,7 @@ FILLERS: dict[str, tuple[str, tuple[str, ...]]] = {
 def filler_values(layer: LayerDef, index: int, shape: Shape) -> np.ndarray:
     """The values that a constant or bilinear filler gives to blob `index`.
 
-    ShapeError where the file should have held the blob: a random filler's values exist nowhere else.
+    ShapeError if the file should have held the blob: a random filler's values exist nowhere else.
     """
     message, names = FILLERS.get(layer.type, ("", ()))
     if index < len(names):

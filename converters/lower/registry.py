@@ -26,7 +26,7 @@ class Lowering:
     tops: Count
 
     def __call__(self, layer: LayerDef, net: Builder) -> None:
-        """Add the layer to the network; NetworkError where it has another number of bottoms or tops."""
+        """Add the layer to the network; NetworkError if it has another number of bottoms or tops."""
         _refuse_count("bottoms", layer.bottoms, self.bottoms)
         _refuse_count("tops", layer.tops, self.tops)
         self.function(layer, net)

@@ -1,4 +1,4 @@
-"""Sizes while a network is built: whole numbers, or None where the file does not state an input's size."""
+"""Sizes while a network is built: whole numbers, or None if the file does not state an input's size."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def merged(sizes: Sizes, rank: int) -> Sizes:
 def output_sizes(op: Op, inputs: Sequence[Sizes], params: Sequence[Shape], outputs: int) -> list[Sizes]:
     """The op's output sizes; where inputs are not all known, those that two different guesses agree on.
 
-    Raises ShapeError where known sizes do not fit. `outputs` is how many there are.
+    Raises ShapeError if known sizes do not fit. `outputs` is how many there are.
     """
     if all(known(sizes) for sizes in inputs):
         return list(op.output_shapes([numbers(sizes) for sizes in inputs], params))

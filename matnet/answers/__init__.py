@@ -1,1 +1,1 @@
-"""What a Network answers about images and about itself: classes, layers, predictions, features, drawings."""
+"""The high-level methods of Network: classes, layers, predictions, detections, features, drawings."""

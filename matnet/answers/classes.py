@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 WORDNET = re.compile(r"n\d{8}")
 SORTED, DEVKIT = "ilsvrc12-sorted", "ilsvrc12-devkit"
 ORDERS = {"ilsvrc12": SORTED, "devkit": DEVKIT, SORTED: SORTED, DEVKIT: DEVKIT}
-"""What names the 1000 classes of ILSVRC-2012: by WordNet id, as Caffe counts them, or as the development kit does."""
+"""Names of the two orders of ILSVRC-2012's 1000 classes: sorted by WordNet id (Caffe's), or the development kit's."""
 
 
 @dataclass(frozen=True, eq=False)
 class Classes(Sequence[str]):
     """Class names in the order of the network's outputs: a sequence of text.
 
-    wordnet_ids: as many ids (`n01440764`), or None. source: where the names come from; "" where nothing names them,
-    and the sequence is empty.
+    wordnet_ids: one id (`n01440764`) per class, or None. source: where the names come from; "" if the classes have no
+    names, and the sequence is empty.
     """
 
     names: tuple[str, ...] = ()
@@ -55,13 +55,13 @@ class Classes(Sequence[str]):
 
     def __repr__(self) -> str:
         if not self.names:
-            return "<Classes: no names; give them as net.classes = [...] or a file, or 'ilsvrc12'>"
+            return "<Classes: no names; set net.classes to a list, a file or 'ilsvrc12'>"
         shown = ", ".join(map(repr, self.names[:3]))
         return f"<Classes: {len(self)} from {self.source}: {shown}{', ...' if len(self) > 3 else ''}>"
 
 
 def classes_of(net: Network) -> Classes:
-    """The classes as the network's file names them, else in the order that its model card states, else none."""
+    """The class names in the network's file, else those of the order in its model card, else none."""
     names, words = class_names(net), class_descriptions(net)
     if names or words:
         return _named(names or words or [], words or names or [], "the file")
@@ -70,9 +70,9 @@ def classes_of(net: Network) -> Classes:
 
 
 def stated_classes(stated: str | os.PathLike[str] | Sequence[str]) -> Classes:
-    """Classes that a person states: `ilsvrc12` or `devkit`, a file with a class per line, or a list of names.
+    """The classes for user input: `ilsvrc12` or `devkit`, a file with one class per line, or a list of names.
 
-    DataError, or FileFormatError, for anything else.
+    Raises DataError or FileFormatError for anything else.
     """
     if isinstance(stated, Classes):
         return stated
@@ -82,8 +82,8 @@ def stated_classes(stated: str | os.PathLike[str] | Sequence[str]) -> Classes:
             return ilsvrc2012(ORDERS[text], text)
         if not Path(text).is_file():
             raise DataError(
-                f"classes {text!r}: no such file, and no such order{nearest(text, ORDERS)}; give a list of names, a "
-                "file with one class per line, or one of ilsvrc12, devkit"
+                f"classes {text!r}: not an existing file or a known order{nearest(text, ORDERS)}; give a list of "
+                "names, a file with one class per line, or one of ilsvrc12, devkit"
             )
         from matnet.converters.preprocessing import read_labels
 
@@ -94,7 +94,7 @@ def stated_classes(stated: str | os.PathLike[str] | Sequence[str]) -> Classes:
 
 
 def write_classes(net: Network, classes: Classes) -> None:
-    """Put the classes into `net.meta`, so that the network is saved with them.
+    """Store the classes in `net.meta`, so that they are saved with the network.
 
     DataError where there are as many as no output of the network scores or counts.
     """
@@ -102,8 +102,8 @@ def write_classes(net: Network, classes: Classes) -> None:
     if counts and all(counts.values()) and not any(len(classes) in numbers for numbers in counts.values()):
         outputs = ", ".join(f"{name!r} has {' or '.join(map(str, numbers))}" for name, numbers in counts.items())
         raise DataError(
-            f"{net.source}: {len(classes)} classes are given ({classes.source}), but of the outputs' channels "
-            f"{outputs}; give as many"
+            f"{net.source}: {len(classes)} classes given ({classes.source}), but no output has as many channels: "
+            f"{outputs}; give one class per channel"
         )
     ids = classes.wordnet_ids or classes.names
     net.meta["classes"] = {"name": Cell(list(ids)), "description": Cell(list(classes.names))}
@@ -135,7 +135,7 @@ def ilsvrc2012(order: str, source: str) -> Classes:
 
 
 def _named(names: Sequence[str], words: Sequence[str], source: str) -> Classes:
-    """Names and words as they come: ids and words, words alone, or ids alone, whose words are looked up."""
+    """Classes from ids and words, from words alone, or from ids alone (their words are looked up)."""
     if not all(WORDNET.fullmatch(name) for name in names):
         return Classes(tuple(words if len(words) == len(names) else names), None, source)
     if len(words) != len(names) or list(words) == list(names):

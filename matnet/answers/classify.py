@@ -1,4 +1,4 @@
-"""`net.classify`: images in, a table of classes and probabilities out."""
+"""`net.classify`: the best classes of images and their probabilities, as a table."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 KINDS = {
     "top": whole(),
     "classes": Kind(
-        lambda value: value is None or PATH.accepts(value) or all_texts(value), "names, a file of them, or 'ilsvrc12'"
+        lambda value: value is None or PATH.accepts(value) or all_texts(value), "names, a file of names, or 'ilsvrc12'"
     ),
     "scores": TEXT.or_none(),
     "progress": FUNCTION.or_none(),
 }
-"""What the keywords of `classify` must be."""
-NAMELESS = "the network's file names no classes, so they are numbered from 0; name them with "
+"""The accepted values of the keywords of `classify`."""
+NAMELESS = "the network's file has no class names, so classes are numbered from 0; name them with "
 NAMING = (
     "net.classes = [...] or classes=[...] (a list, a file with a class per line, or 'ilsvrc12', the 1000 of ImageNet)",
     "--classes FILE (a class per line), or --classes ilsvrc12 (the 1000 of ImageNet)",
@@ -44,7 +44,7 @@ NAMING = (
 
 @dataclass(frozen=True)
 class Answer:
-    """One class: its name, its probability (or score), its WordNet id if known, and its place among the outputs."""
+    """One class: its name, its probability (or score), its WordNet id if known, and its index among the outputs."""
 
     name: str
     probability: float
@@ -56,11 +56,11 @@ class Answer:
 class Predictions:
     """The best classes of one or several images, as a table: text, HTML in a notebook, plain data by `to_dicts`.
 
-    images: their names. answers: the best first, for each image; none for one that could not be read. several: whether
-    a list or a folder was given; then the table has a row per image, else one per class. measure: what the numbers are,
-    `probability` after a softmax, else `score`. unreadable: why images were left out. notes: what to know besides.
-    not_finite: of how many images scores are NaN or infinite. damaged: the params that hold such values, and how many.
-    runtime: of backend onnx, how the network ran, and which images where that changed.
+    images: their names. answers: the classes of each image, best first; empty for an unreadable image. several: whether
+    the input was a list or a folder; then the table has a row per image, else one per class. measure: `probability`
+    after a softmax, else `score`. unreadable: the errors of skipped images. notes: remarks and warnings. not_finite:
+    the number of images with NaN or infinite scores. damaged: the params with NaN or infinite values, and how many.
+    runtime: the runtime of the onnx backend; with the image ranges if it changed during the run.
     """
 
     images: tuple[str, ...]
@@ -84,7 +84,7 @@ class Predictions:
         return self.to_dicts()[index]
 
     def records(self) -> list[dict[str, Any]]:
-        """A dict per image: image, and either `top`, its classes with the best first, or `error`."""
+        """A dict per image: `image`, and either `top` (its classes, best first) or `error`."""
         return [
             {"image": image, "top": [self._plain(answer) for answer in answers]}
             if answers
@@ -93,8 +93,9 @@ class Predictions:
         ]
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """A dict per row. One image: class, probability, wordnet_id, index. Several: image, those of its best class,
-        and `top`, all its classes; `error` in their place for an image that could not be read.
+        """A dict per row. One image: class, probability, wordnet_id, index of each class.
+
+        Several images: image, the same fields of its best class, and `top` with all classes; or `error` if unreadable.
         """
         if not self.several:
             return [self._plain(answer) for answer in self.answers[0]]
@@ -148,7 +149,7 @@ def classify(
     if scores is None and detects(net):
         way = in_words("net.detect(images)", f"`{program('predict')}`")
         raise NetworkError(
-            f"{net.source}: is a detector, which scores boxes and not images; {way} lists the objects in images"
+            f"{net.source}: this network is a detector: it scores boxes, not images; use {way}"
         )
     prepared, engine = chosen(net, preprocessing, keywords)
     variable = score_variable(net, scores)
@@ -201,32 +202,32 @@ def _are_probabilities(net: Network, variable: str) -> bool:
 
 
 def _rows(net: Network, variable: str, values: np.ndarray | None) -> np.ndarray:
-    """Scores as images x classes; NetworkError for maps of scores."""
+    """Scores as images x classes. Raises NetworkError for score maps."""
     if values is None:
         return np.empty((0, 0), np.float32)
     if values.ndim == 4 and values.shape[2:] != (1, 1):
         size = "x".join(map(str, values.shape))
-        way = in_words("scores=, or an image_size", "--scores, or an --input-size")
+        scores, image_size = in_words("scores=", "--scores"), in_words("image_size=", "--input-size")
         raise NetworkError(
-            f"{net.source}: {variable!r} is {size}, a map of scores and not one row per image; name a variable that "
-            f"has one with {way} that leaves one pixel"
+            f"{net.source}: {variable!r} is a score map of {size}, expected one pixel; name another variable with "
+            f"{scores}, or give the size that the network was trained for with {image_size}"
         )
     return values.reshape(len(values), -1)
 
 
 def _fitting(net: Network, classes: Classes, variable: str, outputs: int) -> Classes:
-    """The classes; DataError where they are not as many as the variable has outputs."""
+    """The classes. Raises DataError if the variable has another number of outputs."""
     if classes and len(classes) != outputs:
         raise DataError(
-            f"{net.source}: {len(classes)} classes are named ({classes.source}), but {variable!r} scores {outputs}; "
-            f"give as many names with {in_words('classes=', '--classes')}, or another variable with "
+            f"{net.source}: {len(classes)} class names ({classes.source}), but {variable!r} scores {outputs}; "
+            f"give {outputs} names with {in_words('classes=', '--classes')}, or another variable with "
             f"{in_words('scores=', '--scores')}"
         )
     return classes
 
 
 def _best(row: np.ndarray, top: int, classes: Classes) -> tuple[Answer, ...]:
-    """The largest scores; of equal ones the first counts, and what is not a number comes last."""
+    """The largest scores, in descending order; ties keep the order of the classes, and NaN comes last."""
     order = np.argsort(-np.where(np.isnan(row), -np.inf, row), kind="stable")[:top]
     ids = classes.wordnet_ids
     return tuple(

@@ -58,15 +58,15 @@ KINDS = {
 """What the keywords of `detections` must be."""
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 DRAWN = "matnet predict --draw"
-"""What the PNG files state as their software, so that they may be written again."""
+"""The software field of the PNG files; a file with it may be replaced."""
 
 
 @dataclass(frozen=True)
 class ImageDetections:
-    """What was found in one image, best first, or why there is nothing: in `error`.
+    """The detections in one image, best first; `error` says why there are none.
 
-    boxes: R x 4 float32, the edges left, top, right, bottom in pixels from the image's corner. names: the classes.
-    not_finite: whether the network's scores or boxes were NaN or infinite; else an image with `error` is unreadable.
+    boxes: R x 4 float32: left, top, right, bottom in pixels from the top left corner. names: the classes.
+    not_finite: whether scores or boxes were NaN or infinite; otherwise, an image with `error` is unreadable.
     """
 
     picture: Picture
@@ -103,8 +103,8 @@ def detections(
     idle = [name for name in ("batch_size", "crops") if name in keywords]
     if idle:
         named = ", ".join(idle)
-        raise DataError(f"{named}: {net.source} is a detector, which gets one image at a time, whole; leave out")
-    detector_of(net, scores)  # what is no detector is named before its preprocessing
+        raise DataError(f"{named}: {net.source} is a detector, which takes one whole image at a time; leave it out")
+    detector_of(net, scores)  # fails for other networks before errors of their preprocessing
     prepared, options = chosen(net, preprocessing, keywords)
     found = list(detect(net, images, prepared, options, **given))
     faults = [image.error for image in found if image.error]
@@ -127,17 +127,17 @@ def detect(
     scores: str | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> Iterator[ImageDetections]:
-    """The objects in each image whose score is at least `least`, at most `top` of them, one image after the other.
+    """The objects in each image, one image after the other: scores of at least `least`, at most `top` objects.
 
-    classes, scores: as for `Network.classify`; see `class_names_of` for what the names must be. Images are resized as
-    for the evaluation of detections. Before any image is read, raises NetworkError for a network that is no detector
-    or takes proposed boxes, and DataError where the names do not fit the scores.
+    classes, scores: as for `Network.classify`; see `class_names_of` for the names. Images are resized as in the
+    evaluation of detections. Before it reads an image, raises NetworkError if the network is not a detector or needs
+    proposals, and DataError if the class names do not match the scores.
     """
     detector = detector_of(net, scores)
     if detector.takes_proposals:
         raise NetworkError(
-            f"{net.source}: takes boxes as {detector.boxes!r}, which an image alone does not give; "
-            f"`{program('eval')} --task detection --proposals FILE` feeds those of selective search"
+            f"{net.source}: needs proposed boxes as input {detector.boxes!r}; evaluate it with "
+            f"`{program('eval')} --task detection --proposals FILE` (boxes of selective search)"
         )
     known = net.classes if classes is None else stated_classes(classes)
     count = scored_classes(net, detector, preprocessing.channels)
@@ -184,7 +184,7 @@ def _each(
 
 def _best(picture: Picture, found: Found, names: Sequence[str], least: float, top: int | None) -> ImageDetections:
     if not found.finite:
-        error = f"{picture.name}: the network's scores or boxes are not finite numbers"
+        error = f"{picture.name}: the network's scores or boxes are NaN or infinite"
         return ImageDetections(picture, error=error, not_finite=True)
     order = np.argsort(-found.scores, kind="stable")
     order = order[found.scores[order] >= least][:top]
@@ -195,7 +195,7 @@ def _best(picture: Picture, found: Found, names: Sequence[str], least: float, to
 
 
 def _read(detector: Detector, picture: Picture, preprocessing: Preprocessing) -> tuple[np.ndarray, float, Any]:
-    """An image as the network takes it, the factor of its size, and the height and width of the file."""
+    """The network's input for an image, the factor by which it was resized, and its original height and width."""
     if detector.lists:
         image = preprocessing.load(picture.source)[np.newaxis]
         return image, 1.0, picture_pixels(picture, preprocessing).shape[:2]
@@ -212,7 +212,7 @@ def _found(
     known: Classes,
     least: float,
 ) -> tuple[Found, Sequence[str]]:
-    """The detections in one image, none where the network proposes no box; and the names of the classes."""
+    """The detections in one image (none if the network proposes no box), and the class names."""
     try:
         values = engine(inputs)
     except NoBoxError:
@@ -233,18 +233,17 @@ def _found(
     most = max(found.classes.tolist(), default=-1)
     if names and most >= len(names):
         raise DataError(
-            f"{net.source}: {len(names)} classes are named ({known.source}), but {detector.scores!r} lists class {most}"
-            f"; give a name for each class, from number 0 on, with {in_words('classes=', '--classes')}"
+            f"{net.source}: {len(names)} class names ({known.source}), but {detector.scores!r} lists class {most}"
+            f"; name every class, starting with class 0, with {in_words('classes=', '--classes')}"
         )
     return found, names
 
 
 def class_names_of(net: Network, detector: Detector, known: Classes, count: int) -> Sequence[str]:
-    """A name for each of `count` classes, the background among them; none where nothing names them.
+    """A name for each of `count` classes, including the background; empty if the classes have no names.
 
-    Names without one for the background are accepted where the detection layer, or the names in the network's file,
-    state which class it is: the further names then count from the class behind it. Raises DataError for another number
-    of names, and for a background at another place than the layer's.
+    The name of the background may be missing if the detection layer, or the names in the network's file, state which
+    class it is. Raises DataError for another number of names, and for a background at another index than the layer's.
     """
     if not known:
         return known
@@ -252,8 +251,8 @@ def class_names_of(net: Network, detector: Detector, known: Classes, count: int)
     if len(known) == count:
         if named is not None and detector.classes is not None and named != place:
             raise DataError(
-                f"{net.source}: {known[named]!r} is class {named} of those named ({known.source}), but the background "
-                f"of {detector.scores!r} is class {place}; give the names in the network's order with "
+                f"{net.source}: the class names ({known.source}) have {known[named]!r} as class {named}, but the "
+                f"background of {detector.scores!r} is class {place}; give the names in the network's order with "
                 f"{in_words('classes=', '--classes')}"
             )
         return known
@@ -262,16 +261,16 @@ def class_names_of(net: Network, detector: Detector, known: Classes, count: int)
         return whole
     hint = ""
     if len(known) == count - 1 and named is None:
-        hint = ", and one of these is the background: name it too, as 'background', in the place where it is scored"
+        hint = ", one of which is the background: add the name 'background' at its index"
     raise DataError(
-        f"{net.source}: {len(known)} classes are named ({known.source}), but {detector.scores!r} scores {count}"
-        f"{hint}; give as many names with {in_words('classes=', '--classes')}, or another variable with "
+        f"{net.source}: {len(known)} class names ({known.source}), but {detector.scores!r} scores {count}"
+        f"{hint}; give {count} names with {in_words('classes=', '--classes')}, or another variable with "
         f"{in_words('scores=', '--scores')}"
     )
 
 
 def picture_pixels(picture: Picture, preprocessing: Preprocessing) -> np.ndarray:
-    """H x W x 3 pixels of 0..255, uint8."""
+    """The pixels of an image: H x W x 3 uint8."""
     from matnet.images.decode import decode_uint8, with_channels
 
     if isinstance(picture.source, np.ndarray):
@@ -280,9 +279,9 @@ def picture_pixels(picture: Picture, preprocessing: Preprocessing) -> np.ndarray
 
 
 def drawn_files(folder: Path, images: Sequence[Picture]) -> list[Path]:
-    """Where the drawn images go: NAME.png in the folder.
+    """The files of the drawn images: NAME.png in the folder.
 
-    DataError where two images have one name, or a file of that name is there that `draw` did not write.
+    Raises DataError if two images have the same name, or if a file exists that `draw` did not write.
     """
     files = [folder / f"{Path(picture.name).stem}.png" for picture in images]
     twice = next((file for file, count in Counter(files).items() if count > 1), None)
@@ -291,13 +290,13 @@ def drawn_files(folder: Path, images: Sequence[Picture]) -> list[Path]:
         raise DataError(f"{folder}: is no folder; give one with {other}")
     if twice is not None:
         raise DataError(
-            f"{twice.stem}: two images have this name, and both would be drawn into {twice}; "
-            f"draw them into folders of their own with {other}"
+            f"{twice.stem}: two images have this name and would both be written to {twice}; "
+            f"draw them into different folders with {other}"
         )
     foreign = next((file for file in files if os.path.lexists(file) and not _is_drawn(file)), None)
     if foreign is not None:
         raise DataError(
-            f"{foreign}: exists, and is no image that matnet drew; it stays as it is: give another folder with {other}"
+            f"{foreign}: exists, and matnet did not draw it; give another folder with {other}"
         )
     return files
 
@@ -314,14 +313,14 @@ def _is_drawn(file: Path) -> bool:
 
 
 def draw(found: ImageDetections, file: Path, preprocessing: Preprocessing) -> None:
-    """Write the image as PNG with its boxes, each with class and score."""
+    """Write the image with its boxes, classes and scores as PNG."""
     content = drawn(found, preprocessing)
     with atomic_write(file) as target:
         target.write(content)
 
 
 def drawn(found: ImageDetections, preprocessing: Preprocessing) -> bytes:
-    """The image as PNG with its boxes, each with class and score."""
+    """The image with its boxes, classes and scores as PNG."""
     from PIL import Image, ImageDraw, ImageFont
     from PIL.PngImagePlugin import PngInfo
 
@@ -330,7 +329,7 @@ def drawn(found: ImageDetections, preprocessing: Preprocessing) -> bytes:
     font = ImageFont.load_default()
     assert found.boxes is not None
     rows = list(zip(found.names, found.classes, found.scores, found.boxes.tolist(), strict=True))
-    edges = np.array([*image.size, *image.size]) + width  # where a frame begins to be invisible
+    edges = np.array([*image.size, *image.size]) + width  # the limit beyond which a frame is invisible
     for name, number, score, box in reversed(rows):  # the best one on top
         colour = COLOURS[number % len(COLOURS)]
         left, top, right, bottom = map(round, np.clip(box, -width, edges).tolist())

@@ -1,4 +1,4 @@
-"""`net.draw()` and `net.summary()`: a network as a picture, and as text."""
+"""`net.draw()` and `net.summary()`: a network as SVG, and as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Drawing:
-    """The graph of a network as an SVG document, which a notebook shows; `save` writes it."""
+    """The graph of a network as an SVG document; notebooks show it, `save` writes it."""
 
     def __init__(self, svg: str) -> None:
         self.svg = svg
@@ -25,14 +25,14 @@ class Drawing:
         return f"<Drawing: SVG of {len(self.svg):,} characters; save(path) writes it>"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the SVG file; FileFormatError where its folder does not exist."""
+        """Write the SVG file. Raises FileFormatError if its folder does not exist."""
         with atomic_write(path) as file:
             file.write(self.svg.encode("utf-8", "replace"))
         return Path(path)
 
 
 def draw(net: Network) -> Drawing:
-    """The graph with layers as boxes and variables as wires."""
+    """The graph, with layers as boxes and variables as lines."""
     from matnet.display.svg import network_svg
     from matnet.display.table import network_table
     from matnet.meta import display_name
@@ -41,7 +41,7 @@ def draw(net: Network) -> Drawing:
 
 
 def summary(net: Network) -> str:
-    """What the network is, a row per layer, and the totals, as `matnet show` prints them."""
+    """The output of `matnet show`: facts about the network, a row per layer, and totals."""
     from matnet.display.markup import printable
     from matnet.display.summary import summary as described
     from matnet.display.table import network_table

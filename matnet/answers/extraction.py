@@ -1,4 +1,4 @@
-"""Features of any number of images into a file: in bounded memory, by one process or several, again after a kill."""
+"""Write the features of many images to a file: bounded memory, one or several processes, resumable."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ DEATHS = 3
 """Of processes that have done nothing, after which a run with several of them ends."""
 
 Watch = Callable[[int], Any]
-"""Is called with the number of images that are done, after each batch."""
+"""Called after each batch with the number of finished images."""
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """What is computed for each image: all that a process needs. variables: by the names that were asked for."""
+    """What to compute for each image. variables: requested name -> variable."""
 
     net: Network
     variables: Mapping[str, str]
@@ -60,11 +60,11 @@ def extract(
     resume: bool = True,
     progress: Callable[[int, int], Watch] | None = None,
 ) -> list[str]:
-    """Write the features of images to `target`; why images were left out, whose rows are NaN.
+    """Write the features of images to `target`. Returns the errors of unreadable images; their rows are NaN.
 
-    workers: how many processes share the work. resume: go on where an interrupted run of the same stopped. progress:
-    called with the number of images, and of those that are done, returns what is called with each further number.
-    Raises DataError where no image can be read, and what writing and computing raise.
+    workers: number of processes. resume: continue an interrupted run with the same arguments. progress: called with
+    the numbers of all and of finished images; returns a function to call with each further number of finished images.
+    Raises DataError if no image can be read, and what writing and computing raise.
     """
     kind = kind_for(target, len(task.variables))
     check_outputs([(target, kind)], [task.net.source.path])
@@ -75,11 +75,11 @@ def extract(
     shapes = row_shapes(task)
     staging, done = Staging.open(target, _key(task, pictures), shapes, len(pictures), resume)
     if done:
-        log.info("%s: %d of %d images are done; going on from there", staging.folder, done, len(pictures))
+        log.info("%s: resuming after %d of %d images", staging.folder, done, len(pictures))
     rows = np.flatnonzero(staging.states() != DONE).tolist()
     key = _key(task, pictures)
     chosen = staging.ways()[1]
-    if chosen:  # so that the rows that are left are computed as in a run that was never interrupted
+    if chosen:  # so that the remaining rows are computed as in an uninterrupted run
         task = replace(task, options=replace(task.options, runtime=chosen))
     watch = progress(len(pictures), done) if progress is not None else None
     faults = _compute(task, pictures, rows, staging, workers, watch)
@@ -97,7 +97,7 @@ def extract(
 
 
 def _runtime(task: Extraction, staging: Staging, images: int) -> str:
-    """How the network ran, and which images where that changed; "" where nothing was looked for."""
+    """The runtime of the network, with the image ranges if it changed; "" if the engine chose none."""
     ways, chosen = staging.ways()
     before = joined(span for ranges in ways.values() for span in ranges)
     after = joined((span.start, span.stop) for span in batches_left(images, images, before))
@@ -105,7 +105,7 @@ def _runtime(task: Extraction, staging: Staging, images: int) -> str:
 
 
 def row_shapes(task: Extraction) -> dict[str, tuple[int, ...]]:
-    """The shape of what one image gives, by the name that was asked for: (C,), or (C, H, W) where maps are kept."""
+    """The shape of one image's features by requested name: (C,), or (C, H, W) for maps without pooling."""
     net, views = task.net, task.preprocessing.views
     wanted = list(task.variables.values())
     read = {name for layer in net.upto(wanted) for name in layer.inputs}.union(wanted)
@@ -126,7 +126,7 @@ def row_shapes(task: Extraction) -> dict[str, tuple[int, ...]]:
 
 
 def pooled(values: np.ndarray, pool: str) -> np.ndarray:
-    """N x C where maps are pooled or of one pixel, else N x C x H x W."""
+    """N x C for pooled maps and maps of one pixel, else N x C x H x W."""
     if pool == "avg":
         return values.mean(axis=(2, 3), dtype=np.float64).astype(np.float32)
     if pool == "max":
@@ -135,7 +135,7 @@ def pooled(values: np.ndarray, pool: str) -> np.ndarray:
 
 
 def _key(task: Extraction, pictures: Sequence[Picture]) -> dict[str, str]:
-    """All that decides the values, as text."""
+    """Everything that decides the values, as text."""
     from matnet.evaluation.provenance import network_sha256
 
     listed = hashlib.sha256()
@@ -165,7 +165,7 @@ def _compute(
     workers: int,
     watch: Watch | None,
 ) -> dict[int, str]:
-    """Fill in the rows; why images cannot be read, by row."""
+    """Fill in the rows. Returns the errors of unreadable images by row."""
     faults: dict[int, str] = {}
     count = min(workers, max(1, len(rows)))
     if count > 1:
@@ -182,7 +182,7 @@ def _compute(
 def _by_threads(
     task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, share: int | None = None
 ) -> Iterator[tuple[int, dict[int, str]]]:
-    """Compute and write; after each batch, how many images it held and the faults by row."""
+    """Compute and write; yields the number of images in each batch and their errors by row."""
     if not rows:
         return
     seen = Seen()
@@ -292,7 +292,7 @@ class _Part:
 
 
 class _ImportedLayers:
-    """The user's layers of this process (`--import`): another process has them once it has unpickled this."""
+    """The user's layers of this process (`--import`); unpickling this object imports them in another process."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return run_layer_files, (imported_layer_files(),)
@@ -308,8 +308,8 @@ def _work(
     reports: Any,
     words: tuple[list[object], list[str]],
 ) -> None:
-    """One process: reports after each batch, and ends with the process that started it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends this one
+    """The main function of a process: reports after each batch, and ends when its parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it and ends this process
     use_wording(words)
     parent = multiprocessing.parent_process()
     try:

@@ -1,4 +1,4 @@
-"""Files of features: .npz, .npy, .h5 and .mat, written slab by slab from arrays that need not fit in memory."""
+"""Feature files: .npz, .npy, .h5 and .mat, written in slabs from arrays larger than memory."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from matnet.kinds import HDF5, MAT, NPY, NPZ
 
 KINDS = {".npz": NPZ, ".npy": NPY, ".h5": HDF5, ".hdf5": HDF5, ".mat": MAT}
 OWN = frozenset({"images", "unreadable", "about"})
-"""The arrays that every file of features holds beside those of the layers."""
+"""The arrays that every feature file holds besides those of the layers."""
 SLAB = 1 << 23
-"""Bytes that are copied at a time."""
+"""Bytes copied at a time."""
 NAMES = 4096
-"""Names of images that are written at a time."""
+"""Image names written at a time."""
 CHUNK = 1 << 20
-"""Bytes of a chunk of HDF5."""
+"""Bytes per HDF5 chunk."""
 
 
 @dataclass
 class Features:
-    """What a file of features holds.
+    """The contents of a feature file.
 
-    arrays: by the name of the layer the .npy file of its values, a row per image. images: their names, by row.
-    unreadable: the rows of images that could not be read, which are NaN. about: where the values come from.
+    arrays: layer name -> .npy file of its values, a row per image. images: image names by row. unreadable: the rows
+    of unreadable images, which are NaN. about: where the values come from.
     """
 
     arrays: Mapping[str, Path]
@@ -44,24 +44,24 @@ class Features:
 
 
 def kind_for(target: Path, layers: int) -> str:
-    """The kind of file that the name asks for; DataError for a name that asks for none."""
+    """The format for the file's extension. Raises DataError for an unknown extension."""
     kind = KINDS.get(target.suffix.lower())
     if kind is None:
-        raise DataError(f"{target}: features are written as {', '.join(KINDS)}; give a name that ends so")
+        raise DataError(f"{target}: unknown extension for features; expected one of {', '.join(KINDS)}")
     if kind == NPY and layers != 1:
-        raise DataError(f"{target}: an .npy file holds one array, and {layers} layers are asked for; take .npz or .h5")
+        raise DataError(f"{target}: an .npy file holds one array, but {layers} layers are requested; use .npz or .h5")
     return kind
 
 
 def names_beside(target: Path) -> Path:
-    """The list of images that belongs to a .npy file, which itself can hold the array alone."""
+    """The file of image names beside a .npy file, which can hold only the array."""
     return target.with_suffix(".images.txt")
 
 
 def refuse_to_replace_others(target: Path, unfinished: bool) -> None:
-    """FileFormatError where a file exists at `target`, or beside it, that is not of features.
+    """Raises FileFormatError if a file at `target`, or its file of image names, exists and is not a feature file.
 
-    unfinished: whether a run for this target has left its state behind. The other half of a .npy file may then be its.
+    unfinished: whether an interrupted run for this target left its state; one half of a .npy pair may then be its own.
     """
     if is_special(target):
         return
@@ -72,7 +72,7 @@ def refuse_to_replace_others(target: Path, unfinished: bool) -> None:
     if unfinished or (not target.exists() and not names.exists()):
         return
     if not target.exists():
-        raise FileFormatError(f"{names}: would be replaced by the images' names; move it, or choose another name")
+        raise FileFormatError(f"{names}: the image names would replace this file; move it, or choose another name")
     try:
         rows = _Rows(target).shape[:1]
         listed = names.read_bytes().count(b"\n")
@@ -80,17 +80,17 @@ def refuse_to_replace_others(target: Path, unfinished: bool) -> None:
         rows, listed = (), -1
     if rows != (listed,):
         raise FileFormatError(
-            f"{target}: exists, and no {names.name} with a line per row says that it holds features; it stays as it "
-            "is: give another name, or remove it first"
+            f"{target}: exists, but is not known to hold features: there is no {names.name} with a line per row; "
+            "give another name, or remove the file first"
         )
 
 
 def write_features(target: Path, features: Features) -> None:
-    """Write a file, whole or not at all, in memory that does not depend on its size.
+    """Write a feature file, whole or not at all; the memory used does not depend on its size.
 
-    .npz: an array per layer, `images`, `unreadable` and `about` (JSON). .npy: the array, moved here from where it was;
-    the images stand in `names_beside`. .h5: the same as .npz. .mat: v7.3; vectors are N x C, maps
-    H x W x C x N, `images` a char matrix with a row per image, `unreadable` counts from 1.
+    .npz: an array per layer, `images`, `unreadable` and `about` (JSON). .npy: the array file is moved to `target`, the
+    image names go to `names_beside`. .h5: the same as .npz. .mat: v7.3; vectors are N x C, maps H x W x C x N,
+    `images` is a char matrix with a row per image, `unreadable` counts from 1.
     """
     _WRITERS[kind_for(target, len(features.arrays))](target, features)
 
@@ -120,7 +120,7 @@ def _write_npz(target: Path, features: Features) -> None:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> Any:
-    return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)  # of 1980: the same bytes each time
+    return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)  # dated 1980, so that the bytes are reproducible
 
 
 def _write_names(member: Any, names: Sequence[str]) -> None:
@@ -178,7 +178,7 @@ def _write_mat(target: Path, features: Features) -> None:
 
 
 def _mat_vectors(file: Any, name: str, array: _Rows, check: Callable[[], None]) -> None:
-    """N x C in MATLAB, whose axes are those of HDF5 in reverse."""
+    """N x C in MATLAB; MATLAB reverses the axes of HDF5."""
     images, channels = array.shape
     rows = min(images, 256)
     chunks = max(1, min(channels, CHUNK // (array.dtype.itemsize * rows))), rows
@@ -203,7 +203,7 @@ def _mat_maps(file: Any, name: str, array: _Rows, check: Callable[[], None]) -> 
 
 
 def _mat_text(file: Any, name: str, lines: Sequence[str]) -> None:
-    """A char matrix with a row per line, filled up with spaces; MATLAB's axes are those of HDF5 in reverse."""
+    """A char matrix with a row per line, padded with spaces; MATLAB reverses the axes of HDF5."""
 
     def units(line: str) -> np.ndarray:
         return np.frombuffer(_printable(line).encode("utf-16-le"), np.uint16)
@@ -223,7 +223,7 @@ def _mat_text(file: Any, name: str, lines: Sequence[str]) -> None:
 
 @contextmanager
 def _hdf5(target: Path, matlab: bool = False) -> Iterator[tuple[Any, Callable[[], None]]]:
-    """An HDF5 file in the making, and a function that raises where the disk refused what was written."""
+    """An HDF5 file open for writing, and a function that raises if a write to the disk failed."""
     import h5py
 
     from matnet.formats.mat.header import USER_BLOCK, header_bytes
@@ -246,12 +246,12 @@ def _hdf5(target: Path, matlab: bool = False) -> Iterator[tuple[Any, Callable[[]
 
 
 def _printable(name: str) -> str:
-    """A name without the lone surrogates that stand for bytes that are no text."""
+    """A name with `?` in place of undecodable bytes (lone surrogates)."""
     return name.encode("utf-8", "replace").decode("utf-8")
 
 
 class _Rows:
-    """The rows of an .npy file, which are read part by part: pages of a map would count as this process's memory."""
+    """The rows of an .npy file, read in slabs: pages of a memory map would count as this process's memory."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -281,7 +281,7 @@ class _Rows:
 
 
 def _named(features: Features) -> Iterator[tuple[str, str, Path]]:
-    """Each layer, the name of its array in a file, which is that of nothing else, and its values."""
+    """Each layer, a unique name for its array in the file, and its .npy file."""
     taken = set(OWN)
     for layer, path in features.arrays.items():
         name = encoded(layer)

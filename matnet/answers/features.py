@@ -1,4 +1,4 @@
-"""`net.features`: images in, the values of any variables out."""
+"""`net.features`: the values of any variables for images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KINDS = {
     "workers": whole(),
     "resume": FLAG,
 }
-"""What the keywords of `features` must be."""
+"""The accepted values of the keywords of `features`."""
 
 
 def features(
@@ -50,7 +50,7 @@ def features(
     variables = named_layers(net.for_inference(), [layers] if isinstance(layers, str) else list(layers))
     names = list(variables)
     if out is None and (workers != 1 or not resume):
-        raise DataError(f"{'workers' if workers != 1 else 'resume'} is for the file that out= names; leave it out")
+        raise DataError(f"{'workers' if workers != 1 else 'resume'} has an effect only with out=FILE; leave it out")
     how, engine = chosen(net, preprocessing, keywords)
     doubts(net, how)
     if out is not None:
@@ -85,7 +85,7 @@ def _warn(unreadable: Sequence[str], images: int | None) -> None:
 
 
 def prepare(net: Network, images: Any, preprocessing: Preprocessing | None = None, **overrides: Any) -> np.ndarray:
-    """Images as the network's input: see `Network.prepare`."""
+    """The network's input for images: see `Network.prepare`."""
     found, faults = prepare_readable(net, images, preprocessing, **overrides)
     if faults:
         several = listing(f"{len(faults)} images cannot be used:", faults.values())
@@ -96,7 +96,7 @@ def prepare(net: Network, images: Any, preprocessing: Preprocessing | None = Non
 def prepare_readable(
     net: Network, images: Any, preprocessing: Preprocessing | None = None, **overrides: Any
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """The images that can be used as the network's input, and why the others, by their numbers, cannot be."""
+    """The network's input for the usable images, and the errors of the others by number."""
     how = preparation(net, preprocessing, overrides)
     doubts(net, how)
     pictures, _ = pictures_of(images)

@@ -1,4 +1,4 @@
-"""Which variables people mean by names and patterns such as `conv5*`."""
+"""Resolve the names and patterns of variables, such as `conv5*`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def named_layers(net: Network, asked: Sequence[str]) -> dict[str, str]:
-    """The variables by the names that `asked` means: names of variables, layers or blobs, and patterns of them.
+    """Name -> variable for each name in `asked`: a variable, a layer, a blob, or a pattern.
 
-    A pattern (`*`, `?`, `[...]`) gives each variable once, in the network's order, under the first of its names that
-    matches. Raises one NetworkError for all that mean nothing, with the nearest names.
+    A pattern (`*`, `?`, `[...]`) yields each variable once, in the network's order, under its first matching name.
+    Raises one NetworkError for all unknown names, with the nearest names.
     """
     found: dict[str, str] = {}
     wrong = []

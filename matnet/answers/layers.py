@@ -1,4 +1,4 @@
-"""`net["conv1"]`: one layer of a network with its arrays."""
+"""`net["conv1"]`: one layer of a network with its params."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class UnknownLayerError(NetworkError, KeyError):
-    """No layer has this name; the nearest names are in the text."""
+    """No layer has this name; the message lists the nearest names."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class LayerView:
-    """A layer of a network: its op, inputs and outputs (names of variables), and params (arrays by name).
+    """A layer of a network: its op, inputs and outputs (names of variables), and params (name -> array).
 
-    Arrays have MatConvNet's shapes: filters are height x width x channels x number. Assigning `filters` or `biases`
+    Arrays have MatConvNet's shapes: filters are height x width x channels x number. Assigning to `filters` or `biases`
     changes the network.
     """
 
@@ -48,13 +48,13 @@ class LayerView:
 
     @property
     def params(self) -> dict[str, np.ndarray]:
-        """Every param that the file holds, by name, in the layer's order."""
+        """The params by name, in the layer's order."""
         held = self._net.params
         return {name: held[name].value for name in self._layer.params if name in held}
 
     @property
     def filters(self) -> np.ndarray | None:
-        """The first param: filters, or factors; None for a layer without params."""
+        """The first param: filters or multipliers; None for a layer without params."""
         return self._param(0)
 
     @filters.setter
@@ -63,7 +63,7 @@ class LayerView:
 
     @property
     def biases(self) -> np.ndarray | None:
-        """The second param: biases, or offsets; None for a layer that has none."""
+        """The second param: biases or offsets; None for a layer without a second param."""
         return self._param(1)
 
     @biases.setter
@@ -77,11 +77,11 @@ class LayerView:
     def _assign(self, position: int, value: np.ndarray) -> None:
         old = self._param(position)
         if old is None:
-            raise NetworkError(f"layer {self.name!r} ({self._layer.type_name}) holds no such array to replace")
+            raise NetworkError(f"layer {self.name!r} ({self._layer.type_name}) has no such param to replace")
         new = np.asarray(value, dtype=old.dtype)
         if new.shape != old.shape:
             raise NetworkError(
-                f"layer {self.name!r}: the new array is {new.shape}, the one that it replaces {old.shape}"
+                f"layer {self.name!r}: the new array has shape {new.shape}, expected {old.shape}"
             )
         self._net.params[self._layer.params[position]].value = new
 
@@ -92,7 +92,7 @@ class LayerView:
 
 
 def layer_view(net: Network, name: str) -> LayerView:
-    """The layer of that name; UnknownLayerError, a KeyError too, with the nearest names."""
+    """The layer with this name. Raises UnknownLayerError, which is also a KeyError."""
     if name in net.layers:
         return LayerView(net, net.layers[name])
     raise UnknownLayerError(f"{net.source}: no layer is called {name!r}{nearest(str(name), net.layers)}")

@@ -1,4 +1,4 @@
-"""Images as people give them: paths, folders, bytes, open files, Pillow's images, arrays, and lists of all of these."""
+"""Images as arguments: paths, folders, bytes, open files, Pillow images, arrays, and lists of these."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from matnet.images.decode import name_of
 
 
 class Picture(NamedTuple):
-    """One image that may not be read yet: what to call it, and where it comes from."""
+    """One image, perhaps not read yet: its name and its source."""
 
     name: str
     source: Any
 
 
 def pictures_of(images: Any) -> tuple[list[Picture], bool]:
-    """Every image in `images`, and whether several were given: a list or a folder, be it of one image.
+    """Every image in `images`, and whether `images` is a list or a folder (even with a single image).
 
-    Folders give all image files in them and below, sorted. An array N x H x W x C counts as a list. Raises DataError
-    for a folder without images and for an empty list.
+    A folder yields all image files in it and its subfolders, sorted. An array N x H x W x C counts as a list. Raises
+    DataError for a folder without images and for an empty list.
     """
     several = _is_list(images) or _is_folder(images)
     found = list(_each(images))
@@ -42,7 +42,7 @@ def _each(images: Any) -> Iterator[Picture]:
     if isinstance(images, str) and not images:
         raise DataError("the path of an image is empty; expected a path, a folder, an array, or a list of them")
     if _is_folder(images):
-        # As text, and in the order of paths: a Path takes five times the memory, for each of many images.
+        # Text, in the order of paths: a Path takes five times the memory.
         files = sorted(map(str, images_below(Path(images))), key=lambda file: file.replace(os.sep, "\0"))
         if not files:
             raise DataError(f"{os.fspath(images)}: holds no image files (.jpg, .png, ...); check the folder")

@@ -1,4 +1,4 @@
-"""Images through a network, batch by batch: decoding and computing side by side, in bounded memory."""
+"""Run images through a network in batches: decoding and computing overlap, in bounded memory."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ BATCH = 32
 
 @dataclass
 class Batch:
-    """Some images that are through: their numbers, the variables (a row per number), and the faults of the others.
+    """A finished batch: the numbers of its images, the variables (a row per number), the errors of unreadable images.
 
-    way: how the network ran (`Engine.way`). chosen: the way for all further images, once one was chosen.
+    way: how the network ran (`Engine.way`). chosen: the way for all later images, once the engine has chosen it.
     """
 
     numbers: list[int]
@@ -55,7 +55,7 @@ class Batch:
 
 
 class Seen:
-    """What was noticed: how many images state an EXIF orientation, and the engine's `damaged` params."""
+    """Observations of a run: images with an EXIF orientation, and the engine's `damaged` params."""
 
     def __init__(self) -> None:
         self.turned: Counter[bool] = Counter()
@@ -73,12 +73,12 @@ class Seen:
             return []
         others = f" and {count - 1} more" if count > 1 else ""
         applies = in_words("exif=True", "--exif")
-        done = "applied" if exif else f"ignored, as the networks' own tools did; {applies} applies it"
-        return [f"{self.example}{others}: EXIF states an orientation, which is {done}"]
+        done = "applied" if exif else f"ignored, as in MatConvNet and Caffe; {applies} applies it"
+        return [f"{self.example}{others}: EXIF orientation is {done}"]
 
 
 def prepared(picture: Picture, preprocessing: Preprocessing, out: np.ndarray | None, seen: Seen) -> np.ndarray:
-    """One picture as the network's input; DataError that names it where it cannot be used."""
+    """The network's input for one picture. Raises DataError, with its name, if the picture is unusable."""
     try:
         if isinstance(picture.source, np.ndarray):
             return preprocessing.apply(picture.source, out)
@@ -99,10 +99,10 @@ def batches(
     seen: Seen,
     share: int | None = None,
 ) -> Iterator[Batch]:
-    """The variables for every picture, in batches in no particular order; views of an image are averaged.
+    """The variables for every picture, in batches in no particular order; the views of an image are averaged.
 
-    share: how many processors to use, where other processes use the rest; None: all. Where none do, backend auto and no
-    runtime is given, a faster way to run the network is looked for beside the first of several batches.
+    share: how many processors to use if other processes use the rest; None: all. With all processors, backend auto and
+    no runtime given, the engine searches for a faster way to run the network while the first batches run.
 
     Raises NetworkError for a network that needs more than one input.
     """
@@ -111,10 +111,10 @@ def batches(
     if len(engine.inputs) != 1:
         raise NetworkError(
             f"{net.source}: {', '.join(variables)} needs {len(engine.inputs)} inputs ({', '.join(engine.inputs)}), "
-            "not one image; in Python, net.forward takes them by name"
+            "but only one image is given; in Python, net.forward takes inputs by name"
         )
     size = min(options.batch_size or BATCH, len(pictures))
-    # What is answered of an image must not depend on the others, so each goes alone through layers that combine them.
+    # The result for an image must not depend on other images, so layers that combine images get one at a time.
     images = 1 if combining_layer(engine) else max(1, size // preprocessing.views)
     halving = Halving(engine, options.strict)
     full, shape = fills_up(engine), tuple(preprocessing.shape)
@@ -132,7 +132,7 @@ def batches(
     def compute(batch: np.ndarray, span: range, good: list[int]) -> dict[str, np.ndarray]:
         used = batch if full else batch[: len(span)]
         found = halving(used.reshape(-1, *shape[-3:]))
-        # Copies, as engines use their memory again.
+        # Copies, because engines reuse their memory.
         return {name: averaged(value, len(used))[good].astype(np.float32) for name, value in found.items()}
 
     def run(part: Sequence[range]) -> Iterator[Done]:
@@ -147,8 +147,10 @@ def batches(
 def chosen(
     net: Network, preprocessing: Preprocessing | None, keywords: dict[str, Any]
 ) -> tuple[Preprocessing, EngineOptions]:
-    """What keywords say of the images and of the engine: fields of Preprocessing, which replace those of the file or of
-    `preprocessing`; `options`, or fields of EngineOptions, by default the fastest backend. DataError for any other.
+    """The preprocessing and engine options from keywords: fields of Preprocessing, `options`, fields of EngineOptions.
+
+    Fields of Preprocessing replace those of the file or of `preprocessing`. The default backend is the fastest. Raises
+    DataError for other keywords.
     """
     from matnet.images import Preprocessing
 
@@ -167,7 +169,7 @@ def chosen(
 
 
 def preparation(net: Network, preprocessing: Preprocessing | None, overrides: dict[str, Any]) -> Preprocessing:
-    """How images are prepared: as `preprocessing` says, else the network's file, but for the fields in `overrides`."""
+    """`preprocessing`, else that of the network's file, with the fields in `overrides` replaced."""
     from matnet.images import Preprocessing
 
     kind = instance(Preprocessing, "a Preprocessing, such as net.preprocessing").or_none()
@@ -175,7 +177,7 @@ def preparation(net: Network, preprocessing: Preprocessing | None, overrides: di
     if preprocessing is None:
         return Preprocessing.of(net, **overrides)
     if "protocol" in overrides:
-        raise DataError("protocol says how a network's file is read, and preprocessing is given; leave one of them out")
+        raise DataError("protocol has no effect with preprocessing; leave one of them out")
     wrong = unknown(overrides, [field.name for field in fields(Preprocessing)])
     if wrong:
         raise DataError(f"preprocessing: {'; '.join(wrong)}")

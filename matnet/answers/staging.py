@@ -1,4 +1,4 @@
-"""Rows of features in the making: a folder beside the file to write, from which an interrupted run goes on."""
+"""The folder that holds finished rows of features beside the target file, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SUFFIX, KEY, WAYS = ".part", "key.json", "ways.json"
 SHOWN = 4
 _OWN = re.compile(r"\d+\.npy|done|\.?(key|ways)\.json.*")
 TO_DO, DONE, UNREADABLE = 0, 1, 2
-"""The state of an image, a byte each; an unreadable one is tried again."""
+"""The state of an image, one byte each; a resumed run tries unreadable images again."""
 
 
 @dataclass
 class Staging:
-    """A folder with an .npy file per layer, a row per image, and a byte per image that says whether it is done.
+    """A folder with an .npy file per layer, with a row per image, and a file with a state byte per image.
 
-    A row is written before its byte, so a run that is killed at any time leaves nothing that is wrong.
+    A row is written before its state, so the folder is valid whenever the run is killed.
     """
 
     folder: Path
@@ -41,14 +41,14 @@ class Staging:
 
     @staticmethod
     def at(target: Path) -> Path:
-        """Where the folder of a target is."""
+        """The folder for a target file."""
         return target.with_name(target.name + SUFFIX)
 
     @classmethod
     def open(
         cls, target: Path, key: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], images: int, resume: bool
     ) -> tuple[Staging, int]:
-        """The folder beside `target`, and how many images an earlier run has left done in it.
+        """The folder for `target`, and how many images an earlier run has finished in it.
 
         shapes: of a row, by layer. key: all that decides the values. With `resume` an unfinished run goes on; DataError
         where it is of another key. Without, or where it is damaged, it is removed. FileFormatError where the disk is
@@ -68,17 +68,17 @@ class Staging:
         return staging, int((staging.states() == DONE).sum())
 
     def _refuse_foreign(self, target: Path) -> None:
-        """FileFormatError where what stands at the folder's place was not made by a Staging."""
+        """Raises FileFormatError if the existing path was not made by a Staging."""
         found = sorted(file.name for file in self.folder.iterdir()) if self.folder.is_dir() else ["no folder"]
         foreign = [name for name in found if not _OWN.fullmatch(name)]
         if foreign:
             raise FileFormatError(
-                f"{self.folder}: {target.name} is made in a folder of this name, which exists and is of something else "
-                f"(it holds {', '.join(foreign[:SHOWN])}); move it, or write to another file"
+                f"{self.folder}: needed as the temporary folder of {target.name}, but it exists and holds something "
+                f"else ({', '.join(foreign[:SHOWN])}); move it, or write to another file"
             )
 
     def _ours(self) -> bool:
-        """Whether the folder holds what a Staging makes, and nothing else."""
+        """Whether the folder holds only the files of a Staging."""
         return all(_OWN.fullmatch(file.name) for file in self.folder.iterdir())
 
     def path(self, layer: str) -> Path:
@@ -88,15 +88,15 @@ class Staging:
         return np.fromfile(self.folder / "done", np.uint8)
 
     def ways(self) -> tuple[dict[str, Ranges], str]:
-        """What `keep_ways` has kept of rows that are done; nothing where it has not."""
+        """What `keep_ways` saved for the finished rows; empty if it saved nothing."""
         found = read_record(self.folder / WAYS, lambda record: (ways_of_record(record["ways"]), str(record["chosen"])))
         ways, chosen = found or ({}, "")
-        done = self.states() == DONE  # rows that a killed run did not write are computed again, perhaps otherwise
+        done = self.states() == DONE  # rows that a killed run did not write may be computed in another way now
         numbers = {way: [row for span in ranges for row in range(*span) if done[row]] for way, ranges in ways.items()}
         return {way: joined((row, row + 1) for row in rows) for way, rows in numbers.items() if rows}, chosen
 
     def keep_ways(self, ways: Mapping[str, Ranges], chosen: str) -> None:
-        """Keep which rows each way to run the network computed before one was chosen for all others, and that one."""
+        """Save which rows each way to run the network computed, and the way chosen for the rest."""
         write_record(self.folder / WAYS, {"ways": dict(ways), "chosen": chosen})
 
     def remove(self) -> None:
@@ -115,19 +115,19 @@ class Staging:
         differing = [name for name in {**known, **key} if known.get(name) != key.get(name)]
         if differing:
             raise DataError(
-                f"{self.folder}: is of an unfinished run with another {', another '.join(differing)}; "
-                f"{in_words('resume=False removes it and starts', '--no-resume removes it and starts')} anew"
+                f"{self.folder}: holds an unfinished run with another {', another '.join(differing)}; "
+                f"{in_words('resume=False', '--no-resume')} removes it and starts again"
             )
 
     def _create(self, target: Path, key: Mapping[str, str]) -> None:
         size = sum(self.images * 4 * int(np.prod(shape)) for shape in self.shapes.values())
-        needed = size if target.suffix.lower() == ".npy" else 2 * size  # the file beside its parts
+        needed = size if target.suffix.lower() == ".npy" else 2 * size  # the file in addition to its parts
         try:
             free = shutil.disk_usage(target.absolute().parent).free
             if needed > free:
                 raise FileFormatError(
-                    f"{target}: needs {needed / 1e6:,.2f} MB while it is written, and {free / 1e6:,.2f} MB are free; "
-                    "give a file on a larger disk, fewer layers, or pool them"
+                    f"{target}: writing needs {needed / 1e6:,.2f} MB, but only {free / 1e6:,.2f} MB are free; "
+                    "use a larger disk or fewer layers, or pool them"
                 )
             self.folder.mkdir()
             for layer, shape in self.shapes.items():
@@ -136,14 +136,14 @@ class Staging:
                     np.lib.format.write_array_header_1_0(file, header)
                     file.truncate(file.tell() + self.images * 4 * int(np.prod(shape)))
             (self.folder / "done").write_bytes(bytes(self.images))
-            with atomic_write(self.folder / KEY) as file:  # the last: without it the folder is no state
+            with atomic_write(self.folder / KEY) as file:  # written last: the folder is valid only with it
                 file.write(json.dumps(dict(key)).encode())
         except OSError as error:
             raise FileFormatError(f"{self.folder}: cannot be written: {error.strerror or error}") from error
 
 
 class Writer:
-    """The open files of a Staging, for one process; used as a context."""
+    """Writes rows to the files of a Staging, for one process; a context manager."""
 
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
@@ -162,7 +162,7 @@ class Writer:
         self._open.close()
 
     def put(self, rows: Sequence[int], values: Mapping[str, np.ndarray], unreadable: Iterable[int]) -> None:
-        """Write the values of some images, rows in the order of `rows`, and NaN for those that cannot be read."""
+        """Write the values of the images in `rows`, in their order, and NaN for unreadable images."""
         bad = list(unreadable)
         try:
             for layer, shape in self._staging.shapes.items():

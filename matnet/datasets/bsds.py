@@ -80,7 +80,7 @@ class EdgeSet:
 def load_bsds(folder: str | os.PathLike[str], split: str = "test") -> EdgeSet:
     """BSDS500: `images/SPLIT/NAME.jpg` and `groundTruth/SPLIT/NAME.mat`, in `data` or as the archive unpacks (BSR).
 
-    Raises DataError where there are no such folders, and lists images without boundaries and boundaries without image.
+    Raises DataError if there are no such folders, and lists images without boundaries and boundaries without image.
     """
     root = Path(folder)
     home = next((root / place for place in _PLACES if (root / place / "groundTruth" / split).is_dir()), None)

@@ -30,7 +30,7 @@ _LABEL_PATH = re.compile(rf"{_LABEL}[\s,;]+(?P<path>{_QUOTED}|.+?){_END}")
 class ImageList:
     """Images and their labels, in a fixed order.
 
-    paths: the files. labels: int64, 0-based, one per path. class_names: the name of label k, or None where
+    paths: the files. labels: int64, 0-based, one per path. class_names: the name of label k, or None if
     the list has only numbers. root: the folder that paths were found under. list_sha256: of the list itself
     (relative paths, and class names or labels), the same wherever the folder lies. notes: decisions that the
     user should know. unreadable: folders that could not be read, each with its reason. aligned: whether labels count
@@ -55,7 +55,7 @@ class ImageList:
     def load(cls, path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> ImageList:
         """A folder of class folders, a flat folder with one of LIST_NAMES in it, or a list file itself.
 
-        Raises DataError where `path` is none of these, and for whatever `from_folder` and `from_list` refuse.
+        Raises DataError if `path` is none of these, and for whatever `from_folder` and `from_list` refuse.
         """
         target = Path(path)
         if not target.is_dir():
@@ -77,7 +77,7 @@ class ImageList:
     def from_folder(cls, path: str | os.PathLike[str]) -> ImageList:
         """A folder with one folder per class, sorted by name; images may lie deeper inside them.
 
-        Raises DataError where there is no class folder, or where some hold no image (all are named).
+        Raises DataError if there is no class folder, or where some hold no image (all are named).
         """
         root = Path(path)
         folders = sorted(class_folders(root), key=lambda folder: folder.name)
@@ -162,7 +162,7 @@ class ImageList:
 
 
 def _wordnet_ids(file: Path, labels: Sequence[str]) -> tuple[str, ...] | None:
-    """The WordNet ids that label the images, sorted; None where labels are numbers. DataError for a mixture."""
+    """The WordNet ids that label the images, sorted; None if labels are numbers. DataError for a mixture."""
     ids = [label.startswith("n") for label in labels]
     if any(ids) and not all(ids):
         raise DataError(f"{file}: some labels are WordNet ids and others numbers; expected one kind")

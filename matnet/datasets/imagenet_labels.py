@@ -48,7 +48,7 @@ def labelled_files(
     """The images `names` in `home` with what a file of labels says about them.
 
     The file is `labels`, or lies in and around that folder; without `labels`, in and around `home` and `root`.
-    Raises DataError where there is none, where it lacks the classes that it counts in, or does not fit the images.
+    Raises DataError if there is none, where it lacks the classes that it counts in, or does not fit the images.
     """
     if labels is None and all(_WNID_NAME.match(name) for name in names):
         wnids = tuple(name[:9] for name in names)
@@ -68,7 +68,7 @@ def labelled_files(
 
 
 def _first(places: Sequence[Path], start: Path) -> Path:
-    """The first file of labels in the first of `places` that has one; DataError where there is none."""
+    """The first file of labels in the first of `places` that has one; DataError if there is none."""
     found = next(lists_in(places, LABEL_FILES), None)
     if found is None:
         raise DataError(

@@ -109,7 +109,7 @@ def _stem(face: tuple[str, int]) -> str:
 
 
 def _face_folder(root: Path) -> Path:
-    """The folder of people's folders in, below or at `root`; DataError where there are several."""
+    """The folder of people's folders in, below or at `root`; DataError if there are several."""
     _, folders = entries(root)
     found = [name for name in folders if name in FACE_FOLDERS]
     if len(found) > 1:
@@ -170,7 +170,7 @@ def _read_pairs(file: Path) -> list[_Pair]:
 
 
 def _faces(words: Sequence[str]) -> tuple[tuple[str, int], tuple[str, int]] | None:
-    """The two faces of a line's words; None where they are something else."""
+    """The two faces of a line's words; None if they are something else."""
     words = [word.strip() for word in words]
     numbers = words[1:3] if len(words) == 3 else words[1::2]
     safe = all(name and "/" not in name and "\\" not in name and name not in (".", "..") for name in words)

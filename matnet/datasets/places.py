@@ -20,7 +20,7 @@ IMAGE_FOLDERS = ("", "images256", "data/vision/torralba/deeplearning/images256",
 
 
 def places_list(path: Path) -> Path | None:
-    """The list itself, or the one in a folder; None where there is none."""
+    """The list itself, or the one in a folder; None if there is none."""
     if path.name == LIST:
         return path
     return next((file for name in LIST_FOLDERS if (file := path / name / LIST).is_file()), None)
@@ -30,7 +30,7 @@ def load_places205(path: str | os.PathLike[str], root: str | os.PathLike[str] | 
     """The 20,500 images to validate on, with labels from 0 to 204.
 
     path: the list, or the folder of it or of trainvalsplit_places205. root: the folder of the images; by default the
-    list's, the one above it, or one of IMAGE_FOLDERS in these. Raises DataError where there is no list, for labels
+    list's, the one above it, or one of IMAGE_FOLDERS in these. Raises DataError if there is no list, for labels
     above 204, and for whatever `ImageList.from_list` refuses.
     """
     file = places_list(Path(path))

@@ -18,7 +18,7 @@ from matnet.errors import DataError, FileFormatError, listing
 class Proposals:
     """Boxes of many images.
 
-    names: of the images; None where the file has none. boxes: of each image R x 4 float32, xmin, ymin, xmax, ymax of
+    names: of the images; None if the file has none. boxes: of each image R x 4 float32, xmin, ymin, xmax, ymax of
     pixels that count from 1, inclusive. sha256: of names and boxes, whatever the version of the file.
     """
 

@@ -46,7 +46,7 @@ class RetrievalSet:
         return len(self.paths)
 
     def source(self, index: int) -> Path | np.ndarray:
-        """An image: its file, or its pixels H x W x 3; DataError where they cannot be read."""
+        """An image: its file, or its pixels H x W x 3; DataError if they cannot be read."""
         place = int(self.places[index])
         if place < 0:
             return self.paths[index]

@@ -23,7 +23,7 @@ def entries(folder: Path) -> tuple[list[str], list[str]]:
     """The names of the image files and of the folders in `folder`, each sorted; hidden ones are passed over.
 
     The directory is read once, without a system call per file, so that 50,000 names take a few milliseconds.
-    Raises DataError where there is no such folder.
+    Raises DataError if there is no such folder.
     """
     images, folders = [], []
     try:
@@ -57,7 +57,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def class_folders(root: Path) -> Iterator[Path]:
-    """The folders in `root`, but for hidden ones."""
+    """The folders in `root`, except for hidden ones."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give the folder that holds the class folders")
     return (entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -100,7 +100,7 @@ def first_few(names: Sequence[str]) -> str:
 
 
 def text_lines(file: Path, what: str = "list of images", expected: str = "'path label'") -> list[tuple[int, str]]:
-    """Line numbers and texts of a list file, without blank lines and comments; DataError where it has none."""
+    """Line numbers and texts of a list file, without blank lines and comments; DataError if it has none."""
     try:
         size = existing_file(file, what).stat().st_size
         if size > LARGEST_LIST:

@@ -56,7 +56,7 @@ def class_order(
 
 
 def _stated(order: str, path: Path, count: int | None) -> tuple[tuple[str, ...] | None, Path]:
-    """The classes as the data set states them, and where; None where it does not."""
+    """The classes as the data set states them, and where; None if it does not."""
     names = [ORDERS[order], *([DEVKIT_LISTS] if order == "ilsvrc12-sorted" else [])]
     files = [path] if path.is_file() else [file for kind in names for file in lists_in(search_folders(path), kind)]
     if files:

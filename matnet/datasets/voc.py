@@ -170,7 +170,7 @@ class SegmentationSet:
 
 
 def read_labels(path: str | os.PathLike[str], classes: int, void: int = VOID) -> np.ndarray:
-    """A label image (a palette or gray PNG) as H x W uint8; DataError where values are no classes."""
+    """A label image (a palette or gray PNG) as H x W uint8; DataError if values are no classes."""
     from PIL import Image
 
     try:
@@ -229,7 +229,7 @@ def load_voc(
 def voc_home(folder: Path, year: str | None = None, holding: Sequence[str] = SEGMENTATIONS) -> Path:
     """The folder VOC2011 or VOC2012 in, below or at `folder` that has the folders `holding`.
 
-    DataError where there is none, or more than one.
+    DataError if there is none, or more than one.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give VOCdevkit, or VOC{year or '2012'} in it")

@@ -68,7 +68,7 @@ class Turns:
         return self._waiting > 0
 
     async def run(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises; BusyError where too much waits already."""
+        """What `work` returns or raises; BusyError if too much waits already."""
         with self._lock:
             if self._waiting >= WAITING:
                 raise BusyError(f"{WAITING} requests are waiting already; try again in a moment")
@@ -277,7 +277,7 @@ class Page:
 
 
 async def _pieces(request: Request, most: int, what: str) -> AsyncIterator[bytes]:
-    """The body as it comes; TooLargeError once it is larger than allowed, StalledError where it comes too slowly."""
+    """The body as it comes; TooLargeError once it is larger than allowed, StalledError if it comes too slowly."""
     size, begun = 0, time.monotonic()
     stream = request.stream().__aiter__()
     while True:

@@ -21,7 +21,7 @@ def torch_is_here() -> bool:
 
 
 def conversion(kept: Kept, kind: str, folder: Folder) -> str:
-    """The token of a file in `folder` that holds the converted network; MatnetError where it cannot be converted."""
+    """The token of a file in `folder` that holds the converted network; MatnetError if it cannot be converted."""
     if kind not in KINDS:
         raise DataError(f"nothing converts into {kind[:20]!r}{nearest(kind, KINDS)}; there is {', '.join(KINDS)}")
     if kind == "torch" and not torch_is_here():

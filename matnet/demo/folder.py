@@ -46,7 +46,7 @@ class Folder:
     def new(self, name: str, size: int = 0) -> tuple[str, Path]:
         """A token, and the path of a file that is still to be written; `finish` says that it is.
 
-        size: the bytes that are kept free for it until then. DataError where there is no room for them.
+        size: the bytes that are kept free for it until then. DataError if there is no room for them.
         """
         token = secrets.token_urlsafe(16)
         path = self.path / token / safe_name(name)
@@ -69,7 +69,7 @@ class Folder:
             self._coming.pop(token, None)
 
     def file(self, token: str) -> Path:
-        """The file of a token; DataError where there is none any more."""
+        """The file of a token; DataError if there is none any more."""
         with self._lock:
             path = self._files.get(token)
             if path is not None:
@@ -123,7 +123,7 @@ class Folder:
             shutil.rmtree(self.path / token, ignore_errors=True)
 
     def _make_room(self, size: int) -> None:
-        """Remove the oldest files until `size` bytes fit; DataError where those that must stay leave no room."""
+        """Remove the oldest files until `size` bytes fit; DataError if those that must stay leave no room."""
         sizes = {token: self._coming.get(token) or _size(path) for token, path in self._files.items()}
         free = self.room - sum(sizes.values()) - size
         loose = [token for token in self._files if token not in self._kept and token not in self._coming]

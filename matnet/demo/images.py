@@ -71,7 +71,7 @@ class DemoImages:
         return token
 
     def get(self, token: str) -> Dropped:
-        """DataError where the image is no longer kept."""
+        """DataError if the image is no longer kept."""
         with self._lock:
             if token in self._images:
                 self._images.move_to_end(token)
@@ -149,7 +149,7 @@ def _objects(
 def detections(
     kept: Kept, image: Dropped, how: Preprocessing, classes: str | None, engine: EngineOptions
 ) -> ImageDetections:
-    """The objects that a detector finds; MatnetError where it finds none in any image, as it takes boxes."""
+    """The objects that a detector finds; MatnetError if it finds none in any image, as it takes boxes."""
     detector = detector_of(kept.net)
     if detector.takes_proposals:
         raise NetworkError(
@@ -177,7 +177,7 @@ def _finite(value: float) -> float | None:
 
 
 def preparation(kept: Kept, given: Mapping[str, Any]) -> Preprocessing:
-    """How images are prepared; DataError where nothing says so, or the network is too large for this page."""
+    """How images are prepared; DataError if nothing says so, or the network is too large for this page."""
     how = Preprocessing.of(kept.net, **given)
     check_work(kept.name, table_for(kept, how.shape))
     return how

@@ -100,7 +100,7 @@ class Models:
         return sorted(set(found))
 
     def named(self, name: str) -> Kept:
-        """A known model, loaded once for all visitors; DataError where its files are not here."""
+        """A known model, loaded once for all visitors; DataError if its files are not here."""
         if name not in self._known:
             if name not in self.known():
                 raise DataError(
@@ -140,7 +140,7 @@ class Models:
         return kept
 
     def get(self, model: str) -> Kept:
-        """The network with this id; DataError where it is no longer kept."""
+        """The network with this id; DataError if it is no longer kept."""
         with self._lock:
             if model in self._dropped:
                 self._dropped.move_to_end(model)

@@ -117,7 +117,7 @@ def _require_libraries() -> None:
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket at host and port; MatnetError where it cannot be opened."""
+    """A socket at host and port; MatnetError if it cannot be opened."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as made:
         if sys.platform != "win32":  # there it would let two servers share a port

@@ -14,7 +14,7 @@ from matnet.errors import program
 def advised_doctor(options: argparse.Namespace, model: str, images: str | None) -> str:
     """The command, quoted for a shell, with all options of `matnet eval` that the doctor takes as well.
 
-    images: None where they have no label each, so that the doctor looks at the file alone.
+    images: None if they have no label each, so that the doctor looks at the file alone.
     """
     parts = [model] if images is None else [model, images]
     dropped = {"json", "crops"}  # the doctor looks at the centre of images

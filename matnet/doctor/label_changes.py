@@ -117,7 +117,7 @@ def learned_order(logs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
 
     logs: log-probabilities N x K. The images of each class are dealt to two halves; the assignment of classes to
     outputs with the greatest log-probability of one half (Kuhn's Hungarian method) labels the other, so that no image
-    helps to decide its own label. None where fewer than two images per class leave nothing to learn from.
+    helps to decide its own label. None if fewer than two images per class leave nothing to learn from.
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -49,7 +49,7 @@ MARGIN = 2.0
 
 
 def meta_findings(net: Network, preprocessing: Preprocessing | None, variable: str) -> Iterator[Finding]:
-    """preprocessing: as the user wants it; None where nothing says how to prepare an image. variable: the scores."""
+    """preprocessing: as the user wants it; None if nothing says how to prepare an image. variable: the scores."""
     yield from (problem("meta", text, "state the size: --input-size HxW") for text in contradictions(net))
     if preprocessing is not None:
         yield from _mean(preprocessing, other_color_format(net))
@@ -140,7 +140,7 @@ def _classes(net: Network, variable: str) -> Iterator[Finding]:
 
 
 def output_count(net: Network, variable: str) -> int | None:
-    """How many channels the variable has; None where that is not known."""
+    """How many channels the variable has; None if that is not known."""
     try:
         wanted = net.resolve(variable)
         return net.infer_shapes(net.default_input_shapes(), [wanted])[wanted][1]

@@ -98,7 +98,7 @@ def prepare_all(path: Path, variants: Sequence[Preparation], places: Sequence[np
 
 
 def mean_colour(paths: Sequence[Path], preprocessing: Preprocessing) -> np.ndarray | None:
-    """The mean of the pixels of resized images, per channel and in `input_range`; None where none is readable."""
+    """The mean of the pixels of resized images, per channel and in `input_range`; None if none is readable."""
     plain = replace(preprocessing, mean=None, std=None, scale=1.0, color="rgb")
     found = []
     for path in paths:

@@ -37,7 +37,7 @@ class TriedChange:
     error, low, high: the top-1 error in percent and its 95 % interval. base_error: without the change, on the same
     images. gain: how much the log-probability of the true class grows on average. p: of the better side (verdict
     BETTER) or of the worse side (WORSE), corrected for all tests; else the smaller of the two. needed: images that
-    would decide; None where no number of use would.
+    would decide; None if no number of use would.
     """
 
     knob: str

@@ -21,7 +21,7 @@ class Paired:
     """A paired comparison of a change with what it changes, image by image.
 
     gain: the mean difference of the log-probabilities of the true class, in nats. better, worse: p-values, one-sided,
-    corrected for `tests`. needed: images that would decide it; None where no number up to MOST_NEEDED would.
+    corrected for `tests`. needed: images that would decide it; None if no number up to MOST_NEEDED would.
     """
 
     images: int

@@ -36,7 +36,7 @@ def align(
     the names themselves; it takes precedence over the names in the network's file. order: `labels.order` of the
     model's card, for images labelled by WordNet ids; named: `labels.names` of it. Images that are aligned already only
     have their labels checked.
-    Raises DataError where labels cannot be matched, or where the position alone would decide and cannot.
+    Raises DataError if labels cannot be matched, or where the position alone would decide and cannot.
     """
     if images.aligned and stated is None:
         if outputs is not None:

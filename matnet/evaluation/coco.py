@@ -39,7 +39,7 @@ FIGURES = (
 
 @dataclass(kw_only=True)
 class CocoEvaluation(Run):
-    """A row of a detection on COCO, in percent, NaN where there is no such object.
+    """A row of a detection on COCO, in percent, NaN if there is no such object.
 
     mean_ap: over overlaps of 0.5, 0.55, ..., 0.95 and all classes; mean_ap_50, mean_ap_75: at one overlap. recall_1, 10
     and 100: of so many detections in an image. small, medium, large: objects of up to 32^2, up to 96^2, more pixels.
@@ -63,7 +63,7 @@ class CocoEvaluation(Run):
 
 
 def require_pycocotools() -> None:
-    """EngineError where pycocotools is missing."""
+    """EngineError if pycocotools is missing."""
     try:
         import pycocotools.cocoeval  # noqa: F401
     except ImportError as error:

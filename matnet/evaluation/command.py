@@ -142,7 +142,7 @@ def _task_of_data(options: argparse.Namespace) -> str:
 
 
 def require_data(options: argparse.Namespace, task: str) -> None:
-    """DataError where a model other than the embedded one comes without data."""
+    """DataError if a model other than the embedded one comes without data."""
     own = options.model is None or Path(options.model).resolve() == embedded_model().resolve()
     if options.data is None and not (own or options.model in ("digits-lenet", "digits-lenet.mat")):
         raise DataError(f"{options.model}: no data for {task}; give --data FOLDER (or a list file)")

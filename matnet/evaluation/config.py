@@ -1,4 +1,4 @@
-"""How every image of an evaluation is prepared and computed: all that decides scores, but for network and images."""
+"""How every image of an evaluation is prepared and computed: all that decides scores, except for network and images."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class EvaluationConfig:
 
     @property
     def identity(self) -> dict[str, str]:
-        """All that decides the figures, but for the network and the images; the batch size does not."""
+        """All that decides the figures, except for the network and the images; the batch size does not."""
         prepared = self.preprocessing
         mean = b"".join(planes.tobytes() for planes in (prepared.mean, prepared.std) if planes is not None)
         return {

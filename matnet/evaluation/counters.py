@@ -51,8 +51,8 @@ def counter_for(
     """The workers of a Dask scheduler at an address, so many Dask workers on this machine, or this process alone.
 
     searches: whether this process may look for the fastest way to run the network; workers never do.
-    Raises EngineError where Dask is not installed, does not answer, or has other versions than this process;
-    DataError where workers do not see the images.
+    Raises EngineError if Dask is not installed, does not answer, or has other versions than this process;
+    DataError if workers do not see the images.
     """
     if scheduler is None and workers is None:
         yield OneProcess(net, config, task, searches)

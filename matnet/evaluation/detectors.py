@@ -122,7 +122,7 @@ class Detector:
     ) -> Found:
         """The detections in an image of height and width `size`, from the values of `wanted`, best first in each class.
 
-        background: the class that is none. Raises NetworkError where shapes do not fit.
+        background: the class that is none. Raises NetworkError if shapes do not fit.
         """
         if self.lists:
             found = listed(values[0], size, self.first)

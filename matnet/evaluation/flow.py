@@ -68,7 +68,7 @@ def evaluate(
     Where preprocessing gives several views of an image, scores are averaged over them. A batch that does not fit in
     memory is halved, unless `strict`, with a warning in the log. Images that cannot be read are named in `unreadable`
     and left out of the figures. `status` says whether the figures are valid (docs/outcomes.md). Raises NetworkError for
-    a network without one image input or scores that do not suit the task, DataError where labels do not fit the
+    a network without one image input or scores that do not suit the task, DataError if labels do not fit the
     network's classes or no image could be read.
     """
     if engine is None:
@@ -164,7 +164,7 @@ def added(start: Tally, parts: Iterable[Tally], watch: Watch) -> Tally:
 def result(
     net: Network, config: EvaluationConfig, task: Task, engine: EngineInfo, tally: Tally, random_weights: bool = False
 ) -> Run:
-    """The row of what was counted; DataError where no image could be read."""
+    """The row of what was counted; DataError if no image could be read."""
     faults = [*task.unreadable, *tally.faults]
     if not tally.counts.images:
         raise DataError(f"{task.data.name}: none of its {len(tally.faults)} images could be read; first: {faults[0]}")

@@ -19,7 +19,7 @@ BACKLOG = 16  # batches that are done and not yet yielded; further ones wait, wh
 WAKE = 0.5  # seconds after which the waiting thread looks up, so that Ctrl-C is heard on every system
 
 Prepare = Callable[[int, np.ndarray], Any]
-"""Writes image number k, prepared, into its place in a batch; DataError where it cannot be read."""
+"""Writes image number k, prepared, into its place in a batch; DataError if it cannot be read."""
 Compute = Callable[[np.ndarray, range, list[int]], Any]
 """What is made of a batch: the memory, whose first rows hold the images of a range, and which rows are good."""
 

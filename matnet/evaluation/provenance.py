@@ -82,7 +82,7 @@ def network_sha256(net: Network) -> str:
 
 
 def whole_file(net: Network) -> Path | None:
-    """The .mat file from which `matnet.load` gives this network without further options; None where there is none."""
+    """The .mat file from which `matnet.load` gives this network without further options; None if there is none."""
     path = net.source.path
     return path if path is not None and path.suffix == ".mat" and not net.source.chosen else None
 
@@ -100,7 +100,7 @@ def _sha256_of(path: Path, size: int, changed: int) -> str:
 
 @cache
 def commit() -> str:
-    """The commit of the checkout that matnet runs from, with `-dirty` where files differ; "" where it is installed."""
+    """The commit of the checkout that matnet runs from, with `-dirty` where files differ; "" if it is installed."""
     import matnet
 
     root = Path(matnet.__file__).resolve().parents[1]

@@ -54,7 +54,7 @@ class Unfinished:
     _gave_up: bool = field(default=False, init=False)
 
     def load(self) -> Tally | None:
-        """What was counted; None where no run is unfinished, or its file is damaged, which a warning says.
+        """What was counted; None if no run is unfinished, or its file is damaged, which a warning says.
 
         Raises DataError for a file that belongs to another run.
         """

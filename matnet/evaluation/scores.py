@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def score_variable(net: Network, asked: str | None = None) -> str:
     """The variable to rank: `asked`, else the output of a SoftMax (the last in the file), else the last output.
 
-    A variable of the network for inference, in which a final softmaxloss is a SoftMax. NetworkError where `asked` does
+    A variable of the network for inference, in which a final softmaxloss is a SoftMax. NetworkError if `asked` does
     not exist.
     """
     inference = net.for_inference()
@@ -35,9 +35,9 @@ def score_variable(net: Network, asked: str | None = None) -> str:
 
 
 def scores_of_one_image(net: Network, variable: str, preprocessing: Preprocessing) -> int | None:
-    """How many classes the variable scores; None where that is known only once the network has run.
+    """How many classes the variable scores; None if that is known only once the network has run.
 
-    Raises NetworkError where it is a map of scores rather than one per class.
+    Raises NetworkError if it is a map of scores rather than one per class.
     """
     net = net.for_inference()
     image = image_input(net)

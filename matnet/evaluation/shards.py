@@ -81,7 +81,7 @@ def _temporary_tls(distributed: Any) -> Any:
 
 @contextmanager
 def scheduler_at(address: str, wait: float = WAIT) -> Iterator[Cluster]:
-    """The workers of a running scheduler; EngineError where it does not answer, or has no worker, within `wait` s."""
+    """The workers of a running scheduler; EngineError if it does not answer, or has no worker, within `wait` s."""
     distributed = _distributed()
     try:
         client = distributed.Client(address, timeout=wait, set_as_default=False)
@@ -116,7 +116,7 @@ class ShardCounter:
         self.engines: list[EngineInfo] = []
 
     def tallies(self, spans: Sequence[range]) -> Generator[Tally, None, None]:
-        """A tally of each shard; EngineError where shards fail for want of workers."""
+        """A tally of each shard; EngineError if shards fail for want of workers."""
         client = self.cluster.client
         futures = [
             client.submit(

@@ -69,7 +69,7 @@ def each_with_its_way(
 def averaged(scores: np.ndarray, images: int) -> np.ndarray:
     """Scores of several views of each image as one row per image: their mean, in double precision.
 
-    Raises NetworkError where the scores are not one row per view.
+    Raises NetworkError if the scores are not one row per view.
     """
     views, rest = divmod(len(scores), images)
     if rest or not views:

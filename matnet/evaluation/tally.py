@@ -59,7 +59,7 @@ class Tally:
         return [text for _, text in self.unreadable]
 
     def plus(self, other: Tally) -> Tally:
-        """Both together; DataError where an image would count twice."""
+        """Both together; DataError if an image would count twice."""
         return Tally(
             counts=self.counts.plus(other.counts),
             unreadable=tuple(sorted((*self.unreadable, *other.unreadable))),
@@ -143,7 +143,7 @@ def described(ways: Mapping[str, Ranges]) -> str:
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """Ranges sorted, those that touch made one; DataError where two overlap.
+    """Ranges sorted, those that touch made one; DataError if two overlap.
 
     >>> joined([(8, 12), (0, 4), (4, 8), (20, 24)])
     ((0, 12), (20, 24))

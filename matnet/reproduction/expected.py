@@ -131,7 +131,7 @@ def in_tables(rows: Iterable[Expected]) -> list[Expected]:
 
 
 def _card_of(file: Path) -> Card:
-    """The card of a file, by its name or its checksum; DataError where neither is known."""
+    """The card of a file, by its name or its checksum; DataError if neither is known."""
     card = card_of(file)
     if card is not None:
         return card
@@ -145,7 +145,7 @@ def _card_of(file: Path) -> Card:
 
 
 def _expected(name: str) -> Expected | None:
-    """The row that a model's name, or a file, means; None where its figures are on other data."""
+    """The row that a model's name, or a file, means; None if its figures are on other data."""
     file = Path(name) if Path(name).is_file() else None
     card = _card_of(file) if file else find_card(name)
     if card.test_images is not None:

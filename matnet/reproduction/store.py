@@ -29,7 +29,7 @@ class RowStore:
         return self.folder / f"{model}-{key_digest(key)[:16]}.json"
 
     def find(self, model: str, key: Mapping[str, Any], needed: Sequence[str] = ()) -> Mapping[str, Any] | None:
-        """The record of a run with status `ok` and all the `needed` figures; None where there is none."""
+        """The record of a run with status `ok` and all the `needed` figures; None if there is none."""
 
         def parse(record: dict[str, Any]) -> Mapping[str, Any] | None:
             run = record["run"]

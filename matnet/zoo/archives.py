@@ -57,7 +57,7 @@ def _refuse(archive: Path, error: Exception) -> NoReturn:
 def unpack_flat(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
     """Write the members of an archive whose bare names are `wanted` into `folder`, under these names.
 
-    Raises as `extract`, and DownloadError where two members have one name.
+    Raises as `extract`, and DownloadError if two members have one name.
     """
     try:
         with _open(archive) as (names, reader):

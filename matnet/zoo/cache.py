@@ -29,10 +29,10 @@ def place_of(card: Card, file: RemoteFile) -> Path:
 
 
 def present_mat(card: Card) -> Path | None:
-    """The model's .mat file: beside its card, or in the cache; None where it is in neither."""
+    """The model's .mat file: beside its card, or in the cache; None if it is in neither."""
     return next((path for path in (card.folder / card.mat, place_of(card, card.mat_file())) if path.is_file()), None)
 
 
 def present_file(card: Card, file: RemoteFile) -> Path | None:
-    """A Caffe file: beside its card, or in the cache; None where it is in neither."""
+    """A Caffe file: beside its card, or in the cache; None if it is in neither."""
     return next((path for path in (card.folder / file.file, place_of(card, file)) if path.is_file()), None)

@@ -43,7 +43,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Figures that somebody published: percent, but for images_per_s; `tolerance` is what `eval --check` allows.
+    """Figures that somebody published: percent, except for images_per_s; `tolerance` is what `eval --check` allows.
 
     unmeasured: why `reproduce` has no row for them, or nothing.
     """
@@ -213,7 +213,7 @@ def _faults(fields: dict[str, Any], folder: Path) -> list[str]:
 def _file_faults(entry: dict[str, Any], fields: dict[str, Any], folder: Path) -> list[str]:
     name = entry.get("file") or entry.get("common") or (entry.get("role") == "caffemodel" and fields.get("caffemodel"))
     if not name:
-        return ["caffe_files: an entry needs `file` or `common` (but for the caffemodel named above)"]
+        return ["caffe_files: an entry needs `file` or `common` (except for the caffemodel named above)"]
     faults = []
     common, known = entry.get("common"), common_files(folder.parent)
     if common and common not in known:

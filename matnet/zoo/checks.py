@@ -26,7 +26,7 @@ def digests(path: Path, kinds: Iterable[str]) -> dict[str, str]:
 
 
 def damage(path: Path, size: int | None = None) -> str | None:
-    """What is plainly wrong with a file, whatever it was to be: empty, a web page, cut; None where nothing is.
+    """What is plainly wrong with a file, whatever it was to be: empty, a web page, cut; None if nothing is.
 
     size: the bytes that it should have; of a MAT v5 file, whose elements state their lengths, not needed.
     """
@@ -59,7 +59,7 @@ def mat5_size(path: Path) -> int | None:
 
 
 def mismatch(path: Path, file: RemoteFile, accepted: Mapping[str, str] | None = None) -> str | None:
-    """Why a file is not the one that a card describes; None where it is, or where nothing is known to say.
+    """Why a file is not the one that a card describes; None if it is, or where nothing is known to say.
 
     accepted: MD5 sums, by generation, any of which will do. The strongest published hash decides.
     """

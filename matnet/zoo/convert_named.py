@@ -128,7 +128,7 @@ def converted(
 
 
 def _weights(card: Card) -> RemoteFile:
-    """The card's caffemodel; NetworkError where there is none to convert."""
+    """The card's caffemodel; NetworkError if there is none to convert."""
     weights = card.file("caffemodel")
     if weights is not None:
         return weights

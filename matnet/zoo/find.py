@@ -15,7 +15,7 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     """The file that a user means: a path that exists, else the `.mat` file of a model of the zoo, if it is here.
 
     Nothing is fetched. Raises FileFormatError saying how to get a model that is known but not here; for a name that is
-    neither a file nor a model, UnknownModelError with the nearest ones (FileFormatError where it is plainly a path).
+    neither a file nor a model, UnknownModelError with the nearest ones (FileFormatError if it is plainly a path).
     """
     given = Path(name_or_path)
     if given.exists():

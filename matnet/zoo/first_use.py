@@ -27,7 +27,7 @@ def trust_first(target: Path) -> None:
 
 
 def differs_from_first(found: Path, target: Path) -> str | None:
-    """Why a file is not the one that was recorded for `target`; None where it is, or where nothing is recorded."""
+    """Why a file is not the one that was recorded for `target`; None if it is, or where nothing is recorded."""
     expected = _recorded(target)
     if expected is None:
         return None

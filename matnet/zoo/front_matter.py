@@ -16,7 +16,7 @@ UNUSABLE = (ValueError, TypeError, OverflowError)
 
 
 def read_front_matter(path: Path) -> tuple[dict[str, Any], str]:
-    """The fields and the prose of a readme.md; FileFormatError where there are no fields, or a key stands twice.
+    """The fields and the prose of a readme.md; FileFormatError if there are no fields, or a key stands twice.
 
     The fences are found as Caffe's download script finds them: the first two lines that are `---` once stripped.
     """
@@ -100,7 +100,7 @@ def _load_yaml(text: str, path: Path) -> Any:
 
 
 def _expanded(node: Any, known: dict[int, int]) -> int:
-    """The characters of a YAML node with every alias written out; ValueError where one contains itself."""
+    """The characters of a YAML node with every alias written out; ValueError if one contains itself."""
     if node is None:
         return 0
     if id(node) in known:

@@ -132,7 +132,7 @@ def _stale(lock: Path, content: str) -> bool:
 
 
 def _started(pid: int) -> str:
-    """When a process started, in clock ticks since the machine did; "" where the system does not say (not Linux)."""
+    """When a process started, in clock ticks since the machine did; "" if the system does not say (not Linux)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -30,7 +30,7 @@ def export_info(name: str, folder: Path) -> list[Path]:
 
     Caffe's download script then fetches the weights into the folder and checks their SHA-1. Its first versions
     overlook the last line of the info, so that nothing that they need stands there. Raises UnknownModelError, and
-    FileFormatError where the folder holds a card already.
+    FileFormatError if the folder holds a card already.
     """
     card = find_card(name)
     readme = folder / CARD
@@ -63,7 +63,7 @@ def import_info(source: Path, name: str | None = None, task: str = "classificati
 
     name: what the model is to be called; by default as the folder, or as its authors call it where the folder is
     called by a gist's id. The info may stand between fences, or, as in older gists, in lines `name: ...` of the text.
-    The prototxt is copied; the caffemodel stays where it is. Raises FileFormatError where there is no info, no
+    The prototxt is copied; the caffemodel stays where it is. Raises FileFormatError if there is no info, no
     single prototxt, or a card of that name.
     """
     if source.is_dir():
@@ -136,7 +136,7 @@ def _caffe_info(readme: Path) -> tuple[dict[str, str], str]:
 
 
 def _definition_in(folder: Path) -> Path | None:
-    """The prototxt to build from: the one for deployment, or the only one; None where there is none."""
+    """The prototxt to build from: the one for deployment, or the only one; None if there is none."""
     for pattern in DEFINITIONS:
         found = [path for path in sorted(folder.glob(pattern)) if "solver" not in path.name]
         if len(found) == 1:

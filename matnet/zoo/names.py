@@ -37,7 +37,7 @@ def known_cards(name: str, cards: Iterable[Card] | None = None) -> list[Card]:
 def matching_cards(name: str, cards: Iterable[Card] | None = None) -> list[Card]:
     """All cards that `name` means at the first level of generosity at which it means any.
 
-    The levels: the very name, alias or file; the same names but for case, spaces, underscores, hyphens and `.mat`; the
+    The levels: the very name, alias or file; the same names except for case, spaces, underscores, hyphens and `.mat`; the
     title or the name of a file, so; names without the usual prefixes and suffixes. A family means all its variants.
     """
     known = list(all_cards() if cards is None else cards)

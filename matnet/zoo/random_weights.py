@@ -27,7 +27,7 @@ def random_network(name: str, seed: int = 0) -> Network:
     offsets are 0, factors and deviations 1. A normalised branch that is added to another counts for less, the more
     such sums there are (as in Zhang et al., arXiv:1901.09321): residual networks would double the variance in each of
     their blocks, beyond what half precision holds. Raises UnknownModelError, also for the name of a file, or
-    NetworkError where the definition is unknown.
+    NetworkError if the definition is unknown.
     """
     try:
         card = find_card(name)
@@ -68,7 +68,7 @@ def skeleton(card: Card) -> Network:
 
 
 def definition(card: Card) -> Path:
-    """The card's prototxt; NetworkError where the architecture is not known."""
+    """The card's prototxt; NetworkError if the architecture is not known."""
     if card.prototxt is None:
         converter = in_words("matnet.convert_caffe", f"`{program('convert')}`")
         raise NetworkError(

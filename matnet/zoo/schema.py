@@ -31,7 +31,7 @@ METRICS = (
     "median_absolute_error",
     "images_per_s",
 )
-"""Figures that a card may quote: in percent, but for images/s, and absolute errors in the unit of their values."""
+"""Figures that a card may quote: in percent, except for images/s, and absolute errors in the unit of their values."""
 
 MOST_UNKNOWN = 20
 """Unknown fields that are named one by one."""
@@ -39,7 +39,7 @@ MOST_UNKNOWN = 20
 Check = Callable[[Any], "str | None"]
 
 
-# -- checks of one value: None where it is well, else the fault ----------------------------------------
+# -- checks of one value: None if it is well, else the fault ----------------------------------------
 
 
 def text(value: Any) -> str | None:

@@ -83,7 +83,7 @@ def verify(paths: Iterable[Path] | None = None, cards: Iterable[Card] | None = N
     """A finding for each file, and for each file in each folder; without paths for all that the cards list.
 
     Then every published `.mat` file has its line, absent or not, and the Caffe files that are here have theirs.
-    DataError where there is nothing to look at.
+    DataError if there is nothing to look at.
     """
     known = list(all_cards() if cards is None else cards)
     catalogue = Catalogue(known)

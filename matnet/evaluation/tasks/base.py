@@ -41,7 +41,7 @@ class Task(ABC):
     title: ClassVar[str]  # for people
     data_set: ClassVar[str]  # the class of matnet.datasets that it is for
     own_size: ClassVar[bool] = False  # whether each image is computed alone, at its own size
-    protocol: ClassVar[str] = ""  # how every row is measured; "" where the preprocessing has the name of one
+    protocol: ClassVar[str] = ""  # how every row is measured; "" if the preprocessing has the name of one
     options: ClassVar[tuple[str, ...]] = ()  # options of the command that not all tasks have, and this one does
 
     @classmethod
@@ -67,7 +67,7 @@ class Task(ABC):
 
     @staticmethod
     def variable(net: Network, asked: str | None = None) -> str:
-        """The variable that is scored: `asked`, else the task's default. NetworkError where it does not exist."""
+        """The variable that is scored: `asked`, else the task's default. NetworkError if it does not exist."""
         return score_variable(net, asked)
 
     @classmethod
@@ -106,7 +106,7 @@ class Task(ABC):
         return self.data.unreadable
 
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
-        """Prepare image `number` into its place of a batch; DataError where it cannot be read.
+        """Prepare image `number` into its place of a batch; DataError if it cannot be read.
 
         For own_size, `place` is an array of one object: a pair of the image 1 x C x H x W, or all inputs by name, and
         what `count` takes as its truth.

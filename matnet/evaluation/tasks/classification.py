@@ -60,7 +60,7 @@ class Classification(Task):
         named: Sequence[str] | None = None,
     ) -> Classification:
         """The task, its labels aligned with the network's classes. classes: their order as the user states it; order,
-        named: as the model's card does (see `matnet.evaluation.classes`). Raises DataError where labels do not fit the
+        named: as the model's card does (see `matnet.evaluation.classes`). Raises DataError if labels do not fit the
         classes, NetworkError for scores that are a map.
         """
         outputs = scores_of_one_image(net, variable, preprocessing)

@@ -130,7 +130,7 @@ class Detection(Task):
         cls, net: Network, data: DetectionSet, preprocessing: Preprocessing, variable: str, **given: Any
     ) -> Detection:
         """Raises NetworkError for a network that detects nothing, DataError for one that needs proposals and has none,
-        or classes that are not the set's, EngineError where COCO's evaluation needs pycocotools.
+        or classes that are not the set's, EngineError if COCO's evaluation needs pycocotools.
         """
         if data.coco is not None:
             require_pycocotools()
@@ -392,9 +392,9 @@ def order_of(
 
 
 def class_places(given: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...] | None:
-    """Of each class of a network its place in the set's, -1 for the background; None where no names are given.
+    """Of each class of a network its place in the set's, -1 for the background; None if no names are given.
 
-    Raises DataError where the network's classes are not the set's and a background.
+    Raises DataError if the network's classes are not the set's and a background.
     """
     if not given:
         return None

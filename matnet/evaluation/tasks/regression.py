@@ -49,7 +49,7 @@ class RegressionEvaluation(Run):
 
 @dataclass(frozen=True)
 class EstimateCounts:
-    """What the network estimates for each image, by its number; NaN where its scores are not finite."""
+    """What the network estimates for each image, by its number; NaN if its scores are not finite."""
 
     not_finite: int = 0
     estimates: Mapping[int, float] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class EstimateCounts:
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """Images and a value for each. bins: the value of each output; None where the network's one output is the value."""
+    """Images and a value for each. bins: the value of each output; None if the network's one output is the value."""
 
     name: ClassVar[str] = "regression"
     title: ClassVar[str] = "regression, absolute errors in the unit of the values"
@@ -89,7 +89,7 @@ class Regression(Task):
     ) -> Regression:
         """The task of a network with one output, or with bins, whose values its class names are.
 
-        given: `classes` as the user states them, `named` as the model's card does. Raises DataError where the outputs
+        given: `classes` as the user states them, `named` as the model's card does. Raises DataError if the outputs
         are several and nothing states a value for each, NetworkError for scores that are a map.
         """
         try:

@@ -78,7 +78,7 @@ class PixelCounts:
 class Segmentation(Task):
     """Images and the class of each of their pixels.
 
-    order: for each class of the network its place in the set's; None where they agree. save: a folder for the labels
+    order: for each class of the network its place in the set's; None if they agree. save: a folder for the labels
     that the network gives. doubt: why the order of the classes may be wrong, or nothing. inputs: those of a network
     that takes two images, the second one being the set's `beside`; none: one image.
     """
@@ -120,7 +120,7 @@ class Segmentation(Task):
     ) -> Segmentation:
         """The task, the network's classes aligned with the set's by name. order, named: as the card states them.
 
-        Raises DataError where the network's classes are not the set's. `save` is created where it does not exist.
+        Raises DataError if the network's classes are not the set's. `save` is created where it does not exist.
         """
         names = stated_names(net, classes)[0]
         if not names and named is not None and len(named) == len(images.class_names):
@@ -178,7 +178,7 @@ class Segmentation(Task):
         place[0] = self._with_second(image, number, preprocessing), truth
 
     def _with_second(self, image: np.ndarray, number: int, preprocessing: Preprocessing) -> Any:
-        """The image, or for a network of two inputs both by their names; DataError where sizes differ."""
+        """The image, or for a network of two inputs both by their names; DataError if sizes differ."""
         if not self.inputs:
             return image
         path = self.data.beside[number - self.first]
@@ -278,9 +278,9 @@ def read_hha(path: Path, preprocessing: Preprocessing) -> np.ndarray:
 
 
 def class_order(given: Sequence[str], wanted: Sequence[str]) -> np.ndarray | None:
-    """For each class of a network its place in the set's; None where they agree, or the network does not name them.
+    """For each class of a network its place in the set's; None if they agree, or the network does not name them.
 
-    Raises DataError where the network's classes are not the set's.
+    Raises DataError if the network's classes are not the set's.
     """
     if not given or list(given) == list(wanted):
         return None

@@ -67,7 +67,7 @@ class PairCounts:
     """The distances of pairs both of whose images are described, and the descriptors that other pairs wait for.
 
     A pair's distance depends on its two descriptors alone, so the order in which parts are added does not matter.
-    index: None in a part, which knows no pairs. A distance is NaN where a descriptor is not finite.
+    index: None in a part, which knows no pairs. A distance is NaN if a descriptor is not finite.
     """
 
     index: PairIndex | None = None
@@ -251,7 +251,7 @@ def descriptor_variable(net: Network, asked: str | None = None) -> str:
     """The variable that describes a face: `asked`, else the input of the last inner product (a Conv whose output is
     one pixel, as all of MatConvNet's are): under `fc8` of VGG-Face, behind the ReLU of fc7.
 
-    NetworkError where there is no convolution, or `asked` does not exist.
+    NetworkError if there is no convolution, or `asked` does not exist.
     """
     if asked is not None:
         net.resolve(asked)
@@ -264,7 +264,7 @@ def descriptor_variable(net: Network, asked: str | None = None) -> str:
 
 
 def descriptor_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """The Euclidean distance of two descriptors, each divided by its own length, in double precision; NaN where one
+    """The Euclidean distance of two descriptors, each divided by its own length, in double precision; NaN if one
     is not finite.
 
     Raises NetworkError for a descriptor that is zero.
