@@ -120,7 +120,7 @@ def _write_npz(target: Path, features: Features) -> None:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> Any:
-    return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)  # dated 1980, so that the bytes are reproducible
+    return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)  # always dated 1980
 
 
 def _write_names(member: Any, names: Sequence[str]) -> None:

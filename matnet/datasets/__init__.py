@@ -1,4 +1,4 @@
-"""What is evaluated on: labelled images, values, segmentations, boxes, faces, each checked before anything runs."""
+"""Data sets for evaluation: labelled images, values, segmentations, boxes, faces; all are checked when loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every data set states, whatever its task."""
+"""The attributes of every data set."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Protocol
 
 
 class DataSet(Protocol):
-    """A data set by name. list_sha256: of the list of its images, the same wherever the folder lies. notes: decisions
-    that the user should know. unreadable: folders that could not be read, each with its reason.
+    """A data set. list_sha256: hash of the list of images, independent of the folder's location.
+
+    notes: decisions that the user should know. unreadable: the errors of unreadable folders.
     """
 
     def __len__(self) -> int:

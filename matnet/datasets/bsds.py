@@ -1,4 +1,4 @@
-"""BSDS500's boundaries: images, and the edges that several people drew in each."""
+"""BSDS500's boundaries: images, and the edges that several annotators drew in each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from matnet.errors import DataError, FileFormatError, listing
 
 COUNTS = {"train": 200, "val": 100, "test": 200}
 _PLACES = ("", "data", "BSDS500/data", "BSR/BSDS500/data")
-"""Where `images` and `groundTruth` lie below the folder, up to what the archive unpacks."""
+"""The possible parents of `images` and `groundTruth`, as far as the archive's own layout."""
 
 
 @dataclass(frozen=True)
 class EdgeSet:
-    """Images and the files of their boundaries, in the order of their names."""
+    """Images and their boundary files, sorted by name."""
 
     images: tuple[Path, ...]
     truths: tuple[Path, ...]
@@ -35,13 +35,13 @@ class EdgeSet:
         return len(self.images)
 
     def boundaries(self, index: int) -> list[np.ndarray]:
-        """What each person drew in an image, H x W bool; DataError for a file that holds something else."""
+        """The boundaries by each annotator of an image, H x W bool. Raises DataError for another kind of file."""
         return read_boundaries(self.truths[index])
 
     def check(self) -> EdgeSet:
-        """Read all boundaries and the images' sizes; DataError lists what cannot be used.
+        """Read all boundaries and image sizes. Raises DataError that lists unusable ones.
 
-        Returns the set, with a note where nobody drew a boundary in an image.
+        Returns the data set, with a note on images without boundaries.
         """
         faults, empty = [], []
         for index, path in enumerate(self.images):
@@ -55,16 +55,16 @@ class EdgeSet:
                 faults.append(str(error))
                 continue
             if shape != size:
-                faults.append(f"{self.truths[index]}: is {shape[0]}x{shape[1]}, its image {size[0]}x{size[1]}")
+                faults.append(f"{self.truths[index]}: {shape[0]}x{shape[1]}, but its image is {size[0]}x{size[1]}")
         if faults:
-            raise DataError(listing(f"{self.root}: {len(faults)} image(s) of {self.name} cannot be used:", faults))
+            raise DataError(listing(f"{self.root}: unusable images of {self.name} ({len(faults)}):", faults))
         if empty and len(empty) == len(self):
-            raise DataError(f"{self.root}: in none of the {len(self):,} images of {self.name} is a boundary drawn")
-        note = f"{len(empty)} image(s) have no boundaries drawn: {first_few(empty)}"
+            raise DataError(f"{self.root}: none of the {len(self):,} images of {self.name} has a boundary")
+        note = f"images without boundaries ({len(empty)}): {first_few(empty)}"
         return replace(self, notes=(*self.notes, note)) if empty else self
 
     def head(self, count: int) -> EdgeSet:
-        """The first `count` images; the hash is made from the whole list's and `count`."""
+        """The first `count` images; its hash is made from the whole list's hash and `count`."""
         if count >= len(self):
             return self
         sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
@@ -72,20 +72,20 @@ class EdgeSet:
         return replace(self, images=self.images[:count], truths=self.truths[:count], list_sha256=sha256, notes=notes)
 
     def part(self, first: int, stop: int) -> EdgeSet:
-        """Some of the images, under absolute paths."""
+        """Some of the images, with absolute paths."""
         images, truths = (tuple(p.absolute() for p in paths[first:stop]) for paths in (self.images, self.truths))
         return replace(self, images=images, truths=truths)
 
 
 def load_bsds(folder: str | os.PathLike[str], split: str = "test") -> EdgeSet:
-    """BSDS500: `images/SPLIT/NAME.jpg` and `groundTruth/SPLIT/NAME.mat`, in `data` or as the archive unpacks (BSR).
+    """BSDS500: `images/SPLIT/NAME.jpg` and `groundTruth/SPLIT/NAME.mat`, in `data` or in the archive's layout (BSR).
 
-    Raises DataError if there are no such folders, and lists images without boundaries and boundaries without image.
+    Raises DataError if there are no such folders, and for images without boundaries or boundaries without images.
     """
     root = Path(folder)
     home = next((root / place for place in _PLACES if (root / place / "groundTruth" / split).is_dir()), None)
     if home is None:
-        raise DataError(f"{root}: has no groundTruth/{split} in it, in data, BSDS500/data or BSR/BSDS500/data")
+        raise DataError(f"{root}: found no groundTruth/{split} in it or in its data, BSDS500/data or BSR/BSDS500/data")
     names = [name for name in entries(home / "images" / split)[0] if name.endswith(".jpg")]
     missing = [name for name in names if not (home / "groundTruth" / split / f"{Path(name).stem}.mat").is_file()]
     if missing or not names:
@@ -93,7 +93,7 @@ def load_bsds(folder: str | os.PathLike[str], split: str = "test") -> EdgeSet:
     known = {Path(name).stem for name in names}
     unused = sorted(file.name for file in (home / "groundTruth" / split).glob("*.mat") if file.stem not in known)
     if unused:
-        raise DataError(listing(f"{home}: the images of {len(unused)} file(s) of boundaries are missing:", unused))
+        raise DataError(listing(f"{home}: boundary files without an image ({len(unused)}):", unused))
     images = tuple(home / "images" / split / name for name in names)
     truths = tuple(home / "groundTruth" / split / f"{Path(name).stem}.mat" for name in names)
     expected = COUNTS.get(split)
@@ -102,7 +102,7 @@ def load_bsds(folder: str | os.PathLike[str], split: str = "test") -> EdgeSet:
 
 
 def read_boundaries(path: str | os.PathLike[str]) -> list[np.ndarray]:
-    """The field `Boundaries` of each cell of `groundTruth`, H x W bool; DataError for anything else."""
+    """The field `Boundaries` of each cell of `groundTruth`, H x W bool. Raises DataError for anything else."""
     from matnet.formats.mat import read_mat
 
     try:
@@ -112,7 +112,7 @@ def read_boundaries(path: str | os.PathLike[str]) -> list[np.ndarray]:
     drawn = [_drawn(cell) for cell in cells] if isinstance(cells, list) else []
     found = [array for array in drawn if array is not None]
     if not found or len(found) < len(drawn) or len({array.shape for array in found}) > 1:
-        raise DataError(f"{path}: holds no cell array `groundTruth` with boundaries of one size")
+        raise DataError(f"{path}: expected a cell array `groundTruth` with boundaries of one size")
     return found
 
 

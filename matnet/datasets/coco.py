@@ -1,4 +1,4 @@
-"""COCO's objects: the images of a file instances_*.json, and a box and a class for each object."""
+"""COCO's objects: the images of an instances_*.json file, with a box and a class for each object."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from matnet.files import existing_file
 PREFIX = "instances_"
 
 COUNTS = {"train2014": 82783, "val2014": 40504, "minival2014": 5000, "train2017": 118287, "val2017": 5000}
-"""Images of COCO's lists, by part."""
+"""The number of images in each part of COCO."""
 
 LONGEST_SIDE = 10**6  # pixels, of images and boxes
 LARGEST_AREA = LONGEST_SIDE**2
 
 
 def annotation_files(folder: Path) -> list[Path]:
-    """The files instances_*.json in a folder or its folder `annotations`."""
+    """The files instances_*.json in a folder or its subfolder `annotations`."""
     return sorted(file for place in (folder, folder / "annotations") for file in place.glob(f"{PREFIX}*.json"))
 
 
 def is_coco(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is COCO's: a JSON file, or a folder with files instances_*.json."""
+    """Whether a path is a COCO data set: a JSON file, or a folder with instances_*.json."""
     path = Path(path)
     return path.suffix == ".json" or (path.is_dir() and bool(annotation_files(path)))
 
@@ -41,14 +41,14 @@ def is_coco(path: str | os.PathLike[str]) -> bool:
 def load_coco_objects(
     path: str | os.PathLike[str], split: str | None = None, proposals: str | os.PathLike[str] | None = None
 ) -> DetectionSet:
-    """The images of one of COCO's files with their objects, in the order of their ids.
+    """The images of a COCO annotation file with their objects, sorted by id.
 
-    path: the file instances_*.json, or the folder that holds it or its `annotations`. split: val2017 of
-    instances_val2017.json; may be left out where there is one file. proposals: a .mat file, see `read_proposals`; its
-    names are those of the images. The images lie in the folder of their part, beside `annotations` or in `images`.
+    path: the file instances_*.json, or the folder that holds it or `annotations`. split: val2017 for
+    instances_val2017.json; optional if there is only one file. proposals: a .mat file with the names of the images, see
+    `read_proposals`. The images lie in the folder of their part, beside `annotations` or in `images`.
 
-    Raises DataError that lists missing images and annotations that cannot be used. Images without objects, and objects
-    that leave their image, are a note.
+    Raises DataError that lists missing images and unusable annotations. Notes report images without objects, and
+    objects that exceed their image.
     """
     file = _annotation_file(Path(path), split)
     record = _record(file)
@@ -84,7 +84,7 @@ def _annotation_file(path: Path, split: str | None) -> Path:
         part = path.stem.removeprefix(PREFIX)
         if split not in (None, part):
             stated = in_words(f"split={split!r}", f"--split {split}")
-            raise DataError(f"{path}: holds {part}, and {stated} names another part; leave it out, or give the folder")
+            raise DataError(f"{path}: holds {part}, but {stated} is another part; leave it out, or give the folder")
         return path
     found = annotation_files(path)
     parts = {file.stem.removeprefix(PREFIX): file for file in found}
@@ -97,9 +97,9 @@ def _annotation_file(path: Path, split: str | None) -> Path:
 
 
 def _record(file: Path) -> dict[str, Any]:
-    """The lists of a file of annotations, each item with the fields that are read; DataError for anything else."""
+    """The lists of an annotation file, with the required fields checked. Raises DataError for anything else."""
     try:
-        record = json.loads(existing_file(file, "file of annotations").read_bytes())
+        record = json.loads(existing_file(file, "annotation file").read_bytes())
     except FileFormatError as error:
         raise DataError(str(error)) from None
     except (ValueError, RecursionError) as error:
@@ -120,12 +120,12 @@ def _record(file: Path) -> dict[str, Any]:
             faults.append(f"{name}: none")
     faults = faults or [*_repeated(record), *_sizes(record["images"])]
     if faults:
-        raise DataError(listing(f"{file}: {len(faults)} fault(s) in its lists:", faults))
+        raise DataError(listing(f"{file}: errors in its lists ({len(faults)}):", faults))
     return dict(record)
 
 
 def _repeated(record: Mapping[str, Any]) -> list[str]:
-    """Items of one list that have the same value where each has its own."""
+    """Items of a list that share a value that must be unique."""
     own = {"images": ("id", "file_name"), "categories": ("id", "name"), "annotations": ("id",)}
     return [
         f"{name}: {times} have the {field} {value}"
@@ -137,25 +137,25 @@ def _repeated(record: Mapping[str, Any]) -> list[str]:
 
 
 def _sizes(images: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Images whose stated height or width no image has."""
+    """Images with an impossible height or width."""
     wrong = (item for item in images if not all(0 < item[side] <= LONGEST_SIDE for side in ("height", "width")))
-    return [f"images: {item['file_name']} is stated as {item['width']} x {item['height']}" for item in wrong]
+    return [f"images: {item['file_name']} has the size {item['width']} x {item['height']}" for item in wrong]
 
 
 Fields = dict[str, type | tuple[type, ...]]
 IMAGE: Fields = {"id": int, "file_name": str, "height": int, "width": int}
 OBJECT: Fields = {"image_id": int, "category_id": int, "bbox": list, "area": (int, float)}
 CATEGORY: Fields = {"id": int, "name": str}
-"""The fields that are read of each item, and their types."""
+"""The required fields of each item, and their types."""
 
 
 def _image_files(file: Path, part: str, names: Sequence[str]) -> tuple[Path, ...]:
-    """Where the images lie; DataError that lists those that are missing, or whose name leaves the folder."""
+    """The image files. Raises DataError that lists missing images and names that lead out of the folder."""
     astray = [name for name in names if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
     if astray:
-        raise DataError(listing(f"{file}: {len(astray)} name(s) of images are no names in a folder:", astray))
+        raise DataError(listing(f"{file}: image names that are not plain file names ({len(astray)}):", astray))
     root = file.parent.parent if file.parent.name == "annotations" else file.parent
-    # Of COCO_val2014_000000000042.jpg, which other lists than that of val2014 hold too.
+    # The part in names such as COCO_val2014_000000000042.jpg, which lists other than val2014's also hold.
     own = names[0].split("_")[1] if names[0].count("_") == 2 else part
     folders = [root / "images" / part, root / part, root / "images" / own, root / own, root / "images", root]
     folder = next((place for place in folders if is_there(place / names[0])), folders[1])
@@ -168,7 +168,7 @@ def _image_files(file: Path, part: str, names: Sequence[str]) -> tuple[Path, ...
 def _objects(
     file: Path, images: Sequence[Mapping[str, Any]], annotations: Sequence[Mapping[str, Any]], categories: list[int]
 ) -> tuple[CocoTruth, tuple[ImageObjects, ...]]:
-    """The annotations as they are, and image by image; DataError that lists those that cannot be used."""
+    """The annotations as in the file, and by image. Raises DataError that lists unusable ones."""
     faults = []
     known, places = {image["id"] for image in images}, {number: place for place, number in enumerate(categories)}
     of_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
@@ -188,7 +188,7 @@ def _objects(
         else:
             of_image[item["image_id"]].append(item)
     if faults:
-        raise DataError(listing(f"{file}: {len(faults)} annotation(s) cannot be used:", faults))
+        raise DataError(listing(f"{file}: unusable annotations ({len(faults)}):", faults))
     if all(item.get("iscrowd", 0) for item in annotations):
         raise DataError(f"{file}: all {len(annotations)} annotations are crowds (iscrowd 1); expected objects")
     objects = tuple(_image_objects(image, of_image[image["id"]], places) for image in images)
@@ -198,7 +198,7 @@ def _objects(
 def _image_objects(
     image: Mapping[str, Any], items: Sequence[Mapping[str, Any]], places: dict[int, int]
 ) -> ImageObjects:
-    """COCO's x, y, width, height from 0 as pixels from 1, inclusive; crowds are what is difficult in VOC."""
+    """COCO's 0-based x, y, width, height as 1-based, inclusive pixels; crowds count as VOC's difficult objects."""
     boxes = np.array([item["bbox"] for item in items], np.float64).reshape(-1, 4)
     corners = np.concatenate([boxes[:, :2] + 1, boxes[:, :2] + boxes[:, 2:]], axis=1)
     return ImageObjects(

@@ -1,4 +1,4 @@
-"""Oxford's 102 flowers, as published: imagelabels.mat, setid.mat, and the folder jpg."""
+"""Oxford's 102 flowers in the published layout: imagelabels.mat, setid.mat, and the folder jpg."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matnet.errors import DataError, FileFormatError, listing
 
 LABELS, PARTS = "imagelabels.mat", "setid.mat"
 PART = "valid"
-"""The variable of setid.mat whose 1,020 images oxford102-caffenet was measured on."""
+"""The variable of setid.mat with the 1,020 images on which oxford102-caffenet was measured."""
 
 
 def has_flowers(folder: Path) -> bool:
@@ -22,9 +22,9 @@ def has_flowers(folder: Path) -> bool:
 
 
 def load_flowers(folder: str | os.PathLike[str]) -> ImageList:
-    """The images jpg/image_00001.jpg, ... that setid.mat calls `valid`; labels are those of imagelabels.mat less 1.
+    """The images jpg/image_00001.jpg, ... in `valid` of setid.mat; labels are those of imagelabels.mat minus 1.
 
-    Raises DataError for files without these variables, numbers of no image, and missing images, which are named.
+    Raises DataError for files without these variables, image numbers out of range, and missing images (all are listed).
     """
     root = Path(folder)
     labels, numbers = _row(root / LABELS, "labels"), np.sort(_row(root / PARTS, PART))
@@ -42,7 +42,7 @@ def load_flowers(folder: str | os.PathLike[str]) -> ImageList:
 
 
 def _row(file: Path, name: str) -> np.ndarray:
-    """A variable of whole numbers."""
+    """A variable of integers."""
     from matnet.formats.mat import read_mat
 
     try:

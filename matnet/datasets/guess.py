@@ -1,4 +1,4 @@
-"""Which data set a folder holds, from what lies in it."""
+"""Detect the kind of data set in a folder from its contents."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from matnet.datasets.voc import SegmentationSet, has_voc, load_voc
 from matnet.errors import DataError, in_words, nearest, program
 
 Found = ImageList | SegmentationSet | DetectionSet | PairSet
-"""What a folder or a list may hold."""
+"""The types of data set in a folder or list."""
 
 KINDS = ("images", "imagenet", "voc", "voc-objects", "coco-objects", "lfw")
-"""Kinds of data sets: labelled images of any classes; ImageNet; segmentations, or only objects, of PASCAL VOC; objects
-of COCO; pairs of faces."""
+"""Kinds of data sets: labelled images; ImageNet; PASCAL VOC's segmentations, or only its objects; COCO's objects;
+pairs of faces."""
 
 TASK_OF_KIND = {"voc": "segmentation", "voc-objects": "detection", "coco-objects": "detection", "lfw": "faces"}
-"""The task of `matnet eval` that a kind of data set is for, where it is not labelled images."""
+"""The task of `matnet eval` for a kind of data set other than labelled images."""
 
 _ILSVRC = re.compile(r"ILSVRC201\d_(val|test|train)_\d{8}\.")
 
@@ -49,24 +49,24 @@ _LOADERS: dict[str, Callable[..., Found]] = {
 
 
 def load(path: str | os.PathLike[str], kind: str | None = None, **options: Any) -> Found:
-    """A data set of one of KINDS; where the kind is left out and not `images`, a note says which it is, and why.
+    """A data set of one of KINDS; for a detected kind other than `images`, a note gives the kind and the evidence.
 
     options: of load_imagenet (split, labels, synsets), load_voc (year, split, sbd), load_voc_objects (year, split,
-    proposals), load_coco_objects (split, proposals), load_lfw (pairs) or ImageList.load (root), None for their
-    defaults; where `path` is a list, `root` is the folder of its images. Raises DataError for an unknown kind, a root
-    of what is no list, and for whatever those refuse.
+    proposals), load_coco_objects (split, proposals), load_lfw (pairs) or ImageList.load (root); None for a default.
+    root: the folder of the images if `path` is a list file. Raises DataError for an unknown kind, a root without a list
+    file, and as the loader does.
     """
     target = Path(path)
     if kind is not None and kind not in KINDS:
-        raise DataError(f"no kind of data set is called '{kind}'{nearest(kind, KINDS)}; known: {', '.join(KINDS)}")
+        raise DataError(f"unknown kind of data set '{kind}'{nearest(kind, KINDS)}; known: {', '.join(KINDS)}")
     reason = ""
     if kind is None:
         kind, reason = guess(target)
     options = {name: value for name, value in options.items() if value is not None}
     if "root" in options and (kind == "coco-objects" or not target.is_file()):
         root = in_words("root=", "--root")
-        raise DataError(f"{path}: is no list file, whose images {root} is the folder of; leave {root} out")
-    # A list of pairs or labels stands for the folder of its images.
+        raise DataError(f"{path}: not a list file, so {root} has no effect; leave it out")
+    # A list of pairs or labels stands for the folder that holds it.
     listed = {"lfw": "pairs", "imagenet": "labels"}.get(kind)
     if listed and target.is_file():
         options[listed] = target
@@ -77,12 +77,12 @@ def load(path: str | os.PathLike[str], kind: str | None = None, **options: Any) 
 
 
 def load_images(path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> ImageList:
-    """Labelled images, whether of ImageNet in one of its layouts or any others; DataError for other data sets."""
+    """Labelled images, from ImageNet in one of its layouts or any other. Raises DataError for other data sets."""
     kind, reason = guess(Path(path))
     task = TASK_OF_KIND.get(kind)
     if task is not None:
         raise DataError(
-            f"{path}: {reason}, so it is a data set for {task}, without a label for each image; give labelled images, "
+            f"{path}: {reason}, so it is a data set for {task} without image labels; give labelled images, "
             f"or evaluate it with `{program('eval')} --task {task}`"
         )
     found = load(path, root=root)
@@ -91,7 +91,7 @@ def load_images(path: str | os.PathLike[str], root: str | os.PathLike[str] | Non
 
 
 def guess(path: Path) -> tuple[str, str]:
-    """The kind of data set that `path` seems to hold, and the evidence."""
+    """The detected kind of data set at `path`, and the evidence."""
     if not path.is_dir():
         return _guess_list(path)
     if has_voc(path):
@@ -99,7 +99,7 @@ def guess(path: Path) -> tuple[str, str]:
     if has_voc(path, OBJECTS):
         return "voc-objects", "it holds JPEGImages and Annotations"
     if is_coco(path):
-        return "coco-objects", "it holds annotations of COCO's, instances_*.json"
+        return "coco-objects", "it holds COCO annotations (instances_*.json)"
     if has_flowers(path):
         return "flowers", "it holds imagelabels.mat and setid.mat"
     if places_list(path):
@@ -118,16 +118,16 @@ def guess(path: Path) -> tuple[str, str]:
 
 
 def _guess_list(path: Path) -> tuple[str, str]:
-    """A list's kind. Caffe's numbers for ImageNet are matched by WordNet id where the classes lie beside it."""
+    """A list's kind. It is ImageNet only if the list of classes for Caffe's class numbers lies beside it."""
     if path.name in PAIR_FILES:
         return "lfw", "it is a list of pairs"
     if path.is_file() and places_list(path):
         return "places205", "it is val_places205.csv"
     if path.is_file() and is_coco(path):
-        return "coco-objects", "it is a file of annotations of COCO's"
+        return "coco-objects", "it is a COCO annotation file"
     listed = path.is_file() and _ILSVRC.search(text_lines(path)[0][1])
     if listed and any(lists_in(search_folders(path.parent), SORTED_LISTS)):
-        return "imagenet", "it lists images named as ImageNet's, and the classes lie beside it"
+        return "imagenet", "it lists images named as ImageNet's, and a list of classes lies beside it"
     return "images", "it is a list of images"
 
 

@@ -1,4 +1,4 @@
-"""The 1000 classes of ILSVRC-2012: WordNet ids and names, in the two orders in which networks count them."""
+"""The 1000 classes of ILSVRC-2012: WordNet ids and names, in the two class orders of networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Synset(NamedTuple):
 
 @cache
 def synsets() -> tuple[Synset, ...]:
-    """All 1000 classes, sorted by WordNet id, which is the order that Caffe's networks count in."""
+    """All 1000 classes, sorted by WordNet id, which is the order of Caffe's networks."""
     _, *lines = TABLE.read_text(encoding="utf-8").splitlines()
     fields = (line.split("\t") for line in lines)
     return tuple(Synset(wnid, int(number), names) for wnid, number, names in fields)

@@ -1,4 +1,4 @@
-"""Labelled images in a fixed order, from class folders or list files, matched to a network's classes."""
+"""Labelled images in a fixed order, from class folders or list files, and their alignment with a network's classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matnet.datasets.scan import class_folders, digest, images_below, is_there, 
 from matnet.errors import DataError, listing
 
 LIST_NAMES = ("labels.txt", "val.txt", "list.txt", "labels.csv")
-"""List files that are looked for in a flat folder of images."""
+"""The list files looked for in a flat folder of images."""
 
 _LONGEST_LINE = 4096
 _QUOTED = r"\"[^\"]+\"|'[^']+'"
@@ -30,11 +30,11 @@ _LABEL_PATH = re.compile(rf"{_LABEL}[\s,;]+(?P<path>{_QUOTED}|.+?){_END}")
 class ImageList:
     """Images and their labels, in a fixed order.
 
-    paths: the files. labels: int64, 0-based, one per path. class_names: the name of label k, or None if
-    the list has only numbers. root: the folder that paths were found under. list_sha256: of the list itself
-    (relative paths, and class names or labels), the same wherever the folder lies. notes: decisions that the
-    user should know. unreadable: folders that could not be read, each with its reason. aligned: whether labels count
-    in a network's classes. doubt: why that order may be wrong, or nothing.
+    paths: the files. labels: int64, 0-based, one per path. class_names: the name of label k, or None if the list has
+    only numbers. root: the folder of the paths. list_sha256: hash of the list (relative paths, and class names or
+    labels), independent of the folder's location. notes: decisions that the user should know. unreadable: the errors
+    of unreadable folders. aligned: whether labels are indices of a network's classes. doubt: why that order may be
+    wrong, or "".
     """
 
     paths: tuple[Path, ...]
@@ -53,9 +53,9 @@ class ImageList:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> ImageList:
-        """A folder of class folders, a flat folder with one of LIST_NAMES in it, or a list file itself.
+        """Load a folder of class folders, a flat folder that holds one of LIST_NAMES, or a list file.
 
-        Raises DataError if `path` is none of these, and for whatever `from_folder` and `from_list` refuse.
+        Raises DataError for anything else, and as `from_folder` and `from_list` do.
         """
         target = Path(path)
         if not target.is_dir():
@@ -67,17 +67,17 @@ class ImageList:
             return replace(found, notes=(*found.notes, *ignored))
         if not lists:
             raise DataError(
-                f"{target}: no images with labels; expected one folder per class, or a list file "
-                f"({', '.join(LIST_NAMES)}) of lines 'path label'"
+                f"{target}: no labelled images; expected one folder per class, or a list file "
+                f"({', '.join(LIST_NAMES)}) with lines 'path label'"
             )
         listed = cls.from_list(lists[0], root or target)
         return replace(listed, name=target.resolve().name, notes=(f"labels from {lists[0].name}",))
 
     @classmethod
     def from_folder(cls, path: str | os.PathLike[str]) -> ImageList:
-        """A folder with one folder per class, sorted by name; images may lie deeper inside them.
+        """A folder with one folder per class, sorted by name; images may lie in subfolders of these.
 
-        Raises DataError if there is no class folder, or where some hold no image (all are named).
+        Raises DataError if there is no class folder, or if any has no images (all are listed).
         """
         root = Path(path)
         folders = sorted(class_folders(root), key=lambda folder: folder.name)
@@ -91,7 +91,7 @@ class ImageList:
             if not members[-1] and len(unreadable) == known:
                 empty.append(folder.name)
         if empty:
-            raise DataError(listing(f"{root}: {len(empty)} class folder(s) hold no image; fill or remove:", empty))
+            raise DataError(listing(f"{root}: class folders without images ({len(empty)}); remove them:", empty))
         if not any(members):
             raise DataError(listing(f"{root}: no image could be read:", unreadable))
         names = tuple(folder.name for folder in folders)
@@ -103,12 +103,11 @@ class ImageList:
 
     @classmethod
     def from_list(cls, path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None) -> ImageList:
-        """A text file of lines `path label` (Caffe's order) or `label path`.
+        """A text file with lines `path label` (Caffe's order) or `label path`.
 
-        Labels are whole numbers from 0, or all are WordNet ids. Paths may hold spaces or be quoted, and are relative
-        to `root`, or else to the list's folder. Blank lines, comments (#), a byte order mark and Windows line ends are
-        passed over. Raises DataError that lists every line that is neither, every missing file, and every path that
-        has two labels.
+        Labels are integers from 0, or all are WordNet ids. Paths may contain spaces or be quoted, and are relative to
+        `root`, by default the list's folder. Blank lines, comments (#), a byte order mark and Windows line ends are
+        ignored. Raises DataError that lists every other line, every missing file, and every path with two labels.
         """
         file = Path(path)
         base = Path(root) if root is not None else file.parent
@@ -121,13 +120,13 @@ class ImageList:
         return cls(paths, labels, names, base, file.stem, digest(base, paths, written))
 
     def align(self, classes: Sequence[str], descriptions: Sequence[str] = (), outputs: int | None = None) -> ImageList:
-        """The same images with labels that count in a network's `classes` (and their longer `descriptions`).
+        """The same images with labels as indices of a network's `classes` (and their longer `descriptions`).
 
-        outputs: how many classes the network has, where it does not name them. Class folders are matched by name:
-        exactly; by WordNet id (`n01440764_tench`); or by any synonym, whatever the case and whether words are joined
-        by spaces, underscores or hyphens. Folders are taken by position only if no name matches and they are numbers
-        or as many as the classes; then a note says so, and `doubt` unless they are numbers. Lists are taken as they
-        are. Raises DataError for folders without a class (all are named), ambiguous names, labels out of range.
+        outputs: the number of classes, if the network has no class names. Class folders are matched by name: exactly,
+        by WordNet id (`n01440764_tench`), or by any synonym, ignoring case and whether spaces, underscores or hyphens
+        join words. Positions are used only if no name matches, and the folders are numbers or as many as the classes;
+        then a note is added, and `doubt` is set unless they are numbers. The labels of lists are not changed. Raises
+        DataError for folders without a class (all are listed), ambiguous names, and labels out of range.
         """
         count = len(classes) or outputs
         if self.class_names is None:
@@ -144,7 +143,7 @@ class ImageList:
         return replace(found, aligned=bool(count), doubt=doubt)
 
     def head(self, count: int) -> ImageList:
-        """The first `count` images; the hash is made from the whole list's and `count`."""
+        """The first `count` images; its hash is made from the whole list's hash and `count`."""
         if count >= len(self):
             return self
         note = f"only the first {count} of {len(self)} images"
@@ -155,28 +154,28 @@ class ImageList:
     def _check_range(self, classes: int | None) -> None:
         low, high = int(self.labels.min()), int(self.labels.max())
         if classes and high >= classes:
-            hint = "; they seem to count from 1: subtract 1" if low >= 1 and high == classes else ""
+            hint = "; they seem to be 1-based: subtract 1" if low >= 1 and high == classes else ""
             raise DataError(
-                f"{self.root}: labels run from {low} to {high}, the network's from 0 to {classes - 1}{hint}"
+                f"{self.root}: labels run from {low} to {high}, but the network's from 0 to {classes - 1}{hint}"
             )
 
 
 def _wordnet_ids(file: Path, labels: Sequence[str]) -> tuple[str, ...] | None:
-    """The WordNet ids that label the images, sorted; None if labels are numbers. DataError for a mixture."""
+    """The sorted WordNet ids of the labels; None if labels are numbers. Raises DataError for a mixture."""
     ids = [label.startswith("n") for label in labels]
     if any(ids) and not all(ids):
-        raise DataError(f"{file}: some labels are WordNet ids and others numbers; expected one kind")
+        raise DataError(f"{file}: labels are a mixture of WordNet ids and numbers; expected only one kind")
     return tuple(sorted(set(labels))) if all(ids) else None
 
 
 def _entries(file: Path, lines: list[tuple[int, str]], base: Path) -> list[tuple[str, str]]:
-    """Paths and labels, in the order that fits every line; where both do, the one whose first file exists."""
+    """Paths and labels, by the column order that fits every line; if both fit, the one whose first file exists."""
     readings = [[_read(pattern, line) for _, line in lines] for pattern in (_PATH_LABEL, _LABEL_PATH)]
     whole = [matches for matches in readings if all(matches)]
     if not whole:
         best = max(readings, key=lambda matches: sum(map(bool, matches)))
         wrong = [f"line {number}: {line[:80]}" for (number, line), match in zip(lines, best, strict=True) if not match]
-        raise DataError(listing(f"{file}: {len(wrong)} line(s) are not 'path label' or 'label path':", wrong))
+        raise DataError(listing(f"{file}: lines that are not 'path label' or 'label path' ({len(wrong)}):", wrong))
     entries = [[_entry(match) for match in matches if match] for matches in whole]
     return next((entry for entry in entries if is_there(base / entry[0][0])), entries[0])
 
@@ -194,13 +193,13 @@ def _entry(match: re.Match[str]) -> tuple[str, str]:
 def _check_entries(file: Path, base: Path, paths: tuple[Path, ...], labels: np.ndarray) -> None:
     negative = [f"{path}: {label}" for path, label in zip(paths, labels, strict=True) if label < 0]
     if negative:
-        raise DataError(listing(f"{file}: {len(negative)} label(s) are negative; labels count from 0:", negative))
+        raise DataError(listing(f"{file}: negative labels ({len(negative)}); labels start at 0:", negative))
     missing = [str(path) for path in paths if not is_there(path)]
     if missing:
-        way_out = f"paths are taken relative to {base}; is that the right folder?"
+        way_out = f"paths are relative to {base}; is that the right folder?"
         raise DataError(listing(f"{file}: {len(missing)} of {len(paths)} images are missing; {way_out}", missing))
     first: dict[Path, int] = {}
     pairs = zip(paths, labels.tolist(), strict=True)
     clashes = [f"{path}: {first[path]} and {label}" for path, label in pairs if first.setdefault(path, label) != label]
     if clashes:
-        raise DataError(listing(f"{file}: {len(clashes)} image(s) are listed with two labels:", clashes))
+        raise DataError(listing(f"{file}: images listed with two labels ({len(clashes)}):", clashes))

@@ -1,4 +1,4 @@
-"""ImageNet (ILSVRC-2012) in the layouts that people have; labels are WordNet ids, never positions."""
+"""ImageNet (ILSVRC-2012) in its usual layouts; labels are WordNet ids, never positions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from matnet.datasets.scan import digest_lines, entries, fault
 from matnet.errors import DataError, listing
 
 COUNTS = {"val": 50_000, "train": 1_281_167, "test": 100_000}
-"""Images of ILSVRC-2012's parts."""
+"""The number of images in each part of ILSVRC-2012."""
 
 _PLACES = ("images/{}", "ILSVRC/Data/CLS-LOC/{}", "Data/CLS-LOC/{}", "ILSVRC2012_img_{}", "{}", "images", ".")
-"""Where a part's images lie below the folder: MatConvNet, Kaggle, the tar files' names, class folders."""
+"""The possible folders of a part's images: MatConvNet, Kaggle, the tar files' names, class folders."""
 
 
 def load_imagenet(
@@ -27,13 +27,13 @@ def load_imagenet(
     labels: str | os.PathLike[str] | None = None,
     synsets: str | os.PathLike[str] | None = None,
 ) -> ImageList:
-    """The images of a part of ImageNet; class_names are WordNet ids, sorted; images are in the order of their names.
+    """The images of a part of ImageNet, sorted by name; class_names are the sorted WordNet ids.
 
     folder: class folders named by WordNet ids; or a flat folder of images with, in it or near it, the development
-    kit, Caffe's val.txt and synsets.txt, or Kaggle's LOC_val_solution.csv; or the folder above it (MatConvNet's
-    images/val and *devkit*; Kaggle's ILSVRC/Data/CLS-LOC). labels: the file with the labels, or a folder to look for
-    it. synsets: the list of classes that its numbers count in. The same images give the same list and the same
-    hash in every layout. Raises DataError, listing everything that is missing, without a label, or out of range.
+    kit, Caffe's val.txt and synsets.txt, or Kaggle's LOC_val_solution.csv; or its parent (MatConvNet's images/val and
+    *devkit*; Kaggle's ILSVRC/Data/CLS-LOC). labels: the label file, or a folder to look for it. synsets: the list of
+    classes for the numbers in it. The list and its hash are the same in every layout. Raises DataError that lists
+    everything missing, unlabelled or out of range.
     """
     root = Path(folder)
     home = images_folder(root, split)
@@ -44,7 +44,7 @@ def load_imagenet(
     elif names:
         found = labelled_files(home, names, root, labels, synsets)
     else:
-        raise DataError(f"{home}: holds neither images nor class folders named by WordNet ids (n01440764)")
+        raise DataError(f"{home}: found no images and no class folders named by WordNet ids (n01440764)")
     notes = list(found.notes)
     expected = COUNTS.get(split)
     if expected is not None and len(found.paths) != expected:
@@ -55,14 +55,14 @@ def load_imagenet(
 def images_folder(root: Path, split: str) -> Path:
     """The folder that holds the images, or the class folders, of a part."""
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; give the folder of the images, or the one above")
+        raise DataError(f"{root}: no such folder; give the folder of the images, or its parent")
     if not split.isidentifier():
-        raise DataError(f"no part of ImageNet is called '{split}'; known: {', '.join(COUNTS)}")
+        raise DataError(f"unknown part of ImageNet '{split}'; known: {', '.join(COUNTS)}")
     return next(place for place in (root / form.format(split) for form in _PLACES) if place.is_dir())
 
 
 def _from_class_folders(home: Path, folders: Sequence[str]) -> Labelled:
-    """Every image of each class folder; DataError names the folders that hold none, and ids that come twice."""
+    """Every image of each class folder. Raises DataError that lists empty folders and repeated ids."""
     paths: list[Path] = []
     wnids: list[str] = []
     empty: list[str] = []
@@ -71,7 +71,7 @@ def _from_class_folders(home: Path, folders: Sequence[str]) -> Labelled:
         inside = home / name
         try:
             images, deeper = entries(inside)
-            # Kaggle's tiny variants have one more folder, n01440764/images.
+            # Kaggle's tiny variants have an extra level, n01440764/images.
             if not images and deeper == ["images"]:
                 inside = inside / "images"
                 images, _ = entries(inside)
@@ -83,10 +83,10 @@ def _from_class_folders(home: Path, folders: Sequence[str]) -> Labelled:
         paths += [inside / image for image in images]
         wnids += [name[:9]] * len(images)
     ids = [name[:9] for name in folders]
-    faults = [f"{name}: holds no image" for name in empty]
-    faults += [f"{name}: its WordNet id comes twice" for name in folders if ids.count(name[:9]) > 1]
+    faults = [f"{name}: no images" for name in empty]
+    faults += [f"{name}: another folder has the same WordNet id" for name in folders if ids.count(name[:9]) > 1]
     if faults:
-        raise DataError(listing(f"{home}: {len(faults)} class folder(s) cannot be used:", faults))
+        raise DataError(listing(f"{home}: unusable class folders ({len(faults)}):", faults))
     if not paths:
         raise DataError(listing(f"{home}: no image could be read:", unreadable))
     notes = ("labels from the class folders",)
@@ -94,7 +94,7 @@ def _from_class_folders(home: Path, folders: Sequence[str]) -> Labelled:
 
 
 def _image_list(root: Path, split: str, found: Labelled, notes: Sequence[str]) -> ImageList:
-    """Images sorted by file name, so that the first few are of all classes, and every layout gives one list."""
+    """Images sorted by file name, so that the first images mix classes, and every layout gives the same list."""
     order = sorted(range(len(found.paths)), key=lambda k: (found.paths[k].name, found.wnids[k]))
     rank = {wnid: k for k, wnid in enumerate(found.classes)}
     paths = tuple(found.paths[k] for k in order)

@@ -1,4 +1,4 @@
-"""The labels of a flat folder of ImageNet's images: from the development kit, Caffe's lists, or Kaggle's."""
+"""The labels of a flat folder of ImageNet images, from the development kit, Caffe's lists, or Kaggle's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LABEL_FILES = (
     "val.txt",
     "labels.txt",
 )
-"""Files with labels, as Kaggle, the development kit, TensorFlow's scripts and Caffe call them; the first counts."""
+"""Label files of Kaggle, the development kit, TensorFlow's scripts and Caffe; the first one found is used."""
 
 _WNID_NAME = re.compile(r"n\d{8}_")
 _ALONE = re.compile(r"n\d{8}|\d{1,4}")
@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"_(\d{8})$")
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with their WordNet ids, all classes (sorted), notes on where this was read, and unreadable folders."""
+    """Images, their WordNet ids, the sorted classes, notes on the sources, and unreadable folders."""
 
     paths: tuple[Path, ...]
     wnids: tuple[str, ...]
@@ -45,10 +45,10 @@ def labelled_files(
     labels: str | os.PathLike[str] | None = None,
     synsets: str | os.PathLike[str] | None = None,
 ) -> Labelled:
-    """The images `names` in `home` with what a file of labels says about them.
+    """The images `names` in `home` with their labels from a label file.
 
-    The file is `labels`, or lies in and around that folder; without `labels`, in and around `home` and `root`.
-    Raises DataError if there is none, where it lacks the classes that it counts in, or does not fit the images.
+    The file is `labels`, or lies in or near the folder `labels`; without `labels`, in or near `home` and `root`. Raises
+    DataError if there is none, if the list of classes for its numbers is missing, or if it does not fit the images.
     """
     if labels is None and all(_WNID_NAME.match(name) for name in names):
         wnids = tuple(name[:9] for name in names)
@@ -60,7 +60,7 @@ def labelled_files(
         file = _first(near if given is None else search_folders(given), given or home)
     else:
         file = given
-    lines = [text for _, text in text_lines(file, "list of labels")]
+    lines = [text for _, text in text_lines(file, "label file")]
     lists = ClassLists(near, file, Path(synsets) if synsets is not None else None)
     if all(_ALONE.fullmatch(line) for line in lines):
         return _by_number(home, names, file, lines, lists)
@@ -68,39 +68,39 @@ def labelled_files(
 
 
 def _first(places: Sequence[Path], start: Path) -> Path:
-    """The first file of labels in the first of `places` that has one; DataError if there is none."""
+    """The first label file in the first of `places` that has one. Raises DataError if there is none."""
     found = next(lists_in(places, LABEL_FILES), None)
     if found is None:
         raise DataError(
-            f"{start}: no labels for its images: none of {', '.join(LABEL_FILES)} is in it, beside it, or in a "
-            "development kit there; put one there, or say where it is"
+            f"{start}: no labels for its images: found none of {', '.join(LABEL_FILES)} in it, beside it, or in a "
+            "development kit there; put one there, or give its path"
         )
     return found
 
 
 @dataclass(frozen=True)
 class ClassLists:
-    """Where the classes are found that a file's numbers count in: a list that was given, or those around it."""
+    """Finds the list of classes for the class numbers in a file: the given list, or one near the file."""
 
     places: Sequence[Path]
     file: Path
     given: Path | None = None
 
     def devkit(self) -> tuple[tuple[str, ...], Path]:
-        """The classes in the development kit's order, and where that is stated."""
+        """The classes in the development kit's order, and their source."""
         source = self.given or self._found(DEVKIT_LISTS)
         if source is None:
             raise self._missing("the development kit's numbers", DEVKIT_LISTS)
         wnids = read_synsets(source)
         if len(wnids) > 1 and wnids == tuple(sorted(wnids)):
             raise DataError(
-                f"{source}: is sorted by WordNet id, but {self.file.name} counts as the development kit does; "
+                f"{source}: sorted by WordNet id, but {self.file.name} uses the development kit's numbers; "
                 f"give one of {', '.join(DEVKIT_LISTS)}"
             )
         return wnids, source
 
     def by_wnid(self) -> tuple[tuple[str, ...], Path]:
-        """The classes in the order of Caffe's lists: as a list states them, else sorted."""
+        """The classes in Caffe's order: that of a list, else sorted by WordNet id."""
         source = self.given or self._found(SORTED_LISTS) or self._found(DEVKIT_LISTS)
         if source is None:
             raise self._missing("numbers", SORTED_LISTS)
@@ -113,13 +113,13 @@ class ClassLists:
 
     def _missing(self, what: str, names: Sequence[str]) -> DataError:
         return DataError(
-            f"{self.file}: gives {what} for classes, and nothing beside it says which WordNet ids they are; "
-            f"put {' or '.join(names)} there"
+            f"{self.file}: labels are {what}, but no list of their WordNet ids was found; put {' or '.join(names)} "
+            "beside it"
         )
 
 
 def _by_number(home: Path, names: Sequence[str], file: Path, lines: Sequence[str], lists: ClassLists) -> Labelled:
-    """One label a line, for the images by the number in their names, or in sorted order (ILSVRC's ground truth)."""
+    """One label per line, for images by the number in their names, or in sorted order (ILSVRC's ground truth)."""
     numbers = _image_numbers(home, names, file, len(lines))
     wnids, source = (None, file) if all(line.startswith("n") for line in lines) else lists.devkit()
     notes = [f"labels from {file}" + (f", classes from {source}" if source != file else "")]
@@ -137,41 +137,41 @@ def _by_number(home: Path, names: Sequence[str], file: Path, lines: Sequence[str
 
 
 def _image_numbers(home: Path, names: Sequence[str], file: Path, lines: int) -> list[int]:
-    """The line that each image's label stands in, counted from 1."""
+    """The 1-based line number of each image's label."""
     matches = [_NUMBER.search(os.path.splitext(name)[0]) for name in names]
     if all(matches):
         numbers = [int(match[1]) for match in matches if match]
         beyond = [name for name, number in zip(names, numbers, strict=True) if not 1 <= number <= lines]
         if beyond:
-            raise DataError(listing(f"{file}: has {lines:,} labels, and none for {len(beyond)} image(s):", beyond))
+            raise DataError(listing(f"{file}: has only {lines:,} labels; images without one ({len(beyond)}):", beyond))
         return numbers
     if len(names) != lines:
         raise DataError(
-            f"{home}: {len(names):,} images for the {lines:,} labels of {file}; they must be as many, or have their "
-            "number in their names (ILSVRC2012_val_00000001.JPEG)"
+            f"{home}: {len(names):,} images, but {file} has {lines:,} labels; expected as many images as labels, or "
+            "image names with numbers (ILSVRC2012_val_00000001.JPEG)"
         )
     return list(range(1, lines + 1))
 
 
 def _blacklist(file: Path) -> frozenset[int]:
-    """The images that the kit of 2014 leaves out, as MatConvNet does; counted from 1."""
+    """The 1-based numbers of the images that the 2014 development kit and MatConvNet leave out."""
     numbers: set[int] = set()
     for path in sorted(file.parent.glob("*validation_blacklist*")):
         lines = text_lines(path, "list of images to leave out", "of one number")
         wrong = [f"line {number}: {text[:80]}" for number, text in lines if not _is_number(text)]
         if wrong:
-            raise DataError(listing(f"{path}: {len(wrong)} line(s) are no number:", wrong))
+            raise DataError(listing(f"{path}: lines that are not a number ({len(wrong)}):", wrong))
         numbers.update(int(text) for _, text in lines)
     return frozenset(numbers)
 
 
 def _by_name(home: Path, names: Sequence[str], file: Path, lines: Sequence[str], lists: ClassLists) -> Labelled:
-    """Lines `name label`; labels are WordNet ids, or numbers from 0 in Caffe's order of the classes."""
+    """Lines `name label`; labels are WordNet ids, or numbers from 0 in Caffe's class order."""
     stated = _stated(file, lines)
     present = {os.path.splitext(name)[0]: name for name in names}
     missing = [stem for stem in stated if stem not in present]
     if missing:
-        way_out = "get them, or give a list of those that are there"
+        way_out = "get them, or give a list of the existing ones"
         report = f"{file}: {len(missing):,} of its {len(stated):,} images are not in {home}; {way_out}:"
         raise DataError(listing(report, missing))
     chosen = [(present[stem], label) for stem, label in stated.items()]
@@ -190,12 +190,12 @@ def _by_name(home: Path, names: Sequence[str], file: Path, lines: Sequence[str],
 
 
 def _stated(file: Path, lines: Sequence[str]) -> Mapping[str, str]:
-    """Image name, without folders and ending, -> label; Kaggle's heading is passed over."""
+    """Image name, without folders and extension, -> label; Kaggle's header line is skipped."""
     content = lines[1:] if lines[0].lower().startswith("imageid,") else lines
     matches = [_PAIR.fullmatch(line) for line in content]
     wrong = [line[:80] for line, match in zip(content, matches, strict=True) if match is None]
     if wrong:
-        raise DataError(listing(f"{file}: {len(wrong)} line(s) are not 'image label':", wrong))
+        raise DataError(listing(f"{file}: lines that are not 'image label' ({len(wrong)}):", wrong))
     stated: dict[str, str] = {}
     twice: list[str] = []
     for match in matches:
@@ -204,7 +204,7 @@ def _stated(file: Path, lines: Sequence[str]) -> Mapping[str, str]:
         if stated.setdefault(stem, match["label"]) != match["label"]:
             twice.append(f"{stem}: {stated[stem]} and {match['label']}")
     if twice:
-        raise DataError(listing(f"{file}: {len(twice)} image(s) have two labels:", twice))
+        raise DataError(listing(f"{file}: images with two labels ({len(twice)}):", twice))
     return stated
 
 
@@ -213,10 +213,9 @@ def _is_number(text: str) -> bool:
 
 
 def _looked_up(file: Path, labels: Sequence[tuple[str, str]], wnids: Sequence[str], first: int) -> list[str]:
-    """The WordNet ids of labels that count in `wnids` from `first`; DataError names those out of range."""
+    """The WordNet ids of labels that are indices of `wnids`, from `first`. Raises DataError for labels out of range."""
     last = first + len(wnids) - 1
     wrong = [f"{name}: {label}" for name, label in labels if not (_is_number(label) and first <= int(label) <= last)]
     if wrong:
-        count = "labels count from 1" if first else "labels count from 0"
-        raise DataError(listing(f"{file}: {len(wrong)} label(s) are not {first} to {last} ({count}):", wrong))
+        raise DataError(listing(f"{file}: labels that are not {first} to {last} ({len(wrong)}):", wrong))
     return [wnids[int(label) - first] for _, label in labels]

@@ -1,4 +1,4 @@
-"""Labeled Faces in the Wild: pairs of faces that show one person or two, in ten folds."""
+"""Labeled Faces in the Wild: pairs of faces of the same or different people, in ten folds."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from matnet.datasets.scan import digest_lines, entries, text_lines
 from matnet.errors import DataError, listing
 
 PAIR_FILES = ("pairs.txt", "pairsDevTest.txt", "pairsDevTrain.txt")
-"""Lists of pairs, as LFW names them; the first, of ten folds, is the one that results are reported on."""
+"""LFW's lists of pairs; results are reported on the first one, which has ten folds."""
 
 COUNTS = {"pairs": 6000, "pairsDevTest": 1000, "pairsDevTrain": 2200}
 
 FACE_FOLDERS = ("lfw", "lfw-funneled", "lfw_funneled", "lfw-deepfunneled", "lfw_deepfunneled", "lfw_aligned", "lfw2")
-"""Folders of the images, one folder per person in each, as the archives name them."""
+"""The archives' folders of images, each with one folder per person."""
 
 
 @dataclass(frozen=True)
 class PairSet:
-    """Pairs of images of faces, in the list's order.
+    """Pairs of face images, in the list's order.
 
-    pairs: two files each. same: whether they show one person. fold: of each pair, from 0. list_sha256: of the pairs
-    (names of the images, whatever the folder or the ending). notes: decisions worth telling.
+    pairs: two files each. same: whether both show the same person. fold: the fold of each pair, from 0. list_sha256:
+    hash of the pairs (image names without folder and extension). notes: decisions that the user should know.
     """
 
     pairs: tuple[tuple[Path, Path], ...]
@@ -45,7 +45,7 @@ class PairSet:
 
     @property
     def images(self) -> tuple[Path, ...]:
-        """Every image that a pair needs, once, sorted."""
+        """The sorted, unique images of all pairs."""
         return tuple(sorted({image for pair in self.pairs for image in pair}))
 
     def head(self, count: int) -> PairSet:
@@ -64,10 +64,10 @@ class PairSet:
 
 
 def load_lfw(folder: str | os.PathLike[str], pairs: str | os.PathLike[str] | None = None) -> PairSet:
-    """The pairs of LFW, with their images checked to be there.
+    """The pairs of LFW; checks that all images exist.
 
-    folder: one of FACE_FOLDERS, or the folder above it. pairs: the list, or its name; else the first of PAIR_FILES
-    in or beside the folder. Raises DataError that lists every line that is no pair, and every missing image.
+    folder: one of FACE_FOLDERS, or its parent. pairs: the list, or its name; by default the first of PAIR_FILES in or
+    beside the folder. Raises DataError that lists every invalid line and every missing image.
     """
     root = Path(folder)
     home = _face_folder(root)
@@ -76,7 +76,7 @@ def load_lfw(folder: str | os.PathLike[str], pairs: str | os.PathLike[str] | Non
     known = _images_of(home, {name for pair in listed for name, _ in pair.faces})
     missing = sorted({_stem(face) for pair in listed for face in pair.faces} - known.keys())
     if missing:
-        report = f"{home}: {len(missing)} image(s) that {file.name} names are missing:"
+        report = f"{home}: images of {file.name} that are missing ({len(missing)}):"
         raise DataError(listing(report, missing))
     notes = [f"pairs from {file}", f"images from {home}"]
     expected = COUNTS.get(file.stem)
@@ -109,15 +109,15 @@ def _stem(face: tuple[str, int]) -> str:
 
 
 def _face_folder(root: Path) -> Path:
-    """The folder of people's folders in, below or at `root`; DataError if there are several."""
+    """The folder of people's folders at or below `root`. Raises DataError if there are several."""
     _, folders = entries(root)
     found = [name for name in folders if name in FACE_FOLDERS]
     if len(found) > 1:
-        raise DataError(f"{root}: holds {', '.join(found)}; give the one that is to be evaluated")
+        raise DataError(f"{root}: holds {', '.join(found)}; give the one to evaluate")
     if not found:
         return root
     home = root / found[0]
-    # Some archives hold a folder of their own name.
+    # Some archives contain a folder with their own name.
     return home / found[0] if (home / found[0]).is_dir() else home
 
 
@@ -129,13 +129,13 @@ def _pair_file(root: Path, home: Path, pairs: str | os.PathLike[str] | None) -> 
     found = next((place / name for name in names for place in places if (place / name).is_file()), None)
     if found is None:
         raise DataError(
-            f"{root}: no {' or '.join(names)} in it or beside it; it comes from LFW's page, apart from the images"
+            f"{root}: no {' or '.join(names)} in it or beside it; download it from LFW's page, apart from the images"
         )
     return found
 
 
 def _images_of(home: Path, people: set[str]) -> Mapping[str, Path]:
-    """Name_0001 -> file, for the people that the pairs name; those without a folder have none."""
+    """Name_0001 -> file, for the people in the pairs; people without a folder have no entries."""
     _, folders = entries(home)
     found: dict[str, Path] = {}
     for person in sorted(people.intersection(folders)):
@@ -145,32 +145,37 @@ def _images_of(home: Path, people: set[str]) -> Mapping[str, Path]:
 
 
 def _read_pairs(file: Path) -> list[_Pair]:
-    """The pairs of a list: `name i j` shows one person, `name i other j` two; the heading gives the folds' sizes.
+    """The pairs of a list: `name i j` for the same person, `name i other j` for different people.
 
-    The heading is `10 300` (folds, pairs of each kind in a fold) or `500` (one fold). In each fold the pairs of one
-    person come first.
+    The header line is `10 300` (folds, and pairs of each kind per fold) or `500` (one fold). In each fold, the pairs of
+    the same person come first.
     """
     (_, heading), *lines = text_lines(file, "list of pairs", "'name i j' or 'name i other j'")
     sizes = heading.split()
     if len(sizes) not in (1, 2) or not all(size.isdecimal() and len(size) < 7 for size in sizes) or int(sizes[-1]) < 1:
-        raise DataError(f"{file}: begins with {heading[:60]!r}; expected folds and pairs in each, as in '10 300'")
+        raise DataError(f"{file}: the first line is {heading[:60]!r}; expected folds and pairs per fold, like '10 300'")
     each = int(sizes[-1])
     read = [(number, _faces(text.split("\t") if "\t" in text else text.split())) for number, text in lines]
     wrong = [f"line {number}: {text[:80]}" for (number, text), (_, faces) in zip(lines, read, strict=True) if not faces]
     if wrong:
-        raise DataError(listing(f"{file}: {len(wrong)} line(s) are not 'name i j' or 'name i other j':", wrong))
+        raise DataError(listing(f"{file}: lines that are not 'name i j' or 'name i other j' ({len(wrong)}):", wrong))
     folds = int(sizes[0]) if len(sizes) == 2 else 1
     if len(read) != folds * 2 * each:
-        raise DataError(f"{file}: has {len(read):,} pairs; its heading announces {folds} x 2 x {each}; get it again")
+        raise DataError(
+            f"{file}: has {len(read):,} pairs, but its first line says {folds} x 2 x {each}; download it again"
+        )
     pairs = [_Pair(faces, faces[0][0] == faces[1][0], k // (2 * each)) for k, (_, faces) in enumerate(read) if faces]
     same = [pair.same for pair in pairs]
     if same != ([True] * each + [False] * each) * folds:
-        raise DataError(f"{file}: its folds are not {each} pairs of one person and then {each} of two; get it again")
+        raise DataError(
+            f"{file}: expected {each} pairs of the same person and then {each} of different people in each fold; "
+            "download it again"
+        )
     return pairs
 
 
 def _faces(words: Sequence[str]) -> tuple[tuple[str, int], tuple[str, int]] | None:
-    """The two faces of a line's words; None if they are something else."""
+    """The two faces in the words of a line; None if the line is invalid."""
     words = [word.strip() for word in words]
     numbers = words[1:3] if len(words) == 3 else words[1::2]
     safe = all(name and "/" not in name and "\\" not in name and name not in (".", "..") for name in words)

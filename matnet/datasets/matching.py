@@ -1,4 +1,4 @@
-"""Class folders matched to the classes of a network: by equal name, WordNet id, synonym, or position."""
+"""Match class folders to the classes of a network: by name, WordNet id, synonym, or position."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import NamedTuple
 
 from matnet.errors import DataError, in_words, listing, nearest
 
-IMAGENET = 1000  # classes, of which two orders have a name
+IMAGENET = 1000  # classes; two orders of them have names
 WNID = re.compile(r"n\d{8}(?!\d)")
 
 
 def how_to_state(outputs: int | None) -> str:
-    """The advice to state the order of a network's classes, of which it has `outputs`; None: not known."""
+    """The advice to give the class order of a network with `outputs` classes (None: unknown)."""
     ways = in_words("classes=", "--classes FILE,")
     if outputs in (None, IMAGENET):
         named = in_words("classes='ilsvrc12', classes='devkit', or", "--classes ilsvrc12, --classes devkit, or")
         ways = f"{named} {ways}"
-    return f"state the order of the classes with {ways} a list of a name or WordNet id per output"
+    return f"give the class order with {ways} a list with one name or WordNet id per output"
 
 
 class Match(NamedTuple):
-    """The class of each folder, notes on how it was found, and the reason for doubt where nothing states the order."""
+    """The class of each folder, notes on the matching, and the reason for doubt if the class order is unknown."""
 
     position: list[int]
     notes: tuple[str, ...] = ()
@@ -32,10 +32,10 @@ class Match(NamedTuple):
 def matched(
     folders: Sequence[str], classes: Sequence[str], descriptions: Sequence[str], outputs: int | None = None
 ) -> Match:
-    """The class of each folder. outputs: how many classes the network has, where its `classes` are not named.
+    """The class of each folder. outputs: the number of classes, if the network has no class names.
 
-    Raises DataError for folders that match no class or several, and where only the position could decide and the number
-    of folders is not the number of classes.
+    Raises DataError for folders that match no class or several, and if no name matches and the number of folders is not
+    the number of classes.
     """
     found = places_by_name(folders, classes, descriptions)
     if not any(found):
@@ -52,12 +52,12 @@ def matched(
         same = [folder for folder, place in zip(folders, position, strict=True) if place == k]
         problems.append(f"{', '.join(same)}: all are class {k} ({classes[k]})")
     if problems:
-        raise DataError(listing(f"{len(problems)} class folder(s) do not fit the network's classes:", problems))
+        raise DataError(listing(f"class folders that do not match the network's classes ({len(problems)}):", problems))
     return Match(position)
 
 
 def places_by_name(folders: Sequence[str], classes: Sequence[str], descriptions: Sequence[str]) -> list[set[int]]:
-    """The classes that each folder's name fits, by the strictest rule that fits any."""
+    """The classes that each folder's name matches, by the strictest rule with a match."""
     tables: list[dict[str, set[int]]] = [{}, {}, {}]
     for k, name in enumerate(classes):
         text = [name, descriptions[k]] if k < len(descriptions) else [name]
@@ -73,12 +73,12 @@ def places_by_name(folders: Sequence[str], classes: Sequence[str], descriptions:
 
 
 def _wnids(texts: Sequence[str]) -> set[str]:
-    """The WordNet ids that the texts begin with: `n01440764_tench`, `n01440764 tench, Tinca tinca`."""
+    """The WordNet ids at the start of texts: `n01440764_tench`, `n01440764 tench, Tinca tinca`."""
     return {match.group() for match in map(WNID.match, texts) if match}
 
 
 def _synonyms(texts: Sequence[str]) -> set[str]:
-    """Each text whole, and each of its comma-separated terms, without a leading WordNet id."""
+    """Each whole text, and each of its comma-separated terms, without a leading WordNet id."""
     terms: set[str] = set()
     for text in texts:
         words = _plain(WNID.sub("", text, count=1) if WNID.match(text) else text)
@@ -91,12 +91,12 @@ def _plain(text: str) -> str:
 
 
 def _by_position(folders: Sequence[str], classes: Sequence[str], outputs: int | None) -> Match:
-    """Classes by number, where the folders are numbers; else in sorted order, where there are as many."""
+    """Classes by number if the folders are numbers; else in sorted order if there are as many folders as classes."""
     count = len(classes) or outputs
     if all(folder.isascii() and folder.isdigit() for folder in folders):
         numbers = [int(folder[-9:]) for folder in folders]
         first = 1 if count and min(numbers) >= 1 and max(numbers) == count else 0
-        note = f"class folders are taken as class numbers, counted from {first}"
+        note = f"class folders are read as class numbers from {first}"
         return Match([number - first for number in numbers], (note,), "" if first else from_one(numbers))
     shown = ", ".join(folders[:3])
     if count and len(folders) != count:
@@ -106,17 +106,17 @@ def _by_position(folders: Sequence[str], classes: Sequence[str], outputs: int | 
                 f"network's {count} classes ({', '.join(classes[:3])}, ...); rename them, or {how_to_state(count)}"
             )
         raise DataError(
-            f"the network names none of its {count} classes, and the data has {len(folders)} ({shown}, ...), so their "
-            f"position does not show which they are; {how_to_state(count)}"
+            f"the network has {count} classes without names, but the data has {len(folders)} ({shown}, ...), so they "
+            f"cannot be matched by position; {how_to_state(count)}"
         )
-    reason = "their names match no class" if classes else "the network names no classes"
-    note = f"the classes of the images are counted in sorted order, because {reason}"
-    return Match(list(range(len(folders))), (note,), f"nothing states the order of the classes; {how_to_state(count)}")
+    reason = "their names match no class" if classes else "the network has no class names"
+    note = f"the images' classes are numbered in sorted order, because {reason}"
+    return Match(list(range(len(folders))), (note,), f"the class order is unknown; {how_to_state(count)}")
 
 
 def from_one(labels: Sequence[int]) -> str:
-    """A reason for doubt where labels are 1, 2, ..., N without a 0, as if they counted from 1; else nothing."""
+    """A reason for doubt if labels are 1, 2, ..., N without 0, as if they were 1-based; else ""."""
     different = sorted(set(labels))
     if len(different) > 1 and different == list(range(1, len(different) + 1)):
-        return f"the labels are 1 to {different[-1]} without 0, as if they counted from 1; class numbers count from 0"
+        return f"the labels are 1 to {different[-1]} and seem to be 1-based; class numbers start at 0"
     return ""

@@ -1,4 +1,4 @@
-"""Images with objects, a box and a class for each, and the boxes that a file proposes; PASCAL VOC's of them."""
+"""Images with objects (a box and a class each) and proposed boxes, and the loader for PASCAL VOC."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OBJECT_CLASSES = VOC_CLASSES[1:]
 """The classes of objects, without the background."""
 
 OBJECTS = ("JPEGImages", "Annotations")
-"""The folders by which a folder of VOC with boxes is known."""
+"""The subfolders that identify a VOC folder with boxes."""
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -35,20 +35,20 @@ COUNTS = {
     ("2012", "val"): 5823,
     ("2012", "trainval"): 11540,
 }
-"""Images of VOC's lists for detection, by year and part."""
+"""The number of images in VOC's lists for detection, by year and part."""
 
 SAMPLES_2007 = 2007
-"""The last year whose average precision is the mean over eleven recalls; later it is an area (development kits)."""
+"""The last year with the average precision at eleven recall levels; later, it is the area under the curve."""
 
 LARGEST_ANNOTATION = 1 << 22  # bytes
 
 
 @dataclass(frozen=True)
 class ImageObjects:
-    """What one image shows. size: height, width.
+    """The objects in one image. size: height, width.
 
-    boxes: R x 4 float32, xmin, ymin, xmax, ymax of pixels that count from 1, inclusive. classes: their places among
-    the set's. difficult: objects that count neither as found nor as missed (in COCO, crowds).
+    boxes: R x 4 float32: xmin, ymin, xmax, ymax in 1-based pixels, inclusive. classes: indices of the data set's
+    classes. difficult: objects that count neither as found nor as missed (in COCO, crowds).
     """
 
     size: tuple[int, int]
@@ -59,7 +59,7 @@ class ImageObjects:
 
 @dataclass(frozen=True, eq=False)
 class CocoTruth:
-    """What pycocotools takes: the ids of the images and of the classes, in the set's order; COCO's annotations."""
+    """The input of pycocotools: the ids of images and classes, in the data set's order, and COCO's annotations."""
 
     images: tuple[int, ...]
     categories: tuple[int, ...]
@@ -70,9 +70,9 @@ class CocoTruth:
 class DetectionSet:
     """Images and their objects, in a fixed order.
 
-    proposals: of each image R x 4 float32 as in ImageObjects; None for networks that propose boxes themselves.
-    year: of VOC, whose rules of average precision apply. list_sha256: of the images' names, and of the proposals.
-    coco: where COCO's rules apply; without annotations in a part.
+    proposals: for each image R x 4 float32 as in ImageObjects; None for networks that propose boxes themselves.
+    year: the year of VOC, which decides the rule of average precision. list_sha256: hash of the image names and the
+    proposals. coco: set if COCO's rules apply; without annotations in a part.
     """
 
     images: tuple[Path, ...]
@@ -85,19 +85,19 @@ class DetectionSet:
     class_names: tuple[str, ...] = OBJECT_CLASSES
     notes: tuple[str, ...] = ()
     coco: CocoTruth | None = None
-    unreadable: ClassVar[tuple[str, ...]] = ()  # what cannot be read is an error
+    unreadable: ClassVar[tuple[str, ...]] = ()  # an unreadable folder is an error
 
     def __len__(self) -> int:
         return len(self.images)
 
     def part(self, first: int, stop: int) -> DetectionSet:
-        """Some of the images, under absolute paths."""
+        """Some of the images, with absolute paths."""
         some = self._some(first, stop)
         coco = None if self.coco is None else replace(self.coco, annotations=())
         return replace(some, images=tuple(path.absolute() for path in some.images), coco=coco)
 
     def head(self, count: int) -> DetectionSet:
-        """The first `count` images; the hash is made from the whole list's and `count`."""
+        """The first `count` images; its hash is made from the whole list's hash and `count`."""
         if count >= len(self):
             return self
         sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
@@ -117,28 +117,28 @@ def load_voc_objects(
     split: str = "test",
     proposals: str | os.PathLike[str] | None = None,
 ) -> DetectionSet:
-    """The images of one part of PASCAL VOC with their objects, all annotations read.
+    """The images of one part of PASCAL VOC with their objects; reads all annotations.
 
-    folder: VOC2007 or another year itself, the VOCdevkit above it, or the folder above that. year: may be left out
-    where the folder holds one. split: the name of a list in ImageSets/Main, or a file of image names. proposals: a
-    .mat file of R-CNN or Fast R-CNN (see `read_proposals`).
+    folder: VOC2007 or another year, its parent VOCdevkit, or the parent of that. year: optional if the folder holds
+    only one. split: the name of a list in ImageSets/Main, or a file of image names. proposals: a .mat file of R-CNN or
+    Fast R-CNN (see `read_proposals`).
 
-    Raises DataError that lists missing images and annotations, annotations that cannot be used, and proposals that do
-    not fit the images. Images without objects, and objects that leave their image, are a note.
+    Raises DataError that lists missing images and annotations, unusable annotations, and proposals that do not fit the
+    images. Notes report images without objects, and objects that exceed their image.
     """
     home = voc_home(Path(folder), year, OBJECTS)
     named = EDITION.fullmatch(home.name)
     edition = named[1] if named else year or ""
     if not edition.isdecimal():
         option = in_words("year=", "--year")
-        raise DataError(f"{home}: its name does not state a year, which decides the average precision; give {option}")
+        raise DataError(f"{home}: the folder's name has no year, which decides the average precision; give {option}")
     file = Path(split) if Path(split).suffix == ".txt" else home / "ImageSets" / "Main" / f"{split}.txt"
     names = read_names(file)
     _require_files(home, names)
     images = tuple(home / "JPEGImages" / f"{name}.jpg" for name in names)
     objects, faults = _annotations(home, names)
     if faults:
-        raise DataError(listing(f"{home}: {len(faults)} annotation(s) cannot be used:", faults))
+        raise DataError(listing(f"{home}: unusable annotations ({len(faults)}):", faults))
     part = Path(split).stem
     notes = object_notes(names, objects, COUNTS.get((edition, part)), f"VOC {edition} {part}")
     boxes, sha256 = None, digest_lines(names)
@@ -154,7 +154,7 @@ def _require_files(home: Path, names: Sequence[str]) -> None:
     places = [f"JPEGImages/{name}.jpg" for name in names] + [f"Annotations/{name}.xml" for name in names]
     missing = [place for place in places if not is_there(home / place)]
     if missing:
-        raise DataError(listing(f"{home}: {len(missing)} file(s) of the list are missing:", missing))
+        raise DataError(listing(f"{home}: files of the list that are missing ({len(missing)}):", missing))
 
 
 def _annotations(home: Path, names: Sequence[str]) -> tuple[tuple[ImageObjects, ...], list[str]]:
@@ -181,7 +181,7 @@ def read_annotation(path: str | os.PathLike[str]) -> ImageObjects:
         box = [_number(path, item, f"bndbox/{corner}") for corner in CORNERS]
         hard = (item.findtext("difficult") or "0").strip()
         if name not in OBJECT_CLASSES:
-            faults.append(f"an object of class {name!r}, which is none of VOC's 20")
+            faults.append(f"an object of class {name!r}, which is not one of VOC's 20")
         elif not (box[0] <= box[2] and box[1] <= box[3]):
             faults.append(f"a {name} at {' '.join(f'{value:g}' for value in box)}, which has no area")
         elif hard not in ("0", "1"):
@@ -203,15 +203,15 @@ def read_annotation(path: str | os.PathLike[str]) -> ImageObjects:
 def _parsed(path: Path) -> Any:
     try:
         if path.stat().st_size > LARGEST_ANNOTATION:
-            raise DataError(f"{path}: has {path.stat().st_size:,} bytes, too many for an annotation")
+            raise DataError(f"{path}: {path.stat().st_size:,} bytes are too many for an annotation")
         text = path.read_bytes()
         if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-            raise DataError(f"{path}: declares a document type; VOC's annotations do not")
+            raise DataError(f"{path}: declares a document type, unlike VOC's annotations")
         return ElementTree.fromstring(text)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     except (ElementTree.ParseError, ValueError) as error:
-        raise DataError(f"{path}: is not an annotation in XML ({error})") from None
+        raise DataError(f"{path}: not an XML annotation ({error})") from None
 
 
 def _number(path: str | os.PathLike[str], item: Any, name: str) -> float:
@@ -232,7 +232,7 @@ def _touching(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def object_notes(names: Sequence[str], objects: Sequence[ImageObjects], expected: int | None, title: str) -> list[str]:
-    """What to know of a set: another number of images than expected, images without objects, objects outside.
+    """Notes: an unexpected number of images, images without objects, objects that exceed their image.
 
     Raises DataError where no image has an object, or objects lie outside their image as a whole.
     """
@@ -247,7 +247,7 @@ def object_notes(names: Sequence[str], objects: Sequence[ImageObjects], expected
         raise DataError(listing(f"{title}: {len(lost)} image(s) have objects that lie outside as a whole:", lost))
     empty = [name for name, item in pairs if not len(item.boxes)]
     outside = [name for name, item in pairs if not inside(item.boxes, *item.size).all()]
-    for found, what in ((empty, "have no objects"), (outside, "have objects that leave the image")):
+    for found, what in ((empty, "without objects"), (outside, "with objects that exceed the image")):
         if found:
-            notes.append(f"{len(found)} image(s) {what}: {first_few(found)}")
+            notes.append(f"images {what} ({len(found)}): {first_few(found)}")
     return notes

@@ -1,4 +1,4 @@
-"""Proposed boxes of objects, as R-CNN and Fast R-CNN keep those of selective search in .mat files."""
+"""Proposed boxes (selective search) in the .mat files of R-CNN and Fast R-CNN."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from matnet.errors import DataError, FileFormatError, listing
 
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """Boxes of many images.
+    """The proposed boxes of a data set.
 
-    names: of the images; None if the file has none. boxes: of each image R x 4 float32, xmin, ymin, xmax, ymax of
-    pixels that count from 1, inclusive. sha256: of names and boxes, whatever the version of the file.
+    names: the image names; None if the file has none. boxes: for each image R x 4 float32: xmin, ymin, xmax, ymax in
+    1-based pixels, inclusive. sha256: hash of names and boxes, independent of the file's version.
     """
 
     path: Path
@@ -28,10 +28,10 @@ class Proposals:
     sha256: str
 
     def for_images(self, names: Sequence[str], sizes: Sequence[tuple[int, int]]) -> tuple[np.ndarray, ...]:
-        """The boxes of the images called `names`, of these heights and widths.
+        """The boxes of the images `names`. sizes: their heights and widths.
 
-        Without names in the file the images are those of the list, in its order. Raises DataError, naming and
-        counting the images, where the file is of another set, or boxes are missing or leave their image.
+        Without names in the file, its images must be those of the list, in its order. Raises DataError that lists the
+        images if the file belongs to another data set, or boxes are missing or exceed their image.
         """
         found = self._in_order(names)
         faults = [f"{name}: no proposals" for name, boxes in zip(names, found, strict=True) if not len(boxes)]
@@ -39,17 +39,17 @@ class Proposals:
             outside = ~inside(boxes, height, width)
             if outside.any():
                 first = " ".join(f"{value:g}" for value in boxes[outside][0])
-                faults.append(f"{name}: {outside.sum()} of {len(boxes)} boxes leave {width} x {height}, as {first}")
+                faults.append(f"{name}: {outside.sum()} of {len(boxes)} boxes exceed {width} x {height}: {first}")
         if faults:
-            raise DataError(listing(f"{self.path}: proposals of {len(faults)} image(s) cannot be used:", faults))
+            raise DataError(listing(f"{self.path}: images with unusable proposals ({len(faults)}):", faults))
         return found
 
     def _in_order(self, names: Sequence[str]) -> tuple[np.ndarray, ...]:
         if self.names is None:
             if len(self.boxes) != len(names):
                 raise DataError(
-                    f"{self.path}: has proposals of {len(self.boxes):,} images without their names, and the list has "
-                    f"{len(names):,}; they are of another set"
+                    f"{self.path}: has proposals for {len(self.boxes):,} images without names, but the list has "
+                    f"{len(names):,} images; give the proposals of this data set"
                 )
             return self.boxes
         places = {name: place for place, name in enumerate(self.names)}
@@ -57,7 +57,7 @@ class Proposals:
         if missing:
             raise DataError(
                 listing(
-                    f"{self.path}: is of another set; it has no proposals of {len(missing)} of {len(names):,} images:",
+                    f"{self.path}: no proposals for {len(missing)} of {len(names):,} images; give this data set's:",
                     missing,
                 )
             )
@@ -65,16 +65,16 @@ class Proposals:
 
 
 def inside(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Whether each box lies in the image and is not empty."""
+    """Whether each box lies in the image and has an area."""
     low, high = boxes[:, :2], boxes[:, 2:]
     corners = [low >= 1, low <= high, high <= np.array([width, height])]
     return np.asarray(np.concatenate(corners, axis=1).all(axis=1))
 
 
 def read_proposals(path: str | os.PathLike[str]) -> Proposals:
-    """The cell array `boxes` of a MAT file, one R x 4 matrix per image, and `images`, their names, if there are any.
+    """The cell array `boxes` of a MAT file (R x 4 per image), and the image names in `images`, if present.
 
-    Rows are ymin, xmin, ymax, xmax from 1, as selective search writes them and R-CNN and Fast R-CNN read them
+    Rows are 1-based ymin, xmin, ymax, xmax, as selective search writes and R-CNN and Fast R-CNN read them
     (imdb_from_voc, pascal_voc.py). Raises DataError for anything else.
     """
     from matnet.formats.mat import read_mat
@@ -85,11 +85,11 @@ def read_proposals(path: str | os.PathLike[str]) -> Proposals:
         raise DataError(str(error)) from None
     cells = variables.get("boxes")
     if not isinstance(cells, list) or not cells:
-        raise DataError(f"{path}: holds no cell array `boxes`; expected the proposals of R-CNN or Fast R-CNN")
+        raise DataError(f"{path}: has no cell array `boxes`; expected the proposals of R-CNN or Fast R-CNN")
     names = _names(path, variables.get("images"), len(cells))
     wrong = [f"image {k}: {_shape(cell)}" for k, cell in enumerate(cells, start=1) if not _is_boxes(cell)]
     if wrong:
-        raise DataError(listing(f"{path}: {len(wrong)} of its boxes are not R x 4 numbers:", wrong))
+        raise DataError(listing(f"{path}: boxes that are not R x 4 numbers ({len(wrong)}):", wrong))
     boxes = tuple(np.asarray(cell, np.float32).reshape(-1, 4)[:, [1, 0, 3, 2]] for cell in cells)
     digest = hashlib.sha256("\n".join(names or ()).encode("utf-8", "surrogateescape"))
     for box in boxes:
@@ -98,17 +98,17 @@ def read_proposals(path: str | os.PathLike[str]) -> Proposals:
 
 
 def _names(path: str | os.PathLike[str], value: object, count: int) -> tuple[str, ...] | None:
-    """Names of the images without an ending, where the file states them."""
+    """The image names without extension, if the file has them."""
     if value is None:
         return None
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise DataError(f"{path}: `images` is not a cell array of names")
     if len(value) != count:
-        raise DataError(f"{path}: names {len(value):,} images and has boxes of {count:,}")
+        raise DataError(f"{path}: `images` has {len(value):,} names, but `boxes` has {count:,} cells")
     names = tuple(os.path.splitext(name)[0] if name.endswith((".jpg", ".png")) else name for name in value)
     if len(set(names)) < len(names):
         twice = sorted(name for name, times in Counter(names).items() if times > 1)
-        raise DataError(listing(f"{path}: {len(twice)} image(s) come twice:", twice))
+        raise DataError(listing(f"{path}: repeated images ({len(twice)}):", twice))
     return names
 
 

@@ -1,4 +1,4 @@
-"""Images to be found and images to find them by: CIFAR-10 in the layouts that retrieval is measured on."""
+"""A database of images and query images: CIFAR-10 in the usual layouts."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from matnet.datasets.scan import digest_lines, is_there, text_lines
 from matnet.errors import DataError, listing
 
 BATCHES = ("cifar-10-batches-bin", "")
-"""Folders that CIFAR-10's binary files lie in."""
+"""The possible folders of CIFAR-10's binary files."""
 RECORD = 1 + 3 * 32 * 32
-"""Bytes of an image in them: its label, and the red, green and blue rows of 32 x 32 pixels."""
+"""Bytes per image in them: its label, and the red, green and blue planes of 32 x 32 pixels."""
 PARTS = {"database": "train", "queries": "test"}
 COUNTS = {"database": 50_000, "queries": 10_000}
 
 
 @dataclass(frozen=True, eq=False)
 class RetrievalSet:
-    """A database of labelled images, and labelled images that it is searched by.
+    """A database of labelled images, and labelled query images.
 
-    paths: the files of the database and then of the queries, or files that hold many images. places: the image's
-    number in such a file, -1 for a file of its own. labels: of each image; those with the query's label are relevant.
-    database: how many images it has.
+    paths: the file of each image, first the database, then the queries. places: the index of the image in a file of
+    many images, -1 for an image file. labels: the label of each image; images with the query's label are relevant.
+    database: the number of images in the database.
     """
 
     paths: tuple[Path, ...]
@@ -46,7 +46,7 @@ class RetrievalSet:
         return len(self.paths)
 
     def source(self, index: int) -> Path | np.ndarray:
-        """An image: its file, or its pixels H x W x 3; DataError if they cannot be read."""
+        """An image: its file, or its pixels H x W x 3. Raises DataError if they cannot be read."""
         place = int(self.places[index])
         if place < 0:
             return self.paths[index]
@@ -55,11 +55,11 @@ class RetrievalSet:
         except OSError as error:
             raise DataError(f"{self.paths[index]}: cannot be read ({error.strerror})") from None
         if len(record) != RECORD:
-            raise DataError(f"{self.paths[index]}: is cut before image {place}")
+            raise DataError(f"{self.paths[index]}: truncated before image {place}; download it again")
         return record[1:].reshape(3, 32, 32).transpose(1, 2, 0)
 
     def head(self, count: int) -> RetrievalSet:
-        """The whole database and the first `count` queries; the hash is made from the whole list's and `count`."""
+        """The whole database and the first `count` queries; its hash is made from the whole list's hash and `count`."""
         stop = self.database + count
         if stop >= len(self):
             return self
@@ -69,7 +69,7 @@ class RetrievalSet:
         return replace(part, list_sha256=sha256, notes=(*self.notes, note))
 
     def part(self, first: int, stop: int) -> RetrievalSet:
-        """Some of the images, under absolute paths."""
+        """Some of the images, with absolute paths."""
         places = slice(first, stop)
         paths = tuple(path.absolute() for path in self.paths[places])
         return replace(self, paths=paths, places=self.places[places], labels=self.labels[places])
@@ -78,10 +78,10 @@ class RetrievalSet:
 def load_retrieval(folder: str | os.PathLike[str]) -> RetrievalSet:
     """CIFAR-10 for retrieval: the 50,000 training images are the database, the 10,000 test images the queries.
 
-    folder: CIFAR-10's binary version (`data_batch_1.bin` to `data_batch_5.bin`, `test_batch.bin`, or the folder above
-    it); the lists of caffe-cvprw15 (`train-file-list.txt`, `train-label.txt` and the same of `test`), whose paths are
-    relative to the folder; or `train` and `test` with one folder per class. Raises DataError for anything else, and
-    lists missing images, and labels of queries that no image of the database has.
+    folder: CIFAR-10's binary version (`data_batch_1.bin` to `data_batch_5.bin`, `test_batch.bin`, or the parent
+    folder); the lists of caffe-cvprw15 (`train-file-list.txt`, `train-label.txt` and the same of `test`), with paths
+    relative to the folder; or `train` and `test` with one folder per class. Raises DataError for anything else, for
+    missing images, and for query labels that do not occur in the database.
     """
     root = Path(folder)
     binary = next((root / name for name in BATCHES if (root / name / "test_batch.bin").is_file()), None)
@@ -93,8 +93,8 @@ def load_retrieval(folder: str | os.PathLike[str]) -> RetrievalSet:
         parts = _from_folders(root)
     else:
         raise DataError(
-            f"{root}: holds neither CIFAR-10's data_batch_1.bin and test_batch.bin, nor train-file-list.txt, nor the "
-            "folders train and test"
+            f"{root}: expected CIFAR-10's data_batch_1.bin and test_batch.bin, or train-file-list.txt, or the folders "
+            "train and test"
         )
     paths = [path for part in parts for path in part[0]]
     labels, places = (np.concatenate([part[k] for part in parts]).astype(np.int64) for k in (1, 2))
@@ -102,7 +102,7 @@ def load_retrieval(folder: str | os.PathLike[str]) -> RetrievalSet:
     if len(lost):
         count = int(np.isin(parts[1][1], lost).sum())
         named = [f"label {label}" for label in lost.tolist()]
-        raise DataError(listing(f"{root}: {count} query image(s) have labels of no image of the database:", named))
+        raise DataError(listing(f"{root}: queries with labels that no database image has ({count}):", named))
     lines = (f"{path.name} {place} {label}" for path, place, label in zip(paths, places, labels, strict=True))
     notes = [
         f"{len(part[0]):,} images as {what}; CIFAR-10 has {COUNTS[what]:,}"
@@ -115,7 +115,7 @@ def load_retrieval(folder: str | os.PathLike[str]) -> RetrievalSet:
 
 
 Part = tuple[Sequence[Path], np.ndarray, np.ndarray]
-"""Files, labels, and places in the files of the images of a part."""
+"""The images of a part: files, labels, and indices in the files."""
 
 
 def _from_batches(files: Sequence[Path]) -> Part:
@@ -124,14 +124,14 @@ def _from_batches(files: Sequence[Path]) -> Part:
     for file in files:
         content = np.fromfile(file, np.uint8)
         if not len(content) or len(content) % RECORD:
-            raise DataError(f"{file}: has {len(content):,} bytes, which are not images of {RECORD} bytes; get it again")
+            raise DataError(f"{file}: {len(content):,} bytes, not a multiple of {RECORD} (an image); download it again")
         labels.append(content[::RECORD].astype(np.int64))
         places.append(np.arange(len(labels[-1])))
         paths += [file] * len(labels[-1])
         if labels[-1].max() > 9:
-            raise DataError(f"{file}: has the label {labels[-1].max()}; CIFAR-10's are 0 to 9")
+            raise DataError(f"{file}: has label {labels[-1].max()}; labels of CIFAR-10 are 0 to 9")
     if not paths:
-        raise DataError("CIFAR-10: test_batch.bin has no data_batch_1.bin to data_batch_5.bin beside it")
+        raise DataError("CIFAR-10: data_batch_1.bin to data_batch_5.bin are missing beside test_batch.bin")
     return paths, np.concatenate(labels), np.concatenate(places)
 
 
@@ -141,9 +141,9 @@ def _from_lists(root: Path, part: str) -> Part:
     lines = text_lines(numbers, "list of labels", "of one number")
     wrong = [f"line {number}: {text[:40]}" for number, text in lines if not text.isdecimal() or len(text) > 9]
     if wrong:
-        raise DataError(listing(f"{numbers}: {len(wrong)} line(s) are no label:", wrong))
+        raise DataError(listing(f"{numbers}: lines that are not a label ({len(wrong)}):", wrong))
     if len(lines) != len(paths):
-        raise DataError(f"{numbers}: has {len(lines):,} labels for {len(paths):,} images in {files.name}")
+        raise DataError(f"{numbers}: has {len(lines):,} labels, but {files.name} has {len(paths):,} images")
     missing = [str(path) for path in paths if not is_there(path)]
     if missing:
         raise DataError(listing(f"{files}: {len(missing)} of {len(paths)} images are missing:", missing))

@@ -1,4 +1,4 @@
-"""What lies in a folder: image files, class folders, text lists; and the hash that names a list of images."""
+"""Scan folders for image files, class folders and text lists; hash lists of images."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 LARGEST_LIST = 1 << 28
-"""Bytes; anything larger is not a list of images (ImageNet's 1.3 million lines take 50 MiB)."""
+"""The largest list of images in bytes (ImageNet's 1.3 million lines take 50 MiB)."""
 
 
 def entries(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of the image files and of the folders in `folder`, each sorted; hidden ones are passed over.
+    """The sorted names of the image files and of the folders in `folder`, without hidden ones.
 
     The directory is read once, without a system call per file, so that 50,000 names take a few milliseconds.
-    Raises DataError if there is no such folder.
+    Raises DataError if the folder does not exist.
     """
     images, folders = [], []
     try:
@@ -41,7 +41,7 @@ def entries(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name ends as those of images do."""
+    """Whether a file name has an extension of IMAGE_SUFFIXES."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
@@ -57,16 +57,16 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def class_folders(root: Path) -> Iterator[Path]:
-    """The folders in `root`, except for hidden ones."""
+    """The folders in `root`, except hidden ones."""
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give the folder that holds the class folders")
     return (entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def images_below(folder: Path, unreadable: list[str] | None = None) -> Iterator[Path]:
-    """Every image file in a folder and the folders inside it; hidden ones are passed over.
+    """Every image file in a folder and its subfolders, except hidden ones.
 
-    A folder that cannot be read is added to `unreadable`, as `fault` words it; without one it raises DataError.
+    The error of an unreadable folder (see `fault`) is added to `unreadable`; without this list, raises DataError.
     """
 
     def failed(error: OSError) -> None:
@@ -87,7 +87,7 @@ def fault(error: OSError) -> str:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file exists, or its folder cannot be searched; reading it then gives the reason."""
+    """Whether a file exists, or its folder cannot be searched; reading the file then reports the reason."""
     try:
         return path.is_file()
     except OSError as error:
@@ -95,36 +95,36 @@ def is_there(path: Path) -> bool:
 
 
 def first_few(names: Sequence[str]) -> str:
-    """The first five of some names."""
+    """The first five names as text."""
     return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
 
 
 def text_lines(file: Path, what: str = "list of images", expected: str = "'path label'") -> list[tuple[int, str]]:
-    """Line numbers and texts of a list file, without blank lines and comments; DataError if it has none."""
+    """Line numbers and texts of a list file, without blank lines and comments. Raises DataError if there are none."""
     try:
         size = existing_file(file, what).stat().st_size
         if size > LARGEST_LIST:
-            raise DataError(f"{file}: has {size:,} bytes, too many for a {what}; expected lines {expected}")
+            raise DataError(f"{file}: {size:,} bytes are too many for a {what}; expected lines {expected}")
         text = file.read_text(encoding="utf-8-sig")
     except FileFormatError as error:
         raise DataError(str(error)) from None
     except UnicodeDecodeError:
-        raise DataError(f"{file}: is not a text file; expected lines {expected}") from None
+        raise DataError(f"{file}: not a text file; expected lines {expected}") from None
     numbered = ((number, line.strip()) for number, line in enumerate(text.splitlines(), start=1))
     lines = [(number, line) for number, line in numbered if line and not line.startswith("#")]
     if not lines:
-        raise DataError(f"{file}: lists no image; expected lines {expected}")
+        raise DataError(f"{file}: no entries; expected lines {expected}")
     return lines
 
 
 def digest(root: Path, paths: Iterable[Path], labels: Iterable[str]) -> str:
-    """SHA-256 of the lines `path label`, paths relative to `root`: the same wherever the folder lies."""
+    """SHA-256 of the lines `path label`, with paths relative to `root`, so that it is independent of the location."""
     relative = (path.relative_to(root) if path.is_relative_to(root) else path for path in paths)
     return digest_lines(f"{path.as_posix()} {label}" for path, label in zip(relative, labels, strict=True))
 
 
 def digest_lines(lines: Iterable[str]) -> str:
-    """SHA-256 of lines of text, each with a line feed; bytes of names that are not UTF-8 count as they are."""
+    """SHA-256 of lines of text, each with a line feed; names that are not UTF-8 keep their bytes."""
     found = hashlib.sha256()
     for line in lines:
         found.update(f"{line}\n".encode("utf-8", "surrogateescape"))

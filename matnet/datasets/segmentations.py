@@ -1,4 +1,4 @@
-"""Segmentation sets besides PASCAL VOC: SIFT Flow, NYUDv2 and PASCAL-Context in their published layouts."""
+"""Segmentation data sets other than PASCAL VOC: SIFT Flow, NYUDv2 and PASCAL-Context, in their published layouts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matnet.datasets.voc import VOC_CLASSES, VOID, MatLabels, SegmentationSet, l
 from matnet.errors import DataError, listing
 
 SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
-"""The folder of SIFT Flow's images, and of each kind of its labels."""
+"""The subfolder of SIFT Flow's images, and of each kind of labels."""
 SIFT_FLOW = {
     "semantic": (
         "awning", "balcony", "bird", "boat", "bridge", "building", "bus", "car", "cow", "crosswalk", "desert", "door",
@@ -23,9 +23,9 @@ SIFT_FLOW = {
     ),
     "geometric": ("sky", "horizontal", "vertical"),
 }  # fmt: skip
-"""SIFT Flow's two sets of labels, in the order of its files, from 1."""
+"""The classes of SIFT Flow's two kinds of labels, in the order of its files, from 1."""
 SIFT_FLOW_FILES = {"semantic": ("SemanticLabels", "score_sem"), "geometric": ("GeoLabels", "score_geo")}
-"""The folder of each set of labels, and the variable of FCN that scores it."""
+"""The folder of each kind of labels, and FCN's variable with its scores."""
 
 NYUD_CLASSES = (
     "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf", "picture", "counter",
@@ -42,12 +42,12 @@ CONTEXT_CLASSES = (
     "sign", "plate", "road", "rock", "shelves", "sidewalk", "sky", "snow", "bedcloth", "track", "tree", "truck",
     "wall", "water", "window", "wood",
 )  # fmt: skip
-"""PASCAL-Context's 59 classes behind the background, in the order of FCN's outputs."""
+"""PASCAL-Context's 59 classes after the background, in the order of FCN's outputs."""
 CONTEXT_NAMES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
-"""Classes that labels.txt of the data set calls otherwise."""
+"""Classes with another name in the data set's labels.txt."""
 
 COUNTS = {"SIFT Flow test": 198, "NYUDv2 test": 654, "PASCAL-Context val": 5105}
-"""Images that FCN is measured on."""
+"""The number of images on which FCN was measured."""
 _LABEL = re.compile(r"(\d{1,4}):\s*(\S.*)")
 
 
@@ -58,10 +58,10 @@ def load_segmentations(
     sbd: str | os.PathLike[str] | None = None,
     kind: str | None = None,
 ) -> SegmentationSet:
-    """SIFT Flow, NYUDv2, PASCAL-Context or PASCAL VOC, whichever a folder holds.
+    """SIFT Flow, NYUDv2, PASCAL-Context or PASCAL VOC, as detected in a folder.
 
-    split: a list of images (default: test, test, val, val). kind: SIFT Flow's labels, `semantic` or `geometric`; of
-    NYUDv2 the images, `color` or `hha`. Raises DataError as the set's own loader does.
+    split: a list of images (default: test, test, val, val). kind: for SIFT Flow the labels, `semantic` or `geometric`;
+    for NYUDv2 the images, `color` or `hha`. Raises DataError as the data set's loader does.
     """
     root = Path(folder)
     if (root / SIFT_FLOW_FILES["semantic"][0]).is_dir():
@@ -71,19 +71,19 @@ def load_segmentations(
     if (root / "59_labels.txt").is_file() or ((root / "labels.txt").is_file() and (root / "trainval").is_dir()):
         return load_context(root, split or "val")
     if kind is not None:
-        raise DataError(f"{folder}: is neither SIFT Flow nor NYUDv2, which alone have kinds of labels or images")
+        raise DataError(f"{folder}: only SIFT Flow and NYUDv2 have kinds of labels or images; leave the kind out")
     return load_voc(root, year, split or "val", sbd)
 
 
 def load_sift_flow(folder: str | os.PathLike[str], split: str = "test", labels: str = "semantic") -> SegmentationSet:
     """SIFT Flow (SiftFlowDataset.zip): `Images`, `SemanticLabels` and `GeoLabels`, each with a folder of scenes.
 
-    split: a list of names, `test.txt` of FCN (198 images, without two that have no labels) or the archive's
-    `TestSet1.txt`. Classes that the images lack do not count in means, as in the FCN paper.
+    split: a list of names: FCN's `test.txt` (198 images, without two unlabelled ones) or the archive's `TestSet1.txt`.
+    Classes that are absent from the images do not count in means, as in the FCN paper.
     """
     root = Path(folder)
     if labels not in SIFT_FLOW:
-        raise DataError(f"no labels of SIFT Flow are called '{labels}'; known: {', '.join(SIFT_FLOW)}")
+        raise DataError(f"unknown kind of SIFT Flow labels '{labels}'; known: {', '.join(SIFT_FLOW)}")
     place, scored = SIFT_FLOW_FILES[labels]
     classes = SIFT_FLOW[labels]
     values = {0: VOID, **({-1: VOID} if labels == "geometric" else {}), **{k + 1: k for k in range(len(classes))}}
@@ -102,15 +102,15 @@ def load_sift_flow(folder: str | os.PathLike[str], split: str = "test", labels: 
 
 
 def load_nyud(folder: str | os.PathLike[str], split: str = "test", images: str = "color") -> SegmentationSet:
-    """NYUDv2 as FCN's authors pack it (nyud.tar.gz): `data/images`, `data/hha`, `segmentation`, and lists of numbers.
+    """NYUDv2 as packed by FCN's authors (nyud.tar.gz): `data/images`, `data/hha`, `segmentation`, lists of numbers.
 
-    images: `color`, or `hha`, the depth in three channels (Gupta et al.), for networks that take it alone. A network
-    with the inputs `color` and `hha` takes the images of color, and those of hha from `beside`.
+    images: `color`, or `hha` (depth in three channels, Gupta et al.) for networks that take only depth. A network with
+    the inputs `color` and `hha` takes the color images, and the hha images in `beside`.
     """
     root = Path(folder)
     places = {"color": "images", "hha": "hha"}
     if images not in places:
-        raise DataError(f"no images of NYUDv2 are called '{images}'; known: {', '.join(places)}")
+        raise DataError(f"unknown kind of NYUDv2 images '{images}'; known: {', '.join(places)}")
     names = _names(_list_file(root, split, {}))
     found = _made(
         root,
@@ -129,15 +129,14 @@ def load_nyud(folder: str | os.PathLike[str], split: str = "test", images: str =
 def load_context(folder: str | os.PathLike[str], split: str = "val") -> SegmentationSet:
     """PASCAL-Context: `trainval` with a .mat file per image, `labels.txt`; and VOC2010 in or beside the folder.
 
-    Of the file's classes the 59 of the task count; all others are background, which is a class too, as in FCN's data
-    layer.
+    The 59 classes of the task count. All other classes are background, which is also a class, as in FCN's data layer.
     """
     root = Path(folder)
     numbers = {name: number for number, name in _numbered(root / "labels.txt").items()}
     wanted = {CONTEXT_NAMES.get(name, name): k for k, name in enumerate(CONTEXT_CLASSES) if k}
     missing = [name for name in wanted if name not in numbers]
     if missing:
-        raise DataError(listing(f"{root / 'labels.txt'}: lacks {len(missing)} of the 59 classes:", missing))
+        raise DataError(listing(f"{root / 'labels.txt'}: {len(missing)} of the 59 classes are missing:", missing))
     values = {0: 0, **{number: wanted.get(name, 0) for name, number in numbers.items()}}
     home = _voc2010(root)
     file = Path(split) if Path(split).suffix == ".txt" else home / "ImageSets" / "Main" / f"{split}.txt"
@@ -160,16 +159,16 @@ def _voc2010(root: Path) -> Path:
             return voc_home(place, "2010", ("JPEGImages", "ImageSets/Main"))
         except DataError:
             continue
-    raise DataError(f"{root}: has no VOC2010 with JPEGImages and ImageSets/Main in it or beside it")
+    raise DataError(f"{root}: found no VOC2010 with JPEGImages and ImageSets/Main in it or beside it")
 
 
 def _numbered(file: Path) -> Mapping[int, str]:
-    """Lines `number: name` of labels.txt, spaces in names left out."""
+    """Lines `number: name` of labels.txt, with spaces removed from names."""
     lines = text_lines(file, "list of classes", "'number: name'")
     found = [(line, _LABEL.fullmatch(text)) for line, text in lines]
     wrong = [f"line {line}" for line, match in found if match is None]
     if wrong:
-        raise DataError(listing(f"{file}: {len(wrong)} line(s) are not 'number: name':", wrong))
+        raise DataError(listing(f"{file}: lines that are not 'number: name' ({len(wrong)}):", wrong))
     return {int(match[1]): match[2].replace(" ", "") for _, match in found if match is not None}
 
 
@@ -179,7 +178,7 @@ def _list_file(root: Path, split: str, known: Mapping[str, Sequence[str]]) -> Pa
     names = known.get(split, (f"{split}.txt",))
     found = next((root / name for name in names if (root / name).is_file()), None)
     if found is None:
-        raise DataError(f"{root}: has no {' or '.join(names)}, the list of the images of {split}")
+        raise DataError(f"{root}: found no {' or '.join(names)} (the list of {split} images)")
     return found
 
 
@@ -197,13 +196,13 @@ def _made(
     names: Sequence[str],
     note: str,
 ) -> SegmentationSet:
-    """The set, once all its files are there; DataError lists those that are not, and names that come twice."""
+    """The data set. Raises DataError that lists missing files and repeated names."""
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        raise DataError(listing(f"{root}: {len(twice)} image(s) of {title} are listed more than once:", twice))
+        raise DataError(listing(f"{root}: images of {title} listed more than once ({len(twice)}):", twice))
     missing = [str(path) for path in (*images, *labels) if not path.is_file()]
     if missing:
-        raise DataError(listing(f"{root}: {len(missing)} file(s) of the list are missing:", missing))
+        raise DataError(listing(f"{root}: files of the list that are missing ({len(missing)}):", missing))
     notes = [note]
     if title in COUNTS and len(names) != COUNTS[title]:
         notes.append(f"{len(names)} images; FCN was measured on {COUNTS[title]}")

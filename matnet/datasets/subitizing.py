@@ -1,4 +1,4 @@
-"""Salient Object Subitizing as published: imgIdx.mat, and the images in the folder img."""
+"""Salient Object Subitizing in the published layout: imgIdx.mat, and the images in the folder img."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matnet.datasets.scan import digest, is_there
 from matnet.errors import DataError, FileFormatError, listing
 
 INDEX = "imgIdx.mat"
-"""The struct array `imgIdx`: `name` of an image, `label` (0 to 3 objects, 4 for more), `istest` (0 or 1)."""
+"""Fields of the struct array `imgIdx`: image `name`, `label` (0 to 3 objects, 4 for more), `istest` (0 or 1)."""
 FOLDER = "img"
 MOST = 4
 
@@ -26,22 +26,22 @@ def has_subitizing(folder: Path) -> bool:
 
 
 def load_subitizing(folder: str | os.PathLike[str]) -> ImageList:
-    """The images that imgIdx.mat marks as `istest`, in the order of their names; labels are 0 to 4.
+    """The images with `istest` in imgIdx.mat, sorted by name; labels are 0 to 4.
 
     Images lie in `img`, or beside the index. Raises DataError for an index without these fields, labels above 4, names
-    that leave the folder or come twice, an index without test images, and missing images, which are named.
+    that lead out of the folder or are repeated, an index without test images, and missing images (all are listed).
     """
     root = Path(folder)
     file = root / INDEX
     entries = sorted(_test_entries(file))
     if not entries:
-        raise DataError(f"{file}: marks no image as `istest`; expected the index of Salient Object Subitizing")
+        raise DataError(f"{file}: no image has `istest` 1; expected the index of Salient Object Subitizing")
     names = [name for name, _ in entries]
     base = root / FOLDER if (root / FOLDER).is_dir() else root
     paths = tuple(base / name for name in names)
     twice = sorted({name for name, other in pairwise(names) if name == other})
     if twice:
-        raise DataError(listing(f"{file}: {len(twice)} image(s) come twice:", twice))
+        raise DataError(listing(f"{file}: repeated images ({len(twice)}):", twice))
     missing = [path.name for path in paths if not is_there(path)]
     if missing:
         raise DataError(listing(f"{base}: {len(missing)} of {len(paths):,} images are missing:", missing))
@@ -51,7 +51,7 @@ def load_subitizing(folder: str | os.PathLike[str]) -> ImageList:
 
 
 def _test_entries(file: Path) -> list[tuple[str, int]]:
-    """Names and labels of the images to test on."""
+    """Names and labels of the test images."""
     from matnet.formats.mat import read_mat
 
     try:
@@ -60,25 +60,25 @@ def _test_entries(file: Path) -> list[tuple[str, int]]:
         raise DataError(str(error)) from None
     records = [found] if isinstance(found, dict) else found
     if not isinstance(records, list) or not all(isinstance(record, Mapping) for record in records):
-        raise DataError(f"{file}: holds no struct array `imgIdx` with name, label and istest")
+        raise DataError(f"{file}: has no struct array `imgIdx` with fields name, label and istest")
     entries, faults = [], []
     for number, record in enumerate(records, start=1):
         name, label, test = record.get("name"), _whole(record.get("label")), _whole(record.get("istest"))
         if not isinstance(name, str) or not name or {"/", "\\"} & set(name) or name in (".", ".."):
             faults.append(f"image {number}: its name is {name!r}")
         elif label is None or not 0 <= label <= MOST:
-            faults.append(f"{name}: its label is no number from 0 to {MOST}")
+            faults.append(f"{name}: its label is not an integer from 0 to {MOST}")
         elif test not in (0, 1):
             faults.append(f"{name}: its istest is neither 0 nor 1")
         elif test:
             entries.append((name, label))
     if faults:
-        raise DataError(listing(f"{file}: {len(faults)} image(s) of the index cannot be used:", faults))
+        raise DataError(listing(f"{file}: unusable images of the index ({len(faults)}):", faults))
     return entries
 
 
 def _whole(value: Any) -> int | None:
-    """A 1 x 1 matrix of a whole number."""
+    """The integer in a 1 x 1 matrix; None for anything else."""
     if not isinstance(value, np.ndarray) or value.size != 1 or value.dtype.kind not in "biuf":
         return None
     number = float(value.item())

@@ -1,4 +1,4 @@
-"""Images with a number each, such as a year or an age: a list of lines `path value`."""
+"""Images with a number each, such as a year or an age: a list with lines `path value`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matnet.datasets.scan import digest, is_there, text_lines
 from matnet.errors import DataError, in_words, listing
 
 WITHIN = 5.0
-"""The error up to which an estimate counts as right, where nothing else is asked for."""
+"""The default of the largest error of a correct estimate."""
 _LONGEST_LINE = 4096
 _LINE = re.compile(r"(?P<path>\"[^\"]+\"|'[^']+'|.+?)[\s,;]+(?P<value>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 
@@ -25,8 +25,8 @@ _LINE = re.compile(r"(?P<path>\"[^\"]+\"|'[^']+'|.+?)[\s,;]+(?P<value>[+-]?(?:\d
 class ValueList:
     """Images and their values, in the order of the list.
 
-    values: float64, one per path. within: the error up to which an estimate counts as right. list_sha256: of the lines
-    `path value`, the same wherever the folder lies.
+    values: float64, one per path. within: the largest error of a correct estimate. list_sha256: hash of the lines
+    `path value`, independent of the folder's location.
     """
 
     paths: tuple[Path, ...]
@@ -42,7 +42,7 @@ class ValueList:
         return len(self.paths)
 
     def head(self, count: int) -> ValueList:
-        """The first `count` images; the hash is made from the whole list's and `count`."""
+        """The first `count` images; its hash is made from the whole list's hash and `count`."""
         if count >= len(self):
             return self
         sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
@@ -50,7 +50,7 @@ class ValueList:
         return replace(self, paths=self.paths[:count], values=self.values[:count], list_sha256=sha256, notes=notes)
 
     def part(self, first: int, stop: int) -> ValueList:
-        """Some of the images, under absolute paths."""
+        """Some of the images, with absolute paths."""
         paths = tuple(path.absolute() for path in self.paths[first:stop])
         return replace(self, paths=paths, values=self.values[first:stop])
 
@@ -58,21 +58,21 @@ class ValueList:
 def load_values(
     path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, within: float | None = None
 ) -> ValueList:
-    """A list of lines `path value`, the two separated by blanks, a comma or a semicolon.
+    """A list with lines `path value`, separated by spaces, a comma or a semicolon.
 
-    Paths may hold blanks or be quoted, and are relative to `root`, or else to the list's folder. within: the error up
-    to which an estimate counts as right, in the unit of the values. Raises DataError that lists the lines that are
-    something else, images that are missing, and images that have two values.
+    Paths may contain spaces or be quoted, and are relative to `root`, by default the list's folder. within: the largest
+    error of a correct estimate, in the unit of the values. Raises DataError that lists invalid lines, missing images,
+    and images with two values.
     """
     file = Path(path)
     if file.is_dir():
         data = in_words("path", "--data")
-        raise DataError(f"{path}: is a folder; give {data} a list of lines 'path value'")
+        raise DataError(f"{path}: this is a folder; give {data} a list file with lines 'path value'")
     base = Path(root) if root is not None else file.parent
     found = [(number, text, _matched(text)) for number, text in text_lines(file, expected="'path value'")]
     wrong = [f"line {number}: {text[:80]}" for number, text, entry in found if entry is None]
     if wrong:
-        raise DataError(listing(f"{file}: {len(wrong)} line(s) are not 'path value':", wrong))
+        raise DataError(listing(f"{file}: lines that are not 'path value' ({len(wrong)}):", wrong))
     entries = [entry for _, _, entry in found if entry is not None]
     paths = tuple(base / name for name, _ in entries)
     _check(file, base, paths, entries)
@@ -93,7 +93,7 @@ def _matched(text: str) -> tuple[str, float] | None:
 def _check(file: Path, base: Path, paths: tuple[Path, ...], entries: list[tuple[str, float]]) -> None:
     missing = [str(path) for path in paths if not is_there(path)]
     if missing:
-        way_out = f"paths are taken relative to {base}; is that the right folder?"
+        way_out = f"paths are relative to {base}; is that the right folder?"
         raise DataError(listing(f"{file}: {len(missing)} of {len(paths)} images are missing; {way_out}", missing))
     first: dict[Path, float] = {}
     pairs = zip(paths, (value for _, value in entries), strict=True)
@@ -101,4 +101,4 @@ def _check(file: Path, base: Path, paths: tuple[Path, ...], entries: list[tuple[
         f"{path}: {first[path]:g} and {value:g}" for path, value in pairs if first.setdefault(path, value) != value
     ]
     if clashes:
-        raise DataError(listing(f"{file}: {len(clashes)} image(s) are listed with two values:", clashes))
+        raise DataError(listing(f"{file}: images listed with two values ({len(clashes)}):", clashes))

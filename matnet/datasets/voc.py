@@ -1,4 +1,4 @@
-"""PASCAL VOC's segmentations: images, the class of each of their pixels, and the parts that papers report on."""
+"""PASCAL VOC's segmentations: images, the class of each pixel, and the validation sets used in papers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-"""What a pixel of value k is; 255 is nothing that counts."""
+"""The class of pixel value k; 255 is void."""
 
 VOID = 255
 
 EDITION = re.compile(r"VOC(20[01]\d)")
 
 SEGMENTATIONS = ("JPEGImages", "SegmentationClass")
-"""The folders by which a folder of VOC with segmentations is known."""
+"""The subfolders that identify a VOC folder with segmentations."""
 
 COUNTS = {
     ("2011", "train"): 1112,
@@ -40,20 +40,20 @@ COUNTS = {
     ("2012", "trainval"): 2913,
     ("2012", "rv-voc12"): 346,
 }
-"""Images with segmentations, by year and part."""
+"""The number of images with segmentations, by year and part."""
 
 REDUCED = {"rv-voc11": ("2011", ("train.txt",)), "rv-voc12": ("2012", ("train.txt", "val.txt"))}
-"""Validation sets without what SBD annotates: part -> year, and the lists of SBD whose images are left out of val."""
+"""Validation sets without SBD's images: part -> year, and the lists of SBD that are excluded from val."""
 
 _SBD = ("", "sbd", "SBD", "benchmark_RELEASE/dataset", "berkeley/benchmark_RELEASE/dataset")
 
 
 @dataclass(frozen=True)
 class MatLabels:
-    """Labels in MAT files. variable: that holds them, H x W. values: the class of each number that may stand there.
+    """Labels in MAT files. variable: its name, H x W. values: number in the file -> class.
 
-    present_only: whether classes that no pixel has are left out of means. scored: the variable that a network scores
-    them by, where it has several outputs.
+    present_only: whether means leave out classes without pixels. scored: the network's variable with scores for these
+    labels, if it has several outputs.
     """
 
     variable: str
@@ -62,7 +62,7 @@ class MatLabels:
     scored: str = ""
 
     def read(self, path: Path) -> np.ndarray:
-        """The classes of an image's pixels; DataError for a file without them, or with other numbers."""
+        """The classes of an image's pixels. Raises DataError for a file without labels, or with unknown numbers."""
         from matnet.formats.mat import read_mat
 
         try:
@@ -70,24 +70,24 @@ class MatLabels:
         except FileFormatError as error:
             raise DataError(str(error)) from None
         if not isinstance(found, np.ndarray) or found.ndim != 2 or not found.size or found.dtype.kind not in "iuf":
-            raise DataError(f"{path}: holds no matrix `{self.variable}`, the labels of an image")
+            raise DataError(f"{path}: has no matrix `{self.variable}` (the labels of an image)")
         numbers, places = np.unique(found, return_inverse=True)
         unknown = [number for number in numbers.tolist() if number not in self.values]
         if unknown:
             known = f"{min(self.values)} to {max(self.values)}"
             shown = ", ".join(f"{number:g}" for number in unknown[:8])
-            raise DataError(f"{path}: has pixels of {shown}; expected {known}")
+            raise DataError(f"{path}: pixel values {shown}; expected {known}")
         classes = np.array([self.values[number] for number in numbers.tolist()], np.uint8)
         return classes[places].reshape(found.shape)
 
 
 @dataclass(frozen=True)
 class SegmentationSet:
-    """Images and the class of each of their pixels, in a fixed order.
+    """Images and the class of each pixel, in a fixed order.
 
-    images, labels: files, one label image per image. class_names: what a pixel of value k is. void: the value of
-    pixels that do not count. list_sha256: of the images' names. notes: decisions worth telling. stored: how labels lie
-    in MAT files; None: they are images. beside: of each image a second one, for networks with two inputs.
+    images, labels: files, one label image per image. class_names: the class of pixel value k. void: the value of
+    pixels that do not count. list_sha256: hash of the image names. notes: decisions that the user should know. stored:
+    the format of labels in MAT files; None for label images. beside: the second images, for networks with two inputs.
     """
 
     images: tuple[Path, ...]
@@ -106,16 +106,16 @@ class SegmentationSet:
         return len(self.images)
 
     def truth(self, index: int) -> np.ndarray:
-        """The classes of an image's pixels, H x W uint8; DataError for a file that holds something else."""
+        """The classes of an image's pixels, H x W uint8. Raises DataError for another kind of file."""
         if self.stored is not None:
             return self.stored.read(self.labels[index])
         return read_labels(self.labels[index], len(self.class_names), self.void)
 
     def check(self) -> SegmentationSet:
-        """Read every label image and every image's size; DataError lists all that cannot be used.
+        """Read every label image and every image's size. Raises DataError that lists unusable images.
 
-        Returns the set, with a note where images have no pixel that counts. Takes a few milliseconds an image, so that
-        no network runs for hours before the first fault is found.
+        Returns the data set, with a note on images without counted pixels. Takes a few milliseconds per image, and
+        finds errors before a network runs for hours.
         """
         faults, empty = [], []
         for index, image in enumerate(self.images):
@@ -129,16 +129,16 @@ class SegmentationSet:
                 faults.append(str(error))
                 continue
             if (rows, columns) != (height, width):
-                faults.append(f"{self.labels[index]}: is {columns} x {rows}, its image {width} x {height}")
+                faults.append(f"{self.labels[index]}: {columns} x {rows}, but its image is {width} x {height}")
         if faults:
-            raise DataError(listing(f"{self.root}: {len(faults)} image(s) of {self.name} cannot be used:", faults))
+            raise DataError(listing(f"{self.root}: unusable images of {self.name} ({len(faults)}):", faults))
         if empty and len(empty) == len(self):
-            raise DataError(f"{self.root}: in none of the {len(self):,} label images of {self.name} does a pixel count")
-        note = f"{len(empty)} image(s) have no pixel that counts: {first_few(empty)}"
+            raise DataError(f"{self.root}: all {len(self):,} label images of {self.name} contain only void pixels")
+        note = f"images with only void pixels ({len(empty)}): {first_few(empty)}"
         return replace(self, notes=(*self.notes, note)) if empty else self
 
     def head(self, count: int) -> SegmentationSet:
-        """The first `count` images; the hash is made from the whole list's and `count`."""
+        """The first `count` images; its hash is made from the whole list's hash and `count`."""
         if count >= len(self):
             return self
         sha256 = hashlib.sha256(f"{self.list_sha256} first {count}".encode()).hexdigest()
@@ -151,11 +151,11 @@ class SegmentationSet:
         return replace(self, images=images, labels=labels, beside=beside)
 
     def check_beside(self) -> None:
-        """Read the sizes of the images in `beside`; DataError lists those that are missing, or of another size."""
+        """Check the sizes of the images in `beside`. Raises DataError that lists missing images and other sizes."""
         missing = [str(path) for path in self.beside if not path.is_file()]
         if missing:
-            which = "file(s) of the network's second input"
-            raise DataError(listing(f"{self.root}: {len(missing)} {which} are missing:", missing))
+            which = "files for the network's second input"
+            raise DataError(listing(f"{self.root}: {which} that are missing ({len(missing)}):", missing))
         faults = []
         for path, second in zip(self.images, self.beside, strict=True):
             try:
@@ -164,26 +164,26 @@ class SegmentationSet:
                 faults.append(str(error))
                 continue
             if (width, height) != (columns, rows):
-                faults.append(f"{second}: is {columns} x {rows}, its image {width} x {height}")
+                faults.append(f"{second}: {columns} x {rows}, but its image is {width} x {height}")
         if faults:
-            raise DataError(listing(f"{self.root}: {len(faults)} image(s) of the second input cannot be used:", faults))
+            raise DataError(listing(f"{self.root}: unusable images for the second input ({len(faults)}):", faults))
 
 
 def read_labels(path: str | os.PathLike[str], classes: int, void: int = VOID) -> np.ndarray:
-    """A label image (a palette or gray PNG) as H x W uint8; DataError if values are no classes."""
+    """A label image (a palette or gray PNG) as H x W uint8. Raises DataError for values that are not classes."""
     from PIL import Image
 
     try:
         with Image.open(path, formats=["PNG"]) as image:
             if image.mode not in ("P", "L"):
-                raise DataError(f"{path}: is of mode {image.mode}; expected a label image with a palette (P), or gray")
+                raise DataError(f"{path}: has mode {image.mode}; expected a label image with a palette (P) or gray (L)")
             values = np.asarray(image)
     except (*IMAGE_ERRORS, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: cannot be read as a label image ({error})") from None
     wrong = np.setdiff1d(np.flatnonzero(np.bincount(values.ravel(), minlength=256)), [*range(classes), void])
     if wrong.size:
         found = ", ".join(map(str, wrong[:8]))
-        raise DataError(f"{path}: has pixels of {found}; expected 0 to {classes - 1}, and {void} for none")
+        raise DataError(f"{path}: pixel values {found}; expected 0 to {classes - 1}, or {void} for void")
     return values
 
 
@@ -193,13 +193,13 @@ def load_voc(
     split: str | os.PathLike[str] = "val",
     sbd: str | os.PathLike[str] | None = None,
 ) -> SegmentationSet:
-    """The images of PASCAL VOC that have segmentations, of one part.
+    """The images with segmentations of one part of PASCAL VOC.
 
-    folder: VOC2012 or VOC2011 itself, the VOCdevkit above it, or the folder above that. year: "2011" or "2012"; may
-    be left out where the folder holds one. split: train, val, trainval; `rv-voc11` (val of 2011 without SBD's train)
-    and `rv-voc12` (val of 2012 without SBD's train and val), on which the FCN figures were measured; or a text file
-    of image names. The reduced parts need seg11valid.txt (in the folder, or given), or SBD's lists, found in `sbd`
-    or near the folder. Raises DataError, listing what is missing.
+    folder: VOC2012 or VOC2011, its parent VOCdevkit, or the parent of that. year: "2011" or "2012"; optional if the
+    folder holds only one. split: train, val, trainval; `rv-voc11` (val of 2011 without SBD's train) and `rv-voc12` (val
+    of 2012 without SBD's train and val), on which FCN was measured; or a text file of image names. The reduced parts
+    need seg11valid.txt (in the folder, or given), or SBD's lists in `sbd` or near the folder. Raises DataError that
+    lists what is missing.
     """
     if str(split) in REDUCED:
         year = year or REDUCED[str(split)][0]
@@ -227,9 +227,9 @@ def load_voc(
 
 
 def voc_home(folder: Path, year: str | None = None, holding: Sequence[str] = SEGMENTATIONS) -> Path:
-    """The folder VOC2011 or VOC2012 in, below or at `folder` that has the folders `holding`.
+    """The folder VOC2011 or VOC2012 at or below `folder` that has the subfolders `holding`.
 
-    DataError if there is none, or more than one.
+    Raises DataError if there is none, or more than one.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give VOCdevkit, or VOC{year or '2012'} in it")
@@ -241,13 +241,13 @@ def voc_home(folder: Path, year: str | None = None, holding: Sequence[str] = SEG
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise DataError(f"{folder}: holds {', '.join(home.name for home in fitting)}; say of which year")
+        raise DataError(f"{folder}: holds {', '.join(home.name for home in fitting)}; give the year")
     there = f"; it holds {', '.join(home.name for home in homes)}" if homes else ""
-    raise DataError(f"{folder}: holds no folder VOC{year or '2012'} with {', '.join(holding)} and ImageSets{there}")
+    raise DataError(f"{folder}: found no folder VOC{year or '2012'} with {', '.join(holding)} and ImageSets{there}")
 
 
 def _own(home: Path) -> tuple[str, ...]:
-    """A folder that was renamed is of whatever year is asked for."""
+    """A renamed folder counts as any requested year."""
     return () if EDITION.fullmatch(home.name) else (home.name,)
 
 
@@ -256,7 +256,7 @@ def _is_home(folder: Path, holding: Sequence[str] = SEGMENTATIONS) -> bool:
 
 
 def _split_names(home: Path, year: str, split: str | os.PathLike[str], sbd: Path | None) -> tuple[list[str], list[str]]:
-    """The names of a part's images, in its list's order, and notes."""
+    """The image names of a part, in its list's order, and notes."""
     sets = home / "ImageSets" / "Segmentation"
     if str(split) in REDUCED:
         return _reduced(home, sets, str(split), year, sbd)
@@ -265,10 +265,10 @@ def _split_names(home: Path, year: str, split: str | os.PathLike[str], sbd: Path
 
 
 def _reduced(home: Path, sets: Path, split: str, year: str, sbd: Path | None) -> tuple[list[str], list[str]]:
-    """Val without what SBD annotates: from the authors' list, or from SBD's lists."""
+    """Val without SBD's images: from the authors' list, or from SBD's lists."""
     wanted, lists = REDUCED[split]
     if year != wanted:
-        raise DataError(f"{home}: {split} is a part of VOC {wanted}, not of {year}")
+        raise DataError(f"{home}: {split} is a part of VOC {wanted}, not of VOC {year}")
     if split == "rv-voc11":
         ready = [place / "seg11valid.txt" for place in (sets, home, home.parent)]
         given = next((file for file in ready if file.is_file()), None)
@@ -276,15 +276,15 @@ def _reduced(home: Path, sets: Path, split: str, year: str, sbd: Path | None) ->
             return read_names(given), [f"the list is {given}"]
     starts = [sbd] if sbd is not None else [home, home.parent, home.parent.parent]
     places = [start / inner for start in starts for inner in _SBD]
-    # VOC's own folders hold lists of the same names, but not SBD's folder of segmentations beside them.
+    # VOC's own folders hold lists of the same names, but without SBD's folder of segmentations.
     found = next(
         (place for place in places if all((place / name).is_file() for name in lists) and _is_sbd(place)), None
     )
     if found is None:
         own = " seg11valid.txt, or" if split == "rv-voc11" else ""
         raise DataError(
-            f"{home}: {split} is VOC {wanted} val without images of SBD, and neither it nor SBD was found; put{own} "
-            f"SBD's benchmark_RELEASE (its dataset/{' and dataset/'.join(lists)}) beside it, or say where it is"
+            f"{home}: {split} is VOC {wanted} val without SBD's images; neither its list nor SBD was found: put{own} "
+            f"SBD's benchmark_RELEASE (with dataset/{' and dataset/'.join(lists)}) beside it, or give its path"
         )
     excluded = {name for file in lists for name in read_names(found / file)}
     names = [name for name in read_names(sets / "val.txt") if name not in excluded]
@@ -296,20 +296,20 @@ def _is_sbd(folder: Path) -> bool:
 
 
 def read_names(file: Path) -> list[str]:
-    """The image names of a list, one a line (VOC's lists of one class have a second column); each only once.
+    """The image names in a list, one per line (VOC's lists of one class have a second column).
 
-    Raises DataError for names that come twice or hold a folder.
+    Raises DataError for names that are repeated or contain a folder.
     """
     names = [text.split()[0] for _, text in text_lines(file, "list of images", "of one image's name")]
     wrong = [name for name in names if "/" in name or "\\" in name or name in (".", "..")]
     wrong += sorted(name for name, times in Counter(names).items() if times > 1)
     if wrong:
-        raise DataError(listing(f"{file}: {len(wrong)} name(s) hold folders, or come twice:", wrong))
+        raise DataError(listing(f"{file}: names that are repeated or contain folders ({len(wrong)}):", wrong))
     return names
 
 
 def has_voc(folder: Path, holding: Sequence[str] = SEGMENTATIONS) -> bool:
-    """Whether a folder of VOC that holds these folders lies in, below or at `folder`."""
+    """Whether a VOC folder with these subfolders lies at or below `folder`."""
     forms: Sequence[str] = (".", "VOC20[01][0-9]", "VOCdevkit/VOC20[01][0-9]", "TrainVal/VOCdevkit/VOC20[01][0-9]")
     homes = (home for form in forms for home in (folder.glob(form) if form != "." else [folder]))
     return any(_is_home(home, holding) for home in homes)

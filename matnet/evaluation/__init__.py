@@ -1,4 +1,4 @@
-"""Evaluation: images through a network, scored, as one comparable record."""
+"""Evaluate a network on a data set; the result is one comparable record."""
 
 from __future__ import annotations
 

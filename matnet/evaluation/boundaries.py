@@ -1,4 +1,4 @@
-"""Edges beside those that people drew: thinned by non-maximum suppression, matched pixel by pixel (BSDS500)."""
+"""Compare edges with human annotations: non-maximum suppression, thinning, pixel matching (BSDS500)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 THRESHOLDS = np.arange(1, 100) / 100
-"""Of the edge map, as Structured Edge Detection's benchmark takes them (Dollar and Zitnick, edgesEvalDir)."""
+"""Thresholds of the edge map, as in the benchmark of Structured Edge Detection (Dollar and Zitnick, edgesEvalDir)."""
 DISTANCE = 0.0075
-"""Matching pixels are at most so far apart, in diagonals of the image."""
+"""The largest distance of matching pixels, as a fraction of the image's diagonal."""
 
 
 def boundary_counts(edges: np.ndarray, drawn: Sequence[np.ndarray], thresholds: np.ndarray = THRESHOLDS) -> np.ndarray:
-    """Four counts at each threshold, 4 x T: matched and all pixels of people, matched and all pixels of the edges.
+    """Counts at each threshold, 4 x T: matched and all annotated pixels, matched and all detected edge pixels.
 
-    edges: H x W, thin. A pixel of the edges is matched where one of the drawings has a pixel for it; each drawing is
-    matched with all edges by itself. Edges at a threshold are thinned to a pixel first. Source: BSDS500's
-    evaluation_bdry_image.
+    edges: H x W, after non-maximum suppression. drawn: one H x W mask per annotator; each is matched with all edges
+    separately, and an edge pixel counts as matched if any annotator matches it. The edges above a threshold are thinned
+    to a width of one pixel first. Source: BSDS500's evaluation_bdry_image.
     """
     found = np.zeros((4, len(thresholds)), np.int64)
     reach = DISTANCE * float(np.hypot(*edges.shape))
@@ -33,10 +33,10 @@ def boundary_counts(edges: np.ndarray, drawn: Sequence[np.ndarray], thresholds: 
 
 
 def matching(first: np.ndarray, second: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of two H x W masks that have a partner at most `reach` away, each in one pair only: as many as possible.
+    """The matched pixels of each of two H x W masks, in a maximum one-to-one matching within a distance of `reach`.
 
-    The benchmark's own program (correspondPixels) looks for the cheapest pairs among a few neighbours of each pixel, a
-    pixel without a partner costing 100 times the reach; so it pairs at most as many, and may choose others.
+    The benchmark's own program (correspondPixels) minimizes the cost of pairs among a few neighbours of each pixel; an
+    unmatched pixel costs 100 times the reach. It finds at most as many pairs, perhaps different ones.
     """
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import maximum_bipartite_matching
@@ -55,9 +55,9 @@ def matching(first: np.ndarray, second: np.ndarray, reach: float) -> tuple[np.nd
 
 
 def thinned(mask: np.ndarray) -> np.ndarray:
-    """An H x W mask thinned to lines of one pixel, as MATLAB's bwmorph(mask, 'thin', Inf).
+    """An H x W mask thinned to lines one pixel wide, as by MATLAB's bwmorph(mask, 'thin', Inf).
 
-    Source: Lam, Lee, Suen, Thinning Methodologies, PAMI 1992, p. 879, as MATLAB's documentation states the conditions.
+    Source: Lam, Lee, Suen, Thinning Methodologies, PAMI 1992, p. 879, with the conditions in MATLAB's documentation.
     """
     found = np.pad(mask.astype(bool), 1)
     while True:
@@ -69,11 +69,11 @@ def thinned(mask: np.ndarray) -> np.ndarray:
 
 
 def _removable(padded: np.ndarray, turn: int) -> np.ndarray:
-    """Pixels that a pass of thinning takes away; their neighbours x1 to x8 run from east over north."""
+    """The pixels that a thinning pass removes; the neighbours x1 to x8 run counter-clockwise from east."""
     height, width = padded.shape
     shifts = ((0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1))
     x = [padded[1 + down : height - 1 + down, 1 + right : width - 1 + right] for down, right in shifts]
-    at = [None, *x, x[0]]  # from 1 to 9, the last being the first again
+    at = [None, *x, x[0]]  # indices 1 to 9; 9 is 1 again
     crossings = sum((~at[k] & (at[k + 1] | at[k + 2])).astype(int) for k in (1, 3, 5, 7))  # type: ignore[index, operator]
     one = sum((at[k] | at[k + 1]).astype(int) for k in (1, 3, 5, 7))  # type: ignore[operator, union-attr]
     other = sum((at[k + 1] | at[k + 2]).astype(int) for k in (1, 3, 5, 7))  # type: ignore[operator, union-attr]
@@ -84,10 +84,10 @@ def _removable(padded: np.ndarray, turn: int) -> np.ndarray:
 
 
 def suppressed(edges: np.ndarray) -> np.ndarray:
-    """An H x W edge map with only the maxima across each edge left, as HED's results are thinned.
+    """Non-maximum suppression of an H x W edge map, as for HED's results.
 
-    Source: Dollar and Zitnick, Structured Edge Detection (edgesNms, with radius 1, border 5, factor 1.01): the map is
-    smoothed by a triangle of radius 1, its orientation comes from second derivatives of one of radius 4.
+    Source: Dollar and Zitnick, Structured Edge Detection (edgesNms, with radius 1, border 5, factor 1.01). The map is
+    smoothed by a triangle filter of radius 1; the orientation comes from second derivatives after one of radius 4.
     """
     smooth = _triangle(edges.astype(np.float64), 1)
     down, across = np.gradient(_triangle(smooth, 4))
@@ -110,7 +110,7 @@ def _fading(length: int, border: int) -> np.ndarray:
 
 
 def _triangle(image: np.ndarray, radius: int) -> np.ndarray:
-    """Smoothed along both axes by a triangle, the image being mirrored at its edges."""
+    """The image smoothed along both axes by a triangle filter, with mirrored borders."""
     from scipy.ndimage import correlate1d
 
     weights = np.array([*range(1, radius + 1), radius + 1, *range(radius, 0, -1)], np.float64)
@@ -119,16 +119,16 @@ def _triangle(image: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _interpolated(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Values between pixels, linear; outside as at the edge."""
+    """Bilinear interpolation, with replicated borders."""
     from scipy.ndimage import map_coordinates
 
     return np.asarray(map_coordinates(image, [rows, columns], order=1, mode="nearest"))
 
 
 def best_f(counts: np.ndarray) -> tuple[float, float]:
-    """The best F-measure of counts 4 x T in percent, and its threshold.
+    """The best F-measure (percent) for counts 4 x T, and its threshold.
 
-    Recall and precision are taken as linear between neighbouring thresholds, in 100 steps (edgesEvalDir).
+    Recall and precision are interpolated linearly between thresholds, in 100 steps (edgesEvalDir).
     """
     recall, precision = rates(counts)
     steps = np.linspace(0, 1, 101)

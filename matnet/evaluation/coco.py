@@ -1,4 +1,4 @@
-"""COCO's average precision and recall of detections, computed by pycocotools."""
+"""COCO's average precision and recall of detections, by pycocotools."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PROTOCOL = "COCO's average precision, overlaps of 0.5 to 0.95"
 DETECTED = np.dtype([("score", "<f4"), ("class", "<i2"), ("right", "?"), ("box", "<f4", (4,))])
-"""A detection: its score, its class, whether it overlaps an object by half, and its box in pixels from 1, inclusive."""
+"""A detection: score, class, whether its overlap with an object is at least 0.5, and box (1-based, inclusive)."""
 
 FIGURES = (
     "mean_ap",
@@ -34,15 +34,16 @@ FIGURES = (
     "recall_medium",
     "recall_large",
 )
-"""What COCOeval.summarize gives, in its order."""
+"""The figures of COCOeval.summarize, in its order."""
 
 
 @dataclass(kw_only=True)
 class CocoEvaluation(Run):
-    """A row of a detection on COCO, in percent, NaN if there is no such object.
+    """The result of a detection on COCO, in percent; NaN if there are no objects of the kind.
 
-    mean_ap: over overlaps of 0.5, 0.55, ..., 0.95 and all classes; mean_ap_50, mean_ap_75: at one overlap. recall_1, 10
-    and 100: of so many detections in an image. small, medium, large: objects of up to 32^2, up to 96^2, more pixels.
+    mean_ap: mean over overlaps of 0.5, 0.55, ..., 0.95 and all classes; mean_ap_50, mean_ap_75: at one overlap.
+    recall_1, 10 and 100: at most that many detections per image. small, medium, large: objects of up to 32^2, up to
+    96^2, more pixels.
     """
 
     mean_ap: float
@@ -58,12 +59,12 @@ class CocoEvaluation(Run):
     recall_medium: float
     recall_large: float
     class_ap: dict[str, float]
-    class_objects: dict[str, int]  # that are no crowds
+    class_objects: dict[str, int]  # without crowds
     detections: int
 
 
 def require_pycocotools() -> None:
-    """EngineError if pycocotools is missing."""
+    """Raises EngineError if pycocotools is not installed."""
     try:
         import pycocotools.cocoeval  # noqa: F401
     except ImportError as error:
@@ -74,7 +75,7 @@ def require_pycocotools() -> None:
 
 
 def coco_figures(truth: CocoTruth, found: Mapping[int, np.ndarray]) -> tuple[dict[str, float], list[float]]:
-    """FIGURES, and the AP of each class, in percent; found: rows of DETECTED of each image, by its place."""
+    """FIGURES, and the AP of each class, in percent; found: image index -> rows of DETECTED."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -97,7 +98,7 @@ def coco_figures(truth: CocoTruth, found: Mapping[int, np.ndarray]) -> tuple[dic
 
 
 def _true_objects(truth: CocoTruth, images: set[int]) -> list[dict[str, Any]]:
-    """COCOeval takes an object of id 0 for one that was not found, so ids are given here."""
+    """The objects with ids from 1: COCOeval treats an object of id 0 as not found."""
     kept = (item for item in truth.annotations if item["image_id"] in images)
     return [{"iscrowd": 0, **item, "id": number} for number, item in enumerate(kept, start=1)]
 
@@ -123,11 +124,11 @@ def _detections(truth: CocoTruth, found: Mapping[int, np.ndarray]) -> list[dict[
 
 
 def _of_classes(judge: Any) -> list[float]:
-    """The AP of each class over all overlaps and sizes; precision: overlaps x recalls x classes x sizes x counts."""
+    """The AP of each class for all sizes; COCOeval's precision: overlaps x recalls x classes x sizes x counts."""
     precision = judge.eval["precision"][:, :, :, 0, -1]
     return [_percent(float(one[one > -1].mean()) if (one > -1).any() else -1.0) for one in np.moveaxis(precision, 2, 0)]
 
 
 def _percent(value: float) -> float:
-    """pycocotools gives -1 where there is no object."""
+    """In percent; pycocotools returns -1 if there are no objects."""
     return 100 * value if value >= 0 else float("nan")

@@ -1,4 +1,4 @@
-"""What `matnet eval` takes and prints: the options of data and run, the data set, the report."""
+"""The options of `matnet eval` for data and run, its data set, and its report."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from matnet.stated_options import refuse_idle
 from matnet.zoo import UnknownModelError, card_of, find_card
 
 OPTIONS = tuple(dict.fromkeys(name for kind in TASKS.values() for name in kind.options))
-"""Options that not all tasks have."""
+"""Options of some tasks only."""
 
 
 def embedded_model() -> Path:
-    """The network that comes with matnet."""
+    """The network that ships with matnet."""
     return models_folder() / "digits-lenet" / "digits-lenet.mat"
 
 
 def embedded_data() -> Path:
-    """The images of the embedded network that it was not trained on."""
+    """The test images of the embedded network."""
     return models_folder() / "digits-lenet" / "test"
 
 
 def add_data_options(command: argparse.ArgumentParser) -> None:
-    """The data set, the task and the classes."""
+    """Add the options of the data set, the task and the classes."""
     data = command.add_argument_group("data")
     data.add_argument(
         "--data",
@@ -78,12 +78,12 @@ def _error(text: str) -> float:
     """A number that is not negative, for argparse."""
     value = float(text)
     if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no error; expected a number from 0")
+        raise argparse.ArgumentTypeError(f"{text} is not an error; expected a number from 0")
     return value
 
 
 def add_run_options(command: argparse.ArgumentParser) -> None:
-    """Who computes, resuming, and where results go."""
+    """Add the options of workers, resuming and output."""
     group = command.add_argument_group("run")
     group.add_argument("--decoders", type=positive, metavar="N", help="decoding threads (default: one per processor)")
     where = group.add_mutually_exclusive_group()
@@ -101,9 +101,9 @@ def add_run_options(command: argparse.ArgumentParser) -> None:
 
 
 def task_name(options: argparse.Namespace) -> str:
-    """One of TASKS: as the options state it, else that of the model's card, else what the data set is for.
+    """One of TASKS: that of the options, else of the model card, else of the data set.
 
-    Raises DataError for options that do not go with the task.
+    Raises DataError for options that the task does not have.
     """
     task = options.task or _task_of_model(options) or _task_of_data(options)
     foreign = [
@@ -112,11 +112,11 @@ def task_name(options: argparse.Namespace) -> str:
         if getattr(options, name) is not None and name not in TASKS[task].options
     ]
     if foreign:
-        raise DataError(f"{', '.join(foreign)}: not for {task}; leave out, or state another --task")
+        raise DataError(f"{', '.join(foreign)}: not an option of {task}; leave it out, or give another --task")
     if task != "faces":
         refuse_idle(options, ["face_crop"], "only for faces")
     if TASKS[task].own_size:
-        refuse_idle(options, ["batch_size"], f"not for {task}, which computes images one by one, at their own size")
+        refuse_idle(options, ["batch_size"], f"not for {task}, which processes images one by one, at their own size")
     if task in ("segmentation", "edges"):
         refuse_idle(options, ["resize"], f"not for {task}, whose images keep their size")
     return str(task)
@@ -142,16 +142,16 @@ def _task_of_data(options: argparse.Namespace) -> str:
 
 
 def require_data(options: argparse.Namespace, task: str) -> None:
-    """DataError if a model other than the embedded one comes without data."""
+    """Raises DataError if a model other than the embedded one has no data set."""
     own = options.model is None or Path(options.model).resolve() == embedded_model().resolve()
     if options.data is None and not (own or options.model in ("digits-lenet", "digits-lenet.mat")):
-        raise DataError(f"{options.model}: no data for {task}; give --data FOLDER (or a list file)")
+        raise DataError(f"{options.model}: no data for {task}; give --data FOLDER or --data FILE (a list file)")
     if options.model is None and task != "classification":
         raise DataError(f"{task}: no network; give --model MODEL")
 
 
 def data_of(options: argparse.Namespace, task: str) -> Any:
-    """The data set of the options, whole or the part that `--limit` leaves."""
+    """The data set of the options, limited by `--limit`."""
     kind = TASKS[task]
     found: Any = kind.load(options.data or embedded_data(), **{name: getattr(options, name) for name in kind.options})
     found = found.head(options.limit) if "limit" in kind.options and options.limit else found
@@ -161,9 +161,9 @@ def data_of(options: argparse.Namespace, task: str) -> Any:
 
 
 def report(run: Run, task: type[Task], options: argparse.Namespace, advice: Callable[[], str]) -> ExitStatus:
-    """Print the tables, or the JSON where that is wanted on stdout; notes and faults on stderr. The exit status.
+    """Print the tables, or JSON with `--json`, on stdout, and notes and errors on stderr. Returns the exit status.
 
-    advice: what finds the cause of doubtful figures.
+    advice: how to find the cause of doubtful figures.
     """
     text = json.dumps(run.record(), indent=2, allow_nan=False)
     if options.json == "-":

@@ -1,4 +1,4 @@
-"""How every image of an evaluation is prepared and computed: all that decides scores, except for network and images."""
+"""The configuration of an evaluation: everything that decides scores, except the network and the images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """Small enough to be sent to workers.
+    """Sent to every worker.
 
-    scores: the variable that is scored. beside: variables that the task needs besides. feeds: the inputs that it gives
-    by name, where there are several. engine: how it is computed; its batch size, by default BATCH_SIZE, counts
-    views. decoders: threads that decode; None: one per processor. layer_files: the user's layers, which workers import.
+    scores: the scored variable. beside: other variables that the task needs. feeds: the names of the inputs that the
+    task feeds, if several. engine: its batch size, by default BATCH_SIZE, counts views. decoders: number of decoding
+    threads; None: one per processor. layer_files: the user's layers, which workers import.
     """
 
     preprocessing: Preprocessing
@@ -38,12 +38,12 @@ class EvaluationConfig:
 
     @property
     def images_per_batch(self) -> int:
-        """A batch of the engine holds all views of its images."""
+        """Images per batch of the engine, which holds all views of each image."""
         return max(1, self.batch_size // self.preprocessing.views)
 
     @property
     def identity(self) -> dict[str, str]:
-        """All that decides the figures, except for the network and the images; the batch size does not."""
+        """Everything that decides the figures, except the network and the images; the batch size does not."""
         prepared = self.preprocessing
         mean = b"".join(planes.tobytes() for planes in (prepared.mean, prepared.std) if planes is not None)
         return {

@@ -1,4 +1,4 @@
-"""Who counts an evaluation: this process, processes that it starts, or the workers of a scheduler."""
+"""Where an evaluation runs: in this process, in processes that it starts, or on the workers of a scheduler."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matnet.network import Network
 
 
 class Counter(Protocol):
-    """Gives a tally of each batch or shard, in any order; `info` describes the engine, once it has run."""
+    """Yields a tally of each batch or shard, in any order; `info` describes the engine after the run."""
 
     task: Task
 
@@ -48,11 +48,11 @@ def counter_for(
     workers: int | None = None,
     searches: bool = False,
 ) -> Iterator[Counter]:
-    """The workers of a Dask scheduler at an address, so many Dask workers on this machine, or this process alone.
+    """A counter on a Dask scheduler's workers, on new Dask workers on this machine, or in this process.
 
-    searches: whether this process may look for the fastest way to run the network; workers never do.
-    Raises EngineError if Dask is not installed, does not answer, or has other versions than this process;
-    DataError if workers do not see the images.
+    searches: whether this process may search for the fastest way to run the network; workers never do.
+    Raises EngineError if Dask is not installed, does not answer, or runs other versions than this process;
+    DataError if workers cannot read the images.
     """
     if scheduler is None and workers is None:
         yield OneProcess(net, config, task, searches)

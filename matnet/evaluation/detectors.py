@@ -1,4 +1,4 @@
-"""Detectors: which inputs they take, and what their outputs say of the objects in an image."""
+"""Detectors: their inputs, and the decoding of their outputs to objects."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ BACKGROUND = ("background", "__background__")
 
 @dataclass(frozen=True)
 class DetectionLimits:
-    """How Fast R-CNN is tested (test.py and config.py of its code).
+    """The test settings of Fast R-CNN (its test.py and config.py).
 
-    shorter, longest: pixels of the sides of an image. least: only scores above it count. overlap: a box that overlaps
-    a better one of its class by more is dropped. most: detections of an image, of all classes.
+    shorter: the shorter side of a resized image in pixels. longest: the largest longer side. least: only scores above
+    it count. overlap: the threshold of non-maximum suppression. most: most detections per image, over all classes.
     """
 
     shorter: int = 600
@@ -50,8 +50,9 @@ RESIZING = ("imresize", "opencv", "opencv-float")
 
 @dataclass(frozen=True)
 class Found:
-    """Detections of one image: boxes R x 4 float32 of pixels from 1, inclusive; the network's class and the score of
-    each. finite: whether all that the network gave was.
+    """Detections in one image: boxes R x 4 float32 in 1-based pixels, inclusive; the network's class and score of each.
+
+    finite: whether all outputs of the network were finite.
     """
 
     boxes: np.ndarray
@@ -62,7 +63,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Detector:
-    """A network's variables. image: its input of images.
+    """The variables of a detector. image: its input of images.
 
     scores: R x K, or with `lists` the rows of a detection layer, whose corners are relative to the image. offsets: of
     the boxes, R x 4 K, or R x 8 where all classes have the same. boxes: the variable of the boxes; `proposes`: whether
@@ -85,13 +86,13 @@ class Detector:
 
     @property
     def wanted(self) -> tuple[str, ...]:
-        """The variables that `found` takes, in its order."""
+        """The variables that `found` needs, in its order."""
         made = self.boxes if self.proposes else None
         return tuple(name for name in (self.scores, self.offsets, made, *self.reads) if name is not None)
 
     @property
     def feeds(self) -> tuple[str, ...]:
-        """The inputs that `inputs` gives."""
+        """The names of the inputs that `inputs` returns."""
         fed = None if self.proposes else self.boxes
         return tuple(name for name in (self.image, fed, self.sizes) if name is not None)
 
@@ -100,7 +101,7 @@ class Detector:
         return self.boxes is not None and not self.proposes
 
     def inputs(self, image: np.ndarray, factor: float, proposals: np.ndarray | None) -> dict[str, np.ndarray]:
-        """What the network is fed: an image 1 x C x H x W enlarged by `factor`, and boxes of the original from 1."""
+        """The network's inputs: an image 1 x C x H x W resized by `factor`, and 1-based boxes of the original."""
         fed = {self.image: image}
         if self.takes_proposals:
             assert self.boxes is not None and proposals is not None
@@ -122,7 +123,7 @@ class Detector:
     ) -> Found:
         """The detections in an image of height and width `size`, from the values of `wanted`, best first in each class.
 
-        background: the class that is none. Raises NetworkError if shapes do not fit.
+        background: the index of the background class. Raises NetworkError if shapes do not fit.
         """
         if self.lists:
             found = listed(values[0], size, self.first)
@@ -135,8 +136,8 @@ class Detector:
             boxes = proposals.astype(np.float64) - 1
         offsets = None if self.offsets is None else values[1].reshape(len(values[1]), -1)
         if len(boxes) != len(scores) or (offsets is not None and len(offsets) != len(boxes)):
-            raise NetworkError(f"{self.scores!r} holds scores of {len(scores)} boxes; {len(boxes)} were looked at")
-        # Faster R-CNN counts a pixel more in the sizes of boxes than Fast R-CNN.
+            raise NetworkError(f"{self.scores!r} holds scores of {len(scores)} boxes; expected {len(boxes)}")
+        # Box sizes of Faster R-CNN are one pixel larger than those of Fast R-CNN.
         moved = moved_boxes(boxes, offsets, scores.shape[1], size, 1.0 if self.proposes else 0.0)
         finite = bool(np.isfinite(scores).all() and np.isfinite(moved).all())
         return best(scores, np.nan_to_num(moved), background, limits, finite)
@@ -167,16 +168,17 @@ def listed(rows: np.ndarray, size: tuple[int, int], first: int = 1) -> Found:
 def moved_boxes(
     boxes: np.ndarray, offsets: np.ndarray | None, classes: int, size: tuple[int, int], plus: float
 ) -> np.ndarray:
-    """Boxes for each class, R x K x 4 from 0, moved by `offsets` and cut at the edges of an image.
+    """The boxes of each class, R x K x 4, 0-based: the proposals moved by `offsets` and clipped to the image.
 
-    offsets: dx, dy in sizes of the box, and logarithms of factors of width and height; of all classes, or of background
-    and object. Source: Girshick, Fast R-CNN, ICCV 2015; `plus` is 1 in Faster R-CNN. NetworkError for another number.
+    offsets: dx, dy in units of the box size, and log scales of width and height; for all classes, or for background
+    and object. Source: Girshick, Fast R-CNN, ICCV 2015; `plus` is 1 in Faster R-CNN. Raises NetworkError if the number
+    of offsets is wrong.
     """
     count = len(boxes)
     if offsets is None:
         moved = np.repeat(boxes[:, np.newaxis], classes, axis=1)
     elif offsets.shape[1] not in (4 * classes, 8, 4):
-        raise NetworkError(f"{offsets.shape[1]} offsets for each box; expected four for each of {classes} classes")
+        raise NetworkError(f"{offsets.shape[1]} offsets for each box; expected 4 for each of {classes} classes")
     else:
         shares = offsets.reshape(count, -1, 4).astype(np.float64)
         shares = shares if shares.shape[1] == classes else np.repeat(shares[:, -1:], classes, axis=1)
@@ -190,7 +192,7 @@ def moved_boxes(
 
 
 def best(scores: np.ndarray, boxes: np.ndarray, background: int, limits: DetectionLimits, finite: bool = True) -> Found:
-    """What is left of scores R x K and boxes R x K x 4 from 0: class by class, then the best of the image."""
+    """Non-maximum suppression by class of scores R x K and 0-based boxes R x K x 4; then the best of the image."""
     parts = []
     for k in range(scores.shape[1]):
         if k == background:
@@ -201,7 +203,7 @@ def best(scores: np.ndarray, boxes: np.ndarray, background: int, limits: Detecti
         kept = keep_best(mine, limits.overlap, PIXELS)
         parts.append((mine[kept] + 1, np.full(len(kept), k), scores[likely[kept], k]))
     if not parts:
-        raise NetworkError(f"scores {scores.shape[1]} class for a box, which is the background; expected two or more")
+        raise NetworkError(f"{scores.shape[1]} score for each box; expected a background and at least one class")
     places, classes, values = (np.concatenate(column) for column in zip(*parts, strict=True))
     if len(values) > limits.most:
         good = values >= np.sort(values)[-limits.most]
@@ -210,17 +212,17 @@ def best(scores: np.ndarray, boxes: np.ndarray, background: int, limits: Detecti
 
 
 def detector_of(net: Network, asked: str | None = None) -> Detector:
-    """How a network detects: by a detection layer (SSD), or by scores and offsets of boxes that it is given (Fast
-    R-CNN) or proposes itself (Faster R-CNN, R-FCN). asked: the variable of the scores or the list.
+    """The detector in a network: a detection layer (SSD), or scores and offsets of boxes.
 
-    NetworkError for a network that does neither.
+    The boxes are an input (Fast R-CNN) or proposed by the network (Faster R-CNN, R-FCN). asked: the variable of the
+    scores or the detections. Raises NetworkError for other networks.
     """
     from matnet.evaluation.scores import score_variable
 
     inference = net.for_inference()
     image = image_input(inference)
     if image is None:
-        raise NetworkError(f"{net.source}: has no input for an image")
+        raise NetworkError(f"{net.source}: no input takes an image")
     rows = [layer for layer in inference.layers.values() if layer.op.lists_detections]
     if rows:
         named = rows[-1].outputs[0] if asked is None else asked
@@ -228,7 +230,7 @@ def detector_of(net: Network, asked: str | None = None) -> Detector:
         if layer is None:
             lists = ", ".join(repr(layer.outputs[0]) for layer in rows)
             raise NetworkError(
-                f"{net.source}: {named!r} lists no detections; {in_words('scores=', '--scores')} of this detector is "
+                f"{net.source}: {named!r} is not a list of detections; {in_words('scores=', '--scores')} must be "
                 f"{lists}"
             )
         written = {name for layer in inference.layers.values() for name in layer.outputs}
@@ -238,24 +240,24 @@ def detector_of(net: Network, asked: str | None = None) -> Detector:
     pooling = next((layer for layer in inference.layers.values() if _boxes_of(layer) is not None), None)
     if pooling is None:
         raise NetworkError(
-            f"{net.source}: is no detector; it has neither a layer that lists detections (SSD's DetectionOutput) nor "
-            "one that pools boxes (Fast R-CNN's ROIPooling)"
+            f"{net.source}: not a detector; it has neither a detection layer (SSD's DetectionOutput) nor a layer that "
+            "pools boxes (Fast R-CNN's ROIPooling)"
         )
     scores = asked or score_variable(net)
     if asked is not None and inference.resolve(asked) == "bbox_pred":
         raise NetworkError(
-            f"{net.source}: {asked!r} moves boxes and scores no classes; leave out {in_words('scores=', '--scores')}, "
-            f"or name the variable of the scores, as {score_variable(net)!r}"
+            f"{net.source}: {asked!r} holds box offsets, not class scores; leave out "
+            f"{in_words('scores=', '--scores')}, or name the variable of the scores, such as {score_variable(net)!r}"
         )
     offsets = [name for name in inference.outputs if name != inference.resolve(scores)]
     offsets = [name for name in offsets if name == "bbox_pred"] or offsets
     if len(offsets) > 1:
-        raise NetworkError(f"{net.source}: outputs {', '.join(offsets)}: which of them moves boxes is not known")
+        raise NetworkError(f"{net.source}: cannot tell which of the outputs {', '.join(offsets)} holds the box offsets")
     boxes, from_zero = _source_of_boxes(inference, pooling)
     fed = boxes in inference.data_inputs()
     others = [name for name in inference.data_inputs() if name not in (image, boxes)]
     if len(others) > 1:
-        raise NetworkError(f"{net.source}: has the inputs {', '.join(others)} besides image and boxes")
+        raise NetworkError(f"{net.source}: cannot feed the inputs {', '.join(others)}; expected only image and boxes")
     moves = offsets[0] if offsets else None
     return Detector(image, scores, moves, boxes, not fed, 0 if from_zero else 1, others[0] if others else None)
 
@@ -278,7 +280,7 @@ def scored_classes(net: Network, detector: Detector, channels: int) -> int | Non
 
 
 def detects(net: Network) -> bool:
-    """Whether a network has a layer that lists detections, or one that pools boxes."""
+    """Whether a network has a detection layer or a layer that pools boxes."""
     return any(layer.op.lists_detections or _boxes_of(layer) is not None for layer in net.layers.values())
 
 
@@ -289,7 +291,7 @@ def _boxes_of(layer: Layer) -> str | None:
 
 
 def _source_of_boxes(net: Network, pooling: Layer) -> tuple[str, bool]:
-    """The boxes that are fed or proposed; whether they count from 0: a layer adds 1, or pools as only Caffe does."""
+    """The variable of the boxes, and whether they are 0-based: a layer adds 1, or only Caffe has the pooling layer."""
     name = _boxes_of(pooling)
     assert name is not None
     makers = {output: layer for layer in net.layers.values() for output in layer.outputs}

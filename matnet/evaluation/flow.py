@@ -1,4 +1,4 @@
-"""The one flow of an evaluation: align, compile, count, resume, judge; what comes out is one comparable record."""
+"""The flow of an evaluation: align labels, compile, count, resume, judge; the result is one comparable record."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Show = Callable[[int, Tally, Task], AbstractContextManager[Watch]]
-"""Makes what shows progress: of the number of images, what is counted already, and the task."""
+"""Creates the progress display from the number of images, the tally of an earlier run, and the task."""
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """Who computes: so many Dask `workers` on this machine, those of a `scheduler` at an address, or this process."""
+    """Where to compute: `workers` Dask processes on this machine, a Dask `scheduler` at an address, or this process."""
 
     workers: int | None = None
     scheduler: str | None = None
@@ -60,16 +60,16 @@ def evaluate(
     """Evaluate `net` over a data set: an Evaluation of an ImageList, a SegmentationEvaluation of a SegmentationSet, a
     VerificationEvaluation of a PairSet, a DetectionEvaluation of a DetectionSet.
 
-    classes: the order of the network's classes, where its file does not name them: `ilsvrc12`, `devkit`, a list file,
-    or the names. scores: the variable that is scored (default: see the task). engine, or its fields as keywords: how
-    it is computed. workers: threads that decode; by default one per processor. save: for segmentations, a folder for
-    the labels that the network gives. After each batch `progress` is called with the number of its images.
+    classes: the order of the network's classes if its file has no class names: `ilsvrc12`, `devkit`, a list file, or
+    the names. scores: the scored variable (default: see the task). engine, or its fields as keywords: the engine's
+    options. workers: number of decoding threads; by default one per processor. save: for segmentations, a folder for
+    the predicted labels. `progress` is called after each batch with the number of its images.
 
-    Where preprocessing gives several views of an image, scores are averaged over them. A batch that does not fit in
-    memory is halved, unless `strict`, with a warning in the log. Images that cannot be read are named in `unreadable`
-    and left out of the figures. `status` says whether the figures are valid (docs/outcomes.md). Raises NetworkError for
-    a network without one image input or scores that do not suit the task, DataError if labels do not fit the
-    network's classes or no image could be read.
+    If preprocessing makes several views of an image, their scores are averaged. A batch that does not fit in memory is
+    halved, unless `strict`, with a warning in the log. Unreadable images are listed in `unreadable` and left out of
+    the figures. `status` says whether the figures are valid (docs/outcomes.md). Raises NetworkError if the network does
+    not have exactly one image input, or its scores do not suit the task; DataError if labels do not fit the network's
+    classes, or no image could be read.
     """
     if engine is None:
         engine = engine_options(backend=backend, batch_size=batch_size, strict=strict, **options)
@@ -78,10 +78,10 @@ def evaluate(
 
 
 def kind_of(data: DataSet) -> type[Task]:
-    """The task that a data set is for."""
+    """The task of a data set."""
     kind = next((kind for kind in TASKS.values() if kind.suits(data)), None)
     if kind is None:
-        raise DataError(f"a {type(data).__name__} is no data set; give an ImageList, or what another loader gives")
+        raise DataError(f"a {type(data).__name__} is not a data set; load one with a function of matnet.datasets")
     return kind
 
 
@@ -94,9 +94,9 @@ def planned(
     decoders: int | None = None,
     **given: Any,
 ) -> tuple[EvaluationConfig, Task]:
-    """How a network is evaluated over a data set, and the task.
+    """The configuration and the task for a network and a data set.
 
-    given: `classes`, `order`, `named`, `save`, as in `Task.made`. Raises what the task's `made` and `variable` raise.
+    given: `classes`, `order`, `named`, `save` of `Task.made`. Raises what the task's `made` and `variable` raise.
     """
     kind = kind_of(data)
     variable = kind.variable(net, scores or kind.scored(net, data))
@@ -119,17 +119,17 @@ def run(
     show: Show | None = None,
     searches: bool = False,
 ) -> Any:
-    """Evaluate a task: all of it, or with `resume` what the unfinished run in `state` has left.
+    """Evaluate a task, or with `resume` the rest of the unfinished run in `state`.
 
-    state: where counts are kept meanwhile; whoever writes the result removes it then. searches: whether a faster way to
-    run the network may be looked for beside the first batches, where backend auto and no runtime is given. Raises
-    Interrupted on Ctrl-C and SIGTERM, and what `evaluate` raises.
+    state: the file that keeps the counts; the caller removes it after writing the result. searches: whether the engine
+    may search for a faster way to run the network during the first batches, with backend auto and no runtime given.
+    Raises Interrupted on Ctrl-C and SIGTERM, and what `evaluate` raises.
     """
     found_before = state.load() if state is not None and resume else None
     if found_before is not None:
-        log.info("going on after %s images", f"{found_before.images:,}")
+        log.info("resuming after %s images", f"{found_before.images:,}")
     start = found_before or Tally(task.empty())
-    if start.chosen:  # so that the images that are left are computed as in a run that was never interrupted
+    if start.chosen:  # so that the remaining images are computed as in an uninterrupted run
         config = replace(config, engine=replace(config.engine, runtime=start.chosen))
     shown = show(len(task.paths), start, task) if show is not None else nullcontext(lambda tally: None)
     with (
@@ -153,7 +153,7 @@ def run(
 
 
 def added(start: Tally, parts: Iterable[Tally], watch: Watch) -> Tally:
-    """`start` and all parts, in the order in which they come; its seconds go on from those of `start`."""
+    """`start` plus all parts, in order of arrival; the seconds continue from those of `start`."""
     tally, began = start, time.perf_counter()
     for part in parts:
         tally = tally.plus(part).with_seconds(start.seconds + time.perf_counter() - began)
@@ -164,13 +164,13 @@ def added(start: Tally, parts: Iterable[Tally], watch: Watch) -> Tally:
 def result(
     net: Network, config: EvaluationConfig, task: Task, engine: EngineInfo, tally: Tally, random_weights: bool = False
 ) -> Run:
-    """The row of what was counted; DataError if no image could be read."""
+    """The result for a tally. Raises DataError if no image could be read."""
     faults = [*task.unreadable, *tally.faults]
     if not tally.counts.images:
         raise DataError(f"{task.data.name}: none of its {len(tally.faults)} images could be read; first: {faults[0]}")
     stats = RunStats(tally.counts.images, faults, tally.seconds, tally.network_seconds)
     outcome = judged(task, tally, faults, random_weights, engine.damaged)
-    # How a conversion states that images are resized and cut does not hold for a task that sizes them itself.
+    # A conversion's note on resizing and cropping is wrong for a task that sizes images itself.
     notes = [note for note in net.source.notes if not (task.own_size and note.startswith("images: "))]
     prepared = config.preprocessing
     common = {
@@ -189,7 +189,7 @@ def result(
 def judged(
     task: Task, tally: Tally, faults: Sequence[str], random_weights: bool, weights: Sequence[str] = ()
 ) -> Outcome:
-    """The status of the figures, and its reason. weights: the `damaged` ones of an Engine."""
+    """The status of the figures, and its reason. weights: an Engine's `damaged` params."""
     counts = tally.counts
     if random_weights:
         return Outcome(Status.RANDOM_WEIGHTS)
@@ -205,7 +205,7 @@ def judged(
 
 
 def _steps(progress: Callable[[int], Any] | None) -> Show:
-    """Calls `progress` with the images that each tally adds."""
+    """Calls `progress` with the number of images that each tally adds."""
 
     def show(total: int, start: Tally, task: Task) -> AbstractContextManager[Watch]:
         done = start.images

@@ -1,4 +1,4 @@
-"""Segmentations as image files: one byte a pixel, its class, with the palette of PASCAL VOC."""
+"""Segmentations as image files: one byte (the class) per pixel, with PASCAL VOC's palette."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from matnet.files import atomic_write
 
 
 def voc_palette() -> np.ndarray:
-    """The 256 colours of PASCAL VOC's label images, 256 x 3 uint8: class 1 is (128, 0, 0), void (255) is light.
+    """The 256 colours of PASCAL VOC's label images, 256 x 3 uint8; class 1 is (128, 0, 0).
 
-    The bits of a class, three at a time from the lowest, go to red, green and blue from the highest bit down
+    The bits of a class number, from the lowest, go to red, green and blue in turn, filling each from its highest bit
     (VOCdevkit, VOClabelcolormap).
     """
     classes = np.arange(256)
@@ -25,7 +25,7 @@ def voc_palette() -> np.ndarray:
 
 
 def write_label_image(path: str | os.PathLike[str], labels: np.ndarray) -> None:
-    """Write H x W classes 0..255 as a PNG with VOC's palette; the pixels' values are the classes themselves."""
+    """Write H x W classes 0..255 as a PNG with VOC's palette; pixel values are classes."""
     from PIL import Image
 
     if labels.ndim != 2 or labels.size == 0 or labels.min() < 0 or labels.max() > 255:

@@ -1,4 +1,4 @@
-"""From files to results: threads that decode images and compute batches by turns, in memory that is used again."""
+"""A pool of threads that decode images and compute batches, in reused memory."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import numpy as np
 
 from matnet.errors import DataError
 
-BACKLOG = 16  # batches that are done and not yet yielded; further ones wait, which limits the memory
-WAKE = 0.5  # seconds after which the waiting thread looks up, so that Ctrl-C is heard on every system
+BACKLOG = 16  # finished batches that are not yet yielded; a limit on memory
+WAKE = 0.5  # seconds; the waiting thread wakes so often, so that Ctrl-C works on every system
 
 Prepare = Callable[[int, np.ndarray], Any]
-"""Writes image number k, prepared, into its place in a batch; DataError if it cannot be read."""
+"""Writes the prepared image number k into its row of a batch; raises DataError if it cannot be read."""
 Compute = Callable[[np.ndarray, range, list[int]], Any]
-"""What is made of a batch: the memory, whose first rows hold the images of a range, and which rows are good."""
+"""Computes a batch from its memory (the images of a range in the first rows), the range, and the readable rows."""
 
 
 class ThreadCounts(NamedTuple):
-    """How many threads there are, and how many of them at most decode, or compute, at a time."""
+    """The number of threads, and how many of them at most decode, or compute, at the same time."""
 
     threads: int
     decoders: int
@@ -34,22 +34,22 @@ class ThreadCounts(NamedTuple):
 
 @dataclass
 class Done:
-    """A batch that is through: its images, those that could not be read and why, and what was computed."""
+    """A finished batch: its images, the errors of unreadable images, and the computed value."""
 
     span: range
     faults: dict[int, str]
     value: Any
-    seconds: float  # of the computation
+    seconds: float  # computing time
 
 
 @dataclass
 class Slot:
-    """One batch's memory, and how far it is filled."""
+    """The memory of one batch, and how far it is filled."""
 
     memory: np.ndarray
     span: range = range(0)
-    given: int = 0  # images handed to decoders
-    missing: int = 0  # images not yet there
+    given: int = 0  # images assigned to decoders
+    missing: int = 0  # images not yet decoded
     faults: dict[int, str] = field(default_factory=dict)
 
     def begin(self, span: range) -> None:
@@ -57,12 +57,11 @@ class Slot:
 
 
 class Pipeline:
-    """Runs batches of images through `prepare` and `compute`, as many at a time as there is memory for.
+    """Runs batches of images through `prepare` and `compute`, as many at a time as there are arrays in `memory`.
 
-    memory: the arrays that batches are assembled in, one per batch under way. Each thread takes what is to
-    be done next: a batch that is complete goes before another image to decode. So no thread waits for another
-    as long as there is work, and a slow image delays its own batch alone. Which images make a batch does not
-    depend on that, hence no result does; only the order in which batches are done.
+    memory: one array per batch in progress. Each thread takes the next job; complete batches come before images to
+    decode. So no thread waits while there is work, and a slow image delays only its own batch. The timing decides only
+    the order of finished batches, not which images a batch holds, so results do not depend on it.
     """
 
     def __init__(self, prepare: Prepare, compute: Compute, memory: Sequence[np.ndarray], counts: ThreadCounts) -> None:
@@ -77,9 +76,9 @@ class Pipeline:
         self._changed = Condition()
 
     def run(self, spans: Sequence[range]) -> Iterator[Done]:
-        """Each batch when it is done, in no certain order; what `compute` raises is raised here.
+        """Yields each batch as it finishes, in no particular order; raises what `compute` raises.
 
-        Leaving the loop early stops the threads; batches under way are finished and forgotten.
+        Leaving the loop early stops the threads; batches in progress are finished and dropped.
         """
         self._spans.extend(spans)
         with ThreadPoolExecutor(self._counts.threads, thread_name_prefix="matnet") as pool:
@@ -99,7 +98,7 @@ class Pipeline:
             while not self._done:
                 for thread in threads:
                     if thread.done():
-                        thread.result()  # raises what ended it; else there was nothing left to do
+                        thread.result()  # raises its error, if any
                 self._changed.wait(WAKE)
             if len(self._done) == BACKLOG:
                 self._changed.notify_all()
@@ -114,7 +113,7 @@ class Pipeline:
             task()
 
     def _next(self) -> Callable[[], None] | None:
-        """What this thread should do now; None when there is nothing left to begin."""
+        """The next job of this thread; None if no job is left."""
         with self._changed:
             while not self._stopped:
                 if self._full and self._computing < self._counts.streams and len(self._done) < BACKLOG:
@@ -132,7 +131,7 @@ class Pipeline:
         return None
 
     def _slot_to_fill(self) -> Slot | None:
-        """A batch with images that no thread decodes yet, if there is memory for one."""
+        """A batch with images left to decode, if memory is free."""
         if self._filling is not None and self._filling.given == len(self._filling.span):
             self._filling = None
         if self._filling is None and self._free and self._spans:
@@ -149,7 +148,7 @@ class Pipeline:
             self._prepare(slot.span[row], slot.memory[row])
         except DataError as error:
             fault = str(error)
-            slot.memory[row] = 0  # so that nothing depends on what was there before
+            slot.memory[row] = 0  # so that results do not depend on its old content
         with self._changed:
             idle = self._decoding == self._counts.decoders < self._counts.threads  # whether others may wait for a turn
             self._decoding -= 1

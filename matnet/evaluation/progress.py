@@ -1,4 +1,4 @@
-"""The progress bar of an evaluation: images done, images/s, and the figures so far."""
+"""The progress bar of an evaluation: finished images, images/s, and the figures so far."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matnet.evaluation.resume import Watch
 from matnet.evaluation.tally import Tally
 from matnet.evaluation.tasks import Task
 
-# As tqdm's own, but with images/s also where fewer than one is done in a second.
+# tqdm's default format, but always with images/s, even below one per second.
 LINE = "{l_bar}{bar}| {n_fmt}/{total_fmt}, {elapsed}<{remaining}, {rate_noinv_fmt}{postfix}"
 
 
@@ -29,10 +29,10 @@ class AboveBar(logging.Handler):
 
 @contextmanager
 def progress(total: int, start: Tally, task: Task, hidden: bool = False, **options: Any) -> Iterator[Watch]:
-    """A progress bar on stderr over `total` images, of which `start` has done some; none where stderr is no terminal.
+    """A progress bar on stderr over `total` images, starting after those of `start`; only if stderr is a terminal.
 
-    options: further options of tqdm. Lines of matnet's log stand above the bar. The rate of a resumed run is that of
-    this part.
+    options: further options of tqdm. matnet's log appears above the bar. The rate of a resumed run is that of this
+    part.
     """
     with image_bar(total, hidden, initial=start.images, **options) as bar, _logged_above(bar):
 
@@ -44,7 +44,7 @@ def progress(total: int, start: Tally, task: Task, hidden: bool = False, **optio
 
 
 def image_bar(total: int, hidden: bool = False, **options: Any) -> Any:
-    """A bar of tqdm over `total` images, with further options of it; hidden too where stderr is no terminal."""
+    """A tqdm bar over `total` images, with further tqdm options; also hidden if stderr is not a terminal."""
     from tqdm import tqdm
 
     hidden = hidden or not sys.stderr.isatty()
@@ -53,7 +53,7 @@ def image_bar(total: int, hidden: bool = False, **options: Any) -> Any:
 
 @contextmanager
 def _logged_above(bar: Any) -> Iterator[None]:
-    """The handlers of matnet's logger replaced while a bar is shown; without a bar they stay."""
+    """Replace the handlers of matnet's logger while a bar is shown."""
     logger = logging.getLogger("matnet")
     if bar.disable or not logger.handlers:
         yield

@@ -1,4 +1,4 @@
-"""What every row states of the origin of its figures, whatever was scored."""
+"""The fields of a result that say where its figures come from, the same for all tasks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class RunStats:
-    """Images counted, what could not be read, seconds in all and in the engine."""
+    """The number of counted images, the unreadable ones, total seconds and seconds in the engine."""
 
     images: int = 0
     unreadable: list[str] = field(default_factory=list)
@@ -38,7 +38,7 @@ class RunStats:
 def provenance(
     net: Network, engine: EngineInfo, data: DataSet, stats: RunStats, outcome: Outcome, notes: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The fields of a Run that describe network, data set, engine and run."""
+    """The fields of a Run for network, data set, engine and run."""
     return {
         "model": net.source.path.stem if net.source.path else "network",
         "introduced": "",
@@ -67,7 +67,7 @@ def provenance(
 
 
 def network_sha256(net: Network) -> str:
-    """Of the network's file; of its layers and params, as they are, where it comes from no .mat file."""
+    """The SHA-256 of the network's .mat file, or, without such a file, of its layers and params."""
     path = whole_file(net)
     if path is not None:
         return sha256_once(path)
@@ -82,13 +82,13 @@ def network_sha256(net: Network) -> str:
 
 
 def whole_file(net: Network) -> Path | None:
-    """The .mat file from which `matnet.load` gives this network without further options; None if there is none."""
+    """The .mat file from which `matnet.load` returns this network without further options; None if there is none."""
     path = net.source.path
     return path if path is not None and path.suffix == ".mat" and not net.source.chosen else None
 
 
 def sha256_once(path: Path) -> str:
-    """Of a file, which is read again only when it has changed: several parts of a run need it."""
+    """The SHA-256 of a file, cached until the file changes, because several parts of a run need it."""
     state = path.stat()
     return _sha256_of(path, state.st_size, state.st_mtime_ns)
 
@@ -100,7 +100,7 @@ def _sha256_of(path: Path, size: int, changed: int) -> str:
 
 @cache
 def commit() -> str:
-    """The commit of the checkout that matnet runs from, with `-dirty` where files differ; "" if it is installed."""
+    """The commit of matnet's checkout, with `-dirty` if files differ; "" for an installed package."""
     import matnet
 
     root = Path(matnet.__file__).resolve().parents[1]
@@ -116,7 +116,7 @@ def commit() -> str:
 
 @cache
 def machine() -> str:
-    """The processor as the system names it, and how many of them this process may use."""
+    """The system's name of the processor, and how many processors this process may use."""
     from matnet.engines.device import processors
 
     try:

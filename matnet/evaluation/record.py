@@ -1,4 +1,4 @@
-"""One row of the results: what was run on what, how, and what came out; what makes rows comparable."""
+"""One result of an evaluation: network, data set, settings and figures, so that results are comparable."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 
 @dataclass(kw_only=True)
 class Run:
-    """One row of the results, whatever is scored: what was run on what, and how."""
+    """The fields that the results of all tasks share."""
 
     model: str
     introduced: str
-    images_per_s: float  # end to end: decoding, resizing and the network
+    images_per_s: float  # end to end: decoding, preprocessing and the network
     network_images_per_s: float  # the engine alone
     images: int
     status: str  # one of matnet.outcomes.Status
@@ -29,13 +29,13 @@ class Run:
     model_sha256: str = ""
     preprocessing: str = ""
     protocol: str = ""
-    scores: str = ""  # the variable that is scored
+    scores: str = ""  # the scored variable
     backend: str = ""
-    runtime: str = ""  # of backend onnx: how the network ran (`Engine.way`), and which images where that changed
+    runtime: str = ""  # the runtime of backend onnx (`Engine.way`), with the image ranges if it changed
     device: str = "cpu"
     precision: str = "fp32"
     batch_size: int = 0
-    batch_halved_from: int | None = None  # the batch size given, where so many images did not fit in memory
+    batch_halved_from: int | None = None  # the requested batch size, if it did not fit in memory
     seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = ""  # of matnet's checkout
@@ -44,21 +44,21 @@ class Run:
     notes: list[str] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
-        """The row as plain JSON values; figures that could not be measured are null."""
+        """The result as plain JSON values; figures that could not be measured are null."""
         plain = asdict(self)
         return {key: None if isinstance(value, float) and value != value else value for key, value in plain.items()}
 
 
 @dataclass(kw_only=True)
 class Evaluation(Run):
-    """A row of a classification: errors in percent."""
+    """The result of a classification: errors in percent."""
 
     top1_error: float
     top5_error: float
 
 
 def versions(runtimes: Sequence[str] = ()) -> dict[str, str]:
-    """What decides the figures on this machine: Python, numpy, Pillow, matnet and the engine's runtimes."""
+    """The versions that decide the figures: Python, numpy, Pillow, matnet and the engine's runtimes."""
     import platform
 
     import PIL

@@ -1,4 +1,4 @@
-"""Evaluations that are interrupted: the counts are kept in a small file, and a later run goes on from it."""
+"""Resume interrupted evaluations: a small file keeps the counts, and a later run continues from it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from matnet.records import key_digest, read_record, remove_record, write_record
 
 log = logging.getLogger(__name__)
 
-KEEP_EVERY = 10.0  # seconds between two times that the file is written
+KEEP_EVERY = 10.0  # seconds between writes of the file
 SUFFIX = ".unfinished"
 
 Watch = Callable[[Tally], Any]
-"""Is called with all that is counted, after each batch."""
+"""Called after each batch with the tally so far."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that was stopped by Ctrl-C or SIGTERM.
+    """Ctrl-C or SIGTERM stopped a run.
 
-    tally: what it had counted. figures: the same for people. kept: the file of it, if any. status: the exit status.
+    tally: the counts so far. figures: the same as text. kept: the file that holds the tally, if any. status: the exit
+    status.
     """
 
     def __init__(self, tally: Tally, kept: Path | None, status: int, figures: str = "") -> None:
@@ -43,9 +44,9 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class Unfinished:
-    """The file of an unfinished run. `key` holds all that decides the figures; the batch size is not part of it.
+    """The file of an unfinished run. `key` holds everything that decides the figures, so not the batch size.
 
-    The file is best effort: where it cannot be written, one warning says so and the run goes on.
+    If the file cannot be written, one warning is logged and the run continues.
     """
 
     path: Path
@@ -54,7 +55,7 @@ class Unfinished:
     _gave_up: bool = field(default=False, init=False)
 
     def load(self) -> Tally | None:
-        """What was counted; None if no run is unfinished, or its file is damaged, which a warning says.
+        """The tally of the unfinished run; None if there is none, or (with a warning) if its file is damaged.
 
         Raises DataError for a file that belongs to another run.
         """
@@ -64,20 +65,20 @@ class Unfinished:
         differing = [name for name in {**key, **self.key} if key.get(name) != self.key.get(name)]
         if differing:
             raise DataError(
-                f"{self.path}: is of a run with another {', another '.join(differing)}; remove it, or leave "
-                f"{in_words('resume=True', '--resume')} out to start anew"
+                f"{self.path}: belongs to a run with another {', another '.join(differing)}; remove it, or leave out "
+                f"{in_words('resume=True', '--resume')} to start again"
             )
         return read_record(self.path, lambda record: Tally.of_record(record["tally"], self.task.counts_of))
 
     def save(self, tally: Tally) -> bool:
-        """Write the tally, whole or not at all; whether that worked."""
+        """Write the tally, whole or not at all. Returns whether that succeeded."""
         if self._gave_up:
             return False
         self._gave_up = not write_record(self.path, {"key": dict(self.key), "tally": tally.record()})
         return not self._gave_up
 
     def remove(self) -> None:
-        """Remove the file: to be called once the result is written."""
+        """Remove the file; call it after writing the result."""
         remove_record(self.path)
 
 
@@ -98,8 +99,9 @@ def unfinished(net: Network, config: EvaluationConfig, task: Task, target: str |
 
 @contextmanager
 def keeping(state: Unfinished | None, start: Tally, task: Task) -> Iterator[Watch]:
-    """A function to call with each tally: it is kept in `state` from time to time, and when the block is left by an
-    error. Interrupted where Ctrl-C or SIGTERM ends the block.
+    """Yields a function to call with each tally; `state` keeps it from time to time, and if an error ends the block.
+
+    Raises Interrupted if Ctrl-C or SIGTERM ends the block.
     """
     latest, saved = start, time.monotonic()
 

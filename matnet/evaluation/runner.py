@@ -1,4 +1,4 @@
-"""A network made ready for an evaluation: compiled once, for as many images as come, whatever the task."""
+"""A compiled network that counts the batches of an evaluation, for all tasks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from matnet.network import Network
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """The engine that computed figures, as a row states it; damaged: see `Engine`."""
+    """The engine of a run, as results describe it; damaged: see `Engine`."""
 
     backend: str
     device: str
@@ -45,11 +45,11 @@ class EngineInfo:
 
 
 class Runner:
-    """A network made ready: compiled once, for as many images as come.
+    """A compiled network that counts batches of images.
 
     own_size: whether images are computed one by one at their own size. share: how many processors it may use; None:
-    all. searches: whether a faster way to run the network may be looked for beside the first batches; not for images
-    at their own size. Raises NetworkError for a network with more than one input.
+    all. searches: whether the engine may search for a faster way to run the network during the first batches; never
+    for images at their own size. Raises NetworkError if the network needs other inputs than the evaluation feeds.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Runner:
         self.config, self._share, self._own_size, self._source = config, share, own_size, net.source
         options = for_batches(config.engine, share)
         if own_size:
-            # An image at its own size gets all threads: several at a time would need as many times the memory.
+            # An image at its own size gets all threads: several at once would need several times the memory.
             options = replace(options, callers=1)
         self.engine = compile_network(net.for_inference(), [config.scores, *config.beside], options)
         if set(self.engine.inputs) != set(config.feeds or self.engine.inputs[:1]):
@@ -78,7 +78,7 @@ class Runner:
             self.engine.notes.append(f"layer {combining.name!r} may combine images: figures depend on the batch size")
 
     def tallies(self, task: Task, spans: Sequence[range]) -> Generator[Tally, None, None]:
-        """A tally of each batch, in no particular order; spans: the image numbers of each."""
+        """A tally of each batch, in no particular order; spans: the image numbers of each batch."""
         if not spans:
             return
         prepared = self.config.preprocessing
@@ -108,7 +108,7 @@ class Runner:
             yield replace(_counted(task, done, threads.streams), ways=_of(way, done.span), chosen=chosen)
 
     def count(self, task: Task, batch: np.ndarray, span: range, good: list[int]) -> Any:
-        """What the task counts in a batch: N x C x H x W, N x views x C x H x W, or N x 1 pairs of image and truth."""
+        """The task's counts for a batch: N x C x H x W, N x views x C x H x W, or N x 1 pairs of image and truth."""
         numbers = [span[row] for row in good]
         if self._own_size:
             images, truths = zip(*(batch[row, 0] for row in good), strict=True)
@@ -120,7 +120,7 @@ class Runner:
             beside = tuple(values[name] for name in self.config.beside)
             scores = values[self.config.scores]
             return task.count((scores, *beside) if beside else scores, numbers, truths)
-        if self._combines:  # unreadable images must not take part
+        if self._combines:  # leave out unreadable images
             batch, span, good = batch[good], range(len(good)), list(range(len(good)))
         rows = len(batch) if self._fills_up else len(span)
         inputs = batch[:rows].reshape(-1, *batch.shape[-3:])
@@ -133,14 +133,14 @@ class Runner:
         rows = {largest} if self._fills_up else {len(span) for span in spans}
         runtime = self.config.engine.runtime
         if runtime is not None and not tries_out(runtime) and not self._fills_up:
-            # How the rest of a batch runs follows from how a whole one does, also where a resumed run has no whole one.
+            # The way of a partial batch depends on that of a full one, even if a resumed run has no full batch.
             rows.add(self.config.images_per_batch)
         planes = (prepared.channels, *prepared.image_size)
         prepare_shapes(self.engine, [(count * prepared.views, *planes) for count in sorted(rows, reverse=True)])
 
     @property
     def info(self) -> EngineInfo:
-        """What a row states of the engine, once it has run."""
+        """The engine as results describe it; valid after the run."""
         return EngineInfo(
             backend=self.engine.backend,
             device=str(self.engine.device),
@@ -164,7 +164,7 @@ def _of(way: str, span: range) -> dict[str, Ranges]:
 
 
 def _counted(task: Task, done: Done, streams: int) -> Tally:
-    """One batch as a tally; of `streams` batches computed side by side, each takes a part of the time."""
+    """The tally of one batch; `streams` batches computed in parallel share the time."""
     return Tally(
         counts=done.value if done.value is not None else task.empty(),
         unreadable=tuple(done.faults.items()),

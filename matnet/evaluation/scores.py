@@ -1,4 +1,4 @@
-"""Which variable of a network holds the scores of classes, and how many there are."""
+"""The variable that holds the class scores of a network, and the number of classes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def score_variable(net: Network, asked: str | None = None) -> str:
-    """The variable to rank: `asked`, else the output of a SoftMax (the last in the file), else the last output.
+    """The variable of the class scores: `asked`, else the output of the last SoftMax in the file, else the last output.
 
-    A variable of the network for inference, in which a final softmaxloss is a SoftMax. NetworkError if `asked` does
-    not exist.
+    A variable of the network for inference, in which a final softmaxloss is a SoftMax. Raises NetworkError if `asked`
+    does not exist.
     """
     inference = net.for_inference()
     if asked is not None:
@@ -25,7 +25,7 @@ def score_variable(net: Network, asked: str | None = None) -> str:
         return asked
     outputs = inference.outputs
     if not outputs:
-        raise NetworkError(f"{net.source}: no layer of it has an output, so there are no scores")
+        raise NetworkError(f"{net.source}: no layer has an output, so there are no scores")
     softmax = [
         layer.outputs[0]
         for layer in inference.layers.values()
@@ -35,9 +35,9 @@ def score_variable(net: Network, asked: str | None = None) -> str:
 
 
 def scores_of_one_image(net: Network, variable: str, preprocessing: Preprocessing) -> int | None:
-    """How many classes the variable scores; None if that is known only once the network has run.
+    """How many classes the variable scores; None if that is known only after running the network.
 
-    Raises NetworkError if it is a map of scores rather than one per class.
+    Raises NetworkError for a score map.
     """
     net = net.for_inference()
     image = image_input(net)
@@ -54,14 +54,14 @@ def scores_of_one_image(net: Network, variable: str, preprocessing: Preprocessin
 
 
 def no_map(shape: Sequence[int]) -> str:
-    """Why scores of this shape are not ranked."""
+    """Why scores of this shape cannot be ranked."""
     return (
-        f"holds {shape[1]} scores at each of {shape[2]}x{shape[3]} places; classification ranks one score per class: "
-        f"{another_variable()}, or give the size that the network was trained for with "
+        f"is a score map of {shape[1]} classes and {shape[2]}x{shape[3]} pixels; classification needs one score per "
+        f"class: {another_variable()}, or give the size that the network was trained for with "
         f"{in_words('image_size=(height, width)', '--input-size HxW')}"
     )
 
 
 def another_variable() -> str:
-    """The advice where a variable does not hold what a task reads."""
+    """The advice if a variable does not suit a task."""
     return f"name another variable with {in_words('scores=', '--scores')}"

@@ -1,4 +1,4 @@
-"""One shard of an evaluation, as a Dask worker computes it: the network is made ready once per process."""
+"""One shard of an evaluation on a Dask worker; the network is compiled once per process."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from matnet.evaluation.tasks import Task
 if TYPE_CHECKING:
     from matnet.network import Network
 
-MOST_NETWORKS = 2  # made ready at a time in a process
+MOST_NETWORKS = 2  # compiled networks kept per process
 
 _ready: OrderedDict[str, Runner] = OrderedDict()
-_turn = Lock()  # shards of one process share its processors, so they come one after the other
+_turn = Lock()  # shards of one process share its processors, so they run one after the other
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """Which network: its SHA-256 as rows state it, and the .mat file that it is read from, if there is one."""
+    """Identifies a network: its SHA-256 as in results, and its .mat file, if any."""
 
     sha256: str
     path: str | None = None
@@ -38,7 +38,7 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Shard:
-    """A part of a task, and the batches of it that are to be computed."""
+    """A part of a task, and its batches to compute."""
 
     task: Task
     spans: tuple[range, ...]
@@ -46,7 +46,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What was counted, and by which engine; `worker` names the process."""
+    """The tally of a shard, and its engine; `worker` names the process."""
 
     tally: Tally
     engine: EngineInfo
@@ -55,7 +55,7 @@ class ShardResult:
 
 @dataclass(frozen=True)
 class Survey:
-    """Whether a worker sees the network's file and the images, and the versions that decide figures there."""
+    """Whether a worker can read the network's file and the images, and its versions that decide the figures."""
 
     network: bool
     images: bool
@@ -67,8 +67,8 @@ def score_shard(
 ) -> ShardResult:
     """Count a shard on this worker.
 
-    key: names network, config and task; the engine made under it is used again. network: where the file is not visible
-    to this worker. Raises what an evaluation raises.
+    key: identifies network, config and task; their engine is reused. network: given if the worker cannot read the file.
+    Raises what an evaluation raises.
     """
     with _turn:
         runner = _runner(config, key, spec, shard.task.own_size, network)
@@ -94,7 +94,7 @@ def _network(spec: NetworkSpec, network: Network | None) -> Network:
     if network is not None:
         return network
     if spec.path is None or not _sees(spec):
-        raise DataError(f"{spec.path or 'the network'}: is not visible to {_address()}, or is another file there")
+        raise DataError(f"{spec.path or 'the network'}: {_address()} cannot read it, or has another file there")
     return load(spec.path)
 
 
@@ -108,13 +108,13 @@ def _sees(spec: NetworkSpec) -> bool:
 
 
 def _processors() -> int | None:
-    """The part of the machine that this worker may use: its number of threads, as Dask counts; None outside Dask."""
+    """How many processors this worker may use: its number of Dask threads; None outside Dask."""
     worker = _worker()
     return int(worker.state.nthreads) if worker is not None else None
 
 
 def on_own_gpu(options: EngineOptions, worker: str) -> EngineOptions:
-    """The options for a worker, which of several GPUs takes one: by the number at the end of its name."""
+    """The options for a worker; the number at the end of its name selects one of several GPUs."""
     device = options.parsed_device
     if device is None or not device.others:
         return options
@@ -143,7 +143,7 @@ def _worker() -> Any:
 
 
 def survey(spec: NetworkSpec, image: str, runtimes: Sequence[str]) -> Survey:
-    """What this worker sees, before anything is computed; `image` is one of the files."""
+    """The Survey of this worker, before anything is computed; `image` is one of the files."""
     try:
         found = versions(runtimes)
     except ModuleNotFoundError as error:

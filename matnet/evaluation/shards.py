@@ -1,4 +1,4 @@
-"""An evaluation in shards on Dask: on processes started here, or on the workers of a scheduler."""
+"""Evaluation in shards on Dask: on processes of this machine, or on the workers of a scheduler."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from matnet.layer_files import LayerFile, run_layer_files
 from matnet.network import Network
 
 WAIT = 20.0  # seconds for a scheduler to answer, and for its first worker
-SHARDS_PER_WORKER = 8  # so that workers of different speeds end together, and a death loses little
+SHARDS_PER_WORKER = 8  # balances workers of different speeds, and limits the loss if a worker dies
 LARGEST_SHARD = 32  # batches
-RETRIES = 2  # of a shard whose worker raised an error; deaths of workers are counted by Dask itself
+RETRIES = 2  # of a shard that raised an error; Dask itself counts the deaths of workers
 LOCAL: dict[str, Any] = {
     "distributed.scheduler.http.routes": [],  # no HTTP page
     "distributed.worker.http.routes": [],
-    # Dask gives up a worker of this machine that is not back by then, and a busy machine takes its time.
+    # Dask gives up a worker that does not reconnect in this time; a busy machine can be slow.
     "distributed.deploy.lost-worker-timeout": "1 day",
 }
 INSTALL = "install it with `python -m pip install 'matnet[dask]'`"
@@ -39,7 +39,7 @@ INSTALL = "install it with `python -m pip install 'matnet[dask]'`"
 
 @dataclass(frozen=True)
 class Cluster:
-    """Workers that are ready: Dask's client, and how many processes there are."""
+    """Dask workers: the client, and the number of processes."""
 
     client: Any
     workers: int
@@ -47,10 +47,10 @@ class Cluster:
 
 @contextmanager
 def local_cluster(workers: int, processors: int) -> Iterator[Cluster]:
-    """`workers` processes on this machine, which share its `processors`; a process that dies is started again.
+    """`workers` processes on this machine, which share its `processors`; a process that dies is restarted.
 
-    Whoever can speak to a scheduler can run code in its workers, and other users of this machine can reach its ports:
-    so all speak TLS with a certificate that exists in these processes alone, and no HTTP page is served.
+    Anyone who can connect to a scheduler can run code in its workers, and other users of this machine can reach its
+    ports. So connections use TLS with a certificate that only these processes have, and there is no HTTP page.
     """
     distributed = _distributed()
     import dask
@@ -81,7 +81,10 @@ def _temporary_tls(distributed: Any) -> Any:
 
 @contextmanager
 def scheduler_at(address: str, wait: float = WAIT) -> Iterator[Cluster]:
-    """The workers of a running scheduler; EngineError if it does not answer, or has no worker, within `wait` s."""
+    """The workers of a running scheduler.
+
+    Raises EngineError if it does not answer, or has no worker, within `wait` seconds.
+    """
     distributed = _distributed()
     try:
         client = distributed.Client(address, timeout=wait, set_as_default=False)
@@ -93,7 +96,7 @@ def scheduler_at(address: str, wait: float = WAIT) -> Iterator[Cluster]:
     with client:
         try:
             client.wait_for_workers(1, timeout=wait)
-        except asyncio.TimeoutError:  # which Python 3.10 does not take for the builtin
+        except asyncio.TimeoutError:  # not the builtin TimeoutError in Python 3.10
             raise EngineError(
                 f"the scheduler at {address} has no worker after {wait:.0f} s; start one with `dask worker {address}`"
             ) from None
@@ -101,7 +104,7 @@ def scheduler_at(address: str, wait: float = WAIT) -> Iterator[Cluster]:
 
 
 class ShardCounter:
-    """Counts on a cluster: the same counts, so the same figures, as in one process, whoever computed them."""
+    """Counts on a cluster; the counts, and so the figures, are those of one process."""
 
     def __init__(self, cluster: Cluster, net: Network, config: EvaluationConfig, task: Task) -> None:
         self.cluster, self.config, self.task = cluster, config, task
@@ -111,12 +114,12 @@ class ShardCounter:
         self.spec = NetworkSpec(network_sha256(net), str(path.absolute()) if path is not None else None)
         self.key = f"{self.spec.sha256} {config.identity} {config.engine} {config.decoders} {task.own_size}"
         seen = require_alike(self._survey(), task.paths[0])
-        # Workers that do not see the file get the network itself, each once.
+        # Workers that cannot read the file get the network itself, each once.
         self.network = None if seen else _held_by_scheduler(cluster.client, net)
         self.engines: list[EngineInfo] = []
 
     def tallies(self, spans: Sequence[range]) -> Generator[Tally, None, None]:
-        """A tally of each shard; EngineError if shards fail for want of workers."""
+        """A tally of each shard. Raises EngineError if shards fail because workers are lost."""
         client = self.cluster.client
         futures = [
             client.submit(
@@ -136,11 +139,11 @@ class ShardCounter:
                 found: ShardResult = future.result()
             except distributed.scheduler.KilledWorker as error:
                 raise EngineError(
-                    f"a shard was lost: {error.last_worker.address} and workers before it died while computing it; "
-                    "they may lack memory: try a smaller batch or fewer workers"
+                    f"a shard failed: several workers died while computing it (the last: {error.last_worker.address}); "
+                    "they may lack memory: try a smaller batch size or fewer workers"
                 ) from None
             except (distributed.CancelledError, OSError) as error:
-                raise EngineError(f"the Dask cluster went away ({error or type(error).__name__})") from None
+                raise EngineError(f"lost the Dask cluster ({error or type(error).__name__})") from None
             self.engines.append(found.engine)
             yield replace(found.tally, network_seconds=found.tally.network_seconds / self.cluster.workers)
 
@@ -157,14 +160,14 @@ class ShardCounter:
 
     @property
     def info(self) -> EngineInfo:
-        """The engines of all workers as one; what differs between workers stands side by side."""
+        """The engines of all workers as one; differing values are listed."""
         return merged(self.engines, self.cluster.workers)
 
 
 def _import_on_workers(client: Any, files: tuple[LayerFile, ...]) -> None:
-    """Import the user's layers on every worker, also on those that join later."""
+    """Import the user's layers on every worker, including later ones."""
 
-    class ImportLayers(_distributed().WorkerPlugin):  # type: ignore[misc]  # within: Dask is optional
+    class ImportLayers(_distributed().WorkerPlugin):  # type: ignore[misc]  # a local class: Dask is optional
         name = "matnet-layers-" + "-".join(file.sha256[:16] for file in files)
 
         def setup(self, worker: Any) -> None:
@@ -175,7 +178,7 @@ def _import_on_workers(client: Any, files: tuple[LayerFile, ...]) -> None:
 
 
 def merged(engines: Sequence[EngineInfo], workers: int) -> EngineInfo:
-    """One engine for all shards; a note says how many workers there were, and where they were not alike."""
+    """One engine for all shards; notes give the number of workers and their differences."""
     kinds = list(dict.fromkeys((engine.backend, engine.device, engine.precision) for engine in engines))
     notes = dict.fromkeys(note for engine in engines for note in engine.notes)
     if len({re.sub(r"gpu:\d+", "gpu", device) + backend + precision for backend, device, precision in kinds}) > 1:
@@ -197,11 +200,11 @@ def merged(engines: Sequence[EngineInfo], workers: int) -> EngineInfo:
 
 
 def require_alike(found: Mapping[str, Survey], image: Path) -> bool:
-    """Whether all workers see the network's file; DataError or EngineError for workers that cannot be used."""
+    """Whether all workers can read the network's file. Raises DataError or EngineError for unusable workers."""
     blind = [worker for worker, seen in found.items() if not seen.images]
     if blind:
         raise DataError(
-            listing(f"{image}: {len(blind)} of {len(found)} workers do not see it; share the images' folder:", blind)
+            listing(f"{image}: {len(blind)} of {len(found)} workers cannot read it; share the images' folder:", blind)
         )
     here = versions()
     differing = [
@@ -211,17 +214,17 @@ def require_alike(found: Mapping[str, Survey], image: Path) -> bool:
         if _deciding(name, seen.versions.get(name, "")) != _deciding(name, version)
     ]
     if differing:
-        raise EngineError(listing("workers have other versions than this process, so figures may differ:", differing))
+        raise EngineError(listing("workers have other versions than this process; install the same ones:", differing))
     return all(seen.network for seen in found.values())
 
 
 def _deciding(name: str, version: str) -> str:
-    """The part of a version that must agree: of Python's, 3.11 of 3.11.7."""
+    """The part of a version that must agree; for Python 3.11.7, 3.11."""
     return ".".join(version.split(".")[:2]) if name == "python" else version
 
 
 def _held_by_scheduler(client: Any, net: Network) -> Any:
-    """A future of the network, which the scheduler keeps: what Dask scatters is lost with the workers that hold it."""
+    """A future of the network that survives the loss of workers, unlike data that Dask scatters."""
     import dask
 
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}), warnings.catch_warnings():
@@ -234,7 +237,7 @@ def _itself(net: Network) -> Network:
 
 
 def sendable(net: Network) -> Network:
-    """The network without the path of a file that others do not have."""
+    """The network without its file path, which other machines may not have."""
     sent = net.copy()
     sent.source = replace(net.source, path=None)
     return sent

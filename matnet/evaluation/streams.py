@@ -1,4 +1,4 @@
-"""How an engine is supplied with batches: threads, memory, shapes; and how the views of an image become one row."""
+"""Supply an engine with batches (threads, memory, shapes), and average the views of an image."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from matnet.errors import NetworkError
 from matnet.evaluation.pipeline import ThreadCounts
 
 Result = TypeVar("Result")
-SPARE_BATCHES = 2  # being filled while others are computed; a slow image holds up one of them
+SPARE_BATCHES = 2  # filled while others are computed, so that one slow image does not stop the engine
 
 
 def thread_counts(engine: Engine, decoders: int | None) -> ThreadCounts:
     """The threads of a pipeline that feeds `engine`; decoders: None for one per processor.
 
-    An engine that computes on the processors has no thread beside those that decode: they take turns. A GPU's
-    thread mostly waits for it, and comes on top.
+    For a CPU engine, the decoding threads also compute, in turns. For a GPU, threads that mostly wait are added.
     """
     decoding, callers = decoders or processors(), engine.options.callers
     beside = 0 if engine.device == "cpu" else callers
@@ -29,7 +28,7 @@ def thread_counts(engine: Engine, decoders: int | None) -> ThreadCounts:
 
 
 def batch_memory(engine: Engine, shape: Sequence[int], count: int) -> list[np.ndarray]:
-    """`count` float32 arrays for batches, zero at first, in memory from which the engine takes them fastest."""
+    """`count` zeroed float32 arrays for batches, in the memory that the engine reads fastest."""
     memory = [engine.input_buffer(tuple(shape)) for _ in range(count)]
     for array in memory:
         array[...] = 0
@@ -37,15 +36,15 @@ def batch_memory(engine: Engine, shape: Sequence[int], count: int) -> list[np.nd
 
 
 def fills_up(engine: Engine) -> bool:
-    """Whether a batch that is not full should be filled up: on a GPU, which has a program for each size.
+    """Whether to pad a partial batch: on a GPU, which compiles a program per batch size.
 
-    Only where every layer computes each image by itself.
+    Never if a layer combines the images of a batch.
     """
     return engine.device != "cpu" and combining_layer(engine) is None
 
 
 def prepare_shapes(engine: Engine, shapes: Sequence[tuple[int, ...]]) -> None:
-    """Let the engine make what it needs for images of these shapes, so that threads do not do so side by side."""
+    """Prepare the engine for images of these shapes once, instead of in every thread."""
     for shape in dict.fromkeys(shapes):
         engine.prepare({engine.inputs[0]: shape})
 
@@ -53,10 +52,9 @@ def prepare_shapes(engine: Engine, shapes: Sequence[tuple[int, ...]]) -> None:
 def each_with_its_way(
     engine: Engine, spans: Sequence[range], run: Callable[[Sequence[range]], Iterable[Result]]
 ) -> Iterator[tuple[Result, str]]:
-    """What `run` gives of the spans, and the way in which the engine computed it.
+    """The results of `run` for the spans, each with the way (`Engine.way`) in which the engine computed it.
 
-    One span at a time goes through an engine that still looks for its way, so that the way of each is known; all others
-    go together.
+    While the engine still searches for its way, spans run one by one, so that the way of each is known.
     """
     left = list(spans)
     while left:
@@ -67,9 +65,9 @@ def each_with_its_way(
 
 
 def averaged(scores: np.ndarray, images: int) -> np.ndarray:
-    """Scores of several views of each image as one row per image: their mean, in double precision.
+    """The mean scores over the views of each image, one row per image, computed in double precision.
 
-    Raises NetworkError if the scores are not one row per view.
+    Raises NetworkError if the scores do not have one row per view.
     """
     views, rest = divmod(len(scores), images)
     if rest or not views:

@@ -1,4 +1,4 @@
-"""What an evaluation has counted so far, and the images that are left: adds up the same in any order."""
+"""The counts of an evaluation so far, and the images left; sums do not depend on the order."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Protocol
 from matnet.errors import DataError
 
 Ranges = tuple[tuple[int, int], ...]
-"""Sorted, disjoint ranges of image numbers: first, and one past the last."""
+"""Sorted, disjoint, half-open ranges of image numbers."""
 
 
 class Counts(Protocol):
-    """What a task counts: integers, or values per image, so that parts add up to the same in any order.
+    """The counts of a task: integers, or values per image, so that sums do not depend on the order.
 
-    images: how many were counted. not_finite: how many of them had scores that are NaN or infinite.
+    images: how many were counted. not_finite: how many of them had NaN or infinite scores.
     """
 
     @property
@@ -25,7 +25,7 @@ class Counts(Protocol):
     def not_finite(self) -> int: ...
 
     def plus(self, other: Any) -> Any:
-        """Both together, as a new value."""
+        """The sum, as a new object."""
 
     def record(self) -> dict[str, Any]:
         """The counts as plain JSON values."""
@@ -33,11 +33,11 @@ class Counts(Protocol):
 
 @dataclass(frozen=True)
 class Tally:
-    """The counts over the images in `done`, those that could not be read, and the time that it took.
+    """The counts over the images in `done`, the unreadable images, and the time.
 
-    A tally is replaced, never changed, so that an interruption always finds a complete one. Seconds are those of the
-    whole run, and of the engine alone. ways: which images each way to run the network computed (`Engine.way`). chosen:
-    the way for all further images, once one was chosen beside the first batches of the run.
+    A tally is immutable, so that an interrupted run always has a complete one. seconds: of the whole run;
+    network_seconds: of the engine. ways: `Engine.way` -> images computed that way. chosen: the way for all later
+    images, once the engine has chosen it.
     """
 
     counts: Any  # Counts
@@ -50,16 +50,16 @@ class Tally:
 
     @property
     def images(self) -> int:
-        """How many images are done, unreadable ones included."""
+        """The number of images done, including unreadable ones."""
         return sum(stop - start for start, stop in self.done)
 
     @property
     def faults(self) -> list[str]:
-        """Why images could not be read, in the list's order."""
+        """The errors of unreadable images, in the list's order."""
         return [text for _, text in self.unreadable]
 
     def plus(self, other: Tally) -> Tally:
-        """Both together; DataError if an image would count twice."""
+        """The sum. Raises DataError if an image would count twice."""
         return Tally(
             counts=self.counts.plus(other.counts),
             unreadable=tuple(sorted((*self.unreadable, *other.unreadable))),
@@ -71,7 +71,7 @@ class Tally:
         )
 
     def with_seconds(self, seconds: float) -> Tally:
-        """The same counts, after so many seconds."""
+        """The same tally with another number of seconds."""
         return replace(self, seconds=seconds)
 
     def record(self) -> dict[str, Any]:
@@ -88,8 +88,9 @@ class Tally:
 
     @classmethod
     def of_record(cls, record: Any, counts: Callable[[Any], Any]) -> Tally:
-        """A tally from what `record` gave, its counts read by `counts`; KeyError, TypeError, ValueError or DataError
-        for anything else.
+        """The tally of a `record`; `counts` reads its counts.
+
+        Raises KeyError, TypeError, ValueError or DataError for anything else.
         """
         tally = cls(
             counts=counts(record["counts"]),
@@ -106,7 +107,7 @@ class Tally:
 
 
 def merged(ways: Mapping[str, Ranges], others: Mapping[str, Ranges]) -> dict[str, Ranges]:
-    """Which images each way computed, of both together."""
+    """The union of the images that each way computed."""
     return {way: joined((*ways.get(way, ()), *others.get(way, ()))) for way in {**ways, **others}}
 
 
@@ -130,7 +131,7 @@ def _seconds(record: Any) -> float:
 
 
 def described(ways: Mapping[str, Ranges]) -> str:
-    """Which images each way computed, in words, counted from 1; one way alone is its name.
+    """The images that each way computed, as text, counted from 1; a single way is just its name.
 
     >>> described({"onnxruntime": ((0, 96),), "openvino": ((96, 500), (532, 600))})
     'onnxruntime (images 1 to 96), openvino (97 to 500, 533 to 600)'
@@ -143,7 +144,7 @@ def described(ways: Mapping[str, Ranges]) -> str:
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
-    """Ranges sorted, those that touch made one; DataError if two overlap.
+    """Sorted ranges, with adjacent ones merged. Raises DataError if two overlap.
 
     >>> joined([(8, 12), (0, 4), (4, 8), (20, 24)])
     ((0, 12), (20, 24))
@@ -160,7 +161,7 @@ def joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
 
 
 def batches_left(count: int, batch_size: int, done: Ranges = ()) -> list[range]:
-    """The batches of `count` images that are not `done`; the k-th starts at k * batch_size, whatever is done.
+    """The batches of the images that are not `done`; a batch never crosses a multiple of batch_size.
 
     >>> batches_left(10, 4, ((0, 4), (6, 7)))
     [range(4, 6), range(7, 8), range(8, 10)]

@@ -1,4 +1,4 @@
-"""The tasks of an evaluation, one file each: what is read, what is counted, the figures, the report."""
+"""The tasks of an evaluation, one file each: reading, counting, figures, report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matnet.evaluation.tasks.verification import Verification
 TASKS: dict[str, type[Task]] = {
     kind.name: kind for kind in (Classification, Segmentation, Verification, Detection, Retrieval, Edges, Regression)
 }
-"""Tasks by their names in model cards and in `--task`."""
+"""The tasks by name, as in model cards and `--task`."""
 
 __all__ = [
     "TASKS",

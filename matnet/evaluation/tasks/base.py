@@ -1,4 +1,4 @@
-"""What a task must say: everything else of an evaluation (threads, resume, workers, records) is the same for all."""
+"""The interface of a task; the rest of an evaluation (threads, resume, workers, records) is shared."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from matnet.tables import Table
 
 FEWEST = 20
-"""Images, or pairs, from which on a figure is compared with chance."""
+"""The fewest images, or pairs, for a comparison with chance."""
 SIGNIFICANT = 0.01
-"""A figure whose probability by chance is above this is doubtful."""
+"""A figure is doubtful if its probability by chance is above this."""
 
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """A data set and how it is scored; a part of it is small enough to be sent to a worker.
+    """A data set and its scoring; `part` makes a task small enough to send to a worker.
 
-    data: what is evaluated on. first: the number of the first image, in a part.
+    data: the data set. first: the number of the first image, in a part.
     """
 
     data: DataSet
@@ -39,10 +39,10 @@ class Task(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]  # for people
-    data_set: ClassVar[str]  # the class of matnet.datasets that it is for
+    data_set: ClassVar[str]  # its class of data set in matnet.datasets
     own_size: ClassVar[bool] = False  # whether each image is computed alone, at its own size
-    protocol: ClassVar[str] = ""  # how every row is measured; "" if the preprocessing has the name of one
-    options: ClassVar[tuple[str, ...]] = ()  # options of the command that not all tasks have, and this one does
+    protocol: ClassVar[str] = ""  # how figures are measured; "" if the name of the preprocessing says it
+    options: ClassVar[tuple[str, ...]] = ()  # the task's own command-line options
 
     @classmethod
     def suits(cls, data: DataSet) -> bool:
@@ -61,18 +61,17 @@ class Task(ABC):
     def made(cls, net: Network, data: Any, preprocessing: Preprocessing, variable: str, **given: Any) -> Task:
         """The task of a data set for a network that scores `variable`.
 
-        given: `classes` as the user states their order, `order` and `named` as the model's card does, `save` for a
-        folder.
+        given: `classes`: the user's class order. `order`, `named`: those of the model card. `save`: a folder.
         """
 
     @staticmethod
     def variable(net: Network, asked: str | None = None) -> str:
-        """The variable that is scored: `asked`, else the task's default. NetworkError if it does not exist."""
+        """The scored variable: `asked`, else the task's default. Raises NetworkError if it does not exist."""
         return score_variable(net, asked)
 
     @classmethod
     def scored(cls, net: Network, data: Any) -> str | None:
-        """The variable that goes with the data set, where a network has one for each of several sets."""
+        """The variable for this data set, if the network has different ones for several data sets."""
         return None
 
     @property
@@ -87,34 +86,34 @@ class Task(ABC):
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """Variables that `count` takes besides the scored one; its scores are then a tuple of all."""
+        """The further variables that `count` needs; its scores are then a tuple of all variables."""
         return ()
 
     @property
     def feeds(self) -> tuple[str, ...]:
-        """The inputs that `read` gives, where there are several; none: the one image input."""
+        """The names of the inputs that `read` returns, if several; empty for a single image input."""
         return ()
 
     @property
     def identity(self) -> dict[str, str]:
-        """What decides the figures besides network, list of images and EvaluationConfig."""
+        """Everything else that decides the figures, besides network, list of images and EvaluationConfig."""
         return {"task": self.name}
 
     @property
     def unreadable(self) -> Sequence[str]:
-        """Folders of the data set that could not be read, each with its reason."""
+        """The errors of unreadable folders of the data set."""
         return self.data.unreadable
 
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
-        """Prepare image `number` into its place of a batch; DataError if it cannot be read.
+        """Write the prepared image `number` to its place in a batch. Raises DataError if it cannot be read.
 
         For own_size, `place` is an array of one object: a pair of the image 1 x C x H x W, or all inputs by name, and
-        what `count` takes as its truth.
+        the truth for `count`.
         """
         preprocessing.load(self.paths[number - self.first], out=place)
 
     def sized(self, preprocessing: Preprocessing) -> str:
-        """For own_size: the size in which `read` gives an image, in words."""
+        """For own_size: a description of the size of an image from `read`."""
         return "own size"
 
     @abstractmethod
@@ -123,26 +122,26 @@ class Task(ABC):
 
     @abstractmethod
     def counts_of(self, record: Any) -> Any:
-        """Counts from their record; KeyError, TypeError or ValueError for anything else."""
+        """Counts from their record. Raises KeyError, TypeError or ValueError for anything else."""
 
     @abstractmethod
     def count(self, scores: Any, numbers: Sequence[int], truths: Sequence[Any]) -> Any:
-        """The counts of some images: the scores N x ..., the images' numbers, and what `read` gave as their truth."""
+        """The counts of some images, from the scores N x ..., the image numbers, and the truths from `read`."""
 
     def without_boxes(self, numbers: Sequence[int]) -> Any:
-        """The counts of images in which a layer of the network found no box; only detectors have such layers."""
-        raise NetworkError("a layer found no box in an image; only detections can be counted without one")
+        """The counts of images in which the network proposed no box; only detectors propose boxes."""
+        raise NetworkError("a layer proposed no box for an image; only --task detection supports such networks")
 
     @abstractmethod
     def result(self, counts: Any, common: dict[str, Any]) -> Run:
-        """The row of results; `common` are the fields that all rows have."""
+        """The result; `common` holds the fields that all tasks share."""
 
     def doubts(self, counts: Any) -> list[str]:
-        """Why the figures may be wrong although everything ran."""
+        """Reasons why the figures may be wrong, although no error occurred."""
         return []
 
     def running(self, counts: Any) -> str:
-        """The figures so far, for people; nothing where there are none yet."""
+        """The figures so far as text; "" if there are none yet."""
         return ""
 
     def brief(self, counts: Any) -> str:
@@ -152,12 +151,12 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def report(cls, runs: Sequence[Run]) -> list[Table]:
-        """Rows of results as tables: one with the figures, and their details where there is a single row."""
+        """Tables of the results: the figures, and their details for a single result."""
 
 
 def chance_doubt(right: int, trials: int, probability: float, what: str) -> list[str]:
-    """A reason for doubt where `right` of so many trials is not significantly more than chance gives."""
+    """A reason for doubt if `right` of `trials` is not significantly more than expected by chance."""
     if trials < FEWEST or chance_of(right, trials, probability) <= SIGNIFICANT:
         return []
-    expected = f"chance alone is expected to get {trials * probability:.3g} right"
+    expected = f"expected by chance: {trials * probability:.3g}"
     return [f"{what} is not significantly better than chance ({right} of {trials} right; {expected})"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """Labelled images, whose labels count in the network's classes."""
+    """Labelled images; a label is an index of the network's classes."""
 
     name: ClassVar[str] = "classification"
     title: ClassVar[str] = "classification, errors in percent"
@@ -59,9 +59,10 @@ class Classification(Task):
         order: str | None = None,
         named: Sequence[str] | None = None,
     ) -> Classification:
-        """The task, its labels aligned with the network's classes. classes: their order as the user states it; order,
-        named: as the model's card does (see `matnet.evaluation.classes`). Raises DataError if labels do not fit the
-        classes, NetworkError for scores that are a map.
+        """The task, with labels aligned with the network's classes.
+
+        classes: the user's class order. order, named: those of the model card (see `matnet.evaluation.classes`).
+        Raises DataError if labels do not fit the classes, NetworkError for score maps.
         """
         outputs = scores_of_one_image(net, variable, preprocessing)
         return cls(align(net, images, outputs, classes, order, named, variable))
@@ -113,9 +114,9 @@ class Classification(Task):
 
     @classmethod
     def report(cls, runs: Sequence[Run]) -> list[Table]:
-        """The table of MatConvNet's page: right-aligned columns of fixed width, figures to one decimal.
+        """The table of MatConvNet's page: right-aligned columns of fixed width, figures with one decimal.
 
-        The newest model comes first; rows of one year keep their order.
+        Newest models come first; models of one year keep their order.
         """
         ordered = sorted(runs, key=lambda run: run.introduced, reverse=True)
         rows = [{**run.record(), "introduced": run.introduced or "-"} for run in ordered]

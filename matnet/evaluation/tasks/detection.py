@@ -1,4 +1,4 @@
-"""Detection: the boxes of objects, and the average precision of PASCAL VOC or COCO."""
+"""Detection: boxes of objects, scored by the average precision of PASCAL VOC or COCO."""
 
 from __future__ import annotations
 
@@ -40,28 +40,29 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 OUTCOME = np.dtype([("score", "<f4"), ("class", "<i2"), ("right", "?")])
-"""A detection that counts: its score, its class in the data set, and whether it is right."""
+"""A counted detection: its score, its class in the data set, and whether it is correct."""
 
 
 @dataclass(kw_only=True)
 class DetectionEvaluation(Run):
-    """A row of a detection on VOC, in percent: means over the classes that have objects.
+    """The result of a detection on VOC, in percent: means over the classes with objects.
 
-    mean_ap: by the rule of the data set's year; the other two by either rule. class_ap: by that of the year.
+    mean_ap, class_ap: by the rule of the data set's year; the other two means: by each rule.
     """
 
     mean_ap: float
     mean_ap_11point: float
     mean_ap_area: float
     class_ap: dict[str, float]
-    class_objects: dict[str, int]  # that are not difficult
+    class_objects: dict[str, int]  # without difficult ones
     detections: int
 
 
 @dataclass(frozen=True)
 class DetectionCounts:
-    """What was found in each image, by its number: rows of OUTCOME, or of DETECTED for COCO, best first in each class;
-    and how many objects of each class there were. boxless: the images in which the network proposed no box.
+    """The detections in each image by number: rows of OUTCOME, or of DETECTED for COCO, best first in each class.
+
+    objects: how many objects of each class there are. boxless: the images in which the network proposed no box.
     """
 
     objects: tuple[int, ...]
@@ -84,7 +85,7 @@ class DetectionCounts:
         return {**numbers, "outcomes": packed}
 
     def precision(self) -> list[AveragePrecision]:
-        """Of each class. Of equal scores the image with the smaller number comes first, as in VOC's result files."""
+        """The average precision of each class. Ties in score are ordered by image number, as in VOC's result files."""
         rows = [self.outcomes[k] for k in sorted(self.outcomes)]
         found = np.concatenate(rows) if rows else np.empty(0, OUTCOME)
         precision = []
@@ -97,10 +98,10 @@ class DetectionCounts:
 
 @dataclass(frozen=True)
 class Detection(Task):
-    """Images, their objects and the boxes that are proposed for them.
+    """Images, their objects and proposed boxes.
 
-    detector: how the network is fed and read. order: of each class of the network its place in the set's, or -1 for
-    the background; None: background first, then as the set. doubt: why the order of the classes may be wrong.
+    detector: the network's inputs and outputs. order: the index in the data set of each class of the network, -1 for
+    the background; None: the background first, then the data set's order. doubt: why the class order may be wrong.
     """
 
     name: ClassVar[str] = "detection"
@@ -121,7 +122,7 @@ class Detection(Task):
 
         if is_coco(folder):
             if given.get("year") is not None:
-                raise DataError(f"{folder}: is COCO's, where --year has no effect; --split names a part, as val2017")
+                raise DataError(f"{folder}: --year has no effect on COCO; choose a part with --split, such as val2017")
             return load_coco_objects(folder, given.get("split"), given.get("proposals"))
         return load_voc_objects(folder, given.get("year"), given.get("split") or "test", given.get("proposals"))
 
@@ -129,15 +130,15 @@ class Detection(Task):
     def made(
         cls, net: Network, data: DetectionSet, preprocessing: Preprocessing, variable: str, **given: Any
     ) -> Detection:
-        """Raises NetworkError for a network that detects nothing, DataError for one that needs proposals and has none,
-        or classes that are not the set's, EngineError if COCO's evaluation needs pycocotools.
+        """Raises NetworkError for a network that is not a detector, DataError if proposals are needed but missing or
+        if the network's classes are not those of the data set, EngineError if COCO's evaluation lacks pycocotools.
         """
         if data.coco is not None:
             require_pycocotools()
         detector = detector_of(net, variable)
         if detector.takes_proposals and data.proposals is None:
             raise DataError(
-                f"{net.source}: takes boxes as {detector.boxes!r}; give those of selective search with "
+                f"{net.source}: needs proposed boxes as input {detector.boxes!r}; give those of selective search with "
                 f"{in_words('proposals=FILE', '--proposals FILE')}"
             )
         names = stated_names(net, given.get("classes"))[0] or given.get("named") or ()
@@ -173,7 +174,7 @@ class Detection(Task):
         return {**super().identity, "order of classes": str(self.order), "limits": str(LIMITS)}
 
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
-        """The network's inputs, and the factor by which the image was resized; its size must be the annotation's."""
+        """Read the network's inputs and the factor by which the image was resized; checks the annotated size."""
         index = number - self.first
         path, objects = self.paths[index], self.data.objects[index]
         try:
@@ -185,7 +186,7 @@ class Detection(Task):
             raise DataError(str(error)) from None
         if size != objects.size:
             height, width = objects.size
-            raise DataError(f"{path}: is {size[0]}x{size[1]}, its annotation says {height}x{width}; they must agree")
+            raise DataError(f"{path}: the image is {size[0]}x{size[1]}, but its annotation says {height}x{width}")
         place[0] = self._detector.inputs(image, factor, self._proposals(index)), factor
 
     def sized(self, preprocessing: Preprocessing) -> str:
@@ -199,7 +200,7 @@ class Detection(Task):
 
     @property
     def _kind(self) -> np.dtype:
-        """What is kept of a detection."""
+        """The record of a detection."""
         return OUTCOME if self.data.coco is None else DETECTED
 
     def empty(self) -> DetectionCounts:
@@ -229,28 +230,28 @@ class Detection(Task):
         return DetectionCounts(self._totals(index), int(not found.finite), outcomes)
 
     def without_boxes(self, numbers: Sequence[int]) -> DetectionCounts:
-        """An image in which nothing is found."""
+        """The counts of an image without detections."""
         (number,) = numbers
         return DetectionCounts(
             self._totals(number - self.first), 0, {number: np.empty(0, self._kind)}, boxless=(number,)
         )
 
     def _totals(self, index: int) -> tuple[int, ...]:
-        """The objects of each class in an image that are not difficult."""
+        """The number of objects of each class in an image, without difficult ones."""
         objects = self.data.objects[index]
         counted = objects.classes[~objects.difficult]
         return tuple(np.bincount(counted, minlength=len(self.data.class_names)).tolist())
 
     def _order(self, scores: np.ndarray) -> tuple[int, ...]:
-        """The place of each class of the network; NetworkError for another number of scores."""
+        """The index in the data set of each class of the network. Raises NetworkError for a wrong number of scores."""
         order = self.order or (-1, *range(len(self.data.class_names)))
         if not self._detector.lists and scores.shape[1] != len(order):
-            raise NetworkError(f"{scores.shape[1]} scores for each box; expected {len(order)}, one for each class")
+            raise NetworkError(f"{scores.shape[1]} scores for each box; expected {len(order)}, one per class")
         return order
 
     def _outcomes(self, found: Found, order: tuple[int, ...], index: int) -> np.ndarray:
         if found.classes.size and found.classes.max() >= len(order):
-            raise NetworkError(f"lists a detection of class {found.classes.max()}; expected less than {len(order)}")
+            raise NetworkError(f"detection of class {found.classes.max()}; expected a class below {len(order)}")
         objects = self.data.objects[index]
         places = np.array(order)[found.classes]
         rows: list[tuple[Any, ...]] = []
@@ -294,40 +295,38 @@ class Detection(Task):
             )
         if counts.boxless:
             names = first_few([self.paths[number - self.first].name for number in counts.boxless])
-            found.notes.append(
-                f"{len(counts.boxless)} image(s) without detections: the network proposes no box: {names}"
-            )
+            found.notes.append(f"images for which the network proposes no box ({len(counts.boxless)}): {names}")
         absent = [name for name, count in objects.items() if not count]
         if absent:
-            found.notes.append(f"{len(absent)} classes without objects are left out of the mean: {', '.join(absent)}")
+            found.notes.append(f"classes without objects are left out of the mean: {', '.join(absent)}")
         return found
 
     @property
     def _samples(self) -> bool:
-        """Whether average precision is the mean at eleven recalls."""
+        """Whether average precision is the mean at eleven recall levels."""
         from matnet.datasets.objects import SAMPLES_2007
 
         return self.data.year <= SAMPLES_2007
 
     def _known(self, values: Sequence[float]) -> dict[str, float]:
-        """Figures by class, without those of classes that have no object."""
+        """Figures by class, for the classes with objects."""
         return {name: value for name, value in zip(self.data.class_names, values, strict=True) if value == value}
 
     def doubts(self, counts: DetectionCounts) -> list[str]:
         total = sum(counts.objects)
         right = sum(int(rows["right"].sum()) for rows in counts.outcomes.values())
         lost = total >= FEWEST and not right
-        none = [f"none of {total} objects was found; boxes, classes or preprocessing may be another network's"]
+        none = [f"found none of {total} objects; boxes, classes or preprocessing may be those of another network"]
         return [*([self.doubt] if self.doubt else []), *(none if lost else [])]
 
     def running(self, counts: DetectionCounts) -> str:
-        if self.data.coco is not None:  # whose average precision takes minutes
+        if self.data.coco is not None:  # its average precision takes minutes
             return f"{sum(map(len, counts.outcomes.values())):,} detections" if counts.images else ""
         own = [item.eleven_points if self._samples else item.area for item in counts.precision()]
         return f"mean AP {_mean(own):.2f} %" if sum(counts.objects) else ""
 
     def brief(self, counts: DetectionCounts) -> str:
-        """Nothing: the figures so far would take as long as a network after each image."""
+        """Empty: computing the figures takes as long as running the network on an image."""
         return ""
 
     @classmethod
@@ -392,9 +391,9 @@ def order_of(
 
 
 def class_places(given: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...] | None:
-    """Of each class of a network its place in the set's, -1 for the background; None if no names are given.
+    """The index in the data set of each class of a network, -1 for the background; None if no names are given.
 
-    Raises DataError if the network's classes are not the set's and a background.
+    Raises DataError if the network's classes are not the data set's classes and a background.
     """
     if not given:
         return None
@@ -403,7 +402,9 @@ def class_places(given: Sequence[str], wanted: Sequence[str]) -> tuple[int, ...]
     faults = [f"only the data set has: {name}" for name in places if name not in names]
     faults += [f"only the network has: {name}" for name in names if name not in (*places, *BACKGROUND)]
     if sum(name in BACKGROUND for name in names) != 1:
-        faults.append("not one of the network's classes is the background")
+        faults.append("none of the network's classes is the background")
     if faults or len(set(names)) < len(names):
-        raise DataError(listing(f"{len(given)} classes of the network, {len(wanted)} of the data set:", faults))
+        raise DataError(
+            listing(f"the network has {len(given)} classes, the data set {len(wanted)}; they must be the same:", faults)
+        )
     return tuple(places.get(name, -1) for name in names)

@@ -1,4 +1,4 @@
-"""Edges: boundaries of objects beside those that people drew, by BSDS500's benchmark."""
+"""Edge detection: object boundaries compared with human annotations, by BSDS500's benchmark."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class EdgeEvaluation(Run):
-    """A row of edges: F-measures in percent, at one threshold for the set (ods) and the best of each image (ois)."""
+    """The result for edges: F-measures in percent, at one threshold for the data set (ods) and per image (ois)."""
 
     ods: float
     ois: float
-    threshold: float  # of ods
+    threshold: float  # for ods
 
 
 @dataclass(frozen=True)
 class EdgeCounts:
-    """The counts of `boundary_counts` for each image, by its number."""
+    """The result of `boundary_counts` by image number."""
 
     not_finite: int = 0
     counts: Mapping[int, np.ndarray] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class EdgeCounts:
         return np.asarray(sum(self.counts.values(), np.zeros((4, len(THRESHOLDS)), np.int64)))
 
     def ois(self) -> float:
-        """Each image at its own best threshold, counts added up."""
+        """The F-measure of the summed counts, each image at its own best threshold."""
         chosen = np.zeros((4, 1), np.int64)
         for counts in self.counts.values():
             chosen[:, 0] += counts[:, int(f_measure(*rates(counts)).argmax())]
@@ -62,7 +62,7 @@ class EdgeCounts:
 
 @dataclass(frozen=True)
 class Edges(Task):
-    """Images and the boundaries that people drew in them."""
+    """Images and their human boundary annotations."""
 
     name: ClassVar[str] = "edges"
     title: ClassVar[str] = "edges, F-measure in percent"
@@ -84,7 +84,7 @@ class Edges(Task):
 
     @staticmethod
     def variable(net: Network, asked: str | None = None) -> str:
-        """The output that weighs all others, `fuse` by its name; else the last one."""
+        """The output that fuses all side outputs (`fuse` in its name), else the last output."""
         inference = net.for_inference()
         if asked is not None:
             inference.resolve(asked)
@@ -108,7 +108,7 @@ class Edges(Task):
     def counts_of(self, record: Any) -> EdgeCounts:
         counts = {int(number): np.array(rows, np.int64) for number, rows in record["counts"].items()}
         if any(array.shape != (4, len(THRESHOLDS)) for array in counts.values()):
-            raise ValueError("it counts at other thresholds")
+            raise ValueError("its counts are for other thresholds")
         return EdgeCounts(int(record["not_finite"]), counts)
 
     def count(self, scores: np.ndarray, numbers: Sequence[int], truths: Sequence[Any]) -> EdgeCounts:
@@ -117,8 +117,8 @@ class Edges(Task):
             found = "x".join(map(str, scores.shape[1:]))
             height, width = drawn[0].shape
             raise NetworkError(
-                f"the scored variable is {found} for an image of {height}x{width}; expected one value for each of its "
-                f"pixels; {another_variable()}"
+                f"the scored variable is {found} for an image of {height}x{width}; expected one value per pixel; "
+                f"{another_variable()}"
             )
         finite = bool(np.isfinite(scores).all())
         edges = suppressed(np.nan_to_num(scores[0, 0]))

@@ -1,4 +1,4 @@
-"""Regression: a number for each image, such as a year or an age, and its absolute error."""
+"""Regression: one number per image, such as a year or an age, scored by absolute error."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ _BIN = re.compile(
 
 @dataclass(kw_only=True)
 class RegressionEvaluation(Run):
-    """A row of a regression; errors in the unit of the list's values.
+    """The result of a regression; errors in the unit of the list's values.
 
-    within_share: of images whose error is at most `within`, in percent. estimate: how the network's scores become one
-    number.
+    within_share: the percentage of images with an error of at most `within`. estimate: how scores become one number.
     """
 
     mean_absolute_error: float
@@ -49,7 +48,7 @@ class RegressionEvaluation(Run):
 
 @dataclass(frozen=True)
 class EstimateCounts:
-    """What the network estimates for each image, by its number; NaN if its scores are not finite."""
+    """The network's estimates by image number; NaN if scores are not finite."""
 
     not_finite: int = 0
     estimates: Mapping[int, float] = field(default_factory=dict)
@@ -68,7 +67,7 @@ class EstimateCounts:
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """Images and a value for each. bins: the value of each output; None if the network's one output is the value."""
+    """Images and a value for each. bins: the value of each output; None if the single output is the value."""
 
     name: ClassVar[str] = "regression"
     title: ClassVar[str] = "regression, absolute errors in the unit of the values"
@@ -87,17 +86,17 @@ class Regression(Task):
     def made(
         cls, net: Network, data: ValueList, preprocessing: Preprocessing, variable: str, **given: Any
     ) -> Regression:
-        """The task of a network with one output, or with bins, whose values its class names are.
+        """The task of a network with one output, or with bins and their values as class names.
 
-        given: `classes` as the user states them, `named` as the model's card does. Raises DataError if the outputs
-        are several and nothing states a value for each, NetworkError for scores that are a map.
+        given: `classes`: the user's class names. `named`: those of the model card. Raises DataError for several outputs
+        without known values, NetworkError for score maps.
         """
         try:
             outputs = scores_of_one_image(net, variable, preprocessing)
         except NetworkError:
             raise NetworkError(
-                f"{net.source}: {variable!r} is a map; regression needs one number, or one score for each of several "
-                f"bins: {another_variable()}"
+                f"{net.source}: {variable!r} is a map; regression needs one number, or one score per bin: "
+                f"{another_variable()}"
             ) from None
         if outputs == 1 and given.get("classes") is None:
             return cls(data)
@@ -132,8 +131,8 @@ class Regression(Task):
         expected = 1 if self.bins is None else len(self.bins)
         if rows.shape[1] != expected:
             raise NetworkError(
-                f"holds {rows.shape[1]} values for an image; expected {expected}: {another_variable()}, or state the "
-                f"value of each output with {_bins_option()}"
+                f"holds {rows.shape[1]} values per image; expected {expected}: {another_variable()}, or give the value "
+                f"of each output with {_bins_option()}"
             )
         finite = np.isfinite(rows).all(axis=1)
         values = rows[:, 0] if self.bins is None else np.array(self.bins)[rows.argmax(axis=1)]
@@ -158,7 +157,7 @@ class Regression(Task):
         )
 
     def doubts(self, counts: EstimateCounts) -> list[str]:
-        """Whether errors are no smaller than those of the median of all values, given as the estimate of each image."""
+        """A reason for doubt if the errors are not smaller than with the median of all values as every estimate."""
         if counts.images < FEWEST:
             return []
         errors, truth = self._errors(counts)
@@ -166,7 +165,7 @@ class Regression(Task):
         if gain.mean() > 3 * gain.std() / len(gain) ** 0.5:
             return []
         constant = float(np.abs(truth - np.median(truth)).mean())
-        return [f"the mean absolute error is not better than that of the same value for all images ({constant:.4g})"]
+        return [f"the mean absolute error is not better than with one constant value for all images ({constant:.4g})"]
 
     def running(self, counts: EstimateCounts) -> str:
         return f"mean absolute error {self._errors(counts)[0].mean():.4g}" if counts.images else ""
@@ -187,14 +186,14 @@ COLUMNS = (
 
 
 def _bins_option() -> str:
-    return in_words("classes=", "--classes FILE, a number or an interval per line")
+    return in_words("classes=", "--classes FILE (one number or interval per line)")
 
 
 def _bins(names: Sequence[str], outputs: int | None, where: str) -> tuple[float, ...]:
-    """The value of each output, of names such as `1934`, `25.5` or `(25, 32)`: of an interval its middle."""
+    """The value of each output, from names such as `1934`, `25.5` or `(25, 32)` (the middle of the interval)."""
     if not names or (outputs is not None and len(names) != outputs):
-        found = f"{len(names)} values are stated" if names else "nothing states their values"
-        raise DataError(f"{where} holds {outputs} scores for an image, and {found}; give {_bins_option()}")
+        found = f"{len(names)} values are given" if names else "their values are unknown"
+        raise DataError(f"{where} holds {outputs} scores per image, but {found}; give {_bins_option()}")
     matches = [_BIN.fullmatch(name.strip()) for name in names]
     ends = [[float(text) for text in match.groups() if text is not None] if match else [] for match in matches]
     wrong = [
@@ -204,6 +203,6 @@ def _bins(names: Sequence[str], outputs: int | None, where: str) -> tuple[float,
     ]
     if wrong:
         raise DataError(
-            listing(f"{where}: {len(wrong)} of its classes are no numbers or intervals; give {_bins_option()}:", wrong)
+            listing(f"{where}: some class names are not numbers or intervals; give {_bins_option()}:", wrong)
         )
     return tuple(sum(values) / len(values) for values in ends)

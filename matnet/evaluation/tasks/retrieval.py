@@ -1,4 +1,4 @@
-"""Retrieval: images of a database ranked by their likeness to a query, and mean average precision."""
+"""Retrieval: images of a database ranked by similarity to a query, scored by mean average precision."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 MOST = 1000
-"""Images of the database that are looked at for each query."""
+"""The number of top-ranked images that count for each query."""
 QUERIES_AT_ONCE = 64
-BITS = "bits: values above 0.5, by the number of those that differ"
-VALUES = "values, by their Euclidean distance"
+BITS = "Hamming distance of bits (values above 0.5)"
+VALUES = "Euclidean distance of values"
 
 
 @dataclass(kw_only=True)
 class RetrievalEvaluation(Run):
-    """A row of a retrieval, in percent. queries: how many; ranked_by: what was compared."""
+    """The result of a retrieval, in percent. queries: their number; ranked_by: the distance."""
 
     mean_ap: float
     queries: int
@@ -39,7 +39,7 @@ class RetrievalEvaluation(Run):
 
 @dataclass(frozen=True)
 class DescriptorCounts:
-    """What describes each image, by its number: packed bits (uint8), or float32 values."""
+    """The descriptor of each image by number: packed bits (uint8), or float32 values."""
 
     bits: bool
     not_finite: int = 0
@@ -59,7 +59,7 @@ class DescriptorCounts:
 
 @dataclass(frozen=True)
 class Retrieval(Task):
-    """The images of a database and the queries. bits: whether values of sigmoids are compared as bits."""
+    """The images of a database and the queries. bits: whether sigmoid outputs are compared as bits."""
 
     name: ClassVar[str] = "retrieval"
     title: ClassVar[str] = "retrieval, mean average precision in percent"
@@ -78,7 +78,7 @@ class Retrieval(Task):
     def made(
         cls, net: Network, data: RetrievalSet, preprocessing: Preprocessing, variable: str, **given: Any
     ) -> Retrieval:
-        """Bits where the variable is the output of sigmoids, values otherwise."""
+        """Compares bits if the variable is the output of a sigmoid layer, otherwise values."""
         inference = net.for_inference()
         name = inference.resolve(variable)
         maker = next((layer for layer in inference.layers.values() if name in layer.outputs), None)
@@ -104,7 +104,7 @@ class Retrieval(Task):
 
     def counts_of(self, record: Any) -> DescriptorCounts:
         if record["bits"] is not self.bits:
-            raise ValueError("it compares something else")
+            raise ValueError("its descriptors are of another kind")
         kind = np.uint8 if self.bits else np.float32
         rows = {
             int(k): np.frombuffer(base64.b64decode(text, validate=True), kind) for k, text in record["rows"].items()
@@ -120,15 +120,15 @@ class Retrieval(Task):
     def result(self, counts: DescriptorCounts, common: dict[str, Any]) -> RetrievalEvaluation:
         precision = self._precision(counts)
         if precision is None:
-            raise NetworkError("no query and no image of the database could be read")
+            raise NetworkError("no query or no image of the database could be read")
         return RetrievalEvaluation(
             **common, mean_ap=100 * float(precision.mean()), queries=len(precision), ranked_by=self._ranked_by
         )
 
     def _precision(self, counts: DescriptorCounts) -> np.ndarray | None:
-        """The average precision of each query, over the first MOST of the database; None without either.
+        """The average precision of each query over its MOST nearest images; None without queries or database.
 
-        Of equal distances the image with the smaller number comes first (caffe-cvprw15, precision.m).
+        Ties in distance are ordered by image number (caffe-cvprw15, precision.m).
         """
         known = np.array(sorted(counts.rows))
         kept, asked = known[known < self.data.database], known[known >= self.data.database]
@@ -148,7 +148,7 @@ class Retrieval(Task):
         return np.unpackbits(rows, axis=1).astype(np.float32) if self.bits else rows.astype(np.float64)
 
     def doubts(self, counts: DescriptorCounts) -> list[str]:
-        """Whether similarity ranks no better than chance: the part of relevant images in the database."""
+        """A reason for doubt if the ranking is not better than chance, the share of relevant images."""
         precision = self._precision(counts)
         if precision is None or len(precision) < FEWEST:
             return []
@@ -174,7 +174,7 @@ COLUMNS = (
 
 
 def _distances(queries: np.ndarray, base: np.ndarray, bits: bool) -> np.ndarray:
-    """Of each query to each image: how many bits differ (uint16), or the square of the Euclidean distance."""
+    """The distance of each query to each image: Hamming (uint16), or squared Euclidean."""
     products = queries @ base.T
     squares = (queries**2).sum(axis=1)[:, np.newaxis] + (base**2).sum(axis=1)
     found = squares - 2 * products

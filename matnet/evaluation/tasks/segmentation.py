@@ -1,4 +1,4 @@
-"""Segmentation: every image at its own size, one confusion matrix over the whole set."""
+"""Segmentation: every image at its own size, one confusion matrix for the whole data set."""
 
 from __future__ import annotations
 
@@ -26,29 +26,31 @@ if TYPE_CHECKING:
     from matnet.network import Network
 
 COLOR_HHA = ("color", "hha")
-"""The inputs of FCN's network that takes an image and its depth."""
+"""The inputs of FCN's network for an image and its depth."""
 HHA_MEAN = (132.431, 94.076, 118.477)
-"""What FCN's data layer for NYUDv2 takes off the channels of HHA, in the order in which they are stored."""
+"""The mean that FCN's data layer for NYUDv2 subtracts from the channels of HHA, in stored order."""
 PROTOCOL = "argmax at own size"
 """Images at their own size, the mean subtracted, the largest score of each pixel, void pixels left out."""
 
 
 @dataclass(kw_only=True)
 class SegmentationEvaluation(Run):
-    """A row of a segmentation: figures of the FCN paper in percent; a class that the set lacks counts as 0 in means."""
+    """The result of a segmentation: the FCN paper's figures in percent; classes absent from the data set count as 0."""
 
     mean_iou: float
     pixel_accuracy: float
     mean_class_accuracy: float
     frequency_weighted_iu: float
     class_iou: dict[str, float]
-    pixels: int  # that are not void
+    pixels: int  # without void ones
 
 
 @dataclass(frozen=True)
 class PixelCounts:
-    """The confusion of all pixels, and images: how many, with NaN or infinite scores, with at least two true classes
-    (`mixed`), and of these with more right pixels than independent of the image (`better`).
+    """The confusion matrix of all pixels, and numbers of images.
+
+    not_finite: images with NaN or infinite scores. mixed: images with at least two true classes; better: those of them
+    with more correct pixels than expected if the labels were independent of the truth.
     """
 
     matrix: ConfusionMatrix
@@ -76,11 +78,11 @@ class PixelCounts:
 
 @dataclass(frozen=True)
 class Segmentation(Task):
-    """Images and the class of each of their pixels.
+    """Images and the class of each pixel.
 
-    order: for each class of the network its place in the set's; None if they agree. save: a folder for the labels
-    that the network gives. doubt: why the order of the classes may be wrong, or nothing. inputs: those of a network
-    that takes two images, the second one being the set's `beside`; none: one image.
+    order: the index in the data set of each class of the network; None if they agree. save: a folder for the predicted
+    labels. doubt: why the class order may be wrong, or "". inputs: the names of the two inputs of a network that also
+    takes the data set's `beside` images; empty for a single image.
     """
 
     name: ClassVar[str] = "segmentation"
@@ -118,9 +120,9 @@ class Segmentation(Task):
         named: Sequence[str] | None = None,
         save: Path | None = None,
     ) -> Segmentation:
-        """The task, the network's classes aligned with the set's by name. order, named: as the card states them.
+        """The task, with the network's classes aligned with the data set's by name; order, named: of the model card.
 
-        Raises DataError if the network's classes are not the set's. `save` is created where it does not exist.
+        Raises DataError if the network's classes are not those of the data set. Creates the folder `save` if necessary.
         """
         names = stated_names(net, classes)[0]
         if not names and named is not None and len(named) == len(images.class_names):
@@ -165,7 +167,7 @@ class Segmentation(Task):
         return self.inputs
 
     def read(self, number: int, preprocessing: Preprocessing, place: np.ndarray) -> None:
-        """The image, or both inputs by name, and its true labels, which must have its size."""
+        """Read the image, or both inputs by name, and the true labels; checks their size."""
         path = self.paths[number - self.first]
         try:
             image, truth = preprocessing.native(path), self.data.truth(number - self.first)
@@ -174,17 +176,17 @@ class Segmentation(Task):
         if image.shape[2:] != truth.shape:
             height, width = truth.shape
             size = f"{image.shape[2]}x{image.shape[3]}"
-            raise DataError(f"{path}: is {size}, its labels {height}x{width}; they must agree")
+            raise DataError(f"{path}: the image is {size}, but its labels are {height}x{width}")
         place[0] = self._with_second(image, number, preprocessing), truth
 
     def _with_second(self, image: np.ndarray, number: int, preprocessing: Preprocessing) -> Any:
-        """The image, or for a network of two inputs both by their names; DataError if sizes differ."""
+        """The image, or for a network with two inputs both by name. Raises DataError if sizes differ."""
         if not self.inputs:
             return image
         path = self.data.beside[number - self.first]
         second = read_hha(path, preprocessing)
         if second.shape != image.shape:
-            raise DataError(f"{path}: is of shape {second.shape[1:]}, its image {image.shape[1:]}; they must agree")
+            raise DataError(f"{path}: has shape {second.shape[1:]}, but its image has {image.shape[1:]}")
         return dict(zip(self.inputs, (image, second), strict=True))
 
     def empty(self) -> PixelCounts:
@@ -194,7 +196,7 @@ class Segmentation(Task):
         matrix = ConfusionMatrix(len(self.data.class_names), self.data.void)
         counts = np.array(record["matrix"], dtype=np.int64)
         if counts.shape != matrix.counts.shape:
-            raise ValueError(f"its confusion matrix is of shape {counts.shape}, expected {matrix.counts.shape}")
+            raise ValueError(f"its confusion matrix has shape {counts.shape}, expected {matrix.counts.shape}")
         matrix.counts[...] = counts
         return PixelCounts(matrix, *(int(record[name]) for name in ("images", "not_finite", "mixed", "better")))
 
@@ -207,7 +209,7 @@ class Segmentation(Task):
         matrix.update(labels, truth)
         true, given = matrix.counts.sum(axis=1), matrix.counts.sum(axis=0)
         mixed = int((true > 0).sum() > 1)
-        # As many right pixels as would be expected if labels were independent of the truth, both times their number.
+        # Compares with the number expected if labels were independent of the truth; both sides times the pixel count.
         better = int(int(np.trace(matrix.counts)) * int(true.sum()) > int((true * given).sum()))
         return PixelCounts(matrix, 1, int(not np.isfinite(scores).all()), mixed, mixed * better)
 
@@ -217,7 +219,7 @@ class Segmentation(Task):
             found = "x".join(map(str, scores.shape[1:]))
             raise NetworkError(
                 f"the scored variable is {found} for an image of {size[0]}x{size[1]}; expected "
-                f"{classes} scores for each of its pixels ({classes}x{size[0]}x{size[1]}); "
+                f"{classes} scores per pixel ({classes}x{size[0]}x{size[1]}); "
                 f"{another_variable()}"
             )
         labels = scores[0].argmax(axis=0)
@@ -261,11 +263,11 @@ COLUMNS = (
     Column("images_per_s", "images/s", "right", places=1),
 )
 VOC21 = "voc21"
-"""The order of the classes of PASCAL VOC, background first, as model cards name it."""
+"""The name in model cards of PASCAL VOC's class order, background first."""
 
 
 def _two_inputs(net: Network, images: SegmentationSet) -> tuple[str, ...]:
-    """COLOR_HHA for a network with these inputs and a set that has both, whose files are then checked; else none."""
+    """COLOR_HHA if the network has these inputs and the data set both kinds of images, which are checked; else none."""
     if not images.beside or set(net.for_inference().data_inputs()) != set(COLOR_HHA):
         return ()
     images.check_beside()
@@ -273,14 +275,14 @@ def _two_inputs(net: Network, images: SegmentationSet) -> tuple[str, ...]:
 
 
 def read_hha(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """HHA, 1 x 3 x H x W float32: the channels as they are stored, less HHA_MEAN; DataError for a file that is none."""
+    """HHA, 1 x 3 x H x W float32: the stored channels minus HHA_MEAN. Raises DataError for other files."""
     return replace(preprocessing, mean=np.array(HHA_MEAN, np.float32), color="rgb").native(path)
 
 
 def class_order(given: Sequence[str], wanted: Sequence[str]) -> np.ndarray | None:
-    """For each class of a network its place in the set's; None if they agree, or the network does not name them.
+    """The index in the data set of each class of a network; None if they agree or the network has no class names.
 
-    Raises DataError if the network's classes are not the set's.
+    Raises DataError if the network's classes are not those of the data set.
     """
     if not given or list(given) == list(wanted):
         return None
@@ -291,5 +293,7 @@ def class_order(given: Sequence[str], wanted: Sequence[str]) -> np.ndarray | Non
     if missing or foreign or len(names) != len(places):
         faults = [f"only the data set has: {name}" for name in missing]
         faults += [f"only the network has: {name}" for name in foreign]
-        raise DataError(listing(f"{len(given)} classes of the network, {len(wanted)} of the data set:", faults))
+        raise DataError(
+            listing(f"the network has {len(given)} classes, the data set {len(wanted)}; they must be the same:", faults)
+        )
     return np.array([places[name] for name in names])

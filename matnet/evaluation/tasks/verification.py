@@ -1,4 +1,4 @@
-"""Verification: pairs of faces, judged by the distance of the network's descriptors, by LFW's protocol."""
+"""Verification: pairs of faces compared by the distance of their descriptors, by LFW's protocol."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 PROTOCOL = "LFW, threshold of each fold chosen on the others"
 FACE_CROP = 1.3 / 2.2
-"""The part of an LFW image that is taken: the detector's box, of which the images are 2.2 times, with 0.3 around it."""
+"""The cropped part of an LFW image: the detector's box (the image is 2.2 times as large) with a margin of 0.3."""
 
 
 @dataclass(kw_only=True)
 class VerificationEvaluation(Run):
-    """A row of a verification, in percent: mean and standard error over the folds, and the whole set's ROC curve."""
+    """The result of a verification, in percent: mean and standard error over folds, and the ROC curve of all pairs."""
 
     accuracy: float
     standard_error: float
@@ -39,7 +39,7 @@ class VerificationEvaluation(Run):
     pairs: int
     fold_accuracies: list[float]
     fold_thresholds: list[float]
-    roc: dict[str, list[float]] = field(default_factory=dict)  # corners of the curve: rates, and their thresholds
+    roc: dict[str, list[float]] = field(default_factory=dict)  # corners of the curve: rates and thresholds
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PairIndex:
 
     @cached_property
     def of_image(self) -> Mapping[int, Sequence[int]]:
-        """The pairs that an image is in."""
+        """The pairs of an image."""
         found: dict[int, list[int]] = {}
         for pair, images in enumerate(zip(self.first.tolist(), self.second.tolist(), strict=True)):
             for image in images:
@@ -64,10 +64,10 @@ class PairIndex:
 
 @dataclass(frozen=True)
 class PairCounts:
-    """The distances of pairs both of whose images are described, and the descriptors that other pairs wait for.
+    """The distances of complete pairs, and the descriptors that incomplete pairs wait for.
 
-    A pair's distance depends on its two descriptors alone, so the order in which parts are added does not matter.
-    index: None in a part, which knows no pairs. A distance is NaN if a descriptor is not finite.
+    A pair's distance depends only on its two descriptors, so parts can be added in any order. index: None in a part,
+    which has no pairs. A distance is NaN if a descriptor is not finite.
     """
 
     index: PairIndex | None = None
@@ -96,7 +96,7 @@ class PairCounts:
 def _complete(
     index: PairIndex, waiting: dict[int, np.ndarray], distances: dict[int, float], new: Iterable[int]
 ) -> None:
-    """Add the distances of pairs that `new` descriptors complete; forget the descriptors that no pair waits for."""
+    """Add the distances of pairs that `new` descriptors complete; drop descriptors that no pair waits for."""
     touched: set[int] = set()
     for image in list(new):
         for pair in index.of_image.get(image, ()):
@@ -178,7 +178,7 @@ class Verification(Task):
 
         found = self._judged(counts)
         if found is None:
-            raise NetworkError(f"no pair has two descriptors with finite values; {another_variable()}")
+            raise NetworkError(f"no pair has two finite descriptors; {another_variable()}")
         folds, distances, same = found
         curve = RocCurve.of(distances, same)
         corners = curve.corners()
@@ -199,7 +199,7 @@ class Verification(Task):
         )
 
     def _judged(self, counts: PairCounts) -> Any:
-        """LFW's folds, the distances and the kinds of the pairs with two finite descriptors; None without any."""
+        """LFW's folds, distances and kinds of the pairs with two finite descriptors; None without such pairs."""
         from matnet.metrics import FoldAccuracy
 
         pairs = [pair for pair, value in sorted(counts.distances.items()) if np.isfinite(value)]
@@ -248,10 +248,10 @@ COLUMNS = (
 
 
 def descriptor_variable(net: Network, asked: str | None = None) -> str:
-    """The variable that describes a face: `asked`, else the input of the last inner product (a Conv whose output is
-    one pixel, as all of MatConvNet's are): under `fc8` of VGG-Face, behind the ReLU of fc7.
+    """The variable of a face's descriptor: `asked`, else the input of the last inner product.
 
-    NetworkError if there is no convolution, or `asked` does not exist.
+    An inner product is a Conv with an output of one pixel, as in MatConvNet. For VGG-Face, this is the input of `fc8`,
+    behind the ReLU of fc7. Raises NetworkError if there is no convolution, or `asked` does not exist.
     """
     if asked is not None:
         net.resolve(asked)
@@ -259,15 +259,14 @@ def descriptor_variable(net: Network, asked: str | None = None) -> str:
     inference = net.for_inference()
     last = [layer for layer in inference.layers.values() if isinstance(layer.op, Conv)]
     if not last:
-        raise NetworkError(f"{net.source}: has no convolution or inner product to describe faces by; name a variable")
+        raise NetworkError(f"{net.source}: has no convolution or inner product; {another_variable()}")
     return last[-1].inputs[0]
 
 
 def descriptor_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """The Euclidean distance of two descriptors, each divided by its own length, in double precision; NaN if one
-    is not finite.
+    """The Euclidean distance of two descriptors scaled to unit length, in double precision; NaN if one is not finite.
 
-    Raises NetworkError for a descriptor that is zero.
+    Raises NetworkError for a zero descriptor.
     """
     one, other = _unit(first), _unit(second)
     return float(np.sqrt(((one - other) ** 2).sum()))
@@ -279,5 +278,5 @@ def _unit(descriptor: np.ndarray) -> np.ndarray:
         return np.full_like(values, np.nan)
     length = np.sqrt((values * values).sum())
     if not length:
-        raise NetworkError(f"a face's descriptor is all zero; {another_variable()}")
+        raise NetworkError(f"the descriptor of a face is all zero; {another_variable()}")
     return values / length
