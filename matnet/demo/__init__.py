@@ -1,1 +1,1 @@
-"""`matnet demo`: a page in the browser that shows what a network is and what it makes of an image."""
+"""`matnet demo`: a web page that shows networks and their results for images."""

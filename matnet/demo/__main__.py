@@ -1,4 +1,4 @@
-"""`python -m matnet.demo [MODEL ...]`: a page in the browser to look at networks and to try them on images."""
+"""`python -m matnet.demo [MODEL ...]`: a web page to inspect networks and try them on images."""
 
 from __future__ import annotations
 

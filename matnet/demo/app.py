@@ -1,4 +1,4 @@
-"""The page's server: what answers each address. The work itself is done by one thread at a time."""
+"""The page's server: the handler of each address. A single worker thread does the computing."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ from matnet.errors import DataError, MatnetError
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 STATIC = {"page.js": "text/javascript", "page.css": "text/css", "index.html": "text/html", "icon.svg": "image/svg+xml"}
-"""All files that are served as they are."""
+"""All static files."""
 
 
 class BusyError(MatnetError):
-    """Too many requests wait."""
+    """Too many requests are waiting."""
 
 
 class Turns:
-    """One thread works for all visitors, as they share the engine; what they ask for waits in a queue.
+    """A worker thread with a queue; all visitors share it, because they share the engine.
 
     The thread is a daemon, so that the command can end while it works.
     """
@@ -64,11 +64,11 @@ class Turns:
 
     @property
     def working(self) -> bool:
-        """Whether something is computed or waits."""
+        """Whether a job is running or waiting."""
         return self._waiting > 0
 
     async def run(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises; BusyError if too much waits already."""
+        """Run `work` in the thread, and return or raise what it does. Raises BusyError if too many jobs wait."""
         with self._lock:
             if self._waiting >= WAITING:
                 raise BusyError(f"{WAITING} requests are waiting already; try again in a moment")
@@ -88,7 +88,7 @@ class Turns:
                     error = raised
             with self._lock:
                 self._waiting -= 1
-            with suppress(RuntimeError):  # the server has ended meanwhile
+            with suppress(RuntimeError):  # the server has ended
                 future.get_loop().call_soon_threadsafe(_settle, future, result, error)
 
 
@@ -102,7 +102,7 @@ def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -
 
 
 class Page:
-    """The state of one server, and the functions behind its addresses."""
+    """The state of one server, and the handlers of its addresses."""
 
     def __init__(self, folder: Folder, limits: DemoLimits | None = None, engine: EngineOptions | None = None) -> None:
         self.folder = folder
@@ -113,7 +113,7 @@ class Page:
         self.turns = Turns()
 
     def app(self, names: Collection[str] = ()) -> Starlette:
-        """The application; names: under which the page is served besides addresses and `localhost`."""
+        """The application; names: the host names of the page, besides addresses and `localhost`."""
         model = "/api/models/{model}"
         routes = [
             Route("/", self.static),
@@ -155,7 +155,7 @@ class Page:
         return Response(content, media_type=STATIC[name])
 
     async def page(self, request: Request) -> Response:
-        """What the page offers before anything is dropped."""
+        """The models, classes and limits that the page offers at the start."""
         known = await anyio.to_thread.run_sync(self.models.known)
         return JsonResponse(
             {
@@ -170,7 +170,7 @@ class Page:
     # -- networks -----------------------------------------------------------------------------------
 
     async def add_file(self, request: Request) -> Response:
-        """One file of a network, as the body; `name` is its name. Answers with a token."""
+        """Receive one file of a network as the body; `name` is its name. Responds with a token."""
         name = request.query_params.get("name", "file")
         most = self.limits.of("network")
         check_length(request, most, name[:80])
@@ -187,7 +187,7 @@ class Page:
         return JsonResponse({"file": token})
 
     async def add_model(self, request: Request) -> Response:
-        """{"name": a known model} or {"files": tokens}; answers with all about the network."""
+        """Receive {"name": a known model} or {"files": tokens}. Responds with everything about the network."""
         asked = await _json(request)
         name, tokens = asked.get("name"), asked.get("files")
         if isinstance(name, str):
@@ -209,7 +209,7 @@ class Page:
     async def drawing(self, request: Request) -> Response:
         kept = self._kept(request)
         text = await self.turns.run(lambda: views.drawing_page(kept))
-        encoded = text.encode("utf-8", "replace")  # names in a file may hold half a surrogate pair
+        encoded = text.encode("utf-8", "replace")  # names in a file may contain lone surrogates
         return HTMLResponse(encoded, headers={"Content-Security-Policy": FRAME_POLICY})
 
     async def filters(self, request: Request) -> Response:
@@ -217,13 +217,13 @@ class Page:
         return await self._png(lambda: views.filters_picture(kept, layer), kept)
 
     async def convert(self, request: Request) -> Response:
-        """Make a file to download; answers with its token."""
+        """Create a file to download. Responds with its token."""
         kept, kind = self._kept(request), request.path_params["kind"]
         token = await self._of(kept, lambda: downloads.conversion(kept, kind, self.folder))
         return JsonResponse({"file": token})
 
     async def file(self, request: Request) -> Response:
-        """A converted network."""
+        """Send a converted network."""
         token = request.path_params["token"]
         path = self.folder.file(token)
         if self.folder.is_kept(token):
@@ -233,7 +233,7 @@ class Page:
     # -- images -------------------------------------------------------------------------------------
 
     async def add_image(self, request: Request) -> Response:
-        """An image as the body; answers with its best classes, and a token for its pictures."""
+        """Receive an image as the body. Responds with its best classes, and a token for its pictures."""
         kept, name = self._kept(request), request.query_params.get("name", "image")
         given, order = images.stated(request.query_params), images.stated_order(request.query_params)
         most = self.limits.of("image")
@@ -245,7 +245,7 @@ class Page:
         return JsonResponse({**found, "image": token})
 
     async def picture(self, request: Request) -> Response:
-        """A PNG: `steps`, `maps` (of the layer that `layer` names), `segmentation`, `objects` of a detector."""
+        """Send a PNG: `steps`, `maps` (of the layer in `layer`), `segmentation`, `objects` of a detector."""
         kept, image = self._kept(request), self.images.get(request.path_params["image"])
         given, layer = images.stated(request.query_params), request.query_params.get("layer", "")
         makers: dict[str, Callable[[], bytes]] = {
@@ -269,7 +269,7 @@ class Page:
         return Response(await self._of(kept, work), media_type="image/png")
 
     async def _of(self, kept: Kept, work: Callable[[], T]) -> T:
-        """Work on one network, whose errors do not show where its files lie."""
+        """Run a job on one network; its errors do not reveal the folders of the files."""
         try:
             return await self.turns.run(work)
         except MatnetError as error:
@@ -277,7 +277,7 @@ class Page:
 
 
 async def _pieces(request: Request, most: int, what: str) -> AsyncIterator[bytes]:
-    """The body as it comes; TooLargeError once it is larger than allowed, StalledError if it comes too slowly."""
+    """Yields the body in pieces. Raises TooLargeError if it exceeds the limit, StalledError if it is too slow."""
     size, begun = 0, time.monotonic()
     stream = request.stream().__aiter__()
     while True:
@@ -287,10 +287,10 @@ async def _pieces(request: Request, most: int, what: str) -> AsyncIterator[bytes
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError:
-            raise StalledError(f"{what}: stopped coming after {size / MB:,.1f} MB; send it again") from None
+            raise StalledError(f"{what}: the upload stalled after {size / MB:,.1f} MB; send it again") from None
         size += len(piece)
         if size > most:
-            raise TooLargeError(f"{what}: has more than {most / MB:,.0f} MB, which this page takes at most")
+            raise TooLargeError(f"{what}: larger than the page's limit of {most / MB:,.0f} MB")
         yield piece
 
 
@@ -302,7 +302,7 @@ async def _json(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise DataError("the request is no JSON object")
+        raise DataError("the request is not a JSON object")
     return found
 
 
@@ -310,7 +310,7 @@ async def _json(request: Request) -> dict[str, Any]:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    """The product's own sentence, for the page to show."""
+    """The message of a MatnetError, which the page shows."""
     statuses = {TooLargeError: 413, StalledError: 408, BusyError: 503}
     status = next((statuses[kind] for kind in statuses if isinstance(error, kind)), 400)
     found: dict[str, Any] = {"error": str(error)}
@@ -320,13 +320,13 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    """The browser ended its request, and nobody reads the answer. What `Exception` handles, Starlette raises again."""
+    """The browser closed the connection, so nobody reads the response. Starlette re-raises errors of `Exception`."""
     return JsonResponse({"error": ENDED}, status_code=400)
 
 
 async def _no_such(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
-    return JsonResponse({"error": "there is nothing at this address"}, status_code=status)
+    return JsonResponse({"error": "not found"}, status_code=status)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

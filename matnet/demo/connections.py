@@ -11,7 +11,7 @@ from matnet.demo import limits
 
 
 class TimedConnection(H11Protocol):
-    """A connection that is closed where the head of its next request takes more than `limits.STALLED` seconds.
+    """A connection that is closed if the header of its next request takes more than `limits.STALLED` seconds.
 
     uvicorn closes a connection that is silent after an answer, but waits without end for the rest of a head. Of more
     than `limits.UNFINISHED` connections whose request is not whole, the one that was silent longest is closed at once.
@@ -40,7 +40,7 @@ class TimedConnection(H11Protocol):
         self._stop()
 
     def _watch(self) -> None:
-        """Let the time run while no request is answered."""
+        """Start the timer while no request is in progress."""
         found: Any = self.cycle
         if found is not None and not found.response_complete:
             self._stop()

@@ -13,7 +13,7 @@ from matnet.demo.models import Kept
 from matnet.errors import DataError, nearest
 
 KINDS = ("mat", "onnx", "torch")
-NO_TORCH = "a PyTorch folder needs torch, which is not installed where this page runs: pip install 'matnet[torch]'"
+NO_TORCH = "a PyTorch folder needs torch, which is not installed on the server: pip install 'matnet[torch]'"
 
 
 def torch_is_here() -> bool:
@@ -21,9 +21,9 @@ def torch_is_here() -> bool:
 
 
 def conversion(kept: Kept, kind: str, folder: Folder) -> str:
-    """The token of a file in `folder` that holds the converted network; MatnetError if it cannot be converted."""
+    """Convert the network to a file in `folder`. Returns its token; raises MatnetError if conversion fails."""
     if kind not in KINDS:
-        raise DataError(f"nothing converts into {kind[:20]!r}{nearest(kind, KINDS)}; there is {', '.join(KINDS)}")
+        raise DataError(f"unknown format {kind[:20]!r}{nearest(kind, KINDS)}; known: {', '.join(KINDS)}")
     if kind == "torch" and not torch_is_here():
         raise DataError(NO_TORCH)
     weights = sum(param.value.nbytes for param in kept.net.params.values())
@@ -46,7 +46,7 @@ def conversion(kept: Kept, kind: str, folder: Folder) -> str:
 
 
 def _written(kept: Kept, kind: str, target: Path) -> list[Path]:
-    """The files of the converted network; target: their path without its ending."""
+    """The files of the converted network; target: their path without extension."""
     if kind == "mat":
         return [kept.net.save(target.with_name(f"{target.name}.mat"))]
     if kind == "onnx":
@@ -57,7 +57,7 @@ def _written(kept: Kept, kind: str, target: Path) -> list[Path]:
 
 
 def _pack(path: Path, files: Iterable[Path], stem: str) -> None:
-    """Weights hardly deflate, so they are stored as they are."""
+    """Write a zip archive without compression, which gains little for weights."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(files):
             archive.write(file, f"{stem}/{file.name}")

@@ -1,4 +1,4 @@
-"""The files of all visitors: one private folder with a bounded number of bytes, which is removed at the end."""
+"""The files of all visitors: one private folder of limited size, removed at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST_NAME = 80
 
 
 def safe_name(name: str) -> str:
-    """The last part of a file's name with letters, digits, `.`, `_` and `-` alone; its ending stays.
+    """The last part of a file's name, with only letters, digits, `.`, `_` and `-`; keeps the extension.
 
     >>> safe_name("../../etc/pass wd.mat")
     'pass_wd.mat'
@@ -29,10 +29,10 @@ def safe_name(name: str) -> str:
 
 
 class Folder:
-    """Files by tokens that nobody can guess. May be used from several threads.
+    """Files by unguessable tokens. Thread-safe.
 
-    A file lies alone in a folder of its own, so that its name can be kept; no part of a path comes from a visitor but
-    that name, made safe. `room` bytes are kept; beyond them the files that were asked for longest ago are removed.
+    Each file lies in its own folder, so that it keeps its name; the name, made safe, is the only part of a path that
+    comes from a visitor. If the files exceed `room` bytes, the least recently used are removed.
     """
 
     def __init__(self, room: int) -> None:
@@ -44,9 +44,9 @@ class Folder:
         self._lock = threading.Lock()
 
     def new(self, name: str, size: int = 0) -> tuple[str, Path]:
-        """A token, and the path of a file that is still to be written; `finish` says that it is.
+        """A token, and the path of a new file; call `finish` after writing it.
 
-        size: the bytes that are kept free for it until then. DataError if there is no room for them.
+        size: the bytes reserved for it until then. Raises DataError if there is no room for them.
         """
         token = secrets.token_urlsafe(16)
         path = self.path / token / safe_name(name)
@@ -64,12 +64,12 @@ class Folder:
             self._coming[token] += size
 
     def finish(self, token: str) -> None:
-        """The file is written: from now on it may be removed to make room."""
+        """Mark the file as written; from now on it may be removed to make room."""
         with self._lock:
             self._coming.pop(token, None)
 
     def file(self, token: str) -> Path:
-        """The file of a token; DataError if there is none any more."""
+        """The file of a token. Raises DataError if it no longer exists."""
         with self._lock:
             path = self._files.get(token)
             if path is not None:
@@ -79,9 +79,9 @@ class Folder:
         return path
 
     def gather(self, tokens: Sequence[str], name: str) -> list[Path]:
-        """The files of one network, moved into one folder called `name`, after which deploy.prototxt is called too.
+        """Move the files of one network to a folder `name`, and rename deploy.prototxt after it.
 
-        No file is called `.network`, as `safe_name` removes leading dots.
+        No file is named `.network`, because `safe_name` removes leading dots.
         """
         paths = [self.file(token) for token in tokens]
         together = self.path / tokens[0] / ".network" / safe_name(name)
@@ -96,22 +96,22 @@ class Folder:
         return moved
 
     def rename(self, token: str, path: Path) -> None:
-        """The file got another name in its folder."""
+        """Record the file's new name in its folder."""
         with self._lock:
             self._files[token] = path
 
     def keep(self, tokens: Iterable[str]) -> None:
-        """Files that must stay until they are removed by name: a network's weights are read from them."""
+        """Keep files until they are removed explicitly: a network's weights are read from them."""
         with self._lock:
             self._kept.update(tokens)
 
     def is_kept(self, token: str) -> bool:
-        """Whether the file belongs to a network, and is nothing to download."""
+        """Whether the file belongs to a network, so that it is not a download."""
         with self._lock:
             return token in self._kept
 
     def remove(self, tokens: Iterable[str]) -> None:
-        """Remove files; a token that is not known changes nothing."""
+        """Remove files; unknown tokens are ignored."""
         with self._lock:
             for token in tokens:
                 self._remove(token)
@@ -123,7 +123,7 @@ class Folder:
             shutil.rmtree(self.path / token, ignore_errors=True)
 
     def _make_room(self, size: int) -> None:
-        """Remove the oldest files until `size` bytes fit; DataError if those that must stay leave no room."""
+        """Remove the oldest files until `size` bytes fit. Raises DataError if the kept files leave no room."""
         sizes = {token: self._coming.get(token) or _size(path) for token, path in self._files.items()}
         free = self.room - sum(sizes.values()) - size
         loose = [token for token in self._files if token not in self._kept and token not in self._coming]
@@ -132,7 +132,7 @@ class Folder:
             self._remove(loose.pop(0))
         if free < 0:
             raise DataError(
-                f"the page keeps at most {self.room / MB:,.0f} MB of files, and others use them; try again later"
+                f"the page's limit of {self.room / MB:,.0f} MB for files is reached; try again later"
             )
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What reaches the page at all: requests of its own visitors, no larger than stated, answered with strict headers."""
+"""Accept only requests of the page's own visitors, of limited size; respond with strict headers."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The page loads what this server has, and nothing else."""
+"""The page loads only from this server."""
 FRAME_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "frame-ancestors 'self'"
 )
-"""The drawing's page holds its own script, and runs without access to this one."""
+"""The drawing's page has an inline script, and runs without access to the main page."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -40,7 +40,7 @@ JSON_BODY = 64 * 1024
 
 
 class JsonResponse(JSONResponse):
-    """JSON in ASCII: UTF-8 has no bytes for half a surrogate pair, which names in requests and files may hold."""
+    """JSON in ASCII: names in requests and files may contain lone surrogates, which UTF-8 cannot encode."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
@@ -50,13 +50,11 @@ ENDED = "the page is being closed"
 
 
 class Guard:
-    """Refuses requests that come from another site's page, and adds HEADERS to every answer.
+    """Refuses requests from other sites' pages, and adds HEADERS to every response.
 
-    A request that the server cancels, as it ends, gets the sentence ENDED.
-
-    A name that an attacker points at this machine (DNS rebinding) shows itself in the header Host: only addresses,
-    `localhost`, this machine's name and `names` are served. A post from another site's page shows itself in Origin
-    and Sec-Fetch-Site.
+    Against DNS rebinding, the header Host must be an address, `localhost`, this machine's name or one of `names`.
+    Against posts from other sites, Origin and Sec-Fetch-Site are checked. Requests that the server cancels at its end
+    get the message ENDED.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = ()) -> None:
@@ -91,10 +89,10 @@ class Guard:
             await JsonResponse({"error": ENDED}, status_code=503)(scope, receive, with_headers)
 
     def fault(self, request: Request) -> str:
-        """Why the request is refused; empty where it is not."""
+        """Why the request is refused; "" if it is accepted."""
         host = request.headers.get("host", "")
         if not self._is_served(host):
-            return f"this page is not served under the name {host[:80]!r}; open it by its address, or state --host"
+            return f"this page is not served for host {host[:80]!r}; open it by its address, or start it with --host"
         if request.method in ("GET", "HEAD"):
             return ""
         origin = request.headers.get("origin")
@@ -117,17 +115,17 @@ class Guard:
 
 
 class TooLargeError(DataError):
-    """A body of more bytes than allowed."""
+    """A body exceeds the size limit."""
 
 
 class StalledError(DataError):
-    """A body that stopped coming."""
+    """The upload of a body stalled."""
 
 
 def check_length(request: Request, most: int, what: str) -> None:
-    """TooLargeError, before anything is read, for a request that states more bytes than allowed, or states none."""
+    """Raises TooLargeError, before reading, if Content-Length exceeds the limit or is missing."""
     stated = request.headers.get("content-length", "")
     if not stated.isdecimal():
-        raise TooLargeError(f"{what}: the request does not state its size")
+        raise TooLargeError(f"{what}: the request has no Content-Length")
     if int(stated) > most:
-        raise TooLargeError(f"{what}: has {int(stated) / MB:,.1f} MB; this page takes at most {most / MB:,.0f} MB")
+        raise TooLargeError(f"{what}: {int(stated) / MB:,.1f} MB exceeds the page's limit of {most / MB:,.0f} MB")

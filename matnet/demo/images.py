@@ -1,4 +1,4 @@
-"""What a network makes of an image that was dropped: its best classes, and pictures of what happens on the way."""
+"""The results of a network for an uploaded image: its best classes, and pictures of the intermediate steps."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ TOP = 5
 MOST_OBJECTS = 20
 LARGEST_MEAN = float(np.finfo(np.float32).max)
 LEAST_MAP = 8
-"""A map of scores with fewer rows or columns is that of a classifier that runs on a larger image."""
+"""A score map with fewer rows or columns is that of a classifier on a larger image, not a segmentation."""
 
 
 class Upload(io.BytesIO):
-    """The bytes of an image with the name that messages give it."""
+    """The bytes of an image, and its name for messages."""
 
     def __init__(self, name: str, content: bytes) -> None:
         super().__init__(content)
@@ -56,7 +56,7 @@ class Dropped:
 
 
 class DemoImages:
-    """The latest images by tokens that nobody can guess. May be used from several threads."""
+    """The latest images by unguessable tokens. Thread-safe."""
 
     def __init__(self) -> None:
         self._images: OrderedDict[str, Dropped] = OrderedDict()
@@ -71,7 +71,7 @@ class DemoImages:
         return token
 
     def get(self, token: str) -> Dropped:
-        """DataError if the image is no longer kept."""
+        """The image of a token. Raises DataError if it is no longer kept."""
         with self._lock:
             if token in self._images:
                 self._images.move_to_end(token)
@@ -80,7 +80,7 @@ class DemoImages:
 
 
 def stated(query: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of Preprocessing that a visitor states in place of the file: size=HxW, mean=R,G,B, color=rgb|bgr."""
+    """The fields of Preprocessing that a visitor overrides: size=HxW, mean=R,G,B, color=rgb|bgr."""
     found: dict[str, Any] = {}
     size, mean, color = (query.get(name, "").strip() for name in ("size", "mean", "color"))
     if size:
@@ -89,7 +89,7 @@ def stated(query: Mapping[str, str]) -> dict[str, Any]:
             raise DataError(f"the size is {size[:40]!r}; expected height x width, such as 224x224")
         found["image_size"] = (int(parts[0]), int(parts[1]))
         if int(parts[0]) * int(parts[1]) > MOST_STATED:
-            raise DataError(f"the size is {size}; this page takes at most {MOST_STATED:,} pixels, such as 1024x1024")
+            raise DataError(f"the size is {size}; the page's limit is {MOST_STATED:,} pixels, such as 1024x1024")
     if mean:
         values = numbers_in(mean)
         if values is None or len(values) not in (1, 3) or max(map(abs, values)) > LARGEST_MEAN:
@@ -101,20 +101,20 @@ def stated(query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def stated_order(query: Mapping[str, str]) -> str | None:
-    """The order of ImageNet's classes that a visitor states; None: as the file names them. Never a file's name."""
+    """The order of ImageNet's classes that a visitor chose; None: the file's class names. Never a file name."""
     order = query.get("classes", "").strip()
     if order and order not in ORDERS:
-        raise DataError(f"no order of classes is called {order[:40]!r}; expected one of {', '.join(ORDERS)}")
+        raise DataError(f"unknown class order {order[:40]!r}; expected one of {', '.join(ORDERS)}")
     return order or None
 
 
 def answers(
     kept: Kept, image: Dropped, given: Mapping[str, Any], classes: str | None, engine: EngineOptions
 ) -> dict[str, Any]:
-    """The best classes of an image, or in `error` why there are none; and whether the network segments images."""
+    """The best classes of an image, or an `error`; and whether the network segments images."""
     how = preparation(kept, given)
     segments = classes_of_maps(kept, how) is not None
-    decode_uint8(image.opened(), how.channels, how.max_pixels, how.exif)  # what is no image gets no pictures
+    decode_uint8(image.opened(), how.channels, how.max_pixels, how.exif)  # fails for files that are not images
     found: dict[str, Any] = {"name": image.name, "segments": segments, "steps": how.steps(), "top": [], "notes": []}
     found["detects"] = detects(kept.net)
     if segments:
@@ -133,7 +133,7 @@ def answers(
 def _objects(
     kept: Kept, image: Dropped, how: Preprocessing, classes: str | None, engine: EngineOptions
 ) -> dict[str, Any]:
-    """The objects in an image with their boxes, or in `error` why there are none."""
+    """The objects in an image with their boxes, or an `error`."""
     try:
         listed = detections(kept, image, how, classes, engine).record()["detections"]
     except MatnetError as error:
@@ -142,19 +142,19 @@ def _objects(
     top = [
         {"class": f"{row['class']} ({box})", "value": row["score"]} for row, box in zip(listed, boxes, strict=True)
     ]
-    notes = [] if top else [f"no object scores {LEAST} or more"]
+    notes = [] if top else [f"no object with a score of {LEAST} or more"]
     return {"measure": "probability", "top": top, "notes": notes}
 
 
 def detections(
     kept: Kept, image: Dropped, how: Preprocessing, classes: str | None, engine: EngineOptions
 ) -> ImageDetections:
-    """The objects that a detector finds; MatnetError if it finds none in any image, as it takes boxes."""
+    """The objects that a detector finds. Raises MatnetError for a detector that needs proposed boxes."""
     detector = detector_of(kept.net)
     if detector.takes_proposals:
         raise NetworkError(
-            f"{kept.name}: takes boxes as {detector.boxes!r}, which an image alone does not give, so it finds "
-            f"nothing on this page; `{program('eval')} --task detection` reads proposed boxes from a file"
+            f"{kept.name}: needs proposed boxes as input {detector.boxes!r}, which this page does not support; "
+            f"`{program('eval')} --task detection` reads them from a file"
         )
     if not detector.lists:
         check_work(kept.name, table_for(kept, (how.channels, LIMITS.longest, LIMITS.longest)))
@@ -177,7 +177,7 @@ def _finite(value: float) -> float | None:
 
 
 def preparation(kept: Kept, given: Mapping[str, Any]) -> Preprocessing:
-    """How images are prepared; DataError if nothing says so, or the network is too large for this page."""
+    """The preprocessing. Raises DataError if it is unknown, or the network is too large for this page."""
     how = Preprocessing.of(kept.net, **given)
     check_work(kept.name, table_for(kept, how.shape))
     return how
@@ -200,7 +200,7 @@ def maps_picture(
 
 
 def classes_of_maps(kept: Kept, how: Preprocessing) -> int | None:
-    """How many classes the network scores at each of many places; None for a network that does not segment."""
+    """The number of classes in the network's score map; None for a network that does not segment."""
     shapes = {row.name: row.shape for row in table_for(kept, how.shape).variables}
     try:
         inference = kept.net.for_inference()
@@ -211,18 +211,18 @@ def classes_of_maps(kept: Kept, how: Preprocessing) -> int | None:
 
 
 def segmentation_picture(kept: Kept, image: Dropped, given: Mapping[str, Any], engine: EngineOptions) -> bytes:
-    """The classes of the pixels over the image, as PNG.
+    """The classes of the pixels as an overlay of the image, as PNG.
 
-    The image goes in at its own size, as for an evaluation, reduced to LONGEST_SIDE; a map of another size than the
-    image is enlarged by the nearest class.
+    The image keeps its own size, as in an evaluation, but at most LONGEST_SIDE; a smaller map is enlarged by
+    nearest-neighbour interpolation.
     """
     how = preparation(kept, given)
     if classes_of_maps(kept, how) is None:
-        raise NetworkError(f"{kept.name}: scores whole images, not their pixels; there is no segmentation to show")
+        raise NetworkError(f"{kept.name}: no segmentation: the network scores whole images, not pixels")
     pixels = decode_uint8(image.opened(), 3, how.max_pixels, how.exif)
     picture = from_array(pixels)
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    if how.mean is not None and how.mean.ndim == 3:  # a mean image fits one size only
+    if how.mean is not None and how.mean.ndim == 3:  # a mean image fits only one size
         picture = picture.resize(how.image_size[::-1])
     small = np.asarray(picture)
     x = replace(how, image_size=small.shape[:2], crop_fraction=(1.0, 1.0), crops=1).apply(small)[np.newaxis]
@@ -237,7 +237,7 @@ def segmentation_picture(kept: Kept, image: Dropped, given: Mapping[str, Any], e
 
 
 def _class_names(kept: Kept, count: int) -> list[str] | None:
-    """As the file names them, else as the model's card orders them."""
+    """The class names in the file, else those of the model card's order."""
     names = list(kept.net.classes)
     if len(names) == count:
         return names

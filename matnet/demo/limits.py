@@ -1,4 +1,4 @@
-"""What one visitor, and all together, may take of the machine that serves the page."""
+"""Resource limits of the page, per visitor and in total."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from matnet.errors import DataError, program
 
 MB = 1_000_000
 NETWORKS = 8
-"""Dropped networks that are kept; of more the one that was used longest ago goes."""
+"""The most uploaded networks in memory; beyond, the least recently used one is dropped."""
 IMAGES = 64
-"""Dropped images that are kept."""
+"""The most uploaded images in memory."""
 WAITING = 32
-"""Requests that may wait for the engine."""
+"""The most requests waiting for the engine."""
 STALLED = 20.0
 """Seconds after which a request whose head or body stops coming is ended, as it holds a connection and room."""
 UNFINISHED = 64
 """Connections whose request is not whole; of more, the one that was silent longest is closed, so that others get in."""
 LEAST_RATE = 50_000
-"""Bytes of a body in a second, on average after the first STALLED seconds."""
+"""The lowest average rate of a body in bytes per second, after the first STALLED seconds."""
 EXPANSION = 4
-"""How often the size of the largest upload its content may take in memory: weights deflate to about nine tenths."""
+"""The most memory for the content of an upload, as a multiple of the largest upload (weights deflate to about 0.9)."""
 MOST_WORK = 10**12
-"""Multiply-adds of one image: fifty times those of VGG-16."""
+"""The most multiply-adds per image: fifty times those of VGG-16."""
 MOST_DATA = 4 << 30
-"""Bytes of all variables of one image."""
+"""The most bytes of all variables for one image."""
 MOST_STATED = 1 << 20
-"""Pixels of an input size that a visitor states."""
+"""The most pixels of an input size that a visitor chooses."""
 LONGEST_SIDE = 500
-"""Pixels of an image that is segmented, as in PASCAL VOC; a larger one is reduced first."""
+"""The longest side in pixels of an image to segment, as in PASCAL VOC; larger images are reduced first."""
 
 
 @dataclass(frozen=True)
 class DemoLimits:
-    """Bytes of one file of a network, of all files that are kept, and of one image."""
+    """The most bytes of one network file, of all stored files, and of one image."""
 
     network: int = 1000 * MB
     image: int = 32 * MB
@@ -50,7 +50,7 @@ class DemoLimits:
 
 
 def check_work(name: str, table: NetworkTable) -> None:
-    """DataError for a network that would occupy the engine, which all visitors share, for minutes."""
+    """Raises DataError for a network that would occupy the shared engine for minutes."""
     if table.multiply_adds > MOST_WORK or table.data_bytes > MOST_DATA:
         raise DataError(
             f"{name}: needs {count(table.multiply_adds)} multiply-adds and {memory(table.data_bytes)} for an image; "

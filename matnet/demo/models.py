@@ -1,4 +1,4 @@
-"""The networks of the page: known ones by name, those of the command line, and what visitors dropped."""
+"""The networks of the page: known models by name, those of the command line, and visitors' files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from matnet.network import Network
 
 @dataclass(frozen=True)
 class Kept:
-    """One network: what is found in it, the files it was read from, and the folders that its texts must not show."""
+    """One network: the doctor's findings, its files, and the folders that messages must not reveal."""
 
     id: str
     net: Network
@@ -35,12 +35,12 @@ class Kept:
         return display_name(self.net)
 
     def text(self, text: str) -> str:
-        """A text about the network with files without their folders, and fields of the page in place of options."""
+        """A message with file names without folders, and the page's fields instead of command-line options."""
         return with_fields(without(text, self.hidden))
 
 
 class BrokenError(FileFormatError):
-    """A file that is no network: the sentence, and what the doctor says of its bytes."""
+    """A file that is not a network: the message, and the doctor's findings about its bytes."""
 
     def __init__(self, message: str, findings: list[Finding]) -> None:
         super().__init__(message)
@@ -48,14 +48,14 @@ class BrokenError(FileFormatError):
 
 
 FIELDS = {"input-size": "Input size", "mean": "Mean", "color": "Colours", "classes": "Classes"}
-"""The fields of the page that do what an option of commands does."""
+"""Command-line option -> the page's field for it."""
 _OPTION = re.compile(
     r"--(input-size|mean|color|classes)\b(?: (?:HxW|R G B|VALUE|bgr\b)| [A-Za-z]+=[HWxCN]+)?(?: \(or FILE\))?"
 )
 
 
 def with_fields(text: str) -> str:
-    """A sentence of a command for the page: the field of the page where the sentence names the option.
+    """A command's message with the page's fields instead of options.
 
     >>> with_fields("give --input-size HxW and --mean R G B (or FILE)")
     'give the field Input size and the field Mean'
@@ -71,7 +71,7 @@ def without(text: str, folders: Sequence[str]) -> str:
 
 
 class Models:
-    """Networks by id. Loading is left to one thread at a time by the caller; looking one up is safe from any."""
+    """Networks by id. The caller must load them from one thread at a time; lookups are thread-safe."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
@@ -81,7 +81,7 @@ class Models:
         self._lock = threading.Lock()
 
     def add_stated(self, model: str) -> None:
-        """A MODEL of the command line, which may be fetched; its id is its place."""
+        """Add a MODEL of the command line, which may be downloaded; its id is its position."""
         parts = [Path(part.strip()) for part in model.split(",")] if not Path(model).exists() else [Path(model)]
         kept = _kept(f"given-{len(self.stated)}", load(model), [part for part in parts if part.is_file()])
         self.stated.append(kept)
@@ -100,23 +100,23 @@ class Models:
         return sorted(set(found))
 
     def named(self, name: str) -> Kept:
-        """A known model, loaded once for all visitors; DataError if its files are not here."""
+        """A known model, loaded once for all visitors. Raises DataError if its files are not on this machine."""
         if name not in self._known:
             if name not in self.known():
                 raise DataError(
-                    f"{name}: is not on the machine that serves this page, and a page downloads nothing; "
-                    f"`{program('zoo')} fetch NAME` there downloads a known model"
+                    f"{name}: not on the server, and the page downloads nothing; download a known model there with "
+                    f"`{program('zoo')} fetch NAME`"
                 )
             net = load(name)
             self._known[name] = _kept(f"known-{name}", net, [net.source.path] if net.source.path else [])
         return self._known[name]
 
     def dropped(self, tokens: Sequence[str]) -> Kept:
-        """The network in files that a visitor sent; BrokenError with what the doctor says where they hold none."""
+        """The network in a visitor's files. Raises BrokenError, with the doctor's findings, if it cannot be read."""
         if not 1 <= len(tokens) <= 2:
             raise DataError(f"{len(tokens)} files; drop a .mat file, or a prototxt and its caffemodel")
         if len(set(tokens)) < len(tokens):
-            raise DataError("one file is stated twice; drop a prototxt and its caffemodel")
+            raise DataError("the same file twice; drop a prototxt and its caffemodel")
         paths = [self.folder.file(token) for token in tokens]
         if any(map(self.folder.is_kept, tokens)):
             raise DataError("this file belongs to a network that is open already; drop it again")
@@ -140,7 +140,7 @@ class Models:
         return kept
 
     def get(self, model: str) -> Kept:
-        """The network with this id; DataError if it is no longer kept."""
+        """The network with this id. Raises DataError if it is no longer kept."""
         with self._lock:
             if model in self._dropped:
                 self._dropped.move_to_end(model)
@@ -151,7 +151,7 @@ class Models:
         raise DataError("this network is no longer kept here; drop its files again")
 
     def close(self, model: str) -> None:
-        """Forget a network that a visitor dropped."""
+        """Remove a visitor's network."""
         with self._lock:
             kept = self._dropped.pop(model, None)
         if kept is not None:
@@ -159,7 +159,7 @@ class Models:
 
 
 def _name(paths: Sequence[Path]) -> str:
-    """What the files of a network are called: as the weights are, since many definitions are deploy.prototxt."""
+    """The name for a network's files: that of the weights, because many definitions are named deploy.prototxt."""
     weights = next((path for path in paths if path.suffix != ".prototxt"), paths[0])
     return weights.name.removesuffix(".h5").rpartition(".")[0] or weights.name
 

@@ -1,4 +1,4 @@
-"""Running the page: the socket, the signals, and the folder that is removed whatever ends the process."""
+"""Run the page: the socket, the signals, and the temporary folder, which is always removed."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 CONNECTIONS = 200
 GRACE = 2
-"""Seconds in which answers under way may end after Ctrl-C."""
+"""Seconds for responses in progress to finish after Ctrl-C."""
 
 
 def serve(models: Sequence[str], host: str, port: int, limits: DemoLimits, engine: EngineOptions) -> None:
     """Serve the page until Ctrl-C (KeyboardInterrupt) or another signal ends it.
 
-    models: what `matnet.load` takes; they may be fetched before the page is served, and nothing is after that.
+    models: as for `matnet.load`; they may be downloaded before the page is served, and nothing is afterwards.
     """
     with _ended_by_signals(), _listening(host, port) as listening:
         _require_libraries()
@@ -81,7 +81,7 @@ def configured(app: Any) -> uvicorn.Config:
 
 
 def _leave(ended: KeyboardInterrupt | SystemExit) -> None:
-    """End the process though something is computed, for which Python would wait."""
+    """End the process even while a computation runs, for which Python would wait."""
     interrupted = isinstance(ended, KeyboardInterrupt)
     if interrupted:
         print(INTERRUPTED, file=sys.stderr, flush=True)
@@ -89,7 +89,7 @@ def _leave(ended: KeyboardInterrupt | SystemExit) -> None:
 
 
 def forbid_downloads() -> None:
-    """From now on nothing in this process fetches a file."""
+    """Disable downloads in this process from now on."""
     from matnet.zoo.cache import OFFLINE
 
     os.environ[OFFLINE] = "1"
@@ -117,10 +117,10 @@ def _require_libraries() -> None:
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket at host and port; MatnetError if it cannot be opened."""
+    """A socket at host and port. Raises MatnetError if it cannot be opened."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as made:
-        if sys.platform != "win32":  # there it would let two servers share a port
+        if sys.platform != "win32":  # on Windows, two servers could share a port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             made.bind((host, port))
@@ -134,7 +134,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let the signals that end a process unwind it instead, so that the folder is removed."""
+    """Turn signals that end the process into SystemExit, so that the folder is removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

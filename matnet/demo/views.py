@@ -1,4 +1,4 @@
-"""What the page shows of a network: plain data, the drawing's page, and pictures as PNG."""
+"""The page's views of a network: plain data, the drawing's page, and pictures as PNG."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUMERIC = ("#", "rf", "output", "data mem", "params", "mult-adds")
-"""Starts of the headings whose columns are aligned at the right."""
+"""The beginnings of the headings of right-aligned columns."""
 
 
 def network_view(kept: Kept) -> dict[str, Any]:
-    """All about a network but pictures; `error` says why its layers cannot be analysed, where they cannot."""
+    """Everything about a network except pictures; `error`: why its layers cannot be analysed, if so."""
     found: dict[str, Any] = {
         "id": kept.id,
         "name": kept.name,
@@ -50,7 +50,7 @@ def network_view(kept: Kept) -> dict[str, Any]:
 
 
 def _steps(kept: Kept) -> dict[str, Any]:
-    """The preprocessing in words, or why nothing says how to prepare an image."""
+    """The preprocessing as text, or an `error` if it is unknown."""
     try:
         return {"steps": kept.net.preprocessing.steps()}
     except MatnetError as error:
@@ -58,12 +58,12 @@ def _steps(kept: Kept) -> dict[str, Any]:
 
 
 def drawing_page(kept: Kept) -> str:
-    """The interactive page that `matnet show --html` writes."""
+    """The interactive page of `matnet show --html`."""
     return network_page(kept.net, network_table(kept.net))
 
 
 def filters_picture(kept: Kept, layer: str | None) -> bytes:
-    """The filters of a layer, by default the first that has some, as PNG."""
+    """The filters of a layer, by default the first with filters, as PNG."""
     return png(plots.filters(kept.net, layer))
 
 
@@ -74,10 +74,10 @@ def png(figure: Figure) -> bytes:
 
 
 def table_for(kept: Kept, shape: tuple[int, ...] | None) -> NetworkTable:
-    """The table for one image of shape C x H x W, else for what the network declares; DataError without an input."""
+    """The table for one image of shape C x H x W, by default the declared one. Raises DataError without an input."""
     from matnet.meta import image_input
 
     name = image_input(kept.net)
     if name is None:
-        raise DataError(f"{kept.name}: has no input for an image")
+        raise DataError(f"{kept.name}: no input takes an image")
     return network_table(kept.net, inputs={name: (1, *shape)} if shape else None)

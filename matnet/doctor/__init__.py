@@ -1,4 +1,4 @@
-"""The doctor: which of a network's file, preprocessing and labels is wrong, found by checks and by numbers."""
+"""The doctor: find what is wrong with a network's file, preprocessing or labels, by checks and by experiments."""
 
 from __future__ import annotations
 

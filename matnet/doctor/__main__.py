@@ -1,4 +1,4 @@
-"""`matnet doctor MODEL [IMAGES]`: which of file, preprocessing and labels is wrong."""
+"""`matnet doctor MODEL [IMAGES]`: find what is wrong with file, preprocessing or labels."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def main(argv: list[str] | None = None) -> int:
     check_outputs([(target, JSON), (options.write, MAT)], [options.model, options.images, options.labels])
     if not (options.images or options.labels):
         idle = (*ONLY_WITH_IMAGES, *ENGINE)
-        refuse_idle(options, idle, "only with labelled images, over which the doctor searches; give IMAGES")
+        refuse_idle(options, idle, "only with labelled images; give IMAGES")
     elif options.labels and options.images:
-        refuse_idle(options, ["root"], "IMAGES is the folder that the paths of --labels start from; give one of them")
+        refuse_idle(options, ["root"], "not with IMAGES, which is already the folder of the paths in --labels")
     return diagnose(options, target)
 
 
 def diagnose(options: argparse.Namespace, target: str | None) -> int:
-    """From arguments to findings and their report; the exit status."""
+    """Run the checks and the search, and print the report. Returns the exit status."""
     from matnet.arguments import network_from
     from matnet.doctor.checks import check_files, check_network
     from matnet.doctor.findings import problem
@@ -66,7 +66,7 @@ def diagnose(options: argparse.Namespace, target: str | None) -> int:
         return _report(options, target, findings, None, prepared.describe() if prepared else "", "")
     assert prepared is not None
     if prepared.crops != 1:
-        raise DataError("--ten-crop: the doctor looks at the centre of images; leave it out")
+        raise DataError("--ten-crop: the doctor uses only the centre crop; leave it out")
     images, diagnosis = _search(net, options, prepared, findings)
     if options.write and diagnosis.best is not None:
         _write(net, options, prepared, diagnosis)
@@ -92,7 +92,7 @@ def _preprocessing(net: Network, options: argparse.Namespace, required: bool) ->
 def _search(
     net: Network, options: argparse.Namespace, prepared: Preprocessing, findings: list[Finding]
 ) -> tuple[ImageList, Diagnosis]:
-    """The labelled images, and what the search over them found; findings about the labels are added."""
+    """The labelled images, and the diagnosis of the search over them; findings about labels are added."""
     from matnet.arguments import engine_options
     from matnet.datasets import load_images
     from matnet.doctor.search import Search
@@ -154,7 +154,7 @@ def _report(
         if diagnosis.unreadable:
             print(f"matnet: {len(diagnosis.unreadable)} unreadable images left out of the figures", file=sys.stderr)
         if options.write:
-            what = f"{options.write}: written with the change" if diagnosis.best else "nothing is written"
+            what = f"{options.write}: written with the change" if diagnosis.best else f"{options.write}: not written"
             print(printable(f"matnet: {what}"), file=sys.stderr)
     wrong = any(finding.level == PROBLEM for finding in findings)
     found = diagnosis is not None and (diagnosis.best is not None or diagnosis.by_chance)

@@ -1,4 +1,4 @@
-"""The command of the doctor that looks for the cause of the figures of an evaluation."""
+"""The doctor command that finds the cause of doubtful figures of an evaluation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from matnet.errors import program
 
 
 def advised_doctor(options: argparse.Namespace, model: str, images: str | None) -> str:
-    """The command, quoted for a shell, with all options of `matnet eval` that the doctor takes as well.
+    """The command, quoted for a shell, with all options of `matnet eval` that the doctor shares.
 
-    images: None if they have no label each, so that the doctor looks at the file alone.
+    images: None if images have no labels, so that the doctor checks only the file.
     """
     parts = [model] if images is None else [model, images]
-    dropped = {"json", "crops"}  # the doctor looks at the centre of images
+    dropped = {"json", "crops"}  # the doctor uses only the centre crop
     if images is None:
         dropped |= {*ONLY_WITH_IMAGES, *ENGINE}
     for action in parser()._actions:
@@ -27,7 +27,7 @@ def advised_doctor(options: argparse.Namespace, model: str, images: str | None) 
 
 
 def _spelt(action: argparse.Action, value: Any) -> list[str]:
-    """The arguments that state the value of an option."""
+    """The arguments that give an option its value."""
     option = action.option_strings[0]
     if action.nargs == 0:
         return [option]

@@ -1,4 +1,4 @@
-"""All checks that need no images, in the order in which a person would look."""
+"""All checks that need no images, from the file to the meta."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from matnet.network import Network
 
 
 def check_files(paths: list[Path]) -> list[Finding]:
-    """What the bytes of the files show, before anything reads them as a network."""
+    """Findings about the bytes of the files, before they are read as a network."""
     return [finding for path in paths for finding in file_findings(path)]
 
 
 def check_network(
     net: Network, preprocessing: Preprocessing | None = None, variable: str | None = None
 ) -> list[Finding]:
-    """What is wrong, or worth knowing, with a network that was read: its weights, its graph, its meta.
+    """Findings about a loaded network: its weights, its graph, its meta.
 
-    preprocessing: as the user wants it; None: as the file says. variable: the scores; None: as eval chooses them.
+    preprocessing: None: that of the file. variable: the scores; None: those that eval chooses.
     """
     from matnet.evaluation.scores import score_variable
 

@@ -1,4 +1,4 @@
-"""Checks of a network's file and weights: what it is, whether it is whole, and whether its numbers can be right."""
+"""Checks of a network's file and weights: identity, damage, and plausible values."""
 
 from __future__ import annotations
 
@@ -17,32 +17,31 @@ SHOWN = 5
 
 
 def file_findings(path: Path) -> Iterator[Finding]:
-    """What the bytes of a file show, whether it can be read or not: the model that it is, its checksum, damage."""
+    """Findings about a file's bytes, even if it cannot be read: its model, its checksum, damage."""
     from matnet.zoo.cards import all_cards
     from matnet.zoo.verify import MISMATCH, OK, Catalogue
 
     found = Catalogue(all_cards()).identify(path)
     if found.status == MISMATCH:
         model = f" of {found.model}" if found.model else ""
-        yield problem("file", f"{path}: is not the published file{model}: {found.detail}", _get_again())
+        yield problem("file", f"{path}: not the published file{model}: {found.detail}", _get_again())
     elif found.status == OK:
         of = f", the file of {found.generation}" if found.generation else ""
-        yield note("file", f"{path}: is {found.model}{of}; its checksum is the published one")
+        yield note("file", f"{path}: this is {found.model}{of}; its checksum is the published one")
     else:
         detail = f" ({found.detail})" if found.detail else ""
-        yield note("file", f"{path}: no model card knows its checksum{detail}")
+        yield note("file", f"{path}: its checksum is not in any model card{detail}")
 
 
 def _get_again() -> str:
     known = in_words("matnet.zoo.all_cards()", f"`{program('zoo')} list`")
-    return f"get the file again; {known} lists the models that matnet can fetch"
+    return f"download the file again; {known} lists the models that matnet can fetch"
 
 
 def edition(net: Network, path: Path) -> Finding | None:
-    """The release that wrote a MatConvNet file, as far as its fields show, or the generation of a Caffe definition.
+    """The release that wrote a MatConvNet file, inferred from its fields, or the generation of a Caffe definition.
 
-    The fields are those of MatConvNet's history: `meta` since beta17, `dilate` and the new epsilon about beta21,
-    `meta.inputs` since beta23.
+    MatConvNet has `meta` since beta17, `dilate` and the new epsilon since about beta21, `meta.inputs` since beta23.
     """
     if net.source.format == "caffe":
         upgraded = [text for text in net.source.notes if text.startswith("upgraded from the V")]
@@ -59,18 +58,18 @@ def _matconvnet_release(net: Network) -> str:
     top = set(read_mat(path)) if (path := net.source.path) is not None else set()
     structs = [layer.extra.get("simplenn", {}) for layer in net.layers.values()]
     if any("filters" in struct for struct in structs):
-        return "written up to beta10 (weights in the fields filters and biases)"
+        return "written by beta10 or earlier (weights in the fields filters and biases)"
     if "inputs" in net.meta:
-        return "written since beta23 (meta.inputs)"
+        return "written by beta23 or later (meta.inputs)"
     if any("dilate" in struct for struct in structs):
-        return "written about beta21 or later (dilate)"
+        return "written by about beta21 or later (dilate)"
     if "meta" in top or (top and net.source.format == "dagnn"):
-        return "written since beta17 (meta)"
-    return "written before beta17 (normalization and classes at the top)" if "normalization" in top else "without meta"
+        return "written by beta17 or later (meta)"
+    return "written before beta17 (normalization and classes at top level)" if "normalization" in top else "no meta"
 
 
 def weight_findings(net: Network) -> Iterator[Finding]:
-    """Params that are missing, unused, not finite or constant, and BatchNorms without statistics."""
+    """Params that are missing, unused, NaN, infinite or constant, and BatchNorm layers without statistics."""
     users: dict[str, list[Layer]] = {}
     for layer in net.layers.values():
         for name in layer.params:
@@ -100,16 +99,16 @@ def weight_findings(net: Network) -> Iterator[Finding]:
                     if alike:
                         dead.append(f"{where} ({alike} of {value.shape[3]})")
     if broken:
-        yield problem("file", f"NaN or infinite numbers in {_some(broken)}", _get_again())
+        yield problem("file", f"NaN or infinite values in {_some(broken)}", _get_again())
     if constant:
-        yield problem("file", f"filters that are all equal, as before any training: {_some(constant)}", _get_again())
+        yield problem("file", f"filters with only one value, as before training: {_some(constant)}", _get_again())
     if dead:
-        yield note("file", f"single filters that are constant and compute nothing: {_some(dead)}")
+        yield note("file", f"layers with some constant (dead) filters: {_some(dead)}")
     yield from _moments(net)
 
 
 def _moments(net: Network) -> Iterator[Finding]:
-    """BatchNorms whose statistics are those of a network that was never trained (in Caffe: a factor of 0)."""
+    """BatchNorm layers with the statistics of an untrained network (in Caffe: a factor of 0)."""
     for layer in net.layers.values():
         if not isinstance(layer.op, BatchNorm):
             continue
@@ -122,9 +121,9 @@ def _moments(net: Network) -> Iterator[Finding]:
         if mean.size > 1 and not mean.any() and (sigma == sigma[0]).all():
             yield problem(
                 "file",
-                f"layer {layer.name!r}: the statistics of its BatchNorm were never recorded: every mean is 0 and every "
+                f"layer {layer.name!r}: the BatchNorm statistics were never recorded: every mean is 0 and every "
                 f"sigma {sigma[0]:g} (in Caffe: the third blob, the factor, is 0)",
-                "take the weights of a network that was trained to the end",
+                "use the weights of a fully trained network",
             )
 
 

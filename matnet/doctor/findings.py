@@ -1,4 +1,4 @@
-"""What the doctor says: a sentence about one part of a network, how grave it is, and what to do."""
+"""A finding of the doctor: a sentence about one part of a network, its severity, and what to do."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ PARTS = ("file", "graph", "meta", "labels", "images")
 
 @dataclass(frozen=True)
 class Finding:
-    """level: PROBLEM, after which the command ends with status 1, or NOTE. part: one of PARTS. what: a sentence.
+    """level: PROBLEM (exit status 1) or NOTE. part: one of PARTS. what: a sentence.
 
-    remedy: the command or the option that mends it, or nothing.
+    remedy: the command or the option that corrects it, or "".
     """
 
     level: str

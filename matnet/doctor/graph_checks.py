@@ -1,4 +1,4 @@
-"""Checks of the graph: sizes that do not fit, layers that only training needs, layers that an engine does not run."""
+"""Checks of the graph: sizes that do not fit, training layers, layers that an engine does not support."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SHOWN = 5
 
 
 def graph_findings(net: Network, size: tuple[int, int] | None = None) -> Iterator[Finding]:
-    """Faults of the graph, each in a sentence; layers that only training needs do not count.
+    """Problems of the graph; layers used only for training do not count.
 
-    size: height and width of the image, where they are known.
+    size: height and width of the image, if known.
     """
     training = [layer.name for layer in net.training_layers()]
     if training:
-        yield note("graph", f"only training needs {_layers(training)}; eval and predict leave them out")
+        yield note("graph", f"used only for training, left out by eval and predict: {_layers(training)}")
     try:
         inference = net.for_inference()
         inference.check()
@@ -30,19 +30,19 @@ def graph_findings(net: Network, size: tuple[int, int] | None = None) -> Iterato
         return
     unknown = [f"{layer.name} ({layer.type_name})" for layer in inference.layers.values() if _without_forward(layer.op)]
     if unknown:
-        yield problem("graph", f"no engine runs {_layers(unknown)}", "register the layer type with matnet.ops.register")
+        yield problem("graph", f"no engine supports {_layers(unknown)}", "register its type with matnet.ops.register")
     shapes = inference.default_input_shapes(size=size)
     unsized = [name for name in inference.data_inputs() if name not in shapes]
     if unsized:
         named = ", ".join(map(repr, unsized))
-        yield note("graph", f"the size of input {named} is stated nowhere", "give it with --input-size HxW")
+        yield note("graph", f"the size of input {named} is unknown", "give it with --input-size HxW")
         return
     try:
         inference.infer_shapes(shapes)
     except MatnetError as error:
         if not unknown:
             fault = str(error).removeprefix(f"{net.source}, ")
-            yield problem("graph", fault, "give the right one: --input-size HxW")
+            yield problem("graph", fault, "give the right size with --input-size HxW")
         return
     if not unknown:
         yield from _backends(inference, shapes)
@@ -53,7 +53,7 @@ def _without_forward(op: Op) -> bool:
 
 
 def _backends(net: Network, shapes: dict[str, Shape]) -> Iterator[Finding]:
-    """Layers that ONNX does not express, and those that the torch module does not."""
+    """Layers that ONNX, or the torch module, cannot express."""
     from matnet.engines.cpu.program import choose_axes
     from matnet.formats.onnx import DynamicAxes
 
@@ -64,7 +64,7 @@ def _backends(net: Network, shapes: dict[str, Shape]) -> Iterator[Finding]:
     else:
         if reasons:
             named = [f"{name} ({reason})" for name, reason in reasons.items()]
-            yield note("graph", f"ONNX does not express {_layers(named)}; backend onnx computes them with numpy")
+            yield note("graph", f"ONNX cannot express {_layers(named)}; backend onnx computes them with numpy")
     if find_spec("matnet.torch") is not None and find_spec("torch") is not None and hasattr(net, "to_torch"):
         try:
             net.to_torch()

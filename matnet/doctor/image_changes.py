@@ -1,4 +1,4 @@
-"""The usual errors in preparing images, each as the change that would mend it."""
+"""The usual errors in preprocessing, each as the change that corrects it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ IMAGENET_UNIT = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of pixels 0..1, R, G, B (torchvision, fb.resnet.torch)."""
 BYTES = (0.0, 255.0)
 ALIKE = 4.0
-"""Means that differ by less than so many levels of 0..255 are taken as one."""
+"""Means that differ by less (in levels of 0..255) count as equal."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """How images are prepared in a try. transposed: rows and columns of the pixels are exchanged first."""
+    """The preprocessing of a trial. transposed: whether rows and columns of pixels are exchanged first."""
 
     preprocessing: Preprocessing
     transposed: bool = False
@@ -31,7 +31,7 @@ class Preparation:
 
 @dataclass(frozen=True)
 class ImageChange:
-    """One change of the preprocessing. knob: one of KNOBS. what: the change, in words. remedy: what makes it stay."""
+    """One change of the preprocessing. knob: one of KNOBS. what: its description. remedy: how to make it permanent."""
 
     knob: str
     what: str
@@ -45,9 +45,9 @@ def image_changes(
     colour: np.ndarray | None = None,
     color_format: str | None = None,
 ) -> list[ImageChange]:
-    """The changes of these knobs that make a difference to `base`. colour: the mean of the images at hand.
+    """The changes of these knobs that differ from `base`. colour: the mean of the given images.
 
-    color_format: the one with which the network's Caffe files were not converted; None: it does not come from any.
+    color_format: the one that the conversion of the Caffe files did not use; None for other networks.
     """
     makers = {
         "channel order": _channel_order(base, color_format),
@@ -64,7 +64,7 @@ def image_changes(
 def _change(
     base: Preprocessing, knob: str, what: str, remedy: str, transposed: bool = False, **fields: Any
 ) -> Iterator[ImageChange]:
-    """The change; nothing where the fields do not go together (a kernel that a resampler lacks)."""
+    """The change; nothing if the fields do not fit together (a kernel that a resampler lacks)."""
     try:
         prepared = replace(base, protocol="custom", **fields)
     except DataError:
@@ -73,7 +73,7 @@ def _change(
 
 
 def in_python(**fields: object) -> str:
-    """The call of Python that prepares images so."""
+    """The Python call for a preprocessing with these fields."""
     return f"Preprocessing.of(net, {', '.join(f'{name}={value!r}' for name, value in fields.items())})"
 
 
@@ -86,7 +86,7 @@ def _channel_order(base: Preprocessing, color_format: str | None) -> Iterator[Im
         colour = None if base.mean is None else base.mean.reshape(-1, 3).mean(axis=0)
         if colour is not None and abs(colour[0] - colour[2]) >= 1e-3:
             shown = " ".join(f"{value:.5g}" for value in colour[::-1])
-            words = f"the network takes {order}, and the colours of the mean are in the opposite order too"
+            words = f"the network takes {order}, and the mean has the opposite colour order too"
             remedy += f" --mean {shown}"
             if other == "bgr" and color_format:
                 remedy += f"; or convert the Caffe files with `{program('convert')} ... --color-format {color_format}`"
@@ -94,7 +94,7 @@ def _channel_order(base: Preprocessing, color_format: str | None) -> Iterator[Im
 
 
 def _means(base: Preprocessing, colour: np.ndarray | None) -> Iterator[ImageChange]:
-    """No mean, its colours in the opposite order, that of ImageNet, 255 times the mean, that of the images at hand."""
+    """No mean, the mean in the opposite colour order, ImageNet's mean, 255 times the mean, the given images' mean."""
     mean = None if base.mean is None else base.mean.reshape(-1, base.channels).mean(axis=0)
     unit = np.asarray(base.input_range) / BYTES[1]
     white = unit[1] - unit[0]
@@ -111,7 +111,7 @@ def _means(base: Preprocessing, colour: np.ndarray | None) -> Iterator[ImageChan
     if mean is not None and base.channels == 3 and new(mean[::-1]):
         flipped = base.mean[..., ::-1].copy()
         shown = " ".join(f"{value:.5g}" for value in mean[::-1])
-        yield from _change(base, "mean", "its colours in the opposite order", f"--mean {shown}", mean=flipped)
+        yield from _change(base, "mean", "the mean in the opposite colour order", f"--mean {shown}", mean=flipped)
     usual = np.asarray(IMAGENET_MEAN if base.channels == 3 else (np.mean(IMAGENET_MEAN),)) * white + unit[0]
     if new(usual):
         shown = " ".join(f"{value:.5g}" for value in usual)
@@ -127,7 +127,7 @@ def _means(base: Preprocessing, colour: np.ndarray | None) -> Iterator[ImageChan
 
 
 def _scales(base: Preprocessing) -> Iterator[ImageChange]:
-    """Pixels of 0..1 for 0..255, and the reverse; the mean belongs to the pixels, so that it is scaled as well."""
+    """Pixels of 0..1 instead of 0..255, and the reverse; the mean is scaled with the pixels."""
     for factor, words in ((1 / 255, "1/255 of the values"), (255.0, "255 times the values")):
         scale = base.scale * factor
         yield from _change(base, "scale", words, f"--scale {scale:.6g}", scale=scale)
@@ -143,13 +143,13 @@ def _scales(base: Preprocessing) -> Iterator[ImageChange]:
 
 
 def _transposed(base: Preprocessing) -> Iterator[ImageChange]:
-    remedy = "--write FIXED.mat, which transposes the network; or convert it again without --no-transpose"
+    remedy = "--write FIXED.mat, which transposes the network; or a conversion without --no-transpose"
     yield from _change(base, "transposed", "rows and columns of the images exchanged", remedy, transposed=True)
 
 
 def _resize_rules(base: Preprocessing) -> Iterator[ImageChange]:
     aspect = not base.keep_aspect
-    words = "the aspect ratio is kept" if aspect else "the aspect ratio is not kept (squashed)"
+    words = "keep the aspect ratio" if aspect else "do not keep the aspect ratio (squash)"
     yield from _change(base, "resize rule", words, in_python(keep_aspect=aspect), keep_aspect=aspect)
     for resampler, hint in (("vl_imreadjpeg", "--protocol published"), ("opencv", "--protocol caffe")):
         if resampler == base.resize or (resampler == "opencv" and base.resize in ("pillow", "opencv-float")):
@@ -158,7 +158,7 @@ def _resize_rules(base: Preprocessing) -> Iterator[ImageChange]:
         if resampler == "opencv" and base.interpolation not in ("bilinear", "bicubic", "nearest"):
             fields["interpolation"] = "bilinear"
         yield from _change(
-            base, "resize rule", f"resampled as {resampler} does", f"--resize {resampler}, or {hint}", **fields
+            base, "resize rule", f"resample like {resampler}", f"--resize {resampler}, or {hint}", **fields
         )
 
 

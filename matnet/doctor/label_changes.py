@@ -1,4 +1,4 @@
-"""The usual errors in labels, each as the change that would mend it."""
+"""The usual errors in labels, each as the change that corrects it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _WNID = re.compile(r"n\d{8}(?!\d)")
 
 @dataclass(frozen=True, eq=False)
 class LabelChange:
-    """Other labels for the same images. labels: one class per image, from 0. remedy: what makes it stay.
+    """Other labels for the same images. labels: one 0-based class per image. remedy: how to make it permanent.
 
-    classes: the order of the network's classes that amounts to the same, for `--classes`; or nothing.
+    classes: the equivalent order of the network's classes, for `--classes`; or "".
     """
 
     what: str
@@ -28,7 +28,7 @@ class LabelChange:
 
 
 def label_changes(paths: Sequence[Path], labels: np.ndarray, outputs: int, names: Sequence[str]) -> list[LabelChange]:
-    """The changes of 0-based `labels` that stay within the `outputs`; names: the network's own classes, or none."""
+    """The changes of 0-based `labels` that stay below `outputs`; names: the network's class names, or none."""
     found: list[LabelChange] = []
     for change in (*_shifted(labels), *_orders(labels, outputs), *_by_text(labels, outputs),
                    *_by_name(paths, outputs, names)):  # fmt: skip
@@ -41,13 +41,13 @@ def label_changes(paths: Sequence[Path], labels: np.ndarray, outputs: int, names
 
 def _shifted(labels: np.ndarray) -> Iterator[LabelChange]:
     yield LabelChange(
-        "the labels count from 1: 1 subtracted", labels - 1, "subtract 1 from every label of the list", knob="labels"
+        "the labels are 1-based: subtract 1", labels - 1, "subtract 1 from every label of the list", knob="labels"
     )
-    yield LabelChange("the network's first output is no class: 1 added", labels + 1, "add 1 to every label of the list")
+    yield LabelChange("the first output is not a class: add 1", labels + 1, "add 1 to every label of the list")
 
 
 def _orders(labels: np.ndarray, outputs: int) -> Iterator[LabelChange]:
-    """ImageNet's two orders, taken for each other: sorted by WordNet id, and the development kit's."""
+    """ImageNet's two class orders, exchanged: sorted by WordNet id, and the development kit's."""
     from matnet.datasets import class_order
 
     if outputs != IMAGENET or not len(labels) or labels.min() < 0 or labels.max() >= outputs:
@@ -56,39 +56,39 @@ def _orders(labels: np.ndarray, outputs: int) -> Iterator[LabelChange]:
     to_kit = np.array([kit.index(wnid) for wnid in by_id])
     to_id = np.array([by_id.index(wnid) for wnid in kit])
     yield LabelChange(
-        "the labels count by WordNet id, the network as the development kit", to_kit[labels],
+        "labels sorted by WordNet id, outputs in the development kit's order", to_kit[labels],
         "--classes devkit, with images labelled by WordNet ids; to name the outputs: --write FIXED.mat", "devkit",
     )  # fmt: skip
     yield LabelChange(
-        "the labels count as the development kit (from 0), the network by WordNet id", to_id[labels],
+        "labels in the development kit's order (from 0), outputs sorted by WordNet id", to_id[labels],
         "--classes ilsvrc12, with images labelled by WordNet ids", "ilsvrc12",
     )  # fmt: skip
     if labels.min() >= 1:
         yield LabelChange(
-            "the labels are the development kit's numbers (from 1), the network counts by WordNet id",
+            "labels in the development kit's order (from 1), outputs sorted by WordNet id",
             to_id[labels - 1],
             "--classes ilsvrc12, with images labelled by WordNet ids", "ilsvrc12",
         )  # fmt: skip
 
 
 def _by_text(labels: np.ndarray, outputs: int) -> Iterator[LabelChange]:
-    """Numbers sorted as text (0, 1, 10, 100, 101, ...), as folders named by numbers are by many programs."""
+    """Numbers sorted as text (0, 1, 10, 100, 101, ...), as many programs sort numbered folders."""
     if outputs <= 10 or labels.min() < 0 or labels.max() >= outputs:
         return
     as_text = np.array(sorted(range(outputs), key=str))
     place = np.argsort(as_text)
     yield LabelChange(
-        "the labels are places among numbers that were sorted as text", as_text[labels],
-        "number the class folders with leading zeros, and label them anew",
+        "the labels are indices into numbers sorted as text", as_text[labels],
+        "number the class folders with leading zeros, and label the images again",
     )  # fmt: skip
     yield LabelChange(
-        "the outputs are in the order of numbers that were sorted as text", place[labels],
+        "the outputs are in the order of numbers sorted as text", place[labels],
         "--write FIXED.mat, which names the outputs in this order", tuple(str(number) for number in as_text),
     )  # fmt: skip
 
 
 def _by_name(paths: Sequence[Path], outputs: int, names: Sequence[str]) -> Iterator[LabelChange]:
-    """The WordNet ids in the names of the images, or of their folders, in the orders that the outputs may have."""
+    """The WordNet ids in the names of images or their folders, in the possible orders of the outputs."""
     from matnet.datasets import class_order
 
     matches = [_WNID.match(path.name) or _WNID.match(path.parent.name) for path in paths]
@@ -108,16 +108,16 @@ def _by_name(paths: Sequence[Path], outputs: int, names: Sequence[str]) -> Itera
             remedy = "label the images by the WordNet ids in their names"
             yield LabelChange(
                 f"the WordNet ids in the images' names, in {words}", np.array([place[wnid] for wnid in found]),
-                f"{remedy}, and state --classes {stated}" if stated else remedy, stated,
+                f"{remedy}, and give --classes {stated}" if stated else remedy, stated,
             )  # fmt: skip
 
 
 def learned_order(logs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Labels by another order of the classes, learned from other images, and the output of each class by all images.
+    """Labels by a class order learned from other images, and the output of each class learned from all images.
 
-    logs: log-probabilities N x K. The images of each class are dealt to two halves; the assignment of classes to
-    outputs with the greatest log-probability of one half (Kuhn's Hungarian method) labels the other, so that no image
-    helps to decide its own label. None if fewer than two images per class leave nothing to learn from.
+    logs: log-probabilities N x K. The images of each class are split into two halves. The assignment of classes to
+    outputs that maximizes the log-probability of one half (Kuhn's Hungarian method) labels the other half, so that no
+    image decides its own label. None for fewer than two images per class.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -130,7 +130,7 @@ def learned_order(logs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
         return None
 
     def order(chosen: np.ndarray) -> np.ndarray:
-        """The output of each label; its own where no chosen image has it."""
+        """The output of each label; unchanged for labels without a chosen image."""
         sums = np.zeros((outputs, outputs))
         np.add.at(sums, labels[chosen], logs[chosen].astype(np.float64))
         rows = np.unique(labels[chosen])

@@ -1,4 +1,4 @@
-"""Checks of what a file says about images and classes against what the network computes."""
+"""Check the meta of a file (images, classes) against the network's layers."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ USUAL_SIZES = (
     512,
 )
 MARGIN = 2.0
-"""By how many levels of 0..255 the blue of a mean must exceed its red before it is taken note of."""
+"""A mean is reported if its blue exceeds its red by more than this (in levels of 0..255)."""
 
 
 def meta_findings(net: Network, preprocessing: Preprocessing | None, variable: str) -> Iterator[Finding]:
-    """preprocessing: as the user wants it; None if nothing says how to prepare an image. variable: the scores."""
-    yield from (problem("meta", text, "state the size: --input-size HxW") for text in contradictions(net))
+    """preprocessing: None if it is unknown. variable: the scores."""
+    yield from (problem("meta", text, "give the size with --input-size HxW") for text in contradictions(net))
     if preprocessing is not None:
         yield from _mean(preprocessing, other_color_format(net))
         yield from _size(net, preprocessing, variable)
@@ -58,11 +58,11 @@ def meta_findings(net: Network, preprocessing: Preprocessing | None, variable: s
 
 
 def _mean(preprocessing: Preprocessing, color_format: str | None) -> Iterator[Finding]:
-    """color_format: the one with which the network's Caffe files were not converted, if it comes from any."""
+    """color_format: the one that the conversion of the Caffe files did not use, if there was one."""
     low, high = preprocessing.input_range
     if preprocessing.mean is None or not np.any(preprocessing.mean):
-        what = "no mean is subtracted from the images: the network may do so itself, or the mean may be missing"
-        yield note("meta", what, "give it with --mean, and try it on images")
+        what = "no mean is subtracted from images: the network may do this itself, or the mean may be missing"
+        yield note("meta", what, "give it with --mean, and test it on labelled images")
         return
     colour = preprocessing.mean.reshape(-1, preprocessing.channels).mean(axis=0, dtype=np.float64)
     shown = " ".join(f"{value:.4g}" for value in colour)
@@ -70,22 +70,22 @@ def _mean(preprocessing: Preprocessing, color_format: str | None) -> Iterator[Fi
         reverse = " ".join(f"{value:.4g}" for value in colour[::-1])
         yield problem(
             "meta",
-            f"the mean ({shown}, taken as R G B) is bluer than photographs are: its colours, or the channels of the "
-            "network, may be in the order B, G, R",
-            f"convert with --color-format {color_format}, or --color bgr --mean {reverse}; labelled images show it"
+            f"the mean ({shown}, as R G B) is bluer than photographs: the mean, or the channels of the network, may "
+            "be in the order B, G, R",
+            f"convert with --color-format {color_format}, or --color bgr --mean {reverse}; test on labelled images"
             if color_format
-            else f"--mean {reverse}, or --color bgr with it; labelled images show which",
+            else f"--mean {reverse}, perhaps with --color bgr; test on labelled images",
         )
     if high > 1 and np.abs(colour).max() <= 1:
         yield problem(
             "meta",
-            f"the mean ({shown}) is of pixels 0..1, and is subtracted from pixels {low:g}..{high:g}",
-            "--input-range 0 1; labelled images show it",
+            f"the mean ({shown}) is for pixels 0..1, but is subtracted from pixels {low:g}..{high:g}",
+            "--input-range 0 1; test on labelled images",
         )
 
 
 def _size(net: Network, preprocessing: Preprocessing, variable: str) -> Iterator[Finding]:
-    """Whether images of this size fit the first fully connected layer: the scores then have one place."""
+    """Whether images of this size fit the first fully connected layer, so that the scores are one pixel."""
     name = image_input(net)
     if name is None:
         return
@@ -97,14 +97,14 @@ def _size(net: Network, preprocessing: Preprocessing, variable: str) -> Iterator
         scores = net.infer_shapes({name: shape}, [wanted])[wanted]
         if scores[2:] in ((), (1, 1)):
             return
-        fault = f"{variable!r} then has {scores[2]}x{scores[3]} places"
+        fault = f"{variable!r} then has {scores[2]}x{scores[3]} pixels instead of one"
     except MatnetError as error:
         fault = str(error).removeprefix(f"{net.source}, ")
         certain = True
     fitting = [side for side in USUAL_SIZES if _fits(net, wanted, {name: (1, preprocessing.channels, side, side)})]
     if not (certain or fitting):
-        return  # a network of maps, without a fully connected layer
-    fits = f"; sizes that fit it: {', '.join(f'{side}x{side}' for side in fitting[:4])}" if fitting else ""
+        return  # a fully convolutional network
+    fits = f"; sizes that fit: {', '.join(f'{side}x{side}' for side in fitting[:4])}" if fitting else ""
     yield problem(
         "meta",
         f"images of {height}x{width} do not fit the first fully connected layer: {fault}{fits}",
@@ -113,7 +113,7 @@ def _size(net: Network, preprocessing: Preprocessing, variable: str) -> Iterator
 
 
 def _fits(net: Network, wanted: str, inputs: dict[str, Shape]) -> bool:
-    """Whether the scores have one place, and the window of a convolution is then the whole of its input."""
+    """Whether the scores are one pixel, with a convolution whose filters cover its whole input."""
     try:
         shapes = net.infer_shapes(inputs, [wanted])
     except MatnetError:
@@ -130,17 +130,17 @@ def _classes(net: Network, variable: str) -> Iterator[Finding]:
     names = class_names(net)
     outputs = output_count(net, variable)
     if names is None:
-        named = "ilsvrc12, devkit or a file" if outputs == IMAGENET else "FILE, a line for each"
-        yield note("meta", "the file names no classes", f"name them with --classes {named}")
+        named = "ilsvrc12, devkit or FILE" if outputs == IMAGENET else "FILE (one line per class)"
+        yield note("meta", "the file has no class names", f"give them with --classes {named}")
     elif outputs is not None and len(names) != outputs:
         yield problem(
-            "meta", f"the file names {len(names):,} classes, and {variable!r} has {outputs:,} outputs",
+            "meta", f"the file has {len(names):,} class names, but {variable!r} has {outputs:,} outputs",
             "give the classes with --classes FILE, or the variable with --scores",
         )  # fmt: skip
 
 
 def output_count(net: Network, variable: str) -> int | None:
-    """How many channels the variable has; None if that is not known."""
+    """The number of channels of the variable; None if unknown."""
     try:
         wanted = net.resolve(variable)
         return net.infer_shapes(net.default_input_shapes(), [wanted])[wanted][1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 ONLY_WITH_IMAGES = ("write", "root", "classes", "most", "knobs", "resize", "crops", "exif", "max_pixels")
-"""Options that, as those of the engine, cannot act without labelled images."""
+"""Options that, like those of the engine, have no effect without labelled images."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,5 +59,5 @@ def _knobs(text: str) -> tuple[str, ...]:
     wanted = tuple(part.strip() for part in text.split(","))
     for name in wanted:
         if name not in (*KNOBS, LABELS):
-            raise argparse.ArgumentTypeError(f"{name!r} is not tried{nearest(name, (*KNOBS, LABELS))}")
+            raise argparse.ArgumentTypeError(f"unknown change {name!r}{nearest(name, (*KNOBS, LABELS))}")
     return wanted

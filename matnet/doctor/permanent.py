@@ -1,4 +1,4 @@
-"""Making a change stay: the network with the preprocessing and the classes that the search found."""
+"""Make a change permanent: write a network with the preprocessing and classes that the search found."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matnet.network import Network
 
 
 def write_preprocessing(net: Network, preprocessing: Preprocessing) -> None:
-    """Put a preprocessing into `net.meta.normalization`, so that `Preprocessing.of` gives it again."""
+    """Store a preprocessing in `net.meta.normalization`, so that `Preprocessing.of` returns it."""
     replaced = {*MEAN_FIELDS, *STD_FIELDS, *COLOR_FIELDS, *OTHER_FIELDS}
     fields = {name: value for name, value in normalization(net.meta).items() if name not in replaced}
     channels = preprocessing.channels
@@ -38,15 +38,15 @@ def write_preprocessing(net: Network, preprocessing: Preprocessing) -> None:
 
 
 def mended(net: Network, base: Preprocessing, image: ImageChange | None, label: LabelChange | None) -> Network:
-    """A copy of the network with the change in it.
+    """A copy of the network with the change.
 
-    Raises DataError for a change of the labels that no order of classes stands for: the labels are to be mended.
+    Raises DataError for a change of labels without an equivalent class order: the user must correct the labels.
     """
     from matnet.converters.transposition import swap_rows_and_columns
 
     if image is None and (label is None or not label.classes):
-        what = f" ({label.what}): mend the labels" if label else ""
-        raise DataError(f"nothing to write: what was found is not in the network{what}")
+        what = f" ({label.what}): correct the labels" if label else ""
+        raise DataError(f"nothing to write: the error is not in the network{what}")
     found = net.copy()
     write_preprocessing(found, base if image is None else image.variant.preprocessing)
     if image is not None and image.variant.transposed:

@@ -1,4 +1,4 @@
-"""What the doctor found, as text for people and as JSON."""
+"""The doctor's report as text and as JSON."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ TRIALS = (
     Column("conclusion", "conclusion"),
 )
 LINE = 100
-"""Characters of a line at a terminal."""
+"""Characters per line on a terminal."""
 
 
 BY_CHANCE = (
-    "the error is what chance gives, and none of the usual errors explains it: the network and the classes of the "
-    "images may not belong together"
+    "the top-1 error is that of chance, and none of the usual errors explains it: the images may have other classes "
+    "than the network"
 )
 LEGEND = (
-    "top-1 err.: with the change; was: without it, on the same images; log p: how much the log-probability of the true "
-    "class grows, calibrated, mean of the images; paired signed-rank test, 1 % for all changes together"
+    "top-1 err.: with the change; was: without it, on the same images; log p: mean increase of the calibrated "
+    "log-probability of the true class; paired signed-rank test, at 1 % for all changes together"
 )
 
 
 def findings_text(findings: Sequence[Finding]) -> str:
-    """Problems first, each with what to do."""
+    """The findings as a table, problems first."""
     ordered = sorted(findings, key=lambda finding: finding.level != PROBLEM)
     rows = [{**finding.record(), "what": " ".join(finding.what.split())} for finding in ordered]
     columns = FINDINGS if any(finding.remedy for finding in findings) else FINDINGS[:-1]
@@ -45,27 +45,27 @@ def findings_text(findings: Sequence[Finding]) -> str:
 
 
 def trials_text(diagnosis: Diagnosis) -> str:
-    """The error as it is, then that of every change; `verdict` says how the best one becomes permanent."""
+    """A table of the unchanged error and that of every change."""
     rows = [_row(diagnosis.base, "")] + [_row(trial, trial.conclusion) for trial in diagnosis.trials]
     return "\n\n".join([Table(TRIALS, rows).text(width=LINE), paragraph(LEGEND)])
 
 
 def paragraph(text: str) -> str:
-    """Text in lines that fit a terminal; an option is not broken at its hyphens."""
+    """Text wrapped for a terminal, without breaks at the hyphens of options."""
     return fill(text, LINE, break_on_hyphens=False, break_long_words=False)
 
 
 def verdict(diagnosis: Diagnosis) -> str:
-    """The conclusion of the search in a sentence."""
+    """The conclusion of the search, with the best change and how to make it permanent."""
     best, base = diagnosis.best, diagnosis.base
     if best is None:
         if diagnosis.by_chance:
             return BY_CHANCE
         if diagnosis.trials and all(trial.verdict == UNDECIDED for trial in diagnosis.trials):
-            return f"nothing can be decided with {diagnosis.base.images} images; give more"
-        return "none of the usual errors is found"
+            return f"{diagnosis.base.images} images are too few for a decision; give more"
+        return "found none of the usual errors"
     others = [trial.knob for trial in diagnosis.trials if trial.verdict == BETTER and trial is not best]
-    rest = f"; better alone as well: {', '.join(dict.fromkeys(others))}; try again after the change" if others else ""
+    rest = f"; also better: {', '.join(dict.fromkeys(others))}; run the doctor again after the change" if others else ""
     return (
         f"{best.knob}: {best.what}: the top-1 error falls from {best.base_error:.1f} to {best.error:.1f} % "
         f"({best.images} images, p = {best.p:.2g}){rest}; make it permanent with {best.remedy or base.remedy}"
@@ -75,7 +75,7 @@ def verdict(diagnosis: Diagnosis) -> str:
 def record(
     model: str, findings: Sequence[Finding], diagnosis: Diagnosis | None, preprocessing: str = "", dataset: str = ""
 ) -> dict[str, Any]:
-    """All of it as plain JSON values."""
+    """The report as plain JSON values."""
     return {
         "model": model,
         "preprocessing": preprocessing,

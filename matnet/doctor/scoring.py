@@ -1,4 +1,4 @@
-"""Scores of the same images under several preparations: each image decoded once, in memory of a fixed size."""
+"""Score the same images with several preprocessings: each image is decoded once, memory is bounded."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from matnet.images.decode import decode_uint8
 from matnet.network import Network
 
 MEMORY = 256 << 20
-"""Bytes of the prepared images that are kept at a time."""
+"""Bytes of prepared images in memory at a time."""
 MOST_IMAGES = 32
 
 
 class Scorer:
-    """A network compiled once, for images under any preparation.
+    """A network compiled once, for images with any preprocessing.
 
     Raises NetworkError for a network with more than one input.
     """
@@ -36,17 +36,16 @@ class Scorer:
         self._variable, self._source = variable, net.source
         if len(self._engine.inputs) != 1:
             count = len(self._engine.inputs)
-            raise NetworkError(f"{net.source}: {variable!r} needs {count} inputs; expected one image")
+            raise NetworkError(f"{net.source}: {variable!r} needs {count} inputs; expected one image input")
         self._halving = Halving(self._engine, options.strict)
         self.unreadable: list[str] = []
 
     def scores(
         self, paths: Sequence[Path], variants: Sequence[Preparation]
     ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-        """Parts of the images, as their places in `paths` and, for each variant, scores N x K.
+        """Yields parts of the images: their indices in `paths` and, for each variant, scores N x K.
 
-        Images that cannot be read are left out, and named in `unreadable`. Raises NetworkError for scores that are not
-        one per class.
+        Unreadable images are skipped, and listed in `unreadable`. Raises NetworkError for score maps.
         """
         shapes = [variant.preprocessing.shape for variant in variants]
         size = sum(4 * int(np.prod(shape)) for shape in shapes)
@@ -81,7 +80,7 @@ class Scorer:
 
 
 def prepare_all(path: Path, variants: Sequence[Preparation], places: Sequence[np.ndarray]) -> None:
-    """One image under each variant, written into its place; resized once for all that differ only in the values."""
+    """Write one image with each variant to its place; variants that differ only in values share one resized image."""
     first = variants[0].preprocessing
     pixels = decode_uint8(path, first.channels, first.max_pixels, first.exif)
     resized: dict[tuple[object, ...], np.ndarray] = {}
@@ -92,13 +91,13 @@ def prepare_all(path: Path, variants: Sequence[Preparation], places: Sequence[np
             raw = replace(wanted, mean=None, std=None, scale=1.0, color="rgb", input_range=BYTES)
             source = np.ascontiguousarray(pixels.transpose(1, 0, 2)) if variant.transposed else pixels
             resized[key] = raw.apply(source).transpose(1, 2, 0)
-        # An image of the input's size is neither resized nor cropped: only the values change.
+        # The image already has the input size, so it is not resized or cropped again: only the values change.
         values = replace(wanted, resize="pillow", interpolation="bilinear", crop_fraction=(1.0, 1.0))
         values.apply(resized[key], out=place)
 
 
 def mean_colour(paths: Sequence[Path], preprocessing: Preprocessing) -> np.ndarray | None:
-    """The mean of the pixels of resized images, per channel and in `input_range`; None if none is readable."""
+    """The mean pixel of resized images per channel, in `input_range`; None if no image is readable."""
     plain = replace(preprocessing, mean=None, std=None, scale=1.0, color="rgb")
     found = []
     for path in paths:

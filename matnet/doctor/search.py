@@ -1,4 +1,4 @@
-"""The search for what is wrong with preprocessing or labels: the usual errors are tried, and the numbers decide."""
+"""Search for errors in preprocessing or labels: try the usual corrections, and decide by statistical tests."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from matnet.metrics import chance_of
 from matnet.network import Network
 
 LOOKS = (24, 100, 400, 1600, 6400)
-"""Numbers of images after which the tests are made; a change that is decided is not computed any further."""
+"""The numbers of images after which changes are tested; decided changes are not computed further."""
 IMAGES = 400
-"""Images that are looked at, unless more are asked for."""
+"""The default number of images."""
 LEARNED = 4000
-"""Images up to which an order of the classes is learned."""
+"""The most images used for learning a class order."""
 LABELS = "labels"
 BETTER, WORSE, SAME, UNDECIDED = "better", "worse", "no difference", "not decidable"
 
 
 @dataclass(frozen=True)
 class TriedChange:
-    """A change and what came of it, on its first `images` images of the random order.
+    """A change and its result on the first `images` images of the random order.
 
-    error, low, high: the top-1 error in percent and its 95 % interval. base_error: without the change, on the same
-    images. gain: how much the log-probability of the true class grows on average. p: of the better side (verdict
-    BETTER) or of the worse side (WORSE), corrected for all tests; else the smaller of the two. needed: images that
-    would decide; None if no number of use would.
+    error, low, high: the top-1 error in percent and its 95 % interval. base_error: the error without the change on the
+    same images. gain: the mean increase of the log-probability of the true class. p: the one-sided p-value for better
+    (verdict BETTER) or worse (WORSE), corrected for all tests; otherwise the smaller one. needed: the number of images
+    for a decision; None if no practical number suffices.
     """
 
     knob: str
@@ -55,7 +55,7 @@ class TriedChange:
 
     @property
     def conclusion(self) -> str:
-        """The verdict in words."""
+        """The verdict as text."""
         if self.verdict != UNDECIDED:
             return self.verdict
         about = f"about {self.needed:,} needed" if self.needed else "no difference seen"
@@ -64,9 +64,9 @@ class TriedChange:
 
 @dataclass
 class Diagnosis:
-    """base: the error without any change. trials: of all changes, the best first. best: the change to make, if any.
+    """base: the result without any change. trials: the results of all changes, best first. best: the change to make.
 
-    change: what `best` is, as an ImageChange, a LabelChange, or one of each. unreadable: images left out.
+    change: `best` as an ImageChange, a LabelChange, or one of each. unreadable: skipped images.
     """
 
     base: TriedChange
@@ -88,8 +88,10 @@ class Diagnosis:
 
 @dataclass
 class _Answers:
-    """What one preparation gave: for each labelling (the images' own, then each label change) and image, the
-    log-probability of the true class and whether it came first; the normalizers of `TEMPERATURES`, for each image."""
+    """The results of one preprocessing, for each labelling (the images' own, then each label change) and image.
+
+    They are the log-probability of the true class, whether it is the top class, and the normalizers of `TEMPERATURES`.
+    """
 
     logs: list[np.ndarray] = field(default_factory=list)
     right: list[np.ndarray] = field(default_factory=list)
@@ -100,20 +102,20 @@ class _Answers:
         return sum(part.shape[1] for part in self.logs)
 
     def of(self, labelling: int, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The first `count` images under one labelling: calibrated log-probabilities, and whether they are right."""
+        """The first `count` images with one labelling: calibrated log-probabilities, and whether they are correct."""
         logs, right = (np.concatenate(parts, axis=1)[labelling] for parts in (self.logs, self.right))
         return self.calibrated(logs[:count]), right[:count]
 
     def calibrated(self, logs: np.ndarray) -> np.ndarray:
-        """Log-probabilities of the true classes of the first images, at the temperature that suits them best."""
+        """Log-probabilities of the true classes of the first images, at the temperature that maximizes their mean."""
         return calibrated(logs, np.concatenate(self.normalizers, axis=1)[:, : len(logs)])
 
 
 class Search:
-    """The search over one labelled data set; `run` gives the Diagnosis.
+    """The search over one labelled data set; `run` returns the Diagnosis.
 
-    images: aligned with the network's classes. variable: scores, one per class. knobs: of KNOBS and LABELS. most: how
-    many images are looked at. Raises what Scorer raises.
+    images: aligned with the network's classes. variable: scores, one per class. knobs: some of KNOBS and LABELS. most:
+    the most images to use. Raises what Scorer raises.
     """
 
     def __init__(
@@ -139,10 +141,10 @@ class Search:
         self._changes = image_changes(preprocessing, knobs, colour, other_color_format(net))
         self._order = order
         self._label_changes: list[LabelChange] = []
-        self._answers: dict[int, _Answers] = {}  # -1: the base; else the place of an image change
+        self._answers: dict[int, _Answers] = {}  # -1: the base; else the index of an image change
         self._whole: list[np.ndarray] = []  # log-probabilities N x K of the base
         self._order_learned = np.zeros(0, int)
-        self._seen: list[int] = []  # places of the readable images so far
+        self._seen: list[int] = []  # indices of the readable images so far
 
     def run(self) -> Diagnosis:
         stops = [look for look in LOOKS if look < len(self._paths)] + [len(self._paths)]
@@ -191,7 +193,7 @@ class Search:
         low, high = int(self._all_labels.min()), int(self._all_labels.max())
         if low < 0 or high >= outputs:
             last = outputs - 1
-            raise DataError(f"{self._images.root}: labels run from {low} to {high}, the outputs from 0 to {last}")
+            raise DataError(f"{self._images.root}: labels run from {low} to {high}, but outputs from 0 to {last}")
         if LABELS in self._knobs:
             found = label_changes(self._images.paths, self._all_labels, outputs, self._names)
             self._label_changes = [
@@ -202,7 +204,7 @@ class Search:
 
     @property
     def _tests(self) -> int:
-        """How many changes are compared with the base; the learned order is one more."""
+        """The number of changes compared with the base, including the learned order."""
         return len(self._changes) + len(self._label_changes) + (LABELS in self._knobs)
 
     def _judged(self, active: Sequence[int], looks: int) -> dict[Any, TriedChange]:
@@ -216,14 +218,14 @@ class Search:
         return found
 
     def _current(self, key: Any) -> bool:
-        """Whether the change of this key has been computed for all images so far."""
+        """Whether the change is computed for all images so far."""
         if key == "learned":
             return True
         number = key if isinstance(key, int) else key[0]
         return number in self._answers and self._answers[number].count == len(self._seen)
 
     def _judged_one(self, key: Any, looks: int, tests: int | None = None) -> TriedChange:
-        """key: the place of an image change, or a pair of it (-1: none) and a labelling, or `learned`."""
+        """key: the index of an image change, or a pair of it (-1: none) and a labelling, or `learned`."""
         if key == "learned":
             learned, order = self._learned_order() or (self._labels[self._seen], np.arange(self._outputs))
             return self._learned(looks, learned, order)
@@ -245,7 +247,7 @@ class Search:
         by_chance = chance_of(count - wrong, count, 1 / self._outputs) > SIGNIFICANT
         if test.better < SIGNIFICANT and wrong <= base_wrong and not by_chance:
             verdict, p = BETTER, test.better
-        elif test.better < SIGNIFICANT:  # surer, but no more often right
+        elif test.better < SIGNIFICANT:  # higher probabilities, but not more correct answers
             verdict, p = SAME, test.better
         elif test.worse < SIGNIFICANT:
             verdict, p = WORSE, test.worse
@@ -259,18 +261,18 @@ class Search:
         return TriedChange(knob, what, verdict, count, error, low, high, base, test.gain, p, needed, remedy)
 
     def _learned_order(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """What `learned_order` gives for the images so far, up to LEARNED."""
+        """The result of `learned_order` for the images so far, up to LEARNED."""
         logs = np.concatenate(self._whole)
         return learned_order(logs, self._labels[self._seen][: len(logs)])
 
     def _learned(self, looks: int, learned: np.ndarray, order: np.ndarray) -> TriedChange:
-        """The trial of another order of the classes, learned by halves."""
+        """The trial of the class order learned from halves of the images."""
         logs = np.concatenate(self._whole)
         self._order_learned = order
         moved = [f"{label} is output {order[label]}" for label in np.unique(self._labels) if order[label] != label]
         shown = ", ".join(moved[:12]) + (", ..." if len(moved) > 12 else "")
-        what = f"the classes in another order, learned from the other half of the images ({shown or 'none moved'})"
-        remedy = "--classes FILE, the classes in the order of the outputs; or --write FIXED.mat, which names them so"
+        what = f"another class order, learned from the other half of the images ({shown or 'unchanged'})"
+        remedy = "--classes FILE with the classes in the order of the outputs, or --write FIXED.mat, which stores them"
         true = self._answers[-1].calibrated(logs[np.arange(len(logs)), learned])
         return self._trial(LABELS, what, remedy, true, logs.argmax(axis=1) == learned, looks * self._tests)
 
@@ -281,7 +283,7 @@ class Search:
         count, wrong = len(right), int((~right).sum())
         low, high = interval(wrong, count)
         error = 100 * wrong / count
-        base = TriedChange("none", "as it is", "", count, error, low, high, error, 0.0, 1.0, None, "")
+        base = TriedChange("none", "unchanged", "", count, error, low, high, error, 0.0, 1.0, None, "")
         by_chance = chance_of(count - wrong, count, 1 / self._outputs) > SIGNIFICANT
         if by_chance and not any(trial.verdict == BETTER for trial in verdicts.values()):
             verdicts |= self._pairs(looks)
@@ -294,7 +296,7 @@ class Search:
                          list(self._scorer.unreadable))  # fmt: skip
 
     def _pairs(self, looks: int) -> dict[Any, TriedChange]:
-        """A change of the labels and one of the images at once: those that are better."""
+        """Combinations of a better change of labels with a better change of preprocessing."""
         keys = [
             (number, labelling)
             for number in range(len(self._changes))
@@ -324,7 +326,7 @@ def try_changes(
 ) -> Diagnosis:
     """Try the usual errors one by one on labelled images; see Search for the options.
 
-    images: aligned with the network's classes, as `matnet.evaluation.classes.align` gives them.
+    images: aligned with the network's classes by `matnet.evaluation.classes.align`.
     """
     from matnet.evaluation.scores import score_variable
 

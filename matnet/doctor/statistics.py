@@ -1,4 +1,4 @@
-"""The statistics behind a verdict: a paired signed-rank test, Wilson's interval, and how many images a test needs."""
+"""The statistics of a verdict: a paired signed-rank test, Wilson's interval, and the sample size of a test."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 
 SIGNIFICANT = 0.01
-"""The error of the first kind of a whole search: of all its tests together."""
+"""The type I error rate of all tests of a search together."""
 POWER = 0.8
-"""The probability with which the number of images that is asked for shows a difference of the observed size."""
+"""The power for which the number of images needed is computed."""
 MOST_NEEDED = 1_000_000
-"""A difference that needs more images than this is called none."""
+"""A difference that needs more images than this counts as no difference."""
 FLOOR = float(np.log(1e-30))
-"""The least log-probability: where float32 gives a probability of 0, or the scores are NaN."""
+"""The lowest log-probability, used if a float32 probability is 0 or scores are NaN."""
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A paired comparison of a change with what it changes, image by image.
+    """A paired comparison, image by image, with and without a change.
 
-    gain: the mean difference of the log-probabilities of the true class, in nats. better, worse: p-values, one-sided,
-    corrected for `tests`. needed: images that would decide it; None if no number up to MOST_NEEDED would.
+    gain: the mean difference of the log-probabilities of the true class, in nats. better, worse: one-sided p-values,
+    corrected for `tests`. needed: the number of images for a decision; None if it exceeds MOST_NEEDED.
     """
 
     images: int
@@ -32,7 +32,7 @@ class Paired:
 
 
 def paired(differences: np.ndarray, tests: int) -> Paired:
-    """Wilcoxon's signed-rank test of N differences, corrected by Bonferroni for so many tests.
+    """Wilcoxon's signed-rank test of N differences, with Bonferroni's correction for `tests`.
 
     Differences of 0 are left out (Wilcoxon 1945). The number of images comes from Noether (1987, JASA 82:645):
     (z_alpha + z_beta)^2 / (3 (p - 1/2)^2), p the probability that the sum of two differences is positive, estimated by
@@ -56,7 +56,7 @@ def paired(differences: np.ndarray, tests: int) -> Paired:
 
 
 def round_up(number: float) -> int:
-    """A number of images to two digits, rounded up.
+    """A number of images, rounded up to two digits.
 
     >>> round_up(1234.5), round_up(7.2)
     (1300, 8)
@@ -77,9 +77,9 @@ def interval(wrong: int, images: int) -> tuple[float, float]:
 
 
 def log_probabilities(scores: np.ndarray) -> np.ndarray:
-    """Scores N x K, probabilities or what a softmax would take, as float32 logarithms of probabilities, >= FLOOR.
+    """Scores N x K (probabilities or the input of a softmax) as float32 log-probabilities, >= FLOOR.
 
-    Rows of numbers from 0 to 1 that add up to 1 are probabilities.
+    Rows of values from 0 to 1 that sum to 1 are probabilities.
     """
     values = np.nan_to_num(scores.astype(np.float64), nan=-np.inf, posinf=1e30, neginf=-np.inf)
     sums = values.sum(axis=1)
@@ -93,11 +93,11 @@ def log_probabilities(scores: np.ndarray) -> np.ndarray:
 
 
 TEMPERATURES = np.array([0, *(2.0 ** np.arange(-8, 3))])
-"""Inverse temperatures: log-probabilities are multiplied by one and normalized again; 0 makes all classes equal."""
+"""Inverse temperatures: factors of log-probabilities, which are then normalized again; 0 makes all classes equal."""
 
 
 def normalizers(logs: np.ndarray) -> np.ndarray:
-    """What normalizes log-probabilities N x K at each of TEMPERATURES: the logarithms of sums, T x N."""
+    """The normalizers (log-sum-exp) of log-probabilities N x K at each of TEMPERATURES, T x N."""
     found = np.empty((len(TEMPERATURES), len(logs)))
     for row, inverse in enumerate(TEMPERATURES):
         scaled = logs.astype(np.float64) * inverse
@@ -107,10 +107,10 @@ def normalizers(logs: np.ndarray) -> np.ndarray:
 
 
 def calibrated(true: np.ndarray, normalizers: np.ndarray) -> np.ndarray:
-    """Log-probabilities of the true classes, N, at the one temperature with the greatest mean (Guo et al., ICML 2017).
+    """Log-probabilities of the true classes, N, at the temperature with the highest mean (Guo et al., ICML 2017).
 
-    So a change is not better because the network is less sure of wrong answers: what tells nothing gives every image
-    log(1 / K), however sure it is.
+    With calibration, a change does not win only by making the network less confident of wrong answers: an uninformative
+    network gets log(1 / K) for every image, whatever its confidence.
     """
     all_true = TEMPERATURES[:, np.newaxis] * true.astype(np.float64) - normalizers
     return np.asarray(all_true[all_true.mean(axis=1).argmax()])

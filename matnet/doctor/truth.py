@@ -1,4 +1,4 @@
-"""The labels of the images as the network's classes, also where they are labelled in a way that only nearly fits."""
+"""Align the labels of images with the network's classes, even if they only nearly fit."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ def aligned(
     order: str | None,
     variable: str,
 ) -> tuple[ImageList, list[Finding]]:
-    """The images with labels that count in the network's outputs, and what is wrong with them already.
+    """The images with labels as indices of the network's outputs, and findings about the labels.
 
-    Where nothing states the order of ImageNet's classes, they are taken as sorted by WordNet id, and where labels run
-    from 1 to the number of the outputs, 1 is subtracted; the search decides. Raises DataError for any other labels that
-    fit no class.
+    ImageNet classes in an unknown order are assumed to be sorted by WordNet id, and labels from 1 to the number of
+    outputs to be 1-based; the search checks both. Raises DataError for other labels that match no class.
     """
     findings: list[Finding] = [note("labels", text) for text in images.notes]
     try:
@@ -44,9 +43,9 @@ def aligned(
 
 
 def _attempts(images: ImageList, outputs: int | None, stated: object) -> Iterator[tuple[ImageList, str, str]]:
-    """Other labels or another order that may fit, in words, with what makes them stay."""
+    """Other labels or class orders that may fit, their descriptions, and how to make them permanent."""
     if images.class_names is None and outputs and images.labels.min() >= 1 and images.labels.max() == outputs:
         shifted = replace(images, labels=images.labels - 1)
-        yield shifted, "taken as counted from 1", "subtract 1 from every label of the list"
+        yield shifted, "read as 1-based", "subtract 1 from every label of the list"
     if stated is None and images.class_names and all(WNID.match(name) for name in images.class_names):
-        yield images, "taken as sorted by WordNet id, as Caffe's networks count", "--classes ilsvrc12"
+        yield images, "read as sorted by WordNet id, Caffe's class order", "--classes ilsvrc12"

@@ -1,4 +1,4 @@
-"""The published tables again: which rows, on what data, measured, kept, compared, written, drawn."""
+"""Reproduce the published tables: choose rows and data, measure, store, compare, write, plot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `matnet reproduce` does: its options, the run over the published tables, the files of results."""
+"""The command `matnet reproduce`: its options, the run over the published tables, the result files."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _place(text: str) -> tuple[str, Path]:
-    """`NAME=PATH` as a pair."""
+    """Parse `NAME=PATH`, for argparse."""
     name, equals, path = text.partition("=")
     if not equals or not path or name not in NAMED:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH with one of {', '.join(NAMED)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH, with NAME one of {', '.join(NAMED)}")
     return name, Path(path)
 
 
@@ -114,9 +114,9 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The whole run; status 1 where a check fails, 2 where a row failed or is not valid, else 0.
+    """Run the command. Returns 1 if a check fails, 2 if a row failed or is not valid, else 0.
 
-    Raises DataError for options that clash.
+    Raises DataError for conflicting options.
     """
     options = parse_stated(parser(), sys.argv[1:] if argv is None else argv)
     _refuse_idle(options)
@@ -141,46 +141,46 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _refuse_idle(options: argparse.Namespace) -> None:
-    """DataError, or MatnetError, for options that contradict each other or cannot act."""
+    """Raises DataError or MatnetError for options that conflict or have no effect."""
     if options.resume and options.fresh:
-        raise DataError("--resume and --fresh contradict each other: kept rows are taken, or measured anew")
+        raise DataError("--resume and --fresh conflict: one uses stored rows, the other measures them again")
     if options.models:
-        refuse_idle(options, ["all"], "not with --models, which names the rows")
+        refuse_idle(options, ["all"], "not with --models, which selects the rows")
     if options.lfw is None:
-        refuse_idle(options, ["pairs", "face_crop"], "only with --lfw, whose faces they are about")
+        refuse_idle(options, ["pairs", "face_crop"], "only with --lfw")
     if options.voc is None:
-        refuse_idle(options, ["sbd", "proposals"], "only with --voc, whose images they are about")
+        refuse_idle(options, ["sbd", "proposals"], "only with --voc")
     places = [name for name, _ in options.data]
     twice = sorted({name for name in places if places.count(name) > 1})
     if twice:
         raise DataError(f"--data {twice[0]}=...: given twice; give one place")
     if options.random_weights:
-        refuse_idle(options, ["offline"], "not with --random-weights, which fetch nothing")
+        refuse_idle(options, ["offline"], "not with --random-weights, which downloads nothing")
     else:
         refuse_idle(options, ["seed"], "only with --random-weights")
 
 
 def _note_idle_data(options: argparse.Namespace, expected: Sequence[Expected]) -> None:
-    """A note for each data set that is given and that no row is measured on."""
+    """Log a note for each given data set that no row uses."""
     read = " ".join(OPTIONS.get(row.data, "") for row in expected)
     given = stated(options, ["imagenet", "voc", "lfw"]) + [f"--data {name}=" for name, _ in options.data]
     for option in given:
         if option not in read:
-            log.info("%s: no row here is measured on this set", option)
+            log.info("%s: no row of this run uses this data set", option)
 
 
 def _interrupted(stop: KeyboardInterrupt, rows: list[Row], options: argparse.Namespace) -> int:
-    """How far the run came, and how to go on; the exit status, 130 or, after SIGTERM, 143."""
+    """Log the progress and how to continue. Returns the exit status: 130, or 143 after SIGTERM."""
     if isinstance(stop, Interrupted) and stop.tally.images:
         log.info("interrupted within a row, after %s images: %s", f"{stop.tally.images:,}", stop.figures)
-    log.info("%d rows are finished and kept in %s; the same command goes on from there", len(rows), _results(options))
+    log.info("%d finished rows are stored in %s; run the same command to continue", len(rows), _results(options))
     if isinstance(stop, Interrupted):
         return stop.status
     return ExitStatus.TERMINATED if isinstance(stop, Terminated) else ExitStatus.INTERRUPTED
 
 
 def reproduction(options: argparse.Namespace) -> Reproduction:
-    """The run that the options describe."""
+    """The Reproduction for the options."""
     fetcher = Fetcher(progress=not options.quiet and sys.stderr.isatty())
     return Reproduction(
         DataSets(
@@ -209,17 +209,17 @@ def reproduction(options: argparse.Namespace) -> Reproduction:
 
 
 def _results(options: argparse.Namespace) -> Path:
-    """Where finished rows are kept."""
+    """The folder of finished rows."""
     return options.results or home() / "results"
 
 
 def _bar(title: str, hidden: bool) -> Show:
-    """A progress bar of a row."""
+    """The progress bar of a row."""
     return lambda total, start, task: progress(total, start, task, hidden, desc=title, leave=False)
 
 
 def _report(row: Row, options: argparse.Namespace) -> None:
-    """One line on stderr as soon as a row is finished, for runs that take hours."""
+    """Log one line per finished row, for runs that take hours."""
     if options.quiet or not row.done:
         return
     figures = {name: value for name, value in row.record()["figures"].items() if value is not None}
@@ -228,7 +228,7 @@ def _report(row: Row, options: argparse.Namespace) -> None:
 
 
 def _require_outputs(options: argparse.Namespace) -> None:
-    """FileFormatError or EngineError before hours of work where results could not be written or drawn."""
+    """Raises FileFormatError or EngineError, before hours of work, if results cannot be written or plotted."""
     outputs = [(getattr(options, name), kind) for name, kind in OUTPUTS.items()]
     check_outputs([(None if target == "-" else target, kind) for target, kind in outputs], options.models or ())
     if options.plots:
@@ -237,7 +237,7 @@ def _require_outputs(options: argparse.Namespace) -> None:
 
 
 def _write(rows: list[Row], verdict: Verdict | None, options: argparse.Namespace) -> None:
-    """The tables on stdout (or the JSON, where that is wanted there), the files, the plots, the check on stderr."""
+    """Write tables (or JSON) to stdout, the files, the plots, and the check to stderr."""
     remarks = verdict.lines if verdict else ()
     document = as_json(rows, remarks)
     print(document if options.json == "-" else terminal(rows))

@@ -1,4 +1,4 @@
-"""The data sets of the tables: which folder the user gave for each, loaded once, whole or in part."""
+"""The data sets of the tables, from the user's folders; each is loaded once, whole or limited."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from matnet.datasets.base import DataSet
 
 LISTS = ("flickr-style", "compcars", "flowers", "places205")
-"""Sets that are lists of lines `path label`, folders of classes, or published in a layout that is recognised."""
+"""Data sets as list files, class folders, or in a known published layout."""
 NAMED = ("cifar10", "context", "bsds500", *LISTS)
-"""Sets whose place `--data NAME=PATH` gives."""
+"""Data sets given by `--data NAME=PATH`."""
 OPTIONS = {
     "imagenet": "--imagenet FOLDER",
     "rv-voc11": "--voc FOLDER",
@@ -27,15 +27,15 @@ OPTIONS = {
     **{name: f"--data {name}=FOLDER" for name in NAMED},
     **{name: f"--data {name}=FILE, a list of lines `path label`" for name in LISTS},
 }
-"""Sets by the option that says where they lie."""
+"""Data set -> the option that gives its folder."""
 
 
 @dataclass
 class DataSets:
-    """Folders by option, and the sets read so far. sbd: SBD's folder, pairs: LFW's list, where they lie elsewhere.
+    """The folders given by options, and the data sets read so far. sbd: SBD's folder. pairs: LFW's list.
 
-    limit: only so many images or pairs of each set; None: all. proposals: boxes for VOC 2007's test images. named:
-    places of other sets, by their names in NAMED.
+    limit: the most images or pairs of each data set; None: all. proposals: boxes for VOC 2007's test images. named:
+    the paths of other data sets by name, as in NAMED.
     """
 
     imagenet: Path | None = None
@@ -49,7 +49,7 @@ class DataSets:
     _read: dict[str, DataSet | Exception | None] = field(default_factory=dict)
 
     def faults(self, rows: Iterable[Expected]) -> list[str]:
-        """Read the sets of all rows whose folder was given; what is wrong with them, before anything runs."""
+        """Read the given data sets of all rows before anything runs. Returns their errors."""
         found = []
         for row in rows:
             try:

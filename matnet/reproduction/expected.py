@@ -1,4 +1,4 @@
-"""Which rows a table has: the models of the published page in its order, or the ones asked for."""
+"""The rows of the tables: the models of the published page in its order, or the requested ones."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PAGE = (*IMAGENET_ROWS, *SEGMENTATION_ROWS, "vgg-face")
 """The models of MatConvNet's page of May 2016, in the order of its tables."""
 
 OWN = "own"
-"""The images that lie beside a model's card."""
+"""The data set of images beside a model card."""
 
 SETS = {
     "ILSVRC-2012 val": "imagenet",
@@ -57,7 +57,7 @@ SETS = {
     "Oxford 102 flowers, 1,020 images": "flowers",
     "Places205 val": "places205",
 }
-"""The data that cards quote figures on, by the set that they are measured on here."""
+"""Data set as named in model cards -> data set on which it is measured here."""
 
 TABLES = {
     "imagenet": "classification",
@@ -75,12 +75,12 @@ TABLES = {
     "flowers": "classification",
     "places205": "classification",
 }
-"""Sets by the table that their figures stand in, which is also the task."""
+"""Data set -> the table of its figures, which is also the task."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """A row before it is measured. file: where the user's own copy of the model lies, or None for the zoo's."""
+    """A row before it is measured. file: the user's own copy of the model, or None for the zoo's."""
 
     card: Card
     data: str  # a key of TABLES
@@ -93,20 +93,20 @@ class Expected:
 
     @property
     def short_name(self) -> str:
-        """As the page's tables call the model: without `imagenet-`."""
+        """The model's name in the page's tables: without `imagenet-`."""
         return self.card.name.removeprefix("imagenet-")
 
 
 def all_published() -> list[str]:
-    """Every model of the zoo with published figures on data that is known, or images beside its card."""
+    """Every model of the zoo with published figures on a known data set, or images beside its card."""
     return [card.name for card in all_cards() if _expected(card.name) is not None]
 
 
 def expected_rows(names: Sequence[str] | None = None) -> list[Expected]:
-    """The rows of the page, or those of `names`: names of models, or paths of `.mat` files that bear a model's name.
+    """The rows of the page, or those of `names`: model names, or paths of `.mat` files with a model's name.
 
-    In a table the newest model comes first; models of one year keep their order. Raises UnknownModelError, or
-    DataError listing the models for which no table is known here.
+    In a table, newest models come first; models of one year keep their order. Raises UnknownModelError, or DataError
+    that lists the models without a known table.
     """
     rows: list[Expected] = []
     faults = []
@@ -119,33 +119,33 @@ def expected_rows(names: Sequence[str] | None = None) -> list[Expected]:
     if faults:
         known = f"known: {', '.join(dict.fromkeys(SETS))}, and images beside a card"
         raise DataError(
-            listing(f"{len(faults)} model(s) have no published figures on data that is known ({known}):", faults)
+            listing(f"models without published figures on a known data set ({known}):", faults)
         )
     return in_tables(rows)
 
 
 def in_tables(rows: Iterable[Expected]) -> list[Expected]:
-    """The rows table by table; within one the newest first."""
+    """The rows by table, newest models first."""
     order = list(dict.fromkeys(TABLES.values()))
     return sorted(rows, key=lambda row: (order.index(row.task), -(row.card.introduced or 0)))
 
 
 def _card_of(file: Path) -> Card:
-    """The card of a file, by its name or its checksum; DataError if neither is known."""
+    """The card for a file's name or checksum. Raises DataError if neither is known."""
     card = card_of(file)
     if card is not None:
         return card
     model = Catalogue(all_cards()).identify(file).model
     if not model:
         raise DataError(
-            f"{file}: neither its name nor its checksum is that of a known model, so no published figure is its own; "
-            f"give it a model's name, or measure it with `{program('eval')} {file} --data FOLDER`"
+            f"{file}: no known model has this name or checksum, so there are no published figures for it; rename it, "
+            f"or measure it with `{program('eval')} {file} --data FOLDER`"
         )
     return find_card(model)
 
 
 def _expected(name: str) -> Expected | None:
-    """The row that a model's name, or a file, means; None if its figures are on other data."""
+    """The row of a model's name or file; None if its figures are for other data."""
     file = Path(name) if Path(name).is_file() else None
     card = _card_of(file) if file else find_card(name)
     if card.test_images is not None:

@@ -1,4 +1,4 @@
-"""The rows as files: JSON with everything that is known of each, and CSV with a line per model."""
+"""The rows as files: JSON with everything about each row, and CSV with a line per model."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ RUN_COLUMNS = (
     "list_sha256",
     "date",
 )
-"""Fields of a run that CSV has besides the figures."""
+"""The fields of a run in the CSV file, in addition to the figures."""
 
 
 def as_json(rows: Iterable[Row], remarks: Sequence[str] = ()) -> str:
-    """All rows with their runs; `remarks` are the lines of a check, if there was one."""
+    """All rows with their runs; remarks: the lines of a check."""
     document = {
         "matnet": __version__,
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -39,7 +39,7 @@ def as_json(rows: Iterable[Row], remarks: Sequence[str] = ()) -> str:
 
 
 def as_csv(rows: Iterable[Row]) -> str:
-    """A line per model; a figure of another task, or one that was not measured or published, is left empty."""
+    """A line per model; figures of other tasks, and figures not measured or published, are empty."""
     return Table([Column(name, name) for name in _columns()], [_flat(row.record()) for row in rows]).csv()
 
 

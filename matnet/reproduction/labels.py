@@ -1,4 +1,4 @@
-"""Names beside the points of a plot, where they cover neither each other nor a point."""
+"""Place names beside the points of a plot, without covering each other or a point."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from math import cos, hypot, pi, sin
 from typing import Any, NamedTuple
 
-MARK = 5.0  # pixels around a point that no name may cover, and between names
-DISTANCES = (9, 16, 26, 38, 52, 68, 86, 106, 130)  # pixels from a point to where its name begins
+MARK = 5.0  # margin in pixels around points and between names
+DISTANCES = (9, 16, 26, 38, 52, 68, 86, 106, 130)  # pixels from a point to the start of its name
 DIRECTIONS = 16
-LEADER = 14.0  # a name farther away than this has a line to its point
-ASTRAY = 40.0  # what it costs that another point is nearer to a name than its own, in pixels covered
+LEADER = 14.0  # a name farther away gets a line to its point
+ASTRAY = 40.0  # the cost, in covered pixels, if another point is nearer to a name than its own
 
 
 Place = tuple[float, float]
@@ -25,14 +25,14 @@ class LabelBox(NamedTuple):
     top: float
 
     def overlap(self, other: LabelBox) -> float:
-        """The common area."""
+        """The area of the intersection."""
         width = min(self.right, other.right) - max(self.left, other.left)
         height = min(self.top, other.top) - max(self.bottom, other.bottom)
         return width * height if width > 0 and height > 0 else 0.0
 
 
 def place_labels(axes: Any, points: Sequence[tuple[float, float, str]], size: float = 8.0) -> None:
-    """Write each point's name (x, y, name) near it; the most crowded points choose first. The limits must be set."""
+    """Write the name of each point (x, y, name) near it, the most crowded points first. Set the limits before."""
     drawn = axes.figure
     drawn.draw_without_rendering()
     renderer = drawn.canvas.get_renderer()
@@ -57,9 +57,9 @@ def place_labels(axes: Any, points: Sequence[tuple[float, float, str]], size: fl
 def best_place(
     centre: Place, size: Place, frame: LabelBox, taken: Sequence[LabelBox], others: Sequence[Place] = ()
 ) -> tuple[LabelBox, bool]:
-    """The nearest box of `size` around a point that lies in the frame and covers nothing, or covers least.
+    """The nearest box of `size` to a point that lies in the frame and covers nothing, or the least.
 
-    Places to which one of `others` is no farther come last; whether it had to be such a one is the second value.
+    Boxes at least as near to one of `others` come last; the second value is whether such a box was chosen.
     """
     best, least, astray = None, float("inf"), False
     for box in _candidates(centre, size):
@@ -77,7 +77,7 @@ def best_place(
 
 
 def distance(point: Place, box: LabelBox) -> float:
-    """From a point to the nearest edge of a box; 0 inside."""
+    """The distance from a point to a box; 0 inside."""
     near = _nearest(point, box)
     return hypot(near[0] - point[0], near[1] - point[1])
 
@@ -97,7 +97,7 @@ def _candidates(centre: Place, size: Place) -> Iterator[LabelBox]:
 
 
 def _crowd(centres: Sequence[Place], index: int) -> int:
-    """How many other points are near one."""
+    """How many other points are near this one."""
     x, y = centres[index]
     return sum(hypot(x - a, y - b) < 100 for a, b in centres) - 1
 

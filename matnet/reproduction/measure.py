@@ -1,4 +1,4 @@
-"""One row's figures: the network of a model over a data set, prepared as the published figures were measured."""
+"""Measure the figures of one row: a model on a data set, with the protocol of the published figures."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MeasureSettings:
-    """What the figures depend on besides model and data. protocol, crops: of classification; None: those that the
-    published figures of the row were measured by.
+    """The settings that decide the figures, besides model and data.
 
-    face_crop: the part of a face image that is taken. decoders: threads that decode. sharing: who computes. engine:
-    how the network is computed.
+    protocol, crops: for classification; None: those of the row's published figures. face_crop: the cropped part of a
+    face image. decoders: number of decoding threads. sharing: where to compute. engine: the engine's options.
     """
 
     protocol: str | None = None
@@ -40,23 +39,23 @@ class MeasureSettings:
     engine: EngineOptions = field(default_factory=lambda: EngineOptions(batch_size=BATCH_SIZE))
 
     def protocol_of(self, row: Expected) -> str:
-        """By name; images beside a card are prepared as the network's file says."""
+        """The name of the protocol; images beside a card use that of the network's file."""
         fixed = TASKS[row.task].protocol
         if fixed:
             return fixed
         return self.protocol or self._measured(row).protocol
 
     def crops_of(self, row: Expected) -> int:
-        """Views of each image, 1 or 10."""
+        """The number of views per image, 1 or 10."""
         return self.crops or (self._measured(row).crops if row.task == "classification" else 1)
 
     def decisive(self, row: Expected) -> dict[str, Any]:
-        """Settings that change the row's figures, beyond protocol and engine."""
+        """The settings that change the row's figures, besides protocol and engine."""
         crops = {} if row.task == "segmentation" else {"crops": self.crops_of(row)}
         return {**crops, **({"face_crop": round(self.face_crop, 6)} if row.task == "faces" else {})}
 
     def _measured(self, row: Expected) -> Measured:
-        """How the published figures were measured, as far as matnet can repeat it."""
+        """The protocol and crops of the published figures, as far as matnet supports them."""
         from matnet.images.protocols import Measured, protocol_for
 
         if row.data == OWN or row.published is None:
@@ -64,7 +63,7 @@ class MeasureSettings:
         return protocol_for(row.published.source, row.published.protocol) or Measured("meta")
 
     def preprocessing(self, net: Network, row: Expected) -> Preprocessing:
-        """How the row's images are prepared."""
+        """The preprocessing of the row's images."""
         from matnet.images import Preprocessing
 
         if TASKS[row.task].own_size:
@@ -83,9 +82,9 @@ def measure(
     show: Show | None = None,
     kept: Path | None = None,
 ) -> Run:
-    """Evaluate `net` on the row's data; raises what `matnet.evaluation.flow.run` raises.
+    """Evaluate `net` on the row's data. Raises what `matnet.evaluation.flow.run` raises.
 
-    kept: where a run that is interrupted keeps what it has counted, and goes on from; whoever keeps the row removes it.
+    kept: the file from which an interrupted run resumes; the caller removes it after storing the row.
     """
     prepared, labels = settings.preprocessing(net, row), row.card.labels
     stated = {"order": labels.get("order"), "named": labels.get("names")}
@@ -96,10 +95,10 @@ def measure(
 
 
 def _state(state: Unfinished) -> Unfinished:
-    """The state of an interrupted run; removed, with a warning, where it is another run's."""
+    """The state of an interrupted run; removed, with a warning, if it belongs to another run."""
     try:
         state.load()
     except DataError as error:
-        log.warning("%s; starting anew", str(error).split("; ")[0])
+        log.warning("%s; starting again", str(error).split("; ")[0])
         state.remove()
     return state

@@ -1,4 +1,4 @@
-"""The model of a row: the user's file, the cache's, one that is fetched, or random weights; and which file that is."""
+"""The model of a row: the user's file, a cached or downloaded file, or random weights; and its identity."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 
 class AbsentModelError(MatnetError):
-    """A model that is not on this machine and cannot be fetched."""
+    """A model that is not on this machine and cannot be downloaded."""
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where models come from. offline: nothing is fetched. random: random weights, with `seed`, and no files."""
+    """The source of models. offline: download nothing. random: use random weights with `seed`, and no files."""
 
     fetcher: Fetcher = field(default_factory=Fetcher)
     offline: bool = False
@@ -35,7 +35,7 @@ class ModelSource:
     seed: int = 0
 
     def find(self, row: Expected) -> Path | None:
-        """The row's file, which is fetched where that can be; None with random weights. AbsentModelError says why."""
+        """The row's file, downloaded if possible; None with random weights. Raises AbsentModelError with the reason."""
         if self.random:
             return None
         card = row.card
@@ -46,13 +46,13 @@ class ModelSource:
             raise AbsentModelError(f"no .mat file was published; `{program('convert')} {card.name}` makes one")
         if self.offline:
             raise AbsentModelError(
-                f"not on this machine, and nothing is fetched; `{program('zoo')} fetch {card.name}` gets it"
+                f"not on this machine, and --offline downloads nothing; `{program('zoo')} fetch {card.name}` gets it"
             )
         try:
             return self.fetcher.mat(card)
         except DownloadError as error:
             log.warning("%s", error)
-            raise AbsentModelError(f"could not be fetched; {_by_hand(str(error))}") from error
+            raise AbsentModelError(f"download failed; {_by_hand(str(error))}") from error
 
     def load(self, row: Expected, path: Path | None) -> Network:
         """The network of a row."""
@@ -61,24 +61,24 @@ class ModelSource:
         return random_network(row.card.name, self.seed) if path is None else load_network(path)
 
     def identity(self, row: Expected, path: Path | None) -> str:
-        """What identifies the row's weights: the file's SHA-256, or how the random ones are drawn."""
+        """The identity of the row's weights: the file's SHA-256, or the seed of random weights."""
         from matnet.evaluation.record import file_sha256
 
         return f"random weights, seed {self.seed}, {row.card.name}" if path is None else file_sha256(path)
 
 
 def _by_hand(error: str) -> str:
-    """The line of a failed download that says which file to bring."""
+    """The line of a failed download's message that says which file to download by hand."""
     lines = [line.strip() for line in error.splitlines()]
     return next((line for line in lines if line.startswith("by hand: ")), lines[0])
 
 
 class Checksums:
-    """What the files are, by their MD5: as `matnet zoo verify` says it."""
+    """Identifies files by their MD5, as `matnet zoo verify` does."""
 
     def __init__(self) -> None:
         self._catalogue = Catalogue(all_cards())
 
     def of(self, row: Expected, path: Path | None) -> FileIdentity:
-        """The finding for the row's file; absent where there is none."""
+        """The identity of the row's file; absent if there is none."""
         return self._catalogue.identify(path) if path is not None else FileIdentity(row.card.mat, ABSENT, row.card.name)

@@ -1,4 +1,4 @@
-"""Pictures of the tables: error against speed, error against parameters, and ROC curves of faces."""
+"""Plots of the tables: error against speed, error against parameters, and ROC curves of faces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEASURED, PUBLISHED = "#1f5fa8", "#9a9a9a"
 
 @dataclass(frozen=True)
 class Point:
-    """A model's place: what it is called, across, its top-1 error, and whether both were measured here."""
+    """The point of a model: its name, x value, top-1 error, and whether both were measured here."""
 
     name: str
     x: float
@@ -28,10 +28,10 @@ class Point:
 
 
 def write_plots(rows: Iterable[Row], folder: Path) -> list[Path]:
-    """The PNG files that the rows allow; the folder is made where it is not. Raises EngineError without matplotlib.
+    """Write the PNG files for the rows; creates the folder if necessary. Raises EngineError without matplotlib.
 
-    Errors on different data do not compare, so each data set has plots of its own. A model without a measurement stands
-    where it was published, as a hollow mark.
+    Errors on different data are not comparable, so each data set has its own plots. Models without measurements appear
+    with their published figures, as hollow marks.
     """
     require_matplotlib()
     found = list(rows)
@@ -100,7 +100,7 @@ def _scatter(points: Sequence[Point], across: str) -> Any:
 
 
 def _plain_ticks(axes: Any, values: Sequence[float]) -> None:
-    """Numbers as people write them on a logarithmic axis: 10, 20, 30, 50, ..."""
+    """Set plain tick labels on a logarithmic axis: 10, 20, 30, 50, ..."""
     from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
     low, high = min(values) / 1.5, max(values) * 1.5

@@ -1,4 +1,4 @@
-"""The rows as tables for people: for the terminal and as Markdown, each figure beside the published one."""
+"""The rows as tables for the terminal and Markdown, each figure beside the published one."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ TITLES = {
     "flowers": "Oxford 102 flowers, 1,020 images: classification, errors in percent",
     "places205": "Places205 val: classification, errors in percent",
 }
-"""Tables by set, or by task for the sets of MatConvNet's page."""
+"""The titles of tables by data set, or by task for the data sets of MatConvNet's page."""
 SWAPPED = (
-    "MatConvNet's page heads its last two columns the other way round; the figures here stand under what they are: "
-    "of all pixels, and as the mean over classes."
+    "MatConvNet's page exchanges the headings of its last two columns; here the figures have the right headings: "
+    "accuracy of all pixels, and mean over classes."
 )
 UNLIKE_PAPER = (
-    "The published accuracy is the paper's, for faces found and cut by its authors, descriptors averaged over crops, "
-    "and an embedding that was never released; here every image goes in once, unaligned, and descriptors are compared "
-    "as the network gives them. The two are not expected to agree."
+    "The published accuracy is the paper's: its authors detected and cropped the faces, averaged descriptors over "
+    "crops, and used an embedding that was never released. Here every image is used once, unaligned, and the network's "
+    "descriptors are compared directly. The two are not expected to agree."
 )
 
 
 def tables(rows: Iterable[Row]) -> list[Table]:
-    """The tables of the page that have rows, in its order."""
+    """The page's tables that have rows, in its order."""
     parts: dict[str, list[Row]] = {}
     for row in rows:
         data = row.expected.data
@@ -58,12 +58,12 @@ def tables(rows: Iterable[Row]) -> list[Table]:
 
 
 def terminal(rows: Iterable[Row]) -> str:
-    """All tables, as they are printed."""
+    """All tables as text."""
     return "\n\n".join(table.terminal() for table in tables(rows))
 
 
 def markdown(rows: Iterable[Row], remarks: Sequence[str] = ()) -> str:
-    """All tables as a Markdown document; `remarks` are lines that end it."""
+    """All tables as a Markdown document, followed by `remarks`."""
     parts = [table.markdown() for table in tables(rows)]
     end = ["\n".join(f"- {line}" for line in remarks)] if remarks else []
     return "\n\n".join(["# Published tables, measured again", *parts, *end]) + "\n"
@@ -115,7 +115,7 @@ def _row(row: Row) -> dict[str, Any]:
 
 
 def _plain(value: float | None) -> str:
-    """A published figure with the digits that it was published with: one, or two."""
+    """A published figure with its published number of decimals, one or two."""
     if value is None:
         return ""
     return f"{value:.1f}" if value == round(value, 1) else f"{value:.2f}"
@@ -131,7 +131,7 @@ def _status(row: Row) -> str:
 
 
 def _how(rows: Sequence[Row]) -> list[str]:
-    """How the figures were measured, once for all rows that were measured alike."""
+    """How the figures were measured, once for all rows with the same settings."""
     done = [row.run for row in rows if row.done]
     ways = dict.fromkeys(
         f"{run.get('images'):,} images of {run.get('dataset')}"
@@ -143,7 +143,7 @@ def _how(rows: Sequence[Row]) -> list[str]:
 
 
 def _details(rows: Sequence[Row]) -> list[str]:
-    """What the status column has no room for; the same words once for all models that they go for."""
+    """The statuses that are too long for the column; equal ones once for all their models."""
     reasons: dict[str, list[str]] = {}
     for row in rows:
         if row.outcome.reason:

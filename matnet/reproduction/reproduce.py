@@ -1,4 +1,4 @@
-"""The loop over the rows: find the model, take its row where it is kept, else measure and keep it; then judge."""
+"""The loop over the rows: find the model, use its stored row, else measure and store it; then compare."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Reproduction:
-    """A run over rows. store: where finished ones are kept, or None; fresh: kept ones are measured anew.
+    """A run over rows. store: the folder of finished rows, or None. fresh: measure stored rows again.
 
-    bar: makes what shows the progress of a row, of the row's title.
+    bar: creates the progress bar of a row from its title.
     """
 
     data: DataSets
@@ -41,7 +41,7 @@ class Reproduction:
     bar: Callable[[str], Show] | None = None
 
     def rows(self, expected: Iterable[Expected]) -> Iterator[Row]:
-        """Each row as soon as it is known; a model that fails is a row too, and the run goes on."""
+        """Yields each row when it is finished; a failed model is also a row, and the run continues."""
         wanted = list(expected)
         for fault in self.data.faults(wanted):
             log.warning("%s", fault)
@@ -92,7 +92,7 @@ class Reproduction:
         part = self.data.is_part(expected)
         row.whole = not self.source.random and not part and row.outcome.status is Status.OK
         if part:
-            row.remark = f"only {len(data)} of the set"
+            row.remark = f"only {len(data)} of the data set"
 
     def _measured(self, expected: Expected, data: DataSet, path: Path | None, key: dict[str, Any]) -> dict[str, Any]:
         name = expected.card.name
@@ -118,20 +118,20 @@ class Reproduction:
 
 
 def reason(error: BaseException) -> str:
-    """An error in one line, for a table."""
+    """An error as one line, for a table."""
     text = str(error).splitlines()[0] if str(error) else ""
     if isinstance(error, MemoryError):
-        return "out of memory; try a smaller batch"
+        return "out of memory; try a smaller batch size"
     return text or type(error).__name__
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check of rows says: lines for people, and the exit status: 0 where at least one figure was compared, all
-    are within their tolerance, and no row failed; else 1.
+    """The result of a check: lines of text, and the exit status.
 
-    Absent models, rows without data, and rows without a tolerance are listed, and fail the check only where nothing
-    else was compared. Doubtful figures, and scores that are not finite, fail it.
+    The status is 0 if at least one figure was compared, all are within their tolerance, and no row failed; else 1.
+    Absent models, rows without data and rows without a tolerance are listed, and fail the check only if no other row
+    was compared. Doubtful figures and NaN or infinite scores fail it.
     """
 
     status: int
@@ -139,14 +139,14 @@ class Verdict:
 
 
 def check(rows: Iterable[Row]) -> Verdict:
-    """Whether the figures are the published ones."""
+    """Compare the figures with the published ones."""
     found = list(rows)
     faults, left_out = [], []
     for row in found:
         name = row.expected.card.name
         faults += [
             f"{name}: {figure} is {row.measured(figure):.4g}, published {row.published(figure):.4g}; "
-            f"the difference {gap:+.3f} is more than {row.tolerance:g}"
+            f"the difference {gap:+.3f} exceeds the tolerance {row.tolerance:g}"
             for figure, gap in row.outside.items()
         ]
         if row.outcome.status in (Status.FAILED, Status.DOUBTFUL, Status.NOT_FINITE):
@@ -156,12 +156,12 @@ def check(rows: Iterable[Row]) -> Verdict:
     judged = sum(row.judged for row in found)
     summary = f"check: {judged} of {len(found)} rows compared, {sum(bool(row.outside) for row in found)} outside"
     if not judged:
-        faults.append("nothing was compared, so nothing is confirmed")
+        faults.append("no row was compared, so no figure is confirmed")
     return Verdict(ExitStatus.CHECK_FAILED if faults else ExitStatus.DONE, (*left_out, *faults, summary))
 
 
 def why_not(row: Row) -> str:
-    """Why a row cannot be compared with what was published."""
+    """Why a row cannot be compared with published figures."""
     if not row.done:
         return row.status
     if row.whole and row.expected.published is None:

@@ -1,4 +1,4 @@
-"""A row of a table: measured and published figures, whether they agree, and which file was measured."""
+"""A row of a table: measured and published figures, their agreement, and the measured file."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ FIGURES = {
     "retrieval": ("mean_ap",),
     "edges": ("ods", "ois"),
 }
-"""The figures that are compared, by task; all in percent."""
+"""The compared figures by task, all in percent."""
 
 ROUNDING = 1e-9  # so that a difference of exactly the tolerance is within it
 
 
 @dataclass
 class Row:
-    """One model's line. outcome: of the row; while `run` is empty, why there are no figures.
+    """One model's row. outcome: its status; if `run` is empty, why there are no figures.
 
-    run: the evaluation's record, where there is one. remark: what else the status column states. md5_status: OK,
-    MISMATCH, unknown, absent, or nothing where no file was read; generation: when that file was published. whole:
-    whether the whole set was used, by the model's own weights, with status ok; figures are judged only then. resumed:
-    whether the figures are an earlier run's.
+    run: the evaluation's record, if any. remark: further text of the status column. md5_status: OK, MISMATCH, unknown,
+    absent, or "" if no file was read. generation: which publication of the file it is. whole: whether the whole data
+    set was used, with the model's own weights and status ok; figures are compared only then. resumed: whether the
+    figures come from an earlier run.
     """
 
     expected: Expected
@@ -53,7 +53,7 @@ class Row:
 
     @property
     def status(self) -> str:
-        """As it stands in the table: `ok`, `absent: ...`, `failed: ...`, `random weights`, ..."""
+        """The text in the table: `ok`, `absent: ...`, `failed: ...`, `random weights`, ..."""
         return "; ".join(filter(None, [str(self.outcome), self.remark]))
 
     def measured(self, figure: str) -> float | None:
@@ -64,12 +64,12 @@ class Row:
         if self.expected.published is None:
             return None
         figures = self.expected.published.figures
-        # Some cards quote the accuracy of a classifier, which is what the top-1 error leaves.
+        # Some cards quote accuracy instead of the top-1 error.
         stated = 100 - figures["accuracy"] if figure == "top1_error" and "accuracy" in figures else None
         return figures.get(figure, stated)
 
     def difference(self, figure: str) -> float | None:
-        """Measured less published."""
+        """Measured minus published."""
         measured, published = self.measured(figure), self.published(figure)
         return None if measured is None or published is None else measured - published
 
@@ -79,7 +79,7 @@ class Row:
 
     @property
     def outside(self) -> dict[str, float]:
-        """The differences that the card's tolerance does not allow; empty where nothing can be judged."""
+        """The differences that exceed the card's tolerance; empty if nothing can be compared."""
         if not self.judged:
             return {}
         assert self.tolerance is not None
@@ -88,13 +88,13 @@ class Row:
 
     @property
     def judged(self) -> bool:
-        """Whether there is a figure to compare, and a tolerance to compare it with."""
+        """Whether there is a figure to compare, and a tolerance."""
         comparable = any(self.difference(figure) is not None for figure in FIGURES[self.expected.task])
         return self.done and self.whole and self.tolerance is not None and comparable
 
     @property
     def verdict(self) -> str:
-        """`within`, `outside`, or nothing."""
+        """`within`, `outside`, or ""."""
         return ("outside" if self.outside else "within") if self.judged else ""
 
     def record(self) -> dict[str, Any]:

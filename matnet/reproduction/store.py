@@ -1,4 +1,4 @@
-"""Finished rows on disk, one JSON record each, so that an interrupted run goes on where it stopped."""
+"""Finished rows on disk, one JSON record each, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from matnet.outcomes import Status
 from matnet.records import key_digest, read_record, write_record
 
 FIGURES = 1
-"""Raised when a change of matnet moves figures; rows that were kept under another number are measured anew."""
+"""Incremented when a change of matnet alters figures; rows stored with another number are measured again."""
 
 ENGINE = ("backend", "device", "precision", "threads", "runtime")
-"""The engine options that belong to a row's key."""
+"""The engine options in a row's key."""
 
 
 @dataclass(frozen=True)
 class RowStore:
-    """A folder of rows. A row is found again by all that decides its figures: see `key_of`."""
+    """A folder of rows. The key of a row holds everything that decides its figures: see `key_of`."""
 
     folder: Path
 
     def path(self, model: str, key: Mapping[str, Any]) -> Path:
-        """Where the row of a model is kept: `<model>-<first 16 digits of the key's SHA-256>.json`."""
+        """The file of a row: `<model>-<first 16 digits of the key's SHA-256>.json`."""
         return self.folder / f"{model}-{key_digest(key)[:16]}.json"
 
     def find(self, model: str, key: Mapping[str, Any], needed: Sequence[str] = ()) -> Mapping[str, Any] | None:
@@ -40,15 +40,15 @@ class RowStore:
         return read_record(self.path(model, key), parse)
 
     def keep(self, model: str, key: Mapping[str, Any], run: Mapping[str, Any] | None, failed: str = "") -> None:
-        """Write a row, finished or failed, whole or not at all; a warning where it cannot be written."""
+        """Write a finished or failed row, whole or not at all; logs a warning if that fails."""
         record = {"key": dict(key), "run": run, **({"failed": failed} if failed else {})}
         write_record(self.path(model, key), record)
 
 
 def key_of(model_sha256: str, list_sha256: str, protocol: str, engine: EngineOptions, **other: Any) -> dict[str, Any]:
-    """What decides a row's figures: the weights, the list of images, the protocol, the engine as it was asked for.
+    """Everything that decides a row's figures: weights, list of images, protocol, engine options.
 
-    other: whatever else does, such as the part of an image that is a face.
+    other: anything else, such as the cropped part of a face image.
     """
     return {
         "model": model_sha256,

@@ -1,4 +1,4 @@
-"""The zoo: model cards, and finding, fetching, checking and converting what they describe.
+"""The zoo: model cards, and finding, downloading, checking and converting the models.
 
 >>> from matnet.zoo import find_model, random_network
 >>> net = random_network("digits-lenet")

@@ -130,10 +130,10 @@ def _add_ways(ways: Any) -> None:
 
 
 def byte_size(text: str) -> int:
-    """Bytes, as 500000000, 500M or 8G."""
+    """Parse a number of bytes such as 500000000, 500M or 8G."""
     found = re.fullmatch(r"([1-9][0-9]{0,14})([kMGT]?)", text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes; expected one such as 500000000, 500M or 8G")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes, such as 500000000, 500M or 8G")
     return int(found[1]) << {"": 0, "k": 10, "M": 20, "G": 30, "T": 40}[found[2]]
 
 
@@ -171,19 +171,19 @@ def _fetched(card: Card, what: str, fetcher: Fetcher) -> Iterable[Path]:
         if not (card.mat_urls or fetcher.mirrors or fetcher.carried or (card.folder / card.mat).is_file()):
             own = "" if card.prototxt and card.file("caffemodel") else ", given your own prototxt and caffemodel,"
             raise DownloadError(
-                f"{card.name}: no .mat file was ever published; `{program('convert')} {card.name}`{own} makes one "
+                f"{card.name}: no .mat file was published; `{program('convert')} {card.name}`{own} makes one "
                 "from the Caffe files"
             )
         return [fetcher.mat(card)]
     if not card.files:
-        raise DownloadError(f"{card.name}: no Caffe files were ever published; use --what mat")
+        raise DownloadError(f"{card.name}: no Caffe files were published; use --what mat")
     return [*([card.prototxt] if card.prototxt else []), *fetcher.caffe(card)]
 
 
 def verify_files(options: argparse.Namespace) -> int:
     findings = list(verify(options.paths or None))
     print(json.dumps([finding.record() for finding in findings], indent=2) if options.json else _table(findings))
-    bad = (MISMATCH, ABSENT) if options.paths else (MISMATCH,)  # what nobody asked for may well be absent
+    bad = (MISMATCH, ABSENT) if options.paths else (MISMATCH,)  # files that were not requested may be absent
     return 1 if any(finding.status in bad for finding in findings) else 0
 
 
@@ -215,7 +215,7 @@ def export_folder(options: argparse.Namespace) -> int:
         print(path)
     missing = [field for field in NEEDED_TO_DOWNLOAD if field not in caffe_fields(find_card(options.name))]
     if missing:
-        print(f"matnet: Caffe's download script also needs {', '.join(missing)}, not known here", file=sys.stderr)
+        print(f"matnet: unknown, but needed by Caffe's download script: {', '.join(missing)}", file=sys.stderr)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Further addresses of a published file: its https form, and the Internet Archive's copy; none was tried beforehand."""
+"""Further addresses of a published file: its https form, and the Internet Archive's copy; none has been tested."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 ARCHIVE = "https://web.archive.org/web/{year}id_/{url}"
-"""`id_` asks for the bytes as they were, without the Archive's frame; the copy nearest to the year is sent."""
+"""`id_` requests the original bytes, without the Archive's frame; the server sends the copy nearest to the year."""
 ARCHIVED_YEAR = "2017"
-"""Where no date of publication is known: most of these files were still online then."""
+"""The year if no date of publication is known: most of these files were still online then."""
 
 
 def https_form(url: str) -> str | None:
-    """The same address over https; None for one that is not http, or whose host or port is not a public web server's.
+    """The same address over https; None if it is not http, or not that of a public web server.
 
     >>> https_form("http://www.vlfeat.org/matconvnet/models/vgg-face.mat")
     'https://www.vlfeat.org/matconvnet/models/vgg-face.mat'
@@ -22,9 +22,9 @@ def https_form(url: str) -> str | None:
 
 
 def archived_copy(url: str, generations: Mapping[str, str]) -> str | None:
-    """The Internet Archive's copy of a public address, of the year of the last generation; None for other addresses.
+    """The Internet Archive's copy of a public address from the year of the last generation; None for other addresses.
 
-    generations: dates (YYYY-MM-DD) -> checksums, as in `Card.md5`; may be empty.
+    generations: date (YYYY-MM-DD) -> checksum, as in `Card.md5`; may be empty.
 
     >>> archived_copy("http://www.vlfeat.org/x.mat", {"2015-12": "", "2016-09-30": ""})
     'https://web.archive.org/web/2016id_/http://www.vlfeat.org/x.mat'
@@ -34,7 +34,7 @@ def archived_copy(url: str, generations: Mapping[str, str]) -> str | None:
 
 
 def changeable_on_the_way(url: str) -> bool:
-    """Whether others than the server can change what it sends: over http, unless the server is this machine."""
+    """Whether a third party can alter the response: over http, unless the server is this machine."""
     host = _host(url)
     if url.lower().startswith("https:") or host == "localhost":
         return False
@@ -45,7 +45,7 @@ def changeable_on_the_way(url: str) -> bool:
 
 
 def _public(url: str) -> bool:
-    """Whether a host has a public name and the usual port."""
+    """Whether the address has a public host name and the default port."""
     host = _host(url)
     try:
         ipaddress.ip_address(host)

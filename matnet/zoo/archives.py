@@ -1,4 +1,4 @@
-"""Taking files out of .tar.gz, .tgz and .zip archives that strangers made: no path escapes, no links, no bombs."""
+"""Extract files from untrusted .tar.gz, .tgz and .zip archives: no path traversal, no links, no zip bombs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from matnet.errors import DownloadError, MatnetError, listing, nearest
 from matnet.files import atomic_write
 
 CHUNK = 1 << 20
-LARGEST = 16 << 30  # bytes of one archive once unpacked
+LARGEST = 16 << 30  # unpacked bytes of one archive
 MOST_MEMBERS = 100_000
 UNREADABLE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError),
     *(NotImplementedError, RuntimeError, ValueError, OverflowError, KeyError),
 )
-RATIO = 1100  # deflate packs at most 1032 bytes into one
+RATIO = 1100  # deflate compresses at most 1032:1
 
 
 def extract(archive: Path, member: str, target: Path, size: int | None = None) -> None:
     """Write the file `member` of an archive to `target`, whole or not at all.
 
-    Only the bytes of a regular file are taken; where they go, `target` alone says. `member` may leave out leading
-    folders where that is unambiguous. size: the bytes that it must have, if known. Raises DownloadError for
-    anything that is no such archive, has no such member, or unpacks to more than it may.
+    Only regular files are extracted, and only to `target`. `member` may leave out leading folders if it stays
+    unambiguous. size: its expected bytes, if known. Raises DownloadError for other kinds of files, missing members,
+    and archives that unpack to too many bytes.
     """
     try:
         with _open(archive) as (names, reader):
@@ -43,29 +43,29 @@ def extract(archive: Path, member: str, target: Path, size: int | None = None) -
 
 
 def _refuse(archive: Path, error: Exception) -> NoReturn:
-    """What a broken archive leads to; a disk that is full or read-only is not the archive's fault.
+    """Raises DownloadError for a broken archive; re-raises errors of the disk (full, read-only).
 
-    An offset that no file has ends in EINVAL.
+    An impossible offset in an archive raises EINVAL.
     """
     if isinstance(error, MatnetError):
         raise error
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         raise error
-    raise DownloadError(f"{archive}: cannot be unpacked ({error}); delete it and fetch it again") from None
+    raise DownloadError(f"{archive}: cannot be unpacked ({error}); delete it and download it again") from None
 
 
 def unpack_flat(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
-    """Write the members of an archive whose bare names are `wanted` into `folder`, under these names.
+    """Extract the members with `wanted` names (without folders) to `folder`.
 
-    Raises as `extract`, and DownloadError if two members have one name.
+    Raises as `extract` does, and DownloadError if two members have the same name.
     """
     try:
         with _open(archive) as (names, reader):
             chosen = [name for name in dict.fromkeys(names) if wanted(name.rpartition("/")[2])]
             targets = [name.rpartition("/")[2] for name in chosen]
             if len(set(targets)) < len(targets):
-                raise DownloadError(listing(f"{archive}: holds two files of one name:", chosen))
-            left = _most(archive)  # for all together: members of a .zip file may share their packed bytes
+                raise DownloadError(listing(f"{archive}: holds files with the same name:", chosen))
+            left = _most(archive)  # a total, because members of a .zip file may share their packed bytes
             for name, target in zip(chosen, targets, strict=True):
                 left -= _copy(archive, name, reader(name), folder / target, left)
     except UNREADABLE as error:
@@ -97,12 +97,12 @@ class _Reader:
 
 @contextmanager
 def _open(archive: Path) -> Iterator[tuple[list[str], _Reader]]:
-    """The names in an archive, and what opens them."""
+    """The names in an archive, and a function that opens them."""
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as zipped:
             names = zipped.namelist()
             if len(names) > MOST_MEMBERS:
-                raise DownloadError(f"{archive}: has {len(names):,} members; expected at most {MOST_MEMBERS:,}")
+                raise DownloadError(f"{archive}: holds {len(names):,} members; expected at most {MOST_MEMBERS:,}")
             yield names, _Reader(archive, zipped)
         return
     with tarfile.open(archive, "r:*") as tar:
@@ -110,7 +110,7 @@ def _open(archive: Path) -> Iterator[tuple[list[str], _Reader]]:
 
 
 def _tar_names(archive: Path, tar: tarfile.TarFile) -> list[str]:
-    """The names of all members, and an end to archives that would list, or skip over, without end."""
+    """The names of all members; stops at archives that list or skip endlessly."""
     limit = archive.stat().st_size * RATIO
     names = []
     for entry in tar:
@@ -121,23 +121,23 @@ def _tar_names(archive: Path, tar: tarfile.TarFile) -> list[str]:
 
 
 def _chosen(archive: Path, member: str, names: list[str]) -> str:
-    """The one name that is `member`, or ends in it."""
+    """The only name that is `member` or ends with it."""
     found = [name for name in names if name.removeprefix("./") == member]
     found = found or [name for name in names if name.endswith(f"/{member}")]
     if len(set(found)) == 1:
         return found[-1]
     if found:
-        raise DownloadError(listing(f"{archive}: {member!r} may be any of", found))
-    raise DownloadError(f"{archive}: holds no {member!r}{nearest(member, names)} ({len(names)} members)")
+        raise DownloadError(listing(f"{archive}: {member!r} is ambiguous; it may be any of", found))
+    raise DownloadError(f"{archive}: no member {member!r}{nearest(member, names)} (of {len(names)})")
 
 
 def _most(archive: Path) -> int:
-    """The bytes that an archive may hold unpacked."""
+    """The limit of an archive's unpacked bytes."""
     return min(LARGEST, os.path.getsize(archive) * RATIO)
 
 
 def _copy(archive: Path, name: str, source: IO[bytes], target: Path, limit: int) -> int:
-    """Write a member; how many bytes it has."""
+    """Write a member. Returns its number of bytes."""
     done = 0
     with source, atomic_write(target) as file:
         while chunk := source.read(CHUNK):

@@ -1,4 +1,4 @@
-"""Where fetched files lie: `MATNET_HOME`, or matnet's folder in the platform's user cache."""
+"""The location of downloaded files: `MATNET_HOME`, or matnet's folder in the platform's user cache."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["HOME", "OFFLINE", "home", "offline", "place_of", "present_file", "pr
 
 
 def offline() -> bool:
-    """Whether `MATNET_OFFLINE` forbids all downloads: set, and neither empty nor 0."""
+    """Whether `MATNET_OFFLINE` (set, and neither empty nor 0) forbids all downloads."""
     return os.environ.get(OFFLINE, "") not in ("", "0")
 
 
 def place_of(card: Card, file: RemoteFile) -> Path:
-    """Where a file of a card belongs: .mat files together, archives together, Caffe's files by model."""
+    """The path for a file of a card: .mat files together, archives together, Caffe files by model."""
     if file.role == "mat":
         return home() / "mat" / file.file
     if file.role == "archive":
@@ -29,10 +29,10 @@ def place_of(card: Card, file: RemoteFile) -> Path:
 
 
 def present_mat(card: Card) -> Path | None:
-    """The model's .mat file: beside its card, or in the cache; None if it is in neither."""
+    """The model's .mat file beside its card or in the cache, or None."""
     return next((path for path in (card.folder / card.mat, place_of(card, card.mat_file())) if path.is_file()), None)
 
 
 def present_file(card: Card, file: RemoteFile) -> Path | None:
-    """A Caffe file: beside its card, or in the cache; None if it is in neither."""
+    """A Caffe file beside its card or in the cache, or None."""
     return next((path for path in (card.folder / file.file, place_of(card, file)) if path.is_file()), None)

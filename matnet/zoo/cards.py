@@ -1,6 +1,6 @@
-"""Model cards: what `models/<name>/readme.md` says about a model, as a frozen record, checked as it is read.
+"""Model cards: the fields of `models/<name>/readme.md` as a frozen record, checked when read.
 
-The format is described, with a full example, in models/README.md.
+models/README.md describes the format, with a full example.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ COMMON_FILES = "common.yaml"
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteFile:
-    """One file to fetch: its name once it is here, where it may be found, and what proves that it is right.
+    """One file to download: its local name, its addresses and its checksums.
 
-    urls: tried in order. hashes: algorithm -> hexadecimal digest; empty where none was published. size: bytes, or
-    None. archive: the file that this one is packed in, `member` being its path inside; `urls` is then empty.
+    urls: tried in order. hashes: algorithm -> hexadecimal digest; empty if none was published. size: bytes, or None.
+    archive: the archive that contains the file, at the path `member`; `urls` is then empty.
     """
 
     file: str
@@ -43,9 +43,9 @@ class RemoteFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Figures that somebody published: percent, except for images_per_s; `tolerance` is what `eval --check` allows.
+    """Published figures in percent, except images_per_s; tolerance: the difference that `eval --check` accepts.
 
-    unmeasured: why `reproduce` has no row for them, or nothing.
+    unmeasured: why `reproduce` has no row for them, or "".
     """
 
     source: str
@@ -58,13 +58,13 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """One model of the zoo; fields that its readme.md leaves out are empty, or None.
+    """One model of the zoo; fields missing in its readme.md are empty, or None.
 
-    name: what matnet calls the model (its folder, or its variant). title: what its authors call it. family: the
-    folder that holds this variant with others, or "". mat: name of the .mat file, `mat_urls` where it was
-    published, `md5` its checksum by date of publication. files: the Caffe sources. prototxt: the definition that
-    comes with the card, or None. convert: options of `convert_caffe`; files are named as in `files`.
-    inputs: (channels, height, width) by input. parameters: learned numbers of the converted network.
+    name: matnet's name of the model (its folder, or its variant). title: its authors' name. family: the folder that
+    this variant shares with others, or "". mat: name of the .mat file. mat_urls: where it was published. md5: its
+    checksum by date of publication. files: the Caffe files. prototxt: the definition beside the card, or None. convert:
+    options of `convert_caffe`, with file names as in `files`. inputs: (channels, height, width) by input. parameters:
+    number of learned values of the converted network.
     """
 
     name: str
@@ -104,11 +104,11 @@ class Card:
     test_images: Path | None = None
 
     def file(self, role: str) -> RemoteFile | None:
-        """The first file of a role (`caffemodel`, `mean`, ...), or None."""
+        """The first file with a role (`caffemodel`, `mean`, ...), or None."""
         return next((file for file in self.files if file.role == role), None)
 
     def mat_file(self) -> RemoteFile:
-        """The published .mat file; any generation of it will do, so its hash stands in `md5` alone."""
+        """The published .mat file, without hashes: any generation in `md5` is accepted."""
         return RemoteFile(file=self.mat, role="mat", urls=self.mat_urls, size=self.mat_size)
 
 
@@ -116,10 +116,10 @@ class Card:
 
 
 def all_cards() -> tuple[Card, ...]:
-    """Every card, by name: matnet's, then the user's own in `<home>/models`.
+    """Every card, sorted by name: matnet's, then the user's own in `<home>/models`.
 
-    Raises FileFormatError listing all faults of matnet's own cards. A card of the user that cannot be used is left out
-    with a warning, so that it stops no command.
+    Raises FileFormatError that lists all errors in matnet's own cards. A faulty card of the user is skipped with a
+    warning, so that commands still work.
     """
     from matnet.zoo.cache import home
 
@@ -128,9 +128,9 @@ def all_cards() -> tuple[Card, ...]:
 
 @cache
 def cards_in(models: Path, skip_faulty: bool = False) -> tuple[Card, ...]:
-    """The cards of the folders in `models`, sorted by name; read once for each folder in a process.
+    """The cards of the folders in `models`, sorted by name; cached in the process.
 
-    Raises FileFormatError listing all faults, or logs them with `skip_faulty`.
+    Raises FileFormatError that lists all errors, or logs them with `skip_faulty`.
     """
     cards: list[Card] = []
     faults: list[str] = []
@@ -141,9 +141,9 @@ def cards_in(models: Path, skip_faulty: bool = False) -> tuple[Card, ...]:
             faults += str(error).splitlines()
     faults += _double_names(cards)
     if faults and skip_faulty:
-        log.warning(listing(f"{models}: model cards are left out:", faults))
+        log.warning(listing(f"{models}: skipped faulty model cards:", faults))
     elif faults:
-        raise FileFormatError(listing(f"{models}: model cards cannot be used:", faults, limit=100))
+        raise FileFormatError(listing(f"{models}: errors in model cards:", faults, limit=100))
     return tuple(sorted(cards, key=lambda card: card.name))
 
 
@@ -153,12 +153,12 @@ def _double_names(cards: Iterable[Card]) -> list[str]:
     for card in cards:
         for name in dict.fromkeys((card.name, *card.aliases)):
             if owners.setdefault(name, card.name) != card.name:
-                faults.append(f"{name!r} means both {owners[name]} and {card.name}")
+                faults.append(f"{name!r} is a name of both {owners[name]} and {card.name}")
     return faults
 
 
 def read_cards(folder: str | os.PathLike[str]) -> list[Card]:
-    """The card in a folder, or one card for each of its variants; FileFormatError listing every fault of it."""
+    """The card in a folder, or one card per variant. Raises FileFormatError that lists every error."""
     readme = Path(folder) / CARD
     fields, prose = read_front_matter(readme)
     variants = fields.pop("variants", None)
@@ -168,7 +168,7 @@ def read_cards(folder: str | os.PathLike[str]) -> list[Card]:
     elif isinstance(variants, dict) and variants and all(isinstance(own, dict) for own in variants.values()):
         named = {str(name): {**fields, **own} for name, own in variants.items()}
     else:
-        raise FileFormatError(f"{readme}: variants must hold, for each name, the fields that differ")
+        raise FileFormatError(f"{readme}: `variants` must map each name to the fields that differ")
     cards = []
     for name, own in named.items():
         where = f"{name}: " if variants else ""
@@ -177,25 +177,25 @@ def read_cards(folder: str | os.PathLike[str]) -> list[Card]:
         if not found:
             cards.append(_card(name, own, prose, readme.parent, readme.parent.name if variants else ""))
     if faults:
-        raise FileFormatError(listing(f"{readme}: {len(faults)} faults in the card:", dict.fromkeys(faults), limit=100))
+        raise FileFormatError(listing(f"{readme}: errors in the card:", dict.fromkeys(faults), limit=100))
     return cards
 
 
 def _faults(fields: dict[str, Any], folder: Path) -> list[str]:
-    """What is wrong with a card's fields, one by one and with each other."""
+    """The errors in a card's fields, and the contradictions between them."""
     faults = list(faults_of(fields, CARD_FIELDS, REQUIRED))
     if faults:
         return faults
     prototxt = folder / (fields.get("prototxt") or "deploy.prototxt")
     if fields["definition"] == "unknown" and prototxt.exists():
-        faults.append(f"definition is unknown, yet {prototxt.name} is there")
+        faults.append(f"definition is unknown, but {prototxt.name} exists")
     if fields["definition"] != "unknown" and not prototxt.is_file():
         faults.append(f"definition is {fields['definition']!r}, but there is no {prototxt.name}")
     count, size = fields.get("parameters"), fields.get("parameter_bytes")
     if count is not None and size is not None and size != 4 * count:
-        faults.append(f"parameter_bytes is {size:,}; {count:,} parameters of 4 bytes are {4 * count:,}")
+        faults.append(f"parameter_bytes is {size:,}, but {count:,} parameters of 4 bytes are {4 * count:,}")
     if fields.get("caffemodel_url") and not fields.get("caffemodel"):
-        faults.append("caffemodel_url is given, but caffemodel, the file's name, is not")
+        faults.append("caffemodel_url is given, but caffemodel (the file's name) is missing")
     for entry in fields.get("caffe_files") or ():
         faults += _file_faults(entry, fields, folder)
     known = {entry.get("file") or entry.get("common") for entry in fields.get("caffe_files") or ()}
@@ -213,21 +213,21 @@ def _faults(fields: dict[str, Any], folder: Path) -> list[str]:
 def _file_faults(entry: dict[str, Any], fields: dict[str, Any], folder: Path) -> list[str]:
     name = entry.get("file") or entry.get("common") or (entry.get("role") == "caffemodel" and fields.get("caffemodel"))
     if not name:
-        return ["caffe_files: an entry needs `file` or `common` (except for the caffemodel named above)"]
+        return ["caffe_files: an entry needs `file` or `common` (except the caffemodel named above)"]
     faults = []
     common, known = entry.get("common"), common_files(folder.parent)
     if common and common not in known:
         faults.append(f"{common!r} is not in {COMMON_FILES}{nearest(common, known)}")
     if common and len(entry.keys() - {"role", "common"}):
-        faults.append(f"{name}: `common` stands alone, or beside `role`")
+        faults.append(f"{name}: `common` allows no other field except `role`")
     if bool(entry.get("archive")) != bool(entry.get("member")):
-        faults.append(f"{name}: `archive` and `member` belong together")
+        faults.append(f"{name}: `archive` and `member` must be given together")
     return faults
 
 
 @cache
 def common_files(models: Path) -> Mapping[str, RemoteFile]:
-    """The files that several cards use, by name, from common.yaml; FileFormatError listing its faults."""
+    """The files that several cards share, by name, from common.yaml. Raises FileFormatError that lists its errors."""
     path = models / COMMON_FILES
     if not path.is_file():
         return {}
@@ -236,7 +236,7 @@ def common_files(models: Path) -> Mapping[str, RemoteFile]:
         raise FileFormatError(f"{path}: expected a list of files")
     faults = [fault for entry in entries for fault in faults_of(entry, FILE_FIELDS, ("file", "role"))]
     if faults:
-        raise FileFormatError(listing(f"{path}: faults:", faults))
+        raise FileFormatError(listing(f"{path}: errors:", faults))
     return {entry["file"]: _remote_file(entry) for entry in entries}
 
 
@@ -272,7 +272,7 @@ def _card(name: str, fields: dict[str, Any], prose: str, folder: Path, family: s
 
 
 def _files(fields: dict[str, Any], models: Path) -> list[RemoteFile]:
-    """The Caffe sources; Caffe's own three fields say the caffemodel's name, first address and SHA-1."""
+    """The Caffe files; Caffe's own three fields hold the caffemodel's name, first address and SHA-1."""
     entries = [dict(entry) for entry in fields.get("caffe_files", ())]
     named = fields.get("caffemodel")
     if named and not any(entry.get("role") == "caffemodel" for entry in entries):

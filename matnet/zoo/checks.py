@@ -1,4 +1,4 @@
-"""Is this file what it should be? Empty, a web page, cut short, the wrong bytes, or right."""
+"""Check a file's integrity: empty, a web page, truncated, wrong checksum."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAT5_HEADER = 128
 
 
 def digests(path: Path, kinds: Iterable[str]) -> dict[str, str]:
-    """Hexadecimal digests of a file, of all `kinds` in one pass over it."""
+    """Hexadecimal digests of a file, all `kinds` in one pass."""
     states = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
@@ -26,9 +26,9 @@ def digests(path: Path, kinds: Iterable[str]) -> dict[str, str]:
 
 
 def damage(path: Path, size: int | None = None) -> str | None:
-    """What is plainly wrong with a file, whatever it was to be: empty, a web page, cut; None if nothing is.
+    """The obvious damage of any kind of file: empty, a web page, truncated; else None.
 
-    size: the bytes that it should have; of a MAT v5 file, whose elements state their lengths, not needed.
+    size: its expected bytes; not needed for MAT v5, whose elements state their lengths.
     """
     found = path.stat().st_size
     if found == 0:
@@ -38,12 +38,12 @@ def damage(path: Path, size: int | None = None) -> str | None:
             return f"a web page of {found:,} bytes"
     size = size or mat5_size(path)
     if size is not None and found < size:
-        return f"cut at {found:,} of {size:,} bytes"
+        return f"truncated at {found:,} of {size:,} bytes"
     return None
 
 
 def mat5_size(path: Path) -> int | None:
-    """The bytes that a MAT v5 file has by the lengths of its elements; None for anything else, or where they lie."""
+    """The size of a MAT v5 file according to its elements; None for other files, or if the lengths are inconsistent."""
     actual = path.stat().st_size
     with path.open("rb") as file:
         header = file.read(MAT5_HEADER)
@@ -59,9 +59,9 @@ def mat5_size(path: Path) -> int | None:
 
 
 def mismatch(path: Path, file: RemoteFile, accepted: Mapping[str, str] | None = None) -> str | None:
-    """Why a file is not the one that a card describes; None if it is, or where nothing is known to say.
+    """Why a file is not the one in a card; None if it is, or if nothing is known about it.
 
-    accepted: MD5 sums, by generation, any of which will do. The strongest published hash decides.
+    accepted: MD5 sums by generation; any one is accepted. The strongest published hash decides.
     """
     fault = damage(path, file.size)
     if fault:
@@ -76,10 +76,10 @@ def mismatch(path: Path, file: RemoteFile, accepted: Mapping[str, str] | None = 
         if found != file.hashes[kind]:
             return f"its {kind.upper()} is {found}; expected {file.hashes[kind]}"
     elif file.size is not None and path.stat().st_size != file.size:
-        return f"has {path.stat().st_size:,} bytes; expected {file.size:,}"
+        return f"its size is {path.stat().st_size:,} bytes; expected {file.size:,}"
     return None
 
 
 def strongest(hashes: Mapping[str, str]) -> str | None:
-    """The strongest kind of hash among those known."""
+    """The strongest kind of hash."""
     return next((kind for kind in reversed(HASHES) if kind in hashes), None)

@@ -1,4 +1,4 @@
-"""From a model's name to its `.mat` file, by way of Caffe: fetch, check, convert as the published file was, compare."""
+"""Convert a model of the zoo from Caffe by name: download, check, convert with the card's options, compare."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ from matnet.zoo.names import find_card
 from matnet.zoo.random_weights import FROM_FILES, definition
 
 SHOWN = 5
-"""Differences from the published file that are listed."""
+"""The most listed differences from the published file."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written: its MD5, the published generation that has the same one ("" for none), the notes of the
-    conversion, and how its contents compare with the published file, if that is here.
+    """The result of a conversion: the file, its MD5, and the conversion's notes.
+
+    It also holds the published generation with the same MD5 ("" for none), and the comparison with the published file
+    if that is on this machine.
     """
 
     card: Card
@@ -41,14 +43,14 @@ class Conversion:
     comparison: Comparison | None
 
     def report(self) -> list[str]:
-        """Lines for people: the checksum, and how it compares with what was published."""
+        """The checksum and the comparison with the published file, as lines of text."""
         lines = [f"{self.path}: MD5 {self.md5}"]
         if self.generation:
             lines.append(f"the same bytes as the file published {self.generation}")
         elif self.card.md5:
             lines.append(f"published: {', '.join(f'{md5} ({when})' for when, md5 in self.card.md5.items())}")
         else:
-            lines.append("no checksum of a .mat file of this model was ever published")
+            lines.append("no checksum of a .mat file of this model was published")
         if self.comparison is not None:
             same = sum(param.within(0) for param in self.comparison.params)
             differing = len(self.comparison.structure), len(self.comparison.meta)
@@ -64,7 +66,7 @@ class Conversion:
         return lines
 
     def _differences(self) -> list[str]:
-        """The first differences from the published file, a line each, and how to see all."""
+        """The first differences from the published file, one per line, and the command that lists all."""
         assert self.comparison is not None
         found = [*self.comparison.structure, *self.comparison.meta]
         if not found:
@@ -85,12 +87,12 @@ def convert_named(
     format: str = "auto",
     version: str = "5",
 ) -> Conversion:
-    """Convert a model of the zoo and write it, by default as `<its .mat file>` in the current folder.
+    """Convert a model of the zoo and write it, by default to its .mat file's name in the current folder.
 
-    prototxt, caffemodel: the user's own definition and weights, in place of the card's. fetcher: what gets the files
-    (mirrors, carried files). options: keywords of `convert_caffe` that override the card's. format: `auto` is the
-    card's. version: of the MAT file. Raises UnknownModelError, DownloadError saying what to do by hand, NetworkError
-    where the card knows no definition or weights, and what converting raises.
+    prototxt, caffemodel: the user's own definition and weights, instead of the card's. fetcher: downloads the files.
+    options: keywords of `convert_caffe` that override the card's. format: `auto` is the card's. version: of the MAT
+    file. Raises UnknownModelError, DownloadError with instructions for a manual download, NetworkError if the card has
+    no definition or weights, and what the conversion raises.
     """
     card = find_card(name)
     net, read = converted(card, prototxt, caffemodel, fetcher, options)
@@ -102,7 +104,7 @@ def convert_named(
 
 
 def convert_card(card: Card, fetcher: Fetcher | None = None, options: Mapping[str, Any] | None = None) -> Network:
-    """The network of a card, converted from its Caffe files, which are fetched if need be; errors as above."""
+    """The network of a card, converted from its Caffe files, which are downloaded if necessary; errors as above."""
     return converted(card, None, None, fetcher, options)[0]
 
 
@@ -113,7 +115,7 @@ def converted(
     fetcher: Fetcher | None,
     options: Mapping[str, Any] | None,
 ) -> tuple[Network, list[Any]]:
-    """The network of a card, or of the user's own definition and weights, and the files that it was read from."""
+    """The network of a card, or of the user's own definition and weights, and its files."""
     from matnet.converters import convert_caffe
 
     definition_file = Path(prototxt) if prototxt is not None else definition(card)
@@ -128,7 +130,7 @@ def converted(
 
 
 def _weights(card: Card) -> RemoteFile:
-    """The card's caffemodel; NetworkError if there is none to convert."""
+    """The card's caffemodel. Raises NetworkError if there is none."""
     weights = card.file("caffemodel")
     if weights is not None:
         return weights
@@ -137,11 +139,11 @@ def _weights(card: Card) -> RemoteFile:
     else:
         page = f" (see {card.page})" if card.page else ""
         why = f"none were published{page}; give your own with {in_words('caffemodel=', '--caffemodel')}"
-    raise NetworkError(f"{card.name}: has no Caffe weights to convert: {why}")
+    raise NetworkError(f"{card.name}: no Caffe weights to convert: {why}")
 
 
 def _listed(card: Card, named: str) -> RemoteFile | Path:
-    """What an option of the card names: a file to fetch, or one beside the card."""
+    """The file of a card's option: one to download, or one beside the card."""
     return next((file for file in card.files if file.file == named), card.folder / named)
 
 

@@ -1,4 +1,4 @@
-"""Model cards for people and for programs: the list, one card as text, one card as plain data."""
+"""Model cards as output: the list, one card as text, one card as plain data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORDS = {"top1": "top-1", "top5": "top-5", "iou": "IoU", "ap": "AP", "ods": "ODS
 
 
 def cards_table(cards: Iterable[Card]) -> str:
-    """A line per model: name, task, year, parameters, its leading figure, and where it comes from."""
+    """A line per model: name, task, year, parameters, leading figure, and availability."""
     rows = [
         (
             card.name,
@@ -41,7 +41,7 @@ def leading_figure(card: Card) -> str:
 
 
 def spelled(metric: str) -> str:
-    """A metric's field in words.
+    """A metric's field as text.
 
     >>> spelled("top1_error"), spelled("mean_iou"), spelled("images_per_s")
     ('top-1 error', 'mean IoU', 'images/s')
@@ -50,7 +50,7 @@ def spelled(metric: str) -> str:
 
 
 def availability(card: Card) -> str:
-    """Where a model comes from: `here`, `mat`, `caffe`, `random weights`."""
+    """How a model is available: `here`, `mat`, `caffe`, `random weights`."""
     ways = ["here"] if present_mat(card) else []
     ways += ["mat"] if card.mat_urls else []
     ways += ["caffe"] if card.file("caffemodel") and card.prototxt else []
@@ -58,7 +58,7 @@ def availability(card: Card) -> str:
 
 
 def card_text(card: Card) -> str:
-    """One card: what it is, its files with their checksums, figures, how to cite it, what is uncertain, its prose."""
+    """One card: description, files with checksums, figures, citation, uncertainties, prose."""
     facts = [
         ("called", ", ".join((card.name, *card.aliases))),
         ("by its authors", card.title),

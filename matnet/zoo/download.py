@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where a connection broke, tried again with growing waits, never more than it may be."""
+"""Download one file over HTTP: resumes broken transfers, retries with growing waits, limits the size."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from matnet.zoo.transfer import BrokenTransfer, HttpAnswer, Patience, answer_of,
 
 log = logging.getLogger(__name__)
 LARGEST = 4 << 30  # bytes of a file whose size no card states
-PROGRESS = 1 << 20  # bytes beyond all that came before, which make up for a broken attempt
-RESERVE = 64 << 20  # bytes of the disk that a download leaves free
-LOOK = 16 << 20  # bytes between two looks at the free space
+PROGRESS = 1 << 20  # bytes of progress after which a failed attempt does not count
+RESERVE = 64 << 20  # bytes of the disk that stay free
+LOOK = 16 << 20  # bytes between checks of the free space
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResumingDownloader:
-    """A download with a `.part` file that outlives the process.
+    """A download with a `.part` file that survives the process.
 
-    part: where the bytes collect. size: of the whole file, if known. verifiable: whether a checksum will tell if the
-    parts of two transfers belong together; otherwise only the server's validator (ETag, Last-Modified) can.
-    largest: bytes that a file of unknown size may have.
+    part: the partial file. size: of the whole file, if known. verifiable: whether a checksum will show if the parts of
+    two transfers belong together; otherwise only the server's validator (ETag, Last-Modified) can. largest: the limit
+    for a file of unknown size, in bytes.
     """
 
     part: Path
@@ -42,7 +42,7 @@ class ResumingDownloader:
     largest: int = LARGEST
 
     def __call__(self, url: str, output_file: str) -> None:
-        """Fetch `url` into the part file, then move it to `output_file`; DownloadError when patience is at an end."""
+        """Download `url` to the part file, then move it to `output_file`. Raises DownloadError if all attempts fail."""
         failures, most = 0, _size(self.part)
         while True:
             try:
@@ -64,7 +64,7 @@ class ResumingDownloader:
         time.sleep(wait)
 
     def discard(self) -> None:
-        """Forget what earlier transfers brought."""
+        """Remove the partial file."""
         self.part.unlink(missing_ok=True)
         self._state.unlink(missing_ok=True)
 
@@ -79,14 +79,14 @@ class ResumingDownloader:
         with answer_of(url, headers, self.patience) as answer:
             if answer.status == 416:
                 self.discard()
-                raise BrokenTransfer(f"the server has fewer than {offset + 1:,} bytes")
+                raise BrokenTransfer(f"the server's file has fewer than {offset + 1:,} bytes")
             start = offset if answer.status == 206 else 0
             if answer.status == 206 and not self._continues(answer, offset):
                 self.discard()
-                raise BrokenTransfer("the server continues another file than the one begun")
+                raise BrokenTransfer("the server's file has changed since the download started")
             first = next(answer.chunks, b"")
             if start == 0 and looks_like_html(first):
-                raise DownloadError(f"{url}: a web page came instead of the file")
+                raise DownloadError(f"{url}: received a web page instead of the file")
             total = answer.total(start)
             self._refuse_size(total, url)
             if start == 0:
@@ -98,7 +98,7 @@ class ResumingDownloader:
                 raise DownloadError(f"{url}: {error}") from None
 
     def _resumption(self, url: str) -> tuple[int, dict[str, str]]:
-        """Where to go on, and the headers that ask for it; from 0 where the part may be of another file."""
+        """The offset to resume from, and the request headers; 0 if the part may belong to another file."""
         headers: dict[str, str] = {}
         offset, state = _size(self.part), self._recall()
         validator = state.get("validator")
@@ -111,26 +111,27 @@ class ResumingDownloader:
         return offset, headers
 
     def _continues(self, answer: HttpAnswer, offset: int) -> bool:
-        """Whether a 206 answer starts where the part ends, in a file of the same size."""
+        """Whether a 206 response starts at the end of the part, in a file of the same size."""
         found = re.fullmatch(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)", answer.headers.get("Content-Range", "").strip())
         total = self._recall().get("total")
         return found is not None and number_in(found[1]) == offset and (total is None or found[2] in ("*", str(total)))
 
     def _refuse_size(self, total: int | None, url: str) -> None:
-        """Before any byte is written: a size that cannot be right, or for which there is no room."""
+        """Raises DownloadError, before writing, for a wrong size or too little disk space."""
         if total is None:
             return
         if self.size is not None and total != self.size:
-            raise DownloadError(f"{url}: the server has {total:,} bytes; expected {self.size:,}")
+            raise DownloadError(f"{url}: the server's file has {total:,} bytes; expected {self.size:,}")
         if self.size is None and total > self.largest:
             more = in_words("largest=BYTES", f"`{program('zoo')} fetch --largest BYTES`")
             raise DownloadError(
-                f"{url}: the server has {total:,} bytes; expected at most {self.largest:,} ({more} allows more)"
+                f"{url}: the server's file has {total:,} bytes; the limit is {self.largest:,} ({more} raises it)"
             )
         needed, free = total - _size(self.part), self._free()
         if needed > free:
             raise NoSpaceError(
-                f"{self.part.parent}: {needed:,} bytes are needed, {max(free, 0):,} are free; set MATNET_HOME"
+                f"{self.part.parent}: needs {needed:,} bytes, but only {max(free, 0):,} are free; set MATNET_HOME to a "
+                "folder on a larger disk"
             )
 
     def _free(self) -> int:
@@ -154,7 +155,7 @@ class ResumingDownloader:
             for chunk in chunks:
                 done += len(chunk)
                 if done > limit:
-                    raise _TooMuchError(f"more than {limit:,} bytes came; expected at most these")
+                    raise _TooMuchError(f"received more than the expected {limit:,} bytes; download aborted")
                 if done >= look:
                     look = done + LOOK
                     self._refuse_full_disk(total)
@@ -166,7 +167,7 @@ class ResumingDownloader:
 
     @contextmanager
     def _opened(self, mode: str) -> Iterator[IO[bytes]]:
-        """The part file; an error of the system while writing is a NoSpaceError, which no other address mends."""
+        """The open part file. Errors of writing become NoSpaceError, for which another address does not help."""
         try:
             with self.part.open(mode) as file:
                 yield file
@@ -176,8 +177,10 @@ class ResumingDownloader:
     def _refuse_full_disk(self, total: int | None) -> None:
         if self._free() < 0:
             if total is None:
-                self.discard()  # it may have been a body without end
-            raise NoSpaceError(f"{self.part.parent}: fewer than {RESERVE:,} bytes are free; set MATNET_HOME")
+                self.discard()  # the body may have been endless
+            raise NoSpaceError(
+                f"{self.part.parent}: fewer than {RESERVE:,} bytes are free; set MATNET_HOME to a larger disk's folder"
+            )
 
     # -- what is known of the part ------------------------------------------------------------------
 
@@ -196,11 +199,11 @@ class ResumingDownloader:
 
 
 class NoSpaceError(DownloadError):
-    """A folder in which a download cannot be kept; another address does not help."""
+    """The folder cannot hold a download; another address does not help."""
 
 
 class _TooMuchError(Exception):
-    """More bytes than there can be."""
+    """The server sent too many bytes."""
 
 
 def _size(path: Path) -> int:

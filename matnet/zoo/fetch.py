@@ -1,4 +1,4 @@
-"""Fetching the files of a card: cache, mirrors, checksums, locks, and what to do by hand when no link is alive."""
+"""Download the files of a card: cache, mirrors, checksums, locks, and instructions if no link works."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Fetcher:
-    """How files are fetched.
+    """Downloads files.
 
-    mirrors: addresses to try before the card's own; one that ends in `/` is a folder, to which the file's name is
-    added. carried: a folder with files that were brought by hand. allow_unverified: whether a file without a known
-    checksum may come over http. largest: bytes that a file may have whose size no card states. patience, progress: as
-    for a download.
+    mirrors: addresses to try before the card's own; the file's name is appended to one that ends in `/`. carried: a
+    folder with files that the user downloaded by hand. allow_unverified: whether to accept a file without a known
+    checksum over http. largest: the limit in bytes if the card states no size. patience, progress: as for a download.
     """
 
     mirrors: Sequence[str] = ()
@@ -43,25 +42,25 @@ class Fetcher:
 
     def __post_init__(self) -> None:
         if self.carried is not None and not self.carried.is_dir():
-            raise DownloadError(f"{self.carried}: no such folder; expected the one with the files that were brought")
+            raise DownloadError(f"{self.carried}: no such folder; give the folder with the downloaded files")
 
     def mat(self, card: Card) -> Path:
-        """The model's .mat file, of any published generation; DownloadError saying what to do by hand."""
+        """The model's .mat file, of any published generation. Raises DownloadError with manual instructions."""
         present = present_mat(card)
         if present is not None and present.parent == card.folder:
             return present
         return self._file(card, card.mat_file(), card.md5)
 
     def caffe(self, card: Card, roles: Sequence[str] | None = None) -> list[Path]:
-        """The Caffe files of a card, or those of some roles; DownloadError listing all that could not be fetched."""
+        """The Caffe files of a card, or those of some roles. Raises DownloadError that lists all failed files."""
         return self.several(card, [file for file in card.files if roles is None or file.role in roles])
 
     def several(self, card: Card, files: Sequence[RemoteFile]) -> list[Path]:
-        """Some of the Caffe files of a card; DownloadError listing all that could not be fetched."""
+        """Some of the Caffe files of a card. Raises DownloadError that lists all failed files."""
         found, failures, dead = [], [], set()
         for file in files:
             if file.archive is not None and file.archive.file in dead:
-                continue  # reported already, with the file before
+                continue  # already reported with an earlier file
             try:
                 found.append(self.file(card, file))
             except DownloadError as error:
@@ -99,7 +98,7 @@ class Fetcher:
         return target
 
     def _is_there(self, target: Path, file: RemoteFile, accepted: Mapping[str, str]) -> bool:
-        """Whether the file is in the cache and right; one that is not is set aside, and said."""
+        """Whether the cache holds the right file; a wrong one is renamed, with a warning."""
         if not target.is_file():
             return False
         fault = self._fault(target, file, target, accepted)
@@ -107,11 +106,11 @@ class Fetcher:
             return True
         aside = target.with_name(f"{target.name}.bad")
         os.replace(target, aside)
-        log.warning(f"{target}: {fault}; kept as {aside.name}, and fetched again")
+        log.warning(f"{target}: {fault}; renamed to {aside.name}, downloading it again")
         return False
 
     def _carried_in(self, target: Path, file: RemoteFile, accepted: Mapping[str, str]) -> bool:
-        """Copy the file out of the carried folder, by its name or its checksum; DownloadError if it is wrong."""
+        """Copy the file from the carried folder, by name or checksum. Raises DownloadError if it is wrong."""
         if self.carried is None:
             return False
         source = self.carried / file.file
@@ -119,17 +118,17 @@ class Fetcher:
             found = self._called_otherwise(file, accepted)
             if found is None:
                 return False
-            log.warning(f"{found} is {file.file}, by its checksum")
+            log.warning(f"{found}: its checksum is that of {file.file}")
             source = found
         fault = self._fault(source, file, target, accepted)
         if fault:
-            raise DownloadError(f"{source}: {fault}; not taken")
+            raise DownloadError(f"{source}: {fault}; not used")
         with atomic_path(target) as temporary:
             shutil.copyfile(source, temporary)
         return True
 
     def _called_otherwise(self, file: RemoteFile, accepted: Mapping[str, str]) -> Path | None:
-        """A carried file of the same kind that has the right checksum, as browsers call it `NAME (1).mat`."""
+        """A carried file with the right checksum under another name, such as a browser's `NAME (1).mat`."""
         if not accepted and strongest(file.hashes) is None:
             return None
         assert self.carried is not None
@@ -148,7 +147,7 @@ class Fetcher:
                 raise DownloadError(f"{archive}, {file.member}: {fault}")
 
     def _download(self, card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, str]) -> None:
-        """Try every address in turn; a file gets its name when its checksum is right."""
+        """Try every address in turn; a file gets its final name only with the right checksum."""
         failures = []
         if offline():
             failures.append(f"{OFFLINE} is set")
@@ -164,14 +163,14 @@ class Fetcher:
                 except DownloadError as error:
                     failures.append(str(error))
                     if url != addresses[-1]:
-                        log.warning(f"{error}; trying the next address, {addresses[addresses.index(url) + 1]}")
+                        log.warning(f"{error}; trying {addresses[addresses.index(url) + 1]}")
         raise DownloadError(_by_hand(card, file, target, accepted, failures or ["no address is known"]))
 
     def _addresses(self, file: RemoteFile, accepted: Mapping[str, str]) -> list[str]:
-        """Chosen mirrors, the published addresses, their https forms, and the Internet Archive's copies of them.
+        """The mirrors, the published addresses, their https forms, and the Internet Archive's copies.
 
-        Only a checksum shows whether a copy is right, so that the Archive is asked where one is known. Without one an
-        https form comes before its http address, which would be refused.
+        The Archive is used only with a known checksum, which shows whether its copy is right. Without a checksum, https
+        forms come before http addresses, which would be refused.
         """
         chosen = [f"{mirror}{file.file}" if mirror.endswith("/") else mirror for mirror in self.mirrors]
         further = further_addresses(file, accepted)
@@ -183,12 +182,12 @@ class Fetcher:
             return
         permission = in_words("allow_unverified=True", f"`{program('zoo')} fetch --allow-unverified`")
         raise DownloadError(
-            f"{url}: not fetched, since no checksum is known and anybody on the way can change what comes over http; "
-            f"{permission} takes it all the same"
+            f"{url}: not downloaded: without a known checksum, tampering over http would go unnoticed; "
+            f"{permission} accepts it"
         )
 
     def _from(self, url: str, file: RemoteFile, target: Path, accepted: Mapping[str, str]) -> None:
-        """One address, twice if what came is wrong and its beginning was of an earlier transfer."""
+        """Download from one address; again from the start if a resumed file is wrong."""
         downloader = ResumingDownloader(
             part=target.with_name(f"{target.name}.part"),
             size=file.size,
@@ -203,7 +202,7 @@ class Fetcher:
             downloader(url, os.fspath(temporary))
             fault = self._fault(temporary, file, target, accepted)
             if fault and resumed:
-                log.warning(f"{url}: {fault}; fetched again from the start")
+                log.warning(f"{url}: {fault}; downloading it again from the start")
                 downloader(url, os.fspath(temporary))
                 fault = self._fault(temporary, file, target, accepted)
             if fault:
@@ -211,12 +210,12 @@ class Fetcher:
 
     @staticmethod
     def _fault(found: Path, file: RemoteFile, target: Path, accepted: Mapping[str, str]) -> str | None:
-        """Why `found` is not what belongs at `target`, by what the card knows or by what was recorded at first use."""
+        """Why `found` is not the file for `target`, by the card's checksums or the one recorded at first use."""
         return mismatch(found, file, accepted) or differs_from_first(found, target)
 
 
 def further_addresses(file: RemoteFile, accepted: Mapping[str, str]) -> list[str]:
-    """Addresses that follow from the published ones and that nobody has tried: https forms, the Archive's copies."""
+    """Untested addresses derived from the published ones: https forms and the Archive's copies."""
     secure = [https_form(url) for url in file.urls]
     known = accepted or strongest(file.hashes)
     archived = [archived_copy(url, accepted) for url in file.urls] if known else []
@@ -224,7 +223,7 @@ def further_addresses(file: RemoteFile, accepted: Mapping[str, str]) -> list[str
 
 
 def _by_hand(card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, str], failures: Sequence[str]) -> str:
-    """What happened, and what a person can do about it."""
+    """The failures, and instructions for a manual download."""
     kind = strongest(file.hashes)
     what = "" if file.role == "mat" else " --what caffe"
     sums = [f"MD5 {digest} ({when})" for when, digest in accepted.items()]
@@ -233,8 +232,8 @@ def _by_hand(card: Card, file: RemoteFile, target: Path, accepted: Mapping[str, 
     addresses = " or ".join([*file.urls, *further_addresses(file, accepted)])
     lines = [
         *failures,
-        f"by hand: get {file.file} from {addresses or card.page or 'wherever it still is'}",
+        f"by hand: download {file.file} from {addresses or card.page or 'any site that has it'}",
         f"its checksum: {' or '.join(sums) or 'none was published'}",
-        f"put it at {target}, or anywhere, with `{program('zoo')} fetch {card.name}{what} --from FOLDER`",
+        f"put it at {target}, or anywhere and run `{program('zoo')} fetch {card.name}{what} --from FOLDER`",
     ]
-    return listing(f"{file.file} could not be fetched:", lines)
+    return listing(f"{file.file}: download failed:", lines)

@@ -1,4 +1,4 @@
-"""From a name or a path to a file that can be loaded."""
+"""Find the file of a model by name or path."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from matnet.zoo.names import UnknownModelError, find_card
 
 
 def find_model(name_or_path: str | os.PathLike[str]) -> Path:
-    """The file that a user means: a path that exists, else the `.mat` file of a model of the zoo, if it is here.
+    """An existing path, else the `.mat` file of a model of the zoo, if it is on this machine.
 
-    Nothing is fetched. Raises FileFormatError saying how to get a model that is known but not here; for a name that is
-    neither a file nor a model, UnknownModelError with the nearest ones (FileFormatError if it is plainly a path).
+    Downloads nothing. Raises FileFormatError, with instructions, for a known model that is not on this machine; for a
+    name that is neither a file nor a model, UnknownModelError with the nearest names (FileFormatError for a path).
     """
     given = Path(name_or_path)
     if given.exists():
@@ -29,12 +29,12 @@ def find_model(name_or_path: str | os.PathLike[str]) -> Path:
     if card.prototxt and card.file("caffemodel"):
         ways.append(in_words(of_python, f"`{program('convert')} {card.name}`"))
     random = in_words(f"matnet.zoo.random_network({card.name!r})", "`--random-weights`")
-    ways.append(f"{random}, if its answers do not matter" if card.prototxt else f"{card.page or 'its authors'}")
-    raise FileFormatError(f"{card.mat} is known, but not here; get it with {', or '.join(dict.fromkeys(ways))}")
+    ways.append(f"{random}, if its results do not matter" if card.prototxt else f"{card.page or 'its authors'}")
+    raise FileFormatError(f"{card.mat}: not on this machine; get it with {', or '.join(dict.fromkeys(ways))}")
 
 
 def card_named(name: str) -> Card:
-    """The card of a known model; for what is neither a file nor a model the errors of `find_model`."""
+    """The card of a known model. Raises as `find_model` does if there is none."""
     given = Path(name)
     if given.parent != Path() or given.suffix not in ("", ".mat"):
         raise FileFormatError(f"{name}: no such file; check the name and the folder")
@@ -45,6 +45,6 @@ def card_named(name: str) -> Card:
 
 
 def card_of(path: str | os.PathLike[str]) -> Card | None:
-    """The card of a `.mat` file, by the name of the file alone; None for a file that no card lists."""
+    """The card for a `.mat` file's name; None for a file that no card lists."""
     name = Path(path).name.lower()
     return next((card for card in all_cards() if card.mat.lower() == name), None)

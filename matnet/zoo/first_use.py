@@ -1,4 +1,4 @@
-"""Trust on first use: the SHA-256 of a file for which no checksum was published, kept beside it as `NAME.sha256`."""
+"""Trust on first use: record the SHA-256 of a file without a published checksum beside it, as `NAME.sha256`."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ SUFFIX = ".sha256"
 
 
 def trust_first(target: Path) -> None:
-    """Record the SHA-256 of a file the first time that it is here, and say that nothing vouches for it."""
+    """Record the SHA-256 of a new file, and warn that it is unverified."""
     if _recorded(target) is not None:
         return
     found = digests(target, ["sha256"])["sha256"]
     with atomic_write(_beside(target)) as file:
         file.write(f"{found}  {target.name}\n".encode())
     log.warning(
-        f"{target}: unverified, since no checksum was published; its SHA-256 {found} is now recorded in "
-        f"{_beside(target).name}, and any other file is refused from now on"
+        f"{target}: unverified, because no checksum was published; its SHA-256 {found} is now recorded in "
+        f"{_beside(target).name}, and any other file will be refused"
     )
 
 
 def differs_from_first(found: Path, target: Path) -> str | None:
-    """Why a file is not the one that was recorded for `target`; None if it is, or where nothing is recorded."""
+    """Why a file is not the one recorded for `target`; None if it is, or if nothing is recorded."""
     expected = _recorded(target)
     if expected is None:
         return None
     digest = digests(found, ["sha256"])["sha256"]
     if digest == expected:
         return None
-    return f"its SHA-256 is {digest}; at first use it was {expected}: remove {_beside(target)} to accept another file"
+    return f"its SHA-256 is {digest}, but was {expected} at first use: remove {_beside(target)} to accept another file"
 
 
 def _recorded(target: Path) -> str | None:

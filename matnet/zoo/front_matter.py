@@ -1,4 +1,4 @@
-"""The head of a model's readme.md: YAML between the first two lines that are `---`, prose behind it."""
+"""The front matter of a model's readme.md: YAML between the first two `---` lines, followed by prose."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from matnet.errors import FileFormatError
 FENCE = "---"
 LARGEST = 1 << 20  # a card is a page of text, not a data file
 UNUSABLE = (ValueError, TypeError, OverflowError)
-"""What PyYAML's constructors raise, beside lookups that fail, for values that do not fit a stated tag (`!!int x`)."""
+"""Errors of PyYAML's constructors for values that do not fit an explicit tag (`!!int x`), besides failed lookups."""
 
 
 def read_front_matter(path: Path) -> tuple[dict[str, Any], str]:
-    """The fields and the prose of a readme.md; FileFormatError if there are no fields, or a key stands twice.
+    """The fields and the prose of a readme.md. Raises FileFormatError if there are no fields, or a key is repeated.
 
-    The fences are found as Caffe's download script finds them: the first two lines that are `---` once stripped.
+    The fences are those of Caffe's download script: the first two lines that are `---` after stripping.
     """
     text = _text(path)
     lines = text.splitlines()
     fences = [number for number, line in enumerate(lines) if line.strip() == FENCE][:2]
     if len(fences) < 2:
         raise FileFormatError(
-            f"{path}: no front matter; the fields must stand between two lines `{FENCE}` (models/README.md shows one)"
+            f"{path}: no front matter; put the fields between two lines `{FENCE}` (see models/README.md)"
         )
     fields = _load_yaml("\n" * (fences[0] + 1) + "\n".join(lines[fences[0] + 1 : fences[1]]), path)
     if not isinstance(fields, dict):
@@ -34,14 +34,14 @@ def read_front_matter(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def read_yaml(path: Path) -> Any:
-    """The value in a YAML file; FileFormatError as for a front matter."""
+    """The value in a YAML file. Raises FileFormatError as for a front matter."""
     return _load_yaml(_text(path), path)
 
 
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > LARGEST:
-            raise FileFormatError(f"{path}: has {path.stat().st_size:,} bytes; a card has at most {LARGEST:,}")
+            raise FileFormatError(f"{path}: {path.stat().st_size:,} bytes; a card has at most {LARGEST:,}")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
@@ -50,17 +50,17 @@ def _text(path: Path) -> str:
 
 
 def _load_yaml(text: str, path: Path) -> Any:
-    """The value of a YAML text: text, numbers, true and false, lists and mappings, and nothing that grows.
+    """The value of a YAML text: text, numbers, booleans, lists and mappings, of limited size.
 
-    Unlike YAML 1.1 nothing becomes a date (2016-09-30) or a number of base 60 (1:30). Aliases must not make the value
-    larger than a card may be, nor contain themselves.
+    Unlike in YAML 1.1, nothing becomes a date (2016-09-30) or a base-60 number (1:30). Aliases must not contain
+    themselves, or expand to more than the size limit of a card.
     """
     import yaml
 
-    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, where it is there
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's, if available, is ten times as fast
 
     class Loader(base):  # type: ignore[misc]
-        """A safe loader that refuses a key that stands twice, of which YAML would silently take the last."""
+        """A safe loader that rejects repeated keys, of which PyYAML would silently take the last."""
 
     def mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
         seen = set()
@@ -68,7 +68,7 @@ def _load_yaml(text: str, path: Path) -> Any:
             key = loader.construct_object(key_node)
             if isinstance(key, Hashable) and key_node.tag != "tag:yaml.org,2002:merge":
                 if key in seen:
-                    raise FileFormatError(f"{path}, line {key_node.start_mark.line + 1}: {key!r} stands twice")
+                    raise FileFormatError(f"{path}, line {key_node.start_mark.line + 1}: {key!r} is repeated")
                 seen.add(key)
         return loader.construct_mapping(node, deep=True)
 
@@ -89,18 +89,18 @@ def _load_yaml(text: str, path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise FileFormatError(f"{path}{line}: no YAML: {error.problem or error.context}") from None
+        raise FileFormatError(f"{path}{line}: invalid YAML: {error.problem or error.context}") from None
     except (AttributeError, IndexError, KeyError):
-        raise FileFormatError(f"{path}: no YAML: a value does not fit the type that the file states for it") from None
+        raise FileFormatError(f"{path}: invalid YAML: a value does not fit its explicit type tag") from None
     except (yaml.YAMLError, RecursionError, *UNUSABLE) as error:
         said = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise FileFormatError(f"{path}: no YAML: {said}") from None
+        raise FileFormatError(f"{path}: invalid YAML: {said}") from None
     finally:
         loader.dispose()
 
 
 def _expanded(node: Any, known: dict[int, int]) -> int:
-    """The characters of a YAML node with every alias written out; ValueError if one contains itself."""
+    """The number of characters of a YAML node with expanded aliases. Raises ValueError if one contains itself."""
     if node is None:
         return 0
     if id(node) in known:

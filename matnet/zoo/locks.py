@@ -1,4 +1,4 @@
-"""A lock file, so that two processes that want one file do not both write it."""
+"""A lock file, so that only one process writes a file."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ from matnet.errors import DownloadError
 from matnet.files import process_exists
 
 log = logging.getLogger(__name__)
-LARGEST = 1 << 12  # bytes that are read of a lock file
-STALE_AFTER = 600.0  # seconds without a sign of life
-WRITTEN_AFTER = 2.0  # seconds in which a lock gets its content
-BEAT = 20.0  # seconds between two signs of life
-POLL = 0.2  # seconds between two looks at somebody else's lock
+LARGEST = 1 << 12  # bytes read from a lock file
+STALE_AFTER = 600.0  # seconds without a heartbeat
+WRITTEN_AFTER = 2.0  # seconds for a holder to write its lock
+BEAT = 20.0  # seconds between heartbeats
+POLL = 0.2  # seconds between checks of another holder's lock
 
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Hold `<target>.lock` for the block; a thread touches it every 20 s, as a sign of life.
+    """Hold `<target>.lock` for the block; a thread touches it every 20 s as a heartbeat.
 
-    Waits for another holder. A lock of a process on this machine is stale, and taken over, when the process is gone or
-    its number belongs to another one that started later; so is, with a warning, a lock that holds something else than
-    matnet writes; any other lock when it was not touched for ten minutes.
-    Created with O_EXCL, which holds on network file systems too.
+    Waits for another holder. Stale locks are taken over: those of a process on this machine that has ended (or whose
+    number a later process has), those with invalid content (with a warning), and any lock without a heartbeat for ten
+    minutes. The file is created with O_EXCL, which also works on network file systems.
     """
     lock = target.with_name(f"{target.name}.lock")
     pid = os.getpid()
@@ -101,7 +100,7 @@ def _content(lock: Path) -> str | None:
 
 
 def _holder(content: str) -> tuple[int, str, str]:
-    """Process, machine and when the process started; (0, "", "") while the holder has not written them yet."""
+    """Process, machine and start time of the process; (0, "", "") if the holder has not written them yet."""
     try:
         fields = json.loads(content)
         return int(fields["pid"]), str(fields["host"]), str(fields.get("started") or "")
@@ -126,13 +125,13 @@ def _stale(lock: Path, content: str) -> bool:
     except FileNotFoundError:
         return False
     if content and not pid and age > WRITTEN_AFTER:
-        log.warning(f"{lock}: is damaged; it is made anew")
+        log.warning(f"{lock}: damaged; replacing it")
         return True
     return age > STALE_AFTER
 
 
 def _started(pid: int) -> str:
-    """When a process started, in clock ticks since the machine did; "" if the system does not say (not Linux)."""
+    """The start time of a process in clock ticks since boot; "" if the system does not provide it (not Linux)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
@@ -140,7 +139,7 @@ def _started(pid: int) -> str:
 
 
 def _remove_stale(lock: Path, content: str) -> None:
-    """Take the lock file away, unless somebody else has just done so and holds a fresh one."""
+    """Remove the lock file, unless another process has just replaced it."""
     aside = lock.with_name(f"{lock.name}.{uuid.uuid4().hex}")
     try:
         os.rename(lock, aside)

@@ -1,4 +1,4 @@
-"""Folders in Caffe's own model format: a readme.md with its info, a prototxt, a caffemodel; written, and taken in."""
+"""Export and import folders in Caffe's model format: a readme.md with model info, a prototxt, a caffemodel."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from matnet.zoo.names import find_card, normalised
 
 CAFFE_FIELDS = ("name", "caffemodel", "caffemodel_url", "sha1", "license", "caffe_commit", "gist_id")
 NEEDED_TO_DOWNLOAD = ("caffemodel", "caffemodel_url", "sha1")  # by scripts/download_model_binary.py
-GIST_FOLDER = re.compile(r"(?:[\w-]+-)?[0-9a-f]{20}(?:[0-9a-f]{12})?")  # what download_model_from_gist.sh makes
+GIST_FOLDER = re.compile(r"(?:[\w-]+-)?[0-9a-f]{20}(?:[0-9a-f]{12})?")  # the folders of download_model_from_gist.sh
 UNFENCED = re.compile(rf"^[\s>*+-]*\**({'|'.join(CAFFE_FIELDS)})\**\s*:\**\s*(.*?)\s*$", re.MULTILINE)
 DEFINITIONS = ("deploy.prototxt", "*deploy*.prototxt", "*.prototxt")
 
 
 def export_info(name: str, folder: Path) -> list[Path]:
-    """Write a model as Caffe's tools expect it: `readme.md`, `deploy.prototxt`; the files written.
+    """Write a model for Caffe's tools: `readme.md`, `deploy.prototxt`. Returns the files.
 
-    Caffe's download script then fetches the weights into the folder and checks their SHA-1. Its first versions
-    overlook the last line of the info, so that nothing that they need stands there. Raises UnknownModelError, and
-    FileFormatError if the folder holds a card already.
+    Caffe's download script can then download the weights to the folder and check their SHA-1. Its first versions skip
+    the last line of the info, so that line holds nothing they need. Raises UnknownModelError, and FileFormatError if
+    the folder already holds a card.
     """
     card = find_card(name)
     readme = folder / CARD
@@ -49,7 +49,7 @@ def export_info(name: str, folder: Path) -> list[Path]:
 
 
 def caffe_fields(card: Card) -> dict[str, str]:
-    """What a card knows of Caffe's fields; the SHA-1 is that of the weights that are here, where none was published."""
+    """Caffe's fields in a card; if no SHA-1 was published, that of the weights on this machine."""
     values = {field: str(getattr(card, field)) for field in CAFFE_FIELDS} | {"name": card.title}
     weights = card.file("caffemodel")
     here = present_file(card, weights) if weights else None
@@ -59,12 +59,12 @@ def caffe_fields(card: Card) -> dict[str, str]:
 
 
 def import_info(source: Path, name: str | None = None, task: str = "classification") -> Card:
-    """Take a folder in Caffe's format, or a gist's .zip, into the user's own zoo, `<home>/models`; its card.
+    """Import a folder in Caffe's format, or a gist's .zip, into the user's zoo `<home>/models`. Returns its card.
 
-    name: what the model is to be called; by default as the folder, or as its authors call it where the folder is
-    called by a gist's id. The info may stand between fences, or, as in older gists, in lines `name: ...` of the text.
-    The prototxt is copied; the caffemodel stays where it is. Raises FileFormatError if there is no info, no
-    single prototxt, or a card of that name.
+    name: the model's name; by default the folder's, or the one in the info if the folder's name is a gist id. The info
+    may be between fences, or in lines `name: ...` of the text, as in older gists. The prototxt is copied; the
+    caffemodel stays in place. Raises FileFormatError if there is no info, not exactly one prototxt, or already a card
+    with that name.
     """
     if source.is_dir():
         return _import_folder(source, name, task)
@@ -86,7 +86,7 @@ def _import_folder(folder: Path, name: str | None, task: str) -> Card:
     called = name or (info.get("name", own).lower() if GIST_FOLDER.fullmatch(own) else own)
     called = re.sub(r"[^A-Za-z0-9_.-]+", "-", called).strip("-.")
     if not called or any(normalised(called) == normalised(card.name) for card in all_cards()):
-        raise FileFormatError(f"{folder}: a model called {called!r} is known already; choose another name with --name")
+        raise FileFormatError(f"{folder}: the model {called!r} already exists; choose another name with --name")
     definition = _definition_in(folder)
     fields: dict[str, Any] = {
         **info,
@@ -117,12 +117,12 @@ def _install(readme: str, definition: Path | None, target: Path) -> None:
 def _readme_of(folder: Path) -> Path:
     found = [path for path in sorted(folder.glob("*")) if path.name.lower() == CARD]
     if not found:
-        raise FileFormatError(f"{folder}: holds no {CARD}; expected a folder in Caffe's model format")
+        raise FileFormatError(f"{folder}: has no {CARD}; expected a folder in Caffe's model format")
     return found[0]
 
 
 def _caffe_info(readme: Path) -> tuple[dict[str, str], str]:
-    """Caffe's fields and the prose, fenced or not."""
+    """Caffe's fields and the prose, with or without fences."""
     text = readme.read_text(encoding="utf-8", errors="replace")
     if sum(line.strip() == FENCE for line in text.splitlines()) >= 2:
         fields, prose = read_front_matter(readme)
@@ -131,19 +131,21 @@ def _caffe_info(readme: Path) -> tuple[dict[str, str], str]:
         found = {name: value.strip("`\"' ") for name, value in UNFENCED.findall(text) if value}
         prose = text.strip()
     if not found:
-        raise FileFormatError(f"{readme}: states none of {', '.join(CAFFE_FIELDS)}; expected Caffe's model info")
+        raise FileFormatError(f"{readme}: has none of {', '.join(CAFFE_FIELDS)}; expected Caffe's model info")
     return found, prose
 
 
 def _definition_in(folder: Path) -> Path | None:
-    """The prototxt to build from: the one for deployment, or the only one; None if there is none."""
+    """The deploy prototxt, or the only one; None if there is none."""
     for pattern in DEFINITIONS:
         found = [path for path in sorted(folder.glob(pattern)) if "solver" not in path.name]
         if len(found) == 1:
             return found[0]
         if found:
             names = [path.name for path in found]
-            raise FileFormatError(listing(f"{folder}: which prototxt? Keep one, or call it deploy.prototxt:", names))
+            raise FileFormatError(
+                listing(f"{folder}: several prototxt files; keep one, or rename one to deploy.prototxt:", names)
+            )
     return None
 
 

@@ -1,4 +1,4 @@
-"""From what a user types to a model card: generous about spelling, never silent about a choice."""
+"""Find the model card for a user's spelling of a name; ambiguous names are errors."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ SUFFIXES = ("-dag", "-dagnn", "-model")
 
 
 class UnknownModelError(MatnetError):
-    """No model is called so, or several are; the nearest, or all of them, are in the text."""
+    """No model has the name, or several match; the message lists the nearest, or all matches."""
 
 
 def find_card(name: str, cards: Iterable[Card] | None = None) -> Card:
-    """The one card that `name` means; UnknownModelError naming the nearest ones, or all that it could mean."""
+    """The only card that matches `name`. Raises UnknownModelError with the nearest names, or all matches."""
     found = known_cards(name, cards)
     if len(found) == 1:
         return found[0]
     names = [f"{card.name}: {card.title}" for card in found]
-    raise UnknownModelError(listing(f"{name!r} means {len(found)} models; say which:", names))
+    raise UnknownModelError(listing(f"{name!r} matches {len(found)} models; give one of these names:", names))
 
 
 def known_cards(name: str, cards: Iterable[Card] | None = None) -> list[Card]:
-    """All cards that `name` means, at least one; UnknownModelError naming the nearest ones."""
+    """All cards that match `name`, at least one. Raises UnknownModelError with the nearest names."""
     found = matching_cards(name, cards)
     if not found:
         every = in_words("matnet.zoo.all_cards()", f"`{program('zoo')} list`")
-        raise UnknownModelError(f"no model is called {name!r}{_suggestions(name, cards)}; {every} lists all")
+        raise UnknownModelError(f"unknown model {name!r}{_suggestions(name, cards)}; {every} lists all")
     return found
 
 
 def matching_cards(name: str, cards: Iterable[Card] | None = None) -> list[Card]:
-    """All cards that `name` means at the first level of generosity at which it means any.
+    """All cards that match `name` at the strictest level with a match.
 
-    The levels: the very name, alias or file; the same names except for case, spaces, underscores, hyphens and `.mat`; the
-    title or the name of a file, so; names without the usual prefixes and suffixes. A family means all its variants.
+    The levels: the exact name, alias or file; the same without case, spaces, underscores, hyphens and `.mat`; the
+    title or a file name, likewise; names without the usual prefixes and suffixes. A family matches all its variants.
     """
     known = list(all_cards() if cards is None else cards)
     spelled = normalised(name)
@@ -98,7 +98,7 @@ def bare_names(card: Card) -> set[str]:
 
 
 def _suggestions(name: str, cards: Iterable[Card] | None) -> str:
-    """`; nearest: ...`, in the spelling of the cards; names that hold the text come first."""
+    """`; nearest: ...`, as spelled in the cards; names that contain the text come first."""
     known = {spelling: card for card in (all_cards() if cards is None else cards) for spelling in _spellings(card)}
     spelled = normalised(name)
     holding = sorted({card.name for spelling, card in known.items() if len(spelled) > 2 and spelled in spelling})

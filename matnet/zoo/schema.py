@@ -1,4 +1,4 @@
-"""What the fields of a model card may hold: one check per field, each telling its fault in words."""
+"""The schema of model cards: one check per field, which returns its error as text."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ METRICS = (
     "median_absolute_error",
     "images_per_s",
 )
-"""Figures that a card may quote: in percent, except for images/s, and absolute errors in the unit of their values."""
+"""Figures in a card: in percent, except images/s, and absolute errors in the unit of their values."""
 
 MOST_UNKNOWN = 20
-"""Unknown fields that are named one by one."""
+"""The most unknown fields to list."""
 
 Check = Callable[[Any], "str | None"]
 
 
-# -- checks of one value: None if it is well, else the fault ----------------------------------------
+# -- checks of one value: None if it is valid, else the error --------------------------------------
 
 
 def text(value: Any) -> str | None:
@@ -64,13 +64,13 @@ def one_of(allowed: tuple[str, ...]) -> Check:
 def whole(least: int, most: int) -> Check:
     def check(value: Any) -> str | None:
         well = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-        return None if well else f"is {_shown(value)}; expected a whole number from {least:,} to {most:,}"
+        return None if well else f"is {_shown(value)}; expected an integer from {least:,} to {most:,}"
 
     return check
 
 
 def url(value: Any) -> str | None:
-    with suppress(ValueError):  # an IPv6 address that is none
+    with suppress(ValueError):  # an invalid IPv6 address
         if isinstance(value, str) and urlsplit(value).scheme in ("http", "https") and urlsplit(value).netloc:
             return None
     return f"is {_shown(value)}; expected an http or https address"
@@ -91,7 +91,7 @@ def checksum(kind: str) -> Check:
 
 
 def file_name(value: Any) -> str | None:
-    """A bare name, so that nothing is ever written outside of its folder."""
+    """A bare name, so that nothing is written outside its folder."""
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,254}", value):
         return None
     return f"is {_shown(value)}; expected a file name of letters, digits and ._+-, without a folder"
@@ -134,7 +134,7 @@ def names_or_numbers(value: Any) -> str | None:
 
 
 def input_sizes(value: Any) -> str | None:
-    """`data: [3, 227, 227]`: channels, height, width, as the network is built by default."""
+    """`data: [3, 227, 227]`: channels, height and width of the default network."""
     if not isinstance(value, dict) or not value:
         return f"is {_shown(value)}; expected lines `input: [channels, height, width]`"
     for name, size in value.items():
@@ -144,7 +144,7 @@ def input_sizes(value: Any) -> str | None:
 
 
 def conversion(value: Any) -> str | None:
-    """Keywords of `convert_caffe`, checked by its own reader."""
+    """Keywords of `convert_caffe`, checked by its own parser."""
     from matnet.converters.options import options_from
 
     if not isinstance(value, dict):
@@ -157,7 +157,7 @@ def conversion(value: Any) -> str | None:
 
 
 def record(fields: Mapping[str, Check], required: tuple[str, ...] = ()) -> Check:
-    """A mapping with known fields; all faults of it in one text."""
+    """A check of a mapping with known fields; one text for all errors."""
 
     def check(value: Any) -> str | None:
         return "; ".join(faults_of(value, fields, required)) or None
@@ -166,7 +166,7 @@ def record(fields: Mapping[str, Check], required: tuple[str, ...] = ()) -> Check
 
 
 def records(fields: Mapping[str, Check], required: tuple[str, ...] = ()) -> Check:
-    """A list of such mappings."""
+    """A check of a list of such mappings."""
 
     def check(value: Any) -> str | None:
         if not isinstance(value, list) or not value:
@@ -178,7 +178,7 @@ def records(fields: Mapping[str, Check], required: tuple[str, ...] = ()) -> Chec
 
 
 def faults_of(value: Any, fields: Mapping[str, Check], required: tuple[str, ...] = ()) -> Iterator[str]:
-    """Every fault of a mapping: unknown fields, missing ones, and values that fail their checks; None is no value."""
+    """The errors in a mapping: unknown and missing fields, and invalid values; None counts as missing."""
     if not isinstance(value, dict):
         yield f"is {_shown(value)}; expected lines `field: value`"
         return
@@ -187,9 +187,9 @@ def faults_of(value: Any, fields: Mapping[str, Check], required: tuple[str, ...]
             yield f"{name} is missing"
     unknown = [name for name in value if name not in fields]
     for name in unknown[:MOST_UNKNOWN]:
-        yield f"{_shown(name)} is no field{nearest(str(name)[:60], fields)}"
+        yield f"unknown field {_shown(name)}{nearest(str(name)[:60], fields)}"
     if len(unknown) > MOST_UNKNOWN:
-        yield f"{len(unknown) - MOST_UNKNOWN:,} more are no fields"
+        yield f"{len(unknown) - MOST_UNKNOWN:,} more unknown fields"
     for name, item in value.items():
         if name not in fields:
             continue

@@ -1,4 +1,4 @@
-"""One answer of a server that may send anything: redirects, a minimum speed, and every fault as one of two errors."""
+"""One HTTP response of an untrusted server: redirects, a minimum speed, and all failures as one of two errors."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from matnet.errors import DownloadError
 if TYPE_CHECKING:
     import requests
 
-CHUNK = 1 << 14  # bytes; at most so many are lost when a connection breaks
+CHUNK = 1 << 14  # bytes; the most that a broken connection loses
 REDIRECTS = 10
 WORTH_A_RETRY = frozenset((408, 425, 429, 500, 502, 503, 504))
-LONGEST_NUMBER = 18  # digits of a header; Python refuses to read thousands of them
-_QUEUED = 16  # chunks between the thread that reads and the one that writes
+LONGEST_NUMBER = 18  # digits of a number in a header; Python refuses to parse thousands
+_QUEUED = 16  # chunks between the reading and the writing thread
 _END = object()
 
 
@@ -31,9 +31,8 @@ _END = object()
 class Patience:
     """How long to wait for a server (seconds), how slow it may be, and how often to try again.
 
-    attempts: in a row without progress; one that got a mebibyte further than any before does not count.
-    slowest: bytes/s that must come on average in every `window` seconds, the first of which includes the time until
-    the answer begins.
+    attempts: the most failures in a row; an attempt that gained at least a mebibyte does not count. slowest: the lowest
+    average rate in bytes/s in every `window` seconds; the first window includes the time until the response starts.
     """
 
     connect: float = 15.0
@@ -46,7 +45,7 @@ class Patience:
 
 
 class BrokenTransfer(Exception):
-    """A transfer that can be resumed from what it brought. `wait`: seconds that the server asks for."""
+    """A failed transfer that can be resumed. wait: seconds that the server asks to wait."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
@@ -55,25 +54,25 @@ class BrokenTransfer(Exception):
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """The head of an answer, and the bytes of its body as the server sends them, in no encoding."""
+    """The status and headers of a response, and its unencoded body in chunks."""
 
     status: int
     headers: Mapping[str, str]
     chunks: Iterator[bytes]
 
     def total(self, start: int) -> int | None:
-        """The size of the whole file by Content-Length, where the body begins at byte `start`; None if unknown."""
+        """The size of the whole file by Content-Length, for a body that starts at byte `start`; None if unknown."""
         length = number_in(self.headers.get("Content-Length", ""))
         return None if length is None else start + length
 
 
 @contextmanager
 def answer_of(url: str, headers: Mapping[str, str], patience: Patience) -> Iterator[HttpAnswer]:
-    """The answer to a GET request, status 200, 206 or 416.
+    """The response to a GET request, status 200, 206 or 416.
 
-    A thread reads it, so that a server which sends a byte now and then cannot hold the caller. Raises BrokenTransfer
-    for what another attempt may mend (no connection, a connection that broke, too slow, a busy server), and
-    DownloadError for all else that a server can do, both also while `chunks` are read.
+    A thread reads it, so that a very slow server cannot block the caller. Raises BrokenTransfer if another attempt may
+    help (no connection, a broken connection, too slow, a busy server), and DownloadError for all other failures; both
+    may also be raised while reading `chunks`.
     """
     talk = _Talk(url, headers, patience)
     try:
@@ -85,7 +84,7 @@ def answer_of(url: str, headers: Mapping[str, str], patience: Patience) -> Itera
 
 
 class _Talk:
-    """The thread that reads an answer, and the queue through which its parts come."""
+    """The thread that reads a response, and the queue of its parts."""
 
     def __init__(self, url: str, headers: Mapping[str, str], patience: Patience) -> None:
         self.url = url
@@ -101,7 +100,7 @@ class _Talk:
         threading.Thread(target=self._read, daemon=True).start()
 
     def received(self) -> Iterator[Any]:
-        """(status, headers), then the chunks of the body; raises what went wrong."""
+        """Yields (status, headers), then the chunks of the body. Raises the thread's errors."""
         since, came = time.monotonic(), 0
         while True:
             with suppress(queue.Empty):
@@ -116,11 +115,11 @@ class _Talk:
             if self.parts.empty() and waited >= self.patience.window:
                 if came < self.patience.slowest * waited:
                     least = f"{self.patience.slowest:,.0f} bytes/s"
-                    raise BrokenTransfer(f"too slow: {came:,} bytes in {waited:.0f} s; expected at least {least}")
+                    raise BrokenTransfer(f"too slow: {came:,} bytes in {waited:.0f} s, expected at least {least}")
                 since, came = time.monotonic(), 0
 
     def hang_up(self) -> None:
-        """End the thread, also where it waits for a byte."""
+        """End the thread, even while it waits for data."""
         self.over.set()
         shutdown = getattr(getattr(self.response, "raw", None), "shutdown", None)
         if shutdown is not None:
@@ -142,7 +141,7 @@ class _Talk:
             self._give(_END)
         except _HungUpError:
             return
-        except Exception as error:  # whatever it is, a server caused it
+        except Exception as error:  # any error here is caused by the server
             with suppress(_HungUpError):
                 self._give(self._named(error))
 
@@ -154,7 +153,7 @@ class _Talk:
         raise _HungUpError
 
     def _final(self, session: requests.Session) -> requests.Response:
-        """The answer behind all redirects; their own bodies are not read, and none leads from https to http."""
+        """The response after all redirects; their bodies are not read, and redirects from https to http are refused."""
         from requests.utils import requote_uri
 
         url = self.url
@@ -167,12 +166,12 @@ class _Talk:
             response.close()
             target = requote_uri(urljoin(url, location))
             if url.lower().startswith("https:") and not target.lower().startswith("https:"):
-                raise DownloadError(f"redirects from https to {target[:200]}, which is not followed")
+                raise DownloadError(f"refused a redirect from https to {target[:200]}")
             url = target
         raise DownloadError(f"more than {REDIRECTS} redirects")
 
     def _named(self, error: Exception) -> Exception:
-        """What another attempt may mend as BrokenTransfer, all else as DownloadError, in a line."""
+        """The error as BrokenTransfer if another attempt may help, else as DownloadError, in one line."""
         import requests
         import urllib3
 
@@ -191,11 +190,11 @@ class _Talk:
 
 
 class _HungUpError(Exception):
-    """Nobody waits for the answer any more."""
+    """The caller no longer waits for the response."""
 
 
 def number_in(text: str) -> int | None:
-    """A number of a header; None for what is no plain number, or longer than any size is."""
+    """A number in a header; None if it is not a plain number, or has too many digits."""
     found = re.fullmatch(rf"[0-9]{{1,{LONGEST_NUMBER}}}", text.strip())
     return int(found[0]) if found else None
 
@@ -211,14 +210,14 @@ def _refuse_status(response: requests.Response) -> None:
 
 
 def _refuse_encoding(response: requests.Response) -> None:
-    """A packed file may be called encoded; a file that was packed for the transfer alone is not what was asked for."""
+    """Raises DownloadError for a body compressed only for the transfer; servers may also label .gz files as encoded."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower() or "identity"
     if encoding != "identity" and not re.search(r"gz(\?|$)", response.url):
-        raise DownloadError(f"sends the file in the encoding {encoding[:40]!r}; asked for none")
+        raise DownloadError(f"the server sends the file with encoding {encoding[:40]!r}, which was not requested")
 
 
 def _innermost(error: Exception) -> BaseException:
-    """What went wrong at last: requests wraps it three times."""
+    """The innermost cause: requests wraps it three times."""
     cause: BaseException = error
     for _ in range(20):
         inner = cause.args[0] if cause.args and isinstance(cause.args[0], BaseException) else None
@@ -230,6 +229,6 @@ def _innermost(error: Exception) -> BaseException:
 
 
 def _reason(cause: BaseException) -> str:
-    """An error in a line."""
+    """An error as one line."""
     kind, said = type(cause).__name__, (str(cause).splitlines() or ["no answer"])[0][:300]
     return said if said.startswith(kind) else f"{kind}: {said}"

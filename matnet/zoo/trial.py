@@ -1,4 +1,4 @@
-"""Trials of model cards: does a definition build, is it what its card says, and does it run with random weights?"""
+"""Check model cards: build the definition, compare it with the card, and run it with random weights."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from matnet.zoo.random_weights import random_params, skeleton
 
 OK, FAILED, UNDEFINED = "ok", "failed", "undefined"
 ANY_SIZE = ("segmentation", "edges")  # tasks whose networks take images of any size
-SMALL = (96, 128)  # height and width of the images that these are tried on
+SMALL = (96, 128)  # height and width of the test images for them
 SPREAD = 50.0  # standard deviation of photographs' pixels about their mean
 
 
 @dataclass(kw_only=True)
 class CardTrial:
-    """What became of one card. status: ok, failed, or undefined where the architecture is not known.
+    """The result for one card. status: ok, failed, or undefined if the architecture is unknown.
 
-    faults: every difference between the card and the network. outputs: sizes N x C x H x W of what ran, or would run.
-    seconds: for building, drawing weights and running.
+    faults: all differences between the card and the network. outputs: shapes N x C x H x W of the outputs. seconds: for
+    building, drawing weights and running.
     """
 
     model: str
@@ -43,9 +43,9 @@ class CardTrial:
         return asdict(self)
 
     def line(self) -> str:
-        """One line for people."""
+        """The result as one line."""
         if self.status == UNDEFINED:
-            return f"{self.status:9} {self.model}: works with your own prototxt only"
+            return f"{self.status:9} {self.model}: works only with your own prototxt"
         if self.faults:
             return f"{self.status:9} {self.model}: {'; '.join(self.faults)}"
         sizes = ", ".join(f"{name} {text(size)}" for name, size in self.outputs.items())
@@ -54,9 +54,9 @@ class CardTrial:
 
 
 def trials(cards: Iterable[Card], forward: bool, backend: str = "auto", seed: int = 0) -> Iterator[CardTrial]:
-    """A trial of each card, one after the other; nothing of one network is kept when the next is built.
+    """A trial of each card; each network is freed before the next is built.
 
-    forward: also run each with random weights on one random image, small where the network takes any size.
+    forward: also run each with random weights on one random image, a small one if the network takes any size.
     """
     for card in cards:
         started = time.perf_counter()
@@ -96,16 +96,16 @@ def _try(card: Card, trial: CardTrial, run: Run | None) -> None:
 
 def _differences(card: Card, trial: CardTrial) -> Iterator[str]:
     if trial.parameters != card.parameters:
-        said = f"{card.parameters:,}" if card.parameters else "nothing of them"
-        yield f"has {trial.parameters:,} parameters; the card says {said}"
+        said = f"{card.parameters:,}" if card.parameters else "nothing"
+        yield f"the network has {trial.parameters:,} parameters, the card says {said}"
     if card.layers not in (None, trial.layers):
-        yield f"has {trial.layers} layers; the card says {card.layers}"
+        yield f"the network has {trial.layers} layers, the card says {card.layers}"
     if not card.outputs:
-        yield "the card names no outputs"
+        yield "the card lists no outputs"
 
 
 def _size_faults(card: Card, net: Network, trial: CardTrial) -> Iterator[str]:
-    """Whether the card's inputs lead to its outputs, with as many channels as it has labels."""
+    """Check that the card's inputs lead to its outputs, with as many channels as labels."""
     shapes = net.infer_shapes(card_inputs(card, net))
     for name in net.variables:
         if name not in shapes:
@@ -114,27 +114,27 @@ def _size_faults(card: Card, net: Network, trial: CardTrial) -> Iterator[str]:
         trial.outputs[name] = shapes[net.resolve(name)]
     count = card.labels.get("count")
     if count and len(card.outputs) == 1 and count not in trial.outputs[card.outputs[0]]:
-        yield f"{card.outputs[0]!r} is {text(trial.outputs[card.outputs[0]])}; the card has {count} labels"
+        yield f"{card.outputs[0]!r} is {text(trial.outputs[card.outputs[0]])}, but the card has {count} labels"
     if len(card.labels.get("names", ())) not in (0, count):
         yield f"the card names {len(card.labels['names'])} of {count} labels"
 
 
 def _run_faults(card: Card, net: Network, trial: CardTrial, run: Run) -> Iterator[str]:
-    """Run the network; every output must have the size that was foretold, finite values, and not one alone."""
+    """Run the network; every output must have its inferred size, finite values, and more than one distinct value."""
     inputs = card_inputs(card, net, SMALL if card.task in ANY_SIZE else None)
     foretold = net.infer_shapes(inputs)
     for name, value in run(net, inputs, card.outputs).items():
         trial.outputs[name] = value.shape
         if value.shape != foretold[net.resolve(name)]:
-            yield f"{name!r} came out as {text(value.shape)}; expected {text(foretold[net.resolve(name)])}"
+            yield f"{name!r} has shape {text(value.shape)}; expected {text(foretold[net.resolve(name)])}"
         if not np.isfinite(value).all():
-            yield f"{name!r} holds {np.count_nonzero(~np.isfinite(value)):,} values that are not finite"
+            yield f"{name!r} holds {np.count_nonzero(~np.isfinite(value)):,} NaN or infinite values"
         elif value.min() == value.max() and not _is_label_map(net, name):
             yield f"{name!r} is {value.flat[0]:g} everywhere"
 
 
 def _is_label_map(net: Network, name: str) -> bool:
-    """Whether an output may well be the same everywhere: the map of the likeliest class."""
+    """Whether an output may be constant: a map of the top class."""
     wanted = net.resolve(name)
     return any(wanted in layer.outputs and layer.op.class_numbers for layer in net.layers.values())
 
@@ -143,7 +143,7 @@ def _is_label_map(net: Network, name: str) -> bool:
 
 
 def card_inputs(card: Card, net: Network, size: tuple[int, int] | None = None) -> dict[str, Shape]:
-    """Sizes N x C x H x W of all inputs: the definition's, with the card's, and images of `size` if one is given."""
+    """Shapes N x C x H x W of all inputs: the definition's, updated by the card's, and images of `size` if given."""
     shapes = dict(net.input_shapes)
     for name, shape in card.inputs.items():
         known = shapes.get(net.resolve(name))
@@ -154,7 +154,7 @@ def card_inputs(card: Card, net: Network, size: tuple[int, int] | None = None) -
 
 
 def sample_inputs(net: Network, shapes: Mapping[str, Shape], seed: int = 0) -> dict[str, np.ndarray]:
-    """Random values that every input may have: pixels about 0, boxes inside the image, indices, starts of sequences.
+    """Random valid values for every input: pixels around 0, boxes inside the image, indices, starts of sequences.
 
     shapes: N x C x H x W by input. The layers that read an input say what it means; networks from Caffe add 1 to boxes
     before MatConvNet's layer reads them.
@@ -179,7 +179,7 @@ def sample_inputs(net: Network, shapes: Mapping[str, Shape], seed: int = 0) -> d
 
 
 def _boxes(shape: Shape, size: tuple[int, int]) -> np.ndarray:
-    """Boxes (image, left, top, right, bottom), from 0, in the first image: the whole of it, then each half as high."""
+    """0-based boxes (image, left, top, right, bottom) in the first image: the whole image, then each half as high."""
     boxes = np.zeros((shape[0], 5), np.float32)
     for index, box in enumerate(boxes):
         box[3:] = size[1] - 1, size[0] // (index + 1) - 1

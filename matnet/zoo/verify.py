@@ -1,4 +1,4 @@
-"""Which known files are these, of which generation, and are they whole? By MD5 and SHA-1, whatever their names."""
+"""Identify files and their generation by MD5 and SHA-1, independent of their names, and check their integrity."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from matnet.zoo.checks import damage, digests, mismatch
 
 OK, MISMATCH, UNKNOWN, ABSENT = "OK", "MISMATCH", "unknown", "absent"
 MODEL_SUFFIXES = (".mat", ".caffemodel", ".binaryproto")
-IN_PASSING = (".part", ".lock", ".json", ".bad", ".damaged", ".sha256")  # what a download leaves beside its target
+IN_PASSING = (".part", ".lock", ".json", ".bad", ".damaged", ".sha256")  # a download's files beside its target
 OWN_HEADER = b"Created by: matnet"
 
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """What is known of one file. status: OK, MISMATCH, unknown, absent. generation: when it was published."""
+    """The identity of one file. status: OK, MISMATCH, unknown, absent. generation: its publication date."""
 
     path: str
     status: str
@@ -43,7 +43,7 @@ class _Known:
 
 
 class Catalogue:
-    """Every file that the cards know, by checksum and by name."""
+    """All files in the cards, by checksum and by name."""
 
     def __init__(self, cards: Iterable[Card]) -> None:
         self.by_hash: dict[str, _Known] = {}
@@ -58,7 +58,7 @@ class Catalogue:
                 self.by_name.setdefault(file.file.lower(), _Known(card, file))
 
     def identify(self, path: Path) -> FileIdentity:
-        """What a file is; it is read once."""
+        """Identify a file, reading it once."""
         if not path.is_file():
             return self._absent(path)
         sums = digests(path, ["md5", "sha1"])
@@ -80,22 +80,22 @@ class Catalogue:
 
 
 def verify(paths: Iterable[Path] | None = None, cards: Iterable[Card] | None = None) -> Iterator[FileIdentity]:
-    """A finding for each file, and for each file in each folder; without paths for all that the cards list.
+    """The identity of each file, and of each file in each folder; without paths, of all files in the cards.
 
-    Then every published `.mat` file has its line, absent or not, and the Caffe files that are here have theirs.
-    DataError if there is nothing to look at.
+    These are every published `.mat` file, even if absent, and the Caffe files on this machine. Raises DataError if
+    there are no files.
     """
     known = list(all_cards() if cards is None else cards)
     catalogue = Catalogue(known)
     files = list(dict.fromkeys(_published(known) if paths is None else _expanded(paths)))
     if not files:
-        raise DataError("no files to verify; give files, or folders that hold some")
+        raise DataError("no files to verify; give files, or folders that contain files")
     for file in files:
         yield catalogue.identify(file)
 
 
 def _judged(path: Path, named: _Known) -> tuple[str, str]:
-    """Status and reason of a file with a known name and no known checksum."""
+    """The status, and its reason, of a file with a known name but an unknown checksum."""
     accepted: Mapping[str, str] = named.card.md5 if named.file.role == "mat" else {}
     fault = damage(path, named.file.size)
     if fault is None and named.file.role == "mat" and _made_here(path):
@@ -103,7 +103,7 @@ def _judged(path: Path, named: _Known) -> tuple[str, str]:
     fault = fault or mismatch(path, named.file, accepted)
     if fault:
         return MISMATCH, fault
-    return (OK, "") if named.file.hashes else (UNKNOWN, "no checksum was ever published")
+    return (OK, "") if named.file.hashes else (UNKNOWN, "no checksum was published")
 
 
 def _made_here(path: Path) -> bool:
@@ -119,7 +119,7 @@ def _with_archives(files: Iterable[RemoteFile]) -> Iterator[RemoteFile]:
 
 
 def _published(cards: Iterable[Card]) -> Iterator[Path]:
-    """Where the files of the cards are, and where published `.mat` files would be."""
+    """The paths of the cards' files, including those of absent published `.mat` files."""
     for card in cards:
         mat = present_mat(card)
         if mat or card.mat_urls:
@@ -128,7 +128,7 @@ def _published(cards: Iterable[Card]) -> Iterator[Path]:
 
 
 def _expanded(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as they are; of folders, all files but hidden ones and what downloads leave beside their targets."""
+    """The given files, and all files in folders, except hidden ones and temporary files of downloads."""
     for path in paths:
         if not path.is_dir():
             yield path
