@@ -1,4 +1,4 @@
-"""NetDef + options -> Network: every layer lowered in order, all problems in one error, Caffe's blob names kept."""
+"""Build a Network from a NetDef and options: lower all layers in order, collect all errors, keep Caffe's blob names."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from matnet.ops.extensions.constant import DummyData
 def build(
     net_def: NetDef, options: ConversionOptions, with_weights: bool = True, mean_size: tuple[int, int] | None = None
 ) -> Builder:
-    """The builder whose `net` is the network that computes what the Caffe net does at test time.
+    """A builder whose `net` computes the same as the Caffe net at test time.
 
-    `net_def` has its weights attached unless `with_weights` is False; the params are then placeholders. mean_size:
-    height and width of a mean image, for data layers that do not state their own. Decisions are appended to the
-    network's `source.notes`. Raises UnsupportedLayersError listing all layers whose type is not known, and one
-    error that lists all weights that do not fit, or all layers that cannot be lowered.
+    `net_def` has its weights attached unless `with_weights` is False; then params are placeholders. mean_size: height
+    and width of a mean image, for data layers without a size. Decisions are appended to the network's `source.notes`.
+    Raises UnsupportedLayersError that lists all layers of unknown types, or one error that lists all weights that do
+    not fit, or all layers that cannot be lowered.
     """
     layers, notes = inference_layers(net_def, options.remove_loss, options.append_softmax, is_convertible)
     if options.unknown == "refuse":
@@ -58,12 +58,12 @@ def build(
     _keep_blob_names(builder)
     if builder.joined:
         joined = ", ".join(builder.joined[:3]) + (", ..." if len(builder.joined) > 3 else "")
-        net.source.notes.append(f"{len(builder.joined)} Scale layers joined with the BatchNorm before them: {joined}")
+        net.source.notes.append(f"{len(builder.joined)} Scale layers merged into the BatchNorm before them: {joined}")
     return builder
 
 
 def is_convertible(layer: LayerDef) -> bool:
-    """Whether a lowering function or a registered op stands for the layer's type."""
+    """Whether there is a lowering function or a registered op for the layer's type."""
     if layer.type == "Python":
         return is_known_python(layer) or _registered_name(layer) is not None
     return layer.type in LOWERINGS or layer.type in REGISTRY.caffe
@@ -76,7 +76,7 @@ def _refuse_unknown_types(net_def: NetDef, layers: list[LayerDef]) -> None:
         reasons = [why_left_out(layer.type) or nearest(_kind(layer), known_types) for layer in unknown]
         lines = [f"{describe(at)}{_python_name(at)}{why}" for at, why in zip(unknown, reasons, strict=True)]
         count = "1 layer is of a type" if len(unknown) == 1 else f"{len(unknown)} layers are of types"
-        where = in_words("before the conversion,", "in a file that --import names,")
+        where = in_words("before the conversion,", "in a file given with --import,")
         raise UnsupportedLayersError(
             listing(f"{net_def.path}: {count} that cannot be converted:", lines)
             + f"\n{_computable(net_def, layers)}Register a type with matnet.ops.register(..., caffe='Type') "
@@ -89,13 +89,13 @@ def _kind(layer: LayerDef) -> str:
 
 
 def _python_name(layer: LayerDef) -> str:
-    """` module.Class` of a Python layer, to follow its description."""
+    """` module.Class` of a Python layer, for appending to its description."""
     param = layer.params.get("python_param")
     return f" {param.get('module')}.{param.get('layer')}" if layer.type == "Python" else ""
 
 
 def _computable(net_def: NetDef, layers: list[LayerDef]) -> str:
-    """The last blob that does not depend on a layer of an unknown type, as a sentence."""
+    """A sentence that names the last blob that does not depend on layers of unknown types."""
     lost: set[str] = set()
     last = ""
     for layer in layers:
@@ -119,10 +119,10 @@ def _declare_inputs(
         if len(shape) > 4:
             raise ShapeError(
                 f"{net_def.path}: input {blob!r} has {len(shape)} axes ({text(shape)}); expected at most N x C x H x W"
-                ", as matnet's layers have at most two spatial dimensions"
+                ", because matnet's layers have at most two spatial dimensions"
             )
         if prod(size or 1 for size in shape) > LARGEST:
-            raise NetworkError(f"{net_def.path}: input {blob!r} of {text(shape)} has more values than Caffe can count")
+            raise NetworkError(f"{net_def.path}: input {blob!r} of {text(shape)} has more values than Caffe supports")
         builder.declare(variable, shape)
         if blob in constants and known(shape):
             n, c, h, w = padded(shape)
@@ -134,7 +134,7 @@ def _declare_inputs(
 
 
 def _constants(net_def: NetDef) -> dict[str, float]:
-    """Blobs that DummyData layers fill with one value, beside real inputs; alone they stand for the image."""
+    """Blobs that DummyData layers fill with a constant, if there are real inputs; otherwise they are the inputs."""
     if all(layer.type == "DummyData" for layer in net_def.data_layers):
         return {}
     found = {}
@@ -159,7 +159,7 @@ def _free_name(net: Network, name: str, builder: Builder) -> str:
 
 
 def _lower_all(builder: Builder, path: str) -> None:
-    """Lower every layer; after a failure the layers behind it are left out, and all failures stand in one error."""
+    """Lower every layer. Layers that depend on a failed one are skipped; one error lists all failures."""
     failures: list[MatnetError] = []
     for layer in builder.graph.layers:
         if any(variable not in builder.values for variable in layer.inputs):
@@ -177,7 +177,7 @@ def _lower_all(builder: Builder, path: str) -> None:
                 message = f"{describe(layer)}: {error}{builder.give_sizes() if unsized else ''}"
                 failures.append(ShapeError(message) if unsized else type(error)(message))
     if builder.problems:
-        raise FileFormatError(listing(f"{path}: {len(builder.problems)} weights do not fit:", builder.problems))
+        raise FileFormatError(listing(f"{path}: weights that do not fit:", builder.problems))
     if not failures:
         return
     kinds = {type(failure) for failure in failures}
@@ -200,9 +200,9 @@ def lower(layer: LayerDef, builder: Builder) -> None:
 
 
 def _registered_name(layer: LayerDef) -> str | None:
-    """The name under which a registered op stands for the layer; None if a lowering function does.
+    """The Caffe name of the registered op for the layer; None if there is a lowering function.
 
-    A Python layer is found by `module.Class` or by its class alone.
+    Python layers are looked up by `module.Class`, then by the class alone.
     """
     if layer.type != "Python":
         return None if layer.type in LOWERINGS else layer.type
@@ -215,7 +215,7 @@ def _registered_name(layer: LayerDef) -> str | None:
 
 
 def _keep_unread_names(builder: Builder) -> None:
-    """A blob that is only another name for an input, which no layer reads, gets a layer: else it would be lost."""
+    """Add a layer for a blob that is only another name of an input and that no layer reads; it would be lost."""
     variables = set(builder.net.variables)
     for layer in builder.graph.layers:
         for variable in layer.outputs:
@@ -225,9 +225,9 @@ def _keep_unread_names(builder: Builder) -> None:
 
 
 def _keep_blob_names(builder: Builder) -> None:
-    """Aliases and ranks, which keep Caffe's blob names and shapes.
+    """Keep Caffe's blob names and shapes: rename variables, and record aliases and ranks.
 
-    A variable that holds only the last value of one blob, and is called like no other blob, is called as the blob.
+    A variable that holds only the final value of one blob gets the blob's name, unless it is that of another blob.
     """
     net, graph = builder.net, builder.graph
     if builder.options.names == "caffe":
@@ -239,7 +239,7 @@ def _keep_blob_names(builder: Builder) -> None:
         if value is None or value.variable not in variables:
             continue
         if value.variable != blob and blob in variables and variable != blob:
-            continue  # the importer's names: a blob's own name is that of its first value
+            continue  # MatConvNet's naming: a blob's first value has the blob's name
         if value.variable != blob and blob not in variables:
             net.aliases[blob] = value.variable
         _keep_rank(net, blob, len(value.shape))
@@ -256,7 +256,7 @@ def _keep_rank(net: Network, name: str, rank: int) -> None:
 
 
 def _rename_to_blobs(builder: Builder) -> None:
-    """Give a blob's name to the variable that holds it, where a removed layer left the blob with another's."""
+    """Rename variables to their blobs if a removed layer left them with another blob's name."""
     net, graph = builder.net, builder.graph
     own_names = {*graph.finals, *graph.inputs.values()}
     renamed: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Reading Caffe networks: the one place to import the readers and the records from."""
+"""The public readers of Caffe networks, and their record types."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ def read_prototxt(path: str | os.PathLike[str], phase: str = "TEST", level: int 
                   stages: Iterable[str] = (), lenient: bool = False) -> NetDef:
     """A prototxt of any generation (V0, V1, V2; deploy or train_val) as a wired NetDef.
 
-    lenient: ignore unknown fields and take the last of repeated singular ones, with a note for each, instead of
-    refusing the file.
-    Raises FileFormatError (with line and column) for what is not a prototxt, NetworkError for a graph that
-    Caffe would refuse.
+    lenient: ignore unknown fields, and use the last value of repeated singular fields, with a note for each, instead of
+    raising an error. Raises FileFormatError (with line and column) for an invalid prototxt, NetworkError for a graph
+    that Caffe would reject.
     """
     notes: list[str] = []
     text = read_text(path, lenient=lenient, notes=notes)
@@ -39,21 +38,21 @@ def read_prototxt(path: str | os.PathLike[str], phase: str = "TEST", level: int 
 
 
 def net_from_caffemodel(path: str | os.PathLike[str], lenient: bool = False) -> NetDef:
-    """The graph that a binary caffemodel itself carries, without its weights.
+    """The graph stored in a binary caffemodel, without its weights.
 
-    It is the net as it was trained: already filtered (for the phase TRAIN), with its data and loss layers.
-    Caffe's own Split layers are aliased away, and layers that ran in the phase TRAIN are set to TEST. Raises as
-    `read_prototxt`, with byte offsets; unknown fields have numbers in place of names.
+    It is the training net: already filtered for the phase TRAIN, with data and loss layers. Caffe's Split layers are
+    removed, and the phase TRAIN of layers becomes TEST. Raises as `read_prototxt` does, with byte offsets; unknown
+    fields have numbers instead of names.
     """
     wire = open_wire(path, "caffemodel")
-    notes = ["the graph is the one that was trained, as stored in the caffemodel"]
+    notes = ["the graph is the training net stored in the caffemodel"]
     net = decode_graph(wire, lenient, notes)
     if net.has("layer") and net.has("layers"):
-        raise FileFormatError(f"{path}: holds both V1 and V2 layers; Caffe takes either")
+        raise FileFormatError(f"{path}: holds both V1 and V2 layers; expected only one generation")
     for layer in net.get("layers"):
         if layer.get("type") == "ELTWISE" and not layer.has("eltwise_param"):
-            notes.append(f"layer {layer.get('name')!r}: type 25 without parameters is read as a sum; files "
-                         "of early 2014 mean a product")
+            notes.append(f"layer {layer.get('name')!r}: type 25 without parameters is read as a sum; in files "
+                         "of early 2014, it is a product")
     _declare_inputs(net)
     net = without_split_layers(upgrade(net, notes), notes)
     for layer in net.get("layer"):
@@ -63,7 +62,7 @@ def net_from_caffemodel(path: str | os.PathLike[str], lenient: bool = False) -> 
 
 
 def _declare_inputs(net: Message) -> None:
-    """Name as inputs what is read before a layer produces it: a V1 caffemodel does not list its inputs."""
+    """Declare blobs without a producer as inputs, because a V1 caffemodel does not list its inputs."""
     produced = set(net.get("input"))
     for layer in net.get("layers") or net.get("layer"):
         for name in layer.get("bottom"):

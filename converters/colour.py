@@ -1,4 +1,4 @@
-"""From BGR to RGB: the order of the input's channels carried through the network to the first weights that mix them."""
+"""Convert BGR inputs to RGB: follow the channel order through the network to the first weights that mix channels."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from matnet.params import Param
 from matnet.shapes import Shape
 
 Order = tuple[int, ...]
-"""For each channel of a variable the channel that Caffe has in this place: (2, 1, 0) for a flipped image."""
+"""For each channel of a variable, the index of that channel in Caffe: (2, 1, 0) for a flipped image."""
 
 FLIPPED: Order = (2, 1, 0)
 
 
 @dataclass(frozen=True)
 class Direction:
-    """Which order an input gets, which it has, and whose that is, for notes."""
+    """The new order of an input, its old order, and the owner of the old order, for notes."""
 
     new: str
     old: str
@@ -37,7 +37,7 @@ TO_CAFFE = Direction("B, G, R", "R, G, B", "the network")
 
 @dataclass(frozen=True)
 class _Edit:
-    """A param to be reordered: of which layer, at which place, along which axis."""
+    """A param to reorder: its layer, its position in the layer, and the axis."""
 
     layer: str
     place: int
@@ -51,12 +51,11 @@ def reorder_inputs(
     sizes: Mapping[str, Shape | tuple[int | None, ...]],
     direction: Direction = FROM_CAFFE,
 ) -> list[str]:
-    """Let the three channels of `images` come in the opposite order, and change params so that results stay the same.
+    """Reverse the three channels of `images`, and change params so that results stay the same.
 
-    The order is followed through layers that keep channels apart (their params are reordered), joins and
-    concatenations, up to ungrouped convolutions, whose filters are reordered. Before any other layer a
-    1 x 1 convolution puts the channels back. `sizes` are those of all variables. Changes `net`, and returns
-    one note per decision.
+    The order is followed through layers that keep channels separate (their params are reordered), joins and
+    concatenations, up to ungrouped convolutions (their filters are reordered). Before any other layer, a 1 x 1
+    convolution restores the order. sizes: those of all variables. Changes `net`, and returns one note per decision.
     """
     orders: dict[str, Order] = dict.fromkeys(images, FLIPPED)
     edits: list[_Edit] = []
@@ -78,19 +77,19 @@ def reorder_inputs(
 def _notes(
     net: Network, outputs: Sequence[str], edits: Sequence[_Edit], restored: Mapping[str, str], direction: Direction
 ) -> list[str]:
-    """One note per decision, in the words of the direction."""
+    """One note per decision."""
     new, old, owner = direction.new, direction.old, direction.owner
     notes = [
-        f"layer {edit.layer!r}: its filters take {new} now, where {owner}'s take {old}"
+        f"layer {edit.layer!r}: its filters now take {new} instead of {owner}'s {old}"
         for edit in edits
         if edit.place == 0 and net.layers[edit.layer].op.input_channel_axis == edit.axis
     ]
     notes += [
-        f"layer {layer!r} added: it puts the channels of {variable!r} back into {owner}'s order"
+        f"layer {layer!r} added; it restores {owner}'s channel order of {variable!r}"
         for variable, layer in restored.items()
     ]
     if outputs:
-        notes.append(f"in {new} order as well, where {owner} has {old}: {', '.join(outputs)}")
+        notes.append(f"outputs also in {new} order instead of {owner}'s {old}: {', '.join(outputs)}")
     return notes
 
 
@@ -101,7 +100,7 @@ def _pass_on(
     sizes: Mapping[str, Shape | tuple[int | None, ...]],
     edits: list[_Edit],
 ) -> Order | None:
-    """The order of the layer's outputs, () where it is Caffe's again; None if it cannot take another order."""
+    """The channel order of the layer's outputs, () for Caffe's; None if the layer cannot take another order."""
     op, params = layer.op, net.param_shapes(layer)
     if op.joins_channels:
         return _joined(layer, reads, sizes)
@@ -124,7 +123,7 @@ def _pass_on(
 def _joined(
     layer: Layer, reads: list[Order | None], sizes: Mapping[str, Shape | tuple[int | None, ...]]
 ) -> Order | None:
-    """Channels of the inputs one after the other; None if the number of one's channels is not known."""
+    """The concatenated channel orders of the inputs; None if a number of channels is unknown."""
     order: list[int] = []
     for name, own in zip(layer.inputs, reads, strict=True):
         channels = sizes[name][1]
@@ -135,7 +134,7 @@ def _joined(
 
 
 def _restore(net: Network, variable: str, orders: Mapping[str, Order], restored: dict[str, str]) -> str:
-    """The variable in Caffe's order: a copy by a 1 x 1 convolution, one for all its readers."""
+    """A copy of the variable in Caffe's order by a 1 x 1 convolution, shared by all its readers."""
     order = orders.get(variable)
     if order is None:
         return variable
@@ -152,7 +151,7 @@ def _restore(net: Network, variable: str, orders: Mapping[str, Order], restored:
 
 
 def _insert_first(net: Network, layer: Layer) -> None:
-    """Put a layer right behind what it reads, so that the file's order stays the order of execution."""
+    """Insert a layer right after its inputs, so that the file's order stays an execution order."""
     names = list(net.layers)
     writers = [name for name in names if layer.inputs[0] in net.layers[name].outputs]
     place = names.index(writers[0]) + 1 if writers else 0
@@ -163,7 +162,7 @@ def _insert_first(net: Network, layer: Layer) -> None:
 
 
 def _apply(net: Network, edits: list[_Edit]) -> None:
-    """Reorder params; one that other layers use as it is, or in another order, gets a copy for these layers."""
+    """Reorder params; a param shared with layers that need another order is copied for them."""
     users: dict[str, set[tuple[str, int]]] = {}
     for layer in net.layers.values():
         for place, name in enumerate(layer.params):
@@ -189,7 +188,7 @@ def _apply(net: Network, edits: list[_Edit]) -> None:
 
 
 def _reordered(value: np.ndarray, axis: int, order: Order) -> np.ndarray:
-    """A view where the order is a plain reversal, as large filters are not to be copied."""
+    """The reordered param; a view for a plain reversal, so that large filters are not copied."""
     whole = value if axis < value.ndim else pad_to_4d(value)
     if whole.shape[axis] == 1:
         return value

@@ -1,4 +1,4 @@
-"""`convert_caffe`: prototxt and caffemodel in, Network out."""
+"""`convert_caffe`: convert a prototxt and a caffemodel to a Network."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ PathLike = str | os.PathLike[str]
 def convert_caffe(
     prototxt: PathLike | None = None, caffemodel: PathLike | None = None, *, placeholders: bool = False, **options: Any
 ) -> Network:
-    """The Network that computes at test time what the Caffe net does; see `ConversionOptions` for the keywords.
+    """A Network that computes the same as the Caffe net at test time; see `ConversionOptions` for the keywords.
 
-    Without a prototxt the graph is the one inside the caffemodel; without a caffemodel the params stay empty, or are,
-    with `placeholders`, zeros of the right shapes that take no memory.
-    Params are views of the mapped caffemodel; those with NaN or infinite values are named in a warning.
-    Every decision stands in `net.source.notes`. Raises
-    FileFormatError, NetworkError, ShapeError or UnsupportedLayersError, each listing all that is wrong.
+    Without a prototxt, the graph comes from the caffemodel. Without a caffemodel, the params stay empty, or with
+    `placeholders` are zeros of the right shapes that use no memory. Params are views of the mapped caffemodel; a
+    warning lists those with NaN or infinite values. `net.source.notes` lists all decisions. Raises FileFormatError,
+    NetworkError, ShapeError or UnsupportedLayersError, each with all problems.
     """
     chosen = options_from(options)
     net_def = _read(prototxt, caffemodel, chosen)
@@ -48,7 +47,7 @@ def convert_caffe(
     builder = build(net_def, chosen, with_weights=caffemodel is not None, mean_size=size)
     net = builder.net
     if builder.placeholders and not placeholders:
-        net.source.notes.append(f"no caffemodel is given: the {len(builder.placeholders)} params are without values")
+        net.source.notes.append(f"no caffemodel given: {len(builder.placeholders)} params have no values")
         for name in builder.placeholders:
             del net.params[name]
     image = _image_variable(net_def, builder)
@@ -87,15 +86,15 @@ def _image_variable(net_def: NetDef, builder: Builder) -> str | None:
 
 
 def _flip_colours(builder: Builder, image: str | None) -> Sequence[str]:
-    """Let the net take R, G, B where Caffe's takes B, G, R; the inputs that this concerns. The decision is a note."""
+    """Make the net take R, G, B instead of Caffe's B, G, R. Returns the changed inputs; adds a note."""
     net = builder.net
     reason = _why_not_flipped(builder, image)
     if reason:
-        net.source.notes.append(f"the input takes its channels in the order of the Caffe net: {reason}")
+        net.source.notes.append(f"the input keeps the channel order of the Caffe net: {reason}")
         return []
     assert image is not None
     images = _images(net, image, builder.sizes)
-    net.source.notes.append(f"takes R, G, B where the Caffe net takes B, G, R: {', '.join(map(repr, images))}")
+    net.source.notes.append(f"takes R, G, B instead of the Caffe net's B, G, R: {', '.join(map(repr, images))}")
     net.source.notes += reorder_inputs(net, images, builder.sizes)
     return images
 
@@ -109,8 +108,8 @@ def _why_not_flipped(builder: Builder, image: str | None) -> str:
         return f"the image {image!r} has {'an unknown number of' if channels is None else channels} channels, not 3"
     if options.color_format == "rgb":
         option = in_words("color_format='rgb'", "--color-format rgb")
-        return f"{option} reverses no filters, as a net that was trained on R, G, B needs"
-    return "" if options.transpose else "without transposition no filters are reversed"
+        return f"{option} is for a net trained on R, G, B, so no filters are reversed"
+    return "" if options.transpose else "without transposition, no filters are reversed"
 
 
 def _images(net: Network, image: str, sizes: Mapping[str, Sizes]) -> Sequence[str]:
@@ -135,7 +134,7 @@ def _describe(
         net.meta["normalization"] = normalization_struct(net, net_def, shape, options, mean)
     elif options.mean is not None or options.mean_values is not None:
         raise NetworkError(
-            f"{net_def.path}: a mean is given, but no image input of known size and 1 or 3 channels is there"
+            f"{net_def.path}: a mean is given, but no image input has a known size and 1 or 3 channels"
         )
     classes = classes_struct(net, options, net.infer_shapes(net.input_shapes, partial=True))
     if classes is not None:

@@ -1,4 +1,4 @@
-"""The mean that is subtracted: from a file, from values or from the prototxt, brought to the input's size."""
+"""The mean to subtract, from a file, values or the prototxt, fitted to the input size."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from matnet.shapes import text
 
 
 def given_mean(options: ConversionOptions) -> np.ndarray | None:
-    """The mean file of the options as C x H x W in the order of the converted net's channels: R, G, B.
+    """The mean file of the options as C x H x W in R, G, B, the channel order of the converted net.
 
-    A Caffe net takes B, G, R, and so do its mean files, unless `color_format` says that it takes R, G, B;
-    a .mat file holds R, G, B always. With `transpose` off it is C x W x H in Caffe's order. None without a file.
+    Mean files hold B, G, R like the Caffe net, unless `color_format` is rgb; .mat files always hold R, G, B. Without
+    `transpose`, the result is C x W x H in Caffe's order. None without a file.
     """
     if options.mean is None:
         return None
@@ -38,15 +38,15 @@ def _load_mat(path: str) -> dict[str, object]:
 
 
 def fitted_mean(mean: np.ndarray, channels: int, size: tuple[int, int], treatment: str, where: object) -> np.ndarray:
-    """A mean C x H x W as H x W x C of the input's size, or 1 x 1 x C; both float32.
+    """A mean C x H x W as H x W x C with the input size, or as 1 x 1 x C; float32.
 
-    `crop` cuts the centre out of an image, at floor((mean - input) / 2), which is what Caffe subtracts;
-    `resize` samples it at evenly spaced points from corner to corner, as MatConvNet's importer does. Raises
-    FileFormatError for another number of channels, and for an image smaller than the input that is to be cut.
+    `crop` takes the centre of a mean image, at floor((mean - input) / 2), like Caffe; `resize` samples it at evenly
+    spaced points from corner to corner, like MatConvNet's importer. Raises FileFormatError for a wrong number of
+    channels, and for `crop` with an image smaller than the input.
     """
     found, height, width = mean.shape
     if found != channels:
-        raise FileFormatError(f"{where}: the mean has {found} channels, the network's input has {channels}")
+        raise FileFormatError(f"{where}: the mean has {found} channels, but the network's input has {channels}")
     image = mean.transpose(1, 2, 0)
     if (height, width) in ((1, 1), size):
         return np.array(image, np.float32)
@@ -56,14 +56,14 @@ def fitted_mean(mean: np.ndarray, channels: int, size: tuple[int, int], treatmen
     if min(top, left) < 0:
         resized = in_words("mean_treatment='resize'", "--mean-treatment resize")
         raise FileFormatError(
-            f"{where}: the mean is {text((height, width))}, smaller than the input of {text(size)} that is cut out of "
-            f"it; give another mean, or {resized}"
+            f"{where}: the mean image is {text((height, width))}, too small for a crop of the input size {text(size)}; "
+            f"give another mean, or {resized}"
         )
     return np.array(image[top : top + size[0], left : left + size[1]], np.float32)
 
 
 def corner_to_corner(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An H x W x C image resampled bilinearly at linspace(0, H - 1) x linspace(0, W - 1) (import-caffe.py).
+    """An H x W x C image sampled bilinearly at linspace(0, H - 1) x linspace(0, W - 1) (import-caffe.py).
 
     >>> corner_to_corner(np.arange(3.0).reshape(3, 1, 1), (5, 1)).ravel()
     array([0. , 0.5, 1. , 1.5, 2. ], dtype=float32)
@@ -78,7 +78,7 @@ def corner_to_corner(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def given_values(options: ConversionOptions, net: NetDef, channels: int) -> np.ndarray | None:
-    """Mean values as C x 1 x 1 in R, G, B order: those of the options, else those of the prototxt's data layer."""
+    """The mean values of the options, else of the prototxt's data layer, as C x 1 x 1 in R, G, B order."""
     values, where = options.mean_values, "mean values"
     in_order = True
     if values is None:
@@ -89,7 +89,7 @@ def given_values(options: ConversionOptions, net: NetDef, channels: int) -> np.n
         in_order = options.color_format == "rgb" or not options.transpose
     if len(values) not in (1, channels):
         raise NetworkError(
-            f"{where}: {len(values)} given for an input of {channels} channels; give one, or one for each"
+            f"{where}: {len(values)} values for an input with {channels} channels; give one value, or one per channel"
         )
     found = np.asarray(values, np.float32).reshape(-1, 1, 1)
     whole = np.broadcast_to(found, (channels, 1, 1))

@@ -1,4 +1,4 @@
-"""What a conversion is asked for: every choice in one frozen record, with its default."""
+"""The options of a conversion with their defaults, as one frozen record."""
 
 from __future__ import annotations
 
@@ -22,39 +22,38 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "unknown": ("refuse", "keep"),
     "crop": ("geometry", "caffe"),
 }
-"""Options that are one of a few words."""
+"""Options with a fixed set of values."""
 
 
 ORDERS = ("ilsvrc12", "devkit")
-"""What `class_names` may be instead of names: ImageNet's 1000 by WordNet id, or as the development kit counts them."""
+"""Values of `class_names` for ImageNet's 1000 classes: sorted by WordNet id, or in the development kit's order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionOptions:
-    """The choices of one conversion.
+    """The options of one conversion.
 
-    color_format: what the Caffe net takes; `bgr` is flipped so that the converted net takes RGB, `rgb` leaves
-    everything as it is. mean, mean_values: a mean file, or one value or one per channel in R, G, B order.
-    mean_treatment: `crop` cuts the centre of a mean image as Caffe does, `resize` shrinks it as MatConvNet's
-    importer does. scale: what Caffe multiplies pixels by (default: the transform_param's).
+    color_format: the channel order of the Caffe net; `bgr` is converted to RGB, `rgb` is kept. mean, mean_values: a
+    mean file, or one value or one per channel in R, G, B order. mean_treatment: `crop` takes the centre of a mean image
+    like Caffe, `resize` shrinks it like MatConvNet's importer. scale: Caffe's factor of pixels (default: that of the
+    transform_param).
 
-    input_size: height and width, or C H W, or N C H W, for the image input; or by input name. full_image_size:
-    what an image is resized to before it is cropped: (height, width), or one number for the shorter side.
-    preprocessing: `squash` resizes the whole image bilinearly, as images are prepared for Caffe; `caffe`,
-    `vgg-caffe` and `fcn` are what MatConvNet's importer means by them: bicubic and squashed, and bilinear with
-    the aspect ratio kept. class_names, labels: the classes in output order (or `ilsvrc12`, `devkit`: ImageNet's 1000 in
-    one of two orders), or a file of them.
+    input_size: height and width, or C H W, or N C H W, of the image input; or by input name. full_image_size: the size
+    of an image before cropping: (height, width), or one number for the shorter side. preprocessing: `squash` resizes
+    the whole image bilinearly, as is usual for Caffe; `caffe`, `vgg-caffe` and `fcn` are those of MatConvNet's
+    importer: bicubic and squashed, or bilinear with the aspect ratio kept. class_names: the classes in output order, or
+    `ilsvrc12` or `devkit` for ImageNet's 1000 in one of two orders. labels: a file of classes.
 
-    remove_dropout, remove_loss: leave these layers out. append_softmax: layers whose output gets a Softmax.
-    merge_batchnorm: join BatchNorm and the Scale behind it where no blob is lost (`auto`), wherever possible
-    (`always`), or `never`. extensions: `avoid` writes rewrites into stock layers that cost a last digit or
-    time where `allow` writes an extension layer. names: Caffe's blob names, or those of
-    MatConvNet's importer, where a blob that is changed in place has its first value under its own name.
-    roi_base: whether boxes that are fed count from 0 (`caffe`) or 1 (`matconvnet`). transpose: False keeps
-    Caffe's width-first axis order, as the importer's --no-transpose. phase, level, stages: Caffe's net state.
-    lenient: read past unknown fields. unknown: `keep` makes layers of unknown types, and those behind them that need
-    their sizes, layers that show and save and refuse to run, where `refuse` raises. crop: where a Crop layer without
-    crop_param cuts: where the `geometry` of the layers aligns its inputs (FCN's branch), or at 0 (BVLC's `caffe`).
+    remove_dropout, remove_loss: leave these layers out. append_softmax: layers to be followed by a Softmax.
+    merge_batchnorm: merge a BatchNorm with the Scale after it if no blob is lost (`auto`), wherever possible
+    (`always`), or `never`. extensions: `allow` writes extension layers; `avoid` writes stock layers instead, at the
+    cost of speed or of a last digit. names: Caffe's blob names, or those of MatConvNet's importer, which names the
+    first value of a blob that is changed in place after the blob. roi_base: whether boxes that are fed are 0-based
+    (`caffe`) or 1-based (`matconvnet`). transpose: False keeps Caffe's width-first axis order, like the importer's
+    --no-transpose. phase, level, stages: Caffe's net state. lenient: ignore unknown fields. unknown: `refuse` raises an
+    error for layers of unknown types; `keep` converts them, and layers that need their sizes, to layers that can be
+    shown and saved but not run. crop: the offset of a Crop layer without crop_param: the one that aligns its inputs by
+    the `geometry` of the layers (FCN's branch), or 0 (BVLC's `caffe`).
     """
 
     color_format: str = "bgr"
@@ -92,15 +91,15 @@ class ConversionOptions:
                 f"class_names is {self.class_names!r}; expected a list of names, or {' or '.join(map(repr, ORDERS))}"
             )
         if self.mean is not None and self.mean_values is not None:
-            raise NetworkError("both a mean file and mean values are given; give one of them")
+            raise NetworkError("both a mean file and mean values are given; give only one")
         if self.labels is not None and self.class_names is not None:
-            raise NetworkError("both a file of labels and class names are given; give one of them")
+            raise NetworkError("both a label file and class names are given; give only one")
 
 
 def options_from(given: Mapping[str, object]) -> ConversionOptions:
-    """Options from keywords; NetworkError naming the nearest ones for a keyword that does not exist."""
+    """Options from keywords. Raises NetworkError, with the nearest names, for an unknown keyword."""
     names = [item.name for item in fields(ConversionOptions)]
     unknown = [name for name in given if name not in names]
     if unknown:
-        raise NetworkError(f"no conversion option is called {unknown[0]!r}{nearest(unknown[0], names)}")
+        raise NetworkError(f"unknown conversion option {unknown[0]!r}{nearest(unknown[0], names)}")
     return ConversionOptions(**given)  # type: ignore[arg-type]

@@ -19,9 +19,9 @@ from matnet.network import Network
 from matnet.shapes import Shape, text
 
 USUAL_SIZE = 256
-"""What Caffe's images of ImageNet are resized to before they are cropped."""
+"""The size of Caffe's ImageNet images before cropping."""
 SMALL = 128
-"""Inputs up to this size are taken to be whole images (MNIST, CIFAR), not crops."""
+"""Inputs up to this size are assumed to be whole images (MNIST, CIFAR), not crops."""
 
 
 def inputs_struct(net: Network) -> Any:
@@ -39,9 +39,8 @@ def normalization_struct(
 ) -> dict[str, Any]:
     """`meta.normalization` for an image input of `shape` (N x C x H x W); `mean` is C x H x W in R, G, B order.
 
-    The fields are those of MatConvNet's importer, with sizes in the order height, width; `scale` is what
-    pixels are multiplied by after the mean is subtracted, `resize` the resampler (see images.Preprocessing).
-    Decisions go to the network's notes.
+    The fields are those of MatConvNet's importer, with sizes as height, width; scale: the factor of pixels after the
+    mean is subtracted; resize: the resampler (see images.Preprocessing). Decisions are added to the network's notes.
     """
     _, channels, height, width = shape
     notes = net.source.notes
@@ -57,7 +56,7 @@ def normalization_struct(
         "keepAspect": np.array([[not squashed]]),
         **_border(full, (height, width)),
     }
-    if options.preprocessing == "squash":  # whole images are resized bilinearly before Caffe sees them
+    if options.preprocessing == "squash":  # Caffe's images are usually resized bilinearly beforehand
         struct["resize"] = "pillow"
     if factor != 1:
         struct["scale"] = row([factor])
@@ -81,7 +80,7 @@ def _average(
         if options.color_format == "bgr" and len(mean) == 3 and mean[0].mean() < mean[2].mean():
             option = in_words("color_format='rgb'", "--color-format rgb")
             notes.append(
-                f"the mean is bluer than photographs are: if the Caffe net takes R, G, B (as with CIFAR), use {option}"
+                f"the mean is bluer than photographs: if the Caffe net takes R, G, B (as with CIFAR), use {option}"
             )
         return fitted_mean(mean, channels, size, options.mean_treatment, options.mean)
     values = given_values(options, net_def, channels)
@@ -90,7 +89,7 @@ def _average(
     named = next((transform.get("mean_file") for transform in transforms(net_def) if transform.has("mean_file")), None)
     if named:
         option = in_words("mean=", "--mean")
-        notes.append(f"the prototxt names the mean file {named!r}; give it with {option} to have it subtracted")
+        notes.append(f"the prototxt names the mean file {named!r}; give it with {option}, or no mean is subtracted")
     return None
 
 
@@ -109,10 +108,10 @@ def _stated_scale(net_def: NetDef) -> float:
 def _full_size(
     net_def: NetDef, size: tuple[int, int], options: ConversionOptions, mean: np.ndarray | None
 ) -> tuple[int, ...]:
-    """What a whole image is resized to: (height, width), or one number for the shorter side.
+    """The size of a whole image before cropping: (height, width), or one number for the shorter side.
 
-    By default the size of the mean image, as Caffe subtracts it before it crops; else 256 x 256, but the
-    input's own size for small inputs and for data layers that do not crop.
+    By default that of the mean image, because Caffe subtracts it before cropping; else 256 x 256, or the input size for
+    small inputs and for data layers that do not crop.
     """
     if options.full_image_size is not None:
         given = tuple(int(number) for number in options.full_image_size)
@@ -121,8 +120,8 @@ def _full_size(
         rows, columns = size if options.transpose else size[::-1]  # of the image, as the size is given
         if given[0] < min(size) if len(given) == 1 else given[0] < rows or given[1] < columns:
             raise NetworkError(
-                f"{in_words('full_image_size', '--full-image-size')} is {'x'.join(map(str, given))}, smaller than the "
-                f"network's input of {rows}x{columns}, which is cut from it; give at least that size"
+                f"{in_words('full_image_size', '--full-image-size')} is {'x'.join(map(str, given))}, too small for a "
+                f"crop of the input size {rows}x{columns}; give at least that size"
             )
         return given if options.transpose else given[::-1]
     if mean is not None and mean.shape[1:] != (1, 1):
@@ -136,7 +135,7 @@ def _full_size(
 
 
 def _border(full: tuple[int, ...], size: tuple[int, int]) -> dict[str, np.ndarray]:
-    """border and cropSize as MatConvNet's importer has them: one number each for a full size of one number."""
+    """border and cropSize as in MatConvNet's importer: one number each for a full size of one number."""
     height, width = max(full[0], size[0]), max(full[-1], size[1])
     if len(full) == 1:
         return {
@@ -153,9 +152,9 @@ def _border(full: tuple[int, ...], size: tuple[int, int]) -> dict[str, np.ndarra
 
 
 def classes_struct(net: Network, options: ConversionOptions, sizes: dict[str, Shape]) -> dict[str, Any] | None:
-    """`meta.classes`: name and description cells in the order of the outputs; None if no classes are given.
+    """`meta.classes`: name and description cells in output order; None if no classes are given.
 
-    DataError if there are as many as no output has channels.
+    Raises DataError if no output has as many channels as there are classes.
     """
     if options.labels is not None:
         names, descriptions = read_labels(options.labels)
@@ -169,12 +168,14 @@ def classes_struct(net: Network, options: ConversionOptions, sizes: dict[str, Sh
     if len(counts) == len(net.outputs) and len(names) not in counts.values():
         outputs = ", ".join(f"{name!r} has {count}" for name, count in counts.items())
         where = f"{options.labels}: " if options.labels is not None else ""
-        raise DataError(f"{where}{len(names)} classes are given, but of the outputs' channels {outputs}; give as many")
+        raise DataError(
+            f"{where}{len(names)} classes given, but no output has as many channels: {outputs}; give one per channel"
+        )
     return {"name": Cell(names), "description": Cell(descriptions)}
 
 
 def _imagenet(order: str) -> tuple[list[str], list[str]]:
-    """WordNet ids and names of ILSVRC-2012's classes in one of `ORDERS`."""
+    """The WordNet ids and names of ILSVRC-2012's classes in one of `ORDERS`."""
     from matnet.datasets.ilsvrc2012 import in_devkit_order, synsets
 
     found = in_devkit_order() if order == "devkit" else synsets()
@@ -182,29 +183,28 @@ def _imagenet(order: str) -> tuple[list[str], list[str]]:
 
 
 def read_labels(path: Any) -> tuple[list[str], list[str]]:
-    """Names and descriptions of a file with one class per line: `n01440764 tench, Tinca tinca`, or just words.
+    """Names and descriptions from a file with one class per line: `n01440764 tench, Tinca tinca`, or just words.
 
-    Without WordNet ids the whole line is both. Where all lines end in a number and these count the classes from 0 or
-    1 (`/a/abbey 0`, as the Places models have it), the numbers give the order. Raises FileFormatError for a file that
-    is no text or is empty.
+    Without WordNet ids, the whole line is both. If all lines end with numbers that count from 0 or 1 (`/a/abbey 0`, as
+    in the Places models), the numbers give the order. Raises FileFormatError for a file that is not text or is empty.
     """
-    file: Path = existing_file(path, "file of labels")
+    file: Path = existing_file(path, "label file")
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise FileFormatError(f"{file}: is no text file; expected one class per line") from None
+        raise FileFormatError(f"{file}: not a text file; expected one class per line") from None
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
-        raise FileFormatError(f"{file}: holds no class; expected one per line")
+        raise FileFormatError(f"{file}: empty; expected one class per line")
     pairs = [_label(line) for line in _in_numbered_order([line.strip() for line in lines])]
     return [name for name, _ in pairs], [description for _, description in pairs]
 
 
 def _in_numbered_order(lines: list[str]) -> list[str]:
-    """The lines without the numbers that they all end in, by these numbers.
+    """The lines sorted by their final numbers, without these numbers.
 
-    As they are where that is not so, or where the numbers distinguish them (`digit 0`, `digit 1`).
+    Unchanged if some line has no number, or if only the numbers distinguish the lines (`digit 0`, `digit 1`).
     """
     found = [re.fullmatch(r"(.*\S)\s+(\d{1,9})", line) for line in lines]
     numbered = {int(match[2]): match[1] for match in found if match}
@@ -220,7 +220,7 @@ def _label(line: str) -> tuple[str, str]:
 
 
 def image_shape(net: Network, variable: str | None, declared: Sequence[int] | None) -> Shape | None:
-    """N x C x H x W of an image input with one or three channels, None if there is none of known size."""
+    """The N x C x H x W of an image input with one or three channels; None if none has a known size."""
     if variable is None or declared is None or len(declared) != 4 or declared[1] not in (1, 3):
         return None
     return declared[0], declared[1], declared[2], declared[3]

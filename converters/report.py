@@ -15,7 +15,7 @@ def summary(net: Network) -> str:
 
 
 def summary_of(parts: str, count: int, net: Network, inputs: Iterable[str], outputs: Iterable[str]) -> str:
-    """The same line of an export of `net`, which may hold less of it: its parts, numbers, inputs and outputs."""
+    """The same line for an export of `net`, which may be a part of it: its parts, numbers, inputs and outputs."""
     sized = ", ".join(
         f"{name} ({text(net.input_shapes[name]) if name in net.input_shapes else 'size unknown'})" for name in inputs
     )

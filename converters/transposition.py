@@ -1,4 +1,4 @@
-"""Width first: a network whose images are W x H, as MatConvNet's importer makes it with --no-transpose."""
+"""Width-first networks, with W x H images, like those of MatConvNet's importer with --no-transpose."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from matnet.network import Network
 def swap_rows_and_columns(net: Network) -> None:
     """Exchange height and width in every layer, param and input shape of `net`.
 
-    Raises UnsupportedLayersError listing the layers for which that would change the result.
+    Raises UnsupportedLayersError that lists the layers whose results would change.
     """
     swapped = {name: layer.op.with_axes_swapped() for name, layer in net.layers.items()}
     refused = [f"layer {name!r} ({net.layers[name].type_name})" for name, op in swapped.items() if op is None]
     if refused:
         raise UnsupportedLayersError(
-            listing(f"{net.source}: without transposition these layers would compute something else:", refused)
+            listing(f"{net.source}: without transposition, the results of these layers would change:", refused)
         )
     done: set[str] = set()
     for layer in net.layers.values():

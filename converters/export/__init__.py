@@ -1,1 +1,1 @@
-"""The way back: a Network as prototxt and caffemodel."""
+"""Export of a Network to prototxt and caffemodel."""

@@ -1,4 +1,4 @@
-"""One function per stock MatConvNet layer: the Caffe layer that computes the same, or why there is none."""
+"""One function per stock MatConvNet layer: the equivalent Caffe layer, or an error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from matnet.shapes import Pad, Shape, caffe_pooled, windows
 
 @dataclass(frozen=True, eq=False)
 class CaffeLayer:
-    """A Caffe layer to be written: bottoms and tops are the network's variables; `params` names the blobs."""
+    """A Caffe layer to write: bottoms and tops are the network's variables; params: the names of the blobs."""
 
     name: str
     bottoms: Sequence[str]
@@ -30,17 +30,17 @@ class CaffeLayer:
 
 @dataclass(frozen=True)
 class Exporter:
-    """What the export of a layer may look at: the network, and the size of every variable."""
+    """The context of an export: the network, and the size of every variable."""
 
     net: Network
     sizes: Mapping[str, Shape]
 
     def value(self, layer: Layer, index: int) -> np.ndarray:
-        """A param in MATLAB's shape, as float32."""
+        """A param with MATLAB's shape, as float32."""
         return np.asarray(self.net.params[layer.params[index]].value, np.float32)
 
     def is_vector(self, variable: str) -> bool:
-        """Whether Caffe's blob had the two axes N x C."""
+        """Whether Caffe's blob had only the axes N x C."""
         return self.net.blob_ranks.get(variable, 4) == 2
 
 
@@ -51,7 +51,7 @@ def caffe_layer(
     blobs: Sequence[np.ndarray] = (),
     params: Sequence[str] = (),
 ) -> CaffeLayer:
-    """A Caffe layer under the layer's own name, inputs and outputs."""
+    """A Caffe layer with the layer's name, inputs and outputs."""
     message = build("LayerParameter", name=layer.name, type=kind, **(fields or {}))
     return CaffeLayer(layer.name, layer.inputs, layer.outputs[:1], message, blobs, params or layer.params[: len(blobs)])
 
@@ -61,7 +61,7 @@ def _convolution(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
     filters = pad_to_4d(exporter.value(layer, 0))
     height, width, depth, outputs = filters.shape
     if filters.size == 0:
-        raise NetworkError("has empty filters, which copy pixels; Caffe has no such layer")
+        raise NetworkError("has empty filters (copies pixels); Caffe has no such layer")
     size = exporter.sizes[layer.inputs[0]]
     blobs = [filters_to_kchw(filters)]
     if op.hasBias and len(layer.params) > 1 and exporter.value(layer, 1).size:
@@ -80,7 +80,7 @@ def _convolution(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
 
 
 def _is_inner_product(layer: Layer, exporter: Exporter, filters: Shape, size: Shape) -> bool:
-    """By the blob's rank for a net that was converted; else where the kernel covers the whole input."""
+    """By the blob's rank for a converted net; else if the kernel covers the whole input."""
     op: Any = layer.op
     covers = (filters[0], filters[1], filters[2]) == (size[2], size[3], size[1]) and not any(op.pad)
     if "caffe" in exporter.net.meta:
@@ -112,13 +112,13 @@ def _pads(pad: tuple[int, int]) -> dict[str, Any]:
 def _even_pad(
     pad: Pad, size: Sequence[int], kernel: tuple[int, int], stride: tuple[int, int], dilate: tuple[int, int]
 ) -> tuple[int, int]:
-    """Pads of both axes; an uneven one only where the same pad on both sides gives the same output."""
+    """Pads of both axes; an uneven pad only if an even pad has the same output."""
     found = []
     for axis, (before, after) in enumerate(((pad[0], pad[1]), (pad[2], pad[3]))):
         span = (kernel[axis] - 1) * dilate[axis] + 1
         wanted = windows(size[axis], before, after, span, stride[axis])
         if windows(size[axis], before, before, span, stride[axis]) != wanted:
-            raise NetworkError(f"pads {before} before and {after} after; Caffe pads both sides alike")
+            raise NetworkError(f"pads {before} before and {after} after; Caffe supports only equal pads on both sides")
         found.append(before)
     return found[0], found[1]
 
@@ -143,9 +143,9 @@ def _deconvolution(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
 
 
 def _cropped(layer: CaffeLayer, offset: tuple[int, int], size: Sequence[int]) -> list[CaffeLayer]:
-    """The layer, and behind it a Crop to height and width `size` from `offset` on, whose size a DummyData states.
+    """The layer, followed by a Crop at `offset` to the height and width of a DummyData layer.
 
-    Caffe's Deconvolution crops opposite sides alike.
+    Caffe's Deconvolution can only crop opposite sides equally.
     """
     whole, reference, crop = (f"{layer.name}_{part}" for part in ("whole", "size", "crop"))
     filler = {"shape": [{"dim": [1, 1, *size]}], "data_filler": [{"type": "constant"}]}
@@ -163,7 +163,7 @@ def _pooling(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
     top, bottom, left, right = op.pad
     size = exporter.sizes[layer.inputs[0]][2:]
     if op.method == "avg" and (top or left):
-        raise NetworkError("averages the image's own pixels along a padded border; Caffe counts the pad as zeros")
+        raise NetworkError("averages only the image's own pixels along a padded border; Caffe includes the zeros")
     pool = {"pool": "MAX" if op.method == "max" else "AVE"}
     param = {
         name: value[0] if isinstance(value, list) else value for name, value in _kernel(op.poolSize, op.stride).items()
@@ -177,7 +177,7 @@ def _pooling(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
         return [caffe_layer(layer, "Pooling", {"pooling_param": {**pool, **param}})]
     if (top, left) == (bottom, right):
         return [caffe_layer(layer, "Pooling", {"pooling_param": {**pool, **param, "round_mode": "FLOOR"}})]
-    raise NetworkError(f"pads [top bottom left right] = {list(op.pad)}, which neither of Caffe's rounding rules gives")
+    raise NetworkError(f"pads [top bottom left right] = {list(op.pad)} do not fit Caffe's rounding rules")
 
 
 def _rounds_up(size: int, kernel: int, stride: int, before: int, after: int, clip: bool) -> bool:
@@ -189,13 +189,13 @@ def _lrn(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
     op: Any = layer.op
     size, kappa, alpha, beta = op.param
     if size % 2 == 0:
-        raise NetworkError(f"normalises over {size:g} channels; Caffe takes odd windows only")
+        raise NetworkError(f"normalizes over {size:g} channels; Caffe supports only odd sizes")
     param = {"local_size": int(size), "alpha": float(np.float32(alpha * size)), "beta": beta, "k": kappa}
     return [caffe_layer(layer, "LRN", {"lrn_param": param})]
 
 
 def _batch_norm(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
-    """BatchNorm with Caffe's statistics, and a Scale behind it for multipliers and offsets."""
+    """BatchNorm with Caffe's statistics, followed by a Scale for multipliers and biases."""
     op: Any = layer.op
     factor, offset, mean, sigma = op.statistics([exporter.value(layer, index) for index in range(len(layer.params))])
     epsilon, variance = _variance(sigma, float(op.epsilon))
@@ -220,7 +220,7 @@ def _batch_norm(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
 
 
 def _variance(sigma: np.ndarray, epsilon: float) -> tuple[float, np.ndarray]:
-    """eps and variances with sqrt(variance + eps) == sigma to the last bit, as the conversion computes it."""
+    """eps and variances with sqrt(variance + eps) == sigma to the last bit, as computed by the conversion."""
     square = sigma.astype(np.float64) ** 2
     epsilon = float(np.float32(min(epsilon, square.min(initial=np.inf) / 2)))
     best = (square - epsilon).astype(np.float32)
@@ -245,7 +245,7 @@ def _scale(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
             message = build("LayerParameter", name=layer.name, type="Scale", scale_param={"axis": 0})
             return [flat, CaffeLayer(layer.name, [layer.inputs[0], flat.tops[0]], layer.outputs[:1], message)]
     if len(layer.inputs) != 1 or len(layer.params) != 1 + op.hasBias:
-        raise NetworkError("takes a multiplier that Caffe's Scale cannot take")
+        raise NetworkError("has a multiplier that Caffe's Scale does not support")
     values = [hwcn_to_nchw(exporter.value(layer, index)) for index in range(len(layer.params))]
     axis, count, blobs = _spans(values, exporter.sizes[layer.inputs[0]])
     param: dict[str, Any] = {} if axis == 1 else {"axis": axis}
@@ -254,7 +254,7 @@ def _scale(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
 
 
 def _spans(values: list[np.ndarray], size: Shape) -> tuple[int, int, list[np.ndarray]]:
-    """The axes [axis, axis + count) that all params span, and the params cut to them."""
+    """The axes [axis, axis + count) that all params span, and the params reduced to them."""
     sizes = [max(value.shape[axis] for value in values) for axis in range(4)]
     spanned = [axis for axis in range(4) if sizes[axis] != 1]
     first, last = (spanned[0], spanned[-1]) if spanned else (1, 0)
@@ -285,11 +285,11 @@ def _dropout(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
 
 
 def _roi_pooling(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
-    """Caffe counts boxes from 0: 1 is taken off first."""
+    """ROIPooling, after subtracting 1, because boxes are 0-based in Caffe."""
     op: Any = layer.op
     scale = np.ravel(op.transform)
     if op.method != "max" or op.flatten or scale.size != 1:
-        raise NetworkError("pools by average, flattens, or maps boxes by a matrix; Caffe's ROIPooling does not")
+        raise NetworkError("averages, flattens, or maps boxes by a matrix, which Caffe's ROIPooling does not support")
     param = {"pooled_h": op.subdivisions[0], "pooled_w": op.subdivisions[1], "spatial_scale": float(scale[0])}
     boxes = f"{layer.name}_boxes"
     minus = CaffeLayer(
@@ -329,4 +329,4 @@ EXPORTS: dict[str, Callable[[Layer, Exporter], list[CaffeLayer]]] = {
     "dagnn.ROIPooling": _roi_pooling,
     "dagnn.DummyData": _dummy_data,
 }
-"""DagNN class -> its export."""
+"""DagNN class -> its export function."""

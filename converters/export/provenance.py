@@ -1,9 +1,8 @@
-"""What a converted network keeps of its Caffe layers, so that the way back gives the same layers and blobs.
+"""Records of Caffe layers in a converted network, so that an export restores the same layers and blobs.
 
-MatConvNet's form does not hold everything: BatchNorm keeps sigma where Caffe has sums and a factor, a PReLU is five
-layers. `meta.caffe` therefore holds, for every Caffe layer that is not plainly one stock layer, its prototxt, the blobs
-that no param holds as they are, and a checksum of the layers that stand for it. An entry counts only while these
-layers are what they were.
+MatConvNet's form does not hold everything: BatchNorm stores sigma, but Caffe sums and a factor; a PReLU becomes five
+layers. So for every Caffe layer that is not simply one stock layer, `meta.caffe` holds its prototxt, the blobs that are
+not params, and a checksum of its network layers. A record is used only while these layers are unchanged.
 """
 
 from __future__ import annotations
@@ -42,15 +41,15 @@ PLAIN = frozenset((
     "Concat", "Eltwise", "Crop", "Scale"
 ))
 # fmt: on
-"""Caffe types that `to_caffe` finds again from the one stock layer that they became."""
+"""Caffe types that `to_caffe` restores from their stock layer alone."""
 
 
 @dataclass(frozen=True)
 class Original:
-    """Caffe layers as they were, and the network's layers that stand for them.
+    """The original Caffe layers, and the network's layers for them.
 
-    messages: LayerParameters whose bottoms and tops are the network's variables. blobs: per message, its
-    arrays in Caffe's shapes; params: per message, the name of the param that holds each blob, or "".
+    messages: LayerParameters with the network's variables as bottoms and tops. blobs: for each message, its arrays in
+    Caffe's shapes. params: for each message, the name of the param of each blob, or "".
     """
 
     messages: list[Message]
@@ -60,12 +59,13 @@ class Original:
 
 
 def remember(builder: Builder, images: Iterable[str]) -> dict[str, Any]:
-    """The struct `meta.caffe` of a finished conversion; `images` are inputs whose channels were reordered.
+    """The struct `meta.caffe` of a finished conversion; images: inputs with reordered channels.
 
-    Also without weights, except for layers whose blobs are no plain layer's: what these become depends on the weights.
+    Without weights, it leaves out layers with blobs that are not one stock layer, because their form depends on the
+    weights.
     """
     groups: list[tuple[list[LayerDef], list[str]]] = []
-    group_of: dict[str, int] = {}  # by layer made
+    group_of: dict[str, int] = {}  # network layer -> group
     for layer in caffe_layers(builder):
         made = builder.emitted.get(layer.name, [])
         shared = min((group_of[name] for name in made if name in group_of), default=None)
@@ -96,7 +96,7 @@ _FIELDS = ("prototxt", "layers", "counts", "params", "shapes", "values", "checks
 
 
 def _is_plain(builder: Builder, layers: list[LayerDef], made: list[str]) -> bool:
-    """Whether the one stock layer holds everything: Caffe's fields, and its blobs in their own order."""
+    """Whether the single stock layer holds everything: Caffe's fields, and the blobs in order."""
     first, stock = layers[0], builder.net.layers[made[0]]
     if len(layers) != 1 or len(made) != 1 or first.type not in PLAIN or not stock.op.stock:
         return False
@@ -131,7 +131,7 @@ def _entry(builder: Builder, layers: list[LayerDef], made: list[str]) -> dict[st
 
 
 def _place_of(blob: np.ndarray, net: Network, made: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the blob's numbers stand: [layer param order], two counted from 1 in `made`; else they themselves."""
+    """The position of the blob's numbers: [layer param order], with 1-based layer and param; else the numbers."""
     for number, layer in enumerate(made, 1):
         for place, name in enumerate(net.layers[layer].params, 1):
             for order, unfold in enumerate(ORDERS):
@@ -145,7 +145,7 @@ ORDERS = (
     lambda value: value.reshape(-1),
     lambda value: filters_to_kchw(pad_to_4d(value)).reshape(-1),
 )
-"""How the numbers of a param come in Caffe's order: as they are, or as filters."""
+"""Conversions of a param to Caffe's order: unchanged, or as filters."""
 
 
 def _renamed(builder: Builder, layer: LayerDef) -> Message:
@@ -158,9 +158,9 @@ def _renamed(builder: Builder, layer: LayerDef) -> Message:
 
 
 def checksum(net: Network, names: Iterable[str]) -> str:
-    """A digest of layers: types, fields, wiring and the numbers of their params.
+    """A digest of layers: types, fields, connections and the values of their params.
 
-    The declared `size` does not count, as SimpleNN files do not have it.
+    The declared `size` is left out, because SimpleNN files do not have it.
     """
     digest = hashlib.sha256()
     for name in names:
@@ -174,21 +174,21 @@ def checksum(net: Network, names: Iterable[str]) -> str:
 
 
 def recorded_flips(net: Network) -> list[str] | None:
-    """The inputs whose channels the conversion put in another order; None for a network that was not converted."""
+    """The inputs with channels reordered by the conversion; None for a network that was not converted."""
     return flipped_inputs(net) if isinstance(net.meta.get(META_FIELD), dict) else None
 
 
 def graph(net: Network, recorded: Mapping[str, Any] | None) -> WholeGraph | None:
-    """Caffe's graph as a whole, if the network is still what it became.
+    """Caffe's whole graph, if the network is unchanged since the conversion.
 
-    recorded: layers whose records hold; None for a network that had no weights, whose graph is the definition alone.
+    recorded: layers with valid records; None for a network without weights, which has only the definition.
     """
     kept = net.meta.get(META_FIELD)
     return whole_graph(net, kept.get("graph"), recorded) if isinstance(kept, dict) else None
 
 
 def originals(net: Network) -> list[Original]:
-    """The entries of `meta.caffe` whose layers are unchanged; damaged entries count as changed."""
+    """The records in `meta.caffe` with unchanged layers; damaged records count as changed."""
     kept = net.meta.get(META_FIELD)
     stored = kept.get("layers") if isinstance(kept, dict) else None
     entries = [stored] if isinstance(stored, dict) else stored if isinstance(stored, StructArray) else []
@@ -222,7 +222,7 @@ def _restored(net: Network, entry: Mapping[str, Any], layers: list[str]) -> Orig
 def _blob(
     net: Network, layers: list[str], place: np.ndarray, shape: np.ndarray, value: np.ndarray
 ) -> tuple[np.ndarray, str]:
-    """The blob, and the name of the param that it stands in."""
+    """The blob, and the name of its param."""
     sizes = tuple(int(size) for size in np.ravel(shape))
     if np.size(place) == 0:
         return np.asarray(value, np.float32).reshape(sizes), ""

@@ -1,4 +1,4 @@
-"""Network -> prototxt and caffemodel: the layers that Caffe can express, all others listed by name."""
+"""Export a Network to prototxt and caffemodel; one error lists all layers that Caffe cannot express."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class CaffeNet:
-    """A network in Caffe's terms: the NetParameter, and the blobs of each layer in Caffe's shapes.
+    """A Caffe network: the NetParameter, and the blobs of each layer in Caffe's shapes.
 
-    notes: what was decided. has_weights: False for a network without the weights that it needs.
+    notes: the decisions. has_weights: False if weights are missing.
     """
 
     message: Message
@@ -47,17 +47,17 @@ class CaffeNet:
     has_weights: bool = True
 
     def write(self, prototxt: PathLike | None, caffemodel: PathLike | None) -> None:
-        """Write the files that are asked for, each whole; where one cannot be written, neither is replaced.
+        """Write the given files, whole; if one cannot be written, neither is replaced.
 
-        NetworkError if a caffemodel is asked for and the network has no weights.
+        Raises NetworkError for a caffemodel if the network has no weights.
         """
         if caffemodel is not None and not self.has_weights:
-            raise NetworkError(f"{caffemodel}: the network has no weights to write; ask for the prototxt alone")
+            raise NetworkError(f"{caffemodel}: the network has no weights to write; write only the prototxt")
         with ExitStack() as pending:
             if prototxt is not None:
                 file = pending.enter_context(atomic_write(prototxt))
                 file.write(to_text(self.message).encode())
-                file.flush()  # a full disk shows here, before the weights take the place of older ones
+                file.flush()  # fails here on a full disk, before older weights are replaced
             if caffemodel is not None:
                 write_caffemodel(caffemodel, self.message, self.blobs)
 
@@ -65,14 +65,13 @@ class CaffeNet:
 def to_caffe(
     net: Network, input_size: InputSize | None = None, color_format: str | None = None, batch: int = 1
 ) -> CaffeNet:
-    """The Caffe network that computes what `net` does.
+    """A Caffe network that computes the same as `net`.
 
-    A network that was converted from Caffe gives back Caffe's layers and blobs, bit for bit. color_format
-    `bgr` makes the Caffe net take B, G, R where `net` takes R, G, B; the default is what the conversion
-    undid, or `bgr`. input_size (height and width, C H W or N C H W, or by input name) is needed where the network does
-    not tell it. Training-only layers are dropped. A network that was converted from a prototxt alone gives back the
-    definition alone. Raises UnsupportedLayersError listing all layers that Caffe has no counterpart for, NetworkError
-    for sizes that do not fit.
+    A network converted from Caffe yields Caffe's layers and blobs, bit for bit; converted from only a prototxt, only
+    the definition. color_format: `bgr` makes the Caffe net take B, G, R instead of R, G, B; the default reverses the
+    conversion, or is `bgr`. input_size (height and width, C H W or N C H W, or by input name) is required if the
+    network does not state it. Training layers are dropped. Raises UnsupportedLayersError that lists all layers without
+    a Caffe equivalent, NetworkError for sizes that do not fit.
     """
     definition = _definition_alone(net, input_size, batch)
     if definition is not None:
@@ -90,14 +89,14 @@ def to_caffe(
     sizes = net.infer_shapes(shapes)
     notes = list(net.source.notes)
     if normalization(net.meta):
-        notes.append("Caffe's files hold no preprocessing: mean, size and scale of the images are not written")
+        notes.append("Caffe's files cannot hold preprocessing: mean, size and scale of images are not written")
     if width_first:
         notes.append(
-            f"the Caffe net takes images height first: {in_words('transpose=False', '--no-transpose')} is undone, and "
-            f"{net.source} takes them width first"
+            f"the Caffe net takes images height first, {net.source} width first "
+            f"({in_words('transpose=False', '--no-transpose')} is undone)"
         )
     notes += _flip(net, sizes, color_format)
-    sizes = net.infer_shapes(shapes)  # a layer that puts the channels back into order has made a variable of its own
+    sizes = net.infer_shapes(shapes)  # a layer that restores the channel order may have added a variable
     _require_usable_values(net)
     _require_matrices_to_fit(net, sizes, kept, whole)
     layers = _caffe_layers(net, sizes, kept) if whole is None else _original_layers(net, sizes, kept, whole)
@@ -123,7 +122,7 @@ def _definition_alone(net: Network, input_size: InputSize | None, batch: int) ->
     _require_names_of_types(net, whole.messages)
     inputs = _inputs(net, _input_shapes(net, input_size, batch), whole.inputs)
     message = build("NetParameter", name=Path(str(net.source)).stem, layer=[*inputs, *whole.messages])
-    note = "the network has no weights: only its definition is given back"
+    note = "the network has no weights: only its definition is exported"
     return CaffeNet(message, {}, [*net.source.notes, note], has_weights=False)
 
 
@@ -131,7 +130,7 @@ def _definition_alone(net: Network, input_size: InputSize | None, batch: int) ->
 
 
 def _input_shapes(net: Network, input_size: InputSize | None, batch: int) -> dict[str, Shape]:
-    """N x C x H x W of every input: as the network states it, or as it is given."""
+    """N x C x H x W of every input: that of the network, or the given one."""
     named = isinstance(input_size, Mapping)
     shapes = given_input_shapes(net, None if named else input_size, batch)
     for name, shape in net.input_shapes.items():
@@ -144,7 +143,7 @@ def _input_shapes(net: Network, input_size: InputSize | None, batch: int) -> dic
 
 
 def _require_one_writer(net: Network) -> None:
-    """Refuse variables that several layers write: Caffe has one producer per blob, except for layers in place."""
+    """Raises NetworkError for variables that several layers write; Caffe has one producer per blob, except in place."""
     writers: dict[str, list[str]] = {}
     for layer in net.layers.values():
         for name in layer.outputs:
@@ -156,12 +155,12 @@ def _require_one_writer(net: Network) -> None:
     ]
     if shared:
         raise NetworkError(
-            listing(f"{net.source}: several layers write one variable; Caffe needs one layer for each:", shared)
+            listing(f"{net.source}: variables that several layers write; Caffe needs one layer for each:", shared)
         )
 
 
 def _require_usable_values(net: Network) -> None:
-    """Refuse params that no engine takes, such as moments that were never measured."""
+    """Raises NetworkError for params that no engine accepts, such as BatchNorm moments that were never recorded."""
     unusable = []
     for layer in net.layers.values():
         try:
@@ -169,7 +168,7 @@ def _require_usable_values(net: Network) -> None:
         except MatnetError as error:
             unusable.append(f"layer {layer.name!r} ({layer.type_name}): {error}")
     if unusable:
-        raise NetworkError(listing(f"{net.source}: {len(unusable)} layers cannot run:", unusable))
+        raise NetworkError(listing(f"{net.source}: layers that cannot run:", unusable))
 
 
 def _require_names_of_types(net: Network, messages: Sequence[Message]) -> None:
@@ -188,7 +187,7 @@ def _require_names_of_types(net: Network, messages: Sequence[Message]) -> None:
 def _require_matrices_to_fit(
     net: Network, sizes: Mapping[str, Shape], kept: Sequence[Original], whole: WholeGraph | None
 ) -> None:
-    """Refuse an input size that a Caffe InnerProduct, whose matrix has one size, cannot take."""
+    """Raises NetworkError for an input size that does not fit the matrix of a Caffe InnerProduct."""
     made = [
         (message, name)
         for original in kept
@@ -204,8 +203,8 @@ def _require_matrices_to_fit(
         size = sizes.get(layer.outputs[0])
         if layer.op.dagnn == "dagnn.Conv" and size is not None and size[2:] != (1, 1):
             raise NetworkError(
-                f"{net.source}: layer {message.get('name')!r} (InnerProduct) would give {size[2]}x{size[3]} pixels for "
-                "inputs of this size, and Caffe's gives one; use the input size that the network was made for"
+                f"{net.source}: layer {message.get('name')!r} (InnerProduct) would output {size[2]}x{size[3]} pixels "
+                "for inputs of this size, but Caffe's outputs one; give the input size of the original network"
             )
 
 
@@ -220,7 +219,7 @@ def _inputs(net: Network, shapes: Mapping[str, Shape], names: Mapping[str, str])
 
 
 def _flip(net: Network, sizes: Mapping[str, Shape], color_format: str | None) -> list[str]:
-    """Undo the flip of the channels, in `net` itself; convolutions that then do nothing are removed."""
+    """Undo the channel reversal in `net`; convolutions that become the identity are removed."""
     recorded = recorded_flips(net)
     images = recorded
     if recorded is None or color_format is not None:
@@ -229,9 +228,9 @@ def _flip(net: Network, sizes: Mapping[str, Shape], color_format: str | None) ->
         images = [image] if wanted and image is not None else []
     images = [name for name in images or [] if name in net.inputs]
     if not images:
-        return ["the order of the input's channels stays that of the network"]
+        return ["the input keeps the network's channel order"]
     given = ", ".join(map(repr, images))
-    notes = [f"the Caffe net takes {TO_CAFFE.new} where the network takes {TO_CAFFE.old}: {given}"]
+    notes = [f"the Caffe net takes {TO_CAFFE.new} instead of the network's {TO_CAFFE.old}: {given}"]
     notes += reorder_inputs(net, images, sizes, TO_CAFFE)
     for layer in list(net.layers.values()):
         if RESTORED in layer.name and _does_nothing(net, layer):
@@ -254,7 +253,7 @@ def _does_nothing(net: Network, layer: Layer) -> bool:
 
 
 def _caffe_layers(net: Network, sizes: Mapping[str, Shape], kept: Sequence[Original]) -> list[CaffeLayer]:
-    """Every layer in Caffe's terms: as it was where that is known, else from the stock layer."""
+    """Every layer as a Caffe layer: the original one if it is recorded, else from the stock layer."""
     exporter = Exporter(net, sizes)
     by_layer = {name: original for original in kept for name in original.layers}
     done: set[int] = set()
@@ -275,7 +274,7 @@ def _caffe_layers(net: Network, sizes: Mapping[str, Shape], kept: Sequence[Origi
             refused.append(f"layer {layer.name!r} ({layer.type_name}): Caffe has no such layer")
     if refused:
         raise UnsupportedLayersError(
-            listing(f"{net.source}: {len(refused)} layers cannot be written for Caffe:", refused)
+            listing(f"{net.source}: {len(refused)} layers cannot be exported to Caffe:", refused)
         )
     return _unique(_ordered(layers, net))
 
@@ -283,7 +282,7 @@ def _caffe_layers(net: Network, sizes: Mapping[str, Shape], kept: Sequence[Origi
 def _original_layers(
     net: Network, sizes: Mapping[str, Shape], kept: Sequence[Original], whole: WholeGraph
 ) -> list[CaffeLayer]:
-    """Caffe's own layers, where the network is still what they became."""
+    """Caffe's original layers, if the network is unchanged."""
     recorded = {layer.name: layer for original in kept for layer in _as_it_was(original)}
     return _unique(whole.layers(Exporter(net, sizes), recorded))
 
@@ -298,14 +297,14 @@ def _as_it_was(original: Original) -> list[CaffeLayer]:
 
 
 def _ordered(layers: list[CaffeLayer], net: Network) -> list[CaffeLayer]:
-    """Caffe reads a prototxt from top to bottom: each layer behind those whose blobs it reads."""
+    """The layers sorted topologically, because Caffe reads a prototxt from top to bottom."""
     made = set(net.inputs)
     missing = [set(layer.bottoms) - made for layer in layers]
     readers: dict[str, list[int]] = {}
     for index, names in enumerate(missing):
         for name in names:
             readers.setdefault(name, []).append(index)
-    ready = [index for index, names in enumerate(missing) if not names]  # a heap: the first of the file goes first
+    ready = [index for index, names in enumerate(missing) if not names]  # a heap, so that file order decides ties
     ordered = []
     while ready:
         first = layers[heapq.heappop(ready)]
@@ -336,9 +335,9 @@ def _unique(layers: list[CaffeLayer]) -> list[CaffeLayer]:
 
 
 def _name_blobs(net: Network) -> None:
-    """In a SimpleNN file variables have no names of their own: give them Caffe's, else those of the layers.
+    """Name the variables of a SimpleNN file, which have no names, after Caffe's blobs, else after the layers.
 
-    Of several aliases the last one is the variable's own former name (matnet.formats.names.recall).
+    Of several aliases, the last one is the variable's own former name (matnet.formats.names.recall).
     """
     if net.source.format != "simplenn":
         return
@@ -357,7 +356,7 @@ def _name_blobs(net: Network) -> None:
 
 
 def _blob_names(layers: Sequence[CaffeLayer]) -> dict[str, str]:
-    """Variable -> blob: `<blob>_before_<layer>`, read by that layer alone, is the same blob, changed in place."""
+    """Variable -> blob: `<blob>_before_<layer>`, if only that layer reads it, is the same blob, changed in place."""
     readers = Counter(name for layer in layers for name in layer.bottoms)
     names: dict[str, str] = {}
     for layer in reversed(layers):
@@ -379,7 +378,7 @@ def _message(layer: CaffeLayer, names: Mapping[str, str]) -> Message:
 
 
 def _declare_sharing(message: Message, layers: Sequence[CaffeLayer]) -> None:
-    """Name the params that several layers use, so that Caffe shares them too."""
+    """Give shared params ParamSpec names, so that Caffe shares them too."""
     users = Counter(name for layer in layers for name in layer.params)
     for layer, definition in zip(layers, message.get("layer")[-len(layers) :], strict=True):
         if any(users[name] > 1 for name in layer.params) and not definition.has("param"):

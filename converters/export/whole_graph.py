@@ -1,7 +1,7 @@
-"""The Caffe graph that a network came from, whole: kept by the conversion, given back while the network is as it was.
+"""The whole Caffe graph of a converted network: stored by the conversion, restored if the network is unchanged.
 
-Layer by layer the way back loses what became no layer of its own: a Flatten that is only another shape, a Split, the
-names of blobs in between. While no layer has been added, removed or rewired since, the graph itself is still right.
+An export layer by layer loses everything without a layer: a Flatten that only changes the shape, a Split, the names of
+intermediate blobs. As long as no layer is added, removed or reconnected, the stored graph is valid.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from matnet.network import Network
 from matnet.shapes import Shape
 
 RULES = ("blobs", "include", "exclude", "phase", "loss_weight")
-"""Fields that only training, or the choice of a phase, looks at."""
+"""Fields used only for training or for choosing a phase."""
 
 
 # -- keeping ----------------------------------------------------------------------------------------
 
 
 def definition(layer: LayerDef, bottoms: Iterable[str], tops: Iterable[str]) -> Message:
-    """The layer as it is at test time: without blobs, rules, ignored fields, and the parameters of a loss."""
+    """The layer at test time: without blobs, rules, ignored fields, and loss parameters."""
     message = layer.params.known_fields() if is_known(layer.type) else layer.params.shallow_copy()
     own = {*PARAMETERS.get(layer.type, ()), *FORK_PARAMETERS.get(layer.type, ())}
     others = [name for name, _ in message.items() if name.endswith("_param") and name not in own]
@@ -51,16 +51,16 @@ def definition(layer: LayerDef, bottoms: Iterable[str], tops: Iterable[str]) -> 
 
 
 def caffe_layers(builder: Builder) -> list[LayerDef]:
-    """The layers of the Caffe graph, without the steps that only mark shared memory."""
+    """The layers of the Caffe graph, without pseudo-layers for shared memory."""
     return [layer for layer in builder.graph.layers if layer.type != SHARED]
 
 
 def remember_graph(builder: Builder, plain: Mapping[str, str]) -> dict[str, Any]:
-    """The struct `meta.caffe.graph`; `plain`: Caffe layer -> the one stock layer whose params are its blobs.
+    """The struct `meta.caffe.graph`; plain: Caffe layer -> the single stock layer with its blobs as params.
 
-    prototxt: all layers in Caffe's names and order. For each of them, plain is that stock layer, and record
-    its name in `meta.caffe.layers`, if it has one. shapes: those of all plain layers' blobs. variables, blobs:
-    what the inputs are called in the network and in Caffe. hasWeights: whether all params had values.
+    prototxt: all layers with Caffe's names and order. For each of them, plain: this stock layer; record: its name in
+    `meta.caffe.layers`; or "". shapes: those of all plain layers' blobs. variables, blobs: the names of the inputs in
+    the network and in Caffe. hasWeights: whether all params had values.
     """
     layers = caffe_layers(builder)
     complete = all(name in builder.net.params for layer in builder.net.layers.values() for name in layer.params)
@@ -89,7 +89,7 @@ def _blob_shapes(builder: Builder, layer: LayerDef, plain: Mapping[str, str]) ->
 
 
 def _in_caffes_names(builder: Builder, layer: LayerDef, named: Counter[str]) -> Message:
-    """The definition under the layer's own name, unless others have it too; an aligned Crop gets its offsets."""
+    """The definition with the layer's own name, unless it is repeated; an aligned Crop gets its offsets."""
     message = definition(layer, layer.bottoms, layer.tops)
     given = layer.params.get("name")
     if given and named[given] == 1:
@@ -100,9 +100,9 @@ def _in_caffes_names(builder: Builder, layer: LayerDef, named: Counter[str]) -> 
 
 
 def structure(net: Network, complete: bool = True) -> str:
-    """A digest of everything but the params' numbers: layers, their fields and wiring, the sizes of params.
+    """A digest of everything except the params' values: layers, fields, connections, sizes of params.
 
-    complete: False where params are missing; what a SimpleNN file states by its params is then left out.
+    complete: False if params are missing; facts that a SimpleNN file states only by its params are then left out.
     """
     digest = hashlib.sha256()
     ignored = {"size"} if complete else {"size", "hasBias", "numChannels"}
@@ -119,7 +119,7 @@ def structure(net: Network, complete: bool = True) -> str:
 
 @dataclass(frozen=True)
 class WholeGraph:
-    """Caffe's layers, and where their blobs are: see `remember_graph`. inputs: variable -> blob."""
+    """Caffe's layers, and the positions of their blobs: see `remember_graph`. inputs: variable -> blob."""
 
     messages: Sequence[Message]
     plain: Sequence[str]
@@ -128,7 +128,7 @@ class WholeGraph:
     inputs: Mapping[str, str]
 
     def layers(self, exporter: Exporter, recorded: Mapping[str, CaffeLayer]) -> list[CaffeLayer]:
-        """Every layer with its blobs, those of `recorded` or those that its stock layer has now."""
+        """Every layer with its blobs, from `recorded` or from its stock layer."""
         shapes = iter(self.shapes)
         found = _constants(exporter)
         for message, plain, record in zip(self.messages, self.plain, self.record, strict=True):
@@ -138,14 +138,14 @@ class WholeGraph:
 
 
 def is_text(value: Any, text: str) -> bool:
-    """Whether a value of a file is this text; arrays of a damaged file compare element by element."""
+    """Whether a value of a file is this text; safe for arrays in a damaged file, which compare elementwise."""
     return isinstance(value, str) and value == text
 
 
 def whole_graph(net: Network, kept: Any, recorded: Mapping[str, Any] | None) -> WholeGraph | None:
-    """The graph in `kept` (meta.caffe.graph), if the network has the structure it had and all records hold.
+    """The graph in `kept` (meta.caffe.graph), if the network has the same structure and all records are valid.
 
-    recorded: the records that hold, by layer; None for the graph of a network that had no weights.
+    recorded: the valid records by layer; None for the graph of a network without weights.
     """
     complete = recorded is not None
     if not isinstance(kept, dict) or flag(kept.get("hasWeights", True)) != complete:
@@ -169,7 +169,7 @@ def whole_graph(net: Network, kept: Any, recorded: Mapping[str, Any] | None) -> 
 
 
 def _constants(exporter: Exporter) -> list[CaffeLayer]:
-    """Inputs with a constant filler, which are layers of the network and no layers of Caffe's graph."""
+    """Inputs with a constant filler, which are layers of the network, but not of Caffe's graph."""
     constants = [layer for layer in exporter.net.layers.values() if layer.op.dagnn == "dagnn.DummyData"]
     return [made for layer in constants for made in EXPORTS["dagnn.DummyData"](layer, exporter)]
 

@@ -1,1 +1,1 @@
-"""Caffe's files: prototxt text, caffemodel and mean files, one schema over all generations and forks."""
+"""Caffe's files: prototxt, caffemodel and mean files, with one schema for all generations and forks."""

@@ -1,4 +1,4 @@
-"""BlobProto -> Blob: float runs as views of the mapped file, shapes by Caffe's two rules."""
+"""Read BlobProto as Blob: packed floats as views of the mapped file, shapes by Caffe's two rules."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MOST_AXES = 32
 def read_blob(wire: WireReader, start: int, end: int) -> Blob:
     """The BlobProto in `data[start:end]`: packed float32 data is not copied, everything else becomes float32.
 
-    Values are double_data where there is any, else data, else NVIDIA's raw_data (FLOAT, FLOAT16, DOUBLE);
-    diffs are stepped over. Where any of num, channels, height, width is present, they are the shape, even
-    beside `shape`. Raises FileFormatError for damage, ShapeError if shape and values do not agree.
+    Values come from double_data if present, else data, else NVIDIA's raw_data (FLOAT, FLOAT16, DOUBLE); diffs are
+    skipped. If any of num, channels, height, width is present, they are the shape, and `shape` is ignored. Raises
+    FileFormatError for damage, ShapeError if shape and values do not agree.
     """
     legacy: dict[int, int] = {}
     dims: list[int] | None = None
@@ -58,7 +58,7 @@ def read_blob(wire: WireReader, start: int, end: int) -> Blob:
 
 
 def _run(wire: WireReader, piece: Piece, end: int) -> tuple[np.ndarray, int]:
-    """The numbers of a packed field, or of a whole run of unpacked ones, and the offset behind them."""
+    """The numbers of a packed field, or of a run of unpacked ones, and the offset after them."""
     dtype = np.dtype(RUNS[piece.number])
     wire.expect(piece, (FOUR if dtype.itemsize == 4 else EIGHT, DELIMITED), "a run of numbers in BlobProto")
     if piece.wire == DELIMITED:
@@ -72,7 +72,7 @@ def _run(wire: WireReader, piece: Piece, end: int) -> tuple[np.ndarray, int]:
 def _raw(wire: WireReader, piece: Piece, raw_type: str) -> np.ndarray:
     dtype = {"FLOAT": "<f4", "FLOAT16": "<f2", "DOUBLE": "<f8"}.get(raw_type)
     if dtype is None:
-        wire.refuse(piece.key, f"raw_data is of type {raw_type}, expected FLOAT, FLOAT16 or DOUBLE")
+        wire.refuse(piece.key, f"raw_data has type {raw_type}, expected FLOAT, FLOAT16 or DOUBLE")
     return wire.packed(piece, np.dtype(dtype))
 
 
@@ -103,15 +103,15 @@ def _join(runs: list[np.ndarray]) -> np.ndarray:
 
 
 def _shaped(values: np.ndarray, dims: list[int] | None, legacy: bool) -> Blob:
-    """Values and shape as a Blob; values that come without any shape are one axis."""
+    """Values and shape as a Blob; values without a shape have one axis."""
     shape = (values.size,) if dims is None else tuple(dims)
     if len(shape) > MOST_AXES:
-        raise ShapeError(f"its shape has {len(shape)} axes, and Caffe knows at most {MOST_AXES}")
+        raise ShapeError(f"its shape has {len(shape)} axes, but Caffe supports at most {MOST_AXES}")
     text = "x".join(map(str, shape)) or "()"
     if any(size <= 0 for size in shape):
         raise ShapeError(f"its shape {text} has a size that is not positive")
     if prod(shape) != values.size:
-        raise ShapeError(f"its shape {text} asks for {prod(shape)} values, and the file holds {values.size}")
+        raise ShapeError(f"its shape {text} needs {prod(shape)} values, but the file holds {values.size}")
     with np.errstate(over="ignore"):
         data = np.asarray(values, np.float32, order="C").reshape(shape)
     data.flags.writeable = False

@@ -1,4 +1,4 @@
-"""Writing Caffe files: prototxt, caffemodel and mean.binaryproto; atomic, and the same bytes every time."""
+"""Write Caffe files: prototxt, caffemodel and mean.binaryproto; atomic and reproducible."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from matnet.errors import ShapeError
 from matnet.files import atomic_write
 
 LARGEST = (1 << 31) - 1
-"""Bytes of the largest caffemodel that Caffe, which reads it as one protobuf message, can load."""
+"""The largest caffemodel in bytes that Caffe can load, because it reads it as one protobuf message."""
 
 
 def write_prototxt(path: str | os.PathLike[str], net: Message | NetDef) -> None:
-    """A NetParameter, or a NetDef's upgraded and filtered one, as a prototxt."""
+    """Write a NetParameter, or the upgraded and filtered one of a NetDef, as a prototxt."""
     message = net.message if isinstance(net, NetDef) else net
     with atomic_write(path) as file:
         file.write(to_text(message).encode())
@@ -27,16 +27,16 @@ def write_prototxt(path: str | os.PathLike[str], net: Message | NetDef) -> None:
 
 def write_caffemodel(path: str | os.PathLike[str], net: Message | NetDef,
                      blobs: Mapping[str, Sequence[np.ndarray]]) -> None:
-    """A V2 network and its parameter blobs as a caffemodel, streamed: no second copy of the weights is made.
+    """Write a V2 network and its parameter blobs as a caffemodel, streamed without a second copy of the weights.
 
     blobs: layer name -> arrays in Caffe's order and shapes; each is written as float32 under its own shape.
-    Every name must be a layer of `net`. Raises ShapeError for more than the 2 GiB that Caffe can load.
+    Every name must be a layer of `net`. Raises ShapeError for more than 2 GiB, which Caffe cannot load.
     """
     message = net.message if isinstance(net, NetDef) else net
     names = {layer.get("name") for layer in message.get("layer")}
     assert names.issuperset(blobs), f"blobs for layers that the net does not have: {set(blobs) - names}"
     size = sum(4 * array.size for arrays in blobs.values() for array in arrays)
     if size > LARGEST:
-        raise ShapeError(f"{path}: the weights take {size} bytes, and Caffe can load at most {LARGEST}")
+        raise ShapeError(f"{path}: the weights have {size} bytes, but Caffe can load at most {LARGEST}")
     with atomic_write(path) as file:
         write_net(file, message, blobs)

@@ -1,4 +1,4 @@
-"""The wire reader: from the bytes of a mapped file to messages of the merged schema."""
+"""Decode protobuf's wire format in a mapped file to messages of the merged schema."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from matnet.errors import FileFormatError, listing
 
 STRUCTURE = ("NetParameter", "LayerParameter", "V1LayerParameter", "V0LayerParameter", "BlobProto",
              "BlobShape")
-"""Messages whose numbers mean the same in every fork: a wrong wire type in them is damage, not a dialect."""
+"""Messages with the same field numbers in every fork: a wrong wire type in them is damage, not a dialect."""
 SKIPPED = ("blobs",)
-"""Fields that are stepped over."""
+"""Fields to skip."""
 
 
 class Problem(NamedTuple):
@@ -31,8 +31,8 @@ class Problem(NamedTuple):
 def decode_graph(wire: WireReader, lenient: bool, notes: list[str]) -> Message:
     """The NetParameter of a whole file, without blobs.
 
-    Unknown fields of the parameters of layers that compute are refused, all together, or noted with `lenient`; enum
-    values that no schema has are always refused (see `dialects`). Fields of unknown layer types are stepped over.
+    Raises one error for all unknown fields in the parameters of inference layers, or with `lenient` adds notes. Unknown
+    enum values are always errors (see `dialects`). Fields of unknown layer types are skipped.
     """
     problems: list[Problem] = []
     net = _decode(wire, message_type("NetParameter"), 0, len(wire.data), problems)
@@ -40,19 +40,18 @@ def decode_graph(wire: WireReader, lenient: bool, notes: list[str]) -> Message:
     refused = [problem for problem in problems if problem.weight > limit]
     if refused:
         way = dialects.lenient_hint([problem.weight for problem in refused], lenient)
-        count = "1 field of its graph is" if len(refused) == 1 else f"{len(refused)} fields of its graph are"
         raise FileFormatError(listing(
-            f"{wire.source.path}: {count} not understood (give its prototxt{way}):",
+            f"{wire.source.path}: unknown fields or values in its graph (give its prototxt{way}):",
             [problem.text for problem in refused]))
-    notes += [f"{wire.source.path}: {problem.text}; it is ignored" for problem in problems]
+    notes += [f"{wire.source.path}: {problem.text}; ignored" for problem in problems]
     return net
 
 
 def decode(wire: WireReader, type: MessageType, start: int, end: int) -> Message:
-    """The message in `data[start:end]`, by the schema; blobs and unknown fields are stepped over.
+    """The message in `data[start:end]`, by the schema; blobs and unknown fields are skipped.
 
-    In the messages of STRUCTURE a wrong wire type is an error; in parameter messages, which forks have changed, it
-    makes the field an unknown one.
+    A wrong wire type is an error in the messages of STRUCTURE; in parameter messages, which forks have changed, the
+    field counts as unknown.
     """
     return _decode(wire, type, start, end, [])
 
@@ -109,7 +108,7 @@ def _decode_fields(wire: WireReader, message: Message, start: int, end: int, pro
 
 
 def _unnumbered(wire: WireReader, piece: Piece, problems: list[Problem]) -> Message:
-    """The part of a layer that stands as prototxt, as forks number it differently or not at all."""
+    """The part of a layer stored as prototxt, because forks number its fields differently or not at all."""
     text, where = wire.text(piece), wire.source.place(piece.key)
     try:
         return parse_text(text, where, "LayerParameter")
@@ -119,7 +118,7 @@ def _unnumbered(wire: WireReader, piece: Piece, problems: list[Problem]) -> Mess
 
 
 def _merge(message: Message, other: Message) -> None:
-    """Add the fields of `other`; messages of one name become one."""
+    """Add the fields of `other`; messages with the same name are merged."""
     for name, value in other.items():
         if isinstance(value, Message) and message.has(name):
             _merge(message.get(name), value)
@@ -139,10 +138,10 @@ def _meet_unknown(message: Message, piece: Piece, problems: list[Problem]) -> No
 
 
 def _fields_of_layer(wire: WireReader, start: int, end: int) -> dict[int, Field]:
-    """Number -> field for one V2 layer: what every layer has, and the parameters that its type reads.
+    """Number -> field for one V2 layer: the common fields, and the parameters of its type.
 
-    Numbers from 102 on are reused by forks. BVLC's types have BVLC's numbers; a fork's type carries one
-    parameter message, under whatever number its fork gave it.
+    Forks reuse numbers from 102 on. BVLC's types have BVLC's numbers; a fork's type has one parameter message, with any
+    number.
     """
     type = message_type("LayerParameter")
     of_type, numbers = "", []
@@ -165,9 +164,9 @@ _WIRES = {"f32": FOUR, "f64": EIGHT, "str": DELIMITED, "bytes": DELIMITED, "mess
 
 
 def _fits(wire: WireReader, message: Message, field: Field, piece: Piece) -> bool:
-    """Whether the field is encoded as the schema says.
+    """Whether the field has the encoding of the schema.
 
-    V0's number 22 is `k` as 4 bytes and VGG's `img_aug_type` as a varint; the latter is stepped over.
+    V0's number 22 is `k` with 4 bytes, or VGG's `img_aug_type` with a varint, which is skipped.
     """
     own = _WIRES.get(field.kind, VARINT)
     allowed = (own, DELIMITED) if field.repeated and own != DELIMITED else (own,)
@@ -179,7 +178,7 @@ def _fits(wire: WireReader, message: Message, field: Field, piece: Piece) -> boo
 
 def _decode_submessage(wire: WireReader, message: Message, field: Field, piece: Piece,
                        problems: list[Problem]) -> None:
-    """A repeated message is one more; a singular one that comes twice is merged, as protobuf does."""
+    """Append a repeated message, or merge a singular one that occurs twice, like protobuf."""
     assert field.message is not None
     if field.repeated:
         message.append(field.name, _decode(wire, field.message, piece.start, piece.end, problems), piece.key)
@@ -201,7 +200,7 @@ def _scalar(wire: WireReader, field: Field, piece: Piece) -> Any:
 
 
 def _scalars(wire: WireReader, field: Field, piece: Piece) -> list[Any]:
-    """The values of one piece of a repeated scalar: a packed run, or one unpacked value."""
+    """The values in one piece of a repeated scalar: a packed run, or one unpacked value."""
     if field.kind in ("str", "bytes") or piece.wire != DELIMITED:
         return [_scalar(wire, field, piece)]
     wire.spend((piece.end - piece.start) // 4, piece.key)
@@ -221,7 +220,7 @@ def _of_float(field: Field, value: Any) -> float:
 
 
 def _of_varint(field: Field, value: int) -> Any:
-    """A varint as its field means it; negative numbers are stored as 64-bit two's complement."""
+    """The value of a varint for its field; negative numbers are stored as 64-bit two's complement."""
     if field.kind == "bool":
         return value != 0
     if field.kind == "u32":

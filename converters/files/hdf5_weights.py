@@ -1,4 +1,4 @@
-"""Reading the weights of a .caffemodel.h5: datasets `/data/<layer name>/<blob index>`."""
+"""Read the weights of a .caffemodel.h5: datasets `/data/<layer name>/<blob index>`."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from matnet.converters.graph.netdef import Blob, CaffeWeights
 from matnet.errors import FileFormatError, listing
 
 DEEPEST = 20
-"""How many groups may lie inside each other: the slashes of a layer's name."""
+"""The deepest nesting of groups, which are the slashes in a layer's name."""
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 def is_hdf5(path: str | os.PathLike[str]) -> bool:
-    """Whether the file begins as HDF5 does, whatever it is called."""
+    """Whether the file has HDF5's signature, independent of its name."""
     with open(path, "rb") as file:
         return file.read(len(_MAGIC)) == _MAGIC
 
 
 def read_hdf5_weights(path: Path) -> CaffeWeights:
-    """The layers of a .caffemodel.h5, in the order of their names; a blob stored with its owner only is None.
+    """The layers of a .caffemodel.h5, sorted by name; a shared blob is None except in its owner.
 
-    A layer name with slashes is a path of groups. Nothing outside the file is read, and what is read has at most the
-    size that a file of this length can hold (`formats.mat.limits`). Raises FileFormatError for a damaged file, for
-    links, external and virtual storage, for a file without `/data`, and lists every dataset that is no array of
-    numbers.
+    A layer name with slashes is a path of groups. Only data inside the file is read, of at most the size that a file
+    of this length can hold (`formats.mat.limits`). Raises FileFormatError for a damaged file, for links, external and
+    virtual storage, for a file without `/data`, and lists every dataset that is not an array of numbers.
     """
     import h5py
 
@@ -35,20 +34,20 @@ def read_hdf5_weights(path: Path) -> CaffeWeights:
     with file_errors(path), h5py.File(path, "r") as file:
         found = _Collected(path.stat().st_size)
         if "data" not in found.names(file.id):
-            raise FileFormatError(f"{path}: has no group /data, where Caffe keeps weights; it is an HDF5 "
-                                  "file, but no .caffemodel.h5")
+            raise FileFormatError(f"{path}: this HDF5 file has no group /data, where Caffe stores weights; "
+                                  "expected a .caffemodel.h5")
         found.collect(h5py.h5o.open(file.id, b"data"), "")
     if found.problems:
-        raise FileFormatError(listing(f"{path}: {len(found.problems)} datasets cannot be weights", found.problems))
+        raise FileFormatError(listing(f"{path}: datasets that cannot be weights:", found.problems))
     layers = {name: tuple(blobs.get(index) for index in range(max(blobs, default=-1) + 1))
               for name, blobs in found.layers.items()}
     if not layers:
-        raise FileFormatError(f"{path}: the group /data holds no layer; it is no .caffemodel.h5")
+        raise FileFormatError(f"{path}: the group /data holds no layers; expected a .caffemodel.h5")
     return CaffeWeights(str(path), layers, dict.fromkeys(layers, ""))
 
 
 class _Collected:
-    """What a walk through the groups of a file of `size` bytes has found: layer name -> blobs, and what is wrong."""
+    """The results of walking the groups of a file of `size` bytes: layer name -> blobs, and problems."""
 
     def __init__(self, size: int) -> None:
         from matnet.formats.mat.hdf5 import StoredData
@@ -64,17 +63,17 @@ class _Collected:
 
         names = link_names(group)
         if not self.limits.allow_values(len(names)):
-            raise ValueError("it holds more groups and datasets than a file of its size can")
+            raise ValueError("it holds more groups and datasets than a file of its size can hold")
         return names
 
     def collect(self, group: Any, path: str, depth: int = 0) -> None:
-        """Take up the layers in a group; one without groups in it is a layer, with or without datasets."""
+        """Collect the layers in a group; a group without subgroups is a layer, with or without datasets."""
         from h5py import h5g, h5o
 
         if not isinstance(group, h5g.GroupID):
-            raise ValueError(f"/data{path and '/'}{path} is no group")
+            raise ValueError(f"/data{path and '/'}{path} is not a group")
         if depth > DEEPEST:
-            raise ValueError(f"its groups lie more than {DEEPEST} deep")
+            raise ValueError(f"its groups are nested more than {DEEPEST} deep")
         items = {name: h5o.open(group, name.encode()) for name in self.names(group)}
         if path and not any(isinstance(item, h5g.GroupID) for item in items.values()):
             self.layers.setdefault(path, {})
@@ -85,10 +84,10 @@ class _Collected:
                 self.take(path, name, item)
 
     def take(self, layer: str, index: str, item: Any) -> None:
-        """Read one dataset, or enter why it is no blob."""
+        """Read one dataset, or record why it is not a blob."""
         from h5py import h5d
 
-        problem = _problem(index, item) if isinstance(item, h5d.DatasetID) else "is neither group nor dataset"
+        problem = _problem(index, item) if isinstance(item, h5d.DatasetID) else "is neither a group nor a dataset"
         if problem:
             self.problems.append(f"/data/{layer}/{index}: {problem}")
             return
@@ -99,7 +98,7 @@ class _Collected:
 
 def _problem(index: str, dataset: Any) -> str:
     if not (index.isascii() and index.isdigit() and len(index) <= 3):
-        return f"is called {index!r}, expected the number of a blob"
+        return f"its name is {index!r}, expected the number of a blob"
     if dataset.dtype.kind != "f":
         return f"holds {dataset.dtype}, expected floats"
-    return f"has the shape {dataset.shape}, with a size of 0" if 0 in dataset.shape else ""
+    return f"its shape {dataset.shape} has a size of 0" if 0 in dataset.shape else ""

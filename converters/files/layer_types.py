@@ -1,6 +1,6 @@
-"""Layer type names: V0 strings -> V1 enum -> V2 strings, and which parameter message each V2 type reads.
+"""Layer type names: V0 strings -> V1 enum -> V2 strings, and the parameter message of each V2 type.
 
-Plain tables. CROP = 40 (longjon's branch) and MULTI_STAGE_MEANFIELD = 42 (CRF-RNN) are forks' enums.
+CROP = 40 (longjon's branch) and MULTI_STAGE_MEANFIELD = 42 (CRF-RNN) are forks' enum values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ V1_TO_V2 = {
     "SLICE": "Slice", "MVN": "MVN", "ABSVAL": "AbsVal", "SILENCE": "Silence",
     "CONTRASTIVE_LOSS": "ContrastiveLoss", "EXP": "Exp", "DECONVOLUTION": "Deconvolution", "CROP": "Crop",
     "MULTI_STAGE_MEANFIELD": "MultiStageMeanfield", "MULTI_SOFTMAX": "MultiSoftmax", "UNPOOLING": "Unpooling",
-    "NORM": "SurfaceNorm",  # registered as Norm, a name under which other forks compute something else
+    "NORM": "SurfaceNorm",  # registered as Norm, a name that other forks use for another function
 }
 
 PARAMETERS: dict[str, tuple[str, ...]] = {
@@ -54,7 +54,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "TanH": ("tanh_param",), "Threshold": ("threshold_param",), "Tile": ("tile_param",),
     "WindowData": ("window_data_param",),
 }
-"""The V2 types of BVLC Caffe and the parameter message of each, beside transform_param and loss_param."""
+"""The V2 types of BVLC Caffe and their parameter messages, besides transform_param and loss_param."""
 
 FORK_PARAMETERS: dict[str, tuple[str, ...]] = {
     "Axpy": (), "BN": ("bn_param",), "BoxOutput": ("box_output_param", "bbox_reg_param"),
@@ -76,7 +76,7 @@ FORK_PARAMETERS: dict[str, tuple[str, ...]] = {
     "Upsample": ("upsample_param",), "YoloDetectionOutput": ("yolo_detection_output_param",),
     "Yolov3DetectionOutput": ("yolov3_detection_output_param",),
 }
-"""The same for the forks' types that the schema knows."""
+"""The same for the forks' types in the schema."""
 
 
 WITHOUT_NAME = {"SurfaceNorm": "V1's NORM; forks name it Norm in V2, and some of their Norms compute something else"}
@@ -84,10 +84,10 @@ WITHOUT_NAME = {"SurfaceNorm": "V1's NORM; forks name it Norm in V2, and some of
 
 
 def is_known(v2_type: str) -> bool:
-    """Whether the schema knows the V2 layer type, so that an unknown field in such a layer is a mistake."""
+    """Whether the V2 layer type is in the schema, so that an unknown field in such a layer is an error."""
     return v2_type in PARAMETERS or v2_type in FORK_PARAMETERS
 
 
 def why_left_out(v2_type: str) -> str:
-    """Why matnet does not convert a type on purpose, to follow the layer's description; "" for other types."""
+    """Why a type is not supported, for appending to the layer's description; "" for other types."""
     return "; matnet's layers have at most two spatial dimensions" if v2_type.upper().endswith("3D") else ""

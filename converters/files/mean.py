@@ -1,4 +1,4 @@
-"""Reading mean files: .binaryproto, .npy and .mat, all as C x H x W float32 in Caffe's channel order."""
+"""Read mean files: .binaryproto, .npy and .mat, all as C x H x W float32 in Caffe's channel order."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def read_mean(path: str | os.PathLike[str],
               load_mat: Callable[[str], Mapping[str, Any]] | None = None) -> np.ndarray:
     """A mean file as C x H x W float32 in Caffe's channel order (BGR), 0-255.
 
-    .binaryproto (a BlobProto of 1 x C x H x W or C x H x W); .npy (the same, or C values, given back as
-    C x 1 x 1); .mat, read by `load_mat` (VGG's mean.mat: the variable `mean_img`, H x W x 3, RGB). Any other
-    ending is taken for a binaryproto. Raises FileFormatError.
+    .binaryproto (a BlobProto of 1 x C x H x W or C x H x W); .npy (the same, or C values, returned as C x 1 x 1); .mat,
+    read by `load_mat` (VGG's mean.mat: the variable `mean_img`, H x W x 3, RGB). Files with other extensions are read
+    as binaryproto. Raises FileFormatError.
     """
     file = existing_file(path, "mean file")
     ending = file.suffix.lower()
@@ -34,7 +34,7 @@ def read_mean(path: str | os.PathLike[str],
     else:
         mean = _from_binaryproto(file)
     if not np.isfinite(mean).all():
-        raise FileFormatError(f"{file}: the mean holds values that are no finite numbers")
+        raise FileFormatError(f"{file}: the mean holds NaN or infinite values")
     return np.ascontiguousarray(mean, np.float32)
 
 
@@ -52,11 +52,11 @@ _NPY_HEADER = re.compile(r"\{'descr': '([<>|=]?(?:f[248]|[iu][1248]))', 'fortran
 
 
 def _from_npy(file: Path) -> np.ndarray:
-    """Read here, for numpy evaluates a .npy header as Python and fails in many ways on a bad one."""
+    """The array of a .npy file; own parser, because numpy evaluates the header as Python and fails in many ways."""
     data = file.read_bytes()
     header_at = {b"\x01": 10, b"\x02": 12, b"\x03": 12}.get(data[6:7])
     if not data.startswith(b"\x93NUMPY") or header_at is None:
-        raise FileFormatError(f"{file}: does not begin as a NumPy array does")
+        raise FileFormatError(f"{file}: expected a NumPy array (.npy), but it does not have its signature")
     begin = header_at + int.from_bytes(data[8:header_at], "little")
     header = data[header_at:begin].decode("latin-1")
     match = _NPY_HEADER.fullmatch(header)
@@ -65,13 +65,13 @@ def _from_npy(file: Path) -> np.ndarray:
     dtype, shape = np.dtype(match[1]), tuple(int(size) for size in re.findall(r"\d+", match[3]))
     if prod(shape) * dtype.itemsize != len(data) - begin:
         raise FileFormatError(f"{file}: a NumPy array of shape {shape} and type {dtype} does not fit the "
-                              f"{len(data) - begin} bytes behind its header")
+                              f"{len(data) - begin} bytes after its header")
     array = np.frombuffer(data, dtype, offset=begin).reshape(shape, order="F" if match[2] == "True" else "C")
     return _channels_first(file, array.reshape(-1, 1, 1) if array.ndim == 1 else array)
 
 
 def _channels_first(file: Path, array: np.ndarray) -> np.ndarray:
-    """C x H x W of an array with leading axes of 1 and at most 4 channels."""
+    """An array with leading axes of size 1 and at most 4 channels as C x H x W."""
     shape = array.shape
     while array.ndim > 3 and array.shape[0] == 1:
         array = array[0]
@@ -83,8 +83,8 @@ def _channels_first(file: Path, array: np.ndarray) -> np.ndarray:
 
 def _from_mat(file: Path, load_mat: Callable[[str], Mapping[str, Any]] | None) -> np.ndarray:
     if load_mat is None:
-        raise FileFormatError(f"{file}: a .mat mean needs the MATLAB reader, which was not handed in")
+        raise FileFormatError(f"{file}: a .mat mean file needs the argument load_mat")
     array = np.asarray(load_mat(str(file)).get("mean_img"))
     if array.dtype.kind not in "fiu" or array.ndim != 3 or array.shape[2] not in (1, 3):
-        raise FileFormatError(f"{file}: found no variable mean_img of height x width x 3 numbers (RGB)")
+        raise FileFormatError(f"{file}: no variable mean_img of height x width x 3 numbers (RGB)")
     return array.transpose(2, 0, 1)[::-1]

@@ -1,4 +1,4 @@
-"""`Message`: a light protobuf message - field values, which of them were given, and where they stood."""
+"""`Message`: a light protobuf message: field values, which ones are set, and their positions in the file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from matnet.converters.files.schema import OPEN, MessageType, message_type
 
 
 class FileText:
-    """The file that a message was read from; turns a position into words.
+    """The file of a message; describes positions as text.
 
-    text: the whole text of a prototxt (a position is then an index into it), None for a binary file
-    (a position is then a byte offset).
+    text: the whole text of a prototxt, with positions as indices into it; None for a binary file, with positions as
+    byte offsets.
     """
 
     def __init__(self, path: str, text: str | None = None) -> None:
@@ -22,7 +22,7 @@ class FileText:
         self._line_starts: list[int] | None = None
 
     def place(self, position: int | None) -> str:
-        """`net.prototxt, line 3, column 5`, `net.caffemodel, byte 17`, or the path alone for None."""
+        """`net.prototxt, line 3, column 5`, `net.caffemodel, byte 17`, or only the path for None."""
         if position is None:
             return self.path
         if self._text is None:
@@ -31,7 +31,7 @@ class FileText:
         return f"{self.path}, line {line}, column {column}"
 
     def line_column(self, position: int) -> tuple[int, int]:
-        """The line and the column of a character, both counted from 1. For text sources only."""
+        """The 1-based line and column of a character, for text sources only."""
         assert self._text is not None
         if self._line_starts is None:
             starts, at = [0], self._text.find("\n")
@@ -47,18 +47,17 @@ NOWHERE = FileText("(built in memory)")
 
 
 class Identifier(str):
-    """A word that stood without quotes in a field that the schema does not know: an enum, most likely."""
+    """A word without quotes in an unknown field, most likely an enum value."""
 
 
 class Message:
     """A protobuf message of the merged Caffe schema.
 
-    Scalars are int, float, bool, str or bytes; an enum is its identifier (str), or the integer where the
-    schema has no name for it; repeated fields are lists. `get` applies defaults and answers an unset
-    sub-message with an empty one, so `layer.get("pooling_param").get("pool")` always works; `has` tells
-    whether the file gave the field. Fields that the schema does not know (read leniently, or of a layer
-    type that it does not know) are kept under their name with the value that their spelling suggests,
-    a list where they are repeated; sub-messages among them are of type OPEN.
+    Scalars are int, float, bool, str or bytes; an enum is its identifier (str), or an integer if the schema has no name
+    for it; repeated fields are lists. `get` applies defaults and returns an empty message for an unset sub-message, so
+    `layer.get("pooling_param").get("pool")` always works; `has` returns whether the field is set. Unknown fields (read
+    leniently, or in a layer of an unknown type) are kept under their names, with values typed by their spelling, as a
+    list if repeated; unknown sub-messages have type OPEN.
     """
 
     __slots__ = ("_positions", "_values", "position", "source", "type")
@@ -72,7 +71,7 @@ class Message:
         self._positions: dict[str, int | None] = {}
 
     def has(self, name: str) -> bool:
-        """Whether the field was given; for a repeated field, at least once."""
+        """Whether the field is set; for a repeated field, at least once."""
         return name in self._values
 
     def get(self, name: str) -> Any:
@@ -87,7 +86,7 @@ class Message:
         return field.default
 
     def set(self, name: str, value: Any, position: int | None = None) -> None:
-        """Give a field its whole value (a list if it is repeated); a later call replaces it."""
+        """Set a field's whole value (a list for a repeated field), replacing an earlier one."""
         self._values[name] = value
         self._positions[name] = position if position is not None else self.position
 
@@ -98,12 +97,12 @@ class Message:
         self._values[name].append(value)
 
     def clear(self, name: str) -> None:
-        """Forget a field; nothing happens where it was not given."""
+        """Unset a field, if it is set."""
         self._values.pop(name, None)
         self._positions.pop(name, None)
 
     def items(self) -> Iterator[tuple[str, Any]]:
-        """The given fields' names and values: the schema's in its order, then unknown ones as they came."""
+        """Names and values of the set fields: known ones in the schema's order, then unknown ones in file order."""
         for name in self.type.fields:
             if name in self._values:
                 yield name, self._values[name]
@@ -112,15 +111,15 @@ class Message:
                 yield name, value
 
     def unknown(self) -> list[str]:
-        """The names of the given fields that the schema does not know."""
+        """The names of the unknown fields."""
         return [] if self.type is OPEN else [name for name in self._values if name not in self.type.fields]
 
     def place(self, name: str | None = None) -> str:
-        """Where the message, or its field `name`, stands: `net.prototxt, line 3, column 5`."""
+        """The position of the message, or of its field `name`: `net.prototxt, line 3, column 5`."""
         return self.source.place(self.position if name is None else self._positions.get(name, self.position))
 
     def shallow_copy(self) -> Message:
-        """A message with the same values; lists are copied, sub-messages are shared."""
+        """A copy with copied lists and shared sub-messages."""
         twin = Message(self.type, self.source, self.position)
         twin._values = {name: list(value) if isinstance(value, list) else value
                         for name, value in self._values.items()}
@@ -128,7 +127,7 @@ class Message:
         return twin
 
     def known_fields(self) -> Message:
-        """A message with the same values, except for fields that the schema does not know, in sub-messages too."""
+        """A copy without unknown fields, also in sub-messages."""
         def known(value: Any) -> Any:
             return value.known_fields() if isinstance(value, Message) else value
 
@@ -149,10 +148,10 @@ class Message:
 
 
 class LayerParameters:
-    """All that a layer's definition says, for an op that a user registered: its messages, and their fields as one.
+    """The whole definition of a layer, for a user's registered op: its messages, and the fields of all of them.
 
-    `get("python_param")` gives a message, an empty one where it is absent; `get("scale")` the field of that name in
-    whatever parameter message of the layer has it, known ones included.
+    `get("python_param")` returns a message, empty if absent; `get("scale")` returns the field with this name from any
+    parameter message of the layer.
     """
 
     def __init__(self, layer: Message) -> None:
@@ -160,15 +159,15 @@ class LayerParameters:
 
     @property
     def messages(self) -> dict[str, Message]:
-        """Name -> each parameter message that the file gives, known and unknown, in the file's order."""
+        """Name -> parameter message, for all messages in the file, known or unknown, in the file's order."""
         return {name: value for name, value in self.layer.items() if isinstance(value, Message)}
 
     def has(self, name: str) -> bool:
-        """Whether the file gives a message or field of this name."""
+        """Whether the file has a message or field with this name."""
         return self.layer.has(name) or any(message.has(name) for message in self.messages.values())
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A message or field by name; the schema's default, an empty message or `default` where it is absent."""
+        """A message or field by name; if absent, the schema's default, an empty message or `default`."""
         if self.layer.has(name) or name in self.layer.type.fields:
             return self.layer.get(name)
         given = self.messages.values()
@@ -184,7 +183,7 @@ class LayerParameters:
 
 
 def build(type_name: MessageType | str, **fields: Any) -> Message:
-    """A message made by hand; dicts become sub-messages, lists of dicts repeated ones.
+    """A message from keywords; dicts become sub-messages, lists of dicts repeated ones.
 
     >>> build("LayerParameter", name="fc", inner_product_param={"num_output": 7}).get("name")
     'fc'

@@ -1,4 +1,4 @@
-"""The `param_str` of Caffe's Python layers as values: literals of Python, or YAML."""
+"""Parse the `param_str` of Caffe's Python layers: Python literals, or YAML."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matnet.errors import NetworkError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the Python tuples that Caffe's Python layers use; nothing is executed."""
+    """YAML with Python tuples, which Caffe's Python layers use; executes nothing."""
 
 
 def _tuple(loader: Any, node: Any) -> Any:
@@ -22,7 +22,7 @@ _Loader.add_constructor("tag:yaml.org,2002:python/tuple", _tuple)
 
 
 def param_values(text: str) -> dict[str, Any]:
-    """Name -> value in a `param_str`; NetworkError for one that names no values.
+    """Name -> value in a `param_str`. Raises NetworkError for anything else.
 
     >>> param_values("{'im_shape': (227, 227), 'split': 'train'}"), param_values("'feat_stride': 16")
     ({'im_shape': (227, 227), 'split': 'train'}, {'feat_stride': 16})
@@ -35,12 +35,12 @@ def param_values(text: str) -> dict[str, Any]:
             reason = str(error).splitlines()[0]
             raise NetworkError(f"param_str {text!r:.80} is neither Python nor YAML: {reason}") from None
     if not isinstance(found, dict):
-        raise NetworkError(f"param_str {text!r:.80} holds no names with values")
+        raise NetworkError(f"param_str {text!r:.80} does not hold names with values")
     return found
 
 
 def _literal(text: str) -> Any:
-    """The dictionary of Python literals that the text is, else None."""
+    """The text as a dictionary of Python literals; None for anything else."""
     try:
         found = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -56,10 +56,10 @@ MOST_CHANNELS = 4
 
 
 def image_shape(text: str) -> tuple[int, int, int, int] | None:
-    """N x C x H x W of the images that a Python data layer makes; None if its `param_str` states no size.
+    """The N x C x H x W of a Python data layer's images; None if its `param_str` has no size.
 
-    One image of three channels where it does not state how many. A size of three numbers is C x H x W or H x W x C,
-    whichever has at most four channels.
+    By default, N is 1 and C is 3. A size of three numbers is C x H x W or H x W x C, whichever has at most four
+    channels.
     """
     try:
         values = param_values(text)
@@ -81,7 +81,7 @@ def image_shape(text: str) -> tuple[int, int, int, int] | None:
 
 
 def _whole(value: Any) -> tuple[int, ...]:
-    """A number or a list of them, as whole numbers above 0; () for anything else."""
+    """A number or a list of numbers, as positive integers; () for anything else."""
     items = value if isinstance(value, (list, tuple)) else [value]
     fit = all(isinstance(item, int) and not isinstance(item, bool) and 0 < item < 1 << 31 for item in items)
     return tuple(items) if fit and len(items) <= 4 else ()

@@ -1,8 +1,8 @@
 """The merged Caffe schema: every message, field, number, type, default and enum of all dialects, by name.
 
-One table serves the text reader, the wire reader and the writers, for V0, V1, V2 and the forks. Text is read
-by field name alone, so forks never collide there. On the wire the forks reuse each other's field numbers
-for layer parameters; there the layer's type string decides (`decode.decode`).
+One table serves the text reader, the wire reader and the writers, for V0, V1, V2 and the forks. Text fields are found
+by name, so forks do not collide there. On the wire, forks reuse each other's field numbers for layer parameters, and
+the layer's type string decides (`decode.decode`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from matnet.converters.files import schema_forks, schema_tables
 
 UNNUMBERED = (1 << 24) + 1
-"""The field of a LayerParameter, in caffemodels that matnet writes, with the prototxt of what has no settled number."""
+"""The LayerParameter field in matnet's caffemodels that holds, as prototxt, fields without a fixed number."""
 
 INTEGERS = {"i32": (-(1 << 31), (1 << 31) - 1), "i64": (-(1 << 63), (1 << 63) - 1), "u32": (0, (1 << 32) - 1)}
 FLOATS = ("f32", "f64")
@@ -25,9 +25,9 @@ SCALARS = (*INTEGERS, *FLOATS, "bool", "str", "bytes")
 
 
 def float32(value: float) -> float:
-    """The value that a 32-bit float field holds, as the shortest decimal that denotes it.
+    """The value of a 32-bit float field, as its shortest decimal.
 
-    Text (`0.1`) and binary (0.100000001490116...) then give the same number: 0.1.
+    So text (`0.1`) and binary (0.100000001490116...) yield the same number: 0.1.
     """
     with np.errstate(over="ignore"):
         return float(str(np.float32(value)))
@@ -35,9 +35,9 @@ def float32(value: float) -> float:
 
 @dataclass(frozen=True)
 class EnumType:
-    """An enum: identifier -> number. Where several identifiers share a number, the first is its name.
+    """An enum: identifier -> number. If several identifiers share a number, the first is its name.
 
-    A negative number marks a fork's identifier that is read from text only.
+    A negative number marks a fork's identifier that occurs only in text.
     """
 
     name: str
@@ -55,8 +55,8 @@ class EnumType:
 class Field:
     """One field of a message.
 
-    number: None for a fork's field whose number differs from fork to fork (text only). kind: one of SCALARS,
-    "enum" or "message". type_name: the enum or message. default: None for a message.
+    number: None for a field with different numbers in different forks (text only). kind: one of SCALARS, "enum" or
+    "message". type_name: the enum or message. default: None for a message.
     """
 
     name: str
@@ -70,12 +70,12 @@ class Field:
 
     @property
     def message(self) -> MessageType | None:
-        """The type of a sub-message, None for a scalar or enum."""
+        """The type of a sub-message; None for a scalar or enum."""
         return message_type(self.type_name) if self.kind == "message" else None
 
     @property
     def enum(self) -> EnumType | None:
-        """The enum's type, None for anything else."""
+        """The type of an enum; None for anything else."""
         return enum_type(self.type_name) if self.kind == "enum" else None
 
 
@@ -88,11 +88,11 @@ class MessageType:
 
     @cached_property
     def by_number(self) -> dict[int, Field]:
-        """Number -> field, for the fields that have a settled number."""
+        """Number -> field, for fields with a fixed number."""
         return {field.number: field for field in self.fields.values() if field.number is not None}
 
     def field(self, name: str) -> Field:
-        """The field called `name`; KeyError, with the message's name, for one that does not exist."""
+        """The field `name`. Raises KeyError, with the message's name, if it does not exist."""
         try:
             return self.fields[name]
         except KeyError:
@@ -102,12 +102,12 @@ class MessageType:
 
 
 OPEN = MessageType("(unknown message)", {})
-"""The type of a sub-message that the schema does not know: it takes any field."""
+"""The type of an unknown sub-message, which accepts any field."""
 
 
 @cache
 def message_type(name: str) -> MessageType:
-    """The message called `name` (`LayerParameter`, `V1LayerParameter`, `BlobProto`, ...)."""
+    """The type of the message `name` (`LayerParameter`, `V1LayerParameter`, `BlobProto`, ...)."""
     if name not in schema_tables.MESSAGES and name not in schema_forks.FIELDS:
         raise KeyError(f"the schema has no message {name!r}")
     tables = [table[name] for table in (schema_tables.MESSAGES, schema_forks.FIELDS) if name in table]
@@ -119,7 +119,7 @@ def message_type(name: str) -> MessageType:
 
 @cache
 def enum_type(name: str) -> EnumType:
-    """The enum called `name` (`PoolMethod`, `V1LayerType`, ...)."""
+    """The type of the enum `name` (`PoolMethod`, `V1LayerType`, ...)."""
     table = schema_tables.ENUMS.get(name) or schema_forks.ENUMS[name]
     return EnumType(name, {key: int(number) for key, number in re.findall(r"(\w+)=(-?\d+)", table)})
 

@@ -1,6 +1,6 @@
-"""The schema of Caffe's forks: fields that they added to shared messages, and their own messages (tables).
+"""The schema of Caffe's forks: their additional fields of shared messages, and their own messages (tables).
 
-Notation as in schema_tables.py; the number `-` marks a field that is read from text only, because forks
+Notation as in schema_tables.py; the number `-` marks a field that is read only from text, because forks
 give it different numbers. Sources: the SSD fork (Permute, PriorBox, DetectionOutput, Normalize), DeepLab and
 PSPNet (Interp, BN, hole), ParseNet (filter_stride), SegNet (bn_mode), Fast R-CNN (ROIPooling), CRF-RNN
 (MultiStageMeanfield), CCNN and DeepLab (DenseCRF), ShuffleNet, NVIDIA's fork (raw blobs), VGG's V0-era fork, Synopsys'

@@ -1,8 +1,7 @@
 """The schema of BVLC Caffe: NetParameter of generations V0, V1 and V2 and all messages in it (tables).
 
-A field is `number label name type=default`, fields are parted by `;`. Labels: `+` repeated, `++` repeated and
-packed when written, `!` required, none optional. Types: i32 i64 u32 f32 f64 bool str bytes, an enum or a
-message.
+A field is `number label name type=default`; `;` separates fields. Labels: `+` repeated, `++` repeated and packed when
+written, `!` required, none optional. Types: i32 i64 u32 f32 f64 bool str bytes, an enum or a message.
 """
 
 from __future__ import annotations

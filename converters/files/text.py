@@ -1,4 +1,4 @@
-"""The prototxt reader: protobuf's text format, by the merged schema, with errors that say line and column."""
+"""The prototxt reader: protobuf's text format with the merged schema; errors have line and column."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from matnet.errors import FileFormatError, listing, nearest
 from matnet.files import existing_file, looks_like_html
 
 LARGEST = 4 << 20
-"""Bytes of the largest prototxt that is read; the largest published ones have a few hundred kilobytes."""
+"""The largest prototxt in bytes; the largest published ones have a few hundred kilobytes."""
 DEEPEST = 100
-"""How deep messages may be nested: protobuf's own limit."""
+"""The deepest nesting of messages: protobuf's own limit."""
 
 _BLANK = re.compile(r"(?:\s+|#[^\n]*)*")
 _TOKEN = re.compile(r"""
@@ -37,23 +37,23 @@ def read_text(path: str | os.PathLike[str], type_name: str = "NetParameter",
               lenient: bool = False, notes: list[str] | None = None) -> Message:
     """A prototxt as a message of `type_name`.
 
-    Raises FileFormatError: at once for wrong syntax (line, column, what was found, what was expected), and
-    with a list for unknown fields, enum values that no schema has, missing required fields and singular fields
-    given twice. Each of these is a line in `notes` instead where it cannot change a result (see `dialects`), and,
-    except for enum values, with `lenient`: unknown fields are kept under their names, of repeated scalars the last, of
-    repeated messages the merger. Unknown fields in a layer of an unknown type are always kept, without a note.
+    Raises FileFormatError for the first syntax error (with line and column), or a list of all unknown fields, unknown
+    enum values, missing required fields and repeated singular fields. Those that cannot change a result (see
+    `dialects`) are added to `notes` instead. With `lenient`, all except enum values are: unknown fields are kept under
+    their names, the last of repeated scalars is used, and repeated messages are merged. Unknown fields in a layer of an
+    unknown type are always kept, without a note.
     """
     file = existing_file(path, "prototxt")
     size = file.stat().st_size
     if size > LARGEST:
-        raise FileFormatError(f"{file}: is {size} bytes long, and a prototxt has at most {LARGEST}; "
+        raise FileFormatError(f"{file}: has {size} bytes, but a prototxt has at most {LARGEST}; "
                               "is it the caffemodel?")
     return parse_text(_decoded(file.read_bytes(), str(file)), str(file), type_name, lenient, notes)
 
 
 def parse_text(text: str, path: str, type_name: str = "NetParameter", lenient: bool = False,
                notes: list[str] | None = None) -> Message:
-    """As `read_text`, of a text that is already in memory; `path` is for messages only."""
+    """As `read_text`, for a text in memory; `path` is used only in messages."""
     source = FileText(path, text)
     parser = _Parser(text, source)
     message = Message(message_type(type_name), source, 0)
@@ -65,16 +65,15 @@ def parse_text(text: str, path: str, type_name: str = "NetParameter", lenient: b
     if refused:
         found = [f"{_line_column(source, problem.position)}: {problem.text}" for problem in refused]
         way = dialects.lenient_hint([problem.weight for problem in refused], lenient)
-        count = "1 field" if len(found) == 1 else f"{len(found)} fields"
-        raise FileFormatError(listing(f"{path}: {count} cannot be read (correct the file{way}):", found))
+        raise FileFormatError(listing(f"{path}: invalid fields (correct the file{way}):", found))
     if notes is not None:
-        notes += [f"{path}, {_line_column(source, problem.position)}: {problem.text}; it is ignored"
+        notes += [f"{path}, {_line_column(source, problem.position)}: {problem.text}; ignored"
                   for problem in sorted(parser.problems)]
     return message
 
 
 def _decoded(data: bytes, path: str) -> str:
-    """The text of a prototxt; bytes that are no UTF-8 become \\xNN, as an escape in a string would."""
+    """The text of a prototxt; bytes that are not UTF-8 become \\xNN, like an escape in a string."""
     head = data[:1024]
     if looks_like_html(head):
         raise FileFormatError(f"{path}, line 1, column 1: found a web page, expected a prototxt; "
@@ -97,8 +96,8 @@ def _refuse_mixed_generations(message: Message) -> None:
     if message.has("layer") and message.has("layers"):
         source = message.source
         v2, v1 = (_line_column(source, message.get(name)[0].position) for name in ("layer", "layers"))
-        raise FileFormatError(f"{source.path}: `layer` ({v2}) and `layers` ({v1}) stand in one file; Caffe "
-                              "takes either the V2 or the V1 form: rewrite the one as the other")
+        raise FileFormatError(f"{source.path}: both `layer` ({v2}) and `layers` ({v1}) in one file; use "
+                              "either the V2 or the V1 form, as Caffe requires")
 
 
 SOLVER_FIELDS = frozenset((
@@ -110,14 +109,14 @@ SOLVER_FIELDS = frozenset((
 
 
 def _refuse_solver(message: Message) -> None:
-    """FileFormatError for the settings of a training, which Caffe keeps in a file of their own."""
+    """Raises FileFormatError for a solver file."""
     if message.type.name != "NetParameter" or message.has("layer") or message.has("layers"):
         return
     found = SOLVER_FIELDS.intersection(message.unknown())
     if found:
         net = next((message.get(name) for name in ("net", "train_net", "test_net") if name in found), None)
         named = f"; it names the network {net!r}" if isinstance(net, str) else ""
-        raise FileFormatError(f"{message.source.path}: is a solver, which says how to train, and no network{named}")
+        raise FileFormatError(f"{message.source.path}: this is a solver (training settings), not a network{named}")
 
 
 class _Token(NamedTuple):
@@ -128,7 +127,7 @@ class _Token(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    """What was found at `position`, and how much it matters."""
+    """A problem at `position`, and its severity."""
 
     position: int
     text: str
@@ -136,7 +135,7 @@ class _Problem(NamedTuple):
 
 
 class _Parser:
-    """A recursive descent over the text: one method per construct, one token of look-ahead."""
+    """A recursive descent parser: one method per construct, one token of look-ahead."""
 
     def __init__(self, text: str, source: FileText) -> None:
         self.text = text
@@ -149,7 +148,7 @@ class _Parser:
     # -- tokens ----------------------------------------------------------------------------------
 
     def advance(self) -> _Token:
-        """Step to the next token and return the one just left."""
+        """Move to the next token, and return the previous one."""
         left = self.token
         start = _BLANK.match(self.text, self.next_at).end()  # type: ignore[union-attr]
         match = _TOKEN.match(self.text, start)
@@ -163,11 +162,11 @@ class _Parser:
         return left
 
     def offender(self, start: int) -> str:
-        """What stands at `start`, quoted for a message."""
+        """The text at `start`, quoted for a message."""
         if start >= len(self.text):
             return "the end of the file"
         if self.text[start] in "\"'" and not _TOKEN.match(self.text, start):
-            return "a string that its line does not end"
+            return "an unterminated string"
         return f"`{_OFFENDER.match(self.text, start).group()}`"  # type: ignore[union-attr]
 
     def refuse(self, start: int, found: str, expected: str) -> NoReturn:
@@ -185,14 +184,14 @@ class _Parser:
     # -- messages --------------------------------------------------------------------------------
 
     def fields(self, message: Message, closer: str | None, opened: int, depth: int) -> None:
-        """Everything up to `closer` (None: the end of the file) into `message`."""
+        """Parse all fields up to `closer` (None: the end of the file) into `message`."""
         first_problem = len(self.problems)
         while True:
             if self.token.kind == "end":
                 if closer is None:
                     break
                 line, _ = self.source.line_column(opened)
-                self.unexpected(f"a field name or the `{closer}` that ends the message opened in line {line}")
+                self.unexpected(f"a field name or the `{closer}` that closes the message of line {line}")
             if closer and self.token.text == closer and self.token.kind == "sign":
                 self.advance()
                 break
@@ -232,14 +231,14 @@ class _Parser:
                 self.unexpected("`,` or `]`")
 
     def value(self, message: Message, known: Field | None, name: _Token, start: int, depth: int) -> None:
-        """One value of the field `name`, put into `message`."""
+        """Parse one value of the field `name` into `message`."""
         opens = self.token.kind == "sign" and self.token.text in _CLOSER
         if known is None:
             self.keep_unknown(message, name,
                               self.submessage(self.new(OPEN, name), depth) if opens else self.open_scalar())
         elif known.message is not None:
             if not opens:
-                self.unexpected(f"`{{`, for `{name.text}` is a message")
+                self.unexpected(f"`{{`, because `{name.text}` is a message")
             self.message_value(message, known, known.message, name, depth)
         else:
             value = self.scalar(known)
@@ -264,7 +263,7 @@ class _Parser:
 
     def submessage(self, message: Message, depth: int) -> Message:
         if depth >= DEEPEST:
-            self.unexpected(f"at most {DEEPEST} messages inside each other")
+            self.unexpected(f"at most {DEEPEST} levels of nested messages")
         opener = self.advance()
         self.fields(message, _CLOSER[opener.text], opener.start, depth + 1)
         return message
@@ -280,8 +279,8 @@ class _Parser:
 
     def check_single(self, message: Message, name: _Token) -> None:
         if message.has(name.text):
-            self.problem(name.start, f"`{name.text}` stands twice in one {message.type.name}, "
-                                     "which takes it once; the last one counts")
+            self.problem(name.start, f"`{name.text}` is repeated in one {message.type.name}, which takes it "
+                                     "only once; the last value counts")
 
     def check_required(self, message: Message) -> None:
         for field in message.type.fields.values():
@@ -303,7 +302,7 @@ class _Parser:
         return self.integer(field) if field.kind in INTEGERS else self.floating(field)
 
     def string(self, expected: str) -> bytes:
-        """One string literal or several in a row, which are one."""
+        """One string literal, or several adjacent ones, joined."""
         if self.token.kind != "string":
             self.unexpected(expected)
         data = b""
@@ -329,9 +328,9 @@ class _Parser:
         return word.text
 
     def unknown_value(self, field: Field, start: int, value: str) -> None:
-        """An enum value that no schema has: refused, unless it is of a setting that changes no result."""
+        """Record an unknown enum value: an error, unless the field cannot change a result."""
         assert field.enum is not None
-        self.problem(start, f"`{field.name}` has the unknown value {value}; it may be {', '.join(field.enum.numbers)}",
+        self.problem(start, f"unknown value {value} of `{field.name}`; expected {', '.join(field.enum.numbers)}",
                      dialects.weight_of_value(field.enum.name))
 
     def integer(self, field: Field) -> int:
@@ -339,10 +338,10 @@ class _Parser:
         start, negative = self.token.start, self.skip("-")
         value = _integer_of(self.token.text) if self.token.kind == "number" else None
         if value is None:
-            self.unexpected(f"a whole number for `{field.name}`")
+            self.unexpected(f"an integer for `{field.name}`")
         value = -value if negative else value
         if not low <= value <= high:
-            self.refuse(start, f"`{value}`", f"a whole number from {low} to {high} for `{field.name}`")
+            self.refuse(start, f"`{value}`", f"an integer from {low} to {high} for `{field.name}`")
         self.advance()
         return value
 
@@ -357,7 +356,7 @@ class _Parser:
         return float32(value) if field.kind == "f32" else value
 
     def open_scalar(self) -> Any:
-        """A value of a field that the schema does not know, by its spelling."""
+        """The value of an unknown field, typed by its spelling."""
         if self.token.kind == "string":
             return self.string("a string").decode("utf-8", errors="backslashreplace")
         negative = self.skip("-")
@@ -375,7 +374,7 @@ class _Parser:
 
 
 def _is_unknown_layer(message: Message) -> bool:
-    """Whether `message` is a layer of a type that the schema does not know: its fields cannot be judged."""
+    """Whether `message` is a layer of an unknown type, so that unknown fields cannot be judged."""
     if message.type.name == "LayerParameter":
         return message.has("type") and not layer_types.is_known(message.get("type"))
     return message.type.name == "V1LayerParameter" and message.get("type") not in layer_types.V1_TO_V2
@@ -394,7 +393,7 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
 
 
 def _integer_of(text: str) -> int | None:
-    """A decimal, hexadecimal or octal whole number; None for anything else."""
+    """The value of a decimal, hexadecimal or octal integer; None for anything else."""
     if re.fullmatch(r"0[xX][0-9a-fA-F]{1,16}", text):
         return int(text, 16)
     if re.fullmatch(r"0[0-7]{1,22}", text):
@@ -403,7 +402,7 @@ def _integer_of(text: str) -> int | None:
 
 
 def _float_of(token: _Token) -> float | None:
-    """A number, or the words inf, infinity and nan in any case; None for anything else."""
+    """The value of a number, or of inf, infinity or nan in any case; None for anything else."""
     if token.kind == "word" and token.text.lower() in ("inf", "infinity", "nan"):
         return float(token.text)
     if token.kind != "number":

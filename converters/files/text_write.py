@@ -1,4 +1,4 @@
-"""The prototxt writer: a message as protobuf's text format, the same text for the same message."""
+"""The prototxt writer: a message in protobuf's text format, reproducible."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 
 
 def to_text(message: Message) -> str:
-    """The message's given fields, one a line, in the schema's order, sub-messages indented by two spaces.
+    """The set fields of the message, one per line, in the schema's order, with sub-messages indented by two spaces.
 
-    32-bit floats are the shortest decimals that denote them. Reading the text gives an equal message.
+    32-bit floats are written as their shortest decimals. Reading the text yields an equal message.
     """
     return "".join(f"{line}\n" for line in _lines(message, ""))
 

@@ -1,4 +1,4 @@
-"""Reading the weights of a caffemodel: layer name -> blobs, for every generation and for HDF5."""
+"""Read the weights of a caffemodel: layer name -> blobs, for every generation and for HDF5."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from matnet.files import existing_file
 
 _NET_FIELDS = {1: (DELIMITED,), 2: (DELIMITED,), 3: (DELIMITED,), 4: (VARINT, DELIMITED), 5: (VARINT,),
                6: (DELIMITED,), 7: (VARINT,), 8: (DELIMITED,), 100: (DELIMITED,)}
-"""How NetParameter's fields are encoded in every generation."""
+"""The wire types of NetParameter's fields, the same in every generation."""
 
 
 class _Numbers(NamedTuple):
-    """Where a generation keeps what weights need."""
+    """A generation's field numbers for weights."""
 
     name: int
     type: int
@@ -34,7 +34,7 @@ _V1_NESTED_V0 = 1
 
 @dataclass
 class _Collected:
-    """What the walk has found so far."""
+    """The layers and problems found so far."""
 
     layers: dict[str, tuple[Blob | None, ...]] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class _Collected:
     problems: list[str] = field(default_factory=list)
 
     def add(self, name: str, type: str, blobs: list[Blob]) -> None:
-        """Take a layer up; of two with one name the last with blobs counts: Caffe loads them in turn."""
+        """Add a layer; of layers with the same name the last with blobs counts, because Caffe loads them in turn."""
         before = self.layers.get(name, ())
         if before and blobs:
             self.notes.append(f"layer {name!r} is stored twice; its last weights are used")
@@ -54,9 +54,9 @@ class _Collected:
 def read_weights(path: str | os.PathLike[str]) -> CaffeWeights:
     """The weights of a .caffemodel of any generation or of a .caffemodel.h5, as views of the mapped file.
 
-    Only names, types and blobs are looked at, so a fork's own fields cannot be in the way. Nothing is copied
-    but unpacked, double and float16 values. Raises FileFormatError (with a byte offset) for what is no
-    caffemodel, is cut or damaged, and lists every blob whose shape and values do not agree.
+    Only names, types and blobs are read, so a fork's own fields do not matter. Only unpacked, double and float16 values
+    are copied. Raises FileFormatError (with a byte offset) for files that are not caffemodels, are truncated or
+    damaged, and lists every blob whose shape and values do not agree.
     """
     file = existing_file(path, "caffemodel")
     if is_hdf5(file):
@@ -74,9 +74,9 @@ def read_weights(path: str | os.PathLike[str]) -> CaffeWeights:
             count += 1
             _read_layer(wire, piece, _V1, found)
     if not count:
-        raise FileFormatError(f"{file}: holds no layer in its {len(wire.data)} bytes; it is no caffemodel")
+        raise FileFormatError(f"{file}: no layers in its {len(wire.data)} bytes; expected a caffemodel")
     if found.problems:
-        raise FileFormatError(listing(f"{file}: damaged blobs: {len(found.problems)} (fetch the file again)",
+        raise FileFormatError(listing(f"{file}: damaged blobs: {len(found.problems)} (download the file again)",
                                       found.problems))
     return CaffeWeights(str(file), found.layers, found.types, notes=found.notes)
 
@@ -110,7 +110,7 @@ def _read_blobs(wire: WireReader, name: str, pieces: list[Piece], problems: list
 
 
 def _type_of(wire: WireReader, piece: Piece, numbers: _Numbers) -> str:
-    """The layer's V2 type string; a number that no generation knows is kept as its digits."""
+    """The layer's V2 type string; for an unknown number, its digits."""
     if numbers is _V1:
         wire.expect(piece, (VARINT,), "a V1 layer's type")
         known = enum_type("V1LayerType").names.get(piece.value)

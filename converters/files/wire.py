@@ -1,4 +1,4 @@
-"""Protobuf's binary format over a mapped file: varints, fields, runs of numbers; no schema."""
+"""Protobuf's wire format in a mapped file: varints, fields, runs of numbers; no schema."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from matnet.errors import FileFormatError
 from matnet.files import existing_file, looks_like_html
 
 VARINT, EIGHT, DELIMITED, GROUP, GROUP_END, FOUR = range(6)
-"""Wire types. Groups were never used by Caffe and are skipped."""
+"""Wire types. Caffe never used groups; they are skipped."""
 WIRE_NAMES = ("a varint", "an 8-byte value", "a length-delimited value", "a group", "the end of a group",
               "a 4-byte value")
 DEEPEST = 100
-"""How deep groups may be nested: protobuf's own limit."""
+"""The deepest nesting of groups: protobuf's own limit."""
 MOST_FIELDS = 500_000
-"""How many fields and listed numbers a file may have beside its float runs; ResNet-152 has some 20,000."""
+"""The most fields and numbers in a file outside its float runs; ResNet-152 has about 20,000."""
 LONGEST_TEXT = 1 << 20
-"""Bytes of the longest name or other string that is believed."""
+"""The longest plausible string in bytes."""
 
 
 class Piece(NamedTuple):
-    """One field as it lies in the file: `data[start:end]` is its value, `key` the offset of its key."""
+    """One field in the file: `data[start:end]` is its value, `key` the offset of its key."""
 
     number: int
     wire: int
@@ -38,7 +38,7 @@ class Piece(NamedTuple):
 
 
 class WireReader:
-    """The bytes of a file and the file's name; every method raises FileFormatError with the byte offset."""
+    """The bytes of a file, and its name; every method raises FileFormatError with the byte offset."""
 
     def __init__(self, data: bytes | mmap.mmap, path: str) -> None:
         self.data = data
@@ -46,17 +46,17 @@ class WireReader:
         self.budget = MOST_FIELDS
 
     def spend(self, count: int, offset: int) -> None:
-        """Count what becomes Python objects, so that a hostile file costs neither hours nor all memory."""
+        """Count the created Python objects, so that a hostile file cannot use up time or memory."""
         self.budget -= count
         if self.budget < 0:
             self.refuse(offset, f"found more than {MOST_FIELDS} fields, expected far fewer; the file is "
-                                "damaged or no Caffe file")
+                                "damaged or not a Caffe file")
 
     def refuse(self, offset: int, text: str) -> NoReturn:
         raise FileFormatError(f"{self.source.place(offset)}: {text}")
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
-        """The unsigned 64-bit value at `at`, and the offset behind it."""
+        """The unsigned 64-bit value at `at`, and the offset after it."""
         value, shift, start = 0, 0, at
         while at < end:
             byte = self.data[at]
@@ -67,15 +67,15 @@ class WireReader:
             shift += 7
             if shift >= 70:
                 self.refuse(start, "found a number of more than 10 bytes; the file is damaged")
-        return self.refuse(start, f"the file is cut inside a number; it has {len(self.data)} bytes")
+        return self.refuse(start, f"the file is truncated inside a number; it has {len(self.data)} bytes")
 
     def piece(self, at: int, end: int) -> Piece:
-        """The field whose key stands at `at`, in a message that ends at `end`. Groups are skipped whole."""
+        """The field with its key at `at`, in a message that ends at `end`. Whole groups are skipped."""
         self.spend(1, at)
         key, start = self.varint(at, end)
         number, wire = key >> 3, key & 7
         if number == 0 or number >= 1 << 29 or wire > FOUR or wire == GROUP_END:
-            self.refuse(at, f"found the key {key}, which is no field; the file is damaged or no Caffe file")
+            self.refuse(at, f"found the invalid field key {key}; the file is damaged or not a Caffe file")
         if wire == VARINT:
             value, stop = self.varint(start, end)
             return Piece(number, wire, at, start, stop, value)
@@ -93,22 +93,22 @@ class WireReader:
         if length <= end - start:
             return
         if end < len(self.data):
-            self.refuse(key, f"field {number} says that it is {length} bytes long, but the message around it "
-                             f"ends after {end - start}; the file is damaged")
-        self.refuse(key, f"field {number} says that it is {length} bytes long, but the file ends after "
-                         f"{end - start}: cut at {end} of {start + length} bytes or more; fetch it anew")
+            self.refuse(key, f"field {number} has length {length}, but the message around it ends after "
+                             f"{end - start} bytes; the file is damaged")
+        self.refuse(key, f"field {number} has length {length}, but the file ends after {end - start} bytes: "
+                         f"truncated at {end} of {start + length} bytes or more; download it again")
 
     def group_end(self, number: int, at: int, end: int) -> int:
-        """The offset behind the end marker of a group; inner groups are counted, not recursed into."""
+        """The offset after the end marker of a group; inner groups are counted, without recursion."""
         open_groups = [number]
         while open_groups:
             key, behind = self.varint(at, end)
             if key & 7 == GROUP_END:
                 if key >> 3 != open_groups.pop():
-                    self.refuse(at, f"group {key >> 3} ends, but another one is open; the file is damaged")
+                    self.refuse(at, f"group {key >> 3} ends, but another group is open; the file is damaged")
             elif key & 7 == GROUP:
                 if len(open_groups) >= DEEPEST:
-                    self.refuse(at, f"more than {DEEPEST} groups inside each other; the file is damaged")
+                    self.refuse(at, f"more than {DEEPEST} levels of nested groups; the file is damaged")
                 open_groups.append(key >> 3)
             else:
                 behind = self.piece(at, end).end
@@ -116,17 +116,17 @@ class WireReader:
         return at
 
     def pieces(self, start: int, end: int) -> Iterator[Piece]:
-        """The fields of the message that lies in `data[start:end]`."""
+        """The fields of the message in `data[start:end]`."""
         while start < end:
             piece = self.piece(start, end)
             yield piece
             start = piece.end
 
     def run_end(self, piece: Piece, end: int) -> int:
-        """The offset behind the run of fixed-size fields of one key that begins with `piece`.
+        """The offset after the run of fixed-size fields with the same key that starts with `piece`.
 
-        An unpacked `repeated float` is such a run, with `piece.end - piece.key` bytes for each number. Its
-        end is found by comparing keys over ever larger blocks, not by walking.
+        An unpacked `repeated float` is such a run, with `piece.end - piece.key` bytes per number. Its end is found by
+        comparing keys in blocks of increasing size.
         """
         key = bytes(self.data[piece.key:piece.start])
         step = piece.end - piece.key
@@ -151,22 +151,22 @@ class WireReader:
         return np.frombuffer(self.data, dtype, length // dtype.itemsize, piece.start)
 
     def expect(self, piece: Piece, wires: tuple[int, ...], what: str) -> None:
-        """Refuse a field that is encoded in another way than `what` can be."""
+        """Raises FileFormatError for a field with a wrong wire type for `what`."""
         if piece.wire not in wires:
             expected = " or ".join(WIRE_NAMES[wire] for wire in wires)
             self.refuse(piece.key, f"found {WIRE_NAMES[piece.wire]} for {what} (field {piece.number}), "
-                                   f"expected {expected}; this is no Caffe file, or it is damaged")
+                                   f"expected {expected}; the file is damaged or not a Caffe file")
 
     def text(self, piece: Piece) -> str:
-        """A string; bytes that are no UTF-8 become \\xNN, as in the text reader."""
+        """A string; bytes that are not UTF-8 become \\xNN, as in the text reader."""
         if piece.end - piece.start > LONGEST_TEXT:
-            self.refuse(piece.key, f"found a text of {piece.end - piece.start} bytes, expected at most "
+            self.refuse(piece.key, f"found a string of {piece.end - piece.start} bytes, expected at most "
                                    f"{LONGEST_TEXT}; the file is damaged")
         return bytes(self.data[piece.start:piece.end]).decode("utf-8", errors="backslashreplace")
 
 
 def open_wire(path: str | os.PathLike[str], what: str) -> WireReader:
-    """A mapped file as a Wire. FileFormatError for a file that is missing, empty, a web page or text."""
+    """A reader of a mapped file. Raises FileFormatError for a file that is missing, empty, a web page or text."""
     file = existing_file(path, what)
     with open(file, "rb") as handle:
         data = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,4 +1,4 @@
-"""The wire writer: messages and parameter blobs as protobuf's binary format, streamed and always the same."""
+"""The wire writer: messages and parameter blobs in protobuf's wire format, streamed and reproducible."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _LAYER, _BLOBS, _DATA, _SHAPE, _DIM = 100, 7, 5, 7, 1
 
 
 def encode(message: Message) -> bytes:
-    """The message's given fields in the order of their numbers; scalars packed where the schema says so.
+    """The set fields of the message in the order of their numbers; repeated scalars packed as in the schema.
 
-    Fields and enum values without a settled number (the forks' own, whose numbers differ) stand as prototxt in one
-    field of their layer, which Caffe steps over and `decode` reads.
+    Fields and enum values without a fixed number (forks give them different ones) are stored as prototxt in one field
+    of their layer, which Caffe skips and `decode` reads.
     """
     return b"".join(data for _, data in _numbered(message))
 
 
 def _numbered(message: Message) -> list[tuple[int, bytes]]:
-    """(field number, encoded field) for every given field, in the order of the numbers."""
+    """(field number, encoded field) for every set field, in the order of the numbers."""
     parts = []
     for name, value in message.items():
         field = message.type.fields.get(name)
@@ -43,14 +43,14 @@ def _numbered(message: Message) -> list[tuple[int, bytes]]:
 
 
 def _has_number(field: Field, value: Any) -> bool:
-    """Whether a field and, of an enum, its value have a number in BVLC's schema or in all forks that have them."""
+    """Whether a field, and its enum value if any, has one number in BVLC's schema or in all forks."""
     if field.enum is not None and isinstance(value, str) and field.enum.numbers.get(value, -1) < 0:
         return False
     return field.number is not None
 
 
 def _without_numbers(message: Message) -> Message | None:
-    """What `encode` finds no numbers for, in messages of the same types; None if there is no such thing."""
+    """The fields without numbers, in messages of the same types; None if there are none."""
     rest = Message(message.type)
     for name, value in message.items():
         field = message.type.fields.get(name)
@@ -93,7 +93,7 @@ def _scalar(field: Field, value: Any) -> bytes:
 
 
 def write_net(file: BinaryIO, net: Message, blobs: Mapping[str, Sequence[np.ndarray]]) -> None:
-    """A V2 NetParameter with parameter blobs, layer by layer, so that no copy of all weights is made.
+    """Write a V2 NetParameter with parameter blobs, layer by layer, without a copy of all weights.
 
     blobs: layer name -> arrays; each is written as float32 with its own shape (`shape`, packed `data`).
     """
@@ -118,11 +118,11 @@ def _write_layer(file: BinaryIO, layer: Message, arrays: Sequence[np.ndarray]) -
 
 
 def _blob_head(array: np.ndarray) -> bytes:
-    """Everything of a `blobs` field but its numbers: keys, lengths and the shape."""
+    """A `blobs` field up to its numbers: keys, lengths and the shape."""
     dims = b"".join(varint(size) for size in array.shape)
     packed = delimited(_DIM, len(dims)) + dims if dims else b""
     data_key = delimited(_DATA, 4 * array.size)
     shape = delimited(_SHAPE, len(packed)) + packed
-    # protobuf writes fields by number: data (5) stands before shape (7), so the shape would follow the
-    # numbers. Any order is legal, and with the shape first the numbers can be streamed last.
+    # protobuf writes data (5) before shape (7), but any order is legal; with the shape first, the numbers
+    # can be streamed last.
     return delimited(_BLOBS, len(shape) + len(data_key) + 4 * array.size) + shape + data_key

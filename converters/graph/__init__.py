@@ -1,1 +1,1 @@
-"""A Caffe definition as a graph: upgrades, phases, wiring, sizes, names, and weights put to layers."""
+"""A Caffe definition as a graph: upgrades, phases, wiring, sizes, names, and weights of layers."""

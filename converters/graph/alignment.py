@@ -1,4 +1,4 @@
-"""Where Caffe's automatic Crop cuts: affine coordinate maps of layers, composed along the graph (longjon's branch)."""
+"""Offsets of Caffe's automatic Crop: affine coordinate maps of layers, composed along the graph (longjon's branch)."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ POINTWISE = frozenset((
 
 @dataclass(frozen=True)
 class AxisMap:
-    """Along one axis: output pixel `a * x + b` lies on input pixel `x` (0-based, exact fractions)."""
+    """For one axis: output pixel `a * x + b` corresponds to input pixel `x` (0-based, exact fractions)."""
 
     a: Fraction = Fraction(1)
     b: Fraction = Fraction(0)
 
     def then(self, after: AxisMap) -> AxisMap:
-        """This layer's map, followed by the map of a layer that reads its output."""
+        """The composition of this layer's map with the map of a layer that reads its output."""
         return AxisMap(after.a * self.a, after.a * self.b + after.b)
 
     def inverse(self) -> AxisMap:
-        """From output pixels back to input pixels."""
+        """The map from output pixels to input pixels."""
         return AxisMap(1 / self.a, -self.b / self.a)
 
 
@@ -44,12 +44,11 @@ IDENTITY: CoordinateMap = (AxisMap(), AxisMap())
 def crop_offsets(
     layers: Sequence[LayerDef], crop: LayerDef, known: Mapping[str, tuple[int, int]], sizes: Mapping[str, Size]
 ) -> tuple[int, int] | None:
-    """The offsets (height, width) at which `crop` cuts its first input so that it lies on its second.
+    """The offsets (height, width) at which `crop` crops its first input to align it with its second.
 
-    `known` holds the offsets of the Crop layers before it, by layer name; `sizes` the height and width
-    of variables (for global pooling). Both inputs are followed back to the nearest common blob; a Crop is
-    followed along its first input only. None if they have no common blob. Raises NetworkError if
-    the maps differ in scale, or the offset is negative or no whole number.
+    known: the offsets of earlier Crop layers by name. sizes: height and width of variables (for global pooling). Both
+    inputs are followed back to the nearest common blob; a Crop is followed along its first input only. None if they
+    have no common blob. Raises NetworkError if the maps differ in scale, or the offset is negative or not an integer.
     """
     producers = {variable: layer for layer in layers for variable in layer.outputs}
     first, second = (_ancestors(variable, producers, known, sizes) for variable in crop.inputs[:2])
@@ -61,13 +60,13 @@ def crop_offsets(
         relative = second[common][axis].inverse().then(first[common][axis])
         if relative.a != 1:
             raise NetworkError(
-                f"its inputs have different scales ({float(relative.a):g} along the {name}) seen from their common "
+                f"its inputs have different scales ({float(relative.a):g} along the {name}) relative to their common "
                 f"blob {common!r}; check strides and upsampling, or give crop_param {{ offset }}"
             )
         if relative.b.denominator != 1 or relative.b < 0:
             raise NetworkError(
-                f"aligning its inputs needs an offset of {float(relative.b):g} along the {name}, which is not a whole "
-                "number >= 0; check the pads, or give crop_param { offset }"
+                f"aligning its inputs needs an offset of {float(relative.b):g} along the {name}, expected an integer "
+                ">= 0; check the pads, or give crop_param { offset }"
             )
         offsets.append(int(relative.b))
     return offsets[0], offsets[1]
@@ -76,7 +75,7 @@ def crop_offsets(
 def _ancestors(
     start: str, producers: Mapping[str, LayerDef], known: Mapping[str, tuple[int, int]], sizes: Mapping[str, Size]
 ) -> dict[str, CoordinateMap]:
-    """Every blob that `start` is computed from, nearest first, with the map from its pixels to those of `start`."""
+    """The blobs from which `start` is computed, nearest first, with the map from their pixels to those of `start`."""
     found: dict[str, CoordinateMap] = {start: IDENTITY}
     waiting = [start]
     for variable in waiting:
@@ -93,7 +92,7 @@ def _ancestors(
 
 
 def layer_map(layer: LayerDef, known: Mapping[str, tuple[int, int]], sizes: Mapping[str, Size]) -> CoordinateMap | None:
-    """The map from a layer's input pixels to its output pixels; None for layers that move pixels about."""
+    """The map from a layer's input pixels to its output pixels; None for layers without such a map."""
     if layer.type in POINTWISE:
         return IDENTITY
     if layer.type == "Crop":
@@ -112,7 +111,7 @@ def layer_map(layer: LayerDef, known: Mapping[str, tuple[int, int]], sizes: Mapp
 
 
 def _filter_map(window: Window) -> CoordinateMap:
-    """From output pixels of a sliding window to the input pixels at its centres."""
+    """The map from output pixels of a sliding window to the input pixels at its centres."""
     return (
         AxisMap(Fraction(window.stride[0]), window.centre(0)),
         AxisMap(Fraction(window.stride[1]), window.centre(1)),

@@ -1,4 +1,4 @@
-"""From an upgraded NetParameter to a NetDef: state filtering, inputs, wiring, in-place layers resolved."""
+"""Assemble a NetDef from an upgraded NetParameter: state filtering, inputs, wiring, in-place layers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from matnet.converters.graph.storage import SHARED, with_shared_storage
 from matnet.errors import FileFormatError, NetworkError, in_words, listing, nearest
 
 LEFT_OUT = "not part of the net in"
-"""How the note begins that names layers of other phases and stages."""
+"""The beginning of the note on layers of other phases and stages."""
 
 
 @dataclass(frozen=True)
 class NetState:
-    """What a layer's include and exclude rules are compared with."""
+    """The state that a layer's include and exclude rules are compared with."""
 
     phase: str = "TEST"
     level: int = 0
     stages: frozenset[str] = frozenset()
 
     def meets(self, rule: Message) -> bool:
-        """Whether every condition of a NetStateRule holds; an empty rule is always met."""
+        """Whether every condition of a NetStateRule holds; an empty rule always holds."""
         return ((not rule.has("phase") or rule.get("phase") == self.phase)
                 and (not rule.has("min_level") or self.level >= rule.get("min_level"))
                 and (not rule.has("max_level") or self.level <= rule.get("max_level"))
@@ -33,18 +33,18 @@ class NetState:
                 and self.stages.isdisjoint(rule.get("not_stage")))
 
     def keeps(self, layer: Message) -> bool:
-        """Whether the layer is part of the net. FileFormatError for include and exclude on one layer."""
+        """Whether the layer is part of the net. Raises FileFormatError for include and exclude rules in one layer."""
         include, exclude = layer.get("include"), layer.get("exclude")
         if include and exclude:
             raise FileFormatError(f"{layer.place('include')}: layer {layer.get('name')!r} has both include "
-                                  "and exclude rules; Caffe takes either")
+                                  "and exclude rules; use only one kind")
         if include:
             return any(self.meets(rule) for rule in include)
         return not any(self.meets(rule) for rule in exclude)
 
 
     def ways_to(self, layers: Sequence[Message]) -> str:
-        """The options that keep the first of these layers, which this state leaves out, as advice."""
+        """The options that would keep the first of these dropped layers, as advice."""
         for layer in layers:
             ways = [way for rule in layer.get("include") if (way := self._way_to_meet(rule))]
             if not layer.get("include") and any(rule.get("phase") == self.phase for rule in layer.get("exclude")):
@@ -55,7 +55,7 @@ class NetState:
         return in_words("another phase, level or stages", "another --phase, --level or --stage")
 
     def _way_to_meet(self, rule: Message) -> str:
-        """What a rule asks for beyond this state; "" if no option can meet it."""
+        """The options that would fulfil a rule; "" if none can."""
         ways = []
         if rule.has("phase") and rule.get("phase") != self.phase:
             ways.append(in_words(f"phase={rule.get('phase')!r}", f"--phase {rule.get('phase')}"))
@@ -68,14 +68,14 @@ class NetState:
 
 
 def net_state(net: Message, phase: str, level: int, stages: Iterable[str]) -> NetState:
-    """The state asked for; stages that the file's own `state` names count as well, as in Caffe."""
+    """The requested state; the stages in the file's own `state` are added, as in Caffe."""
     if phase not in ("TRAIN", "TEST"):
-        raise NetworkError(f"the phase {phase!r} does not exist; it is TRAIN or TEST")
+        raise NetworkError(f"unknown phase {phase!r}; expected TRAIN or TEST")
     return NetState(phase, level, frozenset(stages) | frozenset(net.get("state").get("stage")))
 
 
 def filtered(net: Message, state: NetState, notes: list[str]) -> Message:
-    """`net` with the layers that `state` keeps; a note names those that it leaves out."""
+    """`net` with the layers that `state` keeps; a note lists the dropped ones."""
     kept: list[Message] = []
     dropped: list[Message] = []
     for layer in net.get("layer"):
@@ -87,14 +87,14 @@ def filtered(net: Message, state: NetState, notes: list[str]) -> Message:
         notes.append(f"{LEFT_OUT} {where}: {names} (read with {state.ways_to(dropped)})")
     if not kept:
         raise NetworkError(f"{net.source.path}: no layer is part of the net in phase {state.phase}; "
-                           f"ask for {state.ways_to(dropped)}")
+                           f"give {state.ways_to(dropped)}")
     result = net.shallow_copy()
     result.set("layer", kept)
     return result
 
 
 def without_split_layers(net: Message, notes: list[str]) -> Message:
-    """`net` without the Split layers that Caffe inserted; who read one of their tops reads their bottom."""
+    """`net` without the Split layers inserted by Caffe; readers of their tops read their bottom instead."""
     alias: dict[str, str] = {}
     kept = []
     for layer in net.get("layer"):
@@ -109,30 +109,30 @@ def without_split_layers(net: Message, notes: list[str]) -> Message:
             layer.set("bottom", bottoms)
         kept.append(layer)
     if len(kept) < len(net.get("layer")):
-        notes.append(f"{len(net.get('layer')) - len(kept)} Split layers that Caffe inserted are taken out")
+        notes.append(f"removed {len(net.get('layer')) - len(kept)} Split layers inserted by Caffe")
     result = net.shallow_copy()
     result.set("layer", kept)
     return result
 
 
 def _is_automatic_split(layer: Message) -> bool:
-    """Caffe calls them `<blob>_<layer>_<j>_split` and their tops the same with _0, _1, ... behind."""
+    """Caffe names them `<blob>_<layer>_<j>_split`, and their tops the same with _0, _1, ... appended."""
     name = layer.get("name")
     return (layer.get("type") == "Split" and name.endswith("_split") and len(layer.get("bottom")) == 1
             and layer.get("top") == [f"{name}_{k}" for k in range(len(layer.get("top")))])
 
 
 def assemble(net: Message, notes: list[str], elsewhere: Mapping[str, str] | None = None) -> NetDef:
-    """The wired NetDef of an upgraded, filtered NetParameter; `elsewhere`: hints for blobs that nothing here makes.
+    """The wired NetDef of an upgraded, filtered NetParameter; elsewhere: hints for blobs that no kept layer produces.
 
-    Raises NetworkError listing every bottom that nothing before it produces, every top that is produced
-    twice, and every blob that an in-place layer and another layer both read, which Caffe refuses.
+    Raises NetworkError that lists every bottom without a producer before it, every top with two producers, and every
+    blob that both an in-place layer and another layer read, which Caffe rejects.
     """
     layers = with_shared_storage(net.get("layer"), notes)
     names = _layer_names(layers, notes)
     wiring = _Wiring(layers, names, elsewhere or {})
     if wiring.problems:
-        raise NetworkError(listing(f"{net.source.path}: the layers do not fit together", wiring.problems))
+        raise NetworkError(listing(f"{net.source.path}: errors in the connections of layers:", wiring.problems))
     definitions = [_layer_def(layer, names[index], wiring, index) for index, layer in enumerate(layers)]
     sources = [definition for definition in definitions if is_source(definition.params)]
     shapes: dict[str, tuple[int, ...] | None] = {}
@@ -148,19 +148,19 @@ def assemble(net: Message, notes: list[str], elsewhere: Mapping[str, str] | None
 
 
 def _layer_names(layers: Sequence[Message], notes: list[str]) -> list[str]:
-    """One name per layer: Caffe's own, made unique where it is missing or used before."""
+    """One name per layer: Caffe's, or a new one if it is missing or repeated."""
     given = {layer.get("name") for layer in layers}
     numbers: Counter[str] = Counter()
     names: dict[str, None] = {}
     for layer in layers:
         name = layer.get("name")
         if not name or name in names:
-            why = f"is called {name!r} as another is" if name else "has no name"
+            why = f"has the same name {name!r} as another layer" if name else "has no name"
             stem = name or layer.get("type").lower() or "layer"
             while name in given or name in names or not name:
                 numbers[stem] += 1
                 name = f"{stem}_{numbers[stem] + 1}"
-            notes.append(f"{layer.place()}: the layer {why}; it is called {name} here")
+            notes.append(f"{layer.place()}: the layer {why}; renamed to {name}")
         names[name] = None
     return list(names)
 
@@ -173,7 +173,7 @@ def _layer_def(layer: Message, name: str, wiring: _Wiring, index: int) -> LayerD
 
 
 class _Value:
-    """What a blob holds between one writing and the next."""
+    """The value of a blob between two writes."""
 
     def __init__(self, blob: str, producer: int) -> None:
         self.blob = blob
@@ -184,7 +184,7 @@ class _Value:
 
 
 class _Wiring:
-    """Who reads what: every bottom and top of every layer, resolved to values that are written once."""
+    """The bottoms and tops of all layers, resolved to values that are written only once."""
 
     def __init__(self, layers: Sequence[Message], names: Sequence[str], elsewhere: Mapping[str, str]) -> None:
         self.layers, self.names, self.elsewhere = layers, names, elsewhere
@@ -204,7 +204,7 @@ class _Wiring:
         self.outputs_of = [tuple(value.variable for value in values) for values in self.written]
 
     def outputs(self) -> list[str]:
-        """The blobs whose last value no layer reads, sorted by name as Caffe sorts them."""
+        """The blobs with final values that no layer reads, sorted by name as in Caffe."""
         return sorted(blob for blob, value in self.current.items() if not value.readers)
 
     def _say(self, index: int, text: str) -> None:
@@ -215,8 +215,8 @@ class _Wiring:
         if value is None:
             later = self.first_producer.get(blob)
             self._say(index, f"reads {blob!r}, " + (
-                f"which only {later!r} produces, and that does not stand before it: the graph has a cycle or "
-                "its layers are out of order" if later
+                f"which only the later layer {later!r} produces: the graph has a cycle, or its layers are out of order"
+                if later
                 else f"which no layer produces here; {self.elsewhere[blob]}" if blob in self.elsewhere
                 else "which no layer produces" + self._nearest(blob)))
             return _Value(blob, -1)
@@ -224,7 +224,7 @@ class _Wiring:
         return value
 
     def _nearest(self, blob: str) -> str:
-        """A hint, for as many problems as are shown: looking for one takes time in a large net."""
+        """The nearest names, only for the problems that are shown: the search is slow in a large net."""
         return nearest(blob, self.current) if len(self.problems) < 20 else ""
 
     def _write(self, index: int, position: int, blob: str) -> _Value:
@@ -234,13 +234,13 @@ class _Wiring:
             if position < len(bottoms) and bottoms[position] == blob:
                 before.overwritten_by = index
             else:
-                self._say(index, f"produces {blob!r}, which {self.names[before.producer]!r} produces too; "
-                                 "only a layer in place (same position in both) may do so")
+                self._say(index, f"produces {blob!r}, which {self.names[before.producer]!r} also produces; "
+                                 "only an in-place layer (same position in bottoms and tops) may do so")
         value = self.current[blob] = _Value(blob, index)
         return value
 
     def _check_in_place(self) -> None:
-        """Caffe splits a value that several layers read, and then an in-place layer is in place no more."""
+        """Report in-place layers with other readers of their input: Caffe would split it, which breaks in-place."""
         steps = {index for index, layer in enumerate(self.layers) if layer.get("type") == SHARED}
         for value in (value for values in self.written for value in values):
             if value.overwritten_by is None or value.overwritten_by in steps:
@@ -248,11 +248,11 @@ class _Wiring:
             others = [reader for reader in value.readers if reader != value.overwritten_by and reader not in steps]
             if others or value.readers.count(value.overwritten_by) > 1:
                 readers = ", ".join(repr(self.names[i]) for i in others or [value.overwritten_by])
-                self._say(value.overwritten_by, f"changes {value.blob!r} in place, but {readers} reads it "
-                          "before that too; give the in-place layer a top of its own")
+                self._say(value.overwritten_by, f"changes {value.blob!r} in place, but {readers} also reads the "
+                          "unchanged value; give the in-place layer its own top")
 
     def _name_values(self) -> None:
-        """A blob's last value keeps its name; an earlier one is called after the layer that overwrites it."""
+        """A blob's final value keeps its name; an earlier one is named after the layer that overwrites it."""
         taken = set(self.current)
         for value in (value for values in self.written for value in values):
             if value.overwritten_by is None:

@@ -1,4 +1,4 @@
-"""Bringing weights and layers together: by name, by count, by Caffe's shape rule, shared ones as one."""
+"""Attach weights to layers: match by name, blob count and Caffe's shape rule; resolve shared blobs."""
 
 from __future__ import annotations
 
@@ -14,27 +14,25 @@ from matnet.errors import FileFormatError, ShapeError, listing, nearest_names
 
 
 class BlobMatch(NamedTuple):
-    """A blob brought to the shape that a layer expects, and a warning where Caffe would have refused it."""
+    """A blob in the shape that a layer expects, and a warning if Caffe would have rejected it."""
 
     array: np.ndarray
     warning: str | None
 
 
 def match_blob(blob: Blob, expected: tuple[int, ...]) -> BlobMatch:
-    """`blob` in the shape `expected`, by Caffe's rule, or with a warning where only the element count agrees.
+    """`blob` in the shape `expected`, by Caffe's rule, or with a warning if only the number of values agrees.
 
-    Caffe's rule (Blob::ShapeEquals): a legacy blob fits where `expected`, filled up with ones on the left to
-    four axes, is its (num, channels, height, width); any other blob fits only exactly. Values are never
-    permuted. Raises ShapeError naming both shapes where the counts differ; whoever calls adds file, layer and
-    blob index.
+    Caffe's rule (Blob::ShapeEquals): a legacy blob fits if `expected`, padded with leading ones to four axes, equals
+    its (num, channels, height, width); any other blob must match exactly. Values are never permuted. Raises ShapeError
+    with both shapes if the counts differ; the caller adds file, layer and blob index.
     """
     if prod(expected) != blob.data.size:
-        raise ShapeError(f"the file has {_text(blob.shape)} ({blob.data.size} values), the layer needs "
+        raise ShapeError(f"the file has {_text(blob.shape)} ({blob.data.size} values), but the layer needs "
                          f"{_text(expected)} ({prod(expected)} values)")
     padded = (1,) * (4 - len(expected)) + expected
     fits = padded == blob.shape if blob.legacy else expected == blob.shape
-    warning = (f"the shape {_text(blob.shape)} in the file is read as {_text(expected)}, which Caffe itself "
-               "would refuse")
+    warning = (f"the shape {_text(blob.shape)} in the file is read as {_text(expected)}; Caffe would reject the file")
     return BlobMatch(blob.data.reshape(expected), None if fits else warning)
 
 
@@ -43,7 +41,7 @@ def _text(shape: tuple[int, ...]) -> str:
 
 
 def blob_counts(layer: LayerDef) -> tuple[int, ...] | None:
-    """How many parameter blobs the layer may have in a caffemodel; None if its type does not determine it."""
+    """The allowed numbers of parameter blobs of the layer in a caffemodel; None if its type does not decide it."""
     rule = _COUNTS.get(layer.type)
     if rule is not None:
         return rule(layer)
@@ -51,12 +49,12 @@ def blob_counts(layer: LayerDef) -> tuple[int, ...] | None:
 
 
 def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
-    """Give every layer of `net` its blobs, by name. Adds notes to `net.notes`.
+    """Attach blobs to the layers of `net`, by name. Adds notes to `net.notes`.
 
-    As in Caffe a file's layers that the net does not have are left alone, with a note; only the first layer
-    of a name is filled, and of all copies of a shared blob the one stored last wins. A Deconvolution with a
-    bilinear filler may be absent: its filler defines it. Raises FileFormatError listing every layer whose
-    weights are missing, whose blob count is wrong, or that shares a blob of another shape.
+    As in Caffe, layers of the file that are not in the net are ignored, with a note; only the first layer with a name
+    is filled; and of all copies of a shared blob, the last stored one is used. The weights of a Deconvolution with a
+    bilinear filler may be missing, because the filler defines them. Raises FileFormatError that lists every layer with
+    missing weights, a wrong number of blobs, or a shared blob of another shape.
     """
     net.notes.extend(weights.notes)
     shared = _shared_blobs(net, weights)
@@ -78,7 +76,7 @@ def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
         if None not in blobs and (wanted is None or len(blobs) in wanted):
             layer.blobs = tuple(blob for blob in blobs if blob is not None)
         elif not blobs and _filler_defines(layer):
-            net.notes.append(f"layer {layer.name!r}: no weights in the file; its bilinear filler gives them")
+            net.notes.append(f"layer {layer.name!r}: no weights in the file; its bilinear filler defines them")
         else:
             close = nearest_names(name, unused) if name not in weights.layers and len(problems) < 20 else []
             near.update(dict.fromkeys(close))
@@ -86,24 +84,24 @@ def attach_weights(net: NetDef, weights: CaffeWeights) -> None:
     if problems:
         free = [name for name in unused if name not in near]
         more = f" and {len(free) - 10} more" if len(free) > 10 else ""
-        left = f"\n{'Further weights' if near else 'Weights'} in the file that no layer takes: {', '.join(free[:10])}"
+        left = f"\n{'Further unused' if near else 'Unused'} weights in the file: {', '.join(free[:10])}"
         raise FileFormatError(listing(
-            f"{weights.path}: {len(problems)} layers of {net.path} do not get their weights", problems
+            f"{weights.path}: wrong or missing weights for layers of {net.path} ({len(problems)}):", problems
         ) + (left + more if free else ""))
     if unused:
         names = ", ".join(unused[:5]) + (", ..." if len(unused) > 5 else "")
-        net.notes.append(f"weights of {len(unused)} layers that the prototxt does not have are left out: {names}")
+        net.notes.append(f"ignored the weights of {len(unused)} layers that are not in the prototxt: {names}")
 
 
 class _Shared(NamedTuple):
-    """The blob that all layers of one share name use, and the shape that its owner, the first of them, gives it."""
+    """The blob of all layers with one share name, and its shape in its owner, the first of them."""
 
     blob: Blob
     shape: tuple[int, ...]
 
 
 def _shared_blobs(net: NetDef, weights: CaffeWeights) -> dict[str, _Shared]:
-    """Share name -> what is shared: of its copies in the file the last one."""
+    """Share name -> shared blob: the last of its copies in the file."""
     shared: dict[str, Blob] = {}
     names = {layer.params.get("name"): layer.share_names for layer in reversed(net.layers)}
     for stored, blobs in weights.layers.items():
@@ -120,7 +118,7 @@ def _shared_blobs(net: NetDef, weights: CaffeWeights) -> dict[str, _Shared]:
 
 def _with_shared(layer: LayerDef, stored: tuple[Blob | None, ...], shared: dict[str, _Shared],
                  count: int) -> list[Blob | None]:
-    """The layer's own blobs, with the common ones in the places of shared ones."""
+    """The layer's blobs, with shared ones replaced by their common blob."""
     names = [name if name in shared else "" for name in layer.share_names]
     reach = max([len(stored), *(i + 1 for i, name in enumerate(names[:count]) if name)])
     own = [*stored, *[None] * (reach - len(stored))]
@@ -129,13 +127,13 @@ def _with_shared(layer: LayerDef, stored: tuple[Blob | None, ...], shared: dict[
 
 
 def _common(layer: LayerDef, index: int, own: Blob | None, shared: _Shared) -> Blob:
-    """The shared blob as this layer takes it: in its own shape, which may differ where it shares permissively."""
+    """The shared blob in this layer's own shape, which may differ if the share mode is PERMISSIVE."""
     shape = shared.shape if own is None else own.shape
     strict = layer.params.get("param")[index].get("share_mode") == "STRICT"
     if (strict and shape != shared.shape) or prod(shape) != shared.blob.data.size:
         other = shared.blob.shape if shape == shared.shape else shared.shape
-        raise ShapeError(f"blob {index} has the shape {_text(shape)}, but it shares "
-                         f"{layer.share_names[index]!r} of shape {_text(other)}")
+        raise ShapeError(f"blob {index} has shape {_text(shape)}, but the shared blob "
+                         f"{layer.share_names[index]!r} has shape {_text(other)}")
     if shape == shared.blob.shape:
         return shared.blob
     return Blob(shape, shared.blob.legacy if own is None else own.legacy, shared.blob.data.reshape(shape))
@@ -152,12 +150,12 @@ def _complaint(layer: LayerDef, stored: tuple[Blob | None, ...], wanted: tuple[i
     name = layer.params.get("name")
     count = " or ".join(map(str, wanted or ())) or "all"
     if name not in weights.layers:
-        hint = f"; near, and taken by no layer: {', '.join(near)}" if near else ""
-        return f"{what}: the file has no layer of that name{hint}"
+        hint = f"; nearest unused names: {', '.join(near)}" if near else ""
+        return f"{what}: the file has no layer with this name{hint}"
     if not any(blob is not None for blob in stored):
-        return f"{what}: the file holds no weights for it, and it needs {count} blobs"
+        return f"{what}: the file has no weights for it; it needs {count} blobs"
     shapes = ", ".join(_text(blob.shape) if blob else "none" for blob in stored)
-    return f"{what}: the file has {len(stored)} blobs ({shapes}), the layer needs {count}"
+    return f"{what}: the file has {len(stored)} blobs ({shapes}), but the layer needs {count}"
 
 
 _Count = Callable[[LayerDef], tuple[int, ...]]
@@ -185,9 +183,9 @@ def _has_static_input(layer: LayerDef, hidden: int) -> bool:
 
 
 def scales_itself(layer: LayerDef) -> bool:
-    """Whether a BatchNorm has a scale and an offset of its own, as in NVIDIA's fork.
+    """Whether a BatchNorm has its own scale and bias, as in NVIDIA's fork.
 
-    A filler implies them there; other forks read the filler and have three blobs all the same.
+    There, a filler implies them; other forks accept the filler but still have three blobs.
     """
     param: Message = layer.params.get("batch_norm_param")
     filled = param.has("scale_filler") or param.has("bias_filler")
@@ -216,7 +214,7 @@ _COUNTS: dict[str, _Count] = {
     "Normalize": lambda layer: (1,) if layer.params.has("norm_param") else (0, 1),
     "MultiStageMeanfield": lambda layer: (3,),
 }
-"""Layer type -> how many blobs a layer of it may have."""
+"""Layer type -> the allowed numbers of blobs."""
 
 _WITHOUT_BLOBS = frozenset((
     "AbsVal", "Accuracy", "ArgMax", "Axpy", "BNLL", "BatchReindex", "BoxOutput", "Clip", "Concat",

@@ -1,4 +1,4 @@
-"""What the types of layers say about a blob: how many axes it has, and whether filters read it."""
+"""Infer from layer types how many axes a blob has, and whether filters read it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ KEEPING = frozenset((
     "AbsVal", "BNLL", "BatchNorm", "Bias", "Clip", "Dropout", "ELU", "Exp", "HardSwish", "Log", "MVN", "Mish", "PReLU",
     "Power", "ReLU", "ReLU6", "Scale", "Sigmoid", "Softmax", "Split", "Swish", "TanH", "Threshold", "Tile",
 ))  # fmt: skip
-"""Types whose first top has as many axes as the first bottom."""
+"""Types with as many axes in the first top as in the first bottom."""
 JOINING = ("Concat", "Eltwise")
-"""Types whose bottoms and tops all have the same number of axes."""
+"""Types with the same number of axes in all bottoms and tops."""
 OF_MAPS = frozenset((
     "Convolution", "ConvolutionDepthwise", "Crop", "Deconvolution", "DepthwiseConvolution", "Im2col", "Interp", "LRN",
     "PSROIPooling", "Pooling", "ROIAlign", "ROIPooling", "Reorg", "SPP", "ShuffleChannel", "Unpooling", "Upsample",
 ))  # fmt: skip
-"""Types whose first bottom is N x C x H x W."""
+"""Types with a first bottom of N x C x H x W."""
 FILTERING = ("Convolution", "Deconvolution", "ConvolutionDepthwise", "DepthwiseConvolution", "InnerProduct", "Im2col")
-"""Types that weigh what they read."""
+"""Types with filters over their input."""
 OF_SEQUENCES = frozenset(("LSTM", "RNN", "Lstm", "CTCGreedyDecoder"))
-"""Types whose first bottom begins with time and sequence, and may have any number of axes."""
+"""Types with a first bottom of time, sequence and any number of further axes."""
 
 
 class Axes:
@@ -40,11 +40,11 @@ class Axes:
         return self._group(blob) in self.maps
 
     def is_sequence(self, blob: str) -> bool:
-        """Whether an input of unknown shape begins with time and sequence."""
+        """Whether the first axes of an input of unknown shape are time and sequence."""
         return self.net.inputs[blob] is None and not self.is_map(blob) and self._group(blob) in self.sequences
 
     def alike(self, blob: str, other: str | None) -> bool:
-        """Whether two inputs must have equally many axes."""
+        """Whether two inputs must have the same number of axes."""
         return other is not None and self._group(blob) == self._group(other)
 
     def _group(self, blob: str) -> str:
@@ -52,7 +52,7 @@ class Axes:
 
 
 class _Groups:
-    """Variables that must have equally many axes: sets that are joined by the layers between them."""
+    """Disjoint sets of variables that must have the same number of axes because of the layers between them."""
 
     def __init__(self, layers: Sequence[LayerDef]) -> None:
         self.parents: dict[str, str] = {}
@@ -63,7 +63,7 @@ class _Groups:
                 self._join(*layer.inputs[:1], *layer.outputs[:1])
 
     def of(self, variable: str) -> str:
-        """The variable that stands for the set of this one."""
+        """The representative of the variable's set."""
         parents = self.parents
         while parents.get(variable, variable) != variable:
             parents[variable] = variable = parents.get(parents[variable], parents[variable])
@@ -75,7 +75,7 @@ class _Groups:
 
 
 def reaches_filters(layers: Sequence[LayerDef], variable: str) -> bool:
-    """Whether a variable's own values, joined with others or not, are what a layer with filters reads."""
+    """Whether a layer with filters reads a variable's values, perhaps joined with others."""
     reached = {variable}
     for layer in layers:
         values = layer.inputs if layer.type in JOINING else layer.inputs[:1]

@@ -1,4 +1,4 @@
-"""How large the inputs are: what the file states, what the user says, what weights and a mean image show."""
+"""The sizes of the inputs: from the file, the user, the weights and a mean image."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from matnet.converters.options import ConversionOptions
 from matnet.errors import NetworkError, in_words, nearest
 
 NO_IMAGES = ("Input", "DummyData", "MemoryData", "HDF5Data")
-"""Layers that bring data in and state its sizes, or bring in arrays of any kind; all others read images."""
+"""Data layers that state their sizes, or read arrays of any kind; all other data layers read images."""
 KEEP_CHANNELS = ("ReLU", "Dropout", "Pooling", "LRN", "BatchNorm", "Scale", "Bias", "Power", "Split", "Sigmoid", "TanH")
 USUAL_NAME = "data"
 
 
 def image_input(net: NetDef, layers: Sequence[LayerDef]) -> str | None:
-    """The input blob that is the image, found by what reads it.
+    """The input blob that is the image, by its readers.
 
-    Of the inputs with four axes, or of unknown shape, one that reaches filters: `data` where it does, else the first.
-    Where none does, `data`, else the first of them. layers: those that are kept for inference.
+    Of the inputs with four axes or of unknown shape: one that reaches filters (`data` if it does, else the first), or
+    if none does, `data`, else the first. layers: those kept for inference.
     """
     axes = Axes(net, layers)
     used = used_inputs(net, layers)
@@ -33,7 +33,7 @@ def image_input(net: NetDef, layers: Sequence[LayerDef]) -> str | None:
 
 
 def _is_image(net: NetDef, layers: Sequence[LayerDef], blob: str) -> bool:
-    """Whether filters read an input of four axes, or of unknown shape, that nothing shows to be boxes or the like."""
+    """Whether filters read an input with four axes or of unknown shape, and no layer shows that it is not an image."""
     variable = net.input_variables[blob]
     return (
         len(_stated(net, blob)) == 4
@@ -53,13 +53,13 @@ USUAL_SHAPES: tuple[tuple[str, int, Sizes], ...] = (
     ("RNN", 1, (None, None)),
     ("Lstm", 1, (None, None)),
 )
-"""Caffe type, which of its bottoms, and that bottom's shape; None: as many as the first bottom's."""
+"""Caffe type, index of the bottom, and its shape; None: the size of the first bottom."""
 
 UNKNOWN: Sizes = (None,) * 4
 
 
 def _stated(net: NetDef, blob: str) -> Sizes:
-    """What the file says of an input: () is a single number, no shape at all stands for an image."""
+    """The shape of an input in the file: () is a single number; without a shape, the input is an image."""
     shape = net.inputs[blob]
     return UNKNOWN if shape is None else shape
 
@@ -77,13 +77,12 @@ def input_sizes(
     mean_size: tuple[int, int] | None,
     notes: list[str] | None = None,
 ) -> dict[str, Sizes]:
-    """Input blob -> Caffe's shape, None if a size is not known.
+    """Input blob -> Caffe's shape, with None for unknown sizes.
 
-    A size that the user gives replaces the file's; the batch size stays. The channels of data layers come
-    from the first weights that read them, and where the file does not state height and width those of the mean
-    image are taken (a data layer that crops states them). Without weights the images of a data layer are taken to have
-    three channels, and boxes of unknown number to be one; both are notes. Raises NetworkError for sizes that make no
-    sense.
+    The user's size replaces the file's, except the batch size. The channels of data layers come from the first weights
+    that read them. Unknown height and width come from the mean image (a data layer that crops states them). Without
+    weights, images of a data layer are assumed to have three channels, and one box is assumed for boxes of unknown
+    number; both add a note. Raises NetworkError for invalid sizes.
     """
     wanted = _wanted(net, layers, options)
     image, axes = image_input(net, layers), Axes(net, layers)
@@ -93,7 +92,7 @@ def input_sizes(
         variable, free = net.input_variables[blob], net.inputs[blob] is None
         usual = _usual_shape(layers, variable) if free else None
         if usual is not None and None not in usual and blob not in wanted:
-            notes.append(f"input {blob!r} has no stated size and is taken to be {text(usual)}")
+            notes.append(f"input {blob!r} has no size; assumed {text(usual)}")
         is_image = blob == image or axes.is_map(blob) or axes.alike(blob, image) or reaches_filters(layers, variable)
         if free and usual is None and blob in wanted and _is_whole(wanted[blob], axes.is_sequence(blob), is_image):
             found[blob] = wanted[blob]
@@ -106,32 +105,32 @@ def input_sizes(
             if channels is None and sizes[1] is None and is_image and _has_colours(net, layers, blob):
                 channels = 3
                 other = in_words("input_size=(channels, height, width)", "--input-size CxHxW")
-                notes.append(f"the images {blob!r} are taken to have 3 channels; {other} states others")
+                notes.append(f"assumed 3 channels for the images {blob!r}; give another number with {other}")
             sizes = (sizes[0] or 1, channels or sizes[1], *sizes[2:])
         found[blob] = sizes
     return found
 
 
 def _is_whole(given: Sequence[int], is_sequence: bool, is_image: bool) -> bool:
-    """Whether the given numbers are all axes of an input of unknown shape, and not the last ones of N x C x H x W.
+    """Whether the given numbers are all axes of an input of unknown shape, instead of the last ones of N x C x H x W.
 
-    Three numbers are C x H x W unless a layer shows that the input is a sequence.
+    Three numbers are C x H x W, unless a layer shows that the input is a sequence.
     """
     return is_sequence or (not is_image and len(given) != 3)
 
 
 def _from_data_layers(net: NetDef) -> set[str]:
-    """The blobs of layers that read images."""
+    """The blobs of data layers that read images."""
     return {top for layer in net.data_layers if layer.type not in NO_IMAGES for top in layer.tops}
 
 
 def _has_colours(net: NetDef, layers: Sequence[LayerDef], blob: str) -> bool:
-    """Whether an image comes from a layer that reads images, and no weights show its channels."""
+    """Whether an image comes from a data layer that reads images, and no weights show its number of channels."""
     return blob in _from_data_layers(net) and not any(layer.blobs for layer in layers)
 
 
 def _usual_shape(layers: Sequence[LayerDef], variable: str) -> Sizes | None:
-    """What an input of unknown shape is by what reads it: a box, an image's size and scale, marks of sequences."""
+    """The shape of an input of unknown shape by its readers: a box, an image's size and scale, sequence markers."""
     for layer in layers:
         for type, position, shape in USUAL_SHAPES:
             if layer.type == type and variable in layer.inputs[position : position + 1]:
@@ -140,7 +139,7 @@ def _usual_shape(layers: Sequence[LayerDef], variable: str) -> Sizes | None:
 
 
 def _wanted(net: NetDef, layers: Sequence[LayerDef], options: ConversionOptions) -> dict[str, tuple[int, ...]]:
-    """The sizes that the user gives, by input blob."""
+    """The user's sizes by input blob."""
     given = options.input_size
     if given is None:
         return {}
@@ -149,12 +148,12 @@ def _wanted(net: NetDef, layers: Sequence[LayerDef], options: ConversionOptions)
     image = image_input(net, layers)
     if not isinstance(given, Mapping) and image is None:
         way = in_words("by name", "as NAME=AxBx...")
-        raise NetworkError(f"{net.path}: a size is given, and no input is an image; give it {way}; {known}")
+        raise NetworkError(f"{net.path}: a size is given, but no input is an image; give it {way}; {known}")
     named = given if isinstance(given, Mapping) else _for_images(net, layers, image or "", given)
     for blob, sizes in named.items():
         if blob not in net.inputs:
             near = nearest(blob, inputs)
-            raise NetworkError(f"{net.path}: a size is given for {blob!r}, which is no input{near}; {known}")
+            raise NetworkError(f"{net.path}: a size is given for {blob!r}, which is not an input{near}; {known}")
         if any(size < 1 for size in sizes):
             raise NetworkError(f"{net.path}: the given size {'x'.join(map(str, sizes))} has a number below 1")
     return {blob: tuple(sizes) for blob, sizes in named.items() if blob in inputs}
@@ -163,9 +162,9 @@ def _wanted(net: NetDef, layers: Sequence[LayerDef], options: ConversionOptions)
 def _for_images(
     net: NetDef, layers: Sequence[LayerDef], image: str, given: Sequence[int]
 ) -> dict[str, Sequence[int]]:
-    """A size without a name, by input: the image takes it, and so do inputs of unknown shape that must be like it.
+    """A size without a name, by input: for the image, and for inputs of unknown shape that must have the same axes.
 
-    Further images of unknown shape take its height and width.
+    Further images of unknown shape get its height and width.
     """
     axes = Axes(net, layers)
     free = [blob for blob in used_inputs(net, layers) if net.inputs[blob] is None]
@@ -179,12 +178,12 @@ def _replaced(where: str, stated: Sizes, wanted: Sequence[int]) -> Sizes:
         return stated
     if len(wanted) > len(stated) or len(wanted) < 2 < len(stated):
         forms = "HxW, CxHxW or NxCxHxW" if len(stated) == 4 else f"{len(stated)}"
-        raise NetworkError(f"{where} is {text(stated)}, and the given size has {len(wanted)} numbers; expected {forms}")
+        raise NetworkError(f"{where} is {text(stated)}, but the given size has {len(wanted)} numbers; expected {forms}")
     return (*stated[: len(stated) - len(wanted)], *wanted)
 
 
 def _channels(layers: Sequence[LayerDef], variable: str, sizes: Sizes) -> int | None:
-    """The channels that the first weights reading `variable` take, looked for behind layers that keep channels."""
+    """The input channels of the first weights that read `variable`, also through layers that keep channels."""
     waiting, seen = [variable], {variable}
     for name in waiting:
         for layer in layers:

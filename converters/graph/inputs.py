@@ -1,4 +1,4 @@
-"""Where a Caffe network's data comes from: Input and data layers, and the shapes of what they make."""
+"""The sources of a Caffe network's data: Input and data layers, and the shapes of their tops."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _IMAGE_LAYERS = {"Data": "data_param", "ImageData": "image_data_param", "WindowD
 
 
 def is_source(layer: Message) -> bool:
-    """Whether a layer brings data in: any layer without bottoms, of whatever fork, except for Parameter."""
+    """Whether a layer is a data source: any layer without bottoms, of any fork, except Parameter."""
     return not layer.get("bottom") and bool(layer.get("top")) and layer.get("type") != "Parameter"
 
 
 def input_shapes(layer: Message, notes: list[str]) -> dict[str, Shape | None]:
-    """Top -> shape as far as the layer states it, None if it depends on data. Data layers add a note.
+    """Top -> shape in the layer, None if it depends on data. Data layers add a note.
 
-    Raises FileFormatError for a number of shapes that does not fit the tops, and for sizes below 1.
+    Raises FileFormatError for a number of shapes that does not match the tops, and for sizes below 1.
     """
     tops, type = layer.get("top"), layer.get("type")
     if type in ("Input", "DummyData"):
@@ -54,19 +54,19 @@ def _stated_shapes(layer: Message, tops: list[str]) -> list[Shape | None]:
         sizes = [parameter.get(name) for name in ("num", "channels", "height", "width")]
         if len({len(values) for values in sizes}) > 1:
             counts = ", ".join(str(len(values)) for values in sizes)
-            raise FileFormatError(f"{parameter.place()}: num, channels, height and width are given {counts} "
-                                  "times; expected the same for all")
+            raise FileFormatError(f"{parameter.place()}: num, channels, height and width have {counts} "
+                                  "values; expected the same number for all")
         shapes = list(zip(*sizes, strict=True))
     if not shapes:
         return []
     if len(shapes) not in (1, len(tops)):
         raise FileFormatError(f"{parameter.place()}: layer {layer.get('name')!r} has {len(shapes)} shapes "
-                              f"for {len(tops)} tops; expected one for all, or one for each")
+                              f"for {len(tops)} tops; expected one shape, or one per top")
     return shapes * len(tops) if len(shapes) == 1 else shapes
 
 
 def _image_shapes(layer: Message, parameter: Message) -> list[Shape | None]:
-    """Image and label of a data layer; the size is known from crop_size, or where images are resized."""
+    """The shapes of image and label of a data layer; the size comes from crop_size or from resizing."""
     transform = layer.get("transform_param")
     height = transform.get("crop_h") or transform.get("crop_size") or parameter.get("crop_size")
     width = transform.get("crop_w") or transform.get("crop_size") or parameter.get("crop_size")
@@ -78,14 +78,14 @@ def _image_shapes(layer: Message, parameter: Message) -> list[Shape | None]:
 
 
 def _marks_shape(layer: Message) -> Shape | None:
-    """T x N, of the marks of continued sequences that forks for text recognition make (xmfbit's warpctc-caffe)."""
+    """T x N of the sequence markers in forks for text recognition (xmfbit's warpctc-caffe)."""
     parameter = layer.get("continuation_indicator_param") if layer.has("continuation_indicator_param") else layer
     names = ("time_step", "batch_size")
     return tuple(int(parameter.get(name)) for name in names) if all(map(parameter.has, names)) else None
 
 
 def _channels(layer: Message, transform: Message) -> int:
-    """Three, unless the layer asks for grey images: what is in its database cannot be seen here."""
+    """Three, unless the layer requests grey images; the content of its database is unknown here."""
     grey = transform.get("force_gray") or not layer.get("image_data_param").get("is_color")
     return 1 if grey else 3
 
@@ -93,5 +93,5 @@ def _channels(layer: Message, transform: Message) -> int:
 def _check(layer: Message, shapes: dict[str, Shape | None]) -> None:
     for top, shape in shapes.items():
         if shape is not None and any(size < 1 for size in shape):
-            raise FileFormatError(f"{layer.place()}: input {top!r} has the shape "
+            raise FileFormatError(f"{layer.place()}: input {top!r} has shape "
                                   f"{'x'.join(map(str, shape))}; every size must be at least 1")

@@ -1,4 +1,4 @@
-"""Names of the converted network: unique layer names, and variables under Caffe's blob names or the importer's."""
+"""Names in the converted network: unique layer names, and variables with the names of Caffe's blobs or the importer."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from matnet.names import free_name
 
 @dataclass(frozen=True)
 class NamedGraph:
-    """The layers of a Caffe network under final names.
+    """The layers of a Caffe network with final names.
 
-    layers: unique names; `inputs` and `outputs` are variables that are written once. inputs: input blob ->
-    variable. finals: Caffe blob -> the variable that holds what the blob holds after a forward pass.
+    layers: with unique names; `inputs` and `outputs` are variables that are written once. inputs: input blob ->
+    variable. finals: Caffe blob -> the variable with the blob's value after a forward pass.
     """
 
     layers: list[LayerDef]
@@ -23,10 +23,10 @@ class NamedGraph:
 
 
 def named_graph(net: NetDef, layers: Iterable[LayerDef], scheme: str = "caffe") -> tuple[NamedGraph, list[str]]:
-    """`layers` (those of `net` that are kept) under unique names, and a note for every layer that was renamed.
+    """`layers` (the kept layers of `net`) with unique names, and a note for every renamed layer.
 
-    scheme `caffe`: a blob's last value carries the blob's name. scheme `upstream`: the names of MatConvNet's
-    importer; every in-place layer appends an `x`, and `-` becomes `_` (conv1 -> conv1x -> conv1xx).
+    scheme `caffe`: a blob's final value has the blob's name. scheme `upstream`: the names of MatConvNet's importer;
+    every in-place layer appends an `x`, and `-` becomes `_` (conv1 -> conv1x -> conv1xx).
     """
     kept, notes = _unique(list(layers))
     finals = dict(net.input_variables)
@@ -38,12 +38,12 @@ def named_graph(net: NetDef, layers: Iterable[LayerDef], scheme: str = "caffe") 
     renamed = _renamed(graph, upstream_variables(graph))
     for before, after in zip(kept, renamed.layers, strict=True):
         if after.name != _importer_spelling(before.name):
-            notes.append(f"layer {before.name} is called {after.name}, as MatConvNet's importer does")
+            notes.append(f"layer {before.name} renamed to {after.name}, as by MatConvNet's importer")
     return renamed, notes
 
 
 def _unique(layers: list[LayerDef]) -> tuple[list[LayerDef], list[str]]:
-    """Layers whose names all differ: a repeated name gets `x` appended, as MatConvNet's importer does."""
+    """Layers with unique names: `x` is appended to a repeated name, as by MatConvNet's importer."""
     taken: set[str] = set()
     repeats: dict[str, int] = {}
     unique, notes = [], []
@@ -51,13 +51,13 @@ def _unique(layers: list[LayerDef]) -> tuple[list[LayerDef], list[str]]:
         name = free_name(layer.name or layer.type, taken, repeats)
         taken.add(name)
         if name != layer.name:
-            notes.append(f"layer {layer.name!r} ({layer.type}) is called {name!r}, because names must differ")
+            notes.append(f"layer {layer.name!r} ({layer.type}) renamed to {name!r}, because names must be unique")
         unique.append(replace(layer, name=name))
     return unique, notes
 
 
 def upstream_variables(graph: NamedGraph) -> dict[str, str]:
-    """Variable -> the name that MatConvNet's importer would give it (import-caffe.py)."""
+    """Variable -> its name by MatConvNet's importer (import-caffe.py)."""
     taken: set[str] = set()
     repeats: dict[str, int] = {}
     names: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What a Caffe network is before it is lowered: its layers, blobs, inputs and weights, as plain records."""
+"""A Caffe network before lowering: its layers, blobs, inputs and weights, as plain records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matnet.converters.files.message import Message
 class Blob:
     """One parameter blob of a Caffe layer.
 
-    shape: as the file states it; (num, channels, height, width) where `legacy` is set.
+    shape: that of the file; (num, channels, height, width) if `legacy` is set.
     data: float32 in C order, of that shape; read-only and, for a packed file, a view of the mapped
     file that need not be aligned (any numpy operation accepts it; `np.require(x, requirements="A")` aligns).
     """
@@ -28,12 +28,12 @@ class Blob:
 class LayerDef:
     """One layer of an upgraded (V2), filtered and wired Caffe network.
 
-    bottoms, tops: Caffe's blob names. inputs, outputs: the same blobs as variables that are written
-    once; they differ from Caffe's names only where an in-place layer later overwrites the blob: the value
-    after the last in-place layer keeps Caffe's name, the one that layer L overwrites is `<blob>_before_<L>`.
-    params: the whole LayerParameter (`params.get("convolution_param").get("num_output")`).
-    share_names: ParamSpec names by blob index, "" if there is none; blobs of equal name are one parameter.
-    blobs: filled by `attach_weights`; empty before, and for layers that keep their filler's values.
+    bottoms, tops: Caffe's blob names. inputs, outputs: the same blobs as variables that are written once; they differ
+    from Caffe's names only if an in-place layer overwrites the blob: the value after the last in-place layer keeps
+    Caffe's name, the value that layer L overwrites is `<blob>_before_<L>`. params: the whole LayerParameter
+    (`params.get("convolution_param").get("num_output")`). share_names: ParamSpec names by blob index, "" if there is
+    none; blobs with the same name are one parameter. blobs: filled by `attach_weights`; empty before, and for layers
+    that use their filler's values.
     """
 
     name: str
@@ -48,22 +48,20 @@ class LayerDef:
 
     @property
     def place(self) -> str:
-        """Where the layer stands, for an error: `deploy.prototxt, line 12, column 1`."""
+        """The position of the layer, for errors: `deploy.prototxt, line 12, column 1`."""
         return self.params.place()
 
 
 @dataclass(eq=False)
 class NetDef:
-    """A Caffe network ready to be lowered: V2 layers, filtered by phase, wired, in file order.
+    """A Caffe network ready for lowering: V2 layers, filtered by phase, wired, in file order.
 
-    layers: without Input and data layers, and without Split layers that Caffe inserted by itself.
-    inputs: Caffe's blob name -> shape as stated (N x C x H x W, or any rank), None if unknown, for every
-    top of an Input or data layer (labels too: whoever drops the losses drops them).
-    input_variables: blob name -> variable name; they differ only if an in-place layer overwrites the input.
-    data_layers: Input, Data, ImageData, ... as they stood, for their transform_param and fillers.
-    outputs: blobs that no layer consumes, sorted, as in Caffe.
-    notes: every decision on the way (upgrades, layers left out, inputs made of data layers), a line each.
-    message: the upgraded and filtered NetParameter, ready to be printed.
+    layers: without Input and data layers, and without Split layers inserted by Caffe. inputs: blob name -> shape in the
+    file (N x C x H x W, or any rank), None if unknown, for every top of an Input or data layer (including labels, which
+    are dropped with the losses). input_variables: blob name -> variable name; they differ only if an in-place layer
+    overwrites the input. data_layers: the Input, Data, ImageData, ... layers, for their transform_param and fillers.
+    outputs: blobs that no layer reads, sorted as in Caffe. notes: one line per decision (upgrades, dropped layers,
+    inputs from data layers). message: the upgraded and filtered NetParameter.
     """
 
     path: str
@@ -81,9 +79,9 @@ class NetDef:
 class CaffeWeights:
     """The weights of a caffemodel (binary or HDF5), by layer name and in file order.
 
-    layers: name -> blobs; layers without blobs are listed with an empty tuple. A blob is None only in an
-    HDF5 file, where a shared blob is stored with its owner alone. types: name -> V2 type string ("" if the
-    file does not say). notes: what was decided while reading (a layer stored twice).
+    layers: name -> blobs; an empty tuple for layers without blobs. A blob is None only in an HDF5 file, which stores a
+    shared blob only with its owner. types: name -> V2 type string ("" if the file has none). notes: decisions while
+    reading (a layer stored twice).
     """
 
     path: str

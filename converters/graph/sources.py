@@ -1,4 +1,4 @@
-"""Where blobs come from that no layer of the chosen phase produces: data layers of other phases, and labels."""
+"""Sources for blobs that no layer of the chosen phase produces: data layers of other phases, and labels."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from matnet.converters.graph.training import LOSSES, SINKS
 
 
 def with_sources(net: Message, state: NetState, notes: list[str]) -> tuple[Message, dict[str, str]]:
-    """`net` with the layers that `state` keeps, and something that produces what they read where a file allows it.
+    """`net` with the layers that `state` keeps, and with sources for the blobs that they read, if possible.
 
-    A data layer of another phase or stage makes what no layer of this one does. A label that only losses and measures
-    read becomes an input without a size, and is dropped with them. Of two sources of one blob the `input:` of the file
-    gives way. Every such decision adds a note. Beside it: blobs that only layers of another phase or stage make, with
-    the option that asks for these.
+    Data layers of another phase or stage are added for blobs without a producer. A label that only losses and metrics
+    read becomes an input without a size, and is dropped with them. If a blob has two sources, the file's `input:` is
+    ignored. Every decision adds a note. Also returned: blobs that only layers of another phase or stage produce, with
+    the option that keeps these layers.
     """
     kept = filtered(net, state, notes)
     layers = _without_double_inputs(kept.get("layer"), notes)
     layers = _with_other_phases(layers, net.get("layer"), notes)
     missing = _missing_labels(layers)
     if missing:
-        notes.append(f"nothing produces {', '.join(missing)}, which only losses and measures read")
+        notes.append(f"no layer produces {', '.join(missing)}; only losses and metrics read it")
         label = Message("LayerParameter", net.source, net.position)
         for name, value in (("name", "labels"), ("type", "Input"), ("top", missing)):
             label.set(name, value)
@@ -31,20 +31,19 @@ def with_sources(net: Message, state: NetState, notes: list[str]) -> tuple[Messa
 
 
 def _elsewhere(kept: list[Message], whole: list[Message], state: NetState) -> dict[str, str]:
-    """Blob that no kept layer makes -> which layer makes it, and the option with which it is kept."""
+    """Blob without a kept producer -> the layer that produces it, and the option that keeps this layer."""
     produced = {top for layer in kept for top in layer.get("top")}
     found: dict[str, str] = {}
     for layer in whole:
         rules = [*layer.get("include"), *layer.get("exclude")]
         for top in layer.get("top"):
             if top not in produced and rules:
-                found.setdefault(top, f"layer {layer.get('name')!r} makes it with {state.ways_to([layer])}")
+                found.setdefault(top, f"layer {layer.get('name')!r} produces it with {state.ways_to([layer])}")
     return found
 
 
 def _without_double_inputs(layers: list[Message], notes: list[str]) -> list[Message]:
-    """The `input:` lines of a file beside Input or data layers with the same tops: BVLC Caffe ignores those without a
-    shape."""
+    """Drop `input:` lines without a shape if Input or data layers have the same tops, as BVLC Caffe does."""
     first = layers[0]
     if not (is_source(first) and first.get("type") == "Input" and first.get("name") == "input"):
         return layers
@@ -60,7 +59,7 @@ def _without_double_inputs(layers: list[Message], notes: list[str]) -> list[Mess
 
 
 def _with_other_phases(kept: list[Message], whole: list[Message], notes: list[str]) -> list[Message]:
-    """`kept` with those sources of `whole` that alone produce what a kept layer reads."""
+    """`kept` with the data layers of `whole` that are the only producers of blobs read by kept layers."""
     produced = {top for layer in kept for top in layer.get("top")}
     wanted = {name for layer in kept for name in layer.get("bottom")} - produced
     added = []
@@ -69,13 +68,13 @@ def _with_other_phases(kept: list[Message], whole: list[Message], notes: list[st
             produced.update(layer.get("top"))
             wanted.difference_update(layer.get("top"))
             added.append(layer)
-            notes.append(f"layer {layer.get('name')!r} ({layer.get('type')}) of another phase or stage gives the "
-                         f"inputs {', '.join(layer.get('top'))}, which no layer of this one produces")
+            notes.append(f"layer {layer.get('name')!r} ({layer.get('type')}) of another phase or stage provides the "
+                         f"inputs {', '.join(layer.get('top'))}, which no layer of this phase produces")
     return [*added, *kept]
 
 
 def _missing_labels(layers: list[Message]) -> list[str]:
-    """Blobs that nothing produces, and of which every reader is a loss or a measure that reads them as a label."""
+    """Blobs without a producer that are only read as labels, by losses and metrics."""
     produced = {top for layer in layers for top in layer.get("top")}
     labels: dict[str, None] = {}
     others = set()

@@ -1,4 +1,4 @@
-"""Blobs that share memory in Caffe: what changes one of them in place changes the others as well."""
+"""Blobs that share memory in Caffe: an in-place change of one also changes the others."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from matnet.converters.files.message import Message
 
 SHARED = "SharedStorage"
-"""The type of a step that is no layer: its first bottom, in its own shape, has got the values of the second."""
+"""The type of a pseudo-layer: its output has the shape of the first bottom and the values of the second."""
 
 SHARING = frozenset(("Flatten", "Reshape", "Split"))
-"""Layers whose tops are their bottom's memory; Concat of one bottom and Slice into one top are, too."""
+"""Layers with tops in their bottom's memory; also Concat of one bottom, and Slice into one top."""
 
 
 def with_shared_storage(layers: Iterable[Message], notes: list[str]) -> list[Message]:
-    """`layers` with a SHARED step behind each in-place layer, for every other blob in the memory that it changes.
+    """`layers` with a SHARED step after each in-place layer, for every other blob in the changed memory.
 
-    Dropout is left out, as it changes nothing at test time. Each step adds a note.
+    Dropout needs no step, because it changes nothing at test time. Each step adds a note.
     """
     memory: dict[str, int] = {}
     blobs: list[list[str]] = []
@@ -49,5 +49,5 @@ def _step(layer: Message, changed: str, other: str, notes: list[str]) -> Message
     for name, value in (("name", f"{other}_with_{layer.get('name')}"), ("type", SHARED),
                         ("bottom", [other, changed]), ("top", [other])):  # fmt: skip
         step.set(name, value)
-    notes.append(f"blob {other!r} is the memory of {changed!r}, which layer {layer.get('name')!r} changes in place")
+    notes.append(f"blob {other!r} shares memory with {changed!r}, which layer {layer.get('name')!r} changes in place")
     return step

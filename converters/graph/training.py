@@ -1,4 +1,4 @@
-"""From a training definition to one for inference: losses become what they apply, measures and labels go."""
+"""Turn a training definition into one for inference: losses become activations; metrics and labels are dropped."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ INFERENCE_FORM = {
     "InfogainLoss": "Softmax",
     "SigmoidCrossEntropyLoss": "Sigmoid",
 }
-"""What a loss applies to its input before it compares: the layer that takes its place."""
+"""Loss -> the activation that it applies to its input, which replaces it."""
 
 LOSSES = frozenset((*INFERENCE_FORM, "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss", "ContrastiveLoss"))
 SINKS = frozenset(("Accuracy", "Silence", "HDF5Output"))
 LABELLED = LOSSES - {"EuclideanLoss", "ContrastiveLoss"} | {"Accuracy"}
-"""Types whose second input is a label; that of a Euclidean or contrastive loss may be a feature."""
+"""Types with a label as second input; that of a Euclidean or contrastive loss may be a feature."""
 
 
 SAMPLERS = ("ProposalTarget", "ProposalTargetLayer")
-"""Caffe types, and classes of Python layers, that pick boxes for training; at test time all boxes go on."""
+"""Caffe types, and Python layer classes, that sample boxes for training; at test time all boxes are kept."""
 LOSS_LIKE = re.compile(r"loss|accuracy|metric|eval|triplet|contrastive|err(or)?\d*$", re.IGNORECASE)
-"""Types of losses and measures of forks, where nothing reads what such a layer computes."""
+"""Patterns of forks' losses and metrics, for layers with unread outputs."""
 LABEL_LIKE = re.compile(r"label|(^|_)gt(_|$)|truth|target", re.IGNORECASE)
 
 
@@ -41,13 +41,13 @@ def inference_layers(
     append_softmax: Iterable[str] = (),
     convertible: Callable[[LayerDef], bool] = lambda layer: True,
 ) -> tuple[list[LayerDef], list[str]]:
-    """The layers of `net` that inference needs, and one note per decision.
+    """The layers of `net` for inference, and one note per decision.
 
-    Accuracy, Silence and output layers are dropped with the branches that only prepare labels; a loss
-    becomes its inference form (SoftmaxWithLoss: Softmax), or is dropped where it has none, where the same
-    layer is there already, or with `remove_loss`. A layer that is not `convertible` is dropped where nothing that is
-    kept reads it, and it reads a label or is a loss by its type or loss_weight. `append_softmax` names layers whose
-    first output gets a Softmax. Raises NetworkError for a name that no layer has, or where nothing is left.
+    Accuracy, Silence and output layers are dropped, with the branches that only prepare labels. A loss becomes its
+    inference form (SoftmaxWithLoss: Softmax), or is dropped if it has none, if the same layer already exists, or with
+    `remove_loss`. A layer that is not `convertible` is dropped if no kept layer reads it, and it reads a label or is a
+    loss by its type or loss_weight. append_softmax: layers with a Softmax to append to their first output. Raises
+    NetworkError for an unknown layer name, or if no layer is left.
     """
     notes: list[str] = []
     net = replace(net, layers=[_without_sampling(net, layer, notes) for layer in net.layers])
@@ -65,13 +65,13 @@ def inference_layers(
         notes.append(f"appended a Softmax to layer {name!r}: blob {kept.layers[-1].tops[0]!r}")
     if not kept.layers:
         others = "".join(f"; {note}" for note in net.notes if note.startswith(LEFT_OUT))
-        what = others or "; give a prototxt with more than data and losses"
+        what = others or "; expected a prototxt with more than data layers and losses"
         raise NetworkError(f"{net.path}: no layer is left for inference{what}")
     return kept.layers, notes
 
 
 class _Kept:
-    """The layers that are kept, and what is asked of them once for each loss."""
+    """The kept layers, with lookups for losses."""
 
     def __init__(self, net: NetDef, layers: Iterable[LayerDef]) -> None:
         self.net = net
@@ -91,14 +91,14 @@ class _Kept:
         self._taken.update(layer.tops, layer.outputs)
 
     def free_name(self, name: str) -> str:
-        """`name`, with `x` appended until no blob or variable is called so."""
+        """`name`, with `x` appended until no blob or variable has the name."""
         while name in self._taken:
             name += "x"
         return name
 
 
 def _readers_of(layers: Sequence[LayerDef], dropped: Sequence[LayerDef], notes: list[str]) -> set[int]:
-    """Layers that work on the values of losses and measures (weighted sums of losses, say): they go as well."""
+    """Layers that read losses and metrics (such as weighted sums of losses), which are dropped too."""
     lost = {variable for layer in dropped for variable in layer.outputs}
     known = {id(layer) for layer in dropped}
     gone = set()
@@ -106,14 +106,14 @@ def _readers_of(layers: Sequence[LayerDef], dropped: Sequence[LayerDef], notes: 
         if id(layer) not in known and lost.intersection(layer.inputs):
             gone.add(id(layer))
             lost.update(layer.outputs)
-            notes.append(f"dropped layer {layer.name!r} ({layer.type}), which reads a loss or a measure")
+            notes.append(f"dropped layer {layer.name!r} ({layer.type}), which reads a loss or metric")
     return gone
 
 
 def _leftovers(
     net: NetDef, gone: set[int], convertible: Callable[[LayerDef], bool], notes: list[str]
 ) -> set[int]:
-    """Layers of training alone that no list names: nothing kept reads them, and they read labels or are losses."""
+    """Unlisted training layers: no kept layer reads them, and they read labels or are losses."""
     labels = _labels(net)
     kept_readers = Counter(name for layer in net.layers if id(layer) not in gone for name in layer.inputs)
     found = set()
@@ -127,7 +127,7 @@ def _leftovers(
         if leftover:
             found.add(id(layer))
             kept_readers.subtract(layer.inputs)
-            notes.append(f"dropped layer {layer.name!r} ({layer.type}), which only training needs")
+            notes.append(f"dropped layer {layer.name!r} ({layer.type}), used only for training")
     return found
 
 
@@ -136,8 +136,8 @@ def _is_loss(layer: LayerDef) -> bool:
 
 
 def _labels(net: NetDef) -> set[str]:
-    """Variables that hold labels: inputs called so, further tops of data layers that no filters read, and what is made
-    of these alone.
+    """Variables that hold labels: inputs named so, further tops of data layers that no filters read, and variables
+    computed only from these.
     """
     labels = {net.input_variables[blob] for blob in net.inputs if LABEL_LIKE.search(blob)}
     for source in net.data_layers:
@@ -152,11 +152,11 @@ def _labels(net: NetDef) -> set[str]:
 
 
 def _without_sampling(net: NetDef, layer: LayerDef, notes: list[str]) -> LayerDef:
-    """A layer that picks boxes and makes their targets passes its boxes on; its targets are for losses."""
+    """Replace a layer that samples boxes and computes targets by one that passes its boxes on."""
     kind = layer.params.get("python_param").get("layer") if layer.type == "Python" else layer.type
     if kind not in SAMPLERS or not layer.inputs or not layer.outputs:
         return layer
-    notes.append(f"layer {layer.name!r} ({kind}) passes {layer.bottoms[0]!r} on: picking boxes is for training only")
+    notes.append(f"layer {layer.name!r} ({kind}) passes {layer.bottoms[0]!r} on: it samples boxes only for training")
     message = build("LayerParameter", name=layer.name, type="Split")
     return replace(
         layer,
@@ -172,7 +172,7 @@ def _without_sampling(net: NetDef, layer: LayerDef, notes: list[str]) -> LayerDe
 def _label_branches(
     layers: Sequence[LayerDef], dropped: Sequence[LayerDef], gone: set[int], notes: list[str]
 ) -> set[int]:
-    """Layers without weights whose every output is nothing but a label of something dropped."""
+    """Layers without weights that only compute labels for dropped layers."""
     labels = {variable for layer in dropped if layer.type in LABELLED for variable in layer.inputs[1:]}
     scores = {
         variable for layer in dropped if layer.type not in ("Silence", "HDF5Output") for variable in layer.inputs[:1]
@@ -201,10 +201,10 @@ def _add_inference_form(kept: _Kept, loss: LayerDef, remove: bool, notes: list[s
         notes.append(f"dropped {what}; its input {loss.bottoms[0] if loss.bottoms else ''!r} is an output")
         return
     if (form, score) in kept.types_of_readers:
-        notes.append(f"dropped {what}: the network has a {form} of its input already")
+        notes.append(f"dropped {what}: the network already has a {form} of its input")
         return
     if loss.type == "InfogainLoss" and producer is not None and producer.type == "Softmax":
-        notes.append(f"dropped {what}: its input is a Softmax already")
+        notes.append(f"dropped {what}: its input is already a Softmax")
         return
     blob = _output_name(kept, loss, "prob" if form == "Softmax" else "sigmoid")
     notes.append(f"{what} became {form}: blob {blob!r}")
@@ -213,7 +213,7 @@ def _add_inference_form(kept: _Kept, loss: LayerDef, remove: bool, notes: list[s
 
 
 def _output_name(kept: _Kept, loss: LayerDef, usual: str) -> str:
-    """The loss's own second top, `prob` where that is free and this is the only loss, else `<layer>_prob`."""
+    """The loss's own second top, else `prob` if it is free and this is the only loss, else `<layer>_prob`."""
     if len(loss.tops) > 1 and loss.type != "SigmoidCrossEntropyLoss":
         return loss.tops[1]
     return kept.free_name(usual if kept.types[loss.type] == 1 else f"{loss.name}_{usual}")
@@ -223,7 +223,7 @@ def _softmax_after(kept: _Kept, name: str) -> LayerDef:
     source = next((layer for layer in kept.layers if layer.name == name), None)
     if source is None or not source.outputs:
         hint = nearest(name, [layer.name for layer in kept.layers])
-        raise NetworkError(f"{kept.net.path}: no layer to append a Softmax to is called {name!r}{hint}")
+        raise NetworkError(f"{kept.net.path}: cannot append a Softmax to unknown layer {name!r}{hint}")
     blob = kept.free_name("prob")
     return LayerDef(
         "softmax",

@@ -1,4 +1,4 @@
-"""Upgrading a NetParameter of any generation and dialect to V2, step by step as BVLC Caffe does."""
+"""Upgrade a NetParameter of any generation and dialect to V2, with the same steps as BVLC Caffe."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from matnet.converters.graph.upgrade_v0 import upgrade_v0
 from matnet.errors import FileFormatError
 
 MOST_LAYERS = 100_000
-"""How many layers are believed; the deepest published networks have some thousands."""
+"""The most plausible number of layers; the deepest published networks have a few thousand."""
 _DATA_PARAMETERS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param",
                     "WINDOW_DATA": "window_data_param"}
 _TRANSFORM_FIELDS = ("scale", "mean_file", "crop_size", "mirror")
 _SPEC_FIELDS = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "lr_mult",
                 "weight_decay": "decay_mult"}
-"""Lists of a V1 layer -> the ParamSpec field that takes their i-th value."""
+"""List of a V1 layer -> the ParamSpec field for its i-th value."""
 
 
 def generation(net: Message) -> str:
-    """V0, V1 or V2, from what the file holds. FileFormatError if it holds no layer, or absurdly many."""
+    """V0, V1 or V2, by the content of the file. Raises FileFormatError if it has no layers, or implausibly many."""
     layers = net.get("layers")
     if len(layers) + len(net.get("layer")) > MOST_LAYERS:
         raise FileFormatError(f"{net.source.path}: found {len(layers) + len(net.get('layer'))} layers, expected at "
@@ -28,15 +28,15 @@ def generation(net: Message) -> str:
     if layers:
         return "V1"
     if not net.get("layer"):
-        raise FileFormatError(f"{net.source.path}: holds no layer; is it a solver or an empty file?")
+        raise FileFormatError(f"{net.source.path}: no layers; is it a solver or an empty file?")
     return "V2"
 
 
 def upgrade(net: Message, notes: list[str]) -> Message:
-    """A V2 NetParameter made of `net`, which is not changed. Every decision adds a line to `notes`.
+    """A V2 NetParameter from `net`, which is not changed. Every decision adds a line to `notes`.
 
-    The steps run in Caffe's order, each where its trigger holds; the last brings the forks' spellings of
-    dilation and of the pooling's rounding to BVLC's. Raises FileFormatError for what Caffe refuses.
+    The steps run in Caffe's order, if necessary; the last one turns the forks' forms of dilation and pooling rounding
+    into BVLC's. Raises FileFormatError for files that Caffe rejects.
     """
     found = generation(net)
     if found == "V0":
@@ -48,7 +48,7 @@ def upgrade(net: Message, notes: list[str]) -> Message:
 
 
 def _move_transform_fields(net: Message) -> Message:
-    """V1 data layers: scale, mean_file, crop_size and mirror go into transform_param."""
+    """V1 data layers: move scale, mean_file, crop_size and mirror to transform_param."""
     moved = net.shallow_copy()
     moved.set("layers", [_transform_of(layer) for layer in net.get("layers")])
     return moved
@@ -94,7 +94,7 @@ def _upgrade_v1_layer(layer: Message) -> Message:
 
 
 def _param_specs(layer: Message) -> list[Message]:
-    """One ParamSpec per index that any of V1's four lists reaches."""
+    """One ParamSpec per index in any of V1's four lists."""
     count = max(len(layer.get(name)) for name in _SPEC_FIELDS)
     specs = [Message("ParamSpec", layer.source, layer.position) for _ in range(count)]
     for name, target in _SPEC_FIELDS.items():
@@ -117,7 +117,7 @@ def _input_layer(net: Message, notes: list[str]) -> Message:
         raise FileFormatError(f"{net.place('input_shape')}: {len(shapes)} input_shape blocks for "
                               f"{len(inputs)} inputs; expected one for each")
     if not shapes:
-        notes.append(f"no shape is given for the inputs {', '.join(inputs)}")
+        notes.append(f"inputs without a shape: {', '.join(inputs)}")
     layer = Message("LayerParameter", net.source, net.position)
     layer.set("name", "input")
     layer.set("type", "Input")
@@ -132,7 +132,7 @@ def _input_layer(net: Message, notes: list[str]) -> Message:
 
 
 def _each_layer(net: Message, notes: list[str]) -> Message:
-    """The steps that look at one V2 layer at a time."""
+    """The steps that change one V2 layer at a time."""
     upgraded = net.shallow_copy()
     layers = net.get("layer")
     for change in (_freeze_batch_norm, _one_dilation, _one_round_mode):
@@ -142,7 +142,7 @@ def _each_layer(net: Message, notes: list[str]) -> Message:
 
 
 def _freeze_batch_norm(layer: Message, notes: list[str]) -> Message:
-    """Statistics are no parameters to learn: lr_mult = decay_mult = 0 for each of three ParamSpecs."""
+    """Set lr_mult = decay_mult = 0 for the three ParamSpecs of a BatchNorm, because its statistics are not learned."""
     if layer.get("type") != "BatchNorm" or len(layer.get("param")) != 3:
         return layer
     layer = layer.shallow_copy()
@@ -162,8 +162,8 @@ def _one_dilation(layer: Message, notes: list[str]) -> Message:
     if given in ([], ["dilation"]):
         return layer
     if len(given) > 1 and given != ["hole_h", "hole_w"]:
-        raise FileFormatError(f"{convolution.place(given[0])}: the dilation is given in several ways "
-                              f"({', '.join(given)}); keep one")
+        raise FileFormatError(f"{convolution.place(given[0])}: several fields give the dilation "
+                              f"({', '.join(given)}); keep only one")
     pair = given[0].startswith("hole_")
     values = [convolution.get("hole_h"), convolution.get("hole_w")] if pair else [convolution.get(given[0])]
     convolution = convolution.shallow_copy()
@@ -178,12 +178,12 @@ def _one_dilation(layer: Message, notes: list[str]) -> Message:
 
 
 def _one_round_mode(layer: Message, notes: list[str]) -> Message:
-    """`ceil_mode` (a fork's) becomes BVLC's `round_mode`, which has the opposite sense: 1 is FLOOR."""
+    """A fork's `ceil_mode` becomes BVLC's `round_mode`, which has the opposite sense: 1 is FLOOR."""
     pooling = layer.get("pooling_param")
     if not pooling.has("ceil_mode"):
         return layer
     if pooling.has("round_mode"):
-        raise FileFormatError(f"{pooling.place('ceil_mode')}: ceil_mode and round_mode are given; keep one")
+        raise FileFormatError(f"{pooling.place('ceil_mode')}: both ceil_mode and round_mode are given; keep only one")
     mode = "CEIL" if pooling.get("ceil_mode") else "FLOOR"
     pooling = pooling.shallow_copy()
     pooling.clear("ceil_mode")

@@ -1,4 +1,4 @@
-"""V0 -> V1: padding layers folded into their consumers, flat layer records sorted into parameter messages."""
+"""Upgrade V0 to V1: fold padding layers into their readers, move flat layer fields to parameter messages."""
 
 from __future__ import annotations
 
@@ -46,20 +46,19 @@ _FIELDS: dict[str, dict[str, str]] = {
     "concat_dim": {"CONCAT": "concat_param.concat_dim"},
     "hdf5_output_param": {"HDF5_OUTPUT": "hdf5_output_param"},
 }
-"""V0 field -> V1 layer type ("" for every type) -> where its value goes."""
+"""V0 field -> V1 layer type ("" for every type) -> V1 field."""
 
 _SAME = ("name", "blobs", "blobs_lr", "weight_decay")
 _WITHOUT_MEANING = ("type", "new_num", "new_channels", "img_aug_type", "img_sampling_type", "vis_label",
                     "channels", "save_dir", "label_rank", "top_k", "margin", "root_img_dir", "crop_meanfile")
-"""Read elsewhere, dropped silently by Caffe too, or of use only to VGG's data and loss layers."""
+"""Fields read elsewhere, also dropped silently by Caffe, or used only by VGG's data and loss layers."""
 
 
 def upgrade_v0(net: Message, notes: list[str]) -> Message:
-    """A V0 NetParameter as V1, by BVLC Caffe's UpgradeV0Net. Adds a note for every dropped field.
+    """A V0 NetParameter as V1, like BVLC Caffe's UpgradeV0Net. Adds a note for every dropped field.
 
-    A type string that Caffe does not know is kept as it is, so that whoever lowers the net can list
-    all unknown layers. Raises FileFormatError for a padding layer that feeds anything but one convolution or
-    pooling layer.
+    Unknown type strings are kept, so that lowering can list all unknown layers. Raises FileFormatError for a padding
+    layer that feeds anything other than one convolution or pooling layer.
     """
     upgraded = Message(net.type, net.source, net.position)
     for name in ("name", "input", "input_dim", "force_backward"):
@@ -74,7 +73,7 @@ def _type_of(layer: Message) -> str:
 
 
 def _fold_padding(net: Message, notes: list[str]) -> list[Message]:
-    """The layers without `padding` ones; each consumer of one reads its bottom and takes over its pad."""
+    """The layers without padding layers; the reader of each gets its bottom and its pad."""
     producers: dict[str, Message | None] = dict.fromkeys(net.get("input"))
     kept = []
     for layer in net.get("layers"):
@@ -86,7 +85,7 @@ def _fold_padding(net: Message, notes: list[str]) -> list[Message]:
             padding = producers[bottom]
             if padding is not None and _type_of(padding) == "padding":
                 _take_over(padding, layer, index)
-                notes.append(f"padding layer {_name_of(padding)!r} is folded into {_name_of(layer)!r}")
+                notes.append(f"padding layer {_name_of(padding)!r} folded into {_name_of(layer)!r}")
         producers.update(dict.fromkeys(layer.get("top"), layer))
         if _type_of(layer) != "padding":
             kept.append(layer)
@@ -102,11 +101,11 @@ def _take_over(padding: Message, consumer: Message, index: int) -> None:
     where = f"{padding.place()}: padding layer {_name_of(padding)!r}"
     if _type_of(consumer) not in ("conv", "pool"):
         raise FileFormatError(f"{where} feeds {_name_of(consumer)!r} of type {_type_of(consumer)!r}; "
-                              "only conv and pool layers can take padding over")
+                              "only conv and pool layers can have padding")
     counts = len(padding.get("bottom")), len(padding.get("top")), len(consumer.get("bottom"))
     if counts != (1, 1, 1):
-        raise FileFormatError(f"{where} has {counts[0]} bottoms and {counts[1]} tops, and what it feeds, "
-                              f"{_name_of(consumer)!r}, has {counts[2]} bottoms; expected one each")
+        raise FileFormatError(f"{where} has {counts[0]} bottoms and {counts[1]} tops, and its reader "
+                              f"{_name_of(consumer)!r} has {counts[2]} bottoms; expected one each")
     record = consumer.get("layer").shallow_copy()
     record.set("pad", padding.get("layer").get("pad"))
     consumer.set("layer", record)
@@ -115,7 +114,7 @@ def _take_over(padding: Message, consumer: Message, index: int) -> None:
 
 
 def _upgrade_layer(layer: Message, notes: list[str]) -> Message:
-    """One V0 connection as a V1 layer; a layer that is V1 already stays as it is."""
+    """One V0 connection as a V1 layer; a V1 layer is returned unchanged."""
     if not layer.has("layer"):
         return layer
     record: Message = layer.get("layer")
@@ -140,7 +139,7 @@ def _upgrade_layer(layer: Message, notes: list[str]) -> Message:
 
 
 def _put(layer: Message, place: str, value: object) -> None:
-    """Set `value` at `message.field`, or as the message itself; repeated fields get it appended."""
+    """Set `value` at `message.field`, or as the message itself; append it to repeated fields."""
     outer, _, inner = place.partition(".")
     if not inner:
         layer.set(outer, value)

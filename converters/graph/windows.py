@@ -17,7 +17,7 @@ Pair = tuple[int, int]
 class Window:
     """Kernel, stride, pad and dilation of a Caffe layer, each (height, width).
 
-    pad: at the top and at the left. after: at the bottom and at the right, where a fork states it apart.
+    pad: at the top and left. after: at the bottom and right, if a fork gives it separately.
     """
 
     kernel: Pair
@@ -38,7 +38,7 @@ class Window:
         return extent(self.kernel[0], self.dilation[0]), extent(self.kernel[1], self.dilation[1])
 
     def centre(self, axis: int) -> Fraction:
-        """Where, in input pixels, output 0 looks: (span - 1) / 2 - pad."""
+        """The centre of the window of output 0, in input pixels: (span - 1) / 2 - pad."""
         return Fraction(self.spans[axis] - 1, 2) - self.pad[axis]
 
 
@@ -46,8 +46,8 @@ def convolution_window(param: Message) -> Window:
     """The window of a Convolution, Deconvolution or Im2col layer (BVLC Caffe, base convolution layer).
 
     Forks' `hole`, `hole_h`, `hole_w` and `filter_stride` mean dilation; `pad_l`, `pad_r`, `pad_t` and `pad_b` are the
-    pads of four sides, which take the place of `pad` (Synopsys' fork). Raises NetworkError for sizes that
-    are missing, zero, given twice, or given for another number of axes than two.
+    pads of the four sides, instead of `pad` (Synopsys' fork). Raises NetworkError for sizes that are missing, zero,
+    given twice, or not for two axes.
     """
     kernel = _pair(param, "kernel", repeated="kernel_size")
     stride = _pair(param, "stride", repeated="stride", default=1)
@@ -60,8 +60,8 @@ def convolution_window(param: Message) -> Window:
 def pooling_window(param: Message, size: tuple[int | None, int | None]) -> Window:
     """The window of a Pooling layer on an input of `size` (height, width; BVLC Caffe, pooling layer).
 
-    Global pooling needs a known size. Raises NetworkError for missing or zero sizes, for a pad that is not
-    smaller than the kernel, and for kernel, pad or stride beside global pooling.
+    Global pooling needs a known size. Raises NetworkError for missing or zero sizes, for a pad that is not smaller than
+    the kernel, and for a kernel, pad or stride with global pooling.
     """
     if param.get("global_pooling"):
         return _global_window(param, size)
@@ -99,13 +99,13 @@ SIDES = ("pad_t", "pad_b", "pad_l", "pad_r")
 
 
 def _pads(param: Message) -> tuple[Pair, Pair | None]:
-    """Pads (height, width) before the input, and behind it where the four sides are given one by one."""
+    """Pads (height, width) before the input, and after it if the four sides are given separately."""
     both = _pair(param, "pad", repeated="pad", default=0)
     top, bottom, left, right = (int(param.get(name)) for name in SIDES)
     if not any((top, bottom, left, right)):
         return both, None
     if both != (0, 0):
-        raise NetworkError("gives both pad and pad_l, pad_r, pad_t or pad_b; keep one of them")
+        raise NetworkError("has both pad and pad_l, pad_r, pad_t or pad_b; keep only one")
     return (top, left), (bottom, right)
 
 
@@ -115,14 +115,14 @@ def _pair(param: Message, stem: str, repeated: str, default: int | None = None) 
     listed = list(value) if isinstance(value, list) else [value] if param.has(repeated) else []
     if param.has(f"{stem}_h") or param.has(f"{stem}_w"):
         if listed:
-            raise NetworkError(f"gives both {repeated} and {stem}_h / {stem}_w; keep one of them")
+            raise NetworkError(f"has both {repeated} and {stem}_h / {stem}_w; keep only one")
         return int(param.get(f"{stem}_h")), int(param.get(f"{stem}_w"))
     if not listed:
         if default is None:
             raise NetworkError(f"has no {repeated}; add one")
         return default, default
     if len(listed) > 2:
-        raise NetworkError(f"{repeated} has {len(listed)} values; only windows of height and width are supported")
+        raise NetworkError(f"{repeated} has {len(listed)} values; only two-dimensional windows are supported")
     return int(listed[0]), int(listed[-1])
 
 
@@ -138,7 +138,7 @@ def _dilation(param: Message) -> Pair:
 def _refuse_zeros(window: Window) -> None:
     for name, pair in (("kernel", window.kernel), ("stride", window.stride), ("dilation", window.dilation)):
         if min(pair) < 1:
-            raise NetworkError(f"{name} {_text(pair)} has a zero; kernel, stride and dilation are at least 1")
+            raise NetworkError(f"{name} {_text(pair)} has a zero; kernel, stride and dilation must be at least 1")
 
 
 def _text(pair: Pair) -> str:

@@ -1,4 +1,4 @@
-"""Lowering: one function per Caffe layer type that adds its MatConvNet form to a network; one family per file."""
+"""Lowering: one function per Caffe layer type, which adds its MatConvNet form to a network; one family per file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions of one value: stock blocks where they compute the same, extension blocks otherwise."""
+"""Elementwise functions: stock layers if they compute the same, otherwise extension layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ONE = np.ones((1, 1), np.float32)
 
 @lowers("ReLU")
 def relu(layer: LayerDef, net: Builder) -> None:
-    """ReLU with negative_slope as its leak; a fork's `relu6` also cuts at 6."""
+    """ReLU with negative_slope as its leak; a fork's `relu6` also clips at 6."""
     if layer.params.get("relu_param").get("relu6"):
         relu6(layer, net)
         return
@@ -29,7 +29,7 @@ def relu(layer: LayerDef, net: Builder) -> None:
 
 @lowers("PReLU")
 def prelu(layer: LayerDef, net: Builder) -> None:
-    """max(x, 0) - a max(-x, 0): exact, since one of the two terms is zero; one slope for all is a leak."""
+    """max(x, 0) - a max(-x, 0): exact, because one term is zero; a single slope becomes a leak."""
     shared = layer.params.get("prelu_param").get("channel_shared")
     channels = net.channels(layer)
     slope = net.weight(layer, 0, () if shared else (channels,))
@@ -53,7 +53,7 @@ def sigmoid(layer: LayerDef, net: Builder) -> None:
 
 @lowers("TanH")
 def tanh(layer: LayerDef, net: Builder) -> None:
-    """An extension; 2 sigmoid(2x) - 1, which loses digits near 0, only where extensions are to be avoided."""
+    """An extension; with extensions `avoid`, 2 sigmoid(2x) - 1, which loses digits near 0."""
     if net.options.extensions == "allow":
         net.pointwise(layer, extension.TanH())
         return
@@ -72,7 +72,7 @@ def absolute(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Power")
 def power(layer: LayerDef, net: Builder) -> None:
-    """(shift + scale x) ^ power: a Scale, its square as a product with itself; other powers are an extension."""
+    """(shift + scale x) ^ power: a Scale, multiplied with itself for power 2; an extension for other powers."""
     param = layer.params.get("power_param")
     exponent, factor, shift = param.get("power"), param.get("scale"), param.get("shift")
     x = net.operand(layer.inputs[0])
@@ -151,13 +151,13 @@ def hard_swish(layer: LayerDef, net: Builder) -> None:
 def relu6(layer: LayerDef, net: Builder) -> None:
     """Clip from 0 to 6 (MobileNet forks)."""
     if layer.params.get("relu_param").get("negative_slope"):
-        raise UnsupportedLayersError("has a negative_slope; a ReLU6 is 0 below 0")
+        raise UnsupportedLayersError("has a negative_slope, which ReLU6 does not support")
     net.pointwise(layer, extension.Clip(min=0.0, max=6.0))
 
 
 @lowers("Dropout")
 def dropout(layer: LayerDef, net: Builder) -> None:
-    """DropOut, the identity at test time; a fork's `scale_train: false` scales by the share that training keeps."""
+    """DropOut, the identity at test time; a fork's `scale_train: false` scales by the fraction kept in training."""
     param = layer.params.get("dropout_param")
     ratio = param.get("dropout_ratio")
     if not param.get("scale_train"):
@@ -178,7 +178,7 @@ def spatial_dropout(layer: LayerDef, net: Builder, values: dict[str, Any]) -> No
 def affine(
     layer: LayerDef, net: Builder, factor: float, shift: float, variable: str
 ) -> tuple[Scale, list[str], list[str]]:
-    """The op, inputs and params of `factor * variable + shift` with the same numbers everywhere."""
+    """The op, inputs and params of `factor * variable + shift` with scalar factor and shift."""
     params = [net.param(layer, "mult", np.float32(factor) * ONE)]
     if shift:
         params.append(net.param(layer, "bias", np.float32(shift) * ONE))
@@ -186,6 +186,6 @@ def affine(
 
 
 def scaled(layer: LayerDef, net: Builder, part: str, variable: str, factor: float) -> str:
-    """A variable times a number, as a layer in between."""
+    """Add an intermediate layer that multiplies a variable by a number."""
     name = net.param(layer, f"{part}_mult", np.float32(factor) * ONE)
     return net.step(layer, part, Scale(size=(1, 1, 1, 1), hasBias=False), [variable], [name])

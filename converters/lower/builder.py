@@ -1,4 +1,4 @@
-"""The network under construction: where lowering functions find shapes and weights, and put layers."""
+"""The network under construction: gives lowering functions shapes and weights, and collects their layers."""
 
 from __future__ import annotations
 
@@ -34,16 +34,15 @@ from matnet.params import Param, owned
 from matnet.shapes import Shape
 
 LARGEST_BLOB = 1 << 29
-"""Values of the largest parameter blob: 2 GiB of float32, all that a caffemodel can hold."""
+"""The most values of a parameter blob: 2 GiB of float32, the limit of a caffemodel."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """What a Caffe variable is in the network: the variable that holds it, and Caffe's own shape.
+    """A Caffe variable in the network: the variable that holds it, and Caffe's shape.
 
-    The variable's four sizes are the shape completed with ones; or, for a blob that only merges trailing
-    axes (Flatten), the sizes before the merge, in the same order; or, for more than four axes, any sizes of as many
-    values in the same order.
+    The variable's four sizes are the shape padded with ones; or, for a blob with merged trailing axes (Flatten), the
+    sizes before the merge; or, for more than four axes, any sizes with the same values in the same order.
     """
 
     variable: str
@@ -52,18 +51,17 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class ParamBlob:
-    """A parameter blob in the shape that a layer expects; equal keys mean that Caffe shares the blob."""
+    """A parameter blob in the shape that a layer expects; blobs with equal keys are shared in Caffe."""
 
     array: np.ndarray
     key: tuple[str, ...]
 
 
 class Builder:
-    """Layers, params and shapes so far.
+    """The layers, params and shapes so far.
 
-    problems: what is wrong with weights. placeholders: params whose numbers stand in weights that are not given.
-    emitted: Caffe layer -> the layers that stand for it. joined: Scale layers that a BatchNorm took in.
-    crop_offsets: where each Crop cuts.
+    problems: errors in weights. placeholders: params without values, because no weights are given. emitted: Caffe layer
+    -> its network layers. joined: Scale layers merged into a BatchNorm. crop_offsets: the offsets of each Crop.
     """
 
     def __init__(self, graph: NamedGraph, options: ConversionOptions, net: Network, with_weights: bool) -> None:
@@ -79,7 +77,7 @@ class Builder:
         self.joined: list[str] = []
         self.blob_shapes: dict[tuple[str, int], Shape] = {}
         self.placeholders: set[str] = set()
-        self.unsized: set[str] = set()  # what layers of unknown types write, and what depends on its sizes
+        self.unsized: set[str] = set()  # outputs of unknown layers, and variables with sizes that depend on them
         self.readers = Counter(variable for layer in graph.layers for variable in layer.inputs)
         self._reserved = {name for layer in graph.layers for name in (*layer.inputs, *layer.outputs, *layer.tops)}
         self._reserved.update(graph.inputs, graph.inputs.values())
@@ -89,7 +87,7 @@ class Builder:
     # -- blobs --------------------------------------------------------------------------------------
 
     def declare(self, variable: str, shape: Sizes) -> None:
-        """Enter an input of Caffe's `shape`."""
+        """Add an input with Caffe's `shape`."""
         self.values[variable] = Value(variable, shape)
         self.sizes[variable] = padded(shape)
 
@@ -98,7 +96,7 @@ class Builder:
         return self.values[variable].shape
 
     def operand(self, variable: str) -> str:
-        """The network variable whose four sizes are Caffe's shape; a merge of axes is carried out first."""
+        """The network variable with Caffe's shape as its four sizes; adds a layer for merged axes if necessary."""
         value = self.values[variable]
         if self.sizes[value.variable] == padded(value.shape) or not known(self.sizes[value.variable]):
             return value.variable
@@ -110,7 +108,7 @@ class Builder:
         return len(value.shape) <= 4 and known(stored) and stored != padded(value.shape)
 
     def stored(self, variable: str) -> str:
-        """`operand`, or for more than four axes the network variable that holds the values in their order."""
+        """`operand`, or for more than four axes the network variable with the values in the same order."""
         value = self.values[variable]
         return value.variable if len(value.shape) > 4 else self.operand(variable)
 
@@ -119,28 +117,28 @@ class Builder:
         return [self.operand(variable) for variable in layer.inputs]
 
     def axis(self, layer: LayerDef, axis: int) -> int:
-        """A possibly negative axis of the first input as 0, 1, ...; NetworkError for one that it does not have."""
+        """A possibly negative axis of the first input as 0, 1, .... Raises NetworkError if it does not exist."""
         rank = len(self.shape(layer.inputs[0]))
         found = axis + rank if axis < 0 else axis
         if not 0 <= found < max(rank, 1):
-            raise NetworkError(f"axis {axis} does not exist in a blob of {rank} axes; use 0 to {rank - 1}")
+            raise NetworkError(f"axis {axis} does not exist in a blob with {rank} axes; use 0 to {rank - 1}")
         return found
 
     def channels(self, layer: LayerDef) -> int:
-        """The size of axis 1 of the first input; ShapeError if there is no such axis, or its size is not known."""
+        """The size of axis 1 of the first input. Raises ShapeError if there is no such axis, or its size is unknown."""
         shape = self.shape(layer.inputs[0])
         if len(shape) < 2:
-            raise ShapeError(f"reads a blob of {len(shape)} axes; expected at least N x C")
+            raise ShapeError(f"reads a blob with {len(shape)} axes; expected at least N x C")
         if shape[1] is None:
-            raise SizeNeededError("the number of its input channels is not known")
+            raise SizeNeededError("its number of input channels is unknown")
         return shape[1]
 
     def is_last_value(self, variable: str) -> bool:
-        """Whether a blob still has this value after a forward pass, so that it must stay available."""
+        """Whether this is a blob's value after a forward pass, which must stay available."""
         return variable in self.graph.finals.values()
 
     def give_sizes(self) -> str:
-        """Advice that names every input of unknown size, and what of it is unknown; "" if all are known."""
+        """Advice that lists every input of unknown size, and its unknown axes; "" if all sizes are known."""
         shapes = {blob: self.values[name].shape for blob, name in self.graph.inputs.items() if name in self.values}
         forms = {blob: _form(shape) for blob, shape in shapes.items() if not known(shape)}
         if not forms:
@@ -152,19 +150,19 @@ class Builder:
     # -- weights ------------------------------------------------------------------------------------
 
     def weight(self, layer: LayerDef, index: int, shape: Sizes) -> ParamBlob:
-        """Blob `index` of a layer as float32 of `shape`, by Caffe's matching rule or its filler.
+        """Blob `index` of a layer as float32 with `shape`, by Caffe's matching rule or its filler.
 
-        What does not fit is entered in `problems`, and zeros stand in for it so that one error can name all.
+        Blobs that do not fit are added to `problems` and replaced by zeros, so that one error can list all.
         """
         shared = layer.share_names[index] if index < len(layer.share_names) else ""
         key = ("shared", shared) if shared else ("own", layer.name, str(index))
         if not known(shape):
-            raise SizeNeededError(f"blob {index} must have the shape {text(shape)}")
+            raise SizeNeededError(f"blob {index} must have shape {text(shape)}")
         expected = numbers(shape)
         if 0 in expected:
             raise ShapeError(f"blob {index} would be empty ({text(expected)}); is num_output missing?")
         if prod(expected) > LARGEST_BLOB:
-            raise ShapeError(f"blob {index} would have {prod(expected):,} values, more than a caffemodel can hold")
+            raise ShapeError(f"blob {index} would have {prod(expected):,} values, too many for a caffemodel")
         self.blob_shapes[layer.name, index] = expected
         try:
             return ParamBlob(self._blob_values(layer, index, expected), key)
@@ -183,7 +181,7 @@ class Builder:
         return filler_values(layer, index, shape)
 
     def param(self, layer: LayerDef, suffix: str, value: np.ndarray, *sources: ParamBlob) -> str:
-        """Enter `value` as param `<layer>_<suffix>`, or find the one that `sources` gave the same value; its name."""
+        """Add `value` as param `<layer>_<suffix>`, or reuse one with the same `sources` and value. Returns its name."""
         key = (suffix, value.shape, *(weight.key for weight in sources))
         known = self._params.get(key) if sources else None
         if known is not None and (not self.with_weights or np.array_equal(self.net.params[known].value, value)):
@@ -200,7 +198,7 @@ class Builder:
     # -- layers -------------------------------------------------------------------------------------
 
     def step(self, layer: LayerDef, part: str, op: Op, inputs: Sequence[str], params: Sequence[str] = ()) -> str:
-        """Add a layer in between, called `<layer>_<part>`, with one fresh output variable; that variable."""
+        """Add an intermediate layer `<layer>_<part>` with one new output variable, and return the variable."""
         name = f"{layer.name}_{part}"
         variable = name
         while variable in self._reserved:
@@ -221,8 +219,8 @@ class Builder:
     ) -> None:
         """Add the layer that writes the Caffe layer's tops (those in `tops`).
 
-        inputs: network variables, by default `operands(layer)`. rank: of the tops, by default that of the
-        first bottom. part: for the second and later layers that write tops of one Caffe layer.
+        inputs: network variables, by default `operands(layer)`. rank: of the tops, by default that of the first bottom.
+        part: a name for the second and later layers of one Caffe layer.
         """
         inputs = self.operands(layer) if inputs is None else inputs
         rank = len(self.shape(layer.inputs[0])) if rank is None else rank
@@ -232,7 +230,7 @@ class Builder:
             self.give_rank(variable, rank)
 
     def give_rank(self, variable: str, rank: int) -> None:
-        """State how many axes Caffe's blob has where a layer writes it."""
+        """Set the number of axes of Caffe's blob at the layer that writes it."""
         self.values[variable] = Value(variable, merged(self.sizes[variable], rank))
 
     def pointwise(self, layer: LayerDef, op: Op, params: Sequence[str] = ()) -> None:
@@ -248,7 +246,7 @@ class Builder:
         self.values[layer.outputs[0]] = Value(layer.outputs[0], value.shape)
 
     def same(self, layer: LayerDef, shape: Sizes | None = None, bottom: int = 0) -> None:
-        """Let every top be the value of a bottom, under another `shape` if given, without a layer."""
+        """Make every top an alias of a bottom, with another `shape` if given, without a layer."""
         value = self.values[layer.inputs[bottom]]
         for variable in layer.outputs:
             self.values[variable] = Value(value.variable, value.shape if shape is None else shape)
@@ -256,9 +254,9 @@ class Builder:
             self.unsized.update(layer.outputs)
 
     def carry_out(self, variable: str) -> str:
-        """Add the layer that merges a variable's trailing axes, which so far are merged in name only; its output.
+        """Add the layer that actually merges a variable's trailing axes, and return its output.
 
-        A variable that is only another name for an input becomes a copy of it.
+        A variable that is only an alias of an input becomes a copy.
         """
         value = self.values[variable]
         layer = next(layer for layer in self.graph.layers if variable in layer.outputs)
@@ -272,9 +270,9 @@ class Builder:
         return made
 
     def write_instead(self, writer: Layer, lost: str, layer: LayerDef) -> None:
-        """Let `writer` write the top of `layer`, which it takes over, instead of the variable `lost`.
+        """Let `writer` write the top of the merged `layer`, instead of the variable `lost`.
 
-        MatConvNet's importer keeps the name that the writer's own output had.
+        MatConvNet's importer keeps the name of the writer's own output.
         """
         kept = layer.outputs[0]
         self.emitted.setdefault(layer.name, []).append(writer.name)
@@ -300,7 +298,7 @@ class Builder:
         self.note(layer, f"is kept as it is and cannot run{why}")
 
     def settle(self, variable: str, shape: Sizes) -> None:
-        """State Caffe's shape of a variable whose sizes could not be worked out from unknown ones."""
+        """Set Caffe's shape of a variable, if it could not be inferred from unknown sizes."""
         if not known(self.sizes[variable]):
             self.declare(variable, shape)
 
@@ -317,7 +315,7 @@ class Builder:
             if any(size is not None and size < 1 for size in found):
                 raise ShapeError(f"its output {variable!r} would be empty ({text(found)}); use a larger input")
             if prod(size or 1 for size in found) > LARGEST:
-                raise ShapeError(f"its output {variable!r} of {text(found)} has more values than Caffe can count")
+                raise ShapeError(f"its output {variable!r} of {text(found)} has more values than Caffe supports")
             self.sizes[variable] = found
         if self.unsized.intersection(layer.inputs):
             self.unsized.update(outputs, layer.outputs)
@@ -329,17 +327,17 @@ class Builder:
     # -- reporting ----------------------------------------------------------------------------------
 
     def note(self, layer: LayerDef, text: str) -> None:
-        """Keep a decision for the user."""
+        """Add a note about a decision."""
         self.net.source.notes.append(f"layer {layer.name!r} ({layer.type}): {text}")
 
 
 def _form(shape: Sizes) -> Sequence[str]:
-    """The axes of an input that a person has to give: those from the first unknown one on, except for the images."""
+    """The axes of an input that the user must give: from the first unknown one on, except the number of images."""
     axes = "NCHW" if len(shape) == 4 else "ABCDEFGH"[: len(shape)]
     first = next((place for place in range(1, len(shape)) if shape[place] is None), 0)
     return axes[min(first, 2) if len(shape) == 4 else 0 :]
 
 
 def describe(layer: LayerDef) -> str:
-    """Where a layer stands and what it is, to begin an error with."""
+    """The position, name and type of a layer, for the beginning of an error."""
     return f"{layer.place}, layer {layer.name!r} ({layer.type})"

@@ -1,4 +1,4 @@
-"""Several blobs into one: Eltwise, Concat, Crop, MergeCrop, Axpy."""
+"""Layers that combine blobs: Eltwise, Concat, Crop, MergeCrop, Axpy."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def eltwise(layer: LayerDef, net: Builder) -> None:
     inputs = net.operands(layer)
     _require_one_shape(layer, net)
     if coefficients and operation in ("PROD", "DIV"):
-        raise NetworkError("a product or quotient takes no coeff; remove them")
+        raise NetworkError("PROD and DIV do not allow coeff; remove it")
     if operation == "DIV" and len(inputs) != 2:
-        raise NetworkError(f"divides {len(inputs)} bottoms; expected 2")
+        raise NetworkError(f"DIV has {len(inputs)} bottoms; expected 2")
     if coefficients and len(coefficients) != len(inputs):
-        raise NetworkError(f"has {len(coefficients)} coeff for {len(inputs)} bottoms; expected one for each, or none")
+        raise NetworkError(f"has {len(coefficients)} coeff for {len(inputs)} bottoms; expected one per bottom, or none")
     if operation == "SUM":
         net.finish(layer, Sum(), _weighted(layer, net, inputs, coefficients))
     elif operation == "PROD":
@@ -64,7 +64,7 @@ def _product(layer: LayerDef, net: Builder, inputs: list[str]) -> None:
 
 
 def _maximum(layer: LayerDef, net: Builder, inputs: list[str]) -> None:
-    """max(a, b) = b + max(a - b, 0), one input after another; it rounds, which the extension does not."""
+    """max(a, b) = b + max(a - b, 0) for all inputs in turn; unlike the extension, it rounds."""
     x, *others = inputs
     for index, other in enumerate(others, 2):
         minus = scaled(layer, net, f"minus{index}", other, -1.0)
@@ -94,10 +94,10 @@ def axpy(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Concat", bottoms=(1, None))
 def concat(layer: LayerDef, net: Builder) -> None:
-    """Concat along MATLAB's dimension for the axis; `concat_dim` counts only where it is given."""
+    """Concat along MATLAB's dimension for the axis; `concat_dim` is used only if set."""
     param = layer.params.get("concat_param")
     if param.has("concat_dim") and param.has("axis"):
-        raise NetworkError("gives both concat_dim and axis; keep one of them")
+        raise NetworkError("has both concat_dim and axis; keep only one")
     axis = net.axis(layer, param.get("concat_dim" if param.has("concat_dim") else "axis"))
     if len(layer.inputs) == 1:
         net.same(layer)
@@ -107,7 +107,7 @@ def concat(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Crop", bottoms=2)
 def crop(layer: LayerDef, net: Builder) -> None:
-    """Crop: at the given offsets, else where the geometry of the layers aligns both inputs (FCN's branch of Caffe)."""
+    """Crop at the given offsets, by default at those that align both inputs by geometry (FCN's branch of Caffe)."""
     if not layer.params.has("crop_param"):
         _aligned_crop(layer, net)
         return
@@ -115,34 +115,34 @@ def crop(layer: LayerDef, net: Builder) -> None:
     axis, given = net.axis(layer, param.get("axis")), [int(offset) for offset in param.get("offset")]
     rank = len(net.shape(layer.inputs[0]))
     if len(given) not in (0, 1, rank - axis):
-        raise NetworkError(f"has {len(given)} offsets for {rank - axis} axes; expected one for all, or one for each")
+        raise NetworkError(f"has {len(given)} offsets for {rank - axis} axes; expected one offset, or one per axis")
     _crop_at(layer, net, axis, given if len(given) > 1 else (given or [0]) * (rank - axis))
 
 
 def _aligned_crop(layer: LayerDef, net: Builder) -> None:
     if net.options.crop == "caffe":
-        net.note(layer, "has no offset; it cuts at 0, 0 as BVLC Caffe does")
+        net.note(layer, "has no offset; crops at 0, 0 like BVLC Caffe")
         _crop_at(layer, net, 2, [0, 0])
         return
     sizes = {name: (net.sizes[value.variable][2], net.sizes[value.variable][3]) for name, value in net.values.items()}
     try:
         offsets = crop_offsets(net.graph.layers, layer, net.crop_offsets, sizes)
     except NetworkError as error:  # FCN's branch of Caffe refuses such a layer, so the file is BVLC's
-        net.note(layer, f"has no offset and cuts at 0, 0 as BVLC Caffe does, since its geometry gives none: {error}")
+        net.note(layer, f"has no offset; crops at 0, 0 like BVLC Caffe, because alignment failed: {error}")
         _crop_at(layer, net, 2, [0, 0])
         return
     if offsets is None:
-        net.note(layer, "its inputs have no common blob to align them by, so it cuts at 0, 0 as BVLC Caffe does")
+        net.note(layer, "has no offset; crops at 0, 0 like BVLC Caffe, because its inputs have no common blob")
         offsets = (0, 0)
     else:
         place = f"{offsets[0]}, {offsets[1]}"
         option = in_words("crop='caffe'", "--crop caffe")
-        net.note(layer, f"has no offset; aligned by geometry it cuts at {place} ({option}: at 0, 0)")
+        net.note(layer, f"has no offset; crops at {place}, aligned by geometry ({option}: at 0, 0)")
     _crop_at(layer, net, 2, list(offsets))
 
 
 def _crop_at(layer: LayerDef, net: Builder, axis: int, offsets: list[int]) -> None:
-    """Stock Crop for height and width, behind a pick of channels where those are cut; else an extension."""
+    """Stock Crop for height and width, after a selection of channels if these are cropped; else an extension."""
     rank = len(net.shape(layer.inputs[0]))
     x, like = net.operands(layer)
     net.crop_offsets[layer.name] = (offsets[2 - axis], offsets[3 - axis]) if rank == 4 and axis <= 2 else (0, 0)
@@ -162,34 +162,34 @@ def _crop_at(layer: LayerDef, net: Builder, axis: int, offsets: list[int]) -> No
 
 def _require_inside(layer: LayerDef, cut: Sizes, wanted: Sizes, axis: int, offsets: list[int]) -> None:
     if len(cut) != len(wanted):
-        raise ShapeError(f"cuts a blob of {len(cut)} axes to the size of one of {len(wanted)}; they must be equal")
+        raise ShapeError(f"its bottoms have {len(cut)} and {len(wanted)} axes; they must have the same number")
     for index, offset in enumerate(offsets, axis):
         have, want = cut[index], wanted[index]
         if have is not None and want is not None and offset + want > have:
             raise ShapeError(
-                f"a cut of {want} at {offset} along axis {index} does not lie inside {layer.bottoms[0]!r} ({text(cut)})"
+                f"a crop of {want} at {offset} along axis {index} is not inside {layer.bottoms[0]!r} ({text(cut)})"
             )
 
 
 @lowers("MergeCrop", bottoms=2)
 def merge_crop(layer: LayerDef, net: Builder) -> None:
-    """The first bottom, and the middle of the second cut to its size: stacked along the channels, or added.
+    """The first bottom, and the second cropped at its centre to the same size: concatenated along channels, or added.
 
-    Source: naibaf7's fork for U-Nets, mergecrop_layer.cpp and .cu. The cut starts at half the difference of the sizes,
-    rounded down. Where the two have different numbers of channels, the fork's kernel stacks them mixed up.
+    Source: naibaf7's fork for U-Nets, mergecrop_layer.cpp and .cu. The crop offset is half the difference of the sizes,
+    rounded down. With different numbers of channels, the fork's kernel mixes up the channels.
     """
     param = layer.params.get("mergecrop_param")
     if not all(param.get("forward")):
-        raise UnsupportedLayersError("forward: false, which puts zeros in place of a bottom, is not supported")
+        raise UnsupportedLayersError("forward: false (zeros instead of a bottom) is not supported")
     small, large = (net.shape(name) for name in layer.inputs)
     if len(small) != 4 or len(large) != 4:
         raise ShapeError(f"its bottoms are {text(small)} and {text(large)}; both must have four axes")
     if small[1] != large[1]:
         raise UnsupportedLayersError(
-            f"its bottoms have {small[1]} and {large[1]} channels; the fork computes a merge only of equal numbers"
+            f"its bottoms have {small[1]} and {large[1]} channels; the fork supports only equal numbers"
         )
     if None in (*small[2:], *large[2:]):
-        raise SizeNeededError("where it cuts depends on the input size, which is not known")
+        raise SizeNeededError("its crop offset depends on the unknown input size")
     offsets = [(have - want) // 2 for have, want in zip(large[2:], small[2:], strict=True) if have and want]
     if min(offsets) < 0:
         raise ShapeError(f"the second bottom, {text(large)}, is smaller than the first, {text(small)}")

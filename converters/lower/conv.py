@@ -1,4 +1,4 @@
-"""Convolution, Deconvolution, InnerProduct and Im2col: everything that is a product with filters."""
+"""Convolution, Deconvolution, InnerProduct and Im2col: products with filters."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from matnet.ops.extensions.reshape import Im2col
 from matnet.shapes import Pad
 
 LARGEST_SELECTION = 1 << 22
-"""Elements of filters that only copy channels: 16 MB, 2048 of 2048 channels."""
+"""The most elements of filters that only copy channels: 16 MB, 2048 of 2048 channels."""
 DEPTHWISE = ("DepthwiseConvolution", "ConvolutionDepthwise")
 
 
 @lowers("Convolution", *DEPTHWISE, bottoms=(1, None), tops=(1, None))
 def convolution(layer: LayerDef, net: Builder) -> None:
-    """Conv; several bottoms share one set of filters."""
+    """Conv; several bottoms share the same filters."""
     param = layer.params.get("convolution_param")
     window = convolution_window(param)
     outputs, channels = _outputs(param), _channels(layer, net, param)
@@ -48,7 +48,7 @@ def convolution(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Deconvolution", bottoms=(1, None), tops=(1, None))
 def deconvolution(layer: LayerDef, net: Builder) -> None:
-    """ConvTranspose; a dilated kernel is written with its holes as zeros, since ConvTranspose has no dilation."""
+    """ConvTranspose; a dilated kernel gets explicit zeros, because ConvTranspose has no dilation."""
     param = layer.params.get("convolution_param")
     window = convolution_window(param)
     outputs, channels, groups = _outputs(param), _channels(layer, net, param), int(param.get("group"))
@@ -69,7 +69,7 @@ def deconvolution(layer: LayerDef, net: Builder) -> None:
 
 @lowers("InnerProduct")
 def inner_product(layer: LayerDef, net: Builder) -> None:
-    """Conv whose kernel is as large as the input: Caffe's K runs over channels, rows, columns in that order."""
+    """Conv with a kernel as large as the input: Caffe's K runs over channels, rows, columns in this order."""
     param = layer.params.get("inner_product_param")
     axis = net.axis(layer, param.get("axis"))
     if axis != 1:
@@ -105,21 +105,21 @@ def _matrix(layer: LayerDef, net: Builder, param: Message, outputs: int, inputs:
 
 
 def _flattened_sizes(layer: LayerDef, net: Builder, sizes: Sizes) -> tuple[int, int, int, int]:
-    """The input's sizes; unknown height and width are worked out from the weights, as a square."""
+    """The input's sizes; unknown height and width are inferred from the weights, as a square."""
     channels, height, width = sizes[1:]
     if channels is not None and (height is None or width is None) and layer.blobs:
         area, rest = divmod(layer.blobs[0].data.size, _outputs(layer.params.get("inner_product_param")) * channels)
         if not rest and isqrt(area) ** 2 == area:
             height = width = isqrt(area)
-            net.note(layer, f"its weights take an input of {height}x{width}; the network's input size is not known")
+            net.note(layer, f"its weights take an input of {height}x{width}; the network's input size is unknown")
     if channels is None or height is None or width is None:
-        raise SizeNeededError("its weights depend on the input size, which is not known")
+        raise SizeNeededError("its weights depend on the unknown input size")
     return sizes[0] or 1, channels, height, width
 
 
 @lowers("Im2col")
 def im2col(layer: LayerDef, net: Builder) -> None:
-    """Conv whose filters each pick one pixel of the window, channel (c * kh + y) * kw + x; an extension for many."""
+    """Conv with filters that each select one pixel of the window, channel (c * kh + y) * kw + x; or an extension."""
     window = convolution_window(layer.params.get("convolution_param"))
     channels = _channels(layer, net, layer.params.get("convolution_param"))
     height, width = window.kernel
@@ -141,19 +141,19 @@ def im2col(layer: LayerDef, net: Builder) -> None:
 
 
 def selectable(channels: int, count: int) -> bool:
-    """Whether filters that pick `count` of so many channels stay small; larger picks are left to extensions."""
+    """Whether filters that select `count` of `channels` channels are small; otherwise extensions are used."""
     return channels * count <= LARGEST_SELECTION
 
 
 def selection(channels: int, chosen: Sequence[int]) -> np.ndarray:
-    """1 x 1 filters that copy the channels `chosen`, in that order, out of `channels`."""
+    """1 x 1 filters that copy the channels `chosen`, in this order, out of `channels`."""
     filters = np.zeros((1, 1, channels, len(chosen)), np.float32, order="F")
     filters[0, 0, list(chosen), range(len(chosen))] = 1
     return filters
 
 
 def zero_padded(layer: LayerDef, net: Builder, variable: str, channels: int, pad: Pad) -> str:
-    """A variable with zeros around it: a 1 x 1 convolution of every channel with 1 (a Conv can pad)."""
+    """A zero-padded variable: a padded 1 x 1 convolution of every channel with 1."""
     if not selectable(channels, 1):
         raise UnsupportedLayersError(f"pads {channels:,} channels; at most {LARGEST_SELECTION:,} are supported")
     ones = net.param(layer, "pad_filter", np.ones((1, 1, 1, channels), np.float32))
@@ -172,7 +172,7 @@ def _params(
 
 def _once_per_bottom(layer: LayerDef, net: Builder, op: Conv | ConvTranspose, params: list[str]) -> None:
     if len(layer.inputs) != len(layer.outputs):
-        raise NetworkError(f"has {len(layer.inputs)} bottoms and {len(layer.outputs)} tops; expected as many of each")
+        raise NetworkError(f"has {len(layer.inputs)} bottoms and {len(layer.outputs)} tops; expected equal numbers")
     for index in range(len(layer.inputs)):
         part = f"{index + 1}" if index else ""
         net.finish(layer, op, [net.operand(layer.inputs[index])], params, tops=slice(index, index + 1), part=part)
@@ -188,24 +188,24 @@ def _outputs(param: Message) -> int:
 def _channels(layer: LayerDef, net: Builder, param: Message) -> int:
     shape = net.shape(layer.inputs[0])
     if len(shape) != 4:
-        raise UnsupportedLayersError(f"reads a blob of {len(shape)} axes; only N x C x H x W is supported")
+        raise UnsupportedLayersError(f"reads a blob with {len(shape)} axes; only N x C x H x W is supported")
     if param.get("axis") not in (1, -3):
         raise UnsupportedLayersError(f"convolves along axis {param.get('axis')}; only axis 1 is supported")
     if shape[1] is None and layer.blobs and len(layer.blobs[0].shape) == 4:
-        outputs, inputs = layer.blobs[0].shape[:2]  # the weights show what no input does
+        outputs, inputs = layer.blobs[0].shape[:2]  # known only from the weights
         return outputs if layer.type == "Deconvolution" else inputs * max(_groups(layer, param, outputs), 1)
     return net.channels(layer)
 
 
 def _groups(layer: LayerDef, param: Message, channels: int) -> int:
-    """Depthwise types of forks imply one group per channel."""
+    """The number of groups; forks' depthwise types imply one group per channel."""
     implied = layer.type in DEPTHWISE and not param.has("group")
     return channels if implied else int(param.get("group"))
 
 
 def _refuse_uneven(what: str, count: int, groups: int) -> None:
     if groups < 1 or count % groups:
-        raise ShapeError(f"{count} {what} do not divide into {groups} groups")
+        raise ShapeError(f"{count} {what} are not divisible by {groups} groups")
 
 
 def _with_holes(filters: np.ndarray, dilation: tuple[int, int]) -> np.ndarray:

@@ -106,7 +106,7 @@ def interp(layer: LayerDef, net: Builder) -> None:
 
 @lowers("MultiStageMeanfield", bottoms=3)
 def multi_stage_meanfield(layer: LayerDef, net: Builder) -> None:
-    """An extension (CRF-RNN); its blobs weigh the spatial and the bilateral filter, and the labels."""
+    """An extension (CRF-RNN); its blobs weight the spatial and the bilateral filter, and the labels."""
     param = layer.params.get("multi_stage_meanfield_param")
     classes = net.channels(layer)
     params = []
@@ -124,7 +124,7 @@ def multi_stage_meanfield(layer: LayerDef, net: Builder) -> None:
 
 @lowers("DenseCRF", bottoms=(2, 3))
 def dense_crf(layer: LayerDef, net: Builder) -> None:
-    """An extension (CCNN; DeepLab, whose third bottom is the image)."""
+    """An extension (CCNN; DeepLab, with the image as third bottom)."""
     if layer.params.has("dense_crf_param"):
         _deeplab_crf(layer, net)
         return
@@ -137,10 +137,10 @@ def dense_crf(layer: LayerDef, net: Builder) -> None:
 
 
 def _deeplab_crf(layer: LayerDef, net: Builder) -> None:
-    """One spread over rows and columns alike, one over all colours, which are not cut to bytes; no labels."""
+    """One standard deviation for rows and columns, one for all colours, which are not rounded to bytes; no labels."""
     param = layer.params.get("dense_crf_param")
     if len(layer.inputs) != 3:
-        raise NetworkError(f"has {len(layer.inputs)} bottoms; expected the scores, the images' sizes and the images")
+        raise NetworkError(f"has {len(layer.inputs)} bottoms; expected 3: scores, image sizes and images")
     places, near, colours = (tuple(param.get(name)) for name in ("pos_xy_std", "bi_xy_std", "bi_rgb_std"))
     op = DenseCRF(
         iterations=param.get("max_iter"),
@@ -161,7 +161,7 @@ def _deeplab_crf(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Parameter", bottoms=0)
 def parameter(layer: LayerDef, net: Builder) -> None:
-    """An extension that gives its blob."""
+    """An extension that outputs its blob."""
     shape = tuple(layer.params.get("parameter_param").get("shape").get("dim"))
     weight = net.weight(layer, 0, shape)
     value = nchw_to_hwcn(weight.array.reshape(shape + (1,) * (4 - len(shape))))

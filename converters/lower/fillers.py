@@ -1,4 +1,4 @@
-"""Values of parameter blobs that a caffemodel need not hold, because the prototxt's filler defines them."""
+"""Values of parameter blobs that may be missing in a caffemodel, because the prototxt's filler defines them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ FILLERS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def filler_values(layer: LayerDef, index: int, shape: Shape) -> np.ndarray:
-    """The values that a constant or bilinear filler gives to blob `index`.
+    """The values of blob `index` by a constant or bilinear filler.
 
-    ShapeError if the file should have held the blob: a random filler's values exist nowhere else.
+    Raises ShapeError for other fillers: the values of a random filler exist only in the file.
     """
     message, names = FILLERS.get(layer.type, ("", ()))
     if index < len(names):
@@ -28,11 +28,11 @@ def filler_values(layer: LayerDef, index: int, shape: Shape) -> np.ndarray:
             return bilinear(shape)
         if kind == "constant":
             return np.full(shape, filler.get("value"), np.float32)
-    raise ShapeError(f"is not in the weights file; expected {'x'.join(map(str, shape)) or 'a single number'}")
+    raise ShapeError(f"missing in the weights file; expected {'x'.join(map(str, shape)) or 'a single number'}")
 
 
 def bilinear(shape: Shape) -> np.ndarray:
-    """Caffe's bilinear filler: every kernel of `shape` (outputs, inputs, h, w) interpolates (BVLC Caffe, filler.hpp).
+    """Caffe's bilinear filler of `shape` (outputs, inputs, h, w), for interpolation (BVLC Caffe, filler.hpp).
 
     >>> bilinear((1, 1, 4, 4))[0, 0, 1]
     array([0.1875, 0.5625, 0.5625, 0.1875], dtype=float32)

@@ -1,4 +1,4 @@
-"""Normalisation: LRN, BatchNorm and the fork's BN, Scale and Bias, MVN, Normalize."""
+"""Normalization: LRN, BatchNorm and forks' BN, Scale and Bias, MVN, Normalize."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from matnet.ops.normalization import LRN, BatchNorm, SpatialNorm
 
 @lowers("LRN")
 def lrn(layer: LayerDef, net: Builder) -> None:
-    """LRN with alpha divided by the window, as MatConvNet multiplies a sum where Caffe takes a mean."""
+    """LRN with alpha divided by the window size, because MatConvNet uses a sum and Caffe a mean."""
     param = layer.params.get("lrn_param")
     size, alpha, beta = param.get("local_size"), param.get("alpha"), param.get("beta")
     if size < 1 or size % 2 == 0:
-        raise NetworkError(f"local_size is {size}; Caffe takes odd windows only")
+        raise NetworkError(f"local_size is {size}; Caffe supports only odd sizes")
     if param.get("norm_region") == "WITHIN_CHANNEL":
         _within_channel(layer, net, size, alpha, beta)
     else:
@@ -33,9 +33,9 @@ def lrn(layer: LayerDef, net: Builder) -> None:
 
 
 def _within_channel(layer: LayerDef, net: Builder, size: int, alpha: float, beta: float) -> None:
-    """SpatialNorm on an image with zeros around, cut back: so every mean divides by size^2, as Caffe's does.
+    """SpatialNorm of the zero-padded image, then cropped, so that every mean divides by size^2, as in Caffe.
 
-    SpatialNorm itself would average the image's own pixels only, which differs along the border.
+    SpatialNorm alone would average only the image's own pixels, which differs along the border.
     """
     variable, channels = net.operand(layer.inputs[0]), net.channels(layer)
     half = size // 2
@@ -46,11 +46,11 @@ def _within_channel(layer: LayerDef, net: Builder, size: int, alpha: float, beta
 
 @lowers("BatchNorm")
 def batch_norm(layer: LayerDef, net: Builder) -> None:
-    """BatchNorm with multipliers 1 and offsets 0; MatConvNet keeps sigma, epsilon included, where Caffe keeps sums."""
+    """BatchNorm with multipliers 1 and biases 0; MatConvNet stores sigma (including epsilon), Caffe stores sums."""
     param = layer.params.get("batch_norm_param")
     own = scales_itself(layer)
     if param.has("use_global_stats") and not param.get("use_global_stats"):
-        net.note(layer, "normalises by the statistics of each batch (use_global_stats: false)")
+        net.note(layer, "normalizes by the statistics of each batch (use_global_stats: false)")
         _normalise_batch(layer, net, param.get("eps"), (3, 4) if own else ())
         return
     channels = 1 if len(net.shape(layer.inputs[0])) == 1 else net.channels(layer)
@@ -65,13 +65,13 @@ def batch_norm(layer: LayerDef, net: Builder) -> None:
     share = 1 / share if share != 0 else share
     sigma2 = variance.array.astype(np.float64) * share + param.get("eps")
     if not (sigma2 > 0).all():
-        raise NetworkError(f"a variance is {sigma2.min() - param.get('eps'):g}; with eps it must be positive")
+        raise NetworkError(f"a variance is {sigma2.min() - param.get('eps'):g}; variance + eps must be positive")
     moments = np.stack([mean.array.astype(np.float64) * share, np.sqrt(sigma2)], axis=1).astype(np.float32)
     _normalise(layer, net, param.get("eps"), moments, (mean, variance, factor), *scale_and_offset)
 
 
 def _normalise_batch(layer: LayerDef, net: Builder, epsilon: float, blobs: tuple[int, ...]) -> None:
-    """By the statistics of the batch itself, then by a scale and an offset if `blobs` are their places."""
+    """Normalize by the statistics of the batch, then apply a scale and a bias if `blobs` has their indices."""
     if not blobs:
         net.finish(layer, BatchStatNorm(epsilon=epsilon))
         return
@@ -108,10 +108,10 @@ def fork_batch_norm(layer: LayerDef, net: Builder) -> None:
 
 
 def _segnet_batch_norm(layer: LayerDef, net: Builder) -> None:
-    """SegNet's BN: with bn_mode INFERENCE a scale and an offset that hold the statistics, else those of the batch."""
+    """SegNet's BN: with bn_mode INFERENCE a scale and bias that include the statistics, else batch statistics."""
     param = layer.params.get("bn_param")
     if param.get("bn_mode") != "INFERENCE":
-        net.note(layer, "normalises by the statistics of each batch (bn_mode: LEARN)")
+        net.note(layer, "normalizes by the statistics of each batch (bn_mode: LEARN)")
         _normalise_batch(layer, net, param.get("var_eps"), (0, 1))
         return
     factor, offset = (net.weight(layer, index, (net.channels(layer),)) for index in (0, 1))
@@ -140,7 +140,7 @@ def _normalise(
 
 @lowers("Scale", bottoms=(1, 2))
 def scale(layer: LayerDef, net: Builder) -> None:
-    """Scale by a learned factor, or by the second bottom; joined with the BatchNorm in front where possible."""
+    """Scale by learned multipliers, or by the second bottom; merged into the BatchNorm before it if possible."""
     param = layer.params.get("scale_param")
     axis = net.axis(layer, param.get("axis"))
     if len(layer.inputs) == 2:
@@ -158,7 +158,7 @@ def scale(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Bias", bottoms=(1, 2))
 def bias(layer: LayerDef, net: Builder) -> None:
-    """A Scale by 1 with an offset; a second bottom is added as it is."""
+    """A Scale by 1 with a bias; a second bottom is added."""
     param = layer.params.get("bias_param")
     axis = net.axis(layer, param.get("axis"))
     if len(layer.inputs) == 2:
@@ -169,7 +169,7 @@ def bias(layer: LayerDef, net: Builder) -> None:
 
 
 def _add_input(layer: LayerDef, net: Builder, axis: int) -> None:
-    """A Sum where the second bottom is as large; else Scale's third argument, behind a multiplier of 1."""
+    """A Sum if the second bottom has the same size; else Scale's third argument, after a multiplier of 1."""
     if net.shape(layer.inputs[0]) == net.shape(layer.inputs[1]):
         net.finish(layer, Sum())
         return
@@ -182,7 +182,7 @@ def _add_input(layer: LayerDef, net: Builder, axis: int) -> None:
 
 
 def _moved_to_axis(layer: LayerDef, net: Builder, axis: int, variable: str) -> str:
-    """A second bottom whose axes stand where it is to be applied: its first one at the input's axis `axis`."""
+    """A second bottom reshaped so that its first axis is at the input's axis `axis`."""
     if axis == 0 or all(size == 1 for size in net.shape(layer.inputs[1])):
         return variable
     return net.step(layer, "factor", CaffeReshape(shape=(1,) * axis, axis=0, numAxes=0), [variable])
@@ -207,16 +207,16 @@ def _multiply(
 
 
 def aligned(values: np.ndarray, axis: int) -> np.ndarray:
-    """A blob that spans the axes of N x C x H x W from `axis` on, as MATLAB's H x W x C x N with ones elsewhere."""
+    """A blob over the axes of N x C x H x W from `axis` on, as MATLAB's H x W x C x N with ones elsewhere."""
     shape = (1,) * axis + values.shape
     return nchw_to_hwcn(values.reshape(shape + (1,) * (4 - len(shape))))
 
 
 def _span(axis: int, count: int, shape: Sizes) -> Sizes:
-    """The sizes of axes [axis, axis + count); count -1 means all to the last, 0 a single number."""
+    """The sizes of axes [axis, axis + count); count -1 means all remaining axes, 0 a single number."""
     stop = len(shape) if count == -1 else axis + count
     if stop > len(shape):
-        raise NetworkError(f"covers axes {axis} to {stop - 1} of a blob that has {len(shape)}; use a smaller num_axes")
+        raise NetworkError(f"covers axes {axis} to {stop - 1} of a blob with {len(shape)} axes; reduce num_axes")
     return shape[axis:stop]
 
 
@@ -232,7 +232,7 @@ def _scale_by_input(layer: LayerDef, net: Builder, axis: int, has_bias: bool) ->
 
 
 def _joins(layer: LayerDef, net: Builder, axis: int, factor: ParamBlob) -> bool:
-    """Whether the BatchNorm in front can take the factor in, and may: no blob's last value is lost unless asked."""
+    """Whether the multipliers can be merged into the BatchNorm before, without losing a blob unless requested."""
     variable = layer.inputs[0]
     rule = net.options.merge_batchnorm
     producer = _batch_norm_before(net, variable)
@@ -242,7 +242,7 @@ def _joins(layer: LayerDef, net: Builder, axis: int, factor: ParamBlob) -> bool:
 
 
 def _batch_norm_before(net: Builder, variable: str) -> Layer | None:
-    """The BatchNorm layer that writes a variable, if its multipliers are still 1."""
+    """The BatchNorm layer that writes a variable, if its multipliers are 1."""
     for other in net.graph.layers:
         if variable in other.outputs and other.type == "BatchNorm":
             found = net.net.layers.get(other.name)
@@ -276,7 +276,7 @@ def mvn(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Normalize")
 def normalize(layer: LayerDef, net: Builder) -> None:
-    """An extension (ParseNet and SSD forks); without norm_param and weights happynear's, to unit length."""
+    """An extension (ParseNet and SSD forks); without norm_param and weights, happynear's, to unit length."""
     if not layer.params.has("norm_param") and not layer.blobs:
         _to_unit_length(layer, net)
         return
@@ -291,7 +291,7 @@ def _to_unit_length(layer: LayerDef, net: Builder) -> None:
     """x / sqrt(sum x^2 + 1e-6) over the channels (happynear's caffe-windows, normalize_layer.cpp)."""
     kind = layer.params.get("normalize_param").get("normalize_type")
     if kind != "L2":
-        raise UnsupportedLayersError(f"normalize_type {kind!r} is not supported; only L2 is")
+        raise UnsupportedLayersError(f"normalize_type {kind!r} is not supported; expected L2")
     _normalise_length(layer, net, 1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Pooling, SPP and ROIPooling: Caffe's ceil sizes and padded averages in terms of MatConvNet's pooling."""
+"""Pooling, SPP and ROIPooling: Caffe's ceil rounding and padded averages with MatConvNet's pooling."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ METHODS = {"MAX": "max", "AVE": "avg", "STOCHASTIC": "stochastic", "AVE_EXC_PAD"
 def pooling(layer: LayerDef, net: Builder) -> None:
     """Stock Pooling with Caffe's size; extensions for a mask, stochastic pooling, and windows outside the input.
 
-    AVE_EXC_PAD (Synopsys' fork) divides by the pixels that lie inside the input, as MatConvNet does.
+    AVE_EXC_PAD (Synopsys' fork) divides by the number of pixels inside the input, like MatConvNet.
     """
     param = layer.params.get("pooling_param")
     variable = net.operand(layer.inputs[0])
@@ -35,13 +35,13 @@ def pooling(layer: LayerDef, net: Builder) -> None:
     method, floor = METHODS[param.get("pool")], rounds_down(param)
     if param.get("global_pooling") and None in sizes[2:] and method != "stochastic":
         way = in_words("input_size=(height, width)", "--input-size HxW")
-        net.note(layer, f"pools a map whose size is not known; {way} makes it a stock layer")
+        net.note(layer, f"its input size is unknown; {way} makes it a stock layer")
         net.finish(layer, GlobalPooling(method=method), [variable])
         return
     window = pooling_window(param, (sizes[2], sizes[3]))
     if method == "stochastic" or len(layer.outputs) > 1 or _leaves_input(sizes, window, floor):
         if window.after is not None or param.get("pool") == "AVE_EXC_PAD":
-            raise UnsupportedLayersError("has windows outside its input, or a mask, beside a fork's rules for the pad")
+            raise UnsupportedLayersError("combines windows outside its input, or a mask, with a fork's padding rules")
         _as_caffe(layer, net, window, method, floor)
     elif param.get("pool") == "AVE" and any(window.pads):
         _average_with_border(layer, net, variable, window, floor)
@@ -51,14 +51,14 @@ def pooling(layer: LayerDef, net: Builder) -> None:
 
 
 def rounds_down(param: Message) -> bool:
-    """Whether the output size is rounded down: `round_mode: FLOOR`, or `ceil_mode: false` of an older proposal."""
+    """Whether the output size is rounded down: `round_mode: FLOOR`, or the older `ceil_mode: false`."""
     if param.has("ceil_mode"):
         return not param.get("ceil_mode")
     return bool(param.get("round_mode") == "FLOOR")
 
 
 def _average_with_border(layer: LayerDef, net: Builder, variable: str, window: Window, floor: bool) -> None:
-    """Zeros added first, and an average without pad: it counts them, as Caffe does, but nothing beyond them."""
+    """Zero padding, then an average without pad, which counts the zeros like Caffe, but nothing beyond them."""
     _, bottom, _, right = _pads(window, floor)
     counted = window.pads[0], min(window.pads[1], bottom), window.pads[2], min(window.pads[3], right)
     bordered = zero_padded(layer, net, variable, net.channels(layer), counted)
@@ -67,7 +67,7 @@ def _average_with_border(layer: LayerDef, net: Builder, variable: str, window: W
 
 
 def _pads(window: Window, floor: bool) -> Pad:
-    """Top, bottom, left, right pads for MatConvNet's floor rule; right for every input size."""
+    """Top, bottom, left, right pads for MatConvNet's floor rule, valid for every input size."""
     top, bottom, left, right = window.pads
     if not floor:
         bottom = caffe_pool_trailing_pad(window.kernel[0], window.stride[0], bottom)
@@ -76,7 +76,7 @@ def _pads(window: Window, floor: bool) -> Pad:
 
 
 def _leaves_input(sizes: Sizes, window: Window, floor: bool) -> bool:
-    """Whether a last window lies wholly outside the input, as Caffe has it for some strides beyond the window."""
+    """Whether the last window is completely outside the input, as in Caffe for some strides larger than the window."""
     top, bottom, left, right = _pads(window, floor)
     _, below, _, behind = window.pads
     for axis, (before, stated, after) in enumerate(((top, below, bottom), (left, behind, right))):
@@ -90,7 +90,7 @@ def _leaves_input(sizes: Sizes, window: Window, floor: bool) -> bool:
 
 
 def _as_caffe(layer: LayerDef, net: Builder, window: Window, method: str, floor: bool) -> None:
-    """The extension with all of Caffe's rules; a second top is the place of each maximum."""
+    """The extension with all of Caffe's rules; a second top holds the index of each maximum."""
     op = CaffePooling(
         method=method,
         poolSize=window.kernel,
@@ -104,20 +104,20 @@ def _as_caffe(layer: LayerDef, net: Builder, window: Window, method: str, floor:
 
 @lowers("SPP")
 def spatial_pyramid(layer: LayerDef, net: Builder) -> None:
-    """An extension; a pyramid of one level is not flattened."""
+    """An extension; a pyramid with one level is not flattened."""
     param = layer.params.get("spp_param")
     height = param.get("pyramid_height")
     if param.get("pool") == "AVE_EXC_PAD":
-        raise UnsupportedLayersError("pools by AVE_EXC_PAD; only MAX, AVE and STOCHASTIC are supported in a pyramid")
+        raise UnsupportedLayersError("pool AVE_EXC_PAD is not supported in SPP; expected MAX, AVE or STOCHASTIC")
     op = SPP(pyramidHeight=height, method=METHODS[param.get("pool")])
     net.finish(layer, op, rank=4 if height == 1 else 2)
 
 
 @lowers("ROIPooling", bottoms=2)
 def roi_pooling(layer: LayerDef, net: Builder) -> None:
-    """ROIPooling; boxes [image x1 y1 x2 y2] count from 0 in Caffe and from 1 in MatConvNet, so 1 is added first.
+    """ROIPooling; boxes [image x1 y1 x2 y2] are 0-based in Caffe and 1-based in MatConvNet, so 1 is added first.
 
-    A fork's `pad_ratio` widens them before that.
+    A fork's `pad_ratio` enlarges them before.
     """
     param = layer.params.get("roi_pooling_param")
     features, boxes = net.operands(layer)
@@ -129,10 +129,10 @@ def roi_pooling(layer: LayerDef, net: Builder) -> None:
         params = [net.param(layer, "from_zero_mult", ones), net.param(layer, "from_zero_bias", ones)]
         boxes = net.step(layer, "from_zero", Scale(size=(1, 1, 1, 1), hasBias=True), [boxes], params)
         way = in_words("roi_base='matconvnet'", "--roi-base matconvnet")
-        choice = "" if made else f"; {way} makes it count from 1"
-        net.note(layer, f"{layer.bottoms[1]!r} counts from 0 as in Caffe{choice}")
+        choice = "" if made else f"; {way} makes it 1-based"
+        net.note(layer, f"{layer.bottoms[1]!r} is 0-based as in Caffe{choice}")
     else:
-        net.note(layer, f"{layer.bottoms[1]!r} counts from 1 as in MatConvNet (image index and coordinates)")
+        net.note(layer, f"{layer.bottoms[1]!r} is 1-based as in MatConvNet (image index and coordinates)")
     op = CaffeROIPooling(
         method="max",
         subdivisions=(param.get("pooled_h"), param.get("pooled_w")),
@@ -143,7 +143,7 @@ def roi_pooling(layer: LayerDef, net: Builder) -> None:
 
 
 def _made_by_a_layer(variable: str, net: Builder) -> bool:
-    """Whether a layer of the network makes these boxes, from 0 as in Caffe, rather than the user."""
+    """Whether a layer of the network computes these boxes (0-based as in Caffe), instead of the user feeding them."""
     for made in reversed(net.graph.layers):
         if variable in made.outputs:
             return made.type in MAKERS_OF_BOXES or any(_made_by_a_layer(name, net) for name in made.inputs)
@@ -153,7 +153,7 @@ def _made_by_a_layer(variable: str, net: Builder) -> bool:
 def _padded_boxes(layer: LayerDef, net: Builder, boxes: str, ratio: float) -> str:
     """Boxes with `ratio` of their width and height added on every side (MS-CNN, roi_pooling layer).
 
-    A box from x1 to x2 is x2 - x1 + 1 wide, so that x1 becomes x1 - ratio (x2 - x1 + 1), which is a 1 x 1 convolution.
+    The width of a box is x2 - x1 + 1, so x1 becomes x1 - ratio (x2 - x1 + 1), which is a 1 x 1 convolution.
     """
     if net.sizes[boxes][1:] not in ((5, 1, 1), (None, 1, 1)):
         raise UnsupportedLayersError(f"pads boxes of {text(net.sizes[boxes])}; expected N x 5")

@@ -1,4 +1,4 @@
-"""Layers of two-stage detectors: Proposal, PSROIPooling, ROIAlign, the boxes of MS-CNN; all are extensions."""
+"""Layers of two-stage detectors: Proposal, PSROIPooling, ROIAlign, boxes of MS-CNN; all are extensions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ USUAL_SCALES = (8.0, 16.0, 32.0)
 
 @lowers("Proposal", bottoms=3, tops=(1, 2))
 def proposal(layer: LayerDef, net: Builder) -> None:
-    """The C++ layer of PVANet's and OpenVINO's forks; boxes below min_size stay, with score 0."""
+    """The C++ layer of PVANet's and OpenVINO's forks; boxes below min_size are kept, with score 0."""
     param = layer.params.get("proposal_param")
     op = Proposal(
         anchors=anchors_of(
@@ -41,18 +41,19 @@ def proposal(layer: LayerDef, net: Builder) -> None:
 
 @lowers_python("proposal_layer.ProposalLayer", "proposal_layer_cascade.ProposalLayer")
 def python_proposal(layer: LayerDef, net: Builder, values: dict[str, Any]) -> None:
-    """py-faster-rcnn's layer as in testing: 6000 boxes before, 300 after suppression at 0.7, sides from 16 pixels."""
+    """py-faster-rcnn's layer with test settings: 6000 boxes before and 300 after NMS at 0.7, sides from 16 pixels."""
     known = {"feat_stride", "scales", "ratios", "base_size", "num_classes"}
     if values.keys() - known:
-        raise NetworkError(f"param_str gives {', '.join(sorted(values.keys() - known))}; known are {sorted(known)}")
+        unknown = ", ".join(sorted(values.keys() - known))
+        raise NetworkError(f"param_str has unknown fields {unknown}; known: {', '.join(sorted(known))}")
     anchors = anchors_of(
         values.get("base_size", 16), values.get("ratios", USUAL_RATIOS), values.get("scales", USUAL_SCALES)
     )
     op = Proposal(anchors=anchors, featStride=values.get("feat_stride", 16), withScores=len(layer.outputs) > 1)
     net.note(
         layer,
-        "is py-faster-rcnn's ProposalLayer with its settings for testing: the best 6000 boxes, "
-        "suppressed at an overlap of 0.7, the best 300 of at least 16 pixels",
+        "read as py-faster-rcnn's ProposalLayer with its test settings: the best 6000 boxes, "
+        "NMS at an overlap of 0.7, the best 300 boxes of at least 16 pixels",
     )
     _finish_proposal(layer, net, op)
 
@@ -65,7 +66,7 @@ def _finish_proposal(layer: LayerDef, net: Builder, op: Proposal) -> None:
 
 @lowers("PSROIPooling", bottoms=2)
 def psroi_pooling(layer: LayerDef, net: Builder) -> None:
-    """R-FCN's pooling, every tile from channels of its own."""
+    """R-FCN's pooling, each tile from its own channels."""
     param = layer.params.get("psroi_pooling_param")
     op = PSROIPooling(
         spatialScale=param.get("spatial_scale"), outputDim=param.get("output_dim"), groupSize=param.get("group_size")
@@ -75,7 +76,7 @@ def psroi_pooling(layer: LayerDef, net: Builder) -> None:
 
 @lowers("ROIAlign", bottoms=2)
 def roi_align(layer: LayerDef, net: Builder) -> None:
-    """MS-CNN's samples at the corners of tiles."""
+    """MS-CNN's ROIAlign, with samples at the corners of tiles."""
     param = layer.params.get("roi_pooling_param")
     op = ROIAlign(
         subdivisions=(param.get("pooled_h"), param.get("pooled_w")),
@@ -146,12 +147,12 @@ def _head(layer: LayerDef, param: Message) -> dict[str, Any]:
 
 @lowers("DecodeBBox", bottoms=2)
 def decode_bbox(layer: LayerDef, net: Builder) -> None:
-    """Boxes moved by the predictions for the object."""
+    """Boxes moved by the predicted offsets of the object."""
     net.finish(layer, DecodeBBox(**normalisation(layer.params)), rank=4)
 
 
 def normalisation(params: Message) -> dict[str, tuple[float, ...]]:
-    """bboxMean and bboxStd of a layer; the forks take neither where one of them is missing."""
+    """bboxMean and bboxStd of a layer; the forks ignore both if one is missing."""
     param = params.get("bbox_reg_param")
     if not (param.get("bbox_mean") and param.get("bbox_std")):
         return {}

@@ -1,4 +1,4 @@
-"""Caffe's Python layers whose source is public and known here: found by module and class."""
+"""Known Caffe Python layers with public source, by module and class."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from matnet.errors import UnsupportedLayersError
 
 Function = Callable[[LayerDef, Builder, dict[str, Any]], None]
 PYTHON: dict[str, Function] = {}
-"""`module.Class`, packages left off -> what lowers the layer, given the values of its param_str."""
+"""`module.Class` (without packages) -> the lowering function, which gets the values of param_str."""
 
 
 def lowers_python(*names: str) -> Callable[[Function], Function]:
-    """Decorator: enter a lowering function for these Python layers."""
+    """Decorator: register a lowering function for these Python layers."""
 
     def enter(function: Function) -> Function:
         PYTHON.update(dict.fromkeys(names, function))
@@ -28,17 +28,17 @@ def lowers_python(*names: str) -> Callable[[Function], Function]:
 
 @lowers("Python", bottoms=(0, None), tops=(0, None))
 def python_layer(layer: LayerDef, net: Builder) -> None:
-    """A Python layer that is known by its module and class."""
+    """A Python layer with a known module and class."""
     param = layer.params.get("python_param")
     module, name = param.get("module"), param.get("layer")
     function = PYTHON.get(f"{module.rpartition('.')[2]}.{name}")
     if function is None:
         known = ", ".join(sorted(PYTHON))
-        raise UnsupportedLayersError(f"is {name} of the Python module {module!r}; known Python layers: {known}")
+        raise UnsupportedLayersError(f"unknown Python layer {name} of module {module!r}; known Python layers: {known}")
     function(layer, net, param_values(param.get("param_str")))
 
 
 def is_known_python(layer: LayerDef) -> bool:
-    """Whether a layer of type Python is one of those that are lowered."""
+    """Whether a layer of type Python has a lowering function."""
     param = layer.params.get("python_param")
     return f"{param.get('module').rpartition('.')[2]}.{param.get('layer')}" in PYTHON

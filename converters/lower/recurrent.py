@@ -1,4 +1,4 @@
-"""Sequences and tables: Embed, LSTM, RNN, CTC; all are extensions."""
+"""Sequences and embeddings: Embed, LSTM, RNN, CTC; all are extensions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matnet.shapes import Shape
 
 @lowers("Embed")
 def embed(layer: LayerDef, net: Builder) -> None:
-    """One row of a table for each index, along a new last axis."""
+    """One row of a matrix for each index, along a new last axis."""
     param = layer.params.get("embed_param")
     rank, width = len(net.shape(layer.inputs[0])), param.get("num_output")
     table = net.weight(layer, 0, (param.get("input_dim"), width))
@@ -85,7 +85,7 @@ def ctc_lstm(layer: LayerDef, net: Builder) -> None:
 
 @lowers("CTCGreedyDecoder", bottoms=(1, 2), tops=(1, 2))
 def ctc_greedy_decoder(layer: LayerDef, net: Builder) -> None:
-    """Labels of every stream, and with a second top minus the sum of the best scores."""
+    """The labels of every stream; a second top is minus the sum of the best scores."""
     param = layer.params.get("ctc_decoder_param")
     op = CTCGreedyDecoder(
         blankIndex=param.get("blank_index"),
@@ -96,12 +96,12 @@ def ctc_greedy_decoder(layer: LayerDef, net: Builder) -> None:
 
 
 def _settle_marks(layer: LayerDef, net: Builder) -> None:
-    """Marks of continued sequences that are an input of unknown size are T x N, as the values are."""
+    """Set sequence markers of unknown size to T x N, like the values."""
     marks, sizes = layer.inputs[1], net.shape(layer.inputs[0])[:2]
     if marks in net.graph.inputs.values() and not known(net.shape(marks)) and len(sizes) == 2 and known(sizes):
         net.declare(marks, sizes)
         net.net.input_shapes[marks] = numbers(padded(sizes))
-        net.note(layer, f"{layer.bottoms[1]!r} is taken to be {text(sizes)}, steps x sequences of {layer.bottoms[0]!r}")
+        net.note(layer, f"assumed {text(sizes)} for {layer.bottoms[1]!r}: steps x sequences of {layer.bottoms[0]!r}")
 
 
 def _params(layer: LayerDef, net: Builder, shapes: dict[str, Shape]) -> list[str]:

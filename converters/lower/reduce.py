@@ -1,4 +1,4 @@
-"""Along an axis: Softmax, Reduction, ArgMax."""
+"""Layers along an axis: Softmax, Reduction, ArgMax."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def softmax(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Reduction")
 def reduction(layer: LayerDef, net: Builder) -> None:
-    """An extension; the axes from `axis` on disappear."""
+    """An extension that removes the axes from `axis` on."""
     param = layer.params.get("reduction_param")
     axis = net.axis(layer, param.get("axis"))
     op = Reduction(operation=param.get("operation").lower(), axis=axis, coeff=param.get("coeff"))
@@ -33,7 +33,7 @@ def multi_softmax(layer: LayerDef, net: Builder) -> None:
 
 @lowers("ArgMax")
 def argmax(layer: LayerDef, net: Builder) -> None:
-    """An extension; without an axis over all values of an item, giving N x 1 x k or, with values, N x 2 x k."""
+    """An extension; without an axis, over all values of an item, with output N x 1 x k, or N x 2 x k with values."""
     param = layer.params.get("argmax_param")
     top, values = param.get("top_k"), param.get("out_max_val")
     if param.has("axis"):

@@ -1,4 +1,4 @@
-"""Which function lowers which Caffe layer type, and how many blobs such a layer reads and writes."""
+"""The lowering function of each Caffe layer type, and the allowed numbers of bottoms and tops."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ if TYPE_CHECKING:
 
 Function = Callable[[LayerDef, "Builder"], None]
 Count = int | tuple[int, int | None]
-"""Exactly so many, or from so many to so many (None: any number)."""
+"""An exact number, or a range (None: no upper limit)."""
 
 
 @dataclass(frozen=True)
 class Lowering:
-    """How one Caffe type is lowered."""
+    """The lowering of one Caffe type."""
 
     function: Function
     bottoms: Count
     tops: Count
 
     def __call__(self, layer: LayerDef, net: Builder) -> None:
-        """Add the layer to the network; NetworkError if it has another number of bottoms or tops."""
+        """Add the layer to the network. Raises NetworkError for a wrong number of bottoms or tops."""
         _refuse_count("bottoms", layer.bottoms, self.bottoms)
         _refuse_count("tops", layer.tops, self.tops)
         self.function(layer, net)
 
 
 LOWERINGS: dict[str, Lowering] = {}
-"""Caffe type (V2 name) -> what adds its MatConvNet form to a network."""
+"""Caffe type (V2 name) -> its lowering."""
 
 
 def lowers(*types: str, bottoms: Count = 1, tops: Count = 1) -> Callable[[Function], Function]:
-    """Decorator: enter a lowering function for these Caffe types."""
+    """Decorator: register a lowering function for these Caffe types."""
 
     def enter(function: Function) -> Function:
         for name in types:
-            assert name not in LOWERINGS, f"Caffe type {name!r} is lowered twice"
+            assert name not in LOWERINGS, f"Caffe type {name!r} is registered twice"
             LOWERINGS[name] = Lowering(function, bottoms, tops)
         return function
 

@@ -1,9 +1,8 @@
-"""The same values under other shapes or in another order: Flatten, Reshape, Permute, Slice, Tile, Split and others.
+"""Layers that change the shape or order of values: Flatten, Reshape, Permute, Slice, Tile, Split and others.
 
-A Flatten or Reshape that only merges trailing axes costs nothing: its blob is the variable before it, read with fewer
-axes. It is carried out where a layer needs the merged axes as such, and where no layer reads it. A blob of more than
-four axes, too, is the variable before it; Reshape, Flatten, Permute, Transpose and functions of one value read such a
-blob.
+A Flatten or Reshape that only merges trailing axes needs no layer: its blob is an alias of its input with fewer axes.
+A layer is added only if a reader needs the merged axes, or if no layer reads the blob. A blob with more than four axes
+is also an alias; only Reshape, Flatten, Permute, Transpose and elementwise functions can read it.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ from matnet.ops.extensions.reshape import (
 
 @lowers("Flatten")
 def flatten(layer: LayerDef, net: Builder) -> None:
-    """Merges axes; trailing ones without a layer where that is enough."""
+    """Merge axes; if possible, without a layer for trailing axes."""
     param = layer.params.get("flatten_param")
     first, last = net.axis(layer, param.get("axis")), net.axis(layer, param.get("end_axis"))
     if last < first:
-        raise NetworkError(f"end_axis {last} lies before axis {first}")
+        raise NetworkError(f"end_axis {last} is before axis {first}")
     shape = net.shape(layer.inputs[0])
     if len(shape) > 4:
         new = (*shape[:first], _count(shape[first : last + 1]), *shape[last + 1 :])
@@ -53,18 +52,18 @@ def flatten(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Reshape")
 def reshape(layer: LayerDef, net: Builder) -> None:
-    """Another shape for the same values; without a layer where it only merges or adds trailing axes."""
+    """Another shape for the same values; without a layer if it only merges or adds trailing axes."""
     param = layer.params.get("reshape_param")
     shape, wanted = net.shape(layer.inputs[0]), tuple(param.get("shape").get("dim"))
     rank, axis, count = len(shape), param.get("axis"), param.get("num_axes")
     first = axis + rank + 1 if axis < 0 else axis
     last = rank if count == -1 else first + count
     if not 0 <= first <= last <= rank:
-        raise NetworkError(f"axis {axis} and num_axes {count} do not lie within the {rank} axes of {text(shape)}")
+        raise NetworkError(f"axis {axis} and num_axes {count} are outside the {rank} axes of {text(shape)}")
     more = max(rank, rank - (last - first) + len(wanted)) > 4
     if not known(shape):
         if more:
-            raise SizeNeededError("makes more than four axes, for which the size of its input must be known")
+            raise SizeNeededError("its output has more than four axes, which needs a known input size")
         op = CaffeReshape(shape=wanted, axis=first, numAxes=count)
         net.finish(layer, op, rank=rank - (last - first) + len(wanted))
         return
@@ -77,7 +76,7 @@ def reshape(layer: LayerDef, net: Builder) -> None:
 
 
 def _reshape(layer: LayerDef, net: Builder, shape: Sizes, op: CaffeFlatten | CaffeReshape) -> None:
-    """Under another shape: free where the stored sizes only need merging, and somebody reads it, or beyond 4 axes."""
+    """Change the shape; no layer if merging the stored sizes is enough and a layer reads it, or beyond 4 axes."""
     if len(shape) > 4 or (_is_free(net, layer.inputs[0], shape) and net.readers[layer.outputs[0]]):
         net.same(layer, shape)
     else:
@@ -85,14 +84,14 @@ def _reshape(layer: LayerDef, net: Builder, shape: Sizes, op: CaffeFlatten | Caf
 
 
 def _is_free(net: Builder, variable: str, shape: Sizes) -> bool:
-    """Whether a variable's stored sizes only need merging for `shape`."""
+    """Whether merging a variable's stored sizes yields `shape`."""
     stored = net.sizes[net.values[variable].variable]
     return known(shape) and len(shape) <= 4 and (padded(shape) == stored or merged(stored, len(shape)) == shape)
 
 
 @lowers(SHARED, bottoms=2)
 def shared_storage(layer: LayerDef, net: Builder) -> None:
-    """The first bottom's shape, the second one's values."""
+    """The shape of the first bottom with the values of the second."""
     shape = net.shape(layer.inputs[0])
     if _is_free(net, layer.inputs[1], shape):
         net.same(layer, shape, bottom=1)
@@ -108,21 +107,21 @@ def _count(shape: Sizes) -> int | None:
 
 @lowers("Permute")
 def permute(layer: LayerDef, net: Builder) -> None:
-    """An extension (SSD fork): output axis i is input axis order[i]; axes that are not named follow in order."""
+    """An extension (SSD fork): output axis i is input axis order[i]; the other axes follow in order."""
     order = [int(axis) for axis in layer.params.get("permute_param").get("order")]
     rank = len(net.shape(layer.inputs[0]))
     if len(set(order)) < len(order) or any(axis >= rank for axis in order):
-        raise NetworkError(f"order {order} must name different axes of a blob of {rank}")
+        raise NetworkError(f"order {order} must list different axes of a blob with {rank} axes")
     _exchange(layer, net, [*order, *(axis for axis in range(max(rank, 4)) if axis not in order)])
 
 
 @lowers("Transpose")
 def transpose(layer: LayerDef, net: Builder) -> None:
-    """An extension (CTC and 3-D forks): output axis i is input axis dim[i]; every axis must be named."""
+    """An extension (CTC and 3-D forks): output axis i is input axis dim[i]; every axis must be listed."""
     order = [int(axis) for axis in layer.params.get("transpose_param").get("dim")]
     rank = len(net.shape(layer.inputs[0]))
     if sorted(order) != list(range(rank)):
-        raise NetworkError(f"dim {order} must name each axis of a blob of {rank} once")
+        raise NetworkError(f"dim {order} must list each axis of a blob with {rank} axes once")
     _exchange(layer, net, [*order, *range(rank, 4)])
 
 
@@ -140,13 +139,13 @@ def _exchange(layer: LayerDef, net: Builder, axes: list[int]) -> None:
 
 @lowers("Squeeze")
 def squeeze(layer: LayerDef, net: Builder) -> None:
-    """Axes of size 1 taken out: those named, else all (TensorFlow-like forks)."""
+    """Remove axes of size 1: the listed ones, else all (TensorFlow-like forks)."""
     shape = net.shape(layer.inputs[0])
     named = [net.axis(layer, int(axis)) for axis in layer.params.get("squeeze_param").get("axis")]
     if not known(shape):
         raise SizeNeededError("needs a known input size")
     if any(shape[axis] != 1 for axis in named):
-        raise ShapeError(f"takes out axes {named} of {text(shape)}; they must be of size 1")
+        raise ShapeError(f"removes axes {named} of {text(shape)}; they must have size 1")
     gone = named or [axis for axis, size in enumerate(shape) if size == 1]
     new = tuple(size for axis, size in enumerate(shape) if axis not in gone)
     _reshape(layer, net, new, CaffeReshape(shape=numbers(padded(new))))
@@ -154,7 +153,7 @@ def squeeze(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Reverse")
 def reverse(layer: LayerDef, net: Builder) -> None:
-    """An extension (CTC forks): the order along an axis reversed."""
+    """An extension (CTC forks) that reverses the order along an axis."""
     axes = [net.axis(layer, int(axis)) for axis in layer.params.get("reverse_param").get("axis")] or [0]
     net.finish(layer, Reverse(axis=tuple(sorted(axes))))
 
@@ -175,16 +174,16 @@ def flip(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Split", tops=(1, None))
 def split(layer: LayerDef, net: Builder) -> None:
-    """Copies of one blob: other names for it."""
+    """Aliases of one blob."""
     net.same(layer)
 
 
 @lowers("Slice", tops=(1, None))
 def slice_blob(layer: LayerDef, net: Builder) -> None:
-    """Along channels, 1 x 1 convolutions that pick some of them; along other axes an extension."""
+    """Along channels, 1 x 1 convolutions that select channels; along other axes, an extension."""
     param = layer.params.get("slice_param")
     if param.has("slice_dim") and param.has("axis"):
-        raise NetworkError("gives both slice_dim and axis; keep one of them")
+        raise NetworkError("has both slice_dim and axis; keep only one")
     axis = net.axis(layer, param.get("slice_dim" if param.has("slice_dim") else "axis"))
     points, parts = [int(point) for point in param.get("slice_point")], len(layer.outputs)
     if points and len(points) != parts - 1:
@@ -204,18 +203,18 @@ def slice_blob(layer: LayerDef, net: Builder) -> None:
 
 
 def _bounds(size: int, points: list[int], parts: int) -> list[tuple[int, int]]:
-    """Where each piece starts and ends."""
+    """The start and end of each piece."""
     if not points and size % parts:
         raise ShapeError(f"{size} channels cannot be cut into {parts} equal parts; add slice_point")
     pieces = list(pairwise([0, *(points or range(size // parts, size, size // parts)), size]))
     if any(low >= high for low, high in pieces):
-        raise ShapeError(f"slice points {points} must increase and lie inside {size} channels")
+        raise ShapeError(f"slice points {points} must increase and be inside the {size} channels")
     return pieces
 
 
 @lowers("Tile")
 def tile(layer: LayerDef, net: Builder) -> None:
-    """Along channels a 1 x 1 convolution that copies all of them several times; along other axes an extension."""
+    """Along channels, a 1 x 1 convolution that repeats all channels; along other axes, an extension."""
     param = layer.params.get("tile_param")
     axis, tiles = net.axis(layer, param.get("axis")), param.get("tiles")
     channels = net.shape(layer.inputs[0])[axis]
@@ -229,14 +228,14 @@ def tile(layer: LayerDef, net: Builder) -> None:
 
 @lowers("ShuffleChannel")
 def shuffle_channel(layer: LayerDef, net: Builder) -> None:
-    """An extension; where extensions are to be avoided, a 1 x 1 convolution with every channel."""
+    """An extension; with extensions `avoid`, a 1 x 1 convolution."""
     group = layer.params.get("shuffle_channel_param").get("group")
     channels = net.channels(layer)
     if net.options.extensions == "allow" or not selectable(channels, channels):
         net.finish(layer, ChannelShuffle(group=group))
         return
     if group < 1 or channels % group:
-        raise ShapeError(f"{channels} channels cannot be dealt out in {group} equal groups")
+        raise ShapeError(f"{channels} channels are not divisible by {group} groups")
     dealt = np.arange(channels).reshape(group, -1).T.ravel()
     _pick_channels(layer, net, channels, [int(channel) for channel in dealt])
 
@@ -248,15 +247,17 @@ def _pick_channels(layer: LayerDef, net: Builder, channels: int, chosen: list[in
 
 @lowers("BatchReindex", bottoms=2)
 def batch_reindex(layer: LayerDef, net: Builder) -> None:
-    """An extension whose result depends on data."""
+    """An extension with an output size that depends on values."""
     net.finish(layer, BatchReindex())
 
 
 @lowers("Filter", bottoms=(2, None), tops=(1, None))
 def filter_items(layer: LayerDef, net: Builder) -> None:
-    """An extension whose result depends on data: one top less than bottoms."""
+    """An extension with output sizes that depend on values, and one top less than bottoms."""
     if len(layer.outputs) != len(layer.inputs) - 1:
-        raise NetworkError(f"has {len(layer.inputs)} bottoms and {len(layer.outputs)} tops; expected one top less")
+        raise NetworkError(
+            f"has {len(layer.inputs)} bottoms and {len(layer.outputs)} tops; expected one top less than bottoms"
+        )
     net.finish(layer, Filter())
     for bottom, top in zip(layer.inputs, layer.outputs, strict=False):
         net.give_rank(top, len(net.shape(bottom)))

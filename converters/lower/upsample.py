@@ -1,4 +1,4 @@
-"""Larger maps: Upsample of SegNet and of YOLO, DeconvNet's Unpooling."""
+"""Upsampling: Upsample of SegNet and of YOLO, DeconvNet's Unpooling."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def upsample(layer: LayerDef, net: Builder) -> None:
     scale = _pair(param, "scale", param.get("scale"))
     pad = (int(param.get("pad_out_h")), int(param.get("pad_out_w")))
     if any(cut and factor != 2 for cut, factor in zip(pad, scale, strict=True)):
-        raise NetworkError(f"pad_out needs a scale of 2, found {scale[0]}x{scale[1]}")
+        raise NetworkError(f"scale is {scale[0]}x{scale[1]}; pad_out needs a scale of 2")
     net.finish(layer, Unpooling(scale=scale, padOut=pad))
 
 
@@ -34,15 +34,15 @@ def unpooling(layer: LayerDef, net: Builder) -> None:
     """DeconvNet's unpooling, method MAX: with a mask, or to the first cell of each window."""
     param = layer.params.get("unpooling_param")
     if param.get("unpool") != "MAX":
-        raise UnsupportedLayersError(f"unpool {param.get('unpool')} is not supported; only MAX is")
+        raise UnsupportedLayersError(f"unpool {param.get('unpool')} is not supported; expected MAX")
     if param.get("pad") or param.get("pad_h") or param.get("pad_w"):
-        raise NetworkError("pads; the fork allows no pad")
+        raise NetworkError("has a pad, which the fork does not support; remove it")
     stride, kernel = _pair(param, "stride", param.get("stride")), _pair(param, "kernel", param.get("kernel_size"))
     size = _pair(param, "unpool", param.get("unpool_size"))
     if not all(size):
         shape = net.sizes[net.operand(layer.inputs[0])]
         if shape[2] is None or shape[3] is None:
-            raise SizeNeededError("has no unpool_size, and its input's size is not known")
+            raise SizeNeededError("has no unpool_size, and its input size is unknown")
         given = (shape[2], shape[3])
         size = (_grown(given[0], kernel[0], stride[0]), _grown(given[1], kernel[1], stride[1]))
     net.finish(layer, Unpooling(scale=stride, outputSize=size))

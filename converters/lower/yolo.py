@@ -14,20 +14,20 @@ from matnet.ops.extensions.yolo import Region, YoloDetectionOutput
 
 @lowers("Reorg")
 def reorg(layer: LayerDef, net: Builder) -> None:
-    """Rows and columns into channels, in darknet's order."""
+    """Move rows and columns to channels, in darknet's order."""
     param = layer.params.get("reorg_param")
     net.finish(layer, Reorg(stride=param.get("stride"), reverse=param.get("reverse")))
 
 
 @lowers_python("yolov2.darknet_reorg")
 def python_reorg(layer: LayerDef, net: Builder, values: dict[str, Any]) -> None:
-    """The same with a stride of 2, as a Python layer around darknet's function."""
+    """Reorg with a stride of 2, as a Python layer around darknet's function."""
     net.finish(layer, Reorg(stride=2))
 
 
 @lowers("Region")
 def region(layer: LayerDef, net: Builder) -> None:
-    """caffe_yolo_v2's layer counts its boxes by boxes_of_each_grid and reorders; other forks' keep the maps."""
+    """Region; caffe_yolo_v2's version uses boxes_of_each_grid and reorders, other forks' versions keep the maps."""
     param = layer.params.get("region_param")
     rows = param.has("boxes_of_each_grid")
     op = Region(
@@ -42,7 +42,7 @@ def region(layer: LayerDef, net: Builder) -> None:
 
 @lowers("YoloDetectionOutput", bottoms=(1, 2))
 def yolo_output(layer: LayerDef, net: Builder) -> None:
-    """Version 2; anchors in cells."""
+    """YOLO v2's detections; anchors in cells."""
     param = layer.params.get("yolo_detection_output_param")
     op = YoloDetectionOutput(
         version=2,
@@ -57,7 +57,7 @@ def yolo_output(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Yolov3DetectionOutput", bottoms=(1, None))
 def yolov3_output(layer: LayerDef, net: Builder) -> None:
-    """Version 3; anchors in pixels, some of them for each map."""
+    """YOLO v3's detections; anchors in pixels, some for each map."""
     param = layer.params.get("yolov3_detection_output_param")
     groups = param.get("mask_group_num")
     mask = [int(number) for number in param.get("mask")]

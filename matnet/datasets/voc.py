@@ -133,7 +133,7 @@ class SegmentationSet:
         if faults:
             raise DataError(listing(f"{self.root}: unusable images of {self.name} ({len(faults)}):", faults))
         if empty and len(empty) == len(self):
-            raise DataError(f"{self.root}: all {len(self):,} label images of {self.name} contain only void pixels")
+            raise DataError(f"{self.root}: label images of {self.name} with only void pixels: all {len(self):,}")
         note = f"images with only void pixels ({len(empty)}): {first_few(empty)}"
         return replace(self, notes=(*self.notes, note)) if empty else self
 
