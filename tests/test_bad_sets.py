@@ -185,10 +185,10 @@ def query_labels(root: Path) -> None:
 FIRST, SECOND = COCO_BOXES
 FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     # --- proposals of another image set ---
-    ("VOC objects", proposed({"000005": BOXES["000001"]}), ("another set", "2 of 2 images", "000001")),
-    ("VOC objects", unnamed(3), ("3 images", "the list has 2", "another set")),
-    ("COCO", proposed({"000005": BOXES["000001"], SECOND: COCO_BOXES[SECOND]}), ("another set", "1 of 2", FIRST)),
-    ("COCO", unnamed(1), ("1 images", "the list has 2", "another set")),
+    ("VOC objects", proposed({"000005": BOXES["000001"]}), ("this data set", "2 of 2 images", "000001")),
+    ("VOC objects", unnamed(3), ("3 images", "the list has 2", "this data set")),
+    ("COCO", proposed({"000005": BOXES["000001"], SECOND: COCO_BOXES[SECOND]}), ("this data set", "1 of 2", FIRST)),
+    ("COCO", unnamed(1), ("1 images", "the list has 2", "this data set")),
     # --- boxes outside the image ---
     ("VOC objects", proposed({**BOXES, "000002": ((3, 5, 31, 14),)}), ("1 image(s)", "000002: 1 of 1", "3 5 31 14")),
     ("VOC objects", proposed({**BOXES, "000002": ((0, 5, 3, 14),)}), ("1 image(s)", "000002: 1 of 1", "0 5 3 14")),
@@ -196,43 +196,43 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("VOC objects", sized("<xmin>11<", "<xmin>61<", "<xmax>20<", "<xmax>70<"), ("1 image(s)", "000001")),
     ("COCO", instances(lambda record: record["annotations"][0].update(bbox=[1000, 1, 5, 5])), ("1 image(s)", FIRST)),
     # --- empty proposal lists ---
-    ("VOC objects", proposed({**BOXES, "000001": ()}), ("1 image(s)", "000001: no proposals")),
-    ("COCO", proposed({FIRST: (), SECOND: ()}), ("2 image(s)", f"{FIRST}: no proposals", f"{SECOND}: no proposals")),
+    ("VOC objects", proposed({**BOXES, "000001": ()}), ("(1)", "000001: no proposals")),
+    ("COCO", proposed({FIRST: (), SECOND: ()}), ("(2)", f"{FIRST}: no proposals", f"{SECOND}: no proposals")),
     # --- annotations without a single object ---
     ("VOC objects", without_objects("000001", "000002"), ("none of the 2 images has an object", "VOC 2007 test")),
     ("COCO", instances(lambda record: record.update(annotations=[])), ("annotations: none",)),
-    ("SIFT Flow", labelled("SemanticLabels/*/*.mat", "S", 0), ("none of the 1 label images", "SIFT Flow test")),
-    ("geometric", labelled("GeoLabels/*/*.mat", "S", -1), ("none of the 1 label images", "SIFT Flow test")),
-    ("NYUDv2", labelled("img_5001.mat", "segmentation", 0), ("none of the 1 label images", "NYUDv2 test")),
+    ("SIFT Flow", labelled("SemanticLabels/*/*.mat", "S", 0), ("only void pixels", "all 1", "SIFT Flow test")),
+    ("geometric", labelled("GeoLabels/*/*.mat", "S", -1), ("only void pixels", "all 1", "SIFT Flow test")),
+    ("NYUDv2", labelled("img_5001.mat", "segmentation", 0), ("only void pixels", "all 1", "NYUDv2 test")),
     ("BSDS500", drawn(False, "1", "2"), ("none of the 2 images of BSDS500 test",)),
     ("CIFAR-10", query_labels, ("1 query image(s)", "no image of the database", "label 7")),
     ("CIFAR-10 lists", lambda root: (root / "test-label.txt").write_text("5\n5\n"), ("2 query image(s)", "label 5")),
     ("CIFAR-10 lists", lambda root: (root / "test-label.txt").write_text(f"0\n{'9' * 30}\n"), ("1 line(s)", "line 2")),
     # --- label images with unknown colours ---
-    ("VOC", coloured, ("1 image(s)", "000002.png", "RGB")),
-    ("VOC", valued(21), ("1 image(s)", "000002.png", "pixels of 21")),
-    ("SIFT Flow", labelled("SemanticLabels/*/*.mat", "S", 34), ("1 image(s)", "coast_1.mat", "pixels of 34")),
-    ("geometric", labelled("GeoLabels/*/*.mat", "S", 4), ("1 image(s)", "coast_1.mat", "pixels of 4")),
-    ("NYUDv2", labelled("img_5001.mat", "segmentation", 41), ("1 image(s)", "img_5001.mat", "pixels of 41")),
-    ("PASCAL-Context", labelled("2008_000001.mat", "LabelMap", 460), ("1 image(s)", "2008_000001.mat", "of 460")),
+    ("VOC", coloured, ("(1)", "000002.png", "RGB")),
+    ("VOC", valued(21), ("(1)", "000002.png", "pixel values 21")),
+    ("SIFT Flow", labelled("SemanticLabels/*/*.mat", "S", 34), ("(1)", "coast_1.mat", "pixel values 34")),
+    ("geometric", labelled("GeoLabels/*/*.mat", "S", 4), ("(1)", "coast_1.mat", "pixel values 4")),
+    ("NYUDv2", labelled("img_5001.mat", "segmentation", 41), ("(1)", "img_5001.mat", "pixel values 41")),
+    ("PASCAL-Context", labelled("2008_000001.mat", "LabelMap", 460), ("(1)", "2008_000001.mat", "values 460")),
     # --- a split that lists missing images ---
     (
         "VOC",
         listed("VOC2011/ImageSets/Segmentation/seg11valid.txt", "\n000009\n"),
-        ("2 file(s)", "JPEGImages/000009.jpg", "SegmentationClass/000009.png"),
+        ("(2)", "JPEGImages/000009.jpg", "SegmentationClass/000009.png"),
     ),
-    ("VOC objects", listed("VOC2007/ImageSets/Main/test.txt", "000009\n"), ("2 file(s)", "000009.jpg", "000009.xml")),
+    ("VOC objects", listed("VOC2007/ImageSets/Main/test.txt", "000009\n"), ("(2)", "000009.jpg", "000009.xml")),
     ("COCO", unlinked("*000000000007.jpg"), ("1 of 2 images are missing", "000000000007.jpg")),
-    ("SIFT Flow", listed("test.txt", "coast_2\n"), ("2 file(s)", "coast_2.jpg", "coast_2.mat")),
-    ("NYUDv2", listed("test.txt", "5002\n"), ("2 file(s)", "img_5002.png", "img_5002.mat")),
+    ("SIFT Flow", listed("test.txt", "coast_2\n"), ("(2)", "coast_2.jpg", "coast_2.mat")),
+    ("NYUDv2", listed("test.txt", "5002\n"), ("(2)", "img_5002.png", "img_5002.mat")),
     (
         "PASCAL-Context",
         listed("../VOCdevkit/VOC2010/ImageSets/Main/val.txt", "\n2008_000002\n"),
-        ("2 file(s)", "2008_000002.jpg", "2008_000002.mat"),
+        ("(2)", "2008_000002.jpg", "2008_000002.mat"),
     ),
-    ("BSDS500", unlinked("images/test/2.jpg"), ("1 file(s) of boundaries", "2.mat")),
+    ("BSDS500", unlinked("images/test/2.jpg"), ("boundary files without an image (1)", "2.mat")),
     ("BSDS500", unlinked("groundTruth/test/2.mat"), ("1 of 2 images have no boundaries", "2.jpg")),
-    ("CIFAR-10", unlinked("data_batch_1.bin"), ("1 query image(s)", "label 0")),
+    ("CIFAR-10", unlinked("data_batch_1.bin"), ("(1)", "label 0")),
     ("CIFAR-10 lists", unlinked("train2.png"), ("1 of 5 images are missing", "train2.png")),
     ("VOC objects", dangling("JPEGImages/000002.jpg"), ("1 file(s)", "000002.jpg")),
     ("VOC objects", folder_of("JPEGImages/000001.jpg"), ("1 file(s)", "000001.jpg")),
@@ -243,9 +243,9 @@ FAULTS: list[tuple[str, Change, tuple[str, ...]]] = [
     ("VOC objects", sized("<difficult>1", "<difficult>yes"), ("1 annotation(s)", "000001.xml", "'yes'")),
     ("BSDS500", drawn(float("nan"), "1"), ("1 image(s)", "1.mat")),
     # --- a split that lists an image twice ---
-    ("VOC", listed("VOC2011/ImageSets/Segmentation/seg11valid.txt", "\n2011_000002\n"), ("1 name(s)", "2011_000002")),
-    ("SIFT Flow", listed("test.txt", "coast_1\n"), ("1 image(s)", "more than once", "coast_1")),
-    ("NYUDv2", listed("test.txt", "5001\n"), ("1 image(s)", "more than once", "5001")),
+    ("VOC", listed("VOC2011/ImageSets/Segmentation/seg11valid.txt", "\n2011_000002\n"), ("(1)", "2011_000002")),
+    ("SIFT Flow", listed("test.txt", "coast_1\n"), ("(1)", "more than once", "coast_1")),
+    ("NYUDv2", listed("test.txt", "5001\n"), ("(1)", "more than once", "5001")),
 ]
 
 
@@ -299,7 +299,7 @@ def test_images_without_annotations_are_named_and_counted(
     before = load(root)
     assert before.check().notes == before.notes
     change(root)
-    assert_line(load(root).check().notes[-1], "1 image(s)", fact)
+    assert_line(load(root).check().notes[-1], "(1)", fact)
 
 
 def test_context_counts_background_as_a_class(tmp_path: Path) -> None:
@@ -314,5 +314,5 @@ def test_geometric_labels_count_what_is_no_class(tmp_path: Path) -> None:
     """Numbers -1 and 0 are no class in GeoLabels, and -1 is refused in SemanticLabels."""
     root = sift_flow(tmp_path)
     labelled("SemanticLabels/*/*.mat", "S", -1)(root)
-    with pytest.raises(matnet.DataError, match="pixels of -1"):
+    with pytest.raises(matnet.DataError, match="pixel values -1"):
         load_sift_flow(root).check()

@@ -140,7 +140,7 @@ def without(text: str, part: str, instead: str) -> str:
 BAD: dict[str, tuple[dict[str, str | bytes], list[str], str]] = {
     "no such prototxt": ({}, ["--prototxt", "none.prototxt"], "none.prototxt: no such"),
     "no such weights": ({}, ["--caffemodel", "none.caffemodel"], "none.caffemodel: no such"),
-    "no model's name": ({}, ["cafe-alex"], "no model is called 'cafe-alex'; nearest: imagenet-caffe-alex"),
+    "no model's name": ({}, ["cafe-alex"], "unknown model 'cafe-alex'; nearest: imagenet-caffe-alex"),
     "weights are a web page": ({"w": b"<!DOCTYPE html><html>"}, ["--caffemodel", "w"], "web page"),
     "weights are text": ({"w": PROTOTXT}, ["--caffemodel", "w"], "w"),
     "prototxt and weights swapped": ({}, ["--prototxt", FILES[3], "--caffemodel", FILES[1]], "swapped"),
@@ -151,7 +151,7 @@ BAD: dict[str, tuple[dict[str, str | bytes], list[str], str]] = {
     "unknown types": ({"p": PROTOTXT.replace('"ReLU"', '"Relu"')}, ["--prototxt", "p"], "(Relu); nearest: ReLU"),
     "a dangling bottom": ({"p": without(PROTOTXT, 'bottom: "pool1"', 'bottom: "pol1"')}, ["--prototxt", "p"], "'pol1'"),
     "too small an input": ({}, ["--input-size", "11x11"], "does not fit in an input of 1"),
-    "another input size": ({}, ["--input-size", "163x163"], "weights do not fit"),
+    "another input size": ({}, ["--input-size", "163x163"], "weights that do not fit"),
     "a zero size": ({"p": PROTOTXT.replace("dim: 115", "dim: 0")}, ["--prototxt", "p"], "must be at least 1"),
     "a negative pad": ({"p": without(PROTOTXT, "pad: 2", "pad: -2")}, ["--prototxt", "p"], "-2"),
     "a mean of the wrong size": ({"m.npy": b""}, ["--mean", "m.npy"], "m.npy"),

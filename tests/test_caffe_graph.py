@@ -419,7 +419,7 @@ REFUSED: list[tuple[str, type[MatnetError], str]] = [
     (layer("c", "Concat", "x b", "y"), ShapeError, r"except in C"),
     (layer("c", "Crop", "x b", "y", "crop_param { offset: 5 }"), ShapeError, r"cut of 3 at 5 along axis 2"),
     (layer("f", "Flatten", "x", "y", "flatten_param { axis: 7 }"), NetworkError, r"axis 7 does not exist"),
-    (layer("p", "Permute", "x", "y", "permute_param { order: 1 order: 1 }"), NetworkError, r"must name different axes"),
+    (layer("p", "Permute", "x", "y", "permute_param { order: 1 order: 1 }"), NetworkError, r"must list different axes"),
     (layer("r", "ReLU6", "x", "y", "relu_param { negative_slope: 1 }"), UnsupportedLayersError, r"negative_slope"),
 ]
 

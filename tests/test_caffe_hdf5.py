@@ -37,8 +37,8 @@ def test_hdf5_weights(tmp_path: Path) -> None:
     ("weights/conv1/0", VALUES, "no group /data"), ("data/conv1/weight", VALUES,
                                                     "expected the number of a blob"),
     ("data/conv1/0", np.arange(3), "holds int64, expected floats"),
-    ("data/conv1/0", np.zeros((3, 0), np.float32), "with a size of 0"),
-    ("data/conv1/0", np.dtype("f4"), "neither group nor dataset"),
+    ("data/conv1/0", np.zeros((3, 0), np.float32), "has a size of 0"),
+    ("data/conv1/0", np.dtype("f4"), "neither a group nor a dataset"),
 ])
 def test_bad_hdf5_files(tmp_path: Path, name: str, value: object, fragment: str) -> None:
     file = tmp_path / "net.caffemodel.h5"

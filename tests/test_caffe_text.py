@@ -97,13 +97,13 @@ def test_bytes_that_are_no_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "line", "column", "fragments"), [
     ('name "x"', 1, 6, ["`:` or `{` after `name`"]),
     ("name: x", 1, 7, ["`x`", "a string in quotes for `name`"]),
-    ('name: "x\ninput_dim: 1', 1, 7, ["a string that its line does not end"]),
+    ('name: "x\ninput_dim: 1', 1, 7, ["an unterminated string"]),
     ("input_dim: 1.5", 1, 12, ["`1.5`", "a whole number for `input_dim`"]),
     ("input_dim: 3000000000", 1, 12, ["-2147483648 to 2147483647"]),
     ("input_dim: 3x3", 1, 12, ["`3x3`"]),
     ("input_dim: [1 2]", 1, 15, ["`2`", "`,` or `]`"]),
     ("force_backward: maybe", 1, 17, ["true or false"]),
-    ("layer {\n  name: 'a'\n", 3, 1, ["the end of the file", "`}` that ends the message opened in line 1"]),
+    ("layer {\n  name: 'a'\n", 3, 1, ["the end of the file", "`}` that closes the message of line 1"]),
     ("layer {\n  name: 'a' >\n}", 2, 13, ["`>`", "a field name or `}`"]),
     ("}", 1, 1, ["`}`", "a field name"]),
     ("layer: 3", 1, 8, ["`3`", "`layer` is a message"]),
@@ -142,8 +142,8 @@ def test_all_unreadable_fields_are_listed_at_once() -> None:
         "line 7, column 9"]
     for line, fragment in zip(lines[1:], ["unknown field `kernel` in PoolingParameter; nearest: ",
                                           "MAX, AVE, STOCHASTIC",
-                                          "`stride` stands twice", "needs the field `max`",
-                                          "`clip_param` stands twice",
+                                          "`stride` is repeated", "needs the field `max`",
+                                          "`clip_param` is repeated",
                                           "unknown field `colour` in NetParameter"], strict=True):
         assert fragment in line
 

@@ -126,7 +126,7 @@ def test_weights_that_no_layer_takes_are_named(tmp_path: Path) -> None:
     converted(tmp_path, layer, {"data": (1, 3, 7, 9)}, weights)
     prototxt = tmp_path / "other.prototxt"
     prototxt.write_text((tmp_path / "deploy.prototxt").read_text().replace("fc1", "classifier"))
-    with pytest.raises(FileFormatError, match=r"(?s)layer 'classifier'.*no layer takes: fc1"):
+    with pytest.raises(FileFormatError, match=r"(?s)layer 'classifier'.*nused weights in the file: fc1"):
         matnet.convert_caffe(prototxt, tmp_path / "weights.caffemodel")
 
 

@@ -133,7 +133,7 @@ def test_padding_layers_are_folded(type: str, path: str, expected: object, pad: 
     layers, notes = upgraded(PADDED.format(type=type, pad=pad, wiring="bottom: 'padded' top: 'c'"))
     assert [layer.get("name") for layer in layers] == ["input", "c"]
     assert layers[1].get("bottom") == ["data"] and field(layers[1], path) == expected
-    assert "padding layer 'p' is folded into 'c'" in notes
+    assert "padding layer 'p' folded into 'c'" in notes
 
 
 @pytest.mark.parametrize(("type", "wiring", "fragment"), [

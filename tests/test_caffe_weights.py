@@ -92,7 +92,7 @@ def test_the_shape_rule(legacy: bool, stored: tuple[int, ...], expected: tuple[i
     array, warning = match_blob(Blob(stored, legacy, data), expected)
     np.testing.assert_array_equal(array, data.reshape(expected))
     assert (warning is None) is fits
-    assert fits or "which Caffe itself would refuse" in str(warning)
+    assert fits or "Caffe would reject" in str(warning)
 
 
 def test_shapes_that_cannot_be_matched() -> None:
@@ -185,13 +185,13 @@ def test_all_layers_without_weights_are_listed(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError) as caught:
         attached(tmp_path, TEXT, layers)
     lines = str(caught.value).splitlines()
-    assert "4 layers of" in lines[0] and "do not get their weights" in lines[0]
+    assert "4 layers of" in lines[0] and "wrong or missing weights" in lines[0]
     assert lines[5].endswith(": conv"), "weights that nobody takes, perhaps of a layer with another name"
     for line, fragment in zip(lines[1:5], [
-            "layer 'c' (Convolution): the file has no layer of that name",
-            "layer 'r' (ReLU): the file has 1 blobs (3), the layer needs 0",
-            "layer 'up' (Deconvolution): the file has 2 blobs (2x2x3x3, 2x2x3x3), the layer needs 1",
-            "layer 'ip' (InnerProduct): the file has 1 blobs (4x9), the layer needs 2"], strict=True):
+            "layer 'c' (Convolution): the file has no layer with this name",
+            "layer 'r' (ReLU): the file has 1 blobs (3), but the layer needs 0",
+            "layer 'up' (Deconvolution): the file has 2 blobs (2x2x3x3, 2x2x3x3), but the layer needs 1",
+            "layer 'ip' (InnerProduct): the file has 1 blobs (4x9), but the layer needs 2"], strict=True):
         assert line.strip() == fragment
 
 
@@ -203,7 +203,7 @@ def test_a_layer_that_is_there_without_blobs(tmp_path: Path) -> None:
 
 def test_only_the_first_layer_of_a_name_is_filled(tmp_path: Path) -> None:
     text = TEXT + " layer { name: 'ip' type: 'InnerProduct' bottom: 'ip' top: 'ip2' }"
-    with pytest.raises(FileFormatError, match=r"layer 'ip_2' \(InnerProduct\): the file holds no weights"):
+    with pytest.raises(FileFormatError, match=r"layer 'ip_2' \(InnerProduct\): the file has no weights"):
         attached(tmp_path, text, ALL)
 
 
@@ -248,7 +248,7 @@ def test_hdf5_stores_shared_blobs_with_their_owner(tmp_path: Path, stored: dict[
     net = read_prototxt(tmp_path / "net.prototxt")
     weights = read_weights(tmp_path / "net.caffemodel.h5")
     if not complete:
-        with pytest.raises(FileFormatError, match=r"layer 'b' \(InnerProduct\): the file holds no weights"):
+        with pytest.raises(FileFormatError, match=r"layer 'b' \(InnerProduct\): the file has no weights"):
             attach_weights(net, weights)
         return
     attach_weights(net, weights)

@@ -260,11 +260,11 @@ GOOD = part(1, "net") + layer(blob(RUN, 2, 3), blob(RUN[:8], 2)) + layer(blob(RU
     (b"PK\x03\x04rest", "zip archive"),
     (b"\x1f\x8b\x08\x00rest", "gzip"),
     (b"\x80\x02}q\x00", "fetch"),
-    (b"\x00" * 100, "byte 0: found the key 0"),
+    (b"\x00" * 100, "byte 0: invalid field key 0"),
     (b"\xff" * 100, "more than 10 bytes"),
     (part(1, "net"), "holds no layer"),
-    (part(1, "n") + varint(100 * 8 + 2) + varint(1 << 62) + b"abc", "4611686018427387904 bytes long"),
-    (part(1, "n") + varint(100 * 8 + 2) + b"\xff", "cut inside a number"),
+    (part(1, "n") + varint(100 * 8 + 2) + varint(1 << 62) + b"abc", "length 4611686018427387904"),
+    (part(1, "n") + varint(100 * 8 + 2) + b"\xff", "truncated inside a number"),
     (part(100, part(1, "c"), varint(7 * 8 + 2) + varint(99) + b"abc") + part(1, "n"),
      "the message around it"),
     (number(100, 5), "expected a length-delimited value"),
@@ -276,11 +276,11 @@ GOOD = part(1, "net") + layer(blob(RUN, 2, 3), blob(RUN[:8], 2)) + layer(blob(RU
     (layer(part(5, b"abcde")), "a multiple of 4"),
     (layer(part(8, RUN[:12])), "a multiple of 8"),
     (layer(part(7, single(1, 3))), "BlobShape.dim"),
-    (layer(number(10, 3) + part(12, RUN)), "raw_data is of type INT"),
-    (layer(number(10, 99) + part(12, RUN)), "raw_data is of type 99"),
-    (varint(9 * 8 + 4) + GOOD, "is no field"),
-    (varint(9 * 8 + 7) + GOOD, "is no field"),
-    (varint(200 * 8 + 3) + GOOD, "cut inside a number"),
+    (layer(number(10, 3) + part(12, RUN)), "raw_data has type INT"),
+    (layer(number(10, 99) + part(12, RUN)), "raw_data has type 99"),
+    (varint(9 * 8 + 4) + GOOD, "invalid field key"),
+    (varint(9 * 8 + 7) + GOOD, "invalid field key"),
+    (varint(200 * 8 + 3) + GOOD, "truncated inside a number"),
     (varint(200 * 8 + 3) * 1000 + GOOD, "more than 100 groups"),
     (varint(200 * 8 + 3) + varint(201 * 8 + 4) + GOOD, "group 201 ends"),
     (part(100, part(1, "x" * 2_000_000)), "2000000 bytes, expected at most"),
@@ -302,11 +302,11 @@ def test_the_number_of_fields_is_bounded(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("content", "fragment"), [
-    (part(5, RUN) + part(7, part(1, varint(7))), "its shape 7 asks for 7 values, and the file holds 6"),
-    (part(7, part(1, varint(4))), "asks for 4 values, and the file holds 0"),
+    (part(5, RUN) + part(7, part(1, varint(7))), "its shape 7 needs 7 values, but the file holds 6"),
+    (part(7, part(1, varint(4))), "needs 4 values, but the file holds 0"),
     (part(5, RUN) + part(7, part(1, varint(0), varint(6))), "0x6 has a size that is not positive"),
     (part(5, RUN) + part(7, part(1, varint(-2), varint(-3))), "-2x-3 has a size that is not positive"),
-    (part(5, RUN) + part(7, part(1, varint(1 << 62), varint(1 << 62))), "and the file holds 6"),
+    (part(5, RUN) + part(7, part(1, varint(1 << 62), varint(1 << 62))), "but the file holds 6"),
     (part(5, RUN) + part(7, part(1, b"\x01" * 33)), "33 axes"),
     (part(5, RUN) + number(1, 6) + SHAPE, "6x0x0x0 has a size that is not positive"),
 ])
@@ -314,7 +314,7 @@ def test_blobs_whose_shape_is_wrong_are_listed(tmp_path: Path, content: bytes, f
     with pytest.raises(FileFormatError) as caught:
         read_weights(write(tmp_path, layer(blob(RUN, 6), content, name="one"), layer(content, name="two")))
     lines = str(caught.value).splitlines()
-    assert lines[0].endswith("damaged blobs: 2 (fetch the file again)")
+    assert lines[0].endswith("damaged blobs: 2 (download the file again)")
     assert "'one', blob 1 (byte " in lines[1] and "'two', blob 0 (byte " in lines[2]
     assert fragment in lines[1]
 
@@ -334,7 +334,7 @@ def test_a_file_cut_at_fifty_points(tmp_path: Path, case: str) -> None:
         except FileFormatError as error:
             refused += 1
             assert any(fragment in str(error) for fragment in (
-                f"cut at {length} of ", "cut inside a number", "holds no layer", "found text")), str(error)
+                f"cut at {length} of ", "truncated inside a number", "holds no layer", "found text")), str(error)
     assert refused >= 40
 
 
@@ -368,7 +368,7 @@ def test_mean_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "content", "fragment"), [
     ("m.binaryproto", GOOD, "BlobProto"), ("m.binaryproto", blob(RUN, 6), "has the shape 6, expected"),
     ("m.binaryproto", blob(RUN, 1, 2, 3, 5), "asks for 30 values"),
-    ("m.binaryproto", blob(floats(1, 2, float("nan")), 3, 1, 1), "no finite numbers"),
+    ("m.binaryproto", blob(floats(1, 2, float("nan")), 3, 1, 1), "NaN or infinite"),
     ("m.npy", b"\x93NUMPY\x01\x00", "NumPy"), ("m.npy", b"nothing", "NumPy"),
     ("m.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4',", "NumPy header"),
     ("m.mat", b"MATLAB", "mean_img"),

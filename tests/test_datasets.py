@@ -81,7 +81,7 @@ def test_head_is_another_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a/1.png", "b/readme.txt", "c/none"], r"2 class folder\(s\) hold no image.*\n  b\n  c"),
+        (["a/1.png", "b/readme.txt", "c/none"], r"class folders without images \(2\).*\n  b\n  c"),
         (["1.png", "2.png"], "expected one folder per class, or a list file"),
     ],
 )
@@ -150,15 +150,15 @@ def test_class_folders_win_over_a_list_and_say_so(tmp_path: Path) -> None:
     [
         (
             "a.png 0\nb.png zero\nwhat\n",
-            r"2 line\(s\) are not 'path label'.*\n  line 2: b.png zero\n  line 3: what",
+            r"not 'path label'.* \(2\):\n  line 2: b.png zero\n  line 3: what",
         ),
         ("a.png 0\nc.png 1\nd.png 1\n", r"2 of 3 images are missing.*\n  .*c.png\n  .*d.png"),
-        ("a.png 0\na.png 1\n", r"1 image\(s\) are listed with two labels:\n  .*a.png: 0 and 1"),
-        ("a.png -1\n", "labels count from 0"),
-        ("# nothing\n", "lists no image"),
+        ("a.png 0\na.png 1\n", r"listed with two labels \(1\):\n  .*a.png: 0 and 1"),
+        ("a.png -1\n", "labels start at 0"),
+        ("# nothing\n", "no entries"),
         ("", "is empty"),
-        ("a" + " " * 100_000 + "b", r"1 line\(s\) are not 'path label'"),
-        (b"\xff\xfe\x00\x01", "is not a text file"),
+        ("a" + " " * 100_000 + "b", r"not 'path label'.* \(1\)"),
+        (b"\xff\xfe\x00\x01", "not a text file"),
     ],
 )
 def test_lists_that_cannot_be_used(text: str | bytes, message: str, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_exact_names_come_first(tmp_path: Path) -> None:
     [
         (
             ["tench", "goldfisch", "moon"],
-            r"2 class folder\(s\) do not fit.*\n  goldfisch: no such.*\n  moon: no such",
+            r"class folders that do not match.* \(2\):\n  goldfisch: no such.*\n  moon: no such",
         ),
         (["crane", "tench"], r"crane: could be any of classes 3 \(n02012849\), 4 \(n03126707\)"),
         (["tench", "Tinca tinca"], r"Tinca tinca, tench: all are class 0"),
@@ -234,13 +234,13 @@ def test_folders_without_a_class_are_all_named(names: list[str], message: str, t
 @pytest.mark.parametrize(
     ("names", "classes", "expected", "note"),
     [
-        (["0", "2", "10"], [f"class {k}" for k in range(11)], [0, 10, 2], "counted from 0"),
-        (["1", "2", "3"], ["one", "two", "three"], [0, 1, 2], "counted from 1"),
-        (["1", "2"], ["one", "two", "three"], [1, 2], "counted from 0"),
-        (["3", "7"], [], [3, 7], "counted from 0"),
+        (["0", "2", "10"], [f"class {k}" for k in range(11)], [0, 10, 2], "class numbers from 0"),
+        (["1", "2", "3"], ["one", "two", "three"], [0, 1, 2], "class numbers from 1"),
+        (["1", "2"], ["one", "two", "three"], [1, 2], "class numbers from 0"),
+        (["3", "7"], [], [3, 7], "class numbers from 0"),
         (["3", "7"], ["7", "3"], [1, 0], None),
         (["sun", "moon"], ["soleil", "lune"], [0, 1], "sorted order, because their names match no class"),
-        (["sun", "moon"], [], [0, 1], "sorted order, because the network names no classes"),
+        (["sun", "moon"], [], [0, 1], "sorted order, because the network has no class names"),
     ],
 )
 def test_position_only_for_want_of_names(
@@ -255,7 +255,7 @@ def test_position_only_for_want_of_names(
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [((0, 5), "labels run from 0 to 5, the network's from 0 to 4$"), ((1, 5), "count from 1: subtract 1")],
+    [((0, 5), "labels run from 0 to 5, but the network's from 0 to 4$"), ((1, 5), "1-based: subtract 1")],
 )
 def test_labels_beyond_the_classes(labels: tuple[int, int], message: str, tmp_path: Path) -> None:
     images = ImageList.load(listed(tmp_path, "a.png {}\nb.png {}\n".format(*labels), "a.png", "b.png"))

@@ -35,7 +35,7 @@ def test_missing_images_and_numbers_without_label_are_named(tmp_path: Path) -> N
     with pytest.raises(DataError, match=r"1 of 2 images are missing:\n.*image_00003.jpg"):
         load_images(tmp_path)
     write_mat(tmp_path / "setid.mat", {"valid": np.array([[6]])})
-    with pytest.raises(DataError, match=r"1 numbers of no label.*\n.*6"):
+    with pytest.raises(DataError, match=r"without a label.* \(1\):\n.*6"):
         load_images(tmp_path)
     for wrong in ({"other": np.array([[6]])}, {"valid": np.array([[1e30]])}, {"valid": np.array([[np.inf]])}):
         write_mat(tmp_path / "setid.mat", wrong)

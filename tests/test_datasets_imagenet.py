@@ -220,20 +220,20 @@ def nothing(root: Path) -> None:
 
 
 REFUSED = [
-    (no_labels, "no labels for its images: none of LOC_val_solution.csv"),
-    (no_classes, r"val.txt: gives numbers for classes.*put synsets.txt or synset_words.txt"),
-    (no_meta, r"ground_truth.txt: gives the development kit's numbers.*put meta_clsloc.mat"),
-    (sorted_classes_for_the_kit, "map_clsloc.txt: is sorted by WordNet id, but ILSVRC2012_validation_ground_truth"),
+    (no_labels, "no labels for its images: found none of LOC_val_solution.csv"),
+    (no_classes, r"val.txt: labels are numbers.*put synsets.txt or synset_words.txt"),
+    (no_meta, r"ground_truth.txt: labels are the development kit's numbers.*put meta_clsloc.mat"),
+    (sorted_classes_for_the_kit, "map_clsloc.txt: sorted by WordNet id, but ILSVRC2012_validation_ground_truth"),
     (missing_images, r"val.txt: 2 of its 6 images are not in .*\n  ILSVRC2012_val_00000002\n  ILSVRC2012_val_00000003"),
-    (out_of_range, r"2 label\(s\) are not 0 to 999 \(labels count from 0\):\n.*2.JPEG: 1000\n.*3.JPEG: 1001"),
-    (kit_out_of_range, r"1 label\(s\) are not 1 to 1000 \(labels count from 1\):\n.*2.JPEG: 0"),
-    (no_line_for_an_image, r"has 4 labels, and none for 1 image\(s\):\n.*5.JPEG"),
-    (other_names, "5 images for the 4 labels of"),
-    (two_labels, r"1 image\(s\) have two labels:\n.*1: 0 and 1"),
-    (not_a_list, r"2 line\(s\) are not 'image label':\n  nothing\n  here either"),
-    (empty_classes, r"2 class folder\(s\) cannot be used:\n  n00000001: holds no image\n  n00000002_x"),
-    (twice_a_class, r"n00000001: its WordNet id comes twice\n  n00000001_fish: its WordNet id comes twice"),
-    (nothing, "holds neither images nor class folders named by WordNet ids"),
+    (out_of_range, r"not 0 to 999 \(2\):\n.*2.JPEG: 1000\n.*3.JPEG: 1001"),
+    (kit_out_of_range, r"not 1 to 1000 \(1\):\n.*2.JPEG: 0"),
+    (no_line_for_an_image, r"4 labels; .*\(1\):\n.*5.JPEG"),
+    (other_names, "5 images, but .* has 4 labels"),
+    (two_labels, r"two labels \(1\):\n.*1: 0 and 1"),
+    (not_a_list, r"not 'image label' \(2\):\n  nothing\n  here either"),
+    (empty_classes, r"class folders \(2\):\n  n00000001: no images\n  n00000002_x"),
+    (twice_a_class, r"n00000001: .* same WordNet id\n  n00000001_fish: .* same WordNet id"),
+    (nothing, "no images and no class folders named by WordNet ids"),
 ]
 
 
@@ -244,7 +244,7 @@ def test_what_cannot_be_used_is_named(build: Callable[[Path], None], message: st
         load_imagenet(tmp_path)
 
 
-@pytest.mark.parametrize(("split", "message"), [("val/..", "no part of ImageNet"), ("val", "no such folder")])
+@pytest.mark.parametrize(("split", "message"), [("val/..", "unknown part of ImageNet"), ("val", "no such folder")])
 def test_folders_and_parts_that_are_not_there(split: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         load_imagenet(tmp_path / ("absent" if split == "val" else ""), split=split)
@@ -285,7 +285,7 @@ def test_a_thousand_class_folders_state_the_sorted_order(tmp_path: Path) -> None
     ("order", "names", "message"),
     [
         ("ilsvrc12-sort", [], "nearest: ilsvrc12-sorted"),
-        ("ilsvrc12-sorted", [], "states 2 classes, expected 1000"),
+        ("ilsvrc12-sorted", [], "lists 2 classes, expected 1000"),
     ],
 )
 def test_orders_that_cannot_be_used(order: str, names: list[str], message: str, tmp_path: Path) -> None:
@@ -311,9 +311,9 @@ def test_a_few_class_folders_state_no_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("synsets.txt", "n00000001\nfish\n", r"1 line\(s\) do not begin with a WordNet id:\n  line 2: fish"),
-        ("synsets.txt", "n00000002\nn00000001\nn00000002\n", r"1 WordNet id\(s\) come twice:\n  n00000002"),
-        ("map_clsloc.txt", "n00000001 1 a\nn00000002 3 b\n", "numbers of its classes are not 1 to 2"),
+        ("synsets.txt", "n00000001\nfish\n", r"WordNet id \(1\):\n  line 2: fish"),
+        ("synsets.txt", "n00000002\nn00000001\nn00000002\n", r"WordNet ids \(1\):\n  n00000002"),
+        ("map_clsloc.txt", "n00000001 1 a\nn00000002 3 b\n", "class numbers are not 1 to 2"),
         ("synsets.txt", "", "is empty"),
         ("meta.mat", "", "is empty"),
         ("meta.mat", "no MAT file at all, but long enough to be read as one, " * 9, "meta.mat"),
@@ -328,8 +328,8 @@ def test_lists_of_classes_that_cannot_be_used(name: str, text: str, message: str
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        ({"other": np.ones((1, 1))}, "holds no variable `synsets` with a field WNID"),
-        ({"synsets": np.ones((2, 3))}, "holds no variable `synsets` with a field WNID"),
+        ({"other": np.ones((1, 1))}, "no variable `synsets` with a field WNID"),
+        ({"synsets": np.ones((2, 3))}, "no variable `synsets` with a field WNID"),
         ({"synsets": {"WNID": "fish", "ILSVRC2012_ID": np.ones((1, 1))}}, "not WordNet ids numbered from 1:\n  1"),
         ({"synsets": {"WNID": "n00000001", "ILSVRC2012_ID": np.array([[4.0]])}}, "numbered from 1"),
     ],

@@ -84,17 +84,17 @@ def test_pairs_are_recognised(given: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1\t1\nAnn\t1\t2\nAnn\t2\tBob\n", r"1 line\(s\) are not 'name i j'.*\n  line 3: Ann\t2\tBob"),
-        ("1\t1\nAnn\tone\t2\n../Ann\t1\tBob\t1\n", r"2 line\(s\) are not"),
-        ("ten\nAnn\t1\t2\n", "begins with 'ten'; expected folds"),
-        ("Ann\t1\t2\nAnn\t2\tBob\t1\n", "begins with 'Ann"),
-        ("2\t1\nAnn\t1\t2\nAnn\t2\tBob\t1\n", "has 2 pairs; its heading announces 2 x 2 x 1"),
-        ("1\t1\nAnn\t1\tBob\t1\nAnn\t1\t2\n", "folds are not 1 pairs of one person and then 1 of two"),
-        ("1\t0\n", "begins with"),
+        ("1\t1\nAnn\t1\t2\nAnn\t2\tBob\n", r"not 'name i j'.* \(1\):\n  line 3: Ann\t2\tBob"),
+        ("1\t1\nAnn\tone\t2\n../Ann\t1\tBob\t1\n", r"\(2\):"),
+        ("ten\nAnn\t1\t2\n", "first line is 'ten'; expected folds"),
+        ("Ann\t1\t2\nAnn\t2\tBob\t1\n", "first line is 'Ann"),
+        ("2\t1\nAnn\t1\t2\nAnn\t2\tBob\t1\n", "has 2 pairs, but .* 2 x 2 x 1"),
+        ("1\t1\nAnn\t1\tBob\t1\nAnn\t1\t2\n", "expected 1 pairs of the same person and then 1 of different people"),
+        ("1\t0\n", "first line is"),
         ("", "is empty"),
         (
             "1\t1\nAnn\t1\t2\nAnn\t3\tCleo\t1\n",
-            r"2 image\(s\) that pairs.txt names are missing:\n  Ann_0003\n  Cleo_0001",
+            r"images of pairs.txt .*missing \(2\):\n  Ann_0003\n  Cleo_0001",
         ),
     ],
 )

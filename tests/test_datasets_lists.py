@@ -98,7 +98,7 @@ def test_labels_beyond_places_are_refused(tmp_path: Path) -> None:
     root = places205(tmp_path)
     file = root / "trainvalsplit_places205" / "val_places205.csv"
     file.write_text(file.read_text().replace("jpg 2", "jpg 205"))
-    with pytest.raises(DataError, match="the label 205; those of Places205 are 0 to 204"):
+    with pytest.raises(DataError, match="label 205; labels of Places205 are 0 to 204"):
         load_images(root)
 
 
@@ -112,11 +112,11 @@ def test_images_to_test_on_in_the_order_of_their_names(version: Any, tmp_path: P
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"label": np.array([[5.0]])}, r"1 image\(s\) of the index cannot be used:\n.*c.jpg: its label"),
+        ({"label": np.array([[5.0]])}, r"images of the index \(1\):\n.*c.jpg: its label"),
         ({"label": np.array([[1.5]])}, "c.jpg: its label"),
         ({"istest": np.zeros((0, 0))}, "c.jpg: its istest"),
         ({"name": "../c.jpg"}, r"image 1: its name is '\.\./c.jpg'"),
-        ({"name": "a.jpg"}, r"1 image\(s\) come twice:\n.*a.jpg"),
+        ({"name": "a.jpg"}, r"images \(1\):\n.*a.jpg"),
         ({"name": "absent.jpg"}, r"1 of 3 images are missing:\n.*absent.jpg"),
     ],
 )
@@ -131,5 +131,5 @@ def test_an_index_of_another_kind_is_refused(tmp_path: Path) -> None:
         load_images(tmp_path)
     row = {"name": "a.jpg", "label": np.array([[1]]), "istest": np.array([[0]])}
     write_mat(tmp_path / "imgIdx.mat", {"imgIdx": StructArray([row, row])})
-    with pytest.raises(DataError, match="no image as `istest`"):
+    with pytest.raises(DataError, match="no image has `istest` 1"):
         load_images(tmp_path)

@@ -138,7 +138,7 @@ def test_an_image_without_a_proposed_box_has_no_detections(tmp_path: Path) -> No
         assert "600" in row.preprocessing and "own size" not in row.preprocessing
         assert not any("227x227" in note for note in row.notes)
         assert (row.status, row.images, row.class_ap) == ("ok", 2, {"aeroplane": 100, "bicycle": 0})
-        assert_line(row.notes, "1 image", "without detections", "000002.jpg")
+        assert_line(row.notes, "proposes no box (1)", "000002.jpg")
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -177,7 +177,7 @@ def test_movement_of_boxes_by_hand() -> None:
     np.testing.assert_allclose(found, [[[10, 3, 18, 7], [14, 1, 22, 8]]], rtol=1e-6)
     shared = moved_boxes(np.array([[10.0, 3, 18, 7]]), offsets, 3, (20, 30), plus=1)
     np.testing.assert_allclose(shared[0, 1:], [[14.5, 0.5, 23.5, 10.5]] * 2, rtol=1e-6)  # background and object
-    with pytest.raises(NetworkError, match="12 offsets for each box; expected four for each of 2 classes"):
+    with pytest.raises(NetworkError, match="12 offsets for each box; expected 4 for each of 2 classes"):
         moved_boxes(np.zeros((1, 4)), np.zeros((1, 12), np.float32), 2, (9, 30), plus=0)
 
 
@@ -246,10 +246,10 @@ def test_the_background_is_the_one_that_the_layer_states(tmp_path: Path) -> None
 
 
 def test_a_network_without_boxes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NetworkError, match="no detector"):
+    with pytest.raises(NetworkError, match="not a detector"):
         evaluate(gray_classifier(), loaded(tmp_path), Preprocessing.of(gray_classifier()))
     home = voc2007(tmp_path / "other")
-    with pytest.raises(DataError, match=r"takes boxes as 'rois'; .* proposals=FILE"):
+    with pytest.raises(DataError, match=r"boxes as input 'rois'; .* proposals=FILE"):
         evaluate(colour_detector(), load_voc_objects(home), Preprocessing.of(colour_detector()))
 
 
@@ -363,20 +363,20 @@ def five_columns(home: Path) -> None:
 
 
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
-    "another set": (other_set, r"is of another set; it has no proposals of 1 of 2 images:\n.*000001"),
+    "another set": (other_set, r"no proposals for 1 of 2 images.*:\n.*000001"),
     "outside": (
         with_boxes({**BOXES, "000002": ((3, 5, 31, 14), (1, 1, 2, 2))}),
-        r"1 image\(s\) cannot be used:\n.*000002: 1 of 2 boxes leave 30 x 40, as 3 5 31 14",
+        r"\(1\):\n.*000002: 1 of 2 boxes exceed 30 x 40: 3 5 31 14",
     ),
     "empty": (with_boxes({**BOXES, "000001": ()}), r"000001: no proposals"),
-    "count": (wrong_count, r"proposals of 1 images without their names, and the list has 2"),
+    "count": (wrong_count, r"proposals for 1 images without names, but the list has 2"),
     "no cell": (no_cell, r"no cell array `boxes`"),
-    "columns": (five_columns, r"1 of its boxes are not R x 4 numbers:\n.*image 1: 3 x 5"),
-    "missing image": (listed_name, r"2 file\(s\) of the list are missing:\n.*000009.jpg\n.*000009.xml"),
+    "columns": (five_columns, r"not R x 4 numbers \(1\):\n.*image 1: 3 x 5"),
+    "missing image": (listed_name, r"missing \(2\):\n.*000009.jpg\n.*000009.xml"),
     "unknown class": (annotated([("zebra", (1, 1, 5, 5), False)]), r"000002.xml: has an object of class 'zebra'"),
     "no area": (annotated([("dog", (9, 1, 5, 5), False)]), r"000002.xml: has a dog at 9 1 5 5"),
     "no number": (annotated([("dog", ("x", 1, 5, 5), False)]), r"000002.xml: bndbox/xmin is 'x'"),
-    "no xml": (annotated(None, "<annotation>"), r"000002.xml: is not an annotation in XML"),
+    "no xml": (annotated(None, "<annotation>"), r"000002.xml: not an XML annotation"),
     "entities": (annotated(None, "<!DOCTYPE a [<!ENTITY b 'c'>]><annotation/>"), r"declares a document type"),
 }
 
@@ -394,9 +394,9 @@ def test_annotations_without_objects_are_counted(tmp_path: Path) -> None:
     home = voc2007(tmp_path)
     annotated([])(home)
     notes = load_voc_objects(home).notes
-    assert "1 image(s) have no objects: 000002" in notes
+    assert "images without objects (1): 000002" in notes
     annotated([("dog", (9, 1, 35, 5), False)])(home)
-    assert_line(load_voc_objects(home).notes, "1 image", "leave", "000002")
+    assert_line(load_voc_objects(home).notes, "exceed the image (1)", "000002")
 
 
 @pytest.mark.process

@@ -166,7 +166,7 @@ def test_the_mended_network_is_right(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_labels_that_are_wrong_are_not_written_into_a_network(digits: ImageList) -> None:
     net = matnet.load(MODEL)
     shifted = label_changes([], np.array([1, 2, 3]), 10, [])[0]
-    with pytest.raises(matnet.MatnetError, match="mend the labels"):
+    with pytest.raises(matnet.MatnetError, match="correct the labels"):
         mended(net, Preprocessing.of(net), None, shifted)
 
 

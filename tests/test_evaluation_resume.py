@@ -73,7 +73,7 @@ def test_a_run_that_was_stopped_goes_on(
     out, told = capsys.readouterr()
     row = json.loads(target.read_text() if with_file else out)
     assert (row["images"], row["top1_error"], row["status"]) == (355, 100 * 10 / 355, "ok")
-    assert f"going on after {seen} images" in told
+    assert f"resuming after {seen} images" in told
     assert f"resumed after {seen} images" in row["notes"]
     assert not list(tmp_path.rglob(f"*{SUFFIX}"))
 
@@ -103,7 +103,7 @@ def test_a_run_of_another_kind_is_refused(other: list[str], tmp_path: Path, monk
     with monkeypatch.context() as patched:
         raise_after(100, patched, signal.SIGINT)
         assert eval_command.main(options) == 130
-    with pytest.raises(DataError, match="is of a run with another"):
+    with pytest.raises(DataError, match="belongs to a run with another"):
         eval_command.main([*options, *other, "--resume"])
 
 

@@ -145,4 +145,4 @@ def test_a_row_of_each_task(
 def test_a_place_of_no_set_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         reproduce.main(["--data", "cifar11=/x"])
-    assert "is not NAME=PATH with one of cifar10" in capsys.readouterr().err
+    assert "is not NAME=PATH, with NAME one of cifar10" in capsys.readouterr().err

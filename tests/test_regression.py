@@ -88,12 +88,12 @@ def test_maps_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("c.png 1\nd.png\ne.png x\n", r"2 line\(s\) are not 'path value':\n.*line 2: d.png\n.*line 3: e.png x"),
+        ("c.png 1\nd.png\ne.png x\n", r"not 'path value' \(2\):\n.*line 2: d.png\n.*line 3: e.png x"),
         ("c.png nan\n", "line 1: c.png nan"),
         ("c.png 1e999\n", "line 1: c.png 1e999"),
         ("c.png 1\nf.png 2\n", r"1 of 2 images are missing(.|\n)*f.png"),
-        ("c.png 1\nd.png 2\nc.png 1.5\n", r"1 image\(s\) are listed with two values:\n.*c.png: 1 and 1.5"),
-        ("# nothing\n", "lists no image"),
+        ("c.png 1\nd.png 2\nc.png 1.5\n", r"two values \(1\):\n.*c.png: 1 and 1.5"),
+        ("# nothing\n", "no entries"),
     ],
 )
 def test_lists_that_cannot_be_used_are_refused(text: str, expected: str, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_lists_that_cannot_be_used_are_refused(text: str, expected: str, tmp_pat
     file.write_text(text)
     with pytest.raises(DataError, match=expected):
         load_values(file)
-    with pytest.raises(DataError, match="is a folder; give path a list of lines"):
+    with pytest.raises(DataError, match="is a folder; give path a list"):
         load_values(tmp_path)
 
 

@@ -25,7 +25,7 @@ from tests.tiny_models import colour_hash
 def test_bits_by_hand(layout: Callable[[Path], Path], tmp_path: Path) -> None:
     net = colour_hash()
     row = evaluate(net, load_retrieval(layout(tmp_path)), Preprocessing.of(net))
-    assert (row.queries, row.images, row.ranked_by.split(":")[0]) == (2, 7, "bits")
+    assert (row.queries, row.images, "bits" in row.ranked_by) == (2, 7, True)
     assert row.mean_ap == pytest.approx(RETRIEVAL_AP, abs=1e-9)
 
 
@@ -34,7 +34,7 @@ def test_values_are_ranked_by_their_distance(tmp_path: Path) -> None:
     net = colour_hash()
     row = evaluate(net, load_retrieval(cifar10(tmp_path)), Preprocessing.of(net), scores=net.layers["code"].outputs[0])
     green = (1 + 2 / 3 + 3 / 5) / 3  # yellow is 200.2 away, black 210
-    assert row.ranked_by.startswith("values")
+    assert "Euclidean" in row.ranked_by
     assert row.mean_ap == pytest.approx(100 * ((1 + 2 / 3) / 2 + green) / 2, abs=1e-9)
 
 
@@ -72,9 +72,9 @@ def alone(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (cut, r"data_batch_1.bin: has 9,218 bytes"),
-        (wrong_label, r"test_batch.bin: has the label 11"),
-        (alone, "no data_batch_1.bin"),
+        (cut, r"data_batch_1.bin: 9,218 bytes"),
+        (wrong_label, r"test_batch.bin: has label 11"),
+        (alone, "data_batch_1.bin .* missing"),
     ],
 )
 def test_damaged_batches_are_refused(change: Callable[[Path], None], expected: str, tmp_path: Path) -> None:
@@ -91,12 +91,12 @@ def test_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_retrieval(root)
     cifar10_lists(root)
     (root / "test-label.txt").write_text("0\n")
-    with pytest.raises(DataError, match="1 labels for 2 images"):
+    with pytest.raises(DataError, match="1 labels, but .* 2 images"):
         load_retrieval(root)
     (root / "test-label.txt").write_text("0\ncat\n")
-    with pytest.raises(DataError, match=r"1 line\(s\) are no label:\n.*line 2: cat"):
+    with pytest.raises(DataError, match=r"not a label \(1\):\n.*line 2: cat"):
         load_retrieval(root)
-    with pytest.raises(DataError, match="neither CIFAR-10"):
+    with pytest.raises(DataError, match="expected CIFAR-10"):
         load_retrieval(tmp_path.parent)
 
 

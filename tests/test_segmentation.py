@@ -93,7 +93,7 @@ def test_the_older_name_of_evaluate_is_deprecated_and_evaluates(net: Network, da
 def test_labels_of_another_size_are_told(net: Network, data: SegmentationSet) -> None:
     write_label_image(data.labels[1], np.zeros((33, 17), np.uint8))
     found = evaluate(net, data, Preprocessing.of(net, "meta"))
-    assert "is 33x16, its labels 33x17" in found.unreadable[0]
+    assert "33x16, but its labels are 33x17" in found.unreadable[0]
 
 
 def test_without_one_image_that_can_be_used_there_are_no_figures(net: Network, data: SegmentationSet) -> None:

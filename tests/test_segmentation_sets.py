@@ -85,8 +85,8 @@ def other_hha(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (no_hha, r"1 file\(s\) of the network's second input are missing:\n.*img_5001.png"),
-        (other_hha, r"1 image\(s\) of the second input cannot be used:\n.*hha.img_5001.png: is 25 x 8, its image 24"),
+        (no_hha, r"second input .*missing \(1\):\n.*img_5001.png"),
+        (other_hha, r"the second input \(1\):\n.*hha.img_5001.png: 25 x 8, but its image is 24"),
     ],
 )
 def test_hha_that_cannot_be_used_is_named(change: Callable[[Path], None], expected: str, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_the_command_takes_the_kind(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run_command(eval_command.main, [*arguments, "--kind", "geometric", "--quiet"]) == 0
     assert "100.00" in capsys.readouterr().out
     assert run_command(eval_command.main, [*arguments, "--kind", "sideways", "--quiet"]) == 2
-    assert "no labels of SIFT Flow are called 'sideways'" in capsys.readouterr().err
+    assert "unknown kind of SIFT Flow labels 'sideways'" in capsys.readouterr().err
 
 
 def unknown_number(root: Path) -> None:
@@ -152,10 +152,10 @@ def other_size(root: Path) -> None:
     [
         (
             unknown_number,
-            r"1 image\(s\) of SIFT Flow test cannot be used:\n.*coast_1.mat: has pixels of 34; expected 0",
+            r"images of SIFT Flow test \(1\):\n.*coast_1.mat: pixel values 34; expected 0",
         ),
-        (no_variable, r"coast_1.mat: holds no matrix `S`"),
-        (other_size, r"coast_1.mat: is 25 x 16, its image 24 x 16"),
+        (no_variable, r"coast_1.mat: has no matrix `S`"),
+        (other_size, r"coast_1.mat: 25 x 16, but its image is 24 x 16"),
     ],
 )
 def test_labels_that_cannot_be_used_are_named(change: Callable[[Path], None], expected: str, tmp_path: Path) -> None:
@@ -168,14 +168,14 @@ def test_labels_that_cannot_be_used_are_named(change: Callable[[Path], None], ex
 @pytest.mark.parametrize(
     ("layout", "load", "list_file", "line", "expected"),
     [
-        (sift_flow, load_sift_flow, "test.txt", "coast_2", r"2 file\(s\) of the list are missing:\n.*coast_2.jpg"),
-        (nyud, load_nyud, "test.txt", "5002", r"2 file\(s\) of the list are missing:\n.*img_5002.png"),
+        (sift_flow, load_sift_flow, "test.txt", "coast_2", r"missing \(2\):\n.*coast_2.jpg"),
+        (nyud, load_nyud, "test.txt", "5002", r"missing \(2\):\n.*img_5002.png"),
         (
             context,
             load_context,
             "../VOCdevkit/VOC2010/ImageSets/Main/val.txt",
             "2008_000002",
-            r"2 file\(s\) of the list are missing:\n.*2008_000002.jpg",
+            r"missing \(2\):\n.*2008_000002.jpg",
         ),
     ],
 )
@@ -197,7 +197,7 @@ def test_missing_images_are_listed(
 def test_context_without_its_classes_or_images_is_refused(tmp_path: Path) -> None:
     root = context(tmp_path)
     (root / "labels.txt").write_text("1: accordion\n2: sky\n")
-    with pytest.raises(DataError, match="lacks 58 of the 59 classes"):
+    with pytest.raises(DataError, match="58 of the 59 classes are missing"):
         load_context(root)
     (root / "labels.txt").write_text("accordion\n")
     with pytest.raises(DataError, match="are not 'number: name'"):

@@ -73,7 +73,7 @@ def test_models_by_name_once_each() -> None:
 
 
 def test_models_without_a_table_are_named() -> None:
-    expected = r"(?s)2 model\(s\) have no published figures.*nin-cifar10.*video2text-vgg-mean-pool"
+    expected = r"(?s)without published figures.*nin-cifar10.*video2text-vgg-mean-pool"
     with pytest.raises(DataError, match=expected):
         expected_rows(["nin-cifar10", "caffe-alex", "video2text-vgg-mean-pool"])
 
@@ -242,7 +242,7 @@ def test_random_weights_and_parts_of_a_set_are_not_judged(home: Path, imagenet: 
     assert table("--models", "gray", "--imagenet", imagenet, "--limit", 2, "--json", out, "--check") == 1
     row = rows_of(out)["gray"]
     assert (row["status"], row["verdict"], row["run"]["images"]) == ("ok", None, 2)
-    assert row["status_reason"] == "only 2 of the set"
+    assert row["status_reason"] == "only 2 of the data set"
     assert row["figures"]["top1_error"] == 0
 
 
@@ -254,7 +254,7 @@ CHECKS: dict[str, tuple[dict[str, Any], int, str]] = {
     "outside": (
         {"top1_error": 50.21},
         1,
-        "gray: top1_error is 50, published 50.21; the difference -0.210 is more than 0.2",
+        "gray: top1_error is 50, published 50.21; the difference -0.210 exceeds the tolerance 0.2",
     ),
     "the other figure outside": ({"top5_error": 24.0}, 1, "top5_error is 25, published 24"),
     "no tolerance": ({"tolerance": None}, 1, "not compared (its card gives no tolerance)"),
@@ -292,8 +292,8 @@ def test_absent_models_do_not_fail_a_check_failed_ones_do(
 # -- options ----------------------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[list[str], str]] = {
-    "contradicting": (["--resume", "--fresh"], "contradict each other"),
-    "unknown model": (["--models", "cafe-alex"], "no model is called 'cafe-alex'; nearest: .*caffe-alex"),
+    "contradicting": (["--resume", "--fresh"], "conflict"),
+    "unknown model": (["--models", "cafe-alex"], "unknown model 'cafe-alex'; nearest: .*caffe-alex"),
     "nowhere to write": (["--csv", "nowhere/x.csv"], "does not exist"),
 }
 

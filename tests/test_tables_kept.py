@@ -1,4 +1,4 @@
-"""Rows of the published tables that are kept: what is taken again, what is measured anew, going on after a cut."""
+"""Rows of the published tables that are kept: what is taken again, what is measured anew, resuming after a cut."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_run_goes_on_where_it_was_cut(
         assert table(*arguments) == 130
     printed = capsys.readouterr()
     assert re.search(r"\| one +\| +2015 \| +50\.00 ", printed.out)
-    assert "1 rows are finished and kept in" in printed.err
+    assert "1 finished rows are stored in" in printed.err
     assert measured == ["one"]
     assert table(*arguments, "--json", tmp_path / "out.json") == 0
     assert measured == ["one", "two"]
@@ -97,7 +97,7 @@ def test_a_row_goes_on_within(
     read.clear()
     assert table(*arguments, "--json", tmp_path / "out.json") == 0
     assert len(read) == len(IMAGES) - int(told[1])
-    assert f"going on after {told[1]} images" in capsys.readouterr().err
+    assert f"resuming after {told[1]} images" in capsys.readouterr().err
     assert rows_of(tmp_path / "out.json")["gray"]["figures"]["top1_error"] == TOP1
     assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".json"]
 

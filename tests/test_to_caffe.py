@@ -267,7 +267,7 @@ def test_the_order_of_the_channels_is_told_in_the_direction_of_the_export(tmp_pa
     notes = to_caffe(net).notes
     assert_line(notes, "Caffe", "B, G, R", "network", "R, G, B", "'data'")
     assert_line(notes, "'l'", "B, G, R", "network", "R, G, B")
-    assert any("stays that of the network" in note for note in to_caffe(net, color_format="rgb").notes)
+    assert any("keeps the network's channel order" in note for note in to_caffe(net, color_format="rgb").notes)
 
 
 @pytest.mark.parametrize("name", ["input", "data"])
@@ -384,8 +384,8 @@ def test_simplenn_files(case: str, tmp_path: Path) -> None:
 
 INEXPRESSIBLE = [
     (layer(Conv(pad=(1, 2, 0, 0)), "x"), [normal(3, 3, 6, 4), normal(4, 1)], "pads 1 before and 2 after"),
-    (layer(Pooling(method="avg", poolSize=(3, 3), pad=(1, 1, 1, 1)), "x"), [], "counts the pad as zeros"),
-    (layer(LRN(param=(4, 1, 1e-4, 0.75)), "x"), [], "odd windows only"),
+    (layer(Pooling(method="avg", poolSize=(3, 3), pad=(1, 1, 1, 1)), "x"), [], "includes the zeros"),
+    (layer(LRN(param=(4, 1, 1e-4, 0.75)), "x"), [], "only odd sizes"),
     (layer(NormOffset(), "x"), [], "Caffe has no such layer"),
 ]
 

@@ -73,7 +73,7 @@ def test_values_stay_what_is_written(tmp_path: Path) -> None:
 @pytest.mark.process
 def test_fifty_thousand_keys_are_refused_in_a_page(tmp_path: Path) -> None:
     (tmp_path / "readme.md").write_text("---\n" + "".join(f"k{i}: 1\n" for i in range(50_000)) + "---\n")
-    with pytest.raises(FileFormatError, match="more are no fields") as caught:
+    with pytest.raises(FileFormatError, match="more unknown fields") as caught:
         read_cards(tmp_path)
     assert len(str(caught.value)) < 10_000
 

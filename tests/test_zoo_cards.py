@@ -82,18 +82,18 @@ FAULTS = {
     "caffemodel: ../../evil": "caffemodel is '../../evil'; expected a file name",
     "caffemodel_url: ftp://host/file": "caffemodel_url is 'ftp://host/file'; expected an http or https address",
     "mat_url: http://host/file": "mat_url is 'http://host/file'; expected a list of addresses",
-    "introduced: 1066": "introduced is 1066; expected a whole number from 1,990 to 2,100",
+    "introduced: 1066": "introduced is 1066; expected an integer from 1,990 to 2,100",
     "parameters: 3\nparameter_bytes: 13": "parameter_bytes is 13; 3 parameters of 4 bytes are 12",
-    "licence: BSD": "'licence' is no field; nearest: license",
-    "convert: {preprocesing: caffe}": "convert cannot be used: no conversion option is called 'preprocesing'",
+    "licence: BSD": "unknown field 'licence'; nearest: license",
+    "convert: {preprocesing: caffe}": "convert cannot be used: unknown conversion option 'preprocesing'",
     "convert: {mean: gone.binaryproto}": "convert.mean is 'gone.binaryproto', which is neither in caffe_files nor",
     "inputs: {data: [227, 227]}": "inputs of 'data' is [227, 227]; expected [channels, height, width]",
     "published: [{top1_error: 40}]": "published entry 1: source is missing",
-    "published: [{source: x, top1: 40}]": "published entry 1: 'top1' is no field; nearest: top1_error",
+    "published: [{source: x, top1: 40}]": "published entry 1: unknown field 'top1'; nearest: top1_error",
     "caffe_files: [{role: mean, member: a}]": "caffe_files: an entry needs `file` or `common`",
     "caffe_files: [{common: imagenet-men}]": "'imagenet-men' is not in common.yaml",
     "caffe_files: [{file: m, member: ../m}]": "member is '../m'; expected a path inside the archive",
-    "caffe_files: [{file: m, member: m}]": "m: `archive` and `member` belong together",
+    "caffe_files: [{file: m, member: m}]": "m: `archive` and `member` must be given together",
     "definition: own": "definition is 'own', but there is no deploy.prototxt",
 }
 
@@ -117,9 +117,9 @@ NO_CARDS = {
     "no front matter": ("# A title", "no front matter"),
     "one fence": ("---\nname: x", "no front matter"),
     "a list": ("---\n- a\n---", "the front matter is a list"),
-    "no YAML": ("---\nname: [\n---", "line [23]: no YAML"),  # libyaml and PyYAML count differently here
-    "a key twice": ("---\nname: a\nname: b\n---", "line 3: 'name' stands twice"),
-    "a YAML tag that would run code": ("---\nname: !!python/object/apply:os.getcwd []\n---", "no YAML"),
+    "invalid YAML": ("---\nname: [\n---", "line [23]: invalid YAML"),  # libyaml and PyYAML count differently here
+    "a key twice": ("---\nname: a\nname: b\n---", "line 3: 'name' is repeated"),
+    "a YAML tag that would run code": ("---\nname: !!python/object/apply:os.getcwd []\n---", "invalid YAML"),
     "not UTF-8": (b"---\nname: \xff\n---", "not UTF-8 at byte 10"),
 }
 

@@ -100,7 +100,7 @@ def test_a_file_is_not_compared_with_itself(tmp_path: Path, home: Path) -> None:
 def test_wrong_weights_are_not_converted(tmp_path: Path) -> None:
     import_info(caffe_folder(tmp_path / "tiny", TINY, "deploy.prototxt"))
     (tmp_path / "tiny.caffemodel").write_bytes(WEIGHTS.read_bytes()[:-4])
-    with pytest.raises(DownloadError, match=rf"its SHA1 is [0-9a-f]+; expected {SHA1}; not taken"):
+    with pytest.raises(DownloadError, match=rf"its SHA1 is [0-9a-f]+; expected {SHA1}; not used"):
         convert_named("tiny", fetcher=Fetcher(carried=tmp_path))
     assert not (tmp_path / "tiny.mat").exists()
 
@@ -109,14 +109,14 @@ def test_wrong_weights_are_not_converted(tmp_path: Path) -> None:
 def test_all_files_that_are_missing_are_told_at_once() -> None:
     with pytest.raises(DownloadError) as caught:
         convert_named("caffe-alex", fetcher=Fetcher(progress=False))
-    heads = [line for line in str(caught.value).splitlines() if line.endswith("could not be fetched:")]
+    heads = [line for line in str(caught.value).splitlines() if line.endswith("download failed:")]
     assert [line.split()[0] for line in heads] == ["caffe_alexnet_model", "caffe_ilsvrc12.tar.gz"]
 
 
 @pytest.mark.process
 def test_random_weights_need_no_file_and_take_no_published_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert convert_main(["nin-cifar10", "--random-weights", "--seed", "4"]) == 0
-    assert capsys.readouterr().out.startswith("random weights, seed 4: for speed and sizes, not for answers\n")
+    assert capsys.readouterr().out.startswith("random weights, seed 4: results are meaningless, only speed and sizes are real\n")
     expected = random_network("nin-cifar10", seed=4).params["conv1_filter"].value
     np.testing.assert_array_equal(matnet.load("nin-cifar10-random.mat").params["conv1_filter"].value, expected)
     assert convert_main(["NIN CIFAR10", "--random-weights", "--to-onnx", "nin.onnx"]) == 0
@@ -185,7 +185,7 @@ def test_what_is_exported_is_what_caffes_script_reads(tmp_path: Path) -> None:
     assert list(fields)[-1] not in NEEDED_TO_DOWNLOAD, "the first versions of the script overlook the last line"
     assert prose.startswith("# digits-lenet")
     assert (tmp_path / "out" / "deploy.prototxt").read_bytes() == (DIGITS / "deploy.prototxt").read_bytes()
-    with pytest.raises(FileFormatError, match="is there already"):
+    with pytest.raises(FileFormatError, match="already exists"):
         export_info("digits-lenet", tmp_path / "out")
 
 
@@ -243,7 +243,7 @@ def test_the_zip_file_of_a_gist_becomes_a_model(tmp_path: Path, home: Path) -> N
     assert (card.title, card.prototxt) == ("Tiny Model", home / "models" / "tiny" / "deploy.prototxt")
     assert sorted(file.name for file in card.folder.iterdir()) == ["deploy.prototxt", "readme.md"]
     twice = zipped(tmp_path / "twice.zip", a__readme_md=TINY, b__readme_md=TINY)
-    with pytest.raises(DownloadError, match="holds two files of one name"):
+    with pytest.raises(DownloadError, match="files with the same name"):
         import_info(twice)
     with pytest.raises(FileFormatError, match=r"no\.zip.*no such"):
         import_info(tmp_path / "no.zip")
@@ -251,8 +251,8 @@ def test_the_zip_file_of_a_gist_becomes_a_model(tmp_path: Path, home: Path) -> N
 
 REFUSED = {
     "no readme": (lambda folder: folder.mkdir(), "holds no readme.md"),
-    "no info": (lambda folder: caffe_folder(folder, "# A title\n"), "states none of name, caffemodel"),
-    "two definitions": (lambda folder: caffe_folder(folder, TINY, "a.prototxt", "b.prototxt"), "which prototxt?"),
+    "no info": (lambda folder: caffe_folder(folder, "# A title\n"), "has none of name, caffemodel"),
+    "two definitions": (lambda folder: caffe_folder(folder, TINY, "a.prototxt", "b.prototxt"), "several prototxt files"),
     "no good file name": (lambda folder: caffe_folder(folder, fenced(caffemodel="../../x")), "expected a file name"),
 }
 
@@ -270,7 +270,7 @@ def test_folders_that_are_refused(case: str, tmp_path: Path, home: Path) -> None
 @pytest.mark.process
 def test_a_known_name_is_refused(tmp_path: Path) -> None:
     folder = caffe_folder(tmp_path / "tiny", TINY)
-    with pytest.raises(FileFormatError, match="'Digits_LeNet' is known already"):
+    with pytest.raises(FileFormatError, match="'Digits_LeNet' already exists"):
         import_info(folder, "Digits_LeNet")
 
 

@@ -96,12 +96,12 @@ WRONG = bytes(len(CONTENT))
 FATAL: dict[str, tuple[Behaviour, str, int]] = {
     "gone": (Behaviour(statuses=[404]), "404 Not Found", 1),
     "wrong bytes": (Behaviour(content=WRONG), f"its SHA1 is {hashlib.sha1(WRONG).hexdigest()}; expected {SHA1}", 1),
-    "a page instead": (Behaviour(html=True), "a web page came instead of the file", 1),
-    "another size": (Behaviour(content=CONTENT[:-1]), "the server has 299,999 bytes; expected 300,000", 1),
+    "a page instead": (Behaviour(html=True), "received a web page instead of the file", 1),
+    "another size": (Behaviour(content=CONTENT[:-1]), "the server's file has 299,999 bytes; expected 300,000", 1),
     "always busy": (Behaviour(statuses=[503] * 9), r"503 Service Unavailable \(attempts: 3\)", 3),
     "nothing ever comes": (Behaviour(stall=1.0), r"timed out \(attempts: 3\)", 3),
     "cut before the first byte": (Behaviour(content=CONTENT, cut_after=0), r"\(attempts: 3\)", 3),
-    "an absurd size": (Behaviour(content=CONTENT, announced=1 << 50), "the server has 1,125,899,906,842,624 bytes", 1),
+    "an absurd size": (Behaviour(content=CONTENT, announced=1 << 50), "the server's file has 1,125,899,906,842,624 bytes", 1),
     "redirects without end": (Behaviour(redirects=99), "more than 10 redirects", 0),
 }
 
@@ -113,7 +113,7 @@ def test_fatal(case: str, cache: Path) -> None:
     with serving(behaviour) as url, pytest.raises(DownloadError, match=reason) as caught:
         fetch(replace(file, urls=(url,)))
     assert len(behaviour.asked) == requests
-    assert f"by hand: get a.caffemodel from {url}" in str(caught.value)
+    assert f"by hand: download a.caffemodel from {url}" in str(caught.value)
     assert f"its checksum: SHA1 {SHA1}" in str(caught.value)
     assert_line(str(caught.value), str(cache / "caffe" / "a-model" / "a.caffemodel"))
     assert not list(cache.rglob("a.caffemodel"))
@@ -178,7 +178,7 @@ def test_a_server_that_always_starts_anew_is_given_up(tmp_path: Path, monkeypatc
     "behaviour, size, reason",
     [
         (Behaviour(content=CONTENT, announced=1 << 50), None, r"expected at most 4,294,967,296"),
-        (Behaviour(content=CONTENT, announced=-1), 1000, r"more than 1,000 bytes came"),
+        (Behaviour(content=CONTENT, announced=-1), 1000, r"received more than the expected 1,000 bytes"),
     ],
     ids=["announced", "unannounced"],
 )
@@ -352,7 +352,7 @@ def test_what_no_checksum_vouches_for_is_not_guessed_at(name: str, hashes: dict[
 
 def test_carried_files_are_refused_when_they_are_wrong(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "a.caffemodel").write_bytes(WRONG)
-    with pytest.raises(DownloadError, match=r"a\.caffemodel: its SHA1 is .* not taken"):
+    with pytest.raises(DownloadError, match=r"a\.caffemodel: its SHA1 is .* not used"):
         fetch(weights(), carried=tmp_path)
     assert not list(cache.rglob("a.caffemodel"))
 

@@ -36,11 +36,11 @@ def test_numpy_runs_one_too() -> None:
 
 
 CHANGED: dict[str, tuple[dict[str, Any], str]] = {
-    "parameters": ({"parameters": 13_705}, "has 13,706 parameters; the card says 13,705"),
-    "layers": ({"layers": 8}, "layers; the card says 8"),
-    "labels": ({"labels": {"count": 9}}, "'prob' is 1x10x1x1; the card has 9 labels"),
+    "parameters": ({"parameters": 13_705}, "13,706 parameters, the card says 13,705"),
+    "layers": ({"layers": 8}, "layers, the card says 8"),
+    "labels": ({"labels": {"count": 9}}, "'prob' is 1x10x1x1, but the card has 9 labels"),
     "names": ({"labels": {"count": 10, "names": ["zero"]}}, "the card names 1 of 10 labels"),
-    "no outputs": ({"outputs": ()}, "the card names no outputs"),
+    "no outputs": ({"outputs": ()}, "the card lists no outputs"),
     "unknown output": ({"outputs": ("prop",)}, "prop"),
     "unknown input": ({"inputs": {"image": (1, 8, 8)}}, "image"),
     "another size": ({"inputs": {"data": (1, 3, 8)}}, "layer 'pool2'"),
@@ -57,7 +57,7 @@ def test_a_wrong_card_is_found_out(what: str) -> None:
 
 ANSWERS = {
     "NaN": (np.full((1, 10, 1, 1), np.nan, np.float32), "'prob' holds 10 values that are not finite"),
-    "another size": (np.eye(10, dtype=np.float32)[:, :, None, None], "'prob' came out as 10x10x1x1; expected 1x10x1x1"),
+    "another size": (np.eye(10, dtype=np.float32)[:, :, None, None], "'prob' has shape 10x10x1x1; expected 1x10x1x1"),
     "all the same": (np.full((1, 10, 1, 1), 0.25, np.float32), "'prob' is 0.25 everywhere"),
 }
 

@@ -65,7 +65,7 @@ CASES: dict[str, tuple[str, bytes, str, str, str, str]] = {
     "nobody's web page": ("other.caffemodel", HTML, "MISMATCH", "", "", "a web page of 32 bytes"),
     "nobody's file": ("other.mat", b"junk", "unknown", "", "", ""),
     "nobody's notes": ("notes.html", HTML, "unknown", "", "", ""),
-    "without a checksum": ("mean.binaryproto", b"junk", "unknown", "a-model", "", "no checksum was ever published"),
+    "without a checksum": ("mean.binaryproto", b"junk", "unknown", "a-model", "", "no checksum was published"),
 }
 
 

@@ -216,7 +216,7 @@ def load_voc(
         if f"{name}{ending}" not in found
     ]
     if missing:
-        raise DataError(listing(f"{home}: {len(missing)} file(s) of the list are missing:", missing))
+        raise DataError(listing(f"{home}: files of the list that are missing ({len(missing)}):", missing))
     part = str(Path(split).stem)
     images, labels = (tuple(home / kind / f"{name}{ending}" for name in names) for kind, ending in lists)
     expected = COUNTS.get((edition, part))

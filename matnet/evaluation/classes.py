@@ -69,8 +69,8 @@ def _order_used(images: ImageList, names: Sequence[str], stated: object) -> str:
     ids = all(WNID.match(name) for name in images.class_names)
     orders = {"ilsvrc12-sorted": "sorted by WordNet id", "ilsvrc12-devkit": "in the development kit's order"}
     known = next((words for order, words in orders.items() if ids and list(class_order(order)) == list(names)), "")
-    which = f" ({known})" if known else ""
-    return f"the images' labels are matched to the network's classes{which} by {'WordNet id' if ids else 'name'}"
+    which = f", {known}" if known else ""
+    return f"the images' labels are matched by {'WordNet id' if ids else 'name'} to the network's classes{which}"
 
 
 def _contradiction(images: ImageList, names: Sequence[str], descriptions: Sequence[str]) -> str:

@@ -112,7 +112,7 @@ def task_name(options: argparse.Namespace) -> str:
         if getattr(options, name) is not None and name not in TASKS[task].options
     ]
     if foreign:
-        raise DataError(f"{', '.join(foreign)}: not an option of {task}; leave it out, or give another --task")
+        raise DataError(f"{', '.join(foreign)}: not for {task}; leave it out, or give another --task")
     if task != "faces":
         refuse_idle(options, ["face_crop"], "only for faces")
     if TASKS[task].own_size:

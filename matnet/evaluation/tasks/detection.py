@@ -298,7 +298,7 @@ class Detection(Task):
             found.notes.append(f"images for which the network proposes no box ({len(counts.boxless)}): {names}")
         absent = [name for name, count in objects.items() if not count]
         if absent:
-            found.notes.append(f"classes without objects are left out of the mean: {', '.join(absent)}")
+            found.notes.append(f"classes without objects ({len(absent)}) are left out of the mean: {', '.join(absent)}")
         return found
 
     @property
