@@ -91,7 +91,7 @@ def test_lists_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_retrieval(root)
     cifar10_lists(root)
     (root / "test-label.txt").write_text("0\n")
-    with pytest.raises(DataError, match="1 labels, but .* 2 images"):
+    with pytest.raises(DataError, match=r"1 labels, but .* 2 images"):
         load_retrieval(root)
     (root / "test-label.txt").write_text("0\ncat\n")
     with pytest.raises(DataError, match=r"not a label \(1\):\n.*line 2: cat"):

@@ -181,7 +181,7 @@ def _pooling(layer: Layer, exporter: Exporter) -> list[CaffeLayer]:
 
 
 def _rounds_up(size: int, kernel: int, stride: int, before: int, after: int, clip: bool) -> bool:
-    """Whether Caffe's ceil rule gives these windows for this input size."""
+    """Whether Caffe's ceil rule yields these windows for this input size."""
     return caffe_pooled(size, kernel, stride, before, clip=clip) == windows(size, before, after, kernel, stride)
 
 

@@ -111,7 +111,7 @@ def to_caffe(
 
 
 def _definition_alone(net: Network, input_size: InputSize | None, batch: int) -> CaffeNet | None:
-    """Caffe's own layers, of a network that still is what a prototxt without weights became; None for any other."""
+    """Caffe's layers, for an unchanged network converted from a prototxt without weights; None for others."""
     net = net.for_inference()
     _name_blobs(net)
     whole = graph(net, None)
@@ -172,7 +172,7 @@ def _require_usable_values(net: Network) -> None:
 
 
 def _require_names_of_types(net: Network, messages: Sequence[Message]) -> None:
-    """Refuse layers whose type has no certain name in the files that are written."""
+    """Raises UnsupportedLayersError for layer types without an unambiguous name in V2 files."""
     refused = [
         f"layer {message.get('name')!r} ({message.get('type')}): {WITHOUT_NAME[message.get('type')]}"
         for message in messages
@@ -180,7 +180,7 @@ def _require_names_of_types(net: Network, messages: Sequence[Message]) -> None:
     ]
     if refused:
         raise UnsupportedLayersError(
-            listing(f"{net.source}: {len(refused)} layers cannot be written for Caffe:", refused)
+            listing(f"{net.source}: {len(refused)} layers cannot be exported to Caffe:", refused)
         )
 
 

@@ -79,8 +79,8 @@ FORK_PARAMETERS: dict[str, tuple[str, ...]] = {
 """The same for the forks' types in the schema."""
 
 
-WITHOUT_NAME = {"SurfaceNorm": "V1's NORM; forks name it Norm in V2, and some of their Norms compute something else"}
-"""Types that only V1 names for certain, and why: no file of V2 is written with them."""
+WITHOUT_NAME = {"SurfaceNorm": "V1's NORM; forks name it Norm in V2, but some forks' Norm is another function"}
+"""Types with an unambiguous name only in V1 -> why V2 files cannot be written with them."""
 
 
 def is_known(v2_type: str) -> bool:

@@ -80,9 +80,9 @@ def detection_output(layer: LayerDef, net: Builder) -> None:
 
 @lowers("Interp", bottoms=(1, 2))
 def interp(layer: LayerDef, net: Builder) -> None:
-    """An extension (DeepLab and PSPNet); a second bottom gives the size where the layer states none.
+    """An extension (DeepLab and PSPNet); a second bottom gives the size if the layer has none.
 
-    As in the fork, one factor alone counts before height and width, and these before both factors.
+    As in the fork, a single factor takes precedence over height and width, and these over two factors.
     """
     param = layer.params.get("interp_param")
     if param.get("full_zoom_factor"):

@@ -82,10 +82,10 @@ def _normalise_batch(layer: LayerDef, net: Builder, epsilon: float, blobs: tuple
 
 @lowers("BN")
 def fork_batch_norm(layer: LayerDef, net: Builder) -> None:
-    """The forks' BN: slope, bias, mean and variance, which are means and not sums; SegNet's has the first two only.
+    """Forks' BN: slope, bias, mean and variance (means, not sums); SegNet's has only slope and bias.
 
-    An older one (ChenglongChen's caffe-windows, bn_layer.cpp) has var_eps for eps, and takes the statistics of the
-    batch unless moving_average is true.
+    An older one (ChenglongChen's caffe-windows, bn_layer.cpp) has var_eps instead of eps, and uses batch statistics
+    unless moving_average is true.
     """
     param = layer.params.get("bn_param")
     fillers = param.has("scale_filler") or param.has("shift_filler")
@@ -97,7 +97,7 @@ def fork_batch_norm(layer: LayerDef, net: Builder) -> None:
     older = any(param.has(name) for name in ("var_eps", "moving_average", "decay"))
     epsilon = param.get("var_eps" if older else "eps")
     if older and not param.get("moving_average"):
-        net.note(layer, "normalises by the statistics of each batch (moving_average: false)")
+        net.note(layer, "normalizes by the statistics of each batch (moving_average: false)")
         _normalise_batch(layer, net, epsilon, (0, 1))
         return
     channels = net.channels(layer)
@@ -302,7 +302,7 @@ def l2_normalization(layer: LayerDef, net: Builder) -> None:
     All forks with a layer of this name agree on N x C; on maps some sum all values of an item instead.
     """
     if any(size != 1 for size in net.shape(layer.inputs[0])[2:]):
-        net.note(layer, "divides each pixel by the length of its channels; some forks divide by that of the whole map")
+        net.note(layer, "divides each pixel by its norm over channels; some forks use the norm of the whole map")
     _normalise_length(layer, net, 0.0)
 
 

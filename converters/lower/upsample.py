@@ -13,7 +13,7 @@ from matnet.ops.extensions.upsampling import Unpooling, Upsample
 
 @lowers("Upsample", bottoms=(1, 2))
 def upsample(layer: LayerDef, net: Builder) -> None:
-    """With a mask (SegNet) values go back to their places, without one (YOLOv3) each is repeated, by default once."""
+    """With a mask (SegNet), values return to their positions; without (YOLOv3), each is repeated (default: once)."""
     param = layer.params.get("upsample_param")
     if len(layer.inputs) == 1:
         net.finish(layer, Upsample(scale=_pair(param, "scale", param.get("scale") if param.has("scale") else 1)))

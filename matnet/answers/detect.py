@@ -146,7 +146,7 @@ def detect(
         log.info("%s: the names of classes (%s) have none of class %s, the background", net.source, known.source, place)
     elif not detector.lists and background_of(net, detector, known, count) is None:
         log.info(
-            "%s: nothing states which class is the background; class 0%s is taken for it, as in Fast R-CNN's code",
+            "%s: the background class is unknown; class 0%s is used, as in Fast R-CNN's code",
             net.source,
             f" ({known[0]})" if known else "",
         )

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 POOLS = ("none", "avg", "max")
 SHOWN = 20
 DEATHS = 3
-"""Of processes that have done nothing, after which a run with several of them ends."""
+"""A run ends after so many deaths of a process in a row without progress."""
 
 Watch = Callable[[int], Any]
 """Called after each batch with the number of finished images."""
@@ -206,9 +206,9 @@ def _by_threads(
 def _by_processes(
     task: Extraction, pictures: Sequence[Picture], rows: Sequence[int], staging: Staging, workers: int
 ) -> Iterator[tuple[int, dict[int, str]]]:
-    """As `_by_threads`, each process with a part of the images; they write to different rows of the same files.
+    """As `_by_threads`, with the images divided among processes, which write different rows of the same files.
 
-    What a process leaves when it is killed goes to a new one. With several GPUs each process takes one of them.
+    A new process takes over the rest of a killed one. With several GPUs, each process uses one.
     """
     from matnet.evaluation.shard import on_own_gpu
 
@@ -231,7 +231,7 @@ def _by_processes(
 
 
 class _Part:
-    """Rows that one process computes, and another one where it is killed."""
+    """The rows of one process, which is replaced if it is killed."""
 
     def __init__(
         self, task: Extraction, pictures: Sequence[Picture], rows: list[int], staging: Staging, share: int
@@ -246,14 +246,14 @@ class _Part:
         context = multiprocessing.get_context("spawn")
         self.reports, theirs = context.Pipe(duplex=False)
         given = [self.pictures[row] for row in self.rows], self.rows, self.staging, self.share, theirs, wording()
-        # A process unpickles its arguments in this order: the classes of the user's layers, then a network of them.
+        # Arguments are unpickled in this order: the classes of the user's layers before a network that uses them.
         arguments = _ImportedLayers(), replace(self.task, net=self.task.net.copy()), *given
         self._process = context.Process(target=_work, args=arguments, daemon=True)
         self._process.start()
         theirs.close()  # so that the end of the process ends the reports
 
     def heard(self) -> tuple[int, dict[int, str]]:
-        """The next report: how many images are done, and the faults by row."""
+        """The next report: the number of finished images, and the errors by row."""
         try:
             kind, *what = self.reports.recv()
         except (EOFError, OSError):
@@ -266,16 +266,16 @@ class _Part:
         return number, failed
 
     def _again(self) -> int:
-        """A new process for what the one that was killed has left; how many images it did without a report."""
+        """Start a new process for the rest of a killed one. Returns the number of its finished, unreported images."""
         states = self.staging.states()
         left = [row for row in self.rows if states[row] != DONE and row not in self._faults]
         self._deaths = 0 if len(left) < len(self.rows) else self._deaths + 1
         if self._deaths == DEATHS:
             raise DataError(
-                f"a process that computes features ended {DEATHS} times before an image was done (killed, or out of "
-                "memory?); what is done is kept: run the same again to go on, with fewer workers if memory was short"
+                f"a process that computes features ended {DEATHS} times without progress (killed, or out of memory?); "
+                "finished images are kept: run the same command again to resume, with fewer workers if memory was short"
             )
-        log.warning("a process that computes features was killed; another one goes on with %d images", len(left))
+        log.warning("a process that computes features was killed; a new one continues with %d images", len(left))
         unheard, self.rows, self.missing = self.missing - len(left), left, len(left)
         self.end()
         if left:
@@ -320,4 +320,4 @@ def _work(
     except MatnetError as error:
         reports.send(("error", error))
     except BrokenPipeError:
-        return  # nobody listens any more
+        return  # the parent has ended

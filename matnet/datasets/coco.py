@@ -176,9 +176,9 @@ def _objects(
         box = item["bbox"]
         fits = len(box) == 4 and all(isinstance(value, (int, float)) and abs(value) < LONGEST_SIDE for value in box)
         if item["image_id"] not in known:
-            faults.append(f"annotation {place}: of image {item['image_id']}, which is not listed")
+            faults.append(f"annotation {place}: its image {item['image_id']} is not listed")
         elif item["category_id"] not in places:
-            faults.append(f"annotation {place}: of category {item['category_id']}, which is not listed")
+            faults.append(f"annotation {place}: its category {item['category_id']} is not listed")
         elif not fits or min(box[2:]) < 0:
             faults.append(f"annotation {place}: its bbox is {box}; expected x, y, width, height")
         elif not 0 <= item["area"] < LARGEST_AREA:

@@ -31,7 +31,7 @@ def load_flowers(folder: str | os.PathLike[str]) -> ImageList:
     wrong = [str(number) for number in numbers.tolist() if not 1 <= number <= len(labels)]
     wrong += [f"{place}: its label is {labels[place - 1]}" for place in (np.flatnonzero(labels < 1) + 1).tolist()]
     if wrong:
-        raise DataError(listing(f"{root / PARTS}: {len(wrong)} numbers of no label in {LABELS}:", wrong))
+        raise DataError(listing(f"{root / PARTS}: image numbers without a label in {LABELS} ({len(wrong)}):", wrong))
     paths = tuple(root / "jpg" / f"image_{number:05d}.jpg" for number in numbers.tolist())
     missing = [path.name for path in paths if not is_there(path)]
     if missing:

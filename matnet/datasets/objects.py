@@ -168,9 +168,7 @@ def _annotations(home: Path, names: Sequence[str]) -> tuple[tuple[ImageObjects, 
 
 
 def read_annotation(path: str | os.PathLike[str]) -> ImageObjects:
-    """An annotation of VOC's development kit; DataError where the file states no size of an image, or an object of no
-    class of VOC's or with a box that has no area.
-    """
+    """An annotation of VOC. Raises DataError if the size is missing, a class is not VOC's, or a box has no area."""
     root = _parsed(Path(path))
     height, width = (_number(path, root, f"size/{name}") for name in ("height", "width"))
     if min(height, width) < 1 or not (height.is_integer() and width.is_integer()):

@@ -1,4 +1,4 @@
-"""The connections of the page: one that sends no whole request in time is closed, sooner where there are many."""
+"""Close connections that do not send a complete request in time, sooner if there are many."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from matnet.demo import limits
 class TimedConnection(H11Protocol):
     """A connection that is closed if the header of its next request takes more than `limits.STALLED` seconds.
 
-    uvicorn closes a connection that is silent after an answer, but waits without end for the rest of a head. Of more
-    than `limits.UNFINISHED` connections whose request is not whole, the one that was silent longest is closed at once.
+    uvicorn closes a connection that is idle after a response, but waits forever for the rest of a header. If more than
+    `limits.UNFINISHED` connections have an incomplete request, the one that was silent longest is closed at once.
     """
 
     _timer: asyncio.TimerHandle | None = None
@@ -49,7 +49,7 @@ class TimedConnection(H11Protocol):
 
     @property
     def _unfinished(self) -> bool:
-        """Whether it is open, and the next request, or the body of this one, is still to come."""
+        """Whether the connection is open, and its next request, or the body of this one, is incomplete."""
         found: Any = self.cycle
         return not self.transport.is_closing() and (found is None or found.response_complete or found.more_body)
 

@@ -58,7 +58,7 @@ class Folder:
         return token, path
 
     def grow(self, token: str, size: int) -> None:
-        """Keep `size` more bytes free for a file that is being written. DataError where there is no room for them."""
+        """Reserve `size` more bytes for a file that is being written. Raises DataError if there is no room."""
         with self._lock:
             self._make_room(size)
             self._coming[token] += size

@@ -16,9 +16,9 @@ IMAGES = 64
 WAITING = 32
 """The most requests waiting for the engine."""
 STALLED = 20.0
-"""Seconds after which a request whose head or body stops coming is ended, as it holds a connection and room."""
+"""Seconds after which a request with a stalled header or body is ended."""
 UNFINISHED = 64
-"""Connections whose request is not whole; of more, the one that was silent longest is closed, so that others get in."""
+"""The most connections with an incomplete request; beyond, the one that was silent longest is closed."""
 LEAST_RATE = 50_000
 """The lowest average rate of a body in bytes per second, after the first STALLED seconds."""
 EXPANSION = 4

@@ -48,7 +48,7 @@ def serve(models: Sequence[str], host: str, port: int, limits: DemoLimits, engin
             forbid_downloads()
             of_files.ceiling = EXPANSION * limits.network
             server = uvicorn.Server(configured(page.app([host])))
-            log.info(f"the page is {address(listening)}; Ctrl-C ends it")
+            log.info(f"serving the page at {address(listening)}; stop it with Ctrl-C")
             try:
                 server.run(sockets=[listening])
             except (KeyboardInterrupt, SystemExit) as ended:
@@ -61,7 +61,7 @@ def serve(models: Sequence[str], host: str, port: int, limits: DemoLimits, engin
 
 
 def configured(app: Any) -> uvicorn.Config:
-    """How uvicorn serves the page."""
+    """The configuration of uvicorn."""
     import uvicorn
 
     from matnet.demo.connections import TimedConnection

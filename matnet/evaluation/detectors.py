@@ -40,7 +40,7 @@ class DetectionLimits:
 
 
 GREATEST_CLASS = 1 << 24
-"""Up to it, float32 holds every whole number."""
+"""The limit up to which float32 holds every integer."""
 LIMITS = DetectionLimits()
 LEAST = 0.5
 """The score from which on `matnet predict` lists a detection."""
@@ -146,17 +146,16 @@ class Detector:
 def listed(rows: np.ndarray, size: tuple[int, int], first: int = 1) -> Found:
     """The rows of a detection layer (image, class, score, corners relative to the image), in its order.
 
-    Relative corners are those of SSD's annotations, divided by the size. first: 1 where these count
-    pixels from 1, as VOC's; 0 where they lie between pixels, as COCO's. NetworkError for the number of a class that
-    is none.
+    Relative corners are those of SSD's annotations, divided by the image size. first: 1 for 1-based pixels (VOC); 0 for
+    corners between pixels (COCO). Raises NetworkError for an invalid class number.
     """
     table = rows.reshape(-1, 7)
     finite = bool(np.isfinite(table).all())
     numbers = table[np.isfinite(table[:, 1]), 1]
     wrong = numbers[(numbers != np.rint(numbers)) | (numbers < -1) | (numbers > GREATEST_CLASS)]
     if wrong.size:
-        raise NetworkError(f"lists a detection of class {wrong[0]:g}; expected a whole number from 0")
-    table = table[np.isin(table[:, 1], numbers[numbers >= 0])]  # a row of -1 says that nothing was found
+        raise NetworkError(f"lists a detection of class {wrong[0]:g}; expected an integer from 0")
+    table = table[np.isin(table[:, 1], numbers[numbers >= 0])]  # a row of -1 means no detection
     height, width = size
     with np.errstate(over="ignore", invalid="ignore"):
         boxes = table[:, 3:] * np.array([width, height, width, height], np.float32)
@@ -263,7 +262,7 @@ def detector_of(net: Network, asked: str | None = None) -> Detector:
 
 
 def scored_classes(net: Network, detector: Detector, channels: int) -> int | None:
-    """How many classes a detector scores; None where only its values show that. channels: of an image."""
+    """How many classes a detector scores; None if that depends on values. channels: of an image."""
     if detector.lists:
         return None if detector.classes is None else detector.classes[0]
     inference = net.for_inference()

@@ -127,7 +127,7 @@ def machine() -> str:
 
 
 def backends_and_devices() -> dict[str, str]:
-    """The backends that can be used here, and the devices that they compute on; why there is no GPU."""
+    """The available backends and devices, and why no GPU is available."""
     from matnet.engines.cpu.runtimes import available
     from matnet.engines.cupy.probe import INSTEAD, find_gpu
 

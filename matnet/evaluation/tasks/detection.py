@@ -224,7 +224,7 @@ class Detection(Task):
         background = order.index(-1)
         found = self._detector.found(values, objects.size, factor, self._proposals(index), background)
         if self._detector.lists and self._detector.first and self.data.coco is not None:
-            # SSD divides COCO's corners by the size, which count from 0 and lie between pixels.
+            # SSD divides COCO's 0-based corners, which lie between pixels, by the image size.
             found = replace(found, boxes=found.boxes + np.array([1, 1, 0, 0], np.float32))
         outcomes = {number: self._outcomes(found, order, index)}
         return DetectionCounts(self._totals(index), int(not found.finite), outcomes)
@@ -369,22 +369,22 @@ def _mean(values: Sequence[float]) -> float:
 def order_of(
     net: Network, detector: Detector, data: DetectionSet, names: Sequence[str], count: int | None
 ) -> tuple[int, ...] | None:
-    """As `class_places`; DataError where the order is not that of the `count` classes that the network scores."""
+    """As `class_places`. Raises DataError if the names do not match the `count` classes that the network scores."""
     background = None if detector.classes is None else detector.classes[1]
     order = class_places(with_background(net, detector, names, count), data.class_names)
     expected = len(data.class_names) + 1
     if count not in (None, expected):
         raise DataError(
-            f"{net.source}: {detector.scores!r} scores {count} classes; expected {expected}: those of {data.name}, and "
-            "the background. A detector of other classes is evaluated on the data set that has them"
+            f"{net.source}: {detector.scores!r} scores {count} classes; expected {expected}: those of {data.name} and "
+            "the background; give a data set with the detector's classes"
         )
     if background is None:
         return order
     order = order or (*range(background), -1, *range(background, expected - 1))
     if order.index(-1) != background:
         raise DataError(
-            f"{net.source}: the names of classes have the background as number {order.index(-1)}, but "
-            f"{detector.scores!r} lists it as {background}; give the names in the network's order with "
+            f"{net.source}: the class names have the background as class {order.index(-1)}, but "
+            f"{detector.scores!r} as class {background}; give the names in the network's order with "
             f"{in_words('classes=', '--classes')}"
         )
     return order
