@@ -177,7 +177,7 @@ def _lower_all(builder: Builder, path: str) -> None:
                 message = f"{describe(layer)}: {error}{builder.give_sizes() if unsized else ''}"
                 failures.append(ShapeError(message) if unsized else type(error)(message))
     if builder.problems:
-        raise FileFormatError(listing(f"{path}: weights that do not fit:", builder.problems))
+        raise FileFormatError(listing(f"{path}: weights that do not fit ({len(builder.problems)}):", builder.problems))
     if not failures:
         return
     kinds = {type(failure) for failure in failures}

@@ -232,7 +232,7 @@ def test_an_unreadable_image_is_named_counted_and_survived(tmp_path: Path, capsy
 
 SOLVERS = {
     "net: 'train_val.prototxt' base_lr: 0.01 max_iter: 100": "train_val.prototxt",
-    "test_iter: 10 test_interval: 100 lr_policy: 'step'": "no network",
+    "test_iter: 10 test_interval: 100 lr_policy: 'step'": "not a network",
     "train_net: 'train.prototxt' test_net: 'test.prototxt' base_lr: 1": "train.prototxt",
 }
 

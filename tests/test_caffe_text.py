@@ -98,7 +98,7 @@ def test_bytes_that_are_no_utf8(tmp_path: Path) -> None:
     ('name "x"', 1, 6, ["`:` or `{` after `name`"]),
     ("name: x", 1, 7, ["`x`", "a string in quotes for `name`"]),
     ('name: "x\ninput_dim: 1', 1, 7, ["an unterminated string"]),
-    ("input_dim: 1.5", 1, 12, ["`1.5`", "a whole number for `input_dim`"]),
+    ("input_dim: 1.5", 1, 12, ["`1.5`", "an integer for `input_dim`"]),
     ("input_dim: 3000000000", 1, 12, ["-2147483648 to 2147483647"]),
     ("input_dim: 3x3", 1, 12, ["`3x3`"]),
     ("input_dim: [1 2]", 1, 15, ["`2`", "`,` or `]`"]),
@@ -135,7 +135,7 @@ def test_all_unreadable_fields_are_listed_at_once() -> None:
     with pytest.raises(FileFormatError) as caught:
         parse(text)
     lines = str(caught.value).splitlines()
-    assert "6 fields" in lines[0]
+    assert "6 invalid fields" in lines[0]
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
         "line 4, column 27", "line 4, column 43", "line 4, column 60", "line 6, column 40",
         "line 6, column 62",
@@ -209,7 +209,7 @@ def test_both_generations_in_one_file() -> None:
 
 
 def test_deep_nesting_is_refused_without_recursing() -> None:
-    with pytest.raises(FileFormatError, match="at most 100 messages"):
+    with pytest.raises(FileFormatError, match="at most 100 levels"):
         parse("odd {" * 100_000)
     parse("odd {" * 99 + "}" * 99, lenient=True)
 
@@ -217,7 +217,7 @@ def test_deep_nesting_is_refused_without_recursing() -> None:
 @pytest.mark.parametrize(("content", "fragment"), [
     (b"<!DOCTYPE html><html>", "web page"), (b"\x0a\x05LeNet\x12\x03", "prototxt and the caffemodel swapped"),
     (b"\xff\xfen\x00a\x00m\x00e\x00", "UTF-16"), (b"", "empty"),
-    (b"net: 'a.prototxt'\nbase_lr: 0.1\n", "is a solver"), (b"# nothing", "holds no layer"),
+    (b"net: 'a.prototxt'\nbase_lr: 0.1\n", "is a solver"), (b"# nothing", "no layers"),
     (b'{"layers": []}', "expected a field name"),
 ])
 def test_files_that_are_no_prototxt(tmp_path: Path, content: bytes, fragment: str) -> None:

@@ -254,7 +254,7 @@ def test_the_forks_words_for_dilation(given: str, expected: list[int]) -> None:
 
 
 def test_dilation_given_twice() -> None:
-    with pytest.raises(FileFormatError, match=r"in several ways \(dilation, hole\)"):
+    with pytest.raises(FileFormatError, match=r"the dilation \(dilation, hole\)"):
         upgraded("layer { type: 'Convolution' convolution_param { hole: 2 dilation: 2 } }")
 
 

@@ -239,7 +239,7 @@ def test_the_background_is_the_one_that_the_layer_states(tmp_path: Path) -> None
     layer = Detector("data", "rows", lists=True, classes=(21, 20))
     assert order_of(net, layer, data, (), 21) == (*range(20), -1)
     assert order_of(net, layer, data, OBJECT_CLASSES, 21) == (*range(20), -1)
-    with pytest.raises(DataError, match=r"background as number 0, but 'rows' lists it as 20"):
+    with pytest.raises(DataError, match=r"background as class 0, but 'rows' as class 20"):
         order_of(net, layer, data, ("background", *OBJECT_CLASSES), 21)
     with pytest.raises(DataError, match=r"'rows' scores 81 classes; expected 21"):
         order_of(net, replace(layer, classes=(81, 0)), data, (), 81)

@@ -65,7 +65,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a hard link": (lambda path: tar(path, special(tarfile.LNKTYPE, "wanted", "/etc/passwd")), "is a link"),
     "a folder": (lambda path: tar(path, special(tarfile.DIRTYPE, "wanted")), "is a link or a folder"),
     "a device": (lambda path: tar(path, special(tarfile.CHRTYPE, "wanted")), "is a link or a folder"),
-    "not there": (lambda path: tar(path, ("wantd", b"")), "holds no 'wanted'; nearest: wantd"),
+    "not there": (lambda path: tar(path, ("wantd", b"")), "no member 'wanted'; nearest: wantd"),
     "two of them": (
         lambda path: tar(path, ("a/wanted", b"1"), ("b/wanted", b"2")),
         "may be any of\n  a/wanted\n  b/wanted",

@@ -177,7 +177,7 @@ def test_a_server_that_always_starts_anew_is_given_up(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     "behaviour, size, reason",
     [
-        (Behaviour(content=CONTENT, announced=1 << 50), None, r"expected at most 4,294,967,296"),
+        (Behaviour(content=CONTENT, announced=1 << 50), None, r"limit is 4,294,967,296"),
         (Behaviour(content=CONTENT, announced=-1), 1000, r"received more than the expected 1,000 bytes"),
     ],
     ids=["announced", "unannounced"],
@@ -317,7 +317,7 @@ def test_an_archive_is_fetched_once_for_all_its_files(tmp_path: Path, cache: Pat
 
 def test_all_files_that_cannot_be_had_are_told_together() -> None:
     files = (weights(), RemoteFile(file="mean.binaryproto", role="mean"))
-    with pytest.raises(DownloadError, match=r"(?s)a\.caffemodel could not be fetched.*mean\.binaryproto could not"):
+    with pytest.raises(DownloadError, match=r"(?s)a\.caffemodel: download failed.*mean\.binaryproto: download failed"):
         Fetcher(progress=False).caffe(card(*files))
 
 
@@ -335,7 +335,7 @@ def test_a_carried_file_is_known_by_its_checksum_too(tmp_path: Path) -> None:
     said: list[str] = []
     assert fetch(weights(), said, carried=tmp_path) == CONTENT
     (line,) = said
-    assert_line(line, str(tmp_path / "a (1).caffemodel"), "a.caffemodel", "checksum")
+    assert_line(line, str(tmp_path / "a (1).caffemodel"), "checksum", "a.caffemodel")
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
@@ -402,7 +402,7 @@ def test_a_stale_lock_is_taken_over(case: str, tmp_path: Path) -> None:
     said: list[str] = []
     with logged(said), locks.locked(tmp_path / "x"):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
-    assert [text.split(": is ")[0] for text in said] == ([str(lock)] if case in DAMAGED else [])
+    assert [text.split(": ")[0] for text in said] == ([str(lock)] if case in DAMAGED else [])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -56,7 +56,7 @@ def test_a_wrong_card_is_found_out(what: str) -> None:
 
 
 ANSWERS = {
-    "NaN": (np.full((1, 10, 1, 1), np.nan, np.float32), "'prob' holds 10 values that are not finite"),
+    "NaN": (np.full((1, 10, 1, 1), np.nan, np.float32), "'prob' holds 10 NaN or infinite values"),
     "another size": (np.eye(10, dtype=np.float32)[:, :, None, None], "'prob' has shape 10x10x1x1; expected 1x10x1x1"),
     "all the same": (np.full((1, 10, 1, 1), 0.25, np.float32), "'prob' is 0.25 everywhere"),
 }

@@ -58,7 +58,7 @@ CASES: dict[str, tuple[str, bytes, str, str, str, str]] = {
         f"its MD5 is {JUNK_MD5}; published: {NEW_MD5}, {OLD_MD5}",
     ),
     "wrong bytes, upper case": ("A-Model.MAT", b"junk", "MISMATCH", "a-model", "", "its MD5 is"),
-    "cut": ("a.caffemodel", WEIGHTS[:-1], "MISMATCH", "a-model", "", "cut at 1,286 of 1,287 bytes"),
+    "cut": ("a.caffemodel", WEIGHTS[:-1], "MISMATCH", "a-model", "", "truncated at 1,286 of 1,287 bytes"),
     "empty": ("a-model.mat", b"", "MISMATCH", "a-model", "", "empty"),
     "a web page": ("a-model.mat", HTML, "MISMATCH", "a-model", "", "a web page of 32 bytes"),
     "nobody's empty file": ("other.mat", b"", "MISMATCH", "", "", "empty"),
@@ -100,7 +100,7 @@ def test_a_cut_mat_file_tells_its_whole_size(compress: bool, removed: int, tmp_p
     assert mat5_size(tmp_path / "a-model.mat") == len(whole)
     left = whole[:-removed]
     (tmp_path / "a-model.mat").write_bytes(left)
-    assert one(tmp_path / "a-model.mat").detail == f"cut at {len(left):,} of {len(whole):,} bytes"
+    assert one(tmp_path / "a-model.mat").detail == f"truncated at {len(left):,} of {len(whole):,} bytes"
 
 
 def test_a_file_that_matnet_converted_is_no_mismatch(tmp_path: Path) -> None:

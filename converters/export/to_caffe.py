@@ -168,7 +168,7 @@ def _require_usable_values(net: Network) -> None:
         except MatnetError as error:
             unusable.append(f"layer {layer.name!r} ({layer.type_name}): {error}")
     if unusable:
-        raise NetworkError(listing(f"{net.source}: layers that cannot run:", unusable))
+        raise NetworkError(listing(f"{net.source}: layers that cannot run ({len(unusable)}):", unusable))
 
 
 def _require_names_of_types(net: Network, messages: Sequence[Message]) -> None:

@@ -38,7 +38,7 @@ def read_hdf5_weights(path: Path) -> CaffeWeights:
                                   "expected a .caffemodel.h5")
         found.collect(h5py.h5o.open(file.id, b"data"), "")
     if found.problems:
-        raise FileFormatError(listing(f"{path}: datasets that cannot be weights:", found.problems))
+        raise FileFormatError(listing(f"{path}: {len(found.problems)} datasets cannot be weights:", found.problems))
     layers = {name: tuple(blobs.get(index) for index in range(max(blobs, default=-1) + 1))
               for name, blobs in found.layers.items()}
     if not layers:

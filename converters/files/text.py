@@ -65,7 +65,7 @@ def parse_text(text: str, path: str, type_name: str = "NetParameter", lenient: b
     if refused:
         found = [f"{_line_column(source, problem.position)}: {problem.text}" for problem in refused]
         way = dialects.lenient_hint([problem.weight for problem in refused], lenient)
-        raise FileFormatError(listing(f"{path}: invalid fields (correct the file{way}):", found))
+        raise FileFormatError(listing(f"{path}: {len(found)} invalid fields (correct the file{way}):", found))
     if notes is not None:
         notes += [f"{path}, {_line_column(source, problem.position)}: {problem.text}; ignored"
                   for problem in sorted(parser.problems)]

@@ -177,7 +177,8 @@ def read_cards(folder: str | os.PathLike[str]) -> list[Card]:
         if not found:
             cards.append(_card(name, own, prose, readme.parent, readme.parent.name if variants else ""))
     if faults:
-        raise FileFormatError(listing(f"{readme}: errors in the card:", dict.fromkeys(faults), limit=100))
+        found = dict.fromkeys(faults)
+        raise FileFormatError(listing(f"{readme}: errors in the card ({len(found)}):", found, limit=100))
     return cards
 
 
