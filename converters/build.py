@@ -270,7 +270,7 @@ def _rename_to_blobs(builder: Builder) -> None:
 
 
 def _rename_merged(builder: Builder) -> None:
-    """A variable that holds a blob's values before its axes are merged gets another name: the blob's is for these."""
+    """Rename variables with a blob's values before its axes are merged: the blob's name is for the merged ones."""
     values = {blob: builder.values.get(variable) for blob, variable in builder.graph.finals.items()}
     merged = [blob for blob, value in values.items() if value and value.variable == blob and builder.is_merged(value)]
     taken = {*builder.net.variables, *values}
@@ -278,7 +278,7 @@ def _rename_merged(builder: Builder) -> None:
 
 
 def _rename(builder: Builder, renamed: dict[str, str]) -> None:
-    """Give variables other names, in the network and in what the builder knows of them."""
+    """Rename variables in the network and in the builder."""
     builder.net.rename(renamed)
     for caffe, value in list(builder.values.items()):
         if value.variable in renamed:

@@ -127,7 +127,7 @@ def _merge(message: Message, other: Message) -> None:
 
 
 def _meet_unknown(message: Message, piece: Piece, problems: list[Problem]) -> None:
-    """Enter an unknown field of a layer or its parameters; a known number in a layer is another type's parameters."""
+    """Record an unknown field of a layer or its parameters; a known number in a layer belongs to another type."""
     name, number = message.type.name, piece.number
     if name in LAYERS:
         foreign = number not in message.type.by_number
@@ -154,7 +154,7 @@ def _fields_of_layer(wire: WireReader, start: int, end: int) -> dict[int, Field]
     names = layer_types.PARAMETERS.get(of_type, ())
     fields.update({number: field for number, field in type.by_number.items() if field.name in names})
     forks = layer_types.FORK_PARAMETERS.get(of_type, ())
-    if len(set(numbers)) == 1:  # else nothing distinguishes the messages
+    if len(set(numbers)) == 1:  # otherwise the messages cannot be distinguished
         for name in forks:
             fields[numbers[0]] = type.field(name)
     return fields

@@ -103,7 +103,7 @@ class Builder:
         return self.carry_out(variable)
 
     def is_merged(self, value: Value) -> bool:
-        """Whether the axes of a Caffe variable are merged in name only."""
+        """Whether the axes of a Caffe variable are merged without a layer."""
         stored = self.sizes[value.variable]
         return len(value.shape) <= 4 and known(stored) and stored != padded(value.shape)
 
@@ -234,9 +234,9 @@ class Builder:
         self.values[variable] = Value(variable, merged(self.sizes[variable], rank))
 
     def pointwise(self, layer: LayerDef, op: Op, params: Sequence[str] = ()) -> None:
-        """Add a layer whose output has its input's shape and does not depend on it: merged axes stay merged.
+        """Add a layer that keeps the shape and does not depend on it, so that merged axes stay merged.
 
-        Where no layer reads the output, the merge is carried out first.
+        If no layer reads the output, a layer that merges the axes is added first.
         """
         value = self.values[layer.inputs[0]]
         if self.is_merged(value) and not self.readers[layer.outputs[0]]:

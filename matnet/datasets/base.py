@@ -15,7 +15,7 @@ class DataSet(Protocol):
         """The number of images, or of pairs."""
 
     def head(self, count: int) -> DataSet:
-        """A part of so many; the set itself where it has no more."""
+        """The first `count` images; the data set itself if it has no more."""
 
     @property
     def name(self) -> str: ...

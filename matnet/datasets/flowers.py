@@ -52,5 +52,5 @@ def _row(file: Path, name: str) -> np.ndarray:
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf" or not value.size:
         value = np.array([np.nan])
     if not (abs(value) < 1e9).all() or (value % 1).any():
-        raise DataError(f"{file}: holds no whole numbers `{name}`; expected Oxford's {LABELS} and {PARTS}")
+        raise DataError(f"{file}: has no variable `{name}` of integers; expected Oxford's {LABELS} and {PARTS}")
     return value.ravel().astype(np.int64)

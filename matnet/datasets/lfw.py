@@ -49,7 +49,7 @@ class PairSet:
         return tuple(sorted({image for pair in self.pairs for image in pair}))
 
     def head(self, count: int) -> PairSet:
-        """So many pairs, spread evenly over the list, so that all folds keep some."""
+        """`count` pairs spread evenly over the list, so that every fold keeps some."""
         if count >= len(self):
             return self
         kept = np.unique(np.linspace(0, len(self) - 1, count).round().astype(int))

@@ -172,7 +172,7 @@ def read_annotation(path: str | os.PathLike[str]) -> ImageObjects:
     root = _parsed(Path(path))
     height, width = (_number(path, root, f"size/{name}") for name in ("height", "width"))
     if min(height, width) < 1 or not (height.is_integer() and width.is_integer()):
-        raise DataError(f"{path}: its size is {width:g} x {height:g} pixels; expected those of the image")
+        raise DataError(f"{path}: its size is {width:g} x {height:g} pixels; expected the size of the image")
     boxes, classes, difficult, faults = [], [], [], []
     for item in root.findall("object"):
         name = (item.findtext("name") or "").strip()
@@ -183,7 +183,7 @@ def read_annotation(path: str | os.PathLike[str]) -> ImageObjects:
         elif not (box[0] <= box[2] and box[1] <= box[3]):
             faults.append(f"a {name} at {' '.join(f'{value:g}' for value in box)}, which has no area")
         elif hard not in ("0", "1"):
-            faults.append(f"a {name} whose difficult is {hard!r}, which is neither 0 nor 1")
+            faults.append(f"a {name} with difficult {hard!r}; expected 0 or 1")
         else:
             boxes.append(box)
             classes.append(OBJECT_CLASSES.index(name))
@@ -224,7 +224,7 @@ def _number(path: str | os.PathLike[str], item: Any, name: str) -> float:
 
 
 def _touching(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Whether each box has a part in the image or at its edge. Pixels count from 1; COCO's boxes lie between them."""
+    """Whether a part of each box is in the image or at its edge; 1-based pixels (COCO's boxes lie between pixels)."""
     low, high = boxes[:, :2] <= np.array([width, height]) + 1, boxes[:, 2:] >= 0
     return np.asarray(low.all(axis=1) & high.all(axis=1))
 
@@ -232,7 +232,7 @@ def _touching(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 def object_notes(names: Sequence[str], objects: Sequence[ImageObjects], expected: int | None, title: str) -> list[str]:
     """Notes: an unexpected number of images, images without objects, objects that exceed their image.
 
-    Raises DataError where no image has an object, or objects lie outside their image as a whole.
+    Raises DataError if no image has an object, or objects lie outside their image as a whole.
     """
     if not any(len(item.boxes) for item in objects):
         raise DataError(f"{title}: none of the {len(names):,} images has an object; are these the right annotations?")
@@ -242,7 +242,7 @@ def object_notes(names: Sequence[str], objects: Sequence[ImageObjects], expected
     pairs = list(zip(names, objects, strict=True))
     lost = [name for name, item in pairs if not _touching(item.boxes, *item.size).all()]
     if lost:
-        raise DataError(listing(f"{title}: {len(lost)} image(s) have objects that lie outside as a whole:", lost))
+        raise DataError(listing(f"{title}: images with objects completely outside ({len(lost)}):", lost))
     empty = [name for name, item in pairs if not len(item.boxes)]
     outside = [name for name, item in pairs if not inside(item.boxes, *item.size).all()]
     for found, what in ((empty, "without objects"), (outside, "with objects that exceed the image")):

@@ -129,7 +129,7 @@ def _report(
     preprocessing: str,
     dataset: str,
 ) -> int:
-    """Print all, or write it as JSON; the exit status."""
+    """Print the report, or write it as JSON. Returns the exit status."""
     from matnet.command_line import say
     from matnet.doctor.findings import PROBLEM
     from matnet.doctor.report import findings_text, paragraph, record, trials_text, verdict

@@ -59,7 +59,7 @@ class DataSets:
         return list(dict.fromkeys(found))
 
     def of(self, row: Expected) -> DataSet | None:
-        """The row's set; None where no folder was given for it. Raises what reading it raised."""
+        """The row's data set; None if no folder was given for it. Raises what reading it raised."""
         name = row.card.name if row.data == OWN else row.data
         if name not in self._read:
             self._read[name] = self._load(row)
@@ -69,13 +69,13 @@ class DataSets:
         return found
 
     def is_part(self, row: Expected) -> bool:
-        """Whether `limit` left out a part of the row's set."""
+        """Whether `limit` shortened the row's data set."""
         return self.limit is not None and (data := self.of(row)) is not None and any(
             note.startswith("only ") for note in data.notes
         )
 
     def _load(self, row: Expected) -> DataSet | Exception | None:
-        """The set, whole or in part, or the exception that reading it ended in."""
+        """The data set, whole or limited, or the exception raised by reading it."""
         try:
             found: Any = self._found(row)
             if found is not None and self.limit is not None:
@@ -108,7 +108,7 @@ class DataSets:
 
 
 def _named(name: str, place: Path) -> DataSet:
-    """A set of NAMED; raises what its loader raises."""
+    """A data set of NAMED. Raises what its loader raises."""
     from matnet.datasets import load_bsds, load_context, load_images, load_retrieval
 
     own = {"cifar10": load_retrieval, "context": load_context, "bsds500": load_bsds}

@@ -73,7 +73,7 @@ class Reproduction:
         return row
 
     def _fill(self, row: Row, data: DataSet, path: Path | None) -> None:
-        """Take the row's figures from the store, or measure and keep them."""
+        """Take the row's figures from the store, or measure and store them."""
         expected, name = row.expected, row.expected.card.name
         key = key_of(
             self.source.identity(expected, path),

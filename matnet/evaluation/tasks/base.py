@@ -46,7 +46,7 @@ class Task(ABC):
 
     @classmethod
     def suits(cls, data: DataSet) -> bool:
-        """Whether the task is for this data set."""
+        """Whether the task can evaluate this data set."""
         from matnet import datasets
 
         return isinstance(data, getattr(datasets, cls.data_set))
@@ -54,7 +54,7 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def load(cls, folder: str | Path, **given: Any) -> DataSet:
-        """The data set in a folder or file; given: the task's options, None where they were left out."""
+        """The data set in a folder or file; given: the task's options, None if they were left out."""
 
     @classmethod
     @abstractmethod
