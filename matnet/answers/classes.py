@@ -96,7 +96,7 @@ def stated_classes(stated: str | os.PathLike[str] | Sequence[str]) -> Classes:
 def write_classes(net: Network, classes: Classes) -> None:
     """Store the classes in `net.meta`, so that they are saved with the network.
 
-    DataError where there are as many as no output of the network scores or counts.
+    DataError if there are as many as no output of the network scores or counts.
     """
     counts = _classes_of_outputs(net)
     if counts and all(counts.values()) and not any(len(classes) in numbers for numbers in counts.values()):

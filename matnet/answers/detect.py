@@ -55,7 +55,7 @@ KINDS = {
     "least": Kind(lambda value: is_number(value) and 0 <= value <= 1, "a number from 0 to 1"),
     "top": whole().or_none(),
 }
-"""What the keywords of `detections` must be."""
+"""The accepted values of the keywords of `detections`."""
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 DRAWN = "matnet predict --draw"
 """The software field of the PNG files; a file with it may be replaced."""
@@ -143,7 +143,7 @@ def detect(
     count = scored_classes(net, detector, preprocessing.channels)
     if count is not None and len(class_names_of(net, detector, known, count)) > len(known):
         place = background_of(net, detector, known, count)
-        log.info("%s: the names of classes (%s) have none of class %s, the background", net.source, known.source, place)
+        log.info("%s: the class names (%s) leave out class %s, the background", net.source, known.source, place)
     elif not detector.lists and background_of(net, detector, known, count) is None:
         log.info(
             "%s: the background class is unknown; class 0%s is used, as in Fast R-CNN's code",
@@ -223,7 +223,7 @@ def _found(
     if detector.lists and detector.classes is not None:
         names = class_names_of(net, detector, known, detector.classes[0])
     background = background_of(net, detector, known, count)
-    # `best` keeps what is above its limit, and `least` itself is listed.
+    # `best` keeps scores above its limit, and scores equal to `least` must stay.
     limits = replace(LIMITS, least=min(LIMITS.least, float(np.nextafter(np.float32(least), np.float32(-1)))))
     try:
         found = detector.found(given, size, factor, None, background or 0, limits)

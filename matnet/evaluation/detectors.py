@@ -43,7 +43,7 @@ GREATEST_CLASS = 1 << 24
 """The limit up to which float32 holds every integer."""
 LIMITS = DetectionLimits()
 LEAST = 0.5
-"""The score from which on `matnet predict` lists a detection."""
+"""The lowest score that `matnet predict` lists."""
 RESIZING = ("imresize", "opencv", "opencv-float")
 """Resampling methods for detectors with RoI pooling (`Preprocessing.within`)."""
 
@@ -332,7 +332,7 @@ def with_background(net: Network, detector: Detector, names: Sequence[str], coun
 
 
 def background_of(net: Network, detector: Detector, names: Sequence[str], count: int | None) -> int | None:
-    """Which class is the background: as the detection layer states, or the names; None where neither does."""
+    """Which class is the background: as the detection layer states, or the names; None if neither does."""
     if detector.classes is not None:
         return detector.classes[1]
     of_file = net.classes if len(net.classes) == count else ()

@@ -54,7 +54,7 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def load(cls, folder: str | Path, **given: Any) -> DataSet:
-        """The data set in a folder or file; given: the task's options, None if they were left out."""
+        """The data set in a folder or file; given: the task's options, None if left out."""
 
     @classmethod
     @abstractmethod
